@@ -1,0 +1,51 @@
+package cpu
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/device/cpu/simd"
+)
+
+type appendJob struct {
+	kv   *attention.KV
+	at   int
+	k, v device.Tensor
+}
+
+// Append implements [device.Stream].
+func (s *stream) Append(kv *attention.KV, at int, k, v device.Tensor) {
+	row := kv.Format.BytesPerHead(1) * kv.Cap // bytes of one element in all tokens
+	if !kv.Format.Valid() || kv.HeadDim <= 0 || k.Cols%kv.HeadDim != 0 || k.Rows != v.Rows || k.Cols != v.Cols ||
+		at < 0 || at+k.Rows > kv.Cap || len(kv.K) < k.Cols*row || len(kv.V) < v.Cols*row {
+		mismatch("Append", "[%d][%d] and [%d][%d] at token %d of a block of %d tokens with heads of %d elements, %d and %d bytes in %v",
+			k.Rows, k.Cols, v.Rows, v.Cols, at, kv.Cap, kv.HeadDim, len(kv.K), len(kv.V), kv.Format)
+	}
+	s.store = appendJob{kv, at, k, v}
+	s.run(&s.store, k.Rows, 0.4*float64(k.Cols))
+}
+
+func (j *appendJob) run(first, end int, _ *worker) {
+	dim := j.kv.HeadDim
+	for t := first; t < end; t++ {
+		k, v := j.k.Row(t), j.v.Row(t)
+		for head := range len(k) / dim {
+			at := (head*j.kv.Cap + j.at + t) * j.kv.Format.BytesPerHead(dim)
+			j.put(j.kv.K[at:], k[head*dim:(head+1)*dim])
+			j.put(j.kv.V[at:], v[head*dim:(head+1)*dim])
+		}
+	}
+}
+
+// put stores elements in the block's format.
+func (j *appendJob) put(dst []byte, src []float32) {
+	if j.kv.Format == attention.F32 {
+		for i, x := range src {
+			binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(x))
+		}
+		return
+	}
+	simd.ToF16(dst, src)
+}

@@ -1,0 +1,39 @@
+package cpu
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/device/cpu/simd"
+)
+
+// Device computes on the processor. It implements [device.Device].
+type Device struct {
+	pool *pool
+}
+
+var _ device.Device = (*Device)(nil)
+
+// New makes a device that computes on up to threads threads at a time, of which the goroutine that
+// calls an operation is one; with threads <= 0, on as many as the Go program may use.
+func New(threads int) *Device {
+	if threads <= 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	return &Device{pool: newPool(threads)}
+}
+
+// Name implements [device.Device].
+func (d *Device) Name() string {
+	return fmt.Sprintf("cpu (%d threads, %s)", d.pool.threads, simd.Name())
+}
+
+// NewStream implements [device.Device].
+func (d *Device) NewStream() device.Stream { return newStream(d.pool) }
+
+// Close ends the workers, and returns when they have ended. Closing twice is allowed.
+func (d *Device) Close() error {
+	d.pool.close()
+	return nil
+}

@@ -1,0 +1,17 @@
+// Package cpu computes on the processor, with the inner loops of package simd.
+//
+// A device owns a bounded pool of workers, which sleep when there is nothing to do. An operation of
+// a stream runs at once, on the goroutine that calls it; large ones are cut into ranges that idle
+// workers take as well, one after the other, until none is left. An operation of less than some 30 µs
+// runs on its caller alone, since waking a worker costs about that. In a steady state nothing is
+// allocated: each stream keeps its arguments and each worker its scratch.
+//
+// How an operation is cut does not change its result: every element is computed by one worker, in an
+// order that depends on shapes only, and parts of attention over ranges of keys merge in the order of
+// the keys. So results are the same for any number of threads, and each time.
+//
+// A matrix product of a few tokens streams the rows of the weights as they are stored, reading each
+// byte once; it runs at the speed of memory. One of many tokens packs tiles of both operands, as
+// float32, into the cache, and runs at the speed of the multipliers (Goto and van de Geijn, "Anatomy of
+// high-performance matrix multiplication", 2008).
+package cpu

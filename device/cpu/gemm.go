@@ -1,0 +1,127 @@
+package cpu
+
+import (
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/device/cpu/simd"
+)
+
+// The packed product. Its items are tiles of dst. Each goes through the columns of x and w (the depth)
+// in steps; in each it packs its rows of w, as float32, then some of its rows of x at a time, and
+// multiplies the two: 16 rows of w (16 KiB) stay in the first cache while rows of x stream by from the
+// second, which holds both packs.
+const (
+	depth    = 256 // columns in one step
+	packRows = 96  // rows of x packed together: 96 KiB
+	maxTile  = 256 // rows of w in a tile: 256 KiB packed
+	minTile  = 64
+	tileSize = simd.GEMMRows * simd.GEMMCols
+)
+
+type gemmJob struct {
+	dst, x     device.Tensor
+	w          device.Matrix
+	rows, cols int // of a tile of dst
+	across     int // tiles in a row of tiles
+}
+
+// matMat computes a product of many tokens.
+func (s *stream) matMat(dst, x device.Tensor, w device.Matrix) {
+	j := gemmJob{dst: dst, x: x, w: w, rows: roundUp(x.Rows, simd.GEMMRows), cols: min(maxTile, roundUp(w.Rows, simd.GEMMCols))}
+	tiles := 0
+	for { // halve the tiles until there are enough for every thread to end at about the same time
+		j.across = (w.Rows + j.cols - 1) / j.cols
+		tiles = j.across * ((x.Rows + j.rows - 1) / j.rows)
+		if s.pool.threads == 1 || tiles >= 4*s.pool.threads {
+			break
+		}
+		if j.rows >= 2*packRows && j.rows >= j.cols {
+			j.rows = roundUp(j.rows/2, simd.GEMMRows)
+		} else if j.cols >= 2*minTile {
+			j.cols = roundUp(j.cols/2, simd.GEMMCols)
+		} else {
+			break
+		}
+	}
+	s.gemm = j
+	const perProduct = 0.03 // nanoseconds
+	cost := perProduct * float64(x.Rows) * float64(w.Rows) * float64(w.Cols)
+	s.pool.run(&s.batch, &s.own, &s.gemm, tiles, 1, cost)
+}
+
+func (j *gemmJob) run(first, end int, w *worker) {
+	w.a, w.b = grow(w.a, packRows*depth), grow(w.b, maxTile*depth)
+	for tile := first; tile < end; tile++ {
+		j.tile(tile/j.across*j.rows, tile%j.across*j.cols, w)
+	}
+}
+
+// tile computes dst from (row, col) on.
+func (j *gemmJob) tile(row, col int, w *worker) {
+	rows, cols := min(j.rows, j.x.Rows-row), min(j.cols, j.w.Rows-col)
+	for k := 0; k < j.w.Cols; k += depth {
+		n := min(depth, j.w.Cols-k)
+		j.packWeights(w.b, col, cols, k, n)
+		for r := 0; r < rows; r += packRows {
+			m := min(packRows, rows-r)
+			for i := 0; i < m; i += simd.GEMMRows {
+				at := (row+r+i)*j.x.Cols + k
+				simd.PackRows(w.a[i*n:], j.x.Data[at:], j.x.Cols, min(simd.GEMMRows, m-i), n)
+			}
+			j.multiply(w, row+r, m, col, cols, n, k > 0)
+		}
+	}
+	if j.w.Cols == 0 {
+		for r := range rows {
+			clear(j.dst.Row(row + r)[col : col+cols])
+		}
+	}
+}
+
+// packWeights packs n columns from k on of the rows [col, col+cols) of w.
+func (j *gemmJob) packWeights(b []float32, col, cols, k, n int) {
+	bytes := j.w.Format.Bytes()
+	for i := 0; i < cols; i += simd.GEMMCols {
+		dst, src := b[i*n:], j.w.Data[((col+i)*j.w.Cols+k)*bytes:]
+		rows := min(simd.GEMMCols, cols-i)
+		switch j.w.Format {
+		case device.F32:
+			simd.PackF32(dst, src, j.w.Cols, rows, n)
+		case device.F16:
+			simd.PackF16(dst, src, j.w.Cols, rows, n)
+		case device.BF16:
+			simd.PackBF16(dst, src, j.w.Cols, rows, n)
+		}
+	}
+}
+
+// multiply adds the product of the packed rows and weights to m rows and cols columns of dst, or sets
+// them to it.
+func (j *gemmJob) multiply(w *worker, row, m, col, cols, n int, add bool) {
+	stride := j.dst.Cols
+	for c := 0; c < cols; c += simd.GEMMCols {
+		b := w.b[c*n:]
+		for r := 0; r < m; r += simd.GEMMRows {
+			a, at := w.a[r*n:], (row+r)*stride+col+c
+			if m-r >= simd.GEMMRows && cols-c >= simd.GEMMCols {
+				simd.GEMM(j.dst.Data[at:], stride, a, b, n, add)
+				continue
+			}
+			// At an edge, by way of a whole tile.
+			simd.GEMM(w.c[:], simd.GEMMCols, a, b, n, false)
+			for i := range min(simd.GEMMRows, m-r) {
+				from := w.c[i*simd.GEMMCols:][:min(simd.GEMMCols, cols-c)]
+				to := j.dst.Data[at+i*stride:]
+				if !add {
+					copy(to, from)
+					continue
+				}
+				for i, v := range from {
+					to[i] += v
+				}
+			}
+		}
+	}
+}
+
+// roundUp is the next multiple of m.
+func roundUp(n, m int) int { return (n + m - 1) / m * m }

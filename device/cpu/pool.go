@@ -1,0 +1,153 @@
+package cpu
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/orrery-ai/orrery/attention"
+)
+
+// grain is the work for which waking a worker begins to pay, in nanoseconds.
+const grain = 30_000
+
+// A job computes the items [first, end) of an operation. Several workers may do so at the same time.
+type job interface {
+	run(first, end int, w *worker)
+}
+
+// A worker is the scratch of one goroutine.
+type worker struct {
+	a, b  []float32 // packed tiles
+	c     [tileSize]float32
+	flash attention.Flash
+}
+
+// A batch is one operation in progress. Its stream reuses it.
+type batch struct {
+	job  job
+	n    int          // items
+	step int          // items to take at a time
+	next atomic.Int64 // first item that nobody has taken
+
+	// Guarded by the pool's mutex.
+	open   int       // workers that may still join
+	joined int       // workers at it now
+	left   sync.Cond // joined became 0
+}
+
+// work takes items until none is left.
+func (b *batch) work(w *worker) {
+	for {
+		first := int(b.next.Add(int64(b.step))) - b.step
+		if first >= b.n {
+			return
+		}
+		b.job.run(first, min(first+b.step, b.n), w)
+	}
+}
+
+// pool is the workers of a device. The queue holds at most one batch of each stream.
+type pool struct {
+	threads int
+	workers sync.WaitGroup
+
+	mu     sync.Mutex
+	wake   sync.Cond // something is in the queue, or the pool is closed
+	queue  []*batch  // batches that workers may join
+	closed bool
+}
+
+// newPool starts threads-1 workers; the caller of an operation is the other one.
+func newPool(threads int) *pool {
+	p := &pool{threads: threads}
+	p.wake.L = &p.mu
+	for range threads - 1 {
+		p.workers.Go(p.serve)
+	}
+	return p
+}
+
+// serve is the life of a worker.
+func (p *pool) serve() {
+	var w worker
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		for len(p.queue) == 0 && !p.closed {
+			p.wake.Wait()
+		}
+		if p.closed {
+			return
+		}
+		b := p.queue[0]
+		b.open--
+		if b.open == 0 {
+			p.remove(b)
+		}
+		b.joined++
+		p.mu.Unlock()
+		b.work(&w)
+		p.mu.Lock()
+		b.joined--
+		if b.joined == 0 {
+			b.left.Signal()
+		}
+	}
+}
+
+// run computes the n items of j, step at a time, on the caller and on workers that are idle. cost is
+// about how long it takes on one thread, in nanoseconds.
+func (p *pool) run(b *batch, own *worker, j job, n, step int, cost float64) {
+	b.job, b.n, b.step = j, n, max(1, step)
+	b.next.Store(0)
+	helpers := min(p.threads-1, (n-1)/b.step, int(min(cost, 1e12)/grain))
+	if helpers <= 0 {
+		b.work(own)
+		return
+	}
+	b.left.L = &p.mu
+	b.open = helpers
+	p.mu.Lock()
+	p.queue = append(p.queue, b)
+	p.mu.Unlock()
+	for range helpers {
+		p.wake.Signal()
+	}
+	b.work(own)
+	p.mu.Lock()
+	p.remove(b)
+	for b.joined > 0 {
+		b.left.Wait()
+	}
+	p.mu.Unlock()
+}
+
+// remove takes b out of the queue if it is there.
+func (p *pool) remove(b *batch) {
+	for i, q := range p.queue {
+		if q == b {
+			last := len(p.queue) - 1
+			copy(p.queue[i:], p.queue[i+1:])
+			p.queue[last] = nil
+			p.queue = p.queue[:last]
+			return
+		}
+	}
+}
+
+// close ends the workers.
+func (p *pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.wake.Broadcast()
+	p.workers.Wait()
+}
+
+// grow makes x at least n long; what it held may be lost.
+func grow(x []float32, n int) []float32 {
+	if cap(x) < n {
+		return make([]float32, n)
+	}
+	return x[:n]
+}

@@ -1,0 +1,176 @@
+package cpu
+
+import (
+	"math"
+
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/device/cpu/simd"
+)
+
+// Operations that treat each row by itself. Their costs are in nanoseconds an element.
+
+type embedJob struct {
+	dst   device.Tensor
+	table device.Matrix
+	ids   []int32
+}
+
+// Embed implements [device.Stream].
+func (s *stream) Embed(dst device.Tensor, table device.Matrix, ids []int32) {
+	if dst.Rows != len(ids) || dst.Cols != table.Cols {
+		mismatch("Embed", "%d ids of a table [%d][%d] into [%d][%d]", len(ids), table.Rows, table.Cols, dst.Rows, dst.Cols)
+	}
+	for i, id := range ids {
+		if id < 0 || int(id) >= table.Rows {
+			mismatch("Embed", "id %d at %d, of a table of %d rows", id, i, table.Rows)
+		}
+	}
+	s.embed = embedJob{dst, table, ids}
+	s.run(&s.embed, dst.Rows, 0.3*float64(dst.Cols))
+}
+
+func (j *embedJob) run(first, end int, _ *worker) {
+	row := j.table.Cols * j.table.Format.Bytes()
+	for i := first; i < end; i++ {
+		src := j.table.Data[int(j.ids[i])*row:][:row]
+		switch j.table.Format {
+		case device.F32:
+			simd.FromF32(j.dst.Row(i), src)
+		case device.F16:
+			simd.FromF16(j.dst.Row(i), src)
+		case device.BF16:
+			simd.FromBF16(j.dst.Row(i), src)
+		default:
+			mismatch("Embed", "weights in format %v", j.table.Format)
+		}
+	}
+}
+
+type normJob struct {
+	dst, x device.Tensor
+	weight []float32
+	eps    float32
+}
+
+// RMSNorm implements [device.Stream].
+func (s *stream) RMSNorm(dst, x device.Tensor, weight []float32, eps float32) {
+	if dst.Rows != x.Rows || dst.Cols != x.Cols || len(weight) != x.Cols {
+		mismatch("RMSNorm", "[%d][%d] by %d weights into [%d][%d]", x.Rows, x.Cols, len(weight), dst.Rows, dst.Cols)
+	}
+	s.norm = normJob{dst, x, weight, eps}
+	s.run(&s.norm, x.Rows, 1*float64(x.Cols))
+}
+
+func (j *normJob) run(first, end int, _ *worker) {
+	for i := first; i < end; i++ {
+		x := j.x.Row(i)
+		var sums [4]float32 // four chains of additions
+		n := len(x) &^ 3
+		for k := 0; k < n; k += 4 {
+			v := x[k : k+4 : k+4]
+			sums[0] += v[0] * v[0]
+			sums[1] += v[1] * v[1]
+			sums[2] += v[2] * v[2]
+			sums[3] += v[3] * v[3]
+		}
+		for _, v := range x[n:] {
+			sums[0] += v * v
+		}
+		mean := (sums[0] + sums[1] + sums[2] + sums[3]) / float32(len(x))
+		f := float32(1 / math.Sqrt(float64(mean+j.eps)))
+		dst, weight := j.dst.Row(i)[:len(x)], j.weight[:len(x)]
+		for k, v := range x {
+			dst[k] = v * f * weight[k]
+		}
+	}
+}
+
+type addJob struct{ dst, x device.Tensor }
+
+// Add implements [device.Stream].
+func (s *stream) Add(dst, x device.Tensor) {
+	if dst.Rows != x.Rows || dst.Cols != x.Cols {
+		mismatch("Add", "[%d][%d] to [%d][%d]", x.Rows, x.Cols, dst.Rows, dst.Cols)
+	}
+	s.sum = addJob{dst, x}
+	s.run(&s.sum, dst.Rows, 0.4*float64(dst.Cols))
+}
+
+func (j *addJob) run(first, end int, _ *worker) {
+	for i := first; i < end; i++ {
+		dst := j.dst.Row(i)
+		for k, v := range j.x.Row(i)[:len(dst)] {
+			dst[k] += v
+		}
+	}
+}
+
+type biasJob struct {
+	dst device.Tensor
+	b   []float32
+}
+
+// AddBias implements [device.Stream].
+func (s *stream) AddBias(dst device.Tensor, b []float32) {
+	if dst.Cols != len(b) {
+		mismatch("AddBias", "%d to [%d][%d]", len(b), dst.Rows, dst.Cols)
+	}
+	s.bias = biasJob{dst, b}
+	s.run(&s.bias, dst.Rows, 0.4*float64(dst.Cols))
+}
+
+func (j *biasJob) run(first, end int, _ *worker) {
+	for i := first; i < end; i++ {
+		dst := j.dst.Row(i)
+		for k, v := range j.b[:len(dst)] {
+			dst[k] += v
+		}
+	}
+}
+
+type ropeJob struct {
+	x        device.Tensor
+	headDim  int
+	cos, sin device.Tensor
+}
+
+// Rope implements [device.Stream].
+func (s *stream) Rope(x device.Tensor, headDim int, cos, sin device.Tensor) {
+	if cos.Rows != x.Rows || sin.Rows != x.Rows || cos.Cols != sin.Cols || 2*cos.Cols > headDim || headDim == 0 || x.Cols%headDim != 0 {
+		mismatch("Rope", "[%d][%d] of heads of %d by angles [%d][%d] and [%d][%d]",
+			x.Rows, x.Cols, headDim, cos.Rows, cos.Cols, sin.Rows, sin.Cols)
+	}
+	s.rope = ropeJob{x, headDim, cos, sin}
+	s.run(&s.rope, x.Rows, 0.8*float64(x.Cols))
+}
+
+func (j *ropeJob) run(first, end int, _ *worker) {
+	half := j.cos.Cols
+	for i := first; i < end; i++ {
+		row, cos, sin := j.x.Row(i), j.cos.Row(i), j.sin.Row(i)
+		for head := 0; head < len(row); head += j.headDim {
+			low, high := row[head:head+half], row[head+half:head+2*half]
+			for k, c := range cos {
+				a, b, s := low[k], high[k], sin[k]
+				low[k], high[k] = a*c-b*s, b*c+a*s
+			}
+		}
+	}
+}
+
+type gateJob struct{ dst, gate, up device.Tensor }
+
+// SwiGLU implements [device.Stream].
+func (s *stream) SwiGLU(dst, gate, up device.Tensor) {
+	if dst.Rows != gate.Rows || dst.Cols != gate.Cols || up.Rows != gate.Rows || up.Cols != gate.Cols {
+		mismatch("SwiGLU", "[%d][%d] and [%d][%d] into [%d][%d]", gate.Rows, gate.Cols, up.Rows, up.Cols, dst.Rows, dst.Cols)
+	}
+	s.gate = gateJob{dst, gate, up}
+	s.run(&s.gate, gate.Rows, 0.6*float64(gate.Cols))
+}
+
+func (j *gateJob) run(first, end int, _ *worker) {
+	for i := first; i < end; i++ {
+		simd.SwiGLU(j.dst.Row(i), j.gate.Row(i), j.up.Row(i))
+	}
+}

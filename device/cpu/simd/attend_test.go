@@ -1,0 +1,194 @@
+package simd
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+func TestScoresAndValuesEqualFloat64(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for heads := 0; heads <= 9; heads++ {
+		for _, n := range []int{0, 1, 2, 3, 4, 5, 7, 8, 33} {
+			for _, dim := range []int{1, 6, 8, 16, 24, 40, 64, 72, 80, 128} {
+				stride := n + 3
+				q := floats(t, r, heads*dim)
+				k, keys := stored(floats(t, r, n*dim), "F16")
+				s := floats(t, r, heads*stride)
+				twin := append([]float32(nil), s...)
+				o := floats(t, r, heads*dim)
+				old := append([]float32(nil), o...)
+				Scores(s, stride, q, k, k, heads, n, dim)
+				scoresGo(twin, stride, q, k, heads, n, dim)
+				for i := range s {
+					h, j := i/stride, i%stride
+					if j >= n {
+						near(t, "past the scores", s[i], float64(twin[i]), 0, 0)
+						continue
+					}
+					var want float64
+					for d := range dim {
+						want += float64(q[h*dim+d]) * float64(keys[j*dim+d])
+					}
+					near(t, "score", s[i], want, float64(dim), 1e-6)
+					near(t, "twin", twin[i], want, float64(dim), 1e-6)
+				}
+				Values(o, s, stride, k, k, heads, n, dim)
+				twinO := append([]float32(nil), old...)
+				valuesGo(twinO, s, stride, k, heads, n, dim)
+				for i := range o {
+					h, d := i/dim, i%dim
+					want, size := float64(old[i]), 1.0
+					for j := range n {
+						want += float64(s[h*stride+j]) * float64(keys[j*dim+d])
+						size += math.Abs(float64(s[h*stride+j]) * float64(keys[j*dim+d]))
+					}
+					near(t, "value", o[i], want, size, 2e-6)
+					near(t, "twin", twinO[i], want, size, 2e-6)
+				}
+			}
+		}
+	}
+}
+
+// A key's score must not depend on which keys it is computed with, or results would depend on how
+// a sequence is cut into blocks.
+func TestScoreDoesNotDependOnTheKeysBesideIt(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 5))
+	const n, dim = 7, 64
+	for _, heads := range []int{1, 2, 4} {
+		q := floats(t, r, heads*dim)
+		k, _ := stored(floats(t, r, n*dim), "F16")
+		all, one := make([]float32, heads*n), make([]float32, heads)
+		Scores(all, n, q, k, k, heads, n, dim)
+		for j := range n {
+			Scores(one, 1, q, k[2*j*dim:2*(j+1)*dim], nil, heads, 1, dim)
+			for h := range heads {
+				if one[h] != all[h*n+j] {
+					t.Fatalf("head %d of %d, key %d: %v alone, %v among others", h, heads, j, one[h], all[h*n+j])
+				}
+			}
+		}
+	}
+}
+
+func TestTilesEqualFloat64(t *testing.T) {
+	type kernels struct {
+		scores  func(s, k, q []float32, n, dim int)
+		softmax func(s, m, l, f []float32, n int)
+		values  func(o, v, p, f []float32, n, dim int)
+	}
+	inf := math.Inf(-1)
+	for name, f := range map[string]kernels{
+		"chosen": {TileScores, TileSoftmax, TileValues},
+		"twin":   {tileScoresGo, tileSoftmaxGo, tileValuesGo},
+	} {
+		r := rand.New(rand.NewPCG(5, 6))
+		for _, n := range []int{0, 4, 8, 36} {
+			for _, dim := range []int{8, 16, 40, 64, 128} {
+				k, v, q := floats(t, r, n*dim), floats(t, r, n*dim), floats(t, r, dim*TileLanes)
+				s, o := floats(t, r, n*TileLanes), floats(t, r, dim*TileLanes)
+				m, l, c := floats(t, r, TileLanes), floats(t, r, TileLanes), floats(t, r, TileLanes)
+				f.scores(s, k, q, n, dim)
+				for i := range s {
+					var want float64
+					for d := range dim {
+						want += float64(k[i/TileLanes*dim+d]) * float64(q[d*TileLanes+i%TileLanes])
+					}
+					near(t, name+" score", s[i], want, float64(dim), 1e-6)
+				}
+				// One lane sees nothing yet, one sees only these keys, one sees none of these.
+				for j := range n {
+					s[j*TileLanes+3], s[j*TileLanes+5] = float32(inf), float32(inf)
+				}
+				m[3], m[4] = float32(inf), float32(inf)
+				l[3], l[4] = 0, 0
+				used := n
+				if n > 0 {
+					used-- // any number of keys, not only multiples of four
+				}
+				oldS, oldM, oldL := append([]float32(nil), s...), append([]float32(nil), m...), append([]float32(nil), l...)
+				f.softmax(s, m, l, c, used)
+				for lane := range TileLanes {
+					next := float64(oldM[lane])
+					for j := range used {
+						next = max(next, float64(oldS[j*TileLanes+lane]))
+					}
+					near(t, name+" maximum", m[lane], next, 0, 0)
+					base, factor := next, math.Exp(float64(oldM[lane])-next)
+					if math.IsInf(next, -1) {
+						base, factor = 0, 0
+					}
+					near(t, name+" factor", c[lane], factor, 1, 3e-7)
+					sum := float64(oldL[lane]) * factor
+					for j := range used {
+						want := math.Exp(float64(oldS[j*TileLanes+lane]) - base)
+						near(t, name+" weight", s[j*TileLanes+lane], want, 1, 5e-7)
+						sum += want
+					}
+					near(t, name+" sum", l[lane], sum, 1+math.Abs(sum), 1e-6)
+				}
+				oldO := append([]float32(nil), o...)
+				f.values(o, v, s, c, used, dim)
+				for i := range o {
+					want, size := float64(oldO[i])*float64(c[i%TileLanes]), 1.0
+					for j := range used {
+						x := float64(v[j*dim+i/TileLanes]) * float64(s[j*TileLanes+i%TileLanes])
+						want += x
+						size += math.Abs(x)
+					}
+					near(t, name+" value", o[i], want, size, 2e-6)
+				}
+			}
+		}
+	}
+}
+
+func BenchmarkTile(b *testing.B) {
+	const n, dim = 64, 128
+	k, q := make([]float32, n*dim), make([]float32, dim*TileLanes)
+	s, o := make([]float32, n*TileLanes), make([]float32, dim*TileLanes)
+	m, l, f := make([]float32, TileLanes), make([]float32, TileLanes), make([]float32, TileLanes)
+	rate := func(b *testing.B, flops float64) {
+		b.ReportMetric(float64(b.N)*flops/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+	}
+	b.Run("scores", func(b *testing.B) {
+		for b.Loop() {
+			TileScores(s, k, q, n, dim)
+		}
+		rate(b, 2*n*dim*TileLanes)
+	})
+	b.Run("softmax", func(b *testing.B) {
+		for b.Loop() {
+			TileSoftmax(s, m, l, f, n)
+		}
+		rate(b, n*TileLanes)
+	})
+	b.Run("values", func(b *testing.B) {
+		for b.Loop() {
+			TileValues(o, k, s, f, n, dim)
+		}
+		rate(b, 2*n*dim*TileLanes)
+	})
+}
+
+func BenchmarkDecode(b *testing.B) {
+	const n, dim = 128, 128
+	for _, heads := range []int{1, 2, 4} {
+		q, k := make([]float32, heads*dim), make([]byte, 2*n*dim)
+		s, o := make([]float32, heads*n), make([]float32, heads*dim)
+		name := string(rune('0' + heads))
+		b.Run("scores"+name, func(b *testing.B) {
+			b.SetBytes(2 * n * dim)
+			for b.Loop() {
+				Scores(s, n, q, k, k, heads, n, dim)
+			}
+		})
+		b.Run("values"+name, func(b *testing.B) {
+			b.SetBytes(2 * n * dim)
+			for b.Loop() {
+				Values(o, s, n, k, k, heads, n, dim)
+			}
+		})
+	}
+}

@@ -1,0 +1,79 @@
+// Command gen writes the AVX2 assembly of package simd: one file for each routine, and their Go
+// declarations in stubs_amd64.go. Run it with go generate in the package's folder.
+package main
+
+import (
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+
+	"github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/buildtags"
+	"github.com/mmcloughlin/avo/ir"
+	"github.com/mmcloughlin/avo/pass"
+	"github.com/mmcloughlin/avo/printer"
+)
+
+// constraint holds for every generated file.
+const constraint = "amd64,!noasm"
+
+// A routine is one assembly file.
+type routine struct {
+	file  string
+	write func(*asm)
+}
+
+func main() {
+	log.SetFlags(0)
+	dir := ".."
+	if len(os.Args) > 1 {
+		dir = os.Args[1]
+	}
+	var routines []routine
+	for _, group := range [][]routine{dots, conversions, vectors, packs, gemms, tiles, decodes} {
+		routines = append(routines, group...)
+	}
+	stubs := ir.NewFile()
+	for _, r := range routines {
+		f, err := compile(r)
+		if err != nil {
+			log.Fatalf("%s: %v", r.file, err)
+		}
+		if err := emit(filepath.Join(dir, r.file+"_amd64.s"), printer.NewGoAsm, f); err != nil {
+			log.Fatalf("%s: %v", r.file, err)
+		}
+		stubs.Constraints = f.Constraints
+		for _, fn := range f.Functions() {
+			stubs.AddSection(fn)
+		}
+	}
+	if err := emit(filepath.Join(dir, "stubs_amd64.go"), printer.NewStubs, stubs); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// compile builds one routine, allocating its registers.
+func compile(r routine) (*ir.File, error) {
+	a := &asm{Context: build.NewContext()}
+	c, err := buildtags.ParseConstraint(constraint)
+	if err != nil {
+		return nil, err
+	}
+	a.Constraint(c)
+	r.write(a)
+	f, err := a.Result()
+	if err != nil {
+		return nil, err
+	}
+	return f, pass.Compile.Execute(f)
+}
+
+// emit prints f to a file.
+func emit(name string, b printer.Builder, f *ir.File) error {
+	text, err := b(printer.Config{Argv: []string{"go", "generate"}, Pkg: "simd"}).Print(f)
+	if err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return os.WriteFile(name, text, 0o644)
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// packs lay rows out for the matrix kernel: [column][row], all rows of one column together.
+var packs = func() []routine {
+	rs := []routine{{"pack6_f32", func(a *asm) { pack(a, formats[0], 6) }}}
+	for i, name := range []string{"pack16_f32", "pack16_f16", "pack16_bf16"} {
+		rs = append(rs, routine{name, func(a *asm) { pack(a, formats[i], 16) }})
+	}
+	return rs
+}()
+
+// pack writes the transposition of rows rows of stored elements, eight columns at a time.
+func pack(a *asm, f format, rows int) {
+	if rows == 6 {
+		a.begin("pack6F32AVX2", "func(dst, src []float32, stride, cols int)",
+			"pack6F32AVX2 is", "", "\tfor c := range cols {\n\t\tfor r := range 6 {\n\t\t\tdst[c*6+r] = src[r*stride+c]\n\t\t}\n\t}",
+			"", "for cols a multiple of 8. It also writes the two elements after dst[cols*6-1].")
+	} else {
+		name := "pack16" + f.name + "AVX2"
+		a.begin(name, "func(dst []float32, src []byte, stride, cols int)",
+			name+" is", "", "\tfor c := range cols {\n\t\tfor r := range 16 {\n\t\t\tdst[c*16+r] = src[r*stride+c] // in elements\n\t\t}\n\t}",
+			"", "for cols a multiple of 8.")
+	}
+	dst, src := a.ptr("dst"), a.ptr("src")
+	s1, n := a.integer("stride"), a.integer("cols")
+	if f.bytes == 4 {
+		a.SHLQ(operand.U8(2), s1)
+	} else {
+		a.SHLQ(operand.U8(1), s1)
+	}
+	s3, s5, s7 := a.GP64(), a.GP64(), a.GP64()
+	a.LEAQ(atIndex(s1, s1, 2, 0), s3)
+	a.LEAQ(atIndex(s1, s1, 4, 0), s5)
+	a.LEAQ(atIndex(s3, s1, 4, 0), s7)
+	bases := []reg.GPVirtual{src}
+	if rows == 16 {
+		second := a.GP64()
+		a.LEAQ(atIndex(src, s1, 8, 0), second)
+		bases = append(bases, second)
+	}
+	a.repeat(n, lanes, func() {
+		for half, base := range bases {
+			sources := []operand.Mem{
+				at(base, 0), atIndex(base, s1, 1, 0), atIndex(base, s1, 2, 0), atIndex(base, s3, 1, 0),
+				atIndex(base, s1, 4, 0), atIndex(base, s5, 1, 0), atIndex(base, s3, 2, 0), atIndex(base, s7, 1, 0),
+			}
+			v := make([]reg.VecVirtual, lanes)
+			for i := range v {
+				v[i] = a.YMM()
+				if i < rows {
+					a.load(f, sources[i], v[i])
+				} else {
+					a.VXORPS(v[i], v[i], v[i])
+				}
+			}
+			for i, t := range a.transpose(v) {
+				a.VMOVUPS(t, at(dst, 4*(i*rows+half*lanes)))
+			}
+			a.ADDQ(operand.U32(lanes*f.bytes), base)
+		}
+		a.ADDQ(operand.U32(lanes*rows*4), dst)
+	})
+	a.VZEROUPPER()
+	a.RET()
+}
+
+// transpose is the transposition of the 8x8 matrix whose rows are v, which it destroys.
+func (a *asm) transpose(v []reg.VecVirtual) []reg.VecVirtual {
+	pairs := make([]reg.VecVirtual, lanes)
+	for i := 0; i < lanes; i += 2 {
+		pairs[i], pairs[i+1] = a.YMM(), a.YMM()
+		a.VUNPCKLPS(v[i+1], v[i], pairs[i])
+		a.VUNPCKHPS(v[i+1], v[i], pairs[i+1])
+	}
+	quads := make([]reg.VecVirtual, lanes)
+	for i := 0; i < lanes; i += 4 {
+		for j := range 2 {
+			lo, hi := a.YMM(), a.YMM()
+			a.VSHUFPS(operand.U8(0x44), pairs[i+2+j], pairs[i+j], lo)
+			a.VSHUFPS(operand.U8(0xee), pairs[i+2+j], pairs[i+j], hi)
+			quads[i+2*j], quads[i+2*j+1] = lo, hi
+		}
+	}
+	out := make([]reg.VecVirtual, lanes)
+	for i := range 4 {
+		out[i], out[i+4] = a.YMM(), a.YMM()
+		a.VPERM2F128(operand.U8(0x20), quads[i+4], quads[i], out[i])
+		a.VPERM2F128(operand.U8(0x31), quads[i+4], quads[i], out[i+4])
+	}
+	return out
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"math"
+
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// vectors are routines over one run of float32.
+var vectors = []routine{
+	{"max", maximum},
+	{"exp_sum", expSum},
+	{"swiglu", swiGLU},
+	{"scale", scale},
+	{"scale_add", scaleAdd},
+}
+
+// The exponential is 2^n p(r) with n = round(x log2 e) and r = x - n ln 2 in [-ln2/2, ln2/2], ln 2
+// in two parts so that r is exact to float32. p is the polynomial of degree 5 with p(0) = p'(0) = 1
+// that is nearest to e^r there: within 1.05e-7 of it, relatively (weighted minimax fit). Below expLow the result is 0: it would
+// be less than 2.5e-38, which is next to the smallest normal number.
+const (
+	expLog2E = 1.44269504088896340736
+	expLn2Hi = 0.693359375
+	expLn2Lo = -2.12194440054690583e-4
+	expLow   = -86.6
+	expC2    = 0.499992303087
+	expC3    = 0.166671153893
+	expC4    = 0.0418903316627
+	expC5    = 0.00831250128338
+	expMagic = 12582912 // 1.5·2^23: adding it rounds to an integer, left in the low bits
+)
+
+var expPoly = []float32{expC5, expC4, expC3, expC2, 1, 1}
+
+// exp replaces x by e^x. x must be at most 88; -Inf gives 0 and NaN gives NaN.
+func (a *asm) exp(x reg.VecVirtual) {
+	t, n, p := a.YMM(), a.YMM(), a.YMM()
+	a.VMOVUPS(a.splat("expMagic", expMagic), t)
+	a.VMOVAPS(t, n)
+	a.VFMADD231PS(a.splat("expLog2E", expLog2E), x, t)
+	a.VSUBPS(n, t, n)
+	low := a.YMM()
+	a.VCMPPS(operand.U8(5), a.splat("expLow", expLow), x, low) // not less than: true for NaN
+	a.VFNMADD231PS(a.splat("expLn2Hi", expLn2Hi), n, x)
+	a.VFNMADD231PS(a.splat("expLn2Lo", expLn2Lo), n, x)
+	a.VPSLLD(operand.U8(23), t, t)
+	a.VMOVUPS(a.splat("expC5", expPoly[0]), p)
+	for i, name := range []string{"expC4", "expC3", "expC2", "one", "one"} {
+		a.VFMADD213PS(a.splat(name, expPoly[i+1]), x, p)
+	}
+	a.VPADDD(t, p, p)
+	a.VANDPS(low, p, x)
+}
+
+// broadcast fills a vector with a float32 parameter.
+func (a *asm) broadcast(name string) reg.VecVirtual {
+	v := a.YMM()
+	p, err := a.Param(name).Resolve()
+	if err != nil {
+		panic(err) // a mistake in this program: the signature has no such parameter
+	}
+	a.VBROADCASTSS(p.Addr, v)
+	return v
+}
+
+func maximum(a *asm) {
+	a.begin("maxAVX2", "func(x []float32) (m float32)",
+		"maxAVX2 is", "", "\tm = x[0]\n\tfor _, v := range x {\n\t\tm = max(m, v)\n\t}",
+		"", "for len(x) a multiple of 8, not 0.")
+	x, n := a.ptr("x"), a.length("x")
+	m := a.YMM()
+	a.VMOVUPS(at(x, 0), m)
+	a.repeat(n, lanes, func() {
+		a.VMAXPS(at(x, 0), m, m)
+		a.ADDQ(operand.U32(lanes*4), x)
+	})
+	t := a.XMM()
+	a.VEXTRACTF128(operand.U8(1), m, t)
+	a.VMAXPS(t, m.AsX(), m.AsX())
+	a.VMOVHLPS(m.AsX(), m.AsX(), t)
+	a.VMAXPS(t, m.AsX(), m.AsX())
+	a.VMOVSHDUP(m.AsX(), t)
+	a.VMAXSS(t, m.AsX(), m.AsX())
+	a.Store(m.AsX(), a.Return("m"))
+	a.VZEROUPPER()
+	a.RET()
+}
+
+func expSum(a *asm) {
+	a.begin("expSumAVX2", "func(x []float32, m float32) (sum float32)",
+		"expSumAVX2 is", "", "\tfor i, v := range x {\n\t\tx[i] = exp(v - m)\n\t\tsum += x[i]\n\t}",
+		"", "for len(x) a multiple of 8 and v - m at most 88.")
+	x, n := a.ptr("x"), a.length("x")
+	m := a.broadcast("m")
+	acc := a.zeroed(2)
+	step := func(vectors int) {
+		for u := range vectors {
+			v := a.YMM()
+			a.VMOVUPS(at(x, u*lanes*4), v)
+			a.VSUBPS(m, v, v)
+			a.exp(v)
+			a.VMOVUPS(v, at(x, u*lanes*4))
+			a.VADDPS(v, acc[u], acc[u])
+		}
+		a.ADDQ(operand.U32(vectors*lanes*4), x)
+	}
+	a.repeat(n, 2*lanes, func() { step(2) })
+	a.repeat(n, lanes, func() { step(1) })
+	a.VADDPS(acc[1], acc[0], acc[0])
+	a.sum(acc[0])
+	a.Store(acc[0].AsX(), a.Return("sum"))
+	a.VZEROUPPER()
+	a.RET()
+}
+
+func swiGLU(a *asm) {
+	a.begin("swiGLUAVX2", "func(dst, gate, up []float32)",
+		"swiGLUAVX2 is", "", "\tfor i, g := range gate {\n\t\tdst[i] = g / (1 + exp(-g)) * up[i]\n\t}",
+		"", "for len(gate) a multiple of 8.")
+	dst, gate, up, n := a.ptr("dst"), a.ptr("gate"), a.ptr("up"), a.length("gate")
+	a.repeat(n, lanes, func() {
+		g, e := a.YMM(), a.YMM()
+		a.VMOVUPS(at(gate, 0), g)
+		a.VXORPS(a.splat("signs", float32(math.Copysign(0, -1))), g, e)
+		limit := a.YMM()
+		a.VMOVUPS(a.splat("expHigh", 88), limit)
+		a.VMINPS(e, limit, e) // NaN in e stays
+		a.exp(e)
+		a.VADDPS(a.splat("one", 1), e, e)
+		a.VDIVPS(e, g, g)
+		a.VMULPS(at(up, 0), g, g)
+		a.VMOVUPS(g, at(dst, 0))
+		for _, p := range []reg.GPVirtual{dst, gate, up} {
+			a.ADDQ(operand.U32(lanes*4), p)
+		}
+	})
+	a.VZEROUPPER()
+	a.RET()
+}
+
+func scale(a *asm) {
+	a.begin("scaleAVX2", "func(dst, x []float32, f float32)",
+		"scaleAVX2 is", "", "\tfor i, v := range x {\n\t\tdst[i] = f * v\n\t}",
+		"", "for len(x) a multiple of 8.")
+	dst, x, n := a.ptr("dst"), a.ptr("x"), a.length("x")
+	f := a.broadcast("f")
+	a.repeat(n, lanes, func() {
+		v := a.YMM()
+		a.VMULPS(at(x, 0), f, v)
+		a.VMOVUPS(v, at(dst, 0))
+		a.ADDQ(operand.U32(lanes*4), x)
+		a.ADDQ(operand.U32(lanes*4), dst)
+	})
+	a.VZEROUPPER()
+	a.RET()
+}
+
+func scaleAdd(a *asm) {
+	a.begin("scaleAddAVX2", "func(dst, x []float32, fd, fx float32)",
+		"scaleAddAVX2 is", "", "\tfor i, v := range x {\n\t\tdst[i] = fd*dst[i] + fx*v\n\t}",
+		"", "for len(x) a multiple of 8.")
+	dst, x, n := a.ptr("dst"), a.ptr("x"), a.length("x")
+	fd, fx := a.broadcast("fd"), a.broadcast("fx")
+	a.repeat(n, lanes, func() {
+		v := a.YMM()
+		a.VMULPS(at(dst, 0), fd, v)
+		a.VFMADD231PS(at(x, 0), fx, v)
+		a.VMOVUPS(v, at(dst, 0))
+		a.ADDQ(operand.U32(lanes*4), x)
+		a.ADDQ(operand.U32(lanes*4), dst)
+	})
+	a.VZEROUPPER()
+	a.RET()
+}

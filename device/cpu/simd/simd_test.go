@@ -1,0 +1,341 @@
+package simd
+
+import (
+	"encoding/binary"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// Lengths with every kind of remainder.
+var lengths = []int{0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40, 63, 64, 65, 100, 256, 1000}
+
+const guard = 16
+
+var nan = float32(math.NaN())
+
+// floats is n random values inside NaN guards; check fails the test if a guard was written.
+func floats(t *testing.T, r *rand.Rand, n int) []float32 {
+	t.Helper()
+	all := make([]float32, guard+n+guard)
+	for i := range all {
+		all[i] = nan
+	}
+	x := all[guard : guard+n]
+	for i := range x {
+		x[i] = float32(r.NormFloat64())
+	}
+	t.Cleanup(func() {
+		for i, v := range all {
+			if (i < guard || i >= guard+n) && v == v {
+				t.Errorf("a routine wrote element %d of a slice of %d", i-guard, n)
+				return
+			}
+		}
+	})
+	return x
+}
+
+// stored is x in a format, at an odd address, inside NaN guards, and the values it holds there.
+func stored(x []float32, name string) (b []byte, values []float32) {
+	size := 2
+	if name == "F32" {
+		size = 4
+	}
+	all := make([]byte, 1+guard*size+len(x)*size+guard*size)
+	for i := range all {
+		all[i] = 0xff
+	}
+	b = all[1+guard*size:][:len(x)*size]
+	values = make([]float32, len(x))
+	for i, v := range x {
+		switch name {
+		case "F32":
+			binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(v))
+			values[i] = v
+		case "F16":
+			binary.LittleEndian.PutUint16(b[2*i:], half(v))
+			values[i] = f16(b, i)
+		case "BF16":
+			binary.LittleEndian.PutUint16(b[2*i:], uint16(math.Float32bits(v)>>16))
+			values[i] = bf16(b, i)
+		}
+	}
+	return b, values
+}
+
+// near fails unless got is want to within rel of size.
+func near(t *testing.T, what string, got float32, want, size, rel float64) {
+	t.Helper()
+	if math.IsNaN(want) {
+		if got == got {
+			t.Fatalf("%s is %v, want NaN", what, got)
+		}
+		return
+	}
+	if math.IsInf(want, 0) {
+		if float64(got) != want {
+			t.Fatalf("%s is %v, want %v", what, got, want)
+		}
+		return
+	}
+	if !(math.Abs(float64(got)-want) <= rel*size) {
+		t.Fatalf("%s is %v, want %v", what, got, want)
+	}
+}
+
+var dotTests = []struct {
+	name string
+	dot  func([]float32, []byte) float32
+	twin func([]float32, []byte) float32
+	pair func(x, y []float32, w []byte) (float32, float32)
+}{
+	{"F32", DotF32, dotF32Go, DotPairF32},
+	{"F16", DotF16, dotF16Go, DotPairF16},
+	{"BF16", DotBF16, dotBF16Go, DotPairBF16},
+}
+
+func TestDotsEqualFloat64(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	for _, c := range dotTests {
+		for _, n := range lengths {
+			x, y := floats(t, r, n), floats(t, r, n)
+			w, values := stored(floats(t, r, n), c.name)
+			var want, size float64
+			for i, v := range values {
+				want += float64(x[i]) * float64(v)
+				size += math.Abs(float64(x[i]) * float64(v))
+			}
+			near(t, c.name, c.dot(x, w), want, size, 1e-6)
+			near(t, c.name+" twin", c.twin(x, w), want, size, 1e-6)
+			if a, b := c.pair(x, y, w); a != c.dot(x, w) || b != c.dot(y, w) {
+				t.Fatalf("%s: a pair of %d gives %v, %v; one by one they give %v, %v", c.name, n, a, b, c.dot(x, w), c.dot(y, w))
+			}
+		}
+	}
+}
+
+func TestDotsPropagateNaNAndInf(t *testing.T) {
+	for _, c := range dotTests {
+		for _, n := range []int{5, 8, 41} {
+			for _, special := range []float32{nan, float32(math.Inf(1)), float32(math.Inf(-1))} {
+				for at := range n {
+					x, raw := make([]float32, n), make([]float32, n)
+					for i := range x {
+						x[i], raw[i] = 1, 1
+					}
+					raw[at] = special
+					w, _ := stored(raw, c.name)
+					near(t, c.name, c.dot(x, w), float64(special), 0, 0)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryHalfConvertsAsTheTwinSays(t *testing.T) {
+	src := make([]byte, 2*65536)
+	for i := range 65536 {
+		binary.LittleEndian.PutUint16(src[2*i:], uint16(i))
+	}
+	got, want, back := make([]float32, 65536), make([]float32, 65536), make([]byte, 2*65536)
+	FromF16(got, src)
+	fromF16Go(want, src)
+	ToF16(back, got)
+	for i := range got {
+		if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+			t.Fatalf("half %#04x is %v (%#x), twin says %v (%#x)", i, got[i], math.Float32bits(got[i]), want[i], math.Float32bits(want[i]))
+		}
+		h := uint16(i)
+		exponent := int(h >> 10 & 31)
+		value := math.Ldexp(float64(h&0x3ff|0x400), exponent-25)
+		if exponent == 0 {
+			value = math.Ldexp(float64(h&0x3ff), -24)
+		}
+		if h&0x8000 != 0 {
+			value = -value
+		}
+		if exponent != 31 && float64(got[i]) != value {
+			t.Fatalf("half %#04x is %v, want %v", i, got[i], value)
+		}
+		if b := binary.LittleEndian.Uint16(back[2*i:]); got[i] == got[i] && b != h {
+			t.Fatalf("half %#04x comes back as %#04x", h, b)
+		}
+	}
+	FromBF16(got, src)
+	for i := range got {
+		if math.Float32bits(got[i]) != uint32(i)<<16 {
+			t.Fatalf("bfloat16 %#04x is %#x", i, math.Float32bits(got[i]))
+		}
+	}
+}
+
+func TestToF16RoundsToNearestEven(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 2))
+	var src []float32
+	for i := range 0x7c00 { // every half, the middle to the next, and both sides of that middle
+		var b [4]byte
+		binary.LittleEndian.PutUint16(b[:], uint16(i))
+		binary.LittleEndian.PutUint16(b[2:], uint16(i+1))
+		low, high := f16(b[:], 0), f16(b[:], 1)
+		if i == 0x7bff {
+			high = 65536
+		}
+		middle := (low + high) / 2
+		for _, v := range []float32{low, math.Nextafter32(middle, 0), middle, math.Nextafter32(middle, 1e9)} {
+			src = append(src, v, -v)
+		}
+		want := uint16(i)
+		if i&1 == 1 {
+			want++
+		}
+		if half(middle) != want || half(math.Nextafter32(middle, 0)) != uint16(i) || half(math.Nextafter32(middle, 1e9)) != uint16(i+1) {
+			t.Fatalf("around half %#04x the twin rounds wrongly", i)
+		}
+	}
+	for range 100000 {
+		src = append(src, math.Float32frombits(r.Uint32()))
+	}
+	src = append(src, nan, float32(math.Inf(1)), float32(math.Inf(-1)), 1e30, math.SmallestNonzeroFloat32)
+	got, want := make([]byte, 2*len(src)), make([]byte, 2*len(src))
+	ToF16(got, src)
+	toF16Go(want, src)
+	for i, v := range src {
+		if a, b := binary.LittleEndian.Uint16(got[2*i:]), binary.LittleEndian.Uint16(want[2*i:]); a != b {
+			t.Fatalf("%v (%#x) becomes %#04x, twin says %#04x", v, math.Float32bits(v), a, b)
+		}
+	}
+}
+
+func TestConversionsOfEveryLengthStayInside(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	for _, n := range lengths {
+		raw := floats(t, r, n)
+		for name, from := range map[string]func([]float32, []byte){"F16": FromF16, "BF16": FromBF16, "F32": FromF32} {
+			src, want := stored(raw, name)
+			got := floats(t, r, n)
+			from(got, src)
+			for i := range got {
+				near(t, name, got[i], float64(want[i]), 0, 0)
+			}
+		}
+		all := make([]byte, 2*n+2)
+		all[0], all[2*n+1] = 0xaa, 0xaa
+		ToF16(all[1:1+2*n], raw)
+		want, _ := stored(raw, "F16")
+		if string(all[1:1+2*n]) != string(want) || all[0] != 0xaa || all[2*n+1] != 0xaa {
+			t.Fatalf("ToF16 of %d elements is wrong", n)
+		}
+	}
+}
+
+func TestMax(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 4))
+	for _, n := range lengths {
+		x := floats(t, r, n)
+		if got, want := Max(x), maxGo(x); got != want {
+			t.Fatalf("of %d: %v, want %v", n, got, want)
+		}
+		for i := range x {
+			x[i] = float32(math.Inf(-1))
+		}
+		if got := Max(x); !math.IsInf(float64(got), -1) {
+			t.Fatalf("of %d times -Inf: %v", n, got)
+		}
+	}
+}
+
+func TestExpSumIsWithinThreeTenMillionths(t *testing.T) {
+	for _, f := range []func([]float32, float32) float32{ExpSum, expSumGo} {
+		x := make([]float32, 0, 200000)
+		for v := -86.59; v < 88; v += 0.00091 {
+			x = append(x, float32(v))
+		}
+		y := append([]float32(nil), x...)
+		f(y, 0)
+		for i, v := range x {
+			want := math.Exp(float64(v))
+			near(t, "exp", y[i], want, want, 3e-7)
+		}
+	}
+}
+
+func TestExpSumOfEveryLength(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	for _, n := range lengths {
+		x := floats(t, r, n)
+		m := maxGo(x)
+		var want float64
+		y := append([]float32(nil), x...)
+		for _, v := range x {
+			want += math.Exp(float64(v - m))
+		}
+		near(t, "sum", ExpSum(x, m), want, want, 1e-6)
+		for i := range x {
+			near(t, "element", x[i], math.Exp(float64(y[i]-m)), 1, 3e-7)
+		}
+	}
+}
+
+func TestExpOfSpecialValues(t *testing.T) {
+	for _, n := range []int{1, 8, 9, 24} {
+		for at := range n {
+			for _, c := range []struct{ x, want float32 }{
+				{float32(math.Inf(-1)), 0}, {-1e30, 0}, {-100, 0}, {0, 1}, {nan, nan},
+			} {
+				x := make([]float32, n)
+				x[at] = c.x
+				ExpSum(x, 0)
+				near(t, "exp", x[at], float64(c.want), 0, 0)
+			}
+		}
+	}
+}
+
+func TestSwiGLU(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 6))
+	for _, f := range []func(dst, gate, up []float32){SwiGLU, swiGLUGo} {
+		for _, n := range lengths {
+			gate, up, dst := floats(t, r, n), floats(t, r, n), floats(t, r, n)
+			for i := range gate {
+				gate[i] *= 30
+			}
+			f(dst, gate, up)
+			for i, g := range gate {
+				want := float64(g) / (1 + math.Exp(-float64(g))) * float64(up[i])
+				near(t, "element", dst[i], want, math.Abs(want)+1e-30, 1e-6)
+			}
+			f(gate, gate, up)
+			for i := range dst {
+				near(t, "in place", gate[i], float64(dst[i]), 0, 0)
+			}
+		}
+		for _, c := range []struct{ gate, want float64 }{{math.NaN(), math.NaN()}, {1e30, 1e30}, {-1e4, 0}, {0, 0}} {
+			dst := make([]float32, 9)
+			gate, up := make([]float32, 9), make([]float32, 9)
+			for i := range gate {
+				gate[i], up[i] = float32(c.gate), 1
+			}
+			f(dst, gate, up)
+			for _, v := range dst {
+				near(t, "of special value", v, c.want, math.Abs(c.want)+1e-27, 1e-6)
+			}
+		}
+	}
+}
+
+func TestScales(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	for _, n := range lengths {
+		x, dst := floats(t, r, n), floats(t, r, n)
+		old := append([]float32(nil), dst...)
+		ScaleAdd(dst, x, 0.75, -1.25)
+		for i := range dst {
+			near(t, "ScaleAdd", dst[i], 0.75*float64(old[i])-1.25*float64(x[i]), 4, 1e-6)
+		}
+		Scale(dst, x, 3)
+		for i := range dst {
+			near(t, "Scale", dst[i], float64(3*x[i]), 0, 0)
+		}
+	}
+}

@@ -1,0 +1,71 @@
+//go:build !amd64 || noasm
+
+package simd
+
+// haveAVX2 is false: the routines below only stand for the assembly, and are their twins.
+const haveAVX2 = false
+
+func dotF32AVX2(x []float32, w []byte) float32  { return dotF32Go(x, w) }
+func dotF16AVX2(x []float32, w []byte) float32  { return dotF16Go(x, w) }
+func dotBF16AVX2(x []float32, w []byte) float32 { return dotBF16Go(x, w) }
+
+func dotPairF32AVX2(x, y []float32, w []byte) (sumX, sumY float32) {
+	return dotF32Go(x, w), dotF32Go(y, w)
+}
+
+func dotPairF16AVX2(x, y []float32, w []byte) (sumX, sumY float32) {
+	return dotF16Go(x, w), dotF16Go(y, w)
+}
+
+func dotPairBF16AVX2(x, y []float32, w []byte) (sumX, sumY float32) {
+	return dotBF16Go(x, w), dotBF16Go(y, w)
+}
+
+func fromF16AVX2(dst []float32, src []byte)  { fromF16Go(dst, src) }
+func fromBF16AVX2(dst []float32, src []byte) { fromBF16Go(dst, src) }
+func toF16AVX2(dst []byte, src []float32)    { toF16Go(dst, src) }
+
+func maxAVX2(x []float32) float32                    { return maxGo(x) }
+func expSumAVX2(x []float32, m float32) float32      { return expSumGo(x, m) }
+func swiGLUAVX2(dst, gate, up []float32)             { swiGLUGo(dst, gate, up) }
+func scaleAVX2(dst, x []float32, f float32)          { scaleGo(dst, x, f) }
+func scaleAddAVX2(dst, x []float32, f, g float32)    { scaleAddGo(dst, x, f, g) }
+func pack6F32AVX2(dst, src []float32, stride, n int) { pack6Go(dst, src, stride, 6, 0, n) }
+
+func pack16F32AVX2(dst []float32, src []byte, stride, n int) { pack16F32Go(dst, src, stride, 16, 0, n) }
+func pack16F16AVX2(dst []float32, src []byte, stride, n int) { pack16F16Go(dst, src, stride, 16, 0, n) }
+func pack16BF16AVX2(dst []float32, src []byte, stride, n int) {
+	pack16BF16Go(dst, src, stride, 16, 0, n)
+}
+
+func gemm6x16AVX2(c []float32, stride int, a, b []float32, k int, add bool) {
+	gemm6x16Go(c, stride, a, b, k, add)
+}
+
+func tileScoresAVX2(s, k, q []float32, n, dim int)    { tileScoresGo(s, k, q, n, dim) }
+func tileSoftmaxAVX2(s, m, l, f []float32, n int)     { tileSoftmaxGo(s, m, l, f, n) }
+func tileValuesAVX2(o, v, p, f []float32, n, dim int) { tileValuesGo(o, v, p, f, n, dim) }
+
+func scores1F16AVX2(s []float32, stride int, q []float32, k, _ []byte, n, dim int) {
+	scoresGo(s, stride, q, k, 1, n, dim)
+}
+
+func scores2F16AVX2(s []float32, stride int, q []float32, k, _ []byte, n, dim int) {
+	scoresGo(s, stride, q, k, 2, n, dim)
+}
+
+func scores4F16AVX2(s []float32, stride int, q []float32, k, _ []byte, n, dim int) {
+	scoresGo(s, stride, q, k, 4, n, dim)
+}
+
+func values1F16AVX2(o, p []float32, stride int, v, _ []byte, n, dim int) {
+	valuesGo(o, p, stride, v, 1, n, dim)
+}
+
+func values2F16AVX2(o, p []float32, stride int, v, _ []byte, n, dim int) {
+	valuesGo(o, p, stride, v, 2, n, dim)
+}
+
+func values4F16AVX2(o, p []float32, stride int, v, _ []byte, n, dim int) {
+	valuesGo(o, p, stride, v, 4, n, dim)
+}

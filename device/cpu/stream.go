@@ -1,0 +1,47 @@
+package cpu
+
+import (
+	"fmt"
+
+	"github.com/orrery-ai/orrery/device"
+)
+
+// stream runs operations at once, one after the other. Its fields are the arguments of the
+// operation in progress, kept so that an operation allocates nothing.
+type stream struct {
+	pool  *pool
+	batch batch
+	own   worker
+
+	embed  embedJob
+	norm   normJob
+	sum    addJob
+	bias   biasJob
+	rope   ropeJob
+	gate   gateJob
+	store  appendJob
+	dots   dotsJob
+	gemm   gemmJob
+	attend attendJob
+	finish finishJob
+}
+
+var _ device.Stream = (*stream)(nil)
+
+func newStream(p *pool) *stream { return &stream{pool: p} }
+
+// run computes n items of j; an item takes about cost nanoseconds.
+func (s *stream) run(j job, n int, cost float64) {
+	total := float64(n) * cost
+	// Ranges of about half the grain even out the workers' speeds, at little cost.
+	step := max(1, min(int(grain/2/max(cost, 1)), (n+s.pool.threads-1)/s.pool.threads))
+	s.pool.run(&s.batch, &s.own, j, n, step, total)
+}
+
+// Wait implements [device.Stream]: everything has run already.
+func (s *stream) Wait() error { return nil }
+
+// mismatch panics: shapes do not fit. Its arguments cost nothing where it is not called.
+func mismatch(operation, format string, args ...any) {
+	panic("cpu: " + operation + ": " + fmt.Sprintf(format, args...))
+}

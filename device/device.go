@@ -1,0 +1,109 @@
+package device
+
+import "github.com/orrery-ai/orrery/attention"
+
+// Format is how the elements of a weight matrix are stored.
+type Format uint8
+
+// The storage formats of weights.
+const (
+	F32  Format = iota + 1 // IEEE 754 single
+	F16                    // IEEE 754 half
+	BF16                   // the upper half of an IEEE 754 single
+)
+
+// Bytes is the size of one element.
+func (f Format) Bytes() int {
+	if f == F32 {
+		return 4
+	}
+	return 2
+}
+
+// String names the format as safetensors headers do.
+func (f Format) String() string {
+	switch f {
+	case F32:
+		return "F32"
+	case F16:
+		return "F16"
+	case BF16:
+		return "BF16"
+	}
+	return "unknown"
+}
+
+// Matrix is a weight matrix as it was stored: [Rows][Cols], row-major, little-endian, and never
+// written. Data usually lies in a mapped file and stays valid until its model is closed.
+type Matrix struct {
+	Format     Format
+	Rows, Cols int
+	Data       []byte
+}
+
+// Tensor is a dense activation, [Rows][Cols] float32, row-major.
+type Tensor struct {
+	Rows, Cols int
+	Data       []float32
+}
+
+// NewTensor allocates a zeroed tensor on the host.
+func NewTensor(rows, cols int) Tensor {
+	return Tensor{Rows: rows, Cols: cols, Data: make([]float32, rows*cols)}
+}
+
+// Row is row i.
+func (t Tensor) Row(i int) []float32 { return t.Data[i*t.Cols : (i+1)*t.Cols] }
+
+// Slice is the view of rows [first, end).
+func (t Tensor) Slice(first, end int) Tensor {
+	return Tensor{Rows: end - first, Cols: t.Cols, Data: t.Data[first*t.Cols : end*t.Cols]}
+}
+
+// Reshape is the same elements seen as [rows][cols]; rows*cols must equal Rows*Cols.
+func (t Tensor) Reshape(rows, cols int) Tensor {
+	return Tensor{Rows: rows, Cols: cols, Data: t.Data[:rows*cols]}
+}
+
+// A Device computes. Its methods may be called from any goroutine.
+type Device interface {
+	// Name says what it is, for people: "cpu (2 threads, avx2)".
+	Name() string
+	// NewStream makes a stream. Streams of one device may run at the same time.
+	NewStream() Stream
+	// Close frees what the device holds; no stream of it may be used afterwards.
+	Close() error
+}
+
+// A Stream runs operations in the order in which they were recorded. It belongs to one goroutine.
+// Arguments must stay valid, and results may be read, only once Wait has returned.
+// T stands for the number of tokens in a step. An operation whose shapes do not fit panics: shapes
+// come from a checked model configuration, so a mismatch is a mistake in Orrery.
+type Stream interface {
+	// Embed copies row ids[i] of table [vocabulary][hidden] to row i of dst [T][hidden].
+	Embed(dst Tensor, table Matrix, ids []int32)
+	// RMSNorm sets each row of dst to x/sqrt(mean(x²)+eps)·weight (Zhang and Sennrich, 2019).
+	// dst may be x. Per-head norms pass a tensor reshaped to [T·heads][headDim].
+	RMSNorm(dst, x Tensor, weight []float32, eps float32)
+	// MatMul sets dst [T][w.Rows] to x [T][w.Cols] · wᵀ, accumulating in float32.
+	MatMul(dst, x Tensor, w Matrix)
+	// Add adds x to dst; AddBias adds b [cols] to each row of dst.
+	Add(dst, x Tensor)
+	AddBias(dst Tensor, b []float32)
+	// Rope rotates the first 2·cos.Cols elements of each head of x [T][heads·headDim] in half-split
+	// pairs (i, i+cos.Cols), by the angles of cos and sin [T][rotated/2] (Su et al., 2021, section 3.4.2).
+	Rope(x Tensor, headDim int, cos, sin Tensor)
+	// Append stores k and v [T][kvHeads·headDim] in kv, in its format, at tokens [at, at+T) of the
+	// block. It does not change kv.Len.
+	Append(kv *attention.KV, at int, k, v Tensor)
+	// Attend accumulates into p the attention of q [T][heads·headDim], the queries of positions
+	// first, first+1, …, over the keys in kv. A query sees only keys at its own position or before.
+	Attend(p attention.Partial, q Tensor, first int, s attention.Shape, kv []attention.KV)
+	// Merge accumulates src into dst; Finish writes dst = p.O/p.L, [T][heads·headDim].
+	Merge(dst, src attention.Partial)
+	Finish(dst Tensor, p attention.Partial)
+	// SwiGLU sets dst to silu(gate)·up; dst may be gate (Shazeer, 2020).
+	SwiGLU(dst, gate, up Tensor)
+	// Wait returns when everything recorded has run, or with the error that stopped it.
+	Wait() error
+}
