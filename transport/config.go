@@ -1,0 +1,108 @@
+package transport
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Config says who an endpoint is and how much it may hold and wait for. Cluster and Node are
+// required; a zero in any other field means its default.
+type Config struct {
+	// Cluster is the name that both ends of a connection must agree on, at most 128 bytes.
+	Cluster string
+	// Node is this node's name, unique in the cluster, at most 128 bytes. It is also the address in
+	// the PIDs of its actors.
+	Node string
+	// Logger takes what happens to connections; slog.Default if nil.
+	Logger *slog.Logger
+
+	// FrameBytes is the most payload in one frame, in bytes: a small message waits for at most one
+	// frame of a large one that shares its connection. Default 64 KiB, 1 KiB to 1 MiB.
+	FrameBytes int
+	// Window is how many frames a lane may have sent without being credited for them. With two
+	// messages it bounds what a lane holds at its receiver. Default 8, 1 to 256.
+	Window int
+
+	// DialTimeout bounds each of: connecting, the hello, and the opening of a lane. Default 3 s.
+	DialTimeout time.Duration
+	// WriteTimeout is how long a peer may leave one frame unread in its socket before the connection
+	// is given up. A Send may outlast its deadline by this much, if the peer has stopped reading
+	// altogether. Default 5 s.
+	WriteTimeout time.Duration
+	// MaxWait stands in for a zero deadline of Send and Receive. Default 30 s.
+	MaxWait time.Duration
+
+	// MaxHandshakes bounds the inbound connections that have not yet said who they are. Default 32.
+	MaxHandshakes int
+	// MaxConnections bounds the established inbound connections. Default 1024; a peer has at most 3.
+	MaxConnections int
+	// ControlQueue bounds the actor messages waiting to be written to one peer. Their bytes are
+	// bounded too, at 16 MiB. Default 1024.
+	ControlQueue int
+}
+
+// maxName bounds the names of clusters and nodes, in bytes.
+const maxName = 128
+
+func (c Config) withDefaults() (Config, error) {
+	if err := checkName("cluster", c.Cluster); err != nil {
+		return c, err
+	}
+	if err := checkName("node", c.Node); err != nil {
+		return c, err
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	c.Logger = c.Logger.With("node", c.Node)
+	for _, f := range []struct {
+		name          string
+		value         *int
+		def, min, max int
+	}{
+		{"FrameBytes", &c.FrameBytes, 64 << 10, minFrame, maxFrame},
+		{"Window", &c.Window, 8, 1, maxWindow},
+		{"MaxHandshakes", &c.MaxHandshakes, 32, 1, 1 << 16},
+		{"MaxConnections", &c.MaxConnections, 1024, 1, 1 << 20},
+		{"ControlQueue", &c.ControlQueue, 1024, 1, 1 << 20},
+	} {
+		if *f.value == 0 {
+			*f.value = f.def
+		}
+		if *f.value < f.min || *f.value > f.max {
+			return c, fmt.Errorf("transport: %s is %d, want %d to %d", f.name, *f.value, f.min, f.max)
+		}
+	}
+	for _, f := range []struct {
+		name  string
+		value *time.Duration
+		def   time.Duration
+	}{
+		{"DialTimeout", &c.DialTimeout, 3 * time.Second},
+		{"WriteTimeout", &c.WriteTimeout, 5 * time.Second},
+		{"MaxWait", &c.MaxWait, 30 * time.Second},
+	} {
+		if *f.value == 0 {
+			*f.value = f.def
+		}
+		if *f.value < 0 {
+			return c, fmt.Errorf("transport: %s is %s, want more than 0", f.name, *f.value)
+		}
+	}
+	return c, nil
+}
+
+// checkName accepts printable ASCII without spaces, so that a name is the same in logs, PIDs and
+// protobuf strings. "nonhost" is what protoactor calls an actor system without an address.
+func checkName(what, name string) error {
+	if name == "" || len(name) > maxName || name == "nonhost" {
+		return fmt.Errorf("transport: bad %s name %.140q", what, name)
+	}
+	for i := range len(name) {
+		if name[i] <= ' ' || name[i] > '~' {
+			return fmt.Errorf("transport: bad %s name %.140q", what, name)
+		}
+	}
+	return nil
+}

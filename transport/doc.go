@@ -1,0 +1,41 @@
+// Package transport moves tensors and actor messages between the nodes of a cluster, over TCP.
+//
+// An [Endpoint] is a node's end of all its connections. For each ordered pair of nodes there are up to
+// three, made on first use by the node that sends: one for actor messages, one for small tensors, on
+// which a step waits, and one for bulk (KV blocks). The way back carries only credits and refusals.
+//
+// # Lanes
+//
+// A lane is a one-directional channel for messages of one [Purpose] and one loading of a model, agreed on
+// before it is used: the receiving node registers an [Endpoint.Receiver], then the sending node opens its
+// [Endpoint.Sender]. A message is bytes, up to a size that both agree on. A lane from a node to itself
+// works the same, without a socket.
+//
+// Send writes in the caller's goroutine, header and payload in one system call, without copying. At the
+// other end the connection's reader puts the bytes into one of two buffers of the lane and wakes the
+// consumer once, when the message is whole; the buffer is the consumer's until Message.Release. Neither
+// end allocates in steady state.
+//
+// Messages travel in frames of at most 64 KiB. A lane may have 8 of them on the way or waiting at the
+// receiver; more need credits, which the receiver gives as its consumer makes room. So a slow consumer
+// stops the writer of its own lane and no other, and a lane holds at most two messages and 8 frames.
+// Lanes that share a connection take turns, frame by frame, in the order in which they asked.
+//
+// # Failure
+//
+// Every wait ends: at its deadline, with [ErrTimeout]; when the connection breaks or DropPeer says that
+// the peer is dead, with [ErrPeerLost]; or when this end is closed, with [ErrClosed]. A lane that has
+// failed stays so: the state of a message that went half is not guessed at. New lanes, for a new loading
+// of the model, can be opened over a fresh connection. A peer that freezes without closing its sockets is
+// noticed by deadlines, and by membership, which calls DropPeer.
+//
+// A peer that breaks the protocol loses the connection, and both ends log why. What comes from the
+// network is bounded before it is believed: hellos in time and number, frames and messages in size.
+//
+// # Actors
+//
+// [Endpoint.AttachActors] joins a protoactor-go actor system to those of the other nodes: actor.NewPID
+// with a node's name reaches every actor that the node has exposed with [Endpoint.Expose], and no other.
+// Messages are protobuf. One that cannot be sent becomes a dead letter, and a request is then answered at
+// once with an [Undeliverable]; [Reply] makes that an error. Actors can be watched from other nodes.
+package transport

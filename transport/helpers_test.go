@@ -1,0 +1,144 @@
+package transport
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// logBook is where the endpoints of a test log to.
+type logBook struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBook) contains(s string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.b.String(), s)
+}
+
+// endpoint starts one that ends with the test.
+func endpoint(t testing.TB, node string, c Config) (*Endpoint, *logBook) {
+	t.Helper()
+	log := new(logBook)
+	c.Node = node
+	if c.Cluster == "" {
+		c.Cluster = "test"
+	}
+	c.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	e, err := Listen("127.0.0.1:0", c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	return e, log
+}
+
+// pair is two endpoints, a and b, that know each other.
+func pair(t testing.TB, c Config) (a, b *Endpoint) {
+	t.Helper()
+	a, _ = endpoint(t, "a", c)
+	b, _ = endpoint(t, "b", c)
+	a.SetPeer("b", b.Addr())
+	b.SetPeer("a", a.Addr())
+	return a, b
+}
+
+// lane opens a lane between two endpoints, which may be the same.
+func lane(t testing.TB, from, to *Endpoint, key LaneKey, size int) (*Sender, *Receiver) {
+	t.Helper()
+	r, err := to.Receiver(from.c.Node, key, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := from.Sender(to.c.Node, key, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, r
+}
+
+// fill sends as many messages as the receiver holds, so that the next one, if it is of more frames than
+// the window, waits until one is read.
+func fill(t testing.TB, s *Sender) {
+	t.Helper()
+	for range messagesPerLane {
+		if err := s.Send(soon(), []byte("kept")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// soon is a deadline that no sound test reaches.
+func soon() time.Time { return time.Now().Add(20 * time.Second) }
+
+// eventually waits for something that must happen.
+func eventually(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	for end := soon(); !f(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never happened: %s", what)
+		}
+	}
+}
+
+func randomBytes(seed uint64, n int) []byte {
+	b := make([]byte, n)
+	c := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
+	c.Read(b)
+	return b
+}
+
+// receive gets one message, releases it and returns its bytes and number.
+func receive(t testing.TB, r *Receiver) ([]byte, uint64) {
+	t.Helper()
+	m, err := r.Receive(soon())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Release()
+	return bytes.Clone(m.Bytes), m.Seq
+}
+
+// cutAfter listens, forwards to addr, and breaks everything off when n bytes have gone there.
+func cutAfter(t testing.TB, addr string, n int64) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	t.Cleanup(func() { ln.Close(); wg.Wait() })
+	wg.Go(func() {
+		from, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer from.Close()
+		to, err := net.Dial("tcp", addr)
+		if err != nil {
+			return
+		}
+		defer to.Close()
+		wg.Go(func() { io.Copy(from, to) })
+		io.CopyN(to, from, n)
+	})
+	return ln.Addr().String()
+}

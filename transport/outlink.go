@@ -1,0 +1,97 @@
+package transport
+
+import "net"
+
+// outlink is the end of a connection that dialled, and sends. It carries lanes or envelopes.
+type outlink struct {
+	link
+	frameBytes int // largest payload of a data frame
+	window     int // the most credits of a lane
+
+	// Guarded by link.mu.
+	senders map[uint32]*Sender
+	number  uint32 // of the lane opened last
+	ended   bool   // lanes have been told; no more may be added
+}
+
+// add numbers s and makes it reachable for credits.
+func (l *outlink) add(s *Sender) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return l.cause
+	}
+	l.number++
+	s.number = l.number
+	l.senders[s.number] = s
+	return nil
+}
+
+// finish takes s off the link and tells the receiver that nothing more comes. Cut says that the last
+// message is incomplete.
+func (l *outlink) finish(s *Sender, cut bool) {
+	l.mu.Lock()
+	_, open := l.senders[s.number]
+	delete(l.senders, s.number)
+	l.mu.Unlock()
+	if !open {
+		return
+	}
+	h := header{kind: frameFinish, lane: s.number}
+	if cut {
+		h.flags = flagCut
+	}
+	l.writeShort(h, nil) // a failure has ended the link, which tells the receiver as well
+}
+
+// serve reads credits and refusals until the link ends.
+func (l *outlink) serve() error {
+	var reason [maxReason]byte
+	for {
+		h, err := l.nextHeader()
+		if err != nil {
+			return err
+		}
+		l.mu.Lock()
+		s, opened := l.senders[h.lane], h.lane > 0 && h.lane <= l.number
+		l.mu.Unlock()
+		switch {
+		case !opened:
+			return protocolError("credit for lane %d, which was never opened", h.lane)
+		case h.kind == frameCredit:
+			if s != nil {
+				if err := s.credit(h.total); err != nil {
+					return err
+				}
+			}
+		case h.kind == frameRefuse:
+			b := reason[:h.length]
+			if err := l.payload(b); err != nil {
+				return err
+			}
+			if s != nil {
+				s.poison(&ErrNoReceiver{Node: l.node, Lane: s.key, Reason: string(b)})
+			}
+		default:
+			return protocolError("frame of kind %d from a receiver", h.kind)
+		}
+	}
+}
+
+// end tells every lane why the link is gone.
+func (l *outlink) end(cause error) {
+	l.mu.Lock()
+	senders := l.senders
+	l.senders, l.ended = nil, true
+	l.mu.Unlock()
+	for _, s := range senders {
+		s.poison(cause)
+	}
+}
+
+// writeEnvelopes writes frames that are already encoded, headers included.
+func (l *outlink) writeEnvelopes(frames *net.Buffers) error {
+	l.turn <- struct{}{} // only the peer's one control writer takes turns on a control link
+	defer l.endTurn()
+	return l.write(frames)
+}

@@ -1,0 +1,92 @@
+package transport
+
+import "fmt"
+
+// Purpose says what a lane carries. It decides which connection the lane shares.
+type Purpose uint8
+
+// The purposes of lanes. Control is not one: it stands for actor messages in [Endpoint.Counters].
+const (
+	Control Purpose = iota
+	Step            // what the next step of a batch is: tokens, positions, epoch
+	Hidden          // hidden states, from one layer shard to the next
+	Query           // queries, from a layer's owner to the holders of its blocks
+	Partial         // partial attention, from the holders back to the owner
+	KVMove          // sealed KV blocks that change their holder
+	KVRing          // KV blocks that go round the ring during prefill
+	Result          // sampled tokens, logits and hidden states of the last layer
+	numPurposes
+)
+
+var purposeNames = [numPurposes]string{
+	"control", "step", "hidden", "query", "partial", "kv-move", "kv-ring", "result",
+}
+
+// String names the purpose as logs and metrics do.
+func (p Purpose) String() string {
+	if p < numPurposes {
+		return purposeNames[p]
+	}
+	return fmt.Sprintf("purpose(%d)", uint8(p))
+}
+
+// LaneKey identifies a lane among those from one node to another.
+type LaneKey struct {
+	Model   uint64 // which loading of a model: a new one for each, so that a lost lane's key is not used again
+	Purpose Purpose
+}
+
+// String is "purpose/model", as it stands in errors.
+func (k LaneKey) String() string { return fmt.Sprintf("%s/%d", k.Purpose, k.Model) }
+
+func (k LaneKey) valid() error {
+	if k.Purpose == Control || k.Purpose >= numPurposes {
+		return fmt.Errorf("transport: lane %s: no such lane purpose", k)
+	}
+	return nil
+}
+
+// class is which of the connections between two nodes a lane shares: what must not wait for megabytes
+// is kept apart from what is megabytes.
+type class uint8
+
+const (
+	classControl class = iota + 1
+	classSmall
+	classBulk
+	numClasses
+)
+
+func (c class) String() string {
+	switch c {
+	case classControl:
+		return "control"
+	case classSmall:
+		return "small"
+	case classBulk:
+		return "bulk"
+	}
+	return "unknown"
+}
+
+func (p Purpose) class() class {
+	switch p {
+	case Control:
+		return classControl
+	case KVMove, KVRing:
+		return classBulk
+	}
+	return classSmall
+}
+
+// readBuffer is the size of a connection's read buffer, in bytes. A small message and its header should
+// come in one system call; a bulk frame should go straight to its message, past the buffer.
+func (c class) readBuffer() int {
+	switch c {
+	case classSmall:
+		return 32 << 10
+	case classControl:
+		return 16 << 10
+	}
+	return 4 << 10
+}

@@ -1,0 +1,207 @@
+package transport
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"reflect"
+	"testing"
+	"time"
+)
+
+func TestHeaderRoundTrip(t *testing.T) {
+	for _, h := range []header{
+		{kind: frameData, flags: flagFirst, lane: 1, seq: 1 << 40, length: 64 << 10, total: 1 << 31},
+		{kind: frameOpen, lane: 7, length: openBytes},
+		{kind: frameFinish, flags: flagCut, lane: 1<<32 - 1},
+		{kind: frameCredit, lane: 3, total: 8},
+		{kind: frameRefuse, lane: 3, length: maxReason},
+		{kind: frameEnvelope, length: maxEnvelope},
+	} {
+		var b [headerBytes]byte
+		h.put(b[:])
+		if got, err := parseHeader(b[:], 64<<10); err != nil || got != h {
+			t.Errorf("%+v came back as %+v, %v", h, got, err)
+		}
+	}
+}
+
+func TestBadHeadersAreFound(t *testing.T) {
+	for name, h := range map[string]header{
+		"kind zero":              {},
+		"unknown kind":           {kind: numFrameKinds},
+		"payload over the frame": {kind: frameData, length: 64<<10 + 1, total: 1 << 20},
+		"frame over the message": {kind: frameData, length: 2, total: 1},
+		"flags of another kind":  {kind: frameData, flags: 4, length: 1, total: 1},
+		"credit with payload":    {kind: frameCredit, length: 1},
+		"open too short":         {kind: frameOpen, length: openBytes - 1},
+		"open too long":          {kind: frameOpen, length: openBytes + 1},
+		"endless reason":         {kind: frameRefuse, length: maxReason + 1},
+		"empty envelope":         {kind: frameEnvelope},
+		"envelope too large":     {kind: frameEnvelope, length: maxEnvelope + 1},
+	} {
+		var b [headerBytes]byte
+		h.put(b[:])
+		if _, err := parseHeader(b[:], 64<<10); !errors.Is(err, ErrProtocol) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	var b [headerBytes]byte
+	header{kind: frameCredit}.put(b[:])
+	b[3] = 1
+	if _, err := parseHeader(b[:], 64<<10); !errors.Is(err, ErrProtocol) {
+		t.Errorf("reserved byte set: %v", err)
+	}
+}
+
+func TestFramesThatDoNotFollowAreFound(t *testing.T) {
+	const first, last = flagFirst, flagLast
+	good := []header{
+		{seq: 0, flags: first | last},
+		{seq: 1, flags: first, length: 10, total: 30},
+		{seq: 1, length: 10, total: 30},
+		{seq: 1, flags: last, length: 10, total: 30},
+		{seq: 2, flags: first, length: 1, total: 2},
+	}
+	start := func(n int) *arrival {
+		a := &arrival{max: 30, window: 5}
+		for _, h := range good[:n] {
+			if err := a.accept(h); err != nil {
+				t.Fatalf("good frame %+v: %v", h, err)
+			}
+		}
+		return a
+	}
+	for name, c := range map[string]struct {
+		after int
+		bad   header
+	}{
+		"message skipped":           {1, header{seq: 2, flags: first | last}},
+		"message again":             {1, header{seq: 0, flags: first | last}},
+		"no first flag":             {1, header{seq: 1, length: 1, total: 2}},
+		"first flag again":          {2, header{seq: 1, flags: first, length: 10, total: 30}},
+		"too large":                 {1, header{seq: 1, flags: first, length: 10, total: 31}},
+		"size changed":              {2, header{seq: 1, length: 10, total: 29}},
+		"runs over":                 {2, header{seq: 1, flags: last, length: 21, total: 30}},
+		"last too early":            {2, header{seq: 1, flags: last, length: 19, total: 30}},
+		"no last flag":              {2, header{seq: 1, length: 20, total: 30}},
+		"empty frame in a message":  {2, header{seq: 1, total: 30}},
+		"more frames than credited": {5, header{seq: 2, flags: last, length: 1, total: 2}},
+	} {
+		if err := start(c.after).accept(c.bad); !errors.Is(err, ErrProtocol) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	start(len(good))
+}
+
+func TestHelloRoundTrip(t *testing.T) {
+	want := hello{
+		version: helloVersion, kind: helloRefuse, class: classBulk, reason: "because", cluster: "c",
+		from: "x", to: "y", frameBytes: 4096, window: 3,
+	}
+	got, err := readHello(bytes.NewReader(want.append(nil)))
+	if err != nil || got != want {
+		t.Errorf("came back as %+v, %v", got, err)
+	}
+	b := want.append(nil)
+	for n := range b {
+		if _, err := readHello(bytes.NewReader(b[:n])); err == nil {
+			t.Errorf("a hello of %d bytes, cut after %d, passes", len(b), n)
+		}
+	}
+}
+
+func FuzzHello(f *testing.F) {
+	f.Add(hello{version: helloVersion, kind: helloAsk, class: classSmall, cluster: "c", from: "x", to: "y"}.append(nil))
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := readHello(bytes.NewReader(b))
+		if err != nil || h.version != helloVersion {
+			return
+		}
+		if len(h.reason) > maxReason || len(h.cluster) > maxReason || len(h.from) > maxReason || len(h.to) > maxReason {
+			return // append cuts what no endpoint sends
+		}
+		again, err := readHello(bytes.NewReader(h.append(nil)))
+		if err != nil || !reflect.DeepEqual(h, again) {
+			t.Errorf("%+v became %+v, %v", h, again, err)
+		}
+	})
+}
+
+// tape is a connection on which the peer has already said everything.
+type tape struct {
+	io.Reader
+	net.Conn
+}
+
+func (c tape) Read(b []byte) (int, error)     { return c.Reader.Read(b) }
+func (tape) Write(b []byte) (int, error)      { return len(b), nil }
+func (tape) SetWriteDeadline(time.Time) error { return nil }
+func (tape) Close() error                     { return nil }
+
+// FuzzFrameReader feeds a receiving end with arbitrary frames. Whatever comes, the reader must end
+// with an error, hold no more than it promises, and hand out only whole messages of allowed size.
+func FuzzFrameReader(f *testing.F) {
+	frame := func(h header, payload []byte) []byte {
+		var b [headerBytes]byte
+		h.length = uint32(len(payload))
+		h.put(b[:])
+		return append(b[:], payload...)
+	}
+	const most = 3000
+	begin := frame(header{kind: frameOpen, lane: 1}, open{LaneKey{1, Step}, most}.append(nil))
+	half := frame(header{kind: frameData, lane: 1, flags: flagFirst, total: 2000}, make([]byte, 1000))
+	rest := frame(header{kind: frameData, lane: 1, flags: flagLast, total: 2000}, make([]byte, 1000))
+	end := frame(header{kind: frameFinish, lane: 1}, nil)
+	join := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+	f.Add(join(begin, half, rest, end))
+	f.Add(join(begin, half, end))
+	f.Add(join(begin, half, half))
+	f.Add(join(begin, begin))
+	f.Add(join(half))
+	f.Add(join(begin, frame(header{kind: frameEnvelope}, []byte{1})))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := Config{
+			Cluster: "c", Node: "b", FrameBytes: minFrame, Window: 4, Logger: slog.New(slog.DiscardHandler),
+		}.withDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := newEndpoint(c)
+		defer e.cancel()
+		r, err := e.Receiver("a", LaneKey{1, Step}, most)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := &inlink{
+			link:  newLink(e, "a", classSmall, tape{Reader: bytes.NewReader(b)}, classSmall.readBuffer()),
+			lanes: make(map[uint32]*Receiver),
+		}
+		cause := l.serve()
+		if cause == nil {
+			t.Fatal("the reader stopped without an error")
+		}
+		held := 0
+		for _, p := range r.queue {
+			held += cap(p.bytes)
+		}
+		if held > 2*c.Window*c.FrameBytes {
+			t.Errorf("%d bytes queued", held)
+		}
+		l.end(cause)
+		r.fail(cause) // in case it was never opened
+		for seq := uint64(0); ; seq++ {
+			m, err := r.Next()
+			if err != nil {
+				break
+			}
+			if m.Seq != seq || len(m.Bytes) > most || seq >= messagesPerLane {
+				t.Fatalf("message %d of %d bytes in place of message %d", m.Seq, len(m.Bytes), seq)
+			}
+		}
+	})
+}
