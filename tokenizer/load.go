@@ -1,0 +1,224 @@
+package tokenizer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"strings"
+)
+
+// tokenizerJSON is the part of tokenizer.json that byte-level BPE needs.
+type tokenizerJSON struct {
+	AddedTokens   []addedToken  `json:"added_tokens"`
+	Normalizer    *component    `json:"normalizer"`
+	PreTokenizer  *component    `json:"pre_tokenizer"`
+	PostProcessor *component    `json:"post_processor"`
+	Decoder       *component    `json:"decoder"`
+	Model         *modelSection `json:"model"`
+}
+
+type modelSection struct {
+	Type                    string           `json:"type"`
+	Dropout                 *float64         `json:"dropout"`
+	ContinuingSubwordPrefix string           `json:"continuing_subword_prefix"`
+	EndOfWordSuffix         string           `json:"end_of_word_suffix"`
+	ByteFallback            bool             `json:"byte_fallback"`
+	IgnoreMerges            bool             `json:"ignore_merges"`
+	Vocab                   map[string]int32 `json:"vocab"`
+	Merges                  *mergeList       `json:"merges"`
+}
+
+// mergeList reads merges written as "a b" or as ["a", "b"].
+type mergeList [][2]string
+
+func (l *mergeList) UnmarshalJSON(data []byte) error {
+	first := bytes.TrimLeft(bytes.TrimPrefix(data, []byte{'['}), " \t\r\n")
+	if bytes.HasPrefix(first, []byte{'"'}) {
+		return l.fromLines(data)
+	}
+	return l.fromPairs(data)
+}
+
+func (l *mergeList) fromLines(data []byte) error {
+	var lines []string
+	if err := json.Unmarshal(data, &lines); err != nil {
+		return fmt.Errorf("model.merges: %w", err)
+	}
+	*l = make(mergeList, len(lines))
+	for i, line := range lines {
+		left, right, ok := strings.Cut(line, " ")
+		if !ok || strings.Contains(right, " ") {
+			return fmt.Errorf("model.merges[%d]: %q is not two tokens with a space between them", i, line)
+		}
+		(*l)[i] = [2]string{left, right}
+	}
+	return nil
+}
+
+func (l *mergeList) fromPairs(data []byte) error {
+	var pairs [][]string
+	if err := json.Unmarshal(data, &pairs); err != nil {
+		return fmt.Errorf("model.merges: %w", err)
+	}
+	*l = make(mergeList, len(pairs))
+	for i, p := range pairs {
+		if len(p) != 2 {
+			return fmt.Errorf("model.merges[%d]: %d tokens, want 2", i, len(p))
+		}
+		(*l)[i] = [2]string{p[0], p[1]}
+	}
+	return nil
+}
+
+// maxHole is how many ids a vocabulary may leave unused.
+const maxHole = 1 << 16
+
+// Load reads a Hugging Face tokenizer.json that holds byte-level BPE. name is the file, for errors, which
+// also name the field. What would change ids and is not implemented is refused by name.
+func Load(data []byte, name string) (*Tokenizer, error) {
+	t, err := load(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return t, nil
+}
+
+func load(data []byte) (*Tokenizer, error) {
+	var f tokenizerJSON
+	if err := json.Unmarshal(data, &f); err != nil {
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			return nil, fmt.Errorf("byte %d of %d: %w", syntax.Offset, len(data), err)
+		}
+		return nil, err
+	}
+	if f.Model == nil {
+		return nil, errors.New("model: missing")
+	}
+	if err := f.Model.check(); err != nil {
+		return nil, err
+	}
+	t := &Tokenizer{ignoreMerges: f.Model.IgnoreMerges}
+	t.cache.seed = maphash.MakeSeed()
+	t.encoders.New = func() any { return newEncoder(t) }
+	steps := []func(*Tokenizer) error{
+		f.loadVocab, f.loadMerges, f.loadNormalizer, f.loadAdded, f.loadStages, f.loadTemplate, f.checkDecoder,
+	}
+	for _, step := range steps {
+		if err := step(t); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// check refuses what is not plain byte-level BPE.
+func (m *modelSection) check() error {
+	switch {
+	case m.Type != "BPE":
+		return fmt.Errorf("model.type: %q, want \"BPE\"", m.Type)
+	case len(m.Vocab) == 0:
+		return errors.New("model.vocab: missing or empty")
+	case m.Merges == nil:
+		return errors.New("model.merges: missing")
+	case m.Dropout != nil && *m.Dropout != 0:
+		return errors.New("model.dropout: not supported")
+	case m.ContinuingSubwordPrefix != "":
+		return errors.New("model.continuing_subword_prefix: not supported")
+	case m.EndOfWordSuffix != "":
+		return errors.New("model.end_of_word_suffix: not supported")
+	case m.ByteFallback:
+		return errors.New("model.byte_fallback: not byte-level BPE")
+	}
+	return nil
+}
+
+func (f *tokenizerJSON) loadVocab(t *Tokenizer) error {
+	size, limit := int32(0), int32(min(len(f.Model.Vocab)+len(f.AddedTokens)+maxHole, 1<<30))
+	inRange := func(id int32, token string) error {
+		if id < 0 || id >= limit {
+			return fmt.Errorf("id %d of %q out of range [0, %d)", id, token, limit)
+		}
+		size = max(size, id+1)
+		return nil
+	}
+	for token, id := range f.Model.Vocab {
+		if token == "" {
+			return errors.New("model.vocab: empty token")
+		}
+		if err := inRange(id, token); err != nil {
+			return fmt.Errorf("model.vocab: %w", err)
+		}
+	}
+	for i, a := range f.AddedTokens {
+		if err := inRange(a.ID, a.Content); err != nil {
+			return fmt.Errorf("added_tokens[%d].id: %w", i, err)
+		}
+	}
+	t.ids = f.Model.Vocab
+	t.tokens, t.raws, t.special = make([]string, size), make([]string, size), make([]bool, size)
+	for token, id := range t.ids {
+		if t.tokens[id] != "" {
+			return fmt.Errorf("model.vocab: id %d is both %q and %q", id, min(t.tokens[id], token), max(t.tokens[id], token))
+		}
+		raw, ok := fromAlphabet(token)
+		if !ok {
+			raw = token
+		}
+		t.tokens[id], t.raws[id] = token, raw
+	}
+	for b, r := range alphabet {
+		id, ok := t.ids[string(r)]
+		if !ok {
+			return fmt.Errorf("model.vocab: no token %q for byte %#02x", r, b)
+		}
+		t.byteID[b] = id
+	}
+	return nil
+}
+
+func (f *tokenizerJSON) loadMerges(t *Tokenizer) error {
+	t.merges = make(map[uint64]merge, len(*f.Model.Merges))
+	for rank, m := range *f.Model.Merges {
+		var ids [3]int32
+		for i, token := range [3]string{m[0], m[1], m[0] + m[1]} {
+			id, ok := t.ids[token]
+			if !ok {
+				return fmt.Errorf("model.merges[%d]: %q is not in model.vocab", rank, token)
+			}
+			ids[i] = id
+		}
+		t.merges[pairKey(ids[0], ids[1])] = merge{int32(rank), ids[2]}
+	}
+	return nil
+}
+
+func (f *tokenizerJSON) loadAdded(t *Tokenizer) error {
+	for i, a := range f.AddedTokens {
+		field := fmt.Sprintf("added_tokens[%d]", i)
+		if a.Content == "" {
+			return fmt.Errorf("%s.content: missing or empty", field)
+		}
+		if have := t.tokens[a.ID]; have != "" && have != a.Content {
+			return fmt.Errorf("%s.id: id %d of %q is already %q", field, a.ID, a.Content, have)
+		}
+		if id, ok := t.ids[a.Content]; ok && id != a.ID {
+			return fmt.Errorf("%s.id: %q is already id %d", field, a.Content, id)
+		}
+		t.ids[a.Content] = a.ID
+		t.tokens[a.ID], t.raws[a.ID] = a.Content, a.Content
+		t.special[a.ID] = a.Special
+		if !a.Normalized {
+			t.verbatim.add(a, a.Content)
+			continue
+		}
+		content := a.Content
+		if t.compose {
+			content = nfc(content)
+		}
+		t.normalised.add(a, content)
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+package tokenizer
+
+import (
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/dlclark/regexp2"
+)
+
+// A stage cuts text into pieces, in order; merges never cross the edge of a piece.
+type stage interface {
+	split(text string, emit func(piece string))
+}
+
+// known are the patterns that have a scanner.
+var known = map[string]scanner{
+	patternGPT2:   scanGPT2,
+	patternLlama3: scanLlama3,
+	patternQwen2:  scanQwen2,
+}
+
+// matchDeadline bounds the search for one match: patterns come with models, and a backtracking engine
+// can be made to search for ever.
+const matchDeadline = time.Second
+
+// expression is a split pattern without a scanner.
+type expression struct {
+	re              *regexp2.Regexp
+	matches, others bool // which become pieces: the matches, the text between them
+}
+
+// newSplit makes the stage of a Split pre-tokenizer. Text that is in no piece is dropped.
+func newSplit(pattern string, matches, others bool) (stage, error) {
+	if next, ok := known[pattern]; ok && matches {
+		return next, nil
+	}
+	re, err := regexp2.Compile(pattern, regexp2.None)
+	if err != nil {
+		return nil, err
+	}
+	re.MatchTimeout = matchDeadline
+	return &expression{re, matches, others}, nil
+}
+
+// split gives the rest of the text as one piece if the search for a match outruns its deadline.
+func (e *expression) split(text string, emit func(string)) {
+	if text == "" {
+		return
+	}
+	runes := []rune(text)
+	at, end := 0, 0 // bytes of text that have been emitted, and passed
+	seen := 0       // runes up to end
+	advance := func(to int) {
+		for ; seen < to; seen++ {
+			_, w := utf8.DecodeRuneInString(text[end:])
+			end += w
+		}
+	}
+	m, err := e.re.FindRunesMatch(runes)
+	for ; err == nil && m != nil; m, err = e.re.FindNextMatch(m) {
+		if m.Length == 0 {
+			continue
+		}
+		advance(m.Index)
+		if at < end && e.others {
+			emit(text[at:end])
+		}
+		at = end
+		advance(m.Index + m.Length)
+		if e.matches {
+			emit(text[at:end])
+		}
+		at = end
+	}
+	if at < len(text) && (e.others || err != nil) {
+		emit(text[at:])
+	}
+}
+
+// digits cuts out numerals, each by itself or in runs.
+type digits struct{ individual bool }
+
+func (d digits) split(text string, emit func(string)) {
+	for i := 0; i < len(text); {
+		c, w := classAt(text, i)
+		end := i + w
+		for end < len(text) && !(d.individual && c == number) {
+			k, w := classAt(text, end)
+			if (k == number) != (c == number) {
+				break
+			}
+			end += w
+		}
+		emit(text[i:end])
+		i = end
+	}
+}
+
+// prefixSpace puts a space before text that does not begin with one.
+type prefixSpace struct{}
+
+func (prefixSpace) split(text string, emit func(string)) {
+	if !strings.HasPrefix(text, " ") {
+		text = " " + text
+	}
+	emit(text)
+}
+
+// endsInWord and startsWithWord say whether the character at that end of s belongs to a word.
+func endsInWord(s string) bool {
+	r, _ := utf8.DecodeLastRuneInString(s)
+	return isWord(r)
+}
+
+func startsWithWord(s string) bool {
+	r, _ := utf8.DecodeRuneInString(s)
+	return isWord(r)
+}
+
+// isWord is \w of Unicode Technical Standard 18, annex C.
+func isWord(r rune) bool {
+	return unicode.IsLetter(r) || unicode.IsMark(r) ||
+		unicode.In(r, unicode.Nd, unicode.Nl, unicode.Other_Alphabetic, unicode.Pc, unicode.Join_Control)
+}
+
+// trimSpaceRight is the length of s without the white space at its end; spaceLeft the length of the white
+// space at its start.
+func trimSpaceRight(s string) int { return len(strings.TrimRightFunc(s, unicode.IsSpace)) }
+func spaceLeft(s string) int      { return len(s) - len(strings.TrimLeftFunc(s, unicode.IsSpace)) }
