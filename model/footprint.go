@@ -1,0 +1,61 @@
+package model
+
+import "github.com/orrery-ai/orrery/attention"
+
+// Range is layers [First, End).
+type Range struct{ First, End int }
+
+// Len is the number of layers.
+func (r Range) Len() int { return r.End - r.First }
+
+// LayerBytes is the size of a layer's weights.
+func (m *Model) LayerBytes(layer int) int64 { return m.weights.bytes(m.Config.layerSpecs(layer)) }
+
+// EmbedBytes is the size of the embedding table, which the first layer's node holds.
+func (m *Model) EmbedBytes() int64 { return m.weights.bytes([]spec{{name: embedName}}) }
+
+// HeadBytes is the size of the final norm and the head, which the last layer's node holds. A tied
+// head is the embedding table: a node that needs both holds it once, see RangeBytes.
+func (m *Model) HeadBytes() int64 {
+	return m.weights.bytes([]spec{{name: normName}, {name: m.Config.headTensor()}})
+}
+
+// RangeBytes is the size of all weights that a node needs to run r, with the embedding if r starts
+// at the first layer, and the norm and the head if it ends at the last.
+func (m *Model) RangeBytes(r Range) int64 {
+	var n int64
+	for l := r.First; l < r.End; l++ {
+		n += m.LayerBytes(l)
+	}
+	first, last := r.First == 0, r.End == m.Config.Layers
+	if first {
+		n += m.EmbedBytes()
+	}
+	if last {
+		n += m.HeadBytes()
+	}
+	if first && last && m.Config.Tied {
+		n -= m.EmbedBytes()
+	}
+	return n
+}
+
+// headTensor is the name of the matrix that makes logits.
+func (c *Config) headTensor() string {
+	if c.Tied {
+		return embedName
+	}
+	return headName
+}
+
+// KVBytesPerToken is what a token's keys and values take in the cache of one layer.
+func (c *Config) KVBytesPerToken(f attention.Format) int64 { return int64(c.Shape().KVBytes(f)) }
+
+// ScratchBytes is the size of a Scratch for steps of up to rows tokens.
+func (c *Config) ScratchBytes(rows int) int64 {
+	var cols int
+	for _, n := range c.scratchCols() {
+		cols += n
+	}
+	return 4 * int64(rows) * int64(cols)
+}

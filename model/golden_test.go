@@ -1,0 +1,223 @@
+package model_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/device/cpu"
+	"github.com/orrery-ai/orrery/model"
+)
+
+// goldenDir is what research/make_goldens.py made with transformers.
+const goldenDir = "testdata/goldens"
+
+// TestLogitsEqualTransformers holds every architecture, way of scaling positions, type of weights and
+// spelling of config.json to transformers in float32: once with a float32 cache, where only rounding
+// is left, then with the 16-bit cache that nodes have, and last on the device that every node has.
+func TestLogitsEqualTransformers(t *testing.T) {
+	for _, name := range goldenCases(t) {
+		t.Run(name, func(t *testing.T) {
+			m := openGolden(t, name)
+			ids := readInts(t, filepath.Join(goldenDir, name, "ids.txt"))
+			want := readNPY(t, filepath.Join(goldenDir, name, "logits.npy"))
+			compare(t, logits(t, m, reference{exact: true}, ids, 40, 1), want, 3e-6)
+			compare(t, logits(t, m, reference{}, ids, 40, 1), want, 1e-3)
+			compare(t, logits(t, m, cpuStream(t), ids, 40, 1), want, 1e-3)
+		})
+	}
+}
+
+// TestRecallEqualsTransformers runs the model that ships over a prompt with its answer.
+func TestRecallEqualsTransformers(t *testing.T) {
+	m := openRecall(t)
+	ids := readInts(t, filepath.Join(goldenDir, "recall", "ids.txt"))
+	want := readNPY(t, filepath.Join(goldenDir, "recall", "logits.npy"))
+	compare(t, recallRows(t, logits(t, m, cpuStream(t), ids, 128)), want, 1e-3)
+}
+
+// cpuStream is a stream of the device that every node has.
+func cpuStream(t *testing.T) device.Stream {
+	t.Helper()
+	d := cpu.New(2)
+	t.Cleanup(func() { d.Close() })
+	return d.NewStream()
+}
+
+// recallRows picks the rows that the golden of the embedded model keeps.
+func recallRows(t *testing.T, all device.Tensor) device.Tensor {
+	t.Helper()
+	positions := readInts(t, filepath.Join(goldenDir, "recall", "positions.txt"))
+	out := device.NewTensor(len(positions), all.Cols)
+	for i, at := range positions {
+		copy(out.Row(i), all.Row(int(at)))
+	}
+	return out
+}
+
+// compare allows differences of a part of the logits' spread, their standard deviation: limit in the
+// root of the mean square, and sixteen times limit in the worst of the thousands of them: random models
+// have a few tokens whose attention a rounding can turn.
+func compare(t *testing.T, got, want device.Tensor, limit float64) {
+	t.Helper()
+	if got.Rows != want.Rows || got.Cols != want.Cols {
+		t.Fatalf("logits are [%d][%d], want [%d][%d]", got.Rows, got.Cols, want.Rows, want.Cols)
+	}
+	var sum, squares, errs, worst float64
+	for i, w := range want.Data {
+		sum += float64(w)
+		squares += float64(w) * float64(w)
+		e := math.Abs(float64(got.Data[i]) - float64(w))
+		if math.IsNaN(e) {
+			t.Fatalf("logit %d is NaN", i)
+		}
+		errs += e * e
+		worst = max(worst, e)
+	}
+	n := float64(len(want.Data))
+	spread := math.Sqrt(squares/n - sum*sum/n/n)
+	rms := math.Sqrt(errs/n) / spread
+	worst /= spread
+	t.Logf("spread %.3f; error in spreads: root mean square %.2e, worst %.2e", spread, rms, worst)
+	if rms > limit || worst > 16*limit {
+		t.Errorf("error in spreads: root mean square %.2e, worst %.2e; the limit is %.0e", rms, worst, limit)
+	}
+}
+
+// goldenCases is the names of the tiny models.
+func goldenCases(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(goldenDir + "/*/config.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no goldens: %v", err)
+	}
+	var names []string
+	for _, f := range files {
+		names = append(names, filepath.Base(filepath.Dir(f)))
+	}
+	return names
+}
+
+// openGolden joins a case's configuration and the weights that it shares with others in one folder.
+func openGolden(t *testing.T, name string) *model.Model {
+	t.Helper()
+	dir := t.TempDir()
+	copyInto(t, dir, filepath.Join(goldenDir, name, "config.json"))
+	weights := strings.TrimSpace(readString(t, filepath.Join(goldenDir, name, "weights.txt")))
+	files, err := filepath.Glob(filepath.Join(goldenDir, "weights", weights, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	copyInto(t, dir, files...)
+	m, err := model.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+// openRecall opens the files of package recall, which imports this one.
+func openRecall(t *testing.T) *model.Model {
+	t.Helper()
+	m, err := model.Open("../recall/model")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+func copyInto(t *testing.T, dir string, files ...string) {
+	t.Helper()
+	for _, f := range files {
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(f)), []byte(readString(t, f)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func readString(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func readInts(t *testing.T, path string) []int32 {
+	t.Helper()
+	var out []int32
+	for _, f := range strings.Fields(readString(t, path)) {
+		n, err := strconv.ParseInt(f, 10, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, int32(n))
+	}
+	return out
+}
+
+// readNPY reads a matrix of little-endian float32 (NumPy's format, version 1).
+func readNPY(t *testing.T, path string) device.Tensor {
+	t.Helper()
+	b := []byte(readString(t, path))
+	if !bytes.HasPrefix(b, []byte("\x93NUMPY\x01\x00")) {
+		t.Fatalf("%s is no NumPy file of version 1", path)
+	}
+	data := 10 + int(binary.LittleEndian.Uint16(b[8:]))
+	var rows, cols int
+	header := string(b[10:data])
+	_, shape, _ := strings.Cut(header, "'shape': ")
+	if _, err := fmt.Sscanf(shape, "(%d, %d)", &rows, &cols); err != nil || !strings.Contains(header, "'<f4', 'fortran_order': False") {
+		t.Fatalf("%s: header %s: %v", path, header, err)
+	}
+	out := device.NewTensor(rows, cols)
+	if _, err := binary.Decode(b[data:], binary.LittleEndian, out.Data); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return out
+}
+
+// TestGoldensCoverEverySpelling keeps the goldens from losing what they are for.
+func TestGoldensCoverEverySpelling(t *testing.T) {
+	seen := map[string]int{}
+	for _, name := range goldenCases(t) {
+		var c map[string]any
+		if err := json.Unmarshal([]byte(readString(t, filepath.Join(goldenDir, name, "config.json"))), &c); err != nil {
+			t.Fatal(err)
+		}
+		for _, field := range []string{"rope_scaling", "rope_parameters", "rope_theta"} {
+			if c[field] != nil {
+				seen[field]++
+			}
+		}
+		if c["rope_theta"] == nil && c["rope_parameters"] == nil {
+			seen["default theta"]++
+		}
+		m := openGolden(t, name)
+		seen[fmt.Sprintf("%s %s tied %v", m.Config.ModelType, m.Config.Rope.Type, m.Config.Tied)]++
+		if m.Config.HeadDim*m.Config.Heads != m.Config.Hidden {
+			seen["wide heads"]++
+		}
+		seen[c["torch_dtype"].(string)]++
+	}
+	for _, want := range []string{
+		"rope_scaling", "rope_parameters", "rope_theta", "default theta", "wide heads", "float32", "float16", "bfloat16",
+		"llama default tied true", "llama default tied false", "llama linear tied true", "llama linear tied false",
+		"llama llama3 tied true", "llama llama3 tied false", "qwen3 default tied true", "qwen3 default tied false",
+	} {
+		if seen[want] == 0 {
+			t.Errorf("no golden has %q", want)
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package model
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/model/internal/half"
+)
+
+const (
+	embedName = "model.embed_tokens.weight"
+	normName  = "model.norm.weight"
+	headName  = "lm_head.weight"
+	layersDot = "model.layers."
+)
+
+// spec is a tensor that a model must have: a matrix [rows][cols], or a vector if rows is 0.
+type spec struct {
+	name       string
+	rows, cols int
+}
+
+// layerName is the full name of one of a layer's tensors.
+func layerName(layer int, part string) string { return fmt.Sprintf("%s%d.%s", layersDot, layer, part) }
+
+// layerSpecs is every tensor of a layer.
+func (c *Config) layerSpecs(layer int) []spec {
+	var s []spec
+	vector := func(part string, n int) { s = append(s, spec{layerName(layer, part), 0, n}) }
+	linear := func(part string, rows, cols int, bias bool) {
+		s = append(s, spec{layerName(layer, part+".weight"), rows, cols})
+		if bias {
+			vector(part+".bias", rows)
+		}
+	}
+	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	vector("input_layernorm.weight", c.Hidden)
+	linear("self_attn.q_proj", q, c.Hidden, c.AttentionBias)
+	linear("self_attn.k_proj", kv, c.Hidden, c.AttentionBias)
+	linear("self_attn.v_proj", kv, c.Hidden, c.AttentionBias)
+	if c.QKNorm {
+		vector("self_attn.q_norm.weight", c.HeadDim)
+		vector("self_attn.k_norm.weight", c.HeadDim)
+	}
+	linear("self_attn.o_proj", c.Hidden, q, c.AttentionBias)
+	vector("post_attention_layernorm.weight", c.Hidden)
+	linear("mlp.gate_proj", c.Intermediate, c.Hidden, c.MLPBias)
+	linear("mlp.up_proj", c.Intermediate, c.Hidden, c.MLPBias)
+	linear("mlp.down_proj", c.Hidden, c.Intermediate, c.MLPBias)
+	return s
+}
+
+// outerSpecs is every tensor outside the layers.
+func (c *Config) outerSpecs() []spec {
+	s := []spec{{embedName, c.Vocab, c.Hidden}, {normName, 0, c.Hidden}}
+	if !c.Tied {
+		s = append(s, spec{headName, c.Vocab, c.Hidden})
+	}
+	return s
+}
+
+// formats is the types of weights that a device computes in.
+var formats = map[string]device.Format{"F32": device.F32, "F16": device.F16, "BF16": device.BF16}
+
+// check reports a tensor that is missing, misshapen or of a type that devices do not compute in, and
+// one within the layers that the architecture does not have, since leaving it out would give another model.
+func (w *weights) check(c *Config) error {
+	expected := map[string]bool{}
+	for l := range c.Layers {
+		for _, s := range c.layerSpecs(l) {
+			expected[s.name] = true
+			if err := w.checkOne(s); err != nil {
+				return err
+			}
+		}
+	}
+	for _, s := range c.outerSpecs() {
+		if err := w.checkOne(s); err != nil {
+			return err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.tensors)) {
+		// Old checkpoints keep the rotary frequencies, which config.json gives too.
+		if strings.HasPrefix(name, layersDot) && !expected[name] && !strings.HasSuffix(name, ".rotary_emb.inv_freq") {
+			return fmt.Errorf("%s: tensor %q is no part of a %s of %d layers", w.tensors[name].file, name, c.ModelType, c.Layers)
+		}
+	}
+	return nil
+}
+
+func (w *weights) checkOne(s spec) error {
+	t, ok := w.tensors[s.name]
+	if !ok {
+		return fmt.Errorf("tensor %q is missing", s.name)
+	}
+	want := []int{s.rows, s.cols}
+	if s.rows == 0 {
+		want = want[1:]
+	}
+	if !slices.Equal(t.Shape, want) {
+		return fmt.Errorf("%s: tensor %q has shape %v, config.json gives %v", t.file, s.name, t.Shape, want)
+	}
+	if _, ok := formats[t.DType]; !ok {
+		return fmt.Errorf("%s: tensor %q is %s; known as weights are %s", t.file, s.name, t.DType, known(formats))
+	}
+	return nil
+}
+
+// bytes is what the tensors take in their files.
+func (w *weights) bytes(specs []spec) int64 {
+	var n int64
+	for _, s := range specs {
+		n += int64(len(w.tensors[s.name].Data))
+	}
+	return n
+}
+
+// matrix is a checked tensor as devices take it: in place, unless its file leaves it at an address
+// that its elements cannot be read from (writers of old did not pad the header).
+func (w *weights) matrix(name string) device.Matrix {
+	t := w.tensors[name]
+	m := device.Matrix{Format: formats[t.DType], Rows: t.Shape[0], Cols: t.Shape[1], Data: t.Data}
+	if uintptr(unsafe.Pointer(unsafe.SliceData(t.Data)))%uintptr(m.Format.Bytes()) != 0 {
+		m.Data = append(make([]byte, 0, len(t.Data)), t.Data...)
+	}
+	return m
+}
+
+// vector is a checked tensor widened to float32; vectors are small.
+func (w *weights) vector(name string) []float32 {
+	t := w.tensors[name]
+	v := make([]float32, t.Shape[0])
+	for i := range v {
+		switch formats[t.DType] {
+		case device.F32:
+			v[i] = math.Float32frombits(binary.LittleEndian.Uint32(t.Data[4*i:]))
+		case device.F16:
+			v[i] = half.FromF16(binary.LittleEndian.Uint16(t.Data[2*i:]))
+		case device.BF16:
+			v[i] = half.FromBF16(binary.LittleEndian.Uint16(t.Data[2*i:]))
+		}
+	}
+	return v
+}

@@ -1,0 +1,52 @@
+package model
+
+import "github.com/orrery-ai/orrery/device"
+
+// Scratch is the activations of one step. It is allocated once, for the largest step; Resize makes
+// its tensors views of as many rows as the step has. A row is a token; which sequence and position it
+// belongs to is the caller's affair.
+type Scratch struct {
+	X          device.Tensor // [T][hidden]: residual stream, what goes from node to node
+	Q          device.Tensor // [T][heads·headDim], after QKV
+	K, V       device.Tensor // [T][kvHeads·headDim], after QKV
+	Attn       device.Tensor // [T][heads·headDim]: attention's result, written by the caller
+	Cos, Sin   device.Tensor // [T][headDim/2]: written by Angles
+	norm       device.Tensor // [T][hidden]: normed input of a projection, or its output
+	gate, up   device.Tensor // [T][intermediate]
+	rows, size int           // rows of the step, rows allocated
+}
+
+// scratchCols is the row width of each tensor, in the order of Scratch.tensors.
+func (c *Config) scratchCols() [10]int {
+	q, kv, pairs := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.HeadDim/2
+	return [...]int{c.Hidden, q, kv, kv, q, pairs, pairs, c.Hidden, c.Intermediate, c.Intermediate}
+}
+
+func (s *Scratch) tensors() [10]*device.Tensor {
+	return [...]*device.Tensor{&s.X, &s.Q, &s.K, &s.V, &s.Attn, &s.Cos, &s.Sin, &s.norm, &s.gate, &s.up}
+}
+
+// NewScratch allocates activations for steps of up to rows tokens, ScratchBytes(rows) in all.
+func NewScratch(c *Config, rows int) *Scratch {
+	s := &Scratch{rows: rows, size: rows}
+	cols := c.scratchCols()
+	for i, t := range s.tensors() {
+		*t = device.NewTensor(rows, cols[i])
+	}
+	return s
+}
+
+// Rows is the number of tokens of the step, T.
+func (s *Scratch) Rows() int { return s.rows }
+
+// Resize makes the step one of rows tokens, at most as many as were allocated. It moves no data:
+// row i stays row i.
+func (s *Scratch) Resize(rows int) {
+	if rows < 0 || rows > s.size {
+		panic("model: a step larger than its scratch")
+	}
+	for _, t := range s.tensors() {
+		t.Rows, t.Data = rows, t.Data[:rows*t.Cols]
+	}
+	s.rows = rows
+}
