@@ -1,0 +1,149 @@
+package cluster
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"unicode/utf8"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// Protocol is the version of what nodes say to each other. Nodes of different versions refuse each
+// other.
+const Protocol = 1
+
+// The metadata of a node, which rides in every alive message:
+//
+//	uvarint protocol · string cluster                 the same in every version
+//	byte role · string transport · uvarint memory · 8 bytes bandwidth (IEEE 754, little-endian)
+//	uvarint cores · string device · string version
+//
+// where a string is its length as uvarint, and UTF-8. Name and gossip address come from memberlist.
+type meta struct {
+	protocol uint64
+	cluster  string
+	node     Node // without Name and Gossip
+}
+
+const maxCores = 1 << 20
+
+var errMeta = errors.New("malformed node metadata")
+
+// encode packs m, or fails when a field cannot be sent or the whole is over memberlist's limit.
+func (m *meta) encode() ([]byte, error) {
+	n := &m.node
+	if err := checkNode(n); err != nil {
+		return nil, err
+	}
+	b := make([]byte, 0, 128)
+	b = binary.AppendUvarint(b, m.protocol)
+	b = appendString(b, m.cluster)
+	b = append(b, byte(n.Role))
+	b = appendString(b, n.Transport)
+	b = binary.AppendUvarint(b, uint64(n.Memory))
+	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(n.Bandwidth))
+	b = binary.AppendUvarint(b, uint64(n.Cores))
+	b = appendString(b, n.Device)
+	b = appendString(b, n.Version)
+	if len(b) > memberlist.MetaMaxSize {
+		return nil, fmt.Errorf("node metadata has %d bytes, at most %d: shorten cluster (%d), transport (%d), device (%d) or version (%d)",
+			len(b), memberlist.MetaMaxSize, len(m.cluster), len(n.Transport), len(n.Device), len(n.Version))
+	}
+	return b, nil
+}
+
+// decodeMeta unpacks b. When the protocol is another one, only protocol and cluster are filled in.
+func decodeMeta(b []byte) (meta, error) {
+	d := decoder{b: b}
+	m := meta{protocol: d.uvarint(), cluster: d.string()}
+	if d.bad {
+		return meta{}, errMeta
+	}
+	if m.protocol != Protocol {
+		return m, nil
+	}
+	n := &m.node
+	n.Role = Role(d.byte())
+	n.Transport = d.string()
+	memory := d.uvarint()
+	n.Bandwidth = math.Float64frombits(d.uint64())
+	cores := d.uvarint()
+	n.Device = d.string()
+	n.Version = d.string()
+	if d.bad || len(d.b) > 0 || memory > math.MaxInt64 || cores > maxCores {
+		return meta{}, errMeta
+	}
+	n.Memory, n.Cores = int64(memory), int(cores)
+	if err := checkNode(n); err != nil {
+		return meta{}, fmt.Errorf("%w: %w", errMeta, err)
+	}
+	return m, nil
+}
+
+// checkNode holds the fields that travel in the metadata to their ranges.
+func checkNode(n *Node) error {
+	switch {
+	case n.Role > Client:
+		return fmt.Errorf("role %d is unknown", n.Role)
+	case n.Memory < 0:
+		return fmt.Errorf("memory %d is negative", n.Memory)
+	case !(n.Bandwidth >= 0) || math.IsInf(n.Bandwidth, 1):
+		return fmt.Errorf("bandwidth %v is not a finite, non-negative number", n.Bandwidth)
+	case n.Cores < 0 || n.Cores > maxCores:
+		return fmt.Errorf("cores %d is not in 0..%d", n.Cores, maxCores)
+	}
+	for _, s := range []string{n.Transport, n.Device, n.Version} {
+		if !utf8.ValidString(s) {
+			return fmt.Errorf("%q is not UTF-8", s)
+		}
+	}
+	return nil
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// decoder reads from the front of b; after the first failure it yields zeros and stays bad.
+type decoder struct {
+	b   []byte
+	bad bool
+}
+
+func (d *decoder) take(n uint64) []byte {
+	if d.bad || n > uint64(len(d.b)) {
+		d.bad = true
+		return nil
+	}
+	p := d.b[:n]
+	d.b = d.b[n:]
+	return p
+}
+
+func (d *decoder) byte() byte {
+	if p := d.take(1); p != nil {
+		return p[0]
+	}
+	return 0
+}
+
+func (d *decoder) uint64() uint64 {
+	if p := d.take(8); p != nil {
+		return binary.LittleEndian.Uint64(p)
+	}
+	return 0
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.bad = true
+		return 0
+	}
+	d.take(uint64(n))
+	return v
+}
+
+func (d *decoder) string() string { return string(d.take(d.uvarint())) }

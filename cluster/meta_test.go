@@ -1,0 +1,90 @@
+package cluster
+
+import (
+	"bytes"
+	"errors"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/memberlist"
+	"pgregory.net/rapid"
+)
+
+func TestMetadataSurvivesPacking(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringN(0, 30, 60)
+		m := meta{Protocol, text.Draw(t, "cluster"), Node{
+			Role:      Role(rapid.IntRange(0, 1).Draw(t, "role")),
+			Transport: text.Draw(t, "transport"),
+			Memory:    rapid.Int64Min(0).Draw(t, "memory"),
+			Bandwidth: rapid.Float64Range(0, math.MaxFloat64).Draw(t, "bandwidth"),
+			Cores:     rapid.IntRange(0, maxCores).Draw(t, "cores"),
+			Device:    text.Draw(t, "device"),
+			Version:   text.Draw(t, "version"),
+		}}
+		b, err := m.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := decodeMeta(b)
+		if err != nil || got != m {
+			t.Fatalf("%+v became %+v, %v", m, got, err)
+		}
+	})
+}
+
+func TestMetadataIsHeldToItsLimit(t *testing.T) {
+	m := meta{Protocol, "test", Node{Device: "x"}}
+	b, err := m.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	room := memberlist.MetaMaxSize - len(b) - 1 // the length of Device takes a second byte
+	m.node.Device += strings.Repeat("x", room)
+	if b, err = m.encode(); err != nil || len(b) != memberlist.MetaMaxSize {
+		t.Fatalf("%d bytes, %v", len(b), err)
+	}
+	m.node.Device += "x"
+	if _, err = m.encode(); err == nil || !strings.Contains(err.Error(), "device") {
+		t.Errorf("one byte too many gives %v", err)
+	}
+}
+
+func TestMetadataOfAnotherProtocolStillNamesItsCluster(t *testing.T) {
+	m, err := decodeMeta(append([]byte{77, 4}, "prodwhatever comes later"...))
+	if err != nil || m.protocol != 77 || m.cluster != "prod" {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+func FuzzDecodeMeta(f *testing.F) {
+	m := meta{Protocol, "test", config("a").Self}
+	b, err := m.encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add(b[:len(b)-1])
+	f.Add(append(bytes.Clone(b), 0))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := decodeMeta(b)
+		if err != nil {
+			if !errors.Is(err, errMeta) {
+				t.Fatalf("%v is not errMeta", err)
+			}
+			return
+		}
+		if m.protocol != Protocol || len(b) > memberlist.MetaMaxSize {
+			return
+		}
+		again, err := m.encode()
+		if err != nil {
+			t.Fatalf("decoded %+v cannot be packed: %v", m, err)
+		}
+		if got, err := decodeMeta(again); err != nil || got != m {
+			t.Fatalf("%+v became %+v, %v", m, got, err)
+		}
+	})
+}

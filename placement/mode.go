@@ -1,0 +1,33 @@
+package placement
+
+import "fmt"
+
+// Mode is a policy of residence: where weights and the KV cache live.
+type Mode uint8
+
+// The modes.
+const (
+	Pipeline Mode = iota + 1 // layers split over the nodes, KV with its layers
+	Pooled                   // layers split over the nodes, KV by token ranges over all nodes
+	Ring                     // all layers on every node, KV by token ranges over all nodes
+)
+
+var modeNames = [...]string{Pipeline: "pipeline", Pooled: "pooled", Ring: "ring"}
+
+// String names the mode as ParseMode takes it.
+func (m Mode) String() string {
+	if m < Pipeline || m > Ring {
+		return fmt.Sprintf("mode(%d)", uint8(m))
+	}
+	return modeNames[m]
+}
+
+// ParseMode is the mode of that name.
+func ParseMode(s string) (Mode, error) {
+	for m := Pipeline; m <= Ring; m++ {
+		if s == modeNames[m] {
+			return m, nil
+		}
+	}
+	return 0, fmt.Errorf("mode %q is not pipeline, pooled or ring", s)
+}

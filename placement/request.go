@@ -1,0 +1,117 @@
+package placement
+
+import "fmt"
+
+// RuntimeBytes is what a node that takes part needs besides weights, KV cache and activations: the
+// process, its actors, and 64 KiB frames, 8 in flight, for each lane.
+const RuntimeBytes int64 = 64 << 20
+
+// Model is what a model takes. Sizes are in bytes, as stored.
+type Model struct {
+	Name            string
+	LayerBytes      []int64 // weights of each layer
+	KVBytesPerToken []int64 // keys and values of one token in each layer, in their storage format
+	EmbedBytes      int64   // the embedding table
+	HeadBytes       int64   // final norm and output matrix; with Tied that is the embedding table again
+	Tied            bool    // embedding and head share their table where both are on one node
+	// ScratchBytes is what a prefill chunk of that many rows needs for activations. Nil is none.
+	ScratchBytes func(rows int) int64
+}
+
+// Node is what a node has.
+type Node struct {
+	Name      string
+	Memory    int64   // bytes offered
+	Bandwidth float64 // measured memory bandwidth, bytes/s
+	Cores     int
+}
+
+// Range is the layers [First, End).
+type Range struct{ First, End int }
+
+// Len is the number of layers.
+func (r Range) Len() int { return r.End - r.First }
+
+// Request is what is to be placed.
+type Request struct {
+	Model       Model
+	Nodes       []Node           // in the order in which layers go through them
+	Mode        Mode             //
+	Context     int              // tokens that each sequence may reach
+	Sequences   int              // that may run at the same time, each at the full context
+	Chunk       int              // rows of a prefill step
+	BlockTokens int              // tokens of a KV block
+	Overrides   map[string]Range // layers of some nodes by name, instead of the proportional share; ring ignores them
+}
+
+const (
+	maxBytes     = 1 << 50 // bounds every sum, far from overflow
+	maxTokens    = 1 << 40 // of one sequence, staging included
+	maxBandwidth = 1e18    // bytes/s
+)
+
+// check finds what is wrong with a request, and names it.
+func (r *Request) check() error {
+	m := &r.Model
+	layers := len(m.LayerBytes)
+	switch {
+	case r.Mode < Pipeline || r.Mode > Ring:
+		return fmt.Errorf("placement: %v is unknown", r.Mode)
+	case layers == 0:
+		return fmt.Errorf("placement: model %q has no layers", m.Name)
+	case len(m.KVBytesPerToken) != layers:
+		return fmt.Errorf("placement: model %q: KVBytesPerToken is of %d layers, LayerBytes of %d", m.Name, len(m.KVBytesPerToken), layers)
+	case m.EmbedBytes < 0 || m.HeadBytes < 0:
+		return fmt.Errorf("placement: model %q: EmbedBytes %d or HeadBytes %d is negative", m.Name, m.EmbedBytes, m.HeadBytes)
+	case m.Tied && m.HeadBytes < m.EmbedBytes:
+		return fmt.Errorf("placement: model %q: tied, but HeadBytes %d is less than EmbedBytes %d", m.Name, m.HeadBytes, m.EmbedBytes)
+	case len(r.Nodes) == 0:
+		return fmt.Errorf("placement: no nodes")
+	case r.Context < 1 || r.Sequences < 1 || r.Chunk < 1 || r.BlockTokens < 1:
+		return fmt.Errorf("placement: Context %d, Sequences %d, Chunk %d and BlockTokens %d must be positive", r.Context, r.Sequences, r.Chunk, r.BlockTokens)
+	}
+	weights := float64(m.EmbedBytes) + float64(m.HeadBytes)
+	kv := 0.0
+	for l := range layers {
+		w, k := m.LayerBytes[l], m.KVBytesPerToken[l]
+		if w < 0 || k < 0 {
+			return fmt.Errorf("placement: model %q layer %d: LayerBytes %d or KVBytesPerToken %d is negative", m.Name, l, w, k)
+		}
+		weights += float64(w)
+		kv += float64(k)
+	}
+	// Tokens that a node may have to count: context and staging, with their rounding.
+	tokens := 2 * (float64(r.Context) + float64(r.Chunk) + 2*float64(r.BlockTokens))
+	if tokens > maxTokens {
+		return fmt.Errorf("placement: Context %d, Chunk %d or BlockTokens %d is over 2^40", r.Context, r.Chunk, r.BlockTokens)
+	}
+	if !(weights+kv*tokens*float64(r.Sequences) < maxBytes) {
+		return fmt.Errorf("placement: model %q: the footprint of %d sequences of %d tokens is over 2^50 bytes", m.Name, r.Sequences, r.Context)
+	}
+	if m.ScratchBytes != nil {
+		if n := m.ScratchBytes(r.Chunk); n < 0 || n > maxBytes {
+			return fmt.Errorf("placement: model %q: ScratchBytes(%d) is %d, not in 0..2^50", m.Name, r.Chunk, n)
+		}
+	}
+	names := map[string]bool{}
+	for i, n := range r.Nodes {
+		switch {
+		case n.Name == "" || names[n.Name]:
+			return fmt.Errorf("placement: node %d: name %q is empty or used twice", i, n.Name)
+		case n.Memory < 0 || n.Memory > maxBytes:
+			return fmt.Errorf("placement: node %s: memory %d is not in 0..2^50", n.Name, n.Memory)
+		case !(n.Bandwidth >= 1 && n.Bandwidth <= maxBandwidth):
+			return fmt.Errorf("placement: node %s: bandwidth %v is not in 1..1e18 bytes/s", n.Name, n.Bandwidth)
+		}
+		names[n.Name] = true
+	}
+	for name, o := range r.Overrides {
+		if !names[name] {
+			return fmt.Errorf("placement: override of node %q, which is not there", name)
+		}
+		if o.First < 0 || o.First > o.End || o.End > layers {
+			return fmt.Errorf("placement: override of node %s: layers [%d, %d) are not in [0, %d)", name, o.First, o.End, layers)
+		}
+	}
+	return nil
+}
