@@ -1,0 +1,86 @@
+package kvcache
+
+import (
+	"fmt"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/residence"
+)
+
+// Geometry is what all blocks of a model have in common.
+type Geometry struct {
+	Shape       attention.Shape
+	Layers      int
+	Format      attention.Format
+	BlockTokens int // tokens of a whole block
+}
+
+// LayerBytes is the size of one layer of a block of n tokens, keys and values.
+func (g Geometry) LayerBytes(n int) int64 { return int64(n) * int64(g.Shape.KVBytes(g.Format)) }
+
+// Block is the keys and values of some layers of some consecutive tokens.
+type Block struct {
+	residence.Rect                // Tokens is the room while the block is open, and the extent from then on
+	kv             []attention.KV // by layer, from Layers.First; K is nil where the layer was released
+	geometry       Geometry
+}
+
+func newBlock(g Geometry, r residence.Rect, budget *Budget) (*Block, error) {
+	n := r.Tokens.Len()
+	if err := budget.Take(g.LayerBytes(n) * int64(r.Layers.Len())); err != nil {
+		return nil, err
+	}
+	b := &Block{Rect: r, kv: make([]attention.KV, r.Layers.Len()), geometry: g}
+	for i := range b.kv {
+		data := make([]byte, g.LayerBytes(n))
+		b.kv[i] = attention.KV{Format: g.Format, HeadDim: g.Shape.HeadDim, First: r.Tokens.First, Cap: n, K: data[:len(data)/2], V: data[len(data)/2:]}
+	}
+	return b, nil
+}
+
+// Layer is the view of one layer of the block. Only the step that grows an open block may change it.
+func (b *Block) Layer(layer int) *attention.KV { return &b.kv[layer-b.Layers.First] }
+
+// has reports whether the block's data of a layer is here.
+func (b *Block) has(layer int) bool { return b.Layers.Contains(layer) && b.Layer(layer).K != nil }
+
+// full reports whether every layer has the last token for which there is room.
+func (b *Block) full() bool {
+	for i := range b.kv {
+		if b.kv[i].K != nil && b.kv[i].Len < b.Tokens.Len() {
+			return false
+		}
+	}
+	return true
+}
+
+// close makes the extent end at token end, which every layer must have reached and none have passed.
+func (b *Block) close(end int) error {
+	for i := range b.kv {
+		if b.kv[i].K != nil && b.kv[i].End() != end {
+			return fmt.Errorf("block of %v: layer %d ends at token %d, not at %d", b.Rect, b.Layers.First+i, b.kv[i].End(), end)
+		}
+	}
+	b.Tokens.End = end
+	return nil
+}
+
+// release gives back the memory of one layer.
+func (b *Block) release(layer int, budget *Budget) {
+	kv := b.Layer(layer)
+	if kv.K == nil {
+		return
+	}
+	budget.Give(b.geometry.LayerBytes(kv.Cap))
+	*kv = attention.KV{}
+}
+
+// empty reports whether every layer was released.
+func (b *Block) empty() bool {
+	for i := range b.kv {
+		if b.kv[i].K != nil {
+			return false
+		}
+	}
+	return true
+}

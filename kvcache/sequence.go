@@ -1,0 +1,266 @@
+package kvcache
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/residence"
+)
+
+// Sequence is the blocks that this node has of one sequence. Its methods may be called from any
+// goroutine; they change which blocks there are, never the data of a sealed one.
+type Sequence struct {
+	ID       uint64
+	node     int // this node's index
+	geometry Geometry
+	budget   *Budget
+	tables   atomic.Pointer[map[uint64]*Table] // by epoch; replaced, never changed
+
+	mu       sync.Mutex
+	blocks   []*Block            // sealed ones and the tail, by first token
+	pending  map[uint64][]*Block // copies that no epoch uses yet, by batch
+	released bool
+}
+
+// NewSequence is a sequence without blocks, in its first epoch.
+func NewSequence(id uint64, node int, g Geometry, budget *Budget, first *residence.Epoch) (*Sequence, error) {
+	s := &Sequence{ID: id, node: node, geometry: g, budget: budget, pending: map[uint64][]*Block{}}
+	s.tables.Store(&map[uint64]*Table{})
+	_, _, err := s.TakeUp(first, 0)
+	return s, err
+}
+
+// Geometry is what the blocks have in common.
+func (s *Sequence) Geometry() Geometry { return s.geometry }
+
+// Table is what this node holds in an epoch, or nil if the epoch is not known here.
+func (s *Sequence) Table(epoch uint64) *Table { return (*s.tables.Load())[epoch] }
+
+// TakeUp makes an epoch known: the copies of its batch become part of the sequence, open blocks that it
+// closes are closed, and its table is published. It returns the blocks that arrived with the batch and
+// those that were closed. An error leaves the epochs known before as they were. The epoch must be valid.
+func (s *Sequence) TakeUp(e *residence.Epoch, batch uint64) (arrived, closed []*Block, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.blocks {
+		if b.Tokens.First < e.Covered && e.Covered < b.Tokens.End {
+			if err := b.close(e.Covered); err != nil {
+				return nil, closed, err
+			}
+			closed = append(closed, b)
+		}
+	}
+	arrived = s.pending[batch]
+	delete(s.pending, batch)
+	s.blocks = slices.Concat(s.blocks, arrived)
+	slices.SortStableFunc(s.blocks, func(a, b *Block) int { return a.Tokens.First - b.Tokens.First })
+	t, err := newTable(e, s.node, s.geometry.Layers, s.blocks)
+	if err != nil {
+		return arrived, closed, err
+	}
+	tables := map[uint64]*Table{e.Number: t}
+	for n, old := range *s.tables.Load() {
+		tables[n] = old
+	}
+	s.tables.Store(&tables)
+	return arrived, closed, nil
+}
+
+// Receive stores one layer of a copied block of a batch: n tokens from first on, packed as Pack makes
+// them. layers is the block's extent in layers; its other layers come with calls of their own.
+func (s *Sequence) Receive(batch uint64, layers residence.Span, layer, first, n int, k, v []byte) error {
+	half := int(s.geometry.LayerBytes(n) / 2)
+	if n <= 0 || n > s.geometry.BlockTokens || first < 0 || layers.First < 0 || layers.End > s.geometry.Layers ||
+		!layers.Contains(layer) || len(k) != half || len(v) != half {
+		return fmt.Errorf("a copy of layer %d of layers %v, %d tokens from %d, %d+%d bytes does not fit the model", layer, layers, n, first, len(k), len(v))
+	}
+	kv, err := s.incoming(batch, residence.Rect{Layers: layers, Tokens: residence.Span{First: first, End: first + n}}, layer)
+	if err != nil {
+		return err
+	}
+	copy(kv.K, k)
+	copy(kv.V, v)
+	s.mu.Lock()
+	kv.Len = n
+	s.mu.Unlock()
+	return nil
+}
+
+// incoming is the view of a layer of a copy on its way in. The block is made when its first layer comes.
+func (s *Sequence) incoming(batch uint64, r residence.Rect, layer int) (*attention.KV, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.released {
+		return nil, fmt.Errorf("sequence %d is closed", s.ID)
+	}
+	for _, b := range s.pending[batch] {
+		if b.Rect == r {
+			return b.Layer(layer), nil
+		}
+	}
+	b, err := newBlock(s.geometry, r, s.budget)
+	if err != nil {
+		return nil, err
+	}
+	s.pending[batch] = append(s.pending[batch], b)
+	return b.Layer(layer), nil
+}
+
+// Part is the share that one block has in a copy.
+type Part struct {
+	Block  *Block
+	Layers residence.Span
+}
+
+// Parts lists the sealed blocks that make up r, which this node holds. Blocks are whole in tokens.
+func (s *Sequence) Parts(r residence.Rect) ([]Part, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var parts []Part
+	area := 0
+	taken := map[[2]int]bool{}
+	for _, b := range s.blocks {
+		common := residence.Rect{Layers: b.Layers.Intersect(r.Layers), Tokens: b.Tokens}
+		key := [2]int{common.Layers.First, common.Tokens.First}
+		if common.Area() == 0 || b.Tokens.First < r.Tokens.First || b.Tokens.End > r.Tokens.End || !b.has(common.Layers.First) || taken[key] {
+			continue
+		}
+		if !b.full() {
+			return nil, fmt.Errorf("block of %v is still open", b.Rect)
+		}
+		taken[key] = true
+		parts = append(parts, Part{b, common.Layers})
+		area += common.Area()
+	}
+	if area != r.Area() {
+		return nil, fmt.Errorf("%d of %d (layer, token) pairs of %v are here", area, r.Area(), r)
+	}
+	return parts, nil
+}
+
+// Retire forgets the epochs before epoch, and gives back what neither a later one nor the growing
+// tail uses. It returns the blocks of which nothing is left.
+func (s *Sequence) Retire(epoch uint64) (dropped []*Block) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tables := map[uint64]*Table{}
+	for n, t := range *s.tables.Load() {
+		if n >= epoch {
+			tables[n] = t
+		}
+	}
+	if len(tables) == 0 {
+		return nil
+	}
+	s.tables.Store(&tables)
+	kept := make([]*Block, 0, len(s.blocks))
+	for _, b := range s.blocks {
+		for l := b.Layers.First; l < b.Layers.End; l++ {
+			used := false
+			for _, t := range tables {
+				used = used || t.uses(l, b)
+			}
+			if !used {
+				b.release(l, s.budget)
+			}
+		}
+		if b.empty() {
+			dropped = append(dropped, b)
+		} else {
+			kept = append(kept, b)
+		}
+	}
+	s.blocks = kept
+	return dropped
+}
+
+// Discard gives back the copies of a batch that no epoch will use.
+func (s *Sequence) Discard(batch uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.releaseAll(s.pending[batch])
+	delete(s.pending, batch)
+}
+
+// Release gives back everything. The sequence must not be used for a step afterwards.
+func (s *Sequence) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.released = true
+	s.tables.Store(&map[uint64]*Table{})
+	s.releaseAll(s.blocks)
+	s.blocks = nil
+	for batch, blocks := range s.pending {
+		s.releaseAll(blocks)
+		delete(s.pending, batch)
+	}
+}
+
+func (s *Sequence) releaseAll(blocks []*Block) {
+	for _, b := range blocks {
+		for l := b.Layers.First; l < b.Layers.End; l++ {
+			s.budget.Give(s.geometry.LayerBytes(b.Layer(l).Cap))
+		}
+	}
+}
+
+// Table is what one node holds in one epoch. It is immutable.
+type Table struct {
+	Epoch *residence.Epoch
+	held  [][]attention.KV // by layer, by first token: what is held before Covered
+	peers [][]int          // by layer: the other nodes that hold tokens of it, ascending
+	node  int
+}
+
+func newTable(e *residence.Epoch, node, layers int, blocks []*Block) (*Table, error) {
+	type at struct{ layer, first int }
+	index := map[at]*Block{}
+	for _, b := range blocks {
+		for l := b.Layers.First; l < b.Layers.End; l++ {
+			if b.has(l) {
+				index[at{l, b.Tokens.First}] = b
+			}
+		}
+	}
+	t := &Table{Epoch: e, held: make([][]attention.KV, layers), peers: make([][]int, layers), node: node}
+	for _, r := range e.HeldBy(node) {
+		for l := r.Layers.First; l < r.Layers.End; l++ {
+			for next := r.Tokens.First; next < r.Tokens.End; {
+				b := index[at{l, next}]
+				if b == nil || b.Tokens.End > r.Tokens.End || b.Layer(l).End() != b.Tokens.End {
+					return nil, fmt.Errorf("epoch %d: layer %d token %d of %v is not here", e.Number, l, next, r)
+				}
+				t.held[l] = append(t.held[l], *b.Layer(l))
+				next = b.Tokens.End
+			}
+		}
+	}
+	for l := range layers {
+		slices.SortFunc(t.held[l], func(a, b attention.KV) int { return a.First - b.First })
+		for _, n := range e.Holders(l) {
+			if n != node {
+				t.peers[l] = append(t.peers[l], n)
+			}
+		}
+	}
+	return t, nil
+}
+
+// Held is what this node holds of a layer before Covered, by first token.
+func (t *Table) Held(layer int) []attention.KV { return t.held[layer] }
+
+// Peers lists the other nodes that hold tokens of a layer before Covered, ascending.
+func (t *Table) Peers(layer int) []int { return t.peers[layer] }
+
+// uses reports whether the epoch needs a layer of a block on this node: it is held, or it is newer than
+// the epoch: in the owner's tail, or made by a round of ring prefill that no epoch accounts for yet.
+func (t *Table) uses(layer int, b *Block) bool {
+	if b.Tokens.First >= t.Epoch.Covered {
+		return true
+	}
+	i, found := slices.BinarySearchFunc(t.held[layer], b.Tokens.First, func(kv attention.KV, first int) int { return kv.First - first })
+	return found && i < len(t.held[layer])
+}

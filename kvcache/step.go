@@ -1,0 +1,144 @@
+package kvcache
+
+import (
+	"fmt"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/residence"
+)
+
+// Step is the growing end of a sequence during one step: room for the step's tokens, and the tail of
+// the layers' owner. One goroutine uses it; it is reused from step to step.
+type Step struct {
+	seq    *Sequence
+	layers residence.Span
+	runs   []run
+	tail   []*Block
+	views  []attention.KV
+	Opened []*Block // blocks that this step opened
+	Sealed []*Block // blocks that this step filled
+}
+
+// run is the rows of the step that go to one block.
+type run struct {
+	block *Block
+	at    int // first token within the block
+	row   int // first row of the step
+	n     int
+}
+
+// Begin makes room for tokens [first, first+n) of some layers, in open blocks. covered is the first token of the owner's tail in the step's epoch.
+func (st *Step) Begin(s *Sequence, layers residence.Span, covered, first, n int) error {
+	st.seq, st.layers = s, layers
+	st.runs, st.tail = st.runs[:0], st.tail[:0]
+	st.Opened, st.Sealed = st.Opened[:0], st.Sealed[:0]
+	return st.add(covered, first, n)
+}
+
+// BeginPieces makes room for the pieces of a round that are this node's, row after row.
+func (st *Step) BeginPieces(s *Sequence, layers residence.Span, covered int, pieces []residence.Piece) error {
+	if err := st.Begin(s, layers, covered, 0, 0); err != nil {
+		return err
+	}
+	for _, p := range pieces {
+		if err := st.add(covered, p.Tokens.First, p.Tokens.Len()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (st *Step) add(covered, first, n int) error {
+	s := st.seq
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.released {
+		return fmt.Errorf("sequence %d is closed", s.ID)
+	}
+	row := 0
+	for _, r := range st.runs {
+		row = r.row + r.n
+	}
+	for end := first + n; first < end; {
+		b, err := st.open(first)
+		if err != nil {
+			return err
+		}
+		take := min(end, b.Tokens.End) - first
+		st.runs = append(st.runs, run{block: b, at: first - b.Tokens.First, row: row, n: take})
+		first += take
+		row += take
+	}
+	st.tail = st.tail[:0]
+	for _, b := range s.blocks {
+		if b.Tokens.First >= covered && b.Layers.Intersect(st.layers).Len() > 0 {
+			st.tail = append(st.tail, b)
+		}
+	}
+	return nil
+}
+
+// open finds the block whose next token is first, or opens one up to the next multiple of the block size.
+func (st *Step) open(first int) (*Block, error) {
+	s := st.seq
+	for i := len(s.blocks) - 1; i >= 0; i-- {
+		b := s.blocks[i]
+		if b.Layers == st.layers && b.Tokens.Contains(first) {
+			if at := b.Layer(st.layers.First); at.K == nil || at.End() != first {
+				return nil, fmt.Errorf("sequence %d: token %d does not continue %v, which ends at %d", s.ID, first, b.Rect, at.End())
+			}
+			return b, nil
+		}
+	}
+	size := s.geometry.BlockTokens
+	b, err := newBlock(s.geometry, residence.Rect{Layers: st.layers, Tokens: residence.Span{First: first, End: (first/size + 1) * size}}, s.budget)
+	if err != nil {
+		return nil, err
+	}
+	at := len(s.blocks)
+	for at > 0 && s.blocks[at-1].Tokens.First > first {
+		at--
+	}
+	blocks := make([]*Block, 0, len(s.blocks)+1)
+	blocks = append(append(append(blocks, s.blocks[:at]...), b), s.blocks[at:]...)
+	s.blocks = blocks
+	st.Opened = append(st.Opened, b)
+	return b, nil
+}
+
+// Runs is the number of blocks that take rows of the step.
+func (st *Step) Runs() int { return len(st.runs) }
+
+// Slot is where rows [row, row+n) of run i go at a layer: tokens [at, at+n) of the block kv.
+func (st *Step) Slot(i, layer int) (kv *attention.KV, at, row, n int) {
+	r := &st.runs[i]
+	return r.block.Layer(layer), r.at, r.row, r.n
+}
+
+// Stored says that the rows of run i are in place at a layer: they are in view of Tail from now on.
+func (st *Step) Stored(i, layer int) {
+	r := &st.runs[i]
+	r.block.Layer(layer).Len = r.at + r.n
+}
+
+// Tail is the owner's part of a layer: everything from covered on. It is valid until the next call.
+func (st *Step) Tail(layer int) []attention.KV {
+	st.views = st.views[:0]
+	for _, b := range st.tail {
+		if b.has(layer) && b.Layer(layer).Len > 0 {
+			st.views = append(st.views, *b.Layer(layer))
+		}
+	}
+	return st.views
+}
+
+// End notes in Sealed the blocks that the step has filled.
+func (st *Step) End() {
+	st.seq.mu.Lock()
+	defer st.seq.mu.Unlock()
+	for _, r := range st.runs {
+		if r.block.full() {
+			st.Sealed = append(st.Sealed, r.block)
+		}
+	}
+}

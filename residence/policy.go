@@ -1,0 +1,162 @@
+package residence
+
+import (
+	"fmt"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/placement"
+)
+
+// Policy says where blocks should be in each mode. It is fixed when a model is loaded.
+type Policy struct {
+	layers   int
+	block    int // tokens of a whole block
+	round    int // tokens of one round of ring prefill, a multiple of block
+	pipeline []Owner
+	ring     int   // the node that owns every layer in ring
+	spread   []int // node of block i, repeating
+}
+
+// Layout is what a Policy is made from.
+type Layout struct {
+	Layers      int
+	BlockTokens int       // tokens of a whole block
+	Chunk       int       // tokens that one node computes at a time in prefill
+	Pipeline    []Owner   // the layers of each node; tile the layers
+	RingOwner   int       // the node with the fastest memory
+	Weights     []float64 // each node's share of the tokens, summing to 1
+}
+
+// spreadRounds is how many rounds are laid out before the pattern repeats: enough that a node's share
+// of the blocks is its share of the weights to about 1/(16·rounds) of a block.
+const spreadRounds = 16
+
+// NewPolicy checks the layout.
+func NewPolicy(l Layout) (*Policy, error) {
+	if l.Layers <= 0 || l.BlockTokens <= 0 || l.Chunk <= 0 || len(l.Weights) == 0 {
+		return nil, fmt.Errorf("residence: layout needs layers, block tokens, chunk and nodes, has %d, %d, %d, %d",
+			l.Layers, l.BlockTokens, l.Chunk, len(l.Weights))
+	}
+	if l.RingOwner < 0 || l.RingOwner >= len(l.Weights) {
+		return nil, fmt.Errorf("residence: ring owner %d is not one of %d nodes", l.RingOwner, len(l.Weights))
+	}
+	if err := (&Epoch{Owners: l.Pipeline}).Validate(l.Layers, len(l.Weights)); err != nil {
+		return nil, err
+	}
+	largest, sum := 0.0, 0.0
+	for _, w := range l.Weights {
+		if w < 0 || w > 1 {
+			return nil, fmt.Errorf("residence: a share of %v is not between 0 and 1", w)
+		}
+		largest, sum = max(largest, w), sum+w
+	}
+	if sum < 0.999 || sum > 1.001 {
+		return nil, fmt.Errorf("residence: shares sum to %v, not 1", sum)
+	}
+	// The node with the largest share computes about one chunk in a round; two blocks for each node
+	// are the least that balances the causal triangle.
+	blocks := max(int(float64(l.Chunk)/largest)/l.BlockTokens, 2*len(l.Weights))
+	p := &Policy{layers: l.Layers, block: l.BlockTokens, round: blocks * l.BlockTokens, pipeline: l.Pipeline, ring: l.RingOwner}
+	credit := make([]float64, len(l.Weights))
+	for range spreadRounds {
+		p.spread = append(p.spread, attention.Balance(blocks, l.Weights, credit)...)
+	}
+	return p, nil
+}
+
+// Owners is which node runs which layers in a mode.
+func (p *Policy) Owners(m placement.Mode) []Owner {
+	if m == placement.Ring {
+		return []Owner{{Span{0, p.layers}, p.ring}}
+	}
+	return p.pipeline
+}
+
+// Round is the number of tokens that one round of ring prefill computes at the most.
+func (p *Policy) Round() int { return p.round }
+
+// MaxPiece is the largest number of tokens that one node computes in a round.
+func (p *Policy) MaxPiece() int {
+	most := 0
+	for r := 0; r < len(p.spread); r += p.round / p.block {
+		count := map[int]int{}
+		for _, n := range p.spread[r : r+p.round/p.block] {
+			count[n]++
+			most = max(most, count[n])
+		}
+	}
+	return (most + 1) * p.block
+}
+
+// Piece is a run of consecutive tokens that one node computes in a round of ring prefill.
+type Piece struct {
+	Tokens Span
+	Node   int
+	Open   bool // the block is not full at the end: it stays with the owner of the layers, open
+}
+
+// Pieces divides the round over tokens s among the nodes, block by block. Work is balanced over the
+// causal triangle by pairing early blocks with late ones (see attention.Balance).
+func (p *Policy) Pieces(s Span) []Piece {
+	var ps []Piece
+	for first := s.First; first < s.End; {
+		end := min((first/p.block+1)*p.block, s.End)
+		piece := Piece{Tokens: Span{first, end}, Node: p.spreadNode(first)}
+		if end%p.block != 0 {
+			piece.Node, piece.Open = p.ring, true
+		}
+		ps = append(ps, piece)
+		first = end
+	}
+	return ps
+}
+
+func (p *Policy) spreadNode(token int) int { return p.spread[token/p.block%len(p.spread)] }
+
+// moves lists what of hs, the residence of sealed tokens, is not where the mode wants it.
+func (p *Policy) moves(m placement.Mode, hs []Holding) []Copy {
+	byRoute := map[[2]int][]Holding{}
+	add := func(r Rect, from, to int) {
+		if from != to && r.Area() > 0 {
+			key := [2]int{from, to}
+			byRoute[key] = append(byRoute[key], Holding{r, to})
+		}
+	}
+	for _, h := range hs {
+		p.split(m, h.Rect, func(r Rect, to int) { add(r, h.Node, to) })
+	}
+	var copies []Copy
+	for _, key := range sortedRoutes(byRoute) {
+		for _, h := range coalesce(byRoute[key]) {
+			copies = append(copies, Copy{ID: len(copies), Rect: h.Rect, From: key[0], To: key[1]})
+		}
+	}
+	return copies
+}
+
+// target is where the mode wants everything before token end.
+func (p *Policy) target(m placement.Mode, end int) []Holding {
+	var hs []Holding
+	p.split(m, Rect{Span{0, p.layers}, Span{0, end}}, func(r Rect, node int) { hs = append(hs, Holding{r, node}) })
+	return coalesce(hs)
+}
+
+// split cuts r into parts that the mode wants on one node each.
+func (p *Policy) split(m placement.Mode, r Rect, emit func(Rect, int)) {
+	if r.Area() == 0 {
+		return
+	}
+	if m == placement.Pipeline {
+		for _, o := range p.pipeline {
+			if part := r.intersect(Rect{o.Layers, r.Tokens}); part.Area() > 0 {
+				emit(part, o.Node)
+			}
+		}
+		return
+	}
+	for first := r.Tokens.First; first < r.Tokens.End; {
+		end := min((first/p.block+1)*p.block, r.Tokens.End)
+		emit(Rect{r.Layers, Span{first, end}}, p.spreadNode(first))
+		first = end
+	}
+}
