@@ -1,0 +1,261 @@
+package actors
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/engine"
+	"github.com/orrery-ai/orrery/kvcache"
+	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/proto"
+	"github.com/orrery-ai/orrery/residence"
+)
+
+// layerShard owns the weights of a node's layers of one model, and runs them through its engine. Its
+// children are the SequenceShards.
+type layerShard struct {
+	machine   Machine
+	stats     *shardStats
+	spec      *proto.LoadModel
+	model     *model.Model
+	engine    *engine.Engine
+	geometry  kvcache.Geometry
+	budget    *kvcache.Budget
+	conductor *actor.PID
+	shards    map[uint64]*sequenceChild
+	stopping  bool
+
+	ctx     context.Context // ends with the actor
+	cancel  context.CancelFunc
+	loading sync.WaitGroup
+}
+
+type sequenceChild struct {
+	pid *actor.PID
+	seq *kvcache.Sequence
+}
+
+// shardStats is what a shard tells its Node without being asked.
+type shardStats struct {
+	weights atomic.Int64
+	budget  atomic.Pointer[kvcache.Budget]
+}
+
+func (s *shardStats) kv() int64 {
+	if b := s.budget.Load(); b != nil {
+		return b.Used()
+	}
+	return 0
+}
+
+// layersReady is what the goroutine that loads layers tells its shard.
+type layersReady struct {
+	decoder *model.Decoder
+	bytes   int64
+	err     error
+}
+
+// Receive handles the messages to a layer shard.
+func (s *layerShard) Receive(ctx actor.Context) {
+	switch msg := ctx.Message().(type) {
+	case *actor.Started:
+		s.shards = map[uint64]*sequenceChild{}
+		s.ctx, s.cancel = context.WithCancel(context.Background())
+	case *proto.LoadModel:
+		bytes, err := s.load(ctx, msg)
+		ctx.Respond(&proto.Loaded{WeightBytes: bytes, Error: errorText(err)})
+	case *proto.Connect:
+		ctx.Respond(&proto.Connected{Error: errorText(s.connect())})
+	case *proto.LoadLayers:
+		s.loadMore(ctx, spanFromProto(msg.Layers))
+	case *layersReady:
+		s.layersReady(ctx, msg)
+	case *proto.OpenSequence:
+		err := fmt.Errorf("the model is being unloaded")
+		if !s.stopping {
+			err = s.open(ctx, msg)
+		}
+		ctx.Respond(&proto.SequenceOpened{Sequence: msg.Sequence, Node: s.spec.GetNode(), Error: errorText(err)})
+	case *proto.CloseSequence:
+		s.closeSequence(ctx, msg.Sequence)
+	case *actor.Stopping:
+		// The lanes end first: a KVBlock that is sending is woken by that, and can stop.
+		s.stopping = true
+		s.cancel()
+		if s.engine != nil {
+			s.engine.Close()
+		}
+		for id := range s.shards {
+			s.closeSequence(ctx, id)
+		}
+	case *actor.Stopped:
+		s.loading.Wait()
+		if s.model != nil {
+			s.model.Close()
+		}
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// load opens the model, makes the node's layers available and registers the lanes.
+func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) (int64, error) {
+	if s.spec != nil {
+		return 0, fmt.Errorf("model %x is loaded already", msg.Model)
+	}
+	if err := checkLoad(msg); err != nil {
+		return 0, err
+	}
+	m, err := s.machine.Open(msg.Ref)
+	if err != nil {
+		return 0, err
+	}
+	s.spec, s.model = msg, m
+	if got := fmt.Sprintf("%x", m.Fingerprint()); got != msg.Fingerprint {
+		return 0, fmt.Errorf("model %s on %s is another one: its fingerprint is %.12s, not %.12s", msg.Ref, s.machine.Name, got, msg.Fingerprint)
+	}
+	s.conductor = actor.NewPID(msg.ConductorNode, msg.ConductorId)
+	s.geometry = kvcache.Geometry{Shape: m.Config.Shape(), Layers: m.Config.Layers, Format: attention.Format(msg.KvFormat), BlockTokens: int(msg.BlockTokens)}
+	s.budget = kvcache.NewBudget(msg.KvBytes)
+	s.stats.budget.Store(s.budget)
+	self, root := ctx.Self(), ctx.ActorSystem().Root
+	s.engine, err = engine.New(engine.Config{
+		Model: m, Device: s.machine.Device, Endpoint: s.machine.Endpoint, ModelID: msg.Model,
+		Nodes: msg.Nodes, Node: int(msg.Node), Client: msg.ConductorNode,
+		Rows: int(max(msg.Chunk, msg.MaxPiece)), RoundTokens: int(msg.RoundTokens), BlockTokens: int(msg.BlockTokens), KV: s.geometry.Format,
+		StepTimeout: time.Duration(msg.StepTimeoutMs) * time.Millisecond, Logger: s.machine.Logger,
+		OnBlocks: func(seq uint64, opened, sealed []*kvcache.Block) {
+			root.Send(actor.NewPID(self.Address, self.Id+"/"+sequenceShardName(seq)), newBlocksGrown(opened, sealed))
+		},
+		OnCopied: func(seq, batch uint64, id uint32, bytes int64, err error) {
+			root.Send(s.conductor, &proto.Copied{Sequence: seq, Batch: batch, Id: id, Bytes: bytes, Node: msg.Node, Error: errorText(err)})
+		},
+	})
+	if err != nil {
+		return 0, err
+	}
+	layers := spanFromProto(msg.Layers)
+	if layers.Len() == 0 {
+		return 0, nil // more nodes than layers: this one only holds KV blocks
+	}
+	return s.use(layers)
+}
+
+// checkLoad refuses what no conductor of ours would ask for.
+func checkLoad(m *proto.LoadModel) error {
+	switch {
+	case len(m.Nodes) == 0 || int(m.Node) >= len(m.Nodes) || len(m.Nodes) > 1<<10:
+		return fmt.Errorf("load: node %d of %d", m.Node, len(m.Nodes))
+	case m.BlockTokens == 0 || m.BlockTokens > 1<<16:
+		return fmt.Errorf("load: block of %d tokens", m.BlockTokens)
+	case m.Chunk == 0 || m.Chunk > 1<<16 || m.MaxPiece > 1<<20 || m.RoundTokens > 1<<26:
+		return fmt.Errorf("load: chunk of %d tokens, pieces of %d, rounds of %d", m.Chunk, m.MaxPiece, m.RoundTokens)
+	case !attention.Format(m.KvFormat).Valid():
+		return fmt.Errorf("load: KV format %d is not known here", m.KvFormat)
+	case m.KvBytes < 0 || m.StepTimeoutMs <= 0:
+		return fmt.Errorf("load: %d bytes for the KV cache, step timeout of %d ms", m.KvBytes, m.StepTimeoutMs)
+	}
+	return nil
+}
+
+// use makes layers available to the engine.
+func (s *layerShard) use(layers residence.Span) (int64, error) {
+	d, err := s.model.Layers(model.Range(layers))
+	if err != nil {
+		return 0, err
+	}
+	s.engine.SetDecoder(d)
+	bytes := s.model.RangeBytes(d.Range)
+	s.stats.weights.Store(bytes)
+	return bytes, nil
+}
+
+func (s *layerShard) connect() error {
+	if s.engine == nil {
+		return fmt.Errorf("no model is loaded")
+	}
+	return s.engine.Connect()
+}
+
+// loadMore brings further layers into memory beside the running steps, and then makes them available.
+func (s *layerShard) loadMore(ctx actor.Context, layers residence.Span) {
+	if s.engine == nil {
+		return
+	}
+	bytes := s.model.RangeBytes(model.Range(layers))
+	if limit := s.machine.Memory - s.spec.KvBytes; bytes > limit {
+		s.layersReady(ctx, &layersReady{err: fmt.Errorf("node %s has %d bytes for weights, layers %v need %d", s.machine.Name, limit, layers, bytes)})
+		return
+	}
+	self, root := ctx.Self(), ctx.ActorSystem().Root
+	s.loading.Add(1)
+	go func() {
+		defer s.loading.Done()
+		d, err := s.model.Layers(model.Range(layers))
+		if err == nil {
+			err = d.Prefetch(s.ctx, func(done, total int64) {})
+		}
+		root.Send(self, &layersReady{decoder: d, bytes: bytes, err: err})
+	}()
+}
+
+func (s *layerShard) layersReady(ctx actor.Context, msg *layersReady) {
+	if msg.err == nil {
+		s.engine.SetDecoder(msg.decoder)
+		s.stats.weights.Store(msg.bytes)
+	}
+	ctx.Send(s.conductor, &proto.LayersLoaded{Node: s.spec.Node, Error: errorText(msg.err)})
+}
+
+// open makes a sequence and its shard.
+func (s *layerShard) open(ctx actor.Context, msg *proto.OpenSequence) error {
+	if s.engine == nil {
+		return fmt.Errorf("no model is loaded")
+	}
+	if s.shards[msg.Sequence] != nil {
+		return fmt.Errorf("sequence %d is open already", msg.Sequence)
+	}
+	first, err := epochFromProto(msg.Epoch, s.geometry.Layers, len(s.spec.Nodes))
+	if err != nil {
+		return err
+	}
+	seq, err := kvcache.NewSequence(msg.Sequence, int(s.spec.Node), s.geometry, s.budget, first)
+	if err != nil {
+		return err
+	}
+	props := actor.PropsFromProducer(func() actor.Actor {
+		return &sequenceShard{seq: seq, node: s.spec.Node, nodes: len(s.spec.Nodes), engine: s.engine, conductor: s.conductor, log: s.machine.Logger,
+			blocks: map[*kvcache.Block]*actor.PID{}}
+	}, actor.WithSupervisor(stopOnPanic(s.machine.Logger)))
+	pid, err := ctx.SpawnNamed(props, sequenceShardName(msg.Sequence))
+	if err != nil {
+		return err
+	}
+	s.machine.Endpoint.Expose(pid.Id)
+	s.shards[msg.Sequence] = &sequenceChild{pid, seq}
+	s.engine.AddSequence(seq)
+	return nil
+}
+
+func (s *layerShard) closeSequence(ctx actor.Context, id uint64) {
+	c := s.shards[id]
+	if c == nil {
+		return
+	}
+	delete(s.shards, id)
+	s.engine.RemoveSequence(id)
+	s.machine.Endpoint.Unexpose(c.pid.Id)
+	ctx.Stop(c.pid)
+	c.seq.Release()
+}

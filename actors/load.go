@@ -1,0 +1,311 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/engine"
+	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/proto"
+	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/transport"
+)
+
+// Spec is what to load, and where.
+type Spec struct {
+	Model        *model.Model
+	Ref          string // by which the nodes find the model
+	Mode         placement.Mode
+	Nodes        []string         // members, by index
+	Layers       []residence.Span // of each node, in pipeline
+	Weights      []float64        // share of the tokens of each node, in pooled and ring
+	RingOwner    int              // the node that owns every layer in ring
+	KVBytes      []int64          // what the KV cache may take on each node
+	Refused      map[placement.Mode]string
+	Chunk        int // tokens
+	BlockTokens  int
+	KV           attention.Format
+	Context      int // tokens
+	MaxSequences int
+	StepTimeout  time.Duration // bound on every wait within a step
+	LoadTimeout  time.Duration
+	Logger       *slog.Logger
+}
+
+func (s *Spec) policy() (*residence.Policy, error) {
+	l := residence.Layout{Layers: s.Model.Config.Layers, BlockTokens: s.BlockTokens, Chunk: s.Chunk, RingOwner: s.RingOwner, Weights: s.Weights}
+	for n, layers := range s.Layers {
+		if layers.Len() > 0 {
+			l.Pipeline = append(l.Pipeline, residence.Owner{Layers: layers, Node: n})
+		}
+	}
+	return residence.NewPolicy(l)
+}
+
+// Conductor is a loaded model, as who loaded it sees it. Its methods may be called from any goroutine.
+type Conductor struct {
+	spec   Spec
+	system *actor.ActorSystem
+	pid    *actor.PID
+	driver *engine.Driver
+	model  uint64
+	expose *transport.Endpoint
+
+	mu     sync.Mutex
+	sinks  map[uint64]*logitSink // by sequence
+	broken error
+}
+
+// Load loads a model on its nodes, connects them, and starts its Conductor. On failure nothing stays
+// loaded.
+func Load(ctx context.Context, system *actor.ActorSystem, endpoint *transport.Endpoint, s Spec) (*Conductor, error) {
+	policy, err := s.policy()
+	if err != nil {
+		return nil, err
+	}
+	c := &Conductor{spec: s, system: system, model: rand.Uint64(), expose: endpoint, sinks: map[uint64]*logitSink{}}
+	props := actor.PropsFromProducer(func() actor.Actor { return newConductor(c, policy) })
+	c.pid, err = system.Root.WithGuardian(stopOnPanic(s.Logger)).SpawnNamed(props, conductorName(c.model))
+	if err != nil {
+		return nil, err
+	}
+	endpoint.Expose(c.pid.Id)
+	if err := c.load(ctx, policy, endpoint); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("loading %s: %w", s.Ref, err)
+	}
+	return c, nil
+}
+
+func (c *Conductor) load(ctx context.Context, policy *residence.Policy, endpoint *transport.Endpoint) error {
+	s := &c.spec
+	rows := max(s.Chunk, policy.MaxPiece())
+	d, err := engine.NewDriver(engine.DriverConfig{Model: s.Model, Endpoint: endpoint, ModelID: c.model, Nodes: s.Nodes,
+		Rows: rows, RoundTokens: policy.Round(), BlockTokens: s.BlockTokens, KV: s.KV, StepTimeout: s.StepTimeout, Logger: s.Logger, OnResult: c.result})
+	if err != nil {
+		return err
+	}
+	c.driver = d
+	everything := residence.Span{First: 0, End: s.Model.Config.Layers}
+	err = c.onEveryNode(ctx, func(ctx context.Context, n int, name string) error {
+		layers := s.Layers[n]
+		if s.Mode == placement.Ring {
+			layers = everything
+		}
+		reply, err := Ask[*proto.Loaded](ctx, c.system, NodePID(name), &proto.LoadModel{
+			Model: c.model, Ref: s.Ref, Fingerprint: fmt.Sprintf("%x", s.Model.Fingerprint()), Nodes: s.Nodes, Node: uint32(n),
+			ConductorNode: c.pid.Address, ConductorId: c.pid.Id, Layers: spanToProto(layers),
+			Chunk: uint32(s.Chunk), MaxPiece: uint32(policy.MaxPiece()), RoundTokens: uint32(policy.Round()), BlockTokens: uint32(s.BlockTokens), KvFormat: uint32(s.KV),
+			Context: uint32(s.Context), KvBytes: s.KVBytes[n], StepTimeoutMs: s.StepTimeout.Milliseconds()})
+		if err != nil {
+			return err
+		}
+		return errorOf(reply.Error)
+	})
+	if err != nil {
+		return err
+	}
+	err = c.onEveryNode(ctx, func(ctx context.Context, n int, name string) error {
+		reply, err := Ask[*proto.Connected](ctx, c.system, layerShardPID(name, c.model), &proto.Connect{Model: c.model})
+		if err != nil {
+			return err
+		}
+		return errorOf(reply.Error)
+	})
+	if err != nil {
+		return err
+	}
+	return d.Connect()
+}
+
+// onEveryNode does something for all nodes at once, and returns the first failure with the node's name.
+func (c *Conductor) onEveryNode(ctx context.Context, do func(ctx context.Context, n int, name string) error) error {
+	ctx, cancel := context.WithTimeout(ctx, c.spec.LoadTimeout)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	for n, name := range c.spec.Nodes {
+		g.Go(func() error {
+			if err := do(ctx, n, name); err != nil {
+				return fmt.Errorf("node %s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func errorOf(text string) error {
+	if text == "" {
+		return nil
+	}
+	return errors.New(text)
+}
+
+// Ask sends a message to an actor and waits for its answer, until ctx ends or, at the latest, half a minute.
+func Ask[T any](ctx context.Context, system *actor.ActorSystem, pid *actor.PID, msg any) (T, error) {
+	within := askTimeout
+	if d, ok := ctx.Deadline(); ok {
+		within = min(within, time.Until(d))
+	}
+	var none T
+	if within <= 0 {
+		return none, context.Cause(ctx)
+	}
+	type answer struct {
+		reply T
+		err   error
+	}
+	future := system.Root.RequestFuture(pid, msg, within)
+	answered := make(chan answer, 1)
+	go func() {
+		reply, err := transport.Reply[T](future)
+		answered <- answer{reply, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.reply, a.err
+	case <-ctx.Done():
+		return none, context.Cause(ctx)
+	}
+}
+
+const askTimeout = 30 * time.Second
+
+// Close unloads the model on every node that is there, and ends what was going on with an error.
+func (c *Conductor) Close() {
+	future := c.system.Root.StopFuture(c.pid)
+	_ = future.Wait() // ends at the future's own deadline at the latest
+	c.expose.Unexpose(c.pid.Id)
+	if c.driver != nil {
+		c.driver.Close()
+	}
+	for _, name := range c.spec.Nodes {
+		c.system.Root.Send(NodePID(name), &proto.UnloadModel{Model: c.model})
+	}
+}
+
+// Broken is why the model can do nothing more, or nil.
+func (c *Conductor) Broken() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.broken
+}
+
+func (c *Conductor) setBroken(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.broken == nil {
+		c.broken = err
+	}
+}
+
+// Nodes are the model's members.
+func (c *Conductor) Nodes() []string { return c.spec.Nodes }
+
+// NodeLost tells the model that a node is gone. What is going on ends with a *NodeLostError.
+func (c *Conductor) NodeLost(name string, cause error) {
+	c.system.Root.Send(c.pid, &nodeLost{name, cause})
+}
+
+// Open admits a sequence, in a mode.
+func (c *Conductor) Open(ctx context.Context, mode placement.Mode) (uint64, error) {
+	if why := c.spec.Refused[mode]; why != "" {
+		return 0, fmt.Errorf("mode %v is not possible here: %s", mode, why)
+	}
+	opened, err := Ask[*sequenceReady](ctx, c.system, c.pid, &openSequence{mode})
+	if err != nil {
+		return 0, err
+	}
+	return opened.id, nil
+}
+
+// Start begins a job on a sequence that has none.
+func (c *Conductor) Start(ctx context.Context, seq uint64, j Job) (*Running, error) {
+	if err := j.Sampling.Validate(); err != nil {
+		return nil, err
+	}
+	if j.Logits != nil {
+		c.setSink(seq, &logitSink{write: j.Logits})
+	}
+	started, err := Ask[*jobStarted](ctx, c.system, c.pid, &startJob{seq, j})
+	if err != nil {
+		c.setSink(seq, nil)
+		return nil, err
+	}
+	return &Running{Events: started.job.events, job: started.job}, nil
+}
+
+// Cancel ends a job once the steps in flight are done. The sequence stays, with what it has.
+func (c *Conductor) Cancel(seq uint64, r *Running, cause error) {
+	c.system.Root.Send(c.pid, &cancelJob{seq, r.job, cause})
+}
+
+// Switch changes the mode of a sequence, and returns when that has taken effect or failed.
+func (c *Conductor) Switch(ctx context.Context, seq uint64, mode placement.Mode) (*SwitchReport, error) {
+	r, err := Ask[*SwitchReport](ctx, c.system, c.pid, &switchMode{seq, mode})
+	if err != nil {
+		return nil, err
+	}
+	return r, r.Err
+}
+
+// CloseSequence gives back what a sequence holds on all nodes. A job that it has ends with an error.
+func (c *Conductor) CloseSequence(seq uint64) {
+	c.setSink(seq, nil)
+	c.system.Root.Send(c.pid, &closeSequence{seq})
+}
+
+// logitSink is where the logits of a sequence's job go. The first error sticks.
+type logitSink struct {
+	write func(first int, rows []float32) error
+	mu    sync.Mutex
+	err   error
+}
+
+func (c *Conductor) setSink(seq uint64, s *logitSink) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s == nil {
+		delete(c.sinks, seq)
+	} else {
+		c.sinks[seq] = s
+	}
+}
+
+func (c *Conductor) sink(seq uint64) *logitSink {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sinks[seq]
+}
+
+// result takes what a node says of a step. Logits go straight to the job's sink, so that a slow one holds
+// up its lane and nothing else; the rest is for the conductor to decide on.
+func (c *Conductor) result(r engine.Result) {
+	if r.Logits == nil {
+		c.system.Root.Send(c.pid, &r)
+		return
+	}
+	if s := c.sink(r.Seq); s != nil {
+		if err := s.write(r.First, r.Logits); err != nil {
+			s.mu.Lock()
+			s.err = errors.Join(s.err, err)
+			s.mu.Unlock()
+		}
+	}
+}
+
+func (s *logitSink) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}

@@ -1,0 +1,134 @@
+package actors
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/proto"
+	"github.com/orrery-ai/orrery/transport"
+)
+
+// Machine is what a node computes with.
+type Machine struct {
+	Name     string
+	Device   device.Device
+	Memory   int64 // bytes offered for weights, KV cache and activations
+	Endpoint *transport.Endpoint
+	Open     func(ref string) (*model.Model, error) // finds a model by the reference in LoadModel
+	Logger   *slog.Logger
+}
+
+// PeerGone tells a Node that a member of the cluster is not there any more. What it had loaded goes.
+type PeerGone struct{ Name string }
+
+// node supervises everything on one machine. Its children are the LayerShards.
+type node struct {
+	machine  Machine
+	models   map[uint64]*loadedModel
+	stopping bool
+}
+
+type loadedModel struct {
+	pid    *actor.PID
+	client string // the conductor's node
+	stats  *shardStats
+}
+
+// SpawnNode starts the Node actor of a machine, and lets other nodes reach it.
+func SpawnNode(system *actor.ActorSystem, m Machine) (*actor.PID, error) {
+	props := actor.PropsFromProducer(func() actor.Actor { return &node{machine: m, models: map[uint64]*loadedModel{}} },
+		actor.WithSupervisor(stopOnPanic(m.Logger)))
+	pid, err := system.Root.SpawnNamed(props, NodeID)
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", m.Name, err)
+	}
+	m.Endpoint.Expose(pid.Id)
+	return pid, nil
+}
+
+// stopOnPanic ends an actor whose handler panicked, and says so: what it was responsible for fails with
+// an error at the conductor, and nothing goes on in a state that nobody intended.
+func stopOnPanic(log *slog.Logger) actor.SupervisorStrategy {
+	return actor.NewOneForOneStrategy(0, 0, func(reason any) actor.Directive {
+		log.Error("an actor failed and is stopped", "reason", reason)
+		return actor.StopDirective
+	})
+}
+
+// Receive handles the messages to a node.
+func (n *node) Receive(ctx actor.Context) {
+	switch msg := ctx.Message().(type) {
+	case *actor.Stopping:
+		n.stopping = true
+	case *proto.LoadModel:
+		n.load(ctx, msg)
+	case *proto.UnloadModel:
+		n.unload(ctx, msg.Model)
+	case *PeerGone:
+		for id, m := range n.models {
+			if m.client == msg.Name {
+				n.machine.Logger.Warn("unloading a model: the node that loaded it is gone", "client", msg.Name)
+				n.unload(ctx, id)
+			}
+		}
+	case *proto.StatsRequest:
+		ctx.Respond(n.stats())
+	case *actor.Terminated:
+		for id, m := range n.models {
+			if m.pid.Equal(msg.Who) {
+				n.machine.Endpoint.Unexpose(m.pid.Id)
+				delete(n.models, id)
+			}
+		}
+	}
+}
+
+func (n *node) load(ctx actor.Context, msg *proto.LoadModel) {
+	if n.stopping {
+		ctx.Respond(&proto.Loaded{Error: "the node is leaving"})
+		return
+	}
+	if n.models[msg.Model] != nil {
+		ctx.Respond(&proto.Loaded{Error: fmt.Sprintf("model %x is loaded on %s already", msg.Model, n.machine.Name)})
+		return
+	}
+	stats := &shardStats{}
+	props := actor.PropsFromProducer(func() actor.Actor { return &layerShard{machine: n.machine, stats: stats} },
+		actor.WithSupervisor(stopOnPanic(n.machine.Logger)))
+	pid, err := ctx.SpawnNamed(props, layerShardName(msg.Model))
+	if err != nil {
+		ctx.Respond(&proto.Loaded{Error: err.Error()})
+		return
+	}
+	ctx.Watch(pid)
+	n.models[msg.Model] = &loadedModel{pid: pid, client: msg.ConductorNode, stats: stats}
+	n.machine.Endpoint.Expose(pid.Id)
+	ctx.Forward(pid)
+}
+
+func (n *node) unload(ctx actor.Context, id uint64) {
+	if m := n.models[id]; m != nil {
+		ctx.Stop(m.pid)
+	}
+}
+
+// stats sums up what the node has sent and holds.
+func (n *node) stats() *proto.Stats {
+	s := &proto.Stats{}
+	for purpose, t := range n.machine.Endpoint.Counters() {
+		if purpose == transport.Control {
+			s.ControlBytes += int64(t.BytesOut)
+		} else {
+			s.LaneBytes += int64(t.BytesOut)
+		}
+	}
+	for _, m := range n.models {
+		s.KvBytes += m.stats.kv()
+		s.WeightBytes += m.stats.weights.Load()
+	}
+	return s
+}

@@ -1,0 +1,31 @@
+package actors
+
+import "github.com/orrery-ai/orrery/placement"
+
+// limits are what a model's steps may be.
+type limits struct {
+	chunk, round, block, nodes int // tokens, tokens, tokens, members
+}
+
+// nextStep says how the next of remaining tokens to feed are to be computed: how many, and whether in a
+// round of ring prefill. Too few to give each node a block are not worth a round: the owner of the layers
+// computes them, with the others answering its queries. A round ends where the policy's rounds do, so that
+// early blocks are paired with late ones.
+func (l limits) nextStep(mode placement.Mode, position, remaining int, single bool) (n int, round bool) {
+	switch {
+	case single:
+		return 1, false
+	case mode == placement.Ring && remaining >= l.nodes*l.block && l.nodes > 1:
+		return min(remaining, l.round-position%l.round), true
+	}
+	return min(remaining, l.chunk), false
+}
+
+// window is how many steps of one sequence may be in flight: in prefill each owner can be at one, and
+// the next waits at the first.
+func window(owners int, single bool) int {
+	if single {
+		return 1
+	}
+	return owners + 1
+}

@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/orrery-ai/orrery/kvcache"
+	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/residence"
+)
+
+// run is a part of a step's rows that are consecutive tokens.
+type run struct{ row, first, n int }
+
+// runStep takes a step from the driver.
+func (e *Engine) runStep(h header, payload []byte) {
+	e.busy.Lock()
+	defer e.busy.Unlock()
+	var err error
+	switch h.Kind {
+	case kindChunk:
+		var ids []int32
+		if ids, err = viewOf[int32](payload, int(h.Count)); err == nil {
+			err = e.chunk(h, ids, nil)
+		}
+	case kindRound:
+		err = e.round(h, payload)
+	default:
+		err = fmt.Errorf("a step of kind %d is not known", h.Kind)
+	}
+	if err != nil {
+		e.fail(h, err)
+	}
+}
+
+// runHidden takes a step over from the owner of the layers before.
+func (e *Engine) runHidden(h header, payload []byte) {
+	e.busy.Lock()
+	defer e.busy.Unlock()
+	hidden, err := viewOf[float32](payload, int(h.Count)*e.cfg.Model.Config.Hidden)
+	if err == nil {
+		err = e.chunk(h, nil, hidden)
+	}
+	if err != nil {
+		e.fail(h, err)
+	}
+}
+
+// chunk runs this node's layers from h.Layer on over tokens [First, First+Count), and hands the result on:
+// to the owner of the next layer, or to the driver.
+func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
+	w := &e.work
+	first, n := int(h.First), int(h.Count)
+	if n < 1 || n > e.cfg.Rows || int(h.Layer) >= e.layers {
+		return fmt.Errorf("a step of %d tokens from layer %d does not fit (at most %d tokens, %d layers)", n, h.Layer, e.cfg.Rows, e.layers)
+	}
+	seq, table, err := e.find(h)
+	if err != nil {
+		return err
+	}
+	if table.Epoch.OwnerOf(int(h.Layer)) != e.cfg.Node {
+		return fmt.Errorf("layer %d is not of %s in epoch %d", h.Layer, e.self(), h.Epoch)
+	}
+	layers := table.Epoch.Run(int(h.Layer))
+	dec, err := e.decoderFor(layers)
+	if err != nil {
+		return err
+	}
+	w.scratch.Resize(n)
+	if h.Layer == 0 {
+		if err := e.checkIDs(ids); err != nil {
+			return err
+		}
+		dec.Embed(w.stream, w.scratch, ids)
+	} else {
+		copy(w.scratch.X.Data, hidden)
+	}
+	dec.Angles(w.scratch, 0, first, n)
+	if err := w.step.Begin(seq, layers, table.Epoch.Covered, first, n); err != nil {
+		return err
+	}
+	w.runs = append(w.runs[:0], run{0, first, n})
+	for l := layers.First; l < layers.End; l++ {
+		dec.QKV(w.stream, l, w.scratch)
+		e.store(l)
+		if err := e.attend(h, table, l); err != nil {
+			return err
+		}
+		dec.AfterAttention(w.stream, l, w.scratch)
+	}
+	if err := w.stream.Wait(); err != nil {
+		return err
+	}
+	e.endStep(h.Seq)
+	if layers.End == e.layers {
+		return e.finish(h, dec)
+	}
+	h.Layer = uint32(layers.End)
+	next := e.lanes.hiddenOut[table.Epoch.OwnerOf(layers.End)]
+	return next.Send(e.deadline(), h.encode(&w.head), bytesOf(w.scratch.X.Data))
+}
+
+func (e *Engine) checkIDs(ids []int32) error {
+	for i, id := range ids {
+		if id < 0 || int(id) >= e.cfg.Model.Config.Vocab {
+			return fmt.Errorf("token %d of the step is %d, outside of the vocabulary of %d", i, id, e.cfg.Model.Config.Vocab)
+		}
+	}
+	return nil
+}
+
+func (e *Engine) decoderFor(layers residence.Span) (*model.Decoder, error) {
+	dec := e.decoder.Load()
+	if dec == nil || dec.Range.First > layers.First || dec.Range.End < layers.End {
+		return nil, fmt.Errorf("%s does not have the weights of layers %v", e.self(), layers)
+	}
+	return dec, nil
+}
+
+// store appends the step's K and V of a layer to its blocks.
+func (e *Engine) store(layer int) {
+	w := &e.work
+	for r := range w.step.Runs() {
+		kv, at, row, n := w.step.Slot(r, layer)
+		w.stream.Append(kv, at, w.scratch.K.Slice(row, row+n), w.scratch.V.Slice(row, row+n))
+		w.step.Stored(r, layer)
+	}
+}
+
+// attend computes a layer's attention for the step's queries into the scratch, over all holders.
+func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
+	w := &e.work
+	peers := table.Peers(layer)
+	if len(peers) > 0 {
+		if err := w.stream.Wait(); err != nil {
+			return err
+		}
+		if err := e.ask(h, peers, layer); err != nil {
+			return err
+		}
+	}
+	local := w.local.Slice(0, w.scratch.Rows())
+	local.Reset()
+	r := w.runs[0]
+	w.stream.Attend(local, w.scratch.Q, r.first, e.shape, table.Held(layer))
+	w.stream.Attend(local, w.scratch.Q, r.first, e.shape, w.step.Tail(layer))
+	if len(peers) == 0 {
+		w.stream.Finish(w.scratch.Attn, local)
+		return nil
+	}
+	return e.collect(h, peers, layer, local)
+}
+
+// endStep reports the blocks that the step opened and filled.
+func (e *Engine) endStep(seq uint64) {
+	w := &e.work
+	w.step.End()
+	if len(w.step.Opened)+len(w.step.Sealed) > 0 {
+		e.cfg.OnBlocks(seq, w.step.Opened, w.step.Sealed)
+	}
+}
+
+// finish gives the driver what the step was asked for, after the last layer.
+func (e *Engine) finish(h header, dec *model.Decoder) error {
+	w := &e.work
+	rows := w.scratch.Rows()
+	if h.Flags&wantLogits != 0 {
+		for _, r := range w.runs {
+			for at := 0; at < r.n; {
+				n := min(e.logitRows(), r.n-at)
+				if err := e.sendLogits(h, dec, r.row+at, r.first+at, n); err != nil {
+					return err
+				}
+				at += n
+			}
+		}
+	}
+	token := int32(-1)
+	last := w.runs[len(w.runs)-1]
+	if h.Flags&wantToken != 0 && last.first+last.n == int(h.First+h.Count) {
+		out := w.logits.Slice(0, 1)
+		dec.Logits(w.stream, w.scratch, rows-1, rows, out)
+		if err := w.stream.Wait(); err != nil {
+			return err
+		}
+		var err error
+		if token, err = w.sampler.Sample(out.Row(0), h.Sampling, last.first+last.n); err != nil {
+			return err
+		}
+	}
+	return e.done(h, token)
+}
+
+func (e *Engine) sendLogits(h header, dec *model.Decoder, row, first, n int) error {
+	w := &e.work
+	out := w.logits.Slice(0, n)
+	dec.Logits(w.stream, w.scratch, row, row+n, out)
+	if err := w.stream.Wait(); err != nil {
+		return err
+	}
+	h.Kind, h.First, h.Count = kindLogits, uint32(first), uint32(n)
+	return e.lanes.result.Send(e.deadline(), h.encode(&w.head), bytesOf(out.Data))
+}
+
+// done tells the driver that the step is finished here; token is -1 if none was sampled.
+func (e *Engine) done(h header, token int32) error {
+	h.Kind, h.A, h.B = kindDone, uint32(e.cfg.Node), uint32(token)
+	return e.lanes.result.Send(e.deadline(), h.encode(&e.work.head))
+}
+
+// fail tells the driver why a step cannot be finished. If the driver cannot be told it is gone, and
+// the node will unload the model when membership says so.
+func (e *Engine) fail(h header, cause error) {
+	h.Kind, h.A = kindFail, uint32(e.cfg.Node)
+	if err := e.lanes.result.Send(e.deadline(), h.encode(&e.work.head), reason(cause)); err != nil && !e.closed.Load() {
+		e.cfg.Logger.Warn("a failed step could not be reported", "step", cause, "err", err)
+	}
+}
+
+// reason is the payload of a failure: the peer that was lost, if any, a zero byte, and the text.
+func reason(err error) []byte {
+	text := append(append([]byte(Lost(err)), 0), err.Error()...)
+	return text[:min(len(text), maxReason)]
+}

@@ -1,0 +1,19 @@
+// Package engine runs the steps of a loaded model on one node.
+//
+// There is one decode algorithm and no mode in it. For each layer the owner computes Q, K and V,
+// appends K and V to its open blocks, sends Q to whichever nodes hold earlier blocks in the step's
+// epoch, attends to what it holds itself, and merges the parts that come back, in the order of the
+// nodes ([Engine] in chunk.go and exchange.go; the answering side is serve.go). If the owner holds
+// everything, nothing is sent: that is pipeline. If blocks are spread, it is pooled. When the node's
+// layers are done the hidden state goes to the owner of the next ones.
+//
+// Only prefill in ring differs (ring.go): each node computes its own tokens through all layers, and
+// for each layer the KV blocks go round, one hop at a time, the transfer of one overlapping the
+// computation on another.
+//
+// Tensors travel over transport's lanes, one for each purpose and ordered pair of nodes, opened when
+// the model is loaded. Every message carries the sequence, step and epoch it belongs to, so what a
+// failed step left behind is recognised and dropped.
+//
+// The [Driver] is the other end: it hands steps to the nodes and receives their results.
+package engine

@@ -1,0 +1,181 @@
+package engine
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/sampling"
+	"github.com/orrery-ai/orrery/transport"
+)
+
+// DriverConfig is what a driver is made from. What it has in common with Config must be the same.
+type DriverConfig struct {
+	Model       *model.Model
+	Endpoint    *transport.Endpoint
+	ModelID     uint64
+	Nodes       []string
+	Rows        int
+	RoundTokens int
+	BlockTokens int
+	KV          attention.Format
+	StepTimeout time.Duration
+	Logger      *slog.Logger
+
+	// OnResult takes the nodes' results, from one goroutine for each node.
+	OnResult func(Result)
+}
+
+// Result is what a node says about a step. Exactly one of three: some rows of logits (Logits is set), the
+// end of the step on the node (Err and Logits are nil), or its failure.
+type Result struct {
+	Node      int
+	Seq, Step uint64
+	Token     int32     // sampled after the step's last token, or -1
+	First     int       // position of the first row of Logits
+	Logits    []float32 // [rows][vocabulary]; valid only during the call
+	Err       *RemoteError
+}
+
+// Driver hands steps to the engines of one model and takes their results.
+type Driver struct {
+	cfg     DriverConfig
+	step    []*transport.Sender
+	results []*transport.Receiver
+	wg      sync.WaitGroup
+	closed  atomic.Bool
+}
+
+// Want says what a step should give back.
+type Want struct {
+	Token    bool // a token sampled after the last one
+	Sampling sampling.Params
+	Logits   bool // the logits of every token
+}
+
+func (w Want) flags() (f uint8) {
+	if w.Token {
+		f |= wantToken
+	}
+	if w.Logits {
+		f |= wantLogits
+	}
+	return f
+}
+
+// NewDriver registers the lanes on which results come; the engines may connect from then on.
+func NewDriver(c DriverConfig) (*Driver, error) {
+	d := &Driver{cfg: c}
+	size := d.sizes()
+	for _, name := range c.Nodes {
+		r, err := c.Endpoint.Receiver(name, transport.LaneKey{Model: c.ModelID, Purpose: transport.Result}, size.result)
+		if err != nil {
+			d.Close()
+			return nil, err
+		}
+		d.results = append(d.results, r)
+	}
+	return d, nil
+}
+
+func (d *Driver) sizes() sizes {
+	c := d.cfg
+	return sizesOf(Config{Model: c.Model, Rows: c.Rows, RoundTokens: c.RoundTokens, BlockTokens: c.BlockTokens, KV: c.KV}, c.Model.Config.Shape())
+}
+
+// Connect opens the lanes to the engines, which must have been made, and begins to take results.
+func (d *Driver) Connect() error {
+	for _, name := range d.cfg.Nodes {
+		s, err := d.cfg.Endpoint.Sender(name, transport.LaneKey{Model: d.cfg.ModelID, Purpose: transport.Step}, d.sizes().step)
+		if err != nil {
+			return fmt.Errorf("step lane to %s: %w", name, err)
+		}
+		d.step = append(d.step, s)
+	}
+	for n, r := range d.results {
+		d.wg.Add(1)
+		go d.take(n, r)
+	}
+	return nil
+}
+
+func (d *Driver) take(node int, r *transport.Receiver) {
+	defer d.wg.Done()
+	for {
+		msg, err := r.Next()
+		if err != nil {
+			if !d.closed.Load() {
+				d.cfg.Logger.Debug("result lane ended", "peer", d.cfg.Nodes[node], "err", err)
+			}
+			return
+		}
+		res, err := d.parse(node, msg.Bytes)
+		if err != nil {
+			d.cfg.Logger.Warn("bad result", "peer", d.cfg.Nodes[node], "err", err)
+		} else {
+			d.cfg.OnResult(res)
+		}
+		msg.Release()
+	}
+}
+
+func (d *Driver) parse(node int, msg []byte) (Result, error) {
+	h, payload, err := decode(msg)
+	if err != nil {
+		return Result{}, err
+	}
+	res := Result{Node: node, Seq: h.Seq, Step: h.Step, Token: -1}
+	switch h.Kind {
+	case kindDone:
+		res.Token = int32(h.B)
+	case kindLogits:
+		res.First = int(h.First)
+		res.Logits, err = viewOf[float32](payload, int(h.Count)*d.cfg.Model.Config.Vocab)
+	case kindFail:
+		res.Err = parseReason(payload)
+	default:
+		err = fmt.Errorf("a result of kind %d is not known", h.Kind)
+	}
+	return res, err
+}
+
+// Chunk hands a run of consecutive tokens from first on to the owner of the first layer.
+func (d *Driver) Chunk(node int, seq, step, epoch uint64, first int, ids []int32, w Want) error {
+	h := header{Kind: kindChunk, Flags: w.flags(), Sampling: w.Sampling, Seq: seq, Step: step, Epoch: epoch, First: uint32(first), Count: uint32(len(ids))}
+	return d.send(node, h, nil, ids)
+}
+
+// Round hands a round of ring prefill to every node; pieces divide the tokens ids.
+func (d *Driver) Round(seq, step, epoch uint64, pieces []residence.Piece, ids []int32, w Want) error {
+	h := header{Kind: kindRound, Flags: w.flags(), Sampling: w.Sampling, Seq: seq, Step: step, Epoch: epoch, First: uint32(pieces[0].Tokens.First),
+		Count: uint32(len(ids)), A: uint32(len(pieces))}
+	encoded := encodePieces(pieces)
+	for n := range d.cfg.Nodes {
+		if err := d.send(n, h, encoded, ids); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Driver) send(node int, h header, pieces []byte, ids []int32) error {
+	var head [headerBytes]byte
+	return d.step[node].Send(time.Now().Add(d.cfg.StepTimeout), h.encode(&head), pieces, bytesOf(ids))
+}
+
+// Close ends the lanes and the goroutines.
+func (d *Driver) Close() {
+	d.closed.Store(true)
+	for _, s := range d.step {
+		s.Close()
+	}
+	for _, r := range d.results {
+		r.Close()
+	}
+	d.wg.Wait()
+}

@@ -1,0 +1,198 @@
+package engine
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/kvcache"
+	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/sampling"
+	"github.com/orrery-ai/orrery/transport"
+)
+
+// Config is what an engine is made from.
+type Config struct {
+	Model       *model.Model
+	Device      device.Device
+	Endpoint    *transport.Endpoint
+	ModelID     uint64   // the loading that the lanes belong to
+	Nodes       []string // all members, by index
+	Node        int      // this one
+	Client      string   // the node whose Driver hands out the steps
+	Rows        int      // tokens of the largest step on one node
+	RoundTokens int      // tokens of the largest ring round on all nodes
+	BlockTokens int
+	KV          attention.Format
+	StepTimeout time.Duration // bound on every wait within a step
+	Logger      *slog.Logger
+
+	// OnBlocks is told of the blocks that a step opened and filled, before the step's result is sent.
+	OnBlocks func(seq uint64, opened, sealed []*kvcache.Block)
+	// OnCopied is told when all of a copy has come in, or that it has failed.
+	OnCopied func(seq, batch uint64, id uint32, bytes int64, err error)
+}
+
+// Engine runs the steps of one model on this node. Make it with New, Connect it when every member has
+// been made, Close it.
+type Engine struct {
+	cfg    Config
+	shape  attention.Shape
+	layers int
+	lanes  lanes
+	wg     sync.WaitGroup
+	closed atomic.Bool
+
+	decoder   atomic.Pointer[model.Decoder]
+	sequences atomic.Pointer[map[uint64]*kvcache.Sequence]
+	register  sync.Mutex // serialises changes of sequences
+
+	busy sync.Mutex // one step at a time: it guards what follows
+	work workspace
+
+	arrivals arrivals
+}
+
+// workspace is the memory of the step that is running, allocated once.
+type workspace struct {
+	stream  device.Stream
+	scratch *model.Scratch
+	step    kvcache.Step
+	local   attention.Partial // what this node attends to itself
+	merged  attention.Partial // the parts of all nodes
+	logits  device.Tensor
+	sampler sampling.Sampler
+	ids     []int32
+	runs    []run
+	mine    []residence.Piece
+	own     []attention.KV
+	one     [1]attention.KV
+	head    [headerBytes]byte
+}
+
+// New registers the lanes on which this node receives. Layers come with SetDecoder.
+func New(c Config) (*Engine, error) {
+	e := &Engine{cfg: c, shape: c.Model.Config.Shape(), layers: c.Model.Config.Layers}
+	e.sequences.Store(&map[uint64]*kvcache.Sequence{})
+	e.work.stream = c.Device.NewStream()
+	e.work.scratch = model.NewScratch(&c.Model.Config, c.Rows)
+	e.work.local = attention.NewPartial(c.Rows, e.shape)
+	e.work.merged = attention.NewPartial(c.Rows, e.shape)
+	e.work.logits = device.NewTensor(e.logitRows(), c.Model.Config.Vocab)
+	if err := e.lanes.register(e.cfg, e.shape); err != nil {
+		e.lanes.close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// logitRows is how many rows of logits go into one message: about 4 MiB.
+func (e *Engine) logitRows() int { return logitRows(e.cfg.Rows, e.cfg.Model.Config.Vocab) }
+
+func logitRows(rows, vocab int) int { return min(max(1, maxLogitBytes/(4*vocab)), rows) }
+
+const maxLogitBytes = 4 << 20
+
+// Connect opens the lanes to the other members, and begins to serve.
+func (e *Engine) Connect() error {
+	if err := e.lanes.connect(e.cfg, e.shape); err != nil {
+		return err
+	}
+	e.serve(e.lanes.step, e.runStep)
+	for _, r := range e.lanes.hiddenIn {
+		e.serve(r, e.runHidden)
+	}
+	for n, r := range e.lanes.queryIn {
+		if r != nil {
+			s := &server{engine: e, reply: e.lanes.partialOut[n], stream: e.cfg.Device.NewStream()}
+			e.serve(r, s.answer)
+		}
+	}
+	for _, r := range e.lanes.moveIn {
+		e.serve(r, e.receiveBlock)
+	}
+	return nil
+}
+
+// serve hands every message of a lane to handle until the lane ends. The lane ends with the engine, or
+// with the peer; the conductor then learns of the loss from membership.
+func (e *Engine) serve(r *transport.Receiver, handle func(h header, payload []byte)) {
+	if r == nil {
+		return
+	}
+	e.wg.Add(1)
+	go func() {
+		defer e.wg.Done()
+		for {
+			msg, err := r.Next()
+			if err != nil {
+				if !e.closed.Load() {
+					e.cfg.Logger.Debug("lane ended", "err", err)
+				}
+				return
+			}
+			h, payload, err := decode(msg.Bytes)
+			if err != nil {
+				e.cfg.Logger.Warn("bad lane message", "err", err)
+			} else {
+				handle(h, payload)
+			}
+			msg.Release()
+		}
+	}()
+}
+
+// SetDecoder makes layers available. A step in flight goes on with what it has.
+func (e *Engine) SetDecoder(d *model.Decoder) { e.decoder.Store(d) }
+
+// AddSequence makes a sequence known.
+func (e *Engine) AddSequence(s *kvcache.Sequence) {
+	e.editSequences(func(m map[uint64]*kvcache.Sequence) { m[s.ID] = s })
+}
+
+// RemoveSequence forgets a sequence. A step of it that is running finishes.
+func (e *Engine) RemoveSequence(id uint64) {
+	e.editSequences(func(m map[uint64]*kvcache.Sequence) { delete(m, id) })
+	e.arrivals.forget(id)
+}
+
+func (e *Engine) editSequences(edit func(map[uint64]*kvcache.Sequence)) {
+	e.register.Lock()
+	defer e.register.Unlock()
+	next := map[uint64]*kvcache.Sequence{}
+	for id, s := range *e.sequences.Load() {
+		next[id] = s
+	}
+	edit(next)
+	e.sequences.Store(&next)
+}
+
+// find is the sequence of a message, and its table in the message's epoch.
+func (e *Engine) find(h header) (*kvcache.Sequence, *kvcache.Table, error) {
+	s := (*e.sequences.Load())[h.Seq]
+	if s == nil {
+		return nil, nil, fmt.Errorf("sequence %d is not open on %s", h.Seq, e.self())
+	}
+	t := s.Table(h.Epoch)
+	if t == nil {
+		return nil, nil, fmt.Errorf("epoch %d of sequence %d is not in force on %s", h.Epoch, h.Seq, e.self())
+	}
+	return s, t, nil
+}
+
+func (e *Engine) self() string { return e.cfg.Nodes[e.cfg.Node] }
+
+func (e *Engine) deadline() time.Time { return time.Now().Add(e.cfg.StepTimeout) }
+
+// Close ends the lanes, and returns when every goroutine has ended: a step that is waiting is woken by
+// its lane, and one that computes finishes its layer.
+func (e *Engine) Close() {
+	e.closed.Store(true)
+	e.lanes.close()
+	e.wg.Wait()
+}

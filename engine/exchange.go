@@ -1,0 +1,89 @@
+package engine
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/orrery-ai/orrery/attention"
+)
+
+// ask sends a layer's queries to the nodes that hold earlier blocks.
+func (e *Engine) ask(h header, peers []int, layer int) error {
+	w := &e.work
+	h.Kind, h.Layer = kindQuery, uint32(layer)
+	for _, n := range peers {
+		if err := e.lanes.queryOut[n].Send(e.deadline(), h.encode(&w.head), bytesOf(w.scratch.Q.Data)); err != nil {
+			return fmt.Errorf("layer %d: query to %s: %w", layer, e.cfg.Nodes[n], err)
+		}
+	}
+	return nil
+}
+
+// collect takes in the parts of the other holders and merges all, this node's included, in the order of
+// the nodes: the same blocks in the same places give the same bits, whoever answers first.
+func (e *Engine) collect(h header, peers []int, layer int, local attention.Partial) error {
+	w := &e.work
+	merged := w.merged.Slice(0, w.scratch.Rows())
+	merged.Reset()
+	mine := false
+	for _, n := range peers {
+		if n > e.cfg.Node && !mine {
+			w.stream.Merge(merged, local)
+			mine = true
+		}
+		if err := e.mergePart(h, n, layer, merged); err != nil {
+			return fmt.Errorf("layer %d: partial from %s: %w", layer, e.cfg.Nodes[n], err)
+		}
+	}
+	if !mine {
+		w.stream.Merge(merged, local)
+	}
+	w.stream.Finish(w.scratch.Attn, merged)
+	return nil
+}
+
+// mergePart waits for one holder's answer. Answers to a step that failed earlier are passed over.
+func (e *Engine) mergePart(h header, node, layer int, merged attention.Partial) error {
+	deadline := e.deadline()
+	for {
+		msg, err := e.lanes.partialIn[node].Receive(deadline)
+		if err != nil {
+			return err
+		}
+		got, payload, err := decode(msg.Bytes)
+		if err == nil && (got.Step != h.Step || got.Seq != h.Seq || int(got.Layer) != layer) {
+			msg.Release()
+			continue
+		}
+		if err == nil {
+			err = e.mergePayload(got, payload, merged)
+		}
+		msg.Release()
+		return err
+	}
+}
+
+func (e *Engine) mergePayload(got header, payload []byte, merged attention.Partial) error {
+	if got.Kind == kindFail {
+		return parseReason(payload)
+	}
+	part, err := partialOf(payload, merged.Rows, e.shape)
+	if err != nil {
+		return err
+	}
+	e.work.stream.Merge(merged, part)
+	return e.work.stream.Wait()
+}
+
+// RemoteError is a failure that another node reported.
+type RemoteError struct {
+	Lost string // the node whose loss is the cause, or ""
+	Text string
+}
+
+func (r *RemoteError) Error() string { return r.Text }
+
+func parseReason(payload []byte) *RemoteError {
+	lost, text, _ := bytes.Cut(payload, []byte{0})
+	return &RemoteError{Lost: string(lost), Text: string(text)}
+}

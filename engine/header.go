@@ -1,0 +1,84 @@
+package engine
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/orrery-ai/orrery/sampling"
+)
+
+// kind says what a lane message is.
+type kind uint8
+
+const (
+	kindChunk   kind = iota + 1 // Step, Hidden: run the owner's layers over a run of tokens
+	kindRound                   // Step: a round of ring prefill
+	kindQuery                   // Query: attend to what you hold
+	kindPartial                 // Partial: the answer
+	kindBlock                   // KVMove, KVRing: one layer of a block
+	kindLogits                  // Result: some rows
+	kindDone                    // Result: the step is finished on this node
+	kindFail                    // Partial, KVRing, Result: the payload says why
+)
+
+// What a step should give back.
+const (
+	wantToken  = 1 << iota // sample a token after the last one
+	wantLogits             // the logits of every token
+)
+
+// headerBytes is the size of an encoded header.
+const headerBytes = 80
+
+// header opens every lane message. The meaning of A-C depends on the kind.
+type header struct {
+	Kind         kind
+	Flags        uint8
+	Layer        uint32
+	Seq          uint64
+	Step         uint64 // kindBlock in KVMove: the copy's id
+	Epoch        uint64 // kindBlock in KVMove: the batch
+	First, Count uint32 // tokens
+	A, B, C      uint32
+	Sampling     sampling.Params // steps that want a token
+}
+
+func (h *header) encode(b *[headerBytes]byte) []byte {
+	b[0], b[1] = byte(h.Kind), h.Flags
+	le := binary.LittleEndian
+	le.PutUint32(b[4:], h.Layer)
+	le.PutUint64(b[8:], h.Seq)
+	le.PutUint64(b[16:], h.Step)
+	le.PutUint64(b[24:], h.Epoch)
+	le.PutUint32(b[32:], h.First)
+	le.PutUint32(b[36:], h.Count)
+	le.PutUint32(b[40:], h.A)
+	le.PutUint32(b[44:], h.B)
+	le.PutUint32(b[48:], h.C)
+	le.PutUint32(b[52:], math.Float32bits(h.Sampling.Temperature))
+	le.PutUint32(b[56:], math.Float32bits(h.Sampling.TopP))
+	le.PutUint32(b[60:], math.Float32bits(h.Sampling.MinP))
+	le.PutUint64(b[64:], h.Sampling.Seed)
+	le.PutUint32(b[72:], uint32(h.Sampling.TopK))
+	return b[:]
+}
+
+// decode splits a message into its header and payload.
+func decode(msg []byte) (h header, payload []byte, err error) {
+	if len(msg) < headerBytes {
+		return h, nil, fmt.Errorf("a lane message of %d bytes has no header", len(msg))
+	}
+	le := binary.LittleEndian
+	h = header{Kind: kind(msg[0]), Flags: msg[1], Layer: le.Uint32(msg[4:]), Seq: le.Uint64(msg[8:]), Step: le.Uint64(msg[16:]),
+		Epoch: le.Uint64(msg[24:]), First: le.Uint32(msg[32:]), Count: le.Uint32(msg[36:]),
+		A: le.Uint32(msg[40:]), B: le.Uint32(msg[44:]), C: le.Uint32(msg[48:])}
+	h.Sampling = sampling.Params{
+		Temperature: math.Float32frombits(le.Uint32(msg[52:])),
+		TopP:        math.Float32frombits(le.Uint32(msg[56:])),
+		MinP:        math.Float32frombits(le.Uint32(msg[60:])),
+		Seed:        le.Uint64(msg[64:]),
+		TopK:        int(le.Uint32(msg[72:])),
+	}
+	return h, msg[headerBytes:], nil
+}

@@ -1,0 +1,194 @@
+package engine
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/kvcache"
+	"github.com/orrery-ai/orrery/residence"
+)
+
+// pieceBytes is the size of an encoded residence.Piece.
+const pieceBytes = 16
+
+func encodePieces(ps []residence.Piece) []byte {
+	b := make([]byte, 0, len(ps)*pieceBytes)
+	for _, p := range ps {
+		open := uint32(0)
+		if p.Open {
+			open = 1
+		}
+		for _, v := range []uint32{uint32(p.Tokens.First), uint32(p.Tokens.End), uint32(p.Node), open} {
+			b = binary.LittleEndian.AppendUint32(b, v)
+		}
+	}
+	return b
+}
+
+// decodePieces reads n pieces, which must be the consecutive tokens [first, first+count).
+func decodePieces(b []byte, n, first, count int) ([]residence.Piece, error) {
+	if n < 1 || len(b) != n*pieceBytes {
+		return nil, fmt.Errorf("%d pieces of a round came in %d bytes", n, len(b))
+	}
+	ps := make([]residence.Piece, n)
+	next := first
+	for i := range ps {
+		u := func(j int) int { return int(binary.LittleEndian.Uint32(b[i*pieceBytes+4*j:])) }
+		ps[i] = residence.Piece{Tokens: residence.Span{First: u(0), End: u(1)}, Node: u(2), Open: u(3) == 1}
+		if ps[i].Tokens.First != next || ps[i].Tokens.Len() <= 0 {
+			return nil, fmt.Errorf("piece %d of a round is tokens %v, expected to begin at %d", i, ps[i].Tokens, next)
+		}
+		next = ps[i].Tokens.End
+	}
+	if next != first+count {
+		return nil, fmt.Errorf("the pieces of a round end at token %d, not %d", next, first+count)
+	}
+	return ps, nil
+}
+
+// round runs this node's part of a round of ring prefill (pass-KV; Liu et al., Ring Attention, 2023, and
+// Yang et al., arXiv 2411.01783): its own tokens through every layer, while the KV blocks of all nodes,
+// the round's own included, pass by. Each node takes part even when it has no token of the round.
+func (e *Engine) round(h header, payload []byte) error {
+	b := newBelt(e, h)
+	defer b.close()
+	err := e.roundOn(b, h, payload)
+	if err != nil {
+		b.abort(err)
+	}
+	return err
+}
+
+func (e *Engine) roundOn(b *belt, h header, payload []byte) error {
+	w := &e.work
+	split := int(h.A) * pieceBytes
+	if split < 0 || split > len(payload) {
+		return fmt.Errorf("%d pieces of a round came in %d bytes", h.A, len(payload))
+	}
+	pieces, err := decodePieces(payload[:split], int(h.A), int(h.First), int(h.Count))
+	if err != nil {
+		return err
+	}
+	ids, err := viewOf[int32](payload[split:], int(h.Count))
+	if err != nil {
+		return err
+	}
+	seq, table, err := e.find(h)
+	if err != nil {
+		return err
+	}
+	all := residence.Span{First: 0, End: e.layers}
+	dec, err := e.decoderFor(all)
+	if err != nil {
+		return err
+	}
+	if err := e.takePieces(pieces, ids, int(h.First)); err != nil {
+		return err
+	}
+	w.scratch.Resize(len(w.ids))
+	if len(w.ids) > 0 {
+		dec.Embed(w.stream, w.scratch, w.ids)
+		for _, r := range w.runs {
+			dec.Angles(w.scratch, r.row, r.first, r.n)
+		}
+	}
+	if err := w.step.BeginPieces(seq, all, table.Epoch.Covered, w.mine); err != nil {
+		return err
+	}
+	for l := range e.layers {
+		if len(w.ids) > 0 {
+			dec.QKV(w.stream, l, w.scratch)
+			e.store(l)
+			if err := w.stream.Wait(); err != nil {
+				return err
+			}
+		}
+		if err := e.rotate(b, table, l); err != nil {
+			return err
+		}
+		if len(w.ids) > 0 {
+			w.stream.Finish(w.scratch.Attn, w.local.Slice(0, len(w.ids)))
+			dec.AfterAttention(w.stream, l, w.scratch)
+		}
+	}
+	if err := w.stream.Wait(); err != nil {
+		return err
+	}
+	e.endStep(h.Seq)
+	if len(w.ids) == 0 {
+		return e.done(h, -1)
+	}
+	return e.finish(h, dec)
+}
+
+// takePieces notes which pieces are this node's: their ids, row after row, and their runs.
+func (e *Engine) takePieces(pieces []residence.Piece, ids []int32, first int) error {
+	w := &e.work
+	w.mine, w.ids, w.runs = w.mine[:0], w.ids[:0], w.runs[:0]
+	for _, p := range pieces {
+		if p.Node != e.cfg.Node {
+			continue
+		}
+		w.mine = append(w.mine, p)
+		w.runs = append(w.runs, run{len(w.ids), p.Tokens.First, p.Tokens.Len()})
+		w.ids = append(w.ids, ids[p.Tokens.First-first:p.Tokens.End-first]...)
+	}
+	if len(w.ids) > e.cfg.Rows {
+		return fmt.Errorf("%d tokens of a round are more than the %d that %s has room for", len(w.ids), e.cfg.Rows, e.self())
+	}
+	return e.checkIDs(w.ids)
+}
+
+// rotate attends to every block of a layer, wherever it is. In rotation j the j-th blocks of all nodes
+// make one trip round the ring: at each hop a node attends to the block it has while it passes that
+// block on, then takes the next from its predecessor. A node's turn without a block is an empty message,
+// so that all nodes go through the same hops. The first rotation tells how many there are to be.
+func (e *Engine) rotate(b *belt, table *kvcache.Table, layer int) error {
+	w := &e.work
+	local := w.local.Slice(0, len(w.ids))
+	local.Reset()
+	w.own = append(append(w.own[:0], table.Held(layer)...), w.step.Tail(layer)...)
+	rotations := max(len(w.own), 1)
+	for j := 0; j < rotations; j++ {
+		cur := carried{blocks: len(w.own)}
+		if j < len(w.own) {
+			cur.kv = w.own[j]
+		}
+		for hop := 0; ; hop++ {
+			rotations = max(rotations, cur.blocks)
+			last := hop == len(e.cfg.Nodes)-1
+			if !last {
+				b.pass(layer, cur)
+			}
+			e.attendPassing(local, cur.kv)
+			if last {
+				b.release(cur)
+				break
+			}
+			if err := b.passed(); err != nil {
+				return err
+			}
+			b.release(cur)
+			var err error
+			if cur, err = b.take(layer); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// attendPassing lets the step's queries see a block that is passing by.
+func (e *Engine) attendPassing(local attention.Partial, kv attention.KV) {
+	w := &e.work
+	if kv.Len == 0 {
+		return
+	}
+	w.one[0] = kv
+	for _, r := range w.runs {
+		if kv.First < r.first+r.n {
+			w.stream.Attend(local.Slice(r.row, r.row+r.n), w.scratch.Q.Slice(r.row, r.row+r.n), r.first, e.shape, w.one[:])
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/transport"
+)
+
+// server answers one peer's queries over the blocks that this node holds. It runs beside the node's own
+// steps: what it reads is immutable.
+type server struct {
+	engine *Engine
+	reply  *transport.Sender
+	stream device.Stream
+	part   attention.Partial // grows to the largest query seen, which the lane bounds
+	head   [headerBytes]byte
+}
+
+func (s *server) answer(h header, payload []byte) {
+	part, err := s.compute(h, payload)
+	if err != nil {
+		h.Kind = kindFail
+		err = s.reply.Send(s.engine.deadline(), h.encode(&s.head), reason(err))
+	} else {
+		h.Kind = kindPartial
+		err = s.reply.Send(s.engine.deadline(), h.encode(&s.head), bytesOf(part.O), bytesOf(part.M), bytesOf(part.L))
+	}
+	if err != nil && !s.engine.closed.Load() {
+		s.engine.cfg.Logger.Warn("a query could not be answered", "err", err)
+	}
+}
+
+func (s *server) compute(h header, payload []byte) (attention.Partial, error) {
+	e := s.engine
+	n, layer := int(h.Count), int(h.Layer)
+	if n < 1 || n > e.cfg.Rows || layer >= e.layers {
+		return attention.Partial{}, fmt.Errorf("a query of %d tokens at layer %d does not fit", n, layer)
+	}
+	width := e.shape.Heads * e.shape.HeadDim
+	q, err := viewOf[float32](payload, n*width)
+	if err != nil {
+		return attention.Partial{}, err
+	}
+	_, table, err := e.find(h)
+	if err != nil {
+		return attention.Partial{}, err
+	}
+	if s.part.Rows < n {
+		s.part = attention.NewPartial(n, e.shape)
+	}
+	part := s.part.Slice(0, n)
+	part.Reset()
+	s.stream.Attend(part, device.Tensor{Rows: n, Cols: width, Data: q}, int(h.First), e.shape, table.Held(layer))
+	return part, s.stream.Wait()
+}
