@@ -1,0 +1,250 @@
+package orrery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/orrery-ai/orrery/actors"
+	"github.com/orrery-ai/orrery/cluster"
+	"github.com/orrery-ai/orrery/device/cpu"
+	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/proto"
+	"github.com/orrery-ai/orrery/recall"
+	"github.com/orrery-ai/orrery/transport"
+)
+
+// Cluster is this process's part in a cluster. Its methods may be called from any goroutine.
+type Cluster struct {
+	cfg        Config
+	log        *slog.Logger
+	endpoint   *transport.Endpoint
+	system     *actor.ActorSystem
+	membership *cluster.Membership
+	device     *cpu.Device // nil in a client
+	node       *actor.PID  // nil in a client
+	watching   sync.WaitGroup
+
+	mu     sync.Mutex
+	models map[*Model]bool
+	change chan struct{} // closed and replaced when the members change
+	closed bool
+}
+
+// Times of starting and leaving.
+const (
+	bandwidthTime = 150 * time.Millisecond
+	leaveTimeout  = 2 * time.Second
+)
+
+// Start starts this process's node, and joins the cluster if there are others to join. The node lives
+// until Close, whatever becomes of ctx.
+func Start(ctx context.Context, cfg Config) (*Cluster, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("orrery: %w", err)
+	}
+	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), models: map[*Model]bool{}, change: make(chan struct{})}
+	if err := c.start(ctx); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("orrery: starting %s: %w", cfg.Name, err)
+	}
+	return c, nil
+}
+
+func (c *Cluster) start(ctx context.Context) (err error) {
+	c.endpoint, err = transport.Listen(c.cfg.Listen, transport.Config{Cluster: c.cfg.Cluster, Node: c.cfg.Name, Logger: c.cfg.Logger})
+	if err != nil {
+		return err
+	}
+	c.system = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return c.log }))
+	if err := c.endpoint.AttachActors(c.system); err != nil {
+		return err
+	}
+	self := cluster.Node{Role: cluster.Client, Transport: transportAddress(c.endpoint.Addr(), c.cfg.Advertise), Version: Version}
+	if !c.cfg.Client {
+		if err := c.startNode(&self); err != nil {
+			return err
+		}
+	}
+	c.membership, err = cluster.Start(cluster.Config{Name: c.cfg.Name, Bind: c.cfg.Bind, Advertise: c.cfg.Advertise, Cluster: c.cfg.Cluster,
+		Key: c.cfg.Key, Self: self, Logger: c.log})
+	if err != nil {
+		return err
+	}
+	c.endpoint.OnPeerLost(func(node string, err error) { c.membership.Hint(node) })
+	c.watching.Add(1)
+	go c.watch()
+	if len(c.cfg.Join) > 0 {
+		return c.membership.Join(ctx, c.cfg.Join)
+	}
+	return nil
+}
+
+// startNode makes what a node that computes has: a device, memory, a bandwidth, and its Node actor.
+func (c *Cluster) startNode(self *cluster.Node) (err error) {
+	c.device = cpu.New(c.cfg.Threads)
+	self.Role, self.Device = cluster.Compute, c.device.Name()
+	if self.Cores = c.cfg.Threads; self.Cores == 0 {
+		self.Cores = runtime.GOMAXPROCS(0)
+	}
+	if self.Memory = c.cfg.Memory; self.Memory == 0 {
+		if self.Memory, err = cluster.AvailableMemory(); err != nil {
+			return fmt.Errorf("how much memory is free is not known; say it in Config.Memory: %w", err)
+		}
+	}
+	if self.Bandwidth = c.cfg.Bandwidth; self.Bandwidth == 0 {
+		self.Bandwidth = cpu.MeasureBandwidth(bandwidthTime)
+	}
+	c.node, err = actors.SpawnNode(c.system, actors.Machine{Name: c.cfg.Name, Device: c.device, Memory: self.Memory, Endpoint: c.endpoint,
+		Open: c.open, Logger: c.log})
+	return err
+}
+
+// open finds a model: the embedded one by its name, another by its directory.
+func (c *Cluster) open(ref string) (*model.Model, error) {
+	if ref == recall.Name {
+		return recall.Open()
+	}
+	if !filepath.IsAbs(ref) {
+		ref = filepath.Join(c.cfg.DataDir, ref)
+	}
+	return model.Open(ref)
+}
+
+// watch follows the membership: it tells the transport where the others are, and who is gone. It ends
+// with the membership.
+func (c *Cluster) watch() {
+	defer c.watching.Done()
+	for e := range c.membership.Events() {
+		n := e.Node
+		switch e.Kind {
+		case cluster.Joined, cluster.Updated:
+			c.endpoint.SetPeer(n.Name, n.Transport)
+			c.log.Debug("node is there", "peer", n.Name, "address", n.Transport)
+		case cluster.Left, cluster.Lost:
+			c.gone(n.Name, fmt.Errorf("it %v", e.Kind))
+		}
+		c.mu.Lock()
+		close(c.change)
+		c.change = make(chan struct{})
+		c.mu.Unlock()
+	}
+}
+
+func (c *Cluster) gone(name string, cause error) {
+	c.log.Debug("node is gone", "peer", name, "cause", cause)
+	c.endpoint.DropPeer(name, cause)
+	if c.node != nil {
+		c.system.Root.Send(c.node, &actors.PeerGone{Name: name})
+	}
+	c.mu.Lock()
+	models := make([]*Model, 0, len(c.models))
+	for m := range c.models {
+		models = append(models, m)
+	}
+	c.mu.Unlock()
+	for _, m := range models {
+		m.nodeLost(name, cause)
+	}
+}
+
+// Name is this node's name.
+func (c *Cluster) Name() string { return c.cfg.Name }
+
+// Addr is the host:port that others join.
+func (c *Cluster) Addr() string { return c.membership.Addr() }
+
+// Nodes lists the members that compute, this one included if it does, by name.
+func (c *Cluster) Nodes() []cluster.Node {
+	return slices.DeleteFunc(c.membership.Nodes(), func(n cluster.Node) bool { return n.Role != cluster.Compute })
+}
+
+// WaitNodes waits until at least n members that compute are there.
+func (c *Cluster) WaitNodes(ctx context.Context, n int) error {
+	for {
+		c.mu.Lock()
+		change := c.change
+		c.mu.Unlock()
+		have := c.Nodes()
+		if len(have) >= n {
+			return nil
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return fmt.Errorf("orrery: %d of %d nodes are there: %w", len(have), n, context.Cause(ctx))
+		}
+	}
+}
+
+// Traffic is what the members have sent since they started, in bytes.
+type Traffic struct {
+	Lanes   int64 // tensors and steps
+	Control int64 // messages between actors
+}
+
+// Traffic sums up what all members that compute, and this process, have sent.
+func (c *Cluster) Traffic(ctx context.Context) (Traffic, error) {
+	var t Traffic
+	for _, n := range c.Nodes() {
+		s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(n.Name), &proto.StatsRequest{})
+		if err != nil {
+			return t, fmt.Errorf("orrery: traffic of %s: %w", n.Name, err)
+		}
+		t.Lanes += s.LaneBytes
+		t.Control += s.ControlBytes
+	}
+	if c.node == nil {
+		for purpose, n := range c.endpoint.Counters() {
+			if purpose == transport.Control {
+				t.Control += int64(n.BytesOut)
+			} else {
+				t.Lanes += int64(n.BytesOut)
+			}
+		}
+	}
+	return t, nil
+}
+
+// Close unloads the models that were loaded here, leaves the cluster, and ends everything that Start began.
+func (c *Cluster) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closed = true
+	models := c.models
+	c.models = map[*Model]bool{}
+	c.mu.Unlock()
+	for m := range models {
+		m.close()
+	}
+	var errs []error
+	if c.node != nil {
+		errs = append(errs, c.system.Root.StopFuture(c.node).Wait())
+	}
+	if c.membership != nil {
+		errs = append(errs, c.membership.Leave(leaveTimeout), c.membership.Close())
+		c.watching.Wait()
+	}
+	if c.endpoint != nil {
+		errs = append(errs, c.endpoint.Close())
+	}
+	if c.device != nil {
+		errs = append(errs, c.device.Close())
+	}
+	if c.system != nil {
+		c.system.Shutdown()
+	}
+	return errors.Join(errs...)
+}

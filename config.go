@@ -1,0 +1,101 @@
+package orrery
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+)
+
+// Version is the version of the program, as the nodes of a cluster tell each other.
+const Version = "0.1.0"
+
+// Config says how this process takes part in a cluster. The zero value is a node on its own, reachable
+// from this machine only, that offers the memory that is free.
+type Config struct {
+	Name      string   // unique in the cluster; default: the host's name and a few random characters
+	Cluster   string   // name of the cluster; default "orrery"
+	Bind      string   // host:port of gossip, TCP and UDP; default "127.0.0.1:0", any free port
+	Listen    string   // host:port of tensors and actors, TCP; default: the host of Bind, any free port
+	Advertise string   // host that the others reach this one by, where it is not the host of Bind
+	Join      []string // host:port of nodes to join; one that answers is enough
+	Key       []byte   // 16, 24 or 32 bytes encrypt the gossip; all nodes have the same
+
+	// Client takes part without offering anything: it loads models on the others and drives them.
+	Client bool
+
+	Memory    int64   // bytes offered for weights, KV cache and activations; default: what is free
+	Bandwidth float64 // memory bandwidth in bytes/s; default: measured at the start
+	Threads   int     // for computing; default: all cores
+	DataDir   string  // where models named without a path are looked for; default: the working directory
+	Logger    *slog.Logger
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "node"
+		}
+		suffix := make([]byte, 3)
+		if _, err := rand.Read(suffix); err != nil {
+			return c, err
+		}
+		c.Name = plainName(host) + "-" + hex.EncodeToString(suffix)
+	}
+	if c.Cluster == "" {
+		c.Cluster = "orrery"
+	}
+	if c.Bind == "" {
+		c.Bind = "127.0.0.1:0"
+	}
+	host, _, err := net.SplitHostPort(c.Bind)
+	if err != nil {
+		return c, fmt.Errorf("bind address %q: %w", c.Bind, err)
+	}
+	if c.Listen == "" {
+		c.Listen = net.JoinHostPort(host, "0")
+	}
+	if c.Memory < 0 || c.Bandwidth < 0 || c.Threads < 0 {
+		return c, fmt.Errorf("memory %d, bandwidth %g and threads %d must not be negative", c.Memory, c.Bandwidth, c.Threads)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c, nil
+}
+
+// plainName is a host's name with only what a node's name may have.
+func plainName(host string) string {
+	b := []byte(host)
+	if len(b) > 40 {
+		b = b[:40]
+	}
+	for i, c := range b {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-') {
+			b[i] = '-'
+		}
+	}
+	if len(b) == 0 {
+		return "node"
+	}
+	return string(b)
+}
+
+// transportAddress is what the others dial: the port that is listened on, at the host that they reach.
+func transportAddress(listening, advertise string) string {
+	if advertise == "" {
+		return listening
+	}
+	host, _, err := net.SplitHostPort(advertise)
+	if err != nil {
+		host = advertise
+	}
+	_, port, err := net.SplitHostPort(listening)
+	if err != nil {
+		return listening
+	}
+	return net.JoinHostPort(host, port)
+}

@@ -1,0 +1,22 @@
+// Package orrery runs large language models on a cluster of unlike machines, and pools their memory
+// bandwidth for long contexts.
+//
+// A program that embeds Orrery starts a node of its own, alone or as part of a cluster, loads a model,
+// and generates:
+//
+//	c, err := orrery.Start(ctx, orrery.Config{})
+//	m, err := c.Load(ctx, "recall", orrery.LoadOptions{})
+//	g, err := m.Generate(ctx, prompt, orrery.GenerateOptions{MaxTokens: 64})
+//	for token, err := range g.Tokens() {
+//		fmt.Print(token.Text)
+//	}
+//
+// While a generation runs, [Generation.SwitchMode] moves it between the modes: pipeline, where layers
+// and their KV cache are split over the nodes; pooled, where every node holds a share of every layer's
+// KV cache and all read at once; and ring, where prefill is split by tokens too. The tokens do not
+// depend on the mode.
+//
+// The packages below, from the top: actors (who does what), engine (how a step is run), residence (which
+// node holds which part of the KV cache), placement (what fits where), model, tokenizer, kvcache,
+// transport, cluster (membership), attention and device. docs/architecture.md is the tour.
+package orrery

@@ -1,0 +1,333 @@
+package orrery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/orrery-ai/orrery/actors"
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/cluster"
+	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/tokenizer"
+)
+
+// Mode is a parallelism mode.
+type Mode = placement.Mode
+
+// The modes.
+const (
+	Pipeline = placement.Pipeline
+	Pooled   = placement.Pooled
+	Ring     = placement.Ring
+)
+
+// KVFormat is how keys and values are stored.
+type KVFormat = attention.Format
+
+// The storage formats of keys and values.
+const (
+	KVF16 = attention.F16 // halves
+	KVF32 = attention.F32 // singles: twice the memory, for comparing with other implementations
+)
+
+// LoadOptions says how a model is loaded. A zero in any field means its default.
+type LoadOptions struct {
+	Mode        Mode          // of new sequences, unless they say otherwise; default Pipeline
+	Context     int           // tokens that each sequence may reach, for which memory is kept; default: the model's own, at most 8192
+	Sequences   int           // that may be open at the same time; default 1
+	Chunk       int           // tokens that a node computes at a time in prefill; default 1024
+	BlockTokens int           // tokens of a KV block; default 256
+	KV          KVFormat      // storage of keys and values; default KVF16
+	StepTimeout time.Duration // bound on every wait within a step; default 2 min
+	LoadTimeout time.Duration // default 1 min
+}
+
+func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
+	for _, d := range []struct {
+		v   *int
+		def int
+	}{{&o.Context, min(c.MaxPositions, 8192)}, {&o.Sequences, 1}, {&o.Chunk, 1024}, {&o.BlockTokens, 256}} {
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+	}
+	if o.Mode == 0 {
+		o.Mode = Pipeline
+	}
+	if o.KV == 0 {
+		o.KV = KVF16
+	}
+	if o.StepTimeout == 0 {
+		o.StepTimeout = 2 * time.Minute
+	}
+	if o.LoadTimeout == 0 {
+		o.LoadTimeout = time.Minute
+	}
+	switch {
+	case o.Context < 1 || o.Context > c.MaxPositions:
+		return o, fmt.Errorf("context %d is not between 1 and %d, which the model was made for", o.Context, c.MaxPositions)
+	case o.Chunk < 1 || o.Chunk > 1<<16:
+		return o, fmt.Errorf("chunk %d is not between 1 and 65536 tokens", o.Chunk)
+	case o.BlockTokens < 1 || o.BlockTokens > 1<<14:
+		return o, fmt.Errorf("a block of %d is not between 1 and 16384 tokens", o.BlockTokens)
+	case o.Sequences < 1 || o.Sequences > 1<<12:
+		return o, fmt.Errorf("%d sequences is not between 1 and 4096", o.Sequences)
+	case !o.KV.Valid():
+		return o, fmt.Errorf("KV format %v is not known", o.KV)
+	case o.StepTimeout < 0 || o.LoadTimeout < 0:
+		return o, fmt.Errorf("a timeout is negative")
+	}
+	return o, nil
+}
+
+// Model is a model that is loaded on the nodes of a cluster. Its methods may be called from any goroutine.
+type Model struct {
+	cluster *Cluster
+	ref     string
+	files   *model.Model
+	opts    LoadOptions
+	tok     *tokenizer.Tokenizer    // nil if the model has none
+	noText  error                   // why not
+	chat    *tokenizer.ChatTemplate // nil if the model has none
+	noChat  error                   // why not
+
+	loading sync.Mutex // one load at a time
+
+	mu        sync.Mutex
+	conductor *actors.Conductor // nil between loads
+	plans     *placement.Reservation
+	closed    bool
+}
+
+// Load places a model on the members that compute, and loads it there. ref is "recall", the model that
+// comes with Orrery, or the path of a directory in Hugging Face layout, which every node must have. The
+// error is a *placement.Refusal if the model, with its full context, does not fit.
+func (c *Cluster) Load(ctx context.Context, ref string, o LoadOptions) (*Model, error) {
+	files, err := c.open(ref)
+	if err != nil {
+		return nil, fmt.Errorf("orrery: %w", err)
+	}
+	m := &Model{cluster: c, ref: ref, files: files}
+	if m.opts, err = o.withDefaults(&files.Config); err == nil {
+		if err = m.loadText(); err == nil {
+			_, err = m.ready(ctx)
+		}
+	}
+	if err != nil {
+		m.close()
+		return nil, fmt.Errorf("orrery: loading %s: %w", ref, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		m.close()
+		return nil, errors.New("orrery: the cluster was closed")
+	}
+	c.models[m] = true
+	return m, nil
+}
+
+// loadText loads the tokenizer and the chat template. A model without a tokenizer can be run on token ids.
+func (m *Model) loadText() error {
+	b, err := m.files.File("tokenizer.json")
+	if errors.Is(err, fs.ErrNotExist) {
+		m.noText, m.noChat = err, err
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if m.tok, err = tokenizer.Load(b, m.ref+"/tokenizer.json"); err != nil {
+		return err
+	}
+	config, _ := m.files.File("tokenizer_config.json")
+	template, _ := m.files.File("chat_template.jinja")
+	if m.chat, err = tokenizer.LoadChat(config, template, m.ref); err != nil {
+		m.noChat = err
+	}
+	return nil
+}
+
+// ready is the conductor of the loaded model. If a node was lost, the model is loaded again on those that
+// are there.
+func (m *Model) ready(ctx context.Context) (*actors.Conductor, error) {
+	m.loading.Lock()
+	defer m.loading.Unlock()
+	m.mu.Lock()
+	conductor, closed := m.conductor, m.closed
+	m.mu.Unlock()
+	if closed {
+		return nil, errors.New("the model was closed")
+	}
+	if conductor != nil && conductor.Broken() == nil {
+		return conductor, nil
+	}
+	if conductor != nil {
+		m.cluster.log.Warn("loading the model again on the nodes that are left", "model", m.ref, "because", conductor.Broken())
+		conductor.Close()
+	}
+	nodes := m.cluster.Nodes()
+	if len(nodes) == 0 {
+		return nil, errors.New("no node that computes is there")
+	}
+	plans, err := m.place(nodes)
+	if err != nil {
+		return nil, err
+	}
+	conductor, err = actors.Load(ctx, m.cluster.system, m.cluster.endpoint, m.spec(nodes, plans))
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.conductor, m.plans = conductor, plans
+	return conductor, nil
+}
+
+// place decides what goes where, in every mode that fits.
+func (m *Model) place(nodes []cluster.Node) (*placement.Reservation, error) {
+	c := &m.files.Config
+	r := placement.Request{Mode: m.opts.Mode, Context: m.opts.Context, Sequences: m.opts.Sequences, Chunk: m.opts.Chunk, BlockTokens: m.opts.BlockTokens,
+		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied, ScratchBytes: c.ScratchBytes}}
+	for l := range c.Layers {
+		r.Model.LayerBytes = append(r.Model.LayerBytes, m.files.LayerBytes(l))
+		r.Model.KVBytesPerToken = append(r.Model.KVBytesPerToken, c.KVBytesPerToken(m.opts.KV))
+	}
+	for _, n := range nodes {
+		r.Nodes = append(r.Nodes, placement.Node{Name: n.Name, Memory: n.Memory, Bandwidth: n.Bandwidth, Cores: n.Cores})
+	}
+	return placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
+}
+
+// spec turns the plans into what the actors need.
+func (m *Model) spec(nodes []cluster.Node, plans *placement.Reservation) actors.Spec {
+	o := m.opts
+	s := actors.Spec{Model: m.files, Ref: m.ref, Mode: o.Mode, Refused: map[Mode]string{}, Chunk: o.Chunk, BlockTokens: o.BlockTokens, KV: o.KV, Context: o.Context,
+		MaxSequences: o.Sequences, StepTimeout: o.StepTimeout, LoadTimeout: o.LoadTimeout, Logger: m.cluster.log}
+	for mode, why := range plans.Refused {
+		s.Refused[mode] = why.Error()
+	}
+	for i, n := range nodes {
+		s.Nodes = append(s.Nodes, n.Name)
+		fixed := int64(0)
+		for _, p := range plans.Plans {
+			fixed = max(fixed, p.Shares[i].Weights+p.Shares[i].Rest)
+		}
+		s.KVBytes = append(s.KVBytes, n.Memory-fixed)
+	}
+	s.Layers = layersOf(plans, len(nodes), m.files.Config.Layers)
+	s.Weights = tokenShares(plans, nodes)
+	s.RingOwner = fastest(nodes)
+	return s
+}
+
+// layersOf is each node's layers in pipeline and pooled. If only ring fits, the first node stands for all:
+// no sequence can be in another mode.
+func layersOf(plans *placement.Reservation, nodes, layers int) []residence.Span {
+	spans := make([]residence.Span, nodes)
+	spans[0].End = layers
+	for _, mode := range []Mode{Pooled, Pipeline} {
+		if p := plans.Plans[mode]; p != nil {
+			for i := range spans {
+				spans[i] = residence.Span(p.Shares[i].Layers)
+			}
+		}
+	}
+	return spans
+}
+
+// tokenShares is each node's share of the tokens in pooled and ring. Ring leaves the least room for the
+// cache, so its shares fit in pooled too, and a switch between them moves no block.
+func tokenShares(plans *placement.Reservation, nodes []cluster.Node) []float64 {
+	shares := make([]float64, len(nodes))
+	for _, mode := range []Mode{Ring, Pooled} {
+		if p := plans.Plans[mode]; p != nil {
+			for i := range shares {
+				shares[i] = p.Shares[i].TokenWeight
+			}
+			return shares
+		}
+	}
+	sum := 0.0
+	for _, n := range nodes {
+		sum += n.Bandwidth
+	}
+	for i, n := range nodes {
+		shares[i] = n.Bandwidth / sum
+	}
+	return shares
+}
+
+// fastest is the node with the fastest memory, the first of equals.
+func fastest(nodes []cluster.Node) int {
+	best := 0
+	for i, n := range nodes {
+		if n.Bandwidth > nodes[best].Bandwidth {
+			best = i
+		}
+	}
+	return best
+}
+
+// Plans is where the model's layers and tokens are, for each mode that fits, and why the others do not.
+func (m *Model) Plans() *placement.Reservation {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.plans
+}
+
+// Tokenizer is the model's tokenizer, or nil if it comes without one.
+func (m *Model) Tokenizer() *tokenizer.Tokenizer { return m.tok }
+
+// Vocab is the number of logits of a token.
+func (m *Model) Vocab() int { return m.files.Config.Vocab }
+
+// Context is the number of tokens that a sequence may reach.
+func (m *Model) Context() int { return m.opts.Context }
+
+// RenderChat is the prompt of a conversation, by the model's chat template, up to where the answer begins.
+func (m *Model) RenderChat(messages []tokenizer.Message) (string, error) {
+	if m.chat == nil {
+		return "", fmt.Errorf("orrery: %s has no chat template: %w", m.ref, m.noChat)
+	}
+	return m.chat.Render(messages, true, nil)
+}
+
+func (m *Model) nodeLost(name string, cause error) {
+	m.mu.Lock()
+	conductor := m.conductor
+	m.mu.Unlock()
+	if conductor != nil {
+		conductor.NodeLost(name, cause)
+	}
+}
+
+// Close unloads the model. Sessions and generations of it end with an error.
+func (m *Model) Close() error {
+	m.cluster.mu.Lock()
+	delete(m.cluster.models, m)
+	m.cluster.mu.Unlock()
+	return m.close()
+}
+
+func (m *Model) close() error {
+	m.loading.Lock()
+	defer m.loading.Unlock()
+	m.mu.Lock()
+	conductor, closed := m.conductor, m.closed
+	m.conductor, m.closed = nil, true
+	m.mu.Unlock()
+	if closed {
+		return nil
+	}
+	if conductor != nil {
+		conductor.Close()
+	}
+	return m.files.Close()
+}

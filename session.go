@@ -1,0 +1,129 @@
+package orrery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/orrery-ai/orrery/actors"
+	"github.com/orrery-ai/orrery/sampling"
+)
+
+// SwitchAt asks for a mode once so many tokens have been generated.
+type SwitchAt = actors.SwitchAt
+
+// SwitchReport tells how a mode switch went.
+type SwitchReport = actors.SwitchReport
+
+// NodeLostError says that a node that a model needs is gone.
+type NodeLostError = actors.NodeLostError
+
+// ContextError says that a prompt does not fit in what is left of the context.
+type ContextError = actors.ContextError
+
+// GenerateOptions says how to go on from a prompt. The zero value generates greedily, up to the end of the
+// context, until the model ends its answer.
+type GenerateOptions struct {
+	MaxTokens int                   // 0: as many as the context has room for
+	Sampling  sampling.Params       // the zero value is greedy
+	IgnoreEOS bool                  // go on after an end-of-text token
+	StopIDs   []int32               // further tokens that end the generation
+	SwitchAt  []SwitchAt            // mode switches on the way
+	Mode      Mode                  // of the sequence, in Model.Generate; default: the model's
+	Progress  func(done, total int) // told of the prompt's tokens as they are computed, from within Tokens
+}
+
+// Session is a sequence whose KV cache stays between generations: each prompt continues what came before.
+// It has one generation at a time.
+type Session struct {
+	model     *Model
+	conductor *actors.Conductor
+	seq       uint64
+	started   bool
+	closing   sync.Once
+}
+
+// NewSession opens a sequence in a mode (0: the model's).
+func (m *Model) NewSession(ctx context.Context, mode Mode) (*Session, error) {
+	conductor, err := m.ready(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("orrery: %w", err)
+	}
+	if mode == 0 {
+		mode = m.opts.Mode
+	}
+	seq, err := conductor.Open(ctx, mode)
+	if err != nil {
+		return nil, fmt.Errorf("orrery: opening a session: %w", err)
+	}
+	return &Session{model: m, conductor: conductor, seq: seq}, nil
+}
+
+// Generate continues the session with a prompt, in which special tokens are recognised, and generates.
+func (s *Session) Generate(ctx context.Context, prompt string, o GenerateOptions) (*Generation, error) {
+	if s.model.tok == nil {
+		return nil, fmt.Errorf("orrery: %s cannot read text: %w", s.model.ref, s.model.noText)
+	}
+	var ids []int32
+	if s.started {
+		ids = s.model.tok.Encode(prompt, true)
+	} else {
+		ids = s.model.tok.EncodePrompt(prompt, true)
+	}
+	return s.GenerateIDs(ctx, ids, o)
+}
+
+// GenerateIDs is Generate for a prompt in tokens.
+func (s *Session) GenerateIDs(ctx context.Context, ids []int32, o GenerateOptions) (*Generation, error) {
+	if o.MaxTokens < 0 {
+		return nil, fmt.Errorf("orrery: max tokens %d is negative", o.MaxTokens)
+	}
+	if o.MaxTokens == 0 {
+		o.MaxTokens = s.model.opts.Context
+	}
+	if !slices.IsSortedFunc(o.SwitchAt, func(a, b SwitchAt) int { return a.Token - b.Token }) {
+		return nil, errors.New("orrery: SwitchAt is not in ascending order of tokens")
+	}
+	stop := slices.Clone(o.StopIDs)
+	if !o.IgnoreEOS {
+		stop = append(stop, s.model.files.Config.EOS...)
+	}
+	r, err := s.conductor.Start(ctx, s.seq, actors.Job{IDs: ids, MaxTokens: o.MaxTokens, Stop: stop, Sampling: o.Sampling, SwitchAt: o.SwitchAt, OneByOne: -1})
+	if err != nil {
+		return nil, fmt.Errorf("orrery: %w", err)
+	}
+	s.started = true
+	return newGeneration(ctx, s, r, len(ids), o.Progress), nil
+}
+
+// SwitchMode moves the session to another mode, and returns when that has taken effect, or the error that
+// kept it in the one it was in. A generation goes on meanwhile.
+func (s *Session) SwitchMode(ctx context.Context, mode Mode) (*SwitchReport, error) {
+	r, err := s.conductor.Switch(ctx, s.seq, mode)
+	if err != nil {
+		return r, fmt.Errorf("orrery: %w", err)
+	}
+	return r, nil
+}
+
+// Close gives back the session's KV cache. A generation that runs ends with an error.
+func (s *Session) Close() {
+	s.closing.Do(func() { s.conductor.CloseSequence(s.seq) })
+}
+
+// Generate opens a session, generates from a prompt, and closes the session when the generation ends.
+func (m *Model) Generate(ctx context.Context, prompt string, o GenerateOptions) (*Generation, error) {
+	s, err := m.NewSession(ctx, o.Mode)
+	if err != nil {
+		return nil, err
+	}
+	g, err := s.Generate(ctx, prompt, o)
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	g.closes = true
+	return g, nil
+}
