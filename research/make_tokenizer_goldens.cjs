@@ -31,7 +31,7 @@ L'été, le château et la forêt; über den Straßen; señor, ¿qué pasó? Ε�
 `;
 
 const texts = [
-  '', ' ', 'a', 'The orrery turns.', 'Hello, world!', "it's we're THEY'VE I'll I'M he'd can't 'S 'x '", "it'ſ late",
+  '', ' ', 'a', 'The orrery turns.', 'Hello, world!', "it's we're THEY'VE I'll I'M he'd can't 'S 'x '", "it'ſ late, it'ſx",
   ' leading', 'trailing ', 'two  spaces', 'three   spaces and\ttab', '\t\tindented\n \n  more\n', 'a\r\nb\r\n\r\nc',
   '\n\n\n', '   ', ' \n ', 'x \n', 'end.\n\n', 'x\u00a0y\u3000z\u2028w\u0085v', '1', '12', '123', '1234567890', '3.14159e-10',
   'v1.2.3', '٣٤٥ ½ Ⅷ ² ३', 'naïve café', 'nai\u0308ve cafe\u0301', 'q\u0323\u0307 q\u0307\u0323', 'a' + '\u0301'.repeat(45) + '\u0323b',
@@ -42,7 +42,7 @@ const texts = [
   'snake_case camelCase SCREAMING', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa', 'ababababababababababababababa',
   '    '.repeat(20) + 'x', 'thethethethe', ' cluster', 'cluster',
   '<|im_start|>user\nHi<|im_end|>\n', '<|endoftext|>', 'a<|endoftext|>b', '<|begin_of_text|>x<|eot_id|>', '<|im_end|><|im_end|>', '<|im_end', '<|',
-  '<think>\nhm\n</think>\n', 'x  <mask>  y', '<mask>', 'a <word> b', 'a<word>b', '<word>', '<word><word> <word>', 'e\u0301<été>',
+  '<think>\nhm\n</think>\n', 'x  <mask>  y', '<mask>', 'a <word> b', 'a<word>b', 'a<word> ', ' <word>b', '<word>', '<word><word> <word>', 'e\u0301<été>',
 ];
 
 const added = (id, content, more = {}) =>

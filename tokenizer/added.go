@@ -78,9 +78,6 @@ func (a *addedSet) split(text string, token func(id int32), between func(string)
 		if t.SingleWord && (endsInWord(text[:start]) || startsWithWord(text[end:])) {
 			continue
 		}
-		if start < done { // the token before took this as its white space
-			continue
-		}
 		if t.LStrip {
 			start = max(trimSpaceRight(text[:start]), done)
 		}

@@ -66,7 +66,7 @@ func (r *render) numbers(_ *exec.Evaluator, args *exec.VarArgs) ([]int, error) {
 	}
 	list := []int{}
 	for i := start; step > 0 && i < stop || step < 0 && i > stop; i += step {
-		if r.ranged = 0; r.ranged > maxRange {
+		if r.ranged++; r.ranged > maxRange {
 			return nil, fmt.Errorf("range: over %d numbers in one rendering", maxRange)
 		}
 		list = append(list, i)

@@ -97,6 +97,50 @@ func TestBadFilesAreRefusedByFileAndField(t *testing.T) {
 	}
 }
 
+func TestSplitKeepsWhatItsBehaviourSays(t *testing.T) {
+	for _, c := range []struct {
+		behavior string
+		invert   bool
+		want     string
+	}{
+		{"Isolated", false, "ab12cd3"},
+		{"Isolated", true, "ab12cd3"},
+		{"Removed", false, "abcd"},
+		{"Removed", true, "123"},
+	} {
+		data := edited(t, func(f, m object) {
+			f["pre_tokenizer"] = object{"type": "Sequence", "pretokenizers": []any{
+				object{"type": "Split", "behavior": c.behavior, "invert": c.invert, "pattern": object{"Regex": `\d+`}},
+				object{"type": "ByteLevel", "add_prefix_space": false, "use_regex": false},
+			}}
+		})
+		tok, err := Load(data, "f.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tok.Decode(tok.Encode("ab12cd3", false)); got != c.want {
+			t.Errorf("%s, invert %t: %q, want %q", c.behavior, c.invert, got, c.want)
+		}
+	}
+}
+
+func TestPrefixSpaceAndDigitsAreApplied(t *testing.T) {
+	for individual, want := range map[bool]string{true: " ab 1 2 c\td", false: " ab 12 c\td"} {
+		data := edited(t, func(f, m object) {
+			f["pre_tokenizer"] = object{"type": "Sequence", "pretokenizers": []any{
+				object{"type": "Digits", "individual_digits": individual}, object{"type": "ByteLevel"},
+			}}
+		})
+		tok, err := Load(data, "f.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tok.Decode(tok.Encode("ab12 c\td", false)); got != want {
+			t.Errorf("individual %t: %q, want %q", individual, got, want)
+		}
+	}
+}
+
 func TestTruncatedFilesAreRefused(t *testing.T) {
 	data := edited(t, func(file, model object) {})
 	for n := 0; n < len(data); n += 97 {

@@ -51,7 +51,17 @@ func TestHostileWordsAreEncodedAndComeBack(t *testing.T) {
 			t.Errorf("%q repeated does not come back", unit)
 		}
 	}
-	if n := cap(tok.encoders.Get().(*encoder).merge.symbols); n > retained {
-		t.Errorf("scratch for %d symbols was kept", n)
+}
+
+func TestScratchOfAHugeWordIsNotKept(t *testing.T) {
+	tok := loadFile(t, "testdata/gpt2.json")
+	var m merger
+	m.run(nil, tok, strings.Repeat("a", retained+1))
+	if n := cap(m.symbols) + cap(m.heap); n != 0 {
+		t.Errorf("scratch of %d elements was kept", n)
+	}
+	m.run(nil, tok, "aaaa")
+	if cap(m.symbols) == 0 {
+		t.Error("scratch of a small word was not kept")
 	}
 }

@@ -22,6 +22,17 @@ func TestComposingByTheBookEqualsTheLibrary(t *testing.T) {
 	})
 }
 
+func TestAMarkIsBlockedByOneOfItsOwnClass(t *testing.T) {
+	for text, want := range map[string]string{
+		"a\u0305\u0301": "a\u0305\u0301", // overline and acute both stand above
+		"a\u0332\u0301": "\u00e1\u0332",  // the low line stands below
+	} {
+		if got := nfcUnbounded(text); got != want {
+			t.Errorf("%+q: %+q, want %+q", text, got, want)
+		}
+	}
+}
+
 func TestManyMarksGetNoJoiners(t *testing.T) {
 	text := "a" + strings.Repeat("\u0301", 100) + "\u0323"
 	want := "\u1ea1" + strings.Repeat("\u0301", 100) // the dot below sorts before the acutes, and composes
