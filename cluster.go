@@ -234,7 +234,10 @@ func (c *Cluster) Close() error {
 		errs = append(errs, c.system.Root.StopFuture(c.node).Wait())
 	}
 	if c.membership != nil {
-		errs = append(errs, c.membership.Leave(leaveTimeout), c.membership.Close())
+		if err := c.membership.Leave(leaveTimeout); err != nil {
+			c.log.Debug("not everybody was told of our leaving", "err", err)
+		}
+		errs = append(errs, c.membership.Close())
 		c.watching.Wait()
 	}
 	if c.endpoint != nil {

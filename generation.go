@@ -32,7 +32,8 @@ type Generation struct {
 
 // Stats tells how a generation went. Times are of the conductor's clock.
 type Stats struct {
-	Prompt   int             // tokens of the prompt
+	Prompt   int             // tokens of the prompt, with what was left to feed from before
+	Length   int             // tokens in the cache with the whole prompt
 	Tokens   int             // generated
 	Started  time.Time       //
 	Prefill  time.Duration   // from the start until the whole prompt was computed
@@ -64,8 +65,8 @@ func (s *Stats) MedianGap() time.Duration {
 	return sorted[len(sorted)/2]
 }
 
-func newGeneration(ctx context.Context, s *Session, r *actors.Running, prompt int, progress func(done, total int)) *Generation {
-	g := &Generation{ctx: ctx, session: s, running: r, progress: progress, stats: Stats{Prompt: prompt, Started: time.Now()}}
+func newGeneration(ctx context.Context, s *Session, r *actors.Running, progress func(done, total int)) *Generation {
+	g := &Generation{ctx: ctx, session: s, running: r, progress: progress, stats: Stats{Prompt: r.Feed, Length: r.Base + r.Feed, Started: time.Now()}}
 	if s.model.tok != nil {
 		g.decoder = s.model.tok.NewDecoder(true)
 	}

@@ -209,12 +209,12 @@ func (m *Model) place(nodes []cluster.Node) (*placement.Reservation, error) {
 func (m *Model) spec(nodes []cluster.Node, plans *placement.Reservation) actors.Spec {
 	o := m.opts
 	s := actors.Spec{Model: m.files, Ref: m.ref, Mode: o.Mode, Refused: map[Mode]string{}, Chunk: o.Chunk, BlockTokens: o.BlockTokens, KV: o.KV, Context: o.Context,
-		MaxSequences: o.Sequences, StepTimeout: o.StepTimeout, LoadTimeout: o.LoadTimeout, Logger: m.cluster.log}
+		MaxSequences: o.Sequences, Address: m.cluster.membership.Self().Transport, StepTimeout: o.StepTimeout, LoadTimeout: o.LoadTimeout, Logger: m.cluster.log}
 	for mode, why := range plans.Refused {
 		s.Refused[mode] = why.Error()
 	}
 	for i, n := range nodes {
-		s.Nodes = append(s.Nodes, n.Name)
+		s.Nodes, s.Addresses = append(s.Nodes, n.Name), append(s.Addresses, n.Transport)
 		fixed := int64(0)
 		for _, p := range plans.Plans {
 			fixed = max(fixed, p.Shares[i].Weights+p.Shares[i].Rest)

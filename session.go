@@ -95,7 +95,7 @@ func (s *Session) GenerateIDs(ctx context.Context, ids []int32, o GenerateOption
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
 	s.started = true
-	return newGeneration(ctx, s, r, len(ids), o.Progress), nil
+	return newGeneration(ctx, s, r, o.Progress), nil
 }
 
 // SwitchMode moves the session to another mode, and returns when that has taken effect, or the error that

@@ -66,6 +66,8 @@ type Event struct {
 // nobody waits for a reader; the channel is closed after Ended.
 type Running struct {
 	Events <-chan Event
+	Base   int // tokens in the cache before the job
+	Feed   int // tokens that it feeds, those left from the job before included
 	job    *runningJob
 }
 

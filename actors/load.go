@@ -27,6 +27,8 @@ type Spec struct {
 	Ref          string // by which the nodes find the model
 	Mode         placement.Mode
 	Nodes        []string         // members, by index
+	Addresses    []string         // of their transports
+	Address      string           // of our own
 	Layers       []residence.Span // of each node, in pipeline
 	Weights      []float64        // share of the tokens of each node, in pooled and ring
 	RingOwner    int              // the node that owns every layer in ring
@@ -105,7 +107,7 @@ func (c *Conductor) load(ctx context.Context, policy *residence.Policy, endpoint
 		reply, err := Ask[*proto.Loaded](ctx, c.system, NodePID(name), &proto.LoadModel{
 			Model: c.model, Ref: s.Ref, Fingerprint: fmt.Sprintf("%x", s.Model.Fingerprint()), Nodes: s.Nodes, Node: uint32(n),
 			ConductorNode: c.pid.Address, ConductorId: c.pid.Id, Layers: spanToProto(layers),
-			Chunk: uint32(s.Chunk), MaxPiece: uint32(policy.MaxPiece()), RoundTokens: uint32(policy.Round()), BlockTokens: uint32(s.BlockTokens), KvFormat: uint32(s.KV),
+			Chunk: uint32(s.Chunk), MaxPiece: uint32(policy.MaxPiece()), RoundTokens: uint32(policy.Round()), BlockTokens: uint32(s.BlockTokens), KvFormat: uint32(s.KV), Addresses: s.Addresses, ConductorAddress: s.Address,
 			Context: uint32(s.Context), KvBytes: s.KVBytes[n], StepTimeoutMs: s.StepTimeout.Milliseconds()})
 		if err != nil {
 			return err
@@ -242,7 +244,7 @@ func (c *Conductor) Start(ctx context.Context, seq uint64, j Job) (*Running, err
 		c.setSink(seq, nil)
 		return nil, err
 	}
-	return &Running{Events: started.job.events, job: started.job}, nil
+	return &Running{Events: started.job.events, Base: started.job.base, Feed: started.job.feeding, job: started.job}, nil
 }
 
 // Cancel ends a job once the steps in flight are done. The sequence stays, with what it has.

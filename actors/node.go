@@ -96,6 +96,14 @@ func (n *node) load(ctx actor.Context, msg *proto.LoadModel) {
 		ctx.Respond(&proto.Loaded{Error: fmt.Sprintf("model %x is loaded on %s already", msg.Model, n.machine.Name)})
 		return
 	}
+	if len(msg.Addresses) != len(msg.Nodes) {
+		ctx.Respond(&proto.Loaded{Error: fmt.Sprintf("load: %d addresses of %d nodes", len(msg.Addresses), len(msg.Nodes))})
+		return
+	}
+	n.meet(msg.ConductorNode, msg.ConductorAddress)
+	for i, name := range msg.Nodes {
+		n.meet(name, msg.Addresses[i])
+	}
 	stats := &shardStats{}
 	props := actor.PropsFromProducer(func() actor.Actor { return &layerShard{machine: n.machine, stats: stats} },
 		actor.WithSupervisor(stopOnPanic(n.machine.Logger)))
@@ -108,6 +116,13 @@ func (n *node) load(ctx actor.Context, msg *proto.LoadModel) {
 	n.models[msg.Model] = &loadedModel{pid: pid, client: msg.ConductorNode, stats: stats}
 	n.machine.Endpoint.Expose(pid.Id)
 	ctx.Forward(pid)
+}
+
+// meet learns where another node is, which gossip may not have told yet.
+func (n *node) meet(name, address string) {
+	if name != n.machine.Name {
+		n.machine.Endpoint.SetPeer(name, address)
+	}
 }
 
 func (n *node) unload(ctx actor.Context, id uint64) {

@@ -129,25 +129,27 @@ func (x *Rect) GetTokens() *Span {
 
 // What a model's member needs to know to join in. Conductor to Node; answered with Loaded.
 type LoadModel struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Model         uint64                 `protobuf:"varint,1,opt,name=model,proto3" json:"model,omitempty"`            // chosen by the conductor, unique in the cluster
-	Ref           string                 `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`                 // "recall", or a directory
-	Fingerprint   string                 `protobuf:"bytes,3,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"` // what the conductor's copy hashes to
-	Nodes         []string               `protobuf:"bytes,4,rep,name=nodes,proto3" json:"nodes,omitempty"`             // all members, in the order of their indices
-	Node          uint32                 `protobuf:"varint,5,opt,name=node,proto3" json:"node,omitempty"`              // the index of the one addressed
-	ConductorNode string                 `protobuf:"bytes,6,opt,name=conductor_node,json=conductorNode,proto3" json:"conductor_node,omitempty"`
-	ConductorId   string                 `protobuf:"bytes,7,opt,name=conductor_id,json=conductorId,proto3" json:"conductor_id,omitempty"` // where LayerShard and SequenceShard send what they were not asked for
-	Layers        *Span                  `protobuf:"bytes,8,opt,name=layers,proto3" json:"layers,omitempty"`
-	Chunk         uint32                 `protobuf:"varint,9,opt,name=chunk,proto3" json:"chunk,omitempty"`                        // tokens
-	MaxPiece      uint32                 `protobuf:"varint,10,opt,name=max_piece,json=maxPiece,proto3" json:"max_piece,omitempty"` // tokens that a node computes in a ring round at the most
-	BlockTokens   uint32                 `protobuf:"varint,11,opt,name=block_tokens,json=blockTokens,proto3" json:"block_tokens,omitempty"`
-	Context       uint32                 `protobuf:"varint,12,opt,name=context,proto3" json:"context,omitempty"`                // tokens
-	KvBytes       int64                  `protobuf:"varint,13,opt,name=kv_bytes,json=kvBytes,proto3" json:"kv_bytes,omitempty"` // what the KV cache may take on the node addressed
-	StepTimeoutMs int64                  `protobuf:"varint,14,opt,name=step_timeout_ms,json=stepTimeoutMs,proto3" json:"step_timeout_ms,omitempty"`
-	RoundTokens   uint32                 `protobuf:"varint,15,opt,name=round_tokens,json=roundTokens,proto3" json:"round_tokens,omitempty"` // tokens of a ring round on all nodes at the most
-	KvFormat      uint32                 `protobuf:"varint,16,opt,name=kv_format,json=kvFormat,proto3" json:"kv_format,omitempty"`          // of attention.Format
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Model            uint64                 `protobuf:"varint,1,opt,name=model,proto3" json:"model,omitempty"`            // chosen by the conductor, unique in the cluster
+	Ref              string                 `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`                 // "recall", or a directory
+	Fingerprint      string                 `protobuf:"bytes,3,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"` // what the conductor's copy hashes to
+	Nodes            []string               `protobuf:"bytes,4,rep,name=nodes,proto3" json:"nodes,omitempty"`             // all members, in the order of their indices
+	Node             uint32                 `protobuf:"varint,5,opt,name=node,proto3" json:"node,omitempty"`              // the index of the one addressed
+	ConductorNode    string                 `protobuf:"bytes,6,opt,name=conductor_node,json=conductorNode,proto3" json:"conductor_node,omitempty"`
+	ConductorId      string                 `protobuf:"bytes,7,opt,name=conductor_id,json=conductorId,proto3" json:"conductor_id,omitempty"` // where LayerShard and SequenceShard send what they were not asked for
+	Layers           *Span                  `protobuf:"bytes,8,opt,name=layers,proto3" json:"layers,omitempty"`
+	Chunk            uint32                 `protobuf:"varint,9,opt,name=chunk,proto3" json:"chunk,omitempty"`                        // tokens
+	MaxPiece         uint32                 `protobuf:"varint,10,opt,name=max_piece,json=maxPiece,proto3" json:"max_piece,omitempty"` // tokens that a node computes in a ring round at the most
+	BlockTokens      uint32                 `protobuf:"varint,11,opt,name=block_tokens,json=blockTokens,proto3" json:"block_tokens,omitempty"`
+	Context          uint32                 `protobuf:"varint,12,opt,name=context,proto3" json:"context,omitempty"`                // tokens
+	KvBytes          int64                  `protobuf:"varint,13,opt,name=kv_bytes,json=kvBytes,proto3" json:"kv_bytes,omitempty"` // what the KV cache may take on the node addressed
+	StepTimeoutMs    int64                  `protobuf:"varint,14,opt,name=step_timeout_ms,json=stepTimeoutMs,proto3" json:"step_timeout_ms,omitempty"`
+	RoundTokens      uint32                 `protobuf:"varint,15,opt,name=round_tokens,json=roundTokens,proto3" json:"round_tokens,omitempty"` // tokens of a ring round on all nodes at the most
+	KvFormat         uint32                 `protobuf:"varint,16,opt,name=kv_format,json=kvFormat,proto3" json:"kv_format,omitempty"`          // of attention.Format
+	Addresses        []string               `protobuf:"bytes,17,rep,name=addresses,proto3" json:"addresses,omitempty"`                         // of the members' transports: gossip may not have told everybody yet
+	ConductorAddress string                 `protobuf:"bytes,18,opt,name=conductor_address,json=conductorAddress,proto3" json:"conductor_address,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *LoadModel) Reset() {
@@ -290,6 +292,20 @@ func (x *LoadModel) GetKvFormat() uint32 {
 		return x.KvFormat
 	}
 	return 0
+}
+
+func (x *LoadModel) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *LoadModel) GetConductorAddress() string {
+	if x != nil {
+		return x.ConductorAddress
+	}
+	return ""
 }
 
 type Loaded struct {
@@ -1387,7 +1403,7 @@ const file_orrery_proto_rawDesc = "" +
 	"\x03end\x18\x02 \x01(\rR\x03end\"R\n" +
 	"\x04Rect\x12$\n" +
 	"\x06layers\x18\x01 \x01(\v2\f.orrery.SpanR\x06layers\x12$\n" +
-	"\x06tokens\x18\x02 \x01(\v2\f.orrery.SpanR\x06tokens\"\xe2\x03\n" +
+	"\x06tokens\x18\x02 \x01(\v2\f.orrery.SpanR\x06tokens\"\xad\x04\n" +
 	"\tLoadModel\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\x04R\x05model\x12\x10\n" +
 	"\x03ref\x18\x02 \x01(\tR\x03ref\x12 \n" +
@@ -1405,7 +1421,9 @@ const file_orrery_proto_rawDesc = "" +
 	"\bkv_bytes\x18\r \x01(\x03R\akvBytes\x12&\n" +
 	"\x0fstep_timeout_ms\x18\x0e \x01(\x03R\rstepTimeoutMs\x12!\n" +
 	"\fround_tokens\x18\x0f \x01(\rR\vroundTokens\x12\x1b\n" +
-	"\tkv_format\x18\x10 \x01(\rR\bkvFormat\"A\n" +
+	"\tkv_format\x18\x10 \x01(\rR\bkvFormat\x12\x1c\n" +
+	"\taddresses\x18\x11 \x03(\tR\taddresses\x12+\n" +
+	"\x11conductor_address\x18\x12 \x01(\tR\x10conductorAddress\"A\n" +
 	"\x06Loaded\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12!\n" +
 	"\fweight_bytes\x18\x02 \x01(\x03R\vweightBytes\"\x1f\n" +

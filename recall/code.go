@@ -18,6 +18,5 @@ func (c Code) FirstTurn() string {
 	return "<|im_start|>user\n" + c.Question() + "<|im_end|>\n<|im_start|>assistant\n"
 }
 
-// NextTurn is the question as a further turn. It begins with the end of the last answer, which a
-// model says and a runtime does not keep.
-func (c Code) NextTurn() string { return "<|im_end|>\n" + c.FirstTurn() }
+// NextTurn is the question as a further turn, after the token that ended the last answer.
+func (c Code) NextTurn() string { return "\n" + c.FirstTurn() }

@@ -236,7 +236,7 @@ func (e *Endpoint) ended(l *link, outbound bool) {
 	if outbound {
 		direction = "out"
 	}
-	e.c.Logger.Warn("connection lost", "peer", l.node, "class", l.class.String(), "direction", direction, "err", cause)
+	e.c.Logger.Info("connection lost", "peer", l.node, "class", l.class.String(), "direction", direction, "err", cause)
 	e.mu.Lock()
 	onLost := e.onLost
 	e.mu.Unlock()

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/recall"
+)
+
+type demoCmd struct {
+	Context int    `help:"Tokens of the document and all that is said about it." default:"8192"`
+	Nodes   int    `help:"Node processes." default:"3"`
+	Codes   int    `help:"Secret codes that are asked for." default:"4"`
+	Seed    uint64 `help:"Of the document." default:"1"`
+	Chunk   int    `help:"Tokens that a node computes at a time in prefill." default:"1024"`
+	Block   int    `help:"Tokens of a KV block." default:"256"`
+	Format  string `help:"text, or json for programs." enum:"text,json" default:"text"`
+}
+
+// Help is shown below the flags' summary.
+func (demoCmd) Help() string {
+	return `Starts node processes on this machine, loads the model that comes with Orrery, hides secret codes in a long
+document, and asks for them in each mode; then generates one long answer during which it switches pipeline → pooled →
+ring → pipeline. Exits with 1 if an answer is wrong, or the tokens are not the same everywhere.
+
+Examples:
+  orrery demo
+  orrery demo --context 32768 --nodes 2 --seed 7
+  orrery demo --format json`
+}
+
+// longAnswer is how many tokens are generated beyond the answers, with and without switches.
+const longAnswer = 192
+
+// turnTokens is room for a question and its answer.
+const turnTokens = 64
+
+// Run runs the demo.
+func (c *demoCmd) Run(ctx context.Context, log *slog.Logger) error {
+	d := &demo{cmd: c, out: io.Discard}
+	if c.Format == "text" {
+		d.out = os.Stdout
+	}
+	started := time.Now()
+	if err := d.run(ctx, log); err != nil {
+		return err
+	}
+	d.report.Seconds = time.Since(started).Seconds()
+	return d.close()
+}
+
+// demo is one run of the demo.
+type demo struct {
+	cmd     *demoCmd
+	out     io.Writer
+	cluster *orrery.Cluster
+	model   *orrery.Model
+	doc     recall.Document
+	asked   []recall.Code
+	report  demoReport
+	tokens  [][]int32 // of each session
+}
+
+func (d *demo) run(ctx context.Context, log *slog.Logger) error {
+	c := d.cmd
+	fmt.Fprintf(d.out, "Starting %d node processes …\n", c.Nodes)
+	local, err := startLocal(ctx, c.Nodes, log)
+	if err != nil {
+		return err
+	}
+	defer local.stop()
+	if d.cluster, err = local.join(ctx, log); err != nil {
+		return err
+	}
+	defer d.cluster.Close()
+	if d.model, err = d.cluster.Load(ctx, recall.Name, orrery.LoadOptions{Context: c.Context, Chunk: c.Chunk, BlockTokens: c.Block}); err != nil {
+		return err
+	}
+	d.showPlacement()
+	if err := d.compose(); err != nil {
+		return err
+	}
+	for _, mode := range []orrery.Mode{orrery.Pipeline, orrery.Pooled, orrery.Ring} {
+		if err := d.session(ctx, mode, nil); err != nil {
+			return fmt.Errorf("%v: %w", mode, err)
+		}
+	}
+	quarter := longAnswer / 4
+	return d.session(ctx, orrery.Pipeline, []orrery.SwitchAt{{Token: quarter, Mode: orrery.Pooled}, {Token: 2 * quarter, Mode: orrery.Ring}, {Token: 3 * quarter, Mode: orrery.Pipeline}})
+}
+
+// compose writes the document, and chooses what to ask: codes at all depths.
+func (d *demo) compose() (err error) {
+	c := d.cmd
+	tokens := c.Context - longAnswer - turnTokens*c.Codes - turnTokens
+	if c.Codes < 1 || tokens < 64 {
+		return fmt.Errorf("a context of %d is too small for %d questions and %d tokens: use a larger --context", c.Context, c.Codes, longAnswer)
+	}
+	count := func(s string) int { return len(d.model.Tokenizer().Encode(s, false)) }
+	if d.doc, err = recall.Compose(count, tokens, max(c.Codes, recall.DefaultCodes(tokens)), c.Seed); err != nil {
+		return err
+	}
+	for i := range c.Codes {
+		at := 0
+		if c.Codes > 1 {
+			at = i * (len(d.doc.Codes) - 1) / (c.Codes - 1)
+		}
+		d.asked = append(d.asked, d.doc.Codes[at])
+	}
+	d.report.DocumentTokens = count(d.doc.Text)
+	fmt.Fprintf(d.out, "\nA document of %d tokens: glossary entries, and %d secret codes.\n", d.report.DocumentTokens, len(d.doc.Codes))
+	return nil
+}
+
+// session reads the document, asks for the codes, and goes on for a long answer, with switches on the way
+// or without.
+func (d *demo) session(ctx context.Context, mode orrery.Mode, switches []orrery.SwitchAt) error {
+	name := mode.String()
+	if switches != nil {
+		name = "switching"
+	}
+	fmt.Fprintf(d.out, "\n%s\n", strings.ToUpper(name))
+	s, err := d.model.NewSession(ctx, mode)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	run := demoRun{Mode: name}
+	var tokens []int32
+	for i, code := range d.asked {
+		prompt := code.NextTurn()
+		if i == 0 {
+			prompt = d.doc.Text + code.FirstTurn()
+		}
+		g, err := s.Generate(ctx, prompt, orrery.GenerateOptions{MaxTokens: turnTokens, Progress: d.progress(i, name)})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(d.out, "  %3.0f%%  %s  ", 100*code.Depth, code.Question())
+		said, text, err := d.stream(g)
+		if err != nil {
+			return err
+		}
+		tokens = append(tokens, said...)
+		right := strings.TrimSpace(text) == code.Answer()
+		run.Answers = append(run.Answers, demoAnswer{Question: code.Question(), Answer: text, Right: right})
+		if !right {
+			fmt.Fprintf(d.out, "  WRONG: it is %s", code.Code)
+		}
+		fmt.Fprintln(d.out)
+		if i == 0 {
+			st := g.Stats()
+			run.PrefillRate, run.TTFTSeconds = st.PrefillRate(), st.TTFT.Seconds()
+		}
+	}
+	said, err := d.long(ctx, s, &run, switches)
+	if err != nil {
+		return err
+	}
+	d.tokens = append(d.tokens, append(tokens, said...))
+	run.SameTokens = slices.Equal(d.tokens[0], d.tokens[len(d.tokens)-1])
+	d.report.Runs = append(d.report.Runs, run)
+	return nil
+}
+
+// long generates the long answer, and measures it.
+func (d *demo) long(ctx context.Context, s *orrery.Session, run *demoRun, switches []orrery.SwitchAt) ([]int32, error) {
+	before, err := d.cluster.Traffic(ctx)
+	if err != nil {
+		return nil, err
+	}
+	g, err := s.GenerateIDs(ctx, nil, orrery.GenerateOptions{MaxTokens: longAnswer, IgnoreEOS: true, SwitchAt: switches})
+	if err != nil {
+		return nil, err
+	}
+	var tokens []int32
+	var text strings.Builder
+	for t, err := range g.Tokens() {
+		if err != nil {
+			return nil, err
+		}
+		text.WriteString(t.Text)
+		if t.ID >= 0 {
+			tokens = append(tokens, t.ID)
+		}
+	}
+	after, err := d.cluster.Traffic(ctx)
+	if err != nil {
+		return nil, err
+	}
+	st := g.Stats()
+	run.DecodeRate, run.MedianGapSeconds = st.DecodeRate(), st.MedianGap().Seconds()
+	if len(st.Gaps) > 0 {
+		run.LongestGapSeconds = slices.Max(st.Gaps).Seconds()
+	}
+	if switches == nil {
+		run.BytesPerToken = float64(after.Lanes-before.Lanes+after.Control-before.Control) / longAnswer
+	}
+	run.Switches = switchReports(st.Switches)
+	for i, r := range st.Switches {
+		gap := gapAround(st, r)
+		run.Gaps = append(run.Gaps, gap.Seconds())
+		fmt.Fprintf(d.out, "  token %3d: %s\n", switches[i].Token, describeSwitch(r))
+	}
+	fmt.Fprintf(d.out, "  %d tokens more: %s\n", longAnswer, excerpt(text.String()))
+	return tokens, nil
+}
+
+// gapAround is the longest time between two tokens while a switch was under way.
+func gapAround(s orrery.Stats, r orrery.SwitchReport) (longest time.Duration) {
+	for i, gap := range s.Gaps {
+		at := s.Length + i + 1 // tokens in the cache when the token at the end of the gap was chosen
+		if at >= r.Asked && at <= r.Tokens+1 {
+			longest = max(longest, gap)
+		}
+	}
+	return longest
+}
+
+// excerpt is the beginning of a text, in one line.
+func excerpt(s string) string {
+	const most = 72
+	line := []rune(strings.Join(strings.Fields(s), " "))
+	if len(line) > most {
+		return string(line[:most]) + " …"
+	}
+	return string(line)
+}
+
+func (d *demo) progress(turn int, name string) func(done, total int) {
+	if turn > 0 || d.cmd.Format != "text" {
+		return nil
+	}
+	return prefillProgress("  reading, " + name)
+}
+
+// stream prints an answer as it comes.
+func (d *demo) stream(g *orrery.Generation) (tokens []int32, text string, err error) {
+	for t, err := range g.Tokens() {
+		if err != nil {
+			return nil, "", err
+		}
+		fmt.Fprint(d.out, t.Text)
+		text += t.Text
+		if t.ID >= 0 {
+			tokens = append(tokens, t.ID)
+		}
+	}
+	return tokens, text, nil
+}

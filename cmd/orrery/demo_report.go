@@ -1,0 +1,195 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/placement"
+)
+
+// demoReport is what the demo found.
+type demoReport struct {
+	Nodes          []demoNode `json:"nodes"`
+	DocumentTokens int        `json:"document_tokens"`
+	Runs           []demoRun  `json:"runs"`
+	AllRight       bool       `json:"all_answers_right"`
+	SameTokens     bool       `json:"same_tokens_everywhere"`
+	Seconds        float64    `json:"seconds"`
+}
+
+type demoNode struct {
+	Name      string  `json:"name"`
+	Memory    int64   `json:"memory_bytes"`
+	Bandwidth float64 `json:"bandwidth_bytes_per_second"`
+	Cores     int     `json:"cores"`
+}
+
+type demoRun struct {
+	Mode              string         `json:"mode"`
+	Answers           []demoAnswer   `json:"answers"`
+	SameTokens        bool           `json:"same_tokens_as_first"`
+	PrefillRate       float64        `json:"prefill_tokens_per_second"`
+	TTFTSeconds       float64        `json:"ttft_seconds"`
+	DecodeRate        float64        `json:"decode_tokens_per_second"`
+	BytesPerToken     float64        `json:"bytes_exchanged_per_token,omitempty"`
+	MedianGapSeconds  float64        `json:"median_gap_seconds"`
+	LongestGapSeconds float64        `json:"longest_gap_seconds"`
+	Switches          []switchReport `json:"switches,omitempty"`
+	Gaps              []float64      `json:"longest_gap_around_switch_seconds,omitempty"`
+}
+
+type demoAnswer struct {
+	Question string `json:"question"`
+	Answer   string `json:"answer"`
+	Right    bool   `json:"right"`
+}
+
+// newTable is a table in the style of all our output.
+func newTable(header ...any) table.Writer {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleRounded)
+	t.Style().Format.Header = text.FormatDefault
+	t.AppendHeader(table.Row(header))
+	return t
+}
+
+// rightAligned makes all columns but the first right-aligned.
+func rightAligned(t table.Writer, columns int) {
+	var cs []table.ColumnConfig
+	for i := 2; i <= columns; i++ {
+		cs = append(cs, table.ColumnConfig{Number: i, Align: text.AlignRight})
+	}
+	t.SetColumnConfigs(cs)
+}
+
+// showPlacement prints what is where, at the full context.
+func (d *demo) showPlacement() {
+	for _, n := range d.cluster.Nodes() {
+		d.report.Nodes = append(d.report.Nodes, demoNode{Name: n.Name, Memory: n.Memory, Bandwidth: n.Bandwidth, Cores: n.Cores})
+	}
+	fmt.Fprintf(d.out, "\nPlacement, with all of a context of %d:\n", d.model.Context())
+	fmt.Fprintln(d.out, placementTable(d.model.Plans(), d.report.Nodes))
+}
+
+// placementTable shows the plans of the modes side by side, and says why a mode is not possible.
+func placementTable(plans *placement.Reservation, nodes []demoNode) string {
+	t := newTable("node", "memory", "bandwidth", "mode", "layers", "tokens", "weights", "KV", "rest", "needs")
+	rightAligned(t, 10)
+	var refused []string
+	for _, mode := range []orrery.Mode{orrery.Pipeline, orrery.Pooled, orrery.Ring} {
+		p := plans.Plans[mode]
+		if p == nil {
+			if why := plans.Refused[mode]; why != nil {
+				refused = append(refused, fmt.Sprintf("%v is not possible: %v", mode, why))
+			}
+			continue
+		}
+		for i, s := range p.Shares {
+			tokens := "all, of its layers"
+			if mode != orrery.Pipeline {
+				tokens = fmt.Sprintf("%.0f%%", 100*s.TokenWeight)
+			}
+			t.AppendRow(table.Row{s.Node, placement.FormatBytes(s.Has), placement.FormatBytes(int64(nodes[i].Bandwidth)) + "/s", mode,
+				fmt.Sprintf("%d-%d", s.Layers.First, s.Layers.End-1), tokens, placement.FormatBytes(s.Weights), placement.FormatBytes(s.KV), placement.FormatBytes(s.Rest), placement.FormatBytes(s.Needs())})
+		}
+		t.AppendSeparator()
+	}
+	return strings.Join(append([]string{t.Render()}, refused...), "\n")
+}
+
+// describeSwitch is a switch in one line.
+func describeSwitch(r orrery.SwitchReport) string {
+	if r.Err != nil {
+		return r.Err.Error()
+	}
+	return fmt.Sprintf("%v → %v: %s moved, in effect after %v and %d tokens", r.From, r.To, placement.FormatBytes(r.Bytes), r.Took.Round(100*time.Microsecond), r.Tokens-r.Asked)
+}
+
+// close prints the tables and the verdict, and is an error if that is bad.
+func (d *demo) close() error {
+	r := &d.report
+	r.AllRight, r.SameTokens = true, true
+	wrong, switched := 0, true
+	for _, run := range r.Runs {
+		for _, a := range run.Answers {
+			if !a.Right {
+				wrong++
+			}
+		}
+		r.SameTokens = r.SameTokens && run.SameTokens
+		for _, s := range run.Switches {
+			switched = switched && s.Error == ""
+		}
+	}
+	last := r.Runs[len(r.Runs)-1]
+	switched = switched && len(last.Switches) == 3
+	r.AllRight = wrong == 0
+	if d.cmd.Format == "json" {
+		e := json.NewEncoder(os.Stdout)
+		e.SetIndent("", "  ")
+		if err := e.Encode(r); err != nil {
+			return err
+		}
+	} else {
+		d.printTables(wrong, switched)
+	}
+	if wrong > 0 || !r.SameTokens || !switched {
+		return errSaidAlready
+	}
+	return nil
+}
+
+func (d *demo) printTables(wrong int, switched bool) {
+	r := &d.report
+	t := newTable("mode", "prefill tokens/s", "first token", "decode tokens/s", "exchanged a token", "answers right", "same tokens")
+	rightAligned(t, 7)
+	for _, run := range r.Runs {
+		right := 0
+		for _, a := range run.Answers {
+			if a.Right {
+				right++
+			}
+		}
+		exchanged := "-"
+		if run.BytesPerToken > 0 {
+			exchanged = fmt.Sprintf("%.1f KiB", run.BytesPerToken/1024)
+		}
+		same := "yes"
+		if !run.SameTokens {
+			same = "NO"
+		}
+		t.AppendRow(table.Row{run.Mode, fmt.Sprintf("%.0f", run.PrefillRate), fmt.Sprintf("%.2f s", run.TTFTSeconds), fmt.Sprintf("%.0f", run.DecodeRate),
+			exchanged, fmt.Sprintf("%d/%d", right, len(run.Answers)), same})
+	}
+	fmt.Fprintf(d.out, "\n%s\n", t.Render())
+	last := r.Runs[len(r.Runs)-1]
+	s := newTable("switch", "moved", "in effect after", "tokens meanwhile", "longest gap", "median gap")
+	rightAligned(s, 6)
+	for i, w := range last.Switches {
+		s.AppendRow(table.Row{w.From + " → " + w.To, placement.FormatBytes(w.Bytes), milliseconds(w.Seconds), w.EffectiveAt - w.AskedAt,
+			milliseconds(last.Gaps[i]), milliseconds(last.MedianGapSeconds)})
+	}
+	fmt.Fprintf(d.out, "%s\n\n", s.Render())
+	verdict := "Every answer was right"
+	if wrong > 0 {
+		verdict = fmt.Sprintf("%d answers were WRONG", wrong)
+	}
+	if r.SameTokens {
+		verdict += ", and the greedy tokens were the same in all modes and across the switches"
+	} else {
+		verdict += ", and the greedy tokens were NOT the same everywhere"
+	}
+	if !switched {
+		verdict += "; a switch did NOT take effect"
+	}
+	fmt.Fprintf(d.out, "%s. %.1f s in all.\n", verdict, r.Seconds)
+}
+
+func milliseconds(seconds float64) string { return fmt.Sprintf("%.1f ms", 1000*seconds) }

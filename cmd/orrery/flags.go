@@ -1,0 +1,105 @@
+package main
+
+import (
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/placement"
+)
+
+// modeFlag is a mode by name.
+type modeFlag orrery.Mode
+
+// UnmarshalText reads the name.
+func (m *modeFlag) UnmarshalText(b []byte) error {
+	mode, err := placement.ParseMode(string(b))
+	*m = modeFlag(mode)
+	return err
+}
+
+// kvFlag is a storage format of keys and values by name.
+type kvFlag orrery.KVFormat
+
+// UnmarshalText reads the name.
+func (k *kvFlag) UnmarshalText(b []byte) error {
+	f, err := attention.ParseFormat(string(b))
+	*k = kvFlag(f)
+	return err
+}
+
+// switchFlag is a list of mode switches, as 64:pooled,128:ring.
+type switchFlag []orrery.SwitchAt
+
+// UnmarshalText reads the list.
+func (s *switchFlag) UnmarshalText(b []byte) error {
+	for _, item := range strings.Split(string(b), ",") {
+		at, name, ok := strings.Cut(strings.TrimSpace(item), ":")
+		token, err := strconv.Atoi(at)
+		if !ok || err != nil || token < 0 {
+			return fmt.Errorf("%q is not TOKEN:MODE, as 64:pooled", item)
+		}
+		mode, err := placement.ParseMode(name)
+		if err != nil {
+			return err
+		}
+		if n := len(*s); n > 0 && (*s)[n-1].Token > token {
+			return fmt.Errorf("%q comes after a later one", item)
+		}
+		*s = append(*s, orrery.SwitchAt{Token: token, Mode: mode})
+	}
+	return nil
+}
+
+// sizeFlag is a number of bytes, as 8GiB or 500MB.
+type sizeFlag int64
+
+var sizeUnits = []struct {
+	suffix string
+	bytes  float64
+}{
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
+	{"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1}, {"", 1},
+}
+
+// UnmarshalText reads the number and its unit.
+func (s *sizeFlag) UnmarshalText(b []byte) error {
+	for _, u := range sizeUnits {
+		number, ok := strings.CutSuffix(string(b), u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		if err != nil || !(n >= 0) || n*u.bytes >= 1<<62 {
+			return fmt.Errorf("%q is not a size, as 8GiB", b)
+		}
+		*s = sizeFlag(n * u.bytes)
+		return nil
+	}
+	return fmt.Errorf("%q is not a size, as 8GiB", b)
+}
+
+// securityFlags are how a cluster keeps to itself.
+type securityFlags struct {
+	Cluster string `help:"Name of the cluster; nodes of another are refused." default:"orrery" placeholder:"NAME"`
+	KeyFile string `help:"File with a key of 16, 24 or 32 bytes in hexadecimal, which encrypts the gossip." type:"existingfile" placeholder:"FILE"`
+}
+
+func (s *securityFlags) key() ([]byte, error) {
+	if s.KeyFile == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(s.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	key, err := hex.DecodeString(strings.TrimSpace(string(b)))
+	if err != nil || len(key) != 16 && len(key) != 24 && len(key) != 32 {
+		return nil, fmt.Errorf("%s: not a key of 16, 24 or 32 bytes in hexadecimal (openssl rand -hex 32 makes one)", s.KeyFile)
+	}
+	return key, nil
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/recall"
+	"github.com/orrery-ai/orrery/sampling"
+	"github.com/orrery-ai/orrery/tokenizer"
+)
+
+type generateCmd struct {
+	modelFlags
+	clusterFlags
+	KV         kvFlag     `name:"kv" help:"Storage of keys and values: f16 or f32." default:"f16"`
+	Prompt     string     `help:"The prompt, or with --prompt-file what comes after the file's text."`
+	PromptFile string     `help:"File with the prompt, - for standard input." placeholder:"FILE"`
+	Chat       bool       `help:"Put the prompt into the model's chat template, as a user's message. With both --prompt-file and --prompt, the file's text stands before it."`
+	MaxTokens  int        `help:"Tokens to generate at the most." default:"256"`
+	Temp       float32    `name:"temperature" help:"0 chooses the likeliest token." default:"0"`
+	TopK       int        `help:"Choose among the K likeliest tokens; 0: all."`
+	TopP       float32    `help:"Choose among the likeliest tokens that make up this probability; 0 or 1: all."`
+	MinP       float32    `help:"Leave out tokens of less than this part of the likeliest one's probability."`
+	Seed       uint64     `help:"Of the random choice."`
+	IgnoreEOS  bool       `name:"ignore-eos" help:"Go on after an end-of-text token."`
+	SwitchAt   switchFlag `help:"Switch modes while generating." placeholder:"TOKEN:MODE,…"`
+	Format     string     `help:"text streams the answer; json prints one object at the end." enum:"text,json" default:"text"`
+}
+
+// Help is shown below the flags' summary.
+func (generateCmd) Help() string {
+	return `Examples:
+  orrery generate --model ~/models/Qwen3-0.6B --chat --prompt 'Why is the sky dark at night?'
+  orrery generate --nodes 3 --mode pooled --prompt-file notes.txt --prompt 'What is the secret code of the amber falcon?' --chat
+  orrery generate --join 192.168.1.10:7946 --model /models/llama --prompt 'Once' --switch-at 64:pooled,128:ring`
+}
+
+// Run generates.
+func (c *generateCmd) Run(ctx context.Context, log *slog.Logger) error {
+	ref, err := c.ref()
+	if err != nil {
+		return err
+	}
+	plain, message, err := c.prompt()
+	if err != nil {
+		return err
+	}
+	limit, err := c.need(ref, plain+message)
+	if err != nil {
+		return err
+	}
+	cluster, end, err := c.open(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer end()
+	m, err := cluster.Load(ctx, ref, c.options(c.KV, limit))
+	if err != nil {
+		return err
+	}
+	prompt := plain + message
+	if c.Chat {
+		rendered, err := m.RenderChat([]tokenizer.Message{{Role: "user", Content: message}})
+		if err != nil {
+			return err
+		}
+		prompt = plain + rendered
+	}
+	g, err := m.Generate(ctx, prompt, orrery.GenerateOptions{MaxTokens: c.MaxTokens, IgnoreEOS: c.IgnoreEOS, SwitchAt: c.SwitchAt,
+		Sampling: sampling.Params{Temperature: c.Temp, TopK: c.TopK, TopP: c.TopP, MinP: c.MinP, Seed: c.Seed}, Progress: prefillProgress("prefill")})
+	if err != nil {
+		return err
+	}
+	return c.stream(g)
+}
+
+// prompt is the text that stands as it is, and the message.
+func (c *generateCmd) prompt() (plain, message string, err error) {
+	if c.PromptFile == "" {
+		if c.Prompt == "" {
+			return "", "", errors.New("there is no prompt: give --prompt or --prompt-file")
+		}
+		return "", c.Prompt, nil
+	}
+	var b []byte
+	if c.PromptFile == "-" {
+		b, err = io.ReadAll(os.Stdin)
+	} else {
+		b, err = os.ReadFile(c.PromptFile)
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("prompt: %w", err)
+	}
+	if c.Prompt == "" {
+		return "", string(b), nil
+	}
+	return string(b), c.Prompt, nil
+}
+
+// templateTokens is room for what a chat template adds.
+const templateTokens = 1024
+
+// need is a context that the prompt and the answer fit in.
+func (c *generateCmd) need(ref, text string) (int, error) {
+	open := func() (*model.Model, error) { return model.Open(ref) }
+	if ref == recall.Name {
+		open = recall.Open
+	}
+	m, err := open()
+	if err != nil {
+		return 0, err
+	}
+	defer m.Close()
+	b, err := m.File("tokenizer.json")
+	if err != nil {
+		return 0, err
+	}
+	t, err := tokenizer.Load(b, ref+"/tokenizer.json")
+	if err != nil {
+		return 0, err
+	}
+	n := len(t.EncodePrompt(text, true)) + c.MaxTokens
+	if c.Chat {
+		n += templateTokens
+	}
+	return min(n, m.Config.MaxPositions), nil
+}
+
+// stream prints the answer as it comes, and then how fast it was.
+func (c *generateCmd) stream(g *orrery.Generation) error {
+	var text strings.Builder
+	var failed error
+	for token, err := range g.Tokens() {
+		if err != nil {
+			failed = err
+			break
+		}
+		text.WriteString(token.Text)
+		if c.Format == "text" {
+			fmt.Print(token.Text)
+		}
+	}
+	s := g.Stats()
+	if c.Format == "json" {
+		return errors.Join(failed, json.NewEncoder(os.Stdout).Encode(generateReport{Text: text.String(), PromptTokens: s.Prompt, Tokens: s.Tokens,
+			TTFTSeconds: s.TTFT.Seconds(), PrefillRate: s.PrefillRate(), DecodeRate: s.DecodeRate(), Switches: switchReports(s.Switches), Error: text2(failed)}))
+	}
+	fmt.Println()
+	fmt.Fprintf(os.Stderr, "\n%d tokens read at %.0f/s, first token after %v, %d tokens written at %.1f/s\n", s.Prompt, s.PrefillRate(), s.TTFT.Round(time.Millisecond), s.Tokens, s.DecodeRate())
+	for _, r := range s.Switches {
+		fmt.Fprintln(os.Stderr, describeSwitch(r))
+	}
+	return failed
+}
+
+// generateReport is what --format json prints.
+type generateReport struct {
+	Text         string         `json:"text"`
+	PromptTokens int            `json:"prompt_tokens"`
+	Tokens       int            `json:"tokens"`
+	TTFTSeconds  float64        `json:"ttft_seconds"`
+	PrefillRate  float64        `json:"prefill_tokens_per_second"`
+	DecodeRate   float64        `json:"decode_tokens_per_second"`
+	Switches     []switchReport `json:"switches,omitempty"`
+	Error        string         `json:"error,omitempty"`
+}
+
+// switchReport is a mode switch, for programs.
+type switchReport struct {
+	From        string  `json:"from"`
+	To          string  `json:"to"`
+	AskedAt     int     `json:"asked_at_token"`
+	EffectiveAt int     `json:"effective_at_token"`
+	Bytes       int64   `json:"bytes_moved"`
+	Seconds     float64 `json:"seconds_until_effective"`
+	Error       string  `json:"error,omitempty"`
+}
+
+func switchReports(rs []orrery.SwitchReport) []switchReport {
+	var out []switchReport
+	for _, r := range rs {
+		out = append(out, switchReport{From: r.From.String(), To: r.To.String(), AskedAt: r.Asked, EffectiveAt: r.Tokens, Bytes: r.Bytes,
+			Seconds: r.Took.Seconds(), Error: text2(r.Err)})
+	}
+	return out
+}
+
+func text2(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/cluster"
+)
+
+// localCluster is node processes on this machine, that live as long as this one wants them to.
+type localCluster struct {
+	processes []*process
+	name      string
+}
+
+// process is one node process.
+type process struct {
+	ready
+	cmd   *exec.Cmd
+	stdin io.Closer
+}
+
+// Times of local node processes.
+const (
+	startTimeout = 20 * time.Second
+	stopTimeout  = 5 * time.Second
+)
+
+// startLocal starts n node processes that share this machine's memory and cores, and waits until each
+// is ready.
+func startLocal(ctx context.Context, n int, log *slog.Logger) (*localCluster, error) {
+	if n < 1 || n > len(nodeNames) {
+		return nil, fmt.Errorf("%d nodes are not between 1 and %d", n, len(nodeNames))
+	}
+	memory, err := cluster.AvailableMemory()
+	if err != nil {
+		return nil, err
+	}
+	l := &localCluster{name: fmt.Sprintf("local-%d", os.Getpid())}
+	args := func(i int) []string {
+		return []string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
+			"--memory", strconv.FormatInt(memory/int64(n), 10), "--threads", strconv.Itoa(max(1, runtime.NumCPU()/n))}
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	first, err := startProcess(ctx, args(0))
+	if err != nil {
+		return nil, err
+	}
+	l.processes = make([]*process, n)
+	l.processes[0] = first
+	var g errgroup.Group
+	for i := 1; i < n; i++ {
+		g.Go(func() (err error) {
+			l.processes[i], err = startProcess(ctx, append(args(i), "--join", first.Addr))
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		l.stop()
+		return nil, err
+	}
+	log.Debug("local nodes are ready", "nodes", n)
+	return l, nil
+}
+
+// nodeNames are the names of local nodes, a letter each.
+const nodeNames = "abcdefghijklmnop"
+
+// startProcess runs this program as a node, and waits until it says that it is ready.
+func startProcess(ctx context.Context, args []string) (p *process, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, args...)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting a node: %w", err)
+	}
+	p = &process{cmd: cmd, stdin: stdin}
+	said := make(chan error, 1)
+	go func() {
+		line, err := bufio.NewReader(stdout).ReadBytes('\n')
+		if err == nil {
+			err = json.Unmarshal(line, &p.ready)
+		}
+		said <- err
+	}()
+	select {
+	case err = <-said:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		p.stop()
+		return nil, fmt.Errorf("a node process did not get ready: %w", err)
+	}
+	return p, nil
+}
+
+// stop lets the process leave, and kills it if it does not.
+func (p *process) stop() {
+	p.stdin.Close()
+	kill := time.AfterFunc(stopTimeout, func() { _ = p.cmd.Process.Kill() })
+	defer kill.Stop()
+	_ = p.cmd.Wait() // how it ended no longer matters
+}
+
+// stop ends all processes.
+func (l *localCluster) stop() {
+	var g errgroup.Group
+	for _, p := range l.processes {
+		if p != nil {
+			g.Go(func() error { p.stop(); return nil })
+		}
+	}
+	_ = g.Wait()
+}
+
+// join joins the local cluster, to drive it.
+func (l *localCluster) join(ctx context.Context, log *slog.Logger) (*orrery.Cluster, error) {
+	c, err := orrery.Start(ctx, orrery.Config{Name: fmt.Sprintf("client-%d", os.Getpid()), Cluster: l.name, Join: []string{l.processes[0].Addr}, Client: true, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	wait, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := c.WaitNodes(wait, len(l.processes)); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// clusterFlags choose where to compute.
+type clusterFlags struct {
+	Nodes int      `help:"Start so many node processes on this machine, for the time of the command." xor:"where" placeholder:"N"`
+	Join  []string `help:"Use the running cluster of this node." xor:"where" placeholder:"HOST:PORT"`
+	Bind  string   `help:"Address that the nodes of a running cluster reach this command by." default:"127.0.0.1:0" placeholder:"HOST:PORT"`
+	securityFlags
+}
+
+// open starts or joins what the flags say: node processes, a running cluster, or a node in this process.
+// close ends it.
+func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cluster, close func(), err error) {
+	switch {
+	case f.Nodes > 0:
+		l, err := startLocal(ctx, f.Nodes, log)
+		if err != nil {
+			return nil, nil, err
+		}
+		if c, err = l.join(ctx, log); err != nil {
+			l.stop()
+			return nil, nil, err
+		}
+		return c, func() { c.Close(); l.stop() }, nil
+	case len(f.Join) > 0:
+		key, err := f.key()
+		if err != nil {
+			return nil, nil, err
+		}
+		c, err = orrery.Start(ctx, orrery.Config{Cluster: f.Cluster, Bind: f.Bind, Join: f.Join, Key: key, Client: true, Logger: log})
+		if err != nil {
+			return nil, nil, err
+		}
+		wait, cancel := context.WithTimeout(ctx, startTimeout)
+		defer cancel()
+		if err := c.WaitNodes(wait, 1); err != nil {
+			return nil, nil, errors.Join(err, c.Close())
+		}
+		return c, func() { c.Close() }, nil
+	}
+	c, err = orrery.Start(ctx, orrery.Config{Logger: log})
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, func() { c.Close() }, nil
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/internal/npy"
+)
+
+type logitsCmd struct {
+	modelFlags
+	clusterFlags
+	KV       kvFlag     `name:"kv" help:"Storage of keys and values: f32, which is exact, or f16, as generate uses." default:"f32"`
+	IDsFile  string     `name:"ids-file" help:"File with token ids, decimal, separated by white space." required:"" type:"existingfile" placeholder:"FILE"`
+	Out      string     `help:"NumPy file to write: float32 [tokens][vocabulary]." required:"" placeholder:"FILE.npy"`
+	Decode   int        `help:"Compute the last N tokens one at a time, as decode does." placeholder:"N"`
+	SwitchAt switchFlag `help:"Switch modes after so many tokens." placeholder:"TOKEN:MODE,…"`
+}
+
+// Help is shown below the flags' summary.
+func (logitsCmd) Help() string {
+	return `Examples:
+  orrery logits --model ~/models/Qwen3-0.6B --ids-file ids.txt --out logits.npy
+  orrery logits --model ~/models/Qwen3-0.6B --ids-file ids.txt --out pooled.npy --nodes 3 --mode pooled --decode 16
+
+Compare with another implementation:
+  python3 -c 'import numpy as n; a, b = n.load("logits.npy"), n.load("theirs.npy"); print(abs(a-b).max() / b.std())'`
+}
+
+// Run computes the logits.
+func (c *logitsCmd) Run(ctx context.Context, log *slog.Logger) error {
+	ref, err := c.ref()
+	if err != nil {
+		return err
+	}
+	ids, err := readIDs(c.IDsFile)
+	if err != nil {
+		return err
+	}
+	cluster, end, err := c.open(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer end()
+	m, err := cluster.Load(ctx, ref, c.options(c.KV, len(ids)))
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(c.Out)
+	if err != nil {
+		return err
+	}
+	w, err := npy.NewWriter(f, len(ids), m.Vocab())
+	if err == nil {
+		_, err = m.Logits(ctx, ids, orrery.LogitsOptions{Decode: c.Decode, SwitchAt: c.SwitchAt, Progress: prefillProgress("logits")}, w.WriteRows)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(c.Out))
+	}
+	fmt.Fprintf(os.Stderr, "%s: float32 [%d][%d]\n", c.Out, len(ids), m.Vocab())
+	return nil
+}
+
+// readIDs reads token ids. What they may be is for the model to say.
+func readIDs(path string) ([]int32, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	s := bufio.NewScanner(f)
+	s.Split(bufio.ScanWords)
+	var ids []int32
+	for s.Scan() {
+		id, err := strconv.ParseInt(s.Text(), 10, 32)
+		if err != nil || id < 0 {
+			return nil, fmt.Errorf("%s: word %d is %.20q, not a token id", path, len(ids)+1, s.Text())
+		}
+		ids = append(ids, int32(id))
+	}
+	if err := s.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(ids) == 0 {
+		return nil, fmt.Errorf("%s: there are no token ids in it", path)
+	}
+	return ids, nil
+}

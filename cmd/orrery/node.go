@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/placement"
+)
+
+type nodeCmd struct {
+	Name      string   `help:"Name of the node, unique in the cluster (default: from the host's name)."`
+	Bind      string   `help:"Address of gossip, TCP and UDP." default:"127.0.0.1:7946" placeholder:"HOST:PORT"`
+	Listen    string   `help:"Address of tensors and actors, TCP (default: any free port of the host of --bind)." placeholder:"HOST:PORT"`
+	Advertise string   `help:"Host that the other nodes reach this one by, if not that of --bind." placeholder:"HOST"`
+	Join      []string `help:"Nodes to join; one that answers is enough." placeholder:"HOST:PORT"`
+	DataDir   string   `help:"Directory in which models named without a path are looked for." type:"existingdir" placeholder:"DIR"`
+	Memory    sizeFlag `help:"Memory to offer (default: what is free)." placeholder:"SIZE"`
+	Bandwidth sizeFlag `help:"Memory bandwidth a second (default: measured at the start)." placeholder:"SIZE"`
+	Threads   int      `help:"Threads to compute on (default: all cores)."`
+	securityFlags
+
+	Child bool `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
+}
+
+// Help is shown below the flags' summary.
+func (nodeCmd) Help() string {
+	return `Examples:
+  orrery node --name a --bind 192.168.1.10:7946
+  orrery node --name b --bind 192.168.1.11:7946 --join 192.168.1.10:7946 --data-dir /models
+
+Ctrl-C leaves the cluster gracefully.`
+}
+
+// ready is what a child prints for who started it.
+type ready struct{ Name, Addr string }
+
+// Run runs the node until it is interrupted.
+func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
+	key, err := c.key()
+	if err != nil {
+		return err
+	}
+	n, err := orrery.Start(ctx, orrery.Config{Name: c.Name, Cluster: c.Cluster, Bind: c.Bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join, Key: key,
+		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Logger: log})
+	if err != nil {
+		return err
+	}
+	if c.Child {
+		return c.serveParent(ctx, n)
+	}
+	for _, self := range n.Nodes() {
+		if self.Name == n.Name() {
+			fmt.Printf("node %s: %s, %s offered, %s/s\n", self.Name, self.Device, placement.FormatBytes(self.Memory), placement.FormatBytes(int64(self.Bandwidth)))
+		}
+	}
+	fmt.Printf("gossip on %s; join it with --join %s; ctrl-C leaves\n", n.Addr(), n.Addr())
+	<-ctx.Done()
+	fmt.Println("leaving")
+	return n.Close()
+}
+
+// serveParent runs the node for the process that started it: until that closes our standard input, which
+// also happens when it dies.
+func (c *nodeCmd) serveParent(ctx context.Context, n *orrery.Cluster) error {
+	if err := json.NewEncoder(os.Stdout).Encode(ready{n.Name(), n.Addr()}); err != nil {
+		return err
+	}
+	orphaned := make(chan struct{})
+	go func() {
+		defer close(orphaned)
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}()
+	select {
+	case <-orphaned:
+	case <-ctx.Done():
+		// An interrupt from the terminal reaches the whole group: the parent decides when to end.
+		<-orphaned
+	}
+	return n.Close()
+}
