@@ -1,20 +1,15 @@
 package model_test
 
 import (
-	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu"
 	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/model/modeltest"
 )
 
 // goldenDir is what research/make_goldens.py made with transformers.
@@ -24,11 +19,9 @@ const goldenDir = "testdata/goldens"
 // spelling of config.json to transformers in float32: once with a float32 cache, where only rounding
 // is left, then with the 16-bit cache that nodes have, and last on the device that every node has.
 func TestLogitsEqualTransformers(t *testing.T) {
-	for _, name := range goldenCases(t) {
-		t.Run(name, func(t *testing.T) {
-			m := openGolden(t, name)
-			ids := readInts(t, filepath.Join(goldenDir, name, "ids.txt"))
-			want := readNPY(t, filepath.Join(goldenDir, name, "logits.npy"))
+	for _, g := range modeltest.Goldens(t, goldenDir) {
+		t.Run(g.Name, func(t *testing.T) {
+			m, ids, want := openGolden(t, g), g.IDs(t), g.Logits(t)
 			compare(t, logits(t, m, reference{exact: true}, ids, 40, 1), want, 3e-6)
 			compare(t, logits(t, m, reference{}, ids, 40, 1), want, 1e-3)
 			compare(t, logits(t, m, cpuStream(t), ids, 40, 1), want, 1e-3)
@@ -39,8 +32,8 @@ func TestLogitsEqualTransformers(t *testing.T) {
 // TestRecallEqualsTransformers runs the model that ships over a prompt with its answer.
 func TestRecallEqualsTransformers(t *testing.T) {
 	m := openRecall(t)
-	ids := readInts(t, filepath.Join(goldenDir, "recall", "ids.txt"))
-	want := readNPY(t, filepath.Join(goldenDir, "recall", "logits.npy"))
+	g := modeltest.Golden{Name: "recall", Root: goldenDir}
+	ids, want := g.IDs(t), g.Logits(t)
 	compare(t, recallRows(t, logits(t, m, cpuStream(t), ids, 128)), want, 1e-3)
 }
 
@@ -55,7 +48,7 @@ func cpuStream(t *testing.T) device.Stream {
 // recallRows picks the rows that the golden of the embedded model keeps.
 func recallRows(t *testing.T, all device.Tensor) device.Tensor {
 	t.Helper()
-	positions := readInts(t, filepath.Join(goldenDir, "recall", "positions.txt"))
+	positions := modeltest.Golden{Name: "recall", Root: goldenDir}.Positions(t)
 	out := device.NewTensor(len(positions), all.Cols)
 	for i, at := range positions {
 		copy(out.Row(i), all.Row(int(at)))
@@ -92,32 +85,10 @@ func compare(t *testing.T, got, want device.Tensor, limit float64) {
 	}
 }
 
-// goldenCases is the names of the tiny models.
-func goldenCases(t *testing.T) []string {
+// openGolden opens a golden's model until the test ends.
+func openGolden(t *testing.T, g modeltest.Golden) *model.Model {
 	t.Helper()
-	files, err := filepath.Glob(goldenDir + "/*/config.json")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no goldens: %v", err)
-	}
-	var names []string
-	for _, f := range files {
-		names = append(names, filepath.Base(filepath.Dir(f)))
-	}
-	return names
-}
-
-// openGolden joins a case's configuration and the weights that it shares with others in one folder.
-func openGolden(t *testing.T, name string) *model.Model {
-	t.Helper()
-	dir := t.TempDir()
-	copyInto(t, dir, filepath.Join(goldenDir, name, "config.json"))
-	weights := strings.TrimSpace(readString(t, filepath.Join(goldenDir, name, "weights.txt")))
-	files, err := filepath.Glob(filepath.Join(goldenDir, "weights", weights, "*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	copyInto(t, dir, files...)
-	m, err := model.Open(dir)
+	m, err := model.Open(g.Dir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,64 +107,17 @@ func openRecall(t *testing.T) *model.Model {
 	return m
 }
 
-func copyInto(t *testing.T, dir string, files ...string) {
-	t.Helper()
-	for _, f := range files {
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(f)), []byte(readString(t, f)), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func readString(t *testing.T, path string) string {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
-
-func readInts(t *testing.T, path string) []int32 {
-	t.Helper()
-	var out []int32
-	for _, f := range strings.Fields(readString(t, path)) {
-		n, err := strconv.ParseInt(f, 10, 32)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, int32(n))
-	}
-	return out
-}
-
-// readNPY reads a matrix of little-endian float32 (NumPy's format, version 1).
-func readNPY(t *testing.T, path string) device.Tensor {
-	t.Helper()
-	b := []byte(readString(t, path))
-	if !bytes.HasPrefix(b, []byte("\x93NUMPY\x01\x00")) {
-		t.Fatalf("%s is no NumPy file of version 1", path)
-	}
-	data := 10 + int(binary.LittleEndian.Uint16(b[8:]))
-	var rows, cols int
-	header := string(b[10:data])
-	_, shape, _ := strings.Cut(header, "'shape': ")
-	if _, err := fmt.Sscanf(shape, "(%d, %d)", &rows, &cols); err != nil || !strings.Contains(header, "'<f4', 'fortran_order': False") {
-		t.Fatalf("%s: header %s: %v", path, header, err)
-	}
-	out := device.NewTensor(rows, cols)
-	if _, err := binary.Decode(b[data:], binary.LittleEndian, out.Data); err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-	return out
-}
-
 // TestGoldensCoverEverySpelling keeps the goldens from losing what they are for.
 func TestGoldensCoverEverySpelling(t *testing.T) {
 	seen := map[string]int{}
-	for _, name := range goldenCases(t) {
+	for _, g := range modeltest.Goldens(t, goldenDir) {
+		m := openGolden(t, g)
+		b, err := m.File("config.json")
+		if err != nil {
+			t.Fatal(err)
+		}
 		var c map[string]any
-		if err := json.Unmarshal([]byte(readString(t, filepath.Join(goldenDir, name, "config.json"))), &c); err != nil {
+		if err := json.Unmarshal(b, &c); err != nil {
 			t.Fatal(err)
 		}
 		for _, field := range []string{"rope_scaling", "rope_parameters", "rope_theta"} {
@@ -204,7 +128,6 @@ func TestGoldensCoverEverySpelling(t *testing.T) {
 		if c["rope_theta"] == nil && c["rope_parameters"] == nil {
 			seen["default theta"]++
 		}
-		m := openGolden(t, name)
 		seen[fmt.Sprintf("%s %s tied %v", m.Config.ModelType, m.Config.Rope.Type, m.Config.Tied)]++
 		if m.Config.HeadDim*m.Config.Heads != m.Config.Hidden {
 			seen["wide heads"]++

@@ -34,6 +34,15 @@ func folder(t *testing.T, o modeltest.Options, edit func(dir string)) (*model.Mo
 	return m, err
 }
 
+func readString(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 func put(t *testing.T, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {

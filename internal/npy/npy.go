@@ -1,4 +1,4 @@
-// Package npy writes matrices as NumPy files, format version 1.0 (numpy.lib.format).
+// Package npy writes and reads matrices as NumPy files, format version 1.0 (numpy.lib.format).
 package npy
 
 import (
@@ -15,13 +15,15 @@ type Writer struct {
 	data       int64 // offset of the first element
 }
 
+// magic opens a file of version 1.0.
+const magic = "\x93NUMPY\x01\x00"
+
 // align is what the format wants the data's offset to be a multiple of.
 const align = 64
 
 // NewWriter writes the header of a [rows][cols] matrix.
 func NewWriter(w io.WriterAt, rows, cols int) (*Writer, error) {
 	dict := fmt.Sprintf("{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }", rows, cols)
-	const magic = "\x93NUMPY\x01\x00"
 	total := (len(magic) + 2 + len(dict) + 1 + align - 1) / align * align
 	header := make([]byte, total)
 	for i := range header {
