@@ -2,9 +2,9 @@
 //
 // A device owns a bounded pool of workers, which sleep when there is nothing to do. An operation of
 // a stream runs at once, on the goroutine that calls it; large ones are cut into ranges that idle
-// workers take as well, one after the other, until none is left. An operation of less than some 30 µs
-// runs on its caller alone, since waking a worker costs about that. In a steady state nothing is
-// allocated: each stream keeps its arguments and each worker its scratch.
+// workers take as well, one after the other, until none is left. Each worker that is woken has at least
+// some 30 µs of work, since waking it may cost as much; smaller operations run on their caller alone. In a
+// steady state nothing is allocated: each stream keeps its arguments and each worker its scratch.
 //
 // How an operation is cut does not change its result: every element is computed by one worker, in an
 // order that depends on shapes only, and parts of attention over ranges of keys merge in the order of

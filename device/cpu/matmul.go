@@ -5,8 +5,12 @@ import (
 	"github.com/orrery-ai/orrery/device/cpu/simd"
 )
 
-// dotTokens is up to how many tokens a product streams the weights rather than packing them.
-const dotTokens = 8
+const (
+	// dotTokens is up to how many tokens a product streams the weights rather than packing them.
+	dotTokens = 8
+	// blockBytes is how many of the weights several tokens use before going on.
+	blockBytes = 16 << 10
+)
 
 // MatMul implements [device.Stream].
 func (s *stream) MatMul(dst, x device.Tensor, w device.Matrix) {
@@ -39,23 +43,27 @@ func (s *stream) matVec(dst, x device.Tensor, w device.Matrix) {
 }
 
 func (j *dotsJob) run(first, end int, _ *worker) {
-	dot, pair := simd.DotF32, simd.DotPairF32
+	dots, pair := simd.DotsF32, simd.DotsPairF32
 	switch j.w.Format {
 	case device.F16:
-		dot, pair = simd.DotF16, simd.DotPairF16
+		dots, pair = simd.DotsF16, simd.DotsPairF16
 	case device.BF16:
-		dot, pair = simd.DotBF16, simd.DotPairBF16
+		dots, pair = simd.DotsBF16, simd.DotsPairBF16
 	}
 	bytes := j.w.Cols * j.w.Format.Bytes()
-	for row := first; row < end; row++ {
-		w := j.w.Data[row*bytes : (row+1)*bytes]
-		out := j.dst.Data[row:]
+	step := end - first
+	if j.x.Rows > 2 { // every pair of tokens reads the weights: keep some rows of them in the first cache
+		step = max(1, blockBytes/max(1, bytes))
+	}
+	for row := first; row < end; row += step {
+		end := min(row+step, end)
+		w := j.w.Data[row*bytes : end*bytes]
 		t := 0
 		for ; t+2 <= j.x.Rows; t += 2 {
-			out[t*j.dst.Cols], out[(t+1)*j.dst.Cols] = pair(j.x.Row(t), j.x.Row(t+1), w)
+			pair(j.dst.Row(t)[row:end], j.dst.Row(t + 1)[row:end], j.x.Row(t), j.x.Row(t+1), w)
 		}
 		if t < j.x.Rows {
-			out[t*j.dst.Cols] = dot(j.x.Row(t), w)
+			dots(j.dst.Row(t)[row:end], j.x.Row(t), w)
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/orrery-ai/orrery/attention"
 )
 
-// grain is the work for which waking a worker begins to pay, in nanoseconds.
+// grain is the least work for which to wake a worker, and to be left for everyone at it, in nanoseconds.
 const grain = 30_000
 
 // A job computes the items [first, end) of an operation. Several workers may do so at the same time.
@@ -100,7 +100,7 @@ func (p *pool) serve() {
 func (p *pool) run(b *batch, own *worker, j job, n, step int, cost float64) {
 	b.job, b.n, b.step = j, n, max(1, step)
 	b.next.Store(0)
-	helpers := min(p.threads-1, (n-1)/b.step, int(min(cost, 1e12)/grain))
+	helpers := min(p.threads-1, (n-1)/b.step, int(min(cost, 1e12)/grain)-1)
 	if helpers <= 0 {
 		b.work(own)
 		return

@@ -20,6 +20,9 @@ func (s *stream) Embed(dst device.Tensor, table device.Matrix, ids []int32) {
 	if dst.Rows != len(ids) || dst.Cols != table.Cols {
 		mismatch("Embed", "%d ids of a table [%d][%d] into [%d][%d]", len(ids), table.Rows, table.Cols, dst.Rows, dst.Cols)
 	}
+	if table.Format != device.F32 && table.Format != device.F16 && table.Format != device.BF16 {
+		mismatch("Embed", "weights in format %v", table.Format)
+	}
 	for i, id := range ids {
 		if id < 0 || int(id) >= table.Rows {
 			mismatch("Embed", "id %d at %d, of a table of %d rows", id, i, table.Rows)
@@ -40,8 +43,6 @@ func (j *embedJob) run(first, end int, _ *worker) {
 			simd.FromF16(j.dst.Row(i), src)
 		case device.BF16:
 			simd.FromBF16(j.dst.Row(i), src)
-		default:
-			mismatch("Embed", "weights in format %v", j.table.Format)
 		}
 	}
 }

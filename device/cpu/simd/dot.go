@@ -6,71 +6,114 @@ package simd
 //		sum += v * w[i] // w as f32
 //	}
 func DotF32(x []float32, w []byte) (sum float32) {
-	w = w[:4*len(x)]
-	if !haveAVX2 {
-		return dotF32Go(x, w)
-	}
-	n := len(x) &^ 7
-	return dotF32AVX2(x[:n], w) + dotF32Go(x[n:], w[4*n:])
+	var dst [1]float32
+	DotsF32(dst[:], x, w)
+	return dst[0]
 }
 
-// DotF16 is DotF32 with w as f16.
-func DotF16(x []float32, w []byte) (sum float32) {
-	w = w[:2*len(x)]
-	if !haveAVX2 {
-		return dotF16Go(x, w)
+// DotsF32 is
+//
+//	for r := range dst {
+//		dst[r] = 0
+//		for i, v := range x {
+//			dst[r] += v * w[r*len(x)+i] // w as f32
+//		}
+//	}
+func DotsF32(dst, x []float32, w []byte) {
+	w = w[:4*len(dst)*len(x)]
+	n := 0
+	if haveAVX2 {
+		n = len(x) &^ 7
+		dotsF32AVX2(dst, x[:n], w, len(x))
 	}
-	n := len(x) &^ 7
-	return dotF16AVX2(x[:n], w) + dotF16Go(x[n:], w[2*n:])
+	if n == 0 || n < len(x) {
+		dotsF32Go(dst, x, w, n)
+	}
 }
 
-// DotBF16 is DotF32 with w as bf16.
-func DotBF16(x []float32, w []byte) (sum float32) {
-	w = w[:2*len(x)]
-	if !haveAVX2 {
-		return dotBF16Go(x, w)
+// DotsPairF32 is DotsF32 of x and of x2, the same bits, reading w once.
+func DotsPairF32(dst, dst2, x, x2 []float32, w []byte) {
+	dst2, x2, w = dst2[:len(dst)], x2[:len(x)], w[:4*len(dst)*len(x)]
+	n := 0
+	if haveAVX2 {
+		n = len(x) &^ 7
+		dotsPairF32AVX2(dst, dst2, x[:n], x2, w, len(x))
 	}
-	n := len(x) &^ 7
-	return dotBF16AVX2(x[:n], w) + dotBF16Go(x[n:], w[2*n:])
+	if n == 0 || n < len(x) {
+		dotsF32Go(dst, x, w, n)
+		dotsF32Go(dst2, x2, w, n)
+	}
 }
 
-// DotPairF32 is DotF32 of x and of y, the same bits, reading w once.
-func DotPairF32(x, y []float32, w []byte) (sumX, sumY float32) {
-	y, w = y[:len(x)], w[:4*len(x)]
-	if !haveAVX2 {
-		return dotF32Go(x, w), dotF32Go(y, w)
+// DotsF16 is DotsF32 with w as f16.
+func DotsF16(dst, x []float32, w []byte) {
+	w = w[:2*len(dst)*len(x)]
+	n := 0
+	if haveAVX2 {
+		n = len(x) &^ 7
+		dotsF16AVX2(dst, x[:n], w, len(x))
 	}
-	n := len(x) &^ 7
-	sumX, sumY = dotPairF32AVX2(x[:n], y, w)
-	return sumX + dotF32Go(x[n:], w[4*n:]), sumY + dotF32Go(y[n:], w[4*n:])
+	if n == 0 || n < len(x) {
+		dotsF16Go(dst, x, w, n)
+	}
 }
 
-// DotPairF16 is DotPairF32 with w as f16.
-func DotPairF16(x, y []float32, w []byte) (sumX, sumY float32) {
-	y, w = y[:len(x)], w[:2*len(x)]
-	if !haveAVX2 {
-		return dotF16Go(x, w), dotF16Go(y, w)
+// DotsPairF16 is DotsPairF32 with w as f16.
+func DotsPairF16(dst, dst2, x, x2 []float32, w []byte) {
+	dst2, x2, w = dst2[:len(dst)], x2[:len(x)], w[:2*len(dst)*len(x)]
+	n := 0
+	if haveAVX2 {
+		n = len(x) &^ 7
+		dotsPairF16AVX2(dst, dst2, x[:n], x2, w, len(x))
 	}
-	n := len(x) &^ 7
-	sumX, sumY = dotPairF16AVX2(x[:n], y, w)
-	return sumX + dotF16Go(x[n:], w[2*n:]), sumY + dotF16Go(y[n:], w[2*n:])
+	if n == 0 || n < len(x) {
+		dotsF16Go(dst, x, w, n)
+		dotsF16Go(dst2, x2, w, n)
+	}
 }
 
-// DotPairBF16 is DotPairF32 with w as bf16.
-func DotPairBF16(x, y []float32, w []byte) (sumX, sumY float32) {
-	y, w = y[:len(x)], w[:2*len(x)]
-	if !haveAVX2 {
-		return dotBF16Go(x, w), dotBF16Go(y, w)
+// DotsBF16 is DotsF32 with w as bf16.
+func DotsBF16(dst, x []float32, w []byte) {
+	w = w[:2*len(dst)*len(x)]
+	n := 0
+	if haveAVX2 {
+		n = len(x) &^ 7
+		dotsBF16AVX2(dst, x[:n], w, len(x))
 	}
-	n := len(x) &^ 7
-	sumX, sumY = dotPairBF16AVX2(x[:n], y, w)
-	return sumX + dotBF16Go(x[n:], w[2*n:]), sumY + dotBF16Go(y[n:], w[2*n:])
+	if n == 0 || n < len(x) {
+		dotsBF16Go(dst, x, w, n)
+	}
 }
 
-// The twins add in four chains, which a processor can run side by side.
+// DotsPairBF16 is DotsPairF32 with w as bf16.
+func DotsPairBF16(dst, dst2, x, x2 []float32, w []byte) {
+	dst2, x2, w = dst2[:len(dst)], x2[:len(x)], w[:2*len(dst)*len(x)]
+	n := 0
+	if haveAVX2 {
+		n = len(x) &^ 7
+		dotsPairBF16AVX2(dst, dst2, x[:n], x2, w, len(x))
+	}
+	if n == 0 || n < len(x) {
+		dotsBF16Go(dst, x, w, n)
+		dotsBF16Go(dst2, x2, w, n)
+	}
+}
+
+// The twins start at column n of x, adding to dst if that is not the first.
+
+func dotsF32Go(dst, x []float32, w []byte, n int) {
+	for r := range dst {
+		row := w[4*r*len(x) : 4*(r+1)*len(x)]
+		sum := dotF32Go(x[n:], row[4*n:])
+		if n > 0 {
+			sum += dst[r]
+		}
+		dst[r] = sum
+	}
+}
 
 func dotF32Go(x []float32, w []byte) float32 {
-	var s [4]float32
+	var s [4]float32 // chains of additions, which a processor can run side by side
 	i := 0
 	for ; i+4 <= len(x); i += 4 {
 		s[0] += x[i] * f32(w, i)
@@ -84,8 +127,19 @@ func dotF32Go(x []float32, w []byte) float32 {
 	return (s[0] + s[1]) + (s[2] + s[3])
 }
 
+func dotsF16Go(dst, x []float32, w []byte, n int) {
+	for r := range dst {
+		row := w[2*r*len(x) : 2*(r+1)*len(x)]
+		sum := dotF16Go(x[n:], row[2*n:])
+		if n > 0 {
+			sum += dst[r]
+		}
+		dst[r] = sum
+	}
+}
+
 func dotF16Go(x []float32, w []byte) float32 {
-	var s [4]float32
+	var s [4]float32 // chains of additions, which a processor can run side by side
 	i := 0
 	for ; i+4 <= len(x); i += 4 {
 		s[0] += x[i] * f16(w, i)
@@ -99,8 +153,19 @@ func dotF16Go(x []float32, w []byte) float32 {
 	return (s[0] + s[1]) + (s[2] + s[3])
 }
 
+func dotsBF16Go(dst, x []float32, w []byte, n int) {
+	for r := range dst {
+		row := w[2*r*len(x) : 2*(r+1)*len(x)]
+		sum := dotBF16Go(x[n:], row[2*n:])
+		if n > 0 {
+			sum += dst[r]
+		}
+		dst[r] = sum
+	}
+}
+
 func dotBF16Go(x []float32, w []byte) float32 {
-	var s [4]float32
+	var s [4]float32 // chains of additions, which a processor can run side by side
 	i := 0
 	for ; i+4 <= len(x); i += 4 {
 		s[0] += x[i] * bf16(w, i)

@@ -99,22 +99,19 @@ func BenchmarkPackRows(b *testing.B) {
 	}
 }
 
-func BenchmarkDotBF16(b *testing.B) {
+func BenchmarkDotsBF16(b *testing.B) {
 	for _, c := range []struct {
-		name string
-		rows int
-	}{{"cache", 16}, {"memory", 64 << 10}} {
+		name       string
+		rows, cols int
+	}{{"cache", 16, 2048}, {"short", 64, 256}, {"memory", 64 << 10, 2048}} {
 		b.Run(c.name, func(b *testing.B) {
-			const cols = 2048
-			x, w := make([]float32, cols), make([]byte, 2*cols*c.rows)
+			x, w, dst := make([]float32, c.cols), make([]byte, 2*c.cols*c.rows), make([]float32, c.rows)
 			for i := range w {
 				w[i] = byte(i % 63)
 			}
 			b.SetBytes(int64(len(w)))
 			for b.Loop() {
-				for r := range c.rows {
-					DotBF16(x, w[2*cols*r:2*cols*(r+1)])
-				}
+				DotsBF16(dst, x, w)
 			}
 		})
 	}

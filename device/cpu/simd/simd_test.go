@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -86,30 +87,43 @@ func near(t *testing.T, what string, got float32, want, size, rel float64) {
 
 var dotTests = []struct {
 	name string
-	dot  func([]float32, []byte) float32
-	twin func([]float32, []byte) float32
-	pair func(x, y []float32, w []byte) (float32, float32)
+	dots func(dst, x []float32, w []byte)
+	twin func(dst, x []float32, w []byte, n int)
+	pair func(dst, dst2, x, x2 []float32, w []byte)
 }{
-	{"F32", DotF32, dotF32Go, DotPairF32},
-	{"F16", DotF16, dotF16Go, DotPairF16},
-	{"BF16", DotBF16, dotBF16Go, DotPairBF16},
+	{"F32", DotsF32, dotsF32Go, DotsPairF32},
+	{"F16", DotsF16, dotsF16Go, DotsPairF16},
+	{"BF16", DotsBF16, dotsBF16Go, DotsPairBF16},
 }
 
 func TestDotsEqualFloat64(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, c := range dotTests {
 		for _, n := range lengths {
-			x, y := floats(t, r, n), floats(t, r, n)
-			w, values := stored(floats(t, r, n), c.name)
-			var want, size float64
-			for i, v := range values {
-				want += float64(x[i]) * float64(v)
-				size += math.Abs(float64(x[i]) * float64(v))
-			}
-			near(t, c.name, c.dot(x, w), want, size, 1e-6)
-			near(t, c.name+" twin", c.twin(x, w), want, size, 1e-6)
-			if a, b := c.pair(x, y, w); a != c.dot(x, w) || b != c.dot(y, w) {
-				t.Fatalf("%s: a pair of %d gives %v, %v; one by one they give %v, %v", c.name, n, a, b, c.dot(x, w), c.dot(y, w))
+			for _, rows := range []int{0, 1, 2, 5} {
+				x, y := floats(t, r, n), floats(t, r, n)
+				w, values := stored(floats(t, r, rows*n), c.name)
+				dst, twin := floats(t, r, rows), floats(t, r, rows)
+				first, second, alone := floats(t, r, rows), floats(t, r, rows), floats(t, r, rows)
+				c.dots(dst, x, w)
+				c.twin(twin, x, w, 0)
+				for row := range rows {
+					var want, size float64
+					for i, v := range values[row*n : (row+1)*n] {
+						want += float64(x[i]) * float64(v)
+						size += math.Abs(float64(x[i]) * float64(v))
+					}
+					near(t, c.name, dst[row], want, size, 1e-6)
+					near(t, c.name+" twin", twin[row], want, size, 1e-6)
+				}
+				c.pair(first, second, x, y, w)
+				c.dots(alone, y, w)
+				if !slices.Equal(first, dst) || !slices.Equal(second, alone) {
+					t.Fatalf("%s: pairs of %d give %v, %v; one by one they give %v, %v", c.name, n, first, second, dst, alone)
+				}
+				if c.name == "F32" && rows > 0 && DotF32(x, w) != dst[0] {
+					t.Fatalf("DotF32 of %d is %v, want %v", n, DotF32(x, w), dst[0])
+				}
 			}
 		}
 	}
@@ -120,13 +134,14 @@ func TestDotsPropagateNaNAndInf(t *testing.T) {
 		for _, n := range []int{5, 8, 41} {
 			for _, special := range []float32{nan, float32(math.Inf(1)), float32(math.Inf(-1))} {
 				for at := range n {
-					x, raw := make([]float32, n), make([]float32, n)
+					x, raw, dst := make([]float32, n), make([]float32, n), make([]float32, 1)
 					for i := range x {
 						x[i], raw[i] = 1, 1
 					}
 					raw[at] = special
 					w, _ := stored(raw, c.name)
-					near(t, c.name, c.dot(x, w), float64(special), 0, 0)
+					c.dots(dst, x, w)
+					near(t, c.name, dst[0], float64(special), 0, 0)
 				}
 			}
 		}

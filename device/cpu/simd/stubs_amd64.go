@@ -4,74 +4,86 @@
 
 package simd
 
-// dotF32AVX2 is
+// dotsF32AVX2 is
 //
-//	for i, v := range x {
-//		sum += v * w[i]
+//	for r := range dst {
+//		for i := range x {
+//			dst[r] += x[i] * w[r*stride+i] // from 0
+//		}
 //	}
 //
 // for len(x) a multiple of 8.
 //
 //go:noescape
-func dotF32AVX2(x []float32, w []byte) (sum float32)
+func dotsF32AVX2(dst []float32, x []float32, w []byte, stride int)
 
-// dotPairF32AVX2 is
+// dotsPairF32AVX2 is
 //
-//	for i := range x {
-//		sumX += x[i] * w[i]
-//		sumY += y[i] * w[i]
+//	for r := range dst {
+//		for i := range x {
+//			dst[r] += x[i] * w[r*stride+i] // from 0
+//			dst2[r] += x2[i] * w[r*stride+i]
+//		}
 //	}
 //
 // for len(x) a multiple of 8.
 //
 //go:noescape
-func dotPairF32AVX2(x []float32, y []float32, w []byte) (sumX float32, sumY float32)
+func dotsPairF32AVX2(dst []float32, dst2 []float32, x []float32, x2 []float32, w []byte, stride int)
 
-// dotF16AVX2 is
+// dotsF16AVX2 is
 //
-//	for i, v := range x {
-//		sum += v * w[i]
+//	for r := range dst {
+//		for i := range x {
+//			dst[r] += x[i] * w[r*stride+i] // from 0
+//		}
 //	}
 //
 // for len(x) a multiple of 8.
 //
 //go:noescape
-func dotF16AVX2(x []float32, w []byte) (sum float32)
+func dotsF16AVX2(dst []float32, x []float32, w []byte, stride int)
 
-// dotPairF16AVX2 is
+// dotsPairF16AVX2 is
 //
-//	for i := range x {
-//		sumX += x[i] * w[i]
-//		sumY += y[i] * w[i]
+//	for r := range dst {
+//		for i := range x {
+//			dst[r] += x[i] * w[r*stride+i] // from 0
+//			dst2[r] += x2[i] * w[r*stride+i]
+//		}
 //	}
 //
 // for len(x) a multiple of 8.
 //
 //go:noescape
-func dotPairF16AVX2(x []float32, y []float32, w []byte) (sumX float32, sumY float32)
+func dotsPairF16AVX2(dst []float32, dst2 []float32, x []float32, x2 []float32, w []byte, stride int)
 
-// dotBF16AVX2 is
+// dotsBF16AVX2 is
 //
-//	for i, v := range x {
-//		sum += v * w[i]
+//	for r := range dst {
+//		for i := range x {
+//			dst[r] += x[i] * w[r*stride+i] // from 0
+//		}
 //	}
 //
 // for len(x) a multiple of 8.
 //
 //go:noescape
-func dotBF16AVX2(x []float32, w []byte) (sum float32)
+func dotsBF16AVX2(dst []float32, x []float32, w []byte, stride int)
 
-// dotPairBF16AVX2 is
+// dotsPairBF16AVX2 is
 //
-//	for i := range x {
-//		sumX += x[i] * w[i]
-//		sumY += y[i] * w[i]
+//	for r := range dst {
+//		for i := range x {
+//			dst[r] += x[i] * w[r*stride+i] // from 0
+//			dst2[r] += x2[i] * w[r*stride+i]
+//		}
 //	}
 //
 // for len(x) a multiple of 8.
 //
 //go:noescape
-func dotPairBF16AVX2(x []float32, y []float32, w []byte) (sumX float32, sumY float32)
+func dotsPairBF16AVX2(dst []float32, dst2 []float32, x []float32, x2 []float32, w []byte, stride int)
 
 // fromF16AVX2 is
 //

@@ -5,20 +5,25 @@ package simd
 // haveAVX2 is false: the routines below only stand for the assembly, and are their twins.
 const haveAVX2 = false
 
-func dotF32AVX2(x []float32, w []byte) float32  { return dotF32Go(x, w) }
-func dotF16AVX2(x []float32, w []byte) float32  { return dotF16Go(x, w) }
-func dotBF16AVX2(x []float32, w []byte) float32 { return dotBF16Go(x, w) }
+func dotsF32AVX2(dst, x []float32, w []byte, _ int) { dotsF32Go(dst, x, w, 0) }
 
-func dotPairF32AVX2(x, y []float32, w []byte) (sumX, sumY float32) {
-	return dotF32Go(x, w), dotF32Go(y, w)
+func dotsPairF32AVX2(dst, dst2, x, x2 []float32, w []byte, _ int) {
+	dotsF32Go(dst, x, w, 0)
+	dotsF32Go(dst2, x2, w, 0)
 }
 
-func dotPairF16AVX2(x, y []float32, w []byte) (sumX, sumY float32) {
-	return dotF16Go(x, w), dotF16Go(y, w)
+func dotsF16AVX2(dst, x []float32, w []byte, _ int) { dotsF16Go(dst, x, w, 0) }
+
+func dotsPairF16AVX2(dst, dst2, x, x2 []float32, w []byte, _ int) {
+	dotsF16Go(dst, x, w, 0)
+	dotsF16Go(dst2, x2, w, 0)
 }
 
-func dotPairBF16AVX2(x, y []float32, w []byte) (sumX, sumY float32) {
-	return dotBF16Go(x, w), dotBF16Go(y, w)
+func dotsBF16AVX2(dst, x []float32, w []byte, _ int) { dotsBF16Go(dst, x, w, 0) }
+
+func dotsPairBF16AVX2(dst, dst2, x, x2 []float32, w []byte, _ int) {
+	dotsBF16Go(dst, x, w, 0)
+	dotsBF16Go(dst2, x2, w, 0)
 }
 
 func fromF16AVX2(dst []float32, src []byte)  { fromF16Go(dst, src) }

@@ -37,36 +37,53 @@ func pack(a *asm, f format, rows int) {
 	a.LEAQ(atIndex(s1, s1, 2, 0), s3)
 	a.LEAQ(atIndex(s1, s1, 4, 0), s5)
 	a.LEAQ(atIndex(s3, s1, 4, 0), s7)
-	bases := []reg.GPVirtual{src}
-	if rows == 16 {
-		second := a.GP64()
+	if rows == 6 {
+		a.packEight(f, dst, src, nil, s1, s3, s5, s7, n, rows)
+	} else {
+		// One half of the rows after the other: the lines of 16 rows that lie a power of two apart would
+		// not fit into one set of the first cache.
+		ahead, second, out, left := a.GP64(), a.GP64(), a.copyOf(dst), a.copyOf(n)
 		a.LEAQ(atIndex(src, s1, 8, 0), second)
-		bases = append(bases, second)
+		a.LEAQ(atIndex(second, s1, 8, 0), ahead)
+		a.packEight(f, out, src, ahead, s1, s3, s5, s7, left, rows)
+		a.LEAQ(atIndex(second, s1, 8, 0), ahead)
+		a.LEAQ(atIndex(ahead, s1, 8, 0), ahead)
+		a.ADDQ(operand.U32(lanes*4), dst)
+		a.packEight(f, dst, second, ahead, s1, s3, s5, s7, n, rows)
+	}
+	a.VZEROUPPER()
+	a.RET()
+}
+
+// packEight packs eight rows from src on into one or the other half of each column of dst, or six rows
+// and two of zeros. It asks for the eight rows from ahead on, which come next but one.
+func (a *asm) packEight(f format, dst, src reg.GPVirtual, ahead reg.Register, s1, s3, s5, s7, n reg.GPVirtual, rows int) {
+	addresses := func(base reg.Register) []operand.Mem {
+		m := operand.Mem{Base: base}
+		return []operand.Mem{m, m.Idx(s1, 1), m.Idx(s1, 2), m.Idx(s3, 1), m.Idx(s1, 4), m.Idx(s5, 1), m.Idx(s3, 2), m.Idx(s7, 1)}
 	}
 	a.repeat(n, lanes, func() {
-		for half, base := range bases {
-			sources := []operand.Mem{
-				at(base, 0), atIndex(base, s1, 1, 0), atIndex(base, s1, 2, 0), atIndex(base, s3, 1, 0),
-				atIndex(base, s1, 4, 0), atIndex(base, s5, 1, 0), atIndex(base, s3, 2, 0), atIndex(base, s7, 1, 0),
+		v := make([]reg.VecVirtual, lanes)
+		for i, m := range addresses(src) {
+			v[i] = a.YMM()
+			if i < rows {
+				a.load(f, m, v[i])
+			} else {
+				a.VXORPS(v[i], v[i], v[i])
 			}
-			v := make([]reg.VecVirtual, lanes)
-			for i := range v {
-				v[i] = a.YMM()
-				if i < rows {
-					a.load(f, sources[i], v[i])
-				} else {
-					a.VXORPS(v[i], v[i], v[i])
-				}
+		}
+		a.ADDQ(operand.U32(lanes*f.bytes), src)
+		if ahead != nil {
+			for _, m := range addresses(ahead) {
+				a.PREFETCHT1(m)
 			}
-			for i, t := range a.transpose(v) {
-				a.VMOVUPS(t, at(dst, 4*(i*rows+half*lanes)))
-			}
-			a.ADDQ(operand.U32(lanes*f.bytes), base)
+			a.ADDQ(operand.U32(lanes*f.bytes), ahead)
+		}
+		for i, t := range a.transpose(v) {
+			a.VMOVUPS(t, at(dst, 4*i*rows))
 		}
 		a.ADDQ(operand.U32(lanes*rows*4), dst)
 	})
-	a.VZEROUPPER()
-	a.RET()
 }
 
 // transpose is the transposition of the 8x8 matrix whose rows are v, which it destroys.
