@@ -1,6 +1,8 @@
 package main
 
 import (
+	"path/filepath"
+
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/recall"
 )
@@ -21,9 +23,10 @@ func (f *modelFlags) options(kv kvFlag, context int) orrery.LoadOptions {
 	return orrery.LoadOptions{Mode: orrery.Mode(f.Mode), Context: context, Chunk: f.Chunk, BlockTokens: f.Block, KV: orrery.KVFormat(kv)}
 }
 
-// ref is the model's reference: --model, absolute if it is a path, because nodes have directories of their own.
+// ref is the model's reference. A path is made absolute; a bare name stays one, which every node looks for in
+// its own --data-dir, and this command in the working directory.
 func (f *modelFlags) ref() (string, error) {
-	if f.Model == recall.Name {
+	if f.Model == recall.Name || filepath.Base(f.Model) == f.Model {
 		return f.Model, nil
 	}
 	return absolute(f.Model)
