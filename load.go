@@ -11,6 +11,7 @@ import (
 	"github.com/orrery-ai/orrery/actors"
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/cluster"
+	"github.com/orrery-ai/orrery/engine"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/residence"
@@ -194,7 +195,8 @@ func (m *Model) ready(ctx context.Context) (*actors.Conductor, error) {
 func (m *Model) place(nodes []cluster.Node) (*placement.Reservation, error) {
 	c := &m.files.Config
 	r := placement.Request{Mode: m.opts.Mode, Context: m.opts.Context, Sequences: m.opts.Sequences, Chunk: m.opts.Chunk, BlockTokens: m.opts.BlockTokens,
-		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied, ScratchBytes: c.ScratchBytes}}
+		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied,
+			ScratchBytes: func(rows int) int64 { return engine.Footprint(c, m.opts.KV, rows, m.opts.BlockTokens, len(nodes)) }}}
 	for l := range c.Layers {
 		r.Model.LayerBytes = append(r.Model.LayerBytes, m.files.LayerBytes(l))
 		r.Model.KVBytesPerToken = append(r.Model.KVBytesPerToken, c.KVBytesPerToken(m.opts.KV))

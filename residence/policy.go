@@ -10,6 +10,7 @@ import (
 // Policy says where blocks should be in each mode. It is fixed when a model is loaded.
 type Policy struct {
 	layers   int
+	nodes    int
 	block    int // tokens of a whole block
 	round    int // tokens of one round of ring prefill, a multiple of block
 	pipeline []Owner
@@ -56,7 +57,7 @@ func NewPolicy(l Layout) (*Policy, error) {
 	// The node with the largest share computes about one chunk in a round; two blocks for each node
 	// are the least that balances the causal triangle.
 	blocks := max(int(float64(l.Chunk)/largest)/l.BlockTokens, 2*len(l.Weights))
-	p := &Policy{layers: l.Layers, block: l.BlockTokens, round: blocks * l.BlockTokens, pipeline: l.Pipeline, ring: l.RingOwner}
+	p := &Policy{layers: l.Layers, nodes: len(l.Weights), block: l.BlockTokens, round: blocks * l.BlockTokens, pipeline: l.Pipeline, ring: l.RingOwner}
 	credit := make([]float64, len(l.Weights))
 	for range spreadRounds {
 		p.spread = append(p.spread, attention.Balance(blocks, l.Weights, credit)...)
@@ -75,8 +76,12 @@ func (p *Policy) Owners(m placement.Mode) []Owner {
 // Round is the number of tokens that one round of ring prefill computes at the most.
 func (p *Policy) Round() int { return p.round }
 
-// MaxPiece is the largest number of tokens that one node computes in a round.
+// MaxPiece bounds the number of tokens that one node computes in a round: whole blocks of its own, and the
+// open one. A single node has no rounds.
 func (p *Policy) MaxPiece() int {
+	if p.nodes == 1 {
+		return 0
+	}
 	most := 0
 	for r := 0; r < len(p.spread); r += p.round / p.block {
 		count := map[int]int{}
