@@ -64,13 +64,19 @@ func (e *Endpoint) deliver(system *actor.ActorSystem, from string, env *orrery.E
 			return nil
 		}
 		e.c.Logger.Debug("late reply dropped", "peer", from, "target", env.Target, "message", env.Type)
+		e.answerNobody(system, target, sender)
 	default:
 		e.c.Logger.Warn("message to an actor that is not exposed", "peer", from, "target", env.Target, "message", env.Type)
-		if sender != nil && sender.Address != e.c.Node {
-			system.Root.Send(sender, &actor.DeadLetterResponse{Target: target})
-		}
+		e.answerNobody(system, target, sender)
 	}
 	return nil
+}
+
+// answerNobody tells another node's requester that there is nobody to answer.
+func (e *Endpoint) answerNobody(system *actor.ActorSystem, target, sender *actor.PID) {
+	if sender != nil && sender.Address != e.c.Node {
+		system.Root.Send(sender, &actor.DeadLetterResponse{Target: target})
+	}
 }
 
 // envelope is how protoactor wants a message whose sender it should know.

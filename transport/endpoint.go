@@ -95,7 +95,6 @@ func (e *Endpoint) Close() error {
 	e.cancel()
 	err := e.ln.Close()
 	for _, r := range remotes {
-		r.lost(ErrClosed)
 		r.end(ErrClosed)
 	}
 	for _, l := range links {
@@ -136,7 +135,6 @@ func (e *Endpoint) DropPeer(node string, reason error) {
 		r.fail(reason)
 	}
 	if remote != nil {
-		remote.lost(reason)
 		remote.end(reason)
 	}
 }
@@ -224,7 +222,7 @@ func (e *Endpoint) asyncLocked(f func()) bool {
 func (e *Endpoint) ended(l *link, outbound bool) {
 	cause := l.failure()
 	if l.class == classControl {
-		e.controlLost(l.node, cause)
+		e.controlLost(l, outbound, cause)
 	}
 	l.mu.Lock()
 	quiet := l.quiet

@@ -42,42 +42,38 @@ func (s *Sender) sendLocal(deadline time.Time, total int, first []byte, rest [][
 
 // awaitMessage waits until the receiver has a message to spare.
 func (s *Sender) awaitMessage(deadline time.Time, total int) (*Message, error) {
-	var t *time.Timer
-	r := s.local
+	if err := s.usable(deadline); err != nil {
+		return nil, err
+	}
+	if m, err := s.takeMessage(total); m != nil || err != nil {
+		return m, err
+	}
+	t := startTimer(deadline)
+	defer stopTimer(t)
 	for {
 		select {
+		case <-s.local.freed:
+		case <-s.local.dead:
 		case <-s.dead:
 			return nil, s.failure()
-		default:
-		}
-		if t == nil && !time.Now().Before(deadline) {
-			return nil, &ErrTimeout{Node: s.to, Lane: s.key, Seq: s.sent.Load()}
-		}
-		r.mu.Lock()
-		cause := r.cause
-		var m *Message
-		if cause == nil {
-			m = r.take(total)
-		}
-		r.mu.Unlock()
-		if cause != nil {
-			return nil, s.receiverGone(cause)
-		}
-		if m != nil {
-			return m, nil
-		}
-		if t == nil {
-			t = startTimer(deadline)
-			defer stopTimer(t)
-		}
-		select {
-		case <-r.freed:
-		case <-r.dead:
-		case <-s.dead:
 		case <-t.C:
 			return nil, &ErrTimeout{Node: s.to, Lane: s.key, Seq: s.sent.Load()}
 		}
+		if m, err := s.takeMessage(total); m != nil || err != nil {
+			return m, err
+		}
 	}
+}
+
+// takeMessage is a spare message of the receiver; nil if there is none.
+func (s *Sender) takeMessage(total int) (*Message, error) {
+	r := s.local
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cause != nil {
+		return nil, s.receiverGone(r.cause)
+	}
+	return r.take(total), nil
 }
 
 // receiverGone is the error for the sender when the receiver has failed or was closed.

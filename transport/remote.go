@@ -29,8 +29,15 @@ var (
 type outgoing struct {
 	frame   []byte // encoded, header included
 	target  *actor.PID
-	message any        // nil for messages about watching, which nobody misses
+	message any
 	sender  *actor.PID // nil if nobody awaits a reply
+	notice  bool       // it is about watching: there is no message, and nobody misses it
+}
+
+// request is one that was sent and not yet answered.
+type request struct {
+	target *actor.PID
+	link   *link // on which it went
 }
 
 // remote is what an endpoint keeps for each peer to which actor messages go: the queue, its one writer,
@@ -42,10 +49,10 @@ type remote struct {
 	stop  chan struct{} // closed by end
 
 	mu      sync.Mutex
-	ended   error // why nothing more can be queued
-	queued  int   // bytes in queue
-	pending map[string]*actor.PID
-	sweepAt int // size of pending at which futures that are done are looked for
+	ended   error              // why nothing more can be queued
+	queued  int                // bytes in queue
+	pending map[string]request // by the id of the future that awaits the reply
+	sweepAt int                // size of pending at which futures that are done are looked for
 	watches map[watchKey]bool
 }
 
@@ -67,7 +74,7 @@ func (e *Endpoint) remote(node string) (*remote, error) {
 		e: e, node: node,
 		queue:   make(chan outgoing, e.c.ControlQueue),
 		stop:    make(chan struct{}),
-		pending: make(map[string]*actor.PID),
+		pending: make(map[string]request),
 		watches: make(map[watchKey]bool),
 		sweepAt: minSweep,
 	}
@@ -110,14 +117,16 @@ func (r *remote) enqueue(o outgoing) error {
 	}
 }
 
-// end stops the writer. What is queued becomes undeliverable.
+// end stops the writer and tells everybody. What is queued becomes undeliverable.
 func (r *remote) end(cause error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.ended == nil {
 		r.ended = cause
 		close(r.stop)
 	}
+	r.mu.Unlock()
+	r.failPending(nil, cause)
+	r.failWatches()
 }
 
 // write is the peer's writer goroutine.
@@ -132,6 +141,7 @@ func (r *remote) write() {
 			cause := r.ended
 			r.mu.Unlock()
 			r.fail(r.drain(nil), cause)
+			r.failPending(nil, cause) // what was written since end
 			return
 		case o := <-r.queue:
 			batch = append(batch, o)
@@ -140,7 +150,7 @@ func (r *remote) write() {
 		if err != nil {
 			// What came during the attempt shares its fate, instead of waiting for attempts of its own.
 			r.fail(r.drain(batch), err)
-			r.lost(err)
+			r.failWatches()
 			continue
 		}
 		bytes := len(batch[0].frame)
@@ -156,7 +166,7 @@ func (r *remote) write() {
 		r.dequeued(bytes)
 		frames = frames[:0]
 		for _, o := range batch {
-			r.expectReply(o)
+			r.expectReply(o, &l.link)
 			frames = append(frames, o.frame)
 		}
 		unsent := frames
@@ -199,8 +209,8 @@ func (r *remote) dequeued(bytes int) {
 	r.mu.Unlock()
 }
 
-// expectReply notes the future that awaits the reply to o, so that it fails when the peer is lost.
-func (r *remote) expectReply(o outgoing) {
+// expectReply notes the future that awaits the reply to o, so that it fails when l is lost.
+func (r *remote) expectReply(o outgoing, l *link) {
 	if o.sender == nil || o.sender.Address != r.e.c.Node || !isFuture(o.sender.Id) {
 		return
 	}
@@ -216,7 +226,7 @@ func (r *remote) expectReply(o outgoing) {
 		r.sweepAt = max(minSweep, 2*len(r.pending))
 	}
 	if len(r.pending) < maxPending {
-		r.pending[o.sender.Id] = o.target
+		r.pending[o.sender.Id] = request{o.target, l}
 	}
 }
 
@@ -227,23 +237,43 @@ func (r *remote) replied(future string) {
 	r.mu.Unlock()
 }
 
-// lost tells those who await replies from the peer, or watch its actors, that it is gone.
-func (r *remote) lost(cause error) {
+// failPending tells those who await replies to requests that went over l, or over any link if l is nil,
+// that the peer is gone.
+func (r *remote) failPending(l *link, cause error) {
+	failed := make(map[string]*actor.PID)
 	r.mu.Lock()
-	pending, watches := r.pending, r.watches
-	r.pending, r.watches = make(map[string]*actor.PID), make(map[watchKey]bool)
+	for id, q := range r.pending {
+		if l == nil || l == q.link {
+			failed[id] = q.target
+			delete(r.pending, id)
+		}
+	}
 	r.mu.Unlock()
-	for id, target := range pending {
+	for id, target := range failed {
 		r.e.failFuture(id, &Undeliverable{Target: target, Err: &ErrPeerLost{Node: r.node, Cause: cause}})
 	}
+}
+
+// failWatches tells those who watch actors of the peer that it is gone.
+func (r *remote) failWatches() {
+	r.mu.Lock()
+	watches := r.watches
+	r.watches = make(map[watchKey]bool)
+	r.mu.Unlock()
 	for k := range watches {
 		r.e.tellTerminated(r.node, k, actor.TerminatedReason_AddressTerminated)
 	}
 }
 
-// controlLost is called when a control link with a node, of either direction, has ended.
-func (e *Endpoint) controlLost(node string, cause error) {
-	if r := e.existingRemote(node); r != nil {
-		r.lost(cause)
+// controlLost is called when a control link has ended. That of the way out takes the requests that went
+// over it. Either may have taken the news of an actor's end, for which there is no second time.
+func (e *Endpoint) controlLost(l *link, outbound bool, cause error) {
+	r := e.existingRemote(l.node)
+	if r == nil {
+		return
 	}
+	if outbound {
+		r.failPending(l, cause)
+	}
+	r.failWatches()
 }

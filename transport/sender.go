@@ -183,30 +183,34 @@ func (s *Sender) sendFrames(deadline time.Time, total int, first []byte, rest []
 
 // awaitCredit waits until a frame may be sent.
 func (s *Sender) awaitCredit(deadline time.Time) error {
-	var t *time.Timer
-	for {
-		select {
-		case <-s.dead:
-			return s.failure()
-		default:
-		}
-		if t == nil && !time.Now().Before(deadline) {
-			return &ErrTimeout{Node: s.to, Lane: s.key, Seq: s.sent.Load()}
-		}
-		if s.credits.Load() > 0 {
-			return nil
-		}
-		if t == nil {
-			t = startTimer(deadline)
-			defer stopTimer(t)
-		}
+	if err := s.usable(deadline); err != nil || s.credits.Load() > 0 {
+		return err
+	}
+	t := startTimer(deadline)
+	defer stopTimer(t)
+	for s.credits.Load() == 0 {
 		select {
 		case <-s.wake:
 		case <-s.dead:
+			return s.failure()
 		case <-t.C:
 			return &ErrTimeout{Node: s.to, Lane: s.key, Seq: s.sent.Load()}
 		}
 	}
+	return nil
+}
+
+// usable finds, without waiting, that the lane has failed or the deadline passed.
+func (s *Sender) usable(deadline time.Time) error {
+	select {
+	case <-s.dead:
+		return s.failure()
+	default:
+	}
+	if !time.Now().Before(deadline) {
+		return &ErrTimeout{Node: s.to, Lane: s.key, Seq: s.sent.Load()}
+	}
+	return nil
 }
 
 // credit is called by the link's reader.

@@ -42,7 +42,7 @@ func Reply[T any](f *actor.Future) (T, error) {
 // undeliverable reports a message to another node that did not go out.
 func (e *Endpoint) undeliverable(o outgoing, cause error) {
 	system := e.actors.get()
-	if o.message == nil {
+	if o.notice {
 		e.c.Logger.Debug("notice not sent", "target", o.target.Id, "peer", o.target.Address, "err", cause)
 		return
 	}

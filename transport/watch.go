@@ -51,7 +51,7 @@ func (e *Endpoint) terminated(watcher *actor.PID, m *actor.Terminated) error {
 	if err != nil {
 		return err
 	}
-	return e.enqueue(watcher.Address, outgoing{frame: frame, target: watcher})
+	return e.enqueue(watcher.Address, outgoing{frame: frame, target: watcher, notice: true})
 }
 
 func (e *Endpoint) enqueueWatch(kind orrery.Envelope_Kind, target, watcher *actor.PID) error {
@@ -61,7 +61,7 @@ func (e *Endpoint) enqueueWatch(kind orrery.Envelope_Kind, target, watcher *acto
 	if err != nil {
 		return err
 	}
-	return e.enqueue(target.Address, outgoing{frame: frame, target: target})
+	return e.enqueue(target.Address, outgoing{frame: frame, target: target, notice: true})
 }
 
 func (r *remote) addWatch(k watchKey) error {

@@ -146,12 +146,6 @@ func (tape) Close() error                     { return nil }
 // FuzzFrameReader feeds a receiving end with arbitrary frames. Whatever comes, the reader must end
 // with an error, hold no more than it promises, and hand out only whole messages of allowed size.
 func FuzzFrameReader(f *testing.F) {
-	frame := func(h header, payload []byte) []byte {
-		var b [headerBytes]byte
-		h.length = uint32(len(payload))
-		h.put(b[:])
-		return append(b[:], payload...)
-	}
 	const most = 3000
 	begin := frame(header{kind: frameOpen, lane: 1}, open{LaneKey{1, Step}, most}.append(nil))
 	half := frame(header{kind: frameData, lane: 1, flags: flagFirst, total: 2000}, make([]byte, 1000))
