@@ -43,6 +43,7 @@ type Cluster struct {
 const (
 	bandwidthTime = 150 * time.Millisecond
 	leaveTimeout  = 2 * time.Second
+	goneTimeout   = 3 * time.Second
 )
 
 // Start starts this process's node, and joins the cluster if there are others to join. The node lives
@@ -130,8 +131,10 @@ func (c *Cluster) watch() {
 		case cluster.Joined, cluster.Updated:
 			c.endpoint.SetPeer(n.Name, n.Transport)
 			c.log.Debug("node is there", "peer", n.Name, "address", n.Transport)
-		case cluster.Left, cluster.Lost:
-			c.gone(n.Name, fmt.Errorf("it %v", e.Kind))
+		case cluster.Left:
+			c.gone(n.Name, errors.New("it left the cluster"))
+		case cluster.Lost:
+			c.gone(n.Name, errors.New("it does not answer"))
 		}
 		c.mu.Lock()
 		close(c.change)
@@ -186,6 +189,28 @@ func (c *Cluster) WaitNodes(ctx context.Context, n int) error {
 	}
 }
 
+// waitGone waits until membership has seen that a node is gone, which transport may know earlier, and
+// reports whether it has.
+func (c *Cluster) waitGone(ctx context.Context, name string) bool {
+	late := time.NewTimer(goneTimeout)
+	defer late.Stop()
+	for {
+		c.mu.Lock()
+		change := c.change
+		c.mu.Unlock()
+		if !slices.ContainsFunc(c.Nodes(), func(n cluster.Node) bool { return n.Name == name }) {
+			return true
+		}
+		select {
+		case <-change:
+		case <-late.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
 // Traffic is what the members have sent since they started, in bytes.
 type Traffic struct {
 	Lanes   int64 // tensors and steps
@@ -230,13 +255,16 @@ func (c *Cluster) Close() error {
 		m.close()
 	}
 	var errs []error
+	if c.membership != nil {
+		// First, so that who needs this node hears that it left, and not of steps that fail on it.
+		if err := c.membership.Leave(leaveTimeout); err != nil {
+			c.log.Debug("not everybody was told of our leaving", "err", err)
+		}
+	}
 	if c.node != nil {
 		errs = append(errs, c.system.Root.StopFuture(c.node).Wait())
 	}
 	if c.membership != nil {
-		if err := c.membership.Leave(leaveTimeout); err != nil {
-			c.log.Debug("not everybody was told of our leaving", "err", err)
-		}
 		errs = append(errs, c.membership.Close())
 		c.watching.Wait()
 	}

@@ -173,15 +173,33 @@ func (m *Model) ready(ctx context.Context) (*actors.Conductor, error) {
 		m.cluster.log.Warn("loading the model again on the nodes that are left", "model", m.ref, "because", conductor.Broken())
 		conductor.Close()
 	}
+	for attempt := 1; ; attempt++ {
+		conductor, err := m.load(ctx)
+		lost := engine.Lost(err)
+		if err == nil || lost == "" || attempt == loadAttempts || !m.cluster.waitGone(ctx, lost) {
+			return conductor, err
+		}
+		m.cluster.log.Warn("a node was lost: loading on the others", "model", m.ref, "lost", lost)
+	}
+}
+
+// loadAttempts bounds how many nodes may be lost while a model is loaded.
+const loadAttempts = 4
+
+// load places the model on the members that compute, and loads it there.
+func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 	nodes := m.cluster.Nodes()
 	if len(nodes) == 0 {
 		return nil, errors.New("no node that computes is there")
+	}
+	for _, n := range nodes {
+		m.cluster.endpoint.SetPeer(n.Name, n.Transport) // watch may not have come to it yet
 	}
 	plans, err := m.place(nodes)
 	if err != nil {
 		return nil, err
 	}
-	conductor, err = actors.Load(ctx, m.cluster.system, m.cluster.endpoint, m.spec(nodes, plans))
+	conductor, err := actors.Load(ctx, m.cluster.system, m.cluster.endpoint, m.spec(nodes, plans))
 	if err != nil {
 		return nil, err
 	}

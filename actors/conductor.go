@@ -27,7 +27,6 @@ type conductor struct {
 	loaded  []bool // nodes that have every layer
 	loading []bool
 	seqs    map[uint64]*sequence
-	lastSeq uint64
 	steps   map[uint64]*stepInFlight
 	last    uint64 // step number
 	round   uint64 // the round of ring prefill in flight, which is alone, or 0
@@ -50,7 +49,10 @@ type stepInFlight struct {
 
 // Messages from this process.
 type (
-	openSequence  struct{ mode placement.Mode }
+	openSequence struct {
+		id   uint64
+		mode placement.Mode
+	}
 	sequenceReady struct{ id uint64 }
 	startJob      struct {
 		seq uint64
@@ -97,7 +99,7 @@ func (c *conductor) Receive(ctx actor.Context) {
 		close(c.ticking)
 		c.fail(ctx, fmt.Errorf("the model was closed"))
 	case *openSequence:
-		c.open(ctx, msg.mode)
+		c.open(ctx, msg.id, msg.mode)
 	case *proto.SequenceOpened:
 		c.sequenceOpened(ctx, msg)
 	case *startJob:
@@ -106,11 +108,13 @@ func (c *conductor) Receive(ctx actor.Context) {
 		if s := c.seqs[msg.seq]; s != nil && s.job == msg.job {
 			s.job.cancelled = msg.cause
 			c.advance(ctx, s)
+			c.advanceOthers(ctx, s) // they may have waited for it to begin a round
 		}
 	case *switchMode:
 		c.switchMode(ctx, msg)
 	case *closeSequence:
 		c.closeSequence(ctx, msg.seq, fmt.Errorf("the sequence was closed"))
+		c.advanceOthers(ctx, nil)
 	case *engine.Result:
 		c.result(ctx, msg)
 	case *proto.LayersLoaded:
@@ -161,7 +165,7 @@ func (c *conductor) nodeName(n uint32) string {
 }
 
 // open admits a sequence: every node makes its shard before the first step.
-func (c *conductor) open(ctx actor.Context, mode placement.Mode) {
+func (c *conductor) open(ctx actor.Context, id uint64, mode placement.Mode) {
 	if c.broken != nil {
 		ctx.Respond(c.broken)
 		return
@@ -173,8 +177,7 @@ func (c *conductor) open(ctx actor.Context, mode placement.Mode) {
 	if mode == placement.Ring && slices.Contains(c.loaded, false) {
 		c.loadEverywhere(ctx)
 	}
-	c.lastSeq++
-	s := newSequence(c.lastSeq, residence.NewMachine(c.policy, len(c.spec.Nodes), mode, c.loaded), len(c.spec.Nodes))
+	s := newSequence(id, residence.NewMachine(c.policy, len(c.spec.Nodes), mode, c.loaded), len(c.spec.Nodes))
 	s.opener = ctx.Sender()
 	c.seqs[s.id] = s
 	for _, name := range c.spec.Nodes {
@@ -218,6 +221,7 @@ func (c *conductor) start(ctx actor.Context, msg *startJob) {
 		ctx.Respond(fmt.Errorf("sequence %d is busy with another job", msg.seq))
 		return
 	}
+	msg.job.MaxTokens = max(0, min(msg.job.MaxTokens, c.spec.Context))
 	j := newRunningJob(msg.job, s.machine.Length(), s.carry, c.spec.Chunk)
 	if len(j.pending) == 0 {
 		ctx.Respond(fmt.Errorf("there is nothing to feed: a job needs at least one token"))
@@ -229,6 +233,9 @@ func (c *conductor) start(ctx actor.Context, msg *startJob) {
 		return
 	}
 	j.MaxTokens = min(j.MaxTokens, room-len(j.pending))
+	if j.Logits != nil {
+		c.handle.setSink(s.id, &logitSink{write: j.Logits})
+	}
 	s.job, s.carry, s.position = j, nil, j.base
 	ctx.Respond(&jobStarted{j})
 	c.advance(ctx, s)
@@ -263,7 +270,7 @@ func (c *conductor) switchMode(ctx actor.Context, msg *switchMode) {
 
 // ask starts a switch. answer is who waits for its report; without one it is an event of the job.
 func (c *conductor) ask(s *sequence, mode placement.Mode, answer *actor.PID) {
-	s.asked = &switchAsked{answer: answer, since: time.Now(),
+	s.asked = &switchAsked{answer: answer, job: s.job, since: time.Now(),
 		report: SwitchReport{From: s.machine.Epoch().Mode, To: mode, Asked: s.machine.Length()}}
 	if why := c.spec.Refused[mode]; why != "" {
 		s.asked.refused = fmt.Errorf("mode %v is not possible here: %s", mode, why)
@@ -456,6 +463,9 @@ func (c *conductor) endJob(s *sequence, err error) {
 		return // a switch of SwitchAt is under way: its report belongs to the job
 	}
 	j := s.job
+	if j.fed == j.feeding && len(j.pending) > 0 {
+		s.carry = j.pending // it was given out: the next job feeds it
+	}
 	s.job, s.ended = nil, false
 	if c.wanting == s.id {
 		c.wanting = 0
@@ -467,7 +477,7 @@ func (c *conductor) endJob(s *sequence, err error) {
 
 // advanceOthers lets the other sequences begin what had to wait.
 func (c *conductor) advanceOthers(ctx actor.Context, s *sequence) {
-	if len(c.seqs) < 2 {
+	if s != nil && len(c.seqs) == 1 && c.seqs[s.id] == s {
 		return
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.seqs)) {

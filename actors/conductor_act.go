@@ -32,7 +32,8 @@ type sequence struct {
 // switchAsked is a switch under way.
 type switchAsked struct {
 	report  SwitchReport
-	answer  *actor.PID // who waits for the report; nil: it is an event of the job
+	answer  *actor.PID  // who waits for the report; nil: it is an event of the job
+	job     *runningJob // that asked by SwitchAt
 	since   time.Time
 	refused error
 }
@@ -110,7 +111,7 @@ func (c *conductor) report(ctx actor.Context, s *sequence, err error) {
 	switch {
 	case a.answer != nil:
 		ctx.Send(a.answer, &r)
-	case s.job != nil:
+	case s.job != nil && s.job == a.job:
 		s.job.emit(Event{Kind: Switched, Switch: &r})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -63,6 +64,8 @@ type Conductor struct {
 	model  uint64
 	expose *transport.Endpoint
 
+	lastSeq atomic.Uint64 // the last id given to a sequence
+
 	mu     sync.Mutex
 	sinks  map[uint64]*logitSink // by sequence
 	broken error
@@ -77,7 +80,7 @@ func Load(ctx context.Context, system *actor.ActorSystem, endpoint *transport.En
 	}
 	c := &Conductor{spec: s, system: system, model: rand.Uint64(), expose: endpoint, sinks: map[uint64]*logitSink{}}
 	props := actor.PropsFromProducer(func() actor.Actor { return newConductor(c, policy) })
-	c.pid, err = system.Root.WithGuardian(stopOnPanic(s.Logger)).SpawnNamed(props, conductorName(c.model))
+	c.pid, err = system.Root.Copy().WithGuardian(stopOnPanic(s.Logger)).SpawnNamed(props, conductorName(c.model)) // a copy: WithGuardian changes its receiver
 	if err != nil {
 		return nil, err
 	}
@@ -153,11 +156,12 @@ func errorOf(text string) error {
 	return errors.New(text)
 }
 
-// Ask sends a message to an actor and waits for its answer, until ctx ends or, at the latest, half a minute.
+// Ask sends a message to an actor and waits for its answer until ctx ends; if it has no deadline, for at
+// most half a minute.
 func Ask[T any](ctx context.Context, system *actor.ActorSystem, pid *actor.PID, msg any) (T, error) {
 	within := askTimeout
 	if d, ok := ctx.Deadline(); ok {
-		within = min(within, time.Until(d))
+		within = time.Until(d)
 	}
 	var none T
 	if within <= 0 {
@@ -224,11 +228,12 @@ func (c *Conductor) Open(ctx context.Context, mode placement.Mode) (uint64, erro
 	if why := c.spec.Refused[mode]; why != "" {
 		return 0, fmt.Errorf("mode %v is not possible here: %s", mode, why)
 	}
-	opened, err := Ask[*sequenceReady](ctx, c.system, c.pid, &openSequence{mode})
-	if err != nil {
+	id := c.lastSeq.Add(1)
+	if _, err := Ask[*sequenceReady](ctx, c.system, c.pid, &openSequence{id, mode}); err != nil {
+		c.CloseSequence(id) // it may be open by now, if ctx has ended
 		return 0, err
 	}
-	return opened.id, nil
+	return id, nil
 }
 
 // Start begins a job on a sequence that has none.
@@ -236,12 +241,8 @@ func (c *Conductor) Start(ctx context.Context, seq uint64, j Job) (*Running, err
 	if err := j.Sampling.Validate(); err != nil {
 		return nil, err
 	}
-	if j.Logits != nil {
-		c.setSink(seq, &logitSink{write: j.Logits})
-	}
 	started, err := Ask[*jobStarted](ctx, c.system, c.pid, &startJob{seq, j})
 	if err != nil {
-		c.setSink(seq, nil)
 		return nil, err
 	}
 	return &Running{Events: started.job.events, Base: started.job.base, Feed: started.job.feeding, job: started.job}, nil

@@ -54,12 +54,9 @@ func (s *sequenceShard) Receive(ctx actor.Context) {
 	case *sendFailed:
 		s.copyFailed(ctx, msg.batch, msg.id, msg.err)
 	case *proto.RetireEpochs:
-		for _, b := range s.seq.Retire(msg.Before) {
-			s.tell(ctx, []*kvcache.Block{b}, drop{})
-			delete(s.blocks, b)
-		}
+		s.drop(ctx, s.seq.Retire(msg.Before))
 	case *proto.DiscardBatch:
-		s.seq.Discard(msg.Batch)
+		s.drop(ctx, s.seq.Discard(msg.Batch))
 	}
 }
 
@@ -74,6 +71,13 @@ func (s *sequenceShard) tell(ctx actor.Context, blocks []*kvcache.Block, msg any
 		if pid := s.blocks[b]; pid != nil {
 			ctx.Send(pid, msg)
 		}
+	}
+}
+
+func (s *sequenceShard) drop(ctx actor.Context, blocks []*kvcache.Block) {
+	s.tell(ctx, blocks, drop{})
+	for _, b := range blocks {
+		delete(s.blocks, b)
 	}
 }
 

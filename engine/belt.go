@@ -24,7 +24,8 @@ type belt struct {
 	next   *transport.Sender
 	prev   *transport.Receiver
 	names  [2]string // of the previous and the next node
-	origin int       // where the round failed, if it did
+	told   bool      // the previous node has said that the round has failed
+	done   bool      // nobody waits for anything more from this node
 	orders chan order
 	sent   chan error
 }
@@ -37,7 +38,7 @@ type order struct {
 func newBelt(e *Engine, h header) *belt {
 	n := len(e.cfg.Nodes)
 	next, prev := (e.cfg.Node+1)%n, (e.cfg.Node+n-1)%n
-	b := &belt{engine: e, h: h, next: e.lanes.ringOut[next], prev: e.lanes.ringIn[prev], origin: e.cfg.Node,
+	b := &belt{engine: e, h: h, next: e.lanes.ringOut[next], prev: e.lanes.ringIn[prev],
 		names: [2]string{e.cfg.Nodes[prev], e.cfg.Nodes[next]}, orders: make(chan order, 1), sent: make(chan error, 1)}
 	go func() {
 		defer close(b.sent)
@@ -106,7 +107,7 @@ func (b *belt) receive(layer int, deadline time.Time) (c carried, stale bool, er
 
 func (b *belt) parse(h header, payload []byte, layer int) (carried, error) {
 	if h.Kind == kindFail {
-		b.origin = int(h.A)
+		b.told = true
 		return carried{}, parseReason(payload)
 	}
 	n := int(h.Count)
@@ -127,19 +128,28 @@ func (b *belt) release(c carried) {
 // abortTimeout bounds the sending of a failure to the next node.
 const abortTimeout = time.Second
 
-// abort tells the next node that the round has failed, and it tells the one behind it, until all know.
-// Without it they would find out at their deadlines.
+// abort tells the next node that the round has failed, and it tells the one behind it, until all know;
+// without it they would find out at their deadlines. What the previous node still sends is taken in and
+// dropped until it knows too: it cannot listen while its own block waits for room here.
 func (b *belt) abort(cause error) {
 	e := b.engine
-	next := (e.cfg.Node + 1) % len(e.cfg.Nodes)
-	if next == b.origin || b.next == nil {
+	if b.next == nil {
 		return
 	}
 	h := b.h
-	h.Kind, h.A = kindFail, uint32(b.origin)
+	h.Kind = kindFail
 	var head [headerBytes]byte
 	if err := b.next.Send(time.Now().Add(abortTimeout), h.encode(&head), reason(cause)); err != nil {
 		e.cfg.Logger.Debug("the failure of a round could not be passed on", "err", err)
+	}
+	for deadline := e.deadline(); !b.told; {
+		msg, err := b.prev.Receive(deadline)
+		if err != nil {
+			return
+		}
+		h, _, err := decode(msg.Bytes)
+		b.told = err == nil && h.Kind == kindFail && h.Seq == b.h.Seq && h.Step == b.h.Step
+		msg.Release()
 	}
 }
 

@@ -66,6 +66,9 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 		return err
 	}
 	w.scratch.Resize(n)
+	if (h.Layer == 0) != (hidden == nil) {
+		return fmt.Errorf("layer %d of a step begins with a hidden state: %v", h.Layer, hidden != nil)
+	}
 	if h.Layer == 0 {
 		if err := e.checkIDs(ids); err != nil {
 			return err

@@ -67,6 +67,9 @@ func (e *Engine) mergePayload(got header, payload []byte, merged attention.Parti
 	if got.Kind == kindFail {
 		return parseReason(payload)
 	}
+	if got.Kind != kindPartial {
+		return fmt.Errorf("a message of kind %d is not a partial", got.Kind)
+	}
 	part, err := partialOf(payload, merged.Rows, e.shape)
 	if err != nil {
 		return err

@@ -17,12 +17,12 @@ func (e *Engine) SendPart(seq, batch uint64, id uint32, to, messages int, p kvca
 	}
 	var head [headerBytes]byte
 	for l := p.Layers.First; l < p.Layers.End; l++ {
-		kv := p.Block.Layer(l)
+		kv := p.Layer(l)
 		k, v := kvcache.Pack(kv, e.shape)
 		h := header{Kind: kindBlock, Layer: uint32(l), Seq: seq, Step: uint64(id), Epoch: batch, First: uint32(kv.First), Count: uint32(kv.Len),
 			A: uint32(p.Layers.First), B: uint32(p.Layers.End), C: uint32(messages)}
 		if err := e.lanes.moveOut[to].Send(e.deadline(), h.encode(&head), k, v); err != nil {
-			return fmt.Errorf("copy of %v to %s: %w", p.Block.Rect, e.cfg.Nodes[to], err)
+			return fmt.Errorf("copy of layers %v, tokens from %d, to %s: %w", p.Layers, kv.First, e.cfg.Nodes[to], err)
 		}
 	}
 	return nil

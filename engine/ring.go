@@ -54,7 +54,7 @@ func (e *Engine) round(h header, payload []byte) error {
 	b := newBelt(e, h)
 	defer b.close()
 	err := e.roundOn(b, h, payload)
-	if err != nil {
+	if err != nil && !b.done {
 		b.abort(err)
 	}
 	return err
@@ -112,6 +112,7 @@ func (e *Engine) roundOn(b *belt, h header, payload []byte) error {
 			dec.AfterAttention(w.stream, l, w.scratch)
 		}
 	}
+	b.done = true
 	if err := w.stream.Wait(); err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ type Block struct {
 	residence.Rect                // Tokens is the room while the block is open, and the extent from then on
 	kv             []attention.KV // by layer, from Layers.First; K is nil where the layer was released
 	geometry       Geometry
+	batch          uint64 // that it arrived with, 0 if it grew here
 }
 
 func newBlock(g Geometry, r residence.Rect, budget *Budget) (*Block, error) {

@@ -2,6 +2,7 @@ package kvcache
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,12 +23,14 @@ type Sequence struct {
 	mu       sync.Mutex
 	blocks   []*Block            // sealed ones and the tail, by first token
 	pending  map[uint64][]*Block // copies that no epoch uses yet, by batch
+	taken    map[uint64]uint64   // the epoch that a batch was taken up with, until that is retired
+	settled  uint64              // batches up to this one were taken up or given up: no more copies of them
 	released bool
 }
 
 // NewSequence is a sequence without blocks, in its first epoch.
 func NewSequence(id uint64, node int, g Geometry, budget *Budget, first *residence.Epoch) (*Sequence, error) {
-	s := &Sequence{ID: id, node: node, geometry: g, budget: budget, pending: map[uint64][]*Block{}}
+	s := &Sequence{ID: id, node: node, geometry: g, budget: budget, pending: map[uint64][]*Block{}, taken: map[uint64]uint64{}}
 	s.tables.Store(&map[uint64]*Table{})
 	_, _, err := s.TakeUp(first, 0)
 	return s, err
@@ -41,7 +44,8 @@ func (s *Sequence) Table(epoch uint64) *Table { return (*s.tables.Load())[epoch]
 
 // TakeUp makes an epoch known: the copies of its batch become part of the sequence, open blocks that it
 // closes are closed, and its table is published. It returns the blocks that arrived with the batch and
-// those that were closed. An error leaves the epochs known before as they were. The epoch must be valid.
+// those that were closed. An error leaves the epochs known before as they were, and the copies to be
+// discarded. The epoch must be valid.
 func (s *Sequence) TakeUp(e *residence.Epoch, batch uint64) (arrived, closed []*Block, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,12 +58,19 @@ func (s *Sequence) TakeUp(e *residence.Epoch, batch uint64) (arrived, closed []*
 		}
 	}
 	arrived = s.pending[batch]
-	delete(s.pending, batch)
-	s.blocks = slices.Concat(s.blocks, arrived)
-	slices.SortStableFunc(s.blocks, func(a, b *Block) int { return a.Tokens.First - b.Tokens.First })
-	t, err := newTable(e, s.node, s.geometry.Layers, s.blocks)
+	blocks := slices.Concat(s.blocks, arrived)
+	slices.SortStableFunc(blocks, func(a, b *Block) int { return a.Tokens.First - b.Tokens.First })
+	t, err := newTable(e, s.node, s.geometry.Layers, blocks)
 	if err != nil {
-		return arrived, closed, err
+		return nil, closed, err
+	}
+	s.blocks = blocks
+	delete(s.pending, batch)
+	if batch > 0 {
+		s.taken[batch], s.settled = e.Number, max(s.settled, batch)
+		for _, b := range arrived {
+			b.batch = batch
+		}
 	}
 	tables := map[uint64]*Table{e.Number: t}
 	for n, old := range *s.tables.Load() {
@@ -96,6 +107,9 @@ func (s *Sequence) incoming(batch uint64, r residence.Rect, layer int) (*attenti
 	if s.released {
 		return nil, fmt.Errorf("sequence %d is closed", s.ID)
 	}
+	if batch <= s.settled {
+		return nil, fmt.Errorf("batch %d of sequence %d is over", batch, s.ID)
+	}
 	for _, b := range s.pending[batch] {
 		if b.Rect == r {
 			return b.Layer(layer), nil
@@ -109,11 +123,15 @@ func (s *Sequence) incoming(batch uint64, r residence.Rect, layer int) (*attenti
 	return b.Layer(layer), nil
 }
 
-// Part is the share that one block has in a copy.
+// Part is the share that one block has in a copy. Its data stays what it is, whatever becomes of the block.
 type Part struct {
 	Block  *Block
 	Layers residence.Span
+	kv     []attention.KV // by layer, from Layers.First
 }
+
+// Layer is the view of one layer of the part.
+func (p Part) Layer(layer int) *attention.KV { return &p.kv[layer-p.Layers.First] }
 
 // Parts lists the sealed blocks that make up r, which this node holds. Blocks are whole in tokens.
 func (s *Sequence) Parts(r residence.Rect) ([]Part, error) {
@@ -123,17 +141,25 @@ func (s *Sequence) Parts(r residence.Rect) ([]Part, error) {
 	area := 0
 	taken := map[[2]int]bool{}
 	for _, b := range s.blocks {
-		common := residence.Rect{Layers: b.Layers.Intersect(r.Layers), Tokens: b.Tokens}
-		key := [2]int{common.Layers.First, common.Tokens.First}
-		if common.Area() == 0 || b.Tokens.First < r.Tokens.First || b.Tokens.End > r.Tokens.End || !b.has(common.Layers.First) || taken[key] {
+		if b.Tokens.First < r.Tokens.First || b.Tokens.End > r.Tokens.End {
 			continue
 		}
-		if !b.full() {
-			return nil, fmt.Errorf("block of %v is still open", b.Rect)
+		common := b.Layers.Intersect(r.Layers)
+		for l := common.First; l < common.End; l++ {
+			// Layers that were moved away leave gaps: a part is a run of those that are here.
+			p := Part{Block: b, Layers: residence.Span{First: l, End: l}}
+			for ; l < common.End && b.has(l) && !taken[[2]int{l, b.Tokens.First}]; l++ {
+				if b.Layer(l).End() != b.Tokens.End {
+					return nil, fmt.Errorf("block of %v is still open", b.Rect)
+				}
+				taken[[2]int{l, b.Tokens.First}] = true
+				p.kv = append(p.kv, *b.Layer(l))
+			}
+			if p.Layers.End = l; p.Layers.Len() > 0 {
+				parts = append(parts, p)
+				area += p.Layers.Len() * b.Tokens.Len()
+			}
 		}
-		taken[key] = true
-		parts = append(parts, Part{b, common.Layers})
-		area += common.Area()
 	}
 	if area != r.Area() {
 		return nil, fmt.Errorf("%d of %d (layer, token) pairs of %v are here", area, r.Area(), r)
@@ -156,6 +182,11 @@ func (s *Sequence) Retire(epoch uint64) (dropped []*Block) {
 		return nil
 	}
 	s.tables.Store(&tables)
+	for batch, e := range s.taken {
+		if e <= epoch {
+			delete(s.taken, batch) // an epoch of which others are retired is in force
+		}
+	}
 	kept := make([]*Block, 0, len(s.blocks))
 	for _, b := range s.blocks {
 		for l := b.Layers.First; l < b.Layers.End; l++ {
@@ -177,12 +208,34 @@ func (s *Sequence) Retire(epoch uint64) (dropped []*Block) {
 	return dropped
 }
 
-// Discard gives back the copies of a batch that no epoch will use.
-func (s *Sequence) Discard(batch uint64) {
+// Discard gives back the copies of a batch that no epoch will use. If this node has taken them up
+// already, with an epoch that another node refused, it forgets that epoch. It returns the blocks that are
+// no longer part of the sequence.
+func (s *Sequence) Discard(batch uint64) (dropped []*Block) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.settled = max(s.settled, batch)
 	s.releaseAll(s.pending[batch])
 	delete(s.pending, batch)
+	epoch, taken := s.taken[batch]
+	if !taken {
+		return nil
+	}
+	delete(s.taken, batch)
+	tables := maps.Clone(*s.tables.Load())
+	delete(tables, epoch)
+	s.tables.Store(&tables)
+	kept := make([]*Block, 0, len(s.blocks))
+	for _, b := range s.blocks {
+		if b.batch == batch {
+			dropped = append(dropped, b)
+		} else {
+			kept = append(kept, b)
+		}
+	}
+	s.releaseAll(dropped)
+	s.blocks = kept
+	return dropped
 }
 
 // Release gives back everything. The sequence must not be used for a step afterwards.
@@ -262,5 +315,5 @@ func (t *Table) uses(layer int, b *Block) bool {
 		return true
 	}
 	i, found := slices.BinarySearchFunc(t.held[layer], b.Tokens.First, func(kv attention.KV, first int) int { return kv.First - first })
-	return found && i < len(t.held[layer])
+	return found && b.has(layer) && &t.held[layer][i].K[0] == &b.Layer(layer).K[0] // this copy of it, if there are two
 }

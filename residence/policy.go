@@ -46,7 +46,7 @@ func NewPolicy(l Layout) (*Policy, error) {
 	}
 	largest, sum := 0.0, 0.0
 	for _, w := range l.Weights {
-		if w < 0 || w > 1 {
+		if !(w >= 0 && w <= 1) { // NaN too
 			return nil, fmt.Errorf("residence: a share of %v is not between 0 and 1", w)
 		}
 		largest, sum = max(largest, w), sum+w

@@ -1,0 +1,139 @@
+package residence
+
+import (
+	"math"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/orrery-ai/orrery/placement"
+)
+
+func TestPiecesTileAnySpan(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := drawLayout(t)
+		p, err := NewPolicy(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := Span{First: rapid.IntRange(0, 500).Draw(t, "first")}
+		s.End = s.First + rapid.IntRange(1, 300).Draw(t, "tokens")
+		next := s.First
+		for _, piece := range p.Pieces(s) {
+			open := piece.Tokens.End%l.BlockTokens != 0
+			if piece.Tokens.First != next || piece.Tokens.Len() < 1 || piece.Open != open || open && piece.Node != l.RingOwner {
+				t.Fatalf("%v: piece %+v, expected to begin at %d", s, piece, next)
+			}
+			if !open && l.Weights[piece.Node] == 0 {
+				t.Fatalf("%+v is on a node without a share", piece)
+			}
+			next = piece.Tokens.End
+		}
+		if next != s.End {
+			t.Fatalf("the pieces of %v end at %d", s, next)
+		}
+	})
+}
+
+func TestMaxPieceBoundsWhatANodeGetsInAnyRound(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := drawLayout(t)
+		p, err := NewPolicy(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(l.Weights) == 1 {
+			t.Skip("a single node has no rounds")
+		}
+		for first := 0; first < len(p.spread)*l.BlockTokens; {
+			// A round ends where the policy's rounds do, or earlier.
+			n := rapid.IntRange(1, p.Round()-first%p.Round()).Draw(t, "tokens")
+			got := make([]int, len(l.Weights))
+			for _, piece := range p.Pieces(Span{first, first + n}) {
+				got[piece.Node] += piece.Tokens.Len()
+			}
+			for node, tokens := range got {
+				if tokens > p.MaxPiece() {
+					t.Fatalf("node %d gets %d of tokens %d-%d, MaxPiece is %d", node, tokens, first, first+n, p.MaxPiece())
+				}
+			}
+			first += n
+		}
+	})
+}
+
+func TestLongContextsAreSpreadByWeight(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := drawLayout(t)
+		p, err := NewPolicy(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := len(p.spread)
+		tokens := make([]int, len(l.Weights))
+		for _, h := range p.target(placement.Pooled, blocks*l.BlockTokens) {
+			tokens[h.Node] += h.Tokens.Len()
+		}
+		for n, w := range l.Weights {
+			// The credit of attention.Balance keeps every node within two pairs of its due.
+			if off := math.Abs(float64(tokens[n])/float64(l.BlockTokens) - w*float64(blocks)); off > 4 {
+				t.Fatalf("node %d of share %v has %d of %d tokens", n, w, tokens[n], blocks*l.BlockTokens)
+			}
+		}
+	})
+}
+
+func TestBothSpreadingModesWantTheSame(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := drawLayout(t)
+		p, err := NewPolicy(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end := rapid.IntRange(0, 300).Draw(t, "tokens")
+		if moves := p.moves(placement.Ring, p.target(placement.Pooled, end)); len(moves) > 0 {
+			t.Fatalf("from pooled to ring: %v", moves)
+		}
+		for _, m := range []placement.Mode{placement.Pipeline, placement.Pooled, placement.Ring} {
+			if moves := p.moves(m, p.target(m, end)); len(moves) > 0 {
+				t.Fatalf("%v is not where it wants to be: %v", m, moves)
+			}
+			if err := (&Epoch{Owners: p.Owners(m), Covered: end, Held: p.target(m, end)}).Validate(l.Layers, len(l.Weights)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func TestNewPolicyRefusesNonsense(t *testing.T) {
+	good := func() Layout {
+		return Layout{Layers: 4, BlockTokens: 4, Chunk: 8, Pipeline: []Owner{{Span{0, 2}, 0}, {Span{2, 4}, 1}}, Weights: []float64{0.5, 0.5}}
+	}
+	if _, err := NewPolicy(good()); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(*Layout){
+		"no layers":                 func(l *Layout) { l.Layers = 0 },
+		"no block":                  func(l *Layout) { l.BlockTokens = 0 },
+		"negative chunk":            func(l *Layout) { l.Chunk = -1 },
+		"no nodes":                  func(l *Layout) { l.Weights = nil },
+		"ring owner absent":         func(l *Layout) { l.RingOwner = 2 },
+		"ring owner negative":       func(l *Layout) { l.RingOwner = -1 },
+		"layers missing":            func(l *Layout) { l.Pipeline = l.Pipeline[:1] },
+		"layers twice":              func(l *Layout) { l.Pipeline[1].Layers.First = 1 },
+		"layers beyond the model":   func(l *Layout) { l.Pipeline[1].Layers.End = 5 },
+		"layers of an absent node":  func(l *Layout) { l.Pipeline[1].Node = 2 },
+		"shares of more than all":   func(l *Layout) { l.Weights = []float64{0.7, 0.7} },
+		"shares of less than all":   func(l *Layout) { l.Weights = []float64{0.2, 0.2} },
+		"negative share":            func(l *Layout) { l.Weights = []float64{1.5, -0.5} },
+		"share that is no number":   func(l *Layout) { l.Weights = []float64{math.NaN(), 1} },
+		"nothing but NaN":           func(l *Layout) { l.Weights = []float64{math.NaN(), math.NaN()} },
+		"all shares zero":           func(l *Layout) { l.Weights = []float64{0, 0} },
+		"share that is not bounded": func(l *Layout) { l.Weights = []float64{math.Inf(1), 0} },
+	} {
+		l := good()
+		if spoil(&l); func() bool { _, err := NewPolicy(l); return err == nil }() {
+			t.Errorf("%s: accepted %+v", name, l)
+		}
+	}
+}
