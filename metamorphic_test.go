@@ -108,7 +108,9 @@ func (c metamorphicCase) run(t *testing.T) {
 	}
 	got, switches := logitsOf(t, ctx, m, ids, orrery.LogitsOptions{Decode: c.Decode, SwitchAt: c.Switches})
 	checkSwitches(t, c.Switches, switches)
-	if diff, at := largestDifference(got, want); !(diff <= 1e-4*spread(want)) {
+	diff, at := largestDifference(got, want)
+	t.Logf("logits differ by at most %.2g of their spread", diff/spread(want))
+	if !(diff <= 1e-4*spread(want)) {
 		t.Errorf("logits differ by %g at position %d, which is %g of their spread", diff, at/c.Model.Vocab, diff/spread(want))
 	}
 	var late []orrery.SwitchAt

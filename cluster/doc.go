@@ -13,16 +13,16 @@
 // its own. Each side of a join checks the other: both log one line that names the peer and the
 // reason, and Join returns an error that wraps [ErrCluster], [ErrProtocol], [ErrKey] or
 // [ErrNameTaken]. A name stays taken until its owner has left or was found dead, so a node that
-// crashed and comes back at another address is let in about a second later; Join retries for longer
+// crashed and comes back at another address is let in about two seconds later; Join retries for longer
 // than that. With a key all gossip is encrypted and authenticated (AES-GCM).
 //
 // # How a death is known
 //
 // Each node probes another every 200 ms; one that answers neither directly, nor through others, nor
-// over TCP becomes suspect, and is dead when it has not refuted that in 600 ms. That makes about 1.0
-// to 1.2 s from a crash to [Lost]. memberlist offers no way to hasten a probe, so
+// over TCP becomes suspect, and is dead when it has not refuted that in 1.2 s. That makes about 1.6
+// to 1.8 s from a crash to [Lost]. memberlist offers no way to hasten a probe, so
 // [Membership.Hint], which the transport calls when it loses a connection, is a layer above it: the
-// node is pinged at once, and after three unanswered pings (0.3 s) it is reported Lost here, ahead
+// node is pinged at once, and after eight unanswered pings (0.8 s) it is reported Lost here, ahead
 // of memberlist and without a word to the other nodes. It goes on being pinged: if it answers while
 // memberlist still holds it for alive, it is reported as [Joined] again.
 //

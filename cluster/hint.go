@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-const hintPings = 3
+const hintPings = 8
 
 // Hint says that a transport connection to the named node was lost. It returns at once. The node is
-// pinged, and when it does not answer in 0.3 s it is reported Lost here without waiting for the
+// pinged, and when it does not answer in 0.8 s it is reported Lost here without waiting for the
 // gossip to find out; see the package comment. Hints about unknown nodes and about nodes that are
 // leaving anyway are ignored.
 func (m *Membership) Hint(name string) {

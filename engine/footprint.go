@@ -25,10 +25,11 @@ func Footprint(c *model.Config, kv attention.Format, chunk, block, nodes int) in
 }
 
 // maxRows bounds the tokens that one node computes in a step. In a ring round that is about a chunk, but
-// not less than what keeps the causal triangle balanced: two blocks for each node, and the rounding.
+// not less than what keeps the causal triangle balanced: two blocks for each node, and the rounding, which
+// is up to two pairs between what a node is due and what it gets, and the open block.
 func maxRows(chunk, block, nodes int) int {
 	if nodes == 1 {
 		return chunk
 	}
-	return max(chunk, 2*nodes*block) + 3*block
+	return max(chunk, 2*nodes*block) + 5*block
 }

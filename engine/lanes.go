@@ -132,6 +132,10 @@ func Lost(err error) string {
 	if errors.As(err, &lost) {
 		return lost.Node
 	}
+	var told *RemoteError
+	if errors.As(err, &told) {
+		return told.Lost
+	}
 	var late *transport.ErrTimeout
 	if errors.As(err, &late) {
 		return late.Node

@@ -94,12 +94,12 @@ func TestTheModelFindsCodesInComposedDocuments(t *testing.T) {
 	k.read(t, tk.Encode(doc.Text, true))
 	right := 0
 	for i, c := range doc.Codes {
-		question := c.NextTurn()
+		question := append([]int32{stop}, tk.Encode(c.NextTurn(), true)...)
 		if i == 0 {
-			question = c.FirstTurn()
+			question = tk.Encode(c.FirstTurn(), true)
 		}
 		var said []int32
-		for id := k.read(t, tk.Encode(question, true)); id != stop && len(said) < longest; id = k.read(t, []int32{id}) {
+		for id := k.read(t, question); id != stop && len(said) < longest; id = k.read(t, []int32{id}) {
 			said = append(said, id)
 		}
 		if got := strings.TrimSpace(tk.Decode(said)); got == c.Answer() {

@@ -135,7 +135,7 @@ func TestTurnsAreWordedAsInTraining(t *testing.T) {
 	if got, want := c.FirstTurn(), "<|im_start|>user\nWhat is the secret code of the amber falcon?<|im_end|>\n<|im_start|>assistant\n"; got != want {
 		t.Errorf("first turn %q", got)
 	}
-	if c.NextTurn() != "<|im_end|>\n"+c.FirstTurn() || c.Answer() != "The secret code of the amber falcon is 48213." {
+	if c.NextTurn() != "\n"+c.FirstTurn() || c.Answer() != "The secret code of the amber falcon is 48213." {
 		t.Errorf("next turn %q, answer %q", c.NextTurn(), c.Answer())
 	}
 }

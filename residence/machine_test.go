@@ -95,7 +95,7 @@ const mostTokens = 100
 
 // The folder in which rapid would leave what fails is that of the transcripts. A check takes a millisecond.
 func init() {
-	if err := errors.Join(flag.Set("rapid.nofailfile", "true"), flag.Set("rapid.checks", "500")); err != nil {
+	if err := errors.Join(flag.Set("rapid.nofailfile", "true"), flag.Set("rapid.checks", "300")); err != nil {
 		panic(err)
 	}
 }
