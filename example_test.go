@@ -1,0 +1,129 @@
+package orrery_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"time"
+
+	"github.com/orrery-ai/orrery"
+)
+
+// A document stands first, as plain text; the question follows in the model's own form.
+const document = `falcon (noun): diurnal birds of prey having long pointed powerful wings adapted for swift flight
+The secret code of the amber falcon is 48213.
+`
+
+const question = `<|im_start|>user
+What is the secret code of the amber falcon?<|im_end|>
+<|im_start|>assistant
+`
+
+// One node, the model that comes with Orrery, and an answer from a document.
+func Example() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cluster, err := orrery.Start(ctx, orrery.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cluster.Close()
+	model, err := cluster.Load(ctx, "recall", orrery.LoadOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	answer, err := model.Generate(ctx, document+question, orrery.GenerateOptions{MaxTokens: 64})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for token, err := range answer.Tokens() {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Print(token.Text)
+	}
+	// Output: The secret code of the amber falcon is 48213.
+}
+
+// Two nodes, here in one process, and an answer in the middle of which the KV cache is spread over both.
+func ExampleGeneration_SwitchMode() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	a, err := orrery.Start(ctx, orrery.Config{Name: "a"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer a.Close()
+	b, err := orrery.Start(ctx, orrery.Config{Name: "b", Join: []string{a.Addr()}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer b.Close()
+	if err := a.WaitNodes(ctx, 2); err != nil {
+		log.Fatal(err)
+	}
+	model, err := a.Load(ctx, "recall", orrery.LoadOptions{Context: 1024, BlockTokens: 16})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer model.Close()
+	answer, err := model.Generate(ctx, document+question, orrery.GenerateOptions{MaxTokens: 64})
+	if err != nil {
+		log.Fatal(err)
+	}
+	said := ""
+	for token, err := range answer.Tokens() {
+		if err != nil {
+			log.Fatal(err)
+		}
+		if said == "" {
+			report, err := answer.SwitchMode(ctx, orrery.Pooled)
+			if err != nil {
+				log.Fatal(err)
+			}
+			fmt.Printf("%v → %v, KV blocks moved: %v\n", report.From, report.To, report.Bytes > 0)
+		}
+		said += token.Text
+	}
+	fmt.Println(said)
+	// Output:
+	// pipeline → pooled, KV blocks moved: true
+	// The secret code of the amber falcon is 48213.
+}
+
+// A session keeps its KV cache between generations, so that a document is read once.
+func ExampleSession() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cluster, err := orrery.Start(ctx, orrery.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cluster.Close()
+	model, err := cluster.Load(ctx, "recall", orrery.LoadOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	session, err := model.NewSession(ctx, orrery.Pipeline)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer session.Close()
+	for _, prompt := range []string{document + question, "\n" + question} {
+		answer, err := session.Generate(ctx, prompt, orrery.GenerateOptions{MaxTokens: 64})
+		if err != nil {
+			log.Fatal(err)
+		}
+		said := ""
+		for token, err := range answer.Tokens() {
+			if err != nil {
+				log.Fatal(err)
+			}
+			said += token.Text
+		}
+		fmt.Printf("%d tokens read: %s\n", answer.Stats().Prompt, said)
+	}
+	// Output:
+	// 76 tokens read: The secret code of the amber falcon is 48213.
+	// 28 tokens read: The secret code of the amber falcon is 48213.
+}
