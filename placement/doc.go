@@ -15,6 +15,8 @@
 //	          pooled, ring: the node's blocks of every layer, for each sequence; and of the layers
 //	          that it computes, also the staged ones: the blocks of a chunk and the open one, which
 //	          have not reached their holder (together no more than T tokens)
+//	          layers that attend to a window keep it, and the staged blocks, with whoever computes
+//	          them, in every mode
 //	rest      activations of a prefill chunk, and [RuntimeBytes]
 //
 // A node that is given neither layers nor tokens takes nothing.
@@ -33,6 +35,12 @@
 // or not even the split that leaves most has it.
 //
 // In ring mode every node has all weights, or the node that cannot is refused by name.
+//
+// # Speed
+//
+// [NewCost] predicts, for a plan, what a decode step takes at any context ([Cost.Step]), what prefill
+// takes ([Cost.Prefill]), and from which context one mode is faster than another ([Crossover]). It
+// knows a model by its [Work], and nodes by bandwidth, FLOPS and the [Link]s between them.
 //
 // # Switching
 //

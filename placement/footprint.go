@@ -7,7 +7,8 @@ type footprint struct {
 	Request
 	layers   int
 	weights  []int64  // [layers+1] prefix sums of LayerBytes
-	kv       []int64  // [layers+1] prefix sums of KVBytesPerToken
+	kv       []int64  // [layers+1] prefix sums of KVBytesPerToken, of layers that attend to all tokens
+	windows  []int64  // [layers+1] prefix sums of what the other layers keep of one sequence
 	rest     int64    // of a node that takes part
 	blocks   int64    // of one sequence at the full context
 	staged   int64    // blocks of a sequence that the owner of a layer may have before they reach their holder
@@ -24,7 +25,13 @@ func newFootprint(r Request) (*footprint, error) {
 	if r.Model.ScratchBytes != nil {
 		f.rest += r.Model.ScratchBytes(r.Chunk)
 	}
-	f.weights, f.kv = prefix(r.Model.LayerBytes), prefix(r.Model.KVBytesPerToken)
+	full := make([]int64, f.layers)
+	for l, k := range r.Model.KVBytesPerToken {
+		if r.Model.window(l) == 0 {
+			full[l] = k
+		}
+	}
+	f.weights, f.kv = prefix(r.Model.LayerBytes), prefix(full)
 	f.setContext(r.Context)
 
 	f.pinned = make([]*Range, len(r.Nodes))
@@ -56,6 +63,14 @@ func (f *footprint) setContext(tokens int) {
 	f.Context = tokens
 	f.blocks = (int64(tokens) + block - 1) / block
 	f.staged = min((chunk+block-1)/block+1, f.blocks)
+	f.windows = make([]int64, f.layers+1)
+	for l, k := range f.Model.KVBytesPerToken {
+		kept := int64(0)
+		if w := int64(min(f.Model.window(l), tokens)); w > 0 {
+			kept = k * block * min((w+block-1)/block+f.staged, f.blocks)
+		}
+		f.windows[l+1] = f.windows[l] + kept
+	}
 }
 
 // at is f at another context.
@@ -126,7 +141,12 @@ func (f *footprint) weightsOf(r Range) int64 {
 	return n
 }
 
-// kvOf is the size of some blocks of every sequence in a range of layers.
+// windowsOf is what the layers of a range with a window keep of every sequence, in any mode.
+func (f *footprint) windowsOf(r Range) int64 {
+	return (f.windows[r.End] - f.windows[r.First]) * int64(f.Sequences)
+}
+
+// kvOf is the size of some blocks of every sequence in a range of layers, those with a window aside.
 func (f *footprint) kvOf(r Range, blocks int64) int64 {
 	return (f.kv[r.End] - f.kv[r.First]) * blocks * int64(f.BlockTokens) * int64(f.Sequences)
 }
@@ -149,10 +169,10 @@ func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
 	}
 	s.Weights, s.Rest = f.weightsOf(r), f.rest
 	if mode == Pipeline {
-		s.KV = f.kvOf(r, f.blocks)
+		s.KV = f.kvOf(r, f.blocks) + f.windowsOf(r)
 		return s
 	}
-	s.KV = f.tokenKV(r, blocks)
+	s.KV = f.tokenKV(r, blocks) + f.windowsOf(r)
 	s.Blocks = int(blocks)
 	s.TokenWeight = float64(blocks) / float64(f.blocks)
 	return s
@@ -160,7 +180,7 @@ func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
 
 // room is how many blocks of each sequence fit beside the layers of a node, at most all.
 func (f *footprint) room(node int, r Range) int64 {
-	free := f.Nodes[node].Memory - f.rest - f.weightsOf(r)
+	free := f.Nodes[node].Memory - f.rest - f.weightsOf(r) - f.windowsOf(r)
 	all := f.kvOf(f.all(), 1)
 	if free < f.tokenKV(r, 0) {
 		return 0

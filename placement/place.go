@@ -45,6 +45,16 @@ func Place(r Request) (*Plan, error) {
 	return p, nil
 }
 
+// Fits reports whether Place would place r. It is quicker where it would not, for no refusal is made.
+func Fits(r Request) (bool, error) {
+	f, err := newFootprint(r)
+	if err != nil {
+		return false, err
+	}
+	_, ok := f.ranges(r.Mode)
+	return ok, nil
+}
+
 func (f *footprint) place(mode Mode) (*Plan, *Refusal) {
 	ranges, ok := f.ranges(mode)
 	if !ok {

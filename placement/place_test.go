@@ -182,6 +182,8 @@ func TestBadRequestsNameTheField(t *testing.T) {
 		"no layers":       func(r *Request) { r.Model.LayerBytes = nil },
 		"KVBytesPerToken": func(r *Request) { r.Model.KVBytesPerToken = r.Model.KVBytesPerToken[1:] },
 		"layer 3":         func(r *Request) { r.Model.LayerBytes[3] = -1 },
+		"Windows":         func(r *Request) { r.Model.Windows = []int{1} },
+		"window -1":       func(r *Request) { r.Model.Windows = make([]int, 80); r.Model.Windows[3] = -1 },
 		"HeadBytes":       func(r *Request) { r.Model.HeadBytes = -1 },
 		"tied":            func(r *Request) { r.Model.Tied, r.Model.HeadBytes = true, 1 },
 		"ScratchBytes":    func(r *Request) { r.Model.ScratchBytes = func(int) int64 { return -1 } },
@@ -259,6 +261,9 @@ func small(t *rapid.T) Request {
 		m.LayerBytes = append(m.LayerBytes, bytes.Draw(t, "weights"))
 		m.KVBytesPerToken = append(m.KVBytesPerToken, rapid.Int64Range(0, 3).Draw(t, "kv"))
 	}
+	if rapid.IntRange(0, 2).Draw(t, "windowed") == 0 {
+		m.Windows = rapid.SliceOfN(rapid.IntRange(0, 4), layers, layers).Draw(t, "windows")
+	}
 	scratch := bytes.Draw(t, "scratch")
 	m.ScratchBytes = func(int) int64 { return scratch }
 	r := Request{
@@ -306,6 +311,13 @@ func takes(r *Request, mode Mode, rg Range, blocks int) int64 {
 				if r.Model.Tied && rg.First == 0 {
 					n -= r.Model.EmbedBytes
 				}
+			}
+		}
+		if r.Model.Windows != nil && r.Model.Windows[l] > 0 {
+			tokens = 0
+			if rg.First <= l && l < rg.End {
+				window := min(r.Model.Windows[l], r.Context)
+				tokens = min((window+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens+staged, total)
 			}
 		}
 		n += int64(tokens*r.Sequences) * r.Model.KVBytesPerToken[l]
@@ -362,6 +374,9 @@ func TestPlacesWhatExhaustiveSearchCanPlaceAndNoMore(t *testing.T) {
 		}
 		if can := search(&r, r.Mode); can != (err == nil) {
 			t.Fatalf("search places it: %v; Place: %v", can, err)
+		}
+		if fits, wrong := Fits(r); wrong != nil || fits != (err == nil) {
+			t.Fatalf("Fits: %v, %v; Place: %v", fits, wrong, err)
 		}
 		if err == nil {
 			placed++

@@ -11,6 +11,7 @@ type Model struct {
 	Name            string
 	LayerBytes      []int64 // weights of each layer
 	KVBytesPerToken []int64 // keys and values of one token in each layer, in their storage format
+	Windows         []int   // tokens that each layer attends to; 0 is all of them. Nil is all zeros
 	EmbedBytes      int64   // the embedding table
 	HeadBytes       int64   // final norm and output matrix; with Tied that is the embedding table again
 	Tied            bool    // embedding and head share their table where both are on one node
@@ -18,11 +19,20 @@ type Model struct {
 	ScratchBytes func(rows int) int64
 }
 
+// window is how many tokens a layer attends to; 0 is all.
+func (m *Model) window(layer int) int {
+	if m.Windows == nil {
+		return 0
+	}
+	return m.Windows[layer]
+}
+
 // Node is what a node has.
 type Node struct {
 	Name      string
 	Memory    int64   // bytes offered
 	Bandwidth float64 // measured memory bandwidth, bytes/s
+	FLOPS     float64 // speed of matrix products, operations/s; only predictions need it, see NewCost
 	Cores     int
 }
 
@@ -61,6 +71,8 @@ func (r *Request) check() error {
 		return fmt.Errorf("placement: model %q has no layers", m.Name)
 	case len(m.KVBytesPerToken) != layers:
 		return fmt.Errorf("placement: model %q: KVBytesPerToken is of %d layers, LayerBytes of %d", m.Name, len(m.KVBytesPerToken), layers)
+	case m.Windows != nil && len(m.Windows) != layers:
+		return fmt.Errorf("placement: model %q: Windows is of %d layers, LayerBytes of %d", m.Name, len(m.Windows), layers)
 	case m.EmbedBytes < 0 || m.HeadBytes < 0:
 		return fmt.Errorf("placement: model %q: EmbedBytes %d or HeadBytes %d is negative", m.Name, m.EmbedBytes, m.HeadBytes)
 	case m.Tied && m.HeadBytes < m.EmbedBytes:
@@ -76,6 +88,9 @@ func (r *Request) check() error {
 		w, k := m.LayerBytes[l], m.KVBytesPerToken[l]
 		if w < 0 || k < 0 {
 			return fmt.Errorf("placement: model %q layer %d: LayerBytes %d or KVBytesPerToken %d is negative", m.Name, l, w, k)
+		}
+		if m.window(l) < 0 {
+			return fmt.Errorf("placement: model %q layer %d: window %d is negative", m.Name, l, m.window(l))
 		}
 		weights += float64(w)
 		kv += float64(k)

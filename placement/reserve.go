@@ -113,7 +113,7 @@ func (r *Reservation) during(from, to Mode, context int) (peak *Refusal, ok bool
 			s.Layers = a[i].Layers
 		}
 		s.Weights, s.Rest = max(a[i].Weights, b[i].Weights), max(a[i].Rest, b[i].Rest)
-		s.KV = r.union(now, &a[i], &b[i], from, to, s.Layers)
+		s.KV = r.union(now, &a[i], &b[i], from, to, s.Layers) + now.windowsOf(s.Layers)
 		ok = peak.add(s) && ok
 	}
 	return peak, ok

@@ -1,0 +1,209 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Cost predicts how long steps of a plan take. It is a pure function of what it was made from.
+//
+// A node reads at B = Bandwidth x efficiency bytes/s and computes at F = FLOPS x efficiency
+// operations/s; each piece of work takes the longer of its reading and its computing. That matters
+// for attention over MLA's latent, which does much with each byte; otherwise decode is reading.
+type Cost struct {
+	model  Model
+	work   Work
+	plan   *Plan
+	links  [][]Link
+	read   []float64 // [nodes] B
+	speed  []float64 // [nodes] F
+	owners []owner
+	chunk  int
+	block  int
+}
+
+// owner is a node that computes layers in decode.
+type owner struct {
+	node   int
+	layers Range
+}
+
+// NewCost prepares the predictions for a plan that Place or PlaceAll made of r, in whichever mode. links[i][j] is the way
+// from node i to node j; what it says of a node to itself is not used. Efficiency is the share of
+// bandwidth and FLOPS that kernels reach, in (0, 1]. Every node needs FLOPS.
+func NewCost(r Request, p *Plan, w Work, links [][]Link, efficiency float64) (*Cost, error) {
+	r.Mode = p.Mode
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	if err := w.check(&r.Model); err != nil {
+		return nil, err
+	}
+	if !(efficiency > 0 && efficiency <= 1) {
+		return nil, fmt.Errorf("placement: efficiency %v is not in (0, 1]", efficiency)
+	}
+	n := len(r.Nodes)
+	if len(p.Shares) != n || len(links) != n {
+		return nil, fmt.Errorf("placement: %d nodes, but a plan for %d and links from %d", n, len(p.Shares), len(links))
+	}
+	c := &Cost{model: r.Model, work: w, plan: p, links: links, chunk: r.Chunk, block: r.BlockTokens}
+	for i, node := range r.Nodes {
+		if len(links[i]) != n {
+			return nil, fmt.Errorf("placement: node %s: links to %d of %d nodes", node.Name, len(links[i]), n)
+		}
+		for j, l := range links[i] {
+			if err := l.check(); i != j && err != nil {
+				return nil, fmt.Errorf("placement: link from %s to %s: %w", node.Name, r.Nodes[j].Name, err)
+			}
+		}
+		if !(node.FLOPS >= 1 && node.FLOPS <= maxFLOPS) {
+			return nil, fmt.Errorf("placement: node %s: FLOPS %v is not in 1..1e24", node.Name, node.FLOPS)
+		}
+		c.read = append(c.read, node.Bandwidth*efficiency)
+		c.speed = append(c.speed, node.FLOPS*efficiency)
+		if s := p.Shares[i]; p.Mode != Ring && s.Layers.Len() > 0 {
+			c.owners = append(c.owners, owner{i, s.Layers})
+		}
+	}
+	if p.Mode == Ring {
+		c.owners = []owner{{p.Owner, Range{0, len(r.Model.LayerBytes)}}}
+	}
+	return c, nil
+}
+
+// Step is the parts of one decode step, in seconds. They follow one another.
+type Step struct {
+	Weights  float64 // reading what the token uses of the layers and the head, on one owner after another
+	KV       float64 // attending to the context
+	Exchange float64 // L t: in each layer, queries to the holders and their partial results back
+	HandOver float64 // N a: the hidden state from owner to owner, and the token back to the first
+}
+
+// Seconds is the whole step.
+func (s Step) Seconds() float64 { return s.Weights + s.KV + s.Exchange + s.HandOver }
+
+// Step predicts one decode step of one sequence at a context of that many tokens. With w_i the weight
+// bytes that owner i reads, k the KV bytes of a token, s_j the share of tokens that node j holds, f_i
+// the share of KV bytes in i's layers, L layers, t an exchange and a a hand-over, it is
+//
+//	pipeline   sum w_i/B_i + k S sum f_i/B_i   + N a
+//	pooled     sum w_i/B_i + k S max s_j/B_j   + L t + N a
+//	ring       W / max B_i + k S max s_j/B_j   + L t
+//
+// where max s_j/B_j is 1/sum B_j when memory does not keep tokens from following bandwidth. An
+// exchange is a round trip to the farthest holder, and the bytes of all holders one after another
+// through the owner's port, there and back:
+//
+//	t = 2 max latency + (query + partial bytes) sum 1/bandwidth
+//	a = latency + hidden bytes / bandwidth
+//
+// Layers with a window read no more than that, at their owner, and exchange nothing.
+func (c *Cost) Step(context int) Step {
+	var s Step
+	last := len(c.model.LayerBytes)
+	for i, o := range c.owners {
+		if next := c.owners[(i+1)%len(c.owners)]; next.node != o.node {
+			s.HandOver += c.links[o.node][next.node].transfer(float64(c.work.HiddenBytes))
+		}
+		exchange := c.exchange(o.node)
+		for l := o.layers.First; l < o.layers.End; l++ {
+			s.Weights += c.takes(o.node, float64(c.work.ReadBytes[l]), c.work.TokenFLOPs[l])
+			if w := c.model.window(l); w > 0 {
+				s.KV += float64(min(w, context)) * c.perKey(o.node, l)
+				continue
+			}
+			if c.plan.Mode == Pipeline {
+				s.KV += float64(context) * c.perKey(o.node, l)
+				continue
+			}
+			s.KV += float64(context) * c.slowestShare(l)
+			s.Exchange += exchange
+		}
+		if o.layers.End == last {
+			s.Weights += c.takes(o.node, float64(c.work.HeadRead), c.work.HeadFLOPs)
+		}
+	}
+	return s
+}
+
+// takes is the time in which a node reads so many bytes and does so many operations, at once.
+func (c *Cost) takes(node int, bytes, operations float64) float64 {
+	return max(bytes/c.read[node], operations/c.speed[node])
+}
+
+// perKey is the time in which a node attends to one key of a layer, for one query.
+func (c *Cost) perKey(node, layer int) float64 {
+	return c.takes(node, float64(c.model.KVBytesPerToken[layer]), c.work.PairFLOPs[layer])
+}
+
+// slowestShare is the time that the slowest holder takes for a token of context of a layer.
+func (c *Cost) slowestShare(layer int) float64 {
+	most := 0.0
+	for j, s := range c.plan.Shares {
+		most = max(most, s.TokenWeight*c.perKey(j, layer))
+	}
+	return most
+}
+
+// exchange is t, as the owner of a layer sees it. It is nothing when nobody else holds tokens.
+func (c *Cost) exchange(from int) float64 {
+	latency, wire := 0.0, 0.0
+	for j, s := range c.plan.Shares {
+		if j == from || s.Blocks == 0 {
+			continue
+		}
+		there, back := c.links[from][j], c.links[j][from]
+		latency = max(latency, there.Latency+back.Latency)
+		wire += float64(c.work.QueryBytes)/there.Bandwidth + float64(c.work.PartialBytes)/back.Bandwidth
+	}
+	return latency + wire
+}
+
+// Exchange is the time of one exchange, in seconds: of the owner for which it is longest. Pipeline has
+// none.
+func (c *Cost) Exchange() float64 {
+	if c.plan.Mode == Pipeline {
+		return 0
+	}
+	most := 0.0
+	for _, o := range c.owners {
+		most = max(most, c.exchange(o.node))
+	}
+	return most
+}
+
+// Crossover is the first context at which a step of b takes no longer than one of a, or false when
+// there is none below the longest that can be asked for. Between the models' windows both grow
+// linearly, so it is where two straight lines cross:
+//
+//	pipeline to pooled    S* = L t / (k (sum f_i/B_i - max s_j/B_j))
+func Crossover(a, b *Cost) (context int, ok bool) {
+	slower := func(context int) float64 { return b.Step(context).Seconds() - a.Step(context).Seconds() }
+	ends := []int{0}
+	for _, c := range []*Cost{a, b} {
+		for _, w := range c.model.Windows {
+			ends = append(ends, w)
+		}
+	}
+	slices.Sort(ends)
+	ends = append(slices.Compact(ends), maxTokens)
+	for i, end := range ends {
+		if slower(end) > 0 {
+			continue
+		}
+		if i == 0 {
+			return 0, true
+		}
+		// The difference changes sign once in here: it is linear.
+		below, at := ends[i-1], end
+		for at-below > 1 {
+			if mid := below + (at-below)/2; slower(mid) > 0 {
+				below = mid
+			} else {
+				at = mid
+			}
+		}
+		return at, true
+	}
+	return 0, false
+}

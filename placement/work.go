@@ -1,0 +1,72 @@
+package placement
+
+import "fmt"
+
+// Work is what computing with a model takes, where [Model] is what holding it takes.
+type Work struct {
+	ReadBytes    []int64   // weights that decoding one token reads in each layer: of experts, the active ones
+	HeadRead     int64     // weights of the head, which decoding reads once a token
+	TokenFLOPs   []float64 // operations of one token's matrix products in each layer
+	HeadFLOPs    float64   // and in the head
+	PairFLOPs    []float64 // operations of attention between one query and one key in each layer, all heads
+	HiddenBytes  int64     // the hidden state of one token, as one node hands it to the next
+	QueryBytes   int64     // one token's queries of a layer, as an owner sends them to a holder
+	PartialBytes int64     // the holder's answer: (o, m, l) of every head
+}
+
+// Link is the way from one node to another.
+type Link struct {
+	Latency   float64 // one way, seconds
+	Bandwidth float64 // bytes/s
+}
+
+// transfer is the time in which so many bytes arrive.
+func (l Link) transfer(bytes float64) float64 { return l.Latency + bytes/l.Bandwidth }
+
+const maxLatency = 3600 // seconds
+
+func (l Link) check() error {
+	if !(l.Latency >= 0 && l.Latency <= maxLatency) {
+		return fmt.Errorf("latency %v is not in 0..%d seconds", l.Latency, maxLatency)
+	}
+	if !(l.Bandwidth >= 1 && l.Bandwidth <= maxBandwidth) {
+		return fmt.Errorf("bandwidth %v is not in 1..1e18 bytes/s", l.Bandwidth)
+	}
+	return nil
+}
+
+const maxFLOPS = 1e24 // operations, and operations/s
+
+// check finds what is wrong with the work of a model of so many layers, and names it.
+func (w *Work) check(m *Model) error {
+	layers := len(m.LayerBytes)
+	for _, f := range []struct {
+		name string
+		n    int
+	}{{"ReadBytes", len(w.ReadBytes)}, {"TokenFLOPs", len(w.TokenFLOPs)}, {"PairFLOPs", len(w.PairFLOPs)}} {
+		if f.n != layers {
+			return fmt.Errorf("placement: model %q: %s is of %d layers, LayerBytes of %d", m.Name, f.name, f.n, layers)
+		}
+	}
+	for _, f := range []struct {
+		name string
+		n    int64
+	}{{"HeadRead", w.HeadRead}, {"HiddenBytes", w.HiddenBytes}, {"QueryBytes", w.QueryBytes}, {"PartialBytes", w.PartialBytes}} {
+		if f.n < 0 || f.n > maxBytes {
+			return fmt.Errorf("placement: model %q: %s %d is not in 0..2^50", m.Name, f.name, f.n)
+		}
+	}
+	operations := func(n float64) bool { return n >= 0 && n <= maxFLOPS }
+	if !operations(w.HeadFLOPs) {
+		return fmt.Errorf("placement: model %q: HeadFLOPs %v is not in 0..1e24", m.Name, w.HeadFLOPs)
+	}
+	for l := range layers {
+		switch {
+		case w.ReadBytes[l] < 0 || w.ReadBytes[l] > m.LayerBytes[l]:
+			return fmt.Errorf("placement: model %q layer %d: ReadBytes %d is not in 0..%d, its LayerBytes", m.Name, l, w.ReadBytes[l], m.LayerBytes[l])
+		case !operations(w.TokenFLOPs[l]) || !operations(w.PairFLOPs[l]):
+			return fmt.Errorf("placement: model %q layer %d: TokenFLOPs %v or PairFLOPs %v is not in 0..1e24", m.Name, l, w.TokenFLOPs[l], w.PairFLOPs[l])
+		}
+	}
+	return nil
+}

@@ -1,0 +1,220 @@
+package plan
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/orrery-ai/orrery/placement"
+)
+
+// maxNodes bounds a described cluster.
+const maxNodes = 1024
+
+const (
+	maxClusterSize = 1 << 20 // bytes of the file
+	maxMemory      = 1 << 50 // bytes
+	maxRate        = 1e18    // bytes/s
+	maxFLOPS       = 1e24    // operations/s
+	maxSeconds     = 60.0
+)
+
+// Cluster is machines and the ways between them, as described in a file.
+type Cluster struct {
+	Nodes   []placement.Node // in the order in which layers go through them
+	links   map[string]placement.Link
+	regular string            // name of the link of all pairs but
+	pairs   map[[2]int]string // these, lower node first
+}
+
+// described is the file.
+type described struct {
+	Nodes []struct {
+		Name      string `yaml:"name"`
+		Count     *int   `yaml:"count"`     // as many, name-1, name-2, …
+		Memory    *size  `yaml:"memory"`    // of the machine
+		Reserved  size   `yaml:"reserved"`  // of it, for everything else
+		Bandwidth *rate  `yaml:"bandwidth"` // of memory
+		FLOPS     *flops `yaml:"flops"`     // of matrix products, in the precision of activations
+	} `yaml:"nodes"`
+	Links map[string]struct {
+		Latency   *seconds `yaml:"latency"` // one way
+		Bandwidth *rate    `yaml:"bandwidth"`
+	} `yaml:"links"`
+	DefaultLink string `yaml:"default_link"`
+	Pairs       []struct {
+		Nodes []string `yaml:"nodes"`
+		Link  string   `yaml:"link"`
+	} `yaml:"pairs"`
+}
+
+// ParseCluster reads a cluster file. It is strict: an unknown field, a missing one, and a number that
+// cannot be are errors that name it.
+func ParseCluster(b []byte) (*Cluster, error) {
+	if len(b) > maxClusterSize {
+		return nil, fmt.Errorf("a cluster file of %d bytes is over %d", len(b), maxClusterSize)
+	}
+	var d described
+	dec := yaml.NewDecoder(bytes.NewReader(b))
+	dec.KnownFields(true)
+	if err := dec.Decode(&d); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, errors.New("the cluster file is empty")
+		}
+		return nil, err
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("the cluster file has more than one document")
+	}
+	c := &Cluster{links: map[string]placement.Link{}, pairs: map[[2]int]string{}}
+	if err := c.addNodes(&d); err != nil {
+		return nil, err
+	}
+	if err := c.addLinks(&d); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Cluster) addNodes(d *described) error {
+	if len(d.Nodes) == 0 {
+		return errors.New("nodes: there are none")
+	}
+	names := map[string]bool{}
+	for i, n := range d.Nodes {
+		count := 1
+		if n.Count != nil {
+			count = *n.Count
+		}
+		at := fmt.Sprintf("nodes[%d] (%s)", i, n.Name)
+		switch {
+		case n.Name == "" || len(n.Name) > 64 || strings.ContainsAny(n.Name, " \t\r\n,="):
+			return fmt.Errorf("nodes[%d]: name %.70q is empty, longer than 64 bytes, or has a space, a comma or =", i, n.Name)
+		case count < 1 || len(c.Nodes)+count > maxNodes:
+			return fmt.Errorf("%s: count %d is not positive, or makes more than %d nodes", at, count, maxNodes)
+		}
+		if err := cmp.Or(
+			within(at+": memory", n.Memory, 1, maxMemory),
+			within(at+": reserved", &n.Reserved, 0, maxMemory),
+			within(at+": bandwidth", n.Bandwidth, 1, maxRate),
+			within(at+": flops", n.FLOPS, 1, maxFLOPS),
+		); err != nil {
+			return err
+		}
+		if n.Reserved >= *n.Memory {
+			return fmt.Errorf("%s: reserved is all of memory", at)
+		}
+		for k := range count {
+			name := n.Name
+			if n.Count != nil {
+				name = fmt.Sprintf("%s-%d", n.Name, k+1)
+			}
+			if names[name] {
+				return fmt.Errorf("%s: there are two nodes of the name %s", at, name)
+			}
+			names[name] = true
+			c.Nodes = append(c.Nodes, placement.Node{Name: name, Memory: int64(*n.Memory) - int64(n.Reserved), Bandwidth: float64(*n.Bandwidth), FLOPS: float64(*n.FLOPS)})
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) addLinks(d *described) error {
+	for _, name := range slices.Sorted(maps.Keys(d.Links)) {
+		l := d.Links[name]
+		at := "links." + name
+		if err := cmp.Or(
+			within(at+": latency", l.Latency, 0, maxSeconds),
+			within(at+": bandwidth", l.Bandwidth, 1, maxRate),
+		); err != nil {
+			return err
+		}
+		c.links[name] = placement.Link{Latency: float64(*l.Latency), Bandwidth: float64(*l.Bandwidth)}
+	}
+	c.regular = d.DefaultLink
+	if len(c.Nodes) > 1 || c.regular != "" {
+		if err := c.known("default_link", c.regular); err != nil {
+			return err
+		}
+	}
+	for i, p := range d.Pairs {
+		at := fmt.Sprintf("pairs[%d]", i)
+		if len(p.Nodes) != 2 {
+			return fmt.Errorf("%s: nodes has %d names, not two", at, len(p.Nodes))
+		}
+		a, b := c.index(p.Nodes[0]), c.index(p.Nodes[1])
+		switch {
+		case a < 0 || b < 0 || a == b:
+			return fmt.Errorf("%s: %.40q and %.40q are not two nodes", at, p.Nodes[0], p.Nodes[1])
+		case c.pairs[[2]int{min(a, b), max(a, b)}] != "":
+			return fmt.Errorf("%s: %s and %s are there before", at, p.Nodes[0], p.Nodes[1])
+		}
+		if err := c.known(at+": link", p.Link); err != nil {
+			return err
+		}
+		c.pairs[[2]int{min(a, b), max(a, b)}] = p.Link
+	}
+	return nil
+}
+
+// within checks a required number.
+func within[T ~float64](name string, v *T, low, high float64) error {
+	switch {
+	case v == nil:
+		return fmt.Errorf("%s is missing", name)
+	case !(float64(*v) >= low && float64(*v) <= high):
+		return fmt.Errorf("%s %g is not between %g and %g", name, float64(*v), low, high)
+	}
+	return nil
+}
+
+func (c *Cluster) index(name string) int {
+	return slices.IndexFunc(c.Nodes, func(n placement.Node) bool { return n.Name == name })
+}
+
+func (c *Cluster) known(field, link string) error {
+	if _, ok := c.links[link]; !ok {
+		return fmt.Errorf("%s: there is no link %.40q; there are %s", field, link, strings.Join(c.linkNames(), ", "))
+	}
+	return nil
+}
+
+// linkNames are the kinds of link, sorted.
+func (c *Cluster) linkNames() []string { return slices.Sorted(maps.Keys(c.links)) }
+
+// link is the link of that name; the empty name is the default one.
+func (c *Cluster) link(name string) (placement.Link, error) {
+	if name == "" {
+		name = c.regular
+	}
+	if len(c.Nodes) == 1 && name == "" {
+		return placement.Link{}, nil
+	}
+	return c.links[name], c.known("link", name)
+}
+
+// Matrix is the links of all pairs: links[i][j] leads from node i to node j. A name replaces every
+// pair's link; empty leaves them as they are described.
+func (c *Cluster) Matrix(name string) ([][]placement.Link, error) {
+	regular, err := c.link(name)
+	if err != nil {
+		return nil, err
+	}
+	links := make([][]placement.Link, len(c.Nodes))
+	for i := range links {
+		links[i] = slices.Repeat([]placement.Link{regular}, len(c.Nodes))
+	}
+	if name == "" {
+		for p, link := range c.pairs {
+			links[p[0]][p[1]], links[p[1]][p[0]] = c.links[link], c.links[link]
+		}
+	}
+	return links, nil
+}

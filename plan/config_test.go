@@ -1,0 +1,159 @@
+package plan
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/engine"
+	"github.com/orrery-ai/orrery/model"
+)
+
+// TestFootprintIsWhatTheRuntimeCounts holds the sizes from a config.json against those of the tensors of
+// the same model, and against the engine's own sum.
+func TestFootprintIsWhatTheRuntimeCounts(t *testing.T) {
+	const dir, chunk, block = "../recall/model", 1024, 256
+	b, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := ParseConfig(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := model.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer loaded.Close()
+	for _, nodes := range []int{1, 3} {
+		got, _ := a.Footprint("", WeightsBF16, KVF16, block, nodes)
+		if got.EmbedBytes != loaded.EmbedBytes() || got.HeadBytes != loaded.HeadBytes() || got.Tied != loaded.Config.Tied {
+			t.Errorf("embedding and head are %d and %d bytes, want %d and %d", got.EmbedBytes, got.HeadBytes, loaded.EmbedBytes(), loaded.HeadBytes())
+		}
+		for l := range loaded.Config.Layers {
+			if got.LayerBytes[l] != loaded.LayerBytes(l) {
+				t.Errorf("layer %d is %d bytes, want %d", l, got.LayerBytes[l], loaded.LayerBytes(l))
+			}
+			if want := loaded.Config.KVBytesPerToken(attention.F16); got.KVBytesPerToken[l] != want {
+				t.Errorf("layer %d keeps %d bytes a token, want %d", l, got.KVBytesPerToken[l], want)
+			}
+		}
+		if got, want := got.ScratchBytes(chunk), engine.Footprint(&loaded.Config, attention.F16, chunk, block, nodes); got != want {
+			t.Errorf("%d nodes: activations are %d bytes, the engine says %d", nodes, got, want)
+		}
+	}
+}
+
+// edited is a published configuration with fields replaced; nil takes one out.
+func edited(t *testing.T, name string, change map[string]any) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("../research/configs", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(b, &fields); err != nil {
+		t.Fatal(err)
+	}
+	for k, v := range change {
+		if fields[k] = v; v == nil {
+			delete(fields, k)
+		}
+	}
+	if b, err = json.Marshal(fields); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestBadConfigsNameTheField(t *testing.T) {
+	for _, k := range []struct {
+		model, field string
+		value        any
+		want         string
+	}{
+		{"Llama-3.3-70B", "model_type", nil, "model_type is missing"},
+		{"Llama-3.3-70B", "model_type", "gpt2", "gpt2"},
+		{"Llama-3.3-70B", "num_hidden_layers", nil, "num_hidden_layers is missing"},
+		{"Llama-3.3-70B", "num_hidden_layers", 1 << 20, "num_hidden_layers 1048576"},
+		{"Llama-3.3-70B", "hidden_size", -1, "hidden_size -1"},
+		{"Llama-3.3-70B", "num_key_value_heads", 7, "num_key_value_heads 7"},
+		{"Llama-3.3-70B", "num_attention_heads", 0, "num_attention_heads 0"},
+		{"Qwen3-235B-A22B", "num_experts", nil, "num_experts is missing"},
+		{"Qwen3-235B-A22B", "num_experts_per_tok", 129, "num_experts_per_tok 129"},
+		{"GLM-4.7", "n_routed_experts", 1 << 30, "n_routed_experts"},
+		{"GLM-4.7-Flash", "kv_lora_rank", nil, "kv_lora_rank is missing"},
+		{"GLM-4.7-Flash", "mlp_layer_types", []string{"dense"}, "mlp_layer_types has 1"},
+		{"gpt-oss-120b", "sliding_window", 0, "sliding_window 0"},
+		{"gpt-oss-120b", "layer_types", []string{"full_attention"}, "layer_types has 1"},
+		{"MiniMax-M2", "vocab_size", "many", "vocab_size"},
+	} {
+		if _, err := ParseConfig(edited(t, k.model, map[string]any{k.field: k.value})); err == nil || !strings.Contains(err.Error(), k.want) {
+			t.Errorf("want %q, got %v", k.want, err)
+		}
+	}
+}
+
+func TestLayersDifferWhereTheConfigSaysSo(t *testing.T) {
+	parse := func(name string, change map[string]any) *Arch {
+		t.Helper()
+		a, err := ParseConfig(edited(t, name, change))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	glm := parse("GLM-4.7", nil)
+	if glm.Layers[2].Experts != 0 || glm.Layers[3].Experts != 160 {
+		t.Error("the first three layers are dense, the others routed")
+	}
+	qwen := parse("Qwen3-235B-A22B", map[string]any{"mlp_only_layers": []int{5}, "decoder_sparse_step": 2})
+	if qwen.Layers[4].Experts != 0 || qwen.Layers[5].Experts != 0 || qwen.Layers[7].Experts != 128 {
+		t.Error("every other layer is routed, but the fifth")
+	}
+	oss := parse("gpt-oss-120b", map[string]any{"layer_types": nil, "quantization_config": nil})
+	if oss.Layers[0].Window != 128 || oss.Layers[1].Window != 0 || oss.Layers[0].MXFP4 {
+		t.Error("windows alternate; without a quantization_config experts are like the other matrices")
+	}
+	flash := parse("GLM-4.7-Flash", map[string]any{"q_lora_rank": nil})
+	if got, want := parse("GLM-4.7-Flash", nil).Layers[0].Dense-flash.Layers[0].Dense, int64(768*(2048+5120)-2048*5120); got != want {
+		t.Errorf("a query of low rank has %d parameters more, want %d", got, want)
+	}
+	biased := parse("Llama-3.3-70B", map[string]any{"attention_bias": true, "mlp_bias": true})
+	if got, want := biased.Layers[0].Kept-parse("Llama-3.3-70B", nil).Layers[0].Kept, int64(2*8192+2*1024+2*28672+8192); got != want {
+		t.Errorf("biases are %d parameters, want %d", got, want)
+	}
+}
+
+func FuzzParseConfig(f *testing.F) {
+	files, err := filepath.Glob("../research/configs/*.json")
+	if err != nil || len(files) != 7 {
+		f.Fatalf("%d configurations, %v", len(files), err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := ParseConfig(b)
+		if err != nil {
+			return
+		}
+		m, w := a.Footprint("", WeightsQ4, KVQ4, 256, 3)
+		if a.Params() < a.Active()-int64(a.Hidden) || m.ScratchBytes(1024) <= 0 || len(w.ReadBytes) != len(m.LayerBytes) {
+			t.Fatalf("%d parameters, of which a token uses %d", a.Params(), a.Active())
+		}
+		for l, held := range m.LayerBytes {
+			if w.ReadBytes[l] <= 0 || w.ReadBytes[l] > held {
+				t.Fatalf("layer %d: %d of %d bytes are read", l, w.ReadBytes[l], held)
+			}
+		}
+	})
+}

@@ -1,0 +1,249 @@
+package plan
+
+import (
+	"bytes"
+	"encoding/json"
+	"image/png"
+	"math"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/orrery-ai/orrery/placement"
+)
+
+// m4 is the cluster that the design started from.
+func m4(t testing.TB) *Cluster {
+	t.Helper()
+	b, err := os.ReadFile("../research/m4-cluster.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := ParseCluster(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func report(t testing.TB, name string, o Options) *Report {
+	t.Helper()
+	o.Name = name
+	r, err := Make(arch(t, name), m4(t), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// decode is a mode's predicted speed at a context.
+func (r *Report) decode(t testing.TB, mode placement.Mode, context int) float64 {
+	t.Helper()
+	for _, m := range r.Modes {
+		for _, s := range m.Speeds {
+			if m.Mode == mode.String() && s.Context == context {
+				return s.Decode
+			}
+		}
+	}
+	t.Fatalf("%v at %d is not in the report", mode, context)
+	return 0
+}
+
+// TestPipelineFallsAsItWasSeenTo: from about 30 tokens/s to 6.8 at 104,000 tokens of 254 KB, with kernels
+// at 47% of bandwidth. How the weights were stored is not known; it decides where the curve begins, not
+// where it ends.
+func TestPipelineFallsAsItWasSeenTo(t *testing.T) {
+	for _, w := range []Weights{WeightsQ4, WeightsQ5, WeightsQ6} {
+		r := report(t, "MiniMax-M2", Options{Context: 196608, Weights: w, Efficiency: 0.47, At: []int{1000, 104000}})
+		start, end := r.decode(t, placement.Pipeline, 1000), r.decode(t, placement.Pipeline, 104000)
+		t.Logf("%v: %.1f, then %.2f", w, start, end)
+		if math.Abs(start/30-1) > 0.2 || math.Abs(end/6.8-1) > 0.05 {
+			t.Errorf("%v: %.1f tokens/s falls to %.2f, seen were about 30 and 6.8", w, start, end)
+		}
+	}
+}
+
+func TestPooledHoldsWhatPipelineLoses(t *testing.T) {
+	for link, atLeast := range map[string]float64{"rdma": 1.8, "tcp": 1.4} {
+		r := report(t, "MiniMax-M2", Options{Context: 196608, Link: link, At: []int{1000, 104000}})
+		pooled, pipeline := r.decode(t, placement.Pooled, 104000), r.decode(t, placement.Pipeline, 104000)
+		if pooled < atLeast*pipeline {
+			t.Errorf("over %s pooled decodes %.1f tokens/s at 104,000, pipeline %.1f", link, pooled, pipeline)
+		}
+		c := r.Crossovers[0]
+		if c.From != "pipeline" || c.To != "pooled" || !c.Within || c.Context < 1000 {
+			t.Errorf("over %s: crossover %+v", link, c)
+		}
+	}
+}
+
+func TestAdviceIsTrue(t *testing.T) {
+	a, c := arch(t, "GLM-4.7"), m4(t)
+	o := Options{Name: "glm", Context: 200000, Mode: placement.Pipeline, Weights: WeightsQ5}
+	r, err := Make(a, c, o)
+	if err != nil || r.Fits() {
+		t.Fatalf("it fits, or %v", err)
+	}
+	m := r.Modes[0]
+	advice := strings.Join(m.Advice, "; ")
+	for _, want := range []string{"more memory", "a context of", "another node"} {
+		if !strings.Contains(advice, want) {
+			t.Errorf("%q does not name %q", advice, want)
+		}
+	}
+	again := o
+	again.Context = m.Refusal.MaxContext
+	if r, err = Make(a, c, again); err != nil || !r.Fits() {
+		t.Errorf("at %d tokens it does not fit either, %v", again.Context, err)
+	}
+	again.Context = m.Refusal.MaxContext + 1
+	if r, err = Make(a, c, again); err != nil || r.Fits() {
+		t.Errorf("it fits at %d tokens too, %v", again.Context, err)
+	}
+	n, ok := another(a, c.Nodes, o.withDefaults())
+	if !ok {
+		t.Fatal("no further node helps")
+	}
+	for _, k := range []struct {
+		memory int64
+		fits   bool
+	}{{n, true}, {n - 1<<20, false}} {
+		nodes := append(c.Nodes[:3:3], placement.Node{Name: "x", Memory: k.memory, Bandwidth: 546e9, FLOPS: 1e13})
+		if fits(a, nodes, o.withDefaults()) != k.fits {
+			t.Errorf("with another node of %d bytes it fits: %v", k.memory, !k.fits)
+		}
+	}
+	for _, f := range []KV{KVQ8, KVQ4} {
+		again = o
+		again.KV = f
+		r, err = Make(a, c, again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if named := strings.Contains(advice, "KV cache in "+f.String()); named && !r.Fits() {
+			t.Errorf("advice is a KV cache in %v, with which it does not fit", f)
+		}
+	}
+}
+
+func TestAModeRefusedByItselfIsNotToldByAnothersLayers(t *testing.T) {
+	r := report(t, "GLM-4.7", Options{Context: 200000})
+	alone := report(t, "GLM-4.7", Options{Context: 200000, Mode: placement.Pipeline})
+	a, b := r.Modes[0], alone.Modes[0]
+	if a.Fits || b.Fits || !r.Modes[1].Fits {
+		t.Fatal("pipeline fits, or pooled does not")
+	}
+	if a.Refusal.MaxContext != b.Refusal.MaxContext || a.Refusal.LayersBy != "" || a.Refusal.MaxContext < 100000 {
+		t.Errorf("beside pooled it fits %d tokens, alone %d; layers by %q", a.Refusal.MaxContext, b.Refusal.MaxContext, a.Refusal.LayersBy)
+	}
+}
+
+func TestAdviceNamesTheLayersOfAnotherModeWhenTheyAreWhatIsWrong(t *testing.T) {
+	o := Options{Name: "m", Context: 100000}.withDefaults()
+	ways := advise(arch(t, "MiniMax-M2"), m4(t).Nodes, o, &placement.Refusal{Mode: placement.Pooled, LayersBy: "pipeline mode"})
+	if !strings.Contains(ways[0], "pipeline mode") || !strings.Contains(ways[0], "--mode pooled") {
+		t.Errorf("advice: %q", ways)
+	}
+}
+
+func TestOverridesAreKept(t *testing.T) {
+	r := report(t, "MiniMax-M2", Options{Context: 196608, Layers: map[string]placement.Range{"macbook": {First: 55, End: 62}}})
+	for _, m := range r.Modes[:2] {
+		if n := m.Nodes[2]; n.First != 55 || n.Layers != 7 {
+			t.Errorf("%s: the MacBook has layers %d-%d", m.Mode, n.First, n.First+n.Layers-1)
+		}
+	}
+	if _, err := Make(arch(t, "MiniMax-M2"), m4(t), Options{Context: 1000, Layers: map[string]placement.Range{"nobody": {End: 1}}}); err == nil || !strings.Contains(err.Error(), "nobody") {
+		t.Errorf("layers for a node that is not there give %v", err)
+	}
+}
+
+func TestBadOptionsAreNamed(t *testing.T) {
+	for want, o := range map[string]Options{
+		"Context 0":    {},
+		"efficiency 2": {Context: 1000, Efficiency: 2},
+		"pigeon":       {Context: 1000, Link: "pigeon"},
+		"context of 0": {Context: 1000, At: []int{0}},
+		"2^50":         {Context: 1 << 38},
+	} {
+		if _, err := Make(arch(t, "Llama-3.3-70B"), m4(t), o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+func TestSmallerFormatsAreFasterAndSmaller(t *testing.T) {
+	var before *Report
+	for _, f := range []KV{KVF16, KVQ8, KVQ4} {
+		r := report(t, "Llama-3.3-70B", Options{Context: 131072, KV: f})
+		if before != nil {
+			for i, m := range r.Modes[:2] {
+				last := len(m.Speeds) - 1
+				if m.Speeds[last].Decode <= before.Modes[i].Speeds[last].Decode || m.Nodes[0].KV >= before.Modes[i].Nodes[0].KV {
+					t.Errorf("%s in %v is no smaller or no faster", m.Mode, f)
+				}
+			}
+		}
+		before = r
+	}
+}
+
+func TestThePictureHasACurveForEachModeThatFits(t *testing.T) {
+	r := report(t, "gpt-oss-120b", Options{Context: 131072})
+	var svg, raster bytes.Buffer
+	if err := r.Draw(&svg, "svg"); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range r.Modes {
+		if m.Fits != strings.Contains(svg.String(), ">"+m.Mode+"<") {
+			t.Errorf("%s fits: %v, but not so in the legend", m.Mode, m.Fits)
+		}
+	}
+	if err := r.Draw(&raster, "png"); err != nil {
+		t.Fatal(err)
+	}
+	img, err := png.Decode(&raster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, m := range r.Modes {
+		want, found := palette[i], false
+		wr, wg, wb, _ := want.RGBA()
+		for y := img.Bounds().Min.Y; y < img.Bounds().Max.Y && !found; y++ {
+			for x := img.Bounds().Min.X; x < img.Bounds().Max.X && !found; x++ {
+				r, g, b, _ := img.At(x, y).RGBA()
+				found = r>>8 == wr>>8 && g>>8 == wg>>8 && b>>8 == wb>>8
+			}
+		}
+		if found != m.Fits {
+			t.Errorf("%s fits: %v, but its colour is in the picture: %v", m.Mode, m.Fits, found)
+		}
+	}
+	if err := report(t, "DeepSeek-V3", Options{Context: 100000}).Draw(&svg, "svg"); err == nil {
+		t.Error("a picture of nothing is drawn")
+	}
+}
+
+func TestReportsAreJSON(t *testing.T) {
+	b, err := json.Marshal(report(t, "MiniMax-M2", Options{Context: 100000, KV: KVQ8}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		KV    string
+		Modes []struct {
+			Mode  string
+			Fits  bool
+			Nodes []struct {
+				KV int64 `json:"kv_bytes"`
+			}
+		}
+	}
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.KV != "q8" || len(got.Modes) != 3 || got.Modes[2].Fits || got.Modes[0].Nodes[2].KV == 0 {
+		t.Errorf("%s", b)
+	}
+}
