@@ -15,13 +15,13 @@ import (
 )
 
 type demoCmd struct {
-	Context int    `help:"Tokens of the document and all that is said about it." default:"8192"`
-	Nodes   int    `help:"Node processes." default:"3"`
-	Codes   int    `help:"Secret codes that are asked for." default:"4"`
-	Seed    uint64 `help:"Of the document." default:"1"`
-	Chunk   int    `help:"Tokens that a node computes at a time in prefill." default:"1024"`
-	Block   int    `help:"Tokens of a KV block." default:"256"`
-	Format  string `help:"text, or json for programs." enum:"text,json" default:"text"`
+	Context countFlag `help:"Tokens of the document and all that is said about it." default:"8192"`
+	Nodes   countFlag `help:"Node processes." default:"3"`
+	Codes   countFlag `help:"Secret codes that are asked for." default:"4"`
+	Seed    uint64    `help:"Of the document." default:"1"`
+	Chunk   countFlag `help:"Tokens that a node computes at a time in prefill." default:"1024"`
+	Block   countFlag `help:"Tokens of a KV block." default:"256"`
+	Format  string    `help:"text, or json for programs." enum:"text,json" default:"text"`
 }
 
 // Help is shown below the flags' summary.
@@ -41,6 +41,22 @@ const longAnswer = 192
 
 // turnTokens is room for a question and its answer.
 const turnTokens = 64
+
+// documentTokens is what the context has room for, beside the questions and the answers.
+func (c *demoCmd) documentTokens() int {
+	return int(c.Context) - longAnswer - turnTokens*(int(c.Codes)+1)
+}
+
+// tokensPerCode is room in the document for a code and the entries around it.
+const tokensPerCode = 64
+
+// Validate looks at the flags together.
+func (c *demoCmd) Validate() error {
+	if least := tokensPerCode * int(c.Codes); c.documentTokens() < least {
+		return fmt.Errorf("a context of %d is too small for %d codes: use --context %d or more, or fewer --codes", c.Context, c.Codes, int(c.Context)-c.documentTokens()+least)
+	}
+	return nil
+}
 
 // Run runs the demo.
 func (c *demoCmd) Run(ctx context.Context, log *slog.Logger) error {
@@ -71,7 +87,7 @@ type demo struct {
 func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 	c := d.cmd
 	fmt.Fprintf(d.out, "Starting %d node processes …\n", c.Nodes)
-	local, err := startLocal(ctx, c.Nodes, log)
+	local, err := startLocal(ctx, int(c.Nodes), log)
 	if err != nil {
 		return err
 	}
@@ -80,7 +96,7 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer d.cluster.Close()
-	if d.model, err = d.cluster.Load(ctx, recall.Name, orrery.LoadOptions{Context: c.Context, Chunk: c.Chunk, BlockTokens: c.Block}); err != nil {
+	if d.model, err = d.cluster.Load(ctx, recall.Name, orrery.LoadOptions{Context: int(c.Context), Chunk: int(c.Chunk), BlockTokens: int(c.Block)}); err != nil {
 		return err
 	}
 	d.showPlacement()
@@ -99,18 +115,15 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 // compose writes the document, and chooses what to ask: codes at all depths.
 func (d *demo) compose() (err error) {
 	c := d.cmd
-	tokens := c.Context - longAnswer - turnTokens*c.Codes - turnTokens
-	if c.Codes < 1 || tokens < 64 {
-		return fmt.Errorf("a context of %d is too small for %d questions and %d tokens: use a larger --context", c.Context, c.Codes, longAnswer)
-	}
+	tokens, codes := c.documentTokens(), int(c.Codes)
 	count := func(s string) int { return len(d.model.Tokenizer().Encode(s, false)) }
-	if d.doc, err = recall.Compose(count, tokens, max(c.Codes, recall.DefaultCodes(tokens)), c.Seed); err != nil {
+	if d.doc, err = recall.Compose(count, tokens, max(codes, recall.DefaultCodes(tokens)), c.Seed); err != nil {
 		return err
 	}
-	for i := range c.Codes {
+	for i := range codes {
 		at := 0
-		if c.Codes > 1 {
-			at = i * (len(d.doc.Codes) - 1) / (c.Codes - 1)
+		if codes > 1 {
+			at = i * (len(d.doc.Codes) - 1) / (codes - 1)
 		}
 		d.asked = append(d.asked, d.doc.Codes[at])
 	}
@@ -143,7 +156,7 @@ func (d *demo) session(ctx context.Context, mode orrery.Mode, switches []orrery.
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(d.out, "  %3.0f%%  %s  ", 100*code.Depth, code.Question())
+		fmt.Fprintf(d.out, "  %3.0f%%  %s\n", 100*code.Depth, code.Question())
 		said, text, err := d.stream(g)
 		if err != nil {
 			return err
@@ -226,7 +239,7 @@ func gapAround(s orrery.Stats, r orrery.SwitchReport) (longest time.Duration) {
 
 // excerpt is the beginning of a text, in one line.
 func excerpt(s string) string {
-	const most = 72
+	const most = 54
 	line := []rune(strings.Join(strings.Fields(s), " "))
 	if len(line) > most {
 		return string(line[:most]) + " …"
@@ -241,11 +254,14 @@ func (d *demo) progress(turn int, name string) func(done, total int) {
 	return prefillProgress("  reading, " + name)
 }
 
-// stream prints an answer as it comes.
+// stream prints an answer as it comes, on a line of its own.
 func (d *demo) stream(g *orrery.Generation) (tokens []int32, text string, err error) {
 	for t, err := range g.Tokens() {
 		if err != nil {
 			return nil, "", err
+		}
+		if text == "" {
+			fmt.Fprint(d.out, "        ") // not before the progress bar is gone
 		}
 		fmt.Fprint(d.out, t.Text)
 		text += t.Text

@@ -64,7 +64,7 @@ func newTable(header ...any) table.Writer {
 func rightAligned(t table.Writer, columns int) {
 	var cs []table.ColumnConfig
 	for i := 2; i <= columns; i++ {
-		cs = append(cs, table.ColumnConfig{Number: i, Align: text.AlignRight})
+		cs = append(cs, table.ColumnConfig{Number: i, Align: text.AlignRight, AlignHeader: text.AlignRight})
 	}
 	t.SetColumnConfigs(cs)
 }
@@ -74,14 +74,18 @@ func (d *demo) showPlacement() {
 	for _, n := range d.cluster.Nodes() {
 		d.report.Nodes = append(d.report.Nodes, demoNode{Name: n.Name, Memory: n.Memory, Bandwidth: n.Bandwidth, Cores: n.Cores})
 	}
-	fmt.Fprintf(d.out, "\nPlacement, with all of a context of %d:\n", d.model.Context())
-	fmt.Fprintln(d.out, placementTable(d.model.Plans(), d.report.Nodes))
+	t := newTable("node", "cores", "memory", "bandwidth")
+	rightAligned(t, 4)
+	for _, n := range d.report.Nodes {
+		t.AppendRow(table.Row{n.Name, n.Cores, placement.FormatBytes(n.Memory), placement.FormatBytes(int64(n.Bandwidth)) + "/s"})
+	}
+	fmt.Fprintf(d.out, "\n%s\n\nWhat each node holds, at the full context of %d tokens:\n%s\n", t.Render(), d.model.Context(), placementTable(d.model.Plans()))
 }
 
-// placementTable shows the plans of the modes side by side, and says why a mode is not possible.
-func placementTable(plans *placement.Reservation, nodes []demoNode) string {
-	t := newTable("node", "memory", "bandwidth", "mode", "layers", "tokens", "weights", "KV", "rest", "needs")
-	rightAligned(t, 10)
+// placementTable shows the plans of the modes one below the other, and says why a mode is not possible.
+func placementTable(plans *placement.Reservation) string {
+	t := newTable("mode, node", "layers", "tokens", "weights", "KV cache", "rest", "sum")
+	rightAligned(t, 7)
 	var refused []string
 	for _, mode := range []orrery.Mode{orrery.Pipeline, orrery.Pooled, orrery.Ring} {
 		p := plans.Plans[mode]
@@ -92,12 +96,18 @@ func placementTable(plans *placement.Reservation, nodes []demoNode) string {
 			continue
 		}
 		for i, s := range p.Shares {
-			tokens := "all, of its layers"
+			name, layers, tokens := "", "none", "all"
+			if i == 0 {
+				name = mode.String()
+			}
+			if s.Layers.End > s.Layers.First {
+				layers = fmt.Sprintf("%d-%d", s.Layers.First, s.Layers.End-1)
+			}
 			if mode != orrery.Pipeline {
 				tokens = fmt.Sprintf("%.0f%%", 100*s.TokenWeight)
 			}
-			t.AppendRow(table.Row{s.Node, placement.FormatBytes(s.Has), placement.FormatBytes(int64(nodes[i].Bandwidth)) + "/s", mode,
-				fmt.Sprintf("%d-%d", s.Layers.First, s.Layers.End-1), tokens, placement.FormatBytes(s.Weights), placement.FormatBytes(s.KV), placement.FormatBytes(s.Rest), placement.FormatBytes(s.Needs())})
+			t.AppendRow(table.Row{fmt.Sprintf("%-8s %s", name, s.Node), layers, tokens, placement.FormatBytes(s.Weights), placement.FormatBytes(s.KV),
+				placement.FormatBytes(s.Rest), placement.FormatBytes(s.Needs())})
 		}
 		t.AppendSeparator()
 	}
@@ -148,7 +158,7 @@ func (d *demo) close() error {
 
 func (d *demo) printTables(wrong int, switched bool) {
 	r := &d.report
-	t := newTable("mode", "prefill tokens/s", "first token", "decode tokens/s", "exchanged a token", "answers right", "same tokens")
+	t := newTable("mode", "prefill\ntokens/s", "first\ntoken", "decode\ntokens/s", "exchanged\na token", "answers\nright", "same\ntokens")
 	rightAligned(t, 7)
 	for _, run := range r.Runs {
 		right := 0
@@ -170,7 +180,7 @@ func (d *demo) printTables(wrong int, switched bool) {
 	}
 	fmt.Fprintf(d.out, "\n%s\n", t.Render())
 	last := r.Runs[len(r.Runs)-1]
-	s := newTable("switch", "moved", "in effect after", "tokens meanwhile", "longest gap", "median gap")
+	s := newTable("switch", "moved", "in effect\nafter", "tokens\nmeanwhile", "longest\ngap", "median\ngap")
 	rightAligned(s, 6)
 	for i, w := range last.Switches {
 		s.AppendRow(table.Row{w.From + " → " + w.To, placement.FormatBytes(w.Bytes), milliseconds(w.Seconds), w.EffectiveAt - w.AskedAt,
@@ -182,14 +192,14 @@ func (d *demo) printTables(wrong int, switched bool) {
 		verdict = fmt.Sprintf("%d answers were WRONG", wrong)
 	}
 	if r.SameTokens {
-		verdict += ", and the greedy tokens were the same in all modes and across the switches"
+		verdict += ",\nand the greedy tokens were the same in all modes and across the switches"
 	} else {
-		verdict += ", and the greedy tokens were NOT the same everywhere"
+		verdict += ",\nand the greedy tokens were NOT the same everywhere"
 	}
 	if !switched {
 		verdict += "; a switch did NOT take effect"
 	}
-	fmt.Fprintf(d.out, "%s. %.1f s in all.\n", verdict, r.Seconds)
+	fmt.Fprintf(d.out, "%s.\n%.1f s in all.\n", verdict, r.Seconds)
 }
 
 func milliseconds(seconds float64) string { return fmt.Sprintf("%.1f ms", 1000*seconds) }

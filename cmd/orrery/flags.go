@@ -55,6 +55,19 @@ func (s *switchFlag) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// countFlag is a number of things, at least one; it is 0 where the flag is not given.
+type countFlag int
+
+// UnmarshalText reads the number.
+func (c *countFlag) UnmarshalText(b []byte) error {
+	n, err := strconv.ParseInt(string(b), 10, 32)
+	if err != nil || n < 1 {
+		return fmt.Errorf("%.20q is not a whole number of 1 or more", b)
+	}
+	*c = countFlag(n)
+	return nil
+}
+
 // sizeFlag is a number of bytes, as 8GiB or 500MB.
 type sizeFlag int64
 
@@ -85,8 +98,8 @@ func (s *sizeFlag) UnmarshalText(b []byte) error {
 
 // securityFlags are how a cluster keeps to itself.
 type securityFlags struct {
-	Cluster string `help:"Name of the cluster; nodes of another are refused." default:"orrery" placeholder:"NAME"`
-	KeyFile string `help:"File with a key of 16, 24 or 32 bytes in hexadecimal, which encrypts the gossip." type:"existingfile" placeholder:"FILE"`
+	Cluster string `help:"Name of the cluster; nodes of another are refused (default: ${default})." default:"orrery" placeholder:"NAME"`
+	KeyFile string `help:"File with a key of 16, 24 or 32 bytes in hexadecimal, which encrypts the gossip; openssl rand -hex 32 makes one." type:"existingfile" placeholder:"FILE"`
 }
 
 func (s *securityFlags) key() ([]byte, error) {

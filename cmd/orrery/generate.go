@@ -19,29 +19,46 @@ import (
 )
 
 type generateCmd struct {
-	modelFlags
-	clusterFlags
-	KV         kvFlag     `name:"kv" help:"Storage of keys and values: f16 or f32." default:"f16"`
-	Prompt     string     `help:"The prompt, or with --prompt-file what comes after the file's text."`
-	PromptFile string     `help:"File with the prompt, - for standard input." placeholder:"FILE"`
-	Chat       bool       `help:"Put the prompt into the model's chat template, as a user's message. With both --prompt-file and --prompt, the file's text stands before it."`
-	MaxTokens  int        `help:"Tokens to generate at the most." default:"256"`
-	Temp       float32    `name:"temperature" help:"0 chooses the likeliest token." default:"0"`
-	TopK       int        `help:"Choose among the K likeliest tokens; 0: all."`
-	TopP       float32    `help:"Choose among the likeliest tokens that make up this probability; 0 or 1: all."`
-	MinP       float32    `help:"Leave out tokens of less than this part of the likeliest one's probability."`
-	Seed       uint64     `help:"Of the random choice."`
-	IgnoreEOS  bool       `name:"ignore-eos" help:"Go on after an end-of-text token."`
-	SwitchAt   switchFlag `help:"Switch modes while generating." placeholder:"TOKEN:MODE,…"`
-	Format     string     `help:"text streams the answer; json prints one object at the end." enum:"text,json" default:"text"`
+	modelFlags   `embed:"" group:"Model:"`
+	clusterFlags `embed:"" group:"Where to compute:"`
+	KV           kvFlag     `name:"kv" help:"Storage of keys and values: f16 or f32." default:"f16" group:"Model:"`
+	Prompt       string     `help:"The prompt, or with --prompt-file what comes after the file's text."`
+	PromptFile   string     `help:"File with the prompt, - for standard input." placeholder:"FILE"`
+	Chat         bool       `help:"Put the prompt into the model's chat template, as a user's message. With both --prompt-file and --prompt, the file's text stands before it."`
+	MaxTokens    countFlag  `help:"Tokens to generate at the most." default:"256"`
+	Temp         float32    `name:"temperature" help:"0 chooses the likeliest token." default:"0"`
+	TopK         int        `help:"Choose among the K likeliest tokens; 0: all."`
+	TopP         float32    `help:"Choose among the likeliest tokens that make up this probability; 0 or 1: all."`
+	MinP         float32    `help:"Leave out tokens of less than this part of the likeliest one's probability."`
+	Seed         uint64     `help:"Of the random choice."`
+	IgnoreEOS    bool       `name:"ignore-eos" help:"Go on after an end-of-text token."`
+	SwitchAt     switchFlag `help:"Switch modes while generating." placeholder:"TOKEN:MODE,…"`
+	Format       string     `help:"text streams the answer; json prints one object at the end." enum:"text,json" default:"text"`
 }
 
 // Help is shown below the flags' summary.
 func (generateCmd) Help() string {
 	return `Examples:
-  orrery generate --model ~/models/Qwen3-0.6B --chat --prompt 'Why is the sky dark at night?'
-  orrery generate --nodes 3 --mode pooled --prompt-file notes.txt --prompt 'What is the secret code of the amber falcon?' --chat
-  orrery generate --join 192.168.1.10:7946 --model /models/llama --prompt 'Once' --switch-at 64:pooled,128:ring`
+  orrery generate --model ~/models/Qwen3-0.6B --chat \
+    --prompt 'Why is the sky dark at night?'
+  orrery generate --nodes 3 --mode pooled --chat --prompt-file notes.txt \
+    --prompt 'What is the secret code of the amber falcon?'
+  orrery generate --join 192.168.1.10:7946 --model /models/llama \
+    --prompt 'Once' --switch-at 64:pooled,128:ring
+
+The answer goes to standard output, everything else to standard error.`
+}
+
+// Validate looks at the flags together.
+func (c *generateCmd) Validate() error {
+	if c.Prompt == "" && c.PromptFile == "" {
+		return errors.New("there is no prompt: give --prompt or --prompt-file")
+	}
+	return c.sampling().Validate()
+}
+
+func (c *generateCmd) sampling() sampling.Params {
+	return sampling.Params{Temperature: c.Temp, TopK: c.TopK, TopP: c.TopP, MinP: c.MinP, Seed: c.Seed}
 }
 
 // Run generates.
@@ -75,8 +92,8 @@ func (c *generateCmd) Run(ctx context.Context, log *slog.Logger) error {
 		}
 		prompt = plain + rendered
 	}
-	g, err := m.Generate(ctx, prompt, orrery.GenerateOptions{MaxTokens: c.MaxTokens, IgnoreEOS: c.IgnoreEOS, SwitchAt: c.SwitchAt,
-		Sampling: sampling.Params{Temperature: c.Temp, TopK: c.TopK, TopP: c.TopP, MinP: c.MinP, Seed: c.Seed}, Progress: prefillProgress("prefill")})
+	g, err := m.Generate(ctx, prompt, orrery.GenerateOptions{MaxTokens: int(c.MaxTokens), IgnoreEOS: c.IgnoreEOS, SwitchAt: c.SwitchAt,
+		Sampling: c.sampling(), Progress: prefillProgress("prefill")})
 	if err != nil {
 		return err
 	}
@@ -86,9 +103,6 @@ func (c *generateCmd) Run(ctx context.Context, log *slog.Logger) error {
 // prompt is the text that stands as it is, and the message.
 func (c *generateCmd) prompt() (plain, message string, err error) {
 	if c.PromptFile == "" {
-		if c.Prompt == "" {
-			return "", "", errors.New("there is no prompt: give --prompt or --prompt-file")
-		}
 		return "", c.Prompt, nil
 	}
 	var b []byte
@@ -99,6 +113,9 @@ func (c *generateCmd) prompt() (plain, message string, err error) {
 	}
 	if err != nil {
 		return "", "", fmt.Errorf("prompt: %w", err)
+	}
+	if len(b) == 0 {
+		return "", "", fmt.Errorf("prompt: %s is empty", c.PromptFile)
 	}
 	if c.Prompt == "" {
 		return "", string(b), nil
@@ -128,7 +145,11 @@ func (c *generateCmd) need(ref, text string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n := len(t.EncodePrompt(text, true)) + c.MaxTokens
+	n := len(t.EncodePrompt(text, true))
+	if n >= m.Config.MaxPositions {
+		return 0, fmt.Errorf("the prompt has %d tokens, and %s was made for %d: shorten the prompt", n, ref, m.Config.MaxPositions)
+	}
+	n += int(c.MaxTokens)
 	if c.Chat {
 		n += templateTokens
 	}
@@ -146,16 +167,23 @@ func (c *generateCmd) stream(g *orrery.Generation) error {
 		}
 		text.WriteString(token.Text)
 		if c.Format == "text" {
-			fmt.Print(token.Text)
+			if _, failed = fmt.Print(token.Text); failed != nil {
+				break
+			}
 		}
 	}
 	s := g.Stats()
+	if s.Tokens == 0 {
+		s.Prefill = 0 // the prompt was not read to its end: there is no speed to tell
+	}
 	if c.Format == "json" {
 		return errors.Join(failed, json.NewEncoder(os.Stdout).Encode(generateReport{Text: text.String(), PromptTokens: s.Prompt, Tokens: s.Tokens,
-			TTFTSeconds: s.TTFT.Seconds(), PrefillRate: s.PrefillRate(), DecodeRate: s.DecodeRate(), Switches: switchReports(s.Switches), Error: text2(failed)}))
+			TTFTSeconds: s.TTFT.Seconds(), PrefillRate: s.PrefillRate(), DecodeRate: s.DecodeRate(), Switches: switchReports(s.Switches), Error: errorText(failed)}))
 	}
 	fmt.Println()
-	fmt.Fprintf(os.Stderr, "\n%d tokens read at %.0f/s, first token after %v, %d tokens written at %.1f/s\n", s.Prompt, s.PrefillRate(), s.TTFT.Round(time.Millisecond), s.Tokens, s.DecodeRate())
+	if s.Tokens > 0 {
+		fmt.Fprintf(os.Stderr, "\n%d tokens read at %.0f/s, first token after %v, %d tokens written at %.1f/s\n", s.Prompt, s.PrefillRate(), s.TTFT.Round(time.Millisecond), s.Tokens, s.DecodeRate())
+	}
 	for _, r := range s.Switches {
 		fmt.Fprintln(os.Stderr, describeSwitch(r))
 	}
@@ -189,12 +217,12 @@ func switchReports(rs []orrery.SwitchReport) []switchReport {
 	var out []switchReport
 	for _, r := range rs {
 		out = append(out, switchReport{From: r.From.String(), To: r.To.String(), AskedAt: r.Asked, EffectiveAt: r.Tokens, Bytes: r.Bytes,
-			Seconds: r.Took.Seconds(), Error: text2(r.Err)})
+			Seconds: r.Took.Seconds(), Error: errorText(r.Err)})
 	}
 	return out
 }
 
-func text2(err error) string {
+func errorText(err error) string {
 	if err == nil {
 		return ""
 	}

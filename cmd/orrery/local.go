@@ -43,7 +43,7 @@ const (
 // is ready.
 func startLocal(ctx context.Context, n int, log *slog.Logger) (*localCluster, error) {
 	if n < 1 || n > len(nodeNames) {
-		return nil, fmt.Errorf("%d nodes are not between 1 and %d", n, len(nodeNames))
+		return nil, fmt.Errorf("--nodes: %d is not between 1 and %d", n, len(nodeNames))
 	}
 	memory, err := cluster.AvailableMemory()
 	if err != nil {
@@ -151,49 +151,4 @@ func (l *localCluster) join(ctx context.Context, log *slog.Logger) (*orrery.Clus
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
-}
-
-// clusterFlags choose where to compute.
-type clusterFlags struct {
-	Nodes int      `help:"Start so many node processes on this machine, for the time of the command." xor:"where" placeholder:"N"`
-	Join  []string `help:"Use the running cluster of this node." xor:"where" placeholder:"HOST:PORT"`
-	Bind  string   `help:"Address that the nodes of a running cluster reach this command by." default:"127.0.0.1:0" placeholder:"HOST:PORT"`
-	securityFlags
-}
-
-// open starts or joins what the flags say: node processes, a running cluster, or a node in this process.
-// close ends it.
-func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cluster, close func(), err error) {
-	switch {
-	case f.Nodes > 0:
-		l, err := startLocal(ctx, f.Nodes, log)
-		if err != nil {
-			return nil, nil, err
-		}
-		if c, err = l.join(ctx, log); err != nil {
-			l.stop()
-			return nil, nil, err
-		}
-		return c, func() { c.Close(); l.stop() }, nil
-	case len(f.Join) > 0:
-		key, err := f.key()
-		if err != nil {
-			return nil, nil, err
-		}
-		c, err = orrery.Start(ctx, orrery.Config{Cluster: f.Cluster, Bind: f.Bind, Join: f.Join, Key: key, Client: true, Logger: log})
-		if err != nil {
-			return nil, nil, err
-		}
-		wait, cancel := context.WithTimeout(ctx, startTimeout)
-		defer cancel()
-		if err := c.WaitNodes(wait, 1); err != nil {
-			return nil, nil, errors.Join(err, c.Close())
-		}
-		return c, func() { c.Close() }, nil
-	}
-	c, err = orrery.Start(ctx, orrery.Config{Logger: log})
-	if err != nil {
-		return nil, nil, err
-	}
-	return c, func() { c.Close() }, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/orrery-ai/orrery"
@@ -14,23 +15,25 @@ import (
 )
 
 type logitsCmd struct {
-	modelFlags
-	clusterFlags
-	KV       kvFlag     `name:"kv" help:"Storage of keys and values: f32, which is exact, or f16, as generate uses." default:"f32"`
-	IDsFile  string     `name:"ids-file" help:"File with token ids, decimal, separated by white space." required:"" type:"existingfile" placeholder:"FILE"`
-	Out      string     `help:"NumPy file to write: float32 [tokens][vocabulary]." required:"" placeholder:"FILE.npy"`
-	Decode   int        `help:"Compute the last N tokens one at a time, as decode does." placeholder:"N"`
-	SwitchAt switchFlag `help:"Switch modes after so many tokens." placeholder:"TOKEN:MODE,…"`
+	modelFlags   `embed:"" group:"Model:"`
+	clusterFlags `embed:"" group:"Where to compute:"`
+	KV           kvFlag     `name:"kv" help:"Storage of keys and values: f32, which is exact, or f16, as generate uses." default:"f32" group:"Model:"`
+	IDsFile      string     `name:"ids-file" help:"File with token ids, decimal, separated by white space." required:"" type:"existingfile" placeholder:"FILE"`
+	Out          string     `help:"NumPy file to write: float32 [tokens][vocabulary]." required:"" placeholder:"FILE.npy"`
+	Decode       countFlag  `help:"Compute the last N tokens one at a time, as decode does." placeholder:"N"`
+	SwitchAt     switchFlag `help:"Switch modes after so many tokens." placeholder:"TOKEN:MODE,…"`
 }
 
 // Help is shown below the flags' summary.
 func (logitsCmd) Help() string {
 	return `Examples:
-  orrery logits --model ~/models/Qwen3-0.6B --ids-file ids.txt --out logits.npy
-  orrery logits --model ~/models/Qwen3-0.6B --ids-file ids.txt --out pooled.npy --nodes 3 --mode pooled --decode 16
+  orrery logits --model ~/models/Qwen3-0.6B --ids-file ids.txt --out a.npy
+  orrery logits --model ~/models/Qwen3-0.6B --ids-file ids.txt --out a.npy \
+    --nodes 3 --mode pooled --decode 16
 
 Compare with another implementation:
-  python3 -c 'import numpy as n; a, b = n.load("logits.npy"), n.load("theirs.npy"); print(abs(a-b).max() / b.std())'`
+  python3 -c 'import numpy as n; a, b = map(n.load, (
+    "a.npy", "theirs.npy")); print(abs(a - b).max() / b.std())'`
 }
 
 // Run computes the logits.
@@ -52,13 +55,16 @@ func (c *logitsCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if i := slices.IndexFunc(ids, func(id int32) bool { return int(id) >= m.Vocab() }); i >= 0 {
+		return fmt.Errorf("%s: word %d is %d, which is outside of the model's vocabulary of %d", c.IDsFile, i+1, ids[i], m.Vocab())
+	}
 	f, err := os.Create(c.Out)
 	if err != nil {
 		return err
 	}
 	w, err := npy.NewWriter(f, len(ids), m.Vocab())
 	if err == nil {
-		_, err = m.Logits(ctx, ids, orrery.LogitsOptions{Decode: c.Decode, SwitchAt: c.SwitchAt, Progress: prefillProgress("logits")}, w.WriteRows)
+		_, err = m.Logits(ctx, ids, orrery.LogitsOptions{Decode: int(c.Decode), SwitchAt: c.SwitchAt, Progress: prefillProgress("logits")}, w.WriteRows)
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, os.Remove(c.Out))
@@ -83,6 +89,9 @@ func readIDs(path string) ([]int32, error) {
 			return nil, fmt.Errorf("%s: word %d is %.20q, not a token id", path, len(ids)+1, s.Text())
 		}
 		ids = append(ids, int32(id))
+	}
+	if errors.Is(s.Err(), bufio.ErrTooLong) {
+		return nil, fmt.Errorf("%s: word %d is longer than any token id", path, len(ids)+1)
 	}
 	if err := s.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)

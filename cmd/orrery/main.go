@@ -8,54 +8,61 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/orrery-ai/orrery"
-	"github.com/orrery-ai/orrery/placement"
 )
 
 type cli struct {
 	Node     nodeCmd     `cmd:"" help:"Run one node of a cluster."`
 	Generate generateCmd `cmd:"" help:"Generate text, and stream it."`
 	Logits   logitsCmd   `cmd:"" help:"Compute the logits of given tokens, as a NumPy file."`
+	Plan     planCmd     `cmd:"" help:"Say what fits on a described cluster and how fast it would be, without weights."`
 	Demo     demoCmd     `cmd:"" help:"Answer from a long document in every mode, switching live, on nodes of its own."`
 
 	LogLevel slog.Level       `help:"What is logged: debug, info, warn or error." default:"warn"`
 	Version  kong.VersionFlag `help:"Print the version."`
 }
 
+// Exit statuses.
+const (
+	statusFailed = 1
+	statusUsage  = 2
+)
+
 func main() {
 	var c cli
-	k := kong.Parse(&c, kong.Name("orrery"), kong.Description("An actor-model runtime for large language models on a cluster of unlike machines."),
-		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}), kong.Vars{"version": orrery.Version})
+	parser := kong.Must(&c, kong.Name("orrery"), kong.Description("An actor-model runtime for large language models on a cluster of unlike machines."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}), kong.Vars{"version": orrery.Version})
+	args := os.Args[1:]
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	k, err := parser.Parse(args)
+	if err != nil {
+		explainUsage(err)
+		os.Exit(statusUsage)
+	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
 	slog.SetDefault(log)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.Bind(log)
 	if err := k.Run(); err != nil {
-		stop()
-		explain(err)
-		os.Exit(1)
+		explain(os.Stderr, err)
+		os.Exit(statusFailed)
 	}
 }
 
-// explain prints an error, and what to do about it where that is known.
-func explain(err error) {
-	if errors.Is(err, errSaidAlready) {
-		return
+// explainUsage prints what is wrong with the arguments, and where to read on.
+func explainUsage(err error) {
+	command := "orrery"
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context.Command() != "" {
+		command += " " + parse.Context.Command()
 	}
-	var refusal *placement.Refusal
-	if errors.As(err, &refusal) {
-		fmt.Fprintf(os.Stderr, "orrery: %v\n\n%s\n%s\n", err, strings.TrimRight(refusal.Table(), "\n"), refusal.Advice())
-		return
-	}
-	fmt.Fprintf(os.Stderr, "orrery: %s\n", strings.TrimPrefix(err.Error(), "orrery: "))
+	fmt.Fprintf(os.Stderr, "orrery: %v\ntry: %s --help\n", err, command)
 }
-
-// errSaidAlready ends the program with status 1 after a report that has said why.
-var errSaidAlready = errors.New("the report says what is wrong")

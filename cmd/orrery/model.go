@@ -9,18 +9,18 @@ import (
 
 // modelFlags choose what is loaded, and how.
 type modelFlags struct {
-	Model   string   `help:"Directory of a model in Hugging Face layout, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
-	Mode    modeFlag `help:"Parallelism mode: pipeline, pooled or ring." default:"pipeline"`
-	Context int      `help:"Tokens that the sequence may reach, for which memory is kept (default: what the command needs)." placeholder:"N"`
-	Chunk   int      `help:"Tokens that a node computes at a time in prefill." default:"1024"`
-	Block   int      `help:"Tokens of a KV block." default:"256"`
+	Model   string    `help:"Directory of a model in Hugging Face layout, which every node has, or \"recall\", the one that comes with Orrery (default: ${default})." default:"recall" placeholder:"DIR"`
+	Mode    modeFlag  `help:"Parallelism mode: pipeline, pooled or ring." default:"pipeline"`
+	Context countFlag `help:"Tokens that the sequence may reach, for which memory is kept (default: what the command needs)." placeholder:"N"`
+	Chunk   countFlag `help:"Tokens that a node computes at a time in prefill." default:"1024"`
+	Block   countFlag `help:"Tokens of a KV block." default:"256"`
 }
 
 func (f *modelFlags) options(kv kvFlag, context int) orrery.LoadOptions {
 	if f.Context > 0 {
-		context = f.Context
+		context = int(f.Context)
 	}
-	return orrery.LoadOptions{Mode: orrery.Mode(f.Mode), Context: context, Chunk: f.Chunk, BlockTokens: f.Block, KV: orrery.KVFormat(kv)}
+	return orrery.LoadOptions{Mode: orrery.Mode(f.Mode), Context: context, Chunk: int(f.Chunk), BlockTokens: int(f.Block), KV: orrery.KVFormat(kv)}
 }
 
 // ref is the model's reference. A path is made absolute; a bare name stays one, which every node looks for in

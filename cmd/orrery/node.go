@@ -13,8 +13,8 @@ import (
 )
 
 type nodeCmd struct {
-	Name      string   `help:"Name of the node, unique in the cluster (default: from the host's name)."`
-	Bind      string   `help:"Address of gossip, TCP and UDP." default:"127.0.0.1:7946" placeholder:"HOST:PORT"`
+	Name      string   `help:"Name of the node, unique in the cluster: letters, digits, - _ and . (default: from the host's name)." placeholder:"NAME"`
+	Bind      string   `help:"Address of gossip, TCP and UDP (default: 127.0.0.1:7946; with --join any free port of the address that reaches it)." placeholder:"HOST:PORT"`
 	Listen    string   `help:"Address of tensors and actors, TCP (default: any free port of the host of --bind)." placeholder:"HOST:PORT"`
 	Advertise string   `help:"Host that the other nodes reach this one by, if not that of --bind." placeholder:"HOST"`
 	Join      []string `help:"Nodes to join; one that answers is enough." placeholder:"HOST:PORT"`
@@ -27,11 +27,14 @@ type nodeCmd struct {
 	Child bool `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
 }
 
+// defaultBind is where the first node of a cluster listens for gossip.
+const defaultBind = "127.0.0.1:7946"
+
 // Help is shown below the flags' summary.
 func (nodeCmd) Help() string {
 	return `Examples:
   orrery node --name a --bind 192.168.1.10:7946
-  orrery node --name b --bind 192.168.1.11:7946 --join 192.168.1.10:7946 --data-dir /models
+  orrery node --name b --join 192.168.1.10:7946 --data-dir /models
 
 Ctrl-C leaves the cluster gracefully.`
 }
@@ -45,7 +48,13 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	n, err := orrery.Start(ctx, orrery.Config{Name: c.Name, Cluster: c.Cluster, Bind: c.Bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join, Key: key,
+	bind := c.Bind
+	if bind == "" && len(c.Join) == 0 {
+		bind = defaultBind
+	} else if bind == "" {
+		bind = bindTowards(ctx, c.Join)
+	}
+	n, err := orrery.Start(ctx, orrery.Config{Name: c.Name, Cluster: c.Cluster, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join, Key: key,
 		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Logger: log})
 	if err != nil {
 		return err

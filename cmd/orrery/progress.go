@@ -16,13 +16,16 @@ func prefillProgress(what string) func(done, total int) {
 	if !term.IsTerminal(int(os.Stderr.Fd())) {
 		return nil
 	}
+	began := time.Now()
 	var bar *progressbar.ProgressBar
 	return func(done, total int) {
 		if bar == nil {
-			bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription(what),
-				progressbar.OptionShowIts(), progressbar.OptionSetItsString("tokens"), progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true),
-				progressbar.OptionFullWidth(), progressbar.OptionThrottle(50*time.Millisecond), progressbar.OptionClearOnFinish())
+			bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowCount(), progressbar.OptionFullWidth(),
+				progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish())
 		}
+		rate := float64(done) / time.Since(began).Seconds()
+		left := time.Duration(float64(total-done) / rate * float64(time.Second)).Round(time.Second)
+		bar.Describe(fmt.Sprintf("%s %.0f tokens/s, %v left", what, rate, left))
 		_ = bar.Set(done) // only drawing can fail
 	}
 }

@@ -1,0 +1,390 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/orrery-ai/orrery/model/modeltest"
+	"github.com/orrery-ai/orrery/recall"
+)
+
+// badInput is a command that cannot work, and what its message has to say.
+type badInput struct {
+	args []string
+	want []string
+}
+
+// sideBySide is how many commands run at a time: most of them only wait.
+const sideBySide = 6
+
+// refused runs commands, and holds each to ending by itself, with an error status and a short message that
+// says what is wanted of it.
+func refused(t *testing.T, cases map[string]badInput) {
+	var g errgroup.Group
+	g.SetLimit(sideBySide)
+	for name, c := range cases {
+		g.Go(func() error { t.Run(name, func(t *testing.T) { c.check(t) }); return nil })
+	}
+	_ = g.Wait() // what failed is in t
+}
+
+func (c badInput) check(t *testing.T) {
+	_, stderr, status := run(t, exitWithin, c.args...)
+	if status != statusFailed && status != statusUsage {
+		t.Errorf("status %d", status)
+	}
+	for _, want := range c.want {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("%q is not in %q", want, stderr)
+		}
+	}
+	if strings.Contains(stderr, "panic") || strings.Contains(stderr, "goroutine ") || strings.Count(stderr, "\n") > 12 {
+		t.Errorf("this is no message for people:\n%s", stderr)
+	}
+}
+
+func TestBadFlagsAreNamed(t *testing.T) {
+	generate := func(args ...string) []string { return append([]string{"generate", "--prompt", "Once"}, args...) }
+	cases := map[string]badInput{
+		"unknown command":          {[]string{"frobnicate"}, []string{"frobnicate", "orrery --help"}},
+		"no prompt":                {[]string{"generate"}, []string{"--prompt or --prompt-file", "orrery generate --help"}},
+		"no such prompt file":      {[]string{"generate", "--prompt-file", "missing.txt"}, []string{"missing.txt", "no such file"}},
+		"an empty prompt file":     {[]string{"generate", "--prompt-file", os.DevNull}, []string{os.DevNull, "empty"}},
+		"too long for the context": {[]string{"generate", "--context", "64", "--prompt", strings.Repeat("word ", 100)}, []string{"context of 64", "--context "}},
+		"a context beyond the model's": {
+			generate("--context", "99999999"), []string{"context 99999999", "262144"}},
+		"no such mode":              {generate("--mode", "fast"), []string{"--mode", `"fast"`, "pipeline, pooled or ring"}},
+		"no such KV format":         {generate("--kv", "q9"), []string{"--kv", `"q9"`, "f16 or f32"}},
+		"no such output format":     {generate("--format", "xml"), []string{"--format", "json"}},
+		"a switch without a mode":   {generate("--switch-at", "8"), []string{"--switch-at", "64:pooled"}},
+		"a switch to nowhere":       {generate("--switch-at", "8:fast"), []string{"--switch-at", `"fast"`}},
+		"a switch at a word":        {generate("--switch-at", "x:ring"), []string{"--switch-at", "64:pooled"}},
+		"switches in disorder":      {generate("--switch-at", "8:ring,4:pooled"), []string{"--switch-at", `"4:pooled"`}},
+		"no nodes":                  {generate("--nodes", "0"), []string{"--nodes", "1 or more"}},
+		"too many nodes":            {generate("--nodes", "99"), []string{"--nodes", "99", "16"}},
+		"nodes of two kinds":        {generate("--nodes", "2", "--join", "127.0.0.1:1"), []string{"--nodes and --join"}},
+		"no chunk":                  {generate("--chunk", "0"), []string{"--chunk", "1 or more"}},
+		"a negative chunk":          {generate("--chunk", "-1"), []string{"--chunk"}},
+		"no block":                  {generate("--block", "0"), []string{"--block", "1 or more"}},
+		"an absurd block":           {generate("--block", "99999999"), []string{"block of 99999999"}},
+		"no tokens":                 {generate("--max-tokens", "0"), []string{"--max-tokens", "1 or more"}},
+		"top-p beyond 1":            {generate("--top-p", "7"), []string{"top_p: 7"}},
+		"a negative top-k":          {generate("--top-k=-1"), []string{"top_k: -1"}},
+		"min-p beyond 1":            {generate("--min-p", "3"), []string{"min_p: 3"}},
+		"a negative temperature":    {generate("--temperature=-1"), []string{"temperature: -1"}},
+		"no temperature":            {generate("--temperature", "nan"), []string{"temperature: NaN"}},
+		"a bad gossip address":      {generate("--join", "127.0.0.1:1", "--bind", "here"), []string{`"here"`, "port"}},
+		"no key in the key file":    {generate("--join", "127.0.0.1:1", "--key-file", "main.go"), []string{"main.go", "hexadecimal"}},
+		"a node without a size":     {[]string{"node", "--memory", "8XB"}, []string{"--memory", "8GiB"}},
+		"a node with a bad name":    {[]string{"node", "--name", "a b", "--bind", "127.0.0.1:0"}, []string{`"a b"`}},
+		"a node on a bad port":      {[]string{"node", "--bind", "127.0.0.1:99999", "--bandwidth", "1GB"}, []string{"127.0.0.1:99999", "65535"}},
+		"a node without its models": {[]string{"node", "--data-dir", "missing"}, []string{"--data-dir", "missing"}},
+		"a demo in a small context": {[]string{"demo", "--context", "100"}, []string{"100", "--context "}},
+		"a demo of nothing":         {[]string{"demo", "--codes", "0"}, []string{"--codes", "1 or more"}},
+		"an absurd demo":            {[]string{"demo", "--nodes", "1", "--context", "3000000"}, []string{"3000000", "262144"}},
+	}
+	refused(t, cases)
+}
+
+func TestBadTokenIDsAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	cases := map[string]badInput{}
+	out := filepath.Join(dir, "out.npy")
+	for name, c := range map[string]struct {
+		ids  string
+		want []string
+	}{
+		"a word":                    {"1 2 three", []string{"word 3", `"three"`}},
+		"a negative":                {"1 -2", []string{"word 2", `"-2"`}},
+		"more than any":             {"1 99999999999", []string{"word 2"}},
+		"outside of the vocabulary": {"1\n2\n9999", []string{"word 3", "9999", "vocabulary of 4096"}},
+		"nothing":                   {" \n", []string{"no token ids"}},
+		"no text at all":            {strings.Repeat("\x00\xff", 100000), []string{"word 1"}},
+	} {
+		path := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
+		write(t, path, []byte(c.ids))
+		cases[name] = badInput{[]string{"logits", "--ids-file", path, "--out", out}, append(c.want, path)}
+	}
+	good := filepath.Join(dir, "good")
+	write(t, good, []byte("1 2 3"))
+	cases["no such file"] = badInput{[]string{"logits", "--ids-file", "missing.txt", "--out", out}, []string{"--ids-file", "missing.txt"}}
+	cases["nowhere to write"] = badInput{[]string{"logits", "--ids-file", good, "--out", filepath.Join(dir, "missing", "out.npy")}, []string{"out.npy", "no such file"}}
+	cases["more decoded than there are"] = badInput{[]string{"logits", "--ids-file", good, "--out", out, "--decode", "9"}, []string{"last 9 of 3"}}
+	refused(t, cases)
+	if _, err := os.Stat(out); !os.IsNotExist(err) {
+		t.Errorf("a file was left behind: %v", err)
+	}
+}
+
+func TestBadModelFilesAreNamed(t *testing.T) {
+	cases := map[string]badInput{
+		"no directory": {[]string{"generate", "--model", "missing", "--prompt", "Once"}, []string{"missing", "no such file"}},
+	}
+	for name, c := range map[string]struct {
+		spoil func(t *testing.T, dir string)
+		want  []string
+	}{
+		"truncated weights": {func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "model.safetensors")
+			write(t, path, read(t, path)[:10000])
+		}, []string{"model.safetensors"}},
+		"a header longer than the file": {func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "model.safetensors")
+			b := read(t, path)
+			binary.LittleEndian.PutUint64(b, 1<<40)
+			write(t, path, b)
+		}, []string{"model.safetensors"}},
+		"a tensor beyond the file": {func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "model.safetensors")
+			b := read(t, path)
+			n := binary.LittleEndian.Uint64(b)
+			var header map[string]map[string]any
+			if err := json.Unmarshal(b[8:8+n], &header); err != nil {
+				t.Fatal(err)
+			}
+			header["model.norm.weight"]["data_offsets"] = []int{1 << 40, 1<<40 + 256}
+			lying, err := json.Marshal(header)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, path, append(append(binary.LittleEndian.AppendUint64(nil, uint64(len(lying))), lying...), b[8+n:]...))
+		}, []string{"model.safetensors", "model.norm.weight"}},
+		"an empty file of weights": {func(t *testing.T, dir string) { write(t, filepath.Join(dir, "model.safetensors"), nil) }, []string{"model.safetensors"}},
+		"no weights": {func(t *testing.T, dir string) {
+			if err := os.Remove(filepath.Join(dir, "model.safetensors")); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"model.safetensors"}},
+		"an absurd configuration": {func(t *testing.T, dir string) { setField(t, filepath.Join(dir, "config.json"), "hidden_size", 1<<40) }, []string{"config.json", "hidden_size"}},
+		"a negative configuration": {func(t *testing.T, dir string) {
+			setField(t, filepath.Join(dir, "config.json"), "num_hidden_layers", -3)
+		},
+			[]string{"config.json", "num_hidden_layers"}},
+		"an unknown architecture": {func(t *testing.T, dir string) { setField(t, filepath.Join(dir, "config.json"), "model_type", "mamba9") }, []string{"config.json", "mamba9"}},
+		"a configuration of text": {func(t *testing.T, dir string) { write(t, filepath.Join(dir, "config.json"), []byte("layers: 4")) }, []string{"config.json"}},
+		"a tokenizer without merges": {func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "tokenizer.json")
+			var whole map[string]any
+			if err := json.Unmarshal(read(t, path), &whole); err != nil {
+				t.Fatal(err)
+			}
+			delete(whole["model"].(map[string]any), "merges")
+			writeJSON(t, path, whole)
+		}, []string{"tokenizer.json", "merges"}},
+		"half a tokenizer": {func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "tokenizer.json")
+			b := read(t, path)
+			write(t, path, b[:len(b)/2])
+		}, []string{"tokenizer.json"}},
+		"no tokenizer": {func(t *testing.T, dir string) {
+			if err := os.Remove(filepath.Join(dir, "tokenizer.json")); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"tokenizer.json"}},
+	} {
+		dir := t.TempDir()
+		writeModel(t, dir)
+		c.spoil(t, dir)
+		cases[name] = badInput{[]string{"generate", "--model", dir, "--prompt", "Once", "--max-tokens", "2"}, append(c.want, dir)}
+	}
+	refused(t, cases)
+}
+
+// writeModel makes a tiny model with the tokenizer of the one that comes with Orrery, and makes sure that it works.
+func writeModel(t *testing.T, dir string) {
+	t.Helper()
+	if err := modeltest.Write(dir, modeltest.Options{Vocab: 4096}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := recall.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	b, err := m.File("tokenizer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "tokenizer.json"), b)
+}
+
+func TestAModelFromDiskGenerates(t *testing.T) {
+	dir := t.TempDir()
+	writeModel(t, dir)
+	if r := generate(t, "--model", dir, "--prompt", "Once", "--max-tokens", "5", "--ignore-eos"); r.Tokens != 5 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func setField(t *testing.T, path, name string, v any) {
+	t.Helper()
+	var whole map[string]any
+	if err := json.Unmarshal(read(t, path), &whole); err != nil {
+		t.Fatal(err)
+	}
+	whole[name] = v
+	writeJSON(t, path, whole)
+}
+
+func writeJSON(t *testing.T, path string, v any) {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, b)
+}
+
+func write(t *testing.T, path string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestWhoCannotJoinIsToldWhy(t *testing.T) {
+	n := startNode(t, "a", "--bandwidth", "10GB")
+	dead := deadAddress(t)
+	garbage := serve(t, func(c net.Conn) { _, _ = io.CopyN(c, rand.Reader, 1<<20) })
+	silent := serve(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+	key := filepath.Join(t.TempDir(), "key")
+	write(t, key, []byte(strings.Repeat("0f", 32)+"\n"))
+	small := startNode(t, "small", "--bandwidth", "10GB", "--memory", "1MiB")
+	generate := func(args ...string) []string { return append([]string{"generate", "--prompt", "Once"}, args...) }
+	refused(t, map[string]badInput{
+		"nobody there":       {generate("--join", dead), []string{dead, "refused", "--join"}},
+		"no address":         {generate("--join", "there"), []string{"there", "port"}},
+		"another cluster":    {generate("--join", n.addr, "--cluster", "other"), []string{n.addr, `"other"`, `"orrery"`, "--cluster"}},
+		"another key":        {generate("--join", n.addr, "--key-file", key), []string{n.addr, "key", "--key-file"}},
+		"a name that is had": {[]string{"node", "--name", "a", "--join", n.addr, "--bandwidth", "1GB"}, []string{"node a", "taken", "--name"}},
+		"a port that is had": {[]string{"node", "--name", "b", "--bind", n.addr, "--bandwidth", "1GB"}, []string{n.addr, "in use"}},
+		"who sends garbage":  {generate("--join", garbage), []string{garbage}},
+		"who says nothing":   {generate("--join", silent), []string{silent}},
+		"too little memory":  {generate("--join", small.addr), []string{"node small lacks", "it fits with", "layers", "needs"}},
+	})
+}
+
+// deadAddress is an address of loopback at which nobody listens.
+func deadAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// serve serves connections until the test ends.
+func serve(t *testing.T, handle func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				_ = c.SetDeadline(time.Now().Add(exitWithin))
+				handle(c)
+			}()
+		}
+	}()
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
+}
+
+func TestANodeServesOnWhileItIsSentGarbage(t *testing.T) {
+	nodes := startNodes(t, "10GB", "5GB")
+	ctx := within(t, longWithin)
+	a := newAsker(t, ctx, nodes)
+	g := startLong(t, "--join", nodes[0].addr, "--prompt", "Once", "--mode", "pooled")
+	for _, n := range a.membership.Nodes() {
+		for _, addr := range []string{n.Gossip, n.Transport} {
+			sendGarbage(t, addr)
+		}
+	}
+	before := len(g.stdout.String())
+	if !g.stdout.until(longWithin, func(s string) bool { return len(s) > before+200 }) {
+		t.Error("the generation that ran does not go on")
+	}
+	for _, n := range nodes {
+		if !n.stderr.until(exitWithin, func(s string) bool { return strings.Contains(s, "hello") && strings.Contains(s, "gossip") }) {
+			t.Errorf("node %s logs nothing of what it was sent: %s", n.name, n.stderr)
+		}
+	}
+	if r := generate(t, "--join", nodes[1].addr, "--prompt", "Once", "--max-tokens", "4"); r.Tokens == 0 {
+		t.Error("nothing is generated")
+	}
+}
+
+// sendGarbage sends random bytes over TCP and, if the port takes them, UDP.
+func sendGarbage(t *testing.T, addr string) {
+	t.Helper()
+	for range 3 {
+		c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+		_, _ = io.CopyN(c, rand.Reader, 1<<18) // the node may hang up before it has read all
+		c.Close()
+	}
+	u, err := net.Dial("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	for i := range 20 {
+		packet := make([]byte, 50*i+1)
+		rand.Read(packet)
+		if _, err := u.Write(packet); err != nil {
+			return // nobody listens there
+		}
+	}
+}
+
+func TestHelpShowsAnExampleIn80Columns(t *testing.T) {
+	for _, name := range []string{"node", "generate", "logits", "demo"} {
+		stdout, stderr, status := run(t, exitWithin, name, "--help")
+		if status != 0 || stderr != "" {
+			t.Errorf("%s: status %d, %s", name, status, stderr)
+		}
+		if !strings.Contains(stdout, fmt.Sprintf("\n    orrery %s", name)) {
+			t.Errorf("%s: there is no example in %s", name, stdout)
+		}
+		if strings.Contains(stdout, "--child") {
+			t.Errorf("%s: it shows what is not for users", name)
+		}
+		for _, line := range strings.Split(stdout, "\n") {
+			if len([]rune(line)) > 80 {
+				t.Errorf("%s: this is wider than 80 columns: %s", name, line)
+			}
+		}
+	}
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/cluster"
+	"github.com/orrery-ai/orrery/placement"
+)
+
+// errSaidAlready ends the program with status 1 after a report that has said why.
+var errSaidAlready = errors.New("the report says what is wrong")
+
+// explain prints an error, and what to do about it where that is known.
+func explain(w io.Writer, err error) {
+	if errors.Is(err, errSaidAlready) {
+		return
+	}
+	var refusal *placement.Refusal
+	if errors.As(err, &refusal) {
+		fmt.Fprintf(w, "%s\n\n", strings.TrimRight(refusal.Table(), "\n"))
+	}
+	fmt.Fprintf(w, "orrery: %s\n", strings.TrimPrefix(err.Error(), "orrery: "))
+	if hint := hint(err); hint != "" {
+		fmt.Fprintf(w, "try: %s\n", hint)
+	}
+}
+
+// hint is what to try after an error, in terms of the flags.
+func hint(err error) string {
+	var full *orrery.ContextError
+	var join *cluster.JoinError
+	switch {
+	case errors.As(err, &full):
+		return fmt.Sprintf("--context %d, or more", full.Context-full.Room+full.Tokens+1)
+	case errors.Is(err, cluster.ErrCluster):
+		return "--cluster, with the name that the nodes have"
+	case errors.Is(err, cluster.ErrKey):
+		return "--key-file, with the key that the nodes have"
+	case errors.Is(err, cluster.ErrNameTaken):
+		return "another --name, or again when the node of that name has left"
+	case errors.As(err, &join) && !errors.Is(err, context.Canceled):
+		return "--join, with an address that orrery node prints where it says \"gossip on\""
+	}
+	return ""
+}

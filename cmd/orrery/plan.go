@@ -1,0 +1,150 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/plan"
+)
+
+type planCmd struct {
+	Model      string       `help:"Directory with a config.json, or such a file; weights are not needed." required:"" type:"path" placeholder:"DIR|FILE"`
+	Cluster    string       `help:"YAML file that describes nodes and links." required:"" type:"existingfile" placeholder:"FILE"`
+	Context    int          `help:"Tokens of each sequence, all of which must fit." required:"" placeholder:"N"`
+	Sequences  int          `help:"Sequences at the same time." default:"1" placeholder:"N"`
+	KV         plan.KV      `name:"kv" help:"Storage of keys and values: f16, q8 or q4." default:"f16"`
+	Weights    plan.Weights `help:"Storage of matrices: bf16, q8, q6, q5 or q4. Experts that are published in MXFP4 stay so." default:"q4"`
+	Link       string       `help:"Link of the file that joins all nodes (default: as the file has it)." placeholder:"NAME"`
+	Mode       modeFlag     `help:"Plan this mode only: pipeline, pooled or ring." placeholder:"MODE"`
+	Layers     layersFlag   `help:"Layers of some nodes, first and last." placeholder:"NODE=0-20,…"`
+	Efficiency float64      `help:"Share of bandwidth and FLOPS that kernels reach." default:"0.47"`
+	Chunk      int          `help:"Tokens of a prefill step." default:"1024"`
+	At         []int        `help:"Contexts to predict, besides the full one." default:"1000,8000,32000,100000" placeholder:"N"`
+	Format     string       `help:"What is printed: text, json or csv." enum:"text,json,csv" default:"text"`
+	Plot       string       `help:"Picture of decode speed over context to write." type:"path" placeholder:"FILE.svg|.png"`
+}
+
+// Help is shown below the flags' summary.
+func (planCmd) Help() string {
+	return `Examples:
+  orrery plan --model research/configs/MiniMax-M2.json --cluster research/m4-cluster.yaml --context 196608
+  orrery plan --model research/configs/GLM-4.7.json --cluster research/m4-cluster.yaml --context 200000 --kv q8 --link tcp --plot glm.svg
+  orrery plan --model ~/models/Qwen3-0.6B --cluster mine.yaml --context 32768 --layers a=0-20,b=21-27 --format json
+
+The status is 1 when nothing fits. docs/placement.md explains the numbers.`
+}
+
+// layersFlag is layers of nodes by name, as a=0-20,b=21-40.
+type layersFlag map[string]placement.Range
+
+// UnmarshalText reads the list.
+func (l *layersFlag) UnmarshalText(b []byte) error {
+	*l = layersFlag{}
+	for _, item := range strings.Split(string(b), ",") {
+		name, span, named := strings.Cut(strings.TrimSpace(item), "=")
+		from, to, ranged := strings.Cut(span, "-")
+		if !ranged {
+			to = from
+		}
+		first, err1 := strconv.Atoi(from)
+		last, err2 := strconv.Atoi(to)
+		if !named || name == "" || err1 != nil || err2 != nil || first < 0 || last < first || last >= 1<<20 {
+			return fmt.Errorf("%q is not NODE=FIRST-LAST, as a=0-20", item)
+		}
+		if _, twice := (*l)[name]; twice {
+			return fmt.Errorf("node %q has layers twice", name)
+		}
+		(*l)[name] = placement.Range{First: first, End: last + 1}
+	}
+	return nil
+}
+
+// Run plans.
+func (c *planCmd) Run() error {
+	report, err := c.make()
+	if err != nil {
+		return err
+	}
+	return c.write(os.Stdout, report)
+}
+
+// write prints the report and draws the picture. That nothing fits is an error, once it is printed.
+func (c *planCmd) write(w io.Writer, report *plan.Report) error {
+	if err := writePlan(w, c.Format, report); err != nil {
+		return err
+	}
+	switch {
+	case !report.Fits():
+		return errSaidAlready
+	case c.Plot != "":
+		return c.draw(report)
+	}
+	return nil
+}
+
+// make reads the files and plans.
+func (c *planCmd) make() (*plan.Report, error) {
+	if c.Plot != "" {
+		if _, err := c.picture(); err != nil {
+			return nil, err
+		}
+	}
+	file := c.Model
+	if info, err := os.Stat(file); err == nil && info.IsDir() {
+		file = filepath.Join(file, "config.json")
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	arch, err := plan.ParseConfig(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if b, err = os.ReadFile(c.Cluster); err != nil {
+		return nil, err
+	}
+	cluster, err := plan.ParseCluster(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Cluster, err)
+	}
+	name := strings.TrimSuffix(filepath.Base(file), ".json")
+	if name == "config" {
+		if abs, err := filepath.Abs(file); err == nil {
+			name = filepath.Base(filepath.Dir(abs))
+		}
+	}
+	return plan.Make(arch, cluster, plan.Options{Name: name, Context: c.Context, Sequences: c.Sequences, Mode: placement.Mode(c.Mode),
+		Weights: c.Weights, KV: c.KV, Link: c.Link, Layers: c.Layers, Efficiency: c.Efficiency, Chunk: c.Chunk, At: c.At})
+}
+
+// picture is the format that the plot's name asks for.
+func (c *planCmd) picture() (string, error) {
+	switch ext := filepath.Ext(c.Plot); ext {
+	case ".svg", ".png":
+		return ext[1:], nil
+	}
+	return "", fmt.Errorf("--plot %s: a picture is a .svg or a .png", c.Plot)
+}
+
+func (c *planCmd) draw(report *plan.Report) error {
+	format, err := c.picture()
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(c.Plot)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(report.Draw(f, format), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(c.Plot))
+	}
+	fmt.Fprintf(os.Stderr, "%s: decode speed over context\n", c.Plot)
+	return nil
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/plan"
+)
+
+// writePlan prints a report as text, json or csv.
+func writePlan(w io.Writer, format string, r *plan.Report) error {
+	switch format {
+	case "json":
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	case "csv":
+		return writePlanCSV(w, r)
+	}
+	_, err := io.WriteString(w, planText(r))
+	return err
+}
+
+// writePlanCSV is a line for each mode and context: what a spreadsheet needs to draw the curves.
+func writePlanCSV(w io.Writer, r *plan.Report) error {
+	c := csv.NewWriter(w)
+	rows := [][]string{{"mode", "context", "decode_tokens_per_second", "prefill_tokens_per_second", "weights_seconds", "kv_seconds", "exchange_seconds", "handover_seconds"}}
+	for _, m := range r.Modes {
+		for _, s := range m.Speeds {
+			row := []string{m.Mode, fmt.Sprint(s.Context)}
+			for _, v := range []float64{s.Decode, s.Prefill, s.Step.Weights, s.Step.KV, s.Step.Exchange, s.Step.HandOver} {
+				row = append(row, fmt.Sprintf("%.6g", v))
+			}
+			rows = append(rows, row)
+		}
+	}
+	return c.WriteAll(rows)
+}
+
+func planText(r *plan.Report) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s (%s): %s parameters, of which a token uses %s; weights in %v %s, KV in %v %d bytes a token\n",
+		r.Model, r.Type, numbered(r.Params), numbered(r.Active), r.Weights, placement.FormatBytes(r.WeightBytes), r.KV, r.KVBytesPerToken)
+	fmt.Fprintf(&b, "%s of %d tokens; kernels reach %.0f%%", counted(r.Sequences, "sequence"), r.Context, 100*r.Efficiency)
+	if r.Link != "" {
+		fmt.Fprintf(&b, "; link %s", r.Link)
+	}
+	b.WriteString("\n")
+	if r.Positions > 0 && r.Context > r.Positions {
+		fmt.Fprintf(&b, "Note: the model was made for contexts of up to %d tokens.\n", r.Positions)
+	}
+	b.WriteString("\nPlacement, with all of the context:\n" + planPlacement(r) + "\n")
+	for _, m := range r.Modes {
+		if !m.Fits {
+			fmt.Fprintf(&b, "%s does not fit. It would with\n  - %s\n", m.Mode, strings.Join(m.Advice, "\n  - "))
+		}
+	}
+	if r.Fits() {
+		b.WriteString("\nPredicted speed, tokens/s:\n" + planSpeeds(r) + "\n")
+	}
+	for _, c := range r.Crossovers {
+		switch {
+		case c.Within && c.Context == 0:
+			fmt.Fprintf(&b, "%s is no slower than %s at any context.\n", c.To, c.From)
+		case c.Within:
+			fmt.Fprintf(&b, "%s decodes faster than %s from %d tokens on.\n", c.To, c.From, c.Context)
+		default:
+			fmt.Fprintf(&b, "%s does not overtake %s within the context.\n", c.To, c.From)
+		}
+	}
+	return b.String()
+}
+
+// numbered is a large number for people.
+func numbered(n int64) string {
+	if n < 1e9 {
+		return fmt.Sprintf("%.1f million", float64(n)/1e6)
+	}
+	return fmt.Sprintf("%.1f billion", float64(n)/1e9)
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// planColumns aligns numbers to the right, and names to the left.
+var planColumns = func() []table.ColumnConfig {
+	var cs []table.ColumnConfig
+	for i := 3; i <= 10; i++ {
+		cs = append(cs, table.ColumnConfig{Number: i, Align: text.AlignRight})
+	}
+	return cs
+}()
+
+// planPlacement is what every node holds in every mode, and what it lacks where it does not fit.
+func planPlacement(r *plan.Report) string {
+	t := newTable("mode", "node", "layers", "tokens", "weights", "KV", "rest", "needs", "has", "lacks")
+	t.SetColumnConfigs(planColumns)
+	for _, m := range r.Modes {
+		for _, n := range m.Nodes {
+			layers, tokens, lacks := "none", "all", "-"
+			if n.Layers > 0 {
+				layers = fmt.Sprintf("%d-%d (%d)", n.First, n.First+n.Layers-1, n.Layers)
+			}
+			if m.Mode != placement.Pipeline.String() {
+				tokens = fmt.Sprintf("%.1f%%", 100*n.Tokens)
+			}
+			if n.Lacks > 0 {
+				lacks = placement.FormatBytes(n.Lacks)
+			}
+			t.AppendRow(table.Row{m.Mode, n.Node, layers, tokens, placement.FormatBytes(n.Weights), placement.FormatBytes(n.KV), placement.FormatBytes(n.Rest),
+				placement.FormatBytes(n.Needs), placement.FormatBytes(n.Has), lacks})
+		}
+		t.AppendSeparator()
+	}
+	return t.Render()
+}
+
+// planSpeeds is decode and prefill over context, a pair of columns for each mode that fits.
+func planSpeeds(r *plan.Report) string {
+	header := []any{"context"}
+	var fit []plan.ModeReport
+	for _, m := range r.Modes {
+		if m.Fits {
+			fit = append(fit, m)
+			header = append(header, m.Mode+" decode", "prefill")
+		}
+	}
+	t := newTable(header...)
+	rightAligned(t, len(header))
+	for i, s := range fit[0].Speeds {
+		row := table.Row{s.Context}
+		for _, m := range fit {
+			row = append(row, fmt.Sprintf("%.1f", m.Speeds[i].Decode), fmt.Sprintf("%.0f", m.Speeds[i].Prefill))
+		}
+		t.AppendRow(row)
+	}
+	return t.Render() + "\n\n" + planSteps(fit)
+}
+
+// planSteps is what a decode step at the full context is made of, and how much of prefill is waiting for
+// other nodes.
+func planSteps(fit []plan.ModeReport) string {
+	t := newTable("mode", "weights", "KV", "exchanges", "hand-over", "step", "one exchange", "prefill waits")
+	rightAligned(t, 8)
+	full := 0
+	for _, m := range fit {
+		s := m.Speeds[len(m.Speeds)-1]
+		full = s.Context
+		t.AppendRow(table.Row{m.Mode, milliseconds(s.Step.Weights), milliseconds(s.Step.KV), milliseconds(s.Step.Exchange), milliseconds(s.Step.HandOver),
+			milliseconds(s.Step.Seconds()), fmt.Sprintf("%.0f µs", 1e6*m.Exchange), fmt.Sprintf("%.0f%%", 100*s.Waiting)})
+	}
+	return fmt.Sprintf("A decode step at %d tokens:\n%s", full, t.Render())
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// program is the command, as TestMain built it.
+var program string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "orrery-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	program = filepath.Join(dir, "orrery")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "go build:", err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+// Bounds on what a test waits for. They end a test that hangs; none is a claim about speed.
+const (
+	readyWithin = 20 * time.Second
+	exitWithin  = 20 * time.Second
+	longWithin  = 60 * time.Second
+)
+
+// output is what a process printed so far.
+type output struct {
+	mu   sync.Mutex
+	b    bytes.Buffer
+	more chan struct{} // closed and replaced at every write
+}
+
+func newOutput() *output { return &output{more: make(chan struct{})} }
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	close(o.more)
+	o.more = make(chan struct{})
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// until waits for output that done accepts.
+func (o *output) until(within time.Duration, done func(string) bool) bool {
+	late := time.After(within)
+	for {
+		o.mu.Lock()
+		text, more := o.b.String(), o.more
+		o.mu.Unlock()
+		if done(text) {
+			return true
+		}
+		select {
+		case <-more:
+		case <-late:
+			return false
+		}
+	}
+}
+
+// command is the program on its way.
+type command struct {
+	t      testing.TB
+	cmd    *exec.Cmd
+	stdout *output
+	stderr *output
+	ended  chan struct{} // closed once it has ended, and err and at are set
+	err    error
+	at     time.Time
+}
+
+// start starts the program. It is killed at the test's end, if it still runs.
+func start(t testing.TB, args ...string) *command {
+	t.Helper()
+	return startWith(t, nil, args...)
+}
+
+func startWith(t testing.TB, stdin io.Reader, args ...string) *command {
+	t.Helper()
+	c := &command{t: t, cmd: exec.Command(program, args...), stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
+	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = stdin, c.stdout, c.stderr
+	c.cmd.WaitDelay = 5 * time.Second // its node processes hold its standard error a little longer
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(c.ended)
+		c.err = c.cmd.Wait()
+		c.at = time.Now()
+	}()
+	t.Cleanup(func() {
+		_ = c.cmd.Process.Kill()
+		<-c.ended // Wait ends WaitDelay after the kill at the latest
+		if t.Failed() {
+			t.Logf("orrery %.200s\nstdout: %.2000s\nstderr: %.4000s", strings.Join(args, " "), c.stdout, c.stderr)
+		}
+	})
+	return c
+}
+
+// signal sends a signal.
+func (c *command) signal(s syscall.Signal) {
+	c.t.Helper()
+	if err := c.cmd.Process.Signal(s); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// wait waits for the end, and gives the exit status. A process that hangs is asked for its stacks.
+func (c *command) wait(within time.Duration) int {
+	c.t.Helper()
+	select {
+	case <-c.ended:
+	case <-time.After(within):
+		_ = c.cmd.Process.Signal(syscall.SIGQUIT)
+		select {
+		case <-c.ended:
+		case <-time.After(exitWithin):
+		}
+		c.t.Fatalf("orrery %.200s: it did not end within %v\nstdout: %.2000s\nstderr: %.20000s", strings.Join(c.cmd.Args[1:], " "), within, c.stdout, c.stderr)
+	}
+	var exit *exec.ExitError
+	if c.err != nil && !errors.As(c.err, &exit) {
+		c.t.Fatalf("orrery %.200s: %v", strings.Join(c.cmd.Args[1:], " "), c.err)
+	}
+	return c.cmd.ProcessState.ExitCode()
+}
+
+// run runs the program to its end.
+func run(t testing.TB, within time.Duration, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	c := start(t, args...)
+	status = c.wait(within)
+	return c.stdout.String(), c.stderr.String(), status
+}
+
+// testNode is a node process.
+type testNode struct {
+	*command
+	name, addr string
+}
+
+var gossipLine = regexp.MustCompile(`gossip on (\S+);`)
+
+// startNode starts a node of 1 GiB and one thread on loopback, and waits until it says where it is.
+func startNode(t testing.TB, name string, args ...string) *testNode {
+	t.Helper()
+	n := &testNode{name: name, command: start(t, append([]string{"node", "--name", name, "--bind", "127.0.0.1:0", "--threads", "1", "--memory", "1GiB"}, args...)...)}
+	if !n.stdout.until(readyWithin, gossipLine.MatchString) {
+		t.Fatalf("node %s did not get ready", name)
+	}
+	n.addr = gossipLine.FindStringSubmatch(n.stdout.String())[1]
+	return n
+}
+
+// startNodes starts nodes a, b and so on, of the given bandwidths; each joins the first, and the first
+// knows them all when it returns.
+func startNodes(t testing.TB, bandwidths ...string) []*testNode {
+	t.Helper()
+	var nodes []*testNode
+	for i, b := range bandwidths {
+		args := []string{"--bandwidth", b}
+		if i > 0 {
+			args = append(args, "--join", nodes[0].addr)
+		}
+		nodes = append(nodes, startNode(t, nodeNames[i:i+1], args...))
+	}
+	return nodes
+}
+
+// within is a context for what a test does through the Go API.
+func within(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}

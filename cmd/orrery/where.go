@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/orrery-ai/orrery"
+)
+
+// clusterFlags choose where to compute.
+type clusterFlags struct {
+	Nodes countFlag `help:"Start so many node processes on this machine, for the time of the command." xor:"where" placeholder:"N"`
+	Join  []string  `help:"Use the running cluster of this node." xor:"where" placeholder:"HOST:PORT"`
+	Bind  string    `help:"Address that the nodes of a running cluster reach this command by (default: any free port of the address that reaches them)." placeholder:"HOST:PORT"`
+	securityFlags
+}
+
+// open starts or joins what the flags say: node processes, a running cluster, or a node in this process.
+// close ends it.
+func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cluster, close func(), err error) {
+	switch {
+	case f.Nodes > 0:
+		l, err := startLocal(ctx, int(f.Nodes), log)
+		if err != nil {
+			return nil, nil, err
+		}
+		if c, err = l.join(ctx, log); err != nil {
+			l.stop()
+			return nil, nil, err
+		}
+		return c, func() { c.Close(); l.stop() }, nil
+	case len(f.Join) > 0:
+		key, err := f.key()
+		if err != nil {
+			return nil, nil, err
+		}
+		bind := f.Bind
+		if bind == "" {
+			bind = bindTowards(ctx, f.Join)
+		}
+		c, err = orrery.Start(ctx, orrery.Config{Cluster: f.Cluster, Bind: bind, Join: f.Join, Key: key, Client: true, Logger: log})
+		if err != nil {
+			return nil, nil, err
+		}
+		wait, cancel := context.WithTimeout(ctx, startTimeout)
+		defer cancel()
+		if err := c.WaitNodes(wait, 1); err != nil {
+			return nil, nil, errors.Join(err, c.Close())
+		}
+		return c, func() { c.Close() }, nil
+	}
+	c, err = orrery.Start(ctx, orrery.Config{Logger: log})
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, func() { c.Close() }, nil
+}
+
+// bindTowards is any free port of the address of this machine from which the first of the seeds that has
+// an address would be reached, and which it can therefore answer to. Nothing is sent.
+func bindTowards(ctx context.Context, seeds []string) string {
+	d := net.Dialer{Timeout: 2 * time.Second}
+	for _, seed := range seeds {
+		conn, err := d.DialContext(ctx, "udp", seed)
+		if err != nil {
+			continue // joining will say what is wrong with it
+		}
+		host := conn.LocalAddr().(*net.UDPAddr).IP.String()
+		conn.Close()
+		return net.JoinHostPort(host, "0")
+	}
+	return "" // any free port of loopback
+}
