@@ -33,10 +33,11 @@ type Generation struct {
 // Stats tells how a generation went. Times are of the conductor's clock.
 type Stats struct {
 	Prompt   int             // tokens of the prompt, with what was left to feed from before
+	Read     int             // of them, computed so far
 	Length   int             // tokens in the cache with the whole prompt
 	Tokens   int             // generated
 	Started  time.Time       //
-	Prefill  time.Duration   // from the start until the whole prompt was computed
+	Prefill  time.Duration   // from the start until Read tokens were computed
 	TTFT     time.Duration   // from the start to the first token
 	Decode   time.Duration   // from the first token to the last
 	Gaps     []time.Duration // between tokens
@@ -44,7 +45,7 @@ type Stats struct {
 }
 
 // PrefillRate is tokens/s of the prompt.
-func (s *Stats) PrefillRate() float64 { return rate(s.Prompt, s.Prefill) }
+func (s *Stats) PrefillRate() float64 { return rate(s.Read, s.Prefill) }
 
 // DecodeRate is tokens/s after the first token.
 func (s *Stats) DecodeRate() float64 { return rate(s.Tokens-1, s.Decode) }
@@ -82,7 +83,7 @@ func (g *Generation) Tokens() iter.Seq2[Token, error] {
 		for e := range g.events() {
 			switch e.Kind {
 			case actors.Fed:
-				g.stats.Prefill = e.At.Sub(g.stats.Started)
+				g.stats.Read, g.stats.Prefill = e.Count, e.At.Sub(g.stats.Started)
 				if g.progress != nil {
 					g.progress(e.Count, g.stats.Prompt)
 				}

@@ -9,10 +9,39 @@ import (
 	"time"
 )
 
-// bridge is the writer behind memberlist's logger. Each line begins with its level in brackets.
-type bridge struct{ log *slog.Logger }
+// bridge is the writer behind memberlist's logger. Each line begins with its level in brackets. Whoever
+// can reach the port can cause warnings, so only so many are written in a time; the others are counted.
+type bridge struct {
+	log *slog.Logger
 
-func newBridge(l *slog.Logger) *log.Logger { return log.New(bridge{l}, "", 0) }
+	mu      sync.Mutex
+	since   time.Time // begin of the present period
+	said    int       // warnings written in it
+	dropped int       // and not written
+}
+
+const (
+	warnPeriod = 10 * time.Second
+	maxWarns   = 5 // in a period
+)
+
+func newBridge(l *slog.Logger) *log.Logger { return log.New(&bridge{log: l}, "", 0) }
+
+// allows counts a warning, and reports whether it is to be written, and how many before it were not.
+func (b *bridge) allows(now time.Time) (ok bool, dropped int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now.Sub(b.since) >= warnPeriod {
+		dropped = b.dropped
+		b.since, b.said, b.dropped = now, 0, 0
+	}
+	if b.said >= maxWarns {
+		b.dropped++
+		return false, 0
+	}
+	b.said++
+	return true, dropped
+}
 
 // toldOtherwise begins the warnings and errors of memberlist that this package logs itself, in one
 // line, or reports as events; they are kept for debugging only.
@@ -26,7 +55,7 @@ var toldOtherwise = [][]byte{
 	[]byte("Refuting"),
 }
 
-func (b bridge) Write(line []byte) (int, error) {
+func (b *bridge) Write(line []byte) (int, error) {
 	msg := bytes.TrimSpace(line)
 	level := slog.LevelDebug
 	if tag, rest, ok := bytes.Cut(msg, []byte("] ")); ok && len(tag) > 0 && tag[0] == '[' {
@@ -42,8 +71,13 @@ func (b bridge) Write(line []byte) (int, error) {
 		}
 	}
 	ctx := context.Background()
-	if b.log.Enabled(ctx, level) {
+	if !b.log.Enabled(ctx, level) {
+		return len(line), nil
+	}
+	if level < slog.LevelWarn {
 		b.log.Log(ctx, level, "gossip: "+string(msg))
+	} else if ok, dropped := b.allows(time.Now()); ok {
+		b.log.Log(ctx, level, "gossip: "+string(msg), "not_said_before", dropped)
 	}
 	return len(line), nil
 }
