@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/binary"
 	"fmt"
 	"time"
 
@@ -9,14 +10,24 @@ import (
 	"github.com/orrery-ai/orrery/transport"
 )
 
-// carried is one layer of a block on its way round the ring.
-type carried struct {
-	kv     attention.KV // Len 0: its origin has no further block
-	blocks int          // how many blocks of the layer the origin has
-	msg    *transport.Message
+// parcel is one layer of some blocks of one node, on its way round the ring. Blocks travel several at a
+// time: a hop costs a wait for the slowest node, and attention over more keys at once is faster.
+type parcel struct {
+	kv      []attention.KV // empty: its origin has no further blocks
+	parcels int            // how many parcels of the layer the origin has
+	msg     *transport.Message
 }
 
-// belt moves blocks to the next node of the ring and from the previous one, for one round. Sending has
+// parcelTokens is how many tokens a parcel has, if blocks are no larger than that.
+const parcelTokens = 1024
+
+// parcelBlocks is how many blocks a parcel has at the most.
+func parcelBlocks(blockTokens int) int { return max(1, parcelTokens/blockTokens) }
+
+// extentBytes is the size of a block's first token and length, which precede the data of all blocks.
+const extentBytes = 8
+
+// belt moves parcels to the next node of the ring and from the previous one, for one round. Sending has
 // a goroutine of its own, so that it overlaps with attention; the goroutine ends with close.
 type belt struct {
 	engine *Engine
@@ -28,11 +39,12 @@ type belt struct {
 	done   bool      // nobody waits for anything more from this node
 	orders chan order
 	sent   chan error
+	view   []attention.KV // of the parcel in hand
 }
 
 type order struct {
 	layer int
-	c     carried
+	p     parcel
 }
 
 func newBelt(e *Engine, h header) *belt {
@@ -42,26 +54,38 @@ func newBelt(e *Engine, h header) *belt {
 		names: [2]string{e.cfg.Nodes[prev], e.cfg.Nodes[next]}, orders: make(chan order, 1), sent: make(chan error, 1)}
 	go func() {
 		defer close(b.sent)
-		var head [headerBytes]byte
+		out := outgoing{extents: make([]byte, 0, extentBytes*parcelBlocks(e.cfg.BlockTokens))}
 		for o := range b.orders {
-			b.sent <- b.send(&head, o)
+			b.sent <- b.send(&out, o)
 		}
 	}()
 	return b
 }
 
-func (b *belt) send(head *[headerBytes]byte, o order) error {
-	h := b.h
-	h.Kind, h.Layer, h.First, h.Count, h.A = kindBlock, uint32(o.layer), uint32(o.c.kv.First), uint32(o.c.kv.Len), uint32(o.c.blocks)
-	var k, v []byte
-	if o.c.kv.Len > 0 {
-		k, v = kvcache.Pack(&o.c.kv, b.engine.shape)
-	}
-	return b.next.Send(b.engine.deadline(), h.encode(head), k, v)
+// outgoing is what the goroutine that sends reuses.
+type outgoing struct {
+	head    [headerBytes]byte
+	extents []byte
+	parts   [][]byte
 }
 
-// pass begins to send c on; passed returns when that is done, and must follow before c is released.
-func (b *belt) pass(layer int, c carried) { b.orders <- order{layer, c} }
+func (b *belt) send(out *outgoing, o order) error {
+	h := b.h
+	h.Kind, h.Layer, h.Count, h.A = kindBlock, uint32(o.layer), uint32(len(o.p.kv)), uint32(o.p.parcels)
+	out.extents, out.parts = out.extents[:0], append(out.parts[:0], nil)
+	for i := range o.p.kv {
+		kv := &o.p.kv[i]
+		out.extents = binary.LittleEndian.AppendUint32(out.extents, uint32(kv.First))
+		out.extents = binary.LittleEndian.AppendUint32(out.extents, uint32(kv.Len))
+		k, v := kvcache.Pack(kv, b.engine.shape)
+		out.parts = append(out.parts, k, v)
+	}
+	out.parts[0] = out.extents
+	return b.next.Send(b.engine.deadline(), h.encode(&out.head), out.parts...)
+}
+
+// pass begins to send p on; passed returns when that is done, and must follow before p is released.
+func (b *belt) pass(layer int, p parcel) { b.orders <- order{layer, p} }
 
 func (b *belt) passed() error {
 	if err := <-b.sent; err != nil {
@@ -70,58 +94,71 @@ func (b *belt) passed() error {
 	return nil
 }
 
-// take waits for the next block from the previous node. What an earlier round left behind is passed over.
-func (b *belt) take(layer int) (carried, error) {
+// take waits for the next parcel from the previous node. What an earlier round left behind is passed over.
+func (b *belt) take(layer int) (parcel, error) {
 	deadline := b.engine.deadline()
 	for {
-		c, stale, err := b.receive(layer, deadline)
+		p, stale, err := b.receive(layer, deadline)
 		if err != nil {
-			return c, fmt.Errorf("ring: layer %d from %s: %w", layer, b.names[0], err)
+			return p, fmt.Errorf("ring: layer %d from %s: %w", layer, b.names[0], err)
 		}
 		if !stale {
-			return c, nil
+			return p, nil
 		}
 	}
 }
 
-func (b *belt) receive(layer int, deadline time.Time) (c carried, stale bool, err error) {
+func (b *belt) receive(layer int, deadline time.Time) (p parcel, stale bool, err error) {
 	msg, err := b.prev.Receive(deadline)
 	if err != nil {
-		return c, false, err
+		return p, false, err
 	}
 	h, payload, err := decode(msg.Bytes)
 	if err == nil && (h.Seq != b.h.Seq || h.Step != b.h.Step) {
 		msg.Release()
-		return c, true, nil
+		return p, true, nil
 	}
 	if err == nil {
-		c, err = b.parse(h, payload, layer)
+		p, err = b.parse(h, payload, layer)
 	}
 	if err != nil {
 		msg.Release()
-		return c, false, err
+		return p, false, err
 	}
-	c.msg = msg
-	return c, false, nil
+	p.msg = msg
+	return p, false, nil
 }
 
-func (b *belt) parse(h header, payload []byte, layer int) (carried, error) {
+func (b *belt) parse(h header, payload []byte, layer int) (parcel, error) {
 	if h.Kind == kindFail {
 		b.told = true
-		return carried{}, parseReason(payload)
+		return parcel{}, parseReason(payload)
 	}
 	n := int(h.Count)
-	half := n * b.engine.shape.KVBytes(b.engine.cfg.KV) / 2
-	if h.Kind != kindBlock || int(h.Layer) != layer || n > b.engine.cfg.BlockTokens || len(payload) != 2*half || h.A > 1<<24 {
-		return carried{}, fmt.Errorf("message of kind %d, layer %d, %d tokens, %d bytes is not the block expected", h.Kind, h.Layer, n, len(payload))
+	if h.Kind != kindBlock || int(h.Layer) != layer || h.A > 1<<24 || n > parcelBlocks(b.engine.cfg.BlockTokens) || len(payload) < n*extentBytes {
+		return parcel{}, fmt.Errorf("message of kind %d, layer %d, %d blocks, %d bytes is not the parcel expected", h.Kind, h.Layer, n, len(payload))
 	}
-	return carried{blocks: int(h.A), kv: attention.KV{Format: b.engine.cfg.KV, First: int(h.First), Len: n, Cap: n, K: payload[:half], V: payload[half:]}}, nil
+	b.view = b.view[:0]
+	extents, data := payload[:n*extentBytes], payload[n*extentBytes:]
+	for i := range n {
+		first, tokens := binary.LittleEndian.Uint32(extents[i*extentBytes:]), int(binary.LittleEndian.Uint32(extents[i*extentBytes+4:]))
+		half := tokens * b.engine.shape.KVBytes(b.engine.cfg.KV) / 2
+		if tokens > b.engine.cfg.BlockTokens || len(data) < 2*half {
+			return parcel{}, fmt.Errorf("block %d of a parcel has %d tokens in %d bytes", i, tokens, len(data))
+		}
+		b.view = append(b.view, attention.KV{Format: b.engine.cfg.KV, First: int(first), Len: tokens, Cap: tokens, K: data[:half], V: data[half : 2*half]})
+		data = data[2*half:]
+	}
+	if len(data) > 0 {
+		return parcel{}, fmt.Errorf("a parcel of %d blocks has %d bytes too many", n, len(data))
+	}
+	return parcel{kv: b.view, parcels: int(h.A)}, nil
 }
 
-// release lets the memory of a block that came by be used for another.
-func (b *belt) release(c carried) {
-	if c.msg != nil {
-		c.msg.Release()
+// release lets the memory of a parcel that came by be used for another.
+func (b *belt) release(p parcel) {
+	if p.msg != nil {
+		p.msg.Release()
 	}
 }
 

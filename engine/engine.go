@@ -71,7 +71,6 @@ type workspace struct {
 	runs    []run
 	mine    []residence.Piece
 	own     []attention.KV
-	one     [1]attention.KV
 	head    [headerBytes]byte
 }
 

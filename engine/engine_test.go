@@ -251,6 +251,25 @@ func TestStepsThatDoNotFitAreRefused(t *testing.T) {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
+	hidden := make([]float32, b.model.Config.Hidden)
+	var head [headerBytes]byte
+	for name, send := range map[string]func(h header) error{
+		"tokens in the middle of the layers": func(h header) error {
+			h.Layer = 2
+			return b.driver.send(1, h, nil, ids[:1])
+		},
+		"a hidden state before the first layer": func(h header) error {
+			return b.engines[1].lanes.hiddenOut[0].Send(time.Now().Add(patience), h.encode(&head), bytesOf(hidden))
+		},
+	} {
+		b.steps++
+		if err := send(header{Kind: kindChunk, Seq: seqID, Step: b.steps, Epoch: 1, Count: 1, Flags: wantToken}); err != nil {
+			t.Fatal(err)
+		}
+		if r := b.result(); r.Err == nil || r.Step != b.steps || !strings.Contains(r.Err.Text, "hidden state") {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
 	if _, err := b.chunk(1, 0, ids); err != nil {
 		t.Errorf("a good step after them: %v", err)
 	}

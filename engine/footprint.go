@@ -19,7 +19,10 @@ func Footprint(c *model.Config, kv attention.Format, chunk, block, nodes int) in
 		block:   block * shape.KVBytes(kv),
 	}
 	const perLane = 2 // messages that a lane's receiver holds at the most
-	lanes := perLane * (int64(size.hidden) + peers*int64(size.query+size.partial+2*size.block))
+	lanes := perLane * (int64(size.hidden) + peers*int64(size.query+size.partial+size.block))
+	if nodes > 1 {
+		lanes += perLane * int64(parcelBlocks(block)*size.block) // parcels come from one neighbour only
+	}
 	logits := int64(4 * logitRows(rows, c.Vocab) * c.Vocab)
 	return c.ScratchBytes(rows) + (2+peers)*partial + logits + lanes
 }

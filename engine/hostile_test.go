@@ -144,7 +144,7 @@ func FuzzLaneMessages(f *testing.F) {
 			t.Errorf("an answer of %d rows to %d queries", part.Rows, h.Count)
 		}
 		belt := &belt{engine: e, h: h}
-		if c, err := belt.parse(h, payload, int(h.Layer)); err == nil && c.kv.Len > 0 {
+		if c, err := belt.parse(h, payload, int(h.Layer)); err == nil && len(c.kv) > 0 {
 			e.work.runs = append(e.work.runs[:0], run{0, math.MaxInt32, 1})
 			e.attendPassing(e.work.local, c.kv)
 			if err := e.work.stream.Wait(); err != nil {

@@ -19,7 +19,7 @@ type lanes struct {
 }
 
 // sizes are the largest messages of each purpose, in bytes. Both ends derive them from the model.
-type sizes struct{ step, hidden, query, partial, block, result int }
+type sizes struct{ step, hidden, query, partial, block, parcel, result int }
 
 func sizesOf(c Config, s attention.Shape) sizes {
 	width := s.Heads * s.HeadDim
@@ -30,6 +30,7 @@ func sizesOf(c Config, s attention.Shape) sizes {
 		query:   headerBytes + 4*c.Rows*width,
 		partial: headerBytes + 4*c.Rows*(width+2*s.Heads),
 		block:   headerBytes + c.BlockTokens*s.KVBytes(c.KV),
+		parcel:  headerBytes + parcelBlocks(c.BlockTokens)*(extentBytes+c.BlockTokens*s.KVBytes(c.KV)),
 		result:  headerBytes + 4*logitRows(c.Rows, vocab)*vocab + maxReason,
 	}
 }
@@ -56,7 +57,7 @@ func (l *lanes) register(c Config, s attention.Shape) error {
 		{&l.queryIn, transport.Query, size.query},
 		{&l.partialIn, transport.Partial, size.partial},
 		{&l.moveIn, transport.KVMove, size.block},
-		{&l.ringIn, transport.KVRing, size.block},
+		{&l.ringIn, transport.KVRing, size.parcel},
 	} {
 		*in.lanes = make([]*transport.Receiver, len(c.Nodes))
 		for n, name := range c.Nodes {
@@ -94,7 +95,7 @@ func (l *lanes) connect(c Config, s attention.Shape) error {
 		{&l.queryOut, transport.Query, size.query},
 		{&l.partialOut, transport.Partial, size.partial},
 		{&l.moveOut, transport.KVMove, size.block},
-		{&l.ringOut, transport.KVRing, size.block},
+		{&l.ringOut, transport.KVRing, size.parcel},
 	} {
 		*out.lanes = make([]*transport.Sender, len(c.Nodes))
 		for n, name := range c.Nodes {

@@ -141,23 +141,25 @@ func (e *Engine) takePieces(pieces []residence.Piece, ids []int32, first int) er
 	return e.checkIDs(w.ids)
 }
 
-// rotate attends to every block of a layer, wherever it is. In rotation j the j-th blocks of all nodes
-// make one trip round the ring: at each hop a node attends to the block it has while it passes that
-// block on, then takes the next from its predecessor. A node's turn without a block is an empty message,
-// so that all nodes go through the same hops. The first rotation tells how many there are to be.
+// rotate attends to every block of a layer, wherever it is. In rotation j the j-th parcels of all nodes
+// make one trip round the ring: at each hop a node attends to the parcel it has while it passes that on,
+// then takes the next from its predecessor. A node's turn without blocks is an empty parcel, so that all
+// nodes go through the same hops. The first rotation tells how many there are to be.
 func (e *Engine) rotate(b *belt, table *kvcache.Table, layer int) error {
 	w := &e.work
 	local := w.local.Slice(0, len(w.ids))
 	local.Reset()
 	w.own = append(append(w.own[:0], table.Held(layer)...), w.step.Tail(layer)...)
-	rotations := max(len(w.own), 1)
+	size := parcelBlocks(e.cfg.BlockTokens)
+	mine := (len(w.own) + size - 1) / size
+	rotations := max(mine, 1)
 	for j := 0; j < rotations; j++ {
-		cur := carried{blocks: len(w.own)}
-		if j < len(w.own) {
-			cur.kv = w.own[j]
+		cur := parcel{parcels: mine}
+		if j < mine {
+			cur.kv = w.own[j*size : min((j+1)*size, len(w.own))]
 		}
 		for hop := 0; ; hop++ {
-			rotations = max(rotations, cur.blocks)
+			rotations = max(rotations, cur.parcels)
 			last := hop == len(e.cfg.Nodes)-1
 			if !last {
 				b.pass(layer, cur)
@@ -180,16 +182,10 @@ func (e *Engine) rotate(b *belt, table *kvcache.Table, layer int) error {
 	return nil
 }
 
-// attendPassing lets the step's queries see a block that is passing by.
-func (e *Engine) attendPassing(local attention.Partial, kv attention.KV) {
+// attendPassing lets the step's queries see blocks that are passing by.
+func (e *Engine) attendPassing(local attention.Partial, kv []attention.KV) {
 	w := &e.work
-	if kv.Len == 0 {
-		return
-	}
-	w.one[0] = kv
 	for _, r := range w.runs {
-		if kv.First < r.first+r.n {
-			w.stream.Attend(local.Slice(r.row, r.row+r.n), w.scratch.Q.Slice(r.row, r.row+r.n), r.first, e.shape, w.one[:])
-		}
+		w.stream.Attend(local.Slice(r.row, r.row+r.n), w.scratch.Q.Slice(r.row, r.row+r.n), r.first, e.shape, kv)
 	}
 }

@@ -79,10 +79,16 @@ func (a *Arch) activations(kv KV, chunk, block, nodes int) int64 {
 	}
 	hidden, peers := 4*rows*int64(a.Hidden), int64(nodes-1)
 	const perLane = 2 // messages that a lane's receiver holds at the most
-	lanes := perLane * (hidden + peers*(query+partial+2*kvBlock))
+	lanes := perLane * (hidden + peers*(query+partial+kvBlock))
+	if nodes > 1 {
+		lanes += perLane * max(1, parcelTokens/int64(block)) * kvBlock
+	}
 	logits := 4 * min(rows, max(1, logitsBytes/4/int64(a.Vocab))) * int64(a.Vocab)
 	return 4*rows*cols + (2+peers)*partial + logits + lanes
 }
+
+// parcelTokens is how many tokens go round the ring at a time.
+const parcelTokens = 1024
 
 // logitsBytes bounds the logits that are computed at a time.
 const logitsBytes = 4 << 20
