@@ -18,7 +18,7 @@ type demoCmd struct {
 	Context countFlag `help:"Tokens of the document and all that is said about it." default:"8192"`
 	Nodes   countFlag `help:"Node processes." default:"3"`
 	Codes   countFlag `help:"Secret codes that are asked for." default:"4"`
-	Seed    uint64    `help:"Of the document." default:"1"`
+	Seed    uint64    `help:"Of the document." default:"3"`
 	Chunk   countFlag `help:"Tokens that a node computes at a time in prefill." default:"1024"`
 	Block   countFlag `help:"Tokens of a KV block." default:"256"`
 	Format  string    `help:"text, or json for programs." enum:"text,json" default:"text"`
