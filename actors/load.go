@@ -94,6 +94,11 @@ func Load(ctx context.Context, system *actor.ActorSystem, endpoint *transport.En
 
 func (c *Conductor) load(ctx context.Context, policy *residence.Policy, endpoint *transport.Endpoint) error {
 	s := &c.spec
+	for n, name := range s.Nodes {
+		if name != c.pid.Address {
+			endpoint.SetPeer(name, s.Addresses[n]) // the news of a member may be on its way yet
+		}
+	}
 	rows := max(s.Chunk, policy.MaxPiece())
 	d, err := engine.NewDriver(engine.DriverConfig{Model: s.Model, Endpoint: endpoint, ModelID: c.model, Nodes: s.Nodes,
 		Rows: rows, RoundTokens: policy.Round(), BlockTokens: s.BlockTokens, KV: s.KV, StepTimeout: s.StepTimeout, Logger: s.Logger, OnResult: c.result})
@@ -190,7 +195,9 @@ const askTimeout = 30 * time.Second
 // Close unloads the model on every node that is there, and ends what was going on with an error.
 func (c *Conductor) Close() {
 	future := c.system.Root.StopFuture(c.pid)
-	_ = future.Wait() // ends at the future's own deadline at the latest
+	if err := future.Wait(); err != nil { // at the future's own deadline
+		c.spec.Logger.Error("the conductor did not stop", "err", err)
+	}
 	c.expose.Unexpose(c.pid.Id)
 	if c.driver != nil {
 		c.driver.Close()
