@@ -19,20 +19,21 @@ import (
 // conductor is the actor behind a Conductor. What it decides on, residence and the choice of steps, is
 // in pure code; here are the messages and the clock.
 type conductor struct {
-	handle  *Conductor
-	spec    *Spec
-	policy  *residence.Policy
-	limits  limits
-	log     *slog.Logger
-	loaded  []bool // nodes that have every layer
-	loading []bool
-	seqs    map[uint64]*sequence
-	steps   map[uint64]*stepInFlight
-	last    uint64 // step number
-	round   uint64 // the round of ring prefill in flight, which is alone, or 0
-	wanting uint64 // the sequence that waits to begin a round, or 0: nothing else begins
-	broken  error
-	ticking chan struct{} // closed to end the goroutine that ticks
+	handle    *Conductor
+	spec      *Spec
+	policy    *residence.Policy
+	limits    limits
+	log       *slog.Logger
+	loaded    []bool // nodes that have every layer
+	loading   []bool
+	seqs      map[uint64]*sequence
+	steps     map[uint64]*stepInFlight
+	last      uint64 // step number
+	round     uint64 // the round of ring prefill in flight, which is alone, or 0
+	wanting   uint64 // the sequence that waits to begin a round, or 0: nothing else begins
+	justRound uint64 // the sequence whose round was the last, until the others have had their turn
+	broken    error
+	ticking   chan struct{} // closed to end the goroutine that ticks
 }
 
 // stepInFlight is a step that has been handed out.
@@ -55,14 +56,15 @@ type (
 	}
 	sequenceReady struct{ id uint64 }
 	startJob      struct {
-		seq uint64
-		job Job
+		seq    uint64
+		job    Job
+		ticket *ticket
 	}
 	jobStarted struct{ job *runningJob }
 	cancelJob  struct {
-		seq   uint64
-		job   *runningJob
-		cause error
+		seq    uint64
+		ticket *ticket
+		cause  error
 	}
 	switchMode struct {
 		seq  uint64
@@ -105,7 +107,7 @@ func (c *conductor) Receive(ctx actor.Context) {
 	case *startJob:
 		c.start(ctx, msg)
 	case *cancelJob:
-		if s := c.seqs[msg.seq]; s != nil && s.job == msg.job {
+		if s := c.seqs[msg.seq]; s != nil && s.job != nil && s.job.ticket == msg.ticket {
 			s.job.cancelled = msg.cause
 			c.advance(ctx, s)
 			c.advanceOthers(ctx, s) // they may have waited for it to begin a round
@@ -141,6 +143,7 @@ func (c *conductor) Receive(ctx actor.Context) {
 		c.nodeLost(ctx, msg.name, msg.cause)
 	case tick:
 		c.checkDeadlines(ctx, time.Now())
+		c.advanceOthers(ctx, nil) // whoever let others go first, and saw no result of theirs
 	}
 }
 
@@ -236,6 +239,7 @@ func (c *conductor) start(ctx actor.Context, msg *startJob) {
 	if j.Logits != nil {
 		c.handle.setSink(s.id, &logitSink{write: j.Logits})
 	}
+	j.ticket = msg.ticket
 	s.job, s.carry, s.position = j, nil, j.base
 	ctx.Respond(&jobStarted{j})
 	c.advance(ctx, s)
@@ -334,6 +338,10 @@ func (c *conductor) issue(ctx actor.Context, s *sequence) {
 			return
 		}
 		if round {
+			if c.justRound == s.id && c.othersWait(s) {
+				c.justRound = 0 // one step each for them before the next round
+				return
+			}
 			c.wanting = s.id
 			if len(c.steps) > 0 || !s.machine.CanRound() {
 				return
@@ -351,6 +359,16 @@ func (c *conductor) issue(ctx actor.Context, s *sequence) {
 			return
 		}
 	}
+}
+
+// othersWait reports whether another sequence has a step to begin.
+func (c *conductor) othersWait(s *sequence) bool {
+	for _, o := range c.seqs {
+		if o != s && o.job != nil && len(o.job.pending) > 0 && !o.ended && o.opener == nil && o.machine.CanStep() {
+			return true
+		}
+	}
+	return false
 }
 
 // maxLagChunks bounds how far prefill may run ahead of the spreading of its blocks, in chunks: they are
@@ -420,7 +438,7 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 	delete(c.steps, r.Step)
 	s.inFlight--
 	if step.pieces != nil {
-		c.round = 0
+		c.round, c.justRound = 0, s.id
 		s.machine.RoundDone(step.epoch, step.pieces)
 	} else {
 		s.machine.Done(step.epoch, step.end)

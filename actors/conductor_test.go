@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/orrery-ai/orrery/model/modeltest"
 	"github.com/orrery-ai/orrery/placement"
@@ -273,6 +274,30 @@ func TestTwoSequencesInDifferentModesDoNotDisturbEachOther(t *testing.T) {
 		}
 		c.CloseSequence(a)
 		c.CloseSequence(b)
+	}
+}
+
+// Between two rounds of one prefill the other sequences have their turn.
+func TestALongRingPrefillDoesNotStarveDecoding(t *testing.T) {
+	r := newRig(t, 2)
+	c := r.load(r.spec(placement.Ring))
+	ring, other := r.sequence(c, placement.Ring), r.sequence(c, placement.Pipeline)
+	long := r.start(c, ring, Job{IDs: prompt(240), MaxTokens: 1}) // 15 rounds of 16 tokens
+	short := r.start(c, other, Job{IDs: prompt(3), MaxTokens: 12})
+	var last time.Time // when the whole prompt was read
+	for e := range long.Events {
+		if e.Kind == Fed && e.Count == 240 {
+			last = e.At
+		}
+	}
+	before := 0
+	for e := range short.Events {
+		if e.Kind == Generated && e.At.Before(last) {
+			before++
+		}
+	}
+	if before < 8 {
+		t.Errorf("%d of 12 tokens came while the other sequence read its prompt", before)
 	}
 }
 

@@ -68,12 +68,16 @@ type Running struct {
 	Events <-chan Event
 	Base   int // tokens in the cache before the job
 	Feed   int // tokens that it feeds, those left from the job before included
-	job    *runningJob
+	ticket *ticket
 }
+
+// ticket tells one job from another.
+type ticket struct{ _ byte }
 
 // runningJob is a job as the conductor keeps it.
 type runningJob struct {
 	Job
+	ticket    *ticket
 	base      int     // tokens in the cache before the job
 	pending   []int32 // not yet handed to a step
 	fed       int     // of the tokens to feed, in the cache

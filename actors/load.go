@@ -248,16 +248,18 @@ func (c *Conductor) Start(ctx context.Context, seq uint64, j Job) (*Running, err
 	if err := j.Sampling.Validate(); err != nil {
 		return nil, err
 	}
-	started, err := Ask[*jobStarted](ctx, c.system, c.pid, &startJob{seq, j})
+	t := new(ticket)
+	started, err := Ask[*jobStarted](ctx, c.system, c.pid, &startJob{seq, j, t})
 	if err != nil {
+		c.system.Root.Send(c.pid, &cancelJob{seq, t, err}) // it may have begun by now, if ctx has ended
 		return nil, err
 	}
-	return &Running{Events: started.job.events, Base: started.job.base, Feed: started.job.feeding, job: started.job}, nil
+	return &Running{Events: started.job.events, Base: started.job.base, Feed: started.job.feeding, ticket: t}, nil
 }
 
 // Cancel ends a job once the steps in flight are done. The sequence stays, with what it has.
 func (c *Conductor) Cancel(seq uint64, r *Running, cause error) {
-	c.system.Root.Send(c.pid, &cancelJob{seq, r.job, cause})
+	c.system.Root.Send(c.pid, &cancelJob{seq, r.ticket, cause})
 }
 
 // Switch changes the mode of a sequence, and returns when that has taken effect or failed.

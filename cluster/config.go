@@ -73,7 +73,8 @@ func (c *Config) memberlistConfig() (*memberlist.Config, error) {
 	m.AwarenessMaxMultiplier = 2
 	m.GossipInterval = 50 * time.Millisecond
 	m.TCPTimeout = 500 * time.Millisecond
-	m.PushPullInterval = 10 * time.Second   // repairs what gossip over UDP has lost
+	m.RetransmitMult = 8                    // a broadcast that misses a node waits for the next push and pull
+	m.PushPullInterval = 2 * time.Second    // which repairs what gossip over UDP has lost
 	m.DeadNodeReclaimTime = time.Nanosecond // a node may come back at another address once it is known to be dead
 	m.EnableCompression = false             // messages are small
 	return m, nil
