@@ -53,6 +53,7 @@ var toldOtherwise = [][]byte{
 	[]byte("Failed fallback TCP ping"),
 	[]byte("Failed to send"),
 	[]byte("Refuting"),
+	[]byte("Was able to connect to"), // over TCP, while a busy machine lost a ping
 }
 
 func (b *bridge) Write(line []byte) (int, error) {
