@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -32,6 +33,7 @@ type Cluster struct {
 	device     *cpu.Device // nil in a client
 	node       *actor.PID  // nil in a client
 	watching   sync.WaitGroup
+	leaving    atomic.Bool
 
 	mu     sync.Mutex
 	models map[*Model]bool
@@ -106,7 +108,7 @@ func (c *Cluster) startNode(self *cluster.Node) (err error) {
 		self.Bandwidth = cpu.MeasureBandwidth(bandwidthTime)
 	}
 	c.node, err = actors.SpawnNode(c.system, actors.Machine{Name: c.cfg.Name, Device: c.device, Memory: self.Memory, Endpoint: c.endpoint,
-		Open: c.open, Logger: c.log})
+		Open: c.open, Leaving: &c.leaving, Logger: c.log})
 	return err
 }
 
@@ -257,6 +259,7 @@ func (c *Cluster) Close() error {
 	var errs []error
 	if c.membership != nil {
 		// First, so that who needs this node hears that it left, and not of steps that fail on it.
+		c.leaving.Store(true)
 		if err := c.membership.Leave(leaveTimeout); err != nil {
 			c.log.Debug("not everybody was told of our leaving", "err", err)
 		}

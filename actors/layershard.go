@@ -134,7 +134,7 @@ func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) (int64, error
 		Model: m, Device: s.machine.Device, Endpoint: s.machine.Endpoint, ModelID: msg.Model,
 		Nodes: msg.Nodes, Node: int(msg.Node), Client: msg.ConductorNode,
 		Rows: int(max(msg.Chunk, msg.MaxPiece)), RoundTokens: int(msg.RoundTokens), BlockTokens: int(msg.BlockTokens), KV: s.geometry.Format,
-		StepTimeout: time.Duration(msg.StepTimeoutMs) * time.Millisecond, Logger: s.machine.Logger,
+		StepTimeout: time.Duration(msg.StepTimeoutMs) * time.Millisecond, Logger: s.machine.Logger, Leaving: s.machine.Leaving,
 		OnBlocks: func(seq uint64, opened, sealed []*kvcache.Block) {
 			root.Send(actor.NewPID(self.Address, self.Id+"/"+sequenceShardName(seq)), newBlocksGrown(opened, sealed))
 		},

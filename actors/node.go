@@ -3,6 +3,7 @@ package actors
 import (
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -19,6 +20,7 @@ type Machine struct {
 	Memory   int64 // bytes offered for weights, KV cache and activations
 	Endpoint *transport.Endpoint
 	Open     func(ref string) (*model.Model, error) // finds a model by the reference in LoadModel
+	Leaving  *atomic.Bool                           // set when the node has begun to leave; may be nil
 	Logger   *slog.Logger
 }
 

@@ -213,6 +213,9 @@ func (e *Engine) done(h header, token int32) error {
 // fail tells the driver why a step cannot be finished. If the driver cannot be told it is gone, and
 // the node will unload the model when membership says so.
 func (e *Engine) fail(h header, cause error) {
+	if e.cfg.Leaving != nil && e.cfg.Leaving.Load() {
+		return // membership tells the driver that this node is gone
+	}
 	h.Kind, h.A = kindFail, uint32(e.cfg.Node)
 	if err := e.lanes.result.Send(e.deadline(), h.encode(&e.work.head), reason(cause)); err != nil && !e.closed.Load() {
 		e.cfg.Logger.Warn("a failed step could not be reported", "step", cause, "err", err)

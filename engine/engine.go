@@ -32,6 +32,9 @@ type Config struct {
 	StepTimeout time.Duration // bound on every wait within a step
 	Logger      *slog.Logger
 
+	// Leaving is set when this node has begun to leave the cluster: the others then drop it, and it must not
+	// report that as a loss of theirs. May be nil.
+	Leaving *atomic.Bool
 	// OnBlocks is told of the blocks that a step opened and filled, before the step's result is sent.
 	OnBlocks func(seq uint64, opened, sealed []*kvcache.Block)
 	// OnCopied is told when all of a copy has come in, or that it has failed.
