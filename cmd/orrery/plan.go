@@ -33,9 +33,12 @@ type planCmd struct {
 // Help is shown below the flags' summary.
 func (planCmd) Help() string {
 	return `Examples:
-  orrery plan --model research/configs/MiniMax-M2.json --cluster research/m4-cluster.yaml --context 196608
-  orrery plan --model research/configs/GLM-4.7.json --cluster research/m4-cluster.yaml --context 200000 --kv q8 --link tcp --plot glm.svg
-  orrery plan --model ~/models/Qwen3-0.6B --cluster mine.yaml --context 32768 --layers a=0-20,b=21-27 --format json
+  orrery plan --model research/configs/MiniMax-M2.json \
+    --cluster research/m4-cluster.yaml --context 196608
+  orrery plan --model research/configs/GLM-4.7.json --kv q8 --link tcp \
+    --cluster research/m4-cluster.yaml --context 200000 --plot glm.svg
+  orrery plan --model ~/models/Qwen3-0.6B --cluster mine.yaml \
+    --context 32768 --layers a=0-20,b=21-27 --format json
 
 The status is 1 when nothing fits. docs/placement.md explains the numbers.`
 }

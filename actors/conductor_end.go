@@ -1,0 +1,111 @@
+package actors
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/orrery-ai/orrery/proto"
+)
+
+func (c *conductor) endJob(s *sequence, err error) {
+	if s.asked != nil && s.asked.answer == nil && err == nil {
+		return // a switch of SwitchAt is under way: its report belongs to the job
+	}
+	j := s.job
+	if j.fed == j.feeding && len(j.pending) > 0 {
+		s.carry = j.pending // it was given out: the next job feeds it
+	}
+	s.job, s.ended = nil, false
+	if c.wanting == s.id {
+		c.wanting = 0
+	}
+	c.handle.setSink(s.id, nil)
+	j.emit(Event{Kind: Ended, Err: err})
+	close(j.events)
+}
+
+// stepFailed ends a sequence because of one of its steps, and everything if a node was lost.
+func (c *conductor) stepFailed(ctx actor.Context, s *sequence, node, lost string, cause error) {
+	if lost != "" {
+		c.nodeLost(ctx, lost, fmt.Errorf("node %s: %w", node, cause))
+		return
+	}
+	c.failSequence(ctx, s, fmt.Errorf("node %s: %w", node, cause))
+	c.advanceOthers(ctx, s)
+}
+
+func (c *conductor) nodeLost(ctx actor.Context, name string, cause error) {
+	if c.broken == nil && slices.Contains(c.spec.Nodes, name) {
+		c.fail(ctx, &NodeLostError{Node: name, Cause: cause})
+	}
+}
+
+// fail ends everything: no sequence can go on without one of the nodes.
+func (c *conductor) fail(ctx actor.Context, err error) {
+	c.broken = err
+	c.handle.setBroken(err)
+	for _, id := range slices.Sorted(maps.Keys(c.seqs)) {
+		c.failSequence(ctx, c.seqs[id], err)
+	}
+}
+
+// failSequence ends a sequence's job with an error. Its KV cache is in a state between steps that cannot
+// be gone on from, so the sequence is closed.
+func (c *conductor) failSequence(ctx actor.Context, s *sequence, err error) {
+	s.failed = err
+	c.closeSequence(ctx, s.id, err)
+}
+
+func (c *conductor) closeSequence(ctx actor.Context, id uint64, cause error) {
+	s := c.seqs[id]
+	if s == nil {
+		return
+	}
+	delete(c.seqs, id)
+	for n, step := range c.steps {
+		if step.seq == s {
+			delete(c.steps, n)
+			if c.round == n {
+				c.round = 0
+			}
+		}
+	}
+	if s.asked != nil && s.asked.answer != nil {
+		ctx.Send(s.asked.answer, cause)
+	}
+	s.asked = nil
+	if s.opener != nil {
+		ctx.Send(s.opener, cause)
+		s.opener = nil
+	}
+	if s.job != nil {
+		c.endJob(s, cause)
+	}
+	for _, name := range c.spec.Nodes {
+		ctx.Send(layerShardPID(name, c.handle.model), &proto.CloseSequence{Sequence: id})
+	}
+}
+
+// checkDeadlines fails steps that took too long, and gives up copies and announcements that did.
+func (c *conductor) checkDeadlines(ctx actor.Context, now time.Time) {
+	for _, n := range slices.Sorted(maps.Keys(c.steps)) {
+		step := c.steps[n]
+		// A node gives up within the step's own timeout and says why; this is for one that cannot.
+		if step != nil && now.Sub(step.since) > c.spec.StepTimeout+stepGrace {
+			c.stepFailed(ctx, step.seq, c.spec.Nodes[step.seq.machine.Epoch().OwnerOf(0)], "", fmt.Errorf("no result within %v", c.spec.StepTimeout))
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.seqs)) {
+		s := c.seqs[id]
+		if s.machine.Waiting() && s.inFlight == 0 && now.Sub(s.progress) > c.spec.StepTimeout {
+			s.machine.Abandon(fmt.Sprintf("no answer within %v", c.spec.StepTimeout))
+			c.advance(ctx, s)
+		}
+	}
+}
+
+const stepGrace = 2 * time.Second

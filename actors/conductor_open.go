@@ -1,0 +1,102 @@
+package actors
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/proto"
+	"github.com/orrery-ai/orrery/residence"
+)
+
+// open admits a sequence: every node makes its shard before the first step.
+func (c *conductor) open(ctx actor.Context, id uint64, mode placement.Mode) {
+	if c.broken != nil {
+		ctx.Respond(c.broken)
+		return
+	}
+	if len(c.seqs) >= c.spec.MaxSequences {
+		ctx.Respond(fmt.Errorf("%d sequences are open, which is as many as the model was loaded for: close one, or load with more", len(c.seqs)))
+		return
+	}
+	if mode == placement.Ring && slices.Contains(c.loaded, false) {
+		c.loadEverywhere(ctx)
+	}
+	s := newSequence(id, residence.NewMachine(c.policy, len(c.spec.Nodes), mode, c.loaded), len(c.spec.Nodes))
+	s.opener = ctx.Sender()
+	c.seqs[s.id] = s
+	for _, name := range c.spec.Nodes {
+		ctx.Request(layerShardPID(name, c.handle.model), &proto.OpenSequence{Sequence: s.id, Epoch: epochToProto(s.machine.Epoch())})
+	}
+}
+
+func (c *conductor) sequenceOpened(ctx actor.Context, msg *proto.SequenceOpened) {
+	s := c.seqs[msg.Sequence]
+	if s == nil || s.opener == nil {
+		return
+	}
+	if msg.Error != "" {
+		ctx.Send(s.opener, fmt.Errorf("node %s: %s", c.nodeName(msg.Node), msg.Error))
+		s.opener = nil
+		c.closeSequence(ctx, s.id, nil)
+		return
+	}
+	if delete(s.unopened, int(msg.Node)); len(s.unopened) > 0 || c.ringNeedsLayers(s) {
+		return
+	}
+	ctx.Send(s.opener, &sequenceReady{s.id})
+	s.opener = nil
+}
+
+// ringNeedsLayers reports whether a sequence that is being opened in ring still waits for weights.
+func (c *conductor) ringNeedsLayers(s *sequence) bool {
+	return s.machine.Epoch().Mode == placement.Ring && slices.Contains(c.loaded, false)
+}
+
+func (c *conductor) start(ctx actor.Context, msg *startJob) {
+	s := c.seqs[msg.seq]
+	switch {
+	case c.broken != nil:
+		ctx.Respond(c.broken)
+		return
+	case s == nil || s.opener != nil:
+		ctx.Respond(fmt.Errorf("sequence %d is not open", msg.seq))
+		return
+	case s.job != nil:
+		ctx.Respond(fmt.Errorf("sequence %d is busy with another job", msg.seq))
+		return
+	}
+	msg.job.MaxTokens = max(0, min(msg.job.MaxTokens, c.spec.Context))
+	j := newRunningJob(msg.job, s.machine.Length(), s.carry, c.spec.Chunk)
+	if len(j.pending) == 0 {
+		ctx.Respond(fmt.Errorf("there is nothing to feed: a job needs at least one token"))
+		return
+	}
+	room := c.spec.Context - s.machine.Length()
+	if len(j.pending) > room || j.MaxTokens > 0 && len(j.pending) >= room {
+		ctx.Respond(&ContextError{Tokens: len(j.pending), Room: room, Context: c.spec.Context})
+		return
+	}
+	j.MaxTokens = min(j.MaxTokens, room-len(j.pending))
+	if j.Logits != nil {
+		c.handle.setSink(s.id, &logitSink{write: j.Logits})
+	}
+	j.ticket = msg.ticket
+	s.job, s.carry, s.position = j, nil, j.base
+	ctx.Respond(&jobStarted{j})
+	c.advance(ctx, s)
+}
+
+// ContextError says that a prompt does not fit in what is left of the context.
+type ContextError struct {
+	Tokens  int // to be fed
+	Room    int // left
+	Context int // that the model was loaded with
+}
+
+func (e *ContextError) Error() string {
+	return fmt.Sprintf("the prompt has %d tokens, and %d of the context of %d are left: shorten it, or load the model with a larger context",
+		e.Tokens, e.Room, e.Context)
+}

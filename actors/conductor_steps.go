@@ -1,0 +1,175 @@
+package actors
+
+import (
+	"slices"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/orrery-ai/orrery/engine"
+	"github.com/orrery-ai/orrery/residence"
+)
+
+// stepInFlight is a step that has been handed out.
+type stepInFlight struct {
+	seq     *sequence
+	epoch   uint64
+	end     int // tokens in the cache when it is done
+	fed     int // of the job
+	pieces  []residence.Piece
+	waiting int // results to come
+	token   int32
+	since   time.Time
+}
+
+// issue begins steps of a sequence's job while it may.
+func (c *conductor) issue(ctx actor.Context, s *sequence) {
+	j := s.job
+	for len(j.pending) > 0 && !s.ended {
+		remaining, handed := len(j.pending), s.position-j.base
+		single := j.OneByOne >= 0 && handed >= j.OneByOne
+		if j.OneByOne > handed {
+			remaining = min(remaining, j.OneByOne-handed)
+		}
+		n, round := c.limits.nextStep(s.machine.Epoch().Mode, s.position, remaining, single)
+		if c.round != 0 || c.wanting != 0 && c.wanting != s.id {
+			return
+		}
+		if round {
+			if c.justRound == s.id && c.othersWait(s) {
+				c.justRound = 0 // one step each for them before the next round
+				return
+			}
+			c.wanting = s.id
+			if len(c.steps) > 0 || !s.machine.CanRound() {
+				return
+			}
+			c.wanting = 0
+			c.issueRound(ctx, s, n)
+			return
+		}
+		c.wanting = 0
+		if !s.machine.CanStep() || s.inFlight >= window(len(s.machine.Epoch().Owners), single) ||
+			s.machine.Lag() > maxLagChunks*c.spec.Chunk {
+			return
+		}
+		if !c.issueChunk(ctx, s, n) {
+			return
+		}
+	}
+}
+
+// othersWait reports whether another sequence has a step to begin.
+func (c *conductor) othersWait(s *sequence) bool {
+	for _, o := range c.seqs {
+		if o != s && o.job != nil && len(o.job.pending) > 0 && !o.ended && o.opener == nil && o.machine.CanStep() {
+			return true
+		}
+	}
+	return false
+}
+
+// maxLagChunks bounds how far prefill may run ahead of the spreading of its blocks, in chunks: they are
+// at their layer's owner until they have moved, and memory was promised for little more.
+const maxLagChunks = 8
+
+func (c *conductor) want(j *runningJob, n int) engine.Want {
+	return engine.Want{Token: j.MaxTokens > 0 && n == len(j.pending), Sampling: j.Sampling, Logits: j.Logits != nil}
+}
+
+func (c *conductor) issueChunk(ctx actor.Context, s *sequence, n int) bool {
+	j := s.job
+	ids, want := j.pending[:n], c.want(j, n)
+	first := s.position
+	step := c.newStep(s, s.machine.Step(), n, 1)
+	owner := s.machine.Epoch().OwnerOf(0)
+	err := c.handle.driver.Chunk(owner, s.id, c.last, step.epoch, first, ids, want)
+	return c.issued(ctx, s, n, owner, err)
+}
+
+func (c *conductor) issueRound(ctx actor.Context, s *sequence, n int) {
+	j := s.job
+	ids, want := j.pending[:n], c.want(j, n)
+	epoch, pieces := s.machine.Round(n)
+	step := c.newStep(s, epoch, n, len(c.spec.Nodes))
+	step.pieces = pieces
+	c.round = c.last
+	c.issued(ctx, s, n, 0, c.handle.driver.Round(s.id, c.last, epoch, pieces, ids, want))
+}
+
+func (c *conductor) newStep(s *sequence, epoch uint64, n, results int) *stepInFlight {
+	c.last++
+	step := &stepInFlight{seq: s, epoch: epoch, end: s.position + n, fed: n, waiting: results, token: -1, since: time.Now()}
+	c.steps[c.last] = step
+	s.inFlight++
+	return step
+}
+
+// issued notes that tokens were handed out, or that they could not be.
+func (c *conductor) issued(ctx actor.Context, s *sequence, n, owner int, err error) bool {
+	s.position += n
+	s.job.pending = s.job.pending[n:]
+	if err == nil {
+		return true
+	}
+	c.stepFailed(ctx, s, c.spec.Nodes[owner], engine.Lost(err), err)
+	return false
+}
+
+// result takes what a node says about a step.
+func (c *conductor) result(ctx actor.Context, r *engine.Result) {
+	step := c.steps[r.Step]
+	if step == nil {
+		return // of a sequence that was closed, or that failed
+	}
+	s := step.seq
+	if r.Err != nil {
+		c.stepFailed(ctx, s, c.spec.Nodes[r.Node], r.Err.Lost, r.Err)
+		return
+	}
+	if r.Token >= 0 {
+		step.token = r.Token
+	}
+	if step.waiting--; step.waiting > 0 {
+		return
+	}
+	delete(c.steps, r.Step)
+	s.inFlight--
+	if step.pieces != nil {
+		c.round, c.justRound = 0, s.id
+		s.machine.RoundDone(step.epoch, step.pieces)
+	} else {
+		s.machine.Done(step.epoch, step.end)
+	}
+	s.progress = time.Now()
+	if s.job != nil {
+		c.stepDone(s, step)
+	}
+	c.advance(ctx, s)
+	c.advanceOthers(ctx, s)
+}
+
+// stepDone gives the job what a finished step means to it.
+func (c *conductor) stepDone(s *sequence, step *stepInFlight) {
+	j := s.job
+	if j.fed < j.feeding {
+		j.fed += step.fed
+		j.emit(Event{Kind: Fed, Count: j.fed})
+	}
+	if sink := c.handle.sink(s.id); sink != nil && sink.failure() != nil {
+		j.cancelled = sink.failure()
+	}
+	if step.token >= 0 {
+		s.carry = []int32{step.token}
+		j.produced++
+		j.emit(Event{Kind: Generated, Token: step.token, Count: j.produced})
+		if slices.Contains(j.Stop, step.token) || j.produced >= j.MaxTokens {
+			s.ended = true
+		} else if j.cancelled == nil {
+			j.pending, s.carry = s.carry, nil
+		}
+	}
+	if j.MaxTokens == 0 && j.fed == j.feeding {
+		s.ended = true
+	}
+}

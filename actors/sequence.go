@@ -1,0 +1,34 @@
+package actors
+
+import (
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/orrery-ai/orrery/residence"
+)
+
+// sequence is what the conductor knows of one sequence.
+type sequence struct {
+	id          uint64
+	machine     *residence.Machine
+	opener      *actor.PID   // who waits for it to be open
+	unopened    map[int]bool // nodes that have not made their shard
+	job         *runningJob
+	ended       bool    // the job needs no further step
+	carry       []int32 // chosen, and not yet fed
+	position    int     // of the next token to hand to a step
+	inFlight    int     // steps
+	asked       *switchAsked
+	progress    time.Time // of copies, announcements and steps
+	lastFailure string
+	failed      error
+}
+
+func newSequence(id uint64, m *residence.Machine, nodes int) *sequence {
+	s := &sequence{id: id, machine: m, unopened: map[int]bool{}, progress: time.Now()}
+	for n := range nodes {
+		s.unopened[n] = true
+	}
+	return s
+}
