@@ -235,11 +235,11 @@ func (m *Model) spec(nodes []cluster.Node, plans *placement.Reservation) actors.
 	}
 	for i, n := range nodes {
 		s.Nodes, s.Addresses = append(s.Nodes, n.Name), append(s.Addresses, n.Transport)
-		fixed := int64(0)
+		var fixed, kv int64
 		for _, p := range plans.Plans {
-			fixed = max(fixed, p.Shares[i].Weights+p.Shares[i].Rest)
+			fixed, kv = max(fixed, p.Shares[i].Weights+p.Shares[i].Rest), max(kv, p.Shares[i].KV)
 		}
-		s.KVBytes = append(s.KVBytes, n.Memory-fixed)
+		s.Memory = append(s.Memory, actors.NodeMemory{Fixed: fixed, KV: min(kv, n.Memory-fixed), MostKV: n.Memory - fixed})
 	}
 	s.Layers = layersOf(plans, len(nodes), m.files.Config.Layers)
 	s.Weights = tokenShares(plans, nodes)

@@ -59,6 +59,21 @@ func TestLoadFailsByTheNameOfTheNodeThatCannot(t *testing.T) {
 	}
 }
 
+// What was promised to one model is not promised to another, and comes back when the first is closed, at
+// once: a load that comes while it is being unloaded waits for that.
+func TestWhatIsPromisedToOneModelIsNotPromisedToAnother(t *testing.T) {
+	r := newRig(t, 2)
+	s := r.spec(placement.Pipeline)
+	s.Memory[1] = NodeMemory{Fixed: 1 << 29, KV: 1 << 28, MostKV: 1 << 28} // of 1 GiB
+	first := r.load(s)
+	if _, err := Load(r.context(), r.systems[0], r.endpoints[0], s); err == nil || !strings.Contains(err.Error(), "node n1") || !strings.Contains(err.Error(), "promised") {
+		t.Fatalf("the second load: %v", err)
+	}
+	first.Close()
+	r.load(s).Close()
+	r.load(s)
+}
+
 func TestCloseUnloadsEverywhere(t *testing.T) {
 	r := newRig(t, 3)
 	c := r.load(r.spec(placement.Ring))
@@ -359,7 +374,7 @@ func TestASwitchForWhichThereIsNoMemoryLeavesEverythingAsItWas(t *testing.T) {
 	r := newRig(t, 2)
 	s := r.spec(placement.Pipeline)
 	s.Layers = []residence.Span{{First: 0, End: 4}, {First: 4, End: 4}}
-	s.KVBytes[1] = 5000 // two blocks, of 2048 bytes
+	s.Memory[1] = NodeMemory{MostKV: 5000} // two blocks, of 2048 bytes
 	c := r.load(s)
 	seq := r.sequence(c, placement.Pipeline)
 	run := r.start(c, seq, Job{IDs: ids, MaxTokens: 40, SwitchAt: []SwitchAt{{5, placement.Pooled}, {10, placement.Ring}}})

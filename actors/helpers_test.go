@@ -115,7 +115,7 @@ func (r *rig) spec(mode placement.Mode) Spec {
 		s.Addresses = append(s.Addresses, r.endpoints[i].Addr())
 		s.Layers = append(s.Layers, residence.Span{First: i * 4 / n, End: (i + 1) * 4 / n})
 		s.Weights = append(s.Weights, 1/float64(n))
-		s.KVBytes = append(s.KVBytes, 1<<26)
+		s.Memory = append(s.Memory, NodeMemory{KV: 1 << 20, MostKV: 1 << 26})
 	}
 	return s
 }

@@ -21,6 +21,7 @@ import (
 // children are the SequenceShards.
 type layerShard struct {
 	machine   Machine
+	memory    *kvcache.Budget // of the node
 	stats     *shardStats
 	spec      *proto.LoadModel
 	model     *model.Model
@@ -127,7 +128,7 @@ func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) (int64, error
 	}
 	s.conductor = actor.NewPID(msg.ConductorNode, msg.ConductorId)
 	s.geometry = kvcache.Geometry{Shape: m.Config.Shape(), Layers: m.Config.Layers, Format: attention.Format(msg.KvFormat), BlockTokens: int(msg.BlockTokens)}
-	s.budget = kvcache.NewBudget(msg.KvBytes)
+	s.budget = s.memory.Part(msg.PromisedKvBytes, msg.KvBytes)
 	s.stats.budget.Store(s.budget)
 	self, root := ctx.Self(), ctx.ActorSystem().Root
 	s.engine, err = engine.New(engine.Config{
@@ -163,6 +164,8 @@ func checkLoad(m *proto.LoadModel) error {
 		return fmt.Errorf("load: chunk of %d tokens, pieces of %d, rounds of %d", m.Chunk, m.MaxPiece, m.RoundTokens)
 	case !attention.Format(m.KvFormat).Valid():
 		return fmt.Errorf("load: KV format %d is not known here", m.KvFormat)
+	case m.PromisedKvBytes < 0 || m.FixedBytes < 0 || m.PromisedKvBytes > m.KvBytes || m.KvBytes > 1<<50 || m.FixedBytes > 1<<50:
+		return fmt.Errorf("load: %d bytes kept, %d for the KV cache, which may take %d", m.FixedBytes, m.PromisedKvBytes, m.KvBytes)
 	case m.KvBytes < 0 || m.StepTimeoutMs <= 0:
 		return fmt.Errorf("load: %d bytes for the KV cache, step timeout of %d ms", m.KvBytes, m.StepTimeoutMs)
 	}

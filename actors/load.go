@@ -33,7 +33,7 @@ type Spec struct {
 	Layers       []residence.Span // of each node, in pipeline
 	Weights      []float64        // share of the tokens of each node, in pooled and ring
 	RingOwner    int              // the node that owns every layer in ring
-	KVBytes      []int64          // what the KV cache may take on each node
+	Memory       []NodeMemory     // of each node
 	Refused      map[placement.Mode]string
 	Chunk        int // tokens
 	BlockTokens  int
@@ -43,6 +43,13 @@ type Spec struct {
 	StepTimeout  time.Duration // bound on every wait within a step
 	LoadTimeout  time.Duration
 	Logger       *slog.Logger
+}
+
+// NodeMemory is what a model may take on a node, in bytes.
+type NodeMemory struct {
+	Fixed  int64 // weights, activations and the rest: kept for the model
+	KV     int64 // KV cache that is kept for it: every admitted sequence at the full context
+	MostKV int64 // that the KV cache may take, if it is free, as while a switch copies
 }
 
 func (s *Spec) policy() (*residence.Policy, error) {
@@ -116,7 +123,8 @@ func (c *Conductor) load(ctx context.Context, policy *residence.Policy, endpoint
 			Model: c.model, Ref: s.Ref, Fingerprint: fmt.Sprintf("%x", s.Model.Fingerprint()), Nodes: s.Nodes, Node: uint32(n),
 			ConductorNode: c.pid.Address, ConductorId: c.pid.Id, Layers: spanToProto(layers),
 			Chunk: uint32(s.Chunk), MaxPiece: uint32(policy.MaxPiece()), RoundTokens: uint32(policy.Round()), BlockTokens: uint32(s.BlockTokens), KvFormat: uint32(s.KV), Addresses: s.Addresses, ConductorAddress: s.Address,
-			Context: uint32(s.Context), KvBytes: s.KVBytes[n], StepTimeoutMs: s.StepTimeout.Milliseconds()})
+			Context: uint32(s.Context), KvBytes: s.Memory[n].MostKV, PromisedKvBytes: s.Memory[n].KV, FixedBytes: s.Memory[n].Fixed,
+			StepTimeoutMs: s.StepTimeout.Milliseconds()})
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/transport"
@@ -30,19 +31,33 @@ type PeerGone struct{ Name string }
 // node supervises everything on one machine. Its children are the LayerShards.
 type node struct {
 	machine  Machine
+	memory   *kvcache.Budget
 	models   map[uint64]*loadedModel
+	waiting  []waitingLoad // until the models that are being unloaded have given their memory back
 	stopping bool
 }
 
 type loadedModel struct {
-	pid    *actor.PID
-	client string // the conductor's node
-	stats  *shardStats
+	pid       *actor.PID
+	client    string // the conductor's node
+	stats     *shardStats
+	promised  int64 // bytes that are kept for it
+	unloading bool
 }
+
+type waitingLoad struct {
+	msg    *proto.LoadModel
+	sender *actor.PID
+}
+
+// maxWaiting bounds the loads that wait.
+const maxWaiting = 16
 
 // SpawnNode starts the Node actor of a machine, and lets other nodes reach it.
 func SpawnNode(system *actor.ActorSystem, m Machine) (*actor.PID, error) {
-	props := actor.PropsFromProducer(func() actor.Actor { return &node{machine: m, models: map[uint64]*loadedModel{}} },
+	props := actor.PropsFromProducer(func() actor.Actor {
+		return &node{machine: m, memory: kvcache.NewBudget(m.Memory), models: map[uint64]*loadedModel{}}
+	},
 		actor.WithSupervisor(stopOnPanic(m.Logger)))
 	pid, err := system.Root.SpawnNamed(props, NodeID)
 	if err != nil {
@@ -83,8 +98,14 @@ func (n *node) Receive(ctx actor.Context) {
 		for id, m := range n.models {
 			if m.pid.Equal(msg.Who) {
 				n.machine.Endpoint.Unexpose(m.pid.Id)
+				n.memory.Give(m.promised)
 				delete(n.models, id)
 			}
+		}
+		waiting := n.waiting
+		n.waiting = nil
+		for _, w := range waiting {
+			ctx.RequestWithCustomSender(ctx.Self(), w.msg, w.sender)
 		}
 	}
 }
@@ -98,6 +119,10 @@ func (n *node) load(ctx actor.Context, msg *proto.LoadModel) {
 		ctx.Respond(&proto.Loaded{Error: fmt.Sprintf("model %x is loaded on %s already", msg.Model, n.machine.Name)})
 		return
 	}
+	if err := checkLoad(msg); err != nil {
+		ctx.Respond(&proto.Loaded{Error: err.Error()})
+		return
+	}
 	if len(msg.Addresses) != len(msg.Nodes) {
 		ctx.Respond(&proto.Loaded{Error: fmt.Sprintf("load: %d addresses of %d nodes", len(msg.Addresses), len(msg.Nodes))})
 		return
@@ -106,16 +131,29 @@ func (n *node) load(ctx actor.Context, msg *proto.LoadModel) {
 	for i, name := range msg.Nodes {
 		n.meet(name, msg.Addresses[i])
 	}
+	for _, m := range n.models {
+		if m.unloading && len(n.waiting) < maxWaiting {
+			n.waiting = append(n.waiting, waitingLoad{msg, ctx.Sender()})
+			return
+		}
+	}
+	promised := msg.FixedBytes + msg.PromisedKvBytes
+	if err := n.memory.Take(promised); err != nil {
+		ctx.Respond(&proto.Loaded{Error: fmt.Sprintf("%d models are loaded there, and of %d bytes %d are promised to them: this one needs %d",
+			len(n.models), n.machine.Memory, n.memory.Used(), promised)})
+		return
+	}
 	stats := &shardStats{}
-	props := actor.PropsFromProducer(func() actor.Actor { return &layerShard{machine: n.machine, stats: stats} },
+	props := actor.PropsFromProducer(func() actor.Actor { return &layerShard{machine: n.machine, memory: n.memory, stats: stats} },
 		actor.WithSupervisor(stopOnPanic(n.machine.Logger)))
 	pid, err := ctx.SpawnNamed(props, layerShardName(msg.Model))
 	if err != nil {
+		n.memory.Give(promised)
 		ctx.Respond(&proto.Loaded{Error: err.Error()})
 		return
 	}
 	ctx.Watch(pid)
-	n.models[msg.Model] = &loadedModel{pid: pid, client: msg.ConductorNode, stats: stats}
+	n.models[msg.Model] = &loadedModel{pid: pid, client: msg.ConductorNode, stats: stats, promised: promised}
 	n.machine.Endpoint.Expose(pid.Id)
 	ctx.Forward(pid)
 }
@@ -129,6 +167,7 @@ func (n *node) meet(name, address string) {
 
 func (n *node) unload(ctx actor.Context, id uint64) {
 	if m := n.models[id]; m != nil {
+		m.unloading = true
 		ctx.Stop(m.pid)
 	}
 }

@@ -142,12 +142,14 @@ type LoadModel struct {
 	MaxPiece         uint32                 `protobuf:"varint,10,opt,name=max_piece,json=maxPiece,proto3" json:"max_piece,omitempty"` // tokens that a node computes in a ring round at the most
 	BlockTokens      uint32                 `protobuf:"varint,11,opt,name=block_tokens,json=blockTokens,proto3" json:"block_tokens,omitempty"`
 	Context          uint32                 `protobuf:"varint,12,opt,name=context,proto3" json:"context,omitempty"`                // tokens
-	KvBytes          int64                  `protobuf:"varint,13,opt,name=kv_bytes,json=kvBytes,proto3" json:"kv_bytes,omitempty"` // what the KV cache may take on the node addressed
+	KvBytes          int64                  `protobuf:"varint,13,opt,name=kv_bytes,json=kvBytes,proto3" json:"kv_bytes,omitempty"` // what the KV cache may take on the node addressed, if it is free
 	StepTimeoutMs    int64                  `protobuf:"varint,14,opt,name=step_timeout_ms,json=stepTimeoutMs,proto3" json:"step_timeout_ms,omitempty"`
 	RoundTokens      uint32                 `protobuf:"varint,15,opt,name=round_tokens,json=roundTokens,proto3" json:"round_tokens,omitempty"` // tokens of a ring round on all nodes at the most
 	KvFormat         uint32                 `protobuf:"varint,16,opt,name=kv_format,json=kvFormat,proto3" json:"kv_format,omitempty"`          // of attention.Format
 	Addresses        []string               `protobuf:"bytes,17,rep,name=addresses,proto3" json:"addresses,omitempty"`                         // of the members' transports: gossip may not have told everybody yet
 	ConductorAddress string                 `protobuf:"bytes,18,opt,name=conductor_address,json=conductorAddress,proto3" json:"conductor_address,omitempty"`
+	PromisedKvBytes  int64                  `protobuf:"varint,19,opt,name=promised_kv_bytes,json=promisedKvBytes,proto3" json:"promised_kv_bytes,omitempty"` // what of kv_bytes is kept for the model
+	FixedBytes       int64                  `protobuf:"varint,20,opt,name=fixed_bytes,json=fixedBytes,proto3" json:"fixed_bytes,omitempty"`                  // and what is kept for weights, activations and the rest
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -306,6 +308,20 @@ func (x *LoadModel) GetConductorAddress() string {
 		return x.ConductorAddress
 	}
 	return ""
+}
+
+func (x *LoadModel) GetPromisedKvBytes() int64 {
+	if x != nil {
+		return x.PromisedKvBytes
+	}
+	return 0
+}
+
+func (x *LoadModel) GetFixedBytes() int64 {
+	if x != nil {
+		return x.FixedBytes
+	}
+	return 0
 }
 
 type Loaded struct {
@@ -1403,7 +1419,7 @@ const file_orrery_proto_rawDesc = "" +
 	"\x03end\x18\x02 \x01(\rR\x03end\"R\n" +
 	"\x04Rect\x12$\n" +
 	"\x06layers\x18\x01 \x01(\v2\f.orrery.SpanR\x06layers\x12$\n" +
-	"\x06tokens\x18\x02 \x01(\v2\f.orrery.SpanR\x06tokens\"\xad\x04\n" +
+	"\x06tokens\x18\x02 \x01(\v2\f.orrery.SpanR\x06tokens\"\xfa\x04\n" +
 	"\tLoadModel\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\x04R\x05model\x12\x10\n" +
 	"\x03ref\x18\x02 \x01(\tR\x03ref\x12 \n" +
@@ -1423,7 +1439,10 @@ const file_orrery_proto_rawDesc = "" +
 	"\fround_tokens\x18\x0f \x01(\rR\vroundTokens\x12\x1b\n" +
 	"\tkv_format\x18\x10 \x01(\rR\bkvFormat\x12\x1c\n" +
 	"\taddresses\x18\x11 \x03(\tR\taddresses\x12+\n" +
-	"\x11conductor_address\x18\x12 \x01(\tR\x10conductorAddress\"A\n" +
+	"\x11conductor_address\x18\x12 \x01(\tR\x10conductorAddress\x12*\n" +
+	"\x11promised_kv_bytes\x18\x13 \x01(\x03R\x0fpromisedKvBytes\x12\x1f\n" +
+	"\vfixed_bytes\x18\x14 \x01(\x03R\n" +
+	"fixedBytes\"A\n" +
 	"\x06Loaded\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12!\n" +
 	"\fweight_bytes\x18\x02 \x01(\x03R\vweightBytes\"\x1f\n" +
