@@ -115,9 +115,6 @@ func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) (int64, error
 	if s.spec != nil {
 		return 0, fmt.Errorf("model %x is loaded already", msg.Model)
 	}
-	if err := checkLoad(msg); err != nil {
-		return 0, err
-	}
 	m, err := s.machine.Open(msg.Ref)
 	if err != nil {
 		return 0, err
@@ -151,25 +148,6 @@ func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) (int64, error
 		return 0, nil // more nodes than layers: this one only holds KV blocks
 	}
 	return s.use(layers)
-}
-
-// checkLoad refuses what no conductor of ours would ask for.
-func checkLoad(m *proto.LoadModel) error {
-	switch {
-	case len(m.Nodes) == 0 || int(m.Node) >= len(m.Nodes) || len(m.Nodes) > 1<<10:
-		return fmt.Errorf("load: node %d of %d", m.Node, len(m.Nodes))
-	case m.BlockTokens == 0 || m.BlockTokens > 1<<16:
-		return fmt.Errorf("load: block of %d tokens", m.BlockTokens)
-	case m.Chunk == 0 || m.Chunk > 1<<16 || m.MaxPiece > 1<<20 || m.RoundTokens > 1<<26:
-		return fmt.Errorf("load: chunk of %d tokens, pieces of %d, rounds of %d", m.Chunk, m.MaxPiece, m.RoundTokens)
-	case !attention.Format(m.KvFormat).Valid():
-		return fmt.Errorf("load: KV format %d is not known here", m.KvFormat)
-	case m.PromisedKvBytes < 0 || m.FixedBytes < 0 || m.PromisedKvBytes > m.KvBytes || m.KvBytes > 1<<50 || m.FixedBytes > 1<<50:
-		return fmt.Errorf("load: %d bytes kept, %d for the KV cache, which may take %d", m.FixedBytes, m.PromisedKvBytes, m.KvBytes)
-	case m.KvBytes < 0 || m.StepTimeoutMs <= 0:
-		return fmt.Errorf("load: %d bytes for the KV cache, step timeout of %d ms", m.KvBytes, m.StepTimeoutMs)
-	}
-	return nil
 }
 
 // use makes layers available to the engine.

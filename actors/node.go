@@ -3,10 +3,12 @@ package actors
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/model"
@@ -86,6 +88,7 @@ func (n *node) Receive(ctx actor.Context) {
 	case *proto.UnloadModel:
 		n.unload(ctx, msg.Model)
 	case *PeerGone:
+		n.waiting = slices.DeleteFunc(n.waiting, func(w waitingLoad) bool { return w.msg.ConductorNode == msg.Name })
 		for id, m := range n.models {
 			if m.client == msg.Name {
 				n.machine.Logger.Warn("unloading a model: the node that loaded it is gone", "client", msg.Name)
@@ -158,6 +161,25 @@ func (n *node) load(ctx actor.Context, msg *proto.LoadModel) {
 	ctx.Forward(pid)
 }
 
+// checkLoad refuses what no conductor of ours would ask for.
+func checkLoad(m *proto.LoadModel) error {
+	switch {
+	case len(m.Nodes) == 0 || int(m.Node) >= len(m.Nodes) || len(m.Nodes) > 1<<10:
+		return fmt.Errorf("load: node %d of %d", m.Node, len(m.Nodes))
+	case m.BlockTokens == 0 || m.BlockTokens > 1<<16:
+		return fmt.Errorf("load: block of %d tokens", m.BlockTokens)
+	case m.Chunk == 0 || m.Chunk > 1<<16 || m.MaxPiece > 1<<20 || m.RoundTokens > 1<<26:
+		return fmt.Errorf("load: chunk of %d tokens, pieces of %d, rounds of %d", m.Chunk, m.MaxPiece, m.RoundTokens)
+	case !attention.Format(m.KvFormat).Valid():
+		return fmt.Errorf("load: KV format %d is not known here", m.KvFormat)
+	case m.PromisedKvBytes < 0 || m.FixedBytes < 0 || m.PromisedKvBytes > m.KvBytes || m.KvBytes > 1<<50 || m.FixedBytes > 1<<50:
+		return fmt.Errorf("load: %d bytes kept, %d for the KV cache, which may take %d", m.FixedBytes, m.PromisedKvBytes, m.KvBytes)
+	case m.StepTimeoutMs <= 0:
+		return fmt.Errorf("load: step timeout of %d ms", m.StepTimeoutMs)
+	}
+	return nil
+}
+
 // meet learns where another node is, which gossip may not have told yet.
 func (n *node) meet(name, address string) {
 	if name != n.machine.Name {
@@ -166,6 +188,7 @@ func (n *node) meet(name, address string) {
 }
 
 func (n *node) unload(ctx actor.Context, id uint64) {
+	n.waiting = slices.DeleteFunc(n.waiting, func(w waitingLoad) bool { return w.msg.Model == id })
 	if m := n.models[id]; m != nil {
 		m.unloading = true
 		ctx.Stop(m.pid)

@@ -76,7 +76,7 @@ func (l *mergeList) fromPairs(data []byte) error {
 const maxHole = 1 << 16
 
 // Load reads a Hugging Face tokenizer.json that holds byte-level BPE. name is the file, for errors, which
-// also name the field. What would change ids and is not implemented is refused by name.
+// also name the field. What would change ids and is not known here is refused by name.
 func Load(data []byte, name string) (*Tokenizer, error) {
 	t, err := load(data)
 	if err != nil {
