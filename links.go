@@ -105,6 +105,9 @@ func (c *Cluster) MeasureLinks(ctx context.Context) ([]MeasuredLink, error) {
 func (c *Cluster) measureLinks(ctx context.Context, nodes []cluster.Node) ([]MeasuredLink, error) {
 	c.links.measuring.Lock()
 	defer c.links.measuring.Unlock()
+	for _, n := range nodes {
+		c.endpoint.SetPeer(n.Name, n.Transport) // watch may not have come to it yet
+	}
 	rounds := rounds(len(nodes))
 	for _, round := range rounds {
 		g, ctx := errgroup.WithContext(ctx)
