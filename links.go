@@ -22,13 +22,15 @@ type MeasuredLink struct {
 	From, To string
 	Busy     time.Duration // an exchange of a KiB each way, right after another
 	Paused   time.Duration // the same when To had nothing to do for a while, as in decode
+	Sending  time.Duration // of Paused, what From was kept busy with
 	Rate     float64       // bytes/s of large messages from From to To
 	Guessed  bool          // not measured: the medians of the pairs that were, see [Cluster.MeasureLinks]
 }
 
 // way is the link as predictions know it: what a message takes when the other end has to wake.
 func (l MeasuredLink) way() placement.Link {
-	return placement.Link{Latency: l.Paused.Seconds() / 2, Bandwidth: l.Rate}
+	latency := l.Paused.Seconds() / 2
+	return placement.Link{Latency: latency, Bandwidth: l.Rate, Sending: min(l.Sending.Seconds(), latency)}
 }
 
 const (
@@ -151,8 +153,42 @@ func (c *Cluster) measureLink(ctx context.Context, a, b cluster.Node) (MeasuredL
 	if err != nil {
 		return MeasuredLink{}, err
 	}
-	return MeasuredLink{From: a.Name, To: b.Name, Rate: m.Bandwidth,
-		Busy: time.Duration(m.BusySeconds * float64(time.Second)), Paused: time.Duration(m.PausedSeconds * float64(time.Second))}, nil
+	return linkOf(a.Name, b.Name, calibrate.Link{Busy: seconds(m.BusySeconds), Paused: seconds(m.PausedSeconds), Sending: seconds(m.SendingSeconds),
+		Bandwidth: m.Bandwidth})
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// linkOf refuses what no link has: it may have come from another node.
+func linkOf(from, to string, l calibrate.Link) (MeasuredLink, error) {
+	if l.Busy <= 0 || l.Paused <= 0 || l.Sending < 0 || !(l.Bandwidth >= 1 && l.Bandwidth <= 1e18) {
+		return MeasuredLink{}, fmt.Errorf("%+v cannot be", l)
+	}
+	return MeasuredLink{From: from, To: to, Busy: l.Busy, Paused: l.Paused, Sending: l.Sending, Rate: l.Bandwidth}, nil
+}
+
+// driverWays is the ways between this process, which drives the steps, and the nodes.
+func (c *Cluster) driverWays(ctx context.Context, nodes []cluster.Node) ([]placement.Link, error) {
+	c.links.measuring.Lock()
+	defer c.links.measuring.Unlock()
+	self := c.membership.Self()
+	ways := make([]placement.Link, len(nodes))
+	for i, n := range nodes {
+		l, known := c.links.get(self, n)
+		if !known {
+			c.endpoint.SetPeer(n.Name, n.Transport)
+			measured, err := actors.MeasureLink(ctx, c.system, c.endpoint, n.Name, self.Transport)
+			if err == nil {
+				l, err = linkOf(self.Name, n.Name, measured)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("orrery: the way to %s: %w", n.Name, err)
+			}
+			c.links.put(self, n, l)
+		}
+		ways[i] = l.way()
+	}
+	return ways, nil
 }
 
 // rounds is which pairs of n nodes to measure, in rounds in which no node has two of them: with all others
@@ -206,14 +242,15 @@ func rounds(n int) [][][2]int {
 // withGuesses adds the pairs that were not measured, and sorts all by the nodes' order.
 func withGuesses(nodes []cluster.Node, measured []MeasuredLink) []MeasuredLink {
 	known := map[[2]string]MeasuredLink{}
-	var busy, paused []time.Duration
+	var busy, paused, sending []time.Duration
 	var rates []float64
 	for _, l := range measured {
 		known[[2]string{l.From, l.To}] = l
-		busy, paused, rates = append(busy, l.Busy), append(paused, l.Paused), append(rates, l.Rate)
+		busy, paused, sending, rates = append(busy, l.Busy), append(paused, l.Paused), append(sending, l.Sending), append(rates, l.Rate)
 	}
 	slices.Sort(busy)
 	slices.Sort(paused)
+	slices.Sort(sending)
 	slices.Sort(rates)
 	var all []MeasuredLink
 	for i, a := range nodes {
@@ -221,7 +258,7 @@ func withGuesses(nodes []cluster.Node, measured []MeasuredLink) []MeasuredLink {
 			l, ok := known[[2]string{a.Name, b.Name}]
 			if !ok {
 				middle := len(measured) / 2
-				l = MeasuredLink{From: a.Name, To: b.Name, Busy: busy[middle], Paused: paused[middle], Rate: rates[middle], Guessed: true}
+				l = MeasuredLink{From: a.Name, To: b.Name, Busy: busy[middle], Paused: paused[middle], Sending: sending[middle], Rate: rates[middle], Guessed: true}
 			}
 			all = append(all, l)
 		}

@@ -37,6 +37,8 @@ type Node struct {
 	Cores     int             // CPU cores offered
 	Device    string          // for people: "cpu (2 threads, avx2)"
 	Version   string          // of the program
+	Machine   string          // what tells its machine from others, while that runs; "" if it is not known
+	CPUs      string          // the processors that it may use, as "0-3"
 	Rates     placement.Rates // measured with the node's kernels; zero if they were not
 }
 

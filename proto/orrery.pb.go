@@ -1471,13 +1471,14 @@ func (x *MeasureLink) GetSelf() string {
 }
 
 type LinkMeasured struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
-	BusySeconds   float64                `protobuf:"fixed64,2,opt,name=busy_seconds,json=busySeconds,proto3" json:"busy_seconds,omitempty"`       // of an exchange right after another
-	PausedSeconds float64                `protobuf:"fixed64,3,opt,name=paused_seconds,json=pausedSeconds,proto3" json:"paused_seconds,omitempty"` // of one when the peer had nothing to do for a while
-	Bandwidth     float64                `protobuf:"fixed64,4,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`                              // bytes/s
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Error          string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	BusySeconds    float64                `protobuf:"fixed64,2,opt,name=busy_seconds,json=busySeconds,proto3" json:"busy_seconds,omitempty"`          // of an exchange right after another
+	PausedSeconds  float64                `protobuf:"fixed64,3,opt,name=paused_seconds,json=pausedSeconds,proto3" json:"paused_seconds,omitempty"`    // of one when the peer had nothing to do for a while
+	Bandwidth      float64                `protobuf:"fixed64,4,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`                                 // bytes/s
+	SendingSeconds float64                `protobuf:"fixed64,5,opt,name=sending_seconds,json=sendingSeconds,proto3" json:"sending_seconds,omitempty"` // of paused_seconds, what handing over the message took
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *LinkMeasured) Reset() {
@@ -1534,6 +1535,13 @@ func (x *LinkMeasured) GetPausedSeconds() float64 {
 func (x *LinkMeasured) GetBandwidth() float64 {
 	if x != nil {
 		return x.Bandwidth
+	}
+	return 0
+}
+
+func (x *LinkMeasured) GetSendingSeconds() float64 {
+	if x != nil {
+		return x.SendingSeconds
 	}
 	return 0
 }
@@ -1748,12 +1756,13 @@ const file_orrery_proto_rawDesc = "" +
 	"\vMeasureLink\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
-	"\x04self\x18\x03 \x01(\tR\x04self\"\x8c\x01\n" +
+	"\x04self\x18\x03 \x01(\tR\x04self\"\xb5\x01\n" +
 	"\fLinkMeasured\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12!\n" +
 	"\fbusy_seconds\x18\x02 \x01(\x01R\vbusySeconds\x12%\n" +
 	"\x0epaused_seconds\x18\x03 \x01(\x01R\rpausedSeconds\x12\x1c\n" +
-	"\tbandwidth\x18\x04 \x01(\x01R\tbandwidth\"L\n" +
+	"\tbandwidth\x18\x04 \x01(\x01R\tbandwidth\x12'\n" +
+	"\x0fsending_seconds\x18\x05 \x01(\x01R\x0esendingSeconds\"L\n" +
 	"\bMakeEcho\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
