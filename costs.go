@@ -30,7 +30,7 @@ func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 		return nil, err
 	}
 	links := matrixOf(nodes, measured)
-	ways, err := m.cluster.driverWays(ctx, nodes)
+	ways, err := m.cluster.ways(ctx, nodes)
 	if err != nil {
 		return nil, err
 	}

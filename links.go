@@ -146,7 +146,7 @@ func (c *Cluster) measureLinks(ctx context.Context, nodes []cluster.Node) ([]Mea
 func (c *Cluster) measureLink(ctx context.Context, a, b cluster.Node) (MeasuredLink, error) {
 	ctx, cancel := context.WithTimeout(ctx, pairTimeout)
 	defer cancel()
-	m, err := actors.Ask[*proto.LinkMeasured](ctx, c.system, actors.NodePID(a.Name), &proto.MeasureLink{Peer: b.Name, Address: b.Transport, Self: a.Transport})
+	m, err := actors.Ask[*proto.LinkMeasured](ctx, c.system, actors.NodePID(a.Name), &proto.MeasureLink{Peer: b.Name, Address: b.Transport, Self: a.Transport, Asker: c.membership.Self().Transport})
 	if err == nil && m.Error != "" {
 		err = errors.New(m.Error)
 	}
@@ -167,8 +167,11 @@ func linkOf(from, to string, l calibrate.Link) (MeasuredLink, error) {
 	return MeasuredLink{From: from, To: to, Busy: l.Busy, Paused: l.Paused, Sending: l.Sending, Rate: l.Bandwidth}, nil
 }
 
-// driverWays is the ways between this process, which drives the steps, and the nodes.
-func (c *Cluster) driverWays(ctx context.Context, nodes []cluster.Node) ([]placement.Link, error) {
+// Ways is the way between this process, from where steps are driven, and each of [Cluster.Nodes]. They are
+// measured one after another, and then known for ten minutes. The error names the node.
+func (c *Cluster) Ways(ctx context.Context) ([]placement.Link, error) { return c.ways(ctx, c.Nodes()) }
+
+func (c *Cluster) ways(ctx context.Context, nodes []cluster.Node) ([]placement.Link, error) {
 	c.links.measuring.Lock()
 	defer c.links.measuring.Unlock()
 	self := c.membership.Self()

@@ -226,7 +226,7 @@ func (m *Model) request(nodes []cluster.Node) placement.Request {
 		r.Model.KVBytesPerToken = append(r.Model.KVBytesPerToken, c.KVBytesPerToken(m.opts.KV))
 	}
 	for _, n := range nodes {
-		r.Nodes = append(r.Nodes, placement.Node{Name: n.Name, Memory: n.Memory, Bandwidth: n.Bandwidth, Cores: n.Cores, Rates: n.Rates, Machine: n.Machine, CPUs: n.CPUs})
+		r.Nodes = append(r.Nodes, n.Placement())
 	}
 	return r
 }

@@ -98,9 +98,13 @@ func (n *node) Receive(ctx actor.Context) {
 			}
 		}
 	case *proto.StatsRequest:
-		ctx.Respond(n.stats())
+		if ctx.Sender() != nil {
+			n.meet(ctx.Sender().Address, msg.Address)
+			ctx.Respond(n.stats())
+		}
 	case *proto.MeasureLink:
 		if ctx.Sender() != nil {
+			n.meet(ctx.Sender().Address, msg.Asker)
 			n.meet(msg.Peer, msg.Address)
 			n.prober.measure(msg, ctx.Sender())
 		}
@@ -194,7 +198,7 @@ func checkLoad(m *proto.LoadModel) error {
 
 // meet learns where another node is, which gossip may not have told yet.
 func (n *node) meet(name, address string) {
-	if name != n.machine.Name {
+	if name != n.machine.Name && address != "" {
 		n.machine.Endpoint.SetPeer(name, address)
 	}
 }
@@ -209,7 +213,7 @@ func (n *node) unload(ctx actor.Context, id uint64) {
 
 // stats sums up what the node has sent and holds.
 func (n *node) stats() *proto.Stats {
-	s := &proto.Stats{}
+	s := &proto.Stats{FreeBytes: n.machine.Memory - n.memory.Used()}
 	for purpose, t := range n.machine.Endpoint.Counters() {
 		if purpose == transport.Control {
 			s.ControlBytes += int64(t.BytesOut)

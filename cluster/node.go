@@ -42,6 +42,11 @@ type Node struct {
 	Rates     placement.Rates // measured with the node's kernels; zero if they were not
 }
 
+// Placement is the node as placement knows it.
+func (n *Node) Placement() placement.Node {
+	return placement.Node{Name: n.Name, Memory: n.Memory, Bandwidth: n.Bandwidth, Cores: n.Cores, Rates: n.Rates, Machine: n.Machine, CPUs: n.CPUs}
+}
+
 const maxName = 64 // bytes
 
 // checkName holds names to what can stand unquoted in addresses, logs and tables.

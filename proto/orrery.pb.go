@@ -1307,6 +1307,7 @@ func (x *DiscardBatch) GetBatch() uint64 {
 // What a node has sent over its lanes and connections, and holds. Asked of Node.
 type StatsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // of who asks, by which the answer comes: gossip may not have told it yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1341,12 +1342,20 @@ func (*StatsRequest) Descriptor() ([]byte, []int) {
 	return file_orrery_proto_rawDescGZIP(), []int{21}
 }
 
+func (x *StatsRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 type Stats struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	LaneBytes     int64                  `protobuf:"varint,1,opt,name=lane_bytes,json=laneBytes,proto3" json:"lane_bytes,omitempty"`
 	ControlBytes  int64                  `protobuf:"varint,2,opt,name=control_bytes,json=controlBytes,proto3" json:"control_bytes,omitempty"`
 	KvBytes       int64                  `protobuf:"varint,3,opt,name=kv_bytes,json=kvBytes,proto3" json:"kv_bytes,omitempty"`
 	WeightBytes   int64                  `protobuf:"varint,4,opt,name=weight_bytes,json=weightBytes,proto3" json:"weight_bytes,omitempty"`
+	FreeBytes     int64                  `protobuf:"varint,5,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"` // of what the node offers, not promised to a model
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1409,12 +1418,20 @@ func (x *Stats) GetWeightBytes() int64 {
 	return 0
 }
 
+func (x *Stats) GetFreeBytes() int64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
 // Measure the way to another node. Asked of Node; answered with LinkMeasured.
 type MeasureLink struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          string                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
 	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // of the peer's transport
 	Self          string                 `protobuf:"bytes,3,opt,name=self,proto3" json:"self,omitempty"`       // address by which the peer reaches the node asked
+	Asker         string                 `protobuf:"bytes,4,opt,name=asker,proto3" json:"asker,omitempty"`     // and by which that reaches who asks
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1466,6 +1483,13 @@ func (x *MeasureLink) GetAddress() string {
 func (x *MeasureLink) GetSelf() string {
 	if x != nil {
 		return x.Self
+	}
+	return ""
+}
+
+func (x *MeasureLink) GetAsker() string {
+	if x != nil {
+		return x.Asker
 	}
 	return ""
 }
@@ -1745,18 +1769,22 @@ const file_orrery_proto_rawDesc = "" +
 	"\fRetireEpochs\x12\x16\n" +
 	"\x06before\x18\x01 \x01(\x04R\x06before\"$\n" +
 	"\fDiscardBatch\x12\x14\n" +
-	"\x05batch\x18\x01 \x01(\x04R\x05batch\"\x0e\n" +
-	"\fStatsRequest\"\x89\x01\n" +
+	"\x05batch\x18\x01 \x01(\x04R\x05batch\"(\n" +
+	"\fStatsRequest\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\"\xa8\x01\n" +
 	"\x05Stats\x12\x1d\n" +
 	"\n" +
 	"lane_bytes\x18\x01 \x01(\x03R\tlaneBytes\x12#\n" +
 	"\rcontrol_bytes\x18\x02 \x01(\x03R\fcontrolBytes\x12\x19\n" +
 	"\bkv_bytes\x18\x03 \x01(\x03R\akvBytes\x12!\n" +
-	"\fweight_bytes\x18\x04 \x01(\x03R\vweightBytes\"O\n" +
+	"\fweight_bytes\x18\x04 \x01(\x03R\vweightBytes\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18\x05 \x01(\x03R\tfreeBytes\"e\n" +
 	"\vMeasureLink\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
-	"\x04self\x18\x03 \x01(\tR\x04self\"\xb5\x01\n" +
+	"\x04self\x18\x03 \x01(\tR\x04self\x12\x14\n" +
+	"\x05asker\x18\x04 \x01(\tR\x05asker\"\xb5\x01\n" +
 	"\fLinkMeasured\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12!\n" +
 	"\fbusy_seconds\x18\x02 \x01(\x01R\vbusySeconds\x12%\n" +
