@@ -33,11 +33,22 @@ type Subject struct {
 type Measured struct {
 	Bandwidth float64         `json:"bandwidth"` // bytes/s
 	Rates     placement.Rates `json:"rates"`
+	Others    float64         `json:"others"` // share of the machine's processors that other processes had meanwhile
 }
+
+// disturbed is from what share on others spoil a measurement.
+const disturbed = 0.1
+
+// Disturbed reports whether other processes had so much of the machine that the measurement says little.
+func (m *Measured) Disturbed() bool { return m.Others > disturbed }
 
 // Measure measures a device, in less than two seconds.
 func Measure(s Subject) (Measured, error) {
 	deadline := time.Now().Add(Limit)
+	before, err := workNow()
+	if err != nil {
+		return Measured{}, err
+	}
 	m := Measured{Bandwidth: s.Bandwidth(bandwidthFor)}
 	arena, free, err := newArena(s.Memory)
 	if err != nil {
@@ -58,6 +69,11 @@ func Measure(s Subject) (Measured, error) {
 	if err := errors.Join(b.err, crowd(s.NewDevice, arena, deadline, r)); err != nil {
 		return m, err
 	}
+	after, err := workNow()
+	if err != nil {
+		return m, err
+	}
+	m.Others = others(before, after)
 	for _, v := range r.Numbers() { // to what 4 bytes hold, so that a node sees its own rates as the others do
 		*v = float64(float32(*v))
 	}

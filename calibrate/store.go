@@ -82,11 +82,22 @@ func decode(b []byte, id Identity) (Measured, error) {
 		return Measured{}, fmt.Errorf("it is of %+v, not of %+v", r.Identity, id)
 	case !(r.Bandwidth >= 1 && r.Bandwidth <= 1e18):
 		return Measured{}, fmt.Errorf("its bandwidth %v is not in 1..1e18 bytes/s", r.Bandwidth)
+	case !(r.Others >= 0 && r.Others <= 1):
+		return Measured{}, fmt.Errorf("others had %v of the machine", r.Others)
 	case !r.Rates.Known():
 		return Measured{}, errors.New("it has no rates")
 	}
-	return r.Measured, r.Rates.Check()
+	if err := r.Rates.Check(); err != nil {
+		return Measured{}, err
+	}
+	if r.Disturbed() && time.Since(r.At).Abs() > disturbedFor {
+		return Measured{}, fmt.Errorf("other processes had %.0f%% of the machine when it was made", 100*r.Others)
+	}
+	return r.Measured, nil
 }
+
+// disturbedFor is how long a measurement that others disturbed is better than another one.
+const disturbedFor = time.Hour
 
 // Put keeps what was measured. The file is there whole or not at all.
 func (s Store) Put(id Identity, m Measured) (err error) {
@@ -180,6 +191,10 @@ func (s Store) GetOr(ctx context.Context, id Identity, measure func() (Measured,
 		return m, err
 	}
 	s.Logger.Info("measured what this node can do", "took", time.Since(start).Round(time.Millisecond), "device", id.Device)
+	if m.Disturbed() {
+		s.Logger.Warn("other processes kept the machine busy while this node measured what it can do: predictions will be off, and a start in an hour or later measures again",
+			"busy", fmt.Sprintf("%.0f%%", 100*m.Others))
+	}
 	if err := s.Put(id, m); err != nil {
 		s.Logger.Warn("what was measured cannot be kept: the next start measures again", "dir", s.Dir, "err", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,6 +94,10 @@ func TestAFileThatCannotBeUsedIsReplacedWithALogLine(t *testing.T) {
 			return bytes.Replace(b, []byte(`"bandwidth": 10000000000`), []byte(`"bandwidth": 0`), 1)
 		},
 		"NoRates": func(b []byte) []byte { return append(b[:bytes.Index(b, []byte(`"rates"`))], []byte(`"rates":{}}`)...) },
+		"Disturbed": func(b []byte) []byte {
+			b = bytes.Replace(b, []byte(`"others": 0`), []byte(`"others": 0.5`), 1)
+			return regexp.MustCompile(`"measured_at": "20..`).ReplaceAll(b, []byte(`"measured_at": "2001`))
+		},
 		"TooLong": func(b []byte) []byte { return append(b, bytes.Repeat([]byte(" "), maxRecord)...) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -142,6 +147,25 @@ func TestWithoutAPlaceToKeepItEveryStartMeasures(t *testing.T) {
 		if dir != "" && !strings.Contains(log.String(), "cannot be kept") {
 			t.Errorf("log: %s", log)
 		}
+	}
+}
+
+func TestADisturbedMeasurementIsGoodForAWhile(t *testing.T) {
+	s, log := logged(t.TempDir())
+	times := 0
+	for range 2 {
+		m, err := s.GetOr(t.Context(), someIdentity, func() (Measured, error) {
+			times++
+			m := someMeasured()
+			m.Others = 0.5
+			return m, nil
+		})
+		if err != nil || !m.Disturbed() {
+			t.Fatalf("%+v, %v", m, err)
+		}
+	}
+	if times != 1 || !strings.Contains(log.String(), "busy=50%") {
+		t.Errorf("measured %d times; log: %s", times, log)
 	}
 }
 
