@@ -34,6 +34,7 @@ type Cluster struct {
 	node       *actor.PID  // nil in a client
 	watching   sync.WaitGroup
 	leaving    atomic.Bool
+	links      linkBook
 
 	mu     sync.Mutex
 	models map[*Model]bool
@@ -107,6 +108,7 @@ func (c *Cluster) startNode(self *cluster.Node) (err error) {
 	if self.Bandwidth = c.cfg.Bandwidth; self.Bandwidth == 0 {
 		self.Bandwidth = cpu.MeasureBandwidth(bandwidthTime)
 	}
+	self.Rates = c.cfg.Rates
 	c.node, err = actors.SpawnNode(c.system, actors.Machine{Name: c.cfg.Name, Device: c.device, Memory: self.Memory, Endpoint: c.endpoint,
 		Open: c.open, Leaving: &c.leaving, Logger: c.log})
 	return err

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
+
+	"github.com/orrery-ai/orrery/placement"
 )
 
 // Version is the version of the program, as the nodes of a cluster tell each other.
@@ -30,7 +32,11 @@ type Config struct {
 	Bandwidth float64 // memory bandwidth in bytes/s; default: measured at the start
 	Threads   int     // for computing; default: all cores
 	DataDir   string  // where models named without a path are looked for; default: the working directory
-	Logger    *slog.Logger
+
+	// Rates are the speeds of this node that predictions go by; default: none, and no predictions.
+	Rates placement.Rates
+
+	Logger *slog.Logger
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -60,6 +66,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Memory < 0 || c.Bandwidth < 0 || c.Threads < 0 {
 		return c, fmt.Errorf("memory %d, bandwidth %g and threads %d must not be negative", c.Memory, c.Bandwidth, c.Threads)
+	}
+	if err := c.Rates.Check(); err != nil {
+		return c, err
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

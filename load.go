@@ -102,6 +102,7 @@ type Model struct {
 
 	mu        sync.Mutex
 	conductor *actors.Conductor // nil between loads
+	nodes     []cluster.Node    // where it is loaded, in the order of the plans
 	plans     *placement.Reservation
 	closed    bool
 }
@@ -205,12 +206,17 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.conductor, m.plans = conductor, plans
+	m.conductor, m.nodes, m.plans = conductor, nodes, plans
 	return conductor, nil
 }
 
 // place decides what goes where, in every mode that fits.
 func (m *Model) place(nodes []cluster.Node) (*placement.Reservation, error) {
+	return placement.PlaceAll(m.request(nodes), []Mode{Pipeline, Pooled, Ring})
+}
+
+// request is what placement is asked.
+func (m *Model) request(nodes []cluster.Node) placement.Request {
 	c := &m.files.Config
 	r := placement.Request{Mode: m.opts.Mode, Context: m.opts.Context, Sequences: m.opts.Sequences, Chunk: m.opts.Chunk, BlockTokens: m.opts.BlockTokens,
 		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied,
@@ -220,9 +226,9 @@ func (m *Model) place(nodes []cluster.Node) (*placement.Reservation, error) {
 		r.Model.KVBytesPerToken = append(r.Model.KVBytesPerToken, c.KVBytesPerToken(m.opts.KV))
 	}
 	for _, n := range nodes {
-		r.Nodes = append(r.Nodes, placement.Node{Name: n.Name, Memory: n.Memory, Bandwidth: n.Bandwidth, Cores: n.Cores})
+		r.Nodes = append(r.Nodes, placement.Node{Name: n.Name, Memory: n.Memory, Bandwidth: n.Bandwidth, Cores: n.Cores, Rates: n.Rates})
 	}
-	return placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
+	return r
 }
 
 // spec turns the plans into what the actors need.

@@ -34,6 +34,7 @@ type PeerGone struct{ Name string }
 type node struct {
 	machine  Machine
 	memory   *kvcache.Budget
+	prober   *prober
 	models   map[uint64]*loadedModel
 	waiting  []waitingLoad // until the models that are being unloaded have given their memory back
 	stopping bool
@@ -58,7 +59,7 @@ const maxWaiting = 16
 // SpawnNode starts the Node actor of a machine, and lets other nodes reach it.
 func SpawnNode(system *actor.ActorSystem, m Machine) (*actor.PID, error) {
 	props := actor.PropsFromProducer(func() actor.Actor {
-		return &node{machine: m, memory: kvcache.NewBudget(m.Memory), models: map[uint64]*loadedModel{}}
+		return &node{machine: m, memory: kvcache.NewBudget(m.Memory), prober: newProber(system, &m), models: map[uint64]*loadedModel{}}
 	},
 		actor.WithSupervisor(stopOnPanic(m.Logger)))
 	pid, err := system.Root.SpawnNamed(props, NodeID)
@@ -83,6 +84,7 @@ func (n *node) Receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
 	case *actor.Stopping:
 		n.stopping = true
+		n.prober.close()
 	case *proto.LoadModel:
 		n.load(ctx, msg)
 	case *proto.UnloadModel:
@@ -97,6 +99,16 @@ func (n *node) Receive(ctx actor.Context) {
 		}
 	case *proto.StatsRequest:
 		ctx.Respond(n.stats())
+	case *proto.MeasureLink:
+		if ctx.Sender() != nil {
+			n.meet(msg.Peer, msg.Address)
+			n.prober.measure(msg, ctx.Sender())
+		}
+	case *proto.MakeEcho:
+		if ctx.Sender() != nil {
+			n.meet(msg.From, msg.Address)
+			n.prober.echo(msg, ctx.Sender())
+		}
 	case *actor.Terminated:
 		for id, m := range n.models {
 			if m.pid.Equal(msg.Who) {

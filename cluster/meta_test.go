@@ -9,6 +9,8 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	"pgregory.net/rapid"
+
+	"github.com/orrery-ai/orrery/placement"
 )
 
 func TestMetadataSurvivesPacking(t *testing.T) {
@@ -22,6 +24,7 @@ func TestMetadataSurvivesPacking(t *testing.T) {
 			Cores:     rapid.IntRange(0, maxCores).Draw(t, "cores"),
 			Device:    text.Draw(t, "device"),
 			Version:   text.Draw(t, "version"),
+			Rates:     drawRates(t),
 		}}
 		b, err := m.encode()
 		if err != nil {
@@ -32,6 +35,30 @@ func TestMetadataSurvivesPacking(t *testing.T) {
 			t.Fatalf("%+v became %+v, %v", m, got, err)
 		}
 	})
+}
+
+// drawRates draws numbers that singles hold, as the metadata has them.
+func drawRates(t *rapid.T) (r placement.Rates) {
+	if !rapid.Bool().Draw(t, "measured") {
+		return r
+	}
+	last := float32(0)
+	for i, v := range r.Numbers() {
+		if i%len(placement.CurveSizes) == 0 {
+			last = 0
+		}
+		last += float32(1+rapid.IntRange(0, 1000).Draw(t, "rate")) / 1024
+		*v = float64(last)
+	}
+	r.PrefillProduct, r.PrefillAttend = 1<<40, 1<<41
+	return r
+}
+
+func TestRatesThatCannotBeAreNotSent(t *testing.T) {
+	m := meta{Protocol, "test", Node{Rates: placement.Rates{PrefillProduct: -1}}}
+	if _, err := m.encode(); err == nil || !strings.Contains(err.Error(), "rates") {
+		t.Errorf("error %v", err)
+	}
 }
 
 func TestMetadataIsHeldToItsLimit(t *testing.T) {
@@ -62,6 +89,13 @@ func FuzzDecodeMeta(f *testing.F) {
 	m := meta{Protocol, "test", config("a").Self}
 	b, err := m.encode()
 	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	for i, v := range m.node.Rates.Numbers() {
+		*v = float64(1 + i)
+	}
+	if b, err = m.encode(); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b)

@@ -1,6 +1,10 @@
 package cluster
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/orrery-ai/orrery/placement"
+)
 
 // Role is what a node does in the cluster.
 type Role uint8
@@ -24,15 +28,16 @@ func (r Role) String() string {
 
 // Node is a member and what it offers.
 type Node struct {
-	Name      string  // unique in the cluster
-	Role      Role    //
-	Gossip    string  // host:port of its gossip endpoint, as the others reach it
-	Transport string  // host:port of its transport endpoint
-	Memory    int64   // bytes offered for weights, KV cache and activations
-	Bandwidth float64 // measured memory bandwidth, bytes/s
-	Cores     int     // CPU cores offered
-	Device    string  // for people: "cpu (2 threads, avx2)"
-	Version   string  // of the program
+	Name      string          // unique in the cluster
+	Role      Role            //
+	Gossip    string          // host:port of its gossip endpoint, as the others reach it
+	Transport string          // host:port of its transport endpoint
+	Memory    int64           // bytes offered for weights, KV cache and activations
+	Bandwidth float64         // memory bandwidth, bytes/s: what shares of layers and tokens go by
+	Cores     int             // CPU cores offered
+	Device    string          // for people: "cpu (2 threads, avx2)"
+	Version   string          // of the program
+	Rates     placement.Rates // measured with the node's kernels; zero if they were not
 }
 
 const maxName = 64 // bytes

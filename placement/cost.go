@@ -7,16 +7,16 @@ import (
 
 // Cost predicts how long steps of a plan take. It is a pure function of what it was made from.
 //
-// A node reads at B = Bandwidth x efficiency bytes/s and computes at F = FLOPS x efficiency
-// operations/s; each piece of work takes the longer of its reading and its computing. That matters
-// for attention over MLA's latent, which does much with each byte; otherwise decode is reading.
+// Of a node with [Rates] it takes those. Another one reads at B = Bandwidth x efficiency bytes/s and
+// computes at F = FLOPS x efficiency operations/s; each piece of work takes the longer of its reading and
+// its computing. That matters for attention over MLA's latent, which does much with each byte; otherwise
+// decode is reading.
 type Cost struct {
 	model  Model
 	work   Work
 	plan   *Plan
 	links  [][]Link
-	read   []float64 // [nodes] B
-	speed  []float64 // [nodes] F
+	speeds []speed // [nodes]
 	owners []owner
 	chunk  int
 	block  int
@@ -30,7 +30,7 @@ type owner struct {
 
 // NewCost prepares the predictions for a plan that Place or PlaceAll made of r, in whichever mode. links[i][j] is the way
 // from node i to node j; what it says of a node to itself is not used. Efficiency is the share of
-// bandwidth and FLOPS that kernels reach, in (0, 1]. Every node needs FLOPS.
+// bandwidth and FLOPS that kernels reach, in (0, 1]. Every node needs Rates or FLOPS.
 func NewCost(r Request, p *Plan, w Work, links [][]Link, efficiency float64) (*Cost, error) {
 	r.Mode = p.Mode
 	if err := r.check(); err != nil {
@@ -56,11 +56,11 @@ func NewCost(r Request, p *Plan, w Work, links [][]Link, efficiency float64) (*C
 				return nil, fmt.Errorf("placement: link from %s to %s: %w", node.Name, r.Nodes[j].Name, err)
 			}
 		}
-		if !(node.FLOPS >= 1 && node.FLOPS <= maxFLOPS) {
-			return nil, fmt.Errorf("placement: node %s: FLOPS %v is not in 1..1e24", node.Name, node.FLOPS)
+		s, err := newSpeed(node, efficiency)
+		if err != nil {
+			return nil, err
 		}
-		c.read = append(c.read, node.Bandwidth*efficiency)
-		c.speed = append(c.speed, node.FLOPS*efficiency)
+		c.speeds = append(c.speeds, s)
 		if s := p.Shares[i]; p.Mode != Ring && s.Layers.Len() > 0 {
 			c.owners = append(c.owners, owner{i, s.Layers})
 		}
@@ -107,40 +107,35 @@ func (c *Cost) Step(context int) Step {
 		}
 		exchange := c.exchange(o.node)
 		for l := o.layers.First; l < o.layers.End; l++ {
-			s.Weights += c.takes(o.node, float64(c.work.ReadBytes[l]), c.work.TokenFLOPs[l])
+			s.Weights += c.speeds[o.node].layer(float64(c.work.ReadBytes[l]), c.work.TokenFLOPs[l])
 			if w := c.model.window(l); w > 0 {
-				s.KV += float64(min(w, context)) * c.perKey(o.node, l)
+				s.KV += c.attend(o.node, l, float64(min(w, context)))
 				continue
 			}
 			if c.plan.Mode == Pipeline {
-				s.KV += float64(context) * c.perKey(o.node, l)
+				s.KV += c.attend(o.node, l, float64(context))
 				continue
 			}
-			s.KV += float64(context) * c.slowestShare(l)
+			s.KV += c.slowestShare(l, context)
 			s.Exchange += exchange
 		}
 		if o.layers.End == last {
-			s.Weights += c.takes(o.node, float64(c.work.HeadRead), c.work.HeadFLOPs)
+			s.Weights += c.speeds[o.node].product(float64(c.work.HeadRead), c.work.HeadFLOPs)
 		}
 	}
 	return s
 }
 
-// takes is the time in which a node reads so many bytes and does so many operations, at once.
-func (c *Cost) takes(node int, bytes, operations float64) float64 {
-	return max(bytes/c.read[node], operations/c.speed[node])
+// attend is the time in which a node attends to so many keys of a layer, for one query.
+func (c *Cost) attend(node, layer int, keys float64) float64 {
+	return c.speeds[node].attend(keys*float64(c.model.KVBytesPerToken[layer]), keys*c.work.PairFLOPs[layer])
 }
 
-// perKey is the time in which a node attends to one key of a layer, for one query.
-func (c *Cost) perKey(node, layer int) float64 {
-	return c.takes(node, float64(c.model.KVBytesPerToken[layer]), c.work.PairFLOPs[layer])
-}
-
-// slowestShare is the time that the slowest holder takes for a token of context of a layer.
-func (c *Cost) slowestShare(layer int) float64 {
+// slowestShare is the time that the slowest holder takes for its tokens of a layer.
+func (c *Cost) slowestShare(layer, context int) float64 {
 	most := 0.0
 	for j, s := range c.plan.Shares {
-		most = max(most, s.TokenWeight*c.perKey(j, layer))
+		most = max(most, c.attend(j, layer, s.TokenWeight*float64(context)))
 	}
 	return most
 }

@@ -55,14 +55,14 @@ func (c *Cost) weights(layer, n int) float64 {
 func (c *Cost) matrices(node int, r Range, n int) float64 {
 	t := 0.0
 	for l := r.First; l < r.End; l++ {
-		t += c.takes(node, c.weights(l, n), float64(n)*c.work.TokenFLOPs[l])
+		t += c.speeds[node].matrices(c.weights(l, n), float64(n)*c.work.TokenFLOPs[l])
 	}
 	return t
 }
 
 // attends is the time in which a node attends to so many keys of a layer, in that many pairs.
 func (c *Cost) attends(node, layer int, keys, pairs float64) float64 {
-	return c.takes(node, keys*float64(c.model.KVBytesPerToken[layer]), pairs*c.work.PairFLOPs[layer])
+	return c.speeds[node].attendChunk(keys*float64(c.model.KVBytesPerToken[layer]), pairs*c.work.PairFLOPs[layer])
 }
 
 func (c *Cost) chunks(tokens int) Prefill {

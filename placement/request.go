@@ -31,8 +31,9 @@ func (m *Model) window(layer int) int {
 type Node struct {
 	Name      string
 	Memory    int64   // bytes offered
-	Bandwidth float64 // measured memory bandwidth, bytes/s
+	Bandwidth float64 // memory bandwidth, bytes/s: what shares of layers and tokens go by
 	FLOPS     float64 // speed of matrix products, operations/s; only predictions need it, see NewCost
+	Rates     Rates   // what was measured of the node, if anything: predictions then need nothing else
 	Cores     int
 }
 

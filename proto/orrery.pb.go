@@ -1409,6 +1409,240 @@ func (x *Stats) GetWeightBytes() int64 {
 	return 0
 }
 
+// Measure the way to another node. Asked of Node; answered with LinkMeasured.
+type MeasureLink struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Peer          string                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // of the peer's transport
+	Self          string                 `protobuf:"bytes,3,opt,name=self,proto3" json:"self,omitempty"`       // address by which the peer reaches the node asked
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MeasureLink) Reset() {
+	*x = MeasureLink{}
+	mi := &file_orrery_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MeasureLink) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MeasureLink) ProtoMessage() {}
+
+func (x *MeasureLink) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MeasureLink.ProtoReflect.Descriptor instead.
+func (*MeasureLink) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *MeasureLink) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *MeasureLink) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *MeasureLink) GetSelf() string {
+	if x != nil {
+		return x.Self
+	}
+	return ""
+}
+
+type LinkMeasured struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	BusySeconds   float64                `protobuf:"fixed64,2,opt,name=busy_seconds,json=busySeconds,proto3" json:"busy_seconds,omitempty"`       // of an exchange right after another
+	PausedSeconds float64                `protobuf:"fixed64,3,opt,name=paused_seconds,json=pausedSeconds,proto3" json:"paused_seconds,omitempty"` // of one when the peer had nothing to do for a while
+	Bandwidth     float64                `protobuf:"fixed64,4,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`                              // bytes/s
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkMeasured) Reset() {
+	*x = LinkMeasured{}
+	mi := &file_orrery_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkMeasured) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkMeasured) ProtoMessage() {}
+
+func (x *LinkMeasured) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkMeasured.ProtoReflect.Descriptor instead.
+func (*LinkMeasured) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *LinkMeasured) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *LinkMeasured) GetBusySeconds() float64 {
+	if x != nil {
+		return x.BusySeconds
+	}
+	return 0
+}
+
+func (x *LinkMeasured) GetPausedSeconds() float64 {
+	if x != nil {
+		return x.PausedSeconds
+	}
+	return 0
+}
+
+func (x *LinkMeasured) GetBandwidth() float64 {
+	if x != nil {
+		return x.Bandwidth
+	}
+	return 0
+}
+
+// Answer the probes of a node that measures the way here. Node to Node; answered with EchoReady.
+type MakeEcho struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // of its transport
+	Lane          uint64                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`      // chosen by the node that measures
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MakeEcho) Reset() {
+	*x = MakeEcho{}
+	mi := &file_orrery_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MakeEcho) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MakeEcho) ProtoMessage() {}
+
+func (x *MakeEcho) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MakeEcho.ProtoReflect.Descriptor instead.
+func (*MakeEcho) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *MakeEcho) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *MakeEcho) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *MakeEcho) GetLane() uint64 {
+	if x != nil {
+		return x.Lane
+	}
+	return 0
+}
+
+type EchoReady struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EchoReady) Reset() {
+	*x = EchoReady{}
+	mi := &file_orrery_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EchoReady) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EchoReady) ProtoMessage() {}
+
+func (x *EchoReady) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EchoReady.ProtoReflect.Descriptor instead.
+func (*EchoReady) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *EchoReady) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 var File_orrery_proto protoreflect.FileDescriptor
 
 const file_orrery_proto_rawDesc = "" +
@@ -1510,7 +1744,22 @@ const file_orrery_proto_rawDesc = "" +
 	"lane_bytes\x18\x01 \x01(\x03R\tlaneBytes\x12#\n" +
 	"\rcontrol_bytes\x18\x02 \x01(\x03R\fcontrolBytes\x12\x19\n" +
 	"\bkv_bytes\x18\x03 \x01(\x03R\akvBytes\x12!\n" +
-	"\fweight_bytes\x18\x04 \x01(\x03R\vweightBytesB)Z'github.com/orrery-ai/orrery/proto;protob\x06proto3"
+	"\fweight_bytes\x18\x04 \x01(\x03R\vweightBytes\"O\n" +
+	"\vMeasureLink\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04self\x18\x03 \x01(\tR\x04self\"\x8c\x01\n" +
+	"\fLinkMeasured\x12\x14\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\x12!\n" +
+	"\fbusy_seconds\x18\x02 \x01(\x01R\vbusySeconds\x12%\n" +
+	"\x0epaused_seconds\x18\x03 \x01(\x01R\rpausedSeconds\x12\x1c\n" +
+	"\tbandwidth\x18\x04 \x01(\x01R\tbandwidth\"L\n" +
+	"\bMakeEcho\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04lane\x18\x03 \x01(\x04R\x04lane\"!\n" +
+	"\tEchoReady\x12\x14\n" +
+	"\x05error\x18\x01 \x01(\tR\x05errorB)Z'github.com/orrery-ai/orrery/proto;protob\x06proto3"
 
 var (
 	file_orrery_proto_rawDescOnce sync.Once
@@ -1524,7 +1773,7 @@ func file_orrery_proto_rawDescGZIP() []byte {
 	return file_orrery_proto_rawDescData
 }
 
-var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_orrery_proto_goTypes = []any{
 	(*Span)(nil),           // 0: orrery.Span
 	(*Rect)(nil),           // 1: orrery.Rect
@@ -1549,6 +1798,10 @@ var file_orrery_proto_goTypes = []any{
 	(*DiscardBatch)(nil),   // 20: orrery.DiscardBatch
 	(*StatsRequest)(nil),   // 21: orrery.StatsRequest
 	(*Stats)(nil),          // 22: orrery.Stats
+	(*MeasureLink)(nil),    // 23: orrery.MeasureLink
+	(*LinkMeasured)(nil),   // 24: orrery.LinkMeasured
+	(*MakeEcho)(nil),       // 25: orrery.MakeEcho
+	(*EchoReady)(nil),      // 26: orrery.EchoReady
 }
 var file_orrery_proto_depIdxs = []int32{
 	0,  // 0: orrery.Rect.layers:type_name -> orrery.Span
@@ -1580,7 +1833,7 @@ func file_orrery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orrery_proto_rawDesc), len(file_orrery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
