@@ -33,6 +33,8 @@ type Node struct {
 	Gossip    string          // host:port of its gossip endpoint, as the others reach it
 	Transport string          // host:port of its transport endpoint
 	Memory    int64           // bytes offered for weights, KV cache and activations
+	Promised  int64           // of them, to models that are loaded
+	Short     int64           // bytes of what is promised that other programs took; 0: everything is there
 	Bandwidth float64         // memory bandwidth, bytes/s: what shares of layers and tokens go by
 	Cores     int             // CPU cores offered
 	Device    string          // for people: "cpu (2 threads, avx2)"

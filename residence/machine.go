@@ -204,10 +204,15 @@ func (m *Machine) WeightsReady(node int) {
 // WeightsFailed says that a node cannot have the layers that a switch needs.
 func (m *Machine) WeightsFailed(node int, reason string) {
 	if m.goal != nil && m.goal.waiting[node] {
-		m.goal, m.fits = nil, 0
-		m.emit(Failed{Mode: m.epoch.Mode, Switch: true, Reason: reason})
-		m.reconcile()
+		m.giveUp(reason)
 	}
+}
+
+// giveUp gives up the switch under way, before any of its copies were asked for.
+func (m *Machine) giveUp(reason string) {
+	m.goal, m.fits = nil, 0
+	m.emit(Failed{Mode: m.epoch.Mode, Switch: true, Reason: reason})
+	m.reconcile()
 }
 
 // Copied says that a copy of a batch is in place, and how many bytes it was.
@@ -282,9 +287,7 @@ func (m *Machine) Abandon(reason string) {
 	case m.batch != nil:
 		m.drop(m.batch, reason)
 	case m.goal != nil:
-		for n := range m.nodes {
-			m.WeightsFailed(n, reason)
-		}
+		m.giveUp(reason)
 	}
 }
 

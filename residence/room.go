@@ -219,3 +219,6 @@ func (m *Machine) weigh(to placement.Mode, hs []Holding, blocks int) []int {
 	}
 	return pairs
 }
+
+// Releasing reports whether nodes were told to drop something, and have not said that they have.
+func (m *Machine) Releasing() bool { return len(m.releases) > 0 }
