@@ -36,10 +36,12 @@ type Cluster struct {
 	watching   sync.WaitGroup
 	leaving    atomic.Bool
 	links      linkBook
+	memory     *memoryNews
 
 	mu     sync.Mutex
 	models map[*Model]bool
-	change chan struct{} // closed and replaced when the members change
+	short  map[string]bool // nodes that are known to be short of memory
+	change chan struct{}   // closed and replaced when the members change
 	closed bool
 }
 
@@ -56,7 +58,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
-	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), models: map[*Model]bool{}, change: make(chan struct{})}
+	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), models: map[*Model]bool{}, short: map[string]bool{}, change: make(chan struct{}), memory: newMemoryNews()}
 	if err := c.start(ctx); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("orrery: starting %s: %w", cfg.Name, err)
@@ -87,6 +89,7 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	c.endpoint.OnPeerLost(func(node string, err error) { c.membership.Hint(node) })
 	c.watching.Add(1)
 	go c.watch()
+	c.tellMemory()
 	if len(c.cfg.Join) > 0 {
 		return c.membership.Join(ctx, c.cfg.Join)
 	}
@@ -110,7 +113,7 @@ func (c *Cluster) startNode(ctx context.Context, self *cluster.Node) (err error)
 		return err
 	}
 	c.node, err = actors.SpawnNode(c.system, actors.Machine{Name: c.cfg.Name, Device: c.device, Memory: self.Memory, Endpoint: c.endpoint,
-		Open: c.open, Leaving: &c.leaving, Logger: c.log})
+		Open: c.open, Leaving: &c.leaving, Logger: c.log, MeasureMemory: measureMemory(), OnMemory: c.memory.set})
 	return err
 }
 
@@ -135,6 +138,7 @@ func (c *Cluster) watch() {
 		case cluster.Joined, cluster.Updated:
 			c.endpoint.SetPeer(n.Name, n.Transport)
 			c.log.Debug("node is there", "peer", n.Name, "address", n.Transport)
+			c.warnShort(n)
 		case cluster.Left:
 			c.gone(n.Name, errors.New("it left the cluster"))
 		case cluster.Lost:
@@ -154,6 +158,7 @@ func (c *Cluster) gone(name string, cause error) {
 		c.system.Root.Send(c.node, &actors.PeerGone{Name: name})
 	}
 	c.mu.Lock()
+	delete(c.short, name)
 	models := make([]*Model, 0, len(c.models))
 	for m := range c.models {
 		models = append(models, m)
@@ -258,6 +263,7 @@ func (c *Cluster) Close() error {
 	for m := range models {
 		m.close()
 	}
+	c.memory.stop()
 	var errs []error
 	if c.membership != nil {
 		// First, so that who needs this node hears that it left, and not of steps that fail on it.

@@ -24,7 +24,8 @@ func (c *Cluster) Status(ctx context.Context) ([]NodeStatus, error) {
 		if err != nil {
 			return nil, fmt.Errorf("orrery: status of %s: %w", n.Name, err)
 		}
-		all = append(all, NodeStatus{Node: n, Free: s.FreeBytes})
+		n.Memory, n.Promised, n.Short = s.MemoryBytes, s.PromisedBytes, s.ShortBytes // fresher than gossip
+		all = append(all, NodeStatus{Node: n, Free: n.Memory - n.Withheld()})
 	}
 	return all, nil
 }

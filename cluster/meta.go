@@ -19,7 +19,8 @@ const Protocol = 2
 // The metadata of a node, which rides in every alive message:
 //
 //	uvarint protocol · string cluster                 the same in every version
-//	byte role · string transport · uvarint memory · 8 bytes bandwidth (IEEE 754, little-endian)
+//	byte role · string transport · uvarint memory · uvarint promised · uvarint short
+//	8 bytes bandwidth (IEEE 754, little-endian)
 //	uvarint cores · string device · string version · string machine · string CPUs
 //	byte rates: whether they follow · each number of the rates, in 4 bytes (IEEE 754 single, little-endian)
 //
@@ -46,6 +47,8 @@ func (m *meta) encode() ([]byte, error) {
 	b = append(b, byte(n.Role))
 	b = appendString(b, n.Transport)
 	b = binary.AppendUvarint(b, uint64(n.Memory))
+	b = binary.AppendUvarint(b, uint64(n.Promised))
+	b = binary.AppendUvarint(b, uint64(n.Short))
 	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(n.Bandwidth))
 	b = binary.AppendUvarint(b, uint64(n.Cores))
 	b = appendString(b, n.Device)
@@ -73,7 +76,7 @@ func decodeMeta(b []byte) (meta, error) {
 	n := &m.node
 	n.Role = Role(d.byte())
 	n.Transport = d.string()
-	memory := d.uvarint()
+	memory, promised, short := d.uvarint(), d.uvarint(), d.uvarint()
 	n.Bandwidth = math.Float64frombits(d.uint64())
 	cores := d.uvarint()
 	n.Device = d.string()
@@ -81,10 +84,10 @@ func decodeMeta(b []byte) (meta, error) {
 	n.Machine = d.string()
 	n.CPUs = d.string()
 	n.Rates = d.rates()
-	if d.bad || len(d.b) > 0 || memory > math.MaxInt64 || cores > maxCores {
+	if d.bad || len(d.b) > 0 || max(memory, promised, short) > math.MaxInt64 || cores > maxCores {
 		return meta{}, errMeta
 	}
-	n.Memory, n.Cores = int64(memory), int(cores)
+	n.Memory, n.Promised, n.Short, n.Cores = int64(memory), int64(promised), int64(short), int(cores)
 	if err := checkNode(n); err != nil {
 		return meta{}, fmt.Errorf("%w: %w", errMeta, err)
 	}
@@ -96,8 +99,8 @@ func checkNode(n *Node) error {
 	switch {
 	case n.Role > Client:
 		return fmt.Errorf("role %d is unknown", n.Role)
-	case n.Memory < 0:
-		return fmt.Errorf("memory %d is negative", n.Memory)
+	case n.Memory < 0 || n.Promised < 0 || n.Short < 0:
+		return fmt.Errorf("memory %d, promised %d or short %d is negative", n.Memory, n.Promised, n.Short)
 	case !(n.Bandwidth >= 0) || math.IsInf(n.Bandwidth, 1):
 		return fmt.Errorf("bandwidth %v is not a finite, non-negative number", n.Bandwidth)
 	case n.Cores < 0 || n.Cores > maxCores:

@@ -20,6 +20,8 @@ func TestMetadataSurvivesPacking(t *testing.T) {
 			Role:      Role(rapid.IntRange(0, 1).Draw(t, "role")),
 			Transport: text.Draw(t, "transport"),
 			Memory:    rapid.Int64Min(0).Draw(t, "memory"),
+			Promised:  rapid.Int64Min(0).Draw(t, "promised"),
+			Short:     rapid.Int64Min(0).Draw(t, "short"),
 			Bandwidth: rapid.Float64Range(0, math.MaxFloat64).Draw(t, "bandwidth"),
 			Cores:     rapid.IntRange(0, maxCores).Draw(t, "cores"),
 			Device:    text.Draw(t, "device"),

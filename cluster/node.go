@@ -33,6 +33,8 @@ type Node struct {
 	Gossip    string          // host:port of its gossip endpoint, as the others reach it
 	Transport string          // host:port of its transport endpoint
 	Memory    int64           // bytes offered for weights, KV cache and activations
+	Promised  int64           // of them, to models that are loaded
+	Short     int64           // bytes of what is promised that other programs took; 0: everything is there
 	Bandwidth float64         // memory bandwidth, bytes/s: what shares of layers and tokens go by
 	Cores     int             // CPU cores offered
 	Device    string          // for people: "cpu (2 threads, avx2)"
@@ -44,7 +46,16 @@ type Node struct {
 
 // Placement is the node as placement knows it.
 func (n *Node) Placement() placement.Node {
-	return placement.Node{Name: n.Name, Memory: n.Memory, Bandwidth: n.Bandwidth, Cores: n.Cores, Rates: n.Rates, Machine: n.Machine, CPUs: n.CPUs}
+	return placement.Node{Name: n.Name, Memory: n.Memory, Promised: n.Withheld(), Bandwidth: n.Bandwidth, Cores: n.Cores, Rates: n.Rates, Machine: n.Machine, CPUs: n.CPUs}
+}
+
+// Withheld is how many bytes of the node's memory are not to be had. A node that is short of what it has
+// promised takes on nothing new.
+func (n *Node) Withheld() int64 {
+	if n.Short > 0 {
+		return n.Memory
+	}
+	return min(n.Promised, n.Memory)
 }
 
 const maxName = 64 // bytes

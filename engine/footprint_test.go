@@ -21,7 +21,18 @@ func TestNoRoundIsLargerThanWhatTheFootprintAllows(t *testing.T) {
 		for i := range weights {
 			weights[i] /= sum
 		}
-		p, err := residence.NewPolicy(residence.Layout{Layers: 1, BlockTokens: block, Chunk: chunk, Weights: weights,
+		var blocks []int // of the full context, where a plan gives them
+		if rapid.Bool().Draw(t, "exact") {
+			total := 0
+			for range weights {
+				blocks = append(blocks, rapid.IntRange(1, 100).Draw(t, "blocks"))
+				total += blocks[len(blocks)-1]
+			}
+			for i, b := range blocks {
+				weights[i] = float64(b) / float64(total)
+			}
+		}
+		p, err := residence.NewPolicy(residence.Layout{Layers: 1, BlockTokens: block, Chunk: chunk, Weights: weights, Blocks: blocks,
 			Pipeline: []residence.Owner{{Layers: residence.Span{First: 0, End: 1}}}})
 		if err != nil {
 			t.Fatal(err)

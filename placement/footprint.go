@@ -63,10 +63,16 @@ func (f *footprint) setContext(tokens int) {
 	f.Context = tokens
 	f.blocks = (int64(tokens) + block - 1) / block
 	f.staged = min((chunk+block-1)/block+1, f.blocks)
+	f.setWindows()
+}
+
+// setWindows sets what layers with a window keep.
+func (f *footprint) setWindows() {
+	block := int64(f.BlockTokens)
 	f.windows = make([]int64, f.layers+1)
 	for l, k := range f.Model.KVBytesPerToken {
 		kept := int64(0)
-		if w := int64(min(f.Model.window(l), tokens)); w > 0 {
+		if w := int64(min(f.Model.window(l), f.Context)); w > 0 {
 			kept = k * block * min((w+block-1)/block+f.staged, f.blocks)
 		}
 		f.windows[l+1] = f.windows[l] + kept
@@ -163,7 +169,7 @@ func (f *footprint) all() Range { return Range{0, f.layers} }
 
 // share is what a node takes for layers, and in pooled and ring mode for blocks of each sequence.
 func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
-	s := Share{Node: f.Nodes[node].Name, Layers: r, Has: f.Nodes[node].Memory}
+	s := Share{Node: f.Nodes[node].Name, Layers: r, Has: f.Nodes[node].free(), Memory: f.Nodes[node].Memory}
 	if r.Len() == 0 && blocks == 0 {
 		return s
 	}
@@ -180,7 +186,7 @@ func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
 
 // room is how many blocks of each sequence fit beside the layers of a node, at most all.
 func (f *footprint) room(node int, r Range) int64 {
-	free := f.Nodes[node].Memory - f.rest - f.weightsOf(r) - f.windowsOf(r)
+	free := f.Nodes[node].free() - f.rest - f.weightsOf(r) - f.windowsOf(r)
 	all := f.kvOf(f.all(), 1)
 	if free < f.tokenKV(r, 0) {
 		return 0

@@ -2,6 +2,7 @@ package residence
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/placement"
@@ -13,6 +14,7 @@ type Policy struct {
 	nodes    int
 	block    int // tokens of a whole block
 	round    int // tokens of one round of ring prefill, a multiple of block
+	staged   int // blocks that an owner may have which have not reached their holder
 	pipeline []Owner
 	ring     int   // the node that owns every layer in ring
 	spread   []int // node of block i, repeating
@@ -26,6 +28,8 @@ type Layout struct {
 	Pipeline    []Owner   // the layers of each node; tile the layers
 	RingOwner   int       // the node with the fastest memory
 	Weights     []float64 // each node's share of the tokens, summing to 1
+	Blocks      []int     // how many blocks each node is to hold at the full context; nil: by weight, without end
+	Staged      int       // blocks for which an owner has room until they reach their holder; at least what a chunk needs
 }
 
 // spreadRounds is how many rounds are laid out before the pattern repeats: enough that a node's share
@@ -57,12 +61,41 @@ func NewPolicy(l Layout) (*Policy, error) {
 	// The node with the largest share computes about one chunk in a round; two blocks for each node
 	// are the least that balances the causal triangle.
 	blocks := max(int(float64(l.Chunk)/largest)/l.BlockTokens, 2*len(l.Weights))
-	p := &Policy{layers: l.Layers, nodes: len(l.Weights), block: l.BlockTokens, round: blocks * l.BlockTokens, pipeline: l.Pipeline, ring: l.RingOwner}
+	p := &Policy{layers: l.Layers, nodes: len(l.Weights), block: l.BlockTokens, round: blocks * l.BlockTokens, pipeline: l.Pipeline, ring: l.RingOwner,
+		staged: max(l.Staged, leastStaged(l.Chunk, l.BlockTokens))}
+	if l.Blocks != nil {
+		return p, p.spreadExactly(blocks, l)
+	}
 	credit := make([]float64, len(l.Weights))
 	for range spreadRounds {
-		p.spread = append(p.spread, attention.Balance(blocks, l.Weights, credit)...)
+		p.spread = append(p.spread, attention.Balance(blocks, l.Weights, nil, credit)...)
 	}
 	return p, nil
+}
+
+// spreadExactly lays out the blocks of the full context, round by round, so that each node holds as many as
+// it was given and at no time more.
+func (p *Policy) spreadExactly(round int, l Layout) error {
+	if len(l.Blocks) != p.nodes {
+		return fmt.Errorf("residence: blocks of %d nodes, shares of %d", len(l.Blocks), p.nodes)
+	}
+	total := 0
+	for n, b := range l.Blocks {
+		if b < 0 || b > 0 && l.Weights[n] == 0 {
+			return fmt.Errorf("residence: %d blocks for node %d, of share %v", b, n, l.Weights[n])
+		}
+		total += b
+	}
+	if total == 0 {
+		return fmt.Errorf("residence: nobody is to hold a block")
+	}
+	left, credit := slices.Clone(l.Blocks), make([]float64, p.nodes)
+	for total > 0 {
+		n := min(round, total)
+		p.spread = append(p.spread, attention.Balance(n, l.Weights, left, credit)...)
+		total -= n
+	}
+	return nil
 }
 
 // Owners is which node runs which layers in a mode.
@@ -83,9 +116,9 @@ func (p *Policy) MaxPiece() int {
 		return 0
 	}
 	most := 0
-	for r := 0; r < len(p.spread); r += p.round / p.block {
+	for round := range slices.Chunk(p.spread, p.round/p.block) {
 		count := map[int]int{}
-		for _, n := range p.spread[r : r+p.round/p.block] {
+		for _, n := range round {
 			count[n]++
 			most = max(most, count[n])
 		}

@@ -33,10 +33,15 @@ func explain(w io.Writer, err error) {
 // hint is what to try after an error, in terms of the flags.
 func hint(err error) string {
 	var full *orrery.ContextError
+	var busy *orrery.AdmissionError
 	var join *cluster.JoinError
 	switch {
 	case errors.As(err, &full):
 		return fmt.Sprintf("--context %d, or more", full.Context-full.Room+full.Tokens+1)
+	case errors.As(err, &busy) && busy.Cause == nil && busy.FreeTokens > 0:
+		return fmt.Sprintf("--context %d, or again when another sequence has ended", busy.FreeTokens)
+	case errors.As(err, &busy):
+		return "again when another sequence has ended, or a node has its memory back"
 	case errors.Is(err, cluster.ErrCluster):
 		return "--cluster, with the name that the nodes have"
 	case errors.Is(err, cluster.ErrKey):

@@ -1,0 +1,104 @@
+package placement
+
+import (
+	"slices"
+	"sort"
+)
+
+// Promise is what a node keeps for a loaded model, in bytes.
+type Promise struct {
+	Fixed int64 // weights, activations and the rest: of the mode that takes most
+	KV    int64 // KV cache of all sequences: of the mode that takes most
+}
+
+// spareChunks is how many chunks of a prefill an owner should have room to stage beyond those that are being
+// computed, so that it seldom waits for blocks to reach their holder.
+const spareChunks = 9
+
+// Promises is what every node keeps so that each sequence can be in any mode of Plans, whatever modes the
+// others are in. A node with the weights for one mode may need the KV cache for another at the same time, so
+// modes that fit only by themselves are given up: they move from Plans to Refused, the mode of loading last.
+// staged is for how many blocks of each sequence the owner of a layer has room until they reach their holder:
+// what a plan counts, or more where all nodes have it, so that a pooled prefill does not wait.
+func (r *Reservation) Promises(load Mode) (promises []Promise, staged int) {
+	var kept []Mode
+	for _, m := range []Mode{load, Pipeline, Pooled, Ring} {
+		if r.Plans[m] == nil || slices.Contains(kept, m) {
+			continue
+		}
+		if !r.f.fitTogether(r.Plans, append(kept, m)) {
+			r.Refused[m] = r.f.refuseBeside(m, kept, r.Plans)
+			delete(r.Plans, m)
+			continue
+		}
+		kept = append(kept, m)
+	}
+	most := (len(r.f.Nodes)+spareChunks)*r.f.Chunk + r.f.BlockTokens
+	wanted := int(min(int64((most+r.f.BlockTokens-1)/r.f.BlockTokens), r.f.blocks))
+	least := int(r.f.staged)
+	more := sort.Search(max(wanted-least, 0), func(n int) bool {
+		return !r.f.staging(least+n+1).fitTogether(r.Plans, kept)
+	})
+	f := r.f.staging(least + more)
+	for i := range f.Nodes {
+		p, _ := f.together(r.Plans, kept, i)
+		promises = append(promises, p)
+	}
+	return promises, least + more
+}
+
+// staging is f with room for so many staged blocks.
+func (f *footprint) staging(blocks int) *footprint {
+	g := *f
+	g.staged = int64(blocks)
+	g.setWindows()
+	return &g
+}
+
+// together is what a node takes for several modes at once, and whether it has that much.
+func (f *footprint) together(plans map[Mode]*Plan, modes []Mode, node int) (Promise, bool) {
+	var p Promise
+	for _, m := range modes {
+		of := plans[m].Shares[node]
+		s := f.share(m, node, of.Layers, int64(of.Blocks))
+		p.Fixed, p.KV = max(p.Fixed, s.Weights+s.Rest), max(p.KV, s.KV)
+	}
+	return p, p.Fixed+p.KV <= f.Nodes[node].free()
+}
+
+func (f *footprint) fitTogether(plans map[Mode]*Plan, modes []Mode) bool {
+	for i := range f.Nodes {
+		if _, ok := f.together(plans, modes, i); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// refuseBeside explains why a mode that would fit by itself does not fit beside others.
+func (f *footprint) refuseBeside(mode Mode, others []Mode, plans map[Mode]*Plan) *Refusal {
+	r := &Refusal{Model: f.Model.Name, Mode: mode, Beside: others, Context: f.Context, Sequences: f.Sequences}
+	all := append(slices.Clone(others), mode)
+	for i := range f.Nodes {
+		s := plans[mode].Shares[i]
+		for _, m := range all {
+			of := plans[m].Shares[i]
+			s.Weights, s.Rest, s.KV = max(s.Weights, of.Weights), max(s.Rest, of.Rest), max(s.KV, of.KV)
+		}
+		r.add(s)
+	}
+	fits := func(g *footprint) bool {
+		at := map[Mode]*Plan{}
+		for _, m := range all {
+			p, refusal := g.place(m)
+			if refusal != nil {
+				return false
+			}
+			at[m] = p
+		}
+		return g.fitTogether(at, all)
+	}
+	r.MaxContext = f.longest(fits)
+	r.MaxSeqs = f.mostSequences(fits)
+	return r
+}
