@@ -51,16 +51,21 @@ func (c *Config) guard(ctx context.Context) error {
 		}
 		return c.Identity.Check(now)
 	}
+	var reachable []string
 	for _, addr := range []string{c.Bind, c.Listen} {
 		open, err := exposed(ctx, addr)
-		switch {
-		case err != nil:
+		if err != nil {
 			return fmt.Errorf("address %q: %w", addr, err)
-		case open && !c.Insecure:
-			return &ExposedError{addr}
-		case open:
-			c.Logger.Warn("INSECURE: nothing is encrypted, and whoever reaches this address can drive this node and read what it works on", "addr", addr)
 		}
+		if open && !c.Insecure {
+			return &ExposedError{addr}
+		}
+		if open {
+			reachable = append(reachable, addr)
+		}
+	}
+	if reachable != nil {
+		c.Logger.Warn("INSECURE: nothing is encrypted, and whoever reaches these addresses can drive this node and read what it works on", "addrs", reachable)
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ and give --tls NAME.tls; or --insecure, where you trust everybody who can reach 
 	case errors.Is(err, cluster.ErrCluster):
 		return "--cluster, with the name that the nodes have"
 	case errors.Is(err, cluster.ErrKey):
-		return "--tls, with a certificate from the authority of the nodes (orrery ca issue)"
+		return "--tls, with a certificate from the same authority as those of the nodes (orrery ca issue); without it, if they have none"
 	case errors.Is(err, cluster.ErrNameTaken):
 		return "another --name, or again when the node of that name has left"
 	case errors.As(err, &join) && !errors.Is(err, context.Canceled):
