@@ -3,6 +3,7 @@ package orrery
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -45,6 +46,8 @@ func (c Config) withDefaults() (Config, error) {
 	if id := c.Identity; id != nil {
 		name := id.Name()
 		switch {
+		case name.Node == "":
+			return c, errors.New("the identity is empty: it comes from ca.Load")
 		case c.Name == "" && c.Client:
 			c.Name = name.Session()
 		case c.Name == "":
