@@ -17,7 +17,7 @@ import (
 
 type planCmd struct {
 	Model      string       `help:"Directory with a config.json, or such a file; weights are not needed." required:"" type:"path" placeholder:"DIR|FILE"`
-	Cluster    string       `help:"YAML file that describes nodes and links." required:"" xor:"which" type:"existingfile" placeholder:"FILE"`
+	Cluster    string       `help:"YAML file that describes nodes and links." xor:"which" type:"existingfile" placeholder:"FILE"`
 	Context    int          `help:"Tokens of each sequence, all of which must fit." required:"" placeholder:"N"`
 	Sequences  int          `help:"Sequences at the same time." default:"1" placeholder:"N"`
 	KV         plan.KV      `name:"kv" help:"Storage of keys and values: f16, q8 or q4." default:"f16"`
@@ -71,6 +71,14 @@ func (l *layersFlag) UnmarshalText(b []byte) error {
 			return fmt.Errorf("node %q has layers twice", name)
 		}
 		(*l)[name] = placement.Range{First: first, End: last + 1}
+	}
+	return nil
+}
+
+// Validate looks at the flags together.
+func (c *planCmd) Validate() error {
+	if c.Cluster == "" && len(c.Join) == 0 {
+		return errors.New("there is no cluster: give --cluster FILE or --join HOST:PORT")
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 
 // planJoinFlags say which running cluster to plan on.
 type planJoinFlags struct {
-	Join        []string `help:"Plan on the running cluster of this node, by what its nodes measured, instead of a described one." required:"" xor:"which" placeholder:"HOST:PORT"`
+	Join        []string `help:"Plan on the running cluster of this node, by what its nodes measured, instead of a described one." xor:"which" placeholder:"HOST:PORT"`
 	Bind        string   `help:"Address that its nodes reach this command by (default: any free port of the address that reaches them)." placeholder:"HOST:PORT"`
 	ClusterName string   `help:"Name of the running cluster (default: that of the certificate, else orrery)." placeholder:"NAME"`
 	TLS         string   `name:"tls" help:"Directory with this machine's certificate of the cluster." type:"path" xor:"security" placeholder:"DIR"`
