@@ -35,7 +35,7 @@ type Cluster struct {
 	node       *actor.PID  // nil in a client
 	watching   sync.WaitGroup
 	leaving    atomic.Bool
-	links      linkBook
+	links      *linkBook
 	memory     *memoryNews
 
 	mu     sync.Mutex
@@ -61,7 +61,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err := cfg.guard(ctx); err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
-	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), models: map[*Model]bool{}, short: map[string]bool{}, change: make(chan struct{}), memory: newMemoryNews()}
+	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), links: newLinkBook(), models: map[*Model]bool{}, short: map[string]bool{}, change: make(chan struct{}), memory: newMemoryNews()}
 	if err := c.start(ctx); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("orrery: starting %s: %w", cfg.Name, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -45,9 +46,29 @@ const (
 
 // linkBook keeps what was measured between nodes.
 type linkBook struct {
-	measuring sync.Mutex // one round of measurements at a time
+	measuring chan struct{} // held by who measures
 	mu        sync.Mutex
 	links     map[[2]string]linkEntry // by the transport addresses of the two
+}
+
+func newLinkBook() *linkBook {
+	return &linkBook{measuring: make(chan struct{}, 1), links: map[[2]string]linkEntry{}}
+}
+
+// begin waits until nobody else measures. end lets the next.
+func (b *linkBook) begin(ctx context.Context) (end func(), err error) {
+	end = func() { <-b.measuring }
+	select {
+	case b.measuring <- struct{}{}:
+		return end, nil
+	default:
+	}
+	select {
+	case b.measuring <- struct{}{}:
+		return end, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("orrery: links are being measured: %w", context.Cause(ctx))
+	}
 }
 
 type linkEntry struct {
@@ -65,9 +86,7 @@ func (b *linkBook) get(from, to cluster.Node) (MeasuredLink, bool) {
 func (b *linkBook) put(from, to cluster.Node, l MeasuredLink) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.links == nil {
-		b.links = map[[2]string]linkEntry{}
-	}
+	maps.DeleteFunc(b.links, func(_ [2]string, e linkEntry) bool { return time.Since(e.at) >= linksStayFor })
 	b.links[[2]string{from.Transport, to.Transport}] = linkEntry{l, time.Now()}
 }
 
@@ -105,8 +124,11 @@ func (c *Cluster) MeasureLinks(ctx context.Context) ([]MeasuredLink, error) {
 }
 
 func (c *Cluster) measureLinks(ctx context.Context, nodes []cluster.Node) ([]MeasuredLink, error) {
-	c.links.measuring.Lock()
-	defer c.links.measuring.Unlock()
+	end, err := c.links.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	for _, n := range nodes {
 		c.endpoint.SetPeer(n.Name, n.Transport) // watch may not have come to it yet
 	}
@@ -172,8 +194,11 @@ func linkOf(from, to string, l calibrate.Link) (MeasuredLink, error) {
 func (c *Cluster) Ways(ctx context.Context) ([]placement.Link, error) { return c.ways(ctx, c.Nodes()) }
 
 func (c *Cluster) ways(ctx context.Context, nodes []cluster.Node) ([]placement.Link, error) {
-	c.links.measuring.Lock()
-	defer c.links.measuring.Unlock()
+	end, err := c.links.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	self := c.membership.Self()
 	ways := make([]placement.Link, len(nodes))
 	for i, n := range nodes {

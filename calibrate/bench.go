@@ -40,9 +40,12 @@ const (
 	fewSamples = 3
 )
 
+// late reports whether the time for all measurements is up.
+func (b *bench) late() bool { return time.Now().After(b.deadline) }
+
 // seconds is how long an operation takes: the lower quartile of some samples, taken for about as long as
-// given, and no longer than the deadline once there is one sample. What disturbs a machine makes it slower,
-// never faster, and some of it passes.
+// given. What disturbs a machine makes it slower, never faster, and some of it passes. Once the deadline has
+// passed it is one sample.
 func (b *bench) seconds(within time.Duration, op func()) float64 {
 	run := func(times int) time.Duration {
 		start := time.Now()
@@ -53,16 +56,15 @@ func (b *bench) seconds(within time.Duration, op func()) float64 {
 		return max(time.Since(start), 1)
 	}
 	first := run(1) // with cold caches and code
+	if b.late() {
+		return first.Seconds()
+	}
 	times := 1
 	if first < sampleTime {
 		times = int(sampleTime/first) + 1
 	}
 	var samples []float64
-	for start := time.Now(); ; {
-		now := time.Now()
-		if len(samples) > 0 && now.After(b.deadline) || len(samples) >= fewSamples && now.Sub(start) >= within {
-			break
-		}
+	for start := time.Now(); len(samples) == 0 || !b.late() && (len(samples) < fewSamples || time.Since(start) < within); {
 		samples = append(samples, run(times).Seconds()/float64(times))
 	}
 	slices.Sort(samples)

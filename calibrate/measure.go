@@ -9,10 +9,10 @@ import (
 	"github.com/orrery-ai/orrery/placement"
 )
 
-// How long parts of a measurement may take; together they stay well below Limit on a machine of our day,
-// and on a slower one Limit ends them, with fewer samples.
+// How long parts of a measurement may take. Together they stay well below Limit on a machine of our day; on a
+// slower one each operation runs once after Limit, so that all ends within two seconds.
 const (
-	Limit        = 1800 * time.Millisecond
+	Limit        = 1600 * time.Millisecond
 	bandwidthFor = 150 * time.Millisecond
 	curveFor     = 18 * time.Millisecond // a point of a curve
 	intenseFor   = 10 * time.Millisecond
@@ -129,7 +129,9 @@ func (b *bench) cached(r *placement.Rates) {
 	before := 1.0
 	for i, reads := range placement.CacheSizes {
 		share := 1.0
-		if slow > fast {
+		if b.late() || int(reads) > len(b.arena) {
+			share = 0
+		} else if slow > fast {
 			part := b.over(int(reads))
 			rounds := max(len(part.arena)/size, 1)
 			op := part.product(size)
@@ -142,9 +144,6 @@ func (b *bench) cached(r *placement.Rates) {
 				}
 			})
 			share = (slow - took/float64(rounds)) / (slow - fast)
-			if int(reads) > len(b.arena) {
-				share = 0
-			}
 		}
 		r.Cached[i] = min(max(share, 0), before)
 		before = r.Cached[i]
