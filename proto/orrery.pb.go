@@ -1307,7 +1307,7 @@ func (x *DiscardBatch) GetBatch() uint64 {
 // What a node has sent over its lanes and connections, and holds. Asked of Node.
 type StatsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // of who asks, by which the answer comes: gossip may not have told it yet
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // of the asker's transport, which gossip may not have told yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1355,7 +1355,7 @@ type Stats struct {
 	ControlBytes  int64                  `protobuf:"varint,2,opt,name=control_bytes,json=controlBytes,proto3" json:"control_bytes,omitempty"`
 	KvBytes       int64                  `protobuf:"varint,3,opt,name=kv_bytes,json=kvBytes,proto3" json:"kv_bytes,omitempty"`
 	WeightBytes   int64                  `protobuf:"varint,4,opt,name=weight_bytes,json=weightBytes,proto3" json:"weight_bytes,omitempty"`
-	FreeBytes     int64                  `protobuf:"varint,5,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"` // of what the node offers, not promised to a model
+	FreeBytes     int64                  `protobuf:"varint,6,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"` // of what the node offers, not promised to a model
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1779,7 +1779,7 @@ const file_orrery_proto_rawDesc = "" +
 	"\bkv_bytes\x18\x03 \x01(\x03R\akvBytes\x12!\n" +
 	"\fweight_bytes\x18\x04 \x01(\x03R\vweightBytes\x12\x1d\n" +
 	"\n" +
-	"free_bytes\x18\x05 \x01(\x03R\tfreeBytes\"e\n" +
+	"free_bytes\x18\x06 \x01(\x03R\tfreeBytes\"e\n" +
 	"\vMeasureLink\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
