@@ -237,9 +237,9 @@ type Traffic struct {
 func (c *Cluster) Traffic(ctx context.Context) (Traffic, error) {
 	var t Traffic
 	for _, n := range c.Nodes() {
-		s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(n.Name), &proto.StatsRequest{Address: c.membership.Self().Transport})
+		s, err := c.stats(ctx, n.Name)
 		if err != nil {
-			return t, fmt.Errorf("orrery: traffic of %s: %w", n.Name, err)
+			return t, fmt.Errorf("orrery: traffic: %w", err)
 		}
 		t.Lanes += s.LaneBytes
 		t.Control += s.ControlBytes
@@ -254,6 +254,15 @@ func (c *Cluster) Traffic(ctx context.Context) (Traffic, error) {
 		}
 	}
 	return t, nil
+}
+
+// stats asks a node what it holds and has sent.
+func (c *Cluster) stats(ctx context.Context, node string) (*proto.Stats, error) {
+	s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(node), &proto.StatsRequest{Address: c.membership.Self().Transport})
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", node, err)
+	}
+	return s, nil
 }
 
 // Close unloads the models that were loaded here, leaves the cluster, and ends everything that Start began.
