@@ -1,0 +1,75 @@
+package verbs
+
+import (
+	"fmt"
+	"syscall"
+	"unsafe"
+
+	"github.com/ebitengine/purego"
+)
+
+// Error is a verb that failed.
+type Error struct {
+	Verb  string // as in C: ibv_reg_mr
+	Errno syscall.Errno
+}
+
+// Error names the verb and the cause.
+func (e *Error) Error() string {
+	if e.Errno == 0 {
+		return e.Verb + ": failed without a reason"
+	}
+	return fmt.Sprintf("%s: %v", e.Verb, e.Errno)
+}
+
+// Unwrap is the system's error, for errors.Is.
+func (e *Error) Unwrap() error { return e.Errno }
+
+// object calls a verb that returns a pointer, or NULL and sets errno. The arguments, and what they point
+// to, stay where they are during the call.
+//
+//go:uintptrescapes
+func object(verb string, f uintptr, args ...uintptr) (uintptr, error) {
+	r, _, errno := purego.SyscallN(f, args...)
+	if r == 0 {
+		return 0, &Error{verb, syscall.Errno(errno)}
+	}
+	return r, nil
+}
+
+// status calls a verb that returns an int, 0 if all is well.
+//
+//go:uintptrescapes
+func status(verb string, f uintptr, args ...uintptr) error {
+	r, _, errno := purego.SyscallN(f, args...)
+	return result(verb, int32(r), errno)
+}
+
+// result is the error of a verb that returned r: some return the error number, some its negative, and some
+// -1 and set errno.
+func result(verb string, r int32, errno uintptr) error {
+	switch {
+	case r == 0:
+		return nil
+	case r == -1:
+		return &Error{verb, syscall.Errno(errno)}
+	case r < 0:
+		r = -r
+	}
+	return &Error{verb, syscall.Errno(r)}
+}
+
+// in makes a pointer to a structure of the library's. Such memory is not Go's, and does not move.
+func in[T any](address uintptr) *T { return *(**T)(unsafe.Pointer(&address)) }
+
+// text is a string of the library's.
+func text(address uintptr) string {
+	if address == 0 {
+		return ""
+	}
+	n := uintptr(0)
+	for *in[byte](address + n) != 0 {
+		n++
+	}
+	return string(unsafe.Slice(in[byte](address), n))
+}
