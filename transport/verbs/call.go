@@ -2,6 +2,8 @@ package verbs
 
 import (
 	"fmt"
+	"runtime"
+	"sync"
 	"syscall"
 	"unsafe"
 
@@ -30,9 +32,11 @@ func (e *Error) Unwrap() error { return e.Errno }
 //
 //go:uintptrescapes
 func object(verb string, f uintptr, args ...uintptr) (uintptr, error) {
+	runtime.LockOSThread() // errno is the thread's
+	defer runtime.UnlockOSThread()
 	r, _, errno := purego.SyscallN(f, args...)
 	if r == 0 {
-		return 0, &Error{verb, syscall.Errno(errno)}
+		return 0, &Error{verb, lastError(errno)}
 	}
 	return r, nil
 }
@@ -41,22 +45,40 @@ func object(verb string, f uintptr, args ...uintptr) (uintptr, error) {
 //
 //go:uintptrescapes
 func status(verb string, f uintptr, args ...uintptr) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	r, _, errno := purego.SyscallN(f, args...)
-	return result(verb, int32(r), errno)
+	if int32(r) == -1 {
+		return &Error{verb, lastError(errno)}
+	}
+	return result(verb, int32(r))
 }
 
-// result is the error of a verb that returned r: some return the error number, some its negative, and some
-// -1 and set errno.
-func result(verb string, r int32, errno uintptr) error {
-	switch {
-	case r == 0:
-		return nil
-	case r == -1:
-		return &Error{verb, syscall.Errno(errno)}
-	case r < 0:
-		r = -r
+// errnoLocation is the C library's function that tells where a thread's errno is. purego tells errno itself on
+// macOS, and not on Linux.
+var errnoLocation = sync.OnceValue(func() uintptr {
+	f, err := purego.Dlsym(purego.RTLD_DEFAULT, "__errno_location")
+	if err != nil {
+		return 0
 	}
-	return &Error{verb, syscall.Errno(r)}
+	return f
+})
+
+// lastError is errno after a call that has failed on this thread.
+func lastError(told uintptr) syscall.Errno {
+	if f := errnoLocation(); told == 0 && f != 0 {
+		p, _, _ := purego.SyscallN(f)
+		told = uintptr(*in[int32](p))
+	}
+	return syscall.Errno(told)
+}
+
+// result is the error of a verb that returned r: some return the error number, and some its negative.
+func result(verb string, r int32) error {
+	if r == 0 {
+		return nil
+	}
+	return &Error{verb, syscall.Errno(max(r, -r))}
 }
 
 // in makes a pointer to a structure of the library's. Such memory is not Go's, and does not move.

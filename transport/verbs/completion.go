@@ -118,19 +118,24 @@ func (c *Context) CQ(depth, batch int, ch *Channel) (*CQ, error) {
 
 // Poll takes what is complete off the queue, without waiting. The result is valid until the next call.
 func (q *CQ) Poll() ([]Completion, error) {
-	r, _, errno := purego.SyscallN(q.poll, q.pollArgs...)
+	r, _, _ := purego.SyscallN(q.poll, q.pollArgs...)
 	n := int32(r)
 	if n < 0 {
-		return nil, result("ibv_poll_cq", n, errno)
+		return nil, result("ibv_poll_cq", n)
 	}
 	return q.entries[:n], nil
 }
 
-// Notify asks for one event on the channel at the next completion. A completion that came before gives
+// Notify asks for one event on the channel at the next completion; with solicited, at the next message
+// received that its sender has marked as solicited, or the next failure. A completion that came before gives
 // none: poll once more before waiting.
-func (q *CQ) Notify() error {
-	r, _, errno := purego.SyscallN(q.notify, q.notifyArgs...)
-	return result("ibv_req_notify_cq", int32(r), errno)
+func (q *CQ) Notify(solicited bool) error {
+	q.notifyArgs[1] = 0
+	if solicited {
+		q.notifyArgs[1] = 1
+	}
+	r, _, _ := purego.SyscallN(q.notify, q.notifyArgs...)
+	return result("ibv_req_notify_cq", int32(r))
 }
 
 // Close ends the queue, after its queue pairs.

@@ -175,8 +175,9 @@ type cRecvWR struct { // struct ibv_recv_wr
 
 // enum ibv_wr_opcode, ibv_send_flags, ibv_qp_state and ibv_qp_attr_mask.
 const (
-	wrSend       = 2
-	sendSignaled = 1 << 1
+	wrSend        = 2
+	sendSignaled  = 1 << 1
+	sendSolicited = 1 << 2
 
 	stateInit = 1
 	stateRTR  = 2

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 // layouts are C expressions, and what they must be.
 func layouts() map[string]uintptr {
 	want := map[string]uintptr{
-		"IBV_WR_SEND": wrSend, "IBV_SEND_SIGNALED": sendSignaled,
+		"IBV_WR_SEND": wrSend, "IBV_SEND_SIGNALED": sendSignaled, "IBV_SEND_SOLICITED": sendSolicited,
 		"IBV_QPT_RC": uintptr(Reliable), "IBV_QPT_UC": uintptr(Unreliable),
 		"IBV_WC_SEND": uintptr(Sent), "IBV_WC_RECV": uintptr(Received),
 		"IBV_QPS_INIT": stateInit, "IBV_QPS_RTR": stateRTR, "IBV_QPS_RTS": stateRTS,

@@ -63,6 +63,9 @@ func (p *PD) QP(service Service, q *CQ, sends, receives int) (*QP, error) {
 	}
 	// The garbage collector does not move what is on the heap, so the arguments can be made once.
 	qp.send = cSendWR{sgList: uintptr(unsafe.Pointer(&qp.sendPiece)), numSGE: 1, opcode: wrSend, sendFlags: sendSignaled}
+	if service == Reliable {
+		qp.send.sendFlags |= sendSolicited
+	}
 	qp.recv = cRecvWR{sgList: uintptr(unsafe.Pointer(&qp.recvPiece)), numSGE: 1}
 	bad := uintptr(unsafe.Pointer(&qp.bad))
 	qp.sendArgs = []uintptr{ptr, uintptr(unsafe.Pointer(&qp.send)), bad}
@@ -136,24 +139,19 @@ func (q *QP) modify(to string, a *cQPAttr, mask int32) error {
 }
 
 // PostSend sends the bytes at address, which lie in the memory with the key. They must not change before the
-// completion with this id. If the queue is full the error has syscall.ENOMEM in its chain.
+// completion with this id. If the queue is full the error has syscall.ENOMEM in its chain. On a reliable
+// connection the message is solicited: see [CQ.Notify].
 func (q *QP) PostSend(id uint64, address uintptr, bytes int, lkey uint32) error {
 	q.send.wrID = id
 	q.sendPiece = cSGE{uint64(address), uint32(bytes), lkey}
-	r, _, errno := purego.SyscallN(q.postSend, q.sendArgs...)
-	if r := int32(r); r != 0 {
-		return result("ibv_post_send", r, errno)
-	}
-	return nil
+	r, _, _ := purego.SyscallN(q.postSend, q.sendArgs...)
+	return result("ibv_post_send", int32(r))
 }
 
 // PostReceive gives the queue pair a buffer for one message, until the completion with this id.
 func (q *QP) PostReceive(id uint64, address uintptr, bytes int, lkey uint32) error {
 	q.recv.wrID = id
 	q.recvPiece = cSGE{uint64(address), uint32(bytes), lkey}
-	r, _, errno := purego.SyscallN(q.postRecv, q.recvArgs...)
-	if r := int32(r); r != 0 {
-		return result("ibv_post_recv", r, errno)
-	}
-	return nil
+	r, _, _ := purego.SyscallN(q.postRecv, q.recvArgs...)
+	return result("ibv_post_recv", int32(r))
 }

@@ -156,7 +156,7 @@ static uint64_t now(void)
 #define frames(n) (((n) + FRAME - 1) / FRAME)
 
 struct message {
-	uint32_t bytes, unused;
+	uint32_t bytes, solicited;
 	unsigned char data[MESSAGE];
 };
 
@@ -165,7 +165,7 @@ enum { FORMING, READY, GONE };
 /* A queue pair as both ends see it. */
 struct wire {
 	_Atomic uint32_t state;
-	_Atomic uint32_t armed;	/* its completion queue wants an event */
+	_Atomic uint32_t armed;	/* its completion queue wants an event: 1 at any completion, 2 at a solicited one or a failure */
 	uint32_t peer, psn, type, mtu, capacity;
 	uint64_t cq;		/* in the process that has it */
 	_Atomic uint64_t posted, tail, head; /* receives posted; messages arrived, and taken */
@@ -249,10 +249,13 @@ static int post_box(void)
 	return fd;
 }
 
-static void raise_event(struct wire *w)
+static void raise_event(struct wire *w, int solicited)
 {
-	if (!w->channel[0] || !atomic_exchange(&w->armed, 0))
-		return;
+	uint32_t armed = atomic_load(&w->armed);
+	do
+		if (!w->channel[0] || !armed || (armed == 2 && !solicited))
+			return;
+	while (!atomic_compare_exchange_weak(&w->armed, &armed, 0));
 	struct sockaddr_un to = {.sun_family = AF_UNIX};
 	strncpy(to.sun_path, w->channel, sizeof to.sun_path - 1);
 	uint64_t cq = w->cq;
@@ -262,6 +265,7 @@ static void raise_event(struct wire *w)
 struct alarm {
 	uint64_t due;
 	struct wire *w;
+	int solicited;
 };
 
 static pthread_mutex_t clock_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -276,7 +280,7 @@ static void *clock_thread(void *unused)
 		uint64_t t = now();
 		for (unsigned i = 0; i < alarm_count;)
 			if (alarms[i].due <= t) {
-				raise_event(alarms[i].w);
+				raise_event(alarms[i].w, alarms[i].solicited);
 				alarms[i] = alarms[--alarm_count];
 			} else
 				i++;
@@ -292,13 +296,13 @@ static void start_clock(void)
 	pthread_detach(thread);
 }
 
-static void raise_later(struct wire *w, uint64_t due)
+static void raise_later(struct wire *w, int solicited, uint64_t due)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	pthread_once(&once, start_clock);
 	pthread_mutex_lock(&clock_lock);
 	if (alarm_count < sizeof alarms / sizeof alarms[0])
-		alarms[alarm_count++] = (struct alarm){due, w};
+		alarms[alarm_count++] = (struct alarm){due, w, solicited};
 	pthread_mutex_unlock(&clock_lock);
 }
 
@@ -612,8 +616,9 @@ int ibv_destroy_cq(struct ibv_cq *c)
 }
 
 /* complete puts a completion on the queue, whose lock is held. */
-static void complete(struct cq *c, struct qp *q, struct ibv_wc wc, int is_send)
+static void complete(struct cq *c, struct qp *q, struct ibv_wc wc, int is_send, int solicited)
 {
+	solicited |= wc.status != IBV_WC_SUCCESS;
 	if (c->length == c->capacity) {
 		add(OVERFLOW, 1);
 		return;
@@ -624,9 +629,9 @@ static void complete(struct cq *c, struct qp *q, struct ibv_wc wc, int is_send)
 	long delay = get(DELAY_US);
 	if (delay > 0) {
 		e->due = now() + delay * 1000;
-		raise_later(q->mine, e->due);
+		raise_later(q->mine, solicited, e->due);
 	} else
-		raise_event(q->mine);
+		raise_event(q->mine, solicited);
 }
 
 /* fail breaks the queue pair: everything that is posted comes back flushed. */
@@ -636,7 +641,7 @@ static void fail(struct cq *c, struct qp *q)
 	atomic_store(&q->mine->state, GONE);
 	while (q->posted) {
 		struct receive *r = &q->receives[q->first];
-		complete(c, q, (struct ibv_wc){.wr_id = r->id, .status = IBV_WC_WR_FLUSH_ERR}, 0);
+		complete(c, q, (struct ibv_wc){.wr_id = r->id, .status = IBV_WC_WR_FLUSH_ERR}, 0, 1);
 		q->first = (q->first + 1) % q->max_receives;
 		q->posted--;
 	}
@@ -662,7 +667,7 @@ static void arrive(struct cq *c, struct qp *q)
 		q->first = (q->first + 1) % q->max_receives;
 		q->posted--;
 		atomic_store_explicit(&w->head, ++head, memory_order_release);
-		complete(c, q, wc, 0);
+		complete(c, q, wc, 0, m->solicited);
 		if (wc.status)
 			fail(c, q);
 	}
@@ -692,7 +697,7 @@ static int req_notify_cq(struct ibv_cq *ibcq, int solicited)
 	struct cq *c = (struct cq *)ibcq;
 	pthread_mutex_lock(&c->lock);
 	for (struct qp *q = c->qps; q; q = q->next)
-		atomic_store(&q->mine->armed, 1);
+		atomic_store(&q->mine->armed, solicited ? 2 : 1);
 	pthread_mutex_unlock(&c->lock);
 	return 0;
 }
@@ -875,7 +880,7 @@ static int post_recv(struct ibv_qp *ibqp, struct ibv_recv_wr *wr, struct ibv_rec
 	else if (q->posted == q->max_receives)
 		r = misuse(ENOMEM);
 	else if (q->failed)
-		complete(c, q, (struct ibv_wc){.wr_id = wr->wr_id, .status = IBV_WC_WR_FLUSH_ERR}, 0);
+		complete(c, q, (struct ibv_wc){.wr_id = wr->wr_id, .status = IBV_WC_WR_FLUSH_ERR}, 0, 1);
 	else {
 		q->receives[(q->first + q->posted++) % q->max_receives] = (struct receive){wr->wr_id, *wr->sg_list};
 		atomic_fetch_add(&q->mine->posted, 1);
@@ -896,7 +901,7 @@ static int alive(struct qp *q)
 }
 
 /* deliver puts a message into the peer's ring, and says how the send ends. */
-static enum ibv_wc_status deliver(struct qp *q, const struct ibv_sge *s)
+static enum ibv_wc_status deliver(struct qp *q, const struct ibv_sge *s, int solicited)
 {
 	struct wire *w = q->peer;
 	int reliable = q->q.qp_type == IBV_QPT_RC;
@@ -918,9 +923,10 @@ static enum ibv_wc_status deliver(struct qp *q, const struct ibv_sge *s)
 	}
 	struct message *m = &w->ring[tail % w->capacity];
 	m->bytes = s->length;
+	m->solicited = solicited;
 	memcpy(m->data, (void *)(uintptr_t)s->addr, s->length);
 	atomic_store_explicit(&w->tail, tail + 1, memory_order_release);
-	raise_event(w);
+	raise_event(w, solicited);
 	return IBV_WC_SUCCESS;
 }
 
@@ -931,7 +937,8 @@ static int post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_sen
 	int r = 0;
 	long full = get(FULL);
 	pthread_mutex_lock(&c->lock);
-	if (wr->next || wr->num_sge != 1 || wr->opcode != IBV_WR_SEND || wr->send_flags != IBV_SEND_SIGNALED ||
+	arrive(c, q); /* what came before the send is complete before it */
+	if (wr->next || wr->num_sge != 1 || wr->opcode != IBV_WR_SEND || (wr->send_flags & ~IBV_SEND_SOLICITED) != IBV_SEND_SIGNALED ||
 	    ibqp->state != IBV_QPS_RTS)
 		r = misuse(EINVAL);
 	else if (full > 0) {
@@ -946,9 +953,9 @@ static int post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr, struct ibv_sen
 		if (q->failed)
 			wc.status = IBV_WC_WR_FLUSH_ERR;
 		else if (!get(MUTE))
-			wc.status = deliver(q, wr->sg_list);
+			wc.status = deliver(q, wr->sg_list, !!(wr->send_flags & IBV_SEND_SOLICITED));
 		if (!get(MUTE) || q->failed)
-			complete(c, q, wc, 1);
+			complete(c, q, wc, 1, 0);
 		if (wc.status && !q->failed)
 			fail(c, q);
 	}
