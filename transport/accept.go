@@ -56,7 +56,7 @@ func (e *Endpoint) accept(nc net.Conn) {
 	log = log.With("peer", h.from)
 	answer := hello{
 		version: helloVersion, kind: helloAccept, class: h.class, cluster: e.c.Cluster, from: e.c.Node,
-		to: h.from, frameBytes: e.c.FrameBytes, window: e.c.Window,
+		to: h.from, frameBytes: e.c.FrameBytes, window: e.c.Window, features: e.features(nc),
 	}
 	answer.reason = h.refusal(hello{version: helloVersion, kind: helloAsk, cluster: e.c.Cluster, to: e.c.Node})
 	var l *inlink
@@ -76,11 +76,14 @@ func (e *Endpoint) accept(nc net.Conn) {
 		nc.Close()
 		return
 	}
+	conn := nc
 	if err == nil {
-		err = nc.SetDeadline(time.Time{})
+		conn, err = e.upgrade(nc, h.from, answer.features, h.features)
 	}
 	if err != nil {
 		l.fail(err, false)
+	} else {
+		l.adopt(conn)
 	}
 	e.goroutines.Go(func() { // inside one that Close waits for
 		l.fail(l.serve(), false)

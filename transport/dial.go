@@ -14,7 +14,7 @@ type dialling struct {
 	err  error
 }
 
-// connect is the outbound link to a node, made if there is none. It takes at most two DialTimeouts.
+// connect is the outbound link to a node, made if there is none. It takes at most three DialTimeouts.
 func (e *Endpoint) connect(node string, c class) (*outlink, error) {
 	k := linkKey{node, c}
 	e.mu.Lock()
@@ -84,9 +84,11 @@ func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 	}
 	stop := context.AfterFunc(e.ctx, func() { nc.Close() })
 	defer stop()
-	answer, err := e.greet(nc, node, c)
+	offered := e.features(nc)
+	answer, err := e.greet(nc, node, c, offered)
+	conn := nc
 	if err == nil {
-		err = nc.SetDeadline(time.Time{})
+		conn, err = e.upgrade(nc, node, offered, answer.features)
 	}
 	if err != nil {
 		nc.Close()
@@ -94,7 +96,7 @@ func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 		return nil, err
 	}
 	return &outlink{
-		link:       newLink(e, node, c, nc, creditBuffer),
+		link:       newLink(e, node, c, conn, creditBuffer),
 		frameBytes: min(e.c.FrameBytes, answer.frameBytes),
 		window:     answer.window,
 		senders:    make(map[uint32]*Sender),
@@ -102,11 +104,11 @@ func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 }
 
 // greet exchanges hellos on a connection that this node has dialled.
-func (e *Endpoint) greet(nc net.Conn, node string, c class) (hello, error) {
+func (e *Endpoint) greet(nc net.Conn, node string, c class, features uint32) (hello, error) {
 	nc.SetDeadline(time.Now().Add(e.c.DialTimeout))
 	ask := hello{
 		version: helloVersion, kind: helloAsk, class: c, cluster: e.c.Cluster, from: e.c.Node, to: node,
-		frameBytes: e.c.FrameBytes, window: e.c.Window,
+		frameBytes: e.c.FrameBytes, window: e.c.Window, features: features,
 	}
 	if _, err := nc.Write(ask.append(nil)); err != nil {
 		return hello{}, err

@@ -2,10 +2,13 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
 	"time"
+
+	"github.com/orrery-ai/orrery/transport/rdma"
 )
 
 // Endpoint is a node's end of all its connections. Its methods may be called from several goroutines.
@@ -14,6 +17,7 @@ type Endpoint struct {
 	ln      net.Listener
 	traffic [numPurposes]traffic
 	actors  actors
+	fabric  *rdma.Provider // nil if RDMA is not used
 
 	ctx        context.Context // ends at Close
 	cancel     context.CancelFunc
@@ -28,6 +32,7 @@ type Endpoint struct {
 	receivers map[receiverKey]*Receiver
 	remotes   map[string]*remote
 	onLost    []func(node string, err error)
+	declined  map[string]string // why RDMA is not used with a node, as it was logged last
 }
 
 // linkKey identifies a connection in one direction.
@@ -47,13 +52,17 @@ func Listen(addr string, c Config) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
-	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	fabric, err := c.RDMA.open(c.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("transport: %w", err)
 	}
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("transport: %w", err), closeFabric(fabric))
+	}
 	e := newEndpoint(c)
-	e.ln = ln
+	e.ln, e.fabric = ln, fabric
 	e.async(e.acceptAll)
 	return e, nil
 }
@@ -67,6 +76,7 @@ func newEndpoint(c Config) *Endpoint {
 		in:         make(map[linkKey]*inlink),
 		receivers:  make(map[receiverKey]*Receiver),
 		remotes:    make(map[string]*remote),
+		declined:   make(map[string]string),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e
@@ -104,7 +114,7 @@ func (e *Endpoint) Close() error {
 		r.fail(ErrClosed)
 	}
 	e.goroutines.Wait()
-	return err
+	return errors.Join(err, closeFabric(e.fabric))
 }
 
 // SetPeer says where a node can be dialled. A connection that exists is not touched.
@@ -122,6 +132,7 @@ func (e *Endpoint) DropPeer(node string, reason error) {
 	}
 	e.mu.Lock()
 	delete(e.peers, node)
+	delete(e.declined, node)
 	links := e.linksLocked(node)
 	receivers := e.receiversLocked(node)
 	remote := e.remotes[node]

@@ -16,6 +16,7 @@ type link struct {
 	node  string // the peer
 	class class
 	nc    net.Conn
+	whole gatherer      // nc, if it wants to be given the parts of a frame together
 	br    *bufio.Reader // the reader goroutine's
 
 	// turn is a lock that can be waited for with a deadline, and in which those who wait are served in
@@ -32,11 +33,29 @@ type link struct {
 // creditBuffer is the size of the read buffer of a link on which only credits and refusals come, in bytes.
 const creditBuffer = 1 << 10
 
+// gatherer is a connection that is not a socket, for which net.Buffers would make a write of each part.
+type gatherer interface {
+	WriteBuffers(*net.Buffers) (int64, error)
+}
+
 func newLink(e *Endpoint, node string, c class, nc net.Conn, readBuffer int) link {
+	whole, _ := nc.(gatherer)
 	return link{
-		e: e, node: node, class: c, nc: nc,
+		e: e, node: node, class: c, nc: nc, whole: whole,
 		br: bufio.NewReaderSize(nc, readBuffer), turn: make(chan struct{}, 1),
 	}
+}
+
+// adopt makes nc the connection of a link that has not begun to serve. If the link has ended, nc does too.
+func (l *link) adopt(nc net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause != nil {
+		nc.Close()
+	}
+	l.nc = nc
+	l.whole, _ = nc.(gatherer)
+	l.br.Reset(nc)
 }
 
 // fail ends the link; the first cause stays. Its reader then tells the lanes.
@@ -109,7 +128,13 @@ func (l *link) write(bufs *net.Buffers) error {
 	if err := l.refresh(); err != nil {
 		return err
 	}
-	if _, err := bufs.WriteTo(l.nc); err != nil {
+	var err error
+	if l.whole != nil {
+		_, err = l.whole.WriteBuffers(bufs)
+	} else {
+		_, err = bufs.WriteTo(l.nc)
+	}
+	if err != nil {
 		l.fail(err, false)
 		return l.failure()
 	}

@@ -121,6 +121,12 @@ func TestStalledReaderStopsItsWriterAndNotTheOtherDirection(t *testing.T) {
 				}
 			}
 		})
+		stuck := func() bool {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return a.flow.credits == 0
+		}
+		eventually(t, "the writer has no credits left", stuck)
 		big := make([]byte, 300_000)
 		for range 5 {
 			wg.Go(func() { send(t, b, big) })

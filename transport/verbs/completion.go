@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -18,6 +19,8 @@ type Channel struct {
 	c   *Context
 	ptr uintptr
 	out [2]uintptr // where ibv_get_cq_event puts the queue and its context
+
+	eventArgs, ackArgs []uintptr
 }
 
 // Channel makes a completion channel. The error is [ErrNoChannels] if the library has none.
@@ -30,7 +33,9 @@ func (c *Context) Channel() (*Channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Channel{c: c, ptr: ptr}, nil
+	ch := &Channel{c: c, ptr: ptr, ackArgs: []uintptr{0, 1}}
+	ch.eventArgs = []uintptr{ptr, uintptr(unsafe.Pointer(&ch.out[0])), uintptr(unsafe.Pointer(&ch.out[1]))}
+	return ch, nil
 }
 
 // File is a file that becomes readable at an event, which [Channel.Event] takes. It does not block, and Go's
@@ -50,16 +55,18 @@ func (ch *Channel) File() (*os.File, error) {
 
 // Event takes an event, if there is one, and acknowledges it. It does not wait once File was called.
 func (ch *Channel) Event() (bool, error) {
-	l := ch.c.l
-	err := status("ibv_get_cq_event", l.getCQEvent, ch.ptr, uintptr(unsafe.Pointer(&ch.out[0])), uintptr(unsafe.Pointer(&ch.out[1])))
-	switch {
-	case err == nil:
-		purego.SyscallN(l.ackCQEv, ch.out[0], 1)
+	runtime.LockOSThread() // errno is the thread's
+	defer runtime.UnlockOSThread()
+	r, _, told := purego.SyscallN(ch.c.l.getCQEvent, ch.eventArgs...)
+	if int32(r) == 0 {
+		ch.ackArgs[0] = ch.out[0]
+		purego.SyscallN(ch.c.l.ackCQEv, ch.ackArgs...)
 		return true, nil
-	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EINTR):
-		return false, nil
 	}
-	return false, err
+	if errno := lastError(told); errno != syscall.EAGAIN && errno != syscall.EINTR {
+		return false, &Error{"ibv_get_cq_event", errno}
+	}
+	return false, nil
 }
 
 // Close ends the channel, after its queues.
