@@ -39,11 +39,13 @@ func (l *logBook) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-func (l *logBook) contains(s string) bool {
+func (l *logBook) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Contains(l.b.String(), s)
+	return l.b.String()
 }
+
+func (l *logBook) contains(s string) bool { return strings.Contains(l.String(), s) }
 
 // endpoint starts one that ends with the test.
 func endpoint(t testing.TB, node string, c Config) (*Endpoint, *logBook) {

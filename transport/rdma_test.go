@@ -65,7 +65,7 @@ func TestConnectionsMoveToRDMAAndSaySo(t *testing.T) {
 	}
 	for _, log := range []*logBook{logA, logB} {
 		if !log.contains("connection over RDMA") || !log.contains("standin0 port 1, reliable connection") {
-			t.Errorf("not logged: %s", log.b.String())
+			t.Errorf("not logged: %s", log.String())
 		}
 	}
 }
@@ -123,9 +123,9 @@ func TestWithoutRDMAAtOneEndLanesUseTCPAndTheLogSaysWhy(t *testing.T) {
 				receive(t, r)
 			}
 			if !log.contains(why) {
-				t.Errorf("the log does not say why: %s", log.b.String())
+				t.Errorf("the log does not say why: %s", log.String())
 			}
-			if n := strings.Count(log.b.String(), "RDMA is not used"); n != 1 {
+			if n := strings.Count(log.String(), "RDMA is not used"); n != 1 {
 				t.Errorf("the log says it %d times", n)
 			}
 			if n := f.Get("qps"); n != 0 {
