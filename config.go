@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
+
+	"github.com/orrery-ai/orrery/transport"
 )
 
 // Version is the version of the program, as the nodes of a cluster tell each other.
@@ -22,6 +24,8 @@ type Config struct {
 	Advertise string   // host that the others reach this one by, where it is not the host of Bind
 	Join      []string // host:port of nodes to join; one that answers is enough
 	Key       []byte   // 16, 24 or 32 bytes encrypt the gossip; all nodes have the same
+
+	RDMA transport.RDMA // whether connections move from TCP to RDMA; default: they do not
 
 	// Client takes part without offering anything: it loads models on the others and drives them.
 	Client bool

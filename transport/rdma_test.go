@@ -100,7 +100,7 @@ func TestFailedCompletionIsTheLossOfThePeerAndNamesTheStatus(t *testing.T) {
 func TestWithoutRDMAAtOneEndLanesUseTCPAndTheLogSaysWhy(t *testing.T) {
 	for why, set := range map[string]func(f *standin.Fabric, a, b *Config){
 		"peer b does not offer it":   func(f *standin.Fabric, a, b *Config) { b.RDMA.Use = "off" },
-		"no RDMA library":            func(f *standin.Fabric, a, b *Config) { a.RDMA.Library = "/nonexistent.so" },
+		"/nonexistent.so: cannot op": func(f *standin.Fabric, a, b *Config) { a.RDMA.Library = "/nonexistent.so" },
 		"no RDMA adapter":            func(f *standin.Fabric, a, b *Config) { f.Set("devices", 0) },
 		"no port of standin0":        func(f *standin.Fabric, a, b *Config) { f.Set("port_down", 1) },
 		"no active RDMA port has":    func(f *standin.Fabric, a, b *Config) { f.Set("no_address", 1) },

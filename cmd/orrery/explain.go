@@ -10,6 +10,7 @@ import (
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/transport/rdma"
 )
 
 // errSaidAlready ends the program with status 1 after a report that has said why.
@@ -34,9 +35,12 @@ func explain(w io.Writer, err error) {
 func hint(err error) string {
 	var full *orrery.ContextError
 	var join *cluster.JoinError
+	var adapter *rdma.NoDeviceError
 	switch {
 	case errors.As(err, &full):
 		return fmt.Sprintf("--context %d, or more", full.Context-full.Room+full.Tokens+1)
+	case errors.As(err, &adapter):
+		return "--rdma off, or the name of an active adapter in the list that orrery rdma prints"
 	case errors.Is(err, cluster.ErrCluster):
 		return "--cluster, with the name that the nodes have"
 	case errors.Is(err, cluster.ErrKey):

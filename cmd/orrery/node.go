@@ -23,6 +23,7 @@ type nodeCmd struct {
 	Bandwidth sizeFlag `help:"Memory bandwidth a second (default: measured at the start)." placeholder:"SIZE"`
 	Threads   int      `help:"Threads to compute on (default: all cores)."`
 	securityFlags
+	rdmaFlags
 
 	Child bool `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
 }
@@ -55,7 +56,7 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 		bind = bindTowards(ctx, c.Join)
 	}
 	n, err := orrery.Start(ctx, orrery.Config{Name: c.Name, Cluster: c.Cluster, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join, Key: key,
-		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Logger: log})
+		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, RDMA: c.options(), Logger: log})
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ type clusterFlags struct {
 	Join  []string  `help:"Use the running cluster of this node." xor:"where" placeholder:"HOST:PORT"`
 	Bind  string    `help:"Address that the nodes of a running cluster reach this command by (default: any free port of the address that reaches them)." placeholder:"HOST:PORT"`
 	securityFlags
+	rdmaFlags
 }
 
 // open starts or joins what the flags say: node processes, a running cluster, or a node in this process.
@@ -23,7 +24,7 @@ type clusterFlags struct {
 func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cluster, close func(), err error) {
 	switch {
 	case f.Nodes > 0:
-		l, err := startLocal(ctx, int(f.Nodes), log)
+		l, err := startLocal(ctx, int(f.Nodes), f.rdmaFlags, log)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -41,7 +42,7 @@ func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cl
 		if bind == "" {
 			bind = bindTowards(ctx, f.Join)
 		}
-		c, err = orrery.Start(ctx, orrery.Config{Cluster: f.Cluster, Bind: bind, Join: f.Join, Key: key, Client: true, Logger: log})
+		c, err = orrery.Start(ctx, orrery.Config{Cluster: f.Cluster, Bind: bind, Join: f.Join, Key: key, RDMA: f.options(), Client: true, Logger: log})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -161,7 +161,10 @@ func (f *Fabric) Get(name string) int {
 	return n
 }
 
-// Env is the environment of a process that uses the fabric with the given settings, as "mute=1,devices=0".
-func (f *Fabric) Env(settings string) []string {
-	return append(os.Environ(), "STANDIN_FABRIC="+f.dir, "STANDIN="+settings)
+// Share makes the processes that the test starts use the fabric, with the given settings, as "mute=1,devices=0".
+func (f *Fabric) Share(t *testing.T, settings string) {
+	t.Helper()
+	t.Setenv("ORRERY_VERBS_LIBRARY", f.Library)
+	t.Setenv("STANDIN_FABRIC", f.dir)
+	t.Setenv("STANDIN", settings)
 }

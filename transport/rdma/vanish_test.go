@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/orrery-ai/orrery/internal/standin"
-	"github.com/orrery-ai/orrery/transport/verbs"
 )
 
 // childVariable makes the test program a peer: the address to dial.
@@ -57,7 +56,8 @@ func startChild(t *testing.T, f *standin.Fabric) (*Conn, *exec.Cmd, *bufio.Reade
 	}
 	defer ln.Close()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(f.Env(""), childVariable+"="+ln.Addr().String(), verbs.LibraryVariable+"="+f.Library)
+	f.Share(t, "")
+	cmd.Env = append(os.Environ(), childVariable+"="+ln.Addr().String())
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

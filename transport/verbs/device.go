@@ -1,7 +1,9 @@
 package verbs
 
 import (
+	"errors"
 	"fmt"
+	"syscall"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -28,6 +30,9 @@ type Devices struct {
 func (l *Library) Devices() (*Devices, error) {
 	n := new(int32)
 	ptr, err := object("ibv_get_device_list", l.getDeviceList, uintptr(unsafe.Pointer(n)))
+	if errors.Is(err, syscall.ENOSYS) {
+		return &Devices{l: l}, nil // the kernel has no verbs: no driver is loaded
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +46,9 @@ func (l *Library) Devices() (*Devices, error) {
 
 // Close frees the list.
 func (d *Devices) Close() {
-	purego.SyscallN(d.l.freeDeviceList, d.ptr)
+	if d.ptr != 0 {
+		purego.SyscallN(d.l.freeDeviceList, d.ptr)
+	}
 }
 
 // Context is an open device.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strings"
 
 	"github.com/ebitengine/purego"
 )
@@ -27,29 +26,32 @@ type Library struct {
 
 // MissingError says that there is no library to load, or that it lacks a function.
 type MissingError struct {
-	Tried []string // names or paths
-	Cause error    // of the last one
+	Cause error
+
+	named bool // it was asked for by name
 }
 
-// Error says what was tried, and what to install or set.
+// Error says what to install.
 func (e *MissingError) Error() string {
-	advice := "install the package libibverbs1 and the driver of the adapter (ibverbs-providers)"
-	if runtime.GOOS == "darwin" {
-		advice = "RDMA needs macOS 26.2 or later"
+	advice := "; install the package libibverbs1, and ibverbs-providers for the adapter's driver"
+	switch {
+	case e.named:
+		advice = ""
+	case runtime.GOOS == "darwin":
+		advice = "; RDMA needs macOS 26.2 or later"
 	}
-	return fmt.Sprintf("no RDMA library (tried %s): %v; %s, or name a library in %s",
-		strings.Join(e.Tried, ", "), e.Cause, advice, LibraryVariable)
+	return fmt.Sprintf("the RDMA library cannot be loaded: %v%s", e.Cause, advice)
 }
 
 // Unwrap is the cause.
 func (e *MissingError) Unwrap() error { return e.Cause }
 
-// systemLibraries are the names under which the system may have the library.
-func systemLibraries() []string {
+// systemLibrary is the name under which the system has the library.
+func systemLibrary() string {
 	if runtime.GOOS == "darwin" {
-		return []string{"/usr/lib/librdma.dylib"}
+		return "/usr/lib/librdma.dylib"
 	}
-	return []string{"libibverbs.so.1"}
+	return "libibverbs.so.1"
 }
 
 // Open loads the library at path. If path is empty, that is the one that [LibraryVariable] names, or else
@@ -58,20 +60,13 @@ func Open(path string) (*Library, error) {
 	if path == "" {
 		path = os.Getenv(LibraryVariable)
 	}
-	names := systemLibraries()
-	if path != "" {
-		names = []string{path}
+	named := path != ""
+	if !named {
+		path = systemLibrary()
 	}
-	var handle uintptr
-	var err error
-	for _, name := range names {
-		if handle, err = purego.Dlopen(name, purego.RTLD_NOW|purego.RTLD_LOCAL); err == nil {
-			path = name
-			break
-		}
-	}
+	handle, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
-		return nil, &MissingError{Tried: names, Cause: err}
+		return nil, &MissingError{err, named}
 	}
 	l := &Library{path: path}
 	for name, f := range map[string]*uintptr{
@@ -83,7 +78,7 @@ func Open(path string) (*Library, error) {
 		"ibv_create_qp": &l.createQP, "ibv_modify_qp": &l.modifyQP, "ibv_destroy_qp": &l.destroyQP,
 	} {
 		if *f, err = purego.Dlsym(handle, name); err != nil {
-			return nil, &MissingError{Tried: []string{path}, Cause: err}
+			return nil, &MissingError{err, named}
 		}
 	}
 	// What a library may lack: the kinds of GIDs came late, and nobody has reported completion channels on macOS.
