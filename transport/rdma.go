@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -56,7 +57,7 @@ func (e *Endpoint) features(nc net.Conn) uint32 {
 	if e.fabric == nil {
 		return 0
 	}
-	if _, plain := nc.(*net.TCPConn); !plain && !e.c.RDMA.Unencrypted {
+	if _, encrypted := nc.(interface{ ConnectionState() tls.ConnectionState }); encrypted && !e.c.RDMA.Unencrypted {
 		return 0
 	}
 	return featureRDMA

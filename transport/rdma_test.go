@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"reflect"
@@ -149,9 +150,6 @@ func TestNamedAdapterHasToBeThere(t *testing.T) {
 	e.Close()
 }
 
-// wrapped is a connection that is not a TCP connection, as those of crypto/tls.
-type wrapped struct{ net.Conn }
-
 func TestEncryptedConnectionsAreNotMovedUnlessAllowed(t *testing.T) {
 	f := overRDMA(t)
 	for _, allowed := range []bool{false, true} {
@@ -159,7 +157,10 @@ func TestEncryptedConnectionsAreNotMovedUnlessAllowed(t *testing.T) {
 		x, y := net.Pipe()
 		defer x.Close()
 		defer y.Close()
-		nc := wrapped{x}
+		if e.features(x) != featureRDMA {
+			t.Error("not offered on a connection in the clear")
+		}
+		nc := tls.Client(x, &tls.Config{ServerName: "b"})
 		if offered := e.features(nc); (offered == featureRDMA) != allowed {
 			t.Errorf("allowed %t: offers %b", allowed, offered)
 		}

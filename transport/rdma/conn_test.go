@@ -148,6 +148,32 @@ func TestStalledReaderStopsItsWriterAndNotTheOtherDirection(t *testing.T) {
 	})
 }
 
+func TestWriterWithoutSlotsIsWokenThoughAReaderSleeps(t *testing.T) {
+	f := standin.Start(t)
+	p, q := provider(t, f), provider(t, f)
+	p.profile.slots = 1 // fewer than the peer gives credits
+	a, b := connect(t, p, q)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := a.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Read gives %v", err)
+		}
+	})
+	eventually(t, "the reader sleeps", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.leader == &a.reader
+	})
+	f.Set("delay_us", 1000)
+	for i := range byte(6) {
+		send(t, a, []byte{i})
+	}
+	f.Set("delay_us", 0)
+	want(t, b, []byte{0, 1, 2, 3, 4, 5})
+	a.Close()
+	wg.Wait()
+}
+
 func TestPeerReadsAllThatWasWrittenBeforeClose(t *testing.T) {
 	overKinds(t, func(t *testing.T, f *standin.Fabric, a, b *Conn) {
 		last := bytes.Repeat([]byte("last words"), 1000)

@@ -67,6 +67,7 @@ func (c *Conn) await(w *waiter) error {
 		case c.events == nil:
 			c.sleep(w, pause)
 			pause = min(2*pause, longPause)
+		case !c.arm():
 		case c.leader != nil:
 			c.sleep(w, 0)
 		default:
@@ -103,16 +104,6 @@ func (c *Conn) ready(w *waiter) bool {
 
 // lead sleeps until there is a completion, for both waiters.
 func (c *Conn) lead(w *waiter) {
-	if alert := c.alert(); c.armed < alert {
-		if err := c.cq.Notify(alert == forMessages); err != nil {
-			c.fail(fmt.Errorf("rdma: peer %s: %w", c.peer, err))
-			return
-		}
-		c.armed = alert
-		if c.poll() > 0 {
-			return // it came before
-		}
-	}
 	if err := c.events.file.SetReadDeadline(w.deadline); err != nil {
 		c.fail(fmt.Errorf("rdma: peer %s: %w", c.peer, err))
 		return
@@ -138,6 +129,21 @@ const (
 	forMessages           // those of messages that come, and failures
 	forAll
 )
+
+// arm makes sure that what the waiters need makes an event, and says whether they may sleep: not if it
+// came just before.
+func (c *Conn) arm() bool {
+	alert := c.alert()
+	if c.armed >= alert {
+		return true
+	}
+	if err := c.cq.Notify(alert == forMessages); err != nil {
+		c.fail(fmt.Errorf("rdma: peer %s: %w", c.peer, err))
+		return false
+	}
+	c.armed = alert
+	return c.poll() == 0
+}
 
 // alert is what the waiters need to be woken for.
 func (c *Conn) alert() alertness {
