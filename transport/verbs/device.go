@@ -72,13 +72,10 @@ func (c *Context) Close() error { return status("ibv_close_device", c.l.closeDev
 
 // DeviceInfo is what a device says of itself.
 type DeviceInfo struct {
-	Firmware   string
-	Ports      int // numbered from 1
-	MaxQP      int // queue pairs
-	MaxQPDepth int // work requests that a queue of a queue pair may hold
-	MaxCQDepth int // completions that a completion queue may hold
-	MaxMR      int // memory registrations
-	MaxMRBytes uint64
+	Firmware string
+	Ports    int // numbered from 1
+	MaxQP    int // queue pairs
+	MaxMR    int // memory registrations
 }
 
 // Info asks the device for its limits. Drivers are known to exaggerate.
@@ -91,8 +88,5 @@ func (c *Context) Info() (DeviceInfo, error) {
 	for n < len(a.fwVer) && a.fwVer[n] != 0 {
 		n++
 	}
-	return DeviceInfo{
-		Firmware: string(a.fwVer[:n]), Ports: int(a.physPortCnt), MaxQP: int(a.maxQP), MaxQPDepth: int(a.maxQPWR),
-		MaxCQDepth: int(a.maxCQE), MaxMR: int(a.maxMR), MaxMRBytes: a.maxMRSize,
-	}, nil
+	return DeviceInfo{Firmware: string(a.fwVer[:n]), Ports: int(a.physPortCnt), MaxQP: int(a.maxQP), MaxMR: int(a.maxMR)}, nil
 }

@@ -46,15 +46,10 @@ type cQP struct { // struct ibv_qp, the beginning
 
 type cDeviceAttr struct { // struct ibv_device_attr
 	fwVer       [64]byte
-	_           [2]uint64
-	maxMRSize   uint64
-	_           uint64
+	_           [4]uint64
 	_           [3]uint32
 	maxQP       int32
-	maxQPWR     int32
-	_           uint32
-	_           [3]int32
-	maxCQE      int32
+	_           [6]int32
 	maxMR       int32
 	_           [21]int32
 	_           uint16
@@ -65,12 +60,10 @@ type cDeviceAttr struct { // struct ibv_device_attr
 
 type cPortAttr struct { // struct ibv_port_attr
 	state       int32
-	maxMTU      int32
+	_           int32
 	activeMTU   int32
 	gidTblLen   int32
-	_           uint32
-	maxMsgSz    uint32
-	_           [2]uint32
+	_           [4]uint32
 	_           uint16
 	lid         uint16
 	_           uint16

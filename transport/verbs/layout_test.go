@@ -69,11 +69,10 @@ func layouts() map[string]uintptr {
 	fields("ibv_cq", cCQ{}, "context", "context")
 	fields("ibv_qp", cQP{}, "context", "context", "qp_num", "qpNum")
 	size("ibv_device_attr", cDeviceAttr{})
-	fields("ibv_device_attr", cDeviceAttr{}, "fw_ver", "fwVer", "max_mr_size", "maxMRSize", "max_qp", "maxQP", "max_qp_wr", "maxQPWR",
-		"max_cqe", "maxCQE", "max_mr", "maxMR", "phys_port_cnt", "physPortCnt")
+	fields("ibv_device_attr", cDeviceAttr{}, "fw_ver", "fwVer", "max_qp", "maxQP", "max_mr", "maxMR", "phys_port_cnt", "physPortCnt")
 	size("ibv_port_attr", cPortAttr{})
-	fields("ibv_port_attr", cPortAttr{}, "state", "state", "max_mtu", "maxMTU", "active_mtu", "activeMTU", "gid_tbl_len", "gidTblLen",
-		"max_msg_sz", "maxMsgSz", "lid", "lid", "active_width", "activeWidth", "active_speed", "activeSpeed", "link_layer", "linkLayer")
+	fields("ibv_port_attr", cPortAttr{}, "state", "state", "active_mtu", "activeMTU", "gid_tbl_len", "gidTblLen",
+		"lid", "lid", "active_width", "activeWidth", "active_speed", "activeSpeed", "link_layer", "linkLayer")
 	size("ibv_gid_entry", cGIDEntry{})
 	fields("ibv_gid_entry", cGIDEntry{}, "gid", "gid", "gid_type", "gidType")
 	want["sizeof(union ibv_gid)"] = unsafe.Sizeof(GID{})

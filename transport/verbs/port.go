@@ -61,15 +61,13 @@ func (m MTU) Bytes() int {
 
 // PortInfo is the state of a port and its place in the network.
 type PortInfo struct {
-	State      PortState
-	Link       LinkLayer
-	MaxMTU     MTU
-	ActiveMTU  MTU
-	GIDs       int    // length of the table of addresses
-	LID        uint16 // address in an InfiniBand subnet; 0 elsewhere
-	MaxMessage uint32 // bytes
-	Width      uint8  // code of the number of lanes
-	Speed      uint8  // code of the speed of a lane
+	State     PortState
+	Link      LinkLayer
+	ActiveMTU MTU
+	GIDs      int    // length of the table of addresses
+	LID       uint16 // address in an InfiniBand subnet; 0 elsewhere
+	Width     uint8  // code of the number of lanes
+	Speed     uint8  // code of the speed of a lane
 }
 
 // Rate is the port's signalling rate in Gbit/s, 0 if the codes are not known. The codes are those of the
@@ -87,8 +85,8 @@ func (c *Context) Port(port int) (PortInfo, error) {
 		return PortInfo{}, fmt.Errorf("port %d: %w", port, err)
 	}
 	return PortInfo{
-		State: PortState(a.state), Link: LinkLayer(a.linkLayer), MaxMTU: MTU(a.maxMTU), ActiveMTU: MTU(a.activeMTU),
-		GIDs: int(a.gidTblLen), LID: a.lid, MaxMessage: a.maxMsgSz, Width: a.activeWidth, Speed: a.activeSpeed,
+		State: PortState(a.state), Link: LinkLayer(a.linkLayer), ActiveMTU: MTU(a.activeMTU),
+		GIDs: int(a.gidTblLen), LID: a.lid, Width: a.activeWidth, Speed: a.activeSpeed,
 	}, nil
 }
 

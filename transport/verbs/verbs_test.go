@@ -187,7 +187,7 @@ func TestPortsAndAddresses(t *testing.T) {
 	f := standin.Start(t)
 	ctx, _ := open(t, f)
 	info := must[DeviceInfo](t)(ctx.Info())
-	if info.Ports != 1 || info.Firmware != "stand-in" || info.MaxQPDepth != 4095 {
+	if info.Ports != 1 || info.Firmware != "stand-in" || info.MaxQP != 1024 || info.MaxMR != 4096 {
 		t.Errorf("device is %+v", info)
 	}
 	p := must[PortInfo](t)(ctx.Port(1))
