@@ -11,6 +11,7 @@ import (
 
 	"github.com/orrery-ai/orrery/ca"
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/transport"
 )
 
 // Version is the version of the program, as the nodes of a cluster tell each other.
@@ -32,6 +33,8 @@ type Config struct {
 	// Insecure lets a node without an Identity listen where other machines can reach it. Whoever can, can
 	// then drive it.
 	Insecure bool
+
+	RDMA transport.RDMA // whether connections move from TCP to RDMA; default: they do not
 
 	// Client takes part without offering anything: it loads models on the others and drives them.
 	Client bool

@@ -78,11 +78,14 @@ func (e *Endpoint) accept(raw net.Conn) {
 		nc.Close()
 		return
 	}
+	conn := nc
 	if err == nil {
-		err = nc.SetDeadline(time.Time{})
+		conn, err = e.upgrade(nc, h.from, h.features)
 	}
 	if err != nil {
 		l.fail(err, false)
+	} else {
+		l.adopt(conn)
 	}
 	e.goroutines.Go(func() { // inside one that Close waits for
 		l.fail(l.serve(), false)
@@ -125,7 +128,7 @@ func (e *Endpoint) meet(raw net.Conn) (nc net.Conn, h hello, err error) {
 func (e *Endpoint) answer(nc net.Conn, h hello, reason string) error {
 	a := hello{
 		version: helloVersion, kind: helloAccept, class: h.class, reason: reason, cluster: e.c.Cluster, from: e.c.Node,
-		to: h.from, frameBytes: e.c.FrameBytes, window: e.c.Window,
+		to: h.from, frameBytes: e.c.FrameBytes, window: e.c.Window, features: e.features(nc),
 	}
 	if reason != "" {
 		a.kind = helloRefuse

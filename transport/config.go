@@ -21,6 +21,8 @@ type Config struct {
 	Identity *ca.Identity
 	// Logger takes what happens to connections; slog.Default if nil.
 	Logger *slog.Logger
+	// RDMA is whether connections move from TCP to RDMA where both ends can. By default they do not.
+	RDMA RDMA
 
 	// FrameBytes is the most payload in one frame, in bytes: a small message waits for at most one
 	// frame of a large one that shares its connection. Default 64 KiB, 1 KiB to 1 MiB.

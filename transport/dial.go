@@ -14,7 +14,7 @@ type dialling struct {
 	err  error
 }
 
-// connect is the outbound link to a node, made if there is none. It takes at most two DialTimeouts.
+// connect is the outbound link to a node, made if there is none. It takes at most three DialTimeouts.
 func (e *Endpoint) connect(node string, c class) (*outlink, error) {
 	k := linkKey{node, c}
 	e.mu.Lock()
@@ -87,7 +87,7 @@ func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 	raw.SetDeadline(time.Now().Add(e.c.DialTimeout))
 	nc, answer, err := e.greet(raw, node, c)
 	if err == nil {
-		err = raw.SetDeadline(time.Time{})
+		nc, err = e.upgrade(nc, node, answer.features)
 	}
 	if err != nil {
 		raw.Close()
@@ -95,7 +95,7 @@ func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 		return nil, err
 	}
 	frameBytes := min(e.c.FrameBytes, answer.frameBytes)
-	if e.security != nil {
+	if _, ok := nc.(*secured); ok {
 		frameBytes = wholeRecords(frameBytes)
 	}
 	return &outlink{
@@ -126,6 +126,7 @@ func (e *Endpoint) greet(raw net.Conn, node string, c class) (net.Conn, hello, e
 		}
 		nc = s
 	}
+	ask.features = e.features(nc)
 	_, failed := nc.Write(ask.append(nil))
 	answer, err := readHello(nc) // there may be an answer to less than the whole hello
 	if err != nil {

@@ -2,16 +2,20 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
 	"time"
+
+	"github.com/orrery-ai/orrery/transport/rdma"
 )
 
 // Endpoint is a node's end of all its connections. Its methods may be called from several goroutines.
 type Endpoint struct {
 	c         Config
-	security  *security // nil without an identity
+	security  *security      // nil without an identity
+	fabric    *rdma.Provider // nil if RDMA is not used
 	ln        net.Listener
 	traffic   [numPurposes]traffic
 	actors    actors
@@ -30,6 +34,7 @@ type Endpoint struct {
 	receivers map[receiverKey]*Receiver
 	remotes   map[string]*remote
 	onLost    []func(node string, err error)
+	declined  map[string]string // why RDMA is not used with a node, as it was logged last
 }
 
 // linkKey identifies a connection in one direction.
@@ -49,13 +54,17 @@ func Listen(addr string, c Config) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
-	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	fabric, err := c.RDMA.open(c.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("transport: %w", err)
 	}
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("transport: %w", err), closeFabric(fabric))
+	}
 	e := newEndpoint(c)
-	e.ln = ln
+	e.ln, e.fabric = ln, fabric
 	e.async(e.acceptAll)
 	return e, nil
 }
@@ -69,6 +78,7 @@ func newEndpoint(c Config) *Endpoint {
 		in:         make(map[linkKey]*inlink),
 		receivers:  make(map[receiverKey]*Receiver),
 		remotes:    make(map[string]*remote),
+		declined:   make(map[string]string),
 	}
 	if c.Identity != nil {
 		e.security = newSecurity(c.Identity)
@@ -109,7 +119,7 @@ func (e *Endpoint) Close() error {
 		r.fail(ErrClosed)
 	}
 	e.goroutines.Wait()
-	return err
+	return errors.Join(err, closeFabric(e.fabric))
 }
 
 // SetPeer says where a node can be dialled. A connection that exists is not touched.
@@ -127,6 +137,7 @@ func (e *Endpoint) DropPeer(node string, reason error) {
 	}
 	e.mu.Lock()
 	delete(e.peers, node)
+	delete(e.declined, node)
 	links := e.linksLocked(node)
 	receivers := e.receiversLocked(node)
 	remote := e.remotes[node]

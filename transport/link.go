@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/orrery-ai/orrery/transport/rdma"
 )
 
 // link is one connection after the hello. Messages go from the node that dialled to the other; the
@@ -37,6 +39,17 @@ func newLink(e *Endpoint, node string, c class, nc net.Conn, readBuffer int) lin
 		e: e, node: node, class: c, nc: nc,
 		br: bufio.NewReaderSize(nc, readBuffer), turn: make(chan struct{}, 1),
 	}
+}
+
+// adopt makes nc the connection of a link that has not begun to serve. If the link has ended, nc does too.
+func (l *link) adopt(nc net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause != nil {
+		nc.Close()
+	}
+	l.nc = nc
+	l.br.Reset(nc)
 }
 
 // fail ends the link; the first cause stays. Its reader then tells the lanes.
@@ -105,16 +118,19 @@ func (l *link) takeTurn(deadline time.Time) error {
 func (l *link) endTurn() { <-l.turn }
 
 // write writes everything in bufs, in this goroutine's turn, in one system call if the socket has room;
-// under TLS, in one for each record.
+// under TLS in one for each record, over RDMA in one message for each slot.
 func (l *link) write(bufs *net.Buffers) error {
 	if err := l.refresh(); err != nil {
 		return err
 	}
 	var err error
-	if s, ok := l.nc.(*secured); ok {
-		err = s.writev(*bufs)
-	} else {
-		_, err = bufs.WriteTo(l.nc)
+	switch nc := l.nc.(type) {
+	case *secured:
+		err = nc.writev(*bufs)
+	case *rdma.Conn:
+		_, err = nc.WriteBuffers(bufs)
+	default:
+		_, err = bufs.WriteTo(nc)
 	}
 	if err != nil {
 		l.fail(err, false)

@@ -67,7 +67,7 @@ func goodHello() hello {
 func TestWrongHelloIsRefusedWithTheReason(t *testing.T) {
 	b, log := endpoint(t, "b", Config{})
 	for reason, change := range map[string]func(*hello){
-		"protocol version 9, want 1":     func(h *hello) { h.version = 9 },
+		"protocol version 9, want 2":     func(h *hello) { h.version = 9 },
 		"cluster \"other\", want":        func(h *hello) { h.cluster = "other" },
 		"the node dialled is \"b\", not": func(h *hello) { h.to = "z" },
 		"cannot connect to itself":       func(h *hello) { h.from = "b" },
@@ -119,7 +119,7 @@ func TestDiallerRefusesAWrongAnswer(t *testing.T) {
 		frameBytes: 64 << 10, window: 8,
 	}
 	for reason, change := range map[string]func(*hello){
-		"version":     func(h *hello) { h.version = 2 },
+		"version":     func(h *hello) { h.version = 1 },
 		"from node":   func(h *hello) { h.from = "c" },
 		"class":       func(h *hello) { h.class = classBulk },
 		"a window of": func(h *hello) { h.window = maxWindow + 1 },

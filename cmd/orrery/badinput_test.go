@@ -379,7 +379,7 @@ func sendGarbage(t *testing.T, addr string) {
 }
 
 func TestHelpShowsAnExampleIn80Columns(t *testing.T) {
-	for _, name := range []string{"node", "generate", "logits", "plan", "demo"} {
+	for _, name := range []string{"node", "generate", "logits", "plan", "rdma", "demo"} {
 		stdout, stderr, status := run(t, exitWithin, name, "--help")
 		if status != 0 || stderr != "" {
 			t.Errorf("%s: status %d, %s", name, status, stderr)

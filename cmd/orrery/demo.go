@@ -87,7 +87,7 @@ type demo struct {
 func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 	c := d.cmd
 	fmt.Fprintf(d.out, "Starting %d node processes …\n", c.Nodes)
-	local, err := startLocal(ctx, int(c.Nodes), log)
+	local, err := startLocal(ctx, int(c.Nodes), rdmaFlags{RDMA: "off"}, log)
 	if err != nil {
 		return err
 	}

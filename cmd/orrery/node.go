@@ -24,6 +24,7 @@ type nodeCmd struct {
 	Threads   int      `help:"Threads to compute on (default: all cores)."`
 	Calibrate string   `help:"Directory in which is kept what was measured of this machine, or off to measure only the bandwidth (default: orrery in the user's cache directory)." placeholder:"DIR|off"`
 	securityFlags
+	rdmaFlags
 
 	Child bool      `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
 	Rates ratesFlag `hidden:"" help:"What was measured of this machine, as JSON."`
@@ -55,7 +56,7 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 		bind = bindTowards(ctx, c.Join)
 	}
 	cfg := orrery.Config{Name: c.Name, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join,
-		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Rates: placement.Rates(c.Rates), Logger: log}
+		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Rates: placement.Rates(c.Rates), RDMA: c.options(), Logger: log}
 	if cfg.NoCalibration = c.Calibrate == "off"; !cfg.NoCalibration {
 		cfg.CalibrationDir = c.Calibrate
 	}

@@ -16,6 +16,7 @@ type clusterFlags struct {
 	Join  []string  `help:"Use the running cluster of this node." xor:"where" placeholder:"HOST:PORT"`
 	Bind  string    `help:"Address that the nodes of a running cluster reach this command by (default: any free port of the address that reaches them)." placeholder:"HOST:PORT"`
 	securityFlags
+	rdmaFlags
 }
 
 // open starts or joins what the flags say: node processes, a running cluster, or a node in this process.
@@ -26,7 +27,7 @@ func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cl
 	}
 	switch {
 	case f.Nodes > 0:
-		l, err := startLocal(ctx, int(f.Nodes), log)
+		l, err := startLocal(ctx, int(f.Nodes), f.rdmaFlags, log)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -40,7 +41,7 @@ func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cl
 		if bind == "" {
 			bind = bindTowards(ctx, f.Join)
 		}
-		cfg := orrery.Config{Bind: bind, Join: f.Join, Client: true, Logger: log}
+		cfg := orrery.Config{Bind: bind, Join: f.Join, RDMA: f.options(), Client: true, Logger: log}
 		if err := f.apply(&cfg); err != nil {
 			return nil, nil, err
 		}
