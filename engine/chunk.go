@@ -57,6 +57,7 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 	if err != nil {
 		return err
 	}
+	defer table.Release()
 	if table.Epoch.OwnerOf(int(h.Layer)) != e.cfg.Node {
 		return fmt.Errorf("layer %d is not of %s in epoch %d", h.Layer, e.self(), h.Epoch)
 	}
@@ -78,6 +79,7 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 		copy(w.scratch.X.Data, hidden)
 	}
 	dec.Angles(w.scratch, 0, first, n)
+	defer w.step.Release()
 	if err := w.step.Begin(seq, layers, table.Epoch.Covered, first, n); err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ type Config struct {
 	Leaving *atomic.Bool
 	// OnBlocks is told of the blocks that a step opened and filled, before the step's result is sent.
 	OnBlocks func(seq uint64, opened, sealed []*kvcache.Block)
-	// OnCopied is told when all of a copy has come in, or that it has failed.
+	// OnCopied is told when all of a copy has come in, or has been made up by Fill, or that it has failed.
 	OnCopied func(seq, batch uint64, id uint32, bytes int64, err error)
 }
 
@@ -53,7 +53,7 @@ type Engine struct {
 
 	decoder   atomic.Pointer[model.Decoder]
 	sequences atomic.Pointer[map[uint64]*kvcache.Sequence]
-	register  sync.Mutex // serialises changes of sequences
+	register  sync.Mutex // serialises changes of sequences, and the beginning of work with the end
 
 	busy sync.Mutex // one step at a time: it guards what follows
 	work workspace
@@ -174,13 +174,13 @@ func (e *Engine) editSequences(edit func(map[uint64]*kvcache.Sequence)) {
 	e.sequences.Store(&next)
 }
 
-// find is the sequence of a message, and its table in the message's epoch.
+// find is the sequence of a message, and its table in the message's epoch, which the caller releases.
 func (e *Engine) find(h header) (*kvcache.Sequence, *kvcache.Table, error) {
 	s := (*e.sequences.Load())[h.Seq]
 	if s == nil {
 		return nil, nil, fmt.Errorf("sequence %d is not open on %s", h.Seq, e.self())
 	}
-	t := s.Table(h.Epoch)
+	t := s.Use(h.Epoch)
 	if t == nil {
 		return nil, nil, fmt.Errorf("epoch %d of sequence %d is not in force on %s", h.Epoch, h.Seq, e.self())
 	}
@@ -194,7 +194,9 @@ func (e *Engine) deadline() time.Time { return time.Now().Add(e.cfg.StepTimeout)
 // Close ends the lanes, and returns when every goroutine has ended: a step that is waiting is woken by
 // its lane, and one that computes finishes its layer.
 func (e *Engine) Close() {
+	e.register.Lock()
 	e.closed.Store(true)
+	e.register.Unlock()
 	e.lanes.close()
 	e.wg.Wait()
 }

@@ -133,6 +133,7 @@ func FuzzLaneMessages(f *testing.F) {
 				st.Stored(i, l)
 			}
 		}
+		st.Release()
 		e.runStep(h, payload)
 		e.runHidden(h, payload)
 		e.receiveBlock(h, payload)

@@ -47,6 +47,7 @@ func (s *server) compute(h header, payload []byte) (attention.Partial, error) {
 	if err != nil {
 		return attention.Partial{}, err
 	}
+	defer table.Release()
 	if s.part.Rows < n {
 		s.part = attention.NewPartial(n, e.shape)
 	}
