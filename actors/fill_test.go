@@ -9,9 +9,9 @@ import (
 	"github.com/orrery-ai/orrery/placement"
 )
 
-// filledLogits fills a sequence, feeds ids one at a time after a few at once, with switches on the way, and
-// gives the logits of all of them.
-func (r *rig) filledLogits(c *Conductor, seq uint64, depth int, ids []int32, switches []SwitchAt) []float32 {
+// filledLogits fills a sequence and feeds ids, a few at once and the others one at a time, with switches to
+// other modes in between, and gives the logits of all of them.
+func (r *rig) filledLogits(c *Conductor, seq uint64, depth int, ids []int32, to ...placement.Mode) []float32 {
 	r.Helper()
 	if err := c.Fill(r.context(), seq, depth); err != nil {
 		r.Fatal(err)
@@ -19,14 +19,22 @@ func (r *rig) filledLogits(c *Conductor, seq uint64, depth int, ids []int32, swi
 	vocab := r.model.Config.Vocab
 	logits := make([]float32, len(ids)*vocab)
 	var mu sync.Mutex
-	_, reports, err := r.drain(r.start(c, seq, Job{IDs: ids, OneByOne: 9, SwitchAt: switches, Logits: func(first int, rows []float32) error {
+	write := func(first int, rows []float32) error {
 		mu.Lock()
 		defer mu.Unlock()
 		copy(logits[(first-depth)*vocab:], rows)
 		return nil
-	}}))
-	if err != nil || len(reports) != len(switches) {
-		r.Fatalf("%d of %d switches, %v", len(reports), len(switches), err)
+	}
+	for part := range len(to) + 1 {
+		if part > 0 {
+			if _, err := c.Switch(r.context(), seq, to[part-1]); err != nil {
+				r.Fatal(err)
+			}
+		}
+		some := ids[part*len(ids)/(len(to)+1) : (part+1)*len(ids)/(len(to)+1)]
+		if _, _, err := r.drain(r.start(c, seq, Job{IDs: some, OneByOne: 5, Logits: write})); err != nil {
+			r.Fatal(err)
+		}
 	}
 	return logits
 }
@@ -38,7 +46,7 @@ func TestAFilledSequenceGoesOnAlikeInEveryMode(t *testing.T) {
 	ids := prompt(30)
 	one := newRig(t, 1)
 	c := one.load(one.spec(placement.Pipeline))
-	want := one.filledLogits(c, one.sequence(c, placement.Pipeline), depth, ids, nil)
+	want := one.filledLogits(c, one.sequence(c, placement.Pipeline), depth, ids)
 	seq := one.sequence(c, placement.Pipeline)
 	if err := c.Fill(one.context(), seq, depth); err != nil {
 		t.Fatal(err)
@@ -47,31 +55,22 @@ func TestAFilledSequenceGoesOnAlikeInEveryMode(t *testing.T) {
 
 	r := newRig(t, 3)
 	c = r.load(r.spec(placement.Pipeline))
-	for _, k := range []struct {
-		what     string
-		mode     placement.Mode
-		switches []SwitchAt
-	}{
-		{"pipeline", placement.Pipeline, nil},
-		{"pooled", placement.Pooled, nil},
-		{"ring", placement.Ring, nil},
-		{"pipeline, pooled, ring", placement.Pipeline, []SwitchAt{{10, placement.Pooled}, {20, placement.Ring}}},
-		{"ring, pipeline, pooled", placement.Ring, []SwitchAt{{5, placement.Pipeline}, {20, placement.Pooled}}},
+	for _, modes := range [][]placement.Mode{
+		{placement.Pipeline}, {placement.Pooled}, {placement.Ring},
+		{placement.Pipeline, placement.Pooled, placement.Ring}, {placement.Ring, placement.Pipeline, placement.Pooled},
 	} {
-		seq := r.sequence(c, k.mode)
-		got := r.filledLogits(c, seq, depth, ids, k.switches)
+		seq := r.sequence(c, modes[0])
+		got := r.filledLogits(c, seq, depth, ids, modes[1:]...)
 		c.CloseSequence(seq)
 		if worst, spread := apart(got, want); !(worst <= 1e-4*spread) {
-			t.Errorf("%s: logits differ by %g of their spread", k.what, worst/spread)
+			t.Errorf("%v: logits differ by %g of their spread", modes, worst/spread)
 		}
-		if k.switches == nil {
-			seq := r.sequence(c, k.mode)
-			if err := c.Fill(r.context(), seq, depth); err != nil {
-				t.Fatal(err)
-			}
-			same(t, k.what, r.generate(c, seq, Job{IDs: ids, MaxTokens: 20}), tokens)
-			c.CloseSequence(seq)
+		seq = r.sequence(c, modes[0])
+		if err := c.Fill(r.context(), seq, depth); err != nil {
+			t.Fatal(err)
 		}
+		same(t, modes[0].String(), r.generate(c, seq, Job{IDs: ids, MaxTokens: 20}), tokens)
+		c.CloseSequence(seq)
 		r.eventually("the memory is free again", func() bool { return r.kvBytes() == 0 })
 	}
 }
@@ -93,8 +92,8 @@ func TestWhatIsMadeUpIsAttendedTo(t *testing.T) {
 	ids := prompt(30)
 	r := newRig(t, 1)
 	c := r.load(r.spec(placement.Pipeline))
-	want := r.filledLogits(c, r.sequence(c, placement.Pipeline), 64, ids, nil)
-	got := r.filledLogits(c, r.sequence(c, placement.Pipeline), 63, ids, nil)
+	want := r.filledLogits(c, r.sequence(c, placement.Pipeline), 64, ids)
+	got := r.filledLogits(c, r.sequence(c, placement.Pipeline), 63, ids)
 	if worst, spread := apart(got, want); worst < 1e-2*spread {
 		t.Errorf("with a token less, logits differ by %g of their spread", worst/spread)
 	}

@@ -171,7 +171,7 @@ func (e *Engine) finish(h header, dec *model.Decoder) error {
 	if h.Flags&wantLogits != 0 {
 		for _, r := range w.runs {
 			for at := 0; at < r.n; {
-				n := min(e.logitRows(), r.n-at)
+				n := min(w.logits.Rows, r.n-at)
 				if err := e.sendLogits(h, dec, r.row+at, r.first+at, n); err != nil {
 					return err
 				}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/internal/offheap"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/residence"
@@ -61,14 +62,17 @@ type Engine struct {
 	arrivals arrivals
 }
 
-// workspace is the memory of the step that is running, allocated once.
+// workspace is the memory of the step that is running. What is large of it lies in an arena outside of the
+// Go heap, which is taken in New and given back in Close.
 type workspace struct {
+	arena   *offheap.Arena
 	stream  device.Stream
 	scratch *model.Scratch
 	step    kvcache.Step
 	local   attention.Partial // what this node attends to itself
 	merged  attention.Partial // the parts of all nodes
 	logits  device.Tensor
+	answers []attention.Partial // to the queries of each other node
 	sampler sampling.Sampler
 	ids     []int32
 	runs    []run
@@ -81,21 +85,37 @@ type workspace struct {
 func New(c Config) (*Engine, error) {
 	e := &Engine{cfg: c, shape: c.Model.Config.Shape(), layers: c.Model.Config.Layers}
 	e.sequences.Store(&map[uint64]*kvcache.Sequence{})
-	e.work.stream = c.Device.NewStream()
-	e.work.scratch = model.NewScratch(&c.Model.Config, c.Rows)
-	e.work.local = attention.NewPartial(c.Rows, e.shape)
-	e.work.merged = attention.NewPartial(c.Rows, e.shape)
-	e.work.logits = device.NewTensor(e.logitRows(), c.Model.Config.Vocab)
+	if err := e.work.take(&e.cfg, e.shape); err != nil {
+		return nil, err
+	}
 	if err := e.lanes.register(e.cfg, e.shape); err != nil {
 		e.lanes.close()
+		e.work.arena.Free()
 		return nil, err
 	}
 	return e, nil
 }
 
-// logitRows is how many rows of logits go into one message: about 4 MiB.
-func (e *Engine) logitRows() int { return logitRows(e.cfg.Rows, e.cfg.Model.Config.Vocab) }
+// take takes the memory of the largest step. A page of it is there from when a step first writes to it.
+func (w *workspace) take(c *Config, s attention.Shape) error {
+	m := &c.Model.Config
+	rows, peers := logitRows(c.Rows, m.Vocab), len(c.Nodes)-1
+	arena, err := offheap.NewArena(int(m.ScratchBytes(c.Rows) + int64(2+peers)*s.PartialBytes(c.Rows) + int64(4*rows*m.Vocab)))
+	if err != nil {
+		return fmt.Errorf("activations: %w", err)
+	}
+	w.arena, w.stream = arena, c.Device.NewStream()
+	w.scratch = model.ScratchIn(arena.Floats, m, c.Rows)
+	w.local = attention.PartialIn(arena.Floats, c.Rows, s)
+	w.merged = attention.PartialIn(arena.Floats, c.Rows, s)
+	w.logits = device.Tensor{Rows: rows, Cols: m.Vocab, Data: arena.Floats(rows * m.Vocab)}
+	for range peers {
+		w.answers = append(w.answers, attention.PartialIn(arena.Floats, c.Rows, s))
+	}
+	return nil
+}
 
+// logitRows is how many rows of logits go into one message: about 4 MiB.
 func logitRows(rows, vocab int) int { return min(max(1, maxLogitBytes/(4*vocab)), rows) }
 
 const maxLogitBytes = 4 << 20
@@ -109,9 +129,11 @@ func (e *Engine) Connect() error {
 	for _, r := range e.lanes.hiddenIn {
 		e.serve(r, e.runHidden)
 	}
+	answers := e.work.answers
 	for n, r := range e.lanes.queryIn {
 		if r != nil {
-			s := &server{engine: e, reply: e.lanes.partialOut[n], stream: e.cfg.Device.NewStream()}
+			s := &server{engine: e, reply: e.lanes.partialOut[n], stream: e.cfg.Device.NewStream(), part: answers[0]}
+			answers = answers[1:]
 			e.serve(r, s.answer)
 		}
 	}
@@ -199,4 +221,5 @@ func (e *Engine) Close() {
 	e.register.Unlock()
 	e.lanes.close()
 	e.wg.Wait()
+	e.work.arena.Free()
 }

@@ -140,7 +140,7 @@ func FuzzLaneMessages(f *testing.F) {
 		for len(b.copied) > 0 {
 			<-b.copied
 		}
-		server := &server{engine: e, stream: e.cfg.Device.NewStream()}
+		server := &server{engine: e, stream: e.cfg.Device.NewStream(), part: attention.NewPartial(e.cfg.Rows, e.shape)}
 		if part, err := server.compute(h, payload); err == nil && part.Rows != int(h.Count) {
 			t.Errorf("an answer of %d rows to %d queries", part.Rows, h.Count)
 		}
