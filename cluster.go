@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	"github.com/orrery-ai/orrery/actors"
 	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/device/cpu"
+	"github.com/orrery-ai/orrery/internal/resident"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/recall"
@@ -34,6 +36,7 @@ type Cluster struct {
 	node       *actor.PID  // nil in a client
 	watching   sync.WaitGroup
 	leaving    atomic.Bool
+	runtime    atomic.Int64 // bytes that the process takes before a model is loaded
 
 	mu     sync.Mutex
 	models map[*Model]bool
@@ -87,8 +90,28 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	c.watching.Add(1)
 	go c.watch()
 	if len(c.cfg.Join) > 0 {
-		return c.membership.Join(ctx, c.cfg.Join)
+		if err := c.membership.Join(ctx, c.cfg.Join); err != nil {
+			return err
+		}
 	}
+	return c.measureRuntime()
+}
+
+// runtimeGrowth is what a process grows by when it runs its first model, besides what is counted for that:
+// code that is read from the disk when it first runs, stacks of threads, heap.
+const runtimeGrowth = 4 << 20
+
+// measureRuntime finds out what this process takes by itself, which placement counts too.
+func (c *Cluster) measureRuntime() error {
+	if c.cfg.Client {
+		return nil
+	}
+	debug.FreeOSMemory() // what measuring bandwidth took is still there
+	n, err := resident.Bytes()
+	if err != nil {
+		return fmt.Errorf("what memory the process takes is not known: %w", err)
+	}
+	c.runtime.Store(n + runtimeGrowth)
 	return nil
 }
 
@@ -108,7 +131,7 @@ func (c *Cluster) startNode(self *cluster.Node) (err error) {
 		self.Bandwidth = cpu.MeasureBandwidth(bandwidthTime)
 	}
 	c.node, err = actors.SpawnNode(c.system, actors.Machine{Name: c.cfg.Name, Device: c.device, Memory: self.Memory, Endpoint: c.endpoint,
-		Open: c.open, Leaving: &c.leaving, Logger: c.log})
+		Open: c.open, Leaving: &c.leaving, Runtime: &c.runtime, Logger: c.log})
 	return err
 }
 
@@ -223,9 +246,9 @@ type Traffic struct {
 func (c *Cluster) Traffic(ctx context.Context) (Traffic, error) {
 	var t Traffic
 	for _, n := range c.Nodes() {
-		s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(n.Name), &proto.StatsRequest{})
+		s, err := c.stats(ctx, n.Name)
 		if err != nil {
-			return t, fmt.Errorf("orrery: traffic of %s: %w", n.Name, err)
+			return t, fmt.Errorf("orrery: traffic: %w", err)
 		}
 		t.Lanes += s.LaneBytes
 		t.Control += s.ControlBytes
@@ -240,6 +263,15 @@ func (c *Cluster) Traffic(ctx context.Context) (Traffic, error) {
 		}
 	}
 	return t, nil
+}
+
+// stats asks a node what it holds and has sent.
+func (c *Cluster) stats(ctx context.Context, node string) (*proto.Stats, error) {
+	s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(node), &proto.StatsRequest{Address: c.membership.Self().Transport})
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", node, err)
+	}
+	return s, nil
 }
 
 // Close unloads the models that were loaded here, leaves the cluster, and ends everything that Start began.

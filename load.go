@@ -46,7 +46,7 @@ type LoadOptions struct {
 	BlockTokens int           // tokens of a KV block; default 256
 	KV          KVFormat      // storage of keys and values; default KVF16
 	StepTimeout time.Duration // bound on every wait within a step; default 2 min
-	LoadTimeout time.Duration // default 1 min
+	LoadTimeout time.Duration // bound on loading, the reading of weights from a disk included; default 5 min
 }
 
 func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
@@ -68,7 +68,7 @@ func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
 		o.StepTimeout = 2 * time.Minute
 	}
 	if o.LoadTimeout == 0 {
-		o.LoadTimeout = time.Minute
+		o.LoadTimeout = 5 * time.Minute
 	}
 	switch {
 	case o.Context < 1 || o.Context > c.MaxPositions:
@@ -195,11 +195,12 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 	for _, n := range nodes {
 		m.cluster.endpoint.SetPeer(n.Name, n.Transport) // watch may not have come to it yet
 	}
-	plans, err := m.place(nodes)
+	plans, err := m.place(ctx, nodes)
 	if err != nil {
 		return nil, err
 	}
-	conductor, err := actors.Load(ctx, m.cluster.system, m.cluster.endpoint, m.spec(nodes, plans))
+	kept := plans.Keep(m.opts.Mode)
+	conductor, err := actors.Load(ctx, m.cluster.system, m.cluster.endpoint, m.spec(nodes, plans, kept))
 	if err != nil {
 		return nil, err
 	}
@@ -210,23 +211,27 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 }
 
 // place decides what goes where, in every mode that fits.
-func (m *Model) place(nodes []cluster.Node) (*placement.Reservation, error) {
-	c := &m.files.Config
+func (m *Model) place(ctx context.Context, nodes []cluster.Node) (*placement.Reservation, error) {
+	c, o := &m.files.Config, m.opts
 	r := placement.Request{Mode: m.opts.Mode, Context: m.opts.Context, Sequences: m.opts.Sequences, Chunk: m.opts.Chunk, BlockTokens: m.opts.BlockTokens,
-		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied,
-			ScratchBytes: func(rows int) int64 { return engine.Footprint(c, m.opts.KV, rows, m.opts.BlockTokens, len(nodes)) }}}
+		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied, BlockOverhead: placement.BlockOverhead,
+			ScratchBytes: func(s placement.Steps) int64 { return engine.Footprint(c, o.KV, o.BlockTokens, len(nodes), s) }}}
 	for l := range c.Layers {
 		r.Model.LayerBytes = append(r.Model.LayerBytes, m.files.LayerBytes(l))
 		r.Model.KVBytesPerToken = append(r.Model.KVBytesPerToken, c.KVBytesPerToken(m.opts.KV))
 	}
 	for _, n := range nodes {
-		r.Nodes = append(r.Nodes, placement.Node{Name: n.Name, Memory: n.Memory, Bandwidth: n.Bandwidth, Cores: n.Cores})
+		stats, err := m.cluster.stats(ctx, n.Name)
+		if err != nil {
+			return nil, err
+		}
+		r.Nodes = append(r.Nodes, placement.Node{Name: n.Name, Memory: n.Memory, Runtime: stats.RuntimeBytes, Bandwidth: n.Bandwidth, Cores: n.Cores})
 	}
 	return placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
 }
 
 // spec turns the plans into what the actors need.
-func (m *Model) spec(nodes []cluster.Node, plans *placement.Reservation) actors.Spec {
+func (m *Model) spec(nodes []cluster.Node, plans *placement.Reservation, kept []placement.Kept) actors.Spec {
 	o := m.opts
 	s := actors.Spec{Model: m.files, Ref: m.ref, Mode: o.Mode, Refused: map[Mode]string{}, Chunk: o.Chunk, BlockTokens: o.BlockTokens, KV: o.KV, Context: o.Context,
 		MaxSequences: o.Sequences, Address: m.cluster.membership.Self().Transport, StepTimeout: o.StepTimeout, LoadTimeout: o.LoadTimeout, Logger: m.cluster.log}
@@ -235,11 +240,7 @@ func (m *Model) spec(nodes []cluster.Node, plans *placement.Reservation) actors.
 	}
 	for i, n := range nodes {
 		s.Nodes, s.Addresses = append(s.Nodes, n.Name), append(s.Addresses, n.Transport)
-		var fixed, kv int64
-		for _, p := range plans.Plans {
-			fixed, kv = max(fixed, p.Shares[i].Weights+p.Shares[i].Rest), max(kv, p.Shares[i].KV)
-		}
-		s.Memory = append(s.Memory, actors.NodeMemory{Fixed: fixed, KV: min(kv, n.Memory-fixed), MostKV: n.Memory - fixed})
+		s.Memory = append(s.Memory, actors.NodeMemory{Fixed: kept[i].Fixed, KV: kept[i].KV, MostKV: n.Memory - kept[i].Fixed})
 	}
 	s.Layers = layersOf(plans, len(nodes), m.files.Config.Layers)
 	s.Weights = tokenShares(plans, nodes)

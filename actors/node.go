@@ -24,6 +24,7 @@ type Machine struct {
 	Endpoint *transport.Endpoint
 	Open     func(ref string) (*model.Model, error) // finds a model by the reference in LoadModel
 	Leaving  *atomic.Bool                           // set when the node has begun to leave; may be nil
+	Runtime  *atomic.Int64                          // bytes that the process takes without a model, 0 while that is not known; may be nil
 	Logger   *slog.Logger
 }
 
@@ -96,6 +97,9 @@ func (n *node) Receive(ctx actor.Context) {
 			}
 		}
 	case *proto.StatsRequest:
+		if asker := ctx.Sender(); asker != nil && msg.Address != "" {
+			n.meet(asker.Address, msg.Address)
+		}
 		ctx.Respond(n.stats())
 	case *actor.Terminated:
 		for id, m := range n.models {
@@ -198,6 +202,9 @@ func (n *node) unload(ctx actor.Context, id uint64) {
 // stats sums up what the node has sent and holds.
 func (n *node) stats() *proto.Stats {
 	s := &proto.Stats{}
+	if n.machine.Runtime != nil {
+		s.RuntimeBytes = n.machine.Runtime.Load()
+	}
 	for purpose, t := range n.machine.Endpoint.Counters() {
 		if purpose == transport.Control {
 			s.ControlBytes += int64(t.BytesOut)

@@ -8,28 +8,47 @@ import (
 	"github.com/orrery-ai/orrery"
 )
 
-// Exercise takes a loaded model through all that its nodes ever need memory for in a mode: a session is
-// filled up to its full context less a chunk and the tokens to decode, the chunk is computed, and then the
-// tokens are generated, up to the last of the context. progress, unless nil, is told of the chunk's tokens.
-func Exercise(ctx context.Context, m *orrery.Model, mode orrery.Mode, chunk, decode int, progress func(done, total int)) error {
-	if decode < 1 || chunk < 1 {
-		return fmt.Errorf("a chunk of %d tokens and %d tokens to decode: both take at least one", chunk, decode)
+// Exercise says how a model is to be taken through all that its nodes ever need memory for in a mode, at its
+// full context.
+type Exercise struct {
+	Mode    orrery.Mode
+	Compute int // tokens that nodes compute at once: a chunk or, in ring, a round
+	Last    int // tokens to compute at the end of the context, as many as there is time for
+	Decode  int // tokens to generate, up to the last of the context
+	// Progress, unless nil, is told of the tokens computed at the end.
+	Progress func(done, total int)
+}
+
+// Run computes what comes first, several times what nodes compute at once, so that all buffers are used; fills
+// the session with made-up tokens, computes the last ones behind them, and generates up to the last token of
+// the context. Of a context that has no room for all that, more is computed, and less made up.
+func (e *Exercise) Run(ctx context.Context, m *orrery.Model) error {
+	if e.Compute < 1 || e.Last < 1 || e.Decode < 1 {
+		return fmt.Errorf("%d tokens to compute at once, %d at the end and %d to decode: all must be positive", e.Compute, e.Last, e.Decode)
 	}
-	chunk = min(chunk, m.Context()-decode)
-	if chunk < 1 {
-		return fmt.Errorf("a context of %d tokens has no room for a chunk before %d tokens to decode", m.Context(), decode)
+	room := m.Context() - e.Decode
+	if room < 1 {
+		return fmt.Errorf("a context of %d tokens has no room for a token before %d tokens to decode", m.Context(), e.Decode)
 	}
-	s, err := m.NewSession(ctx, mode)
+	s, err := m.NewSession(ctx, e.Mode)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	if depth := m.Context() - chunk - decode; depth > 0 {
-		if err := fill(ctx, s, depth); err != nil {
+	last := room
+	if first := 3 * e.Compute; first+e.Last+1 < room {
+		if _, err := generate(ctx, s, someIDs(first, m.Vocab()), 1, nil); err != nil {
 			return err
 		}
+		last = e.Last
+		// The token that was generated is computed with the last ones.
+		if made := room - first - 1 - last; made > 0 {
+			if err := fill(ctx, s, made); err != nil {
+				return err
+			}
+		}
 	}
-	_, err = generate(ctx, s, someIDs(chunk, m.Vocab()), decode, progress)
+	_, err = generate(ctx, s, someIDs(last, m.Vocab()), e.Decode, e.Progress)
 	return err
 }
 

@@ -100,7 +100,7 @@ func New(c Config) (*Engine, error) {
 func (w *workspace) take(c *Config, s attention.Shape) error {
 	m := &c.Model.Config
 	rows, peers := logitRows(c.Rows, m.Vocab), len(c.Nodes)-1
-	arena, err := offheap.NewArena(int(m.ScratchBytes(c.Rows) + int64(2+peers)*s.PartialBytes(c.Rows) + int64(4*rows*m.Vocab)))
+	arena, err := offheap.NewArena(int(m.ScratchBytes(c.Rows) + int64(2+peers)*s.PartialBytes(c.Rows) + m.LogitsBytes(rows, c.Rows)))
 	if err != nil {
 		return fmt.Errorf("activations: %w", err)
 	}
@@ -108,17 +108,19 @@ func (w *workspace) take(c *Config, s attention.Shape) error {
 	w.scratch = model.ScratchIn(arena.Floats, m, c.Rows)
 	w.local = attention.PartialIn(arena.Floats, c.Rows, s)
 	w.merged = attention.PartialIn(arena.Floats, c.Rows, s)
-	w.logits = device.Tensor{Rows: rows, Cols: m.Vocab, Data: arena.Floats(rows * m.Vocab)}
+	var inScratch bool
+	if w.logits, inScratch = w.scratch.Logits(rows, m.Vocab); !inScratch {
+		w.logits = device.Tensor{Rows: rows, Cols: m.Vocab, Data: arena.Floats(rows * m.Vocab)}
+	}
 	for range peers {
 		w.answers = append(w.answers, attention.PartialIn(arena.Floats, c.Rows, s))
 	}
 	return nil
 }
 
-// logitRows is how many rows of logits go into one message: about 4 MiB.
-func logitRows(rows, vocab int) int { return min(max(1, maxLogitBytes/(4*vocab)), rows) }
-
-const maxLogitBytes = 4 << 20
+// logitRows is how many rows of logits are computed at a time: a MiB, but enough of a large vocabulary to read
+// the head's weights once for several.
+func logitRows(rows, vocab int) int { return min(max(8, (1<<20)/(4*vocab)), rows) }
 
 // Connect opens the lanes to the other members, and begins to serve.
 func (e *Engine) Connect() error {

@@ -45,7 +45,6 @@ func TestHeadersSurviveTheWire(t *testing.T) {
 
 func TestPiecesSurviveTheWire(t *testing.T) {
 	ps := ringPieces(7, 30, 3)
-	ps[len(ps)-1].Open = true
 	got, err := decodePieces(encodePieces(ps), len(ps), 7, 30)
 	if err != nil || len(got) != len(ps) {
 		t.Fatal(got, err)

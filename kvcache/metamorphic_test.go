@@ -128,7 +128,10 @@ func (c *nodes) event() {
 		c.step(rapid.IntRange(1, 8).Draw(c.T, "tokens"))
 	case 3, 4:
 		if c.m.Epoch().Mode == placement.Ring && len(c.seqs) > 1 {
-			c.round(rapid.IntRange(1, c.p.Round()-c.m.Length()%c.p.Round()).Draw(c.T, "tokens"))
+			n := rapid.IntRange(1, c.p.Round()-c.m.Length()%c.p.Round()).Draw(c.T, "tokens")
+			if n -= (c.m.Length() + n) % c.g.BlockTokens; n > 0 {
+				c.round(n)
+			}
 		}
 	case 5, 6:
 		if err := c.m.Switch(rapid.SampledFrom([]placement.Mode{placement.Pipeline, placement.Pooled, placement.Ring}).Draw(c.T, "mode")); err != nil {

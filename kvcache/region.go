@@ -28,7 +28,7 @@ func newExtents(layers int, bytes int64, budget *Budget) ([]*extent, error) {
 	if err := budget.Take(size); err != nil {
 		return nil, err
 	}
-	all, err := offheap.Map(int(size))
+	all, err := offheap.MapHuge(int(size))
 	if err != nil {
 		budget.Give(size)
 		return nil, err

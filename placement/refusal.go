@@ -12,10 +12,11 @@ type Refusal struct {
 	Model      string
 	Mode       Mode
 	From       Mode // of a switch that does not fit: the mode that it would leave; otherwise 0
+	Beside     bool // it would fit alone, and not beside what is kept for From
 	Context    int  // tokens of a sequence, as asked for
 	Sequences  int  // as asked for
 	Rows       []Row
-	Missing    int64  // bytes lacking on all nodes together; with these it fits
+	Missing    int64  // bytes lacking on all nodes together; unless Beside, with these it fits
 	MaxContext int    // the most tokens that fit with as many sequences; 0 when not one does
 	MaxSeqs    int    // the most sequences that fit at the context asked for; 0 when not one does
 	LayersBy   string // what gave the layers, where they were not free to choose
@@ -39,7 +40,7 @@ func (f *footprint) refuse(mode Mode) *Refusal {
 	if mode != Pipeline {
 		// What finds no room is shown where it should be, by bandwidth.
 		left := f.blocks
-		blocks = f.spread(ranges, left)
+		blocks = f.spread(mode, ranges, left)
 		for _, n := range blocks {
 			left -= n
 		}
@@ -102,7 +103,10 @@ func (r *Refusal) Error() string {
 		why = " (layers given by " + r.LayersBy + ")"
 	}
 	what := fmt.Sprintf("%s with %s of %d tokens", r.Model, sequences(r.Sequences), r.Context)
-	if r.From != 0 {
+	if r.Beside {
+		what = fmt.Sprintf("%s, kept for %s mode too,", what, r.From)
+		why = " (nodes keep what either needs)"
+	} else if r.From != 0 {
 		what = fmt.Sprintf("switching %s in one go from %s", what, r.From)
 		why = " (old and new blocks at once)"
 	}
@@ -119,6 +123,9 @@ func sequences(n int) string {
 // Advice says what would make it fit.
 func (r *Refusal) Advice() string {
 	ways := []string{fmt.Sprintf("with %s more memory there", FormatBytes(r.Missing))}
+	if r.Beside {
+		ways = []string{fmt.Sprintf("with more memory there, or loaded in %s mode", r.Mode)}
+	}
 	if r.MaxContext > 0 {
 		ways = append(ways, fmt.Sprintf("with a context of %d", r.MaxContext))
 	}
@@ -126,7 +133,7 @@ func (r *Refusal) Advice() string {
 		ways = append(ways, "with "+sequences(r.MaxSeqs))
 	}
 	advice := "it fits " + strings.Join(ways, " or ")
-	if r.MaxContext == 0 {
+	if r.MaxContext == 0 && !r.Beside {
 		advice += "; no context is short enough"
 	}
 	return advice

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 
@@ -22,13 +23,13 @@ func TestSwitchableModesShareTheirLayersAndReserveTheMost(t *testing.T) {
 	if len(res.Plans) != 3 || len(res.Refused) != 0 {
 		t.Fatalf("%d modes fit", len(res.Plans))
 	}
-	for i, need := range res.Needs {
+	for i, kept := range res.Keep(Pipeline) {
 		pipeline, pooled, ring := res.Plans[Pipeline].Shares[i], res.Plans[Pooled].Shares[i], res.Plans[Ring].Shares[i]
 		if pipeline.Layers != pooled.Layers {
 			t.Errorf("%s has layers %v and %v", pipeline.Node, pipeline.Layers, pooled.Layers)
 		}
-		if need != max(pipeline.Needs(), pooled.Needs(), ring.Needs()) {
-			t.Errorf("%s keeps %d", pipeline.Node, need)
+		if want := (Kept{ring.Weights + ring.Rest, max(pipeline.KV, pooled.KV, ring.KV)}); kept != want {
+			t.Errorf("%s keeps %+v, want %+v", pipeline.Node, kept, want)
 		}
 	}
 }
@@ -147,8 +148,8 @@ func TestReservationsHoldForEveryModeThatFits(t *testing.T) {
 		for mode, p := range res.Plans {
 			fits(t, p)
 			for i, s := range p.Shares {
-				if s.Needs() != takes(&r, mode, s.Layers, s.Blocks) || s.Needs() > res.Needs[i] || res.Needs[i] > s.Has {
-					t.Fatalf("%s in %s mode needs %d, reserved %d of %d", s.Node, mode, s.Needs(), res.Needs[i], s.Has)
+				if s.Needs() != takes(&r, mode, s.Layers, s.Blocks) || s.Needs() > r.Nodes[i].Memory {
+					t.Fatalf("%s in %s mode needs %d of %d", s.Node, mode, s.Needs(), s.Has)
 				}
 			}
 		}
@@ -172,5 +173,36 @@ func TestReservationsHoldForEveryModeThatFits(t *testing.T) {
 				}
 			}
 		}
+		checkKept(t, &r, res)
 	})
+}
+
+// checkKept holds what nodes keep against each mode that the model may still move to.
+func checkKept(t *rapid.T, r *Request, res *Reservation) {
+	alone := maps.Clone(res.Plans)
+	kept := res.Keep(r.Mode)
+	if res.Plans[r.Mode] == nil || len(res.Plans)+len(res.Refused) != 3 {
+		t.Fatalf("loaded in %v, kept for %d modes, refused are %d", r.Mode, len(res.Plans), len(res.Refused))
+	}
+	for mode, p := range res.Plans {
+		for i, s := range p.Shares {
+			if s.Weights+s.Rest > kept[i].Fixed || s.KV > kept[i].KV || kept[i].Fixed+kept[i].KV > s.Has {
+				t.Fatalf("%s keeps %+v of %d, and %v takes %+v", s.Node, kept[i], s.Has, mode, s)
+			}
+		}
+	}
+	for mode := range alone {
+		refusal := res.Refused[mode]
+		if refusal == nil {
+			continue
+		}
+		if !refusal.Beside || refusal.Missing <= 0 || refusal.MaxContext >= r.Context || !strings.Contains(refusal.Error(), "kept for "+r.Mode.String()) {
+			t.Fatalf("%v is refused with %+v", mode, refusal)
+		}
+		if at := refusal.MaxContext; at > 0 {
+			if _, ok := res.together(res.f.at(at), []Mode{mode, r.Mode}); !ok {
+				t.Fatalf("at the context of %d, which the refusal advises, %v does not fit beside %v", at, mode, r.Mode)
+			}
+		}
+	}
 }

@@ -1377,6 +1377,7 @@ func (x *DiscardBatch) GetBatch() uint64 {
 // What a node has sent over its lanes and connections, and holds. Asked of Node.
 type StatsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // of the asker's transport, which gossip may not have told yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1411,12 +1412,20 @@ func (*StatsRequest) Descriptor() ([]byte, []int) {
 	return file_orrery_proto_rawDescGZIP(), []int{22}
 }
 
+func (x *StatsRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 type Stats struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	LaneBytes     int64                  `protobuf:"varint,1,opt,name=lane_bytes,json=laneBytes,proto3" json:"lane_bytes,omitempty"`
 	ControlBytes  int64                  `protobuf:"varint,2,opt,name=control_bytes,json=controlBytes,proto3" json:"control_bytes,omitempty"`
 	KvBytes       int64                  `protobuf:"varint,3,opt,name=kv_bytes,json=kvBytes,proto3" json:"kv_bytes,omitempty"`
 	WeightBytes   int64                  `protobuf:"varint,4,opt,name=weight_bytes,json=weightBytes,proto3" json:"weight_bytes,omitempty"`
+	RuntimeBytes  int64                  `protobuf:"varint,5,opt,name=runtime_bytes,json=runtimeBytes,proto3" json:"runtime_bytes,omitempty"` // what its process takes without a model; 0 while it has not been measured
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1475,6 +1484,13 @@ func (x *Stats) GetKvBytes() int64 {
 func (x *Stats) GetWeightBytes() int64 {
 	if x != nil {
 		return x.WeightBytes
+	}
+	return 0
+}
+
+func (x *Stats) GetRuntimeBytes() int64 {
+	if x != nil {
+		return x.RuntimeBytes
 	}
 	return 0
 }
@@ -1578,14 +1594,16 @@ const file_orrery_proto_rawDesc = "" +
 	"\fRetireEpochs\x12\x16\n" +
 	"\x06before\x18\x01 \x01(\x04R\x06before\"$\n" +
 	"\fDiscardBatch\x12\x14\n" +
-	"\x05batch\x18\x01 \x01(\x04R\x05batch\"\x0e\n" +
-	"\fStatsRequest\"\x89\x01\n" +
+	"\x05batch\x18\x01 \x01(\x04R\x05batch\"(\n" +
+	"\fStatsRequest\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\"\xae\x01\n" +
 	"\x05Stats\x12\x1d\n" +
 	"\n" +
 	"lane_bytes\x18\x01 \x01(\x03R\tlaneBytes\x12#\n" +
 	"\rcontrol_bytes\x18\x02 \x01(\x03R\fcontrolBytes\x12\x19\n" +
 	"\bkv_bytes\x18\x03 \x01(\x03R\akvBytes\x12!\n" +
-	"\fweight_bytes\x18\x04 \x01(\x03R\vweightBytesB)Z'github.com/orrery-ai/orrery/proto;protob\x06proto3"
+	"\fweight_bytes\x18\x04 \x01(\x03R\vweightBytes\x12#\n" +
+	"\rruntime_bytes\x18\x05 \x01(\x03R\fruntimeBytesB)Z'github.com/orrery-ai/orrery/proto;protob\x06proto3"
 
 var (
 	file_orrery_proto_rawDescOnce sync.Once

@@ -123,7 +123,8 @@ func (m *Machine) CanRound() bool {
 	return true
 }
 
-// Round begins a round of ring prefill over the next n tokens, and divides it. CanRound must hold.
+// Round begins a round of ring prefill over the next n tokens, which end with a block, and divides it. CanRound
+// must hold.
 func (m *Machine) Round(n int) (uint64, []Piece) {
 	m.round = true
 	m.begin()
@@ -149,11 +150,9 @@ func (m *Machine) RoundDone(epoch uint64, pieces []Piece) {
 	e := m.closed()
 	for _, p := range pieces {
 		m.length = p.Tokens.End
-		if !p.Open {
-			e.Held = append(e.Held, Holding{Rect{Span{0, m.policy.layers}, p.Tokens}, p.Node})
-			e.Covered = p.Tokens.End
-		}
+		e.Held = append(e.Held, Holding{Rect{Span{0, m.policy.layers}, p.Tokens}, p.Node})
 	}
+	e.Covered = m.length
 	e.Held = coalesce(e.Held)
 	m.announce(&announcement{epoch: e, hold: true})
 }

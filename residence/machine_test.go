@@ -227,8 +227,11 @@ func (w *world) starts() (es []event) {
 		es = append(es, event{fmt.Sprintf("a step of %d", n), func() { w.step(n) }})
 	}
 	if w.m.Epoch().Mode == placement.Ring && w.nodes > 1 && len(w.steps) == 0 {
-		n := rapid.IntRange(1, w.p.Round()-w.begun%w.p.Round()).Draw(w.T, "tokens of a round")
-		es = append(es, event{fmt.Sprintf("a round of %d", n), func() { w.round(min(n, mostTokens)) }})
+		most := min(w.p.Round()-w.begun%w.p.Round(), mostTokens)
+		n := rapid.IntRange(1, most).Draw(w.T, "tokens of a round")
+		if n -= (w.begun + n) % w.layout.BlockTokens; n > 0 {
+			es = append(es, event{fmt.Sprintf("a round of %d", n), func() { w.round(n) }})
+		}
 	}
 	return es
 }

@@ -83,11 +83,7 @@ func (s *stage) play(t *testing.T, d *datadriven.TestData) string {
 		s.begun += n
 		s.open, s.pieces = append(s.open, e), pieces
 		for _, p := range pieces {
-			fmt.Fprintf(&out, "tokens %v on %d", p.Tokens, p.Node)
-			if p.Open {
-				fmt.Fprint(&out, ", open")
-			}
-			fmt.Fprintln(&out)
+			fmt.Fprintf(&out, "tokens %v on %d\n", p.Tokens, p.Node)
 		}
 	case "round-done":
 		s.m.RoundDone(s.open[0], s.pieces)

@@ -24,7 +24,8 @@ type benchMemoryCmd struct {
 	Nodes   []countFlag   `help:"Numbers of node processes to start (default: ${default})." default:"1,3" placeholder:"N,…"`
 	Modes   []modeFlag    `help:"Modes: pipeline, pooled, ring (default: ${default})." default:"pipeline" placeholder:"MODE,…"`
 	KV      kvFlag        `name:"kv" help:"Storage of keys and values: f16 or f32." default:"f16"`
-	Chunk   countFlag     `help:"Tokens that a node computes at a time in prefill; the last so many of a context are computed, the others made up." default:"1024"`
+	Chunk   countFlag     `help:"Tokens that a node computes at a time in prefill." default:"1024"`
+	Last    countFlag     `help:"Tokens to compute at the end of the context." default:"256"`
 	Block   countFlag     `help:"Tokens of a KV block." default:"256"`
 	Decode  countFlag     `help:"Tokens to generate at the end of the context." default:"8"`
 	Timeout time.Duration `help:"Bound on every wait within a step: a chunk behind a long context takes its time." default:"10m"`
@@ -36,11 +37,11 @@ func (benchMemoryCmd) Help() string {
 	return `Examples:
   orrery bench memory --context 1024,32768,200000 --modes pipeline,pooled,ring
   orrery bench memory --model /models/llama-1b --context 200000 --nodes 3 \
-    --chunk 256 --format csv
+    --chunk 256 --last 64 --format csv
 
-Each case has node processes of its own. They load the model at the full context,
-fill it with made-up keys and values but for the last chunk, compute that, and
-decode to the end. What they took at the most is then held against what was
+Each case has node processes of its own. They load the model, compute some chunks,
+fill the context with made-up keys and values, compute some tokens behind those,
+and decode to the end. What they took at the most is then held against what was
 predicted when the model was loaded. docs/placement.md has the results.`
 }
 
@@ -116,7 +117,11 @@ func (c *benchMemoryCmd) exercise(ctx context.Context, log *slog.Logger, local *
 	if err != nil {
 		return nil, err
 	}
-	return m.Plans().Plans[mode], bench.Exercise(ctx, m, mode, int(c.Chunk), int(c.Decode), prefillProgress(fmt.Sprintf("%v, %d tokens:", mode, tokens)))
+	e := bench.Exercise{Mode: mode, Compute: int(c.Chunk), Last: int(c.Last), Decode: int(c.Decode), Progress: prefillProgress(fmt.Sprintf("%v, %d tokens:", mode, tokens))}
+	if mode == orrery.Ring { // a round
+		e.Compute = len(local.processes) * max(e.Compute, 2*int(c.Block))
+	}
+	return m.Plans().Plans[mode], e.Run(ctx, m)
 }
 
 func writeMemory(w io.Writer, format string, rows []memoryRow) error {

@@ -16,24 +16,29 @@ import (
 
 var page = os.Getpagesize()
 
-// hugeBytes is the size of a huge page where there are such, and from what size on memory is laid out for them.
+// hugeBytes is the size of a huge page where there are such.
 const hugeBytes = 2 << 20
 
-// Map takes n bytes, all zero. A page takes memory from when it is first written. Memory of 2 MiB or more
-// is made of huge pages where the system has them for who asks: reading it then takes fewer of the
-// processor's address translations.
+// Map takes n bytes, all zero. A page takes memory from when it is first written.
 func Map(n int) ([]byte, error) {
 	if n <= 0 {
 		return nil, nil
 	}
-	size := roundUp(n)
-	if n < hugeBytes {
-		p, err := anonymous(size)
-		if err != nil {
-			return nil, fmt.Errorf("taking %d bytes of memory: %w", n, err)
-		}
-		return unsafe.Slice((*byte)(p), n), nil
+	p, err := anonymous(roundUp(n))
+	if err != nil {
+		return nil, fmt.Errorf("taking %d bytes of memory: %w", n, err)
 	}
+	return unsafe.Slice((*byte)(p), n), nil
+}
+
+// MapHuge is Map for memory that will all be used, and read often. From 2 MiB on it is made of huge pages,
+// where the system has them for who asks: reading takes fewer of the processor's address translations. A
+// huge page takes its memory at once.
+func MapHuge(n int) ([]byte, error) {
+	if n < hugeBytes {
+		return Map(n)
+	}
+	size := roundUp(n)
 	p, err := anonymous(size + hugeBytes)
 	if err != nil {
 		return nil, fmt.Errorf("taking %d bytes of memory: %w", n, err)
@@ -51,7 +56,7 @@ func Map(n int) ([]byte, error) {
 	return b, nil
 }
 
-// Unmap gives back what Map took. It panics if b is not that: the memory of something else would be gone.
+// Unmap gives back what Map or MapHuge took. It panics if b is not that: the memory of something else would be gone.
 func Unmap(b []byte) {
 	if len(b) == 0 {
 		return
@@ -61,7 +66,7 @@ func Unmap(b []byte) {
 	}
 }
 
-// Discard gives back the pages that lie wholly in b, a part of what Map took. They are zero when they are
+// Discard gives back the pages that lie wholly in b, a part of what was mapped. They are zero when they are
 // touched again.
 func Discard(b []byte) {
 	if len(b) == 0 {

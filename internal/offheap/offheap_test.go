@@ -6,8 +6,13 @@ import (
 )
 
 func TestMemoryIsZeroAndWritable(t *testing.T) {
-	for _, n := range []int{1, page - 1, page, page + 1, hugeBytes - 1, hugeBytes, hugeBytes + 1, 3*hugeBytes + 5} {
-		b, err := Map(n)
+	for _, n := range []int{1, page - 1, page, page + 1, hugeBytes - 1, hugeBytes, hugeBytes + 1, 3*hugeBytes + 5, -1, -hugeBytes, -hugeBytes - 1, -3*hugeBytes - 5} {
+		take := Map
+		huge := n < 0
+		if huge {
+			n, take = -n, MapHuge
+		}
+		b, err := take(n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -20,7 +25,7 @@ func TestMemoryIsZeroAndWritable(t *testing.T) {
 			}
 			b[i] = byte(i)
 		}
-		if p := uintptr(unsafe.Pointer(&b[0])); n >= hugeBytes && p%hugeBytes != 0 {
+		if p := uintptr(unsafe.Pointer(&b[0])); huge && n >= hugeBytes && p%hugeBytes != 0 {
 			t.Errorf("%d bytes begin at %x, not at a huge page", n, p)
 		}
 		Unmap(b)
