@@ -49,8 +49,7 @@ func (c *conductor) issue(ctx actor.Context, s *sequence) {
 			return
 		}
 		c.wanting = 0
-		if !s.machine.CanStep() || s.inFlight >= window(len(s.machine.Epoch().Owners), single) ||
-			s.machine.Lag() > maxLagChunks*c.spec.Chunk {
+		if !s.machine.CanStep() || s.inFlight >= window(len(s.machine.Epoch().Owners), single) || c.mustSpreadFirst(s, n) {
 			return
 		}
 		if !c.issueChunk(ctx, s, n) {
@@ -69,9 +68,12 @@ func (c *conductor) othersWait(s *sequence) bool {
 	return false
 }
 
-// maxLagChunks bounds how far prefill may run ahead of the spreading of its blocks, in chunks: they are
-// at their layer's owner until they have moved, and memory was promised for little more.
-const maxLagChunks = 8
+// mustSpreadFirst reports whether n more tokens have to wait until earlier ones have come to their holders: the
+// owners of the layers have memory for so many and no more. When nothing is on its way there is nothing to wait
+// for.
+func (c *conductor) mustSpreadFirst(s *sequence, n int) bool {
+	return s.machine.Staged(s.position+n) > c.spec.Ahead && (s.inFlight > 0 || s.machine.Waiting())
+}
 
 func (c *conductor) want(j *runningJob, n int) engine.Want {
 	return engine.Want{Token: j.MaxTokens > 0 && n == len(j.pending), Sampling: j.Sampling, Logits: j.Logits != nil}

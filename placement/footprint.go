@@ -54,12 +54,16 @@ func prefix(v []int64) []int64 {
 	return sum
 }
 
+// Staged is how many tokens of a sequence the owner of a layer has memory for before they reach their holders,
+// in pooled and ring mode: the blocks of a chunk, and the open one.
+func Staged(chunk, block int) int { return ((chunk+block-1)/block + 1) * block }
+
 // setContext sets what depends on the context.
 func (f *footprint) setContext(tokens int) {
-	block, chunk := int64(f.BlockTokens), int64(f.Chunk)
+	block := int64(f.BlockTokens)
 	f.Context = tokens
 	f.blocks = (int64(tokens) + block - 1) / block
-	f.staged = min((chunk+block-1)/block+1, f.blocks)
+	f.staged = min(int64(Staged(f.Chunk, f.BlockTokens)/f.BlockTokens), f.blocks)
 	if scratch := f.Model.ScratchBytes; scratch != nil {
 		for role, r := range roleRanges(f.layers) {
 			for m := range f.scratch {

@@ -74,13 +74,17 @@ func NewMachine(p *Policy, nodes int, mode placement.Mode, loaded []bool) *Machi
 // Waiting reports whether the machine waits for copies, weights or nodes to take up an epoch.
 func (m *Machine) Waiting() bool { return m.batch != nil || m.next != nil || m.goal != nil }
 
-// Lag is the number of sealed tokens that are on their way from their layer's owner to where the mode
-// wants them.
-func (m *Machine) Lag() int {
-	if m.batch == nil && m.next == nil {
+// Staged is how many of the tokens before end are with the owners of their layers, in a mode that wants them
+// elsewhere: computed or about to be, and not yet spread.
+func (m *Machine) Staged(end int) int {
+	if m.epoch.Mode == placement.Pipeline {
 		return 0
 	}
-	return max(0, m.length-m.epoch.Covered)
+	spread := m.epoch.Covered
+	if m.batch == nil && m.next == nil { // what is sealed is where it should be
+		spread = max(spread, m.length/m.policy.block*m.policy.block)
+	}
+	return max(0, end-spread)
 }
 
 // Ready takes the actions asked for since the last call, in order.

@@ -11,7 +11,6 @@ import (
 // peak is the most memory that a running process has had resident, in bytes.
 func (p *process) peak() (int64, error) {
 	path := fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid)
-	debugSmaps(p.cmd.Process.Pid)
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, err
