@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 	"github.com/orrery-ai/orrery/calibrate"
 	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/device/cpu"
+	"github.com/orrery-ai/orrery/internal/resident"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/recall"
@@ -37,6 +39,7 @@ type Cluster struct {
 	leaving    atomic.Bool
 	links      *linkBook
 	memory     *memoryNews
+	runtime    atomic.Int64 // bytes that the process takes before a model is loaded
 
 	mu     sync.Mutex
 	models map[*Model]bool
@@ -100,8 +103,28 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	go c.watch()
 	c.tellMemory()
 	if len(c.cfg.Join) > 0 {
-		return c.membership.Join(ctx, c.cfg.Join)
+		if err := c.membership.Join(ctx, c.cfg.Join); err != nil {
+			return err
+		}
 	}
+	return c.measureRuntime()
+}
+
+// runtimeGrowth is what a process grows by when it runs its first model, besides what is counted for that:
+// code that is read from the disk when it first runs, stacks of threads, heap.
+const runtimeGrowth = 4 << 20
+
+// measureRuntime finds out what this process takes by itself, which placement counts too.
+func (c *Cluster) measureRuntime() error {
+	if c.cfg.Client {
+		return nil
+	}
+	debug.FreeOSMemory() // what measuring bandwidth took is still there
+	n, err := resident.Bytes()
+	if err != nil {
+		return fmt.Errorf("what memory the process takes is not known: %w", err)
+	}
+	c.runtime.Store(n + runtimeGrowth)
 	return nil
 }
 
@@ -122,7 +145,7 @@ func (c *Cluster) startNode(ctx context.Context, self *cluster.Node) (err error)
 		return err
 	}
 	c.node, err = actors.SpawnNode(c.system, actors.Machine{Name: c.cfg.Name, Device: c.device, Memory: self.Memory, Endpoint: c.endpoint,
-		Open: c.open, Leaving: &c.leaving, Logger: c.log, MeasureMemory: measureMemory(), OnMemory: c.memory.set})
+		Open: c.open, Leaving: &c.leaving, Runtime: &c.runtime, Logger: c.log, MeasureMemory: measureMemory(), OnMemory: c.memory.set})
 	return err
 }
 

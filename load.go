@@ -49,7 +49,7 @@ type LoadOptions struct {
 	BlockTokens int           // tokens of a KV block; default 256
 	KV          KVFormat      // storage of keys and values; default KVF16
 	StepTimeout time.Duration // bound on every wait within a step; default 2 min
-	LoadTimeout time.Duration // default 1 min
+	LoadTimeout time.Duration // bound on loading, the reading of weights from a disk included; default 5 min
 }
 
 func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
@@ -71,7 +71,7 @@ func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
 		o.StepTimeout = 2 * time.Minute
 	}
 	if o.LoadTimeout == 0 {
-		o.LoadTimeout = time.Minute
+		o.LoadTimeout = 5 * time.Minute
 	}
 	if o.WaitTimeout == 0 {
 		o.WaitTimeout = time.Minute
@@ -203,8 +203,8 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 	for _, n := range nodes {
 		m.cluster.endpoint.SetPeer(n.Name, n.Transport) // watch may not have come to it yet
 	}
-	taken := m.cluster.askMemory(ctx, nodes)
-	plans, err := m.place(nodes)
+	taken, runtimes := m.cluster.askMemory(ctx, nodes)
+	plans, err := m.place(nodes, runtimes)
 	if err != nil {
 		var refusal *placement.Refusal
 		if errors.As(err, &refusal) {
@@ -225,16 +225,20 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 }
 
 // place decides what goes where, in every mode that fits.
-func (m *Model) place(nodes []cluster.Node) (*placement.Reservation, error) {
-	return placement.PlaceAll(m.request(nodes), []Mode{Pipeline, Pooled, Ring})
+func (m *Model) place(nodes []cluster.Node, runtimes []int64) (*placement.Reservation, error) {
+	r := m.request(nodes)
+	for i, n := range runtimes {
+		r.Nodes[i].Runtime = n
+	}
+	return placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
 }
 
 // request is what placement is asked.
 func (m *Model) request(nodes []cluster.Node) placement.Request {
-	c := &m.files.Config
+	c, o := &m.files.Config, m.opts
 	r := placement.Request{Mode: m.opts.Mode, Context: m.opts.Context, Sequences: m.opts.Sequences, Chunk: m.opts.Chunk, BlockTokens: m.opts.BlockTokens,
-		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied,
-			ScratchBytes: func(rows int) int64 { return engine.Footprint(c, m.opts.KV, rows, m.opts.BlockTokens, len(nodes)) }}}
+		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied, BlockOverhead: placement.BlockOverhead,
+			ScratchBytes: func(s placement.Steps) int64 { return engine.Footprint(c, o.KV, o.BlockTokens, len(nodes), s) }}}
 	for l := range c.Layers {
 		r.Model.LayerBytes = append(r.Model.LayerBytes, m.files.LayerBytes(l))
 		r.Model.KVBytesPerToken = append(r.Model.KVBytesPerToken, c.KVBytesPerToken(m.opts.KV))

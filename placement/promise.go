@@ -7,7 +7,7 @@ import (
 
 // Promise is what a node keeps for a loaded model, in bytes.
 type Promise struct {
-	Fixed int64 // weights, activations and the rest: of the mode that takes most
+	Fixed int64 // weights, activations and the rest: what they come to in whatever modes sequences are
 	KV    int64 // KV cache of all sequences: of the mode that takes most
 }
 
@@ -41,8 +41,8 @@ func (r *Reservation) Promises(load Mode) (promises []Promise, staged int) {
 	})
 	f := r.f.staging(least + more)
 	for i := range f.Nodes {
-		p, _ := f.together(r.Plans, kept, i)
-		promises = append(promises, p)
+		s := f.together(r.Plans, kept, i)
+		promises = append(promises, Promise{Fixed: s.Weights + s.Rest, KV: s.KV})
 	}
 	return promises, least + more
 }
@@ -55,20 +55,32 @@ func (f *footprint) staging(blocks int) *footprint {
 	return &g
 }
 
-// together is what a node takes for several modes at once, and whether it has that much.
-func (f *footprint) together(plans map[Mode]*Plan, modes []Mode, node int) (Promise, bool) {
-	var p Promise
+// together is what a node takes for several modes at once. What a mode has brought stays when another takes
+// over: weights that were loaded, and buffers that were written to.
+func (f *footprint) together(plans map[Mode]*Plan, modes []Mode, node int) Share {
+	var sum Share
 	for _, m := range modes {
 		of := plans[m].Shares[node]
 		s := f.share(m, node, of.Layers, int64(of.Blocks))
-		p.Fixed, p.KV = max(p.Fixed, s.Weights+s.Rest), max(p.KV, s.KV)
+		sum.Node, sum.Has, sum.Memory, sum.Blocks = s.Node, s.Has, s.Memory, max(sum.Blocks, s.Blocks)
+		if sum.Layers.Len() < s.Layers.Len() { // of two modes' layers, one's contain the other's
+			sum.Layers = s.Layers
+		}
+		sum.Weights, sum.KV, sum.Rest = max(sum.Weights, s.Weights), max(sum.KV, s.KV), max(sum.Rest, s.Rest)
 	}
-	return p, p.Fixed+p.KV <= f.Nodes[node].free()
+	if len(modes) > 1 && sum.Needs() > 0 {
+		blocks := f.blocks // in pipeline, of its layers
+		if sum.Layers.Len() == 0 {
+			blocks = min(int64(sum.Blocks)+f.staged, f.blocks)
+		}
+		sum.Rest = max(sum.Rest, f.rest(0, node, sum.Layers, blocks))
+	}
+	return sum
 }
 
 func (f *footprint) fitTogether(plans map[Mode]*Plan, modes []Mode) bool {
 	for i := range f.Nodes {
-		if _, ok := f.together(plans, modes, i); !ok {
+		if s := f.together(plans, modes, i); s.Needs() > s.Has {
 			return false
 		}
 	}
@@ -80,12 +92,7 @@ func (f *footprint) refuseBeside(mode Mode, others []Mode, plans map[Mode]*Plan)
 	r := &Refusal{Model: f.Model.Name, Mode: mode, Beside: others, Context: f.Context, Sequences: f.Sequences}
 	all := append(slices.Clone(others), mode)
 	for i := range f.Nodes {
-		s := plans[mode].Shares[i]
-		for _, m := range all {
-			of := plans[m].Shares[i]
-			s.Weights, s.Rest, s.KV = max(s.Weights, of.Weights), max(s.Rest, of.Rest), max(s.KV, of.KV)
-		}
-		r.add(s)
+		r.add(f.together(plans, all, i))
 	}
 	fits := func(g *footprint) bool {
 		at := map[Mode]*Plan{}

@@ -179,7 +179,8 @@ func (s *sweep) point(ctx context.Context, cost *placement.Cost, w what) (*Point
 func (s *sweep) lanes() Lanes {
 	o := &s.options
 	most := slices.Max(o.Counts)
-	l := Lanes{Members: laneMembers, Nodes: most, Bytes: s.arch.activations(o.KV, o.Chunk, o.Block, min(most, laneMembers)), Present: s.arch.activations(o.KV, o.Chunk, o.Block, most)}
+	all := placement.Steps{Layers: placement.Range{End: len(s.arch.Layers)}, Chunk: o.Chunk, Context: o.Context}
+	l := Lanes{Members: laneMembers, Nodes: most, Bytes: s.arch.activations(o.KV, o.Block, min(most, laneMembers), all), Present: s.arch.activations(o.KV, o.Block, most, all)}
 	for _, count := range slices.Backward(o.Counts) {
 		r, _ := s.request(count, count)
 		for _, r.Mode = range s.modes {

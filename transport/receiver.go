@@ -251,7 +251,7 @@ func (r *Receiver) take(n int) *Message {
 	}
 	m := r.spare[last]
 	r.spare = r.spare[:last]
-	m.buf = grow(m.buf, n, r.max)
+	m.buf = m.room(n, r.max)
 	return m
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/placement"
@@ -47,8 +48,16 @@ Ctrl-C leaves the cluster gracefully.`
 // ready is what a child prints for who started it.
 type ready struct{ Name, Addr string }
 
+// gcPercent is what a node lets its Go heap grow by before it collects, unless GOGC says otherwise. The heap
+// is some MB of bookkeeping, for what is large lies outside of it: collecting often costs next to nothing, and
+// keeps the process at the size that placement counts.
+const gcPercent = 25
+
 // Run runs the node until it is interrupted.
 func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	bind := c.Bind
 	if bind == "" && len(c.Join) == 0 {
 		bind = defaultBind
