@@ -42,7 +42,8 @@ func (e *Endpoint) acceptAll() {
 }
 
 // accept answers the hello of an inbound connection, and starts its link if they agree.
-func (e *Endpoint) accept(nc net.Conn) {
+func (e *Endpoint) accept(tcp net.Conn) {
+	nc := &socket{Conn: tcp}
 	stop := context.AfterFunc(e.ctx, func() { nc.Close() })
 	defer stop()
 	log := e.c.Logger.With("addr", nc.RemoteAddr().String())
@@ -61,10 +62,7 @@ func (e *Endpoint) accept(nc net.Conn) {
 	answer.reason = h.refusal(hello{version: helloVersion, kind: helloAsk, cluster: e.c.Cluster, to: e.c.Node})
 	var l *inlink
 	if answer.reason == "" {
-		l = &inlink{
-			link:  newLink(e, h.from, h.class, nc, h.class.readBuffer()),
-			lanes: make(map[uint32]*Receiver),
-		}
+		l = newInlink(e, h.from, h.class, nc)
 		answer.reason = e.admit(l)
 	}
 	if answer.reason != "" {
@@ -82,6 +80,7 @@ func (e *Endpoint) accept(nc net.Conn) {
 	if err != nil {
 		l.fail(err, false)
 	}
+	l.detach()
 	e.goroutines.Go(func() { // inside one that Close waits for
 		l.fail(l.serve(), false)
 		e.mu.Lock()
@@ -89,7 +88,7 @@ func (e *Endpoint) accept(nc net.Conn) {
 			delete(e.in, k)
 		}
 		e.mu.Unlock()
-		l.end(l.failure())
+		l.tell(l.failure())
 		e.ended(&l.link, false)
 	})
 }

@@ -70,7 +70,7 @@ func (e *Endpoint) serve(k linkKey, d *dialling, l *outlink) {
 		delete(e.out, k)
 	}
 	e.mu.Unlock()
-	l.end(l.failure())
+	l.tell(l.failure())
 	e.ended(&l.link, true)
 }
 
@@ -78,10 +78,11 @@ func (e *Endpoint) serve(k linkKey, d *dialling, l *outlink) {
 func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 	deadline := time.Now().Add(e.c.DialTimeout)
 	dialer := net.Dialer{Deadline: deadline, KeepAliveConfig: keepAlive}
-	nc, err := dialer.DialContext(e.ctx, "tcp", addr)
+	tcp, err := dialer.DialContext(e.ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
+	nc := &socket{Conn: tcp}
 	stop := context.AfterFunc(e.ctx, func() { nc.Close() })
 	defer stop()
 	answer, err := e.greet(nc, node, c)
@@ -93,12 +94,9 @@ func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 		e.c.Logger.Warn("no connection", "peer", node, "addr", addr, "class", c.String(), "err", err)
 		return nil, err
 	}
-	return &outlink{
-		link:       newLink(e, node, c, nc, creditBuffer),
-		frameBytes: min(e.c.FrameBytes, answer.frameBytes),
-		window:     answer.window,
-		senders:    make(map[uint32]*Sender),
-	}, nil
+	l := newOutlink(e, node, c, nc, min(e.c.FrameBytes, answer.frameBytes), answer.window)
+	l.detach()
+	return l, nil
 }
 
 // greet exchanges hellos on a connection that this node has dialled.

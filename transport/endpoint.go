@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,6 +21,10 @@ type Endpoint struct {
 	cancel     context.CancelFunc
 	goroutines sync.WaitGroup
 	handshakes chan struct{} // one for each inbound connection without a hello yet
+
+	synch  atomic.Uint32 // Synch
+	alone  bool          // there is one core: who waits leaves it to the others
+	poller *poller       // made with the first small link
 
 	mu        sync.Mutex
 	closed    bool
@@ -67,8 +73,10 @@ func newEndpoint(c Config) *Endpoint {
 		in:         make(map[linkKey]*inlink),
 		receivers:  make(map[receiverKey]*Receiver),
 		remotes:    make(map[string]*remote),
+		alone:      runtime.GOMAXPROCS(0) == 1,
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.SetSynch(c.Synch)
 	return e
 }
 
@@ -104,6 +112,22 @@ func (e *Endpoint) Close() error {
 		r.fail(ErrClosed)
 	}
 	e.goroutines.Wait()
+	if e.poller != nil {
+		e.poller.stop()
+	}
+	return err
+}
+
+// startPoller makes sure that there is a poller.
+func (e *Endpoint) startPoller() (err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return ErrClosed
+	}
+	if e.poller == nil {
+		e.poller, err = newPoller(e.c.Logger)
+	}
 	return err
 }
 

@@ -1,8 +1,6 @@
 package transport
 
 import (
-	"bufio"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -12,11 +10,14 @@ import (
 // link is one connection after the hello. Messages go from the node that dialled to the other; the
 // way back carries only credits and refusals.
 type link struct {
-	e     *Endpoint
-	node  string // the peer
-	class class
-	nc    net.Conn
-	br    *bufio.Reader // the reader goroutine's
+	e       *Endpoint
+	node    string // the peer
+	class   class
+	nc      net.Conn
+	sock    *socket // under nc, if it is detached: then any goroutine may read
+	frames  frameReader
+	handler frameHandler
+	at      attendance
 
 	// turn is a lock that can be waited for with a deadline, and in which those who wait are served in
 	// order: Go hands a full channel's slot to the first waiting sender. A frame is written in each turn.
@@ -24,9 +25,10 @@ type link struct {
 	expires time.Time                     // nc's write deadline; of the one whose turn it is
 	scratch [headerBytes + maxReason]byte // of the one whose turn it is
 
-	mu    sync.Mutex
-	cause error // why the link ended
-	quiet bool  // whether this node ended it on purpose
+	mu     sync.Mutex
+	cause  error         // why the link ended
+	quiet  bool          // whether this node ended it on purpose
+	failed chan struct{} // closed when it has
 }
 
 // creditBuffer is the size of the read buffer of a link on which only credits and refusals come, in bytes.
@@ -35,16 +37,18 @@ const creditBuffer = 1 << 10
 func newLink(e *Endpoint, node string, c class, nc net.Conn, readBuffer int) link {
 	return link{
 		e: e, node: node, class: c, nc: nc,
-		br: bufio.NewReaderSize(nc, readBuffer), turn: make(chan struct{}, 1),
+		frames: frameReader{src: nc, limit: e.c.FrameBytes, buf: make([]byte, readBuffer)},
+		turn:   make(chan struct{}, 1), failed: make(chan struct{}),
 	}
 }
 
-// fail ends the link; the first cause stays. Its reader then tells the lanes.
+// fail ends the link; the first cause stays. Whoever serves it then tells the lanes.
 func (l *link) fail(cause error, quiet bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cause == nil {
 		l.cause, l.quiet = cause, quiet
+		close(l.failed)
 		l.nc.Close()
 	}
 }
@@ -56,34 +60,54 @@ func (l *link) failure() error {
 	return l.cause
 }
 
-// nextHeader waits for a frame, however long: the end of the connection ends the wait.
-func (l *link) nextHeader() (header, error) {
-	b, err := l.br.Peek(headerBytes)
-	if err != nil {
-		if err == io.EOF {
-			err = errHangup
-			if len(b) > 0 {
-				err = io.ErrUnexpectedEOF
+// serve hands the frames that come to the link's handler, or lets others do so, until the link ends. Then
+// none is handed out any more.
+func (l *link) serve() error {
+	if l.sock == nil {
+		for {
+			if err := l.frames.next(l.handler); err != nil {
+				return err
 			}
 		}
-		return header{}, err
 	}
-	h, err := parseHeader(b, l.e.c.FrameBytes)
-	if err != nil {
-		return h, err
+	if err := l.beginWatch(); err != nil {
+		l.fail(err, false)
 	}
-	_, err = l.br.Discard(headerBytes)
-	return h, err
+	l.readIdle(new(quota)) // TLS may have read beyond the hello already
+	<-l.failed
+	l.e.poller.remove(l)
+	l.at.reading.Lock()
+	defer l.at.reading.Unlock()
+	l.handler = ended{}
+	return l.failure()
 }
 
-// payload fills dst with the payload of the frame whose header was just read.
-func (l *link) payload(dst []byte) error {
-	_, err := io.ReadFull(l.br, dst)
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
+// detach lets those who wait for small messages read the connection. If that cannot be, because too many
+// files are open, serve reads it.
+func (l *link) detach() {
+	if l.class != classSmall {
+		return
 	}
-	return err
+	s, ok := l.nc.(*socket)
+	if !ok {
+		return
+	}
+	err := l.e.startPoller()
+	if err == nil {
+		err = s.detach()
+	}
+	if err != nil {
+		l.e.c.Logger.Warn("waits for small messages take longer than they need", "peer", l.node, "err", err)
+		return
+	}
+	l.sock = s
 }
+
+// ended is the handler of a link that has ended.
+type ended struct{}
+
+func (ended) begin(header) ([]byte, error) { return nil, net.ErrClosed }
+func (ended) end(header) error             { return net.ErrClosed }
 
 // takeTurn waits until this goroutine may write. It gives os.ErrDeadlineExceeded after the deadline.
 func (l *link) takeTurn(deadline time.Time) error {
@@ -109,7 +133,13 @@ func (l *link) write(bufs *net.Buffers) error {
 	if err := l.refresh(); err != nil {
 		return err
 	}
-	if _, err := bufs.WriteTo(l.nc); err != nil {
+	var err error
+	if s, ok := l.nc.(*socket); ok {
+		err = s.writev(bufs)
+	} else {
+		_, err = bufs.WriteTo(l.nc)
+	}
+	if err != nil {
 		l.fail(err, false)
 		return l.failure()
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,10 +27,11 @@ type Receiver struct {
 	dead  chan struct{} // closed when the lane fails
 	freed chan struct{} // tells a sender on this node that a message was released
 
+	link atomic.Pointer[inlink] // on which the sender has opened the lane; nil if it is on this node
+
 	mu       sync.Mutex
-	bound    bool    // the sender has opened the lane
-	link     *inlink // then; nil if the sender is on this node
-	lane     uint32  // its number on link
+	bound    bool   // the sender has opened the lane
+	lane     uint32 // its number on link
 	cause    error
 	finished bool   // the sender has closed the lane
 	cut      bool   // in the middle of a message
@@ -97,6 +99,16 @@ func (r *Receiver) Receive(deadline time.Time) (*Message, error) {
 	if deadline.IsZero() {
 		deadline = time.Now().Add(r.e.c.MaxWait)
 	}
+	r.attend(deadline)
+	select {
+	case m := <-r.ready:
+		return m, nil
+	default:
+	}
+	if l := r.link.Load(); l != nil {
+		l.park()
+		defer l.unpark()
+	}
 	t := startTimer(deadline)
 	defer stopTimer(t)
 	select {
@@ -119,8 +131,35 @@ func (r *Receiver) Next() (*Message, error) {
 	select {
 	case m := <-r.ready:
 		return m, nil
+	default:
+	}
+	r.attend(time.Now().Add(attendFor))
+	if l := r.link.Load(); l != nil {
+		l.park()
+		defer l.unpark()
+	}
+	select {
+	case m := <-r.ready:
+		return m, nil
 	case <-r.dead:
 		return r.remains()
+	}
+}
+
+// attend reads the lane's connection for a while, to be there when the next message comes.
+func (r *Receiver) attend(deadline time.Time) {
+	if l := r.link.Load(); l != nil {
+		l.attend(r, deadline)
+	}
+}
+
+// satisfied says that there is a message, or nothing more to wait for.
+func (r *Receiver) satisfied() bool {
+	select {
+	case <-r.dead:
+		return true
+	default:
+		return len(r.ready) > 0
 	}
 }
 
@@ -155,7 +194,7 @@ func (r *Receiver) leave(cause error) {
 			drained = true
 		}
 	}
-	l, lane, finished := r.link, r.lane, r.finished
+	l, lane, finished := r.link.Load(), r.lane, r.finished
 	r.mu.Unlock()
 	if l != nil && !finished {
 		// A failure has ended the link, which tells the sender as well.
@@ -190,7 +229,8 @@ func (r *Receiver) bind(l *inlink, lane uint32, max uint32) string {
 	case int64(max) > int64(r.max):
 		return fmt.Sprintf("messages of up to %d bytes, where %d are allowed", max, r.max)
 	}
-	r.bound, r.link, r.lane = true, l, lane
+	r.bound, r.lane = true, lane
+	r.link.Store(l)
 	return ""
 }
 
@@ -329,7 +369,7 @@ func (r *Receiver) release(m *Message) {
 		r.pump()
 		credits = r.takeOwed()
 	}
-	l, lane := r.link, r.lane
+	l, lane := r.link.Load(), r.lane
 	r.mu.Unlock()
 	if credits > 0 {
 		l.credit(lane, credits) // a failure has ended the link, and its reader tells the lane

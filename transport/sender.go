@@ -28,11 +28,12 @@ type Sender struct {
 	number  uint32        // of the lane on link
 
 	// Of the call that has the token; others may look at sent.
-	sent atomic.Uint64 // whole messages: the number of the next
-	part bool          // whether some but not all frames of message sent are out
-	head [headerBytes]byte
-	iov  [][]byte
-	bufs net.Buffers
+	drain quota
+	sent  atomic.Uint64 // whole messages: the number of the next
+	part  bool          // whether some but not all frames of message sent are out
+	head  [headerBytes]byte
+	iov   [][]byte
+	bufs  net.Buffers
 
 	mu     sync.Mutex
 	cause  error
@@ -140,6 +141,10 @@ func (s *Sender) takeToken(deadline time.Time) bool {
 
 // sendFrames sends one message over the link, in the caller's goroutine.
 func (s *Sender) sendFrames(deadline time.Time, total int, first []byte, rest [][]byte) error {
+	if s.credits.Load() <= int32(s.link.window/4) && s.link.sock != nil {
+		s.drain = drainFrames
+		s.link.readIdle(&s.drain)
+	}
 	h := header{kind: frameData, flags: flagFirst, lane: s.number, seq: s.sent.Load(), total: uint32(total)}
 	for left := total; ; {
 		if err := s.awaitCredit(deadline); err != nil {
@@ -186,6 +191,11 @@ func (s *Sender) awaitCredit(deadline time.Time) error {
 	if err := s.usable(deadline); err != nil || s.credits.Load() > 0 {
 		return err
 	}
+	if s.link.attend(s, deadline); s.satisfied() {
+		return s.usable(deadline)
+	}
+	s.link.park()
+	defer s.link.unpark()
 	t := startTimer(deadline)
 	defer stopTimer(t)
 	for s.credits.Load() == 0 {
@@ -211,6 +221,16 @@ func (s *Sender) usable(deadline time.Time) error {
 		return &ErrTimeout{Node: s.to, Lane: s.key, Seq: s.sent.Load()}
 	}
 	return nil
+}
+
+// satisfied says that there is a credit, or none will come.
+func (s *Sender) satisfied() bool {
+	select {
+	case <-s.dead:
+		return true
+	default:
+		return s.credits.Load() > 0
+	}
 }
 
 // credit is called by the link's reader.

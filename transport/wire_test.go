@@ -171,10 +171,7 @@ func FuzzFrameReader(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &inlink{
-			link:  newLink(e, "a", classSmall, tape{Reader: bytes.NewReader(b)}, classSmall.readBuffer()),
-			lanes: make(map[uint32]*Receiver),
-		}
+		l := newInlink(e, "a", classSmall, tape{Reader: bytes.NewReader(b)})
 		cause := l.serve()
 		if cause == nil {
 			t.Fatal("the reader stopped without an error")
@@ -186,7 +183,7 @@ func FuzzFrameReader(f *testing.F) {
 		if held > 2*c.Window*c.FrameBytes {
 			t.Errorf("%d bytes queued", held)
 		}
-		l.end(cause)
+		l.tell(cause)
 		r.fail(cause) // in case it was never opened
 		for seq := uint64(0); ; seq++ {
 			m, err := r.Next()
