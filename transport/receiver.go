@@ -3,6 +3,7 @@ package transport
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,49 +92,51 @@ func (e *Endpoint) Receiver(from string, key LaneKey, maxMessage int) (*Receiver
 // Receive waits for the next message until the deadline; zero means MaxWait from now. If the deadline
 // passes the lane has failed: the error is [ErrTimeout], now and ever after, and the sender is told.
 func (r *Receiver) Receive(deadline time.Time) (*Message, error) {
-	select {
-	case m := <-r.ready:
-		return m, nil
-	default:
-	}
 	if deadline.IsZero() {
 		deadline = time.Now().Add(r.e.c.MaxWait)
 	}
-	r.attend(deadline)
-	select {
-	case m := <-r.ready:
+	if m := r.attend(deadline); m != nil {
 		return m, nil
-	default:
-	}
-	if l := r.link.Load(); l != nil {
-		l.park()
-		defer l.unpark()
 	}
 	t := startTimer(deadline)
 	defer stopTimer(t)
-	select {
-	case m := <-r.ready:
-		return m, nil
-	case <-r.dead:
-		return r.remains()
-	case <-t.C:
+	m, err := r.await(t.C)
+	if err == os.ErrDeadlineExceeded {
+		r.mu.Lock()
+		err = &ErrTimeout{Node: r.from, Lane: r.key, Seq: r.next}
+		r.mu.Unlock()
+		r.leave(err)
 	}
-	r.mu.Lock()
-	err := &ErrTimeout{Node: r.from, Lane: r.key, Seq: r.next}
-	r.mu.Unlock()
-	r.leave(err)
-	return nil, err
+	return m, err
 }
 
 // Next waits for the next message without a deadline. It is for a goroutine that idles between requests:
 // Close, DropPeer, the loss of the connection and the sender's Close end the wait.
 func (r *Receiver) Next() (*Message, error) {
+	if m := r.attend(time.Now().Add(attendFor)); m != nil {
+		return m, nil
+	}
+	return r.await(nil)
+}
+
+// attend gives the next message if that is there, or comes while it reads the lane's connection.
+func (r *Receiver) attend(deadline time.Time) *Message {
+	if !r.satisfied() {
+		if l := r.link.Load(); l != nil {
+			l.attend(r, deadline)
+		}
+	}
 	select {
 	case m := <-r.ready:
-		return m, nil
+		return m
 	default:
+		return nil
 	}
-	r.attend(time.Now().Add(attendFor))
+}
+
+// await waits until somebody else has read the next message. After the deadline the error is
+// os.ErrDeadlineExceeded.
+func (r *Receiver) await(deadline <-chan time.Time) (*Message, error) {
 	if l := r.link.Load(); l != nil {
 		l.park()
 		defer l.unpark()
@@ -143,13 +146,8 @@ func (r *Receiver) Next() (*Message, error) {
 		return m, nil
 	case <-r.dead:
 		return r.remains()
-	}
-}
-
-// attend reads the lane's connection for a while, to be there when the next message comes.
-func (r *Receiver) attend(deadline time.Time) {
-	if l := r.link.Load(); l != nil {
-		l.attend(r, deadline)
+	case <-deadline:
+		return nil, os.ErrDeadlineExceeded
 	}
 }
 
