@@ -279,6 +279,12 @@ func (c *Conductor) Switch(ctx context.Context, seq uint64, mode placement.Mode)
 	return r, r.Err
 }
 
+// Fill puts made-up keys and values of so many tokens after what a sequence has, which must have no job.
+func (c *Conductor) Fill(ctx context.Context, seq uint64, tokens int) error {
+	_, err := Ask[*sequenceFilled](ctx, c.system, c.pid, &fillSequence{seq, tokens})
+	return err
+}
+
 // CloseSequence gives back what a sequence holds on all nodes. A job that it has ends with an error.
 func (c *Conductor) CloseSequence(seq uint64) {
 	c.setSink(seq, nil)

@@ -51,6 +51,10 @@ func (s *sequenceShard) Receive(ctx actor.Context) {
 		if err := s.copyPart(ctx, msg); err != nil {
 			s.copyFailed(ctx, msg.Batch, msg.Id, err)
 		}
+	case *proto.FillPart:
+		if err := s.engine.Fill(s.seq, msg.Batch, msg.Id, rectFromProto(msg.Rect), msg.Seed); err != nil {
+			s.copyFailed(ctx, msg.Batch, msg.Id, err)
+		}
 	case *sendFailed:
 		s.copyFailed(ctx, msg.batch, msg.id, msg.err)
 	case *proto.RetireEpochs:

@@ -40,6 +40,7 @@ type belt struct {
 	orders chan order
 	sent   chan error
 	view   []attention.KV // of the parcel in hand
+	table  *kvcache.Table // of the round's epoch: what is sent lies in it, and in the engine's step
 }
 
 type order struct {
@@ -190,9 +191,13 @@ func (b *belt) abort(cause error) {
 	}
 }
 
-// close ends the goroutine that sends, after the send under way.
+// close ends the goroutine that sends, after the send under way, and with it the round's use of blocks.
 func (b *belt) close() {
 	close(b.orders)
 	for range b.sent {
 	}
+	if b.table != nil {
+		b.table.Release()
+	}
+	b.engine.work.step.Release()
 }

@@ -57,6 +57,7 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 	if err != nil {
 		return err
 	}
+	defer table.Release()
 	if table.Epoch.OwnerOf(int(h.Layer)) != e.cfg.Node {
 		return fmt.Errorf("layer %d is not of %s in epoch %d", h.Layer, e.self(), h.Epoch)
 	}
@@ -78,6 +79,7 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 		copy(w.scratch.X.Data, hidden)
 	}
 	dec.Angles(w.scratch, 0, first, n)
+	defer w.step.Release()
 	if err := w.step.Begin(seq, layers, table.Epoch.Covered, first, n); err != nil {
 		return err
 	}
@@ -169,7 +171,7 @@ func (e *Engine) finish(h header, dec *model.Decoder) error {
 	if h.Flags&wantLogits != 0 {
 		for _, r := range w.runs {
 			for at := 0; at < r.n; {
-				n := min(e.logitRows(), r.n-at)
+				n := min(w.logits.Rows, r.n-at)
 				if err := e.sendLogits(h, dec, r.row+at, r.first+at, n); err != nil {
 					return err
 				}

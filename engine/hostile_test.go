@@ -133,13 +133,14 @@ func FuzzLaneMessages(f *testing.F) {
 				st.Stored(i, l)
 			}
 		}
+		st.Release()
 		e.runStep(h, payload)
 		e.runHidden(h, payload)
 		e.receiveBlock(h, payload)
 		for len(b.copied) > 0 {
 			<-b.copied
 		}
-		server := &server{engine: e, stream: e.cfg.Device.NewStream()}
+		server := &server{engine: e, stream: e.cfg.Device.NewStream(), part: attention.NewPartial(e.cfg.Rows, e.shape)}
 		if part, err := server.compute(h, payload); err == nil && part.Rows != int(h.Count) {
 			t.Errorf("an answer of %d rows to %d queries", part.Rows, h.Count)
 		}

@@ -52,11 +52,11 @@ func decodePieces(b []byte, n, first, count int) ([]residence.Piece, error) {
 // the round's own included, pass by. Each node takes part even when it has no token of the round.
 func (e *Engine) round(h header, payload []byte) error {
 	b := newBelt(e, h)
-	defer b.close()
 	err := e.roundOn(b, h, payload)
 	if err != nil && !b.done {
 		b.abort(err)
 	}
+	b.close()
 	return err
 }
 
@@ -78,6 +78,7 @@ func (e *Engine) roundOn(b *belt, h header, payload []byte) error {
 	if err != nil {
 		return err
 	}
+	b.table = table
 	all := residence.Span{First: 0, End: e.layers}
 	dec, err := e.decoderFor(all)
 	if err != nil {

@@ -52,6 +52,24 @@ type nodes struct {
 	seqs    []*Sequence
 	budgets []*Budget
 	refuses bool
+	made    map[int]bool // tokens that were made up
+	maker   *filler
+}
+
+// intact reports whether token of kv is what was written, or made up.
+func (c *nodes) intact(kv *attention.KV, layer, token int) bool {
+	if !c.made[token] {
+		return intact(c.g, kv, layer, token)
+	}
+	ok := true
+	each(c.g, kv, token, func(stored []byte, head int, value bool) {
+		part := 2 * head
+		if value {
+			part++
+		}
+		ok = ok && slices.Equal(stored, c.maker.row(layer, token, part))
+	})
+	return ok
 }
 
 // The folder in which rapid would leave what fails is not wanted.
@@ -83,6 +101,7 @@ func newCluster(t *rapid.T) *nodes {
 	}
 	mode := rapid.SampledFrom([]placement.Mode{placement.Pipeline, placement.Pooled, placement.Ring}).Draw(t, "mode")
 	c.p, c.m = p, residence.NewMachine(p, n, mode, loaded)
+	c.made, c.maker = map[int]bool{}, newFiller(c.g, 5)
 	for i := range n {
 		c.budgets = append(c.budgets, NewBudget(1<<30))
 		s, err := NewSequence(1, i, c.g, c.budgets[i], c.m.Epoch())
@@ -95,7 +114,16 @@ func newCluster(t *rapid.T) *nodes {
 }
 
 func (c *nodes) event() {
-	switch rapid.IntRange(0, 7).Draw(c.T, "event") {
+	switch rapid.IntRange(0, 8).Draw(c.T, "event") {
+	case 8:
+		before := c.m.Length()
+		if c.m.CanFill() {
+			c.m.Fill(rapid.IntRange(1, 10).Draw(c.T, "made-up tokens"))
+		}
+		c.settle()
+		for t := before; t < c.m.Length(); t++ {
+			c.made[t] = true
+		}
 	case 0, 1, 2:
 		c.step(rapid.IntRange(1, 8).Draw(c.T, "tokens"))
 	case 3, 4:
@@ -141,6 +169,7 @@ func (c *nodes) step(n int) {
 		st.store(c.g)
 		b.limit = max(limit, b.Used())
 		c.checkStep(number, o.Layers, &st, first+n)
+		st.Release()
 	}
 	c.m.Done(number, first+n)
 	c.settle()
@@ -162,7 +191,7 @@ func (c *nodes) checkStep(number uint64, layers residence.Span, st *Step, end in
 		for i := range views {
 			for t := views[i].First; t < views[i].End(); t++ {
 				seen[t]++
-				if !intact(c.g, &views[i], l, t) {
+				if !c.intact(&views[i], l, t) {
 					c.Fatalf("epoch %d: layer %d token %d is not what was written", number, l, t)
 				}
 			}
@@ -211,12 +240,13 @@ func (c *nodes) round(n int) {
 		for l := range c.g.Layers {
 			for _, kv := range slices.Concat(s.Table(number).Held(l), st.Tail(l)) {
 				for t := kv.First; t < kv.End(); t++ {
-					if seen[l][t]++; !intact(c.g, &kv, l, t) {
+					if seen[l][t]++; !c.intact(&kv, l, t) {
 						c.Fatalf("round: layer %d token %d is not what was written", l, t)
 					}
 				}
 			}
 		}
+		st.Release()
 	}
 	for l := range seen {
 		if i := slices.IndexFunc(seen[l], func(n int) bool { return n != 1 }); i >= 0 {
@@ -253,6 +283,19 @@ func (c *nodes) do(a residence.Action) {
 			if full != nil {
 				return
 			}
+		}
+	case residence.FillBlocks:
+		for i, h := range a.Parts {
+			_, err := c.seqs[h.Node].Fill(a.Batch, h.Rect, 5, func() bool { return false })
+			var full *FullError
+			if errors.As(err, &full) {
+				c.m.CopyFailed(a.Batch, err.Error())
+				return
+			}
+			if err != nil {
+				c.Fatal(err)
+			}
+			c.m.Copied(a.Batch, i, 1)
 		}
 	case residence.Announce:
 		for n, s := range c.seqs {

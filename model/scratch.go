@@ -28,10 +28,15 @@ func (s *Scratch) tensors() [10]*device.Tensor {
 
 // NewScratch allocates activations for steps of up to rows tokens, ScratchBytes(rows) in all.
 func NewScratch(c *Config, rows int) *Scratch {
+	return ScratchIn(func(n int) []float32 { return make([]float32, n) }, c, rows)
+}
+
+// ScratchIn is NewScratch in memory that floats hands out.
+func ScratchIn(floats func(n int) []float32, c *Config, rows int) *Scratch {
 	s := &Scratch{rows: rows, size: rows}
 	cols := c.scratchCols()
 	for i, t := range s.tensors() {
-		*t = device.NewTensor(rows, cols[i])
+		*t = device.Tensor{Rows: rows, Cols: cols[i], Data: floats(rows * cols[i])}
 	}
 	return s
 }

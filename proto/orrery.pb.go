@@ -1216,6 +1216,76 @@ func (x *Copied) GetError() string {
 	return ""
 }
 
+// Conductor to the SequenceShard that is to hold the part: make its keys and values up. Answered like a
+// copy that has arrived, with Copied.
+type FillPart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Batch         uint64                 `protobuf:"varint,1,opt,name=batch,proto3" json:"batch,omitempty"`
+	Id            uint32                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
+	Rect          *Rect                  `protobuf:"bytes,3,opt,name=rect,proto3" json:"rect,omitempty"`
+	Seed          uint64                 `protobuf:"varint,4,opt,name=seed,proto3" json:"seed,omitempty"` // what is made up is a function of it, of layer and position
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillPart) Reset() {
+	*x = FillPart{}
+	mi := &file_orrery_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillPart) ProtoMessage() {}
+
+func (x *FillPart) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillPart.ProtoReflect.Descriptor instead.
+func (*FillPart) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *FillPart) GetBatch() uint64 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
+}
+
+func (x *FillPart) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *FillPart) GetRect() *Rect {
+	if x != nil {
+		return x.Rect
+	}
+	return nil
+}
+
+func (x *FillPart) GetSeed() uint64 {
+	if x != nil {
+		return x.Seed
+	}
+	return 0
+}
+
 type RetireEpochs struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Before        uint64                 `protobuf:"varint,1,opt,name=before,proto3" json:"before,omitempty"`
@@ -1225,7 +1295,7 @@ type RetireEpochs struct {
 
 func (x *RetireEpochs) Reset() {
 	*x = RetireEpochs{}
-	mi := &file_orrery_proto_msgTypes[19]
+	mi := &file_orrery_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1307,7 @@ func (x *RetireEpochs) String() string {
 func (*RetireEpochs) ProtoMessage() {}
 
 func (x *RetireEpochs) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[19]
+	mi := &file_orrery_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1320,7 @@ func (x *RetireEpochs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireEpochs.ProtoReflect.Descriptor instead.
 func (*RetireEpochs) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{19}
+	return file_orrery_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RetireEpochs) GetBefore() uint64 {
@@ -1269,7 +1339,7 @@ type DiscardBatch struct {
 
 func (x *DiscardBatch) Reset() {
 	*x = DiscardBatch{}
-	mi := &file_orrery_proto_msgTypes[20]
+	mi := &file_orrery_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1351,7 @@ func (x *DiscardBatch) String() string {
 func (*DiscardBatch) ProtoMessage() {}
 
 func (x *DiscardBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[20]
+	mi := &file_orrery_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1364,7 @@ func (x *DiscardBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardBatch.ProtoReflect.Descriptor instead.
 func (*DiscardBatch) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{20}
+	return file_orrery_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DiscardBatch) GetBatch() uint64 {
@@ -1313,7 +1383,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_orrery_proto_msgTypes[21]
+	mi := &file_orrery_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1395,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[21]
+	mi := &file_orrery_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1408,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{21}
+	return file_orrery_proto_rawDescGZIP(), []int{22}
 }
 
 type Stats struct {
@@ -1353,7 +1423,7 @@ type Stats struct {
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_orrery_proto_msgTypes[22]
+	mi := &file_orrery_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1435,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[22]
+	mi := &file_orrery_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1448,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{22}
+	return file_orrery_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Stats) GetLaneBytes() int64 {
@@ -1499,7 +1569,12 @@ const file_orrery_proto_rawDesc = "" +
 	"\x02id\x18\x03 \x01(\rR\x02id\x12\x14\n" +
 	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\x12\x12\n" +
 	"\x04node\x18\x05 \x01(\rR\x04node\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\"&\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"f\n" +
+	"\bFillPart\x12\x14\n" +
+	"\x05batch\x18\x01 \x01(\x04R\x05batch\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\rR\x02id\x12 \n" +
+	"\x04rect\x18\x03 \x01(\v2\f.orrery.RectR\x04rect\x12\x12\n" +
+	"\x04seed\x18\x04 \x01(\x04R\x04seed\"&\n" +
 	"\fRetireEpochs\x12\x16\n" +
 	"\x06before\x18\x01 \x01(\x04R\x06before\"$\n" +
 	"\fDiscardBatch\x12\x14\n" +
@@ -1524,7 +1599,7 @@ func file_orrery_proto_rawDescGZIP() []byte {
 	return file_orrery_proto_rawDescData
 }
 
-var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_orrery_proto_goTypes = []any{
 	(*Span)(nil),           // 0: orrery.Span
 	(*Rect)(nil),           // 1: orrery.Rect
@@ -1545,10 +1620,11 @@ var file_orrery_proto_goTypes = []any{
 	(*EpochTaken)(nil),     // 16: orrery.EpochTaken
 	(*CopyPart)(nil),       // 17: orrery.CopyPart
 	(*Copied)(nil),         // 18: orrery.Copied
-	(*RetireEpochs)(nil),   // 19: orrery.RetireEpochs
-	(*DiscardBatch)(nil),   // 20: orrery.DiscardBatch
-	(*StatsRequest)(nil),   // 21: orrery.StatsRequest
-	(*Stats)(nil),          // 22: orrery.Stats
+	(*FillPart)(nil),       // 19: orrery.FillPart
+	(*RetireEpochs)(nil),   // 20: orrery.RetireEpochs
+	(*DiscardBatch)(nil),   // 21: orrery.DiscardBatch
+	(*StatsRequest)(nil),   // 22: orrery.StatsRequest
+	(*Stats)(nil),          // 23: orrery.Stats
 }
 var file_orrery_proto_depIdxs = []int32{
 	0,  // 0: orrery.Rect.layers:type_name -> orrery.Span
@@ -1562,11 +1638,12 @@ var file_orrery_proto_depIdxs = []int32{
 	13, // 8: orrery.Epoch.held:type_name -> orrery.Holding
 	14, // 9: orrery.TakeUpEpoch.epoch:type_name -> orrery.Epoch
 	1,  // 10: orrery.CopyPart.rect:type_name -> orrery.Rect
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	1,  // 11: orrery.FillPart.rect:type_name -> orrery.Rect
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_orrery_proto_init() }
@@ -1580,7 +1657,7 @@ func file_orrery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orrery_proto_rawDesc), len(file_orrery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -44,6 +44,7 @@ type batch struct {
 	number  uint64
 	mode    placement.Mode
 	upto    int
+	fill    int // tokens that it makes up, see Fill; 0 for copies
 	waiting map[int]bool
 	bytes   int64
 }
@@ -55,6 +56,7 @@ type announcement struct {
 	waiting map[int]bool
 	hold    bool // no step may begin meanwhile: it would need this epoch, or grow a block that it closes
 	commits bool // completes the goal
+	fill    int  // made-up tokens that it adds
 	refused bool
 }
 
@@ -99,7 +101,7 @@ func (m *Machine) Switching() bool { return m.goal != nil }
 
 // CanStep reports whether a step may begin now.
 func (m *Machine) CanStep() bool {
-	return !m.round && (m.next == nil || !m.next.hold) && !m.committing()
+	return !m.round && (m.next == nil || !m.next.hold) && !m.committing() && !m.filling()
 }
 
 // Step begins a step, and names its epoch. CanStep must hold.
@@ -111,7 +113,7 @@ func (m *Machine) Step() uint64 {
 // CanRound reports whether a round of ring prefill may begin: nothing else is in flight or being
 // announced, and the tail is closed. If only the tail is open, it asks for it to be closed.
 func (m *Machine) CanRound() bool {
-	if m.steps > 0 || m.next != nil || m.committing() {
+	if m.steps > 0 || m.next != nil || m.committing() || m.filling() {
 		return false
 	}
 	if m.epoch.Covered < m.length {
@@ -232,6 +234,10 @@ func (m *Machine) Taken(epoch uint64, node int) {
 	}
 	m.next = nil
 	m.epoch = a.epoch
+	if a.fill > 0 {
+		m.length = m.epoch.Covered
+		m.emit(Filled{Tokens: m.length})
+	}
 	if a.commits {
 		m.emit(Switched{Mode: m.epoch.Mode, Tokens: m.length, Bytes: m.goal.bytes})
 		m.goal = nil
@@ -256,7 +262,7 @@ func (m *Machine) Refused(epoch uint64, node int, reason string) {
 		return
 	}
 	m.next = nil
-	m.drop(&batch{number: a.batch, mode: a.epoch.Mode}, reason)
+	m.drop(&batch{number: a.batch, mode: a.epoch.Mode, fill: a.fill}, reason)
 }
 
 // Stuck reports whether a node has refused an epoch that every further step depends on.
@@ -286,7 +292,7 @@ func (m *Machine) drop(b *batch, reason string) {
 	m.emit(Discard{b.number})
 	m.batch = nil
 	forSwitch := m.goal != nil && b.mode == m.goal.mode
-	m.emit(Failed{Mode: m.epoch.Mode, Switch: forSwitch, Reason: reason})
+	m.emit(Failed{Mode: m.epoch.Mode, Switch: forSwitch, Fill: b.fill > 0, Reason: reason})
 	if forSwitch {
 		m.goal = nil
 	}
@@ -312,6 +318,10 @@ func (m *Machine) reconcile() {
 		return
 	}
 	b := m.batch
+	if b.fill > 0 {
+		m.filled(b)
+		return
+	}
 	commits := m.committing()
 	if commits && m.steps > 0 {
 		return // the owners change: let the steps in flight finish

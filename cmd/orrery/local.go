@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,8 +31,9 @@ type localCluster struct {
 // process is one node process.
 type process struct {
 	ready
-	cmd   *exec.Cmd
-	stdin io.Closer
+	cmd     *exec.Cmd
+	stdin   io.Closer
+	stopped sync.Once
 }
 
 // Times of local node processes.
@@ -126,10 +128,25 @@ func startProcess(ctx context.Context, args []string) (p *process, err error) {
 
 // stop lets the process leave, and kills it if it does not.
 func (p *process) stop() {
-	p.stdin.Close()
-	kill := time.AfterFunc(stopTimeout, func() { _ = p.cmd.Process.Kill() })
-	defer kill.Stop()
-	_ = p.cmd.Wait() // how it ended no longer matters
+	p.stopped.Do(func() {
+		p.stdin.Close()
+		kill := time.AfterFunc(stopTimeout, func() { _ = p.cmd.Process.Kill() })
+		defer kill.Stop()
+		_ = p.cmd.Wait() // how it ended no longer matters
+	})
+}
+
+// peaks is the most memory that each node has had resident, in bytes, by name.
+func (l *localCluster) peaks() (map[string]int64, error) {
+	peaks := map[string]int64{}
+	for _, p := range l.processes {
+		n, err := p.peak()
+		if err != nil {
+			return nil, fmt.Errorf("memory of node %s: %w", p.Name, err)
+		}
+		peaks[p.Name] = n
+	}
+	return peaks, nil
 }
 
 // stop ends all processes.

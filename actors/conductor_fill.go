@@ -1,0 +1,62 @@
+package actors
+
+import (
+	"fmt"
+
+	"github.com/asynkron/protoactor-go/actor"
+)
+
+// fillAsked is a fill that somebody waits for.
+type fillAsked struct {
+	tokens int
+	answer *actor.PID
+	begun  bool
+}
+
+// sequenceFilled says that the made-up tokens are there.
+type sequenceFilled struct{}
+
+// fillSeed is the seed of all made-up keys and values: what is measured is then the same from run to run.
+const fillSeed = 1
+
+func (c *conductor) fill(ctx actor.Context, msg *fillSequence) {
+	s := c.seqs[msg.seq]
+	switch {
+	case c.broken != nil:
+		ctx.Respond(c.broken)
+	case s == nil || s.opener != nil:
+		ctx.Respond(fmt.Errorf("sequence %d is not open", msg.seq))
+	case s.job != nil || s.filling != nil:
+		ctx.Respond(fmt.Errorf("sequence %d is busy", msg.seq))
+	case msg.tokens < 1:
+		ctx.Respond(fmt.Errorf("filling with %d tokens: it takes at least one", msg.tokens))
+	case msg.tokens > c.spec.Context-s.machine.Length():
+		ctx.Respond(&ContextError{Tokens: msg.tokens, Room: c.spec.Context - s.machine.Length(), Context: c.spec.Context})
+	default:
+		s.filling = &fillAsked{tokens: msg.tokens, answer: ctx.Sender()}
+		c.advance(ctx, s)
+	}
+}
+
+// beginFill begins the fill that was asked for, once nothing else changes the sequence.
+func (c *conductor) beginFill(ctx actor.Context, s *sequence) {
+	if !s.filling.begun && s.machine.CanFill() {
+		s.filling.begun = true
+		s.machine.Fill(s.filling.tokens)
+	}
+	c.act(ctx, s)
+}
+
+// filled answers who waits for a fill, if anybody does.
+func (c *conductor) filled(ctx actor.Context, s *sequence, err error) {
+	if s.filling == nil {
+		return
+	}
+	answer := s.filling.answer
+	s.filling = nil
+	if err != nil {
+		ctx.Send(answer, fmt.Errorf("filling the KV cache: %w", err))
+		return
+	}
+	ctx.Send(answer, &sequenceFilled{})
+}

@@ -1,0 +1,5 @@
+package main
+
+type benchCmd struct {
+	Memory benchMemoryCmd `cmd:"" help:"Hold the memory that node processes take against what was predicted."`
+}
