@@ -39,11 +39,11 @@ type attendance struct {
 	place   atomic.Uint64 // number of the one who attends; 0 if nobody does
 
 	mu      sync.Mutex
-	last    uint64   // number given out last
-	keeps   bool     // who attends keeps his place
-	parked  int      // how many wait for the poller to read
+	last    uint64 // number given out last
+	keeps   bool   // who attends keeps his place
+	parked  int    // how many wait for the poller to read
 	linger  *time.Timer
-	lingers uint64 // last when the timer was set; 0 if it is not
+	lingers uint64   // last when the timer was set; 0 if it is not
 	idle    interest // of the poller, if nobody attends or is parked
 	watched interest // of the poller, once it is
 	begun   bool     // the poller knows the link
@@ -55,31 +55,34 @@ func (l *link) attend(w waiter, deadline time.Time) {
 	if l.sock == nil || l.e.alone {
 		return
 	}
-	fast := l.e.Synch() == Fast
+	now := time.Now()
+	fast := l.e.Synch() == Fast && l.e.spins.maySpin(now)
 	place := l.takePlace(!fast)
 	if place == 0 {
 		return
 	}
 	defer l.leavePlace(place)
-	end := time.Now().Add(attendFor)
+	end := now.Add(attendFor)
 	if deadline.Before(end) {
 		end = deadline
 	}
 	if fast {
-		l.spin(place, w, end)
+		l.spin(place, w, now, end)
 	} else {
 		l.block(place, w, end)
 	}
 }
 
-func (l *link) spin(place uint64, w waiter, end time.Time) {
-	for l.readAs(place, w) {
-		for range spinsPerYield - 1 {
+func (l *link) spin(place uint64, w waiter, now, end time.Time) {
+	for now.Before(end) {
+		for range spinsPerYield {
 			if !l.readAs(place, w) {
 				return
 			}
 		}
-		if !time.Now().Before(end) {
+		before := now
+		if now = time.Now(); now.Sub(before) > stoppedFor {
+			l.e.spins.stopped(now)
 			return
 		}
 		runtime.Gosched()

@@ -23,8 +23,9 @@ type Endpoint struct {
 	handshakes chan struct{} // one for each inbound connection without a hello yet
 
 	synch  atomic.Uint32 // Synch
-	alone  bool          // there is one core: who waits leaves it to the others
-	poller *poller       // made with the first small link
+	spins  spinGuard
+	alone  bool    // there is one core: who waits leaves it to the others
+	poller *poller // made with the first small link
 
 	mu        sync.Mutex
 	closed    bool
@@ -74,6 +75,7 @@ func newEndpoint(c Config) *Endpoint {
 		receivers:  make(map[receiverKey]*Receiver),
 		remotes:    make(map[string]*remote),
 		alone:      runtime.GOMAXPROCS(0) == 1,
+		spins:      spinGuard{began: time.Now()},
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	e.SetSynch(c.Synch)

@@ -60,7 +60,7 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	if c.Child {
-		return c.serveParent(ctx, n)
+		return c.serveParent(n)
 	}
 	for _, self := range n.Nodes() {
 		if self.Name == n.Name() {
@@ -75,20 +75,14 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 
 // serveParent runs the node for the process that started it: until that closes our standard input, which
 // also happens when it dies.
-func (c *nodeCmd) serveParent(ctx context.Context, n *orrery.Cluster) error {
+func (c *nodeCmd) serveParent(n *orrery.Cluster) error {
 	if err := json.NewEncoder(os.Stdout).Encode(ready{n.Name(), n.Addr()}); err != nil {
 		return err
 	}
-	orphaned := make(chan struct{})
-	go func() {
-		defer close(orphaned)
-		_, _ = io.Copy(io.Discard, os.Stdin)
-	}()
-	select {
-	case <-orphaned:
-	case <-ctx.Done():
-		// An interrupt from the terminal reaches the whole group: the parent decides when to end.
-		<-orphaned
-	}
+	awaitParent()
 	return n.Close()
 }
+
+// awaitParent returns when whoever started this process closes our standard input. An interrupt from the
+// terminal reaches the whole group: the parent decides when to end.
+func awaitParent() { _, _ = io.Copy(io.Discard, os.Stdin) }
