@@ -7,10 +7,22 @@ import (
 	"log/slog"
 	"net"
 	"os"
+
+	"github.com/orrery-ai/orrery/transport"
 )
 
 // Version is the version of the program, as the nodes of a cluster tell each other.
 const Version = "0.1.0"
+
+// Synch is how a process waits for the small messages of a step.
+type Synch = transport.Synch
+
+// The ways to wait.
+const (
+	SynchAuto = transport.Auto
+	SynchSafe = transport.Safe // in the kernel
+	SynchFast = transport.Fast // spinning for up to 2 ms first, which keeps a core busy
+)
 
 // Config says how this process takes part in a cluster. The zero value is a node on its own, reachable
 // from this machine only, that offers the memory that is free.
@@ -22,6 +34,10 @@ type Config struct {
 	Advertise string   // host that the others reach this one by, where it is not the host of Bind
 	Join      []string // host:port of nodes to join; one that answers is enough
 	Key       []byte   // 16, 24 or 32 bytes encrypt the gossip; all nodes have the same
+
+	// Synch is how this process waits for the small messages of a step. Default SynchAuto, with which
+	// nodes are fast if they have several cores, and clients safe: they wait once for each token.
+	Synch Synch
 
 	// Client takes part without offering anything: it loads models on the others and drives them.
 	Client bool
@@ -60,6 +76,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Memory < 0 || c.Bandwidth < 0 || c.Threads < 0 {
 		return c, fmt.Errorf("memory %d, bandwidth %g and threads %d must not be negative", c.Memory, c.Bandwidth, c.Threads)
+	}
+	if c.Client && c.Synch == SynchAuto {
+		c.Synch = SynchSafe
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

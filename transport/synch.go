@@ -1,40 +1,50 @@
 package transport
 
-import "fmt"
+import (
+	"fmt"
+	"runtime"
+)
 
 // Synch is how an endpoint waits for small messages, on which a step waits: for the network, and for the
 // consumer of a lane. It changes nothing else.
 type Synch uint8
 
 const (
+	// Auto is Fast where the process may use several cores, and Safe where it has one.
+	Auto Synch = iota
 	// Safe waits in the kernel.
-	Safe Synch = iota
-	// Fast spins, trying again and again, for a few milliseconds before it waits in the kernel: waking a
-	// thread can cost more than the exchange. A thread that spins keeps a core busy.
+	Safe
+	// Fast spins, trying again and again, for up to 2 ms before it waits in the kernel: to wake a thread
+	// can cost more than the exchange. A thread that spins keeps a core busy; where there are too few
+	// cores for that, it stops of itself.
 	Fast
 )
 
+var synchNames = [...]string{"auto", "safe", "fast"}
+
 // String is the name, as flags have it.
-func (s Synch) String() string {
-	if s == Fast {
-		return "fast"
-	}
-	return "safe"
-}
+func (s Synch) String() string { return synchNames[s] }
 
 // ParseSynch reads a name.
 func ParseSynch(name string) (Synch, error) {
-	switch name {
-	case "safe":
-		return Safe, nil
-	case "fast":
-		return Fast, nil
+	for i, n := range synchNames {
+		if n == name {
+			return Synch(i), nil
+		}
 	}
-	return Safe, fmt.Errorf("synch is safe or fast, not %.20q", name)
+	return Auto, fmt.Errorf("%.20q is not a way to wait: auto, safe or fast", name)
 }
 
 // SetSynch changes how the endpoint waits. Waits under way go on as they began.
-func (e *Endpoint) SetSynch(s Synch) { e.synch.Store(uint32(s)) }
+func (e *Endpoint) SetSynch(s Synch) {
+	if s == Auto {
+		s = Fast
+		if runtime.GOMAXPROCS(0) == 1 {
+			s = Safe
+		}
+	}
+	e.synch.Store(uint32(s))
+}
 
-// Synch is how the endpoint waits.
+// Synch is how the endpoint waits: Safe or Fast.
 func (e *Endpoint) Synch() Synch { return Synch(e.synch.Load()) }

@@ -45,7 +45,7 @@ const (
 
 // startLocal starts n node processes that share this machine's memory and cores, and waits until each
 // is ready.
-func startLocal(ctx context.Context, n int, log *slog.Logger) (*localCluster, error) {
+func startLocal(ctx context.Context, n int, synch orrery.Synch, log *slog.Logger) (*localCluster, error) {
 	if n < 1 || n > len(nodeNames) {
 		return nil, fmt.Errorf("--nodes: %d is not between 1 and %d", n, len(nodeNames))
 	}
@@ -56,9 +56,12 @@ func startLocal(ctx context.Context, n int, log *slog.Logger) (*localCluster, er
 	// Nodes that measured at the same time would measure each other: they are alike, and share what there is.
 	bandwidth := cpu.MeasureBandwidth(bandwidthTime) / float64(n)
 	l := &localCluster{name: fmt.Sprintf("local-%d", os.Getpid())}
+	if synch == orrery.SynchAuto && n > runtime.NumCPU() {
+		synch = orrery.SynchSafe
+	}
 	args := func(i int) []string {
 		return []string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
-			"--memory", strconv.FormatInt(memory/int64(n), 10), "--bandwidth", strconv.FormatInt(int64(bandwidth), 10), "--threads", strconv.Itoa(max(1, runtime.NumCPU()/n))}
+			"--memory", strconv.FormatInt(memory/int64(n), 10), "--bandwidth", strconv.FormatInt(int64(bandwidth), 10), "--synch", synch.String(), "--threads", strconv.Itoa(max(1, runtime.NumCPU()/n))}
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
