@@ -55,6 +55,9 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
+	if err := cfg.guard(ctx); err != nil {
+		return nil, fmt.Errorf("orrery: %w", err)
+	}
 	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), models: map[*Model]bool{}, change: make(chan struct{})}
 	if err := c.start(ctx); err != nil {
 		c.Close()
@@ -64,7 +67,8 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 }
 
 func (c *Cluster) start(ctx context.Context) (err error) {
-	c.endpoint, err = transport.Listen(c.cfg.Listen, transport.Config{Cluster: c.cfg.Cluster, Node: c.cfg.Name, Synch: c.cfg.Synch, Logger: c.cfg.Logger})
+	c.endpoint, err = transport.Listen(c.cfg.Listen, transport.Config{Cluster: c.cfg.Cluster, Node: c.cfg.Name, Identity: c.cfg.Identity,
+		Synch: c.cfg.Synch, Logger: c.cfg.Logger})
 	if err != nil {
 		return err
 	}
@@ -78,8 +82,12 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	var keys [][]byte
+	if c.cfg.Identity != nil {
+		keys = c.cfg.Identity.GossipKeys()
+	}
 	c.membership, err = cluster.Start(cluster.Config{Name: c.cfg.Name, Bind: c.cfg.Bind, Advertise: c.cfg.Advertise, Cluster: c.cfg.Cluster,
-		Key: c.cfg.Key, Self: self, Logger: c.log})
+		Keys: keys, Self: self, Logger: c.log})
 	if err != nil {
 		return err
 	}

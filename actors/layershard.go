@@ -174,6 +174,10 @@ func (s *layerShard) loadMore(ctx actor.Context, layers residence.Span) {
 	if s.engine == nil {
 		return
 	}
+	if layers.First < 0 || layers.End > s.geometry.Layers || layers.Len() < 1 {
+		s.layersReady(ctx, &layersReady{err: fmt.Errorf("layers %v, of a model that has %d", layers, s.geometry.Layers)})
+		return
+	}
 	bytes := s.model.RangeBytes(model.Range(layers))
 	if limit := s.machine.Memory - s.spec.KvBytes; bytes > limit {
 		s.layersReady(ctx, &layersReady{err: fmt.Errorf("node %s has %d bytes for weights, layers %v need %d", s.machine.Name, limit, layers, bytes)})

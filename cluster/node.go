@@ -47,9 +47,9 @@ func checkName(s string) error {
 	}
 	for _, c := range []byte(s) {
 		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.':
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.', c == '+':
 		default:
-			return fmt.Errorf("name %q: only letters, digits, '-', '_' and '.' are allowed", s)
+			return fmt.Errorf("name %q: only letters, digits, '-', '_', '.' and '+' are allowed", s)
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -53,6 +54,8 @@ type Engine struct {
 	lanes  lanes
 	wg     sync.WaitGroup
 	closed atomic.Bool
+
+	connected bool // Connect was called
 
 	decoder   atomic.Pointer[model.Decoder]
 	sequences atomic.Pointer[map[uint64]*kvcache.Sequence]
@@ -130,8 +133,12 @@ func logitRows(rows, vocab int) int { return min(max(1, maxLogitBytes/(4*vocab))
 
 const maxLogitBytes = 4 << 20
 
-// Connect opens the lanes to the other members, and begins to serve.
+// Connect opens the lanes to the other members, and begins to serve. It is called once.
 func (e *Engine) Connect() error {
+	if e.connected {
+		return errors.New("the model is connected already")
+	}
+	e.connected = true
 	if err := e.lanes.connect(e.cfg, e.shape); err != nil {
 		return err
 	}

@@ -136,6 +136,9 @@ func (l *link) readIdle(w waiter) {
 // stops when those that had been taken are handed out: what is left wakes the poller.
 func (l *link) readSome(w waiter) error {
 	l.sock.quiet = w.satisfied()
+	if _, ok := l.nc.(*secured); ok && !l.sock.quiet && !l.sock.await(unix.POLLIN, 0) {
+		return errNotYet // TLS would find out too, but allocates
+	}
 	defer func() { l.sock.quiet = false }()
 	for {
 		if err := l.frames.next(l.handler); err != nil {

@@ -88,7 +88,11 @@ func (l *link) detach() {
 	if l.class != classSmall {
 		return
 	}
-	s, ok := l.nc.(*socket)
+	nc := l.nc
+	if tls, ok := nc.(*secured); ok {
+		nc = tls.raw
+	}
+	s, ok := nc.(*socket)
 	if !ok {
 		return
 	}
@@ -96,11 +100,12 @@ func (l *link) detach() {
 	if err == nil {
 		err = s.detach()
 	}
-	if err != nil {
+	if err != nil && l.failure() == nil {
 		l.e.c.Logger.Warn("waits for small messages take longer than they need", "peer", l.node, "err", err)
-		return
 	}
-	l.sock = s
+	if err == nil {
+		l.sock = s
+	}
 }
 
 // ended is the handler of a link that has ended.
@@ -128,15 +133,19 @@ func (l *link) takeTurn(deadline time.Time) error {
 
 func (l *link) endTurn() { <-l.turn }
 
-// write writes everything in bufs, in this goroutine's turn, in one system call if the socket has room.
+// write writes everything in bufs, in this goroutine's turn, in one system call if the socket has room;
+// under TLS, in one for each record.
 func (l *link) write(bufs *net.Buffers) error {
 	if err := l.refresh(); err != nil {
 		return err
 	}
 	var err error
-	if s, ok := l.nc.(*socket); ok {
-		err = s.writev(bufs)
-	} else {
+	switch nc := l.nc.(type) {
+	case *socket:
+		err = nc.writev(bufs)
+	case *secured:
+		err = nc.writev(*bufs)
+	default:
 		_, err = bufs.WriteTo(l.nc)
 	}
 	if err != nil {

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/hex"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -105,25 +103,4 @@ func (s *sizeFlag) UnmarshalText(b []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%q is not a size, as 8GiB", b)
-}
-
-// securityFlags are how a cluster keeps to itself.
-type securityFlags struct {
-	Cluster string `help:"Name of the cluster; nodes of another are refused (default: ${default})." default:"orrery" placeholder:"NAME"`
-	KeyFile string `help:"File with a key of 16, 24 or 32 bytes in hexadecimal, which encrypts the gossip; openssl rand -hex 32 makes one." type:"existingfile" placeholder:"FILE"`
-}
-
-func (s *securityFlags) key() ([]byte, error) {
-	if s.KeyFile == "" {
-		return nil, nil
-	}
-	b, err := os.ReadFile(s.KeyFile)
-	if err != nil {
-		return nil, err
-	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(b)))
-	if err != nil || len(key) != 16 && len(key) != 24 && len(key) != 32 {
-		return nil, fmt.Errorf("%s: not a key of 16, 24 or 32 bytes in hexadecimal (openssl rand -hex 32 makes one)", s.KeyFile)
-	}
-	return key, nil
 }

@@ -34,9 +34,11 @@ const defaultBind = "127.0.0.1:7946"
 // Help is shown below the flags' summary.
 func (nodeCmd) Help() string {
 	return `Examples:
-  orrery node --name a --bind 192.168.1.10:7946
-  orrery node --name b --join 192.168.1.10:7946 --data-dir /models
+  orrery node
+  orrery node --tls a.tls --bind 192.168.1.10:7946
+  orrery node --tls b.tls --join 192.168.1.10:7946 --data-dir /models
 
+A node that other machines can reach needs a certificate: orrery ca --help.
 Ctrl-C leaves the cluster gracefully.`
 }
 
@@ -45,18 +47,18 @@ type ready struct{ Name, Addr string }
 
 // Run runs the node until it is interrupted.
 func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
-	key, err := c.key()
-	if err != nil {
-		return err
-	}
 	bind := c.Bind
 	if bind == "" && len(c.Join) == 0 {
 		bind = defaultBind
 	} else if bind == "" {
 		bind = bindTowards(ctx, c.Join)
 	}
-	n, err := orrery.Start(ctx, orrery.Config{Name: c.Name, Cluster: c.Cluster, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join, Key: key,
-		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Synch: orrery.Synch(c.Synch), Logger: log})
+	cfg := orrery.Config{Name: c.Name, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join,
+		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Synch: orrery.Synch(c.Synch), Logger: log}
+	if err := c.apply(&cfg); err != nil {
+		return err
+	}
+	n, err := orrery.Start(ctx, cfg)
 	if err != nil {
 		return err
 	}
