@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,9 +21,9 @@ const (
 	// attendFor is how long somebody attends to a link. A message that takes longer is hardly delayed, in
 	// proportion, by the waking of a thread: that is 0.1 ms where the core of a virtual machine sleeps.
 	attendFor = 2 * time.Millisecond
-	// spinsPerYield is how often a socket is tried between two looks at the clock, and two occasions for
+	// readsPerYield is how often a socket is tried between two looks at the clock, and two occasions for
 	// other goroutines to run.
-	spinsPerYield = 8
+	readsPerYield = 8
 )
 
 // waiter is what somebody attends to a link for.
@@ -56,7 +55,7 @@ func (l *link) attend(w waiter, deadline time.Time) {
 		return
 	}
 	now := time.Now()
-	fast := l.e.Synch() == Fast && l.e.spins.maySpin(now)
+	fast := l.e.fast(now)
 	place := l.takePlace(!fast)
 	if place == 0 {
 		return
@@ -67,28 +66,13 @@ func (l *link) attend(w waiter, deadline time.Time) {
 		end = deadline
 	}
 	if fast {
-		l.spin(place, w, now, end)
+		l.e.spins.spin(now, end, readsPerYield, func() bool { return !l.readAs(place, w) })
 	} else {
 		l.block(place, w, end)
 	}
 }
 
-func (l *link) spin(place uint64, w waiter, now, end time.Time) {
-	for now.Before(end) {
-		for range spinsPerYield {
-			if !l.readAs(place, w) {
-				return
-			}
-		}
-		before := now
-		if now = time.Now(); now.Sub(before) > stoppedFor {
-			l.e.spins.stopped(now)
-			return
-		}
-		runtime.Gosched()
-	}
-}
-
+// block waits in the kernel for what there is to read.
 func (l *link) block(place uint64, w waiter, end time.Time) {
 	l.at.reading.Lock() // the poller may just have read what w waits for
 	more := !w.satisfied()

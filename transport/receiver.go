@@ -38,7 +38,7 @@ type Receiver struct {
 	cut      bool   // in the middle of a message
 	next     uint64 // the message after those handed out
 	in       arrival
-	spare    []*Message // released, or never used
+	spare    []*Message // never used, or released: those that were first come first
 	filling  *Message   // arriving, from the front of queue or straight from the link
 	filled   int        // its bytes that are there
 	queue    []piece    // frames that wait for a spare message
@@ -70,6 +70,17 @@ func (m *Message) Release() { m.r.release(m) }
 // Receiver registers this node as the receiver of a lane, for messages of at most maxMessage bytes. It
 // must be registered before the peer opens its [Endpoint.Sender], and stays until Close.
 func (e *Endpoint) Receiver(from string, key LaneKey, maxMessage int) (*Receiver, error) {
+	r, err := e.newReceiver(from, key, maxMessage)
+	if err == nil {
+		err = e.register(r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (e *Endpoint) newReceiver(from string, key LaneKey, maxMessage int) (*Receiver, error) {
 	if err := checkLane(from, key, maxMessage); err != nil {
 		return nil, err
 	}
@@ -82,9 +93,6 @@ func (e *Endpoint) Receiver(from string, key LaneKey, maxMessage int) (*Receiver
 	}
 	for range messagesPerLane {
 		r.spare = append(r.spare, &Message{r: r})
-	}
-	if err := e.register(r); err != nil {
-		return nil, err
 	}
 	return r, nil
 }
@@ -102,12 +110,18 @@ func (r *Receiver) Receive(deadline time.Time) (*Message, error) {
 	defer stopTimer(t)
 	m, err := r.await(t.C)
 	if err == os.ErrDeadlineExceeded {
-		r.mu.Lock()
-		err = &ErrTimeout{Node: r.from, Lane: r.key, Seq: r.next}
-		r.mu.Unlock()
-		r.leave(err)
+		err = r.expire()
 	}
 	return m, err
+}
+
+// expire fails the lane because its next message has not come in time.
+func (r *Receiver) expire() error {
+	r.mu.Lock()
+	err := &ErrTimeout{Node: r.from, Lane: r.key, Seq: r.next}
+	r.mu.Unlock()
+	r.leave(err)
+	return err
 }
 
 // Next waits for the next message without a deadline. It is for a goroutine that idles between requests:
@@ -283,12 +297,11 @@ func (r *Receiver) room(h header) bool {
 
 // take is a spare message with room for n bytes; nil if there is none.
 func (r *Receiver) take(n int) *Message {
-	last := len(r.spare) - 1
-	if last < 0 {
+	if len(r.spare) == 0 {
 		return nil
 	}
-	m := r.spare[last]
-	r.spare = r.spare[:last]
+	m := r.spare[0]
+	r.spare = append(r.spare[:0], r.spare[1:]...)
 	m.buf = grow(m.buf, n, r.max)
 	return m
 }

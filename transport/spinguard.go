@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,4 +41,21 @@ func (g *spinGuard) stopped(now time.Time) {
 		g.pause = minPause
 	}
 	g.until.Store(int64(at + g.pause))
+}
+
+// spin calls done, tries times between two looks at the clock, until it is true or the end has come.
+func (g *spinGuard) spin(now, end time.Time, tries int, done func() bool) {
+	for now.Before(end) {
+		for range tries {
+			if done() {
+				return
+			}
+		}
+		before := now
+		if now = time.Now(); now.Sub(before) > stoppedFor {
+			g.stopped(now)
+			return
+		}
+		runtime.Gosched()
+	}
 }

@@ -3,6 +3,7 @@ package transport
 import (
 	"fmt"
 	"runtime"
+	"time"
 )
 
 // Synch is how an endpoint waits for small messages, on which a step waits: for the network, and for the
@@ -44,6 +45,11 @@ func (e *Endpoint) SetSynch(s Synch) {
 		}
 	}
 	e.synch.Store(uint32(s))
+}
+
+// fast says whether to spin before waiting.
+func (e *Endpoint) fast(now time.Time) bool {
+	return e.Synch() == Fast && !e.alone && e.spins.maySpin(now)
 }
 
 // Synch is how the endpoint waits: Safe or Fast.
