@@ -77,13 +77,9 @@ func (l *link) block(place uint64, w waiter, end time.Time) {
 	l.at.reading.Lock() // the poller may just have read what w waits for
 	more := !w.satisfied()
 	l.at.reading.Unlock()
-	for more {
-		left := time.Until(end)
-		if left <= 0 {
-			return
-		}
-		l.sock.await(unix.POLLIN, left)
-		more = l.readAs(place, w)
+	for left := time.Until(end); more; left = time.Until(end) {
+		l.sock.await(unix.POLLIN, max(left, 0))
+		more = l.readAs(place, w) && left > 0
 	}
 }
 

@@ -45,7 +45,7 @@ func (g *spinGuard) stopped(now time.Time) {
 
 // spin calls done, tries times between two looks at the clock, until it is true or the end has come.
 func (g *spinGuard) spin(now, end time.Time, tries int, done func() bool) {
-	for now.Before(end) {
+	for {
 		for range tries {
 			if done() {
 				return
@@ -54,6 +54,9 @@ func (g *spinGuard) spin(now, end time.Time, tries int, done func() bool) {
 		before := now
 		if now = time.Now(); now.Sub(before) > stoppedFor {
 			g.stopped(now)
+			return
+		}
+		if !now.Before(end) {
 			return
 		}
 		runtime.Gosched()
