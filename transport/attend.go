@@ -74,13 +74,26 @@ func (l *link) attend(w waiter, deadline time.Time) {
 
 // block waits in the kernel for what there is to read.
 func (l *link) block(place uint64, w waiter, end time.Time) {
-	l.at.reading.Lock() // the poller may just have read what w waits for
-	more := !w.satisfied()
-	l.at.reading.Unlock()
+	more := l.tidy(w)
 	for left := time.Until(end); more; left = time.Until(end) {
 		l.sock.await(unix.POLLIN, max(left, 0))
 		more = l.readAs(place, w) && left > 0
 	}
+}
+
+// tidy does what there is time for before a wait. It says whether w has to wait: the poller may just have
+// read what w waits for.
+func (l *link) tidy(w waiter) bool {
+	l.at.reading.Lock()
+	defer l.at.reading.Unlock()
+	if w.satisfied() {
+		return false
+	}
+	if err := l.handler.dry(); err != nil {
+		l.fail(err, false)
+		return false
+	}
+	return true
 }
 
 // readAs reads what is there, as the one who has the place. It says whether there is more to wait for.
@@ -91,12 +104,18 @@ func (l *link) readAs(place uint64, w waiter) bool {
 		return false
 	}
 	err := l.readSome(w)
+	more := !w.satisfied()
+	if more && err == errNotYet {
+		if failed := l.handler.dry(); failed != nil {
+			err = failed
+		}
+	}
 	l.at.reading.Unlock()
 	if err != errNotYet {
 		l.fail(err, false)
 		return false
 	}
-	return !w.satisfied()
+	return more
 }
 
 // readIdle reads what is there if nobody attends.

@@ -25,6 +25,8 @@ type frameHandler interface {
 	begin(h header) (into []byte, err error)
 	// end is called when the payload is there.
 	end(h header) error
+	// dry is called when there is nothing to read for now, and somebody is going to wait for it.
+	dry() error
 }
 
 // next reads a frame.

@@ -3,6 +3,7 @@ package transport
 import (
 	"fmt"
 	"net"
+	"slices"
 )
 
 // inlink is the end of a connection that was dialled, and receives. Who reads it never waits for a lane:
@@ -14,6 +15,7 @@ type inlink struct {
 	lanes    map[uint32]*Receiver
 	number   uint32 // of the lane opened last
 	envelope []byte
+	due      []uint32 // lanes that are to get credits when there is time
 	opening  [openBytes]byte
 }
 
@@ -54,13 +56,33 @@ func (l *inlink) begin(h header) ([]byte, error) {
 func (l *inlink) end(h header) error {
 	switch h.kind {
 	case frameData:
-		return l.credit(h.lane, l.lanes[h.lane].commit())
+		r := l.lanes[h.lane]
+		credits, later := r.commit()
+		if later && l.sock == nil {
+			credits = r.settle()
+		} else if later && !slices.Contains(l.due, h.lane) {
+			l.due = append(l.due, h.lane)
+		}
+		return l.credit(h.lane, credits)
 	case frameOpen:
 		return l.open(h)
 	case frameEnvelope:
 		return l.receiveEnvelope(h)
 	}
 	return l.finish(h)
+}
+
+// dry gives the credits that were put off, now that there is nothing to read.
+func (l *inlink) dry() error {
+	for _, lane := range l.due {
+		if r := l.lanes[lane]; r != nil {
+			if err := l.credit(lane, r.settle()); err != nil {
+				return err
+			}
+		}
+	}
+	l.due = l.due[:0]
+	return nil
 }
 
 func (l *inlink) credit(lane uint32, frames int) error {

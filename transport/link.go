@@ -113,6 +113,7 @@ type ended struct{}
 
 func (ended) begin(header) ([]byte, error) { return nil, net.ErrClosed }
 func (ended) end(header) error             { return net.ErrClosed }
+func (ended) dry() error                   { return net.ErrClosed }
 
 // takeTurn waits until this goroutine may write. It gives os.ErrDeadlineExceeded after the deadline.
 func (l *link) takeTurn(deadline time.Time) error {

@@ -76,6 +76,9 @@ func (l *outlink) end(h header) error {
 	return nil
 }
 
+// dry has nothing to do at this end.
+func (l *outlink) dry() error { return nil }
+
 // tell tells every lane why the link is gone.
 func (l *outlink) tell(cause error) {
 	l.mu.Lock()

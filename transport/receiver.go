@@ -269,12 +269,13 @@ func (r *Receiver) begin(h header) ([]byte, error) {
 	return r.arriving.bytes, nil
 }
 
-// commit follows begin when the payload is there. It returns how many frames to credit.
-func (r *Receiver) commit() int {
+// commit follows begin when the payload is there. It returns how many frames to credit now and, if that is
+// none, whether some may be credited when there is time.
+func (r *Receiver) commit() (now int, later bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cause != nil {
-		return 0
+		return 0, false
 	}
 	if r.arriving.bytes != nil {
 		r.queue = append(r.queue, r.arriving)
@@ -283,7 +284,14 @@ func (r *Receiver) commit() int {
 	} else {
 		r.consumed(r.arriving.header)
 	}
-	return r.takeOwed()
+	if !r.creditDue() {
+		return 0, false
+	}
+	// At the end of a message somebody is about to use it, and the sender is not short of credits yet.
+	if r.arriving.flags&flagLast != 0 && r.owed < r.in.window {
+		return 0, true
+	}
+	return r.takeOwed(), false
 }
 
 // room makes sure that the message of h has its place, if there is one.
@@ -315,8 +323,8 @@ func grow(b []byte, n, limit int) []byte {
 	return b[:n]
 }
 
-// pump moves queued frames into messages while there is room.
-func (r *Receiver) pump() {
+// pump moves queued frames into messages while there is room. It says whether it moved any.
+func (r *Receiver) pump() bool {
 	done := 0
 	for _, p := range r.queue {
 		if !r.room(p.header) {
@@ -329,6 +337,17 @@ func (r *Receiver) pump() {
 	}
 	r.queue = append(r.queue[:0], r.queue[done:]...)
 	r.finishIfDrained()
+	return done > 0
+}
+
+// settle takes all that is owed, for a credit that was put off.
+func (r *Receiver) settle() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cause != nil {
+		return 0
+	}
+	return r.takeOwed()
 }
 
 // consumed records that the payload of h is in the message being filled, and hands that out when whole.
@@ -350,17 +369,19 @@ func (r *Receiver) deliver(seq uint64, n int) {
 	r.ready <- m // there are no more messages than it has room for
 }
 
-// takeOwed is the number of frames to credit now. Several go at once, for each credit costs a write here
-// and a wake-up of the peer. Small messages mostly alternate with answers and leave the window nearly
+// creditDue says whether to credit what is owed. Several frames go at once, for each credit costs a write
+// here and a wake-up of the peer. Small messages mostly alternate with answers and leave the window nearly
 // unused, so they are credited late; bulk is credited early, to keep a long way filled.
-func (r *Receiver) takeOwed() int {
+func (r *Receiver) creditDue() bool {
 	late := r.in.window / 4
 	if r.key.Purpose.class() == classSmall {
 		late *= 3
 	}
-	if r.owed < max(1, late) {
-		return 0
-	}
+	return r.owed >= max(1, late)
+}
+
+// takeOwed is the number of frames to credit now.
+func (r *Receiver) takeOwed() int {
 	n := r.owed
 	r.owed = 0
 	r.in.uncredited -= n
@@ -376,8 +397,7 @@ func (r *Receiver) release(m *Message) {
 	m.held, m.Bytes = false, nil
 	r.spare = append(r.spare, m)
 	credits := 0
-	if r.cause == nil && !r.local {
-		r.pump()
+	if r.cause == nil && !r.local && r.pump() && r.creditDue() {
 		credits = r.takeOwed()
 	}
 	l, lane := r.link.Load(), r.lane

@@ -141,10 +141,6 @@ func (s *Sender) takeToken(deadline time.Time) bool {
 
 // sendFrames sends one message over the link, in the caller's goroutine.
 func (s *Sender) sendFrames(deadline time.Time, total int, first []byte, rest [][]byte) error {
-	if s.credits.Load() <= int32(s.link.window/4) && s.link.sock != nil {
-		s.drain = drainFrames
-		s.link.readIdle(&s.drain)
-	}
 	h := header{kind: frameData, flags: flagFirst, lane: s.number, seq: s.sent.Load(), total: uint32(total)}
 	for left := total; ; {
 		if err := s.awaitCredit(deadline); err != nil {
@@ -180,9 +176,18 @@ func (s *Sender) sendFrames(deadline time.Time, total int, first []byte, rest []
 		if left == 0 {
 			s.part = false
 			s.sent.Add(1)
+			s.refill()
 			return nil
 		}
 		h.flags = 0
+	}
+}
+
+// refill looks for credits while there are still some, and while the peer is busy with what was sent.
+func (s *Sender) refill() {
+	if s.credits.Load() <= int32(s.link.window/4) && s.link.sock != nil {
+		s.drain = drainFrames
+		s.link.readIdle(&s.drain)
 	}
 }
 
