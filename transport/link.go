@@ -98,7 +98,7 @@ func (l *link) detach() {
 	}
 	err := l.e.startPoller()
 	if err == nil {
-		err = s.detach()
+		err = s.detach(l.e.c.WriteTimeout)
 	}
 	if err != nil && l.failure() == nil {
 		l.e.c.Logger.Warn("waits for small messages take longer than they need", "peer", l.node, "err", err)
@@ -157,8 +157,11 @@ func (l *link) write(bufs *net.Buffers) error {
 }
 
 // refresh keeps the write deadline between half of WriteTimeout and all of it away. Setting it for each
-// frame would cost more than telling the time.
+// frame would cost more than telling the time. A detached socket counts WriteTimeout itself.
 func (l *link) refresh() error {
+	if l.sock != nil {
+		return nil
+	}
 	if now := time.Now(); l.expires.Sub(now) < l.e.c.WriteTimeout/2 {
 		l.expires = now.Add(l.e.c.WriteTimeout)
 		if err := l.nc.SetWriteDeadline(l.expires); err != nil {

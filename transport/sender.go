@@ -193,11 +193,16 @@ func (s *Sender) refill() {
 
 // awaitCredit waits until a frame may be sent.
 func (s *Sender) awaitCredit(deadline time.Time) error {
-	if err := s.usable(deadline); err != nil || s.credits.Load() > 0 {
-		return err
+	if !s.satisfied() {
+		s.link.attend(s, deadline)
 	}
-	if s.link.attend(s, deadline); s.satisfied() {
-		return s.usable(deadline)
+	select {
+	case <-s.dead:
+		return s.failure()
+	default:
+	}
+	if s.credits.Load() > 0 {
+		return nil
 	}
 	s.link.park()
 	defer s.link.unpark()
@@ -211,19 +216,6 @@ func (s *Sender) awaitCredit(deadline time.Time) error {
 		case <-t.C:
 			return &ErrTimeout{Node: s.to, Lane: s.key, Seq: s.sent.Load()}
 		}
-	}
-	return nil
-}
-
-// usable finds, without waiting, that the lane has failed or the deadline passed.
-func (s *Sender) usable(deadline time.Time) error {
-	select {
-	case <-s.dead:
-		return s.failure()
-	default:
-	}
-	if !time.Now().Before(deadline) {
-		return &ErrTimeout{Node: s.to, Lane: s.key, Seq: s.sent.Load()}
 	}
 	return nil
 }

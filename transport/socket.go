@@ -22,8 +22,8 @@ type socket struct {
 	detached bool
 	quiet    bool // Read gives errNotYet without looking; of the one who reads
 	fd       int
-	expires  atomic.Int64 // write deadline, Unix nanoseconds; 0 if there is none
-	calls    atomic.Int64 // under way; closedSocket is added once no more may begin
+	most     time.Duration // that a write may wait for room; once detached, instead of a deadline
+	calls    atomic.Int64  // under way; closedSocket is added once no more may begin
 	released atomic.Bool
 }
 
@@ -40,7 +40,7 @@ func (notYet) Temporary() bool { return true }
 
 // detach takes the connection out of Go's poller. Nobody may be using it. If it cannot be done the
 // connection stays as it was.
-func (s *socket) detach() error {
+func (s *socket) detach(mostWrite time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tcp, ok := s.Conn.(*net.TCPConn)
@@ -58,7 +58,7 @@ func (s *socket) detach() error {
 	if dup != nil {
 		return os.NewSyscallError("fcntl", dup)
 	}
-	s.detached = true
+	s.detached, s.most = true, mostWrite
 	deferAcks(s.fd)
 	return tcp.Close() // the duplicate keeps the connection
 }
@@ -120,7 +120,7 @@ func (s *socket) Read(b []byte) (int, error) {
 	}
 }
 
-// Write writes all of b before the write deadline.
+// Write writes all of b. A detached socket gives os.ErrDeadlineExceeded if it had no room for too long.
 func (s *socket) Write(b []byte) (int, error) {
 	if !s.detached {
 		return s.Conn.Write(b)
@@ -129,6 +129,7 @@ func (s *socket) Write(b []byte) (int, error) {
 		return 0, net.ErrClosed
 	}
 	defer s.leave()
+	var r room
 	for done := 0; ; {
 		n, err := unix.Write(s.fd, b[done:])
 		if n > 0 {
@@ -137,7 +138,7 @@ func (s *socket) Write(b []byte) (int, error) {
 		if done == len(b) {
 			return done, nil
 		}
-		if err := s.retry("write", err); err != nil {
+		if err := r.await(s, "write", err); err != nil {
 			return done, err
 		}
 	}
@@ -153,6 +154,7 @@ func (s *socket) writev(bufs *net.Buffers) error {
 		return net.ErrClosed
 	}
 	defer s.leave()
+	var r room
 	for {
 		n, err := unix.Writev(s.fd, *bufs)
 		for n = max(n, 0); len(*bufs) > 0; {
@@ -167,25 +169,28 @@ func (s *socket) writev(bufs *net.Buffers) error {
 		if len(*bufs) == 0 {
 			return nil
 		}
-		if err := s.retry("writev", err); err != nil {
+		if err := r.await(s, "writev", err); err != nil {
 			return err
 		}
 	}
 }
 
-// retry says whether a write that did not do all may be tried again: when the socket has room.
-func (s *socket) retry(call string, err error) error {
-	if err != nil && err != unix.EINTR && err != unix.EAGAIN {
+// room is the wait of one write for room in its socket. Most writes have none, and do not look at the clock.
+type room struct{ until time.Time }
+
+// await says whether a write that did not do all may be tried again.
+func (r *room) await(s *socket, call string, err error) error {
+	switch {
+	case err != nil && err != unix.EINTR && err != unix.EAGAIN:
 		return os.NewSyscallError(call, err)
-	}
-	if err != unix.EAGAIN {
+	case err != unix.EAGAIN:
 		return nil
+	case r.until.IsZero():
+		r.until = time.Now().Add(s.most)
 	}
-	left := time.Duration(-1)
-	if at := s.expires.Load(); at != 0 {
-		if left = time.Until(time.Unix(0, at)); left <= 0 {
-			return os.ErrDeadlineExceeded
-		}
+	left := time.Until(r.until)
+	if left <= 0 {
+		return os.ErrDeadlineExceeded
 	}
 	s.await(unix.POLLOUT, left)
 	if s.calls.Load() >= closedSocket {
@@ -207,17 +212,4 @@ func (s *socket) await(events int16, most time.Duration) (ready bool) {
 	fds := [1]unix.PollFd{{Fd: int32(s.fd), Events: events}}
 	n, _ := unix.Poll(fds[:], int(most))
 	return n != 0
-}
-
-// SetWriteDeadline bounds the writes from now on; zero takes the bound away.
-func (s *socket) SetWriteDeadline(t time.Time) error {
-	if !s.detached {
-		return s.Conn.SetWriteDeadline(t)
-	}
-	if t.IsZero() {
-		s.expires.Store(0)
-	} else {
-		s.expires.Store(t.UnixNano())
-	}
-	return nil
 }
