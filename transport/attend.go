@@ -55,7 +55,7 @@ func (l *link) attend(w waiter, deadline time.Time) {
 		return
 	}
 	now := time.Now()
-	fast := l.e.fast(now)
+	fast := l.class == classSmall && l.e.fast(now)
 	place := l.takePlace(!fast)
 	if place == 0 {
 		return
@@ -232,7 +232,7 @@ func (l *link) beginWatch() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.begun, a.watched = true, watchNothing
-	if err := l.e.poller.add(l); err != nil {
+	if err := l.poller.add(l); err != nil {
 		return err
 	}
 	l.watch()
@@ -253,7 +253,7 @@ func (l *link) watch() {
 	}
 	defer l.sock.leave()
 	a.watched = want
-	if err := l.e.poller.set.set(l.sock.fd, want); err != nil {
+	if err := l.poller.set.set(l.sock.fd, want); err != nil {
 		go l.fail(err, false)
 	}
 }

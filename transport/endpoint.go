@@ -24,10 +24,10 @@ type Endpoint struct {
 	goroutines sync.WaitGroup
 	handshakes chan struct{} // one for each inbound connection without a hello yet
 
-	synch  atomic.Uint32 // Synch
-	spins  spinGuard
-	alone  bool    // there is one core: who waits leaves it to the others
-	poller *poller // made with the first small link
+	synch   atomic.Uint32 // Synch
+	spins   spinGuard
+	alone   bool                // there is one core: who waits leaves it to the others
+	pollers [numClasses]*poller // made with the first link of the class
 
 	mu        sync.Mutex
 	closed    bool
@@ -119,23 +119,25 @@ func (e *Endpoint) Close() error {
 		r.fail(ErrClosed)
 	}
 	e.goroutines.Wait()
-	if e.poller != nil {
-		e.poller.stop()
+	for _, p := range e.pollers {
+		if p != nil {
+			p.stop()
+		}
 	}
 	return err
 }
 
-// startPoller makes sure that there is a poller.
-func (e *Endpoint) startPoller() (err error) {
+// poller is the one of a class, made if there is none.
+func (e *Endpoint) poller(c class) (_ *poller, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
-		return ErrClosed
+		return nil, ErrClosed
 	}
-	if e.poller == nil {
-		e.poller, err = newPoller(e.c.Logger)
+	if e.pollers[c] == nil {
+		e.pollers[c], err = newPoller(e.c.Logger)
 	}
-	return err
+	return e.pollers[c], err
 }
 
 // SetPeer says where a node can be dialled. A connection that exists is not touched.

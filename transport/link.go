@@ -15,6 +15,7 @@ type link struct {
 	class   class
 	nc      net.Conn
 	sock    *socket // under nc, if it is detached: then any goroutine may read
+	poller  *poller // that reads while nobody else does; nil if sock is
 	frames  frameReader
 	handler frameHandler
 	at      attendance
@@ -75,17 +76,17 @@ func (l *link) serve() error {
 	}
 	l.readIdle(new(quota)) // TLS may have read beyond the hello already
 	<-l.failed
-	l.e.poller.remove(l)
+	l.poller.remove(l)
 	l.at.reading.Lock()
 	defer l.at.reading.Unlock()
 	l.handler = ended{}
 	return l.failure()
 }
 
-// detach lets those who wait for small messages read the connection. If that cannot be, because too many
+// detach lets those who wait for messages of lanes read the connection. If that cannot be, because too many
 // files are open, serve reads it.
 func (l *link) detach() {
-	if l.class != classSmall {
+	if l.class == classControl {
 		return
 	}
 	nc := l.nc
@@ -96,15 +97,18 @@ func (l *link) detach() {
 	if !ok {
 		return
 	}
-	err := l.e.startPoller()
+	poller, err := l.e.poller(l.class)
 	if err == nil {
 		err = s.detach(l.e.c.WriteTimeout)
 	}
-	if err != nil && l.failure() == nil {
-		l.e.c.Logger.Warn("waits for small messages take longer than they need", "peer", l.node, "err", err)
-	}
-	if err == nil {
-		l.sock = s
+	switch {
+	case err == nil:
+		l.sock, l.poller = s, poller
+		if l.class == classSmall {
+			deferAcks(s.fd)
+		}
+	case l.failure() == nil:
+		l.e.c.Logger.Warn("waits for messages take longer than they need", "peer", l.node, "err", err)
 	}
 }
 

@@ -59,7 +59,6 @@ func (s *socket) detach(mostWrite time.Duration) error {
 		return os.NewSyscallError("fcntl", dup)
 	}
 	s.detached, s.most = true, mostWrite
-	deferAcks(s.fd)
 	return tcp.Close() // the duplicate keeps the connection
 }
 
