@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -11,12 +12,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/orrery-ai/orrery/ca"
 	"github.com/orrery-ai/orrery/transport"
 )
 
 // benchRequest is a line of JSON: the first thing on a connection to a benchmark's other end.
 type benchRequest struct {
 	Kind  string `json:"kind"`            // meet, ping or sink
+	TLS   bool   `json:"tls,omitempty"`   // over TLS: on this connection, or between the endpoints that meet
 	Size  int    `json:"size,omitempty"`  // ping: bytes of a message
 	Node  string `json:"node,omitempty"`  // meet: name of the end that measures
 	Addr  string `json:"addr,omitempty"`  // meet: address of its endpoint
@@ -24,7 +27,7 @@ type benchRequest struct {
 }
 
 // benchOrder is a line on a connection that meets; each is answered with a line. The first one is answered
-// with the address of the other end's endpoint.
+// with the address and the name of the other end's endpoint.
 type benchOrder struct {
 	Open  bool   `json:"open,omitempty"`  // the lanes there are open: open those back
 	Synch string `json:"synch,omitempty"` // change to this
@@ -32,12 +35,14 @@ type benchOrder struct {
 
 type benchAnswer struct {
 	Addr string `json:"addr,omitempty"`
+	Node string `json:"node,omitempty"`
 	Err  string `json:"err,omitempty"`
 }
 
 // benchPeer is the end of the benchmark that answers.
 type benchPeer struct {
 	ln  net.Listener
+	id  *ca.Identity // nil if it cannot do TLS
 	log *slog.Logger
 	wg  sync.WaitGroup
 
@@ -46,12 +51,12 @@ type benchPeer struct {
 	closed bool
 }
 
-func newBenchPeer(addr string, log *slog.Logger) (*benchPeer, error) {
+func newBenchPeer(addr string, id *ca.Identity, log *slog.Logger) (*benchPeer, error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	p := &benchPeer{ln: ln, log: log, conns: make(map[net.Conn]bool)}
+	p := &benchPeer{ln: ln, id: id, log: log, conns: make(map[net.Conn]bool)}
 	p.wg.Go(func() {
 		for {
 			nc, err := ln.Accept()
@@ -96,20 +101,31 @@ func (p *benchPeer) answer(nc net.Conn) {
 	var q benchRequest
 	err := readLine(nc, &q)
 	if err == nil {
-		switch q.Kind {
-		case "ping":
-			err = echoBare(nc, q.Size)
-		case "sink":
-			err = sinkBare(nc)
-		case "meet":
-			err = p.meet(nc, q)
-		default:
-			err = fmt.Errorf("a request of kind %.20q", q.Kind)
-		}
+		err = p.serve(nc, q)
 	}
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
 		p.log.Warn("benchmark connection ended", "addr", nc.RemoteAddr().String(), "err", err)
 	}
+}
+
+func (p *benchPeer) serve(nc net.Conn, q benchRequest) error {
+	if q.TLS && p.id == nil {
+		err := errors.New("no certificate: --tls gives one")
+		return errors.Join(err, json.NewEncoder(nc).Encode(benchAnswer{Err: err.Error()}))
+	}
+	if q.Kind == "meet" {
+		return p.meet(nc, q)
+	}
+	if q.TLS {
+		nc = tls.Server(nc, benchTLS(p.id))
+	}
+	switch q.Kind {
+	case "ping":
+		return echoBare(nc, q.Size)
+	case "sink":
+		return sinkBare(nc)
+	}
+	return fmt.Errorf("a request of kind %.20q", q.Kind)
 }
 
 func echoBare(nc net.Conn, size int) error {
@@ -161,7 +177,12 @@ func (p *benchPeer) meet(nc net.Conn, q benchRequest) error {
 	if err != nil {
 		return fail(err)
 	}
-	e, err := transport.Listen(addr, transport.Config{Cluster: "bench", Node: "peer", FrameBytes: q.Frame, Logger: p.log})
+	id := p.id
+	if !q.TLS {
+		id = nil
+	}
+	cluster, node := benchName(id, "peer")
+	e, err := transport.Listen(addr, transport.Config{Cluster: cluster, Node: node, Identity: id, FrameBytes: q.Frame, Logger: p.log})
 	if err != nil {
 		return fail(err)
 	}
@@ -177,7 +198,7 @@ func (p *benchPeer) meet(nc net.Conn, q benchRequest) error {
 	if err != nil {
 		return fail(err)
 	}
-	if err := answer.Encode(benchAnswer{Addr: e.Addr()}); err != nil {
+	if err := answer.Encode(benchAnswer{Addr: e.Addr(), Node: node}); err != nil {
 		return err
 	}
 	for {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/orrery-ai/orrery/ca"
 	"github.com/orrery-ai/orrery/transport"
 )
 
@@ -20,7 +22,8 @@ import (
 type transportBench struct {
 	addr       string
 	frame      int
-	orders     net.Conn // that meets
+	id         *ca.Identity // nil without TLS
+	orders     net.Conn     // that meets
 	e          *transport.Endpoint
 	ping, bulk *transport.Sender
 	pong, done *transport.Receiver
@@ -30,8 +33,8 @@ type transportBench struct {
 }
 
 // meet makes an endpoint for the other end at addr, and lanes in both directions.
-func meet(ctx context.Context, addr string, frame int, log *slog.Logger) (_ *transportBench, err error) {
-	t := &transportBench{addr: addr, frame: frame, bare: make(map[int]net.Conn), body: make([]byte, mostBulk-bulkHeader)}
+func meet(ctx context.Context, addr string, frame int, id *ca.Identity, log *slog.Logger) (_ *transportBench, err error) {
+	t := &transportBench{addr: addr, frame: frame, id: id, bare: make(map[int]net.Conn), body: make([]byte, mostBulk-bulkHeader)}
 	defer func() {
 		if err != nil {
 			t.close()
@@ -49,24 +52,25 @@ func meet(ctx context.Context, addr string, frame int, log *slog.Logger) (_ *tra
 	if err != nil {
 		return nil, err
 	}
-	if t.e, err = transport.Listen(listen, transport.Config{Cluster: "bench", Node: "bench", FrameBytes: frame, Logger: log}); err != nil {
+	cluster, node := benchName(id, "bench")
+	if t.e, err = transport.Listen(listen, transport.Config{Cluster: cluster, Node: node, Identity: id, FrameBytes: frame, Logger: log}); err != nil {
 		return nil, err
 	}
-	if t.pong, err = t.e.Receiver("peer", pongLane, mostSmall); err != nil {
-		return nil, err
-	}
-	if t.done, err = t.e.Receiver("peer", doneLane, 1); err != nil {
-		return nil, err
-	}
-	there, err := t.order(benchRequest{Kind: "meet", Node: "bench", Addr: t.e.Addr(), Frame: frame})
+	there, err := t.order(benchRequest{Kind: "meet", TLS: id != nil, Node: node, Addr: t.e.Addr(), Frame: frame})
 	if err != nil {
 		return nil, err
 	}
-	t.e.SetPeer("peer", there.Addr)
-	if t.ping, err = t.e.Sender("peer", pingLane, mostSmall); err != nil {
+	if t.pong, err = t.e.Receiver(there.Node, pongLane, mostSmall); err != nil {
 		return nil, err
 	}
-	if t.bulk, err = t.e.Sender("peer", bulkLane, mostBulk); err != nil {
+	if t.done, err = t.e.Receiver(there.Node, doneLane, 1); err != nil {
+		return nil, err
+	}
+	t.e.SetPeer(there.Node, there.Addr)
+	if t.ping, err = t.e.Sender(there.Node, pingLane, mostSmall); err != nil {
+		return nil, err
+	}
+	if t.bulk, err = t.e.Sender(there.Node, bulkLane, mostBulk); err != nil {
 		return nil, err
 	}
 	_, err = t.order(benchOrder{Open: true})
@@ -105,20 +109,36 @@ func (t *transportBench) order(v any) (a benchAnswer, err error) {
 	return a, err
 }
 
-// connect makes a plain connection to the other end.
+// security is what protects the connections.
+func (t *transportBench) security() string {
+	if t.id == nil {
+		return "plain"
+	}
+	return "TLS"
+}
+
+// connect makes a bare connection to the other end.
 func (t *transportBench) connect(q benchRequest) (net.Conn, error) {
 	nc, err := net.DialTimeout("tcp", t.addr, benchWait)
-	if err == nil {
-		err = json.NewEncoder(nc).Encode(q)
+	if err != nil {
+		return nil, err
 	}
-	return nc, err
+	q.TLS = t.id != nil
+	if err := json.NewEncoder(nc).Encode(q); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	if t.id != nil {
+		nc = tls.Client(nc, benchTLS(t.id))
+	}
+	return nc, nil
 }
 
 // A way is how messages go.
 type way string
 
 const (
-	wayBare way = "bare" // a plain connection
+	wayBare way = "bare" // a connection without lanes
 	waySafe way = "safe" // lanes
 	wayFast way = "fast"
 )
@@ -166,12 +186,18 @@ type bulkKey struct {
 	way  way
 }
 
+// transportTimes is what was measured: times of exchanges, and bytes/s.
+type transportTimes struct {
+	exchanges   map[exchangeKey][]time.Duration
+	rates       map[bulkKey][]float64
+	loaded      map[way][]time.Duration
+	loadedRates map[way][]float64
+}
+
 // measure does everything, in turns, so that what else the machine does meets all alike.
-func (t *transportBench) measure(ctx context.Context, rounds int) (*transportReport, error) {
-	exchanges := make(map[exchangeKey][]time.Duration)
-	rates := make(map[bulkKey][]float64)
-	loaded := make(map[way][]time.Duration)
-	loadedRates := make(map[way][]float64)
+func (t *transportBench) measure(ctx context.Context, rounds int) (*transportTimes, error) {
+	m := &transportTimes{exchanges: make(map[exchangeKey][]time.Duration), rates: make(map[bulkKey][]float64),
+		loaded: make(map[way][]time.Duration), loadedRates: make(map[way][]float64)}
 	for i := range rounds {
 		for _, size := range smallSizes {
 			for _, paced := range []bool{false, true} {
@@ -184,7 +210,7 @@ func (t *transportBench) measure(ctx context.Context, rounds int) (*transportRep
 						return nil, err
 					}
 					var err error
-					if exchanges[k], err = t.exchanges(exchanges[k], k); err != nil {
+					if m.exchanges[k], err = t.exchanges(m.exchanges[k], k); err != nil {
 						return nil, err
 					}
 				}
@@ -202,7 +228,7 @@ func (t *transportBench) measure(ctx context.Context, rounds int) (*transportRep
 				if err != nil {
 					return nil, err
 				}
-				rates[bulkKey{size, w}] = append(rates[bulkKey{size, w}], rate)
+				m.rates[bulkKey{size, w}] = append(m.rates[bulkKey{size, w}], rate)
 			}
 			if w == wayBare {
 				continue
@@ -211,10 +237,10 @@ func (t *transportBench) measure(ctx context.Context, rounds int) (*transportRep
 			if err != nil {
 				return nil, err
 			}
-			loaded[w], loadedRates[w] = append(loaded[w], latencies...), append(loadedRates[w], rate)
+			m.loaded[w], m.loadedRates[w] = append(m.loaded[w], latencies...), append(m.loadedRates[w], rate)
 		}
 	}
-	return t.report(exchanges, rates, loaded, loadedRates), nil
+	return m, nil
 }
 
 // exchanges appends the times of some exchanges to ds.
