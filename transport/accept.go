@@ -43,7 +43,8 @@ func (e *Endpoint) acceptAll() {
 }
 
 // accept answers the hello of an inbound connection, and starts its link if they agree.
-func (e *Endpoint) accept(raw net.Conn) {
+func (e *Endpoint) accept(tcp net.Conn) {
+	raw := &socket{Conn: tcp}
 	stop := context.AfterFunc(e.ctx, func() { raw.Close() })
 	defer stop()
 	log := e.c.Logger.With("addr", raw.RemoteAddr().String())
@@ -66,10 +67,7 @@ func (e *Endpoint) accept(raw net.Conn) {
 		reason = s.mismatch(h.cluster, h.from)
 	}
 	if reason == "" {
-		l = &inlink{
-			link:  newLink(e, h.from, h.class, nc, h.class.readBuffer()),
-			lanes: make(map[uint32]*Receiver),
-		}
+		l = newInlink(e, h.from, h.class, nc)
 		reason = e.admit(l)
 	}
 	err = e.answer(nc, h, reason)
@@ -87,6 +85,7 @@ func (e *Endpoint) accept(raw net.Conn) {
 	} else {
 		l.adopt(conn)
 	}
+	l.detach()
 	e.goroutines.Go(func() { // inside one that Close waits for
 		l.fail(l.serve(), false)
 		e.mu.Lock()
@@ -94,7 +93,7 @@ func (e *Endpoint) accept(raw net.Conn) {
 			delete(e.in, k)
 		}
 		e.mu.Unlock()
-		l.end(l.failure())
+		l.tell(l.failure())
 		e.ended(&l.link, false)
 	})
 }

@@ -31,6 +31,9 @@ type Config struct {
 	// messages it bounds what a lane holds at its receiver. Default 8, 1 to 256.
 	Window int
 
+	// Synch is how the endpoint waits for small messages. Endpoint.SetSynch changes it.
+	Synch Synch
+
 	// DialTimeout bounds each of: connecting, the hello, and the opening of a lane. Default 3 s.
 	DialTimeout time.Duration
 	// WriteTimeout is how long a peer may leave one frame unread in its socket before the connection

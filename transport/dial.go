@@ -70,7 +70,7 @@ func (e *Endpoint) serve(k linkKey, d *dialling, l *outlink) {
 		delete(e.out, k)
 	}
 	e.mu.Unlock()
-	l.end(l.failure())
+	l.tell(l.failure())
 	e.ended(&l.link, true)
 }
 
@@ -78,10 +78,11 @@ func (e *Endpoint) serve(k linkKey, d *dialling, l *outlink) {
 func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 	deadline := time.Now().Add(e.c.DialTimeout)
 	dialer := net.Dialer{Deadline: deadline, KeepAliveConfig: keepAlive}
-	raw, err := dialer.DialContext(e.ctx, "tcp", addr)
+	tcp, err := dialer.DialContext(e.ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
+	raw := &socket{Conn: tcp}
 	stop := context.AfterFunc(e.ctx, func() { raw.Close() })
 	defer stop()
 	raw.SetDeadline(time.Now().Add(e.c.DialTimeout))
@@ -98,12 +99,9 @@ func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 	if _, ok := nc.(*secured); ok {
 		frameBytes = wholeRecords(frameBytes)
 	}
-	return &outlink{
-		link:       newLink(e, node, c, nc, creditBuffer),
-		frameBytes: frameBytes,
-		window:     answer.window,
-		senders:    make(map[uint32]*Sender),
-	}, nil
+	l := newOutlink(e, node, c, nc, frameBytes, answer.window)
+	l.detach()
+	return l, nil
 }
 
 // greet exchanges hellos on a connection that this node has dialled, over TLS if it has an identity. It

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/orrery-ai/orrery/transport/rdma"
@@ -25,6 +27,11 @@ type Endpoint struct {
 	cancel     context.CancelFunc
 	goroutines sync.WaitGroup
 	handshakes chan struct{} // one for each inbound connection without a hello yet
+
+	synch   atomic.Uint32 // Synch
+	spins   spinGuard
+	alone   bool                // there is one core: who waits leaves it to the others
+	pollers [numClasses]*poller // made with the first link of the class
 
 	mu        sync.Mutex
 	closed    bool
@@ -79,11 +86,14 @@ func newEndpoint(c Config) *Endpoint {
 		receivers:  make(map[receiverKey]*Receiver),
 		remotes:    make(map[string]*remote),
 		declined:   make(map[string]string),
+		alone:      runtime.GOMAXPROCS(0) == 1,
+		spins:      spinGuard{began: time.Now()},
 	}
 	if c.Identity != nil {
 		e.security = newSecurity(c.Identity)
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.SetSynch(c.Synch)
 	return e
 }
 
@@ -119,7 +129,25 @@ func (e *Endpoint) Close() error {
 		r.fail(ErrClosed)
 	}
 	e.goroutines.Wait()
+	for _, p := range e.pollers {
+		if p != nil {
+			p.stop()
+		}
+	}
 	return errors.Join(err, closeFabric(e.fabric))
+}
+
+// poller is the one of a class, made if there is none.
+func (e *Endpoint) poller(c class) (_ *poller, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, ErrClosed
+	}
+	if e.pollers[c] == nil {
+		e.pollers[c], err = newPoller(e.c.Logger)
+	}
+	return e.pollers[c], err
 }
 
 // SetPeer says where a node can be dialled. A connection that exists is not touched.

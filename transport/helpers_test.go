@@ -28,6 +28,13 @@ func TestMain(m *testing.M) {
 // fabric makes the endpoints of a test use RDMA, if they do not say otherwise; see overRDMA.
 var fabric *standin.Fabric
 
+// eachSynch runs a test for each way to wait.
+func eachSynch(t *testing.T, f func(t *testing.T, synch Synch)) {
+	for _, synch := range []Synch{Safe, Fast} {
+		t.Run(synch.String(), func(t *testing.T) { f(t, synch) })
+	}
+}
+
 // logBook is where the endpoints of a test log to.
 type logBook struct {
 	mu sync.Mutex

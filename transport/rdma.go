@@ -45,6 +45,24 @@ func (r RDMA) open(log *slog.Logger) (*rdma.Provider, error) {
 	return p, err
 }
 
+// spinner is a connection that can try again and again by itself before it waits, as those over RDMA can.
+type spinner interface{ SetSpin(time.Duration) }
+
+// setSpin makes a link over RDMA wait for small messages as the endpoint does.
+func (l *link) setSpin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c, ok := l.nc.(spinner)
+	if !ok || l.class != classSmall {
+		return
+	}
+	if l.e.Synch() == Fast && !l.e.alone {
+		c.SetSpin(attendFor)
+	} else {
+		c.SetSpin(0)
+	}
+}
+
 func closeFabric(p *rdma.Provider) error {
 	if p == nil {
 		return nil

@@ -6,8 +6,10 @@ import (
 	"net"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/orrery-ai/orrery/internal/standin"
 	"github.com/orrery-ai/orrery/transport/rdma"
@@ -203,6 +205,36 @@ func TestConnectionsWithCertificatesStayWithTLSUnlessRDMAIsAllowed(t *testing.T)
 		}
 		a.Close()
 		b.Close()
+	}
+}
+
+// spinnable is a connection that remembers how long it was told to spin.
+type spinnable struct {
+	net.Conn
+	spins []time.Duration
+}
+
+func (s *spinnable) SetSpin(d time.Duration) { s.spins = append(s.spins, d) }
+
+func TestSmallLinksOverRDMASpinWhileTheEndpointIsFast(t *testing.T) {
+	if runtime.GOMAXPROCS(0) == 1 {
+		t.Skip("one core: nobody spins")
+	}
+	for class, want := range map[class][]time.Duration{classSmall: {0, attendFor, 0}, classBulk: nil, classControl: nil} {
+		e, _ := endpoint(t, "a", Config{Synch: Safe})
+		near, far := net.Pipe()
+		far.Close()
+		nc := &spinnable{Conn: near}
+		l := newInlink(e, "b", class, nc)
+		if reason := e.admit(l); reason != "" {
+			t.Fatal(reason)
+		}
+		l.serve() // until it finds that the peer has gone
+		e.SetSynch(Fast)
+		e.SetSynch(Safe)
+		if !slices.Equal(nc.spins, want) {
+			t.Errorf("a link of class %s spun for %v, want %v", class, nc.spins, want)
+		}
 	}
 }
 

@@ -234,7 +234,7 @@ func TestProtocolErrorsCostOnlyTheConnection(t *testing.T) {
 		"credit":            {frame(header{kind: frameCredit, lane: 1}, nil), "frame of kind 4 from a sender", false},
 		"envelope":          {frame(header{kind: frameEnvelope}, []byte("?")), "frame of kind 6 on a small connection", false},
 		"end of nothing":    {frame(header{kind: frameFinish, lane: 9}, nil), "end of lane 9", false},
-		"cut in a payload":  {append(bytes.Clone(opening), truncated[:50]...), "lane step/1, message 0: unexpected EOF", true},
+		"cut in a payload":  {append(bytes.Clone(opening), truncated[:50]...), "message 0 of lane 1: unexpected EOF", true},
 		"cut in a header":   {append(bytes.Clone(opening), truncated[:10]...), "unexpected EOF", true},
 	} {
 		t.Run(name, func(t *testing.T) {

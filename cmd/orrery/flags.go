@@ -9,6 +9,7 @@ import (
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/transport"
 )
 
 // modeFlag is a mode by name.
@@ -28,6 +29,16 @@ type kvFlag orrery.KVFormat
 func (k *kvFlag) UnmarshalText(b []byte) error {
 	f, err := attention.ParseFormat(string(b))
 	*k = kvFlag(f)
+	return err
+}
+
+// synchFlag is a way to wait by name.
+type synchFlag orrery.Synch
+
+// UnmarshalText reads the name.
+func (s *synchFlag) UnmarshalText(b []byte) error {
+	synch, err := transport.ParseSynch(string(b))
+	*s = synchFlag(synch)
 	return err
 }
 

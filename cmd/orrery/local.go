@@ -44,7 +44,7 @@ const (
 
 // startLocal starts n node processes that share this machine's memory and cores, and waits until each
 // is ready.
-func startLocal(ctx context.Context, n int, rdma rdmaFlags, log *slog.Logger) (*localCluster, error) {
+func startLocal(ctx context.Context, n int, synch orrery.Synch, rdma rdmaFlags, log *slog.Logger) (*localCluster, error) {
 	if n < 1 || n > len(nodeNames) {
 		return nil, fmt.Errorf("--nodes: %d is not between 1 and %d", n, len(nodeNames))
 	}
@@ -63,10 +63,14 @@ func startLocal(ctx context.Context, n int, rdma rdmaFlags, log *slog.Logger) (*
 	if err != nil {
 		return nil, err
 	}
+	if synch == orrery.SynchAuto && n > runtime.NumCPU() {
+		synch = orrery.SynchSafe
+	}
 	l := &localCluster{name: fmt.Sprintf("local-%d", os.Getpid()), rdma: rdma}
 	args := func(i int) []string {
 		return append([]string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
-			"--memory", strconv.FormatInt(memory/int64(n), 10), "--bandwidth", strconv.FormatInt(int64(bandwidth), 10), "--threads", strconv.Itoa(threads), "--rates", string(known)}, rdma.args()...)
+			"--memory", strconv.FormatInt(memory/int64(n), 10), "--bandwidth", strconv.FormatInt(int64(bandwidth), 10), "--threads", strconv.Itoa(threads),
+			"--rates", string(known), "--synch", synch.String()}, rdma.args()...)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
