@@ -53,7 +53,7 @@ type nodes struct {
 	budgets []*Budget
 	refuses bool
 	made    map[int]bool // tokens that were made up
-	maker   *filler
+	maker   *Filler
 }
 
 // intact reports whether token of kv is what was written, or made up.
@@ -101,7 +101,7 @@ func newCluster(t *rapid.T) *nodes {
 	}
 	mode := rapid.SampledFrom([]placement.Mode{placement.Pipeline, placement.Pooled, placement.Ring}).Draw(t, "mode")
 	c.p, c.m = p, residence.NewMachine(p, n, mode, loaded)
-	c.made, c.maker = map[int]bool{}, newFiller(c.g, 5)
+	c.made, c.maker = map[int]bool{}, NewFiller(c.g, 5)
 	for i := range n {
 		c.budgets = append(c.budgets, NewBudget(1<<30))
 		s, err := NewSequence(1, i, c.g, c.budgets[i], c.m.Epoch())
@@ -289,7 +289,7 @@ func (c *nodes) do(a residence.Action) {
 		}
 	case residence.FillBlocks:
 		for i, h := range a.Parts {
-			_, err := c.seqs[h.Node].Fill(a.Batch, h.Rect, 5, func() bool { return false })
+			_, err := c.seqs[h.Node].Fill(a.Batch, h.Rect, c.maker, func() bool { return false })
 			var full *FullError
 			if errors.As(err, &full) {
 				c.m.CopyFailed(a.Batch, err.Error())

@@ -148,7 +148,7 @@ func TestReservationsHoldForEveryModeThatFits(t *testing.T) {
 		for mode, p := range res.Plans {
 			fits(t, p)
 			for i, s := range p.Shares {
-				if s.Needs() != takes(&r, mode, s.Layers, s.Blocks) || s.Needs() > r.Nodes[i].Memory {
+				if s.Needs() != takes(&r, mode, i, s.Layers, s.Blocks) || s.Needs() > r.Nodes[i].Memory {
 					t.Fatalf("%s in %s mode needs %d of %d", s.Node, mode, s.Needs(), s.Has)
 				}
 			}
