@@ -233,7 +233,7 @@ func (m *Model) place(ctx context.Context, nodes []cluster.Node) (*placement.Res
 // spec turns the plans into what the actors need.
 func (m *Model) spec(nodes []cluster.Node, plans *placement.Reservation, kept []placement.Kept) actors.Spec {
 	o := m.opts
-	s := actors.Spec{Model: m.files, Ref: m.ref, Mode: o.Mode, Refused: map[Mode]string{}, Chunk: o.Chunk, BlockTokens: o.BlockTokens, KV: o.KV, Context: o.Context,
+	s := actors.Spec{Model: m.files, Ref: m.ref, Mode: o.Mode, Refused: map[Mode]string{}, Ahead: map[Mode]int{}, Chunk: o.Chunk, BlockTokens: o.BlockTokens, KV: o.KV, Context: o.Context,
 		MaxSequences: o.Sequences, Address: m.cluster.membership.Self().Transport, StepTimeout: o.StepTimeout, LoadTimeout: o.LoadTimeout, Logger: m.cluster.log}
 	for mode, why := range plans.Refused {
 		s.Refused[mode] = why.Error()
@@ -242,33 +242,13 @@ func (m *Model) spec(nodes []cluster.Node, plans *placement.Reservation, kept []
 		s.Nodes, s.Addresses = append(s.Nodes, n.Name), append(s.Addresses, n.Transport)
 		s.Memory = append(s.Memory, actors.NodeMemory{Fixed: kept[i].Fixed, KV: kept[i].KV, MostKV: n.Memory - kept[i].Fixed})
 	}
-	s.Ahead = m.ahead(nodes, plans, kept)
+	for _, mode := range []Mode{Pooled, Ring} {
+		s.Ahead[mode] = placement.Staged(mode, o.Chunk, o.BlockTokens, len(nodes))
+	}
 	s.Layers = layersOf(plans, len(nodes), m.files.Config.Layers)
 	s.Weights = tokenShares(plans, nodes)
 	s.RingOwner = fastest(nodes)
 	return s
-}
-
-// maxAhead bounds how far prefill runs ahead of the spreading of its blocks, in chunks: more does not help.
-const maxAhead = 12
-
-// ahead is for how many tokens of a sequence the owners of the layers have memory before these have come to
-// their holders: those that plans count, and more where nodes have more to spare.
-func (m *Model) ahead(nodes []cluster.Node, plans *placement.Reservation, kept []placement.Kept) int {
-	o := m.opts
-	spare := int64(maxAhead * o.Chunk)
-	for _, mode := range []Mode{Pooled, Ring} {
-		p := plans.Plans[mode]
-		if p == nil {
-			continue
-		}
-		for i, n := range nodes {
-			if token := int64(p.Shares[i].Layers.Len()) * m.files.Config.KVBytesPerToken(o.KV) * int64(o.Sequences); token > 0 {
-				spare = min(spare, (n.Memory-kept[i].Fixed-kept[i].KV)/token)
-			}
-		}
-	}
-	return min(placement.Staged(o.Chunk, o.BlockTokens)+int(spare), max(maxAhead*o.Chunk, placement.Staged(o.Chunk, o.BlockTokens)))
 }
 
 // layersOf is each node's layers in pipeline and pooled. If only ring fits, the first node stands for all:

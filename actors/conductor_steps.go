@@ -72,7 +72,7 @@ func (c *conductor) othersWait(s *sequence) bool {
 // owners of the layers have memory for so many and no more. When nothing is on its way there is nothing to wait
 // for.
 func (c *conductor) mustSpreadFirst(s *sequence, n int) bool {
-	return s.machine.Staged(s.position+n) > c.spec.Ahead && (s.inFlight > 0 || s.machine.Waiting())
+	return s.machine.Staged(s.position+n) > c.spec.Ahead[s.machine.Epoch().Mode] && (s.inFlight > 0 || s.machine.Waiting())
 }
 
 func (c *conductor) want(j *runningJob, n int) engine.Want {

@@ -109,7 +109,7 @@ func (r *rig) open(node, ref string) (*model.Model, error) {
 func (r *rig) spec(mode placement.Mode) Spec {
 	n := len(r.names)
 	s := Spec{Model: r.model, Ref: r.dir, Mode: mode, Nodes: r.names, Address: r.endpoints[0].Addr(), Refused: map[placement.Mode]string{},
-		Chunk: 8, BlockTokens: 4, Ahead: 64, KV: attention.F32, Context: 256, MaxSequences: 2, StepTimeout: 10 * patience, LoadTimeout: patience,
+		Chunk: 8, BlockTokens: 4, Ahead: map[placement.Mode]int{placement.Pooled: 64, placement.Ring: 64}, KV: attention.F32, Context: 256, MaxSequences: 2, StepTimeout: 10 * patience, LoadTimeout: patience,
 		Logger: r.log}
 	for i := range r.names {
 		s.Addresses = append(s.Addresses, r.endpoints[i].Addr())

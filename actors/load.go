@@ -37,7 +37,7 @@ type Spec struct {
 	Refused      map[placement.Mode]string
 	Chunk        int // tokens
 	BlockTokens  int
-	Ahead        int // tokens of a sequence that may be with the owners of their layers before they have spread
+	Ahead        map[placement.Mode]int // tokens of a sequence that may be with the owners of their layers before they have spread
 	KV           attention.Format
 	Context      int // tokens
 	MaxSequences int

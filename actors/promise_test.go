@@ -17,7 +17,8 @@ func TestAWholeContextFitsInWhatWasPromised(t *testing.T) {
 		r := newRig(t, 3)
 		s := r.spec(mode)
 		s.Context, s.MaxSequences = context, 1
-		s.Ahead = placement.Staged(s.Chunk, s.BlockTokens)
+		ahead := placement.Staged(mode, s.Chunk, s.BlockTokens, len(s.Nodes))
+		s.Ahead = map[placement.Mode]int{mode: ahead}
 		p, err := s.policy()
 		if err != nil {
 			t.Fatal(err)
@@ -34,7 +35,7 @@ func TestAWholeContextFitsInWhatWasPromised(t *testing.T) {
 				if mode == placement.Ring {
 					computes = r.model.Config.Layers
 				}
-				kv = held[n]*int64(r.model.Config.Layers) + int64(s.Ahead*computes)
+				kv = held[n]*int64(r.model.Config.Layers) + int64(ahead*computes)
 			}
 			s.Memory[n] = NodeMemory{KV: kv * layer, MostKV: kv * layer}
 		}

@@ -10,11 +10,11 @@ type footprint struct {
 	kv       []int64 // [layers+1] prefix sums of KVBytesPerToken, of layers that attend to all tokens
 	windows  []int64 // [layers+1] prefix sums of what the other layers keep of one sequence
 	scratch  [Ring + 1][roles]int64
-	blocks   int64    // of one sequence at the full context
-	staged   int64    // blocks of a sequence that the owner of a layer may have before they reach their holder
-	aim      []int64  // layers in proportion to bandwidth, [nodes]
-	pinned   []*Range // layers that are not ours to choose, [nodes]
-	pinnedBy string   // what pinned them, for refusals
+	blocks   int64           // of one sequence at the full context
+	staged   [Ring + 1]int64 // by mode: blocks of a sequence that a layer's owner may have before they reach their holder
+	aim      []int64         // layers in proportion to bandwidth, [nodes]
+	pinned   []*Range        // layers that are not ours to choose, [nodes]
+	pinnedBy string          // what pinned them, for refusals
 }
 
 func newFootprint(r Request) (*footprint, error) {
@@ -54,16 +54,27 @@ func prefix(v []int64) []int64 {
 	return sum
 }
 
-// Staged is how many tokens of a sequence the owner of a layer has memory for before they reach their holders,
-// in pooled and ring mode: the blocks of a chunk, and the open one.
-func Staged(chunk, block int) int { return ((chunk+block-1)/block + 1) * block }
+// Staged is how many tokens of a sequence the owner of a layer has memory for before they reach their holders:
+// the open block, and in ring mode the blocks of a chunk. In pooled mode, where each of the nodes computes a chunk
+// of its own, the first of them has one for each, and one more while that is spread.
+func Staged(m Mode, chunk, block, nodes int) int {
+	switch m {
+	case Pooled:
+		chunk *= nodes + 1
+	case Pipeline:
+		return 0
+	}
+	return ((chunk+block-1)/block + 1) * block
+}
 
 // setContext sets what depends on the context.
 func (f *footprint) setContext(tokens int) {
 	block := int64(f.BlockTokens)
 	f.Context = tokens
 	f.blocks = (int64(tokens) + block - 1) / block
-	f.staged = min(int64(Staged(f.Chunk, f.BlockTokens)/f.BlockTokens), f.blocks)
+	for m := Pipeline; m <= Ring; m++ {
+		f.staged[m] = min(int64(Staged(m, f.Chunk, f.BlockTokens, len(f.Nodes))/f.BlockTokens), f.blocks)
+	}
 	if scratch := f.Model.ScratchBytes; scratch != nil {
 		for role, r := range roleRanges(f.layers) {
 			for m := range f.scratch {
@@ -75,7 +86,7 @@ func (f *footprint) setContext(tokens int) {
 	for l, k := range f.Model.KVBytesPerToken {
 		kept := int64(0)
 		if w := int64(min(f.Model.window(l), tokens)); w > 0 {
-			kept = k * block * min((w+block-1)/block+f.staged, f.blocks)
+			kept = k * block * min((w+block-1)/block+f.staged[Ring], f.blocks)
 		}
 		f.windows[l+1] = f.windows[l] + kept
 	}
@@ -161,8 +172,8 @@ func (f *footprint) kvOf(r Range, blocks int64) int64 {
 
 // tokenKV is what a node holds in pooled and ring mode: its blocks of every layer and, of the layers r
 // that it computes, the staged ones too. Together they are no more than all blocks.
-func (f *footprint) tokenKV(r Range, blocks int64) int64 {
-	staged := min(f.staged, f.blocks-blocks)
+func (f *footprint) tokenKV(mode Mode, r Range, blocks int64) int64 {
+	staged := min(f.staged[mode], f.blocks-blocks)
 	return f.kvOf(f.all(), blocks) + f.kvOf(r, staged)
 }
 
@@ -203,7 +214,7 @@ func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
 		s.KV, s.Rest = f.kvOf(r, f.blocks)+f.windowsOf(r), f.rest(mode, node, r, f.blocks)
 		return s
 	}
-	s.KV, s.Rest = f.tokenKV(f.stages(mode, node, r), blocks)+f.windowsOf(r), f.rest(mode, node, r, min(blocks+f.staged, f.blocks))
+	s.KV, s.Rest = f.tokenKV(mode, f.stages(mode, node, r), blocks)+f.windowsOf(r), f.rest(mode, node, r, min(blocks+f.staged[mode], f.blocks))
 	s.Blocks = int(blocks)
 	s.TokenWeight = float64(blocks) / float64(f.blocks)
 	return s
@@ -212,21 +223,21 @@ func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
 // room is how many blocks of each sequence fit beside the layers of a node in pooled or ring mode, at most
 // all.
 func (f *footprint) room(mode Mode, node int, r Range) int64 {
-	free := f.Nodes[node].Memory - f.rest(mode, node, r, min(f.staged, f.blocks)) - f.weightsOf(r) - f.windowsOf(r)
+	free := f.Nodes[node].Memory - f.rest(mode, node, r, f.staged[mode]) - f.weightsOf(r) - f.windowsOf(r)
 	r = f.stages(mode, node, r)
-	if free < f.tokenKV(r, 0) {
+	if free < f.tokenKV(mode, r, 0) {
 		return 0
 	}
 	// Up to here each block takes room in every layer, and is kept; after it, it only takes room in layers
 	// that the node does not stage, for there it is already.
-	knee := f.blocks - f.staged
+	knee := f.blocks - f.staged[mode]
 	all := f.kvOf(f.all(), 1)
-	if most := free - f.kvOf(r, f.staged); most < (all+f.overhead(1))*knee {
+	if most := free - f.kvOf(r, f.staged[mode]); most < (all+f.overhead(1))*knee {
 		return most / (all + f.overhead(1))
 	}
 	others := all - f.kvOf(r, 1)
 	if others == 0 {
 		return f.blocks
 	}
-	return min(knee+(free-f.overhead(knee)-f.tokenKV(r, knee))/others, f.blocks)
+	return min(knee+(free-f.overhead(knee)-f.tokenKV(mode, r, knee))/others, f.blocks)
 }

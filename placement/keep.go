@@ -63,7 +63,7 @@ func (r *Reservation) together(f *footprint, modes []Mode) (sum *Refusal, ok boo
 		if len(modes) > 1 && row.Needs() > 0 {
 			blocks := f.blocks // in pipeline, of its layers
 			if row.Layers.Len() == 0 {
-				blocks = min(int64(row.Blocks)+f.staged, f.blocks)
+				blocks = min(int64(row.Blocks)+f.staged[Pooled], f.blocks)
 			}
 			row.Rest = max(row.Rest, f.rest(0, i, row.Layers, blocks))
 		}

@@ -305,7 +305,12 @@ func takes(r *Request, mode Mode, node int, rg Range, blocks int) int64 {
 		return 0
 	}
 	total := (r.Context + r.BlockTokens - 1) / r.BlockTokens * r.BlockTokens
-	staged := (r.Chunk+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens + r.BlockTokens
+	ahead, open := r.Chunk, r.BlockTokens
+	if mode == Pooled {
+		ahead *= len(r.Nodes) + 1
+	}
+	staged := (ahead+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens + open
+	chunk := (r.Chunk+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens + open
 	n := RuntimeBytes + r.Model.ScratchBytes(Steps{mode, rg, min(r.Chunk, r.Context), r.Context})
 	keeps := total / r.BlockTokens
 	if mode != Pipeline {
@@ -336,7 +341,7 @@ func takes(r *Request, mode Mode, node int, rg Range, blocks int) int64 {
 			tokens = 0
 			if rg.First <= l && l < rg.End {
 				window := min(r.Model.Windows[l], r.Context)
-				tokens = min((window+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens+staged, total)
+				tokens = min((window+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens+chunk, total)
 			}
 		}
 		n += int64(tokens*r.Sequences) * r.Model.KVBytesPerToken[l]
