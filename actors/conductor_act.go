@@ -42,8 +42,10 @@ func (c *conductor) do(ctx actor.Context, s *sequence, a residence.Action) {
 			ctx.Send(shard(p.From), &proto.CopyPart{Batch: a.Batch, Id: uint32(p.ID), Rect: rectToProto(p.Rect), To: uint32(p.To)})
 		}
 	case residence.FillBlocks:
-		for i, h := range a.Parts {
-			ctx.Send(shard(h.Node), &proto.FillPart{Batch: a.Batch, Id: uint32(i), Rect: rectToProto(h.Rect), Seed: fillSeed})
+		for n := range c.spec.Nodes {
+			if msg := fillParts(a, n); len(msg.Ids) > 0 {
+				ctx.Send(shard(n), msg)
+			}
 		}
 	case residence.Announce:
 		toAll(&proto.TakeUpEpoch{Epoch: epochToProto(a.Epoch), Batch: a.Batch})

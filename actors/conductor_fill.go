@@ -4,6 +4,9 @@ import (
 	"fmt"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/orrery-ai/orrery/proto"
+	"github.com/orrery-ai/orrery/residence"
 )
 
 // fillAsked is a fill that somebody waits for.
@@ -51,6 +54,17 @@ func (c *conductor) beginFill(ctx actor.Context, s *sequence) {
 		}
 	}
 	c.act(ctx, s)
+}
+
+// fillParts is what a node is to make up.
+func fillParts(a residence.FillBlocks, node int) *proto.FillParts {
+	msg := &proto.FillParts{Batch: a.Batch, Seed: fillSeed}
+	for i, h := range a.Parts {
+		if h.Node == node {
+			msg.Ids, msg.Rects = append(msg.Ids, uint32(i)), append(msg.Rects, rectToProto(h.Rect))
+		}
+	}
+	return msg
 }
 
 // filled answers who waits for a fill, if anybody does.

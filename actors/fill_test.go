@@ -141,7 +141,7 @@ func TestFillsThatCannotBeSaySo(t *testing.T) {
 	if _, err := Ask[*proto.SequenceOpened](r.context(), r.systems[0], layerShardPID("n1", c.model), &proto.OpenSequence{Sequence: 999, Epoch: epoch}); err != nil {
 		t.Fatal(err)
 	}
-	r.systems[0].Root.Send(other, &proto.FillPart{Batch: 1, Rect: &proto.Rect{Layers: &proto.Span{End: 2}, Tokens: &proto.Span{End: 400}}})
+	r.systems[0].Root.Send(other, &proto.FillParts{Batch: 1, Ids: []uint32{0}, Rects: []*proto.Rect{{Layers: &proto.Span{End: 2}, Tokens: &proto.Span{End: 400}}}})
 	r.eventually("it has the memory", func() bool { return r.kvBytes() > 0 })
 	took := r.kvBytes()
 	if err := c.Fill(r.context(), seq, 200); err == nil || !strings.Contains(err.Error(), "memory is full") {

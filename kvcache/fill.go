@@ -11,12 +11,10 @@ import (
 // ErrStopped ends a fill whose caller wants no more of it.
 var ErrStopped = errors.New("the filling was stopped")
 
-// Fill stores made-up keys and values of r in whole blocks of a batch, as if they had been copied here; an
-// epoch that has them is taken up later. They are a function of (seed, layer, position, head) alone, so
-// they do not depend on which node makes them up. Between blocks it asks stop. It returns the bytes made,
-// whether or not there is an error.
-func (s *Sequence) Fill(batch uint64, r residence.Rect, seed uint64, stop func() bool) (bytes int64, err error) {
-	f := newFiller(s.geometry, seed)
+// Fill stores keys and values of r that f makes up in whole blocks of a batch, as if they had been copied here;
+// an epoch that has them is taken up later. Between blocks it asks stop. It returns the bytes made, whether or
+// not there is an error.
+func (s *Sequence) Fill(batch uint64, r residence.Rect, f *Filler, stop func() bool) (bytes int64, err error) {
 	size := s.geometry.BlockTokens
 	for first := r.Tokens.First; first < r.Tokens.End; {
 		block := residence.Rect{Layers: r.Layers, Tokens: residence.Span{First: first, End: min((first/size+1)*size, r.Tokens.End)}}
@@ -44,16 +42,18 @@ func (s *Sequence) Fill(batch uint64, r residence.Rect, seed uint64, stop func()
 // to differ from token to token.
 const fillRows = 1024
 
-// filler makes rows up: each is one of fillRows, of normal deviates.
-type filler struct {
+// Filler makes keys and values up. They are a function of (seed, layer, position, head) alone, so they do not
+// depend on which node makes them up. Each row is one of fillRows, of normal deviates.
+type Filler struct {
 	seed  uint64
 	heads int
 	bytes int    // of a row
 	rows  []byte // [fillRows][bytes], in the format of the cache
 }
 
-func newFiller(g Geometry, seed uint64) *filler {
-	f := &filler{seed: seed, heads: g.Shape.KVHeads, bytes: g.Format.BytesPerHead(g.Shape.HeadDim)}
+// NewFiller makes up what fits the geometry.
+func NewFiller(g Geometry, seed uint64) *Filler {
+	f := &Filler{seed: seed, heads: g.Shape.KVHeads, bytes: g.Format.BytesPerHead(g.Shape.HeadDim)}
 	f.rows = make([]byte, fillRows*f.bytes)
 	rng := rand.New(rand.NewPCG(seed, fillRows))
 	row := make([]float32, g.Shape.HeadDim)
@@ -67,7 +67,7 @@ func newFiller(g Geometry, seed uint64) *filler {
 }
 
 // fill writes every row for which kv has room.
-func (f *filler) fill(kv *attention.KV, layer int) {
+func (f *Filler) fill(kv *attention.KV, layer int) {
 	for head := range f.heads {
 		for t := range kv.Cap {
 			at := (head*kv.Cap + t) * f.bytes
@@ -78,7 +78,7 @@ func (f *filler) fill(kv *attention.KV, layer int) {
 }
 
 // row is the one that the key (even part) or value (odd part) of a head has.
-func (f *filler) row(layer, position, part int) []byte {
+func (f *Filler) row(layer, position, part int) []byte {
 	// The finalizer of SplitMix64 (Steele, Lea and Flood, 2014) spreads every bit over all.
 	h := f.seed + uint64(layer)<<48 + uint64(part)<<32 + uint64(position)
 	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9

@@ -57,7 +57,7 @@ type nodes struct {
 	refuses bool
 	limit   int          // tokens that memory is kept for, and no more; 0: memory is what a test makes of it
 	made    map[int]bool // tokens that were made up
-	maker   *filler
+	maker   *Filler
 }
 
 // intact reports whether token of kv is what was written, or made up.
@@ -111,7 +111,7 @@ func newCluster(t *rapid.T) *nodes {
 		room = p.Most([]placement.Mode{placement.Pipeline, placement.Pooled, placement.Ring}, c.limit)
 		c.m.Keep(room)
 	}
-	c.made, c.maker = map[int]bool{}, newFiller(c.g, 5)
+	c.made, c.maker = map[int]bool{}, NewFiller(c.g, 5)
 	for i := range n {
 		if c.limit > 0 {
 			c.budgets = append(c.budgets, NewBudget(c.g.LayerBytes(1)*int64(room[i])))
@@ -343,7 +343,7 @@ func (c *nodes) do(a residence.Action) {
 		}
 	case residence.FillBlocks:
 		for i, h := range a.Parts {
-			_, err := c.seqs[h.Node].Fill(a.Batch, h.Rect, 5, func() bool { return false })
+			_, err := c.seqs[h.Node].Fill(a.Batch, h.Rect, c.maker, func() bool { return false })
 			var full *FullError
 			if errors.As(err, &full) && c.limit == 0 {
 				c.m.CopyFailed(a.Batch, err.Error())

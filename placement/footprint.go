@@ -161,11 +161,20 @@ func (f *footprint) kvOf(r Range, blocks int64) int64 {
 	return (f.kv[r.End] - f.kv[r.First]) * blocks * int64(f.BlockTokens) * int64(f.Sequences)
 }
 
-// tokenKV is what a node holds in pooled and ring mode: its blocks of every layer and, of the layers
+// tokenKV is what a node holds in pooled and ring mode: its blocks of every layer and, of the layers r
 // that it computes, the staged ones too. Together they are no more than all blocks.
 func (f *footprint) tokenKV(r Range, blocks int64) int64 {
 	staged := min(f.staged, f.blocks-blocks)
 	return f.kvOf(f.all(), blocks) + f.kvOf(r, staged)
+}
+
+// stages is the layers of which a node has tokens before they reach their holder: those that it computes, but
+// in ring mode, where blocks are computed by who holds them, what is left is computed by one node.
+func (f *footprint) stages(mode Mode, node int, r Range) Range {
+	if mode == Ring && node != f.fastest() {
+		return Range{}
+	}
+	return r
 }
 
 // all is every layer.
@@ -196,7 +205,7 @@ func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
 		s.KV, s.Rest = f.kvOf(r, f.blocks)+f.windowsOf(r), f.rest(mode, node, r, f.blocks)
 		return s
 	}
-	s.KV, s.Rest = f.tokenKV(r, blocks)+f.windowsOf(r), f.rest(mode, node, r, min(blocks+f.staged, f.blocks))
+	s.KV, s.Rest = f.tokenKV(f.stages(mode, node, r), blocks)+f.windowsOf(r), f.rest(mode, node, r, min(blocks+f.staged, f.blocks))
 	s.Blocks = int(blocks)
 	s.TokenWeight = float64(blocks) / float64(f.blocks)
 	return s
@@ -205,12 +214,13 @@ func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
 // room is how many blocks of each sequence fit beside the layers of a node in pooled or ring mode, at most
 // all.
 func (f *footprint) room(mode Mode, node int, r Range) int64 {
-	free := f.Nodes[node].free() - f.rest(mode, node, r, min(f.staged, f.blocks)) - f.weightsOf(r) - f.windowsOf(r)
+	free := f.Nodes[node].free() - f.rest(mode, node, r, f.staged) - f.weightsOf(r) - f.windowsOf(r)
+	r = f.stages(mode, node, r)
 	if free < f.tokenKV(r, 0) {
 		return 0
 	}
 	// Up to here each block takes room in every layer, and is kept; after it, it only takes room in layers
-	// that are not the node's own, for it is staged already.
+	// that the node does not stage, for there it is already.
 	knee := f.blocks - f.staged
 	all := f.kvOf(f.all(), 1)
 	if most := free - f.kvOf(r, f.staged); most < (all+f.overhead(1))*knee {

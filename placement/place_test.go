@@ -288,8 +288,19 @@ func small(t *rapid.T) Request {
 	return r
 }
 
+// fastestOf is the first of the nodes with the highest bandwidth.
+func fastestOf(nodes []Node) int {
+	best := 0
+	for i := range nodes {
+		if nodes[i].Bandwidth > nodes[best].Bandwidth {
+			best = i
+		}
+	}
+	return best
+}
+
 // takes is what a node needs, counted from the rules in the package comment and layer by layer.
-func takes(r *Request, mode Mode, rg Range, blocks int) int64 {
+func takes(r *Request, mode Mode, node int, rg Range, blocks int) int64 {
 	if rg.First == rg.End && blocks == 0 {
 		return 0
 	}
@@ -308,7 +319,7 @@ func takes(r *Request, mode Mode, rg Range, blocks int) int64 {
 			n += r.Model.LayerBytes[l]
 			if mode == Pipeline {
 				tokens = total
-			} else {
+			} else if mode == Pooled || node == fastestOf(r.Nodes) {
 				tokens = min(tokens+staged, total)
 			}
 			if l == 0 {
@@ -353,7 +364,7 @@ func search(r *Request, mode Mode) bool {
 			} else if o, ok := r.Overrides[n.Name]; ok && o.Len() != rg.Len() {
 				continue
 			}
-			for b := 0; b <= blocks && takes(r, mode, rg, b) <= n.Memory; b++ {
+			for b := 0; b <= blocks && takes(r, mode, node, rg, b) <= n.Memory; b++ {
 				next := end
 				if mode == Ring {
 					next = layer
@@ -389,8 +400,8 @@ func TestPlacesWhatExhaustiveSearchCanPlaceAndNoMore(t *testing.T) {
 		if err == nil {
 			placed++
 			fits(t, p)
-			for _, s := range p.Shares {
-				if want := takes(&r, r.Mode, s.Layers, s.Blocks); s.Needs() != want {
+			for i, s := range p.Shares {
+				if want := takes(&r, r.Mode, i, s.Layers, s.Blocks); s.Needs() != want {
 					t.Fatalf("%s needs %d, want %d", s.Node, s.Needs(), want)
 				}
 			}
@@ -448,7 +459,7 @@ func TestPipelineRefusalAsksForTheLeastMemory(t *testing.T) {
 				return
 			}
 			for end := layer; end <= len(r.Model.LayerBytes); end++ {
-				walk(node+1, end, lack+max(0, takes(&r, Pipeline, Range{layer, end}, 0)-r.Nodes[node].Memory))
+				walk(node+1, end, lack+max(0, takes(&r, Pipeline, node, Range{layer, end}, 0)-r.Nodes[node].Memory))
 			}
 		}
 		walk(0, 0, 0)

@@ -17,7 +17,8 @@ const spareChunks = 9
 
 // Promises is what every node keeps so that each sequence can be in any mode of Plans, whatever modes the
 // others are in. A node with the weights for one mode may need the KV cache for another at the same time, so
-// modes that fit only by themselves are given up: they move from Plans to Refused, the mode of loading last.
+// modes that fit only by themselves are given up: they move from Plans to Refused, the mode of loading last. In
+// pooled, blocks are then planned to be where they are in ring, which has the least room for them.
 // staged is for how many blocks of each sequence the owner of a layer has room until they reach their holder:
 // what a plan counts, or more where all nodes have it, so that a pooled prefill does not wait.
 func (r *Reservation) Promises(load Mode) (promises []Promise, staged int) {
@@ -32,6 +33,14 @@ func (r *Reservation) Promises(load Mode) (promises []Promise, staged int) {
 			continue
 		}
 		kept = append(kept, m)
+	}
+	if slices.Contains(kept, Pooled) && slices.Contains(kept, Ring) {
+		p := *r.Plans[Pooled]
+		p.Shares = slices.Clone(p.Shares)
+		for i, s := range p.Shares {
+			p.Shares[i] = r.f.share(Pooled, i, s.Layers, int64(r.Plans[Ring].Shares[i].Blocks))
+		}
+		r.Plans[Pooled] = &p
 	}
 	most := (len(r.f.Nodes)+spareChunks)*r.f.Chunk + r.f.BlockTokens
 	wanted := int(min(int64((most+r.f.BlockTokens-1)/r.f.BlockTokens), r.f.blocks))
@@ -56,12 +65,17 @@ func (f *footprint) staging(blocks int) *footprint {
 }
 
 // together is what a node takes for several modes at once. What a mode has brought stays when another takes
-// over: weights that were loaded, and buffers that were written to.
+// over: weights that were loaded, and buffers that were written to. In pooled, blocks are where they are in
+// ring if that is among the modes.
 func (f *footprint) together(plans map[Mode]*Plan, modes []Mode, node int) Share {
 	var sum Share
 	for _, m := range modes {
 		of := plans[m].Shares[node]
-		s := f.share(m, node, of.Layers, int64(of.Blocks))
+		blocks := of.Blocks
+		if m == Pooled && slices.Contains(modes, Ring) {
+			blocks = plans[Ring].Shares[node].Blocks
+		}
+		s := f.share(m, node, of.Layers, int64(blocks))
 		sum.Node, sum.Has, sum.Memory, sum.Blocks = s.Node, s.Has, s.Memory, max(sum.Blocks, s.Blocks)
 		if sum.Layers.Len() < s.Layers.Len() { // of two modes' layers, one's contain the other's
 			sum.Layers = s.Layers

@@ -150,7 +150,7 @@ func TestReservationsHoldForEveryModeThatFits(t *testing.T) {
 		for mode, p := range res.Plans {
 			fits(t, p)
 			for i, s := range p.Shares {
-				if s.Needs() != takes(&r, mode, s.Layers, s.Blocks) || s.Needs() > r.Nodes[i].Memory {
+				if s.Needs() != takes(&r, mode, i, s.Layers, s.Blocks) || s.Needs() > r.Nodes[i].Memory {
 					t.Fatalf("%s in %s mode needs %d of %d", s.Node, mode, s.Needs(), s.Has)
 				}
 			}
@@ -188,11 +188,9 @@ func checkKept(t *rapid.T, r *Request, res *Reservation) {
 	}
 	for mode, p := range res.Plans {
 		for i, s := range p.Shares {
+			s := res.f.staging(staged).share(mode, i, s.Layers, int64(s.Blocks))
 			if s.Weights+s.Rest > kept[i].Fixed || s.KV > kept[i].KV || kept[i].Fixed+kept[i].KV > s.Has {
-				t.Fatalf("%s keeps %+v of %d, and %v takes %+v", s.Node, kept[i], s.Has, mode, s)
-			}
-			if staging := res.f.staging(staged).share(mode, i, s.Layers, int64(s.Blocks)); staging.KV > kept[i].KV || staging.Rest > kept[i].Fixed-staging.Weights {
-				t.Fatalf("%s keeps %+v, and %v with %d staged blocks takes %+v", s.Node, kept[i], mode, staged, staging)
+				t.Fatalf("%s keeps %+v of %d, and %v with %d staged blocks takes %+v", s.Node, kept[i], s.Has, mode, staged, s)
 			}
 		}
 	}

@@ -1330,32 +1330,32 @@ func (x *Copied) GetError() string {
 	return ""
 }
 
-// Conductor to the SequenceShard that is to hold the part: make its keys and values up. Answered like a
-// copy that has arrived, with Copied.
-type FillPart struct {
+// Conductor to the SequenceShard that is to hold the parts: make their keys and values up. Each is answered
+// like a copy that has arrived, with Copied.
+type FillParts struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Batch         uint64                 `protobuf:"varint,1,opt,name=batch,proto3" json:"batch,omitempty"`
-	Id            uint32                 `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`
-	Rect          *Rect                  `protobuf:"bytes,3,opt,name=rect,proto3" json:"rect,omitempty"`
+	Ids           []uint32               `protobuf:"varint,2,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	Rects         []*Rect                `protobuf:"bytes,3,rep,name=rects,proto3" json:"rects,omitempty"`
 	Seed          uint64                 `protobuf:"varint,4,opt,name=seed,proto3" json:"seed,omitempty"` // what is made up is a function of it, of layer and position
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *FillPart) Reset() {
-	*x = FillPart{}
+func (x *FillParts) Reset() {
+	*x = FillParts{}
 	mi := &file_orrery_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *FillPart) String() string {
+func (x *FillParts) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*FillPart) ProtoMessage() {}
+func (*FillParts) ProtoMessage() {}
 
-func (x *FillPart) ProtoReflect() protoreflect.Message {
+func (x *FillParts) ProtoReflect() protoreflect.Message {
 	mi := &file_orrery_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -1367,33 +1367,33 @@ func (x *FillPart) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use FillPart.ProtoReflect.Descriptor instead.
-func (*FillPart) Descriptor() ([]byte, []int) {
+// Deprecated: Use FillParts.ProtoReflect.Descriptor instead.
+func (*FillParts) Descriptor() ([]byte, []int) {
 	return file_orrery_proto_rawDescGZIP(), []int{21}
 }
 
-func (x *FillPart) GetBatch() uint64 {
+func (x *FillParts) GetBatch() uint64 {
 	if x != nil {
 		return x.Batch
 	}
 	return 0
 }
 
-func (x *FillPart) GetId() uint32 {
+func (x *FillParts) GetIds() []uint32 {
 	if x != nil {
-		return x.Id
-	}
-	return 0
-}
-
-func (x *FillPart) GetRect() *Rect {
-	if x != nil {
-		return x.Rect
+		return x.Ids
 	}
 	return nil
 }
 
-func (x *FillPart) GetSeed() uint64 {
+func (x *FillParts) GetRects() []*Rect {
+	if x != nil {
+		return x.Rects
+	}
+	return nil
+}
+
+func (x *FillParts) GetSeed() uint64 {
 	if x != nil {
 		return x.Seed
 	}
@@ -2119,11 +2119,11 @@ const file_orrery_proto_rawDesc = "" +
 	"\x02id\x18\x03 \x01(\rR\x02id\x12\x14\n" +
 	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\x12\x12\n" +
 	"\x04node\x18\x05 \x01(\rR\x04node\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\"f\n" +
-	"\bFillPart\x12\x14\n" +
-	"\x05batch\x18\x01 \x01(\x04R\x05batch\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\rR\x02id\x12 \n" +
-	"\x04rect\x18\x03 \x01(\v2\f.orrery.RectR\x04rect\x12\x12\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"k\n" +
+	"\tFillParts\x12\x14\n" +
+	"\x05batch\x18\x01 \x01(\x04R\x05batch\x12\x10\n" +
+	"\x03ids\x18\x02 \x03(\rR\x03ids\x12\"\n" +
+	"\x05rects\x18\x03 \x03(\v2\f.orrery.RectR\x05rects\x12\x12\n" +
 	"\x04seed\x18\x04 \x01(\x04R\x04seed\"&\n" +
 	"\fRetireEpochs\x12\x16\n" +
 	"\x06before\x18\x01 \x01(\x04R\x06before\"$\n" +
@@ -2205,7 +2205,7 @@ var file_orrery_proto_goTypes = []any{
 	(*EpochTaken)(nil),     // 18: orrery.EpochTaken
 	(*CopyPart)(nil),       // 19: orrery.CopyPart
 	(*Copied)(nil),         // 20: orrery.Copied
-	(*FillPart)(nil),       // 21: orrery.FillPart
+	(*FillParts)(nil),      // 21: orrery.FillParts
 	(*RetireEpochs)(nil),   // 22: orrery.RetireEpochs
 	(*DiscardBatch)(nil),   // 23: orrery.DiscardBatch
 	(*Released)(nil),       // 24: orrery.Released
@@ -2229,7 +2229,7 @@ var file_orrery_proto_depIdxs = []int32{
 	15, // 8: orrery.Epoch.held:type_name -> orrery.Holding
 	16, // 9: orrery.TakeUpEpoch.epoch:type_name -> orrery.Epoch
 	1,  // 10: orrery.CopyPart.rect:type_name -> orrery.Rect
-	1,  // 11: orrery.FillPart.rect:type_name -> orrery.Rect
+	1,  // 11: orrery.FillParts.rects:type_name -> orrery.Rect
 	27, // 12: orrery.Stats.promises:type_name -> orrery.Promise
 	13, // [13:13] is the sub-list for method output_type
 	13, // [13:13] is the sub-list for method input_type
