@@ -158,10 +158,9 @@ func TestDevicesExchangeAStepRecordedAhead(t *testing.T) {
 		_, _, x, y := parties(t, synch)
 		const exchanges = 100
 		for step := range 2 {
-			var gate sync.Mutex
-			gate.Lock()
+			gate := make(chan struct{})
 			for _, p := range []*party{x, y} {
-				p.stream.do(func() { gate.Lock(); gate.Unlock() })
+				p.stream.do(func() { <-gate })
 			}
 			for range exchanges {
 				x.send()
@@ -170,7 +169,7 @@ func TestDevicesExchangeAStepRecordedAhead(t *testing.T) {
 				y.send()
 				x.seq, y.seq = x.seq+1, y.seq+1
 			}
-			gate.Unlock()
+			close(gate)
 			if err := errors.Join(x.stream.Wait(), y.stream.Wait()); err != nil {
 				t.Fatal(err)
 			}
