@@ -55,12 +55,13 @@ func prefix(v []int64) []int64 {
 }
 
 // Staged is how many tokens of a sequence the owner of a layer has memory for before they reach their holders:
-// the open block, and in ring mode the blocks of a chunk. In pooled mode, where each of the nodes computes a chunk
-// of its own, the first of them has one for each, and one more while that is spread.
+// the open block, and in ring mode the blocks of a chunk. In pooled mode each of the nodes is at a chunk of its own
+// and one more waits, and what was spread meanwhile is kept until the steps that were under way are done: twice
+// as many chunks as that.
 func Staged(m Mode, chunk, block, nodes int) int {
 	switch m {
 	case Pooled:
-		chunk *= nodes + 1
+		chunk *= 2 * (nodes + 1)
 	case Pipeline:
 		return 0
 	}

@@ -307,7 +307,7 @@ func takes(r *Request, mode Mode, node int, rg Range, blocks int) int64 {
 	total := (r.Context + r.BlockTokens - 1) / r.BlockTokens * r.BlockTokens
 	ahead, open := r.Chunk, r.BlockTokens
 	if mode == Pooled {
-		ahead *= len(r.Nodes) + 1
+		ahead *= 2 * (len(r.Nodes) + 1)
 	}
 	staged := (ahead+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens + open
 	chunk := (r.Chunk+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens + open

@@ -81,7 +81,7 @@ func TestASwitchInOneGoIsRefusedWhenOldAndNewBlocksDoNotFit(t *testing.T) {
 }
 
 // TestWhatASwitchHolds counts a small switch by hand: 2 layers of 1 byte a token on one node each, 4
-// blocks of 2 tokens, chunks of 1 (so 6 tokens staged in pooled, and 4 in ring).
+// blocks of 2 tokens, chunks of 1 (so all 8 tokens staged in pooled, and 4 in ring).
 func TestWhatASwitchHolds(t *testing.T) {
 	m := Model{Name: "m", LayerBytes: []int64{10, 10}, KVBytesPerToken: []int64{1, 1}}
 	r := Request{Model: m, Mode: Pipeline, Context: 8, Sequences: 1, Chunk: 1, BlockTokens: 2,

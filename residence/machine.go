@@ -19,6 +19,7 @@ type Machine struct {
 	number   uint64         // the last number given to an epoch or a batch
 	length   int            // tokens whose keys and values are in the cache, by finished steps
 	inFlight map[uint64]int // steps begun and not finished, by epoch
+	covered  map[uint64]int // Epoch.Covered of those epochs
 	steps    int            // sum of inFlight
 	round    bool           // a ring round is in flight
 	retired  uint64         // epochs before this are gone
@@ -63,7 +64,7 @@ type announcement struct {
 // NewMachine starts a sequence in a mode, in epoch 1, without tokens. loaded[i] says whether node i has
 // the weights of every layer, as ring needs.
 func NewMachine(p *Policy, nodes int, mode placement.Mode, loaded []bool) *Machine {
-	m := &Machine{policy: p, nodes: nodes, number: 1, retired: 1, inFlight: map[uint64]int{}, loaded: map[int]bool{},
+	m := &Machine{policy: p, nodes: nodes, number: 1, retired: 1, inFlight: map[uint64]int{}, covered: map[uint64]int{}, loaded: map[int]bool{},
 		epoch: &Epoch{Number: 1, Mode: mode, Owners: p.Owners(mode)}}
 	for i, l := range loaded {
 		m.loaded[i] = l
@@ -75,13 +76,16 @@ func NewMachine(p *Policy, nodes int, mode placement.Mode, loaded []bool) *Machi
 func (m *Machine) Waiting() bool { return m.batch != nil || m.next != nil || m.goal != nil }
 
 // Staged is how many of the tokens before end are with the owners of their layers, in a mode that wants them
-// elsewhere: computed or about to be, and not yet spread.
+// elsewhere: computed or about to be, and not yet spread, or still needed there by a step of an older epoch.
 func (m *Machine) Staged(end int) int {
 	if m.epoch.Mode == placement.Pipeline {
 		return 0
 	}
 	spread := m.epoch.Covered
-	if m.batch == nil && m.next == nil { // what is sealed is where it should be
+	for _, covered := range m.covered {
+		spread = min(spread, covered)
+	}
+	if spread == m.epoch.Covered && m.batch == nil && m.next == nil { // what is sealed is where it should be
 		spread = max(spread, m.length/m.policy.block*m.policy.block)
 	}
 	return max(0, end-spread)
@@ -137,6 +141,7 @@ func (m *Machine) Round(n int) (uint64, []Piece) {
 
 func (m *Machine) begin() {
 	m.inFlight[m.epoch.Number]++
+	m.covered[m.epoch.Number] = m.epoch.Covered
 	m.steps++
 }
 
@@ -165,6 +170,7 @@ func (m *Machine) finish(epoch uint64) {
 	m.steps--
 	if m.inFlight[epoch]--; m.inFlight[epoch] == 0 {
 		delete(m.inFlight, epoch)
+		delete(m.covered, epoch)
 	}
 	m.retire()
 }
@@ -396,18 +402,17 @@ func (m *Machine) announce(a *announcement) {
 	m.emit(Announce{Epoch: a.epoch, Batch: a.batch})
 }
 
-// retire lets the nodes drop what only epochs without steps used.
+// retire lets the nodes drop what only epochs used that no step names any more. In prefill steps overlap, each
+// in an epoch of its own, so it does not wait for all to name the latest.
 func (m *Machine) retire() {
-	if m.retired == m.epoch.Number {
-		return
-	}
+	oldest := m.epoch.Number
 	for e := range m.inFlight {
-		if e < m.epoch.Number {
-			return
-		}
+		oldest = min(oldest, e)
 	}
-	m.retired = m.epoch.Number
-	m.emit(Retire{m.epoch.Number})
+	if oldest > m.retired {
+		m.retired = oldest
+		m.emit(Retire{oldest})
+	}
 }
 
 func (m *Machine) emit(a Action) { m.actions = append(m.actions, a) }
