@@ -1,11 +1,10 @@
 package transport
 
 import (
-	"errors"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
+	"sync/atomic"
 )
 
 // interest is what a socket is watched for.
@@ -34,6 +33,7 @@ func (q *quota) satisfied() bool {
 // them does it himself. It is one goroutine for all of them.
 type poller struct {
 	set  *watchSet
+	over atomic.Bool   // stop was called
 	done chan struct{} // closed when run has ended
 
 	mu    sync.Mutex
@@ -57,7 +57,7 @@ func (p *poller) run(log *slog.Logger) {
 	for {
 		var err error
 		if ready, err = p.set.wait(ready[:0]); err != nil {
-			if !errors.Is(err, os.ErrClosed) {
+			if !p.over.Load() {
 				log.Error("cannot wait for messages", "err", err) // others closed descriptors of this process
 			}
 			return
@@ -76,6 +76,7 @@ func (p *poller) run(log *slog.Logger) {
 
 // stop ends the poller. Its links must have ended.
 func (p *poller) stop() {
+	p.over.Store(true)
 	p.set.stop()
 	<-p.done
 	p.set.close()

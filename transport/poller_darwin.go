@@ -34,7 +34,7 @@ func newWatchSet() (*watchSet, error) {
 	return w, nil
 }
 
-// stop ends wait, which then gives os.ErrClosed. close follows when wait has ended.
+// stop ends wait, which then gives an error. close follows when wait has ended.
 func (w *watchSet) stop() { w.end.Close() }
 
 func (w *watchSet) close() {

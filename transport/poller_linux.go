@@ -40,7 +40,7 @@ func newWatchSet() (*watchSet, error) {
 	return w, nil
 }
 
-// stop ends wait, which then gives os.ErrClosed. close follows when wait has ended.
+// stop ends wait, which then gives an error. close follows when wait has ended.
 func (w *watchSet) stop()  { w.file.Close() }
 func (w *watchSet) close() {}
 
