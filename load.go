@@ -103,6 +103,7 @@ type Model struct {
 	mu        sync.Mutex
 	conductor *actors.Conductor // nil between loads
 	nodes     []cluster.Node    // where it is loaded, in the order of the plans
+	asked     placement.Request // what the plans are of
 	plans     *placement.Reservation
 	closed    bool
 }
@@ -212,11 +213,6 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 
 // place decides what goes where, in every mode that fits.
 func (m *Model) place(nodes []cluster.Node) (*placement.Reservation, error) {
-	return placement.PlaceAll(m.request(nodes), []Mode{Pipeline, Pooled, Ring})
-}
-
-// request is what placement is asked.
-func (m *Model) request(nodes []cluster.Node) placement.Request {
 	c := &m.files.Config
 	r := placement.Request{Mode: m.opts.Mode, Context: m.opts.Context, Sequences: m.opts.Sequences, Chunk: m.opts.Chunk, BlockTokens: m.opts.BlockTokens,
 		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied,
@@ -228,7 +224,10 @@ func (m *Model) request(nodes []cluster.Node) placement.Request {
 	for _, n := range nodes {
 		r.Nodes = append(r.Nodes, n.Placement())
 	}
-	return r
+	m.mu.Lock()
+	m.asked = r
+	m.mu.Unlock()
+	return placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
 }
 
 // spec turns the plans into what the actors need.
