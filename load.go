@@ -110,6 +110,7 @@ type Model struct {
 	mu        sync.Mutex
 	conductor *actors.Conductor // nil between loads
 	nodes     []cluster.Node    // where it is loaded, in the order of the plans
+	asked     placement.Request // what the plans are of
 	plans     *placement.Reservation
 	closed    bool
 }
@@ -230,6 +231,9 @@ func (m *Model) place(nodes []cluster.Node, runtimes []int64) (*placement.Reserv
 	for i, n := range runtimes {
 		r.Nodes[i].Runtime = n
 	}
+	m.mu.Lock()
+	m.asked = r
+	m.mu.Unlock()
 	return placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
 }
 
