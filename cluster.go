@@ -15,6 +15,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/orrery-ai/orrery/actors"
+	"github.com/orrery-ai/orrery/calibrate"
 	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/device/cpu"
 	"github.com/orrery-ai/orrery/model"
@@ -46,9 +47,8 @@ type Cluster struct {
 
 // Times of starting and leaving.
 const (
-	bandwidthTime = 150 * time.Millisecond
-	leaveTimeout  = 2 * time.Second
-	goneTimeout   = 3 * time.Second
+	leaveTimeout = 2 * time.Second
+	goneTimeout  = 3 * time.Second
 )
 
 // Start starts this process's node, and joins the cluster if there are others to join. The node lives
@@ -77,7 +77,7 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	}
 	self := cluster.Node{Role: cluster.Client, Transport: transportAddress(c.endpoint.Addr(), c.cfg.Advertise), Version: Version}
 	if !c.cfg.Client {
-		if err := c.startNode(&self); err != nil {
+		if err := c.startNode(ctx, &self); err != nil {
 			return err
 		}
 	}
@@ -97,7 +97,7 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 }
 
 // startNode makes what a node that computes has: a device, memory, a bandwidth, and its Node actor.
-func (c *Cluster) startNode(self *cluster.Node) (err error) {
+func (c *Cluster) startNode(ctx context.Context, self *cluster.Node) (err error) {
 	c.device = cpu.New(c.cfg.Threads)
 	self.Role, self.Device = cluster.Compute, c.device.Name()
 	if self.Cores = c.cfg.Threads; self.Cores == 0 {
@@ -108,10 +108,10 @@ func (c *Cluster) startNode(self *cluster.Node) (err error) {
 			return fmt.Errorf("how much memory is free is not known; say it in Config.Memory: %w", err)
 		}
 	}
-	if self.Bandwidth = c.cfg.Bandwidth; self.Bandwidth == 0 {
-		self.Bandwidth = cpu.MeasureBandwidth(bandwidthTime)
+	self.Machine, self.CPUs = calibrate.Machine(), calibrate.CPUs()
+	if self.Bandwidth, self.Rates, err = c.cfg.measure(ctx, self.Memory); err != nil {
+		return err
 	}
-	self.Rates = c.cfg.Rates
 	c.node, err = actors.SpawnNode(c.system, actors.Machine{Name: c.cfg.Name, Device: c.device, Memory: self.Memory, Endpoint: c.endpoint,
 		Open: c.open, Leaving: &c.leaving, Logger: c.log, MeasureMemory: measureMemory(), OnMemory: c.memory.set})
 	return err
@@ -230,7 +230,7 @@ type Traffic struct {
 func (c *Cluster) Traffic(ctx context.Context) (Traffic, error) {
 	var t Traffic
 	for _, n := range c.Nodes() {
-		s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(n.Name), &proto.StatsRequest{})
+		s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(n.Name), &proto.StatsRequest{Address: c.membership.Self().Transport})
 		if err != nil {
 			return t, fmt.Errorf("orrery: traffic of %s: %w", n.Name, err)
 		}

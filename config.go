@@ -33,8 +33,11 @@ type Config struct {
 	Threads   int     // for computing; default: all cores
 	DataDir   string  // where models named without a path are looked for; default: the working directory
 
-	// Rates are the speeds of this node that predictions go by; default: none, and no predictions.
-	Rates placement.Rates
+	// Rates are the speeds of this node that predictions go by. By default they are measured at the start, in
+	// less than two seconds, and kept in CalibrationDir for the next one; NoCalibration leaves them unknown.
+	Rates          placement.Rates
+	CalibrationDir string // default: orrery, below the user's cache directory
+	NoCalibration  bool
 
 	Logger *slog.Logger
 }

@@ -20,11 +20,20 @@ func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 	if plans == nil {
 		return nil, errors.New("orrery: the model is not loaded")
 	}
+	for _, n := range nodes {
+		if !n.Rates.Known() {
+			return nil, fmt.Errorf("orrery: what node %s can do was not measured: nothing can be predicted", n.Name)
+		}
+	}
 	measured, err := m.cluster.measureLinks(ctx, nodes)
 	if err != nil {
 		return nil, err
 	}
 	links := matrixOf(nodes, measured)
+	ways, err := m.cluster.ways(ctx, nodes)
+	if err != nil {
+		return nil, err
+	}
 	costs := map[Mode]*placement.Cost{}
 	shares := tokenShares(plans, nodes)
 	for mode, plan := range plans.Plans {
@@ -36,17 +45,15 @@ func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 			}
 			plan = &pooled
 		}
-		for i, n := range nodes {
-			if !n.Rates.Known() {
-				return nil, fmt.Errorf("orrery: what node %s can do was not measured: nothing can be predicted", nodes[i].Name)
-			}
-		}
 		const efficiency = 1 // of nodes without rates
-		c, err := placement.NewCost(m.request(nodes), plan, workOf(m.files), links, efficiency)
+		cost, err := placement.NewCost(m.request(nodes), plan, workOf(m.files), links, efficiency)
+		if err == nil {
+			err = cost.DriveFrom(ways)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("orrery: %w", err)
 		}
-		costs[mode] = c
+		costs[mode] = cost
 	}
 	return costs, nil
 }

@@ -40,7 +40,7 @@ func TestNodesMeasureTheWaysBetweenThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := matrix[2][0], (placement.Link{Latency: links[1].Paused.Seconds() / 2, Bandwidth: links[1].Rate}); got != want {
+	if got, want := matrix[2][0], (placement.Link{Latency: links[1].Paused.Seconds() / 2, Bandwidth: links[1].Rate, Sending: min(links[1].Sending.Seconds(), links[1].Paused.Seconds()/2)}); got != want {
 		t.Errorf("n2 to n0 is %+v, want %+v", got, want)
 	}
 }
@@ -59,7 +59,8 @@ func TestALoadedModelHasACostForEachMode(t *testing.T) {
 	for i, size := range placement.CurveSizes {
 		curve[i] = 1e-6 + size/10e9
 	}
-	rates := placement.Rates{Layer: curve, Product: curve, Attend: [2]placement.Curve{curve, curve}, PrefillProduct: 1e11, PrefillAttend: 1e11}
+	kernels := placement.Kernels{Layer: curve, Product: curve, Attend: curve, Intense: [3]float64{1, 1, 1}}
+	rates := placement.Rates{Memory: kernels, Cache: kernels, PrefillProduct: 1e11, PrefillAttend: 1e11, Crowd: [3]float64{1, 1, 1}}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	a, err := orrery.Start(ctx, orrery.Config{Name: "a", Memory: 1 << 30, Bandwidth: 1e10, Threads: 1, Rates: rates, Logger: quiet()})
@@ -82,6 +83,9 @@ func TestALoadedModelHasACostForEachMode(t *testing.T) {
 		short, long := costs[mode].Step(1000), costs[mode].Step(33000)
 		if got, want := long.KV-short.KV, 32000*3072/10e9; math.Abs(got-want) > 1e-9 {
 			t.Errorf("%v: 32000 tokens of 3072 bytes take %v s, want %v", mode, got, want)
+		}
+		if !(short.HandOver > 0) {
+			t.Errorf("%v: a step comes from nobody: %+v", mode, short)
 		}
 		if want := 11.5e6 / 10e9; math.Abs(short.Weights/want-1) > 0.01 {
 			t.Errorf("%v: weights take %v s, want about %v", mode, short.Weights, want)

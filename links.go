@@ -22,13 +22,15 @@ type MeasuredLink struct {
 	From, To string
 	Busy     time.Duration // an exchange of a KiB each way, right after another
 	Paused   time.Duration // the same when To had nothing to do for a while, as in decode
+	Sending  time.Duration // of Paused, what From was kept busy with
 	Rate     float64       // bytes/s of large messages from From to To
 	Guessed  bool          // not measured: the medians of the pairs that were, see [Cluster.MeasureLinks]
 }
 
 // way is the link as predictions know it: what a message takes when the other end has to wake.
 func (l MeasuredLink) way() placement.Link {
-	return placement.Link{Latency: l.Paused.Seconds() / 2, Bandwidth: l.Rate}
+	latency := l.Paused.Seconds() / 2
+	return placement.Link{Latency: latency, Bandwidth: l.Rate, Sending: min(l.Sending.Seconds(), latency)}
 }
 
 const (
@@ -144,15 +146,52 @@ func (c *Cluster) measureLinks(ctx context.Context, nodes []cluster.Node) ([]Mea
 func (c *Cluster) measureLink(ctx context.Context, a, b cluster.Node) (MeasuredLink, error) {
 	ctx, cancel := context.WithTimeout(ctx, pairTimeout)
 	defer cancel()
-	m, err := actors.Ask[*proto.LinkMeasured](ctx, c.system, actors.NodePID(a.Name), &proto.MeasureLink{Peer: b.Name, Address: b.Transport, Self: a.Transport})
+	m, err := actors.Ask[*proto.LinkMeasured](ctx, c.system, actors.NodePID(a.Name), &proto.MeasureLink{Peer: b.Name, Address: b.Transport, Self: a.Transport, Asker: c.membership.Self().Transport})
 	if err == nil && m.Error != "" {
 		err = errors.New(m.Error)
 	}
 	if err != nil {
 		return MeasuredLink{}, err
 	}
-	return MeasuredLink{From: a.Name, To: b.Name, Rate: m.Bandwidth,
-		Busy: time.Duration(m.BusySeconds * float64(time.Second)), Paused: time.Duration(m.PausedSeconds * float64(time.Second))}, nil
+	return linkOf(a.Name, b.Name, calibrate.Link{Busy: seconds(m.BusySeconds), Paused: seconds(m.PausedSeconds), Sending: seconds(m.SendingSeconds),
+		Bandwidth: m.Bandwidth})
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// linkOf refuses what no link has: it may have come from another node.
+func linkOf(from, to string, l calibrate.Link) (MeasuredLink, error) {
+	if l.Busy <= 0 || l.Paused <= 0 || l.Sending < 0 || !(l.Bandwidth >= 1 && l.Bandwidth <= 1e18) {
+		return MeasuredLink{}, fmt.Errorf("%+v cannot be", l)
+	}
+	return MeasuredLink{From: from, To: to, Busy: l.Busy, Paused: l.Paused, Sending: l.Sending, Rate: l.Bandwidth}, nil
+}
+
+// Ways is the way between this process, from where steps are driven, and each of [Cluster.Nodes]. They are
+// measured one after another, and then known for ten minutes. The error names the node.
+func (c *Cluster) Ways(ctx context.Context) ([]placement.Link, error) { return c.ways(ctx, c.Nodes()) }
+
+func (c *Cluster) ways(ctx context.Context, nodes []cluster.Node) ([]placement.Link, error) {
+	c.links.measuring.Lock()
+	defer c.links.measuring.Unlock()
+	self := c.membership.Self()
+	ways := make([]placement.Link, len(nodes))
+	for i, n := range nodes {
+		l, known := c.links.get(self, n)
+		if !known {
+			c.endpoint.SetPeer(n.Name, n.Transport)
+			measured, err := actors.MeasureLink(ctx, c.system, c.endpoint, n.Name, self.Transport)
+			if err == nil {
+				l, err = linkOf(self.Name, n.Name, measured)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("orrery: the way to %s: %w", n.Name, err)
+			}
+			c.links.put(self, n, l)
+		}
+		ways[i] = l.way()
+	}
+	return ways, nil
 }
 
 // rounds is which pairs of n nodes to measure, in rounds in which no node has two of them: with all others
@@ -206,14 +245,15 @@ func rounds(n int) [][][2]int {
 // withGuesses adds the pairs that were not measured, and sorts all by the nodes' order.
 func withGuesses(nodes []cluster.Node, measured []MeasuredLink) []MeasuredLink {
 	known := map[[2]string]MeasuredLink{}
-	var busy, paused []time.Duration
+	var busy, paused, sending []time.Duration
 	var rates []float64
 	for _, l := range measured {
 		known[[2]string{l.From, l.To}] = l
-		busy, paused, rates = append(busy, l.Busy), append(paused, l.Paused), append(rates, l.Rate)
+		busy, paused, sending, rates = append(busy, l.Busy), append(paused, l.Paused), append(sending, l.Sending), append(rates, l.Rate)
 	}
 	slices.Sort(busy)
 	slices.Sort(paused)
+	slices.Sort(sending)
 	slices.Sort(rates)
 	var all []MeasuredLink
 	for i, a := range nodes {
@@ -221,7 +261,7 @@ func withGuesses(nodes []cluster.Node, measured []MeasuredLink) []MeasuredLink {
 			l, ok := known[[2]string{a.Name, b.Name}]
 			if !ok {
 				middle := len(measured) / 2
-				l = MeasuredLink{From: a.Name, To: b.Name, Busy: busy[middle], Paused: paused[middle], Rate: rates[middle], Guessed: true}
+				l = MeasuredLink{From: a.Name, To: b.Name, Busy: busy[middle], Paused: paused[middle], Sending: sending[middle], Rate: rates[middle], Guessed: true}
 			}
 			all = append(all, l)
 		}

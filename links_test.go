@@ -44,9 +44,9 @@ func TestPairsThatWereNotMeasuredGetTheMedians(t *testing.T) {
 		nodes = append(nodes, cluster.Node{Name: fmt.Sprintf("n%d", i)})
 	}
 	measured := []MeasuredLink{
-		{From: "n0", To: "n1", Busy: 10, Paused: 300, Rate: 5},
-		{From: "n1", To: "n2", Busy: 20, Paused: 100, Rate: 7},
-		{From: "n2", To: "n3", Busy: 30, Paused: 200, Rate: 6},
+		{From: "n0", To: "n1", Busy: 10, Paused: 300, Sending: 9, Rate: 5},
+		{From: "n1", To: "n2", Busy: 20, Paused: 100, Sending: 7, Rate: 7},
+		{From: "n2", To: "n3", Busy: 30, Paused: 200, Sending: 8, Rate: 6},
 	}
 	links := withGuesses(nodes, measured)
 	if len(links) != 6 {
@@ -57,7 +57,7 @@ func TestPairsThatWereNotMeasuredGetTheMedians(t *testing.T) {
 		for _, m := range measured {
 			known = known || l == m
 		}
-		guess := MeasuredLink{From: l.From, To: l.To, Busy: 20, Paused: 200, Rate: 6, Guessed: true}
+		guess := MeasuredLink{From: l.From, To: l.To, Busy: 20, Paused: 200, Sending: 8, Rate: 6, Guessed: true}
 		if known == l.Guessed || l.Guessed && l != guess {
 			t.Errorf("link %d is %+v", i, l)
 		}

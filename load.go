@@ -240,7 +240,7 @@ func (m *Model) request(nodes []cluster.Node) placement.Request {
 		r.Model.KVBytesPerToken = append(r.Model.KVBytesPerToken, c.KVBytesPerToken(m.opts.KV))
 	}
 	for _, n := range nodes {
-		r.Nodes = append(r.Nodes, placement.Node{Name: n.Name, Memory: n.Memory, Promised: promisedOf(n), Bandwidth: n.Bandwidth, Cores: n.Cores, Rates: n.Rates})
+		r.Nodes = append(r.Nodes, n.Placement())
 	}
 	return r
 }

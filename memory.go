@@ -112,7 +112,7 @@ func (c *Cluster) askMemory(ctx context.Context, nodes []cluster.Node) []string 
 	for i := range nodes {
 		n := &nodes[i]
 		g.Go(func() error {
-			s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(n.Name), &proto.StatsRequest{})
+			s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(n.Name), &proto.StatsRequest{Address: c.membership.Self().Transport})
 			if err != nil {
 				c.log.Debug("a node does not say what it has promised", "peer", n.Name, "err", err)
 				return nil
@@ -136,13 +136,4 @@ func (c *Cluster) askMemory(ctx context.Context, nodes []cluster.Node) []string 
 		}
 	}
 	return taken
-}
-
-// promisedOf is what of a node's memory is not to be had. A node that is short of what it has promised takes on
-// nothing new.
-func promisedOf(n cluster.Node) int64 {
-	if n.Short > 0 {
-		return n.Memory
-	}
-	return min(n.Promised, n.Memory)
 }

@@ -31,7 +31,7 @@ func TestWhatIsPromisedCoversWhateverSequencesCanComeTo(t *testing.T) {
 			n := cluster.Node{Name: fmt.Sprint(i), Memory: placement.RuntimeBytes + rapid.Int64Range(0, 40<<20).Draw(t, "memory"), Bandwidth: rapid.Float64Range(1e9, 9e9).Draw(t, "bandwidth")}
 			n.Promised = rapid.Int64Range(0, n.Memory/8).Draw(t, "promised")
 			nodes = append(nodes, n)
-			r.Nodes = append(r.Nodes, placement.Node{Name: n.Name, Memory: n.Memory, Promised: promisedOf(n), Bandwidth: n.Bandwidth})
+			r.Nodes = append(r.Nodes, n.Placement())
 		}
 		plans, err := placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
 		var refusal *placement.Refusal

@@ -115,9 +115,13 @@ func (n *node) Receive(ctx actor.Context) {
 			}
 		}
 	case *proto.StatsRequest:
-		ctx.Respond(n.stats())
+		if ctx.Sender() != nil {
+			n.meet(ctx.Sender().Address, msg.Address)
+			ctx.Respond(n.stats())
+		}
 	case *proto.MeasureLink:
 		if ctx.Sender() != nil {
+			n.meet(ctx.Sender().Address, msg.Asker)
 			n.meet(msg.Peer, msg.Address)
 			n.prober.measure(msg, ctx.Sender())
 		}
@@ -219,7 +223,7 @@ func checkLoad(m *proto.LoadModel) error {
 
 // meet learns where another node is, which gossip may not have told yet.
 func (n *node) meet(name, address string) {
-	if name != n.machine.Name {
+	if name != n.machine.Name && address != "" {
 		n.machine.Endpoint.SetPeer(name, address)
 	}
 }

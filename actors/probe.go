@@ -58,7 +58,7 @@ func (p *prober) begin(do func()) error {
 // measure asks the peer's Node for an echo, measures, and answers who asked.
 func (p *prober) measure(msg *proto.MeasureLink, asker *actor.PID) {
 	reply := func(l calibrate.Link, err error) {
-		m := &proto.LinkMeasured{BusySeconds: l.Busy.Seconds(), PausedSeconds: l.Paused.Seconds(), Bandwidth: l.Bandwidth}
+		m := &proto.LinkMeasured{BusySeconds: l.Busy.Seconds(), PausedSeconds: l.Paused.Seconds(), SendingSeconds: l.Sending.Seconds(), Bandwidth: l.Bandwidth}
 		if err != nil {
 			m.Error = err.Error()
 		}

@@ -14,6 +14,7 @@ import (
 type Link struct {
 	Busy      time.Duration // an exchange of a KiB each way right after another: the median
 	Paused    time.Duration // an exchange when the other node has had nothing to do for a while, as in decode: the median
+	Sending   time.Duration // of Paused, what handing the message over took: the median
 	Bandwidth float64       // bytes/s of messages sent one after another
 }
 
@@ -38,18 +39,23 @@ const (
 	swallow
 )
 
-func probeLane(id uint64) transport.LaneKey {
+// probeLane is the lane of a measurement to the node that measures, or to the peer, which may be the same.
+func probeLane(id uint64, back bool) transport.LaneKey {
+	id &^= 1
+	if back {
+		id |= 1
+	}
 	return transport.LaneKey{Model: id, Purpose: transport.Probe}
 }
 
-// MeasureLink measures the way between this node and a peer over a lane of its own in each direction, id
-// being theirs alone. When this node's end is ready it calls invite, which must see to it that the peer has
+// MeasureLink measures the way between this node and a peer over a lane of its own in each direction. They
+// go by id, which no other measurement may have; its lowest bit does not count. When this node's end is ready it calls invite, which must see to it that the peer has
 // made its Echo.
 func MeasureLink(ctx context.Context, e *transport.Endpoint, peer string, id uint64, invite func(context.Context) error) (Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, LinkTime)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
-	in, err := e.Receiver(peer, probeLane(id), parcelBytes)
+	in, err := e.Receiver(peer, probeLane(id, true), parcelBytes)
 	if err != nil {
 		return Link{}, err
 	}
@@ -58,20 +64,20 @@ func MeasureLink(ctx context.Context, e *transport.Endpoint, peer string, id uin
 	if err := invite(ctx); err != nil {
 		return Link{}, err
 	}
-	out, err := e.Sender(peer, probeLane(id), parcelBytes)
+	out, err := e.Sender(peer, probeLane(id, false), parcelBytes)
 	if err != nil {
 		return Link{}, err
 	}
 	defer out.Close()
 	p := prober{in: in, out: out, deadline: deadline, parcel: make([]byte, parcelBytes)}
 	var l Link
-	if _, err = p.exchanges(0, 0, fewest); err != nil { // the first ones find buffers cold
+	if _, _, err = p.exchanges(0, 0); err != nil { // the first ones find buffers cold
 		return l, err
 	}
-	if l.Paused, err = p.exchanges(pause, pausedTime, most); err != nil {
+	if l.Paused, l.Sending, err = p.exchanges(pause, pausedTime); err != nil {
 		return l, err
 	}
-	if l.Busy, err = p.exchanges(0, busyTime, most); err != nil {
+	if l.Busy, _, err = p.exchanges(0, busyTime); err != nil {
 		return l, err
 	}
 	l.Bandwidth, err = p.throughput()
@@ -85,39 +91,43 @@ type prober struct {
 	parcel   []byte
 }
 
-// exchange sends a message and waits until it is back.
-func (p *prober) exchange(size int) error {
+// exchange sends a message and waits until it is back. It returns how long the sending took.
+func (p *prober) exchange(size int) (sending time.Duration, err error) {
 	p.parcel[0] = answer
+	start := time.Now()
 	if err := p.out.Send(p.deadline, p.parcel[:size]); err != nil {
-		return err
+		return 0, err
 	}
+	sending = time.Since(start)
 	m, err := p.in.Receive(p.deadline)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer m.Release()
 	if len(m.Bytes) != size {
-		return fmt.Errorf("a probe of %d bytes came back with %d", size, len(m.Bytes))
+		return 0, fmt.Errorf("a probe of %d bytes came back with %d", size, len(m.Bytes))
 	}
-	return nil
+	return sending, nil
 }
 
-// exchanges is the median time of some exchanges, at least fewest, each after a pause in which this node
-// computes and the other one has nothing to do.
-func (p *prober) exchanges(pause, within time.Duration, most int) (time.Duration, error) {
-	var took []time.Duration
-	for begin := time.Now(); len(took) < fewest || len(took) < most && time.Since(begin) < within; {
+// exchanges is the median time of some exchanges, at least fewest, and of the sending in them, each after a
+// pause in which this node computes and the other one has nothing to do.
+func (p *prober) exchanges(pause, within time.Duration) (took, sending time.Duration, err error) {
+	var all, sends []time.Duration
+	for begin := time.Now(); len(all) < fewest || len(all) < most && time.Since(begin) < within; {
 		start := time.Now()
 		for time.Since(start) < pause {
 		}
 		start = time.Now()
-		if err := p.exchange(exchangeBytes); err != nil {
-			return 0, err
+		sent, err := p.exchange(exchangeBytes)
+		if err != nil {
+			return 0, 0, err
 		}
-		took = append(took, time.Since(start))
+		all, sends = append(all, time.Since(start)), append(sends, sent)
 	}
-	slices.Sort(took)
-	return took[len(took)/2], nil
+	slices.Sort(all)
+	slices.Sort(sends)
+	return all[len(all)/2], sends[len(sends)/2], nil
 }
 
 // throughput sends parcels, the last of which is answered, and gives bytes/s.
@@ -130,7 +140,7 @@ func (p *prober) throughput() (float64, error) {
 			return 0, err
 		}
 	}
-	if err := p.exchange(parcelBytes); err != nil {
+	if _, err := p.exchange(parcelBytes); err != nil {
 		return 0, err
 	}
 	return float64(sent+2) * parcelBytes / time.Since(start).Seconds(), nil
@@ -144,11 +154,11 @@ type Echo struct {
 
 // NewEcho makes the lanes to the node that measures, which must be ready.
 func NewEcho(e *transport.Endpoint, from string, id uint64) (*Echo, error) {
-	in, err := e.Receiver(from, probeLane(id), parcelBytes)
+	in, err := e.Receiver(from, probeLane(id, false), parcelBytes)
 	if err != nil {
 		return nil, err
 	}
-	out, err := e.Sender(from, probeLane(id), parcelBytes)
+	out, err := e.Sender(from, probeLane(id, true), parcelBytes)
 	if err != nil {
 		in.Close()
 		return nil, err

@@ -21,8 +21,8 @@ const Protocol = 2
 //	uvarint protocol · string cluster                 the same in every version
 //	byte role · string transport · uvarint memory · uvarint promised · uvarint short
 //	8 bytes bandwidth (IEEE 754, little-endian)
-//	uvarint cores · string device · string version · byte rates: whether they follow
-//	each number of the rates, in 4 bytes (IEEE 754 single, little-endian)
+//	uvarint cores · string device · string version · string machine · string CPUs
+//	byte rates: whether they follow · each number of the rates, in 4 bytes (IEEE 754 single, little-endian)
 //
 // where a string is its length as uvarint, and UTF-8. Name and gossip address come from memberlist.
 type meta struct {
@@ -53,6 +53,8 @@ func (m *meta) encode() ([]byte, error) {
 	b = binary.AppendUvarint(b, uint64(n.Cores))
 	b = appendString(b, n.Device)
 	b = appendString(b, n.Version)
+	b = appendString(b, n.Machine)
+	b = appendString(b, n.CPUs)
 	b = appendRates(b, &n.Rates)
 	if len(b) > memberlist.MetaMaxSize {
 		return nil, fmt.Errorf("node metadata has %d bytes, at most %d: shorten cluster (%d), transport (%d), device (%d) or version (%d)",
@@ -79,6 +81,8 @@ func decodeMeta(b []byte) (meta, error) {
 	cores := d.uvarint()
 	n.Device = d.string()
 	n.Version = d.string()
+	n.Machine = d.string()
+	n.CPUs = d.string()
 	n.Rates = d.rates()
 	if d.bad || len(d.b) > 0 || max(memory, promised, short) > math.MaxInt64 || cores > maxCores {
 		return meta{}, errMeta
@@ -105,7 +109,7 @@ func checkNode(n *Node) error {
 	if err := n.Rates.Check(); err != nil {
 		return err
 	}
-	for _, s := range []string{n.Transport, n.Device, n.Version} {
+	for _, s := range []string{n.Transport, n.Device, n.Version, n.Machine, n.CPUs} {
 		if !utf8.ValidString(s) {
 			return fmt.Errorf("%q is not UTF-8", s)
 		}

@@ -26,6 +26,8 @@ func TestMetadataSurvivesPacking(t *testing.T) {
 			Cores:     rapid.IntRange(0, maxCores).Draw(t, "cores"),
 			Device:    text.Draw(t, "device"),
 			Version:   text.Draw(t, "version"),
+			Machine:   text.Draw(t, "machine"),
+			CPUs:      text.Draw(t, "CPUs"),
 			Rates:     drawRates(t),
 		}}
 		b, err := m.encode()
@@ -44,15 +46,18 @@ func drawRates(t *rapid.T) (r placement.Rates) {
 	if !rapid.Bool().Draw(t, "measured") {
 		return r
 	}
-	last := float32(0)
-	for i, v := range r.Numbers() {
-		if i%len(placement.CurveSizes) == 0 {
-			last = 0
+	last := 0.0
+	for i, v := range r.Numbers() { // whole numbers, which singles hold: rising from one to the next
+		last += float64(rapid.IntRange(1, 9).Draw(t, "step"))
+		if i < len(r.Numbers())-len(r.Crowd) && i >= len(r.Numbers())-len(r.Crowd)-2 {
+			last = 1 << 30 // operations/s
 		}
-		last += float32(1+rapid.IntRange(0, 1000).Draw(t, "rate")) / 1024
-		*v = float64(last)
+		*v = last
 	}
-	r.PrefillProduct, r.PrefillAttend = 1<<40, 1<<41
+	for i := range r.Cached {
+		r.Cached[i] = float64(rapid.IntRange(0, 8).Draw(t, "cached")) / 8
+	}
+	r.Crowd = [3]float64{1, 1.5, 2}
 	return r
 }
 
@@ -97,6 +102,7 @@ func FuzzDecodeMeta(f *testing.F) {
 	for i, v := range m.node.Rates.Numbers() {
 		*v = float64(1 + i)
 	}
+	clear(m.node.Rates.Cached[:])
 	if b, err = m.encode(); err != nil {
 		f.Fatal(err)
 	}

@@ -39,7 +39,23 @@ type Node struct {
 	Cores     int             // CPU cores offered
 	Device    string          // for people: "cpu (2 threads, avx2)"
 	Version   string          // of the program
+	Machine   string          // what tells its machine from others, while that runs; "" if it is not known
+	CPUs      string          // the processors that it may use, as "0-3"
 	Rates     placement.Rates // measured with the node's kernels; zero if they were not
+}
+
+// Placement is the node as placement knows it.
+func (n *Node) Placement() placement.Node {
+	return placement.Node{Name: n.Name, Memory: n.Memory, Promised: n.promised(), Bandwidth: n.Bandwidth, Cores: n.Cores, Rates: n.Rates, Machine: n.Machine, CPUs: n.CPUs}
+}
+
+// promised is what of the node's memory is not to be had. A node that is short of what it has promised takes on
+// nothing new.
+func (n *Node) promised() int64 {
+	if n.Short > 0 {
+		return n.Memory
+	}
+	return min(n.Promised, n.Memory)
 }
 
 const maxName = 64 // bytes

@@ -173,7 +173,7 @@ func draw(t *rapid.T) drawn {
 		d.r.Nodes[i].FLOPS = rapid.Float64Range(1, 99).Draw(t, "speed")
 		d.links = append(d.links, make([]Link, n))
 		for j := range n {
-			d.links[i][j] = Link{rapid.Float64Range(0, 5).Draw(t, "latency"), rapid.Float64Range(1, 99).Draw(t, "wire")}
+			d.links[i][j] = Link{Latency: rapid.Float64Range(0, 5).Draw(t, "latency"), Bandwidth: rapid.Float64Range(1, 99).Draw(t, "wire")}
 		}
 	}
 	return d

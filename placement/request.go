@@ -35,6 +35,8 @@ type Node struct {
 	Bandwidth float64 // memory bandwidth, bytes/s: what shares of layers and tokens go by
 	FLOPS     float64 // speed of matrix products, operations/s; only predictions need it, see NewCost
 	Rates     Rates   // what was measured of the node, if anything: predictions then need nothing else
+	Machine   string  // what it runs on, if that is known: nodes of one machine share its caches
+	CPUs      string  // the processors of the machine that it may use: nodes of the same share them
 	Cores     int
 }
 

@@ -4,7 +4,7 @@ import "fmt"
 
 // speed is how fast a node works: by the rates that were measured of it or, without them, at its
 // bandwidth and FLOPS times an efficiency, where each piece of work takes the longer of its reading and
-// its computing.
+// its computing. cached is what share of its reading a decode step does from the caches.
 type speed struct {
 	rates   *Rates  // nil if none were measured
 	read    float64 // bytes/s
@@ -29,42 +29,47 @@ func (s speed) takes(bytes, operations float64) float64 {
 	return max(bytes/s.read, operations/s.compute)
 }
 
+// mixed is the time of what is read from the caches in part.
+func (s speed) mixed(cached float64, takes func(k *Kernels) float64) float64 {
+	return cached*takes(&s.rates.Cache) + (1-cached)*takes(&s.rates.Memory)
+}
+
 // layer is a decode step's pass through a layer, attention aside.
-func (s speed) layer(bytes, operations float64) float64 {
-	if s.rates != nil {
-		return s.rates.Layer.At(bytes)
+func (s speed) layer(cached, bytes, operations float64) float64 {
+	if s.rates == nil {
+		return s.takes(bytes, operations)
 	}
-	return s.takes(bytes, operations)
+	return s.mixed(cached, func(k *Kernels) float64 { return k.Layer.At(bytes) })
 }
 
 // product is one matrix product of a decode step.
-func (s speed) product(bytes, operations float64) float64 {
-	if s.rates != nil {
-		return s.rates.Product.At(bytes)
+func (s speed) product(cached, bytes, operations float64) float64 {
+	if s.rates == nil {
+		return s.takes(bytes, operations)
 	}
-	return s.takes(bytes, operations)
+	return s.mixed(cached, func(k *Kernels) float64 { return k.Product.At(bytes) })
 }
 
 // attend is the attention of one token over the keys and values of a layer, in decode.
-func (s speed) attend(bytes, operations float64) float64 {
-	if s.rates != nil {
-		return s.rates.attend(bytes, operations)
+func (s speed) attend(cached, bytes, operations float64) float64 {
+	if s.rates == nil {
+		return s.takes(bytes, operations)
 	}
-	return s.takes(bytes, operations)
+	return s.mixed(cached, func(k *Kernels) float64 { return k.attend(bytes, operations) })
 }
 
 // matrices is the matrix products of a layer for a prefill chunk.
 func (s speed) matrices(bytes, operations float64) float64 {
-	if s.rates != nil {
-		return max(s.rates.Layer.At(bytes), operations/s.rates.PrefillProduct)
+	if s.rates == nil {
+		return s.takes(bytes, operations)
 	}
-	return s.takes(bytes, operations)
+	return max(s.rates.Memory.Layer.At(bytes), operations/s.rates.PrefillProduct)
 }
 
 // attendChunk is the attention of a prefill chunk over keys and values of a layer.
 func (s speed) attendChunk(bytes, operations float64) float64 {
-	if s.rates != nil {
-		return max(s.rates.attend(bytes, 0), operations/s.rates.PrefillAttend)
+	if s.rates == nil {
+		return s.takes(bytes, operations)
 	}
-	return s.takes(bytes, operations)
+	return max(s.rates.Memory.attend(bytes, 0), operations/s.rates.PrefillAttend)
 }

@@ -1491,6 +1491,7 @@ func (x *Released) GetBatch() uint64 {
 // What a node has sent over its lanes and connections, and holds. Asked of Node.
 type StatsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // of who asks, by which the answer comes: gossip may not have told it yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1523,6 +1524,13 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
 	return file_orrery_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *StatsRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
 }
 
 type Stats struct {
@@ -1692,6 +1700,7 @@ type MeasureLink struct {
 	Peer          string                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
 	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // of the peer's transport
 	Self          string                 `protobuf:"bytes,3,opt,name=self,proto3" json:"self,omitempty"`       // address by which the peer reaches the node asked
+	Asker         string                 `protobuf:"bytes,4,opt,name=asker,proto3" json:"asker,omitempty"`     // and by which that reaches who asks
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1747,14 +1756,22 @@ func (x *MeasureLink) GetSelf() string {
 	return ""
 }
 
+func (x *MeasureLink) GetAsker() string {
+	if x != nil {
+		return x.Asker
+	}
+	return ""
+}
+
 type LinkMeasured struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
-	BusySeconds   float64                `protobuf:"fixed64,2,opt,name=busy_seconds,json=busySeconds,proto3" json:"busy_seconds,omitempty"`       // of an exchange right after another
-	PausedSeconds float64                `protobuf:"fixed64,3,opt,name=paused_seconds,json=pausedSeconds,proto3" json:"paused_seconds,omitempty"` // of one when the peer had nothing to do for a while
-	Bandwidth     float64                `protobuf:"fixed64,4,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`                              // bytes/s
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Error          string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	BusySeconds    float64                `protobuf:"fixed64,2,opt,name=busy_seconds,json=busySeconds,proto3" json:"busy_seconds,omitempty"`          // of an exchange right after another
+	PausedSeconds  float64                `protobuf:"fixed64,3,opt,name=paused_seconds,json=pausedSeconds,proto3" json:"paused_seconds,omitempty"`    // of one when the peer had nothing to do for a while
+	Bandwidth      float64                `protobuf:"fixed64,4,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`                                 // bytes/s
+	SendingSeconds float64                `protobuf:"fixed64,5,opt,name=sending_seconds,json=sendingSeconds,proto3" json:"sending_seconds,omitempty"` // of paused_seconds, what handing over the message took
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *LinkMeasured) Reset() {
@@ -1811,6 +1828,13 @@ func (x *LinkMeasured) GetPausedSeconds() float64 {
 func (x *LinkMeasured) GetBandwidth() float64 {
 	if x != nil {
 		return x.Bandwidth
+	}
+	return 0
+}
+
+func (x *LinkMeasured) GetSendingSeconds() float64 {
+	if x != nil {
+		return x.SendingSeconds
 	}
 	return 0
 }
@@ -2026,8 +2050,9 @@ const file_orrery_proto_rawDesc = "" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\rR\x04node\x12\x16\n" +
 	"\x06before\x18\x03 \x01(\x04R\x06before\x12\x14\n" +
-	"\x05batch\x18\x04 \x01(\x04R\x05batch\"\x0e\n" +
-	"\fStatsRequest\"\xa1\x02\n" +
+	"\x05batch\x18\x04 \x01(\x04R\x05batch\"(\n" +
+	"\fStatsRequest\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\"\xa1\x02\n" +
 	"\x05Stats\x12\x1d\n" +
 	"\n" +
 	"lane_bytes\x18\x01 \x01(\x03R\tlaneBytes\x12#\n" +
@@ -2042,16 +2067,18 @@ const file_orrery_proto_rawDesc = "" +
 	"\aPromise\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x16\n" +
 	"\x06client\x18\x02 \x01(\tR\x06client\x12\x14\n" +
-	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"O\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"e\n" +
 	"\vMeasureLink\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
-	"\x04self\x18\x03 \x01(\tR\x04self\"\x8c\x01\n" +
+	"\x04self\x18\x03 \x01(\tR\x04self\x12\x14\n" +
+	"\x05asker\x18\x04 \x01(\tR\x05asker\"\xb5\x01\n" +
 	"\fLinkMeasured\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12!\n" +
 	"\fbusy_seconds\x18\x02 \x01(\x01R\vbusySeconds\x12%\n" +
 	"\x0epaused_seconds\x18\x03 \x01(\x01R\rpausedSeconds\x12\x1c\n" +
-	"\tbandwidth\x18\x04 \x01(\x01R\tbandwidth\"L\n" +
+	"\tbandwidth\x18\x04 \x01(\x01R\tbandwidth\x12'\n" +
+	"\x0fsending_seconds\x18\x05 \x01(\x01R\x0esendingSeconds\"L\n" +
 	"\bMakeEcho\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +

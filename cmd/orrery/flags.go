@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"strconv"
@@ -70,6 +71,18 @@ func (c *countFlag) UnmarshalText(b []byte) error {
 
 // sizeFlag is a number of bytes, as 8GiB or 500MB.
 type sizeFlag int64
+
+// ratesFlag is what was measured of a machine, as JSON.
+type ratesFlag placement.Rates
+
+// UnmarshalText reads the JSON.
+func (r *ratesFlag) UnmarshalText(b []byte) error {
+	rates := (*placement.Rates)(r)
+	if err := json.Unmarshal(b, rates); err != nil {
+		return err
+	}
+	return rates.Check()
+}
 
 var sizeUnits = []struct {
 	suffix string

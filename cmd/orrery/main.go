@@ -17,6 +17,7 @@ import (
 
 type cli struct {
 	Node     nodeCmd     `cmd:"" help:"Run one node of a cluster."`
+	Nodes    nodesCmd    `cmd:"" help:"Show the nodes of a cluster, what they measured of themselves, and the ways between them."`
 	Generate generateCmd `cmd:"" help:"Generate text, and stream it."`
 	Logits   logitsCmd   `cmd:"" help:"Compute the logits of given tokens, as a NumPy file."`
 	Plan     planCmd     `cmd:"" help:"Say what fits on a described cluster and how fast it would be, without weights."`

@@ -22,9 +22,11 @@ type nodeCmd struct {
 	Memory    sizeFlag `help:"Memory to offer (default: what is free)." placeholder:"SIZE"`
 	Bandwidth sizeFlag `help:"Memory bandwidth a second (default: measured at the start)." placeholder:"SIZE"`
 	Threads   int      `help:"Threads to compute on (default: all cores)."`
+	Calibrate string   `help:"Directory in which is kept what was measured of this machine, or off to measure only the bandwidth (default: orrery in the user's cache directory)." placeholder:"DIR|off"`
 	securityFlags
 
-	Child bool `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
+	Child bool      `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
+	Rates ratesFlag `hidden:"" help:"What was measured of this machine, as JSON."`
 }
 
 // defaultBind is where the first node of a cluster listens for gossip.
@@ -54,8 +56,12 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	} else if bind == "" {
 		bind = bindTowards(ctx, c.Join)
 	}
-	n, err := orrery.Start(ctx, orrery.Config{Name: c.Name, Cluster: c.Cluster, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join, Key: key,
-		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Logger: log})
+	config := orrery.Config{Name: c.Name, Cluster: c.Cluster, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join, Key: key,
+		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Rates: placement.Rates(c.Rates), Logger: log}
+	if config.NoCalibration = c.Calibrate == "off"; !config.NoCalibration {
+		config.CalibrationDir = c.Calibrate
+	}
+	n, err := orrery.Start(ctx, config)
 	if err != nil {
 		return err
 	}

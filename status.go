@@ -1,0 +1,31 @@
+package orrery
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/orrery-ai/orrery/actors"
+	"github.com/orrery-ai/orrery/cluster"
+	"github.com/orrery-ai/orrery/proto"
+)
+
+// NodeStatus is a node that computes, and what of its memory no model was promised.
+type NodeStatus struct {
+	cluster.Node
+	Free int64 // bytes
+}
+
+// Status asks each of [Cluster.Nodes] how it is. The error names the node that did not answer.
+func (c *Cluster) Status(ctx context.Context) ([]NodeStatus, error) {
+	var all []NodeStatus
+	for _, n := range c.Nodes() {
+		c.endpoint.SetPeer(n.Name, n.Transport) // watch may not have come to it yet
+		s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(n.Name), &proto.StatsRequest{Address: c.membership.Self().Transport})
+		if err != nil {
+			return nil, fmt.Errorf("orrery: status of %s: %w", n.Name, err)
+		}
+		n.Promised, n.Short = s.PromisedBytes, s.ShortBytes
+		all = append(all, NodeStatus{Node: n, Free: s.MemoryBytes - s.PromisedBytes})
+	}
+	return all, nil
+}
