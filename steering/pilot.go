@@ -25,6 +25,9 @@ const (
 	warmUp      = 2   // steps after a change that are not learned from
 	trialTokens = 512 // to come, for a mode to be tried without a prediction
 	maxFailures = 2   // of switches to a mode
+
+	// MaxDecisions bounds how many decisions there are in one job: its start, its changes, and those that failed.
+	MaxDecisions = 1 + MaxSwitches + maxFailures*int(placement.Ring)
 )
 
 // Pilot chooses the modes of one sequence. One goroutine uses it.
@@ -73,14 +76,14 @@ func (p *Pilot) Start(context, prompt, tokens int) Decision {
 	var best, now course
 	for _, m := range p.possible(context) {
 		c := p.course(m, context, prompt, tokens)
-		if m != p.mode && context > 0 {
+		if m != p.mode {
 			c.seconds += p.move(p.mode, m, context)
 		}
 		d.Options = append(d.Options, Option{Mode: m, Whole: c.seconds})
 		if m == p.mode {
 			now = c
 		}
-		if best.mode == 0 || c.seconds < best.seconds {
+		if best.mode == 0 || c.weight() < best.weight() {
 			best = c
 		}
 	}
@@ -101,6 +104,15 @@ type course struct {
 	mode, then placement.Mode
 	from       int // tokens in the cache at which it changes
 	seconds    float64
+}
+
+// weight is the course's time, and a hundredth more if it changes on the way: for less than that one that goes
+// straight is better.
+func (c course) weight() float64 {
+	if c.then != 0 {
+		return 1.01 * c.seconds
+	}
+	return c.seconds
 }
 
 // changesAt is at how many points of an answer a change is considered for a course.
@@ -127,11 +139,12 @@ func (p *Pilot) course(m placement.Mode, context, prompt, tokens int) course {
 	return best
 }
 
-// possible is the modes that the sequence may be in, those to which switches have failed left out.
+// possible is the modes that the sequence may be in, those left out to which switches have failed, or of which
+// nothing sensible is predicted.
 func (p *Pilot) possible(context int) []placement.Mode {
 	return slices.DeleteFunc(slices.Clone(p.modes), func(m placement.Mode) bool {
-		f := p.failures[m]
-		return m != p.mode && (f.times >= maxFailures || context < f.context)
+		f, step := p.failures[m], p.predicted(m, context)
+		return m != p.mode && (f.times >= maxFailures || context < f.context || !(step > 0 && step < math.MaxFloat64))
 	})
 }
 

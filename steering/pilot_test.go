@@ -2,6 +2,7 @@ package steering
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,11 +47,7 @@ func TestThePilotNeverFlaps(t *testing.T) {
 		failures := map[placement.Mode]int{}
 		last := -dwell
 		take := func(d Decision) {
-			ok := false
-			for _, m := range possible {
-				ok = ok || m == d.Mode
-			}
-			if !ok || d.Reason == "" || strings.Contains(d.Reason, "\n") || d.Tokens != context || d.Change == (d.Mode == mode) {
+			if !slices.Contains(possible, d.Mode) || d.Reason == "" || strings.Contains(d.Reason, "\n") || d.Tokens != context || d.Change == (d.Mode == mode) {
 				t.Fatalf("in %v at %d: %+v", mode, context, d)
 			}
 			if !d.Change {
@@ -116,10 +113,7 @@ func TestTruePredictionsAreGoneBy(t *testing.T) {
 		took := 0.0
 		take := func(d Decision, context int) {
 			if d.Change {
-				seconds := 0.0
-				if context > 0 {
-					seconds = l.Move(mode, d.Mode, context)
-				}
+				seconds := l.Move(mode, d.Mode, context)
 				took += seconds
 				p.Switched(d.Mode, seconds)
 				mode = d.Mode
@@ -172,19 +166,24 @@ func TestAWrongPredictionIsFoundOut(t *testing.T) {
 	})
 }
 
-func TestPredictionsThatAreNoNumbersChangeNothing(t *testing.T) {
+func TestAModeOfWhichNothingSensibleIsPredictedIsNotChosen(t *testing.T) {
 	for _, bad := range []float64{math.NaN(), math.Inf(1), 0, -1} {
-		var l lines
-		for _, m := range modes {
-			l.step[m], l.prefill[m] = line{bad, 0}, bad
-		}
-		p := NewPilot(&l, "", &Lessons{}, placement.Pipeline, modes)
-		if d := p.Start(0, 100, 100); d.Change {
-			t.Errorf("%v: %+v", bad, d)
-		}
-		for i := range 200 {
-			if d := p.Stepped(100+i, 0.01, 200-i); d.Change {
+		for _, of := range [][]placement.Mode{modes, modes[:1], modes[1:2], modes[1:]} {
+			var l lines
+			for _, m := range modes {
+				l.step[m], l.prefill[m] = line{1, 0}, 1
+			}
+			for _, m := range of {
+				l.step[m], l.prefill[m] = line{bad, 0}, bad
+			}
+			p := NewPilot(&l, "", &Lessons{}, placement.Pipeline, modes)
+			if d := p.Start(0, 100, 100); d.Change && slices.Contains(of, d.Mode) {
 				t.Errorf("%v: %+v", bad, d)
+			}
+			for i := range 200 {
+				if d := p.Stepped(100+i, 0.01, 200-i); d.Change && slices.Contains(of, d.Mode) {
+					t.Errorf("%v: %+v", bad, d)
+				}
 			}
 		}
 	}

@@ -39,6 +39,9 @@ func (l *lines) Prefill(m placement.Mode, base, tokens int) float64 {
 }
 
 func (l *lines) Move(from, to placement.Mode, context int) float64 {
+	if context == 0 {
+		return 0 // there is nothing to move
+	}
 	return l.move.at + l.move.slope*float64(context)
 }
 
