@@ -215,8 +215,8 @@ func crowd(newDevice func() device.Device, arena []byte, deadline time.Time, r *
 	for n := 1; n <= 1+len(r.Crowd); n++ {
 		d := newDevice()
 		defer d.Close()
-		piece := arena[(n-1)*size%len(arena):]
-		benches = append(benches, &bench{stream: d.NewStream(), arena: piece[:min(size, len(piece))], deadline: deadline})
+		// Each reads all of the arena, far from where the others are.
+		benches = append(benches, &bench{stream: d.NewStream(), arena: arena, at: len(arena) / (1 + len(r.Crowd)) * (n - 1), deadline: deadline})
 		ops := make([]func(), n)
 		for i, b := range benches {
 			ops[i] = b.attend(size, int(placement.Intensities[0]))
