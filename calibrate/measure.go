@@ -53,7 +53,7 @@ func Measure(s Subject) (Measured, error) {
 		return Measured{}, err
 	}
 	m := Measured{Bandwidth: s.Bandwidth(bandwidthFor)}
-	arena, free, err := newArena(s.Memory)
+	arena, free, err := newArena(s.Memory, arenaTime)
 	if err != nil {
 		return m, err
 	}

@@ -114,8 +114,8 @@ func TestThisMachineHasAnIdentity(t *testing.T) {
 	if again, err := Identify("cpu (1 threads, avx2)", "1"); err != nil || again != id {
 		t.Errorf("then %+v, %v", again, err)
 	}
-	if Machine() != Machine() {
-		t.Error("the machine has two names")
+	if first, second := Machine(), Machine(); first != second {
+		t.Errorf("the machine is %s and %s", first, second)
 	}
 }
 
