@@ -38,7 +38,7 @@ func hint(err error) string {
 	case errors.As(err, &full):
 		return fmt.Sprintf("--context %d, or more", full.Context-full.Room+full.Tokens+1)
 	case errors.Is(err, cluster.ErrCluster):
-		return "--cluster, with the name that the nodes have"
+		return "--cluster, in plan --cluster-name, with the name that the nodes have"
 	case errors.Is(err, cluster.ErrKey):
 		return "--key-file, with the key that the nodes have"
 	case errors.Is(err, cluster.ErrNameTaken):
