@@ -16,6 +16,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/orrery-ai/orrery/actors"
+	"github.com/orrery-ai/orrery/calibrate"
 	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/device/cpu"
 	"github.com/orrery-ai/orrery/internal/resident"
@@ -36,19 +37,21 @@ type Cluster struct {
 	node       *actor.PID  // nil in a client
 	watching   sync.WaitGroup
 	leaving    atomic.Bool
+	links      *linkBook
+	memory     *memoryNews
 	runtime    atomic.Int64 // bytes that the process takes before a model is loaded
 
 	mu     sync.Mutex
 	models map[*Model]bool
-	change chan struct{} // closed and replaced when the members change
+	short  map[string]bool // nodes that are known to be short of memory
+	change chan struct{}   // closed and replaced when the members change
 	closed bool
 }
 
 // Times of starting and leaving.
 const (
-	bandwidthTime = 150 * time.Millisecond
-	leaveTimeout  = 2 * time.Second
-	goneTimeout   = 3 * time.Second
+	leaveTimeout = 2 * time.Second
+	goneTimeout  = 3 * time.Second
 )
 
 // Start starts this process's node, and joins the cluster if there are others to join. The node lives
@@ -58,7 +61,10 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
-	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), models: map[*Model]bool{}, change: make(chan struct{})}
+	if err := cfg.guard(ctx); err != nil {
+		return nil, fmt.Errorf("orrery: %w", err)
+	}
+	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), links: newLinkBook(), models: map[*Model]bool{}, short: map[string]bool{}, change: make(chan struct{}), memory: newMemoryNews()}
 	if err := c.start(ctx); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("orrery: starting %s: %w", cfg.Name, err)
@@ -67,7 +73,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 }
 
 func (c *Cluster) start(ctx context.Context) (err error) {
-	c.endpoint, err = transport.Listen(c.cfg.Listen, transport.Config{Cluster: c.cfg.Cluster, Node: c.cfg.Name, Logger: c.cfg.Logger})
+	c.endpoint, err = transport.Listen(c.cfg.Listen, transport.Config{Cluster: c.cfg.Cluster, Node: c.cfg.Name, Identity: c.cfg.Identity, Logger: c.cfg.Logger})
 	if err != nil {
 		return err
 	}
@@ -77,18 +83,23 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	}
 	self := cluster.Node{Role: cluster.Client, Transport: transportAddress(c.endpoint.Addr(), c.cfg.Advertise), Version: Version}
 	if !c.cfg.Client {
-		if err := c.startNode(&self); err != nil {
+		if err := c.startNode(ctx, &self); err != nil {
 			return err
 		}
 	}
+	var keys [][]byte
+	if c.cfg.Identity != nil {
+		keys = c.cfg.Identity.GossipKeys()
+	}
 	c.membership, err = cluster.Start(cluster.Config{Name: c.cfg.Name, Bind: c.cfg.Bind, Advertise: c.cfg.Advertise, Cluster: c.cfg.Cluster,
-		Key: c.cfg.Key, Self: self, Logger: c.log})
+		Keys: keys, Self: self, Logger: c.log})
 	if err != nil {
 		return err
 	}
 	c.endpoint.OnPeerLost(func(node string, err error) { c.membership.Hint(node) })
 	c.watching.Add(1)
 	go c.watch()
+	c.tellMemory()
 	if len(c.cfg.Join) > 0 {
 		if err := c.membership.Join(ctx, c.cfg.Join); err != nil {
 			return err
@@ -116,7 +127,7 @@ func (c *Cluster) measureRuntime() error {
 }
 
 // startNode makes what a node that computes has: a device, memory, a bandwidth, and its Node actor.
-func (c *Cluster) startNode(self *cluster.Node) (err error) {
+func (c *Cluster) startNode(ctx context.Context, self *cluster.Node) (err error) {
 	c.device = cpu.New(c.cfg.Threads)
 	self.Role, self.Device = cluster.Compute, c.device.Name()
 	if self.Cores = c.cfg.Threads; self.Cores == 0 {
@@ -127,11 +138,12 @@ func (c *Cluster) startNode(self *cluster.Node) (err error) {
 			return fmt.Errorf("how much memory is free is not known; say it in Config.Memory: %w", err)
 		}
 	}
-	if self.Bandwidth = c.cfg.Bandwidth; self.Bandwidth == 0 {
-		self.Bandwidth = cpu.MeasureBandwidth(bandwidthTime)
+	self.Machine, self.CPUs = calibrate.Machine(), calibrate.CPUs()
+	if self.Bandwidth, self.Rates, err = c.cfg.measure(ctx, self.Memory); err != nil {
+		return err
 	}
 	c.node, err = actors.SpawnNode(c.system, actors.Machine{Name: c.cfg.Name, Device: c.device, Memory: self.Memory, Endpoint: c.endpoint,
-		Open: c.open, Leaving: &c.leaving, Runtime: &c.runtime, Logger: c.log})
+		Open: c.open, Leaving: &c.leaving, Runtime: &c.runtime, Logger: c.log, MeasureMemory: measureMemory(), OnMemory: c.memory.set})
 	return err
 }
 
@@ -156,6 +168,7 @@ func (c *Cluster) watch() {
 		case cluster.Joined, cluster.Updated:
 			c.endpoint.SetPeer(n.Name, n.Transport)
 			c.log.Debug("node is there", "peer", n.Name, "address", n.Transport)
+			c.warnShort(n)
 		case cluster.Left:
 			c.gone(n.Name, errors.New("it left the cluster"))
 		case cluster.Lost:
@@ -175,6 +188,7 @@ func (c *Cluster) gone(name string, cause error) {
 		c.system.Root.Send(c.node, &actors.PeerGone{Name: name})
 	}
 	c.mu.Lock()
+	delete(c.short, name)
 	models := make([]*Model, 0, len(c.models))
 	for m := range c.models {
 		models = append(models, m)
@@ -288,6 +302,7 @@ func (c *Cluster) Close() error {
 	for m := range models {
 		m.close()
 	}
+	c.memory.stop()
 	var errs []error
 	if c.membership != nil {
 		// First, so that who needs this node hears that it left, and not of steps that fail on it.

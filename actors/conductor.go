@@ -9,6 +9,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/orrery-ai/orrery/admission"
 	"github.com/orrery-ai/orrery/engine"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/proto"
@@ -23,6 +24,10 @@ type conductor struct {
 	spec      *Spec
 	policy    *residence.Policy
 	limits    limits
+	modes     []placement.Mode // that a sequence may be in
+	pairBytes int64            // of a token's keys and values in one layer
+	desk      *admission.Desk
+	waiting   map[uint64]*waitingSequence
 	log       *slog.Logger
 	loaded    []bool // nodes that have every layer
 	loading   []bool
@@ -39,8 +44,9 @@ type conductor struct {
 // Messages from this process.
 type (
 	openSequence struct {
-		id   uint64
-		mode placement.Mode
+		id     uint64
+		mode   placement.Mode
+		tokens int // that it may come to
 	}
 	sequenceReady struct{ id uint64 }
 	startJob      struct {
@@ -77,7 +83,13 @@ func newConductor(h *Conductor, p *residence.Policy) *conductor {
 	n := len(h.spec.Nodes)
 	c := &conductor{handle: h, spec: &h.spec, policy: p, log: h.spec.Logger, loaded: make([]bool, n), loading: make([]bool, n),
 		limits: limits{chunk: h.spec.Chunk, round: p.Round(), block: h.spec.BlockTokens, nodes: n},
-		seqs:   map[uint64]*sequence{}, steps: map[uint64]*stepInFlight{}, ticking: make(chan struct{})}
+		modes:  h.spec.possibleModes(), pairBytes: h.spec.Model.Config.KVBytesPerToken(h.spec.KV), waiting: map[uint64]*waitingSequence{},
+		seqs: map[uint64]*sequence{}, steps: map[uint64]*stepInFlight{}, ticking: make(chan struct{})}
+	room := make([]int64, n)
+	for i, p := range h.spec.Memory {
+		room[i] = p.KV
+	}
+	c.desk = admission.NewDesk(room, h.spec.MaxWaiting)
 	for i := range c.loaded {
 		c.loaded[i] = h.spec.Mode == placement.Ring || n == 1
 	}
@@ -93,7 +105,7 @@ func (c *conductor) Receive(ctx actor.Context) {
 		close(c.ticking)
 		c.fail(ctx, fmt.Errorf("the model was closed"))
 	case *openSequence:
-		c.open(ctx, msg.id, msg.mode)
+		c.ask(ctx, msg)
 	case *proto.SequenceOpened:
 		c.sequenceOpened(ctx, msg)
 	case *startJob:
@@ -131,6 +143,18 @@ func (c *conductor) Receive(ctx actor.Context) {
 				s.machine.Taken(msg.Epoch, int(msg.Node))
 			}
 		})
+	case *proto.Released:
+		c.onSequence(ctx, msg.Sequence, func(s *sequence) {
+			switch n := int(msg.Node); {
+			case n >= len(c.spec.Nodes):
+			case msg.Before > 0:
+				s.machine.Released(n, msg.Before)
+			default:
+				s.machine.Discarded(n, msg.Batch)
+			}
+		})
+	case *proto.Lent:
+		c.onSequence(ctx, msg.Sequence, func(s *sequence) { c.lent(ctx, s, msg) })
 	case *transport.Undeliverable:
 		c.nodeLost(ctx, msg.Target.Address, msg.Err)
 	case *nodeLost:
@@ -173,6 +197,7 @@ func (c *conductor) onSequence(ctx actor.Context, id uint64, do func(*sequence))
 // done. It is called after every event of a sequence.
 func (c *conductor) advance(ctx actor.Context, s *sequence) {
 	c.act(ctx, s)
+	c.payBack(ctx, s)
 	if s.machine.Stuck() && s.failed == nil {
 		c.failSequence(ctx, s, fmt.Errorf("the nodes do not agree on where the KV cache is: %s", s.lastFailure))
 		return
@@ -183,7 +208,7 @@ func (c *conductor) advance(ctx actor.Context, s *sequence) {
 	if s.job == nil || s.opener != nil {
 		return
 	}
-	c.askDue(s)
+	c.askDue(ctx, s)
 	c.act(ctx, s)
 	if s.job.cancelled == nil {
 		c.issue(ctx, s)

@@ -33,19 +33,25 @@ func (c *conductor) fill(ctx actor.Context, msg *fillSequence) {
 		ctx.Respond(fmt.Errorf("sequence %d is busy", msg.seq))
 	case msg.tokens < 1:
 		ctx.Respond(fmt.Errorf("filling with %d tokens: it takes at least one", msg.tokens))
-	case msg.tokens > c.spec.Context-s.machine.Length():
-		ctx.Respond(&ContextError{Tokens: msg.tokens, Room: c.spec.Context - s.machine.Length(), Context: c.spec.Context})
+	case msg.tokens > s.limit-s.machine.Length():
+		ctx.Respond(&ContextError{Tokens: msg.tokens, Room: s.limit - s.machine.Length(), Context: s.limit})
 	default:
 		s.filling = &fillAsked{tokens: msg.tokens, answer: ctx.Sender()}
 		c.advance(ctx, s)
 	}
 }
 
-// beginFill begins the fill that was asked for, once nothing else changes the sequence.
+// beginFill begins the fill that was asked for, once nothing else changes the sequence. Blocks that could not be
+// copied to where they have to be may leave no room for it.
 func (c *conductor) beginFill(ctx actor.Context, s *sequence) {
 	if !s.filling.begun && s.machine.CanFill() {
-		s.filling.begun = true
-		s.machine.Fill(s.filling.tokens)
+		switch n := s.filling.tokens; {
+		case s.machine.FitsFill(n):
+			s.filling.begun = true
+			s.machine.Fill(n)
+		case !s.machine.Releasing():
+			c.filled(ctx, s, fmt.Errorf("KV blocks are not where they have to be: %s", s.lastFailure))
+		}
 	}
 	c.act(ctx, s)
 }

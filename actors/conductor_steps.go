@@ -22,16 +22,23 @@ type stepInFlight struct {
 	since   time.Time
 }
 
+// nextStep says how the next of the tokens to feed are to be computed: how many, in a round of ring prefill or
+// not, and whether one at a time as in decode.
+func (c *conductor) nextStep(s *sequence) (n int, round, single bool) {
+	j := s.job
+	remaining, handed := len(j.pending), s.position-j.base
+	single = j.OneByOne >= 0 && handed >= j.OneByOne
+	if j.OneByOne > handed {
+		remaining = min(remaining, j.OneByOne-handed)
+	}
+	n, round = c.limits.nextStep(s.machine.Epoch().Mode, s.position, remaining, single)
+	return n, round, single
+}
+
 // issue begins steps of a sequence's job while it may.
 func (c *conductor) issue(ctx actor.Context, s *sequence) {
-	j := s.job
-	for len(j.pending) > 0 && !s.ended {
-		remaining, handed := len(j.pending), s.position-j.base
-		single := j.OneByOne >= 0 && handed >= j.OneByOne
-		if j.OneByOne > handed {
-			remaining = min(remaining, j.OneByOne-handed)
-		}
-		n, round := c.limits.nextStep(s.machine.Epoch().Mode, s.position, remaining, single)
+	for len(s.job.pending) > 0 && !s.ended && !s.lending() {
+		n, round, single := c.nextStep(s)
 		if c.round != 0 || c.wanting != 0 && c.wanting != s.id {
 			return
 		}
@@ -41,7 +48,7 @@ func (c *conductor) issue(ctx actor.Context, s *sequence) {
 				return
 			}
 			c.wanting = s.id
-			if len(c.steps) > 0 || !s.machine.CanRound() {
+			if len(c.steps) > 0 || !s.machine.CanRound() || !s.machine.FitsRound(n) {
 				return
 			}
 			c.wanting = 0
@@ -49,7 +56,8 @@ func (c *conductor) issue(ctx actor.Context, s *sequence) {
 			return
 		}
 		c.wanting = 0
-		if !s.machine.CanStep() || s.inFlight >= window(len(s.machine.Epoch().Owners), single) || c.mustSpreadFirst(s, n) {
+		if !s.machine.CanStep() || s.inFlight >= window(len(s.machine.Epoch().Owners), single) ||
+			!s.machine.Fits(s.position+n) {
 			return
 		}
 		if !c.issueChunk(ctx, s, n) {
@@ -68,13 +76,6 @@ func (c *conductor) othersWait(s *sequence) bool {
 	return false
 }
 
-// mustSpreadFirst reports whether n more tokens have to wait until earlier ones have come to their holders: the
-// owners of the layers have memory for so many and no more. When nothing is on its way there is nothing to wait
-// for.
-func (c *conductor) mustSpreadFirst(s *sequence, n int) bool {
-	return s.machine.Staged(s.position+n) > c.spec.Ahead[s.machine.Epoch().Mode] && (s.inFlight > 0 || s.machine.Waiting())
-}
-
 func (c *conductor) want(j *runningJob, n int) engine.Want {
 	return engine.Want{Token: j.MaxTokens > 0 && n == len(j.pending), Sampling: j.Sampling, Logits: j.Logits != nil}
 }
@@ -83,7 +84,7 @@ func (c *conductor) issueChunk(ctx actor.Context, s *sequence, n int) bool {
 	j := s.job
 	ids, want := j.pending[:n], c.want(j, n)
 	first := s.position
-	step := c.newStep(s, s.machine.Step(), n, 1)
+	step := c.newStep(s, s.machine.Step(first+n), n, 1)
 	owner := s.machine.Epoch().OwnerOf(0)
 	err := c.handle.driver.Chunk(owner, s.id, c.last, step.epoch, first, ids, want)
 	return c.issued(ctx, s, n, owner, err)
@@ -143,7 +144,7 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 	} else {
 		s.machine.Done(step.epoch, step.end)
 	}
-	s.progress = time.Now()
+	s.progress, s.stalls = time.Now(), 0
 	if s.job != nil {
 		c.stepDone(s, step)
 	}

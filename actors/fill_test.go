@@ -3,10 +3,13 @@ package actors
 import (
 	"errors"
 	"math"
+	"strings"
 	"sync"
 	"testing"
 
+	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/proto"
 )
 
 // filledLogits fills a sequence and feeds ids, a few at once and the others one at a time, with switches to
@@ -119,9 +122,7 @@ func TestFillsFollowEachOtherAndWhatWasComputed(t *testing.T) {
 
 func TestFillsThatCannotBeSaySo(t *testing.T) {
 	r := newRig(t, 2)
-	s := r.spec(placement.Pipeline)
-	s.Memory[1] = NodeMemory{KV: 60_000, MostKV: 60_000}
-	c := r.load(s)
+	c := r.load(r.spec(placement.Pipeline))
 	seq := r.sequence(c, placement.Pipeline)
 	var context *ContextError
 	if err := c.Fill(r.context(), seq, 257); !errors.As(err, &context) || context.Room != 256 {
@@ -135,11 +136,20 @@ func TestFillsThatCannotBeSaySo(t *testing.T) {
 	if err := c.Fill(r.context(), seq+1, 5); err == nil {
 		t.Error("a sequence that is not open is filled")
 	}
-	if err := c.Fill(r.context(), seq, 200); err == nil {
-		t.Error("more than there is room for is filled")
+	// Somebody else has taken most of a node's memory, against all promises.
+	other := sequenceShardPID("n1", c.model, 999)
+	epoch := &proto.Epoch{Number: 1, Mode: uint32(placement.Pipeline), Owners: []*proto.Owner{{Layers: &proto.Span{End: 4}}}}
+	if _, err := Ask[*proto.SequenceOpened](r.context(), r.systems[0], layerShardPID("n1", c.model), &proto.OpenSequence{Sequence: 999, Epoch: epoch}); err != nil {
+		t.Fatal(err)
+	}
+	r.systems[0].Root.Send(other, &proto.FillParts{Batch: 1, Ids: []uint32{0}, Rects: []*proto.Rect{{Layers: &proto.Span{End: 2}, Tokens: &proto.Span{End: 400}}}})
+	took := 2 * 400 * r.model.Config.KVBytesPerToken(attention.F32)
+	r.eventually("it has the memory", func() bool { return r.kvBytes() == took })
+	if err := c.Fill(r.context(), seq, 200); err == nil || !strings.Contains(err.Error(), "memory is full") {
+		t.Errorf("more than there is room for is filled: %v", err)
 	}
 	// Nothing is left of it, and the sequence goes on.
-	r.eventually("the memory is free again", func() bool { return r.kvBytes() == 0 })
+	r.eventually("the memory is free again", func() bool { return r.kvBytes() == took })
 	if err := c.Fill(r.context(), seq, 8); err != nil {
 		t.Error(err)
 	}

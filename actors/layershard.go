@@ -22,6 +22,7 @@ import (
 type layerShard struct {
 	machine   Machine
 	memory    *kvcache.Budget // of the node
+	short     *atomic.Int64   // bytes of what the node has promised that other programs took
 	stats     *shardStats
 	spec      *proto.LoadModel
 	model     *model.Model
@@ -39,13 +40,15 @@ type layerShard struct {
 }
 
 type sequenceChild struct {
-	pid *actor.PID
-	seq *kvcache.Sequence
+	pid  *actor.PID
+	seq  *kvcache.Sequence
+	lent int64 // bytes beyond what was promised to the model
 }
 
 // shardStats is what a shard tells its Node without being asked.
 type shardStats struct {
 	weights atomic.Int64
+	lent    atomic.Int64 // beyond what was promised
 	budget  atomic.Pointer[kvcache.Budget]
 }
 
@@ -82,11 +85,20 @@ func (s *layerShard) Receive(ctx actor.Context) {
 	case *layersReady:
 		s.layersReady(ctx, msg)
 	case *proto.OpenSequence:
-		err := fmt.Errorf("the model is being unloaded")
-		if !s.stopping {
+		err, short := fmt.Errorf("the model is being unloaded"), s.short.Load()
+		switch {
+		case s.stopping:
+		case short > 0:
+			err = shortError(s.machine.Name, short)
+		default:
 			err = s.open(ctx, msg)
 		}
-		ctx.Respond(&proto.SequenceOpened{Sequence: msg.Sequence, Node: s.spec.GetNode(), Error: errorText(err)})
+		ctx.Respond(&proto.SequenceOpened{Sequence: msg.Sequence, Node: s.spec.GetNode(), Error: errorText(err), Short: short > 0})
+	case *proto.Lend:
+		err := s.lend(msg.Sequence, msg.Bytes)
+		if msg.Bytes > 0 {
+			ctx.Respond(&proto.Lent{Sequence: msg.Sequence, Node: s.spec.GetNode(), Error: errorText(err)})
+		}
 	case *proto.CloseSequence:
 		s.closeSequence(ctx, msg.Sequence)
 	case *actor.Stopping:
@@ -133,7 +145,7 @@ func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) error {
 	}
 	s.conductor = actor.NewPID(msg.ConductorNode, msg.ConductorId)
 	s.geometry = kvcache.Geometry{Shape: m.Config.Shape(), Layers: m.Config.Layers, Format: attention.Format(msg.KvFormat), BlockTokens: int(msg.BlockTokens)}
-	s.budget = s.memory.Part(msg.PromisedKvBytes, msg.KvBytes)
+	s.budget = kvcache.NewBudget(msg.KvBytes)
 	s.stats.budget.Store(s.budget)
 	self, root := ctx.Self(), ctx.ActorSystem().Root
 	s.engine, err = engine.New(engine.Config{
@@ -173,9 +185,13 @@ func (s *layerShard) loadMore(ctx actor.Context, layers residence.Span) {
 	if s.engine == nil {
 		return
 	}
+	if layers.First < 0 || layers.End > s.geometry.Layers || layers.Len() < 1 {
+		s.layersReady(ctx, &layersReady{err: fmt.Errorf("layers %v, of a model that has %d", layers, s.geometry.Layers)})
+		return
+	}
 	bytes := s.model.RangeBytes(model.Range(layers))
-	if limit := s.machine.Memory - s.spec.KvBytes; bytes > limit {
-		s.layersReady(ctx, &layersReady{err: fmt.Errorf("node %s has %d bytes for weights, layers %v need %d", s.machine.Name, limit, layers, bytes)})
+	if limit := s.spec.FixedBytes; bytes > limit {
+		s.layersReady(ctx, &layersReady{err: fmt.Errorf("node %s keeps %d bytes for weights, layers %v need %d", s.machine.Name, limit, layers, bytes)})
 		return
 	}
 	s.fetch(ctx, layers, nil)
@@ -232,7 +248,7 @@ func (s *layerShard) open(ctx actor.Context, msg *proto.OpenSequence) error {
 		return err
 	}
 	s.machine.Endpoint.Expose(pid.Id)
-	s.shards[msg.Sequence] = &sequenceChild{pid, seq}
+	s.shards[msg.Sequence] = &sequenceChild{pid: pid, seq: seq}
 	s.engine.AddSequence(seq)
 	return nil
 }
@@ -247,4 +263,29 @@ func (s *layerShard) closeSequence(ctx actor.Context, id uint64) {
 	s.machine.Endpoint.Unexpose(c.pid.Id)
 	ctx.Stop(c.pid)
 	c.seq.Release()
+	s.memory.Give(c.lent)
+	s.budget.Raise(-c.lent)
+	s.stats.lent.Add(-c.lent)
+}
+
+// lend keeps so many bytes in all for a sequence, beyond what was promised, if the node has them.
+func (s *layerShard) lend(id uint64, bytes int64) error {
+	c := s.shards[id]
+	if c == nil || bytes < 0 {
+		return fmt.Errorf("sequence %d is not open, or %d bytes cannot be lent", id, bytes)
+	}
+	if bytes > c.lent {
+		if short := s.short.Load(); short > 0 {
+			return shortError(s.machine.Name, short)
+		}
+		if err := s.memory.Take(bytes - c.lent); err != nil {
+			return err
+		}
+	} else {
+		s.memory.Give(c.lent - bytes)
+	}
+	s.budget.Raise(bytes - c.lent)
+	s.stats.lent.Add(bytes - c.lent)
+	c.lent = bytes
+	return nil
 }

@@ -12,6 +12,9 @@ import (
 type sequence struct {
 	id          uint64
 	machine     *residence.Machine
+	limit       int          // tokens that it may come to
+	kept        []int        // (layer, token) pairs that each node keeps for it
+	lent        []int        // and those that it has for a switch beyond that
 	opener      *actor.PID   // who waits for it to be open
 	unopened    map[int]bool // nodes that have not made their shard
 	job         *runningJob
@@ -24,7 +27,11 @@ type sequence struct {
 	progress    time.Time // of copies, announcements and steps
 	lastFailure string
 	failed      error
+	stalls      int // how often copies failed that further steps have to wait for
 }
+
+// lending reports whether nodes were asked for memory for a switch, and have not answered.
+func (s *sequence) lending() bool { return s.asked != nil && len(s.asked.lending) > 0 }
 
 func newSequence(id uint64, m *residence.Machine, nodes int) *sequence {
 	s := &sequence{id: id, machine: m, unopened: map[int]bool{}, progress: time.Now()}

@@ -58,8 +58,10 @@ func (s *sequenceShard) Receive(ctx actor.Context) {
 		s.copyFailed(ctx, msg.batch, msg.id, msg.err)
 	case *proto.RetireEpochs:
 		s.drop(ctx, s.seq.Retire(msg.Before))
+		ctx.Send(s.conductor, &proto.Released{Sequence: s.seq.ID, Node: s.node, Before: msg.Before})
 	case *proto.DiscardBatch:
 		s.drop(ctx, s.seq.Discard(msg.Batch))
+		ctx.Send(s.conductor, &proto.Released{Sequence: s.seq.ID, Node: s.node, Batch: msg.Batch})
 	}
 }
 

@@ -30,7 +30,7 @@ func (e *Exercise) Run(ctx context.Context, m *orrery.Model) error {
 	if room < 1 {
 		return fmt.Errorf("a context of %d tokens has no room for a token before %d tokens to decode", m.Context(), e.Decode)
 	}
-	s, err := m.NewSession(ctx, e.Mode)
+	s, err := m.NewSession(ctx, orrery.SessionOptions{Mode: e.Mode})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -51,6 +52,8 @@ type Engine struct {
 	lanes  lanes
 	wg     sync.WaitGroup
 	closed atomic.Bool
+
+	connected bool // Connect was called
 
 	decoder   atomic.Pointer[model.Decoder]
 	sequences atomic.Pointer[map[uint64]*kvcache.Sequence]
@@ -122,8 +125,12 @@ func (w *workspace) take(c *Config, s attention.Shape) error {
 // the head's weights once for several.
 func logitRows(rows, vocab int) int { return min(max(8, (1<<20)/(4*vocab)), rows) }
 
-// Connect opens the lanes to the other members, and begins to serve.
+// Connect opens the lanes to the other members, and begins to serve. It is called once.
 func (e *Engine) Connect() error {
+	if e.connected {
+		return errors.New("the model is connected already")
+	}
+	e.connected = true
 	if err := e.lanes.connect(e.cfg, e.shape); err != nil {
 		return err
 	}

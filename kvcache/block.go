@@ -56,14 +56,21 @@ func (b *Block) full() bool {
 	return true
 }
 
-// close makes the extent end at token end, which every layer must have reached and none have passed.
-func (b *Block) close(end int) error {
+// close makes the extent end at token end, which every layer must have reached and none have passed. The
+// room behind it is given back: the tokens that follow will have a block of their own. Nobody reads the
+// block meanwhile.
+func (b *Block) close(end int, shape attention.Shape) error {
 	for i := range b.kv {
 		if b.kv[i].K != nil && b.kv[i].End() != end {
 			return fmt.Errorf("block of %v: layer %d ends at token %d, not at %d", b.Rect, b.Layers.First+i, b.kv[i].End(), end)
 		}
 	}
 	b.Tokens.End = end
+	for i := range b.kv {
+		if kv := &b.kv[i]; kv.K != nil && kv.Len < kv.Cap {
+			b.memory[i].shrink(kv, shape)
+		}
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package kvcache
 import (
 	"sync/atomic"
 
+	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/internal/offheap"
 )
 
@@ -65,6 +66,25 @@ func (x *extent) release() {
 		offheap.Unmap(r.all)
 	}
 	r.budget.Give(n)
+}
+
+// shrink moves the keys and values of kv, which lie in the extent, together, and gives back the room behind
+// them. Nobody else reads or writes them meanwhile.
+func (x *extent) shrink(kv *attention.KV, s attention.Shape) {
+	n := kv.Len * kv.Format.BytesPerHead(s.HeadDim)
+	from := kv.Cap * kv.Format.BytesPerHead(s.HeadDim)
+	half := n * s.KVHeads
+	for h := range s.KVHeads {
+		copy(x.data[h*n:(h+1)*n], kv.K[h*from:])
+	}
+	for h := range s.KVHeads {
+		copy(x.data[half+h*n:half+(h+1)*n], kv.V[h*from:])
+	}
+	rest := x.data[2*half:]
+	x.data = x.data[: 2*half : 2*half]
+	kv.K, kv.V, kv.Cap = x.data[:half], x.data[half:], kv.Len
+	offheap.Discard(rest)
+	x.region.budget.Give(int64(len(rest)))
 }
 
 // extents are some that the holder is a user of.

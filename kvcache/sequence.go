@@ -57,7 +57,7 @@ func (s *Sequence) TakeUp(e *residence.Epoch, batch uint64) (arrived, closed []*
 	defer s.mu.Unlock()
 	for _, b := range s.blocks {
 		if b.Tokens.First < e.Covered && e.Covered < b.Tokens.End {
-			if err := b.close(e.Covered); err != nil {
+			if err := b.close(e.Covered, s.geometry.Shape); err != nil {
 				return nil, closed, err
 			}
 			closed = append(closed, b)

@@ -13,10 +13,11 @@
 //	          head on the same node counts its table once)
 //	KV        pipeline: T tokens of the layers in R, for each sequence
 //	          pooled, ring: the node's blocks of every layer, for each sequence; and of the layers
-//	          that it computes (in ring only the fastest node does so alone), also the staged ones,
-//	          which have not reached their holder: see [Staged] (together no more than T tokens)
-//	          layers that attend to a window keep it, and the blocks of a chunk and the open one, with
-//	          whoever computes them, in every mode
+//	          that it computes (in ring only the fastest node does so alone), also the staged ones: the
+//	          blocks of a chunk and the open one, which have not reached their holder (together no more
+//	          than T tokens)
+//	          layers that attend to a window keep it, and the staged blocks, with whoever computes
+//	          them, in every mode
 //	rest      what computing takes in the mode (Model.ScratchBytes), what keeping blocks takes besides
 //	          what is in them (Model.BlockOverhead), and the process itself (Node.Runtime)
 //

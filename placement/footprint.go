@@ -11,7 +11,7 @@ type footprint struct {
 	windows  []int64 // [layers+1] prefix sums of what the other layers keep of one sequence
 	scratch  [Ring + 1][roles]int64
 	blocks   int64           // of one sequence at the full context
-	staged   [Ring + 1]int64 // by mode: blocks of a sequence that a layer's owner may have before they reach their holder
+	staged   [Ring + 1]int64 // by mode: blocks of a sequence that the owner of a layer may have before they reach their holder
 	aim      []int64         // layers in proportion to bandwidth, [nodes]
 	pinned   []*Range        // layers that are not ours to choose, [nodes]
 	pinnedBy string          // what pinned them, for refusals
@@ -54,27 +54,13 @@ func prefix(v []int64) []int64 {
 	return sum
 }
 
-// Staged is how many tokens of a sequence the owner of a layer has memory for before they reach their holders:
-// the open block, and in ring mode the blocks of a chunk. In pooled mode each of the nodes is at a chunk of its own
-// and one more waits, and what was spread meanwhile is kept until the steps that were under way are done: twice
-// as many chunks as that.
-func Staged(m Mode, chunk, block, nodes int) int {
-	switch m {
-	case Pooled:
-		chunk *= 2 * (nodes + 1)
-	case Pipeline:
-		return 0
-	}
-	return ((chunk+block-1)/block + 1) * block
-}
-
 // setContext sets what depends on the context.
 func (f *footprint) setContext(tokens int) {
 	block := int64(f.BlockTokens)
 	f.Context = tokens
 	f.blocks = (int64(tokens) + block - 1) / block
-	for m := Pipeline; m <= Ring; m++ {
-		f.staged[m] = min(int64(Staged(m, f.Chunk, f.BlockTokens, len(f.Nodes))/f.BlockTokens), f.blocks)
+	for m := range f.staged {
+		f.staged[m] = min((int64(f.Chunk)+block-1)/block+1, f.blocks)
 	}
 	if scratch := f.Model.ScratchBytes; scratch != nil {
 		for role, r := range roleRanges(f.layers) {
@@ -206,7 +192,7 @@ func (f *footprint) overhead(blocks int64) int64 {
 
 // share is what a node takes for layers, and in pooled and ring mode for blocks of each sequence.
 func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
-	s := Share{Node: f.Nodes[node].Name, Layers: r, Has: f.Nodes[node].Memory}
+	s := Share{Node: f.Nodes[node].Name, Layers: r, Has: f.Nodes[node].free(), Memory: f.Nodes[node].Memory}
 	if r.Len() == 0 && blocks == 0 {
 		return s
 	}
@@ -224,7 +210,7 @@ func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
 // room is how many blocks of each sequence fit beside the layers of a node in pooled or ring mode, at most
 // all.
 func (f *footprint) room(mode Mode, node int, r Range) int64 {
-	free := f.Nodes[node].Memory - f.rest(mode, node, r, f.staged[mode]) - f.weightsOf(r) - f.windowsOf(r)
+	free := f.Nodes[node].free() - f.rest(mode, node, r, f.staged[mode]) - f.weightsOf(r) - f.windowsOf(r)
 	r = f.stages(mode, node, r)
 	if free < f.tokenKV(mode, r, 0) {
 		return 0

@@ -25,7 +25,8 @@ type Share struct {
 	Weights     int64   // bytes
 	KV          int64   // bytes, of all sequences
 	Rest        int64   // bytes: activations, lanes, what keeping blocks takes, and the process itself
-	Has         int64   // bytes offered
+	Has         int64   // bytes free for it
+	Memory      int64   // bytes offered, those promised to others included
 }
 
 // Needs is what the node must have, in bytes.
@@ -123,8 +124,16 @@ func (p *Plan) Table() string {
 	return table("node\tlayers\ttokens\tweights\tKV\trest\tneeds\thas", len(p.Shares), func(i int) string {
 		s := &p.Shares[i]
 		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", s.Node, s.layers(), s.tokens(),
-			FormatBytes(s.Weights), FormatBytes(s.KV), FormatBytes(s.Rest), FormatBytes(s.Needs()), FormatBytes(s.Has))
+			FormatBytes(s.Weights), FormatBytes(s.KV), FormatBytes(s.Rest), FormatBytes(s.Needs()), s.has())
 	})
+}
+
+// has is what is free, and of how much.
+func (s *Share) has() string {
+	if s.Has == s.Memory {
+		return FormatBytes(s.Has)
+	}
+	return FormatBytes(s.Has) + " of " + FormatBytes(s.Memory)
 }
 
 func (s *Share) layers() string {

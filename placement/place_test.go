@@ -305,12 +305,7 @@ func takes(r *Request, mode Mode, node int, rg Range, blocks int) int64 {
 		return 0
 	}
 	total := (r.Context + r.BlockTokens - 1) / r.BlockTokens * r.BlockTokens
-	ahead, open := r.Chunk, r.BlockTokens
-	if mode == Pooled {
-		ahead *= 2 * (len(r.Nodes) + 1)
-	}
-	staged := (ahead+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens + open
-	chunk := (r.Chunk+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens + open
+	staged := (r.Chunk+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens + r.BlockTokens
 	n := RuntimeBytes + r.Model.ScratchBytes(Steps{mode, rg, min(r.Chunk, r.Context), r.Context})
 	keeps := total / r.BlockTokens
 	if mode != Pipeline {
@@ -341,7 +336,7 @@ func takes(r *Request, mode Mode, node int, rg Range, blocks int) int64 {
 			tokens = 0
 			if rg.First <= l && l < rg.End {
 				window := min(r.Model.Windows[l], r.Context)
-				tokens = min((window+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens+chunk, total)
+				tokens = min((window+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens+staged, total)
 			}
 		}
 		n += int64(tokens*r.Sequences) * r.Model.KVBytesPerToken[l]

@@ -44,11 +44,18 @@ func (m *Model) window(layer int) int {
 type Node struct {
 	Name      string
 	Memory    int64   // bytes offered
+	Promised  int64   // of them, to others
 	Runtime   int64   // bytes that its process takes by itself; 0: RuntimeBytes
-	Bandwidth float64 // measured memory bandwidth, bytes/s
+	Bandwidth float64 // memory bandwidth, bytes/s: what shares of layers and tokens go by
 	FLOPS     float64 // speed of matrix products, operations/s; only predictions need it, see NewCost
+	Rates     Rates   // what was measured of the node, if anything: predictions then need nothing else
+	Machine   string  // what it runs on, if that is known: nodes of one machine share its caches
+	CPUs      string  // the processors of the machine that it may use: nodes of the same share them
 	Cores     int
 }
+
+// free is what the node has for a model, in bytes.
+func (n *Node) free() int64 { return n.Memory - n.Promised }
 
 // Range is the layers [First, End).
 type Range struct{ First, End int }
@@ -138,6 +145,8 @@ func (r *Request) check() error {
 			return fmt.Errorf("placement: node %d: name %q is empty or used twice", i, n.Name)
 		case n.Memory < 0 || n.Memory > maxBytes:
 			return fmt.Errorf("placement: node %s: memory %d is not in 0..2^50", n.Name, n.Memory)
+		case n.Promised < 0 || n.Promised > n.Memory:
+			return fmt.Errorf("placement: node %s: %d bytes are promised, of %d", n.Name, n.Promised, n.Memory)
 		case n.Runtime < 0 || n.Runtime > maxBytes:
 			return fmt.Errorf("placement: node %s: runtime %d is not in 0..2^50", n.Name, n.Runtime)
 		case !(n.Bandwidth >= 1 && n.Bandwidth <= maxBandwidth):

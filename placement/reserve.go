@@ -6,7 +6,7 @@ import (
 )
 
 // Reservation is where a model is in each of the modes that it may move between while it runs, each at the
-// full context. [Reservation.Keep] is what nodes have to keep free for that.
+// full context. [Reservation.Promises] is what nodes have to keep free for that.
 type Reservation struct {
 	Plans   map[Mode]*Plan    // the modes that fit
 	Refused map[Mode]*Refusal // those that do not

@@ -3,6 +3,7 @@ package placement
 import (
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,13 +24,14 @@ func TestSwitchableModesShareTheirLayersAndReserveTheMost(t *testing.T) {
 	if len(res.Plans) != 3 || len(res.Refused) != 0 {
 		t.Fatalf("%d modes fit", len(res.Plans))
 	}
-	for i, kept := range res.Keep(Pipeline) {
+	promises, _ := res.Promises(Pipeline)
+	for i, kept := range promises {
 		pipeline, pooled, ring := res.Plans[Pipeline].Shares[i], res.Plans[Pooled].Shares[i], res.Plans[Ring].Shares[i]
 		if pipeline.Layers != pooled.Layers {
 			t.Errorf("%s has layers %v and %v", pipeline.Node, pipeline.Layers, pooled.Layers)
 		}
-		if want := (Kept{ring.Weights + ring.Rest, max(pipeline.KV, pooled.KV, ring.KV)}); kept != want {
-			t.Errorf("%s keeps %+v, want %+v", pipeline.Node, kept, want)
+		if want := (Promise{ring.Weights + ring.Rest, max(pipeline.KV, pooled.KV, ring.KV)}); kept.Fixed != want.Fixed || kept.KV < want.KV {
+			t.Errorf("%s keeps %+v, want %+v and perhaps more KV cache to stage", pipeline.Node, kept, want)
 		}
 	}
 }
@@ -81,7 +83,7 @@ func TestASwitchInOneGoIsRefusedWhenOldAndNewBlocksDoNotFit(t *testing.T) {
 }
 
 // TestWhatASwitchHolds counts a small switch by hand: 2 layers of 1 byte a token on one node each, 4
-// blocks of 2 tokens, chunks of 1 (so all 8 tokens staged in pooled, and 4 in ring).
+// blocks of 2 tokens, chunks of 1 (so 4 tokens staged).
 func TestWhatASwitchHolds(t *testing.T) {
 	m := Model{Name: "m", LayerBytes: []int64{10, 10}, KVBytesPerToken: []int64{1, 1}}
 	r := Request{Model: m, Mode: Pipeline, Context: 8, Sequences: 1, Chunk: 1, BlockTokens: 2,
@@ -180,14 +182,15 @@ func TestReservationsHoldForEveryModeThatFits(t *testing.T) {
 // checkKept holds what nodes keep against each mode that the model may still move to.
 func checkKept(t *rapid.T, r *Request, res *Reservation) {
 	alone := maps.Clone(res.Plans)
-	kept := res.Keep(r.Mode)
+	kept, staged := res.Promises(r.Mode)
 	if res.Plans[r.Mode] == nil || len(res.Plans)+len(res.Refused) != 3 {
 		t.Fatalf("loaded in %v, kept for %d modes, refused are %d", r.Mode, len(res.Plans), len(res.Refused))
 	}
 	for mode, p := range res.Plans {
 		for i, s := range p.Shares {
+			s := res.f.staging(staged).share(mode, i, s.Layers, int64(s.Blocks))
 			if s.Weights+s.Rest > kept[i].Fixed || s.KV > kept[i].KV || kept[i].Fixed+kept[i].KV > s.Has {
-				t.Fatalf("%s keeps %+v of %d, and %v takes %+v", s.Node, kept[i], s.Has, mode, s)
+				t.Fatalf("%s keeps %+v of %d, and %v with %d staged blocks takes %+v", s.Node, kept[i], s.Has, mode, staged, s)
 			}
 		}
 	}
@@ -196,12 +199,18 @@ func checkKept(t *rapid.T, r *Request, res *Reservation) {
 		if refusal == nil {
 			continue
 		}
-		if !refusal.Beside || refusal.Missing <= 0 || refusal.MaxContext >= r.Context || !strings.Contains(refusal.Error(), "kept for "+r.Mode.String()) {
+		if !slices.Contains(refusal.Beside, r.Mode) || refusal.Missing <= 0 || refusal.MaxContext >= r.Context || !strings.Contains(refusal.Error(), "beside "+r.Mode.String()) {
 			t.Fatalf("%v is refused with %+v", mode, refusal)
 		}
 		if at := refusal.MaxContext; at > 0 {
-			if _, ok := res.together(res.f.at(at), []Mode{mode, r.Mode}); !ok {
-				t.Fatalf("at the context of %d, which the refusal advises, %v does not fit beside %v", at, mode, r.Mode)
+			f, plans := res.f.at(at), map[Mode]*Plan{}
+			for _, m := range append(slices.Clone(refusal.Beside), mode) {
+				if plans[m], _ = f.place(m); plans[m] == nil {
+					t.Fatalf("at the context of %d, which the refusal advises, %v does not fit", at, m)
+				}
+			}
+			if !f.fitTogether(plans, append(slices.Clone(refusal.Beside), mode)) {
+				t.Fatalf("at the context of %d, which the refusal advises, %v does not fit beside %v", at, mode, refusal.Beside)
 			}
 		}
 	}

@@ -32,6 +32,18 @@ type Cluster struct {
 	links   map[string]placement.Link
 	regular string            // name of the link of all pairs but
 	pairs   map[[2]int]string // these, lower node first
+
+	measured [][]placement.Link // of all pairs, in place of those above; nil of a described cluster
+	ways     []placement.Link   // to each node from where steps are driven; nil if that is not known
+}
+
+// Measured is a cluster whose nodes have Rates. links[i][j] leads from node i to node j, and ways[i] from
+// where steps are driven to node i.
+func Measured(nodes []placement.Node, links [][]placement.Link, ways []placement.Link) (*Cluster, error) {
+	if len(nodes) == 0 || len(nodes) > maxNodes || len(links) != len(nodes) || len(ways) != len(nodes) {
+		return nil, fmt.Errorf("%d nodes, links from %d and ways to %d: at least one node, at most %d, and all of the same number", len(nodes), len(links), len(ways), maxNodes)
+	}
+	return &Cluster{Nodes: nodes, measured: links, ways: ways}, nil
 }
 
 // described is the file.
@@ -203,6 +215,12 @@ func (c *Cluster) link(name string) (placement.Link, error) {
 // Matrix is the links of all pairs: links[i][j] leads from node i to node j. A name replaces every
 // pair's link; empty leaves them as they are described.
 func (c *Cluster) Matrix(name string) ([][]placement.Link, error) {
+	if c.measured != nil {
+		if name != "" {
+			return nil, fmt.Errorf("link %.40q: the links of this cluster were measured, and have no names", name)
+		}
+		return c.measured, nil
+	}
 	regular, err := c.link(name)
 	if err != nil {
 		return nil, err

@@ -1,5 +1,7 @@
 package residence
 
+import "slices"
+
 // FillBlocks asks nodes to make up parts of the cache where they are to be held, which an epoch announced
 // later will use. The id of a part is its index; answer each with Copied or CopyFailed.
 type FillBlocks struct {
@@ -20,13 +22,15 @@ func (m *Machine) CanFill() bool { return m.batch == nil && m.goal == nil && m.C
 // Fill adds n made-up tokens to what the cache has, to measure what comes after them without computing
 // them: whole blocks where the mode wants them, as if they had been spread already, and what is left with
 // the owners of the layers. No step begins meanwhile. The answer is the action Filled or Failed. CanFill
-// must hold.
+// and FitsFill must hold.
 func (m *Machine) Fill(n int) {
 	m.number++
+	m.reach, m.fits = max(m.reach, m.length+n), 0
 	m.batch = &batch{number: m.number, mode: m.epoch.Mode, fill: n, waiting: map[int]bool{}}
 	parts := m.parts(n)
-	for i := range parts {
+	for i, h := range parts {
 		m.batch.waiting[i] = true
+		m.batch.copies = append(m.batch.copies, Copy{ID: i, Rect: h.Rect, From: h.Node, To: h.Node})
 	}
 	m.emit(FillBlocks{Batch: m.number, Parts: parts})
 }
@@ -45,15 +49,23 @@ func (m *Machine) parts(n int) (parts []Holding) {
 	return coalesce(parts)
 }
 
+// filling reports whether made-up tokens are on their way, or on nodes that are still to drop them.
 func (m *Machine) filling() bool {
-	return m.batch != nil && m.batch.fill > 0 || m.next != nil && m.next.fill > 0
+	return m.batch != nil && m.batch.fill > 0 || m.next != nil && m.next.fill > 0 ||
+		slices.ContainsFunc(m.releases, func(r release) bool { return r.fill })
+}
+
+// withFill is the epoch in force with n made-up tokens, closed after them. It has no number yet.
+func (m *Machine) withFill(n int) *Epoch {
+	return &Epoch{Mode: m.epoch.Mode, Owners: m.epoch.Owners, Covered: m.length + n,
+		Held: coalesce(append(m.epoch.resident(m.length), m.parts(n)...))}
 }
 
 // filled announces the epoch that has the parts of a batch that is complete.
 func (m *Machine) filled(b *batch) {
 	m.batch = nil
-	e := m.closed()
-	e.Covered = m.length + b.fill
-	e.Held = coalesce(append(e.Held, m.parts(b.fill)...))
-	m.announce(&announcement{epoch: e, batch: b.number, hold: true, fill: b.fill})
+	m.number++
+	e := m.withFill(b.fill)
+	e.Number = m.number
+	m.announce(&announcement{epoch: e, batch: b.number, copies: b.copies, hold: true, fill: b.fill})
 }

@@ -18,10 +18,11 @@ type Machine struct {
 	epoch    *Epoch         // in force for new steps
 	number   uint64         // the last number given to an epoch or a batch
 	length   int            // tokens whose keys and values are in the cache, by finished steps
+	reach    int            // tokens that the steps in flight lead to
 	inFlight map[uint64]int // steps begun and not finished, by epoch
-	covered  map[uint64]int // Epoch.Covered of those epochs
 	steps    int            // sum of inFlight
 	round    bool           // a ring round is in flight
+	pieces   []Piece        // of the round
 	retired  uint64         // epochs before this are gone
 
 	loaded  map[int]bool // nodes that have every layer
@@ -29,6 +30,10 @@ type Machine struct {
 	batch   *batch
 	next    *announcement
 	holdOff int // after a failed routine copy: try again beyond this length
+
+	room     []int     // pairs that each node has room for; nil: no bound
+	releases []release // memory that nodes have been told to give back
+	fits     int       // blocks for which there is known to be room, as things are
 
 	actions []Action
 }
@@ -45,7 +50,8 @@ type batch struct {
 	number  uint64
 	mode    placement.Mode
 	upto    int
-	fill    int // tokens that it makes up, see Fill; 0 for copies
+	copies  []Copy // of made-up tokens from where they are to be
+	fill    int    // tokens that it makes up, see Fill; 0 for copies
 	waiting map[int]bool
 	bytes   int64
 }
@@ -54,6 +60,7 @@ type batch struct {
 type announcement struct {
 	epoch   *Epoch
 	batch   uint64 // the copies that it uses, 0 for none
+	copies  []Copy
 	waiting map[int]bool
 	hold    bool // no step may begin meanwhile: it would need this epoch, or grow a block that it closes
 	commits bool // completes the goal
@@ -64,7 +71,7 @@ type announcement struct {
 // NewMachine starts a sequence in a mode, in epoch 1, without tokens. loaded[i] says whether node i has
 // the weights of every layer, as ring needs.
 func NewMachine(p *Policy, nodes int, mode placement.Mode, loaded []bool) *Machine {
-	m := &Machine{policy: p, nodes: nodes, number: 1, retired: 1, inFlight: map[uint64]int{}, covered: map[uint64]int{}, loaded: map[int]bool{},
+	m := &Machine{policy: p, nodes: nodes, number: 1, retired: 1, inFlight: map[uint64]int{}, loaded: map[int]bool{},
 		epoch: &Epoch{Number: 1, Mode: mode, Owners: p.Owners(mode)}}
 	for i, l := range loaded {
 		m.loaded[i] = l
@@ -74,22 +81,6 @@ func NewMachine(p *Policy, nodes int, mode placement.Mode, loaded []bool) *Machi
 
 // Waiting reports whether the machine waits for copies, weights or nodes to take up an epoch.
 func (m *Machine) Waiting() bool { return m.batch != nil || m.next != nil || m.goal != nil }
-
-// Staged is how many of the tokens before end are with the owners of their layers, in a mode that wants them
-// elsewhere: computed or about to be, and not yet spread, or still needed there by a step of an older epoch.
-func (m *Machine) Staged(end int) int {
-	if m.epoch.Mode == placement.Pipeline {
-		return 0
-	}
-	spread := m.epoch.Covered
-	for _, covered := range m.covered {
-		spread = min(spread, covered)
-	}
-	if spread == m.epoch.Covered && m.batch == nil && m.next == nil { // what is sealed is where it should be
-		spread = max(spread, m.length/m.policy.block*m.policy.block)
-	}
-	return max(0, end-spread)
-}
 
 // Ready takes the actions asked for since the last call, in order.
 func (m *Machine) Ready() []Action {
@@ -112,9 +103,9 @@ func (m *Machine) CanStep() bool {
 	return !m.round && (m.next == nil || !m.next.hold) && !m.committing() && !m.filling()
 }
 
-// Step begins a step, and names its epoch. CanStep must hold.
-func (m *Machine) Step() uint64 {
-	m.begin()
+// Step begins a step that leads to so many tokens, and names its epoch. CanStep and Fits must hold.
+func (m *Machine) Step(end int) uint64 {
+	m.begin(end)
 	return m.epoch.Number
 }
 
@@ -132,16 +123,17 @@ func (m *Machine) CanRound() bool {
 }
 
 // Round begins a round of ring prefill over the next n tokens, which end with a block, and divides it. CanRound
-// must hold.
+// and FitsRound must hold.
 func (m *Machine) Round(n int) (uint64, []Piece) {
 	m.round = true
-	m.begin()
-	return m.epoch.Number, m.policy.Pieces(Span{m.length, m.length + n})
+	m.pieces = m.policy.Pieces(Span{m.length, m.length + n})
+	m.begin(m.length + n)
+	return m.epoch.Number, m.pieces
 }
 
-func (m *Machine) begin() {
+func (m *Machine) begin(end int) {
+	m.reach = max(m.reach, end)
 	m.inFlight[m.epoch.Number]++
-	m.covered[m.epoch.Number] = m.epoch.Covered
 	m.steps++
 }
 
@@ -155,7 +147,7 @@ func (m *Machine) Done(epoch uint64, length int) {
 // RoundDone says that the round over pieces has finished on every node.
 func (m *Machine) RoundDone(epoch uint64, pieces []Piece) {
 	m.finish(epoch)
-	m.round = false
+	m.round, m.pieces, m.fits = false, nil, 0
 	e := m.closed()
 	for _, p := range pieces {
 		m.length = p.Tokens.End
@@ -170,12 +162,12 @@ func (m *Machine) finish(epoch uint64) {
 	m.steps--
 	if m.inFlight[epoch]--; m.inFlight[epoch] == 0 {
 		delete(m.inFlight, epoch)
-		delete(m.covered, epoch)
 	}
 	m.retire()
 }
 
-// Switch asks for another mode. The answer is the action Switched or Failed.
+// Switch asks for another mode. The answer is the action Switched or Failed, unless the error says that the
+// switch was not begun: it is ErrSwitching, or a *RoomError.
 func (m *Machine) Switch(mode placement.Mode) error {
 	if m.goal != nil {
 		return ErrSwitching
@@ -184,7 +176,10 @@ func (m *Machine) Switch(mode placement.Mode) error {
 		m.emit(Switched{Mode: mode, Tokens: m.length})
 		return nil
 	}
-	m.goal = &goal{mode: mode, waiting: map[int]bool{}}
+	if lacks := m.Lacks(mode, 0); lacks != nil {
+		return &RoomError{Mode: mode, Lacks: lacks}
+	}
+	m.goal, m.fits = &goal{mode: mode, waiting: map[int]bool{}}, 0
 	if mode == placement.Ring {
 		for n := range m.nodes {
 			if !m.loaded[n] {
@@ -209,10 +204,15 @@ func (m *Machine) WeightsReady(node int) {
 // WeightsFailed says that a node cannot have the layers that a switch needs.
 func (m *Machine) WeightsFailed(node int, reason string) {
 	if m.goal != nil && m.goal.waiting[node] {
-		m.goal = nil
-		m.emit(Failed{Mode: m.epoch.Mode, Switch: true, Reason: reason})
-		m.reconcile()
+		m.giveUp(reason)
 	}
+}
+
+// giveUp gives up the switch under way, before any of its copies were asked for.
+func (m *Machine) giveUp(reason string) {
+	m.goal, m.fits = nil, 0
+	m.emit(Failed{Mode: m.epoch.Mode, Switch: true, Reason: reason})
+	m.reconcile()
 }
 
 // Copied says that a copy of a batch is in place, and how many bytes it was.
@@ -244,8 +244,10 @@ func (m *Machine) Taken(epoch uint64, node int) {
 	m.next = nil
 	m.epoch = a.epoch
 	if a.fill > 0 {
-		m.length = m.epoch.Covered
+		m.length, m.fits = m.epoch.Covered, 0
 		m.emit(Filled{Tokens: m.length})
+	} else {
+		m.moved(a.epoch.Number, a.copies)
 	}
 	if a.commits {
 		m.emit(Switched{Mode: m.epoch.Mode, Tokens: m.length, Bytes: m.goal.bytes})
@@ -271,7 +273,7 @@ func (m *Machine) Refused(epoch uint64, node int, reason string) {
 		return
 	}
 	m.next = nil
-	m.drop(&batch{number: a.batch, mode: a.epoch.Mode, fill: a.fill}, reason)
+	m.drop(&batch{number: a.batch, mode: a.epoch.Mode, copies: a.copies, fill: a.fill}, reason)
 }
 
 // Stuck reports whether a node has refused an epoch that every further step depends on.
@@ -290,15 +292,17 @@ func (m *Machine) Abandon(reason string) {
 	case m.batch != nil:
 		m.drop(m.batch, reason)
 	case m.goal != nil:
-		for n := range m.nodes {
-			m.WeightsFailed(n, reason)
-		}
+		m.giveUp(reason)
 	}
 }
 
 // drop gives up a batch, and the switch that it was for.
 func (m *Machine) drop(b *batch, reason string) {
 	m.emit(Discard{b.number})
+	m.dropped(b)
+	if b.fill > 0 {
+		m.reach = m.length // no step was in flight
+	}
 	m.batch = nil
 	forSwitch := m.goal != nil && b.mode == m.goal.mode
 	m.emit(Failed{Mode: m.epoch.Mode, Switch: forSwitch, Fill: b.fill > 0, Reason: reason})
@@ -339,7 +343,7 @@ func (m *Machine) reconcile() {
 	if commits {
 		m.goal.bytes = b.bytes
 	}
-	m.announce(&announcement{epoch: m.after(b), batch: b.number, hold: commits, commits: commits})
+	m.announce(&announcement{epoch: m.after(b), batch: b.number, copies: b.copies, hold: commits, commits: commits})
 }
 
 // plan starts the batch of copies that is due, if any. A switch always gets a batch, if an empty one.
@@ -348,8 +352,8 @@ func (m *Machine) plan() {
 	if m.goal != nil && len(m.goal.waiting) == 0 {
 		mode, switching = m.goal.mode, true
 	}
-	if !switching && m.length < m.holdOff {
-		return
+	if !switching && m.length < m.holdOff || m.discarding() || switching && len(m.releases) > 0 {
+		return // what comes might be where something else has not gone yet
 	}
 	upto := max(m.epoch.Covered, m.length/m.policy.block*m.policy.block)
 	copies := m.policy.moves(mode, m.epoch.resident(upto))
@@ -357,7 +361,7 @@ func (m *Machine) plan() {
 		return
 	}
 	m.number++
-	m.batch = &batch{number: m.number, mode: mode, upto: upto, waiting: map[int]bool{}}
+	m.batch = &batch{number: m.number, mode: mode, upto: upto, copies: copies, waiting: map[int]bool{}}
 	for _, c := range copies {
 		m.batch.waiting[c.ID] = true
 	}

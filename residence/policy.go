@@ -2,6 +2,7 @@ package residence
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/placement"
@@ -11,8 +12,9 @@ import (
 type Policy struct {
 	layers   int
 	nodes    int
-	block    int // tokens of a whole block
-	round    int // tokens of one round of ring prefill, a multiple of block
+	block    int                     // tokens of a whole block
+	round    int                     // tokens of one round of ring prefill, a multiple of block
+	staged   [placement.Ring + 1]int // by mode: blocks that an owner may have which have not reached their holder
 	pipeline []Owner
 	ring     int   // the node that owns every layer in ring
 	spread   []int // node of block i, repeating
@@ -26,6 +28,8 @@ type Layout struct {
 	Pipeline    []Owner   // the layers of each node; tile the layers
 	RingOwner   int       // the node with the fastest memory
 	Weights     []float64 // each node's share of the tokens, summing to 1
+	Blocks      []int     // how many blocks each node is to hold at the full context; nil: by weight, without end
+	Staged      int       // blocks for which an owner has room, in pooled, until they reach their holder; at least what a chunk needs
 }
 
 // spreadRounds is how many rounds are laid out before the pattern repeats: enough that a node's share
@@ -55,26 +59,77 @@ func NewPolicy(l Layout) (*Policy, error) {
 		return nil, fmt.Errorf("residence: shares sum to %v, not 1", sum)
 	}
 	p := &Policy{layers: l.Layers, nodes: len(l.Weights), block: l.BlockTokens, pipeline: l.Pipeline, ring: l.RingOwner}
-	p.layOut(l.Chunk, largest, l.Weights)
+	p.staged[placement.Ring] = leastStaged(l.Chunk, l.BlockTokens)
+	p.staged[placement.Pooled] = max(l.Staged, p.staged[placement.Ring])
+	if err := l.checkBlocks(); err != nil {
+		return nil, err
+	}
+	p.layOut(l, largest)
 	return p, nil
+}
+
+// checkBlocks checks how many blocks each node is to hold, where that is given.
+func (l *Layout) checkBlocks() error {
+	if l.Blocks == nil {
+		return nil
+	}
+	if len(l.Blocks) != len(l.Weights) {
+		return fmt.Errorf("residence: blocks of %d nodes, shares of %d", len(l.Blocks), len(l.Weights))
+	}
+	total := 0
+	for n, b := range l.Blocks {
+		if b < 0 || b > 0 && l.Weights[n] == 0 {
+			return fmt.Errorf("residence: %d blocks for node %d, of share %v", b, n, l.Weights[n])
+		}
+		total += b
+	}
+	if total == 0 {
+		return fmt.Errorf("residence: nobody is to hold a block")
+	}
+	return nil
 }
 
 // layOut decides how large a round is, and who computes which of its blocks. The node with the largest share
 // computes about a chunk; two blocks for each node balance the causal triangle. But no node computes more
 // than its memory was counted for, see [MaxPiece]: where whole pairs of blocks would come to more, rounds are
 // smaller.
-func (p *Policy) layOut(chunk int, largest float64, weights []float64) {
-	wanted := max(int(float64(chunk)/largest)/p.block, 2*len(weights))
+func (p *Policy) layOut(l Layout, largest float64) {
+	wanted := max(int(float64(l.Chunk)/largest)/p.block, 2*p.nodes)
 	for blocks := wanted; ; blocks -= max(1, blocks/16) {
 		p.round = blocks * p.block
-		p.spread = p.spread[:0]
-		credit := make([]float64, len(weights))
-		for len(p.spread) < spreadRounds*wanted {
-			p.spread = append(p.spread, attention.Balance(blocks, weights, credit)...)
+		if l.Blocks != nil {
+			p.spreadExactly(blocks, l)
+		} else {
+			p.spreadByWeight(blocks, spreadRounds*wanted, l.Weights)
 		}
-		if blocks == 1 || p.nodes == 1 || p.MaxPiece() <= MaxPiece(chunk, p.block) {
+		if blocks == 1 || p.nodes == 1 || p.MaxPiece() <= MaxPiece(l.Chunk, p.block) {
 			return
 		}
+	}
+}
+
+// spreadByWeight lays out whole rounds, until the pattern has that many blocks.
+func (p *Policy) spreadByWeight(round, pattern int, weights []float64) {
+	p.spread = p.spread[:0]
+	credit := make([]float64, p.nodes)
+	for len(p.spread) < pattern {
+		p.spread = append(p.spread, attention.Balance(round, weights, nil, credit)...)
+	}
+}
+
+// spreadExactly lays out the blocks of the full context, round by round, so that each node holds as many as
+// it was given and at no time more.
+func (p *Policy) spreadExactly(round int, l Layout) {
+	p.spread = p.spread[:0]
+	total := 0
+	for _, b := range l.Blocks {
+		total += b
+	}
+	left, credit := slices.Clone(l.Blocks), make([]float64, p.nodes)
+	for total > 0 {
+		n := min(round, total)
+		p.spread = append(p.spread, attention.Balance(n, l.Weights, left, credit)...)
+		total -= n
 	}
 }
 
@@ -100,9 +155,9 @@ func (p *Policy) MaxPiece() int {
 		return 0
 	}
 	most := 0
-	for r := 0; r < len(p.spread); r += p.round / p.block {
+	for round := range slices.Chunk(p.spread, p.round/p.block) {
 		count := map[int]int{}
-		for _, n := range p.spread[r : r+p.round/p.block] {
+		for _, n := range round {
 			count[n]++
 			most = max(most, count[n])
 		}

@@ -58,7 +58,7 @@ func (s *stage) play(t *testing.T, d *datadriven.TestData) string {
 			return "must wait"
 		}
 		s.begun += n
-		s.open, s.ends = append(s.open, s.m.Step()), append(s.ends, s.begun)
+		s.open, s.ends = append(s.open, s.m.Step(s.begun)), append(s.ends, s.begun)
 		fmt.Fprintf(&out, "step in epoch %d, tokens %d-%d\n", s.open[len(s.open)-1], s.begun-n, s.begun)
 	case "done":
 		for range times {
@@ -70,8 +70,8 @@ func (s *stage) play(t *testing.T, d *datadriven.TestData) string {
 			if !s.m.CanStep() {
 				return "must wait"
 			}
-			e := s.m.Step()
 			s.begun++
+			e := s.m.Step(s.begun)
 			s.m.Done(e, s.begun)
 		}
 	case "round":

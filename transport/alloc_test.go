@@ -2,7 +2,12 @@
 
 package transport
 
-import "testing"
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"testing"
+)
 
 func TestSteadyStateAllocatesNothing(t *testing.T) {
 	a, b := pair(t, Config{})
@@ -26,6 +31,42 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 			if got := testing.AllocsPerRun(200, exchange); got > 0 {
 				t.Errorf("%s, %d bytes: %v allocations for Send and Receive", name, n, got)
 			}
+		}
+	}
+}
+
+// sink is a connection whose peer takes everything and says nothing.
+type sink struct{ net.Conn }
+
+func (sink) Write(b []byte) (int, error) { return len(b), nil }
+
+// sunk is one end of TLS, made over a pipe, that goes on writing into a sink.
+func sunk(t testing.TB) *secured {
+	t.Helper()
+	x, y := net.Pipe()
+	t.Cleanup(func() { x.Close(); y.Close() })
+	s := newSecurity(identity(t, authority(t, "test"), "a"))
+	done := make(chan error)
+	go func() { done <- tls.Server(y, s.server).Handshake() }()
+	line := &begun{Conn: x}
+	end, err := handshake(line, tls.Client(line, s.client))
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	line.Conn = sink{x}
+	return end
+}
+
+func TestWritingUnderTLSAllocatesNothing(t *testing.T) {
+	s := sunk(t)
+	for _, n := range []int{64, 64 << 10} {
+		bufs := net.Buffers{make([]byte, headerBytes), make([]byte, n/2), make([]byte, n/2)}
+		if got := testing.AllocsPerRun(200, func() {
+			if err := s.writev(bufs); err != nil {
+				t.Fatal(err)
+			}
+		}); got > 0 {
+			t.Errorf("%d bytes: %v allocations", n, got)
 		}
 	}
 }

@@ -30,7 +30,16 @@
 // noticed by deadlines, and by membership, which calls DropPeer.
 //
 // A peer that breaks the protocol loses the connection, and both ends log why. What comes from the
-// network is bounded before it is believed: hellos in time and number, frames and messages in size.
+// network is bounded before it is believed: hellos in time and number, frames and messages in size, lanes
+// and connections in number.
+//
+// # Security
+//
+// With a Config.Identity every connection is mutual TLS 1.3. The hello follows the handshake, and names no
+// other node than the certificate does, in both directions. An endpoint looks at the first bytes of a
+// connection: to a peer that begins without TLS it answers, in a plain hello, that it wants TLS, and one
+// without an identity tells a peer that wants TLS that it has none. So both ends know, and log, what is
+// wrong. Under TLS a frame is written in whole records, header and payload together.
 //
 // # Actors
 //

@@ -10,10 +10,12 @@ import (
 
 // Endpoint is a node's end of all its connections. Its methods may be called from several goroutines.
 type Endpoint struct {
-	c       Config
-	ln      net.Listener
-	traffic [numPurposes]traffic
-	actors  actors
+	c         Config
+	security  *security // nil without an identity
+	ln        net.Listener
+	traffic   [numPurposes]traffic
+	actors    actors
+	strangers strangers
 
 	ctx        context.Context // ends at Close
 	cancel     context.CancelFunc
@@ -67,6 +69,9 @@ func newEndpoint(c Config) *Endpoint {
 		in:         make(map[linkKey]*inlink),
 		receivers:  make(map[receiverKey]*Receiver),
 		remotes:    make(map[string]*remote),
+	}
+	if c.Identity != nil {
+		e.security = newSecurity(c.Identity)
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e

@@ -66,6 +66,9 @@ func readHello(r io.Reader) (hello, error) {
 	if _, err := io.ReadFull(r, prefix); err != nil {
 		return h, fmt.Errorf("reading the hello: %w", err)
 	}
+	if isTLS(prefix) {
+		return h, errTLS
+	}
 	if string(prefix[:4]) != helloMagic {
 		return h, protocolError("not a hello: %q", prefix[:4])
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/orrery-ai/orrery/ca"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -28,11 +30,13 @@ func (l *logBook) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-func (l *logBook) contains(s string) bool {
+func (l *logBook) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Contains(l.b.String(), s)
+	return l.b.String()
 }
+
+func (l *logBook) contains(s string) bool { return strings.Contains(l.String(), s) }
 
 // endpoint starts one that ends with the test.
 func endpoint(t testing.TB, node string, c Config) (*Endpoint, *logBook) {
@@ -55,6 +59,39 @@ func endpoint(t testing.TB, node string, c Config) (*Endpoint, *logBook) {
 func pair(t testing.TB, c Config) (a, b *Endpoint) {
 	t.Helper()
 	a, _ = endpoint(t, "a", c)
+	b, _ = endpoint(t, "b", c)
+	a.SetPeer("b", b.Addr())
+	b.SetPeer("a", a.Addr())
+	return a, b
+}
+
+// authority is that of a cluster.
+func authority(t testing.TB, cluster string) *ca.Authority {
+	t.Helper()
+	a, err := ca.New(cluster, ca.Days(time.Now(), 100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// identity is a certificate for a node.
+func identity(t testing.TB, a *ca.Authority, node string) *ca.Identity {
+	t.Helper()
+	id, err := a.Issue(node, ca.Days(time.Now(), 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// securePair is two endpoints, a and b, that know each other and have certificates of one authority.
+func securePair(t testing.TB, c Config) (a, b *Endpoint) {
+	t.Helper()
+	root := authority(t, "test")
+	c.Identity = identity(t, root, "a")
+	a, _ = endpoint(t, "a", c)
+	c.Identity = identity(t, root, "b")
 	b, _ = endpoint(t, "b", c)
 	a.SetPeer("b", b.Addr())
 	b.SetPeer("a", a.Addr())

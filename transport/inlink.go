@@ -83,7 +83,10 @@ func (l *inlink) open(h header) error {
 	l.number++
 	r := l.e.receiver(l.node, o.key)
 	reason := "nobody is registered for it"
-	if r != nil {
+	switch {
+	case len(l.lanes) >= l.e.c.MaxLanes:
+		reason = fmt.Sprintf("the connection has %d lanes already", len(l.lanes))
+	case r != nil:
 		reason = r.bind(l, h.lane, o.max)
 	}
 	if reason != "" {

@@ -104,12 +104,19 @@ func (l *link) takeTurn(deadline time.Time) error {
 
 func (l *link) endTurn() { <-l.turn }
 
-// write writes everything in bufs, in this goroutine's turn, in one system call if the socket has room.
+// write writes everything in bufs, in this goroutine's turn, in one system call if the socket has room;
+// under TLS, in one for each record.
 func (l *link) write(bufs *net.Buffers) error {
 	if err := l.refresh(); err != nil {
 		return err
 	}
-	if _, err := bufs.WriteTo(l.nc); err != nil {
+	var err error
+	if s, ok := l.nc.(*secured); ok {
+		err = s.writev(*bufs)
+	} else {
+		_, err = bufs.WriteTo(l.nc)
+	}
+	if err != nil {
 		l.fail(err, false)
 		return l.failure()
 	}

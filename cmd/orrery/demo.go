@@ -140,7 +140,7 @@ func (d *demo) session(ctx context.Context, mode orrery.Mode, switches []orrery.
 		name = "switching"
 	}
 	fmt.Fprintf(d.out, "\n%s\n", strings.ToUpper(name))
-	s, err := d.model.NewSession(ctx, mode)
+	s, err := d.model.NewSession(ctx, orrery.SessionOptions{Mode: mode})
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,8 @@
 package main
 
 import (
-	"encoding/hex"
+	"encoding/json"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
@@ -71,6 +70,18 @@ func (c *countFlag) UnmarshalText(b []byte) error {
 // sizeFlag is a number of bytes, as 8GiB or 500MB.
 type sizeFlag int64
 
+// ratesFlag is what was measured of a machine, as JSON.
+type ratesFlag placement.Rates
+
+// UnmarshalText reads the JSON.
+func (r *ratesFlag) UnmarshalText(b []byte) error {
+	rates := (*placement.Rates)(r)
+	if err := json.Unmarshal(b, rates); err != nil {
+		return err
+	}
+	return rates.Check()
+}
+
 var sizeUnits = []struct {
 	suffix string
 	bytes  float64
@@ -94,25 +105,4 @@ func (s *sizeFlag) UnmarshalText(b []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%q is not a size, as 8GiB", b)
-}
-
-// securityFlags are how a cluster keeps to itself.
-type securityFlags struct {
-	Cluster string `help:"Name of the cluster; nodes of another are refused (default: ${default})." default:"orrery" placeholder:"NAME"`
-	KeyFile string `help:"File with a key of 16, 24 or 32 bytes in hexadecimal, which encrypts the gossip; openssl rand -hex 32 makes one." type:"existingfile" placeholder:"FILE"`
-}
-
-func (s *securityFlags) key() ([]byte, error) {
-	if s.KeyFile == "" {
-		return nil, nil
-	}
-	b, err := os.ReadFile(s.KeyFile)
-	if err != nil {
-		return nil, err
-	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(b)))
-	if err != nil || len(key) != 16 && len(key) != 24 && len(key) != 32 {
-		return nil, fmt.Errorf("%s: not a key of 16, 24 or 32 bytes in hexadecimal (openssl rand -hex 32 makes one)", s.KeyFile)
-	}
-	return key, nil
 }

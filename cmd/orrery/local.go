@@ -19,7 +19,6 @@ import (
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/cluster"
-	"github.com/orrery-ai/orrery/device/cpu"
 )
 
 // localCluster is node processes on this machine, that live as long as this one wants them to.
@@ -38,9 +37,8 @@ type process struct {
 
 // Times of local node processes.
 const (
-	bandwidthTime = 150 * time.Millisecond
-	startTimeout  = 20 * time.Second
-	stopTimeout   = 5 * time.Second
+	startTimeout = 20 * time.Second
+	stopTimeout  = 5 * time.Second
 )
 
 // startLocal starts n node processes that share this machine's memory and cores, and waits until each
@@ -54,11 +52,20 @@ func startLocal(ctx context.Context, n int, log *slog.Logger) (*localCluster, er
 		return nil, err
 	}
 	// Nodes that measured at the same time would measure each other: they are alike, and share what there is.
-	bandwidth := cpu.MeasureBandwidth(bandwidthTime) / float64(n)
+	threads := max(1, runtime.NumCPU()/n)
+	all, rates, err := orrery.Calibrate(ctx, orrery.Config{Threads: threads, Logger: log}, memory/int64(n))
+	if err != nil {
+		return nil, err
+	}
+	bandwidth := all / float64(n)
+	known, err := json.Marshal(rates)
+	if err != nil {
+		return nil, err
+	}
 	l := &localCluster{name: fmt.Sprintf("local-%d", os.Getpid())}
 	args := func(i int) []string {
 		return []string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
-			"--memory", strconv.FormatInt(memory/int64(n), 10), "--bandwidth", strconv.FormatInt(int64(bandwidth), 10), "--threads", strconv.Itoa(max(1, runtime.NumCPU()/n))}
+			"--memory", strconv.FormatInt(memory/int64(n), 10), "--bandwidth", strconv.FormatInt(int64(bandwidth), 10), "--threads", strconv.Itoa(threads), "--rates", string(known)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()

@@ -23,9 +23,11 @@ type nodeCmd struct {
 	Memory    sizeFlag `help:"Memory to offer (default: what is free)." placeholder:"SIZE"`
 	Bandwidth sizeFlag `help:"Memory bandwidth a second (default: measured at the start)." placeholder:"SIZE"`
 	Threads   int      `help:"Threads to compute on (default: all cores)."`
+	Calibrate string   `help:"Directory in which is kept what was measured of this machine, or off to measure only the bandwidth (default: orrery in the user's cache directory)." placeholder:"DIR|off"`
 	securityFlags
 
-	Child bool `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
+	Child bool      `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
+	Rates ratesFlag `hidden:"" help:"What was measured of this machine, as JSON."`
 }
 
 // defaultBind is where the first node of a cluster listens for gossip.
@@ -34,9 +36,11 @@ const defaultBind = "127.0.0.1:7946"
 // Help is shown below the flags' summary.
 func (nodeCmd) Help() string {
 	return `Examples:
-  orrery node --name a --bind 192.168.1.10:7946
-  orrery node --name b --join 192.168.1.10:7946 --data-dir /models
+  orrery node
+  orrery node --tls a.tls --bind 192.168.1.10:7946
+  orrery node --tls b.tls --join 192.168.1.10:7946 --data-dir /models
 
+A node that other machines can reach needs a certificate: orrery ca --help.
 Ctrl-C leaves the cluster gracefully.`
 }
 
@@ -53,18 +57,21 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	key, err := c.key()
-	if err != nil {
-		return err
-	}
 	bind := c.Bind
 	if bind == "" && len(c.Join) == 0 {
 		bind = defaultBind
 	} else if bind == "" {
 		bind = bindTowards(ctx, c.Join)
 	}
-	n, err := orrery.Start(ctx, orrery.Config{Name: c.Name, Cluster: c.Cluster, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join, Key: key,
-		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Logger: log})
+	cfg := orrery.Config{Name: c.Name, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join,
+		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Rates: placement.Rates(c.Rates), Logger: log}
+	if cfg.NoCalibration = c.Calibrate == "off"; !cfg.NoCalibration {
+		cfg.CalibrationDir = c.Calibrate
+	}
+	if err := c.apply(&cfg); err != nil {
+		return err
+	}
+	n, err := orrery.Start(ctx, cfg)
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,9 @@ type clusterFlags struct {
 // open starts or joins what the flags say: node processes, a running cluster, or a node in this process.
 // close ends it.
 func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cluster, close func(), err error) {
+	if len(f.Join) == 0 && (f.TLS != "" || f.Insecure) {
+		return nil, nil, errors.New("--tls and --insecure are for --join: what is started for the command cannot be reached from other machines")
+	}
 	switch {
 	case f.Nodes > 0:
 		l, err := startLocal(ctx, int(f.Nodes), log)
@@ -33,16 +36,15 @@ func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cl
 		}
 		return c, func() { c.Close(); l.stop() }, nil
 	case len(f.Join) > 0:
-		key, err := f.key()
-		if err != nil {
-			return nil, nil, err
-		}
 		bind := f.Bind
 		if bind == "" {
 			bind = bindTowards(ctx, f.Join)
 		}
-		c, err = orrery.Start(ctx, orrery.Config{Cluster: f.Cluster, Bind: bind, Join: f.Join, Key: key, Client: true, Logger: log})
-		if err != nil {
+		cfg := orrery.Config{Bind: bind, Join: f.Join, Client: true, Logger: log}
+		if err := f.apply(&cfg); err != nil {
+			return nil, nil, err
+		}
+		if c, err = orrery.Start(ctx, cfg); err != nil {
 			return nil, nil, err
 		}
 		wait, cancel := context.WithTimeout(ctx, startTimeout)
