@@ -11,10 +11,21 @@ import (
 
 	"github.com/orrery-ai/orrery/ca"
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/transport"
 )
 
 // Version is the version of the program, as the nodes of a cluster tell each other.
 const Version = "0.1.0"
+
+// Synch is how a process waits for the small messages of a step.
+type Synch = transport.Synch
+
+// The ways to wait.
+const (
+	SynchAuto = transport.Auto
+	SynchSafe = transport.Safe // in the kernel
+	SynchFast = transport.Fast // spinning for up to 2 ms first, which keeps a core busy
+)
 
 // Config says how this process takes part in a cluster. The zero value is a node on its own, reachable
 // from this machine only, that offers the memory that is free.
@@ -32,6 +43,12 @@ type Config struct {
 	// Insecure lets a node without an Identity listen where other machines can reach it. Whoever can, can
 	// then drive it.
 	Insecure bool
+
+	RDMA transport.RDMA // whether connections move from TCP to RDMA; default: they do not
+
+	// Synch is how this process waits for the small messages of a step. Default SynchAuto, with which
+	// nodes are fast if they have several cores, and clients safe: they wait once for each token.
+	Synch Synch
 
 	// Client takes part without offering anything: it loads models on the others and drives them.
 	Client bool
@@ -98,6 +115,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if err := c.Rates.Check(); err != nil {
 		return c, err
+	}
+	if c.Client && c.Synch == SynchAuto {
+		c.Synch = SynchSafe
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -16,6 +16,7 @@ import (
 	"github.com/orrery-ai/orrery/residence"
 	"github.com/orrery-ai/orrery/sampling"
 	"github.com/orrery-ai/orrery/transport"
+	"github.com/orrery-ai/orrery/transport/topology"
 )
 
 // Config is what an engine is made from.
@@ -49,6 +50,7 @@ type Engine struct {
 	cfg    Config
 	shape  attention.Shape
 	layers int
+	ring   topology.Group // all nodes
 	lanes  lanes
 	wg     sync.WaitGroup
 	closed atomic.Bool
@@ -88,6 +90,14 @@ type workspace struct {
 func New(c Config) (*Engine, error) {
 	e := &Engine{cfg: c, shape: c.Model.Config.Shape(), layers: c.Model.Config.Layers}
 	e.sequences.Store(&map[uint64]*kvcache.Sequence{})
+	all := make([]int, len(c.Nodes))
+	for i := range all {
+		all[i] = i
+	}
+	var err error
+	if e.ring, err = topology.NewGroup(c.Node, all...); err != nil {
+		return nil, err
+	}
 	if err := e.work.take(&e.cfg, e.shape); err != nil {
 		return nil, err
 	}

@@ -139,41 +139,28 @@ func (e *Engine) takePieces(pieces []residence.Piece, ids []int32, first int) er
 }
 
 // rotate attends to every block of a layer, wherever it is. In rotation j the j-th parcels of all nodes
-// make one trip round the ring: at each hop a node attends to the parcel it has while it passes that on,
-// then takes the next from its predecessor. A node's turn without blocks is an empty parcel, so that all
-// nodes go through the same hops. The first rotation tells how many there are to be.
+// make one trip round the ring, and a node attends to each while it passes that on. A node's turn without
+// blocks is an empty parcel, so that all nodes go through the same hops. The first rotation tells how many there are to be.
 func (e *Engine) rotate(b *belt, table *kvcache.Table, layer int) error {
 	w := &e.work
 	local := w.local.Slice(0, len(w.ids))
 	local.Reset()
+	b.layer = layer
 	w.own = append(append(w.own[:0], table.Held(layer)...), w.step.Tail(layer)...)
 	size := parcelBlocks(e.cfg.BlockTokens)
 	mine := (len(w.own) + size - 1) / size
 	rotations := max(mine, 1)
 	for j := 0; j < rotations; j++ {
-		cur := parcel{parcels: mine}
+		own := parcel{layer: layer, parcels: mine}
 		if j < mine {
-			cur.kv = w.own[j*size : min((j+1)*size, len(w.own))]
+			own.kv = w.own[j*size : min((j+1)*size, len(w.own))]
 		}
-		for hop := 0; ; hop++ {
-			rotations = max(rotations, cur.parcels)
-			last := hop == len(e.cfg.Nodes)-1
-			if !last {
-				b.pass(layer, cur)
-			}
-			e.attendPassing(local, cur.kv)
-			if last {
-				b.release(cur)
-				break
-			}
-			if err := b.passed(); err != nil {
-				return err
-			}
-			b.release(cur)
-			var err error
-			if cur, err = b.take(layer); err != nil {
-				return err
-			}
+		err := b.AllGather(e.ring.Len(), own, func(p parcel) {
+			rotations = max(rotations, p.parcels)
+			e.attendPassing(local, p.kv)
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil

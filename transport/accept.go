@@ -43,7 +43,8 @@ func (e *Endpoint) acceptAll() {
 }
 
 // accept answers the hello of an inbound connection, and starts its link if they agree.
-func (e *Endpoint) accept(raw net.Conn) {
+func (e *Endpoint) accept(tcp net.Conn) {
+	raw := &socket{Conn: tcp}
 	stop := context.AfterFunc(e.ctx, func() { raw.Close() })
 	defer stop()
 	log := e.c.Logger.With("addr", raw.RemoteAddr().String())
@@ -66,10 +67,7 @@ func (e *Endpoint) accept(raw net.Conn) {
 		reason = s.mismatch(h.cluster, h.from)
 	}
 	if reason == "" {
-		l = &inlink{
-			link:  newLink(e, h.from, h.class, nc, h.class.readBuffer()),
-			lanes: make(map[uint32]*Receiver),
-		}
+		l = newInlink(e, h.from, h.class, nc)
 		reason = e.admit(l)
 	}
 	err = e.answer(nc, h, reason)
@@ -78,12 +76,16 @@ func (e *Endpoint) accept(raw net.Conn) {
 		nc.Close()
 		return
 	}
+	conn := nc
 	if err == nil {
-		err = nc.SetDeadline(time.Time{})
+		conn, err = e.upgrade(nc, h.from, h.features)
 	}
 	if err != nil {
 		l.fail(err, false)
+	} else {
+		l.adopt(conn)
 	}
+	l.detach()
 	e.goroutines.Go(func() { // inside one that Close waits for
 		l.fail(l.serve(), false)
 		e.mu.Lock()
@@ -91,7 +93,7 @@ func (e *Endpoint) accept(raw net.Conn) {
 			delete(e.in, k)
 		}
 		e.mu.Unlock()
-		l.end(l.failure())
+		l.tell(l.failure())
 		e.ended(&l.link, false)
 	})
 }
@@ -125,7 +127,7 @@ func (e *Endpoint) meet(raw net.Conn) (nc net.Conn, h hello, err error) {
 func (e *Endpoint) answer(nc net.Conn, h hello, reason string) error {
 	a := hello{
 		version: helloVersion, kind: helloAccept, class: h.class, reason: reason, cluster: e.c.Cluster, from: e.c.Node,
-		to: h.from, frameBytes: e.c.FrameBytes, window: e.c.Window,
+		to: h.from, frameBytes: e.c.FrameBytes, window: e.c.Window, features: e.features(nc),
 	}
 	if reason != "" {
 		a.kind = helloRefuse

@@ -21,6 +21,8 @@ type Config struct {
 	Identity *ca.Identity
 	// Logger takes what happens to connections; slog.Default if nil.
 	Logger *slog.Logger
+	// RDMA is whether connections move from TCP to RDMA where both ends can. By default they do not.
+	RDMA RDMA
 
 	// FrameBytes is the most payload in one frame, in bytes: a small message waits for at most one
 	// frame of a large one that shares its connection. Default 64 KiB, 1 KiB to 1 MiB.
@@ -28,6 +30,9 @@ type Config struct {
 	// Window is how many frames a lane may have sent without being credited for them. With two
 	// messages it bounds what a lane holds at its receiver. Default 8, 1 to 256.
 	Window int
+
+	// Synch is how the endpoint waits for small messages. Endpoint.SetSynch changes it.
+	Synch Synch
 
 	// DialTimeout bounds each of: connecting, the hello, and the opening of a lane. Default 3 s.
 	DialTimeout time.Duration

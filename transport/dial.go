@@ -14,7 +14,7 @@ type dialling struct {
 	err  error
 }
 
-// connect is the outbound link to a node, made if there is none. It takes at most two DialTimeouts.
+// connect is the outbound link to a node, made if there is none. It takes at most three DialTimeouts.
 func (e *Endpoint) connect(node string, c class) (*outlink, error) {
 	k := linkKey{node, c}
 	e.mu.Lock()
@@ -70,7 +70,7 @@ func (e *Endpoint) serve(k linkKey, d *dialling, l *outlink) {
 		delete(e.out, k)
 	}
 	e.mu.Unlock()
-	l.end(l.failure())
+	l.tell(l.failure())
 	e.ended(&l.link, true)
 }
 
@@ -78,16 +78,17 @@ func (e *Endpoint) serve(k linkKey, d *dialling, l *outlink) {
 func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 	deadline := time.Now().Add(e.c.DialTimeout)
 	dialer := net.Dialer{Deadline: deadline, KeepAliveConfig: keepAlive}
-	raw, err := dialer.DialContext(e.ctx, "tcp", addr)
+	tcp, err := dialer.DialContext(e.ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
+	raw := &socket{Conn: tcp}
 	stop := context.AfterFunc(e.ctx, func() { raw.Close() })
 	defer stop()
 	raw.SetDeadline(time.Now().Add(e.c.DialTimeout))
 	nc, answer, err := e.greet(raw, node, c)
 	if err == nil {
-		err = raw.SetDeadline(time.Time{})
+		nc, err = e.upgrade(nc, node, answer.features)
 	}
 	if err != nil {
 		raw.Close()
@@ -95,15 +96,12 @@ func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 		return nil, err
 	}
 	frameBytes := min(e.c.FrameBytes, answer.frameBytes)
-	if e.security != nil {
+	if _, ok := nc.(*secured); ok {
 		frameBytes = wholeRecords(frameBytes)
 	}
-	return &outlink{
-		link:       newLink(e, node, c, nc, creditBuffer),
-		frameBytes: frameBytes,
-		window:     answer.window,
-		senders:    make(map[uint32]*Sender),
-	}, nil
+	l := newOutlink(e, node, c, nc, frameBytes, answer.window)
+	l.detach()
+	return l, nil
 }
 
 // greet exchanges hellos on a connection that this node has dialled, over TLS if it has an identity. It
@@ -126,6 +124,7 @@ func (e *Endpoint) greet(raw net.Conn, node string, c class) (net.Conn, hello, e
 		}
 		nc = s
 	}
+	ask.features = e.features(nc)
 	_, failed := nc.Write(ask.append(nil))
 	answer, err := readHello(nc) // there may be an answer to less than the whole hello
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package transport moves tensors and actor messages between the nodes of a cluster, over TCP.
+// Package transport moves tensors and actor messages between the nodes of a cluster, over TCP or RDMA.
 //
 // An [Endpoint] is a node's end of all its connections. For each ordered pair of nodes there are up to
 // three, made on first use by the node that sends: one for actor messages, one for small tensors, on
@@ -20,6 +20,11 @@
 // receiver; more need credits, which the receiver gives as its consumer makes room. So a slow consumer
 // stops the writer of its own lane and no other, and a lane holds at most two messages and 8 frames.
 // Lanes that share a connection take turns, frame by frame, in the order in which they asked.
+//
+// # RDMA
+//
+// With Config.RDMA a connection of two nodes that both offer it moves to RDMA after the hello; see package
+// transport/rdma. Where that fails it stays with TCP, and both ends log why. Lanes behave the same over either.
 //
 // # Failure
 //

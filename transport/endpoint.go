@@ -2,16 +2,22 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/orrery-ai/orrery/transport/rdma"
 )
 
 // Endpoint is a node's end of all its connections. Its methods may be called from several goroutines.
 type Endpoint struct {
 	c         Config
-	security  *security // nil without an identity
+	security  *security      // nil without an identity
+	fabric    *rdma.Provider // nil if RDMA is not used
 	ln        net.Listener
 	traffic   [numPurposes]traffic
 	actors    actors
@@ -22,6 +28,11 @@ type Endpoint struct {
 	goroutines sync.WaitGroup
 	handshakes chan struct{} // one for each inbound connection without a hello yet
 
+	synch   atomic.Uint32 // Synch
+	spins   spinGuard
+	alone   bool                // there is one core: who waits leaves it to the others
+	pollers [numClasses]*poller // made with the first link of the class
+
 	mu        sync.Mutex
 	closed    bool
 	peers     map[string]string // addresses of nodes
@@ -30,6 +41,7 @@ type Endpoint struct {
 	receivers map[receiverKey]*Receiver
 	remotes   map[string]*remote
 	onLost    []func(node string, err error)
+	declined  map[string]string // why RDMA is not used with a node, as it was logged last
 }
 
 // linkKey identifies a connection in one direction.
@@ -49,13 +61,17 @@ func Listen(addr string, c Config) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
-	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	fabric, err := c.RDMA.open(c.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("transport: %w", err)
 	}
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("transport: %w", err), closeFabric(fabric))
+	}
 	e := newEndpoint(c)
-	e.ln = ln
+	e.ln, e.fabric = ln, fabric
 	e.async(e.acceptAll)
 	return e, nil
 }
@@ -69,11 +85,15 @@ func newEndpoint(c Config) *Endpoint {
 		in:         make(map[linkKey]*inlink),
 		receivers:  make(map[receiverKey]*Receiver),
 		remotes:    make(map[string]*remote),
+		declined:   make(map[string]string),
+		alone:      runtime.GOMAXPROCS(0) == 1,
+		spins:      spinGuard{began: time.Now()},
 	}
 	if c.Identity != nil {
 		e.security = newSecurity(c.Identity)
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.SetSynch(c.Synch)
 	return e
 }
 
@@ -109,7 +129,25 @@ func (e *Endpoint) Close() error {
 		r.fail(ErrClosed)
 	}
 	e.goroutines.Wait()
-	return err
+	for _, p := range e.pollers {
+		if p != nil {
+			p.stop()
+		}
+	}
+	return errors.Join(err, closeFabric(e.fabric))
+}
+
+// poller is the one of a class, made if there is none.
+func (e *Endpoint) poller(c class) (_ *poller, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, ErrClosed
+	}
+	if e.pollers[c] == nil {
+		e.pollers[c], err = newPoller(e.c.Logger)
+	}
+	return e.pollers[c], err
 }
 
 // SetPeer says where a node can be dialled. A connection that exists is not touched.
@@ -127,6 +165,7 @@ func (e *Endpoint) DropPeer(node string, reason error) {
 	}
 	e.mu.Lock()
 	delete(e.peers, node)
+	delete(e.declined, node)
 	links := e.linksLocked(node)
 	receivers := e.receiversLocked(node)
 	remote := e.remotes[node]

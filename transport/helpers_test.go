@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -14,9 +15,25 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/orrery-ai/orrery/ca"
+	"github.com/orrery-ai/orrery/internal/standin"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		standin.Clean()
+		os.Exit(code)
+	}))
+}
+
+// fabric makes the endpoints of a test use RDMA, if they do not say otherwise; see overRDMA.
+var fabric *standin.Fabric
+
+// eachSynch runs a test for each way to wait.
+func eachSynch(t *testing.T, f func(t *testing.T, synch Synch)) {
+	for _, synch := range []Synch{Safe, Fast} {
+		t.Run(synch.String(), func(t *testing.T) { f(t, synch) })
+	}
+}
 
 // logBook is where the endpoints of a test log to.
 type logBook struct {
@@ -45,6 +62,9 @@ func endpoint(t testing.TB, node string, c Config) (*Endpoint, *logBook) {
 	c.Node = node
 	if c.Cluster == "" {
 		c.Cluster = "test"
+	}
+	if fabric != nil && c.RDMA.Use == "" {
+		c.RDMA = RDMA{Use: "auto", Library: fabric.Library}
 	}
 	c.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	e, err := Listen("127.0.0.1:0", c)

@@ -206,9 +206,9 @@ func alertMeaning(alert string) string {
 
 // hangUp closes a connection on which something may be left to read, after the peer has had time to read
 // what was written: closing resets it then, and what is on its way would be lost.
-func hangUp(raw net.Conn) {
+func hangUp(raw *socket) {
 	defer raw.Close()
-	if c, ok := raw.(*net.TCPConn); ok && c.CloseWrite() == nil {
+	if c, ok := raw.Conn.(*net.TCPConn); ok && c.CloseWrite() == nil {
 		raw.SetReadDeadline(time.Now().Add(hangUpWithin))
 		io.CopyN(io.Discard, raw, maxHangUp)
 	}

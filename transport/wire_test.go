@@ -173,10 +173,7 @@ func FuzzFrameReader(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &inlink{
-			link:  newLink(e, "a", classSmall, tape{Reader: bytes.NewReader(b)}, classSmall.readBuffer()),
-			lanes: make(map[uint32]*Receiver),
-		}
+		l := newInlink(e, "a", classSmall, tape{Reader: bytes.NewReader(b)})
 		cause := l.serve()
 		if cause == nil {
 			t.Fatal("the reader stopped without an error")
@@ -188,7 +185,7 @@ func FuzzFrameReader(f *testing.F) {
 		if held > 2*c.Window*c.FrameBytes {
 			t.Errorf("%d bytes queued", held)
 		}
-		l.end(cause)
+		l.tell(cause)
 		r.fail(cause) // in case it was never opened
 		for seq := uint64(0); ; seq++ {
 			m, err := r.Next()
@@ -242,10 +239,7 @@ func FuzzAnswerReader(f *testing.F) {
 		}
 		e := newEndpoint(c)
 		defer e.cancel()
-		l := &outlink{
-			link:       newLink(e, "b", classSmall, tape{Reader: bytes.NewReader(b)}, creditBuffer),
-			frameBytes: minFrame, window: window, senders: make(map[uint32]*Sender),
-		}
+		l := newOutlink(e, "b", classSmall, tape{Reader: bytes.NewReader(b)}, minFrame, window)
 		s := &Sender{e: e, to: "b", key: LaneKey{1, Step}, link: l, wake: make(chan struct{}, 1), dead: make(chan struct{})}
 		if err := l.add(s); err != nil {
 			t.Fatal(err)
@@ -257,7 +251,7 @@ func FuzzAnswerReader(f *testing.F) {
 		if n := s.credits.Load(); n < 0 || n > window {
 			t.Errorf("%d credits over a window of %d", n, window)
 		}
-		l.end(cause)
+		l.tell(cause)
 		if s.failure() == nil {
 			t.Error("the lane goes on without its link")
 		}

@@ -102,6 +102,11 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		"a node without its models": {[]string{"node", "--data-dir", "missing"}, []string{"--data-dir", "missing"}},
 		"a demo in a small context": {[]string{"demo", "--context", "100"}, []string{"100", "--context "}},
 		"a demo of nothing":         {[]string{"demo", "--codes", "0"}, []string{"--codes", "1 or more"}},
+		"no way to wait":            {[]string{"demo", "--synch", "slow"}, []string{"--synch", `"slow"`, "safe or fast"}},
+		"both ends of a benchmark":  {[]string{"bench", "transport", "--peer", "127.0.0.1:1", "--listen", "127.0.0.1:0"}, []string{"--peer and --listen"}},
+		"a benchmark of nobody":     {[]string{"bench", "transport", "--peer", "127.0.0.1:1"}, []string{"127.0.0.1:1", "refused"}},
+		"a benchmark of no frames":  {[]string{"bench", "transport", "--frame", "1B"}, []string{"FrameBytes", "1024"}},
+		"a needless bench tls":      {[]string{"bench", "transport", "--tls", "."}, []string{"--tls", "--peer"}},
 		"an absurd demo":            {[]string{"demo", "--nodes", "1", "--context", "3000000"}, []string{"3000000", "262144"}},
 	}
 	refused(t, cases)
@@ -379,8 +384,8 @@ func sendGarbage(t *testing.T, addr string) {
 }
 
 func TestHelpShowsAnExampleIn80Columns(t *testing.T) {
-	for _, name := range []string{"node", "generate", "logits", "plan", "demo"} {
-		stdout, stderr, status := run(t, exitWithin, name, "--help")
+	for _, name := range []string{"node", "generate", "logits", "plan", "rdma", "demo", "bench memory", "bench transport"} {
+		stdout, stderr, status := run(t, exitWithin, append(strings.Fields(name), "--help")...)
 		if status != 0 || stderr != "" {
 			t.Errorf("%s: status %d, %s", name, status, stderr)
 		}

@@ -1,5 +1,6 @@
 package main
 
 type benchCmd struct {
-	Memory benchMemoryCmd `cmd:"" help:"Hold the memory that node processes take against what was predicted."`
+	Memory    benchMemoryCmd    `cmd:"" help:"Hold the memory that node processes take against what was predicted."`
+	Transport benchTransportCmd `cmd:"" help:"Measure what goes between two processes, against plain connections."`
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/transport/rdma"
 )
 
 // errSaidAlready ends the program with status 1 after a report that has said why.
@@ -36,6 +37,7 @@ func hint(err error) string {
 	var busy *orrery.AdmissionError
 	var join *cluster.JoinError
 	var exposed *orrery.ExposedError
+	var adapter *rdma.NoDeviceError
 	switch {
 	case errors.As(err, &exposed):
 		return `make certificates, the first once for the cluster and the second for each machine:
@@ -48,6 +50,8 @@ and give --tls NAME.tls; or --insecure, where you trust everybody who can reach 
 		return fmt.Sprintf("--context %d, or again when another sequence has ended", busy.FreeTokens)
 	case errors.As(err, &busy):
 		return "again when another sequence has ended, or a node has its memory back"
+	case errors.As(err, &adapter):
+		return "--rdma off, or the name of an active adapter in the list that orrery rdma prints"
 	case errors.Is(err, cluster.ErrCluster):
 		return "--cluster, with the name that the nodes have"
 	case errors.Is(err, cluster.ErrKey):

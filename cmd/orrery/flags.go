@@ -9,6 +9,7 @@ import (
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/transport"
 )
 
 // modeFlag is a mode by name.
@@ -21,6 +22,23 @@ func (m *modeFlag) UnmarshalText(b []byte) error {
 	return err
 }
 
+// autoFlag is a mode by name, or auto.
+type autoFlag orrery.Mode
+
+// UnmarshalText reads the name.
+func (m *autoFlag) UnmarshalText(b []byte) error {
+	if string(b) == orrery.Auto.String() {
+		*m = autoFlag(orrery.Auto)
+		return nil
+	}
+	mode, err := placement.ParseMode(string(b))
+	if err != nil {
+		return fmt.Errorf("%w, nor auto", err)
+	}
+	*m = autoFlag(mode)
+	return nil
+}
+
 // kvFlag is a storage format of keys and values by name.
 type kvFlag orrery.KVFormat
 
@@ -28,6 +46,16 @@ type kvFlag orrery.KVFormat
 func (k *kvFlag) UnmarshalText(b []byte) error {
 	f, err := attention.ParseFormat(string(b))
 	*k = kvFlag(f)
+	return err
+}
+
+// synchFlag is a way to wait by name.
+type synchFlag orrery.Synch
+
+// UnmarshalText reads the name.
+func (s *synchFlag) UnmarshalText(b []byte) error {
+	synch, err := transport.ParseSynch(string(b))
+	*s = synchFlag(synch)
 	return err
 }
 

@@ -25,6 +25,7 @@ import (
 type localCluster struct {
 	processes []*process
 	name      string
+	rdma      rdmaFlags
 }
 
 // process is one node process.
@@ -43,7 +44,7 @@ const (
 
 // startLocal starts n node processes that share this machine's memory and cores, and waits until each
 // is ready.
-func startLocal(ctx context.Context, n int, log *slog.Logger) (*localCluster, error) {
+func startLocal(ctx context.Context, n int, synch orrery.Synch, rdma rdmaFlags, log *slog.Logger) (*localCluster, error) {
 	if n < 1 || n > len(nodeNames) {
 		return nil, fmt.Errorf("--nodes: %d is not between 1 and %d", n, len(nodeNames))
 	}
@@ -62,10 +63,14 @@ func startLocal(ctx context.Context, n int, log *slog.Logger) (*localCluster, er
 	if err != nil {
 		return nil, err
 	}
-	l := &localCluster{name: fmt.Sprintf("local-%d", os.Getpid())}
+	if synch == orrery.SynchAuto && n > runtime.NumCPU() {
+		synch = orrery.SynchSafe
+	}
+	l := &localCluster{name: fmt.Sprintf("local-%d", os.Getpid()), rdma: rdma}
 	args := func(i int) []string {
-		return []string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
-			"--memory", strconv.FormatInt(memory/int64(n), 10), "--bandwidth", strconv.FormatInt(int64(bandwidth), 10), "--threads", strconv.Itoa(threads), "--rates", string(known)}
+		return append([]string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
+			"--memory", strconv.FormatInt(memory/int64(n), 10), "--bandwidth", strconv.FormatInt(int64(bandwidth), 10), "--threads", strconv.Itoa(threads),
+			"--rates", string(known), "--synch", synch.String()}, rdma.args()...)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -169,7 +174,7 @@ func (l *localCluster) stop() {
 
 // join joins the local cluster, to drive it.
 func (l *localCluster) join(ctx context.Context, log *slog.Logger) (*orrery.Cluster, error) {
-	c, err := orrery.Start(ctx, orrery.Config{Name: fmt.Sprintf("client-%d", os.Getpid()), Cluster: l.name, Join: []string{l.processes[0].Addr}, Client: true, Logger: log})
+	c, err := orrery.Start(ctx, orrery.Config{Name: fmt.Sprintf("client-%d", os.Getpid()), Cluster: l.name, Join: []string{l.processes[0].Addr}, RDMA: l.rdma.options(), Client: true, Logger: log})
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,8 @@ type cli struct {
 	Logits   logitsCmd   `cmd:"" help:"Compute the logits of given tokens, as a NumPy file."`
 	Plan     planCmd     `cmd:"" help:"Say what fits on a described cluster and how fast it would be, without weights."`
 	CA       caCmd       `cmd:"" name:"ca" help:"Make and show the certificates by which nodes know each other."`
-	Bench    benchCmd    `cmd:"" help:"Measure memory and speed at depth."`
+	RDMA     rdmaCmd     `cmd:"" name:"rdma" help:"List the RDMA adapters of this machine."`
+	Bench    benchCmd    `cmd:"" help:"Measure memory, speed at depth, and what goes between processes."`
 	Demo     demoCmd     `cmd:"" help:"Answer from a long document in every mode, switching live, on nodes of its own."`
 
 	LogLevel slog.Level       `help:"What is logged: debug, info, warn or error." default:"warn"`

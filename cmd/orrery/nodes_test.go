@@ -97,3 +97,15 @@ func TestAPlanOfARunningClusterGoesByWhatItMeasured(t *testing.T) {
 	startNode(t, "c", "--join", nodes[0].addr) // measures nothing
 	refused(t, map[string]badInput{"a node that did not measure": {ask, []string{"node c", "--calibrate off"}}})
 }
+
+func TestNodesWarnsOfANodeThatIsShortOfMemory(t *testing.T) {
+	r := &nodesReport{Nodes: []nodeReport{{Name: "a", Memory: 4 << 30}, {Name: "b", Memory: 4 << 30, Short: 2 << 30}}}
+	text := nodesText(r)
+	if !strings.Contains(text, "WARNING") || !strings.Contains(text, "2.0 GiB of the memory that node b") || strings.Contains(text, "node a has promised") {
+		t.Errorf("%s", text)
+	}
+	var csv strings.Builder
+	if err := writeNodes(&csv, "csv", r); err != nil || strings.Count(csv.String(), "short_bytes") != 1 {
+		t.Errorf("%v\n%s", err, csv.String())
+	}
+}

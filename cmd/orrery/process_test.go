@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/orrery-ai/orrery/internal/standin"
 )
 
 // program is the command, as TestMain built it.
@@ -38,6 +40,7 @@ func TestMain(m *testing.M) {
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		os.RemoveAll(dir)
+		standin.Clean()
 		os.Exit(code)
 	}))
 }

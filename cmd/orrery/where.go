@@ -15,7 +15,9 @@ type clusterFlags struct {
 	Nodes countFlag `help:"Start so many node processes on this machine, for the time of the command." xor:"where" placeholder:"N"`
 	Join  []string  `help:"Use the running cluster of this node." xor:"where" placeholder:"HOST:PORT"`
 	Bind  string    `help:"Address that the nodes of a running cluster reach this command by (default: any free port of the address that reaches them)." placeholder:"HOST:PORT"`
+	Synch synchFlag `help:"How nodes wait for the small messages of a step: safe in the kernel, fast spinning for up to 2 ms first, auto fast if there is a core for each. With --join, how this command does." default:"auto" placeholder:"WAY"`
 	securityFlags
+	rdmaFlags
 }
 
 // open starts or joins what the flags say: node processes, a running cluster, or a node in this process.
@@ -26,7 +28,7 @@ func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cl
 	}
 	switch {
 	case f.Nodes > 0:
-		l, err := startLocal(ctx, int(f.Nodes), log)
+		l, err := startLocal(ctx, int(f.Nodes), orrery.Synch(f.Synch), f.rdmaFlags, log)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -40,7 +42,7 @@ func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cl
 		if bind == "" {
 			bind = bindTowards(ctx, f.Join)
 		}
-		cfg := orrery.Config{Bind: bind, Join: f.Join, Client: true, Logger: log}
+		cfg := orrery.Config{Bind: bind, Join: f.Join, RDMA: f.options(), Client: true, Synch: orrery.Synch(f.Synch), Logger: log}
 		if err := f.apply(&cfg); err != nil {
 			return nil, nil, err
 		}
