@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/proto"
 )
@@ -142,8 +143,8 @@ func TestFillsThatCannotBeSaySo(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.systems[0].Root.Send(other, &proto.FillParts{Batch: 1, Ids: []uint32{0}, Rects: []*proto.Rect{{Layers: &proto.Span{End: 2}, Tokens: &proto.Span{End: 400}}}})
-	r.eventually("it has the memory", func() bool { return r.kvBytes() > 0 })
-	took := r.kvBytes()
+	took := 2 * 400 * r.model.Config.KVBytesPerToken(attention.F32)
+	r.eventually("it has the memory", func() bool { return r.kvBytes() == took })
 	if err := c.Fill(r.context(), seq, 200); err == nil || !strings.Contains(err.Error(), "memory is full") {
 		t.Errorf("more than there is room for is filled: %v", err)
 	}

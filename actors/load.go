@@ -33,7 +33,7 @@ type Spec struct {
 	Layers      []residence.Span    // of each node, in pipeline
 	Weights     []float64           // share of the tokens of each node, in pooled and ring
 	Blocks      []int               // of each node of a whole context; nil: by weight
-	Staged      int                 // blocks for which owners have room until they reach their holder
+	Staged      int                 // blocks for which owners have room, in pooled, until they reach their holder
 	RingOwner   int                 // the node that owns every layer in ring
 	Memory      []placement.Promise // of each node
 	Refused     map[placement.Mode]string

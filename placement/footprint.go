@@ -10,11 +10,11 @@ type footprint struct {
 	kv       []int64 // [layers+1] prefix sums of KVBytesPerToken, of layers that attend to all tokens
 	windows  []int64 // [layers+1] prefix sums of what the other layers keep of one sequence
 	scratch  [Ring + 1][roles]int64
-	blocks   int64    // of one sequence at the full context
-	staged   int64    // blocks of a sequence that the owner of a layer may have before they reach their holder
-	aim      []int64  // layers in proportion to bandwidth, [nodes]
-	pinned   []*Range // layers that are not ours to choose, [nodes]
-	pinnedBy string   // what pinned them, for refusals
+	blocks   int64           // of one sequence at the full context
+	staged   [Ring + 1]int64 // by mode: blocks of a sequence that the owner of a layer may have before they reach their holder
+	aim      []int64         // layers in proportion to bandwidth, [nodes]
+	pinned   []*Range        // layers that are not ours to choose, [nodes]
+	pinnedBy string          // what pinned them, for refusals
 }
 
 func newFootprint(r Request) (*footprint, error) {
@@ -59,7 +59,9 @@ func (f *footprint) setContext(tokens int) {
 	block := int64(f.BlockTokens)
 	f.Context = tokens
 	f.blocks = (int64(tokens) + block - 1) / block
-	f.staged = min((int64(f.Chunk)+block-1)/block+1, f.blocks)
+	for m := range f.staged {
+		f.staged[m] = min((int64(f.Chunk)+block-1)/block+1, f.blocks)
+	}
 	if scratch := f.Model.ScratchBytes; scratch != nil {
 		for role, r := range roleRanges(f.layers) {
 			for m := range f.scratch {
@@ -67,17 +69,11 @@ func (f *footprint) setContext(tokens int) {
 			}
 		}
 	}
-	f.setWindows()
-}
-
-// setWindows sets what layers with a window keep.
-func (f *footprint) setWindows() {
-	block := int64(f.BlockTokens)
 	f.windows = make([]int64, f.layers+1)
 	for l, k := range f.Model.KVBytesPerToken {
 		kept := int64(0)
-		if w := int64(min(f.Model.window(l), f.Context)); w > 0 {
-			kept = k * block * min((w+block-1)/block+f.staged, f.blocks)
+		if w := int64(min(f.Model.window(l), tokens)); w > 0 {
+			kept = k * block * min((w+block-1)/block+f.staged[Ring], f.blocks)
 		}
 		f.windows[l+1] = f.windows[l] + kept
 	}
@@ -163,8 +159,8 @@ func (f *footprint) kvOf(r Range, blocks int64) int64 {
 
 // tokenKV is what a node holds in pooled and ring mode: its blocks of every layer and, of the layers r
 // that it computes, the staged ones too. Together they are no more than all blocks.
-func (f *footprint) tokenKV(r Range, blocks int64) int64 {
-	staged := min(f.staged, f.blocks-blocks)
+func (f *footprint) tokenKV(mode Mode, r Range, blocks int64) int64 {
+	staged := min(f.staged[mode], f.blocks-blocks)
 	return f.kvOf(f.all(), blocks) + f.kvOf(r, staged)
 }
 
@@ -205,7 +201,7 @@ func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
 		s.KV, s.Rest = f.kvOf(r, f.blocks)+f.windowsOf(r), f.rest(mode, node, r, f.blocks)
 		return s
 	}
-	s.KV, s.Rest = f.tokenKV(f.stages(mode, node, r), blocks)+f.windowsOf(r), f.rest(mode, node, r, min(blocks+f.staged, f.blocks))
+	s.KV, s.Rest = f.tokenKV(mode, f.stages(mode, node, r), blocks)+f.windowsOf(r), f.rest(mode, node, r, min(blocks+f.staged[mode], f.blocks))
 	s.Blocks = int(blocks)
 	s.TokenWeight = float64(blocks) / float64(f.blocks)
 	return s
@@ -214,21 +210,21 @@ func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
 // room is how many blocks of each sequence fit beside the layers of a node in pooled or ring mode, at most
 // all.
 func (f *footprint) room(mode Mode, node int, r Range) int64 {
-	free := f.Nodes[node].free() - f.rest(mode, node, r, f.staged) - f.weightsOf(r) - f.windowsOf(r)
+	free := f.Nodes[node].free() - f.rest(mode, node, r, f.staged[mode]) - f.weightsOf(r) - f.windowsOf(r)
 	r = f.stages(mode, node, r)
-	if free < f.tokenKV(r, 0) {
+	if free < f.tokenKV(mode, r, 0) {
 		return 0
 	}
 	// Up to here each block takes room in every layer, and is kept; after it, it only takes room in layers
 	// that the node does not stage, for there it is already.
-	knee := f.blocks - f.staged
+	knee := f.blocks - f.staged[mode]
 	all := f.kvOf(f.all(), 1)
-	if most := free - f.kvOf(r, f.staged); most < (all+f.overhead(1))*knee {
+	if most := free - f.kvOf(r, f.staged[mode]); most < (all+f.overhead(1))*knee {
 		return most / (all + f.overhead(1))
 	}
 	others := all - f.kvOf(r, 1)
 	if others == 0 {
 		return f.blocks
 	}
-	return min(knee+(free-f.overhead(knee)-f.tokenKV(r, knee))/others, f.blocks)
+	return min(knee+(free-f.overhead(knee)-f.tokenKV(mode, r, knee))/others, f.blocks)
 }

@@ -11,16 +11,17 @@ type Promise struct {
 	KV    int64 // KV cache of all sequences: of the mode that takes most
 }
 
-// spareChunks is how many chunks of a prefill an owner should have room to stage beyond those that are being
-// computed, so that it seldom waits for blocks to reach their holder.
-const spareChunks = 9
+// ahead is how many chunks of a pooled prefill the first owner should have room to stage, so that it seldom waits
+// for blocks to reach their holder: each of the nodes is at a chunk of its own and one more waits, and what was
+// spread meanwhile is kept until the steps that were under way are done.
+func ahead(nodes int) int { return 2 * (nodes + 1) }
 
 // Promises is what every node keeps so that each sequence can be in any mode of Plans, whatever modes the
 // others are in. A node with the weights for one mode may need the KV cache for another at the same time, so
 // modes that fit only by themselves are given up: they move from Plans to Refused, the mode of loading last. In
 // pooled, blocks are then planned to be where they are in ring, which has the least room for them.
-// staged is for how many blocks of each sequence the owner of a layer has room until they reach their holder:
-// what a plan counts, or more where all nodes have it, so that a pooled prefill does not wait.
+// staged is for how many blocks of each sequence the owner of a layer has room, in pooled, until they reach their
+// holder: what a plan counts, or more where all nodes have it, so that prefill does not wait.
 func (r *Reservation) Promises(load Mode) (promises []Promise, staged int) {
 	var kept []Mode
 	for _, m := range []Mode{load, Pipeline, Pooled, Ring} {
@@ -42,9 +43,9 @@ func (r *Reservation) Promises(load Mode) (promises []Promise, staged int) {
 		}
 		r.Plans[Pooled] = &p
 	}
-	most := (len(r.f.Nodes)+spareChunks)*r.f.Chunk + r.f.BlockTokens
+	most := ahead(len(r.f.Nodes))*r.f.Chunk + r.f.BlockTokens
 	wanted := int(min(int64((most+r.f.BlockTokens-1)/r.f.BlockTokens), r.f.blocks))
-	least := int(r.f.staged)
+	least := int(r.f.staged[Pooled])
 	more := sort.Search(max(wanted-least, 0), func(n int) bool {
 		return !r.f.staging(least+n+1).fitTogether(r.Plans, kept)
 	})
@@ -56,11 +57,10 @@ func (r *Reservation) Promises(load Mode) (promises []Promise, staged int) {
 	return promises, least + more
 }
 
-// staging is f with room for so many staged blocks.
+// staging is f with room for so many staged blocks in pooled.
 func (f *footprint) staging(blocks int) *footprint {
 	g := *f
-	g.staged = int64(blocks)
-	g.setWindows()
+	g.staged[Pooled] = int64(blocks)
 	return &g
 }
 
@@ -85,7 +85,7 @@ func (f *footprint) together(plans map[Mode]*Plan, modes []Mode, node int) Share
 	if len(modes) > 1 && sum.Needs() > 0 {
 		blocks := f.blocks // in pipeline, of its layers
 		if sum.Layers.Len() == 0 {
-			blocks = min(int64(sum.Blocks)+f.staged, f.blocks)
+			blocks = min(int64(sum.Blocks)+f.staged[Pooled], f.blocks)
 		}
 		sum.Rest = max(sum.Rest, f.rest(0, node, sum.Layers, blocks))
 	}

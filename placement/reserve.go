@@ -126,13 +126,14 @@ func (r *Reservation) union(now *footprint, a, b *Share, from, to Mode, layers R
 			p, n = b, inA
 		}
 		// All blocks of its own layers, where the other mode has only n and the staged ones.
-		return now.tokenKV(layers, n) + now.kvOf(p.Layers, max(now.blocks-n-now.staged, 0))
+		other := max(from, to)
+		return now.tokenKV(other, layers, n) + now.kvOf(p.Layers, max(now.blocks-n-now.staged[other], 0))
 	}
 	both := max(inA+inB-now.blocks, 0)
 	if r.sameBlocks(from, to) {
 		both = inA
 	}
-	return now.tokenKV(layers, inA+inB-both)
+	return now.tokenKV(Pooled, layers, inA+inB-both)
 }
 
 // held is how many of a sequence's blocks a node has at a context, at most: its share, rounded up.

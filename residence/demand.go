@@ -24,7 +24,7 @@ func (p *Policy) Demand(m placement.Mode, tokens int) []int {
 		held[p.spread[b%len(p.spread)]]++
 	}
 	for _, o := range p.Owners(m) {
-		pairs[o.Node] += o.Layers.Len() * p.block * min(p.staged, blocks-held[o.Node])
+		pairs[o.Node] += o.Layers.Len() * p.block * min(p.staged[m], blocks-held[o.Node])
 	}
 	return pairs
 }

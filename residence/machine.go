@@ -406,18 +406,17 @@ func (m *Machine) announce(a *announcement) {
 	m.emit(Announce{Epoch: a.epoch, Batch: a.batch})
 }
 
-// retire lets the nodes drop what only epochs without steps used.
+// retire lets the nodes drop what only epochs used that no step names any more. In prefill steps overlap, each
+// in an epoch of its own, so it does not wait for all to name the latest.
 func (m *Machine) retire() {
-	if m.retired == m.epoch.Number {
-		return
-	}
+	oldest := m.epoch.Number
 	for e := range m.inFlight {
-		if e < m.epoch.Number {
-			return
-		}
+		oldest = min(oldest, e)
 	}
-	m.retired = m.epoch.Number
-	m.emit(Retire{m.epoch.Number})
+	if oldest > m.retired {
+		m.retired = oldest
+		m.emit(Retire{oldest})
+	}
 }
 
 func (m *Machine) emit(a Action) { m.actions = append(m.actions, a) }

@@ -12,9 +12,9 @@ import (
 type Policy struct {
 	layers   int
 	nodes    int
-	block    int // tokens of a whole block
-	round    int // tokens of one round of ring prefill, a multiple of block
-	staged   int // blocks that an owner may have which have not reached their holder
+	block    int                     // tokens of a whole block
+	round    int                     // tokens of one round of ring prefill, a multiple of block
+	staged   [placement.Ring + 1]int // by mode: blocks that an owner may have which have not reached their holder
 	pipeline []Owner
 	ring     int   // the node that owns every layer in ring
 	spread   []int // node of block i, repeating
@@ -29,7 +29,7 @@ type Layout struct {
 	RingOwner   int       // the node with the fastest memory
 	Weights     []float64 // each node's share of the tokens, summing to 1
 	Blocks      []int     // how many blocks each node is to hold at the full context; nil: by weight, without end
-	Staged      int       // blocks for which an owner has room until they reach their holder; at least what a chunk needs
+	Staged      int       // blocks for which an owner has room, in pooled, until they reach their holder; at least what a chunk needs
 }
 
 // spreadRounds is how many rounds are laid out before the pattern repeats: enough that a node's share
@@ -58,8 +58,9 @@ func NewPolicy(l Layout) (*Policy, error) {
 	if sum < 0.999 || sum > 1.001 {
 		return nil, fmt.Errorf("residence: shares sum to %v, not 1", sum)
 	}
-	p := &Policy{layers: l.Layers, nodes: len(l.Weights), block: l.BlockTokens, pipeline: l.Pipeline, ring: l.RingOwner,
-		staged: max(l.Staged, leastStaged(l.Chunk, l.BlockTokens))}
+	p := &Policy{layers: l.Layers, nodes: len(l.Weights), block: l.BlockTokens, pipeline: l.Pipeline, ring: l.RingOwner}
+	p.staged[placement.Ring] = leastStaged(l.Chunk, l.BlockTokens)
+	p.staged[placement.Pooled] = max(l.Staged, p.staged[placement.Ring])
 	if err := l.checkBlocks(); err != nil {
 		return nil, err
 	}
