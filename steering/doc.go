@@ -16,9 +16,11 @@
 //
 // At the start of a job that mode is chosen in which the whole is predicted to be done first: reading the
 // prompt, a switch to the mode that decodes it fastest if that is worth it, and writing as many tokens as are
-// to come. If there is a cache already, moving it counts, and a change must gain a twentieth.
+// to come. If there is a cache already, a change must gain a tenth, three standard errors of what was measured
+// on top, and twice its own time. A course that changes on the way must be faster by a hundredth.
 //
-// While tokens are written the pilot looks again every 16 of them. It changes to another mode when
+// While tokens are written the pilot looks again every 16 of them, unless fewer are to come. It changes to another
+// mode when
 //
 //   - a step there takes less at the present context by a twentieth, and three standard errors of what was
 //     measured on top: the crossover is behind, and noise does not decide;

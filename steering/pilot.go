@@ -20,6 +20,7 @@ const (
 	lookEvery   = 16 // tokens
 	dwell       = 48 // tokens between changes
 	margin      = 0.05
+	startMargin = 0.10
 	worth       = 2.0
 	certain     = 3.0 // standard errors
 	warmUp      = 2   // steps after a change that are not learned from
@@ -74,6 +75,7 @@ func (p *Pilot) Start(context, prompt, tokens int) Decision {
 		return d
 	}
 	var best, now course
+	kept := false // although another one seems faster
 	for _, m := range p.possible(context) {
 		c := p.course(m, context, prompt, tokens)
 		if m != p.mode {
@@ -87,10 +89,17 @@ func (p *Pilot) Start(context, prompt, tokens int) Decision {
 			best = c
 		}
 	}
-	if context > 0 && best.seconds > (1-margin)*now.seconds {
-		best = now
+	if context > 0 && best.mode != p.mode {
+		sure := startMargin + p.uncertain(p.mode, best.mode)
+		cost := p.move(p.mode, best.mode, context)
+		if !(best.seconds < (1-sure)*now.seconds && now.seconds-(best.seconds-cost) > worth*cost) {
+			best, kept = now, true
+		}
 	}
 	d.Mode, d.Reason = best.mode, startReason(d.Options, best, prompt, tokens)
+	if kept {
+		d.Reason += ", which is too little for a change"
+	}
 	if best.mode != p.mode {
 		d.Change = true
 		p.change(best.mode, context)
@@ -160,7 +169,7 @@ func (p *Pilot) Stepped(context int, seconds float64, left int) (d Decision) {
 		return Decision{}
 	}
 	p.until = lookEvery - 1
-	if p.switches >= MaxSwitches || p.since < dwell || left <= 0 {
+	if p.switches >= MaxSwitches || p.since < dwell || left < lookEvery {
 		return Decision{}
 	}
 	return p.look(context, left)
@@ -210,9 +219,13 @@ type weighed struct {
 func (p *Pilot) weigh(from, to placement.Mode, context, left int) weighed {
 	w := weighed{to: to, now: p.step(from, context), then: p.step(to, context), cost: p.move(from, to, context),
 		gain: p.writing(from, context, left) - p.writing(to, context, left)}
-	sure := margin + certain*math.Hypot(p.lessons.factor(from).error, p.lessons.factor(to).error)
-	w.pays = w.then < (1-sure)*w.now && w.gain > worth*w.cost
+	w.pays = w.then < (1-margin-p.uncertain(from, to))*w.now && w.gain > worth*w.cost
 	return w
+}
+
+// uncertain is by how much two modes may seem to differ because of noise in what was measured, as a part.
+func (p *Pilot) uncertain(a, b placement.Mode) float64 {
+	return certain * math.Hypot(p.lessons.factor(a).error, p.lessons.factor(b).error)
 }
 
 // untried is a mode of which nothing is known, or 0. The present one must be known, to compare with.

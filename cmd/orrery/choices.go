@@ -24,13 +24,13 @@ func choiceReports(choices []orrery.Choice) []choiceReport {
 }
 
 // choiceTable shows what auto has chosen, for people.
-func choiceTable(choices []orrery.Choice) string {
+func choiceTable(choices []choiceReport) string {
 	const reasonWidth = 60
 	t := newTable("auto", "at token", "because")
 	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight, AlignHeader: text.AlignRight},
 		{Number: 3, WidthMax: reasonWidth, WidthMaxEnforcer: text.WrapSoft}})
 	for _, c := range choices {
-		t.AppendRow(table.Row{c.Mode.String(), c.Tokens, c.Reason})
+		t.AppendRow(table.Row{c.Mode, c.Tokens, c.Reason})
 	}
 	return t.Render()
 }

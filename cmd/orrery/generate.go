@@ -190,7 +190,7 @@ func (c *generateCmd) stream(g *orrery.Generation) error {
 		fmt.Fprintf(os.Stderr, "\n%d tokens read at %.0f/s, first token after %v, %d tokens written at %.1f/s\n", s.Prompt, s.PrefillRate(), s.TTFT.Round(time.Millisecond), s.Tokens, s.DecodeRate())
 	}
 	if len(s.Choices) > 0 {
-		fmt.Fprintln(os.Stderr, choiceTable(s.Choices))
+		fmt.Fprintln(os.Stderr, choiceTable(choiceReports(s.Choices)))
 	}
 	for _, r := range s.Switches {
 		fmt.Fprintln(os.Stderr, describeSwitch(r))
