@@ -8,23 +8,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Whoever waits for a small message reads the connection himself: he attends to the link. So the one
-// whom the message is for is running, or is woken by the kernel, when it comes, and nobody has to wake
-// him. While nobody attends the endpoint's poller reads; and so it does for those who have waited for
-// longer than attendFor, and for those who found the link attended to. They are woken through channels.
+// Whoever waits for a message can read the connection himself: he attends to the link. So the one whom the
+// message is for is running, or is woken by the kernel, when it comes, and nobody has to wake him. While
+// nobody attends the endpoint's poller reads, and wakes through channels who has waited for too long to
+// attend, or found that somebody else does.
 //
-// One attends to a link at a time, and then only he reads it. With [Fast] he spins, and whoever comes
-// later takes his place: who came last is the likeliest to get the next message. With [Safe] he waits in
-// the kernel, and keeps his place until his message has come or attendFor is at its end.
+// One attends to a link at a time, and then only he reads it. With [Fast] he spins, and whoever comes later
+// takes his place: who came last is the likeliest to get the next message. With [Safe] he waits in the
+// kernel with his thread, and keeps his place; he does so only if he need not wait long, going by the last
+// time. A goroutine that holds a thread while it waits is cheaper than one that has to be woken; but if it
+// holds it for long, the runtime notices, wakes others to make up for it, and all is dearer.
 
 const (
-	// attendFor is how long somebody attends to a link. A message that takes longer is hardly delayed, in
-	// proportion, by the waking of a thread: that is 0.1 ms where the core of a virtual machine sleeps.
+	// attendFor is how long somebody spins, or leaves a link that he is likely to come back to unwatched.
+	// A message that takes longer is hardly delayed, in proportion, by the waking of a thread: that is
+	// 0.1 ms where the core of a virtual machine sleeps.
 	attendFor = 2 * time.Millisecond
+	// shortWait is up to how long somebody waits with his thread.
+	shortWait = 100 * time.Microsecond
 	// readsPerYield is how often a socket is tried between two looks at the clock, and two occasions for
 	// other goroutines to run.
 	readsPerYield = 8
 )
+
+// habit is how long one who waits waited last time. It is his.
+type habit struct {
+	began time.Time
+	short bool
+}
+
+// ended notes that he was woken.
+func (h *habit) ended() { h.short = time.Since(h.began) < shortWait }
 
 // waiter is what somebody attends to a link for.
 type waiter interface {
@@ -48,36 +62,33 @@ type attendance struct {
 	begun   bool     // the poller knows the link
 }
 
-// attend reads the link until w is satisfied, attendFor or the deadline is at its end, somebody else takes
-// the place, or the link fails. It returns at once if somebody attends who keeps his place.
-func (l *link) attend(w waiter, deadline time.Time) {
+// attend reads the link until w is satisfied, its time is at its end, somebody else takes the place, or the
+// link fails. It returns at once if there is no use in it.
+func (l *link) attend(w waiter, h *habit, deadline time.Time) {
 	if l.sock == nil || l.e.alone {
 		return
 	}
-	now := time.Now()
-	fast := l.class == classSmall && l.e.fast(now)
+	h.began = time.Now()
+	fast := l.class == classSmall && l.e.fast(h.began)
+	if !fast && !h.short {
+		return
+	}
 	place := l.takePlace(!fast)
 	if place == 0 {
 		return
 	}
 	defer l.leavePlace(place)
-	end := now.Add(attendFor)
-	if deadline.Before(end) {
-		end = deadline
-	}
 	if fast {
-		l.e.spins.spin(now, end, readsPerYield, func() bool { return !l.readAs(place, w) })
-	} else {
-		l.block(place, w, end)
+		end := h.began.Add(attendFor)
+		if deadline.Before(end) {
+			end = deadline
+		}
+		l.e.spins.spin(h.began, end, readsPerYield, func() bool { return !l.readAs(place, w) })
+		return
 	}
-}
-
-// block waits in the kernel for what there is to read.
-func (l *link) block(place uint64, w waiter, end time.Time) {
-	more := l.tidy(w)
-	for left := time.Until(end); more; left = time.Until(end) {
-		l.sock.await(unix.POLLIN, max(left, 0))
-		more = l.readAs(place, w) && left > 0
+	for more := l.tidy(w); more && h.short; {
+		h.short = l.sock.await(unix.POLLIN, max(0, min(shortWait, time.Until(deadline))))
+		more = l.readAs(place, w)
 	}
 }
 

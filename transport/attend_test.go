@@ -74,9 +74,10 @@ func exchangeOnManyLanes(t *testing.T, a, b *Endpoint, between func()) {
 func TestADeadlineEndsAWaitWhereverItIs(t *testing.T) {
 	eachSynch(t, func(t *testing.T, synch Synch) {
 		a, b := pair(t, Config{Synch: synch})
-		for model, wait := range []time.Duration{0, attendFor / 2, 3 * attendFor} { // while attending, and after
+		for model, wait := range []time.Duration{-time.Second, 0, shortWait / 2, attendFor / 2, 3 * shortWait, 3 * attendFor, 4 * attendFor} { // while attending, and after
 			key := LaneKey{uint64(model), Partial}
 			_, r := lane(t, a, b, key, 10)
+			r.habit.short = model%2 == 0 // so that he attends
 			_, err := r.Receive(time.Now().Add(wait))
 			var timeout *ErrTimeout
 			if !errors.As(err, &timeout) || *timeout != (ErrTimeout{"a", key, 0}) {
@@ -110,7 +111,7 @@ func TestALateReceiveStillGetsWhatHasCome(t *testing.T) {
 	})
 }
 
-func TestCloseEndsTheWaitOfWhoAttends(t *testing.T) {
+func TestCloseEndsAWaitWhereverItIs(t *testing.T) {
 	eachSynch(t, func(t *testing.T, synch Synch) {
 		for _, end := range []func(a, b *Endpoint, r *Receiver){
 			func(_, _ *Endpoint, r *Receiver) { r.Close() },
@@ -120,16 +121,17 @@ func TestCloseEndsTheWaitOfWhoAttends(t *testing.T) {
 		} {
 			a, b := pair(t, Config{Synch: synch})
 			_, r := lane(t, a, b, LaneKey{1, Query}, 10)
+			r.habit.short = true // so that he attends
 			done := make(chan error)
 			go func() {
 				_, err := r.Receive(soon())
 				done <- err
 			}()
-			eventually(t, "somebody attends", func() bool {
+			eventually(t, "somebody waits", func() bool {
 				l := r.link.Load()
 				l.at.mu.Lock()
 				defer l.at.mu.Unlock()
-				return l.at.last > 0 || b.alone
+				return l.at.last > 0 || l.at.parked > 0
 			})
 			end(a, b, r)
 			if err := <-done; err == nil || errors.As(err, new(*ErrTimeout)) {

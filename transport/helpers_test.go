@@ -71,7 +71,12 @@ func endpoint(t testing.TB, node string, c Config) (*Endpoint, *logBook) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { e.Close() })
+	t.Cleanup(func() {
+		e.Close()
+		if log.contains("level=ERROR") {
+			t.Errorf("node %s had an error of its own:\n%s", node, log.b.String())
+		}
+	})
 	return e, log
 }
 

@@ -3,9 +3,8 @@ package transport
 import (
 	"log/slog"
 	"net"
-	"os"
-	"runtime"
 	"sync"
+	"sync/atomic"
 )
 
 // interest is what a socket is watched for.
@@ -18,7 +17,7 @@ const (
 )
 
 const (
-	pollerFrames = 16 // that the poller reads from a link before it looks at the others
+	pollerFrames = 16 // that a poller reads from a link before it looks at the others
 	drainFrames  = 8  // credits that a sender reads at a time
 )
 
@@ -30,12 +29,11 @@ func (q *quota) satisfied() bool {
 	return *q < 0
 }
 
-// poller reads the small links of an endpoint while nobody who waits on them does it himself. It is one
-// thread for all of them, which waits in the kernel.
+// poller reads an endpoint's links of one class, if their sockets are detached, while nobody who waits on
+// them does it himself. It is one goroutine for all of them.
 type poller struct {
 	set  *watchSet
-	wake *os.File // the reading end of a pipe, which becomes ready when the other end is closed: then run ends
-	end  *os.File
+	over atomic.Bool   // stop was called
 	done chan struct{} // closed when run has ended
 
 	mu    sync.Mutex
@@ -43,39 +41,28 @@ type poller struct {
 }
 
 func newPoller(log *slog.Logger) (*poller, error) {
-	wake, end, err := os.Pipe()
+	set, err := newWatchSet()
 	if err != nil {
 		return nil, err
 	}
-	p := &poller{wake: wake, end: end, done: make(chan struct{}), links: make(map[int]*link)}
-	if p.set, err = newWatchSet(); err == nil {
-		if err = p.set.add(int(wake.Fd()), watchInput); err == nil {
-			go p.run(log)
-			return p, nil
-		}
-		p.set.close()
-	}
-	wake.Close()
-	end.Close()
-	return nil, err
+	p := &poller{set: set, done: make(chan struct{}), links: make(map[int]*link)}
+	go p.run(log)
+	return p, nil
 }
 
 func (p *poller) run(log *slog.Logger) {
 	defer close(p.done)
-	wake := int(p.wake.Fd())
 	var ready []int
 	var some quota
 	for {
-		runtime.Gosched() // whom it has woken must not queue behind a system call
 		var err error
 		if ready, err = p.set.wait(ready[:0]); err != nil {
-			log.Error("cannot wait for small messages", "err", err) // descriptors of this process were closed by others
+			if !p.over.Load() {
+				log.Error("cannot wait for messages", "err", err) // others closed descriptors of this process
+			}
 			return
 		}
 		for _, fd := range ready {
-			if fd == wake {
-				return
-			}
 			p.mu.Lock()
 			l := p.links[fd]
 			p.mu.Unlock()
@@ -89,9 +76,9 @@ func (p *poller) run(log *slog.Logger) {
 
 // stop ends the poller. Its links must have ended.
 func (p *poller) stop() {
-	p.end.Close()
+	p.over.Store(true)
+	p.set.stop()
 	<-p.done
-	p.wake.Close()
 	p.set.close()
 }
 

@@ -3,14 +3,18 @@ package transport
 import (
 	"math"
 	"os"
+	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// watchSet is sockets that can be waited for together: kqueue, level-triggered.
+// watchSet is sockets that can be waited for together: a kqueue, level-triggered. Whoever waits for it holds
+// a thread, because Go's own poller takes no kqueues.
 type watchSet struct {
-	fd     int
-	events [64]unix.Kevent_t
+	fd        int
+	wake, end *os.File // a pipe: wake becomes ready when end is closed
+	events    [64]unix.Kevent_t
 }
 
 func newWatchSet() (*watchSet, error) {
@@ -19,10 +23,25 @@ func newWatchSet() (*watchSet, error) {
 		return nil, os.NewSyscallError("kqueue", err)
 	}
 	unix.CloseOnExec(fd)
-	return &watchSet{fd: fd}, nil
+	w := &watchSet{fd: fd}
+	if w.wake, w.end, err = os.Pipe(); err == nil {
+		err = w.set(int(w.wake.Fd()), watchInput)
+	}
+	if err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
 }
 
-func (w *watchSet) close() { unix.Close(w.fd) }
+// stop ends wait, which then gives an error. close follows when wait has ended.
+func (w *watchSet) stop() { w.end.Close() }
+
+func (w *watchSet) close() {
+	unix.Close(w.fd)
+	w.wake.Close()
+	w.end.Close()
+}
 
 // add takes a socket in, and set changes what it is watched for. A socket leaves the set by being closed.
 func (w *watchSet) add(fd int, i interest) error { return w.set(fd, i) }
@@ -41,14 +60,25 @@ func (w *watchSet) set(fd int, i interest) error {
 	return os.NewSyscallError("kevent", err)
 }
 
-// wait gives the sockets that something has happened to, for ever waiting for the first.
+// wait gives the sockets that something has happened to, and waits for the first.
 func (w *watchSet) wait(ready []int) ([]int, error) {
+	runtime.Gosched() // whom the caller has woken must not queue behind a system call
 	n, err := unix.Kevent(w.fd, nil, w.events[:], nil)
 	if err != nil && err != unix.EINTR {
 		return ready, os.NewSyscallError("kevent", err)
 	}
 	for i := range n {
-		ready = append(ready, int(w.events[i].Ident))
+		if fd := int(w.events[i].Ident); fd != int(w.wake.Fd()) {
+			ready = append(ready, fd)
+		} else {
+			return ready, os.ErrClosed
+		}
 	}
 	return ready, nil
+}
+
+// pollFor is poll(2); it rounds up to milliseconds.
+func pollFor(fds []unix.PollFd, most time.Duration) int {
+	n, _ := unix.Poll(fds, int((most+time.Millisecond-1)/time.Millisecond))
+	return n
 }

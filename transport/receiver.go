@@ -27,6 +27,7 @@ type Receiver struct {
 	ready chan *Message // complete; never more than there are messages
 	dead  chan struct{} // closed when the lane fails
 	freed chan struct{} // tells a sender on this node that a message was released
+	habit habit         // of who waits
 
 	link atomic.Pointer[inlink] // on which the sender has opened the lane; nil if it is on this node
 
@@ -109,10 +110,19 @@ func (r *Receiver) Receive(deadline time.Time) (*Message, error) {
 	t := startTimer(deadline)
 	defer stopTimer(t)
 	m, err := r.await(t.C)
-	if err == os.ErrDeadlineExceeded {
-		err = r.expire()
+	if err != os.ErrDeadlineExceeded {
+		return m, err
 	}
-	return m, err
+	if l := r.link.Load(); l != nil && l.sock != nil {
+		last := quota(pollerFrames) // it may have come while nobody watched
+		l.readIdle(&last)
+		select {
+		case m := <-r.ready:
+			return m, nil
+		default:
+		}
+	}
+	return nil, r.expire()
 }
 
 // expire fails the lane because its next message has not come in time.
@@ -127,7 +137,7 @@ func (r *Receiver) expire() error {
 // Next waits for the next message without a deadline. It is for a goroutine that idles between requests:
 // Close, DropPeer, the loss of the connection and the sender's Close end the wait.
 func (r *Receiver) Next() (*Message, error) {
-	if m := r.attend(time.Now().Add(attendFor)); m != nil {
+	if m := r.attend(time.Now().Add(time.Hour)); m != nil {
 		return m, nil
 	}
 	return r.await(nil)
@@ -137,7 +147,7 @@ func (r *Receiver) Next() (*Message, error) {
 func (r *Receiver) attend(deadline time.Time) *Message {
 	if !r.satisfied() {
 		if l := r.link.Load(); l != nil {
-			l.attend(r, deadline)
+			l.attend(r, &r.habit, deadline)
 		}
 	}
 	select {
@@ -157,6 +167,7 @@ func (r *Receiver) await(deadline <-chan time.Time) (*Message, error) {
 	}
 	select {
 	case m := <-r.ready:
+		r.habit.ended()
 		return m, nil
 	case <-r.dead:
 		return r.remains()
