@@ -70,7 +70,7 @@ func TestASimulationIsPrintedInEveryFormat(t *testing.T) {
 	if err := json.Unmarshal(b.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Series) != 10 || got.Series[1].Points[0].Nodes != 2 || got.Series[1].Points[0].Waits["KV read"] == 0 || got.Lanes.Most != 16 {
+	if len(got.Series) != 10 || got.Series[1].Points[0].Nodes != 2 || got.Series[1].Points[0].Waits["KV read"] == 0 || got.Lanes.Most != 64 {
 		t.Errorf("json: %+v", got)
 	}
 	if svg, err := os.ReadFile(picture); err != nil || !bytes.Contains(svg, []byte("<svg")) {
