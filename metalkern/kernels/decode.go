@@ -87,7 +87,8 @@ type decodeParams struct {
 	heads, kvHeads, group int32
 	splits                int32
 	tiles                 uint32
-	scale, softCap        float32
+	scale                 float32
+	softCap, softCapRcp   float32
 	window                int32
 }
 
@@ -98,7 +99,10 @@ func (l Layer) decode(f decodeForm) instance {
 	}
 	format := map[int]string{16: "F16", 8: "Q8", 4: "Q4"}[l.Bits]
 	name := fmt.Sprintf("decode_%s_d%d_r%d_k%d_s%d_g%d", format, l.Shape.HeadDim, rows, f.keys, f.simdgroups, f.groups)
-	return instance{"decode.metal", name, fmt.Sprintf("DECODE(%s, %s, %d, %d, %d, %d, %d)", name, format, l.Shape.HeadDim, rows, f.keys, f.simdgroups, f.groups)}
+	if l.SoftCap > 0 {
+		name += "_cap"
+	}
+	return instance{"decode.metal", name, fmt.Sprintf("DECODE(%s, %s, %d, %d, %d, %d, %d, %v)", name, format, l.Shape.HeadDim, rows, f.keys, f.simdgroups, f.groups, l.SoftCap > 0)}
 }
 
 // Decode compiles the kernel of a layer. Groups of more than 16 query heads are not supported.
@@ -132,7 +136,10 @@ func (d *Decode) Launch(queue gpu.Queue, q, kv, blocks, queries gpu.Range, rows 
 	shape := d.layer.Shape
 	p := decodeParams{
 		heads: int32(shape.Heads), kvHeads: int32(shape.KVHeads), group: int32(shape.Group()), splits: int32(s.Parts), tiles: uint32(s.Tiles),
-		scale: shape.Scale * math.Log2E, softCap: d.layer.SoftCap * math.Log2E, window: int32(d.layer.Window),
+		scale: shape.Scale * math.Log2E, window: int32(d.layer.Window),
+	}
+	if d.layer.SoftCap > 0 {
+		p.softCap, p.softCapRcp = d.layer.SoftCap*math.Log2E, 1/(d.layer.SoftCap*math.Log2E)
 	}
 	queue.Launch(d.kernel, gpu.Grid{X: shape.KVHeads, Y: max(1, s.Parts), Z: rows, Threads: d.form.simdgroups * gpu.SimdWidth},
 		arg(q), arg(kv), arg(blocks), arg(queries), arg(out.O), arg(out.M), arg(out.L), gpu.Value(&p))

@@ -13,7 +13,7 @@ struct DecodeParams {
     int   splits;
     uint  tiles;                          // of a split
     float scale;                          // on q·k, times log2 e
-    float cap;                            // soft cap, times log2 e, or 0
+    float cap, rcp_cap;                   // soft cap, times log2 e, and its reciprocal
     int   window;                         // positions that a query sees, its own included, or 0 for all
 };
 // A query: its blocks are blocks[begin], …, in tiles tiles.
@@ -53,8 +53,8 @@ template <int KEYS> FN bool advance(thread Cursor& c, device const Block* blocks
     return settle(c, blocks, position, window, step);
 }
 
-// ROWS: 8 or 16, at least the heads of the group. KEYS: of a step, a multiple of 16 that divides TILE.
-template <typename F, int D, int ROWS, int KEYS, int NSG>
+// ROWS: 8 or 16, at least the heads of the group. KEYS: of a step, a multiple of 16 that divides TILE. CAP: whether scores have a soft cap.
+template <typename F, int D, int ROWS, int KEYS, int NSG, bool CAP>
 FN void decode(device const float* q, device const uchar* kv, device const Block* blocks, device const Query* queries,
                device float* out, device float* out_m, device float* out_l, constant DecodeParams& P,
                threadgroup float* sh_o, threadgroup float2* sh_ml, Ctx t) {
@@ -135,7 +135,7 @@ FN void decode(device const float* q, device const uchar* kv, device const Block
                 const int e = r * 2 + (i & 1);
                 const int at = token + i / 2 * 8 + int(c_col(lane, e));
                 float v = ROWS == 16 ? c_get(s[i / 2], e) : c_get(s[i / 2], e) + c_get(s[i / 2], (e + 2) & 3);
-                if (P.cap > 0.0f) v = P.cap * ftanh(v / P.cap);
+                if (CAP) v = P.cap * ftanh(v * P.rcp_cap);
                 x[r][i] = at < limit && at >= lowest ? v : LOWEST;
                 top = max(top, x[r][i]);
             }
@@ -210,9 +210,9 @@ FN void decode(device const float* q, device const uchar* kv, device const Block
 }
 
 // out, out_m, out_l: partials [splits][queries][heads]([D]), natural logarithms.
-#define DECODE(name, F, D, ROWS, KEYS, NSG, GROUPS)                                                                     \
+#define DECODE(name, F, D, ROWS, KEYS, NSG, GROUPS, CAP)                                                                \
 KERNEL(name, NSG * 32, GROUPS)(BUF(0, const float, q), BUF(1, const uchar, kv), BUF(2, const Block, blocks), BUF(3, const Query, queries), \
              BUF(4, float, out), BUF(5, float, out_m), BUF(6, float, out_l), ARG(7, DecodeParams, P) GRID_ARGS) {      \
     SHARED(float, sh_o, ROWS * D); SHARED(float2, sh_ml, NSG * ROWS);                                                  \
-    decode<F, D, ROWS, KEYS, NSG>(q, kv, blocks, queries, out, out_m, out_l, P, sh_o, sh_ml, GRID);                    \
+    decode<F, D, ROWS, KEYS, NSG, CAP>(q, kv, blocks, queries, out, out_m, out_l, P, sh_o, sh_ml, GRID);                    \
 }
