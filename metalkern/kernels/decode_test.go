@@ -166,8 +166,7 @@ func TestDecodeAttentionOverBlocksIsExact(t *testing.T) {
 	onHosts(t, list, func(t *testing.T, b *bench) {
 		for _, c := range decodeCases() {
 			t.Run(c.name, func(t *testing.T) {
-				b := &bench{TB: t, set: b.set, queue: b.queue, orders: b.orders, setter: b.setter}
-				testDecode(b, c)
+				testDecode(b.sub(t), c)
 			})
 		}
 	})

@@ -1,7 +1,6 @@
 package kernels
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -56,6 +55,11 @@ func run(t *testing.T, h gpu.Host, list []instance, orders []uint32, setter func
 		t.Fatal(err)
 	}
 	test(t, b)
+}
+
+// sub is the bench for a subtest.
+func (b *bench) sub(t *testing.T) *bench {
+	return &bench{TB: t, set: b.set, queue: b.queue, orders: b.orders, setter: b.setter}
 }
 
 // inOrders computes in each order of the lanes, and fails if the results differ in a bit.
@@ -146,14 +150,6 @@ func near(tb testing.TB, what string, got []float32, want []float64, bound float
 	if d := apart(got, want); !(d <= bound) {
 		tb.Errorf("%s: off by %.2g of the root mean square, more than %.2g", what, d, bound)
 	}
-}
-
-func f32Bytes(x []float32) []byte {
-	out := make([]byte, 4*len(x))
-	for i, v := range x {
-		binary.LittleEndian.PutUint32(out[4*i:], math.Float32bits(v))
-	}
-	return out
 }
 
 func title(format string, args ...any) string { return fmt.Sprintf(format, args...) }

@@ -70,3 +70,5 @@ template <typename F, int D, int LANES, int ROWS> struct Fetched {
     }
     FN void pairs(int i, int j, thread uint* x) const { Unpack<F>::template get<C::W>(words[i][j], scale[F::BITS < 16 ? i : 0][j], x); }
 };
+// Halves of a plane that is not quantized, for a head size that only the host knows.
+FN ulong plane_halves(uint capacity, uint dim) { return round16(ulong(capacity) * dim * 2) / 2; }

@@ -14,7 +14,12 @@ var sources embed.FS
 
 // headers are what a kernel file needs before it.
 var headers = map[string][]string{
-	"decode.metal": {"kv.h"},
+	"decode.metal":  {"kv.h"},
+	"prefill.metal": {"kv.h"},
+	"store.metal":   {"kv.h"},
+	"matvec.metal":  {"weights.h"},
+	"gemm.metal":    {"weights.h"},
+	"rows.metal":    {"weights.h"},
 }
 
 // instance is a kernel of a file.

@@ -10,9 +10,12 @@ import (
 
 // Units is every kernel, for the shapes that models have: one unit for each file. It is what checks of all kernels compile.
 func Units() []dialect.Unit {
-	all := map[string][]instance{}
+	all, listed := map[string][]instance{}, map[string]bool{}
 	for _, i := range instances() {
-		all[i.file] = append(all[i.file], i)
+		if !listed[i.name] {
+			listed[i.name] = true
+			all[i.file] = append(all[i.file], i)
+		}
 	}
 	var units []dialect.Unit
 	for _, file := range slices.Sorted(maps.Keys(all)) {
@@ -21,15 +24,37 @@ func Units() []dialect.Unit {
 	return units
 }
 
+// instances are the kernels of all formats, head sizes and forms.
 func instances() []instance {
-	list := []instance{mergeInstance}
-	for _, bits := range []int{16, 8, 4} {
-		for _, dim := range []int{64, 80, 96, 128, 256} {
+	list := []instance{mergeInstance, {file: "store.metal", name: "append"}}
+	for _, name := range []string{"norm_wide", "norm_narrow", "rope", "add", "add_bias", "swiglu", "reset", "argmax", "copy16"} {
+		list = append(list, rowsKernel(name))
+	}
+	for _, f := range []WeightFormat{F32, F16, BF16, Q8, Q4} {
+		list = append(list, embedding(f), gemm(f, gemmSmall), gemm(f, gemmLarge))
+		for _, tokens := range []int{1, 2, 4, 8} {
+			list = append(list, matvec(f, tokens, matvecRows(tokens)))
+		}
+	}
+	list = append(list, narrow(F16), narrow(BF16))
+	for _, dim := range []int{64, 80, 96, 128, 256} {
+		for _, bits := range []int{16, 8, 4} {
 			for _, group := range []int{8, 16} {
 				l := Layer{Shape: attention.Shape{Heads: group, KVHeads: 1, HeadDim: dim}, Bits: bits}
 				list = append(list, l.decode(l.decodeForm()))
 			}
+			l := Layer{Shape: attention.Shape{Heads: 1, KVHeads: 1, HeadDim: dim}, Bits: bits}
+			list = append(list, l.prefill(l.prefillForm(applePool)), l.prefill(l.prefillForm(hopperPool)))
 		}
+		list = append(list, quantize(8, dim), quantize(4, dim))
 	}
+	capped := Layer{Shape: attention.Shape{Heads: 1, KVHeads: 1, HeadDim: 256}, Bits: 16, SoftCap: 1}
+	list = append(list, capped.decode(capped.decodeForm()), capped.prefill(capped.prefillForm(applePool)), capped.prefill(capped.prefillForm(hopperPool)))
 	return list
 }
+
+// Threadgroup memory of the two kinds of devices, in bytes.
+const (
+	applePool  = 32 << 10
+	hopperPool = 227 << 10
+)

@@ -31,6 +31,7 @@ FN float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 FN float fexp2(float x) { return __builtin_exp2f(x); }
 FN float frsqrt(float x) { return 1.0f / __builtin_sqrtf(x); }
 FN float fdivide(float a, float b) { return a / b; }
+FN float fround(float x) { return __builtin_rintf(x); }
 FN float ftanh(float x) { return __builtin_tanhf(x); }
 FN uint pair_of(float lo, float hi) { return as_type<uint>(half2(half(lo), half(hi))); }
 FN float pair_lo(uint p) { return float(as_type<half2>(p).x); }

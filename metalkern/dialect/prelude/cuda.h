@@ -42,6 +42,7 @@ FN float fma(float a, float b, float c) { float r; asm("fma.rn.f32 %0, %1, %2, %
 FN float fexp2(float x) { float r; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x)); return r; }
 FN float frsqrt(float x) { float s; asm("sqrt.rn.f32 %0, %1;" : "=f"(s) : "f"(x)); float r; asm("rcp.rn.f32 %0, %1;" : "=f"(r) : "f"(s)); return r; }
 FN float fdivide(float a, float b) { float r; asm("div.rn.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b)); return r; }
+FN float fround(float x) { float r; asm("cvt.rni.f32.f32 %0, %1;" : "=f"(r) : "f"(x)); return r; }
 FN float ftanh(float x) {                    // 1 - 2/(e^2x + 1), and x itself where that would cancel
     if (abs(x) < 0.03f) return x - x * x * x * (1.0f / 3.0f);
     return 1.0f - fdivide(2.0f, fexp2(2.885390082f * x) + 1.0f);

@@ -22,6 +22,7 @@ struct Ctx { uint3 tg, ntg; uint tid, lane, sg; };
 FN float fexp2(float x) { return fast::exp2(x); }
 FN float frsqrt(float x) { return precise::rsqrt(x); }
 FN float fdivide(float a, float b) { return a / b; }
+FN float fround(float x) { return rint(x); }
 FN float ftanh(float x) { return precise::tanh(x); }
 FN uint pair_of(float lo, float hi) { return as_type<uint>(half2(half(lo), half(hi))); }
 FN float pair_lo(uint p) { return float(as_type<half2>(p).x); }
