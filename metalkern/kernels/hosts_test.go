@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"testing"
 	"time"
 	"unsafe"
 
+	"github.com/orrery-ai/orrery/metalkern/cuda"
 	"github.com/orrery-ai/orrery/metalkern/dialect"
 	"github.com/orrery-ai/orrery/metalkern/emulator"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
@@ -25,8 +27,23 @@ type bench struct {
 	setter func(uint32)
 }
 
-// onHosts runs a test on each host that there is here, having compiled the instances together.
+// onHosts runs a test on each host that there is here, having compiled the instances together: on the emulator with both kinds of
+// fragments and in several orders of lanes, and on a GPU, twice. ORRERY_TEST_DEVICE=cuda leaves the emulator out.
 func onHosts(t *testing.T, list []instance, test func(t *testing.T, b *bench)) {
+	t.Run("cuda", func(t *testing.T) {
+		h, err := cuda.Open(0)
+		if unavailable := new(gpu.UnavailableError); errors.As(err, &unavailable) {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		run(t, h, list, []uint32{0, 0}, func(uint32) {}, test)
+	})
+	if os.Getenv("ORRERY_TEST_DEVICE") == "cuda" {
+		return
+	}
 	for _, target := range []struct {
 		name   string
 		target dialect.Target
