@@ -20,6 +20,8 @@ type cli struct {
 	Generate generateCmd `cmd:"" help:"Generate text, and stream it."`
 	Logits   logitsCmd   `cmd:"" help:"Compute the logits of given tokens, as a NumPy file."`
 	Plan     planCmd     `cmd:"" help:"Say what fits on a described cluster and how fast it would be, without weights."`
+	Bench    benchCmd    `cmd:"" help:"Measure speed."`
+	Devices  devicesCmd  `cmd:"" help:"List what can compute here, and how fast it is."`
 	Demo     demoCmd     `cmd:"" help:"Answer from a long document in every mode, switching live, on nodes of its own."`
 
 	LogLevel slog.Level       `help:"What is logged: debug, info, warn or error." default:"warn"`

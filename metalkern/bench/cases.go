@@ -34,9 +34,10 @@ func (b *bench) cases() []maker {
 	for _, f := range []kernels.WeightFormat{kernels.BF16, kernels.F16, kernels.Q8, kernels.Q4} {
 		list = append(list, matvecCase(f, 1, large, wide), matvecCase(f, 1, wide, large), matvecCase(f, 1, wide, hidden))
 	}
-	for _, f := range []kernels.WeightFormat{kernels.BF16, kernels.Q4} {
-		list = append(list, matvecCase(f, 4, large, wide), matvecCase(f, 8, large, wide))
+	for _, f := range []kernels.WeightFormat{kernels.BF16, kernels.Q8, kernels.Q4} {
+		list = append(list, matvecCase(f, 2, large, wide), matvecCase(f, 8, large, wide))
 	}
+	list = append(list, packCase(kernels.Q4, 1, wide), packCase(kernels.Q4, 8, wide))
 	for _, f := range []kernels.WeightFormat{kernels.BF16, kernels.F16, kernels.Q8, kernels.Q4} {
 		list = append(list, gemmCase("gemm "+f.String(), f, tokens, large, wide))
 	}
@@ -137,8 +138,34 @@ func matvecCase(f kernels.WeightFormat, tokens, rows, cols int) maker {
 			return measured{}, err
 		}
 		out, err := b.alloc(int64(tokens * rows * 4))
-		return measured{bytes: w[0].Bytes() + int64(4*tokens*(rows+cols)), operations: 2 * float64(tokens) * float64(rows) * float64(cols),
-			launch: func(i int) error { return b.set.Matvec(b.queue, out, x, w[i%len(w)], tokens, false) }}, err
+		if err != nil {
+			return measured{}, err
+		}
+		launch := func(i int) error { return b.set.Matvec(b.queue, out, x, w[i%len(w)], tokens, false) }
+		if w[0].Packed(tokens) {
+			packed, err := b.alloc(int64(tokens * cols * 4))
+			if err != nil {
+				return measured{}, err
+			}
+			if err := b.set.Pack(b.queue, packed, x, w[0], tokens); err != nil {
+				return measured{}, err
+			}
+			launch = func(i int) error { return b.set.Skinny(b.queue, out, packed, w[i%len(w)], tokens, false) }
+		}
+		return measured{bytes: w[0].Bytes() + int64(4*tokens*(rows+cols)), operations: 2 * float64(tokens) * float64(rows) * float64(cols), launch: launch}, nil
+	}}
+}
+
+// packCase is what a product of a few tokens needs once for each x.
+func packCase(f kernels.WeightFormat, tokens, cols int) maker {
+	return maker{"pack", fmt.Sprintf("%v, [%d][%d]", f, tokens, cols), func(b *bench) (measured, error) {
+		x, err := b.filled(int64(tokens*cols*4), singles(4, tokens*cols))
+		if err != nil {
+			return measured{}, err
+		}
+		packed, err := b.alloc(int64(tokens * cols * 4))
+		w := kernels.Weights{Format: f, Rows: 1, Cols: cols}
+		return measured{bytes: int64(8 * tokens * cols), launch: func(int) error { return b.set.Pack(b.queue, packed, x, w, tokens) }}, err
 	}}
 }
 

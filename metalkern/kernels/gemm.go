@@ -12,7 +12,7 @@ type gemmForm struct{ bm, bn, bk, wm, wn, stages, groups int }
 // gemmForms are for devices with the threadgroup memory of an Apple GPU, and with more.
 var (
 	gemmSmall = gemmForm{bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2, groups: 1}
-	gemmLarge = gemmForm{bm: 128, bn: 128, bk: 32, wm: 64, wn: 64, stages: 4, groups: 2}
+	gemmLarge = gemmForm{bm: 128, bn: 128, bk: 64, wm: 64, wn: 64, stages: 3, groups: 2}
 )
 
 // pool is the threadgroup memory of a group, in bytes.
@@ -33,7 +33,10 @@ func (f WeightFormat) operand() string {
 	return "half"
 }
 
-type gemmParams struct{ tokens, rows, cols, add int32 }
+type gemmParams struct {
+	tokens, rows, cols, add int32
+	tokenTiles, rowTiles    uint32
+}
 
 type narrowParams struct{ n uint64 }
 
@@ -75,8 +78,9 @@ func (s *Set) gemm(queue gpu.Queue, out, narrowed gpu.Range, w Weights, tokens i
 	if err != nil {
 		return err
 	}
-	p := gemmParams{tokens: int32(tokens), rows: int32(w.Rows), cols: int32(w.Cols), add: flag(add)}
-	queue.Launch(k, gpu.Grid{X: (tokens + form.bm - 1) / form.bm, Y: (w.Rows + form.bn - 1) / form.bn, Z: 1, Threads: form.bm / form.wm * (form.bn / form.wn) * gpu.SimdWidth, Pool: form.pool()},
+	tokenTiles, rowTiles := (tokens+form.bm-1)/form.bm, (w.Rows+form.bn-1)/form.bn
+	p := gemmParams{tokens: int32(tokens), rows: int32(w.Rows), cols: int32(w.Cols), add: flag(add), tokenTiles: uint32(tokenTiles), rowTiles: uint32(rowTiles)}
+	queue.Launch(k, gpu.Grid{X: tokenTiles * rowTiles, Y: 1, Z: 1, Threads: form.bm / form.wm * (form.bn / form.wn) * gpu.SimdWidth, Pool: form.pool()},
 		arg(narrowed), arg(w.Data), w.scales(), arg(out), gpu.Value(&p))
 	return nil
 }

@@ -1,8 +1,9 @@
-// Keys and values as blocks hold them (package quant has the layout): the plane of a head is its rows, one for each
+// Keys and values as blocks hold them (package plane has the layout): the plane of a head is its rows, one for each
 // token, and for q8 and q4 then a half for each 32 elements of each row.
 struct F16 { static constant constexpr int BITS = 16; };
 struct Q8  { static constant constexpr int BITS = 8; };
 struct Q4  { static constant constexpr int BITS = 4; };
+struct B16 { static constant constexpr int BITS = 16; };                  // bf16: of weights only
 
 FN ulong round16(ulong n) { return (n + 15) & ~ulong(15); }
 template <typename F, int D> FN ulong scales_at(uint capacity) { return round16(ulong(capacity) * (D * F::BITS / 8)); }
@@ -47,6 +48,7 @@ template <> struct Fetch<Q4, 2> { static FN void get(device const uchar* row, ui
 // Makes pairs of what was fetched: W/2 of them, times the scale.
 template <typename F> struct Unpack;
 template <> struct Unpack<F16> { template <int W> static FN void get(thread const uint* x, ushort, thread uint* pairs) { UNROLL for (int i = 0; i < W / 2; i++) pairs[i] = x[i]; } };
+template <> struct Unpack<B16> { template <int W> static FN void get(thread const uint* x, ushort, thread uint* pairs) { UNROLL for (int i = 0; i < W / 2; i++) pairs[i] = x[i]; } };
 template <> struct Unpack<Q8> { template <int W> static FN void get(thread const uint* x, ushort scale, thread uint* pairs) {
     UNROLL for (int i = 0; i < W / 2; i++) pairs[i] = pair_mul(pair_i8(x[i / 2], i & 1), splat(scale));
 } };

@@ -12,12 +12,7 @@ const MatvecTokens = 8
 // matvecForm is how the kernel for a few tokens is built.
 type matvecForm struct{ rows, simdgroups int }
 
-func matvecRows(tokens int) matvecForm {
-	if tokens > 2 {
-		return matvecForm{rows: 2, simdgroups: 4}
-	}
-	return matvecForm{rows: 4, simdgroups: 4}
-}
+var matvecDefault = matvecForm{rows: 2, simdgroups: 4}
 
 type matvecParams struct{ rows, cols, tokens, add int32 }
 
@@ -28,7 +23,7 @@ func matvec(f WeightFormat, tokens int, m matvecForm) instance {
 
 // Matvec sets out [tokens][w.Rows], or adds to it, to x [tokens][w.Cols]·wᵀ for at most MatvecTokens tokens.
 func (s *Set) Matvec(queue gpu.Queue, out, x gpu.Range, w Weights, tokens int, add bool) error {
-	return s.matvec(queue, out, x, w, tokens, add, matvecRows(tokens))
+	return s.matvec(queue, out, x, w, tokens, add, matvecDefault)
 }
 
 func (s *Set) matvec(queue gpu.Queue, out, x gpu.Range, w Weights, tokens int, add bool, form matvecForm) error {

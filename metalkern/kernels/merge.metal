@@ -11,7 +11,7 @@ struct MergeParams {
 KERNEL(merge, 256, 1)(BUF(0, const float, part_o), BUF(1, const float, part_m), BUF(2, const float, part_l), BUF(3, float, out), BUF(4, float, out_m), BUF(5, float, out_l),
                       BUF(6, const float, sink), ARG(7, MergeParams, P) GRID_ARGS) {
     const Ctx t = GRID;
-    SHARED(float, weight, 256);
+    SHARED(float2, weight, 256);                     // of each part: its factor, and that times l
     const ulong row = t.tg.x;
     float top = LOWEST;
     for (int i = int(t.lane); i < P.parts; i += 32) if (part_l[ulong(i) * P.rows + row] > 0.0f) top = max(top, part_m[ulong(i) * P.rows + row]);
@@ -28,16 +28,15 @@ KERNEL(merge, 256, 1)(BUF(0, const float, part_o), BUF(1, const float, part_m), 
         const int n = min(256, P.parts - base);
         if (int(t.tid) < n) {
             const ulong at = ulong(base + int(t.tid)) * P.rows + row;
-            weight[t.tid] = part_l[at] > 0.0f ? fexp2((part_m[at] - top) * LOG2E) : 0.0f;
+            const float l = part_l[at], f = l > 0.0f ? fexp2((part_m[at] - top) * LOG2E) : 0.0f;
+            weight[t.tid] = float2(f, f * l);
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (int i = 0; i < n; i++) {
-            const float f = weight[i];
-            if (f > 0.0f) {
-                const ulong at = ulong(base + i) * P.rows + row;
-                sum = fma(part_l[at], f, sum);
-                if (int(t.tid) < P.dim) v = fma(part_o[at * P.dim + t.tid], f, v);
-            }
+        UNROLL_BY(4) for (int i = 0; i < n; i++) {
+            const float2 f = weight[i];
+            sum += f.y;
+            const float o = f.x > 0.0f && int(t.tid) < P.dim ? part_o[(ulong(base + i) * P.rows + row) * P.dim + t.tid] : 0.0f;
+            v = fma(o, f.x, v);
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
     }

@@ -29,8 +29,13 @@ func (f prefillForm) pool(dim int) int {
 
 // prefillForm is the form for a layer on a device with so much threadgroup memory.
 func (l Layer) prefillForm(pool int) prefillForm {
-	for _, f := range []prefillForm{{m: 1, simdgroups: 8, keys: 64, stages: 2, groups: 1}, {m: 1, simdgroups: 4, keys: 32, stages: 1, groups: 1}} {
-		if f.pool(l.Shape.HeadDim) <= pool && (l.Shape.HeadDim <= 128 || f.keys < 64) {
+	// Two blocks of rows share what is read of keys and values, if registers suffice.
+	forms := []prefillForm{{m: 2, simdgroups: 4, keys: 64, stages: 2, groups: 2}, {m: 1, simdgroups: 8, keys: 64, stages: 2, groups: 1}, {m: 1, simdgroups: 4, keys: 32, stages: 1, groups: 1}}
+	if l.Bits < 16 {
+		forms = forms[1:]
+	}
+	for _, f := range forms {
+		if f.pool(l.Shape.HeadDim)*f.groups <= pool && (l.Shape.HeadDim <= 128 || f.keys < 64) {
 			return f
 		}
 	}

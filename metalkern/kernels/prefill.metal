@@ -90,15 +90,17 @@ FN void prefill(device const float* q, device const uchar* kv, device const Bloc
         PREFILL_STEP()                                                                                                 \
     }
 #define PREFILL_STEP() { sub++; if (sub == uint(SUBS)) { sub = 0; tile++; } }
-#define PREFILL_BEGIN(stage)                                                                                           \
-    if (fetching) {                                                                                                    \
+#define PREFILL_FETCH(stage, row, valid)                                                                               \
         UNROLL for (int i = 0; i < CHUNKS; i++) {                                                                      \
             const int at = i * THREADS + int(t.tid), r = at / (D / 8), d = at % (D / 8) * 8;                           \
-            const bool valid = token + r < limit;                                                                      \
-            const uint row = uint(min(token + r, limit - 1));                                                          \
-            moves[0][i].begin(skv + (stage) * 2 * BK * LD + r * LD + d, kv + k0, capacity, row, uint(d), valid);       \
-            moves[1][i].begin(skv + ((stage) * 2 + 1) * BK * LD + r * LD + d, kv + v0, capacity, row, uint(d), valid); \
-        }                                                                                                              \
+            threadgroup half* to = skv + (stage) * 2 * BK * LD + r * LD + d;                                           \
+            moves[0][i].begin(to, kv + k0, capacity, uint(row), uint(d), valid);                                       \
+            moves[1][i].begin(to + BK * LD, kv + v0, capacity, uint(row), uint(d), valid);                             \
+        }
+#define PREFILL_BEGIN(stage)                                                                                           \
+    if (fetching) {                                                                                                    \
+        if (token + BK <= limit) { PREFILL_FETCH(stage, token + r, true) }                                             \
+        else { PREFILL_FETCH(stage, min(token + r, limit - 1), token + r < limit) }                                    \
     }                                                                                                                  \
     async_commit();
 #define PREFILL_END(stage)                                                                                             \

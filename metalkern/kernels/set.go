@@ -18,7 +18,8 @@ var headers = map[string][]string{
 	"prefill.metal": {"kv.h"},
 	"store.metal":   {"kv.h"},
 	"matvec.metal":  {"weights.h"},
-	"gemm.metal":    {"weights.h"},
+	"skinny.metal":  {"kv.h"},
+	"gemm.metal":    {"kv.h", "weights.h"},
 	"rows.metal":    {"weights.h"},
 }
 

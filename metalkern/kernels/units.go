@@ -33,10 +33,15 @@ func instances() []instance {
 	for _, f := range []WeightFormat{F32, F16, BF16, Q8, Q4} {
 		list = append(list, embedding(f), gemm(f, gemmSmall), gemm(f, gemmLarge))
 		for _, tokens := range []int{1, 2, 4, 8} {
-			list = append(list, matvec(f, tokens, matvecRows(tokens)))
+			list = append(list, matvec(f, tokens, matvecDefault))
 		}
 	}
 	list = append(list, narrow(F16), narrow(BF16))
+	for _, f := range []WeightFormat{F16, BF16, Q8, Q4} {
+		for _, chunk := range f.chunks() {
+			list = append(list, packing(f, chunk), skinny(f, chunk, skinnyDefault))
+		}
+	}
 	for _, dim := range []int{64, 80, 96, 128, 256} {
 		for _, bits := range []int{16, 8, 4} {
 			for _, group := range []int{8, 16} {

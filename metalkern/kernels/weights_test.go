@@ -64,7 +64,7 @@ func TestMatvecReadsEveryFormatExactly(t *testing.T) {
 	var list []instance
 	for _, f := range formats {
 		for _, tokens := range []int{1, 2, 4, 8} {
-			list = append(list, matvec(f, tokens, matvecRows(tokens)))
+			list = append(list, matvec(f, tokens, matvecDefault))
 		}
 	}
 	onHosts(t, list, func(t *testing.T, b *bench) {
@@ -93,6 +93,50 @@ func TestMatvecReadsEveryFormatExactly(t *testing.T) {
 						want[i] += float64(before[i])
 					}
 					near(b, "sum", floats(b, out, len(want)), want, 1e-5)
+				})
+			}
+		}
+	})
+}
+
+func TestSkinnyProductsAreAsExactAsFloat(t *testing.T) {
+	var list []instance
+	for _, f := range []WeightFormat{F16, BF16, Q8, Q4} {
+		for _, c := range f.chunks() {
+			list = append(list, packing(f, c), skinny(f, c, skinnyDefault))
+		}
+	}
+	onHosts(t, list, func(t *testing.T, b *bench) {
+		for _, f := range []WeightFormat{F16, BF16, Q8, Q4} {
+			for _, c := range []struct{ tokens, rows, cols int }{{1, 37, 128}, {2, 16, 320}, {3, 9, 96}, {8, 33, 1152}} {
+				t.Run(title("%v, %d tokens, [%d][%d]", f, c.tokens, c.rows, c.cols), func(t *testing.T) {
+					b := b.sub(t)
+					w, values := matrix(b, f, 5, c.rows, c.cols)
+					if f.scaled() {
+						roundToHalves(values)
+					}
+					x := randoms(6, c.tokens*c.cols, 1)
+					x[3] = 1e5 // more than a half holds
+					want := product(x, values, c.tokens, c.rows, c.cols)
+					packed := room(b, c.tokens*c.cols)
+					must(b, b.set.Pack(b.queue, packed, buffer(b, x), w, c.tokens))
+					got := b.inOrders(func() []float32 {
+						out := room(b, c.tokens*c.rows)
+						must(b, b.set.Skinny(b.queue, out, packed, w, c.tokens, false))
+						return floats(b, out, c.tokens*c.rows)
+					})
+					bound := 5e-6
+					if f == BF16 {
+						bound = 1e-5
+					}
+					near(b, "product", got, want, bound)
+					out := buffer(b, randoms(7, len(want), 1))
+					before := floats(b, out, len(want))
+					must(b, b.set.Skinny(b.queue, out, packed, w, c.tokens, true))
+					for i := range want {
+						want[i] += float64(before[i])
+					}
+					near(b, "sum", floats(b, out, len(want)), want, bound)
 				})
 			}
 		}

@@ -19,6 +19,7 @@ FN void c_zero(thread FragC& c) { UNROLL for (int e = 0; e < 4; e++) c.e[e] = 0;
 FN float row_max(float v) { v = max(v, simd_shuffle_xor(v, 1)); return max(v, simd_shuffle_xor(v, 2)); }
 FN float row_sum(float v) { v += simd_shuffle_xor(v, 1); return v + simd_shuffle_xor(v, 2); }
 FN void a_pair(thread FragA<half>& f, int p, float x, float y) { f.r[p] = pair_of(x, y); }
+template <typename T> FN void a_bits(thread FragA<T>& f, int p, uint bits) { f.r[p] = bits; }        // two T
 
 // How a lane reads rows of keys or values straight from a buffer into FragB, 16 bytes at a time. The order in which a
 // sum runs over the elements of a head is free, and so is the order of the columns of a result: so a lane's W elements lie side by side.
@@ -35,8 +36,8 @@ FN uint value_part(uint lane) { return lane >> 2; }
 template <int W> FN uint key_dim(int f, uint k) { return ((k & 7) >> 1) * W + 4 * f + (k & 1) + 2 * (k >> 3); }
 template <int W> FN uint value_dim(int t, uint n) { return n * W + t; }
 // x: [KEY_ROWS][W/2] or [VALUE_ROWS][W/2] pairs
-template <int W> FN void key_fragment(thread FragB<half>& b, int f, thread const uint* x) { b.r[0] = x[2 * f]; b.r[1] = x[2 * f + 1]; }
-template <int W> FN void value_fragment(thread FragB<half>& b, int t, thread const uint* x) {
+template <int W, typename T> FN void key_fragment(thread FragB<T>& b, int f, thread const uint* x) { b.r[0] = x[2 * f]; b.r[1] = x[2 * f + 1]; }
+template <int W, typename T> FN void value_fragment(thread FragB<T>& b, int t, thread const uint* x) {
     const int i = t / 2;
     UNROLL for (int j = 0; j < 2; j++) {
         const uint u = x[(2 * j) * (W / 2) + i], v = x[(2 * j + 1) * (W / 2) + i];
@@ -60,7 +61,7 @@ template <typename T> FN void load_b2_kn(thread FragB<T>& f, thread FragB<T>& g,
         : "=r"(f.r[0]), "=r"(f.r[1]), "=r"(g.r[0]), "=r"(g.r[1]) : "r"(shared_address(p + (lane & 15) * ld + (lane >> 4) * 8)) : "memory");
 }
 #define MMA(T, name) FN void mma(thread FragC& c, thread const FragA<T>& a, thread const FragB<T>& b) {                        \
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." name "." name ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};" \
+    asm("mma.sync.aligned.m16n8k16.row.col.f32." name "." name ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};" \
         : "+f"(c.e[0]), "+f"(c.e[1]), "+f"(c.e[2]), "+f"(c.e[3]) : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.r[0]), "r"(b.r[1])); }
 MMA(half, "f16")
 MMA(bf16, "bf16")

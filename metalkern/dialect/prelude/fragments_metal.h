@@ -27,15 +27,16 @@ FN uint value_row(uint lane, int i) { return frag_row(lane) + 8 * i; }
 FN uint value_part(uint lane) { return frag_col(lane) / 2; }
 template <int W> FN uint key_dim(int f, uint k) { return (k & 7) * W + 2 * f + (k >> 3); }
 template <int W> FN uint value_dim(int t, uint n) { return (n >> 1) * W + 2 * t + (n & 1); }
-FN void set_pair(thread simdgroup_matrix<half, 8, 8>& m, uint p) {
-    m.thread_elements()[0] = as_type<half2>(p).x;
-    m.thread_elements()[1] = as_type<half2>(p).y;
+template <typename T> FN void set_pair(thread simdgroup_matrix<T, 8, 8>& m, uint p) {
+    m.thread_elements()[0] = as_type<vec<T, 2>>(p).x;
+    m.thread_elements()[1] = as_type<vec<T, 2>>(p).y;
 }
-template <int W> FN void key_fragment(thread FragB<half>& b, int f, thread const uint* x) {
+template <typename T> FN void a_bits(thread FragA<T>& f, int p, uint bits) { set_pair(f.m[p & 1][p >> 1], bits); }
+template <int W, typename T> FN void key_fragment(thread FragB<T>& b, int f, thread const uint* x) {
     set_pair(b.m[0], zip_lo(x[f], x[W / 2 + f]));
     set_pair(b.m[1], zip_hi(x[f], x[W / 2 + f]));
 }
-template <int W> FN void value_fragment(thread FragB<half>& b, int t, thread const uint* x) {
+template <int W, typename T> FN void value_fragment(thread FragB<T>& b, int t, thread const uint* x) {
     set_pair(b.m[0], x[t]);
     set_pair(b.m[1], x[W / 2 + t]);
 }
