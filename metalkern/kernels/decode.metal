@@ -98,20 +98,20 @@ FN void decode(device const float* q, device const uchar* kv, device const Block
     if (more) {
         device const uchar* plane = kv + c.k + head * plane_bytes<F, D>(c.capacity);
         UNROLL for (int i = 0; i < SUB * 2; i++) UNROLL for (int j = 0; j < KEY_ROWS; j++)
-            keys[i].row(j, plane, c.capacity, uint(min(c.token + i * 8 + int(key_row(lane, j)), c.limit - 1)), key_part(lane));
+            Keys::row(keys[i], j, plane, c.capacity, uint(min(c.token + i * 8 + int(key_row(lane, j)), c.limit - 1)), key_part(lane));
     }
     while (more) {
         {
             device const uchar* plane = kv + c.v + head * plane_bytes<F, D>(c.capacity);
             UNROLL for (int i = 0; i < SUB; i++) UNROLL for (int j = 0; j < VALUE_ROWS; j++)
-                values[i].row(j, plane, c.capacity, uint(min(c.token + i * 16 + int(value_row(lane, j)), c.limit - 1)), value_part(lane));
+                Values::row(values[i], j, plane, c.capacity, uint(min(c.token + i * 16 + int(value_row(lane, j)), c.limit - 1)), value_part(lane));
         }
         FragC s[SUB * 2];
         UNROLL for (int i = 0; i < SUB * 2; i++) {
             c_zero(s[i]);
             UNROLL for (int j = 0; j < Keys::C::COUNT; j++) {
                 uint x[KEY_ROWS * Keys::C::W / 2];
-                UNROLL for (int r = 0; r < KEY_ROWS; r++) keys[i].pairs(r, j, x + r * (Keys::C::W / 2));
+                UNROLL for (int r = 0; r < KEY_ROWS; r++) Keys::pairs(keys[i], r, j, x + r * (Keys::C::W / 2));
                 UNROLL for (int f = 0; f < PER; f++) {
                     FragB<half> b;
                     key_fragment<Keys::C::W>(b, f, x);
@@ -125,7 +125,7 @@ FN void decode(device const float* q, device const uchar* kv, device const Block
         if (more) {
             device const uchar* plane = kv + c.k + head * plane_bytes<F, D>(c.capacity);
             UNROLL for (int i = 0; i < SUB * 2; i++) UNROLL for (int j = 0; j < KEY_ROWS; j++)
-                keys[i].row(j, plane, c.capacity, uint(min(c.token + i * 8 + int(key_row(lane, j)), c.limit - 1)), key_part(lane));
+                Keys::row(keys[i], j, plane, c.capacity, uint(min(c.token + i * 8 + int(key_row(lane, j)), c.limit - 1)), key_part(lane));
         }
         float x[LANE_ROWS][SUB * 4], f[LANE_ROWS];                       // a row's keys of this lane
         bool rises = false;
@@ -164,7 +164,7 @@ FN void decode(device const float* q, device const uchar* kv, device const Block
             constexpr int PER_CHUNK = VALUE_LANES * Values::C::W / 8;
             UNROLL for (int j = 0; j < Values::C::COUNT; j++) {
                 uint w[VALUE_ROWS * Values::C::W / 2];
-                UNROLL for (int r = 0; r < VALUE_ROWS; r++) values[i].pairs(r, j, w + r * (Values::C::W / 2));
+                UNROLL for (int r = 0; r < VALUE_ROWS; r++) Values::pairs(values[i], r, j, w + r * (Values::C::W / 2));
                 UNROLL for (int n = 0; n < PER_CHUNK; n++) {
                     FragB<half> b;
                     value_fragment<Values::C::W>(b, n, w);

@@ -16,34 +16,34 @@ FN uint pack(float x, float y, thread const bf16*) { return uint(as_type<ushort>
 template <typename F, typename E> struct Move {
     Raw<F> raw;
     float scale;
-    FN void begin(threadgroup E*, device const uchar* w, device const ushort* scales, uint at, bool valid) {
-        if (valid) { fetch8(raw, w, at); scale = F::SCALED ? half_bits(scales[at / 32]) : 1.0f; }
-        else { UNROLL for (int i = 0; i < F::BITS / 4; i++) raw.w[i] = 0; scale = 0; }
+    static FN void begin(thread Move& self, threadgroup E*, device const uchar* w, device const ushort* scales, uint at, bool valid) {
+        if (valid) { fetch8(self.raw, w, at); self.scale = F::SCALED ? half_bits(scales[at / 32]) : 1.0f; }
+        else { UNROLL for (int i = 0; i < F::BITS / 4; i++) self.raw.w[i] = 0; self.scale = 0; }
     }
-    FN void end(threadgroup E* dst) {
+    static FN void end(thread const Move& self, threadgroup E* dst) {
         E e;
         uint4 r;
-        r.x = pack(element(raw, 0) * scale, element(raw, 1) * scale, &e); r.y = pack(element(raw, 2) * scale, element(raw, 3) * scale, &e);
-        r.z = pack(element(raw, 4) * scale, element(raw, 5) * scale, &e); r.w = pack(element(raw, 6) * scale, element(raw, 7) * scale, &e);
+        r.x = pack(element(self.raw, 0) * self.scale, element(self.raw, 1) * self.scale, &e); r.y = pack(element(self.raw, 2) * self.scale, element(self.raw, 3) * self.scale, &e);
+        r.z = pack(element(self.raw, 4) * self.scale, element(self.raw, 5) * self.scale, &e); r.w = pack(element(self.raw, 6) * self.scale, element(self.raw, 7) * self.scale, &e);
         *(threadgroup uint4*)dst = r;
     }
 };
 #define MOVE_AS_IS(F, E)                                                                                               \
 template <> struct Move<F, E> {                                                                                        \
-    FN void begin(threadgroup E* dst, device const uchar* w, device const ushort*, uint at, bool valid) { async_copy16(dst, (device const E*)w + at, valid); } \
-    FN void end(threadgroup E*) {}                                                                                     \
+    static FN void begin(thread Move&, threadgroup E* dst, device const uchar* w, device const ushort*, uint at, bool valid) { async_copy16(dst, (device const E*)w + at, valid); } \
+    static FN void end(thread const Move&, threadgroup E*) {}                                                          \
 };
 #define MOVE_PAIRS(F, STORED)                                                                                          \
 template <> struct Move<F, half> {                                                                                     \
     uint words[STORED::BITS / 4];                                                                                      \
     ushort scale;                                                                                                      \
-    FN void begin(threadgroup half*, device const uchar* w, device const ushort* scales, uint at, bool valid) {        \
-        if (valid) { Fetch<STORED, 8>::get(w, at, words); scale = scales[at / 32]; }                                   \
-        else { UNROLL for (int i = 0; i < STORED::BITS / 4; i++) words[i] = 0; scale = 0; }                            \
+    static FN void begin(thread Move& self, threadgroup half*, device const uchar* w, device const ushort* scales, uint at, bool valid) { \
+        if (valid) { Fetch<STORED, 8>::get(w, at, self.words); self.scale = scales[at / 32]; }                         \
+        else { UNROLL for (int i = 0; i < STORED::BITS / 4; i++) self.words[i] = 0; self.scale = 0; }                  \
     }                                                                                                                  \
-    FN void end(threadgroup half* dst) {                                                                               \
+    static FN void end(thread const Move& self, threadgroup half* dst) {                                               \
         uint x[4];                                                                                                     \
-        Unpack<STORED>::template get<8>(words, scale, x);                                                              \
+        Unpack<STORED>::template get<8>(self.words, self.scale, x);                                                    \
         *(threadgroup uint4*)dst = uint4(x[0], x[1], x[2], x[3]);                                                      \
     }                                                                                                                  \
 };
@@ -84,13 +84,13 @@ FN void gemm(device const E* x, device const uchar* w, device const ushort* scal
         threadgroup E* da = sa + ((stage) * BM + piece_row) * LD + piece_col;                                          \
         threadgroup E* db = sb + ((stage) * BN + piece_row) * LD + piece_col;                                          \
         UNROLL for (int i = 0; i < A_PIECES; i++) async_copy16(da + i * APART * LD, xt + (valid ? xa[i] + k : 0), valid); \
-        UNROLL for (int i = 0; i < B_PIECES; i++) moves[i].begin(db + i * APART * LD, wt, st, valid ? wa[i] + k : 0, valid); \
+        UNROLL for (int i = 0; i < B_PIECES; i++) Move<F, E>::begin(moves[i], db + i * APART * LD, wt, st, valid ? wa[i] + k : 0, valid); \
     }                                                                                                                  \
     async_commit();
 #define GEMM_END(step, stage)                                                                                          \
     if ((step) < steps) {                                                                                              \
         threadgroup E* db = sb + ((stage) * BN + piece_row) * LD + piece_col;                                          \
-        UNROLL for (int i = 0; i < B_PIECES; i++) moves[i].end(db + i * APART * LD);                                   \
+        UNROLL for (int i = 0; i < B_PIECES; i++) Move<F, E>::end(moves[i], db + i * APART * LD);                                   \
     }
 
     for (int s = 0; s < STAGES - 1; s++) { GEMM_BEGIN(s, s) GEMM_END(s, s) }

@@ -61,16 +61,17 @@ template <typename F, int D, int LANES, int ROWS> struct Fetched {
     typedef Chunk<F, D, LANES> C;
     uint words[ROWS][C::COUNT][C::WORDS];
     ushort scale[F::BITS == 16 ? 1 : ROWS][C::COUNT];
-    // plane: of a head; part: which of the LANES this one is.
-    FN void row(int i, device const uchar* plane, uint capacity, uint token, uint part) {
+    // Fetches row i. plane: of a head; part: which of the LANES this one is.
+    static FN void row(thread Fetched& self, int i, device const uchar* plane, uint capacity, uint token, uint part) {
         device const uchar* p = plane + ulong(token) * (D * F::BITS / 8);
-        UNROLL for (int j = 0; j < C::COUNT; j++) Fetch<F, C::W>::get(p, j * LANES * C::W + part * C::W, words[i][j]);
+        UNROLL for (int j = 0; j < C::COUNT; j++) Fetch<F, C::W>::get(p, j * LANES * C::W + part * C::W, self.words[i][j]);
         if (F::BITS < 16) {
             device const ushort* s = (device const ushort*)(plane + scales_at<F, D>(capacity)) + ulong(token) * ((D + 31) / 32);
-            UNROLL for (int j = 0; j < C::COUNT; j++) scale[F::BITS < 16 ? i : 0][j] = s[(j * LANES * C::W + part * C::W) / 32];
+            UNROLL for (int j = 0; j < C::COUNT; j++) self.scale[F::BITS < 16 ? i : 0][j] = s[(j * LANES * C::W + part * C::W) / 32];
         }
     }
-    FN void pairs(int i, int j, thread uint* x) const { Unpack<F>::template get<C::W>(words[i][j], scale[F::BITS < 16 ? i : 0][j], x); }
+    // Makes the pairs of row i's chunk j.
+    static FN void pairs(thread const Fetched& self, int i, int j, thread uint* x) { Unpack<F>::template get<C::W>(self.words[i][j], self.scale[F::BITS < 16 ? i : 0][j], x); }
 };
 // Halves of a plane that is not quantized, for a head size that only the host knows.
 FN ulong plane_halves(uint capacity, uint dim) { return round16(ulong(capacity) * dim * 2) / 2; }

@@ -16,21 +16,21 @@ struct PrefillParams {
 template <typename F, int D> struct Carry {
     uint words[F::BITS / 4];
     ushort scale;
-    FN void begin(threadgroup half*, device const uchar* plane, uint capacity, uint token, uint d, bool valid) {
-        Fetch<F, 8>::get(plane + ulong(token) * (D * F::BITS / 8), d, words);
-        scale = valid ? ((device const ushort*)(plane + scales_at<F, D>(capacity)))[ulong(token) * ((D + 31) / 32) + d / 32] : ushort(0);
+    static FN void begin(thread Carry& self, threadgroup half*, device const uchar* plane, uint capacity, uint token, uint d, bool valid) {
+        Fetch<F, 8>::get(plane + ulong(token) * (D * F::BITS / 8), d, self.words);
+        self.scale = valid ? ((device const ushort*)(plane + scales_at<F, D>(capacity)))[ulong(token) * ((D + 31) / 32) + d / 32] : ushort(0);
     }
-    FN void end(threadgroup half* dst) {
+    static FN void end(thread const Carry& self, threadgroup half* dst) {
         uint x[4];
-        Unpack<F>::template get<8>(words, scale, x);
+        Unpack<F>::template get<8>(self.words, self.scale, x);
         *(threadgroup uint4*)dst = uint4(x[0], x[1], x[2], x[3]);
     }
 };
 template <int D> struct Carry<F16, D> {
-    FN void begin(threadgroup half* dst, device const uchar* plane, uint, uint token, uint d, bool valid) {
+    static FN void begin(thread Carry&, threadgroup half* dst, device const uchar* plane, uint, uint token, uint d, bool valid) {
         async_copy16(dst, plane + ulong(token) * (D * 2) + d * 2, valid);
     }
-    FN void end(threadgroup half*) {}
+    static FN void end(thread const Carry&, threadgroup half*) {}
 };
 
 template <typename F, int D, int MI, int NSG, int BK, int STAGES, bool CAP>
@@ -94,8 +94,8 @@ FN void prefill(device const float* q, device const uchar* kv, device const Bloc
         UNROLL for (int i = 0; i < CHUNKS; i++) {                                                                      \
             const int at = i * THREADS + int(t.tid), r = at / (D / 8), d = at % (D / 8) * 8;                           \
             threadgroup half* to = skv + (stage) * 2 * BK * LD + r * LD + d;                                           \
-            moves[0][i].begin(to, kv + k0, capacity, uint(row), uint(d), valid);                                       \
-            moves[1][i].begin(to + BK * LD, kv + v0, capacity, uint(row), uint(d), valid);                             \
+            Carry<F, D>::begin(moves[0][i], to, kv + k0, capacity, uint(row), uint(d), valid);                                       \
+            Carry<F, D>::begin(moves[1][i], to + BK * LD, kv + v0, capacity, uint(row), uint(d), valid);                             \
         }
 #define PREFILL_BEGIN(stage)                                                                                           \
     if (fetching) {                                                                                                    \
@@ -106,8 +106,8 @@ FN void prefill(device const float* q, device const uchar* kv, device const Bloc
 #define PREFILL_END(stage)                                                                                             \
         UNROLL for (int i = 0; i < CHUNKS; i++) {                                                                      \
             const int at = i * THREADS + int(t.tid), r = at / (D / 8), d = at % (D / 8) * 8;                           \
-            moves[0][i].end(skv + (stage) * 2 * BK * LD + r * LD + d);                                                 \
-            moves[1][i].end(skv + ((stage) * 2 + 1) * BK * LD + r * LD + d);                                           \
+            Carry<F, D>::end(moves[0][i], skv + (stage) * 2 * BK * LD + r * LD + d);                                                 \
+            Carry<F, D>::end(moves[1][i], skv + ((stage) * 2 + 1) * BK * LD + r * LD + d);                                           \
         }
 
     PREFILL_SEEK()

@@ -35,7 +35,9 @@ FN uint spread_bytes(uint w, uint i) { const uint x = (w >> (i * 16u)) & 0xffffu
 
 // Metal copies at once; the kernels' barriers make it visible.
 FN void async_copy16(threadgroup void* dst, device const void* src, bool valid) {
-    *(threadgroup uint4*)dst = valid ? *(device const uint4*)src : uint4(0u);
+    uint4 x = uint4(0u);
+    if (valid) x = *(device const uint4*)src;
+    *(threadgroup uint4*)dst = x;
 }
 FN void async_commit() {}
 template <int N> FN void async_wait() {}
