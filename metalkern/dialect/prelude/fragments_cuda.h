@@ -61,7 +61,7 @@ template <typename T> FN void load_b2_kn(thread FragB<T>& f, thread FragB<T>& g,
         : "=r"(f.r[0]), "=r"(f.r[1]), "=r"(g.r[0]), "=r"(g.r[1]) : "r"(shared_address(p + (lane & 15) * ld + (lane >> 4) * 8)) : "memory");
 }
 #define MMA(T, name) FN void mma(thread FragC& c, thread const FragA<T>& a, thread const FragB<T>& b) {                        \
-    asm("mma.sync.aligned.m16n8k16.row.col.f32." name "." name ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};" \
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." name "." name ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};" \
         : "+f"(c.e[0]), "+f"(c.e[1]), "+f"(c.e[2]), "+f"(c.e[3]) : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.r[0]), "r"(b.r[1])); }
 MMA(half, "f16")
 MMA(bf16, "bf16")
