@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"unsafe"
 
 	"github.com/orrery-ai/orrery/attention"
@@ -63,7 +64,7 @@ func (b *bench) copyCase() maker {
 		n = 1 << 16
 	}
 	return maker{"copy", size(n), func(b *bench) (measured, error) {
-		src, err := b.filled(n, halves(1, patternBytes/2))
+		src, err := b.filled(n, pattern())
 		if err != nil {
 			return measured{}, err
 		}
@@ -79,6 +80,9 @@ func (b *bench) matrixCase() maker {
 	}
 	return gemmCase("large product bf16", kernels.BF16, n, n, n)
 }
+
+// pattern is what weights and caches are filled with.
+var pattern = sync.OnceValue(func() []byte { return halves(1, patternBytes/2) })
 
 // halves is n random numbers as halves, or nearly so as bf16, little endian: about normal, and never large.
 func halves(seed uint64, n int) []byte {
@@ -110,12 +114,12 @@ func (b *bench) weights(f kernels.WeightFormat, rows, cols int) ([]kernels.Weigh
 	if !b.opts.Tiny {
 		copies = max(1, coldBytes/data)
 	}
-	d, err := b.filled(copies*data, halves(2, patternBytes/2))
+	d, err := b.filled(copies*data, pattern())
 	if err != nil {
 		return nil, err
 	}
 	scales := int64(rows) * int64(cols) / 16
-	s, err := b.filled(copies*scales, halves(3, patternBytes/2))
+	s, err := b.filled(copies*scales, pattern())
 	if err != nil {
 		return nil, err
 	}

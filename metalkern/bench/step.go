@@ -67,8 +67,8 @@ func (s *step) prepare(f kernels.WeightFormat, bits, context int) error {
 	weights := func(rows, cols int) (kernels.Weights, error) {
 		w := kernels.Weights{Format: f, Rows: rows, Cols: cols}
 		var err error
-		if w.Data, err = b.filled(int64(rows)*int64(cols)*int64(f.Bits())/8, halves(2, patternBytes/2)); err == nil {
-			w.Scales, err = b.filled(int64(rows)*int64(cols)/16, halves(3, patternBytes/2))
+		if w.Data, err = b.filled(int64(rows)*int64(cols)*int64(f.Bits())/8, pattern()); err == nil {
+			w.Scales, err = b.filled(int64(rows)*int64(cols)/16, pattern())
 		}
 		return w, err
 	}
@@ -79,7 +79,7 @@ func (s *step) prepare(f kernels.WeightFormat, bits, context int) error {
 	l := plane.Layout{Bits: bits, Dim: g.shape.HeadDim}
 	each, open := int64(2*l.Bytes(blockTokens)*g.shape.KVHeads), int64(2*plane.Layout{Bits: 16, Dim: g.shape.HeadDim}.Bytes(blockTokens)*g.shape.KVHeads)
 	blocks := int64((context + blockTokens - 1) / blockTokens)
-	if s.kv, err = b.filled(int64(g.layers)*(blocks*each+open), halves(5, patternBytes/2)); err != nil {
+	if s.kv, err = b.filled(int64(g.layers)*(blocks*each+open), pattern()); err != nil {
 		return err
 	}
 	tiles := 0

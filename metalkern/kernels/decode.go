@@ -12,6 +12,12 @@ import (
 // TileKeys is the number of keys of a tile, by which attention over blocks is divided.
 const TileKeys = 64
 
+// DecodeRows is up to how many queries Decode is the faster kernel, and DecodeGroup the most query heads to a key-value head that it takes.
+const (
+	DecodeRows  = 8
+	DecodeGroup = 16
+)
+
 // Block is one block of a sequence's layer, as kernels read it.
 type Block struct {
 	K, V     uint64 // bytes from the begin of the buffer of keys and values, multiples of 16
@@ -105,15 +111,15 @@ func (l Layer) decode(f decodeForm) instance {
 	return instance{"decode.metal", name, fmt.Sprintf("DECODE(%s, %s, %d, %d, %d, %d, %d, %v)", name, format, l.Shape.HeadDim, rows, f.keys, f.simdgroups, f.groups, l.SoftCap > 0)}
 }
 
-// Decode compiles the kernel of a layer. Groups of more than 16 query heads are not supported.
+// Decode compiles the kernel of a layer.
 func (s *Set) Decode(l Layer) (*Decode, error) { return s.decode(l, l.decodeForm()) }
 
 func (s *Set) decode(l Layer, f decodeForm) (*Decode, error) {
 	if err := l.check(); err != nil {
 		return nil, err
 	}
-	if l.Shape.Group() > 16 {
-		return nil, fmt.Errorf("kernels: %d query heads to a key-value head: at most 16 are supported", l.Shape.Group())
+	if l.Shape.Group() > DecodeGroup {
+		return nil, fmt.Errorf("kernels: %d query heads to a key-value head: at most %d are supported", l.Shape.Group(), DecodeGroup)
 	}
 	k, err := s.get(l.decode(f))
 	if err != nil {
