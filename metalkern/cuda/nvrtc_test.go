@@ -4,7 +4,7 @@ package cuda
 
 import (
 	"errors"
-	"os"
+	"strings"
 	"testing"
 
 	"github.com/orrery-ai/orrery/metalkern/dialect"
@@ -28,14 +28,13 @@ func TestAllKernelsCompileWithoutAGPU(t *testing.T) {
 	n := compiler(t)
 	for _, u := range kernels.Units() {
 		t.Run(u.Name, func(t *testing.T) {
+			t.Parallel()
 			code, err := n.compile(u.Name, dialect.Source(dialect.CUDA, u), "sm_90")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if dir := os.Getenv("ORRERY_TEST_CUBINS"); dir != "" {
-				if err := os.WriteFile(dir+"/"+u.Name+".cubin", code, 0o644); err != nil {
-					t.Fatal(err)
-				}
+			if len(code) == 0 {
+				t.Error("no code")
 			}
 		})
 	}
@@ -48,16 +47,7 @@ func TestACompilersMessagesNameTheKernelsLine(t *testing.T) {
 	if !errors.As(err, &failed) {
 		t.Fatal(err)
 	}
-	if want := "wrong.metal(3)"; !contains(failed.Log, want) {
+	if want := "wrong.metal(3)"; !strings.Contains(failed.Log, want) {
 		t.Errorf("the log does not name %s:\n%s", want, failed.Log)
 	}
-}
-
-func contains(s, part string) bool {
-	for i := 0; i+len(part) <= len(s); i++ {
-		if s[i:i+len(part)] == part {
-			return true
-		}
-	}
-	return false
 }

@@ -23,12 +23,9 @@ FN void matvec(device const float* x, device const uchar* w, device const ushort
         UNROLL for (int i = 0; i < T; i++) {
             device const float4* y = (device const float4*)(x + ulong(min(i, P.tokens - 1)) * P.cols + k);
             const float4 a = y[0], b = y[1];
-            UNROLL for (int r = 0; r < R; r++) {
-                float s = F::SCALED ? 0.0f : acc[r][i];
-                s = fma(element(raw[r], 0), a.x, s); s = fma(element(raw[r], 1), a.y, s); s = fma(element(raw[r], 2), a.z, s); s = fma(element(raw[r], 3), a.w, s);
-                s = fma(element(raw[r], 4), b.x, s); s = fma(element(raw[r], 5), b.y, s); s = fma(element(raw[r], 6), b.z, s); s = fma(element(raw[r], 7), b.w, s);
-                acc[r][i] = F::SCALED ? fma(s, scale[r], acc[r][i]) : s;
-            }
+            const float v[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
+            const float sum = ((a.x + a.y) + (a.z + a.w)) + ((b.x + b.y) + (b.z + b.w));
+            UNROLL for (int r = 0; r < R; r++) acc[r][i] = F::SCALED ? fma(dot8(raw[r], v, sum, 0.0f), scale[r], acc[r][i]) : dot8(raw[r], v, sum, acc[r][i]);
         }
     }
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int i = 0; i < T; i++) {

@@ -10,7 +10,7 @@ import (
 // columns are divided.
 type skinnyForm struct{ tiles, simdgroups int }
 
-var skinnyDefault = skinnyForm{tiles: 1, simdgroups: 8}
+var skinnyDefault = skinnyForm{tiles: 2, simdgroups: 8}
 
 // chunks are the columns that a simdgroup takes at once for weights in a format, the most first: 16 bytes a lane.
 func (f WeightFormat) chunks() []int {
@@ -52,7 +52,7 @@ func packing(f WeightFormat, chunk int) instance {
 
 // Packed says whether a product of so few tokens with w takes x packed: Pack and Skinny, not Matvec.
 func (w Weights) Packed(tokens int) bool {
-	return tokens <= MatvecTokens && w.chunk() > 0 && (w.Format.scaled() || tokens > 2)
+	return tokens > 2 && tokens <= MatvecTokens && w.chunk() > 0
 }
 
 // PackedBytes is the room that Pack needs.

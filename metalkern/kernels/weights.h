@@ -21,6 +21,22 @@ template <> FN void fetch8(thread Raw<WQ4>& r, device const uchar* row, uint k) 
 FN float element(thread const Raw<WF32>& r, int i) { return as_type<float>(r.w[i]); }
 FN float element(thread const Raw<WF16>& r, int i) { return i & 1 ? pair_hi(r.w[i / 2]) : pair_lo(r.w[i / 2]); }
 FN float element(thread const Raw<WBF16>& r, int i) { return i & 1 ? bf16_hi(r.w[i / 2]) : bf16_lo(r.w[i / 2]); }
-// 0x4b000000 | u is 2^23 + u: no conversion of integers, of which a GPU does few at a time.
-FN float element(thread const Raw<WQ8>& r, int i) { return as_type<float>(0x4b000000u | (((r.w[i / 4] ^ 0x80808080u) >> (i % 4 * 8)) & 0xffu)) - 8388736.0f; }
-FN float element(thread const Raw<WQ4>& r, int i) { return as_type<float>(0x4b000000u | ((r.w[0] >> (i / 2 * 4 + i % 2 * 16)) & 15u)) - 8388616.0f; }
+// 2^23 + u in a float is u in its lowest bits: a GPU converts few integers at a time.
+FN float element(thread const Raw<WQ8>& r, int i) { return magic_byte(r.w[i / 4] ^ 0x80808080u, i % 4) - 8388736.0f; }
+FN float element(thread const Raw<WQ4>& r, int i) { return as_type<float>(and_or(r.w[0] >> (i / 2 * 4 + i % 2 * 16), 15u, 0x4b000000u)) - 8388616.0f; }
+
+// s plus the products of eight elements with eight of x, whose sum is sx.
+template <typename F> FN float dot8(thread const Raw<F>& r, thread const float* x, float, float s) {
+    UNROLL for (int i = 0; i < 8; i++) s = fma(element(r, i), x[i], s);
+    return s;
+}
+// A nibble below the exponent of 1 is 1 + n/16; n - 8 is what is wanted.
+FN float dot8(thread const Raw<WQ4>& r, thread const float* x, float sx, float s) {
+    float t = 0;
+    UNROLL for (int i = 0; i < 8; i++) {
+        const int at = i / 2 * 4 + i % 2 * 16;
+        const uint w = at <= 19 ? r.w[0] << (19 - at) : r.w[0] >> (at - 19);
+        t = fma(as_type<float>(and_or(w, 0x00780000u, 0x3f800000u)), x[i], t);
+    }
+    return fma(fma(sx, -1.5f, t), 16.0f, s);
+}

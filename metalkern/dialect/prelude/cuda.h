@@ -54,6 +54,8 @@ FN float pair_lo(uint p) { float f; asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; c
 FN float pair_hi(uint p) { float f; asm("{ .reg .b16 l, h; mov.b32 {l, h}, %1; cvt.f32.f16 %0, h; }" : "=f"(f) : "r"(p)); return f; }
 FN uint pair_sub(uint a, uint b) { uint r; asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
 FN uint pair_mul(uint a, uint b) { uint r; asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
+FN uint and_or(uint x, uint mask, uint bits) { uint r; asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(x), "r"(mask), "r"(bits)); return r; }
+FN float magic_byte(uint w, int i) { return as_type<float>(prmt(w, 0x4b000000u, 0x7440 | i)); }       // 2^23 + byte i
 FN uint zip_lo(uint a, uint b) { return prmt(a, b, 0x5410); }
 FN uint zip_hi(uint a, uint b) { return prmt(a, b, 0x7632); }
 FN uint spread_bytes(uint w, uint i) { return prmt(w, 0, i ? 0x4342 : 0x4140); }
