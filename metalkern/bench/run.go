@@ -54,12 +54,10 @@ const (
 
 // measured is one thing to measure.
 type measured struct {
-	kernel, size string
-	bytes        int64
-	operations   float64
+	bytes      int64
+	operations float64
 	// launch runs it once, on copy i of its inputs.
 	launch func(i int) error
-	free   func()
 }
 
 // bench is the state of a run.

@@ -11,7 +11,7 @@ import (
 type appendParams struct {
 	k, v                 uint64
 	tokens, kvHeads, dim int32
-	at, capacity, unused uint32
+	at, capacity, _      uint32
 }
 
 type quantizeParams struct {
