@@ -148,7 +148,7 @@ func matvecCase(f kernels.WeightFormat, tokens, rows, cols int) maker {
 		}
 		launch := func(i int) error { return b.set.Matvec(b.queue, out, x, w[i%len(w)], tokens, false) }
 		if w[0].Packed(tokens) {
-			packed, err := b.alloc(kernels.PackedBytes(tokens, cols))
+			packed, err := b.alloc(int64(4 * tokens * cols))
 			if err != nil {
 				return measured{}, err
 			}
@@ -168,7 +168,7 @@ func packCase(f kernels.WeightFormat, tokens, cols int) maker {
 		if err != nil {
 			return measured{}, err
 		}
-		packed, err := b.alloc(kernels.PackedBytes(tokens, cols))
+		packed, err := b.alloc(int64(4 * tokens * cols))
 		w := kernels.Weights{Format: f, Rows: 1, Cols: cols}
 		return measured{bytes: int64(8 * tokens * cols), launch: func(int) error { return b.set.Pack(b.queue, packed, x, w, tokens) }}, err
 	}}

@@ -127,7 +127,7 @@ func (s *step) prepare(f kernels.WeightFormat, bits, context int) error {
 	}{{&s.x, g.hidden}, {&s.normed, g.hidden}, {&s.q, heads}, {&s.k, kvHeads}, {&s.v, kvHeads}, {&s.attn, heads}, {&s.gate, g.intermediate}, {&s.up, g.intermediate},
 		{&s.out, g.vocabulary}, {&s.index, 4}, {&s.norm, g.hidden}, {&s.cos, g.shape.HeadDim / 2}, {&s.sin, g.shape.HeadDim / 2},
 		{&s.parts.O, s.split.Parts * heads}, {&s.parts.M, s.split.Parts * g.shape.Heads}, {&s.parts.L, s.split.Parts * g.shape.Heads},
-		{&s.packed, max(g.hidden, g.intermediate, heads) + 4}} {
+		{&s.packed, max(g.hidden, g.intermediate, heads)}} {
 		if *t.r, err = b.filled(int64(4*t.n), singles(7, min(t.n, patternBytes/4))); err != nil {
 			return err
 		}

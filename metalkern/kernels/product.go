@@ -28,7 +28,7 @@ func (s *Set) Product(queue gpu.Queue, out, x, scratch gpu.Range, w Weights, tok
 // ProductBytes is the scratch that Product needs.
 func (s *Set) ProductBytes(w Weights, tokens int) int64 {
 	if w.Packed(tokens) {
-		return PackedBytes(tokens, w.Cols)
+		return int64(4 * tokens * w.Cols)
 	}
 	return int64(2 * tokens * w.Cols)
 }

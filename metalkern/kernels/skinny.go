@@ -55,10 +55,7 @@ func (w Weights) Packed(tokens int) bool {
 	return tokens > 2 && tokens <= MatvecTokens && w.chunk() > 0
 }
 
-// PackedBytes is the room that Pack needs.
-func PackedBytes(tokens, cols int) int64 { return int64(4*tokens*cols) + 16 }
-
-// Pack prepares x [tokens][w.Cols] for Skinny, in PackedBytes. What was packed for one matrix serves all with its format and columns.
+// Pack prepares x [tokens][w.Cols] for Skinny, in 4 bytes an element. What was packed for one matrix serves all with its format and columns.
 func (s *Set) Pack(queue gpu.Queue, packed, x gpu.Range, w Weights, tokens int) error {
 	k, err := s.get(packing(w.Format, w.chunk()))
 	if err != nil {

@@ -15,11 +15,10 @@ FN float wide_hi(uint p, thread const half*) { return pair_hi(p); }
 FN float wide_lo(uint p, thread const bf16*) { return bf16_lo(p); }
 FN float wide_hi(uint p, thread const bf16*) { return bf16_hi(p); }
 
-// Packs x [tokens][cols] for it: fragments of A, [cols/16][tokens][4] lanes of 16 bytes, and 16 bytes of zeros. A simdgroup makes a fragment.
+// Packs x [tokens][cols] for it: fragments of A, [cols/16][tokens][4] lanes of 16 bytes. A simdgroup makes a fragment.
 template <typename E, int CHUNK> FN void pack(device uint4* packed, device const float* x, constant SkinnyParams& P, Ctx t) {
     constexpr int W = CHUNK / KEY_LANES;
     const uint at = t.tg.x * 8 + t.sg, token = a_row(t.lane, 0);
-    if (t.tg.x == 0 && t.tid == 0) packed[P.cols / 16 * P.tokens * 4] = uint4(0u, 0u, 0u, 0u);
     if (int(at) >= P.cols / 16 || int(token) >= P.tokens) return;
     const uint chunk = at / (CHUNK / 16), f = at % (CHUNK / 16);
     E tag;
@@ -39,10 +38,9 @@ KERNEL(name, 256, 1)(BUF(0, uint4, packed), BUF(1, const float, x), ARG(2, Skinn
 template <typename F, typename E, int CHUNK, int NT, int NSG>
 FN void skinny(device const uint4* packed, device const uchar* w, device const ushort* scales, device float* out, constant SkinnyParams& P, threadgroup float* sums, Ctx t) {
     constexpr int W = CHUNK / KEY_LANES, FRAGS = CHUNK / 16, WORDS = W * F::BITS / 32 > 0 ? W * F::BITS / 32 : 1;
-    // Lanes of rows without a token read zeros: for a matrix step all lanes must be there.
-    const bool idle = int(a_row(t.lane, 0)) >= P.tokens;
-    const uint step = idle ? 0 : P.tokens * 4;
-    device const uint4* mine = packed + (idle ? P.cols / 16 * P.tokens * 4 : a_row(t.lane, 0) * 4 + a_col(t.lane, 0) / 2);
+    // Lanes of rows without a token take the last one along: for a matrix step all lanes must be there, and nobody reads those rows.
+    const uint step = P.tokens * 4;
+    device const uint4* mine = packed + min(a_row(t.lane, 0), uint(P.tokens) - 1) * 4 + a_col(t.lane, 0) / 2;
     const int first = int(t.tg.x) * NT * 8;
     const uint part = key_part(t.lane) * W;
     device const uchar* rows[NT][KEY_ROWS];

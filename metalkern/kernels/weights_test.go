@@ -118,7 +118,7 @@ func TestSkinnyProductsAreAsExactAsFloat(t *testing.T) {
 					x := randoms(6, c.tokens*c.cols, 1)
 					x[3] = 1e5 // more than a half holds
 					want := product(x, values, c.tokens, c.rows, c.cols)
-					packed := room(b, int(PackedBytes(c.tokens, c.cols)/4))
+					packed := room(b, c.tokens*c.cols)
 					must(b, b.set.Pack(b.queue, packed, buffer(b, x), w, c.tokens))
 					got := b.inOrders(func() []float32 {
 						out := room(b, c.tokens*c.rows)
