@@ -160,7 +160,7 @@ func TestArgmaxIsTheFirstOfTheLargest(t *testing.T) {
 		for r, at := range want {
 			x[r*cols+int(at)] = 50
 		}
-		x[1*cols+18], x[1*cols+2000] = 50, 50 // the same value, later
+		x[1*cols+18], x[1*cols+17+256], x[1*cols+2000] = 50, 50, 50 // the same value, later, in this thread and in others
 		for i := range cols {
 			if i != 0 {
 				x[2*cols+i] = float32(math.Inf(-1))
