@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,8 +16,10 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/orrery-ai/orrery/actors"
+	"github.com/orrery-ai/orrery/calibrate"
 	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/device/cpu"
+	"github.com/orrery-ai/orrery/internal/resident"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/recall"
@@ -34,18 +37,21 @@ type Cluster struct {
 	node       *actor.PID  // nil in a client
 	watching   sync.WaitGroup
 	leaving    atomic.Bool
+	links      *linkBook
+	memory     *memoryNews
+	runtime    atomic.Int64 // bytes that the process takes before a model is loaded
 
 	mu     sync.Mutex
 	models map[*Model]bool
-	change chan struct{} // closed and replaced when the members change
+	short  map[string]bool // nodes that are known to be short of memory
+	change chan struct{}   // closed and replaced when the members change
 	closed bool
 }
 
 // Times of starting and leaving.
 const (
-	bandwidthTime = 150 * time.Millisecond
-	leaveTimeout  = 2 * time.Second
-	goneTimeout   = 3 * time.Second
+	leaveTimeout = 2 * time.Second
+	goneTimeout  = 3 * time.Second
 )
 
 // Start starts this process's node, and joins the cluster if there are others to join. The node lives
@@ -55,7 +61,10 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
-	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), models: map[*Model]bool{}, change: make(chan struct{})}
+	if err := cfg.guard(ctx); err != nil {
+		return nil, fmt.Errorf("orrery: %w", err)
+	}
+	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), links: newLinkBook(), models: map[*Model]bool{}, short: map[string]bool{}, change: make(chan struct{}), memory: newMemoryNews()}
 	if err := c.start(ctx); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("orrery: starting %s: %w", cfg.Name, err)
@@ -64,7 +73,9 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 }
 
 func (c *Cluster) start(ctx context.Context) (err error) {
-	c.endpoint, err = transport.Listen(c.cfg.Listen, transport.Config{Cluster: c.cfg.Cluster, Node: c.cfg.Name, Logger: c.cfg.Logger})
+	c.endpoint, err = transport.Listen(c.cfg.Listen, transport.Config{
+		Cluster: c.cfg.Cluster, Node: c.cfg.Name, Identity: c.cfg.Identity, RDMA: c.cfg.RDMA, Synch: c.cfg.Synch, Logger: c.cfg.Logger,
+	})
 	if err != nil {
 		return err
 	}
@@ -74,26 +85,51 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	}
 	self := cluster.Node{Role: cluster.Client, Transport: transportAddress(c.endpoint.Addr(), c.cfg.Advertise), Version: Version}
 	if !c.cfg.Client {
-		if err := c.startNode(&self); err != nil {
+		if err := c.startNode(ctx, &self); err != nil {
 			return err
 		}
 	}
+	var keys [][]byte
+	if c.cfg.Identity != nil {
+		keys = c.cfg.Identity.GossipKeys()
+	}
 	c.membership, err = cluster.Start(cluster.Config{Name: c.cfg.Name, Bind: c.cfg.Bind, Advertise: c.cfg.Advertise, Cluster: c.cfg.Cluster,
-		Key: c.cfg.Key, Self: self, Logger: c.log})
+		Keys: keys, Self: self, Logger: c.log})
 	if err != nil {
 		return err
 	}
 	c.endpoint.OnPeerLost(func(node string, err error) { c.membership.Hint(node) })
 	c.watching.Add(1)
 	go c.watch()
+	c.tellMemory()
 	if len(c.cfg.Join) > 0 {
-		return c.membership.Join(ctx, c.cfg.Join)
+		if err := c.membership.Join(ctx, c.cfg.Join); err != nil {
+			return err
+		}
 	}
+	return c.measureRuntime()
+}
+
+// runtimeGrowth is what a process grows by when it runs its first model, besides what is counted for that:
+// code that is read from the disk when it first runs, stacks of threads, heap.
+const runtimeGrowth = 4 << 20
+
+// measureRuntime finds out what this process takes by itself, which placement counts too.
+func (c *Cluster) measureRuntime() error {
+	if c.cfg.Client {
+		return nil
+	}
+	debug.FreeOSMemory() // what measuring bandwidth took is still there
+	n, err := resident.Bytes()
+	if err != nil {
+		return fmt.Errorf("what memory the process takes is not known: %w", err)
+	}
+	c.runtime.Store(n + runtimeGrowth)
 	return nil
 }
 
 // startNode makes what a node that computes has: a device, memory, a bandwidth, and its Node actor.
-func (c *Cluster) startNode(self *cluster.Node) (err error) {
+func (c *Cluster) startNode(ctx context.Context, self *cluster.Node) (err error) {
 	c.device = cpu.New(c.cfg.Threads)
 	self.Role, self.Device = cluster.Compute, c.device.Name()
 	if self.Cores = c.cfg.Threads; self.Cores == 0 {
@@ -104,11 +140,12 @@ func (c *Cluster) startNode(self *cluster.Node) (err error) {
 			return fmt.Errorf("how much memory is free is not known; say it in Config.Memory: %w", err)
 		}
 	}
-	if self.Bandwidth = c.cfg.Bandwidth; self.Bandwidth == 0 {
-		self.Bandwidth = cpu.MeasureBandwidth(bandwidthTime)
+	self.Machine, self.CPUs = calibrate.Machine(), calibrate.CPUs()
+	if self.Bandwidth, self.Rates, err = c.cfg.measure(ctx, self.Memory); err != nil {
+		return err
 	}
 	c.node, err = actors.SpawnNode(c.system, actors.Machine{Name: c.cfg.Name, Device: c.device, Memory: self.Memory, Endpoint: c.endpoint,
-		Open: c.open, Leaving: &c.leaving, Logger: c.log})
+		Open: c.open, Leaving: &c.leaving, Runtime: &c.runtime, Logger: c.log, MeasureMemory: measureMemory(), OnMemory: c.memory.set})
 	return err
 }
 
@@ -133,6 +170,7 @@ func (c *Cluster) watch() {
 		case cluster.Joined, cluster.Updated:
 			c.endpoint.SetPeer(n.Name, n.Transport)
 			c.log.Debug("node is there", "peer", n.Name, "address", n.Transport)
+			c.warnShort(n)
 		case cluster.Left:
 			c.gone(n.Name, errors.New("it left the cluster"))
 		case cluster.Lost:
@@ -152,6 +190,7 @@ func (c *Cluster) gone(name string, cause error) {
 		c.system.Root.Send(c.node, &actors.PeerGone{Name: name})
 	}
 	c.mu.Lock()
+	delete(c.short, name)
 	models := make([]*Model, 0, len(c.models))
 	for m := range c.models {
 		models = append(models, m)
@@ -223,9 +262,9 @@ type Traffic struct {
 func (c *Cluster) Traffic(ctx context.Context) (Traffic, error) {
 	var t Traffic
 	for _, n := range c.Nodes() {
-		s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(n.Name), &proto.StatsRequest{})
+		s, err := c.stats(ctx, n.Name)
 		if err != nil {
-			return t, fmt.Errorf("orrery: traffic of %s: %w", n.Name, err)
+			return t, fmt.Errorf("orrery: traffic: %w", err)
 		}
 		t.Lanes += s.LaneBytes
 		t.Control += s.ControlBytes
@@ -242,6 +281,15 @@ func (c *Cluster) Traffic(ctx context.Context) (Traffic, error) {
 	return t, nil
 }
 
+// stats asks a node what it holds and has sent.
+func (c *Cluster) stats(ctx context.Context, node string) (*proto.Stats, error) {
+	s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(node), &proto.StatsRequest{Address: c.membership.Self().Transport})
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", node, err)
+	}
+	return s, nil
+}
+
 // Close unloads the models that were loaded here, leaves the cluster, and ends everything that Start began.
 func (c *Cluster) Close() error {
 	c.mu.Lock()
@@ -256,6 +304,7 @@ func (c *Cluster) Close() error {
 	for m := range models {
 		m.close()
 	}
+	c.memory.stop()
 	var errs []error
 	if c.membership != nil {
 		// First, so that who needs this node hears that it left, and not of steps that fail on it.

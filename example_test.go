@@ -104,7 +104,7 @@ func ExampleSession() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	session, err := model.NewSession(ctx, orrery.Pipeline)
+	session, err := model.NewSession(ctx, orrery.SessionOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,21 +40,23 @@ const (
 
 // LoadOptions says how a model is loaded. A zero in any field means its default.
 type LoadOptions struct {
-	Mode        Mode          // of new sequences, unless they say otherwise; default Pipeline
-	Context     int           // tokens that each sequence may reach, for which memory is kept; default: the model's own, at most 8192
-	Sequences   int           // that may be open at the same time; default 1
+	Mode        Mode          // of new sequences, unless they say otherwise; default Pipeline. Auto: see there
+	Context     int           // tokens that a sequence may reach; default: the model's own, at most 8192
+	Sequences   int           // of that context, for which memory is kept, so that more shorter ones fit; default 1
+	Waiting     int           // sequences that wait for memory in the order in which they came; default 64, negative: none
+	WaitTimeout time.Duration // how long each waits at the most; default 1 min
 	Chunk       int           // tokens that a node computes at a time in prefill; default 1024
 	BlockTokens int           // tokens of a KV block; default 256
 	KV          KVFormat      // storage of keys and values; default KVF16
 	StepTimeout time.Duration // bound on every wait within a step; default 2 min
-	LoadTimeout time.Duration // default 1 min
+	LoadTimeout time.Duration // bound on loading, the reading of weights from a disk included; default 5 min
 }
 
 func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
 	for _, d := range []struct {
 		v   *int
 		def int
-	}{{&o.Context, min(c.MaxPositions, 8192)}, {&o.Sequences, 1}, {&o.Chunk, 1024}, {&o.BlockTokens, 256}} {
+	}{{&o.Context, min(c.MaxPositions, 8192)}, {&o.Sequences, 1}, {&o.Waiting, 64}, {&o.Chunk, 1024}, {&o.BlockTokens, 256}} {
 		if *d.v == 0 {
 			*d.v = d.def
 		}
@@ -68,8 +71,12 @@ func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
 		o.StepTimeout = 2 * time.Minute
 	}
 	if o.LoadTimeout == 0 {
-		o.LoadTimeout = time.Minute
+		o.LoadTimeout = 5 * time.Minute
 	}
+	if o.WaitTimeout == 0 {
+		o.WaitTimeout = time.Minute
+	}
+	o.Waiting = max(0, o.Waiting)
 	switch {
 	case o.Context < 1 || o.Context > c.MaxPositions:
 		return o, fmt.Errorf("context %d is not between 1 and %d, which the model was made for", o.Context, c.MaxPositions)
@@ -81,7 +88,7 @@ func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
 		return o, fmt.Errorf("%d sequences is not between 1 and 4096", o.Sequences)
 	case !o.KV.Valid():
 		return o, fmt.Errorf("KV format %v is not known", o.KV)
-	case o.StepTimeout < 0 || o.LoadTimeout < 0:
+	case o.StepTimeout < 0 || o.LoadTimeout < 0 || o.WaitTimeout < 0:
 		return o, fmt.Errorf("a timeout is negative")
 	}
 	return o, nil
@@ -102,6 +109,9 @@ type Model struct {
 
 	mu        sync.Mutex
 	conductor *actors.Conductor // nil between loads
+	steered   *actors.Conductor // that knows what is predicted, for Auto
+	nodes     []cluster.Node    // where it is loaded, in the order of the plans
+	asked     placement.Request // what the plans are of
 	plans     *placement.Reservation
 	closed    bool
 }
@@ -117,7 +127,7 @@ func (c *Cluster) Load(ctx context.Context, ref string, o LoadOptions) (*Model, 
 	m := &Model{cluster: c, ref: ref, files: files}
 	if m.opts, err = o.withDefaults(&files.Config); err == nil {
 		if err = m.loadText(); err == nil {
-			_, err = m.ready(ctx)
+			_, err = m.ready(ctx, m.opts.Mode == Auto)
 		}
 	}
 	if err != nil {
@@ -156,8 +166,8 @@ func (m *Model) loadText() error {
 }
 
 // ready is the conductor of the loaded model. If a node was lost, the model is loaded again on those that
-// are there.
-func (m *Model) ready(ctx context.Context) (*actors.Conductor, error) {
+// are there. auto is whether it is to choose modes.
+func (m *Model) ready(ctx context.Context, auto bool) (*actors.Conductor, error) {
 	m.loading.Lock()
 	defer m.loading.Unlock()
 	m.mu.Lock()
@@ -167,6 +177,9 @@ func (m *Model) ready(ctx context.Context) (*actors.Conductor, error) {
 		return nil, errors.New("the model was closed")
 	}
 	if conductor != nil && conductor.Broken() == nil {
+		if auto {
+			m.steer(ctx, conductor)
+		}
 		return conductor, nil
 	}
 	if conductor != nil {
@@ -176,6 +189,9 @@ func (m *Model) ready(ctx context.Context) (*actors.Conductor, error) {
 	for attempt := 1; ; attempt++ {
 		conductor, err := m.load(ctx)
 		lost := engine.Lost(err)
+		if err == nil && auto {
+			m.steer(ctx, conductor)
+		}
 		if err == nil || lost == "" || attempt == loadAttempts || !m.cluster.waitGone(ctx, lost) {
 			return conductor, err
 		}
@@ -195,54 +211,83 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 	for _, n := range nodes {
 		m.cluster.endpoint.SetPeer(n.Name, n.Transport) // watch may not have come to it yet
 	}
-	plans, err := m.place(nodes)
+	taken, runtimes := m.cluster.askMemory(ctx, nodes)
+	mode, plans, err := m.place(nodes, runtimes)
 	if err != nil {
+		var refusal *placement.Refusal
+		if errors.As(err, &refusal) {
+			for i := range refusal.Rows {
+				refusal.Rows[i].Taken = taken[i]
+			}
+		}
 		return nil, err
 	}
-	conductor, err := actors.Load(ctx, m.cluster.system, m.cluster.endpoint, m.spec(nodes, plans))
+	conductor, err := actors.Load(ctx, m.cluster.system, m.cluster.endpoint, m.spec(nodes, mode, plans))
 	if err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.conductor, m.plans = conductor, plans
+	m.conductor, m.nodes, m.plans = conductor, nodes, plans
 	return conductor, nil
 }
 
-// place decides what goes where, in every mode that fits.
-func (m *Model) place(nodes []cluster.Node) (*placement.Reservation, error) {
-	c := &m.files.Config
+// place decides what goes where, in every mode that fits, and in which mode to load: of Auto in the first that
+// fits. If none does the error is that of the first.
+func (m *Model) place(nodes []cluster.Node, runtimes []int64) (load Mode, plans *placement.Reservation, err error) {
+	modes := []Mode{Pipeline, Pooled, Ring}
+	if m.opts.Mode != Auto {
+		modes = []Mode{m.opts.Mode}
+	}
+	r := m.request(nodes)
+	for i, n := range runtimes {
+		r.Nodes[i].Runtime = n
+	}
+	m.mu.Lock()
+	m.asked = r
+	m.mu.Unlock()
+	for _, r.Mode = range modes {
+		res, failed := placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
+		if failed == nil {
+			return r.Mode, res, nil
+		}
+		if err == nil {
+			err = failed
+		}
+	}
+	return 0, nil, err
+}
+
+// request is what placement is asked.
+func (m *Model) request(nodes []cluster.Node) placement.Request {
+	c, o := &m.files.Config, m.opts
 	r := placement.Request{Mode: m.opts.Mode, Context: m.opts.Context, Sequences: m.opts.Sequences, Chunk: m.opts.Chunk, BlockTokens: m.opts.BlockTokens,
-		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied,
-			ScratchBytes: func(rows int) int64 { return engine.Footprint(c, m.opts.KV, rows, m.opts.BlockTokens, len(nodes)) }}}
+		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied, BlockOverhead: placement.BlockOverhead,
+			ScratchBytes: func(s placement.Steps) int64 { return engine.Footprint(c, o.KV, o.BlockTokens, len(nodes), s) }}}
 	for l := range c.Layers {
 		r.Model.LayerBytes = append(r.Model.LayerBytes, m.files.LayerBytes(l))
 		r.Model.KVBytesPerToken = append(r.Model.KVBytesPerToken, c.KVBytesPerToken(m.opts.KV))
 	}
 	for _, n := range nodes {
-		r.Nodes = append(r.Nodes, placement.Node{Name: n.Name, Memory: n.Memory, Bandwidth: n.Bandwidth, Cores: n.Cores})
+		r.Nodes = append(r.Nodes, n.Placement())
 	}
-	return placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
+	return r
 }
 
 // spec turns the plans into what the actors need.
-func (m *Model) spec(nodes []cluster.Node, plans *placement.Reservation) actors.Spec {
+func (m *Model) spec(nodes []cluster.Node, load Mode, plans *placement.Reservation) actors.Spec {
 	o := m.opts
-	s := actors.Spec{Model: m.files, Ref: m.ref, Mode: o.Mode, Refused: map[Mode]string{}, Chunk: o.Chunk, BlockTokens: o.BlockTokens, KV: o.KV, Context: o.Context,
-		MaxSequences: o.Sequences, Address: m.cluster.membership.Self().Transport, StepTimeout: o.StepTimeout, LoadTimeout: o.LoadTimeout, Logger: m.cluster.log}
+	s := actors.Spec{Model: m.files, Ref: m.ref, Mode: load, Refused: map[Mode]string{}, Chunk: o.Chunk, BlockTokens: o.BlockTokens, KV: o.KV, Context: o.Context,
+		MaxWaiting: o.Waiting, WaitTimeout: o.WaitTimeout, Address: m.cluster.membership.Self().Transport, StepTimeout: o.StepTimeout, LoadTimeout: o.LoadTimeout, Logger: m.cluster.log}
+	s.Memory, s.Staged = plans.Promises(load)
 	for mode, why := range plans.Refused {
 		s.Refused[mode] = why.Error()
 	}
-	for i, n := range nodes {
+	for _, n := range nodes {
 		s.Nodes, s.Addresses = append(s.Nodes, n.Name), append(s.Addresses, n.Transport)
-		var fixed, kv int64
-		for _, p := range plans.Plans {
-			fixed, kv = max(fixed, p.Shares[i].Weights+p.Shares[i].Rest), max(kv, p.Shares[i].KV)
-		}
-		s.Memory = append(s.Memory, actors.NodeMemory{Fixed: fixed, KV: min(kv, n.Memory-fixed), MostKV: n.Memory - fixed})
 	}
 	s.Layers = layersOf(plans, len(nodes), m.files.Config.Layers)
-	s.Weights = tokenShares(plans, nodes)
+	s.Weights, s.Blocks = tokenShares(plans, nodes), tokenBlocks(plans)
 	s.RingOwner = fastest(nodes)
 	return s
 }
@@ -284,6 +329,19 @@ func tokenShares(plans *placement.Reservation, nodes []cluster.Node) []float64 {
 	return shares
 }
 
+// tokenBlocks is how many blocks of a whole context each node holds in pooled and ring, or nil if neither fits.
+func tokenBlocks(plans *placement.Reservation) (blocks []int) {
+	for _, mode := range []Mode{Ring, Pooled} {
+		if p := plans.Plans[mode]; p != nil {
+			for _, s := range p.Shares {
+				blocks = append(blocks, s.Blocks)
+			}
+			return blocks
+		}
+	}
+	return nil
+}
+
 // fastest is the node with the fastest memory, the first of equals.
 func fastest(nodes []cluster.Node) int {
 	best := 0
@@ -317,6 +375,13 @@ func (m *Model) RenderChat(messages []tokenizer.Message) (string, error) {
 		return "", fmt.Errorf("orrery: %s has no chat template: %w", m.ref, m.noChat)
 	}
 	return m.chat.Render(messages, true, nil)
+}
+
+// uses reports whether the model is loaded on a node.
+func (m *Model) uses(node string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(m.nodes, func(n cluster.Node) bool { return n.Name == node })
 }
 
 func (m *Model) nodeLost(name string, cause error) {

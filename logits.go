@@ -23,7 +23,7 @@ func (m *Model) Logits(ctx context.Context, ids []int32, o LogitsOptions, write 
 	if o.Decode < 0 || o.Decode > len(ids) {
 		return nil, fmt.Errorf("orrery: decoding the last %d of %d tokens is not possible", o.Decode, len(ids))
 	}
-	s, err := m.NewSession(ctx, o.Mode)
+	s, err := m.NewSession(ctx, SessionOptions{Mode: o.Mode, Context: max(1, min(len(ids), m.opts.Context))})
 	if err != nil {
 		return nil, err
 	}

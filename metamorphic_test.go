@@ -167,7 +167,7 @@ func logitsOf(t *testing.T, ctx context.Context, m *orrery.Model, ids []int32, o
 
 func greedy(t *testing.T, ctx context.Context, m *orrery.Model, ids []int32, o orrery.GenerateOptions) ([]int32, []orrery.SwitchReport) {
 	t.Helper()
-	s, err := m.NewSession(ctx, o.Mode)
+	s, err := m.NewSession(ctx, orrery.SessionOptions{Mode: o.Mode})
 	if err != nil {
 		t.Fatal(err)
 	}

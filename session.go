@@ -23,6 +23,9 @@ type NodeLostError = actors.NodeLostError
 // ContextError says that a prompt does not fit in what is left of the context.
 type ContextError = actors.ContextError
 
+// AdmissionError says that a sequence cannot be opened now, and how many tokens of KV cache are free.
+type AdmissionError = actors.AdmissionError
+
 // GenerateOptions says how to go on from a prompt. The zero value generates greedily, up to the end of the
 // context, until the model ends its answer.
 type GenerateOptions struct {
@@ -30,8 +33,9 @@ type GenerateOptions struct {
 	Sampling  sampling.Params       // the zero value is greedy
 	IgnoreEOS bool                  // go on after an end-of-text token
 	StopIDs   []int32               // further tokens that end the generation
-	SwitchAt  []SwitchAt            // mode switches on the way
+	SwitchAt  []SwitchAt            // mode switches on the way, which end Auto
 	Mode      Mode                  // of the sequence, in Model.Generate; default: the model's
+	Context   int                   // tokens of the sequence, in Model.Generate; default: the prompt's and MaxTokens
 	Progress  func(done, total int) // told of the prompt's tokens as they are computed, from within Tokens
 }
 
@@ -45,16 +49,26 @@ type Session struct {
 	closing   sync.Once
 }
 
-// NewSession opens a sequence in a mode (0: the model's).
-func (m *Model) NewSession(ctx context.Context, mode Mode) (*Session, error) {
-	conductor, err := m.ready(ctx)
+// SessionOptions says what a session may become. A zero in any field means its default.
+type SessionOptions struct {
+	Mode    Mode // default: the model's
+	Context int  // tokens that it may reach, for which it holds memory until it is closed; default: the model's
+}
+
+// NewSession opens a sequence. If there is no memory for it now it waits for its turn, until ctx or
+// LoadOptions.WaitTimeout ends; the error is an *AdmissionError if that was in vain, or too many wait already.
+func (m *Model) NewSession(ctx context.Context, o SessionOptions) (*Session, error) {
+	if o.Mode == 0 {
+		o.Mode = m.opts.Mode
+	}
+	conductor, err := m.ready(ctx, o.Mode == Auto)
 	if err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
-	if mode == 0 {
-		mode = m.opts.Mode
+	if o.Context == 0 {
+		o.Context = m.opts.Context
 	}
-	seq, err := conductor.Open(ctx, mode)
+	seq, err := conductor.Open(ctx, o.Mode, o.Context)
 	if err != nil {
 		return nil, fmt.Errorf("orrery: opening a session: %w", err)
 	}
@@ -63,16 +77,22 @@ func (m *Model) NewSession(ctx context.Context, mode Mode) (*Session, error) {
 
 // Generate continues the session with a prompt, in which special tokens are recognised, and generates.
 func (s *Session) Generate(ctx context.Context, prompt string, o GenerateOptions) (*Generation, error) {
-	if s.model.tok == nil {
-		return nil, fmt.Errorf("orrery: %s cannot read text: %w", s.model.ref, s.model.noText)
-	}
-	var ids []int32
-	if s.started {
-		ids = s.model.tok.Encode(prompt, true)
-	} else {
-		ids = s.model.tok.EncodePrompt(prompt, true)
+	ids, err := s.model.encode(prompt, !s.started)
+	if err != nil {
+		return nil, err
 	}
 	return s.GenerateIDs(ctx, ids, o)
+}
+
+// encode is a prompt in tokens, with what stands before the first of a sequence.
+func (m *Model) encode(prompt string, first bool) ([]int32, error) {
+	switch {
+	case m.tok == nil:
+		return nil, fmt.Errorf("orrery: %s cannot read text: %w", m.ref, m.noText)
+	case first:
+		return m.tok.EncodePrompt(prompt, true), nil
+	}
+	return m.tok.Encode(prompt, true), nil
 }
 
 // GenerateIDs is Generate for a prompt in tokens.
@@ -80,7 +100,8 @@ func (s *Session) GenerateIDs(ctx context.Context, ids []int32, o GenerateOption
 	if o.MaxTokens < 0 {
 		return nil, fmt.Errorf("orrery: max tokens %d is negative", o.MaxTokens)
 	}
-	if o.MaxTokens == 0 {
+	unlimited := o.MaxTokens == 0
+	if unlimited {
 		o.MaxTokens = s.model.opts.Context
 	}
 	if !slices.IsSortedFunc(o.SwitchAt, func(a, b SwitchAt) int { return a.Token - b.Token }) {
@@ -90,7 +111,7 @@ func (s *Session) GenerateIDs(ctx context.Context, ids []int32, o GenerateOption
 	if !o.IgnoreEOS {
 		stop = append(stop, s.model.files.Config.EOS...)
 	}
-	r, err := s.conductor.Start(ctx, s.seq, actors.Job{IDs: ids, MaxTokens: o.MaxTokens, Stop: stop, Sampling: o.Sampling, SwitchAt: o.SwitchAt, OneByOne: -1})
+	r, err := s.conductor.Start(ctx, s.seq, actors.Job{IDs: ids, MaxTokens: o.MaxTokens, Stop: stop, Unlimited: unlimited, Sampling: o.Sampling, SwitchAt: o.SwitchAt, OneByOne: -1})
 	if err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
@@ -108,6 +129,18 @@ func (s *Session) SwitchMode(ctx context.Context, mode Mode) (*SwitchReport, err
 	return r, nil
 }
 
+// Fill puts made-up keys and values of so many tokens after what the session has, on the nodes where its
+// mode wants them, in the time that writing them takes. It is for measuring what a generation costs at a
+// depth, in time and memory, without computing up to there; what is generated then means nothing. The
+// session must have no generation. Fill waits for at most half a minute unless ctx has a deadline.
+func (s *Session) Fill(ctx context.Context, tokens int) error {
+	if err := s.conductor.Fill(ctx, s.seq, tokens); err != nil {
+		return fmt.Errorf("orrery: %w", err)
+	}
+	s.started = true
+	return nil
+}
+
 // Close gives back the session's KV cache. A generation that runs ends with an error.
 func (s *Session) Close() {
 	s.closing.Do(func() { s.conductor.CloseSequence(s.seq) })
@@ -115,11 +148,18 @@ func (s *Session) Close() {
 
 // Generate opens a session, generates from a prompt, and closes the session when the generation ends.
 func (m *Model) Generate(ctx context.Context, prompt string, o GenerateOptions) (*Generation, error) {
-	s, err := m.NewSession(ctx, o.Mode)
+	ids, err := m.encode(prompt, true)
 	if err != nil {
 		return nil, err
 	}
-	g, err := s.Generate(ctx, prompt, o)
+	if o.Context == 0 && o.MaxTokens > 0 {
+		o.Context = max(1, min(len(ids)+o.MaxTokens, m.opts.Context))
+	}
+	s, err := m.NewSession(ctx, SessionOptions{Mode: o.Mode, Context: o.Context})
+	if err != nil {
+		return nil, err
+	}
+	g, err := s.GenerateIDs(ctx, ids, o)
 	if err != nil {
 		s.Close()
 		return nil, err

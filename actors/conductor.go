@@ -9,38 +9,48 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"github.com/orrery-ai/orrery/admission"
 	"github.com/orrery-ai/orrery/engine"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/steering"
 	"github.com/orrery-ai/orrery/transport"
 )
 
 // conductor is the actor behind a Conductor. What it decides on, residence and the choice of steps, is
 // in pure code; here are the messages and the clock.
 type conductor struct {
-	handle    *Conductor
-	spec      *Spec
-	policy    *residence.Policy
-	limits    limits
-	log       *slog.Logger
-	loaded    []bool // nodes that have every layer
-	loading   []bool
-	seqs      map[uint64]*sequence
-	steps     map[uint64]*stepInFlight
-	last      uint64 // step number
-	round     uint64 // the round of ring prefill in flight, which is alone, or 0
-	wanting   uint64 // the sequence that waits to begin a round, or 0: nothing else begins
-	justRound uint64 // the sequence whose round was the last, until the others have had their turn
-	broken    error
-	ticking   chan struct{} // closed to end the goroutine that ticks
+	handle      *Conductor
+	spec        *Spec
+	policy      *residence.Policy
+	limits      limits
+	modes       []placement.Mode // that a sequence may be in
+	pairBytes   int64            // of a token's keys and values in one layer
+	desk        *admission.Desk
+	predict     steering.Predictor // for sequences in placement.Auto; nil: nothing is predicted
+	unpredicted string             // why
+	lessons     steering.Lessons   // of all of them
+	waiting     map[uint64]*waitingSequence
+	log         *slog.Logger
+	loaded      []bool // nodes that have every layer
+	loading     []bool
+	seqs        map[uint64]*sequence
+	steps       map[uint64]*stepInFlight
+	last        uint64 // step number
+	round       uint64 // the round of ring prefill in flight, which is alone, or 0
+	wanting     uint64 // the sequence that waits to begin a round, or 0: nothing else begins
+	justRound   uint64 // the sequence whose round was the last, until the others have had their turn
+	broken      error
+	ticking     chan struct{} // closed to end the goroutine that ticks
 }
 
 // Messages from this process.
 type (
 	openSequence struct {
-		id   uint64
-		mode placement.Mode
+		id     uint64
+		mode   placement.Mode
+		tokens int // that it may come to
 	}
 	sequenceReady struct{ id uint64 }
 	startJob      struct {
@@ -58,6 +68,10 @@ type (
 		seq  uint64
 		mode placement.Mode
 	}
+	fillSequence struct {
+		seq    uint64
+		tokens int
+	}
 	closeSequence struct{ seq uint64 }
 	nodeLost      struct {
 		name  string
@@ -73,7 +87,13 @@ func newConductor(h *Conductor, p *residence.Policy) *conductor {
 	n := len(h.spec.Nodes)
 	c := &conductor{handle: h, spec: &h.spec, policy: p, log: h.spec.Logger, loaded: make([]bool, n), loading: make([]bool, n),
 		limits: limits{chunk: h.spec.Chunk, round: p.Round(), block: h.spec.BlockTokens, nodes: n},
-		seqs:   map[uint64]*sequence{}, steps: map[uint64]*stepInFlight{}, ticking: make(chan struct{})}
+		modes:  h.spec.possibleModes(), pairBytes: h.spec.Model.Config.KVBytesPerToken(h.spec.KV), waiting: map[uint64]*waitingSequence{},
+		seqs: map[uint64]*sequence{}, steps: map[uint64]*stepInFlight{}, ticking: make(chan struct{})}
+	room := make([]int64, n)
+	for i, p := range h.spec.Memory {
+		room[i] = p.KV
+	}
+	c.desk = admission.NewDesk(room, h.spec.MaxWaiting)
 	for i := range c.loaded {
 		c.loaded[i] = h.spec.Mode == placement.Ring || n == 1
 	}
@@ -89,9 +109,11 @@ func (c *conductor) Receive(ctx actor.Context) {
 		close(c.ticking)
 		c.fail(ctx, fmt.Errorf("the model was closed"))
 	case *openSequence:
-		c.open(ctx, msg.id, msg.mode)
+		c.ask(ctx, msg)
 	case *proto.SequenceOpened:
 		c.sequenceOpened(ctx, msg)
+	case *steer:
+		c.steer(msg)
 	case *startJob:
 		c.start(ctx, msg)
 	case *cancelJob:
@@ -102,6 +124,8 @@ func (c *conductor) Receive(ctx actor.Context) {
 		}
 	case *switchMode:
 		c.switchMode(ctx, msg)
+	case *fillSequence:
+		c.fill(ctx, msg)
 	case *closeSequence:
 		c.closeSequence(ctx, msg.seq, fmt.Errorf("the sequence was closed"))
 		c.advanceOthers(ctx, nil)
@@ -125,6 +149,18 @@ func (c *conductor) Receive(ctx actor.Context) {
 				s.machine.Taken(msg.Epoch, int(msg.Node))
 			}
 		})
+	case *proto.Released:
+		c.onSequence(ctx, msg.Sequence, func(s *sequence) {
+			switch n := int(msg.Node); {
+			case n >= len(c.spec.Nodes):
+			case msg.Before > 0:
+				s.machine.Released(n, msg.Before)
+			default:
+				s.machine.Discarded(n, msg.Batch)
+			}
+		})
+	case *proto.Lent:
+		c.onSequence(ctx, msg.Sequence, func(s *sequence) { c.lent(ctx, s, msg) })
 	case *transport.Undeliverable:
 		c.nodeLost(ctx, msg.Target.Address, msg.Err)
 	case *nodeLost:
@@ -167,14 +203,18 @@ func (c *conductor) onSequence(ctx actor.Context, id uint64, do func(*sequence))
 // done. It is called after every event of a sequence.
 func (c *conductor) advance(ctx actor.Context, s *sequence) {
 	c.act(ctx, s)
+	c.payBack(ctx, s)
 	if s.machine.Stuck() && s.failed == nil {
 		c.failSequence(ctx, s, fmt.Errorf("the nodes do not agree on where the KV cache is: %s", s.lastFailure))
 		return
 	}
+	if s.filling != nil {
+		c.beginFill(ctx, s)
+	}
 	if s.job == nil || s.opener != nil {
 		return
 	}
-	c.askDue(s)
+	c.askDue(ctx, s)
 	c.act(ctx, s)
 	if s.job.cancelled == nil {
 		c.issue(ctx, s)

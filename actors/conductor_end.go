@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,7 +13,7 @@ import (
 )
 
 func (c *conductor) endJob(s *sequence, err error) {
-	if s.asked != nil && s.asked.answer == nil && err == nil {
+	if s.asked != nil && s.asked.answer == nil && !s.asked.auto && err == nil {
 		return // a switch of SwitchAt is under way: its report belongs to the job
 	}
 	j := s.job
@@ -48,6 +49,11 @@ func (c *conductor) nodeLost(ctx actor.Context, name string, cause error) {
 func (c *conductor) fail(ctx actor.Context, err error) {
 	c.broken = err
 	c.handle.setBroken(err)
+	for _, id := range slices.Sorted(maps.Keys(c.waiting)) {
+		ctx.Send(c.waiting[id].opener, err)
+		c.desk.Leave(id) // nobody is admitted any more
+	}
+	clear(c.waiting)
 	for _, id := range slices.Sorted(maps.Keys(c.seqs)) {
 		c.failSequence(ctx, c.seqs[id], err)
 	}
@@ -63,6 +69,7 @@ func (c *conductor) failSequence(ctx actor.Context, s *sequence, err error) {
 func (c *conductor) closeSequence(ctx actor.Context, id uint64, cause error) {
 	s := c.seqs[id]
 	if s == nil {
+		c.leave(ctx, id) // it may be waiting
 		return
 	}
 	delete(c.seqs, id)
@@ -78,6 +85,7 @@ func (c *conductor) closeSequence(ctx actor.Context, id uint64, cause error) {
 		ctx.Send(s.asked.answer, cause)
 	}
 	s.asked = nil
+	c.filled(ctx, s, cause)
 	if s.opener != nil {
 		ctx.Send(s.opener, cause)
 		s.opener = nil
@@ -88,6 +96,7 @@ func (c *conductor) closeSequence(ctx actor.Context, id uint64, cause error) {
 	for _, name := range c.spec.Nodes {
 		ctx.Send(layerShardPID(name, c.handle.model), &proto.CloseSequence{Sequence: id})
 	}
+	c.leave(ctx, id) // whoever is admitted now reaches the nodes after the memory is free
 }
 
 // checkDeadlines fails steps that took too long, and gives up copies and announcements that did.
@@ -100,12 +109,46 @@ func (c *conductor) checkDeadlines(ctx actor.Context, now time.Time) {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.seqs)) {
-		s := c.seqs[id]
-		if s.machine.Waiting() && s.inFlight == 0 && now.Sub(s.progress) > c.spec.StepTimeout {
-			s.machine.Abandon(fmt.Sprintf("no answer within %v", c.spec.StepTimeout))
-			c.advance(ctx, s)
+		if s := c.seqs[id]; s != nil {
+			c.checkSequence(ctx, s, now.Sub(s.progress) > c.spec.StepTimeout)
 		}
 	}
+	c.expire(ctx, now)
 }
+
+// checkSequence gives up what a sequence has waited for in vain, and has copies that failed tried again where
+// its next step depends on them.
+func (c *conductor) checkSequence(ctx actor.Context, s *sequence, late bool) {
+	late = late && s.inFlight == 0
+	within := fmt.Sprintf("no answer within %v", c.spec.StepTimeout)
+	switch {
+	case late && s.lending():
+		clear(s.asked.lending)
+		s.asked.refused = errors.New(within)
+	case late && s.machine.Waiting():
+		s.machine.Abandon(within)
+	case late && s.job != nil && s.machine.Releasing():
+		c.failSequence(ctx, s, fmt.Errorf("memory that the next step needs is not free: %s", within))
+		return
+	case s.job != nil && c.stalled(s):
+		if s.stalls++; s.stalls > maxStalls {
+			c.failSequence(ctx, s, fmt.Errorf("KV blocks do not get to where they have to be: %s", s.lastFailure))
+			return
+		}
+		s.machine.Retry()
+	default:
+		return
+	}
+	c.advance(ctx, s)
+}
+
+// stalled reports whether copies that failed hold up a sequence's next step.
+func (c *conductor) stalled(s *sequence) bool {
+	n, round, _ := c.nextStep(s)
+	return !round && s.machine.Stalled(s.position+n)
+}
+
+// maxStalls bounds how often copies may fail in a row while steps wait for them.
+const maxStalls = 5
 
 const stepGrace = 2 * time.Second

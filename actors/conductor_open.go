@@ -9,23 +9,25 @@ import (
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/steering"
 )
 
-// open admits a sequence: every node makes its shard before the first step.
-func (c *conductor) open(ctx actor.Context, id uint64, mode placement.Mode) {
-	if c.broken != nil {
-		ctx.Respond(c.broken)
-		return
+// open opens a sequence that was admitted: every node makes its shard before the first step.
+func (c *conductor) open(ctx actor.Context, w *waitingSequence) {
+	auto := w.mode == placement.Auto
+	if auto {
+		w.mode = c.spec.Mode
 	}
-	if len(c.seqs) >= c.spec.MaxSequences {
-		ctx.Respond(fmt.Errorf("%d sequences are open, which is as many as the model was loaded for: close one, or load with more", len(c.seqs)))
-		return
-	}
-	if mode == placement.Ring && slices.Contains(c.loaded, false) {
+	if w.mode == placement.Ring && slices.Contains(c.loaded, false) {
 		c.loadEverywhere(ctx)
 	}
-	s := newSequence(id, residence.NewMachine(c.policy, len(c.spec.Nodes), mode, c.loaded), len(c.spec.Nodes))
-	s.opener = ctx.Sender()
+	s := newSequence(w.id, residence.NewMachine(c.policy, len(c.spec.Nodes), w.mode, c.loaded), len(c.spec.Nodes))
+	s.limit, s.kept, s.lent = w.tokens, c.policy.Most(c.modes, w.tokens), make([]int, len(c.spec.Nodes))
+	s.machine.Keep(s.kept)
+	if auto {
+		s.pilot = steering.NewPilot(c.predict, c.unpredicted, &c.lessons, w.mode, c.modes)
+	}
+	s.opener = w.opener
 	c.seqs[s.id] = s
 	for _, name := range c.spec.Nodes {
 		ctx.Request(layerShardPID(name, c.handle.model), &proto.OpenSequence{Sequence: s.id, Epoch: epochToProto(s.machine.Epoch())})
@@ -38,7 +40,11 @@ func (c *conductor) sequenceOpened(ctx actor.Context, msg *proto.SequenceOpened)
 		return
 	}
 	if msg.Error != "" {
-		ctx.Send(s.opener, fmt.Errorf("node %s: %s", c.nodeName(msg.Node), msg.Error))
+		err := fmt.Errorf("node %s: %s", c.nodeName(msg.Node), msg.Error)
+		if msg.Short {
+			err = &AdmissionError{Tokens: s.limit, FreeTokens: c.freeTokens(), Open: c.desk.Open(), Waiting: c.desk.Waiting(), Cause: err}
+		}
+		ctx.Send(s.opener, err)
 		s.opener = nil
 		c.closeSequence(ctx, s.id, nil)
 		return
@@ -67,16 +73,19 @@ func (c *conductor) start(ctx actor.Context, msg *startJob) {
 	case s.job != nil:
 		ctx.Respond(fmt.Errorf("sequence %d is busy with another job", msg.seq))
 		return
+	case s.filling != nil:
+		ctx.Respond(fmt.Errorf("sequence %d is being filled", msg.seq))
+		return
 	}
-	msg.job.MaxTokens = max(0, min(msg.job.MaxTokens, c.spec.Context))
+	msg.job.MaxTokens = max(0, min(msg.job.MaxTokens, s.limit))
 	j := newRunningJob(msg.job, s.machine.Length(), s.carry, c.spec.Chunk)
 	if len(j.pending) == 0 {
 		ctx.Respond(fmt.Errorf("there is nothing to feed: a job needs at least one token"))
 		return
 	}
-	room := c.spec.Context - s.machine.Length()
+	room := s.limit - s.machine.Length()
 	if len(j.pending) > room || j.MaxTokens > 0 && len(j.pending) >= room {
-		ctx.Respond(&ContextError{Tokens: len(j.pending), Room: room, Context: c.spec.Context})
+		ctx.Respond(&ContextError{Tokens: len(j.pending), Room: room, Context: s.limit})
 		return
 	}
 	j.MaxTokens = min(j.MaxTokens, room-len(j.pending))
@@ -86,6 +95,7 @@ func (c *conductor) start(ctx actor.Context, msg *startJob) {
 	j.ticket = msg.ticket
 	s.job, s.carry, s.position = j, nil, j.base
 	ctx.Respond(&jobStarted{j})
+	c.chooseStart(ctx, s)
 	c.advance(ctx, s)
 }
 
@@ -93,10 +103,10 @@ func (c *conductor) start(ctx actor.Context, msg *startJob) {
 type ContextError struct {
 	Tokens  int // to be fed
 	Room    int // left
-	Context int // that the model was loaded with
+	Context int // that the sequence was opened with
 }
 
 func (e *ContextError) Error() string {
-	return fmt.Sprintf("the prompt has %d tokens, and %d of the context of %d are left: shorten it, or load the model with a larger context",
+	return fmt.Sprintf("the prompt has %d tokens, and %d of the context of %d are left: shorten it, or ask for a larger context",
 		e.Tokens, e.Room, e.Context)
 }

@@ -20,18 +20,26 @@ type stepInFlight struct {
 	waiting int // results to come
 	token   int32
 	since   time.Time
+	alone   bool // no other step was in flight at any time meanwhile
+}
+
+// nextStep says how the next of the tokens to feed are to be computed: how many, in a round of ring prefill or
+// not, and whether one at a time as in decode.
+func (c *conductor) nextStep(s *sequence) (n int, round, single bool) {
+	j := s.job
+	remaining, handed := len(j.pending), s.position-j.base
+	single = j.OneByOne >= 0 && handed >= j.OneByOne
+	if j.OneByOne > handed {
+		remaining = min(remaining, j.OneByOne-handed)
+	}
+	n, round = c.limits.nextStep(s.machine.Epoch().Mode, s.position, remaining, single)
+	return n, round, single
 }
 
 // issue begins steps of a sequence's job while it may.
 func (c *conductor) issue(ctx actor.Context, s *sequence) {
-	j := s.job
-	for len(j.pending) > 0 && !s.ended {
-		remaining, handed := len(j.pending), s.position-j.base
-		single := j.OneByOne >= 0 && handed >= j.OneByOne
-		if j.OneByOne > handed {
-			remaining = min(remaining, j.OneByOne-handed)
-		}
-		n, round := c.limits.nextStep(s.machine.Epoch().Mode, s.position, remaining, single)
+	for len(s.job.pending) > 0 && !s.ended && !s.held() {
+		n, round, single := c.nextStep(s)
 		if c.round != 0 || c.wanting != 0 && c.wanting != s.id {
 			return
 		}
@@ -41,7 +49,7 @@ func (c *conductor) issue(ctx actor.Context, s *sequence) {
 				return
 			}
 			c.wanting = s.id
-			if len(c.steps) > 0 || !s.machine.CanRound() {
+			if len(c.steps) > 0 || !s.machine.CanRound() || !s.machine.FitsRound(n) {
 				return
 			}
 			c.wanting = 0
@@ -50,7 +58,7 @@ func (c *conductor) issue(ctx actor.Context, s *sequence) {
 		}
 		c.wanting = 0
 		if !s.machine.CanStep() || s.inFlight >= window(len(s.machine.Epoch().Owners), single) ||
-			s.machine.Lag() > maxLagChunks*c.spec.Chunk {
+			!s.machine.Fits(s.position+n) {
 			return
 		}
 		if !c.issueChunk(ctx, s, n) {
@@ -69,10 +77,6 @@ func (c *conductor) othersWait(s *sequence) bool {
 	return false
 }
 
-// maxLagChunks bounds how far prefill may run ahead of the spreading of its blocks, in chunks: they are
-// at their layer's owner until they have moved, and memory was promised for little more.
-const maxLagChunks = 8
-
 func (c *conductor) want(j *runningJob, n int) engine.Want {
 	return engine.Want{Token: j.MaxTokens > 0 && n == len(j.pending), Sampling: j.Sampling, Logits: j.Logits != nil}
 }
@@ -81,7 +85,7 @@ func (c *conductor) issueChunk(ctx actor.Context, s *sequence, n int) bool {
 	j := s.job
 	ids, want := j.pending[:n], c.want(j, n)
 	first := s.position
-	step := c.newStep(s, s.machine.Step(), n, 1)
+	step := c.newStep(s, s.machine.Step(first+n), n, 1)
 	owner := s.machine.Epoch().OwnerOf(0)
 	err := c.handle.driver.Chunk(owner, s.id, c.last, step.epoch, first, ids, want)
 	return c.issued(ctx, s, n, owner, err)
@@ -99,7 +103,10 @@ func (c *conductor) issueRound(ctx actor.Context, s *sequence, n int) {
 
 func (c *conductor) newStep(s *sequence, epoch uint64, n, results int) *stepInFlight {
 	c.last++
-	step := &stepInFlight{seq: s, epoch: epoch, end: s.position + n, fed: n, waiting: results, token: -1, since: time.Now()}
+	step := &stepInFlight{seq: s, epoch: epoch, end: s.position + n, fed: n, waiting: results, token: -1, since: time.Now(), alone: len(c.steps) == 0}
+	for _, other := range c.steps {
+		other.alone = false
+	}
 	c.steps[c.last] = step
 	s.inFlight++
 	return step
@@ -141,9 +148,10 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 	} else {
 		s.machine.Done(step.epoch, step.end)
 	}
-	s.progress = time.Now()
+	s.progress, s.stalls = time.Now(), 0
 	if s.job != nil {
 		c.stepDone(s, step)
+		c.chooseNext(ctx, s, step)
 	}
 	c.advance(ctx, s)
 	c.advanceOthers(ctx, s)

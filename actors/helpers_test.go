@@ -42,13 +42,14 @@ type rig struct {
 	log       *slog.Logger
 	faults    logBook // what was logged as an error
 
-	mu   sync.Mutex
-	refs map[string]string // directories that a node has in place of dir, by node; "" for none
+	mu       sync.Mutex
+	machines map[string]*otherPrograms // by node
+	refs     map[string]string         // directories that a node has in place of dir, by node; "" for none
 }
 
 func newRig(t testing.TB, nodes int) *rig {
 	t.Helper()
-	r := &rig{TB: t, dir: t.TempDir(), refs: map[string]string{}}
+	r := &rig{TB: t, dir: t.TempDir(), refs: map[string]string{}, machines: map[string]*otherPrograms{}}
 	if err := modeltest.Write(r.dir, modeltest.Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +77,10 @@ func newRig(t testing.TB, nodes int) *rig {
 			t.Fatal(err)
 		}
 		dev := cpu.New(1)
+		others := &otherPrograms{available: 1 << 40}
+		r.machines[name] = others
 		node, err := SpawnNode(system, Machine{Name: name, Device: dev, Memory: 1 << 30, Endpoint: e, Logger: log,
+			MeasureMemory: others.measure, MeasureEvery: time.Millisecond, OnMemory: others.told,
 			Open: func(ref string) (*model.Model, error) { return r.open(name, ref) }})
 		if err != nil {
 			t.Fatal(err)
@@ -94,6 +98,36 @@ func newRig(t testing.TB, nodes int) *rig {
 	return r
 }
 
+// otherPrograms are what else runs on a node's machine, and what its node has said of its memory.
+type otherPrograms struct {
+	mu                        sync.Mutex
+	available, promised, lack int64
+}
+
+func (o *otherPrograms) measure() (available, held int64, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.available, 0, nil
+}
+
+func (o *otherPrograms) leave(available int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.available = available
+}
+
+func (o *otherPrograms) told(promised, lack int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.promised, o.lack = promised, lack
+}
+
+func (o *otherPrograms) said() (promised, lack int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.promised, o.lack
+}
+
 func (r *rig) open(node, ref string) (*model.Model, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -105,19 +139,32 @@ func (r *rig) open(node, ref string) (*model.Model, error) {
 	return model.Open(ref)
 }
 
-// spec spreads the layers and the tokens evenly.
+// spec spreads the layers and the tokens evenly, and keeps memory for two sequences.
 func (r *rig) spec(mode placement.Mode) Spec {
 	n := len(r.names)
 	s := Spec{Model: r.model, Ref: r.dir, Mode: mode, Nodes: r.names, Address: r.endpoints[0].Addr(), Refused: map[placement.Mode]string{},
-		Chunk: 8, BlockTokens: 4, KV: attention.F32, Context: 256, MaxSequences: 2, StepTimeout: 10 * patience, LoadTimeout: patience,
+		Chunk: 8, BlockTokens: 4, KV: attention.F32, Context: 256, WaitTimeout: patience, StepTimeout: 10 * patience, LoadTimeout: patience,
 		Logger: r.log}
 	for i := range r.names {
 		s.Addresses = append(s.Addresses, r.endpoints[i].Addr())
 		s.Layers = append(s.Layers, residence.Span{First: i * 4 / n, End: (i + 1) * 4 / n})
 		s.Weights = append(s.Weights, 1/float64(n))
-		s.Memory = append(s.Memory, NodeMemory{KV: 1 << 20, MostKV: 1 << 26})
 	}
+	r.keep(&s, 2)
 	return s
+}
+
+// keep has memory kept for so many sequences at the full context.
+func (r *rig) keep(s *Spec, sequences int) {
+	r.Helper()
+	p, err := s.policy()
+	if err != nil {
+		r.Fatal(err)
+	}
+	s.Memory = nil
+	for _, pairs := range p.Most(modes, s.Context) {
+		s.Memory = append(s.Memory, placement.Promise{Fixed: 1 << 20, KV: int64(sequences*pairs) * r.model.Config.KVBytesPerToken(s.KV)})
+	}
 }
 
 func (r *rig) load(s Spec) *Conductor {
@@ -138,7 +185,7 @@ func (r *rig) context() context.Context {
 
 func (r *rig) sequence(c *Conductor, mode placement.Mode) uint64 {
 	r.Helper()
-	id, err := c.Open(r.context(), mode)
+	id, err := c.Open(r.context(), mode, 256)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -215,7 +262,7 @@ func alone(t testing.TB, prompt []int32, n int) []int32 {
 
 func (r *rig) stats(node int) *proto.Stats {
 	r.Helper()
-	s, err := Ask[*proto.Stats](r.context(), r.systems[0], NodePID(r.names[node]), &proto.StatsRequest{})
+	s, err := Ask[*proto.Stats](r.context(), r.systems[0], NodePID(r.names[node]), &proto.StatsRequest{Address: r.endpoints[0].Addr()})
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 type layerShard struct {
 	machine   Machine
 	memory    *kvcache.Budget // of the node
+	short     *atomic.Int64   // bytes of what the node has promised that other programs took
 	stats     *shardStats
 	spec      *proto.LoadModel
 	model     *model.Model
@@ -29,6 +30,7 @@ type layerShard struct {
 	geometry  kvcache.Geometry
 	budget    *kvcache.Budget
 	conductor *actor.PID
+	loader    *actor.PID // awaits the first layers
 	shards    map[uint64]*sequenceChild
 	stopping  bool
 
@@ -38,13 +40,15 @@ type layerShard struct {
 }
 
 type sequenceChild struct {
-	pid *actor.PID
-	seq *kvcache.Sequence
+	pid  *actor.PID
+	seq  *kvcache.Sequence
+	lent int64 // bytes beyond what was promised to the model
 }
 
 // shardStats is what a shard tells its Node without being asked.
 type shardStats struct {
 	weights atomic.Int64
+	lent    atomic.Int64 // beyond what was promised
 	budget  atomic.Pointer[kvcache.Budget]
 }
 
@@ -55,10 +59,12 @@ func (s *shardStats) kv() int64 {
 	return 0
 }
 
-// layersReady is what the goroutine that loads layers tells its shard.
+// layersReady is what the goroutine that loads layers tells its shard. loader awaits the model, if these are
+// its first layers.
 type layersReady struct {
 	decoder *model.Decoder
 	bytes   int64
+	loader  *actor.PID
 	err     error
 }
 
@@ -69,8 +75,9 @@ func (s *layerShard) Receive(ctx actor.Context) {
 		s.shards = map[uint64]*sequenceChild{}
 		s.ctx, s.cancel = context.WithCancel(context.Background())
 	case *proto.LoadModel:
-		bytes, err := s.load(ctx, msg)
-		ctx.Respond(&proto.Loaded{WeightBytes: bytes, Error: errorText(err)})
+		if err := s.load(ctx, msg); err != nil {
+			ctx.Respond(&proto.Loaded{Error: err.Error()})
+		}
 	case *proto.Connect:
 		ctx.Respond(&proto.Connected{Error: errorText(s.connect())})
 	case *proto.LoadLayers:
@@ -78,17 +85,29 @@ func (s *layerShard) Receive(ctx actor.Context) {
 	case *layersReady:
 		s.layersReady(ctx, msg)
 	case *proto.OpenSequence:
-		err := fmt.Errorf("the model is being unloaded")
-		if !s.stopping {
+		err, short := fmt.Errorf("the model is being unloaded"), s.short.Load()
+		switch {
+		case s.stopping:
+		case short > 0:
+			err = shortError(s.machine.Name, short)
+		default:
 			err = s.open(ctx, msg)
 		}
-		ctx.Respond(&proto.SequenceOpened{Sequence: msg.Sequence, Node: s.spec.GetNode(), Error: errorText(err)})
+		ctx.Respond(&proto.SequenceOpened{Sequence: msg.Sequence, Node: s.spec.GetNode(), Error: errorText(err), Short: short > 0})
+	case *proto.Lend:
+		err := s.lend(msg.Sequence, msg.Bytes)
+		if msg.Bytes > 0 {
+			ctx.Respond(&proto.Lent{Sequence: msg.Sequence, Node: s.spec.GetNode(), Error: errorText(err)})
+		}
 	case *proto.CloseSequence:
 		s.closeSequence(ctx, msg.Sequence)
 	case *actor.Stopping:
 		// The lanes end first: a KVBlock that is sending is woken by that, and can stop.
 		s.stopping = true
 		s.cancel()
+		if s.loader != nil {
+			ctx.Send(s.loader, &proto.Loaded{Error: "the model is being unloaded"})
+		}
 		if s.engine != nil {
 			s.engine.Close()
 		}
@@ -110,22 +129,23 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// load opens the model, makes the node's layers available and registers the lanes.
-func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) (int64, error) {
+// load opens the model, registers the lanes, and begins to make the node's layers available; the loader is
+// answered when they are.
+func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) error {
 	if s.spec != nil {
-		return 0, fmt.Errorf("model %x is loaded already", msg.Model)
+		return fmt.Errorf("model %x is loaded already", msg.Model)
 	}
 	m, err := s.machine.Open(msg.Ref)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	s.spec, s.model = msg, m
 	if got := fmt.Sprintf("%x", m.Fingerprint()); got != msg.Fingerprint {
-		return 0, fmt.Errorf("model %s on %s is another one: its fingerprint is %.12s, not %.12s", msg.Ref, s.machine.Name, got, msg.Fingerprint)
+		return fmt.Errorf("model %s on %s is another one: its fingerprint is %.12s, not %.12s", msg.Ref, s.machine.Name, got, msg.Fingerprint)
 	}
 	s.conductor = actor.NewPID(msg.ConductorNode, msg.ConductorId)
 	s.geometry = kvcache.Geometry{Shape: m.Config.Shape(), Layers: m.Config.Layers, Format: attention.Format(msg.KvFormat), BlockTokens: int(msg.BlockTokens)}
-	s.budget = s.memory.Part(msg.PromisedKvBytes, msg.KvBytes)
+	s.budget = kvcache.NewBudget(msg.KvBytes)
 	s.stats.budget.Store(s.budget)
 	self, root := ctx.Self(), ctx.ActorSystem().Root
 	s.engine, err = engine.New(engine.Config{
@@ -141,25 +161,16 @@ func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) (int64, error
 		},
 	})
 	if err != nil {
-		return 0, err
+		return err
 	}
 	layers := spanFromProto(msg.Layers)
-	if layers.Len() == 0 {
-		return 0, nil // more nodes than layers: this one only holds KV blocks
+	if layers.Len() == 0 { // more nodes than layers: this one only holds KV blocks
+		ctx.Respond(&proto.Loaded{})
+		return nil
 	}
-	return s.use(layers)
-}
-
-// use makes layers available to the engine.
-func (s *layerShard) use(layers residence.Span) (int64, error) {
-	d, err := s.model.Layers(model.Range(layers))
-	if err != nil {
-		return 0, err
-	}
-	s.engine.SetDecoder(d)
-	bytes := s.model.RangeBytes(d.Range)
-	s.stats.weights.Store(bytes)
-	return bytes, nil
+	s.loader = ctx.Sender()
+	s.fetch(ctx, layers, s.loader)
+	return nil
 }
 
 func (s *layerShard) connect() error {
@@ -174,27 +185,40 @@ func (s *layerShard) loadMore(ctx actor.Context, layers residence.Span) {
 	if s.engine == nil {
 		return
 	}
-	bytes := s.model.RangeBytes(model.Range(layers))
-	if limit := s.machine.Memory - s.spec.KvBytes; bytes > limit {
-		s.layersReady(ctx, &layersReady{err: fmt.Errorf("node %s has %d bytes for weights, layers %v need %d", s.machine.Name, limit, layers, bytes)})
+	if layers.First < 0 || layers.End > s.geometry.Layers || layers.Len() < 1 {
+		s.layersReady(ctx, &layersReady{err: fmt.Errorf("layers %v, of a model that has %d", layers, s.geometry.Layers)})
 		return
 	}
+	bytes := s.model.RangeBytes(model.Range(layers))
+	if limit := s.spec.FixedBytes; bytes > limit {
+		s.layersReady(ctx, &layersReady{err: fmt.Errorf("node %s keeps %d bytes for weights, layers %v need %d", s.machine.Name, limit, layers, bytes)})
+		return
+	}
+	s.fetch(ctx, layers, nil)
+}
+
+// fetch makes the weights of layers resident, in the background.
+func (s *layerShard) fetch(ctx actor.Context, layers residence.Span, loader *actor.PID) {
 	self, root := ctx.Self(), ctx.ActorSystem().Root
-	s.loading.Add(1)
-	go func() {
-		defer s.loading.Done()
-		d, err := s.model.Layers(model.Range(layers))
-		if err == nil {
-			err = d.Prefetch(s.ctx, func(done, total int64) {})
+	s.loading.Go(func() {
+		ready := &layersReady{loader: loader}
+		if ready.decoder, ready.err = s.model.Layers(model.Range(layers)); ready.err == nil {
+			ready.bytes = s.model.RangeBytes(ready.decoder.Range)
+			ready.err = ready.decoder.Prefetch(s.ctx, nil)
 		}
-		root.Send(self, &layersReady{decoder: d, bytes: bytes, err: err})
-	}()
+		root.Send(self, ready)
+	})
 }
 
 func (s *layerShard) layersReady(ctx actor.Context, msg *layersReady) {
 	if msg.err == nil {
 		s.engine.SetDecoder(msg.decoder)
 		s.stats.weights.Store(msg.bytes)
+	}
+	if msg.loader != nil {
+		s.loader = nil
+		ctx.Send(msg.loader, &proto.Loaded{WeightBytes: msg.bytes, Error: errorText(msg.err)})
+		return
 	}
 	ctx.Send(s.conductor, &proto.LayersLoaded{Node: s.spec.Node, Error: errorText(msg.err)})
 }
@@ -224,7 +248,7 @@ func (s *layerShard) open(ctx actor.Context, msg *proto.OpenSequence) error {
 		return err
 	}
 	s.machine.Endpoint.Expose(pid.Id)
-	s.shards[msg.Sequence] = &sequenceChild{pid, seq}
+	s.shards[msg.Sequence] = &sequenceChild{pid: pid, seq: seq}
 	s.engine.AddSequence(seq)
 	return nil
 }
@@ -239,4 +263,29 @@ func (s *layerShard) closeSequence(ctx actor.Context, id uint64) {
 	s.machine.Endpoint.Unexpose(c.pid.Id)
 	ctx.Stop(c.pid)
 	c.seq.Release()
+	s.memory.Give(c.lent)
+	s.budget.Raise(-c.lent)
+	s.stats.lent.Add(-c.lent)
+}
+
+// lend keeps so many bytes in all for a sequence, beyond what was promised, if the node has them.
+func (s *layerShard) lend(id uint64, bytes int64) error {
+	c := s.shards[id]
+	if c == nil || bytes < 0 {
+		return fmt.Errorf("sequence %d is not open, or %d bytes cannot be lent", id, bytes)
+	}
+	if bytes > c.lent {
+		if short := s.short.Load(); short > 0 {
+			return shortError(s.machine.Name, short)
+		}
+		if err := s.memory.Take(bytes - c.lent); err != nil {
+			return err
+		}
+	} else {
+		s.memory.Give(c.lent - bytes)
+	}
+	s.budget.Raise(bytes - c.lent)
+	s.stats.lent.Add(bytes - c.lent)
+	c.lent = bytes
+	return nil
 }

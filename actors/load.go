@@ -24,36 +24,32 @@ import (
 
 // Spec is what to load, and where.
 type Spec struct {
-	Model        *model.Model
-	Ref          string // by which the nodes find the model
-	Mode         placement.Mode
-	Nodes        []string         // members, by index
-	Addresses    []string         // of their transports
-	Address      string           // of our own
-	Layers       []residence.Span // of each node, in pipeline
-	Weights      []float64        // share of the tokens of each node, in pooled and ring
-	RingOwner    int              // the node that owns every layer in ring
-	Memory       []NodeMemory     // of each node
-	Refused      map[placement.Mode]string
-	Chunk        int // tokens
-	BlockTokens  int
-	KV           attention.Format
-	Context      int // tokens
-	MaxSequences int
-	StepTimeout  time.Duration // bound on every wait within a step
-	LoadTimeout  time.Duration
-	Logger       *slog.Logger
-}
-
-// NodeMemory is what a model may take on a node, in bytes.
-type NodeMemory struct {
-	Fixed  int64 // weights, activations and the rest: kept for the model
-	KV     int64 // KV cache that is kept for it: every admitted sequence at the full context
-	MostKV int64 // that the KV cache may take, if it is free, as while a switch copies
+	Model       *model.Model
+	Ref         string // by which the nodes find the model
+	Mode        placement.Mode
+	Nodes       []string            // members, by index
+	Addresses   []string            // of their transports
+	Address     string              // of our own
+	Layers      []residence.Span    // of each node, in pipeline
+	Weights     []float64           // share of the tokens of each node, in pooled and ring
+	Blocks      []int               // of each node of a whole context; nil: by weight
+	Staged      int                 // blocks for which owners have room until they reach their holder
+	RingOwner   int                 // the node that owns every layer in ring
+	Memory      []placement.Promise // of each node
+	Refused     map[placement.Mode]string
+	Chunk       int // tokens
+	BlockTokens int
+	KV          attention.Format
+	Context     int           // tokens that a sequence may come to at the most
+	MaxWaiting  int           // sequences that wait to be admitted
+	WaitTimeout time.Duration // how long each does
+	StepTimeout time.Duration // bound on every wait within a step
+	LoadTimeout time.Duration
+	Logger      *slog.Logger
 }
 
 func (s *Spec) policy() (*residence.Policy, error) {
-	l := residence.Layout{Layers: s.Model.Config.Layers, BlockTokens: s.BlockTokens, Chunk: s.Chunk, RingOwner: s.RingOwner, Weights: s.Weights}
+	l := residence.Layout{Layers: s.Model.Config.Layers, BlockTokens: s.BlockTokens, Chunk: s.Chunk, RingOwner: s.RingOwner, Weights: s.Weights, Blocks: s.Blocks, Staged: s.Staged}
 	for n, layers := range s.Layers {
 		if layers.Len() > 0 {
 			l.Pipeline = append(l.Pipeline, residence.Owner{Layers: layers, Node: n})
@@ -123,7 +119,7 @@ func (c *Conductor) load(ctx context.Context, policy *residence.Policy, endpoint
 			Model: c.model, Ref: s.Ref, Fingerprint: fmt.Sprintf("%x", s.Model.Fingerprint()), Nodes: s.Nodes, Node: uint32(n),
 			ConductorNode: c.pid.Address, ConductorId: c.pid.Id, Layers: spanToProto(layers),
 			Chunk: uint32(s.Chunk), MaxPiece: uint32(policy.MaxPiece()), RoundTokens: uint32(policy.Round()), BlockTokens: uint32(s.BlockTokens), KvFormat: uint32(s.KV), Addresses: s.Addresses, ConductorAddress: s.Address,
-			Context: uint32(s.Context), KvBytes: s.Memory[n].MostKV, PromisedKvBytes: s.Memory[n].KV, FixedBytes: s.Memory[n].Fixed,
+			Context: uint32(s.Context), KvBytes: s.Memory[n].KV, FixedBytes: s.Memory[n].Fixed,
 			StepTimeoutMs: s.StepTimeout.Milliseconds()})
 		if err != nil {
 			return err
@@ -172,19 +168,21 @@ func errorOf(text string) error {
 // Ask sends a message to an actor and waits for its answer until ctx ends; if it has no deadline, for at
 // most half a minute.
 func Ask[T any](ctx context.Context, system *actor.ActorSystem, pid *actor.PID, msg any) (T, error) {
-	within := askTimeout
-	if d, ok := ctx.Deadline(); ok {
-		within = time.Until(d)
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, askTimeout)
+		defer cancel()
 	}
 	var none T
-	if within <= 0 {
+	if ctx.Err() != nil {
 		return none, context.Cause(ctx)
 	}
+	d, _ := ctx.Deadline()
 	type answer struct {
 		reply T
 		err   error
 	}
-	future := system.Root.RequestFuture(pid, msg, within)
+	future := system.Root.RequestFuture(pid, msg, time.Until(d)+time.Second) // ctx ends first, and says why
 	answered := make(chan answer, 1)
 	go func() {
 		reply, err := transport.Reply[T](future)
@@ -238,13 +236,19 @@ func (c *Conductor) NodeLost(name string, cause error) {
 	c.system.Root.Send(c.pid, &nodeLost{name, cause})
 }
 
-// Open admits a sequence, in a mode.
-func (c *Conductor) Open(ctx context.Context, mode placement.Mode) (uint64, error) {
-	if why := c.spec.Refused[mode]; why != "" {
+// Open admits a sequence of up to so many tokens, in a mode, and waits for its turn if there is no room for it
+// now. The error is an *AdmissionError if too many wait already, or it has waited for too long.
+func (c *Conductor) Open(ctx context.Context, mode placement.Mode, tokens int) (uint64, error) {
+	if why := c.spec.Refused[mode]; why != "" { // of Auto nothing is refused: its modes are those that are possible
 		return 0, fmt.Errorf("mode %v is not possible here: %s", mode, why)
 	}
+	if tokens < 1 || tokens > c.spec.Context {
+		return 0, fmt.Errorf("a context of %d is not between 1 and %d, for which the model was loaded", tokens, c.spec.Context)
+	}
 	id := c.lastSeq.Add(1)
-	if _, err := Ask[*sequenceReady](ctx, c.system, c.pid, &openSequence{id, mode}); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, c.spec.WaitTimeout+askTimeout)
+	defer cancel()
+	if _, err := Ask[*sequenceReady](ctx, c.system, c.pid, &openSequence{id, mode, tokens}); err != nil {
 		c.CloseSequence(id) // it may be open by now, if ctx has ended
 		return 0, err
 	}
@@ -277,6 +281,12 @@ func (c *Conductor) Switch(ctx context.Context, seq uint64, mode placement.Mode)
 		return nil, err
 	}
 	return r, r.Err
+}
+
+// Fill puts made-up keys and values of so many tokens after what a sequence has, which must have no job.
+func (c *Conductor) Fill(ctx context.Context, seq uint64, tokens int) error {
+	_, err := Ask[*sequenceFilled](ctx, c.system, c.pid, &fillSequence{seq, tokens})
+	return err
 }
 
 // CloseSequence gives back what a sequence holds on all nodes. A job that it has ends with an error.

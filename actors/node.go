@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -24,7 +25,16 @@ type Machine struct {
 	Endpoint *transport.Endpoint
 	Open     func(ref string) (*model.Model, error) // finds a model by the reference in LoadModel
 	Leaving  *atomic.Bool                           // set when the node has begun to leave; may be nil
+	Runtime  *atomic.Int64                          // bytes that the process takes without a model, 0 while that is not known; may be nil
 	Logger   *slog.Logger
+
+	// MeasureMemory tells, in bytes, what other programs leave available on the machine, and what this process
+	// holds. Nil: nobody else takes any.
+	MeasureMemory func() (available, held int64, err error)
+	MeasureEvery  time.Duration // default 2 s
+	// OnMemory is told, in bytes, what of Memory is promised to models, and what of that other programs took,
+	// whenever one of them changes. It must not block.
+	OnMemory func(promised, short int64)
 }
 
 // PeerGone tells a Node that a member of the cluster is not there any more. What it had loaded goes.
@@ -34,6 +44,9 @@ type PeerGone struct{ Name string }
 type node struct {
 	machine  Machine
 	memory   *kvcache.Budget
+	pressure pressure
+	watch    memoryWatch
+	prober   *prober
 	models   map[uint64]*loadedModel
 	waiting  []waitingLoad // until the models that are being unloaded have given their memory back
 	stopping bool
@@ -41,6 +54,7 @@ type node struct {
 
 type loadedModel struct {
 	pid       *actor.PID
+	ref       string
 	client    string // the conductor's node
 	stats     *shardStats
 	promised  int64 // bytes that are kept for it
@@ -58,7 +72,7 @@ const maxWaiting = 16
 // SpawnNode starts the Node actor of a machine, and lets other nodes reach it.
 func SpawnNode(system *actor.ActorSystem, m Machine) (*actor.PID, error) {
 	props := actor.PropsFromProducer(func() actor.Actor {
-		return &node{machine: m, memory: kvcache.NewBudget(m.Memory), models: map[uint64]*loadedModel{}}
+		return &node{machine: m, memory: kvcache.NewBudget(m.Memory), prober: newProber(system, &m), models: map[uint64]*loadedModel{}}
 	},
 		actor.WithSupervisor(stopOnPanic(m.Logger)))
 	pid, err := system.Root.SpawnNamed(props, NodeID)
@@ -81,8 +95,14 @@ func stopOnPanic(log *slog.Logger) actor.SupervisorStrategy {
 // Receive handles the messages to a node.
 func (n *node) Receive(ctx actor.Context) {
 	switch msg := ctx.Message().(type) {
+	case *actor.Started:
+		n.watch.start(&n.machine, ctx.ActorSystem().Root, ctx.Self())
 	case *actor.Stopping:
 		n.stopping = true
+		n.watch.stop()
+		n.prober.close()
+	case *memoryMeasured:
+		n.memoryMeasured(msg)
 	case *proto.LoadModel:
 		n.load(ctx, msg)
 	case *proto.UnloadModel:
@@ -96,13 +116,28 @@ func (n *node) Receive(ctx actor.Context) {
 			}
 		}
 	case *proto.StatsRequest:
+		if asker := ctx.Sender(); asker != nil && msg.Address != "" {
+			n.meet(asker.Address, msg.Address)
+		}
 		ctx.Respond(n.stats())
+	case *proto.MeasureLink:
+		if ctx.Sender() != nil {
+			n.meet(ctx.Sender().Address, msg.Asker)
+			n.meet(msg.Peer, msg.Address)
+			n.prober.measure(msg, ctx.Sender())
+		}
+	case *proto.MakeEcho:
+		if ctx.Sender() != nil {
+			n.meet(msg.From, msg.Address)
+			n.prober.echo(msg, ctx.Sender())
+		}
 	case *actor.Terminated:
 		for id, m := range n.models {
 			if m.pid.Equal(msg.Who) {
 				n.machine.Endpoint.Unexpose(m.pid.Id)
-				n.memory.Give(m.promised)
+				n.memory.Give(m.promised + m.stats.lent.Load())
 				delete(n.models, id)
+				n.tellMemory()
 			}
 		}
 		waiting := n.waiting
@@ -140,14 +175,20 @@ func (n *node) load(ctx actor.Context, msg *proto.LoadModel) {
 			return
 		}
 	}
-	promised := msg.FixedBytes + msg.PromisedKvBytes
+	if n.pressure.short > 0 {
+		ctx.Respond(&proto.Loaded{Error: shortError(n.machine.Name, n.pressure.short).Error()})
+		return
+	}
+	promised := msg.FixedBytes + msg.KvBytes
 	if err := n.memory.Take(promised); err != nil {
 		ctx.Respond(&proto.Loaded{Error: fmt.Sprintf("%d models are loaded there, and of %d bytes %d are promised to them: this one needs %d",
 			len(n.models), n.machine.Memory, n.memory.Used(), promised)})
 		return
 	}
 	stats := &shardStats{}
-	props := actor.PropsFromProducer(func() actor.Actor { return &layerShard{machine: n.machine, memory: n.memory, stats: stats} },
+	props := actor.PropsFromProducer(func() actor.Actor {
+		return &layerShard{machine: n.machine, memory: n.memory, short: &n.watch.short, stats: stats}
+	},
 		actor.WithSupervisor(stopOnPanic(n.machine.Logger)))
 	pid, err := ctx.SpawnNamed(props, layerShardName(msg.Model))
 	if err != nil {
@@ -156,7 +197,8 @@ func (n *node) load(ctx actor.Context, msg *proto.LoadModel) {
 		return
 	}
 	ctx.Watch(pid)
-	n.models[msg.Model] = &loadedModel{pid: pid, client: msg.ConductorNode, stats: stats, promised: promised}
+	n.models[msg.Model] = &loadedModel{pid: pid, ref: msg.Ref, client: msg.ConductorNode, stats: stats, promised: promised}
+	n.tellMemory()
 	n.machine.Endpoint.Expose(pid.Id)
 	ctx.Forward(pid)
 }
@@ -172,8 +214,8 @@ func checkLoad(m *proto.LoadModel) error {
 		return fmt.Errorf("load: chunk of %d tokens, pieces of %d, rounds of %d", m.Chunk, m.MaxPiece, m.RoundTokens)
 	case !attention.Format(m.KvFormat).Valid():
 		return fmt.Errorf("load: KV format %d is not known here", m.KvFormat)
-	case m.PromisedKvBytes < 0 || m.FixedBytes < 0 || m.PromisedKvBytes > m.KvBytes || m.KvBytes > 1<<50 || m.FixedBytes > 1<<50:
-		return fmt.Errorf("load: %d bytes kept, %d for the KV cache, which may take %d", m.FixedBytes, m.PromisedKvBytes, m.KvBytes)
+	case m.KvBytes < 0 || m.FixedBytes < 0 || m.KvBytes > 1<<50 || m.FixedBytes > 1<<50:
+		return fmt.Errorf("load: %d bytes to be kept, and %d for the KV cache", m.FixedBytes, m.KvBytes)
 	case m.StepTimeoutMs <= 0:
 		return fmt.Errorf("load: step timeout of %d ms", m.StepTimeoutMs)
 	}
@@ -195,9 +237,13 @@ func (n *node) unload(ctx actor.Context, id uint64) {
 	}
 }
 
-// stats sums up what the node has sent and holds.
+// stats sums up what the node has sent, holds and has promised. What is being unloaded is promised to nobody:
+// a load waits for it.
 func (n *node) stats() *proto.Stats {
-	s := &proto.Stats{}
+	s := &proto.Stats{MemoryBytes: n.machine.Memory, ShortBytes: n.pressure.short}
+	if n.machine.Runtime != nil {
+		s.RuntimeBytes = n.machine.Runtime.Load()
+	}
 	for purpose, t := range n.machine.Endpoint.Counters() {
 		if purpose == transport.Control {
 			s.ControlBytes += int64(t.BytesOut)
@@ -208,6 +254,11 @@ func (n *node) stats() *proto.Stats {
 	for _, m := range n.models {
 		s.KvBytes += m.stats.kv()
 		s.WeightBytes += m.stats.weights.Load()
+		if !m.unloading {
+			bytes := m.promised + m.stats.lent.Load()
+			s.PromisedBytes += bytes
+			s.Promises = append(s.Promises, &proto.Promise{Ref: m.ref, Client: m.client, Bytes: bytes})
+		}
 	}
 	return s
 }

@@ -6,12 +6,16 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/steering"
 )
 
 // sequence is what the conductor knows of one sequence.
 type sequence struct {
 	id          uint64
 	machine     *residence.Machine
+	limit       int          // tokens that it may come to
+	kept        []int        // (layer, token) pairs that each node keeps for it
+	lent        []int        // and those that it has for a switch beyond that
 	opener      *actor.PID   // who waits for it to be open
 	unopened    map[int]bool // nodes that have not made their shard
 	job         *runningJob
@@ -20,10 +24,19 @@ type sequence struct {
 	position    int     // of the next token to hand to a step
 	inFlight    int     // steps
 	asked       *switchAsked
+	filling     *fillAsked
 	progress    time.Time // of copies, announcements and steps
 	lastFailure string
 	failed      error
+	pilot       *steering.Pilot // chooses its modes; nil: whoever uses it does
+	stalls      int             // how often copies failed that further steps have to wait for
 }
+
+// lending reports whether nodes were asked for memory for a switch, and have not answered.
+func (s *sequence) lending() bool { return s.asked != nil && len(s.asked.lending) > 0 }
+
+// held reports whether a switch keeps steps from beginning until it is in force, or refused.
+func (s *sequence) held() bool { return s.lending() || s.asked != nil && s.asked.hold }
 
 func newSequence(id uint64, m *residence.Machine, nodes int) *sequence {
 	s := &sequence{id: id, machine: m, unopened: map[int]bool{}, progress: time.Now()}

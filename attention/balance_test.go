@@ -25,7 +25,7 @@ func TestBalanceGivesEqualNodesEqualWork(t *testing.T) {
 		for i := range weights {
 			weights[i] = 1 / float64(nodes)
 		}
-		w := work(Balance(blocks, weights, make([]float64, nodes)), nodes)
+		w := work(Balance(blocks, weights, nil, make([]float64, nodes)), nodes)
 		for i := range w {
 			if w[i] != w[0] {
 				t.Fatalf("%d blocks over %d nodes: work %v", blocks, nodes, w)
@@ -56,7 +56,7 @@ func TestBalanceIsProportionalOverRounds(t *testing.T) {
 		got := make([]int, len(weights))
 		total := 0
 		for range rapid.IntRange(1, 20).Draw(t, "rounds") {
-			owner := Balance(blocks, weights, credit)
+			owner := Balance(blocks, weights, nil, credit)
 			total += blocks
 			for b, node := range owner {
 				if weights[node] == 0 {
@@ -91,7 +91,7 @@ func TestBalanceExamples(t *testing.T) {
 		{0, []float64{1}, []int{}},
 	} {
 		credit := make([]float64, len(c.weights))
-		if got := Balance(c.blocks, c.weights, credit); !slices.Equal(got, c.want) {
+		if got := Balance(c.blocks, c.weights, nil, credit); !slices.Equal(got, c.want) {
 			t.Errorf("Balance(%d, %v) = %v, want %v", c.blocks, c.weights, got, c.want)
 		}
 		owed := 0.0

@@ -13,3 +13,14 @@ func AvailableMemory() (int64, error) {
 	}
 	return n, nil
 }
+
+// HeldMemory is how many bytes of memory this process holds that the system cannot take back: what its mapped
+// files take is not among them. The error is errors.ErrUnsupported where AvailableMemory does not follow what
+// programs take either.
+func HeldMemory() (int64, error) {
+	n, err := heldMemory()
+	if err != nil {
+		return 0, fmt.Errorf("cluster: held memory: %w", err)
+	}
+	return n, nil
+}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -13,3 +14,5 @@ func availableMemory() (int64, error) {
 	}
 	return int64(n / 4 * 3), nil
 }
+
+func heldMemory() (int64, error) { return 0, errors.ErrUnsupported }

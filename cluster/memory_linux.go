@@ -36,6 +36,30 @@ func availableIn(root fs.FS) (int64, error) {
 	}
 }
 
+func heldMemory() (int64, error) { return heldIn(os.DirFS("/")) }
+
+// heldIn reads /proc below root: of the pages that are resident, those that no file is behind.
+func heldIn(root fs.FS) (int64, error) {
+	const name = "proc/self/statm"
+	b, err := fs.ReadFile(root, name)
+	if err != nil {
+		return 0, err
+	}
+	f := strings.Fields(string(b))
+	if len(f) < 3 {
+		return 0, fmt.Errorf("%s: %q has fewer than 3 fields", name, b)
+	}
+	resident, err := number(name+": resident", f[1])
+	if err != nil {
+		return 0, err
+	}
+	shared, err := number(name+": shared", f[2])
+	if err != nil {
+		return 0, err
+	}
+	return max(0, resident-shared) * int64(os.Getpagesize()), nil
+}
+
 const cgroupRoot = "sys/fs/cgroup"
 
 // cgroupDir is where the v2 cgroup of this process is mounted; without one, the root of the mount.

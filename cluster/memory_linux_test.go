@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -47,4 +49,29 @@ func TestMemoryWithoutCgroupsIsWhatTheKernelSays(t *testing.T) {
 	if err != nil || n <= 0 {
 		t.Errorf("this machine offers %d bytes, %v", n, err)
 	}
+}
+
+func TestHeldMemoryIsWhatNoFileIsBehind(t *testing.T) {
+	page := int64(os.Getpagesize())
+	if n, err := heldIn(fstest.MapFS{"proc/self/statm": file("900 500 120 7 0 300 0\n")}); err != nil || n != 380*page {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	for _, bad := range []string{"", "900 500", "900 many 120", "900 500 -1"} {
+		if _, err := heldIn(fstest.MapFS{"proc/self/statm": file(bad)}); err == nil || !strings.Contains(err.Error(), "statm") {
+			t.Errorf("%q gives %v", bad, err)
+		}
+	}
+	before, err := HeldMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 64<<20)
+	for i := range b {
+		b[i] = byte(i)
+	}
+	after, err := HeldMemory()
+	if err != nil || after < before+32<<20 {
+		t.Errorf("after 64 MiB were written: %d bytes, before %d, %v", after, before, err)
+	}
+	runtime.KeepAlive(b)
 }

@@ -8,17 +8,21 @@ import (
 	"unicode/utf8"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/orrery-ai/orrery/placement"
 )
 
 // Protocol is the version of what nodes say to each other. Nodes of different versions refuse each
 // other.
-const Protocol = 1
+const Protocol = 2
 
 // The metadata of a node, which rides in every alive message:
 //
 //	uvarint protocol · string cluster                 the same in every version
-//	byte role · string transport · uvarint memory · 8 bytes bandwidth (IEEE 754, little-endian)
-//	uvarint cores · string device · string version
+//	byte role · string transport · uvarint memory · uvarint promised · uvarint short
+//	8 bytes bandwidth (IEEE 754, little-endian)
+//	uvarint cores · string device · string version · string machine · string CPUs
+//	byte rates: whether they follow · each number of the rates, in 4 bytes (IEEE 754 single, little-endian)
 //
 // where a string is its length as uvarint, and UTF-8. Name and gossip address come from memberlist.
 type meta struct {
@@ -43,10 +47,15 @@ func (m *meta) encode() ([]byte, error) {
 	b = append(b, byte(n.Role))
 	b = appendString(b, n.Transport)
 	b = binary.AppendUvarint(b, uint64(n.Memory))
+	b = binary.AppendUvarint(b, uint64(n.Promised))
+	b = binary.AppendUvarint(b, uint64(n.Short))
 	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(n.Bandwidth))
 	b = binary.AppendUvarint(b, uint64(n.Cores))
 	b = appendString(b, n.Device)
 	b = appendString(b, n.Version)
+	b = appendString(b, n.Machine)
+	b = appendString(b, n.CPUs)
+	b = appendRates(b, &n.Rates)
 	if len(b) > memberlist.MetaMaxSize {
 		return nil, fmt.Errorf("node metadata has %d bytes, at most %d: shorten cluster (%d), transport (%d), device (%d) or version (%d)",
 			len(b), memberlist.MetaMaxSize, len(m.cluster), len(n.Transport), len(n.Device), len(n.Version))
@@ -67,15 +76,18 @@ func decodeMeta(b []byte) (meta, error) {
 	n := &m.node
 	n.Role = Role(d.byte())
 	n.Transport = d.string()
-	memory := d.uvarint()
+	memory, promised, short := d.uvarint(), d.uvarint(), d.uvarint()
 	n.Bandwidth = math.Float64frombits(d.uint64())
 	cores := d.uvarint()
 	n.Device = d.string()
 	n.Version = d.string()
-	if d.bad || len(d.b) > 0 || memory > math.MaxInt64 || cores > maxCores {
+	n.Machine = d.string()
+	n.CPUs = d.string()
+	n.Rates = d.rates()
+	if d.bad || len(d.b) > 0 || max(memory, promised, short) > math.MaxInt64 || cores > maxCores {
 		return meta{}, errMeta
 	}
-	n.Memory, n.Cores = int64(memory), int(cores)
+	n.Memory, n.Promised, n.Short, n.Cores = int64(memory), int64(promised), int64(short), int(cores)
 	if err := checkNode(n); err != nil {
 		return meta{}, fmt.Errorf("%w: %w", errMeta, err)
 	}
@@ -87,14 +99,17 @@ func checkNode(n *Node) error {
 	switch {
 	case n.Role > Client:
 		return fmt.Errorf("role %d is unknown", n.Role)
-	case n.Memory < 0:
-		return fmt.Errorf("memory %d is negative", n.Memory)
+	case n.Memory < 0 || n.Promised < 0 || n.Short < 0:
+		return fmt.Errorf("memory %d, promised %d or short %d is negative", n.Memory, n.Promised, n.Short)
 	case !(n.Bandwidth >= 0) || math.IsInf(n.Bandwidth, 1):
 		return fmt.Errorf("bandwidth %v is not a finite, non-negative number", n.Bandwidth)
 	case n.Cores < 0 || n.Cores > maxCores:
 		return fmt.Errorf("cores %d is not in 0..%d", n.Cores, maxCores)
 	}
-	for _, s := range []string{n.Transport, n.Device, n.Version} {
+	if err := n.Rates.Check(); err != nil {
+		return err
+	}
+	for _, s := range []string{n.Transport, n.Device, n.Version, n.Machine, n.CPUs} {
 		if !utf8.ValidString(s) {
 			return fmt.Errorf("%q is not UTF-8", s)
 		}
@@ -104,6 +119,17 @@ func checkNode(n *Node) error {
 
 func appendString(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendRates(b []byte, r *placement.Rates) []byte {
+	if !r.Known() {
+		return append(b, 0)
+	}
+	b = append(b, 1)
+	for _, v := range r.Numbers() {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(float32(*v)))
+	}
+	return b
 }
 
 // decoder reads from the front of b; after the first failure it yields zeros and stays bad.
@@ -125,6 +151,26 @@ func (d *decoder) take(n uint64) []byte {
 func (d *decoder) byte() byte {
 	if p := d.take(1); p != nil {
 		return p[0]
+	}
+	return 0
+}
+
+func (d *decoder) rates() (r placement.Rates) {
+	switch d.byte() {
+	case 0:
+	case 1:
+		for _, v := range r.Numbers() {
+			*v = float64(math.Float32frombits(d.uint32()))
+		}
+	default:
+		d.bad = true
+	}
+	return r
+}
+
+func (d *decoder) uint32() uint32 {
+	if p := d.take(4); p != nil {
+		return binary.LittleEndian.Uint32(p)
 	}
 	return 0
 }

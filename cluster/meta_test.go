@@ -9,6 +9,8 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	"pgregory.net/rapid"
+
+	"github.com/orrery-ai/orrery/placement"
 )
 
 func TestMetadataSurvivesPacking(t *testing.T) {
@@ -18,10 +20,15 @@ func TestMetadataSurvivesPacking(t *testing.T) {
 			Role:      Role(rapid.IntRange(0, 1).Draw(t, "role")),
 			Transport: text.Draw(t, "transport"),
 			Memory:    rapid.Int64Min(0).Draw(t, "memory"),
+			Promised:  rapid.Int64Min(0).Draw(t, "promised"),
+			Short:     rapid.Int64Min(0).Draw(t, "short"),
 			Bandwidth: rapid.Float64Range(0, math.MaxFloat64).Draw(t, "bandwidth"),
 			Cores:     rapid.IntRange(0, maxCores).Draw(t, "cores"),
 			Device:    text.Draw(t, "device"),
 			Version:   text.Draw(t, "version"),
+			Machine:   text.Draw(t, "machine"),
+			CPUs:      text.Draw(t, "CPUs"),
+			Rates:     drawRates(t),
 		}}
 		b, err := m.encode()
 		if err != nil {
@@ -32,6 +39,33 @@ func TestMetadataSurvivesPacking(t *testing.T) {
 			t.Fatalf("%+v became %+v, %v", m, got, err)
 		}
 	})
+}
+
+// drawRates draws numbers that singles hold, as the metadata has them.
+func drawRates(t *rapid.T) (r placement.Rates) {
+	if !rapid.Bool().Draw(t, "measured") {
+		return r
+	}
+	last := 0.0
+	for i, v := range r.Numbers() { // whole numbers, which singles hold: rising from one to the next
+		last += float64(rapid.IntRange(1, 9).Draw(t, "step"))
+		if i < len(r.Numbers())-len(r.Crowd) && i >= len(r.Numbers())-len(r.Crowd)-2 {
+			last = 1 << 30 // operations/s
+		}
+		*v = last
+	}
+	for i := range r.Cached {
+		r.Cached[i] = float64(rapid.IntRange(0, 8).Draw(t, "cached")) / 8
+	}
+	r.Crowd = [3]float64{1, 1.5, 2}
+	return r
+}
+
+func TestRatesThatCannotBeAreNotSent(t *testing.T) {
+	m := meta{Protocol, "test", Node{Rates: placement.Rates{PrefillProduct: -1}}}
+	if _, err := m.encode(); err == nil || !strings.Contains(err.Error(), "rates") {
+		t.Errorf("error %v", err)
+	}
 }
 
 func TestMetadataIsHeldToItsLimit(t *testing.T) {
@@ -62,6 +96,14 @@ func FuzzDecodeMeta(f *testing.F) {
 	m := meta{Protocol, "test", config("a").Self}
 	b, err := m.encode()
 	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	for i, v := range m.node.Rates.Numbers() {
+		*v = float64(1 + i)
+	}
+	clear(m.node.Rates.Cached[:])
+	if b, err = m.encode(); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b)

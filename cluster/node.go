@@ -1,6 +1,10 @@
 package cluster
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/orrery-ai/orrery/placement"
+)
 
 // Role is what a node does in the cluster.
 type Role uint8
@@ -24,15 +28,34 @@ func (r Role) String() string {
 
 // Node is a member and what it offers.
 type Node struct {
-	Name      string  // unique in the cluster
-	Role      Role    //
-	Gossip    string  // host:port of its gossip endpoint, as the others reach it
-	Transport string  // host:port of its transport endpoint
-	Memory    int64   // bytes offered for weights, KV cache and activations
-	Bandwidth float64 // measured memory bandwidth, bytes/s
-	Cores     int     // CPU cores offered
-	Device    string  // for people: "cpu (2 threads, avx2)"
-	Version   string  // of the program
+	Name      string          // unique in the cluster
+	Role      Role            //
+	Gossip    string          // host:port of its gossip endpoint, as the others reach it
+	Transport string          // host:port of its transport endpoint
+	Memory    int64           // bytes offered for weights, KV cache and activations
+	Promised  int64           // of them, to models that are loaded
+	Short     int64           // bytes of what is promised that other programs took; 0: everything is there
+	Bandwidth float64         // memory bandwidth, bytes/s: what shares of layers and tokens go by
+	Cores     int             // CPU cores offered
+	Device    string          // for people: "cpu (2 threads, avx2)"
+	Version   string          // of the program
+	Machine   string          // what tells its machine from others, while that runs; "" if it is not known
+	CPUs      string          // the processors that it may use, as "0-3"
+	Rates     placement.Rates // measured with the node's kernels; zero if they were not
+}
+
+// Placement is the node as placement knows it.
+func (n *Node) Placement() placement.Node {
+	return placement.Node{Name: n.Name, Memory: n.Memory, Promised: n.Withheld(), Bandwidth: n.Bandwidth, Cores: n.Cores, Rates: n.Rates, Machine: n.Machine, CPUs: n.CPUs}
+}
+
+// Withheld is how many bytes of the node's memory are not to be had. A node that is short of what it has
+// promised takes on nothing new.
+func (n *Node) Withheld() int64 {
+	if n.Short > 0 {
+		return n.Memory
+	}
+	return min(n.Promised, n.Memory)
 }
 
 const maxName = 64 // bytes
@@ -47,9 +70,9 @@ func checkName(s string) error {
 	}
 	for _, c := range []byte(s) {
 		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.':
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.', c == '+':
 		default:
-			return fmt.Errorf("name %q: only letters, digits, '-', '_' and '.' are allowed", s)
+			return fmt.Errorf("name %q: only letters, digits, '-', '_', '.' and '+' are allowed", s)
 		}
 	}
 	return nil

@@ -48,29 +48,19 @@ func TestBudgetNeverExceedsItsLimit(t *testing.T) {
 	}
 }
 
-func TestAPartBorrowsOnlyBeyondItsOwn(t *testing.T) {
-	node := NewBudget(1000)
-	if err := node.Take(400); err != nil { // kept for the part
-		t.Fatal(err)
+func TestARaisedBudgetAllowsThatMuchMore(t *testing.T) {
+	b := NewBudget(400)
+	b.Raise(500)
+	if b.Take(900) != nil || b.Take(1) == nil {
+		t.Fatalf("%d bytes used of 900", b.Used())
 	}
-	part := node.Part(400, 900)
-	for _, c := range []struct{ take, node int64 }{{300, 400}, {200, 500}, {400, 900}} {
-		if err := part.Take(c.take); err != nil || node.Used() != c.node {
-			t.Fatalf("took %d: the node has given %d, want %d: %v", c.take, node.Used(), c.node, err)
-		}
-	}
+	b.Raise(-500)
 	var full *FullError
-	if err := part.Take(1); !errors.As(err, &full) || part.Used() != 900 {
-		t.Fatalf("beyond the limit: %v", err)
+	if err := b.Take(1); !errors.As(err, &full) || full.Free != -500 {
+		t.Fatalf("after it was lowered: %v", err)
 	}
-	part.Give(700)
-	if node.Used() != 400 || part.Used() != 200 {
-		t.Fatalf("given back: the node has given %d, the part %d", node.Used(), part.Used())
-	}
-	if err := node.Take(600); err != nil {
-		t.Fatal(err)
-	}
-	if err := part.Take(201); !errors.As(err, &full) || part.Used() != 200 {
-		t.Fatalf("borrowed what the node does not have: %v", err)
+	b.Give(501)
+	if b.Take(1) != nil || b.Take(1) == nil {
+		t.Errorf("%d bytes used of 400", b.Used())
 	}
 }

@@ -7,17 +7,20 @@ import (
 
 // Cost predicts how long steps of a plan take. It is a pure function of what it was made from.
 //
-// A node reads at B = Bandwidth x efficiency bytes/s and computes at F = FLOPS x efficiency
-// operations/s; each piece of work takes the longer of its reading and its computing. That matters
-// for attention over MLA's latent, which does much with each byte; otherwise decode is reading.
+// Of a node with [Rates] it takes those. Another one reads at B = Bandwidth x efficiency bytes/s and
+// computes at F = FLOPS x efficiency operations/s; each piece of work takes the longer of its reading and
+// its computing. That matters for attention over MLA's latent, which does much with each byte; otherwise
+// decode is reading.
 type Cost struct {
 	model  Model
 	work   Work
 	plan   *Plan
 	links  [][]Link
-	read   []float64 // [nodes] B
-	speed  []float64 // [nodes] F
+	speeds []speed // [nodes]
 	owners []owner
+	driver []Link  // [nodes] the way to each node from who drives the steps; nil if that is not known
+	shared [][]int // the nodes on the same processors, of each node, itself included
+	cache  [][]int // the nodes that share caches, likewise
 	chunk  int
 	block  int
 }
@@ -30,7 +33,7 @@ type owner struct {
 
 // NewCost prepares the predictions for a plan that Place or PlaceAll made of r, in whichever mode. links[i][j] is the way
 // from node i to node j; what it says of a node to itself is not used. Efficiency is the share of
-// bandwidth and FLOPS that kernels reach, in (0, 1]. Every node needs FLOPS.
+// bandwidth and FLOPS that kernels reach, in (0, 1]. Every node needs Rates or FLOPS.
 func NewCost(r Request, p *Plan, w Work, links [][]Link, efficiency float64) (*Cost, error) {
 	r.Mode = p.Mode
 	if err := r.check(); err != nil {
@@ -56,11 +59,13 @@ func NewCost(r Request, p *Plan, w Work, links [][]Link, efficiency float64) (*C
 				return nil, fmt.Errorf("placement: link from %s to %s: %w", node.Name, r.Nodes[j].Name, err)
 			}
 		}
-		if !(node.FLOPS >= 1 && node.FLOPS <= maxFLOPS) {
-			return nil, fmt.Errorf("placement: node %s: FLOPS %v is not in 1..1e24", node.Name, node.FLOPS)
+		s, err := newSpeed(node, efficiency)
+		if err != nil {
+			return nil, err
 		}
-		c.read = append(c.read, node.Bandwidth*efficiency)
-		c.speed = append(c.speed, node.FLOPS*efficiency)
+		c.speeds = append(c.speeds, s)
+		c.shared = append(c.shared, alike(r.Nodes, i, func(a, b Node) bool { return a.Machine == b.Machine && a.CPUs == b.CPUs }))
+		c.cache = append(c.cache, alike(r.Nodes, i, func(a, b Node) bool { return a.Machine == b.Machine }))
 		if s := p.Shares[i]; p.Mode != Ring && s.Layers.Len() > 0 {
 			c.owners = append(c.owners, owner{i, s.Layers})
 		}
@@ -74,9 +79,9 @@ func NewCost(r Request, p *Plan, w Work, links [][]Link, efficiency float64) (*C
 // Step is the parts of one decode step, in seconds. They follow one another.
 type Step struct {
 	Weights  float64 // reading what the token uses of the layers and the head, on one owner after another
-	KV       float64 // attending to the context
-	Exchange float64 // L t: in each layer, queries to the holders and their partial results back
-	HandOver float64 // N a: the hidden state from owner to owner, and the token back to the first
+	KV       float64 // attending to the context, at the slowest holder of each layer
+	Exchange float64 // what queries to the holders and their partial results back add to that
+	HandOver float64 // the hidden state from owner to owner, and the token back to the first
 }
 
 // Seconds is the whole step.
@@ -97,66 +102,85 @@ func (s Step) Seconds() float64 { return s.Weights + s.KV + s.Exchange + s.HandO
 //	t = 2 max latency + (query + partial bytes) sum 1/bandwidth
 //	a = latency + hidden bytes / bandwidth
 //
+// Where one holder has more to attend to than another, an exchange is hidden behind that.
 // Layers with a window read no more than that, at their owner, and exchange nothing.
+//
+// Of nodes with [Rates], w_i/B_i and the like are the times that were measured of operations of that
+// size, from the caches as far as what the machine's nodes read in a step stays in them, and holders on the
+// same processors are as much slower as was measured.
 func (c *Cost) Step(context int) Step {
 	var s Step
+	cached := c.cached(context)
 	last := len(c.model.LayerBytes)
+	times := make([]float64, len(c.speeds))
 	for i, o := range c.owners {
-		if next := c.owners[(i+1)%len(c.owners)]; next.node != o.node {
-			s.HandOver += c.links[o.node][next.node].transfer(float64(c.work.HiddenBytes))
-		}
-		exchange := c.exchange(o.node)
+		s.HandOver += c.handOver(o.node, c.owners[(i+1)%len(c.owners)].node, i == len(c.owners)-1)
 		for l := o.layers.First; l < o.layers.End; l++ {
-			s.Weights += c.takes(o.node, float64(c.work.ReadBytes[l]), c.work.TokenFLOPs[l])
+			s.Weights += c.speeds[o.node].layer(cached[o.node], float64(c.work.ReadBytes[l]), c.work.TokenFLOPs[l])
+			keys := float64(context)
 			if w := c.model.window(l); w > 0 {
-				s.KV += float64(min(w, context)) * c.perKey(o.node, l)
+				keys = min(keys, float64(w))
+			}
+			if c.model.window(l) > 0 || c.plan.Mode == Pipeline {
+				s.KV += c.attend(o.node, l, cached[o.node], keys)
 				continue
 			}
-			if c.plan.Mode == Pipeline {
-				s.KV += float64(context) * c.perKey(o.node, l)
-				continue
+			for j, share := range c.plan.Shares {
+				times[j] = c.attend(j, l, cached[j], share.TokenWeight*keys)
 			}
-			s.KV += float64(context) * c.slowestShare(l)
-			s.Exchange += exchange
+			c.crowd(times)
+			slowest := slices.Max(times)
+			s.KV += slowest
+			s.Exchange += max(c.answered(o.node, times)-slowest, 0)
 		}
 		if o.layers.End == last {
-			s.Weights += c.takes(o.node, float64(c.work.HeadRead), c.work.HeadFLOPs)
+			s.Weights += c.speeds[o.node].product(cached[o.node], float64(c.work.HeadRead), c.work.HeadFLOPs)
 		}
 	}
 	return s
 }
 
-// takes is the time in which a node reads so many bytes and does so many operations, at once.
-func (c *Cost) takes(node int, bytes, operations float64) float64 {
-	return max(bytes/c.read[node], operations/c.speed[node])
-}
-
-// perKey is the time in which a node attends to one key of a layer, for one query.
-func (c *Cost) perKey(node, layer int) float64 {
-	return c.takes(node, float64(c.model.KVBytesPerToken[layer]), c.work.PairFLOPs[layer])
-}
-
-// slowestShare is the time that the slowest holder takes for a token of context of a layer.
-func (c *Cost) slowestShare(layer int) float64 {
-	most := 0.0
-	for j, s := range c.plan.Shares {
-		most = max(most, s.TokenWeight*c.perKey(j, layer))
+// handOver is the time from one owner to the next, or from the last one to the first of the next step: by
+// way of who drives the steps, if that is known.
+func (c *Cost) handOver(from, to int, last bool) float64 {
+	switch {
+	case last && c.driver != nil:
+		return c.driver[from].Latency + c.driver[to].Latency
+	case from == to:
+		return 0
 	}
-	return most
+	return c.links[from][to].transfer(float64(c.work.HiddenBytes))
 }
 
-// exchange is t, as the owner of a layer sees it. It is nothing when nobody else holds tokens.
-func (c *Cost) exchange(from int) float64 {
-	latency, wire := 0.0, 0.0
+// attend is the time in which a node attends to so many keys of a layer, for one query.
+func (c *Cost) attend(node, layer int, cached, keys float64) float64 {
+	return c.speeds[node].attend(cached, keys*float64(c.model.KVBytesPerToken[layer]), keys*c.work.PairFLOPs[layer])
+}
+
+// answered is when the last answer to a layer's queries is there, if holders attend for such times.
+func (c *Cost) answered(owner int, times []float64) float64 {
+	done, sending := 0.0, 0.0
+	wire := c.wire(owner)
 	for j, s := range c.plan.Shares {
-		if j == from || s.Blocks == 0 {
+		if j == owner || s.Blocks == 0 {
 			continue
 		}
-		there, back := c.links[from][j], c.links[j][from]
-		latency = max(latency, there.Latency+back.Latency)
-		wire += float64(c.work.QueryBytes)/there.Bandwidth + float64(c.work.PartialBytes)/back.Bandwidth
+		there, back := c.links[owner][j], c.links[j][owner]
+		done = max(done, sending+there.Latency+times[j]+back.Latency+wire)
+		sending += there.Sending
 	}
-	return latency + wire
+	return done
+}
+
+// wire is the time in which one token's queries and partial results, of all holders, pass an owner's port.
+func (c *Cost) wire(owner int) float64 {
+	wire := 0.0
+	for j, s := range c.plan.Shares {
+		if j != owner && s.Blocks > 0 {
+			wire += float64(c.work.QueryBytes)/c.links[owner][j].Bandwidth + float64(c.work.PartialBytes)/c.links[j][owner].Bandwidth
+		}
+	}
+	return wire
 }
 
 // Exchange is the time of one exchange, in seconds: of the owner for which it is longest. Pipeline has
@@ -165,9 +189,9 @@ func (c *Cost) Exchange() float64 {
 	if c.plan.Mode == Pipeline {
 		return 0
 	}
-	most := 0.0
+	most, nothing := 0.0, make([]float64, len(c.speeds))
 	for _, o := range c.owners {
-		most = max(most, c.exchange(o.node))
+		most = max(most, c.answered(o.node, nothing))
 	}
 	return most
 }
@@ -185,8 +209,11 @@ func Crossover(a, b *Cost) (context int, ok bool) {
 			ends = append(ends, w)
 		}
 	}
+	for context := 1; context <= maxTokens; context *= 2 {
+		ends = append(ends, context)
+	}
 	slices.Sort(ends)
-	ends = append(slices.Compact(ends), maxTokens)
+	ends = slices.Compact(ends)
 	for i, end := range ends {
 		if slower(end) > 0 {
 			continue
@@ -194,7 +221,6 @@ func Crossover(a, b *Cost) (context int, ok bool) {
 		if i == 0 {
 			return 0, true
 		}
-		// The difference changes sign once in here: it is linear.
 		below, at := ends[i-1], end
 		for at-below > 1 {
 			if mid := below + (at-below)/2; slower(mid) > 0 {

@@ -173,7 +173,7 @@ func draw(t *rapid.T) drawn {
 		d.r.Nodes[i].FLOPS = rapid.Float64Range(1, 99).Draw(t, "speed")
 		d.links = append(d.links, make([]Link, n))
 		for j := range n {
-			d.links[i][j] = Link{rapid.Float64Range(0, 5).Draw(t, "latency"), rapid.Float64Range(1, 99).Draw(t, "wire")}
+			d.links[i][j] = Link{Latency: rapid.Float64Range(0, 5).Draw(t, "latency"), Bandwidth: rapid.Float64Range(1, 99).Draw(t, "wire")}
 		}
 	}
 	return d
@@ -345,18 +345,18 @@ func TestPairsAreACausalTriangle(t *testing.T) {
 
 func TestBadCostsNameTheField(t *testing.T) {
 	for want, spoil := range map[string]func(*Request, *Work, [][]Link, *float64){
-		"efficiency 0":                  func(_ *Request, _ *Work, _ [][]Link, e *float64) { *e = 0 },
-		"efficiency NaN":                func(_ *Request, _ *Work, _ [][]Link, e *float64) { *e = math.NaN() },
-		"node macbook: FLOPS 0":         func(r *Request, _ *Work, _ [][]Link, _ *float64) { r.Nodes[2].FLOPS = 0 },
-		"macbook to studio1: bandwidth": func(_ *Request, _ *Work, l [][]Link, _ *float64) { l[2][0].Bandwidth = 0 },
-		"latency -1":                    func(_ *Request, _ *Work, l [][]Link, _ *float64) { l[0][1].Latency = -1 },
-		"links to 1 of 3":               func(_ *Request, _ *Work, l [][]Link, _ *float64) { l[0] = l[0][:1] },
-		"PairFLOPs is of 79":            func(_ *Request, w *Work, _ [][]Link, _ *float64) { w.PairFLOPs = w.PairFLOPs[1:] },
-		"ReadBytes":                     func(_ *Request, w *Work, _ [][]Link, _ *float64) { w.ReadBytes[7]++ },
-		"TokenFLOPs -1":                 func(_ *Request, w *Work, _ [][]Link, _ *float64) { w.TokenFLOPs[7] = -1 },
-		"QueryBytes -1":                 func(_ *Request, w *Work, _ [][]Link, _ *float64) { w.QueryBytes = -1 },
-		"HeadFLOPs NaN":                 func(_ *Request, w *Work, _ [][]Link, _ *float64) { w.HeadFLOPs = math.NaN() },
-		"Context 0":                     func(r *Request, _ *Work, _ [][]Link, _ *float64) { r.Context = 0 },
+		"efficiency 0":   func(_ *Request, _ *Work, _ [][]Link, e *float64) { *e = 0 },
+		"efficiency NaN": func(_ *Request, _ *Work, _ [][]Link, e *float64) { *e = math.NaN() },
+		"node macbook: no rates were measured of it, and FLOPS 0": func(r *Request, _ *Work, _ [][]Link, _ *float64) { r.Nodes[2].FLOPS = 0 },
+		"macbook to studio1: bandwidth":                           func(_ *Request, _ *Work, l [][]Link, _ *float64) { l[2][0].Bandwidth = 0 },
+		"latency -1":                                              func(_ *Request, _ *Work, l [][]Link, _ *float64) { l[0][1].Latency = -1 },
+		"links to 1 of 3":                                         func(_ *Request, _ *Work, l [][]Link, _ *float64) { l[0] = l[0][:1] },
+		"PairFLOPs is of 79":                                      func(_ *Request, w *Work, _ [][]Link, _ *float64) { w.PairFLOPs = w.PairFLOPs[1:] },
+		"ReadBytes":                                               func(_ *Request, w *Work, _ [][]Link, _ *float64) { w.ReadBytes[7]++ },
+		"TokenFLOPs -1":                                           func(_ *Request, w *Work, _ [][]Link, _ *float64) { w.TokenFLOPs[7] = -1 },
+		"QueryBytes -1":                                           func(_ *Request, w *Work, _ [][]Link, _ *float64) { w.QueryBytes = -1 },
+		"HeadFLOPs NaN":                                           func(_ *Request, w *Work, _ [][]Link, _ *float64) { w.HeadFLOPs = math.NaN() },
+		"Context 0":                                               func(r *Request, _ *Work, _ [][]Link, _ *float64) { r.Context = 0 },
 	} {
 		r := quick(Pooled, 300*gib, 300*gib)
 		p := place(t, r)

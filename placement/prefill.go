@@ -1,5 +1,7 @@
 package placement
 
+import "slices"
+
 // Prefill is the time in which a prompt is read, in seconds.
 type Prefill struct {
 	Seconds float64
@@ -55,14 +57,14 @@ func (c *Cost) weights(layer, n int) float64 {
 func (c *Cost) matrices(node int, r Range, n int) float64 {
 	t := 0.0
 	for l := r.First; l < r.End; l++ {
-		t += c.takes(node, c.weights(l, n), float64(n)*c.work.TokenFLOPs[l])
+		t += c.speeds[node].matrices(c.weights(l, n), float64(n)*c.work.TokenFLOPs[l])
 	}
 	return t
 }
 
 // attends is the time in which a node attends to so many keys of a layer, in that many pairs.
 func (c *Cost) attends(node, layer int, keys, pairs float64) float64 {
-	return c.takes(node, keys*float64(c.model.KVBytesPerToken[layer]), pairs*c.work.PairFLOPs[layer])
+	return c.speeds[node].attendChunk(keys*float64(c.model.KVBytesPerToken[layer]), pairs*c.work.PairFLOPs[layer])
 }
 
 func (c *Cost) chunks(tokens int) Prefill {
@@ -86,10 +88,8 @@ func (c *Cost) chunks(tokens int) Prefill {
 			left[i] = at
 		}
 		total.Waiting += waiting // of the owner that sets the pace
-		most := 0.0
-		for _, b := range busy {
-			most = max(most, b)
-		}
+		c.crowd(busy)
+		most := slices.Max(busy)
 		last := &left[len(left)-1]
 		*last = max(*last, out+most)
 	}
@@ -141,27 +141,23 @@ func (c *Cost) stage(o owner, n, p int, busy []float64) (took, waited float64) {
 }
 
 func (c *Cost) rounds(tokens int) Prefill {
-	// As residence makes them: the largest share computes about a chunk; two blocks for each node at least.
-	nodes := len(c.plan.Shares)
-	largest := 0.0
-	for _, s := range c.plan.Shares {
-		largest = max(largest, s.TokenWeight)
-	}
-	round := max(int(float64(c.chunk)/largest), 2*nodes*c.block)
+	round := c.Round()
 	all := Range{0, len(c.model.LayerBytes)}
+	times := make([]float64, len(c.plan.Shares))
 	var total Prefill
 	for p := 0; p < tokens; p += round {
 		n := min(round, tokens-p)
-		slowest := 0.0
 		for j, s := range c.plan.Shares {
-			slowest = max(slowest, c.matrices(j, all, int(float64(n)*s.TokenWeight+0.5)))
+			times[j] = c.matrices(j, all, int(float64(n)*s.TokenWeight+0.5))
 		}
-		total.Seconds += slowest
+		c.crowd(times)
+		total.Seconds += slices.Max(times)
 		for l := range c.model.LayerBytes {
-			computing := 0.0
 			for j, s := range c.plan.Shares {
-				computing = max(computing, c.attends(j, l, float64(p+n), s.TokenWeight*pairs(n, p, c.model.window(l))))
+				times[j] = c.attends(j, l, float64(p+n), s.TokenWeight*pairs(n, p, c.model.window(l)))
 			}
+			c.crowd(times)
+			computing := slices.Max(times)
 			transfer := c.circulates(l, p+n)
 			total.Seconds += max(computing, transfer)
 			total.Waiting += max(transfer-computing, 0)

@@ -18,6 +18,7 @@ type Work struct {
 type Link struct {
 	Latency   float64 // one way, seconds
 	Bandwidth float64 // bytes/s
+	Sending   float64 // seconds of Latency in which the sender can do nothing else, such as send to another node
 }
 
 // transfer is the time in which so many bytes arrive.
@@ -28,6 +29,9 @@ const maxLatency = 3600 // seconds
 func (l Link) check() error {
 	if !(l.Latency >= 0 && l.Latency <= maxLatency) {
 		return fmt.Errorf("latency %v is not in 0..%d seconds", l.Latency, maxLatency)
+	}
+	if !(l.Sending >= 0 && l.Sending <= l.Latency) {
+		return fmt.Errorf("sending for %v seconds is not in 0..%v, the latency", l.Sending, l.Latency)
 	}
 	if !(l.Bandwidth >= 1 && l.Bandwidth <= maxBandwidth) {
 		return fmt.Errorf("bandwidth %v is not in 1..1e18 bytes/s", l.Bandwidth)

@@ -69,7 +69,8 @@ type Report struct {
 	Positions       int          `json:"max_position_embeddings,omitempty"`
 	Context         int          `json:"context"`
 	Sequences       int          `json:"sequences"`
-	Efficiency      float64      `json:"efficiency"`
+	Efficiency      float64      `json:"efficiency"` // 1 if measured
+	Measured        bool         `json:"measured"`   // speeds and links were measured, not described
 	Link            string       `json:"link,omitempty"`
 	Modes           []ModeReport `json:"modes"`
 	Crossovers      []Crossover  `json:"crossovers"`
@@ -137,10 +138,13 @@ func Make(a *Arch, c *Cluster, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, work := request(a, c.Nodes, o)
+	if c.measured != nil {
+		o.Efficiency = 1
+	}
+	r, work := request(a, c.Nodes, o, len(c.Nodes))
 	rep := &Report{Model: o.Name, Type: a.Type, Params: a.Params(), Active: a.Active(), Weights: o.Weights, WeightBytes: weightBytes(&r.Model),
 		KV: o.KV, KVBytesPerToken: a.KVBytesPerToken(o.KV), Positions: a.Positions, Context: o.Context, Sequences: o.Sequences,
-		Efficiency: o.Efficiency, Link: o.Link}
+		Efficiency: o.Efficiency, Measured: c.measured != nil, Link: o.Link}
 	if rep.Link == "" {
 		rep.Link = c.regular
 	}
@@ -164,6 +168,11 @@ func Make(a *Arch, c *Cluster, o Options) (*Report, error) {
 		}
 		if m.cost, err = placement.NewCost(r, p, work, links, o.Efficiency); err != nil {
 			return nil, err
+		}
+		if c.ways != nil {
+			if err := m.cost.DriveFrom(c.ways); err != nil {
+				return nil, err
+			}
 		}
 		for _, s := range p.Shares {
 			m.Nodes = append(m.Nodes, nodeReport(s))
@@ -198,9 +207,9 @@ func (r *Report) Fits() bool {
 	return slices.ContainsFunc(r.Modes, func(m ModeReport) bool { return m.Fits })
 }
 
-// request is what placement is asked, and the work of the same model.
-func request(a *Arch, nodes []placement.Node, o Options) (placement.Request, placement.Work) {
-	m, w := a.Footprint(o.Name, o.Weights, o.KV, o.Block, len(nodes))
+// request is what placement is asked, and the work of the same model, with lanes for so many members.
+func request(a *Arch, nodes []placement.Node, o Options, members int) (placement.Request, placement.Work) {
+	m, w := a.Footprint(o.Name, o.Weights, o.KV, o.Block, members)
 	return placement.Request{Model: m, Nodes: nodes, Mode: o.Mode, Context: o.Context, Sequences: o.Sequences,
 		Chunk: o.Chunk, BlockTokens: o.Block, Overrides: o.Layers}, w
 }

@@ -142,14 +142,13 @@ type LoadModel struct {
 	MaxPiece         uint32                 `protobuf:"varint,10,opt,name=max_piece,json=maxPiece,proto3" json:"max_piece,omitempty"` // tokens that a node computes in a ring round at the most
 	BlockTokens      uint32                 `protobuf:"varint,11,opt,name=block_tokens,json=blockTokens,proto3" json:"block_tokens,omitempty"`
 	Context          uint32                 `protobuf:"varint,12,opt,name=context,proto3" json:"context,omitempty"`                // tokens
-	KvBytes          int64                  `protobuf:"varint,13,opt,name=kv_bytes,json=kvBytes,proto3" json:"kv_bytes,omitempty"` // what the KV cache may take on the node addressed, if it is free
+	KvBytes          int64                  `protobuf:"varint,13,opt,name=kv_bytes,json=kvBytes,proto3" json:"kv_bytes,omitempty"` // what is kept for the KV cache on the node addressed
 	StepTimeoutMs    int64                  `protobuf:"varint,14,opt,name=step_timeout_ms,json=stepTimeoutMs,proto3" json:"step_timeout_ms,omitempty"`
 	RoundTokens      uint32                 `protobuf:"varint,15,opt,name=round_tokens,json=roundTokens,proto3" json:"round_tokens,omitempty"` // tokens of a ring round on all nodes at the most
 	KvFormat         uint32                 `protobuf:"varint,16,opt,name=kv_format,json=kvFormat,proto3" json:"kv_format,omitempty"`          // of attention.Format
 	Addresses        []string               `protobuf:"bytes,17,rep,name=addresses,proto3" json:"addresses,omitempty"`                         // of the members' transports: gossip may not have told everybody yet
 	ConductorAddress string                 `protobuf:"bytes,18,opt,name=conductor_address,json=conductorAddress,proto3" json:"conductor_address,omitempty"`
-	PromisedKvBytes  int64                  `protobuf:"varint,19,opt,name=promised_kv_bytes,json=promisedKvBytes,proto3" json:"promised_kv_bytes,omitempty"` // what of kv_bytes is kept for the model
-	FixedBytes       int64                  `protobuf:"varint,20,opt,name=fixed_bytes,json=fixedBytes,proto3" json:"fixed_bytes,omitempty"`                  // and what is kept for weights, activations and the rest
+	FixedBytes       int64                  `protobuf:"varint,20,opt,name=fixed_bytes,json=fixedBytes,proto3" json:"fixed_bytes,omitempty"` // and what is kept for weights, activations and the rest
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -308,13 +307,6 @@ func (x *LoadModel) GetConductorAddress() string {
 		return x.ConductorAddress
 	}
 	return ""
-}
-
-func (x *LoadModel) GetPromisedKvBytes() int64 {
-	if x != nil {
-		return x.PromisedKvBytes
-	}
-	return 0
 }
 
 func (x *LoadModel) GetFixedBytes() int64 {
@@ -663,6 +655,7 @@ type SequenceOpened struct {
 	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	Node          uint32                 `protobuf:"varint,2,opt,name=node,proto3" json:"node,omitempty"`
 	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	Short         bool                   `protobuf:"varint,4,opt,name=short,proto3" json:"short,omitempty"` // the error is that other programs took memory that the node had promised
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -718,6 +711,13 @@ func (x *SequenceOpened) GetError() string {
 	return ""
 }
 
+func (x *SequenceOpened) GetShort() bool {
+	if x != nil {
+		return x.Short
+	}
+	return false
+}
+
 type CloseSequence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
@@ -762,6 +762,120 @@ func (x *CloseSequence) GetSequence() uint64 {
 	return 0
 }
 
+// Keep more memory for a sequence while a switch copies its blocks, or no more if bytes is 0. Conductor to
+// LayerShard; answered with Lent, if bytes is not 0.
+type Lend struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Bytes         int64                  `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"` // in all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lend) Reset() {
+	*x = Lend{}
+	mi := &file_orrery_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lend) ProtoMessage() {}
+
+func (x *Lend) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lend.ProtoReflect.Descriptor instead.
+func (*Lend) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Lend) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Lend) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+type Lent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Node          uint32                 `protobuf:"varint,2,opt,name=node,proto3" json:"node,omitempty"`
+	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lent) Reset() {
+	*x = Lent{}
+	mi := &file_orrery_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lent) ProtoMessage() {}
+
+func (x *Lent) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lent.ProtoReflect.Descriptor instead.
+func (*Lent) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Lent) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Lent) GetNode() uint32 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *Lent) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 type Owner struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Layers        *Span                  `protobuf:"bytes,1,opt,name=layers,proto3" json:"layers,omitempty"`
@@ -772,7 +886,7 @@ type Owner struct {
 
 func (x *Owner) Reset() {
 	*x = Owner{}
-	mi := &file_orrery_proto_msgTypes[12]
+	mi := &file_orrery_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -784,7 +898,7 @@ func (x *Owner) String() string {
 func (*Owner) ProtoMessage() {}
 
 func (x *Owner) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[12]
+	mi := &file_orrery_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -797,7 +911,7 @@ func (x *Owner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Owner.ProtoReflect.Descriptor instead.
 func (*Owner) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{12}
+	return file_orrery_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Owner) GetLayers() *Span {
@@ -824,7 +938,7 @@ type Holding struct {
 
 func (x *Holding) Reset() {
 	*x = Holding{}
-	mi := &file_orrery_proto_msgTypes[13]
+	mi := &file_orrery_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -836,7 +950,7 @@ func (x *Holding) String() string {
 func (*Holding) ProtoMessage() {}
 
 func (x *Holding) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[13]
+	mi := &file_orrery_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -849,7 +963,7 @@ func (x *Holding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holding.ProtoReflect.Descriptor instead.
 func (*Holding) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{13}
+	return file_orrery_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Holding) GetRect() *Rect {
@@ -879,7 +993,7 @@ type Epoch struct {
 
 func (x *Epoch) Reset() {
 	*x = Epoch{}
-	mi := &file_orrery_proto_msgTypes[14]
+	mi := &file_orrery_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +1005,7 @@ func (x *Epoch) String() string {
 func (*Epoch) ProtoMessage() {}
 
 func (x *Epoch) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[14]
+	mi := &file_orrery_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +1018,7 @@ func (x *Epoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Epoch.ProtoReflect.Descriptor instead.
 func (*Epoch) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{14}
+	return file_orrery_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Epoch) GetNumber() uint64 {
@@ -953,7 +1067,7 @@ type TakeUpEpoch struct {
 
 func (x *TakeUpEpoch) Reset() {
 	*x = TakeUpEpoch{}
-	mi := &file_orrery_proto_msgTypes[15]
+	mi := &file_orrery_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1079,7 @@ func (x *TakeUpEpoch) String() string {
 func (*TakeUpEpoch) ProtoMessage() {}
 
 func (x *TakeUpEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[15]
+	mi := &file_orrery_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1092,7 @@ func (x *TakeUpEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeUpEpoch.ProtoReflect.Descriptor instead.
 func (*TakeUpEpoch) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{15}
+	return file_orrery_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *TakeUpEpoch) GetEpoch() *Epoch {
@@ -1007,7 +1121,7 @@ type EpochTaken struct {
 
 func (x *EpochTaken) Reset() {
 	*x = EpochTaken{}
-	mi := &file_orrery_proto_msgTypes[16]
+	mi := &file_orrery_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1133,7 @@ func (x *EpochTaken) String() string {
 func (*EpochTaken) ProtoMessage() {}
 
 func (x *EpochTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[16]
+	mi := &file_orrery_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1146,7 @@ func (x *EpochTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochTaken.ProtoReflect.Descriptor instead.
 func (*EpochTaken) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{16}
+	return file_orrery_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *EpochTaken) GetSequence() uint64 {
@@ -1076,7 +1190,7 @@ type CopyPart struct {
 
 func (x *CopyPart) Reset() {
 	*x = CopyPart{}
-	mi := &file_orrery_proto_msgTypes[17]
+	mi := &file_orrery_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1202,7 @@ func (x *CopyPart) String() string {
 func (*CopyPart) ProtoMessage() {}
 
 func (x *CopyPart) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[17]
+	mi := &file_orrery_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1215,7 @@ func (x *CopyPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyPart.ProtoReflect.Descriptor instead.
 func (*CopyPart) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{17}
+	return file_orrery_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CopyPart) GetBatch() uint64 {
@@ -1146,7 +1260,7 @@ type Copied struct {
 
 func (x *Copied) Reset() {
 	*x = Copied{}
-	mi := &file_orrery_proto_msgTypes[18]
+	mi := &file_orrery_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1158,7 +1272,7 @@ func (x *Copied) String() string {
 func (*Copied) ProtoMessage() {}
 
 func (x *Copied) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[18]
+	mi := &file_orrery_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1171,7 +1285,7 @@ func (x *Copied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Copied.ProtoReflect.Descriptor instead.
 func (*Copied) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{18}
+	return file_orrery_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Copied) GetSequence() uint64 {
@@ -1216,6 +1330,78 @@ func (x *Copied) GetError() string {
 	return ""
 }
 
+// Conductor to the SequenceShard that is to hold the parts: make their keys and values up. Each is answered
+// like a copy that has arrived, with Copied.
+type FillParts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Batch         uint64                 `protobuf:"varint,1,opt,name=batch,proto3" json:"batch,omitempty"`
+	Ids           []uint32               `protobuf:"varint,2,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	Rects         []*Rect                `protobuf:"bytes,3,rep,name=rects,proto3" json:"rects,omitempty"`
+	Seed          uint64                 `protobuf:"varint,4,opt,name=seed,proto3" json:"seed,omitempty"` // what is made up is a function of it, of layer and position
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillParts) Reset() {
+	*x = FillParts{}
+	mi := &file_orrery_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillParts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillParts) ProtoMessage() {}
+
+func (x *FillParts) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillParts.ProtoReflect.Descriptor instead.
+func (*FillParts) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *FillParts) GetBatch() uint64 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
+}
+
+func (x *FillParts) GetIds() []uint32 {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *FillParts) GetRects() []*Rect {
+	if x != nil {
+		return x.Rects
+	}
+	return nil
+}
+
+func (x *FillParts) GetSeed() uint64 {
+	if x != nil {
+		return x.Seed
+	}
+	return 0
+}
+
+// Drop what only these epochs used, or the copies of a batch. Conductor to SequenceShard, which says that the
+// memory is free again.
 type RetireEpochs struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Before        uint64                 `protobuf:"varint,1,opt,name=before,proto3" json:"before,omitempty"`
@@ -1225,7 +1411,7 @@ type RetireEpochs struct {
 
 func (x *RetireEpochs) Reset() {
 	*x = RetireEpochs{}
-	mi := &file_orrery_proto_msgTypes[19]
+	mi := &file_orrery_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1423,7 @@ func (x *RetireEpochs) String() string {
 func (*RetireEpochs) ProtoMessage() {}
 
 func (x *RetireEpochs) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[19]
+	mi := &file_orrery_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1436,7 @@ func (x *RetireEpochs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireEpochs.ProtoReflect.Descriptor instead.
 func (*RetireEpochs) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{19}
+	return file_orrery_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RetireEpochs) GetBefore() uint64 {
@@ -1269,7 +1455,7 @@ type DiscardBatch struct {
 
 func (x *DiscardBatch) Reset() {
 	*x = DiscardBatch{}
-	mi := &file_orrery_proto_msgTypes[20]
+	mi := &file_orrery_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1467,7 @@ func (x *DiscardBatch) String() string {
 func (*DiscardBatch) ProtoMessage() {}
 
 func (x *DiscardBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[20]
+	mi := &file_orrery_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1480,7 @@ func (x *DiscardBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardBatch.ProtoReflect.Descriptor instead.
 func (*DiscardBatch) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{20}
+	return file_orrery_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DiscardBatch) GetBatch() uint64 {
@@ -1304,16 +1490,85 @@ func (x *DiscardBatch) GetBatch() uint64 {
 	return 0
 }
 
+type Released struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Node          uint32                 `protobuf:"varint,2,opt,name=node,proto3" json:"node,omitempty"`
+	Before        uint64                 `protobuf:"varint,3,opt,name=before,proto3" json:"before,omitempty"` // as in RetireEpochs, or 0
+	Batch         uint64                 `protobuf:"varint,4,opt,name=batch,proto3" json:"batch,omitempty"`   // as in DiscardBatch, or 0
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Released) Reset() {
+	*x = Released{}
+	mi := &file_orrery_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Released) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Released) ProtoMessage() {}
+
+func (x *Released) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Released.ProtoReflect.Descriptor instead.
+func (*Released) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Released) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Released) GetNode() uint32 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *Released) GetBefore() uint64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *Released) GetBatch() uint64 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
+}
+
 // What a node has sent over its lanes and connections, and holds. Asked of Node.
 type StatsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // of the asker's transport, which gossip may not have told yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_orrery_proto_msgTypes[21]
+	mi := &file_orrery_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1580,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[21]
+	mi := &file_orrery_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1593,14 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{21}
+	return file_orrery_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *StatsRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
 }
 
 type Stats struct {
@@ -1347,13 +1609,18 @@ type Stats struct {
 	ControlBytes  int64                  `protobuf:"varint,2,opt,name=control_bytes,json=controlBytes,proto3" json:"control_bytes,omitempty"`
 	KvBytes       int64                  `protobuf:"varint,3,opt,name=kv_bytes,json=kvBytes,proto3" json:"kv_bytes,omitempty"`
 	WeightBytes   int64                  `protobuf:"varint,4,opt,name=weight_bytes,json=weightBytes,proto3" json:"weight_bytes,omitempty"`
+	MemoryBytes   int64                  `protobuf:"varint,5,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`       // offered
+	PromisedBytes int64                  `protobuf:"varint,6,opt,name=promised_bytes,json=promisedBytes,proto3" json:"promised_bytes,omitempty"` // of them, to models that are loaded
+	ShortBytes    int64                  `protobuf:"varint,7,opt,name=short_bytes,json=shortBytes,proto3" json:"short_bytes,omitempty"`          // of what is promised, that other programs took
+	Promises      []*Promise             `protobuf:"bytes,8,rep,name=promises,proto3" json:"promises,omitempty"`                                 // what promised_bytes is made of
+	RuntimeBytes  int64                  `protobuf:"varint,9,opt,name=runtime_bytes,json=runtimeBytes,proto3" json:"runtime_bytes,omitempty"`    // what its process takes without a model; 0 while it has not been measured
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_orrery_proto_msgTypes[22]
+	mi := &file_orrery_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1365,7 +1632,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[22]
+	mi := &file_orrery_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1378,7 +1645,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{22}
+	return file_orrery_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Stats) GetLaneBytes() int64 {
@@ -1409,6 +1676,352 @@ func (x *Stats) GetWeightBytes() int64 {
 	return 0
 }
 
+func (x *Stats) GetMemoryBytes() int64 {
+	if x != nil {
+		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *Stats) GetPromisedBytes() int64 {
+	if x != nil {
+		return x.PromisedBytes
+	}
+	return 0
+}
+
+func (x *Stats) GetShortBytes() int64 {
+	if x != nil {
+		return x.ShortBytes
+	}
+	return 0
+}
+
+func (x *Stats) GetPromises() []*Promise {
+	if x != nil {
+		return x.Promises
+	}
+	return nil
+}
+
+func (x *Stats) GetRuntimeBytes() int64 {
+	if x != nil {
+		return x.RuntimeBytes
+	}
+	return 0
+}
+
+// What is kept for a loaded model.
+type Promise struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ref           string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	Client        string                 `protobuf:"bytes,2,opt,name=client,proto3" json:"client,omitempty"` // the node that loaded it
+	Bytes         int64                  `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Promise) Reset() {
+	*x = Promise{}
+	mi := &file_orrery_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Promise) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Promise) ProtoMessage() {}
+
+func (x *Promise) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Promise.ProtoReflect.Descriptor instead.
+func (*Promise) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Promise) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *Promise) GetClient() string {
+	if x != nil {
+		return x.Client
+	}
+	return ""
+}
+
+func (x *Promise) GetBytes() int64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+// Measure the way to another node. Asked of Node; answered with LinkMeasured.
+type MeasureLink struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Peer          string                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // of the peer's transport
+	Self          string                 `protobuf:"bytes,3,opt,name=self,proto3" json:"self,omitempty"`       // address by which the peer reaches the node asked
+	Asker         string                 `protobuf:"bytes,4,opt,name=asker,proto3" json:"asker,omitempty"`     // and by which that reaches who asks
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MeasureLink) Reset() {
+	*x = MeasureLink{}
+	mi := &file_orrery_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MeasureLink) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MeasureLink) ProtoMessage() {}
+
+func (x *MeasureLink) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MeasureLink.ProtoReflect.Descriptor instead.
+func (*MeasureLink) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *MeasureLink) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *MeasureLink) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *MeasureLink) GetSelf() string {
+	if x != nil {
+		return x.Self
+	}
+	return ""
+}
+
+func (x *MeasureLink) GetAsker() string {
+	if x != nil {
+		return x.Asker
+	}
+	return ""
+}
+
+type LinkMeasured struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Error          string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	BusySeconds    float64                `protobuf:"fixed64,2,opt,name=busy_seconds,json=busySeconds,proto3" json:"busy_seconds,omitempty"`          // of an exchange right after another
+	PausedSeconds  float64                `protobuf:"fixed64,3,opt,name=paused_seconds,json=pausedSeconds,proto3" json:"paused_seconds,omitempty"`    // of one when the peer had nothing to do for a while
+	Bandwidth      float64                `protobuf:"fixed64,4,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`                                 // bytes/s
+	SendingSeconds float64                `protobuf:"fixed64,5,opt,name=sending_seconds,json=sendingSeconds,proto3" json:"sending_seconds,omitempty"` // of paused_seconds, what handing over the message took
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *LinkMeasured) Reset() {
+	*x = LinkMeasured{}
+	mi := &file_orrery_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkMeasured) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkMeasured) ProtoMessage() {}
+
+func (x *LinkMeasured) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkMeasured.ProtoReflect.Descriptor instead.
+func (*LinkMeasured) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *LinkMeasured) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *LinkMeasured) GetBusySeconds() float64 {
+	if x != nil {
+		return x.BusySeconds
+	}
+	return 0
+}
+
+func (x *LinkMeasured) GetPausedSeconds() float64 {
+	if x != nil {
+		return x.PausedSeconds
+	}
+	return 0
+}
+
+func (x *LinkMeasured) GetBandwidth() float64 {
+	if x != nil {
+		return x.Bandwidth
+	}
+	return 0
+}
+
+func (x *LinkMeasured) GetSendingSeconds() float64 {
+	if x != nil {
+		return x.SendingSeconds
+	}
+	return 0
+}
+
+// Answer the probes of a node that measures the way here. Node to Node; answered with EchoReady.
+type MakeEcho struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // of its transport
+	Lane          uint64                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`      // chosen by the node that measures
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MakeEcho) Reset() {
+	*x = MakeEcho{}
+	mi := &file_orrery_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MakeEcho) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MakeEcho) ProtoMessage() {}
+
+func (x *MakeEcho) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MakeEcho.ProtoReflect.Descriptor instead.
+func (*MakeEcho) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *MakeEcho) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *MakeEcho) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *MakeEcho) GetLane() uint64 {
+	if x != nil {
+		return x.Lane
+	}
+	return 0
+}
+
+type EchoReady struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EchoReady) Reset() {
+	*x = EchoReady{}
+	mi := &file_orrery_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EchoReady) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EchoReady) ProtoMessage() {}
+
+func (x *EchoReady) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EchoReady.ProtoReflect.Descriptor instead.
+func (*EchoReady) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *EchoReady) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 var File_orrery_proto protoreflect.FileDescriptor
 
 const file_orrery_proto_rawDesc = "" +
@@ -1419,7 +2032,7 @@ const file_orrery_proto_rawDesc = "" +
 	"\x03end\x18\x02 \x01(\rR\x03end\"R\n" +
 	"\x04Rect\x12$\n" +
 	"\x06layers\x18\x01 \x01(\v2\f.orrery.SpanR\x06layers\x12$\n" +
-	"\x06tokens\x18\x02 \x01(\v2\f.orrery.SpanR\x06tokens\"\xfa\x04\n" +
+	"\x06tokens\x18\x02 \x01(\v2\f.orrery.SpanR\x06tokens\"\xce\x04\n" +
 	"\tLoadModel\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\x04R\x05model\x12\x10\n" +
 	"\x03ref\x18\x02 \x01(\tR\x03ref\x12 \n" +
@@ -1439,8 +2052,7 @@ const file_orrery_proto_rawDesc = "" +
 	"\fround_tokens\x18\x0f \x01(\rR\vroundTokens\x12\x1b\n" +
 	"\tkv_format\x18\x10 \x01(\rR\bkvFormat\x12\x1c\n" +
 	"\taddresses\x18\x11 \x03(\tR\taddresses\x12+\n" +
-	"\x11conductor_address\x18\x12 \x01(\tR\x10conductorAddress\x12*\n" +
-	"\x11promised_kv_bytes\x18\x13 \x01(\x03R\x0fpromisedKvBytes\x12\x1f\n" +
+	"\x11conductor_address\x18\x12 \x01(\tR\x10conductorAddress\x12\x1f\n" +
 	"\vfixed_bytes\x18\x14 \x01(\x03R\n" +
 	"fixedBytes\"A\n" +
 	"\x06Loaded\x12\x14\n" +
@@ -1460,13 +2072,21 @@ const file_orrery_proto_rawDesc = "" +
 	"\x05error\x18\x02 \x01(\tR\x05error\"O\n" +
 	"\fOpenSequence\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12#\n" +
-	"\x05epoch\x18\x02 \x01(\v2\r.orrery.EpochR\x05epoch\"V\n" +
+	"\x05epoch\x18\x02 \x01(\v2\r.orrery.EpochR\x05epoch\"l\n" +
 	"\x0eSequenceOpened\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\rR\x04node\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\tR\x05error\"+\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12\x14\n" +
+	"\x05short\x18\x04 \x01(\bR\x05short\"+\n" +
 	"\rCloseSequence\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\"A\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\"8\n" +
+	"\x04Lend\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\"L\n" +
+	"\x04Lent\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\rR\x04node\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"A\n" +
 	"\x05Owner\x12$\n" +
 	"\x06layers\x18\x01 \x01(\v2\f.orrery.SpanR\x06layers\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\rR\x04node\"?\n" +
@@ -1499,18 +2119,56 @@ const file_orrery_proto_rawDesc = "" +
 	"\x02id\x18\x03 \x01(\rR\x02id\x12\x14\n" +
 	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\x12\x12\n" +
 	"\x04node\x18\x05 \x01(\rR\x04node\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\"&\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"k\n" +
+	"\tFillParts\x12\x14\n" +
+	"\x05batch\x18\x01 \x01(\x04R\x05batch\x12\x10\n" +
+	"\x03ids\x18\x02 \x03(\rR\x03ids\x12\"\n" +
+	"\x05rects\x18\x03 \x03(\v2\f.orrery.RectR\x05rects\x12\x12\n" +
+	"\x04seed\x18\x04 \x01(\x04R\x04seed\"&\n" +
 	"\fRetireEpochs\x12\x16\n" +
 	"\x06before\x18\x01 \x01(\x04R\x06before\"$\n" +
 	"\fDiscardBatch\x12\x14\n" +
-	"\x05batch\x18\x01 \x01(\x04R\x05batch\"\x0e\n" +
-	"\fStatsRequest\"\x89\x01\n" +
+	"\x05batch\x18\x01 \x01(\x04R\x05batch\"h\n" +
+	"\bReleased\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\rR\x04node\x12\x16\n" +
+	"\x06before\x18\x03 \x01(\x04R\x06before\x12\x14\n" +
+	"\x05batch\x18\x04 \x01(\x04R\x05batch\"(\n" +
+	"\fStatsRequest\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\"\xc6\x02\n" +
 	"\x05Stats\x12\x1d\n" +
 	"\n" +
 	"lane_bytes\x18\x01 \x01(\x03R\tlaneBytes\x12#\n" +
 	"\rcontrol_bytes\x18\x02 \x01(\x03R\fcontrolBytes\x12\x19\n" +
 	"\bkv_bytes\x18\x03 \x01(\x03R\akvBytes\x12!\n" +
-	"\fweight_bytes\x18\x04 \x01(\x03R\vweightBytesB)Z'github.com/orrery-ai/orrery/proto;protob\x06proto3"
+	"\fweight_bytes\x18\x04 \x01(\x03R\vweightBytes\x12!\n" +
+	"\fmemory_bytes\x18\x05 \x01(\x03R\vmemoryBytes\x12%\n" +
+	"\x0epromised_bytes\x18\x06 \x01(\x03R\rpromisedBytes\x12\x1f\n" +
+	"\vshort_bytes\x18\a \x01(\x03R\n" +
+	"shortBytes\x12+\n" +
+	"\bpromises\x18\b \x03(\v2\x0f.orrery.PromiseR\bpromises\x12#\n" +
+	"\rruntime_bytes\x18\t \x01(\x03R\fruntimeBytes\"I\n" +
+	"\aPromise\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x16\n" +
+	"\x06client\x18\x02 \x01(\tR\x06client\x12\x14\n" +
+	"\x05bytes\x18\x03 \x01(\x03R\x05bytes\"e\n" +
+	"\vMeasureLink\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04self\x18\x03 \x01(\tR\x04self\x12\x14\n" +
+	"\x05asker\x18\x04 \x01(\tR\x05asker\"\xb5\x01\n" +
+	"\fLinkMeasured\x12\x14\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\x12!\n" +
+	"\fbusy_seconds\x18\x02 \x01(\x01R\vbusySeconds\x12%\n" +
+	"\x0epaused_seconds\x18\x03 \x01(\x01R\rpausedSeconds\x12\x1c\n" +
+	"\tbandwidth\x18\x04 \x01(\x01R\tbandwidth\x12'\n" +
+	"\x0fsending_seconds\x18\x05 \x01(\x01R\x0esendingSeconds\"L\n" +
+	"\bMakeEcho\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04lane\x18\x03 \x01(\x04R\x04lane\"!\n" +
+	"\tEchoReady\x12\x14\n" +
+	"\x05error\x18\x01 \x01(\tR\x05errorB)Z'github.com/orrery-ai/orrery/proto;protob\x06proto3"
 
 var (
 	file_orrery_proto_rawDescOnce sync.Once
@@ -1524,7 +2182,7 @@ func file_orrery_proto_rawDescGZIP() []byte {
 	return file_orrery_proto_rawDescData
 }
 
-var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_orrery_proto_goTypes = []any{
 	(*Span)(nil),           // 0: orrery.Span
 	(*Rect)(nil),           // 1: orrery.Rect
@@ -1538,35 +2196,46 @@ var file_orrery_proto_goTypes = []any{
 	(*OpenSequence)(nil),   // 9: orrery.OpenSequence
 	(*SequenceOpened)(nil), // 10: orrery.SequenceOpened
 	(*CloseSequence)(nil),  // 11: orrery.CloseSequence
-	(*Owner)(nil),          // 12: orrery.Owner
-	(*Holding)(nil),        // 13: orrery.Holding
-	(*Epoch)(nil),          // 14: orrery.Epoch
-	(*TakeUpEpoch)(nil),    // 15: orrery.TakeUpEpoch
-	(*EpochTaken)(nil),     // 16: orrery.EpochTaken
-	(*CopyPart)(nil),       // 17: orrery.CopyPart
-	(*Copied)(nil),         // 18: orrery.Copied
-	(*RetireEpochs)(nil),   // 19: orrery.RetireEpochs
-	(*DiscardBatch)(nil),   // 20: orrery.DiscardBatch
-	(*StatsRequest)(nil),   // 21: orrery.StatsRequest
-	(*Stats)(nil),          // 22: orrery.Stats
+	(*Lend)(nil),           // 12: orrery.Lend
+	(*Lent)(nil),           // 13: orrery.Lent
+	(*Owner)(nil),          // 14: orrery.Owner
+	(*Holding)(nil),        // 15: orrery.Holding
+	(*Epoch)(nil),          // 16: orrery.Epoch
+	(*TakeUpEpoch)(nil),    // 17: orrery.TakeUpEpoch
+	(*EpochTaken)(nil),     // 18: orrery.EpochTaken
+	(*CopyPart)(nil),       // 19: orrery.CopyPart
+	(*Copied)(nil),         // 20: orrery.Copied
+	(*FillParts)(nil),      // 21: orrery.FillParts
+	(*RetireEpochs)(nil),   // 22: orrery.RetireEpochs
+	(*DiscardBatch)(nil),   // 23: orrery.DiscardBatch
+	(*Released)(nil),       // 24: orrery.Released
+	(*StatsRequest)(nil),   // 25: orrery.StatsRequest
+	(*Stats)(nil),          // 26: orrery.Stats
+	(*Promise)(nil),        // 27: orrery.Promise
+	(*MeasureLink)(nil),    // 28: orrery.MeasureLink
+	(*LinkMeasured)(nil),   // 29: orrery.LinkMeasured
+	(*MakeEcho)(nil),       // 30: orrery.MakeEcho
+	(*EchoReady)(nil),      // 31: orrery.EchoReady
 }
 var file_orrery_proto_depIdxs = []int32{
 	0,  // 0: orrery.Rect.layers:type_name -> orrery.Span
 	0,  // 1: orrery.Rect.tokens:type_name -> orrery.Span
 	0,  // 2: orrery.LoadModel.layers:type_name -> orrery.Span
 	0,  // 3: orrery.LoadLayers.layers:type_name -> orrery.Span
-	14, // 4: orrery.OpenSequence.epoch:type_name -> orrery.Epoch
+	16, // 4: orrery.OpenSequence.epoch:type_name -> orrery.Epoch
 	0,  // 5: orrery.Owner.layers:type_name -> orrery.Span
 	1,  // 6: orrery.Holding.rect:type_name -> orrery.Rect
-	12, // 7: orrery.Epoch.owners:type_name -> orrery.Owner
-	13, // 8: orrery.Epoch.held:type_name -> orrery.Holding
-	14, // 9: orrery.TakeUpEpoch.epoch:type_name -> orrery.Epoch
+	14, // 7: orrery.Epoch.owners:type_name -> orrery.Owner
+	15, // 8: orrery.Epoch.held:type_name -> orrery.Holding
+	16, // 9: orrery.TakeUpEpoch.epoch:type_name -> orrery.Epoch
 	1,  // 10: orrery.CopyPart.rect:type_name -> orrery.Rect
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	1,  // 11: orrery.FillParts.rects:type_name -> orrery.Rect
+	27, // 12: orrery.Stats.promises:type_name -> orrery.Promise
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_orrery_proto_init() }
@@ -1580,7 +2249,7 @@ func file_orrery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orrery_proto_rawDesc), len(file_orrery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -18,9 +18,11 @@ type Machine struct {
 	epoch    *Epoch         // in force for new steps
 	number   uint64         // the last number given to an epoch or a batch
 	length   int            // tokens whose keys and values are in the cache, by finished steps
+	reach    int            // tokens that the steps in flight lead to
 	inFlight map[uint64]int // steps begun and not finished, by epoch
 	steps    int            // sum of inFlight
 	round    bool           // a ring round is in flight
+	pieces   []Piece        // of the round
 	retired  uint64         // epochs before this are gone
 
 	loaded  map[int]bool // nodes that have every layer
@@ -28,6 +30,10 @@ type Machine struct {
 	batch   *batch
 	next    *announcement
 	holdOff int // after a failed routine copy: try again beyond this length
+
+	room     []int     // pairs that each node has room for; nil: no bound
+	releases []release // memory that nodes have been told to give back
+	fits     int       // blocks for which there is known to be room, as things are
 
 	actions []Action
 }
@@ -44,6 +50,8 @@ type batch struct {
 	number  uint64
 	mode    placement.Mode
 	upto    int
+	copies  []Copy // of made-up tokens from where they are to be
+	fill    int    // tokens that it makes up, see Fill; 0 for copies
 	waiting map[int]bool
 	bytes   int64
 }
@@ -52,9 +60,11 @@ type batch struct {
 type announcement struct {
 	epoch   *Epoch
 	batch   uint64 // the copies that it uses, 0 for none
+	copies  []Copy
 	waiting map[int]bool
 	hold    bool // no step may begin meanwhile: it would need this epoch, or grow a block that it closes
 	commits bool // completes the goal
+	fill    int  // made-up tokens that it adds
 	refused bool
 }
 
@@ -71,15 +81,6 @@ func NewMachine(p *Policy, nodes int, mode placement.Mode, loaded []bool) *Machi
 
 // Waiting reports whether the machine waits for copies, weights or nodes to take up an epoch.
 func (m *Machine) Waiting() bool { return m.batch != nil || m.next != nil || m.goal != nil }
-
-// Lag is the number of sealed tokens that are on their way from their layer's owner to where the mode
-// wants them.
-func (m *Machine) Lag() int {
-	if m.batch == nil && m.next == nil {
-		return 0
-	}
-	return max(0, m.length-m.epoch.Covered)
-}
 
 // Ready takes the actions asked for since the last call, in order.
 func (m *Machine) Ready() []Action {
@@ -99,19 +100,19 @@ func (m *Machine) Switching() bool { return m.goal != nil }
 
 // CanStep reports whether a step may begin now.
 func (m *Machine) CanStep() bool {
-	return !m.round && (m.next == nil || !m.next.hold) && !m.committing()
+	return !m.round && (m.next == nil || !m.next.hold) && !m.committing() && !m.filling()
 }
 
-// Step begins a step, and names its epoch. CanStep must hold.
-func (m *Machine) Step() uint64 {
-	m.begin()
+// Step begins a step that leads to so many tokens, and names its epoch. CanStep and Fits must hold.
+func (m *Machine) Step(end int) uint64 {
+	m.begin(end)
 	return m.epoch.Number
 }
 
 // CanRound reports whether a round of ring prefill may begin: nothing else is in flight or being
 // announced, and the tail is closed. If only the tail is open, it asks for it to be closed.
 func (m *Machine) CanRound() bool {
-	if m.steps > 0 || m.next != nil || m.committing() {
+	if m.steps > 0 || m.next != nil || m.committing() || m.filling() {
 		return false
 	}
 	if m.epoch.Covered < m.length {
@@ -121,14 +122,17 @@ func (m *Machine) CanRound() bool {
 	return true
 }
 
-// Round begins a round of ring prefill over the next n tokens, and divides it. CanRound must hold.
+// Round begins a round of ring prefill over the next n tokens, which end with a block, and divides it. CanRound
+// and FitsRound must hold.
 func (m *Machine) Round(n int) (uint64, []Piece) {
 	m.round = true
-	m.begin()
-	return m.epoch.Number, m.policy.Pieces(Span{m.length, m.length + n})
+	m.pieces = m.policy.Pieces(Span{m.length, m.length + n})
+	m.begin(m.length + n)
+	return m.epoch.Number, m.pieces
 }
 
-func (m *Machine) begin() {
+func (m *Machine) begin(end int) {
+	m.reach = max(m.reach, end)
 	m.inFlight[m.epoch.Number]++
 	m.steps++
 }
@@ -143,15 +147,13 @@ func (m *Machine) Done(epoch uint64, length int) {
 // RoundDone says that the round over pieces has finished on every node.
 func (m *Machine) RoundDone(epoch uint64, pieces []Piece) {
 	m.finish(epoch)
-	m.round = false
+	m.round, m.pieces, m.fits = false, nil, 0
 	e := m.closed()
 	for _, p := range pieces {
 		m.length = p.Tokens.End
-		if !p.Open {
-			e.Held = append(e.Held, Holding{Rect{Span{0, m.policy.layers}, p.Tokens}, p.Node})
-			e.Covered = p.Tokens.End
-		}
+		e.Held = append(e.Held, Holding{Rect{Span{0, m.policy.layers}, p.Tokens}, p.Node})
 	}
+	e.Covered = m.length
 	e.Held = coalesce(e.Held)
 	m.announce(&announcement{epoch: e, hold: true})
 }
@@ -164,7 +166,8 @@ func (m *Machine) finish(epoch uint64) {
 	m.retire()
 }
 
-// Switch asks for another mode. The answer is the action Switched or Failed.
+// Switch asks for another mode. The answer is the action Switched or Failed, unless the error says that the
+// switch was not begun: it is ErrSwitching, or a *RoomError.
 func (m *Machine) Switch(mode placement.Mode) error {
 	if m.goal != nil {
 		return ErrSwitching
@@ -173,7 +176,10 @@ func (m *Machine) Switch(mode placement.Mode) error {
 		m.emit(Switched{Mode: mode, Tokens: m.length})
 		return nil
 	}
-	m.goal = &goal{mode: mode, waiting: map[int]bool{}}
+	if lacks := m.Lacks(mode, 0); lacks != nil {
+		return &RoomError{Mode: mode, Lacks: lacks}
+	}
+	m.goal, m.fits = &goal{mode: mode, waiting: map[int]bool{}}, 0
 	if mode == placement.Ring {
 		for n := range m.nodes {
 			if !m.loaded[n] {
@@ -198,10 +204,15 @@ func (m *Machine) WeightsReady(node int) {
 // WeightsFailed says that a node cannot have the layers that a switch needs.
 func (m *Machine) WeightsFailed(node int, reason string) {
 	if m.goal != nil && m.goal.waiting[node] {
-		m.goal = nil
-		m.emit(Failed{Mode: m.epoch.Mode, Switch: true, Reason: reason})
-		m.reconcile()
+		m.giveUp(reason)
 	}
+}
+
+// giveUp gives up the switch under way, before any of its copies were asked for.
+func (m *Machine) giveUp(reason string) {
+	m.goal, m.fits = nil, 0
+	m.emit(Failed{Mode: m.epoch.Mode, Switch: true, Reason: reason})
+	m.reconcile()
 }
 
 // Copied says that a copy of a batch is in place, and how many bytes it was.
@@ -232,6 +243,12 @@ func (m *Machine) Taken(epoch uint64, node int) {
 	}
 	m.next = nil
 	m.epoch = a.epoch
+	if a.fill > 0 {
+		m.length, m.fits = m.epoch.Covered, 0
+		m.emit(Filled{Tokens: m.length})
+	} else {
+		m.moved(a.epoch.Number, a.copies)
+	}
 	if a.commits {
 		m.emit(Switched{Mode: m.epoch.Mode, Tokens: m.length, Bytes: m.goal.bytes})
 		m.goal = nil
@@ -256,7 +273,7 @@ func (m *Machine) Refused(epoch uint64, node int, reason string) {
 		return
 	}
 	m.next = nil
-	m.drop(&batch{number: a.batch, mode: a.epoch.Mode}, reason)
+	m.drop(&batch{number: a.batch, mode: a.epoch.Mode, copies: a.copies, fill: a.fill}, reason)
 }
 
 // Stuck reports whether a node has refused an epoch that every further step depends on.
@@ -275,18 +292,20 @@ func (m *Machine) Abandon(reason string) {
 	case m.batch != nil:
 		m.drop(m.batch, reason)
 	case m.goal != nil:
-		for n := range m.nodes {
-			m.WeightsFailed(n, reason)
-		}
+		m.giveUp(reason)
 	}
 }
 
 // drop gives up a batch, and the switch that it was for.
 func (m *Machine) drop(b *batch, reason string) {
 	m.emit(Discard{b.number})
+	m.dropped(b)
+	if b.fill > 0 {
+		m.reach = m.length // no step was in flight
+	}
 	m.batch = nil
 	forSwitch := m.goal != nil && b.mode == m.goal.mode
-	m.emit(Failed{Mode: m.epoch.Mode, Switch: forSwitch, Reason: reason})
+	m.emit(Failed{Mode: m.epoch.Mode, Switch: forSwitch, Fill: b.fill > 0, Reason: reason})
 	if forSwitch {
 		m.goal = nil
 	}
@@ -312,6 +331,10 @@ func (m *Machine) reconcile() {
 		return
 	}
 	b := m.batch
+	if b.fill > 0 {
+		m.filled(b)
+		return
+	}
 	commits := m.committing()
 	if commits && m.steps > 0 {
 		return // the owners change: let the steps in flight finish
@@ -320,7 +343,7 @@ func (m *Machine) reconcile() {
 	if commits {
 		m.goal.bytes = b.bytes
 	}
-	m.announce(&announcement{epoch: m.after(b), batch: b.number, hold: commits, commits: commits})
+	m.announce(&announcement{epoch: m.after(b), batch: b.number, copies: b.copies, hold: commits, commits: commits})
 }
 
 // plan starts the batch of copies that is due, if any. A switch always gets a batch, if an empty one.
@@ -329,8 +352,8 @@ func (m *Machine) plan() {
 	if m.goal != nil && len(m.goal.waiting) == 0 {
 		mode, switching = m.goal.mode, true
 	}
-	if !switching && m.length < m.holdOff {
-		return
+	if !switching && m.length < m.holdOff || m.discarding() || switching && len(m.releases) > 0 {
+		return // what comes might be where something else has not gone yet
 	}
 	upto := max(m.epoch.Covered, m.length/m.policy.block*m.policy.block)
 	copies := m.policy.moves(mode, m.epoch.resident(upto))
@@ -338,7 +361,7 @@ func (m *Machine) plan() {
 		return
 	}
 	m.number++
-	m.batch = &batch{number: m.number, mode: mode, upto: upto, waiting: map[int]bool{}}
+	m.batch = &batch{number: m.number, mode: mode, upto: upto, copies: copies, waiting: map[int]bool{}}
 	for _, c := range copies {
 		m.batch.waiting[c.ID] = true
 	}

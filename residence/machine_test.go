@@ -13,8 +13,9 @@ import (
 )
 
 // TestMachineKeepsEveryTokenWhateverHappens plays random layouts and random interleavings of everything
-// that can happen to a sequence, failures included, against nodes that really append, copy and drop. In
-// every epoch each (layer, token) must have one holder which has it, and nothing may come to a halt.
+// that can happen to a sequence, failures included, against nodes that really append, copy and drop, each in
+// its own time. In every epoch each (layer, token) must have one holder which has it, no node may ever store
+// more than is kept for the sequence, and nothing may come to a halt.
 func TestMachineKeepsEveryTokenWhateverHappens(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t)
@@ -27,6 +28,7 @@ func TestMachineKeepsEveryTokenWhateverHappens(t *testing.T) {
 			w.Log(e.name)
 			e.do()
 			w.settle()
+			w.checkRoom()
 		}
 		if !w.m.Stuck() {
 			w.comeToRest()
@@ -53,6 +55,12 @@ type world struct {
 	takes   []takeUp
 	loading []int
 	loaded  []bool
+	retires []order // that nodes have not carried out
+	drops   []order // of batches
+
+	limit int   // tokens that room is kept for
+	kept  []int // pairs of each node, as promised
+	room  []int // and with what was lent for a switch
 
 	numbers    uint64           // the last epoch announced
 	bytes      int64            // copied for it
@@ -60,6 +68,7 @@ type world struct {
 	asked      placement.Mode
 	resting    bool // there are no more choices
 	refuseHard bool // whether epochs that everything depends on may be refused
+	fill       int  // made-up tokens that were asked for and are not there yet
 }
 
 type flight struct {
@@ -68,10 +77,20 @@ type flight struct {
 	pieces []Piece // of a round
 }
 
+// order is an epoch before which, or a batch which, a node is to drop.
+type order struct {
+	number uint64
+	node   int
+}
+
+// copyUnderWay is a copy, or a part that is made up.
 type copyUnderWay struct {
 	batch uint64
 	Copy
 }
+
+// madeUp is where what is made up comes from.
+const madeUp = -1
 
 type takeUp struct {
 	epoch *Epoch
@@ -117,6 +136,23 @@ func drawLayout(t *rapid.T) Layout {
 			l.Weights[i] /= sum
 		}
 	}
+	if rapid.Bool().Draw(t, "exact") { // as a plan for the full context gives them
+		total := (mostTokens + 8*l.BlockTokens) / l.BlockTokens
+		l.Blocks = make([]int, nodes)
+		for range total {
+			most := 0
+			for n := range l.Blocks {
+				if l.Weights[n]*float64(total)-float64(l.Blocks[n]) > l.Weights[most]*float64(total)-float64(l.Blocks[most]) {
+					most = n
+				}
+			}
+			l.Blocks[most]++
+		}
+		for n := range l.Weights {
+			l.Weights[n] = float64(l.Blocks[n]) / float64(total)
+		}
+	}
+	l.Staged = rapid.IntRange(0, 12).Draw(t, "staged")
 	for first := 0; first < l.Layers; { // more nodes than layers, or a node without any, are as likely
 		end := rapid.IntRange(first+1, l.Layers).Draw(t, "layer")
 		l.Pipeline = append(l.Pipeline, Owner{Span{first, end}, len(l.Pipeline) % nodes})
@@ -140,10 +176,14 @@ func newWorld(t *rapid.T) *world {
 	}
 	w.m = NewMachine(p, n, mode, slices.Clone(w.loaded))
 	w.numbers = w.m.Epoch().Number
+	w.limit = rapid.IntRange(1, mostTokens).Draw(t, "limit") + 4*l.BlockTokens
+	w.kept = p.Most([]placement.Mode{placement.Pipeline, placement.Pooled, placement.Ring}, w.limit)
+	w.room = w.kept
+	w.m.Keep(w.room)
 	for range n {
 		layers := make([][]bool, l.Layers)
 		for i := range layers {
-			layers[i] = make([]bool, 4*mostTokens)
+			layers[i] = make([]bool, w.limit+l.BlockTokens)
 		}
 		w.has = append(w.has, layers)
 		w.known = append(w.known, map[uint64]*Epoch{1: w.m.Epoch()})
@@ -185,8 +225,10 @@ func (w *world) possible() []event {
 		fail("a deadline passes", func() { w.m.Abandon("late") })
 	}
 	fail("a switch", w.askSwitch)
-	if w.begun < mostTokens {
+	if w.begun < w.limit-4*w.layout.BlockTokens && w.fill == 0 {
 		es = append(es, w.starts()...)
+		n := rapid.IntRange(1, 3*w.layout.BlockTokens).Draw(w.T, "made-up tokens")
+		es = append(es, event{fmt.Sprintf("a fill of %d", n), func() { w.makeUp(n) }})
 	}
 	return es
 }
@@ -202,6 +244,12 @@ func (w *world) answers() (es []event) {
 	if len(w.takes) > 0 {
 		es = append(es, event{"an epoch is taken up", w.taken})
 	}
+	if len(w.retires) > 0 {
+		es = append(es, event{"a node retires epochs", func() { w.retire(w.takeOrder(&w.retires)) }})
+	}
+	if len(w.drops) > 0 {
+		es = append(es, event{"a node drops copies", func() { w.drop(w.takeOrder(&w.drops)) }})
+	}
 	if len(w.loading) > 0 {
 		es = append(es, event{"weights are ready", func() {
 			i := w.pick(len(w.loading), "which node")
@@ -216,12 +264,16 @@ func (w *world) answers() (es []event) {
 
 func (w *world) starts() (es []event) {
 	if w.m.CanStep() && len(w.steps) < 4 {
-		n := rapid.IntRange(1, w.layout.Chunk).Draw(w.T, "tokens")
-		es = append(es, event{fmt.Sprintf("a step of %d", n), func() { w.step(n) }})
+		n := min(rapid.IntRange(1, w.layout.Chunk).Draw(w.T, "tokens"), w.limit-w.begun)
+		if w.m.Fits(w.begun + n) {
+			es = append(es, event{fmt.Sprintf("a step of %d", n), func() { w.step(n) }})
+		}
 	}
 	if w.m.Epoch().Mode == placement.Ring && w.nodes > 1 && len(w.steps) == 0 {
-		n := rapid.IntRange(1, w.p.Round()-w.begun%w.p.Round()).Draw(w.T, "tokens of a round")
-		es = append(es, event{fmt.Sprintf("a round of %d", n), func() { w.round(min(n, mostTokens)) }})
+		n := min(rapid.IntRange(1, w.p.Round()-w.begun%w.p.Round()).Draw(w.T, "tokens of a round"), w.limit-w.begun)
+		if n -= (w.begun + n) % w.layout.BlockTokens; n > 0 {
+			es = append(es, event{fmt.Sprintf("a round of %d", n), func() { w.round(n) }})
+		}
 	}
 	return es
 }
@@ -230,7 +282,7 @@ func (w *world) step(n int) {
 	if !w.m.CanStep() {
 		w.Fatal("CanStep changed its mind")
 	}
-	number := w.m.Step()
+	number := w.m.Step(w.begun + n)
 	e := w.m.Epoch()
 	if e.Number != number {
 		w.Fatalf("step in epoch %d, in force is %d", number, e.Number)
@@ -250,7 +302,7 @@ func (w *world) step(n int) {
 }
 
 func (w *world) round(n int) {
-	if !w.m.CanRound() {
+	if !w.m.CanRound() || !w.m.FitsRound(n) {
 		return
 	}
 	if w.m.Epoch().Covered != w.begun {
@@ -279,6 +331,16 @@ func (w *world) round(n int) {
 	w.steps = append(w.steps, flight{epoch: w.m.Epoch(), end: next, pieces: pieces})
 	if w.m.Epoch().Number != number {
 		w.Fatalf("round in epoch %d, in force is %d", number, w.m.Epoch().Number)
+	}
+}
+
+func (w *world) makeUp(n int) {
+	if !w.m.CanFill() || !w.m.FitsFill(n) {
+		return
+	}
+	w.m.Fill(n)
+	if w.fill = n; w.m.CanStep() || w.m.CanRound() || w.m.CanFill() {
+		w.Fatal("a step may begin during a fill")
 	}
 }
 
@@ -353,12 +415,12 @@ func (w *world) copied(c copyUnderWay) {
 	live := w.live(c)
 	for l := c.Rect.Layers.First; l < c.Rect.Layers.End; l++ {
 		for t := c.Rect.Tokens.First; t < c.Rect.Tokens.End; t++ {
-			if live && !w.has[c.From][l][t] {
+			if live && c.From != madeUp && !w.has[c.From][l][t] {
 				w.Fatalf("copy %v of batch %d: layer %d token %d was dropped before it was sent", c.Copy, c.batch, l, t)
 			}
 		}
 	}
-	if live {
+	if live || slices.Contains(w.drops, order{c.batch, c.To}) {
 		if w.pending[c.batch] == nil {
 			w.pending[c.batch] = map[int][]Rect{}
 		}
@@ -402,7 +464,24 @@ func (w *world) taken() {
 
 func (w *world) askSwitch() {
 	mode, busy := drawMode(w.T), w.m.Switching()
-	if err := w.m.Switch(mode); (err != nil) != busy {
+	lacks := w.m.Lacks(mode, 0)
+	if !busy && lacks != nil && rapid.Bool().Draw(w.T, "memory is lent") {
+		w.room = slices.Clone(w.room)
+		for n := range w.room {
+			w.room[n] += lacks[n]
+		}
+		w.m.Keep(w.room)
+		lacks = nil
+	}
+	err := w.m.Switch(mode)
+	var full *RoomError
+	if !busy && errors.As(err, &full) {
+		if !slices.Equal(lacks, full.Lacks) || full.Mode != mode {
+			w.Fatalf("refused with %+v, lacking is %v", full, lacks)
+		}
+		return
+	}
+	if (err != nil) != busy || !busy && lacks != nil {
 		w.Fatalf("switch while switching is %v: %v", busy, err)
 	} else if err == nil {
 		w.asked = mode
@@ -432,12 +511,39 @@ func (w *world) settle() {
 				}
 				w.copies = append(w.copies, copyUnderWay{a.Batch, c})
 			}
+		case FillBlocks:
+			cells := 0
+			for i, h := range a.Parts {
+				cells += h.Area()
+				if h.Area() == 0 || h.Tokens.First < w.begun || h.Tokens.End > w.begun+w.fill {
+					w.Fatalf("%v is made up at length %d, asked for were %d tokens", h, w.begun, w.fill)
+				}
+				w.copies = append(w.copies, copyUnderWay{a.Batch, Copy{ID: i, Rect: h.Rect, From: madeUp, To: h.Node}})
+			}
+			if cells != w.fill*w.layout.Layers {
+				w.Fatalf("%d (layer, token) pairs are made up for %d tokens", cells, w.fill)
+			}
+		case Filled:
+			w.begun += w.fill
+			if w.fill = 0; a.Tokens != w.begun || w.m.Length() != w.begun {
+				w.Fatalf("%+v at length %d, should be %d", a, w.m.Length(), w.begun)
+			}
 		case Announce:
 			w.announced(a)
 		case Retire:
-			w.retire(a.Epoch)
+			for n := range w.nodes {
+				w.retires = append(w.retires, order{a.Epoch, n})
+			}
+			for _, s := range w.steps {
+				if s.epoch.Number < a.Epoch {
+					w.Fatalf("epochs before %d are retired while a step runs in %d", a.Epoch, s.epoch.Number)
+				}
+			}
 		case Discard:
-			w.discard(a.Batch)
+			w.takes = slices.DeleteFunc(w.takes, func(t takeUp) bool { return t.batch == a.Batch })
+			for n := range w.nodes {
+				w.drops = append(w.drops, order{a.Batch, n})
+			}
 		case Switched:
 			if a.Mode != w.asked || a.Mode != w.m.Epoch().Mode || a.Tokens != w.m.Length() || a.Bytes != w.bytes {
 				w.Fatalf("%+v at length %d, asked was %v, in force is %v", a, w.m.Length(), w.asked, w.m.Epoch().Mode)
@@ -447,6 +553,12 @@ func (w *world) settle() {
 			if a.Mode != w.m.Epoch().Mode || a.Reason == "" || a.Switch != (w.asked != 0 && !w.m.Switching()) {
 				w.Fatalf("%+v: in force is %v, asked was %v", a, w.m.Epoch().Mode, w.asked)
 			}
+			if a.Fill {
+				if w.fill == 0 || w.m.Length() != w.begun {
+					w.Fatalf("%+v at length %d, should be %d; a fill of %d was asked for", a, w.m.Length(), w.begun, w.fill)
+				}
+				w.fill = 0
+			}
 			if a.Switch {
 				if w.asked = 0; before != w.m.Epoch() || !slices.Equal(before.Owners, w.m.Epoch().Owners) {
 					w.Fatalf("a failed switch changed epoch %d into %d", before.Number, w.m.Epoch().Number)
@@ -454,7 +566,7 @@ func (w *world) settle() {
 			}
 		}
 	}
-	waits := len(w.loading)+len(w.takes) > 0 || slices.ContainsFunc(w.copies, w.live)
+	waits := len(w.loading)+len(w.takes)+len(w.drops)+len(w.m.releases) > 0 || slices.ContainsFunc(w.copies, w.live)
 	if w.m.Switching() && !waits && w.m.CanStep() {
 		w.Fatal("a switch that has all that it needs does not come to pass while steps go on")
 	}
@@ -468,14 +580,14 @@ func (w *world) announced(a Announce) {
 	if err := e.Validate(w.layout.Layers, w.nodes); err != nil {
 		w.Fatal(err)
 	}
-	if e.Number <= w.numbers || e.Covered < now.Covered || e.Covered > w.m.Length() {
+	if e.Number <= w.numbers || e.Covered < now.Covered || e.Covered > w.m.Length()+w.fill {
 		w.Fatalf("epoch %d after %d, covering %d after %d, at length %d", e.Number, w.numbers, e.Covered, now.Covered, w.m.Length())
 	}
 	if len(w.takes) > 0 {
 		w.Fatalf("epoch %d is announced before %d is in force", e.Number, w.takes[0].epoch.Number)
 	}
 	w.numbers, w.bytes = e.Number, w.sizes[a.Batch]
-	if !slices.Equal(e.Owners, now.Owners) && (len(w.steps) > 0 || w.m.CanStep() || e.Covered != w.m.Length()) {
+	if !slices.Equal(e.Owners, now.Owners) && (len(w.steps) > 0 || w.m.CanStep() || e.Covered != w.m.Length()+w.fill) {
 		w.Fatalf("epoch %d gives layers to other owners while they may grow", e.Number)
 	}
 	for n := range w.nodes {
@@ -483,38 +595,70 @@ func (w *world) announced(a Announce) {
 	}
 }
 
-// discard has every node drop the copies of a batch, and forget the epoch that was to use them.
-func (w *world) discard(batch uint64) {
-	delete(w.pending, batch)
-	w.takes = slices.DeleteFunc(w.takes, func(t takeUp) bool { return t.batch == batch })
-	for _, a := range w.arrived[batch] {
-		delete(w.known[a.node], a.epoch)
-		for _, c := range a.cells {
-			w.has[a.node][c[0]][c[1]] = false
-		}
-	}
-	delete(w.arrived, batch)
+// takeOrder takes one of the orders that nodes have not carried out.
+func (w *world) takeOrder(orders *[]order) order {
+	i := w.pick(len(*orders), "which order")
+	o := (*orders)[i]
+	*orders = slices.Delete(*orders, i, i+1)
+	return o
 }
 
-// retire has every node drop what no epoch from number on needs.
-func (w *world) retire(number uint64) {
-	for _, s := range w.steps {
-		if s.epoch.Number < number {
-			w.Fatalf("epochs before %d are retired while a step runs in %d", number, s.epoch.Number)
+// drop has a node drop the copies of a batch, and forget the epoch that was to use them.
+func (w *world) drop(o order) {
+	delete(w.pending[o.number], o.node)
+	for _, a := range w.arrived[o.number] {
+		if a.node == o.node {
+			delete(w.known[a.node], a.epoch)
+			for _, c := range a.cells {
+				w.has[a.node][c[0]][c[1]] = false
+			}
 		}
 	}
-	for n := range w.nodes {
-		for e := range w.known[n] {
-			if e < number {
-				delete(w.known[n], e)
+	w.m.Discarded(o.node, o.number)
+}
+
+// retire has a node drop what no epoch from number on needs.
+func (w *world) retire(o order) {
+	n := o.node
+	for e := range w.known[n] {
+		if e < o.number {
+			delete(w.known[n], e)
+		}
+	}
+	for l := range w.layout.Layers {
+		for t := range w.has[n][l] {
+			if w.has[n][l][t] {
+				w.has[n][l][t] = w.needed(n, l, t)
 			}
 		}
+	}
+	w.m.Released(n, o.number)
+}
+
+// checkRoom holds what every node stores against what is kept for the sequence there: tokens, copies that
+// no epoch uses yet, and the room of open blocks.
+func (w *world) checkRoom() {
+	e, block := w.m.Epoch(), w.layout.BlockTokens
+	open := e.Covered < w.begun || w.m.next != nil && w.m.next.epoch.Covered < w.begun || w.m.round
+	for n := range w.nodes {
+		pairs := 0
 		for l := range w.layout.Layers {
-			for t := range w.has[n][l] {
-				if w.has[n][l][t] {
-					w.has[n][l][t] = w.needed(n, l, t)
+			for _, has := range w.has[n][l] {
+				if has {
+					pairs++
 				}
 			}
+			if open && e.OwnerOf(l) == n {
+				pairs += (w.begun+block-1)/block*block - w.begun
+			}
+		}
+		for _, nodes := range w.pending {
+			for _, r := range nodes[n] {
+				pairs += r.Area()
+			}
+		}
+		if pairs > w.room[n] {
+			w.Fatalf("node %d stores %d pairs, %d are kept", n, pairs, w.room[n])
 		}
 	}
 }
@@ -539,18 +683,57 @@ func (w *world) comeToRest() {
 			}
 			es[0].do()
 			w.settle()
+			w.checkRoom()
 		}
 		w.Fatal("there is no end to what the machine asks for")
 	}
 	quiet()
-	for end := w.m.Length() + 4*w.layout.BlockTokens; w.m.Length() < end; {
-		if !w.m.CanStep() {
-			w.Fatalf("no step may begin although everything is answered: %+v", w.m)
-		}
-		w.step(1)
+	w.m.Retry()
+	w.settle()
+	quiet()
+	if !w.m.Within(w.kept) {
+		w.Fatal("what was lent for a switch is needed although everything is answered")
+	}
+	w.room = w.kept
+	w.m.Keep(w.room)
+	if !w.m.CanFill() {
+		w.settle() // the tail is closed
 		quiet()
 	}
-	if w.m.Waiting() || w.m.Lag() != 0 || w.asked != 0 {
+	if n := w.limit - w.begun; n > 0 && (!w.m.CanFill() || !w.m.FitsFill(n)) {
+		w.Fatalf("no fill of %d tokens may begin although everything is answered: %+v", n, w.m)
+	}
+	for w.m.Length() < w.limit {
+		if w.m.Stalled(min(w.begun+w.layout.Chunk, w.limit)) {
+			w.m.Retry()
+			w.settle()
+			quiet()
+		}
+		if w.m.Epoch().Mode == placement.Ring && w.limit-w.begun >= w.nodes*w.layout.BlockTokens && w.nodes > 1 {
+			n := min(w.p.Round()-w.begun%w.p.Round(), w.limit-w.begun)
+			n -= (w.begun + n) % w.layout.BlockTokens
+			if !w.m.CanRound() {
+				w.settle() // the tail is closed
+				quiet()
+			}
+			begun := w.begun
+			if w.round(n); w.begun == begun {
+				w.Fatalf("no round of %d tokens may begin although everything is answered: %+v", n, w.m)
+			}
+			quiet()
+			continue
+		}
+		n := min(w.layout.Chunk, w.limit-w.begun)
+		if !w.m.CanStep() || !w.m.Fits(w.begun+n) {
+			w.Fatalf("no step of %d tokens may begin although everything is answered: %+v", n, w.m)
+		}
+		w.step(n)
+		quiet()
+	}
+	w.m.Retry() // what failed when the last tokens were in already
+	w.settle()
+	quiet()
+	if w.m.Waiting() || len(w.m.releases) > 0 || w.asked != 0 {
 		w.Fatalf("the machine still waits: %+v", w.m)
 	}
 	for batch, nodes := range w.pending {

@@ -15,11 +15,12 @@ const (
 	KVMove          // sealed KV blocks that change their holder
 	KVRing          // KV blocks that go round the ring during prefill
 	Result          // sampled tokens, logits and hidden states of the last layer
+	Probe           // messages that measure the way between two nodes
 	numPurposes
 )
 
 var purposeNames = [numPurposes]string{
-	"control", "step", "hidden", "query", "partial", "kv-move", "kv-ring", "result",
+	"control", "step", "hidden", "query", "partial", "kv-move", "kv-ring", "result", "probe",
 }
 
 // String names the purpose as logs and metrics do.
@@ -84,7 +85,7 @@ func (p Purpose) class() class {
 func (c class) readBuffer() int {
 	switch c {
 	case classSmall:
-		return 32 << 10
+		return 8 << 10
 	case classControl:
 		return 16 << 10
 	}

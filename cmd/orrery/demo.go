@@ -21,6 +21,7 @@ type demoCmd struct {
 	Seed    uint64    `help:"Of the document." default:"3"`
 	Chunk   countFlag `help:"Tokens that a node computes at a time in prefill." default:"1024"`
 	Block   countFlag `help:"Tokens of a KV block." default:"256"`
+	Synch   synchFlag `help:"How nodes wait for the small messages of a step: safe in the kernel, fast spinning first, auto fast if there is a core for each." default:"auto" placeholder:"WAY"`
 	Format  string    `help:"text, or json for programs." enum:"text,json" default:"text"`
 }
 
@@ -87,7 +88,7 @@ type demo struct {
 func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 	c := d.cmd
 	fmt.Fprintf(d.out, "Starting %d node processes …\n", c.Nodes)
-	local, err := startLocal(ctx, int(c.Nodes), log)
+	local, err := startLocal(ctx, int(c.Nodes), orrery.Synch(c.Synch), rdmaFlags{RDMA: "off"}, log)
 	if err != nil {
 		return err
 	}
@@ -140,7 +141,7 @@ func (d *demo) session(ctx context.Context, mode orrery.Mode, switches []orrery.
 		name = "switching"
 	}
 	fmt.Fprintf(d.out, "\n%s\n", strings.ToUpper(name))
-	s, err := d.model.NewSession(ctx, mode)
+	s, err := d.model.NewSession(ctx, orrery.SessionOptions{Mode: mode})
 	if err != nil {
 		return err
 	}

@@ -1,15 +1,15 @@
 package main
 
 import (
-	"encoding/hex"
+	"encoding/json"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/transport"
 )
 
 // modeFlag is a mode by name.
@@ -22,6 +22,23 @@ func (m *modeFlag) UnmarshalText(b []byte) error {
 	return err
 }
 
+// autoFlag is a mode by name, or auto.
+type autoFlag orrery.Mode
+
+// UnmarshalText reads the name.
+func (m *autoFlag) UnmarshalText(b []byte) error {
+	if string(b) == orrery.Auto.String() {
+		*m = autoFlag(orrery.Auto)
+		return nil
+	}
+	mode, err := placement.ParseMode(string(b))
+	if err != nil {
+		return fmt.Errorf("%w, nor auto", err)
+	}
+	*m = autoFlag(mode)
+	return nil
+}
+
 // kvFlag is a storage format of keys and values by name.
 type kvFlag orrery.KVFormat
 
@@ -29,6 +46,16 @@ type kvFlag orrery.KVFormat
 func (k *kvFlag) UnmarshalText(b []byte) error {
 	f, err := attention.ParseFormat(string(b))
 	*k = kvFlag(f)
+	return err
+}
+
+// synchFlag is a way to wait by name.
+type synchFlag orrery.Synch
+
+// UnmarshalText reads the name.
+func (s *synchFlag) UnmarshalText(b []byte) error {
+	synch, err := transport.ParseSynch(string(b))
+	*s = synchFlag(synch)
 	return err
 }
 
@@ -71,6 +98,18 @@ func (c *countFlag) UnmarshalText(b []byte) error {
 // sizeFlag is a number of bytes, as 8GiB or 500MB.
 type sizeFlag int64
 
+// ratesFlag is what was measured of a machine, as JSON.
+type ratesFlag placement.Rates
+
+// UnmarshalText reads the JSON.
+func (r *ratesFlag) UnmarshalText(b []byte) error {
+	rates := (*placement.Rates)(r)
+	if err := json.Unmarshal(b, rates); err != nil {
+		return err
+	}
+	return rates.Check()
+}
+
 var sizeUnits = []struct {
 	suffix string
 	bytes  float64
@@ -94,25 +133,4 @@ func (s *sizeFlag) UnmarshalText(b []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%q is not a size, as 8GiB", b)
-}
-
-// securityFlags are how a cluster keeps to itself.
-type securityFlags struct {
-	Cluster string `help:"Name of the cluster; nodes of another are refused (default: ${default})." default:"orrery" placeholder:"NAME"`
-	KeyFile string `help:"File with a key of 16, 24 or 32 bytes in hexadecimal, which encrypts the gossip; openssl rand -hex 32 makes one." type:"existingfile" placeholder:"FILE"`
-}
-
-func (s *securityFlags) key() ([]byte, error) {
-	if s.KeyFile == "" {
-		return nil, nil
-	}
-	b, err := os.ReadFile(s.KeyFile)
-	if err != nil {
-		return nil, err
-	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(b)))
-	if err != nil || len(key) != 16 && len(key) != 24 && len(key) != 32 {
-		return nil, fmt.Errorf("%s: not a key of 16, 24 or 32 bytes in hexadecimal (openssl rand -hex 32 makes one)", s.KeyFile)
-	}
-	return key, nil
 }

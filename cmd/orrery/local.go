@@ -12,38 +12,39 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/cluster"
-	"github.com/orrery-ai/orrery/device/cpu"
 )
 
 // localCluster is node processes on this machine, that live as long as this one wants them to.
 type localCluster struct {
 	processes []*process
 	name      string
+	rdma      rdmaFlags
 }
 
 // process is one node process.
 type process struct {
 	ready
-	cmd   *exec.Cmd
-	stdin io.Closer
+	cmd     *exec.Cmd
+	stdin   io.Closer
+	stopped sync.Once
 }
 
 // Times of local node processes.
 const (
-	bandwidthTime = 150 * time.Millisecond
-	startTimeout  = 20 * time.Second
-	stopTimeout   = 5 * time.Second
+	startTimeout = 20 * time.Second
+	stopTimeout  = 5 * time.Second
 )
 
 // startLocal starts n node processes that share this machine's memory and cores, and waits until each
 // is ready.
-func startLocal(ctx context.Context, n int, log *slog.Logger) (*localCluster, error) {
+func startLocal(ctx context.Context, n int, synch orrery.Synch, rdma rdmaFlags, log *slog.Logger) (*localCluster, error) {
 	if n < 1 || n > len(nodeNames) {
 		return nil, fmt.Errorf("--nodes: %d is not between 1 and %d", n, len(nodeNames))
 	}
@@ -52,11 +53,24 @@ func startLocal(ctx context.Context, n int, log *slog.Logger) (*localCluster, er
 		return nil, err
 	}
 	// Nodes that measured at the same time would measure each other: they are alike, and share what there is.
-	bandwidth := cpu.MeasureBandwidth(bandwidthTime) / float64(n)
-	l := &localCluster{name: fmt.Sprintf("local-%d", os.Getpid())}
+	threads := max(1, runtime.NumCPU()/n)
+	all, rates, err := orrery.Calibrate(ctx, orrery.Config{Threads: threads, Logger: log}, memory/int64(n))
+	if err != nil {
+		return nil, err
+	}
+	bandwidth := all / float64(n)
+	known, err := json.Marshal(rates)
+	if err != nil {
+		return nil, err
+	}
+	if synch == orrery.SynchAuto && n > runtime.NumCPU() {
+		synch = orrery.SynchSafe
+	}
+	l := &localCluster{name: fmt.Sprintf("local-%d", os.Getpid()), rdma: rdma}
 	args := func(i int) []string {
-		return []string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
-			"--memory", strconv.FormatInt(memory/int64(n), 10), "--bandwidth", strconv.FormatInt(int64(bandwidth), 10), "--threads", strconv.Itoa(max(1, runtime.NumCPU()/n))}
+		return append([]string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
+			"--memory", strconv.FormatInt(memory/int64(n), 10), "--bandwidth", strconv.FormatInt(int64(bandwidth), 10), "--threads", strconv.Itoa(threads),
+			"--rates", string(known), "--synch", synch.String()}, rdma.args()...)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -126,10 +140,25 @@ func startProcess(ctx context.Context, args []string) (p *process, err error) {
 
 // stop lets the process leave, and kills it if it does not.
 func (p *process) stop() {
-	p.stdin.Close()
-	kill := time.AfterFunc(stopTimeout, func() { _ = p.cmd.Process.Kill() })
-	defer kill.Stop()
-	_ = p.cmd.Wait() // how it ended no longer matters
+	p.stopped.Do(func() {
+		p.stdin.Close()
+		kill := time.AfterFunc(stopTimeout, func() { _ = p.cmd.Process.Kill() })
+		defer kill.Stop()
+		_ = p.cmd.Wait() // how it ended no longer matters
+	})
+}
+
+// peaks is the most memory that each node has had resident, in bytes, by name.
+func (l *localCluster) peaks() (map[string]int64, error) {
+	peaks := map[string]int64{}
+	for _, p := range l.processes {
+		n, err := p.peak()
+		if err != nil {
+			return nil, fmt.Errorf("memory of node %s: %w", p.Name, err)
+		}
+		peaks[p.Name] = n
+	}
+	return peaks, nil
 }
 
 // stop ends all processes.
@@ -145,7 +174,7 @@ func (l *localCluster) stop() {
 
 // join joins the local cluster, to drive it.
 func (l *localCluster) join(ctx context.Context, log *slog.Logger) (*orrery.Cluster, error) {
-	c, err := orrery.Start(ctx, orrery.Config{Name: fmt.Sprintf("client-%d", os.Getpid()), Cluster: l.name, Join: []string{l.processes[0].Addr}, Client: true, Logger: log})
+	c, err := orrery.Start(ctx, orrery.Config{Name: fmt.Sprintf("client-%d", os.Getpid()), Cluster: l.name, Join: []string{l.processes[0].Addr}, RDMA: l.rdma.options(), Client: true, Logger: log})
 	if err != nil {
 		return nil, err
 	}

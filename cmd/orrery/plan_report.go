@@ -48,7 +48,12 @@ func planText(r *plan.Report) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s (%s): %s parameters, of which a token uses %s; weights in %v %s, KV in %v %d bytes a token\n",
 		r.Model, r.Type, numbered(r.Params), numbered(r.Active), r.Weights, placement.FormatBytes(r.WeightBytes), r.KV, r.KVBytesPerToken)
-	fmt.Fprintf(&b, "%s of %d tokens; kernels reach %.0f%%", counted(r.Sequences, "sequence"), r.Context, 100*r.Efficiency)
+	fmt.Fprintf(&b, "%s of %d tokens; ", counted(r.Sequences, "sequence"), r.Context)
+	if r.Measured {
+		b.WriteString("speeds and links as the nodes measured them, without an efficiency factor")
+	} else {
+		fmt.Fprintf(&b, "kernels reach %.0f%%", 100*r.Efficiency)
+	}
 	if r.Link != "" {
 		fmt.Fprintf(&b, "; link %s", r.Link)
 	}

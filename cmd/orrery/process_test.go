@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/orrery-ai/orrery/internal/standin"
 )
 
 // program is the command, as TestMain built it.
@@ -29,6 +31,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	program = filepath.Join(dir, "orrery")
+	os.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache")) // of the commands that are started: what they measure is ours
 	build := exec.Command("go", "build", "-o", program, ".")
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {
@@ -37,6 +40,7 @@ func TestMain(m *testing.M) {
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		os.RemoveAll(dir)
+		standin.Clean()
 		os.Exit(code)
 	}))
 }
@@ -173,10 +177,12 @@ type testNode struct {
 
 var gossipLine = regexp.MustCompile(`gossip on (\S+);`)
 
-// startNode starts a node of 1 GiB and one thread on loopback, and waits until it says where it is.
+// startNode starts a node of 1 GiB and one thread on loopback, which measures nothing unless told to, and
+// waits until it says where it is.
 func startNode(t testing.TB, name string, args ...string) *testNode {
 	t.Helper()
-	n := &testNode{name: name, command: start(t, append([]string{"node", "--name", name, "--bind", "127.0.0.1:0", "--threads", "1", "--memory", "1GiB"}, args...)...)}
+	n := &testNode{name: name, command: start(t, append([]string{"node", "--name", name, "--bind", "127.0.0.1:0", "--threads", "1", "--memory", "1GiB",
+		"--calibrate", "off"}, args...)...)}
 	if !n.stdout.until(readyWithin, gossipLine.MatchString) {
 		t.Fatalf("node %s did not get ready", name)
 	}

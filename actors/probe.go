@@ -1,0 +1,117 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/orrery-ai/orrery/calibrate"
+	"github.com/orrery-ai/orrery/proto"
+	"github.com/orrery-ai/orrery/transport"
+)
+
+// prober measures the ways to other nodes, and answers their probes, beside the Node actor. It measures one
+// at a time, so that they do not disturb each other.
+type prober struct {
+	machine *Machine
+	root    *actor.RootContext
+	ctx     context.Context // ends with the node
+	cancel  context.CancelFunc
+	turn    chan struct{} // held by the measurement that is going on
+	places  chan struct{} // one for each goroutine
+	wg      sync.WaitGroup
+}
+
+// maxProbes bounds the measurements that wait, and the echoes.
+const maxProbes = 32
+
+func newProber(system *actor.ActorSystem, m *Machine) *prober {
+	p := &prober{machine: m, root: system.Root, turn: make(chan struct{}, 1), places: make(chan struct{}, maxProbes)}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
+// close ends what is going on, and returns when it has ended.
+func (p *prober) close() {
+	p.cancel()
+	p.wg.Wait()
+}
+
+// begin does something beside the actor, unless too much is going on.
+func (p *prober) begin(do func()) error {
+	select {
+	case p.places <- struct{}{}:
+	default:
+		return fmt.Errorf("%d links of %s are being measured already", maxProbes, p.machine.Name)
+	}
+	p.wg.Go(func() {
+		defer func() { <-p.places }()
+		do()
+	})
+	return nil
+}
+
+// measure asks the peer's Node for an echo, measures, and answers who asked.
+func (p *prober) measure(msg *proto.MeasureLink, asker *actor.PID) {
+	reply := func(l calibrate.Link, err error) {
+		m := &proto.LinkMeasured{BusySeconds: l.Busy.Seconds(), PausedSeconds: l.Paused.Seconds(), SendingSeconds: l.Sending.Seconds(), Bandwidth: l.Bandwidth}
+		if err != nil {
+			m.Error = err.Error()
+		}
+		p.root.Send(asker, m)
+	}
+	err := p.begin(func() {
+		select {
+		case p.turn <- struct{}{}:
+			defer func() { <-p.turn }()
+		case <-p.ctx.Done():
+			reply(calibrate.Link{}, errors.New("the node is leaving"))
+			return
+		}
+		reply(MeasureLink(p.ctx, p.root.ActorSystem(), p.machine.Endpoint, msg.Peer, msg.Self))
+	})
+	if err != nil {
+		reply(calibrate.Link{}, err)
+	}
+}
+
+// echo makes the other end of a measurement, tells who asked, and serves it.
+func (p *prober) echo(msg *proto.MakeEcho, asker *actor.PID) {
+	reply := func(err error) {
+		m := &proto.EchoReady{}
+		if err != nil {
+			m.Error = err.Error()
+		}
+		p.root.Send(asker, m)
+	}
+	err := p.begin(func() {
+		e, err := calibrate.NewEcho(p.machine.Endpoint, msg.From, msg.Lane)
+		reply(err)
+		if err != nil {
+			return
+		}
+		if err := e.Serve(p.ctx); err != nil && p.ctx.Err() == nil {
+			p.machine.Logger.Debug("a probe ended early", "peer", msg.From, "err", err)
+		}
+	})
+	if err != nil {
+		reply(err)
+	}
+}
+
+// MeasureLink measures the way from this process to a node, whose Node actor makes the echo. self is the
+// address by which that reaches this process's endpoint.
+func MeasureLink(ctx context.Context, system *actor.ActorSystem, e *transport.Endpoint, peer, self string) (calibrate.Link, error) {
+	id := rand.Uint64()
+	return calibrate.MeasureLink(ctx, e, peer, id, func(ctx context.Context) error {
+		ready, err := Ask[*proto.EchoReady](ctx, system, NodePID(peer), &proto.MakeEcho{From: system.Address(), Address: self, Lane: id})
+		if err != nil {
+			return err
+		}
+		return errorOf(ready.Error)
+	})
+}

@@ -1,0 +1,6 @@
+// Package calibrate measures what predictions need: of a node, how fast its device runs the kernels that
+// a decoder uses; of a pair of nodes, how long an exchange takes and how many bytes/s get through.
+//
+// A link is measured over lanes of package transport, as steps use them: the node that measures calls
+// [MeasureLink], the one at the other end an [Echo]'s Serve.
+package calibrate

@@ -1,0 +1,218 @@
+package calibrate
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/placement"
+)
+
+// How long parts of a measurement may take. Together they stay well below Limit on a machine of our day; on a
+// slower one each operation runs once after Limit, so that all ends within two seconds.
+const (
+	Limit        = 1600 * time.Millisecond
+	bandwidthFor = 150 * time.Millisecond
+	curveFor     = 18 * time.Millisecond // a point of a curve
+	intenseFor   = 10 * time.Millisecond
+	chunkFor     = 80 * time.Millisecond
+	crowdFor     = 30 * time.Millisecond
+)
+
+// Subject is what to measure.
+type Subject struct {
+	// NewDevice makes a device such as the node computes with; several may be there at the same time.
+	NewDevice func() device.Device
+	// Bandwidth measures how fast memory can be read, in bytes/s, for about the given time.
+	Bandwidth func(time.Duration) float64
+	Memory    int64 // bytes that may be used, of which an eighth is
+}
+
+// Measured is what a node can do.
+type Measured struct {
+	Bandwidth float64         `json:"bandwidth"` // bytes/s
+	Rates     placement.Rates `json:"rates"`
+	Others    float64         `json:"others"` // share of the machine's processors that other processes had meanwhile
+}
+
+// disturbed is from what share on others spoil a measurement.
+const disturbed = 0.1
+
+// Disturbed reports whether other processes had so much of the machine that the measurement says little.
+func (m *Measured) Disturbed() bool { return m.Others > disturbed }
+
+// Measure measures a device, in less than two seconds.
+func Measure(s Subject) (Measured, error) {
+	deadline := time.Now().Add(Limit)
+	before, err := workNow()
+	if err != nil {
+		return Measured{}, err
+	}
+	m := Measured{Bandwidth: s.Bandwidth(bandwidthFor)}
+	arena, free, err := newArena(s.Memory)
+	if err != nil {
+		return m, err
+	}
+	defer free()
+	d := s.NewDevice()
+	defer d.Close()
+	b := &bench{stream: d.NewStream(), arena: arena, deadline: deadline}
+	r := &m.Rates
+	b.kernels(&r.Memory, curveFor)
+	inCache := b.over(cacheBytes)
+	inCache.kernels(&r.Cache, curveFor)
+	b.err = errors.Join(b.err, inCache.err)
+	notSlower(&r.Cache, &r.Memory)
+	b.cached(r)
+	b.prefill(r)
+	if err := errors.Join(b.err, crowd(s.NewDevice, arena, deadline, r)); err != nil {
+		return m, err
+	}
+	after, err := workNow()
+	if err != nil {
+		return m, err
+	}
+	m.Others = others(before, after)
+	for _, v := range r.Numbers() { // to what 4 bytes hold, so that a node sees its own rates as the others do
+		*v = float64(float32(*v))
+	}
+	return m, r.Check()
+}
+
+// cacheBytes is so few that they stay in the last cache of any machine.
+const cacheBytes = 4 << 20
+
+// kernels measures the decode operations over the bench's arena. Sizes that do not fit there are told from
+// the two before.
+func (b *bench) kernels(k *placement.Kernels, within time.Duration) {
+	for _, c := range []struct {
+		curve *placement.Curve
+		op    func(bytes int) func()
+	}{
+		{&k.Layer, b.layer}, {&k.Product, b.product}, {&k.Attend, func(bytes int) func() { return b.attend(bytes, int(placement.Intensities[0])) }},
+	} {
+		for i, size := range placement.CurveSizes {
+			if b.fits(int(size)) {
+				c.curve[i] = b.seconds(within, c.op(int(size)))
+			} else {
+				slope := (c.curve[i-1] - c.curve[i-2]) / (placement.CurveSizes[i-1] - placement.CurveSizes[i-2])
+				c.curve[i] = c.curve[i-1] + slope*(size-placement.CurveSizes[i-1])
+			}
+			if i > 0 { // noise apart, more takes longer
+				c.curve[i] = max(c.curve[i], c.curve[i-1]*1.01)
+			}
+		}
+	}
+	const size = 512 << 10
+	one, before := b.seconds(intenseFor, b.attend(size, int(placement.Intensities[0]))), 1.0
+	for i := range k.Intense {
+		k.Intense[i] = max(b.seconds(intenseFor, b.attend(size, int(placement.Intensities[i+1])))/one, before)
+		before = k.Intense[i]
+	}
+}
+
+// notSlower holds what was measured of the caches to what was measured of memory.
+func notSlower(cache, memory *placement.Kernels) {
+	for _, c := range [][2]*placement.Curve{{&cache.Layer, &memory.Layer}, {&cache.Product, &memory.Product}, {&cache.Attend, &memory.Attend}} {
+		for i := range c[0] {
+			c[0][i] = min(c[0][i], c[1][i])
+		}
+	}
+}
+
+// cached measures how much of the reading the caches serve, by how much is read in turn: from how a matrix
+// product's time lies between what it takes from the caches and from memory.
+func (b *bench) cached(r *placement.Rates) {
+	const size = 512 << 10
+	fast, slow := r.Cache.Product.At(size), r.Memory.Product.At(size)
+	before := 1.0
+	for i, reads := range placement.CacheSizes {
+		share := 1.0
+		if b.late() || int(reads) > len(b.arena) {
+			share = 0
+		} else if slow > fast {
+			part := b.over(int(reads))
+			rounds := max(len(part.arena)/size, 1)
+			op := part.product(size)
+			for range rounds { // one round to fill the caches
+				op()
+			}
+			took := part.seconds(0, func() {
+				for range rounds {
+					op()
+				}
+			})
+			share = (slow - took/float64(rounds)) / (slow - fast)
+		}
+		r.Cached[i] = min(max(share, 0), before)
+		before = r.Cached[i]
+	}
+}
+
+// prefill measures what a chunk takes. On a device that is slow at it, the operations are small.
+func (b *bench) prefill(r *placement.Rates) {
+	speed := func(small, large func() (func(), float64)) float64 {
+		op, operations := small()
+		took := b.seconds(0, op)
+		if took*10 < chunkFor.Seconds() {
+			op, operations = large()
+			took = b.seconds(chunkFor, op)
+		}
+		return operations / took
+	}
+	r.PrefillProduct = speed(func() (func(), float64) { return b.chunkProduct(128) }, func() (func(), float64) { return b.chunkProduct(1024) })
+	r.PrefillAttend = speed(func() (func(), float64) { return b.chunkAttend(64, 256) }, func() (func(), float64) { return b.chunkAttend(256, 2048) })
+}
+
+// crowd measures how attention slows down when several devices, as several nodes would have them, work at
+// once on the processors of this process: until the last of them is done, against one alone.
+func crowd(newDevice func() device.Device, arena []byte, deadline time.Time, r *placement.Rates) error {
+	const (
+		size  = 2 << 20
+		times = 4 // each, so that the time in which goroutines are woken matters little
+	)
+	var benches []*bench
+	var alone float64
+	before := 1.0
+	for n := 1; n <= 1+len(r.Crowd); n++ {
+		d := newDevice()
+		defer d.Close()
+		piece := arena[(n-1)*size%len(arena):]
+		benches = append(benches, &bench{stream: d.NewStream(), arena: piece[:min(size, len(piece))], deadline: deadline})
+		ops := make([]func(), n)
+		for i, b := range benches {
+			ops[i] = b.attend(size, int(placement.Intensities[0]))
+		}
+		took := benches[0].seconds(crowdFor, func() {
+			var all sync.WaitGroup
+			for i, op := range ops {
+				all.Go(func() {
+					for range times {
+						op()
+					}
+					benches[i].finish()
+				})
+			}
+			all.Wait()
+		})
+		if n == 1 {
+			alone = took
+			continue
+		}
+		r.Crowd[n-2] = max(took/alone, before)
+		before = r.Crowd[n-2]
+	}
+	var err error
+	for _, b := range benches {
+		err = errors.Join(err, b.err)
+	}
+	return err
+}
+
+// finish waits for what the stream was given.
+func (b *bench) finish() {
+	if err := b.stream.Wait(); err != nil && b.err == nil {
+		b.err = err
+	}
+}

@@ -1,0 +1,120 @@
+package calibrate
+
+import (
+	"errors"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/device/cpu"
+	"github.com/orrery-ai/orrery/placement"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestWhatIsMeasuredOfTheProcessorCanBe(t *testing.T) {
+	m, err := Measure(Subject{NewDevice: func() device.Device { return cpu.New(1) }, Bandwidth: cpu.MeasureBandwidth, Memory: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !m.Rates.Known() || !(m.Bandwidth > 0) {
+		t.Fatalf("%+v", m)
+	}
+	for i := range placement.CurveSizes {
+		for name, c := range map[string][2]float64{
+			"a layer":   {m.Rates.Cache.Layer[i], m.Rates.Memory.Layer[i]},
+			"a product": {m.Rates.Cache.Product[i], m.Rates.Memory.Product[i]},
+			"attention": {m.Rates.Cache.Attend[i], m.Rates.Memory.Attend[i]},
+		} {
+			if c[0] > c[1] {
+				t.Errorf("%s of %.0f bytes takes %v s from the caches and %v from memory", name, placement.CurveSizes[i], c[0], c[1])
+			}
+		}
+	}
+	for _, v := range m.Rates.Numbers() {
+		if float64(float32(*v)) != *v {
+			t.Errorf("%v is not what 4 bytes hold", *v)
+		}
+	}
+}
+
+// fake is a device whose operations take no time and may fail.
+type fake struct {
+	ops   *atomic.Int64
+	fault error
+}
+
+func (f fake) Name() string             { return "fake" }
+func (f fake) NewStream() device.Stream { return f }
+func (f fake) Close() error             { return nil }
+
+func (f fake) did()                                                                          { f.ops.Add(1) }
+func (f fake) Embed(device.Tensor, device.Matrix, []int32)                                   { f.did() }
+func (f fake) RMSNorm(_, _ device.Tensor, _ []float32, _ float32)                            { f.did() }
+func (f fake) MatMul(_, _ device.Tensor, _ device.Matrix)                                    { f.did() }
+func (f fake) Add(_, _ device.Tensor)                                                        { f.did() }
+func (f fake) AddBias(device.Tensor, []float32)                                              { f.did() }
+func (f fake) Rope(device.Tensor, int, device.Tensor, device.Tensor)                         { f.did() }
+func (f fake) Append(*attention.KV, int, device.Tensor, device.Tensor)                       { f.did() }
+func (f fake) Attend(attention.Partial, device.Tensor, int, attention.Shape, []attention.KV) { f.did() }
+func (f fake) Merge(_, _ attention.Partial)                                                  { f.did() }
+func (f fake) Finish(device.Tensor, attention.Partial)                                       { f.did() }
+func (f fake) SwiGLU(_, _, _ device.Tensor)                                                  { f.did() }
+func (f fake) Wait() error                                                                   { return f.fault }
+
+func TestADeviceThatFailsIsNotMeasured(t *testing.T) {
+	broken := errors.New("the device was taken away")
+	_, err := Measure(Subject{NewDevice: func() device.Device { return fake{new(atomic.Int64), broken} },
+		Bandwidth: func(time.Duration) float64 { return 1e9 }, Memory: 1 << 20})
+	if !errors.Is(err, broken) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestOnceTimeIsUpEachOperationRunsOnce(t *testing.T) {
+	b := &bench{stream: fake{new(atomic.Int64), nil}, arena: make([]byte, 1<<20), deadline: time.Now().Add(-time.Second)}
+	runs := 0
+	op := func() { runs++ }
+	if s := b.seconds(time.Hour, op); !(s > 0) || runs != 1 {
+		t.Errorf("%v s after %d runs", s, runs)
+	}
+	b.deadline = time.Now().Add(time.Hour)
+	if s := b.seconds(0, op); !(s > 0) || runs < 1+fewSamples {
+		t.Errorf("in time, %v s after %d runs", s, runs)
+	}
+}
+
+func TestKernelsReadAsManyBytesAsTheySay(t *testing.T) {
+	const size = 4 << 20
+	b := &bench{stream: fake{new(atomic.Int64), nil}, arena: make([]byte, 2*size)}
+	for name, op := range map[string]func(){
+		"layer": b.layer(size), "product": b.product(size), "attention": b.attend(size, 2),
+	} {
+		b.at = 0
+		op()
+		if b.at > size || b.at < size*99/100 {
+			t.Errorf("a %s of %d bytes reads %d", name, size, b.at)
+		}
+	}
+}
+
+func TestThisMachineHasAnIdentity(t *testing.T) {
+	id, err := Identify("cpu (1 threads, avx2)", "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id.CPU == "" || id.CPUs == "" || id.Memory <= 0 || id.System != runtime.GOOS+"/"+runtime.GOARCH || id.Method == 0 {
+		t.Errorf("%+v", id)
+	}
+	if again, err := Identify("cpu (1 threads, avx2)", "1"); err != nil || again != id {
+		t.Errorf("then %+v, %v", again, err)
+	}
+	if Machine() != Machine() {
+		t.Error("the machine has two names")
+	}
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/placement"
+)
+
+type nodesCmd struct {
+	clusterFlags `embed:"" group:"Which nodes:"`
+	Links        bool   `help:"Measure the ways between them too." default:"true" negatable:""`
+	Format       string `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table"`
+}
+
+// Help is shown below the flags' summary.
+func (nodesCmd) Help() string {
+	return `Examples:
+  orrery nodes --join 192.168.1.10:7946
+  orrery nodes --nodes 3 --format json
+
+Speeds are what each node measured with its own kernels, of one token from
+memory and from the caches, and of a prefill chunk. An exchange is a KiB there and back: busy
+right after another one, paused when the other node had nothing to do for half a
+millisecond, as in decode. Without --join or --nodes it is about this machine.`
+}
+
+// linksTimeout bounds the measuring of all links: a few rounds, each below a second unless something is wrong.
+const linksTimeout = time.Minute
+
+// Run asks the nodes and prints what they say.
+func (c *nodesCmd) Run(ctx context.Context, log *slog.Logger) error {
+	cluster, end, err := c.open(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer end()
+	ctx, cancel := context.WithTimeout(ctx, linksTimeout)
+	defer cancel()
+	status, err := cluster.Status(ctx)
+	if err != nil {
+		return err
+	}
+	var links []orrery.MeasuredLink
+	if c.Links {
+		if links, err = cluster.MeasureLinks(ctx); err != nil {
+			return err
+		}
+	}
+	return writeNodes(os.Stdout, c.Format, newNodesReport(status, links))
+}
+
+// nodesReport is what is printed.
+type nodesReport struct {
+	Nodes []nodeReport `json:"nodes"`
+	Links []linkReport `json:"links"`
+}
+
+type nodeReport struct {
+	Name      string           `json:"name"`
+	Transport string           `json:"address"`
+	Device    string           `json:"device"`
+	Cores     int              `json:"cores"`
+	Machine   string           `json:"machine"` // the same for nodes of one machine
+	CPUs      string           `json:"cpus"`
+	Memory    int64            `json:"memory_bytes"`
+	Free      int64            `json:"free_bytes"`
+	Short     int64            `json:"short_bytes,omitempty"` // of what it has promised, that other programs took
+	Bandwidth float64          `json:"read_bytes_per_second"`
+	Rates     *placement.Rates `json:"rates,omitempty"` // none if they were not measured
+	Version   string           `json:"version"`
+}
+
+type linkReport struct {
+	From    string  `json:"from"`
+	To      string  `json:"to"`
+	Busy    float64 `json:"exchange_busy_seconds"`
+	Paused  float64 `json:"exchange_paused_seconds"`
+	Sending float64 `json:"sending_seconds"`
+	Rate    float64 `json:"bytes_per_second"`
+	Guessed bool    `json:"guessed"` // not measured: the medians of the others
+}
+
+func newNodesReport(status []orrery.NodeStatus, links []orrery.MeasuredLink) *nodesReport {
+	r := &nodesReport{Nodes: []nodeReport{}, Links: []linkReport{}}
+	for _, n := range status {
+		report := nodeReport{Name: n.Name, Transport: n.Transport, Device: n.Device, Cores: n.Cores, Machine: n.Machine, CPUs: n.CPUs,
+			Memory: n.Memory, Free: n.Free, Short: n.Short, Bandwidth: n.Bandwidth, Version: n.Version}
+		if n.Rates.Known() {
+			report.Rates = &n.Rates
+		}
+		r.Nodes = append(r.Nodes, report)
+	}
+	for _, l := range links {
+		r.Links = append(r.Links, linkReport{From: l.From, To: l.To, Busy: l.Busy.Seconds(), Paused: l.Paused.Seconds(), Sending: l.Sending.Seconds(),
+			Rate: l.Rate, Guessed: l.Guessed})
+	}
+	return r
+}
+
+func writeNodes(w io.Writer, format string, r *nodesReport) error {
+	switch format {
+	case "json":
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	case "csv":
+		return writeNodesCSV(w, r)
+	}
+	_, err := io.WriteString(w, nodesText(r))
+	return err
+}
+
+// writeNodesCSV is a line for each thing measured: of a node, or from a node to a peer.
+func writeNodesCSV(w io.Writer, r *nodesReport) error {
+	c := csv.NewWriter(w)
+	rows := [][]string{{"node", "peer", "measure", "value"}}
+	add := func(node, peer, measure string, value float64) {
+		rows = append(rows, []string{node, peer, measure, strconv.FormatFloat(value, 'g', 6, 64)})
+	}
+	for _, n := range r.Nodes {
+		add(n.Name, "", "memory_bytes", float64(n.Memory))
+		add(n.Name, "", "free_bytes", float64(n.Free))
+		if n.Short > 0 {
+			add(n.Name, "", "short_bytes", float64(n.Short))
+		}
+		add(n.Name, "", "read_bytes_per_second", n.Bandwidth)
+		if k := n.Rates; k != nil {
+			add(n.Name, "", "weights_from_memory_bytes_per_second", k.Memory.Layer.Rate())
+			add(n.Name, "", "weights_from_caches_bytes_per_second", k.Cache.Layer.Rate())
+			add(n.Name, "", "kv_from_memory_bytes_per_second", k.Memory.Attend.Rate())
+			add(n.Name, "", "kv_from_caches_bytes_per_second", k.Cache.Attend.Rate())
+			add(n.Name, "", "prefill_products_per_second", k.PrefillProduct)
+			add(n.Name, "", "prefill_attention_per_second", k.PrefillAttend)
+		}
+	}
+	for _, l := range r.Links {
+		add(l.From, l.To, "exchange_busy_seconds", l.Busy)
+		add(l.From, l.To, "exchange_paused_seconds", l.Paused)
+		add(l.From, l.To, "bytes_per_second", l.Rate)
+	}
+	return c.WriteAll(rows)
+}
+
+func nodesText(r *nodesReport) string {
+	t := newTable("node", "device", "cores", "memory", "free", "read GB/s", "weights GB/s", "KV GB/s", "GFLOP/s", "attention", "version")
+	rightAligned(t, 11)
+	giga := func(v float64) string { return fmt.Sprintf("%.1f", v/1e9) }
+	for _, n := range r.Nodes {
+		row := table.Row{n.Name, n.Device, n.Cores, placement.FormatBytes(n.Memory), placement.FormatBytes(n.Free), giga(n.Bandwidth), "-", "-", "-", "-", n.Version}
+		if k := n.Rates; k != nil {
+			row[6] = giga(k.Memory.Layer.Rate()) + " / " + giga(k.Cache.Layer.Rate())
+			row[7] = giga(k.Memory.Attend.Rate()) + " / " + giga(k.Cache.Attend.Rate())
+			row[8], row[9] = fmt.Sprintf("%.0f", k.PrefillProduct/1e9), fmt.Sprintf("%.0f", k.PrefillAttend/1e9)
+		}
+		t.AppendRow(row)
+	}
+	text := t.Render() + "\nweights and KV: decode, from memory / from the caches; GFLOP/s and attention: prefill\n"
+	for _, n := range r.Nodes {
+		if n.Short > 0 {
+			text += fmt.Sprintf("WARNING: other programs took %s of the memory that node %s has promised: it takes on nothing new\n", placement.FormatBytes(n.Short), n.Name)
+		}
+	}
+	if len(r.Links) == 0 {
+		return text
+	}
+	t = newTable("from", "to", "busy exchange", "paused exchange", "GB/s", "")
+	rightAligned(t, 5)
+	guessed := false
+	for _, l := range r.Links {
+		mark := ""
+		if l.Guessed {
+			mark, guessed = "*", true
+		}
+		t.AppendRow(table.Row{l.From, l.To, fmt.Sprintf("%.0f µs", 1e6*l.Busy), fmt.Sprintf("%.0f µs", 1e6*l.Paused), fmt.Sprintf("%.2f", l.Rate/1e9), mark})
+	}
+	text += "\n" + t.Render() + "\n"
+	if guessed {
+		text += "* not measured, since there are many pairs: the medians of those that were\n"
+	}
+	return text
+}

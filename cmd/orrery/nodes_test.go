@@ -1,0 +1,111 @@
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/orrery-ai/orrery/plan"
+)
+
+// measuredNodes starts two nodes that measure what they can do and keep it in one place.
+func measuredNodes(t *testing.T) []*testNode {
+	t.Helper()
+	dir := t.TempDir()
+	a := startNode(t, "a", "--calibrate", dir)
+	b := startNode(t, "b", "--calibrate", dir, "--join", a.addr)
+	if kept, err := filepath.Glob(filepath.Join(dir, "calibration-*.json")); err != nil || len(kept) != 1 {
+		t.Fatalf("two nodes of one machine keep %v, %v", kept, err)
+	}
+	return []*testNode{a, b}
+}
+
+func TestNodesShowsWhatNodesMeasured(t *testing.T) {
+	nodes := measuredNodes(t)
+	show := func(args ...string) string {
+		t.Helper()
+		stdout, stderr, status := run(t, longWithin, append([]string{"nodes", "--join", nodes[1].addr}, args...)...)
+		if status != 0 {
+			t.Fatalf("status %d: %s", status, stderr)
+		}
+		return stdout
+	}
+	var r nodesReport
+	if err := json.Unmarshal([]byte(show("--format", "json")), &r); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Nodes) != 2 || len(r.Links) != 1 {
+		t.Fatalf("%d nodes and %d links", len(r.Nodes), len(r.Links))
+	}
+	for i, n := range r.Nodes {
+		if n.Name != nodes[i].name || n.Memory != 1<<30 || n.Free != 1<<30 || !(n.Bandwidth > 0) || n.Rates == nil || n.Rates.Check() != nil || n.Machine != r.Nodes[0].Machine {
+			t.Errorf("%+v", n)
+		}
+	}
+	if l := r.Links[0]; l.From != "a" || l.To != "b" || !(l.Busy > 0) || !(l.Paused > 0) || !(l.Rate > 0) || l.Guessed {
+		t.Errorf("%+v", l)
+	}
+	rows, err := csv.NewReader(strings.NewReader(show("--format", "csv"))).ReadAll()
+	if err != nil || len(rows) != 1+2*9+3 {
+		t.Errorf("%d rows of csv, %v", len(rows), err)
+	}
+	if table := show("--no-links"); !strings.Contains(table, "1.0 GiB") || strings.Contains(table, "paused") {
+		t.Errorf("without links:\n%s", table)
+	}
+	if table := show(); !strings.Contains(table, "paused exchange") {
+		t.Errorf("with links:\n%s", table)
+	}
+}
+
+func TestAPlanOfARunningClusterGoesByWhatItMeasured(t *testing.T) {
+	nodes := measuredNodes(t)
+	ask := []string{"plan", "--model", "../../recall/model", "--join", nodes[0].addr, "--weights", "bf16", "--context", "16384"}
+	stdout, stderr, status := run(t, longWithin, append(ask, "--format", "json")...)
+	if status != 0 {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	var r plan.Report
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		t.Fatal(err)
+	}
+	if !r.Measured || r.Efficiency != 1 || len(r.Modes) != 3 {
+		t.Errorf("%+v", r)
+	}
+	for _, m := range r.Modes {
+		if !m.Fits || len(m.Nodes) != 2 || m.Nodes[0].Has != 1<<30 {
+			t.Errorf("%+v", m)
+		}
+		for _, s := range m.Speeds {
+			if !(s.Decode > 0) || !(s.Prefill > 0) || !(s.Step.HandOver > 0) {
+				t.Errorf("%s at %d: %+v", m.Mode, s.Context, s)
+			}
+		}
+	}
+	stdout, stderr, status = run(t, longWithin, ask...)
+	if status != 0 || !strings.Contains(stdout, "without an efficiency factor") {
+		t.Errorf("status %d: %s%s", status, stdout, stderr)
+	}
+	refused(t, map[string]badInput{
+		"a named link":      {append(ask, "--link", "tcp"), []string{"tcp", "measured"}},
+		"a file beside it":  {append(ask, "--cluster", m4Cluster), []string{"--cluster", "--join"}},
+		"neither":           {[]string{"plan", "--model", "../../recall/model", "--context", "16384"}, []string{"--cluster", "--join"}},
+		"nobody to ask":     {[]string{"plan", "--model", "../../recall/model", "--context", "16384", "--join", "127.0.0.1:1"}, []string{"127.0.0.1:1"}},
+		"nodes with nobody": {[]string{"nodes", "--join", "127.0.0.1:1"}, []string{"127.0.0.1:1"}},
+	})
+	startNode(t, "c", "--join", nodes[0].addr) // measures nothing
+	refused(t, map[string]badInput{"a node that did not measure": {ask, []string{"node c", "--calibrate off"}}})
+}
+
+func TestNodesWarnsOfANodeThatIsShortOfMemory(t *testing.T) {
+	r := &nodesReport{Nodes: []nodeReport{{Name: "a", Memory: 4 << 30}, {Name: "b", Memory: 4 << 30, Short: 2 << 30}}}
+	text := nodesText(r)
+	if !strings.Contains(text, "WARNING") || !strings.Contains(text, "2.0 GiB of the memory that node b") || strings.Contains(text, "node a has promised") {
+		t.Errorf("%s", text)
+	}
+	var csv strings.Builder
+	if err := writeNodes(&csv, "csv", r); err != nil || strings.Count(csv.String(), "short_bytes") != 1 {
+		t.Errorf("%v\n%s", err, csv.String())
+	}
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/plan"
+)
+
+// planJoinFlags say which running cluster to plan on.
+type planJoinFlags struct {
+	Join        []string `help:"Plan on the running cluster of this node, by what its nodes measured, instead of a described one." xor:"which" placeholder:"HOST:PORT"`
+	Bind        string   `help:"Address that its nodes reach this command by (default: any free port of the address that reaches them)." placeholder:"HOST:PORT"`
+	ClusterName string   `help:"Name of the running cluster (default: that of the certificate, else orrery)." placeholder:"NAME"`
+	TLS         string   `name:"tls" help:"Directory with this machine's certificate of the cluster." type:"path" xor:"security" placeholder:"DIR"`
+	Insecure    bool     `help:"Do without certificates." xor:"security"`
+}
+
+// running is what the nodes of the running cluster measured, of themselves and of the ways between them and
+// to here, from where steps would be driven.
+func (f *planJoinFlags) running(ctx context.Context, log *slog.Logger) (*plan.Cluster, error) {
+	ctx, cancel := context.WithTimeout(ctx, linksTimeout)
+	defer cancel()
+	where := clusterFlags{Join: f.Join, Bind: f.Bind, securityFlags: securityFlags{Cluster: f.ClusterName, TLS: f.TLS, Insecure: f.Insecure}}
+	c, end, err := where.open(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	var nodes []placement.Node
+	for _, n := range c.Nodes() {
+		if !n.Rates.Known() {
+			return nil, fmt.Errorf("node %s did not measure what it can do: start it without --calibrate off", n.Name)
+		}
+		nodes = append(nodes, n.Placement())
+	}
+	links, err := c.Links(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ways, err := c.Ways(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return plan.Measured(nodes, links, ways)
+}

@@ -1,0 +1,73 @@
+package orrery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/placement"
+)
+
+// Costs predicts, for each mode that the model is placed in, how long its steps take: from the rates that
+// the nodes measured when they started, and the ways between them, which are measured now if that was not
+// done lately. A node that was started without calibration makes an error that names it.
+func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
+	m.mu.Lock()
+	nodes, asked, plans := m.nodes, m.asked, m.plans
+	m.mu.Unlock()
+	if plans == nil {
+		return nil, errors.New("orrery: the model is not loaded")
+	}
+	for _, n := range nodes {
+		if !n.Rates.Known() {
+			return nil, fmt.Errorf("orrery: what node %s can do was not measured: nothing can be predicted", n.Name)
+		}
+	}
+	measured, err := m.cluster.measureLinks(ctx, nodes)
+	if err != nil {
+		return nil, err
+	}
+	links := matrixOf(nodes, measured)
+	ways, err := m.cluster.ways(ctx, nodes)
+	if err != nil {
+		return nil, err
+	}
+	costs := map[Mode]*placement.Cost{}
+	shares := tokenShares(plans, nodes)
+	for mode, plan := range plans.Plans {
+		if mode == Pooled { // which keeps the shares of ring, where that fits
+			pooled := *plan
+			pooled.Shares = slices.Clone(plan.Shares)
+			for i := range shares {
+				pooled.Shares[i].TokenWeight = shares[i]
+			}
+			plan = &pooled
+		}
+		const efficiency = 1 // of nodes without rates
+		cost, err := placement.NewCost(asked, plan, workOf(m.files), links, efficiency)
+		if err == nil {
+			err = cost.DriveFrom(ways)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("orrery: %w", err)
+		}
+		costs[mode] = cost
+	}
+	return costs, nil
+}
+
+// workOf is what computing with a model takes. All its layers are alike, and dense.
+func workOf(f *model.Model) placement.Work {
+	c := &f.Config
+	width, kvWidth := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	w := placement.Work{HeadRead: f.HeadBytes(), HeadFLOPs: 2 * float64(c.Hidden) * float64(c.Vocab),
+		HiddenBytes: 4 * int64(c.Hidden), QueryBytes: 4 * int64(width), PartialBytes: 4 * int64(width+2*c.Heads)}
+	for l := range c.Layers {
+		w.ReadBytes = append(w.ReadBytes, f.LayerBytes(l))
+		w.TokenFLOPs = append(w.TokenFLOPs, 2*float64(c.Hidden)*float64(2*width+2*kvWidth+3*c.Intermediate))
+		w.PairFLOPs = append(w.PairFLOPs, 4*float64(width))
+	}
+	return w
+}

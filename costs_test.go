@@ -1,0 +1,107 @@
+package orrery_test
+
+import (
+	"context"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/placement"
+)
+
+func TestNodesMeasureTheWaysBetweenThem(t *testing.T) {
+	nodes := startNodes(t, 1e9, 2e9, 1e9)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	links, err := nodes[1].MeasureLinks(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(links) != 3 {
+		t.Fatalf("%d links: %+v", len(links), links)
+	}
+	for _, l := range links {
+		if l.From >= l.To || l.Guessed || l.Busy <= 0 || l.Paused <= 0 || !(l.Rate > 0) {
+			t.Errorf("%+v", l)
+		}
+	}
+	again, err := nodes[1].MeasureLinks(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range links {
+		if again[i] != links[i] {
+			t.Errorf("measured again at once: %+v, then %+v", links[i], again[i])
+		}
+	}
+	matrix, err := nodes[1].Links(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := matrix[2][0], (placement.Link{Latency: links[1].Paused.Seconds() / 2, Bandwidth: links[1].Rate, Sending: min(links[1].Sending.Seconds(), links[1].Paused.Seconds()/2)}); got != want {
+		t.Errorf("n2 to n0 is %+v, want %+v", got, want)
+	}
+}
+
+func TestAPairThatCannotBeMeasuredIsNamed(t *testing.T) {
+	nodes := startNodes(t, 1e9, 1e9)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := nodes[0].Links(ctx); err == nil || !strings.Contains(err.Error(), "from n0 to n1") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestALoadedModelHasACostForEachMode(t *testing.T) {
+	var curve placement.Curve
+	for i, size := range placement.CurveSizes {
+		curve[i] = 1e-6 + size/10e9
+	}
+	kernels := placement.Kernels{Layer: curve, Product: curve, Attend: curve, Intense: [3]float64{1, 1, 1}}
+	rates := placement.Rates{Memory: kernels, Cache: kernels, PrefillProduct: 1e11, PrefillAttend: 1e11, Crowd: [3]float64{1, 1, 1}}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	a, err := orrery.Start(ctx, orrery.Config{Name: "a", Memory: 1 << 30, Bandwidth: 1e10, Threads: 1, Rates: rates, Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	m, err := a.Load(ctx, "recall", orrery.LoadOptions{Context: 32768})
+	if err != nil {
+		t.Fatal(err)
+	}
+	costs, err := m.Costs(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []orrery.Mode{orrery.Pipeline, orrery.Pooled, orrery.Ring} {
+		if costs[mode] == nil {
+			t.Fatalf("no cost of %v", mode)
+		}
+		short, long := costs[mode].Step(1000), costs[mode].Step(33000)
+		if got, want := long.KV-short.KV, 32000*3072/10e9; math.Abs(got-want) > 1e-9 {
+			t.Errorf("%v: 32000 tokens of 3072 bytes take %v s, want %v", mode, got, want)
+		}
+		if !(short.HandOver > 0) {
+			t.Errorf("%v: a step comes from nobody: %+v", mode, short)
+		}
+		if want := 11.5e6 / 10e9; math.Abs(short.Weights/want-1) > 0.01 {
+			t.Errorf("%v: weights take %v s, want about %v", mode, short.Weights, want)
+		}
+	}
+}
+
+func TestNoCostWithoutRatesAndTheNodeIsNamed(t *testing.T) {
+	nodes := startNodes(t, 1e9)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	m, err := nodes[0].Load(ctx, "recall", orrery.LoadOptions{Context: 1024})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Costs(ctx); err == nil || !strings.Contains(err.Error(), "node n0") {
+		t.Errorf("error %v", err)
+	}
+}

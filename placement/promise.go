@@ -1,0 +1,125 @@
+package placement
+
+import (
+	"slices"
+	"sort"
+)
+
+// Promise is what a node keeps for a loaded model, in bytes.
+type Promise struct {
+	Fixed int64 // weights, activations and the rest: what they come to in whatever modes sequences are
+	KV    int64 // KV cache of all sequences: of the mode that takes most
+}
+
+// spareChunks is how many chunks of a prefill an owner should have room to stage beyond those that are being
+// computed, so that it seldom waits for blocks to reach their holder.
+const spareChunks = 9
+
+// Promises is what every node keeps so that each sequence can be in any mode of Plans, whatever modes the
+// others are in. A node with the weights for one mode may need the KV cache for another at the same time, so
+// modes that fit only by themselves are given up: they move from Plans to Refused, the mode of loading last. In
+// pooled, blocks are then planned to be where they are in ring, which has the least room for them.
+// staged is for how many blocks of each sequence the owner of a layer has room until they reach their holder:
+// what a plan counts, or more where all nodes have it, so that a pooled prefill does not wait.
+func (r *Reservation) Promises(load Mode) (promises []Promise, staged int) {
+	var kept []Mode
+	for _, m := range []Mode{load, Pipeline, Pooled, Ring} {
+		if r.Plans[m] == nil || slices.Contains(kept, m) {
+			continue
+		}
+		if !r.f.fitTogether(r.Plans, append(kept, m)) {
+			r.Refused[m] = r.f.refuseBeside(m, kept, r.Plans)
+			delete(r.Plans, m)
+			continue
+		}
+		kept = append(kept, m)
+	}
+	if slices.Contains(kept, Pooled) && slices.Contains(kept, Ring) {
+		p := *r.Plans[Pooled]
+		p.Shares = slices.Clone(p.Shares)
+		for i, s := range p.Shares {
+			p.Shares[i] = r.f.share(Pooled, i, s.Layers, int64(r.Plans[Ring].Shares[i].Blocks))
+		}
+		r.Plans[Pooled] = &p
+	}
+	most := (len(r.f.Nodes)+spareChunks)*r.f.Chunk + r.f.BlockTokens
+	wanted := int(min(int64((most+r.f.BlockTokens-1)/r.f.BlockTokens), r.f.blocks))
+	least := int(r.f.staged)
+	more := sort.Search(max(wanted-least, 0), func(n int) bool {
+		return !r.f.staging(least+n+1).fitTogether(r.Plans, kept)
+	})
+	f := r.f.staging(least + more)
+	for i := range f.Nodes {
+		s := f.together(r.Plans, kept, i)
+		promises = append(promises, Promise{Fixed: s.Weights + s.Rest, KV: s.KV})
+	}
+	return promises, least + more
+}
+
+// staging is f with room for so many staged blocks.
+func (f *footprint) staging(blocks int) *footprint {
+	g := *f
+	g.staged = int64(blocks)
+	g.setWindows()
+	return &g
+}
+
+// together is what a node takes for several modes at once. What a mode has brought stays when another takes
+// over: weights that were loaded, and buffers that were written to. In pooled, blocks are where they are in
+// ring if that is among the modes.
+func (f *footprint) together(plans map[Mode]*Plan, modes []Mode, node int) Share {
+	var sum Share
+	for _, m := range modes {
+		of := plans[m].Shares[node]
+		blocks := of.Blocks
+		if m == Pooled && slices.Contains(modes, Ring) {
+			blocks = plans[Ring].Shares[node].Blocks
+		}
+		s := f.share(m, node, of.Layers, int64(blocks))
+		sum.Node, sum.Has, sum.Memory, sum.Blocks = s.Node, s.Has, s.Memory, max(sum.Blocks, s.Blocks)
+		if sum.Layers.Len() < s.Layers.Len() { // of two modes' layers, one's contain the other's
+			sum.Layers = s.Layers
+		}
+		sum.Weights, sum.KV, sum.Rest = max(sum.Weights, s.Weights), max(sum.KV, s.KV), max(sum.Rest, s.Rest)
+	}
+	if len(modes) > 1 && sum.Needs() > 0 {
+		blocks := f.blocks // in pipeline, of its layers
+		if sum.Layers.Len() == 0 {
+			blocks = min(int64(sum.Blocks)+f.staged, f.blocks)
+		}
+		sum.Rest = max(sum.Rest, f.rest(0, node, sum.Layers, blocks))
+	}
+	return sum
+}
+
+func (f *footprint) fitTogether(plans map[Mode]*Plan, modes []Mode) bool {
+	for i := range f.Nodes {
+		if s := f.together(plans, modes, i); s.Needs() > s.Has {
+			return false
+		}
+	}
+	return true
+}
+
+// refuseBeside explains why a mode that would fit by itself does not fit beside others.
+func (f *footprint) refuseBeside(mode Mode, others []Mode, plans map[Mode]*Plan) *Refusal {
+	r := &Refusal{Model: f.Model.Name, Mode: mode, Beside: others, Context: f.Context, Sequences: f.Sequences}
+	all := append(slices.Clone(others), mode)
+	for i := range f.Nodes {
+		r.add(f.together(plans, all, i))
+	}
+	fits := func(g *footprint) bool {
+		at := map[Mode]*Plan{}
+		for _, m := range all {
+			p, refusal := g.place(m)
+			if refusal != nil {
+				return false
+			}
+			at[m] = p
+		}
+		return g.fitTogether(at, all)
+	}
+	r.MaxContext = f.longest(fits)
+	r.MaxSeqs = f.mostSequences(fits)
+	return r
+}

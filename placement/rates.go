@@ -1,0 +1,171 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Rates is what was measured of a node with the kernels that it runs, one token at a time for decode and
+// a chunk at a time for prefill. The zero value means that nothing was measured.
+type Rates struct {
+	Memory Kernels // decode when what is read lies in memory
+	Cache  Kernels // and when it lies in the caches
+
+	// Cached is what share of its reading a step does from the caches when all that it reads, in turn, has one
+	// of CacheSizes.
+	Cached [5]float64
+
+	PrefillProduct float64 // operations/s of a chunk's matrix products
+	PrefillAttend  float64 // and of its attention
+
+	// Crowd is how many times longer attention takes when two, three and four nodes such as this one attend at
+	// once on the same processors.
+	Crowd [3]float64
+}
+
+// Kernels is how long the operations of a decode step take.
+type Kernels struct {
+	Layer   Curve // a pass through a layer, attention aside, by the bytes of its weights
+	Product Curve // one matrix product, by its weights
+	Attend  Curve // attention of a query, by the bytes of keys and values, with the first of Intensities
+
+	// Intense is how many times longer attention takes with the other Intensities.
+	Intense [3]float64
+}
+
+// Curve is how long an operation takes, in seconds, by the bytes that it reads: at each of CurveSizes.
+// Between them it is a straight line, and beyond them the nearest one goes on. So it holds for a device
+// that needs a moment to begin, and for one that takes more of itself to a larger operation.
+type Curve [4]float64
+
+// The points at which rates are measured.
+var (
+	CurveSizes  = [len(Curve{})]float64{64 << 10, 512 << 10, 4 << 20, 32 << 20}                  // bytes
+	CacheSizes  = [len(Rates{}.Cached)]float64{8 << 20, 16 << 20, 32 << 20, 64 << 20, 128 << 20} // bytes
+	Intensities = [1 + len(Kernels{}.Intense)]float64{2, 4, 8, 16}                               // operations for each byte of keys and values: with halves, the query heads to a KV head
+)
+
+// Known reports whether the rates were measured.
+func (r *Rates) Known() bool { return *r != Rates{} }
+
+// Numbers are all rates, in a fixed order, for who sends or stores them.
+func (r *Rates) Numbers() []*float64 {
+	var all []*float64
+	add := func(numbers []float64) {
+		for i := range numbers {
+			all = append(all, &numbers[i])
+		}
+	}
+	for _, k := range []*Kernels{&r.Memory, &r.Cache} {
+		for _, c := range k.curves() {
+			add(c.curve[:])
+		}
+		add(k.Intense[:])
+	}
+	add(r.Cached[:])
+	all = append(all, &r.PrefillProduct, &r.PrefillAttend)
+	add(r.Crowd[:])
+	return all
+}
+
+type namedCurve struct {
+	name  string
+	curve *Curve
+}
+
+func (k *Kernels) curves() []namedCurve {
+	return []namedCurve{{"Layer", &k.Layer}, {"Product", &k.Product}, {"Attend", &k.Attend}}
+}
+
+// At is the time of an operation that reads so many bytes, in seconds.
+func (c *Curve) At(bytes float64) float64 { return max(line(CurveSizes[:], c[:], bytes), 0) }
+
+// Rate is how many bytes/s the largest operations read.
+func (c *Curve) Rate() float64 {
+	last := len(c) - 1
+	return (CurveSizes[last] - CurveSizes[last-1]) / (c[last] - c[last-1])
+}
+
+// attend is the time of one query's attention.
+func (k *Kernels) attend(bytes, operations float64) float64 {
+	if bytes == 0 {
+		return 0
+	}
+	intense := append([]float64{1}, k.Intense[:]...)
+	return k.Attend.At(bytes) * line(Intensities[:], intense, max(operations/bytes, Intensities[0]))
+}
+
+// cached is what share of its reading a step does from the caches.
+func (r *Rates) cached(reads float64) float64 {
+	if last := len(CacheSizes) - 1; reads > CacheSizes[last] { // as many times too large, as little is there by chance
+		return r.Cached[last] * CacheSizes[last] / reads
+	}
+	return line(CacheSizes[:], r.Cached[:], max(reads, CacheSizes[0]))
+}
+
+// crowd is how many times longer attention takes with so many nodes at once.
+func (r *Rates) crowd(nodes int) float64 {
+	if nodes <= 1 {
+		return 1
+	}
+	return max(line([]float64{1, 2, 3, 4}, append([]float64{1}, r.Crowd[:]...), float64(nodes)), 1)
+}
+
+// line is y at a point, on the straight lines through the points (xs, ys), of which there are two at least;
+// the first and the last go on.
+func line(xs, ys []float64, x float64) float64 {
+	i, _ := slices.BinarySearch(xs, x)
+	i = min(max(i, 1), len(xs)-1)
+	return ys[i-1] + (ys[i]-ys[i-1])*(x-xs[i-1])/(xs[i]-xs[i-1])
+}
+
+const maxOperation = 3600 // seconds
+
+// Check finds a rate that no machine has.
+func (r *Rates) Check() error {
+	if !r.Known() {
+		return nil
+	}
+	for name, k := range map[string]*Kernels{"Memory": &r.Memory, "Cache": &r.Cache} {
+		for _, c := range k.curves() {
+			before := 0.0
+			for i, t := range c.curve {
+				if !(t > before && t <= maxOperation) {
+					return fmt.Errorf("rates: %s.%s takes %v s at %.0f bytes, which is not more than for fewer, or over %d s", name, c.name, t, CurveSizes[i], maxOperation)
+				}
+				before = t
+			}
+		}
+		if err := ascending("rates: "+name+".Intense", k.Intense[:], 1, 1e3); err != nil {
+			return err
+		}
+	}
+	if err := ascending("rates: Crowd", r.Crowd[:], 1, 1e3); err != nil {
+		return err
+	}
+	for i, share := range r.Cached {
+		if !(share >= 0 && share <= 1) {
+			return fmt.Errorf("rates: Cached %v, at %.0f bytes, is not in 0..1", share, CacheSizes[i])
+		}
+	}
+	for _, s := range []struct {
+		name  string
+		speed float64
+	}{{"PrefillProduct", r.PrefillProduct}, {"PrefillAttend", r.PrefillAttend}} {
+		if !(s.speed >= 1 && s.speed <= maxFLOPS) {
+			return fmt.Errorf("rates: %s %v is not in 1..1e24 operations/s", s.name, s.speed)
+		}
+	}
+	return nil
+}
+
+// ascending checks factors that do not fall.
+func ascending(name string, factors []float64, low, high float64) error {
+	for _, f := range factors {
+		if !(f >= low && f <= high) {
+			return fmt.Errorf("%s %v is below %v, or over %v", name, f, low, high)
+		}
+		low = f
+	}
+	return nil
+}

@@ -1,0 +1,231 @@
+package placement
+
+import (
+	"math"
+	"strings"
+	"testing"
+)
+
+// rated is rates of bytes/s from memory and from the caches, with nothing to begin an operation, and caches
+// of 16 MiB.
+func rated(memory, cache float64) Rates {
+	kernels := func(speed float64) Kernels {
+		var c Curve
+		for i, size := range CurveSizes {
+			c[i] = size / speed
+		}
+		return Kernels{Layer: c, Product: c, Attend: c, Intense: [3]float64{2, 4, 8}}
+	}
+	return Rates{Memory: kernels(memory), Cache: kernels(cache), Cached: [5]float64{1, 1, 0, 0, 0},
+		PrefillProduct: 1e11, PrefillAttend: 5e10, Crowd: [3]float64{1.5, 2, 3}}
+}
+
+// fourLayers is a model of four layers of 1 MiB and 1 KiB of KV a token, on nodes of the given rates; attention
+// does two operations for each byte.
+func fourLayers(mode Mode, rates ...Rates) (Request, Work) {
+	m := Model{Name: "small", HeadBytes: 1 << 20}
+	for range 4 {
+		m.LayerBytes, m.KVBytesPerToken = append(m.LayerBytes, 1<<20), append(m.KVBytesPerToken, 1<<10)
+	}
+	w := workOf(m)
+	for l := range w.PairFLOPs {
+		w.PairFLOPs[l] = 2 << 10
+	}
+	r := Request{Model: m, Mode: mode, Context: 4096, Sequences: 1, Chunk: 256, BlockTokens: 256}
+	for i, rate := range rates {
+		r.Nodes = append(r.Nodes, Node{Name: string(rune('a' + i)), Memory: gib, Bandwidth: 1e9, Rates: rate})
+	}
+	return r, w
+}
+
+func TestACurveIsAStraightLineBetweenItsPointsAndBeyond(t *testing.T) {
+	c := Curve{10, 20, 30, 70}
+	for bytes, want := range map[float64]float64{
+		64 << 10: 10, 512 << 10: 20, 288 << 10: 15, 4 << 20: 30, 18 << 20: 50, 32 << 20: 70, 60 << 20: 110, 0: 10 - 10.0/7,
+	} {
+		if got := c.At(bytes); !near(got, want) {
+			t.Errorf("%.0f bytes take %v, want %v", bytes, got, want)
+		}
+	}
+	if got, want := c.Rate(), float64(28<<20)/40; !near(got, want) {
+		t.Errorf("the largest operations read %v bytes/s, want %v", got, want)
+	}
+	if got := (&Curve{1, 100, 1000, 10000}).At(0); got != 0 {
+		t.Errorf("nothing takes %v s", got)
+	}
+}
+
+func TestMeasuredRatesTakeNoEfficiency(t *testing.T) {
+	for _, mode := range []Mode{Pipeline, Pooled, Ring} {
+		r, w := fourLayers(mode, rated(1e9, 1e9), rated(2e9, 2e9))
+		a, b := costOf(t, r, w, mesh(2, thunderbolt), 1), costOf(t, r, w, mesh(2, thunderbolt), 0.1)
+		if a.Step(4000) != b.Step(4000) || a.Prefill(4000) != b.Prefill(4000) {
+			t.Errorf("%v: %+v and %+v", mode, a.Step(4000), b.Step(4000))
+		}
+		r.Nodes[1].Rates, r.Nodes[1].FLOPS = Rates{}, 1e12 // described, beside one that was measured
+		a, b = costOf(t, r, w, mesh(2, thunderbolt), 1), costOf(t, r, w, mesh(2, thunderbolt), 0.1)
+		if mode != Ring && a.Step(4000).Weights >= b.Step(4000).Weights {
+			t.Errorf("%v: the efficiency of a described node changes nothing", mode)
+		}
+	}
+}
+
+func TestAStepGoesByTheRates(t *testing.T) {
+	r, w := fourLayers(Pipeline, rated(1e9, 1e9))
+	s := costOf(t, r, w, mesh(1, Link{}), 1).Step(1000)
+	if want := float64(5<<20) / 1e9; !near(s.Weights, want) {
+		t.Errorf("weights take %v s, want %v", s.Weights, want)
+	}
+	if want := 4 * 1000 * 1024 / 1e9; !near(s.KV, want) {
+		t.Errorf("KV takes %v s, want %v", s.KV, want)
+	}
+	for l := range w.PairFLOPs {
+		w.PairFLOPs[l] *= 3 // six operations for each byte: between twice and four times as long
+	}
+	if got, want := costOf(t, r, w, mesh(1, Link{}), 1).Step(1000).KV, 3*s.KV; !near(got, want) {
+		t.Errorf("with six operations for each byte KV takes %v s, want %v", got, want)
+	}
+}
+
+func TestNodesOfOneMachineShareItsCaches(t *testing.T) {
+	// 5 MiB of weights on one node and 4 KiB of KV a token on both: at 2048 tokens 13 MiB, which the caches have
+	// room for, at 4096 tokens 21 MiB together and less than 16 MiB on each.
+	r, w := fourLayers(Ring, rated(1e9, 4e9), rated(1e9, 4e9))
+	r.Nodes[0].Machine, r.Nodes[1].Machine = "x", "y"
+	r.Nodes[0].CPUs, r.Nodes[1].CPUs = "0", "1"
+	apart := costOf(t, r, w, mesh(2, Link{Bandwidth: 1e9}), 1)
+	r.Nodes[1].Machine = "x"
+	together := costOf(t, r, w, mesh(2, Link{Bandwidth: 1e9}), 1)
+	if a, b := apart.Step(2048), together.Step(2048); a != b {
+		t.Errorf("13 MiB take %+v and %+v", a, b)
+	}
+	if a, b := apart.Step(4096).KV, together.Step(4096).KV; !(b > 1.1*a) {
+		t.Errorf("KV takes %v s on two machines and %v on one", a, b)
+	}
+	for i := range r.Nodes {
+		r.Nodes[i].Machine = "" // not known: they share nothing
+	}
+	if a, b := apart.Step(4096), costOf(t, r, w, mesh(2, Link{Bandwidth: 1e9}), 1).Step(4096); a != b {
+		t.Errorf("%+v and %+v", a, b)
+	}
+}
+
+func TestHoldersOnTheSameProcessorsSlowEachOther(t *testing.T) {
+	same := rated(1e9, 1e9)
+	r, w := fourLayers(Pooled, same, same, same)
+	r.Context = 3840 // of which each has five blocks
+	for i := range r.Nodes {
+		r.Nodes[i].Machine, r.Nodes[i].CPUs = "x", "0-1"
+	}
+	alone := func() Step {
+		apart := r
+		apart.Nodes = append([]Node(nil), r.Nodes...)
+		for i := range apart.Nodes {
+			apart.Nodes[i].CPUs = string(rune('0' + i))
+		}
+		return costOf(t, apart, w, mesh(3, thunderbolt), 1).Step(3840)
+	}()
+	crowded := costOf(t, r, w, mesh(3, thunderbolt), 1).Step(3840)
+	if !near(crowded.KV, 2*alone.KV) || crowded.Weights != alone.Weights {
+		t.Errorf("three at once take %+v, one of three %+v", crowded, alone)
+	}
+	r.Nodes[2].CPUs = "2"
+	two := costOf(t, r, w, mesh(3, thunderbolt), 1).Step(3840)
+	if !near(two.KV, 1.5*alone.KV) || !near(two.Exchange, alone.Exchange) {
+		t.Errorf("two of three at once take %+v, want KV of %v", two, 1.5*alone.KV)
+	}
+	r.Mode = Pipeline // one at a time
+	a := costOf(t, r, w, mesh(3, thunderbolt), 1).Step(3840)
+	for i := range r.Nodes {
+		r.Nodes[i].CPUs = ""
+	}
+	if b := costOf(t, r, w, mesh(3, thunderbolt), 1).Step(3840); a != b {
+		t.Errorf("in pipeline %+v and %+v", a, b)
+	}
+}
+
+func TestWhoDrivesTheStepsHandsThemOver(t *testing.T) {
+	r, w := fourLayers(Pipeline, rated(1e9, 1e9), rated(1e9, 1e9))
+	c := costOf(t, r, w, mesh(2, thunderbolt), 1)
+	before := c.Step(1000)
+	one := thunderbolt.transfer(float64(w.HiddenBytes))
+	if !near(before.HandOver, 2*one) {
+		t.Errorf("two owners hand over in %v s", before.HandOver)
+	}
+	if err := c.DriveFrom([]Link{{Latency: 1, Bandwidth: 1}, {Latency: 2, Bandwidth: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.Step(1000).HandOver, one+1+2; !near(got, want) {
+		t.Errorf("with who drives them: %v s, want %v", got, want)
+	}
+	for _, bad := range [][]Link{nil, {{Bandwidth: 1}}, {{Bandwidth: 1}, {Latency: -1, Bandwidth: 1}}, {{Bandwidth: 1}, {Latency: 1, Sending: 2, Bandwidth: 1}}} {
+		if err := c.DriveFrom(bad); err == nil {
+			t.Errorf("ways %v were accepted", bad)
+		}
+	}
+}
+
+func TestQueriesGoOutOneAfterAnother(t *testing.T) {
+	link := Link{Latency: 100e-6, Bandwidth: 1e12, Sending: 40e-6}
+	same := rated(1e9, 1e9)
+	for nodes, want := range map[int]float64{1: 0, 2: 200e-6, 3: 240e-6, 4: 280e-6} {
+		rates := make([]Rates, nodes)
+		for i := range rates {
+			rates[i] = same
+		}
+		r, w := fourLayers(Pooled, rates...)
+		if got := costOf(t, r, w, mesh(nodes, link), 1).Exchange(); math.Abs(got-want) > 1e-6 {
+			t.Errorf("an exchange of %d nodes takes %v s, want %v", nodes, got, want)
+		}
+	}
+}
+
+func TestAnExchangeHidesBehindWhoHasMoreToAttendTo(t *testing.T) {
+	slow, fast := rated(1e9, 1e9), rated(1e12, 1e12)
+	r, w := fourLayers(Ring, slow, fast)
+	c := costOf(t, r, w, mesh(2, Link{Latency: 50e-6, Bandwidth: 1e12}), 1)
+	// The owner has half of 4 KiB tokens, 2 ms, in which the other one has answered long ago.
+	if s := c.Step(4096); s.Exchange != 0 || !(s.KV > 7e-3) {
+		t.Errorf("a step takes %+v", s)
+	}
+	if s := c.Step(16); !(s.Exchange > 0) {
+		t.Errorf("with hardly a context, a step takes %+v", s)
+	}
+}
+
+func TestRatesThatCannotBeAreNamed(t *testing.T) {
+	if r := rated(1e9, 2e9); r.Check() != nil || !r.Known() {
+		t.Fatalf("%v", r.Check())
+	}
+	if r := (Rates{}); r.Check() != nil || r.Known() {
+		t.Error("no rates are rates")
+	}
+	for want, spoil := range map[string]func(*Rates){
+		"Memory.Layer":   func(r *Rates) { r.Memory.Layer[2] = r.Memory.Layer[1] },
+		"Memory.Product": func(r *Rates) { r.Memory.Product[0] = -1 },
+		"Cache.Attend":   func(r *Rates) { r.Cache.Attend[3] = math.Inf(1) },
+		"Cache.Intense":  func(r *Rates) { r.Cache.Intense[0] = 0.5 },
+		"Memory.Intense": func(r *Rates) { r.Memory.Intense[2] = 1 },
+		"Cached":         func(r *Rates) { r.Cached[1] = 1.5 },
+		"PrefillProduct": func(r *Rates) { r.PrefillProduct = 0 },
+		"PrefillAttend":  func(r *Rates) { r.PrefillAttend = math.NaN() },
+		"Crowd":          func(r *Rates) { r.Crowd[0] = math.NaN() },
+	} {
+		rates := rated(1e9, 2e9)
+		spoil(&rates)
+		if err := rates.Check(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+		r, w := fourLayers(Pipeline, rates)
+		p := place(t, r)
+		if _, err := NewCost(r, p, w, mesh(1, Link{}), 1); err == nil || !strings.Contains(err.Error(), "node a: ") {
+			t.Errorf("%s: want the node, got %v", want, err)
+		}
+	}
+	for i, v := range (&Rates{}).Numbers() {
+		rates := rated(1e9, 2e9)
+		if *rates.Numbers()[i] = math.NaN(); rates.Check() == nil {
+			t.Errorf("number %d may be no number; %v", i, *v)
+		}
+	}
+}

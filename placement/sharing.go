@@ -1,0 +1,93 @@
+package placement
+
+import "fmt"
+
+// alike is the nodes that have something in common with node i, which is one of them. A node whose machine
+// is not known has nothing in common with another.
+func alike(nodes []Node, i int, same func(a, b Node) bool) []int {
+	if nodes[i].Machine == "" {
+		return []int{i}
+	}
+	var all []int
+	for j, n := range nodes {
+		if same(nodes[i], n) {
+			all = append(all, j)
+		}
+	}
+	return all
+}
+
+// cached is what share of its reading each node does from the caches in a decode step: by what all nodes of
+// its machine read in one.
+func (c *Cost) cached(context int) []float64 {
+	reads := make([]float64, len(c.speeds))
+	for _, o := range c.owners {
+		for l := o.layers.First; l < o.layers.End; l++ {
+			reads[o.node] += float64(c.model.LayerBytes[l])
+			if w := c.model.window(l); w > 0 {
+				reads[o.node] += float64(min(w, context)) * float64(c.model.KVBytesPerToken[l])
+			} else if c.plan.Mode == Pipeline {
+				reads[o.node] += float64(context) * float64(c.model.KVBytesPerToken[l])
+			}
+		}
+		if o.layers.End == len(c.model.LayerBytes) {
+			reads[o.node] += float64(c.work.HeadRead)
+		}
+	}
+	if c.plan.Mode != Pipeline {
+		for l, k := range c.model.KVBytesPerToken {
+			for j, s := range c.plan.Shares {
+				if c.model.window(l) == 0 {
+					reads[j] += s.TokenWeight * float64(context) * float64(k)
+				}
+			}
+		}
+	}
+	shares := make([]float64, len(reads))
+	for i, s := range c.speeds {
+		if s.rates == nil {
+			continue
+		}
+		together := 0.0
+		for _, j := range c.cache[i] {
+			together += reads[j]
+		}
+		shares[i] = s.rates.cached(together)
+	}
+	return shares
+}
+
+// crowd turns what nodes would take alone into what they take at once: those on the same processors
+// together as long as was measured of as many alike.
+func (c *Cost) crowd(times []float64) {
+	alone := append([]float64(nil), times...)
+	for i, s := range c.speeds {
+		if s.rates == nil || alone[i] == 0 {
+			continue
+		}
+		busy, sum := 0, 0.0
+		for _, j := range c.shared[i] {
+			if alone[j] > 0 {
+				busy++
+				sum += alone[j]
+			}
+		}
+		times[i] = max(alone[i], sum/float64(busy)*s.rates.crowd(busy))
+	}
+}
+
+// DriveFrom tells the way between each node and the process that drives the steps: it hands a step to the
+// first owner, and gets the token from the last. Without it, predictions take the token to go from the last
+// owner to the first.
+func (c *Cost) DriveFrom(ways []Link) error {
+	if len(ways) != len(c.speeds) {
+		return fmt.Errorf("placement: ways to %d of %d nodes", len(ways), len(c.speeds))
+	}
+	for _, l := range ways {
+		if err := l.check(); err != nil {
+			return fmt.Errorf("placement: the way from who drives: %w", err)
+		}
+	}
+	c.driver = ways
+	return nil
+}

@@ -1,0 +1,75 @@
+package placement
+
+import "fmt"
+
+// speed is how fast a node works: by the rates that were measured of it or, without them, at its
+// bandwidth and FLOPS times an efficiency, where each piece of work takes the longer of its reading and
+// its computing. cached is what share of its reading a decode step does from the caches.
+type speed struct {
+	rates   *Rates  // nil if none were measured
+	read    float64 // bytes/s
+	compute float64 // operations/s
+}
+
+func newSpeed(n Node, efficiency float64) (speed, error) {
+	if n.Rates.Known() {
+		if err := n.Rates.Check(); err != nil {
+			return speed{}, fmt.Errorf("placement: node %s: %w", n.Name, err)
+		}
+		return speed{rates: &n.Rates}, nil
+	}
+	if !(n.FLOPS >= 1 && n.FLOPS <= maxFLOPS) {
+		return speed{}, fmt.Errorf("placement: node %s: no rates were measured of it, and FLOPS %v is not in 1..1e24", n.Name, n.FLOPS)
+	}
+	return speed{read: n.Bandwidth * efficiency, compute: n.FLOPS * efficiency}, nil
+}
+
+// takes is the time in which a node without rates reads so many bytes and does so many operations, at once.
+func (s speed) takes(bytes, operations float64) float64 {
+	return max(bytes/s.read, operations/s.compute)
+}
+
+// mixed is the time of what is read from the caches in part.
+func (s speed) mixed(cached float64, takes func(k *Kernels) float64) float64 {
+	return cached*takes(&s.rates.Cache) + (1-cached)*takes(&s.rates.Memory)
+}
+
+// layer is a decode step's pass through a layer, attention aside.
+func (s speed) layer(cached, bytes, operations float64) float64 {
+	if s.rates == nil {
+		return s.takes(bytes, operations)
+	}
+	return s.mixed(cached, func(k *Kernels) float64 { return k.Layer.At(bytes) })
+}
+
+// product is one matrix product of a decode step.
+func (s speed) product(cached, bytes, operations float64) float64 {
+	if s.rates == nil {
+		return s.takes(bytes, operations)
+	}
+	return s.mixed(cached, func(k *Kernels) float64 { return k.Product.At(bytes) })
+}
+
+// attend is the attention of one token over the keys and values of a layer, in decode.
+func (s speed) attend(cached, bytes, operations float64) float64 {
+	if s.rates == nil {
+		return s.takes(bytes, operations)
+	}
+	return s.mixed(cached, func(k *Kernels) float64 { return k.attend(bytes, operations) })
+}
+
+// matrices is the matrix products of a layer for a prefill chunk.
+func (s speed) matrices(bytes, operations float64) float64 {
+	if s.rates == nil {
+		return s.takes(bytes, operations)
+	}
+	return max(s.rates.Memory.Layer.At(bytes), operations/s.rates.PrefillProduct)
+}
+
+// attendChunk is the attention of a prefill chunk over keys and values of a layer.
+func (s speed) attendChunk(bytes, operations float64) float64 {
+	if s.rates == nil {
+		return s.takes(bytes, operations)
+	}
+	return max(s.rates.Memory.attend(bytes, 0), operations/s.rates.PrefillAttend)
+}

@@ -1,0 +1,29 @@
+package orrery
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/orrery-ai/orrery/cluster"
+)
+
+// NodeStatus is a node that computes, and what of its memory no model was promised.
+type NodeStatus struct {
+	cluster.Node
+	Free int64 // bytes
+}
+
+// Status asks each of [Cluster.Nodes] how it is. The error names the node that did not answer.
+func (c *Cluster) Status(ctx context.Context) ([]NodeStatus, error) {
+	var all []NodeStatus
+	for _, n := range c.Nodes() {
+		c.endpoint.SetPeer(n.Name, n.Transport) // watch may not have come to it yet
+		s, err := c.stats(ctx, n.Name)
+		if err != nil {
+			return nil, fmt.Errorf("orrery: status: %w", err)
+		}
+		n.Memory, n.Promised, n.Short = s.MemoryBytes, s.PromisedBytes, s.ShortBytes // fresher than gossip
+		all = append(all, NodeStatus{Node: n, Free: n.Memory - n.Withheld()})
+	}
+	return all, nil
+}
