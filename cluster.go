@@ -112,7 +112,7 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 
 // runtimeGrowth is what a process grows by when it runs its first model, besides what is counted for that:
 // code that is read from the disk when it first runs, stacks of threads, heap.
-const runtimeGrowth = 4 << 20
+const runtimeGrowth = 7 << 19
 
 // measureRuntime finds out what this process takes by itself, which placement counts too.
 func (c *Cluster) measureRuntime() error {

@@ -41,7 +41,8 @@ type Stats struct {
 	TTFT     time.Duration   // from the start to the first token
 	Decode   time.Duration   // from the first token to the last
 	Gaps     []time.Duration // between tokens
-	Switches []SwitchReport  // those of SwitchAt
+	Switches []SwitchReport  // those of SwitchAt and Auto
+	Choices  []Choice        // of Auto
 }
 
 // PrefillRate is tokens/s of the prompt.
@@ -89,6 +90,8 @@ func (g *Generation) Tokens() iter.Seq2[Token, error] {
 				}
 			case actors.Switched:
 				g.stats.Switches = append(g.stats.Switches, *e.Switch)
+			case actors.Chosen:
+				g.stats.Choices = append(g.stats.Choices, *e.Choice)
 			case actors.Generated:
 				g.count(e.At, last)
 				last = e.At

@@ -40,7 +40,7 @@ const (
 
 // LoadOptions says how a model is loaded. A zero in any field means its default.
 type LoadOptions struct {
-	Mode        Mode          // of new sequences, unless they say otherwise; default Pipeline
+	Mode        Mode          // of new sequences, unless they say otherwise; default Pipeline. Auto: see there
 	Context     int           // tokens that a sequence may reach; default: the model's own, at most 8192
 	Sequences   int           // of that context, for which memory is kept, so that more shorter ones fit; default 1
 	Waiting     int           // sequences that wait for memory in the order in which they came; default 64, negative: none
@@ -109,7 +109,9 @@ type Model struct {
 
 	mu        sync.Mutex
 	conductor *actors.Conductor // nil between loads
+	steered   *actors.Conductor // that knows what is predicted, for Auto
 	nodes     []cluster.Node    // where it is loaded, in the order of the plans
+	asked     placement.Request // what the plans are of
 	plans     *placement.Reservation
 	closed    bool
 }
@@ -125,7 +127,7 @@ func (c *Cluster) Load(ctx context.Context, ref string, o LoadOptions) (*Model, 
 	m := &Model{cluster: c, ref: ref, files: files}
 	if m.opts, err = o.withDefaults(&files.Config); err == nil {
 		if err = m.loadText(); err == nil {
-			_, err = m.ready(ctx)
+			_, err = m.ready(ctx, m.opts.Mode == Auto)
 		}
 	}
 	if err != nil {
@@ -164,8 +166,8 @@ func (m *Model) loadText() error {
 }
 
 // ready is the conductor of the loaded model. If a node was lost, the model is loaded again on those that
-// are there.
-func (m *Model) ready(ctx context.Context) (*actors.Conductor, error) {
+// are there. auto is whether it is to choose modes.
+func (m *Model) ready(ctx context.Context, auto bool) (*actors.Conductor, error) {
 	m.loading.Lock()
 	defer m.loading.Unlock()
 	m.mu.Lock()
@@ -175,6 +177,9 @@ func (m *Model) ready(ctx context.Context) (*actors.Conductor, error) {
 		return nil, errors.New("the model was closed")
 	}
 	if conductor != nil && conductor.Broken() == nil {
+		if auto {
+			m.steer(ctx, conductor)
+		}
 		return conductor, nil
 	}
 	if conductor != nil {
@@ -184,6 +189,9 @@ func (m *Model) ready(ctx context.Context) (*actors.Conductor, error) {
 	for attempt := 1; ; attempt++ {
 		conductor, err := m.load(ctx)
 		lost := engine.Lost(err)
+		if err == nil && auto {
+			m.steer(ctx, conductor)
+		}
 		if err == nil || lost == "" || attempt == loadAttempts || !m.cluster.waitGone(ctx, lost) {
 			return conductor, err
 		}
@@ -204,7 +212,7 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 		m.cluster.endpoint.SetPeer(n.Name, n.Transport) // watch may not have come to it yet
 	}
 	taken, runtimes := m.cluster.askMemory(ctx, nodes)
-	plans, err := m.place(nodes, runtimes)
+	mode, plans, err := m.place(nodes, runtimes)
 	if err != nil {
 		var refusal *placement.Refusal
 		if errors.As(err, &refusal) {
@@ -214,7 +222,7 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 		}
 		return nil, err
 	}
-	conductor, err := actors.Load(ctx, m.cluster.system, m.cluster.endpoint, m.spec(nodes, plans))
+	conductor, err := actors.Load(ctx, m.cluster.system, m.cluster.endpoint, m.spec(nodes, mode, plans))
 	if err != nil {
 		return nil, err
 	}
@@ -224,13 +232,30 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 	return conductor, nil
 }
 
-// place decides what goes where, in every mode that fits.
-func (m *Model) place(nodes []cluster.Node, runtimes []int64) (*placement.Reservation, error) {
+// place decides what goes where, in every mode that fits, and in which mode to load: of Auto in the first that
+// fits. If none does the error is that of the first.
+func (m *Model) place(nodes []cluster.Node, runtimes []int64) (load Mode, plans *placement.Reservation, err error) {
+	modes := []Mode{Pipeline, Pooled, Ring}
+	if m.opts.Mode != Auto {
+		modes = []Mode{m.opts.Mode}
+	}
 	r := m.request(nodes)
 	for i, n := range runtimes {
 		r.Nodes[i].Runtime = n
 	}
-	return placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
+	m.mu.Lock()
+	m.asked = r
+	m.mu.Unlock()
+	for _, r.Mode = range modes {
+		res, failed := placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
+		if failed == nil {
+			return r.Mode, res, nil
+		}
+		if err == nil {
+			err = failed
+		}
+	}
+	return 0, nil, err
 }
 
 // request is what placement is asked.
@@ -250,11 +275,11 @@ func (m *Model) request(nodes []cluster.Node) placement.Request {
 }
 
 // spec turns the plans into what the actors need.
-func (m *Model) spec(nodes []cluster.Node, plans *placement.Reservation) actors.Spec {
+func (m *Model) spec(nodes []cluster.Node, load Mode, plans *placement.Reservation) actors.Spec {
 	o := m.opts
-	s := actors.Spec{Model: m.files, Ref: m.ref, Mode: o.Mode, Refused: map[Mode]string{}, Chunk: o.Chunk, BlockTokens: o.BlockTokens, KV: o.KV, Context: o.Context,
+	s := actors.Spec{Model: m.files, Ref: m.ref, Mode: load, Refused: map[Mode]string{}, Chunk: o.Chunk, BlockTokens: o.BlockTokens, KV: o.KV, Context: o.Context,
 		MaxWaiting: o.Waiting, WaitTimeout: o.WaitTimeout, Address: m.cluster.membership.Self().Transport, StepTimeout: o.StepTimeout, LoadTimeout: o.LoadTimeout, Logger: m.cluster.log}
-	s.Memory, s.Staged = plans.Promises(o.Mode)
+	s.Memory, s.Staged = plans.Promises(load)
 	for mode, why := range plans.Refused {
 		s.Refused[mode] = why.Error()
 	}

@@ -33,7 +33,7 @@ type GenerateOptions struct {
 	Sampling  sampling.Params       // the zero value is greedy
 	IgnoreEOS bool                  // go on after an end-of-text token
 	StopIDs   []int32               // further tokens that end the generation
-	SwitchAt  []SwitchAt            // mode switches on the way
+	SwitchAt  []SwitchAt            // mode switches on the way, which end Auto
 	Mode      Mode                  // of the sequence, in Model.Generate; default: the model's
 	Context   int                   // tokens of the sequence, in Model.Generate; default: the prompt's and MaxTokens
 	Progress  func(done, total int) // told of the prompt's tokens as they are computed, from within Tokens
@@ -58,12 +58,12 @@ type SessionOptions struct {
 // NewSession opens a sequence. If there is no memory for it now it waits for its turn, until ctx or
 // LoadOptions.WaitTimeout ends; the error is an *AdmissionError if that was in vain, or too many wait already.
 func (m *Model) NewSession(ctx context.Context, o SessionOptions) (*Session, error) {
-	conductor, err := m.ready(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("orrery: %w", err)
-	}
 	if o.Mode == 0 {
 		o.Mode = m.opts.Mode
+	}
+	conductor, err := m.ready(ctx, o.Mode == Auto)
+	if err != nil {
+		return nil, fmt.Errorf("orrery: %w", err)
 	}
 	if o.Context == 0 {
 		o.Context = m.opts.Context
@@ -100,7 +100,8 @@ func (s *Session) GenerateIDs(ctx context.Context, ids []int32, o GenerateOption
 	if o.MaxTokens < 0 {
 		return nil, fmt.Errorf("orrery: max tokens %d is negative", o.MaxTokens)
 	}
-	if o.MaxTokens == 0 {
+	unlimited := o.MaxTokens == 0
+	if unlimited {
 		o.MaxTokens = s.model.opts.Context
 	}
 	if !slices.IsSortedFunc(o.SwitchAt, func(a, b SwitchAt) int { return a.Token - b.Token }) {
@@ -110,7 +111,7 @@ func (s *Session) GenerateIDs(ctx context.Context, ids []int32, o GenerateOption
 	if !o.IgnoreEOS {
 		stop = append(stop, s.model.files.Config.EOS...)
 	}
-	r, err := s.conductor.Start(ctx, s.seq, actors.Job{IDs: ids, MaxTokens: o.MaxTokens, Stop: stop, Sampling: o.Sampling, SwitchAt: o.SwitchAt, OneByOne: -1})
+	r, err := s.conductor.Start(ctx, s.seq, actors.Job{IDs: ids, MaxTokens: o.MaxTokens, Stop: stop, Unlimited: unlimited, Sampling: o.Sampling, SwitchAt: o.SwitchAt, OneByOne: -1})
 	if err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}

@@ -14,31 +14,35 @@ import (
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/steering"
 	"github.com/orrery-ai/orrery/transport"
 )
 
 // conductor is the actor behind a Conductor. What it decides on, residence and the choice of steps, is
 // in pure code; here are the messages and the clock.
 type conductor struct {
-	handle    *Conductor
-	spec      *Spec
-	policy    *residence.Policy
-	limits    limits
-	modes     []placement.Mode // that a sequence may be in
-	pairBytes int64            // of a token's keys and values in one layer
-	desk      *admission.Desk
-	waiting   map[uint64]*waitingSequence
-	log       *slog.Logger
-	loaded    []bool // nodes that have every layer
-	loading   []bool
-	seqs      map[uint64]*sequence
-	steps     map[uint64]*stepInFlight
-	last      uint64 // step number
-	round     uint64 // the round of ring prefill in flight, which is alone, or 0
-	wanting   uint64 // the sequence that waits to begin a round, or 0: nothing else begins
-	justRound uint64 // the sequence whose round was the last, until the others have had their turn
-	broken    error
-	ticking   chan struct{} // closed to end the goroutine that ticks
+	handle      *Conductor
+	spec        *Spec
+	policy      *residence.Policy
+	limits      limits
+	modes       []placement.Mode // that a sequence may be in
+	pairBytes   int64            // of a token's keys and values in one layer
+	desk        *admission.Desk
+	predict     steering.Predictor // for sequences in placement.Auto; nil: nothing is predicted
+	unpredicted string             // why
+	lessons     steering.Lessons   // of all of them
+	waiting     map[uint64]*waitingSequence
+	log         *slog.Logger
+	loaded      []bool // nodes that have every layer
+	loading     []bool
+	seqs        map[uint64]*sequence
+	steps       map[uint64]*stepInFlight
+	last        uint64 // step number
+	round       uint64 // the round of ring prefill in flight, which is alone, or 0
+	wanting     uint64 // the sequence that waits to begin a round, or 0: nothing else begins
+	justRound   uint64 // the sequence whose round was the last, until the others have had their turn
+	broken      error
+	ticking     chan struct{} // closed to end the goroutine that ticks
 }
 
 // Messages from this process.
@@ -108,6 +112,8 @@ func (c *conductor) Receive(ctx actor.Context) {
 		c.ask(ctx, msg)
 	case *proto.SequenceOpened:
 		c.sequenceOpened(ctx, msg)
+	case *steer:
+		c.steer(msg)
 	case *startJob:
 		c.start(ctx, msg)
 	case *cancelJob:

@@ -13,7 +13,7 @@ import (
 )
 
 func (c *conductor) endJob(s *sequence, err error) {
-	if s.asked != nil && s.asked.answer == nil && err == nil {
+	if s.asked != nil && s.asked.answer == nil && !s.asked.auto && err == nil {
 		return // a switch of SwitchAt is under way: its report belongs to the job
 	}
 	j := s.job

@@ -9,16 +9,24 @@ import (
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/steering"
 )
 
 // open opens a sequence that was admitted: every node makes its shard before the first step.
 func (c *conductor) open(ctx actor.Context, w *waitingSequence) {
+	auto := w.mode == placement.Auto
+	if auto {
+		w.mode = c.spec.Mode
+	}
 	if w.mode == placement.Ring && slices.Contains(c.loaded, false) {
 		c.loadEverywhere(ctx)
 	}
 	s := newSequence(w.id, residence.NewMachine(c.policy, len(c.spec.Nodes), w.mode, c.loaded), len(c.spec.Nodes))
 	s.limit, s.kept, s.lent = w.tokens, c.policy.Most(c.modes, w.tokens), make([]int, len(c.spec.Nodes))
 	s.machine.Keep(s.kept)
+	if auto {
+		s.pilot = steering.NewPilot(c.predict, c.unpredicted, &c.lessons, w.mode, c.modes)
+	}
 	s.opener = w.opener
 	c.seqs[s.id] = s
 	for _, name := range c.spec.Nodes {
@@ -87,6 +95,7 @@ func (c *conductor) start(ctx actor.Context, msg *startJob) {
 	j.ticket = msg.ticket
 	s.job, s.carry, s.position = j, nil, j.base
 	ctx.Respond(&jobStarted{j})
+	c.chooseStart(ctx, s)
 	c.advance(ctx, s)
 }
 

@@ -20,6 +20,7 @@ type stepInFlight struct {
 	waiting int // results to come
 	token   int32
 	since   time.Time
+	alone   bool // no other step was in flight at any time meanwhile
 }
 
 // nextStep says how the next of the tokens to feed are to be computed: how many, in a round of ring prefill or
@@ -37,7 +38,7 @@ func (c *conductor) nextStep(s *sequence) (n int, round, single bool) {
 
 // issue begins steps of a sequence's job while it may.
 func (c *conductor) issue(ctx actor.Context, s *sequence) {
-	for len(s.job.pending) > 0 && !s.ended && !s.lending() {
+	for len(s.job.pending) > 0 && !s.ended && !s.held() {
 		n, round, single := c.nextStep(s)
 		if c.round != 0 || c.wanting != 0 && c.wanting != s.id {
 			return
@@ -102,7 +103,10 @@ func (c *conductor) issueRound(ctx actor.Context, s *sequence, n int) {
 
 func (c *conductor) newStep(s *sequence, epoch uint64, n, results int) *stepInFlight {
 	c.last++
-	step := &stepInFlight{seq: s, epoch: epoch, end: s.position + n, fed: n, waiting: results, token: -1, since: time.Now()}
+	step := &stepInFlight{seq: s, epoch: epoch, end: s.position + n, fed: n, waiting: results, token: -1, since: time.Now(), alone: len(c.steps) == 0}
+	for _, other := range c.steps {
+		other.alone = false
+	}
 	c.steps[c.last] = step
 	s.inFlight++
 	return step
@@ -147,6 +151,7 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 	s.progress, s.stalls = time.Now(), 0
 	if s.job != nil {
 		c.stepDone(s, step)
+		c.chooseNext(ctx, s, step)
 	}
 	c.advance(ctx, s)
 	c.advanceOthers(ctx, s)

@@ -24,6 +24,7 @@ func (c *conductor) switchMode(ctx actor.Context, msg *switchMode) {
 	case s.asked != nil:
 		ctx.Respond(residence.ErrSwitching)
 	default:
+		s.pilot = nil // from now on whoever asks chooses
 		c.askSwitch(ctx, s, msg.mode, ctx.Sender())
 		c.advance(ctx, s)
 	}
@@ -146,6 +147,8 @@ type switchAsked struct {
 	answer  *actor.PID  // who waits for the report; nil: it is an event of the job
 	job     *runningJob // that asked by SwitchAt
 	since   time.Time
+	auto    bool // the pilot asked
+	hold    bool // no step begins before it is in force
 	refused error
 
 	lending map[int]bool // nodes that were asked for memory and have not answered
@@ -164,10 +167,12 @@ func (c *conductor) report(ctx actor.Context, s *sequence, err error) {
 		r.Err = fmt.Errorf("switch from %v to %v: %w", r.From, r.To, err)
 		r.Tokens = s.machine.Length()
 	}
+	c.chosen(s, a, err)
 	c.log.Info("mode switch", "sequence", s.id, "from", r.From, "to", r.To, "tokens", r.Tokens, "bytes", r.Bytes, "took", r.Took, "err", r.Err)
 	switch {
 	case a.answer != nil:
 		ctx.Send(a.answer, &r)
+	case a.hold && r.Asked == 0 && r.Err == nil: // there was nothing to move: the sequence begins in that mode
 	case s.job != nil && s.job == a.job:
 		s.job.emit(Event{Kind: Switched, Switch: &r})
 	}

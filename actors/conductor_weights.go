@@ -33,6 +33,9 @@ func (c *conductor) layersLoaded(ctx actor.Context, msg *proto.LayersLoaded) {
 	}
 	c.loading[n] = false
 	c.loaded[n] = msg.Error == ""
+	if f, ok := c.predict.(*forecast); ok && c.loaded[n] {
+		f.missing[n] = 0
+	}
 	for id := range c.seqs {
 		s := c.seqs[id]
 		if s.opener != nil && msg.Error == "" && len(s.unopened) == 0 && !c.ringNeedsLayers(s) {

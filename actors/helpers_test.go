@@ -262,7 +262,7 @@ func alone(t testing.TB, prompt []int32, n int) []int32 {
 
 func (r *rig) stats(node int) *proto.Stats {
 	r.Helper()
-	s, err := Ask[*proto.Stats](r.context(), r.systems[0], NodePID(r.names[node]), &proto.StatsRequest{})
+	s, err := Ask[*proto.Stats](r.context(), r.systems[0], NodePID(r.names[node]), &proto.StatsRequest{Address: r.endpoints[0].Addr()})
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/sampling"
+	"github.com/orrery-ai/orrery/steering"
 )
 
 // Job is one piece of work on a sequence: feed tokens, then generate.
@@ -15,6 +16,7 @@ type Job struct {
 	Stop      []int32         // tokens that end the generation; they are given out, and fed by the next job
 	Sampling  sampling.Params // how to choose tokens
 	SwitchAt  []SwitchAt      // mode switches on the way, ascending
+	Unlimited bool            // MaxTokens is no more than there is room for: nobody knows how long the answer will be
 
 	// Logits takes the logits of every fed token, [rows][vocabulary], rows of consecutive positions from
 	// first on, in no particular order of the calls, which may come at the same time. The slice is valid
@@ -48,7 +50,8 @@ type EventKind uint8
 const (
 	Fed       EventKind = iota + 1 // Count of the tokens to feed have been
 	Generated                      // Token was chosen
-	Switched                       // Switch is how a switch of SwitchAt went
+	Switched                       // Switch is how a switch of SwitchAt, or of the pilot's, went
+	Chosen                         // Choice is what the pilot decided
 	Ended                          // the job is over; Err is nil, or why it could not be finished
 )
 
@@ -59,6 +62,7 @@ type Event struct {
 	Count  int
 	Token  int32
 	Switch *SwitchReport
+	Choice *steering.Decision
 	Err    error
 }
 
@@ -98,8 +102,8 @@ func newRunningJob(j Job, base int, carry []int32, chunk int) *runningJob {
 		steps += len(ids)
 	}
 	return &runningJob{Job: j, base: base, pending: ids, feeding: len(ids), switches: j.SwitchAt,
-		// One event for each step at the most, one for each token and switch, and the end.
-		events: make(chan Event, steps*blocksPerStep+j.MaxTokens+len(j.SwitchAt)+1)}
+		// One event for each step at the most, one for each token and switch, two for each decision, and the end.
+		events: make(chan Event, steps*blocksPerStep+j.MaxTokens+len(j.SwitchAt)+2*steering.MaxDecisions+1)}
 }
 
 // blocksPerStep allows for steps that are cut short where a block was closed.

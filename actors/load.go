@@ -239,7 +239,7 @@ func (c *Conductor) NodeLost(name string, cause error) {
 // Open admits a sequence of up to so many tokens, in a mode, and waits for its turn if there is no room for it
 // now. The error is an *AdmissionError if too many wait already, or it has waited for too long.
 func (c *Conductor) Open(ctx context.Context, mode placement.Mode, tokens int) (uint64, error) {
-	if why := c.spec.Refused[mode]; why != "" {
+	if why := c.spec.Refused[mode]; why != "" { // of Auto nothing is refused: its modes are those that are possible
 		return 0, fmt.Errorf("mode %v is not possible here: %s", mode, why)
 	}
 	if tokens < 1 || tokens > c.spec.Context {

@@ -6,6 +6,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/steering"
 )
 
 // sequence is what the conductor knows of one sequence.
@@ -27,11 +28,15 @@ type sequence struct {
 	progress    time.Time // of copies, announcements and steps
 	lastFailure string
 	failed      error
-	stalls      int // how often copies failed that further steps have to wait for
+	pilot       *steering.Pilot // chooses its modes; nil: whoever uses it does
+	stalls      int             // how often copies failed that further steps have to wait for
 }
 
 // lending reports whether nodes were asked for memory for a switch, and have not answered.
 func (s *sequence) lending() bool { return s.asked != nil && len(s.asked.lending) > 0 }
+
+// held reports whether a switch keeps steps from beginning until it is in force, or refused.
+func (s *sequence) held() bool { return s.lending() || s.asked != nil && s.asked.hold }
 
 func newSequence(id uint64, m *residence.Machine, nodes int) *sequence {
 	s := &sequence{id: id, machine: m, unopened: map[int]bool{}, progress: time.Now()}

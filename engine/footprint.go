@@ -22,11 +22,14 @@ func Footprint(c *model.Config, kv attention.Format, block, nodes int, s placeme
 	layer := int64(block * shape.KVBytes(kv))
 
 	n := peers * (perPeer + perLane*layer) // blocks that are copied here
+	if pooled || ring {
+		n += peers * perQueue
+	}
 	if owner {
 		n += c.ScratchBytes(rows) + c.LogitsBytes(logitRows(rows, c.Vocab), rows) + shape.PartialBytes(rows) + shape.PartialBytes(deviceRows)
 	}
 	if owner && s.Layers.First > 0 {
-		n += 4 * int64(min(perLane*s.Chunk, s.Context)*c.Hidden) // from the owner of the layers before
+		n += 4*int64(min(perLane*s.Chunk, s.Context)*c.Hidden) + perQueue // from the owner of the layers before
 	}
 	if pooled {
 		// Chunks after the first ask the others about earlier blocks, and answer them.
@@ -38,13 +41,17 @@ func Footprint(c *model.Config, kv attention.Format, block, nodes int, s placeme
 		}
 	}
 	if ring {
-		n += perLane * int64(parcelBlocks(block)) * layer // parcels come from one neighbour only
+		n += perLane*int64(parcelBlocks(block))*layer + perQueue // parcels come from one neighbour only
 	}
 	return n
 }
 
 // perPeer is what the connections to and from another member keep in buffers.
-const perPeer = 256 << 10
+const perPeer = 384 << 10
+
+// perQueue is what waits at a receiver both of whose messages are taken: the frames for which its sender had
+// credits, 8 of 64 KiB.
+const perQueue = 512 << 10
 
 // perLane is how many messages a lane's receiver holds: one with its reader, and one that arrives.
 const perLane = 2

@@ -12,10 +12,16 @@ const (
 	Ring                     // all layers on every node, KV by token ranges over all nodes
 )
 
+// Auto stands for a mode that is to be chosen, and changed, as it goes. No plan, epoch or step is in it.
+const Auto Mode = 1 << 7
+
 var modeNames = [...]string{Pipeline: "pipeline", Pooled: "pooled", Ring: "ring"}
 
 // String names the mode as ParseMode takes it.
 func (m Mode) String() string {
+	if m == Auto {
+		return "auto"
+	}
 	if m < Pipeline || m > Ring {
 		return fmt.Sprintf("mode(%d)", uint8(m))
 	}

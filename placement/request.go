@@ -8,7 +8,7 @@ const RuntimeBytes int64 = 40 << 20
 
 // BlockOverhead is what keeping a block takes besides the keys and values in it, measured: its actor, its
 // entries in tables, and what the collector leaves of both. It is Model.BlockOverhead for who runs them.
-const BlockOverhead int64 = 8 << 10
+const BlockOverhead int64 = 12 << 10
 
 // Model is what a model takes. Sizes are in bytes, as stored.
 type Model struct {

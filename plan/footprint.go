@@ -84,6 +84,9 @@ func (a *Arch) activations(kv KV, block, nodes int, s placement.Steps) int64 {
 	}
 	const perLane = 2 // messages that a lane's receiver holds
 	n := peers * (perPeer + perLane*layer)
+	if pooled || ring {
+		n += peers * perQueue
+	}
 	if owner {
 		n += 4*rows*cols + (rows+deviceRows)*partial
 		if logits := min(rows, max(8, logitsBytes/4/int64(a.Vocab))) * int64(a.Vocab); logits > rows*wide {
@@ -91,7 +94,7 @@ func (a *Arch) activations(kv KV, block, nodes int, s placement.Steps) int64 {
 		}
 	}
 	if owner && s.Layers.First > 0 {
-		n += 4 * int64(min(perLane*s.Chunk, s.Context)) * int64(a.Hidden)
+		n += 4*int64(min(perLane*s.Chunk, s.Context))*int64(a.Hidden) + perQueue
 	}
 	if pooled {
 		asking := int64(min(s.Chunk, max(s.Context-s.Chunk, 1)))
@@ -101,13 +104,16 @@ func (a *Arch) activations(kv KV, block, nodes int, s placement.Steps) int64 {
 		}
 	}
 	if ring {
-		n += perLane * max(1, parcelTokens/int64(block)) * layer
+		n += perLane*max(1, parcelTokens/int64(block))*layer + perQueue
 	}
 	return n
 }
 
 // perPeer is what the connections to and from another member keep in buffers, in bytes.
-const perPeer = 256 << 10
+const perPeer = 384 << 10
+
+// perQueue is what waits at the end of a lane besides its messages, in bytes.
+const perQueue = 512 << 10
 
 // parcelTokens is how many tokens go round the ring at a time.
 const parcelTokens = 1024

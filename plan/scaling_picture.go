@@ -45,6 +45,7 @@ func (s *Scaling) Draw(w io.Writer, format string) error {
 	if p.X.Min == p.X.Max { // a logarithmic axis needs two ends
 		p.X.Min, p.X.Max = p.X.Min/2, 2*p.X.Max
 	}
+	p.X.Max *= 1.06 // room for the last label
 	for _, series := range s.Series {
 		if err := drawLinear(p, &series); err != nil {
 			return err

@@ -159,6 +159,37 @@ func TestNoNodeComputesMoreInARoundThanMemoryIsCountedFor(t *testing.T) {
 	})
 }
 
+// What a node has after a switch is what it had, less what it sent, and what it got.
+func TestTrafficMakesOneModeOfAnother(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := drawLayout(t)
+		p, err := NewPolicy(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens, from, to := rapid.IntRange(0, 300).Draw(t, "tokens"), drawMode(t), drawMode(t)
+		has := make([]int, len(l.Weights))
+		for _, h := range p.target(from, tokens) {
+			has[h.Node] += h.Area()
+		}
+		for i, row := range p.Traffic(from, to, tokens) {
+			for j, pairs := range row {
+				if pairs < 0 || i == j && pairs > 0 {
+					t.Fatalf("%d pairs from %d to %d", pairs, i, j)
+				}
+				has[i] -= pairs
+				has[j] += pairs
+			}
+		}
+		for _, h := range p.target(to, tokens) {
+			has[h.Node] -= h.Area()
+		}
+		if slices.ContainsFunc(has, func(n int) bool { return n != 0 }) {
+			t.Fatalf("from %v to %v, %d tokens: nodes are off by %v", from, to, tokens, has)
+		}
+	})
+}
+
 func TestBothSpreadingModesWantTheSame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := drawLayout(t)

@@ -22,13 +22,13 @@ func (s *Simulation) Decode(ctx context.Context, tokens, steps int) (Steps, erro
 	s.begin()
 	s.trace.on = true
 	defer func() { s.trace.on = false }()
-	f := flow{Simulation: s, decode: true, earlier: tokens, tokens: 1, steps: 1}
+	f := flow{Simulation: s, decode: true, earlier: tokens, tokens: 1}
 	took := make([]float64, steps)
 	for i := range took {
 		if err := f.run(ctx); err != nil {
 			return Steps{}, err
 		}
-		took[i] = f.end
+		took[i] = f.now
 	}
 	slices.Sort(took)
 	r := Steps{Median: took[(steps-1)/2], P99: took[int(math.Ceil(0.99*float64(steps)))-1], Parts: f.parts}

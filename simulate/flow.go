@@ -32,22 +32,23 @@ type flow struct {
 	decode  bool
 	earlier int     // tokens before those of a step
 	tokens  int     // of a step
-	steps   int     // that are waited for
-	done    int     // steps that have left the last stage
-	end     float64 // when the last of them did
-	onDone  func(now float64)
-	parts   Parts // of decode: what it waited for
+	layers  int     // that have been ended, of all steps together
+	wanted  int     // of them
+	now     float64 // when the last of them was ended, or in decode the step
+	onLayer func()
+	left    bool  // the step of decode has left the last stage
+	parts   Parts // and what it waited for
 }
 
 // run runs the steps. That of decode begins at the first stage. Chunks begin everywhere at once, as in the
 // middle of a prompt, and as many as there are stages, and one, are under way at any time, as in package
-// actors. It ends early, with its error, when ctx does.
+// actors; they end after so many layers as are wanted. It ends early, with its error, when ctx does.
 func (f *flow) run(ctx context.Context) error {
 	const often = 1 << 12 // events between looks at ctx
 	for i := range f.nodes {
 		f.nodes[i].reset()
 	}
-	f.done = 0
+	f.layers, f.left = 0, false
 	f.queue = queue{heap: f.queue.heap[:0]}
 	for i := range f.stages {
 		st := &f.stages[i]
@@ -60,7 +61,7 @@ func (f *flow) run(ctx context.Context) error {
 	for i := range f.stages {
 		f.start(i, 0, none)
 	}
-	for n := 0; f.done < f.steps; n++ {
+	for n := 0; f.decode && !f.left || !f.decode && f.layers < f.wanted; n++ {
 		if n%often == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -105,7 +106,7 @@ func (f *flow) handle(e event) {
 		e.kind = token
 		f.receive(int32(f.stages[0].Node), HandOver, e)
 	case token:
-		f.left(e.at, e.cause)
+		f.leave(e.at, e.cause)
 	}
 }
 
@@ -231,6 +232,10 @@ func (f *flow) answer(i int, m int32, now float64, cause int32) {
 // next goes on with the next layer of a stage, or ends it.
 func (f *flow) next(i int, now float64, cause int32) {
 	st := &f.stages[i]
+	f.layers, f.now = f.layers+1, now
+	if f.onLayer != nil {
+		f.onLayer()
+	}
 	if f.decode { // nothing else is under way
 		f.trace.settle(cause, &f.parts)
 		cause = none
@@ -259,24 +264,19 @@ func (f *flow) handOver(i int, now float64, cause int32) {
 	case f.decode && len(f.stages) > 1:
 		f.send(now, int32(st.Node), int32(f.stages[0].Node), bytes, HandOver, HandOver, event{stage: int16(i), kind: tokenHead, cause: cause})
 	default:
-		f.left(now, cause)
+		f.leave(now, cause)
 	}
 	st.busy = false
 	f.start(i, now, cause)
 }
 
-// left notes that a step is done.
-func (f *flow) left(now float64, cause int32) {
+// leave ends the step of decode; a chunk makes room for another.
+func (f *flow) leave(now float64, cause int32) {
 	if f.decode {
 		f.trace.settle(cause, &f.parts)
+		f.left, f.now = true, now
+		return
 	}
-	f.done++
-	f.end = now
-	if f.onDone != nil {
-		f.onDone(now)
-	}
-	if !f.decode {
-		f.stages[0].waiting++
-		f.start(0, now, none)
-	}
+	f.stages[0].waiting++
+	f.start(0, now, none)
 }

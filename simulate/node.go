@@ -22,7 +22,7 @@ func (r *resource) take(now, takes float64, cause int32) (begin float64, why int
 type node struct {
 	compute, in, out resource
 	slow             float64 // what computing takes, in multiples of what it should
-	busy             [numUses]float64
+	asked            spent   // since it was reset, what is still to come included
 }
 
 // use is what a node is busy with.
@@ -37,7 +37,12 @@ const (
 	numUses
 )
 
+// spent is seconds of a node, by use.
+type spent [numUses]float64
+
+func (w *spent) computing() float64 { return w[products] + w[attention] + w[merging] }
+
 func (n *node) reset() {
 	n.compute, n.in, n.out = resource{}, resource{}, resource{}
-	n.busy = [numUses]float64{}
+	n.asked = spent{}
 }

@@ -1,9 +1,6 @@
 package simulate
 
-import (
-	"context"
-	"slices"
-)
+import "context"
 
 // Prefill is how fast a prompt is read.
 type Prefill struct {
@@ -29,45 +26,66 @@ func (s *Simulation) Prefill(ctx context.Context, tokens int) (Prefill, error) {
 	if s.ring() {
 		return s.rounds(ctx, tokens)
 	}
-	const settle, counted = 8, 24 // chunks that leave the last owner before those that count, and these
+	// Until as many chunks as there are owners have gone through, some have not met the slowest owner. What
+	// counts after that is layers, of any chunk, for chunks leave the last owner in bursts. Owners that are
+	// hardly faster than the slowest take long to be held up by it; the error of that is a percent or two.
+	const counted = 24 // chunks
+	all := s.cost.Layers()
+	settled := (len(s.stages) + 8) * all
 	n := min(s.cost.Chunk(), tokens)
-	f := flow{Simulation: s, earlier: (tokens - n) / 2, tokens: n, steps: settle + counted}
-	var before []node
+	f := flow{Simulation: s, earlier: (tokens - n) / 2, tokens: n, wanted: settled + counted*all}
+	var before []spent
 	var since float64
-	f.onDone = func(now float64) {
-		if f.done == settle {
-			before, since = slices.Clone(s.nodes), now
+	f.onLayer = func() {
+		if f.layers == settled {
+			before, since = s.done(f.now), f.now
 		}
 	}
 	if err := f.run(ctx); err != nil {
 		return Prefill{}, err
 	}
-	took := f.end - since
-	return Prefill{float64(counted*n) / took, s.busiest(before, took)}, nil
+	return Prefill{float64(counted*n) / (f.now - since), busiest(before, s.done(f.now), f.now-since)}, nil
 }
 
-// busiest finds what was busy for the largest share of some seconds; what had been done before them does not
-// count. A node computes one thing at a time, so that is one load, which is named for most of it.
-func (s *Simulation) busiest(before []node, seconds float64) Load {
-	var most Load
-	for i := range s.nodes {
-		busy := s.nodes[i].busy
-		for u := range busy {
-			busy[u] -= before[i].busy[u]
+// done is what all nodes have done until now. Of what they have been asked for, some is still to come: of
+// computing it is taken to be made up as all that was asked for.
+func (s *Simulation) done(now float64) []spent {
+	all := make([]spent, len(s.nodes))
+	for i := range all {
+		n, w := &s.nodes[i], &all[i]
+		*w = n.asked
+		w[receiving] -= max(0, n.in.free-now)
+		w[sending] -= max(0, n.out.free-now)
+		if computing := w.computing(); computing > 0 {
+			left := 1 - max(0, n.compute.free-now)/computing
+			for u := products; u <= merging; u++ {
+				w[u] *= left
+			}
 		}
-		computing, largest := 0.0, products
+	}
+	return all
+}
+
+// busiest finds what was busy for the largest share of some seconds, by what had been done before and after
+// them. A node computes one thing at a time, so that is one load, which is named for most of it.
+func busiest(before, after []spent, seconds float64) Load {
+	var most Load
+	for i := range after {
+		did := after[i]
+		for u := range did {
+			did[u] -= before[i][u]
+		}
+		largest := products
 		for u := products; u <= merging; u++ {
-			computing += busy[u]
-			if busy[u] > busy[largest] {
+			if did[u] > did[largest] {
 				largest = u
 			}
 		}
 		for _, l := range []Load{
-			{useNames[largest], i, computing / seconds},
-			{useNames[receiving], i, busy[receiving] / seconds},
-			{useNames[sending], i, busy[sending] / seconds},
+			{useNames[largest], i, did.computing() / seconds},
+			{useNames[receiving], i, did[receiving] / seconds},
+			{useNames[sending], i, did[sending] / seconds},
 		} {
-			l.Share = min(l.Share, 1) // what is asked for counts at once
 			if l.Share > most.Share {
 				most = l
 			}

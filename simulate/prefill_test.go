@@ -22,12 +22,12 @@ func formula(c Config, tokens int) float64 { return float64(tokens) / c.Cost.Pre
 
 const prompt = 1 << 18
 
-// TestPrefillInPipelineIsTheFormula, which has the time until all owners have work besides.
+// TestPrefillInPipelineIsTheFormula, which has besides the time until all owners have work.
 func TestPrefillInPipelineIsTheFormula(t *testing.T) {
 	for _, nodes := range []int{1, 2, 5} {
 		c, s := cluster{nodes: nodes, mode: placement.Pipeline, context: prompt, speeds: []float64{400e9, 200e9, 300e9, 400e9, 100e9}[:nodes]}.both(t)
 		got := s.read(t, prompt)
-		if want := formula(c, prompt); !within(got.Rate, want, 0.02) || got.Rate < want {
+		if want := formula(c, prompt); !within(got.Rate, want, 0.03) {
 			t.Errorf("%d nodes read %v tokens/s, the formula says %v", nodes, got.Rate, want)
 		}
 		slowest, where := 0.0, 0
@@ -40,7 +40,7 @@ func TestPrefillInPipelineIsTheFormula(t *testing.T) {
 				slowest, where = took, st.Node
 			}
 		}
-		if !near(got.Rate, 1024/slowest) || got.Load.Node != where || got.Load.Share < 0.99 {
+		if !within(got.Rate, 1024/slowest, 0.02) || got.Load.Node != where || got.Load.Share < 0.99 {
 			t.Errorf("%d nodes read %v tokens/s, the slowest, %d, %v; busiest is %+v", nodes, got.Rate, where, 1024/slowest, got.Load)
 		}
 	}
@@ -81,6 +81,45 @@ func TestPrefillInRingIsTheFormula(t *testing.T) {
 				if rounds == 1 && (got.Load.What != k.what || got.Load.Share < 0.5 || c.Cost.Prefill(tokens).Waiting > 0 != k.waiting) {
 					t.Errorf("%s, %d nodes: busiest is %+v, the formula waits %v s", name, nodes, got.Load, c.Cost.Prefill(tokens).Waiting)
 				}
+			}
+		}
+	}
+}
+
+// TestTheSlowestOwnerSetsThePace, also when it is the first of many, and all others have a chunk to begin with.
+func TestTheSlowestOwnerSetsThePace(t *testing.T) {
+	k := cluster{nodes: 30, mode: placement.Pipeline}
+	c, s := k.both(t)
+	slowest := 0.0
+	for _, st := range c.Cost.Stages() {
+		slowest = max(slowest, float64(st.Layers.Len())*(c.Cost.Products(st.Node, 0, 1024)+c.Cost.Attention(st.Node, 0, (1<<16+1024)/2, placement.Pairs(1024, (1<<16-1024)/2, 0))))
+	}
+	if first := c.Cost.Stages()[0]; first.Layers.Len() != 2 {
+		t.Fatalf("the first of 30 owners has %d of 32 layers", first.Layers.Len())
+	}
+	if got := s.read(t, 1<<16); !within(got.Rate, 1024/slowest, 0.02) {
+		t.Errorf("%v tokens/s are read, the slowest owner does %v", got.Rate, 1024/slowest)
+	}
+}
+
+// TestNoPortCarriesMoreThanItCan: of each chunk an owner sends a query for each of its layers to all others,
+// and answers all others' queries.
+func TestNoPortCarriesMoreThanItCan(t *testing.T) {
+	for _, nodes := range []int{20, 30, 48} {
+		for _, arity := range []int{Star, 2, 8} {
+			c, s := cluster{nodes: nodes, mode: placement.Pooled, arity: arity, link: Link{Link: placement.Link{Latency: 30e-6, Bandwidth: 1e9}}}.both(t)
+			w := c.Cost.Work()
+			all := 1024 * float64(w.QueryBytes+w.PartialBytes) * 32 * float64(nodes-1) // of all nodes together
+			port := all / float64(nodes) / 1e9
+			if arity == Star {
+				for _, st := range c.Cost.Stages() {
+					own := float64(st.Layers.Len())
+					port = max(port, 1024*(own*float64(nodes-1)*float64(w.QueryBytes)+(32-own)*float64(w.PartialBytes))/1e9)
+				}
+			}
+			got := s.read(t, 1<<16)
+			if got.Rate > 1.05*1024/port || got.Load.Share > 1+1e-9 {
+				t.Errorf("%d nodes, arity %d: %v tokens/s are read, and ports carry %v: %+v", nodes, arity, got.Rate, 1024/port, got.Load)
 			}
 		}
 	}

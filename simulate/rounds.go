@@ -22,7 +22,7 @@ func (s *Simulation) rounds(ctx context.Context, tokens int) (Prefill, error) {
 	for i := range s.nodes {
 		s.nodes[i].reset()
 	}
-	before := slices.Clone(s.nodes)
+	before := s.done(0)
 	b := belt{Simulation: s, at: make([]float64, len(s.nodes)), arrives: make([]float64, len(s.nodes)), own: make([]float64, len(s.nodes))}
 	now := 0.0
 	for p, round := 0, s.cost.Round(); p < tokens; p += round {
@@ -34,7 +34,7 @@ func (s *Simulation) rounds(ctx context.Context, tokens int) (Prefill, error) {
 		}
 		now = slices.Max(b.at)
 	}
-	return Prefill{float64(tokens) / now, s.busiest(before, now)}, nil
+	return Prefill{float64(tokens) / now, busiest(before, s.done(now), now)}, nil
 }
 
 // belt is the parcels of a layer, on their way round the ring.
@@ -62,7 +62,7 @@ func (b *belt) round(ctx context.Context, p, n int) error {
 // work makes a node do what should take so many seconds.
 func (b *belt) work(j int, u use, seconds float64) {
 	takes := seconds * b.nodes[j].slow * (1 + b.drawn(b.uneven))
-	b.nodes[j].busy[u] += takes
+	b.nodes[j].asked[u] += takes
 	b.at[j] += takes
 }
 
@@ -94,8 +94,8 @@ func (b *belt) layer(l, p, n int) {
 				next := (j + 1) % nodes
 				link := b.link(int32(j), int32(next))
 				takes := link.occupies(keys * b.cost.KVBytes(l))
-				b.nodes[j].busy[sending] += takes
-				b.nodes[next].busy[receiving] += takes
+				b.nodes[j].asked[sending] += takes
+				b.nodes[next].asked[receiving] += takes
 				b.at[j] = max(b.at[j], begin+takes)
 				b.arrives[next] = begin + takes + link.Latency + b.drawn(link.Jitter)
 			}

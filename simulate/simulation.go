@@ -124,7 +124,7 @@ func (s *Simulation) compute(now float64, at int32, seconds float64, u use, p Pa
 	jitter := s.drawn(s.uneven) * seconds * n.slow
 	takes := seconds + straggled + jitter
 	begin, why := n.compute.take(now, takes, cause)
-	n.busy[u] += takes
+	n.asked[u] += takes
 	act = s.trace.add(activity{why, p, seconds, straggled, jitter})
 	n.compute.last = act
 	return begin + takes, act
@@ -136,7 +136,7 @@ func (s *Simulation) send(now float64, from, to int32, bytes float64, port, late
 	n := &s.nodes[from]
 	e.takes = l.occupies(bytes)
 	begin, why := n.out.take(now, e.takes, e.cause)
-	n.busy[sending] += e.takes
+	n.asked[sending] += e.takes
 	n.out.last = s.trace.add(activity{cause: why, part: port, seconds: e.takes})
 	jitter := s.drawn(l.Jitter)
 	e.cause = s.trace.add(activity{why, latency, l.Latency, 0, jitter})
@@ -149,7 +149,7 @@ func (s *Simulation) send(now float64, from, to int32, bytes float64, port, late
 func (s *Simulation) receive(to int32, port Part, e event) {
 	n := &s.nodes[to]
 	begin, why := n.in.take(e.at, e.takes, e.cause)
-	n.busy[receiving] += e.takes
+	n.asked[receiving] += e.takes
 	e.cause = s.trace.add(activity{cause: why, part: port, seconds: e.takes})
 	n.in.last = e.cause
 	e.at, e.takes = begin+e.takes, 0

@@ -19,6 +19,7 @@ type demoCmd struct {
 	Nodes   countFlag `help:"Node processes." default:"3"`
 	Codes   countFlag `help:"Secret codes that are asked for." default:"4"`
 	Seed    uint64    `help:"Of the document." default:"3"`
+	Mode    autoFlag  `help:"Compare only this mode with pipeline: pooled, ring or auto, which chooses and changes it." placeholder:"MODE"`
 	Chunk   countFlag `help:"Tokens that a node computes at a time in prefill." default:"1024"`
 	Block   countFlag `help:"Tokens of a KV block." default:"256"`
 	Synch   synchFlag `help:"How nodes wait for the small messages of a step: safe in the kernel, fast spinning first, auto fast if there is a core for each." default:"auto" placeholder:"WAY"`
@@ -34,6 +35,7 @@ ring → pipeline. Exits with 1 if an answer is wrong, or the tokens are not the
 Examples:
   orrery demo
   orrery demo --context 32768 --nodes 2 --seed 7
+  orrery demo --context 32768 --nodes 2 --mode auto
   orrery demo --format json`
 }
 
@@ -104,10 +106,17 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 	if err := d.compose(); err != nil {
 		return err
 	}
-	for _, mode := range []orrery.Mode{orrery.Pipeline, orrery.Pooled, orrery.Ring} {
+	modes := []orrery.Mode{orrery.Pipeline, orrery.Pooled, orrery.Ring}
+	if c.Mode != 0 {
+		modes = []orrery.Mode{orrery.Pipeline, orrery.Mode(c.Mode)}
+	}
+	for _, mode := range modes {
 		if err := d.session(ctx, mode, nil); err != nil {
 			return fmt.Errorf("%v: %w", mode, err)
 		}
+	}
+	if c.Mode != 0 {
+		return nil
 	}
 	quarter := longAnswer / 4
 	return d.session(ctx, orrery.Pipeline, []orrery.SwitchAt{{Token: quarter, Mode: orrery.Pooled}, {Token: 2 * quarter, Mode: orrery.Ring}, {Token: 3 * quarter, Mode: orrery.Pipeline}})
@@ -163,6 +172,7 @@ func (d *demo) session(ctx context.Context, mode orrery.Mode, switches []orrery.
 			return err
 		}
 		tokens = append(tokens, said...)
+		run.note(g.Stats())
 		right := strings.TrimSpace(text) == code.Answer()
 		run.Answers = append(run.Answers, demoAnswer{Question: code.Question(), Answer: text, Right: right})
 		if !right {
@@ -214,17 +224,28 @@ func (d *demo) long(ctx context.Context, s *orrery.Session, run *demoRun, switch
 	if len(st.Gaps) > 0 {
 		run.LongestGapSeconds = slices.Max(st.Gaps).Seconds()
 	}
-	if switches == nil {
+	if switches == nil && len(st.Switches) == 0 {
 		run.BytesPerToken = float64(after.Lanes-before.Lanes+after.Control-before.Control) / longAnswer
 	}
-	run.Switches = switchReports(st.Switches)
+	run.note(st)
 	for i, r := range st.Switches {
-		gap := gapAround(st, r)
-		run.Gaps = append(run.Gaps, gap.Seconds())
-		fmt.Fprintf(d.out, "  token %3d: %s\n", switches[i].Token, describeSwitch(r))
+		at := ""
+		if switches != nil {
+			at = fmt.Sprintf("token %3d: ", switches[i].Token)
+		}
+		fmt.Fprintf(d.out, "  %s%s\n", at, describeSwitch(r))
 	}
 	fmt.Fprintf(d.out, "  %d tokens more: %s\n", longAnswer, excerpt(text.String()))
 	return tokens, nil
+}
+
+// note keeps what became of a generation's modes.
+func (r *demoRun) note(st orrery.Stats) {
+	r.Switches = append(r.Switches, switchReports(st.Switches)...)
+	for _, s := range st.Switches {
+		r.Gaps = append(r.Gaps, gapAround(st, s).Seconds())
+	}
+	r.Auto = append(r.Auto, choiceReports(st.Choices)...)
 }
 
 // gapAround is the longest time between two tokens while a switch was under way.

@@ -43,6 +43,7 @@ type demoRun struct {
 	LongestGapSeconds float64        `json:"longest_gap_seconds"`
 	Switches          []switchReport `json:"switches,omitempty"`
 	Gaps              []float64      `json:"longest_gap_around_switch_seconds,omitempty"`
+	Auto              []choiceReport `json:"auto,omitempty"`
 }
 
 type demoAnswer struct {
@@ -139,7 +140,9 @@ func (d *demo) close() error {
 		}
 	}
 	last := r.Runs[len(r.Runs)-1]
-	switched = switched && len(last.Switches) == 3
+	if d.cmd.Mode == 0 {
+		switched = switched && len(last.Switches) == 3
+	}
 	r.AllRight = wrong == 0
 	if d.cmd.Format == "json" {
 		e := json.NewEncoder(os.Stdout)
@@ -186,7 +189,13 @@ func (d *demo) printTables(wrong int, switched bool) {
 		s.AppendRow(table.Row{w.From + " → " + w.To, placement.FormatBytes(w.Bytes), milliseconds(w.Seconds), w.EffectiveAt - w.AskedAt,
 			milliseconds(last.Gaps[i]), milliseconds(last.MedianGapSeconds)})
 	}
-	fmt.Fprintf(d.out, "%s\n\n", s.Render())
+	if len(last.Switches) > 0 {
+		fmt.Fprintf(d.out, "%s\n", s.Render())
+	}
+	if len(last.Auto) > 0 {
+		fmt.Fprintf(d.out, "%s\n", choiceTable(last.Auto))
+	}
+	fmt.Fprintln(d.out)
 	verdict := "Every answer was right"
 	if wrong > 0 {
 		verdict = fmt.Sprintf("%d answers were WRONG", wrong)

@@ -53,7 +53,7 @@ and give --tls NAME.tls; or --insecure, where you trust everybody who can reach 
 	case errors.As(err, &adapter):
 		return "--rdma off, or the name of an active adapter in the list that orrery rdma prints"
 	case errors.Is(err, cluster.ErrCluster):
-		return "--cluster, with the name that the nodes have"
+		return "--cluster, in plan --cluster-name, with the name that the nodes have"
 	case errors.Is(err, cluster.ErrKey):
 		return "--tls, with a certificate from the same authority as those of the nodes (orrery ca issue); without it, if they have none"
 	case errors.Is(err, cluster.ErrNameTaken):

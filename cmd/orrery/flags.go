@@ -22,6 +22,23 @@ func (m *modeFlag) UnmarshalText(b []byte) error {
 	return err
 }
 
+// autoFlag is a mode by name, or auto.
+type autoFlag orrery.Mode
+
+// UnmarshalText reads the name.
+func (m *autoFlag) UnmarshalText(b []byte) error {
+	if string(b) == orrery.Auto.String() {
+		*m = autoFlag(orrery.Auto)
+		return nil
+	}
+	mode, err := placement.ParseMode(string(b))
+	if err != nil {
+		return fmt.Errorf("%w, nor auto", err)
+	}
+	*m = autoFlag(mode)
+	return nil
+}
+
 // kvFlag is a storage format of keys and values by name.
 type kvFlag orrery.KVFormat
 

@@ -45,6 +45,8 @@ func (generateCmd) Help() string {
     --prompt 'What is the secret code of the amber falcon?'
   orrery generate --join 192.168.1.10:7946 --model /models/llama \
     --prompt 'Once' --switch-at 64:pooled,128:ring
+  orrery generate --nodes 2 --mode auto --chat --prompt-file notes.txt \
+    --prompt 'Sum this up.' --max-tokens 4096
 
 The answer goes to standard output, everything else to standard error.`
 }
@@ -53,6 +55,9 @@ The answer goes to standard output, everything else to standard error.`
 func (c *generateCmd) Validate() error {
 	if c.Prompt == "" && c.PromptFile == "" {
 		return errors.New("there is no prompt: give --prompt or --prompt-file")
+	}
+	if orrery.Mode(c.Mode) == orrery.Auto && len(c.SwitchAt) > 0 {
+		return errors.New("--mode auto chooses when to switch: leave out --switch-at, or name a mode to begin in")
 	}
 	return c.sampling().Validate()
 }
@@ -178,11 +183,14 @@ func (c *generateCmd) stream(g *orrery.Generation) error {
 	}
 	if c.Format == "json" {
 		return errors.Join(failed, json.NewEncoder(os.Stdout).Encode(generateReport{Text: text.String(), PromptTokens: s.Prompt, Tokens: s.Tokens,
-			TTFTSeconds: s.TTFT.Seconds(), PrefillRate: s.PrefillRate(), DecodeRate: s.DecodeRate(), Switches: switchReports(s.Switches), Error: errorText(failed)}))
+			TTFTSeconds: s.TTFT.Seconds(), PrefillRate: s.PrefillRate(), DecodeRate: s.DecodeRate(), Switches: switchReports(s.Switches), Auto: choiceReports(s.Choices), Error: errorText(failed)}))
 	}
 	fmt.Println()
 	if s.Tokens > 0 {
 		fmt.Fprintf(os.Stderr, "\n%d tokens read at %.0f/s, first token after %v, %d tokens written at %.1f/s\n", s.Prompt, s.PrefillRate(), s.TTFT.Round(time.Millisecond), s.Tokens, s.DecodeRate())
+	}
+	if len(s.Choices) > 0 {
+		fmt.Fprintln(os.Stderr, choiceTable(choiceReports(s.Choices)))
 	}
 	for _, r := range s.Switches {
 		fmt.Fprintln(os.Stderr, describeSwitch(r))
@@ -199,6 +207,7 @@ type generateReport struct {
 	PrefillRate  float64        `json:"prefill_tokens_per_second"`
 	DecodeRate   float64        `json:"decode_tokens_per_second"`
 	Switches     []switchReport `json:"switches,omitempty"`
+	Auto         []choiceReport `json:"auto,omitempty"`
 	Error        string         `json:"error,omitempty"`
 }
 

@@ -36,6 +36,14 @@ Compare with another implementation:
     "a.npy", "theirs.npy")); print(abs(a - b).max() / b.std())'`
 }
 
+// Validate looks at the flags together.
+func (c *logitsCmd) Validate() error {
+	if orrery.Mode(c.Mode) == orrery.Auto {
+		return errors.New("--mode auto is for writing answers: logits are computed in pipeline, pooled or ring")
+	}
+	return nil
+}
+
 // Run computes the logits.
 func (c *logitsCmd) Run(ctx context.Context, log *slog.Logger) error {
 	ref, err := c.ref()

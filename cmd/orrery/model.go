@@ -10,7 +10,7 @@ import (
 // modelFlags choose what is loaded, and how.
 type modelFlags struct {
 	Model   string    `help:"Directory of a model in Hugging Face layout, which every node has, or \"recall\", the one that comes with Orrery (default: ${default})." default:"recall" placeholder:"DIR"`
-	Mode    modeFlag  `help:"Parallelism mode: pipeline, pooled or ring." default:"pipeline"`
+	Mode    autoFlag  `help:"Parallelism mode: pipeline, pooled or ring, or auto, which chooses and changes it." default:"pipeline"`
 	Context countFlag `help:"Tokens that the sequence may reach, for which memory is kept (default: what the command needs)." placeholder:"N"`
 	Chunk   countFlag `help:"Tokens that a node computes at a time in prefill." default:"1024"`
 	Block   countFlag `help:"Tokens of a KV block." default:"256"`

@@ -75,6 +75,7 @@ type nodeReport struct {
 	CPUs      string           `json:"cpus"`
 	Memory    int64            `json:"memory_bytes"`
 	Free      int64            `json:"free_bytes"`
+	Short     int64            `json:"short_bytes,omitempty"` // of what it has promised, that other programs took
 	Bandwidth float64          `json:"read_bytes_per_second"`
 	Rates     *placement.Rates `json:"rates,omitempty"` // none if they were not measured
 	Version   string           `json:"version"`
@@ -94,7 +95,7 @@ func newNodesReport(status []orrery.NodeStatus, links []orrery.MeasuredLink) *no
 	r := &nodesReport{Nodes: []nodeReport{}, Links: []linkReport{}}
 	for _, n := range status {
 		report := nodeReport{Name: n.Name, Transport: n.Transport, Device: n.Device, Cores: n.Cores, Machine: n.Machine, CPUs: n.CPUs,
-			Memory: n.Memory, Free: n.Free, Bandwidth: n.Bandwidth, Version: n.Version}
+			Memory: n.Memory, Free: n.Free, Short: n.Short, Bandwidth: n.Bandwidth, Version: n.Version}
 		if n.Rates.Known() {
 			report.Rates = &n.Rates
 		}
@@ -130,6 +131,9 @@ func writeNodesCSV(w io.Writer, r *nodesReport) error {
 	for _, n := range r.Nodes {
 		add(n.Name, "", "memory_bytes", float64(n.Memory))
 		add(n.Name, "", "free_bytes", float64(n.Free))
+		if n.Short > 0 {
+			add(n.Name, "", "short_bytes", float64(n.Short))
+		}
 		add(n.Name, "", "read_bytes_per_second", n.Bandwidth)
 		if k := n.Rates; k != nil {
 			add(n.Name, "", "weights_from_memory_bytes_per_second", k.Memory.Layer.Rate())
@@ -162,6 +166,11 @@ func nodesText(r *nodesReport) string {
 		t.AppendRow(row)
 	}
 	text := t.Render() + "\nweights and KV: decode, from memory / from the caches; GFLOP/s and attention: prefill\n"
+	for _, n := range r.Nodes {
+		if n.Short > 0 {
+			text += fmt.Sprintf("WARNING: other programs took %s of the memory that node %s has promised: it takes on nothing new\n", placement.FormatBytes(n.Short), n.Name)
+		}
+	}
 	if len(r.Links) == 0 {
 		return text
 	}

@@ -97,3 +97,42 @@ func TestAPlanOfARunningClusterGoesByWhatItMeasured(t *testing.T) {
 	startNode(t, "c", "--join", nodes[0].addr) // measures nothing
 	refused(t, map[string]badInput{"a node that did not measure": {ask, []string{"node c", "--calibrate off"}}})
 }
+
+func TestAutoGivesTheTokensOfPipelineAndSaysWhy(t *testing.T) {
+	nodes := measuredNodes(t)
+	doc, code := document(t, 1200)
+	ask := []string{"--join", nodes[1].addr, "--prompt-file", doc, "--prompt", code.Question(), "--chat", "--ignore-eos", "--max-tokens", "96", "--block", "32", "--chunk", "200"}
+	plain := generate(t, append(ask, "--mode", "pipeline")...)
+	auto := generate(t, append(ask, "--mode", "auto")...)
+	if auto.Text != plain.Text || len(plain.Auto) != 0 {
+		t.Errorf("auto says\n%q, pipeline\n%q, which has chosen %+v", auto.Text, plain.Text, plain.Auto)
+	}
+	if len(auto.Auto) == 0 || auto.Auto[0].Tokens != 0 || !strings.Contains(auto.Auto[0].Reason, "predicted") || !strings.Contains(auto.Auto[0].Reason, "96 to write") {
+		t.Errorf("%+v", auto.Auto)
+	}
+	if stdout, stderr, status := run(t, longWithin, append([]string{"generate"}, append(ask, "--mode", "auto", "--log-level", "info")...)...); status != 0 ||
+		!strings.Contains(stderr, "at token") || !strings.Contains(stderr, "msg=auto") {
+		t.Errorf("status %d: %s%s", status, stdout, stderr)
+	}
+}
+
+// Without measurements there is nothing to predict with: that is said, and the answer comes all the same.
+func TestAutoWithoutMeasurementsSaysSo(t *testing.T) {
+	nodes := startNodes(t, "10GB", "10GB")
+	auto := generate(t, "--join", nodes[0].addr, "--mode", "auto", "--prompt", "falcon", "--ignore-eos", "--max-tokens", "20")
+	if len(auto.Auto) != 1 || auto.Auto[0].Mode != "pipeline" || !strings.Contains(auto.Auto[0].Reason, "node a can do was not measured") || auto.Tokens != 20 {
+		t.Errorf("%+v", auto)
+	}
+}
+
+func TestNodesWarnsOfANodeThatIsShortOfMemory(t *testing.T) {
+	r := &nodesReport{Nodes: []nodeReport{{Name: "a", Memory: 4 << 30}, {Name: "b", Memory: 4 << 30, Short: 2 << 30}}}
+	text := nodesText(r)
+	if !strings.Contains(text, "WARNING") || !strings.Contains(text, "2.0 GiB of the memory that node b") || strings.Contains(text, "node a has promised") {
+		t.Errorf("%s", text)
+	}
+	var csv strings.Builder
+	if err := writeNodes(&csv, "csv", r); err != nil || strings.Count(csv.String(), "short_bytes") != 1 {
+		t.Errorf("%v\n%s", err, csv.String())
+	}
+}
