@@ -12,8 +12,8 @@ import (
 )
 
 // laneMembers is for how many nodes lanes are counted in a simulation, at the most. The engine has lanes
-// between all pairs, each with room for the longest step, and the bound of that grows with the number of
-// nodes too: tens of TiB for each of 1,024. A simulation assumes lanes that do not grow.
+// between all pairs, each with room for a chunk's queries and results: with 1,024 nodes some 100 GiB on each,
+// which would decide what fits. A simulation assumes lanes that do not grow.
 const laneMembers = 8
 
 // ScalingOptions say what is simulated. A zero in a field means its default, where one is named; of Options,

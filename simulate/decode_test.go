@@ -95,6 +95,22 @@ func TestAStarOfEqualNodesQueuesInTheOwnersPort(t *testing.T) {
 	}
 }
 
+// TestASenderIsBusyForItsShareOfTheLatency: each query leaves that much later, and so answers come.
+func TestASenderIsBusyForItsShareOfTheLatency(t *testing.T) {
+	const nodes = 17
+	took := func(sending float64) float64 {
+		link := fast
+		link.Sending = sending
+		return cluster{nodes: nodes, mode: placement.Ring, context: nodes * 256, link: link}.simulation(t).decode(t, nodes*256, 1).Median
+	}
+	const sending = 20e-6 // more than a message is in a port
+	w := cluster{nodes: 1, mode: placement.Ring}.config(t).Cost.Work()
+	more := (nodes-2)*(sending+fast.occupies(float64(w.QueryBytes))) - (nodes-2)*fast.occupies(float64(w.PartialBytes))
+	if got := took(sending) - took(0); !within(got, 32*more, 1e-6) {
+		t.Errorf("a step takes %v longer, want %v", got, 32*more)
+	}
+}
+
 func TestATreeOfTwoLevelsIsCountedByHand(t *testing.T) {
 	const nodes = 7
 	c := cluster{nodes: nodes, mode: placement.Ring, context: nodes * 256, arity: 2}.config(t)

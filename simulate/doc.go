@@ -16,6 +16,7 @@
 //	attention     to the keys that the node holds    max(KV bytes/B, operations/F)
 //	merge         of one partial result              bytes of (o, m, l) of all heads / B
 //	a message     occupies both ports for            per message + bytes / link bandwidth
+//	              (the sender's for Sending more)
 //	              and its first byte arrives after   latency + jitter
 //
 // so that an idle port delivers after latency + per message + bytes/bandwidth, and N messages to one node
@@ -45,9 +46,9 @@
 // # Against the formulas of package placement
 //
 // Without noise and jitter, placement.Cost.Step and a star differ by the merges, and by what overlaps: the
-// formula has the queries leave before the first partial result is sent back, and it adds the exchange to
-// the slowest holder's attention even where that is the owner's own, which waits for no message. So the
-// simulated exchange is the shorter one, by up to half of its bytes' time.
+// formula has the bytes of all queries and of all partial results follow one another, where they are in both
+// directions of a port at once. So the simulated exchange is the shorter one, by up to half of its bytes'
+// time.
 //
 // # What is left out
 //

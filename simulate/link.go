@@ -17,7 +17,7 @@ type Link struct {
 func (l *Link) occupies(bytes float64) float64 { return l.PerMessage + bytes/l.Bandwidth }
 
 func (l *Link) check() error {
-	if !(l.Latency >= 0 && l.Bandwidth > 0 && l.Jitter >= 0 && l.PerMessage >= 0) {
+	if !(l.Latency >= 0 && l.Bandwidth > 0 && l.Sending >= 0 && l.Jitter >= 0 && l.PerMessage >= 0) {
 		return fmt.Errorf("simulate: link %+v has a negative time or no bandwidth", *l)
 	}
 	return nil

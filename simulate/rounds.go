@@ -94,9 +94,9 @@ func (b *belt) layer(l, p, n int) {
 				next := (j + 1) % nodes
 				link := b.link(int32(j), int32(next))
 				takes := link.occupies(keys * b.cost.KVBytes(l))
-				b.nodes[j].asked[sending] += takes
+				b.nodes[j].asked[sending] += link.Sending + takes
 				b.nodes[next].asked[receiving] += takes
-				b.at[j] = max(b.at[j], begin+takes)
+				b.at[j] = max(b.at[j], begin+link.Sending+takes)
 				b.arrives[next] = begin + takes + link.Latency + b.drawn(link.Jitter)
 			}
 			if hop < nodes-1 {

@@ -135,9 +135,10 @@ func (s *Simulation) send(now float64, from, to int32, bytes float64, port, late
 	l := s.link(from, to)
 	n := &s.nodes[from]
 	e.takes = l.occupies(bytes)
-	begin, why := n.out.take(now, e.takes, e.cause)
-	n.asked[sending] += e.takes
-	n.out.last = s.trace.add(activity{cause: why, part: port, seconds: e.takes})
+	busy := l.Sending + e.takes
+	begin, why := n.out.take(now, busy, e.cause)
+	n.asked[sending] += busy
+	n.out.last = s.trace.add(activity{cause: why, part: port, seconds: busy})
 	jitter := s.drawn(l.Jitter)
 	e.cause = s.trace.add(activity{why, latency, l.Latency, 0, jitter})
 	e.at = begin + l.Latency + jitter
