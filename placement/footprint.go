@@ -12,6 +12,7 @@ type footprint struct {
 	rest     int64    // of a node that takes part
 	blocks   int64    // of one sequence at the full context
 	staged   int64    // blocks of a sequence that the owner of a layer may have before they reach their holder
+	least    int64    // and that it must have room for
 	aim      []int64  // layers in proportion to bandwidth, [nodes]
 	pinned   []*Range // layers that are not ours to choose, [nodes]
 	pinnedBy string   // what pinned them, for refusals
@@ -62,17 +63,12 @@ func (f *footprint) setContext(tokens int) {
 	block, chunk := int64(f.BlockTokens), int64(f.Chunk)
 	f.Context = tokens
 	f.blocks = (int64(tokens) + block - 1) / block
-	f.staged = min((chunk+block-1)/block+1, f.blocks)
-	f.setWindows()
-}
-
-// setWindows sets what layers with a window keep.
-func (f *footprint) setWindows() {
-	block := int64(f.BlockTokens)
+	f.least = min((chunk+block-1)/block+1, f.blocks)
+	f.staged = f.least
 	f.windows = make([]int64, f.layers+1)
 	for l, k := range f.Model.KVBytesPerToken {
 		kept := int64(0)
-		if w := int64(min(f.Model.window(l), f.Context)); w > 0 {
+		if w := int64(min(f.Model.window(l), tokens)); w > 0 {
 			kept = k * block * min((w+block-1)/block+f.staged, f.blocks)
 		}
 		f.windows[l+1] = f.windows[l] + kept

@@ -60,15 +60,19 @@ func TestAContextAtWhichModesFitTogether(t *testing.T) {
 }
 
 func TestStagingIsAsLargeAsMemoryAllows(t *testing.T) {
-	promises, most := placeAll(t, tight(Pipeline, 100*gib)).Promises(Pipeline)
-	if want := 12; most != want { // two nodes and nine more chunks, of a block each, and the open one
+	request := func(memory int64) Request { // node a has most layers, and most tokens
+		r := tight(Pipeline, 100*gib)
+		r.Overrides = map[string]Range{"a": {0, 7}, "b": {7, 8}}
+		r.Nodes[0].Memory, r.Nodes[0].Bandwidth = memory, 7e9
+		return r
+	}
+	promises, most := placeAll(t, request(100*gib)).Promises(Pipeline)
+	if want := 7; most != want { // two nodes and four more chunks, of a block each, and the open one
 		t.Errorf("%d blocks are staged where there is room, want %d", most, want)
 	}
 	before := 0
-	for memory := promises[0].Fixed + promises[0].KV; ; memory -= 128 << 20 { // a block of the 8 layers
-		r := tight(Pipeline, 100*gib)
-		r.Nodes[0].Memory = memory // of the one that holds most tokens
-		res := placeAll(t, r)
+	for memory := promises[0].Fixed + promises[0].KV; ; memory -= 112 << 20 { // a block of 7 layers
+		res := placeAll(t, request(memory))
 		got, staged := res.Promises(Pipeline)
 		if len(res.Plans) < 3 {
 			break

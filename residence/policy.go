@@ -14,7 +14,8 @@ type Policy struct {
 	nodes    int
 	block    int // tokens of a whole block
 	round    int // tokens of one round of ring prefill, a multiple of block
-	staged   int // blocks that an owner may have which have not reached their holder
+	staged   int // blocks that an owner may have in pooled which have not reached their holder
+	least    int // and in ring
 	pipeline []Owner
 	ring     int   // the node that owns every layer in ring
 	spread   []int // node of block i, repeating
@@ -29,7 +30,7 @@ type Layout struct {
 	RingOwner   int       // the node with the fastest memory
 	Weights     []float64 // each node's share of the tokens, summing to 1
 	Blocks      []int     // how many blocks each node is to hold at the full context; nil: by weight, without end
-	Staged      int       // blocks for which an owner has room until they reach their holder; at least what a chunk needs
+	Staged      int       // blocks for which an owner has room in pooled until they reach their holder; at least what a chunk needs
 }
 
 // spreadRounds is how many rounds are laid out before the pattern repeats: enough that a node's share
@@ -62,7 +63,7 @@ func NewPolicy(l Layout) (*Policy, error) {
 	// are the least that balances the causal triangle.
 	blocks := max(int(float64(l.Chunk)/largest)/l.BlockTokens, 2*len(l.Weights))
 	p := &Policy{layers: l.Layers, nodes: len(l.Weights), block: l.BlockTokens, round: blocks * l.BlockTokens, pipeline: l.Pipeline, ring: l.RingOwner,
-		staged: max(l.Staged, leastStaged(l.Chunk, l.BlockTokens))}
+		staged: max(l.Staged, leastStaged(l.Chunk, l.BlockTokens)), least: leastStaged(l.Chunk, l.BlockTokens)}
 	if l.Blocks != nil {
 		return p, p.spreadExactly(blocks, l)
 	}
