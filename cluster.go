@@ -35,7 +35,7 @@ type Cluster struct {
 	node       *actor.PID  // nil in a client
 	watching   sync.WaitGroup
 	leaving    atomic.Bool
-	links      linkBook
+	links      *linkBook
 	memory     *memoryNews
 
 	mu     sync.Mutex
@@ -58,7 +58,8 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
-	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), models: map[*Model]bool{}, short: map[string]bool{}, change: make(chan struct{}), memory: newMemoryNews()}
+	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), links: newLinkBook(), memory: newMemoryNews(), models: map[*Model]bool{},
+		short: map[string]bool{}, change: make(chan struct{})}
 	if err := c.start(ctx); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("orrery: starting %s: %w", cfg.Name, err)
@@ -230,9 +231,9 @@ type Traffic struct {
 func (c *Cluster) Traffic(ctx context.Context) (Traffic, error) {
 	var t Traffic
 	for _, n := range c.Nodes() {
-		s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(n.Name), &proto.StatsRequest{Address: c.membership.Self().Transport})
+		s, err := c.stats(ctx, n.Name)
 		if err != nil {
-			return t, fmt.Errorf("orrery: traffic of %s: %w", n.Name, err)
+			return t, fmt.Errorf("orrery: traffic: %w", err)
 		}
 		t.Lanes += s.LaneBytes
 		t.Control += s.ControlBytes
@@ -247,6 +248,15 @@ func (c *Cluster) Traffic(ctx context.Context) (Traffic, error) {
 		}
 	}
 	return t, nil
+}
+
+// stats asks a node what it holds and has sent.
+func (c *Cluster) stats(ctx context.Context, node string) (*proto.Stats, error) {
+	s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(node), &proto.StatsRequest{Address: c.membership.Self().Transport})
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", node, err)
+	}
+	return s, nil
 }
 
 // Close unloads the models that were loaded here, leaves the cluster, and ends everything that Start began.

@@ -15,7 +15,7 @@ import (
 // done lately. A node that was started without calibration makes an error that names it.
 func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 	m.mu.Lock()
-	nodes, plans := m.nodes, m.plans
+	nodes, asked, plans := m.nodes, m.asked, m.plans
 	m.mu.Unlock()
 	if plans == nil {
 		return nil, errors.New("orrery: the model is not loaded")
@@ -46,7 +46,7 @@ func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 			plan = &pooled
 		}
 		const efficiency = 1 // of nodes without rates
-		cost, err := placement.NewCost(m.request(nodes), plan, workOf(m.files), links, efficiency)
+		cost, err := placement.NewCost(asked, plan, workOf(m.files), links, efficiency)
 		if err == nil {
 			err = cost.DriveFrom(ways)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -45,9 +46,29 @@ const (
 
 // linkBook keeps what was measured between nodes.
 type linkBook struct {
-	measuring sync.Mutex // one round of measurements at a time
+	measuring chan struct{} // held by who measures
 	mu        sync.Mutex
 	links     map[[2]string]linkEntry // by the transport addresses of the two
+}
+
+func newLinkBook() *linkBook {
+	return &linkBook{measuring: make(chan struct{}, 1), links: map[[2]string]linkEntry{}}
+}
+
+// begin waits until nobody else measures. end lets the next.
+func (b *linkBook) begin(ctx context.Context) (end func(), err error) {
+	end = func() { <-b.measuring }
+	select {
+	case b.measuring <- struct{}{}:
+		return end, nil
+	default:
+	}
+	select {
+	case b.measuring <- struct{}{}:
+		return end, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("orrery: links are being measured: %w", context.Cause(ctx))
+	}
 }
 
 type linkEntry struct {
@@ -65,9 +86,7 @@ func (b *linkBook) get(from, to cluster.Node) (MeasuredLink, bool) {
 func (b *linkBook) put(from, to cluster.Node, l MeasuredLink) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.links == nil {
-		b.links = map[[2]string]linkEntry{}
-	}
+	maps.DeleteFunc(b.links, func(_ [2]string, e linkEntry) bool { return time.Since(e.at) >= linksStayFor })
 	b.links[[2]string{from.Transport, to.Transport}] = linkEntry{l, time.Now()}
 }
 
@@ -96,8 +115,8 @@ func matrixOf(nodes []cluster.Node, measured []MeasuredLink) [][]placement.Link 
 	return links
 }
 
-// MeasureLinks has the nodes measure the ways between them, each pair once. Pairs without a node in common
-// are measured at the same time. What was measured here in the last ten minutes is not measured again.
+// MeasureLinks has the nodes measure the ways between them, each pair in a few sittings, of which it takes the
+// medians. Pairs on different machines are measured at the same time. What was measured here in the last ten minutes is not measured again.
 // In a cluster of more than eight nodes each is measured with three others, and the pairs that are left get
 // the medians of those. The error names the pair that could not be measured.
 func (c *Cluster) MeasureLinks(ctx context.Context) ([]MeasuredLink, error) {
@@ -105,45 +124,66 @@ func (c *Cluster) MeasureLinks(ctx context.Context) ([]MeasuredLink, error) {
 }
 
 func (c *Cluster) measureLinks(ctx context.Context, nodes []cluster.Node) ([]MeasuredLink, error) {
-	c.links.measuring.Lock()
-	defer c.links.measuring.Unlock()
+	end, err := c.links.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	for _, n := range nodes {
 		c.endpoint.SetPeer(n.Name, n.Transport) // watch may not have come to it yet
 	}
-	rounds := rounds(len(nodes))
-	for _, round := range rounds {
-		g, ctx := errgroup.WithContext(ctx)
-		for _, p := range round {
-			a, b := nodes[p[0]], nodes[p[1]]
-			if _, known := c.links.get(a, b); known {
-				continue
-			}
-			g.Go(func() error {
-				l, err := c.measureLink(ctx, a, b)
-				if err != nil {
-					return fmt.Errorf("orrery: the way from %s to %s: %w", a.Name, b.Name, err)
-				}
-				c.links.put(a, b, l)
-				return nil
-			})
-		}
-		if err := g.Wait(); err != nil {
-			return nil, err
+	chosen := pairs(len(nodes))
+	var unknown [][2]int
+	for _, p := range chosen {
+		if _, known := c.links.get(nodes[p[0]], nodes[p[1]]); !known {
+			unknown = append(unknown, p)
 		}
 	}
-	var measured []MeasuredLink
-	for _, round := range rounds {
-		for _, p := range round {
-			l, _ := c.links.get(nodes[p[0]], nodes[p[1]])
-			l.From, l.To = nodes[p[0]].Name, nodes[p[1]].Name
-			measured = append(measured, l)
+	sittings := make(map[[2]int][]calibrate.Link, len(unknown))
+	for range sittingsOfALink {
+		for _, round := range rounds(nodes, unknown) {
+			links, err := c.measureRound(ctx, nodes, round)
+			if err != nil {
+				return nil, err
+			}
+			for i, p := range round {
+				sittings[p] = append(sittings[p], links[i])
+			}
 		}
+	}
+	for p, links := range sittings {
+		c.links.put(nodes[p[0]], nodes[p[1]], newLink(nodes[p[0]].Name, nodes[p[1]].Name, calibrate.Typical(links)))
+	}
+	measured := make([]MeasuredLink, len(chosen))
+	for i, p := range chosen {
+		measured[i], _ = c.links.get(nodes[p[0]], nodes[p[1]])
+		measured[i].From, measured[i].To = nodes[p[0]].Name, nodes[p[1]].Name
 	}
 	return withGuesses(nodes, measured), nil
 }
 
+// sittingsOfALink is how often a link is measured, with other links in between: what disturbs a machine for a
+// moment is then not taken for what the link is.
+const sittingsOfALink = 3
+
+// measureRound measures the links of some pairs at the same time.
+func (c *Cluster) measureRound(ctx context.Context, nodes []cluster.Node, round [][2]int) ([]calibrate.Link, error) {
+	links := make([]calibrate.Link, len(round))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, p := range round {
+		g.Go(func() (err error) {
+			a, b := nodes[p[0]], nodes[p[1]]
+			if links[i], err = c.measureLink(ctx, a, b); err != nil {
+				return fmt.Errorf("orrery: the way from %s to %s: %w", a.Name, b.Name, err)
+			}
+			return nil
+		})
+	}
+	return links, g.Wait()
+}
+
 // measureLink asks a for the way to b.
-func (c *Cluster) measureLink(ctx context.Context, a, b cluster.Node) (MeasuredLink, error) {
+func (c *Cluster) measureLink(ctx context.Context, a, b cluster.Node) (calibrate.Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, pairTimeout)
 	defer cancel()
 	m, err := actors.Ask[*proto.LinkMeasured](ctx, c.system, actors.NodePID(a.Name), &proto.MeasureLink{Peer: b.Name, Address: b.Transport, Self: a.Transport, Asker: c.membership.Self().Transport})
@@ -151,20 +191,15 @@ func (c *Cluster) measureLink(ctx context.Context, a, b cluster.Node) (MeasuredL
 		err = errors.New(m.Error)
 	}
 	if err != nil {
-		return MeasuredLink{}, err
+		return calibrate.Link{}, err
 	}
-	return linkOf(a.Name, b.Name, calibrate.Link{Busy: seconds(m.BusySeconds), Paused: seconds(m.PausedSeconds), Sending: seconds(m.SendingSeconds),
-		Bandwidth: m.Bandwidth})
+	seconds := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+	l := calibrate.Link{Busy: seconds(m.BusySeconds), Paused: seconds(m.PausedSeconds), Sending: seconds(m.SendingSeconds), Bandwidth: m.Bandwidth}
+	return l, l.Check()
 }
 
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-
-// linkOf refuses what no link has: it may have come from another node.
-func linkOf(from, to string, l calibrate.Link) (MeasuredLink, error) {
-	if l.Busy <= 0 || l.Paused <= 0 || l.Sending < 0 || !(l.Bandwidth >= 1 && l.Bandwidth <= 1e18) {
-		return MeasuredLink{}, fmt.Errorf("%+v cannot be", l)
-	}
-	return MeasuredLink{From: from, To: to, Busy: l.Busy, Paused: l.Paused, Sending: l.Sending, Rate: l.Bandwidth}, nil
+func newLink(from, to string, l calibrate.Link) MeasuredLink {
+	return MeasuredLink{From: from, To: to, Busy: l.Busy, Paused: l.Paused, Sending: l.Sending, Rate: l.Bandwidth}
 }
 
 // Ways is the way between this process, from where steps are driven, and each of [Cluster.Nodes]. They are
@@ -172,21 +207,29 @@ func linkOf(from, to string, l calibrate.Link) (MeasuredLink, error) {
 func (c *Cluster) Ways(ctx context.Context) ([]placement.Link, error) { return c.ways(ctx, c.Nodes()) }
 
 func (c *Cluster) ways(ctx context.Context, nodes []cluster.Node) ([]placement.Link, error) {
-	c.links.measuring.Lock()
-	defer c.links.measuring.Unlock()
+	end, err := c.links.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	self := c.membership.Self()
 	ways := make([]placement.Link, len(nodes))
 	for i, n := range nodes {
 		l, known := c.links.get(self, n)
 		if !known {
 			c.endpoint.SetPeer(n.Name, n.Transport)
-			measured, err := actors.MeasureLink(ctx, c.system, c.endpoint, n.Name, self.Transport)
-			if err == nil {
-				l, err = linkOf(self.Name, n.Name, measured)
+			var sittings []calibrate.Link
+			for range sittingsOfALink {
+				measured, err := actors.MeasureLink(ctx, c.system, c.endpoint, n.Name, self.Transport)
+				if err == nil {
+					err = measured.Check()
+				}
+				if err != nil {
+					return nil, fmt.Errorf("orrery: the way to %s: %w", n.Name, err)
+				}
+				sittings = append(sittings, measured)
 			}
-			if err != nil {
-				return nil, fmt.Errorf("orrery: the way to %s: %w", n.Name, err)
-			}
+			l = newLink(self.Name, n.Name, calibrate.Typical(sittings))
 			c.links.put(self, n, l)
 		}
 		ways[i] = l.way()
@@ -194,50 +237,54 @@ func (c *Cluster) ways(ctx context.Context, nodes []cluster.Node) ([]placement.L
 	return ways, nil
 }
 
-// rounds is which pairs of n nodes to measure, in rounds in which no node has two of them: with all others
-// as in a tournament, or, if there are many nodes, with those at some distances from it.
-func rounds(n int) [][][2]int {
-	var all [][][2]int
-	if n <= allPairs {
-		seats := n + n%2
-		for r := range max(seats-1, 0) {
-			var round [][2]int
-			for i := range seats / 2 {
-				// The circle method: the last seat stays, the others move on by one each round.
-				a, b := (r+i)%(seats-1), (r+seats-1-i)%(seats-1)
-				if i == 0 {
-					b = seats - 1
-				}
-				if a < n && b < n {
-					round = append(round, [2]int{min(a, b), max(a, b)})
-				}
+// pairs is which pairs of n nodes to measure, the lower node first: with all others, in the order of a
+// tournament, or, if there are many nodes, with those at some distances from it.
+func pairs(n int) [][2]int {
+	var all [][2]int
+	if n > allPairs {
+		for distance := 1; len(all) < n*sampledSteps; distance *= 2 {
+			for i := range n {
+				j := (i + distance) % n
+				all = append(all, [2]int{min(i, j), max(i, j)})
 			}
-			all = append(all, round)
 		}
 		return all
 	}
-	distance := 1
-	for range sampledSteps {
-		// Pairs (i, i+distance) make cycles: neighbours in a cycle go to different rounds.
-		left := make([][2]int, 0, n)
-		for i := range n {
-			j := (i + distance) % n
-			left = append(left, [2]int{min(i, j), max(i, j)})
-		}
-		for len(left) > 0 {
-			var round, later [][2]int
-			taken := map[int]bool{}
-			for _, p := range left {
-				if taken[p[0]] || taken[p[1]] {
-					later = append(later, p)
-					continue
-				}
-				taken[p[0]], taken[p[1]] = true, true
-				round = append(round, p)
+	seats := n + n%2
+	for round := range max(seats-1, 0) {
+		for i := range seats / 2 {
+			// The circle method: the last seat stays, the others move on by one each round.
+			a, b := (round+i)%(seats-1), (round+seats-1-i)%(seats-1)
+			if i == 0 {
+				b = seats - 1
 			}
-			all, left = append(all, round), later
+			if a < n && b < n {
+				all = append(all, [2]int{min(a, b), max(a, b)})
+			}
 		}
-		distance *= 2
+	}
+	return all
+}
+
+// rounds divides pairs of nodes so that those of a round do not disturb each other: no machine is in two.
+func rounds(nodes []cluster.Node, pairs [][2]int) [][][2]int {
+	machine := func(i int) string {
+		if nodes[i].Machine == "" {
+			return "node " + nodes[i].Name
+		}
+		return nodes[i].Machine
+	}
+	var all [][][2]int
+	var busy []map[string]bool // machines of each round
+	for _, p := range pairs {
+		a, b := machine(p[0]), machine(p[1])
+		r := slices.IndexFunc(busy, func(round map[string]bool) bool { return !round[a] && !round[b] })
+		if r < 0 {
+			r = len(all)
+			all, busy = append(all, nil), append(busy, map[string]bool{})
+		}
+		all[r] = append(all[r], p)
+		busy[r][a], busy[r][b] = true, true
 	}
 	return all
 }

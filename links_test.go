@@ -8,32 +8,47 @@ import (
 	"github.com/orrery-ai/orrery/cluster"
 )
 
-func TestEveryPairMeetsOnceAndNoNodeTwiceInARound(t *testing.T) {
+func TestEveryPairMeetsOnceAndNoMachineTwiceInARound(t *testing.T) {
 	for n := 0; n <= 40; n++ {
-		met := map[[2]int]int{}
-		for i, round := range rounds(n) {
-			busy := map[int]bool{}
-			for _, p := range round {
-				if p[0] >= p[1] || p[0] < 0 || p[1] >= n {
-					t.Fatalf("%d nodes: pair %v", n, p)
+		for _, machines := range []int{1, 3, 100} { // nodes of each
+			var nodes []cluster.Node
+			for i := range n {
+				node := cluster.Node{Name: fmt.Sprintf("n%d", i), Machine: fmt.Sprintf("m%d", i/machines)}
+				if machines == 1 && i%2 == 0 {
+					node.Machine = "" // not known: its own
 				}
-				if busy[p[0]] || busy[p[1]] {
-					t.Errorf("%d nodes: round %d has a node of %v twice", n, i, p)
+				nodes = append(nodes, node)
+			}
+			met := map[[2]int]int{}
+			all := rounds(nodes, pairs(n))
+			for r, round := range all {
+				busy := map[int]bool{}
+				for _, p := range round {
+					if p[0] >= p[1] || p[0] < 0 || p[1] >= n {
+						t.Fatalf("%d nodes: pair %v", n, p)
+					}
+					a, b := p[0]/machines, p[1]/machines
+					if busy[a] || busy[b] {
+						t.Errorf("%d nodes, %d on a machine: round %d has a machine of %v twice", n, machines, r, p)
+					}
+					busy[a], busy[b] = true, true
+					met[p]++
 				}
-				busy[p[0]], busy[p[1]] = true, true
-				met[p]++
 			}
-		}
-		for p, times := range met {
-			if times != 1 {
-				t.Errorf("%d nodes: %v is measured %d times", n, p, times)
+			for p, times := range met {
+				if times != 1 {
+					t.Errorf("%d nodes: %v is measured %d times", n, p, times)
+				}
 			}
-		}
-		if want := n * (n - 1) / 2; n <= allPairs && len(met) != want {
-			t.Errorf("%d nodes: %d pairs, want %d", n, len(met), want)
-		}
-		if n > allPairs && len(met) > n*sampledSteps {
-			t.Errorf("%d nodes: %d pairs", n, len(met))
+			if want := n * (n - 1) / 2; n <= allPairs && len(met) != want {
+				t.Errorf("%d nodes: %d pairs, want %d", n, len(met), want)
+			}
+			if n > allPairs && len(met) != n*sampledSteps {
+				t.Errorf("%d nodes: %d pairs", n, len(met))
+			}
+			if n <= allPairs && machines == 1 && len(all) > n {
+				t.Errorf("%d nodes take %d rounds", n, len(all))
+			}
 		}
 	}
 }

@@ -111,6 +111,7 @@ type Model struct {
 	conductor *actors.Conductor // nil between loads
 	steered   *actors.Conductor // that knows what is predicted, for Auto
 	nodes     []cluster.Node    // where it is loaded, in the order of the plans
+	asked     placement.Request // what the plans are of
 	plans     *placement.Reservation
 	closed    bool
 }
@@ -211,7 +212,7 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 		m.cluster.endpoint.SetPeer(n.Name, n.Transport) // watch may not have come to it yet
 	}
 	taken := m.cluster.askMemory(ctx, nodes)
-	mode, plans, err := m.place(nodes)
+	asked, plans, err := m.place(nodes)
 	if err != nil {
 		var refusal *placement.Refusal
 		if errors.As(err, &refusal) {
@@ -221,34 +222,34 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 		}
 		return nil, err
 	}
-	conductor, err := actors.Load(ctx, m.cluster.system, m.cluster.endpoint, m.spec(nodes, mode, plans))
+	conductor, err := actors.Load(ctx, m.cluster.system, m.cluster.endpoint, m.spec(nodes, asked.Mode, plans))
 	if err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.conductor, m.nodes, m.plans = conductor, nodes, plans
+	m.conductor, m.nodes, m.asked, m.plans = conductor, nodes, asked, plans
 	return conductor, nil
 }
 
-// place decides what goes where, in every mode that fits, and in which mode to load: of Auto in the first that
-// fits. If none does the error is that of the first.
-func (m *Model) place(nodes []cluster.Node) (load Mode, plans *placement.Reservation, err error) {
+// place decides what goes where, in every mode that fits, and tells what placement was asked: in the mode of
+// loading, which for Auto is the first that fits. If none does the error is that of the first.
+func (m *Model) place(nodes []cluster.Node) (r placement.Request, plans *placement.Reservation, err error) {
 	modes := []Mode{Pipeline, Pooled, Ring}
 	if m.opts.Mode != Auto {
 		modes = []Mode{m.opts.Mode}
 	}
-	r := m.request(nodes)
+	r = m.request(nodes)
 	for _, r.Mode = range modes {
 		res, failed := placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
 		if failed == nil {
-			return r.Mode, res, nil
+			return r, res, nil
 		}
 		if err == nil {
 			err = failed
 		}
 	}
-	return 0, nil, err
+	return r, nil, err
 }
 
 // request is what placement is asked.

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/orrery-ai/orrery/actors"
 	"github.com/orrery-ai/orrery/cluster"
-	"github.com/orrery-ai/orrery/proto"
 )
 
 // NodeStatus is a node that computes, and what of its memory no model was promised.
@@ -20,9 +18,9 @@ func (c *Cluster) Status(ctx context.Context) ([]NodeStatus, error) {
 	var all []NodeStatus
 	for _, n := range c.Nodes() {
 		c.endpoint.SetPeer(n.Name, n.Transport) // watch may not have come to it yet
-		s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(n.Name), &proto.StatsRequest{Address: c.membership.Self().Transport})
+		s, err := c.stats(ctx, n.Name)
 		if err != nil {
-			return nil, fmt.Errorf("orrery: status of %s: %w", n.Name, err)
+			return nil, fmt.Errorf("orrery: status: %w", err)
 		}
 		n.Promised, n.Short = s.PromisedBytes, s.ShortBytes
 		all = append(all, NodeStatus{Node: n, Free: s.MemoryBytes - s.PromisedBytes})

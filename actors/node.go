@@ -115,10 +115,10 @@ func (n *node) Receive(ctx actor.Context) {
 			}
 		}
 	case *proto.StatsRequest:
-		if ctx.Sender() != nil {
-			n.meet(ctx.Sender().Address, msg.Address)
-			ctx.Respond(n.stats())
+		if asker := ctx.Sender(); asker != nil && msg.Address != "" {
+			n.meet(asker.Address, msg.Address)
 		}
+		ctx.Respond(n.stats())
 	case *proto.MeasureLink:
 		if ctx.Sender() != nil {
 			n.meet(ctx.Sender().Address, msg.Asker)
@@ -223,7 +223,7 @@ func checkLoad(m *proto.LoadModel) error {
 
 // meet learns where another node is, which gossip may not have told yet.
 func (n *node) meet(name, address string) {
-	if name != n.machine.Name && address != "" {
+	if name != n.machine.Name {
 		n.machine.Endpoint.SetPeer(name, address)
 	}
 }

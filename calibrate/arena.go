@@ -15,20 +15,20 @@ const (
 )
 
 // newArena takes memory outside of Go's heap, so that all of it goes back at once: an eighth of what may be
-// used, within bounds, or what is there after arenaTime. free gives it back.
-func newArena(memory int64) (arena []byte, free func(), err error) {
+// used, within bounds, or what has been taken when the time is up. free gives it back.
+func newArena(memory int64, within time.Duration) (arena []byte, free func(), err error) {
 	size := int(min(max(memory/8, leastArena), mostArena))
-	arena, err = unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	all, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%d bytes to measure with: %w", size, err)
 	}
 	taken := 0
-	for start := time.Now(); taken < size && (taken < leastArena || time.Since(start) < arenaTime); taken += leastArena {
-		piece := arena[taken:min(taken+leastArena, size)]
+	for start := time.Now(); taken < size && (taken < leastArena || time.Since(start) < within); taken += leastArena {
+		piece := all[taken:min(taken+leastArena, size)]
 		for i := 0; i < len(piece); i += pageBytes {
 			// A page that was never written takes no memory. The bytes are a small number in either half format.
 			piece[i], piece[i+1] = 0x3c, 0x3c
 		}
 	}
-	return arena[:min(taken, size)], func() { _ = unix.Munmap(arena) }, nil
+	return all[:min(taken, size)], func() { _ = unix.Munmap(all) }, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 )
 
 // residentBytes is the memory that this process takes.
@@ -21,19 +22,24 @@ func residentBytes(t *testing.T) int64 {
 }
 
 func TestTheArenaGoesBack(t *testing.T) {
-	before := residentBytes(t)
-	arena, free, err := newArena(1 << 30)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(arena) != 128<<20 && len(arena) < leastArena {
-		t.Errorf("an eighth of a GiB has %d bytes", len(arena))
-	}
-	if got := residentBytes(t) - before; got < int64(len(arena))*9/10 {
-		t.Errorf("an arena of %d bytes takes %d", len(arena), got)
-	}
-	free()
-	if left := residentBytes(t) - before; left > int64(len(arena))/2 {
-		t.Errorf("%d bytes are left of %d", left, len(arena))
+	for _, k := range []struct {
+		within time.Duration
+		want   int
+	}{{time.Hour, 128 << 20}, {0, leastArena}} { // of a GiB, and when the time is up
+		before := residentBytes(t)
+		arena, free, err := newArena(1<<30, k.within)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(arena) != k.want {
+			t.Errorf("an arena of %d bytes, want %d", len(arena), k.want)
+		}
+		if got := residentBytes(t) - before; got < int64(len(arena))*9/10 {
+			t.Errorf("an arena of %d bytes takes %d", len(arena), got)
+		}
+		free()
+		if left := residentBytes(t) - before; left > int64(len(arena))/2 {
+			t.Errorf("%d bytes are left of %d", left, len(arena))
+		}
 	}
 }

@@ -37,7 +37,7 @@ func (b *bench) fits(bytes int) bool { return bytes <= len(b.arena) }
 
 const (
 	sampleTime = 50 * time.Microsecond // short operations are repeated for so long, and timed together
-	fewSamples = 3
+	fewSamples = 2
 )
 
 // late reports whether the time for all measurements is up.

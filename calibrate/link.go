@@ -21,12 +21,12 @@ type Link struct {
 // What is sent to measure a link. Every part ends after its share of the time, whatever it has measured then.
 const (
 	exchangeBytes = 1 << 10
-	parcelBytes   = 128 << 10 // about a layer of a block of a small model
-	parcels       = 64
+	parcelBytes   = 128 << 10              // about a layer of a block of a small model
+	parcels       = 64                     // 8 MiB
 	pause         = 500 * time.Microsecond // about what a node takes for a layer before it sends again
-	busyTime      = 40 * time.Millisecond
-	pausedTime    = 120 * time.Millisecond
-	parcelsTime   = 100 * time.Millisecond
+	busyTime      = 15 * time.Millisecond
+	pausedTime    = 45 * time.Millisecond
+	parcelsTime   = 40 * time.Millisecond
 	fewest        = 3 // exchanges to take a median of, however long they take
 	most          = 300
 	// LinkTime bounds one measurement altogether, its preparation included, and how long an Echo serves.
@@ -82,6 +82,32 @@ func MeasureLink(ctx context.Context, e *transport.Endpoint, peer string, id uin
 	}
 	l.Bandwidth, err = p.throughput()
 	return l, err
+}
+
+// Check finds what no link has: it may have come from another node.
+func (l Link) Check() error {
+	if l.Busy <= 0 || l.Paused <= 0 || l.Sending < 0 || !(l.Bandwidth >= 1 && l.Bandwidth <= 1e18) {
+		return fmt.Errorf("a link of %+v cannot be", l)
+	}
+	return nil
+}
+
+// Typical is the median of several measurements of a link, one field at a time.
+func Typical(all []Link) Link {
+	middle := func(of func(Link) float64) float64 {
+		var samples []float64
+		for _, l := range all {
+			samples = append(samples, of(l))
+		}
+		slices.Sort(samples)
+		return samples[len(samples)/2]
+	}
+	return Link{
+		Busy:      time.Duration(middle(func(l Link) float64 { return float64(l.Busy) })),
+		Paused:    time.Duration(middle(func(l Link) float64 { return float64(l.Paused) })),
+		Sending:   time.Duration(middle(func(l Link) float64 { return float64(l.Sending) })),
+		Bandwidth: middle(func(l Link) float64 { return l.Bandwidth }),
+	}
 }
 
 type prober struct {

@@ -114,7 +114,30 @@ func TestThisMachineHasAnIdentity(t *testing.T) {
 	if again, err := Identify("cpu (1 threads, avx2)", "1"); err != nil || again != id {
 		t.Errorf("then %+v, %v", again, err)
 	}
-	if Machine() != Machine() {
-		t.Error("the machine has two names")
+	if first, second := Machine(), Machine(); first != second {
+		t.Errorf("the machine is %s and %s", first, second)
+	}
+}
+
+func TestRatesAreTypicalOfThePassesAndCanBe(t *testing.T) {
+	twice, once, odd := someMeasured().Rates, someMeasured().Rates, someMeasured().Rates
+	for i, v := range twice.Numbers() {
+		*v *= 2
+		*odd.Numbers()[i] *= 100
+	}
+	for _, v := range twice.Numbers() {
+		*v = float64(float32(*v))
+	}
+	r := typical([]placement.Rates{odd, once, twice})
+	if r != twice {
+		t.Errorf("of 1, 2 and 100 times the rates, typical is %+v", r)
+	}
+	var noise placement.Rates
+	for i, v := range noise.Numbers() {
+		*v = float64(1+(i*7)%5) / 10 // rises and falls
+	}
+	noise.PrefillProduct, noise.PrefillAttend = 1e9, 1e9
+	if r := typical([]placement.Rates{noise}); r.Check() != nil {
+		t.Errorf("%v: %+v", r.Check(), r)
 	}
 }

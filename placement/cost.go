@@ -205,9 +205,7 @@ func Crossover(a, b *Cost) (context int, ok bool) {
 	slower := func(context int) float64 { return b.Step(context).Seconds() - a.Step(context).Seconds() }
 	ends := []int{0}
 	for _, c := range []*Cost{a, b} {
-		for _, w := range c.model.Windows {
-			ends = append(ends, w)
-		}
+		ends = append(ends, c.model.Windows...)
 	}
 	for context := 1; context <= maxTokens; context *= 2 {
 		ends = append(ends, context)

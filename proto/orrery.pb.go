@@ -1491,7 +1491,7 @@ func (x *Released) GetBatch() uint64 {
 // What a node has sent over its lanes and connections, and holds. Asked of Node.
 type StatsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // of who asks, by which the answer comes: gossip may not have told it yet
+	Address       string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"` // of the asker's transport, which gossip may not have told yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

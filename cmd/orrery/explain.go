@@ -43,7 +43,7 @@ func hint(err error) string {
 	case errors.As(err, &busy):
 		return "again when another sequence has ended, or a node has its memory back"
 	case errors.Is(err, cluster.ErrCluster):
-		return "--cluster, with the name that the nodes have"
+		return "--cluster, in plan --cluster-name, with the name that the nodes have"
 	case errors.Is(err, cluster.ErrKey):
 		return "--key-file, with the key that the nodes have"
 	case errors.Is(err, cluster.ErrNameTaken):
