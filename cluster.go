@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 	"github.com/orrery-ai/orrery/calibrate"
 	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/device/cpu"
+	"github.com/orrery-ai/orrery/internal/resident"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/recall"
@@ -37,6 +39,7 @@ type Cluster struct {
 	leaving    atomic.Bool
 	links      *linkBook
 	memory     *memoryNews
+	runtime    atomic.Int64 // bytes that the process takes before a model is loaded
 
 	mu     sync.Mutex
 	models map[*Model]bool
@@ -58,8 +61,10 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
-	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), links: newLinkBook(), memory: newMemoryNews(), models: map[*Model]bool{},
-		short: map[string]bool{}, change: make(chan struct{})}
+	if err := cfg.guard(ctx); err != nil {
+		return nil, fmt.Errorf("orrery: %w", err)
+	}
+	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), links: newLinkBook(), models: map[*Model]bool{}, short: map[string]bool{}, change: make(chan struct{}), memory: newMemoryNews()}
 	if err := c.start(ctx); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("orrery: starting %s: %w", cfg.Name, err)
@@ -68,7 +73,9 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 }
 
 func (c *Cluster) start(ctx context.Context) (err error) {
-	c.endpoint, err = transport.Listen(c.cfg.Listen, transport.Config{Cluster: c.cfg.Cluster, Node: c.cfg.Name, Logger: c.cfg.Logger})
+	c.endpoint, err = transport.Listen(c.cfg.Listen, transport.Config{
+		Cluster: c.cfg.Cluster, Node: c.cfg.Name, Identity: c.cfg.Identity, RDMA: c.cfg.RDMA, Synch: c.cfg.Synch, Logger: c.cfg.Logger,
+	})
 	if err != nil {
 		return err
 	}
@@ -82,8 +89,12 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	var keys [][]byte
+	if c.cfg.Identity != nil {
+		keys = c.cfg.Identity.GossipKeys()
+	}
 	c.membership, err = cluster.Start(cluster.Config{Name: c.cfg.Name, Bind: c.cfg.Bind, Advertise: c.cfg.Advertise, Cluster: c.cfg.Cluster,
-		Key: c.cfg.Key, Self: self, Logger: c.log})
+		Keys: keys, Self: self, Logger: c.log})
 	if err != nil {
 		return err
 	}
@@ -92,8 +103,28 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 	go c.watch()
 	c.tellMemory()
 	if len(c.cfg.Join) > 0 {
-		return c.membership.Join(ctx, c.cfg.Join)
+		if err := c.membership.Join(ctx, c.cfg.Join); err != nil {
+			return err
+		}
 	}
+	return c.measureRuntime()
+}
+
+// runtimeGrowth is what a process grows by when it runs its first model, besides what is counted for that:
+// code that is read from the disk when it first runs, stacks of threads, heap.
+const runtimeGrowth = 7 << 19
+
+// measureRuntime finds out what this process takes by itself, which placement counts too.
+func (c *Cluster) measureRuntime() error {
+	if c.cfg.Client {
+		return nil
+	}
+	debug.FreeOSMemory() // what measuring bandwidth took is still there
+	n, err := resident.Bytes()
+	if err != nil {
+		return fmt.Errorf("what memory the process takes is not known: %w", err)
+	}
+	c.runtime.Store(n + runtimeGrowth)
 	return nil
 }
 
@@ -114,7 +145,7 @@ func (c *Cluster) startNode(ctx context.Context, self *cluster.Node) (err error)
 		return err
 	}
 	c.node, err = actors.SpawnNode(c.system, actors.Machine{Name: c.cfg.Name, Device: c.device, Memory: self.Memory, Endpoint: c.endpoint,
-		Open: c.open, Leaving: &c.leaving, Logger: c.log, MeasureMemory: measureMemory(), OnMemory: c.memory.set})
+		Open: c.open, Leaving: &c.leaving, Runtime: &c.runtime, Logger: c.log, MeasureMemory: measureMemory(), OnMemory: c.memory.set})
 	return err
 }
 

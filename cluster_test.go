@@ -26,7 +26,7 @@ func startNodes(t testing.TB, bandwidths ...float64) []*orrery.Cluster {
 	defer cancel()
 	var nodes []*orrery.Cluster
 	for i, b := range bandwidths {
-		cfg := orrery.Config{Name: fmt.Sprintf("n%d", i), Bandwidth: b, Memory: 1 << 30, Threads: 1, NoCalibration: true, Logger: quiet()}
+		cfg := orrery.Config{Name: fmt.Sprintf("n%d", i), Bandwidth: b, Memory: 4 << 30, Threads: 1, NoCalibration: true, Logger: quiet()}
 		if i > 0 {
 			cfg.Join = []string{nodes[0].Addr()}
 		}

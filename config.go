@@ -3,27 +3,52 @@ package orrery
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 
+	"github.com/orrery-ai/orrery/ca"
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/transport"
 )
 
 // Version is the version of the program, as the nodes of a cluster tell each other.
 const Version = "0.1.0"
 
+// Synch is how a process waits for the small messages of a step.
+type Synch = transport.Synch
+
+// The ways to wait.
+const (
+	SynchAuto = transport.Auto
+	SynchSafe = transport.Safe // in the kernel
+	SynchFast = transport.Fast // spinning for up to 2 ms first, which keeps a core busy
+)
+
 // Config says how this process takes part in a cluster. The zero value is a node on its own, reachable
 // from this machine only, that offers the memory that is free.
 type Config struct {
-	Name      string   // unique in the cluster; default: the host's name and a few random characters
-	Cluster   string   // name of the cluster; default "orrery"
+	Name      string   // unique in the cluster; default: that of Identity, else the host's name and a few random characters
+	Cluster   string   // name of the cluster; default: that of Identity, else "orrery"
 	Bind      string   // host:port of gossip, TCP and UDP; default "127.0.0.1:0", any free port
 	Listen    string   // host:port of tensors and actors, TCP; default: the host of Bind, any free port
 	Advertise string   // host that the others reach this one by, where it is not the host of Bind
 	Join      []string // host:port of nodes to join; one that answers is enough
-	Key       []byte   // 16, 24 or 32 bytes encrypt the gossip; all nodes have the same
+
+	// Identity is a certificate of the cluster. With one, everything between nodes is encrypted, and only
+	// nodes with certificates of the same authority take part; all of them must have one. See package ca.
+	Identity *ca.Identity
+	// Insecure lets a node without an Identity listen where other machines can reach it. Whoever can, can
+	// then drive it.
+	Insecure bool
+
+	RDMA transport.RDMA // whether connections move from TCP to RDMA; default: they do not
+
+	// Synch is how this process waits for the small messages of a step. Default SynchAuto, with which
+	// nodes are fast if they have several cores, and clients safe: they wait once for each token.
+	Synch Synch
 
 	// Client takes part without offering anything: it loads models on the others and drives them.
 	Client bool
@@ -43,6 +68,24 @@ type Config struct {
 }
 
 func (c Config) withDefaults() (Config, error) {
+	if id := c.Identity; id != nil {
+		name := id.Name()
+		switch {
+		case name.Node == "":
+			return c, errors.New("the identity is empty: it comes from ca.Load")
+		case c.Name == "" && c.Client:
+			c.Name = name.Session()
+		case c.Name == "":
+			c.Name = name.Node
+		case !name.Covers(c.Name):
+			return c, fmt.Errorf("the certificate is of %s, not of %s", name, c.Name)
+		}
+		if c.Cluster == "" {
+			c.Cluster = name.Cluster
+		} else if c.Cluster != name.Cluster {
+			return c, fmt.Errorf("the certificate is of %s, not of cluster %s", name, c.Cluster)
+		}
+	}
 	if c.Name == "" {
 		host, err := os.Hostname()
 		if err != nil {
@@ -72,6 +115,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if err := c.Rates.Check(); err != nil {
 		return c, err
+	}
+	if c.Client && c.Synch == SynchAuto {
+		c.Synch = SynchSafe
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

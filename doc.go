@@ -16,7 +16,10 @@
 // KV cache and all read at once; and ring, where prefill is split by tokens too. The tokens do not
 // depend on the mode.
 //
+// Where other machines can reach the node, Start wants a certificate (Config.Identity, from package ca), and
+// refuses with an [ExposedError] without one: docs/security.md.
+//
 // The packages below, from the top: actors (who does what), engine (how a step is run), residence (which
 // node holds which part of the KV cache), placement (what fits where), model, tokenizer, kvcache,
-// transport, cluster (membership), attention and device. docs/architecture.md is the tour.
+// transport, cluster (membership), ca (certificates), attention and device. docs/architecture.md is the tour.
 package orrery

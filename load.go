@@ -49,7 +49,7 @@ type LoadOptions struct {
 	BlockTokens int           // tokens of a KV block; default 256
 	KV          KVFormat      // storage of keys and values; default KVF16
 	StepTimeout time.Duration // bound on every wait within a step; default 2 min
-	LoadTimeout time.Duration // default 1 min
+	LoadTimeout time.Duration // bound on loading, the reading of weights from a disk included; default 5 min
 }
 
 func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
@@ -71,7 +71,7 @@ func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
 		o.StepTimeout = 2 * time.Minute
 	}
 	if o.LoadTimeout == 0 {
-		o.LoadTimeout = time.Minute
+		o.LoadTimeout = 5 * time.Minute
 	}
 	if o.WaitTimeout == 0 {
 		o.WaitTimeout = time.Minute
@@ -211,8 +211,8 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 	for _, n := range nodes {
 		m.cluster.endpoint.SetPeer(n.Name, n.Transport) // watch may not have come to it yet
 	}
-	taken := m.cluster.askMemory(ctx, nodes)
-	asked, plans, err := m.place(nodes)
+	taken, runtimes := m.cluster.askMemory(ctx, nodes)
+	mode, plans, err := m.place(nodes, runtimes)
 	if err != nil {
 		var refusal *placement.Refusal
 		if errors.As(err, &refusal) {
@@ -222,42 +222,48 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 		}
 		return nil, err
 	}
-	conductor, err := actors.Load(ctx, m.cluster.system, m.cluster.endpoint, m.spec(nodes, asked.Mode, plans))
+	conductor, err := actors.Load(ctx, m.cluster.system, m.cluster.endpoint, m.spec(nodes, mode, plans))
 	if err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.conductor, m.nodes, m.asked, m.plans = conductor, nodes, asked, plans
+	m.conductor, m.nodes, m.plans = conductor, nodes, plans
 	return conductor, nil
 }
 
-// place decides what goes where, in every mode that fits, and tells what placement was asked: in the mode of
-// loading, which for Auto is the first that fits. If none does the error is that of the first.
-func (m *Model) place(nodes []cluster.Node) (r placement.Request, plans *placement.Reservation, err error) {
+// place decides what goes where, in every mode that fits, and in which mode to load: of Auto in the first that
+// fits. If none does the error is that of the first.
+func (m *Model) place(nodes []cluster.Node, runtimes []int64) (load Mode, plans *placement.Reservation, err error) {
 	modes := []Mode{Pipeline, Pooled, Ring}
 	if m.opts.Mode != Auto {
 		modes = []Mode{m.opts.Mode}
 	}
-	r = m.request(nodes)
+	r := m.request(nodes)
+	for i, n := range runtimes {
+		r.Nodes[i].Runtime = n
+	}
+	m.mu.Lock()
+	m.asked = r
+	m.mu.Unlock()
 	for _, r.Mode = range modes {
 		res, failed := placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
 		if failed == nil {
-			return r, res, nil
+			return r.Mode, res, nil
 		}
 		if err == nil {
 			err = failed
 		}
 	}
-	return r, nil, err
+	return 0, nil, err
 }
 
 // request is what placement is asked.
 func (m *Model) request(nodes []cluster.Node) placement.Request {
-	c := &m.files.Config
+	c, o := &m.files.Config, m.opts
 	r := placement.Request{Mode: m.opts.Mode, Context: m.opts.Context, Sequences: m.opts.Sequences, Chunk: m.opts.Chunk, BlockTokens: m.opts.BlockTokens,
-		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied,
-			ScratchBytes: func(rows int) int64 { return engine.Footprint(c, m.opts.KV, rows, m.opts.BlockTokens, len(nodes)) }}}
+		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied, BlockOverhead: placement.BlockOverhead,
+			ScratchBytes: func(s placement.Steps) int64 { return engine.Footprint(c, o.KV, o.BlockTokens, len(nodes), s) }}}
 	for l := range c.Layers {
 		r.Model.LayerBytes = append(r.Model.LayerBytes, m.files.LayerBytes(l))
 		r.Model.KVBytesPerToken = append(r.Model.KVBytesPerToken, c.KVBytesPerToken(m.opts.KV))

@@ -100,12 +100,12 @@ func (c *Cluster) warnShort(n cluster.Node) {
 // holdersWithin bounds the wait for what nodes say of their memory; who says nothing is taken at its gossip.
 const holdersWithin = 3 * time.Second
 
-// askMemory puts into nodes what each has promised by now, which gossip tells only in a while, and returns for
-// whom, or why none of it is to be had, for people.
-func (c *Cluster) askMemory(ctx context.Context, nodes []cluster.Node) []string {
+// askMemory puts into nodes what each has promised by now, which gossip tells only in a while. It returns for
+// whom, or why none of it is to be had, for people, and how many bytes the processes take by themselves.
+func (c *Cluster) askMemory(ctx context.Context, nodes []cluster.Node) (taken []string, runtimes []int64) {
 	ctx, cancel := context.WithTimeout(ctx, holdersWithin)
 	defer cancel()
-	taken := make([]string, len(nodes))
+	taken, runtimes = make([]string, len(nodes)), make([]int64, len(nodes))
 	var g errgroup.Group
 	for i := range nodes {
 		n := &nodes[i]
@@ -115,7 +115,7 @@ func (c *Cluster) askMemory(ctx context.Context, nodes []cluster.Node) []string 
 				c.log.Debug("a node does not say what it has promised", "peer", n.Name, "err", err)
 				return nil
 			}
-			n.Promised, n.Short = s.PromisedBytes, s.ShortBytes
+			n.Promised, n.Short, runtimes[i] = s.PromisedBytes, s.ShortBytes, s.RuntimeBytes
 			var to []string
 			for _, p := range s.Promises {
 				to = append(to, fmt.Sprintf("%s to %s of %s", placement.FormatBytes(p.Bytes), p.Ref, p.Client))
@@ -133,5 +133,5 @@ func (c *Cluster) askMemory(ctx context.Context, nodes []cluster.Node) []string 
 			taken[i] = "other programs took " + placement.FormatBytes(n.Short) + " of what it has promised"
 		}
 	}
-	return taken
+	return taken, runtimes
 }

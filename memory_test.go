@@ -62,14 +62,14 @@ func TestAClientIsWarnedOfANodeThatIsShortOfMemory(t *testing.T) {
 	}
 	say(1<<28, "other programs took memory that a node has promised")
 	node.memory.set(1<<28, 1<<28) // it promises something else, and is as short
-	if n := client.Nodes()[0]; n.Short != 1<<28 || n.Placement().Promised != n.Memory {
+	if n := client.Nodes()[0]; n.Short != 1<<28 || n.Withheld() != n.Memory {
 		t.Errorf("%+v", n)
 	}
 	say(0, "the memory that a node has promised is there again")
 	if n := book.count("other programs"); n != 1 {
 		t.Errorf("it was logged %d times that the node is short", n)
 	}
-	if n := (&cluster.Node{Memory: 5, Promised: 7}).Placement(); n.Promised != 5 {
-		t.Errorf("of 5 bytes %d are promised", n.Promised)
+	if n := (cluster.Node{Memory: 5, Promised: 7}); n.Withheld() != 5 {
+		t.Errorf("of 5 bytes %d are promised", n.Withheld())
 	}
 }

@@ -31,7 +31,7 @@ func TestWhatIsPromisedCoversWhateverSequencesCanComeTo(t *testing.T) {
 			n := cluster.Node{Name: fmt.Sprint(i), Memory: placement.RuntimeBytes + rapid.Int64Range(0, 40<<20).Draw(t, "memory"), Bandwidth: rapid.Float64Range(1e9, 9e9).Draw(t, "bandwidth")}
 			n.Promised = rapid.Int64Range(0, n.Memory/8).Draw(t, "promised")
 			nodes = append(nodes, n)
-			r.Nodes = append(r.Nodes, n.Placement())
+			r.Nodes = append(r.Nodes, placement.Node{Name: n.Name, Memory: n.Memory, Promised: n.Withheld(), Bandwidth: n.Bandwidth})
 		}
 		plans, err := placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
 		var refusal *placement.Refusal
@@ -69,7 +69,7 @@ func TestWhatIsPromisedCoversWhateverSequencesCanComeTo(t *testing.T) {
 				if need := int64(r.Sequences) * int64(pairs) * pairBytes; need > promises[n].KV {
 					t.Fatalf("%v: node %d may have to store %d bytes, %d are promised", mode, n, need, promises[n].KV)
 				}
-				if s := plans.Plans[mode].Shares[n]; s.Weights+s.Rest > promises[n].Fixed {
+				if s := plans.Plans[mode].Shares[n]; s.Weights+s.Rest > promises[n].Fixed || s.KV > promises[n].KV {
 					t.Fatalf("%v: node %d is promised %+v, its plan is %+v", mode, n, promises[n], s)
 				}
 			}

@@ -48,7 +48,7 @@ func gossips(t testing.TB, c *orrery.Cluster, what string, is func([]cluster.Nod
 func TestASecondClientPlansWithWhatTheFirstHasLeft(t *testing.T) {
 	nodes := startNodes(t, 1e9, 1e9)
 	first, second := client(t, "first", nodes[0], 2), client(t, "second", nodes[0], 2)
-	large := orrery.LoadOptions{Context: 32768, Sequences: 8}
+	large := orrery.LoadOptions{Context: 32768, Sequences: 40}
 	m, err := first.Load(within(t), "recall", large)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestASecondClientPlansWithWhatTheFirstHasLeft(t *testing.T) {
 			t.Errorf("%+v", row)
 		}
 	}
-	if text := refusal.Table(); !strings.Contains(text, "of 1.0 GiB") || !strings.Contains(text, "recall of first") {
+	if text := refusal.Table(); !strings.Contains(text, "of 4.0 GiB") || !strings.Contains(text, "recall of first") {
 		t.Errorf("%s", text)
 	}
 	small, err := second.Load(within(t), "recall", orrery.LoadOptions{Context: 2048})

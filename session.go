@@ -129,6 +129,18 @@ func (s *Session) SwitchMode(ctx context.Context, mode Mode) (*SwitchReport, err
 	return r, nil
 }
 
+// Fill puts made-up keys and values of so many tokens after what the session has, on the nodes where its
+// mode wants them, in the time that writing them takes. It is for measuring what a generation costs at a
+// depth, in time and memory, without computing up to there; what is generated then means nothing. The
+// session must have no generation. Fill waits for at most half a minute unless ctx has a deadline.
+func (s *Session) Fill(ctx context.Context, tokens int) error {
+	if err := s.conductor.Fill(ctx, s.seq, tokens); err != nil {
+		return fmt.Errorf("orrery: %w", err)
+	}
+	s.started = true
+	return nil
+}
+
 // Close gives back the session's KV cache. A generation that runs ends with an error.
 func (s *Session) Close() {
 	s.closing.Do(func() { s.conductor.CloseSequence(s.seq) })

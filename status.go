@@ -22,8 +22,8 @@ func (c *Cluster) Status(ctx context.Context) ([]NodeStatus, error) {
 		if err != nil {
 			return nil, fmt.Errorf("orrery: status: %w", err)
 		}
-		n.Promised, n.Short = s.PromisedBytes, s.ShortBytes
-		all = append(all, NodeStatus{Node: n, Free: s.MemoryBytes - s.PromisedBytes})
+		n.Memory, n.Promised, n.Short = s.MemoryBytes, s.PromisedBytes, s.ShortBytes // fresher than gossip
+		all = append(all, NodeStatus{Node: n, Free: n.Memory - n.Withheld()})
 	}
 	return all, nil
 }

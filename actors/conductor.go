@@ -68,6 +68,10 @@ type (
 		seq  uint64
 		mode placement.Mode
 	}
+	fillSequence struct {
+		seq    uint64
+		tokens int
+	}
 	closeSequence struct{ seq uint64 }
 	nodeLost      struct {
 		name  string
@@ -120,6 +124,8 @@ func (c *conductor) Receive(ctx actor.Context) {
 		}
 	case *switchMode:
 		c.switchMode(ctx, msg)
+	case *fillSequence:
+		c.fill(ctx, msg)
 	case *closeSequence:
 		c.closeSequence(ctx, msg.seq, fmt.Errorf("the sequence was closed"))
 		c.advanceOthers(ctx, nil)
@@ -201,6 +207,9 @@ func (c *conductor) advance(ctx actor.Context, s *sequence) {
 	if s.machine.Stuck() && s.failed == nil {
 		c.failSequence(ctx, s, fmt.Errorf("the nodes do not agree on where the KV cache is: %s", s.lastFailure))
 		return
+	}
+	if s.filling != nil {
+		c.beginFill(ctx, s)
 	}
 	if s.job == nil || s.opener != nil {
 		return

@@ -41,6 +41,12 @@ func (c *conductor) do(ctx actor.Context, s *sequence, a residence.Action) {
 		for _, p := range a.Copies {
 			ctx.Send(shard(p.From), &proto.CopyPart{Batch: a.Batch, Id: uint32(p.ID), Rect: rectToProto(p.Rect), To: uint32(p.To)})
 		}
+	case residence.FillBlocks:
+		for n := range c.spec.Nodes {
+			if msg := fillParts(a, n); len(msg.Ids) > 0 {
+				ctx.Send(shard(n), msg)
+			}
+		}
 	case residence.Announce:
 		toAll(&proto.TakeUpEpoch{Epoch: epochToProto(a.Epoch), Batch: a.Batch})
 	case residence.Retire:
@@ -52,11 +58,16 @@ func (c *conductor) do(ctx actor.Context, s *sequence, a residence.Action) {
 			s.asked.report.Tokens, s.asked.report.Bytes = a.Tokens, a.Bytes
 			c.report(ctx, s, nil)
 		}
+	case residence.Filled:
+		c.filled(ctx, s, nil)
 	case residence.Failed:
 		s.lastFailure = a.Reason
 		c.log.Warn("KV blocks stay where they are", "sequence", s.id, "mode", a.Mode, "switch", a.Switch, "reason", a.Reason)
 		if a.Switch && s.asked != nil {
 			c.report(ctx, s, errors.New(a.Reason))
+		}
+		if a.Fill {
+			c.filled(ctx, s, errors.New(a.Reason))
 		}
 	}
 }

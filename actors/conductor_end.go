@@ -85,6 +85,7 @@ func (c *conductor) closeSequence(ctx actor.Context, id uint64, cause error) {
 		ctx.Send(s.asked.answer, cause)
 	}
 	s.asked = nil
+	c.filled(ctx, s, cause)
 	if s.opener != nil {
 		ctx.Send(s.opener, cause)
 		s.opener = nil

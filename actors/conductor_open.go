@@ -73,6 +73,9 @@ func (c *conductor) start(ctx actor.Context, msg *startJob) {
 	case s.job != nil:
 		ctx.Respond(fmt.Errorf("sequence %d is busy with another job", msg.seq))
 		return
+	case s.filling != nil:
+		ctx.Respond(fmt.Errorf("sequence %d is being filled", msg.seq))
+		return
 	}
 	msg.job.MaxTokens = max(0, min(msg.job.MaxTokens, s.limit))
 	j := newRunningJob(msg.job, s.machine.Length(), s.carry, c.spec.Chunk)

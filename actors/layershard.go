@@ -30,6 +30,7 @@ type layerShard struct {
 	geometry  kvcache.Geometry
 	budget    *kvcache.Budget
 	conductor *actor.PID
+	loader    *actor.PID // awaits the first layers
 	shards    map[uint64]*sequenceChild
 	stopping  bool
 
@@ -58,10 +59,12 @@ func (s *shardStats) kv() int64 {
 	return 0
 }
 
-// layersReady is what the goroutine that loads layers tells its shard.
+// layersReady is what the goroutine that loads layers tells its shard. loader awaits the model, if these are
+// its first layers.
 type layersReady struct {
 	decoder *model.Decoder
 	bytes   int64
+	loader  *actor.PID
 	err     error
 }
 
@@ -72,8 +75,9 @@ func (s *layerShard) Receive(ctx actor.Context) {
 		s.shards = map[uint64]*sequenceChild{}
 		s.ctx, s.cancel = context.WithCancel(context.Background())
 	case *proto.LoadModel:
-		bytes, err := s.load(ctx, msg)
-		ctx.Respond(&proto.Loaded{WeightBytes: bytes, Error: errorText(err)})
+		if err := s.load(ctx, msg); err != nil {
+			ctx.Respond(&proto.Loaded{Error: err.Error()})
+		}
 	case *proto.Connect:
 		ctx.Respond(&proto.Connected{Error: errorText(s.connect())})
 	case *proto.LoadLayers:
@@ -101,6 +105,9 @@ func (s *layerShard) Receive(ctx actor.Context) {
 		// The lanes end first: a KVBlock that is sending is woken by that, and can stop.
 		s.stopping = true
 		s.cancel()
+		if s.loader != nil {
+			ctx.Send(s.loader, &proto.Loaded{Error: "the model is being unloaded"})
+		}
 		if s.engine != nil {
 			s.engine.Close()
 		}
@@ -122,18 +129,19 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// load opens the model, makes the node's layers available and registers the lanes.
-func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) (int64, error) {
+// load opens the model, registers the lanes, and begins to make the node's layers available; the loader is
+// answered when they are.
+func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) error {
 	if s.spec != nil {
-		return 0, fmt.Errorf("model %x is loaded already", msg.Model)
+		return fmt.Errorf("model %x is loaded already", msg.Model)
 	}
 	m, err := s.machine.Open(msg.Ref)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	s.spec, s.model = msg, m
 	if got := fmt.Sprintf("%x", m.Fingerprint()); got != msg.Fingerprint {
-		return 0, fmt.Errorf("model %s on %s is another one: its fingerprint is %.12s, not %.12s", msg.Ref, s.machine.Name, got, msg.Fingerprint)
+		return fmt.Errorf("model %s on %s is another one: its fingerprint is %.12s, not %.12s", msg.Ref, s.machine.Name, got, msg.Fingerprint)
 	}
 	s.conductor = actor.NewPID(msg.ConductorNode, msg.ConductorId)
 	s.geometry = kvcache.Geometry{Shape: m.Config.Shape(), Layers: m.Config.Layers, Format: attention.Format(msg.KvFormat), BlockTokens: int(msg.BlockTokens)}
@@ -153,25 +161,16 @@ func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) (int64, error
 		},
 	})
 	if err != nil {
-		return 0, err
+		return err
 	}
 	layers := spanFromProto(msg.Layers)
-	if layers.Len() == 0 {
-		return 0, nil // more nodes than layers: this one only holds KV blocks
+	if layers.Len() == 0 { // more nodes than layers: this one only holds KV blocks
+		ctx.Respond(&proto.Loaded{})
+		return nil
 	}
-	return s.use(layers)
-}
-
-// use makes layers available to the engine.
-func (s *layerShard) use(layers residence.Span) (int64, error) {
-	d, err := s.model.Layers(model.Range(layers))
-	if err != nil {
-		return 0, err
-	}
-	s.engine.SetDecoder(d)
-	bytes := s.model.RangeBytes(d.Range)
-	s.stats.weights.Store(bytes)
-	return bytes, nil
+	s.loader = ctx.Sender()
+	s.fetch(ctx, layers, s.loader)
+	return nil
 }
 
 func (s *layerShard) connect() error {
@@ -186,27 +185,40 @@ func (s *layerShard) loadMore(ctx actor.Context, layers residence.Span) {
 	if s.engine == nil {
 		return
 	}
+	if layers.First < 0 || layers.End > s.geometry.Layers || layers.Len() < 1 {
+		s.layersReady(ctx, &layersReady{err: fmt.Errorf("layers %v, of a model that has %d", layers, s.geometry.Layers)})
+		return
+	}
 	bytes := s.model.RangeBytes(model.Range(layers))
 	if limit := s.spec.FixedBytes; bytes > limit {
 		s.layersReady(ctx, &layersReady{err: fmt.Errorf("node %s keeps %d bytes for weights, layers %v need %d", s.machine.Name, limit, layers, bytes)})
 		return
 	}
+	s.fetch(ctx, layers, nil)
+}
+
+// fetch makes the weights of layers resident, in the background.
+func (s *layerShard) fetch(ctx actor.Context, layers residence.Span, loader *actor.PID) {
 	self, root := ctx.Self(), ctx.ActorSystem().Root
-	s.loading.Add(1)
-	go func() {
-		defer s.loading.Done()
-		d, err := s.model.Layers(model.Range(layers))
-		if err == nil {
-			err = d.Prefetch(s.ctx, func(done, total int64) {})
+	s.loading.Go(func() {
+		ready := &layersReady{loader: loader}
+		if ready.decoder, ready.err = s.model.Layers(model.Range(layers)); ready.err == nil {
+			ready.bytes = s.model.RangeBytes(ready.decoder.Range)
+			ready.err = ready.decoder.Prefetch(s.ctx, nil)
 		}
-		root.Send(self, &layersReady{decoder: d, bytes: bytes, err: err})
-	}()
+		root.Send(self, ready)
+	})
 }
 
 func (s *layerShard) layersReady(ctx actor.Context, msg *layersReady) {
 	if msg.err == nil {
 		s.engine.SetDecoder(msg.decoder)
 		s.stats.weights.Store(msg.bytes)
+	}
+	if msg.loader != nil {
+		s.loader = nil
+		ctx.Send(msg.loader, &proto.Loaded{WeightBytes: msg.bytes, Error: errorText(msg.err)})
+		return
 	}
 	ctx.Send(s.conductor, &proto.LayersLoaded{Node: s.spec.Node, Error: errorText(msg.err)})
 }

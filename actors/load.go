@@ -33,7 +33,7 @@ type Spec struct {
 	Layers      []residence.Span    // of each node, in pipeline
 	Weights     []float64           // share of the tokens of each node, in pooled and ring
 	Blocks      []int               // of each node of a whole context; nil: by weight
-	Staged      int                 // blocks for which owners have room until they reach their holder
+	Staged      int                 // blocks for which owners have room, in pooled, until they reach their holder
 	RingOwner   int                 // the node that owns every layer in ring
 	Memory      []placement.Promise // of each node
 	Refused     map[placement.Mode]string
@@ -281,6 +281,12 @@ func (c *Conductor) Switch(ctx context.Context, seq uint64, mode placement.Mode)
 		return nil, err
 	}
 	return r, r.Err
+}
+
+// Fill puts made-up keys and values of so many tokens after what a sequence has, which must have no job.
+func (c *Conductor) Fill(ctx context.Context, seq uint64, tokens int) error {
+	_, err := Ask[*sequenceFilled](ctx, c.system, c.pid, &fillSequence{seq, tokens})
+	return err
 }
 
 // CloseSequence gives back what a sequence holds on all nodes. A job that it has ends with an error.

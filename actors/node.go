@@ -25,6 +25,7 @@ type Machine struct {
 	Endpoint *transport.Endpoint
 	Open     func(ref string) (*model.Model, error) // finds a model by the reference in LoadModel
 	Leaving  *atomic.Bool                           // set when the node has begun to leave; may be nil
+	Runtime  *atomic.Int64                          // bytes that the process takes without a model, 0 while that is not known; may be nil
 	Logger   *slog.Logger
 
 	// MeasureMemory tells, in bytes, what other programs leave available on the machine, and what this process
@@ -240,6 +241,9 @@ func (n *node) unload(ctx actor.Context, id uint64) {
 // a load waits for it.
 func (n *node) stats() *proto.Stats {
 	s := &proto.Stats{MemoryBytes: n.machine.Memory, ShortBytes: n.pressure.short}
+	if n.machine.Runtime != nil {
+		s.RuntimeBytes = n.machine.Runtime.Load()
+	}
 	for purpose, t := range n.machine.Endpoint.Counters() {
 		if purpose == transport.Control {
 			s.ControlBytes += int64(t.BytesOut)

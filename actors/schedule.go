@@ -9,14 +9,15 @@ type limits struct {
 
 // nextStep says how the next of remaining tokens to feed are to be computed: how many, and whether in a
 // round of ring prefill. Too few to give each node a block are not worth a round: the owner of the layers
-// computes them, with the others answering its queries. A round ends where the policy's rounds do, so that
-// early blocks are paired with late ones.
+// computes them, with the others answering its queries, and likewise what is left of less than a block. A
+// round ends where the policy's rounds do, so that early blocks are paired with late ones.
 func (l limits) nextStep(mode placement.Mode, position, remaining int, single bool) (n int, round bool) {
 	switch {
 	case single:
 		return 1, false
 	case mode == placement.Ring && remaining >= l.nodes*l.block && l.nodes > 1:
-		return min(remaining, l.round-position%l.round), true
+		n = min(remaining, l.round-position%l.round)
+		return n - (position+n)%l.block, true
 	}
 	return min(remaining, l.chunk), false
 }

@@ -21,7 +21,7 @@ func TestStepsFeedEverythingWithinTheirBounds(t *testing.T) {
 			t.Fatalf("%d of %d tokens", n, remaining)
 		case single && (n != 1 || round):
 			t.Fatalf("%d tokens, round %v, where one at a time is asked for", n, round)
-		case round && (mode != placement.Ring || l.nodes == 1 || position/l.round != (position+n-1)/l.round):
+		case round && (mode != placement.Ring || l.nodes == 1 || position/l.round != (position+n-1)/l.round || (position+n)%l.block != 0):
 			t.Fatalf("a round of %d tokens from %d in %v over %d nodes, rounds are of %d", n, position, mode, l.nodes, l.round)
 		case !round && n > l.chunk:
 			t.Fatalf("%d tokens in a chunk of %d", n, l.chunk)

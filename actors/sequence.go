@@ -24,6 +24,7 @@ type sequence struct {
 	position    int     // of the next token to hand to a step
 	inFlight    int     // steps
 	asked       *switchAsked
+	filling     *fillAsked
 	progress    time.Time // of copies, announcements and steps
 	lastFailure string
 	failed      error

@@ -10,6 +10,7 @@ import (
 	"github.com/orrery-ai/orrery/engine"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/proto"
+	"github.com/orrery-ai/orrery/residence"
 )
 
 // sequenceShard owns this node's KV blocks of one sequence. Its children are the KVBlocks.
@@ -51,6 +52,8 @@ func (s *sequenceShard) Receive(ctx actor.Context) {
 		if err := s.copyPart(ctx, msg); err != nil {
 			s.copyFailed(ctx, msg.Batch, msg.Id, err)
 		}
+	case *proto.FillParts:
+		s.fillParts(ctx, msg)
 	case *sendFailed:
 		s.copyFailed(ctx, msg.batch, msg.id, msg.err)
 	case *proto.RetireEpochs:
@@ -113,6 +116,21 @@ func (s *sequenceShard) copyPart(ctx actor.Context, msg *proto.CopyPart) error {
 		ctx.Request(s.blocks[p.Block], &sendPart{batch: msg.Batch, id: msg.Id, to: int(msg.To), messages: messages, part: p})
 	}
 	return nil
+}
+
+// fillParts has the engine make parts up.
+func (s *sequenceShard) fillParts(ctx actor.Context, msg *proto.FillParts) {
+	if len(msg.Ids) == 0 || len(msg.Ids) != len(msg.Rects) {
+		s.log.Warn("a fill that is none", "ids", len(msg.Ids), "rects", len(msg.Rects))
+		return
+	}
+	rects := make([]residence.Rect, len(msg.Rects))
+	for i, r := range msg.Rects {
+		rects[i] = rectFromProto(r)
+	}
+	if err := s.engine.Fill(s.seq, msg.Batch, msg.Ids, rects, msg.Seed); err != nil {
+		s.copyFailed(ctx, msg.Batch, msg.Ids[0], err)
+	}
 }
 
 func (s *sequenceShard) copyFailed(ctx actor.Context, batch uint64, id uint32, err error) {

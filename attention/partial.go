@@ -13,14 +13,21 @@ type Partial struct {
 
 // NewPartial allocates an empty partial for rows queries of the shape.
 func NewPartial(rows int, s Shape) Partial {
-	p := Partial{
-		Rows: rows, Heads: s.Heads, Dim: s.HeadDim,
-		O: make([]float32, rows*s.Heads*s.HeadDim),
-		M: make([]float32, rows*s.Heads),
-		L: make([]float32, rows*s.Heads),
-	}
+	p := PartialIn(func(n int) []float32 { return make([]float32, n) }, rows, s)
 	p.Reset()
 	return p
+}
+
+// PartialIn is a partial for rows queries of the shape in memory that floats hands out. It is to be Reset
+// before it is used.
+func PartialIn(floats func(n int) []float32, rows int, s Shape) Partial {
+	return Partial{Rows: rows, Heads: s.Heads, Dim: s.HeadDim,
+		O: floats(rows * s.Heads * s.HeadDim), M: floats(rows * s.Heads), L: floats(rows * s.Heads)}
+}
+
+// PartialBytes is the size of a Partial for rows queries of the shape.
+func (s Shape) PartialBytes(rows int) int64 {
+	return 4 * int64(rows) * int64(s.Heads) * int64(s.HeadDim+2)
 }
 
 // Slice is the view of rows [first, end).

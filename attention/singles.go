@@ -1,6 +1,11 @@
 package attention
 
-import "github.com/orrery-ai/orrery/device/cpu/simd"
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/orrery-ai/orrery/device/cpu/simd"
+)
 
 // Blocks of singles are for comparing with other implementations: they are exact, not fast.
 
@@ -33,4 +38,15 @@ func (f Format) decode(dst []float32, src []byte) {
 	} else {
 		simd.FromF16(dst, src)
 	}
+}
+
+// Encode stores the elements of src, which are one head's key or value of a token, in the format.
+func (f Format) Encode(dst []byte, src []float32) {
+	if f == F32 {
+		for i, x := range src {
+			binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(x))
+		}
+		return
+	}
+	simd.ToF16(dst, src)
 }

@@ -222,19 +222,19 @@ func (r *recorder) count(s string) int {
 }
 
 func TestStrangersAreRefusedAndToldWhy(t *testing.T) {
-	key1, key2 := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
+	key1, key2 := [][]byte{bytes.Repeat([]byte{1}, 32)}, [][]byte{bytes.Repeat([]byte{2}, 32)}
 	cases := []struct {
 		name     string
-		seedKey  []byte
+		seedKeys [][]byte
 		stranger func(*Config)
 		want     error
 		says     string
 		logs     string // what the seed logs, with the stranger's address or name
 	}{
 		{"AnotherCluster", nil, func(c *Config) { c.Cluster = "prod" }, ErrCluster, `"test", here "prod"`, "node stranger at"},
-		{"AnotherKey", key1, func(c *Config) { c.Key = key2 }, ErrKey, "the seed has another key", "from=127.0.0.1"},
-		{"NoKey", key1, func(c *Config) { c.Key = nil }, ErrKey, "the seed has a key and this node has none", "from=127.0.0.1"},
-		{"NeedlessKey", nil, func(c *Config) { c.Key = key2 }, ErrKey, "this node has a key and the seed has none", "from=127.0.0.1"},
+		{"AnotherKey", key1, func(c *Config) { c.Keys = key2 }, ErrKey, "the seed has another key", "peer refused: gossip keys do not match: it has another key from=127.0.0.1"},
+		{"NoKey", key1, func(c *Config) { c.Keys = nil }, ErrKey, "the seed has a key and this node has none", "peer refused: gossip keys do not match: it has none from=127.0.0.1"},
+		{"NeedlessKey", nil, func(c *Config) { c.Keys = key2 }, ErrKey, "this node has a key and the seed has none", "peer refused: gossip keys do not match: it has a key and this node has none from=127.0.0.1"},
 		{"TakenName", nil, func(c *Config) { c.Name = "seed" }, ErrNameTaken, "node seed at 127.0.0.1", "node seed at"},
 	}
 	for _, k := range cases {
@@ -242,7 +242,7 @@ func TestStrangersAreRefusedAndToldWhy(t *testing.T) {
 			t.Parallel()
 			var lines recorder
 			c := config("seed")
-			c.Key = k.seedKey
+			c.Keys = k.seedKeys
 			c.Logger = slog.New(slog.NewTextHandler(&lines, nil))
 			seed := open(t, c)
 			c = config("stranger")
@@ -266,6 +266,25 @@ func TestStrangersAreRefusedAndToldWhy(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAClusterPassesFromOneKeyToAnotherWhileItRuns(t *testing.T) {
+	t.Parallel()
+	old, next := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
+	keyed := func(name string, keys ...[]byte) *Membership {
+		c := config(name)
+		c.Keys = keys
+		return open(t, c)
+	}
+	before, first, second, after := keyed("before", old), keyed("first", old, next), keyed("second", next, old), keyed("after", next)
+	join(t, first, before)
+	join(t, second, first)
+	expect(t, first, Joined, "before")
+	expect(t, first, Joined, "second")
+	if err := after.Join(t.Context(), []string{before.Addr()}); !errors.Is(err, ErrKey) {
+		t.Errorf("the two ends of the way understand each other: %v", err)
+	}
+	join(t, after, second)
 }
 
 func TestAnotherProtocolIsRefused(t *testing.T) {
@@ -406,7 +425,7 @@ func TestBadConfigsNameTheField(t *testing.T) {
 	for field, spoil := range map[string]func(*Config){
 		"name":         func(c *Config) { c.Name = "a b" },
 		"cluster name": func(c *Config) { c.Cluster = "" },
-		"key":          func(c *Config) { c.Key = make([]byte, 15) },
+		"keys":         func(c *Config) { c.Keys = [][]byte{make([]byte, 15)} },
 		"bind":         func(c *Config) { c.Bind = "127.0.0.1" },
 		"advertise":    func(c *Config) { c.Advertise = "0.0.0.0:1" },
 		"memory":       func(c *Config) { c.Self.Memory = -1 },

@@ -14,11 +14,11 @@ import (
 
 // Config says how a node takes part in a cluster.
 type Config struct {
-	Name      string       // of this node: letters, digits, '-', '_', '.'; at most 64 bytes
+	Name      string       // of this node: letters, digits, '-', '_', '.', '+'; at most 64 bytes
 	Cluster   string       // name of the cluster; nodes of another one are refused
 	Bind      string       // host:port to listen on, TCP and UDP; port 0 picks a free one, no host means every IPv4 interface
 	Advertise string       // host or host:port that the others reach; empty: the bind address, or a private address of this machine
-	Key       []byte       // 16, 24 or 32 bytes encrypt the gossip with AES; nil leaves it in the clear
+	Keys      [][]byte     // of 16, 24 or 32 bytes: gossip is encrypted with the first (AES-GCM) and read with all; none leaves it in the clear
 	Self      Node         // what this node offers; its Name and Gossip are filled in by Start
 	Logger    *slog.Logger // nil: slog.Default()
 }
@@ -37,10 +37,12 @@ func (c *Config) memberlistConfig() (*memberlist.Config, error) {
 	if c.Cluster == "" || !utf8.ValidString(c.Cluster) {
 		return nil, fmt.Errorf("cluster name %q is empty or not UTF-8", c.Cluster)
 	}
-	switch len(c.Key) {
-	case 0, 16, 24, 32:
-	default:
-		return nil, fmt.Errorf("key has %d bytes, not 16, 24 or 32", len(c.Key))
+	var keys *memberlist.Keyring
+	if len(c.Keys) > 0 {
+		var err error
+		if keys, err = memberlist.NewKeyring(c.Keys, c.Keys[0]); err != nil {
+			return nil, fmt.Errorf("keys: %w", err)
+		}
 	}
 
 	ctx, cancel := context.WithTimeout(context.Background(), resolveWithin)
@@ -53,7 +55,7 @@ func (c *Config) memberlistConfig() (*memberlist.Config, error) {
 	m := memberlist.DefaultLANConfig()
 	m.Name = c.Name
 	m.BindAddr, m.BindPort = bindIP, bindPort
-	m.SecretKey = c.Key
+	m.Keyring = keys
 	if c.Advertise != "" {
 		m.AdvertiseAddr, m.AdvertisePort, err = resolveAdvertise(ctx, c.Advertise, bindPort)
 		if err != nil {

@@ -14,7 +14,8 @@
 // reason, and Join returns an error that wraps [ErrCluster], [ErrProtocol], [ErrKey] or
 // [ErrNameTaken]. A name stays taken until its owner has left or was found dead, so a node that
 // crashed and comes back at another address is let in about two seconds later; Join retries for longer
-// than that. With a key all gossip is encrypted and authenticated (AES-GCM).
+// than that. With a key all gossip is encrypted and authenticated (AES-GCM); a node that has several reads
+// what is written with any of them, so that a cluster can pass from one key to the next while it runs.
 //
 // # How a death is known
 //

@@ -154,12 +154,12 @@ func permanent(err error) bool {
 	return errors.Is(err, ErrCluster) || errors.Is(err, ErrProtocol) || errors.Is(err, ErrKey) || errors.As(err, &bad)
 }
 
-// keyTexts are what memberlist says on the joining side when keys differ: a side that cannot read the
-// other answers in its own terms, which the first cannot read either.
-var keyTexts = []struct{ text, meaning string }{
-	{"no installed keys could decrypt", "the seed has another key"},
-	{"remote state is encrypted and encryption is not", "the seed has a key and this node has none"},
-	{"encryption is configured but remote state is not", "this node has a key and the seed has none"},
+// keyTexts are what memberlist says when keys differ, on both sides: a side that cannot read the other
+// answers in its own terms, which the first cannot read either.
+var keyTexts = []struct{ text, toJoiner, toSeed string }{
+	{"no installed keys could decrypt", "the seed has another key", "it has another key"},
+	{"remote state is encrypted and encryption is not", "the seed has a key and this node has none", "it has a key and this node has none"},
+	{"encryption is configured but remote state is not", "this node has a key and the seed has none", "it has none"},
 }
 
 // joinReason gives memberlist's error, which is only text, its type back.
@@ -175,7 +175,7 @@ func joinReason(addr string, err error) error {
 	}
 	for _, k := range keyTexts {
 		if strings.Contains(strings.ToLower(text), k.text) {
-			return fmt.Errorf("%w: %s", ErrKey, k.meaning)
+			return fmt.Errorf("%w: %s", ErrKey, k.toJoiner)
 		}
 	}
 	return errors.New(text)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log"
 	"log/slog"
 	"sync"
@@ -64,6 +65,12 @@ func (b *bridge) Write(line []byte) (int, error) {
 		switch string(tag) {
 		case "[WARN", "[ERR", "[ERROR":
 			level = slog.LevelWarn
+		}
+	}
+	for _, k := range keyTexts {
+		if bytes.Contains(bytes.ToLower(msg), []byte(k.text)) {
+			_, from, _ := bytes.Cut(msg, []byte("from="))
+			msg = fmt.Appendf(nil, "peer refused: %v: %s from=%s", ErrKey, k.toSeed, from)
 		}
 	}
 	for _, p := range toldOtherwise {

@@ -46,12 +46,12 @@ type Node struct {
 
 // Placement is the node as placement knows it.
 func (n *Node) Placement() placement.Node {
-	return placement.Node{Name: n.Name, Memory: n.Memory, Promised: n.promised(), Bandwidth: n.Bandwidth, Cores: n.Cores, Rates: n.Rates, Machine: n.Machine, CPUs: n.CPUs}
+	return placement.Node{Name: n.Name, Memory: n.Memory, Promised: n.Withheld(), Bandwidth: n.Bandwidth, Cores: n.Cores, Rates: n.Rates, Machine: n.Machine, CPUs: n.CPUs}
 }
 
-// promised is what of the node's memory is not to be had. A node that is short of what it has promised takes on
-// nothing new.
-func (n *Node) promised() int64 {
+// Withheld is how many bytes of the node's memory are not to be had. A node that is short of what it has
+// promised takes on nothing new.
+func (n *Node) Withheld() int64 {
 	if n.Short > 0 {
 		return n.Memory
 	}
@@ -70,9 +70,9 @@ func checkName(s string) error {
 	}
 	for _, c := range []byte(s) {
 		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.':
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.', c == '+':
 		default:
-			return fmt.Errorf("name %q: only letters, digits, '-', '_' and '.' are allowed", s)
+			return fmt.Errorf("name %q: only letters, digits, '-', '_', '.' and '+' are allowed", s)
 		}
 	}
 	return nil

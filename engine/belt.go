@@ -8,11 +8,13 @@ import (
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/transport"
+	"github.com/orrery-ai/orrery/transport/topology"
 )
 
 // parcel is one layer of some blocks of one node, on its way round the ring. Blocks travel several at a
 // time: a hop costs a wait for the slowest node, and attention over more keys at once is faster.
 type parcel struct {
+	layer   int
 	kv      []attention.KV // empty: its origin has no further blocks
 	parcels int            // how many parcels of the layer the origin has
 	msg     *transport.Message
@@ -27,38 +29,26 @@ func parcelBlocks(blockTokens int) int { return max(1, parcelTokens/blockTokens)
 // extentBytes is the size of a block's first token and length, which precede the data of all blocks.
 const extentBytes = 8
 
-// belt moves parcels to the next node of the ring and from the previous one, for one round. Sending has
-// a goroutine of its own, so that it overlaps with attention; the goroutine ends with close.
+// belt is the topology.Belt of parcels for one round of ring prefill.
 type belt struct {
+	*topology.Belt[parcel]
 	engine *Engine
 	h      header
 	next   *transport.Sender
 	prev   *transport.Receiver
-	names  [2]string // of the previous and the next node
-	told   bool      // the previous node has said that the round has failed
-	done   bool      // nobody waits for anything more from this node
-	orders chan order
-	sent   chan error
+	names  [2]string      // of the previous and the next node
+	told   bool           // the previous node has said that the round has failed
+	done   bool           // nobody waits for anything more from this node
+	layer  int            // whose parcels go round
 	view   []attention.KV // of the parcel in hand
-}
-
-type order struct {
-	layer int
-	p     parcel
+	table  *kvcache.Table // of the round's epoch: what is sent lies in it, and in the engine's step
 }
 
 func newBelt(e *Engine, h header) *belt {
-	n := len(e.cfg.Nodes)
-	next, prev := (e.cfg.Node+1)%n, (e.cfg.Node+n-1)%n
-	b := &belt{engine: e, h: h, next: e.lanes.ringOut[next], prev: e.lanes.ringIn[prev],
-		names: [2]string{e.cfg.Nodes[prev], e.cfg.Nodes[next]}, orders: make(chan order, 1), sent: make(chan error, 1)}
-	go func() {
-		defer close(b.sent)
-		out := outgoing{extents: make([]byte, 0, extentBytes*parcelBlocks(e.cfg.BlockTokens))}
-		for o := range b.orders {
-			b.sent <- b.send(&out, o)
-		}
-	}()
+	next, prev := e.ring.Next(), e.ring.Prev()
+	b := &belt{engine: e, h: h, next: e.lanes.ringOut[next], prev: e.lanes.ringIn[prev], names: [2]string{e.cfg.Nodes[prev], e.cfg.Nodes[next]}}
+	out := outgoing{extents: make([]byte, 0, extentBytes*parcelBlocks(e.cfg.BlockTokens))}
+	b.Belt = topology.NewBelt(func(p parcel) error { return b.send(&out, p) }, b.take, b.release)
 	return b
 }
 
@@ -69,38 +59,31 @@ type outgoing struct {
 	parts   [][]byte
 }
 
-func (b *belt) send(out *outgoing, o order) error {
+func (b *belt) send(out *outgoing, p parcel) error {
 	h := b.h
-	h.Kind, h.Layer, h.Count, h.A = kindBlock, uint32(o.layer), uint32(len(o.p.kv)), uint32(o.p.parcels)
+	h.Kind, h.Layer, h.Count, h.A = kindBlock, uint32(p.layer), uint32(len(p.kv)), uint32(p.parcels)
 	out.extents, out.parts = out.extents[:0], append(out.parts[:0], nil)
-	for i := range o.p.kv {
-		kv := &o.p.kv[i]
+	for i := range p.kv {
+		kv := &p.kv[i]
 		out.extents = binary.LittleEndian.AppendUint32(out.extents, uint32(kv.First))
 		out.extents = binary.LittleEndian.AppendUint32(out.extents, uint32(kv.Len))
 		k, v := kvcache.Pack(kv, b.engine.shape)
 		out.parts = append(out.parts, k, v)
 	}
 	out.parts[0] = out.extents
-	return b.next.Send(b.engine.deadline(), h.encode(&out.head), out.parts...)
-}
-
-// pass begins to send p on; passed returns when that is done, and must follow before p is released.
-func (b *belt) pass(layer int, p parcel) { b.orders <- order{layer, p} }
-
-func (b *belt) passed() error {
-	if err := <-b.sent; err != nil {
+	if err := b.next.Send(b.engine.deadline(), h.encode(&out.head), out.parts...); err != nil {
 		return fmt.Errorf("ring: to %s: %w", b.names[1], err)
 	}
 	return nil
 }
 
 // take waits for the next parcel from the previous node. What an earlier round left behind is passed over.
-func (b *belt) take(layer int) (parcel, error) {
+func (b *belt) take() (parcel, error) {
 	deadline := b.engine.deadline()
 	for {
-		p, stale, err := b.receive(layer, deadline)
+		p, stale, err := b.receive(deadline)
 		if err != nil {
-			return p, fmt.Errorf("ring: layer %d from %s: %w", layer, b.names[0], err)
+			return p, fmt.Errorf("ring: layer %d from %s: %w", b.layer, b.names[0], err)
 		}
 		if !stale {
 			return p, nil
@@ -108,7 +91,7 @@ func (b *belt) take(layer int) (parcel, error) {
 	}
 }
 
-func (b *belt) receive(layer int, deadline time.Time) (p parcel, stale bool, err error) {
+func (b *belt) receive(deadline time.Time) (p parcel, stale bool, err error) {
 	msg, err := b.prev.Receive(deadline)
 	if err != nil {
 		return p, false, err
@@ -119,7 +102,7 @@ func (b *belt) receive(layer int, deadline time.Time) (p parcel, stale bool, err
 		return p, true, nil
 	}
 	if err == nil {
-		p, err = b.parse(h, payload, layer)
+		p, err = b.parse(h, payload, b.layer)
 	}
 	if err != nil {
 		msg.Release()
@@ -152,7 +135,7 @@ func (b *belt) parse(h header, payload []byte, layer int) (parcel, error) {
 	if len(data) > 0 {
 		return parcel{}, fmt.Errorf("a parcel of %d blocks has %d bytes too many", n, len(data))
 	}
-	return parcel{kv: b.view, parcels: int(h.A)}, nil
+	return parcel{layer: layer, kv: b.view, parcels: int(h.A)}, nil
 }
 
 // release lets the memory of a parcel that came by be used for another.
@@ -190,9 +173,11 @@ func (b *belt) abort(cause error) {
 	}
 }
 
-// close ends the goroutine that sends, after the send under way.
+// close ends the belt, after the send under way, and with it the round's use of blocks.
 func (b *belt) close() {
-	close(b.orders)
-	for range b.sent {
+	b.Close()
+	if b.table != nil {
+		b.table.Release()
 	}
+	b.engine.work.step.Release()
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/transport/topology"
 )
 
 // run is a part of a step's rows that are consecutive tokens.
@@ -57,6 +58,7 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 	if err != nil {
 		return err
 	}
+	defer table.Release()
 	if table.Epoch.OwnerOf(int(h.Layer)) != e.cfg.Node {
 		return fmt.Errorf("layer %d is not of %s in epoch %d", h.Layer, e.self(), h.Epoch)
 	}
@@ -78,6 +80,7 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 		copy(w.scratch.X.Data, hidden)
 	}
 	dec.Angles(w.scratch, 0, first, n)
+	defer w.step.Release()
 	if err := w.step.Begin(seq, layers, table.Epoch.Covered, first, n); err != nil {
 		return err
 	}
@@ -129,28 +132,47 @@ func (e *Engine) store(layer int) {
 	}
 }
 
-// attend computes a layer's attention for the step's queries into the scratch, over all holders.
+// attend computes a layer's attention for the step's queries into the scratch, over all holders: a star, in
+// which this node is the centre.
 func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 	w := &e.work
 	peers := table.Peers(layer)
 	if len(peers) > 0 {
-		if err := w.stream.Wait(); err != nil {
-			return err
-		}
-		if err := e.ask(h, peers, layer); err != nil {
+		if err := w.stream.Wait(); err != nil { // for the queries
 			return err
 		}
 	}
-	local := w.local.Slice(0, w.scratch.Rows())
-	local.Reset()
-	r := w.runs[0]
-	w.stream.Attend(local, w.scratch.Q, r.first, e.shape, table.Held(layer))
-	w.stream.Attend(local, w.scratch.Q, r.first, e.shape, w.step.Tail(layer))
+	local, merged := w.local.Slice(0, w.scratch.Rows()), w.merged.Slice(0, w.scratch.Rows())
+	own := func() {
+		local.Reset()
+		r := w.runs[0]
+		w.stream.Attend(local, w.scratch.Q, r.first, e.shape, table.Held(layer))
+		w.stream.Attend(local, w.scratch.Q, r.first, e.shape, w.step.Tail(layer))
+	}
 	if len(peers) == 0 {
+		own()
 		w.stream.Finish(w.scratch.Attn, local)
 		return nil
 	}
-	return e.collect(h, peers, layer, local)
+	merged.Reset()
+	err := topology.Star(e.cfg.Node, peers,
+		func(node int) error { return e.ask(h, node, layer) },
+		own,
+		func(node int) error {
+			if node == e.cfg.Node {
+				w.stream.Merge(merged, local)
+				return nil
+			}
+			if err := e.mergePart(h, node, layer, merged); err != nil {
+				return fmt.Errorf("partial from %s: %w", e.cfg.Nodes[node], err)
+			}
+			return nil
+		})
+	if err != nil {
+		return fmt.Errorf("layer %d: %w", layer, err)
+	}
+	w.stream.Finish(w.scratch.Attn, merged)
+	return nil
 }
 
 // endStep reports the blocks that the step opened and filled.
@@ -169,7 +191,7 @@ func (e *Engine) finish(h header, dec *model.Decoder) error {
 	if h.Flags&wantLogits != 0 {
 		for _, r := range w.runs {
 			for at := 0; at < r.n; {
-				n := min(e.logitRows(), r.n-at)
+				n := min(w.logits.Rows, r.n-at)
 				if err := e.sendLogits(h, dec, r.row+at, r.first+at, n); err != nil {
 					return err
 				}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -9,11 +10,13 @@ import (
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/internal/offheap"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/residence"
 	"github.com/orrery-ai/orrery/sampling"
 	"github.com/orrery-ai/orrery/transport"
+	"github.com/orrery-ai/orrery/transport/topology"
 )
 
 // Config is what an engine is made from.
@@ -37,7 +40,7 @@ type Config struct {
 	Leaving *atomic.Bool
 	// OnBlocks is told of the blocks that a step opened and filled, before the step's result is sent.
 	OnBlocks func(seq uint64, opened, sealed []*kvcache.Block)
-	// OnCopied is told when all of a copy has come in, or that it has failed.
+	// OnCopied is told when all of a copy has come in, or has been made up by Fill, or that it has failed.
 	OnCopied func(seq, batch uint64, id uint32, bytes int64, err error)
 }
 
@@ -47,13 +50,16 @@ type Engine struct {
 	cfg    Config
 	shape  attention.Shape
 	layers int
+	ring   topology.Group // all nodes
 	lanes  lanes
 	wg     sync.WaitGroup
 	closed atomic.Bool
 
+	connected bool // Connect was called
+
 	decoder   atomic.Pointer[model.Decoder]
 	sequences atomic.Pointer[map[uint64]*kvcache.Sequence]
-	register  sync.Mutex // serialises changes of sequences
+	register  sync.Mutex // serialises changes of sequences, and the beginning of work with the end
 
 	busy sync.Mutex // one step at a time: it guards what follows
 	work workspace
@@ -61,14 +67,17 @@ type Engine struct {
 	arrivals arrivals
 }
 
-// workspace is the memory of the step that is running, allocated once.
+// workspace is the memory of the step that is running. What is large of it lies in an arena outside of the
+// Go heap, which is taken in New and given back in Close.
 type workspace struct {
+	arena   *offheap.Arena
 	stream  device.Stream
 	scratch *model.Scratch
 	step    kvcache.Step
 	local   attention.Partial // what this node attends to itself
 	merged  attention.Partial // the parts of all nodes
 	logits  device.Tensor
+	answers []attention.Partial // to the queries of each other node
 	sampler sampling.Sampler
 	ids     []int32
 	runs    []run
@@ -81,27 +90,57 @@ type workspace struct {
 func New(c Config) (*Engine, error) {
 	e := &Engine{cfg: c, shape: c.Model.Config.Shape(), layers: c.Model.Config.Layers}
 	e.sequences.Store(&map[uint64]*kvcache.Sequence{})
-	e.work.stream = c.Device.NewStream()
-	e.work.scratch = model.NewScratch(&c.Model.Config, c.Rows)
-	e.work.local = attention.NewPartial(c.Rows, e.shape)
-	e.work.merged = attention.NewPartial(c.Rows, e.shape)
-	e.work.logits = device.NewTensor(e.logitRows(), c.Model.Config.Vocab)
+	all := make([]int, len(c.Nodes))
+	for i := range all {
+		all[i] = i
+	}
+	var err error
+	if e.ring, err = topology.NewGroup(c.Node, all...); err != nil {
+		return nil, err
+	}
+	if err := e.work.take(&e.cfg, e.shape); err != nil {
+		return nil, err
+	}
 	if err := e.lanes.register(e.cfg, e.shape); err != nil {
 		e.lanes.close()
+		e.work.arena.Free()
 		return nil, err
 	}
 	return e, nil
 }
 
-// logitRows is how many rows of logits go into one message: about 4 MiB.
-func (e *Engine) logitRows() int { return logitRows(e.cfg.Rows, e.cfg.Model.Config.Vocab) }
+// take takes the memory of the largest step. A page of it is there from when a step first writes to it.
+func (w *workspace) take(c *Config, s attention.Shape) error {
+	m := &c.Model.Config
+	rows, peers := logitRows(c.Rows, m.Vocab), len(c.Nodes)-1
+	arena, err := offheap.NewArena(int(m.ScratchBytes(c.Rows) + int64(2+peers)*s.PartialBytes(c.Rows) + m.LogitsBytes(rows, c.Rows)))
+	if err != nil {
+		return fmt.Errorf("activations: %w", err)
+	}
+	w.arena, w.stream = arena, c.Device.NewStream()
+	w.scratch = model.ScratchIn(arena.Floats, m, c.Rows)
+	w.local = attention.PartialIn(arena.Floats, c.Rows, s)
+	w.merged = attention.PartialIn(arena.Floats, c.Rows, s)
+	var inScratch bool
+	if w.logits, inScratch = w.scratch.Logits(rows, m.Vocab); !inScratch {
+		w.logits = device.Tensor{Rows: rows, Cols: m.Vocab, Data: arena.Floats(rows * m.Vocab)}
+	}
+	for range peers {
+		w.answers = append(w.answers, attention.PartialIn(arena.Floats, c.Rows, s))
+	}
+	return nil
+}
 
-func logitRows(rows, vocab int) int { return min(max(1, maxLogitBytes/(4*vocab)), rows) }
+// logitRows is how many rows of logits are computed at a time: a MiB, but enough of a large vocabulary to read
+// the head's weights once for several.
+func logitRows(rows, vocab int) int { return min(max(8, (1<<20)/(4*vocab)), rows) }
 
-const maxLogitBytes = 4 << 20
-
-// Connect opens the lanes to the other members, and begins to serve.
+// Connect opens the lanes to the other members, and begins to serve. It is called once.
 func (e *Engine) Connect() error {
+	if e.connected {
+		return errors.New("the model is connected already")
+	}
+	e.connected = true
 	if err := e.lanes.connect(e.cfg, e.shape); err != nil {
 		return err
 	}
@@ -109,9 +148,11 @@ func (e *Engine) Connect() error {
 	for _, r := range e.lanes.hiddenIn {
 		e.serve(r, e.runHidden)
 	}
+	answers := e.work.answers
 	for n, r := range e.lanes.queryIn {
 		if r != nil {
-			s := &server{engine: e, reply: e.lanes.partialOut[n], stream: e.cfg.Device.NewStream()}
+			s := &server{engine: e, reply: e.lanes.partialOut[n], stream: e.cfg.Device.NewStream(), part: answers[0]}
+			answers = answers[1:]
 			e.serve(r, s.answer)
 		}
 	}
@@ -174,13 +215,13 @@ func (e *Engine) editSequences(edit func(map[uint64]*kvcache.Sequence)) {
 	e.sequences.Store(&next)
 }
 
-// find is the sequence of a message, and its table in the message's epoch.
+// find is the sequence of a message, and its table in the message's epoch, which the caller releases.
 func (e *Engine) find(h header) (*kvcache.Sequence, *kvcache.Table, error) {
 	s := (*e.sequences.Load())[h.Seq]
 	if s == nil {
 		return nil, nil, fmt.Errorf("sequence %d is not open on %s", h.Seq, e.self())
 	}
-	t := s.Table(h.Epoch)
+	t := s.Use(h.Epoch)
 	if t == nil {
 		return nil, nil, fmt.Errorf("epoch %d of sequence %d is not in force on %s", h.Epoch, h.Seq, e.self())
 	}
@@ -194,7 +235,10 @@ func (e *Engine) deadline() time.Time { return time.Now().Add(e.cfg.StepTimeout)
 // Close ends the lanes, and returns when every goroutine has ended: a step that is waiting is woken by
 // its lane, and one that computes finishes its layer.
 func (e *Engine) Close() {
+	e.register.Lock()
 	e.closed.Store(true)
+	e.register.Unlock()
 	e.lanes.close()
 	e.wg.Wait()
+	e.work.arena.Free()
 }

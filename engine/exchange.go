@@ -7,38 +7,12 @@ import (
 	"github.com/orrery-ai/orrery/attention"
 )
 
-// ask sends a layer's queries to the nodes that hold earlier blocks.
-func (e *Engine) ask(h header, peers []int, layer int) error {
-	w := &e.work
+// ask sends a layer's queries to a node that holds earlier blocks.
+func (e *Engine) ask(h header, node, layer int) error {
 	h.Kind, h.Layer = kindQuery, uint32(layer)
-	for _, n := range peers {
-		if err := e.lanes.queryOut[n].Send(e.deadline(), h.encode(&w.head), bytesOf(w.scratch.Q.Data)); err != nil {
-			return fmt.Errorf("layer %d: query to %s: %w", layer, e.cfg.Nodes[n], err)
-		}
+	if err := e.lanes.queryOut[node].Send(e.deadline(), h.encode(&e.work.head), bytesOf(e.work.scratch.Q.Data)); err != nil {
+		return fmt.Errorf("query to %s: %w", e.cfg.Nodes[node], err)
 	}
-	return nil
-}
-
-// collect takes in the parts of the other holders and merges all, this node's included, in the order of
-// the nodes: the same blocks in the same places give the same bits, whoever answers first.
-func (e *Engine) collect(h header, peers []int, layer int, local attention.Partial) error {
-	w := &e.work
-	merged := w.merged.Slice(0, w.scratch.Rows())
-	merged.Reset()
-	mine := false
-	for _, n := range peers {
-		if n > e.cfg.Node && !mine {
-			w.stream.Merge(merged, local)
-			mine = true
-		}
-		if err := e.mergePart(h, n, layer, merged); err != nil {
-			return fmt.Errorf("layer %d: partial from %s: %w", layer, e.cfg.Nodes[n], err)
-		}
-	}
-	if !mine {
-		w.stream.Merge(merged, local)
-	}
-	w.stream.Finish(w.scratch.Attn, merged)
 	return nil
 }
 

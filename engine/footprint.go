@@ -3,36 +3,59 @@ package engine
 import (
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/residence"
 )
 
-// Footprint is the memory that an engine takes besides weights and KV cache, in bytes, for steps of up to
-// chunk tokens on one of nodes members: activations, partial results, logits, and what lanes may hold.
-func Footprint(c *model.Config, kv attention.Format, chunk, block, nodes int) int64 {
-	rows := maxRows(chunk, block, nodes)
-	shape := c.Shape()
-	partial := int64(4 * rows * shape.Heads * (shape.HeadDim + 2))
-	peers := int64(nodes - 1)
-	size := sizes{
-		hidden:  4 * rows * c.Hidden,
-		query:   4 * rows * shape.Heads * shape.HeadDim,
-		partial: int(partial),
-		block:   block * shape.KVBytes(kv),
+// Footprint is the memory that an engine takes besides weights and KV cache, in bytes, on one of nodes members
+// that have KV blocks of block tokens: activations, partial results, logits, and what the lanes from the other
+// members hold.
+func Footprint(c *model.Config, kv attention.Format, block, nodes int, s placement.Steps) int64 {
+	shape, peers := c.Shape(), int64(nodes-1)
+	owner := s.Layers.Len() > 0
+	pooled := nodes > 1 && (s.Mode == 0 || s.Mode == placement.Pooled)
+	ring := nodes > 1 && (s.Mode == 0 || s.Mode == placement.Ring)
+	rows := s.Chunk
+	if ring {
+		rows = max(rows, min(residence.MaxPiece(s.Chunk, block), s.Context))
 	}
-	const perLane = 2 // messages that a lane's receiver holds at the most
-	lanes := perLane * (int64(size.hidden) + peers*int64(size.query+size.partial+size.block))
-	if nodes > 1 {
-		lanes += perLane * int64(parcelBlocks(block)*size.block) // parcels come from one neighbour only
+	layer := int64(block * shape.KVBytes(kv))
+
+	n := peers * (perPeer + perLane*layer) // blocks that are copied here
+	if pooled || ring {
+		n += peers * perQueue
 	}
-	logits := int64(4 * logitRows(rows, c.Vocab) * c.Vocab)
-	return c.ScratchBytes(rows) + (2+peers)*partial + logits + lanes
+	if owner {
+		n += c.ScratchBytes(rows) + c.LogitsBytes(logitRows(rows, c.Vocab), rows) + shape.PartialBytes(rows) + shape.PartialBytes(deviceRows)
+	}
+	if owner && s.Layers.First > 0 {
+		n += 4*int64(min(perLane*s.Chunk, s.Context)*c.Hidden) + perQueue // from the owner of the layers before
+	}
+	if pooled {
+		// Chunks after the first ask the others about earlier blocks, and answer them.
+		asking := min(s.Chunk, max(s.Context-s.Chunk, 1))
+		query, partial := 4*int64(asking*shape.Heads*shape.HeadDim), shape.PartialBytes(asking)
+		n += peers * (perLane*query + partial + shape.PartialBytes(deviceRows))
+		if owner {
+			n += partial + peers*partial // what is merged, and the answers
+		}
+	}
+	if ring {
+		n += perLane*int64(parcelBlocks(block))*layer + perQueue // parcels come from one neighbour only
+	}
+	return n
 }
 
-// maxRows bounds the tokens that one node computes in a step. In a ring round that is about a chunk, but
-// not less than what keeps the causal triangle balanced: two blocks for each node, and the rounding, which
-// is up to two pairs between what a node is due and what it gets, and the open block.
-func maxRows(chunk, block, nodes int) int {
-	if nodes == 1 {
-		return chunk
-	}
-	return max(chunk, 2*nodes*block) + 5*block
-}
+// perPeer is what the connections to and from another member keep in buffers.
+const perPeer = 384 << 10
+
+// perQueue is what waits at a receiver both of whose messages are taken: the frames for which its sender had
+// credits, 8 of 64 KiB.
+const perQueue = 512 << 10
+
+// perLane is how many messages a lane's receiver holds: one with its reader, and one that arrives.
+const perLane = 2
+
+// deviceRows bounds the queries times parts of the keys for which a device keeps partial results of its own,
+// when it divides the keys of a few queries among its threads.
+const deviceRows = 192

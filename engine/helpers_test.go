@@ -205,7 +205,9 @@ func (b *bench) result() Result {
 func (b *bench) chunk(epoch uint64, first int, ids []int32) ([]float32, *RemoteError) {
 	b.Helper()
 	b.steps++
-	owner := b.seqs[0].Table(epoch).Epoch.OwnerOf(0)
+	table := b.seqs[0].Use(epoch)
+	owner := table.Epoch.OwnerOf(0)
+	table.Release()
 	if err := b.driver.Chunk(owner, seqID, b.steps, epoch, first, ids, Want{Logits: true}); err != nil {
 		b.Fatal(err)
 	}

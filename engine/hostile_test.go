@@ -45,7 +45,6 @@ func TestHeadersSurviveTheWire(t *testing.T) {
 
 func TestPiecesSurviveTheWire(t *testing.T) {
 	ps := ringPieces(7, 30, 3)
-	ps[len(ps)-1].Open = true
 	got, err := decodePieces(encodePieces(ps), len(ps), 7, 30)
 	if err != nil || len(got) != len(ps) {
 		t.Fatal(got, err)
@@ -133,13 +132,14 @@ func FuzzLaneMessages(f *testing.F) {
 				st.Stored(i, l)
 			}
 		}
+		st.Release()
 		e.runStep(h, payload)
 		e.runHidden(h, payload)
 		e.receiveBlock(h, payload)
 		for len(b.copied) > 0 {
 			<-b.copied
 		}
-		server := &server{engine: e, stream: e.cfg.Device.NewStream()}
+		server := &server{engine: e, stream: e.cfg.Device.NewStream(), part: attention.NewPartial(e.cfg.Rows, e.shape)}
 		if part, err := server.compute(h, payload); err == nil && part.Rows != int(h.Count) {
 			t.Errorf("an answer of %d rows to %d queries", part.Rows, h.Count)
 		}

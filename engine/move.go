@@ -15,6 +15,10 @@ func (e *Engine) SendPart(seq, batch uint64, id uint32, to, messages int, p kvca
 	if to < 0 || to >= len(e.cfg.Nodes) || to == e.cfg.Node {
 		return fmt.Errorf("a copy cannot go from %s to node %d", e.self(), to)
 	}
+	if !p.Use() {
+		return fmt.Errorf("the block of layers %v has been dropped", p.Layers)
+	}
+	defer p.Release()
 	var head [headerBytes]byte
 	for l := p.Layers.First; l < p.Layers.End; l++ {
 		kv := p.Layer(l)

@@ -10,16 +10,12 @@ import (
 )
 
 // pieceBytes is the size of an encoded residence.Piece.
-const pieceBytes = 16
+const pieceBytes = 12
 
 func encodePieces(ps []residence.Piece) []byte {
 	b := make([]byte, 0, len(ps)*pieceBytes)
 	for _, p := range ps {
-		open := uint32(0)
-		if p.Open {
-			open = 1
-		}
-		for _, v := range []uint32{uint32(p.Tokens.First), uint32(p.Tokens.End), uint32(p.Node), open} {
+		for _, v := range []uint32{uint32(p.Tokens.First), uint32(p.Tokens.End), uint32(p.Node)} {
 			b = binary.LittleEndian.AppendUint32(b, v)
 		}
 	}
@@ -35,7 +31,7 @@ func decodePieces(b []byte, n, first, count int) ([]residence.Piece, error) {
 	next := first
 	for i := range ps {
 		u := func(j int) int { return int(binary.LittleEndian.Uint32(b[i*pieceBytes+4*j:])) }
-		ps[i] = residence.Piece{Tokens: residence.Span{First: u(0), End: u(1)}, Node: u(2), Open: u(3) == 1}
+		ps[i] = residence.Piece{Tokens: residence.Span{First: u(0), End: u(1)}, Node: u(2)}
 		if ps[i].Tokens.First != next || ps[i].Tokens.Len() <= 0 {
 			return nil, fmt.Errorf("piece %d of a round is tokens %v, expected to begin at %d", i, ps[i].Tokens, next)
 		}
@@ -52,11 +48,11 @@ func decodePieces(b []byte, n, first, count int) ([]residence.Piece, error) {
 // the round's own included, pass by. Each node takes part even when it has no token of the round.
 func (e *Engine) round(h header, payload []byte) error {
 	b := newBelt(e, h)
-	defer b.close()
 	err := e.roundOn(b, h, payload)
 	if err != nil && !b.done {
 		b.abort(err)
 	}
+	b.close()
 	return err
 }
 
@@ -78,6 +74,7 @@ func (e *Engine) roundOn(b *belt, h header, payload []byte) error {
 	if err != nil {
 		return err
 	}
+	b.table = table
 	all := residence.Span{First: 0, End: e.layers}
 	dec, err := e.decoderFor(all)
 	if err != nil {
@@ -142,41 +139,28 @@ func (e *Engine) takePieces(pieces []residence.Piece, ids []int32, first int) er
 }
 
 // rotate attends to every block of a layer, wherever it is. In rotation j the j-th parcels of all nodes
-// make one trip round the ring: at each hop a node attends to the parcel it has while it passes that on,
-// then takes the next from its predecessor. A node's turn without blocks is an empty parcel, so that all
-// nodes go through the same hops. The first rotation tells how many there are to be.
+// make one trip round the ring, and a node attends to each while it passes that on. A node's turn without
+// blocks is an empty parcel, so that all nodes go through the same hops. The first rotation tells how many there are to be.
 func (e *Engine) rotate(b *belt, table *kvcache.Table, layer int) error {
 	w := &e.work
 	local := w.local.Slice(0, len(w.ids))
 	local.Reset()
+	b.layer = layer
 	w.own = append(append(w.own[:0], table.Held(layer)...), w.step.Tail(layer)...)
 	size := parcelBlocks(e.cfg.BlockTokens)
 	mine := (len(w.own) + size - 1) / size
 	rotations := max(mine, 1)
 	for j := 0; j < rotations; j++ {
-		cur := parcel{parcels: mine}
+		own := parcel{layer: layer, parcels: mine}
 		if j < mine {
-			cur.kv = w.own[j*size : min((j+1)*size, len(w.own))]
+			own.kv = w.own[j*size : min((j+1)*size, len(w.own))]
 		}
-		for hop := 0; ; hop++ {
-			rotations = max(rotations, cur.parcels)
-			last := hop == len(e.cfg.Nodes)-1
-			if !last {
-				b.pass(layer, cur)
-			}
-			e.attendPassing(local, cur.kv)
-			if last {
-				b.release(cur)
-				break
-			}
-			if err := b.passed(); err != nil {
-				return err
-			}
-			b.release(cur)
-			var err error
-			if cur, err = b.take(layer); err != nil {
-				return err
-			}
+		err := b.AllGather(e.ring.Len(), own, func(p parcel) {
+			rotations = max(rotations, p.parcels)
+			e.attendPassing(local, p.kv)
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil

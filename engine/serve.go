@@ -14,7 +14,7 @@ type server struct {
 	engine *Engine
 	reply  *transport.Sender
 	stream device.Stream
-	part   attention.Partial // grows to the largest query seen, which the lane bounds
+	part   attention.Partial // for the largest query
 	head   [headerBytes]byte
 }
 
@@ -47,9 +47,7 @@ func (s *server) compute(h header, payload []byte) (attention.Partial, error) {
 	if err != nil {
 		return attention.Partial{}, err
 	}
-	if s.part.Rows < n {
-		s.part = attention.NewPartial(n, e.shape)
-	}
+	defer table.Release()
 	part := s.part.Slice(0, n)
 	part.Reset()
 	s.stream.Attend(part, device.Tensor{Rows: n, Cols: width, Data: q}, int(h.First), e.shape, table.Held(layer))

@@ -22,18 +22,19 @@ func (g Geometry) LayerBytes(n int) int64 { return int64(n) * int64(g.Shape.KVBy
 type Block struct {
 	residence.Rect                // Tokens is the room while the block is open, and the extent from then on
 	kv             []attention.KV // by layer, from Layers.First; K is nil where the layer was released
-	geometry       Geometry
-	batch          uint64 // that it arrived with, 0 if it grew here
+	memory         []*extent      // by layer, likewise
+	batch          uint64         // that it arrived with, 0 if it grew here
 }
 
 func newBlock(g Geometry, r residence.Rect, budget *Budget) (*Block, error) {
 	n := r.Tokens.Len()
-	if err := budget.Take(g.LayerBytes(n) * int64(r.Layers.Len())); err != nil {
+	memory, err := newExtents(r.Layers.Len(), g.LayerBytes(n), budget)
+	if err != nil {
 		return nil, err
 	}
-	b := &Block{Rect: r, kv: make([]attention.KV, r.Layers.Len()), geometry: g}
+	b := &Block{Rect: r, kv: make([]attention.KV, r.Layers.Len()), memory: memory}
 	for i := range b.kv {
-		data := make([]byte, g.LayerBytes(n))
+		data := memory[i].data
 		b.kv[i] = attention.KV{Format: g.Format, HeadDim: g.Shape.HeadDim, First: r.Tokens.First, Cap: n, K: data[:len(data)/2], V: data[len(data)/2:]}
 	}
 	return b, nil
@@ -58,7 +59,7 @@ func (b *Block) full() bool {
 // close makes the extent end at token end, which every layer must have reached and none have passed. The
 // room behind it is given back: the tokens that follow will have a block of their own. Nobody reads the
 // block meanwhile.
-func (b *Block) close(end int, budget *Budget) error {
+func (b *Block) close(end int, shape attention.Shape) error {
 	for i := range b.kv {
 		if b.kv[i].K != nil && b.kv[i].End() != end {
 			return fmt.Errorf("block of %v: layer %d ends at token %d, not at %d", b.Rect, b.Layers.First+i, b.kv[i].End(), end)
@@ -67,22 +68,31 @@ func (b *Block) close(end int, budget *Budget) error {
 	b.Tokens.End = end
 	for i := range b.kv {
 		if kv := &b.kv[i]; kv.K != nil && kv.Len < kv.Cap {
-			kv.K, kv.V = Pack(kv, b.geometry.Shape)
-			budget.Give(b.geometry.LayerBytes(kv.Cap - kv.Len))
-			kv.Cap = kv.Len
+			b.memory[i].shrink(kv, shape)
 		}
 	}
 	return nil
 }
 
-// release gives back the memory of one layer.
-func (b *Block) release(layer int, budget *Budget) {
-	kv := b.Layer(layer)
-	if kv.K == nil {
-		return
+// extent is the memory of a layer, nil if it was released.
+func (b *Block) extent(layer int) *extent { return b.memory[layer-b.Layers.First] }
+
+// release ends the block's use of one layer.
+func (b *Block) release(layer int) {
+	if x := b.extent(layer); x != nil {
+		b.memory[layer-b.Layers.First] = nil
+		*b.Layer(layer) = attention.KV{}
+		x.release()
 	}
-	budget.Give(b.geometry.LayerBytes(kv.Cap))
-	*kv = attention.KV{}
+}
+
+// drop ends the block's use of all layers. Steps that have begun may still look at it, and are users too.
+func (b *Block) drop() {
+	for _, x := range b.memory {
+		if x != nil {
+			x.release()
+		}
+	}
 }
 
 // empty reports whether every layer was released.

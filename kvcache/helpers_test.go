@@ -85,8 +85,12 @@ func grow(t testing.TB, s *Sequence, layers residence.Span, covered, first, n in
 		t.Fatal(err)
 	}
 	st.store(s.geometry)
+	st.Release() // the blocks are users of what it still shows
 	return &st
 }
+
+// Table is what the node holds in an epoch, for a look while nothing is retired.
+func (s *Sequence) Table(epoch uint64) *Table { return (*s.tables.Load())[epoch] }
 
 // carry copies r to another sequence as the engines do.
 func carry(from, to *Sequence, batch uint64, r residence.Rect) error {

@@ -55,7 +55,25 @@ type nodes struct {
 	seqs    []*Sequence
 	budgets []*Budget
 	refuses bool
-	limit   int // tokens that memory is kept for, and no more; 0: memory is what a test makes of it
+	limit   int          // tokens that memory is kept for, and no more; 0: memory is what a test makes of it
+	made    map[int]bool // tokens that were made up
+	maker   *Filler
+}
+
+// intact reports whether token of kv is what was written, or made up.
+func (c *nodes) intact(kv *attention.KV, layer, token int) bool {
+	if !c.made[token] {
+		return intact(c.g, kv, layer, token)
+	}
+	ok := true
+	each(c.g, kv, token, func(stored []byte, head int, value bool) {
+		part := 2 * head
+		if value {
+			part++
+		}
+		ok = ok && slices.Equal(stored, c.maker.row(layer, token, part))
+	})
+	return ok
 }
 
 // The folder in which rapid would leave what fails is not wanted.
@@ -93,6 +111,7 @@ func newCluster(t *rapid.T) *nodes {
 		room = p.Most([]placement.Mode{placement.Pipeline, placement.Pooled, placement.Ring}, c.limit)
 		c.m.Keep(room)
 	}
+	c.made, c.maker = map[int]bool{}, NewFiller(c.g, 5)
 	for i := range n {
 		if c.limit > 0 {
 			c.budgets = append(c.budgets, NewBudget(c.g.LayerBytes(1)*int64(room[i])))
@@ -109,12 +128,28 @@ func newCluster(t *rapid.T) *nodes {
 }
 
 func (c *nodes) event() {
-	switch rapid.IntRange(0, 7).Draw(c.T, "event") {
+	switch rapid.IntRange(0, 8).Draw(c.T, "event") {
+	case 8:
+		before := c.m.Length()
+		n := rapid.IntRange(1, 10).Draw(c.T, "made-up tokens")
+		if c.limit > 0 {
+			n = min(n, c.limit-before)
+		}
+		if n > 0 && c.m.CanFill() && c.m.FitsFill(n) {
+			c.m.Fill(n)
+		}
+		c.settle()
+		for t := before; t < c.m.Length(); t++ {
+			c.made[t] = true
+		}
 	case 0, 1, 2:
 		c.step(rapid.IntRange(1, 8).Draw(c.T, "tokens"))
 	case 3, 4:
 		if c.m.Epoch().Mode == placement.Ring && len(c.seqs) > 1 {
-			c.round(rapid.IntRange(1, c.p.Round()-c.m.Length()%c.p.Round()).Draw(c.T, "tokens"))
+			n := rapid.IntRange(1, c.p.Round()-c.m.Length()%c.p.Round()).Draw(c.T, "tokens")
+			if n -= (c.m.Length() + n) % c.g.BlockTokens; n > 0 {
+				c.round(n)
+			}
 		}
 	case 5, 6:
 		err := c.m.Switch(rapid.SampledFrom([]placement.Mode{placement.Pipeline, placement.Pooled, placement.Ring}).Draw(c.T, "mode"))
@@ -187,6 +222,7 @@ func (c *nodes) step(n int) {
 		st.store(c.g)
 		restore()
 		c.checkStep(number, o.Layers, &st, first+n)
+		st.Release()
 	}
 	c.m.Done(number, first+n)
 	c.settle()
@@ -208,7 +244,7 @@ func (c *nodes) checkStep(number uint64, layers residence.Span, st *Step, end in
 		for i := range views {
 			for t := views[i].First; t < views[i].End(); t++ {
 				seen[t]++
-				if !intact(c.g, &views[i], l, t) {
+				if !c.intact(&views[i], l, t) {
 					c.Fatalf("epoch %d: layer %d token %d is not what was written", number, l, t)
 				}
 			}
@@ -233,7 +269,8 @@ func (c *nodes) round(n int) {
 	}
 	first := c.m.Length()
 	if c.limit > 0 {
-		if n = min(n, c.limit-first); n == 0 || !c.m.FitsRound(n) {
+		n = min(n, c.limit-first)
+		if n -= (first + n) % c.g.BlockTokens; n <= 0 || !c.m.FitsRound(n) {
 			return
 		}
 	}
@@ -260,12 +297,13 @@ func (c *nodes) round(n int) {
 		for l := range c.g.Layers {
 			for _, kv := range slices.Concat(s.Table(number).Held(l), st.Tail(l)) {
 				for t := kv.First; t < kv.End(); t++ {
-					if seen[l][t]++; !intact(c.g, &kv, l, t) {
+					if seen[l][t]++; !c.intact(&kv, l, t) {
 						c.Fatalf("round: layer %d token %d is not what was written", l, t)
 					}
 				}
 			}
 		}
+		st.Release()
 	}
 	for l := range seen {
 		if i := slices.IndexFunc(seen[l], func(n int) bool { return n != 1 }); i >= 0 {
@@ -302,6 +340,19 @@ func (c *nodes) do(a residence.Action) {
 			if full != nil {
 				return
 			}
+		}
+	case residence.FillBlocks:
+		for i, h := range a.Parts {
+			_, err := c.seqs[h.Node].Fill(a.Batch, h.Rect, c.maker, func() bool { return false })
+			var full *FullError
+			if errors.As(err, &full) && c.limit == 0 {
+				c.m.CopyFailed(a.Batch, err.Error())
+				return
+			}
+			if err != nil {
+				c.Fatal(err)
+			}
+			c.m.Copied(a.Batch, i, 1)
 		}
 	case residence.Announce:
 		for n, s := range c.seqs {

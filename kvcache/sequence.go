@@ -39,8 +39,14 @@ func NewSequence(id uint64, node int, g Geometry, budget *Budget, first *residen
 // Geometry is what the blocks have in common.
 func (s *Sequence) Geometry() Geometry { return s.geometry }
 
-// Table is what this node holds in an epoch, or nil if the epoch is not known here.
-func (s *Sequence) Table(epoch uint64) *Table { return (*s.tables.Load())[epoch] }
+// Use is what this node holds in an epoch, or nil if the epoch is not known here. The caller releases the
+// table when it reads nothing of it any more.
+func (s *Sequence) Use(epoch uint64) *Table {
+	if t := (*s.tables.Load())[epoch]; t != nil && t.use() {
+		return t
+	}
+	return nil
+}
 
 // TakeUp makes an epoch known: the copies of its batch become part of the sequence, open blocks that it
 // closes are closed, and its table is published. It returns the blocks that arrived with the batch and
@@ -51,7 +57,7 @@ func (s *Sequence) TakeUp(e *residence.Epoch, batch uint64) (arrived, closed []*
 	defer s.mu.Unlock()
 	for _, b := range s.blocks {
 		if b.Tokens.First < e.Covered && e.Covered < b.Tokens.End {
-			if err := b.close(e.Covered, s.budget); err != nil {
+			if err := b.close(e.Covered, s.geometry.Shape); err != nil {
 				return nil, closed, err
 			}
 			closed = append(closed, b)
@@ -72,10 +78,11 @@ func (s *Sequence) TakeUp(e *residence.Epoch, batch uint64) (arrived, closed []*
 			b.batch = batch
 		}
 	}
-	tables := map[uint64]*Table{e.Number: t}
-	for n, old := range *s.tables.Load() {
-		tables[n] = old
+	tables := maps.Clone(*s.tables.Load())
+	if old := tables[e.Number]; old != nil {
+		defer old.Release()
 	}
+	tables[e.Number] = t
 	s.tables.Store(&tables)
 	return arrived, closed, nil
 }
@@ -88,10 +95,11 @@ func (s *Sequence) Receive(batch uint64, layers residence.Span, layer, first, n 
 		!layers.Contains(layer) || len(k) != half || len(v) != half {
 		return fmt.Errorf("a copy of layer %d of layers %v, %d tokens from %d, %d+%d bytes does not fit the model", layer, layers, n, first, len(k), len(v))
 	}
-	kv, err := s.incoming(batch, residence.Rect{Layers: layers, Tokens: residence.Span{First: first, End: first + n}}, layer)
+	kv, memory, err := s.incoming(batch, residence.Rect{Layers: layers, Tokens: residence.Span{First: first, End: first + n}}, layer)
 	if err != nil {
 		return err
 	}
+	defer memory.release()
 	copy(kv.K, k)
 	copy(kv.V, v)
 	s.mu.Lock()
@@ -100,34 +108,62 @@ func (s *Sequence) Receive(batch uint64, layers residence.Span, layer, first, n 
 	return nil
 }
 
-// incoming is the view of a layer of a copy on its way in. The block is made when its first layer comes.
-func (s *Sequence) incoming(batch uint64, r residence.Rect, layer int) (*attention.KV, error) {
+// incoming is the view of a layer of a block on its way in, which is made when its first layer comes. The
+// caller is a user of its memory from now on.
+func (s *Sequence) incoming(batch uint64, r residence.Rect, layer int) (*attention.KV, *extent, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.released {
-		return nil, fmt.Errorf("sequence %d is closed", s.ID)
+		return nil, nil, fmt.Errorf("sequence %d is closed", s.ID)
 	}
 	if batch <= s.settled {
-		return nil, fmt.Errorf("batch %d of sequence %d is over", batch, s.ID)
+		return nil, nil, fmt.Errorf("batch %d of sequence %d is over", batch, s.ID)
 	}
-	for _, b := range s.pending[batch] {
-		if b.Rect == r {
-			return b.Layer(layer), nil
+	var b *Block
+	for _, p := range s.pending[batch] {
+		if p.Rect == r {
+			b = p
 		}
 	}
-	b, err := newBlock(s.geometry, r, s.budget)
-	if err != nil {
-		return nil, err
+	if b == nil {
+		var err error
+		if b, err = newBlock(s.geometry, r, s.budget); err != nil {
+			return nil, nil, err
+		}
+		s.pending[batch] = append(s.pending[batch], b)
 	}
-	s.pending[batch] = append(s.pending[batch], b)
-	return b.Layer(layer), nil
+	x := b.extent(layer)
+	x.acquire()
+	return b.Layer(layer), x, nil
 }
 
-// Part is the share that one block has in a copy. Its data stays what it is, whatever becomes of the block.
+// Part is the share that one block has in a copy.
 type Part struct {
 	Block  *Block
 	Layers residence.Span
 	kv     []attention.KV // by layer, from Layers.First
+	memory []*extent      // likewise
+}
+
+// Use keeps the part's data where it is until Release. It reports false if the block has been dropped
+// meanwhile, as it can be when the copy was given up.
+func (p Part) Use() bool {
+	for i, x := range p.memory {
+		if !x.acquire() {
+			for _, x := range p.memory[:i] {
+				x.release()
+			}
+			return false
+		}
+	}
+	return true
+}
+
+// Release takes back a Use.
+func (p Part) Release() {
+	for _, x := range p.memory {
+		x.release()
+	}
 }
 
 // Layer is the view of one layer of the part.
@@ -153,7 +189,7 @@ func (s *Sequence) Parts(r residence.Rect) ([]Part, error) {
 					return nil, fmt.Errorf("block of %v is still open", b.Rect)
 				}
 				taken[[2]int{l, b.Tokens.First}] = true
-				p.kv = append(p.kv, *b.Layer(l))
+				p.kv, p.memory = append(p.kv, *b.Layer(l)), append(p.memory, b.extent(l))
 			}
 			if p.Layers.End = l; p.Layers.Len() > 0 {
 				parts = append(parts, p)
@@ -173,15 +209,19 @@ func (s *Sequence) Retire(epoch uint64) (dropped []*Block) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tables := map[uint64]*Table{}
+	var retired []*Table
 	for n, t := range *s.tables.Load() {
 		if n >= epoch {
 			tables[n] = t
+		} else {
+			retired = append(retired, t)
 		}
 	}
 	if len(tables) == 0 {
 		return nil
 	}
 	s.tables.Store(&tables)
+	releaseTables(retired)
 	for batch, e := range s.taken {
 		if e <= epoch {
 			delete(s.taken, batch) // an epoch of which others are retired is in force
@@ -195,7 +235,7 @@ func (s *Sequence) Retire(epoch uint64) (dropped []*Block) {
 				used = used || t.uses(l, b)
 			}
 			if !used {
-				b.release(l, s.budget)
+				b.release(l)
 			}
 		}
 		if b.empty() {
@@ -215,7 +255,7 @@ func (s *Sequence) Discard(batch uint64) (dropped []*Block) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.settled = max(s.settled, batch)
-	s.releaseAll(s.pending[batch])
+	dropAll(s.pending[batch])
 	delete(s.pending, batch)
 	epoch, taken := s.taken[batch]
 	if !taken {
@@ -223,6 +263,9 @@ func (s *Sequence) Discard(batch uint64) (dropped []*Block) {
 	}
 	delete(s.taken, batch)
 	tables := maps.Clone(*s.tables.Load())
+	if t := tables[epoch]; t != nil {
+		defer t.Release()
+	}
 	delete(tables, epoch)
 	s.tables.Store(&tables)
 	kept := make([]*Block, 0, len(s.blocks))
@@ -233,87 +276,36 @@ func (s *Sequence) Discard(batch uint64) (dropped []*Block) {
 			kept = append(kept, b)
 		}
 	}
-	s.releaseAll(dropped)
+	dropAll(dropped)
 	s.blocks = kept
 	return dropped
 }
 
-// Release gives back everything. The sequence must not be used for a step afterwards.
+// Release gives back everything. The sequence must not be used for a step afterwards; what a step that is
+// running uses goes when it ends.
 func (s *Sequence) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.released = true
+	tables := slices.Collect(maps.Values(*s.tables.Load()))
 	s.tables.Store(&map[uint64]*Table{})
-	s.releaseAll(s.blocks)
+	releaseTables(tables)
+	dropAll(s.blocks)
 	s.blocks = nil
 	for batch, blocks := range s.pending {
-		s.releaseAll(blocks)
+		dropAll(blocks)
 		delete(s.pending, batch)
 	}
 }
 
-func (s *Sequence) releaseAll(blocks []*Block) {
+func dropAll(blocks []*Block) {
 	for _, b := range blocks {
-		for l := b.Layers.First; l < b.Layers.End; l++ {
-			s.budget.Give(s.geometry.LayerBytes(b.Layer(l).Cap))
-		}
+		b.drop()
 	}
 }
 
-// Table is what one node holds in one epoch. It is immutable.
-type Table struct {
-	Epoch *residence.Epoch
-	held  [][]attention.KV // by layer, by first token: what is held before Covered
-	peers [][]int          // by layer: the other nodes that hold tokens of it, ascending
-	node  int
-}
-
-func newTable(e *residence.Epoch, node, layers int, blocks []*Block) (*Table, error) {
-	type at struct{ layer, first int }
-	index := map[at]*Block{}
-	for _, b := range blocks {
-		for l := b.Layers.First; l < b.Layers.End; l++ {
-			if b.has(l) {
-				index[at{l, b.Tokens.First}] = b
-			}
-		}
+func releaseTables(tables []*Table) {
+	for _, t := range tables {
+		t.Release()
 	}
-	t := &Table{Epoch: e, held: make([][]attention.KV, layers), peers: make([][]int, layers), node: node}
-	for _, r := range e.HeldBy(node) {
-		for l := r.Layers.First; l < r.Layers.End; l++ {
-			for next := r.Tokens.First; next < r.Tokens.End; {
-				b := index[at{l, next}]
-				if b == nil || b.Tokens.End > r.Tokens.End || b.Layer(l).End() != b.Tokens.End {
-					return nil, fmt.Errorf("epoch %d: layer %d token %d of %v is not here", e.Number, l, next, r)
-				}
-				t.held[l] = append(t.held[l], *b.Layer(l))
-				next = b.Tokens.End
-			}
-		}
-	}
-	for l := range layers {
-		slices.SortFunc(t.held[l], func(a, b attention.KV) int { return a.First - b.First })
-		for _, n := range e.Holders(l) {
-			if n != node {
-				t.peers[l] = append(t.peers[l], n)
-			}
-		}
-	}
-	return t, nil
-}
-
-// Held is what this node holds of a layer before Covered, by first token.
-func (t *Table) Held(layer int) []attention.KV { return t.held[layer] }
-
-// Peers lists the other nodes that hold tokens of a layer before Covered, ascending.
-func (t *Table) Peers(layer int) []int { return t.peers[layer] }
-
-// uses reports whether the epoch needs a layer of a block on this node: it is held, or it is newer than
-// the epoch: in the owner's tail, or made by a round of ring prefill that no epoch accounts for yet.
-func (t *Table) uses(layer int, b *Block) bool {
-	if b.Tokens.First >= t.Epoch.Covered {
-		return true
-	}
-	i, found := slices.BinarySearchFunc(t.held[layer], b.Tokens.First, func(kv attention.KV, first int) int { return kv.First - first })
-	return found && b.has(layer) && &t.held[layer][i].K[0] == &b.Layer(layer).K[0] // this copy of it, if there are two
 }

@@ -301,23 +301,6 @@ func TestRetireKeepsOneOfTwoCopies(t *testing.T) {
 	wantHeld(t, b.Table(5), 3, 0, 4)
 }
 
-func TestAPartKeepsItsDataWhenTheBlockGoes(t *testing.T) {
-	s := newSequence(t, 0, NewBudget(1<<20), alone(1, small.Layers, 0))
-	grow(t, s, span(0, small.Layers), 0, 0, 4)
-	parts, err := s.Parts(rect(1, 3, 0, 4))
-	if err != nil || len(parts) != 1 || parts[0].Layers != span(1, 3) {
-		t.Fatal(parts, err)
-	}
-	takeUp(t, s, split(2, 0, 0), 0)
-	s.Retire(2)
-	s.Release()
-	for l := 1; l < 3; l++ {
-		if kv := parts[0].Layer(l); kv.Len != 4 || !intact(small, kv, l, 3) {
-			t.Errorf("layer %d has gone", l)
-		}
-	}
-}
-
 func TestOpenBlocksAreNotCopied(t *testing.T) {
 	s := newSequence(t, 0, NewBudget(1<<20), alone(1, small.Layers, 0))
 	grow(t, s, span(0, small.Layers), 0, 0, 6)
@@ -418,13 +401,14 @@ func TestTablesCanBeReadWhileEpochsComeAndGo(t *testing.T) {
 				default:
 				}
 				e := <-current
-				tab := s.Table(e) // it may be retired from here on
-				current <- e
+				tab := s.Use(e)
+				current <- e // it may be retired from here on
 				if tab == nil {
 					t.Errorf("epoch %d is not known", e)
 					return
 				}
 				wantSome(t, tab)
+				tab.Release()
 			}
 		})
 	}

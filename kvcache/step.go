@@ -8,12 +8,14 @@ import (
 )
 
 // Step is the growing end of a sequence during one step: room for the step's tokens, and the tail of
-// the layers' owner. One goroutine uses it; it is reused from step to step.
+// the layers' owner. One goroutine uses it; it is reused from step to step. What it uses stays until
+// Release.
 type Step struct {
 	seq    *Sequence
 	layers residence.Span
 	runs   []run
 	tail   []*Block
+	memory extents // of the runs and the tail
 	views  []attention.KV
 	Opened []*Block // blocks that this step opened
 	Sealed []*Block // blocks that this step filled
@@ -27,34 +29,64 @@ type run struct {
 	n     int
 }
 
-// Begin makes room for tokens [first, first+n) of some layers, in open blocks. covered is the first token of the owner's tail in the step's epoch.
+// Begin makes room for tokens [first, first+n) of some layers, in open blocks. covered is the first token
+// of the owner's tail in the step's epoch. Release must follow, whatever Begin returns.
 func (st *Step) Begin(s *Sequence, layers residence.Span, covered, first, n int) error {
-	st.seq, st.layers = s, layers
-	st.runs, st.tail = st.runs[:0], st.tail[:0]
-	st.Opened, st.Sealed = st.Opened[:0], st.Sealed[:0]
-	return st.add(covered, first, n)
+	return st.begin(s, layers, covered, func() error { return st.add(first, n) })
 }
 
 // BeginPieces makes room for the pieces of a round that are this node's, row after row.
 func (st *Step) BeginPieces(s *Sequence, layers residence.Span, covered int, pieces []residence.Piece) error {
-	if err := st.Begin(s, layers, covered, 0, 0); err != nil {
-		return err
-	}
-	for _, p := range pieces {
-		if err := st.add(covered, p.Tokens.First, p.Tokens.Len()); err != nil {
-			return err
+	return st.begin(s, layers, covered, func() error {
+		for _, p := range pieces {
+			if err := st.add(p.Tokens.First, p.Tokens.Len()); err != nil {
+				return err
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
-func (st *Step) add(covered, first, n int) error {
-	s := st.seq
+func (st *Step) begin(s *Sequence, layers residence.Span, covered int, add func() error) error {
+	st.seq, st.layers = s, layers
+	st.runs, st.tail = st.runs[:0], st.tail[:0]
+	st.Opened, st.Sealed = st.Opened[:0], st.Sealed[:0]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.released {
 		return fmt.Errorf("sequence %d is closed", s.ID)
 	}
+	if err := add(); err != nil {
+		return err
+	}
+	for _, b := range s.blocks {
+		if b.Tokens.First >= covered && b.Layers.Intersect(layers).Len() > 0 {
+			st.tail = append(st.tail, b)
+			st.use(b)
+		}
+	}
+	for _, r := range st.runs {
+		if r.block.Tokens.First < covered {
+			st.use(r.block)
+		}
+	}
+	return nil
+}
+
+// use keeps what the step needs of a block where it is.
+func (st *Step) use(b *Block) {
+	for common, l := b.Layers.Intersect(st.layers), 0; l < common.Len(); l++ {
+		if x := b.extent(common.First + l); x != nil {
+			st.memory.add(x)
+		}
+	}
+}
+
+// Release says that the step reads and writes nothing any more.
+func (st *Step) Release() { st.memory.release() }
+
+// add makes room for tokens [first, first+n). The sequence is locked.
+func (st *Step) add(first, n int) error {
 	row := 0
 	for _, r := range st.runs {
 		row = r.row + r.n
@@ -68,12 +100,6 @@ func (st *Step) add(covered, first, n int) error {
 		st.runs = append(st.runs, run{block: b, at: first - b.Tokens.First, row: row, n: take})
 		first += take
 		row += take
-	}
-	st.tail = st.tail[:0]
-	for _, b := range s.blocks {
-		if b.Tokens.First >= covered && b.Layers.Intersect(st.layers).Len() > 0 {
-			st.tail = append(st.tail, b)
-		}
 	}
 	return nil
 }

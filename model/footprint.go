@@ -59,3 +59,13 @@ func (c *Config) ScratchBytes(rows int) int64 {
 	}
 	return 4 * int64(rows) * int64(cols)
 }
+
+// LogitsBytes is what so many rows of logits take besides a Scratch for steps of up to steps tokens: nothing
+// if they fit in it, see [Scratch.Logits].
+func (c *Config) LogitsBytes(rows, steps int) int64 {
+	n := int64(rows) * int64(c.Vocab)
+	if n <= 2*int64(steps)*int64(c.Intermediate) {
+		return 0
+	}
+	return 4 * n
+}

@@ -26,6 +26,13 @@ type spec struct {
 	rows, cols int
 }
 
+func (s spec) shape() []int {
+	if s.rows == 0 {
+		return []int{s.cols}
+	}
+	return []int{s.rows, s.cols}
+}
+
 // layerName is the full name of one of a layer's tensors.
 func layerName(layer int, part string) string { return fmt.Sprintf("%s%d.%s", layersDot, layer, part) }
 
@@ -65,6 +72,26 @@ func (c *Config) outerSpecs() []spec {
 	return s
 }
 
+// TensorShape is a tensor that a model's files must have.
+type TensorShape struct {
+	Name  string
+	Shape []int // [rows, cols], or [elements]
+}
+
+// Tensors is every tensor that a model of this geometry has, in the order in which a step reads them.
+func (c *Config) Tensors() []TensorShape {
+	outer := c.outerSpecs()
+	specs := outer[:1:1]
+	for l := range c.Layers {
+		specs = append(specs, c.layerSpecs(l)...)
+	}
+	var ts []TensorShape
+	for _, s := range append(specs, outer[1:]...) {
+		ts = append(ts, TensorShape{s.name, s.shape()})
+	}
+	return ts
+}
+
 // formats is the types of weights that a device computes in.
 var formats = map[string]device.Format{"F32": device.F32, "F16": device.F16, "BF16": device.BF16}
 
@@ -99,10 +126,7 @@ func (w *weights) checkOne(s spec) error {
 	if !ok {
 		return fmt.Errorf("tensor %q is missing", s.name)
 	}
-	want := []int{s.rows, s.cols}
-	if s.rows == 0 {
-		want = want[1:]
-	}
+	want := s.shape()
 	if !slices.Equal(t.Shape, want) {
 		return fmt.Errorf("%s: tensor %q has shape %v, config.json gives %v", t.file, s.name, t.Shape, want)
 	}

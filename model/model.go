@@ -53,7 +53,11 @@ func (m *Model) load() error {
 	if err := m.weights.check(&m.Config); err != nil {
 		return err
 	}
-	return m.takeFingerprint(b)
+	if err := m.takeFingerprint(b); err != nil {
+		return err
+	}
+	m.src.forget() // a node pays for the pages of its own layers only
+	return nil
 }
 
 // addGenerationEOS adds the tokens that end an answer by generation_config.json, where there is one:

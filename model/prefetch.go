@@ -5,17 +5,16 @@ import (
 	"os"
 	"runtime"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // prefetchChunk is how much is asked for at a time: enough for a disk to run at full speed, little
 // enough to stop soon.
 const prefetchChunk = 8 << 20
 
-// Prefetch reads the decoder's weights into the page cache, chunk by chunk, so that the first step
-// does not wait for the disk. It runs on the caller until done, or until ctx is, whose error it
-// returns. After each chunk it calls progress, unless that is nil, with the bytes done and in all.
+// Prefetch makes the decoder's weights resident, chunk by chunk, so that no step waits for the disk or for
+// the mapping of a page, and a node that lacks the memory finds out now. It runs on the caller until done, or
+// until ctx is, whose error it returns. After each chunk it calls progress, unless that is nil, with the
+// bytes done and in all.
 func (d *Decoder) Prefetch(ctx context.Context, progress func(done, total int64)) error {
 	parts := d.matrices()
 	var done, total int64
@@ -57,12 +56,15 @@ func (d *Decoder) matrices() [][]byte {
 	return out
 }
 
-// touch reads a byte of each page of b. The kernel is told first, so that it fetches pages together;
-// that is a hint, and its failure changes nothing but the speed.
+// touch makes the pages of b resident. Where the system does not do that at once, it is told that they will be
+// needed, so that it fetches them together, and a byte of each is read.
 func (d *Decoder) touch(b []byte) {
 	page := os.Getpagesize()
-	if skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) % uintptr(page)); d.mapped && skip < len(b) {
-		_ = unix.Madvise(b[skip:], unix.MADV_WILLNEED)
+	if d.mapped {
+		before := int(uintptr(unsafe.Pointer(unsafe.SliceData(b))) % uintptr(page))
+		if populate(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(b)), -before)), before+len(b))) == nil {
+			return
+		}
 	}
 	var sum byte
 	for i := 0; i < len(b); i += page {

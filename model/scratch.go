@@ -13,6 +13,7 @@ type Scratch struct {
 	Cos, Sin   device.Tensor // [T][headDim/2]: written by Angles
 	norm       device.Tensor // [T][hidden]: normed input of a projection, or its output
 	gate, up   device.Tensor // [T][intermediate]
+	wide       []float32     // the memory of gate and up
 	rows, size int           // rows of the step, rows allocated
 }
 
@@ -28,12 +29,32 @@ func (s *Scratch) tensors() [10]*device.Tensor {
 
 // NewScratch allocates activations for steps of up to rows tokens, ScratchBytes(rows) in all.
 func NewScratch(c *Config, rows int) *Scratch {
+	return ScratchIn(func(n int) []float32 { return make([]float32, n) }, c, rows)
+}
+
+// ScratchIn is NewScratch in memory that floats hands out.
+func ScratchIn(floats func(n int) []float32, c *Config, rows int) *Scratch {
 	s := &Scratch{rows: rows, size: rows}
 	cols := c.scratchCols()
-	for i, t := range s.tensors() {
-		*t = device.NewTensor(rows, cols[i])
+	tensors := s.tensors()
+	last := len(tensors) - 2
+	for i, t := range tensors[:last] {
+		*t = device.Tensor{Rows: rows, Cols: cols[i], Data: floats(rows * cols[i])}
 	}
+	half := rows * c.Intermediate
+	s.wide = floats(2 * half)
+	s.gate = device.Tensor{Rows: rows, Cols: c.Intermediate, Data: s.wide[:half:half]}
+	s.up = device.Tensor{Rows: rows, Cols: c.Intermediate, Data: s.wide[half:]}
 	return s
+}
+
+// Logits is a tensor of so many rows of logits in memory of the step that [Decoder.Logits] does not use, or
+// false if it does not fit there. AfterAttention overwrites it.
+func (s *Scratch) Logits(rows, vocab int) (device.Tensor, bool) {
+	if rows*vocab > len(s.wide) {
+		return device.Tensor{}, false
+	}
+	return device.Tensor{Rows: rows, Cols: vocab, Data: s.wide[:rows*vocab]}, true
 }
 
 // Rows is the number of tokens of the step, T.

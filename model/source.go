@@ -21,8 +21,10 @@ type source interface {
 	read(name string) ([]byte, error)
 	// weights returns a file of any size, without reading it.
 	weights(name string) ([]byte, error)
-	// mapped says whether weights lie in files, so that reading ahead can make sense.
+	// mapped says whether weights lie in files of their own, which can be read ahead and forgotten.
 	mapped() bool
+	// forget lets go of the pages of weights that were read so far. They are read again when they are needed.
+	forget()
 	close() error
 }
 
@@ -68,6 +70,12 @@ func (d *dirSource) weights(name string) ([]byte, error) {
 	return b, nil
 }
 
+func (d *dirSource) forget() {
+	for _, b := range d.maps {
+		_ = unix.Madvise(b, unix.MADV_DONTNEED) // if it fails they merely stay
+	}
+}
+
 func (d *dirSource) close() error {
 	var errs []error
 	for _, b := range d.maps {
@@ -81,6 +89,8 @@ func (d *dirSource) close() error {
 type embeddedSource map[string]string
 
 func (embeddedSource) mapped() bool { return false }
+
+func (embeddedSource) forget() {}
 
 func (e embeddedSource) read(name string) ([]byte, error) {
 	s, ok := e[name]

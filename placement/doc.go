@@ -13,11 +13,13 @@
 //	          head on the same node counts its table once)
 //	KV        pipeline: T tokens of the layers in R, for each sequence
 //	          pooled, ring: the node's blocks of every layer, for each sequence; and of the layers
-//	          that it computes, also the staged ones: the blocks of a chunk and the open one, which
-//	          have not reached their holder (together no more than T tokens)
+//	          that it computes (in ring only the fastest node does so alone), also the staged ones: the
+//	          blocks of a chunk and the open one, which have not reached their holder (together no more
+//	          than T tokens)
 //	          layers that attend to a window keep it, and the staged blocks, with whoever computes
 //	          them, in every mode
-//	rest      activations of a prefill chunk, and [RuntimeBytes]
+//	rest      what computing takes in the mode (Model.ScratchBytes), what keeping blocks takes besides
+//	          what is in them (Model.BlockOverhead), and the process itself (Node.Runtime)
 //
 // A node that is given neither layers nor tokens takes nothing.
 //

@@ -6,26 +6,22 @@ import "fmt"
 type footprint struct {
 	Request
 	layers   int
-	weights  []int64  // [layers+1] prefix sums of LayerBytes
-	kv       []int64  // [layers+1] prefix sums of KVBytesPerToken, of layers that attend to all tokens
-	windows  []int64  // [layers+1] prefix sums of what the other layers keep of one sequence
-	rest     int64    // of a node that takes part
-	blocks   int64    // of one sequence at the full context
-	staged   int64    // blocks of a sequence that the owner of a layer may have before they reach their holder
-	least    int64    // and that it must have room for
-	aim      []int64  // layers in proportion to bandwidth, [nodes]
-	pinned   []*Range // layers that are not ours to choose, [nodes]
-	pinnedBy string   // what pinned them, for refusals
+	weights  []int64 // [layers+1] prefix sums of LayerBytes
+	kv       []int64 // [layers+1] prefix sums of KVBytesPerToken, of layers that attend to all tokens
+	windows  []int64 // [layers+1] prefix sums of what the other layers keep of one sequence
+	scratch  [Ring + 1][roles]int64
+	blocks   int64           // of one sequence at the full context
+	staged   [Ring + 1]int64 // by mode: blocks of a sequence that the owner of a layer may have before they reach their holder
+	aim      []int64         // layers in proportion to bandwidth, [nodes]
+	pinned   []*Range        // layers that are not ours to choose, [nodes]
+	pinnedBy string          // what pinned them, for refusals
 }
 
 func newFootprint(r Request) (*footprint, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	f := &footprint{Request: r, layers: len(r.Model.LayerBytes), rest: RuntimeBytes}
-	if r.Model.ScratchBytes != nil {
-		f.rest += r.Model.ScratchBytes(r.Chunk)
-	}
+	f := &footprint{Request: r, layers: len(r.Model.LayerBytes)}
 	full := make([]int64, f.layers)
 	for l, k := range r.Model.KVBytesPerToken {
 		if r.Model.window(l) == 0 {
@@ -60,16 +56,24 @@ func prefix(v []int64) []int64 {
 
 // setContext sets what depends on the context.
 func (f *footprint) setContext(tokens int) {
-	block, chunk := int64(f.BlockTokens), int64(f.Chunk)
+	block := int64(f.BlockTokens)
 	f.Context = tokens
 	f.blocks = (int64(tokens) + block - 1) / block
-	f.least = min((chunk+block-1)/block+1, f.blocks)
-	f.staged = f.least
+	for m := range f.staged {
+		f.staged[m] = min((int64(f.Chunk)+block-1)/block+1, f.blocks)
+	}
+	if scratch := f.Model.ScratchBytes; scratch != nil {
+		for role, r := range roleRanges(f.layers) {
+			for m := range f.scratch {
+				f.scratch[m][role] = scratch(Steps{Mode(m), r, min(f.Chunk, tokens), tokens})
+			}
+		}
+	}
 	f.windows = make([]int64, f.layers+1)
 	for l, k := range f.Model.KVBytesPerToken {
 		kept := int64(0)
 		if w := int64(min(f.Model.window(l), tokens)); w > 0 {
-			kept = k * block * min((w+block-1)/block+f.staged, f.blocks)
+			kept = k * block * min((w+block-1)/block+f.staged[Ring], f.blocks)
 		}
 		f.windows[l+1] = f.windows[l] + kept
 	}
@@ -153,15 +157,38 @@ func (f *footprint) kvOf(r Range, blocks int64) int64 {
 	return (f.kv[r.End] - f.kv[r.First]) * blocks * int64(f.BlockTokens) * int64(f.Sequences)
 }
 
-// tokenKV is what a node holds in pooled and ring mode: its blocks of every layer and, of the layers
+// tokenKV is what a node holds in pooled and ring mode: its blocks of every layer and, of the layers r
 // that it computes, the staged ones too. Together they are no more than all blocks.
-func (f *footprint) tokenKV(r Range, blocks int64) int64 {
-	staged := min(f.staged, f.blocks-blocks)
+func (f *footprint) tokenKV(mode Mode, r Range, blocks int64) int64 {
+	staged := min(f.staged[mode], f.blocks-blocks)
 	return f.kvOf(f.all(), blocks) + f.kvOf(r, staged)
+}
+
+// stages is the layers of which a node has tokens before they reach their holder: those that it computes, but
+// in ring mode, where blocks are computed by who holds them, what is left is computed by one node.
+func (f *footprint) stages(mode Mode, node int, r Range) Range {
+	if mode == Ring && node != f.fastest() {
+		return Range{}
+	}
+	return r
 }
 
 // all is every layer.
 func (f *footprint) all() Range { return Range{0, f.layers} }
+
+// rest is what a node that takes part needs besides weights and KV cache, in a mode or, for 0, in any.
+func (f *footprint) rest(mode Mode, node int, r Range, blocks int64) int64 {
+	n := f.Nodes[node].Runtime
+	if n == 0 {
+		n = RuntimeBytes
+	}
+	return n + f.scratch[mode][roleOf(r, f.layers)] + f.overhead(blocks)
+}
+
+// overhead is what keeping so many blocks of every sequence takes besides what is in them.
+func (f *footprint) overhead(blocks int64) int64 {
+	return f.Model.BlockOverhead * blocks * int64(f.Sequences)
+}
 
 // share is what a node takes for layers, and in pooled and ring mode for blocks of each sequence.
 func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
@@ -169,32 +196,35 @@ func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
 	if r.Len() == 0 && blocks == 0 {
 		return s
 	}
-	s.Weights, s.Rest = f.weightsOf(r), f.rest
+	s.Weights = f.weightsOf(r)
 	if mode == Pipeline {
-		s.KV = f.kvOf(r, f.blocks) + f.windowsOf(r)
+		s.KV, s.Rest = f.kvOf(r, f.blocks)+f.windowsOf(r), f.rest(mode, node, r, f.blocks)
 		return s
 	}
-	s.KV = f.tokenKV(r, blocks) + f.windowsOf(r)
+	s.KV, s.Rest = f.tokenKV(mode, f.stages(mode, node, r), blocks)+f.windowsOf(r), f.rest(mode, node, r, min(blocks+f.staged[mode], f.blocks))
 	s.Blocks = int(blocks)
 	s.TokenWeight = float64(blocks) / float64(f.blocks)
 	return s
 }
 
-// room is how many blocks of each sequence fit beside the layers of a node, at most all.
-func (f *footprint) room(node int, r Range) int64 {
-	free := f.Nodes[node].free() - f.rest - f.weightsOf(r) - f.windowsOf(r)
-	all := f.kvOf(f.all(), 1)
-	if free < f.tokenKV(r, 0) {
+// room is how many blocks of each sequence fit beside the layers of a node in pooled or ring mode, at most
+// all.
+func (f *footprint) room(mode Mode, node int, r Range) int64 {
+	free := f.Nodes[node].free() - f.rest(mode, node, r, f.staged[mode]) - f.weightsOf(r) - f.windowsOf(r)
+	r = f.stages(mode, node, r)
+	if free < f.tokenKV(mode, r, 0) {
 		return 0
 	}
-	// Up to here each block takes room in every layer; after it, only in layers that are not its own.
-	knee := f.blocks - f.staged
-	if most := free - f.kvOf(r, f.staged); most < all*knee {
-		return most / all
+	// Up to here each block takes room in every layer, and is kept; after it, it only takes room in layers
+	// that the node does not stage, for there it is already.
+	knee := f.blocks - f.staged[mode]
+	all := f.kvOf(f.all(), 1)
+	if most := free - f.kvOf(r, f.staged[mode]); most < (all+f.overhead(1))*knee {
+		return most / (all + f.overhead(1))
 	}
 	others := all - f.kvOf(r, 1)
 	if others == 0 {
 		return f.blocks
 	}
-	return min(knee+(free-f.tokenKV(r, knee))/others, f.blocks)
+	return min(knee+(free-f.overhead(knee)-f.tokenKV(mode, r, knee))/others, f.blocks)
 }

@@ -24,7 +24,7 @@ type Share struct {
 	Blocks      int     // pooled and ring: blocks of each sequence at the full context
 	Weights     int64   // bytes
 	KV          int64   // bytes, of all sequences
-	Rest        int64   // bytes: activations and RuntimeBytes
+	Rest        int64   // bytes: activations, lanes, what keeping blocks takes, and the process itself
 	Has         int64   // bytes free for it
 	Memory      int64   // bytes offered, those promised to others included
 }
@@ -64,7 +64,7 @@ func (f *footprint) place(mode Mode) (*Plan, *Refusal) {
 	p := &Plan{Model: f.Model.Name, Mode: mode, Context: f.Context, Sequences: f.Sequences, Owner: -1}
 	blocks := make([]int64, len(f.Nodes))
 	if mode != Pipeline {
-		blocks = f.spread(ranges, f.blocks)
+		blocks = f.spread(mode, ranges, f.blocks)
 	}
 	for i, r := range ranges {
 		p.Shares = append(p.Shares, f.share(mode, i, r, blocks[i]))
@@ -86,7 +86,7 @@ func (f *footprint) ranges(mode Mode) ([]Range, bool) {
 			return nil, false
 		}
 	}
-	return ranges, f.roomFor(ranges)
+	return ranges, f.roomFor(Ring, ranges)
 }
 
 // everywhere gives every node all layers.
@@ -99,11 +99,11 @@ func (f *footprint) everywhere() []Range {
 }
 
 // spread gives nodes that many blocks of a sequence by bandwidth, as far as there is room.
-func (f *footprint) spread(ranges []Range, blocks int64) []int64 {
+func (f *footprint) spread(mode Mode, ranges []Range, blocks int64) []int64 {
 	weights := make([]float64, len(ranges))
 	caps := make([]int64, len(ranges))
 	for i, r := range ranges {
-		weights[i], caps[i] = f.Nodes[i].Bandwidth, f.room(i, r)
+		weights[i], caps[i] = f.Nodes[i].Bandwidth, f.room(mode, i, r)
 	}
 	return apportion(blocks, weights, caps)
 }

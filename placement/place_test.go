@@ -15,7 +15,7 @@ const gib = 1 << 30
 
 // llama is like Llama-3.3-70B in 4 bits with an f16 cache: 80 layers, 320 KiB a token.
 func llama() Model {
-	m := Model{Name: "llama-70b", EmbedBytes: gib, HeadBytes: gib, ScratchBytes: func(rows int) int64 { return int64(rows) << 18 }}
+	m := Model{Name: "llama-70b", EmbedBytes: gib, HeadBytes: gib, ScratchBytes: func(s Steps) int64 { return int64(s.Chunk) << 18 }}
 	for range 80 {
 		m.LayerBytes = append(m.LayerBytes, 460<<20)
 		m.KVBytesPerToken = append(m.KVBytesPerToken, 4096)
@@ -186,7 +186,7 @@ func TestBadRequestsNameTheField(t *testing.T) {
 		"window -1":       func(r *Request) { r.Model.Windows = make([]int, 80); r.Model.Windows[3] = -1 },
 		"HeadBytes":       func(r *Request) { r.Model.HeadBytes = -1 },
 		"tied":            func(r *Request) { r.Model.Tied, r.Model.HeadBytes = true, 1 },
-		"ScratchBytes":    func(r *Request) { r.Model.ScratchBytes = func(int) int64 { return -1 } },
+		"ScratchBytes":    func(r *Request) { r.Model.ScratchBytes = func(s Steps) int64 { return int64(s.Mode) - 3 } },
 		"no nodes":        func(r *Request) { r.Nodes = nil },
 		"Context 0":       func(r *Request) { r.Context = 0 },
 		"2^40":            func(r *Request) { r.Chunk = math.MaxInt },
@@ -264,8 +264,11 @@ func small(t *rapid.T) Request {
 	if rapid.IntRange(0, 2).Draw(t, "windowed") == 0 {
 		m.Windows = rapid.SliceOfN(rapid.IntRange(0, 4), layers, layers).Draw(t, "windows")
 	}
-	scratch := bytes.Draw(t, "scratch")
-	m.ScratchBytes = func(int) int64 { return scratch }
+	scratch := rapid.SliceOfN(rapid.Int64Range(0, 4), int(Ring+1)*int(roles), -1).Draw(t, "scratch")
+	m.ScratchBytes = func(s Steps) int64 {
+		return scratch[int(s.Mode)*int(roles)+int(roleOf(s.Layers, layers))] * int64(s.Chunk+s.Context)
+	}
+	m.BlockOverhead = rapid.Int64Range(0, 3).Draw(t, "overhead")
 	r := Request{
 		Model: m, Mode: Mode(rapid.IntRange(1, 3).Draw(t, "mode")),
 		Context: rapid.IntRange(1, 12).Draw(t, "context"), Sequences: rapid.IntRange(1, 2).Draw(t, "sequences"),
@@ -285,14 +288,30 @@ func small(t *rapid.T) Request {
 	return r
 }
 
+// fastestOf is the first of the nodes with the highest bandwidth.
+func fastestOf(nodes []Node) int {
+	best := 0
+	for i := range nodes {
+		if nodes[i].Bandwidth > nodes[best].Bandwidth {
+			best = i
+		}
+	}
+	return best
+}
+
 // takes is what a node needs, counted from the rules in the package comment and layer by layer.
-func takes(r *Request, mode Mode, rg Range, blocks int) int64 {
+func takes(r *Request, mode Mode, node int, rg Range, blocks int) int64 {
 	if rg.First == rg.End && blocks == 0 {
 		return 0
 	}
 	total := (r.Context + r.BlockTokens - 1) / r.BlockTokens * r.BlockTokens
 	staged := (r.Chunk+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens + r.BlockTokens
-	n := RuntimeBytes + r.Model.ScratchBytes(r.Chunk)
+	n := RuntimeBytes + r.Model.ScratchBytes(Steps{mode, rg, min(r.Chunk, r.Context), r.Context})
+	keeps := total / r.BlockTokens
+	if mode != Pipeline {
+		keeps = min(blocks+staged/r.BlockTokens, keeps)
+	}
+	n += r.Model.BlockOverhead * int64(keeps*r.Sequences)
 	last := len(r.Model.LayerBytes) - 1
 	for l := range r.Model.LayerBytes {
 		tokens := blocks * r.BlockTokens
@@ -300,7 +319,7 @@ func takes(r *Request, mode Mode, rg Range, blocks int) int64 {
 			n += r.Model.LayerBytes[l]
 			if mode == Pipeline {
 				tokens = total
-			} else {
+			} else if mode == Pooled || node == fastestOf(r.Nodes) {
 				tokens = min(tokens+staged, total)
 			}
 			if l == 0 {
@@ -345,7 +364,7 @@ func search(r *Request, mode Mode) bool {
 			} else if o, ok := r.Overrides[n.Name]; ok && o.Len() != rg.Len() {
 				continue
 			}
-			for b := 0; b <= blocks && takes(r, mode, rg, b) <= n.Memory; b++ {
+			for b := 0; b <= blocks && takes(r, mode, node, rg, b) <= n.Memory; b++ {
 				next := end
 				if mode == Ring {
 					next = layer
@@ -381,8 +400,8 @@ func TestPlacesWhatExhaustiveSearchCanPlaceAndNoMore(t *testing.T) {
 		if err == nil {
 			placed++
 			fits(t, p)
-			for _, s := range p.Shares {
-				if want := takes(&r, r.Mode, s.Layers, s.Blocks); s.Needs() != want {
+			for i, s := range p.Shares {
+				if want := takes(&r, r.Mode, i, s.Layers, s.Blocks); s.Needs() != want {
 					t.Fatalf("%s needs %d, want %d", s.Node, s.Needs(), want)
 				}
 			}
@@ -440,7 +459,7 @@ func TestPipelineRefusalAsksForTheLeastMemory(t *testing.T) {
 				return
 			}
 			for end := layer; end <= len(r.Model.LayerBytes); end++ {
-				walk(node+1, end, lack+max(0, takes(&r, Pipeline, Range{layer, end}, 0)-r.Nodes[node].Memory))
+				walk(node+1, end, lack+max(0, takes(&r, Pipeline, node, Range{layer, end}, 0)-r.Nodes[node].Memory))
 			}
 		}
 		walk(0, 0, 0)

@@ -141,15 +141,9 @@ func (c *Cost) stage(o owner, n, p int, busy []float64) (took, waited float64) {
 }
 
 func (c *Cost) rounds(tokens int) Prefill {
-	// As residence makes them: the largest share computes about a chunk; two blocks for each node at least.
-	nodes := len(c.plan.Shares)
-	largest := 0.0
-	for _, s := range c.plan.Shares {
-		largest = max(largest, s.TokenWeight)
-	}
-	round := max(int(float64(c.chunk)/largest), 2*nodes*c.block)
+	round := c.Round()
 	all := Range{0, len(c.model.LayerBytes)}
-	times := make([]float64, nodes)
+	times := make([]float64, len(c.plan.Shares))
 	var total Prefill
 	for p := 0; p < tokens; p += round {
 		n := min(round, tokens-p)

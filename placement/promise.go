@@ -7,22 +7,21 @@ import (
 
 // Promise is what a node keeps for a loaded model, in bytes.
 type Promise struct {
-	Fixed int64 // weights, activations and the rest: of the mode that takes most
+	Fixed int64 // weights, activations and the rest: what they come to in whatever modes sequences are
 	KV    int64 // KV cache of all sequences: of the mode that takes most
 }
 
-// spareChunks is how many chunks of a pooled prefill an owner should have room to stage besides one for each
-// node, which are being computed: those of which blocks are on their way, or wait for that.
-const spareChunks = 4
+// ahead is how many chunks of a pooled prefill the first owner should have room to stage, so that it seldom waits
+// for blocks to reach their holder: each of the nodes is at a chunk of its own and one more waits, and what was
+// spread meanwhile is kept until the steps that were under way are done.
+func ahead(nodes int) int { return 2 * (nodes + 1) }
 
 // Promises is what every node keeps so that each sequence can be in any mode of Plans, whatever modes the
 // others are in. A node with the weights for one mode may need the KV cache for another at the same time, so
-// modes that fit only by themselves are given up: they move from Plans to Refused, the mode of loading last.
-// staged is for how many blocks of each sequence the owner of a layer has room in pooled until they reach their
-// holder: what a plan counts, or more where all nodes have it, so that a prefill does not wait.
-//
-// What is kept for the cache is what sequences may come to store (package residence counts it in the same way):
-// pooled has the blocks of ring where that fits, and in ring only the node that owns the layers stages any.
+// modes that fit only by themselves are given up: they move from Plans to Refused, the mode of loading last. In
+// pooled, blocks are then planned to be where they are in ring, which has the least room for them.
+// staged is for how many blocks of each sequence the owner of a layer has room, in pooled, until they reach their
+// holder: what a plan counts, or more where all nodes have it, so that prefill does not wait.
 func (r *Reservation) Promises(load Mode) (promises []Promise, staged int) {
 	var kept []Mode
 	for _, m := range []Mode{load, Pipeline, Pooled, Ring} {
@@ -36,55 +35,66 @@ func (r *Reservation) Promises(load Mode) (promises []Promise, staged int) {
 		}
 		kept = append(kept, m)
 	}
-	most := (len(r.f.Nodes)+spareChunks)*r.f.Chunk + r.f.BlockTokens
+	if slices.Contains(kept, Pooled) && slices.Contains(kept, Ring) {
+		p := *r.Plans[Pooled]
+		p.Shares = slices.Clone(p.Shares)
+		for i, s := range p.Shares {
+			p.Shares[i] = r.f.share(Pooled, i, s.Layers, int64(r.Plans[Ring].Shares[i].Blocks))
+		}
+		r.Plans[Pooled] = &p
+	}
+	most := ahead(len(r.f.Nodes))*r.f.Chunk + r.f.BlockTokens
 	wanted := int(min(int64((most+r.f.BlockTokens-1)/r.f.BlockTokens), r.f.blocks))
-	least := int(r.f.least)
+	least := int(r.f.staged[Pooled])
 	more := sort.Search(max(wanted-least, 0), func(n int) bool {
-		return !r.f.staging(int64(least+n+1)).fitTogether(r.Plans, kept)
+		return !r.f.staging(least+n+1).fitTogether(r.Plans, kept)
 	})
-	f := r.f.staging(int64(least + more))
+	f := r.f.staging(least + more)
 	for i := range f.Nodes {
-		p, _ := f.together(r.Plans, kept, i)
-		promises = append(promises, p)
+		s := f.together(r.Plans, kept, i)
+		promises = append(promises, Promise{Fixed: s.Weights + s.Rest, KV: s.KV})
 	}
 	return promises, least + more
 }
 
-// staging is f with room for so many staged blocks.
-func (f *footprint) staging(blocks int64) *footprint {
+// staging is f with room for so many staged blocks in pooled.
+func (f *footprint) staging(blocks int) *footprint {
 	g := *f
-	g.staged = blocks
+	g.staged[Pooled] = int64(blocks)
 	return &g
 }
 
-// together is what a node takes for several modes at once, and whether it has that much.
-func (f *footprint) together(plans map[Mode]*Plan, modes []Mode, node int) (Promise, bool) {
-	var p Promise
+// together is what a node takes for several modes at once. What a mode has brought stays when another takes
+// over: weights that were loaded, and buffers that were written to. In pooled, blocks are where they are in
+// ring if that is among the modes.
+func (f *footprint) together(plans map[Mode]*Plan, modes []Mode, node int) Share {
+	var sum Share
 	for _, m := range modes {
-		s := plans[m].Shares[node]
-		blocks := int64(s.Blocks)
+		of := plans[m].Shares[node]
+		blocks := of.Blocks
 		if m == Pooled && slices.Contains(modes, Ring) {
-			blocks = int64(plans[Ring].Shares[node].Blocks)
+			blocks = plans[Ring].Shares[node].Blocks
 		}
-		kv := int64(0)
-		switch {
-		case m == Pipeline:
-			kv = f.kvOf(s.Layers, f.blocks) + f.windowsOf(s.Layers)
-		case m == Pooled:
-			kv = f.tokenKV(s.Layers, blocks) + f.windowsOf(s.Layers)
-		case plans[Ring].Owner == node:
-			kv = f.staging(f.least).tokenKV(s.Layers, blocks) + f.windowsOf(s.Layers)
-		default:
-			kv = f.kvOf(f.all(), blocks)
+		s := f.share(m, node, of.Layers, int64(blocks))
+		sum.Node, sum.Has, sum.Memory, sum.Blocks = s.Node, s.Has, s.Memory, max(sum.Blocks, s.Blocks)
+		if sum.Layers.Len() < s.Layers.Len() { // of two modes' layers, one's contain the other's
+			sum.Layers = s.Layers
 		}
-		p.Fixed, p.KV = max(p.Fixed, s.Weights+s.Rest), max(p.KV, kv)
+		sum.Weights, sum.KV, sum.Rest = max(sum.Weights, s.Weights), max(sum.KV, s.KV), max(sum.Rest, s.Rest)
 	}
-	return p, p.Fixed+p.KV <= f.Nodes[node].free()
+	if len(modes) > 1 && sum.Needs() > 0 {
+		blocks := f.blocks // in pipeline, of its layers
+		if sum.Layers.Len() == 0 {
+			blocks = min(int64(sum.Blocks)+f.staged[Pooled], f.blocks)
+		}
+		sum.Rest = max(sum.Rest, f.rest(0, node, sum.Layers, blocks))
+	}
+	return sum
 }
 
 func (f *footprint) fitTogether(plans map[Mode]*Plan, modes []Mode) bool {
 	for i := range f.Nodes {
-		if _, ok := f.together(plans, modes, i); !ok {
+		if s := f.together(plans, modes, i); s.Needs() > s.Has {
 			return false
 		}
 	}
@@ -96,10 +106,7 @@ func (f *footprint) refuseBeside(mode Mode, others []Mode, plans map[Mode]*Plan)
 	r := &Refusal{Model: f.Model.Name, Mode: mode, Beside: others, Context: f.Context, Sequences: f.Sequences}
 	all := append(slices.Clone(others), mode)
 	for i := range f.Nodes {
-		p, _ := f.together(plans, all, i)
-		s := plans[mode].Shares[i]
-		s.Weights, s.KV = p.Fixed-s.Rest, p.KV
-		r.add(s)
+		r.add(f.together(plans, all, i))
 	}
 	fits := func(g *footprint) bool {
 		at := map[Mode]*Plan{}

@@ -60,30 +60,27 @@ func TestAContextAtWhichModesFitTogether(t *testing.T) {
 }
 
 func TestStagingIsAsLargeAsMemoryAllows(t *testing.T) {
-	request := func(memory int64) Request { // node a has most layers, and most tokens
-		r := tight(Pipeline, 100*gib)
-		r.Overrides = map[string]Range{"a": {0, 7}, "b": {7, 8}}
-		r.Nodes[0].Memory, r.Nodes[0].Bandwidth = memory, 7e9
-		return r
-	}
-	promises, most := placeAll(t, request(100*gib)).Promises(Pipeline)
-	if want := 7; most != want { // two nodes and four more chunks, of a block each, and the open one
+	_, most := placeAll(t, tight(Pipeline, 100*gib)).Promises(Pipeline)
+	if want := 7; most != want { // six chunks, of a block each, and the open one
 		t.Errorf("%d blocks are staged where there is room, want %d", most, want)
 	}
-	before := 0
-	for memory := promises[0].Fixed + promises[0].KV; ; memory -= 112 << 20 { // a block of 7 layers
-		res := placeAll(t, request(memory))
-		got, staged := res.Promises(Pipeline)
-		if len(res.Plans) < 3 {
-			break
+
+	pooled := func(memory int64) (p Promise, blocks, staged int) {
+		res, err := PlaceAll(tight(Pooled, memory), []Mode{Pooled})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if staged < 2 || staged > most || got[0].Fixed+got[0].KV > memory || before > 0 && staged > before {
-			t.Fatalf("with %d bytes %d blocks are staged and %+v promised", memory, staged, got[0])
-		}
-		before = staged
+		promises, staged := res.Promises(Pooled)
+		return promises[1], res.Plans[Pooled].Shares[1].Blocks, staged
 	}
-	if before == 0 || before >= most {
-		t.Errorf("the least staging seen is %d", before)
+	enough, holds, staged := pooled(100 * gib)
+	memory := enough.Fixed + enough.KV
+	for want := staged; want >= 2; want-- {
+		p, blocks, staged := pooled(memory)
+		if blocks != holds || staged != want || p.Fixed+p.KV > memory {
+			t.Fatalf("with %d bytes %d blocks are held, %d staged and %+v promised, want %d and %d", memory, blocks, staged, p, holds, want)
+		}
+		memory -= 7 * 16 << 20 // a block of the 7 layers
 	}
 }
 

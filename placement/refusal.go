@@ -16,7 +16,7 @@ type Refusal struct {
 	Context    int    // tokens of a sequence, as asked for
 	Sequences  int    // as asked for
 	Rows       []Row
-	Missing    int64  // bytes lacking on all nodes together; with these it fits
+	Missing    int64  // bytes lacking on all nodes together; unless Beside, with these it fits
 	MaxContext int    // the most tokens that fit with as many sequences; 0 when not one does
 	MaxSeqs    int    // the most sequences that fit at the context asked for; 0 when not one does
 	LayersBy   string // what gave the layers, where they were not free to choose
@@ -41,7 +41,7 @@ func (f *footprint) refuse(mode Mode) *Refusal {
 	if mode != Pipeline {
 		// What finds no room is shown where it should be, by bandwidth.
 		left := f.blocks
-		blocks = f.spread(ranges, left)
+		blocks = f.spread(mode, ranges, left)
 		for _, n := range blocks {
 			left -= n
 		}
@@ -149,6 +149,9 @@ func sequences(n int) string {
 // Advice says what would make it fit.
 func (r *Refusal) Advice() string {
 	ways := []string{fmt.Sprintf("with %s more memory there", FormatBytes(r.Missing))}
+	if len(r.Beside) > 0 {
+		ways = []string{fmt.Sprintf("with more memory there, or loaded in %s mode", r.Mode)}
+	}
 	if r.MaxContext > 0 {
 		ways = append(ways, fmt.Sprintf("with a context of %d", r.MaxContext))
 	}
@@ -156,7 +159,7 @@ func (r *Refusal) Advice() string {
 		ways = append(ways, "with "+sequences(r.MaxSeqs))
 	}
 	advice := "it fits " + strings.Join(ways, " or ")
-	if r.MaxContext == 0 {
+	if r.MaxContext == 0 && len(r.Beside) == 0 {
 		advice += "; no context is short enough"
 	}
 	return advice

@@ -2,9 +2,13 @@ package placement
 
 import "fmt"
 
-// RuntimeBytes is what a node that takes part needs besides weights, KV cache and activations: the
-// process, its actors, and 64 KiB frames, 8 in flight, for each lane.
-const RuntimeBytes int64 = 64 << 20
+// RuntimeBytes is what a process that takes part is taken to need besides weights, KV cache and activations,
+// if it has not said what it takes: the program itself, its heap and its stacks.
+const RuntimeBytes int64 = 40 << 20
+
+// BlockOverhead is what keeping a block takes besides the keys and values in it, measured: its actor, its
+// entries in tables, and what the collector leaves of both. It is Model.BlockOverhead for who runs them.
+const BlockOverhead int64 = 12 << 10
 
 // Model is what a model takes. Sizes are in bytes, as stored.
 type Model struct {
@@ -15,8 +19,17 @@ type Model struct {
 	EmbedBytes      int64   // the embedding table
 	HeadBytes       int64   // final norm and output matrix; with Tied that is the embedding table again
 	Tied            bool    // embedding and head share their table where both are on one node
-	// ScratchBytes is what a prefill chunk of that many rows needs for activations. Nil is none.
-	ScratchBytes func(rows int) int64
+	BlockOverhead   int64   // of each KV block, besides its keys and values
+	// ScratchBytes is what computing takes on a node: activations, and what lanes hold. Nil is nothing.
+	ScratchBytes func(Steps) int64
+}
+
+// Steps is what a node computes, as far as activations depend on it.
+type Steps struct {
+	Mode    Mode  // 0: any of them
+	Layers  Range // that it has: activations may depend on whether there are any, with the first or with the last
+	Chunk   int   // tokens of a prefill step, at most Context
+	Context int   // tokens of a sequence
 }
 
 // window is how many tokens a layer attends to; 0 is all.
@@ -32,6 +45,7 @@ type Node struct {
 	Name      string
 	Memory    int64   // bytes offered
 	Promised  int64   // of them, to others
+	Runtime   int64   // bytes that its process takes by itself; 0: RuntimeBytes
 	Bandwidth float64 // memory bandwidth, bytes/s: what shares of layers and tokens go by
 	FLOPS     float64 // speed of matrix products, operations/s; only predictions need it, see NewCost
 	Rates     Rates   // what was measured of the node, if anything: predictions then need nothing else
@@ -63,6 +77,7 @@ type Request struct {
 
 const (
 	maxBytes     = 1 << 50 // bounds every sum, far from overflow
+	maxOverhead  = 1 << 30 // of a block
 	maxTokens    = 1 << 40 // of one sequence, staging included
 	maxBandwidth = 1e18    // bytes/s
 )
@@ -80,6 +95,8 @@ func (r *Request) check() error {
 		return fmt.Errorf("placement: model %q: KVBytesPerToken is of %d layers, LayerBytes of %d", m.Name, len(m.KVBytesPerToken), layers)
 	case m.Windows != nil && len(m.Windows) != layers:
 		return fmt.Errorf("placement: model %q: Windows is of %d layers, LayerBytes of %d", m.Name, len(m.Windows), layers)
+	case m.BlockOverhead < 0 || m.BlockOverhead > maxOverhead:
+		return fmt.Errorf("placement: model %q: BlockOverhead %d is not in 0..2^30", m.Name, m.BlockOverhead)
 	case m.EmbedBytes < 0 || m.HeadBytes < 0:
 		return fmt.Errorf("placement: model %q: EmbedBytes %d or HeadBytes %d is negative", m.Name, m.EmbedBytes, m.HeadBytes)
 	case m.Tied && m.HeadBytes < m.EmbedBytes:
@@ -107,12 +124,18 @@ func (r *Request) check() error {
 	if tokens > maxTokens {
 		return fmt.Errorf("placement: Context %d, Chunk %d or BlockTokens %d is over 2^40", r.Context, r.Chunk, r.BlockTokens)
 	}
-	if !(weights+kv*tokens*float64(r.Sequences) < maxBytes) {
+	blocks := tokens / float64(r.BlockTokens)
+	if !(weights+(kv*tokens+float64(m.BlockOverhead)*blocks)*float64(r.Sequences) < maxBytes) {
 		return fmt.Errorf("placement: model %q: the footprint of %d sequences of %d tokens is over 2^50 bytes", m.Name, r.Sequences, r.Context)
 	}
 	if m.ScratchBytes != nil {
-		if n := m.ScratchBytes(r.Chunk); n < 0 || n > maxBytes {
-			return fmt.Errorf("placement: model %q: ScratchBytes(%d) is %d, not in 0..2^50", m.Name, r.Chunk, n)
+		for mode := Mode(0); mode <= Ring; mode++ {
+			for _, l := range roleRanges(layers) {
+				s := Steps{mode, l, min(r.Chunk, r.Context), r.Context}
+				if n := m.ScratchBytes(s); n < 0 || n > maxBytes {
+					return fmt.Errorf("placement: model %q: ScratchBytes(%+v) is %d, not in 0..2^50", m.Name, s, n)
+				}
+			}
 		}
 	}
 	names := map[string]bool{}
@@ -124,6 +147,8 @@ func (r *Request) check() error {
 			return fmt.Errorf("placement: node %s: memory %d is not in 0..2^50", n.Name, n.Memory)
 		case n.Promised < 0 || n.Promised > n.Memory:
 			return fmt.Errorf("placement: node %s: %d bytes are promised, of %d", n.Name, n.Promised, n.Memory)
+		case n.Runtime < 0 || n.Runtime > maxBytes:
+			return fmt.Errorf("placement: node %s: runtime %d is not in 0..2^50", n.Name, n.Runtime)
 		case !(n.Bandwidth >= 1 && n.Bandwidth <= maxBandwidth):
 			return fmt.Errorf("placement: node %s: bandwidth %v is not in 1..1e18 bytes/s", n.Name, n.Bandwidth)
 		}

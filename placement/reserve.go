@@ -5,12 +5,11 @@ import (
 	"sort"
 )
 
-// Reservation is what every node has to keep free so that a model can move between modes while it
-// runs, each at the full context.
+// Reservation is where a model is in each of the modes that it may move between while it runs, each at the
+// full context. [Reservation.Promises] is what nodes have to keep free for that.
 type Reservation struct {
 	Plans   map[Mode]*Plan    // the modes that fit
 	Refused map[Mode]*Refusal // those that do not
-	Needs   []int64           // bytes of each node, in node order: the most that any of Plans takes there
 	f       *footprint
 }
 
@@ -36,7 +35,7 @@ func PlaceAll(r Request, modes []Mode) (*Reservation, error) {
 	if ranges, by, ok := f.shared(r.Mode, wanted); ok {
 		f = f.pin(ranges, by)
 	}
-	res := &Reservation{Plans: map[Mode]*Plan{}, Refused: map[Mode]*Refusal{}, Needs: make([]int64, len(r.Nodes)), f: f}
+	res := &Reservation{Plans: map[Mode]*Plan{}, Refused: map[Mode]*Refusal{}, f: f}
 	for m := range wanted {
 		p, refusal := f.place(m)
 		if refusal != nil {
@@ -44,9 +43,6 @@ func PlaceAll(r Request, modes []Mode) (*Reservation, error) {
 			continue
 		}
 		res.Plans[m] = p
-		for i := range p.Shares {
-			res.Needs[i] = max(res.Needs[i], p.Shares[i].Needs())
-		}
 	}
 	return res, nil
 }
@@ -130,13 +126,14 @@ func (r *Reservation) union(now *footprint, a, b *Share, from, to Mode, layers R
 			p, n = b, inA
 		}
 		// All blocks of its own layers, where the other mode has only n and the staged ones.
-		return now.tokenKV(layers, n) + now.kvOf(p.Layers, max(now.blocks-n-now.staged, 0))
+		other := max(from, to)
+		return now.tokenKV(other, layers, n) + now.kvOf(p.Layers, max(now.blocks-n-now.staged[other], 0))
 	}
 	both := max(inA+inB-now.blocks, 0)
 	if r.sameBlocks(from, to) {
 		both = inA
 	}
-	return now.tokenKV(layers, inA+inB-both)
+	return now.tokenKV(Pooled, layers, inA+inB-both)
 }
 
 // held is how many of a sequence's blocks a node has at a context, at most: its share, rounded up.

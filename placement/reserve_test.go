@@ -2,6 +2,8 @@ package placement
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,13 +24,14 @@ func TestSwitchableModesShareTheirLayersAndReserveTheMost(t *testing.T) {
 	if len(res.Plans) != 3 || len(res.Refused) != 0 {
 		t.Fatalf("%d modes fit", len(res.Plans))
 	}
-	for i, need := range res.Needs {
+	promises, _ := res.Promises(Pipeline)
+	for i, kept := range promises {
 		pipeline, pooled, ring := res.Plans[Pipeline].Shares[i], res.Plans[Pooled].Shares[i], res.Plans[Ring].Shares[i]
 		if pipeline.Layers != pooled.Layers {
 			t.Errorf("%s has layers %v and %v", pipeline.Node, pipeline.Layers, pooled.Layers)
 		}
-		if need != max(pipeline.Needs(), pooled.Needs(), ring.Needs()) {
-			t.Errorf("%s keeps %d", pipeline.Node, need)
+		if want := (Promise{ring.Weights + ring.Rest, max(pipeline.KV, pooled.KV, ring.KV)}); kept.Fixed != want.Fixed || kept.KV < want.KV {
+			t.Errorf("%s keeps %+v, want %+v and perhaps more KV cache to stage", pipeline.Node, kept, want)
 		}
 	}
 }
@@ -147,8 +150,8 @@ func TestReservationsHoldForEveryModeThatFits(t *testing.T) {
 		for mode, p := range res.Plans {
 			fits(t, p)
 			for i, s := range p.Shares {
-				if s.Needs() != takes(&r, mode, s.Layers, s.Blocks) || s.Needs() > res.Needs[i] || res.Needs[i] > s.Has {
-					t.Fatalf("%s in %s mode needs %d, reserved %d of %d", s.Node, mode, s.Needs(), res.Needs[i], s.Has)
+				if s.Needs() != takes(&r, mode, i, s.Layers, s.Blocks) || s.Needs() > r.Nodes[i].Memory {
+					t.Fatalf("%s in %s mode needs %d of %d", s.Node, mode, s.Needs(), s.Has)
 				}
 			}
 		}
@@ -172,5 +175,43 @@ func TestReservationsHoldForEveryModeThatFits(t *testing.T) {
 				}
 			}
 		}
+		checkKept(t, &r, res)
 	})
+}
+
+// checkKept holds what nodes keep against each mode that the model may still move to.
+func checkKept(t *rapid.T, r *Request, res *Reservation) {
+	alone := maps.Clone(res.Plans)
+	kept, staged := res.Promises(r.Mode)
+	if res.Plans[r.Mode] == nil || len(res.Plans)+len(res.Refused) != 3 {
+		t.Fatalf("loaded in %v, kept for %d modes, refused are %d", r.Mode, len(res.Plans), len(res.Refused))
+	}
+	for mode, p := range res.Plans {
+		for i, s := range p.Shares {
+			s := res.f.staging(staged).share(mode, i, s.Layers, int64(s.Blocks))
+			if s.Weights+s.Rest > kept[i].Fixed || s.KV > kept[i].KV || kept[i].Fixed+kept[i].KV > s.Has {
+				t.Fatalf("%s keeps %+v of %d, and %v with %d staged blocks takes %+v", s.Node, kept[i], s.Has, mode, staged, s)
+			}
+		}
+	}
+	for mode := range alone {
+		refusal := res.Refused[mode]
+		if refusal == nil {
+			continue
+		}
+		if !slices.Contains(refusal.Beside, r.Mode) || refusal.Missing <= 0 || refusal.MaxContext >= r.Context || !strings.Contains(refusal.Error(), "beside "+r.Mode.String()) {
+			t.Fatalf("%v is refused with %+v", mode, refusal)
+		}
+		if at := refusal.MaxContext; at > 0 {
+			f, plans := res.f.at(at), map[Mode]*Plan{}
+			for _, m := range append(slices.Clone(refusal.Beside), mode) {
+				if plans[m], _ = f.place(m); plans[m] == nil {
+					t.Fatalf("at the context of %d, which the refusal advises, %v does not fit", at, m)
+				}
+			}
+			if !f.fitTogether(plans, append(slices.Clone(refusal.Beside), mode)) {
+				t.Fatalf("at the context of %d, which the refusal advises, %v does not fit beside %v", at, mode, refusal.Beside)
+			}
+		}
+	}
 }

@@ -78,25 +78,25 @@ func (f *footprint) layout(modes ...Mode) ([]Range, bool) {
 	ranges, ok := split(len(f.Nodes), f.layers, func(i int, r Range) (cost, bool) {
 		return cost{f.off(i, r)}, fits(i, r)
 	})
-	if !ok || !pooled || f.roomFor(ranges) {
+	if !ok || !pooled || f.roomFor(Pooled, ranges) {
 		return ranges, ok
 	}
 	// Weigh a block of room against distance from the aim, ever higher; alone, it decides.
 	for weight := int64(1 << 20); ; weight /= 2 {
 		ranges, _ = split(len(f.Nodes), f.layers, func(i int, r Range) (cost, bool) {
-			return cost{weight*f.off(i, r) - f.room(i, r), f.off(i, r)}, fits(i, r)
+			return cost{weight*f.off(i, r) - f.room(Pooled, i, r), f.off(i, r)}, fits(i, r)
 		})
-		if ok = f.roomFor(ranges); ok || weight == 0 {
+		if ok = f.roomFor(Pooled, ranges); ok || weight == 0 {
 			return ranges, ok
 		}
 	}
 }
 
-// roomFor reports whether all tokens fit beside the layers.
-func (f *footprint) roomFor(ranges []Range) bool {
+// roomFor reports whether all tokens fit beside the layers in pooled or ring mode.
+func (f *footprint) roomFor(mode Mode, ranges []Range) bool {
 	total := int64(0)
 	for i, r := range ranges {
-		total += f.room(i, r)
+		total += f.room(mode, i, r)
 	}
 	return total >= f.blocks
 }

@@ -74,7 +74,7 @@ func another(a *Arch, nodes []placement.Node, o Options) (int64, bool) {
 // fits reports whether a mode can be placed. What placement rejects, say overrides that leave layers to
 // nobody, does not fit.
 func fits(a *Arch, nodes []placement.Node, o Options) bool {
-	r, _ := request(a, nodes, o)
+	r, _ := request(a, nodes, o, len(nodes))
 	ok, err := placement.Fits(r)
 	return ok && err == nil
 }

@@ -13,6 +13,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/simulate"
 )
 
 // maxNodes bounds a described cluster.
@@ -29,7 +30,8 @@ const (
 // Cluster is machines and the ways between them, as described in a file.
 type Cluster struct {
 	Nodes   []placement.Node // in the order in which layers go through them
-	links   map[string]placement.Link
+	Noise   simulate.Noise   // for simulations only
+	links   map[string]simulate.Link
 	regular string            // name of the link of all pairs but
 	pairs   map[[2]int]string // these, lower node first
 
@@ -59,12 +61,20 @@ type described struct {
 	Links map[string]struct {
 		Latency   *seconds `yaml:"latency"` // one way
 		Bandwidth *rate    `yaml:"bandwidth"`
+		// For simulations:
+		Jitter     seconds `yaml:"jitter"`      // mean of what is added to the latency
+		PerMessage seconds `yaml:"per_message"` // for which a message occupies a port besides its bytes
 	} `yaml:"links"`
 	DefaultLink string `yaml:"default_link"`
 	Pairs       []struct {
 		Nodes []string `yaml:"nodes"`
 		Link  string   `yaml:"link"`
 	} `yaml:"pairs"`
+	Noise struct { // for simulations: see simulate.Noise
+		Stragglers float64  `yaml:"stragglers"`
+		Slowdown   *float64 `yaml:"slowdown"`
+		Uneven     float64  `yaml:"uneven"`
+	} `yaml:"noise"`
 }
 
 // ParseCluster reads a cluster file. It is strict: an unknown field, a missing one, and a number that
@@ -85,11 +95,14 @@ func ParseCluster(b []byte) (*Cluster, error) {
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("the cluster file has more than one document")
 	}
-	c := &Cluster{links: map[string]placement.Link{}, pairs: map[[2]int]string{}}
+	c := &Cluster{links: map[string]simulate.Link{}, pairs: map[[2]int]string{}}
 	if err := c.addNodes(&d); err != nil {
 		return nil, err
 	}
 	if err := c.addLinks(&d); err != nil {
+		return nil, err
+	}
+	if err := c.addNoise(&d); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -145,10 +158,13 @@ func (c *Cluster) addLinks(d *described) error {
 		if err := cmp.Or(
 			within(at+": latency", l.Latency, 0, maxSeconds),
 			within(at+": bandwidth", l.Bandwidth, 1, maxRate),
+			within(at+": jitter", &l.Jitter, 0, maxSeconds),
+			within(at+": per_message", &l.PerMessage, 0, maxSeconds),
 		); err != nil {
 			return err
 		}
-		c.links[name] = placement.Link{Latency: float64(*l.Latency), Bandwidth: float64(*l.Bandwidth)}
+		c.links[name] = simulate.Link{Link: placement.Link{Latency: float64(*l.Latency), Bandwidth: float64(*l.Bandwidth)},
+			Jitter: float64(l.Jitter), PerMessage: float64(l.PerMessage)}
 	}
 	c.regular = d.DefaultLink
 	if len(c.Nodes) > 1 || c.regular != "" {
@@ -174,6 +190,25 @@ func (c *Cluster) addLinks(d *described) error {
 		c.pairs[[2]int{min(a, b), max(a, b)}] = p.Link
 	}
 	return nil
+}
+
+// addNoise takes in what simulations vary.
+func (c *Cluster) addNoise(d *described) error {
+	const most = 1000
+	n := &d.Noise
+	slowdown := 1.0
+	if n.Slowdown != nil {
+		slowdown = *n.Slowdown
+	}
+	if (n.Stragglers != 0) != (n.Slowdown != nil) {
+		return errors.New("noise: of stragglers and slowdown, how many and how slow, one is missing")
+	}
+	c.Noise = simulate.Noise{Stragglers: n.Stragglers, Slowdown: slowdown, Uneven: n.Uneven}
+	return cmp.Or(
+		within("noise: stragglers", &n.Stragglers, 0, 1),
+		within("noise: slowdown", &slowdown, 1, most),
+		within("noise: uneven", &n.Uneven, 0, most),
+	)
 }
 
 // within checks a required number.
@@ -209,7 +244,7 @@ func (c *Cluster) link(name string) (placement.Link, error) {
 	if len(c.Nodes) == 1 && name == "" {
 		return placement.Link{}, nil
 	}
-	return c.links[name], c.known("link", name)
+	return c.links[name].Link, c.known("link", name)
 }
 
 // Matrix is the links of all pairs: links[i][j] leads from node i to node j. A name replaces every
@@ -231,7 +266,7 @@ func (c *Cluster) Matrix(name string) ([][]placement.Link, error) {
 	}
 	if name == "" {
 		for p, link := range c.pairs {
-			links[p[0]][p[1]], links[p[1]][p[0]] = c.links[link], c.links[link]
+			links[p[0]][p[1]], links[p[1]][p[0]] = c.links[link].Link, c.links[link].Link
 		}
 	}
 	return links, nil

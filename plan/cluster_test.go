@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/orrery-ai/orrery/simulate"
 )
 
 const small = `
@@ -45,6 +47,24 @@ func TestAClusterIsWhatItsFileSays(t *testing.T) {
 	}
 }
 
+func TestWhatSimulationsVaryIsInTheFile(t *testing.T) {
+	const noise = "noise: {stragglers: 0.02, slowdown: 1.5, uneven: 0.03}\n"
+	c, err := ParseCluster([]byte(strings.Replace(small, "latency: 30us", "latency: 30us, jitter: 4us, per_message: 0.5us", 1) + noise))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fast := c.links["fast"]
+	if !alike(fast.Jitter, 4e-6) || !alike(fast.PerMessage, 0.5e-6) || c.links["slow"].Jitter != 0 {
+		t.Errorf("links %+v", c.links)
+	}
+	if want := (simulate.Noise{Stragglers: 0.02, Slowdown: 1.5, Uneven: 0.03}); c.Noise != want {
+		t.Errorf("noise %+v, want %+v", c.Noise, want)
+	}
+	if c, err = ParseCluster([]byte(small)); err != nil || c.Noise != (simulate.Noise{Slowdown: 1}) {
+		t.Errorf("without noise it is %+v, %v", c.Noise, err)
+	}
+}
+
 func TestOneNodeNeedsNoLink(t *testing.T) {
 	c, err := ParseCluster([]byte("nodes: [{name: a, memory: 1GiB, bandwidth: 1GB/s, flops: 1GFLOPS}]"))
 	if err != nil {
@@ -72,6 +92,15 @@ func TestBadClustersNameTheField(t *testing.T) {
 		"a comma":                           {"name: little", `name: "a,b"`},
 		"links.fast: latency":               {"latency: 30us", "latency: -30us"},
 		"links.fast: bandwidth is missing":  {", bandwidth: 6.7GB/s", ""},
+		"links.slow: jitter -":              {"latency: 0.2ms", "latency: 0.2ms, jitter: -10us"},
+		`"fast" is not a number`:            {"latency: 0.2ms", "latency: 0.2ms, jitter: fast"},
+		"links.slow: per_message 61":        {"latency: 0.2ms", "latency: 0.2ms, per_message: 61s"},
+		"noise: stragglers 1.5":             {"default_link: fast", "default_link: fast\nnoise: {stragglers: 1.5, slowdown: 2}"},
+		"noise: stragglers NaN":             {"default_link: fast", "default_link: fast\nnoise: {stragglers: .nan, slowdown: 2}"},
+		"noise: slowdown 0.5":               {"default_link: fast", "default_link: fast\nnoise: {stragglers: 0.5, slowdown: 0.5}"},
+		"noise: of stragglers and slowdown": {"default_link: fast", "default_link: fast\nnoise: {stragglers: 0.1}"},
+		"noise: uneven -1":                  {"default_link: fast", "default_link: fast\nnoise: {uneven: -1}"},
+		"field uneve not found":             {"default_link: fast", "default_link: fast\nnoise: {uneve: 0.1}"},
 		"default_link":                      {"default_link: fast", "default_link: fat"},
 		"pairs[0]: link":                    {"link: slow", "link: slaw"},
 		"pairs[0]: nodes has 1":             {"[big-1, little]", "[big-1]"},
@@ -98,11 +127,13 @@ func FuzzParseCluster(f *testing.F) {
 	f.Add([]byte(small))
 	f.Add([]byte("nodes: &a [*a]"))
 	f.Add([]byte("nodes:\n  ! 0\n00008:\n  0: 0\n"))
-	b, err := os.ReadFile("../research/m4-cluster.yaml")
-	if err != nil {
-		f.Fatal(err)
+	for _, file := range []string{"m4-cluster", "m4-scale", "h100-scale"} {
+		b, err := os.ReadFile("../research/" + file + ".yaml")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
 	}
-	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := ParseCluster(b)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/engine"
 	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/placement"
 )
 
 // TestFootprintIsWhatTheRuntimeCounts holds the sizes from a config.json against those of the tensors of
@@ -42,8 +43,16 @@ func TestFootprintIsWhatTheRuntimeCounts(t *testing.T) {
 				t.Errorf("layer %d keeps %d bytes a token, want %d", l, got.KVBytesPerToken[l], want)
 			}
 		}
-		if got, want := got.ScratchBytes(chunk), engine.Footprint(&loaded.Config, attention.F16, chunk, block, nodes); got != want {
-			t.Errorf("%d nodes: activations are %d bytes, the engine says %d", nodes, got, want)
+		layers := loaded.Config.Layers
+		for mode := placement.Mode(0); mode <= placement.Ring; mode++ {
+			for _, r := range []placement.Range{{}, {First: 0, End: 1}, {First: 1, End: 2}, {First: layers - 1, End: layers}, {First: 0, End: layers}} {
+				for _, s := range [][2]int{{chunk, 8192}, {chunk, chunk}, {chunk, chunk + 1}, {block / 2, 3 * block}, {1, 1}} {
+					steps := placement.Steps{Mode: mode, Layers: r, Chunk: s[0], Context: s[1]}
+					if got, want := got.ScratchBytes(steps), engine.Footprint(&loaded.Config, attention.F16, block, nodes, steps); got != want {
+						t.Errorf("%d nodes: activations of %+v are %d bytes, the engine says %d", nodes, steps, got, want)
+					}
+				}
+			}
 		}
 	}
 }
@@ -131,7 +140,7 @@ func TestLayersDifferWhereTheConfigSaysSo(t *testing.T) {
 
 func FuzzParseConfig(f *testing.F) {
 	files, err := filepath.Glob("../research/configs/*.json")
-	if err != nil || len(files) != 7 {
+	if err != nil || len(files) != 8 {
 		f.Fatalf("%d configurations, %v", len(files), err)
 	}
 	for _, name := range files {
@@ -147,7 +156,7 @@ func FuzzParseConfig(f *testing.F) {
 			return
 		}
 		m, w := a.Footprint("", WeightsQ4, KVQ4, 256, 3)
-		if a.Params() < a.Active()-int64(a.Hidden) || m.ScratchBytes(1024) <= 0 || len(w.ReadBytes) != len(m.LayerBytes) {
+		if a.Params() < a.Active()-int64(a.Hidden) || m.ScratchBytes(placement.Steps{Layers: placement.Range{First: 0, End: len(a.Layers)}, Chunk: 1024, Context: 2048}) <= 0 || len(w.ReadBytes) != len(m.LayerBytes) {
 			t.Fatalf("%d parameters, of which a token uses %d", a.Params(), a.Active())
 		}
 		for l, held := range m.LayerBytes {

@@ -9,6 +9,8 @@
 //   - A [Cluster] is a YAML file of nodes and links (cluster.go).
 //   - [Make] places the model in every mode and predicts speeds: a [Report] (report.go), or says what
 //     would make it fit (advice.go). [Report.Draw] is the picture.
+//   - [Scale] places and simulates it on growing numbers of the nodes: a [Scaling] (scaling.go), with a
+//     [Verdict] of where each mode and each kind of exchange stops, and why (verdict.go).
 //
 // What is predicted is what package placement documents. It assumes that every kernel reaches the
 // same share of a node's bandwidth and FLOPS.

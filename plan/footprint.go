@@ -8,8 +8,9 @@ func (a *Arch) Footprint(name string, w Weights, kv KV, block, nodes int) (place
 	const kept = 2 // bytes of a parameter that is not quantized
 	m := placement.Model{
 		Name: name, EmbedBytes: w.bytes(a.table()), Tied: a.Tied,
-		HeadBytes:    w.bytes(a.table()) + kept*int64(a.Hidden),
-		ScratchBytes: func(chunk int) int64 { return a.activations(kv, chunk, block, nodes) },
+		HeadBytes:     w.bytes(a.table()) + kept*int64(a.Hidden),
+		BlockOverhead: placement.BlockOverhead,
+		ScratchBytes:  func(s placement.Steps) int64 { return a.activations(kv, block, nodes, s) },
 	}
 	work := placement.Work{HeadRead: m.HeadBytes, HeadFLOPs: 2 * float64(a.table()), HiddenBytes: 4 * int64(a.Hidden)}
 	windowed := false
@@ -57,14 +58,17 @@ func (l *Layer) kvBytes(kv KV) int64 {
 	return n
 }
 
-// activations is what a node needs for a chunk: the sum of package engine's Footprint, with float32
-// activations and what lanes may hold, here from an Arch.
-func (a *Arch) activations(kv KV, chunk, block, nodes int) int64 {
-	rows := int64(chunk)
-	if nodes > 1 { // a round of ring prefill keeps its triangle balanced
-		rows = int64(max(chunk, 2*nodes*block) + 5*block)
+// activations is what computing takes: the sum of package engine's Footprint, with float32 activations and
+// what lanes hold, here from an Arch.
+func (a *Arch) activations(kv KV, block, nodes int, s placement.Steps) int64 {
+	owner := s.Layers.Len() > 0
+	pooled := nodes > 1 && (s.Mode == 0 || s.Mode == placement.Pooled)
+	ring := nodes > 1 && (s.Mode == 0 || s.Mode == placement.Ring)
+	rows, peers := int64(s.Chunk), int64(nodes-1)
+	if ring { // a pair of blocks at least
+		rows = int64(max(s.Chunk, min(2*block, s.Context)))
 	}
-	var cols, query, partial, kvBlock int64
+	var cols, wide, query, partial, layer int64
 	for i := range a.Layers {
 		l := &a.Layers[i]
 		var elements int64
@@ -73,22 +77,49 @@ func (a *Arch) activations(kv KV, chunk, block, nodes int) int64 {
 		}
 		// The hidden state and its norm, queries and results, keys and values, angles, gate and up.
 		cols = max(cols, int64(2*a.Hidden+a.Heads*(l.Key+l.Value))+elements+int64(l.Key/2*2)+int64(2*l.Wide))
-		query = max(query, 4*rows*int64(a.Heads*l.Key))
-		partial = max(partial, 4*rows*int64(a.Heads*(l.Value+2)))
-		kvBlock = max(kvBlock, int64(block)*l.kvBytes(kv))
+		wide = max(wide, int64(2*l.Wide))
+		query = max(query, 4*int64(a.Heads*l.Key))
+		partial = max(partial, 4*int64(a.Heads*(l.Value+2)))
+		layer = max(layer, int64(block)*l.kvBytes(kv))
 	}
-	hidden, peers := 4*rows*int64(a.Hidden), int64(nodes-1)
-	const perLane = 2 // messages that a lane's receiver holds at the most
-	lanes := perLane * (hidden + peers*(query+partial+kvBlock))
-	if nodes > 1 {
-		lanes += perLane * max(1, parcelTokens/int64(block)) * kvBlock
+	const perLane = 2 // messages that a lane's receiver holds
+	n := peers * (perPeer + perLane*layer)
+	if pooled || ring {
+		n += peers * perQueue
 	}
-	logits := 4 * min(rows, max(1, logitsBytes/4/int64(a.Vocab))) * int64(a.Vocab)
-	return 4*rows*cols + (2+peers)*partial + logits + lanes
+	if owner {
+		n += 4*rows*cols + (rows+deviceRows)*partial
+		if logits := min(rows, max(8, logitsBytes/4/int64(a.Vocab))) * int64(a.Vocab); logits > rows*wide {
+			n += 4 * logits // otherwise they lie where gate and up were
+		}
+	}
+	if owner && s.Layers.First > 0 {
+		n += 4*int64(min(perLane*s.Chunk, s.Context))*int64(a.Hidden) + perQueue
+	}
+	if pooled {
+		asking := int64(min(s.Chunk, max(s.Context-s.Chunk, 1)))
+		n += peers * (perLane*asking*query + (asking+deviceRows)*partial)
+		if owner {
+			n += (1 + peers) * asking * partial
+		}
+	}
+	if ring {
+		n += perLane*max(1, parcelTokens/int64(block))*layer + perQueue
+	}
+	return n
 }
+
+// perPeer is what the connections to and from another member keep in buffers, in bytes.
+const perPeer = 384 << 10
+
+// perQueue is what waits at the end of a lane besides its messages, in bytes.
+const perQueue = 512 << 10
 
 // parcelTokens is how many tokens go round the ring at a time.
 const parcelTokens = 1024
 
-// logitsBytes bounds the logits that are computed at a time.
-const logitsBytes = 4 << 20
+// logitsBytes bounds the logits that are computed at a time, but for a large vocabulary.
+const logitsBytes = 1 << 20
+
+// deviceRows is the partial results that a device keeps of its own, in rows.
+const deviceRows = 192

@@ -33,6 +33,7 @@ func TestParametersAreThoseOfThePublishedModels(t *testing.T) {
 		"gpt-oss-120b":    {116.83, 5.13, 0.001},
 		"Llama-3.3-70B":   {70.6, 70.6 - 1.05, 0.001},
 		"DeepSeek-V3":     {671, 37, 0.02},
+		"Llama-3.2-1B":    {1.24, 1.24, 0.01},
 	} {
 		a := arch(t, name)
 		total, active := float64(a.Params())/1e9, float64(a.Active())/1e9
@@ -55,6 +56,7 @@ func TestKVBytesAToken(t *testing.T) {
 		"gpt-oss-120b":    {36864, 36864 * 17 / 32, 36864 * 9 / 32},
 		"Llama-3.3-70B":   {327680, 327680 * 17 / 32, 327680 * 9 / 32},
 		"DeepSeek-V3":     {70272, 70272 * 17 / 32, 70272 * 9 / 32},
+		"Llama-3.2-1B":    {32768, 32768 * 17 / 32, 32768 * 9 / 32},
 	} {
 		a := arch(t, name)
 		for i, f := range []KV{KVF16, KVQ8, KVQ4} {

@@ -141,7 +141,7 @@ func Make(a *Arch, c *Cluster, o Options) (*Report, error) {
 	if c.measured != nil {
 		o.Efficiency = 1
 	}
-	r, work := request(a, c.Nodes, o)
+	r, work := request(a, c.Nodes, o, len(c.Nodes))
 	rep := &Report{Model: o.Name, Type: a.Type, Params: a.Params(), Active: a.Active(), Weights: o.Weights, WeightBytes: weightBytes(&r.Model),
 		KV: o.KV, KVBytesPerToken: a.KVBytesPerToken(o.KV), Positions: a.Positions, Context: o.Context, Sequences: o.Sequences,
 		Efficiency: o.Efficiency, Measured: c.measured != nil, Link: o.Link}
@@ -207,9 +207,9 @@ func (r *Report) Fits() bool {
 	return slices.ContainsFunc(r.Modes, func(m ModeReport) bool { return m.Fits })
 }
 
-// request is what placement is asked, and the work of the same model.
-func request(a *Arch, nodes []placement.Node, o Options) (placement.Request, placement.Work) {
-	m, w := a.Footprint(o.Name, o.Weights, o.KV, o.Block, len(nodes))
+// request is what placement is asked, and the work of the same model, with lanes for so many members.
+func request(a *Arch, nodes []placement.Node, o Options, members int) (placement.Request, placement.Work) {
+	m, w := a.Footprint(o.Name, o.Weights, o.KV, o.Block, members)
 	return placement.Request{Model: m, Nodes: nodes, Mode: o.Mode, Context: o.Context, Sequences: o.Sequences,
 		Chunk: o.Chunk, BlockTokens: o.Block, Overrides: o.Layers}, w
 }

@@ -128,8 +128,8 @@ func TestAdviceIsTrue(t *testing.T) {
 }
 
 func TestAModeRefusedByItselfIsNotToldByAnothersLayers(t *testing.T) {
-	r := report(t, "GLM-4.7", Options{Context: 200000})
-	alone := report(t, "GLM-4.7", Options{Context: 200000, Mode: placement.Pipeline})
+	r := report(t, "MiniMax-M2", Options{Context: 365000, Weights: WeightsQ6})
+	alone := report(t, "MiniMax-M2", Options{Context: 365000, Weights: WeightsQ6, Mode: placement.Pipeline})
 	a, b := r.Modes[0], alone.Modes[0]
 	if a.Fits || b.Fits || !r.Modes[1].Fits {
 		t.Fatal("pipeline fits, or pooled does not")

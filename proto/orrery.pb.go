@@ -1330,6 +1330,76 @@ func (x *Copied) GetError() string {
 	return ""
 }
 
+// Conductor to the SequenceShard that is to hold the parts: make their keys and values up. Each is answered
+// like a copy that has arrived, with Copied.
+type FillParts struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Batch         uint64                 `protobuf:"varint,1,opt,name=batch,proto3" json:"batch,omitempty"`
+	Ids           []uint32               `protobuf:"varint,2,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	Rects         []*Rect                `protobuf:"bytes,3,rep,name=rects,proto3" json:"rects,omitempty"`
+	Seed          uint64                 `protobuf:"varint,4,opt,name=seed,proto3" json:"seed,omitempty"` // what is made up is a function of it, of layer and position
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FillParts) Reset() {
+	*x = FillParts{}
+	mi := &file_orrery_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FillParts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FillParts) ProtoMessage() {}
+
+func (x *FillParts) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FillParts.ProtoReflect.Descriptor instead.
+func (*FillParts) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *FillParts) GetBatch() uint64 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
+}
+
+func (x *FillParts) GetIds() []uint32 {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+func (x *FillParts) GetRects() []*Rect {
+	if x != nil {
+		return x.Rects
+	}
+	return nil
+}
+
+func (x *FillParts) GetSeed() uint64 {
+	if x != nil {
+		return x.Seed
+	}
+	return 0
+}
+
 // Drop what only these epochs used, or the copies of a batch. Conductor to SequenceShard, which says that the
 // memory is free again.
 type RetireEpochs struct {
@@ -1341,7 +1411,7 @@ type RetireEpochs struct {
 
 func (x *RetireEpochs) Reset() {
 	*x = RetireEpochs{}
-	mi := &file_orrery_proto_msgTypes[21]
+	mi := &file_orrery_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1423,7 @@ func (x *RetireEpochs) String() string {
 func (*RetireEpochs) ProtoMessage() {}
 
 func (x *RetireEpochs) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[21]
+	mi := &file_orrery_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1436,7 @@ func (x *RetireEpochs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireEpochs.ProtoReflect.Descriptor instead.
 func (*RetireEpochs) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{21}
+	return file_orrery_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RetireEpochs) GetBefore() uint64 {
@@ -1385,7 +1455,7 @@ type DiscardBatch struct {
 
 func (x *DiscardBatch) Reset() {
 	*x = DiscardBatch{}
-	mi := &file_orrery_proto_msgTypes[22]
+	mi := &file_orrery_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1467,7 @@ func (x *DiscardBatch) String() string {
 func (*DiscardBatch) ProtoMessage() {}
 
 func (x *DiscardBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[22]
+	mi := &file_orrery_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1480,7 @@ func (x *DiscardBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardBatch.ProtoReflect.Descriptor instead.
 func (*DiscardBatch) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{22}
+	return file_orrery_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DiscardBatch) GetBatch() uint64 {
@@ -1432,7 +1502,7 @@ type Released struct {
 
 func (x *Released) Reset() {
 	*x = Released{}
-	mi := &file_orrery_proto_msgTypes[23]
+	mi := &file_orrery_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1514,7 @@ func (x *Released) String() string {
 func (*Released) ProtoMessage() {}
 
 func (x *Released) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[23]
+	mi := &file_orrery_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1527,7 @@ func (x *Released) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Released.ProtoReflect.Descriptor instead.
 func (*Released) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{23}
+	return file_orrery_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Released) GetSequence() uint64 {
@@ -1498,7 +1568,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_orrery_proto_msgTypes[24]
+	mi := &file_orrery_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1580,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[24]
+	mi := &file_orrery_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1593,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{24}
+	return file_orrery_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StatsRequest) GetAddress() string {
@@ -1543,13 +1613,14 @@ type Stats struct {
 	PromisedBytes int64                  `protobuf:"varint,6,opt,name=promised_bytes,json=promisedBytes,proto3" json:"promised_bytes,omitempty"` // of them, to models that are loaded
 	ShortBytes    int64                  `protobuf:"varint,7,opt,name=short_bytes,json=shortBytes,proto3" json:"short_bytes,omitempty"`          // of what is promised, that other programs took
 	Promises      []*Promise             `protobuf:"bytes,8,rep,name=promises,proto3" json:"promises,omitempty"`                                 // what promised_bytes is made of
+	RuntimeBytes  int64                  `protobuf:"varint,9,opt,name=runtime_bytes,json=runtimeBytes,proto3" json:"runtime_bytes,omitempty"`    // what its process takes without a model; 0 while it has not been measured
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_orrery_proto_msgTypes[25]
+	mi := &file_orrery_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1632,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[25]
+	mi := &file_orrery_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1645,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{25}
+	return file_orrery_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Stats) GetLaneBytes() int64 {
@@ -1633,6 +1704,13 @@ func (x *Stats) GetPromises() []*Promise {
 	return nil
 }
 
+func (x *Stats) GetRuntimeBytes() int64 {
+	if x != nil {
+		return x.RuntimeBytes
+	}
+	return 0
+}
+
 // What is kept for a loaded model.
 type Promise struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1645,7 +1723,7 @@ type Promise struct {
 
 func (x *Promise) Reset() {
 	*x = Promise{}
-	mi := &file_orrery_proto_msgTypes[26]
+	mi := &file_orrery_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1735,7 @@ func (x *Promise) String() string {
 func (*Promise) ProtoMessage() {}
 
 func (x *Promise) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[26]
+	mi := &file_orrery_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1748,7 @@ func (x *Promise) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promise.ProtoReflect.Descriptor instead.
 func (*Promise) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{26}
+	return file_orrery_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Promise) GetRef() string {
@@ -1707,7 +1785,7 @@ type MeasureLink struct {
 
 func (x *MeasureLink) Reset() {
 	*x = MeasureLink{}
-	mi := &file_orrery_proto_msgTypes[27]
+	mi := &file_orrery_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +1797,7 @@ func (x *MeasureLink) String() string {
 func (*MeasureLink) ProtoMessage() {}
 
 func (x *MeasureLink) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[27]
+	mi := &file_orrery_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +1810,7 @@ func (x *MeasureLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeasureLink.ProtoReflect.Descriptor instead.
 func (*MeasureLink) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{27}
+	return file_orrery_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *MeasureLink) GetPeer() string {
@@ -1776,7 +1854,7 @@ type LinkMeasured struct {
 
 func (x *LinkMeasured) Reset() {
 	*x = LinkMeasured{}
-	mi := &file_orrery_proto_msgTypes[28]
+	mi := &file_orrery_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +1866,7 @@ func (x *LinkMeasured) String() string {
 func (*LinkMeasured) ProtoMessage() {}
 
 func (x *LinkMeasured) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[28]
+	mi := &file_orrery_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1801,7 +1879,7 @@ func (x *LinkMeasured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkMeasured.ProtoReflect.Descriptor instead.
 func (*LinkMeasured) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{28}
+	return file_orrery_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LinkMeasured) GetError() string {
@@ -1851,7 +1929,7 @@ type MakeEcho struct {
 
 func (x *MakeEcho) Reset() {
 	*x = MakeEcho{}
-	mi := &file_orrery_proto_msgTypes[29]
+	mi := &file_orrery_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +1941,7 @@ func (x *MakeEcho) String() string {
 func (*MakeEcho) ProtoMessage() {}
 
 func (x *MakeEcho) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[29]
+	mi := &file_orrery_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +1954,7 @@ func (x *MakeEcho) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MakeEcho.ProtoReflect.Descriptor instead.
 func (*MakeEcho) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{29}
+	return file_orrery_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MakeEcho) GetFrom() string {
@@ -1909,7 +1987,7 @@ type EchoReady struct {
 
 func (x *EchoReady) Reset() {
 	*x = EchoReady{}
-	mi := &file_orrery_proto_msgTypes[30]
+	mi := &file_orrery_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1921,7 +1999,7 @@ func (x *EchoReady) String() string {
 func (*EchoReady) ProtoMessage() {}
 
 func (x *EchoReady) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[30]
+	mi := &file_orrery_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1934,7 +2012,7 @@ func (x *EchoReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EchoReady.ProtoReflect.Descriptor instead.
 func (*EchoReady) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{30}
+	return file_orrery_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *EchoReady) GetError() string {
@@ -2041,7 +2119,12 @@ const file_orrery_proto_rawDesc = "" +
 	"\x02id\x18\x03 \x01(\rR\x02id\x12\x14\n" +
 	"\x05bytes\x18\x04 \x01(\x03R\x05bytes\x12\x12\n" +
 	"\x04node\x18\x05 \x01(\rR\x04node\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\"&\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"k\n" +
+	"\tFillParts\x12\x14\n" +
+	"\x05batch\x18\x01 \x01(\x04R\x05batch\x12\x10\n" +
+	"\x03ids\x18\x02 \x03(\rR\x03ids\x12\"\n" +
+	"\x05rects\x18\x03 \x03(\v2\f.orrery.RectR\x05rects\x12\x12\n" +
+	"\x04seed\x18\x04 \x01(\x04R\x04seed\"&\n" +
 	"\fRetireEpochs\x12\x16\n" +
 	"\x06before\x18\x01 \x01(\x04R\x06before\"$\n" +
 	"\fDiscardBatch\x12\x14\n" +
@@ -2052,7 +2135,7 @@ const file_orrery_proto_rawDesc = "" +
 	"\x06before\x18\x03 \x01(\x04R\x06before\x12\x14\n" +
 	"\x05batch\x18\x04 \x01(\x04R\x05batch\"(\n" +
 	"\fStatsRequest\x12\x18\n" +
-	"\aaddress\x18\x01 \x01(\tR\aaddress\"\xa1\x02\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\"\xc6\x02\n" +
 	"\x05Stats\x12\x1d\n" +
 	"\n" +
 	"lane_bytes\x18\x01 \x01(\x03R\tlaneBytes\x12#\n" +
@@ -2063,7 +2146,8 @@ const file_orrery_proto_rawDesc = "" +
 	"\x0epromised_bytes\x18\x06 \x01(\x03R\rpromisedBytes\x12\x1f\n" +
 	"\vshort_bytes\x18\a \x01(\x03R\n" +
 	"shortBytes\x12+\n" +
-	"\bpromises\x18\b \x03(\v2\x0f.orrery.PromiseR\bpromises\"I\n" +
+	"\bpromises\x18\b \x03(\v2\x0f.orrery.PromiseR\bpromises\x12#\n" +
+	"\rruntime_bytes\x18\t \x01(\x03R\fruntimeBytes\"I\n" +
 	"\aPromise\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x16\n" +
 	"\x06client\x18\x02 \x01(\tR\x06client\x12\x14\n" +
@@ -2098,7 +2182,7 @@ func file_orrery_proto_rawDescGZIP() []byte {
 	return file_orrery_proto_rawDescData
 }
 
-var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_orrery_proto_goTypes = []any{
 	(*Span)(nil),           // 0: orrery.Span
 	(*Rect)(nil),           // 1: orrery.Rect
@@ -2121,16 +2205,17 @@ var file_orrery_proto_goTypes = []any{
 	(*EpochTaken)(nil),     // 18: orrery.EpochTaken
 	(*CopyPart)(nil),       // 19: orrery.CopyPart
 	(*Copied)(nil),         // 20: orrery.Copied
-	(*RetireEpochs)(nil),   // 21: orrery.RetireEpochs
-	(*DiscardBatch)(nil),   // 22: orrery.DiscardBatch
-	(*Released)(nil),       // 23: orrery.Released
-	(*StatsRequest)(nil),   // 24: orrery.StatsRequest
-	(*Stats)(nil),          // 25: orrery.Stats
-	(*Promise)(nil),        // 26: orrery.Promise
-	(*MeasureLink)(nil),    // 27: orrery.MeasureLink
-	(*LinkMeasured)(nil),   // 28: orrery.LinkMeasured
-	(*MakeEcho)(nil),       // 29: orrery.MakeEcho
-	(*EchoReady)(nil),      // 30: orrery.EchoReady
+	(*FillParts)(nil),      // 21: orrery.FillParts
+	(*RetireEpochs)(nil),   // 22: orrery.RetireEpochs
+	(*DiscardBatch)(nil),   // 23: orrery.DiscardBatch
+	(*Released)(nil),       // 24: orrery.Released
+	(*StatsRequest)(nil),   // 25: orrery.StatsRequest
+	(*Stats)(nil),          // 26: orrery.Stats
+	(*Promise)(nil),        // 27: orrery.Promise
+	(*MeasureLink)(nil),    // 28: orrery.MeasureLink
+	(*LinkMeasured)(nil),   // 29: orrery.LinkMeasured
+	(*MakeEcho)(nil),       // 30: orrery.MakeEcho
+	(*EchoReady)(nil),      // 31: orrery.EchoReady
 }
 var file_orrery_proto_depIdxs = []int32{
 	0,  // 0: orrery.Rect.layers:type_name -> orrery.Span
@@ -2144,12 +2229,13 @@ var file_orrery_proto_depIdxs = []int32{
 	15, // 8: orrery.Epoch.held:type_name -> orrery.Holding
 	16, // 9: orrery.TakeUpEpoch.epoch:type_name -> orrery.Epoch
 	1,  // 10: orrery.CopyPart.rect:type_name -> orrery.Rect
-	26, // 11: orrery.Stats.promises:type_name -> orrery.Promise
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	1,  // 11: orrery.FillParts.rects:type_name -> orrery.Rect
+	27, // 12: orrery.Stats.promises:type_name -> orrery.Promise
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_orrery_proto_init() }
@@ -2163,7 +2249,7 @@ func file_orrery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orrery_proto_rawDesc), len(file_orrery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

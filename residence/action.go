@@ -9,8 +9,8 @@ import (
 	"github.com/orrery-ai/orrery/placement"
 )
 
-// Action is something that the machine asks for. It is one of [LoadLayers], [CopyBlocks], [Announce],
-// [Retire], [Discard], [Switched] and [Failed].
+// Action is something that the machine asks for. It is one of [LoadLayers], [CopyBlocks], [FillBlocks],
+// [Announce], [Retire], [Discard], [Switched], [Filled] and [Failed].
 type Action interface{ action() }
 
 // LoadLayers asks that a node have the weights of these layers. Answer with WeightsReady or WeightsFailed.
@@ -58,6 +58,7 @@ type Switched struct {
 type Failed struct {
 	Mode   placement.Mode // the mode that stays
 	Switch bool           // a switch was asked for and will not be
+	Fill   bool           // made-up tokens were asked for and will not be
 	Reason string
 }
 

@@ -23,12 +23,8 @@ func (p *Policy) Demand(m placement.Mode, tokens int) []int {
 	for b := range blocks {
 		held[p.spread[b%len(p.spread)]]++
 	}
-	staged := p.staged
-	if m == placement.Ring {
-		staged = p.least // rounds put blocks where they are wanted at once
-	}
 	for _, o := range p.Owners(m) {
-		pairs[o.Node] += o.Layers.Len() * p.block * min(staged, blocks-held[o.Node])
+		pairs[o.Node] += o.Layers.Len() * p.block * min(p.staged[m], blocks-held[o.Node])
 	}
 	return pairs
 }

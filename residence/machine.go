@@ -50,7 +50,8 @@ type batch struct {
 	number  uint64
 	mode    placement.Mode
 	upto    int
-	copies  []Copy
+	copies  []Copy // of made-up tokens from where they are to be
+	fill    int    // tokens that it makes up, see Fill; 0 for copies
 	waiting map[int]bool
 	bytes   int64
 }
@@ -63,6 +64,7 @@ type announcement struct {
 	waiting map[int]bool
 	hold    bool // no step may begin meanwhile: it would need this epoch, or grow a block that it closes
 	commits bool // completes the goal
+	fill    int  // made-up tokens that it adds
 	refused bool
 }
 
@@ -98,7 +100,7 @@ func (m *Machine) Switching() bool { return m.goal != nil }
 
 // CanStep reports whether a step may begin now.
 func (m *Machine) CanStep() bool {
-	return !m.round && (m.next == nil || !m.next.hold) && !m.committing()
+	return !m.round && (m.next == nil || !m.next.hold) && !m.committing() && !m.filling()
 }
 
 // Step begins a step that leads to so many tokens, and names its epoch. CanStep and Fits must hold.
@@ -110,7 +112,7 @@ func (m *Machine) Step(end int) uint64 {
 // CanRound reports whether a round of ring prefill may begin: nothing else is in flight or being
 // announced, and the tail is closed. If only the tail is open, it asks for it to be closed.
 func (m *Machine) CanRound() bool {
-	if m.steps > 0 || m.next != nil || m.committing() {
+	if m.steps > 0 || m.next != nil || m.committing() || m.filling() {
 		return false
 	}
 	if m.epoch.Covered < m.length {
@@ -120,8 +122,8 @@ func (m *Machine) CanRound() bool {
 	return true
 }
 
-// Round begins a round of ring prefill over the next n tokens, and divides it. CanRound and FitsRound must
-// hold.
+// Round begins a round of ring prefill over the next n tokens, which end with a block, and divides it. CanRound
+// and FitsRound must hold.
 func (m *Machine) Round(n int) (uint64, []Piece) {
 	m.round = true
 	m.pieces = m.policy.Pieces(Span{m.length, m.length + n})
@@ -149,11 +151,9 @@ func (m *Machine) RoundDone(epoch uint64, pieces []Piece) {
 	e := m.closed()
 	for _, p := range pieces {
 		m.length = p.Tokens.End
-		if !p.Open {
-			e.Held = append(e.Held, Holding{Rect{Span{0, m.policy.layers}, p.Tokens}, p.Node})
-			e.Covered = p.Tokens.End
-		}
+		e.Held = append(e.Held, Holding{Rect{Span{0, m.policy.layers}, p.Tokens}, p.Node})
 	}
+	e.Covered = m.length
 	e.Held = coalesce(e.Held)
 	m.announce(&announcement{epoch: e, hold: true})
 }
@@ -243,7 +243,12 @@ func (m *Machine) Taken(epoch uint64, node int) {
 	}
 	m.next = nil
 	m.epoch = a.epoch
-	m.moved(a.epoch.Number, a.copies)
+	if a.fill > 0 {
+		m.length, m.fits = m.epoch.Covered, 0
+		m.emit(Filled{Tokens: m.length})
+	} else {
+		m.moved(a.epoch.Number, a.copies)
+	}
 	if a.commits {
 		m.emit(Switched{Mode: m.epoch.Mode, Tokens: m.length, Bytes: m.goal.bytes})
 		m.goal = nil
@@ -268,7 +273,7 @@ func (m *Machine) Refused(epoch uint64, node int, reason string) {
 		return
 	}
 	m.next = nil
-	m.drop(&batch{number: a.batch, mode: a.epoch.Mode, copies: a.copies}, reason)
+	m.drop(&batch{number: a.batch, mode: a.epoch.Mode, copies: a.copies, fill: a.fill}, reason)
 }
 
 // Stuck reports whether a node has refused an epoch that every further step depends on.
@@ -294,10 +299,13 @@ func (m *Machine) Abandon(reason string) {
 // drop gives up a batch, and the switch that it was for.
 func (m *Machine) drop(b *batch, reason string) {
 	m.emit(Discard{b.number})
-	m.dropped(b.number, b.copies)
+	m.dropped(b)
+	if b.fill > 0 {
+		m.reach = m.length // no step was in flight
+	}
 	m.batch = nil
 	forSwitch := m.goal != nil && b.mode == m.goal.mode
-	m.emit(Failed{Mode: m.epoch.Mode, Switch: forSwitch, Reason: reason})
+	m.emit(Failed{Mode: m.epoch.Mode, Switch: forSwitch, Fill: b.fill > 0, Reason: reason})
 	if forSwitch {
 		m.goal = nil
 	}
@@ -323,6 +331,10 @@ func (m *Machine) reconcile() {
 		return
 	}
 	b := m.batch
+	if b.fill > 0 {
+		m.filled(b)
+		return
+	}
 	commits := m.committing()
 	if commits && m.steps > 0 {
 		return // the owners change: let the steps in flight finish
@@ -394,18 +406,17 @@ func (m *Machine) announce(a *announcement) {
 	m.emit(Announce{Epoch: a.epoch, Batch: a.batch})
 }
 
-// retire lets the nodes drop what only epochs without steps used.
+// retire lets the nodes drop what only epochs used that no step names any more. In prefill steps overlap, each
+// in an epoch of its own, so it does not wait for all to name the latest.
 func (m *Machine) retire() {
-	if m.retired == m.epoch.Number {
-		return
-	}
+	oldest := m.epoch.Number
 	for e := range m.inFlight {
-		if e < m.epoch.Number {
-			return
-		}
+		oldest = min(oldest, e)
 	}
-	m.retired = m.epoch.Number
-	m.emit(Retire{m.epoch.Number})
+	if oldest > m.retired {
+		m.retired = oldest
+		m.emit(Retire{oldest})
+	}
 }
 
 func (m *Machine) emit(a Action) { m.actions = append(m.actions, a) }

@@ -68,6 +68,7 @@ type world struct {
 	asked      placement.Mode
 	resting    bool // there are no more choices
 	refuseHard bool // whether epochs that everything depends on may be refused
+	fill       int  // made-up tokens that were asked for and are not there yet
 }
 
 type flight struct {
@@ -82,10 +83,14 @@ type order struct {
 	node   int
 }
 
+// copyUnderWay is a copy, or a part that is made up.
 type copyUnderWay struct {
 	batch uint64
 	Copy
 }
+
+// madeUp is where what is made up comes from.
+const madeUp = -1
 
 type takeUp struct {
 	epoch *Epoch
@@ -220,14 +225,10 @@ func (w *world) possible() []event {
 		fail("a deadline passes", func() { w.m.Abandon("late") })
 	}
 	fail("a switch", w.askSwitch)
-	if !slices.Equal(w.room, w.kept) && w.m.Within(w.kept) {
-		fail("what was lent is given back", func() {
-			w.room = w.kept
-			w.m.Keep(w.room)
-		})
-	}
-	if w.begun < w.limit-4*w.layout.BlockTokens {
+	if w.begun < w.limit-4*w.layout.BlockTokens && w.fill == 0 {
 		es = append(es, w.starts()...)
+		n := rapid.IntRange(1, 3*w.layout.BlockTokens).Draw(w.T, "made-up tokens")
+		es = append(es, event{fmt.Sprintf("a fill of %d", n), func() { w.makeUp(n) }})
 	}
 	return es
 }
@@ -270,7 +271,9 @@ func (w *world) starts() (es []event) {
 	}
 	if w.m.Epoch().Mode == placement.Ring && w.nodes > 1 && len(w.steps) == 0 {
 		n := min(rapid.IntRange(1, w.p.Round()-w.begun%w.p.Round()).Draw(w.T, "tokens of a round"), w.limit-w.begun)
-		es = append(es, event{fmt.Sprintf("a round of %d", n), func() { w.round(n) }})
+		if n -= (w.begun + n) % w.layout.BlockTokens; n > 0 {
+			es = append(es, event{fmt.Sprintf("a round of %d", n), func() { w.round(n) }})
+		}
 	}
 	return es
 }
@@ -328,6 +331,16 @@ func (w *world) round(n int) {
 	w.steps = append(w.steps, flight{epoch: w.m.Epoch(), end: next, pieces: pieces})
 	if w.m.Epoch().Number != number {
 		w.Fatalf("round in epoch %d, in force is %d", number, w.m.Epoch().Number)
+	}
+}
+
+func (w *world) makeUp(n int) {
+	if !w.m.CanFill() || !w.m.FitsFill(n) {
+		return
+	}
+	w.m.Fill(n)
+	if w.fill = n; w.m.CanStep() || w.m.CanRound() || w.m.CanFill() {
+		w.Fatal("a step may begin during a fill")
 	}
 }
 
@@ -402,7 +415,7 @@ func (w *world) copied(c copyUnderWay) {
 	live := w.live(c)
 	for l := c.Rect.Layers.First; l < c.Rect.Layers.End; l++ {
 		for t := c.Rect.Tokens.First; t < c.Rect.Tokens.End; t++ {
-			if live && !w.has[c.From][l][t] {
+			if live && c.From != madeUp && !w.has[c.From][l][t] {
 				w.Fatalf("copy %v of batch %d: layer %d token %d was dropped before it was sent", c.Copy, c.batch, l, t)
 			}
 		}
@@ -498,6 +511,23 @@ func (w *world) settle() {
 				}
 				w.copies = append(w.copies, copyUnderWay{a.Batch, c})
 			}
+		case FillBlocks:
+			cells := 0
+			for i, h := range a.Parts {
+				cells += h.Area()
+				if h.Area() == 0 || h.Tokens.First < w.begun || h.Tokens.End > w.begun+w.fill {
+					w.Fatalf("%v is made up at length %d, asked for were %d tokens", h, w.begun, w.fill)
+				}
+				w.copies = append(w.copies, copyUnderWay{a.Batch, Copy{ID: i, Rect: h.Rect, From: madeUp, To: h.Node}})
+			}
+			if cells != w.fill*w.layout.Layers {
+				w.Fatalf("%d (layer, token) pairs are made up for %d tokens", cells, w.fill)
+			}
+		case Filled:
+			w.begun += w.fill
+			if w.fill = 0; a.Tokens != w.begun || w.m.Length() != w.begun {
+				w.Fatalf("%+v at length %d, should be %d", a, w.m.Length(), w.begun)
+			}
 		case Announce:
 			w.announced(a)
 		case Retire:
@@ -523,6 +553,12 @@ func (w *world) settle() {
 			if a.Mode != w.m.Epoch().Mode || a.Reason == "" || a.Switch != (w.asked != 0 && !w.m.Switching()) {
 				w.Fatalf("%+v: in force is %v, asked was %v", a, w.m.Epoch().Mode, w.asked)
 			}
+			if a.Fill {
+				if w.fill == 0 || w.m.Length() != w.begun {
+					w.Fatalf("%+v at length %d, should be %d; a fill of %d was asked for", a, w.m.Length(), w.begun, w.fill)
+				}
+				w.fill = 0
+			}
 			if a.Switch {
 				if w.asked = 0; before != w.m.Epoch() || !slices.Equal(before.Owners, w.m.Epoch().Owners) {
 					w.Fatalf("a failed switch changed epoch %d into %d", before.Number, w.m.Epoch().Number)
@@ -544,14 +580,14 @@ func (w *world) announced(a Announce) {
 	if err := e.Validate(w.layout.Layers, w.nodes); err != nil {
 		w.Fatal(err)
 	}
-	if e.Number <= w.numbers || e.Covered < now.Covered || e.Covered > w.m.Length() {
+	if e.Number <= w.numbers || e.Covered < now.Covered || e.Covered > w.m.Length()+w.fill {
 		w.Fatalf("epoch %d after %d, covering %d after %d, at length %d", e.Number, w.numbers, e.Covered, now.Covered, w.m.Length())
 	}
 	if len(w.takes) > 0 {
 		w.Fatalf("epoch %d is announced before %d is in force", e.Number, w.takes[0].epoch.Number)
 	}
 	w.numbers, w.bytes = e.Number, w.sizes[a.Batch]
-	if !slices.Equal(e.Owners, now.Owners) && (len(w.steps) > 0 || w.m.CanStep() || e.Covered != w.m.Length()) {
+	if !slices.Equal(e.Owners, now.Owners) && (len(w.steps) > 0 || w.m.CanStep() || e.Covered != w.m.Length()+w.fill) {
 		w.Fatalf("epoch %d gives layers to other owners while they may grow", e.Number)
 	}
 	for n := range w.nodes {
@@ -660,6 +696,13 @@ func (w *world) comeToRest() {
 	}
 	w.room = w.kept
 	w.m.Keep(w.room)
+	if !w.m.CanFill() {
+		w.settle() // the tail is closed
+		quiet()
+	}
+	if n := w.limit - w.begun; n > 0 && (!w.m.CanFill() || !w.m.FitsFill(n)) {
+		w.Fatalf("no fill of %d tokens may begin although everything is answered: %+v", n, w.m)
+	}
 	for w.m.Length() < w.limit {
 		if w.m.Stalled(min(w.begun+w.layout.Chunk, w.limit)) {
 			w.m.Retry()
@@ -668,6 +711,7 @@ func (w *world) comeToRest() {
 		}
 		if w.m.Epoch().Mode == placement.Ring && w.limit-w.begun >= w.nodes*w.layout.BlockTokens && w.nodes > 1 {
 			n := min(w.p.Round()-w.begun%w.p.Round(), w.limit-w.begun)
+			n -= (w.begun + n) % w.layout.BlockTokens
 			if !w.m.CanRound() {
 				w.settle() // the tail is closed
 				quiet()

@@ -12,10 +12,9 @@ import (
 type Policy struct {
 	layers   int
 	nodes    int
-	block    int // tokens of a whole block
-	round    int // tokens of one round of ring prefill, a multiple of block
-	staged   int // blocks that an owner may have in pooled which have not reached their holder
-	least    int // and in ring
+	block    int                     // tokens of a whole block
+	round    int                     // tokens of one round of ring prefill, a multiple of block
+	staged   [placement.Ring + 1]int // by mode: blocks that an owner may have which have not reached their holder
 	pipeline []Owner
 	ring     int   // the node that owns every layer in ring
 	spread   []int // node of block i, repeating
@@ -30,7 +29,7 @@ type Layout struct {
 	RingOwner   int       // the node with the fastest memory
 	Weights     []float64 // each node's share of the tokens, summing to 1
 	Blocks      []int     // how many blocks each node is to hold at the full context; nil: by weight, without end
-	Staged      int       // blocks for which an owner has room in pooled until they reach their holder; at least what a chunk needs
+	Staged      int       // blocks for which an owner has room, in pooled, until they reach their holder; at least what a chunk needs
 }
 
 // spreadRounds is how many rounds are laid out before the pattern repeats: enough that a node's share
@@ -59,26 +58,23 @@ func NewPolicy(l Layout) (*Policy, error) {
 	if sum < 0.999 || sum > 1.001 {
 		return nil, fmt.Errorf("residence: shares sum to %v, not 1", sum)
 	}
-	// The node with the largest share computes about one chunk in a round; two blocks for each node
-	// are the least that balances the causal triangle.
-	blocks := max(int(float64(l.Chunk)/largest)/l.BlockTokens, 2*len(l.Weights))
-	p := &Policy{layers: l.Layers, nodes: len(l.Weights), block: l.BlockTokens, round: blocks * l.BlockTokens, pipeline: l.Pipeline, ring: l.RingOwner,
-		staged: max(l.Staged, leastStaged(l.Chunk, l.BlockTokens)), least: leastStaged(l.Chunk, l.BlockTokens)}
-	if l.Blocks != nil {
-		return p, p.spreadExactly(blocks, l)
+	p := &Policy{layers: l.Layers, nodes: len(l.Weights), block: l.BlockTokens, pipeline: l.Pipeline, ring: l.RingOwner}
+	p.staged[placement.Ring] = leastStaged(l.Chunk, l.BlockTokens)
+	p.staged[placement.Pooled] = max(l.Staged, p.staged[placement.Ring])
+	if err := l.checkBlocks(); err != nil {
+		return nil, err
 	}
-	credit := make([]float64, len(l.Weights))
-	for range spreadRounds {
-		p.spread = append(p.spread, attention.Balance(blocks, l.Weights, nil, credit)...)
-	}
+	p.layOut(l, largest)
 	return p, nil
 }
 
-// spreadExactly lays out the blocks of the full context, round by round, so that each node holds as many as
-// it was given and at no time more.
-func (p *Policy) spreadExactly(round int, l Layout) error {
-	if len(l.Blocks) != p.nodes {
-		return fmt.Errorf("residence: blocks of %d nodes, shares of %d", len(l.Blocks), p.nodes)
+// checkBlocks checks how many blocks each node is to hold, where that is given.
+func (l *Layout) checkBlocks() error {
+	if l.Blocks == nil {
+		return nil
+	}
+	if len(l.Blocks) != len(l.Weights) {
+		return fmt.Errorf("residence: blocks of %d nodes, shares of %d", len(l.Blocks), len(l.Weights))
 	}
 	total := 0
 	for n, b := range l.Blocks {
@@ -90,14 +86,56 @@ func (p *Policy) spreadExactly(round int, l Layout) error {
 	if total == 0 {
 		return fmt.Errorf("residence: nobody is to hold a block")
 	}
+	return nil
+}
+
+// layOut decides how large a round is, and who computes which of its blocks. The node with the largest share
+// computes about a chunk; two blocks for each node balance the causal triangle. But no node computes more
+// than its memory was counted for, see [MaxPiece]: where whole pairs of blocks would come to more, rounds are
+// smaller.
+func (p *Policy) layOut(l Layout, largest float64) {
+	wanted := max(int(float64(l.Chunk)/largest)/p.block, 2*p.nodes)
+	for blocks := wanted; ; blocks -= max(1, blocks/16) {
+		p.round = blocks * p.block
+		if l.Blocks != nil {
+			p.spreadExactly(blocks, l)
+		} else {
+			p.spreadByWeight(blocks, spreadRounds*wanted, l.Weights)
+		}
+		if blocks == 1 || p.nodes == 1 || p.MaxPiece() <= MaxPiece(l.Chunk, p.block) {
+			return
+		}
+	}
+}
+
+// spreadByWeight lays out whole rounds, until the pattern has that many blocks.
+func (p *Policy) spreadByWeight(round, pattern int, weights []float64) {
+	p.spread = p.spread[:0]
+	credit := make([]float64, p.nodes)
+	for len(p.spread) < pattern {
+		p.spread = append(p.spread, attention.Balance(round, weights, nil, credit)...)
+	}
+}
+
+// spreadExactly lays out the blocks of the full context, round by round, so that each node holds as many as
+// it was given and at no time more.
+func (p *Policy) spreadExactly(round int, l Layout) {
+	p.spread = p.spread[:0]
+	total := 0
+	for _, b := range l.Blocks {
+		total += b
+	}
 	left, credit := slices.Clone(l.Blocks), make([]float64, p.nodes)
 	for total > 0 {
 		n := min(round, total)
 		p.spread = append(p.spread, attention.Balance(n, l.Weights, left, credit)...)
 		total -= n
 	}
-	return nil
 }
+
+// MaxPiece bounds the tokens that one node computes in a round of ring prefill, whatever the shares: a chunk, or
+// a pair of blocks if that is more.
+func MaxPiece(chunk, block int) int { return max(chunk, 2*block) }
 
 // Owners is which node runs which layers in a mode.
 func (p *Policy) Owners(m placement.Mode) []Owner {
@@ -110,8 +148,8 @@ func (p *Policy) Owners(m placement.Mode) []Owner {
 // Round is the number of tokens that one round of ring prefill computes at the most.
 func (p *Policy) Round() int { return p.round }
 
-// MaxPiece bounds the number of tokens that one node computes in a round: whole blocks of its own, and the
-// open one. A single node has no rounds.
+// MaxPiece bounds the number of tokens that one node computes in a round of this policy. A single node has no
+// rounds.
 func (p *Policy) MaxPiece() int {
 	if p.nodes == 1 {
 		return 0
@@ -124,27 +162,22 @@ func (p *Policy) MaxPiece() int {
 			most = max(most, count[n])
 		}
 	}
-	return (most + 1) * p.block
+	return most * p.block
 }
 
 // Piece is a run of consecutive tokens that one node computes in a round of ring prefill.
 type Piece struct {
 	Tokens Span
 	Node   int
-	Open   bool // the block is not full at the end: it stays with the owner of the layers, open
 }
 
-// Pieces divides the round over tokens s among the nodes, block by block. Work is balanced over the
-// causal triangle by pairing early blocks with late ones (see attention.Balance).
+// Pieces divides the round over tokens s, which ends with a block, among the nodes, block by block. Work is
+// balanced over the causal triangle by pairing early blocks with late ones (see attention.Balance).
 func (p *Policy) Pieces(s Span) []Piece {
 	var ps []Piece
 	for first := s.First; first < s.End; {
 		end := min((first/p.block+1)*p.block, s.End)
-		piece := Piece{Tokens: Span{first, end}, Node: p.spreadNode(first)}
-		if end%p.block != 0 {
-			piece.Node, piece.Open = p.ring, true
-		}
-		ps = append(ps, piece)
+		ps = append(ps, Piece{Tokens: Span{first, end}, Node: p.spreadNode(first)})
 		first = end
 	}
 	return ps

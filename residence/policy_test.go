@@ -18,14 +18,13 @@ func TestPiecesTileAnySpan(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := Span{First: rapid.IntRange(0, 500).Draw(t, "first")}
-		s.End = s.First + rapid.IntRange(1, 300).Draw(t, "tokens")
+		s.End = (s.First/l.BlockTokens + rapid.IntRange(1, 100).Draw(t, "blocks")) * l.BlockTokens
 		next := s.First
 		for _, piece := range p.Pieces(s) {
-			open := piece.Tokens.End%l.BlockTokens != 0
-			if piece.Tokens.First != next || piece.Tokens.Len() < 1 || piece.Open != open || open && piece.Node != l.RingOwner {
+			if piece.Tokens.First != next || piece.Tokens.Len() < 1 || piece.Tokens.End%l.BlockTokens != 0 {
 				t.Fatalf("%v: piece %+v, expected to begin at %d", s, piece, next)
 			}
-			if !open && l.Weights[piece.Node] == 0 {
+			if l.Weights[piece.Node] == 0 {
 				t.Fatalf("%+v is on a node without a share", piece)
 			}
 			next = piece.Tokens.End
@@ -48,7 +47,7 @@ func TestMaxPieceBoundsWhatANodeGetsInAnyRound(t *testing.T) {
 		}
 		for first := 0; first < len(p.spread)*l.BlockTokens; {
 			// A round ends where the policy's rounds do, or earlier.
-			n := rapid.IntRange(1, p.Round()-first%p.Round()).Draw(t, "tokens")
+			n := rapid.IntRange(1, min(p.Round()-first%p.Round(), len(p.spread)*l.BlockTokens-first)/l.BlockTokens).Draw(t, "blocks") * l.BlockTokens
 			got := make([]int, len(l.Weights))
 			for _, piece := range p.Pieces(Span{first, first + n}) {
 				got[piece.Node] += piece.Tokens.Len()
@@ -128,6 +127,33 @@ func TestDemandGrowsWithTheTokens(t *testing.T) {
 		for n, most := range p.Most([]placement.Mode{placement.Pipeline, placement.Pooled, placement.Ring}, tokens) {
 			if most < more[n] {
 				t.Fatalf("node %d: the most of all modes is %d, %v needs %d", n, most, mode, more[n])
+			}
+		}
+	})
+}
+
+// Memory for activations is counted by the function, before anybody has a share.
+func TestNoNodeComputesMoreInARoundThanMemoryIsCountedFor(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := drawLayout(t)
+		p, err := NewPolicy(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		most := MaxPiece(l.Chunk, l.BlockTokens)
+		if len(l.Weights) > 1 && p.MaxPiece() > most {
+			t.Fatalf("pieces of up to %d tokens, memory is for %d", p.MaxPiece(), most)
+		}
+		whole := len(p.spread) * l.BlockTokens
+		position := rapid.IntRange(0, (whole-1)/p.Round()).Draw(t, "rounds") * p.Round()
+		end := position + rapid.IntRange(1, min(p.Round(), whole-position)/l.BlockTokens).Draw(t, "blocks")*l.BlockTokens
+		tokens := map[int]int{}
+		for _, piece := range p.Pieces(Span{position, end}) {
+			tokens[piece.Node] += piece.Tokens.Len()
+		}
+		for n, computes := range tokens {
+			if len(l.Weights) > 1 && computes > most {
+				t.Fatalf("node %d computes %d tokens, memory is for %d", n, computes, most)
 			}
 		}
 	})

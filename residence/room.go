@@ -57,6 +57,13 @@ func (m *Machine) FitsRound(n int) bool {
 	return m.room == nil || m.lacks(m.wanted(), m.withPieces(m.policy.Pieces(Span{m.length, m.length + n})), blocks) == nil
 }
 
+// FitsFill reports whether n made-up tokens may be added, when CanFill holds. If not, they may when nodes have
+// released more.
+func (m *Machine) FitsFill(n int) bool {
+	blocks := m.policy.blocks(m.length + n)
+	return m.room == nil || m.lacks(m.wanted(), m.withFill(n).resident(blocks*m.policy.block), blocks) == nil
+}
+
 // Lacks is how many pairs more than is kept each node would have to hold during a switch, if meanwhile the
 // cache grew by so many tokens; nil if it is enough.
 func (m *Machine) Lacks(mode placement.Mode, more int) []int {
@@ -111,6 +118,7 @@ func (m *Machine) Retry() {
 // batch. A node that has done so has zero pairs here.
 type release struct {
 	epoch, batch uint64
+	fill         bool // the batch is of made-up tokens: steps come to where these are still
 	pairs        []int
 }
 
@@ -126,9 +134,9 @@ func (m *Machine) moved(epoch uint64, copies []Copy) {
 }
 
 // dropped notes that copies are to be dropped where they were sent.
-func (m *Machine) dropped(batch uint64, copies []Copy) {
+func (m *Machine) dropped(b *batch) {
 	m.fits = 0
-	m.note(release{batch: batch}, copies, func(c Copy) int { return c.To })
+	m.note(release{batch: b.number, fill: b.fill > 0}, b.copies, func(c Copy) int { return c.To })
 }
 
 func (m *Machine) note(r release, copies []Copy, node func(Copy) int) {
@@ -157,22 +165,22 @@ func (m *Machine) wanted() placement.Mode {
 
 // growing is where everything is when the owners have grown so many blocks.
 func (m *Machine) growing(blocks int) []Holding {
-	if m.round {
+	e := m.epoch
+	switch {
+	case m.round:
 		return m.withPieces(m.pieces)
+	case m.batch != nil && m.batch.fill > 0:
+		e = m.withFill(m.batch.fill)
+	case m.next != nil && (m.next.batch == 0 || m.next.fill > 0):
+		e = m.next.epoch
 	}
-	if m.next != nil && m.next.batch == 0 {
-		return m.next.epoch.resident(blocks * m.policy.block)
-	}
-	return m.epoch.resident(blocks * m.policy.block)
+	return e.resident(blocks * m.policy.block)
 }
 
-// withPieces is where everything is once a round over pieces is computed. The room of an open piece counts.
+// withPieces is where everything is once a round over pieces is computed.
 func (m *Machine) withPieces(pieces []Piece) []Holding {
 	hs := m.epoch.resident(m.length)
 	for _, p := range pieces {
-		if p.Open {
-			p.Tokens.End = m.policy.blocks(p.Tokens.End) * m.policy.block
-		}
 		hs = append(hs, Holding{Rect{Span{0, m.policy.layers}, p.Tokens}, p.Node})
 	}
 	return hs

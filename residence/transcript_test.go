@@ -83,15 +83,18 @@ func (s *stage) play(t *testing.T, d *datadriven.TestData) string {
 		s.begun += n
 		s.open, s.pieces = append(s.open, e), pieces
 		for _, p := range pieces {
-			fmt.Fprintf(&out, "tokens %v on %d", p.Tokens, p.Node)
-			if p.Open {
-				fmt.Fprint(&out, ", open")
-			}
-			fmt.Fprintln(&out)
+			fmt.Fprintf(&out, "tokens %v on %d\n", p.Tokens, p.Node)
 		}
 	case "round-done":
 		s.m.RoundDone(s.open[0], s.pieces)
 		s.open = s.open[1:]
+	case "fill":
+		if !s.m.CanFill() {
+			fmt.Fprintln(&out, "must wait")
+			break
+		}
+		s.m.Fill(n)
+		s.begun += n
 	case "switch":
 		if err := s.m.Switch(m); err != nil {
 			fmt.Fprintln(&out, err)
@@ -167,6 +170,12 @@ func (s *stage) show(t *testing.T, out *strings.Builder, a Action) {
 		for _, c := range a.Copies {
 			fmt.Fprintf(out, "copy %v\n", c)
 		}
+	case FillBlocks:
+		s.batch, s.copies = a.Batch, nil
+		for i, h := range a.Parts {
+			s.copies = append(s.copies, Copy{ID: i, Rect: h.Rect})
+			fmt.Fprintf(out, "make up %v\n", h)
+		}
 	case Announce:
 		s.last = a.Epoch.Number
 		if err := a.Epoch.Validate(s.layers, s.nodes); err != nil {
@@ -179,8 +188,15 @@ func (s *stage) show(t *testing.T, out *strings.Builder, a Action) {
 		fmt.Fprintln(out, "discard the copies")
 	case Switched:
 		fmt.Fprintf(out, "switched to %v at %d tokens, %d (layer, token) pairs copied\n", a.Mode, a.Tokens, a.Bytes)
+	case Filled:
+		fmt.Fprintf(out, "filled to %d tokens\n", a.Tokens)
 	case Failed:
-		fmt.Fprintf(out, "failed (switch: %v), %v stays: %s\n", a.Switch, a.Mode, a.Reason)
+		what := fmt.Sprintf("switch: %v", a.Switch)
+		if a.Fill {
+			what = "fill"
+			s.begun = s.m.Length()
+		}
+		fmt.Fprintf(out, "failed (%s), %v stays: %s\n", what, a.Mode, a.Reason)
 	}
 }
 

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"time"
 )
@@ -28,7 +29,7 @@ func (e *Endpoint) acceptAll() {
 		select {
 		case e.handshakes <- struct{}{}:
 		default:
-			e.c.Logger.Warn("too many connections without a hello: one closed", "addr", nc.RemoteAddr().String())
+			e.strangers.warn(e.c.Logger, "too many connections without a hello: one closed", "addr", nc.RemoteAddr().String())
 			nc.Close()
 			continue
 		}
@@ -42,46 +43,49 @@ func (e *Endpoint) acceptAll() {
 }
 
 // accept answers the hello of an inbound connection, and starts its link if they agree.
-func (e *Endpoint) accept(nc net.Conn) {
-	stop := context.AfterFunc(e.ctx, func() { nc.Close() })
+func (e *Endpoint) accept(tcp net.Conn) {
+	raw := &socket{Conn: tcp}
+	stop := context.AfterFunc(e.ctx, func() { raw.Close() })
 	defer stop()
-	log := e.c.Logger.With("addr", nc.RemoteAddr().String())
-	nc.SetDeadline(time.Now().Add(e.c.DialTimeout))
-	h, err := readHello(nc)
+	log := e.c.Logger.With("addr", raw.RemoteAddr().String())
+	raw.SetDeadline(time.Now().Add(e.c.DialTimeout))
+	nc, h, err := e.meet(raw)
 	if err != nil {
-		log.Warn("connection without a good hello", "err", err)
-		nc.Close()
+		e.turnedAway(log, err)
+		hangUp(raw)
 		return
 	}
 	log = log.With("peer", h.from)
-	answer := hello{
-		version: helloVersion, kind: helloAccept, class: h.class, cluster: e.c.Cluster, from: e.c.Node,
-		to: h.from, frameBytes: e.c.FrameBytes, window: e.c.Window,
-	}
-	answer.reason = h.refusal(hello{version: helloVersion, kind: helloAsk, cluster: e.c.Cluster, to: e.c.Node})
-	var l *inlink
-	if answer.reason == "" {
-		l = &inlink{
-			link:  newLink(e, h.from, h.class, nc, h.class.readBuffer()),
-			lanes: make(map[uint32]*Receiver),
-		}
-		answer.reason = e.admit(l)
-	}
-	if answer.reason != "" {
-		answer.kind = helloRefuse
-	}
-	_, err = nc.Write(answer.append(nil))
-	if answer.reason != "" {
-		log.Warn("connection refused", "reason", answer.reason)
+	if h.version == helloVersion && h.kind == helloRefuse {
+		log.Warn("connection refused by the peer", "reason", h.reason)
 		nc.Close()
 		return
 	}
+	var l *inlink
+	reason := h.refusal(hello{version: helloVersion, kind: helloAsk, cluster: e.c.Cluster, to: e.c.Node})
+	if s, ok := nc.(*secured); ok && reason == "" {
+		reason = s.mismatch(h.cluster, h.from)
+	}
+	if reason == "" {
+		l = newInlink(e, h.from, h.class, nc)
+		reason = e.admit(l)
+	}
+	err = e.answer(nc, h, reason)
+	if reason != "" {
+		log.Warn("connection refused", "reason", reason)
+		nc.Close()
+		return
+	}
+	conn := nc
 	if err == nil {
-		err = nc.SetDeadline(time.Time{})
+		conn, err = e.upgrade(nc, h.from, h.features)
 	}
 	if err != nil {
 		l.fail(err, false)
+	} else {
+		l.adopt(conn)
 	}
+	l.detach()
 	e.goroutines.Go(func() { // inside one that Close waits for
 		l.fail(l.serve(), false)
 		e.mu.Lock()
@@ -89,9 +93,47 @@ func (e *Endpoint) accept(nc net.Conn) {
 			delete(e.in, k)
 		}
 		e.mu.Unlock()
-		l.end(l.failure())
+		l.tell(l.failure())
 		e.ended(&l.link, false)
 	})
+}
+
+// turnedAway logs why an inbound connection came to nothing before it was known whose it is.
+func (e *Endpoint) turnedAway(log *slog.Logger, err error) {
+	if r, ok := err.(*ErrRefused); ok {
+		e.strangers.warn(log, "connection refused", "peer", r.Peer, "reason", r.Reason)
+	} else {
+		e.strangers.warn(log, "connection without a good hello", "err", err)
+	}
+}
+
+// meet is the hello of an inbound peer, and the connection to answer it on: raw itself or, at an endpoint
+// that has an identity, TLS over it. A peer that wants the other kind is told.
+func (e *Endpoint) meet(raw net.Conn) (nc net.Conn, h hello, err error) {
+	nc = raw
+	if e.security != nil {
+		if nc, err = e.secure(raw); err != nil {
+			return nil, h, err
+		}
+	}
+	h, err = readHello(nc)
+	if err == errTLS && e.security == nil {
+		e.answer(raw, h, hasNoTLS)
+	}
+	return nc, h, err
+}
+
+// answer answers a hello: with a refusal, if there is a reason for one.
+func (e *Endpoint) answer(nc net.Conn, h hello, reason string) error {
+	a := hello{
+		version: helloVersion, kind: helloAccept, class: h.class, reason: reason, cluster: e.c.Cluster, from: e.c.Node,
+		to: h.from, frameBytes: e.c.FrameBytes, window: e.c.Window, features: e.features(nc),
+	}
+	if reason != "" {
+		a.kind = helloRefuse
+	}
+	_, err := nc.Write(a.append(nil))
+	return err
 }
 
 // admit makes l the inbound link of its peer and class. It returns why that cannot be.

@@ -2,30 +2,73 @@
 
 package transport
 
-import "testing"
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"testing"
+)
 
 func TestSteadyStateAllocatesNothing(t *testing.T) {
-	a, b := pair(t, Config{})
-	for name, to := range map[string]*Endpoint{"socket": b, "own node": a} {
-		for _, n := range []int{64, 32 << 10, 400_000} {
-			s, r := lane(t, a, to, LaneKey{uint64(n), Partial}, n+8)
-			head, body := make([]byte, 8), make([]byte, n)
-			exchange := func() {
-				if err := s.Send(soon(), head, body[:n/2], body[n/2:]); err != nil {
-					t.Fatal(err)
+	eachSynch(t, func(t *testing.T, synch Synch) {
+		a, b := pair(t, Config{Synch: synch})
+		for name, to := range map[string]*Endpoint{"socket": b, "own node": a} {
+			for _, n := range []int{64, 32 << 10, 400_000} {
+				s, r := lane(t, a, to, LaneKey{uint64(n), Partial}, n+8)
+				head, body := make([]byte, 8), make([]byte, n)
+				exchange := func() {
+					if err := s.Send(soon(), head, body[:n/2], body[n/2:]); err != nil {
+						t.Fatal(err)
+					}
+					m, err := r.Receive(soon())
+					if err != nil {
+						t.Fatal(err)
+					}
+					m.Release()
 				}
-				m, err := r.Receive(soon())
-				if err != nil {
-					t.Fatal(err)
+				for range 20 { // each of the lane's buffers is made once
+					exchange()
 				}
-				m.Release()
+				if got := testing.AllocsPerRun(200, exchange); got > 0 {
+					t.Errorf("%s, %d bytes: %v allocations for Send and Receive", name, n, got)
+				}
 			}
-			for range 20 { // each of the lane's buffers is made once
-				exchange()
+		}
+	})
+}
+
+// sink is a connection whose peer takes everything and says nothing.
+type sink struct{ net.Conn }
+
+func (sink) Write(b []byte) (int, error) { return len(b), nil }
+
+// sunk is one end of TLS, made over a pipe, that goes on writing into a sink.
+func sunk(t testing.TB) *secured {
+	t.Helper()
+	x, y := net.Pipe()
+	t.Cleanup(func() { x.Close(); y.Close() })
+	s := newSecurity(identity(t, authority(t, "test"), "a"))
+	done := make(chan error)
+	go func() { done <- tls.Server(y, s.server).Handshake() }()
+	line := &begun{Conn: x}
+	end, err := handshake(line, tls.Client(line, s.client))
+	if err := errors.Join(err, <-done); err != nil {
+		t.Fatal(err)
+	}
+	line.Conn = sink{x}
+	return end
+}
+
+func TestWritingUnderTLSAllocatesNothing(t *testing.T) {
+	s := sunk(t)
+	for _, n := range []int{64, 64 << 10} {
+		bufs := net.Buffers{make([]byte, headerBytes), make([]byte, n/2), make([]byte, n/2)}
+		if got := testing.AllocsPerRun(200, func() {
+			if err := s.writev(bufs); err != nil {
+				t.Fatal(err)
 			}
-			if got := testing.AllocsPerRun(200, exchange); got > 0 {
-				t.Errorf("%s, %d bytes: %v allocations for Send and Receive", name, n, got)
-			}
+		}); got > 0 {
+			t.Errorf("%d bytes: %v allocations", n, got)
 		}
 	}
 }

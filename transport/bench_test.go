@@ -15,37 +15,41 @@ func BenchmarkPingPong(b *testing.B) {
 	for _, n := range pingSizes {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			x, y := pair(b, Config{})
-			there, ping := lane(b, x, y, LaneKey{1, Query}, n)
-			back, pong := lane(b, y, x, LaneKey{1, Partial}, n)
-			var wg sync.WaitGroup
-			defer wg.Wait()
-			wg.Go(func() {
-				for {
-					m, err := ping.Next()
-					if err != nil {
-						return
-					}
-					if err := back.Send(soon(), m.Bytes); err != nil {
-						b.Error(err)
-					}
-					m.Release()
-				}
-			})
-			body := make([]byte, n)
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := there.Send(soon(), body); err != nil {
-					b.Fatal(err)
-				}
-				m, err := pong.Receive(soon())
-				if err != nil {
-					b.Fatal(err)
-				}
-				m.Release()
-			}
-			there.Close()
+			pingPong(b, x, y, n)
 		})
 	}
+}
+
+func pingPong(b *testing.B, x, y *Endpoint, n int) {
+	there, ping := lane(b, x, y, LaneKey{1, Query}, n)
+	back, pong := lane(b, y, x, LaneKey{1, Partial}, n)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		for {
+			m, err := ping.Next()
+			if err != nil {
+				return
+			}
+			if err := back.Send(soon(), m.Bytes); err != nil {
+				b.Error(err)
+			}
+			m.Release()
+		}
+	})
+	body := make([]byte, n)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := there.Send(soon(), body); err != nil {
+			b.Fatal(err)
+		}
+		m, err := pong.Receive(soon())
+		if err != nil {
+			b.Fatal(err)
+		}
+		m.Release()
+	}
+	there.Close()
 }
 
 // BenchmarkBarePingPong is the same with nothing but a connection: what the lanes are held to.
@@ -53,35 +57,43 @@ func BenchmarkBarePingPong(b *testing.B) {
 	for _, n := range pingSizes {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			x, y := tcpPair(b)
-			var wg sync.WaitGroup
-			defer wg.Wait()
-			wg.Go(func() {
-				buf := make([]byte, n)
-				for {
-					if _, err := io.ReadFull(y, buf); err != nil {
-						return
-					}
-					y.Write(buf)
-				}
-			})
-			buf := make([]byte, n)
-			for b.Loop() {
-				if _, err := x.Write(buf); err != nil {
-					b.Fatal(err)
-				}
-				if _, err := io.ReadFull(x, buf); err != nil {
-					b.Fatal(err)
-				}
-			}
-			x.Close()
+			barePingPong(b, x, y, n)
 		})
 	}
 }
 
+func barePingPong(b *testing.B, x, y net.Conn, n int) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		buf := make([]byte, n)
+		for {
+			if _, err := io.ReadFull(y, buf); err != nil {
+				return
+			}
+			y.Write(buf)
+		}
+	})
+	buf := make([]byte, n)
+	for b.Loop() {
+		if _, err := x.Write(buf); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(x, buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+	x.Close()
+}
+
 // BenchmarkBulk sends 4 MiB messages one way.
 func BenchmarkBulk(b *testing.B) {
-	const n = 4 << 20
 	x, y := pair(b, Config{})
+	bulk(b, x, y)
+}
+
+func bulk(b *testing.B, x, y *Endpoint) {
+	const n = 4 << 20
 	s, r := lane(b, x, y, LaneKey{1, KVMove}, n)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -107,8 +119,12 @@ func BenchmarkBulk(b *testing.B) {
 
 // BenchmarkBareBulk is the same with nothing but a connection, in writes of 64 KiB.
 func BenchmarkBareBulk(b *testing.B) {
-	const n = 4 << 20
 	x, y := tcpPair(b)
+	bareBulk(b, x, y)
+}
+
+func bareBulk(b *testing.B, x, y net.Conn) {
+	const n = 4 << 20
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		buf := make([]byte, n)

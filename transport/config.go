@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/orrery-ai/orrery/ca"
 )
 
 // Config says who an endpoint is and how much it may hold and wait for. Cluster and Node are
@@ -14,8 +16,13 @@ type Config struct {
 	// Node is this node's name, unique in the cluster, at most 128 bytes. It is also the address in
 	// the PIDs of its actors.
 	Node string
+	// Identity is the certificate of Node and Cluster. With one every connection is mutual TLS 1.3; without
+	// one, none is: peers of the other kind are refused.
+	Identity *ca.Identity
 	// Logger takes what happens to connections; slog.Default if nil.
 	Logger *slog.Logger
+	// RDMA is whether connections move from TCP to RDMA where both ends can. By default they do not.
+	RDMA RDMA
 
 	// FrameBytes is the most payload in one frame, in bytes: a small message waits for at most one
 	// frame of a large one that shares its connection. Default 64 KiB, 1 KiB to 1 MiB.
@@ -23,6 +30,9 @@ type Config struct {
 	// Window is how many frames a lane may have sent without being credited for them. With two
 	// messages it bounds what a lane holds at its receiver. Default 8, 1 to 256.
 	Window int
+
+	// Synch is how the endpoint waits for small messages. Endpoint.SetSynch changes it.
+	Synch Synch
 
 	// DialTimeout bounds each of: connecting, the hello, and the opening of a lane. Default 3 s.
 	DialTimeout time.Duration
@@ -37,6 +47,8 @@ type Config struct {
 	MaxHandshakes int
 	// MaxConnections bounds the established inbound connections. Default 1024; a peer has at most 3.
 	MaxConnections int
+	// MaxLanes bounds the lanes that are open on one connection. A model has at most 5 of them. Default 256.
+	MaxLanes int
 	// ControlQueue bounds the actor messages waiting to be written to one peer. Their bytes are
 	// bounded too, at 16 MiB. Default 1024.
 	ControlQueue int
@@ -52,6 +64,9 @@ func (c Config) withDefaults() (Config, error) {
 	if err := checkName("node", c.Node); err != nil {
 		return c, err
 	}
+	if id := c.Identity; id != nil && (id.Name().Cluster != c.Cluster || !id.Name().Covers(c.Node)) {
+		return c, fmt.Errorf("transport: the certificate is of %s, not of %s of cluster %s", id.Name(), c.Node, c.Cluster)
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -65,6 +80,7 @@ func (c Config) withDefaults() (Config, error) {
 		{"Window", &c.Window, 8, 1, maxWindow},
 		{"MaxHandshakes", &c.MaxHandshakes, 32, 1, 1 << 16},
 		{"MaxConnections", &c.MaxConnections, 1024, 1, 1 << 20},
+		{"MaxLanes", &c.MaxLanes, 256, 1, 1 << 16},
 		{"ControlQueue", &c.ControlQueue, 1024, 1, 1 << 20},
 	} {
 		if *f.value == 0 {

@@ -8,13 +8,9 @@ import (
 	orrery "github.com/orrery-ai/orrery/proto"
 )
 
-// receiveEnvelope reads an envelope and delivers it to the actor it is for. What no honest node sends is
+// receiveEnvelope delivers an envelope that has come to the actor it is for. What no honest node sends is
 // an error, which costs the peer its connection; what may be late or mistaken is logged and dropped.
 func (l *inlink) receiveEnvelope(h header) error {
-	l.envelope = grow(l.envelope, int(h.length), maxEnvelope)
-	if err := l.payload(l.envelope); err != nil {
-		return err
-	}
 	system := l.e.actors.get()
 	if system == nil {
 		return errNoActors

@@ -14,7 +14,7 @@ type dialling struct {
 	err  error
 }
 
-// connect is the outbound link to a node, made if there is none. It takes at most two DialTimeouts.
+// connect is the outbound link to a node, made if there is none. It takes at most three DialTimeouts.
 func (e *Endpoint) connect(node string, c class) (*outlink, error) {
 	k := linkKey{node, c}
 	e.mu.Lock()
@@ -70,7 +70,7 @@ func (e *Endpoint) serve(k linkKey, d *dialling, l *outlink) {
 		delete(e.out, k)
 	}
 	e.mu.Unlock()
-	l.end(l.failure())
+	l.tell(l.failure())
 	e.ended(&l.link, true)
 }
 
@@ -78,42 +78,60 @@ func (e *Endpoint) serve(k linkKey, d *dialling, l *outlink) {
 func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 	deadline := time.Now().Add(e.c.DialTimeout)
 	dialer := net.Dialer{Deadline: deadline, KeepAliveConfig: keepAlive}
-	nc, err := dialer.DialContext(e.ctx, "tcp", addr)
+	tcp, err := dialer.DialContext(e.ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(e.ctx, func() { nc.Close() })
+	raw := &socket{Conn: tcp}
+	stop := context.AfterFunc(e.ctx, func() { raw.Close() })
 	defer stop()
-	answer, err := e.greet(nc, node, c)
+	raw.SetDeadline(time.Now().Add(e.c.DialTimeout))
+	nc, answer, err := e.greet(raw, node, c)
 	if err == nil {
-		err = nc.SetDeadline(time.Time{})
+		nc, err = e.upgrade(nc, node, answer.features)
 	}
 	if err != nil {
-		nc.Close()
+		raw.Close()
 		e.c.Logger.Warn("no connection", "peer", node, "addr", addr, "class", c.String(), "err", err)
 		return nil, err
 	}
-	return &outlink{
-		link:       newLink(e, node, c, nc, creditBuffer),
-		frameBytes: min(e.c.FrameBytes, answer.frameBytes),
-		window:     answer.window,
-		senders:    make(map[uint32]*Sender),
-	}, nil
+	frameBytes := min(e.c.FrameBytes, answer.frameBytes)
+	if _, ok := nc.(*secured); ok {
+		frameBytes = wholeRecords(frameBytes)
+	}
+	l := newOutlink(e, node, c, nc, frameBytes, answer.window)
+	l.detach()
+	return l, nil
 }
 
-// greet exchanges hellos on a connection that this node has dialled.
-func (e *Endpoint) greet(nc net.Conn, node string, c class) (hello, error) {
-	nc.SetDeadline(time.Now().Add(e.c.DialTimeout))
+// greet exchanges hellos on a connection that this node has dialled, over TLS if it has an identity. It
+// gives the connection to go on with.
+func (e *Endpoint) greet(raw net.Conn, node string, c class) (net.Conn, hello, error) {
+	nc := raw
 	ask := hello{
 		version: helloVersion, kind: helloAsk, class: c, cluster: e.c.Cluster, from: e.c.Node, to: node,
 		frameBytes: e.c.FrameBytes, window: e.c.Window,
 	}
-	if _, err := nc.Write(ask.append(nil)); err != nil {
-		return hello{}, err
+	if e.security != nil {
+		s, err := e.security.dialled(raw)
+		if err != nil {
+			return nil, hello{}, asRefusal(err, node)
+		}
+		if reason := s.mismatch(e.c.Cluster, node); reason != "" {
+			ask.kind, ask.reason = helloRefuse, reason
+			s.Write(ask.append(nil)) // whether or not it hears why
+			return nil, hello{}, &ErrRefused{Peer: node, Reason: reason}
+		}
+		nc = s
 	}
-	answer, err := readHello(nc)
+	ask.features = e.features(nc)
+	_, failed := nc.Write(ask.append(nil))
+	answer, err := readHello(nc) // there may be an answer to less than the whole hello
 	if err != nil {
-		return hello{}, err
+		if failed != nil {
+			err = failed
+		}
+		return nil, hello{}, asRefusal(err, node)
 	}
 	reason := answer.refusal(hello{
 		version: helloVersion, kind: helloAccept, class: c, cluster: e.c.Cluster, from: node, to: e.c.Node,
@@ -122,7 +140,7 @@ func (e *Endpoint) greet(nc net.Conn, node string, c class) (hello, error) {
 		reason = answer.reason
 	}
 	if reason != "" {
-		return hello{}, &ErrRefused{Peer: node, Reason: reason}
+		return nil, hello{}, &ErrRefused{Peer: node, Reason: reason}
 	}
-	return answer, nil
+	return nc, answer, nil
 }

@@ -1,4 +1,4 @@
-// Package transport moves tensors and actor messages between the nodes of a cluster, over TCP.
+// Package transport moves tensors and actor messages between the nodes of a cluster, over TCP or RDMA.
 //
 // An [Endpoint] is a node's end of all its connections. For each ordered pair of nodes there are up to
 // three, made on first use by the node that sends: one for actor messages, one for small tensors, on
@@ -21,6 +21,11 @@
 // stops the writer of its own lane and no other, and a lane holds at most two messages and 8 frames.
 // Lanes that share a connection take turns, frame by frame, in the order in which they asked.
 //
+// # RDMA
+//
+// With Config.RDMA a connection of two nodes that both offer it moves to RDMA after the hello; see package
+// transport/rdma. Where that fails it stays with TCP, and both ends log why. Lanes behave the same over either.
+//
 // # Failure
 //
 // Every wait ends: at its deadline, with [ErrTimeout]; when the connection breaks or DropPeer says that
@@ -30,7 +35,16 @@
 // noticed by deadlines, and by membership, which calls DropPeer.
 //
 // A peer that breaks the protocol loses the connection, and both ends log why. What comes from the
-// network is bounded before it is believed: hellos in time and number, frames and messages in size.
+// network is bounded before it is believed: hellos in time and number, frames and messages in size, lanes
+// and connections in number.
+//
+// # Security
+//
+// With a Config.Identity every connection is mutual TLS 1.3. The hello follows the handshake, and names no
+// other node than the certificate does, in both directions. An endpoint looks at the first bytes of a
+// connection: to a peer that begins without TLS it answers, in a plain hello, that it wants TLS, and one
+// without an identity tells a peer that wants TLS that it has none. So both ends know, and log, what is
+// wrong. Under TLS a frame is written in whole records, header and payload together.
 //
 // # Actors
 //

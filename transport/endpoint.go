@@ -2,23 +2,36 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/orrery-ai/orrery/transport/rdma"
 )
 
 // Endpoint is a node's end of all its connections. Its methods may be called from several goroutines.
 type Endpoint struct {
-	c       Config
-	ln      net.Listener
-	traffic [numPurposes]traffic
-	actors  actors
+	c         Config
+	security  *security      // nil without an identity
+	fabric    *rdma.Provider // nil if RDMA is not used
+	ln        net.Listener
+	traffic   [numPurposes]traffic
+	actors    actors
+	strangers strangers
 
 	ctx        context.Context // ends at Close
 	cancel     context.CancelFunc
 	goroutines sync.WaitGroup
 	handshakes chan struct{} // one for each inbound connection without a hello yet
+
+	synch   atomic.Uint32 // Synch
+	spins   spinGuard
+	alone   bool                // there is one core: who waits leaves it to the others
+	pollers [numClasses]*poller // made with the first link of the class
 
 	mu        sync.Mutex
 	closed    bool
@@ -28,6 +41,7 @@ type Endpoint struct {
 	receivers map[receiverKey]*Receiver
 	remotes   map[string]*remote
 	onLost    []func(node string, err error)
+	declined  map[string]string // why RDMA is not used with a node, as it was logged last
 }
 
 // linkKey identifies a connection in one direction.
@@ -47,13 +61,17 @@ func Listen(addr string, c Config) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
-	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	fabric, err := c.RDMA.open(c.Logger)
 	if err != nil {
 		return nil, fmt.Errorf("transport: %w", err)
 	}
+	lc := net.ListenConfig{KeepAliveConfig: keepAlive}
+	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("transport: %w", err), closeFabric(fabric))
+	}
 	e := newEndpoint(c)
-	e.ln = ln
+	e.ln, e.fabric = ln, fabric
 	e.async(e.acceptAll)
 	return e, nil
 }
@@ -67,8 +85,15 @@ func newEndpoint(c Config) *Endpoint {
 		in:         make(map[linkKey]*inlink),
 		receivers:  make(map[receiverKey]*Receiver),
 		remotes:    make(map[string]*remote),
+		declined:   make(map[string]string),
+		alone:      runtime.GOMAXPROCS(0) == 1,
+		spins:      spinGuard{began: time.Now()},
+	}
+	if c.Identity != nil {
+		e.security = newSecurity(c.Identity)
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
+	e.SetSynch(c.Synch)
 	return e
 }
 
@@ -104,7 +129,25 @@ func (e *Endpoint) Close() error {
 		r.fail(ErrClosed)
 	}
 	e.goroutines.Wait()
-	return err
+	for _, p := range e.pollers {
+		if p != nil {
+			p.stop()
+		}
+	}
+	return errors.Join(err, closeFabric(e.fabric))
+}
+
+// poller is the one of a class, made if there is none.
+func (e *Endpoint) poller(c class) (_ *poller, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, ErrClosed
+	}
+	if e.pollers[c] == nil {
+		e.pollers[c], err = newPoller(e.c.Logger)
+	}
+	return e.pollers[c], err
 }
 
 // SetPeer says where a node can be dialled. A connection that exists is not touched.
@@ -122,6 +165,7 @@ func (e *Endpoint) DropPeer(node string, reason error) {
 	}
 	e.mu.Lock()
 	delete(e.peers, node)
+	delete(e.declined, node)
 	links := e.linksLocked(node)
 	receivers := e.receiversLocked(node)
 	remote := e.remotes[node]

@@ -45,7 +45,7 @@ func (e *ErrTimeout) Error() string {
 func (e *ErrTimeout) Timeout() bool { return true }
 
 // ErrRefused says that a peer, or this node on meeting it, turned the connection down: another version
-// of the protocol, another cluster, another node than expected.
+// of the protocol, another cluster, another node than expected, or a certificate that is not good.
 type ErrRefused struct {
 	Peer   string
 	Reason string

@@ -15,10 +15,11 @@ import (
 //	7  class    u8
 //	8  length   u32  bytes that follow, at most 1024
 //
-// Then come reason, cluster, from and to, each a u16 length and bytes, and frameBytes and window, u32.
+// Then come reason, cluster, from and to, each a u16 length and bytes, and frameBytes, window and
+// features, u32.
 const (
 	helloMagic   = "ORRY"
-	helloVersion = 1
+	helloVersion = 2
 	helloPrefix  = 12
 	maxHello     = 1024
 )
@@ -31,6 +32,10 @@ const (
 	helloRefuse
 )
 
+// featureRDMA says that the node can go on over RDMA. If both do, that is what follows the hellos: see
+// rdma.Provider.Upgrade. A feature that a node does not know it does not use.
+const featureRDMA = 1 << 0
+
 type hello struct {
 	version    uint16
 	kind       helloKind
@@ -40,6 +45,7 @@ type hello struct {
 	from, to   string // nodes
 	frameBytes int    // largest data frame that from takes
 	window     int    // frames that from takes on a lane without crediting them
+	features   uint32 // that from offers
 }
 
 func (h hello) append(b []byte) []byte {
@@ -54,6 +60,7 @@ func (h hello) append(b []byte) []byte {
 	}
 	b = binary.LittleEndian.AppendUint32(b, uint32(h.frameBytes))
 	b = binary.LittleEndian.AppendUint32(b, uint32(h.window))
+	b = binary.LittleEndian.AppendUint32(b, h.features)
 	binary.LittleEndian.PutUint32(b[start-4:], uint32(len(b)-start))
 	return b
 }
@@ -65,6 +72,9 @@ func readHello(r io.Reader) (hello, error) {
 	prefix := make([]byte, helloPrefix, maxHello)
 	if _, err := io.ReadFull(r, prefix); err != nil {
 		return h, fmt.Errorf("reading the hello: %w", err)
+	}
+	if isTLS(prefix) {
+		return h, errTLS
 	}
 	if string(prefix[:4]) != helloMagic {
 		return h, protocolError("not a hello: %q", prefix[:4])
@@ -89,11 +99,12 @@ func readHello(r io.Reader) (hello, error) {
 		end := 2 + int(binary.LittleEndian.Uint16(b))
 		*s, b = string(b[2:end]), b[end:]
 	}
-	if len(b) != 8 {
-		return h, protocolError("hello has %d bytes after its names, want 8", len(b))
+	if len(b) != 12 {
+		return h, protocolError("hello has %d bytes after its names, want 12", len(b))
 	}
 	h.frameBytes = int(binary.LittleEndian.Uint32(b))
 	h.window = int(binary.LittleEndian.Uint32(b[4:]))
+	h.features = binary.LittleEndian.Uint32(b[8:])
 	return h, nil
 }
 

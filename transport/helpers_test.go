@@ -6,15 +6,34 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/orrery-ai/orrery/ca"
+	"github.com/orrery-ai/orrery/internal/standin"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		standin.Clean()
+		os.Exit(code)
+	}))
+}
+
+// fabric makes the endpoints of a test use RDMA, if they do not say otherwise; see overRDMA.
+var fabric *standin.Fabric
+
+// eachSynch runs a test for each way to wait.
+func eachSynch(t *testing.T, f func(t *testing.T, synch Synch)) {
+	for _, synch := range []Synch{Safe, Fast} {
+		t.Run(synch.String(), func(t *testing.T) { f(t, synch) })
+	}
+}
 
 // logBook is where the endpoints of a test log to.
 type logBook struct {
@@ -28,11 +47,13 @@ func (l *logBook) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-func (l *logBook) contains(s string) bool {
+func (l *logBook) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Contains(l.b.String(), s)
+	return l.b.String()
 }
+
+func (l *logBook) contains(s string) bool { return strings.Contains(l.String(), s) }
 
 // endpoint starts one that ends with the test.
 func endpoint(t testing.TB, node string, c Config) (*Endpoint, *logBook) {
@@ -42,12 +63,20 @@ func endpoint(t testing.TB, node string, c Config) (*Endpoint, *logBook) {
 	if c.Cluster == "" {
 		c.Cluster = "test"
 	}
+	if fabric != nil && c.RDMA.Use == "" {
+		c.RDMA = RDMA{Use: "auto", Library: fabric.Library}
+	}
 	c.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	e, err := Listen("127.0.0.1:0", c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { e.Close() })
+	t.Cleanup(func() {
+		e.Close()
+		if log.contains("level=ERROR") {
+			t.Errorf("node %s had an error of its own:\n%s", node, log.b.String())
+		}
+	})
 	return e, log
 }
 
@@ -55,6 +84,39 @@ func endpoint(t testing.TB, node string, c Config) (*Endpoint, *logBook) {
 func pair(t testing.TB, c Config) (a, b *Endpoint) {
 	t.Helper()
 	a, _ = endpoint(t, "a", c)
+	b, _ = endpoint(t, "b", c)
+	a.SetPeer("b", b.Addr())
+	b.SetPeer("a", a.Addr())
+	return a, b
+}
+
+// authority is that of a cluster.
+func authority(t testing.TB, cluster string) *ca.Authority {
+	t.Helper()
+	a, err := ca.New(cluster, ca.Days(time.Now(), 100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// identity is a certificate for a node.
+func identity(t testing.TB, a *ca.Authority, node string) *ca.Identity {
+	t.Helper()
+	id, err := a.Issue(node, ca.Days(time.Now(), 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// securePair is two endpoints, a and b, that know each other and have certificates of one authority.
+func securePair(t testing.TB, c Config) (a, b *Endpoint) {
+	t.Helper()
+	root := authority(t, "test")
+	c.Identity = identity(t, root, "a")
+	a, _ = endpoint(t, "a", c)
+	c.Identity = identity(t, root, "b")
 	b, _ = endpoint(t, "b", c)
 	a.SetPeer("b", b.Addr())
 	b.SetPeer("a", a.Addr())

@@ -1,61 +1,88 @@
 package transport
 
-import "fmt"
+import (
+	"fmt"
+	"net"
+	"slices"
+)
 
-// inlink is the end of a connection that was dialled, and receives. Its reader goroutine never waits
-// for a lane: what the lane's consumer has no room for is queued, and credits keep the queue short.
+// inlink is the end of a connection that was dialled, and receives. Who reads it never waits for a lane:
+// what the lane's consumer has no room for is queued, and credits keep the queue short.
 type inlink struct {
 	link
-	lanes    map[uint32]*Receiver // the reader's
-	number   uint32               // of the lane opened last
-	envelope []byte               // the reader's
+
+	// Of the one who reads.
+	lanes    map[uint32]*Receiver
+	number   uint32 // of the lane opened last
+	envelope []byte
+	due      []uint32 // lanes that are to get credits when there is time
+	opening  [openBytes]byte
 }
 
-// serve reads frames until the link ends.
-func (l *inlink) serve() error {
-	for {
-		h, err := l.nextHeader()
-		if err != nil {
-			return err
-		}
-		if (h.kind == frameEnvelope) != (l.class == classControl) {
-			return protocolError("frame of kind %d on a %s connection", h.kind, l.class)
-		}
-		switch h.kind {
-		case frameData:
-			err = l.data(h)
-		case frameOpen:
-			err = l.open(h)
-		case frameFinish:
-			err = l.finish(h)
-		case frameEnvelope:
-			err = l.receiveEnvelope(h)
-		default:
-			err = protocolError("frame of kind %d from a sender", h.kind)
-		}
-		if err != nil {
-			return err
-		}
-	}
+func newInlink(e *Endpoint, node string, c class, nc net.Conn) *inlink {
+	l := &inlink{link: newLink(e, node, c, nc, c.readBuffer()), lanes: make(map[uint32]*Receiver)}
+	l.handler, l.at.idle = l, watchInput
+	return l
 }
 
-func (l *inlink) data(h header) error {
-	r := l.lanes[h.lane]
-	if r == nil {
-		return protocolError("data for lane %d, which is not open", h.lane)
+// begin says where the payload of a frame goes.
+func (l *inlink) begin(h header) ([]byte, error) {
+	if (h.kind == frameEnvelope) != (l.class == classControl) {
+		return nil, protocolError("frame of kind %d on a %s connection", h.kind, l.class)
 	}
-	dst, err := r.begin(h)
-	if err != nil {
-		return fmt.Errorf("lane %s: %w", r.key, err)
+	switch h.kind {
+	case frameData:
+		r := l.lanes[h.lane]
+		if r == nil {
+			return nil, protocolError("data for lane %d, which is not open", h.lane)
+		}
+		into, err := r.begin(h)
+		if err != nil {
+			err = fmt.Errorf("lane %s: %w", r.key, err)
+		}
+		return into, err
+	case frameOpen:
+		return l.opening[:], nil
+	case frameEnvelope:
+		l.envelope = grow(l.envelope, int(h.length), maxEnvelope)
+		return l.envelope, nil
+	case frameFinish:
+		return nil, nil
 	}
-	if dst == nil {
-		_, err := l.br.Discard(int(h.length))
-		return err
+	return nil, protocolError("frame of kind %d from a sender", h.kind)
+}
+
+// end takes a frame whose payload is there.
+func (l *inlink) end(h header) error {
+	switch h.kind {
+	case frameData:
+		r := l.lanes[h.lane]
+		credits, later := r.commit()
+		if later && l.sock == nil {
+			credits = r.settle()
+		} else if later && !slices.Contains(l.due, h.lane) {
+			l.due = append(l.due, h.lane)
+		}
+		return l.credit(h.lane, credits)
+	case frameOpen:
+		return l.open(h)
+	case frameEnvelope:
+		return l.receiveEnvelope(h)
 	}
-	if err := l.payload(dst); err != nil {
-		return fmt.Errorf("lane %s, message %d: %w", r.key, h.seq, err)
+	return l.finish(h)
+}
+
+// dry gives the credits that were put off, now that there is nothing to read.
+func (l *inlink) dry() error {
+	for _, lane := range l.due {
+		if r := l.lanes[lane]; r != nil {
+			if err := l.credit(lane, r.settle()); err != nil {
+				return err
+			}
+		}
 	}
-	return l.credit(h.lane, r.commit())
+	l.due = l.due[:0]
+	return nil
 }
 
 func (l *inlink) credit(lane uint32, frames int) error {
@@ -66,11 +93,7 @@ func (l *inlink) credit(lane uint32, frames int) error {
 }
 
 func (l *inlink) open(h header) error {
-	var b [openBytes]byte
-	if err := l.payload(b[:]); err != nil {
-		return err
-	}
-	o, err := parseOpen(b[:])
+	o, err := parseOpen(l.opening[:])
 	if err != nil {
 		return err
 	}
@@ -83,7 +106,10 @@ func (l *inlink) open(h header) error {
 	l.number++
 	r := l.e.receiver(l.node, o.key)
 	reason := "nobody is registered for it"
-	if r != nil {
+	switch {
+	case len(l.lanes) >= l.e.c.MaxLanes:
+		reason = fmt.Sprintf("the connection has %d lanes already", len(l.lanes))
+	case r != nil:
 		reason = r.bind(l, h.lane, o.max)
 	}
 	if reason != "" {
@@ -109,8 +135,8 @@ func (l *inlink) finish(h header) error {
 	return nil
 }
 
-// end tells every lane why the link is gone.
-func (l *inlink) end(cause error) {
+// tell tells every lane why the link is gone.
+func (l *inlink) tell(cause error) {
 	for _, r := range l.lanes {
 		r.fail(cause)
 	}

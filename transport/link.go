@@ -1,22 +1,26 @@
 package transport
 
 import (
-	"bufio"
-	"io"
 	"net"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/orrery-ai/orrery/transport/rdma"
 )
 
 // link is one connection after the hello. Messages go from the node that dialled to the other; the
 // way back carries only credits and refusals.
 type link struct {
-	e     *Endpoint
-	node  string // the peer
-	class class
-	nc    net.Conn
-	br    *bufio.Reader // the reader goroutine's
+	e       *Endpoint
+	node    string // the peer
+	class   class
+	nc      net.Conn
+	sock    *socket // under nc, if it is detached: then any goroutine may read
+	poller  *poller // that reads while nobody else does; nil if sock is
+	frames  frameReader
+	handler frameHandler
+	at      attendance
 
 	// turn is a lock that can be waited for with a deadline, and in which those who wait are served in
 	// order: Go hands a full channel's slot to the first waiting sender. A frame is written in each turn.
@@ -24,9 +28,10 @@ type link struct {
 	expires time.Time                     // nc's write deadline; of the one whose turn it is
 	scratch [headerBytes + maxReason]byte // of the one whose turn it is
 
-	mu    sync.Mutex
-	cause error // why the link ended
-	quiet bool  // whether this node ended it on purpose
+	mu     sync.Mutex
+	cause  error         // why the link ended
+	quiet  bool          // whether this node ended it on purpose
+	failed chan struct{} // closed when it has
 }
 
 // creditBuffer is the size of the read buffer of a link on which only credits and refusals come, in bytes.
@@ -35,16 +40,28 @@ const creditBuffer = 1 << 10
 func newLink(e *Endpoint, node string, c class, nc net.Conn, readBuffer int) link {
 	return link{
 		e: e, node: node, class: c, nc: nc,
-		br: bufio.NewReaderSize(nc, readBuffer), turn: make(chan struct{}, 1),
+		frames: frameReader{src: nc, limit: e.c.FrameBytes, buf: make([]byte, readBuffer)},
+		turn:   make(chan struct{}, 1), failed: make(chan struct{}),
 	}
 }
 
-// fail ends the link; the first cause stays. Its reader then tells the lanes.
+// adopt makes nc the connection of a link that has not begun to serve. If the link has ended, nc does too.
+func (l *link) adopt(nc net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause != nil {
+		nc.Close()
+	}
+	l.nc, l.frames.src = nc, nc
+}
+
+// fail ends the link; the first cause stays. Whoever serves it then tells the lanes.
 func (l *link) fail(cause error, quiet bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cause == nil {
 		l.cause, l.quiet = cause, quiet
+		close(l.failed)
 		l.nc.Close()
 	}
 }
@@ -56,34 +73,64 @@ func (l *link) failure() error {
 	return l.cause
 }
 
-// nextHeader waits for a frame, however long: the end of the connection ends the wait.
-func (l *link) nextHeader() (header, error) {
-	b, err := l.br.Peek(headerBytes)
-	if err != nil {
-		if err == io.EOF {
-			err = errHangup
-			if len(b) > 0 {
-				err = io.ErrUnexpectedEOF
+// serve hands the frames that come to the link's handler, or lets others do so, until the link ends. Then
+// none is handed out any more.
+func (l *link) serve() error {
+	if l.sock == nil {
+		l.setSpin()
+		for {
+			if err := l.frames.next(l.handler); err != nil {
+				return err
 			}
 		}
-		return header{}, err
 	}
-	h, err := parseHeader(b, l.e.c.FrameBytes)
-	if err != nil {
-		return h, err
+	if err := l.beginWatch(); err != nil {
+		l.fail(err, false)
 	}
-	_, err = l.br.Discard(headerBytes)
-	return h, err
+	l.readIdle(new(quota)) // TLS may have read beyond the hello already
+	<-l.failed
+	l.poller.remove(l)
+	l.at.reading.Lock()
+	defer l.at.reading.Unlock()
+	l.handler = ended{}
+	return l.failure()
 }
 
-// payload fills dst with the payload of the frame whose header was just read.
-func (l *link) payload(dst []byte) error {
-	_, err := io.ReadFull(l.br, dst)
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
+// detach lets those who wait for messages of lanes read the connection. If that cannot be, because too many
+// files are open, serve reads it.
+func (l *link) detach() {
+	if l.class == classControl {
+		return
 	}
-	return err
+	nc := l.nc
+	if tls, ok := nc.(*secured); ok {
+		nc = tls.raw
+	}
+	s, ok := nc.(*socket)
+	if !ok {
+		return
+	}
+	poller, err := l.e.poller(l.class)
+	if err == nil {
+		err = s.detach(l.e.c.WriteTimeout)
+	}
+	switch {
+	case err == nil:
+		l.sock, l.poller = s, poller
+		if l.class == classSmall {
+			deferAcks(s.fd)
+		}
+	case l.failure() == nil:
+		l.e.c.Logger.Warn("waits for messages take longer than they need", "peer", l.node, "err", err)
+	}
 }
+
+// ended is the handler of a link that has ended.
+type ended struct{}
+
+func (ended) begin(header) ([]byte, error) { return nil, net.ErrClosed }
+func (ended) end(header) error             { return net.ErrClosed }
+func (ended) dry() error                   { return net.ErrClosed }
 
 // takeTurn waits until this goroutine may write. It gives os.ErrDeadlineExceeded after the deadline.
 func (l *link) takeTurn(deadline time.Time) error {
@@ -104,12 +151,24 @@ func (l *link) takeTurn(deadline time.Time) error {
 
 func (l *link) endTurn() { <-l.turn }
 
-// write writes everything in bufs, in this goroutine's turn, in one system call if the socket has room.
+// write writes everything in bufs, in this goroutine's turn, in one system call if the socket has room;
+// under TLS in one for each record, over RDMA in one message for each slot.
 func (l *link) write(bufs *net.Buffers) error {
 	if err := l.refresh(); err != nil {
 		return err
 	}
-	if _, err := bufs.WriteTo(l.nc); err != nil {
+	var err error
+	switch nc := l.nc.(type) {
+	case *socket:
+		err = nc.writev(bufs)
+	case *secured:
+		err = nc.writev(*bufs)
+	case *rdma.Conn:
+		_, err = nc.WriteBuffers(bufs)
+	default:
+		_, err = bufs.WriteTo(nc)
+	}
+	if err != nil {
 		l.fail(err, false)
 		return l.failure()
 	}
@@ -117,8 +176,11 @@ func (l *link) write(bufs *net.Buffers) error {
 }
 
 // refresh keeps the write deadline between half of WriteTimeout and all of it away. Setting it for each
-// frame would cost more than telling the time.
+// frame would cost more than telling the time. A detached socket counts WriteTimeout itself.
 func (l *link) refresh() error {
+	if l.sock != nil {
+		return nil
+	}
 	if now := time.Now(); l.expires.Sub(now) < l.e.c.WriteTimeout/2 {
 		l.expires = now.Add(l.e.c.WriteTimeout)
 		if err := l.nc.SetWriteDeadline(l.expires); err != nil {

@@ -42,8 +42,10 @@ func (s *Sender) sendLocal(deadline time.Time, total int, first []byte, rest [][
 
 // awaitMessage waits until the receiver has a message to spare.
 func (s *Sender) awaitMessage(deadline time.Time, total int) (*Message, error) {
-	if err := s.usable(deadline); err != nil {
-		return nil, err
+	select {
+	case <-s.dead:
+		return nil, s.failure()
+	default:
 	}
 	if m, err := s.takeMessage(total); m != nil || err != nil {
 		return m, err

@@ -5,13 +5,20 @@ import "net"
 // outlink is the end of a connection that dialled, and sends. It carries lanes or envelopes.
 type outlink struct {
 	link
-	frameBytes int // largest payload of a data frame
-	window     int // the most credits of a lane
+	frameBytes int             // largest payload of a data frame
+	window     int             // the most credits of a lane
+	reason     [maxReason]byte // of the one who reads
 
 	// Guarded by link.mu.
 	senders map[uint32]*Sender
 	number  uint32 // of the lane opened last
 	ended   bool   // lanes have been told; no more may be added
+}
+
+func newOutlink(e *Endpoint, node string, c class, nc net.Conn, frameBytes, window int) *outlink {
+	l := &outlink{link: newLink(e, node, c, nc, creditBuffer), frameBytes: frameBytes, window: window, senders: make(map[uint32]*Sender)}
+	l.handler, l.at.idle = l, watchHangup // credits are read when they are wanted
+	return l
 }
 
 // add numbers s and makes it reachable for credits.
@@ -44,42 +51,36 @@ func (l *outlink) finish(s *Sender, cut bool) {
 	l.writeShort(h, nil) // a failure has ended the link, which tells the receiver as well
 }
 
-// serve reads credits and refusals until the link ends.
-func (l *outlink) serve() error {
-	var reason [maxReason]byte
-	for {
-		h, err := l.nextHeader()
-		if err != nil {
-			return err
-		}
-		l.mu.Lock()
-		s, opened := l.senders[h.lane], h.lane > 0 && h.lane <= l.number
-		l.mu.Unlock()
-		switch {
-		case !opened:
-			return protocolError("credit for lane %d, which was never opened", h.lane)
-		case h.kind == frameCredit:
-			if s != nil {
-				if err := s.credit(h.total); err != nil {
-					return err
-				}
-			}
-		case h.kind == frameRefuse:
-			b := reason[:h.length]
-			if err := l.payload(b); err != nil {
-				return err
-			}
-			if s != nil {
-				s.poison(&ErrNoReceiver{Node: l.node, Lane: s.key, Reason: string(b)})
-			}
-		default:
-			return protocolError("frame of kind %d from a receiver", h.kind)
-		}
+// begin says where the payload of a frame goes. Only credits and refusals come this way.
+func (l *outlink) begin(h header) ([]byte, error) {
+	if h.kind != frameCredit && h.kind != frameRefuse {
+		return nil, protocolError("frame of kind %d from a receiver", h.kind)
 	}
+	return l.reason[:h.length], nil
 }
 
-// end tells every lane why the link is gone.
-func (l *outlink) end(cause error) {
+// end takes a frame whose payload is there.
+func (l *outlink) end(h header) error {
+	l.mu.Lock()
+	s, opened := l.senders[h.lane], h.lane > 0 && h.lane <= l.number
+	l.mu.Unlock()
+	switch {
+	case !opened:
+		return protocolError("credit for lane %d, which was never opened", h.lane)
+	case s == nil: // closed meanwhile
+		return nil
+	case h.kind == frameCredit:
+		return s.credit(h.total)
+	}
+	s.poison(&ErrNoReceiver{Node: l.node, Lane: s.key, Reason: string(l.reason[:h.length])})
+	return nil
+}
+
+// dry has nothing to do at this end.
+func (l *outlink) dry() error { return nil }
+
+// tell tells every lane why the link is gone.
+func (l *outlink) tell(cause error) {
 	l.mu.Lock()
 	senders := l.senders
 	l.senders, l.ended = nil, true

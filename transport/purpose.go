@@ -85,7 +85,7 @@ func (p Purpose) class() class {
 func (c class) readBuffer() int {
 	switch c {
 	case classSmall:
-		return 32 << 10
+		return 8 << 10
 	case classControl:
 		return 16 << 10
 	}

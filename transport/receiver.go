@@ -3,7 +3,9 @@ package transport
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,17 +27,19 @@ type Receiver struct {
 	ready chan *Message // complete; never more than there are messages
 	dead  chan struct{} // closed when the lane fails
 	freed chan struct{} // tells a sender on this node that a message was released
+	habit habit         // of who waits
+
+	link atomic.Pointer[inlink] // on which the sender has opened the lane; nil if it is on this node
 
 	mu       sync.Mutex
-	bound    bool    // the sender has opened the lane
-	link     *inlink // then; nil if the sender is on this node
-	lane     uint32  // its number on link
+	bound    bool   // the sender has opened the lane
+	lane     uint32 // its number on link
 	cause    error
 	finished bool   // the sender has closed the lane
 	cut      bool   // in the middle of a message
 	next     uint64 // the message after those handed out
 	in       arrival
-	spare    []*Message // released, or never used
+	spare    []*Message // never used, or released: those that were first come first
 	filling  *Message   // arriving, from the front of queue or straight from the link
 	filled   int        // its bytes that are there
 	queue    []piece    // frames that wait for a spare message
@@ -67,6 +71,17 @@ func (m *Message) Release() { m.r.release(m) }
 // Receiver registers this node as the receiver of a lane, for messages of at most maxMessage bytes. It
 // must be registered before the peer opens its [Endpoint.Sender], and stays until Close.
 func (e *Endpoint) Receiver(from string, key LaneKey, maxMessage int) (*Receiver, error) {
+	r, err := e.newReceiver(from, key, maxMessage)
+	if err == nil {
+		err = e.register(r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (e *Endpoint) newReceiver(from string, key LaneKey, maxMessage int) (*Receiver, error) {
 	if err := checkLane(from, key, maxMessage); err != nil {
 		return nil, err
 	}
@@ -80,47 +95,94 @@ func (e *Endpoint) Receiver(from string, key LaneKey, maxMessage int) (*Receiver
 	for range messagesPerLane {
 		r.spare = append(r.spare, &Message{r: r})
 	}
-	if err := e.register(r); err != nil {
-		return nil, err
-	}
 	return r, nil
 }
 
 // Receive waits for the next message until the deadline; zero means MaxWait from now. If the deadline
 // passes the lane has failed: the error is [ErrTimeout], now and ever after, and the sender is told.
 func (r *Receiver) Receive(deadline time.Time) (*Message, error) {
-	select {
-	case m := <-r.ready:
-		return m, nil
-	default:
-	}
 	if deadline.IsZero() {
 		deadline = time.Now().Add(r.e.c.MaxWait)
 	}
+	if m := r.attend(deadline); m != nil {
+		return m, nil
+	}
 	t := startTimer(deadline)
 	defer stopTimer(t)
-	select {
-	case m := <-r.ready:
-		return m, nil
-	case <-r.dead:
-		return r.remains()
-	case <-t.C:
+	m, err := r.await(t.C)
+	if err != os.ErrDeadlineExceeded {
+		return m, err
 	}
+	if l := r.link.Load(); l != nil && l.sock != nil {
+		last := quota(pollerFrames) // it may have come while nobody watched
+		l.readIdle(&last)
+		select {
+		case m := <-r.ready:
+			return m, nil
+		default:
+		}
+	}
+	return nil, r.expire()
+}
+
+// expire fails the lane because its next message has not come in time.
+func (r *Receiver) expire() error {
 	r.mu.Lock()
 	err := &ErrTimeout{Node: r.from, Lane: r.key, Seq: r.next}
 	r.mu.Unlock()
 	r.leave(err)
-	return nil, err
+	return err
 }
 
 // Next waits for the next message without a deadline. It is for a goroutine that idles between requests:
 // Close, DropPeer, the loss of the connection and the sender's Close end the wait.
 func (r *Receiver) Next() (*Message, error) {
+	if m := r.attend(time.Now().Add(time.Hour)); m != nil {
+		return m, nil
+	}
+	return r.await(nil)
+}
+
+// attend gives the next message if that is there, or comes while it reads the lane's connection.
+func (r *Receiver) attend(deadline time.Time) *Message {
+	if !r.satisfied() {
+		if l := r.link.Load(); l != nil {
+			l.attend(r, &r.habit, deadline)
+		}
+	}
 	select {
 	case m := <-r.ready:
+		return m
+	default:
+		return nil
+	}
+}
+
+// await waits until somebody else has read the next message. After the deadline the error is
+// os.ErrDeadlineExceeded.
+func (r *Receiver) await(deadline <-chan time.Time) (*Message, error) {
+	if l := r.link.Load(); l != nil {
+		l.park()
+		defer l.unpark()
+	}
+	select {
+	case m := <-r.ready:
+		r.habit.ended()
 		return m, nil
 	case <-r.dead:
 		return r.remains()
+	case <-deadline:
+		return nil, os.ErrDeadlineExceeded
+	}
+}
+
+// satisfied says that there is a message, or nothing more to wait for.
+func (r *Receiver) satisfied() bool {
+	select {
+	case <-r.dead:
+		return true
+	default:
+		return len(r.ready) > 0
 	}
 }
 
@@ -155,7 +217,7 @@ func (r *Receiver) leave(cause error) {
 			drained = true
 		}
 	}
-	l, lane, finished := r.link, r.lane, r.finished
+	l, lane, finished := r.link.Load(), r.lane, r.finished
 	r.mu.Unlock()
 	if l != nil && !finished {
 		// A failure has ended the link, which tells the sender as well.
@@ -190,7 +252,8 @@ func (r *Receiver) bind(l *inlink, lane uint32, max uint32) string {
 	case int64(max) > int64(r.max):
 		return fmt.Sprintf("messages of up to %d bytes, where %d are allowed", max, r.max)
 	}
-	r.bound, r.link, r.lane = true, l, lane
+	r.bound, r.lane = true, lane
+	r.link.Store(l)
 	return ""
 }
 
@@ -217,12 +280,13 @@ func (r *Receiver) begin(h header) ([]byte, error) {
 	return r.arriving.bytes, nil
 }
 
-// commit follows begin when the payload is there. It returns how many frames to credit.
-func (r *Receiver) commit() int {
+// commit follows begin when the payload is there. It returns how many frames to credit now and, if that is
+// none, whether some may be credited when there is time.
+func (r *Receiver) commit() (now int, later bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cause != nil {
-		return 0
+		return 0, false
 	}
 	if r.arriving.bytes != nil {
 		r.queue = append(r.queue, r.arriving)
@@ -231,7 +295,14 @@ func (r *Receiver) commit() int {
 	} else {
 		r.consumed(r.arriving.header)
 	}
-	return r.takeOwed()
+	if !r.creditDue() {
+		return 0, false
+	}
+	// At the end of a message somebody is about to use it, and the sender is not short of credits yet.
+	if r.arriving.flags&flagLast != 0 && r.owed < r.in.window {
+		return 0, true
+	}
+	return r.takeOwed(), false
 }
 
 // room makes sure that the message of h has its place, if there is one.
@@ -245,13 +316,12 @@ func (r *Receiver) room(h header) bool {
 
 // take is a spare message with room for n bytes; nil if there is none.
 func (r *Receiver) take(n int) *Message {
-	last := len(r.spare) - 1
-	if last < 0 {
+	if len(r.spare) == 0 {
 		return nil
 	}
-	m := r.spare[last]
-	r.spare = r.spare[:last]
-	m.buf = grow(m.buf, n, r.max)
+	m := r.spare[0]
+	r.spare = append(r.spare[:0], r.spare[1:]...)
+	m.buf = m.room(n, r.max)
 	return m
 }
 
@@ -264,8 +334,8 @@ func grow(b []byte, n, limit int) []byte {
 	return b[:n]
 }
 
-// pump moves queued frames into messages while there is room.
-func (r *Receiver) pump() {
+// pump moves queued frames into messages while there is room. It says whether it moved any.
+func (r *Receiver) pump() bool {
 	done := 0
 	for _, p := range r.queue {
 		if !r.room(p.header) {
@@ -278,6 +348,17 @@ func (r *Receiver) pump() {
 	}
 	r.queue = append(r.queue[:0], r.queue[done:]...)
 	r.finishIfDrained()
+	return done > 0
+}
+
+// settle takes all that is owed, for a credit that was put off.
+func (r *Receiver) settle() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cause != nil {
+		return 0
+	}
+	return r.takeOwed()
 }
 
 // consumed records that the payload of h is in the message being filled, and hands that out when whole.
@@ -299,17 +380,19 @@ func (r *Receiver) deliver(seq uint64, n int) {
 	r.ready <- m // there are no more messages than it has room for
 }
 
-// takeOwed is the number of frames to credit now. Several go at once, for each credit costs a write here
-// and a wake-up of the peer. Small messages mostly alternate with answers and leave the window nearly
+// creditDue says whether to credit what is owed. Several frames go at once, for each credit costs a write
+// here and a wake-up of the peer. Small messages mostly alternate with answers and leave the window nearly
 // unused, so they are credited late; bulk is credited early, to keep a long way filled.
-func (r *Receiver) takeOwed() int {
+func (r *Receiver) creditDue() bool {
 	late := r.in.window / 4
 	if r.key.Purpose.class() == classSmall {
 		late *= 3
 	}
-	if r.owed < max(1, late) {
-		return 0
-	}
+	return r.owed >= max(1, late)
+}
+
+// takeOwed is the number of frames to credit now.
+func (r *Receiver) takeOwed() int {
 	n := r.owed
 	r.owed = 0
 	r.in.uncredited -= n
@@ -325,11 +408,10 @@ func (r *Receiver) release(m *Message) {
 	m.held, m.Bytes = false, nil
 	r.spare = append(r.spare, m)
 	credits := 0
-	if r.cause == nil && !r.local {
-		r.pump()
+	if r.cause == nil && !r.local && r.pump() && r.creditDue() {
 		credits = r.takeOwed()
 	}
-	l, lane := r.link, r.lane
+	l, lane := r.link.Load(), r.lane
 	r.mu.Unlock()
 	if credits > 0 {
 		l.credit(lane, credits) // a failure has ended the link, and its reader tells the lane

@@ -67,7 +67,7 @@ func goodHello() hello {
 func TestWrongHelloIsRefusedWithTheReason(t *testing.T) {
 	b, log := endpoint(t, "b", Config{})
 	for reason, change := range map[string]func(*hello){
-		"protocol version 9, want 1":     func(h *hello) { h.version = 9 },
+		"protocol version 9, want 2":     func(h *hello) { h.version = 9 },
 		"cluster \"other\", want":        func(h *hello) { h.cluster = "other" },
 		"the node dialled is \"b\", not": func(h *hello) { h.to = "z" },
 		"cannot connect to itself":       func(h *hello) { h.from = "b" },
@@ -119,7 +119,7 @@ func TestDiallerRefusesAWrongAnswer(t *testing.T) {
 		frameBytes: 64 << 10, window: 8,
 	}
 	for reason, change := range map[string]func(*hello){
-		"version":     func(h *hello) { h.version = 2 },
+		"version":     func(h *hello) { h.version = 1 },
 		"from node":   func(h *hello) { h.from = "c" },
 		"class":       func(h *hello) { h.class = classBulk },
 		"a window of": func(h *hello) { h.window = maxWindow + 1 },
@@ -234,7 +234,7 @@ func TestProtocolErrorsCostOnlyTheConnection(t *testing.T) {
 		"credit":            {frame(header{kind: frameCredit, lane: 1}, nil), "frame of kind 4 from a sender", false},
 		"envelope":          {frame(header{kind: frameEnvelope}, []byte("?")), "frame of kind 6 on a small connection", false},
 		"end of nothing":    {frame(header{kind: frameFinish, lane: 9}, nil), "end of lane 9", false},
-		"cut in a payload":  {append(bytes.Clone(opening), truncated[:50]...), "lane step/1, message 0: unexpected EOF", true},
+		"cut in a payload":  {append(bytes.Clone(opening), truncated[:50]...), "message 0 of lane 1: unexpected EOF", true},
 		"cut in a header":   {append(bytes.Clone(opening), truncated[:10]...), "unexpected EOF", true},
 	} {
 		t.Run(name, func(t *testing.T) {

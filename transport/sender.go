@@ -28,11 +28,13 @@ type Sender struct {
 	number  uint32        // of the lane on link
 
 	// Of the call that has the token; others may look at sent.
-	sent atomic.Uint64 // whole messages: the number of the next
-	part bool          // whether some but not all frames of message sent are out
-	head [headerBytes]byte
-	iov  [][]byte
-	bufs net.Buffers
+	drain quota
+	habit habit
+	sent  atomic.Uint64 // whole messages: the number of the next
+	part  bool          // whether some but not all frames of message sent are out
+	head  [headerBytes]byte
+	iov   [][]byte
+	bufs  net.Buffers
 
 	mu     sync.Mutex
 	cause  error
@@ -175,17 +177,36 @@ func (s *Sender) sendFrames(deadline time.Time, total int, first []byte, rest []
 		if left == 0 {
 			s.part = false
 			s.sent.Add(1)
+			s.refill()
 			return nil
 		}
 		h.flags = 0
 	}
 }
 
+// refill looks for credits while there are still some, and while the peer is busy with what was sent.
+func (s *Sender) refill() {
+	if s.credits.Load() <= int32(s.link.window/4) && s.link.sock != nil {
+		s.drain = drainFrames
+		s.link.readIdle(&s.drain)
+	}
+}
+
 // awaitCredit waits until a frame may be sent.
 func (s *Sender) awaitCredit(deadline time.Time) error {
-	if err := s.usable(deadline); err != nil || s.credits.Load() > 0 {
-		return err
+	if !s.satisfied() {
+		s.link.attend(s, &s.habit, deadline)
 	}
+	select {
+	case <-s.dead:
+		return s.failure()
+	default:
+	}
+	if s.credits.Load() > 0 {
+		return nil
+	}
+	s.link.park()
+	defer s.link.unpark()
 	t := startTimer(deadline)
 	defer stopTimer(t)
 	for s.credits.Load() == 0 {
@@ -197,20 +218,18 @@ func (s *Sender) awaitCredit(deadline time.Time) error {
 			return &ErrTimeout{Node: s.to, Lane: s.key, Seq: s.sent.Load()}
 		}
 	}
+	s.habit.ended()
 	return nil
 }
 
-// usable finds, without waiting, that the lane has failed or the deadline passed.
-func (s *Sender) usable(deadline time.Time) error {
+// satisfied says that there is a credit, or none will come.
+func (s *Sender) satisfied() bool {
 	select {
 	case <-s.dead:
-		return s.failure()
+		return true
 	default:
+		return s.credits.Load() > 0
 	}
-	if !time.Now().Before(deadline) {
-		return &ErrTimeout{Node: s.to, Lane: s.key, Seq: s.sent.Load()}
-	}
-	return nil
 }
 
 // credit is called by the link's reader.

@@ -116,7 +116,9 @@ func TestHelloRoundTrip(t *testing.T) {
 
 func FuzzHello(f *testing.F) {
 	f.Add(hello{version: helloVersion, kind: helloAsk, class: classSmall, cluster: "c", from: "x", to: "y"}.append(nil))
+	f.Add(hello{version: helloVersion, kind: helloRefuse, class: classBulk, reason: "why", cluster: "c", from: "x", to: "y+1"}.append(nil))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
+	f.Add([]byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := readHello(bytes.NewReader(b))
 		if err != nil || h.version != helloVersion {
@@ -171,10 +173,7 @@ func FuzzFrameReader(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &inlink{
-			link:  newLink(e, "a", classSmall, tape{Reader: bytes.NewReader(b)}, classSmall.readBuffer()),
-			lanes: make(map[uint32]*Receiver),
-		}
+		l := newInlink(e, "a", classSmall, tape{Reader: bytes.NewReader(b)})
 		cause := l.serve()
 		if cause == nil {
 			t.Fatal("the reader stopped without an error")
@@ -186,7 +185,7 @@ func FuzzFrameReader(f *testing.F) {
 		if held > 2*c.Window*c.FrameBytes {
 			t.Errorf("%d bytes queued", held)
 		}
-		l.end(cause)
+		l.tell(cause)
 		r.fail(cause) // in case it was never opened
 		for seq := uint64(0); ; seq++ {
 			m, err := r.Next()
@@ -196,6 +195,65 @@ func FuzzFrameReader(f *testing.F) {
 			if m.Seq != seq || len(m.Bytes) > most || seq >= messagesPerLane {
 				t.Fatalf("message %d of %d bytes in place of message %d", m.Seq, len(m.Bytes), seq)
 			}
+		}
+	})
+}
+
+// FuzzFirstBytes feeds endpoints with and without a certificate with what a stranger may say first. Nobody
+// gets as far as a hello that counts without proving who he is.
+func FuzzFirstBytes(f *testing.F) {
+	quiet := slog.New(slog.DiscardHandler)
+	plain, err := Config{Cluster: "c", Node: "b", Logger: quiet}.withDefaults()
+	if err != nil {
+		f.Fatal(err)
+	}
+	safe := plain
+	safe.Identity = identity(f, authority(f, "c"), "b")
+	ask := hello{version: helloVersion, kind: helloAsk, class: classSmall, cluster: "c", from: "x", to: "b", frameBytes: minFrame, window: 1}
+	f.Add(ask.append(nil))
+	f.Add([]byte{0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0, 0x16, 3, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, c := range []Config{plain, safe} {
+			e := newEndpoint(c)
+			defer e.cancel()
+			if _, h, err := e.meet(tape{Reader: bytes.NewReader(b)}); err == nil && (e.security != nil || isTLS(b)) {
+				t.Errorf("%q passes for a hello: %+v", b, h)
+			}
+		}
+	})
+}
+
+// FuzzAnswerReader feeds the end that sends with arbitrary frames from the other. Whatever comes, its lane
+// never has more credits than its window.
+func FuzzAnswerReader(f *testing.F) {
+	const window = 4
+	credit := frame(header{kind: frameCredit, lane: 1, total: 2}, nil)
+	refuse := frame(header{kind: frameRefuse, lane: 1}, []byte("gone"))
+	f.Add(bytes.Repeat(credit, 3))
+	f.Add(append(credit, refuse...))
+	f.Add(frame(header{kind: frameData, lane: 1}, nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := Config{Cluster: "c", Node: "a", Logger: slog.New(slog.DiscardHandler)}.withDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := newEndpoint(c)
+		defer e.cancel()
+		l := newOutlink(e, "b", classSmall, tape{Reader: bytes.NewReader(b)}, minFrame, window)
+		s := &Sender{e: e, to: "b", key: LaneKey{1, Step}, link: l, wake: make(chan struct{}, 1), dead: make(chan struct{})}
+		if err := l.add(s); err != nil {
+			t.Fatal(err)
+		}
+		cause := l.serve()
+		if cause == nil {
+			t.Fatal("the reader stopped without an error")
+		}
+		if n := s.credits.Load(); n < 0 || n > window {
+			t.Errorf("%d credits over a window of %d", n, window)
+		}
+		l.tell(cause)
+		if s.failure() == nil {
+			t.Error("the lane goes on without its link")
 		}
 	})
 }

@@ -86,13 +86,28 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		"a negative temperature":    {generate("--temperature=-1"), []string{"temperature: -1"}},
 		"no temperature":            {generate("--temperature", "nan"), []string{"temperature: NaN"}},
 		"a bad gossip address":      {generate("--join", "127.0.0.1:1", "--bind", "here"), []string{`"here"`, "port"}},
-		"no key in the key file":    {generate("--join", "127.0.0.1:1", "--key-file", "main.go"), []string{"main.go", "hexadecimal"}},
+		"no certificate":            {generate("--join", "127.0.0.1:1", "--tls", "missing"), []string{"missing", "node.crt", "orrery ca issue"}},
+		"safe and not":              {generate("--join", "127.0.0.1:1", "--tls", "x", "--insecure"), []string{"--tls and --insecure"}},
+		"a needless certificate":    {generate("--nodes", "2", "--tls", "x"), []string{"--tls", "--join"}},
+		"a client in the open":      {generate("--join", "127.0.0.1:1", "--bind", "0.0.0.0:0"), []string{"0.0.0.0:0", "orrery ca init", "orrery ca issue", "--tls", "--insecure"}},
+		"a node in the open":        {[]string{"node", "--bind", ":0"}, []string{":0", "orrery ca init", "orrery ca issue", "--tls", "--insecure"}},
+		"a node half in the open":   {[]string{"node", "--bind", "127.0.0.1:0", "--listen", "[::]:0"}, []string{"[::]:0", "orrery ca init", "orrery ca issue"}},
+		"an authority of no life":   {[]string{"ca", "init", "--days", "0"}, []string{"--days", "36500"}},
+		"an authority of no name":   {[]string{"ca", "init", "--cluster", "a b", "--dir", "missing"}, []string{`"a b"`}},
+		"no authority":              {[]string{"ca", "issue", "a", "--dir", "missing"}, []string{"missing", "ca.crt", "orrery ca init"}},
+		"a certificate of nothing":  {[]string{"ca", "issue"}, []string{"<node>"}},
+		"no certificates":           {[]string{"ca", "show", "."}, []string{"neither node.crt nor ca.crt"}},
 		"a node without a size":     {[]string{"node", "--memory", "8XB"}, []string{"--memory", "8GiB"}},
 		"a node with a bad name":    {[]string{"node", "--name", "a b", "--bind", "127.0.0.1:0"}, []string{`"a b"`}},
 		"a node on a bad port":      {[]string{"node", "--bind", "127.0.0.1:99999", "--bandwidth", "1GB"}, []string{"127.0.0.1:99999", "65535"}},
 		"a node without its models": {[]string{"node", "--data-dir", "missing"}, []string{"--data-dir", "missing"}},
 		"a demo in a small context": {[]string{"demo", "--context", "100"}, []string{"100", "--context "}},
 		"a demo of nothing":         {[]string{"demo", "--codes", "0"}, []string{"--codes", "1 or more"}},
+		"no way to wait":            {[]string{"demo", "--synch", "slow"}, []string{"--synch", `"slow"`, "safe or fast"}},
+		"both ends of a benchmark":  {[]string{"bench", "transport", "--peer", "127.0.0.1:1", "--listen", "127.0.0.1:0"}, []string{"--peer and --listen"}},
+		"a benchmark of nobody":     {[]string{"bench", "transport", "--peer", "127.0.0.1:1"}, []string{"127.0.0.1:1", "refused"}},
+		"a benchmark of no frames":  {[]string{"bench", "transport", "--frame", "1B"}, []string{"FrameBytes", "1024"}},
+		"a needless bench tls":      {[]string{"bench", "transport", "--tls", "."}, []string{"--tls", "--peer"}},
 		"an absurd demo":            {[]string{"demo", "--nodes", "1", "--context", "3000000"}, []string{"3000000", "262144"}},
 	}
 	refused(t, cases)
@@ -269,15 +284,14 @@ func TestWhoCannotJoinIsToldWhy(t *testing.T) {
 	dead := deadAddress(t)
 	garbage := serve(t, func(c net.Conn) { _, _ = io.CopyN(c, rand.Reader, 1<<20) })
 	silent := serve(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
-	key := filepath.Join(t.TempDir(), "key")
-	write(t, key, []byte(strings.Repeat("0f", 32)+"\n"))
+	certified := newAuthority(t).issue("laptop")
 	small := startNode(t, "small", "--bandwidth", "10GB", "--memory", "1MiB")
 	generate := func(args ...string) []string { return append([]string{"generate", "--prompt", "Once"}, args...) }
 	refused(t, map[string]badInput{
 		"nobody there":       {generate("--join", dead), []string{dead, "refused", "--join"}},
 		"no address":         {generate("--join", "there"), []string{"there", "port"}},
 		"another cluster":    {generate("--join", n.addr, "--cluster", "other"), []string{n.addr, `"other"`, `"orrery"`, "--cluster"}},
-		"another key":        {generate("--join", n.addr, "--key-file", key), []string{n.addr, "key", "--key-file"}},
+		"a needless key":     {generate("--join", n.addr, "--tls", certified), []string{n.addr, "key", "--tls"}},
 		"a name that is had": {[]string{"node", "--name", "a", "--join", n.addr, "--bandwidth", "1GB"}, []string{"node a", "taken", "--name"}},
 		"a port that is had": {[]string{"node", "--name", "b", "--bind", n.addr, "--bandwidth", "1GB"}, []string{n.addr, "in use"}},
 		"who sends garbage":  {generate("--join", garbage), []string{garbage}},
@@ -372,8 +386,8 @@ func sendGarbage(t *testing.T, addr string) {
 }
 
 func TestHelpShowsAnExampleIn80Columns(t *testing.T) {
-	for _, name := range []string{"node", "generate", "logits", "plan", "demo"} {
-		stdout, stderr, status := run(t, exitWithin, name, "--help")
+	for _, name := range []string{"node", "generate", "logits", "plan", "rdma", "demo", "bench memory", "bench transport"} {
+		stdout, stderr, status := run(t, exitWithin, append(strings.Fields(name), "--help")...)
 		if status != 0 || stderr != "" {
 			t.Errorf("%s: status %d, %s", name, status, stderr)
 		}

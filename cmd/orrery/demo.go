@@ -22,6 +22,7 @@ type demoCmd struct {
 	Mode    autoFlag  `help:"Compare only this mode with pipeline: pooled, ring or auto, which chooses and changes it." placeholder:"MODE"`
 	Chunk   countFlag `help:"Tokens that a node computes at a time in prefill." default:"1024"`
 	Block   countFlag `help:"Tokens of a KV block." default:"256"`
+	Synch   synchFlag `help:"How nodes wait for the small messages of a step: safe in the kernel, fast spinning first, auto fast if there is a core for each." default:"auto" placeholder:"WAY"`
 	Format  string    `help:"text, or json for programs." enum:"text,json" default:"text"`
 }
 
@@ -89,7 +90,7 @@ type demo struct {
 func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 	c := d.cmd
 	fmt.Fprintf(d.out, "Starting %d node processes …\n", c.Nodes)
-	local, err := startLocal(ctx, int(c.Nodes), log)
+	local, err := startLocal(ctx, int(c.Nodes), orrery.Synch(c.Synch), rdmaFlags{RDMA: "off"}, log)
 	if err != nil {
 		return err
 	}

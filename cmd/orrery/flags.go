@@ -1,16 +1,15 @@
 package main
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/transport"
 )
 
 // modeFlag is a mode by name.
@@ -47,6 +46,16 @@ type kvFlag orrery.KVFormat
 func (k *kvFlag) UnmarshalText(b []byte) error {
 	f, err := attention.ParseFormat(string(b))
 	*k = kvFlag(f)
+	return err
+}
+
+// synchFlag is a way to wait by name.
+type synchFlag orrery.Synch
+
+// UnmarshalText reads the name.
+func (s *synchFlag) UnmarshalText(b []byte) error {
+	synch, err := transport.ParseSynch(string(b))
+	*s = synchFlag(synch)
 	return err
 }
 
@@ -124,25 +133,4 @@ func (s *sizeFlag) UnmarshalText(b []byte) error {
 		return nil
 	}
 	return fmt.Errorf("%q is not a size, as 8GiB", b)
-}
-
-// securityFlags are how a cluster keeps to itself.
-type securityFlags struct {
-	Cluster string `help:"Name of the cluster; nodes of another are refused (default: ${default})." default:"orrery" placeholder:"NAME"`
-	KeyFile string `help:"File with a key of 16, 24 or 32 bytes in hexadecimal, which encrypts the gossip; openssl rand -hex 32 makes one." type:"existingfile" placeholder:"FILE"`
-}
-
-func (s *securityFlags) key() ([]byte, error) {
-	if s.KeyFile == "" {
-		return nil, nil
-	}
-	b, err := os.ReadFile(s.KeyFile)
-	if err != nil {
-		return nil, err
-	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(b)))
-	if err != nil || len(key) != 16 && len(key) != 24 && len(key) != 32 {
-		return nil, fmt.Errorf("%s: not a key of 16, 24 or 32 bytes in hexadecimal (openssl rand -hex 32 makes one)", s.KeyFile)
-	}
-	return key, nil
 }

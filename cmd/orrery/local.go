@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,13 +25,15 @@ import (
 type localCluster struct {
 	processes []*process
 	name      string
+	rdma      rdmaFlags
 }
 
 // process is one node process.
 type process struct {
 	ready
-	cmd   *exec.Cmd
-	stdin io.Closer
+	cmd     *exec.Cmd
+	stdin   io.Closer
+	stopped sync.Once
 }
 
 // Times of local node processes.
@@ -41,7 +44,7 @@ const (
 
 // startLocal starts n node processes that share this machine's memory and cores, and waits until each
 // is ready.
-func startLocal(ctx context.Context, n int, log *slog.Logger) (*localCluster, error) {
+func startLocal(ctx context.Context, n int, synch orrery.Synch, rdma rdmaFlags, log *slog.Logger) (*localCluster, error) {
 	if n < 1 || n > len(nodeNames) {
 		return nil, fmt.Errorf("--nodes: %d is not between 1 and %d", n, len(nodeNames))
 	}
@@ -60,10 +63,14 @@ func startLocal(ctx context.Context, n int, log *slog.Logger) (*localCluster, er
 	if err != nil {
 		return nil, err
 	}
-	l := &localCluster{name: fmt.Sprintf("local-%d", os.Getpid())}
+	if synch == orrery.SynchAuto && n > runtime.NumCPU() {
+		synch = orrery.SynchSafe
+	}
+	l := &localCluster{name: fmt.Sprintf("local-%d", os.Getpid()), rdma: rdma}
 	args := func(i int) []string {
-		return []string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
-			"--memory", strconv.FormatInt(memory/int64(n), 10), "--bandwidth", strconv.FormatInt(int64(bandwidth), 10), "--threads", strconv.Itoa(threads), "--rates", string(known)}
+		return append([]string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
+			"--memory", strconv.FormatInt(memory/int64(n), 10), "--bandwidth", strconv.FormatInt(int64(bandwidth), 10), "--threads", strconv.Itoa(threads),
+			"--rates", string(known), "--synch", synch.String()}, rdma.args()...)
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -133,10 +140,25 @@ func startProcess(ctx context.Context, args []string) (p *process, err error) {
 
 // stop lets the process leave, and kills it if it does not.
 func (p *process) stop() {
-	p.stdin.Close()
-	kill := time.AfterFunc(stopTimeout, func() { _ = p.cmd.Process.Kill() })
-	defer kill.Stop()
-	_ = p.cmd.Wait() // how it ended no longer matters
+	p.stopped.Do(func() {
+		p.stdin.Close()
+		kill := time.AfterFunc(stopTimeout, func() { _ = p.cmd.Process.Kill() })
+		defer kill.Stop()
+		_ = p.cmd.Wait() // how it ended no longer matters
+	})
+}
+
+// peaks is the most memory that each node has had resident, in bytes, by name.
+func (l *localCluster) peaks() (map[string]int64, error) {
+	peaks := map[string]int64{}
+	for _, p := range l.processes {
+		n, err := p.peak()
+		if err != nil {
+			return nil, fmt.Errorf("memory of node %s: %w", p.Name, err)
+		}
+		peaks[p.Name] = n
+	}
+	return peaks, nil
 }
 
 // stop ends all processes.
@@ -152,7 +174,7 @@ func (l *localCluster) stop() {
 
 // join joins the local cluster, to drive it.
 func (l *localCluster) join(ctx context.Context, log *slog.Logger) (*orrery.Cluster, error) {
-	c, err := orrery.Start(ctx, orrery.Config{Name: fmt.Sprintf("client-%d", os.Getpid()), Cluster: l.name, Join: []string{l.processes[0].Addr}, Client: true, Logger: log})
+	c, err := orrery.Start(ctx, orrery.Config{Name: fmt.Sprintf("client-%d", os.Getpid()), Cluster: l.name, Join: []string{l.processes[0].Addr}, RDMA: l.rdma.options(), Client: true, Logger: log})
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,10 @@ type cli struct {
 	Generate generateCmd `cmd:"" help:"Generate text, and stream it."`
 	Logits   logitsCmd   `cmd:"" help:"Compute the logits of given tokens, as a NumPy file."`
 	Plan     planCmd     `cmd:"" help:"Say what fits on a described cluster and how fast it would be, without weights."`
+	CA       caCmd       `cmd:"" name:"ca" help:"Make and show the certificates by which nodes know each other."`
+	RDMA     rdmaCmd     `cmd:"" name:"rdma" help:"List the RDMA adapters of this machine."`
+	Devices  devicesCmd  `cmd:"" help:"List what can compute here, and how fast it is."`
+	Bench    benchCmd    `cmd:"" help:"Measure memory, speed at depth, what goes between processes, and the GPU kernels."`
 	Demo     demoCmd     `cmd:"" help:"Answer from a long document in every mode, switching live, on nodes of its own."`
 
 	LogLevel slog.Level       `help:"What is logged: debug, info, warn or error." default:"warn"`

@@ -7,23 +7,26 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/placement"
 )
 
 type nodeCmd struct {
-	Name      string   `help:"Name of the node, unique in the cluster: letters, digits, - _ and . (default: from the host's name)." placeholder:"NAME"`
-	Bind      string   `help:"Address of gossip, TCP and UDP (default: 127.0.0.1:7946; with --join any free port of the address that reaches it)." placeholder:"HOST:PORT"`
-	Listen    string   `help:"Address of tensors and actors, TCP (default: any free port of the host of --bind)." placeholder:"HOST:PORT"`
-	Advertise string   `help:"Host that the other nodes reach this one by, if not that of --bind." placeholder:"HOST"`
-	Join      []string `help:"Nodes to join; one that answers is enough." placeholder:"HOST:PORT"`
-	DataDir   string   `help:"Directory in which models named without a path are looked for." type:"existingdir" placeholder:"DIR"`
-	Memory    sizeFlag `help:"Memory to offer (default: what is free)." placeholder:"SIZE"`
-	Bandwidth sizeFlag `help:"Memory bandwidth a second (default: measured at the start)." placeholder:"SIZE"`
-	Threads   int      `help:"Threads to compute on (default: all cores)."`
-	Calibrate string   `help:"Directory in which is kept what was measured of this machine, or off to measure only the bandwidth (default: orrery in the user's cache directory)." placeholder:"DIR|off"`
+	Name      string    `help:"Name of the node, unique in the cluster: letters, digits, - _ and . (default: from the host's name)." placeholder:"NAME"`
+	Bind      string    `help:"Address of gossip, TCP and UDP (default: 127.0.0.1:7946; with --join any free port of the address that reaches it)." placeholder:"HOST:PORT"`
+	Listen    string    `help:"Address of tensors and actors, TCP (default: any free port of the host of --bind)." placeholder:"HOST:PORT"`
+	Advertise string    `help:"Host that the other nodes reach this one by, if not that of --bind." placeholder:"HOST"`
+	Join      []string  `help:"Nodes to join; one that answers is enough." placeholder:"HOST:PORT"`
+	DataDir   string    `help:"Directory in which models named without a path are looked for." type:"existingdir" placeholder:"DIR"`
+	Memory    sizeFlag  `help:"Memory to offer (default: what is free)." placeholder:"SIZE"`
+	Bandwidth sizeFlag  `help:"Memory bandwidth a second (default: measured at the start)." placeholder:"SIZE"`
+	Threads   int       `help:"Threads to compute on (default: all cores)."`
+	Calibrate string    `help:"Directory in which is kept what was measured of this machine, or off to measure only the bandwidth (default: orrery in the user's cache directory)." placeholder:"DIR|off"`
+	Synch     synchFlag `help:"How to wait for the small messages of a step: safe in the kernel, fast spinning for up to 2 ms first, auto fast on several cores." default:"auto" placeholder:"WAY"`
 	securityFlags
+	rdmaFlags
 
 	Child bool      `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
 	Rates ratesFlag `hidden:"" help:"What was measured of this machine, as JSON."`
@@ -35,20 +38,26 @@ const defaultBind = "127.0.0.1:7946"
 // Help is shown below the flags' summary.
 func (nodeCmd) Help() string {
 	return `Examples:
-  orrery node --name a --bind 192.168.1.10:7946
-  orrery node --name b --join 192.168.1.10:7946 --data-dir /models
+  orrery node
+  orrery node --tls a.tls --bind 192.168.1.10:7946
+  orrery node --tls b.tls --join 192.168.1.10:7946 --data-dir /models
 
+A node that other machines can reach needs a certificate: orrery ca --help.
 Ctrl-C leaves the cluster gracefully.`
 }
 
 // ready is what a child prints for who started it.
 type ready struct{ Name, Addr string }
 
+// gcPercent is what a node lets its Go heap grow by before it collects, unless GOGC says otherwise. The heap
+// is some MB of bookkeeping, for what is large lies outside of it: collecting often costs next to nothing, and
+// keeps the process at the size that placement counts.
+const gcPercent = 25
+
 // Run runs the node until it is interrupted.
 func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
-	key, err := c.key()
-	if err != nil {
-		return err
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	bind := c.Bind
 	if bind == "" && len(c.Join) == 0 {
@@ -56,17 +65,21 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	} else if bind == "" {
 		bind = bindTowards(ctx, c.Join)
 	}
-	config := orrery.Config{Name: c.Name, Cluster: c.Cluster, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join, Key: key,
-		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Rates: placement.Rates(c.Rates), Logger: log}
-	if config.NoCalibration = c.Calibrate == "off"; !config.NoCalibration {
-		config.CalibrationDir = c.Calibrate
+	cfg := orrery.Config{Name: c.Name, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join,
+		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Rates: placement.Rates(c.Rates),
+		RDMA: c.options(), Synch: orrery.Synch(c.Synch), Logger: log}
+	if cfg.NoCalibration = c.Calibrate == "off"; !cfg.NoCalibration {
+		cfg.CalibrationDir = c.Calibrate
 	}
-	n, err := orrery.Start(ctx, config)
+	if err := c.apply(&cfg); err != nil {
+		return err
+	}
+	n, err := orrery.Start(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	if c.Child {
-		return c.serveParent(ctx, n)
+		return c.serveParent(n)
 	}
 	for _, self := range n.Nodes() {
 		if self.Name == n.Name() {
@@ -81,20 +94,14 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 
 // serveParent runs the node for the process that started it: until that closes our standard input, which
 // also happens when it dies.
-func (c *nodeCmd) serveParent(ctx context.Context, n *orrery.Cluster) error {
+func (c *nodeCmd) serveParent(n *orrery.Cluster) error {
 	if err := json.NewEncoder(os.Stdout).Encode(ready{n.Name(), n.Addr()}); err != nil {
 		return err
 	}
-	orphaned := make(chan struct{})
-	go func() {
-		defer close(orphaned)
-		_, _ = io.Copy(io.Discard, os.Stdin)
-	}()
-	select {
-	case <-orphaned:
-	case <-ctx.Done():
-		// An interrupt from the terminal reaches the whole group: the parent decides when to end.
-		<-orphaned
-	}
+	awaitParent()
 	return n.Close()
 }
+
+// awaitParent returns when whoever started this process closes our standard input. An interrupt from the
+// terminal reaches the whole group: the parent decides when to end.
+func awaitParent() { _, _ = io.Copy(io.Discard, os.Stdin) }

@@ -17,7 +17,7 @@ import (
 
 type planCmd struct {
 	Model      string       `help:"Directory with a config.json, or such a file; weights are not needed." required:"" type:"path" placeholder:"DIR|FILE"`
-	Cluster    string       `help:"YAML file that describes nodes and links." required:"" xor:"which" type:"existingfile" placeholder:"FILE"`
+	Cluster    string       `help:"YAML file that describes nodes and links." xor:"which" type:"existingfile" placeholder:"FILE"`
 	Context    int          `help:"Tokens of each sequence, all of which must fit." required:"" placeholder:"N"`
 	Sequences  int          `help:"Sequences at the same time." default:"1" placeholder:"N"`
 	KV         plan.KV      `name:"kv" help:"Storage of keys and values: f16, q8 or q4." default:"f16"`
@@ -29,9 +29,10 @@ type planCmd struct {
 	Chunk      int          `help:"Tokens of a prefill step." default:"1024"`
 	At         []int        `help:"Contexts to predict, besides the full one." default:"1000,8000,32000,100000" placeholder:"N"`
 	Format     string       `help:"What is printed: text, json or csv." enum:"text,json,csv" default:"text"`
-	Plot       string       `help:"Picture of decode speed over context to write." type:"path" placeholder:"FILE.svg|.png"`
+	Plot       string       `help:"Picture of decode speed over context to write; of a simulation, over nodes." type:"path" placeholder:"FILE.svg|.png"`
 
 	planJoinFlags
+	simulateFlags
 	joined *plan.Cluster // the running one, once it was asked
 }
 
@@ -46,8 +47,11 @@ func (planCmd) Help() string {
     --context 32768 --layers a=0-20,b=21-27 --format json
   orrery plan --model ~/models/Qwen3-0.6B --join 192.168.1.10:7946 \
     --weights bf16 --context 32768
+  orrery plan --simulate --model research/configs/MiniMax-M2.json \
+    --cluster research/m4-scale.yaml --context 196608 --plot scaling.svg
 
-The status is 1 when nothing fits. docs/placement.md explains the numbers.`
+The status is 1 when nothing fits. docs/placement.md explains the numbers, and
+docs/scaling.md those of simulations.`
 }
 
 // layersFlag is layers of nodes by name, as a=0-20,b=21-40.
@@ -75,12 +79,29 @@ func (l *layersFlag) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// Validate looks at the flags together.
+func (c *planCmd) Validate() error {
+	if c.Cluster == "" && len(c.Join) == 0 {
+		return errors.New("there is no cluster: give --cluster FILE or --join HOST:PORT")
+	}
+	if c.Simulate && len(c.Join) > 0 {
+		return errors.New("--simulate is of described clusters: give --cluster FILE instead of --join")
+	}
+	return nil
+}
+
 // Run plans.
 func (c *planCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
+	if err := c.simulateFlags.check(); err != nil {
+		return err
+	}
 	if len(c.Join) > 0 {
 		if c.joined, err = c.running(ctx, log); err != nil {
 			return err
 		}
+	}
+	if c.Simulate {
+		return c.runSimulation(ctx)
 	}
 	report, err := c.make()
 	if err != nil {
@@ -105,9 +126,19 @@ func (c *planCmd) write(w io.Writer, report *plan.Report) error {
 
 // make reads the files and plans.
 func (c *planCmd) make() (*plan.Report, error) {
+	arch, cluster, options, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	return plan.Make(arch, cluster, options)
+}
+
+// read reads the files.
+func (c *planCmd) read() (*plan.Arch, *plan.Cluster, plan.Options, error) {
+	var none plan.Options
 	if c.Plot != "" {
 		if _, err := c.picture(); err != nil {
-			return nil, err
+			return nil, nil, none, err
 		}
 	}
 	file := c.Model
@@ -116,15 +147,15 @@ func (c *planCmd) make() (*plan.Report, error) {
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return nil, nil, none, err
 	}
 	arch, err := plan.ParseConfig(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
+		return nil, nil, none, fmt.Errorf("%s: %w", file, err)
 	}
 	cluster, err := c.cluster()
 	if err != nil {
-		return nil, err
+		return nil, nil, none, err
 	}
 	name := strings.TrimSuffix(filepath.Base(file), ".json")
 	if name == "config" {
@@ -132,8 +163,8 @@ func (c *planCmd) make() (*plan.Report, error) {
 			name = filepath.Base(filepath.Dir(abs))
 		}
 	}
-	return plan.Make(arch, cluster, plan.Options{Name: name, Context: c.Context, Sequences: c.Sequences, Mode: placement.Mode(c.Mode),
-		Weights: c.Weights, KV: c.KV, Link: c.Link, Layers: c.Layers, Efficiency: c.Efficiency, Chunk: c.Chunk, At: c.At})
+	return arch, cluster, plan.Options{Name: name, Context: c.Context, Sequences: c.Sequences, Mode: placement.Mode(c.Mode),
+		Weights: c.Weights, KV: c.KV, Link: c.Link, Layers: c.Layers, Efficiency: c.Efficiency, Chunk: c.Chunk, At: c.At}, nil
 }
 
 // cluster is the running one, or what the file describes.

@@ -11,10 +11,11 @@ import (
 
 // planJoinFlags say which running cluster to plan on.
 type planJoinFlags struct {
-	Join        []string `help:"Plan on the running cluster of this node, by what its nodes measured, instead of a described one." required:"" xor:"which" placeholder:"HOST:PORT"`
+	Join        []string `help:"Plan on the running cluster of this node, by what its nodes measured, instead of a described one." xor:"which" placeholder:"HOST:PORT"`
 	Bind        string   `help:"Address that its nodes reach this command by (default: any free port of the address that reaches them)." placeholder:"HOST:PORT"`
-	ClusterName string   `help:"Name of the running cluster (default: ${default})." default:"orrery" placeholder:"NAME"`
-	KeyFile     string   `help:"File with its key, as orrery node has it." type:"existingfile" placeholder:"FILE"`
+	ClusterName string   `help:"Name of the running cluster (default: that of the certificate, else orrery)." placeholder:"NAME"`
+	TLS         string   `name:"tls" help:"Directory with this machine's certificate of the cluster." type:"path" xor:"security" placeholder:"DIR"`
+	Insecure    bool     `help:"Do without certificates." xor:"security"`
 }
 
 // running is what the nodes of the running cluster measured, of themselves and of the ways between them and
@@ -22,7 +23,7 @@ type planJoinFlags struct {
 func (f *planJoinFlags) running(ctx context.Context, log *slog.Logger) (*plan.Cluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, linksTimeout)
 	defer cancel()
-	where := clusterFlags{Join: f.Join, Bind: f.Bind, securityFlags: securityFlags{Cluster: f.ClusterName, KeyFile: f.KeyFile}}
+	where := clusterFlags{Join: f.Join, Bind: f.Bind, securityFlags: securityFlags{Cluster: f.ClusterName, TLS: f.TLS, Insecure: f.Insecure}}
 	c, end, err := where.open(ctx, log)
 	if err != nil {
 		return nil, err

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/orrery-ai/orrery/internal/standin"
 )
 
 // program is the command, as TestMain built it.
@@ -29,15 +31,17 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	program = filepath.Join(dir, "orrery")
-	os.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache")) // of the commands that are started: what they measure is ours
 	build := exec.Command("go", "build", "-o", program, ".")
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "go build:", err)
 		os.Exit(1)
 	}
+	// Of the commands that are started: what they measure is ours. Not of the build, whose own cache lies there.
+	os.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		os.RemoveAll(dir)
+		standin.Clean()
 		os.Exit(code)
 	}))
 }

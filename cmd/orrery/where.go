@@ -15,15 +15,20 @@ type clusterFlags struct {
 	Nodes countFlag `help:"Start so many node processes on this machine, for the time of the command." xor:"where" placeholder:"N"`
 	Join  []string  `help:"Use the running cluster of this node." xor:"where" placeholder:"HOST:PORT"`
 	Bind  string    `help:"Address that the nodes of a running cluster reach this command by (default: any free port of the address that reaches them)." placeholder:"HOST:PORT"`
+	Synch synchFlag `help:"How nodes wait for the small messages of a step: safe in the kernel, fast spinning for up to 2 ms first, auto fast if there is a core for each. With --join, how this command does." default:"auto" placeholder:"WAY"`
 	securityFlags
+	rdmaFlags
 }
 
 // open starts or joins what the flags say: node processes, a running cluster, or a node in this process.
 // close ends it.
 func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cluster, close func(), err error) {
+	if len(f.Join) == 0 && (f.TLS != "" || f.Insecure) {
+		return nil, nil, errors.New("--tls and --insecure are for --join: what is started for the command cannot be reached from other machines")
+	}
 	switch {
 	case f.Nodes > 0:
-		l, err := startLocal(ctx, int(f.Nodes), log)
+		l, err := startLocal(ctx, int(f.Nodes), orrery.Synch(f.Synch), f.rdmaFlags, log)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -33,16 +38,15 @@ func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cl
 		}
 		return c, func() { c.Close(); l.stop() }, nil
 	case len(f.Join) > 0:
-		key, err := f.key()
-		if err != nil {
-			return nil, nil, err
-		}
 		bind := f.Bind
 		if bind == "" {
 			bind = bindTowards(ctx, f.Join)
 		}
-		c, err = orrery.Start(ctx, orrery.Config{Cluster: f.Cluster, Bind: bind, Join: f.Join, Key: key, Client: true, Logger: log})
-		if err != nil {
+		cfg := orrery.Config{Bind: bind, Join: f.Join, RDMA: f.options(), Client: true, Synch: orrery.Synch(f.Synch), Logger: log}
+		if err := f.apply(&cfg); err != nil {
+			return nil, nil, err
+		}
+		if c, err = orrery.Start(ctx, cfg); err != nil {
 			return nil, nil, err
 		}
 		wait, cancel := context.WithTimeout(ctx, startTimeout)

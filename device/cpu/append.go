@@ -1,12 +1,8 @@
 package cpu
 
 import (
-	"encoding/binary"
-	"math"
-
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/device/cpu/simd"
 )
 
 type appendJob struct {
@@ -33,19 +29,8 @@ func (j *appendJob) run(first, end int, _ *worker) {
 		k, v := j.k.Row(t), j.v.Row(t)
 		for head := range len(k) / dim {
 			at := (head*j.kv.Cap + j.at + t) * j.kv.Format.BytesPerHead(dim)
-			j.put(j.kv.K[at:], k[head*dim:(head+1)*dim])
-			j.put(j.kv.V[at:], v[head*dim:(head+1)*dim])
+			j.kv.Format.Encode(j.kv.K[at:], k[head*dim:(head+1)*dim])
+			j.kv.Format.Encode(j.kv.V[at:], v[head*dim:(head+1)*dim])
 		}
 	}
-}
-
-// put stores elements in the block's format.
-func (j *appendJob) put(dst []byte, src []float32) {
-	if j.kv.Format == attention.F32 {
-		for i, x := range src {
-			binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(x))
-		}
-		return
-	}
-	simd.ToF16(dst, src)
 }

@@ -1,0 +1,88 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/orrery-ai/orrery"
+)
+
+// Exercise says how a model is to be taken through all that its nodes ever need memory for in a mode, at its
+// full context.
+type Exercise struct {
+	Mode    orrery.Mode
+	Compute int // tokens that nodes compute at once: a chunk or, in ring, a round
+	Last    int // tokens to compute at the end of the context, as many as there is time for
+	Decode  int // tokens to generate, up to the last of the context
+	// Progress, unless nil, is told of the tokens computed at the end.
+	Progress func(done, total int)
+}
+
+// Run computes what comes first, several times what nodes compute at once, so that all buffers are used; fills
+// the session with made-up tokens, computes the last ones behind them, and generates up to the last token of
+// the context. Of a context that has no room for all that, more is computed, and less made up.
+func (e *Exercise) Run(ctx context.Context, m *orrery.Model) error {
+	if e.Compute < 1 || e.Last < 1 || e.Decode < 1 {
+		return fmt.Errorf("%d tokens to compute at once, %d at the end and %d to decode: all must be positive", e.Compute, e.Last, e.Decode)
+	}
+	room := m.Context() - e.Decode
+	if room < 1 {
+		return fmt.Errorf("a context of %d tokens has no room for a token before %d tokens to decode", m.Context(), e.Decode)
+	}
+	s, err := m.NewSession(ctx, orrery.SessionOptions{Mode: e.Mode})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	last := room
+	if first := 3 * e.Compute; first+e.Last+1 < room {
+		if _, err := generate(ctx, s, someIDs(first, m.Vocab()), 1, nil); err != nil {
+			return err
+		}
+		last = e.Last
+		// The token that was generated is computed with the last ones.
+		if made := room - first - 1 - last; made > 0 {
+			if err := fill(ctx, s, made); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = generate(ctx, s, someIDs(last, m.Vocab()), e.Decode, e.Progress)
+	return err
+}
+
+// fillTimeout bounds the filling of a session, which takes about a second for some GB.
+const fillTimeout = 5 * time.Minute
+
+func fill(ctx context.Context, s *orrery.Session, tokens int) error {
+	ctx, cancel := context.WithTimeout(ctx, fillTimeout)
+	defer cancel()
+	return s.Fill(ctx, tokens)
+}
+
+// someIDs is n token ids, most of them different.
+func someIDs(n, vocab int) []int32 {
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32((i*7919 + 13) % vocab)
+	}
+	return ids
+}
+
+// generate decodes exactly n tokens after a prompt.
+func generate(ctx context.Context, s *orrery.Session, ids []int32, n int, progress func(done, total int)) (orrery.Stats, error) {
+	g, err := s.GenerateIDs(ctx, ids, orrery.GenerateOptions{MaxTokens: n, IgnoreEOS: true, Progress: progress})
+	if err != nil {
+		return orrery.Stats{}, err
+	}
+	for _, err := range g.Tokens() {
+		if err != nil {
+			return orrery.Stats{}, err
+		}
+	}
+	if got := g.Stats().Tokens; got != n {
+		return orrery.Stats{}, fmt.Errorf("%d tokens were generated, not %d", got, n)
+	}
+	return g.Stats(), nil
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/bench"
+	"github.com/orrery-ai/orrery/placement"
+)
+
+type benchMemoryCmd struct {
+	Model   string        `help:"Directory of a model, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
+	Context []countFlag   `help:"Contexts to load the model with (default: ${default})." default:"1024,32768" placeholder:"N,…"`
+	Nodes   []countFlag   `help:"Numbers of node processes to start (default: ${default})." default:"1,3" placeholder:"N,…"`
+	Modes   []modeFlag    `help:"Modes: pipeline, pooled, ring (default: ${default})." default:"pipeline" placeholder:"MODE,…"`
+	KV      kvFlag        `name:"kv" help:"Storage of keys and values: f16 or f32." default:"f16"`
+	Chunk   countFlag     `help:"Tokens that a node computes at a time in prefill." default:"1024"`
+	Last    countFlag     `help:"Tokens to compute at the end of the context." default:"256"`
+	Block   countFlag     `help:"Tokens of a KV block." default:"256"`
+	Decode  countFlag     `help:"Tokens to generate at the end of the context." default:"8"`
+	Timeout time.Duration `help:"Bound on every wait within a step: a chunk behind a long context takes its time." default:"10m"`
+	Format  string        `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table"`
+}
+
+// Help is shown below the flags' summary.
+func (benchMemoryCmd) Help() string {
+	return `Examples:
+  orrery bench memory --context 1024,32768,200000 --modes pipeline,pooled,ring
+  orrery bench memory --model /models/llama-1b --context 200000 --nodes 3 \
+    --chunk 256 --last 64 --format csv
+
+Each case has node processes of its own. They load the model, compute some chunks,
+fill the context with made-up keys and values, compute some tokens behind those,
+and decode to the end. What they took at the most is then held against what was
+predicted when the model was loaded. docs/placement.md has the results.`
+}
+
+// memoryRow is one node of one case. Sizes are in bytes.
+type memoryRow struct {
+	Context   int     `json:"context"`
+	Nodes     int     `json:"nodes"`
+	Mode      string  `json:"mode"`
+	Node      string  `json:"node"`
+	Weights   int64   `json:"weights_bytes"`
+	KV        int64   `json:"kv_bytes"`
+	Rest      int64   `json:"rest_bytes"`
+	Predicted int64   `json:"predicted_bytes"`
+	Peak      int64   `json:"peak_bytes"`
+	Over      float64 `json:"predicted_over_peak"` // 0.01: a hundredth more was predicted than was taken
+}
+
+// Run measures every case.
+func (c *benchMemoryCmd) Run(ctx context.Context, log *slog.Logger) error {
+	ref, err := (&modelFlags{Model: c.Model}).ref()
+	if err != nil {
+		return err
+	}
+	var rows []memoryRow
+	for _, nodes := range c.Nodes {
+		for _, mode := range c.Modes {
+			for _, tokens := range c.Context {
+				more, err := c.measure(ctx, log, ref, int(nodes), orrery.Mode(mode), int(tokens))
+				if err != nil {
+					return fmt.Errorf("%d nodes, %v, context %d: %w", nodes, orrery.Mode(mode), tokens, err)
+				}
+				rows = append(rows, more...)
+			}
+		}
+	}
+	return writeMemory(os.Stdout, c.Format, rows)
+}
+
+// measure is one case, on node processes of its own.
+func (c *benchMemoryCmd) measure(ctx context.Context, log *slog.Logger, ref string, nodes int, mode orrery.Mode, tokens int) ([]memoryRow, error) {
+	local, err := startLocal(ctx, nodes, orrery.SynchAuto, rdmaFlags{RDMA: "off"}, log)
+	if err != nil {
+		return nil, err
+	}
+	defer local.stop()
+	plan, err := c.exercise(ctx, log, local, ref, mode, tokens)
+	if err != nil {
+		return nil, err
+	}
+	peaks, err := local.peaks()
+	if err != nil {
+		return nil, err
+	}
+	var rows []memoryRow
+	for _, s := range plan.Shares {
+		row := memoryRow{Context: tokens, Nodes: nodes, Mode: mode.String(), Node: s.Node, Weights: s.Weights, KV: s.KV, Rest: s.Rest,
+			Predicted: s.Needs(), Peak: peaks[s.Node]}
+		row.Over = float64(row.Predicted)/float64(row.Peak) - 1
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// exercise loads the model, and has its nodes take all the memory that they need in the mode.
+func (c *benchMemoryCmd) exercise(ctx context.Context, log *slog.Logger, local *localCluster, ref string, mode orrery.Mode, tokens int) (*placement.Plan, error) {
+	cluster, err := local.join(ctx, log)
+	if err != nil {
+		return nil, err
+	}
+	defer cluster.Close()
+	m, err := cluster.Load(ctx, ref, orrery.LoadOptions{Mode: mode, Context: tokens, Chunk: int(c.Chunk), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV),
+		StepTimeout: c.Timeout})
+	if err != nil {
+		return nil, err
+	}
+	e := bench.Exercise{Mode: mode, Compute: int(c.Chunk), Last: int(c.Last), Decode: int(c.Decode), Progress: prefillProgress(fmt.Sprintf("%v, %d tokens:", mode, tokens))}
+	if mode == orrery.Ring { // a round
+		e.Compute = len(local.processes) * max(e.Compute, 2*int(c.Block))
+	}
+	return m.Plans().Plans[mode], e.Run(ctx, m)
+}
+
+func writeMemory(w io.Writer, format string, rows []memoryRow) error {
+	switch format {
+	case "json":
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(rows)
+	case "csv":
+		c := csv.NewWriter(w)
+		if err := c.Write([]string{"context", "nodes", "mode", "node", "weights_bytes", "kv_bytes", "rest_bytes", "predicted_bytes", "peak_bytes", "predicted_over_peak"}); err != nil {
+			return err
+		}
+		for _, r := range rows {
+			record := []string{strconv.Itoa(r.Context), strconv.Itoa(r.Nodes), r.Mode, r.Node}
+			for _, n := range []int64{r.Weights, r.KV, r.Rest, r.Predicted, r.Peak} {
+				record = append(record, strconv.FormatInt(n, 10))
+			}
+			if err := c.Write(append(record, strconv.FormatFloat(r.Over, 'f', 4, 64))); err != nil {
+				return err
+			}
+		}
+		c.Flush()
+		return c.Error()
+	}
+	t := newTable("context", "nodes", "mode", "node", "weights", "KV", "rest", "predicted", "measured", "over")
+	rightAligned(t, 10)
+	for i, r := range rows {
+		if i > 0 && (rows[i-1].Nodes != r.Nodes || rows[i-1].Mode != r.Mode) {
+			t.AppendSeparator()
+		}
+		mib := func(n int64) string { return fmt.Sprintf("%.1f", float64(n)/(1<<20)) }
+		t.AppendRow(table.Row{r.Context, r.Nodes, r.Mode, r.Node, mib(r.Weights), mib(r.KV), mib(r.Rest), mib(r.Predicted), mib(r.Peak), fmt.Sprintf("%+.1f%%", 100*r.Over)})
+	}
+	_, err := fmt.Fprintf(w, "%s\nMiB; measured is the peak of each process's resident memory.\n", t.Render())
+	return err
+}

@@ -1,0 +1,88 @@
+package kvcache
+
+import (
+	"errors"
+	"math/rand/v2"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/residence"
+)
+
+// ErrStopped ends a fill whose caller wants no more of it.
+var ErrStopped = errors.New("the filling was stopped")
+
+// Fill stores keys and values of r that f makes up in whole blocks of a batch, as if they had been copied here;
+// an epoch that has them is taken up later. Between blocks it asks stop. It returns the bytes made, whether or
+// not there is an error.
+func (s *Sequence) Fill(batch uint64, r residence.Rect, f *Filler, stop func() bool) (bytes int64, err error) {
+	size := s.geometry.BlockTokens
+	for first := r.Tokens.First; first < r.Tokens.End; {
+		block := residence.Rect{Layers: r.Layers, Tokens: residence.Span{First: first, End: min((first/size+1)*size, r.Tokens.End)}}
+		for l := r.Layers.First; l < r.Layers.End; l++ {
+			if stop() {
+				return bytes, ErrStopped
+			}
+			kv, memory, err := s.incoming(batch, block, l)
+			if err != nil {
+				return bytes, err
+			}
+			f.fill(kv, l)
+			memory.release()
+			s.mu.Lock()
+			kv.Len = block.Tokens.Len()
+			s.mu.Unlock()
+			bytes += s.geometry.LayerBytes(block.Tokens.Len())
+		}
+		first = block.Tokens.End
+	}
+	return bytes, nil
+}
+
+// fillRows is how many different rows there are: few enough to stay in a near cache, enough for attention
+// to differ from token to token.
+const fillRows = 1024
+
+// Filler makes keys and values up. They are a function of (seed, layer, position, head) alone, so they do not
+// depend on which node makes them up. Each row is one of fillRows, of normal deviates.
+type Filler struct {
+	seed  uint64
+	heads int
+	bytes int    // of a row
+	rows  []byte // [fillRows][bytes], in the format of the cache
+}
+
+// NewFiller makes up what fits the geometry.
+func NewFiller(g Geometry, seed uint64) *Filler {
+	f := &Filler{seed: seed, heads: g.Shape.KVHeads, bytes: g.Format.BytesPerHead(g.Shape.HeadDim)}
+	f.rows = make([]byte, fillRows*f.bytes)
+	rng := rand.New(rand.NewPCG(seed, fillRows))
+	row := make([]float32, g.Shape.HeadDim)
+	for i := range fillRows {
+		for j := range row {
+			row[j] = float32(rng.NormFloat64())
+		}
+		g.Format.Encode(f.rows[i*f.bytes:(i+1)*f.bytes], row)
+	}
+	return f
+}
+
+// fill writes every row for which kv has room.
+func (f *Filler) fill(kv *attention.KV, layer int) {
+	for head := range f.heads {
+		for t := range kv.Cap {
+			at := (head*kv.Cap + t) * f.bytes
+			copy(kv.K[at:at+f.bytes], f.row(layer, kv.First+t, 2*head))
+			copy(kv.V[at:at+f.bytes], f.row(layer, kv.First+t, 2*head+1))
+		}
+	}
+}
+
+// row is the one that the key (even part) or value (odd part) of a head has.
+func (f *Filler) row(layer, position, part int) []byte {
+	// The finalizer of SplitMix64 (Steele, Lea and Flood, 2014) spreads every bit over all.
+	h := f.seed + uint64(layer)<<48 + uint64(part)<<32 + uint64(position)
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	i := int((h ^ h>>31) % fillRows)
+	return f.rows[i*f.bytes : (i+1)*f.bytes]
+}

@@ -1,0 +1,8 @@
+// Package cuda runs kernels on NVIDIA GPUs, through the driver (libcuda) and the run-time compiler (NVRTC).
+//
+// Both are looked for at run time, so a program built without any toolkit, and without cgo, uses a GPU where there is one.
+// Where there is none, where the driver or the compiler is too old, or the GPU is (compute capability 8.0 is the least),
+// [Open] returns a *gpu.UnavailableError that says so.
+//
+// A queue is a stream. Compiled kernels are cached by what they were made of and for.
+package cuda

@@ -1,0 +1,53 @@
+//go:build linux
+
+package cuda
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/orrery-ai/orrery/metalkern/dialect"
+	"github.com/orrery-ai/orrery/metalkern/gpu"
+	"github.com/orrery-ai/orrery/metalkern/kernels"
+)
+
+// compiler is NVRTC, or the test is skipped.
+func compiler(t *testing.T) *nvrtc {
+	n, err := findNVRTC()
+	if unavailable := new(gpu.UnavailableError); errors.As(err, &unavailable) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestAllKernelsCompileWithoutAGPU(t *testing.T) {
+	n := compiler(t)
+	for _, u := range kernels.Units() {
+		t.Run(u.Name, func(t *testing.T) {
+			t.Parallel()
+			code, err := n.compile(u.Name, dialect.Source(dialect.CUDA, u), "sm_90")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(code) == 0 {
+				t.Error("no code")
+			}
+		})
+	}
+}
+
+func TestACompilersMessagesNameTheKernelsLine(t *testing.T) {
+	n := compiler(t)
+	_, err := n.compile("wrong", dialect.Source(dialect.CUDA, dialect.Unit{Name: "wrong", Files: []dialect.File{{Name: "wrong.metal", Text: "\n\nFN void f() { nonsense; }"}}}), "sm_90")
+	failed := new(gpu.CompileError)
+	if !errors.As(err, &failed) {
+		t.Fatal(err)
+	}
+	if want := "wrong.metal(3)"; !strings.Contains(failed.Log, want) {
+		t.Errorf("the log does not name %s:\n%s", want, failed.Log)
+	}
+}

@@ -1,0 +1,217 @@
+//go:build linux
+
+package cuda
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+	"unsafe"
+
+	"github.com/orrery-ai/orrery/metalkern/gpu"
+)
+
+const (
+	// spin is how long a wait polls before it sleeps between polls.
+	spin = 200 * time.Microsecond
+	// nap is how long it sleeps.
+	nap = 50 * time.Microsecond
+	// closeTimeout bounds Close.
+	closeTimeout = 10 * time.Second
+)
+
+// queue is a stream.
+type queue struct {
+	host   *Host
+	stream uintptr
+	err    error
+	events []uintptr // taken so far; the first marked of them are in use
+	marked int
+
+	values [maxArgs]uintptr        // the addresses of buffers
+	params [maxArgs]unsafe.Pointer // what cuLaunchKernel takes
+}
+
+var _ gpu.Queue = (*queue)(nil)
+
+// NewQueue implements [gpu.Host].
+func (h *Host) NewQueue() (gpu.Queue, error) {
+	defer h.current()()
+	q := &queue{host: h}
+	if err := h.driver.check("cuStreamCreate", call(h.driver.streamCreate, uintptr(unsafe.Pointer(&q.stream)), streamNotBlocking)); err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+func (q *queue) fail(err error) {
+	if q.err == nil {
+		q.err = err
+	}
+}
+
+func (q *queue) note(what string, r int32) {
+	if r != 0 {
+		q.fail(q.host.driver.check(what, r))
+	}
+}
+
+// allow lets launches of k have so much threadgroup memory.
+func (k *kernel) allow(pool int) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if pool <= k.pool {
+		return nil
+	}
+	d := k.host.driver
+	if err := d.check(fmt.Sprintf("%s with %d bytes of shared memory", k.name, pool), call(d.functionSet, k.function, functionPoolBytes, uintptr(pool))); err != nil {
+		return err
+	}
+	k.pool = pool
+	return nil
+}
+
+// Launch implements [gpu.Queue].
+func (q *queue) Launch(k gpu.Kernel, g gpu.Grid, args ...gpu.Arg) {
+	own, ok := k.(*kernel)
+	if !ok || len(args) > maxArgs {
+		q.fail(fmt.Errorf("cuda: launch of %v with %d arguments", k, len(args)))
+		return
+	}
+	for i, a := range args {
+		q.params[i] = a.Value
+		if a.Buffer == nil {
+			continue
+		}
+		b, ok := a.Buffer.(*buffer)
+		if !ok || b.device == 0 || a.Offset < 0 || a.Offset > b.size {
+			q.fail(fmt.Errorf("cuda: argument %d of %s is not a buffer, or begins past its end", i, own.name))
+			return
+		}
+		q.values[i] = b.device + uintptr(a.Offset)
+		q.params[i] = unsafe.Pointer(&q.values[i])
+	}
+	defer q.host.current()()
+	if err := own.allow(g.Pool); err != nil {
+		q.fail(err)
+		return
+	}
+	r := call(q.host.driver.launch, own.function, uintptr(g.X), uintptr(g.Y), uintptr(g.Z), uintptr(g.Threads), 1, 1, uintptr(g.Pool), q.stream, uintptr(unsafe.Pointer(&q.params[0])), 0)
+	runtime.KeepAlive(args)
+	if r != 0 {
+		q.note(fmt.Sprintf("launch of %s over [%d][%d][%d] groups of %d threads", own.name, g.X, g.Y, g.Z, g.Threads), r)
+	}
+}
+
+// inside is the address of n bytes of a buffer from the offset on.
+func (q *queue) inside(r gpu.Range, n int) uintptr {
+	b, ok := r.Buffer.(*buffer)
+	if !ok || b.device == 0 || r.Offset < 0 || n < 0 || r.Offset > b.size-int64(n) {
+		q.fail(fmt.Errorf("cuda: a copy of %d bytes reaches outside of its buffer", n))
+		return 0
+	}
+	return b.device + uintptr(r.Offset)
+}
+
+// Write implements [gpu.Queue].
+func (q *queue) Write(dst gpu.Range, src []byte) {
+	to := q.inside(dst, len(src))
+	if to == 0 || len(src) == 0 {
+		return
+	}
+	defer q.host.current()()
+	q.note("a copy to the device", call(q.host.driver.copyTo, to, uintptr(unsafe.Pointer(&src[0])), uintptr(len(src)), q.stream))
+}
+
+// Read implements [gpu.Queue].
+func (q *queue) Read(dst []byte, src gpu.Range) {
+	from := q.inside(src, len(dst))
+	if from == 0 || len(dst) == 0 {
+		return
+	}
+	defer q.host.current()()
+	q.note("a copy from the device", call(q.host.driver.copyFrom, uintptr(unsafe.Pointer(&dst[0])), from, uintptr(len(dst)), q.stream))
+}
+
+// Copy implements [gpu.Queue].
+func (q *queue) Copy(dst, src gpu.Range, n int64) {
+	to, from := q.inside(dst, int(n)), q.inside(src, int(n))
+	if to == 0 || from == 0 || n == 0 {
+		return
+	}
+	defer q.host.current()()
+	q.note("a copy on the device", call(q.host.driver.copyWithin, to, from, uintptr(n), q.stream))
+}
+
+// Mark implements [gpu.Queue].
+func (q *queue) Mark() int {
+	defer q.host.current()()
+	d := q.host.driver
+	if q.marked == len(q.events) {
+		var e uintptr
+		q.note("cuEventCreate", call(d.eventCreate, uintptr(unsafe.Pointer(&e)), 0))
+		q.events = append(q.events, e)
+	}
+	q.note("cuEventRecord", call(d.eventRecord, q.events[q.marked], q.stream))
+	q.marked++
+	return q.marked - 1
+}
+
+// Elapsed implements [gpu.Queue].
+func (q *queue) Elapsed(from, to int) (time.Duration, error) {
+	if from < 0 || to < 0 || from >= q.marked || to >= q.marked {
+		return 0, fmt.Errorf("cuda: marks %d and %d of %d", from, to, q.marked)
+	}
+	defer q.host.current()()
+	d := q.host.driver
+	var ms float32
+	if err := d.check("cuEventElapsedTime", call(d.eventElapsed, uintptr(unsafe.Pointer(&ms)), q.events[from], q.events[to])); err != nil {
+		return 0, err
+	}
+	return time.Duration(float64(ms) * float64(time.Millisecond)), nil
+}
+
+// ResetMarks implements [gpu.Queue].
+func (q *queue) ResetMarks() { q.marked = 0 }
+
+// Wait implements [gpu.Queue].
+func (q *queue) Wait(deadline time.Time) error {
+	err := q.err
+	q.err = nil
+	start := time.Now()
+	for {
+		release := q.host.current()
+		r := call(q.host.driver.streamQuery, q.stream)
+		release()
+		switch {
+		case status(r) == success:
+			return err
+		case status(r) != notReady:
+			if err == nil {
+				err = q.host.driver.check("a kernel failed", r)
+			}
+			return err
+		}
+		now := time.Now()
+		if now.After(deadline) {
+			if err == nil {
+				err = &gpu.TimeoutError{Device: q.host.info.Name}
+			}
+			return err
+		}
+		if now.Sub(start) > spin {
+			time.Sleep(nap)
+		}
+	}
+}
+
+// Close implements [gpu.Queue].
+func (q *queue) Close() error {
+	err := q.Wait(time.Now().Add(closeTimeout))
+	defer q.host.current()()
+	for _, e := range q.events {
+		call(q.host.driver.eventDestroy, e)
+	}
+	call(q.host.driver.streamDestroy, q.stream)
+	return err
+}

@@ -1,0 +1,140 @@
+package gpu
+
+import (
+	"fmt"
+	"time"
+	"unsafe"
+
+	"github.com/orrery-ai/orrery/metalkern/dialect"
+)
+
+// SimdWidth is the number of threads of a simdgroup, on all hosts.
+const SimdWidth = 32
+
+// Info describes a device.
+type Info struct {
+	Kind   string // "cuda", "metal" or "emulator"
+	Name   string // as its maker calls it
+	Arch   string // what kernels are compiled for: "sm_90"
+	Units  int    // multiprocessors, GPU cores, or threads
+	Memory int64  // bytes in all
+	Pool   int    // most bytes of threadgroup memory that a group may have
+}
+
+// Host is one device and the compiler for it. Its methods may be called from any goroutine.
+type Host interface {
+	// Info describes the device.
+	Info() Info
+	// Alloc takes n bytes of memory; what they hold is not defined.
+	Alloc(n int64, m Memory) (Buffer, error)
+	// Compile makes a library of a unit, or an error with the compiler's messages.
+	Compile(u dialect.Unit) (Library, error)
+	// NewQueue makes a queue. Queues of one host may run at the same time.
+	NewQueue() (Queue, error)
+	// Close frees what the host holds: nothing that came of it may be used afterwards.
+	Close() error
+}
+
+// Memory is where a buffer lies.
+type Memory uint8
+
+const (
+	// Local memory is the device's own, the fastest that it has.
+	Local Memory = iota
+	// Mapped memory is the host's, and kernels reach it too, over whatever lies between.
+	Mapped
+)
+
+// Buffer is memory that kernels use.
+type Buffer interface {
+	// Len is its size in bytes.
+	Len() int64
+	// Bytes is its contents, where the host can address them, else nil. While launches that use the buffer run
+	// they must be left alone.
+	Bytes() []byte
+	// Free gives the memory back. No launch that uses it may be pending.
+	Free() error
+}
+
+// Range is a part of a buffer that a copy reads or writes.
+type Range struct {
+	Buffer Buffer
+	Offset int64
+}
+
+// Library is a compiled unit.
+type Library interface {
+	// Kernel is the kernel of that name.
+	Kernel(name string) (Kernel, error)
+}
+
+// Kernel is a kernel, ready to be launched on its host.
+type Kernel interface{ Name() string }
+
+// Grid is the size of a launch.
+type Grid struct {
+	X, Y, Z int // groups
+	Threads int // of a group: a multiple of SimdWidth
+	Pool    int // bytes of threadgroup memory beyond what the kernel's source declares
+}
+
+// Arg is one argument of a kernel, in the order of its parameters: a buffer, or a value.
+type Arg struct {
+	Buffer Buffer
+	Offset int64          // bytes into the buffer
+	Value  unsafe.Pointer // Size bytes, read by Launch; used if Buffer is nil
+	Size   int
+}
+
+// Buf is the argument of a buffer parameter.
+func Buf(b Buffer) Arg { return Arg{Buffer: b} }
+
+// At is the argument of a buffer parameter that begins some bytes into the buffer.
+func At(b Buffer, offset int64) Arg { return Arg{Buffer: b, Offset: offset} }
+
+// Value is the argument of a parameter passed by value, with the layout that the kernel's struct has.
+func Value[T any](v *T) Arg { return Arg{Value: unsafe.Pointer(v), Size: int(unsafe.Sizeof(*v))} }
+
+// Queue runs launches and copies in the order in which they were given. It belongs to one goroutine. Mistakes and
+// failures are kept, and returned by the next Wait.
+type Queue interface {
+	// Launch runs a kernel.
+	Launch(k Kernel, g Grid, args ...Arg)
+	// Write copies src to the device, and Read copies from it to dst. Both slices must be left alone until Wait.
+	Write(dst Range, src []byte)
+	Read(dst []byte, src Range)
+	// Copy copies n bytes between buffers, which must not overlap.
+	Copy(dst, src Range, n int64)
+	// Mark notes the time at which what was given so far has run, for Elapsed. Marks are counted from 0; Wait keeps them, Reset begins anew.
+	Mark() int
+	// Elapsed is the time between two marks, once Wait has returned.
+	Elapsed(from, to int) (time.Duration, error)
+	// ResetMarks forgets all marks.
+	ResetMarks()
+	// Wait returns when everything has run, with the first error if there was one, or at the deadline with a *TimeoutError.
+	Wait(deadline time.Time) error
+	// Close waits for what is pending, for a bounded time, and frees the queue.
+	Close() error
+}
+
+// TimeoutError says that a device did not finish before a deadline.
+type TimeoutError struct{ Device string }
+
+func (e *TimeoutError) Error() string {
+	return fmt.Sprintf("%s did not finish before the deadline", e.Device)
+}
+
+// CompileError is what a compiler had to say about a unit.
+type CompileError struct {
+	Unit, Compiler string
+	Log            string
+}
+
+func (e *CompileError) Error() string {
+	return fmt.Sprintf("%s does not compile %s:\n%s", e.Compiler, e.Unit, e.Log)
+}
+
+// UnavailableError says why there is no such device here, and what would help.
+type UnavailableError struct{ Kind, Reason string }
+
+func (e *UnavailableError) Error() string { return fmt.Sprintf("no %s device: %s", e.Kind, e.Reason) }

@@ -1,0 +1,7 @@
+// Package kernels is the GPU kernels, in the dialect (package dialect), and how each is launched.
+//
+// A [Set] belongs to a host and compiles kernels as they are first needed, for the shapes in use. Each kernel has a
+// .metal file and a Go file of the same name, with the same parameters in the same order. The tests run every kernel on
+// the emulator, with the matrix fragments of CUDA and with those of Metal, in several orders of lanes, against float64; and
+// on a CUDA device where there is one.
+package kernels

@@ -1,0 +1,86 @@
+package kernels
+
+import (
+	"fmt"
+
+	"github.com/orrery-ai/orrery/metalkern/gpu"
+)
+
+// gemmForm is how the kernel for many tokens is built: tiles of a group and of a simdgroup, and the buffers for them.
+type gemmForm struct{ bm, bn, bk, wm, wn, stages, groups int }
+
+// gemmForms are for devices with the threadgroup memory of an Apple GPU, and with more.
+var (
+	gemmSmall = gemmForm{bm: 64, bn: 64, bk: 32, wm: 32, wn: 32, stages: 2, groups: 1}
+	gemmLarge = gemmForm{bm: 128, bn: 128, bk: 64, wm: 64, wn: 64, stages: 3, groups: 2}
+)
+
+// pool is the threadgroup memory of a group, in bytes.
+func (f gemmForm) pool() int { return f.stages * (f.bm + f.bn) * (f.bk + 8) * 2 }
+
+func (s *Set) gemmForm() gemmForm {
+	if s.host.Info().Pool >= gemmLarge.pool() {
+		return gemmLarge
+	}
+	return gemmSmall
+}
+
+// operand is the type that the matrix units multiply for weights in a format.
+func (f WeightFormat) operand() string {
+	if f == BF16 {
+		return "bf16"
+	}
+	return "half"
+}
+
+type gemmParams struct {
+	tokens, rows, cols, add int32
+	tokenTiles, rowTiles    uint32
+}
+
+type narrowParams struct{ n uint64 }
+
+func gemm(f WeightFormat, g gemmForm) instance {
+	name := fmt.Sprintf("gemm_%v_%dx%dx%d_%dx%d_s%d_g%d", f, g.bm, g.bn, g.bk, g.wm, g.wn, g.stages, g.groups)
+	return instance{"gemm.metal", name, fmt.Sprintf("GEMM(%s, %s, %s, %d, %d, %d, %d, %d, %d, %d)", name, f.tag(), f.operand(), g.bm, g.bn, g.bk, g.wm, g.wn, g.stages, g.groups)}
+}
+
+func narrow(f WeightFormat) instance {
+	name := "narrow_" + f.operand()
+	return instance{"gemm.metal", name, fmt.Sprintf("NARROW(%s, %s)", name, f.operand())}
+}
+
+// Gemm sets out [tokens][w.Rows], or adds to it, to x [tokens][w.Cols]·wᵀ, on the matrix units: x, and weights that are not bf16, are
+// rounded to halves, or to bf16 for weights in bf16; sums are float32. scratch takes the rounded x, 2 bytes an element.
+func (s *Set) Gemm(queue gpu.Queue, out, x, scratch gpu.Range, w Weights, tokens int, add bool) error {
+	if err := s.Narrow(queue, scratch, x, w.Format, tokens*w.Cols); err != nil {
+		return err
+	}
+	return s.gemm(queue, out, scratch, w, tokens, add, s.gemmForm())
+}
+
+// Narrow rounds n elements of x, a multiple of 8, to what weights in a format are multiplied with.
+func (s *Set) Narrow(queue gpu.Queue, dst, x gpu.Range, f WeightFormat, n int) error {
+	k, err := s.get(narrow(f))
+	if err != nil {
+		return err
+	}
+	p := narrowParams{uint64(n)}
+	queue.Launch(k, threads(n/8), arg(dst), arg(x), gpu.Value(&p))
+	return nil
+}
+
+func (s *Set) gemm(queue gpu.Queue, out, narrowed gpu.Range, w Weights, tokens int, add bool, form gemmForm) error {
+	if err := w.check(); err != nil {
+		return err
+	}
+	k, err := s.get(gemm(w.Format, form))
+	if err != nil {
+		return err
+	}
+	tokenTiles, rowTiles := (tokens+form.bm-1)/form.bm, (w.Rows+form.bn-1)/form.bn
+	p := gemmParams{tokens: int32(tokens), rows: int32(w.Rows), cols: int32(w.Cols), add: flag(add), tokenTiles: uint32(tokenTiles), rowTiles: uint32(rowTiles)}
+	queue.Launch(k, gpu.Grid{X: tokenTiles * rowTiles, Y: 1, Z: 1, Threads: form.bm / form.wm * (form.bn / form.wn) * gpu.SimdWidth, Pool: form.pool()},
+		arg(narrowed), arg(w.Data), w.scales(), arg(out), gpu.Value(&p))
+	return nil
+}

@@ -1,0 +1,168 @@
+package kernels
+
+import (
+	"math"
+	"testing"
+
+	"github.com/orrery-ai/orrery/metalkern/gpu"
+)
+
+type prefillCase struct {
+	name    string
+	layer   Layer
+	form    prefillForm
+	first   int // position of the first key
+	lengths []int
+	query   int // position of the first query
+	tokens  int
+}
+
+func prefillCases() []prefillCase {
+	small := prefillForm{m: 1, simdgroups: 2, keys: 32, stages: 1, groups: 1}
+	staged := prefillForm{m: 1, simdgroups: 2, keys: 32, stages: 2, groups: 1}
+	doubled := prefillForm{m: 2, simdgroups: 2, keys: 64, stages: 2, groups: 1}
+	var cases []prefillCase
+	for _, bits := range []int{16, 8, 4} {
+		for _, dim := range headDims {
+			form := map[int]prefillForm{64: staged, 80: small, 96: staged, 128: staged, 256: {m: 1, simdgroups: 2, keys: 16, stages: 1, groups: 1}}[dim]
+			cases = append(cases, prefillCase{title("%d bits, heads of %d", bits, dim), Layer{Shape: shapeOf(6, 2, dim), Bits: bits}, form, 0, []int{33, 0, 70, 20}, 101, 22})
+		}
+	}
+	f16 := Layer{Shape: shapeOf(4, 2, 64), Bits: 16}
+	capped, windowed := f16, f16
+	capped.SoftCap, windowed.Window = 2, 40
+	return append(cases,
+		prefillCase{"two blocks of rows", f16, doubled, 0, []int{64, 64, 64}, 120, 72},
+		prefillCase{"two blocks of rows, 8 bits", Layer{Shape: shapeOf(4, 2, 64), Bits: 8}, doubled, 0, []int{64, 30}, 60, 34},
+		prefillCase{"from the begin", f16, staged, 0, []int{64, 6}, 0, 70},
+		prefillCase{"keys that lie behind the queries", f16, staged, 100, []int{64, 64}, 90, 50},
+		prefillCase{"no keys", f16, staged, 0, []int{0}, 0, 5},
+		prefillCase{"a soft cap", capped, staged, 0, []int{64, 20}, 50, 34},
+		prefillCase{"a window", windowed, staged, 0, []int{64, 64, 20}, 100, 48},
+		prefillCase{"a window, one buffer", windowed, small, 0, []int{64, 64, 20}, 100, 48},
+	)
+}
+
+func TestPrefillAttentionIsExactForRoundedQueries(t *testing.T) {
+	var list []instance
+	for _, c := range prefillCases() {
+		list = append(list, c.layer.prefill(c.form))
+	}
+	onHosts(t, list, func(t *testing.T, b *bench) {
+		for _, c := range prefillCases() {
+			if c.form.pool(c.layer.Shape.HeadDim) > b.set.host.Info().Pool {
+				continue
+			}
+			t.Run(c.name, func(t *testing.T) { testPrefill(b.sub(t), c) })
+		}
+	})
+}
+
+func testPrefill(b *bench, c prefillCase) {
+	s := c.layer.Shape
+	kv := newCache(c.layer, 3, c.first, c.lengths...)
+	q := randoms(4, c.tokens*s.Heads*s.HeadDim, 1)
+	positions := make([]int, c.tokens)
+	for i := range positions {
+		positions[i] = c.query + i
+	}
+	kernel, err := b.set.prefill(c.layer, c.form)
+	must(b, err)
+	qs, data, blocks := buffer(b, q), buffer(b, kv.data), buffer(b, kv.blocks)
+	n, wide := c.tokens*s.Heads, c.tokens*s.Heads*s.HeadDim
+	got := b.inOrders(func() []float32 {
+		whole := Partial{room(b, wide), room(b, n), room(b, n)}
+		done := Partial{O: room(b, wide)}
+		kernel.Launch(b.queue, qs, data, blocks, len(kv.blocks), kv.tiles, c.query, c.tokens, whole, false)
+		kernel.Launch(b.queue, qs, data, blocks, len(kv.blocks), kv.tiles, c.query, c.tokens, done, true)
+		all := append(floats(b, whole.O, wide), floats(b, whole.M, n)...)
+		all = append(all, floats(b, whole.L, n)...)
+		return append(all, floats(b, done.O, wide)...)
+	})
+	// Queries are rounded to halves, times the scale in base 2; the rounding of the weights of values is what is left.
+	scale := float32(float64(s.Scale) * math.Log2E)
+	for i := range q {
+		q[i] *= scale
+	}
+	roundToHalves(q)
+	for i := range q {
+		q[i] /= scale
+	}
+	o, m, l := kv.attend(q, positions)
+	gotO, gotM, gotL, out := got[:wide], got[wide:wide+n], got[wide+n:wide+2*n], got[wide+2*n:]
+	want := make([]float64, wide)
+	for i := range m {
+		if math.IsInf(m[i], -1) {
+			if !math.IsInf(float64(gotM[i]), -1) || gotL[i] != 0 {
+				b.Errorf("row %d without keys has m = %v, l = %v", i, gotM[i], gotL[i])
+			}
+			continue
+		}
+		f := math.Exp(float64(gotM[i]) - m[i])
+		if d := math.Abs(float64(gotL[i])*f/l[i] - 1); !(d <= 1e-4) {
+			b.Errorf("row %d: l is %v at m = %v, not %v at %v", i, gotL[i], gotM[i], l[i], m[i])
+		}
+		for j := range s.HeadDim {
+			o[i*s.HeadDim+j] /= f
+			want[i*s.HeadDim+j] = o[i*s.HeadDim+j] * f / l[i]
+		}
+	}
+	near(b, "o", gotO, o, 2e-3)
+	near(b, "attention", out, want, 1e-3)
+}
+
+func TestSinksEnterOnceAfterTheMerge(t *testing.T) {
+	onHosts(t, []instance{mergeInstance}, func(t *testing.T, b *bench) {
+		const rows, parts = 3, 4
+		s := shapeOf(2, 1, 64)
+		n, wide := rows*s.Heads, rows*s.Heads*s.HeadDim
+		o, m, l := randoms(1, parts*wide, 1), randoms(2, parts*n, 3), randoms(3, parts*n, 1)
+		sinks := []float32{0.5, 6}
+		for i := range l {
+			l[i] = float32(math.Abs(float64(l[i]))) + 0.1
+		}
+		m[0], l[0] = float32(math.Inf(-1)), 0 // an empty part
+		for i := range parts {                // and a row of empty parts
+			m[i*n+n-1], l[i*n+n-1] = float32(math.Inf(-1)), 0
+		}
+		want := make([]float64, wide)
+		for i := range n - 1 {
+			top := float64(sinks[i%s.Heads])
+			for p := range parts {
+				top = max(top, float64(m[p*n+i]))
+			}
+			sum := math.Exp(float64(sinks[i%s.Heads]) - top)
+			for p := range parts {
+				f := math.Exp(float64(m[p*n+i]) - top)
+				sum += float64(l[p*n+i]) * f
+				if f == 0 {
+					continue
+				}
+				for j := range s.HeadDim {
+					want[i*s.HeadDim+j] += float64(o[(p*n+i)*s.HeadDim+j]) * f
+				}
+			}
+			for j := range s.HeadDim {
+				want[i*s.HeadDim+j] /= sum
+			}
+		}
+		merge, err := b.set.Merge()
+		must(b, err)
+		ps := Partial{buffer(b, o), buffer(b, m), buffer(b, l)}
+		out := room(b, wide)
+		must(b, merge.Finish(b.queue, out, buffer(b, sinks), ps, parts, rows, s))
+		near(b, "attention", floats(b, out, wide), want, 1e-6)
+
+		// The same parts, one after the other into what is there.
+		whole := Partial{room(b, wide), room(b, n), room(b, n)}
+		at := func(r gpu.Range, bytes int) gpu.Range {
+			return gpu.Range{Buffer: r.Buffer, Offset: r.Offset + int64(bytes)}
+		}
+		for p := range parts {
+			part := Partial{at(ps.O, 4*p*wide), at(ps.M, 4*p*n), at(ps.L, 4*p*n)}
+			must(b, merge.Into(b.queue, whole, p > 0, part, 1, rows, s))
+		}
+		must(b, merge.Finish(b.queue, out, buffer(b, sinks), whole, 1, rows, s))
+		near(b, "attention from parts merged in turn", floats(b, out, wide), want, 1e-6)
+	})
+}

@@ -1,0 +1,130 @@
+package kernels
+
+import (
+	"github.com/orrery-ai/orrery/metalkern/gpu"
+)
+
+const (
+	// elementThreads is the size of a group of an elementwise kernel.
+	elementThreads = 256
+	// narrowCols is up to how many columns a simdgroup norms a row.
+	narrowCols = 512
+	// copyEach is how many words of 16 bytes a group of the copy kernel moves.
+	copyEach = 1024
+)
+
+type (
+	embedParams struct{ cols int32 }
+	normParams  struct {
+		rows, cols  int32
+		eps, offset float32
+	}
+	ropeParams    struct{ rows, heads, dim, pairs int32 }
+	elementParams struct {
+		n    uint64
+		cols uint32
+		_    uint32
+	}
+)
+
+func rowsKernel(name string) instance { return instance{file: "rows.metal", name: name} }
+
+func embedding(f WeightFormat) instance {
+	name := "embed_" + f.String()
+	return instance{"rows.metal", name, "EMBED(" + name + ", " + f.tag() + ")"}
+}
+
+// threads is a grid of at least n threads.
+func threads(n int) gpu.Grid {
+	return gpu.Grid{X: max(1, (n+elementThreads-1)/elementThreads), Y: 1, Z: 1, Threads: elementThreads}
+}
+
+// groups is a grid of n groups.
+func groups(n, threads int) gpu.Grid { return gpu.Grid{X: n, Y: 1, Z: 1, Threads: threads} }
+
+// Embed copies rows ids [n] int32 of the table to dst [n][table.Cols]. The ids must be in the table.
+func (s *Set) Embed(queue gpu.Queue, dst gpu.Range, table Weights, ids gpu.Range, n int) error {
+	if err := table.check(); err != nil {
+		return err
+	}
+	k, err := s.get(embedding(table.Format))
+	if err != nil {
+		return err
+	}
+	p := embedParams{int32(table.Cols)}
+	queue.Launch(k, groups(n, 128), arg(dst), arg(table.Data), table.scales(), arg(ids), gpu.Value(&p))
+	return nil
+}
+
+// Norm sets each row of dst [rows][cols] to x/sqrt(mean(x²)+eps)·(weight+offset) (Zhang and Sennrich, 2019); dst may be x. offset is 1 for
+// models that store weight - 1.
+func (s *Set) Norm(queue gpu.Queue, dst, x, weight gpu.Range, rows, cols int, eps, offset float32) error {
+	name, grid := "norm_wide", groups(rows, 256)
+	if cols <= narrowCols {
+		name, grid = "norm_narrow", groups((rows+7)/8, 256)
+	}
+	k, err := s.get(rowsKernel(name))
+	if err != nil {
+		return err
+	}
+	p := normParams{int32(rows), int32(cols), eps, offset}
+	queue.Launch(k, grid, arg(dst), arg(x), arg(weight), gpu.Value(&p))
+	return nil
+}
+
+// Rope rotates the first 2·pairs elements of each head of x [rows][heads][dim] in half-split pairs, by cos and sin [rows][pairs].
+func (s *Set) Rope(queue gpu.Queue, x, cos, sin gpu.Range, rows, heads, dim, pairs int) error {
+	k, err := s.get(rowsKernel("rope"))
+	if err != nil {
+		return err
+	}
+	p := ropeParams{int32(rows), int32(heads), int32(dim), int32(pairs)}
+	queue.Launch(k, threads(rows*heads*pairs), arg(x), arg(cos), arg(sin), gpu.Value(&p))
+	return nil
+}
+
+// element launches an elementwise kernel of two or three buffers.
+func (s *Set) element(queue gpu.Queue, name string, grid gpu.Grid, n, cols int, buffers ...gpu.Range) error {
+	k, err := s.get(rowsKernel(name))
+	if err != nil {
+		return err
+	}
+	p := elementParams{n: uint64(n), cols: uint32(cols)}
+	args := make([]gpu.Arg, 0, 4)
+	for _, b := range buffers {
+		args = append(args, arg(b))
+	}
+	queue.Launch(k, grid, append(args, gpu.Value(&p))...)
+	return nil
+}
+
+// Add adds x to dst, n elements.
+func (s *Set) Add(queue gpu.Queue, dst, x gpu.Range, n int) error {
+	return s.element(queue, "add", threads(n), n, 1, dst, x)
+}
+
+// AddBias adds bias [cols] to each row of dst [rows][cols].
+func (s *Set) AddBias(queue gpu.Queue, dst, bias gpu.Range, rows, cols int) error {
+	return s.element(queue, "add_bias", threads(rows*cols), rows*cols, cols, dst, bias)
+}
+
+// SwiGLU sets dst to silu(gate)·up, n elements; dst may be gate (Shazeer, 2020).
+func (s *Set) SwiGLU(queue gpu.Queue, dst, gate, up gpu.Range, n int) error {
+	return s.element(queue, "swiglu", threads(n), n, 1, dst, gate, up)
+}
+
+// Reset makes p, of n queries and heads, the part without keys.
+func (s *Set) Reset(queue gpu.Queue, p Partial, n, dim int) error {
+	return s.element(queue, "reset", threads(n*dim), n*dim, dim, p.O, p.M, p.L)
+}
+
+// Argmax writes to index [rows] int32 the place of the largest element of each row of x [rows][cols], the first of several.
+func (s *Set) Argmax(queue gpu.Queue, index, x gpu.Range, rows, cols int) error {
+	return s.element(queue, "argmax", groups(rows, elementThreads), rows*cols, cols, x, index)
+}
+
+// Copy copies n bytes, a multiple of 16, by a kernel: what reads and writes at the speed of memory.
+func (s *Set) Copy(queue gpu.Queue, dst, src gpu.Range, n int64) error {
+	words := int(n / 16)
+	return s.element(queue, "copy16", groups((words+copyEach-1)/copyEach, elementThreads), words, 1, dst, src)
+}

@@ -1,0 +1,110 @@
+// Operations on rows of activations.
+
+// dst[i] = row ids[i] of the table, a group each.
+struct EmbedParams { int cols; };
+template <typename F> FN void embed(device float* dst, device const uchar* table, device const ushort* scales, device const int* ids, constant EmbedParams& P, Ctx t) {
+    const ulong row = ulong(ids[t.tg.x]);
+    device const uchar* src = table + row * P.cols * F::BITS / 8;
+    for (int k = int(t.tid) * 8; k < P.cols; k += 128 * 8) {
+        Raw<F> r;
+        fetch8(r, src, uint(k));
+        const float s = F::SCALED ? half_bits(scales[row * (P.cols / 32) + k / 32]) : 1.0f;
+        UNROLL for (int i = 0; i < 8; i++) dst[ulong(t.tg.x) * P.cols + k + i] = element(r, i) * s;
+    }
+}
+#define EMBED(name, F)                                                                                                 \
+KERNEL(name, 128, 1)(BUF(0, float, dst), BUF(1, const uchar, table), BUF(2, const ushort, scales), BUF(3, const int, ids), ARG(4, EmbedParams, P) GRID_ARGS) { \
+    embed<F>(dst, table, scales, ids, P, GRID);                                                                        \
+}
+
+// dst = x/sqrt(mean(x²)+eps)·(weight+offset), row by row; dst may be x. A simdgroup takes a row, or a whole group does.
+struct NormParams { int rows, cols; float eps, offset; };
+template <bool WIDE> FN void norm(device float* dst, device const float* x, device const float* weight, constant NormParams& P, threadgroup float* sums, Ctx t) {
+    const int row = WIDE ? int(t.tg.x) : int(t.tg.x * 8 + t.sg), step = WIDE ? 256 : 32, from = WIDE ? int(t.tid) : int(t.lane);
+    float s = 0;
+    if (row < P.rows) for (int k = from; k < P.cols; k += step) { const float v = x[ulong(row) * P.cols + k]; s = fma(v, v, s); }
+    s = simd_sum(s);
+    if (WIDE) {
+        if (t.lane == 0) sums[t.sg] = s;
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        s = 0;
+        for (int i = 0; i < 8; i++) s += sums[i];
+    }
+    const float f = frsqrt(s / float(P.cols) + P.eps);
+    if (row < P.rows) for (int k = from; k < P.cols; k += step) dst[ulong(row) * P.cols + k] = x[ulong(row) * P.cols + k] * f * (weight[k] + P.offset);
+}
+KERNEL(norm_wide, 256, 1)(BUF(0, float, dst), BUF(1, const float, x), BUF(2, const float, weight), ARG(3, NormParams, P) GRID_ARGS) {
+    SHARED(float, sums, 8);
+    norm<true>(dst, x, weight, P, sums, GRID);
+}
+KERNEL(norm_narrow, 256, 1)(BUF(0, float, dst), BUF(1, const float, x), BUF(2, const float, weight), ARG(3, NormParams, P) GRID_ARGS) {
+    SHARED(float, sums, 8);
+    norm<false>(dst, x, weight, P, sums, GRID);
+}
+
+// Rotates the pairs (i, i+pairs) of each head of x [rows][heads][dim] by the angles of cos and sin [rows][pairs]. A thread a pair.
+struct RopeParams { int rows, heads, dim, pairs; };
+KERNEL(rope, 256, 1)(BUF(0, float, x), BUF(1, const float, cosine), BUF(2, const float, sine), ARG(3, RopeParams, P) GRID_ARGS) {
+    const Ctx t = GRID;
+    const ulong i = ulong(t.tg.x) * 256 + t.tid, each = ulong(P.heads) * P.pairs;
+    if (i >= each * P.rows) return;
+    const ulong row = i / each;
+    const uint head = uint(i % each) / P.pairs, pair = uint(i % each) % P.pairs;
+    device float* p = x + (row * P.heads + head) * P.dim + pair;
+    const float a = p[0], b = p[P.pairs], c = cosine[row * P.pairs + pair], s = sine[row * P.pairs + pair];
+    p[0] = a * c - b * s;
+    p[P.pairs] = b * c + a * s;
+}
+
+// Elementwise: dst is [rows][cols], n elements in all.
+struct ElementParams { ulong n; uint cols; };
+KERNEL(add, 256, 1)(BUF(0, float, dst), BUF(1, const float, x), ARG(2, ElementParams, P) GRID_ARGS) {
+    const Ctx t = GRID;
+    const ulong i = ulong(t.tg.x) * 256 + t.tid;
+    if (i < P.n) dst[i] += x[i];
+}
+KERNEL(add_bias, 256, 1)(BUF(0, float, dst), BUF(1, const float, bias), ARG(2, ElementParams, P) GRID_ARGS) {
+    const Ctx t = GRID;
+    const ulong i = ulong(t.tg.x) * 256 + t.tid;
+    if (i < P.n) dst[i] += bias[i % P.cols];
+}
+// dst = silu(gate)·up; dst may be gate.
+KERNEL(swiglu, 256, 1)(BUF(0, float, dst), BUF(1, const float, gate), BUF(2, const float, up), ARG(3, ElementParams, P) GRID_ARGS) {
+    const Ctx t = GRID;
+    const ulong i = ulong(t.tg.x) * 256 + t.tid;
+    if (i >= P.n) return;
+    const float g = gate[i];
+    dst[i] = fdivide(g, 1.0f + fexp2(-g * LOG2E)) * up[i];
+}
+// A part without keys: o = 0, m = -Inf, l = 0, over rows·heads of cols elements.
+KERNEL(reset, 256, 1)(BUF(0, float, o), BUF(1, float, m), BUF(2, float, l), ARG(3, ElementParams, P) GRID_ARGS) {
+    const Ctx t = GRID;
+    const ulong i = ulong(t.tg.x) * 256 + t.tid;
+    if (i < P.n) o[i] = 0;
+    if (i < P.n / P.cols) { m[i] = neg_inf(); l[i] = 0; }
+}
+// The index of the largest element of each row, the lowest of several; a group a row.
+KERNEL(argmax, 256, 1)(BUF(0, const float, x), BUF(1, int, index), ARG(2, ElementParams, P) GRID_ARGS) {
+    const Ctx t = GRID;
+    SHARED(float, tops, 8);
+    SHARED(float, places, 8);
+    float top = neg_inf();
+    uint at = P.cols;
+    for (uint k = t.tid; k < P.cols; k += 256) { const float v = x[ulong(t.tg.x) * P.cols + k]; if (v > top || at == P.cols) { top = v; at = k; } }
+    const float best = simd_max(top);
+    const float place = -simd_max(top == best ? -float(at) : LOWEST);       // exact: a vocabulary is smaller than 2^24
+    if (t.lane == 0) { tops[t.sg] = best; places[t.sg] = place; }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (t.tid == 0) {
+        for (int i = 1; i < 8; i++) if (tops[i] > tops[0] || (tops[i] == tops[0] && places[i] < places[0])) { tops[0] = tops[i]; places[0] = places[i]; }
+        index[t.tg.x] = int(places[0]);
+    }
+}
+// Copies n groups of 16 bytes: what the bandwidth of memory is measured with.
+KERNEL(copy16, 256, 1)(BUF(0, uint4, dst), BUF(1, const uint4, src), ARG(2, ElementParams, P) GRID_ARGS) {
+    const Ctx t = GRID;
+    const ulong base = ulong(t.tg.x) * 1024 + t.tid;
+    uint4 x[4];
+    UNROLL for (int i = 0; i < 4; i++) if (base + i * 256 < P.n) x[i] = src[base + i * 256];
+    UNROLL for (int i = 0; i < 4; i++) if (base + i * 256 < P.n) dst[base + i * 256] = x[i];
+}

@@ -1,0 +1,101 @@
+package kernels
+
+import (
+	"embed"
+	"fmt"
+	"sync"
+
+	"github.com/orrery-ai/orrery/metalkern/dialect"
+	"github.com/orrery-ai/orrery/metalkern/gpu"
+)
+
+//go:embed *.metal *.h
+var sources embed.FS
+
+// headers are what a kernel file needs before it.
+var headers = map[string][]string{
+	"decode.metal":  {"kv.h"},
+	"prefill.metal": {"kv.h"},
+	"store.metal":   {"kv.h"},
+	"matvec.metal":  {"weights.h"},
+	"skinny.metal":  {"kv.h"},
+	"gemm.metal":    {"kv.h", "weights.h"},
+	"rows.metal":    {"weights.h"},
+}
+
+// instance is a kernel of a file.
+type instance struct {
+	file string // "decode.metal"
+	name string
+	text string // the macro that makes it, or "" for a kernel that the file has as it is
+}
+
+// Set is the kernels of one host. Its methods may be called from any goroutine.
+type Set struct {
+	host gpu.Host
+
+	mu      sync.Mutex
+	kernels map[string]gpu.Kernel
+}
+
+// New makes a set that has compiled nothing yet.
+func New(host gpu.Host) *Set { return &Set{host: host, kernels: map[string]gpu.Kernel{}} }
+
+// Host is the host that the set belongs to.
+func (s *Set) Host() gpu.Host { return s.host }
+
+// need compiles those of the instances that are not compiled yet, one unit for each file.
+func (s *Set) need(list ...instance) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	missing, listed := map[string][]instance{}, map[string]bool{}
+	for _, i := range list {
+		if s.kernels[i.name] == nil && !listed[i.name] {
+			missing[i.file] = append(missing[i.file], i)
+			listed[i.name] = true
+		}
+	}
+	for file, list := range missing {
+		library, err := s.host.Compile(unit(file, list))
+		if err != nil {
+			return fmt.Errorf("kernels: %w", err)
+		}
+		for _, i := range list {
+			if s.kernels[i.name], err = library.Kernel(i.name); err != nil {
+				return fmt.Errorf("kernels: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// get is a kernel, compiled if need be.
+func (s *Set) get(i instance) (gpu.Kernel, error) {
+	if err := s.need(i); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kernels[i.name], nil
+}
+
+// unit is the text of a file's instances.
+func unit(file string, list []instance) dialect.Unit {
+	u := dialect.Unit{Name: file}
+	for _, name := range append(headers[file], file) {
+		text, err := sources.ReadFile(name)
+		if err != nil {
+			panic(err) // embedded: the table names a file that does not exist
+		}
+		u.Files = append(u.Files, dialect.File{Name: name, Text: string(text)})
+	}
+	for _, i := range list {
+		if i.text != "" {
+			u.Instances = append(u.Instances, i.text)
+		}
+	}
+	return u
+}
+
+// arg is a pair of a buffer and an offset as an argument.
+func arg(r gpu.Range) gpu.Arg { return gpu.At(r.Buffer, r.Offset) }

@@ -1,0 +1,94 @@
+// out[T][rows] = x[T][cols]·wᵀ for at most eight tokens, on the matrix units, at the speed of memory: eight rows of A are the tokens and the
+// other eight what their rounding left over, so a product is as exact as with float x, and costs the same for one token as for eight.
+// B is made of rows of w as they are stored, as in decode attention.
+//
+// A group takes NT·8 rows, its simdgroups every NSG-th chunk of CHUNK columns.
+struct SkinnyParams {
+    int rows, cols;      // of w; cols a multiple of CHUNK
+    int tokens;
+    int add;             // whether out is added to
+};
+FN uint narrow2(float x, float y, thread const half*) { return pair_of(min(max(x, -65504.0f), 65504.0f), min(max(y, -65504.0f), 65504.0f)); }
+FN uint narrow2(float x, float y, thread const bf16*) { return uint(as_type<ushort>(bf16(x))) | uint(as_type<ushort>(bf16(y))) << 16; }
+FN float wide_lo(uint p, thread const half*) { return pair_lo(p); }
+FN float wide_hi(uint p, thread const half*) { return pair_hi(p); }
+FN float wide_lo(uint p, thread const bf16*) { return bf16_lo(p); }
+FN float wide_hi(uint p, thread const bf16*) { return bf16_hi(p); }
+
+// Packs x [tokens][cols] for it: fragments of A, [cols/16][tokens][4] lanes of 16 bytes. A simdgroup makes a fragment.
+template <typename E, int CHUNK> FN void pack(device uint4* packed, device const float* x, constant SkinnyParams& P, Ctx t) {
+    constexpr int W = CHUNK / KEY_LANES;
+    const uint at = t.tg.x * 8 + t.sg, token = a_row(t.lane, 0);
+    if (int(at) >= P.cols / 16 || int(token) >= P.tokens) return;
+    const uint chunk = at / (CHUNK / 16), f = at % (CHUNK / 16);
+    E tag;
+    uint r[4];
+    UNROLL for (int i = 0; i < 2; i++) {                                 // pairs 2i and 2i+1 are the same columns
+        const uint k = a_col(t.lane, 2 * i);
+        device const float* from = x + ulong(token) * P.cols + chunk * CHUNK;
+        const float u = from[key_dim<W>(int(f), k)], v = from[key_dim<W>(int(f), k + 1)];
+        r[2 * i] = narrow2(u, v, &tag);
+        r[2 * i + 1] = narrow2(u - wide_lo(r[2 * i], &tag), v - wide_hi(r[2 * i], &tag), &tag);
+    }
+    packed[(at * P.tokens + token) * 4 + a_col(t.lane, 0) / 2] = uint4(r[0], r[1], r[2], r[3]);
+}
+#define PACK(name, E, CHUNK)                                                                                           \
+KERNEL(name, 256, 1)(BUF(0, uint4, packed), BUF(1, const float, x), ARG(2, SkinnyParams, P) GRID_ARGS) { pack<E, CHUNK>(packed, x, P, GRID); }
+
+template <typename F, typename E, int CHUNK, int NT, int NSG>
+FN void skinny(device const uint4* packed, device const uchar* w, device const ushort* scales, device float* out, constant SkinnyParams& P, threadgroup float* sums, Ctx t) {
+    constexpr int W = CHUNK / KEY_LANES, FRAGS = CHUNK / 16, WORDS = W * F::BITS / 32 > 0 ? W * F::BITS / 32 : 1;
+    // Lanes of rows without a token take the last one along: for a matrix step all lanes must be there, and nobody reads those rows.
+    const uint step = P.tokens * 4;
+    device const uint4* mine = packed + min(a_row(t.lane, 0), uint(P.tokens) - 1) * 4 + a_col(t.lane, 0) / 2;
+    const int first = int(t.tg.x) * NT * 8;
+    const uint part = key_part(t.lane) * W;
+    device const uchar* rows[NT][KEY_ROWS];
+    device const ushort* s[NT][KEY_ROWS];
+    FragC c[NT];
+    UNROLL for (int n = 0; n < NT; n++) {
+        c_zero(c[n]);
+        UNROLL for (int r = 0; r < KEY_ROWS; r++) {
+            const ulong row = ulong(min(first + n * 8 + int(key_row(t.lane, r)), P.rows - 1));
+            rows[n][r] = w + row * P.cols * F::BITS / 8;
+            s[n][r] = F::BITS < 16 ? scales + row * (P.cols / 32) : scales;
+        }
+    }
+    UNROLL_BY(4) for (int chunk = int(t.sg); chunk < P.cols / CHUNK; chunk += NSG) {
+        uint raw[NT][KEY_ROWS][WORDS];
+        ushort scale[NT][KEY_ROWS];
+        UNROLL for (int n = 0; n < NT; n++) UNROLL for (int r = 0; r < KEY_ROWS; r++) {
+            Fetch<F, W>::get(rows[n][r], uint(chunk) * CHUNK + part, raw[n][r]);
+            scale[n][r] = F::BITS < 16 ? s[n][r][(uint(chunk) * CHUNK + part) / 32] : ushort(0);
+        }
+        uint x[NT][KEY_ROWS * W / 2];
+        UNROLL for (int n = 0; n < NT; n++) UNROLL for (int r = 0; r < KEY_ROWS; r++) Unpack<F>::template get<W>(raw[n][r], scale[n][r], x[n] + r * (W / 2));
+        UNROLL for (int f = 0; f < FRAGS; f++) {
+            const uint4 a = mine[(uint(chunk) * FRAGS + f) * step];
+            FragA<E> fa;
+            a_bits(fa, 0, a.x); a_bits(fa, 1, a.y); a_bits(fa, 2, a.z); a_bits(fa, 3, a.w);
+            UNROLL for (int n = 0; n < NT; n++) {
+                FragB<E> b;
+                key_fragment<W>(b, f, x[n]);
+                mma(c[n], fa, b);
+            }
+        }
+    }
+    UNROLL for (int n = 0; n < NT; n++) UNROLL for (int e = 0; e < 2; e++)
+        sums[((t.sg * NT + n) * 8 + c_row(t.lane, e)) * 8 + c_col(t.lane, e)] = c_get(c[n], e) + c_get(c[n], e + 2);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    for (int i = int(t.tid); i < NT * 64; i += NSG * 32) {
+        const int n = i / 64, to = i % 64 / 8, row = first + n * 8 + i % 8;
+        float sum = 0;
+        UNROLL for (int g = 0; g < NSG; g++) sum += sums[(g * NT + n) * 64 + i % 64];
+        if (to < P.tokens && row < P.rows) {
+            device float* o = out + ulong(to) * P.rows + row;
+            *o = P.add ? *o + sum : sum;
+        }
+    }
+}
+#define SKINNY(name, F, E, CHUNK, NT, NSG)                                                                             \
+KERNEL(name, NSG * 32, 1)(BUF(0, const uint4, packed), BUF(1, const uchar, w), BUF(2, const ushort, scales), BUF(3, float, out), ARG(4, SkinnyParams, P) GRID_ARGS) { \
+    SHARED(float, sums, NSG * NT * 64);                                                                                \
+    skinny<F, E, CHUNK, NT, NSG>(packed, w, scales, out, P, sums, GRID);                                               \
+}

@@ -1,0 +1,65 @@
+package kernels
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/metalkern/dialect"
+)
+
+// Units is every kernel, for the shapes that models have: one unit for each file. It is what checks of all kernels compile.
+func Units() []dialect.Unit {
+	all, listed := map[string][]instance{}, map[string]bool{}
+	for _, i := range instances() {
+		if !listed[i.name] {
+			listed[i.name] = true
+			all[i.file] = append(all[i.file], i)
+		}
+	}
+	var units []dialect.Unit
+	for _, file := range slices.Sorted(maps.Keys(all)) {
+		units = append(units, unit(file, all[file]))
+	}
+	return units
+}
+
+// instances are the kernels of all formats, head sizes and forms.
+func instances() []instance {
+	list := []instance{mergeInstance, {file: "store.metal", name: "append"}}
+	for _, name := range []string{"norm_wide", "norm_narrow", "rope", "add", "add_bias", "swiglu", "reset", "argmax", "copy16"} {
+		list = append(list, rowsKernel(name))
+	}
+	for _, f := range []WeightFormat{F32, F16, BF16, Q8, Q4} {
+		list = append(list, embedding(f), gemm(f, gemmSmall), gemm(f, gemmLarge))
+		for _, tokens := range []int{1, 2, 4, 8} {
+			list = append(list, matvec(f, tokens, matvecDefault))
+		}
+	}
+	list = append(list, narrow(F16), narrow(BF16))
+	for _, f := range []WeightFormat{F16, BF16, Q8, Q4} {
+		for _, chunk := range f.chunks() {
+			list = append(list, packing(f, chunk), skinny(f, chunk, skinnyDefault))
+		}
+	}
+	for _, dim := range []int{64, 80, 96, 128, 256} {
+		for _, bits := range []int{16, 8, 4} {
+			for _, group := range []int{8, 16} {
+				l := Layer{Shape: attention.Shape{Heads: group, KVHeads: 1, HeadDim: dim}, Bits: bits}
+				list = append(list, l.decode(l.decodeForm()))
+			}
+			l := Layer{Shape: attention.Shape{Heads: 1, KVHeads: 1, HeadDim: dim}, Bits: bits}
+			list = append(list, l.prefill(l.prefillForm(applePool)), l.prefill(l.prefillForm(hopperPool)))
+		}
+		list = append(list, quantize(8, dim), quantize(4, dim))
+	}
+	capped := Layer{Shape: attention.Shape{Heads: 1, KVHeads: 1, HeadDim: 256}, Bits: 16, SoftCap: 1}
+	list = append(list, capped.decode(capped.decodeForm()), capped.prefill(capped.prefillForm(applePool)), capped.prefill(capped.prefillForm(hopperPool)))
+	return list
+}
+
+// Threadgroup memory of the two kinds of devices, in bytes.
+const (
+	applePool  = 32 << 10
+	hopperPool = 227 << 10
+)

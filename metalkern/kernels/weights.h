@@ -1,0 +1,42 @@
+// Rows of weights as they are stored: W<format>::get reads the eight elements from column k on, k a multiple of 8. Scales of q8 and
+// q4 are halves, one for each 32 columns; q4 lies in words as package plane has it.
+struct WF32 { static constant constexpr int BITS = 32; static constant constexpr bool SCALED = false; };
+struct WF16 { static constant constexpr int BITS = 16; static constant constexpr bool SCALED = false; };
+struct WBF16 { static constant constexpr int BITS = 16; static constant constexpr bool SCALED = false; };
+struct WQ8 { static constant constexpr int BITS = 8; static constant constexpr bool SCALED = true; };
+struct WQ4 { static constant constexpr int BITS = 4; static constant constexpr bool SCALED = true; };
+
+template <typename F> struct Raw { uint w[F::BITS / 4]; };              // eight elements
+template <typename F> FN void fetch8(thread Raw<F>& r, device const uchar* row, uint k);
+template <> FN void fetch8(thread Raw<WF32>& r, device const uchar* row, uint k) {
+    const uint4 a = *(device const uint4*)(row + k * 4), b = *(device const uint4*)(row + k * 4 + 16);
+    r.w[0] = a.x; r.w[1] = a.y; r.w[2] = a.z; r.w[3] = a.w; r.w[4] = b.x; r.w[5] = b.y; r.w[6] = b.z; r.w[7] = b.w;
+}
+template <> FN void fetch8(thread Raw<WF16>& r, device const uchar* row, uint k) { const uint4 a = *(device const uint4*)(row + k * 2); r.w[0] = a.x; r.w[1] = a.y; r.w[2] = a.z; r.w[3] = a.w; }
+template <> FN void fetch8(thread Raw<WBF16>& r, device const uchar* row, uint k) { const uint4 a = *(device const uint4*)(row + k * 2); r.w[0] = a.x; r.w[1] = a.y; r.w[2] = a.z; r.w[3] = a.w; }
+template <> FN void fetch8(thread Raw<WQ8>& r, device const uchar* row, uint k) { const uint2 a = *(device const uint2*)(row + k); r.w[0] = a.x; r.w[1] = a.y; }
+template <> FN void fetch8(thread Raw<WQ4>& r, device const uchar* row, uint k) { r.w[0] = *(device const uint*)(row + k / 2); }
+
+// Element i of eight, without its scale.
+FN float element(thread const Raw<WF32>& r, int i) { return as_type<float>(r.w[i]); }
+FN float element(thread const Raw<WF16>& r, int i) { return i & 1 ? pair_hi(r.w[i / 2]) : pair_lo(r.w[i / 2]); }
+FN float element(thread const Raw<WBF16>& r, int i) { return i & 1 ? bf16_hi(r.w[i / 2]) : bf16_lo(r.w[i / 2]); }
+// 2^23 + u in a float is u in its lowest bits: a GPU converts few integers at a time.
+FN float element(thread const Raw<WQ8>& r, int i) { return magic_byte(r.w[i / 4] ^ 0x80808080u, i % 4) - 8388736.0f; }
+FN float element(thread const Raw<WQ4>& r, int i) { return as_type<float>(and_or(r.w[0] >> (i / 2 * 4 + i % 2 * 16), 15u, 0x4b000000u)) - 8388616.0f; }
+
+// s plus the products of eight elements with eight of x, whose sum is sx.
+template <typename F> FN float dot8(thread const Raw<F>& r, thread const float* x, float, float s) {
+    UNROLL for (int i = 0; i < 8; i++) s = fma(element(r, i), x[i], s);
+    return s;
+}
+// A nibble below the exponent of 1 is 1 + n/16; n - 8 is what is wanted.
+FN float dot8(thread const Raw<WQ4>& r, thread const float* x, float sx, float s) {
+    float t = 0;
+    UNROLL for (int i = 0; i < 8; i++) {
+        const int at = i / 2 * 4 + i % 2 * 16;
+        const uint w = at <= 19 ? r.w[0] << (19 - at) : r.w[0] >> (at - 19);
+        t = fma(as_type<float>(and_or(w, 0x00780000u, 0x3f800000u)), x[i], t);
+    }
+    return fma(fma(sx, -1.5f, t), 16.0f, s);
+}

@@ -1,0 +1,232 @@
+package kernels
+
+import (
+	"math"
+	"testing"
+
+	"github.com/orrery-ai/orrery/attention/plane"
+	"github.com/orrery-ai/orrery/device/cpu/simd"
+)
+
+var formats = []WeightFormat{F32, F16, BF16, Q8, Q4}
+
+// matrix makes a random matrix on the device, and what it stands for.
+func matrix(b *bench, f WeightFormat, seed uint64, rows, cols int) (Weights, []float32) {
+	x := randoms(seed, rows*cols, 1)
+	w := Weights{Format: f, Rows: rows, Cols: cols}
+	switch f {
+	case F32:
+		w.Data = buffer(b, x)
+	case F16:
+		data := make([]byte, 2*len(x))
+		simd.ToF16(data, x)
+		simd.FromF16(x, data)
+		w.Data = buffer(b, data)
+	case BF16:
+		data := make([]uint16, len(x))
+		for i, v := range x {
+			data[i] = bf16(v)
+			x[i] = math.Float32frombits(uint32(data[i]) << 16)
+		}
+		w.Data = buffer(b, data)
+	default:
+		l := plane.Layout{Bits: f.Bits(), Dim: cols}
+		data := make([]byte, l.Bytes(rows))
+		for i := range rows {
+			l.Put(data, rows, i, x[i*cols:(i+1)*cols])
+			l.Get(x[i*cols:(i+1)*cols], data, rows, i)
+		}
+		w.Data, w.Scales = buffer(b, data[:l.ScalesAt(rows)]), buffer(b, data[l.ScalesAt(rows):])
+	}
+	return w, x
+}
+
+// bf16 rounds to nearest, ties to even.
+func bf16(v float32) uint16 {
+	u := math.Float32bits(v)
+	return uint16((u + 0x7fff + u>>16&1) >> 16)
+}
+
+// product is x [tokens][cols]·wᵀ in float64.
+func product(x, w []float32, tokens, rows, cols int) []float64 {
+	out := make([]float64, tokens*rows)
+	for t := range tokens {
+		for r := range rows {
+			for k := range cols {
+				out[t*rows+r] += float64(x[t*cols+k]) * float64(w[r*cols+k])
+			}
+		}
+	}
+	return out
+}
+
+func TestMatvecReadsEveryFormatExactly(t *testing.T) {
+	var list []instance
+	for _, f := range formats {
+		for _, tokens := range []int{1, 2, 4, 8} {
+			list = append(list, matvec(f, tokens, matvecDefault))
+		}
+	}
+	onHosts(t, list, func(t *testing.T, b *bench) {
+		for _, f := range formats {
+			for _, c := range []struct{ tokens, rows, cols int }{{1, 37, 64}, {2, 20, 320}, {3, 9, 96}, {5, 33, 1056}, {8, 6, 32}} {
+				t.Run(title("%v, %d tokens, [%d][%d]", f, c.tokens, c.rows, c.cols), func(t *testing.T) {
+					b := b.sub(t)
+					w, values := matrix(b, f, 5, c.rows, c.cols)
+					x := randoms(6, c.tokens*c.cols, 1)
+					xs := buffer(b, x)
+					want := product(x, values, c.tokens, c.rows, c.cols)
+					got := b.inOrders(func() []float32 {
+						out := room(b, c.tokens*c.rows)
+						if err := b.set.Matvec(b.queue, out, xs, w, c.tokens, false); err != nil {
+							t.Fatal(err)
+						}
+						return floats(b, out, c.tokens*c.rows)
+					})
+					near(b, "product", got, want, 1e-5)
+					before := randoms(7, len(want), 1)
+					out := buffer(b, before)
+					if err := b.set.Matvec(b.queue, out, xs, w, c.tokens, true); err != nil {
+						t.Fatal(err)
+					}
+					for i := range want {
+						want[i] += float64(before[i])
+					}
+					near(b, "sum", floats(b, out, len(want)), want, 1e-5)
+				})
+			}
+		}
+	})
+}
+
+func TestSkinnyProductsAreAsExactAsFloat(t *testing.T) {
+	var list []instance
+	for _, f := range []WeightFormat{F16, BF16, Q8, Q4} {
+		for _, c := range f.chunks() {
+			list = append(list, packing(f, c), skinny(f, c, skinnyDefault))
+		}
+	}
+	onHosts(t, list, func(t *testing.T, b *bench) {
+		for _, f := range []WeightFormat{F16, BF16, Q8, Q4} {
+			for _, c := range []struct{ tokens, rows, cols int }{{1, 37, 128}, {2, 16, 320}, {3, 9, 96}, {8, 33, 1152}} {
+				t.Run(title("%v, %d tokens, [%d][%d]", f, c.tokens, c.rows, c.cols), func(t *testing.T) {
+					b := b.sub(t)
+					w, values := matrix(b, f, 5, c.rows, c.cols)
+					if f.scaled() {
+						roundToHalves(values)
+					}
+					x := randoms(6, c.tokens*c.cols, 1)
+					x[3] = 1e5 // more than a half holds
+					want := product(x, values, c.tokens, c.rows, c.cols)
+					packed := room(b, c.tokens*c.cols)
+					must(b, b.set.Pack(b.queue, packed, buffer(b, x), w, c.tokens))
+					got := b.inOrders(func() []float32 {
+						out := room(b, c.tokens*c.rows)
+						must(b, b.set.Skinny(b.queue, out, packed, w, c.tokens, false))
+						return floats(b, out, c.tokens*c.rows)
+					})
+					bound := 5e-6
+					if f == BF16 {
+						bound = 1e-5
+					}
+					near(b, "product", got, want, bound)
+					out := buffer(b, randoms(7, len(want), 1))
+					before := floats(b, out, len(want))
+					must(b, b.set.Skinny(b.queue, out, packed, w, c.tokens, true))
+					for i := range want {
+						want[i] += float64(before[i])
+					}
+					near(b, "sum", floats(b, out, len(want)), want, bound)
+				})
+			}
+		}
+	})
+}
+
+// rounded is x as the matrix units take it for weights in a format.
+func rounded(f WeightFormat, x []float32) []float32 {
+	out := make([]float32, len(x))
+	if f == BF16 {
+		for i, v := range x {
+			out[i] = math.Float32frombits(uint32(bf16(v)) << 16)
+		}
+		return out
+	}
+	data := make([]byte, 2*len(x))
+	simd.ToF16(data, x)
+	simd.FromF16(out, data)
+	return out
+}
+
+func TestGemmIsExactForRoundedOperands(t *testing.T) {
+	forms := []gemmForm{gemmSmall}
+	var list []instance
+	for _, f := range formats {
+		list = append(list, gemm(f, gemmSmall), narrow(f))
+	}
+	for _, large := range []gemmForm{gemmLarge} {
+		forms = append(forms, large)
+		list = append(list, gemm(BF16, large), gemm(Q8, large))
+	}
+	onHosts(t, list, func(t *testing.T, b *bench) {
+		for _, form := range forms {
+			if form.pool() > b.set.host.Info().Pool {
+				continue
+			}
+			for _, f := range formats {
+				for _, c := range []struct{ tokens, rows, cols int }{{70, 130, 96}, {5, 64, 32}, {64, 20, 320}} {
+					if form != gemmSmall && (f != BF16 && f != Q8 || c.cols == 32) {
+						continue
+					}
+					t.Run(title("%v, %d tokens, [%d][%d], tiles of %d", f, c.tokens, c.rows, c.cols, form.bm), func(t *testing.T) {
+						b := b.sub(t)
+						w, values := matrix(b, f, 5, c.rows, c.cols)
+						x := randoms(6, c.tokens*c.cols, 1)
+						want := product(rounded(f, x), rounded(f, values), c.tokens, c.rows, c.cols)
+						xs, scratch := buffer(b, x), room(b, c.tokens*c.cols/2)
+						if err := b.set.Narrow(b.queue, scratch, xs, f, len(x)); err != nil {
+							t.Fatal(err)
+						}
+						got := b.inOrders(func() []float32 {
+							out := room(b, c.tokens*c.rows)
+							if err := b.set.gemm(b.queue, out, scratch, w, c.tokens, false, form); err != nil {
+								t.Fatal(err)
+							}
+							return floats(b, out, c.tokens*c.rows)
+						})
+						near(b, "product", got, want, 1e-5)
+						before := randoms(7, len(want), 1)
+						out := buffer(b, before)
+						if err := b.set.gemm(b.queue, out, scratch, w, c.tokens, true, form); err != nil {
+							t.Fatal(err)
+						}
+						for i := range want {
+							want[i] += float64(before[i])
+						}
+						near(b, "sum", floats(b, out, len(want)), want, 1e-5)
+					})
+				}
+			}
+		}
+	})
+}
+
+func TestHalvesOfLargeActivationsStayFinite(t *testing.T) {
+	onHosts(t, []instance{narrow(F16)}, func(t *testing.T, b *bench) {
+		x := []float32{1e6, -1e6, 65504, 1, 0, -0.5, 70000, 3}
+		out := room(b, 4)
+		if err := b.set.Narrow(b.queue, out, buffer(b, x), F16, 8); err != nil {
+			t.Fatal(err)
+		}
+		data := make([]byte, 16)
+		b.queue.Read(data, out)
+		b.wait()
+		got := make([]float32, 8)
+		simd.FromF16(got, data)
+		for i, want := range []float32{65504, -65504, 65504, 1, 0, -0.5, 65504, 3} {
+			if got[i] != want {
+				t.Errorf("%v becomes %v", x[i], got[i])
+			}
+		}
+	})
+}

@@ -1,0 +1,138 @@
+package random
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/device/cpu"
+	"github.com/orrery-ai/orrery/model"
+)
+
+// config is a small geometry with everything that the architectures have.
+func config(kind string, tied bool) []byte {
+	return fmt.Appendf(nil, `{"model_type": %q, "num_hidden_layers": 6, "hidden_size": 128, "intermediate_size": 320, "num_attention_heads": 8,
+		"num_key_value_heads": 2, "head_dim": 16, "vocab_size": 500, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+		"tie_word_embeddings": %v, "attention_bias": true}`, kind, tied)
+}
+
+func TestAModelOfAnyShapeAndFormatOpensAndStaysFinite(t *testing.T) {
+	dev := cpu.New(1)
+	defer dev.Close()
+	for _, kind := range []string{"llama", "qwen3"} {
+		for _, format := range []device.Format{device.F32, device.F16, device.BF16} {
+			for _, tied := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s %v tied %v", kind, format, tied), func(t *testing.T) {
+					dir := filepath.Join(t.TempDir(), "new")
+					if err := Write(dir, config(kind, tied), format, 3, nil); err != nil {
+						t.Fatal(err)
+					}
+					m, err := model.Open(dir)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer m.Close()
+					if rms := logits(t, m, dev); !(rms > 0.1 && rms < 10) {
+						t.Errorf("logits have a root mean square of %g", rms)
+					}
+				})
+			}
+		}
+	}
+}
+
+// logits runs a few tokens that attend to themselves alone, and gives the root mean square of their logits.
+func logits(t *testing.T, m *model.Model, dev device.Device) float64 {
+	t.Helper()
+	c := &m.Config
+	d, err := m.Layers(model.Range{First: 0, End: c.Layers})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := []int32{1, 77, 499}
+	s, st, acc := model.NewScratch(c, len(ids)), dev.NewStream(), attention.NewPartial(1, c.Shape())
+	d.Embed(st, s, ids)
+	d.Angles(s, 0, 0, len(ids))
+	for l := range c.Layers {
+		d.QKV(st, l, s)
+		for row := range ids {
+			k := make([]byte, 4*s.K.Cols)
+			kv := attention.KV{Format: attention.F32, HeadDim: c.HeadDim, Cap: 1, Len: 1, K: k, V: bytes.Clone(k)}
+			st.Append(&kv, 0, s.K.Slice(row, row+1), s.V.Slice(row, row+1))
+			acc.Reset()
+			st.Attend(acc, s.Q.Slice(row, row+1), 0, c.Shape(), []attention.KV{kv})
+			st.Finish(s.Attn.Slice(row, row+1), acc)
+		}
+		d.AfterAttention(st, l, s)
+	}
+	out := device.NewTensor(len(ids), c.Vocab)
+	d.Logits(st, s, 0, len(ids), out)
+	if err := st.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	sum := 0.0
+	for _, x := range out.Data {
+		sum += float64(x) * float64(x)
+	}
+	return math.Sqrt(sum / float64(len(out.Data)))
+}
+
+func TestTheSameSeedMakesTheSameWeights(t *testing.T) {
+	read := func(seed uint64) []byte {
+		dir := t.TempDir()
+		var last, all int64
+		if err := Write(dir, config("llama", true), device.BF16, seed, func(done, total int64) { last, all = done, total }); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(filepath.Join(dir, "model.safetensors"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last != all || all == 0 || all >= int64(len(b)) {
+			t.Errorf("%d of %d bytes were told of, the file has %d", last, all, len(b))
+		}
+		return b
+	}
+	a, b, other := read(1), read(1), read(2)
+	if !bytes.Equal(a, b) {
+		t.Error("the same seed makes other weights")
+	}
+	if bytes.Equal(a, other) {
+		t.Error("another seed makes the same weights")
+	}
+}
+
+func TestPositionsCanBeExtended(t *testing.T) {
+	b, err := Extend(config("llama", true), 200000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := model.ParseConfig(b)
+	if err != nil || c.MaxPositions != 200000 || c.Layers != 6 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	same, err := Extend(config("llama", true), 0)
+	if err != nil || !bytes.Equal(same, config("llama", true)) {
+		t.Errorf("%s, %v", same, err)
+	}
+	for what, n := range map[string]int{"less than nothing": -5, "more than there can be": 1 << 40} {
+		if _, err := Extend(config("llama", true), n); err == nil {
+			t.Error(what)
+		}
+	}
+}
+
+func TestABadConfigurationLeavesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	if err := Write(dir, []byte(`{"model_type": "gpt2"}`), device.BF16, 0, nil); err == nil {
+		t.Fatal("an unknown architecture is written")
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the folder was made")
+	}
+}

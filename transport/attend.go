@@ -1,0 +1,270 @@
+package transport
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Whoever waits for a message can read the connection himself: he attends to the link. So the one whom the
+// message is for is running, or is woken by the kernel, when it comes, and nobody has to wake him. While
+// nobody attends the endpoint's poller reads, and wakes through channels who has waited for too long to
+// attend, or found that somebody else does.
+//
+// One attends to a link at a time, and then only he reads it. With [Fast] he spins, and whoever comes later
+// takes his place: who came last is the likeliest to get the next message. With [Safe] he waits in the
+// kernel with his thread, and keeps his place; he does so only if he need not wait long, going by the last
+// time. A goroutine that holds a thread while it waits is cheaper than one that has to be woken; but if it
+// holds it for long, the runtime notices, wakes others to make up for it, and all is dearer.
+
+const (
+	// attendFor is how long somebody spins, or leaves a link that he is likely to come back to unwatched.
+	// A message that takes longer is hardly delayed, in proportion, by the waking of a thread: that is
+	// 0.1 ms where the core of a virtual machine sleeps.
+	attendFor = 2 * time.Millisecond
+	// shortWait is up to how long somebody waits with his thread.
+	shortWait = 100 * time.Microsecond
+	// readsPerYield is how often a socket is tried between two looks at the clock, and two occasions for
+	// other goroutines to run.
+	readsPerYield = 8
+)
+
+// habit is how long one who waits waited last time. It is his.
+type habit struct {
+	began time.Time
+	short bool
+}
+
+// ended notes that he was woken.
+func (h *habit) ended() { h.short = time.Since(h.began) < shortWait }
+
+// waiter is what somebody attends to a link for.
+type waiter interface {
+	// satisfied says that there is nothing to wait for any more.
+	satisfied() bool
+}
+
+// attendance is who reads a link whose socket is detached.
+type attendance struct {
+	reading sync.Mutex    // held while frames are read
+	place   atomic.Uint64 // number of the one who attends; 0 if nobody does
+
+	mu      sync.Mutex
+	last    uint64 // number given out last
+	keeps   bool   // who attends keeps his place
+	parked  int    // how many wait for the poller to read
+	linger  *time.Timer
+	lingers uint64   // last when the timer was set; 0 if it is not
+	idle    interest // of the poller, if nobody attends or is parked
+	watched interest // of the poller, once it is
+	begun   bool     // the poller knows the link
+}
+
+// attend reads the link until w is satisfied, its time is at its end, somebody else takes the place, or the
+// link fails. It returns at once if there is no use in it.
+func (l *link) attend(w waiter, h *habit, deadline time.Time) {
+	if l.sock == nil || l.e.alone {
+		return
+	}
+	h.began = time.Now()
+	fast := l.class == classSmall && l.e.fast(h.began)
+	if !fast && !h.short {
+		return
+	}
+	place := l.takePlace(!fast)
+	if place == 0 {
+		return
+	}
+	defer l.leavePlace(place)
+	if fast {
+		end := h.began.Add(attendFor)
+		if deadline.Before(end) {
+			end = deadline
+		}
+		l.e.spins.spin(h.began, end, readsPerYield, func() bool { return !l.readAs(place, w) })
+		return
+	}
+	for more := l.tidy(w); more && h.short; {
+		h.short = l.sock.await(unix.POLLIN, max(0, min(shortWait, time.Until(deadline))))
+		more = l.readAs(place, w)
+	}
+}
+
+// tidy does what there is time for before a wait. It says whether w has to wait: the poller may just have
+// read what w waits for.
+func (l *link) tidy(w waiter) bool {
+	l.at.reading.Lock()
+	defer l.at.reading.Unlock()
+	if w.satisfied() {
+		return false
+	}
+	if err := l.handler.dry(); err != nil {
+		l.fail(err, false)
+		return false
+	}
+	return true
+}
+
+// readAs reads what is there, as the one who has the place. It says whether there is more to wait for.
+func (l *link) readAs(place uint64, w waiter) bool {
+	l.at.reading.Lock()
+	if l.at.place.Load() != place {
+		l.at.reading.Unlock()
+		return false
+	}
+	err := l.readSome(w)
+	more := !w.satisfied()
+	if more && err == errNotYet {
+		if failed := l.handler.dry(); failed != nil {
+			err = failed
+		}
+	}
+	l.at.reading.Unlock()
+	if err != errNotYet {
+		l.fail(err, false)
+		return false
+	}
+	return more
+}
+
+// readIdle reads what is there if nobody attends.
+func (l *link) readIdle(w waiter) {
+	l.at.reading.Lock()
+	err := error(errNotYet)
+	if l.at.place.Load() == 0 {
+		err = l.readSome(w)
+	}
+	l.at.reading.Unlock()
+	if err != errNotYet {
+		l.fail(err, false)
+	}
+}
+
+// readSome hands out the frames that have come. When w is satisfied it takes no more from the socket, and
+// stops when those that had been taken are handed out: what is left wakes the poller.
+func (l *link) readSome(w waiter) error {
+	l.sock.quiet = w.satisfied()
+	if _, ok := l.nc.(*secured); ok && !l.sock.quiet && !l.sock.await(unix.POLLIN, 0) {
+		return errNotYet // TLS would find out too, but allocates
+	}
+	defer func() { l.sock.quiet = false }()
+	for {
+		if err := l.frames.next(l.handler); err != nil {
+			return err
+		}
+		if w.satisfied() {
+			l.sock.quiet = true
+		}
+	}
+}
+
+// takePlace gives the number of the place at the link; 0 if it belongs to one who keeps it.
+func (l *link) takePlace(keep bool) uint64 {
+	a := &l.at
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.place.Load() != 0 && a.keeps {
+		return 0
+	}
+	a.last++
+	a.keeps = keep
+	a.place.Store(a.last)
+	l.watch()
+	return a.last
+}
+
+func (l *link) leavePlace(place uint64) {
+	a := &l.at
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.place.Load() != place {
+		return
+	}
+	a.place.Store(0)
+	if a.parked == 0 && a.idle == watchInput {
+		l.lingerOn()
+	} else {
+		l.watch()
+	}
+}
+
+// lingerOn leaves the link to nobody for a while, because who has left is likely to come back: were the
+// poller told each time, it would be woken for messages that come just before. If anybody waits for another
+// lane the poller is told at once.
+func (l *link) lingerOn() {
+	a := &l.at
+	switch {
+	case a.lingers != 0:
+		return // the timer finds out
+	case a.linger == nil:
+		a.linger = time.AfterFunc(attendFor, l.lingered)
+	default:
+		a.linger.Reset(attendFor)
+	}
+	a.lingers = a.last
+}
+
+// lingered gives the link to the poller, if nobody came back.
+func (l *link) lingered() {
+	a := &l.at
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	back := a.last != a.lingers
+	a.lingers = 0
+	switch {
+	case a.place.Load() != 0:
+	case back:
+		l.lingerOn()
+	default:
+		l.watch()
+	}
+}
+
+// park says that somebody waits who does not attend, until unpark.
+func (l *link) park() { l.addParked(1) }
+
+func (l *link) unpark() { l.addParked(-1) }
+
+func (l *link) addParked(n int) {
+	if l.sock == nil {
+		return
+	}
+	l.at.mu.Lock()
+	defer l.at.mu.Unlock()
+	l.at.parked += n
+	l.watch()
+}
+
+// beginWatch makes the link known to the poller.
+func (l *link) beginWatch() error {
+	a := &l.at
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.begun, a.watched = true, watchNothing
+	if err := l.poller.add(l); err != nil {
+		return err
+	}
+	l.watch()
+	return nil
+}
+
+// watch tells the poller what to watch the link for now. A failure, which is one of memory, ends the link.
+func (l *link) watch() {
+	a := &l.at
+	want := a.idle
+	if a.place.Load() != 0 {
+		want = watchNothing
+	} else if a.parked > 0 {
+		want = watchInput
+	}
+	if want == a.watched || !a.begun || !l.sock.enter() {
+		return
+	}
+	defer l.sock.leave()
+	a.watched = want
+	if err := l.poller.set.set(l.sock.fd, want); err != nil {
+		go l.fail(err, false)
+	}
+}

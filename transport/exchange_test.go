@@ -1,0 +1,263 @@
+package transport
+
+import (
+	"encoding/binary"
+	"errors"
+	"math"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/device/cpu"
+)
+
+// emulated is a stream of a device that runs beside the host: what is recorded runs on a thread of its
+// own, in order, and it exchanges by itself. It computes with a CPU's stream.
+type emulated struct {
+	device.Stream
+	ops  chan func() error
+	idle chan error // answers an op that is nil: the error that stopped the stream
+}
+
+var _ device.Exchanger = (*emulated)(nil)
+
+func newEmulated(t *testing.T) *emulated {
+	t.Helper()
+	c := cpu.New(1)
+	e := &emulated{Stream: c.NewStream(), ops: make(chan func() error, 1000), idle: make(chan error)}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		var failed error
+		for op := range e.ops {
+			switch {
+			case op == nil:
+				e.idle <- failed
+			case failed == nil:
+				failed = op()
+			}
+		}
+	})
+	t.Cleanup(func() { close(e.ops); wg.Wait(); c.Close() })
+	return e
+}
+
+// Add records an addition. Other operations are not recorded: nothing here uses them.
+func (e *emulated) Add(dst, x device.Tensor) {
+	e.ops <- func() error { e.Stream.Add(dst, x); return e.Stream.Wait() }
+}
+
+// Do records anything.
+func (e *emulated) do(op func()) { e.ops <- func() error { op(); return nil } }
+
+func (e *emulated) Wait() error { e.ops <- nil; return <-e.idle }
+
+func (e *emulated) NewLane(size int) (*device.Lane, error) {
+	return device.NewLane([2][]byte{make([]byte, size), make([]byte, size)}, new(device.LaneWords), nil), nil
+}
+
+func (e *emulated) Signal(l *device.Lane, seq uint32, n int) {
+	e.do(func() {
+		l.Words.Bytes[seq%2].Store(uint32(n))
+		l.Words.Done.Store(seq + 1)
+		l.Signalled()
+	})
+}
+
+func (e *emulated) Await(l *device.Lane, seq uint32) {
+	e.ops <- func() error {
+		for !device.Reached(l.Words.Ready.Load(), seq+1) {
+			if l.Words.Failed.Load() != 0 && !device.Reached(l.Words.Ready.Load(), seq+1) {
+				return l.Err()
+			}
+			time.Sleep(10 * time.Microsecond)
+		}
+		return nil
+	}
+}
+
+// The test's messages are vectors.
+const vector = 300
+
+func store(slot []byte, v []float32) {
+	for i, x := range v {
+		binary.LittleEndian.PutUint32(slot[4*i:], math.Float32bits(x))
+	}
+}
+
+func load(v []float32, slot []byte) {
+	for i := range v {
+		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(slot[4*i:]))
+	}
+}
+
+// party is one end of an exchange by devices: it adds one to what comes, and sends that on.
+type party struct {
+	stream  *emulated
+	in, out *device.Lane
+	inbox   *Inbox
+	outbox  *Outbox
+	sum, on device.Tensor
+	seq     uint32
+}
+
+func parties(t *testing.T, synch Synch) (a, b *Endpoint, x, y *party) {
+	t.Helper()
+	a, b = pair(t, Config{Synch: synch})
+	x, y = newParty(t, a, "b", LaneKey{1, Partial}), newParty(t, b, "a", LaneKey{1, Query})
+	x.open(t, a, "b", LaneKey{1, Query})
+	y.open(t, b, "a", LaneKey{1, Partial})
+	return a, b, x, y
+}
+
+func newParty(t *testing.T, e *Endpoint, peer string, in LaneKey) *party {
+	t.Helper()
+	p := &party{stream: newEmulated(t), sum: device.NewTensor(1, vector), on: device.NewTensor(1, vector)}
+	for i := range p.on.Data {
+		p.on.Data[i] = 1
+	}
+	p.in, _ = p.stream.NewLane(4 * vector)
+	p.out, _ = p.stream.NewLane(4 * vector)
+	var err error
+	if p.inbox, err = e.Inbox(peer, in, p.in); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.inbox.Close)
+	return p
+}
+
+func (p *party) open(t *testing.T, e *Endpoint, peer string, out LaneKey) {
+	t.Helper()
+	var err error
+	if p.outbox, err = e.Outbox(peer, out, p.out); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.outbox.Close)
+}
+
+// send and receive record one message.
+func (p *party) send() {
+	seq := p.seq
+	p.stream.Await(p.out, seq)
+	p.stream.do(func() { store(p.out.Slots[seq%2], p.sum.Data) })
+	p.stream.Signal(p.out, seq, 4*vector)
+}
+
+func (p *party) receive(deadline time.Time) {
+	seq := p.seq
+	p.inbox.Expect(seq, deadline)
+	p.stream.Await(p.in, seq)
+	p.stream.do(func() { load(p.sum.Data, p.in.Slots[seq%2]) })
+	p.stream.Signal(p.in, seq, 0)
+	p.stream.Add(p.sum, p.on)
+}
+
+// Two devices pass a vector to and fro, and each adds one to it. All is recorded before any of it runs.
+func TestDevicesExchangeAStepRecordedAhead(t *testing.T) {
+	eachSynch(t, func(t *testing.T, synch Synch) {
+		_, _, x, y := parties(t, synch)
+		const exchanges = 100
+		for step := range 2 {
+			gate := make(chan struct{})
+			for _, p := range []*party{x, y} {
+				p.stream.do(func() { <-gate })
+			}
+			for range exchanges {
+				x.send()
+				x.receive(soon())
+				y.receive(soon())
+				y.send()
+				x.seq, y.seq = x.seq+1, y.seq+1
+			}
+			close(gate)
+			if err := errors.Join(x.stream.Wait(), y.stream.Wait()); err != nil {
+				t.Fatal(err)
+			}
+			for i, v := range x.sum.Data {
+				if want := float32(2 * exchanges * (step + 1)); v != want {
+					t.Fatalf("element %d is %v, want %v", i, v, want)
+				}
+			}
+		}
+	})
+}
+
+func TestADeviceComputesNothingFromWhatHasNotCome(t *testing.T) {
+	eachSynch(t, func(t *testing.T, synch Synch) {
+		for name, c := range map[string]struct {
+			end   func(a, b *Endpoint, x *party)
+			check func(t *testing.T, err error)
+		}{
+			"the peer closes": {func(_, b *Endpoint, _ *party) { b.Close() },
+				func(t *testing.T, err error) { wantLost(t, err, "b", LaneKey{1, Partial}) }},
+			"the peer is dropped": {func(a, _ *Endpoint, _ *party) { a.DropPeer("b", errors.New("dead")) },
+				func(t *testing.T, err error) { wantLost(t, err, "b", LaneKey{1, Partial}) }},
+			"the deadline passes": {func(_, _ *Endpoint, x *party) { x.inbox.Expect(3, past()) },
+				func(t *testing.T, err error) {
+					var late *ErrTimeout
+					if !errors.As(err, &late) || *late != (ErrTimeout{"b", LaneKey{1, Partial}, 3}) {
+						t.Errorf("error is %v, want a timeout for message 3", err)
+					}
+				}},
+			"the host closes the lane": {func(_, _ *Endpoint, x *party) { x.inbox.Close() },
+				func(t *testing.T, err error) {
+					if !errors.Is(err, ErrClosed) {
+						t.Errorf("error is %v", err)
+					}
+				}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				a, b, x, y := parties(t, synch)
+				for range 3 {
+					x.send()
+					x.receive(soon())
+					y.receive(soon())
+					y.send()
+					x.seq, y.seq = x.seq+1, y.seq+1
+				}
+				if err := y.stream.Wait(); err != nil {
+					t.Fatal(err)
+				}
+				for range 2 { // which y does not answer
+					x.send()
+					x.receive(soon())
+					x.seq++
+				}
+				eventually(t, "what has come is used", func() bool { return x.in.Words.Done.Load() == 3 })
+				c.end(a, b, x)
+				for range 2 { // and so it stays
+					c.check(t, x.stream.Wait())
+				}
+				if got := x.sum.Data[0]; got != 6 {
+					t.Errorf("the sum is %v after 3 exchanges, want 6", got)
+				}
+			})
+		}
+	})
+}
+
+func TestADeviceLearnsThatItsMessagesAreNotWanted(t *testing.T) {
+	eachSynch(t, func(t *testing.T, synch Synch) {
+		_, _, x, y := parties(t, synch)
+		y.inbox.Close()
+		var err error
+		eventually(t, "the lane fails", func() bool {
+			x.send()
+			x.seq++
+			err = x.stream.Wait()
+			return err != nil
+		})
+		if !isNoReceiver(err) {
+			t.Errorf("error is %v", err)
+		}
+	})
+}
+
+func TestADeviceCannotSignalMoreThanItsSlotHolds(t *testing.T) {
+	_, _, x, _ := parties(t, Safe)
+	x.stream.Signal(x.out, 0, 4*vector+1)
+	x.stream.Await(x.out, 2)
+	if err := x.stream.Wait(); err == nil {
+		t.Error("it did")
+	}
+}

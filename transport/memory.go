@@ -1,0 +1,29 @@
+package transport
+
+import (
+	"runtime"
+
+	"github.com/orrery-ai/orrery/internal/offheap"
+)
+
+// offheapMessage is from what size on the messages of a lane lie outside of the Go heap.
+const offheapMessage = 256 << 10
+
+// room is the message's buffer with length n, of a lane whose messages have up to limit bytes. A large one
+// is mapped once, at the limit, of which only what arrives takes memory: it neither grows by being copied
+// nor counts in what the collector lets the heap grow to. It goes back to the system when the message is
+// garbage, for nobody else knows when its last reader is done.
+func (m *Message) room(n, limit int) []byte {
+	if limit < offheapMessage {
+		return grow(m.buf, n, limit)
+	}
+	if m.buf == nil {
+		b, err := offheap.Map(max(n, limit))
+		if err != nil {
+			return grow(m.buf, n, limit)
+		}
+		runtime.AddCleanup(m, offheap.Unmap, b)
+		m.buf = b
+	}
+	return grow(m.buf, n, limit)
+}

@@ -1,0 +1,104 @@
+package transport
+
+import (
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+)
+
+// interest is what a socket is watched for.
+type interest uint8
+
+const (
+	watchNothing interest = iota
+	watchHangup           // the end of the connection
+	watchInput            // that as well
+)
+
+const (
+	pollerFrames = 16 // that a poller reads from a link before it looks at the others
+	drainFrames  = 8  // credits that a sender reads at a time
+)
+
+// quota is a waiter that is satisfied after so many frames.
+type quota int
+
+func (q *quota) satisfied() bool {
+	*q--
+	return *q < 0
+}
+
+// poller reads an endpoint's links of one class, if their sockets are detached, while nobody who waits on
+// them does it himself. It is one goroutine for all of them.
+type poller struct {
+	set  *watchSet
+	over atomic.Bool   // stop was called
+	done chan struct{} // closed when run has ended
+
+	mu    sync.Mutex
+	links map[int]*link // by descriptor
+}
+
+func newPoller(log *slog.Logger) (*poller, error) {
+	set, err := newWatchSet()
+	if err != nil {
+		return nil, err
+	}
+	p := &poller{set: set, done: make(chan struct{}), links: make(map[int]*link)}
+	go p.run(log)
+	return p, nil
+}
+
+func (p *poller) run(log *slog.Logger) {
+	defer close(p.done)
+	var ready []int
+	var some quota
+	for {
+		var err error
+		if ready, err = p.set.wait(ready[:0]); err != nil {
+			if !p.over.Load() {
+				log.Error("cannot wait for messages", "err", err) // others closed descriptors of this process
+			}
+			return
+		}
+		for _, fd := range ready {
+			p.mu.Lock()
+			l := p.links[fd]
+			p.mu.Unlock()
+			if l != nil {
+				some = pollerFrames
+				l.readIdle(&some)
+			}
+		}
+	}
+}
+
+// stop ends the poller. Its links must have ended.
+func (p *poller) stop() {
+	p.over.Store(true)
+	p.set.stop()
+	<-p.done
+	p.set.close()
+}
+
+// add makes a link known, to be watched for nothing.
+func (p *poller) add(l *link) error {
+	if !l.sock.enter() {
+		return net.ErrClosed
+	}
+	defer l.sock.leave()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.links[l.sock.fd] = l
+	return p.set.add(l.sock.fd, watchNothing)
+}
+
+// remove follows the closing of the link's socket, which has taken it out of the set.
+func (p *poller) remove(l *link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.links[l.sock.fd] == l { // the number may be another's by now
+		delete(p.links, l.sock.fd)
+	}
+}

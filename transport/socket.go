@@ -1,0 +1,210 @@
+package transport
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// socket is a connection of the endpoint. It begins as what package net made, which waits in Go's own
+// poller. [socket.detach] takes it out of there: then a Read never waits, and whoever wants to wait does
+// it himself, by trying again or in await. Go's poller would wake a thread for each message, also one that
+// a spinning goroutine has read already, and waking a thread is what a small exchange cannot afford.
+type socket struct {
+	net.Conn // once detached, only for the addresses
+
+	mu       sync.Mutex // held by detach and Close
+	detached bool
+	quiet    bool // Read gives errNotYet without looking; of the one who reads
+	fd       int
+	most     time.Duration // that a write may wait for room; once detached, instead of a deadline
+	calls    atomic.Int64  // under way; closedSocket is added once no more may begin
+	released atomic.Bool
+}
+
+const closedSocket = 1 << 32
+
+// errNotYet says that a socket has nothing to read now. Like a timeout it does no harm to TLS.
+var errNotYet net.Error = notYet{}
+
+type notYet struct{}
+
+func (notYet) Error() string   { return "nothing to read yet" }
+func (notYet) Timeout() bool   { return true }
+func (notYet) Temporary() bool { return true }
+
+// detach takes the connection out of Go's poller. Nobody may be using it. If it cannot be done the
+// connection stays as it was.
+func (s *socket) detach(mostWrite time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tcp, ok := s.Conn.(*net.TCPConn)
+	if !ok {
+		return os.ErrInvalid
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var dup error
+	if err := raw.Control(func(fd uintptr) { s.fd, dup = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return err
+	}
+	if dup != nil {
+		return os.NewSyscallError("fcntl", dup)
+	}
+	s.detached, s.most = true, mostWrite
+	return tcp.Close() // the duplicate keeps the connection
+}
+
+// Close ends the connection, and every wait on it.
+func (s *socket) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.detached {
+		return s.Conn.Close()
+	}
+	if s.calls.Load() >= closedSocket {
+		return nil
+	}
+	s.calls.Add(closedSocket + 1)
+	unix.Shutdown(s.fd, unix.SHUT_RDWR) // wakes those who wait in the kernel; it may have ended already
+	s.leave()
+	return nil
+}
+
+// enter begins a use of the descriptor, which stays open until leave.
+func (s *socket) enter() bool {
+	if s.calls.Add(1) < closedSocket {
+		return true
+	}
+	s.leave()
+	return false
+}
+
+func (s *socket) leave() {
+	if s.calls.Add(-1) == closedSocket && s.released.CompareAndSwap(false, true) {
+		unix.Close(s.fd)
+	}
+}
+
+// Read reads what is there. If the socket is detached and that is nothing, the error is errNotYet.
+func (s *socket) Read(b []byte) (int, error) {
+	switch {
+	case !s.detached:
+		return s.Conn.Read(b)
+	case s.quiet:
+		return 0, errNotYet
+	case !s.enter():
+		return 0, net.ErrClosed
+	}
+	defer s.leave()
+	for {
+		switch n, err := unix.Read(s.fd, b); {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			return 0, errNotYet
+		case err != nil:
+			return 0, os.NewSyscallError("read", err)
+		case n == 0 && len(b) > 0:
+			return 0, io.EOF
+		default:
+			return n, nil
+		}
+	}
+}
+
+// Write writes all of b. A detached socket gives os.ErrDeadlineExceeded if it had no room for too long.
+func (s *socket) Write(b []byte) (int, error) {
+	if !s.detached {
+		return s.Conn.Write(b)
+	}
+	if !s.enter() {
+		return 0, net.ErrClosed
+	}
+	defer s.leave()
+	var r room
+	for done := 0; ; {
+		n, err := unix.Write(s.fd, b[done:])
+		if n > 0 {
+			done += n
+		}
+		if done == len(b) {
+			return done, nil
+		}
+		if err := r.await(s, "write", err); err != nil {
+			return done, err
+		}
+	}
+}
+
+// writev writes bufs, and consumes them, in one system call if the socket has room.
+func (s *socket) writev(bufs *net.Buffers) error {
+	if !s.detached {
+		_, err := bufs.WriteTo(s.Conn)
+		return err
+	}
+	if !s.enter() {
+		return net.ErrClosed
+	}
+	defer s.leave()
+	var r room
+	for {
+		n, err := unix.Writev(s.fd, *bufs)
+		for n = max(n, 0); len(*bufs) > 0; {
+			first := &(*bufs)[0]
+			if n < len(*first) {
+				*first = (*first)[n:]
+				break
+			}
+			n -= len(*first)
+			*bufs = (*bufs)[1:]
+		}
+		if len(*bufs) == 0 {
+			return nil
+		}
+		if err := r.await(s, "writev", err); err != nil {
+			return err
+		}
+	}
+}
+
+// room is the wait of one write for room in its socket. Most writes have none, and do not look at the clock.
+type room struct{ until time.Time }
+
+// await says whether a write that did not do all may be tried again.
+func (r *room) await(s *socket, call string, err error) error {
+	switch {
+	case err != nil && err != unix.EINTR && err != unix.EAGAIN:
+		return os.NewSyscallError(call, err)
+	case err != unix.EAGAIN:
+		return nil
+	case r.until.IsZero():
+		r.until = time.Now().Add(s.most)
+	}
+	left := time.Until(r.until)
+	if left <= 0 {
+		return os.ErrDeadlineExceeded
+	}
+	s.await(unix.POLLOUT, left)
+	if s.calls.Load() >= closedSocket {
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// await waits in the kernel until the socket is ready for events, or was closed, but hardly longer than
+// most; for ever if that is negative. It may return too early. The thread waits with the goroutine.
+func (s *socket) await(events int16, most time.Duration) (ready bool) {
+	if !s.enter() {
+		return true
+	}
+	defer s.leave()
+	fds := [1]unix.PollFd{{Fd: int32(s.fd), Events: events}}
+	return pollFor(fds[:], most) != 0
+}

@@ -1,0 +1,4 @@
+package transport
+
+// deferAcks does nothing: macOS has no such option for each socket.
+func deferAcks(int) {}
