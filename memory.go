@@ -11,10 +11,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/orrery-ai/orrery/actors"
 	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/placement"
-	"github.com/orrery-ai/orrery/proto"
 )
 
 // measureMemory is how a node looks after what it has promised, where the system tells.
@@ -112,7 +110,7 @@ func (c *Cluster) askMemory(ctx context.Context, nodes []cluster.Node) (taken []
 	for i := range nodes {
 		n := &nodes[i]
 		g.Go(func() error {
-			s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(n.Name), &proto.StatsRequest{Address: c.membership.Self().Transport})
+			s, err := c.stats(ctx, n.Name)
 			if err != nil {
 				c.log.Debug("a node does not say what it has promised", "peer", n.Name, "err", err)
 				return nil

@@ -10,18 +10,10 @@ import (
 
 // Decision is a mode that was chosen, and why.
 type Decision struct {
-	Mode    placement.Mode
-	Tokens  int    // in the cache when it was taken
-	Change  bool   // the sequence is to change to Mode; otherwise it is in it
-	Reason  string // in one line, without the mode
-	Options []Option
-}
-
-// Option is a mode as it was weighed for a decision, in seconds.
-type Option struct {
-	Mode  placement.Mode
-	Whole float64 // at the start of a job: until its last token
-	Step  float64 // while tokens are written: one step
+	Mode   placement.Mode
+	Tokens int    // in the cache when it was taken
+	Change bool   // the sequence is to change to Mode; otherwise it is in it
+	Reason string // in one line, without the mode
 }
 
 // seconds writes a time with about three digits.
@@ -37,15 +29,15 @@ func seconds(s float64) string {
 }
 
 // startReason compares what a job takes in each mode.
-func startReason(options []Option, chosen course, prompt, tokens int) string {
+func startReason(courses []course, chosen course, prompt, tokens int) string {
 	reason := fmt.Sprintf("%s predicted for %d tokens to read and %d to write", seconds(chosen.seconds), prompt, tokens)
 	if chosen.then != 0 {
 		reason += fmt.Sprintf(", in %v from about %d on", chosen.then, chosen.from)
 	}
 	var others []string
-	for _, o := range options {
-		if o.Mode != chosen.mode {
-			others = append(others, fmt.Sprintf("beginning in %v %s", o.Mode, seconds(o.Whole)))
+	for _, c := range courses {
+		if c.mode != chosen.mode {
+			others = append(others, fmt.Sprintf("beginning in %v %s", c.mode, seconds(c.seconds)))
 		}
 	}
 	if len(others) == 0 {

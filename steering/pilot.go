@@ -74,6 +74,7 @@ func (p *Pilot) Start(context, prompt, tokens int) Decision {
 		d.Reason = "there are no predictions: " + p.why
 		return d
 	}
+	var courses []course
 	var best, now course
 	kept := false // although another one seems faster
 	for _, m := range p.possible(context) {
@@ -81,7 +82,7 @@ func (p *Pilot) Start(context, prompt, tokens int) Decision {
 		if m != p.mode {
 			c.seconds += p.move(p.mode, m, context)
 		}
-		d.Options = append(d.Options, Option{Mode: m, Whole: c.seconds})
+		courses = append(courses, c)
 		if m == p.mode {
 			now = c
 		}
@@ -96,7 +97,7 @@ func (p *Pilot) Start(context, prompt, tokens int) Decision {
 			best, kept = now, true
 		}
 	}
-	d.Mode, d.Reason = best.mode, startReason(d.Options, best, prompt, tokens)
+	d.Mode, d.Reason = best.mode, startReason(courses, best, prompt, tokens)
 	if kept {
 		d.Reason += ", which is too little for a change"
 	}
@@ -187,14 +188,12 @@ func (p *Pilot) look(context, left int) Decision {
 	if !p.known(p.mode) {
 		return Decision{}
 	}
-	d := Decision{Options: []Option{{Mode: p.mode, Step: p.step(p.mode, context)}}}
 	var best weighed
 	for _, m := range p.possible(context) {
 		if m == p.mode || !p.known(m) {
 			continue
 		}
 		w := p.weigh(p.mode, m, context, left)
-		d.Options = append(d.Options, Option{Mode: m, Step: w.then})
 		if w.pays && (best.to == 0 || w.gain-w.cost > best.gain-best.cost) {
 			best = w
 		}
@@ -202,7 +201,7 @@ func (p *Pilot) look(context, left int) Decision {
 	if best.to == 0 {
 		return Decision{}
 	}
-	d.Mode, d.Tokens, d.Change, d.Reason = best.to, context, true, best.reason(p.mode, left)
+	d := Decision{Mode: best.to, Tokens: context, Change: true, Reason: best.reason(p.mode, left)}
 	p.change(best.to, context)
 	return d
 }

@@ -71,6 +71,7 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		"a switch to nowhere":       {generate("--switch-at", "8:fast"), []string{"--switch-at", `"fast"`}},
 		"a switch at a word":        {generate("--switch-at", "x:ring"), []string{"--switch-at", "64:pooled"}},
 		"switches in disorder":      {generate("--switch-at", "8:ring,4:pooled"), []string{"--switch-at", `"4:pooled"`}},
+		"auto and switches":         {generate("--mode", "auto", "--switch-at", "8:ring"), []string{"--mode auto", "--switch-at"}},
 		"no nodes":                  {generate("--nodes", "0"), []string{"--nodes", "1 or more"}},
 		"too many nodes":            {generate("--nodes", "99"), []string{"--nodes", "99", "16"}},
 		"nodes of two kinds":        {generate("--nodes", "2", "--join", "127.0.0.1:1"), []string{"--nodes and --join"}},
@@ -134,6 +135,7 @@ func TestBadTokenIDsAreNamed(t *testing.T) {
 	good := filepath.Join(dir, "good")
 	write(t, good, []byte("1 2 3"))
 	cases["no such file"] = badInput{[]string{"logits", "--ids-file", "missing.txt", "--out", out}, []string{"--ids-file", "missing.txt"}}
+	cases["logits in auto"] = badInput{[]string{"logits", "--ids-file", good, "--out", out, "--mode", "auto"}, []string{"--mode auto", "pipeline, pooled or ring"}}
 	cases["nowhere to write"] = badInput{[]string{"logits", "--ids-file", good, "--out", filepath.Join(dir, "missing", "out.npy")}, []string{"out.npy", "no such file"}}
 	cases["more decoded than there are"] = badInput{[]string{"logits", "--ids-file", good, "--out", out, "--decode", "9"}, []string{"last 9 of 3"}}
 	refused(t, cases)
