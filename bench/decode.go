@@ -1,0 +1,105 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/placement"
+)
+
+// Decoding says what to measure of a loaded model.
+type Decoding struct {
+	Depths []int                           // tokens in the cache when it begins
+	Modes  []orrery.Mode                   //
+	Tokens int                             // to generate in each run
+	Repeat int                             // runs
+	Done   func(Decoded)                   // told of each as it is there; may be nil
+	Costs  map[orrery.Mode]*placement.Cost // by which to predict; nil: nothing is
+}
+
+// Decoded is how fast one mode was at one depth.
+type Decoded struct {
+	Depth     int
+	Mode      orrery.Mode
+	Speed     Spread  // tokens/s
+	StepBytes int64   // weights and KV cache that a step reads
+	Predicted float64 // tokens/s; 0: it was not predicted
+}
+
+// Seconds is the time of a step in the median run.
+func (d *Decoded) Seconds() float64 { return 1 / d.Speed.Median }
+
+// ReadRate is how many bytes/s the median run read.
+func (d *Decoded) ReadRate() float64 { return float64(d.StepBytes) * d.Speed.Median }
+
+// warm is the tokens of a run before those that are timed: its first fills buffers, its second is the first that
+// follows another.
+const warm = 2
+
+// Context is the context with which a model must be loaded: each run adds a prompt of one token to what it
+// generates. There must be a depth.
+func (o *Decoding) Context() int {
+	return slices.Max(o.Depths) + o.Repeat*(o.Tokens+warm+1)
+}
+
+func (o *Decoding) check() error {
+	if len(o.Depths) == 0 || len(o.Modes) == 0 || slices.Min(o.Depths) < 0 || o.Tokens < 1 || o.Repeat < 1 {
+		return fmt.Errorf("bench: %d depths, %d modes, %d tokens, %d runs: there must be some of each", len(o.Depths), len(o.Modes), o.Tokens, o.Repeat)
+	}
+	return nil
+}
+
+// Run measures every mode at every depth, each in a session of its own, which the runs lengthen: they begin at
+// the depth and a few tokens beyond.
+func (o *Decoding) Run(ctx context.Context, m *orrery.Model) ([]Decoded, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	var all []Decoded
+	for _, depth := range o.Depths {
+		for _, mode := range o.Modes {
+			d, err := o.measure(ctx, m, depth, mode)
+			if err != nil {
+				return all, fmt.Errorf("%v at %d tokens: %w", mode, depth, err)
+			}
+			if o.Done != nil {
+				o.Done(d)
+			}
+			all = append(all, d)
+		}
+	}
+	return all, nil
+}
+
+func (o *Decoding) measure(ctx context.Context, m *orrery.Model, depth int, mode orrery.Mode) (Decoded, error) {
+	s, err := m.NewSession(ctx, orrery.SessionOptions{Mode: mode})
+	if err != nil {
+		return Decoded{}, err
+	}
+	defer s.Close()
+	if depth > 0 {
+		if err := fill(ctx, s, depth); err != nil {
+			return Decoded{}, err
+		}
+	}
+	d := Decoded{Depth: depth, Mode: mode, StepBytes: m.StepBytes(depth)}
+	var speeds []float64
+	for range o.Repeat {
+		stats, err := generate(ctx, s, someIDs(1, m.Vocab()), o.Tokens+warm, nil)
+		if err != nil {
+			return Decoded{}, err
+		}
+		seconds := 0.0
+		for _, gap := range stats.Gaps[warm-1:] {
+			seconds += gap.Seconds()
+		}
+		speeds = append(speeds, float64(o.Tokens)/seconds)
+	}
+	d.Speed = SpreadOf(speeds)
+	if c := o.Costs[mode]; c != nil {
+		d.Predicted = 1 / c.Step(depth).Seconds()
+	}
+	return d, nil
+}

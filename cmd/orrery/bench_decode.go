@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"runtime"
+
+	"github.com/orrery-ai/orrery"
+)
+
+type benchDecodeCmd struct {
+	decodingFlags `embed:"" group:"What to measure:"`
+	clusterFlags  `embed:"" group:"Where to compute:"`
+	Threads       countFlag `help:"Threads of each node process that is started (default: as many as there are cores for each)." group:"Where to compute:"`
+}
+
+// Help is shown below the flags' summary.
+func (benchDecodeCmd) Help() string {
+	return `Examples:
+  orrery bench decode --depth 0,4096,16384 --threads 1
+  orrery bench decode --model /models/llama-1b --depth 0,200000 --tokens 8
+  orrery bench decode --join 192.168.1.10:7946 --model /models/llama \
+    --modes pipeline,pooled,ring --depth 0,65536 --format json
+
+Without --nodes and --join it measures one node process. The cache is filled with
+made-up keys and values up to each depth.`
+}
+
+// Run measures.
+func (c *benchDecodeCmd) Run(ctx context.Context, log *slog.Logger) error {
+	if len(c.Modes) == 0 {
+		c.Modes = []modeFlag{modeFlag(orrery.Pipeline)}
+	}
+	r := &decodingReport{Model: c.Model}
+	cluster, end, err := c.begin(ctx, log, r)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := c.measure(ctx, log, cluster, r); err != nil {
+		return err
+	}
+	return c.write(r)
+}
+
+// begin starts or joins the nodes, and finds out what they can read.
+func (c *benchDecodeCmd) begin(ctx context.Context, log *slog.Logger, r *decodingReport) (cluster *orrery.Cluster, end func(), err error) {
+	if len(c.Join) > 0 {
+		if cluster, end, err = c.open(ctx, log); err != nil {
+			return nil, nil, err
+		}
+		// What they measured when they started: nothing else can be started there.
+		nodes := cluster.Nodes()
+		r.Nodes = len(nodes)
+		for _, n := range nodes {
+			r.ReadAll += n.Bandwidth
+		}
+		r.ReadAlone = r.ReadAll / float64(max(len(nodes), 1))
+		r.notes = append(r.notes, "The plain read is what the nodes measured when they started, each by itself.")
+		return cluster, end, nil
+	}
+	r.Nodes = max(1, int(c.Nodes))
+	if r.Threads = int(c.Threads); r.Threads == 0 {
+		r.Threads = max(1, runtime.NumCPU()/r.Nodes)
+	}
+	local, err := startLocal(ctx, localOptions{Nodes: r.Nodes, Threads: r.Threads, Synch: orrery.Synch(c.Synch), RDMA: c.rdmaFlags}, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := r.readPlain(ctx); err != nil {
+		local.stop()
+		return nil, nil, err
+	}
+	if cluster, err = local.join(ctx, log); err != nil {
+		local.stop()
+		return nil, nil, err
+	}
+	return cluster, func() { cluster.Close(); local.stop() }, nil
+}
