@@ -31,13 +31,17 @@ func (c *benchDecodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if len(c.Modes) == 0 {
 		c.Modes = []modeFlag{modeFlag(orrery.Pipeline)}
 	}
+	ref, err := c.ref()
+	if err != nil {
+		return err
+	}
 	r := &decodingReport{Model: c.Model}
 	cluster, end, err := c.begin(ctx, log, r)
 	if err != nil {
 		return err
 	}
 	defer end()
-	if err := c.measure(ctx, log, cluster, r); err != nil {
+	if err := c.measure(ctx, cluster, ref, r); err != nil {
 		return err
 	}
 	return c.write(r)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,12 +56,11 @@ func (f *decodingFlags) decoding() *bench.Decoding {
 	return d
 }
 
+// ref is the model's reference.
+func (f *decodingFlags) ref() (string, error) { return (&modelFlags{Model: f.Model}).ref() }
+
 // measure loads the model on a cluster and measures it.
-func (f *decodingFlags) measure(ctx context.Context, log *slog.Logger, c *orrery.Cluster, r *decodingReport) error {
-	ref, err := (&modelFlags{Model: f.Model}).ref()
-	if err != nil {
-		return err
-	}
+func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref string, r *decodingReport) error {
 	d := f.decoding()
 	m, err := c.Load(ctx, ref, orrery.LoadOptions{Mode: d.Modes[0], Context: d.Context(), BlockTokens: int(f.Block), KV: orrery.KVFormat(f.KV)})
 	if err != nil {

@@ -32,6 +32,10 @@ func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if len(c.Modes) == 0 {
 		c.Modes = []modeFlag{modeFlag(orrery.Pipeline), modeFlag(orrery.Pooled), modeFlag(orrery.Ring)}
 	}
+	ref, err := c.ref()
+	if err != nil {
+		return err
+	}
 	nodes, cores := int(c.Nodes), runtime.NumCPU()
 	r := &decodingReport{Model: c.Model, Nodes: nodes, Threads: 1}
 	switch {
@@ -58,7 +62,7 @@ func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer cluster.Close()
-	if err := c.measure(ctx, log, cluster, r); err != nil {
+	if err := c.measure(ctx, cluster, ref, r); err != nil {
 		return err
 	}
 	return c.write(r)

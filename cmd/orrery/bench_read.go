@@ -19,7 +19,7 @@ import (
 type benchReadCmd struct {
 	CPU     cpuFlag       `name:"cpu" help:"Processor to keep to."`
 	Threads countFlag     `help:"Threads that read." default:"1"`
-	For     time.Duration `help:"How long." default:"500ms"`
+	For     time.Duration `help:"How long." default:"300ms"`
 }
 
 // readReport is how fast memory was read.

@@ -125,8 +125,9 @@ func (g *memoryGroup) most() int64 {
 	return n
 }
 
-// command is a program whose process is in the group from its first instruction on.
-func (g *memoryGroup) command(program string, args ...string) *exec.Cmd {
-	const enter = `echo $$ > "$0" && exec "$@"`
-	return exec.Command("sh", append([]string{"-c", enter, filepath.Join(g.dir, "cgroup.procs"), program}, args...)...)
+// command is a program whose process is in the group from its first instruction on. It runs from a copy that is made
+// within the group: pages of the original would count for whoever has read them first.
+func (g *memoryGroup) command(program, copy string, args ...string) *exec.Cmd {
+	const enter = `echo $$ > "$0" && cp "$1" "$2" && shift && exec "$@"`
+	return exec.Command("sh", append([]string{"-c", enter, filepath.Join(g.dir, "cgroup.procs"), program, copy}, args...)...)
 }
