@@ -71,3 +71,14 @@ func workOf(f *model.Model) placement.Work {
 	}
 	return w
 }
+
+// StepBytes is what one step of decoding reads with so many tokens in the cache, in bytes: the weights of all
+// layers and of the head, and the keys and values.
+func (m *Model) StepBytes(depth int) int64 {
+	w := workOf(m.files)
+	n := w.HeadRead + int64(depth)*int64(m.files.Config.Layers)*m.files.Config.KVBytesPerToken(m.opts.KV)
+	for _, bytes := range w.ReadBytes {
+		n += bytes
+	}
+	return n
+}

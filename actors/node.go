@@ -110,7 +110,7 @@ func (n *node) Receive(ctx actor.Context) {
 	case *PeerGone:
 		n.waiting = slices.DeleteFunc(n.waiting, func(w waitingLoad) bool { return w.msg.ConductorNode == msg.Name })
 		for id, m := range n.models {
-			if m.client == msg.Name {
+			if m.client == msg.Name && !m.unloading {
 				n.machine.Logger.Warn("unloading a model: the node that loaded it is gone", "client", msg.Name)
 				n.unload(ctx, id)
 			}

@@ -4,79 +4,102 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/placement"
 )
 
-// Decode says how the speed of decoding is to be measured at depths that are filled, not computed.
-type Decode struct {
-	Modes  []orrery.Mode
-	Depths []int // tokens in the cache before the first that counts
-	Tokens int   // steps of a run
-	Repeat int   // runs of each depth and mode, taken in turns so that what disturbs the machine disturbs all alike
-	// Progress, unless nil, is told of the runs that are done.
-	Progress func(done, total int)
+// Decoding says what to measure of a loaded model.
+type Decoding struct {
+	Depths []int                           // tokens in the cache when it begins
+	Modes  []orrery.Mode                   //
+	Tokens int                             // to generate in each run
+	Repeat int                             // runs
+	Done   func(Decoded)                   // told of each as it is there; may be nil
+	Costs  map[orrery.Mode]*placement.Cost // by which to predict; nil: nothing is
 }
 
-// DecodeRow is what was measured at a depth in a mode.
-type DecodeRow struct {
+// Decoded is how fast one mode was at one depth.
+type Decoded struct {
 	Depth     int
 	Mode      orrery.Mode
-	Steps     []time.Duration // median step of each run, ascending
-	Predicted time.Duration   // of a step in the middle of a run; 0 if nothing could be predicted
+	Speed     Spread  // tokens/s
+	StepBytes int64   // weights and KV cache that a step reads
+	Predicted float64 // tokens/s; 0: it was not predicted
 }
 
-// Median is the middle one of the runs' steps.
-func (r *DecodeRow) Median() time.Duration { return r.Steps[len(r.Steps)/2] }
+// Seconds is the time of a step in the median run.
+func (d *Decoded) Seconds() float64 { return 1 / d.Speed.Median }
 
-// Run measures. The model must have room for the largest depth and the tokens of a run. Rows come by depth,
-// then by mode, as they were asked for. What is predicted comes from what the nodes and the ways between them
-// measured of themselves; unpredicted is why that is not known, which is no failure.
-func (d *Decode) Run(ctx context.Context, m *orrery.Model) (rows []DecodeRow, unpredicted, err error) {
-	if d.Tokens < 2 || d.Repeat < 1 {
-		return nil, nil, fmt.Errorf("%d runs of %d tokens: a run needs two", d.Repeat, d.Tokens)
+// ReadRate is how many bytes/s the median run read.
+func (d *Decoded) ReadRate() float64 { return float64(d.StepBytes) * d.Speed.Median }
+
+// warm is the tokens of a run before those that are timed: its first fills buffers, its second is the first that
+// follows another.
+const warm = 2
+
+// Context is the context with which a model must be loaded: each run adds a prompt of one token to what it
+// generates. There must be a depth.
+func (o *Decoding) Context() int {
+	return slices.Max(o.Depths) + o.Repeat*(o.Tokens+warm+1)
+}
+
+func (o *Decoding) check() error {
+	if len(o.Depths) == 0 || len(o.Modes) == 0 || slices.Min(o.Depths) < 0 || o.Tokens < 1 || o.Repeat < 1 {
+		return fmt.Errorf("bench: %d depths, %d modes, %d tokens, %d runs: there must be some of each", len(o.Depths), len(o.Modes), o.Tokens, o.Repeat)
 	}
-	costs, unpredicted := m.Costs(ctx)
-	for _, depth := range d.Depths {
-		for _, mode := range d.Modes {
-			row := DecodeRow{Depth: depth, Mode: mode}
-			if c := costs[mode]; c != nil {
-				row.Predicted = time.Duration(c.Step(depth+d.Tokens/2).Seconds() * float64(time.Second))
-			}
-			rows = append(rows, row)
-		}
+	return nil
+}
+
+// Run measures every mode at every depth, each in a session of its own, which the runs lengthen: they begin at
+// the depth and a few tokens beyond.
+func (o *Decoding) Run(ctx context.Context, m *orrery.Model) ([]Decoded, error) {
+	if err := o.check(); err != nil {
+		return nil, err
 	}
-	for run := range d.Repeat {
-		for i := range rows {
-			step, err := d.step(ctx, m, rows[i].Mode, rows[i].Depth)
+	var all []Decoded
+	for _, depth := range o.Depths {
+		for _, mode := range o.Modes {
+			d, err := o.measure(ctx, m, depth, mode)
 			if err != nil {
-				return nil, nil, fmt.Errorf("%v at %d tokens: %w", rows[i].Mode, rows[i].Depth, err)
+				return all, fmt.Errorf("%v at %d tokens: %w", mode, depth, err)
 			}
-			rows[i].Steps = append(rows[i].Steps, step)
-			if d.Progress != nil {
-				d.Progress(run*len(rows)+i+1, d.Repeat*len(rows))
+			if o.Done != nil {
+				o.Done(d)
 			}
+			all = append(all, d)
 		}
 	}
-	for i := range rows {
-		slices.Sort(rows[i].Steps)
-	}
-	return rows, unpredicted, nil
+	return all, nil
 }
 
-// step is the median step of one run.
-func (d *Decode) step(ctx context.Context, m *orrery.Model, mode orrery.Mode, depth int) (time.Duration, error) {
+func (o *Decoding) measure(ctx context.Context, m *orrery.Model, depth int, mode orrery.Mode) (Decoded, error) {
 	s, err := m.NewSession(ctx, orrery.SessionOptions{Mode: mode})
 	if err != nil {
-		return 0, err
+		return Decoded{}, err
 	}
 	defer s.Close()
 	if depth > 0 {
 		if err := fill(ctx, s, depth); err != nil {
-			return 0, err
+			return Decoded{}, err
 		}
 	}
-	stats, err := generate(ctx, s, someIDs(1, m.Vocab()), d.Tokens, nil)
-	return stats.MedianGap(), err
+	d := Decoded{Depth: depth, Mode: mode, StepBytes: m.StepBytes(depth)}
+	var speeds []float64
+	for range o.Repeat {
+		stats, err := generate(ctx, s, someIDs(1, m.Vocab()), o.Tokens+warm, nil)
+		if err != nil {
+			return Decoded{}, err
+		}
+		seconds := 0.0
+		for _, gap := range stats.Gaps[warm-1:] {
+			seconds += gap.Seconds()
+		}
+		speeds = append(speeds, float64(o.Tokens)/seconds)
+	}
+	d.Speed = SpreadOf(speeds)
+	if c := o.Costs[mode]; c != nil {
+		d.Predicted = 1 / c.Step(depth).Seconds()
+	}
+	return d, nil
 }

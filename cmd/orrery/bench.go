@@ -1,8 +1,10 @@
 package main
 
 type benchCmd struct {
-	Decode    benchDecodeCmd    `cmd:"" help:"Measure decoding at depths, beside what is predicted."`
+	Decode    benchDecodeCmd    `cmd:"" help:"Measure decoding over depth, on one node or a cluster."`
+	Pool      benchPoolCmd      `cmd:"" help:"Measure decoding over depth in each mode, on nodes of one core each: what pooling gains."`
 	Memory    benchMemoryCmd    `cmd:"" help:"Hold the memory that node processes take against what was predicted."`
 	Transport benchTransportCmd `cmd:"" help:"Measure what goes between two processes, against plain connections."`
 	Kernels   benchKernelsCmd   `cmd:"" help:"Measure the GPU kernels, and what share of the device's limits they reach."`
+	Read      benchReadCmd      `cmd:"" hidden:"" help:"Print how fast memory is read, as JSON."`
 }

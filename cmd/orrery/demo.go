@@ -90,7 +90,7 @@ type demo struct {
 func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 	c := d.cmd
 	fmt.Fprintf(d.out, "Starting %d node processes …\n", c.Nodes)
-	local, err := startLocal(ctx, int(c.Nodes), orrery.Synch(c.Synch), rdmaFlags{RDMA: "off"}, log)
+	local, err := startLocal(ctx, localOptions{Nodes: int(c.Nodes), Synch: orrery.Synch(c.Synch), RDMA: rdmaFlags{RDMA: "off"}}, log)
 	if err != nil {
 		return err
 	}

@@ -95,6 +95,35 @@ func (c *countFlag) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// depthFlag is a number of tokens, none included.
+type depthFlag int
+
+// UnmarshalText reads the number.
+func (d *depthFlag) UnmarshalText(b []byte) error {
+	n, err := strconv.ParseUint(string(b), 10, 31)
+	if err != nil {
+		return fmt.Errorf("%.20q is not a number of tokens", b)
+	}
+	*d = depthFlag(n)
+	return nil
+}
+
+// cpuFlag is a processor by its number.
+type cpuFlag struct {
+	given bool
+	cpu   int
+}
+
+// UnmarshalText reads the number.
+func (c *cpuFlag) UnmarshalText(b []byte) error {
+	n, err := strconv.ParseUint(string(b), 10, 10)
+	if err != nil {
+		return fmt.Errorf("%.20q is not the number of a processor", b)
+	}
+	*c = cpuFlag{true, int(n)}
+	return nil
+}
+
 // sizeFlag is a number of bytes, as 8GiB or 500MB.
 type sizeFlag int64
 

@@ -38,13 +38,23 @@ type process struct {
 
 // Times of local node processes.
 const (
-	startTimeout = 20 * time.Second
-	stopTimeout  = 5 * time.Second
+	startTimeout   = 20 * time.Second
+	measureTimeout = 5 * time.Second // and for each node that measures what it can do
+	stopTimeout    = 5 * time.Second
 )
 
-// startLocal starts n node processes that share this machine's memory and cores, and waits until each
-// is ready.
-func startLocal(ctx context.Context, n int, synch orrery.Synch, rdma rdmaFlags, log *slog.Logger) (*localCluster, error) {
+// localOptions say how node processes on this machine are to be.
+type localOptions struct {
+	Nodes   int
+	Threads int   // of each; 0: as many as there are cores for each
+	CPUs    []int // the processor that each keeps to, in turn; nil: none does
+	Synch   orrery.Synch
+	RDMA    rdmaFlags
+}
+
+// startLocal starts node processes that share this machine's memory and cores, and waits until each is ready.
+func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCluster, error) {
+	n := o.Nodes
 	if n < 1 || n > len(nodeNames) {
 		return nil, fmt.Errorf("--nodes: %d is not between 1 and %d", n, len(nodeNames))
 	}
@@ -53,26 +63,31 @@ func startLocal(ctx context.Context, n int, synch orrery.Synch, rdma rdmaFlags, 
 		return nil, err
 	}
 	// Nodes that measured at the same time would measure each other: they are alike, and share what there is.
-	threads := max(1, runtime.NumCPU()/n)
-	all, rates, err := orrery.Calibrate(ctx, orrery.Config{Threads: threads, Logger: log}, memory/int64(n))
+	threads := o.Threads
+	if threads == 0 {
+		threads = max(1, runtime.NumCPU()/n)
+	}
+	measured, err := o.measure(ctx, threads, memory/int64(n), log)
 	if err != nil {
 		return nil, err
 	}
-	bandwidth := all / float64(n)
-	known, err := json.Marshal(rates)
-	if err != nil {
-		return nil, err
+	if o.Synch == orrery.SynchAuto && n > runtime.NumCPU() {
+		o.Synch = orrery.SynchSafe
 	}
-	if synch == orrery.SynchAuto && n > runtime.NumCPU() {
-		synch = orrery.SynchSafe
-	}
-	l := &localCluster{name: fmt.Sprintf("local-%d", os.Getpid()), rdma: rdma}
+	l := &localCluster{name: fmt.Sprintf("local-%d", os.Getpid()), rdma: o.RDMA}
 	args := func(i int) []string {
-		return append([]string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
-			"--memory", strconv.FormatInt(memory/int64(n), 10), "--bandwidth", strconv.FormatInt(int64(bandwidth), 10), "--threads", strconv.Itoa(threads),
-			"--rates", string(known), "--synch", synch.String()}, rdma.args()...)
+		a := append([]string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
+			"--memory", strconv.FormatInt(memory/int64(n), 10), "--threads", strconv.Itoa(threads), "--synch", o.Synch.String()}, o.RDMA.args()...)
+		if len(o.CPUs) > 0 {
+			a = append(a, "--cpu", strconv.Itoa(o.CPUs[i%len(o.CPUs)]))
+		}
+		return append(a, measured...)
 	}
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	within := startTimeout
+	if measured == nil {
+		within += time.Duration(n) * measureTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	first, err := startProcess(ctx, args(0))
 	if err != nil {
@@ -81,6 +96,9 @@ func startLocal(ctx context.Context, n int, synch orrery.Synch, rdma rdmaFlags, 
 	l.processes = make([]*process, n)
 	l.processes[0] = first
 	var g errgroup.Group
+	if measured == nil {
+		g.SetLimit(1) // each measures by itself what it can do
+	}
 	for i := 1; i < n; i++ {
 		g.Go(func() (err error) {
 			l.processes[i], err = startProcess(ctx, append(args(i), "--join", first.Addr))
@@ -93,6 +111,23 @@ func startLocal(ctx context.Context, n int, synch orrery.Synch, rdma rdmaFlags, 
 	}
 	log.Debug("local nodes are ready", "nodes", n)
 	return l, nil
+}
+
+// measure is the flags that tell nodes what they can do, measured here for all of them; none if each keeps to a
+// processor, and has to measure that.
+func (o *localOptions) measure(ctx context.Context, threads int, memory int64, log *slog.Logger) ([]string, error) {
+	if len(o.CPUs) > 0 {
+		return nil, nil
+	}
+	all, rates, err := orrery.Calibrate(ctx, orrery.Config{Threads: threads, Logger: log}, memory)
+	if err != nil {
+		return nil, err
+	}
+	known, err := json.Marshal(rates)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"--bandwidth", strconv.FormatInt(int64(all/float64(o.Nodes)), 10), "--rates", string(known)}, nil
 }
 
 // nodeNames are the names of local nodes, a letter each.

@@ -28,6 +28,7 @@ type nodeCmd struct {
 	securityFlags
 	rdmaFlags
 
+	CPU   cpuFlag   `name:"cpu" hidden:"" help:"Processor to keep to, from 0 (Linux only)."`
 	Child bool      `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
 	Rates ratesFlag `hidden:"" help:"What was measured of this machine, as JSON."`
 }
@@ -58,6 +59,11 @@ const gcPercent = 25
 func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
+	}
+	if c.CPU.given {
+		if err := pin(c.CPU.cpu); err != nil {
+			return err
+		}
 	}
 	bind := c.Bind
 	if bind == "" && len(c.Join) == 0 {

@@ -113,7 +113,12 @@ func start(t testing.TB, args ...string) *command {
 
 func startWith(t testing.TB, stdin io.Reader, args ...string) *command {
 	t.Helper()
-	c := &command{t: t, cmd: exec.Command(program, args...), stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
+	return startCommand(t, stdin, exec.Command(program, args...))
+}
+
+func startCommand(t testing.TB, stdin io.Reader, cmd *exec.Cmd) *command {
+	t.Helper()
+	c := &command{t: t, cmd: cmd, stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = stdin, c.stdout, c.stderr
 	c.cmd.WaitDelay = 5 * time.Second // its node processes hold its standard error a little longer
 	if err := c.cmd.Start(); err != nil {
@@ -128,7 +133,7 @@ func startWith(t testing.TB, stdin io.Reader, args ...string) *command {
 		_ = c.cmd.Process.Kill()
 		<-c.ended // Wait ends WaitDelay after the kill at the latest
 		if t.Failed() {
-			t.Logf("orrery %.200s\nstdout: %.2000s\nstderr: %.4000s", strings.Join(args, " "), c.stdout, c.stderr)
+			t.Logf("orrery %.200s\nstdout: %.2000s\nstderr: %.4000s", strings.Join(cmd.Args[1:], " "), c.stdout, c.stderr)
 		}
 	})
 	return c
@@ -182,8 +187,14 @@ var gossipLine = regexp.MustCompile(`gossip on (\S+);`)
 // waits until it says where it is.
 func startNode(t testing.TB, name string, args ...string) *testNode {
 	t.Helper()
-	n := &testNode{name: name, command: start(t, append([]string{"node", "--name", name, "--bind", "127.0.0.1:0", "--threads", "1", "--memory", "1GiB",
-		"--calibrate", "off"}, args...)...)}
+	return awaitNode(t, name, start(t, append([]string{"node", "--name", name, "--bind", "127.0.0.1:0", "--threads", "1", "--memory", "1GiB",
+		"--calibrate", "off"}, args...)...))
+}
+
+// awaitNode waits until a node process says where it is.
+func awaitNode(t testing.TB, name string, c *command) *testNode {
+	t.Helper()
+	n := &testNode{name: name, command: c}
 	if !n.stdout.until(readyWithin, gossipLine.MatchString) {
 		t.Fatalf("node %s did not get ready", name)
 	}

@@ -28,7 +28,7 @@ func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cl
 	}
 	switch {
 	case f.Nodes > 0:
-		l, err := startLocal(ctx, int(f.Nodes), orrery.Synch(f.Synch), f.rdmaFlags, log)
+		l, err := startLocal(ctx, localOptions{Nodes: int(f.Nodes), Synch: orrery.Synch(f.Synch), RDMA: f.rdmaFlags}, log)
 		if err != nil {
 			return nil, nil, err
 		}

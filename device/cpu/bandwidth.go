@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/orrery-ai/orrery/device/cpu/simd"
+	"github.com/orrery-ai/orrery/internal/offheap"
 )
 
 const (
@@ -30,7 +31,12 @@ func MeasureBandwidth(d time.Duration) float64 {
 	results := make([]float64, threads)
 	var all sync.WaitGroup
 	for i := range threads {
-		all.Go(func() { results[i] = sweep(make([]byte, chunks*sweepChunk), d/2) })
+		all.Go(func() {
+			if b, err := offheap.MapHuge(chunks * sweepChunk); err == nil {
+				results[i] = sweep(b, d/2)
+				offheap.Unmap(b)
+			}
+		})
 	}
 	all.Wait()
 	sum := 0.0

@@ -1,0 +1,155 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/model/modeltest"
+)
+
+func TestMain(m *testing.M) {
+	// protoactor's throttle of its log of dead letters sleeps for a second, whoever is still there.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/asynkron/protoactor-go/actor.NewDeadLetter.NewThrottle.func4.1"))
+}
+
+var modes = []orrery.Mode{orrery.Pipeline, orrery.Pooled, orrery.Ring}
+
+// load loads a small model on nodes of this process.
+func load(t *testing.T, nodes int, o orrery.LoadOptions) (context.Context, *orrery.Model) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	dir := t.TempDir()
+	if err := modeltest.Write(dir, modeltest.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	var first *orrery.Cluster
+	for i := range nodes {
+		cfg := orrery.Config{Name: fmt.Sprintf("n%d", i), Bandwidth: 1e9, NoCalibration: true, Memory: 4 << 30, Threads: 1, Logger: slog.New(slog.DiscardHandler)}
+		if first != nil {
+			cfg.Join = []string{first.Addr()}
+		}
+		c, err := orrery.Start(ctx, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		if first == nil {
+			first = c
+		}
+	}
+	if err := first.WaitNodes(ctx, nodes); err != nil {
+		t.Fatal(err)
+	}
+	m, err := first.Load(ctx, dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ctx, m
+}
+
+func TestEveryModeIsMeasuredAtEveryDepth(t *testing.T) {
+	o := Decoding{Depths: []int{0, 300}, Modes: modes, Tokens: 3, Repeat: 2}
+	told := 0
+	o.Done = func(Decoded) { told++ }
+	ctx, m := load(t, 2, orrery.LoadOptions{Context: o.Context(), Chunk: 32, BlockTokens: 16})
+	all, err := o.Run(ctx, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != 6 || told != 6 {
+		t.Fatalf("%d results, %d told of", len(all), told)
+	}
+	const token = 4 * 2 * 2 * 16 * 2 // 4 layers, keys and values of 2 heads of 16 halves
+	for i, d := range all {
+		if d.Depth != o.Depths[i/3] || d.Mode != modes[i%3] || d.StepBytes != all[0].StepBytes+int64(d.Depth)*token {
+			t.Errorf("result %d: %+v", i, d)
+		}
+		if !(0 < d.Speed.Min && d.Speed.Min <= d.Speed.Median && d.Speed.Median <= d.Speed.Max) || d.ReadRate() <= 0 || d.Seconds() <= 0 {
+			t.Errorf("%v at %d: %+v", d.Mode, d.Depth, d.Speed)
+		}
+	}
+	var picture bytes.Buffer
+	all[4].Predicted = 100
+	if err := Draw(&picture, "svg", "a title", all); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"a title", "pipeline", "pooled, predicted", "ring", "tokens/s"} {
+		if !strings.Contains(picture.String(), want) {
+			t.Errorf("the picture does not say %q", want)
+		}
+	}
+}
+
+func TestNothingToMeasureIsAnError(t *testing.T) {
+	for what, o := range map[string]Decoding{
+		"no depths":        {Modes: modes, Tokens: 1, Repeat: 1},
+		"a negative depth": {Depths: []int{5, -1}, Modes: modes, Tokens: 1, Repeat: 1},
+		"no modes":         {Depths: []int{0}, Tokens: 1, Repeat: 1},
+		"no tokens":        {Depths: []int{0}, Modes: modes, Repeat: 1},
+		"no runs":          {Depths: []int{0}, Modes: modes, Tokens: 1},
+	} {
+		if _, err := o.Run(context.Background(), nil); err == nil {
+			t.Error(what)
+		}
+	}
+	if err := Draw(&bytes.Buffer{}, "svg", "", nil); err == nil {
+		t.Error("a picture of nothing")
+	}
+}
+
+func TestAnExerciseUsesTheWholeContextInEveryMode(t *testing.T) {
+	const context = 700
+	ctx, m := load(t, 3, orrery.LoadOptions{Context: context, Chunk: 32, BlockTokens: 16})
+	for _, mode := range modes {
+		computed := 0
+		e := Exercise{Mode: mode, Compute: 96, Last: 40, Decode: 9, Progress: func(done, total int) { computed = done }}
+		if err := e.Run(ctx, m); err != nil {
+			t.Fatalf("%v: %v", mode, err)
+		}
+		if computed != e.Last+1 { // and the token that was generated before
+			t.Errorf("%v: %d tokens were computed behind the made-up ones", mode, computed)
+		}
+	}
+	short := Exercise{Mode: orrery.Pipeline, Compute: 300, Last: 40, Decode: 9}
+	if err := short.Run(ctx, m); err != nil {
+		t.Errorf("a context without room for all: %v", err)
+	}
+	for what, e := range map[string]Exercise{
+		"nothing to compute": {Mode: orrery.Pipeline, Last: 1, Decode: 1},
+		"nothing to decode":  {Mode: orrery.Pipeline, Compute: 1, Last: 1},
+		"a context too long": {Mode: orrery.Pipeline, Compute: 1, Last: 1, Decode: context},
+	} {
+		if err := e.Run(ctx, m); err == nil {
+			t.Error(what)
+		}
+	}
+}
+
+func TestSpread(t *testing.T) {
+	for _, c := range []struct {
+		values []float64
+		want   Spread
+	}{
+		{[]float64{3}, Spread{3, 3, 3}},
+		{[]float64{4, 1}, Spread{1, 2.5, 4}},
+		{[]float64{5, 1, 2}, Spread{1, 2, 5}},
+		{[]float64{9, 1, 4, 2}, Spread{1, 3, 9}},
+	} {
+		if got := SpreadOf(c.values); got != c.want {
+			t.Errorf("%v: %+v, want %+v", c.values, got, c.want)
+		}
+	}
+}

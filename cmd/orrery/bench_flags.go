@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/bench"
+)
+
+// decodingFlags are what bench decode and bench pool have in common.
+type decodingFlags struct {
+	Model  string      `help:"Directory of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
+	Depth  []depthFlag `help:"Tokens in the cache when decoding begins (default: ${default})." default:"0,4096,16384" placeholder:"N,…"`
+	Modes  []modeFlag  `help:"Modes: pipeline, pooled, ring." placeholder:"MODE,…"`
+	KV     kvFlag      `name:"kv" help:"Storage of keys and values: f16 or f32." default:"f16"`
+	Block  countFlag   `help:"Tokens of a KV block." default:"256"`
+	Tokens countFlag   `help:"Tokens to generate in each run." default:"32"`
+	Repeat countFlag   `help:"Runs." default:"5"`
+	Format string      `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table"`
+	Plot   string      `help:"Picture of speed over depth to write." type:"path" placeholder:"FILE.svg|.png"`
+}
+
+// Validate looks at the flags together.
+func (f *decodingFlags) Validate() error {
+	if f.Plot != "" && f.picture() == "" {
+		return fmt.Errorf("--plot %s: a picture is a .svg or a .png", f.Plot)
+	}
+	return nil
+}
+
+// picture is the format that the plot's name asks for, or "".
+func (f *decodingFlags) picture() string {
+	switch ext := strings.ToLower(filepath.Ext(f.Plot)); ext {
+	case ".svg", ".png":
+		return ext[1:]
+	}
+	return ""
+}
+
+// decoding is what to measure.
+func (f *decodingFlags) decoding() *bench.Decoding {
+	d := &bench.Decoding{Tokens: int(f.Tokens), Repeat: int(f.Repeat)}
+	for _, n := range f.Depth {
+		d.Depths = append(d.Depths, int(n))
+	}
+	for _, m := range f.Modes {
+		d.Modes = append(d.Modes, orrery.Mode(m))
+	}
+	return d
+}
+
+// ref is the model's reference.
+func (f *decodingFlags) ref() (string, error) { return (&modelFlags{Model: f.Model}).ref() }
+
+// measure loads the model on a cluster and measures it.
+func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref string, r *decodingReport) error {
+	d := f.decoding()
+	m, err := c.Load(ctx, ref, orrery.LoadOptions{Mode: d.Modes[0], Context: d.Context(), BlockTokens: int(f.Block), KV: orrery.KVFormat(f.KV)})
+	if err != nil {
+		return err
+	}
+	for _, mode := range d.Modes {
+		if why := m.Plans().Refused[mode]; why != nil {
+			return fmt.Errorf("mode %v: %w", mode, why)
+		}
+	}
+	if d.Costs, err = m.Costs(ctx); err != nil {
+		r.Unpredicted = err.Error()
+	}
+	d.Done = sayMeasured()
+	measured, err := d.Run(ctx, m)
+	r.add(measured)
+	return err
+}
+
+// write prints the report, and draws the picture.
+func (f *decodingFlags) write(r *decodingReport) error {
+	if err := r.write(os.Stdout, f.Format); err != nil || f.Plot == "" {
+		return err
+	}
+	w, err := os.Create(f.Plot)
+	if err != nil {
+		return err
+	}
+	return errors.Join(bench.Draw(w, f.picture(), r.title(), r.measured), w.Close())
+}
+
+// sayMeasured says on a terminal what has been measured, as it comes.
+func sayMeasured() func(bench.Decoded) {
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		return nil
+	}
+	return func(d bench.Decoded) {
+		fmt.Fprintf(os.Stderr, "%v at %d tokens: %.1f tokens/s\n", d.Mode, d.Depth, d.Speed.Median)
+	}
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestBenchPoolMeasuresEveryModeAtEveryDepth(t *testing.T) {
+	plot := filepath.Join(t.TempDir(), "pool.svg")
+	stdout, stderr, status := run(t, longWithin, "bench", "pool", "--nodes", "2", "--depth", "0,512", "--tokens", "2", "--repeat", "2", "--block", "64",
+		"--format", "json", "--plot", plot)
+	if status != 0 {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	var r decodingReport
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		t.Fatalf("%v in %.200q", err, stdout)
+	}
+	if r.Nodes != 2 || r.Threads != 1 || len(r.Rows) != 6 || r.ReadAlone <= 0 || r.ReadAll <= 0 || r.Unpredicted != "" {
+		t.Fatalf("%+v", r)
+	}
+	for i, row := range r.Rows {
+		if row.Depth != 512*(i/3) || row.Mode != []string{"pipeline", "pooled", "ring"}[i%3] {
+			t.Errorf("row %d is %v at %d", i, row.Mode, row.Depth)
+		}
+		if row.Speed.Median <= 0 || row.Step <= 0 || row.Bytes <= 0 || row.Rate <= 0 || row.Share <= 0 || row.Predicted <= 0 || row.Ratio <= 0 {
+			t.Errorf("%+v", row)
+		}
+	}
+	if picture := read(t, plot); !strings.Contains(string(picture), "pooled, predicted") {
+		t.Error("the picture does not show what was predicted")
+	}
+}
+
+func TestBenchDecodeMeasuresOneNode(t *testing.T) {
+	stdout, stderr, status := run(t, longWithin, "bench", "decode", "--threads", "1", "--depth", "300", "--tokens", "2", "--repeat", "1", "--format", "csv")
+	if status != 0 {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	rows, err := csv.NewReader(strings.NewReader(stdout)).ReadAll()
+	if err != nil || len(rows) != 2 || len(rows[1]) != len(rows[0]) || rows[1][0] != "300" || rows[1][1] != "pipeline" {
+		t.Errorf("%v, %v", rows, err)
+	}
+}
+
+func TestBenchDecodeMeasuresARunningCluster(t *testing.T) {
+	nodes := startNodes(t, "10GB", "20GB")
+	stdout, stderr, status := run(t, longWithin, "bench", "decode", "--join", nodes[0].addr, "--modes", "pooled", "--depth", "300", "--tokens", "2", "--repeat", "1")
+	if status != 0 {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	for _, want := range []string{"recall on 2 nodes", "15.0 GB/s on one node and 30.0 GB/s on all", "Nothing is predicted: ", "was not measured", "pooled"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("%q is not in\n%s", want, stdout)
+		}
+	}
+}
+
+// A prediction below the truth would be a promise that is broken; one far above it refuses what would fit.
+func TestBenchMemoryFindsThePredictionRight(t *testing.T) {
+	stdout, stderr, status := run(t, longWithin, "bench", "memory", "--nodes", "1,2", "--context", "6000", "--chunk", "256", "--format", "json")
+	if status != 0 {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	var rows []memoryRow
+	if err := json.Unmarshal([]byte(stdout), &rows); err != nil {
+		t.Fatalf("%v in %.200q", err, stdout)
+	}
+	if len(rows) != 3 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	for _, r := range rows {
+		if r.Predicted != r.Weights+r.KV+r.Rest || r.Weights <= 0 || r.KV <= 0 {
+			t.Errorf("%+v", r)
+		}
+		if r.Over < -0.02 || r.Over > 0.1 {
+			t.Errorf("of %d, node %s: %d bytes were predicted, %d taken", r.Nodes, r.Node, r.Predicted, r.Peak)
+		}
+	}
+}
+
+func TestBenchMemoryPrintsTables(t *testing.T) {
+	rows := []memoryRow{{Context: 1024, Nodes: 1, Mode: "ring", Node: "a", Weights: 1 << 20, KV: 2 << 20, Rest: 3 << 20, Predicted: 6 << 20, Peak: 5 << 20, Over: 0.2}}
+	for format, want := range map[string]string{"table": "│    1024 │     1 │ ring │    a │     1.0 │ 2.0 │  3.0 │       6.0 │      5.0 │ +20.0% │",
+		"csv": "1024,1,ring,a,1048576,2097152,3145728,6291456,5242880,0.2000", "json": `"predicted_over_peak": 0.2`} {
+		var b strings.Builder
+		if err := writeMemory(&b, format, rows); err != nil || !strings.Contains(b.String(), want) {
+			t.Errorf("%s: %v in\n%s", format, err, b.String())
+		}
+	}
+}
+
+func TestBenchRefusesWhatCannotBe(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"bench", "pool", "--depth", "-5"}, "--depth"},
+		{[]string{"bench", "pool", "--modes", "fast"}, `"fast"`},
+		{[]string{"bench", "decode", "--plot", "x.gif"}, "x.gif"},
+		{[]string{"bench", "decode", "--model", filepath.Join(os.TempDir(), "no-such-model")}, "no-such-model"},
+		{[]string{"bench", "decode", "--depth", fmt.Sprint(1 << 20)}, "context"},
+		{[]string{"bench", "memory", "--context", "5", "--decode", "8", "--nodes", "1"}, "no room"},
+		{[]string{"node", "--cpu", "x"}, "--cpu"},
+	} {
+		_, stderr, status := run(t, longWithin, c.args...)
+		if status == 0 || !strings.Contains(stderr, c.want) {
+			t.Errorf("%v: status %d, %s", c.args, status, stderr)
+		}
+	}
+}

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestAPinnedNodeHasAllItsThreadsOnOneProcessor(t *testing.T) {
+	n := startNode(t, "a", "--cpu", "0")
+	status, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", n.cmd.Process.Pid))
+	if err != nil || len(status) == 0 {
+		t.Fatal(status, err)
+	}
+	for _, path := range status {
+		b, err := os.ReadFile(path)
+		if os.IsNotExist(err) {
+			continue // the thread has ended
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, list, _ := strings.Cut(string(b), "Cpus_allowed_list:\t")
+		if list, _, _ = strings.Cut(list, "\n"); list != "0" {
+			t.Errorf("%s: it may run on %s", path, list)
+		}
+	}
+}
