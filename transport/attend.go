@@ -15,8 +15,8 @@ import (
 //
 // One attends to a link at a time, and then only he reads it. With [Fast] he spins, and whoever comes later
 // takes his place: who came last is the likeliest to get the next message. With [Safe] he waits in the
-// kernel with his thread, and keeps his place; he does so only if he need not wait long, going by the last
-// time. A goroutine that holds a thread while it waits is cheaper than one that has to be woken; but if it
+// kernel with his thread, and keeps his place; he does so only if he need not wait long, going by the times
+// before. A goroutine that holds a thread while it waits is cheaper than one that has to be woken; but if it
 // holds it for long, the runtime notices, wakes others to make up for it, and all is dearer.
 
 const (
@@ -25,20 +25,26 @@ const (
 	// 0.1 ms where the core of a virtual machine sleeps.
 	attendFor = 2 * time.Millisecond
 	// shortWait is up to how long somebody waits with his thread.
-	shortWait = 100 * time.Microsecond
+	shortWait = 250 * time.Microsecond
 	// readsPerYield is how often a socket is tried between two looks at the clock, and two occasions for
 	// other goroutines to run.
 	readsPerYield = 8
 )
 
-// habit is how long one who waits waited last time. It is his.
+// habit is how long one who waits has waited of late. It is his.
 type habit struct {
 	began time.Time
-	short bool
+	mean  time.Duration
 }
 
-// ended notes that he was woken.
-func (h *habit) ended() { h.short = time.Since(h.began) < shortWait }
+// short says that he is likely not to wait long.
+func (h *habit) short() bool { return h.mean < shortWait }
+
+// waited takes in how long a wait was. One that was long among short ones does not count for much.
+func (h *habit) waited(d time.Duration) { h.mean += (min(d, 4*shortWait) - h.mean) / 8 }
+
+// woken notes that a wait ended by somebody else's doing.
+func (h *habit) woken() { h.waited(time.Since(h.began)) }
 
 // waiter is what somebody attends to a link for.
 type waiter interface {
@@ -70,7 +76,7 @@ func (l *link) attend(w waiter, h *habit, deadline time.Time) {
 	}
 	h.began = time.Now()
 	fast := l.class == classSmall && l.e.fast(h.began)
-	if !fast && !h.short {
+	if !fast && !h.short() {
 		return
 	}
 	place := l.takePlace(!fast)
@@ -83,12 +89,16 @@ func (l *link) attend(w waiter, h *habit, deadline time.Time) {
 		if deadline.Before(end) {
 			end = deadline
 		}
-		l.e.spins.spin(h.began, end, readsPerYield, func() bool { return !l.readAs(place, w) })
+		now := l.e.spins.spin(h.began, end, readsPerYield, func() bool { return !l.readAs(place, w) })
+		h.waited(now.Sub(h.began))
 		return
 	}
-	for more := l.tidy(w); more && h.short; {
-		h.short = l.sock.await(unix.POLLIN, max(0, min(shortWait, time.Until(deadline))))
-		more = l.readAs(place, w)
+	for more, ready := l.tidy(w), true; more && ready; more = l.readAs(place, w) {
+		if ready = l.sock.await(unix.POLLIN, max(0, min(shortWait, time.Until(deadline)))); ready {
+			h.waited(shortWait / 2) // about; it is not worth a look at the clock
+		} else {
+			h.waited(4 * shortWait)
+		}
 	}
 }
 
@@ -145,7 +155,7 @@ func (l *link) readIdle(w waiter) {
 // readSome hands out the frames that have come. When w is satisfied it takes no more from the socket, and
 // stops when those that had been taken are handed out: what is left wakes the poller.
 func (l *link) readSome(w waiter) error {
-	l.sock.quiet = w.satisfied()
+	l.sock.quiet, l.sock.drained = w.satisfied(), false
 	if _, ok := l.nc.(*secured); ok && !l.sock.quiet && !l.sock.await(unix.POLLIN, 0) {
 		return errNotYet // TLS would find out too, but allocates
 	}

@@ -77,7 +77,7 @@ func TestADeadlineEndsAWaitWhereverItIs(t *testing.T) {
 		for model, wait := range []time.Duration{-time.Second, 0, shortWait / 2, attendFor / 2, 3 * shortWait, 3 * attendFor, 4 * attendFor} { // while attending, and after
 			key := LaneKey{uint64(model), Partial}
 			_, r := lane(t, a, b, key, 10)
-			r.habit.short = model%2 == 0 // so that he attends
+			r.habit.mean = time.Duration(model%2) * shortWait // whether he attends
 			_, err := r.Receive(time.Now().Add(wait))
 			var timeout *ErrTimeout
 			if !errors.As(err, &timeout) || *timeout != (ErrTimeout{"a", key, 0}) {
@@ -121,7 +121,7 @@ func TestCloseEndsAWaitWhereverItIs(t *testing.T) {
 		} {
 			a, b := pair(t, Config{Synch: synch})
 			_, r := lane(t, a, b, LaneKey{1, Query}, 10)
-			r.habit.short = true // so that he attends
+			r.habit.mean = 0 // so that he attends
 			done := make(chan error)
 			go func() {
 				_, err := r.Receive(soon())
@@ -299,8 +299,12 @@ func TestADetachedSocketReadsWithoutWaiting(t *testing.T) {
 	if n, err := s.Read(b); string(b[:n]) != "words" || err != nil {
 		t.Errorf("read %q, %v", b[:n], err)
 	}
+	if n, err := s.Read(b); n != 0 || err != errNotYet {
+		t.Errorf("read %d bytes after the last, %v", n, err)
+	}
 	peer.Close()
 	s.await(1, 20*time.Second)
+	s.drained = false
 	if _, err := s.Read(b); err != io.EOF {
 		t.Errorf("after the end: %v", err)
 	}

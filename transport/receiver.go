@@ -91,6 +91,7 @@ func (e *Endpoint) newReceiver(from string, key LaneKey, maxMessage int) (*Recei
 		dead:  make(chan struct{}),
 		freed: make(chan struct{}, 1),
 		in:    arrival{max: uint32(maxMessage), window: e.c.Window},
+		habit: habit{mean: shortWait},
 	}
 	for range messagesPerLane {
 		r.spare = append(r.spare, &Message{r: r})
@@ -167,7 +168,7 @@ func (r *Receiver) await(deadline <-chan time.Time) (*Message, error) {
 	}
 	select {
 	case m := <-r.ready:
-		r.habit.ended()
+		r.habit.woken()
 		return m, nil
 	case <-r.dead:
 		return r.remains()

@@ -51,7 +51,7 @@ func (e *Endpoint) Sender(to string, key LaneKey, maxMessage int) (*Sender, erro
 	}
 	s := &Sender{
 		e: e, to: to, key: key, max: maxMessage,
-		token: make(chan struct{}, 1), wake: make(chan struct{}, 1), dead: make(chan struct{}),
+		token: make(chan struct{}, 1), wake: make(chan struct{}, 1), dead: make(chan struct{}), habit: habit{mean: shortWait},
 	}
 	if to == e.c.Node {
 		return s, s.openLocal()
@@ -218,7 +218,7 @@ func (s *Sender) awaitCredit(deadline time.Time) error {
 			return &ErrTimeout{Node: s.to, Lane: s.key, Seq: s.sent.Load()}
 		}
 	}
-	s.habit.ended()
+	s.habit.woken()
 	return nil
 }
 

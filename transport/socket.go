@@ -21,6 +21,7 @@ type socket struct {
 	mu       sync.Mutex // held by detach and Close
 	detached bool
 	quiet    bool // Read gives errNotYet without looking; of the one who reads
+	drained  bool // and so it does after it got less than it could have taken; likewise
 	fd       int
 	most     time.Duration // that a write may wait for room; once detached, instead of a deadline
 	calls    atomic.Int64  // under way; closedSocket is added once no more may begin
@@ -98,7 +99,7 @@ func (s *socket) Read(b []byte) (int, error) {
 	switch {
 	case !s.detached:
 		return s.Conn.Read(b)
-	case s.quiet:
+	case s.quiet || s.drained:
 		return 0, errNotYet
 	case !s.enter():
 		return 0, net.ErrClosed
@@ -114,6 +115,7 @@ func (s *socket) Read(b []byte) (int, error) {
 		case n == 0 && len(b) > 0:
 			return 0, io.EOF
 		default:
+			s.drained = n < len(b)
 			return n, nil
 		}
 	}
