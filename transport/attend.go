@@ -8,43 +8,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Whoever waits for a message can read the connection himself: he attends to the link. So the one whom the
-// message is for is running, or is woken by the kernel, when it comes, and nobody has to wake him. While
-// nobody attends the endpoint's poller reads, and wakes through channels who has waited for too long to
-// attend, or found that somebody else does.
+// Whoever waits for a message reads the connection himself, if nobody else does: he attends to the link. So
+// the one whom the message is for is running, or is woken by the kernel, when it comes, and nobody has to
+// wake him. Those who wait for other lanes of the link meanwhile are woken by him, through channels, and
+// while nobody attends, by the endpoint's poller.
 //
-// One attends to a link at a time, and then only he reads it. With [Fast] he spins, and whoever comes later
-// takes his place: who came last is the likeliest to get the next message. With [Safe] he waits in the
-// kernel with his thread, and keeps his place; he does so only if he need not wait long, going by the times
-// before. A goroutine that holds a thread while it waits is cheaper than one that has to be woken; but if it
-// holds it for long, the runtime notices, wakes others to make up for it, and all is dearer.
+// With [Fast] who attends spins, for attendFor, and whoever comes later takes his place: who came last is
+// the likeliest to get the next message. With [Safe] he waits in Go's poller, and keeps his place.
 
 const (
 	// attendFor is how long somebody spins, or leaves a link that he is likely to come back to unwatched.
 	// A message that takes longer is hardly delayed, in proportion, by the waking of a thread: that is
 	// 0.1 ms where the core of a virtual machine sleeps.
 	attendFor = 2 * time.Millisecond
-	// shortWait is up to how long somebody waits with his thread.
-	shortWait = 250 * time.Microsecond
 	// readsPerYield is how often a socket is tried between two looks at the clock, and two occasions for
 	// other goroutines to run.
 	readsPerYield = 8
 )
-
-// habit is how long one who waits has waited of late. It is his.
-type habit struct {
-	began time.Time
-	mean  time.Duration
-}
-
-// short says that he is likely not to wait long.
-func (h *habit) short() bool { return h.mean < shortWait }
-
-// waited takes in how long a wait was. One that was long among short ones does not count for much.
-func (h *habit) waited(d time.Duration) { h.mean += (min(d, 4*shortWait) - h.mean) / 8 }
-
-// woken notes that a wait ended by somebody else's doing.
-func (h *habit) woken() { h.waited(time.Since(h.began)) }
 
 // waiter is what somebody attends to a link for.
 type waiter interface {
@@ -66,41 +46,38 @@ type attendance struct {
 	idle    interest // of the poller, if nobody attends or is parked
 	watched interest // of the poller, once it is
 	begun   bool     // the poller knows the link
+	seat    seat
 }
 
 // attend reads the link until w is satisfied, its time is at its end, somebody else takes the place, or the
-// link fails. It returns at once if there is no use in it.
-func (l *link) attend(w waiter, h *habit, deadline time.Time) {
-	if l.sock == nil || l.e.alone {
+// link fails. It returns at once if there is no use in it. A deadline of zero is none.
+func (l *link) attend(w waiter, deadline time.Time) {
+	if l.sock == nil {
 		return
 	}
-	h.began = time.Now()
-	fast := l.class == classSmall && l.e.fast(h.began)
-	if !fast && !h.short() {
+	now := time.Now()
+	spins := l.spins()
+	if spins && !l.e.spins.maySpin(now) {
 		return
 	}
-	place := l.takePlace(!fast)
+	place := l.takePlace(!spins)
 	if place == 0 {
 		return
 	}
 	defer l.leavePlace(place)
-	if fast {
-		end := h.began.Add(attendFor)
-		if deadline.Before(end) {
-			end = deadline
-		}
-		now := l.e.spins.spin(h.began, end, readsPerYield, func() bool { return !l.readAs(place, w) })
-		h.waited(now.Sub(h.began))
+	if !spins {
+		l.block(place, w, deadline)
 		return
 	}
-	for more, ready := l.tidy(w), true; more && ready; more = l.readAs(place, w) {
-		if ready = l.sock.await(unix.POLLIN, max(0, min(shortWait, time.Until(deadline)))); ready {
-			h.waited(shortWait / 2) // about; it is not worth a look at the clock
-		} else {
-			h.waited(4 * shortWait)
-		}
+	end := now.Add(attendFor)
+	if !deadline.IsZero() && deadline.Before(end) {
+		end = deadline
 	}
+	l.e.spins.spin(now, end, readsPerYield, func() bool { return !l.readAs(place, w) })
 }
+
+// spins says whether those who attend to the link spin. For bulk it would not be worth a core.
+func (l *link) spins() bool { return l.class == classSmall && l.e.Synch() == Fast }
 
 // tidy does what there is time for before a wait. It says whether w has to wait: the poller may just have
 // read what w waits for.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +25,6 @@ type Endpoint struct {
 
 	synch   atomic.Uint32 // Synch
 	spins   spinGuard
-	alone   bool                // there is one core: who waits leaves it to the others
 	pollers [numClasses]*poller // made with the first link of the class
 
 	mu        sync.Mutex
@@ -76,7 +74,6 @@ func newEndpoint(c Config) *Endpoint {
 		in:         make(map[linkKey]*inlink),
 		receivers:  make(map[receiverKey]*Receiver),
 		remotes:    make(map[string]*remote),
-		alone:      runtime.GOMAXPROCS(0) == 1,
 		spins:      spinGuard{began: time.Now()},
 	}
 	if c.Identity != nil {

@@ -200,13 +200,18 @@ func (r *room) await(s *socket, call string, err error) error {
 	return nil
 }
 
-// await waits in the kernel until the socket is ready for events, or was closed, but hardly longer than
-// most; for ever if that is negative. It may return too early. The thread waits with the goroutine.
+// await waits in the kernel until the socket is ready for events, or was closed, but no longer than most,
+// rounded up to milliseconds; for ever if that is negative. It may return too early. The thread waits with
+// the goroutine.
 func (s *socket) await(events int16, most time.Duration) (ready bool) {
 	if !s.enter() {
 		return true
 	}
 	defer s.leave()
+	if most > 0 {
+		most = (most + time.Millisecond - 1) / time.Millisecond
+	}
 	fds := [1]unix.PollFd{{Fd: int32(s.fd), Events: events}}
-	return pollFor(fds[:], most) != 0
+	n, _ := unix.Poll(fds[:], int(most))
+	return n != 0
 }

@@ -44,22 +44,21 @@ func (g *spinGuard) stopped(now time.Time) {
 	g.until.Store(int64(at + g.pause))
 }
 
-// spin calls done, tries times between two looks at the clock, until it is true or the end has come. It
-// gives the time when it last looked.
-func (g *spinGuard) spin(now, end time.Time, tries int, done func() bool) time.Time {
+// spin calls done, tries times between two looks at the clock, until it is true or the end has come.
+func (g *spinGuard) spin(now, end time.Time, tries int, done func() bool) {
 	for {
 		for range tries {
 			if done() {
-				return now
+				return
 			}
 		}
 		before := now
 		if now = time.Now(); now.Sub(before) > stoppedFor {
 			g.stopped(now)
-			return now
+			return
 		}
 		if !now.Before(end) {
-			return now
+			return
 		}
 		runtime.Gosched()
 	}

@@ -3,7 +3,6 @@ package transport
 import (
 	"fmt"
 	"runtime"
-	"time"
 )
 
 // Synch is how an endpoint waits for small messages, on which a step waits: for the network, and for the
@@ -36,20 +35,24 @@ func ParseSynch(name string) (Synch, error) {
 	return Auto, fmt.Errorf("%.20q is not a way to wait: auto, safe or fast", name)
 }
 
-// SetSynch changes how the endpoint waits. Waits under way go on as they began.
+// SetSynch changes how the endpoint waits. Where there is only one core to run on, Fast is Safe: who waits
+// leaves it to the others.
 func (e *Endpoint) SetSynch(s Synch) {
 	if s == Auto {
 		s = Fast
-		if runtime.GOMAXPROCS(0) == 1 {
-			s = Safe
-		}
+	}
+	if runtime.GOMAXPROCS(0) == 1 {
+		s = Safe
 	}
 	e.synch.Store(uint32(s))
-}
-
-// fast says whether to spin before waiting.
-func (e *Endpoint) fast(now time.Time) bool {
-	return e.Synch() == Fast && !e.alone && e.spins.maySpin(now)
+	e.mu.Lock()
+	links := e.linksLocked("")
+	e.mu.Unlock()
+	for _, l := range links {
+		if l.spins() {
+			l.removeSeat()
+		}
+	}
 }
 
 // Synch is how the endpoint waits: Safe or Fast.
