@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -8,23 +9,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Whoever waits for a message reads the connection himself, if nobody else does: he attends to the link. So
-// the one whom the message is for is running, or is woken by the kernel, when it comes, and nobody has to
-// wake him. Those who wait for other lanes of the link meanwhile are woken by him, through channels, and
-// while nobody attends, by the endpoint's poller.
+// Whoever waits for a message can read the connection himself: he attends to the link. So the one whom the
+// message is for is running, or is woken by the kernel, when it comes, and nobody has to wake him. While
+// nobody attends the endpoint's poller reads, and wakes through channels who has waited for longer than
+// attendFor, or found that somebody else attends.
 //
-// With [Fast] who attends spins, for attendFor, and whoever comes later takes his place: who came last is
-// the likeliest to get the next message. With [Safe] he waits in Go's poller, and keeps his place.
+// One attends to a link at a time, and then only he reads it. With [Fast] he spins, and whoever comes later
+// takes his place: who came last is the likeliest to get the next message. With [Safe] he waits in the
+// kernel, and keeps his place. He does so with his thread, which is cheaper than to have the goroutine
+// woken; but a thread in a system call keeps one of the runtime's processors, so that only some may.
 
 const (
-	// attendFor is how long somebody spins, or leaves a link that he is likely to come back to unwatched.
-	// A message that takes longer is hardly delayed, in proportion, by the waking of a thread: that is
-	// 0.1 ms where the core of a virtual machine sleeps.
+	// attendFor is how long somebody attends. A message that takes longer is hardly delayed, in proportion,
+	// by the waking of a thread: that is 0.1 ms where the core of a virtual machine sleeps.
 	attendFor = 2 * time.Millisecond
 	// readsPerYield is how often a socket is tried between two looks at the clock, and two occasions for
 	// other goroutines to run.
 	readsPerYield = 8
 )
+
+// holders is how many goroutines of this process wait with their threads.
+var holders atomic.Int32
+
+// mayHold is how many may: half of the runtime's processors, so that the others find one at once. The
+// runtime takes a processor away from a system call if nobody else has one to spare, and wakes threads for
+// that which cost more than all that was saved.
+func mayHold() int32 { return int32(runtime.GOMAXPROCS(0) / 2) }
 
 // waiter is what somebody attends to a link for.
 type waiter interface {
@@ -46,38 +56,40 @@ type attendance struct {
 	idle    interest // of the poller, if nobody attends or is parked
 	watched interest // of the poller, once it is
 	begun   bool     // the poller knows the link
-	seat    seat
 }
 
 // attend reads the link until w is satisfied, its time is at its end, somebody else takes the place, or the
-// link fails. It returns at once if there is no use in it. A deadline of zero is none.
+// link fails. It returns at once if there is no use in it.
 func (l *link) attend(w waiter, deadline time.Time) {
 	if l.sock == nil {
 		return
 	}
 	now := time.Now()
-	spins := l.spins()
-	if spins && !l.e.spins.maySpin(now) {
-		return
+	fast := l.class == classSmall && l.e.fast(now)
+	if !fast {
+		defer holders.Add(-1)
+		if holders.Add(1) > l.e.mayHold {
+			return
+		}
 	}
-	place := l.takePlace(!spins)
+	place := l.takePlace(!fast)
 	if place == 0 {
 		return
 	}
 	defer l.leavePlace(place)
-	if !spins {
-		l.block(place, w, deadline)
-		return
-	}
 	end := now.Add(attendFor)
-	if !deadline.IsZero() && deadline.Before(end) {
+	if deadline.Before(end) {
 		end = deadline
 	}
-	l.e.spins.spin(now, end, readsPerYield, func() bool { return !l.readAs(place, w) })
+	if fast {
+		l.e.spins.spin(now, end, readsPerYield, func() bool { return !l.readAs(place, w) })
+		return
+	}
+	for more, left := l.tidy(w), attendFor; more && left > 0; more = l.readAs(place, w) {
+		left = time.Until(end)
+		l.sock.await(unix.POLLIN, max(left, 0))
+	}
 }
-
-// spins says whether those who attend to the link spin. For bulk it would not be worth a core.
-func (l *link) spins() bool { return l.class == classSmall && l.e.Synch() == Fast }
 
 // tidy does what there is time for before a wait. It says whether w has to wait: the poller may just have
 // read what w waits for.

@@ -25,6 +25,7 @@ type Endpoint struct {
 
 	synch   atomic.Uint32 // Synch
 	spins   spinGuard
+	mayHold int32               // how many goroutines may wait with their threads
 	pollers [numClasses]*poller // made with the first link of the class
 
 	mu        sync.Mutex
@@ -74,6 +75,7 @@ func newEndpoint(c Config) *Endpoint {
 		in:         make(map[linkKey]*inlink),
 		receivers:  make(map[receiverKey]*Receiver),
 		remotes:    make(map[string]*remote),
+		mayHold:    mayHold(),
 		spins:      spinGuard{began: time.Now()},
 	}
 	if c.Identity != nil {

@@ -77,7 +77,6 @@ func (l *link) serve() error {
 	l.readIdle(new(quota)) // TLS may have read beyond the hello already
 	<-l.failed
 	l.poller.remove(l)
-	l.removeSeat()
 	l.at.reading.Lock()
 	defer l.at.reading.Unlock()
 	l.handler = ended{}

@@ -136,7 +136,7 @@ func (r *Receiver) expire() error {
 // Next waits for the next message without a deadline. It is for a goroutine that idles between requests:
 // Close, DropPeer, the loss of the connection and the sender's Close end the wait.
 func (r *Receiver) Next() (*Message, error) {
-	if m := r.attend(time.Time{}); m != nil {
+	if m := r.attend(time.Now().Add(attendFor)); m != nil {
 		return m, nil
 	}
 	return r.await(nil)
@@ -217,9 +217,6 @@ func (r *Receiver) leave(cause error) {
 	}
 	l, lane, finished := r.link.Load(), r.lane, r.finished
 	r.mu.Unlock()
-	if l != nil {
-		l.rouse()
-	}
 	if l != nil && !finished {
 		// A failure has ended the link, which tells the sender as well.
 		r.e.async(func() { l.refuse(lane, "its receiver has gone: "+cause.Error()) })

@@ -250,9 +250,6 @@ func (s *Sender) poison(cause error) {
 	if s.cause == nil {
 		s.cause = cause
 		close(s.dead)
-		if s.link != nil {
-			s.link.rouse()
-		}
 	}
 }
 

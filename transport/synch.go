@@ -3,6 +3,7 @@ package transport
 import (
 	"fmt"
 	"runtime"
+	"time"
 )
 
 // Synch is how an endpoint waits for small messages, on which a step waits: for the network, and for the
@@ -35,8 +36,8 @@ func ParseSynch(name string) (Synch, error) {
 	return Auto, fmt.Errorf("%.20q is not a way to wait: auto, safe or fast", name)
 }
 
-// SetSynch changes how the endpoint waits. Where there is only one core to run on, Fast is Safe: who waits
-// leaves it to the others.
+// SetSynch changes how the endpoint waits. Waits under way go on as they began. Where there is only one core
+// to run on, Fast is Safe: who waits leaves it to the others.
 func (e *Endpoint) SetSynch(s Synch) {
 	if s == Auto {
 		s = Fast
@@ -45,15 +46,10 @@ func (e *Endpoint) SetSynch(s Synch) {
 		s = Safe
 	}
 	e.synch.Store(uint32(s))
-	e.mu.Lock()
-	links := e.linksLocked("")
-	e.mu.Unlock()
-	for _, l := range links {
-		if l.spins() {
-			l.removeSeat()
-		}
-	}
 }
+
+// fast says whether to spin before waiting.
+func (e *Endpoint) fast(now time.Time) bool { return e.Synch() == Fast && e.spins.maySpin(now) }
 
 // Synch is how the endpoint waits: Safe or Fast.
 func (e *Endpoint) Synch() Synch { return Synch(e.synch.Load()) }
