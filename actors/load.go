@@ -178,22 +178,14 @@ func Ask[T any](ctx context.Context, system *actor.ActorSystem, pid *actor.PID, 
 		return none, context.Cause(ctx)
 	}
 	d, _ := ctx.Deadline()
-	type answer struct {
-		reply T
-		err   error
-	}
 	future := system.Root.RequestFuture(pid, msg, time.Until(d)+time.Second) // ctx ends first, and says why
-	answered := make(chan answer, 1)
-	go func() {
-		reply, err := transport.Reply[T](future)
-		answered <- answer{reply, err}
-	}()
-	select {
-	case a := <-answered:
-		return a.reply, a.err
-	case <-ctx.Done():
-		return none, context.Cause(ctx)
+	// Stop, and not a message: a future must be answered once.
+	over := context.AfterFunc(ctx, func() { system.Root.Stop(future.PID()) })
+	reply, err := transport.Reply[T](future)
+	if !over() && err != nil {
+		err = context.Cause(ctx)
 	}
+	return reply, err
 }
 
 const askTimeout = 30 * time.Second

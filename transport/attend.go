@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,35 +11,30 @@ import (
 
 // Whoever waits for a message can read the connection himself: he attends to the link. So the one whom the
 // message is for is running, or is woken by the kernel, when it comes, and nobody has to wake him. While
-// nobody attends the endpoint's poller reads, and wakes through channels who has waited for too long to
-// attend, or found that somebody else does.
+// nobody attends the endpoint's poller reads, and wakes through channels who has waited for longer than
+// attendFor, or found that somebody else attends.
 //
 // One attends to a link at a time, and then only he reads it. With [Fast] he spins, and whoever comes later
 // takes his place: who came last is the likeliest to get the next message. With [Safe] he waits in the
-// kernel with his thread, and keeps his place; he does so only if he need not wait long, going by the last
-// time. A goroutine that holds a thread while it waits is cheaper than one that has to be woken; but if it
-// holds it for long, the runtime notices, wakes others to make up for it, and all is dearer.
+// kernel, and keeps his place. He does so with his thread, which is cheaper than to have the goroutine
+// woken; but a thread in a system call keeps one of the runtime's processors, so that only some may.
 
 const (
-	// attendFor is how long somebody spins, or leaves a link that he is likely to come back to unwatched.
-	// A message that takes longer is hardly delayed, in proportion, by the waking of a thread: that is
-	// 0.1 ms where the core of a virtual machine sleeps.
+	// attendFor is how long somebody attends. A message that takes longer is hardly delayed, in proportion,
+	// by the waking of a thread: that is 0.1 ms where the core of a virtual machine sleeps.
 	attendFor = 2 * time.Millisecond
-	// shortWait is up to how long somebody waits with his thread.
-	shortWait = 100 * time.Microsecond
 	// readsPerYield is how often a socket is tried between two looks at the clock, and two occasions for
 	// other goroutines to run.
 	readsPerYield = 8
 )
 
-// habit is how long one who waits waited last time. It is his.
-type habit struct {
-	began time.Time
-	short bool
-}
+// holders is how many goroutines of this process wait with their threads.
+var holders atomic.Int32
 
-// ended notes that he was woken.
-func (h *habit) ended() { h.short = time.Since(h.began) < shortWait }
+// mayHold is how many may: half of the runtime's processors, so that the others find one at once. The
+// runtime takes a processor away from a system call if nobody else has one to spare, and wakes threads for
+// that which cost more than all that was saved.
+func mayHold() int32 { return int32(runtime.GOMAXPROCS(0) / 2) }
 
 // waiter is what somebody attends to a link for.
 type waiter interface {
@@ -64,31 +60,34 @@ type attendance struct {
 
 // attend reads the link until w is satisfied, its time is at its end, somebody else takes the place, or the
 // link fails. It returns at once if there is no use in it.
-func (l *link) attend(w waiter, h *habit, deadline time.Time) {
-	if l.sock == nil || l.e.alone {
+func (l *link) attend(w waiter, deadline time.Time) {
+	if l.sock == nil {
 		return
 	}
-	h.began = time.Now()
-	fast := l.class == classSmall && l.e.fast(h.began)
-	if !fast && !h.short {
-		return
+	now := time.Now()
+	fast := l.class == classSmall && l.e.fast(now)
+	if !fast {
+		defer holders.Add(-1)
+		if holders.Add(1) > l.e.mayHold {
+			return
+		}
 	}
 	place := l.takePlace(!fast)
 	if place == 0 {
 		return
 	}
 	defer l.leavePlace(place)
+	end := now.Add(attendFor)
+	if deadline.Before(end) {
+		end = deadline
+	}
 	if fast {
-		end := h.began.Add(attendFor)
-		if deadline.Before(end) {
-			end = deadline
-		}
-		l.e.spins.spin(h.began, end, readsPerYield, func() bool { return !l.readAs(place, w) })
+		l.e.spins.spin(now, end, readsPerYield, func() bool { return !l.readAs(place, w) })
 		return
 	}
-	for more := l.tidy(w); more && h.short; {
-		h.short = l.sock.await(unix.POLLIN, max(0, min(shortWait, time.Until(deadline))))
-		more = l.readAs(place, w)
+	for more, left := l.tidy(w), attendFor; more && left > 0; more = l.readAs(place, w) {
+		left = time.Until(end)
+		l.sock.await(unix.POLLIN, max(left, 0))
 	}
 }
 
@@ -145,7 +144,7 @@ func (l *link) readIdle(w waiter) {
 // readSome hands out the frames that have come. When w is satisfied it takes no more from the socket, and
 // stops when those that had been taken are handed out: what is left wakes the poller.
 func (l *link) readSome(w waiter) error {
-	l.sock.quiet = w.satisfied()
+	l.sock.quiet, l.sock.drained = w.satisfied(), false
 	if _, ok := l.nc.(*secured); ok && !l.sock.quiet && !l.sock.await(unix.POLLIN, 0) {
 		return errNotYet // TLS would find out too, but allocates
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +29,7 @@ type Endpoint struct {
 
 	synch   atomic.Uint32 // Synch
 	spins   spinGuard
-	alone   bool                // there is one core: who waits leaves it to the others
+	mayHold int32               // how many goroutines may wait with their threads
 	pollers [numClasses]*poller // made with the first link of the class
 
 	mu        sync.Mutex
@@ -86,7 +85,7 @@ func newEndpoint(c Config) *Endpoint {
 		receivers:  make(map[receiverKey]*Receiver),
 		remotes:    make(map[string]*remote),
 		declined:   make(map[string]string),
-		alone:      runtime.GOMAXPROCS(0) == 1,
+		mayHold:    mayHold(),
 		spins:      spinGuard{began: time.Now()},
 	}
 	if c.Identity != nil {

@@ -3,6 +3,7 @@ package transport
 import (
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -71,6 +72,7 @@ func (p *poller) run(log *slog.Logger) {
 				l.readIdle(&some)
 			}
 		}
+		runtime.Gosched() // first those who have been woken
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"math"
 	"os"
 	"runtime"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -75,10 +74,4 @@ func (w *watchSet) wait(ready []int) ([]int, error) {
 		}
 	}
 	return ready, nil
-}
-
-// pollFor is poll(2); it rounds up to milliseconds.
-func pollFor(fds []unix.PollFd, most time.Duration) int {
-	n, _ := unix.Poll(fds, int((most+time.Millisecond-1)/time.Millisecond))
-	return n
 }

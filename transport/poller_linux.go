@@ -78,14 +78,3 @@ func (w *watchSet) look(fd uintptr) bool {
 	w.n, w.err = max(n, 0), os.NewSyscallError("epoll_wait", err)
 	return n != 0
 }
-
-// pollFor is poll(2), in nanoseconds.
-func pollFor(fds []unix.PollFd, most time.Duration) int {
-	if most < 0 {
-		n, _ := unix.Ppoll(fds, nil, nil)
-		return n
-	}
-	t := unix.NsecToTimespec(int64(most))
-	n, _ := unix.Ppoll(fds, &t, nil)
-	return n
-}

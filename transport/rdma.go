@@ -56,7 +56,7 @@ func (l *link) setSpin() {
 	if !ok || l.class != classSmall {
 		return
 	}
-	if l.e.Synch() == Fast && !l.e.alone {
+	if l.e.Synch() == Fast {
 		c.SetSpin(attendFor)
 	} else {
 		c.SetSpin(0)

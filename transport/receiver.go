@@ -27,7 +27,6 @@ type Receiver struct {
 	ready chan *Message // complete; never more than there are messages
 	dead  chan struct{} // closed when the lane fails
 	freed chan struct{} // tells a sender on this node that a message was released
-	habit habit         // of who waits
 
 	link atomic.Pointer[inlink] // on which the sender has opened the lane; nil if it is on this node
 
@@ -137,7 +136,7 @@ func (r *Receiver) expire() error {
 // Next waits for the next message without a deadline. It is for a goroutine that idles between requests:
 // Close, DropPeer, the loss of the connection and the sender's Close end the wait.
 func (r *Receiver) Next() (*Message, error) {
-	if m := r.attend(time.Now().Add(time.Hour)); m != nil {
+	if m := r.attend(time.Now().Add(attendFor)); m != nil {
 		return m, nil
 	}
 	return r.await(nil)
@@ -147,7 +146,7 @@ func (r *Receiver) Next() (*Message, error) {
 func (r *Receiver) attend(deadline time.Time) *Message {
 	if !r.satisfied() {
 		if l := r.link.Load(); l != nil {
-			l.attend(r, &r.habit, deadline)
+			l.attend(r, deadline)
 		}
 	}
 	select {
@@ -167,7 +166,6 @@ func (r *Receiver) await(deadline <-chan time.Time) (*Message, error) {
 	}
 	select {
 	case m := <-r.ready:
-		r.habit.ended()
 		return m, nil
 	case <-r.dead:
 		return r.remains()

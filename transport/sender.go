@@ -29,7 +29,6 @@ type Sender struct {
 
 	// Of the call that has the token; others may look at sent.
 	drain quota
-	habit habit
 	sent  atomic.Uint64 // whole messages: the number of the next
 	part  bool          // whether some but not all frames of message sent are out
 	head  [headerBytes]byte
@@ -195,7 +194,7 @@ func (s *Sender) refill() {
 // awaitCredit waits until a frame may be sent.
 func (s *Sender) awaitCredit(deadline time.Time) error {
 	if !s.satisfied() {
-		s.link.attend(s, &s.habit, deadline)
+		s.link.attend(s, deadline)
 	}
 	select {
 	case <-s.dead:
@@ -218,7 +217,6 @@ func (s *Sender) awaitCredit(deadline time.Time) error {
 			return &ErrTimeout{Node: s.to, Lane: s.key, Seq: s.sent.Load()}
 		}
 	}
-	s.habit.ended()
 	return nil
 }
 

@@ -21,6 +21,7 @@ type socket struct {
 	mu       sync.Mutex // held by detach and Close
 	detached bool
 	quiet    bool // Read gives errNotYet without looking; of the one who reads
+	drained  bool // and so it does after it got less than it could have taken; likewise
 	fd       int
 	most     time.Duration // that a write may wait for room; once detached, instead of a deadline
 	calls    atomic.Int64  // under way; closedSocket is added once no more may begin
@@ -98,7 +99,7 @@ func (s *socket) Read(b []byte) (int, error) {
 	switch {
 	case !s.detached:
 		return s.Conn.Read(b)
-	case s.quiet:
+	case s.quiet || s.drained:
 		return 0, errNotYet
 	case !s.enter():
 		return 0, net.ErrClosed
@@ -114,6 +115,7 @@ func (s *socket) Read(b []byte) (int, error) {
 		case n == 0 && len(b) > 0:
 			return 0, io.EOF
 		default:
+			s.drained = n < len(b)
 			return n, nil
 		}
 	}
@@ -198,13 +200,18 @@ func (r *room) await(s *socket, call string, err error) error {
 	return nil
 }
 
-// await waits in the kernel until the socket is ready for events, or was closed, but hardly longer than
-// most; for ever if that is negative. It may return too early. The thread waits with the goroutine.
+// await waits in the kernel until the socket is ready for events, or was closed, but no longer than most,
+// rounded up to milliseconds; for ever if that is negative. It may return too early. The thread waits with
+// the goroutine.
 func (s *socket) await(events int16, most time.Duration) (ready bool) {
 	if !s.enter() {
 		return true
 	}
 	defer s.leave()
+	if most > 0 {
+		most = (most + time.Millisecond - 1) / time.Millisecond
+	}
 	fds := [1]unix.PollFd{{Fd: int32(s.fd), Events: events}}
-	return pollFor(fds[:], most) != 0
+	n, _ := unix.Poll(fds[:], int(most))
+	return n != 0
 }

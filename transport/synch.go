@@ -36,13 +36,14 @@ func ParseSynch(name string) (Synch, error) {
 	return Auto, fmt.Errorf("%.20q is not a way to wait: auto, safe or fast", name)
 }
 
-// SetSynch changes how the endpoint waits. Waits under way go on as they began.
+// SetSynch changes how the endpoint waits. Waits under way go on as they began. Where there is only one core
+// to run on, Fast is Safe: who waits leaves it to the others.
 func (e *Endpoint) SetSynch(s Synch) {
 	if s == Auto {
 		s = Fast
-		if runtime.GOMAXPROCS(0) == 1 {
-			s = Safe
-		}
+	}
+	if runtime.GOMAXPROCS(0) == 1 {
+		s = Safe
 	}
 	e.synch.Store(uint32(s))
 	e.mu.Lock()
@@ -53,9 +54,7 @@ func (e *Endpoint) SetSynch(s Synch) {
 }
 
 // fast says whether to spin before waiting.
-func (e *Endpoint) fast(now time.Time) bool {
-	return e.Synch() == Fast && !e.alone && e.spins.maySpin(now)
-}
+func (e *Endpoint) fast(now time.Time) bool { return e.Synch() == Fast && e.spins.maySpin(now) }
 
 // Synch is how the endpoint waits: Safe or Fast.
 func (e *Endpoint) Synch() Synch { return Synch(e.synch.Load()) }

@@ -88,10 +88,10 @@ func (q *queue) Launch(k gpu.Kernel, g gpu.Grid, args ...gpu.Arg) {
 		r, _, _ := purego.SyscallN(library.run, uintptr(unsafe.Pointer(l)))
 		runtime.KeepAlive(l)
 		runtime.KeepAlive(addresses)
-		if uint32(r) == 0 {
+		switch uint32(r) {
+		case 0:
 			return nil
-		}
-		if !time.Now().Before(deadline) {
+		case 2:
 			return &gpu.TimeoutError{Device: "the emulator, in " + own.name + ","}
 		}
 		text, _, _ := bytes.Cut(message, []byte{0})

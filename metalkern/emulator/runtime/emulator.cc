@@ -153,7 +153,8 @@ struct Launch {
     char* error; uint64_t error_size;
 };
 
-// Runs a launch: args are buffers' addresses, or the addresses of values. Returns 0, or 1 with a message in error.
+// Runs a launch: args are buffers' addresses, or the addresses of values. Returns 0, or 1 with a message in error,
+// or 2 if it ran past its deadline.
 EXPORT int emu_launch(const Launch* l) {
     if (l->threads == 0 || l->threads % 32 || l->threads > MAX_THREADS || l->arg_count > 16) { snprintf(l->error, l->error_size, "a launch of groups of %u threads with %llu arguments", l->threads, (unsigned long long)l->arg_count); return 1; }
     if (l->pool > l->limit) { snprintf(l->error, l->error_size, "%u bytes of threadgroup memory asked for, of %u", l->pool, l->limit); return 1; }
@@ -215,5 +216,5 @@ EXPORT int emu_launch(const Launch* l) {
         if (!done.wait_for(lock, std::chrono::milliseconds(l->timeout_ms), [&] { return running == 0; })) *(volatile int*)&stop = 1;
     }
     for (auto& w : workers) w.join();
-    return failed;
+    return failed && stop ? 2 : failed.load();
 }
