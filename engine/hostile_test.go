@@ -135,7 +135,7 @@ func FuzzLaneMessages(f *testing.F) {
 		st.Release()
 		e.runStep(h, payload)
 		e.runHidden(h, payload)
-		e.receiveBlock(h, payload)
+		e.receiveBlock(0, h, payload)
 		for len(b.copied) > 0 {
 			<-b.copied
 		}
