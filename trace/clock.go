@@ -2,6 +2,7 @@ package trace
 
 import (
 	"errors"
+	"math"
 	"time"
 )
 
@@ -16,10 +17,11 @@ type Exchange struct {
 	Theirs          int64 // on theirs, somewhere between
 }
 
-// Offset is what has to be added to another process's clock to have ours.
+// Offset is what has to be added to another process's clock to have ours, at one time.
 type Offset struct {
+	At    int64 // on their clock
 	Add   int64
-	Error int64 // the estimate is off by no more than that, but for the drift of the clocks since
+	Error int64 // Add is wrong by no more than that
 }
 
 // Align estimates the offset of another clock from some exchanges, as NTP does (Mills, RFC 5905, section 8): it
@@ -35,5 +37,15 @@ func Align(exchanges []Exchange) (Offset, error) {
 		}
 	}
 	half := (best.Answered - best.Asked + 1) / 2
-	return Offset{Add: best.Asked + half - best.Theirs, Error: half}, nil
+	return Offset{At: best.Theirs, Add: best.Asked + half - best.Theirs, Error: half}, nil
+}
+
+// between is what has to be added at a time, if the clocks drift apart evenly. For times in order it gives times in
+// order, unless one clock runs more than twice as fast as the other.
+func between(a, b Offset, at int64) int64 {
+	if b.At <= a.At {
+		return a.Add
+	}
+	part := float64(at-a.At) / float64(b.At-a.At)
+	return a.Add + int64(math.Floor(part*float64(b.Add-a.Add)))
 }

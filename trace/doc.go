@@ -11,5 +11,5 @@
 // and what of it was orchestration, and [Trace.Transfers] what of the moving of KV blocks was hidden behind computing.
 //
 // Spans of one [Track] are of one goroutine, or of several that take turns: they nest, or do not overlap. Of the kinds
-// that several goroutines record at once, Step, Switch and Copy, nothing of the sort can be said.
+// that several goroutines record at once, Job, Step, Switch and Copy, nothing of the sort can be said.
 package trace

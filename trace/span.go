@@ -13,7 +13,8 @@ type Kind uint8
 // The kinds of spans.
 const (
 	// Of the process that drives the model.
-	Step   Kind = iota + 1 // from handing out a step to its last result
+	Job    Kind = iota + 1 // a generation, or the feeding of tokens without one
+	Step                   // from handing out a step to its last result
 	Switch                 // from asking for another mode until that is in force, or refused
 
 	// What encloses others.
@@ -37,7 +38,7 @@ const (
 	numKinds
 )
 
-var kindNames = [numKinds]string{Step: "step", Switch: "switch", Chunk: "chunk", Answer: "answer", Embed: "embed", Project: "project", Attend: "attend",
+var kindNames = [numKinds]string{Job: "job", Step: "step", Switch: "switch", Chunk: "chunk", Answer: "answer", Embed: "embed", Project: "project", Attend: "attend",
 	Forward: "forward", Merge: "merge", Head: "head", Sample: "sample", Send: "send", Wait: "wait", Copy: "copy", Arrive: "arrive"}
 
 // String is the kind in a word.
@@ -48,7 +49,7 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
 
-func (k Kind) valid() bool { return k >= Step && k < numKinds }
+func (k Kind) valid() bool { return k >= Job && k < numKinds }
 
 // Computes reports whether the device is at work in spans of the kind. Merging is, too.
 func (k Kind) Computes() bool { return k >= Embed && k <= Sample }
@@ -93,7 +94,7 @@ var (
 // Track is the row that the span belongs to.
 func (s *Span) Track() Track {
 	switch s.Kind {
-	case Step, Switch, Copy:
+	case Job, Step, Switch, Copy:
 		return Concurrent
 	case Answer:
 		return Track{"answers to", s.Peer}
@@ -105,6 +106,8 @@ func (s *Span) Track() Track {
 		return Track{"blocks from", s.Peer}
 	case Send:
 		switch s.Lane {
+		case transport.Step:
+			return Track{"conductor", Nobody}
 		case transport.Partial:
 			return Track{"answers to", s.Peer}
 		case transport.KVRing:
@@ -120,6 +123,8 @@ func (s *Span) Track() Track {
 			return Track{"steps from", s.Peer}
 		case transport.Hidden:
 			return Track{"hidden from", s.Peer}
+		case transport.Result:
+			return Track{"results from", s.Peer}
 		}
 	}
 	return Compute
