@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"math"
 
 	"github.com/orrery-ai/orrery/trace"
 	"github.com/orrery-ai/orrery/transport"
@@ -10,9 +11,10 @@ import (
 // SetTrace has spans of what this node does recorded from the next step and message on; with nil no more.
 func (e *Engine) SetTrace(r *trace.Recorder) { e.trace.Store(r) }
 
-// spanOf is a span of a step or a message, of layer l, that began at a time.
+// spanOf is a span of a step or a message, of layer l, that began at a time. Of a message that was not checked yet, the
+// layer may be anything.
 func spanOf(k trace.Kind, h *header, l int, began int64) trace.Span {
-	return trace.Span{Begin: began, Kind: k, Seq: h.Seq, Step: h.Step, First: h.First, Count: h.Count, Layer: int32(l), Peer: trace.Nobody}
+	return trace.Span{Begin: began, Kind: k, Seq: h.Seq, Step: h.Step, First: h.First, Count: h.Count, Layer: int32(min(l, math.MaxInt32)), Peer: trace.Nobody}
 }
 
 // computed records what the running step computed since began. A device may be behind what was recorded on its

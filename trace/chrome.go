@@ -4,12 +4,9 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"io"
 	"slices"
 	"strconv"
-
-	"github.com/orrery-ai/orrery/transport"
 )
 
 // event is a trace event, as Google's "Trace Event Format" has it, which Chrome and Perfetto read.
@@ -46,7 +43,9 @@ func (t *Trace) WriteChrome(w io.Writer, about map[string]string) error {
 	for i := range t.Nodes {
 		c.process(i, &t.Nodes[i], "node "+t.Nodes[i].Name)
 	}
-	c.flows()
+	for m := range c.t.messages() {
+		c.flow(m)
+	}
 	c.text("\n]}\n")
 	return cmp.Or(c.err, c.w.Flush())
 }
@@ -54,7 +53,7 @@ func (t *Trace) WriteChrome(w io.Writer, about map[string]string) error {
 // metadata is what has to be known of the trace to judge it.
 func (t *Trace) metadata(about map[string]string) map[string]any {
 	errors, dropped := map[string]float64{}, map[string]uint64{}
-	for n := range t.all() {
+	for _, n := range t.processes() {
 		if n != &t.Driver {
 			errors[n.Name] = float64(n.ClockError) / 1e3
 		}
@@ -68,9 +67,6 @@ func (t *Trace) metadata(about map[string]string) map[string]any {
 	}
 	return m
 }
-
-// driverProcess is the index of the driver among the processes.
-const driverProcess = -1
 
 // chrome writes a trace.
 type chrome struct {
@@ -202,69 +198,18 @@ func (c *chrome) args(s *Span) map[string]any {
 	return a
 }
 
-// message tells the messages of a trace apart, but for those that are alike in all of this, and come in order.
-type message struct {
-	lane      transport.Purpose
-	from, to  int
-	seq, step uint64
-	layer     int32
-}
-
-// flows writes an arrow from each sending to the waiting that it ended.
-func (c *chrome) flows() {
-	sent := map[message][]*Span{}
-	processes := []*Node{&c.t.Driver}
-	for i := range c.t.Nodes {
-		processes = append(processes, &c.t.Nodes[i])
-	}
-	for p, n := range processes {
-		for i := range n.Spans {
-			if s := &n.Spans[i]; s.Kind == Send {
-				m := s.message(p-1, processOf(s.Peer))
-				sent[m] = append(sent[m], s)
-			}
-		}
-	}
-	for p, n := range processes {
-		for i := range n.Spans {
-			s := &n.Spans[i]
-			if s.Kind != Wait {
-				continue
-			}
-			m := s.message(processOf(s.Peer), p-1)
-			if len(sent[m]) == 0 {
-				continue
-			}
-			from := sent[m][0]
-			sent[m] = sent[m][1:]
-			c.flow(m, from, s)
-		}
-	}
-}
-
-func processOf(peer int16) int {
-	if peer == Client {
-		return driverProcess
-	}
-	return int(peer)
-}
-
-func (s *Span) message(from, to int) message {
-	return message{s.Lane, from, to, s.Seq, s.Step, max(s.Layer, 0)}
-}
-
 // flow writes one arrow, from the beginning of the sending to the end of the waiting, and just within both. Clocks that
 // are off by a little must not make it lead back in time: it would not be shown.
-func (c *chrome) flow(m message, from, to *Span) {
+func (c *chrome) flow(m message) {
 	c.ids++
 	at := func(process int, s *Span, phase string, t int64) {
-		e := event{Phase: phase, Name: m.lane.String(), Category: "message", Process: pid(process), Thread: c.tracks[threadKey{process, s.Track()}],
-			Time: micros(t), ID: fmt.Sprint(c.ids)}
+		e := event{Phase: phase, Name: s.Lane.String(), Category: "message", Process: pid(process), Thread: c.tracks[threadKey{process, s.Track()}],
+			Time: micros(t), ID: strconv.Itoa(c.ids)}
 		if phase == "f" {
 			e.Binding = "e"
 		}
 		c.event(e)
 	}
-	at(m.from, from, "s", from.Begin)
-	at(m.to, to, "f", max(to.End-1, to.Begin, from.Begin))
+	at(m.from, m.sent, "s", m.sent.Begin)
+	at(m.to, m.waited, "f", max(m.waited.End-1, m.waited.Begin, m.sent.Begin))
 }

@@ -99,6 +99,12 @@ func TestATransferIsHiddenWhereItsNodeComputes(t *testing.T) {
 	if want := (trace.Transfer{Node: 1, Lane: transport.KVRing, Bytes: 1000, Took: 5 * time.Millisecond, Hidden: 4 * time.Millisecond, Waited: time.Millisecond}); got[0] != want || got[0].Share() != 0.8 {
 		t.Errorf("%+v, want %+v", got[0], want)
 	}
+	// The other node waits from 3 to 9 for what was sent from 1 on, and node b for 1 until it had left.
+	waited := over(span(trace.Wait, 3, 9, 1, 0), transport.KVRing, 1, 1000)
+	tr.Nodes[0].Spans = []trace.Span{waited}
+	if again := tr.Transfers(); again[0].Waited != 7*time.Millisecond {
+		t.Errorf("%+v", again[0])
+	}
 	if want := (trace.Transfer{Node: 1, Lane: transport.KVMove, Bytes: 20, Took: 3 * time.Millisecond, Hidden: 3 * time.Millisecond}); got[1] != want || got[1].Share() != 1 {
 		t.Errorf("%+v, want %+v", got[1], want)
 	}

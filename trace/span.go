@@ -32,7 +32,7 @@ const (
 
 	// Moving.
 	Send   // over Lane to Peer
-	Wait   // for a message over Lane from Peer, or, on the lane kv-ring to the next node, until what is being sent has left
+	Wait   // for a message over Lane from Peer; without Bytes: until what is being sent to Peer over Lane has left
 	Copy   // one layer of a KV block, to its new holder
 	Arrive // one layer of a KV block, stored
 	numKinds

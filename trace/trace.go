@@ -2,6 +2,7 @@ package trace
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"time"
 )
@@ -35,12 +36,12 @@ func New(driver Recording, nodes []Recording) *Trace {
 		t.Nodes = append(t.Nodes, nodes[i].align())
 	}
 	zero, some := int64(0), false
-	for n := range t.all() {
+	for _, n := range t.processes() {
 		if len(n.Spans) > 0 && (!some || n.Spans[0].Begin < zero) {
 			zero, some = n.Spans[0].Begin, true
 		}
 	}
-	for n := range t.all() {
+	for _, n := range t.processes() {
 		for i := range n.Spans {
 			n.Spans[i].Begin -= zero
 			n.Spans[i].End -= zero
@@ -66,14 +67,14 @@ func inOrder(a, b Span) int {
 	return cmp.Or(cmp.Compare(a.Begin, b.Begin), cmp.Compare(b.End, a.End), cmp.Compare(a.Kind, b.Kind))
 }
 
-// all yields the driver and the nodes.
-func (t *Trace) all() func(yield func(*Node) bool) {
-	return func(yield func(*Node) bool) {
-		if !yield(&t.Driver) {
+// processes yields the driver and the nodes, by process.
+func (t *Trace) processes() iter.Seq2[int, *Node] {
+	return func(yield func(int, *Node) bool) {
+		if !yield(driverProcess, &t.Driver) {
 			return
 		}
 		for i := range t.Nodes {
-			if !yield(&t.Nodes[i]) {
+			if !yield(i, &t.Nodes[i]) {
 				return
 			}
 		}
@@ -82,7 +83,7 @@ func (t *Trace) all() func(yield func(*Node) bool) {
 
 // Dropped is how many spans are missing, of all nodes.
 func (t *Trace) Dropped() (n uint64) {
-	for node := range t.all() {
+	for _, node := range t.processes() {
 		n += node.Dropped
 	}
 	return n

@@ -15,7 +15,9 @@ type Transfer struct {
 	Bytes  int64
 	Took   time.Duration // at least one message was being sent
 	Hidden time.Duration // of that, the node was computing
-	Waited time.Duration // the node's part of a step waited for blocks of others on their way, or for its own to leave
+	// Waited is how long the steps of nodes could not go on because of these messages: the next node's, while one was on
+	// its way, and this one's own, before it had left. Only steps wait for blocks, and only on the lane kv-ring.
+	Waited time.Duration
 }
 
 // Share is what of the transfer was hidden behind computing, from 0 to 1.
@@ -24,6 +26,7 @@ func (t *Transfer) Share() float64 { return float64(t.Hidden) / float64(max(t.To
 // Transfers is what each node sent over each of the lanes, if anything.
 func (t *Trace) Transfers() []Transfer {
 	var all []Transfer
+	stalled := t.stalled()
 	for n := range t.Nodes {
 		var computed []interval
 		for _, s := range t.Nodes[n].Spans {
@@ -33,16 +36,15 @@ func (t *Trace) Transfers() []Transfer {
 		}
 		computed = union(computed)
 		for _, lane := range []transport.Purpose{transport.KVRing, transport.KVMove} {
-			tr := Transfer{Node: n, Lane: lane}
+			tr := Transfer{Node: n, Lane: lane, Waited: stalled[n]}
+			if lane != transport.KVRing {
+				tr.Waited = 0
+			}
 			var sent []interval
 			for _, s := range t.Nodes[n].Spans {
-				switch {
-				case s.Lane != lane:
-				case s.Kind == Send || s.Kind == Copy:
+				if s.Lane == lane && (s.Kind == Send || s.Kind == Copy) {
 					sent = append(sent, interval{s.Begin, s.End})
 					tr.Bytes += s.Bytes
-				case s.Kind == Wait && s.Track() == Compute:
-					tr.Waited += s.Duration()
 				}
 			}
 			sent = union(sent)
@@ -53,6 +55,25 @@ func (t *Trace) Transfers() []Transfer {
 		}
 	}
 	return all
+}
+
+// stalled is how long steps waited for what each node sent round the ring. That its neighbour waits before it begins to
+// send is not because of the message: it is late with computing.
+func (t *Trace) stalled() map[int]time.Duration {
+	by := map[int]time.Duration{}
+	for m := range t.messages() {
+		if m.sent.Lane == transport.KVRing {
+			by[m.from] += time.Duration(max(0, m.waited.End-max(m.waited.Begin, m.sent.Begin)))
+		}
+	}
+	for n := range t.Nodes {
+		for _, s := range t.Nodes[n].Spans {
+			if s.Kind == Wait && s.Lane == transport.KVRing && s.Bytes == 0 { // for its own to leave
+				by[n] += s.Duration()
+			}
+		}
+	}
+	return by
 }
 
 // interval is a time from begin to end.
