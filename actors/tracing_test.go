@@ -165,6 +165,24 @@ func TestATraceTakesMemoryThatTheNodeGetsBack(t *testing.T) {
 	r.stop(r.trace(c, 1<<10))
 }
 
+// Nobody waits for a model that was closed meanwhile, and the memory of its trace is free.
+func TestATraceOfAModelThatIsGoneEndsWithAnErrorThatNamesANode(t *testing.T) {
+	r := newRig(t, 2)
+	c, err := Load(r.context(), r.systems[0], r.endpoints[0], r.spec(placement.Pipeline))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracing := r.trace(c, 64)
+	c.Close()
+	r.eventually("it is unloaded", r.nothingLoaded)
+	if _, err := tracing.Stop(r.context()); err == nil || !strings.Contains(err.Error(), "node n") {
+		t.Errorf("%v", err)
+	}
+	if promised := r.stats(0).PromisedBytes + r.stats(1).PromisedBytes; promised != 0 {
+		t.Errorf("%d bytes are promised to nobody", promised)
+	}
+}
+
 // A node that cannot take part is named, and the others forget the trace.
 func TestATraceThatOneNodeRefusesIsNone(t *testing.T) {
 	r := newRig(t, 2)
