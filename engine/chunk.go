@@ -77,9 +77,9 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 		}
 		dec.Embed(w.stream, w.scratch, ids)
 	} else {
-		copy(w.scratch.X.Data, hidden)
+		w.stream.Write(w.scratch.X, hidden)
 	}
-	dec.Angles(w.scratch, 0, first, n)
+	dec.Angles(w.stream, w.scratch, 0, first, n)
 	defer w.step.Release()
 	if err := w.step.Begin(seq, layers, table.Epoch.Covered, first, n); err != nil {
 		return err
@@ -93,16 +93,17 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 		}
 		dec.AfterAttention(w.stream, l, w.scratch)
 	}
+	if layers.End == e.layers {
+		return e.finish(h, dec)
+	}
+	out := w.stream.Download(bytesOf(w.scratch.X.Data))
 	if err := w.stream.Wait(); err != nil {
 		return err
 	}
 	e.endStep(h.Seq)
-	if layers.End == e.layers {
-		return e.finish(h, dec)
-	}
 	h.Layer = uint32(layers.End)
 	next := e.lanes.hiddenOut[table.Epoch.OwnerOf(layers.End)]
-	return next.Send(e.deadline(), h.encode(&w.head), bytesOf(w.scratch.X.Data))
+	return next.Send(e.deadline(), h.encode(&w.head), out)
 }
 
 func (e *Engine) checkIDs(ids []int32) error {
@@ -137,15 +138,17 @@ func (e *Engine) store(layer int) {
 func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 	w := &e.work
 	peers := table.Peers(layer)
+	var queries []byte
 	if len(peers) > 0 {
-		if err := w.stream.Wait(); err != nil { // for the queries
+		queries = w.stream.Download(bytesOf(w.scratch.Q.Data))
+		if err := w.stream.Wait(); err != nil {
 			return err
 		}
 	}
 	local, merged := w.local.Slice(0, w.scratch.Rows()), w.merged.Slice(0, w.scratch.Rows())
 	own := func() {
-		local.Reset()
 		r := w.runs[0]
+		w.stream.Reset(local)
 		w.stream.Attend(local, w.scratch.Q, r.first, e.shape, table.Held(layer))
 		w.stream.Attend(local, w.scratch.Q, r.first, e.shape, w.step.Tail(layer))
 	}
@@ -154,10 +157,12 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 		w.stream.Finish(w.scratch.Attn, local)
 		return nil
 	}
-	merged.Reset()
 	err := topology.Star(e.cfg.Node, peers,
-		func(node int) error { return e.ask(h, node, layer) },
-		own,
+		func(node int) error { return e.ask(h, node, layer, queries) },
+		func() {
+			own()
+			w.stream.Reset(merged)
+		},
 		func(node int) error {
 			if node == e.cfg.Node {
 				w.stream.Merge(merged, local)
@@ -184,10 +189,30 @@ func (e *Engine) endStep(seq uint64) {
 	}
 }
 
-// finish gives the driver what the step was asked for, after the last layer.
+// finish runs what has been recorded, and gives the driver what the step was asked for, after the last layer.
 func (e *Engine) finish(h header, dec *model.Decoder) error {
 	w := &e.work
-	rows := w.scratch.Rows()
+	rows, last := w.scratch.Rows(), w.runs[len(w.runs)-1]
+	var logits []byte
+	if h.Flags&wantToken != 0 && last.first+last.n == int(h.First+h.Count) {
+		out := w.logits.Slice(0, 1)
+		dec.Logits(w.stream, w.scratch, rows-1, rows, out)
+		logits = w.stream.Download(bytesOf(out.Data))
+	}
+	if err := w.stream.Wait(); err != nil {
+		return err
+	}
+	e.endStep(h.Seq)
+	token := int32(-1)
+	if logits != nil {
+		row, err := viewOf[float32](logits, w.logits.Cols)
+		if err == nil {
+			token, err = w.sampler.Sample(row, h.Sampling, last.first+last.n)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if h.Flags&wantLogits != 0 {
 		for _, r := range w.runs {
 			for at := 0; at < r.n; {
@@ -199,19 +224,6 @@ func (e *Engine) finish(h header, dec *model.Decoder) error {
 			}
 		}
 	}
-	token := int32(-1)
-	last := w.runs[len(w.runs)-1]
-	if h.Flags&wantToken != 0 && last.first+last.n == int(h.First+h.Count) {
-		out := w.logits.Slice(0, 1)
-		dec.Logits(w.stream, w.scratch, rows-1, rows, out)
-		if err := w.stream.Wait(); err != nil {
-			return err
-		}
-		var err error
-		if token, err = w.sampler.Sample(out.Row(0), h.Sampling, last.first+last.n); err != nil {
-			return err
-		}
-	}
 	return e.done(h, token)
 }
 
@@ -219,11 +231,12 @@ func (e *Engine) sendLogits(h header, dec *model.Decoder, row, first, n int) err
 	w := &e.work
 	out := w.logits.Slice(0, n)
 	dec.Logits(w.stream, w.scratch, row, row+n, out)
+	logits := w.stream.Download(bytesOf(out.Data))
 	if err := w.stream.Wait(); err != nil {
 		return err
 	}
 	h.Kind, h.First, h.Count = kindLogits, uint32(first), uint32(n)
-	return e.lanes.result.Send(e.deadline(), h.encode(&w.head), bytesOf(out.Data))
+	return e.lanes.result.Send(e.deadline(), h.encode(&w.head), logits)
 }
 
 // done tells the driver that the step is finished here; token is -1 if none was sampled.

@@ -8,9 +8,9 @@ import (
 )
 
 // ask sends a layer's queries to a node that holds earlier blocks.
-func (e *Engine) ask(h header, node, layer int) error {
+func (e *Engine) ask(h header, node, layer int, queries []byte) error {
 	h.Kind, h.Layer = kindQuery, uint32(layer)
-	if err := e.lanes.queryOut[node].Send(e.deadline(), h.encode(&e.work.head), bytesOf(e.work.scratch.Q.Data)); err != nil {
+	if err := e.lanes.queryOut[node].Send(e.deadline(), h.encode(&e.work.head), queries); err != nil {
 		return fmt.Errorf("query to %s: %w", e.cfg.Nodes[node], err)
 	}
 	return nil
@@ -44,7 +44,7 @@ func (e *Engine) mergePayload(got header, payload []byte, merged attention.Parti
 	if got.Kind != kindPartial {
 		return fmt.Errorf("a message of kind %d is not a partial", got.Kind)
 	}
-	part, err := partialOf(payload, merged.Rows, e.shape)
+	part, err := partialOf(e.work.stream.Upload(payload), merged.Rows, e.shape)
 	if err != nil {
 		return err
 	}

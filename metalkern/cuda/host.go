@@ -158,6 +158,8 @@ func (h *Host) Alloc(n int64, m gpu.Memory) (gpu.Buffer, error) {
 func (b *buffer) Len() int64    { return b.size }
 func (b *buffer) Bytes() []byte { return b.data }
 
+func (b *buffer) Address() uint64 { return uint64(b.device) }
+
 func (b *buffer) Free() error {
 	if b.device == 0 {
 		return nil

@@ -71,7 +71,7 @@ func (s *Set) Narrow(queue gpu.Queue, dst, x gpu.Range, f WeightFormat, n int) e
 }
 
 func (s *Set) gemm(queue gpu.Queue, out, narrowed gpu.Range, w Weights, tokens int, add bool, form gemmForm) error {
-	if err := w.check(); err != nil {
+	if err := w.Check(); err != nil {
 		return err
 	}
 	k, err := s.get(gemm(w.Format, form))

@@ -27,7 +27,7 @@ func (s *Set) Matvec(queue gpu.Queue, out, x gpu.Range, w Weights, tokens int, a
 }
 
 func (s *Set) matvec(queue gpu.Queue, out, x gpu.Range, w Weights, tokens int, add bool, form matvecForm) error {
-	if err := w.check(); err != nil {
+	if err := w.Check(); err != nil {
 		return err
 	}
 	if tokens < 1 || tokens > MatvecTokens {

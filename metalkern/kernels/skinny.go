@@ -72,7 +72,7 @@ func (s *Set) Skinny(queue gpu.Queue, out, packed gpu.Range, w Weights, tokens i
 }
 
 func (s *Set) skinny(queue gpu.Queue, out, packed gpu.Range, w Weights, tokens int, add bool, form skinnyForm) error {
-	if err := w.check(); err != nil {
+	if err := w.Check(); err != nil {
 		return err
 	}
 	if tokens < 1 || tokens > MatvecTokens || w.chunk() == 0 {
