@@ -91,6 +91,12 @@ func Open(number int) (*Host, error) {
 	if err := d.check("cuDevicePrimaryCtxRetain", call(d.contextRetain, uintptr(unsafe.Pointer(&h.context)), uintptr(h.device))); err != nil {
 		return nil, err
 	}
+	defer h.current()()
+	var free, all uint64
+	if err := d.check("cuMemGetInfo", call(d.memoryInfo, uintptr(unsafe.Pointer(&free)), uintptr(unsafe.Pointer(&all)))); err != nil {
+		return nil, err
+	}
+	h.info.Free = int64(free)
 	return h, nil
 }
 
