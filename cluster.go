@@ -38,6 +38,7 @@ type Cluster struct {
 	watching   sync.WaitGroup
 	leaving    atomic.Bool
 	links      *linkBook
+	machines   *machineBook
 	memory     *memoryNews
 	runtime    atomic.Int64 // bytes that the process takes before a model is loaded
 
@@ -64,7 +65,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err := cfg.guard(ctx); err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
-	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), links: newLinkBook(), models: map[*Model]bool{}, short: map[string]bool{}, change: make(chan struct{}), memory: newMemoryNews()}
+	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), links: newLinkBook(), machines: newMachineBook(), models: map[*Model]bool{}, short: map[string]bool{}, change: make(chan struct{}), memory: newMemoryNews()}
 	if err := c.start(ctx); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("orrery: starting %s: %w", cfg.Name, err)
