@@ -1,142 +1,14 @@
 package metalkern
 
 import (
-	"errors"
 	"math"
-	"os"
-	"slices"
 	"testing"
-	"unsafe"
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu"
-	"github.com/orrery-ai/orrery/metalkern/gpu"
-	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/recall"
 )
-
-// open makes a device of the kind that ORRERY_TEST_DEVICE names, the emulator if none.
-func open(t *testing.T) *Device {
-	t.Helper()
-	kind := os.Getenv("ORRERY_TEST_DEVICE")
-	if kind == "" {
-		kind = "emulator"
-	}
-	h, err := Open(kind)
-	if unavailable := new(gpu.UnavailableError); errors.As(err, &unavailable) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := NewDevice(h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return d
-}
-
-// chunk is the most tokens of a step: more than the kernels for few tokens take.
-const chunk = 40
-
-// place is a device's memory for tensors of a test.
-func place(t *testing.T, dev device.Memory, floats int) *device.Arena {
-	t.Helper()
-	a, err := device.NewArena(dev, 4*floats)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(a.Free)
-	return a
-}
-
-// block is an empty block in a device's memory.
-func block(t *testing.T, dev device.Memory, shape attention.Shape, first, tokens int) attention.KV {
-	t.Helper()
-	half := tokens * shape.KVBytes(attention.F16) / 2
-	b, err := dev.Alloc(2 * half)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { dev.Free(b) })
-	return attention.KV{Format: attention.F16, HeadDim: shape.HeadDim, First: first, Cap: tokens, K: b[:half], V: b[half:]}
-}
-
-// generate reads ids and then says n more tokens, each the most likely. It returns the logits of every one, and the tokens. Blocks hold 64 tokens.
-func generate(t *testing.T, m *model.Model, dev device.Device, ids []int32, n int) (logits []float32, said []int32) {
-	t.Helper()
-	d, err := m.Layers(model.Range{First: 0, End: m.Config.Layers})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Load(t.Context(), dev, nil); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(d.Unload)
-	const blockTokens = 64
-	st, shape, vocab := dev.NewStream(), d.Shape(), m.Config.Vocab
-	t.Cleanup(func() {
-		if err := st.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	arena := place(t, dev, int(m.Config.ScratchBytes(chunk)+shape.PartialBytes(chunk))/4+vocab)
-	s, acc := model.ScratchIn(arena.Floats, &m.Config, chunk), attention.PartialIn(arena.Floats, chunk, shape)
-	out := device.Tensor{Rows: 1, Cols: vocab, Data: arena.Floats(vocab)}
-	kv := make([][]attention.KV, m.Config.Layers)
-	position := 0
-	for len(said) < n {
-		rows := min(chunk, len(ids), blockTokens-position%blockTokens)
-		if position%blockTokens == 0 {
-			for l := range kv {
-				kv[l] = append(kv[l], block(t, dev, shape, position, blockTokens))
-			}
-		}
-		d.Embed(st, s, ids[:rows])
-		d.Angles(st, s, 0, position, rows)
-		for l := range kv {
-			d.QKV(st, l, s)
-			last := &kv[l][len(kv[l])-1]
-			st.Append(last, last.Len, s.K, s.V)
-			last.Len += rows
-			part := acc.Slice(0, rows)
-			st.Reset(part)
-			st.Attend(part, s.Q, position, shape, kv[l])
-			st.Finish(s.Attn, part)
-			d.AfterAttention(st, l, s)
-		}
-		d.Logits(st, s, rows-1, rows, out)
-		b := st.Download(bytesOf(out.Data))
-		if err := st.Wait(); err != nil {
-			t.Fatal(err)
-		}
-		row := floatsOf(b)
-		position += rows
-		if ids = ids[rows:]; len(ids) > 0 {
-			continue
-		}
-		best := 0
-		for i, v := range row {
-			if v > row[best] {
-				best = i
-			}
-		}
-		logits, said = append(logits, row...), append(said, int32(best))
-		ids = []int32{int32(best)}
-	}
-	return logits, said
-}
-
-// floatsOf is what bytesOf was of.
-func floatsOf(b []byte) []float32 {
-	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/4)
-}
 
 func TestAModelSaysTheSameAsOnTheCPU(t *testing.T) {
 	dev := open(t)
@@ -170,21 +42,6 @@ func TestAModelSaysTheSameAsOnTheCPU(t *testing.T) {
 	if !(worst < 0.05) { // products of many tokens in bf16 round activations to 8 bits
 		t.Errorf("the worst logit is off by %.2g of their root mean square", worst)
 	}
-}
-
-// upload is a tensor of a stream's device, until the next Wait.
-func upload(st device.Stream, rows, cols int, data []float32) device.Tensor {
-	return device.Tensor{Rows: rows, Cols: cols, Data: floatsOf(st.Upload(bytesOf(data)))}
-}
-
-// finish waits, and is what a tensor holds then.
-func finish(t *testing.T, st device.Stream, data []float32) []float32 {
-	t.Helper()
-	b := st.Download(bytesOf(data))
-	if err := st.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	return slices.Clone(floatsOf(b))
 }
 
 func TestMergeAndFinishKeepEmptyParts(t *testing.T) {
