@@ -28,6 +28,8 @@ type driver struct {
 	launch                                                                        uintptr
 	streamCreate, streamDestroy, streamQuery                                      uintptr
 	eventCreate, eventDestroy, eventRecord, eventElapsed                          uintptr
+	graphCreate, graphDestroy, graphAddKernel, graphInstantiate                   uintptr
+	graphExecDestroy, graphSetKernel, graphLaunch                                 uintptr
 }
 
 // status is a CUresult.
@@ -54,6 +56,8 @@ func openDriver() (*driver, error) {
 		"cuModuleLoadData": &d.moduleLoad, "cuModuleUnload": &d.moduleUnload, "cuModuleGetFunction": &d.moduleFunction, "cuFuncSetAttribute": &d.functionSet,
 		"cuLaunchKernel": &d.launch, "cuStreamCreate": &d.streamCreate, "cuStreamDestroy_v2": &d.streamDestroy, "cuStreamQuery": &d.streamQuery,
 		"cuEventCreate": &d.eventCreate, "cuEventDestroy_v2": &d.eventDestroy, "cuEventRecord": &d.eventRecord, "cuEventElapsedTime": &d.eventElapsed,
+		"cuGraphCreate": &d.graphCreate, "cuGraphDestroy": &d.graphDestroy, "cuGraphAddKernelNode": &d.graphAddKernel, "cuGraphInstantiateWithFlags": &d.graphInstantiate,
+		"cuGraphExecDestroy": &d.graphExecDestroy, "cuGraphExecKernelNodeSetParams": &d.graphSetKernel, "cuGraphLaunch": &d.graphLaunch,
 	}); err != nil {
 		return nil, &gpu.UnavailableError{Kind: "cuda", Reason: err.Error()}
 	}

@@ -47,7 +47,7 @@ func (s *Set) Embed(queue gpu.Queue, dst gpu.Range, table Weights, ids gpu.Range
 	if err := table.Check(); err != nil {
 		return err
 	}
-	k, err := s.get(embedding(table.Format))
+	k, err := s.made(recipe{kind: "embed", format: table.Format}, func() instance { return embedding(table.Format) })
 	if err != nil {
 		return err
 	}
