@@ -14,6 +14,7 @@ import (
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/residence"
 	"github.com/orrery-ai/orrery/sampling"
+	"github.com/orrery-ai/orrery/trace"
 )
 
 // The folder in which rapid would leave what fails is that of the fuzz corpus.
@@ -135,7 +136,7 @@ func FuzzLaneMessages(f *testing.F) {
 		st.Release()
 		e.runStep(h, payload)
 		e.runHidden(h, payload)
-		e.receiveBlock(h, payload)
+		e.receiveBlock(0, h, payload)
 		for len(b.copied) > 0 {
 			<-b.copied
 		}
@@ -184,6 +185,18 @@ func TestSteadyDecodeHardlyAllocates(t *testing.T) {
 	token := []int32{7}
 	if n := testing.AllocsPerRun(200, func() { b.decode(&at, token) }); n > 2 {
 		t.Errorf("%v allocations a token", n)
+	}
+	r, err := trace.NewRecorder(1 << 14)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.engines[0].SetTrace(r)
+	b.driver.SetTrace(r)
+	if n := testing.AllocsPerRun(200, func() { b.decode(&at, token) }); n > 2 {
+		t.Errorf("%v allocations a token that is traced", n)
+	}
+	if n, err := r.Page(0, make([]trace.Span, 100)); n != 100 || err != nil || r.Dropped() > 0 {
+		t.Errorf("%d spans, %v, %d dropped", n, err, r.Dropped())
 	}
 }
 

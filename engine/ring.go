@@ -7,6 +7,7 @@ import (
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/trace"
 )
 
 // pieceBytes is the size of an encoded residence.Piece.
@@ -58,6 +59,9 @@ func (e *Engine) round(h header, payload []byte) error {
 
 func (e *Engine) roundOn(b *belt, h header, payload []byte) error {
 	w := &e.work
+	w.trace = e.trace.Load()
+	began := w.trace.Now()
+	defer w.trace.Add(spanOf(trace.Chunk, &h, trace.NoLayer, began))
 	split := int(h.A) * pieceBytes
 	if split < 0 || split > len(payload) {
 		return fmt.Errorf("%d pieces of a round came in %d bytes", h.A, len(payload))
@@ -90,14 +94,17 @@ func (e *Engine) roundOn(b *belt, h header, payload []byte) error {
 			dec.Angles(w.scratch, r.row, r.first, r.n)
 		}
 	}
+	e.computed(trace.Embed, &h, 0, began)
 	if err := w.step.BeginPieces(seq, all, table.Epoch.Covered, w.mine); err != nil {
 		return err
 	}
 	for l := range e.layers {
 		if len(w.ids) > 0 {
+			began := w.trace.Now()
 			dec.QKV(w.stream, l, w.scratch)
 			e.store(l)
-			if err := w.stream.Wait(); err != nil {
+			e.computed(trace.Project, &h, l, began)
+			if err := w.wait(); err != nil {
 				return err
 			}
 		}
@@ -105,12 +112,16 @@ func (e *Engine) roundOn(b *belt, h header, payload []byte) error {
 			return err
 		}
 		if len(w.ids) > 0 {
+			began := w.trace.Now()
 			w.stream.Finish(w.scratch.Attn, w.local.Slice(0, len(w.ids)))
+			e.computed(trace.Merge, &h, l, began)
+			began = w.trace.Now()
 			dec.AfterAttention(w.stream, l, w.scratch)
+			e.computed(trace.Forward, &h, l, began)
 		}
 	}
 	b.done = true
-	if err := w.stream.Wait(); err != nil {
+	if err := w.wait(); err != nil {
 		return err
 	}
 	e.endStep(h.Seq)
@@ -157,7 +168,10 @@ func (e *Engine) rotate(b *belt, table *kvcache.Table, layer int) error {
 		}
 		err := b.AllGather(e.ring.Len(), own, func(p parcel) {
 			rotations = max(rotations, p.parcels)
+			began := w.trace.Now()
 			e.attendPassing(local, p.kv)
+			e.computed(trace.Attend, &b.h, layer, began)
+			b.seen = w.trace.Now()
 		})
 		if err != nil {
 			return err
