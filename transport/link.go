@@ -117,6 +117,9 @@ func (l *link) detach() {
 	switch {
 	case err == nil:
 		l.sock, l.poller = s, poller
+		if l.nc == net.Conn(s) {
+			l.frames.many = s
+		}
 		if l.class == classSmall {
 			deferAcks(s.fd)
 		}

@@ -6,6 +6,7 @@ import "net"
 type outlink struct {
 	link
 	frameBytes int             // largest payload of a data frame
+	perTurn    int             // data frames that a lane writes in one turn
 	window     int             // the most credits of a lane
 	reason     [maxReason]byte // of the one who reads
 
@@ -18,6 +19,10 @@ type outlink struct {
 func newOutlink(e *Endpoint, node string, c class, nc net.Conn, frameBytes, window int) *outlink {
 	l := &outlink{link: newLink(e, node, c, nc, creditBuffer), frameBytes: frameBytes, window: window, senders: make(map[uint32]*Sender)}
 	l.handler, l.at.idle = l, watchHangup // credits are read when they are wanted
+	l.perTurn = 1
+	if c == classBulk {
+		l.perTurn = max(1, min(aheadBytes/frameBytes, aheadFrames, window/2))
+	}
 	return l
 }
 
@@ -56,7 +61,7 @@ func (l *outlink) begin(h header) ([]byte, error) {
 	if h.kind != frameCredit && h.kind != frameRefuse {
 		return nil, protocolError("frame of kind %d from a receiver", h.kind)
 	}
-	return l.reason[:h.length], nil
+	return l.reason[:h.length:h.length], nil
 }
 
 // end takes a frame whose payload is there.
