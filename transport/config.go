@@ -24,6 +24,9 @@ type Config struct {
 	// RDMA is whether connections move from TCP to RDMA where both ends can. By default they do not.
 	RDMA RDMA
 
+	// Checksums says whether frames carry checksums.
+	Checksums Checksums
+
 	// FrameBytes is the most payload in one frame, in bytes: a small message waits for at most one
 	// frame of a large one that shares its connection. Default 64 KiB, 1 KiB to 1 MiB.
 	FrameBytes int

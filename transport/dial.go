@@ -95,11 +95,11 @@ func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 		e.c.Logger.Warn("no connection", "peer", node, "addr", addr, "class", c.String(), "err", err)
 		return nil, err
 	}
-	frameBytes := min(e.c.FrameBytes, answer.frameBytes)
+	l := newOutlink(e, node, c, nc, min(e.c.FrameBytes, answer.frameBytes), answer.window)
+	l.useSums(e.features(nc), answer.features)
 	if _, ok := nc.(*secured); ok {
-		frameBytes = wholeRecords(frameBytes)
+		l.frameBytes = wholeRecords(l.frameBytes, l.frames.head)
 	}
-	l := newOutlink(e, node, c, nc, frameBytes, answer.window)
 	l.detach()
 	return l, nil
 }

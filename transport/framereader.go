@@ -12,6 +12,7 @@ type frameReader struct {
 	src   io.Reader
 	many  vectored // src, if it can fill several pieces of memory in one call; else nil
 	limit int      // largest payload of a data frame, in bytes
+	head  int      // bytes before the payload of a frame: headerBytes or, with checksums, mostHead
 	buf   []byte
 	data  []byte // what was read and not yet taken: a part of buf, or of ahead.spill
 
@@ -19,6 +20,8 @@ type frameReader struct {
 	h     header
 	into  []byte // where the rest of its payload goes; nil to drop it
 	left  int    // bytes of the payload still to come
+	whole []byte // where all of its payload goes
+	sum   uint32 // that it must have, if there are checksums
 	ahead readAhead
 }
 
@@ -49,7 +52,7 @@ func (f *frameReader) next(to frameHandler) (err error) {
 		if f.into, err = to.begin(f.h); err != nil {
 			return err
 		}
-		f.begun, f.left = true, int(f.h.length)
+		f.begun, f.left, f.whole = true, int(f.h.length), f.into
 		if guess != nil {
 			f.confirm(guess)
 		}
@@ -62,6 +65,9 @@ func (f *frameReader) next(to frameHandler) (err error) {
 		return err
 	}
 	f.begun = false
+	if f.head == mostHead && f.whole != nil && addSum(0, f.whole[:f.h.length]) != f.sum {
+		return fmt.Errorf("message %d of lane %d: %w", f.h.seq, f.h.lane, ErrChecksum)
+	}
 	return to.end(f.h)
 }
 
@@ -71,8 +77,7 @@ func (f *frameReader) header() (guess []byte, err error) {
 	if a := &f.ahead; a.bytes > 0 {
 		var b []byte
 		if b, guess = a.header(); guess != nil {
-			f.h, err = parseHeader(b, f.limit)
-			return guess, err
+			return guess, f.parse(b)
 		}
 		if len(b) > 0 { // a part of a header; else it is all in buf
 			copy(f.buf, b)
@@ -80,7 +85,7 @@ func (f *frameReader) header() (guess []byte, err error) {
 		f.data = f.buf[:a.bytes]
 		a.bytes = 0
 	}
-	for len(f.data) < headerBytes {
+	for len(f.data) < f.head {
 		have := copy(f.buf, f.data)
 		n, err := f.src.Read(f.buf[have:])
 		f.data = f.buf[:have+n]
@@ -91,9 +96,20 @@ func (f *frameReader) header() (guess []byte, err error) {
 			return nil, unexpected(err)
 		}
 	}
-	f.h, err = parseHeader(f.data, f.limit)
-	f.data = f.data[headerBytes:]
+	err = f.parse(f.data)
+	f.data = f.data[f.head:]
 	return nil, err
+}
+
+// parse takes in what comes before the payload of a frame.
+func (f *frameReader) parse(head []byte) (err error) {
+	if f.head == mostHead {
+		if f.sum, err = checkHead(head); err != nil {
+			return err
+		}
+	}
+	f.h, err = parseHeader(head, f.limit)
+	return err
 }
 
 // confirm looks whether the payload of the frame that has begun goes where it was read to. If not, what was
@@ -123,7 +139,7 @@ func (f *frameReader) payload() error {
 		var err error
 		switch {
 		case direct && f.many != nil:
-			n, err = f.many.readv(f.ahead.plan(f.into, f.left, int(f.h.length), f.buf))
+			n, err = f.many.readv(f.ahead.plan(f.into, f.left, int(f.h.length), f.head, f.buf))
 			f.ahead.bytes = max(n-f.left, 0)
 			n = min(n, f.left)
 		case direct:

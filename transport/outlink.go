@@ -96,8 +96,22 @@ func (l *outlink) tell(cause error) {
 }
 
 // writeEnvelopes writes frames that are already encoded, headers included.
-func (l *outlink) writeEnvelopes(frames *net.Buffers) error {
+func (l *outlink) writeEnvelopes(frames net.Buffers) error {
 	l.turn <- struct{}{} // only the peer's one control writer takes turns on a control link
 	defer l.endTurn()
-	return l.write(frames)
+	if l.sums() {
+		frames = withSums(frames)
+	}
+	return l.write(&frames)
+}
+
+// withSums puts checksums between the headers and the payloads of frames.
+func withSums(frames net.Buffers) net.Buffers {
+	var with net.Buffers
+	for _, f := range frames {
+		head := append(make([]byte, 0, mostHead), f[:headerBytes]...)[:mostHead]
+		putSums(head, addSum(0, f[headerBytes:]))
+		with = append(with, head, f[headerBytes:])
+	}
+	return with
 }

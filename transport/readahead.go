@@ -15,13 +15,14 @@ type readAhead struct {
 	frames int    // that may be read ahead
 	lane   uint32 // of the last frame
 
-	heads  []byte   // places for aheadFrames headers
+	heads  []byte   // places for aheadFrames headers, of mostHead bytes
 	pieces [][]byte // of the last call
 	bytes  int      // that it read and that are not yet taken: first header number next, then its payload, ...
 	next   int
 	count  int    // headers that were expected
 	rest   []byte // where the payloads of header number next and the following were expected to go
 	size   int    // of a payload; the last one may be shorter
+	head   int    // of a header
 	spill  []byte // what came otherwise, in order
 }
 
@@ -35,24 +36,26 @@ func (a *readAhead) follow(h header) {
 }
 
 // plan is where the next bytes should go: the rest of a frame to into[:left], what follows it up to the
-// end of into's capacity, and the start of what comes then to buf. Frames are of size bytes.
-func (a *readAhead) plan(into []byte, left, size int, buf []byte) [][]byte {
-	a.rest, a.size, a.next, a.count = into[left:cap(into)], size, 0, 0
+// end of into's capacity, and the start of what comes then to buf. Frames are of size bytes, behind headers of
+// head bytes.
+func (a *readAhead) plan(into []byte, left, size, head int, buf []byte) [][]byte {
+	a.rest, a.size, a.head, a.next, a.count = into[left:cap(into)], size, head, 0, 0
 	a.pieces = append(a.pieces[:0], into[:left])
 	most := min(a.frames, aheadBytes/size)
 	for rest := a.rest; len(rest) > 0 && a.count < most; a.count++ {
 		if a.heads == nil {
-			a.heads = make([]byte, aheadFrames*headerBytes)
+			a.heads = make([]byte, aheadFrames*mostHead)
 		}
 		n := min(size, len(rest))
-		a.pieces = append(a.pieces, a.head(a.count), rest[:n])
+		a.pieces = append(a.pieces, a.place(a.count), rest[:n])
 		rest = rest[n:]
 	}
 	a.pieces = append(a.pieces, buf)
 	return a.pieces
 }
 
-func (a *readAhead) head(i int) []byte { return a.heads[i*headerBytes:][:headerBytes] }
+// place is where header number i goes.
+func (a *readAhead) place(i int) []byte { return a.heads[i*mostHead:][:a.head] }
 
 // header takes a header, and says where its payload should be. If there is no whole header left, guess is
 // nil, and head is the part of one that there is; none if what is left went to the buffer.
@@ -60,13 +63,13 @@ func (a *readAhead) header() (head, guess []byte) {
 	if a.next == a.count {
 		return nil, nil
 	}
-	head = a.head(a.next)
-	if a.bytes < headerBytes {
+	head = a.place(a.next)
+	if a.bytes < len(head) {
 		return head[:a.bytes], nil
 	}
 	guess = a.rest[:min(a.size, len(a.rest))]
 	a.next++
-	a.take(headerBytes)
+	a.take(len(head))
 	a.rest = a.rest[len(guess):]
 	return head, guess
 }
@@ -84,7 +87,7 @@ func (a *readAhead) gather(payload, buf []byte) []byte {
 	a.spill = a.spill[:0]
 	add := func(b []byte) { a.spill = append(a.spill, b[:a.take(len(b))]...) }
 	for add(payload); a.bytes > 0 && a.next < a.count; a.next++ {
-		add(a.head(a.next))
+		add(a.place(a.next))
 		n := min(a.size, len(a.rest))
 		add(a.rest[:n])
 		a.rest = a.rest[n:]

@@ -56,6 +56,7 @@ func TestReadingAheadPutsEveryFrameInItsPlace(t *testing.T) {
 		var want [2][][]byte
 		var rest [2][]byte // of the last message of a lane, not yet on the tape
 		var tape []byte
+		head := []int{headerBytes, mostHead}[seed%2]
 		frameBytes := 300 + r.IntN(2000)
 		for range 60 {
 			lane := r.IntN(1 + r.IntN(2))
@@ -74,13 +75,20 @@ func TestReadingAheadPutsEveryFrameInItsPlace(t *testing.T) {
 				if n == len(rest[lane]) {
 					h.flags |= flagLast
 				}
-				tape = append(tape, frame(h, rest[lane][:n])...)
+				bare := frame(h, rest[lane][:n])
+				tape = append(tape, bare[:headerBytes]...)
+				if head == mostHead {
+					sums := append(bare[:headerBytes:headerBytes], make([]byte, sumBytes)...)
+					putSums(sums, addSum(0, rest[lane][:n]))
+					tape = append(tape, sums[headerBytes:]...)
+				}
+				tape = append(tape, rest[lane][:n]...)
 				rest[lane] = rest[lane][n:]
 			}
 		}
 		c := new(twoLanes)
 		src := &dribble{tape, r}
-		f := frameReader{src: src, many: scatter{src}, limit: 2 * frameBytes, buf: make([]byte, headerBytes+r.IntN(200))}
+		f := frameReader{src: src, many: scatter{src}, limit: 2 * frameBytes, head: head, buf: make([]byte, head+r.IntN(200))}
 		err := error(errNotYet)
 		for err == nil || err == errNotYet {
 			err = f.next(c)

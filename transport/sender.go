@@ -63,7 +63,7 @@ func (e *Endpoint) Sender(to string, key LaneKey, maxMessage int) (*Sender, erro
 		return nil, laneError(err, to, key, 0)
 	}
 	s.link = l
-	s.heads = make([]byte, l.perTurn*headerBytes)
+	s.heads = make([]byte, l.perTurn*mostHead)
 	if err := l.add(s); err != nil {
 		return nil, laneError(err, to, key, 0)
 	}
@@ -156,17 +156,24 @@ func (s *Sender) sendFrames(deadline time.Time, total int, first []byte, rest []
 			if left == 0 {
 				h.flags |= flagLast
 			}
-			head := s.heads[frames*headerBytes:][:headerBytes]
+			head := s.heads[frames*mostHead:][:s.link.frames.head]
 			h.put(head)
 			h.flags &^= flagFirst
 			s.iov = append(s.iov, head)
+			sum := uint32(0)
 			for n > 0 {
 				for len(first) == 0 {
 					first, rest = rest[0], rest[1:]
 				}
 				k := min(n, len(first))
 				s.iov = append(s.iov, first[:k])
+				if s.link.sums() {
+					sum = addSum(sum, first[:k])
+				}
 				first, n = first[k:], n-k
+			}
+			if s.link.sums() {
+				putSums(head, sum)
 			}
 		}
 		s.credits.Add(-int32(frames))

@@ -144,6 +144,8 @@ func (c tape) Read(b []byte) (int, error)     { return c.Reader.Read(b) }
 func (tape) Write(b []byte) (int, error)      { return len(b), nil }
 func (tape) SetWriteDeadline(time.Time) error { return nil }
 func (tape) Close() error                     { return nil }
+func (tape) LocalAddr() net.Addr              { return new(net.TCPAddr) }
+func (tape) RemoteAddr() net.Addr             { return new(net.TCPAddr) }
 
 const mostRead = 3000 // bytes of a message in FuzzFrameReader
 
