@@ -124,13 +124,16 @@ func (r *Receiver) Receive(deadline time.Time) (*Message, error) {
 	return nil, r.expire()
 }
 
-// expire fails the lane because its next message has not come in time.
+// expire fails the lane because its next message has not come in time. It gives why the lane failed: that may
+// have been something else, just before.
 func (r *Receiver) expire() error {
 	r.mu.Lock()
 	err := &ErrTimeout{Node: r.from, Lane: r.key, Seq: r.next}
 	r.mu.Unlock()
 	r.leave(err)
-	return err
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return laneError(r.cause, r.from, r.key, r.next)
 }
 
 // Next waits for the next message without a deadline. It is for a goroutine that idles between requests:
