@@ -20,6 +20,9 @@ type Options struct {
 	Patience time.Duration
 }
 
+// MaxFlying is how many batches run at the same time, but for one more that a wait submits.
+const MaxFlying = 256
+
 const (
 	batchLaunches = 64 // operations that are recorded before they are submitted
 	eventLooks    = 64 // of a gate behind an event
@@ -113,7 +116,10 @@ func (q *Queue) idle() bool { return len(q.list) == 0 && len(q.flying) == 0 && l
 func (q *Queue) record(o operation) {
 	o.args = q.arena.keep(o.args)
 	q.list = append(q.list, o)
-	if len(q.list)-q.next >= batchLaunches {
+	if len(q.list)-q.next < batchLaunches {
+		return
+	}
+	if q.reap(); len(q.flying) < MaxFlying {
 		q.submit(len(q.list))
 	}
 }
@@ -220,9 +226,11 @@ func (q *Queue) copy(dst, src gpu.Range, n int64) {
 	q.record(operation{kernel: q.kernels.copy, grid: gpu.Grid{X: int((n + copyBytes - 1) / copyBytes), Y: 1, Z: 1, Threads: 256}, args: args[:]})
 }
 
-// Mark implements [gpu.Queue].
+// Mark implements [gpu.Queue]. What lies before a mark that comes when MaxFlying batches run is counted to what follows.
 func (q *Queue) Mark() int {
-	q.submit(len(q.list))
+	if q.reap(); len(q.flying) < MaxFlying {
+		q.submit(len(q.list))
+	}
 	q.marks = append(q.marks, q.timed)
 	return len(q.marks) - 1
 }

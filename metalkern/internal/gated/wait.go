@@ -159,6 +159,17 @@ func (q *Queue) drain(deadline time.Time) error {
 	return nil
 }
 
+// reap takes down what has ended.
+func (q *Queue) reap() {
+	for len(q.flying) > 0 {
+		done, err := q.flying[0].batch.Done()
+		if !done {
+			return
+		}
+		q.land(err)
+	}
+}
+
 func pause(short bool) {
 	if short {
 		runtime.Gosched()
