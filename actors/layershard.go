@@ -32,6 +32,7 @@ type layerShard struct {
 	conductor *actor.PID
 	loader    *actor.PID // awaits the first layers
 	shards    map[uint64]*sequenceChild
+	traced    traced
 	stopping  bool
 
 	ctx     context.Context // ends with the actor
@@ -101,6 +102,8 @@ func (s *layerShard) Receive(ctx actor.Context) {
 		if msg.Bytes > 0 {
 			ctx.Respond(&proto.Lent{Sequence: msg.Sequence, Node: s.spec.GetNode(), Error: errorText(err)})
 		}
+	case *proto.ReadClock, *proto.StartTrace, *proto.StopTrace, *proto.ReadSpans:
+		s.tracing(ctx)
 	case *proto.CloseSequence:
 		s.closeSequence(ctx, msg.Sequence)
 	case *actor.Stopping:

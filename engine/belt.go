@@ -41,6 +41,7 @@ type belt struct {
 	told   bool           // the previous node has said that the round has failed
 	done   bool           // nobody waits for anything more from this node
 	layer  int            // whose parcels go round
+	seen   int64          // when the parcel in hand had been attended to, on the trace's clock
 	view   []attention.KV // of the parcel in hand
 	table  *kvcache.Table // of the round's epoch: what is sent lies in it, and in the engine's step
 }
@@ -79,21 +80,30 @@ func (b *belt) send(out *outgoing, p parcel) error {
 		out.parts = append(out.parts, k, v)
 	}
 	out.parts[0] = out.extents
+	rec := b.engine.trace.Load()
+	began, bytes := rec.Now(), 0
 	if err := b.next.Send(b.engine.deadline(), h.encode(&out.head), out.parts...); err != nil {
 		return fmt.Errorf("ring: to %s: %w", b.names[1], err)
 	}
+	for _, part := range out.parts {
+		bytes += len(part)
+	}
+	sent(rec, &h, transport.KVRing, b.engine.ring.Next(), p.layer, began, bytes)
 	return nil
 }
 
 // take waits for the next parcel from the previous node. What an earlier round left behind is passed over.
 func (b *belt) take() (parcel, error) {
-	deadline := b.engine.deadline()
+	deadline, rec := b.engine.deadline(), b.engine.work.trace
+	waited(rec, &b.h, transport.KVRing, b.engine.ring.Next(), b.layer, b.seen, 0)
+	began := rec.Now()
 	for {
 		p, stale, err := b.receive(deadline)
 		if err != nil {
 			return p, fmt.Errorf("ring: layer %d from %s: %w", b.layer, b.names[0], err)
 		}
 		if !stale {
+			waited(rec, &b.h, transport.KVRing, b.engine.ring.Prev(), b.layer, began, len(p.msg.Bytes))
 			return p, nil
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/residence"
 	"github.com/orrery-ai/orrery/sampling"
+	"github.com/orrery-ai/orrery/trace"
 	"github.com/orrery-ai/orrery/transport"
 	"github.com/orrery-ai/orrery/transport/topology"
 )
@@ -66,6 +67,7 @@ type Engine struct {
 	work workspace
 
 	arrivals arrivals
+	trace    atomic.Pointer[trace.Recorder] // nil: nothing is recorded
 }
 
 // workspace is the memory of the step that is running. What is large of it lies in an arena of the device,
@@ -86,6 +88,8 @@ type workspace struct {
 	own     []attention.KV
 	passing []attention.KV // of the parcel in hand, where the device reads it
 	head    [headerBytes]byte
+	trace   *trace.Recorder // of the step
+	fault   error           // of the stream, see wait
 }
 
 // New registers the lanes on which this node receives. Layers come with SetDecoder.
@@ -155,28 +159,28 @@ func (e *Engine) Connect() error {
 	if err := e.lanes.connect(e.cfg, e.shape); err != nil {
 		return err
 	}
-	e.serve(e.lanes.step, e.runStep)
-	for _, r := range e.lanes.hiddenIn {
-		e.serve(r, e.runHidden)
+	e.serve(e.lanes.step, transport.Step, trace.Client, e.runStep)
+	for n, r := range e.lanes.hiddenIn {
+		e.serve(r, transport.Hidden, n, e.runHidden)
 	}
 	answers := e.work.answers
 	for n, r := range e.lanes.queryIn {
 		if r != nil {
-			s := &server{engine: e, reply: e.lanes.partialOut[n], stream: e.cfg.Device.NewStream(), part: answers[0]}
+			s := &server{engine: e, peer: n, reply: e.lanes.partialOut[n], stream: e.cfg.Device.NewStream(), part: answers[0]}
 			answers = answers[1:]
 			e.servers = append(e.servers, s)
-			e.serve(r, s.answer)
+			e.serve(r, transport.Query, n, s.answer)
 		}
 	}
-	for _, r := range e.lanes.moveIn {
-		e.serve(r, e.receiveBlock)
+	for n, r := range e.lanes.moveIn {
+		e.serve(r, transport.KVMove, n, func(h header, payload []byte) { e.receiveBlock(n, h, payload) })
 	}
 	return nil
 }
 
-// serve hands every message of a lane to handle until the lane ends. The lane ends with the engine, or
+// serve hands every message of a lane from a node to handle until the lane ends. The lane ends with the engine, or
 // with the peer; the conductor then learns of the loss from membership.
-func (e *Engine) serve(r *transport.Receiver, handle func(h header, payload []byte)) {
+func (e *Engine) serve(r *transport.Receiver, lane transport.Purpose, from int, handle func(h header, payload []byte)) {
 	if r == nil {
 		return
 	}
@@ -184,6 +188,8 @@ func (e *Engine) serve(r *transport.Receiver, handle func(h header, payload []by
 	go func() {
 		defer e.wg.Done()
 		for {
+			rec := e.trace.Load()
+			began := rec.Now()
 			msg, err := r.Next()
 			if err != nil {
 				if !e.closed.Load() {
@@ -195,6 +201,7 @@ func (e *Engine) serve(r *transport.Receiver, handle func(h header, payload []by
 			if err != nil {
 				e.cfg.Logger.Warn("bad lane message", "err", err)
 			} else {
+				waited(rec, &h, lane, from, int(h.Layer), began, len(msg.Bytes))
 				handle(h, payload)
 			}
 			msg.Release()

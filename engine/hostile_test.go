@@ -15,6 +15,7 @@ import (
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/residence"
 	"github.com/orrery-ai/orrery/sampling"
+	"github.com/orrery-ai/orrery/trace"
 	"github.com/orrery-ai/orrery/transport"
 )
 
@@ -137,7 +138,7 @@ func FuzzLaneMessages(f *testing.F) {
 		st.Release()
 		e.runStep(h, payload)
 		e.runHidden(h, payload)
-		e.receiveBlock(h, payload)
+		e.receiveBlock(0, h, payload)
 		for len(b.copied) > 0 {
 			<-b.copied
 		}
@@ -186,6 +187,18 @@ func TestSteadyDecodeHardlyAllocates(t *testing.T) {
 	token := []int32{7}
 	if n := testing.AllocsPerRun(200, func() { b.decode(&at, token) }); n > 2 {
 		t.Errorf("%v allocations a token", n)
+	}
+	r, err := trace.NewRecorder(1 << 14)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.engines[0].SetTrace(r)
+	b.driver.SetTrace(r)
+	if n := testing.AllocsPerRun(200, func() { b.decode(&at, token) }); n > 2 {
+		t.Errorf("%v allocations a token that is traced", n)
+	}
+	if n, err := r.Page(0, make([]trace.Span, 100)); n != 100 || err != nil || r.Dropped() > 0 {
+		t.Errorf("%d spans, %v, %d dropped", n, err, r.Dropped())
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/trace"
 )
 
 // pieceBytes is the size of an encoded residence.Piece.
@@ -59,6 +60,9 @@ func (e *Engine) round(h header, payload []byte) error {
 
 func (e *Engine) roundOn(b *belt, h header, payload []byte) error {
 	w := &e.work
+	w.trace = e.trace.Load()
+	began := w.trace.Now()
+	defer w.trace.Add(spanOf(trace.Chunk, &h, trace.NoLayer, began))
 	split := int(h.A) * pieceBytes
 	if split < 0 || split > len(payload) {
 		return fmt.Errorf("%d pieces of a round came in %d bytes", h.A, len(payload))
@@ -91,14 +95,17 @@ func (e *Engine) roundOn(b *belt, h header, payload []byte) error {
 			dec.Angles(w.stream, w.scratch, r.row, r.first, r.n)
 		}
 	}
+	e.computed(trace.Embed, &h, 0, began)
 	if err := w.step.BeginPieces(seq, all, table.Epoch.Covered, w.mine); err != nil {
 		return err
 	}
 	for l := range e.layers {
 		if len(w.ids) > 0 {
+			began := w.trace.Now()
 			dec.QKV(w.stream, l, w.scratch)
 			e.store(l)
-			if err := w.stream.Wait(); err != nil {
+			e.computed(trace.Project, &h, l, began)
+			if err := w.wait(); err != nil {
 				return err
 			}
 		}
@@ -106,13 +113,20 @@ func (e *Engine) roundOn(b *belt, h header, payload []byte) error {
 			return err
 		}
 		if len(w.ids) > 0 {
+			began := w.trace.Now()
 			w.stream.Finish(w.scratch.Attn, w.local.Slice(0, len(w.ids)))
+			e.computed(trace.Merge, &h, l, began)
+			began = w.trace.Now()
 			dec.AfterAttention(w.stream, l, w.scratch)
+			e.computed(trace.Forward, &h, l, began)
 		}
 	}
 	b.done = true
 	if len(w.ids) > 0 {
 		return e.finish(h, dec)
+	}
+	if err := w.wait(); err != nil {
+		return err
 	}
 	e.endStep(h.Seq)
 	return e.done(h, -1)
@@ -156,9 +170,12 @@ func (e *Engine) rotate(b *belt, table *kvcache.Table, layer int) error {
 		var failed error
 		err := b.AllGather(e.ring.Len(), own, func(p parcel) {
 			rotations = max(rotations, p.parcels)
+			began := w.trace.Now()
 			if failed == nil {
 				failed = e.attendPassing(local, p)
 			}
+			e.computed(trace.Attend, &b.h, layer, began)
+			b.seen = w.trace.Now()
 		})
 		if err := errors.Join(err, failed); err != nil {
 			return err
@@ -181,5 +198,5 @@ func (e *Engine) attendPassing(local attention.Partial, p parcel) error {
 	for _, r := range w.runs {
 		w.stream.Attend(local.Slice(r.row, r.row+r.n), w.scratch.Q.Slice(r.row, r.row+r.n), r.first, e.shape, kv)
 	}
-	return w.stream.Wait()
+	return w.wait()
 }

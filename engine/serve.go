@@ -5,6 +5,7 @@ import (
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/trace"
 	"github.com/orrery-ai/orrery/transport"
 )
 
@@ -12,20 +13,33 @@ import (
 // steps: what it reads is immutable.
 type server struct {
 	engine *Engine
+	peer   int
 	reply  *transport.Sender
 	stream device.Stream
 	part   attention.Partial // for the largest query
 	head   [headerBytes]byte
+	trace  *trace.Recorder // of the query
+}
+
+// record records what was done for the peer since began.
+func (s *server) record(k trace.Kind, h *header, began int64) {
+	span := spanOf(k, h, int(h.Layer), began)
+	span.Peer = int16(s.peer)
+	s.trace.Add(span)
 }
 
 func (s *server) answer(h header, payload []byte) {
+	s.trace = s.engine.trace.Load()
+	defer s.record(trace.Answer, &h, s.trace.Now())
 	part, err := s.compute(h, payload)
+	began := s.trace.Now()
 	if err != nil {
 		h.Kind = kindFail
 		err = s.reply.Send(s.engine.deadline(), h.encode(&s.head), reason(err))
 	} else {
 		h.Kind = kindPartial
 		err = s.reply.Send(s.engine.deadline(), h.encode(&s.head), part[0], part[1], part[2])
+		sent(s.trace, &h, transport.Partial, s.peer, int(h.Layer), began, len(part[0])+len(part[1])+len(part[2]))
 	}
 	if err != nil && !s.engine.closed.Load() {
 		s.engine.cfg.Logger.Warn("a query could not be answered", "err", err)
@@ -50,10 +64,13 @@ func (s *server) compute(h header, payload []byte) (answer [3][]byte, err error)
 	}
 	defer table.Release()
 	part := s.part.Slice(0, n)
+	began := s.trace.Now()
 	s.stream.Reset(part)
 	s.stream.Attend(part, device.Tensor{Rows: n, Cols: width, Data: q}, int(h.First), e.shape, table.Held(layer))
 	for i, t := range [][]float32{part.O, part.M, part.L} {
 		answer[i] = s.stream.Download(bytesOf(t))
 	}
-	return answer, s.stream.Wait()
+	err = s.stream.Wait()
+	s.record(trace.Attend, &h, began)
+	return answer, err
 }

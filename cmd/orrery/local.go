@@ -25,6 +25,7 @@ type localCluster struct {
 	processes []*process
 	name      string
 	device    orrery.DeviceChoice
+	synch     orrery.Synch // as it was asked for
 	rdma      rdmaFlags
 }
 
@@ -76,10 +77,11 @@ func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCl
 	if err != nil {
 		return nil, err
 	}
+	asked := o.Synch
 	if o.Synch == orrery.SynchAuto && n > runtime.NumCPU() {
 		o.Synch = orrery.SynchSafe
 	}
-	l := &localCluster{device: choice, name: fmt.Sprintf("local-%d", os.Getpid()), rdma: o.RDMA}
+	l := &localCluster{device: choice, name: fmt.Sprintf("local-%d", os.Getpid()), synch: asked, rdma: o.RDMA}
 	args := func(i int) []string {
 		a := append([]string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
 			"--device", choice.Number(i), "--memory", strconv.FormatInt(memory, 10), "--threads", strconv.Itoa(threads), "--synch", o.Synch.String()}, o.RDMA.args()...)
@@ -218,7 +220,7 @@ func (l *localCluster) stop() {
 
 // join joins the local cluster, to drive it.
 func (l *localCluster) join(ctx context.Context, log *slog.Logger) (*orrery.Cluster, error) {
-	c, err := orrery.Start(ctx, orrery.Config{Name: fmt.Sprintf("client-%d", os.Getpid()), Cluster: l.name, Join: []string{l.processes[0].Addr}, RDMA: l.rdma.options(), Client: true, Logger: log})
+	c, err := orrery.Start(ctx, orrery.Config{Name: fmt.Sprintf("client-%d", os.Getpid()), Cluster: l.name, Join: []string{l.processes[0].Addr}, RDMA: l.rdma.options(), Client: true, Synch: l.synch, Logger: log})
 	if err != nil {
 		return nil, err
 	}

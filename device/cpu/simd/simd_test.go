@@ -244,67 +244,81 @@ func TestConversionsOfEveryLengthStayInside(t *testing.T) {
 	}
 }
 
-func TestMax(t *testing.T) {
-	r := rand.New(rand.NewPCG(4, 4))
-	for _, n := range lengths {
-		x := floats(t, r, n)
-		if got, want := Max(x), maxGo(x); got != want {
-			t.Fatalf("of %d: %v, want %v", n, got, want)
-		}
-		for i := range x {
-			x[i] = float32(math.Inf(-1))
-		}
-		if got := Max(x); !math.IsInf(float64(got), -1) {
-			t.Fatalf("of %d times -Inf: %v", n, got)
-		}
-	}
-}
-
-func TestExpSumIsWithinThreeTenMillionths(t *testing.T) {
-	for _, f := range []func([]float32, float32) float32{ExpSum, expSumGo} {
-		x := make([]float32, 0, 200000)
-		for v := -86.59; v < 88; v += 0.00091 {
-			x = append(x, float32(v))
-		}
-		y := append([]float32(nil), x...)
-		f(y, 0)
-		for i, v := range x {
-			want := math.Exp(float64(v))
-			near(t, "exp", y[i], want, want, 3e-7)
-		}
-	}
-}
-
-func TestExpSumOfEveryLength(t *testing.T) {
-	r := rand.New(rand.NewPCG(5, 5))
-	for _, n := range lengths {
-		x := floats(t, r, n)
-		m := maxGo(x)
-		var want float64
-		y := append([]float32(nil), x...)
-		for _, v := range x {
-			want += math.Exp(float64(v - m))
-		}
-		near(t, "sum", ExpSum(x, m), want, want, 1e-6)
-		for i := range x {
-			near(t, "element", x[i], math.Exp(float64(y[i]-m)), 1, 3e-7)
-		}
-	}
-}
-
-func TestExpOfSpecialValues(t *testing.T) {
-	for _, n := range []int{1, 8, 9, 24} {
-		for at := range n {
-			for _, c := range []struct{ x, want float32 }{
-				{float32(math.Inf(-1)), 0}, {-1e30, 0}, {-100, 0}, {0, 1}, {nan, nan},
-			} {
-				x := make([]float32, n)
-				x[at] = c.x
-				ExpSum(x, 0)
-				near(t, "exp", x[at], float64(c.want), 0, 0)
+func TestSoftmaxIsWithinThreeTenMillionths(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		const n = 16000
+		x, one, f := make([]float32, n), make([]float32, 1), make([]float32, 1)
+		for at := -86.59; at < 0; at += n * 0.00091 {
+			for i := range x {
+				x[i] = float32(min(0, at+float64(i)*0.00091))
+			}
+			x[7] = 0
+			y := append([]float32(nil), x...)
+			Softmax(y, n, []float32{float32(math.Inf(-1))}, one, f, nil, 1, n)
+			for i, v := range x {
+				want := math.Exp(float64(v))
+				near(t, "exp", y[i], want, want, 3e-7)
 			}
 		}
-	}
+	})
+}
+
+func TestSoftmaxOfEveryLength(t *testing.T) {
+	inf := float32(math.Inf(-1))
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(5, 5))
+		for _, n := range lengths {
+			for heads := range 4 {
+				stride := (n+15)&^15 + 16*r.IntN(2)
+				s, m, l, f := floats(t, r, heads*stride), floats(t, r, heads), floats(t, r, heads), floats(t, r, heads)
+				if heads == 3 { // one has seen nothing yet, one sees nothing at all
+					m[0], l[0] = inf, 0
+					m[1], l[1] = inf, 0
+					for j := range n {
+						s[stride+j] = inf
+					}
+				}
+				old, oldM, oldL := append([]float32(nil), s...), append([]float32(nil), m...), append([]float32(nil), l...)
+				Softmax(s, stride, m, l, f, nil, heads, n)
+				for h := range heads {
+					next := float64(oldM[h])
+					for _, v := range old[h*stride : h*stride+n] {
+						next = max(next, float64(v))
+					}
+					near(t, "maximum", m[h], next, 0, 0)
+					base, factor := next, math.Exp(float64(oldM[h])-next)
+					if math.IsInf(next, -1) {
+						base, factor = 0, 0
+					}
+					near(t, "factor", f[h], factor, 1, 3e-7)
+					sum := float64(oldL[h]) * factor
+					for j, v := range old[h*stride : h*stride+n] {
+						want := math.Exp(float64(v) - base)
+						near(t, "weight", s[h*stride+j], want, 1, 5e-7)
+						sum += want
+					}
+					near(t, "sum", l[h], sum, 1+math.Abs(sum), 1e-6)
+				}
+			}
+		}
+	})
+}
+
+func TestSoftmaxOfSpecialValues(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for _, n := range []int{1, 8, 9, 16, 24} {
+			for at := range n {
+				for _, c := range []struct{ x, want float32 }{
+					{float32(math.Inf(-1)), 0}, {-1e30, 0}, {-100, 0}, {0, 1},
+				} {
+					s, m, l, f := make([]float32, 32), make([]float32, 1), make([]float32, 1), make([]float32, 1)
+					s[at] = c.x
+					Softmax(s, 32, m, l, f, nil, 1, n)
+					near(t, "exp", s[at], float64(c.want), 0, 0)
+				}
+			}
+		}
+	})
 }
 
 func TestSwiGLU(t *testing.T) {

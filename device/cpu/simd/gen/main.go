@@ -1,4 +1,4 @@
-// Command gen writes the AVX2 assembly of package simd: one file for each routine, and their Go
+// Command gen writes the assembly of package simd: one file for each routine, and their Go
 // declarations in stubs_amd64.go. Run it with go generate in the package's folder.
 package main
 
@@ -31,7 +31,7 @@ func main() {
 		dir = os.Args[1]
 	}
 	var routines []routine
-	for _, group := range [][]routine{dots, conversions, vectors, packs, gemms, tiles, decodes} {
+	for _, group := range [][]routine{dots, conversions, vectors, packs, gemms, tiles, decodes, wideDecodes, softmaxes, reads} {
 		routines = append(routines, group...)
 	}
 	stubs := ir.NewFile()

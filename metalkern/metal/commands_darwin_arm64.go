@@ -1,0 +1,174 @@
+package metal
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/orrery-ai/orrery/metalkern/internal/gated"
+)
+
+// Of MTLCommandBufferStatus.
+const (
+	statusCompleted = 4
+	statusFailed    = 5
+)
+
+const (
+	poolIndex = 0
+	poolAlign = 16 // the least, and what lengths must be multiples of
+)
+
+// commands is a command queue. It implements [gated.Device].
+type commands struct {
+	*Host
+	queue mtlCommandQueue
+
+	groups, threads mtlSize // passed by reference
+}
+
+var _ gated.Device = (*commands)(nil)
+
+// Close implements [gated.Device].
+func (c *commands) Close() error {
+	nsObject(c.queue).release()
+	return nil
+}
+
+// check says what is wrong with a launch.
+func (c *commands) check(s gated.Step) error {
+	k, ok := s.Kernel.(*kernel)
+	if !ok || k.host != c.Host {
+		return fmt.Errorf("metal: the kernel %s is not of this device", s.Kernel.Name())
+	}
+	if s.Grid.Threads > k.threads || k.static+s.Grid.Pool > c.info.Pool {
+		return fmt.Errorf("metal: %s cannot run in groups of %d threads with %d bytes of threadgroup memory; the most is %d, and %d bytes", k.name, s.Grid.Threads, k.static+s.Grid.Pool, k.threads, c.info.Pool)
+	}
+	for i, a := range s.Args {
+		if a.Buffer == nil {
+			continue
+		}
+		if b, ok := a.Buffer.(*buffer); !ok || b.buffer.object == 0 || b.host != c.Host {
+			return fmt.Errorf("metal: argument %d of %s is not a buffer of this device, or was freed", i, k.name)
+		}
+	}
+	return nil
+}
+
+// Submit implements [gated.Device].
+func (c *commands) Submit(steps []gated.Step) (gated.Batch, error) {
+	for _, s := range steps {
+		if s.Kernel == nil {
+			continue
+		}
+		if err := c.check(s); err != nil {
+			return nil, err
+		}
+	}
+	var b *batch
+	pooled(func() {
+		made := c.queue.commandBuffer()
+		if made.object == 0 {
+			return
+		}
+		nsObject(made).retain()
+		b = &batch{made}
+		e := mtlComputeCommandEncoder{}
+		end := func() {
+			if e.object != 0 {
+				mtlCommandEncoder(e).endEncoding()
+				e.object = 0
+			}
+		}
+		for _, s := range steps {
+			switch {
+			case s.Wait != nil:
+				end()
+				made.encodeWait(s.Wait.(event).event, s.Value)
+			case s.Signal != nil:
+				end()
+				made.encodeSignal(s.Signal.(event).event, s.Value)
+			default:
+				if e.object == 0 {
+					e = made.computeEncoder() // launches of one run one after the other
+				}
+				c.launch(e, s)
+				if s.Settle {
+					end()
+				}
+			}
+		}
+		end()
+		made.commit()
+	})
+	if b == nil {
+		return nil, fmt.Errorf("metal: the queue makes no command buffer")
+	}
+	return b, nil
+}
+
+func (c *commands) launch(e mtlComputeCommandEncoder, s gated.Step) {
+	e.setPipeline(s.Kernel.(*kernel).pipeline)
+	for i, a := range s.Args {
+		if a.Buffer == nil {
+			e.setBytes(a.Value, a.Size, i)
+		} else {
+			e.setBuffer(a.Buffer.(*buffer).buffer, uint64(a.Offset), i)
+		}
+	}
+	e.setThreadgroupMemory(uint64(max(poolAlign, (s.Grid.Pool+poolAlign-1)/poolAlign*poolAlign)), poolIndex)
+	c.threads = mtlSize{uint64(s.Grid.Threads), 1, 1}
+	if s.Groups.Buffer != nil {
+		e.dispatchIndirect(s.Groups.Buffer.(*buffer).buffer, uint64(s.Groups.Offset), &c.threads)
+		return
+	}
+	c.groups = mtlSize{uint64(s.Grid.X), uint64(s.Grid.Y), uint64(s.Grid.Z)}
+	e.dispatch(&c.groups, &c.threads)
+}
+
+// batch is a command buffer.
+type batch struct{ buffer mtlCommandBuffer }
+
+// Done implements [gated.Batch].
+func (b *batch) Done() (done bool, err error) {
+	switch b.buffer.status() {
+	case statusCompleted:
+		return true, nil
+	case statusFailed:
+		pooled(func() {
+			e := b.buffer.failure()
+			code := 0
+			if e.object != 0 {
+				code = e.code()
+			}
+			err = fmt.Errorf("metal: a kernel failed: %s (%d)", e.describe(), code)
+		})
+		return true, err
+	}
+	return false, nil
+}
+
+// Times implements [gated.Batch].
+func (b *batch) Times() (begin, end time.Duration) {
+	return seconds(b.buffer.gpuStart()), seconds(b.buffer.gpuEnd())
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// Release implements [gated.Batch].
+func (b *batch) Release() { nsObject(b.buffer).release() }
+
+// event is a shared event.
+type event struct{ event mtlSharedEvent }
+
+// NewEvent implements [gated.Device].
+func (c *commands) NewEvent() (gated.Event, error) {
+	e := c.device.newSharedEvent()
+	if e.object == 0 {
+		return nil, fmt.Errorf("metal: the device makes no event")
+	}
+	return event{e}, nil
+}
+
+func (e event) Set(v uint64)  { e.event.setSignaledValue(v) }
+func (e event) Value() uint64 { return e.event.signaledValue() }
+func (e event) Release()      { nsObject(e.event).release() }
