@@ -9,14 +9,21 @@ import (
 	"github.com/orrery-ai/orrery/metalkern/dialect"
 	"github.com/orrery-ai/orrery/metalkern/emulator"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
+	"github.com/orrery-ai/orrery/metalkern/metal"
 )
 
 // Kinds are the devices that Open knows, the fastest first.
-var Kinds = []string{"cuda", "emulator"}
+var Kinds = []string{"metal", "cuda", "emulator"}
 
 // Open opens the first device of a kind. Where there is none the error is a *[gpu.UnavailableError].
 func Open(kind string) (gpu.Host, error) {
 	switch kind {
+	case "metal":
+		h, err := metal.Open()
+		if err != nil {
+			return nil, err
+		}
+		return h, nil
 	case "cuda":
 		h, err := cuda.Open(0)
 		if err != nil {

@@ -70,8 +70,7 @@ func (c *commands) Submit(steps []gated.Step) (gated.Batch, error) {
 		if made.object == 0 {
 			return
 		}
-		nsObject(made).retain()
-		b = &batch{made}
+		b = &batch{mtlCommandBuffer{nsObject(made).retain()}}
 		e := mtlComputeCommandEncoder{}
 		end := func() {
 			if e.object != 0 {

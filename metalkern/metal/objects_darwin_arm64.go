@@ -61,10 +61,10 @@ var (
 )
 
 // alloc is sent to a class.
-func (o nsObject) alloc() object { return send(o.object, selAlloc).object() }
-func (o nsObject) init() object  { return send(o.object, selInit).object() }
-func (o nsObject) retain()       { send(o.object, selRetain).object() }
-func (o nsObject) release()      { send(o.object, selRelease).void() }
+func (o nsObject) alloc() object  { return send(o.object, selAlloc).object() }
+func (o nsObject) init() object   { return send(o.object, selInit).object() }
+func (o nsObject) retain() object { return send(o.object, selRetain).object() }
+func (o nsObject) release()       { send(o.object, selRelease).void() }
 
 func (o nsString) initWithUTF8String(s *byte) nsString {
 	return nsString{send(o.object, selInitWithUTF8String, pointer(unsafe.Pointer(s))).object()}
