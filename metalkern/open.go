@@ -11,10 +11,11 @@ import (
 	"github.com/orrery-ai/orrery/metalkern/dialect"
 	"github.com/orrery-ai/orrery/metalkern/emulator"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
+	"github.com/orrery-ai/orrery/metalkern/metal"
 )
 
 // Kinds are the devices that Open knows, the fastest first.
-var Kinds = []string{"cuda", "emulator"}
+var Kinds = []string{"metal", "cuda", "emulator"}
 
 // GPUs are those of Kinds that are fast.
 func GPUs() []string {
@@ -40,6 +41,12 @@ func Open(name string) (gpu.Host, error) {
 		}
 	}
 	switch kind {
+	case "metal":
+		h, err := metal.Open()
+		if err != nil {
+			return nil, err
+		}
+		return h, nil
 	case "cuda":
 		h, err := cuda.Open(number)
 		if err != nil {

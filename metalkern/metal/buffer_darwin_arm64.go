@@ -51,8 +51,19 @@ func (h *Host) Adopt(data []byte) (gpu.Range, error) {
 func (b *buffer) Len() int64    { return b.size }
 func (b *buffer) Bytes() []byte { return b.data }
 
+// Address is where kernels find the buffer's first byte, for lists that they read. All launches from then on can reach it so, without having it as an argument.
+func (b *buffer) Address() uint64 {
+	b.host.mu.Lock()
+	b.host.listed[b.buffer.object] = true
+	b.host.mu.Unlock()
+	return b.buffer.gpuAddress()
+}
+
 func (b *buffer) Free() error {
 	if b.buffer.object != 0 {
+		b.host.mu.Lock()
+		delete(b.host.listed, b.buffer.object)
+		b.host.mu.Unlock()
 		nsObject(b.buffer).release()
 		b.buffer.object, b.data = 0, nil
 	}

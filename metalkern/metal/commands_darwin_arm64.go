@@ -2,6 +2,8 @@ package metal
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/orrery-ai/orrery/metalkern/internal/gated"
@@ -16,6 +18,7 @@ const (
 const (
 	poolIndex = 0
 	poolAlign = 16 // the least, and what lengths must be multiples of
+	readWrite = 3  // MTLResourceUsageRead and MTLResourceUsageWrite
 )
 
 // commands is a command queue. It implements [gated.Device].
@@ -23,7 +26,8 @@ type commands struct {
 	*Host
 	queue mtlCommandQueue
 
-	groups, threads mtlSize // passed by reference
+	groups, threads mtlSize  // passed by reference
+	listed          []object // buffers that launches reach by address
 }
 
 var _ gated.Device = (*commands)(nil)
@@ -64,14 +68,16 @@ func (c *commands) Submit(steps []gated.Step) (gated.Batch, error) {
 			return nil, err
 		}
 	}
+	c.mu.Lock()
+	c.listed = slices.AppendSeq(c.listed[:0], maps.Keys(c.Host.listed))
+	c.mu.Unlock()
 	var b *batch
 	pooled(func() {
 		made := c.queue.commandBuffer()
 		if made.object == 0 {
 			return
 		}
-		nsObject(made).retain()
-		b = &batch{made}
+		b = &batch{mtlCommandBuffer{nsObject(made).retain()}}
 		e := mtlComputeCommandEncoder{}
 		end := func() {
 			if e.object != 0 {
@@ -90,6 +96,10 @@ func (c *commands) Submit(steps []gated.Step) (gated.Batch, error) {
 			default:
 				if e.object == 0 {
 					e = made.computeEncoder() // launches of one run one after the other
+					// So they are in reach, and encoders that might use the same memory in this way do not overlap.
+					if len(c.listed) > 0 {
+						e.useResources(&c.listed[0], len(c.listed), readWrite)
+					}
 				}
 				c.launch(e, s)
 				if s.Settle {

@@ -49,6 +49,7 @@ type Host struct {
 	mu        sync.Mutex
 	libraries map[[sha256.Size]byte]*library
 	pipelines []mtlComputePipelineState
+	listed    map[object]bool // buffers that kernels reach by address
 	closed    bool
 }
 
@@ -75,7 +76,7 @@ func find() (*Host, error) {
 	if err := load(); err != nil {
 		return nil, err
 	}
-	h := &Host{libraries: map[[sha256.Size]byte]*library{}, language: language31}
+	h := &Host{libraries: map[[sha256.Size]byte]*library{}, listed: map[object]bool{}, language: language31}
 	var err error
 	pooled(func() {
 		if !atLeast(leastSystem) {

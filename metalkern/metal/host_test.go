@@ -95,7 +95,7 @@ KERNEL(twice, 64, 1)(BUF(0, uint, x), BUF(1, const uint, y), ARG(2, Params, P) G
 // bench is a queue and a kernel.
 type bench struct {
 	host  *Host
-	queue *gated.Queue
+	queue gpu.Exchanger
 	twice gpu.Kernel
 }
 
@@ -118,7 +118,7 @@ func newBench(t *testing.T) *bench {
 			t.Error(err)
 		}
 	})
-	return &bench{h, q.(*gated.Queue), k}
+	return &bench{h, q.(gpu.Exchanger), k}
 }
 
 func (b *bench) launch(x, y gpu.Range, n int) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -93,13 +94,13 @@ type argument struct {
 // never is false; what pointer does with it makes the compiler put on the heap what is pointed to, where it does not move.
 var (
 	never   bool
-	escaped unsafe.Pointer
+	escaped atomic.Pointer[byte]
 )
 
 // pointer is a pointer to memory of Go's or C's.
 func pointer(p unsafe.Pointer) argument {
 	if never {
-		escaped = p
+		escaped.Store((*byte)(p))
 	}
 	return argument{uintptr(p), p}
 }

@@ -46,7 +46,8 @@ var (
 	selNewFunction                            = register("newFunctionWithName:")
 	selMaxThreads, selWidth                   = register("maxTotalThreadsPerThreadgroup"), register("threadExecutionWidth")
 	selStaticMemory                           = register("staticThreadgroupMemoryLength")
-	selContents                               = register("contents")
+	selContents, selGPUAddress                = register("contents"), register("gpuAddress")
+	selUseResources                           = register("useResources:count:usage:")
 	selSignaledValue, selSetSignaledValue     = register("signaledValue"), register("setSignaledValue:")
 	selCommandBuffer                          = register("commandBuffer")
 	selComputeEncoder                         = register("computeCommandEncoder")
@@ -61,10 +62,10 @@ var (
 )
 
 // alloc is sent to a class.
-func (o nsObject) alloc() object { return send(o.object, selAlloc).object() }
-func (o nsObject) init() object  { return send(o.object, selInit).object() }
-func (o nsObject) retain()       { send(o.object, selRetain).object() }
-func (o nsObject) release()      { send(o.object, selRelease).void() }
+func (o nsObject) alloc() object  { return send(o.object, selAlloc).object() }
+func (o nsObject) init() object   { return send(o.object, selInit).object() }
+func (o nsObject) retain() object { return send(o.object, selRetain).object() }
+func (o nsObject) release()       { send(o.object, selRelease).void() }
 
 func (o nsString) initWithUTF8String(s *byte) nsString {
 	return nsString{send(o.object, selInitWithUTF8String, pointer(unsafe.Pointer(s))).object()}
@@ -130,6 +131,7 @@ func (o mtlComputePipelineState) staticMemory() uint64 {
 }
 
 func (o mtlBuffer) contents() unsafe.Pointer { return send(o.object, selContents).pointer() }
+func (o mtlBuffer) gpuAddress() uint64       { return send(o.object, selGPUAddress).integer() }
 
 func (o mtlSharedEvent) signaledValue() uint64 { return send(o.object, selSignaledValue).integer() }
 func (o mtlSharedEvent) setSignaledValue(v uint64) {
@@ -163,6 +165,9 @@ func (o mtlComputeCommandEncoder) setBuffer(b mtlBuffer, offset uint64, index in
 }
 func (o mtlComputeCommandEncoder) setBytes(p unsafe.Pointer, length, index int) {
 	send(o.object, selSetBytes, pointer(p), integer(length), integer(index)).void()
+}
+func (o mtlComputeCommandEncoder) useResources(list *object, count int, usage uint64) {
+	send(o.object, selUseResources, pointer(unsafe.Pointer(list)), integer(count), integer(usage)).void()
 }
 func (o mtlComputeCommandEncoder) setThreadgroupMemory(length uint64, index int) {
 	send(o.object, selSetThreadgroupMemory, integer(length), integer(index)).void()

@@ -43,7 +43,7 @@ type lane struct {
 	ready uint64 // value of arrivals
 }
 
-// NewLane makes a lane's end for messages of at most size bytes, as device.Exchanger has it. Close frees it.
+// NewLane implements [gpu.Exchanger].
 func (q *Queue) NewLane(size int) (*device.Lane, error) {
 	if size <= 0 {
 		return nil, fmt.Errorf("%s: a lane for messages of %d bytes", q.name(), size)
@@ -79,7 +79,7 @@ func (l *lane) slot(seq uint32) gpu.Range {
 	return gpu.Range{Buffer: l.buffer, Offset: slotAlign + int64(seq%2)*each}
 }
 
-// Slot is where message seq of a lane of this queue lies, for launches.
+// Slot implements [gpu.Exchanger].
 func (q *Queue) Slot(l *device.Lane, seq uint32) (gpu.Range, error) {
 	own := q.lanes[l]
 	if own == nil {
@@ -150,12 +150,12 @@ func (l *lane) free() error {
 	return l.buffer.Free()
 }
 
-// Signal ends the queue's use of message seq of a lane, as device.Exchanger has it.
+// Signal implements [gpu.Exchanger].
 func (q *Queue) Signal(l *device.Lane, seq uint32, n int) {
 	q.exchange(operation{kind: signals, lane: q.lanes[l], seq: seq, bytes: n})
 }
 
-// Await lets nothing recorded after run before message seq of a lane may be used, as device.Exchanger has it.
+// Await implements [gpu.Exchanger].
 func (q *Queue) Await(l *device.Lane, seq uint32) {
 	q.exchange(operation{kind: awaits, lane: q.lanes[l], seq: seq})
 }

@@ -85,7 +85,7 @@ type flight struct {
 	gated bool // it has a gate that waits
 }
 
-var _ gpu.Queue = (*Queue)(nil)
+var _ gpu.Exchanger = (*Queue)(nil)
 
 // New makes a queue of a device, which its Close closes.
 func New(d Device, o Options) (*Queue, error) {

@@ -39,10 +39,10 @@ const words = 33
 
 type mixParams struct{ n, step uint32 }
 
-// bench is a queue on the emulator, with a sum, and the lanes of one neighbour.
+// bench is a queue on a host, with a sum, and the lanes of one neighbour.
 type bench struct {
 	tb
-	device  *emulated
+	device  *hosted
 	queue   *Queue
 	mix     gpu.Kernel
 	sum     gpu.Range
@@ -51,7 +51,7 @@ type bench struct {
 }
 
 func newBench(t tb, o Options) *bench {
-	d := newEmulated(t)
+	d := newHosted(t)
 	q, err := New(d, o)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func newBench(t tb, o Options) *bench {
 }
 
 func (b *bench) buffer(data []uint32) gpu.Range {
-	m, err := b.device.Alloc(int64(4*len(data)), gpu.Local)
+	m, err := b.device.Alloc(int64(4*len(data)), gpu.Mapped)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -3,25 +3,25 @@ package gated
 import (
 	"encoding/binary"
 	"errors"
+	"os"
 	"sync"
 	"time"
 
+	"github.com/orrery-ai/orrery/metalkern/cuda"
 	"github.com/orrery-ai/orrery/metalkern/dialect"
 	"github.com/orrery-ai/orrery/metalkern/emulator"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
-// emulated runs batches on the emulator, one after the other.
-type emulated struct {
-	*emulator.Host
+// hosted runs batches on a host of package gpu, launch by launch: on the emulator, or with ORRERY_TEST_DEVICE=cuda on an NVIDIA GPU.
+type hosted struct {
+	gpu.Host
 	queue gpu.Queue
 	work  chan *batch
 	done  sync.WaitGroup
 	start time.Time
 
-	mu       sync.Mutex
-	launches int // that had groups
-	refuse   error
+	refuse error // of Submit
 }
 
 type batch struct {
@@ -45,8 +45,12 @@ type tb interface {
 	Fatalf(string, ...any)
 }
 
-func newEmulated(t tb) *emulated {
-	h, err := emulator.Open(dialect.CPPMetal)
+func newHosted(t tb) *hosted {
+	open := func() (gpu.Host, error) { return emulator.Open(dialect.CPPMetal) }
+	if os.Getenv("ORRERY_TEST_DEVICE") == "cuda" {
+		open = func() (gpu.Host, error) { return cuda.Open(0) }
+	}
+	h, err := open()
 	if unavailable := new(gpu.UnavailableError); errors.As(err, &unavailable) {
 		t.Skip(err)
 	}
@@ -57,7 +61,7 @@ func newEmulated(t tb) *emulated {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &emulated{Host: h, queue: q, work: make(chan *batch, 1000), start: time.Now()}
+	e := &hosted{Host: h, queue: q, work: make(chan *batch, 1000), start: time.Now()}
 	e.done.Go(func() {
 		for b := range e.work {
 			begin, err := time.Since(e.start), e.run(b.steps)
@@ -69,13 +73,13 @@ func newEmulated(t tb) *emulated {
 	return e
 }
 
-func (e *emulated) Close() error {
+func (e *hosted) Close() error {
 	close(e.work)
 	e.done.Wait()
-	return e.queue.Close()
+	return errors.Join(e.queue.Close(), e.Host.Close())
 }
 
-func (e *emulated) run(steps []Step) error {
+func (e *hosted) run(steps []Step) error {
 	for _, s := range steps {
 		switch {
 		case s.Wait != nil:
@@ -95,9 +99,6 @@ func (e *emulated) run(steps []Step) error {
 				continue
 			}
 		}
-		e.mu.Lock()
-		e.launches++
-		e.mu.Unlock()
 		e.queue.Launch(s.Kernel, g, s.Args...)
 		if err := e.queue.Wait(time.Now().Add(limit)); err != nil {
 			return err
@@ -106,7 +107,7 @@ func (e *emulated) run(steps []Step) error {
 	return nil
 }
 
-func (e *emulated) Submit(steps []Step) (Batch, error) {
+func (e *hosted) Submit(steps []Step) (Batch, error) {
 	if e.refuse != nil {
 		return nil, e.refuse
 	}
@@ -126,13 +127,13 @@ func (b *batch) Done() (bool, error) {
 func (b *batch) Times() (time.Duration, time.Duration) { return b.begin, b.end }
 func (b *batch) Release()                              {}
 
-// event is an event of the emulated device. It must not go down.
+// event is an event of a hosted device. It must not go down.
 type event struct {
 	mu sync.Mutex
 	v  uint64
 }
 
-func (e *emulated) NewEvent() (Event, error) { return &event{}, nil }
+func (e *hosted) NewEvent() (Event, error) { return &event{}, nil }
 
 func (e *event) Set(v uint64) {
 	e.mu.Lock()
