@@ -68,9 +68,9 @@ func (c *commands) Submit(steps []gated.Step) (gated.Batch, error) {
 			return nil, err
 		}
 	}
-	c.mu.Lock()
+	c.listing.Lock()
 	c.listed = slices.AppendSeq(c.listed[:0], maps.Keys(c.Host.listed))
-	c.mu.Unlock()
+	c.listing.Unlock()
 	var b *batch
 	pooled(func() {
 		made := c.queue.commandBuffer()
