@@ -99,7 +99,7 @@ func BenchmarkPackRows(b *testing.B) {
 	}
 }
 
-func BenchmarkDotsBF16(b *testing.B) {
+func BenchmarkProductBF16(b *testing.B) {
 	for _, c := range []struct {
 		name       string
 		rows, cols int
@@ -107,11 +107,11 @@ func BenchmarkDotsBF16(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			x, w, dst := make([]float32, c.cols), make([]byte, 2*c.cols*c.rows), make([]float32, c.rows)
 			for i := range w {
-				w[i] = byte(i % 63)
+				w[i] = 0x3c
 			}
 			b.SetBytes(int64(len(w)))
 			for b.Loop() {
-				DotsBF16(dst, x, w)
+				ProductBF16(dst, c.rows, x, w, 1, c.rows, c.cols)
 			}
 		})
 	}

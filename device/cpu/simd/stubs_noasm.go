@@ -90,3 +90,21 @@ func softmaxAVX2(s []float32, stride int, m, l, f []float32, _ []byte, heads, n 
 func softmaxAVX512(s []float32, stride int, m, l, f []float32, _ []byte, heads, n int) {
 	softmaxGo(s, stride, m, l, f, heads, n)
 }
+
+func wideProductF32(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int) {
+	for v := range vectors {
+		dotsF32Go(s[v*stride:][:n], q[v*dim:][:dim], k, 0)
+	}
+}
+
+func wideProductF16(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int) {
+	for v := range vectors {
+		dotsF16Go(s[v*stride:][:n], q[v*dim:][:dim], k, 0)
+	}
+}
+
+func wideProductBF16(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int) {
+	for v := range vectors {
+		dotsBF16Go(s[v*stride:][:n], q[v*dim:][:dim], k, 0)
+	}
+}
