@@ -99,6 +99,45 @@ func BenchmarkDecodeProduct(b *testing.B) {
 	}
 }
 
+// BenchmarkPrefillProduct is the product of a chunk with the matrices of Llama-3.2-1B, and its share of what the
+// multipliers reach when all operands lie in the first cache.
+func BenchmarkPrefillProduct(b *testing.B) {
+	const tokens, depth = 512, 128
+	packA, packB, tile := make([]float32, 12*depth), make([]float32, 32*depth), make([]float32, 12*32)
+	for _, size := range []struct{ rows, cols int }{{2048, 2048}, {8192, 2048}, {2048, 8192}} {
+		for _, threads := range []int{1, 2} {
+			b.Run(fmt.Sprintf("%dx%d/threads=%d", size.rows, size.cols, threads), func(b *testing.B) {
+				d := New(threads)
+				defer d.Close()
+				s := d.NewStream()
+				x, dst := random(rand.New(rand.NewPCG(1, 1)), tokens, size.cols), device.NewTensor(tokens, size.rows)
+				w := device.Matrix{Format: device.BF16, Rows: size.rows, Cols: size.cols, Data: make([]byte, 2*size.rows*size.cols)}
+				for i := range w.Data {
+					w.Data[i] = 0x3c
+				}
+				var rates, shares []float64
+				for b.Loop() {
+					start := time.Now()
+					s.MatMul(dst, x, w)
+					rate := 2 * tokens * float64(size.rows) * float64(size.cols) / time.Since(start).Seconds() / 1e9
+					const times = 2000
+					start = time.Now()
+					for range times {
+						simd.GEMMTwice(tile, 32, packA, packB, depth, true)
+					}
+					peak := float64(threads) * times * 2 * 12 * 32 * depth / time.Since(start).Seconds() / 1e9
+					rates, shares = append(rates, rate), append(shares, 100*rate/peak)
+				}
+				slices.Sort(rates)
+				slices.Sort(shares)
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(rates[len(rates)/2], "GFLOP/s")
+				b.ReportMetric(shares[len(shares)/2], "%-of-peak")
+			})
+		}
+	}
+}
+
 // BenchmarkDecodeAttention is one token's attention over 200,000 keys, in layers enough not to come from caches.
 func BenchmarkDecodeAttention(b *testing.B) {
 	const keys, size = 200_000, 256

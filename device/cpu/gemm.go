@@ -97,10 +97,24 @@ func (j *gemmJob) packWeights(b []float32, col, cols, k, n int) {
 // multiply adds the product of the packed rows and weights to m rows and cols columns of dst, or sets
 // them to it.
 func (j *gemmJob) multiply(w *worker, row, m, col, cols, n int, add bool) {
+	// Twice as many rows and columns at a time leave edges, which are done after them.
+	wideRows, wideCols := 0, 0
+	if simd.GEMMWide() {
+		wideRows, wideCols = m/(2*simd.GEMMRows)*2*simd.GEMMRows, cols/(2*simd.GEMMCols)*2*simd.GEMMCols
+	}
 	stride := j.dst.Cols
+	for c := 0; c < wideCols; c += 2 * simd.GEMMCols {
+		for r := 0; r < wideRows; r += 2 * simd.GEMMRows {
+			simd.GEMMTwice(j.dst.Data[(row+r)*stride+col+c:], stride, w.a[r*n:], w.b[c*n:], n, add)
+		}
+	}
 	for c := 0; c < cols; c += simd.GEMMCols {
 		b := w.b[c*n:]
-		for r := 0; r < m; r += simd.GEMMRows {
+		done := 0
+		if c < wideCols {
+			done = wideRows
+		}
+		for r := done; r < m; r += simd.GEMMRows {
 			a, at := w.a[r*n:], (row+r)*stride+col+c
 			if m-r >= simd.GEMMRows && cols-c >= simd.GEMMCols {
 				simd.GEMM(j.dst.Data[at:], stride, a, b, n, add)

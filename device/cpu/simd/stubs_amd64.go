@@ -221,6 +221,24 @@ func pack16BF16AVX2(dst []float32, src []byte, stride int, cols int)
 //go:noescape
 func gemm6x16AVX2(c []float32, stride int, a []float32, b []float32, k int, add bool)
 
+// gemm12x32AVX512 is
+//
+//	for r := range 12 {
+//		for j := range 32 {
+//			sum := float32(0)
+//			for i := range k {
+//				sum += a[r/6*6*k+i*6+r%6] * b[j/16*16*k+i*16+j%16]
+//			}
+//			if add {
+//				sum += c[r*stride+j]
+//			}
+//			c[r*stride+j] = sum
+//		}
+//	}
+//
+//go:noescape
+func gemm12x32AVX512(c []float32, stride int, a []float32, b []float32, k int, add bool)
+
 // tileScoresAVX2 is
 //
 //	for j := range n {
