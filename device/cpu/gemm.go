@@ -7,12 +7,12 @@ import (
 
 // The packed product. Its items are tiles of dst. Each goes through the columns of x and w (the depth)
 // in steps; in each it packs its rows of w, as float32, then some of its rows of x at a time, and
-// multiplies the two: 16 rows of w (16 KiB) stay in the first cache while rows of x stream by from the
-// second, which holds both packs.
+// multiplies the two: 16 rows of w (12 KiB) stay in the first cache while rows of x stream by from the
+// second, which holds both packs. With AVX-512 it is 32 rows of w.
 const (
-	depth    = 256 // columns in one step
-	packRows = 96  // rows of x packed together: 96 KiB
-	maxTile  = 256 // rows of w in a tile: 256 KiB packed
+	depth    = 192 // columns in one step
+	packRows = 96  // rows of x packed together: 72 KiB
+	maxTile  = 256 // rows of w in a tile: 192 KiB packed
 	minTile  = 64
 	tileSize = simd.GEMMRows * simd.GEMMCols
 )

@@ -23,6 +23,12 @@ func wideGEMM(a *asm) {
 	a.MOVQ(k, pb[1])
 	a.SHLQ(operand.U8(6), pb[1])
 	a.ADDQ(pb[0], pb[1])
+	c, stride := a.ptr("c"), a.integer("stride") // ask for the tile, whose rows may lie far apart
+	for range rows {
+		a.PREFETCHT0(at(c, 0))
+		a.PREFETCHT0(at(c, 64))
+		a.LEAQ(atIndex(c, stride, 4, 0), c)
+	}
 	acc := a.zeroed(rows * cols)
 	step := func(depth int) {
 		for u := range depth {
