@@ -59,7 +59,7 @@ func (f fake) RMSNorm(_, _ device.Tensor, _ []float32, _ float32)               
 func (f fake) MatMul(_, _ device.Tensor, _ device.Matrix)                                    { f.did() }
 func (f fake) Add(_, _ device.Tensor)                                                        { f.did() }
 func (f fake) AddBias(device.Tensor, []float32)                                              { f.did() }
-func (f fake) Rope(device.Tensor, int, device.Tensor, device.Tensor)                         { f.did() }
+func (f fake) Rope(device.Tensor, int, device.Tensor, device.Tensor, bool)                   { f.did() }
 func (f fake) Append(*attention.KV, int, device.Tensor, device.Tensor)                       { f.did() }
 func (f fake) Attend(attention.Partial, device.Tensor, int, attention.Shape, []attention.KV) { f.did() }
 func (f fake) Merge(_, _ attention.Partial)                                                  { f.did() }

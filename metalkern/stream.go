@@ -218,12 +218,12 @@ func (s *stream) AddBias(dst device.Tensor, b []float32) {
 }
 
 // Rope implements [device.Stream].
-func (s *stream) Rope(x device.Tensor, headDim int, cos, sin device.Tensor) {
+func (s *stream) Rope(x device.Tensor, headDim int, cos, sin device.Tensor, interleaved bool) {
 	if cos.Rows != x.Rows || sin.Rows != x.Rows || cos.Cols != sin.Cols || 2*cos.Cols > headDim || headDim == 0 || x.Cols%headDim != 0 {
 		mismatch("Rope", "[%d][%d] of heads of %d by angles [%d][%d] and [%d][%d]", x.Rows, x.Cols, headDim, cos.Rows, cos.Cols, sin.Rows, sin.Cols)
 	}
 	s.elementwise(func(r []gpu.Range) error {
-		return s.device.set.Rope(s.queue, r[0], r[1], r[2], x.Rows, x.Cols/headDim, headDim, cos.Cols)
+		return s.device.set.Rope(s.queue, r[0], r[1], r[2], x.Rows, x.Cols/headDim, headDim, cos.Cols, interleaved)
 	}, x.Data, cos.Data, sin.Data)
 }
 

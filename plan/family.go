@@ -47,6 +47,11 @@ var families = map[string]family{
 			l.Kept += 2*int64(*r.Intermediate) + int64(a.Hidden)
 		}
 	},
+	"qwen2": func(r *reader, a *Arch, layer int, l *Layer) {
+		grouped(r, a, l, true, false)
+		windows(r, layer, l, r.UseWindow)
+		dense(r, a, l)
+	},
 	"qwen3": func(r *reader, a *Arch, layer int, l *Layer) {
 		grouped(r, a, l, r.AttentionBias, r.AttentionBias)
 		normHeads(l)

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/orrery-ai/orrery/internal/ggufwrite"
 	"github.com/orrery-ai/orrery/model/gguf"
-	"github.com/orrery-ai/orrery/model/internal/ggufwrite"
 )
 
 // tensor is a tensor of bytes that count up from first.
