@@ -38,6 +38,8 @@ type layerShard struct {
 	ctx     context.Context // ends with the actor
 	cancel  context.CancelFunc
 	loading sync.WaitGroup
+	mu      sync.Mutex
+	loaded  []*model.Decoder // all that were loaded on the device
 }
 
 type sequenceChild struct {
@@ -119,6 +121,9 @@ func (s *layerShard) Receive(ctx actor.Context) {
 		}
 	case *actor.Stopped:
 		s.loading.Wait()
+		for _, d := range s.loaded {
+			d.Unload()
+		}
 		if s.model != nil {
 			s.model.Close()
 		}
@@ -147,7 +152,7 @@ func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) error {
 		return fmt.Errorf("model %s on %s is another one: its fingerprint is %.12s, not %.12s", msg.Ref, s.machine.Name, got, msg.Fingerprint)
 	}
 	s.conductor = actor.NewPID(msg.ConductorNode, msg.ConductorId)
-	s.geometry = kvcache.Geometry{Shape: m.Config.Shape(), Layers: m.Config.Layers, Format: attention.Format(msg.KvFormat), BlockTokens: int(msg.BlockTokens)}
+	s.geometry = kvcache.Geometry{Shape: m.Config.Shape(), Layers: m.Config.Layers, Format: attention.Format(msg.KvFormat), BlockTokens: int(msg.BlockTokens), Memory: s.machine.Device}
 	s.budget = kvcache.NewBudget(msg.KvBytes)
 	s.stats.budget.Store(s.budget)
 	self, root := ctx.Self(), ctx.ActorSystem().Root
@@ -207,7 +212,12 @@ func (s *layerShard) fetch(ctx actor.Context, layers residence.Span, loader *act
 		ready := &layersReady{loader: loader}
 		if ready.decoder, ready.err = s.model.Layers(model.Range(layers)); ready.err == nil {
 			ready.bytes = s.model.RangeBytes(ready.decoder.Range)
-			ready.err = ready.decoder.Prefetch(s.ctx, nil)
+			ready.err = ready.decoder.Load(s.ctx, s.machine.Device, nil)
+		}
+		if ready.err == nil {
+			s.mu.Lock()
+			s.loaded = append(s.loaded, ready.decoder)
+			s.mu.Unlock()
 		}
 		root.Send(self, ready)
 	})

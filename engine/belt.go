@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/transport"
 	"github.com/orrery-ai/orrery/transport/topology"
@@ -15,9 +16,9 @@ import (
 // time: a hop costs a wait for the slowest node, and attention over more keys at once is faster.
 type parcel struct {
 	layer   int
-	kv      []attention.KV // empty: its origin has no further blocks
-	parcels int            // how many parcels of the layer the origin has
-	msg     *transport.Message
+	kv      []attention.KV     // empty: its origin has no further blocks
+	parcels int                // how many parcels of the layer the origin has
+	msg     *transport.Message // nil: the blocks are this node's, in the device's memory
 }
 
 // parcelTokens is how many tokens a parcel has, if blocks are no larger than that.
@@ -64,11 +65,18 @@ func (b *belt) send(out *outgoing, p parcel) error {
 	h := b.h
 	h.Kind, h.Layer, h.Count, h.A = kindBlock, uint32(p.layer), uint32(len(p.kv)), uint32(p.parcels)
 	out.extents, out.parts = out.extents[:0], append(out.parts[:0], nil)
+	var memory device.Memory = device.Host{}
+	if p.msg == nil {
+		memory = b.engine.cfg.Device
+	}
 	for i := range p.kv {
 		kv := &p.kv[i]
 		out.extents = binary.LittleEndian.AppendUint32(out.extents, uint32(kv.First))
 		out.extents = binary.LittleEndian.AppendUint32(out.extents, uint32(kv.Len))
-		k, v := kvcache.Pack(kv, b.engine.shape)
+		k, v, err := kvcache.Pack(memory, kv, b.engine.shape)
+		if err != nil {
+			return fmt.Errorf("ring: to %s: %w", b.names[1], err)
+		}
 		out.parts = append(out.parts, k, v)
 	}
 	out.parts[0] = out.extents

@@ -82,9 +82,9 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 		}
 		dec.Embed(w.stream, w.scratch, ids)
 	} else {
-		copy(w.scratch.X.Data, hidden)
+		w.stream.Write(w.scratch.X, hidden)
 	}
-	dec.Angles(w.scratch, 0, first, n)
+	dec.Angles(w.stream, w.scratch, 0, first, n)
 	e.computed(trace.Embed, &h, int(h.Layer), began)
 	defer w.step.Release()
 	if err := w.step.Begin(seq, layers, table.Epoch.Covered, first, n); err != nil {
@@ -103,17 +103,18 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 		dec.AfterAttention(w.stream, l, w.scratch)
 		e.computed(trace.Forward, &h, l, began)
 	}
+	if layers.End == e.layers {
+		return e.finish(h, dec)
+	}
+	out := w.stream.Download(bytesOf(w.scratch.X.Data))
 	if err := w.wait(); err != nil {
 		return err
 	}
 	e.endStep(h.Seq)
-	if layers.End == e.layers {
-		return e.finish(h, dec)
-	}
 	h.Layer = uint32(layers.End)
 	next, began := table.Epoch.OwnerOf(layers.End), w.trace.Now()
-	err = e.lanes.hiddenOut[next].Send(e.deadline(), h.encode(&w.head), bytesOf(w.scratch.X.Data))
-	sent(w.trace, &h, transport.Hidden, next, layers.End, began, 4*len(w.scratch.X.Data))
+	err = e.lanes.hiddenOut[next].Send(e.deadline(), h.encode(&w.head), out)
+	sent(w.trace, &h, transport.Hidden, next, layers.End, began, len(out))
 	return err
 }
 
@@ -149,16 +150,18 @@ func (e *Engine) store(layer int) {
 func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 	w := &e.work
 	peers := table.Peers(layer)
+	var queries []byte
 	if len(peers) > 0 {
-		if err := w.stream.Wait(); err != nil { // for the queries
+		queries = w.stream.Download(bytesOf(w.scratch.Q.Data))
+		if err := w.wait(); err != nil {
 			return err
 		}
 	}
 	local, merged := w.local.Slice(0, w.scratch.Rows()), w.merged.Slice(0, w.scratch.Rows())
 	own := func() {
 		began := w.trace.Now()
-		local.Reset()
 		r := w.runs[0]
+		w.stream.Reset(local)
 		w.stream.Attend(local, w.scratch.Q, r.first, e.shape, table.Held(layer))
 		w.stream.Attend(local, w.scratch.Q, r.first, e.shape, w.step.Tail(layer))
 		e.computed(trace.Attend, &h, layer, began)
@@ -170,10 +173,12 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 		e.computed(trace.Merge, &h, layer, began)
 		return nil
 	}
-	merged.Reset()
 	err := topology.Star(e.cfg.Node, peers,
-		func(node int) error { return e.ask(h, node, layer) },
-		own,
+		func(node int) error { return e.ask(h, node, layer, queries) },
+		func() {
+			own()
+			w.stream.Reset(merged)
+		},
 		func(node int) error {
 			if node == e.cfg.Node {
 				began := w.trace.Now()
@@ -204,10 +209,33 @@ func (e *Engine) endStep(seq uint64) {
 	}
 }
 
-// finish gives the driver what the step was asked for, after the last layer.
+// finish runs what has been recorded, and gives the driver what the step was asked for, after the last layer.
 func (e *Engine) finish(h header, dec *model.Decoder) error {
 	w := &e.work
-	rows := w.scratch.Rows()
+	rows, last := w.scratch.Rows(), w.runs[len(w.runs)-1]
+	var logits []byte
+	if h.Flags&wantToken != 0 && last.first+last.n == int(h.First+h.Count) {
+		out, began := w.logits.Slice(0, 1), w.trace.Now()
+		dec.Logits(w.stream, w.scratch, rows-1, rows, out)
+		e.computed(trace.Head, &h, trace.NoLayer, began)
+		logits = w.stream.Download(bytesOf(out.Data))
+	}
+	if err := w.wait(); err != nil {
+		return err
+	}
+	e.endStep(h.Seq)
+	token := int32(-1)
+	if logits != nil {
+		began := w.trace.Now()
+		row, err := viewOf[float32](logits, w.logits.Cols)
+		if err == nil {
+			token, err = w.sampler.Sample(row, h.Sampling, last.first+last.n)
+		}
+		if err != nil {
+			return err
+		}
+		e.computed(trace.Sample, &h, trace.NoLayer, began)
+	}
 	if h.Flags&wantLogits != 0 {
 		for _, r := range w.runs {
 			for at := 0; at < r.n; {
@@ -219,22 +247,6 @@ func (e *Engine) finish(h header, dec *model.Decoder) error {
 			}
 		}
 	}
-	token := int32(-1)
-	last := w.runs[len(w.runs)-1]
-	if h.Flags&wantToken != 0 && last.first+last.n == int(h.First+h.Count) {
-		out, began := w.logits.Slice(0, 1), w.trace.Now()
-		dec.Logits(w.stream, w.scratch, rows-1, rows, out)
-		e.computed(trace.Head, &h, trace.NoLayer, began)
-		if err := w.wait(); err != nil {
-			return err
-		}
-		began = w.trace.Now()
-		var err error
-		if token, err = w.sampler.Sample(out.Row(0), h.Sampling, last.first+last.n); err != nil {
-			return err
-		}
-		e.computed(trace.Sample, &h, trace.NoLayer, began)
-	}
 	return e.done(h, token)
 }
 
@@ -243,13 +255,14 @@ func (e *Engine) sendLogits(h header, dec *model.Decoder, row, first, n int) err
 	out, began := w.logits.Slice(0, n), w.trace.Now()
 	dec.Logits(w.stream, w.scratch, row, row+n, out)
 	e.computed(trace.Head, &h, trace.NoLayer, began)
+	logits := w.stream.Download(bytesOf(out.Data))
 	if err := w.wait(); err != nil {
 		return err
 	}
 	h.Kind, h.First, h.Count = kindLogits, uint32(first), uint32(n)
 	began = w.trace.Now()
-	err := e.lanes.result.Send(e.deadline(), h.encode(&w.head), bytesOf(out.Data))
-	sent(w.trace, &h, transport.Result, trace.Client, trace.NoLayer, began, 4*len(out.Data))
+	err := e.lanes.result.Send(e.deadline(), h.encode(&w.head), logits)
+	sent(w.trace, &h, transport.Result, trace.Client, trace.NoLayer, began, len(logits))
 	return err
 }
 

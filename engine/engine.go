@@ -10,7 +10,6 @@ import (
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/internal/offheap"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/residence"
@@ -62,6 +61,8 @@ type Engine struct {
 	sequences atomic.Pointer[map[uint64]*kvcache.Sequence]
 	register  sync.Mutex // serialises changes of sequences, and the beginning of work with the end
 
+	servers []*server
+
 	busy sync.Mutex // one step at a time: it guards what follows
 	work workspace
 
@@ -69,10 +70,10 @@ type Engine struct {
 	trace    atomic.Pointer[trace.Recorder] // nil: nothing is recorded
 }
 
-// workspace is the memory of the step that is running. What is large of it lies in an arena outside of the
-// Go heap, which is taken in New and given back in Close.
+// workspace is the memory of the step that is running. What is large of it lies in an arena of the device,
+// which is taken in New and given back in Close.
 type workspace struct {
-	arena   *offheap.Arena
+	arena   *device.Arena
 	stream  device.Stream
 	scratch *model.Scratch
 	step    kvcache.Step
@@ -85,6 +86,7 @@ type workspace struct {
 	runs    []run
 	mine    []residence.Piece
 	own     []attention.KV
+	passing []attention.KV // of the parcel in hand, where the device reads it
 	head    [headerBytes]byte
 	trace   *trace.Recorder // of the step
 	fault   error           // of the stream, see wait
@@ -107,17 +109,19 @@ func New(c Config) (*Engine, error) {
 	}
 	if err := e.lanes.register(e.cfg, e.shape); err != nil {
 		e.lanes.close()
-		e.work.arena.Free()
-		return nil, err
+		return nil, errors.Join(err, e.work.give())
 	}
 	return e, nil
 }
 
-// take takes the memory of the largest step. A page of it is there from when a step first writes to it.
+// take takes the memory of the largest step.
 func (w *workspace) take(c *Config, s attention.Shape) error {
 	m := &c.Model.Config
 	rows, peers := logitRows(c.Rows, m.Vocab), len(c.Nodes)-1
-	arena, err := offheap.NewArena(int(m.ScratchBytes(c.Rows) + int64(2+peers)*s.PartialBytes(c.Rows) + m.LogitsBytes(rows, c.Rows)))
+	if err := c.Device.Check(c.KV, s); err != nil {
+		return err
+	}
+	arena, err := device.NewArena(c.Device, int(m.ScratchBytes(c.Rows)+int64(2+peers)*s.PartialBytes(c.Rows)+m.LogitsBytes(rows, c.Rows)))
 	if err != nil {
 		return fmt.Errorf("activations: %w", err)
 	}
@@ -133,6 +137,13 @@ func (w *workspace) take(c *Config, s attention.Shape) error {
 		w.answers = append(w.answers, attention.PartialIn(arena.Floats, c.Rows, s))
 	}
 	return nil
+}
+
+// give gives the memory back.
+func (w *workspace) give() error {
+	err := w.stream.Close()
+	w.arena.Free()
+	return err
 }
 
 // logitRows is how many rows of logits are computed at a time: a MiB, but enough of a large vocabulary to read
@@ -157,6 +168,7 @@ func (e *Engine) Connect() error {
 		if r != nil {
 			s := &server{engine: e, peer: n, reply: e.lanes.partialOut[n], stream: e.cfg.Device.NewStream(), part: answers[0]}
 			answers = answers[1:]
+			e.servers = append(e.servers, s)
 			e.serve(r, transport.Query, n, s.answer)
 		}
 	}
@@ -247,5 +259,11 @@ func (e *Engine) Close() {
 	e.register.Unlock()
 	e.lanes.close()
 	e.wg.Wait()
-	e.work.arena.Free()
+	var all []error
+	for _, s := range e.servers {
+		all = append(all, s.stream.Close())
+	}
+	if err := errors.Join(append(all, e.work.give())...); err != nil {
+		e.cfg.Logger.Warn("the device did not end well", "err", err)
+	}
 }

@@ -10,13 +10,13 @@ import (
 )
 
 // ask sends a layer's queries to a node that holds earlier blocks.
-func (e *Engine) ask(h header, node, layer int) error {
+func (e *Engine) ask(h header, node, layer int, queries []byte) error {
 	h.Kind, h.Layer = kindQuery, uint32(layer)
-	began, q := e.work.trace.Now(), bytesOf(e.work.scratch.Q.Data)
-	if err := e.lanes.queryOut[node].Send(e.deadline(), h.encode(&e.work.head), q); err != nil {
+	began := e.work.trace.Now()
+	if err := e.lanes.queryOut[node].Send(e.deadline(), h.encode(&e.work.head), queries); err != nil {
 		return fmt.Errorf("query to %s: %w", e.cfg.Nodes[node], err)
 	}
-	sent(e.work.trace, &h, transport.Query, node, layer, began, len(q))
+	sent(e.work.trace, &h, transport.Query, node, layer, began, len(queries))
 	return nil
 }
 
@@ -49,7 +49,7 @@ func (e *Engine) mergePayload(got header, payload []byte, merged attention.Parti
 	if got.Kind != kindPartial {
 		return fmt.Errorf("a message of kind %d is not a partial", got.Kind)
 	}
-	part, err := partialOf(payload, merged.Rows, e.shape)
+	part, err := partialOf(e.work.stream.Upload(payload), merged.Rows, e.shape)
 	if err != nil {
 		return err
 	}

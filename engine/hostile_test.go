@@ -9,12 +9,14 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/model/modeltest"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/residence"
 	"github.com/orrery-ai/orrery/sampling"
 	"github.com/orrery-ai/orrery/trace"
+	"github.com/orrery-ai/orrery/transport"
 )
 
 // The folder in which rapid would leave what fails is that of the fuzz corpus.
@@ -109,7 +111,7 @@ func FuzzLaneMessages(f *testing.F) {
 		close(b.results)
 	})
 	e := b.engines[0]
-	geometry := kvcache.Geometry{Shape: e.shape, Layers: 2, Format: attention.F32, BlockTokens: 4}
+	geometry := kvcache.Geometry{Shape: e.shape, Layers: 2, Format: attention.F32, BlockTokens: 4, Memory: device.Host{}}
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		if len(msg) > 1<<16 {
 			return // longer than the lanes
@@ -141,14 +143,14 @@ func FuzzLaneMessages(f *testing.F) {
 			<-b.copied
 		}
 		server := &server{engine: e, stream: e.cfg.Device.NewStream(), part: attention.NewPartial(e.cfg.Rows, e.shape)}
-		if part, err := server.compute(h, payload); err == nil && part.Rows != int(h.Count) {
-			t.Errorf("an answer of %d rows to %d queries", part.Rows, h.Count)
+		if part, err := server.compute(h, payload); err == nil && len(part[1]) != 4*e.shape.Heads*int(h.Count) {
+			t.Errorf("an answer of %d bytes to %d queries", len(part[1]), h.Count)
 		}
 		belt := &belt{engine: e, h: h}
 		if c, err := belt.parse(h, payload, int(h.Layer)); err == nil && len(c.kv) > 0 {
 			e.work.runs = append(e.work.runs[:0], run{0, math.MaxInt32, 1})
-			e.attendPassing(e.work.local, c.kv)
-			if err := e.work.stream.Wait(); err != nil {
+			c.msg = &transport.Message{}
+			if err := e.attendPassing(e.work.local, c); err != nil {
 				t.Error(err)
 			}
 		}

@@ -23,7 +23,10 @@ func (e *Engine) SendPart(seq, batch uint64, id uint32, to, messages int, p kvca
 	var head [headerBytes]byte
 	for l := p.Layers.First; l < p.Layers.End; l++ {
 		kv := p.Layer(l)
-		k, v := kvcache.Pack(kv, e.shape)
+		k, v, err := kvcache.Pack(e.cfg.Device, kv, e.shape)
+		if err != nil {
+			return fmt.Errorf("copy of layers %v, tokens from %d: %w", p.Layers, kv.First, err)
+		}
 		h := header{Kind: kindBlock, Layer: uint32(l), Seq: seq, Step: uint64(id), Epoch: batch, First: uint32(kv.First), Count: uint32(kv.Len),
 			A: uint32(p.Layers.First), B: uint32(p.Layers.End), C: uint32(messages)}
 		rec := e.trace.Load()

@@ -38,35 +38,39 @@ func (s *server) answer(h header, payload []byte) {
 		err = s.reply.Send(s.engine.deadline(), h.encode(&s.head), reason(err))
 	} else {
 		h.Kind = kindPartial
-		err = s.reply.Send(s.engine.deadline(), h.encode(&s.head), bytesOf(part.O), bytesOf(part.M), bytesOf(part.L))
-		sent(s.trace, &h, transport.Partial, s.peer, int(h.Layer), began, 4*(len(part.O)+len(part.M)+len(part.L)))
+		err = s.reply.Send(s.engine.deadline(), h.encode(&s.head), part[0], part[1], part[2])
+		sent(s.trace, &h, transport.Partial, s.peer, int(h.Layer), began, len(part[0])+len(part[1])+len(part[2]))
 	}
 	if err != nil && !s.engine.closed.Load() {
 		s.engine.cfg.Logger.Warn("a query could not be answered", "err", err)
 	}
 }
 
-func (s *server) compute(h header, payload []byte) (attention.Partial, error) {
+// compute is the answer: o, m and l.
+func (s *server) compute(h header, payload []byte) (answer [3][]byte, err error) {
 	e := s.engine
 	n, layer := int(h.Count), int(h.Layer)
 	if n < 1 || n > e.cfg.Rows || layer >= e.layers {
-		return attention.Partial{}, fmt.Errorf("a query of %d tokens at layer %d does not fit", n, layer)
+		return answer, fmt.Errorf("a query of %d tokens at layer %d does not fit", n, layer)
 	}
 	width := e.shape.Heads * e.shape.HeadDim
-	q, err := viewOf[float32](payload, n*width)
+	q, err := viewOf[float32](s.stream.Upload(payload), n*width)
 	if err != nil {
-		return attention.Partial{}, err
+		return answer, err
 	}
 	_, table, err := e.find(h)
 	if err != nil {
-		return attention.Partial{}, err
+		return answer, err
 	}
 	defer table.Release()
 	part := s.part.Slice(0, n)
-	part.Reset()
 	began := s.trace.Now()
+	s.stream.Reset(part)
 	s.stream.Attend(part, device.Tensor{Rows: n, Cols: width, Data: q}, int(h.First), e.shape, table.Held(layer))
+	for i, t := range [][]float32{part.O, part.M, part.L} {
+		answer[i] = s.stream.Download(bytesOf(t))
+	}
 	err = s.stream.Wait()
 	s.record(trace.Attend, &h, began)
-	return part, err
+	return answer, err
 }
