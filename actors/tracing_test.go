@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,14 +50,23 @@ func TestATraceShowsEveryLayerOfEveryTokenInEveryMode(t *testing.T) {
 		c := r.load(r.spec(mode))
 		seq := r.sequence(c, mode)
 		tracing := r.trace(c, 1<<14)
-		tokens := r.generate(c, seq, Job{IDs: prompt(41), MaxTokens: 9})
+		steps := 41 + len(r.generate(c, seq, Job{IDs: prompt(41), MaxTokens: 9})) - 1
+		if mode == placement.Pooled { // blocks go to their holders in their own time
+			r.eventually("a node asks another", func() bool {
+				steps += len(r.generate(c, seq, Job{MaxTokens: 2}))
+				if err := tracing.Collect(r.context()); err != nil {
+					t.Fatal(err)
+				}
+				return slices.ContainsFunc(tracing.nodes[2].Spans, func(s trace.Span) bool { return s.Kind == trace.Answer })
+			})
+		}
 		tr := r.stop(tracing)
 		tracetest.Check(t, tr, r.model.Config.Layers)
 		if len(tr.Nodes) != 3 || tr.Nodes[2].Name != "n2" || tr.Driver.Name != "n0" {
 			t.Errorf("%v: the nodes are %+v", mode, tr.Nodes)
 		}
 		decoding, prefills := tr.Decoding(), tr.Prefills()
-		if len(prefills) != 1 || prefills[0].Tokens < 40 || len(decoding)+prefills[0].Tokens != 41+len(tokens)-1 {
+		if len(prefills) != 1 || prefills[0].Tokens < 40 || len(decoding)+prefills[0].Tokens != steps {
 			t.Errorf("%v: %d tokens of decode, and %+v", mode, len(decoding), prefills)
 		}
 		for _, d := range decoding {
