@@ -48,6 +48,8 @@ const (
 	stepTimeout = 2 * time.Minute
 	// copyTimeout bounds one copy.
 	copyTimeout = time.Minute
+	// weightAlign is what weights begin at multiples of, for kernels.
+	weightAlign = 16
 	// copyBytes is how much of a matrix is copied at a time.
 	copyBytes = 64 << 20
 )
@@ -139,7 +141,7 @@ func (d *Device) Load(m device.Matrix) (device.Matrix, error) {
 		w.users++
 		return w.matrix, nil
 	}
-	data, err := d.place(m.Data[:size], m.Rows > 1)
+	data, err := d.place(m.Data[:size], m.Rows > 1) // vectors are Go's
 	if err != nil {
 		return m, err
 	}
@@ -153,7 +155,8 @@ func (d *Device) Load(m device.Matrix) (device.Matrix, error) {
 
 // place is the device's memory with data in it: the same memory, if data lies in mapped memory and the host can share that.
 func (d *Device) place(data []byte, mapped bool) ([]byte, error) {
-	if h, ok := d.host.(gpu.Adopter); ok && mapped {
+	aligned := uintptr(unsafe.Pointer(unsafe.SliceData(data)))%weightAlign == 0
+	if h, ok := d.host.(gpu.Adopter); ok && mapped && aligned {
 		from, err := h.Adopt(data)
 		if err != nil {
 			return nil, err
