@@ -60,14 +60,14 @@ func (f fake) Close() error                                  { return nil }
 // fakeStream is its stream.
 type fakeStream struct{ fake }
 
-func (f fake) did()                                                          { f.ops.Add(1) }
-func (f fakeStream) Embed(device.Tensor, device.Matrix, []int32)             { f.did() }
-func (f fakeStream) RMSNorm(_, _ device.Tensor, _ []float32, _ float32)      { f.did() }
-func (f fakeStream) MatMul(_, _ device.Tensor, _ device.Matrix)              { f.did() }
-func (f fakeStream) Add(_, _ device.Tensor)                                  { f.did() }
-func (f fakeStream) AddBias(device.Tensor, []float32)                        { f.did() }
-func (f fakeStream) Rope(device.Tensor, int, device.Tensor, device.Tensor)   { f.did() }
-func (f fakeStream) Append(*attention.KV, int, device.Tensor, device.Tensor) { f.did() }
+func (f fake) did()                                                              { f.ops.Add(1) }
+func (f fakeStream) Embed(device.Tensor, device.Matrix, []int32)                 { f.did() }
+func (f fakeStream) RMSNorm(_, _ device.Tensor, _ []float32, _ float32)          { f.did() }
+func (f fakeStream) MatMul(_, _ device.Tensor, _ device.Matrix)                  { f.did() }
+func (f fakeStream) Add(_, _ device.Tensor)                                      { f.did() }
+func (f fakeStream) AddBias(device.Tensor, []float32)                            { f.did() }
+func (f fakeStream) Rope(device.Tensor, int, device.Tensor, device.Tensor, bool) { f.did() }
+func (f fakeStream) Append(*attention.KV, int, device.Tensor, device.Tensor)     { f.did() }
 func (f fakeStream) Attend(attention.Partial, device.Tensor, int, attention.Shape, []attention.KV) {
 	f.did()
 }

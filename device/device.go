@@ -100,8 +100,9 @@ type Stream interface {
 	Add(dst, x Tensor)
 	AddBias(dst Tensor, b []float32)
 	// Rope rotates the first 2·cos.Cols elements of each head of x [T][heads·headDim] in half-split
-	// pairs (i, i+cos.Cols), by the angles of cos and sin [T][rotated/2] (Su et al., 2021, section 3.4.2).
-	Rope(x Tensor, headDim int, cos, sin Tensor)
+	// pairs (i, i+cos.Cols), or, interleaved, in pairs of neighbours (2i, 2i+1), by the angles of cos and
+	// sin [T][rotated/2] (Su et al., 2021, section 3.4.2).
+	Rope(x Tensor, headDim int, cos, sin Tensor, interleaved bool)
 	// Append stores k and v [T][kvHeads·headDim] in kv, in its format, at tokens [at, at+T) of the
 	// block. It does not change kv.Len.
 	Append(kv *attention.KV, at int, k, v Tensor)

@@ -104,6 +104,7 @@ func (b *belt) take() (parcel, error) {
 		}
 		if !stale {
 			waited(rec, &b.h, transport.KVRing, b.engine.ring.Prev(), b.layer, began, len(p.msg.Bytes))
+			arrived(rec, &b.h, b.engine.ring.Prev(), b.layer, p.msg)
 			return p, nil
 		}
 	}

@@ -55,6 +55,16 @@ func waited(r *trace.Recorder, h *header, lane transport.Purpose, from, l int, b
 	r.Add(s)
 }
 
+// arrived records when a parcel was there, which may have been long before it was taken.
+func arrived(r *trace.Recorder, h *header, from, l int, msg *transport.Message) {
+	if r == nil {
+		return
+	}
+	s := spanOf(trace.Arrive, h, l, trace.At(msg.Arrived))
+	s.End, s.Lane, s.Peer, s.Bytes = s.Begin, transport.KVRing, int16(from), int64(len(msg.Bytes))
+	r.Put(s)
+}
+
 // copied records that one layer of a block was sent, or stored, since began. Its step is the batch.
 func copied(r *trace.Recorder, k trace.Kind, h *header, peer int, began int64, bytes int) {
 	s := spanOf(k, h, int(h.Layer), began)

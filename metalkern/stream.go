@@ -242,13 +242,13 @@ func (s *stream) AddBias(dst device.Tensor, b []float32) {
 }
 
 // Rope implements [device.Stream].
-func (s *stream) Rope(x device.Tensor, headDim int, cos, sin device.Tensor) {
+func (s *stream) Rope(x device.Tensor, headDim int, cos, sin device.Tensor, interleaved bool) {
 	if cos.Rows != x.Rows || sin.Rows != x.Rows || cos.Cols != sin.Cols || 2*cos.Cols > headDim || headDim == 0 || x.Cols%headDim != 0 {
 		mismatch("Rope", "[%d][%d] of heads of %d by angles [%d][%d] and [%d][%d]", x.Rows, x.Cols, headDim, cos.Rows, cos.Cols, sin.Rows, sin.Cols)
 	}
 	if x.Rows > 0 {
 		s.do(func() error {
-			return s.device.set.Rope(s.queue, s.at(x), s.at(cos), s.at(sin), x.Rows, x.Cols/headDim, headDim, cos.Cols)
+			return s.device.set.Rope(s.queue, s.at(x), s.at(cos), s.at(sin), x.Rows, x.Cols/headDim, headDim, cos.Cols, interleaved)
 		})
 	}
 }

@@ -77,10 +77,10 @@ func (m *Model) layer(l int) layer {
 	vector := func(part string) []float32 { return m.weights.vector(layerName(l, part+".weight")) }
 	out := layer{
 		inputNorm: vector("input_layernorm"),
-		q:         linear("self_attn.q_proj", c.AttentionBias),
-		k:         linear("self_attn.k_proj", c.AttentionBias),
-		v:         linear("self_attn.v_proj", c.AttentionBias),
-		o:         linear("self_attn.o_proj", c.AttentionBias),
+		q:         linear("self_attn.q_proj", c.QKVBias),
+		k:         linear("self_attn.k_proj", c.QKVBias),
+		v:         linear("self_attn.v_proj", c.QKVBias),
+		o:         linear("self_attn.o_proj", c.OBias),
 		postNorm:  vector("post_attention_layernorm"),
 		gate:      linear("mlp.gate_proj", c.MLPBias),
 		up:        linear("mlp.up_proj", c.MLPBias),
@@ -134,8 +134,8 @@ func (d *Decoder) QKV(st device.Stream, layer int, s *Scratch) {
 		perHead(st, s.Q, dim, l.qNorm, eps)
 		perHead(st, s.K, dim, l.kNorm, eps)
 	}
-	st.Rope(s.Q, dim, s.Cos, s.Sin)
-	st.Rope(s.K, dim, s.Cos, s.Sin)
+	st.Rope(s.Q, dim, s.Cos, s.Sin, d.Config.Rope.Interleaved)
+	st.Rope(s.K, dim, s.Cos, s.Sin, d.Config.Rope.Interleaved)
 }
 
 // AfterAttention completes a layer: s.X += o(s.Attn), then s.X += down(silu(gate(x))·up(x)) with x the

@@ -25,7 +25,7 @@ func (idle) RMSNorm(_, _ device.Tensor, _ []float32, _ float32)                 
 func (idle) MatMul(_, _ device.Tensor, _ device.Matrix)                                    {}
 func (idle) Add(_, _ device.Tensor)                                                        {}
 func (idle) AddBias(device.Tensor, []float32)                                              {}
-func (idle) Rope(device.Tensor, int, device.Tensor, device.Tensor)                         {}
+func (idle) Rope(device.Tensor, int, device.Tensor, device.Tensor, bool)                   {}
 func (idle) Append(*attention.KV, int, device.Tensor, device.Tensor)                       {}
 func (idle) Attend(attention.Partial, device.Tensor, int, attention.Shape, []attention.KV) {}
 func (idle) Merge(_, _ attention.Partial)                                                  {}

@@ -32,8 +32,8 @@ func (m micros) MarshalJSON() ([]byte, error) {
 }
 
 // WriteChrome writes the trace as JSON that ui.perfetto.dev and chrome://tracing open. Every node is a process, named
-// as the node, and every [Track] a thread of it; an arrow leads from each sending to what it ended the waiting of. Jobs, steps,
-// switches and copies of KV blocks, which may overlap, are asynchronous events. about goes into the file's metadata.
+// as the node, and every [Track] a thread of it; an arrow leads from each sending to the waiting that it ended. Jobs, steps,
+// switches and the ways of KV blocks, which may overlap, are asynchronous events. about goes into the file's metadata.
 func (t *Trace) WriteChrome(w io.Writer, about map[string]string) error {
 	c := &chrome{w: bufio.NewWriter(w), t: t, tracks: map[threadKey]int{}}
 	c.text(`{"displayTimeUnit":"ms","otherData":`)
@@ -45,6 +45,9 @@ func (t *Trace) WriteChrome(w io.Writer, about map[string]string) error {
 	}
 	for m := range c.t.messages() {
 		c.flow(m)
+	}
+	for m := range c.t.moves() {
+		c.move(m)
 	}
 	c.text("\n]}\n")
 	return cmp.Or(c.err, c.w.Flush())
@@ -211,5 +214,16 @@ func (c *chrome) flow(m message) {
 		c.event(e)
 	}
 	at(m.from, m.sent, "s", m.sent.Begin)
-	at(m.to, m.waited, "f", max(m.waited.End-1, m.waited.Begin, m.sent.Begin))
+	at(m.to, m.came, "f", max(m.came.End-1, m.came.Begin, m.sent.Begin))
+}
+
+// move writes when KV blocks were on their way, in the row of what may overlap.
+func (c *chrome) move(m message) {
+	c.ids++
+	way := m.interval()
+	e := event{Phase: "b", Name: m.sent.Lane.String() + " to " + c.t.nameOf(int16(m.to)), Category: "transfer", Process: pid(m.from), ID: strconv.Itoa(c.ids),
+		Thread: c.tracks[threadKey{m.from, m.sent.Track()}], Time: micros(way.begin), Args: c.args(m.sent)}
+	c.event(e)
+	e.Phase, e.Time, e.Args = "e", micros(way.end), nil
+	c.event(e)
 }

@@ -88,24 +88,27 @@ func TestStepsAtTheSameTimeArePrefill(t *testing.T) {
 	}
 }
 
-func TestATransferIsHiddenWhereItsNodeComputes(t *testing.T) {
-	tr := &trace.Trace{Nodes: []trace.Node{{Name: "a"}, {Name: "b", Spans: []trace.Span{
-		span(trace.Attend, 0, 4, 1, 0), over(span(trace.Send, 1, 6, 1, 0), transport.KVRing, 0, 1000), over(span(trace.Wait, 5, 6, 1, 0), transport.KVRing, 0, 0),
-		over(span(trace.Copy, 3, 4, 9, 0), transport.KVMove, 0, 10), over(span(trace.Copy, 2, 5, 9, 0), transport.KVMove, 0, 10), span(trace.Forward, 4, 5, 1, 0)}}}}
+// Node b sends two parcels and two layers of blocks to node a, which computes, waits for the second parcel, and computes.
+func TestATransferIsHiddenWhereOneOfItsEndsComputes(t *testing.T) {
+	arrive := func(lane transport.Purpose, at, end, step int) trace.Span {
+		return over(span(trace.Arrive, at, end, step, 0), lane, 1, 500)
+	}
+	tr := &trace.Trace{Nodes: []trace.Node{
+		{Name: "a", Spans: []trace.Span{span(trace.Attend, 0, 6, 1, 0), arrive(transport.KVRing, 4, 4, 1), over(span(trace.Wait, 6, 9, 1, 0), transport.KVRing, 1, 500),
+			arrive(transport.KVRing, 9, 9, 1), span(trace.Forward, 9, 12, 1, 0), arrive(transport.KVMove, 14, 15, 9), arrive(transport.KVMove, 16, 17, 9)}},
+		{Name: "b", Spans: []trace.Span{span(trace.Attend, 1, 3, 1, 0), span(trace.Attend, 7, 8, 1, 0), over(span(trace.Send, 1, 2, 1, 0), transport.KVRing, 0, 500), over(span(trace.Send, 5, 6, 1, 0), transport.KVRing, 0, 500),
+			over(span(trace.Copy, 10, 13, 9, 0), transport.KVMove, 0, 500), over(span(trace.Copy, 10, 15, 9, 0), transport.KVMove, 0, 500)}}}}
 	got := tr.Transfers()
 	if len(got) != 2 {
 		t.Fatalf("%+v", got)
 	}
-	if want := (trace.Transfer{Node: 1, Lane: transport.KVRing, Bytes: 1000, Took: 5 * time.Millisecond, Hidden: 4 * time.Millisecond, Waited: time.Millisecond}); got[0] != want || got[0].Share() != 0.8 {
+	// From 1 to 4 and from 5 to 9; the receiver computed until 6, the sender from 1 to 3 and from 7 to 8.
+	if want := (trace.Transfer{From: 1, Lane: transport.KVRing, Bytes: 1000, Took: 7 * time.Millisecond, Sender: 3 * time.Millisecond, Receiver: 4 * time.Millisecond,
+		Exposed: 2 * time.Millisecond}); got[0] != want {
 		t.Errorf("%+v, want %+v", got[0], want)
 	}
-	// The other node waits from 3 to 9 for what was sent from 1 on, and node b for 1 until it had left.
-	waited := over(span(trace.Wait, 3, 9, 1, 0), transport.KVRing, 1, 1000)
-	tr.Nodes[0].Spans = []trace.Span{waited}
-	if again := tr.Transfers(); again[0].Waited != 7*time.Millisecond {
-		t.Errorf("%+v", again[0])
-	}
-	if want := (trace.Transfer{Node: 1, Lane: transport.KVMove, Bytes: 20, Took: 3 * time.Millisecond, Hidden: 3 * time.Millisecond}); got[1] != want || got[1].Share() != 1 {
+	// From 10 to 16, in which the receiver computed until 12.
+	if want := (trace.Transfer{From: 1, Lane: transport.KVMove, Bytes: 1000, Took: 6 * time.Millisecond, Receiver: 2 * time.Millisecond, Exposed: 4 * time.Millisecond}); got[1] != want {
 		t.Errorf("%+v, want %+v", got[1], want)
 	}
 }

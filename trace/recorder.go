@@ -56,13 +56,20 @@ func (r *Recorder) Now() int64 {
 // Add records a span that ends now. Without a beginning, because recording began later, it is none.
 func (r *Recorder) Add(s Span) {
 	if r != nil && s.Begin != 0 {
+		s.End = Now()
+		r.add(s)
+	}
+}
+
+// Put records a span as it is.
+func (r *Recorder) Put(s Span) {
+	if r != nil {
 		r.add(s)
 	}
 }
 
 // add is a bounded queue's, after Vyukov: a slot is claimed by moving next, and handed over by its turn.
 func (r *Recorder) add(s Span) {
-	s.End = Now()
 	for {
 		at := r.next.Load()
 		slot, lap := &r.slots[at&uint64(len(r.slots)-1)], at>>r.lapBits

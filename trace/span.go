@@ -34,7 +34,7 @@ const (
 	Send   // over Lane to Peer
 	Wait   // for a message over Lane from Peer; without Bytes: until what is being sent to Peer over Lane has left
 	Copy   // one layer of a KV block, to its new holder
-	Arrive // one layer of a KV block, stored
+	Arrive // one layer of a KV block, until it is stored; on the lane kv-ring, which stores nothing, the moment when all of a parcel was there
 	numKinds
 )
 
@@ -103,6 +103,9 @@ func (s *Span) Track() Track {
 			return Track{"answers to", s.Peer}
 		}
 	case Arrive:
+		if s.Lane == transport.KVRing {
+			return Track{"parcels from", s.Peer}
+		}
 		return Track{"blocks from", s.Peer}
 	case Send:
 		switch s.Lane {

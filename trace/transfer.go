@@ -8,72 +8,52 @@ import (
 	"github.com/orrery-ai/orrery/transport"
 )
 
-// Transfer is how a node sent KV blocks over one of the lanes for them, kv-ring or kv-move.
+// Transfer is how KV blocks went from one node to another, over the lane kv-ring or kv-move.
 type Transfer struct {
-	Node   int
-	Lane   transport.Purpose
-	Bytes  int64
-	Took   time.Duration // at least one message was being sent
-	Hidden time.Duration // of that, the node was computing
-	// Waited is how long the steps of nodes could not go on because of these messages: the next node's, while one was on
-	// its way, and this one's own, before it had left. Only steps wait for blocks, and only on the lane kv-ring.
-	Waited time.Duration
+	From, To int // nodes
+	Lane     transport.Purpose
+	Bytes    int64
+	Took     time.Duration // some of them were on their way: from when their sending began until they had arrived
+	Sender   time.Duration // of that, the node that sent them was computing
+	Receiver time.Duration // of that, the node that they went to was computing
+	Exposed  time.Duration // of that, neither was
 }
 
-// Share is what of the transfer was hidden behind computing, from 0 to 1.
-func (t *Transfer) Share() float64 { return float64(t.Hidden) / float64(max(t.Took, 1)) }
-
-// Transfers is what each node sent over each of the lanes, if anything.
+// Transfers is what went from each node to each other, by lane and node, if anything did.
 func (t *Trace) Transfers() []Transfer {
-	var all []Transfer
-	stalled := t.stalled()
-	for n := range t.Nodes {
-		var computed []interval
-		for _, s := range t.Nodes[n].Spans {
-			if s.Kind.Computes() {
-				computed = append(computed, interval{s.Begin, s.End})
-			}
-		}
-		computed = union(computed)
-		for _, lane := range []transport.Purpose{transport.KVRing, transport.KVMove} {
-			tr := Transfer{Node: n, Lane: lane, Waited: stalled[n]}
-			if lane != transport.KVRing {
-				tr.Waited = 0
-			}
-			var sent []interval
-			for _, s := range t.Nodes[n].Spans {
-				if s.Lane == lane && (s.Kind == Send || s.Kind == Copy) {
-					sent = append(sent, interval{s.Begin, s.End})
-					tr.Bytes += s.Bytes
-				}
-			}
-			sent = union(sent)
-			tr.Took, tr.Hidden = length(sent), length(intersection(sent, computed))
-			if tr.Bytes > 0 {
-				all = append(all, tr)
-			}
-		}
+	type way struct {
+		from, to int
+		lane     transport.Purpose
 	}
+	flying, bytes := map[way][]interval{}, map[way]int64{}
+	for m := range t.moves() {
+		w := way{m.from, m.to, m.sent.Lane}
+		flying[w] = append(flying[w], m.interval())
+		bytes[w] += m.sent.Bytes
+	}
+	var all []Transfer
+	for w, moves := range flying {
+		moves := union(moves)
+		sender, receiver := intersection(moves, t.Nodes[w.from].computed()), intersection(moves, t.Nodes[w.to].computed())
+		tr := Transfer{From: w.from, To: w.to, Lane: w.lane, Bytes: bytes[w], Took: length(moves), Sender: length(sender), Receiver: length(receiver)}
+		tr.Exposed = tr.Took - length(union(append(sender, receiver...)))
+		all = append(all, tr)
+	}
+	slices.SortFunc(all, func(a, b Transfer) int {
+		return cmp.Or(-cmp.Compare(a.Lane, b.Lane), cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To))
+	})
 	return all
 }
 
-// stalled is how long steps waited for what each node sent round the ring. That its neighbour waits before it begins to
-// send is not because of the message: it is late with computing.
-func (t *Trace) stalled() map[int]time.Duration {
-	by := map[int]time.Duration{}
-	for m := range t.messages() {
-		if m.sent.Lane == transport.KVRing {
-			by[m.from] += time.Duration(max(0, m.waited.End-max(m.waited.Begin, m.sent.Begin)))
+// computed is when the node was computing.
+func (n *Node) computed() []interval {
+	var in []interval
+	for i := range n.Spans {
+		if s := &n.Spans[i]; s.Kind.Computes() {
+			in = append(in, interval{s.Begin, s.End})
 		}
 	}
-	for n := range t.Nodes {
-		for _, s := range t.Nodes[n].Spans {
-			if s.Kind == Wait && s.Lane == transport.KVRing && s.Bytes == 0 { // for its own to leave
-				by[n] += s.Duration()
-			}
-		}
-	}
-	return by
+	return union(in)
 }
 
 // interval is a time from begin to end.

@@ -78,14 +78,17 @@ type prefillReport struct {
 	Idle    float64 `json:"idle_seconds"`
 }
 
-// transferReport is how a node sent KV blocks.
+// transferReport is how KV blocks went from one node to another.
 type transferReport struct {
-	Node   string  `json:"node"`
-	Lane   string  `json:"lane"`
-	Bytes  int64   `json:"bytes"`
-	Took   float64 `json:"seconds"`
-	Hidden float64 `json:"hidden_share"`
-	Waited float64 `json:"waited_seconds"`
+	From  string  `json:"from"`
+	To    string  `json:"to"`
+	Lane  string  `json:"lane"`
+	Bytes int64   `json:"bytes"`
+	Took  float64 `json:"seconds"` // under way
+	// Shares of that time, from 0 to 1.
+	Sender   float64 `json:"sender_computed"`
+	Receiver float64 `json:"receiver_computed"`
+	Hidden   float64 `json:"hidden"` // one of them computed
 }
 
 func (r *traceReport) add(mode orrery.Mode, tr *trace.Trace) {
@@ -117,7 +120,9 @@ func (r *traceReport) add(mode orrery.Mode, tr *trace.Trace) {
 		}
 	}
 	for _, t := range tr.Transfers() {
-		m.Transfers = append(m.Transfers, transferReport{tr.Nodes[t.Node].Name, t.Lane.String(), t.Bytes, t.Took.Seconds(), t.Share(), t.Waited.Seconds()})
+		share := func(d time.Duration) float64 { return float64(d) / float64(max(t.Took, 1)) }
+		m.Transfers = append(m.Transfers, transferReport{tr.Nodes[t.From].Name, tr.Nodes[t.To].Name, t.Lane.String(), t.Bytes, t.Took.Seconds(),
+			share(t.Sender), share(t.Receiver), share(t.Took - t.Exposed)})
 	}
 	r.Modes = append(r.Modes, m)
 }
@@ -152,7 +157,7 @@ func (r *traceReport) text() string {
 		fmt.Fprintf(&b, "\nWhat each node did while the prompt was read, in ms:\n%s\n", t)
 	}
 	if t := r.transfers(); t != "" {
-		fmt.Fprintf(&b, "\nKV blocks that were sent, and how much of the time of sending them the sender computed:\n%s\n", t)
+		fmt.Fprintf(&b, "\nKV blocks that were sent, and in how much of the time that they were on their way, in ms, their sender, their receiver, or one of them computed:\n%s\n", t)
 	}
 	for _, m := range r.Modes {
 		if m.Dropped > 0 {
@@ -215,11 +220,12 @@ func (r *traceReport) prefills() string {
 }
 
 func (r *traceReport) transfers() string {
-	t := newTable("mode, node", "lane", "MiB", "sending ms", "hidden", "waited ms")
-	rightAligned(t, 6)
+	t := newTable("mode, from and to", "lane", "MiB", "MB/s", "under way", "sender", "receiver", "hidden")
+	rightAligned(t, 8)
 	for _, m := range r.Modes {
 		for n, x := range m.Transfers {
-			t.AppendRow(table.Row{firstOf(m.Mode, n) + x.Node, x.Lane, fmt.Sprintf("%.1f", float64(x.Bytes)/(1<<20)), inMs(x.Took), fmt.Sprintf("%.0f%%", 100*x.Hidden), inMs(x.Waited)})
+			t.AppendRow(table.Row{firstOf(m.Mode, n) + x.From + " → " + x.To, x.Lane, fmt.Sprintf("%.1f", float64(x.Bytes)/(1<<20)),
+				fmt.Sprintf("%.0f", float64(x.Bytes)/1e6/max(x.Took, 1e-9)), inMs(x.Took), percent(x.Sender), percent(x.Receiver), percent(x.Hidden)})
 		}
 	}
 	if t.Length() == 0 {
@@ -257,10 +263,12 @@ func (r *traceReport) writeCSV(w io.Writer) error {
 			one(p.Node, "prefill_wait_seconds", p.Wait)
 		}
 		for _, x := range m.Transfers {
-			one(x.Node, x.Lane+"_bytes", float64(x.Bytes))
-			one(x.Node, x.Lane+"_seconds", x.Took)
-			one(x.Node, x.Lane+"_hidden_share", x.Hidden)
-			one(x.Node, x.Lane+"_waited_seconds", x.Waited)
+			what := x.Lane + "_to_" + x.To
+			one(x.From, what+"_bytes", float64(x.Bytes))
+			one(x.From, what+"_seconds", x.Took)
+			one(x.From, what+"_sender_computed", x.Sender)
+			one(x.From, what+"_receiver_computed", x.Receiver)
+			one(x.From, what+"_hidden", x.Hidden)
 		}
 	}
 	return c.WriteAll(rows)

@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	sweepBytes = 256 << 20 // more than most caches hold
+	sweepBytes = 512 << 20 // more than caches hold
 	sweepChunk = 64 << 10  // between looks at the clock
 	pageBytes  = 4096
 )
 
 // MeasureBandwidth is how fast all threads together read memory, in bytes/s, measured for about d.
 //
-// Half of the time at most goes into taking the memory, 256 MiB or an eighth of the program's memory limit;
+// Half of the time at most goes into taking the memory, 512 MiB or an eighth of the program's memory limit;
 // on a machine where that is too slow, less memory is read, again and again.
 func MeasureBandwidth(d time.Duration) float64 {
 	size := int64(sweepBytes)

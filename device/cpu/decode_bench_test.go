@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu/simd"
 	"github.com/orrery-ai/orrery/internal/offheap"
 )
@@ -51,6 +52,90 @@ func besideReading(b *testing.B, memory []byte, bytes, threads int, op func(i in
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(rates[len(rates)/2], "GB/s")
 	b.ReportMetric(shares[len(shares)/2], "%-of-read")
+}
+
+// BenchmarkDecodeProduct is the product of few tokens with weights, over the matrices of Llama-3.2-1B and enough
+// of them not to come from caches.
+func BenchmarkDecodeProduct(b *testing.B) {
+	memory, err := offheap.MapHuge(benchBytes)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer offheap.Unmap(memory)
+	for i := range memory {
+		memory[i] = 0x3c + byte(i%3) // with its neighbours a number near to 1 in every format
+	}
+	for _, size := range []struct{ rows, cols int }{{2048, 2048}, {8192, 2048}, {2048, 8192}, {128256, 2048}} {
+		for _, f := range []device.Format{device.BF16, device.F16, device.F32} {
+			for _, tokens := range []int{1, 2, 4, 8, 16} {
+				if tokens > 1 && f != device.BF16 {
+					continue
+				}
+				for _, threads := range []int{1, 2} {
+					b.Run(fmt.Sprintf("%dx%d-%v/tokens=%d/threads=%d", size.rows, size.cols, f, tokens, threads), func(b *testing.B) {
+						d := New(threads)
+						defer d.Close()
+						s := d.NewStream()
+						x, dst := random(rand.New(rand.NewPCG(1, 1)), tokens, size.cols), device.NewTensor(tokens, size.rows)
+						bytes := size.rows * size.cols * f.Bytes()
+						if bytes > len(memory) {
+							b.Skip("more than all memory here")
+						}
+						times := max(1, (16<<20)/bytes)
+						at := 0
+						besideReading(b, memory, times*bytes, threads, func(int) {
+							for range times {
+								if at+bytes > len(memory) {
+									at = 0
+								}
+								s.MatMul(dst, x, device.Matrix{Format: f, Rows: size.rows, Cols: size.cols, Data: memory[at : at+bytes]})
+								at += bytes
+							}
+						})
+					})
+				}
+			}
+		}
+	}
+}
+
+// BenchmarkPrefillProduct is the product of a chunk with the matrices of Llama-3.2-1B, and its share of what the
+// multipliers reach when all operands lie in the first cache.
+func BenchmarkPrefillProduct(b *testing.B) {
+	const tokens, depth = 512, 128
+	packA, packB, tile := make([]float32, 12*depth), make([]float32, 32*depth), make([]float32, 12*32)
+	for _, size := range []struct{ rows, cols int }{{2048, 2048}, {8192, 2048}, {2048, 8192}} {
+		for _, threads := range []int{1, 2} {
+			b.Run(fmt.Sprintf("%dx%d/threads=%d", size.rows, size.cols, threads), func(b *testing.B) {
+				d := New(threads)
+				defer d.Close()
+				s := d.NewStream()
+				x, dst := random(rand.New(rand.NewPCG(1, 1)), tokens, size.cols), device.NewTensor(tokens, size.rows)
+				w := device.Matrix{Format: device.BF16, Rows: size.rows, Cols: size.cols, Data: make([]byte, 2*size.rows*size.cols)}
+				for i := range w.Data {
+					w.Data[i] = 0x3c
+				}
+				var rates, shares []float64
+				for b.Loop() {
+					start := time.Now()
+					s.MatMul(dst, x, w)
+					rate := 2 * tokens * float64(size.rows) * float64(size.cols) / time.Since(start).Seconds() / 1e9
+					const times = 2000
+					start = time.Now()
+					for range times {
+						simd.GEMMTwice(tile, 32, packA, packB, depth, true)
+					}
+					peak := float64(threads) * times * 2 * 12 * 32 * depth / time.Since(start).Seconds() / 1e9
+					rates, shares = append(rates, rate), append(shares, 100*rate/peak)
+				}
+				slices.Sort(rates)
+				slices.Sort(shares)
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(rates[len(rates)/2], "GFLOP/s")
+				b.ReportMetric(shares[len(shares)/2], "%-of-peak")
+			})
+		}
+	}
 }
 
 // BenchmarkDecodeAttention is one token's attention over 200,000 keys, in layers enough not to come from caches.

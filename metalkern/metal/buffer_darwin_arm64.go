@@ -53,17 +53,17 @@ func (b *buffer) Bytes() []byte { return b.data }
 
 // Address is where kernels find the buffer's first byte, for lists that they read. All launches from then on can reach it so, without having it as an argument.
 func (b *buffer) Address() uint64 {
-	b.host.mu.Lock()
+	b.host.listing.Lock()
 	b.host.listed[b.buffer.object] = true
-	b.host.mu.Unlock()
+	b.host.listing.Unlock()
 	return b.buffer.gpuAddress()
 }
 
 func (b *buffer) Free() error {
 	if b.buffer.object != 0 {
-		b.host.mu.Lock()
+		b.host.listing.Lock()
 		delete(b.host.listed, b.buffer.object)
-		b.host.mu.Unlock()
+		b.host.listing.Unlock()
 		nsObject(b.buffer).release()
 		b.buffer.object, b.data = 0, nil
 	}

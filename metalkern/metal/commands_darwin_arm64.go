@@ -1,6 +1,7 @@
 package metal
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -26,8 +27,10 @@ type commands struct {
 	*Host
 	queue mtlCommandQueue
 
-	groups, threads mtlSize  // passed by reference
-	listed          []object // buffers that launches reach by address
+	encoder         mtlComputeCommandEncoder // of the batch that is encoded, or none
+	pool            int                      // bytes of threadgroup memory that the encoder has
+	groups, threads mtlSize                  // passed by reference
+	listed          []object                 // buffers that launches reach by address
 }
 
 var _ gated.Device = (*commands)(nil)
@@ -44,7 +47,7 @@ func (c *commands) check(s gated.Step) error {
 	if !ok || k.host != c.Host {
 		return fmt.Errorf("metal: the kernel %s is not of this device", s.Kernel.Name())
 	}
-	if s.Grid.Threads > k.threads || k.static+s.Grid.Pool > c.info.Pool {
+	if s.Grid.Threads > k.threads || k.static+poolRoom(s.Grid.Pool) > c.info.Pool {
 		return fmt.Errorf("metal: %s cannot run in groups of %d threads with %d bytes of threadgroup memory; the most is %d, and %d bytes", k.name, s.Grid.Threads, k.static+s.Grid.Pool, k.threads, c.info.Pool)
 	}
 	for i, a := range s.Args {
@@ -68,71 +71,105 @@ func (c *commands) Submit(steps []gated.Step) (gated.Batch, error) {
 			return nil, err
 		}
 	}
-	c.mu.Lock()
+	c.listing.Lock()
 	c.listed = slices.AppendSeq(c.listed[:0], maps.Keys(c.Host.listed))
-	c.mu.Unlock()
+	c.listing.Unlock()
 	var b *batch
+	var err error
 	pooled(func() {
-		made := c.queue.commandBuffer()
-		if made.object == 0 {
+		made := mtlCommandBuffer{nsObject(c.queue.commandBuffer()).retain()}
+		if err = c.encode(made, steps); err != nil {
+			nsObject(made).release()
 			return
 		}
-		b = &batch{mtlCommandBuffer{nsObject(made).retain()}}
-		e := mtlComputeCommandEncoder{}
-		end := func() {
-			if e.object != 0 {
-				mtlCommandEncoder(e).endEncoding()
-				e.object = 0
-			}
-		}
-		for _, s := range steps {
-			switch {
-			case s.Wait != nil:
-				end()
-				made.encodeWait(s.Wait.(event).event, s.Value)
-			case s.Signal != nil:
-				end()
-				made.encodeSignal(s.Signal.(event).event, s.Value)
-			default:
-				if e.object == 0 {
-					e = made.computeEncoder() // launches of one run one after the other
-					// So they are in reach, and encoders that might use the same memory in this way do not overlap.
-					if len(c.listed) > 0 {
-						e.useResources(&c.listed[0], len(c.listed), readWrite)
-					}
-				}
-				c.launch(e, s)
-				if s.Settle {
-					end()
-				}
-			}
-		}
-		end()
 		made.commit()
+		b = &batch{made}
 	})
-	if b == nil {
-		return nil, fmt.Errorf("metal: the queue makes no command buffer")
+	if err != nil {
+		return nil, err
 	}
 	return b, nil
 }
 
-func (c *commands) launch(e mtlComputeCommandEncoder, s gated.Step) {
-	e.setPipeline(s.Kernel.(*kernel).pipeline)
-	for i, a := range s.Args {
-		if a.Buffer == nil {
-			e.setBytes(a.Value, a.Size, i)
-		} else {
-			e.setBuffer(a.Buffer.(*buffer).buffer, uint64(a.Offset), i)
+// encode puts steps into a command buffer. A message to nil would do nothing, silently, so nil is an error.
+func (c *commands) encode(to mtlCommandBuffer, steps []gated.Step) error {
+	if to.object == 0 {
+		return errors.New("metal: the queue makes no command buffer")
+	}
+	defer c.end()
+	for _, s := range steps {
+		switch {
+		case s.Wait != nil:
+			c.end()
+			to.encodeWait(s.Wait.(event).event, s.Value)
+		case s.Signal != nil:
+			c.end()
+			to.encodeSignal(s.Signal.(event).event, s.Value)
+		default:
+			if err := c.begin(to); err != nil {
+				return err
+			}
+			c.launch(s)
+			if s.Settle {
+				c.end()
+			}
 		}
 	}
-	e.setThreadgroupMemory(uint64(max(poolAlign, (s.Grid.Pool+poolAlign-1)/poolAlign*poolAlign)), poolIndex)
+	return nil
+}
+
+// begin makes an encoder if there is none. Its launches run one after the other.
+func (c *commands) begin(to mtlCommandBuffer) error {
+	if c.encoder.object != 0 {
+		return nil
+	}
+	if c.encoder = to.computeEncoder(); c.encoder.object == 0 {
+		return errors.New("metal: the command buffer makes no encoder")
+	}
+	c.pool = -1
+	// So they are in reach, and encoders that might use the same memory in this way do not overlap.
+	if len(c.listed) > 0 {
+		c.encoder.useResources(&c.listed[0], len(c.listed), readWrite)
+	}
+	return nil
+}
+
+func (c *commands) end() {
+	if c.encoder.object != 0 {
+		mtlCommandEncoder(c.encoder).endEncoding()
+		c.encoder.object = 0
+	}
+}
+
+// poolRoom is a length of threadgroup memory that Metal takes.
+func poolRoom(n int) int { return (n + poolAlign - 1) / poolAlign * poolAlign }
+
+func (c *commands) launch(s gated.Step) {
+	k := s.Kernel.(*kernel)
+	c.encoder.setPipeline(k.pipeline)
+	for i, a := range s.Args {
+		if a.Buffer == nil {
+			c.encoder.setBytes(a.Value, a.Size, i)
+		} else {
+			c.encoder.setBuffer(a.Buffer.(*buffer).buffer, uint64(a.Offset), i)
+		}
+	}
+	// It stays from launch to launch; a kernel that wants none must not have what another one wanted. Every kernel has the argument, so there is some if it fits.
+	pool := poolRoom(s.Grid.Pool)
+	if pool == 0 && k.static+poolAlign <= c.info.Pool {
+		pool = poolAlign
+	}
+	if pool != c.pool {
+		c.encoder.setThreadgroupMemory(uint64(pool), poolIndex)
+		c.pool = pool
+	}
 	c.threads = mtlSize{uint64(s.Grid.Threads), 1, 1}
 	if s.Groups.Buffer != nil {
-		e.dispatchIndirect(s.Groups.Buffer.(*buffer).buffer, uint64(s.Groups.Offset), &c.threads)
+		c.encoder.dispatchIndirect(s.Groups.Buffer.(*buffer).buffer, uint64(s.Groups.Offset), &c.threads)
 		return
 	}
 	c.groups = mtlSize{uint64(s.Grid.X), uint64(s.Grid.Y), uint64(s.Grid.Z)}
-	e.dispatch(&c.groups, &c.threads)
+	c.encoder.dispatch(&c.groups, &c.threads)
 }
 
 // batch is a command buffer.
@@ -174,7 +211,7 @@ type event struct{ event mtlSharedEvent }
 func (c *commands) NewEvent() (gated.Event, error) {
 	e := c.device.newSharedEvent()
 	if e.object == 0 {
-		return nil, fmt.Errorf("metal: the device makes no event")
+		return nil, errors.New("metal: the device makes no event")
 	}
 	return event{e}, nil
 }

@@ -49,8 +49,10 @@ type Host struct {
 	mu        sync.Mutex
 	libraries map[[sha256.Size]byte]*library
 	pipelines []mtlComputePipelineState
-	listed    map[object]bool // buffers that kernels reach by address
 	closed    bool
+
+	listing sync.Mutex
+	listed  map[object]bool // buffers that kernels reach by address
 }
 
 var (

@@ -85,67 +85,75 @@ func near(t *testing.T, what string, got float32, want, size, rel float64) {
 	}
 }
 
-var dotTests = []struct {
-	name string
-	dots func(dst, x []float32, w []byte)
-	twin func(dst, x []float32, w []byte, n int)
-	pair func(dst, dst2, x, x2 []float32, w []byte)
-}{
-	{"F32", DotsF32, dotsF32Go, DotsPairF32},
-	{"F16", DotsF16, dotsF16Go, DotsPairF16},
-	{"BF16", DotsBF16, dotsBF16Go, DotsPairBF16},
-}
+var productTests = []struct {
+	name    string
+	product func(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int)
+}{{"F32", ProductF32}, {"F16", ProductF16}, {"BF16", ProductBF16}}
 
-func TestDotsEqualFloat64(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 1))
-	for _, c := range dotTests {
-		for _, n := range lengths {
-			for _, rows := range []int{0, 1, 2, 5} {
-				x, y := floats(t, r, n), floats(t, r, n)
-				w, values := stored(floats(t, r, rows*n), c.name)
-				dst, twin := floats(t, r, rows), floats(t, r, rows)
-				first, second, alone := floats(t, r, rows), floats(t, r, rows), floats(t, r, rows)
-				c.dots(dst, x, w)
-				c.twin(twin, x, w, 0)
-				for row := range rows {
-					var want, size float64
-					for i, v := range values[row*n : (row+1)*n] {
-						want += float64(x[i]) * float64(v)
-						size += math.Abs(float64(x[i]) * float64(v))
+func TestProductsEqualFloat64(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(1, 1))
+		for _, c := range productTests {
+			for _, n := range append(lengths, 48, 80, 8192) {
+				for _, rows := range []int{0, 1, 2, 5, 11} {
+					for _, tokens := range []int{0, 1, 2, 3, 7, 16, 17} {
+						if n*rows*tokens > 1<<20 {
+							continue
+						}
+						stride := rows + r.IntN(3)
+						x, dst := floats(t, r, tokens*n), floats(t, r, tokens*stride)
+						old := append([]float32(nil), dst...)
+						w, values := stored(floats(t, r, rows*n), c.name)
+						c.product(dst, stride, x, w, tokens, rows, n)
+						for i, got := range dst {
+							token, row := i/max(1, stride), i%max(1, stride)
+							if row >= rows {
+								near(t, "past the rows", got, float64(old[i]), 0, 0)
+								continue
+							}
+							var want, size float64
+							for k, v := range values[row*n : (row+1)*n] {
+								want += float64(x[token*n+k]) * float64(v)
+								size += math.Abs(float64(x[token*n+k]) * float64(v))
+							}
+							near(t, c.name, got, want, size, 1e-6)
+						}
+						for token := range tokens { // the same bits alone
+							alone := make([]float32, rows)
+							c.product(alone, rows, x[token*n:], w, 1, rows, n)
+							if !slices.Equal(alone, dst[token*stride:][:rows]) {
+								t.Fatalf("%s: token %d of %d gives %v, alone %v", c.name, token, tokens, dst[token*stride:][:rows], alone)
+							}
+						}
 					}
-					near(t, c.name, dst[row], want, size, 1e-6)
-					near(t, c.name+" twin", twin[row], want, size, 1e-6)
-				}
-				c.pair(first, second, x, y, w)
-				c.dots(alone, y, w)
-				if !slices.Equal(first, dst) || !slices.Equal(second, alone) {
-					t.Fatalf("%s: pairs of %d give %v, %v; one by one they give %v, %v", c.name, n, first, second, dst, alone)
-				}
-				if c.name == "F32" && rows > 0 && DotF32(x, w) != dst[0] {
-					t.Fatalf("DotF32 of %d is %v, want %v", n, DotF32(x, w), dst[0])
 				}
 			}
 		}
-	}
+	})
 }
 
-func TestDotsPropagateNaNAndInf(t *testing.T) {
-	for _, c := range dotTests {
-		for _, n := range []int{5, 8, 41} {
-			for _, special := range []float32{nan, float32(math.Inf(1)), float32(math.Inf(-1))} {
-				for at := range n {
-					x, raw, dst := make([]float32, n), make([]float32, n), make([]float32, 1)
-					for i := range x {
-						x[i], raw[i] = 1, 1
+func TestProductsPropagateNaNAndInf(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for _, c := range productTests {
+			for _, n := range []int{5, 8, 41, 48} {
+				for _, special := range []float32{nan, float32(math.Inf(1)), float32(math.Inf(-1))} {
+					for at := range n {
+						x, raw, dst := make([]float32, n), make([]float32, n), make([]float32, 1)
+						for i := range x {
+							x[i], raw[i] = 1, 1
+						}
+						raw[at] = special
+						w, _ := stored(raw, c.name)
+						c.product(dst, 1, x, w, 1, 1, n)
+						near(t, c.name, dst[0], float64(special), 0, 0)
+						if c.name == "F32" {
+							near(t, "DotF32", DotF32(x, w), float64(special), 0, 0)
+						}
 					}
-					raw[at] = special
-					w, _ := stored(raw, c.name)
-					c.dots(dst, x, w)
-					near(t, c.name, dst[0], float64(special), 0, 0)
 				}
 			}
 		}
-	}
+	})
 }
 
 func TestEveryHalfConvertsAsTheTwinSays(t *testing.T) {

@@ -221,6 +221,24 @@ func pack16BF16AVX2(dst []float32, src []byte, stride int, cols int)
 //go:noescape
 func gemm6x16AVX2(c []float32, stride int, a []float32, b []float32, k int, add bool)
 
+// gemm12x32AVX512 is
+//
+//	for r := range 12 {
+//		for j := range 32 {
+//			sum := float32(0)
+//			for i := range k {
+//				sum += a[r/6*6*k+i*6+r%6] * b[j/16*16*k+i*16+j%16]
+//			}
+//			if add {
+//				sum += c[r*stride+j]
+//			}
+//			c[r*stride+j] = sum
+//		}
+//	}
+//
+//go:noescape
+func gemm12x32AVX512(c []float32, stride int, a []float32, b []float32, k int, add bool)
+
 // tileScoresAVX2 is
 //
 //	for j := range n {
@@ -527,6 +545,186 @@ func softmaxAVX2(s []float32, stride int, m []float32, l []float32, f []float32,
 //
 //go:noescape
 func softmaxAVX512(s []float32, stride int, m []float32, l []float32, f []float32, next []byte, heads int, n int)
+
+// product1F32AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 4*n*dim bytes of it.
+//
+//go:noescape
+func product1F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product2F32AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 4*n*dim bytes of it.
+//
+//go:noescape
+func product2F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product4F32AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 4*n*dim bytes of it.
+//
+//go:noescape
+func product4F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product8F32AVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 4*n*dim bytes of it.
+//
+//go:noescape
+func product8F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product1F16AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product1F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product2F16AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product2F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product4F16AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product4F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product8F16AVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product8F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product1BF16AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product1BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product2BF16AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product2BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product4BF16AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product4BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product8BF16AVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product8BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
 
 // sumAVX2 is
 //

@@ -45,6 +45,10 @@ func gemm6x16AVX2(c []float32, stride int, a, b []float32, k int, add bool) {
 	gemm6x16Go(c, stride, a, b, k, add)
 }
 
+func gemm12x32AVX512(c []float32, stride int, a, b []float32, k int, add bool) {
+	GEMMTwice(c, stride, a, b, k, add)
+}
+
 func tileScoresAVX2(s, k, q []float32, n, dim int)    { tileScoresGo(s, k, q, n, dim) }
 func tileSoftmaxAVX2(s, m, l, f []float32, n int)     { tileSoftmaxGo(s, m, l, f, n) }
 func tileValuesAVX2(o, v, p, f []float32, n, dim int) { tileValuesGo(o, v, p, f, n, dim) }
@@ -89,4 +93,22 @@ func softmaxAVX2(s []float32, stride int, m, l, f []float32, _ []byte, heads, n 
 
 func softmaxAVX512(s []float32, stride int, m, l, f []float32, _ []byte, heads, n int) {
 	softmaxGo(s, stride, m, l, f, heads, n)
+}
+
+func wideProductF32(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int) {
+	for v := range vectors {
+		dotsF32Go(s[v*stride:][:n], q[v*dim:][:dim], k, 0)
+	}
+}
+
+func wideProductF16(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int) {
+	for v := range vectors {
+		dotsF16Go(s[v*stride:][:n], q[v*dim:][:dim], k, 0)
+	}
+}
+
+func wideProductBF16(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int) {
+	for v := range vectors {
+		dotsBF16Go(s[v*stride:][:n], q[v*dim:][:dim], k, 0)
+	}
 }

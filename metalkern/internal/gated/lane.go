@@ -116,7 +116,10 @@ func (l *lane) pump() {
 	if l.signals != nil {
 		// What the kernel has counted is in the host's memory when the event behind it says so.
 		count := l.shadow.Done.Load()
-		if v := l.signals.Value(); count == done || extend(max(v, begin), count) > v {
+		if count == done {
+			return
+		}
+		if v := l.signals.Value(); extend(max(v, begin), count) > v {
 			return
 		}
 		for c := done; c != count; c++ {

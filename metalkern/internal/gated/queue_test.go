@@ -498,7 +498,7 @@ func TestCountsOfLanesGoRound(t *testing.T) {
 
 // Whatever is awaited, in whatever order messages come and however impatient the queue is, results are those of the messages in order.
 func TestAnyScheduleGivesTheSameResult(t *testing.T) {
-	if err := flag.Set("rapid.checks", "30"); err != nil { // each takes tens of milliseconds
+	if err := flag.Set("rapid.checks", "20"); err != nil { // each takes tens of milliseconds
 		t.Fatal(err)
 	}
 	rapid.Check(t, func(t *rapid.T) {

@@ -49,25 +49,34 @@ func moved(m operand.Mem, disp int) operand.Mem {
 	return m
 }
 
-// wideScores writes the products of heads queries with n keys. Sixteen sums, of some keys with all heads, are
-// added up across their lanes together.
+// wideScores writes the products of heads queries with n keys.
 func wideScores(a *asm, heads int) {
-	const sums = 16
-	keys := sums / heads
 	name := fmt.Sprintf("scores%dF16AVX512", heads)
 	a.begin(name, "func(s []float32, stride int, q []float32, k, next []byte, n, dim int)",
 		name+" is", "",
 		fmt.Sprintf("\tfor h := range %d {\n\t\tfor j := range n {\n\t\t\tfor i := range dim {\n\t\t\t\ts[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0\n\t\t\t}\n\t\t}\n\t}", heads),
 		"", "for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.")
+	a.products(formats[1], heads, 16/heads)
+}
+
+// products is the body of a routine with the parameters of wideScores, for rows k in the format. It takes so many
+// of them at a time, and adds sums up across their lanes together, each in the same order as alone.
+func (a *asm) products(f format, heads, keys int) {
 	s, stride, q, k := a.ptr("s"), a.integer("stride"), a.ptr("q"), a.ptr("k")
 	next, limit := a.ahead()
 	n, row := a.integer("n"), a.integer("dim")
 	a.SHLQ(operand.U8(2), stride)
-	a.SHLQ(operand.U8(1), row) // bytes of a key; a query has twice as many
+	wider := uint8(4 / f.bytes) // how many times the bytes of a row a query has
+	if f.bytes == 2 {
+		a.SHLQ(operand.U8(1), row)
+	} else {
+		a.SHLQ(operand.U8(2), row)
+	}
 	units := a.multiples(row, min(8, max(heads, keys)))
+	step := 16 * f.bytes
 	products := func(keys int) []reg.VecVirtual {
 		acc := a.zeroed(heads * keys)
-		queries := strided(q, units, 2, heads)
+		queries := strided(q, units, wider, heads)
 		stored := strided(k, units, 1, min(keys, 8))
 		if keys == 16 {
 			k8 := a.GP64()
@@ -75,7 +84,7 @@ func wideScores(a *asm, heads int) {
 			stored = append(stored, strided(k8, units, 1, 8)...)
 		}
 		left := a.copyOf(row)
-		a.repeat(left, 32, func() {
+		a.repeat(left, step, func() {
 			if heads < keys { // few heads: a key at a time
 				y := make([]reg.VecVirtual, heads)
 				for h := range y {
@@ -84,7 +93,7 @@ func wideScores(a *asm, heads int) {
 				}
 				for j := range keys {
 					x := a.ZMM()
-					a.VCVTPH2PS(stored[j], x)
+					a.load(f, stored[j], x)
 					for h := range heads {
 						a.VFMADD231PS(x, y[h], acc[h*keys+j])
 					}
@@ -93,7 +102,7 @@ func wideScores(a *asm, heads int) {
 				x := make([]reg.VecVirtual, keys)
 				for j := range x {
 					x[j] = a.ZMM()
-					a.VCVTPH2PS(stored[j], x[j])
+					a.load(f, stored[j], x[j])
 				}
 				for h := range heads {
 					y := a.ZMM()
@@ -103,20 +112,21 @@ func wideScores(a *asm, heads int) {
 					}
 				}
 			}
-			a.prefetch(next, limit, keys*32)
-			a.ADDQ(operand.U32(32), k)
+			a.prefetch(next, limit, keys*step)
+			a.ADDQ(operand.U32(step), k)
 			a.ADDQ(operand.U32(64), q)
 			if keys == 16 {
-				a.ADDQ(operand.U32(32), stored[8].Base.(reg.GPVirtual))
+				a.ADDQ(operand.U32(step), stored[8].Base.(reg.GPVirtual))
 			}
 		})
-		a.SUBQ(row, q)
-		a.SUBQ(row, q)
+		for range wider {
+			a.SUBQ(row, q)
+		}
 		return acc
 	}
 	a.repeat(n, keys, func() {
-		total := a.sixteenSums(products(keys))
-		a.spread(total, s, stride, keys)
+		total := a.laneSums(products(keys))
+		a.spread(total, s, stride, heads, keys)
 		a.ADDQ(operand.U32(keys*4), s)
 		for range keys - 1 {
 			a.ADDQ(row, k)
@@ -135,9 +145,9 @@ func wideScores(a *asm, heads int) {
 	a.RET()
 }
 
-// sixteenSums is the sums of the lanes of sixteen vectors, which it destroys, in their order. Lanes add up as
+// laneSums is the sums of the lanes of 4, 8 or 16 vectors, which it destroys, in their order. Lanes add up as
 // in laneSum.
-func (a *asm) sixteenSums(v []reg.VecVirtual) reg.VecVirtual {
+func (a *asm) laneSums(v []reg.VecVirtual) reg.VecVirtual {
 	pair := func(x, y reg.VecVirtual, low, high func(x, y, z reg.VecVirtual)) {
 		t := a.ZMM()
 		high(x, y, t)
@@ -153,14 +163,23 @@ func (a *asm) sixteenSums(v []reg.VecVirtual) reg.VecVirtual {
 	quarters := func(x, y reg.VecVirtual, low, high uint64) {
 		pair(x, y, func(x, y, z reg.VecVirtual) { a.VSHUFF32X4(operand.U8(low), y, x, z) }, func(x, y, z reg.VecVirtual) { a.VSHUFF32X4(operand.U8(high), y, x, z) })
 	}
-	for i := 0; i < 16; i += 4 {
+	for i := 0; i < len(v); i += 4 {
 		singles(v[i], v[i+1])
 		singles(v[i+2], v[i+3])
 		doubles(v[i], v[i+2])
 	}
-	quarters(v[0], v[4], 0x44, 0xee)
-	quarters(v[8], v[12], 0x44, 0xee)
-	quarters(v[0], v[8], 0x88, 0xdd)
+	switch len(v) {
+	case 4:
+		quarters(v[0], v[0], 0x44, 0xee)
+		quarters(v[0], v[0], 0x88, 0xdd)
+	case 8:
+		quarters(v[0], v[4], 0x44, 0xee)
+		quarters(v[0], v[0], 0x88, 0xdd)
+	case 16:
+		quarters(v[0], v[4], 0x44, 0xee)
+		quarters(v[8], v[12], 0x44, 0xee)
+		quarters(v[0], v[8], 0x88, 0xdd)
+	}
 	return v[0]
 }
 
@@ -178,7 +197,7 @@ func (a *asm) laneSum(v reg.VecVirtual) {
 }
 
 // spread stores the lanes of v, keys of them for each head, a stride apart.
-func (a *asm) spread(v reg.VecVirtual, s, stride reg.GPVirtual, keys int) {
+func (a *asm) spread(v reg.VecVirtual, s, stride reg.GPVirtual, heads, keys int) {
 	out := a.copyOf(s)
 	switch keys {
 	case 16:
@@ -188,7 +207,7 @@ func (a *asm) spread(v reg.VecVirtual, s, stride reg.GPVirtual, keys int) {
 		a.ADDQ(stride, out)
 		a.VEXTRACTF64X4(operand.U8(1), v, at(out, 0))
 	default:
-		for i := range 4 {
+		for i := range heads * keys / 4 {
 			t := v
 			if i > 0 {
 				t = a.XMM()
