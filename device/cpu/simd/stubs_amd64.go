@@ -726,6 +726,148 @@ func product4BF16AVX512(s []float32, stride int, q []float32, k []byte, next []b
 //go:noescape
 func product8BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
 
+// product1Q8_0AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q8_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product2Q8_0AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q8_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product4Q8_0AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q8_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product8Q8_0AVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product8Q8_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// fromQ8_0AVX512 is
+//
+//	for i := range dst {
+//		dst[i] = src[i] // as Q8_0
+//	}
+//
+// for len(dst) a multiple of 32.
+//
+//go:noescape
+func fromQ8_0AVX512(dst []float32, src []byte, halves *[65536]float32)
+
+// product1Q4_0AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q4_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product2Q4_0AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q4_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product4Q4_0AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q4_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product8Q4_0AVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product8Q4_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// fromQ4_0AVX512 is
+//
+//	for i := range dst {
+//		dst[i] = src[i] // as Q4_0
+//	}
+//
+// for len(dst) a multiple of 32.
+//
+//go:noescape
+func fromQ4_0AVX512(dst []float32, src []byte, halves *[65536]float32)
+
 // sumAVX2 is
 //
 //	for i := 0; i < len(b); i += 8 {

@@ -114,6 +114,11 @@ func (a *asm) repeat(n reg.GPVirtual, step int, body func()) {
 
 // splat is a vector constant in memory, the same float32 in each lane.
 func (a *asm) splat(name string, v float32) operand.Mem {
+	return a.list(name, func(int) float32 { return v })
+}
+
+// list is a vector constant in memory.
+func (a *asm) list(name string, lane func(i int) float32) operand.Mem {
 	if m, ok := a.consts[name]; ok {
 		return m
 	}
@@ -123,7 +128,7 @@ func (a *asm) splat(name string, v float32) operand.Mem {
 	m := a.StaticGlobal(name)
 	a.DataAttributes(attr.RODATA | attr.NOPTR)
 	for i := range a.lanes() {
-		a.AddDatum(4*i, operand.U32(math.Float32bits(v))) // as bits: the assembler takes no infinity
+		a.AddDatum(4*i, operand.U32(math.Float32bits(lane(i)))) // as bits: the assembler takes no infinity, and whole numbers as integers
 	}
 	a.consts[name] = m
 	return m
