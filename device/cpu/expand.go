@@ -5,7 +5,6 @@ import (
 
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu/simd"
-	"github.com/orrery-ai/orrery/device/quant"
 )
 
 // expand writes the elements of a row of w from column first on, as float32, to dst. first and the number of
@@ -25,9 +24,9 @@ func expand(dst []float32, w device.Matrix, row, first int) {
 	case device.Q4_0:
 		simd.FromQ4_0(dst, src)
 	case device.Q4_K:
-		quant.FromQ4_K(dst, src)
+		simd.FromQ4_K(dst, src)
 	case device.Q6_K:
-		quant.FromQ6_K(dst, src)
+		simd.FromQ6_K(dst, src)
 	case device.MLX4, device.MLX8:
 		expandAffine(dst, src, w, (row*w.Cols+first)/w.Group)
 	}
@@ -58,7 +57,7 @@ func expandAffine(dst []float32, src []byte, w device.Matrix, group int) {
 		if w.Format == device.MLX8 {
 			bits = 8
 		}
-		quant.FromAffine(part, src[at*bits/8:], bits, w.Group, scales[:n], biases[:n])
+		simd.FromAffine(part, src[at*bits/8:], bits, w.Group, scales[:n], biases[:n])
 	}
 }
 

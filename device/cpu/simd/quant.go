@@ -44,6 +44,37 @@ func FromQ4_0(dst []float32, src []byte) {
 	quant.FromQ4_0(dst, src)
 }
 
+// FromQ4_K is [quant.FromQ4_K].
+func FromQ4_K(dst []float32, src []byte) {
+	if haveAVX512 {
+		fromQ4_KAVX512(dst, src[:len(dst)/256*quant.Q4_K.Bytes], halves())
+		return
+	}
+	quant.FromQ4_K(dst, src)
+}
+
+// FromQ6_K is [quant.FromQ6_K].
+func FromQ6_K(dst []float32, src []byte) {
+	if haveAVX512 {
+		fromQ6_KAVX512(dst, src[:len(dst)/256*quant.Q6_K.Bytes], halves())
+		return
+	}
+	quant.FromQ6_K(dst, src)
+}
+
+// FromAffine is [quant.FromAffine].
+func FromAffine(dst []float32, q []byte, bits, group int, scales, biases []float32) {
+	q, scales, biases = q[:len(dst)*bits/8], scales[:len(dst)/group], biases[:len(dst)/group]
+	switch {
+	case haveAVX512 && bits == 4 && group%32 == 0:
+		fromAffine4AVX512(dst, q, scales, biases, group)
+	case haveAVX512 && bits == 8 && group%32 == 0:
+		fromAffine8AVX512(dst, q, scales, biases, group)
+	default:
+		quant.FromAffine(dst, q, bits, group, scales, biases)
+	}
+}
+
 // halves is every half as a float32: looking one up leaves the multipliers alone.
 var halves = sync.OnceValue(func() *[65536]float32 {
 	var table [65536]float32
@@ -55,7 +86,7 @@ var halves = sync.OnceValue(func() *[65536]float32 {
 	return &table
 })
 
-// blocksOf is what the product with one format of blocks is made of. wide is nil where there is none.
+// blocksOf is what the product with one format of blocks is made of.
 type blocksOf struct {
 	quant.Layout
 	from func(dst []float32, src []byte)
@@ -65,8 +96,8 @@ type blocksOf struct {
 var (
 	blocksQ8_0 = blocksOf{quant.Q8_0, FromQ8_0, wideProductQ8_0}
 	blocksQ4_0 = blocksOf{quant.Q4_0, FromQ4_0, wideProductQ4_0}
-	blocksQ4_K = blocksOf{quant.Q4_K, quant.FromQ4_K, nil}
-	blocksQ6_K = blocksOf{quant.Q6_K, quant.FromQ6_K, nil}
+	blocksQ4_K = blocksOf{quant.Q4_K, FromQ4_K, wideProductQ4_K}
+	blocksQ6_K = blocksOf{quant.Q6_K, FromQ6_K, wideProductQ6_K}
 )
 
 func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int, of *blocksOf) {
@@ -75,7 +106,7 @@ func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, row
 	}
 	row := cols / of.Elements * of.Bytes
 	dst, x = dst[:(tokens-1)*stride+rows], x[:tokens*cols]
-	if !haveAVX512 || of.wide == nil {
+	if !haveAVX512 {
 		productBlocksGo(dst, stride, x, w[:rows*row], tokens, rows, cols, of)
 		return
 	}

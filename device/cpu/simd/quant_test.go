@@ -19,8 +19,8 @@ var blockTests = []struct {
 }{
 	{"Q8_0", quant.Q8_0, []int{0}, FromQ8_0, quant.FromQ8_0, ProductQ8_0},
 	{"Q4_0", quant.Q4_0, []int{0}, FromQ4_0, quant.FromQ4_0, ProductQ4_0},
-	{"Q4_K", quant.Q4_K, []int{0, 2}, quant.FromQ4_K, quant.FromQ4_K, ProductQ4_K},
-	{"Q6_K", quant.Q6_K, []int{208}, quant.FromQ6_K, quant.FromQ6_K, ProductQ6_K},
+	{"Q4_K", quant.Q4_K, []int{0, 2}, FromQ4_K, quant.FromQ4_K, ProductQ4_K},
+	{"Q6_K", quant.Q6_K, []int{208}, FromQ6_K, quant.FromQ6_K, ProductQ6_K},
 }
 
 // blocks is random blocks at an odd address, with scales of ordinary size.
@@ -106,6 +106,32 @@ func TestProductsOfBlocksPropagateNaNAndInf(t *testing.T) {
 				dst := make([]float32, 1)
 				c.product(dst, 1, x, w, 1, 1, cols)
 				near(t, c.name, dst[0], float64(want), 0, 0)
+			}
+		}
+	})
+}
+
+func TestAffineGroupsExpandAsTheTwinSays(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(10, 10))
+		for _, bits := range []int{4, 8} {
+			for _, group := range []int{32, 64, 128} {
+				for _, groups := range []int{0, 1, 2, 5} {
+					n := group * groups
+					q := make([]byte, 1+n*bits/8)[1:]
+					for i := range q {
+						q[i] = byte(r.Uint32())
+					}
+					scales, biases, dst, want := floats(t, r, groups), floats(t, r, groups), floats(t, r, n), make([]float32, n)
+					if groups == 5 {
+						scales[1], biases[2] = nan, float32(math.Inf(-1))
+					}
+					FromAffine(dst, q, bits, group, scales, biases)
+					quant.FromAffine(want, q, bits, group, scales, biases)
+					for i := range dst {
+						near(t, "element", dst[i], float64(want[i]), 1+math.Abs(float64(want[i])), 1e-6) // the twin may multiply and add at once
+					}
+				}
 			}
 		}
 	})

@@ -126,3 +126,23 @@ func fromQ4_0AVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ4
 func wideProductQ4_0(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
 	productBlocksGo(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q4_0, quant.FromQ4_0, nil})
 }
+
+func fromQ4_KAVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ4_K(dst, src) }
+
+func wideProductQ4_K(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
+	productBlocksGo(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q4_K, quant.FromQ4_K, nil})
+}
+
+func fromQ6_KAVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ6_K(dst, src) }
+
+func wideProductQ6_K(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
+	productBlocksGo(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q6_K, quant.FromQ6_K, nil})
+}
+
+func fromAffine4AVX512(dst []float32, q []byte, scales, biases []float32, group int) {
+	quant.FromAffine(dst, q, 4, group, scales, biases)
+}
+
+func fromAffine8AVX512(dst []float32, q []byte, scales, biases []float32, group int) {
+	quant.FromAffine(dst, q, 8, group, scales, biases)
+}

@@ -119,6 +119,21 @@ func (a *asm) splat(name string, v float32) operand.Mem {
 
 // list is a vector constant in memory.
 func (a *asm) list(name string, lane func(i int) float32) operand.Mem {
+	return a.words(name, func(i int) uint32 { return math.Float32bits(lane(i)) })
+}
+
+// words is a vector constant in memory, given as bits: the assembler takes no infinity, and whole numbers as
+// integers.
+func (a *asm) words(name string, lane func(i int) uint32) operand.Mem {
+	return a.constant(name, func() {
+		for i := range a.lanes() {
+			a.AddDatum(4*i, operand.U32(lane(i)))
+		}
+	})
+}
+
+// constant is memory that fill describes, made once in each file.
+func (a *asm) constant(name string, fill func()) operand.Mem {
 	if m, ok := a.consts[name]; ok {
 		return m
 	}
@@ -127,9 +142,7 @@ func (a *asm) list(name string, lane func(i int) float32) operand.Mem {
 	}
 	m := a.StaticGlobal(name)
 	a.DataAttributes(attr.RODATA | attr.NOPTR)
-	for i := range a.lanes() {
-		a.AddDatum(4*i, operand.U32(math.Float32bits(lane(i)))) // as bits: the assembler takes no infinity, and whole numbers as integers
-	}
+	fill()
 	a.consts[name] = m
 	return m
 }

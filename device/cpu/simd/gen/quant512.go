@@ -43,6 +43,103 @@ var blockFormats = []blockFormat{
 	}},
 }
 
+// largeFormats are those of 256 elements, whose scales and minimums are worked out for a whole block, and wait on
+// the stack.
+var largeFormats = []blockFormat{
+	{"Q4_K", 256, 144, func(a *asm, m operand.Mem, halves reg.GPVirtual) any {
+		// As dwords: the eight scales, then the eight minimums. Those from the fifth on have two bits elsewhere.
+		raw, upper, low, high := a.XMM(), a.XMM(), a.ZMM(), a.ZMM()
+		a.VMOVUPS(moved(m, 4), raw)
+		a.VPSHUFB(a.octets("scalesQ4K", 0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 8, 9, 10, 11), raw, upper)
+		a.VPMOVZXBD(upper, low)
+		a.VPSHUFB(a.octets("upperQ4K", 0xff, 0xff, 0xff, 0xff, 0, 1, 2, 3, 0xff, 0xff, 0xff, 0xff, 4, 5, 6, 7), raw, upper)
+		a.VPMOVZXBD(upper, high)
+		quarter := func(values ...uint32) func(int) uint32 { return func(i int) uint32 { return values[i/4] } }
+		a.VPSRLVD(a.words("shiftsQ4K", quarter(0, 0, 0, 4)), low, low)
+		a.VPANDD(a.words("masksQ4K", quarter(63, 15, 63, 15)), low, low)
+		a.VPSRLD(operand.U8(2), high, high)
+		a.VPANDD(a.words("uppersQ4K", quarter(0, 0x30, 0, 0x30)), high, high)
+		a.VPORD(high, low, low)
+		a.VCVTDQ2PS(low, low)
+		d, factors, second := a.GP64(), a.ZMM(), a.YMM()
+		a.MOVWQZX(m, d)
+		a.VBROADCASTSS(atIndex(halves, d, 4, 0), factors)
+		a.MOVWQZX(moved(m, 2), d)
+		a.VBROADCASTSS(atIndex(halves, d, 4, 0), second)
+		a.VINSERTF32X8(operand.U8(1), second, factors, factors)
+		a.VMULPS(factors, low, low)
+		numbers := a.AllocLocal(64)
+		a.VMOVUPS(low, numbers)
+		return &numbersOfBlock{numbers: numbers}
+	}, func(a *asm, m operand.Mem, opened any, i int) reg.VecVirtual {
+		b, group := opened.(*numbersOfBlock), i/2
+		if i%2 == 0 { // the sixteen values of the group, to look up
+			least := a.ZMM()
+			b.table = a.ZMM()
+			a.VBROADCASTSS(moved(b.numbers, 4*group), b.table)
+			a.VBROADCASTSS(moved(b.numbers, 32+4*group), least)
+			a.VMULPS(a.list("fromZero", func(i int) float32 { return float32(i) }), b.table, b.table)
+			a.VSUBPS(least, b.table, b.table)
+		}
+		v := a.ZMM()
+		a.VPMOVZXBD(moved(m, 16+group/2*32+i%2*16), v)
+		if group%2 == 1 {
+			a.VPSRLD(operand.U8(4), v, v)
+		}
+		a.VPERMPS(b.table, v, v)
+		return v
+	}},
+	{"Q6_K", 256, 210, func(a *asm, m operand.Mem, halves reg.GPVirtual) any {
+		scales, factor, d := a.ZMM(), a.ZMM(), a.GP64()
+		a.VPMOVSXBD(moved(m, 192), scales)
+		a.VCVTDQ2PS(scales, scales)
+		a.MOVWQZX(moved(m, 208), d)
+		a.VBROADCASTSS(atIndex(halves, d, 4, 0), factor)
+		a.VMULPS(factor, scales, scales)
+		numbers := a.AllocLocal(64)
+		a.VMOVUPS(scales, numbers)
+		return &numbersOfBlock{numbers: numbers}
+	}, func(a *asm, m operand.Mem, opened any, i int) reg.VecVirtual {
+		part, quarter, at := i/8, i/2%4, i%2*16
+		v, high, scale := a.ZMM(), a.ZMM(), a.ZMM()
+		a.VPMOVZXBD(moved(m, 64*part+32*(quarter%2)+at), v)
+		if quarter >= 2 {
+			a.VPSRLD(operand.U8(4), v, v)
+		} else {
+			a.VPANDD(a.words("fifteen", func(int) uint32 { return 15 }), v, v)
+		}
+		a.VPMOVZXBD(moved(m, 128+32*part+at), high)
+		switch quarter {
+		case 0, 1:
+			a.VPSLLD(operand.U8(uint64(4-2*quarter)), high, high)
+		case 3:
+			a.VPSRLD(operand.U8(2), high, high)
+		}
+		a.VPANDD(a.words("upper", func(int) uint32 { return 0x30 }), high, high)
+		a.VPORD(high, v, v)
+		a.VPSUBD(a.words("thirtyTwo", func(int) uint32 { return 32 }), v, v)
+		a.VCVTDQ2PS(v, v)
+		a.VBROADCASTSS(moved(opened.(*numbersOfBlock).numbers, 4*i), scale)
+		a.VMULPS(scale, v, v)
+		return v
+	}},
+}
+
+// numbersOfBlock is where the scales and minimums of a block are, and what was made of those of its current group.
+type numbersOfBlock struct {
+	numbers operand.Mem
+	table   reg.VecVirtual
+}
+
+// octets is sixteen bytes in memory.
+func (a *asm) octets(name string, values ...uint8) operand.Mem {
+	return a.constant(name, func() {
+		for i, v := range values {
+			a.AddDatum(i, operand.U8(v))
+		}
+	})
+}
+
 // openScale broadcasts the half that begins a block. The table costs no port that multiplies.
 func openScale(a *asm, m operand.Mem, halves reg.GPVirtual) any {
 	d, v := a.GP64(), a.ZMM()
@@ -54,7 +151,7 @@ func openScale(a *asm, m operand.Mem, halves reg.GPVirtual) any {
 // wideQuants are products of 1, 2, 4 or 8 rows of activations with quantized weights, and what these stand for.
 var wideQuants = func() []routine {
 	var rs []routine
-	for _, f := range blockFormats {
+	for _, f := range append(blockFormats, largeFormats...) {
 		for _, vectors := range []int{1, 2, 4, 8} {
 			rs = append(rs, routine{fmt.Sprintf("product%d_%s_avx512", vectors, f.file()), func(a *asm) { a.wide = true; quantProduct(a, f, vectors) }})
 		}
@@ -62,6 +159,70 @@ var wideQuants = func() []routine {
 	}
 	return rs
 }()
+
+// wideAffines expand MLX's groups, of 32 elements or a multiple of them.
+var wideAffines = []routine{
+	{"from_affine4_avx512", func(a *asm) { fromAffine(a, 4) }},
+	{"from_affine8_avx512", func(a *asm) { fromAffine(a, 8) }},
+}
+
+func fromAffine(a *asm, bits int) {
+	a.wide = true
+	name := fmt.Sprintf("fromAffine%dAVX512", bits)
+	a.begin(name, "func(dst []float32, q []byte, scales, biases []float32, group int)",
+		name+" is", "", "\tfor i := range dst {\n\t\tdst[i] = scales[i/group]*q[i] + biases[i/group]\n\t}",
+		"", fmt.Sprintf("for q of %d bits, group a multiple of 32 and len(dst) of group.", bits))
+	dst, q, scales, biases := a.ptr("dst"), a.ptr("q"), a.ptr("scales"), a.ptr("biases")
+	n, group := a.length("dst"), a.integer("group")
+	top, end := a.label("loop"), a.label("end")
+	a.CMPQ(n, operand.U32(32))
+	a.JLT(operand.LabelRef(end))
+	a.Label(top)
+	scale, bias := a.ZMM(), a.ZMM()
+	a.VBROADCASTSS(at(scales, 0), scale)
+	a.VBROADCASTSS(at(biases, 0), bias)
+	table := a.ZMM()
+	if bits == 4 { // the sixteen values, to look up
+		a.VMULPS(a.list("fromZero", func(i int) float32 { return float32(i) }), scale, table)
+		a.VADDPS(bias, table, table)
+	}
+	a.ADDQ(operand.U32(4), scales)
+	a.ADDQ(operand.U32(4), biases)
+	left := a.copyOf(group)
+	a.repeat(left, 32, func() {
+		for i := range 2 {
+			v := a.ZMM()
+			if bits == 4 {
+				// Two words have eight elements each: every lane shifts its own to the bottom.
+				a.VBROADCASTSD(at(q, 8*i), v)
+				a.VPERMD(v, a.vectorOf("words4", func(i int) uint32 { return uint32(i / 8) }), v)
+				a.VPSRLVD(a.words("shifts4", func(i int) uint32 { return uint32(i % 8 * 4) }), v, v)
+				a.VPERMPS(table, v, v)
+			} else {
+				a.VPMOVZXBD(at(q, 16*i), v)
+				a.VCVTDQ2PS(v, v)
+				a.VMULPS(scale, v, v)
+				a.VADDPS(bias, v, v)
+			}
+			a.VMOVUPS(v, at(dst, 64*i))
+		}
+		a.ADDQ(operand.U32(4*bits), q)
+		a.ADDQ(operand.U32(128), dst)
+	})
+	a.SUBQ(group, n)
+	a.CMPQ(n, operand.U32(32))
+	a.JGE(operand.LabelRef(top))
+	a.Label(end)
+	a.VZEROUPPER()
+	a.RET()
+}
+
+// vectorOf is a vector constant in a register.
+func (a *asm) vectorOf(name string, lane func(i int) uint32) reg.VecVirtual {
+	v := a.ZMM()
+	a.VMOVUPS(a.words(name, lane), v)
+	return v
+}
 
 // file is the format's part of file names.
 func (f blockFormat) file() string {
