@@ -69,7 +69,7 @@ b() { ip netns exec "$id-b" "$@"; }
 # within waits until a file has a line that matches.
 within() {
 	tries=0
-	until grep -q "$2" "$1"; do
+	until grep -qs "$2" "$1"; do
 		tries=$((tries + 1))
 		[ $tries -lt 150 ] || fail "never came: $2; $(cat "$1")"
 		sleep 0.1
