@@ -48,14 +48,14 @@ func (c *Config) layerSpecs(layer int) []spec {
 	}
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	vector("input_layernorm.weight", c.Hidden)
-	linear("self_attn.q_proj", q, c.Hidden, c.AttentionBias)
-	linear("self_attn.k_proj", kv, c.Hidden, c.AttentionBias)
-	linear("self_attn.v_proj", kv, c.Hidden, c.AttentionBias)
+	linear("self_attn.q_proj", q, c.Hidden, c.QKVBias)
+	linear("self_attn.k_proj", kv, c.Hidden, c.QKVBias)
+	linear("self_attn.v_proj", kv, c.Hidden, c.QKVBias)
 	if c.QKNorm {
 		vector("self_attn.q_norm.weight", c.HeadDim)
 		vector("self_attn.k_norm.weight", c.HeadDim)
 	}
-	linear("self_attn.o_proj", c.Hidden, q, c.AttentionBias)
+	linear("self_attn.o_proj", c.Hidden, q, c.OBias)
 	vector("post_attention_layernorm.weight", c.Hidden)
 	linear("mlp.gate_proj", c.Intermediate, c.Hidden, c.MLPBias)
 	linear("mlp.up_proj", c.Intermediate, c.Hidden, c.MLPBias)
@@ -115,7 +115,7 @@ func (w *weights) check(c *Config) error {
 	for _, name := range slices.Sorted(maps.Keys(w.tensors)) {
 		// Old checkpoints keep the rotary frequencies, which config.json gives too.
 		if strings.HasPrefix(name, layersDot) && !expected[name] && !strings.HasSuffix(name, ".rotary_emb.inv_freq") {
-			return fmt.Errorf("%s: tensor %q is no part of a %s of %d layers", w.tensors[name].file, name, c.ModelType, c.Layers)
+			return fmt.Errorf("%s: tensor %q is no part of a %s of %d layers", w.tensors[name].file, w.stored(name), c.ModelType, c.Layers)
 		}
 	}
 	return nil
@@ -124,14 +124,14 @@ func (w *weights) check(c *Config) error {
 func (w *weights) checkOne(s spec) error {
 	t, ok := w.tensors[s.name]
 	if !ok {
-		return fmt.Errorf("tensor %q is missing", s.name)
+		return fmt.Errorf("tensor %q is missing", w.stored(s.name))
 	}
 	want := s.shape()
-	if !slices.Equal(t.Shape, want) {
-		return fmt.Errorf("%s: tensor %q has shape %v, config.json gives %v", t.file, s.name, t.Shape, want)
+	if !slices.Equal(t.shape, want) {
+		return fmt.Errorf("%s: tensor %q has shape %v, the configuration gives %v", t.file, w.stored(s.name), t.shape, want)
 	}
-	if _, ok := formats[t.DType]; !ok {
-		return fmt.Errorf("%s: tensor %q is %s; known as weights are %s", t.file, s.name, t.DType, known(formats))
+	if _, ok := formats[t.dtype]; !ok {
+		return fmt.Errorf("%s: tensor %q is %s; known as weights are %s", t.file, w.stored(s.name), t.dtype, known(formats))
 	}
 	return nil
 }
@@ -140,7 +140,7 @@ func (w *weights) checkOne(s spec) error {
 func (w *weights) bytes(specs []spec) int64 {
 	var n int64
 	for _, s := range specs {
-		n += int64(len(w.tensors[s.name].Data))
+		n += int64(len(w.tensors[s.name].data))
 	}
 	return n
 }
@@ -149,9 +149,9 @@ func (w *weights) bytes(specs []spec) int64 {
 // that its elements cannot be read from (writers of old did not pad the header).
 func (w *weights) matrix(name string) device.Matrix {
 	t := w.tensors[name]
-	m := device.Matrix{Format: formats[t.DType], Rows: t.Shape[0], Cols: t.Shape[1], Data: t.Data}
-	if uintptr(unsafe.Pointer(unsafe.SliceData(t.Data)))%uintptr(m.Format.Bytes()) != 0 {
-		m.Data = append(make([]byte, 0, len(t.Data)), t.Data...)
+	m := device.Matrix{Format: formats[t.dtype], Rows: t.shape[0], Cols: t.shape[1], Data: t.data}
+	if uintptr(unsafe.Pointer(unsafe.SliceData(t.data)))%uintptr(m.Format.Bytes()) != 0 {
+		m.Data = append(make([]byte, 0, len(t.data)), t.data...)
 	}
 	return m
 }
@@ -159,15 +159,20 @@ func (w *weights) matrix(name string) device.Matrix {
 // vector is a checked tensor widened to float32; vectors are small.
 func (w *weights) vector(name string) []float32 {
 	t := w.tensors[name]
-	v := make([]float32, t.Shape[0])
+	return vectorOf(t.data, t.dtype, t.shape[0])
+}
+
+// vectorOf is n elements of a type that is known as weights, widened to float32.
+func vectorOf(data []byte, dtype string, n int) []float32 {
+	v := make([]float32, n)
 	for i := range v {
-		switch formats[t.DType] {
+		switch formats[dtype] {
 		case device.F32:
-			v[i] = math.Float32frombits(binary.LittleEndian.Uint32(t.Data[4*i:]))
+			v[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
 		case device.F16:
-			v[i] = half.FromF16(binary.LittleEndian.Uint16(t.Data[2*i:]))
+			v[i] = half.FromF16(binary.LittleEndian.Uint16(data[2*i:]))
 		case device.BF16:
-			v[i] = half.FromBF16(binary.LittleEndian.Uint16(t.Data[2*i:]))
+			v[i] = half.FromBF16(binary.LittleEndian.Uint16(data[2*i:]))
 		}
 	}
 	return v

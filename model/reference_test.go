@@ -31,7 +31,12 @@ func (r reference) store(b []byte, v float32) {
 	}
 }
 
-func (reference) Wait() error { return nil }
+func (reference) Reset(p attention.Partial)              { p.Reset() }
+func (reference) Write(dst device.Tensor, src []float32) { copy(dst.Data, src) }
+func (reference) Upload(b []byte) []byte                 { return b }
+func (reference) Download(b []byte) []byte               { return b }
+func (reference) Close() error                           { return nil }
+func (reference) Wait() error                            { return nil }
 
 // rowOf is row i of a stored matrix.
 //
@@ -112,14 +117,18 @@ func (reference) AddBias(dst device.Tensor, b []float32) {
 	}
 }
 
-func (reference) Rope(x device.Tensor, headDim int, cos, sin device.Tensor) {
+func (reference) Rope(x device.Tensor, headDim int, cos, sin device.Tensor, interleaved bool) {
 	for i := range x.Rows {
 		for head := 0; head < x.Cols; head += headDim {
 			h := x.Row(i)[head : head+headDim]
 			for j := range cos.Cols {
 				c, s := float64(cos.Row(i)[j]), float64(sin.Row(i)[j])
-				a, b := float64(h[j]), float64(h[j+cos.Cols])
-				h[j], h[j+cos.Cols] = float32(a*c-b*s), float32(b*c+a*s)
+				low, high := j, j+cos.Cols
+				if interleaved {
+					low, high = 2*j, 2*j+1
+				}
+				a, b := float64(h[low]), float64(h[high])
+				h[low], h[high] = float32(a*c-b*s), float32(b*c+a*s)
 			}
 		}
 	}

@@ -58,6 +58,9 @@ type Message struct {
 	Bytes []byte
 	Seq   uint64 // counts the messages of the lane, from 0
 
+	// Arrived is when it was complete, of a lane that carries KV blocks: its reader may come to it later.
+	Arrived time.Time
+
 	r    *Receiver
 	buf  []byte
 	held bool
@@ -378,6 +381,9 @@ func (r *Receiver) deliver(seq uint64, n int) {
 	r.filling = nil
 	m.Bytes, m.Seq, m.held = m.buf[:n:n], seq, true
 	r.next = seq + 1
+	if r.key.Purpose.class() == classBulk {
+		m.Arrived = time.Now()
+	}
 	r.e.traffic[r.key.Purpose].in(n)
 	r.ready <- m // there are no more messages than it has room for
 }

@@ -10,8 +10,12 @@ import (
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/transport"
-	"github.com/orrery-ai/orrery/transport/fault"
 )
+
+// deviceFlags choose what to compute on.
+type deviceFlags struct {
+	Device string `help:"What to compute on: cpu, metal, cuda, cuda:1 for the second, emulator, or auto for a GPU where there is one and else the CPU." default:"auto" placeholder:"DEVICE"`
+}
 
 // modeFlag is a mode by name.
 type modeFlag orrery.Mode
@@ -47,26 +51,6 @@ type kvFlag orrery.KVFormat
 func (k *kvFlag) UnmarshalText(b []byte) error {
 	f, err := attention.ParseFormat(string(b))
 	*k = kvFlag(f)
-	return err
-}
-
-// checksumsFlag is auto, on or off.
-type checksumsFlag transport.Checksums
-
-// UnmarshalText reads the name.
-func (c *checksumsFlag) UnmarshalText(b []byte) error {
-	checksums, err := transport.ParseChecksums(string(b))
-	*c = checksumsFlag(checksums)
-	return err
-}
-
-// faultsFlag is a script of faults to inject, which may be empty.
-type faultsFlag fault.Script
-
-// UnmarshalText reads the script.
-func (f *faultsFlag) UnmarshalText(b []byte) error {
-	s, err := fault.Parse(string(b))
-	*f = faultsFlag(s)
 	return err
 }
 

@@ -11,30 +11,28 @@ import (
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/placement"
-	"github.com/orrery-ai/orrery/transport"
-	"github.com/orrery-ai/orrery/transport/fault"
 )
 
 type nodeCmd struct {
-	Name      string        `help:"Name of the node, unique in the cluster: letters, digits, - _ and . (default: from the host's name)." placeholder:"NAME"`
-	Bind      string        `help:"Address of gossip, TCP and UDP (default: 127.0.0.1:7946; with --join any free port of the address that reaches it)." placeholder:"HOST:PORT"`
-	Listen    string        `help:"Address of tensors and actors, TCP (default: any free port of the host of --bind)." placeholder:"HOST:PORT"`
-	Advertise string        `help:"Host that the other nodes reach this one by, if not that of --bind." placeholder:"HOST"`
-	Join      []string      `help:"Nodes to join; one that answers is enough." placeholder:"HOST:PORT"`
-	DataDir   string        `help:"Directory in which models named without a path are looked for." type:"existingdir" placeholder:"DIR"`
-	Memory    sizeFlag      `help:"Memory to offer (default: what is free)." placeholder:"SIZE"`
-	Bandwidth sizeFlag      `help:"Memory bandwidth a second (default: measured at the start)." placeholder:"SIZE"`
-	Threads   int           `help:"Threads to compute on (default: all cores)."`
-	Calibrate string        `help:"Directory in which is kept what was measured of this machine, or off to measure only the bandwidth (default: orrery in the user's cache directory)." placeholder:"DIR|off"`
-	Synch     synchFlag     `help:"How to wait for the small messages of a step: safe in the kernel, fast spinning for up to 2 ms first, auto fast on several cores." default:"auto" placeholder:"WAY"`
-	Checksums checksumsFlag `help:"Whether what is sent carries checksums: auto where it crosses a network without TLS, on or off. It does if either end wants it." default:"auto" placeholder:"WHEN"`
+	Name      string    `help:"Name of the node, unique in the cluster: letters, digits, - _ and . (default: from the host's name)." placeholder:"NAME"`
+	Bind      string    `help:"Address of gossip, TCP and UDP (default: 127.0.0.1:7946; with --join any free port of the address that reaches it)." placeholder:"HOST:PORT"`
+	Listen    string    `help:"Address of tensors and actors, TCP (default: any free port of the host of --bind)." placeholder:"HOST:PORT"`
+	Advertise string    `help:"Host that the other nodes reach this one by, if not that of --bind." placeholder:"HOST"`
+	Join      []string  `help:"Nodes to join; one that answers is enough." placeholder:"HOST:PORT"`
+	DataDir   string    `help:"Directory in which models named without a path are looked for." type:"existingdir" placeholder:"DIR"`
+	Memory    sizeFlag  `help:"Memory to offer, of the GPU if one computes (default: what is free)." placeholder:"SIZE"`
+	Bandwidth sizeFlag  `help:"Memory bandwidth a second (default: measured at the start)." placeholder:"SIZE"`
+	Threads   int       `help:"Threads to compute on (default: all cores)."`
+	Calibrate string    `help:"Directory in which is kept what was measured of this machine, or off to measure only the bandwidth (default: orrery in the user's cache directory)." placeholder:"DIR|off"`
+	Synch     synchFlag `help:"How to wait for the small messages of a step: safe in the kernel, fast spinning for up to 2 ms first, auto fast on several cores." default:"auto" placeholder:"WAY"`
+	deviceFlags
 	securityFlags
 	rdmaFlags
+	wireFlags
 
-	Faults faultsFlag `hidden:"" env:"ORRERY_FAULTS" help:"Faults to inject into the connections to other nodes, for tests: see package transport/fault."`
-	CPU    cpuFlag    `name:"cpu" hidden:"" help:"Processor to keep to, from 0 (Linux only)."`
-	Child  bool       `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
-	Rates  ratesFlag  `hidden:"" help:"What was measured of this machine, as JSON."`
+	CPU   cpuFlag   `name:"cpu" hidden:"" help:"Processor to keep to, from 0 (Linux only)."`
+	Child bool      `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
+	Rates ratesFlag `hidden:"" help:"What was measured of this machine, as JSON."`
 }
 
 // defaultBind is where the first node of a cluster listens for gossip.
@@ -46,6 +44,7 @@ func (nodeCmd) Help() string {
   orrery node
   orrery node --tls a.tls --bind 192.168.1.10:7946
   orrery node --tls b.tls --join 192.168.1.10:7946 --data-dir /models
+  orrery node --device cuda:1 --memory 60GiB
 
 A node that other machines can reach needs a certificate: orrery ca --help.
 Ctrl-C leaves the cluster gracefully.`
@@ -76,20 +75,15 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 		bind = bindTowards(ctx, c.Join)
 	}
 	cfg := orrery.Config{Name: c.Name, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join,
-		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Rates: placement.Rates(c.Rates),
-		RDMA: c.options(), Synch: orrery.Synch(c.Synch), Checksums: transport.Checksums(c.Checksums), Logger: log}
-	if len(c.Faults) > 0 {
-		log.Warn("FAULTS ARE INJECTED into this node's connections, as --faults or ORRERY_FAULTS says: it is for tests alone", "rules", len(c.Faults))
-		in := fault.New(fault.Script(c.Faults), log)
-		defer in.Close()
-		cfg.Dial = in.Dial
-	}
+		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, Device: c.Device, DataDir: c.DataDir, Rates: placement.Rates(c.Rates),
+		RDMA: c.options(), Synch: orrery.Synch(c.Synch), Logger: log}
 	if cfg.NoCalibration = c.Calibrate == "off"; !cfg.NoCalibration {
 		cfg.CalibrationDir = c.Calibrate
 	}
 	if err := c.apply(&cfg); err != nil {
 		return err
 	}
+	defer c.wire(&cfg, log)()
 	n, err := orrery.Start(ctx, cfg)
 	if err != nil {
 		return err
