@@ -100,6 +100,8 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		"a node without a size":     {[]string{"node", "--memory", "8XB"}, []string{"--memory", "8GiB"}},
 		"a node with a bad name":    {[]string{"node", "--name", "a b", "--bind", "127.0.0.1:0"}, []string{`"a b"`}},
 		"a node on a bad port":      {[]string{"node", "--bind", "127.0.0.1:99999", "--bandwidth", "1GB"}, []string{"127.0.0.1:99999", "65535"}},
+		"faults that are none":      {[]string{"node", "--faults", "at 1s: cut; after 3: cut"}, []string{"--faults", "line 1, column 20", "frames"}},
+		"no way to check":           {[]string{"node", "--checksums", "maybe"}, []string{"--checksums", "maybe", "auto, on or off"}},
 		"a node without its models": {[]string{"node", "--data-dir", "missing"}, []string{"--data-dir", "missing"}},
 		"a demo in a small context": {[]string{"demo", "--context", "100"}, []string{"100", "--context "}},
 		"a demo of nothing":         {[]string{"demo", "--codes", "0"}, []string{"--codes", "1 or more"}},
