@@ -2,43 +2,34 @@ package device
 
 import "github.com/orrery-ai/orrery/attention"
 
-// Format is how the elements of a weight matrix are stored.
-type Format uint8
-
-// The storage formats of weights.
-const (
-	F32  Format = iota + 1 // IEEE 754 single
-	F16                    // IEEE 754 half
-	BF16                   // the upper half of an IEEE 754 single
-)
-
-// Bytes is the size of one element.
-func (f Format) Bytes() int {
-	if f == F32 {
-		return 4
-	}
-	return 2
-}
-
-// String names the format as safetensors headers do.
-func (f Format) String() string {
-	switch f {
-	case F32:
-		return "F32"
-	case F16:
-		return "F16"
-	case BF16:
-		return "BF16"
-	}
-	return "unknown"
-}
-
 // Matrix is a weight matrix as it was stored: [Rows][Cols], row-major, little-endian, and never
 // written. Data usually lies in a mapped file and stays valid until its model is closed.
 type Matrix struct {
 	Format     Format
 	Rows, Cols int
 	Data       []byte
+	Affine     Affine // of MLX8 and MLX4
+}
+
+// Affine is what MLX keeps beside quantized elements: for each Group elements of a row a scale and a bias,
+// [Rows][Cols/Group] in F32, F16 or BF16.
+type Affine struct {
+	Group          int
+	Format         Format
+	Scales, Biases []byte
+}
+
+// Block is how many elements of a row are stored together.
+func (m *Matrix) Block() int {
+	if m.Affine.Group > 0 {
+		return m.Affine.Group
+	}
+	return m.Format.Block()
+}
+
+// Bytes is the size of the whole matrix.
+func (m *Matrix) Bytes() int64 {
+	return int64(len(m.Data)) + int64(len(m.Affine.Scales)) + int64(len(m.Affine.Biases))
 }
 
 // Tensor is a dense activation, [Rows][Cols] float32, row-major.

@@ -10,7 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/model/internal/half"
+	"github.com/orrery-ai/orrery/internal/half"
 )
 
 const (

@@ -6,7 +6,7 @@ import (
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/model/internal/half"
+	"github.com/orrery-ai/orrery/internal/half"
 )
 
 // reference computes each operation of device.Stream by its definition, one element at a time,

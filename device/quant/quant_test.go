@@ -1,0 +1,163 @@
+package quant_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"os"
+	"testing"
+
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/device/quant"
+	"github.com/orrery-ai/orrery/model/gguf"
+)
+
+const rows, cols = 3, 512
+
+// reference is what ggml wrote: random numbers in each format, and what ggml reads back.
+func reference(t *testing.T) map[string]gguf.Tensor {
+	t.Helper()
+	b, err := os.ReadFile("../../model/gguf/testdata/reference.gguf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := gguf.Parse(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f.Tensors
+}
+
+func floats(b []byte) []float32 {
+	out := make([]float32, len(b)/4)
+	for i := range out {
+		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	}
+	return out
+}
+
+// names is what ggml calls each format.
+var names = map[device.Format]string{
+	device.F16: "f16", device.BF16: "bf16", device.Q8_0: "q8_0", device.Q4_0: "q4_0", device.Q4_K: "q4_K", device.Q6_K: "q6_K",
+}
+
+func TestBlocksWidenToTheBitAsGgmlWidensThem(t *testing.T) {
+	tensors := reference(t)
+	for format, name := range names {
+		m := device.Matrix{Format: format, Rows: rows, Cols: cols, Data: tensors[name].Data}
+		want := floats(tensors[name+".widened"].Data)
+		for row := range rows {
+			for first := 0; first < cols; first += 256 {
+				got := make([]float32, 256)
+				quant.Widen(got, &m, row, first)
+				for i, v := range got {
+					if w := want[row*cols+first+i]; math.Float32bits(v) != math.Float32bits(w) && !(v == 0 && w == 0) {
+						t.Fatalf("%v: row %d, element %d is %g, want %g", format, row, first+i, v, w)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestEncodingRoundsAsWellAsGgml holds the error of each format to ggml's on the same numbers.
+func TestEncodingRoundsAsWellAsGgml(t *testing.T) {
+	tensors := reference(t)
+	x := floats(tensors["x"].Data)
+	for format, name := range names {
+		data := quant.Encode(nil, format, x)
+		if len(data) != rows*format.RowBytes(cols) {
+			t.Fatalf("%v: %d bytes, want %d", format, len(data), rows*format.RowBytes(cols))
+		}
+		if format == device.Q8_0 && !bytes.Equal(data, tensors[name].Data) {
+			t.Errorf("%v is not what ggml writes", format)
+		}
+		m := device.Matrix{Format: format, Rows: rows, Cols: cols, Data: data}
+		got, theirs := rms(x, widened(&m)), rms(x, floats(tensors[name+".widened"].Data))
+		t.Logf("%v: error %.2e, ggml's %.2e", format, got, theirs)
+		if got > 1.6*theirs {
+			t.Errorf("%v: error %.2e, ggml's is %.2e", format, got, theirs)
+		}
+	}
+}
+
+func widened(m *device.Matrix) []float32 {
+	out := make([]float32, m.Rows*m.Cols)
+	for row := range m.Rows {
+		quant.Widen(out[row*m.Cols:(row+1)*m.Cols], m, row, 0)
+	}
+	return out
+}
+
+// rms is the root of the mean square of the difference.
+func rms(a, b []float32) float64 {
+	sum := 0.0
+	for i := range a {
+		sum += float64(a[i]-b[i]) * float64(a[i]-b[i])
+	}
+	return math.Sqrt(sum / float64(len(a)))
+}
+
+func TestAffineGroupsComeBackWithinHalfAStep(t *testing.T) {
+	x := floats(reference(t)["x"].Data)
+	for _, format := range []device.Format{device.MLX8, device.MLX4} {
+		for _, numbers := range []device.Format{device.F32, device.F16, device.BF16} {
+			for _, group := range []int{32, 64, 128} {
+				data, scales, biases := quant.EncodeAffine(format, group, numbers, x)
+				m := device.Matrix{Format: format, Rows: rows, Cols: cols, Data: data,
+					Affine: device.Affine{Group: group, Format: numbers, Scales: scales, Biases: biases}}
+				if want := int64(rows*format.RowBytes(cols) + 2*rows*cols/group*numbers.Bytes()); m.Bytes() != want || m.Block() != group {
+					t.Fatalf("%v in groups of %d: %d bytes, want %d", format, group, m.Bytes(), want)
+				}
+				most := map[device.Format]float64{device.MLX8: 255, device.MLX4: 15}[format]
+				got := widened(&m)
+				for at := 0; at < len(x); at += group {
+					low, high := math.Inf(1), math.Inf(-1)
+					for _, v := range x[at : at+group] {
+						low, high = min(low, float64(v)), max(high, float64(v))
+					}
+					// Half a step, and what rounding the scale and the bias to 8 bits of mantissa may add.
+					limit := (high-low)/most/2 + 0.004*(high-low) + 0.004*math.Abs(low)
+					for i, v := range x[at : at+group] {
+						if e := math.Abs(float64(v) - float64(got[at+i])); e > limit {
+							t.Fatalf("%v, %v, groups of %d: element %d, %g, comes back as %g", format, numbers, group, at+i, v, got[at+i])
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestMLX4HasItsLowHalvesFirst spells a matrix out.
+func TestMLX4HasItsLowHalvesFirst(t *testing.T) {
+	m := device.Matrix{Format: device.MLX4, Rows: 2, Cols: 4, Data: []byte{0x21, 0x43, 0x65, 0x87},
+		Affine: device.Affine{Group: 2, Format: device.F32}}
+	m.Affine.Scales = quant.Encode(nil, device.F32, []float32{1, 10, 100, 1000})
+	m.Affine.Biases = quant.Encode(nil, device.F32, []float32{0, 0.5, -1, 0})
+	want := []float32{1, 2, 30.5, 40.5, 499, 599, 7000, 8000}
+	for i, v := range widened(&m) {
+		if v != want[i] {
+			t.Errorf("element %d is %g, want %g", i, v, want[i])
+		}
+	}
+}
+
+func TestBlocksThatAreNotWholeAreRefused(t *testing.T) {
+	m := device.Matrix{Format: device.Q8_0, Rows: 1, Cols: 64, Data: make([]byte, 68)}
+	for name, f := range map[string]func(){
+		"half a block": func() { quant.Widen(make([]float32, 16), &m, 0, 0) },
+		"between":      func() { quant.Widen(make([]float32, 32), &m, 0, 16) },
+		"past the end": func() { quant.Widen(make([]float32, 64), &m, 0, 32) },
+		"encoding":     func() { quant.Encode(nil, device.Q4_K, make([]float32, 32)) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s passed", name)
+				}
+			}()
+			f()
+		}()
+	}
+}
