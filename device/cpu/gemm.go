@@ -60,7 +60,7 @@ func (j *gemmJob) tile(row, col int, w *worker) {
 	rows, cols := min(j.rows, j.x.Rows-row), min(j.cols, j.w.Rows-col)
 	for k := 0; k < j.w.Cols; k += depth {
 		n := min(depth, j.w.Cols-k)
-		j.packWeights(w.b, col, cols, k, n)
+		j.packWeights(w, col, cols, k, n)
 		for r := 0; r < rows; r += packRows {
 			m := min(packRows, rows-r)
 			for i := 0; i < m; i += simd.GEMMRows {
@@ -77,11 +77,15 @@ func (j *gemmJob) tile(row, col int, w *worker) {
 	}
 }
 
-// packWeights packs n columns from k on of the rows [col, col+cols) of w.
-func (j *gemmJob) packWeights(b []float32, col, cols, k, n int) {
+// packWeights packs n columns from k on of the rows [col, col+cols) of the weights into w.b.
+func (j *gemmJob) packWeights(w *worker, col, cols, k, n int) {
+	if !j.w.Format.Dense() {
+		j.packWidened(w, col, cols, k, n)
+		return
+	}
 	bytes := j.w.Format.Bytes()
 	for i := 0; i < cols; i += simd.GEMMCols {
-		dst, src := b[i*n:], j.w.Data[((col+i)*j.w.Cols+k)*bytes:]
+		dst, src := w.b[i*n:], j.w.Data[((col+i)*j.w.Cols+k)*bytes:]
 		rows := min(simd.GEMMCols, cols-i)
 		switch j.w.Format {
 		case device.F32:

@@ -14,15 +14,14 @@ const (
 
 // MatMul implements [device.Stream].
 func (s *stream) MatMul(dst, x device.Tensor, w device.Matrix) {
-	if x.Cols != w.Cols || dst.Rows != x.Rows || dst.Cols != w.Rows || len(w.Data) < w.Rows*w.Cols*w.Format.Bytes() {
+	if x.Cols != w.Cols || dst.Rows != x.Rows || dst.Cols != w.Rows || !fits(&w) {
 		mismatch("MatMul", "[%d][%d] by [%d][%d] of %d bytes in %v into [%d][%d]",
 			x.Rows, x.Cols, w.Rows, w.Cols, len(w.Data), w.Format, dst.Rows, dst.Cols)
 	}
-	if w.Format != device.F32 && w.Format != device.F16 && w.Format != device.BF16 {
-		mismatch("MatMul", "weights in format %v", w.Format)
-	}
 	switch {
 	case x.Rows == 0:
+	case x.Rows <= dotTokens && !w.Format.Dense():
+		s.matVecWidened(dst, x, w)
 	case x.Rows <= dotTokens:
 		s.matVec(dst, x, w)
 	default:
