@@ -5,6 +5,8 @@ import (
 	"os"
 	"runtime"
 	"unsafe"
+
+	"github.com/orrery-ai/orrery/device"
 )
 
 // prefetchChunk is how much is asked for at a time: enough for a disk to run at full speed, little
@@ -44,14 +46,22 @@ func (d *Decoder) matrices() [][]byte {
 	for i := range d.layers {
 		l := &d.layers[i]
 		for _, p := range []*projection{&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down} {
-			out = append(out, p.w.Data)
+			out = appendMatrix(out, &p.w)
 		}
 	}
 	if d.embed.Data != nil {
-		out = append(out, d.embed.Data)
+		out = appendMatrix(out, &d.embed)
 	}
 	if d.head.Data != nil && unsafe.SliceData(d.head.Data) != unsafe.SliceData(d.embed.Data) {
-		out = append(out, d.head.Data)
+		out = appendMatrix(out, &d.head)
+	}
+	return out
+}
+
+func appendMatrix(out [][]byte, m *device.Matrix) [][]byte {
+	out = append(out, m.Data)
+	if m.Affine.Group > 0 {
+		out = append(out, m.Affine.Scales, m.Affine.Biases)
 	}
 	return out
 }
