@@ -86,7 +86,7 @@ func planText(r *plan.Report) string {
 // storage is a format of weights for people: "in q4", "as stored".
 func storage(w plan.Weights) string {
 	if w == plan.WeightsStored {
-		return "as stored:"
+		return "as stored"
 	}
 	return "in " + w.String()
 }
