@@ -53,9 +53,10 @@ type Config struct {
 	// Client takes part without offering anything: it loads models on the others and drives them.
 	Client bool
 
-	Memory    int64   // bytes offered for weights, KV cache and activations; default: what is free
+	Memory    int64   // bytes offered for weights, KV cache and activations, of the device; default: what is free
 	Bandwidth float64 // memory bandwidth in bytes/s; default: measured at the start
-	Threads   int     // for computing; default: all cores
+	Threads   int     // for computing on the CPU; default: all cores
+	Device    string  // to compute on: "cpu", "metal", "cuda", "cuda:1", "emulator"; default DeviceAuto, see ChooseDevice
 	DataDir   string  // where models named without a path are looked for; default: the working directory
 
 	// Rates are the speeds of this node that predictions go by. By default they are measured at the start, in
@@ -112,6 +113,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Memory < 0 || c.Bandwidth < 0 || c.Threads < 0 {
 		return c, fmt.Errorf("memory %d, bandwidth %g and threads %d must not be negative", c.Memory, c.Bandwidth, c.Threads)
+	}
+	if err := checkDevice(c.Device); err != nil {
+		return c, err
 	}
 	if err := c.Rates.Check(); err != nil {
 		return c, err

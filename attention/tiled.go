@@ -12,7 +12,7 @@ func (f *Flash) tiled(p Partial, q []float32, first int, s Shape, head int, kv [
 	pairs := p.Rows * group
 	panels := (pairs + lanes - 1) / lanes
 	f.q, f.o = grow(f.q, panels*lanes*dim), grow(f.o, panels*lanes*dim)
-	f.m, f.l, f.f = grow(f.m, panels*lanes), grow(f.l, panels*lanes), grow(f.f, lanes)
+	f.m, f.l, f.f = grow(f.m, panels*lanes), grow(f.l, panels*lanes), grow(f.f, max(group, lanes))
 	f.k, f.v = grow(f.k, tileKeys*dim), grow(f.v, tileKeys*dim)
 	f.s = grow(f.s, tileKeys*lanes)
 	f.load(p, q, s, head)

@@ -6,7 +6,7 @@ import "github.com/orrery-ai/orrery/device/cpu/simd"
 func (f *Flash) vector(p Partial, q []float32, first int, s Shape, head int, kv []KV) {
 	group, dim := s.Group(), s.HeadDim
 	f.q = grow(f.q, p.Rows*group*dim)
-	f.s = grow(f.s, group*vectorKeys)
+	f.s, f.f = grow(f.s, group*vectorKeys), grow(f.f, max(group, lanes))
 	for r := range p.Rows {
 		at := (r*s.Heads + head*group) * dim
 		simd.Scale(f.q[r*group*dim:], q[at:at+group*dim], s.Scale)
@@ -19,52 +19,47 @@ func (f *Flash) vector(p Partial, q []float32, first int, s Shape, head int, kv 
 			n := min(vectorKeys, seen-j)
 			k := block.rows(block.K, head, j, n, dim)
 			v := block.rows(block.V, head, j, n, dim)
-			next := k
+			next := k[:0] // the keys after these
 			if j+n < seen {
 				next = block.rows(block.K, head, j+n, min(vectorKeys, seen-j-n), dim)
-			} else if i+1 < len(kv) && kv[i+1].Visible(last) > 0 {
-				next = kv[i+1].rows(kv[i+1].K, head, 0, 1, dim)
+			} else if i+1 < len(kv) {
+				next = kv[i+1].rows(kv[i+1].K, head, 0, min(vectorKeys, kv[i+1].Visible(last)), dim)
 			}
-			for r := range p.Rows {
+			for r, values := 0, v; r < p.Rows; r++ {
 				n := min(n, block.Visible(first+r)-j)
 				if n <= 0 {
 					continue
 				}
-				if block.Format == F32 {
-					scoresF32(f.s, vectorKeys, f.q[r*group*dim:], k, group, n, dim)
-				} else {
-					simd.Scores(f.s, vectorKeys, f.q[r*group*dim:], k, v, group, n, dim)
-				}
-				at := r*s.Heads + head*group
-				for h := range group {
-					f.softmax(p, at+h, f.s[h*vectorKeys:h*vectorKeys+n])
-				}
-				o := p.O[at*dim : (at+group)*dim]
-				if block.Format == F32 {
-					f.v = grow(f.v, dim)
-					valuesF32(o, f.s, vectorKeys, v, f.v, group, n, dim)
-				} else {
-					simd.Values(o, f.s, vectorKeys, v, next, group, n, dim)
-				}
+				f.tile(p, r, head*group, group, n, block.Format, k, v, values, next)
+				values, next = v[:0], k[:0] // they are on their way
 			}
 		}
 	}
 }
 
-// softmax replaces scores by weights e^(score-m), having brought row i of p to the new maximum m.
-func (f *Flash) softmax(p Partial, i int, scores []float32) {
-	old := p.M[i]
-	next := max(old, simd.Max(scores))
-	if isEmpty(next) {
-		clear(scores)
+// tile accumulates n keys and values into the query heads [head, head+group) of row r. Memory is kept busy
+// meanwhile with what is used after it: scores bring in the values, the rest the next keys.
+func (f *Flash) tile(p Partial, r, head, group, n int, format Format, k, v, values, next []byte) {
+	dim := p.Dim
+	q := f.q[r*group*dim:]
+	at := r*p.Heads + head
+	o, m, l := p.O[at*dim:(at+group)*dim], p.M[at:at+group], p.L[at:at+group]
+	if format == F32 {
+		scoresF32(f.s, vectorKeys, q, k, group, n, dim)
+	} else {
+		simd.Scores(f.s, vectorKeys, q, k, values, group, n, dim)
+	}
+	simd.Softmax(f.s, vectorKeys, m, l, f.f, next, group, n)
+	for h, factor := range f.f[:group] {
+		if factor != 1 {
+			simd.Scale(o[h*dim:], o[h*dim:(h+1)*dim], factor)
+		}
+	}
+	if format == F32 {
+		f.v = grow(f.v, dim)
+		valuesF32(o, f.s, vectorKeys, v, f.v, group, n, dim)
 		return
 	}
-	if next != old && !isEmpty(old) {
-		factor := exp(old - next)
-		o := p.O[i*p.Dim : (i+1)*p.Dim]
-		simd.Scale(o, o, factor)
-		p.L[i] *= factor
-	}
-	p.M[i] = next
-	p.L[i] += simd.ExpSum(scores, next)
+	next = next[min(len(next), simd.SoftmaxAhead(group, n)):]
+	simd.Values(o, f.s, vectorKeys, v, next, group, n, dim)
 }

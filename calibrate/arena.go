@@ -4,21 +4,22 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/orrery-ai/orrery/internal/offheap"
 )
 
 const (
-	mostArena  = 256 << 20 // more than most caches hold
+	mostArena  = 512 << 20 // more than caches hold: the largest of a processor are about half of this
 	leastArena = 8 << 20
 	arenaTime  = 300 * time.Millisecond
 	pageBytes  = 4096
 )
 
-// newArena takes memory outside of Go's heap, so that all of it goes back at once: an eighth of what may be
-// used, within bounds, or what has been taken when the time is up. free gives it back.
+// newArena takes memory as package kvcache takes it for whole blocks, in huge pages where there are such, so that
+// reading costs as many address translations here as there: an eighth of what may be used, within bounds, or
+// what has been taken when the time is up. free gives it back.
 func newArena(memory int64, within time.Duration) (arena []byte, free func(), err error) {
 	size := int(min(max(memory/8, leastArena), mostArena))
-	all, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	all, err := offheap.MapHuge(size)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%d bytes to measure with: %w", size, err)
 	}
@@ -30,5 +31,5 @@ func newArena(memory int64, within time.Duration) (arena []byte, free func(), er
 			piece[i], piece[i+1] = 0x3c, 0x3c
 		}
 	}
-	return all[:min(taken, size)], func() { _ = unix.Munmap(all) }, nil
+	return all[:min(taken, size)], func() { offheap.Unmap(all) }, nil
 }

@@ -74,6 +74,8 @@ func Together(s Sitting, d device.Device) (slower float64, err error) {
 	return slowdown(all, alone)
 }
 
+var errNoTime = errors.New("the machine had no time to measure how its nodes slow each other down")
+
 // slowdown is the median over the rounds of how much faster one was alone. Where a speed is 0 there was no time
 // to measure it.
 func slowdown(all, alone []float64) (float64, error) {
@@ -84,7 +86,7 @@ func slowdown(all, alone []float64) (float64, error) {
 		}
 	}
 	if len(factors) == 0 {
-		return 0, errors.New("the machine had no time to measure how its nodes slow each other down")
+		return 0, errNoTime
 	}
 	slices.Sort(factors)
 	return max(factors[len(factors)/2], 1), nil

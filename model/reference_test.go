@@ -32,7 +32,12 @@ func (r reference) store(b []byte, v float32) {
 	}
 }
 
-func (reference) Wait() error { return nil }
+func (reference) Reset(p attention.Partial)              { p.Reset() }
+func (reference) Write(dst device.Tensor, src []float32) { copy(dst.Data, src) }
+func (reference) Upload(b []byte) []byte                 { return b }
+func (reference) Download(b []byte) []byte               { return b }
+func (reference) Close() error                           { return nil }
+func (reference) Wait() error                            { return nil }
 
 // rowOf is row i of a stored matrix.
 //

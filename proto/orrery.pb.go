@@ -2136,6 +2136,327 @@ func (x *EchoReady) GetError() string {
 	return ""
 }
 
+// Record what the node does for a model, or stop. Conductor to LayerShard; answered with TraceSet, unless it is to
+// forget.
+type StartTrace struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spans         uint32                 `protobuf:"varint,1,opt,name=spans,proto3" json:"spans,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartTrace) Reset() {
+	*x = StartTrace{}
+	mi := &file_orrery_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartTrace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartTrace) ProtoMessage() {}
+
+func (x *StartTrace) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartTrace.ProtoReflect.Descriptor instead.
+func (*StartTrace) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *StartTrace) GetSpans() uint32 {
+	if x != nil {
+		return x.Spans
+	}
+	return 0
+}
+
+type StopTrace struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Forget        bool                   `protobuf:"varint,1,opt,name=forget,proto3" json:"forget,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopTrace) Reset() {
+	*x = StopTrace{}
+	mi := &file_orrery_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopTrace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopTrace) ProtoMessage() {}
+
+func (x *StopTrace) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopTrace.ProtoReflect.Descriptor instead.
+func (*StopTrace) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *StopTrace) GetForget() bool {
+	if x != nil {
+		return x.Forget
+	}
+	return false
+}
+
+type TraceSet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TraceSet) Reset() {
+	*x = TraceSet{}
+	mi := &file_orrery_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TraceSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TraceSet) ProtoMessage() {}
+
+func (x *TraceSet) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TraceSet.ProtoReflect.Descriptor instead.
+func (*TraceSet) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *TraceSet) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// Read what was recorded, in pages. Asked of LayerShard; answered with SpansRead. It frees what comes before from,
+// so that a page can be asked for again until the next one is.
+type ReadSpans struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadSpans) Reset() {
+	*x = ReadSpans{}
+	mi := &file_orrery_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadSpans) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadSpans) ProtoMessage() {}
+
+func (x *ReadSpans) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadSpans.ProtoReflect.Descriptor instead.
+func (*ReadSpans) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ReadSpans) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+type SpansRead struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spans         []byte                 `protobuf:"bytes,1,opt,name=spans,proto3" json:"spans,omitempty"`      // as trace.AppendSpans packs them; none: there are no more yet
+	Dropped       uint64                 `protobuf:"varint,2,opt,name=dropped,proto3" json:"dropped,omitempty"` // that there was no room for
+	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpansRead) Reset() {
+	*x = SpansRead{}
+	mi := &file_orrery_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpansRead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpansRead) ProtoMessage() {}
+
+func (x *SpansRead) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpansRead.ProtoReflect.Descriptor instead.
+func (*SpansRead) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *SpansRead) GetSpans() []byte {
+	if x != nil {
+		return x.Spans
+	}
+	return nil
+}
+
+func (x *SpansRead) GetDropped() uint64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return 0
+}
+
+func (x *SpansRead) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// Read the clock that spans go by. Asked of LayerShard; answered with ClockRead.
+type ReadClock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadClock) Reset() {
+	*x = ReadClock{}
+	mi := &file_orrery_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadClock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadClock) ProtoMessage() {}
+
+func (x *ReadClock) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadClock.ProtoReflect.Descriptor instead.
+func (*ReadClock) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{39}
+}
+
+type ClockRead struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nanoseconds   int64                  `protobuf:"varint,1,opt,name=nanoseconds,proto3" json:"nanoseconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClockRead) Reset() {
+	*x = ClockRead{}
+	mi := &file_orrery_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClockRead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClockRead) ProtoMessage() {}
+
+func (x *ClockRead) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClockRead.ProtoReflect.Descriptor instead.
+func (*ClockRead) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ClockRead) GetNanoseconds() int64 {
+	if x != nil {
+		return x.Nanoseconds
+	}
+	return 0
+}
+
 var File_orrery_proto protoreflect.FileDescriptor
 
 const file_orrery_proto_rawDesc = "" +
@@ -2289,7 +2610,23 @@ const file_orrery_proto_rawDesc = "" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04lane\x18\x03 \x01(\x04R\x04lane\"!\n" +
 	"\tEchoReady\x12\x14\n" +
-	"\x05error\x18\x01 \x01(\tR\x05errorB)Z'github.com/orrery-ai/orrery/proto;protob\x06proto3"
+	"\x05error\x18\x01 \x01(\tR\x05error\"\"\n" +
+	"\n" +
+	"StartTrace\x12\x14\n" +
+	"\x05spans\x18\x01 \x01(\rR\x05spans\"#\n" +
+	"\tStopTrace\x12\x16\n" +
+	"\x06forget\x18\x01 \x01(\bR\x06forget\" \n" +
+	"\bTraceSet\x12\x14\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\"\x1f\n" +
+	"\tReadSpans\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\"Q\n" +
+	"\tSpansRead\x12\x14\n" +
+	"\x05spans\x18\x01 \x01(\fR\x05spans\x12\x18\n" +
+	"\adropped\x18\x02 \x01(\x04R\adropped\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"\v\n" +
+	"\tReadClock\"-\n" +
+	"\tClockRead\x12 \n" +
+	"\vnanoseconds\x18\x01 \x01(\x03R\vnanosecondsB)Z'github.com/orrery-ai/orrery/proto;protob\x06proto3"
 
 var (
 	file_orrery_proto_rawDescOnce sync.Once
@@ -2303,7 +2640,7 @@ func file_orrery_proto_rawDescGZIP() []byte {
 	return file_orrery_proto_rawDescData
 }
 
-var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_orrery_proto_goTypes = []any{
 	(*Span)(nil),             // 0: orrery.Span
 	(*Rect)(nil),             // 1: orrery.Rect
@@ -2339,6 +2676,13 @@ var file_orrery_proto_goTypes = []any{
 	(*TogetherMeasured)(nil), // 31: orrery.TogetherMeasured
 	(*MakeEcho)(nil),         // 32: orrery.MakeEcho
 	(*EchoReady)(nil),        // 33: orrery.EchoReady
+	(*StartTrace)(nil),       // 34: orrery.StartTrace
+	(*StopTrace)(nil),        // 35: orrery.StopTrace
+	(*TraceSet)(nil),         // 36: orrery.TraceSet
+	(*ReadSpans)(nil),        // 37: orrery.ReadSpans
+	(*SpansRead)(nil),        // 38: orrery.SpansRead
+	(*ReadClock)(nil),        // 39: orrery.ReadClock
+	(*ClockRead)(nil),        // 40: orrery.ClockRead
 }
 var file_orrery_proto_depIdxs = []int32{
 	0,  // 0: orrery.Rect.layers:type_name -> orrery.Span
@@ -2372,7 +2716,7 @@ func file_orrery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orrery_proto_rawDesc), len(file_orrery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

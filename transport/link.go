@@ -25,8 +25,8 @@ type link struct {
 	// turn is a lock that can be waited for with a deadline, and in which those who wait are served in
 	// order: Go hands a full channel's slot to the first waiting sender. A frame is written in each turn.
 	turn    chan struct{}
-	expires time.Time                     // nc's write deadline; of the one whose turn it is
-	scratch [headerBytes + maxReason]byte // of the one whose turn it is
+	expires time.Time                  // nc's write deadline; of the one whose turn it is
+	scratch [mostHead + maxReason]byte // of the one whose turn it is
 
 	mu     sync.Mutex
 	cause  error         // why the link ended
@@ -40,7 +40,7 @@ const creditBuffer = 1 << 10
 func newLink(e *Endpoint, node string, c class, nc net.Conn, readBuffer int) link {
 	return link{
 		e: e, node: node, class: c, nc: nc,
-		frames: frameReader{src: nc, limit: e.c.FrameBytes, buf: make([]byte, readBuffer)},
+		frames: frameReader{src: nc, limit: e.c.FrameBytes, head: headerBytes, buf: make([]byte, readBuffer)},
 		turn:   make(chan struct{}, 1), failed: make(chan struct{}),
 	}
 }
@@ -54,6 +54,16 @@ func (l *link) adopt(nc net.Conn) {
 	}
 	l.nc, l.frames.src = nc, nc
 }
+
+// useSums makes the frames of a link that has not begun to serve carry checksums, if either end wants them.
+func (l *link) useSums(here, there uint32) {
+	if _, ok := l.nc.(*rdma.Conn); !ok && (here|there)&featureSums != 0 {
+		l.frames.head = mostHead
+	}
+}
+
+// sums says whether the frames of the link carry checksums.
+func (l *link) sums() bool { return l.frames.head == mostHead }
 
 // fail ends the link; the first cause stays. Whoever serves it then tells the lanes.
 func (l *link) fail(cause error, quiet bool) {
@@ -117,6 +127,9 @@ func (l *link) detach() {
 	switch {
 	case err == nil:
 		l.sock, l.poller = s, poller
+		if l.nc == net.Conn(s) {
+			l.frames.many = s
+		}
 		if l.class == classSmall {
 			deferAcks(s.fd)
 		}
@@ -202,9 +215,13 @@ func (l *link) writeShort(h header, payload []byte) error {
 		return err
 	}
 	h.length = uint32(len(payload))
+	head := l.frames.head
 	h.put(l.scratch[:])
-	n := copy(l.scratch[headerBytes:], payload)
-	if _, err := l.nc.Write(l.scratch[:headerBytes+n]); err != nil {
+	if l.sums() {
+		putSums(l.scratch[:], addSum(0, payload))
+	}
+	n := copy(l.scratch[head:], payload)
+	if _, err := l.nc.Write(l.scratch[:head+n]); err != nil {
 		l.fail(err, false)
 		return l.failure()
 	}

@@ -72,13 +72,15 @@ func closeFabric(p *rdma.Provider) error {
 
 // features is what this node offers on a connection.
 func (e *Endpoint) features(nc net.Conn) uint32 {
-	if e.fabric == nil {
-		return 0
+	features := uint32(0)
+	if e.wantsSums(nc) {
+		features |= featureSums
 	}
-	if _, encrypted := nc.(interface{ ConnectionState() tls.ConnectionState }); encrypted && !e.c.RDMA.Unencrypted {
-		return 0
+	_, encrypted := nc.(interface{ ConnectionState() tls.ConnectionState })
+	if e.fabric != nil && (!encrypted || e.c.RDMA.Unencrypted) {
+		features |= featureRDMA
 	}
-	return featureRDMA
+	return features
 }
 
 // upgrade moves a connection to RDMA if both ends offer that and it succeeds. Otherwise it gives nc back, and

@@ -31,7 +31,7 @@ type Sender struct {
 	drain quota
 	sent  atomic.Uint64 // whole messages: the number of the next
 	part  bool          // whether some but not all frames of message sent are out
-	head  [headerBytes]byte
+	heads []byte        // headers of the frames of one turn
 	iov   [][]byte
 	bufs  net.Buffers
 
@@ -63,6 +63,7 @@ func (e *Endpoint) Sender(to string, key LaneKey, maxMessage int) (*Sender, erro
 		return nil, laneError(err, to, key, 0)
 	}
 	s.link = l
+	s.heads = make([]byte, l.perTurn*mostHead)
 	if err := l.add(s); err != nil {
 		return nil, laneError(err, to, key, 0)
 	}
@@ -146,23 +147,36 @@ func (s *Sender) sendFrames(deadline time.Time, total int, first []byte, rest []
 		if err := s.awaitCredit(deadline); err != nil {
 			return err
 		}
-		s.credits.Add(-1)
-		n := min(left, s.link.frameBytes)
-		left -= n
-		h.length = uint32(n)
-		if left == 0 {
-			h.flags |= flagLast
-		}
-		h.put(s.head[:])
-		s.iov = append(s.iov[:0], s.head[:])
-		for n > 0 {
-			for len(first) == 0 {
-				first, rest = rest[0], rest[1:]
+		frames := 0
+		s.iov = s.iov[:0]
+		for most := min(int(s.credits.Load()), s.link.perTurn); frames < most && h.flags&flagLast == 0; frames++ {
+			n := min(left, s.link.frameBytes)
+			left -= n
+			h.length = uint32(n)
+			if left == 0 {
+				h.flags |= flagLast
 			}
-			k := min(n, len(first))
-			s.iov = append(s.iov, first[:k])
-			first, n = first[k:], n-k
+			head := s.heads[frames*mostHead:][:s.link.frames.head]
+			h.put(head)
+			h.flags &^= flagFirst
+			s.iov = append(s.iov, head)
+			sum := uint32(0)
+			for n > 0 {
+				for len(first) == 0 {
+					first, rest = rest[0], rest[1:]
+				}
+				k := min(n, len(first))
+				s.iov = append(s.iov, first[:k])
+				if s.link.sums() {
+					sum = addSum(sum, first[:k])
+				}
+				first, n = first[k:], n-k
+			}
+			if s.link.sums() {
+				putSums(head, sum)
+			}
 		}
+		s.credits.Add(-int32(frames))
 		if err := s.link.takeTurn(deadline); err != nil {
 			return &ErrTimeout{Node: s.to, Lane: s.key, Seq: s.sent.Load()}
 		}
@@ -179,7 +193,6 @@ func (s *Sender) sendFrames(deadline time.Time, total int, first []byte, rest []
 			s.refill()
 			return nil
 		}
-		h.flags = 0
 	}
 }
 

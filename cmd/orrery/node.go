@@ -20,11 +20,12 @@ type nodeCmd struct {
 	Advertise string    `help:"Host that the other nodes reach this one by, if not that of --bind." placeholder:"HOST"`
 	Join      []string  `help:"Nodes to join; one that answers is enough." placeholder:"HOST:PORT"`
 	DataDir   string    `help:"Directory in which models named without a path are looked for." type:"existingdir" placeholder:"DIR"`
-	Memory    sizeFlag  `help:"Memory to offer (default: what is free)." placeholder:"SIZE"`
+	Memory    sizeFlag  `help:"Memory to offer, of the GPU if one computes (default: what is free)." placeholder:"SIZE"`
 	Bandwidth sizeFlag  `help:"Memory bandwidth a second (default: measured at the start)." placeholder:"SIZE"`
 	Threads   int       `help:"Threads to compute on (default: all cores)."`
 	Calibrate string    `help:"Directory in which is kept what was measured of this machine, or off to measure only the bandwidth (default: orrery in the user's cache directory)." placeholder:"DIR|off"`
 	Synch     synchFlag `help:"How to wait for the small messages of a step: safe in the kernel, fast spinning for up to 2 ms first, auto fast on several cores." default:"auto" placeholder:"WAY"`
+	deviceFlags
 	securityFlags
 	rdmaFlags
 
@@ -42,6 +43,7 @@ func (nodeCmd) Help() string {
   orrery node
   orrery node --tls a.tls --bind 192.168.1.10:7946
   orrery node --tls b.tls --join 192.168.1.10:7946 --data-dir /models
+  orrery node --device cuda:1 --memory 60GiB
 
 A node that other machines can reach needs a certificate: orrery ca --help.
 Ctrl-C leaves the cluster gracefully.`
@@ -72,7 +74,7 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 		bind = bindTowards(ctx, c.Join)
 	}
 	cfg := orrery.Config{Name: c.Name, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join,
-		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Rates: placement.Rates(c.Rates),
+		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, Device: c.Device, DataDir: c.DataDir, Rates: placement.Rates(c.Rates),
 		RDMA: c.options(), Synch: orrery.Synch(c.Synch), Logger: log}
 	if cfg.NoCalibration = c.Calibrate == "off"; !cfg.NoCalibration {
 		cfg.CalibrationDir = c.Calibrate

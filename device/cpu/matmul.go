@@ -5,12 +5,8 @@ import (
 	"github.com/orrery-ai/orrery/device/cpu/simd"
 )
 
-const (
-	// dotTokens is up to how many tokens a product streams the weights rather than packing them.
-	dotTokens = 8
-	// blockBytes is how many of the weights several tokens use before going on.
-	blockBytes = 16 << 10
-)
+// dotTokens is up to how many tokens a product streams the weights rather than packing them.
+var dotTokens = simd.ProductTokens()
 
 // MatMul implements [device.Stream].
 func (s *stream) MatMul(dst, x device.Tensor, w device.Matrix) {
@@ -42,27 +38,13 @@ func (s *stream) matVec(dst, x device.Tensor, w device.Matrix) {
 }
 
 func (j *dotsJob) run(first, end int, _ *worker) {
-	dots, pair := simd.DotsF32, simd.DotsPairF32
+	product := simd.ProductF32
 	switch j.w.Format {
 	case device.F16:
-		dots, pair = simd.DotsF16, simd.DotsPairF16
+		product = simd.ProductF16
 	case device.BF16:
-		dots, pair = simd.DotsBF16, simd.DotsPairBF16
+		product = simd.ProductBF16
 	}
-	bytes := j.w.Cols * j.w.Format.Bytes()
-	step := end - first
-	if j.x.Rows > 2 { // every pair of tokens reads the weights: keep some rows of them in the first cache
-		step = max(1, blockBytes/max(1, bytes))
-	}
-	for row := first; row < end; row += step {
-		end := min(row+step, end)
-		w := j.w.Data[row*bytes : end*bytes]
-		t := 0
-		for ; t+2 <= j.x.Rows; t += 2 {
-			pair(j.dst.Row(t)[row:end], j.dst.Row(t + 1)[row:end], j.x.Row(t), j.x.Row(t+1), w)
-		}
-		if t < j.x.Rows {
-			dots(j.dst.Row(t)[row:end], j.x.Row(t), w)
-		}
-	}
+	w := j.w.Data[first*j.w.Cols*j.w.Format.Bytes():]
+	product(j.dst.Data[first:], j.dst.Cols, j.x.Data, w, j.x.Rows, end-first, j.w.Cols)
 }

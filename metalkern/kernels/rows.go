@@ -44,10 +44,10 @@ func groups(n, threads int) gpu.Grid { return gpu.Grid{X: n, Y: 1, Z: 1, Threads
 
 // Embed copies rows ids [n] int32 of the table to dst [n][table.Cols]. The ids must be in the table.
 func (s *Set) Embed(queue gpu.Queue, dst gpu.Range, table Weights, ids gpu.Range, n int) error {
-	if err := table.check(); err != nil {
+	if err := table.Check(); err != nil {
 		return err
 	}
-	k, err := s.get(embedding(table.Format))
+	k, err := s.made(recipe{kind: "embed", format: table.Format}, func() instance { return embedding(table.Format) })
 	if err != nil {
 		return err
 	}

@@ -108,7 +108,7 @@ func logits(t *testing.T, m *model.Model, dev device.Device) float64 {
 	ids := []int32{1, 77, 499}
 	s, st, acc := model.NewScratch(c, len(ids)), dev.NewStream(), attention.NewPartial(1, c.Shape())
 	d.Embed(st, s, ids)
-	d.Angles(s, 0, 0, len(ids))
+	d.Angles(st, s, 0, 0, len(ids))
 	for l := range c.Layers {
 		d.QKV(st, l, s)
 		for row := range ids {

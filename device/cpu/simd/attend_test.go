@@ -7,69 +7,109 @@ import (
 )
 
 func TestScoresAndValuesEqualFloat64(t *testing.T) {
-	r := rand.New(rand.NewPCG(3, 4))
-	for heads := 0; heads <= 9; heads++ {
-		for _, n := range []int{0, 1, 2, 3, 4, 5, 7, 8, 33} {
-			for _, dim := range []int{1, 6, 8, 16, 24, 40, 64, 72, 80, 128} {
-				stride := n + 3
-				q := floats(t, r, heads*dim)
-				k, keys := stored(floats(t, r, n*dim), "F16")
-				s := floats(t, r, heads*stride)
-				twin := append([]float32(nil), s...)
-				o := floats(t, r, heads*dim)
-				old := append([]float32(nil), o...)
-				Scores(s, stride, q, k, k, heads, n, dim)
-				scoresGo(twin, stride, q, k, heads, n, dim)
-				for i := range s {
-					h, j := i/stride, i%stride
-					if j >= n {
-						near(t, "past the scores", s[i], float64(twin[i]), 0, 0)
-						continue
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(3, 4))
+		for heads := 0; heads <= 17; heads++ {
+			for _, n := range []int{0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 33} {
+				for _, dim := range []int{1, 6, 8, 16, 24, 64, 72, 80, 112, 128} {
+					stride := n + 3
+					q := floats(t, r, heads*dim)
+					k, keys := stored(floats(t, r, n*dim), "F16")
+					s := floats(t, r, heads*stride)
+					old := append([]float32(nil), s...)
+					o := floats(t, r, heads*dim)
+					oldO := append([]float32(nil), o...)
+					Scores(s, stride, q, k, k, heads, n, dim)
+					for i := range s {
+						h, j := i/stride, i%stride
+						if j >= n {
+							near(t, "past the scores", s[i], float64(old[i]), 0, 0)
+							continue
+						}
+						var want float64
+						for d := range dim {
+							want += float64(q[h*dim+d]) * float64(keys[j*dim+d])
+						}
+						near(t, "score", s[i], want, float64(dim), 1e-6)
 					}
-					var want float64
-					for d := range dim {
-						want += float64(q[h*dim+d]) * float64(keys[j*dim+d])
+					Values(o, s, stride, k, k[:min(len(k), 64)], heads, n, dim)
+					for i := range o {
+						h, d := i/dim, i%dim
+						want, size := float64(oldO[i]), 1.0
+						for j := range n {
+							want += float64(s[h*stride+j]) * float64(keys[j*dim+d])
+							size += math.Abs(float64(s[h*stride+j]) * float64(keys[j*dim+d]))
+						}
+						near(t, "value", o[i], want, size, 2e-6)
 					}
-					near(t, "score", s[i], want, float64(dim), 1e-6)
-					near(t, "twin", twin[i], want, float64(dim), 1e-6)
-				}
-				Values(o, s, stride, k, k, heads, n, dim)
-				twinO := append([]float32(nil), old...)
-				valuesGo(twinO, s, stride, k, heads, n, dim)
-				for i := range o {
-					h, d := i/dim, i%dim
-					want, size := float64(old[i]), 1.0
-					for j := range n {
-						want += float64(s[h*stride+j]) * float64(keys[j*dim+d])
-						size += math.Abs(float64(s[h*stride+j]) * float64(keys[j*dim+d]))
-					}
-					near(t, "value", o[i], want, size, 2e-6)
-					near(t, "twin", twinO[i], want, size, 2e-6)
 				}
 			}
 		}
-	}
+	})
+}
+
+func TestScoresAndValuesPropagateNaNAndInf(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		const n, dim = 19, 48
+		for heads := 1; heads <= 8; heads++ {
+			for _, special := range []float32{nan, float32(math.Inf(1)), float32(math.Inf(-1))} {
+				for _, at := range []int{0, 17, dim - 1, dim * (n - 1), dim*n - 1} {
+					raw, q := make([]float32, n*dim), make([]float32, heads*dim)
+					for i := range raw {
+						raw[i] = 1
+					}
+					for i := range q {
+						q[i] = 1
+					}
+					raw[at] = special
+					k, _ := stored(raw, "F16")
+					s, o := make([]float32, heads*n), make([]float32, heads*dim)
+					Scores(s, n, q, k, nil, heads, n, dim)
+					for i, got := range s {
+						want := float64(dim)
+						if i%n == at/dim {
+							want = float64(special)
+						}
+						near(t, "score", got, want, 0, 0)
+					}
+					for i := range s {
+						s[i] = 1
+					}
+					Values(o, s, n, k, nil, heads, n, dim)
+					for i, got := range o {
+						want := float64(n)
+						if i%dim == at%dim {
+							want = float64(special)
+						}
+						near(t, "value", got, want, 0, 0)
+					}
+				}
+			}
+		}
+	})
 }
 
 // A key's score must not depend on which keys it is computed with, or results would depend on how
 // a sequence is cut into blocks.
 func TestScoreDoesNotDependOnTheKeysBesideIt(t *testing.T) {
-	r := rand.New(rand.NewPCG(4, 5))
-	const n, dim = 7, 64
-	for _, heads := range []int{1, 2, 4} {
-		q := floats(t, r, heads*dim)
-		k, _ := stored(floats(t, r, n*dim), "F16")
-		all, one := make([]float32, heads*n), make([]float32, heads)
-		Scores(all, n, q, k, k, heads, n, dim)
-		for j := range n {
-			Scores(one, 1, q, k[2*j*dim:2*(j+1)*dim], nil, heads, 1, dim)
-			for h := range heads {
-				if one[h] != all[h*n+j] {
-					t.Fatalf("head %d of %d, key %d: %v alone, %v among others", h, heads, j, one[h], all[h*n+j])
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(4, 5))
+		const n, dim = 39, 64
+		for _, heads := range []int{1, 2, 4, 8} {
+			q := floats(t, r, heads*dim)
+			k, _ := stored(floats(t, r, n*dim), "F16")
+			all, one := make([]float32, heads*n), make([]float32, heads)
+			Scores(all, n, q, k, k, heads, n, dim)
+			for j := range n {
+				Scores(one, 1, q, k[2*j*dim:2*(j+1)*dim], nil, heads, 1, dim)
+				for h := range heads {
+					if one[h] != all[h*n+j] {
+						t.Fatalf("head %d of %d, key %d: %v alone, %v among others", h, heads, j, one[h], all[h*n+j])
+					}
 				}
 			}
 		}
-	}
+	})
 }
 
 func TestTilesEqualFloat64(t *testing.T) {

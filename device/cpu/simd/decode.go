@@ -12,13 +12,17 @@ package simd
 //		}
 //	}
 //
-// Up to four heads share each load of k. As many bytes of next, which will be read soon, are brought into
-// the cache meanwhile; it may be k itself.
+// Up to four heads, or eight, share each load of k. next, which will be read soon, is brought into the cache
+// meanwhile, as many bytes of it as k has at most; it may be empty.
 func Scores(s []float32, stride int, q []float32, k, next []byte, heads, n, dim int) {
 	if heads == 0 || n == 0 {
 		return
 	}
 	s, q, k = s[:(heads-1)*stride+n], q[:heads*dim], k[:2*n*dim]
+	if haveAVX512 && dim%16 == 0 {
+		scoresAVX512(s, stride, q, k, next, heads, n, dim)
+		return
+	}
 	if !haveAVX2 || dim%8 != 0 {
 		scoresGo(s, stride, q, k, heads, n, dim)
 		return
@@ -50,12 +54,16 @@ func Scores(s []float32, stride int, q []float32, k, next []byte, heads, n, dim 
 //		}
 //	}
 //
-// Up to four heads share each load of v. next is as in [Scores].
+// Up to four heads, or eight, share each load of v. next is as in [Scores].
 func Values(o, p []float32, stride int, v, next []byte, heads, n, dim int) {
 	if heads == 0 || n == 0 {
 		return
 	}
 	o, p, v = o[:heads*dim], p[:(heads-1)*stride+n], v[:2*n*dim]
+	if haveAVX512 && dim%16 == 0 {
+		valuesAVX512(o, p, stride, v, next, heads, n, dim)
+		return
+	}
 	if !haveAVX2 || dim%8 != 0 {
 		valuesGo(o, p, stride, v, heads, n, dim)
 		return

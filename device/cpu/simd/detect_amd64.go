@@ -8,5 +8,10 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
-// haveAVX2 says whether the assembly runs here.
-var haveAVX2 = os.Getenv("ORRERY_SIMD") != "off" && cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3, cpuid.F16C)
+// detect says which assembly runs here.
+func detect() (avx2, avx512 bool) {
+	limit := os.Getenv("ORRERY_SIMD")
+	avx2 = limit != "off" && cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3, cpuid.F16C)
+	avx512 = avx2 && limit != "avx2" && cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512DQ, cpuid.AVX512VL)
+	return avx2, avx512
+}

@@ -7,11 +7,11 @@ package simd
 //	}
 func DotF32(x []float32, w []byte) (sum float32) {
 	var dst [1]float32
-	DotsF32(dst[:], x, w)
+	dotsF32(dst[:], x, w)
 	return dst[0]
 }
 
-// DotsF32 is
+// dotsF32 is
 //
 //	for r := range dst {
 //		dst[r] = 0
@@ -19,7 +19,7 @@ func DotF32(x []float32, w []byte) (sum float32) {
 //			dst[r] += v * w[r*len(x)+i] // w as f32
 //		}
 //	}
-func DotsF32(dst, x []float32, w []byte) {
+func dotsF32(dst, x []float32, w []byte) {
 	w = w[:4*len(dst)*len(x)]
 	n := 0
 	if haveAVX2 {
@@ -31,8 +31,8 @@ func DotsF32(dst, x []float32, w []byte) {
 	}
 }
 
-// DotsPairF32 is DotsF32 of x and of x2, the same bits, reading w once.
-func DotsPairF32(dst, dst2, x, x2 []float32, w []byte) {
+// dotsPairF32 is dotsF32 of x and of x2, the same bits, reading w once.
+func dotsPairF32(dst, dst2, x, x2 []float32, w []byte) {
 	dst2, x2, w = dst2[:len(dst)], x2[:len(x)], w[:4*len(dst)*len(x)]
 	n := 0
 	if haveAVX2 {
@@ -45,8 +45,8 @@ func DotsPairF32(dst, dst2, x, x2 []float32, w []byte) {
 	}
 }
 
-// DotsF16 is DotsF32 with w as f16.
-func DotsF16(dst, x []float32, w []byte) {
+// dotsF16 is dotsF32 with w as f16.
+func dotsF16(dst, x []float32, w []byte) {
 	w = w[:2*len(dst)*len(x)]
 	n := 0
 	if haveAVX2 {
@@ -58,8 +58,8 @@ func DotsF16(dst, x []float32, w []byte) {
 	}
 }
 
-// DotsPairF16 is DotsPairF32 with w as f16.
-func DotsPairF16(dst, dst2, x, x2 []float32, w []byte) {
+// dotsPairF16 is dotsPairF32 with w as f16.
+func dotsPairF16(dst, dst2, x, x2 []float32, w []byte) {
 	dst2, x2, w = dst2[:len(dst)], x2[:len(x)], w[:2*len(dst)*len(x)]
 	n := 0
 	if haveAVX2 {
@@ -72,8 +72,8 @@ func DotsPairF16(dst, dst2, x, x2 []float32, w []byte) {
 	}
 }
 
-// DotsBF16 is DotsF32 with w as bf16.
-func DotsBF16(dst, x []float32, w []byte) {
+// dotsBF16 is dotsF32 with w as bf16.
+func dotsBF16(dst, x []float32, w []byte) {
 	w = w[:2*len(dst)*len(x)]
 	n := 0
 	if haveAVX2 {
@@ -85,8 +85,8 @@ func DotsBF16(dst, x []float32, w []byte) {
 	}
 }
 
-// DotsPairBF16 is DotsPairF32 with w as bf16.
-func DotsPairBF16(dst, dst2, x, x2 []float32, w []byte) {
+// dotsPairBF16 is dotsPairF32 with w as bf16.
+func dotsPairBF16(dst, dst2, x, x2 []float32, w []byte) {
 	dst2, x2, w = dst2[:len(dst)], x2[:len(x)], w[:2*len(dst)*len(x)]
 	n := 0
 	if haveAVX2 {

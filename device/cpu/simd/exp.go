@@ -6,48 +6,48 @@ import "math"
 // normal number.
 const expLow = -86.6
 
-// Max is
+// Softmax is, for each head, with its row of s [heads][stride],
 //
-//	m = -Inf
-//	for _, v := range x {
-//		m = max(m, v)
+//	next := m
+//	for j := range n {
+//		next = max(next, s[j])
+//	}
+//	if next == -Inf {
+//		f, base = 0, 0
+//	} else {
+//		f, base = exp(m-next), next
+//	}
+//	m, l = next, l*f
+//	for j := range n {
+//		s[j] = exp(s[j] - base)
+//		l += s[j]
 //	}
 //
-// x must hold no NaN.
-func Max(x []float32) float32 {
-	if !haveAVX2 || len(x) < 8 {
-		return maxGo(x)
+// The exponential is within 3e-7 of the true one, relatively, and 0 below -86.6; of -Inf it is 0, of NaN
+// NaN. stride must be a multiple of 16; what a row holds after its n scores is lost. The first
+// [SoftmaxAhead] bytes of next are brought into the cache meanwhile.
+func Softmax(s []float32, stride int, m, l, f []float32, next []byte, heads, n int) {
+	s, m, l, f = s[:heads*stride], m[:heads], l[:heads], f[:heads]
+	end := (n + 15) &^ 15
+	if !haveAVX2 || end > stride {
+		softmaxGo(s, stride, m, l, f, heads, n)
+		return
 	}
-	n := len(x) &^ 7
-	return max(maxAVX2(x[:n]), maxGo(x[n:]))
+	for h := range heads {
+		for j := h*stride + n; j < h*stride+end; j++ {
+			s[j] = float32(math.Inf(-1))
+		}
+	}
+	next = next[:min(len(next), SoftmaxAhead(heads, n))]
+	if haveAVX512 {
+		softmaxAVX512(s, stride, m, l, f, next, heads, end)
+		return
+	}
+	softmaxAVX2(s, stride, m, l, f, next, heads, end)
 }
 
-// ExpSum is
-//
-//	for i, v := range x {
-//		x[i] = exp(v - m)
-//		sum += x[i]
-//	}
-//
-// where v - m is at most 88, and 0 or less in a softmax. The exponential is within 3e-7 of the true
-// one, relatively, and 0 below -86.6; of -Inf it is 0, of NaN NaN.
-func ExpSum(x []float32, m float32) (sum float32) {
-	if !haveAVX2 {
-		return expSumGo(x, m)
-	}
-	n := len(x) &^ 7
-	sum = expSumAVX2(x[:n], m)
-	if n < len(x) {
-		var tail [8]float32
-		k := copy(tail[:], x[n:])
-		for i := k; i < 8; i++ {
-			tail[i] = float32(math.Inf(-1))
-		}
-		sum += expSumAVX2(tail[:], m)
-		copy(x[n:], tail[:k])
-	}
-	return sum
-}
+// SoftmaxAhead is how many bytes [Softmax] brings into the cache: in its time memory can hardly serve more.
+func SoftmaxAhead(heads, n int) int { return (n + 15) / 16 * heads * 128 }
 
 // SwiGLU is
 //
@@ -55,7 +55,7 @@ func ExpSum(x []float32, m float32) (sum float32) {
 //		dst[i] = g / (1 + exp(-g)) * up[i]
 //	}
 //
-// with the exponential of ExpSum. dst may be gate or up.
+// with the exponential of [Softmax]. dst may be gate or up.
 func SwiGLU(dst, gate, up []float32) {
 	dst, up = dst[:len(gate)], up[:len(gate)]
 	if !haveAVX2 {
@@ -81,20 +81,25 @@ func exp(x float32) float32 {
 	return float32(math.Exp(float64(x)))
 }
 
-func maxGo(x []float32) float32 {
-	m := float32(math.Inf(-1))
-	for _, v := range x {
-		m = max(m, v)
+func softmaxGo(s []float32, stride int, m, l, f []float32, heads, n int) {
+	for h := range heads {
+		row := s[h*stride : h*stride+n]
+		next := m[h]
+		for _, v := range row {
+			next = max(next, v)
+		}
+		base := next
+		if math.IsInf(float64(next), -1) {
+			base = 0
+		}
+		f[h], m[h] = exp(m[h]-base), next
+		sum := float32(0)
+		for j, v := range row {
+			row[j] = exp(v - base)
+			sum += row[j]
+		}
+		l[h] = l[h]*f[h] + sum
 	}
-	return m
-}
-
-func expSumGo(x []float32, m float32) (sum float32) {
-	for i, v := range x {
-		x[i] = exp(v - m)
-		sum += x[i]
-	}
-	return sum
 }
 
 func swiGLUGo(dst, gate, up []float32) {

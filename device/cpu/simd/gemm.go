@@ -29,6 +29,24 @@ func GEMM(c []float32, stride int, a, b []float32, k int, add bool) {
 	gemm6x16Go(c, stride, a, b, k, add)
 }
 
+// GEMMWide reports whether [GEMMTwice] is there, and worth its while.
+func GEMMWide() bool { return haveAVX512 }
+
+// GEMMTwice is [GEMM] for two packs of a, one after the other, with two packs of b: a tile of 12 x 32, the same
+// bits.
+func GEMMTwice(c []float32, stride int, a, b []float32, k int, add bool) {
+	c, a, b = c[:11*stride+32], a[:12*k], b[:32*k]
+	if haveAVX512 {
+		gemm12x32AVX512(c, stride, a, b, k, add)
+		return
+	}
+	for r := range 2 {
+		for j := range 2 {
+			GEMM(c[r*6*stride+j*16:], stride, a[r*6*k:], b[j*16*k:], k, add)
+		}
+	}
+}
+
 // gemm6x16Go works on two rows and four columns at a time, which fit in any machine's registers.
 func gemm6x16Go(c []float32, stride int, a, b []float32, k int, add bool) {
 	for r := 0; r < 6; r += 2 {

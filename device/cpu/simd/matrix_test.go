@@ -35,6 +35,30 @@ func TestGEMMEqualsFloat64(t *testing.T) {
 	}
 }
 
+func TestGEMMTwiceIsFourTimesGEMM(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(1, 3))
+		for _, k := range []int{0, 1, 3, 4, 5, 8, 257} {
+			for _, stride := range []int{32, 33, 40} {
+				for _, add := range []bool{false, true} {
+					a, b, c := floats(t, r, 12*k), floats(t, r, 32*k), floats(t, r, 11*stride+32)
+					if k == 8 {
+						a[13], b[5] = float32(math.Inf(1)), nan
+					}
+					want := append([]float32(nil), c...)
+					for i := range 4 {
+						GEMM(want[i/2*6*stride+i%2*16:], stride, a[i/2*6*k:], b[i%2*16*k:], k, add)
+					}
+					GEMMTwice(c, stride, a, b, k, add)
+					for i := range c {
+						near(t, "element", c[i], float64(want[i]), 0, 0)
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestPacksTranspose(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 3))
 	for _, cols := range lengths {
@@ -81,6 +105,15 @@ func BenchmarkGEMMKernel(b *testing.B) {
 	b.ReportMetric(float64(b.N)*2*6*16*k/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 }
 
+func BenchmarkGEMMTwiceKernel(b *testing.B) {
+	const k = 256
+	x, y, c := make([]float32, 12*k), make([]float32, 32*k), make([]float32, 12*32)
+	for b.Loop() {
+		GEMMTwice(c, 32, x, y, k, true)
+	}
+	b.ReportMetric(float64(b.N)*2*12*32*k/b.Elapsed().Seconds()/1e9, "GFLOP/s")
+}
+
 func BenchmarkPackBF16(b *testing.B) {
 	const cols, stride = 256, 2048
 	src, dst := make([]byte, 2*16*stride), make([]float32, 16*cols)
@@ -99,7 +132,7 @@ func BenchmarkPackRows(b *testing.B) {
 	}
 }
 
-func BenchmarkDotsBF16(b *testing.B) {
+func BenchmarkProductBF16(b *testing.B) {
 	for _, c := range []struct {
 		name       string
 		rows, cols int
@@ -107,11 +140,11 @@ func BenchmarkDotsBF16(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			x, w, dst := make([]float32, c.cols), make([]byte, 2*c.cols*c.rows), make([]float32, c.rows)
 			for i := range w {
-				w[i] = byte(i % 63)
+				w[i] = 0x3c
 			}
 			b.SetBytes(int64(len(w)))
 			for b.Loop() {
-				DotsBF16(dst, x, w)
+				ProductBF16(dst, c.rows, x, w, 1, c.rows, c.cols)
 			}
 		})
 	}

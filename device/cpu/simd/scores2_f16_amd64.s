@@ -5,21 +5,23 @@
 #include "textflag.h"
 
 // func scores2F16AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
-// Requires: AVX, F16C, FMA3, MMX+
+// Requires: AVX, CMOV, F16C, FMA3, MMX+
 TEXT ·scores2F16AVX2(SB), NOSPLIT, $0-120
 	MOVQ s_base+0(FP), AX
 	MOVQ stride+24(FP), CX
 	SHLQ $0x02, CX
 	MOVQ q_base+32(FP), DX
 	MOVQ k_base+56(FP), BX
-	MOVQ next_base+80(FP), SI
-	MOVQ n+104(FP), DI
-	MOVQ dim+112(FP), R8
-	LEAQ (DX)(R8*4), R9
-	MOVQ R8, R10
-	SHLQ $0x01, R10
-	LEAQ (R10)(R10*2), R11
-	CMPQ DI, $0x00000004
+	MOVQ n+104(FP), SI
+	MOVQ dim+112(FP), DI
+	MOVQ next_base+80(FP), R8
+	MOVQ next_len+88(FP), R9
+	ADDQ R8, R9
+	LEAQ (DX)(DI*4), R10
+	MOVQ DI, R11
+	SHLQ $0x01, R11
+	LEAQ (R11)(R11*2), R12
+	CMPQ SI, $0x00000004
 	JLT  end2
 
 loop1:
@@ -31,99 +33,103 @@ loop1:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   R8, R12
-	XORQ   R13, R13
-	CMPQ   R12, $0x00000008
+	MOVQ   DI, R13
+	XORQ   R14, R14
+	CMPQ   R13, $0x00000008
 	JLT    end4
 
 loop3:
 	VCVTPH2PS   (BX), Y8
-	VCVTPH2PS   (BX)(R10*1), Y9
-	VCVTPH2PS   (BX)(R10*2), Y10
-	VCVTPH2PS   (BX)(R11*1), Y11
-	VMOVUPS     (DX)(R13*2), Y12
+	VCVTPH2PS   (BX)(R11*1), Y9
+	VCVTPH2PS   (BX)(R11*2), Y10
+	VCVTPH2PS   (BX)(R12*1), Y11
+	VMOVUPS     (DX)(R14*2), Y12
 	VFMADD231PS Y8, Y12, Y0
 	VFMADD231PS Y9, Y12, Y1
 	VFMADD231PS Y10, Y12, Y2
 	VFMADD231PS Y11, Y12, Y3
-	VMOVUPS     (R9)(R13*2), Y12
+	VMOVUPS     (R10)(R14*2), Y12
 	VFMADD231PS Y8, Y12, Y4
 	VFMADD231PS Y9, Y12, Y5
 	VFMADD231PS Y10, Y12, Y6
 	VFMADD231PS Y11, Y12, Y7
-	PREFETCHT1  (SI)
-	ADDQ        $0x00000040, SI
+	PREFETCHT1  (R8)
+	ADDQ        $0x00000040, R8
+	CMPQ        R8, R9
+	CMOVQHI     R9, R8
 	ADDQ        $0x00000010, BX
-	ADDQ        $0x00000010, R13
-	SUBQ        $0x00000008, R12
-	CMPQ        R12, $0x00000008
+	ADDQ        $0x00000010, R14
+	SUBQ        $0x00000008, R13
+	CMPQ        R13, $0x00000008
 	JGE         loop3
 
 end4:
-	ADDQ         R11, BX
-	MOVQ         AX, R12
+	ADDQ         R12, BX
+	MOVQ         AX, R13
 	VHADDPS      Y1, Y0, Y0
 	VHADDPS      Y3, Y2, Y2
 	VHADDPS      Y2, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X1
-	VMOVUPS      X1, (R12)
-	ADDQ         CX, R12
+	VMOVUPS      X1, (R13)
+	ADDQ         CX, R13
 	VHADDPS      Y5, Y4, Y4
 	VHADDPS      Y7, Y6, Y6
 	VHADDPS      Y6, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X0
 	VADDPS       X0, X4, X0
-	VMOVUPS      X0, (R12)
-	ADDQ         CX, R12
+	VMOVUPS      X0, (R13)
+	ADDQ         CX, R13
 	ADDQ         $0x00000010, AX
-	SUBQ         $0x00000004, DI
-	CMPQ         DI, $0x00000004
+	SUBQ         $0x00000004, SI
+	CMPQ         SI, $0x00000004
 	JGE          loop1
 
 end2:
-	CMPQ DI, $0x00000001
+	CMPQ SI, $0x00000001
 	JLT  end6
 
 loop5:
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
-	MOVQ   R8, R10
-	XORQ   R11, R11
-	CMPQ   R10, $0x00000008
+	MOVQ   DI, R11
+	XORQ   R12, R12
+	CMPQ   R11, $0x00000008
 	JLT    end8
 
 loop7:
 	VCVTPH2PS   (BX), Y2
-	VMOVUPS     (DX)(R11*2), Y3
+	VMOVUPS     (DX)(R12*2), Y3
 	VFMADD231PS Y2, Y3, Y0
-	VMOVUPS     (R9)(R11*2), Y3
+	VMOVUPS     (R10)(R12*2), Y3
 	VFMADD231PS Y2, Y3, Y1
-	PREFETCHT1  (SI)
-	ADDQ        $0x00000010, SI
+	PREFETCHT1  (R8)
+	ADDQ        $0x00000010, R8
+	CMPQ        R8, R9
+	CMOVQHI     R9, R8
 	ADDQ        $0x00000010, BX
-	ADDQ        $0x00000010, R11
-	SUBQ        $0x00000008, R10
-	CMPQ        R10, $0x00000008
+	ADDQ        $0x00000010, R12
+	SUBQ        $0x00000008, R11
+	CMPQ        R11, $0x00000008
 	JGE         loop7
 
 end8:
-	MOVQ         AX, R10
+	MOVQ         AX, R11
 	VHADDPS      Y0, Y0, Y0
 	VHADDPS      Y0, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X2
 	VADDPS       X2, X0, X2
-	VMOVSS       X2, (R10)
-	ADDQ         CX, R10
+	VMOVSS       X2, (R11)
+	ADDQ         CX, R11
 	VHADDPS      Y1, Y1, Y1
 	VHADDPS      Y1, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X0
 	VADDPS       X0, X1, X0
-	VMOVSS       X0, (R10)
-	ADDQ         CX, R10
+	VMOVSS       X0, (R11)
+	ADDQ         CX, R11
 	ADDQ         $0x00000004, AX
-	SUBQ         $0x00000001, DI
-	CMPQ         DI, $0x00000001
+	SUBQ         $0x00000001, SI
+	CMPQ         SI, $0x00000001
 	JGE          loop5
 
 end6:

@@ -85,67 +85,75 @@ func near(t *testing.T, what string, got float32, want, size, rel float64) {
 	}
 }
 
-var dotTests = []struct {
-	name string
-	dots func(dst, x []float32, w []byte)
-	twin func(dst, x []float32, w []byte, n int)
-	pair func(dst, dst2, x, x2 []float32, w []byte)
-}{
-	{"F32", DotsF32, dotsF32Go, DotsPairF32},
-	{"F16", DotsF16, dotsF16Go, DotsPairF16},
-	{"BF16", DotsBF16, dotsBF16Go, DotsPairBF16},
-}
+var productTests = []struct {
+	name    string
+	product func(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int)
+}{{"F32", ProductF32}, {"F16", ProductF16}, {"BF16", ProductBF16}}
 
-func TestDotsEqualFloat64(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 1))
-	for _, c := range dotTests {
-		for _, n := range lengths {
-			for _, rows := range []int{0, 1, 2, 5} {
-				x, y := floats(t, r, n), floats(t, r, n)
-				w, values := stored(floats(t, r, rows*n), c.name)
-				dst, twin := floats(t, r, rows), floats(t, r, rows)
-				first, second, alone := floats(t, r, rows), floats(t, r, rows), floats(t, r, rows)
-				c.dots(dst, x, w)
-				c.twin(twin, x, w, 0)
-				for row := range rows {
-					var want, size float64
-					for i, v := range values[row*n : (row+1)*n] {
-						want += float64(x[i]) * float64(v)
-						size += math.Abs(float64(x[i]) * float64(v))
+func TestProductsEqualFloat64(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(1, 1))
+		for _, c := range productTests {
+			for _, n := range append(lengths, 48, 80, 8192) {
+				for _, rows := range []int{0, 1, 2, 5, 11} {
+					for _, tokens := range []int{0, 1, 2, 3, 7, 16, 17} {
+						if n*rows*tokens > 1<<20 {
+							continue
+						}
+						stride := rows + r.IntN(3)
+						x, dst := floats(t, r, tokens*n), floats(t, r, tokens*stride)
+						old := append([]float32(nil), dst...)
+						w, values := stored(floats(t, r, rows*n), c.name)
+						c.product(dst, stride, x, w, tokens, rows, n)
+						for i, got := range dst {
+							token, row := i/max(1, stride), i%max(1, stride)
+							if row >= rows {
+								near(t, "past the rows", got, float64(old[i]), 0, 0)
+								continue
+							}
+							var want, size float64
+							for k, v := range values[row*n : (row+1)*n] {
+								want += float64(x[token*n+k]) * float64(v)
+								size += math.Abs(float64(x[token*n+k]) * float64(v))
+							}
+							near(t, c.name, got, want, size, 1e-6)
+						}
+						for token := range tokens { // the same bits alone
+							alone := make([]float32, rows)
+							c.product(alone, rows, x[token*n:], w, 1, rows, n)
+							if !slices.Equal(alone, dst[token*stride:][:rows]) {
+								t.Fatalf("%s: token %d of %d gives %v, alone %v", c.name, token, tokens, dst[token*stride:][:rows], alone)
+							}
+						}
 					}
-					near(t, c.name, dst[row], want, size, 1e-6)
-					near(t, c.name+" twin", twin[row], want, size, 1e-6)
-				}
-				c.pair(first, second, x, y, w)
-				c.dots(alone, y, w)
-				if !slices.Equal(first, dst) || !slices.Equal(second, alone) {
-					t.Fatalf("%s: pairs of %d give %v, %v; one by one they give %v, %v", c.name, n, first, second, dst, alone)
-				}
-				if c.name == "F32" && rows > 0 && DotF32(x, w) != dst[0] {
-					t.Fatalf("DotF32 of %d is %v, want %v", n, DotF32(x, w), dst[0])
 				}
 			}
 		}
-	}
+	})
 }
 
-func TestDotsPropagateNaNAndInf(t *testing.T) {
-	for _, c := range dotTests {
-		for _, n := range []int{5, 8, 41} {
-			for _, special := range []float32{nan, float32(math.Inf(1)), float32(math.Inf(-1))} {
-				for at := range n {
-					x, raw, dst := make([]float32, n), make([]float32, n), make([]float32, 1)
-					for i := range x {
-						x[i], raw[i] = 1, 1
+func TestProductsPropagateNaNAndInf(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for _, c := range productTests {
+			for _, n := range []int{5, 8, 41, 48} {
+				for _, special := range []float32{nan, float32(math.Inf(1)), float32(math.Inf(-1))} {
+					for at := range n {
+						x, raw, dst := make([]float32, n), make([]float32, n), make([]float32, 1)
+						for i := range x {
+							x[i], raw[i] = 1, 1
+						}
+						raw[at] = special
+						w, _ := stored(raw, c.name)
+						c.product(dst, 1, x, w, 1, 1, n)
+						near(t, c.name, dst[0], float64(special), 0, 0)
+						if c.name == "F32" {
+							near(t, "DotF32", DotF32(x, w), float64(special), 0, 0)
+						}
 					}
-					raw[at] = special
-					w, _ := stored(raw, c.name)
-					c.dots(dst, x, w)
-					near(t, c.name, dst[0], float64(special), 0, 0)
 				}
 			}
 		}
-	}
+	})
 }
 
 func TestEveryHalfConvertsAsTheTwinSays(t *testing.T) {
@@ -244,67 +252,81 @@ func TestConversionsOfEveryLengthStayInside(t *testing.T) {
 	}
 }
 
-func TestMax(t *testing.T) {
-	r := rand.New(rand.NewPCG(4, 4))
-	for _, n := range lengths {
-		x := floats(t, r, n)
-		if got, want := Max(x), maxGo(x); got != want {
-			t.Fatalf("of %d: %v, want %v", n, got, want)
-		}
-		for i := range x {
-			x[i] = float32(math.Inf(-1))
-		}
-		if got := Max(x); !math.IsInf(float64(got), -1) {
-			t.Fatalf("of %d times -Inf: %v", n, got)
-		}
-	}
-}
-
-func TestExpSumIsWithinThreeTenMillionths(t *testing.T) {
-	for _, f := range []func([]float32, float32) float32{ExpSum, expSumGo} {
-		x := make([]float32, 0, 200000)
-		for v := -86.59; v < 88; v += 0.00091 {
-			x = append(x, float32(v))
-		}
-		y := append([]float32(nil), x...)
-		f(y, 0)
-		for i, v := range x {
-			want := math.Exp(float64(v))
-			near(t, "exp", y[i], want, want, 3e-7)
-		}
-	}
-}
-
-func TestExpSumOfEveryLength(t *testing.T) {
-	r := rand.New(rand.NewPCG(5, 5))
-	for _, n := range lengths {
-		x := floats(t, r, n)
-		m := maxGo(x)
-		var want float64
-		y := append([]float32(nil), x...)
-		for _, v := range x {
-			want += math.Exp(float64(v - m))
-		}
-		near(t, "sum", ExpSum(x, m), want, want, 1e-6)
-		for i := range x {
-			near(t, "element", x[i], math.Exp(float64(y[i]-m)), 1, 3e-7)
-		}
-	}
-}
-
-func TestExpOfSpecialValues(t *testing.T) {
-	for _, n := range []int{1, 8, 9, 24} {
-		for at := range n {
-			for _, c := range []struct{ x, want float32 }{
-				{float32(math.Inf(-1)), 0}, {-1e30, 0}, {-100, 0}, {0, 1}, {nan, nan},
-			} {
-				x := make([]float32, n)
-				x[at] = c.x
-				ExpSum(x, 0)
-				near(t, "exp", x[at], float64(c.want), 0, 0)
+func TestSoftmaxIsWithinThreeTenMillionths(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		const n = 16000
+		x, one, f := make([]float32, n), make([]float32, 1), make([]float32, 1)
+		for at := -86.59; at < 0; at += n * 0.00091 {
+			for i := range x {
+				x[i] = float32(min(0, at+float64(i)*0.00091))
+			}
+			x[7] = 0
+			y := append([]float32(nil), x...)
+			Softmax(y, n, []float32{float32(math.Inf(-1))}, one, f, nil, 1, n)
+			for i, v := range x {
+				want := math.Exp(float64(v))
+				near(t, "exp", y[i], want, want, 3e-7)
 			}
 		}
-	}
+	})
+}
+
+func TestSoftmaxOfEveryLength(t *testing.T) {
+	inf := float32(math.Inf(-1))
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(5, 5))
+		for _, n := range lengths {
+			for heads := range 4 {
+				stride := (n+15)&^15 + 16*r.IntN(2)
+				s, m, l, f := floats(t, r, heads*stride), floats(t, r, heads), floats(t, r, heads), floats(t, r, heads)
+				if heads == 3 { // one has seen nothing yet, one sees nothing at all
+					m[0], l[0] = inf, 0
+					m[1], l[1] = inf, 0
+					for j := range n {
+						s[stride+j] = inf
+					}
+				}
+				old, oldM, oldL := append([]float32(nil), s...), append([]float32(nil), m...), append([]float32(nil), l...)
+				Softmax(s, stride, m, l, f, nil, heads, n)
+				for h := range heads {
+					next := float64(oldM[h])
+					for _, v := range old[h*stride : h*stride+n] {
+						next = max(next, float64(v))
+					}
+					near(t, "maximum", m[h], next, 0, 0)
+					base, factor := next, math.Exp(float64(oldM[h])-next)
+					if math.IsInf(next, -1) {
+						base, factor = 0, 0
+					}
+					near(t, "factor", f[h], factor, 1, 3e-7)
+					sum := float64(oldL[h]) * factor
+					for j, v := range old[h*stride : h*stride+n] {
+						want := math.Exp(float64(v) - base)
+						near(t, "weight", s[h*stride+j], want, 1, 5e-7)
+						sum += want
+					}
+					near(t, "sum", l[h], sum, 1+math.Abs(sum), 1e-6)
+				}
+			}
+		}
+	})
+}
+
+func TestSoftmaxOfSpecialValues(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		for _, n := range []int{1, 8, 9, 16, 24} {
+			for at := range n {
+				for _, c := range []struct{ x, want float32 }{
+					{float32(math.Inf(-1)), 0}, {-1e30, 0}, {-100, 0}, {0, 1},
+				} {
+					s, m, l, f := make([]float32, 32), make([]float32, 1), make([]float32, 1), make([]float32, 1)
+					s[at] = c.x
+					Softmax(s, 32, m, l, f, nil, 1, n)
+					near(t, "exp", s[at], float64(c.want), 0, 0)
+				}
+			}
+		}
+	})
 }
 
 func TestSwiGLU(t *testing.T) {

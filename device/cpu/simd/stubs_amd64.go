@@ -118,30 +118,6 @@ func fromBF16AVX2(dst []float32, src []byte)
 //go:noescape
 func toF16AVX2(dst []byte, src []float32)
 
-// maxAVX2 is
-//
-//	m = x[0]
-//	for _, v := range x {
-//		m = max(m, v)
-//	}
-//
-// for len(x) a multiple of 8, not 0.
-//
-//go:noescape
-func maxAVX2(x []float32) (m float32)
-
-// expSumAVX2 is
-//
-//	for i, v := range x {
-//		x[i] = exp(v - m)
-//		sum += x[i]
-//	}
-//
-// for len(x) a multiple of 8 and v - m at most 88.
-//
-//go:noescape
-func expSumAVX2(x []float32, m float32) (sum float32)
-
 // swiGLUAVX2 is
 //
 //	for i, g := range gate {
@@ -245,6 +221,24 @@ func pack16BF16AVX2(dst []float32, src []byte, stride int, cols int)
 //go:noescape
 func gemm6x16AVX2(c []float32, stride int, a []float32, b []float32, k int, add bool)
 
+// gemm12x32AVX512 is
+//
+//	for r := range 12 {
+//		for j := range 32 {
+//			sum := float32(0)
+//			for i := range k {
+//				sum += a[r/6*6*k+i*6+r%6] * b[j/16*16*k+i*16+j%16]
+//			}
+//			if add {
+//				sum += c[r*stride+j]
+//			}
+//			c[r*stride+j] = sum
+//		}
+//	}
+//
+//go:noescape
+func gemm12x32AVX512(c []float32, stride int, a []float32, b []float32, k int, add bool)
+
 // tileScoresAVX2 is
 //
 //	for j := range n {
@@ -308,7 +302,7 @@ func tileValuesAVX2(o []float32, v []float32, p []float32, f []float32, n int, d
 //		}
 //	}
 //
-// for dim a multiple of 8. It prefetches 2*n*dim bytes of next.
+// for dim a multiple of 8. It prefetches next, at most 2*n*dim bytes of it.
 //
 //go:noescape
 func scores1F16AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
@@ -323,7 +317,7 @@ func scores1F16AVX2(s []float32, stride int, q []float32, k []byte, next []byte,
 //		}
 //	}
 //
-// for dim a multiple of 8. It prefetches 2*n*dim bytes of next.
+// for n at least 1 and dim a multiple of 8. It prefetches next, at most 2*n*dim bytes of it.
 //
 //go:noescape
 func values1F16AVX2(o []float32, p []float32, stride int, v []byte, next []byte, n int, dim int)
@@ -338,7 +332,7 @@ func values1F16AVX2(o []float32, p []float32, stride int, v []byte, next []byte,
 //		}
 //	}
 //
-// for dim a multiple of 8. It prefetches 2*n*dim bytes of next.
+// for dim a multiple of 8. It prefetches next, at most 2*n*dim bytes of it.
 //
 //go:noescape
 func scores2F16AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
@@ -353,7 +347,7 @@ func scores2F16AVX2(s []float32, stride int, q []float32, k []byte, next []byte,
 //		}
 //	}
 //
-// for dim a multiple of 8. It prefetches 2*n*dim bytes of next.
+// for n at least 1 and dim a multiple of 8. It prefetches next, at most 2*n*dim bytes of it.
 //
 //go:noescape
 func values2F16AVX2(o []float32, p []float32, stride int, v []byte, next []byte, n int, dim int)
@@ -368,7 +362,7 @@ func values2F16AVX2(o []float32, p []float32, stride int, v []byte, next []byte,
 //		}
 //	}
 //
-// for dim a multiple of 8. It prefetches 2*n*dim bytes of next.
+// for dim a multiple of 8. It prefetches next, at most 2*n*dim bytes of it.
 //
 //go:noescape
 func scores4F16AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
@@ -383,7 +377,362 @@ func scores4F16AVX2(s []float32, stride int, q []float32, k []byte, next []byte,
 //		}
 //	}
 //
-// for dim a multiple of 8. It prefetches 2*n*dim bytes of next.
+// for n at least 1 and dim a multiple of 8. It prefetches next, at most 2*n*dim bytes of it.
 //
 //go:noescape
 func values4F16AVX2(o []float32, p []float32, stride int, v []byte, next []byte, n int, dim int)
+
+// scores1F16AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func scores1F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// values1F16AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i]
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func values1F16AVX512(o []float32, p []float32, stride int, v []byte, next []byte, n int, dim int)
+
+// scores2F16AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func scores2F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// values2F16AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i]
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func values2F16AVX512(o []float32, p []float32, stride int, v []byte, next []byte, n int, dim int)
+
+// scores4F16AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func scores4F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// values4F16AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i]
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func values4F16AVX512(o []float32, p []float32, stride int, v []byte, next []byte, n int, dim int)
+
+// scores8F16AVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func scores8F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// values8F16AVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i]
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func values8F16AVX512(o []float32, p []float32, stride int, v []byte, next []byte, n int, dim int)
+
+// softmaxAVX2 is, for each head, with a row of s [heads][stride],
+//
+//	next := m
+//	for j := range n {
+//		next = max(next, s[j])
+//	}
+//	if next == -Inf {
+//		f, base = 0, 0
+//	} else {
+//		f, base = exp(m-next), next
+//	}
+//	m, l = next, l*f
+//	for j := range n {
+//		s[j] = exp(s[j] - base)
+//		l += s[j]
+//	}
+//
+// for n a multiple of 8. It prefetches next, at most 128 bytes with 16 scores.
+//
+//go:noescape
+func softmaxAVX2(s []float32, stride int, m []float32, l []float32, f []float32, next []byte, heads int, n int)
+
+// softmaxAVX512 is, for each head, with a row of s [heads][stride],
+//
+//	next := m
+//	for j := range n {
+//		next = max(next, s[j])
+//	}
+//	if next == -Inf {
+//		f, base = 0, 0
+//	} else {
+//		f, base = exp(m-next), next
+//	}
+//	m, l = next, l*f
+//	for j := range n {
+//		s[j] = exp(s[j] - base)
+//		l += s[j]
+//	}
+//
+// for n a multiple of 16. It prefetches next, at most 128 bytes with 16 scores.
+//
+//go:noescape
+func softmaxAVX512(s []float32, stride int, m []float32, l []float32, f []float32, next []byte, heads int, n int)
+
+// product1F32AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 4*n*dim bytes of it.
+//
+//go:noescape
+func product1F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product2F32AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 4*n*dim bytes of it.
+//
+//go:noescape
+func product2F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product4F32AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 4*n*dim bytes of it.
+//
+//go:noescape
+func product4F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product8F32AVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 4*n*dim bytes of it.
+//
+//go:noescape
+func product8F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product1F16AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product1F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product2F16AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product2F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product4F16AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product4F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product8F16AVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product8F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product1BF16AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product1BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product2BF16AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product2BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product4BF16AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product4BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product8BF16AVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+//
+//go:noescape
+func product8BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// sumAVX2 is
+//
+//	for i := 0; i < len(b); i += 8 {
+//		s += uint64(b[i:])
+//	}
+//
+// for len(b) a multiple of 128.
+//
+//go:noescape
+func sumAVX2(b []byte) (s uint64)

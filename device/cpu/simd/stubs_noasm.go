@@ -2,8 +2,8 @@
 
 package simd
 
-// haveAVX2 is false: the routines below only stand for the assembly, and are their twins.
-const haveAVX2 = false
+// detect says that there is no assembly: the routines below only stand for it, and are its twins.
+func detect() (avx2, avx512 bool) { return false, false }
 
 func dotsF32AVX2(dst, x []float32, w []byte, _ int) { dotsF32Go(dst, x, w, 0) }
 
@@ -30,8 +30,6 @@ func fromF16AVX2(dst []float32, src []byte)  { fromF16Go(dst, src) }
 func fromBF16AVX2(dst []float32, src []byte) { fromBF16Go(dst, src) }
 func toF16AVX2(dst []byte, src []float32)    { toF16Go(dst, src) }
 
-func maxAVX2(x []float32) float32                    { return maxGo(x) }
-func expSumAVX2(x []float32, m float32) float32      { return expSumGo(x, m) }
 func swiGLUAVX2(dst, gate, up []float32)             { swiGLUGo(dst, gate, up) }
 func scaleAVX2(dst, x []float32, f float32)          { scaleGo(dst, x, f) }
 func scaleAddAVX2(dst, x []float32, f, g float32)    { scaleAddGo(dst, x, f, g) }
@@ -45,6 +43,10 @@ func pack16BF16AVX2(dst []float32, src []byte, stride, n int) {
 
 func gemm6x16AVX2(c []float32, stride int, a, b []float32, k int, add bool) {
 	gemm6x16Go(c, stride, a, b, k, add)
+}
+
+func gemm12x32AVX512(c []float32, stride int, a, b []float32, k int, add bool) {
+	GEMMTwice(c, stride, a, b, k, add)
 }
 
 func tileScoresAVX2(s, k, q []float32, n, dim int)    { tileScoresGo(s, k, q, n, dim) }
@@ -73,4 +75,40 @@ func values2F16AVX2(o, p []float32, stride int, v, _ []byte, n, dim int) {
 
 func values4F16AVX2(o, p []float32, stride int, v, _ []byte, n, dim int) {
 	valuesGo(o, p, stride, v, 4, n, dim)
+}
+
+func scoresAVX512(s []float32, stride int, q []float32, k, _ []byte, heads, n, dim int) {
+	scoresGo(s, stride, q, k, heads, n, dim)
+}
+
+func valuesAVX512(o, p []float32, stride int, v, _ []byte, heads, n, dim int) {
+	valuesGo(o, p, stride, v, heads, n, dim)
+}
+
+func sumAVX2(b []byte) uint64 { return sumGo(b) }
+
+func softmaxAVX2(s []float32, stride int, m, l, f []float32, _ []byte, heads, n int) {
+	softmaxGo(s, stride, m, l, f, heads, n)
+}
+
+func softmaxAVX512(s []float32, stride int, m, l, f []float32, _ []byte, heads, n int) {
+	softmaxGo(s, stride, m, l, f, heads, n)
+}
+
+func wideProductF32(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int) {
+	for v := range vectors {
+		dotsF32Go(s[v*stride:][:n], q[v*dim:][:dim], k, 0)
+	}
+}
+
+func wideProductF16(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int) {
+	for v := range vectors {
+		dotsF16Go(s[v*stride:][:n], q[v*dim:][:dim], k, 0)
+	}
+}
+
+func wideProductBF16(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int) {
+	for v := range vectors {
+		dotsBF16Go(s[v*stride:][:n], q[v*dim:][:dim], k, 0)
+	}
 }

@@ -45,7 +45,7 @@ func TileScores(s, k, q []float32, n, dim int) {
 //		l += s[j]
 //	}
 //
-// with s [n][24], m, l and f [24], and the exponential of [ExpSum].
+// with s [n][24], m, l and f [24], and the exponential of [Softmax].
 func TileSoftmax(s, m, l, f []float32, n int) {
 	s, m, l, f = s[:n*TileLanes], m[:TileLanes], l[:TileLanes], f[:TileLanes]
 	if haveAVX2 {

@@ -11,14 +11,39 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// lanes is the number of float32 in one vector.
+// lanes is the number of float32 in one vector of AVX2.
 const lanes = 8
 
 // asm is the context of one file, with what the routines share.
 type asm struct {
 	*build.Context
+	wide   bool // vectors are those of AVX-512
 	consts map[string]operand.Mem
 	labels int
+}
+
+// lanes is the number of float32 in one vector.
+func (a *asm) lanes() int {
+	if a.wide {
+		return 2 * lanes
+	}
+	return lanes
+}
+
+// vec is a new vector.
+func (a *asm) vec() reg.VecVirtual {
+	if a.wide {
+		return a.ZMM()
+	}
+	return a.YMM()
+}
+
+// suffix ends the names of routines.
+func (a *asm) suffix() string {
+	if a.wide {
+		return "AVX512"
+	}
+	return "AVX2"
 }
 
 // begin starts a routine.
@@ -62,7 +87,7 @@ func (a *asm) copyOf(r reg.GPVirtual) reg.GPVirtual {
 func (a *asm) zeroed(n int) []reg.VecVirtual {
 	v := make([]reg.VecVirtual, n)
 	for i := range v {
-		v[i] = a.YMM()
+		v[i] = a.vec()
 		a.VXORPS(v[i], v[i], v[i])
 	}
 	return v
@@ -87,7 +112,7 @@ func (a *asm) repeat(n reg.GPVirtual, step int, body func()) {
 	a.Label(end)
 }
 
-// splat is a vector constant in memory, eight times the same float32.
+// splat is a vector constant in memory, the same float32 in each lane.
 func (a *asm) splat(name string, v float32) operand.Mem {
 	if m, ok := a.consts[name]; ok {
 		return m
@@ -97,7 +122,7 @@ func (a *asm) splat(name string, v float32) operand.Mem {
 	}
 	m := a.StaticGlobal(name)
 	a.DataAttributes(attr.RODATA | attr.NOPTR)
-	for i := range lanes {
+	for i := range a.lanes() {
 		a.AddDatum(4*i, operand.U32(math.Float32bits(v))) // as bits: the assembler takes no infinity
 	}
 	a.consts[name] = m
@@ -107,7 +132,12 @@ func (a *asm) splat(name string, v float32) operand.Mem {
 // sum leaves the sum of the lanes of v in its lowest element.
 func (a *asm) sum(v reg.VecVirtual) {
 	t := a.XMM()
-	a.VEXTRACTF128(operand.U8(1), v, t)
+	if a.wide {
+		h := a.YMM()
+		a.VEXTRACTF64X4(operand.U8(1), v, h)
+		a.VADDPS(h, v.AsY(), v.AsY())
+	}
+	a.VEXTRACTF128(operand.U8(1), v.AsY(), t)
 	a.VADDPS(t, v.AsX(), v.AsX())
 	a.VMOVHLPS(v.AsX(), v.AsX(), t)
 	a.VADDPS(t, v.AsX(), v.AsX())
@@ -145,4 +175,21 @@ func (a *asm) load(f format, m operand.Mem, v reg.VecVirtual) {
 		a.VPMOVZXWD(m, v)
 		a.VPSLLD(operand.U8(16), v, v)
 	}
+}
+
+// ahead loads the parameter next, what to ask for meanwhile, and where it ends.
+func (a *asm) ahead() (next, limit reg.GPVirtual) {
+	next, limit = a.ptr("next"), a.length("next")
+	a.ADDQ(next, limit)
+	return next, limit
+}
+
+// prefetch asks for so many bytes at next, and moves it on, to limit at most.
+func (a *asm) prefetch(next, limit reg.GPVirtual, bytes int) {
+	for disp := 0; disp < bytes; disp += cacheLine {
+		a.PREFETCHT1(at(next, disp))
+	}
+	a.ADDQ(operand.U32(bytes), next)
+	a.CMPQ(next, limit)
+	a.CMOVQHI(limit, next)
 }

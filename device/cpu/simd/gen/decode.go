@@ -27,7 +27,7 @@ func scores(a *asm, heads int) {
 	a.begin(name, "func(s []float32, stride int, q []float32, k, next []byte, n, dim int)",
 		name+" is", "",
 		fmt.Sprintf("\tfor h := range %d {\n\t\tfor j := range n {\n\t\t\tfor i := range dim {\n\t\t\t\ts[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0\n\t\t\t}\n\t\t}\n\t}", heads),
-		"", "for dim a multiple of 8. It prefetches 2*n*dim bytes of next.")
+		"", "for dim a multiple of 8. It prefetches next, at most 2*n*dim bytes of it.")
 	keys := 4
 	if heads == 4 {
 		keys = 2
@@ -35,7 +35,8 @@ func scores(a *asm, heads int) {
 	s, stride := a.ptr("s"), a.integer("stride")
 	a.SHLQ(operand.U8(2), stride)
 	q := []reg.GPVirtual{a.ptr("q")}
-	k, next, n, dim := a.ptr("k"), a.ptr("next"), a.integer("n"), a.integer("dim")
+	k, n, dim := a.ptr("k"), a.integer("n"), a.integer("dim")
+	next, limit := a.ahead()
 	for h := 1; h < heads; h++ {
 		query := a.GP64()
 		a.LEAQ(atIndex(q[h-1], dim, 4, 0), query)
@@ -68,8 +69,7 @@ func scores(a *asm, heads int) {
 					a.VFMADD231PS(v, y, acc[h*keys+j])
 				}
 			}
-			a.PREFETCHT1(at(next, 0))
-			a.ADDQ(operand.U32(keys*lanes*2), next)
+			a.prefetch(next, limit, keys*lanes*2)
 			a.ADDQ(operand.U32(lanes*2), k)
 			a.ADDQ(operand.U32(lanes*2), index)
 		})
@@ -123,84 +123,59 @@ func scores(a *asm, heads int) {
 
 // values writes the sums of n values, weighted for each of heads queries.
 func values(a *asm, heads int) {
-	name := fmt.Sprintf("values%dF16AVX2", heads)
+	name := fmt.Sprintf("values%dF16%s", heads, a.suffix())
 	a.begin(name, "func(o, p []float32, stride int, v, next []byte, n, dim int)",
 		name+" is", "",
 		fmt.Sprintf("\tfor h := range %d {\n\t\tfor j := range n {\n\t\t\tfor i := range dim {\n\t\t\t\to[h*dim+i] += p[h*stride+j] * v[j*dim+i]\n\t\t\t}\n\t\t}\n\t}", heads),
-		"", "for dim a multiple of 8. It prefetches 2*n*dim bytes of next.")
-	o := []reg.GPVirtual{a.ptr("o")}
-	p := []reg.GPVirtual{a.ptr("p")}
-	stride, v0, next, n, dim := a.integer("stride"), a.ptr("v"), a.ptr("next"), a.integer("n"), a.integer("dim")
-	for h := 1; h < heads; h++ {
-		nextO, nextP := a.GP64(), a.GP64()
-		a.LEAQ(atIndex(o[h-1], dim, 4, 0), nextO)
-		a.LEAQ(atIndex(p[h-1], stride, 4, 0), nextP)
-		o, p = append(o, nextO), append(p, nextP)
-	}
-	row := stride // its register is free now
-	a.MOVQ(dim, row)
+		"", fmt.Sprintf("for n at least 1 and dim a multiple of %d. It prefetches next, at most 2*n*dim bytes of it.", a.lanes()))
+	o, p, stride, v0 := a.ptr("o"), a.ptr("p"), a.integer("stride"), a.ptr("v")
+	next, limit := a.ahead()
+	n, dim := a.integer("n"), a.integer("dim")
+	a.SHLQ(operand.U8(2), stride)
+	strides := a.multiples(stride, heads)
+	row := a.copyOf(dim) // bytes of a value
 	a.SHLQ(operand.U8(1), row)
-	// chunk sums vectors·8 elements over all values.
+	// chunk sums some vectors of elements over all values.
 	chunk := func(vectors int) {
-		var acc []reg.VecVirtual
-		for h := range heads {
-			for u := range vectors {
-				x := a.YMM()
-				a.VMOVUPS(at(o[h], u*lanes*4), x)
-				acc = append(acc, x)
-			}
-		}
-		v, j := a.copyOf(v0), a.GP64()
-		a.XORQ(j, j)
-		top, end := a.label("loop"), a.label("end")
-		a.CMPQ(j, n)
-		a.JGE(operand.LabelRef(end))
-		a.Label(top)
-		var x []reg.VecVirtual
-		if vectors*heads > 8 {
-			panic("too many accumulators")
-		}
-		if heads > 1 {
-			for u := range vectors {
-				y := a.YMM()
-				a.VCVTPH2PS(at(v, u*lanes*2), y)
-				x = append(x, y)
-			}
-		}
-		for h := range heads {
-			w := a.YMM()
-			a.VBROADCASTSS(atIndex(p[h], j, 4, 0), w)
-			for u := range vectors {
-				var y reg.VecVirtual
-				if heads > 1 {
-					y = x[u]
-				} else {
-					y = a.YMM()
-					a.VCVTPH2PS(at(v, u*lanes*2), y)
+		acc := make([]reg.VecVirtual, heads*vectors)
+		each := func(do func(x reg.VecVirtual, m operand.Mem)) {
+			out := a.copyOf(o)
+			for i, x := range acc {
+				do(x, at(out, i%vectors*a.lanes()*4))
+				if i%vectors == vectors-1 && i+1 < len(acc) {
+					a.LEAQ(atIndex(out, row, 2, 0), out)
 				}
-				a.VFMADD231PS(y, w, acc[h*vectors+u])
 			}
 		}
-		for disp := 0; disp < vectors*lanes*2; disp += cacheLine {
-			a.PREFETCHT1(at(next, disp))
+		for i := range acc {
+			acc[i] = a.vec()
 		}
-		a.ADDQ(operand.U32(vectors*lanes*2), next)
-		a.ADDQ(row, v)
-		a.INCQ(j)
-		a.CMPQ(j, n)
-		a.JLT(operand.LabelRef(top))
-		a.Label(end)
-		for h := range heads {
-			for u := range vectors {
-				a.VMOVUPS(acc[h*vectors+u], at(o[h], u*lanes*4))
+		each(func(x reg.VecVirtual, m operand.Mem) { a.VMOVUPS(m, x) })
+		v, weights, left := a.copyOf(v0), a.copyOf(p), a.copyOf(n)
+		a.repeat(left, 1, func() {
+			x := make([]reg.VecVirtual, vectors)
+			for h, m := range strided(weights, strides, 1, heads) {
+				w := a.vec()
+				a.VBROADCASTSS(m, w)
+				for u := range x {
+					if h == 0 {
+						x[u] = a.vec()
+						a.VCVTPH2PS(at(v, u*a.lanes()*2), x[u])
+					}
+					a.VFMADD231PS(x[u], w, acc[h*vectors+u])
+				}
 			}
-			a.ADDQ(operand.U32(vectors*lanes*4), o[h])
-		}
-		a.ADDQ(operand.U32(vectors*lanes*2), v0)
+			a.prefetch(next, limit, vectors*a.lanes()*2)
+			a.ADDQ(operand.U32(4), weights)
+			a.ADDQ(row, v)
+		})
+		each(func(x reg.VecVirtual, m operand.Mem) { a.VMOVUPS(x, m) })
+		a.ADDQ(operand.U32(vectors*a.lanes()*4), o)
+		a.ADDQ(operand.U32(vectors*a.lanes()*2), v0)
 	}
-	most := 8 / heads
-	a.repeat(dim, most*lanes, func() { chunk(most) })
-	a.repeat(dim, lanes, func() { chunk(1) })
+	for vectors := min(8, a.lanes()/heads); vectors > 0; vectors /= 2 {
+		a.repeat(dim, vectors*a.lanes(), func() { chunk(vectors) })
+	}
 	a.VZEROUPPER()
 	a.RET()
 }

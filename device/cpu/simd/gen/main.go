@@ -1,4 +1,4 @@
-// Command gen writes the AVX2 assembly of package simd: one file for each routine, and their Go
+// Command gen writes the assembly of package simd: one file for each routine, and their Go
 // declarations in stubs_amd64.go. Run it with go generate in the package's folder.
 package main
 
@@ -7,12 +7,14 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/buildtags"
 	"github.com/mmcloughlin/avo/ir"
 	"github.com/mmcloughlin/avo/pass"
 	"github.com/mmcloughlin/avo/printer"
+	"github.com/mmcloughlin/avo/reg"
 )
 
 // constraint holds for every generated file.
@@ -31,7 +33,7 @@ func main() {
 		dir = os.Args[1]
 	}
 	var routines []routine
-	for _, group := range [][]routine{dots, conversions, vectors, packs, gemms, tiles, decodes} {
+	for _, group := range [][]routine{dots, conversions, vectors, packs, gemms, tiles, decodes, wideDecodes, softmaxes, wideProducts, reads} {
 		routines = append(routines, group...)
 	}
 	stubs := ir.NewFile()
@@ -39,6 +41,9 @@ func main() {
 		f, err := compile(r)
 		if err != nil {
 			log.Fatalf("%s: %v", r.file, err)
+		}
+		if strings.Contains(r.file, "avx512") != extended(f) {
+			log.Fatalf("%s: AVX-512 belongs into files of that name, and nowhere else", r.file)
 		}
 		if err := emit(filepath.Join(dir, r.file+"_amd64.s"), printer.NewGoAsm, f); err != nil {
 			log.Fatalf("%s: %v", r.file, err)
@@ -67,6 +72,20 @@ func compile(r routine) (*ir.File, error) {
 		return nil, err
 	}
 	return f, pass.Compile.Execute(f)
+}
+
+// extended says whether a routine uses AVX-512, be it only its registers.
+func extended(f *ir.File) bool {
+	for _, fn := range f.Functions() {
+		for _, i := range fn.Instructions() {
+			for _, op := range i.Operands {
+				if r, ok := op.(reg.Physical); ok && r.Kind() == reg.KindVector && (r.PhysicalIndex() >= 16 || r.Size() == 64) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // emit prints f to a file.

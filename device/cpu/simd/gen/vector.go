@@ -9,8 +9,6 @@ import (
 
 // vectors are routines over one run of float32.
 var vectors = []routine{
-	{"max", maximum},
-	{"exp_sum", expSum},
 	{"swiglu", swiGLU},
 	{"scale", scale},
 	{"scale_add", scaleAdd},
@@ -36,13 +34,20 @@ var expPoly = []float32{expC5, expC4, expC3, expC2, 1, 1}
 
 // exp replaces x by e^x. x must be at most 88; -Inf gives 0 and NaN gives NaN.
 func (a *asm) exp(x reg.VecVirtual) {
-	t, n, p := a.YMM(), a.YMM(), a.YMM()
+	t, n, p := a.vec(), a.vec(), a.vec()
 	a.VMOVUPS(a.splat("expMagic", expMagic), t)
 	a.VMOVAPS(t, n)
 	a.VFMADD231PS(a.splat("expLog2E", expLog2E), x, t)
 	a.VSUBPS(n, t, n)
-	low := a.YMM()
-	a.VCMPPS(operand.U8(5), a.splat("expLow", expLow), x, low) // not less than: true for NaN
+	var low reg.VecVirtual
+	var kept reg.OpmaskVirtual
+	if a.wide {
+		kept = a.K()
+		a.VCMPPS(operand.U8(5), a.splat("expLow", expLow), x, kept) // not less than: true for NaN
+	} else {
+		low = a.YMM()
+		a.VCMPPS(operand.U8(5), a.splat("expLow", expLow), x, low)
+	}
 	a.VFNMADD231PS(a.splat("expLn2Hi", expLn2Hi), n, x)
 	a.VFNMADD231PS(a.splat("expLn2Lo", expLn2Lo), n, x)
 	a.VPSLLD(operand.U8(23), t, t)
@@ -50,13 +55,17 @@ func (a *asm) exp(x reg.VecVirtual) {
 	for i, name := range []string{"expC4", "expC3", "expC2", "one", "one"} {
 		a.VFMADD213PS(a.splat(name, expPoly[i+1]), x, p)
 	}
+	if a.wide {
+		a.VPADDD_Z(t, p, kept, x)
+		return
+	}
 	a.VPADDD(t, p, p)
 	a.VANDPS(low, p, x)
 }
 
 // broadcast fills a vector with a float32 parameter.
 func (a *asm) broadcast(name string) reg.VecVirtual {
-	v := a.YMM()
+	v := a.vec()
 	p, err := a.Param(name).Resolve()
 	if err != nil {
 		panic(err) // a mistake in this program: the signature has no such parameter
@@ -65,54 +74,20 @@ func (a *asm) broadcast(name string) reg.VecVirtual {
 	return v
 }
 
-func maximum(a *asm) {
-	a.begin("maxAVX2", "func(x []float32) (m float32)",
-		"maxAVX2 is", "", "\tm = x[0]\n\tfor _, v := range x {\n\t\tm = max(m, v)\n\t}",
-		"", "for len(x) a multiple of 8, not 0.")
-	x, n := a.ptr("x"), a.length("x")
-	m := a.YMM()
-	a.VMOVUPS(at(x, 0), m)
-	a.repeat(n, lanes, func() {
-		a.VMAXPS(at(x, 0), m, m)
-		a.ADDQ(operand.U32(lanes*4), x)
-	})
+// largest leaves the largest of the lanes of v in its lowest element.
+func (a *asm) largest(v reg.VecVirtual) {
 	t := a.XMM()
-	a.VEXTRACTF128(operand.U8(1), m, t)
-	a.VMAXPS(t, m.AsX(), m.AsX())
-	a.VMOVHLPS(m.AsX(), m.AsX(), t)
-	a.VMAXPS(t, m.AsX(), m.AsX())
-	a.VMOVSHDUP(m.AsX(), t)
-	a.VMAXSS(t, m.AsX(), m.AsX())
-	a.Store(m.AsX(), a.Return("m"))
-	a.VZEROUPPER()
-	a.RET()
-}
-
-func expSum(a *asm) {
-	a.begin("expSumAVX2", "func(x []float32, m float32) (sum float32)",
-		"expSumAVX2 is", "", "\tfor i, v := range x {\n\t\tx[i] = exp(v - m)\n\t\tsum += x[i]\n\t}",
-		"", "for len(x) a multiple of 8 and v - m at most 88.")
-	x, n := a.ptr("x"), a.length("x")
-	m := a.broadcast("m")
-	acc := a.zeroed(2)
-	step := func(vectors int) {
-		for u := range vectors {
-			v := a.YMM()
-			a.VMOVUPS(at(x, u*lanes*4), v)
-			a.VSUBPS(m, v, v)
-			a.exp(v)
-			a.VMOVUPS(v, at(x, u*lanes*4))
-			a.VADDPS(v, acc[u], acc[u])
-		}
-		a.ADDQ(operand.U32(vectors*lanes*4), x)
+	if a.wide {
+		h := a.YMM()
+		a.VEXTRACTF64X4(operand.U8(1), v, h)
+		a.VMAXPS(h, v.AsY(), v.AsY())
 	}
-	a.repeat(n, 2*lanes, func() { step(2) })
-	a.repeat(n, lanes, func() { step(1) })
-	a.VADDPS(acc[1], acc[0], acc[0])
-	a.sum(acc[0])
-	a.Store(acc[0].AsX(), a.Return("sum"))
-	a.VZEROUPPER()
-	a.RET()
+	a.VEXTRACTF128(operand.U8(1), v.AsY(), t)
+	a.VMAXPS(t, v.AsX(), v.AsX())
+	a.VMOVHLPS(v.AsX(), v.AsX(), t)
+	a.VMAXPS(t, v.AsX(), v.AsX())
+	a.VMOVSHDUP(v.AsX(), t)
+	a.VMAXSS(t, v.AsX(), v.AsX())
 }
 
 func swiGLU(a *asm) {

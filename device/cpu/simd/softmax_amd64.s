@@ -4,104 +4,134 @@
 
 #include "textflag.h"
 
-// func expSumAVX2(x []float32, m float32) (sum float32)
-// Requires: AVX, AVX2, FMA3, SSE
-TEXT ·expSumAVX2(SB), NOSPLIT, $0-36
-	MOVQ         x_base+0(FP), AX
-	MOVQ         x_len+8(FP), CX
-	VBROADCASTSS m+24(FP), Y0
-	VXORPS       Y1, Y1, Y1
-	VXORPS       Y2, Y2, Y2
-	CMPQ         CX, $0x00000010
-	JLT          end2
+// func softmaxAVX2(s []float32, stride int, m []float32, l []float32, f []float32, next []byte, heads int, n int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·softmaxAVX2(SB), NOSPLIT, $0-144
+	MOVQ s_base+0(FP), AX
+	MOVQ stride+24(FP), CX
+	SHLQ $0x02, CX
+	MOVQ m_base+32(FP), DX
+	MOVQ l_base+56(FP), BX
+	MOVQ f_base+80(FP), SI
+	MOVQ next_base+104(FP), DI
+	MOVQ next_len+112(FP), R8
+	ADDQ DI, R8
+	MOVQ heads+128(FP), R9
+	MOVQ n+136(FP), R10
+	CMPQ R9, $0x00000001
+	JLT  end2
 
 loop1:
-	VMOVUPS      (AX), Y3
-	VSUBPS       Y0, Y3, Y3
+	VBROADCASTSS (DX), Y0
+	VMOVAPS      Y0, Y1
+	MOVQ         AX, R11
+	MOVQ         R10, R12
+	CMPQ         R12, $0x00000008
+	JLT          end4
+
+loop3:
+	VMAXPS (R11), Y1, Y1
+	ADDQ   $0x00000020, R11
+	SUBQ   $0x00000008, R12
+	CMPQ   R12, $0x00000008
+	JGE    loop3
+
+end4:
+	VEXTRACTF128 $0x01, Y1, X2
+	VMAXPS       X2, X1, X1
+	VMOVHLPS     X1, X1, X2
+	VMAXPS       X2, X1, X1
+	VMOVSHDUP    X1, X2
+	VMAXSS       X2, X1, X1
+	VMOVSS       X1, (DX)
+	VBROADCASTSS X1, Y1
+	VCMPPS       $0x04, minusInf<>+0(SB), Y1, Y2
+	VANDPS       Y1, Y2, Y2
+	VSUBPS       Y2, Y0, Y0
+	VMOVUPS      expMagic<>+0(SB), Y1
+	VMOVAPS      Y1, Y3
+	VFMADD231PS  expLog2E<>+0(SB), Y0, Y1
+	VSUBPS       Y3, Y1, Y3
+	VCMPPS       $0x05, expLow<>+0(SB), Y0, Y4
+	VFNMADD231PS expLn2Hi<>+0(SB), Y3, Y0
+	VFNMADD231PS expLn2Lo<>+0(SB), Y3, Y0
+	VPSLLD       $0x17, Y1, Y1
+	VMOVUPS      expC5<>+0(SB), Y3
+	VFMADD213PS  expC4<>+0(SB), Y0, Y3
+	VFMADD213PS  expC3<>+0(SB), Y0, Y3
+	VFMADD213PS  expC2<>+0(SB), Y0, Y3
+	VFMADD213PS  one<>+0(SB), Y0, Y3
+	VFMADD213PS  one<>+0(SB), Y0, Y3
+	VPADDD       Y1, Y3, Y3
+	VANDPS       Y4, Y3, Y0
+	VMOVSS       X0, (SI)
+	VXORPS       Y3, Y3, Y3
+	MOVQ         AX, R11
+	MOVQ         R10, R12
+	CMPQ         R12, $0x00000008
+	JLT          end6
+
+loop5:
+	VMOVUPS      (R11), Y1
+	VSUBPS       Y2, Y1, Y1
 	VMOVUPS      expMagic<>+0(SB), Y4
 	VMOVAPS      Y4, Y5
-	VFMADD231PS  expLog2E<>+0(SB), Y3, Y4
+	VFMADD231PS  expLog2E<>+0(SB), Y1, Y4
 	VSUBPS       Y5, Y4, Y5
-	VCMPPS       $0x05, expLow<>+0(SB), Y3, Y6
-	VFNMADD231PS expLn2Hi<>+0(SB), Y5, Y3
-	VFNMADD231PS expLn2Lo<>+0(SB), Y5, Y3
+	VCMPPS       $0x05, expLow<>+0(SB), Y1, Y6
+	VFNMADD231PS expLn2Hi<>+0(SB), Y5, Y1
+	VFNMADD231PS expLn2Lo<>+0(SB), Y5, Y1
 	VPSLLD       $0x17, Y4, Y4
 	VMOVUPS      expC5<>+0(SB), Y5
-	VFMADD213PS  expC4<>+0(SB), Y3, Y5
-	VFMADD213PS  expC3<>+0(SB), Y3, Y5
-	VFMADD213PS  expC2<>+0(SB), Y3, Y5
-	VFMADD213PS  one<>+0(SB), Y3, Y5
-	VFMADD213PS  one<>+0(SB), Y3, Y5
+	VFMADD213PS  expC4<>+0(SB), Y1, Y5
+	VFMADD213PS  expC3<>+0(SB), Y1, Y5
+	VFMADD213PS  expC2<>+0(SB), Y1, Y5
+	VFMADD213PS  one<>+0(SB), Y1, Y5
+	VFMADD213PS  one<>+0(SB), Y1, Y5
 	VPADDD       Y4, Y5, Y5
-	VANDPS       Y6, Y5, Y3
-	VMOVUPS      Y3, (AX)
-	VADDPS       Y3, Y1, Y1
-	VMOVUPS      32(AX), Y3
-	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      expMagic<>+0(SB), Y4
-	VMOVAPS      Y4, Y5
-	VFMADD231PS  expLog2E<>+0(SB), Y3, Y4
-	VSUBPS       Y5, Y4, Y5
-	VCMPPS       $0x05, expLow<>+0(SB), Y3, Y6
-	VFNMADD231PS expLn2Hi<>+0(SB), Y5, Y3
-	VFNMADD231PS expLn2Lo<>+0(SB), Y5, Y3
-	VPSLLD       $0x17, Y4, Y4
-	VMOVUPS      expC5<>+0(SB), Y5
-	VFMADD213PS  expC4<>+0(SB), Y3, Y5
-	VFMADD213PS  expC3<>+0(SB), Y3, Y5
-	VFMADD213PS  expC2<>+0(SB), Y3, Y5
-	VFMADD213PS  one<>+0(SB), Y3, Y5
-	VFMADD213PS  one<>+0(SB), Y3, Y5
-	VPADDD       Y4, Y5, Y5
-	VANDPS       Y6, Y5, Y3
-	VMOVUPS      Y3, 32(AX)
-	VADDPS       Y3, Y2, Y2
-	ADDQ         $0x00000040, AX
-	SUBQ         $0x00000010, CX
-	CMPQ         CX, $0x00000010
+	VANDPS       Y6, Y5, Y1
+	VMOVUPS      Y1, (R11)
+	VADDPS       Y1, Y3, Y3
+	ADDQ         $0x00000020, R11
+	PREFETCHT1   (DI)
+	ADDQ         $0x00000040, DI
+	CMPQ         DI, R8
+	CMOVQHI      R8, DI
+	SUBQ         $0x00000008, R12
+	CMPQ         R12, $0x00000008
+	JGE          loop5
+
+end6:
+	VEXTRACTF128 $0x01, Y3, X1
+	VADDPS       X1, X3, X3
+	VMOVHLPS     X3, X3, X1
+	VADDPS       X1, X3, X3
+	VMOVSHDUP    X3, X1
+	VADDSS       X1, X3, X3
+	VMOVSS       (BX), X1
+	VFMADD231SS  X1, X0, X3
+	VMOVSS       X3, (BX)
+	ADDQ         CX, AX
+	ADDQ         $0x00000004, DX
+	ADDQ         $0x00000004, BX
+	ADDQ         $0x00000004, SI
+	SUBQ         $0x00000001, R9
+	CMPQ         R9, $0x00000001
 	JGE          loop1
 
 end2:
-	CMPQ CX, $0x00000008
-	JLT  end4
-
-loop3:
-	VMOVUPS      (AX), Y3
-	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      expMagic<>+0(SB), Y4
-	VMOVAPS      Y4, Y5
-	VFMADD231PS  expLog2E<>+0(SB), Y3, Y4
-	VSUBPS       Y5, Y4, Y5
-	VCMPPS       $0x05, expLow<>+0(SB), Y3, Y6
-	VFNMADD231PS expLn2Hi<>+0(SB), Y5, Y3
-	VFNMADD231PS expLn2Lo<>+0(SB), Y5, Y3
-	VPSLLD       $0x17, Y4, Y4
-	VMOVUPS      expC5<>+0(SB), Y5
-	VFMADD213PS  expC4<>+0(SB), Y3, Y5
-	VFMADD213PS  expC3<>+0(SB), Y3, Y5
-	VFMADD213PS  expC2<>+0(SB), Y3, Y5
-	VFMADD213PS  one<>+0(SB), Y3, Y5
-	VFMADD213PS  one<>+0(SB), Y3, Y5
-	VPADDD       Y4, Y5, Y5
-	VANDPS       Y6, Y5, Y3
-	VMOVUPS      Y3, (AX)
-	VADDPS       Y3, Y1, Y1
-	ADDQ         $0x00000020, AX
-	SUBQ         $0x00000008, CX
-	CMPQ         CX, $0x00000008
-	JGE          loop3
-
-end4:
-	VADDPS       Y2, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X0
-	VADDPS       X0, X1, X1
-	VMOVHLPS     X1, X1, X0
-	VADDPS       X0, X1, X1
-	VMOVSHDUP    X1, X0
-	VADDSS       X0, X1, X1
-	MOVSS        X1, sum+32(FP)
 	VZEROUPPER
 	RET
+
+DATA minusInf<>+0(SB)/4, $0xff800000
+DATA minusInf<>+4(SB)/4, $0xff800000
+DATA minusInf<>+8(SB)/4, $0xff800000
+DATA minusInf<>+12(SB)/4, $0xff800000
+DATA minusInf<>+16(SB)/4, $0xff800000
+DATA minusInf<>+20(SB)/4, $0xff800000
+DATA minusInf<>+24(SB)/4, $0xff800000
+DATA minusInf<>+28(SB)/4, $0xff800000
+GLOBL minusInf<>(SB), RODATA|NOPTR, $32
 
 DATA expMagic<>+0(SB)/4, $0x4b400000
 DATA expMagic<>+4(SB)/4, $0x4b400000

@@ -1,0 +1,20 @@
+package simd
+
+import "testing"
+
+// eachLevel runs a test with everything that the machine has, and with less of it, down to the twins.
+func eachLevel(t *testing.T, test func(t *testing.T)) {
+	avx2, avx512 := haveAVX2, haveAVX512
+	defer func() { haveAVX2, haveAVX512 = avx2, avx512 }()
+	for {
+		t.Run(Name(), test)
+		switch {
+		case haveAVX512:
+			haveAVX512 = false
+		case haveAVX2:
+			haveAVX2 = false
+		default:
+			return
+		}
+	}
+}

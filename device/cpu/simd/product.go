@@ -1,0 +1,99 @@
+package simd
+
+// ProductF32 is
+//
+//	for t := range tokens {
+//		for r := range rows {
+//			dst[t*stride+r] = 0
+//			for i := range cols {
+//				dst[t*stride+r] += x[t*cols+i] * w[r*cols+i] // w as f32
+//			}
+//		}
+//	}
+//
+// A token's result does not depend on the others. What lies in w behind the rows is brought into the cache
+// meanwhile, as many bytes as the rows have at most.
+func ProductF32(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int) {
+	product(dst, stride, x, w, tokens, rows, cols, &productF32)
+}
+
+// ProductF16 is ProductF32 with w as f16.
+func ProductF16(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int) {
+	product(dst, stride, x, w, tokens, rows, cols, &productF16)
+}
+
+// ProductBF16 is ProductF32 with w as bf16.
+func ProductBF16(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int) {
+	product(dst, stride, x, w, tokens, rows, cols, &productBF16)
+}
+
+// ProductTokens is up to how many tokens these products are faster than [GEMM].
+func ProductTokens() int {
+	if haveAVX512 {
+		return 16
+	}
+	return 8
+}
+
+// productBytes is how many of the weights more tokens than one routine takes use before going on: few enough
+// for the first cache.
+const productBytes = 16 << 10
+
+// productOf is what the product with one format is made of.
+type productOf struct {
+	bytes int // of an element
+	wide  func(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int)
+	one   func(dst, x []float32, w []byte)
+	pair  func(dst, dst2, x, x2 []float32, w []byte)
+}
+
+var (
+	productF32  = productOf{4, wideProductF32, dotsF32, dotsPairF32}
+	productF16  = productOf{2, wideProductF16, dotsF16, dotsPairF16}
+	productBF16 = productOf{2, wideProductBF16, dotsBF16, dotsPairBF16}
+)
+
+func product(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int, of *productOf) {
+	if tokens == 0 || rows == 0 {
+		return
+	}
+	row := cols * of.bytes
+	dst, x = dst[:(tokens-1)*stride+rows], x[:tokens*cols]
+	most := 2
+	wide := haveAVX512 && cols%16 == 0 && cols > 0
+	if wide {
+		most = 8
+	}
+	step := rows
+	if tokens > most {
+		step = max(4, productBytes/max(1, row)&^3)
+	}
+	for r := 0; r < rows; r += step {
+		n := min(step, rows-r)
+		part := w[r*row : (r+n)*row]
+		next := w[(r+n)*row:]
+		if wide { // it takes a few rows at a time, and the next of them come first
+			next = w[min(len(w), (r+min(4, n))*row):]
+		}
+		for t := 0; t < tokens; {
+			out, in := dst[t*stride+r:], x[t*cols:]
+			left := tokens - t
+			switch {
+			case wide:
+				take := 1
+				for take < 8 && 2*take <= left {
+					take *= 2
+				}
+				of.wide(take, out, stride, in, part, next, n, cols)
+				next = part[:0] // it is on its way
+				t += take
+			case left >= 2:
+				of.pair(out[:n], out[stride:stride+n], in[:cols], in[cols:2*cols], part)
+				t += 2
+			default:
+				of.one(out[:n], in[:cols], part)
+				t++
+			}
+		}
+	}
+}
