@@ -2,36 +2,6 @@ package device
 
 import "github.com/orrery-ai/orrery/attention"
 
-// Matrix is a weight matrix as it was stored: [Rows][Cols], row-major, little-endian, and never
-// written. Data usually lies in a mapped file and stays valid until its model is closed.
-type Matrix struct {
-	Format     Format
-	Rows, Cols int
-	Data       []byte
-	Affine     Affine // of MLX8 and MLX4
-}
-
-// Affine is what MLX keeps beside quantized elements: for each Group elements of a row a scale and a bias,
-// [Rows][Cols/Group] in F32, F16 or BF16.
-type Affine struct {
-	Group          int
-	Format         Format
-	Scales, Biases []byte
-}
-
-// Block is how many elements of a row are stored together.
-func (m *Matrix) Block() int {
-	if m.Affine.Group > 0 {
-		return m.Affine.Group
-	}
-	return m.Format.Block()
-}
-
-// Bytes is the size of the whole matrix.
-func (m *Matrix) Bytes() int64 {
-	return int64(len(m.Data)) + int64(len(m.Affine.Scales)) + int64(len(m.Affine.Biases))
-}
-
 // Tensor is a dense activation, [Rows][Cols] float32, row-major. Data lies in the host's memory, or in that of a
 // device, see [Memory].
 type Tensor struct {

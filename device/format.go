@@ -1,48 +1,65 @@
 package device
 
-// Format is how the elements of a weight matrix are stored. Package quant describes those that are quantized.
+import "github.com/orrery-ai/orrery/device/quant"
+
+// Format is how the elements of a weight matrix are stored.
 type Format uint8
 
-// The storage formats of weights.
+// The storage formats of weights. Those after BF16 are quantized: package quant says how they lie in rows.
 const (
 	F32  Format = iota + 1 // IEEE 754 single
 	F16                    // IEEE 754 half
 	BF16                   // the upper half of an IEEE 754 single
-	Q8_0                   // GGUF: 8 bits and a scale for 32
-	Q4_0                   // GGUF: 4 bits and a scale for 32
-	Q4_K                   // GGUF: 4 bits, and for 32 a scale and a minimum of 6 bits
-	Q6_K                   // GGUF: 6 bits, and for 16 a scale of 8 bits
-	MLX8                   // MLX: 8 bits, and for each group a scale and a bias
-	MLX4                   // MLX: 4 bits, the same
+	Q8_0                   // GGUF's blocks
+	Q4_0
+	Q4_K
+	Q6_K
+	MLX4 // MLX's affine groups, with 4 bits
+	MLX8 // and with 8
 )
 
-// layouts is each format's name, and in how many bytes how many elements of a row are stored together.
-var layouts = [...]struct {
-	name            string
-	elements, bytes int
+// formats is the name of each format, and what a row is made of.
+var formats = [...]struct {
+	name  string
+	block quant.Layout
 }{
-	{"unknown", 1, 0}, F32: {"F32", 1, 4}, F16: {"F16", 1, 2}, BF16: {"BF16", 1, 2},
-	Q8_0: {"Q8_0", 32, 34}, Q4_0: {"Q4_0", 32, 18}, Q4_K: {"Q4_K", 256, 144}, Q6_K: {"Q6_K", 256, 210},
-	MLX8: {"MLX8", 1, 1}, MLX4: {"MLX4", 2, 1},
+	F32: {"F32", quant.Layout{Elements: 1, Bytes: 4}}, F16: {"F16", quant.Layout{Elements: 1, Bytes: 2}}, BF16: {"BF16", quant.Layout{Elements: 1, Bytes: 2}},
+	Q8_0: {"Q8_0", quant.Q8_0}, Q4_0: {"Q4_0", quant.Q4_0}, Q4_K: {"Q4_K", quant.Q4_K}, Q6_K: {"Q6_K", quant.Q6_K},
+	MLX4: {"MLX4", quant.Layout{Elements: 8, Bytes: 4}}, MLX8: {"MLX8", quant.Layout{Elements: 4, Bytes: 4}},
 }
 
-// Block is how many elements of a row are stored together; rows are whole blocks. A matrix of MLX's may have more, see
-// [Matrix.Block].
-func (f Format) Block() int { return layouts[f].elements }
+// Valid reports whether f is one of the formats.
+func (f Format) Valid() bool { return f >= F32 && int(f) < len(formats) }
 
-// RowBytes is the size of so many elements, whole blocks of them.
-func (f Format) RowBytes(elements int) int { return elements / layouts[f].elements * layouts[f].bytes }
+// Bytes is the size of one element, 0 if f is quantized.
+func (f Format) Bytes() int {
+	if !f.Valid() || f > BF16 {
+		return 0
+	}
+	return formats[f].block.Bytes
+}
 
-// Dense reports whether each element is stored by itself, as a floating-point number.
-func (f Format) Dense() bool { return f == F32 || f == F16 || f == BF16 }
+// Block is what a row of a matrix is made of: so many elements in so many bytes.
+func (f Format) Block() quant.Layout {
+	if !f.Valid() {
+		return quant.Layout{Elements: 1}
+	}
+	return formats[f].block
+}
 
-// Bytes is the size of an element of a dense format.
-func (f Format) Bytes() int { return layouts[f].bytes }
+// Affine reports whether elements are in groups with scales and biases in arrays of their own.
+func (f Format) Affine() bool { return f == MLX4 || f == MLX8 }
+
+// MatrixBytes is the size of the Data of a matrix whose columns are a multiple of the format's block.
+func (f Format) MatrixBytes(rows, cols int) int {
+	b := f.Block()
+	return rows * (cols / b.Elements) * b.Bytes
+}
 
 // String names the format as the headers of files do.
 func (f Format) String() string {
-	if int(f) >= len(layouts) {
-		f = 0
+	if !f.Valid() {
+		return "unknown"
 	}
-	return layouts[f].name
+	return formats[f].name
 }

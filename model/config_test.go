@@ -143,7 +143,7 @@ func TestBadConfigsAreRefusedByField(t *testing.T) {
 		{fields{"layer_types": []string{"full_attention", "sliding_attention"}}, "layer_types[1]"},
 		{fields{"quantization": 4}, "quantization:"},
 		{fields{"quantization": fields{"bits": 4}}, "quantization: group_size"},
-		{fields{"quantization": fields{"bits": 4, "group_size": 33}}, "quantization: group_size"},
+		{fields{"quantization": fields{"bits": 4, "group_size": 48}}, "quantization: group_size"},
 		{fields{"quantization": fields{"bits": 3, "group_size": 64}}, "quantization: bits: known are 4 and 8"},
 		{fields{"quantization": fields{"bits": 4, "group_size": 32, "mode": "mxfp4"}}, `quantization: mode "mxfp4"`},
 		{fields{"quantization": fields{"bits": 4, "group_size": 32, "lm_head": fields{"bits": 6, "group_size": 32}}}, `quantization: "lm_head": bits`},

@@ -1,14 +1,16 @@
 package model
 
 import (
+	"encoding/binary"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"unsafe"
 
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/device/quant"
+	"github.com/orrery-ai/orrery/internal/half"
 )
 
 const (
@@ -130,7 +132,7 @@ func (w *weights) checkOne(s spec) error {
 	if t.format == 0 {
 		return fmt.Errorf("%s: tensor %q is %s; known as weights are %s", t.file, w.stored(s.name), t.dtype, known(formats))
 	}
-	if s.rows == 0 && !t.format.Dense() {
+	if s.rows == 0 && !dense(t.format) {
 		return fmt.Errorf("%s: tensor %q is %s; known for vectors are BF16, F16 and F32", t.file, w.stored(s.name), t.dtype)
 	}
 	want := s.shape()
@@ -145,7 +147,7 @@ func (w *weights) bytes(specs []spec) int64 {
 	var n int64
 	for _, s := range specs {
 		t := w.tensors[s.name]
-		n += int64(len(t.data)) + int64(len(t.affine.Scales)) + int64(len(t.affine.Biases))
+		n += int64(len(t.data)) + int64(len(t.scales)) + int64(len(t.biases))
 	}
 	return n
 }
@@ -154,8 +156,9 @@ func (w *weights) bytes(specs []spec) int64 {
 // that its elements cannot be read from (writers of old did not pad the header).
 func (w *weights) matrix(name string) device.Matrix {
 	t := w.tensors[name]
-	m := device.Matrix{Format: t.format, Rows: t.shape[0], Cols: t.shape[1], Data: t.data, Affine: t.affine}
-	if m.Format.Dense() && uintptr(unsafe.Pointer(unsafe.SliceData(t.data)))%uintptr(m.Format.Bytes()) != 0 {
+	m := device.Matrix{Format: t.format, Rows: t.shape[0], Cols: t.shape[1], Data: t.data,
+		Scales: t.scales, Biases: t.biases, ScaleFormat: t.scaleFormat, Group: t.group}
+	if dense(m.Format) && uintptr(unsafe.Pointer(unsafe.SliceData(t.data)))%uintptr(m.Format.Bytes()) != 0 {
 		m.Data = append(make([]byte, 0, len(t.data)), t.data...)
 	}
 	return m
@@ -170,6 +173,18 @@ func (w *weights) vector(name string) []float32 {
 // vectorOf is n elements of a dense format, widened to float32.
 func vectorOf(data []byte, format device.Format, n int) []float32 {
 	v := make([]float32, n)
-	quant.Widen(v, &device.Matrix{Format: format, Rows: 1, Cols: n, Data: data}, 0, 0)
+	for i := range v {
+		switch format {
+		case device.F32:
+			v[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
+		case device.F16:
+			v[i] = half.FromF16(binary.LittleEndian.Uint16(data[2*i:]))
+		case device.BF16:
+			v[i] = half.FromBF16(binary.LittleEndian.Uint16(data[2*i:]))
+		}
+	}
 	return v
 }
+
+// dense reports whether a format has a floating-point number for each element.
+func dense(f device.Format) bool { return f.Bytes() > 0 }

@@ -24,7 +24,8 @@ type AffineParts struct{ Bits, Group int }
 // affineFormats is the widths of elements that devices compute in.
 var affineFormats = map[int]device.Format{8: device.MLX8, 4: device.MLX4}
 
-const maxAffineGroup = 1 << 10
+// affineGroups is the elements that may share a scale and a bias.
+var affineGroups = []int{32, 64, 128}
 
 func given(field json.RawMessage) bool { return len(field) > 0 && string(field) != "null" }
 
@@ -77,8 +78,8 @@ func parseAffine(b json.RawMessage) (AffineParts, error) {
 		return AffineParts{}, fmt.Errorf("mode %.40q is unknown; known is affine", *f.Mode)
 	case f.Bits == nil || affineFormats[*f.Bits] == 0:
 		return AffineParts{}, errors.New("bits: known are 4 and 8")
-	case f.Group == nil || *f.Group < 2 || *f.Group > maxAffineGroup || *f.Group%2 != 0:
-		return AffineParts{}, fmt.Errorf("group_size is not an even number of at most %d", maxAffineGroup)
+	case f.Group == nil || !slices.Contains(affineGroups, *f.Group):
+		return AffineParts{}, errors.New("group_size: known are 32, 64 and 128")
 	}
 	return AffineParts{*f.Bits, *f.Group}, nil
 }
@@ -129,11 +130,11 @@ func (w *weights) affine(base string, part AffineParts) (storedTensor, error) {
 		return t, fmt.Errorf("rows of %d elements of %d bits are not whole groups of %d", cols, part.Bits, part.Group)
 	case !slices.Equal(scales.shape, want) || !slices.Equal(biases.shape, want):
 		return t, fmt.Errorf("scales %v and biases %v, where groups of %d elements of %d bits need %v", scales.shape, biases.shape, part.Group, part.Bits, want)
-	case scales.dtype != biases.dtype || !scales.format.Dense():
+	case scales.dtype != biases.dtype || !dense(scales.format):
 		return t, fmt.Errorf("scales are %s and biases %s; known are BF16, F16 and F32", scales.dtype, biases.dtype)
 	}
 	t.shape = []int{rows, cols}
 	t.format = affineFormats[part.Bits]
-	t.affine = device.Affine{Group: part.Group, Format: scales.format, Scales: scales.data, Biases: biases.data}
+	t.scales, t.biases, t.scaleFormat, t.group = scales.data, biases.data, scales.format, part.Group
 	return t, nil
 }

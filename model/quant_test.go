@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/device/cpu"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/model/modeltest"
 )
@@ -43,7 +44,7 @@ func TestQuantizedGGUFFilesRunAsTheyLie(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Run(m.Config.ModelType+" "+format.String(), func(t *testing.T) { compareQuantized(t, before, m, limit) })
-			if got, want := m.EmbedBytes(), int64(format.RowBytes(m.Config.Vocab*m.Config.Hidden)); got != want {
+			if got, want := m.EmbedBytes(), int64(format.MatrixBytes(m.Config.Vocab, m.Config.Hidden)); got != want {
 				t.Errorf("%v: the embedding has %d bytes, want %d", format, got, want)
 			}
 			st := &recorder{}
@@ -121,9 +122,12 @@ func TestModelsQuantizedByMLXRunAsTheyLie(t *testing.T) {
 				t.Fatal(err)
 			}
 			var last, all int64
-			if err := d.Prefetch(context.Background(), func(done, total int64) { last, all = done, total }); err != nil {
+			dev := cpu.New(1)
+			defer dev.Close()
+			if err := d.Load(context.Background(), dev, func(done, total int64) { last, all = done, total }); err != nil {
 				t.Fatal(err)
 			}
+			defer d.Unload()
 			weights := m.RangeBytes(d.Range)
 			if last != all || all > weights || float64(all) < 0.9*float64(weights) {
 				t.Errorf("%d of %d bytes are made resident; the model has %d", last, all, weights)
@@ -143,8 +147,8 @@ func TestBadModelsOfMLXAreRefusedByTensor(t *testing.T) {
 		want []string
 	}{
 		"other bits":   {func(d string) { replace(t, in(d, "config.json"), `"bits": 4`, `"bits": 8`) }, []string{"model.safetensors", `.weight"`, "need [", "8 bits"}},
-		"other groups": {func(d string) { replace(t, in(d, "config.json"), `"group_size": 32`, `"group_size": 16`) }, []string{`.weight"`, "need ["}},
-		"no groups":    {func(d string) { replace(t, in(d, "config.json"), `"group_size": 32`, `"group_size": 48`) }, []string{`.weight"`, "not whole groups"}},
+		"other groups": {func(d string) { replace(t, in(d, "config.json"), `"group_size": 32`, `"group_size": 64`) }, []string{`.weight"`, "need ["}},
+		"no groups":    {func(d string) { replace(t, in(d, "config.json"), `"group_size": 32`, `"group_size":128`) }, []string{`.weight"`, "not whole groups"}},
 		"said to be plain": {func(d string) {
 			said := readString(t, in(d, "config.json"))
 			put(t, in(d, "config.json"), strings.Replace(said, `"quantization": {`, `"quantization": {"lm_head": false,`, 1))

@@ -6,8 +6,8 @@ import (
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/device/quant"
 	"github.com/orrery-ai/orrery/internal/half"
+	"github.com/orrery-ai/orrery/internal/quantize"
 )
 
 // reference computes each operation of device.Stream by its definition, one element at a time,
@@ -44,7 +44,7 @@ func (reference) Wait() error                            { return nil }
 //go:norace
 func rowOf(m device.Matrix, i int) []float64 {
 	row := make([]float32, m.Cols)
-	quant.Widen(row, &m, i, 0)
+	quantize.Widen(row, &m, i)
 	out := make([]float64, m.Cols)
 	for j, v := range row {
 		out[j] = float64(v)

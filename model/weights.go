@@ -40,8 +40,12 @@ type storedTensor struct {
 	format device.Format // 0 if it is not known as weights
 	shape  []int
 	data   []byte
-	affine device.Affine // of MLX's formats
-	file   string
+
+	scales, biases []byte // of MLX's formats
+	scaleFormat    device.Format
+	group          int
+
+	file string
 }
 
 // openWeights reads the headers of model.safetensors, or else of the shards that the index names.

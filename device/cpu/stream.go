@@ -13,18 +13,17 @@ type stream struct {
 	batch batch
 	own   worker
 
-	embed   embedJob
-	norm    normJob
-	sum     addJob
-	bias    biasJob
-	rope    ropeJob
-	gate    gateJob
-	store   appendJob
-	dots    dotsJob
-	widened widenedJob
-	gemm    gemmJob
-	attend  attendJob
-	finish  finishJob
+	embed  embedJob
+	norm   normJob
+	sum    addJob
+	bias   biasJob
+	rope   ropeJob
+	gate   gateJob
+	store  appendJob
+	dots   dotsJob
+	gemm   gemmJob
+	attend attendJob
+	finish finishJob
 }
 
 var _ device.Stream = (*stream)(nil)

@@ -1,163 +1,93 @@
-package quant_test
+package quant
 
 import (
-	"bytes"
-	"encoding/binary"
 	"math"
-	"os"
 	"testing"
-
-	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/device/quant"
-	"github.com/orrery-ai/orrery/model/gguf"
 )
 
-const rows, cols = 3, 512
-
-// reference is what ggml wrote: random numbers in each format, and what ggml reads back.
-func reference(t *testing.T) map[string]gguf.Tensor {
-	t.Helper()
-	b, err := os.ReadFile("../../model/gguf/testdata/reference.gguf")
-	if err != nil {
-		t.Fatal(err)
+func TestHalvesAreExact(t *testing.T) {
+	for i := range 1 << 16 {
+		got := float64(half([]byte{byte(i), byte(i >> 8)}))
+		exponent, fraction := i>>10&31, i&0x3ff
+		want := math.Ldexp(float64(fraction|0x400), exponent-25)
+		switch {
+		case exponent == 0:
+			want = math.Ldexp(float64(fraction), -24)
+		case exponent == 31 && fraction == 0:
+			want = math.Inf(1)
+		case exponent == 31:
+			want = math.NaN()
+		}
+		if i>>15 == 1 {
+			want = -want
+		}
+		if got != want && !(math.IsNaN(got) && math.IsNaN(want)) {
+			t.Fatalf("half %#04x is %v, want %v", i, got, want)
+		}
 	}
-	f, err := gguf.Parse(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f.Tensors
 }
 
-func floats(b []byte) []float32 {
-	out := make([]float32, len(b)/4)
-	for i := range out {
-		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
-	}
-	return out
-}
+// one is the half 1.
+var one = []byte{0x00, 0x3c}
 
-// names is what ggml calls each format.
-var names = map[device.Format]string{
-	device.F16: "f16", device.BF16: "bf16", device.Q8_0: "q8_0", device.Q4_0: "q4_0", device.Q4_K: "q4_K", device.Q6_K: "q6_K",
-}
-
-func TestBlocksWidenToTheBitAsGgmlWidensThem(t *testing.T) {
-	tensors := reference(t)
-	for format, name := range names {
-		m := device.Matrix{Format: format, Rows: rows, Cols: cols, Data: tensors[name].Data}
-		want := floats(tensors[name+".widened"].Data)
-		for row := range rows {
-			for first := 0; first < cols; first += 256 {
-				got := make([]float32, 256)
-				quant.Widen(got, &m, row, first)
-				for i, v := range got {
-					if w := want[row*cols+first+i]; math.Float32bits(v) != math.Float32bits(w) && !(v == 0 && w == 0) {
-						t.Fatalf("%v: row %d, element %d is %g, want %g", format, row, first+i, v, w)
-					}
-				}
+func TestBlocksByHand(t *testing.T) {
+	check := func(name string, got []float32, want map[int]float32) {
+		t.Helper()
+		for i, w := range want {
+			if got[i] != w {
+				t.Errorf("%s: element %d is %v, want %v", name, i, got[i], w)
 			}
 		}
 	}
-}
+	b := make([]byte, Q8_0.Bytes)
+	copy(b, one)
+	b[2], b[33] = 0x80, 127
+	dst := make([]float32, 256)
+	FromQ8_0(dst[:32], b)
+	check("Q8_0", dst, map[int]float32{0: -128, 1: 0, 31: 127})
 
-// TestEncodingRoundsAsWellAsGgml holds the error of each format to ggml's on the same numbers.
-func TestEncodingRoundsAsWellAsGgml(t *testing.T) {
-	tensors := reference(t)
-	x := floats(tensors["x"].Data)
-	for format, name := range names {
-		data := quant.Encode(nil, format, x)
-		if len(data) != rows*format.RowBytes(cols) {
-			t.Fatalf("%v: %d bytes, want %d", format, len(data), rows*format.RowBytes(cols))
-		}
-		if format == device.Q8_0 && !bytes.Equal(data, tensors[name].Data) {
-			t.Errorf("%v is not what ggml writes", format)
-		}
-		m := device.Matrix{Format: format, Rows: rows, Cols: cols, Data: data}
-		got, theirs := rms(x, widened(&m)), rms(x, floats(tensors[name+".widened"].Data))
-		t.Logf("%v: error %.2e, ggml's %.2e", format, got, theirs)
-		if got > 1.6*theirs {
-			t.Errorf("%v: error %.2e, ggml's is %.2e", format, got, theirs)
-		}
+	b = make([]byte, Q4_0.Bytes)
+	copy(b, one)
+	b[2], b[17] = 0x1f, 0xf8
+	FromQ4_0(dst[:32], b)
+	check("Q4_0", dst, map[int]float32{0: 7, 16: -7, 1: -8, 15: 0, 31: 7})
+
+	b = make([]byte, Q4_K.Bytes)
+	copy(b, one)
+	copy(b[2:], one)
+	b[4+0], b[4+4] = 0x40|3, 0x80|5 // group 0: scale 3, minimum 5; upper bits 1 and 2 for group 4
+	b[4+8] = 0x76                   // group 4: scale 6 | 1<<4, minimum 7 | 2<<4
+	b[16] = 0xa9                    // element 0 is 9, element 32 is 10
+	b[16+64] = 0x0b                 // element 128, of group 4, is 11
+	FromQ4_K(dst, b)
+	check("Q4_K", dst, map[int]float32{0: 3*9 - 5, 1: -5, 32: 0, 128: 22*11 - 39, 129: -39})
+
+	b = make([]byte, Q6_K.Bytes)
+	copy(b[208:], one)
+	for i := range 16 {
+		b[192+i] = byte(i + 1)
 	}
+	b[192+15] = 0xff // scale -1
+	b[0], b[128] = 0x21, 0xe4
+	FromQ6_K(dst, b)
+	// Upper bits of element 0, 32, 64, 96 are 0, 1, 2, 3; low bits of 0 are 1, of 64 are 2.
+	check("Q6_K", dst, map[int]float32{0: 1 * (1 - 32), 32: 3 * (16 - 32), 64: 5 * (2 + 32 - 32), 96: 7 * (48 - 32), 255: 32})
 }
 
-func widened(m *device.Matrix) []float32 {
-	out := make([]float32, m.Rows*m.Cols)
-	for row := range m.Rows {
-		quant.Widen(out[row*m.Cols:(row+1)*m.Cols], m, row, 0)
-	}
-	return out
-}
-
-// rms is the root of the mean square of the difference.
-func rms(a, b []float32) float64 {
-	sum := 0.0
-	for i := range a {
-		sum += float64(a[i]-b[i]) * float64(a[i]-b[i])
-	}
-	return math.Sqrt(sum / float64(len(a)))
-}
-
-func TestAffineGroupsComeBackWithinHalfAStep(t *testing.T) {
-	x := floats(reference(t)["x"].Data)
-	for _, format := range []device.Format{device.MLX8, device.MLX4} {
-		for _, numbers := range []device.Format{device.F32, device.F16, device.BF16} {
-			for _, group := range []int{32, 64, 128} {
-				data, scales, biases := quant.EncodeAffine(format, group, numbers, x)
-				m := device.Matrix{Format: format, Rows: rows, Cols: cols, Data: data,
-					Affine: device.Affine{Group: group, Format: numbers, Scales: scales, Biases: biases}}
-				if want := int64(rows*format.RowBytes(cols) + 2*rows*cols/group*numbers.Bytes()); m.Bytes() != want || m.Block() != group {
-					t.Fatalf("%v in groups of %d: %d bytes, want %d", format, group, m.Bytes(), want)
-				}
-				most := map[device.Format]float64{device.MLX8: 255, device.MLX4: 15}[format]
-				got := widened(&m)
-				for at := 0; at < len(x); at += group {
-					low, high := math.Inf(1), math.Inf(-1)
-					for _, v := range x[at : at+group] {
-						low, high = min(low, float64(v)), max(high, float64(v))
-					}
-					// Half a step, and what rounding the scale and the bias to 8 bits of mantissa may add.
-					limit := (high-low)/most/2 + 0.004*(high-low) + 0.004*math.Abs(low)
-					for i, v := range x[at : at+group] {
-						if e := math.Abs(float64(v) - float64(got[at+i])); e > limit {
-							t.Fatalf("%v, %v, groups of %d: element %d, %g, comes back as %g", format, numbers, group, at+i, v, got[at+i])
-						}
-					}
-				}
-			}
+func TestAffineByHand(t *testing.T) {
+	dst := make([]float32, 64)
+	q := make([]byte, 64)
+	q[0], q[16] = 0x21, 0xf0
+	FromAffine(dst, q[:32], 4, 32, []float32{2, 3}, []float32{-1, 10})
+	for i, want := range map[int]float32{0: 1, 1: 3, 2: -1, 32: 10, 33: 55} {
+		if dst[i] != want {
+			t.Errorf("4 bits: element %d is %v, want %v", i, dst[i], want)
 		}
 	}
-}
-
-// TestMLX4HasItsLowHalvesFirst spells a matrix out.
-func TestMLX4HasItsLowHalvesFirst(t *testing.T) {
-	m := device.Matrix{Format: device.MLX4, Rows: 2, Cols: 4, Data: []byte{0x21, 0x43, 0x65, 0x87},
-		Affine: device.Affine{Group: 2, Format: device.F32}}
-	m.Affine.Scales = quant.Encode(nil, device.F32, []float32{1, 10, 100, 1000})
-	m.Affine.Biases = quant.Encode(nil, device.F32, []float32{0, 0.5, -1, 0})
-	want := []float32{1, 2, 30.5, 40.5, 499, 599, 7000, 8000}
-	for i, v := range widened(&m) {
-		if v != want[i] {
-			t.Errorf("element %d is %g, want %g", i, v, want[i])
+	FromAffine(dst, q, 8, 64, []float32{0.5}, []float32{1})
+	for i, want := range map[int]float32{0: 17.5, 1: 1, 16: 121} {
+		if dst[i] != want {
+			t.Errorf("8 bits: element %d is %v, want %v", i, dst[i], want)
 		}
-	}
-}
-
-func TestBlocksThatAreNotWholeAreRefused(t *testing.T) {
-	m := device.Matrix{Format: device.Q8_0, Rows: 1, Cols: 64, Data: make([]byte, 68)}
-	for name, f := range map[string]func(){
-		"half a block": func() { quant.Widen(make([]float32, 16), &m, 0, 0) },
-		"between":      func() { quant.Widen(make([]float32, 32), &m, 0, 16) },
-		"past the end": func() { quant.Widen(make([]float32, 64), &m, 0, 32) },
-		"encoding":     func() { quant.Encode(nil, device.Q4_K, make([]float32, 32)) },
-	} {
-		func() {
-			defer func() {
-				if recover() == nil {
-					t.Errorf("%s passed", name)
-				}
-			}()
-			f()
-		}()
 	}
 }

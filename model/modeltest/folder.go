@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/device/quant"
+	"github.com/orrery-ai/orrery/internal/quantize"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/model/safetensors"
 )
@@ -23,7 +23,7 @@ type storedTensor struct {
 func (s storedTensor) floats() []float32 {
 	n := len(s.data) / s.format.Bytes()
 	out := make([]float32, n)
-	quant.Widen(out, &device.Matrix{Format: s.format, Rows: 1, Cols: n, Data: s.data}, 0, 0)
+	quantize.Widen(out, &device.Matrix{Format: s.format, Rows: 1, Cols: n, Data: s.data}, 0)
 	return out
 }
 

@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/device/quant"
 	"github.com/orrery-ai/orrery/internal/ggufnames"
 	"github.com/orrery-ai/orrery/internal/ggufwrite"
+	"github.com/orrery-ai/orrery/internal/quantize"
 	"github.com/orrery-ai/orrery/model"
 )
 
@@ -49,9 +49,9 @@ func ggufTensor(c *model.Config, s storedTensor, format device.Format) ggufwrite
 			data = ggufwrite.Interleave(data, c.KVHeads, c.HeadDim)
 		}
 	}
-	if format != 0 && len(s.shape) == 2 && s.shape[1]%format.Block() == 0 {
+	if format != 0 && len(s.shape) == 2 && s.shape[1]%format.Block().Elements == 0 {
 		s.data = data
-		data, stored = quant.Encode(nil, format, s.floats()), format
+		data, stored = quantize.Encode(nil, format, s.floats()), format
 	}
 	return ggufwrite.Tensor{Name: ggufnames.ToGGUF(s.name), Type: ggufwrite.Types[stored], Shape: s.shape, Bytes: int64(len(data)), Write: func(w io.Writer) error {
 		_, err := w.Write(data)

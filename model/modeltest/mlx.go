@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/device/quant"
+	"github.com/orrery-ai/orrery/internal/quantize"
 )
 
 // MLXOptions is how matrices are quantized.
@@ -53,7 +53,7 @@ func WriteMLX(to, from string, o MLXOptions) error {
 			said[base] = map[string]any{"group_size": o.Group, "bits": bits}
 		}
 		format := map[int]device.Format{4: device.MLX4, 8: device.MLX8}[bits]
-		data, scales, biases := quant.EncodeAffine(format, o.Group, o.Numbers, s.floats())
+		data, scales, biases := quantize.EncodeAffine(format, o.Group, o.Numbers, s.floats())
 		groups := []int{s.shape[0], s.shape[1] / o.Group}
 		dtypes[s.name] = "U32"
 		out = append(out, storedTensor{s.name, format, []int{s.shape[0], s.shape[1] * bits / 32}, data},

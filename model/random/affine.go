@@ -7,19 +7,15 @@ import (
 	"strings"
 
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/device/quant"
+	"github.com/orrery-ai/orrery/internal/quantize"
 	"github.com/orrery-ai/orrery/model"
 )
 
 // group is how many elements share a scale and a bias, as MLX has it unless told otherwise.
 const group = 64
 
-func bitsOf(format device.Format) int {
-	if format == device.MLX8 {
-		return 8
-	}
-	return 4
-}
+// bitsOf is the width of an element.
+func bitsOf(format device.Format) int { return 8 * format.Block().Bytes / format.Block().Elements }
 
 // withQuantization is a config.json that says how MLX quantized the model.
 func withQuantization(config []byte, format device.Format) ([]byte, error) {
@@ -46,9 +42,9 @@ func affine(t model.TensorShape, format device.Format) ([]part, error) {
 			return err
 		}}
 	}
-	weights := part{t.Name, "U32", []int{rows, cols * bitsOf(format) / 32}, int64(rows) * int64(format.RowBytes(cols)), func(d *drawer, w io.Writer) error {
+	weights := part{t.Name, "U32", []int{rows, cols * bitsOf(format) / 32}, int64(format.MatrixBytes(rows, cols)), func(d *drawer, w io.Writer) error {
 		for left := elements(t); left > 0; left -= min(left, drawn) {
-			b, s, z := quant.EncodeAffine(format, group, device.BF16, d.draw(min(left, drawn), t))
+			b, s, z := quantize.EncodeAffine(format, group, device.BF16, d.draw(min(left, drawn), t))
 			scales, biases = append(scales, s...), append(biases, z...)
 			if _, err := w.Write(b); err != nil {
 				return err

@@ -8,7 +8,7 @@ import (
 
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu/simd"
-	"github.com/orrery-ai/orrery/device/quant"
+	"github.com/orrery-ai/orrery/internal/quantize"
 	"github.com/orrery-ai/orrery/model"
 )
 
@@ -64,7 +64,7 @@ func (d *drawer) encode(v []float32, format device.Format) []byte {
 			binary.LittleEndian.PutUint16(d.bytes[2*i:], uint16(math.Float32bits(x)>>16)) // towards zero, by less than 1%
 		}
 	default:
-		d.bytes = quant.Encode(d.bytes[:0], format, v)
+		d.bytes = quantize.Encode(d.bytes[:0], format, v)
 	}
 	return d.bytes
 }

@@ -44,11 +44,11 @@ func writeGGUF(f io.Writer, c *model.Config, format device.Format, seed uint64, 
 		stored := device.F32
 		if len(t.Shape) == 2 {
 			stored = format
-			if t.Shape[1]%format.Block() != 0 {
+			if t.Shape[1]%format.Block().Elements != 0 {
 				stored = device.F16
 			}
 		}
-		size := int64(stored.RowBytes(elements(t)))
+		size := int64(stored.MatrixBytes(1, elements(t)))
 		out.total += size
 		tensors = append(tensors, ggufwrite.Tensor{Name: ggufnames.ToGGUF(t.Name), Type: ggufwrite.Types[stored], Shape: t.Shape, Bytes: size,
 			Write: func(w io.Writer) error {

@@ -22,8 +22,8 @@ import (
 // size from layer to layer.
 func Write(dir string, config []byte, format device.Format, seed uint64, progress func(done, total int64)) error {
 	switch {
-	case format.Dense():
-	case format != device.MLX8 && format != device.MLX4:
+	case format.Bytes() > 0:
+	case !format.Affine():
 		return fmt.Errorf("safetensors have no weights in %v: write a GGUF file", format)
 	default:
 		var err error
@@ -104,7 +104,7 @@ type part struct {
 func plan(tensors []model.TensorShape, format device.Format) (all []part, err error) {
 	for _, t := range tensors {
 		switch {
-		case format.Dense():
+		case format.Bytes() > 0:
 			all = append(all, dense(t, format))
 		case len(t.Shape) != 2:
 			all = append(all, dense(t, device.BF16))

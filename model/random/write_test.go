@@ -75,7 +75,7 @@ func TestQuantizedModelsOpenAndStayFinite(t *testing.T) {
 					if weights := m.RangeBytes(model.Range{First: 0, End: m.Config.Layers}); last != all || all != weights {
 						t.Errorf("%d of %d bytes were told of, the model has %d", last, all, weights)
 					}
-					if got, want := m.EmbedBytes(), int64(format.RowBytes(500*256)); got < want || got > want*5/4 {
+					if got, want := m.EmbedBytes(), int64(format.MatrixBytes(500, 256)); got < want || got > want*5/4 {
 						t.Errorf("the embedding has %d bytes, in %v it needs %d", got, format, want)
 					}
 					if rms := logits(t, m, dev); !(rms > 0.1 && rms < 10) {

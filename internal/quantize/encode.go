@@ -1,4 +1,4 @@
-package quant
+package quantize
 
 import (
 	"encoding/binary"
@@ -10,14 +10,14 @@ import (
 	"github.com/orrery-ai/orrery/internal/half"
 )
 
-// Encode appends src, whole blocks of a format of GGUF's, to dst. It rounds each element to the nearest that scales
-// taken from the extremes of its block allow; it does not search for better scales.
+// Encode appends src, whole blocks of a format that is not MLX's, to dst.
 func Encode(dst []byte, f device.Format, src []float32) []byte {
-	if len(src)%f.Block() != 0 {
-		panic(fmt.Sprintf("quant: %d elements in blocks of %d", len(src), f.Block()))
+	block := f.Block().Elements
+	if len(src)%block != 0 {
+		panic(fmt.Sprintf("quantize: %d elements in blocks of %d", len(src), block))
 	}
-	for ; len(src) > 0; src = src[f.Block():] {
-		x := src[:f.Block()]
+	for ; len(src) > 0; src = src[block:] {
+		x := src[:block]
 		switch f {
 		case device.F32:
 			dst = binary.LittleEndian.AppendUint32(dst, math.Float32bits(x[0]))
@@ -34,7 +34,7 @@ func Encode(dst []byte, f device.Format, src []float32) []byte {
 		case device.Q6_K:
 			dst = encodeQ6K(dst, x)
 		default:
-			panic(fmt.Sprintf("quant: format %v is not written", f))
+			panic(fmt.Sprintf("quantize: format %v is not written", f))
 		}
 	}
 	return dst
@@ -135,21 +135,20 @@ func encodeQ6K(dst []byte, x []float32) []byte {
 	return dst
 }
 
-// EncodeAffine writes src, whole groups, as MLX does, in MLX8 or MLX4: the elements, and a scale and a bias for each
-// group in a dense format.
-func EncodeAffine(f device.Format, group int, numbers device.Format, src []float32) (data, scales, biases []byte) {
-	most := 255
-	if f == device.MLX4 {
-		most = 15
-	}
+// EncodeAffine writes src, whole groups, in one of MLX's formats: the elements, and a scale and a bias for each group
+// in F32, F16 or BF16.
+func EncodeAffine(f device.Format, group int, number device.Format, src []float32) (data, scales, biases []byte) {
+	most := 1<<bitsOf(f) - 1
 	for ; len(src) > 0; src = src[group:] {
 		x := src[:group]
 		at := len(scales)
-		scales = Encode(scales, numbers, []float32{(slices.Max(x) - slices.Min(x)) / float32(most)})
-		biases = Encode(biases, numbers, []float32{slices.Min(x)})
-		scale, bias := number(scales[at:], numbers, 0), number(biases[at:], numbers, 0)
+		scales = Encode(scales, number, []float32{(slices.Max(x) - slices.Min(x)) / float32(most)})
+		biases = Encode(biases, number, []float32{slices.Min(x)})
+		var stored [2]float32 // the scale and the bias as they are read back
+		numbers(stored[:1], number, scales[at:])
+		numbers(stored[1:], number, biases[at:])
 		for i, v := range x {
-			q := byte(nearest(over(v-bias, scale), 0, most))
+			q := byte(nearest(over(v-stored[1], stored[0]), 0, most))
 			switch {
 			case f == device.MLX8:
 				data = append(data, q)
