@@ -10,7 +10,7 @@ func startDamaged(t *testing.T, script string) []*testNode {
 	t.Helper()
 	nodes := startNodes(t, "10GB")
 	for i, args := range [][]string{{"--faults", script}, nil} {
-		args = append(args, "--bandwidth", "10GB", "--checksums", "on", "--join", nodes[0].addr)
+		args = append(args, "--bandwidth", "8GB", "--checksums", "on", "--join", nodes[0].addr)
 		nodes = append(nodes, startNode(t, nodeNames[1+i:2+i], args...))
 	}
 	return nodes
