@@ -56,7 +56,11 @@ const (
 
 // NewDevice makes a device of a host, which Close closes.
 func NewDevice(host gpu.Host) (*Device, error) {
-	d := &Device{host: host, set: kernels.New(host), memory: newMemory(host), weights: map[*byte]*weights{}, loaded: map[*byte]*weights{}, streams: map[*stream]bool{}}
+	slab := slabBytes
+	if host.Info().Kind == "emulator" { // which finds out about accesses outside of buffers
+		slab = 0
+	}
+	d := &Device{host: host, set: kernels.New(host), memory: newMemory(host, slab), weights: map[*byte]*weights{}, loaded: map[*byte]*weights{}, streams: map[*stream]bool{}}
 	var err error
 	if d.merge, err = d.set.Merge(); err != nil {
 		return nil, err
@@ -95,7 +99,7 @@ func (d *Device) Alloc(n int) ([]byte, error) { return d.memory.alloc(n) }
 // Free implements [device.Memory].
 func (d *Device) Free(b []byte) { d.memory.free(b) }
 
-// Discard implements [device.Memory]: a buffer can only be given back whole.
+// Discard implements [device.Memory]: memory can only be given back as it was taken.
 func (d *Device) Discard([]byte) bool { return false }
 
 // Read implements [device.Memory].
