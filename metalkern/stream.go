@@ -104,11 +104,6 @@ func bytesOf[T any](x []T) []byte {
 // at is where a tensor lies.
 func (s *stream) at(t device.Tensor) gpu.Range { return s.device.memory.floats(t.Data[:t.Rows*t.Cols]) }
 
-// weights is a loaded matrix.
-func (s *stream) weights(m device.Matrix) kernels.Weights {
-	return kernels.Weights{Format: weightFormats[m.Format], Rows: m.Rows, Cols: m.Cols, Data: s.device.memory.bytes(m.Data)}
-}
-
 // send copies src, of the host, to a place on the device.
 func (s *stream) send(dst gpu.Range, src []byte) error {
 	staged, err := s.staging.take(len(src))
