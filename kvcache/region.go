@@ -8,8 +8,8 @@ import (
 	"github.com/orrery-ai/orrery/device"
 )
 
-// region is the memory of one block, or of one layer of it. It goes back to the device, and its bytes to the
-// budget, when nobody uses it any more.
+// region is the memory of one block or, where no part of a region can be given back, of one layer of it. It goes back to the
+// device, and its bytes to the budget, when nobody uses it any more.
 type region struct {
 	memory device.Memory
 	all    []byte
@@ -18,12 +18,23 @@ type region struct {
 	left   atomic.Int32 // layers that somebody uses
 }
 
-// discard gives back a part of the region, if its memory can.
-func (r *region) discard(b []byte) {
-	if r.memory.Discard(b) {
-		r.taken.Add(-int64(len(b)))
-		r.budget.Give(int64(len(b)))
+// newRegion takes memory whose bytes have been taken from the budget.
+func newRegion(memory device.Memory, bytes int64, budget *Budget, layers int) (*region, error) {
+	all, err := memory.Alloc(int(bytes))
+	if err != nil {
+		return nil, err
 	}
+	r := &region{memory: memory, all: all, budget: budget}
+	r.taken.Store(bytes)
+	r.left.Store(int32(layers))
+	return r, nil
+}
+
+// discard gives back a part of the region.
+func (r *region) discard(b []byte) {
+	r.memory.Discard(b)
+	r.taken.Add(-int64(len(b)))
+	r.budget.Give(int64(len(b)))
 }
 
 // extent is one layer of a block's memory, keys and then values. Its users are counted: the block that has
@@ -34,24 +45,36 @@ type extent struct {
 	region *region
 }
 
+// part is an extent of a region, with its first user.
+func (r *region) part(first, end int64) *extent {
+	x := &extent{data: r.all[first:end:end], region: r}
+	x.users.Store(1)
+	return x
+}
+
 // newExtents takes memory for so many layers of so many bytes each. The caller is their first user.
 func newExtents(memory device.Memory, layers int, bytes int64, budget *Budget) ([]*extent, error) {
 	size := bytes * int64(layers)
 	if err := budget.Take(size); err != nil {
 		return nil, err
 	}
-	all, err := memory.Alloc(int(size))
-	if err != nil {
-		budget.Give(size)
-		return nil, err
+	together := layers
+	if !memory.Discard(nil) {
+		together = 1
 	}
-	r := &region{memory: memory, all: all, budget: budget}
-	r.taken.Store(size)
-	r.left.Store(int32(layers))
-	xs := make([]*extent, layers)
-	for i := range xs {
-		xs[i] = &extent{data: all[int64(i)*bytes:][:bytes:bytes], region: r}
-		xs[i].users.Store(1)
+	xs := make([]*extent, 0, layers)
+	for len(xs) < layers {
+		r, err := newRegion(memory, bytes*int64(together), budget, together)
+		if err != nil {
+			budget.Give(size - bytes*int64(len(xs)))
+			for _, x := range xs {
+				x.release()
+			}
+			return nil, err
+		}
+		for i := range int64(together) {
+			xs = append(xs, r.part(i*bytes, (i+1)*bytes))
+		}
 	}
 	return xs, nil
 }
@@ -88,16 +111,18 @@ func (x *extent) shrink(kv *attention.KV, g Geometry) (*extent, error) {
 	if err != nil {
 		return nil, err
 	}
-	small, half := x, len(k)
-	if rest := x.data[2*half:]; x.region.memory.Discard(nil) {
+	small, half, r := x, len(k), x.region
+	if r.memory.Discard(nil) {
+		rest := x.data[2*half:]
 		x.data = x.data[: 2*half : 2*half]
-		defer x.region.discard(rest)
+		defer r.discard(rest)
 	} else {
-		xs, err := newExtents(g.Memory, 1, int64(2*half), x.region.budget)
+		other, err := newRegion(g.Memory, int64(2*half), r.budget, 1)
 		if err != nil {
 			return nil, err
 		}
-		small = xs[0]
+		r.taken.Add(-int64(2 * half)) // which are the other's now
+		small = other.part(0, int64(2*half))
 		defer x.release()
 	}
 	if err := errors.Join(g.Memory.Write(small.data[:half], k), g.Memory.Write(small.data[half:], v)); err != nil {
