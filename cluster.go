@@ -18,7 +18,7 @@ import (
 	"github.com/orrery-ai/orrery/actors"
 	"github.com/orrery-ai/orrery/calibrate"
 	"github.com/orrery-ai/orrery/cluster"
-	"github.com/orrery-ai/orrery/device/cpu"
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/internal/resident"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/proto"
@@ -33,11 +33,12 @@ type Cluster struct {
 	endpoint   *transport.Endpoint
 	system     *actor.ActorSystem
 	membership *cluster.Membership
-	device     *cpu.Device // nil in a client
-	node       *actor.PID  // nil in a client
+	device     device.Device // nil in a client
+	node       *actor.PID    // nil in a client
 	watching   sync.WaitGroup
 	leaving    atomic.Bool
 	links      *linkBook
+	machines   *machineBook
 	memory     *memoryNews
 	runtime    atomic.Int64 // bytes that the process takes before a model is loaded
 
@@ -64,7 +65,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err := cfg.guard(ctx); err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
-	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), links: newLinkBook(), models: map[*Model]bool{}, short: map[string]bool{}, change: make(chan struct{}), memory: newMemoryNews()}
+	c := &Cluster{cfg: cfg, log: cfg.Logger.With("node", cfg.Name), links: newLinkBook(), machines: newMachineBook(), models: map[*Model]bool{}, short: map[string]bool{}, change: make(chan struct{}), memory: newMemoryNews()}
 	if err := c.start(ctx); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("orrery: starting %s: %w", cfg.Name, err)
@@ -74,7 +75,8 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 
 func (c *Cluster) start(ctx context.Context) (err error) {
 	c.endpoint, err = transport.Listen(c.cfg.Listen, transport.Config{
-		Cluster: c.cfg.Cluster, Node: c.cfg.Name, Identity: c.cfg.Identity, RDMA: c.cfg.RDMA, Synch: c.cfg.Synch, Logger: c.cfg.Logger,
+		Cluster: c.cfg.Cluster, Node: c.cfg.Name, Identity: c.cfg.Identity, RDMA: c.cfg.RDMA, Synch: c.cfg.Synch,
+		Checksums: c.cfg.Checksums, Dial: c.cfg.Dial, Logger: c.cfg.Logger,
 	})
 	if err != nil {
 		return err
@@ -114,9 +116,10 @@ func (c *Cluster) start(ctx context.Context) (err error) {
 // code that is read from the disk when it first runs, stacks of threads, heap.
 const runtimeGrowth = 7 << 19
 
-// measureRuntime finds out what this process takes by itself, which placement counts too.
+// measureRuntime finds out what this process takes by itself of the memory that it offers, which placement counts too. A node that
+// computes on a GPU offers that one's.
 func (c *Cluster) measureRuntime() error {
-	if c.cfg.Client {
+	if c.cfg.Client || c.runtime.Load() > 0 {
 		return nil
 	}
 	debug.FreeOSMemory() // what measuring bandwidth took is still there
@@ -130,22 +133,34 @@ func (c *Cluster) measureRuntime() error {
 
 // startNode makes what a node that computes has: a device, memory, a bandwidth, and its Node actor.
 func (c *Cluster) startNode(ctx context.Context, self *cluster.Node) (err error) {
-	c.device = cpu.New(c.cfg.Threads)
+	choice, err := ChooseDevice(c.cfg.Device)
+	if err != nil {
+		return err
+	}
+	for _, why := range choice.Without {
+		c.log.Info("a GPU is not used", "because", why)
+	}
+	if c.device, err = openDevice(choice.Kind, c.cfg.Threads); err != nil {
+		return err
+	}
 	self.Role, self.Device = cluster.Compute, c.device.Name()
 	if self.Cores = c.cfg.Threads; self.Cores == 0 {
 		self.Cores = runtime.GOMAXPROCS(0)
 	}
 	if self.Memory = c.cfg.Memory; self.Memory == 0 {
-		if self.Memory, err = cluster.AvailableMemory(); err != nil {
-			return fmt.Errorf("how much memory is free is not known; say it in Config.Memory: %w", err)
-		}
+		self.Memory = choice.Memory
+	}
+	measured := measureMemory()
+	if onGPU(choice.Kind) { // other programs take memory of the host
+		measured = nil
+		c.runtime.Store(deviceReserve)
 	}
 	self.Machine, self.CPUs = calibrate.Machine(), calibrate.CPUs()
-	if self.Bandwidth, self.Rates, err = c.cfg.measure(ctx, self.Memory); err != nil {
+	if self.Bandwidth, self.Rates, err = c.cfg.measure(ctx, c.device, self.Memory); err != nil {
 		return err
 	}
 	c.node, err = actors.SpawnNode(c.system, actors.Machine{Name: c.cfg.Name, Device: c.device, Memory: self.Memory, Endpoint: c.endpoint,
-		Open: c.open, Leaving: &c.leaving, Runtime: &c.runtime, Logger: c.log, MeasureMemory: measureMemory(), OnMemory: c.memory.set})
+		Open: c.open, Leaving: &c.leaving, Runtime: &c.runtime, Logger: c.log, MeasureMemory: measured, OnMemory: c.memory.set})
 	return err
 }
 

@@ -1,6 +1,7 @@
 package orrery
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -50,12 +51,20 @@ type Config struct {
 	// nodes are fast if they have several cores, and clients safe: they wait once for each token.
 	Synch Synch
 
+	// Checksums says whether frames carry checksums. By default they do where they cross a network that TLS
+	// does not protect.
+	Checksums transport.Checksums
+	// Dial makes the connections for tensors and actors; nil means TCP. Tests inject faults with it: see package
+	// transport/fault.
+	Dial func(ctx context.Context, node, class, addr string) (net.Conn, error)
+
 	// Client takes part without offering anything: it loads models on the others and drives them.
 	Client bool
 
-	Memory    int64   // bytes offered for weights, KV cache and activations; default: what is free
+	Memory    int64   // bytes offered for weights, KV cache and activations, of the device; default: what is free
 	Bandwidth float64 // memory bandwidth in bytes/s; default: measured at the start
-	Threads   int     // for computing; default: all cores
+	Threads   int     // for computing on the CPU; default: all cores
+	Device    string  // to compute on: "cpu", "metal", "cuda", "cuda:1", "emulator"; default DeviceAuto, see ChooseDevice
 	DataDir   string  // where models named without a path are looked for; default: the working directory
 
 	// Rates are the speeds of this node that predictions go by. By default they are measured at the start, in
@@ -112,6 +121,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Memory < 0 || c.Bandwidth < 0 || c.Threads < 0 {
 		return c, fmt.Errorf("memory %d, bandwidth %g and threads %d must not be negative", c.Memory, c.Bandwidth, c.Threads)
+	}
+	if err := checkDevice(c.Device); err != nil {
+		return c, err
 	}
 	if err := c.Rates.Check(); err != nil {
 		return c, err

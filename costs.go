@@ -11,8 +11,8 @@ import (
 )
 
 // Costs predicts, for each mode that the model is placed in, how long its steps take: from the rates that
-// the nodes measured when they started, and the ways between them, which are measured now if that was not
-// done lately. A node that was started without calibration makes an error that names it.
+// the nodes measured when they started, the ways between them, and how much nodes of one machine slow each
+// other down, which are measured now if that was not done lately. A node that was started without calibration makes an error that names it.
 func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 	m.mu.Lock()
 	nodes, asked, plans := m.nodes, m.asked, m.plans
@@ -34,6 +34,10 @@ func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 	if err != nil {
 		return nil, err
 	}
+	slower, err := m.cluster.slower(ctx, nodes)
+	if err != nil {
+		return nil, err
+	}
 	costs := map[Mode]*placement.Cost{}
 	shares := tokenShares(plans, nodes)
 	for mode, plan := range plans.Plans {
@@ -49,6 +53,9 @@ func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 		cost, err := placement.NewCost(asked, plan, workOf(m.files), links, efficiency)
 		if err == nil {
 			err = cost.DriveFrom(ways)
+		}
+		if err == nil {
+			err = cost.ShareMemory(slower)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("orrery: %w", err)

@@ -16,6 +16,8 @@
 // KV cache and all read at once; and ring, where prefill is split by tokens too. The tokens do not
 // depend on the mode.
 //
+// [Model.Trace] shows what every node does meanwhile, for each layer of each token.
+//
 // Where other machines can reach the node, Start wants a certificate (Config.Identity, from package ca), and
 // refuses with an [ExposedError] without one: docs/security.md.
 //

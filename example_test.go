@@ -3,6 +3,7 @@ package orrery_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log"
 	"time"
 
@@ -89,6 +90,48 @@ func ExampleGeneration_SwitchMode() {
 	// Output:
 	// pipeline → pooled, KV blocks moved: true
 	// The secret code of the amber falcon is 48213.
+}
+
+// What the node did for each token, in figures and as a file for ui.perfetto.dev.
+func ExampleModel_Trace() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cluster, err := orrery.Start(ctx, orrery.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cluster.Close()
+	model, err := cluster.Load(ctx, "recall", orrery.LoadOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	tracing, err := model.Trace(ctx, orrery.TraceOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	answer, err := model.Generate(ctx, document+question, orrery.GenerateOptions{MaxTokens: 4})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, err := range answer.Tokens() {
+		if err != nil {
+			log.Fatal(err)
+		}
+	}
+	trace, err := tracing.Stop(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, token := range trace.Decoding() {
+		fmt.Printf("position %d: more than computing: %v\n", token.Position, token.Took > token.Device)
+	}
+	if err := trace.WriteChrome(io.Discard, map[string]string{"model": "recall"}); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// position 76: more than computing: true
+	// position 77: more than computing: true
+	// position 78: more than computing: true
 }
 
 // A session keeps its KV cache between generations, so that a document is read once.

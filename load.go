@@ -117,7 +117,7 @@ type Model struct {
 }
 
 // Load places a model on the members that compute, and loads it there. ref is "recall", the model that
-// comes with Orrery, or the path of a directory in Hugging Face layout, which every node must have. The
+// comes with Orrery, or the path of a directory in Hugging Face layout or of a GGUF file, which every node must have. The
 // error is a *placement.Refusal if the model, with its full context, does not fit.
 func (c *Cluster) Load(ctx context.Context, ref string, o LoadOptions) (*Model, error) {
 	files, err := c.open(ref)
@@ -146,22 +146,15 @@ func (c *Cluster) Load(ctx context.Context, ref string, o LoadOptions) (*Model, 
 
 // loadText loads the tokenizer and the chat template. A model without a tokenizer can be run on token ids.
 func (m *Model) loadText() error {
-	b, err := m.files.File("tokenizer.json")
-	if errors.Is(err, fs.ErrNotExist) {
+	var err error
+	if m.tok, err = m.files.Tokenizer(); errors.Is(err, fs.ErrNotExist) {
 		m.noText, m.noChat = err, err
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if m.tok, err = tokenizer.Load(b, m.ref+"/tokenizer.json"); err != nil {
-		return err
-	}
-	config, _ := m.files.File("tokenizer_config.json")
-	template, _ := m.files.File("chat_template.jinja")
-	if m.chat, err = tokenizer.LoadChat(config, template, m.ref); err != nil {
-		m.noChat = err
-	}
+	m.chat, m.noChat = m.files.ChatTemplate()
 	return nil
 }
 

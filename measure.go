@@ -2,12 +2,14 @@ package orrery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/orrery-ai/orrery/calibrate"
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu"
+	"github.com/orrery-ai/orrery/metalkern"
 	"github.com/orrery-ai/orrery/placement"
 )
 
@@ -21,24 +23,35 @@ func Calibrate(ctx context.Context, cfg Config, memory int64) (bandwidth float64
 	if cfg, err = cfg.withDefaults(); err != nil {
 		return 0, rates, fmt.Errorf("orrery: %w", err)
 	}
-	return cfg.measure(ctx, memory)
+	choice, err := ChooseDevice(cfg.Device)
+	if err != nil {
+		return 0, rates, fmt.Errorf("orrery: %w", err)
+	}
+	d, err := openDevice(choice.Kind, cfg.Threads)
+	if err != nil {
+		return 0, rates, fmt.Errorf("orrery: %w", err)
+	}
+	bandwidth, rates, err = cfg.measure(ctx, d, memory)
+	return bandwidth, rates, errors.Join(err, d.Close())
 }
 
-// measure is Calibrate with the defaults filled in.
-func (c *Config) measure(ctx context.Context, memory int64) (float64, placement.Rates, error) {
+// measure is Calibrate with the defaults filled in, on a device that is open.
+func (c *Config) measure(ctx context.Context, d device.Device, memory int64) (float64, placement.Rates, error) {
 	bandwidth, rates := c.Bandwidth, c.Rates
 	if bandwidth > 0 && (rates.Known() || c.NoCalibration) {
 		return bandwidth, rates, nil
 	}
+	if g, ok := d.(*metalkern.Device); ok { // the curves that rates consist of are those of CPUs
+		if bandwidth > 0 {
+			return bandwidth, rates, nil
+		}
+		bandwidth, err := g.MeasureBandwidth(bandwidthTime)
+		return bandwidth, rates, err
+	}
 	if c.NoCalibration || rates.Known() {
 		return cpu.MeasureBandwidth(bandwidthTime), rates, nil
 	}
-	d := cpu.New(c.Threads)
-	name := d.Name()
-	if err := d.Close(); err != nil {
-		return 0, rates, err
-	}
-	id, err := calibrate.Identify(name, Version)
+	id, err := calibrate.Identify(d.Name(), Version)
 	if err != nil {
 		return 0, rates, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/orrery-ai/orrery/proto"
+	"github.com/orrery-ai/orrery/trace"
 )
 
 func (c *conductor) endJob(s *sequence, err error) {
@@ -21,6 +22,8 @@ func (c *conductor) endJob(s *sequence, err error) {
 		s.carry = j.pending // it was given out: the next job feeds it
 	}
 	s.job, s.ended = nil, false
+	c.handle.recorder.Load().Add(trace.Span{Begin: j.began, Kind: trace.Job, Seq: s.id, First: uint32(j.base), Count: uint32(j.fed + j.produced),
+		Layer: trace.NoLayer, Peer: trace.Nobody})
 	if c.wanting == s.id {
 		c.wanting = 0
 	}

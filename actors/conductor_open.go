@@ -92,7 +92,7 @@ func (c *conductor) start(ctx actor.Context, msg *startJob) {
 	if j.Logits != nil {
 		c.handle.setSink(s.id, &logitSink{write: j.Logits})
 	}
-	j.ticket = msg.ticket
+	j.ticket, j.began = msg.ticket, c.handle.recorder.Load().Now()
 	s.job, s.carry, s.position = j, nil, j.base
 	ctx.Respond(&jobStarted{j})
 	c.chooseStart(ctx, s)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/orrery-ai/orrery/engine"
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/trace"
 )
 
 // stepInFlight is a step that has been handed out.
@@ -20,7 +21,8 @@ type stepInFlight struct {
 	waiting int // results to come
 	token   int32
 	since   time.Time
-	alone   bool // no other step was in flight at any time meanwhile
+	began   int64 // on the trace's clock, if there is one
+	alone   bool  // no other step was in flight at any time meanwhile
 }
 
 // nextStep says how the next of the tokens to feed are to be computed: how many, in a round of ring prefill or
@@ -103,7 +105,7 @@ func (c *conductor) issueRound(ctx actor.Context, s *sequence, n int) {
 
 func (c *conductor) newStep(s *sequence, epoch uint64, n, results int) *stepInFlight {
 	c.last++
-	step := &stepInFlight{seq: s, epoch: epoch, end: s.position + n, fed: n, waiting: results, token: -1, since: time.Now(), alone: len(c.steps) == 0}
+	step := &stepInFlight{began: c.handle.recorder.Load().Now(), seq: s, epoch: epoch, end: s.position + n, fed: n, waiting: results, token: -1, since: time.Now(), alone: len(c.steps) == 0}
 	for _, other := range c.steps {
 		other.alone = false
 	}
@@ -141,6 +143,8 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 		return
 	}
 	delete(c.steps, r.Step)
+	c.handle.recorder.Load().Add(trace.Span{Begin: step.began, Kind: trace.Step, Seq: s.id, Step: r.Step, First: uint32(step.end - step.fed), Count: uint32(step.fed),
+		Layer: trace.NoLayer, Peer: trace.Nobody})
 	s.inFlight--
 	if step.pieces != nil {
 		c.round, c.justRound = 0, s.id

@@ -12,6 +12,7 @@ import (
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/trace"
 )
 
 func (c *conductor) switchMode(ctx actor.Context, msg *switchMode) {
@@ -32,7 +33,7 @@ func (c *conductor) switchMode(ctx actor.Context, msg *switchMode) {
 
 // askSwitch starts a switch. answer is who waits for its report; without one it is an event of the job.
 func (c *conductor) askSwitch(ctx actor.Context, s *sequence, mode placement.Mode, answer *actor.PID) {
-	s.asked = &switchAsked{answer: answer, job: s.job, since: time.Now(),
+	s.asked = &switchAsked{answer: answer, job: s.job, since: time.Now(), began: c.handle.recorder.Load().Now(),
 		report: SwitchReport{From: s.machine.Epoch().Mode, To: mode, Asked: s.machine.Length()}}
 	if why := c.spec.Refused[mode]; why != "" {
 		s.asked.refused = fmt.Errorf("mode %v is not possible here: %s", mode, why)
@@ -147,8 +148,9 @@ type switchAsked struct {
 	answer  *actor.PID  // who waits for the report; nil: it is an event of the job
 	job     *runningJob // that asked by SwitchAt
 	since   time.Time
-	auto    bool // the pilot asked
-	hold    bool // no step begins before it is in force
+	began   int64 // on the trace's clock, if there is one
+	auto    bool  // the pilot asked
+	hold    bool  // no step begins before it is in force
 	refused error
 
 	lending map[int]bool // nodes that were asked for memory and have not answered
@@ -168,6 +170,8 @@ func (c *conductor) report(ctx actor.Context, s *sequence, err error) {
 		r.Tokens = s.machine.Length()
 	}
 	c.chosen(s, a, err)
+	c.handle.recorder.Load().Add(trace.Span{Begin: a.began, Kind: trace.Switch, Seq: s.id, Bytes: r.Bytes, First: uint32(r.Asked), Count: uint32(r.Tokens - r.Asked),
+		Layer: trace.NoLayer, Peer: trace.Nobody})
 	c.log.Info("mode switch", "sequence", s.id, "from", r.From, "to", r.To, "tokens", r.Tokens, "bytes", r.Bytes, "took", r.Took, "err", r.Err)
 	switch {
 	case a.answer != nil:

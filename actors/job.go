@@ -90,6 +90,7 @@ type runningJob struct {
 	switches  []SwitchAt // not yet asked for
 	events    chan Event
 	cancelled error
+	began     int64 // on the trace's clock, if there is one
 }
 
 func newRunningJob(j Job, base int, carry []int32, chunk int) *runningJob {

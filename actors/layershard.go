@@ -32,11 +32,14 @@ type layerShard struct {
 	conductor *actor.PID
 	loader    *actor.PID // awaits the first layers
 	shards    map[uint64]*sequenceChild
+	traced    traced
 	stopping  bool
 
 	ctx     context.Context // ends with the actor
 	cancel  context.CancelFunc
 	loading sync.WaitGroup
+	mu      sync.Mutex
+	loaded  []*model.Decoder // all that were loaded on the device
 }
 
 type sequenceChild struct {
@@ -99,6 +102,8 @@ func (s *layerShard) Receive(ctx actor.Context) {
 		if msg.Bytes > 0 {
 			ctx.Respond(&proto.Lent{Sequence: msg.Sequence, Node: s.spec.GetNode(), Error: errorText(err)})
 		}
+	case *proto.ReadClock, *proto.StartTrace, *proto.StopTrace, *proto.ReadSpans:
+		s.tracing(ctx)
 	case *proto.CloseSequence:
 		s.closeSequence(ctx, msg.Sequence)
 	case *actor.Stopping:
@@ -116,6 +121,9 @@ func (s *layerShard) Receive(ctx actor.Context) {
 		}
 	case *actor.Stopped:
 		s.loading.Wait()
+		for _, d := range s.loaded {
+			d.Unload()
+		}
 		if s.model != nil {
 			s.model.Close()
 		}
@@ -144,7 +152,7 @@ func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) error {
 		return fmt.Errorf("model %s on %s is another one: its fingerprint is %.12s, not %.12s", msg.Ref, s.machine.Name, got, msg.Fingerprint)
 	}
 	s.conductor = actor.NewPID(msg.ConductorNode, msg.ConductorId)
-	s.geometry = kvcache.Geometry{Shape: m.Config.Shape(), Layers: m.Config.Layers, Format: attention.Format(msg.KvFormat), BlockTokens: int(msg.BlockTokens)}
+	s.geometry = kvcache.Geometry{Shape: m.Config.Shape(), Layers: m.Config.Layers, Format: attention.Format(msg.KvFormat), BlockTokens: int(msg.BlockTokens), Memory: s.machine.Device}
 	s.budget = kvcache.NewBudget(msg.KvBytes)
 	s.stats.budget.Store(s.budget)
 	self, root := ctx.Self(), ctx.ActorSystem().Root
@@ -204,7 +212,12 @@ func (s *layerShard) fetch(ctx actor.Context, layers residence.Span, loader *act
 		ready := &layersReady{loader: loader}
 		if ready.decoder, ready.err = s.model.Layers(model.Range(layers)); ready.err == nil {
 			ready.bytes = s.model.RangeBytes(ready.decoder.Range)
-			ready.err = ready.decoder.Prefetch(s.ctx, nil)
+			ready.err = ready.decoder.Load(s.ctx, s.machine.Device, nil)
+		}
+		if ready.err == nil {
+			s.mu.Lock()
+			s.loaded = append(s.loaded, ready.decoder)
+			s.mu.Unlock()
 		}
 		root.Send(self, ready)
 	})

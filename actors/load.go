@@ -19,6 +19,7 @@ import (
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/trace"
 	"github.com/orrery-ai/orrery/transport"
 )
 
@@ -67,7 +68,8 @@ type Conductor struct {
 	model  uint64
 	expose *transport.Endpoint
 
-	lastSeq atomic.Uint64 // the last id given to a sequence
+	lastSeq  atomic.Uint64                  // the last id given to a sequence
+	recorder atomic.Pointer[trace.Recorder] // of steps and switches; nil: they are not recorded
 
 	mu     sync.Mutex
 	sinks  map[uint64]*logitSink // by sequence

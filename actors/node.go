@@ -126,6 +126,11 @@ func (n *node) Receive(ctx actor.Context) {
 			n.meet(msg.Peer, msg.Address)
 			n.prober.measure(msg, ctx.Sender())
 		}
+	case *proto.MeasureTogether:
+		if ctx.Sender() != nil {
+			n.meet(ctx.Sender().Address, msg.Asker)
+			n.prober.together(msg, n.memory, ctx.Sender())
+		}
 	case *proto.MakeEcho:
 		if ctx.Sender() != nil {
 			n.meet(msg.From, msg.Address)

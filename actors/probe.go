@@ -10,11 +10,12 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/orrery-ai/orrery/calibrate"
+	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/transport"
 )
 
-// prober measures the ways to other nodes, and answers their probes, beside the Node actor. It measures one
+// prober measures the ways to other nodes, answers their probes, and measures with others of its machine, beside the Node actor. It measures one
 // at a time, so that they do not disturb each other.
 type prober struct {
 	machine *Machine
@@ -46,7 +47,7 @@ func (p *prober) begin(do func()) error {
 	select {
 	case p.places <- struct{}{}:
 	default:
-		return fmt.Errorf("%d links of %s are being measured already", maxProbes, p.machine.Name)
+		return fmt.Errorf("%d things are being measured on %s already", maxProbes, p.machine.Name)
 	}
 	p.wg.Go(func() {
 		defer func() { <-p.places }()
@@ -76,6 +77,32 @@ func (p *prober) measure(msg *proto.MeasureLink, asker *actor.PID) {
 	})
 	if err != nil {
 		reply(calibrate.Link{}, err)
+	}
+}
+
+// together measures how much the nodes of this machine slow each other down, and answers who asked. It begins at
+// once, as the others do, or not at all.
+func (p *prober) together(msg *proto.MeasureTogether, memory *kvcache.Budget, asker *actor.PID) {
+	reply := func(slower float64, err error) {
+		p.root.Send(asker, &proto.TogetherMeasured{Slower: slower, Error: errorText(err)})
+	}
+	err := p.begin(func() {
+		select {
+		case p.turn <- struct{}{}:
+			defer func() { <-p.turn }()
+		default:
+			reply(0, errors.New("something else is being measured"))
+			return
+		}
+		if err := memory.Take(calibrate.TogetherBytes); err != nil {
+			reply(0, err)
+			return
+		}
+		defer memory.Give(calibrate.TogetherBytes)
+		reply(calibrate.Together(calibrate.Sitting{Nodes: int(msg.Nodes), Turn: int(msg.Turn)}, p.machine.Device))
+	})
+	if err != nil {
+		reply(0, err)
 	}
 }
 

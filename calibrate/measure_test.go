@@ -45,31 +45,45 @@ func TestWhatIsMeasuredOfTheProcessorCanBe(t *testing.T) {
 
 // fake is a device whose operations take no time and may fail.
 type fake struct {
+	device.Host
 	ops   *atomic.Int64
 	fault error
 }
 
-func (f fake) Name() string             { return "fake" }
-func (f fake) NewStream() device.Stream { return f }
-func (f fake) Close() error             { return nil }
+func (f fake) Name() string                                  { return "fake" }
+func (f fake) Check(attention.Format, attention.Shape) error { return nil }
+func (f fake) Load(m device.Matrix) (device.Matrix, error)   { return m, nil }
+func (f fake) Unload(device.Matrix)                          {}
+func (f fake) NewStream() device.Stream                      { return fakeStream{f} }
+func (f fake) Close() error                                  { return nil }
 
-func (f fake) did()                                                                          { f.ops.Add(1) }
-func (f fake) Embed(device.Tensor, device.Matrix, []int32)                                   { f.did() }
-func (f fake) RMSNorm(_, _ device.Tensor, _ []float32, _ float32)                            { f.did() }
-func (f fake) MatMul(_, _ device.Tensor, _ device.Matrix)                                    { f.did() }
-func (f fake) Add(_, _ device.Tensor)                                                        { f.did() }
-func (f fake) AddBias(device.Tensor, []float32)                                              { f.did() }
-func (f fake) Rope(device.Tensor, int, device.Tensor, device.Tensor)                         { f.did() }
-func (f fake) Append(*attention.KV, int, device.Tensor, device.Tensor)                       { f.did() }
-func (f fake) Attend(attention.Partial, device.Tensor, int, attention.Shape, []attention.KV) { f.did() }
-func (f fake) Merge(_, _ attention.Partial)                                                  { f.did() }
-func (f fake) Finish(device.Tensor, attention.Partial)                                       { f.did() }
-func (f fake) SwiGLU(_, _, _ device.Tensor)                                                  { f.did() }
-func (f fake) Wait() error                                                                   { return f.fault }
+// fakeStream is its stream.
+type fakeStream struct{ fake }
+
+func (f fake) did()                                                              { f.ops.Add(1) }
+func (f fakeStream) Embed(device.Tensor, device.Matrix, []int32)                 { f.did() }
+func (f fakeStream) RMSNorm(_, _ device.Tensor, _ []float32, _ float32)          { f.did() }
+func (f fakeStream) MatMul(_, _ device.Tensor, _ device.Matrix)                  { f.did() }
+func (f fakeStream) Add(_, _ device.Tensor)                                      { f.did() }
+func (f fakeStream) AddBias(device.Tensor, []float32)                            { f.did() }
+func (f fakeStream) Rope(device.Tensor, int, device.Tensor, device.Tensor, bool) { f.did() }
+func (f fakeStream) Append(*attention.KV, int, device.Tensor, device.Tensor)     { f.did() }
+func (f fakeStream) Attend(attention.Partial, device.Tensor, int, attention.Shape, []attention.KV) {
+	f.did()
+}
+func (f fakeStream) Merge(_, _ attention.Partial)            { f.did() }
+func (f fakeStream) Finish(device.Tensor, attention.Partial) { f.did() }
+func (f fakeStream) SwiGLU(_, _, _ device.Tensor)            { f.did() }
+func (f fakeStream) Reset(attention.Partial)                 { f.did() }
+func (f fakeStream) Write(device.Tensor, []float32)          { f.did() }
+func (f fakeStream) Upload(b []byte) []byte                  { return b }
+func (f fakeStream) Download(b []byte) []byte                { return b }
+func (f fakeStream) Close() error                            { return nil }
+func (f fakeStream) Wait() error                             { return f.fault }
 
 func TestADeviceThatFailsIsNotMeasured(t *testing.T) {
 	broken := errors.New("the device was taken away")
-	_, err := Measure(Subject{NewDevice: func() device.Device { return fake{new(atomic.Int64), broken} },
+	_, err := Measure(Subject{NewDevice: func() device.Device { return fake{ops: new(atomic.Int64), fault: broken} },
 		Bandwidth: func(time.Duration) float64 { return 1e9 }, Memory: 1 << 20})
 	if !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
@@ -77,7 +91,7 @@ func TestADeviceThatFailsIsNotMeasured(t *testing.T) {
 }
 
 func TestOnceTimeIsUpEachOperationRunsOnce(t *testing.T) {
-	b := &bench{stream: fake{new(atomic.Int64), nil}, arena: make([]byte, 1<<20), deadline: time.Now().Add(-time.Second)}
+	b := &bench{stream: fakeStream{fake{ops: new(atomic.Int64)}}, arena: make([]byte, 1<<20), deadline: time.Now().Add(-time.Second)}
 	runs := 0
 	op := func() { runs++ }
 	if s := b.seconds(time.Hour, op); !(s > 0) || runs != 1 {
@@ -91,7 +105,7 @@ func TestOnceTimeIsUpEachOperationRunsOnce(t *testing.T) {
 
 func TestKernelsReadAsManyBytesAsTheySay(t *testing.T) {
 	const size = 4 << 20
-	b := &bench{stream: fake{new(atomic.Int64), nil}, arena: make([]byte, 2*size)}
+	b := &bench{stream: fakeStream{fake{ops: new(atomic.Int64)}}, arena: make([]byte, 2*size)}
 	for name, op := range map[string]func(){
 		"layer": b.layer(size), "product": b.product(size), "attention": b.attend(size, 2),
 	} {

@@ -2,7 +2,8 @@ package device
 
 import "github.com/orrery-ai/orrery/attention"
 
-// Tensor is a dense activation, [Rows][Cols] float32, row-major.
+// Tensor is a dense activation, [Rows][Cols] float32, row-major. Data lies in the host's memory, or in that of a
+// device, see [Memory].
 type Tensor struct {
 	Rows, Cols int
 	Data       []float32
@@ -28,16 +29,24 @@ func (t Tensor) Reshape(rows, cols int) Tensor {
 
 // A Device computes. Its methods may be called from any goroutine.
 type Device interface {
+	Memory
 	// Name says what it is, for people: "cpu (2 threads, avx2)".
 	Name() string
+	// Check returns an error that says why the device cannot attend over blocks in a format, with heads of a shape.
+	Check(f attention.Format, s attention.Shape) error
+	// Load makes a matrix ready for use in streams: in the device's memory, as long as it is not there already. On a CPU
+	// it is the matrix itself. Each Load is taken back by an Unload of what it returned.
+	Load(m Matrix) (Matrix, error)
+	Unload(m Matrix)
 	// NewStream makes a stream. Streams of one device may run at the same time.
 	NewStream() Stream
 	// Close frees what the device holds; no stream of it may be used afterwards.
 	Close() error
 }
 
-// A Stream runs operations in the order in which they were recorded. It belongs to one goroutine.
-// Arguments must stay valid, and results may be read, only once Wait has returned.
+// A Stream runs operations in the order in which they were recorded. It belongs to one goroutine. Tensors, partials and
+// blocks lie in the device's memory, and matrices and weights have been loaded; so what the host reads or writes goes through
+// Write, Upload and Download. What operations use must stay where it is until Wait has returned.
 // T stands for the number of tokens in a step. An operation whose shapes do not fit panics: shapes
 // come from a checked model configuration, so a mismatch is a mistake in Orrery.
 type Stream interface {
@@ -52,19 +61,32 @@ type Stream interface {
 	Add(dst, x Tensor)
 	AddBias(dst Tensor, b []float32)
 	// Rope rotates the first 2·cos.Cols elements of each head of x [T][heads·headDim] in half-split
-	// pairs (i, i+cos.Cols), by the angles of cos and sin [T][rotated/2] (Su et al., 2021, section 3.4.2).
-	Rope(x Tensor, headDim int, cos, sin Tensor)
+	// pairs (i, i+cos.Cols), or, interleaved, in pairs of neighbours (2i, 2i+1), by the angles of cos and
+	// sin [T][rotated/2] (Su et al., 2021, section 3.4.2).
+	Rope(x Tensor, headDim int, cos, sin Tensor, interleaved bool)
 	// Append stores k and v [T][kvHeads·headDim] in kv, in its format, at tokens [at, at+T) of the
 	// block. It does not change kv.Len.
 	Append(kv *attention.KV, at int, k, v Tensor)
 	// Attend accumulates into p the attention of q [T][heads·headDim], the queries of positions
 	// first, first+1, …, over the keys in kv. A query sees only keys at its own position or before.
 	Attend(p attention.Partial, q Tensor, first int, s attention.Shape, kv []attention.KV)
-	// Merge accumulates src into dst; Finish writes dst = p.O/p.L, [T][heads·headDim].
+	// Reset makes p the part without keys.
+	Reset(p attention.Partial)
+	// Merge accumulates src into dst; Finish writes dst = p.O/p.L, [T][heads·headDim], and p is to be Reset then.
 	Merge(dst, src attention.Partial)
 	Finish(dst Tensor, p attention.Partial)
 	// SwiGLU sets dst to silu(gate)·up; dst may be gate (Shazeer, 2020).
 	SwiGLU(dst, gate, up Tensor)
+	// Write copies src, which is the host's and may be changed when Write has returned, to dst; len(src) is Rows·Cols.
+	Write(dst Tensor, src []float32)
+	// Upload is the host's src in memory of the device, until the next Wait; it may be src itself. Once the operations that
+	// read it have been recorded src may be changed.
+	Upload(src []byte) []byte
+	// Download is src, of the device, in memory of the host. It holds the data from the next Wait until another
+	// operation is recorded after that; it may be src itself.
+	Download(src []byte) []byte
 	// Wait returns when everything recorded has run, or with the error that stopped it.
 	Wait() error
+	// Close frees what the stream holds. Nothing is pending, and nothing is recorded afterwards.
+	Close() error
 }

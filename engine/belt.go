@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/transport"
 	"github.com/orrery-ai/orrery/transport/topology"
@@ -15,9 +16,9 @@ import (
 // time: a hop costs a wait for the slowest node, and attention over more keys at once is faster.
 type parcel struct {
 	layer   int
-	kv      []attention.KV // empty: its origin has no further blocks
-	parcels int            // how many parcels of the layer the origin has
-	msg     *transport.Message
+	kv      []attention.KV     // empty: its origin has no further blocks
+	parcels int                // how many parcels of the layer the origin has
+	msg     *transport.Message // nil: the blocks are this node's, in the device's memory
 }
 
 // parcelTokens is how many tokens a parcel has, if blocks are no larger than that.
@@ -40,6 +41,7 @@ type belt struct {
 	told   bool           // the previous node has said that the round has failed
 	done   bool           // nobody waits for anything more from this node
 	layer  int            // whose parcels go round
+	seen   int64          // when the parcel in hand had been attended to, on the trace's clock
 	view   []attention.KV // of the parcel in hand
 	table  *kvcache.Table // of the round's epoch: what is sent lies in it, and in the engine's step
 }
@@ -63,29 +65,46 @@ func (b *belt) send(out *outgoing, p parcel) error {
 	h := b.h
 	h.Kind, h.Layer, h.Count, h.A = kindBlock, uint32(p.layer), uint32(len(p.kv)), uint32(p.parcels)
 	out.extents, out.parts = out.extents[:0], append(out.parts[:0], nil)
+	var memory device.Memory = device.Host{}
+	if p.msg == nil {
+		memory = b.engine.cfg.Device
+	}
 	for i := range p.kv {
 		kv := &p.kv[i]
 		out.extents = binary.LittleEndian.AppendUint32(out.extents, uint32(kv.First))
 		out.extents = binary.LittleEndian.AppendUint32(out.extents, uint32(kv.Len))
-		k, v := kvcache.Pack(kv, b.engine.shape)
+		k, v, err := kvcache.Pack(memory, kv, b.engine.shape)
+		if err != nil {
+			return fmt.Errorf("ring: to %s: %w", b.names[1], err)
+		}
 		out.parts = append(out.parts, k, v)
 	}
 	out.parts[0] = out.extents
+	rec := b.engine.trace.Load()
+	began, bytes := rec.Now(), 0
 	if err := b.next.Send(b.engine.deadline(), h.encode(&out.head), out.parts...); err != nil {
 		return fmt.Errorf("ring: to %s: %w", b.names[1], err)
 	}
+	for _, part := range out.parts {
+		bytes += len(part)
+	}
+	sent(rec, &h, transport.KVRing, b.engine.ring.Next(), p.layer, began, bytes)
 	return nil
 }
 
 // take waits for the next parcel from the previous node. What an earlier round left behind is passed over.
 func (b *belt) take() (parcel, error) {
-	deadline := b.engine.deadline()
+	deadline, rec := b.engine.deadline(), b.engine.work.trace
+	waited(rec, &b.h, transport.KVRing, b.engine.ring.Next(), b.layer, b.seen, 0)
+	began := rec.Now()
 	for {
 		p, stale, err := b.receive(deadline)
 		if err != nil {
 			return p, fmt.Errorf("ring: layer %d from %s: %w", b.layer, b.names[0], err)
 		}
 		if !stale {
+			waited(rec, &b.h, transport.KVRing, b.engine.ring.Prev(), b.layer, began, len(p.msg.Bytes))
+			arrived(rec, &b.h, b.engine.ring.Prev(), b.layer, p.msg)
 			return p, nil
 		}
 	}

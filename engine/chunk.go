@@ -6,6 +6,8 @@ import (
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/trace"
+	"github.com/orrery-ai/orrery/transport"
 	"github.com/orrery-ai/orrery/transport/topology"
 )
 
@@ -50,6 +52,9 @@ func (e *Engine) runHidden(h header, payload []byte) {
 // to the owner of the next layer, or to the driver.
 func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 	w := &e.work
+	w.trace = e.trace.Load()
+	began := w.trace.Now()
+	defer w.trace.Add(spanOf(trace.Chunk, &h, int(h.Layer), began))
 	first, n := int(h.First), int(h.Count)
 	if n < 1 || n > e.cfg.Rows || int(h.Layer) >= e.layers {
 		return fmt.Errorf("a step of %d tokens from layer %d does not fit (at most %d tokens, %d layers)", n, h.Layer, e.cfg.Rows, e.layers)
@@ -58,7 +63,8 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 	if err != nil {
 		return err
 	}
-	defer table.Release()
+	w.table = table
+	defer w.release()
 	if table.Epoch.OwnerOf(int(h.Layer)) != e.cfg.Node {
 		return fmt.Errorf("layer %d is not of %s in epoch %d", h.Layer, e.self(), h.Epoch)
 	}
@@ -77,32 +83,40 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 		}
 		dec.Embed(w.stream, w.scratch, ids)
 	} else {
-		copy(w.scratch.X.Data, hidden)
+		w.stream.Write(w.scratch.X, hidden)
 	}
-	dec.Angles(w.scratch, 0, first, n)
-	defer w.step.Release()
+	dec.Angles(w.stream, w.scratch, 0, first, n)
+	e.computed(trace.Embed, &h, int(h.Layer), began)
 	if err := w.step.Begin(seq, layers, table.Epoch.Covered, first, n); err != nil {
 		return err
 	}
 	w.runs = append(w.runs[:0], run{0, first, n})
 	for l := layers.First; l < layers.End; l++ {
+		began := w.trace.Now()
 		dec.QKV(w.stream, l, w.scratch)
 		e.store(l)
+		e.computed(trace.Project, &h, l, began)
 		if err := e.attend(h, table, l); err != nil {
 			return err
 		}
+		began = w.trace.Now()
 		dec.AfterAttention(w.stream, l, w.scratch)
+		e.computed(trace.Forward, &h, l, began)
 	}
-	if err := w.stream.Wait(); err != nil {
-		return err
-	}
-	e.endStep(h.Seq)
 	if layers.End == e.layers {
 		return e.finish(h, dec)
 	}
+	out := w.stream.Download(bytesOf(w.scratch.X.Data))
+	if err := w.wait(); err != nil {
+		return err
+	}
+	next := table.Epoch.OwnerOf(layers.End)
+	e.endStep(h.Seq)
 	h.Layer = uint32(layers.End)
-	next := e.lanes.hiddenOut[table.Epoch.OwnerOf(layers.End)]
-	return next.Send(e.deadline(), h.encode(&w.head), bytesOf(w.scratch.X.Data))
+	began = w.trace.Now()
+	err = e.lanes.hiddenOut[next].Send(e.deadline(), h.encode(&w.head), out)
+	sent(w.trace, &h, transport.Hidden, next, layers.End, began, len(out))
+	return err
 }
 
 func (e *Engine) checkIDs(ids []int32) error {
@@ -137,30 +151,40 @@ func (e *Engine) store(layer int) {
 func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 	w := &e.work
 	peers := table.Peers(layer)
+	var queries []byte
 	if len(peers) > 0 {
-		if err := w.stream.Wait(); err != nil { // for the queries
+		queries = w.stream.Download(bytesOf(w.scratch.Q.Data))
+		if err := w.wait(); err != nil {
 			return err
 		}
 	}
 	local, merged := w.local.Slice(0, w.scratch.Rows()), w.merged.Slice(0, w.scratch.Rows())
 	own := func() {
-		local.Reset()
+		began := w.trace.Now()
 		r := w.runs[0]
+		w.stream.Reset(local)
 		w.stream.Attend(local, w.scratch.Q, r.first, e.shape, table.Held(layer))
 		w.stream.Attend(local, w.scratch.Q, r.first, e.shape, w.step.Tail(layer))
+		e.computed(trace.Attend, &h, layer, began)
 	}
 	if len(peers) == 0 {
 		own()
+		began := w.trace.Now()
 		w.stream.Finish(w.scratch.Attn, local)
+		e.computed(trace.Merge, &h, layer, began)
 		return nil
 	}
-	merged.Reset()
 	err := topology.Star(e.cfg.Node, peers,
-		func(node int) error { return e.ask(h, node, layer) },
-		own,
+		func(node int) error { return e.ask(h, node, layer, queries) },
+		func() {
+			own()
+			w.stream.Reset(merged)
+		},
 		func(node int) error {
 			if node == e.cfg.Node {
+				began := w.trace.Now()
 				w.stream.Merge(merged, local)
+				e.computed(trace.Merge, &h, layer, began)
 				return nil
 			}
 			if err := e.mergePart(h, node, layer, merged); err != nil {
@@ -171,23 +195,54 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 	if err != nil {
 		return fmt.Errorf("layer %d: %w", layer, err)
 	}
+	began := w.trace.Now()
 	w.stream.Finish(w.scratch.Attn, merged)
+	e.computed(trace.Merge, &h, layer, began)
 	return nil
 }
 
-// endStep reports the blocks that the step opened and filled.
+// endStep reports the blocks that the step opened and filled, and says that it needs none any more: whoever hears of its result may
+// close the sequence, and count on the memory. What was recorded has run.
 func (e *Engine) endStep(seq uint64) {
 	w := &e.work
 	w.step.End()
 	if len(w.step.Opened)+len(w.step.Sealed) > 0 {
 		e.cfg.OnBlocks(seq, w.step.Opened, w.step.Sealed)
 	}
+	if w.table != nil {
+		w.table.Release()
+		w.step.Release()
+		w.table = nil
+	}
 }
 
-// finish gives the driver what the step was asked for, after the last layer.
+// finish runs what has been recorded, and gives the driver what the step was asked for, after the last layer.
 func (e *Engine) finish(h header, dec *model.Decoder) error {
 	w := &e.work
-	rows := w.scratch.Rows()
+	rows, last := w.scratch.Rows(), w.runs[len(w.runs)-1]
+	var logits []byte
+	if h.Flags&wantToken != 0 && last.first+last.n == int(h.First+h.Count) {
+		out, began := w.logits.Slice(0, 1), w.trace.Now()
+		dec.Logits(w.stream, w.scratch, rows-1, rows, out)
+		e.computed(trace.Head, &h, trace.NoLayer, began)
+		logits = w.stream.Download(bytesOf(out.Data))
+	}
+	if err := w.wait(); err != nil {
+		return err
+	}
+	e.endStep(h.Seq)
+	token := int32(-1)
+	if logits != nil {
+		began := w.trace.Now()
+		row, err := viewOf[float32](logits, w.logits.Cols)
+		if err == nil {
+			token, err = w.sampler.Sample(row, h.Sampling, last.first+last.n)
+		}
+		if err != nil {
+			return err
+		}
+		e.computed(trace.Sample, &h, trace.NoLayer, began)
+	}
 	if h.Flags&wantLogits != 0 {
 		for _, r := range w.runs {
 			for at := 0; at < r.n; {
@@ -199,37 +254,32 @@ func (e *Engine) finish(h header, dec *model.Decoder) error {
 			}
 		}
 	}
-	token := int32(-1)
-	last := w.runs[len(w.runs)-1]
-	if h.Flags&wantToken != 0 && last.first+last.n == int(h.First+h.Count) {
-		out := w.logits.Slice(0, 1)
-		dec.Logits(w.stream, w.scratch, rows-1, rows, out)
-		if err := w.stream.Wait(); err != nil {
-			return err
-		}
-		var err error
-		if token, err = w.sampler.Sample(out.Row(0), h.Sampling, last.first+last.n); err != nil {
-			return err
-		}
-	}
 	return e.done(h, token)
 }
 
 func (e *Engine) sendLogits(h header, dec *model.Decoder, row, first, n int) error {
 	w := &e.work
-	out := w.logits.Slice(0, n)
+	out, began := w.logits.Slice(0, n), w.trace.Now()
 	dec.Logits(w.stream, w.scratch, row, row+n, out)
-	if err := w.stream.Wait(); err != nil {
+	e.computed(trace.Head, &h, trace.NoLayer, began)
+	logits := w.stream.Download(bytesOf(out.Data))
+	if err := w.wait(); err != nil {
 		return err
 	}
 	h.Kind, h.First, h.Count = kindLogits, uint32(first), uint32(n)
-	return e.lanes.result.Send(e.deadline(), h.encode(&w.head), bytesOf(out.Data))
+	began = w.trace.Now()
+	err := e.lanes.result.Send(e.deadline(), h.encode(&w.head), logits)
+	sent(w.trace, &h, transport.Result, trace.Client, trace.NoLayer, began, len(logits))
+	return err
 }
 
 // done tells the driver that the step is finished here; token is -1 if none was sampled.
 func (e *Engine) done(h header, token int32) error {
 	h.Kind, h.A, h.B = kindDone, uint32(e.cfg.Node), uint32(token)
-	return e.lanes.result.Send(e.deadline(), h.encode(&e.work.head))
+	began := e.work.trace.Now()
+	err := e.lanes.result.Send(e.deadline(), h.encode(&e.work.head))
+	sent(e.work.trace, &h, transport.Result, trace.Client, trace.NoLayer, began, 0)
+	return err
 }
 
 // fail tells the driver why a step cannot be finished. If the driver cannot be told it is gone, and

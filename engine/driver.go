@@ -11,6 +11,7 @@ import (
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/residence"
 	"github.com/orrery-ai/orrery/sampling"
+	"github.com/orrery-ai/orrery/trace"
 	"github.com/orrery-ai/orrery/transport"
 )
 
@@ -49,7 +50,11 @@ type Driver struct {
 	results []*transport.Receiver
 	wg      sync.WaitGroup
 	closed  atomic.Bool
+	trace   atomic.Pointer[trace.Recorder]
 }
+
+// SetTrace has the handing out of steps recorded from now on; with nil no more.
+func (d *Driver) SetTrace(r *trace.Recorder) { d.trace.Store(r) }
 
 // Want says what a step should give back.
 type Want struct {
@@ -107,6 +112,8 @@ func (d *Driver) Connect() error {
 func (d *Driver) take(node int, r *transport.Receiver) {
 	defer d.wg.Done()
 	for {
+		rec := d.trace.Load()
+		began := rec.Now()
 		msg, err := r.Next()
 		if err != nil {
 			if !d.closed.Load() {
@@ -118,6 +125,7 @@ func (d *Driver) take(node int, r *transport.Receiver) {
 		if err != nil {
 			d.cfg.Logger.Warn("bad result", "peer", d.cfg.Nodes[node], "err", err)
 		} else {
+			waited(rec, &header{Seq: res.Seq, Step: res.Step}, transport.Result, node, trace.NoLayer, began, len(msg.Bytes))
 			d.cfg.OnResult(res)
 		}
 		msg.Release()
@@ -165,7 +173,11 @@ func (d *Driver) Round(seq, step, epoch uint64, pieces []residence.Piece, ids []
 
 func (d *Driver) send(node int, h header, pieces []byte, ids []int32) error {
 	var head [headerBytes]byte
-	return d.step[node].Send(time.Now().Add(d.cfg.StepTimeout), h.encode(&head), pieces, bytesOf(ids))
+	rec := d.trace.Load()
+	began := rec.Now()
+	err := d.step[node].Send(time.Now().Add(d.cfg.StepTimeout), h.encode(&head), pieces, bytesOf(ids))
+	sent(rec, &h, transport.Step, node, trace.NoLayer, began, len(pieces)+4*len(ids))
+	return err
 }
 
 // Close ends the lanes and the goroutines.

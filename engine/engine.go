@@ -10,11 +10,11 @@ import (
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/internal/offheap"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/residence"
 	"github.com/orrery-ai/orrery/sampling"
+	"github.com/orrery-ai/orrery/trace"
 	"github.com/orrery-ai/orrery/transport"
 	"github.com/orrery-ai/orrery/transport/topology"
 )
@@ -61,19 +61,23 @@ type Engine struct {
 	sequences atomic.Pointer[map[uint64]*kvcache.Sequence]
 	register  sync.Mutex // serialises changes of sequences, and the beginning of work with the end
 
+	servers []*server
+
 	busy sync.Mutex // one step at a time: it guards what follows
 	work workspace
 
 	arrivals arrivals
+	trace    atomic.Pointer[trace.Recorder] // nil: nothing is recorded
 }
 
-// workspace is the memory of the step that is running. What is large of it lies in an arena outside of the
-// Go heap, which is taken in New and given back in Close.
+// workspace is the memory of the step that is running. What is large of it lies in an arena of the device,
+// which is taken in New and given back in Close.
 type workspace struct {
-	arena   *offheap.Arena
+	arena   *device.Arena
 	stream  device.Stream
 	scratch *model.Scratch
 	step    kvcache.Step
+	table   *kvcache.Table    // of the chunk, until the step needs it no more
 	local   attention.Partial // what this node attends to itself
 	merged  attention.Partial // the parts of all nodes
 	logits  device.Tensor
@@ -83,7 +87,10 @@ type workspace struct {
 	runs    []run
 	mine    []residence.Piece
 	own     []attention.KV
+	passing []attention.KV // of the parcel in hand, where the device reads it
 	head    [headerBytes]byte
+	trace   *trace.Recorder // of the step
+	fault   error           // of the stream, see wait
 }
 
 // New registers the lanes on which this node receives. Layers come with SetDecoder.
@@ -103,17 +110,19 @@ func New(c Config) (*Engine, error) {
 	}
 	if err := e.lanes.register(e.cfg, e.shape); err != nil {
 		e.lanes.close()
-		e.work.arena.Free()
-		return nil, err
+		return nil, errors.Join(err, e.work.give())
 	}
 	return e, nil
 }
 
-// take takes the memory of the largest step. A page of it is there from when a step first writes to it.
+// take takes the memory of the largest step.
 func (w *workspace) take(c *Config, s attention.Shape) error {
 	m := &c.Model.Config
 	rows, peers := logitRows(c.Rows, m.Vocab), len(c.Nodes)-1
-	arena, err := offheap.NewArena(int(m.ScratchBytes(c.Rows) + int64(2+peers)*s.PartialBytes(c.Rows) + m.LogitsBytes(rows, c.Rows)))
+	if err := c.Device.Check(c.KV, s); err != nil {
+		return err
+	}
+	arena, err := device.NewArena(c.Device, int(m.ScratchBytes(c.Rows)+int64(2+peers)*s.PartialBytes(c.Rows)+m.LogitsBytes(rows, c.Rows)))
 	if err != nil {
 		return fmt.Errorf("activations: %w", err)
 	}
@@ -131,6 +140,23 @@ func (w *workspace) take(c *Config, s attention.Shape) error {
 	return nil
 }
 
+// release gives up the blocks of a chunk that failed, when nothing that was recorded uses them.
+func (w *workspace) release() {
+	if w.table != nil {
+		_ = w.wait() // it failed for another reason
+		w.table.Release()
+		w.step.Release()
+		w.table = nil
+	}
+}
+
+// give gives the memory back.
+func (w *workspace) give() error {
+	err := w.stream.Close()
+	w.arena.Free()
+	return err
+}
+
 // logitRows is how many rows of logits are computed at a time: a MiB, but enough of a large vocabulary to read
 // the head's weights once for several.
 func logitRows(rows, vocab int) int { return min(max(8, (1<<20)/(4*vocab)), rows) }
@@ -144,27 +170,28 @@ func (e *Engine) Connect() error {
 	if err := e.lanes.connect(e.cfg, e.shape); err != nil {
 		return err
 	}
-	e.serve(e.lanes.step, e.runStep)
-	for _, r := range e.lanes.hiddenIn {
-		e.serve(r, e.runHidden)
+	e.serve(e.lanes.step, transport.Step, trace.Client, e.runStep)
+	for n, r := range e.lanes.hiddenIn {
+		e.serve(r, transport.Hidden, n, e.runHidden)
 	}
 	answers := e.work.answers
 	for n, r := range e.lanes.queryIn {
 		if r != nil {
-			s := &server{engine: e, reply: e.lanes.partialOut[n], stream: e.cfg.Device.NewStream(), part: answers[0]}
+			s := &server{engine: e, peer: n, reply: e.lanes.partialOut[n], stream: e.cfg.Device.NewStream(), part: answers[0]}
 			answers = answers[1:]
-			e.serve(r, s.answer)
+			e.servers = append(e.servers, s)
+			e.serve(r, transport.Query, n, s.answer)
 		}
 	}
-	for _, r := range e.lanes.moveIn {
-		e.serve(r, e.receiveBlock)
+	for n, r := range e.lanes.moveIn {
+		e.serve(r, transport.KVMove, n, func(h header, payload []byte) { e.receiveBlock(n, h, payload) })
 	}
 	return nil
 }
 
-// serve hands every message of a lane to handle until the lane ends. The lane ends with the engine, or
+// serve hands every message of a lane from a node to handle until the lane ends. The lane ends with the engine, or
 // with the peer; the conductor then learns of the loss from membership.
-func (e *Engine) serve(r *transport.Receiver, handle func(h header, payload []byte)) {
+func (e *Engine) serve(r *transport.Receiver, lane transport.Purpose, from int, handle func(h header, payload []byte)) {
 	if r == nil {
 		return
 	}
@@ -172,6 +199,8 @@ func (e *Engine) serve(r *transport.Receiver, handle func(h header, payload []by
 	go func() {
 		defer e.wg.Done()
 		for {
+			rec := e.trace.Load()
+			began := rec.Now()
 			msg, err := r.Next()
 			if err != nil {
 				if !e.closed.Load() {
@@ -183,6 +212,7 @@ func (e *Engine) serve(r *transport.Receiver, handle func(h header, payload []by
 			if err != nil {
 				e.cfg.Logger.Warn("bad lane message", "err", err)
 			} else {
+				waited(rec, &h, lane, from, int(h.Layer), began, len(msg.Bytes))
 				handle(h, payload)
 			}
 			msg.Release()
@@ -240,5 +270,11 @@ func (e *Engine) Close() {
 	e.register.Unlock()
 	e.lanes.close()
 	e.wg.Wait()
-	e.work.arena.Free()
+	var all []error
+	for _, s := range e.servers {
+		all = append(all, s.stream.Close())
+	}
+	if err := errors.Join(append(all, e.work.give())...); err != nil {
+		e.cfg.Logger.Warn("the device did not end well", "err", err)
+	}
 }

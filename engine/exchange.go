@@ -5,20 +5,24 @@ import (
 	"fmt"
 
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/trace"
+	"github.com/orrery-ai/orrery/transport"
 )
 
 // ask sends a layer's queries to a node that holds earlier blocks.
-func (e *Engine) ask(h header, node, layer int) error {
+func (e *Engine) ask(h header, node, layer int, queries []byte) error {
 	h.Kind, h.Layer = kindQuery, uint32(layer)
-	if err := e.lanes.queryOut[node].Send(e.deadline(), h.encode(&e.work.head), bytesOf(e.work.scratch.Q.Data)); err != nil {
+	began := e.work.trace.Now()
+	if err := e.lanes.queryOut[node].Send(e.deadline(), h.encode(&e.work.head), queries); err != nil {
 		return fmt.Errorf("query to %s: %w", e.cfg.Nodes[node], err)
 	}
+	sent(e.work.trace, &h, transport.Query, node, layer, began, len(queries))
 	return nil
 }
 
 // mergePart waits for one holder's answer. Answers to a step that failed earlier are passed over.
 func (e *Engine) mergePart(h header, node, layer int, merged attention.Partial) error {
-	deadline := e.deadline()
+	deadline, began := e.deadline(), e.work.trace.Now()
 	for {
 		msg, err := e.lanes.partialIn[node].Receive(deadline)
 		if err != nil {
@@ -30,6 +34,7 @@ func (e *Engine) mergePart(h header, node, layer int, merged attention.Partial) 
 			continue
 		}
 		if err == nil {
+			waited(e.work.trace, &got, transport.Partial, node, layer, began, len(msg.Bytes))
 			err = e.mergePayload(got, payload, merged)
 		}
 		msg.Release()
@@ -44,12 +49,14 @@ func (e *Engine) mergePayload(got header, payload []byte, merged attention.Parti
 	if got.Kind != kindPartial {
 		return fmt.Errorf("a message of kind %d is not a partial", got.Kind)
 	}
-	part, err := partialOf(payload, merged.Rows, e.shape)
+	part, err := partialOf(e.work.stream.Upload(payload), merged.Rows, e.shape)
 	if err != nil {
 		return err
 	}
+	began := e.work.trace.Now()
 	e.work.stream.Merge(merged, part)
-	return e.work.stream.Wait()
+	e.computed(trace.Merge, &got, int(got.Layer), began)
+	return nil
 }
 
 // RemoteError is a failure that another node reported.

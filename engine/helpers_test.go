@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/model"
@@ -132,7 +133,7 @@ func (b *bench) decoder(node, first, end int) {
 // open makes the sequence on every node, in an epoch.
 func (b *bench) open(e *residence.Epoch) {
 	b.Helper()
-	g := kvcache.Geometry{Shape: b.model.Config.Shape(), Layers: b.model.Config.Layers, Format: attention.F32, BlockTokens: b.blocks}
+	g := kvcache.Geometry{Shape: b.model.Config.Shape(), Layers: b.model.Config.Layers, Format: attention.F32, BlockTokens: b.blocks, Memory: device.Host{}}
 	b.seqs, b.budgets = nil, nil
 	for i, eng := range b.engines {
 		budget := kvcache.NewBudget(1 << 26)

@@ -9,11 +9,14 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/model/modeltest"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/residence"
 	"github.com/orrery-ai/orrery/sampling"
+	"github.com/orrery-ai/orrery/trace"
+	"github.com/orrery-ai/orrery/transport"
 )
 
 // The folder in which rapid would leave what fails is that of the fuzz corpus.
@@ -108,7 +111,7 @@ func FuzzLaneMessages(f *testing.F) {
 		close(b.results)
 	})
 	e := b.engines[0]
-	geometry := kvcache.Geometry{Shape: e.shape, Layers: 2, Format: attention.F32, BlockTokens: 4}
+	geometry := kvcache.Geometry{Shape: e.shape, Layers: 2, Format: attention.F32, BlockTokens: 4, Memory: device.Host{}}
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		if len(msg) > 1<<16 {
 			return // longer than the lanes
@@ -135,19 +138,19 @@ func FuzzLaneMessages(f *testing.F) {
 		st.Release()
 		e.runStep(h, payload)
 		e.runHidden(h, payload)
-		e.receiveBlock(h, payload)
+		e.receiveBlock(0, h, payload)
 		for len(b.copied) > 0 {
 			<-b.copied
 		}
 		server := &server{engine: e, stream: e.cfg.Device.NewStream(), part: attention.NewPartial(e.cfg.Rows, e.shape)}
-		if part, err := server.compute(h, payload); err == nil && part.Rows != int(h.Count) {
-			t.Errorf("an answer of %d rows to %d queries", part.Rows, h.Count)
+		if part, err := server.compute(h, payload); err == nil && len(part[1]) != 4*e.shape.Heads*int(h.Count) {
+			t.Errorf("an answer of %d bytes to %d queries", len(part[1]), h.Count)
 		}
 		belt := &belt{engine: e, h: h}
 		if c, err := belt.parse(h, payload, int(h.Layer)); err == nil && len(c.kv) > 0 {
 			e.work.runs = append(e.work.runs[:0], run{0, math.MaxInt32, 1})
-			e.attendPassing(e.work.local, c.kv)
-			if err := e.work.stream.Wait(); err != nil {
+			c.msg = &transport.Message{}
+			if err := e.attendPassing(e.work.local, c); err != nil {
 				t.Error(err)
 			}
 		}
@@ -184,6 +187,18 @@ func TestSteadyDecodeHardlyAllocates(t *testing.T) {
 	token := []int32{7}
 	if n := testing.AllocsPerRun(200, func() { b.decode(&at, token) }); n > 2 {
 		t.Errorf("%v allocations a token", n)
+	}
+	r, err := trace.NewRecorder(1 << 14)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.engines[0].SetTrace(r)
+	b.driver.SetTrace(r)
+	if n := testing.AllocsPerRun(200, func() { b.decode(&at, token) }); n > 2 {
+		t.Errorf("%v allocations a token that is traced", n)
+	}
+	if n, err := r.Page(0, make([]trace.Span, 100)); n != 100 || err != nil || r.Dropped() > 0 {
+		t.Errorf("%d spans, %v, %d dropped", n, err, r.Dropped())
 	}
 }
 

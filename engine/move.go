@@ -6,6 +6,7 @@ import (
 
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/trace"
 )
 
 // SendPart sends one block's share in a copy to another member, layer by layer. messages is the number
@@ -22,12 +23,18 @@ func (e *Engine) SendPart(seq, batch uint64, id uint32, to, messages int, p kvca
 	var head [headerBytes]byte
 	for l := p.Layers.First; l < p.Layers.End; l++ {
 		kv := p.Layer(l)
-		k, v := kvcache.Pack(kv, e.shape)
+		k, v, err := kvcache.Pack(e.cfg.Device, kv, e.shape)
+		if err != nil {
+			return fmt.Errorf("copy of layers %v, tokens from %d: %w", p.Layers, kv.First, err)
+		}
 		h := header{Kind: kindBlock, Layer: uint32(l), Seq: seq, Step: uint64(id), Epoch: batch, First: uint32(kv.First), Count: uint32(kv.Len),
 			A: uint32(p.Layers.First), B: uint32(p.Layers.End), C: uint32(messages)}
+		rec := e.trace.Load()
+		began := rec.Now()
 		if err := e.lanes.moveOut[to].Send(e.deadline(), h.encode(&head), k, v); err != nil {
 			return fmt.Errorf("copy of layers %v, tokens from %d, to %s: %w", p.Layers, kv.First, e.cfg.Nodes[to], err)
 		}
+		copied(rec, trace.Copy, &h, to, began, len(k)+len(v))
 	}
 	return nil
 }
@@ -84,7 +91,9 @@ func (a *arrivals) note(k arrival, messages uint32, bytes int64, err error) (out
 }
 
 // receiveBlock takes in one layer of a block that is copied to this node.
-func (e *Engine) receiveBlock(h header, payload []byte) {
+func (e *Engine) receiveBlock(from int, h header, payload []byte) {
+	rec := e.trace.Load()
+	began := rec.Now()
 	s := (*e.sequences.Load())[h.Seq]
 	if s == nil {
 		return // closed while the copy was on its way
@@ -94,6 +103,7 @@ func (e *Engine) receiveBlock(h header, payload []byte) {
 		half := len(payload) / 2
 		err = s.Receive(h.Epoch, residence.Span{First: int(h.A), End: int(h.B)}, int(h.Layer), int(h.First), int(h.Count), payload[:half], payload[half:])
 	}
+	copied(rec, trace.Arrive, &h, from, began, len(payload))
 	k := arrival{h.Seq, h.Epoch, uint32(h.Step)}
 	if outcome, total := e.arrivals.note(k, h.C, int64(len(payload)), err); outcome {
 		e.cfg.OnCopied(k.seq, k.batch, k.id, total, err)

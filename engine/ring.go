@@ -2,11 +2,13 @@ package engine
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/trace"
 )
 
 // pieceBytes is the size of an encoded residence.Piece.
@@ -52,12 +54,18 @@ func (e *Engine) round(h header, payload []byte) error {
 	if err != nil && !b.done {
 		b.abort(err)
 	}
+	if err != nil {
+		_ = e.work.wait() // what was recorded uses blocks that close gives up
+	}
 	b.close()
 	return err
 }
 
 func (e *Engine) roundOn(b *belt, h header, payload []byte) error {
 	w := &e.work
+	w.trace = e.trace.Load()
+	began := w.trace.Now()
+	defer w.trace.Add(spanOf(trace.Chunk, &h, trace.NoLayer, began))
 	split := int(h.A) * pieceBytes
 	if split < 0 || split > len(payload) {
 		return fmt.Errorf("%d pieces of a round came in %d bytes", h.A, len(payload))
@@ -87,17 +95,20 @@ func (e *Engine) roundOn(b *belt, h header, payload []byte) error {
 	if len(w.ids) > 0 {
 		dec.Embed(w.stream, w.scratch, w.ids)
 		for _, r := range w.runs {
-			dec.Angles(w.scratch, r.row, r.first, r.n)
+			dec.Angles(w.stream, w.scratch, r.row, r.first, r.n)
 		}
 	}
+	e.computed(trace.Embed, &h, 0, began)
 	if err := w.step.BeginPieces(seq, all, table.Epoch.Covered, w.mine); err != nil {
 		return err
 	}
 	for l := range e.layers {
 		if len(w.ids) > 0 {
+			began := w.trace.Now()
 			dec.QKV(w.stream, l, w.scratch)
 			e.store(l)
-			if err := w.stream.Wait(); err != nil {
+			e.computed(trace.Project, &h, l, began)
+			if err := w.wait(); err != nil {
 				return err
 			}
 		}
@@ -105,19 +116,23 @@ func (e *Engine) roundOn(b *belt, h header, payload []byte) error {
 			return err
 		}
 		if len(w.ids) > 0 {
+			began := w.trace.Now()
 			w.stream.Finish(w.scratch.Attn, w.local.Slice(0, len(w.ids)))
+			e.computed(trace.Merge, &h, l, began)
+			began = w.trace.Now()
 			dec.AfterAttention(w.stream, l, w.scratch)
+			e.computed(trace.Forward, &h, l, began)
 		}
 	}
 	b.done = true
-	if err := w.stream.Wait(); err != nil {
+	if len(w.ids) > 0 {
+		return e.finish(h, dec)
+	}
+	if err := w.wait(); err != nil {
 		return err
 	}
 	e.endStep(h.Seq)
-	if len(w.ids) == 0 {
-		return e.done(h, -1)
-	}
-	return e.finish(h, dec)
+	return e.done(h, -1)
 }
 
 // takePieces notes which pieces are this node's: their ids, row after row, and their runs.
@@ -144,7 +159,7 @@ func (e *Engine) takePieces(pieces []residence.Piece, ids []int32, first int) er
 func (e *Engine) rotate(b *belt, table *kvcache.Table, layer int) error {
 	w := &e.work
 	local := w.local.Slice(0, len(w.ids))
-	local.Reset()
+	w.stream.Reset(local)
 	b.layer = layer
 	w.own = append(append(w.own[:0], table.Held(layer)...), w.step.Tail(layer)...)
 	size := parcelBlocks(e.cfg.BlockTokens)
@@ -155,21 +170,36 @@ func (e *Engine) rotate(b *belt, table *kvcache.Table, layer int) error {
 		if j < mine {
 			own.kv = w.own[j*size : min((j+1)*size, len(w.own))]
 		}
+		var failed error
 		err := b.AllGather(e.ring.Len(), own, func(p parcel) {
 			rotations = max(rotations, p.parcels)
-			e.attendPassing(local, p.kv)
+			began := w.trace.Now()
+			if failed == nil {
+				failed = e.attendPassing(local, p)
+			}
+			e.computed(trace.Attend, &b.h, layer, began)
+			b.seen = w.trace.Now()
 		})
-		if err != nil {
+		if err := errors.Join(err, failed); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// attendPassing lets the step's queries see blocks that are passing by.
-func (e *Engine) attendPassing(local attention.Partial, kv []attention.KV) {
+// attendPassing lets the step's queries see blocks that are passing by. It returns when they are not needed any more.
+func (e *Engine) attendPassing(local attention.Partial, p parcel) error {
 	w := &e.work
+	kv := p.kv
+	if p.msg != nil { // it is being sent meanwhile, so it stays as it is
+		w.passing = append(w.passing[:0], kv...)
+		kv = w.passing
+		for i := range kv {
+			kv[i].K, kv[i].V = w.stream.Upload(kv[i].K), w.stream.Upload(kv[i].V)
+		}
+	}
 	for _, r := range w.runs {
 		w.stream.Attend(local.Slice(r.row, r.row+r.n), w.scratch.Q.Slice(r.row, r.row+r.n), r.first, e.shape, kv)
 	}
+	return w.wait()
 }

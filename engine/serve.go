@@ -5,6 +5,7 @@ import (
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/trace"
 	"github.com/orrery-ai/orrery/transport"
 )
 
@@ -12,44 +13,64 @@ import (
 // steps: what it reads is immutable.
 type server struct {
 	engine *Engine
+	peer   int
 	reply  *transport.Sender
 	stream device.Stream
 	part   attention.Partial // for the largest query
 	head   [headerBytes]byte
+	trace  *trace.Recorder // of the query
+}
+
+// record records what was done for the peer since began.
+func (s *server) record(k trace.Kind, h *header, began int64) {
+	span := spanOf(k, h, int(h.Layer), began)
+	span.Peer = int16(s.peer)
+	s.trace.Add(span)
 }
 
 func (s *server) answer(h header, payload []byte) {
+	s.trace = s.engine.trace.Load()
+	defer s.record(trace.Answer, &h, s.trace.Now())
 	part, err := s.compute(h, payload)
+	began := s.trace.Now()
 	if err != nil {
 		h.Kind = kindFail
 		err = s.reply.Send(s.engine.deadline(), h.encode(&s.head), reason(err))
 	} else {
 		h.Kind = kindPartial
-		err = s.reply.Send(s.engine.deadline(), h.encode(&s.head), bytesOf(part.O), bytesOf(part.M), bytesOf(part.L))
+		err = s.reply.Send(s.engine.deadline(), h.encode(&s.head), part[0], part[1], part[2])
+		sent(s.trace, &h, transport.Partial, s.peer, int(h.Layer), began, len(part[0])+len(part[1])+len(part[2]))
 	}
 	if err != nil && !s.engine.closed.Load() {
 		s.engine.cfg.Logger.Warn("a query could not be answered", "err", err)
 	}
 }
 
-func (s *server) compute(h header, payload []byte) (attention.Partial, error) {
+// compute is the answer: o, m and l.
+func (s *server) compute(h header, payload []byte) (answer [3][]byte, err error) {
 	e := s.engine
 	n, layer := int(h.Count), int(h.Layer)
 	if n < 1 || n > e.cfg.Rows || layer >= e.layers {
-		return attention.Partial{}, fmt.Errorf("a query of %d tokens at layer %d does not fit", n, layer)
+		return answer, fmt.Errorf("a query of %d tokens at layer %d does not fit", n, layer)
 	}
 	width := e.shape.Heads * e.shape.HeadDim
-	q, err := viewOf[float32](payload, n*width)
+	q, err := viewOf[float32](s.stream.Upload(payload), n*width)
 	if err != nil {
-		return attention.Partial{}, err
+		return answer, err
 	}
 	_, table, err := e.find(h)
 	if err != nil {
-		return attention.Partial{}, err
+		return answer, err
 	}
 	defer table.Release()
 	part := s.part.Slice(0, n)
-	part.Reset()
+	began := s.trace.Now()
+	s.stream.Reset(part)
 	s.stream.Attend(part, device.Tensor{Rows: n, Cols: width, Data: q}, int(h.First), e.shape, table.Held(layer))
-	return part, s.stream.Wait()
+	for i, t := range [][]float32{part.O, part.M, part.L} {
+		answer[i] = s.stream.Download(bytesOf(t))
+	}
+	err = s.stream.Wait()
+	s.record(trace.Attend, &h, began)
+	return answer, err
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/residence"
 )
 
@@ -12,7 +13,8 @@ type Geometry struct {
 	Shape       attention.Shape
 	Layers      int
 	Format      attention.Format
-	BlockTokens int // tokens of a whole block
+	BlockTokens int           // tokens of a whole block
+	Memory      device.Memory // where blocks lie
 }
 
 // LayerBytes is the size of one layer of a block of n tokens, keys and values.
@@ -28,7 +30,7 @@ type Block struct {
 
 func newBlock(g Geometry, r residence.Rect, budget *Budget) (*Block, error) {
 	n := r.Tokens.Len()
-	memory, err := newExtents(r.Layers.Len(), g.LayerBytes(n), budget)
+	memory, err := newExtents(g.Memory, r.Layers.Len(), g.LayerBytes(n), budget)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +61,7 @@ func (b *Block) full() bool {
 // close makes the extent end at token end, which every layer must have reached and none have passed. The
 // room behind it is given back: the tokens that follow will have a block of their own. Nobody reads the
 // block meanwhile.
-func (b *Block) close(end int, shape attention.Shape) error {
+func (b *Block) close(end int, g Geometry) error {
 	for i := range b.kv {
 		if b.kv[i].K != nil && b.kv[i].End() != end {
 			return fmt.Errorf("block of %v: layer %d ends at token %d, not at %d", b.Rect, b.Layers.First+i, b.kv[i].End(), end)
@@ -68,7 +70,11 @@ func (b *Block) close(end int, shape attention.Shape) error {
 	b.Tokens.End = end
 	for i := range b.kv {
 		if kv := &b.kv[i]; kv.K != nil && kv.Len < kv.Cap {
-			b.memory[i].shrink(kv, shape)
+			x, err := b.memory[i].shrink(kv, g)
+			if err != nil {
+				return fmt.Errorf("block of %v: %w", b.Rect, err)
+			}
+			b.memory[i] = x
 		}
 	}
 	return nil

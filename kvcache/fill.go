@@ -3,8 +3,10 @@ package kvcache
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/residence"
 )
 
@@ -26,8 +28,11 @@ func (s *Sequence) Fill(batch uint64, r residence.Rect, f *Filler, stop func() b
 			if err != nil {
 				return bytes, err
 			}
-			f.fill(kv, l)
+			err = f.fill(s.geometry.Memory, kv, l)
 			memory.release()
+			if err != nil {
+				return bytes, err
+			}
 			s.mu.Lock()
 			kv.Len = block.Tokens.Len()
 			s.mu.Unlock()
@@ -49,6 +54,7 @@ type Filler struct {
 	heads int
 	bytes int    // of a row
 	rows  []byte // [fillRows][bytes], in the format of the cache
+	half  []byte // what is written next
 }
 
 // NewFiller makes up what fits the geometry.
@@ -66,15 +72,20 @@ func NewFiller(g Geometry, seed uint64) *Filler {
 	return f
 }
 
-// fill writes every row for which kv has room.
-func (f *Filler) fill(kv *attention.KV, layer int) {
-	for head := range f.heads {
-		for t := range kv.Cap {
-			at := (head*kv.Cap + t) * f.bytes
-			copy(kv.K[at:at+f.bytes], f.row(layer, kv.First+t, 2*head))
-			copy(kv.V[at:at+f.bytes], f.row(layer, kv.First+t, 2*head+1))
+// fill writes every row for which kv, a block in m, has room.
+func (f *Filler) fill(m device.Memory, kv *attention.KV, layer int) error {
+	f.half = slices.Grow(f.half[:0], len(kv.K))[:len(kv.K)]
+	for part, to := range [][]byte{kv.K, kv.V} {
+		for head := range f.heads {
+			for t := range kv.Cap {
+				copy(f.half[(head*kv.Cap+t)*f.bytes:], f.row(layer, kv.First+t, 2*head+part))
+			}
+		}
+		if err := m.Write(to, f.half); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // row is the one that the key (even part) or value (odd part) of a head has.

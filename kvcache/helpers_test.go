@@ -8,12 +8,13 @@ import (
 	"testing"
 
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/residence"
 )
 
 // small is a geometry whose blocks have 4 tokens.
-var small = Geometry{Shape: attention.Shape{Heads: 4, KVHeads: 2, HeadDim: 4, Scale: 0.5}, Layers: 4, Format: attention.F16, BlockTokens: 4}
+var small = Geometry{Shape: attention.Shape{Heads: 4, KVHeads: 2, HeadDim: 4, Scale: 0.5}, Layers: 4, Format: attention.F16, BlockTokens: 4, Memory: device.Host{}}
 
 func span(first, end int) residence.Span { return residence.Span{First: first, End: end} }
 
@@ -101,7 +102,10 @@ func carry(from, to *Sequence, batch uint64, r residence.Rect) error {
 	for _, p := range parts {
 		for l := p.Layers.First; l < p.Layers.End; l++ {
 			kv := p.Layer(l)
-			k, v := Pack(kv, from.geometry.Shape)
+			k, v, err := Pack(from.geometry.Memory, kv, from.geometry.Shape)
+			if err != nil {
+				return err
+			}
 			if err := to.Receive(batch, p.Layers, l, kv.First, kv.Len, k, v); err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/residence"
 )
@@ -89,7 +90,7 @@ func newCluster(t *rapid.T) *nodes {
 		Shape:       attention.Shape{Heads: 2, KVHeads: rapid.IntRange(1, 2).Draw(t, "heads"), HeadDim: 4},
 		Layers:      rapid.IntRange(1, 5).Draw(t, "layers"),
 		Format:      rapid.SampledFrom([]attention.Format{attention.F16, attention.F32}).Draw(t, "format"),
-		BlockTokens: rapid.SampledFrom([]int{1, 3, 4}).Draw(t, "block")}}
+		BlockTokens: rapid.SampledFrom([]int{1, 3, 4}).Draw(t, "block"), Memory: device.Host{}}}
 	l := residence.Layout{Layers: c.g.Layers, BlockTokens: c.g.BlockTokens, Chunk: 8, Staged: rapid.IntRange(0, 6).Draw(t, "staged"), RingOwner: rapid.IntRange(0, n-1).Draw(t, "ring owner")}
 	loaded := make([]bool, n)
 	for i := range n {

@@ -1,18 +1,29 @@
 package kvcache
 
 import (
+	"errors"
 	"sync/atomic"
 
 	"github.com/orrery-ai/orrery/attention"
-	"github.com/orrery-ai/orrery/internal/offheap"
+	"github.com/orrery-ai/orrery/device"
 )
 
-// region is the memory of one block. It does not lie in the Go heap: it goes back to the system, and its
-// bytes to the budget, when nobody uses it any more.
+// region is the memory of one block, or of one layer of it. It goes back to the device, and its bytes to the
+// budget, when nobody uses it any more.
 type region struct {
+	memory device.Memory
 	all    []byte
 	budget *Budget
+	taken  atomic.Int64 // bytes of the budget
 	left   atomic.Int32 // layers that somebody uses
+}
+
+// discard gives back a part of the region, if its memory can.
+func (r *region) discard(b []byte) {
+	if r.memory.Discard(b) {
+		r.taken.Add(-int64(len(b)))
+		r.budget.Give(int64(len(b)))
+	}
 }
 
 // extent is one layer of a block's memory, keys and then values. Its users are counted: the block that has
@@ -24,17 +35,18 @@ type extent struct {
 }
 
 // newExtents takes memory for so many layers of so many bytes each. The caller is their first user.
-func newExtents(layers int, bytes int64, budget *Budget) ([]*extent, error) {
+func newExtents(memory device.Memory, layers int, bytes int64, budget *Budget) ([]*extent, error) {
 	size := bytes * int64(layers)
 	if err := budget.Take(size); err != nil {
 		return nil, err
 	}
-	all, err := offheap.MapHuge(int(size))
+	all, err := memory.Alloc(int(size))
 	if err != nil {
 		budget.Give(size)
 		return nil, err
 	}
-	r := &region{all: all, budget: budget}
+	r := &region{memory: memory, all: all, budget: budget}
+	r.taken.Store(size)
 	r.left.Store(int32(layers))
 	xs := make([]*extent, layers)
 	for i := range xs {
@@ -59,32 +71,40 @@ func (x *extent) release() {
 	if x.users.Add(-1) > 0 {
 		return
 	}
-	r, n := x.region, int64(len(x.data))
+	r := x.region
 	if r.left.Add(-1) > 0 {
-		offheap.Discard(x.data)
-	} else {
-		offheap.Unmap(r.all)
+		r.discard(x.data)
+		return
 	}
-	r.budget.Give(n)
+	r.memory.Free(r.all)
+	r.budget.Give(r.taken.Load())
 }
 
 // shrink moves the keys and values of kv, which lie in the extent, together, and gives back the room behind
-// them. Nobody else reads or writes them meanwhile.
-func (x *extent) shrink(kv *attention.KV, s attention.Shape) {
-	n := kv.Len * kv.Format.BytesPerHead(s.HeadDim)
-	from := kv.Cap * kv.Format.BytesPerHead(s.HeadDim)
-	half := n * s.KVHeads
-	for h := range s.KVHeads {
-		copy(x.data[h*n:(h+1)*n], kv.K[h*from:])
+// them. It returns the extent in which they are then: another one where no part of a region can be given back.
+// Nobody else reads or writes them meanwhile.
+func (x *extent) shrink(kv *attention.KV, g Geometry) (*extent, error) {
+	k, v, err := Pack(g.Memory, kv, g.Shape)
+	if err != nil {
+		return nil, err
 	}
-	for h := range s.KVHeads {
-		copy(x.data[half+h*n:half+(h+1)*n], kv.V[h*from:])
+	small, half := x, len(k)
+	if rest := x.data[2*half:]; x.region.memory.Discard(nil) {
+		x.data = x.data[: 2*half : 2*half]
+		defer x.region.discard(rest)
+	} else {
+		xs, err := newExtents(g.Memory, 1, int64(2*half), x.region.budget)
+		if err != nil {
+			return nil, err
+		}
+		small = xs[0]
+		defer x.release()
 	}
-	rest := x.data[2*half:]
-	x.data = x.data[: 2*half : 2*half]
-	kv.K, kv.V, kv.Cap = x.data[:half], x.data[half:], kv.Len
-	offheap.Discard(rest)
-	x.region.budget.Give(int64(len(rest)))
+	if err := errors.Join(g.Memory.Write(small.data[:half], k), g.Memory.Write(small.data[half:], v)); err != nil {
+		return nil, err
+	}
+	kv.K, kv.V, kv.Cap = small.data[:half], small.data[half:], kv.Len
+	return small, nil
 }
 
 // extents are some that the holder is a user of.

@@ -1,6 +1,7 @@
 package kvcache
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -57,7 +58,7 @@ func (s *Sequence) TakeUp(e *residence.Epoch, batch uint64) (arrived, closed []*
 	defer s.mu.Unlock()
 	for _, b := range s.blocks {
 		if b.Tokens.First < e.Covered && e.Covered < b.Tokens.End {
-			if err := b.close(e.Covered, s.geometry.Shape); err != nil {
+			if err := b.close(e.Covered, s.geometry); err != nil {
 				return nil, closed, err
 			}
 			closed = append(closed, b)
@@ -100,8 +101,9 @@ func (s *Sequence) Receive(batch uint64, layers residence.Span, layer, first, n 
 		return err
 	}
 	defer memory.release()
-	copy(kv.K, k)
-	copy(kv.V, v)
+	if err := errors.Join(s.geometry.Memory.Write(kv.K, k), s.geometry.Memory.Write(kv.V, v)); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	kv.Len = n
 	s.mu.Unlock()

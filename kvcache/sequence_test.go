@@ -370,7 +370,10 @@ func TestPackLeavesOutTheRoomBehind(t *testing.T) {
 	for tok := 8; tok < 11; tok++ {
 		each(g, &kv, tok, func(stored []byte, head int, value bool) { copy(stored, row(g, 1, tok, head, value)) })
 	}
-	k, v := Pack(&kv, g.Shape)
+	k, v, err := Pack(g.Memory, &kv, g.Shape)
+	if err != nil {
+		t.Fatal(err)
+	}
 	packed := attention.KV{Format: g.Format, HeadDim: 4, First: 8, Len: 3, Cap: 3, K: k, V: v}
 	if len(k) != 48 || len(v) != 48 {
 		t.Fatalf("%d and %d bytes", len(k), len(v))

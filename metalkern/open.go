@@ -3,22 +3,58 @@ package metalkern
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/orrery-ai/orrery/metalkern/cuda"
 	"github.com/orrery-ai/orrery/metalkern/dialect"
 	"github.com/orrery-ai/orrery/metalkern/emulator"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
+	"github.com/orrery-ai/orrery/metalkern/metal"
 )
 
 // Kinds are the devices that Open knows, the fastest first.
-var Kinds = []string{"cuda", "emulator"}
+var Kinds = []string{"metal", "cuda", "emulator"}
 
-// Open opens the first device of a kind. Where there is none the error is a *[gpu.UnavailableError].
-func Open(kind string) (gpu.Host, error) {
+// GPUs are those of Kinds that may be on this system, and are fast.
+func GPUs() []string {
+	switch runtime.GOOS {
+	case "darwin":
+		return []string{"metal"}
+	case "linux":
+		return []string{"cuda"}
+	}
+	return nil
+}
+
+// Count is how many devices of a kind there are; Open has found one.
+func Count(kind string) (int, error) {
+	if kind == "cuda" {
+		return cuda.Devices()
+	}
+	return 1, nil
+}
+
+// Open opens a device of a kind: the first, or of several the one with a number, as in "cuda:1". Where there is none the error is a
+// *[gpu.UnavailableError].
+func Open(name string) (gpu.Host, error) {
+	kind, which, numbered := strings.Cut(name, ":")
+	number, err := 0, error(nil)
+	if numbered {
+		if number, err = strconv.Atoi(which); err != nil || kind != "cuda" {
+			return nil, fmt.Errorf("device %q: only cuda has numbers, as cuda:1", name)
+		}
+	}
 	switch kind {
+	case "metal":
+		h, err := metal.Open()
+		if err != nil {
+			return nil, err
+		}
+		return h, nil
 	case "cuda":
-		h, err := cuda.Open(0)
+		h, err := cuda.Open(number)
 		if err != nil {
 			return nil, err
 		}
@@ -30,7 +66,7 @@ func Open(kind string) (gpu.Host, error) {
 		}
 		return h, nil
 	}
-	return nil, fmt.Errorf("device %q is not one of %s", kind, strings.Join(Kinds, ", "))
+	return nil, fmt.Errorf("device %q is not one of %s", name, strings.Join(Kinds, ", "))
 }
 
 // Found is a device, or why there is none of a kind.

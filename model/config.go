@@ -12,22 +12,24 @@ import (
 // Config is the geometry of a decoder, checked: every number is within the limits below, so that
 // products of a few of them do not overflow an int64.
 type Config struct {
-	ModelType     string // family: "llama", "qwen3"
-	Layers        int
-	Hidden        int // width of the residual stream
-	Intermediate  int // width of the MLP
-	Heads         int // query heads
-	KVHeads       int // key and value heads; Heads is a multiple
-	HeadDim       int // elements of a head, even
-	Vocab         int
-	MaxPositions  int // longest context that the model was made for, in tokens
-	NormEps       float32
-	Rope          Rope
-	Tied          bool // the head is the embedding
-	AttentionBias bool // q, k, v and o projections have biases
-	MLPBias       bool // gate, up and down projections have biases
-	QKNorm        bool // RMS norm over each head of q and k
-	EOS           []int32
+	ModelType    string // family: "llama", "qwen2", "qwen3"
+	Layers       int
+	Hidden       int // width of the residual stream
+	Intermediate int // width of the MLP
+	Heads        int // query heads
+	KVHeads      int // key and value heads; Heads is a multiple
+	HeadDim      int // elements of a head, even
+	Vocab        int
+	MaxPositions int // longest context that the model was made for, in tokens
+	NormEps      float32
+	Rope         Rope
+	Tied         bool // the head is the embedding
+	QKVBias      bool // q, k and v projections have biases
+	OBias        bool // the o projection has one
+	MLPBias      bool // gate, up and down projections have biases
+	QKNorm       bool // RMS norm over each head of q and k
+	EOS          []int32
+	Quantization Quantization // of safetensors, by MLX
 }
 
 // Shape is the geometry of each layer's attention.
@@ -72,6 +74,7 @@ type rawConfig struct {
 	RopeTheta      *float64        `json:"rope_theta"`
 	RopeScaling    *rawRope        `json:"rope_scaling"`
 	RopeParameters *rawRope        `json:"rope_parameters"`
+	RopeInterleave bool            `json:"rope_interleave"`
 	RotaryFactor   *float64        `json:"partial_rotary_factor"`
 	SlidingWindow  bool            `json:"use_sliding_window"`
 	LayerTypes     []string        `json:"layer_types"`
@@ -118,7 +121,7 @@ func ParseConfig(b []byte) (Config, error) {
 	}
 	c := Config{
 		ModelType: *r.ModelType, Tied: r.Tied, QKNorm: fam.qkNorm,
-		AttentionBias: r.AttentionBias, MLPBias: r.MLPBias, EOS: fam.eos,
+		QKVBias: fam.qkvBias || r.AttentionBias, OBias: !fam.qkvBias && r.AttentionBias, MLPBias: r.MLPBias, EOS: fam.eos,
 	}
 	for _, f := range []struct {
 		name     string
@@ -153,7 +156,10 @@ func ParseConfig(b []byte) (Config, error) {
 		return Config{}, err
 	}
 	var err error
-	c.Rope, err = r.rope(fam)
+	if c.Quantization, err = parseQuantization(r.Quantization); err != nil {
+		return Config{}, fmt.Errorf("quantization: %w", err)
+	}
+	c.Rope, err = r.rope(fam, c.HeadDim)
 	return c, err
 }
 
@@ -176,10 +182,8 @@ func (r *rawConfig) refuse(fam family) error {
 			return fmt.Errorf("layer_types[%d] %.40q is unknown; known is full_attention", i, t)
 		}
 	}
-	for name, q := range map[string]json.RawMessage{"quantization": r.Quantization, "quantization_config": r.QuantizationHF} {
-		if len(q) > 0 && string(q) != "null" {
-			return fmt.Errorf("%s: quantized weights are unknown; known are F32, F16 and BF16", name)
-		}
+	if given(r.QuantizationHF) && !given(r.Quantization) { // MLX writes both, alike
+		return errors.New("quantization_config: weights quantized in another way than MLX's are unknown")
 	}
 	return nil
 }

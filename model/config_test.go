@@ -70,16 +70,19 @@ func TestEverySpellingOfRopeIsRead(t *testing.T) {
 		fields map[string]any
 		want   Rope
 	}{
-		"theta alone":       {map[string]any{"rope_theta": 1000000}, Rope{Type: "default", Theta: 1e6}},
-		"null scaling":      {map[string]any{"rope_theta": 1e6, "rope_scaling": nil}, Rope{Type: "default", Theta: 1e6}},
-		"old type":          {map[string]any{"rope_scaling": map[string]any{"type": "linear", "factor": 4}}, Rope{Type: "linear", Theta: 10000, Factor: 4}},
-		"old rope_type":     {map[string]any{"rope_theta": 5e5, "rope_scaling": with("rope_type", "llama3", nil)}, stretched},
-		"new":               {map[string]any{"rope_parameters": with("rope_type", "llama3", 5e5)}, stretched},
-		"inner theta wins":  {map[string]any{"rope_theta": 7, "rope_parameters": with("rope_type", "llama3", 5e5)}, stretched},
+		"theta alone":      {map[string]any{"rope_theta": 1000000}, Rope{Type: "default", Theta: 1e6}},
+		"null scaling":     {map[string]any{"rope_theta": 1e6, "rope_scaling": nil}, Rope{Type: "default", Theta: 1e6}},
+		"old type":         {map[string]any{"rope_scaling": map[string]any{"type": "linear", "factor": 4}}, Rope{Type: "linear", Theta: 10000, Factor: 4}},
+		"old rope_type":    {map[string]any{"rope_theta": 5e5, "rope_scaling": with("rope_type", "llama3", nil)}, stretched},
+		"new":              {map[string]any{"rope_parameters": with("rope_type", "llama3", 5e5)}, stretched},
+		"inner theta wins": {map[string]any{"rope_theta": 7, "rope_parameters": with("rope_type", "llama3", 5e5)}, stretched},
+		"factors": {map[string]any{"rope_scaling": map[string]any{"rope_type": "factors", "factors": []int{1, 1, 1, 1, 2, 4, 8, 8}}},
+			Rope{Type: "factors", Theta: 10000, Factors: []float64{1, 1, 1, 1, 2, 4, 8, 8}}},
+		"neighbours":        {map[string]any{"rope_interleave": true}, Rope{Type: "default", Theta: 10000, Interleaved: true}},
 		"rope_scaling wins": {map[string]any{"rope_theta": 5e5, "rope_scaling": with("type", "llama3", nil), "rope_parameters": map[string]any{"rope_type": "default"}}, stretched},
 	} {
 		got, err := parse(t, c.fields)
-		if err != nil || got.Rope != c.want {
+		if err != nil || !reflect.DeepEqual(got.Rope, c.want) {
 			t.Errorf("%s: got %+v, %v; want %+v", name, got.Rope, err, c.want)
 		}
 	}
@@ -98,8 +101,8 @@ func TestBadConfigsAreRefusedByField(t *testing.T) {
 		fields fields
 		want   string
 	}{
-		{fields{"model_type": nil}, "model_type is missing; known are llama, qwen3"},
-		{fields{"model_type": "mamba"}, `model_type "mamba" is unknown; known are llama, qwen3`},
+		{fields{"model_type": nil}, "model_type is missing; known are llama, qwen2, qwen3"},
+		{fields{"model_type": "mamba"}, `model_type "mamba" is unknown; known are llama, qwen2, qwen3`},
 		{fields{"num_hidden_layers": 0}, "num_hidden_layers 0"},
 		{fields{"num_hidden_layers": -3}, "num_hidden_layers -3"},
 		{fields{"num_hidden_layers": 1 << 40}, "num_hidden_layers"},
@@ -125,7 +128,7 @@ func TestBadConfigsAreRefusedByField(t *testing.T) {
 		{fields{"rope_theta": -1}, "rope_theta"},
 		{fields{"rope_theta": 1e300}, "rope_theta"},
 		{fields{"rope_scaling": 4}, "rope"},
-		{fields{"rope_scaling": fields{"type": "yarn", "factor": 4}}, `rope_scaling: rope_type "yarn" is unknown; known are default, linear, llama3`},
+		{fields{"rope_scaling": fields{"type": "yarn", "factor": 4}}, `rope_scaling: rope_type "yarn" is unknown; known are default, factors, linear, llama3`},
 		{fields{"rope_parameters": fields{"full_attention": fields{"rope_theta": 1e6}}}, `"full_attention"`},
 		{fields{"rope_parameters": fields{"rope_type": "linear"}}, "rope_parameters: factor is missing"},
 		{fields{"rope_parameters": fields{"partial_rotary_factor": 0.5}}, "partial_rotary_factor"},
@@ -133,10 +136,17 @@ func TestBadConfigsAreRefusedByField(t *testing.T) {
 		{rope("low_freq_factor", nil), "low_freq_factor is missing"},
 		{rope("high_freq_factor", 1), "not below high_freq_factor"},
 		{rope("original_max_position_embeddings", nil), "original_max_position_embeddings is missing"},
+		{fields{"rope_scaling": fields{"rope_type": "factors", "factors": []int{1, 1}}}, "rope_scaling: 2 factors for 8 pairs"},
+		{fields{"rope_scaling": fields{"rope_type": "factors", "factors": []int{1, 1, 1, 0, 1, 1, 1, 1}}}, "factors[3] 0"},
 		{fields{"partial_rotary_factor": 0.5}, "partial_rotary_factor"},
 		{fields{"use_sliding_window": true}, "use_sliding_window"},
 		{fields{"layer_types": []string{"full_attention", "sliding_attention"}}, "layer_types[1]"},
-		{fields{"quantization": fields{"bits": 4}}, "quantization:"},
+		{fields{"quantization": 4}, "quantization:"},
+		{fields{"quantization": fields{"bits": 4}}, "quantization: group_size"},
+		{fields{"quantization": fields{"bits": 4, "group_size": 48}}, "quantization: group_size"},
+		{fields{"quantization": fields{"bits": 3, "group_size": 64}}, "quantization: bits: known are 4 and 8"},
+		{fields{"quantization": fields{"bits": 4, "group_size": 32, "mode": "mxfp4"}}, `quantization: mode "mxfp4"`},
+		{fields{"quantization": fields{"bits": 4, "group_size": 32, "lm_head": fields{"bits": 6, "group_size": 32}}}, `quantization: "lm_head": bits`},
 		{fields{"quantization_config": fields{"quant_method": "fp8"}}, "quantization_config:"},
 		{fields{"model_type": "qwen3", "num_key_value_heads": 2, "mlp_bias": true}, "mlp_bias"},
 	} {
@@ -157,6 +167,32 @@ func TestEOSIsATokenOrAList(t *testing.T) {
 		got, err := parse(t, map[string]any{"eos_token_id": c.in})
 		if err != nil || fmt.Sprint(got.EOS) != fmt.Sprint(c.want) {
 			t.Errorf("%v: got %v, %v", c.in, got.EOS, err)
+		}
+	}
+}
+
+func TestQuantizationIsReadWithWhatDiffersFromIt(t *testing.T) {
+	field := map[string]any{"bits": 4, "group_size": 64, "mode": "affine", "quant_method": "other", "lm_head": map[string]any{"bits": 8, "group_size": 32},
+		"model.embed_tokens": false, "model.layers.0.mlp.up_proj": true}
+	c, err := parse(t, map[string]any{"quantization": field, "quantization_config": field})
+	want := Quantization{AffineParts{4, 64}, map[string]AffineParts{"lm_head": {8, 32}, "model.embed_tokens": {}}}
+	if err != nil || !reflect.DeepEqual(c.Quantization, want) {
+		t.Errorf("got %+v, %v; want %+v", c.Quantization, err, want)
+	}
+}
+
+func TestFactorsSlowPairsDown(t *testing.T) {
+	r := Rope{Type: "factors", Theta: 10000, Factors: []float64{1, 4}}
+	if got := r.Frequencies(4); got[0] != 1 || math.Abs(got[1]-0.01/4) > 1e-15 {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestQwen2HasBiasesOnQKAndVAlone(t *testing.T) {
+	for _, said := range []bool{false, true} {
+		c, err := parse(t, map[string]any{"model_type": "qwen2", "num_key_value_heads": 2, "attention_bias": said})
+		if err != nil || !c.QKVBias || c.OBias {
+			t.Errorf("attention_bias %v: %+v, %v", said, c, err)
 		}
 	}
 }

@@ -20,6 +20,9 @@ type Decoder struct {
 	norm        []float32
 	frequencies []float64 // angle of one position, for each pair of a head
 	mapped      bool
+
+	device device.Device   // of Load
+	loaded []device.Matrix // there
 }
 
 // layer is a layer's weights. Norms and biases that the architecture lacks are nil.
@@ -36,7 +39,7 @@ type projection struct {
 	bias []float32
 }
 
-// Layers binds the layers r: with the embedding if r starts at the first layer, and with the final
+// Layers binds the layers r, for a CPU that reads them from the model's files, or to be loaded on another device: with the embedding if r starts at the first layer, and with the final
 // norm and the head if it ends at the last. The only error is a range that the model does not have.
 func (m *Model) Layers(r Range) (*Decoder, error) {
 	c := &m.Config
@@ -74,10 +77,10 @@ func (m *Model) layer(l int) layer {
 	vector := func(part string) []float32 { return m.weights.vector(layerName(l, part+".weight")) }
 	out := layer{
 		inputNorm: vector("input_layernorm"),
-		q:         linear("self_attn.q_proj", c.AttentionBias),
-		k:         linear("self_attn.k_proj", c.AttentionBias),
-		v:         linear("self_attn.v_proj", c.AttentionBias),
-		o:         linear("self_attn.o_proj", c.AttentionBias),
+		q:         linear("self_attn.q_proj", c.QKVBias),
+		k:         linear("self_attn.k_proj", c.QKVBias),
+		v:         linear("self_attn.v_proj", c.QKVBias),
+		o:         linear("self_attn.o_proj", c.OBias),
 		postNorm:  vector("post_attention_layernorm"),
 		gate:      linear("mlp.gate_proj", c.MLPBias),
 		up:        linear("mlp.up_proj", c.MLPBias),
@@ -99,18 +102,22 @@ func (d *Decoder) Embed(st device.Stream, s *Scratch, ids []int32) {
 	st.Embed(s.X, d.embed, ids)
 }
 
-// Angles writes the rotary angles of rows [row, row+n), which stand at positions first, first+1, ….
-// It runs at once, on the caller, once a step for all layers; a step whose rows are several runs of
-// positions calls it for each run. Angles are computed in float64: at position 200,000 float32 is off
-// by 3e-3.
-func (d *Decoder) Angles(s *Scratch, row, first, n int) {
-	for i := range n {
-		cos, sin := s.Cos.Row(row+i), s.Sin.Row(row+i)
-		position := float64(first + i)
-		for j, f := range d.frequencies {
-			sine, cosine := math.Sincos(position * f)
-			cos[j], sin[j] = float32(cosine), float32(sine)
+// Angles writes the rotary angles of rows [row, row+n), which stand at positions first, first+1, …, once a step for
+// all layers; a step whose rows are several runs of positions calls it for each run. Angles are computed in float64:
+// at position 200,000 float32 is off by 3e-3.
+func (d *Decoder) Angles(st device.Stream, s *Scratch, row, first, n int) {
+	pairs := s.Cos.Cols
+	for at := 0; at < n; at += angleRows {
+		rows := min(angleRows, n-at)
+		for i := range rows {
+			position := float64(first + at + i)
+			for j, f := range d.frequencies {
+				sine, cosine := math.Sincos(position * f)
+				s.cos[i*pairs+j], s.sin[i*pairs+j] = float32(cosine), float32(sine)
+			}
 		}
+		st.Write(s.Cos.Slice(row+at, row+at+rows), s.cos[:rows*pairs])
+		st.Write(s.Sin.Slice(row+at, row+at+rows), s.sin[:rows*pairs])
 	}
 }
 
@@ -127,8 +134,8 @@ func (d *Decoder) QKV(st device.Stream, layer int, s *Scratch) {
 		perHead(st, s.Q, dim, l.qNorm, eps)
 		perHead(st, s.K, dim, l.kNorm, eps)
 	}
-	st.Rope(s.Q, dim, s.Cos, s.Sin)
-	st.Rope(s.K, dim, s.Cos, s.Sin)
+	st.Rope(s.Q, dim, s.Cos, s.Sin, d.Config.Rope.Interleaved)
+	st.Rope(s.K, dim, s.Cos, s.Sin, d.Config.Rope.Interleaved)
 }
 
 // AfterAttention completes a layer: s.X += o(s.Attn), then s.X += down(silu(gate(x))·up(x)) with x the

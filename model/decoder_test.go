@@ -12,6 +12,7 @@ import (
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/device/cpu"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/model/modeltest"
 )
@@ -24,12 +25,17 @@ func (idle) RMSNorm(_, _ device.Tensor, _ []float32, _ float32)                 
 func (idle) MatMul(_, _ device.Tensor, _ device.Matrix)                                    {}
 func (idle) Add(_, _ device.Tensor)                                                        {}
 func (idle) AddBias(device.Tensor, []float32)                                              {}
-func (idle) Rope(device.Tensor, int, device.Tensor, device.Tensor)                         {}
+func (idle) Rope(device.Tensor, int, device.Tensor, device.Tensor, bool)                   {}
 func (idle) Append(*attention.KV, int, device.Tensor, device.Tensor)                       {}
 func (idle) Attend(attention.Partial, device.Tensor, int, attention.Shape, []attention.KV) {}
 func (idle) Merge(_, _ attention.Partial)                                                  {}
 func (idle) Finish(device.Tensor, attention.Partial)                                       {}
 func (idle) SwiGLU(_, _, _ device.Tensor)                                                  {}
+func (idle) Reset(attention.Partial)                                                       {}
+func (idle) Write(device.Tensor, []float32)                                                {}
+func (idle) Upload(b []byte) []byte                                                        { return b }
+func (idle) Download(b []byte) []byte                                                      { return b }
+func (idle) Close() error                                                                  { return nil }
 func (idle) Wait() error                                                                   { return nil }
 
 // recorder keeps the matrices that it was given.
@@ -108,7 +114,7 @@ func TestRecordingAStepAllocatesNothing(t *testing.T) {
 	ids, out := someIDs(8, m.Config.Vocab), device.NewTensor(1, m.Config.Vocab)
 	if n := testing.AllocsPerRun(10, func() {
 		d.Embed(st, s, ids)
-		d.Angles(s, 0, 100, len(ids))
+		d.Angles(st, s, 0, 100, len(ids))
 		for l := range m.Config.Layers {
 			d.QKV(st, l, s)
 			d.AfterAttention(st, l, s)
@@ -127,9 +133,10 @@ func TestAnglesAreExactAtLongContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	const first = 204_800
+	var st device.Stream = reference{}
 	s := model.NewScratch(&m.Config, 3)
 	s.Cos.Row(0)[0] = 7
-	d.Angles(s, 1, first, 2)
+	d.Angles(st, s, 1, first, 2)
 	turn, _, err := big.ParseFloat("6.2831853071795864769252867665590057683943387987502116419498892", 10, 200, big.ToNearestEven)
 	if err != nil {
 		t.Fatal(err)
@@ -225,14 +232,16 @@ func TestBytesOfRangesAddUpToTheFile(t *testing.T) {
 	}
 }
 
-func TestPrefetchReadsEachWeightOnceAndStopsWhenTold(t *testing.T) {
+func TestLoadReadsEachWeightOnceAndStopsWhenTold(t *testing.T) {
 	m := modeltest.Open(t, modeltest.Options{Tied: true, Vocab: 50_000})
 	d, err := m.Layers(model.Range{First: 0, End: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
+	dev := cpu.New(1)
+	defer dev.Close()
 	var last, total int64
-	if err := d.Prefetch(t.Context(), func(done, all int64) {
+	if err := d.Load(t.Context(), dev, func(done, all int64) {
 		if done <= last || done > all {
 			t.Errorf("progress %d of %d after %d", done, all, last)
 		}
@@ -247,7 +256,7 @@ func TestPrefetchReadsEachWeightOnceAndStopsWhenTold(t *testing.T) {
 	reason := errors.New("the model is going away")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	chunks := 0
-	err = d.Prefetch(ctx, func(int64, int64) { chunks++; cancel(reason) })
+	err = d.Load(ctx, dev, func(int64, int64) { chunks++; cancel(reason) })
 	if !errors.Is(err, reason) || chunks != 1 {
 		t.Errorf("stopped after %d chunks with %v", chunks, err)
 	}
@@ -263,7 +272,7 @@ func BenchmarkAngles(b *testing.B) {
 		b.Run(fmt.Sprint(rows), func(b *testing.B) {
 			s := model.NewScratch(&m.Config, rows)
 			for b.Loop() {
-				d.Angles(s, 0, 200_000, rows)
+				d.Angles(idle{}, s, 0, 200_000, rows)
 			}
 		})
 	}

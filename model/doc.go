@@ -11,7 +11,7 @@
 // [device.Stream], in pieces, because attention in between belongs to whoever holds the keys:
 //
 //	d.Embed(st, s, ids)               // on the node that has the first layer
-//	d.Angles(s, 0, first, len(ids))   // rotary angles, once a step, for all layers
+//	d.Angles(st, s, 0, first, len(ids)) // rotary angles, once a step, for all layers
 //	for l := r.First; l < r.End; l++ {
 //		d.QKV(st, l, s)           // s.Q, s.K, s.V
 //		…                         // append K and V, attend with Q over the cluster: s.Attn

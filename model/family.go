@@ -10,6 +10,7 @@ import (
 // grouped-query attention, rotary positions and a gated MLP.
 type family struct {
 	qkNorm  bool // RMS norm over each head of q and k, before the rotation
+	qkvBias bool // q, k and v have biases, and o has none, whatever attention_bias says
 	mlpBias bool // knows the field mlp_bias
 
 	// Values of fields that config.json leaves out, as transformers' configuration classes have them.
@@ -24,6 +25,7 @@ type family struct {
 // families is every architecture that Orrery runs, by model_type.
 var families = map[string]family{
 	"llama": {mlpBias: true, maxPositions: 2048, normEps: 1e-6, ropeTheta: 10000, eos: []int32{2}},
+	"qwen2": {qkvBias: true, kvHeads: 32, maxPositions: 32768, normEps: 1e-6, ropeTheta: 10000},
 	"qwen3": {qkNorm: true, kvHeads: 32, headDim: 128, maxPositions: 32768, normEps: 1e-6, ropeTheta: 10000},
 }
 

@@ -36,7 +36,7 @@ func (m *Model) takeFingerprint(config []byte) error {
 		put(f.header)
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.weights.tensors)) {
-		b := m.weights.tensors[name].Data
+		b := m.weights.tensors[name].data
 		middle := max(len(b)/2-sampleBytes/2, 0)
 		put(b[middle:min(middle+sampleBytes, len(b))])
 	}

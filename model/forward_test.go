@@ -37,7 +37,7 @@ func newNode(t *testing.T, m *model.Model, st device.Stream, r model.Range, cont
 // step runs the layers over the rows of n.s.X, which stand at positions first, first+1, ….
 func (n *node) step(first int) {
 	rows := n.s.Rows()
-	n.d.Angles(n.s, 0, first, rows)
+	n.d.Angles(n.st, n.s, 0, first, rows)
 	for l := n.d.Range.First; l < n.d.Range.End; l++ {
 		kv := &n.kv[l-n.d.Range.First]
 		n.d.QKV(n.st, l, n.s)

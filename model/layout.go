@@ -10,7 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/model/internal/half"
+	"github.com/orrery-ai/orrery/internal/half"
 )
 
 const (
@@ -48,14 +48,14 @@ func (c *Config) layerSpecs(layer int) []spec {
 	}
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	vector("input_layernorm.weight", c.Hidden)
-	linear("self_attn.q_proj", q, c.Hidden, c.AttentionBias)
-	linear("self_attn.k_proj", kv, c.Hidden, c.AttentionBias)
-	linear("self_attn.v_proj", kv, c.Hidden, c.AttentionBias)
+	linear("self_attn.q_proj", q, c.Hidden, c.QKVBias)
+	linear("self_attn.k_proj", kv, c.Hidden, c.QKVBias)
+	linear("self_attn.v_proj", kv, c.Hidden, c.QKVBias)
 	if c.QKNorm {
 		vector("self_attn.q_norm.weight", c.HeadDim)
 		vector("self_attn.k_norm.weight", c.HeadDim)
 	}
-	linear("self_attn.o_proj", c.Hidden, q, c.AttentionBias)
+	linear("self_attn.o_proj", c.Hidden, q, c.OBias)
 	vector("post_attention_layernorm.weight", c.Hidden)
 	linear("mlp.gate_proj", c.Intermediate, c.Hidden, c.MLPBias)
 	linear("mlp.up_proj", c.Intermediate, c.Hidden, c.MLPBias)
@@ -92,8 +92,11 @@ func (c *Config) Tensors() []TensorShape {
 	return ts
 }
 
-// formats is the types of weights that a device computes in.
-var formats = map[string]device.Format{"F32": device.F32, "F16": device.F16, "BF16": device.BF16}
+// formats is the types of weights that a device computes in, as files name them. Vectors are never quantized.
+var formats = map[string]device.Format{
+	"F32": device.F32, "F16": device.F16, "BF16": device.BF16,
+	"Q8_0": device.Q8_0, "Q4_0": device.Q4_0, "Q4_K": device.Q4_K, "Q6_K": device.Q6_K,
+}
 
 // check reports a tensor that is missing, misshapen or of a type that devices do not compute in, and
 // one within the layers that the architecture does not have, since leaving it out would give another model.
@@ -115,7 +118,7 @@ func (w *weights) check(c *Config) error {
 	for _, name := range slices.Sorted(maps.Keys(w.tensors)) {
 		// Old checkpoints keep the rotary frequencies, which config.json gives too.
 		if strings.HasPrefix(name, layersDot) && !expected[name] && !strings.HasSuffix(name, ".rotary_emb.inv_freq") {
-			return fmt.Errorf("%s: tensor %q is no part of a %s of %d layers", w.tensors[name].file, name, c.ModelType, c.Layers)
+			return fmt.Errorf("%s: tensor %q is no part of a %s of %d layers", w.tensors[name].file, w.stored(name), c.ModelType, c.Layers)
 		}
 	}
 	return nil
@@ -124,14 +127,17 @@ func (w *weights) check(c *Config) error {
 func (w *weights) checkOne(s spec) error {
 	t, ok := w.tensors[s.name]
 	if !ok {
-		return fmt.Errorf("tensor %q is missing", s.name)
+		return fmt.Errorf("tensor %q is missing", w.stored(s.name))
+	}
+	if t.format == 0 {
+		return fmt.Errorf("%s: tensor %q is %s; known as weights are %s", t.file, w.stored(s.name), t.dtype, known(formats))
+	}
+	if s.rows == 0 && !dense(t.format) {
+		return fmt.Errorf("%s: tensor %q is %s; known for vectors are BF16, F16 and F32", t.file, w.stored(s.name), t.dtype)
 	}
 	want := s.shape()
-	if !slices.Equal(t.Shape, want) {
-		return fmt.Errorf("%s: tensor %q has shape %v, config.json gives %v", t.file, s.name, t.Shape, want)
-	}
-	if _, ok := formats[t.DType]; !ok {
-		return fmt.Errorf("%s: tensor %q is %s; known as weights are %s", t.file, s.name, t.DType, known(formats))
+	if !slices.Equal(t.shape, want) {
+		return fmt.Errorf("%s: tensor %q has shape %v, the configuration gives %v", t.file, w.stored(s.name), t.shape, want)
 	}
 	return nil
 }
@@ -140,7 +146,8 @@ func (w *weights) checkOne(s spec) error {
 func (w *weights) bytes(specs []spec) int64 {
 	var n int64
 	for _, s := range specs {
-		n += int64(len(w.tensors[s.name].Data))
+		t := w.tensors[s.name]
+		n += int64(len(t.data)) + int64(len(t.scales)) + int64(len(t.biases))
 	}
 	return n
 }
@@ -149,9 +156,10 @@ func (w *weights) bytes(specs []spec) int64 {
 // that its elements cannot be read from (writers of old did not pad the header).
 func (w *weights) matrix(name string) device.Matrix {
 	t := w.tensors[name]
-	m := device.Matrix{Format: formats[t.DType], Rows: t.Shape[0], Cols: t.Shape[1], Data: t.Data}
-	if uintptr(unsafe.Pointer(unsafe.SliceData(t.Data)))%uintptr(m.Format.Bytes()) != 0 {
-		m.Data = append(make([]byte, 0, len(t.Data)), t.Data...)
+	m := device.Matrix{Format: t.format, Rows: t.shape[0], Cols: t.shape[1], Data: t.data,
+		Scales: t.scales, Biases: t.biases, ScaleFormat: t.scaleFormat, Group: t.group}
+	if dense(m.Format) && uintptr(unsafe.Pointer(unsafe.SliceData(t.data)))%uintptr(m.Format.Bytes()) != 0 {
+		m.Data = append(make([]byte, 0, len(t.data)), t.data...)
 	}
 	return m
 }
@@ -159,16 +167,24 @@ func (w *weights) matrix(name string) device.Matrix {
 // vector is a checked tensor widened to float32; vectors are small.
 func (w *weights) vector(name string) []float32 {
 	t := w.tensors[name]
-	v := make([]float32, t.Shape[0])
+	return vectorOf(t.data, t.format, t.shape[0])
+}
+
+// vectorOf is n elements of a dense format, widened to float32.
+func vectorOf(data []byte, format device.Format, n int) []float32 {
+	v := make([]float32, n)
 	for i := range v {
-		switch formats[t.DType] {
+		switch format {
 		case device.F32:
-			v[i] = math.Float32frombits(binary.LittleEndian.Uint32(t.Data[4*i:]))
+			v[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
 		case device.F16:
-			v[i] = half.FromF16(binary.LittleEndian.Uint16(t.Data[2*i:]))
+			v[i] = half.FromF16(binary.LittleEndian.Uint16(data[2*i:]))
 		case device.BF16:
-			v[i] = half.FromBF16(binary.LittleEndian.Uint16(t.Data[2*i:]))
+			v[i] = half.FromBF16(binary.LittleEndian.Uint16(data[2*i:]))
 		}
 	}
 	return v
 }
+
+// dense reports whether a format has a floating-point number for each element.
+func dense(f device.Format) bool { return f.Bytes() > 0 }

@@ -18,14 +18,23 @@ type Model struct {
 	fingerprint [32]byte
 }
 
-// Open opens the model in a folder. Its weights are mapped, not read. Errors name the file, and the
-// field or the tensor in it.
-func Open(dir string) (*Model, error) { return open(dir, &dirSource{dir: dir}) }
+// Open opens the model in a folder, or in a GGUF file: one that path names, or the only one in a folder
+// without config.json. Weights are mapped, not read. Errors name the file, and the field or the tensor in it.
+func Open(path string) (*Model, error) {
+	file, err := ggufPath(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case file != "":
+		return open(path, &ggufSource{path: file})
+	}
+	return open(path, &dirSource{dir: path})
+}
 
 // OpenEmbedded opens a model whose files are part of the program: file name to content, as go:embed
 // fills strings. Nothing is copied: the bytes of the strings, which are read-only, are the weights.
 func OpenEmbedded(name string, files map[string]string) (*Model, error) {
-	return open(name, embeddedSource(files))
+	return open(name, embeddedSource{name, files})
 }
 
 func open(name string, src source) (*Model, error) {
@@ -47,7 +56,10 @@ func (m *Model) load() error {
 	if err := m.addGenerationEOS(); err != nil {
 		return fmt.Errorf("generation_config.json: %w", err)
 	}
-	if m.weights, err = openWeights(m.src); err != nil {
+	if m.weights, err = m.src.open(); err != nil {
+		return err
+	}
+	if err := m.weights.joinAffine(&m.Config.Quantization); err != nil {
 		return err
 	}
 	if err := m.weights.check(&m.Config); err != nil {
@@ -85,11 +97,11 @@ func (m *Model) addGenerationEOS() error {
 	return m.Config.setEOS(all)
 }
 
-// Name is the folder, or the embedded model's name.
+// Name is the folder or the file, or the embedded model's name.
 func (m *Model) Name() string { return m.name }
 
-// File returns another of the model's files, such as tokenizer.json. The bytes must not be written
-// and are valid until Close. A missing file gives an error that is fs.ErrNotExist.
+// File returns another of the model's files. A GGUF file has config.json only: what its metadata amount to. The
+// bytes must not be written and are valid until Close. A missing file gives an error that is fs.ErrNotExist.
 func (m *Model) File(name string) ([]byte, error) {
 	b, err := m.src.read(name)
 	if err != nil {

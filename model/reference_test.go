@@ -6,7 +6,8 @@ import (
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/model/internal/half"
+	"github.com/orrery-ai/orrery/internal/half"
+	"github.com/orrery-ai/orrery/internal/quantize"
 )
 
 // reference computes each operation of device.Stream by its definition, one element at a time,
@@ -31,24 +32,22 @@ func (r reference) store(b []byte, v float32) {
 	}
 }
 
-func (reference) Wait() error { return nil }
+func (reference) Reset(p attention.Partial)              { p.Reset() }
+func (reference) Write(dst device.Tensor, src []float32) { copy(dst.Data, src) }
+func (reference) Upload(b []byte) []byte                 { return b }
+func (reference) Download(b []byte) []byte               { return b }
+func (reference) Close() error                           { return nil }
+func (reference) Wait() error                            { return nil }
 
 // rowOf is row i of a stored matrix.
 //
 //go:norace
 func rowOf(m device.Matrix, i int) []float64 {
+	row := make([]float32, m.Cols)
+	quantize.Widen(row, &m, i)
 	out := make([]float64, m.Cols)
-	n := m.Format.Bytes()
-	for j := range out {
-		b := m.Data[(i*m.Cols+j)*n:]
-		switch m.Format {
-		case device.F32:
-			out[j] = float64(math.Float32frombits(binary.LittleEndian.Uint32(b)))
-		case device.F16:
-			out[j] = float64(half.FromF16(binary.LittleEndian.Uint16(b)))
-		case device.BF16:
-			out[j] = float64(half.FromBF16(binary.LittleEndian.Uint16(b)))
-		}
+	for j, v := range row {
+		out[j] = float64(v)
 	}
 	return out
 }
@@ -112,14 +111,18 @@ func (reference) AddBias(dst device.Tensor, b []float32) {
 	}
 }
 
-func (reference) Rope(x device.Tensor, headDim int, cos, sin device.Tensor) {
+func (reference) Rope(x device.Tensor, headDim int, cos, sin device.Tensor, interleaved bool) {
 	for i := range x.Rows {
 		for head := 0; head < x.Cols; head += headDim {
 			h := x.Row(i)[head : head+headDim]
 			for j := range cos.Cols {
 				c, s := float64(cos.Row(i)[j]), float64(sin.Row(i)[j])
-				a, b := float64(h[j]), float64(h[j+cos.Cols])
-				h[j], h[j+cos.Cols] = float32(a*c-b*s), float32(b*c+a*s)
+				low, high := j, j+cos.Cols
+				if interleaved {
+					low, high = 2*j, 2*j+1
+				}
+				a, b := float64(h[low]), float64(h[high])
+				h[low], h[high] = float32(a*c-b*s), float32(b*c+a*s)
 			}
 		}
 	}

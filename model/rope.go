@@ -9,23 +9,27 @@ import (
 // Rope says how positions become angles: position·frequency, with one frequency for each pair of
 // elements of a head. Fields that the type does not use are zero.
 type Rope struct {
-	Type                 string  // "default", "linear" or "llama3"
+	Type                 string  // "default", "linear", "llama3" or "factors"
 	Theta                float64 // base of the frequencies
 	Factor               float64 // linear, llama3: by how much the context was stretched
 	LowFreq, HighFreq    float64 // llama3: turns over the original context below which all, above which nothing is stretched
 	OriginalMaxPositions int     // llama3: context before the stretch, in tokens
+
+	Factors     []float64 // factors: by how much each pair is slowed down, as GGUF files have them
+	Interleaved bool      // pairs are neighbours, not half a head apart
 }
 
-// ropeTypes is every way of scaling that Orrery knows, as a function of a plain frequency.
-var ropeTypes = map[string]func(r *Rope, freq float64) float64{
-	"default": func(_ *Rope, freq float64) float64 { return freq },
-	"linear":  func(r *Rope, freq float64) float64 { return freq / r.Factor },
+// ropeTypes is every way of scaling that Orrery knows, as a function of a pair and its plain frequency.
+var ropeTypes = map[string]func(r *Rope, pair int, freq float64) float64{
+	"default": func(_ *Rope, _ int, freq float64) float64 { return freq },
+	"linear":  func(r *Rope, _ int, freq float64) float64 { return freq / r.Factor },
 	"llama3":  (*Rope).llama3,
+	"factors": func(r *Rope, pair int, freq float64) float64 { return freq / r.Factors[pair] },
 }
 
 // llama3 stretches low frequencies by Factor, leaves high ones, and blends in between (the
 // apply_scaling function of Meta's llama-models, Llama 3.1).
-func (r *Rope) llama3(freq float64) float64 {
+func (r *Rope) llama3(_ int, freq float64) float64 {
 	turns := float64(r.OriginalMaxPositions) * freq / (2 * math.Pi)
 	keep := (turns - r.LowFreq) / (r.HighFreq - r.LowFreq)
 	keep = min(max(keep, 0), 1)
@@ -38,7 +42,7 @@ func (r *Rope) Frequencies(headDim int) []float64 {
 	scale := ropeTypes[r.Type]
 	f := make([]float64, headDim/2)
 	for i := range f {
-		f[i] = scale(r, math.Pow(r.Theta, -2*float64(i)/float64(headDim)))
+		f[i] = scale(r, i, math.Pow(r.Theta, -2*float64(i)/float64(headDim)))
 	}
 	return f
 }
@@ -53,6 +57,8 @@ type rawRope struct {
 	HighFreq     *float64 `json:"high_freq_factor"`
 	Original     *int     `json:"original_max_position_embeddings"`
 	RotaryFactor *float64 `json:"partial_rotary_factor"`
+
+	Factors []float64 `json:"factors"`
 }
 
 // UnmarshalJSON refuses newer files' form of one object for each type of layer, which otherwise
@@ -73,7 +79,7 @@ func (r *rawRope) UnmarshalJSON(b []byte) error {
 
 // rope joins the spellings, in the order of transformers: rope_scaling before rope_parameters, a
 // theta inside them before one outside, rope_type before type.
-func (r *rawConfig) rope(fam family) (Rope, error) {
+func (r *rawConfig) rope(fam family, headDim int) (Rope, error) {
 	where, raw := "rope_parameters", r.RopeParameters
 	if r.RopeScaling != nil {
 		where, raw = "rope_scaling", r.RopeScaling
@@ -81,7 +87,7 @@ func (r *rawConfig) rope(fam family) (Rope, error) {
 	if raw == nil {
 		raw = &rawRope{}
 	}
-	out := Rope{Type: "default", Theta: fam.ropeTheta}
+	out := Rope{Type: "default", Theta: fam.ropeTheta, Interleaved: r.RopeInterleave}
 	for _, t := range []*string{raw.TypeOld, raw.Type} {
 		if t != nil {
 			out.Type = *t
@@ -101,7 +107,19 @@ func (r *rawConfig) rope(fam family) (Rope, error) {
 	if raw.RotaryFactor != nil && *raw.RotaryFactor != 1 {
 		return Rope{}, fmt.Errorf("%s: partial_rotary_factor %g: a %s rotates whole heads", where, *raw.RotaryFactor, *r.ModelType)
 	}
-	if out.Type == "default" {
+	switch out.Type {
+	case "default":
+		return out, nil
+	case "factors":
+		if len(raw.Factors) != headDim/2 {
+			return Rope{}, fmt.Errorf("%s: %d factors for %d pairs", where, len(raw.Factors), headDim/2)
+		}
+		for i, f := range raw.Factors {
+			if !(f > 0 && f <= 1e6) {
+				return Rope{}, fmt.Errorf("%s: factors[%d] %g is not between 0 and 1e6", where, i, f)
+			}
+		}
+		out.Factors = raw.Factors
 		return out, nil
 	}
 	set := func(to *float64, name string, from *float64) error {

@@ -14,8 +14,12 @@ type Scratch struct {
 	norm       device.Tensor // [T][hidden]: normed input of a projection, or its output
 	gate, up   device.Tensor // [T][intermediate]
 	wide       []float32     // the memory of gate and up
+	cos, sin   []float32     // of the host: angleRows rows of Cos and Sin
 	rows, size int           // rows of the step, rows allocated
 }
+
+// angleRows is how many rows of angles are computed at a time.
+const angleRows = 8
 
 // scratchCols is the row width of each tensor, in the order of Scratch.tensors.
 func (c *Config) scratchCols() [10]int {
@@ -27,14 +31,15 @@ func (s *Scratch) tensors() [10]*device.Tensor {
 	return [...]*device.Tensor{&s.X, &s.Q, &s.K, &s.V, &s.Attn, &s.Cos, &s.Sin, &s.norm, &s.gate, &s.up}
 }
 
-// NewScratch allocates activations for steps of up to rows tokens, ScratchBytes(rows) in all.
+// NewScratch allocates activations on the host for steps of up to rows tokens, ScratchBytes(rows) in all.
 func NewScratch(c *Config, rows int) *Scratch {
 	return ScratchIn(func(n int) []float32 { return make([]float32, n) }, c, rows)
 }
 
-// ScratchIn is NewScratch in memory that floats hands out.
+// ScratchIn is NewScratch in memory that floats hands out: that of the device of the streams it is used with.
 func ScratchIn(floats func(n int) []float32, c *Config, rows int) *Scratch {
-	s := &Scratch{rows: rows, size: rows}
+	angles := min(angleRows, rows) * c.HeadDim / 2
+	s := &Scratch{rows: rows, size: rows, cos: make([]float32, angles), sin: make([]float32, angles)}
 	cols := c.scratchCols()
 	tensors := s.tensors()
 	last := len(tensors) - 2

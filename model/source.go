@@ -1,14 +1,13 @@
 package model
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
+	"github.com/orrery-ai/orrery/tokenizer"
 )
 
 // maxSmallFile bounds the files that are read whole: configurations, indexes, tokenizers.
@@ -19,8 +18,12 @@ const maxSmallFile = 64 << 20
 type source interface {
 	// read returns a whole small file; a missing one gives an error that is fs.ErrNotExist.
 	read(name string) ([]byte, error)
-	// weights returns a file of any size, without reading it.
-	weights(name string) ([]byte, error)
+	// open returns the tensors, without reading them.
+	open() (*weights, error)
+	// text returns the tokenizer, and chat the template; without one the error is fs.ErrNotExist, or
+	// tokenizer.ErrNoChatTemplate.
+	text() (*tokenizer.Tokenizer, error)
+	chat() (*tokenizer.ChatTemplate, error)
 	// mapped says whether weights lie in files of their own, which can be read ahead and forgotten.
 	mapped() bool
 	// forget lets go of the pages of weights that were read so far. They are read again when they are needed.
@@ -28,13 +31,22 @@ type source interface {
 	close() error
 }
 
-// dirSource is a folder. Weights are mapped into memory.
-type dirSource struct {
-	dir  string
-	maps [][]byte
+// folder is a source in Hugging Face layout.
+type folder interface {
+	read(name string) ([]byte, error)
+	// weights returns a file of any size, without reading it.
+	weights(name string) ([]byte, error)
 }
 
-func (d *dirSource) mapped() bool { return true }
+// dirSource is a folder. Weights are mapped into memory.
+type dirSource struct {
+	dir string
+	mappings
+}
+
+func (d *dirSource) open() (*weights, error)                { return openWeights(d) }
+func (d *dirSource) text() (*tokenizer.Tokenizer, error)    { return folderText(d, d.dir) }
+func (d *dirSource) chat() (*tokenizer.ChatTemplate, error) { return folderChat(d, d.dir) }
 
 func (d *dirSource) read(name string) ([]byte, error) {
 	path := filepath.Join(d.dir, name)
@@ -49,51 +61,25 @@ func (d *dirSource) read(name string) ([]byte, error) {
 }
 
 func (d *dirSource) weights(name string) ([]byte, error) {
-	path := filepath.Join(d.dir, name)
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() == 0 {
-		return nil, fmt.Errorf("%s: not a file with weights", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() // a mapping outlives its descriptor
-	b, err := unix.Mmap(int(f.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return nil, fmt.Errorf("%s: mapping %d bytes: %w", path, info.Size(), err)
-	}
-	d.maps = append(d.maps, b)
-	return b, nil
-}
-
-func (d *dirSource) forget() {
-	for _, b := range d.maps {
-		_ = unix.Madvise(b, unix.MADV_DONTNEED) // if it fails they merely stay
-	}
-}
-
-func (d *dirSource) close() error {
-	var errs []error
-	for _, b := range d.maps {
-		errs = append(errs, unix.Munmap(b))
-	}
-	d.maps = nil
-	return errors.Join(errs...)
+	return d.file(filepath.Join(d.dir, name))
 }
 
 // embeddedSource is files that are part of the program: name to content, as go:embed fills a string.
-type embeddedSource map[string]string
+type embeddedSource struct {
+	name  string
+	files map[string]string
+}
+
+func (e embeddedSource) open() (*weights, error)                { return openWeights(e) }
+func (e embeddedSource) text() (*tokenizer.Tokenizer, error)    { return folderText(e, e.name) }
+func (e embeddedSource) chat() (*tokenizer.ChatTemplate, error) { return folderChat(e, e.name) }
 
 func (embeddedSource) mapped() bool { return false }
 
 func (embeddedSource) forget() {}
 
 func (e embeddedSource) read(name string) ([]byte, error) {
-	s, ok := e[name]
+	s, ok := e.files[name]
 	if !ok {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/model/safetensors"
 )
 
@@ -30,16 +31,26 @@ type weightFile struct {
 type weights struct {
 	files   []weightFile // by name
 	tensors map[string]storedTensor
+	stored  func(name string) string // what the files call the tensor of that name
 }
 
+// storedTensor is a tensor under the name that Hugging Face layout has for it.
 type storedTensor struct {
-	safetensors.Tensor
+	dtype  string        // as the file names it
+	format device.Format // 0 if it is not known as weights
+	shape  []int
+	data   []byte
+
+	scales, biases []byte // of MLX's formats
+	scaleFormat    device.Format
+	group          int
+
 	file string
 }
 
 // openWeights reads the headers of model.safetensors, or else of the shards that the index names.
-func openWeights(src source) (*weights, error) {
-	w := &weights{tensors: map[string]storedTensor{}}
+func openWeights(src folder) (*weights, error) {
+	w := &weights{tensors: map[string]storedTensor{}, stored: func(name string) string { return name }}
 	err := w.add(src, singleFile, nil)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return w, err
@@ -76,7 +87,7 @@ func openWeights(src source) (*weights, error) {
 }
 
 // add parses a file and takes the tensors that the index places in it, or all if there is no index.
-func (w *weights) add(src source, name string, wanted []string) error {
+func (w *weights) add(src folder, name string, wanted []string) error {
 	b, err := src.weights(name)
 	if err != nil {
 		return err
@@ -94,7 +105,7 @@ func (w *weights) add(src source, name string, wanted []string) error {
 		if !ok {
 			return fmt.Errorf("%s: tensor %q is missing, where %s places it", name, tensor, indexFile)
 		}
-		w.tensors[tensor] = storedTensor{Tensor: t, file: name}
+		w.tensors[tensor] = storedTensor{dtype: t.DType, format: formats[t.DType], shape: t.Shape, data: t.Data, file: name}
 	}
 	return nil
 }

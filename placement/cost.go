@@ -18,9 +18,10 @@ type Cost struct {
 	links  [][]Link
 	speeds []speed // [nodes]
 	owners []owner
-	driver []Link  // [nodes] the way to each node from who drives the steps; nil if that is not known
-	shared [][]int // the nodes on the same processors, of each node, itself included
-	cache  [][]int // the nodes that share caches, likewise
+	driver []Link    // [nodes] the way to each node from who drives the steps; nil if that is not known
+	shared [][]int   // the nodes on the same processors, of each node, itself included
+	cache  [][]int   // the nodes that share caches, likewise
+	slower []float64 // [nodes] how many times longer attention takes beside those; nil if that is not known
 	chunk  int
 	block  int
 }

@@ -110,6 +110,28 @@ func TestNodesOfOneMachineShareItsCaches(t *testing.T) {
 	}
 }
 
+func TestHoldersThatShareAMemorySlowEachOtherAsMeasured(t *testing.T) {
+	same := rated(1e9, 1e9)
+	r, w := fourLayers(Pooled, same, same, same)
+	r.Context = 3840
+	for i := range r.Nodes {
+		r.Nodes[i].Machine, r.Nodes[i].CPUs = "x", string(rune('0'+i))
+	}
+	c := costOf(t, r, w, mesh(3, thunderbolt), 1)
+	alone := c.Step(3840)
+	if err := c.ShareMemory([]float64{1.5, 1.5, 1.5}); err != nil {
+		t.Fatal(err)
+	}
+	if s := c.Step(3840); !near(s.KV, 1.5*alone.KV) || s.Weights != alone.Weights {
+		t.Errorf("three at once take %+v, one of three %+v", s, alone)
+	}
+	for name, slower := range map[string][]float64{"too few": {1, 1}, "faster": {1, 0.9, 1}, "no number": {math.NaN(), 1, 1}, "absurd": {1, 1, 1e9}} {
+		if err := c.ShareMemory(slower); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+}
+
 func TestHoldersOnTheSameProcessorsSlowEachOther(t *testing.T) {
 	same := rated(1e9, 1e9)
 	r, w := fourLayers(Pooled, same, same, same)

@@ -1,6 +1,9 @@
 package placement
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // alike is the nodes that have something in common with node i, which is one of them. A node whose machine
 // is not known has nothing in common with another.
@@ -58,7 +61,8 @@ func (c *Cost) cached(context int) []float64 {
 }
 
 // crowd turns what nodes would take alone into what they take at once: those on the same processors
-// together as long as was measured of as many alike.
+// together as long as was measured of as many alike, and those that share a machine's memory as much longer as
+// was measured of them all.
 func (c *Cost) crowd(times []float64) {
 	alone := append([]float64(nil), times...)
 	for i, s := range c.speeds {
@@ -73,8 +77,35 @@ func (c *Cost) crowd(times []float64) {
 			}
 		}
 		times[i] = max(alone[i], sum/float64(busy)*s.rates.crowd(busy))
+		if c.slower == nil || len(c.cache[i]) == len(c.shared[i]) {
+			continue
+		}
+		others := 0.0
+		for _, j := range c.cache[i] {
+			if alone[j] > 0 && !slices.Contains(c.shared[i], j) {
+				others++
+			}
+		}
+		times[i] *= 1 + (c.slower[i]-1)*others/float64(len(c.cache[i])-len(c.shared[i]))
 	}
 }
+
+// ShareMemory tells of each node how many times longer attention takes while the other nodes of its machine,
+// on processors of their own, attend too. Without it, predictions take each node to have the memory to itself.
+func (c *Cost) ShareMemory(slower []float64) error {
+	if len(slower) != len(c.speeds) {
+		return fmt.Errorf("placement: how %d of %d nodes slow each other down", len(slower), len(c.speeds))
+	}
+	for i, s := range slower {
+		if !(s >= 1 && s <= maxSlower) {
+			return fmt.Errorf("placement: node %s is %v times slower beside others", c.plan.Shares[i].Node, s)
+		}
+	}
+	c.slower = slower
+	return nil
+}
+
+const maxSlower = 1e3
 
 // DriveFrom tells the way between each node and the process that drives the steps: it hands a step to the
 // first owner, and gets the token from the last. Without it, predictions take the token to go from the last

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/engine"
 	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/model/modeltest"
 	"github.com/orrery-ai/orrery/placement"
 )
 
@@ -165,4 +167,42 @@ func FuzzParseConfig(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestWeightsAsStoredAreThoseOfTheFiles plans a GGUF file by the bytes that it has.
+func TestWeightsAsStoredAreThoseOfTheFiles(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "model.gguf")
+	if err := errors.Join(modeltest.Write(dir, modeltest.Options{ModelType: "qwen2"}), modeltest.WriteGGUF(file, dir, 0)); err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	b, err := m.File("config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := ParseConfig(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Make(a, &Cluster{}, Options{Weights: WeightsStored, Context: 100}); err == nil || !strings.Contains(err.Error(), "stored") {
+		t.Errorf("without files: %v", err)
+	}
+	a.Stored = &Stored{Embed: m.EmbedBytes(), Head: m.HeadBytes()}
+	for l := range m.Config.Layers {
+		a.Stored.Layers = append(a.Stored.Layers, m.LayerBytes(l))
+	}
+	p, w := a.Footprint("", WeightsStored, KVF16, 256, 1)
+	if p.EmbedBytes != m.EmbedBytes() || p.HeadBytes != m.HeadBytes() || w.HeadRead != m.HeadBytes() {
+		t.Errorf("embedding %d, head %d, read %d; want %d, %d", p.EmbedBytes, p.HeadBytes, w.HeadRead, m.EmbedBytes(), m.HeadBytes())
+	}
+	for l := range m.Config.Layers {
+		if p.LayerBytes[l] != m.LayerBytes(l) || w.ReadBytes[l] != m.LayerBytes(l) {
+			t.Errorf("layer %d: %d bytes, %d read; want %d", l, p.LayerBytes[l], w.ReadBytes[l], m.LayerBytes(l))
+		}
+	}
 }

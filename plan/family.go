@@ -15,6 +15,13 @@ type Arch struct {
 	Positions int    // longest context that it was made for; 0 is unknown
 	Tied      bool   // the head is the embedding
 	Layers    []Layer
+	Stored    *Stored // what its files have; nil if only its configuration is known
+}
+
+// Stored is what the weights of a model without experts take in its files, in bytes.
+type Stored struct {
+	Embed, Head int64 // the head with the last norm
+	Layers      []int64
 }
 
 // Layer is one layer's parameters and attention.
@@ -46,6 +53,11 @@ var families = map[string]family{
 		if r.MLPBias {
 			l.Kept += 2*int64(*r.Intermediate) + int64(a.Hidden)
 		}
+	},
+	"qwen2": func(r *reader, a *Arch, layer int, l *Layer) {
+		grouped(r, a, l, true, false)
+		windows(r, layer, l, r.UseWindow)
+		dense(r, a, l)
 	},
 	"qwen3": func(r *reader, a *Arch, layer int, l *Layer) {
 		grouped(r, a, l, r.AttentionBias, r.AttentionBias)

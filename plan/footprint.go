@@ -3,25 +3,33 @@ package plan
 import "github.com/orrery-ai/orrery/placement"
 
 // Footprint is what a model takes in the given formats: to hold, and to compute with. Chunks of
-// prefill, blocks and the number of nodes size its activations and lanes.
+// prefill, blocks and the number of nodes size its activations and lanes. WeightsStored needs a.Stored.
 func (a *Arch) Footprint(name string, w Weights, kv KV, block, nodes int) (placement.Model, placement.Work) {
 	const kept = 2 // bytes of a parameter that is not quantized
 	m := placement.Model{
-		Name: name, EmbedBytes: w.bytes(a.table()), Tied: a.Tied,
-		HeadBytes:     w.bytes(a.table()) + kept*int64(a.Hidden),
-		BlockOverhead: placement.BlockOverhead,
-		ScratchBytes:  func(s placement.Steps) int64 { return a.activations(kv, block, nodes, s) },
+		Name: name, Tied: a.Tied, BlockOverhead: placement.BlockOverhead,
+		ScratchBytes: func(s placement.Steps) int64 { return a.activations(kv, block, nodes, s) },
+	}
+	if w == WeightsStored {
+		m.EmbedBytes, m.HeadBytes = a.Stored.Embed, a.Stored.Head
+	} else {
+		m.EmbedBytes, m.HeadBytes = w.bytes(a.table()), w.bytes(a.table())+kept*int64(a.Hidden)
 	}
 	work := placement.Work{HeadRead: m.HeadBytes, HeadFLOPs: 2 * float64(a.table()), HiddenBytes: 4 * int64(a.Hidden)}
 	windowed := false
 	for i := range a.Layers {
 		l := &a.Layers[i]
-		experts := w.bytes(l.Expert)
-		if l.MXFP4 {
-			experts = (l.Expert*mxfp4Group + 31) / 32
+		var rest, experts int64
+		if w == WeightsStored {
+			rest = a.Stored.Layers[i]
+		} else {
+			experts = w.bytes(l.Expert)
+			if l.MXFP4 {
+				experts = (l.Expert*mxfp4Group + 31) / 32
+			}
+			experts += kept * l.Bias
+			rest = w.bytes(l.Dense) + kept*l.Kept
 		}
-		experts += kept * l.Bias
-		rest := w.bytes(l.Dense) + kept*l.Kept
 		m.LayerBytes = append(m.LayerBytes, rest+int64(l.Experts)*experts)
 		m.KVBytesPerToken = append(m.KVBytesPerToken, l.kvBytes(kv))
 		m.Windows = append(m.Windows, l.Window)

@@ -56,6 +56,14 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// check reports weights as stored of a model whose files are not known.
+func (o Options) check(a *Arch) error {
+	if o.Weights == WeightsStored && (a.Stored == nil || len(a.Stored.Layers) != len(a.Layers)) {
+		return errors.New("weights as stored: only the configuration is known, not the files")
+	}
+	return nil
+}
+
 // Report is a plan in every mode, and its speed.
 type Report struct {
 	Model           string       `json:"model"`
@@ -129,6 +137,9 @@ type Crossover struct {
 // error: the report says so.
 func Make(a *Arch, c *Cluster, o Options) (*Report, error) {
 	o = o.withDefaults()
+	if err := o.check(a); err != nil {
+		return nil, err
+	}
 	for _, at := range o.At {
 		if at < 1 {
 			return nil, fmt.Errorf("a context of %d to predict is not positive", at)

@@ -134,6 +134,9 @@ func Scale(ctx context.Context, a *Arch, c *Cluster, o ScalingOptions) (*Scaling
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
+	if err := o.check(a); err != nil {
+		return nil, err
+	}
 	net, err := c.network(o.Link, o.Calm)
 	if err != nil {
 		return nil, err

@@ -8,14 +8,15 @@ type Weights uint8
 // The formats of weights. The quantized ones are groups of 32 with an f16 scale, as in GGUF's Q4_0 to
 // Q8_0; MLX's, with a scale and a bias for 64, take the same.
 const (
-	WeightsBF16 Weights = iota + 1 // 16 bits
-	WeightsQ8                      // 8.5 bits
-	WeightsQ6                      // 6.5 bits
-	WeightsQ5                      // 5.5 bits
-	WeightsQ4                      // 4.5 bits
+	WeightsBF16   Weights = iota + 1 // 16 bits
+	WeightsQ8                        // 8.5 bits
+	WeightsQ6                        // 6.5 bits
+	WeightsQ5                        // 5.5 bits
+	WeightsQ4                        // 4.5 bits
+	WeightsStored                    // as the model's files have them
 )
 
-var weightsNames = [...]string{WeightsBF16: "bf16", WeightsQ8: "q8", WeightsQ6: "q6", WeightsQ5: "q5", WeightsQ4: "q4"}
+var weightsNames = [...]string{WeightsBF16: "bf16", WeightsQ8: "q8", WeightsQ6: "q6", WeightsQ5: "q5", WeightsQ4: "q4", WeightsStored: "stored"}
 
 // perGroup is the bytes of 32 parameters.
 var perGroup = [...]int64{WeightsBF16: 64, WeightsQ8: 34, WeightsQ6: 26, WeightsQ5: 22, WeightsQ4: 18}
@@ -27,13 +28,13 @@ func (w Weights) String() string { return weightsNames[w] }
 
 // UnmarshalText reads the name.
 func (w *Weights) UnmarshalText(b []byte) error {
-	for f := WeightsBF16; f <= WeightsQ4; f++ {
+	for f := WeightsBF16; f <= WeightsStored; f++ {
 		if string(b) == f.String() {
 			*w = f
 			return nil
 		}
 	}
-	return fmt.Errorf("weights %q are not bf16, q8, q6, q5 or q4", b)
+	return fmt.Errorf("weights %q are not bf16, q8, q6, q5, q4 or stored", b)
 }
 
 // bytes is the size of so many parameters of matrices.

@@ -1917,6 +1917,120 @@ func (x *LinkMeasured) GetSendingSeconds() float64 {
 	return 0
 }
 
+// Measure how much the nodes of a machine slow each other down when all attend at once. Asked of the Node
+// actors of them all at the same time; answered with TogetherMeasured.
+type MeasureTogether struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         uint32                 `protobuf:"varint,1,opt,name=nodes,proto3" json:"nodes,omitempty"` // on the machine
+	Turn          uint32                 `protobuf:"varint,2,opt,name=turn,proto3" json:"turn,omitempty"`   // of this one, from 0
+	Asker         string                 `protobuf:"bytes,3,opt,name=asker,proto3" json:"asker,omitempty"`  // address by which the node reaches who asks
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MeasureTogether) Reset() {
+	*x = MeasureTogether{}
+	mi := &file_orrery_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MeasureTogether) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MeasureTogether) ProtoMessage() {}
+
+func (x *MeasureTogether) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MeasureTogether.ProtoReflect.Descriptor instead.
+func (*MeasureTogether) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *MeasureTogether) GetNodes() uint32 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
+}
+
+func (x *MeasureTogether) GetTurn() uint32 {
+	if x != nil {
+		return x.Turn
+	}
+	return 0
+}
+
+func (x *MeasureTogether) GetAsker() string {
+	if x != nil {
+		return x.Asker
+	}
+	return ""
+}
+
+type TogetherMeasured struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	Slower        float64                `protobuf:"fixed64,2,opt,name=slower,proto3" json:"slower,omitempty"` // how many times longer it takes than alone
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TogetherMeasured) Reset() {
+	*x = TogetherMeasured{}
+	mi := &file_orrery_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TogetherMeasured) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TogetherMeasured) ProtoMessage() {}
+
+func (x *TogetherMeasured) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TogetherMeasured.ProtoReflect.Descriptor instead.
+func (*TogetherMeasured) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *TogetherMeasured) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *TogetherMeasured) GetSlower() float64 {
+	if x != nil {
+		return x.Slower
+	}
+	return 0
+}
+
 // Answer the probes of a node that measures the way here. Node to Node; answered with EchoReady.
 type MakeEcho struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1929,7 +2043,7 @@ type MakeEcho struct {
 
 func (x *MakeEcho) Reset() {
 	*x = MakeEcho{}
-	mi := &file_orrery_proto_msgTypes[30]
+	mi := &file_orrery_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1941,7 +2055,7 @@ func (x *MakeEcho) String() string {
 func (*MakeEcho) ProtoMessage() {}
 
 func (x *MakeEcho) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[30]
+	mi := &file_orrery_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1954,7 +2068,7 @@ func (x *MakeEcho) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MakeEcho.ProtoReflect.Descriptor instead.
 func (*MakeEcho) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{30}
+	return file_orrery_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MakeEcho) GetFrom() string {
@@ -1987,7 +2101,7 @@ type EchoReady struct {
 
 func (x *EchoReady) Reset() {
 	*x = EchoReady{}
-	mi := &file_orrery_proto_msgTypes[31]
+	mi := &file_orrery_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1999,7 +2113,7 @@ func (x *EchoReady) String() string {
 func (*EchoReady) ProtoMessage() {}
 
 func (x *EchoReady) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[31]
+	mi := &file_orrery_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2012,7 +2126,7 @@ func (x *EchoReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EchoReady.ProtoReflect.Descriptor instead.
 func (*EchoReady) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{31}
+	return file_orrery_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *EchoReady) GetError() string {
@@ -2020,6 +2134,327 @@ func (x *EchoReady) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+// Record what the node does for a model, or stop. Conductor to LayerShard; answered with TraceSet, unless it is to
+// forget.
+type StartTrace struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spans         uint32                 `protobuf:"varint,1,opt,name=spans,proto3" json:"spans,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartTrace) Reset() {
+	*x = StartTrace{}
+	mi := &file_orrery_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartTrace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartTrace) ProtoMessage() {}
+
+func (x *StartTrace) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartTrace.ProtoReflect.Descriptor instead.
+func (*StartTrace) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *StartTrace) GetSpans() uint32 {
+	if x != nil {
+		return x.Spans
+	}
+	return 0
+}
+
+type StopTrace struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Forget        bool                   `protobuf:"varint,1,opt,name=forget,proto3" json:"forget,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopTrace) Reset() {
+	*x = StopTrace{}
+	mi := &file_orrery_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopTrace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopTrace) ProtoMessage() {}
+
+func (x *StopTrace) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopTrace.ProtoReflect.Descriptor instead.
+func (*StopTrace) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *StopTrace) GetForget() bool {
+	if x != nil {
+		return x.Forget
+	}
+	return false
+}
+
+type TraceSet struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TraceSet) Reset() {
+	*x = TraceSet{}
+	mi := &file_orrery_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TraceSet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TraceSet) ProtoMessage() {}
+
+func (x *TraceSet) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TraceSet.ProtoReflect.Descriptor instead.
+func (*TraceSet) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *TraceSet) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// Read what was recorded, in pages. Asked of LayerShard; answered with SpansRead. It frees what comes before from,
+// so that a page can be asked for again until the next one is.
+type ReadSpans struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          uint64                 `protobuf:"varint,1,opt,name=from,proto3" json:"from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadSpans) Reset() {
+	*x = ReadSpans{}
+	mi := &file_orrery_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadSpans) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadSpans) ProtoMessage() {}
+
+func (x *ReadSpans) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadSpans.ProtoReflect.Descriptor instead.
+func (*ReadSpans) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ReadSpans) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+type SpansRead struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Spans         []byte                 `protobuf:"bytes,1,opt,name=spans,proto3" json:"spans,omitempty"`      // as trace.AppendSpans packs them; none: there are no more yet
+	Dropped       uint64                 `protobuf:"varint,2,opt,name=dropped,proto3" json:"dropped,omitempty"` // that there was no room for
+	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpansRead) Reset() {
+	*x = SpansRead{}
+	mi := &file_orrery_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpansRead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpansRead) ProtoMessage() {}
+
+func (x *SpansRead) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpansRead.ProtoReflect.Descriptor instead.
+func (*SpansRead) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *SpansRead) GetSpans() []byte {
+	if x != nil {
+		return x.Spans
+	}
+	return nil
+}
+
+func (x *SpansRead) GetDropped() uint64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return 0
+}
+
+func (x *SpansRead) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// Read the clock that spans go by. Asked of LayerShard; answered with ClockRead.
+type ReadClock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadClock) Reset() {
+	*x = ReadClock{}
+	mi := &file_orrery_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadClock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadClock) ProtoMessage() {}
+
+func (x *ReadClock) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadClock.ProtoReflect.Descriptor instead.
+func (*ReadClock) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{39}
+}
+
+type ClockRead struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nanoseconds   int64                  `protobuf:"varint,1,opt,name=nanoseconds,proto3" json:"nanoseconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClockRead) Reset() {
+	*x = ClockRead{}
+	mi := &file_orrery_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClockRead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClockRead) ProtoMessage() {}
+
+func (x *ClockRead) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClockRead.ProtoReflect.Descriptor instead.
+func (*ClockRead) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ClockRead) GetNanoseconds() int64 {
+	if x != nil {
+		return x.Nanoseconds
+	}
+	return 0
 }
 
 var File_orrery_proto protoreflect.FileDescriptor
@@ -2162,13 +2597,36 @@ const file_orrery_proto_rawDesc = "" +
 	"\fbusy_seconds\x18\x02 \x01(\x01R\vbusySeconds\x12%\n" +
 	"\x0epaused_seconds\x18\x03 \x01(\x01R\rpausedSeconds\x12\x1c\n" +
 	"\tbandwidth\x18\x04 \x01(\x01R\tbandwidth\x12'\n" +
-	"\x0fsending_seconds\x18\x05 \x01(\x01R\x0esendingSeconds\"L\n" +
+	"\x0fsending_seconds\x18\x05 \x01(\x01R\x0esendingSeconds\"Q\n" +
+	"\x0fMeasureTogether\x12\x14\n" +
+	"\x05nodes\x18\x01 \x01(\rR\x05nodes\x12\x12\n" +
+	"\x04turn\x18\x02 \x01(\rR\x04turn\x12\x14\n" +
+	"\x05asker\x18\x03 \x01(\tR\x05asker\"@\n" +
+	"\x10TogetherMeasured\x12\x14\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\x12\x16\n" +
+	"\x06slower\x18\x02 \x01(\x01R\x06slower\"L\n" +
 	"\bMakeEcho\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04lane\x18\x03 \x01(\x04R\x04lane\"!\n" +
 	"\tEchoReady\x12\x14\n" +
-	"\x05error\x18\x01 \x01(\tR\x05errorB)Z'github.com/orrery-ai/orrery/proto;protob\x06proto3"
+	"\x05error\x18\x01 \x01(\tR\x05error\"\"\n" +
+	"\n" +
+	"StartTrace\x12\x14\n" +
+	"\x05spans\x18\x01 \x01(\rR\x05spans\"#\n" +
+	"\tStopTrace\x12\x16\n" +
+	"\x06forget\x18\x01 \x01(\bR\x06forget\" \n" +
+	"\bTraceSet\x12\x14\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\"\x1f\n" +
+	"\tReadSpans\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\x04R\x04from\"Q\n" +
+	"\tSpansRead\x12\x14\n" +
+	"\x05spans\x18\x01 \x01(\fR\x05spans\x12\x18\n" +
+	"\adropped\x18\x02 \x01(\x04R\adropped\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"\v\n" +
+	"\tReadClock\"-\n" +
+	"\tClockRead\x12 \n" +
+	"\vnanoseconds\x18\x01 \x01(\x03R\vnanosecondsB)Z'github.com/orrery-ai/orrery/proto;protob\x06proto3"
 
 var (
 	file_orrery_proto_rawDescOnce sync.Once
@@ -2182,40 +2640,49 @@ func file_orrery_proto_rawDescGZIP() []byte {
 	return file_orrery_proto_rawDescData
 }
 
-var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_orrery_proto_goTypes = []any{
-	(*Span)(nil),           // 0: orrery.Span
-	(*Rect)(nil),           // 1: orrery.Rect
-	(*LoadModel)(nil),      // 2: orrery.LoadModel
-	(*Loaded)(nil),         // 3: orrery.Loaded
-	(*Connect)(nil),        // 4: orrery.Connect
-	(*Connected)(nil),      // 5: orrery.Connected
-	(*UnloadModel)(nil),    // 6: orrery.UnloadModel
-	(*LoadLayers)(nil),     // 7: orrery.LoadLayers
-	(*LayersLoaded)(nil),   // 8: orrery.LayersLoaded
-	(*OpenSequence)(nil),   // 9: orrery.OpenSequence
-	(*SequenceOpened)(nil), // 10: orrery.SequenceOpened
-	(*CloseSequence)(nil),  // 11: orrery.CloseSequence
-	(*Lend)(nil),           // 12: orrery.Lend
-	(*Lent)(nil),           // 13: orrery.Lent
-	(*Owner)(nil),          // 14: orrery.Owner
-	(*Holding)(nil),        // 15: orrery.Holding
-	(*Epoch)(nil),          // 16: orrery.Epoch
-	(*TakeUpEpoch)(nil),    // 17: orrery.TakeUpEpoch
-	(*EpochTaken)(nil),     // 18: orrery.EpochTaken
-	(*CopyPart)(nil),       // 19: orrery.CopyPart
-	(*Copied)(nil),         // 20: orrery.Copied
-	(*FillParts)(nil),      // 21: orrery.FillParts
-	(*RetireEpochs)(nil),   // 22: orrery.RetireEpochs
-	(*DiscardBatch)(nil),   // 23: orrery.DiscardBatch
-	(*Released)(nil),       // 24: orrery.Released
-	(*StatsRequest)(nil),   // 25: orrery.StatsRequest
-	(*Stats)(nil),          // 26: orrery.Stats
-	(*Promise)(nil),        // 27: orrery.Promise
-	(*MeasureLink)(nil),    // 28: orrery.MeasureLink
-	(*LinkMeasured)(nil),   // 29: orrery.LinkMeasured
-	(*MakeEcho)(nil),       // 30: orrery.MakeEcho
-	(*EchoReady)(nil),      // 31: orrery.EchoReady
+	(*Span)(nil),             // 0: orrery.Span
+	(*Rect)(nil),             // 1: orrery.Rect
+	(*LoadModel)(nil),        // 2: orrery.LoadModel
+	(*Loaded)(nil),           // 3: orrery.Loaded
+	(*Connect)(nil),          // 4: orrery.Connect
+	(*Connected)(nil),        // 5: orrery.Connected
+	(*UnloadModel)(nil),      // 6: orrery.UnloadModel
+	(*LoadLayers)(nil),       // 7: orrery.LoadLayers
+	(*LayersLoaded)(nil),     // 8: orrery.LayersLoaded
+	(*OpenSequence)(nil),     // 9: orrery.OpenSequence
+	(*SequenceOpened)(nil),   // 10: orrery.SequenceOpened
+	(*CloseSequence)(nil),    // 11: orrery.CloseSequence
+	(*Lend)(nil),             // 12: orrery.Lend
+	(*Lent)(nil),             // 13: orrery.Lent
+	(*Owner)(nil),            // 14: orrery.Owner
+	(*Holding)(nil),          // 15: orrery.Holding
+	(*Epoch)(nil),            // 16: orrery.Epoch
+	(*TakeUpEpoch)(nil),      // 17: orrery.TakeUpEpoch
+	(*EpochTaken)(nil),       // 18: orrery.EpochTaken
+	(*CopyPart)(nil),         // 19: orrery.CopyPart
+	(*Copied)(nil),           // 20: orrery.Copied
+	(*FillParts)(nil),        // 21: orrery.FillParts
+	(*RetireEpochs)(nil),     // 22: orrery.RetireEpochs
+	(*DiscardBatch)(nil),     // 23: orrery.DiscardBatch
+	(*Released)(nil),         // 24: orrery.Released
+	(*StatsRequest)(nil),     // 25: orrery.StatsRequest
+	(*Stats)(nil),            // 26: orrery.Stats
+	(*Promise)(nil),          // 27: orrery.Promise
+	(*MeasureLink)(nil),      // 28: orrery.MeasureLink
+	(*LinkMeasured)(nil),     // 29: orrery.LinkMeasured
+	(*MeasureTogether)(nil),  // 30: orrery.MeasureTogether
+	(*TogetherMeasured)(nil), // 31: orrery.TogetherMeasured
+	(*MakeEcho)(nil),         // 32: orrery.MakeEcho
+	(*EchoReady)(nil),        // 33: orrery.EchoReady
+	(*StartTrace)(nil),       // 34: orrery.StartTrace
+	(*StopTrace)(nil),        // 35: orrery.StopTrace
+	(*TraceSet)(nil),         // 36: orrery.TraceSet
+	(*ReadSpans)(nil),        // 37: orrery.ReadSpans
+	(*SpansRead)(nil),        // 38: orrery.SpansRead
+	(*ReadClock)(nil),        // 39: orrery.ReadClock
+	(*ClockRead)(nil),        // 40: orrery.ClockRead
 }
 var file_orrery_proto_depIdxs = []int32{
 	0,  // 0: orrery.Rect.layers:type_name -> orrery.Span
@@ -2249,7 +2716,7 @@ func file_orrery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orrery_proto_rawDesc), len(file_orrery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

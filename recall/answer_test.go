@@ -54,7 +54,7 @@ func (k *talk) read(t *testing.T, ids []int32) int32 {
 		n := min(len(ids), chunk)
 		first := k.kv[0].Len
 		k.d.Embed(k.st, k.s, ids[:n])
-		k.d.Angles(k.s, 0, first, n)
+		k.d.Angles(k.st, k.s, 0, first, n)
 		for l := range k.kv {
 			kv := &k.kv[l]
 			k.d.QKV(k.st, l, k.s)

@@ -44,13 +44,20 @@ func LoadChat(tokenizerConfig, chatTemplateJinja []byte, name string) (*ChatTemp
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", configFile, err)
 	}
-	t := &ChatTemplate{file: configFile + ": chat_template", tokens: c.tokens, now: time.Now}
+	file := configFile + ": chat_template"
 	if len(chatTemplateJinja) > 0 {
-		t.file, c.base, c.withTools = jinjaFile, string(chatTemplateJinja), ""
+		file, c.base, c.withTools = jinjaFile, string(chatTemplateJinja), ""
 	}
 	if c.base == "" {
 		return nil, fmt.Errorf("%s: %w", configFile, ErrNoChatTemplate)
 	}
+	return c.template(file)
+}
+
+// template parses the templates. file is where they came from, for errors.
+func (c *chatConfig) template(file string) (*ChatTemplate, error) {
+	var err error
+	t := &ChatTemplate{file: file, tokens: c.tokens, now: time.Now}
 	if t.base, err = parseTemplate(c.base); err == nil && c.withTools != "" {
 		t.withTools, err = parseTemplate(c.withTools)
 	}

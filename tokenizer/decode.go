@@ -1,5 +1,7 @@
 package tokenizer
 
+import "bytes"
+
 // A Decoder turns the tokens of one sequence, one by one, into text. A character may be spread over
 // several tokens: its bytes are held back until it is whole. It belongs to one goroutine.
 type Decoder struct {
@@ -34,7 +36,8 @@ func (d *Decoder) take(last bool) string {
 	return string(text)
 }
 
-// Decode returns the text of ids, special tokens included. Bytes that are not UTF-8 give U+FFFD, ids
+// Decode returns the text of ids, special tokens included, without the space that some
+// vocabularies put before all text. Bytes that are not UTF-8 give U+FFFD, ids
 // outside the vocabulary nothing.
 func (t *Tokenizer) Decode(ids []int32) string {
 	size := 0
@@ -44,6 +47,9 @@ func (t *Tokenizer) Decode(ids []int32) string {
 	raw := make([]byte, 0, size)
 	for _, id := range ids {
 		raw = append(raw, t.raw(id)...)
+	}
+	if t.leadingSpace {
+		raw = bytes.TrimPrefix(raw, []byte{' '})
 	}
 	text, _ := appendText(make([]byte, 0, size), raw, true)
 	return string(text)

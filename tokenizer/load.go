@@ -48,13 +48,22 @@ func (l *mergeList) fromLines(data []byte) error {
 	}
 	*l = make(mergeList, len(lines))
 	for i, line := range lines {
-		left, right, ok := strings.Cut(line, " ")
-		if !ok || strings.Contains(right, " ") {
-			return fmt.Errorf("model.merges[%d]: %q is not two tokens with a space between them", i, line)
+		pair, err := parseMerge(line)
+		if err != nil {
+			return fmt.Errorf("model.merges[%d]: %w", i, err)
 		}
-		(*l)[i] = [2]string{left, right}
+		(*l)[i] = pair
 	}
 	return nil
+}
+
+// parseMerge reads "a b".
+func parseMerge(line string) ([2]string, error) {
+	left, right, ok := strings.Cut(line, " ")
+	if !ok || strings.Contains(right, " ") {
+		return [2]string{}, fmt.Errorf("%q is not two tokens with a space between them", line)
+	}
+	return [2]string{left, right}, nil
 }
 
 func (l *mergeList) fromPairs(data []byte) error {

@@ -1,6 +1,9 @@
 package tokenizer
 
-import "slices"
+import (
+	"slices"
+	"unicode/utf8"
+)
 
 // merge is one rule of the vocabulary: a pair of neighbours that may become one token.
 type merge struct {
@@ -36,11 +39,17 @@ const retained = 1 << 16
 func (m *merger) run(dst []int32, t *Tokenizer, word string) []int32 {
 	m.symbols = slices.Grow(m.symbols[:0], len(word))
 	m.heap = m.heap[:0]
-	for i := range len(word) {
-		m.symbols = append(m.symbols, symbol{t.byteID[word[i]], int32(i) - 1, int32(i) + 1})
+	for at := 0; at < len(word); {
+		id, width := t.byteID[word[at]], 1
+		if t.characters {
+			id, width = t.character(word[at:])
+		}
+		i := int32(len(m.symbols))
+		m.symbols = append(m.symbols, symbol{id, i - 1, i + 1})
+		at += width
 	}
-	m.symbols[len(word)-1].next = -1
-	for i := range len(word) - 1 {
+	m.symbols[len(m.symbols)-1].next = -1
+	for i := range len(m.symbols) - 1 {
 		if r, ok := t.merges[pairKey(m.symbols[i].id, m.symbols[i+1].id)]; ok {
 			m.heap = append(m.heap, proposal{uint64(r.rank)<<32 | uint64(i), r.id})
 		}
@@ -79,6 +88,16 @@ func (m *merger) run(dst []int32, t *Tokenizer, word string) []int32 {
 		*m = merger{}
 	}
 	return dst
+}
+
+// character is the token of the character that s begins with, or of its first byte, and the bytes that it takes.
+func (t *Tokenizer) character(s string) (id int32, width int) {
+	if _, w := utf8.DecodeRuneInString(s); w > 1 {
+		if id, ok := t.ids[s[:w]]; ok {
+			return id, w
+		}
+	}
+	return t.byteID[s[0]], 1
 }
 
 // propose queues the merge of the symbol at i with its right neighbour, if there is such a rule.

@@ -10,6 +10,8 @@ type Tokenizer struct {
 	ids     map[string]int32
 
 	byteID       [256]int32       // the token of each single byte
+	characters   bool             // merging begins with characters, where they have tokens, not with bytes
+	leadingSpace bool             // text is encoded with a space before it, which decoding takes away
 	merges       map[uint64]merge // by pairKey
 	ignoreMerges bool             // a word that is in the vocabulary is one token, merges or not
 

@@ -84,6 +84,7 @@ func (e *Endpoint) accept(tcp net.Conn) {
 		l.fail(err, false)
 	} else {
 		l.adopt(conn)
+		l.useSums(e.features(nc), h.features)
 	}
 	l.detach()
 	e.goroutines.Go(func() { // inside one that Close waits for

@@ -11,26 +11,30 @@ import (
 
 func TestSteadyStateAllocatesNothing(t *testing.T) {
 	eachSynch(t, func(t *testing.T, synch Synch) {
-		a, b := pair(t, Config{Synch: synch})
-		for name, to := range map[string]*Endpoint{"socket": b, "own node": a} {
-			for _, n := range []int{64, 32 << 10, 400_000} {
-				s, r := lane(t, a, to, LaneKey{uint64(n), Partial}, n+8)
-				head, body := make([]byte, 8), make([]byte, n)
-				exchange := func() {
-					if err := s.Send(soon(), head, body[:n/2], body[n/2:]); err != nil {
-						t.Fatal(err)
+		for _, sums := range []Checksums{ChecksumsOff, ChecksumsOn} {
+			a, b := pair(t, Config{Synch: synch, Checksums: sums})
+			for name, to := range map[string]*Endpoint{"socket": b, "own node": a} {
+				for _, n := range []int{64, 32 << 10, 400_000} {
+					for _, purpose := range []Purpose{Partial, KVMove} {
+						s, r := lane(t, a, to, LaneKey{uint64(n), purpose}, n+8)
+						head, body := make([]byte, 8), make([]byte, n)
+						exchange := func() {
+							if err := s.Send(soon(), head, body[:n/2], body[n/2:]); err != nil {
+								t.Fatal(err)
+							}
+							m, err := r.Receive(soon())
+							if err != nil {
+								t.Fatal(err)
+							}
+							m.Release()
+						}
+						for range 20 { // each of the lane's buffers is made once
+							exchange()
+						}
+						if got := testing.AllocsPerRun(100, exchange); got > 0 {
+							t.Errorf("%s, %s, %d bytes: %v allocations for Send and Receive", name, purpose, n, got)
+						}
 					}
-					m, err := r.Receive(soon())
-					if err != nil {
-						t.Fatal(err)
-					}
-					m.Release()
-				}
-				for range 20 { // each of the lane's buffers is made once
-					exchange()
-				}
-				if got := testing.AllocsPerRun(200, exchange); got > 0 {
-					t.Errorf("%s, %d bytes: %v allocations for Send and Receive", name, n, got)
 				}
 			}
 		}

@@ -182,7 +182,7 @@ func TestReadingFramesMayStopAnywhere(t *testing.T) {
 			tape = append(tape, frame(header{kind: frameData, lane: 1, total: 5000}, b)...)
 		}
 		c := &collector{drop: seed%2 == 1}
-		f := frameReader{src: &dribble{tape, r}, limit: 5000, buf: make([]byte, headerBytes+r.IntN(2000))}
+		f := frameReader{src: &dribble{tape, r}, limit: 5000, head: headerBytes, buf: make([]byte, headerBytes+r.IntN(2000))}
 		err := error(errNotYet)
 		for err == nil || err == errNotYet {
 			err = f.next(c)

@@ -1,8 +1,10 @@
 package transport
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/orrery-ai/orrery/ca"
@@ -23,6 +25,13 @@ type Config struct {
 	Logger *slog.Logger
 	// RDMA is whether connections move from TCP to RDMA where both ends can. By default they do not.
 	RDMA RDMA
+
+	// Dial makes the connections to other nodes; nil means TCP. The class is "control", "small" or "bulk".
+	// Tests inject faults with it: see package fault.
+	Dial func(ctx context.Context, node, class, addr string) (net.Conn, error)
+
+	// Checksums says whether frames carry checksums.
+	Checksums Checksums
 
 	// FrameBytes is the most payload in one frame, in bytes: a small message waits for at most one
 	// frame of a large one that shares its connection. Default 64 KiB, 1 KiB to 1 MiB.
@@ -71,6 +80,9 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.Default()
 	}
 	c.Logger = c.Logger.With("node", c.Node)
+	if c.Dial == nil {
+		c.Dial = dialTCP
+	}
 	for _, f := range []struct {
 		name          string
 		value         *int

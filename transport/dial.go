@@ -76,9 +76,9 @@ func (e *Endpoint) serve(k linkKey, d *dialling, l *outlink) {
 
 // dial connects to addr and agrees with the node there.
 func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
-	deadline := time.Now().Add(e.c.DialTimeout)
-	dialer := net.Dialer{Deadline: deadline, KeepAliveConfig: keepAlive}
-	tcp, err := dialer.DialContext(e.ctx, "tcp", addr)
+	ctx, cancel := context.WithTimeout(e.ctx, e.c.DialTimeout)
+	defer cancel()
+	tcp, err := e.c.Dial(ctx, node, c.String(), addr)
 	if err != nil {
 		return nil, err
 	}
@@ -95,13 +95,19 @@ func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 		e.c.Logger.Warn("no connection", "peer", node, "addr", addr, "class", c.String(), "err", err)
 		return nil, err
 	}
-	frameBytes := min(e.c.FrameBytes, answer.frameBytes)
+	l := newOutlink(e, node, c, nc, min(e.c.FrameBytes, answer.frameBytes), answer.window)
+	l.useSums(e.features(nc), answer.features)
 	if _, ok := nc.(*secured); ok {
-		frameBytes = wholeRecords(frameBytes)
+		l.frameBytes = wholeRecords(l.frameBytes, l.frames.head)
 	}
-	l := newOutlink(e, node, c, nc, frameBytes, answer.window)
 	l.detach()
 	return l, nil
+}
+
+// dialTCP is how connections are made unless Config.Dial says otherwise.
+func dialTCP(ctx context.Context, _, _, addr string) (net.Conn, error) {
+	dialer := net.Dialer{KeepAliveConfig: keepAlive}
+	return dialer.DialContext(ctx, "tcp", addr)
 }
 
 // greet exchanges hellos on a connection that this node has dialled, over TLS if it has an identity. It

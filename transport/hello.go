@@ -19,7 +19,7 @@ import (
 // features, u32.
 const (
 	helloMagic   = "ORRY"
-	helloVersion = 2
+	helloVersion = 3
 	helloPrefix  = 12
 	maxHello     = 1024
 )
@@ -32,9 +32,13 @@ const (
 	helloRefuse
 )
 
-// featureRDMA says that the node can go on over RDMA. If both do, that is what follows the hellos: see
-// rdma.Provider.Upgrade. A feature that a node does not know it does not use.
-const featureRDMA = 1 << 0
+const (
+	// featureRDMA says that the node can go on over RDMA. If both do, that is what follows the hellos: see
+	// rdma.Provider.Upgrade.
+	featureRDMA = 1 << iota
+	// featureSums says that the node wants checksums. If one of them does, frames carry them over TCP.
+	featureSums
+)
 
 type hello struct {
 	version    uint16

@@ -45,7 +45,7 @@ func (l *inlink) begin(h header) ([]byte, error) {
 		return l.opening[:], nil
 	case frameEnvelope:
 		l.envelope = grow(l.envelope, int(h.length), maxEnvelope)
-		return l.envelope, nil
+		return l.envelope[:h.length:h.length], nil
 	case frameFinish:
 		return nil, nil
 	}

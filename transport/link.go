@@ -25,13 +25,13 @@ type link struct {
 	// turn is a lock that can be waited for with a deadline, and in which those who wait are served in
 	// order: Go hands a full channel's slot to the first waiting sender. A frame is written in each turn.
 	turn    chan struct{}
-	expires time.Time                     // nc's write deadline; of the one whose turn it is
-	scratch [headerBytes + maxReason]byte // of the one whose turn it is
+	expires time.Time                  // nc's write deadline; of the one whose turn it is
+	scratch [mostHead + maxReason]byte // of the one whose turn it is
 
 	mu     sync.Mutex
 	cause  error         // why the link ended
 	quiet  bool          // whether this node ended it on purpose
-	failed chan struct{} // closed when it has
+	failed chan struct{} // closed when it has, and its connection is
 }
 
 // creditBuffer is the size of the read buffer of a link on which only credits and refusals come, in bytes.
@@ -40,7 +40,7 @@ const creditBuffer = 1 << 10
 func newLink(e *Endpoint, node string, c class, nc net.Conn, readBuffer int) link {
 	return link{
 		e: e, node: node, class: c, nc: nc,
-		frames: frameReader{src: nc, limit: e.c.FrameBytes, buf: make([]byte, readBuffer)},
+		frames: frameReader{src: nc, limit: e.c.FrameBytes, head: headerBytes, buf: make([]byte, readBuffer)},
 		turn:   make(chan struct{}, 1), failed: make(chan struct{}),
 	}
 }
@@ -48,22 +48,38 @@ func newLink(e *Endpoint, node string, c class, nc net.Conn, readBuffer int) lin
 // adopt makes nc the connection of a link that has not begun to serve. If the link has ended, nc does too.
 func (l *link) adopt(nc net.Conn) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cause != nil {
+	l.nc, l.frames.src = nc, nc
+	ended := l.cause != nil
+	l.mu.Unlock()
+	if ended {
 		nc.Close()
 	}
-	l.nc, l.frames.src = nc, nc
 }
 
-// fail ends the link; the first cause stays. Whoever serves it then tells the lanes.
+// useSums makes the frames of a link that has not begun to serve carry checksums, if either end wants them.
+func (l *link) useSums(here, there uint32) {
+	if _, ok := l.nc.(*rdma.Conn); !ok && (here|there)&featureSums != 0 {
+		l.frames.head = mostHead
+	}
+}
+
+// sums says whether the frames of the link carry checksums.
+func (l *link) sums() bool { return l.frames.head == mostHead }
+
+// fail ends the link; the first cause stays. Whoever serves it then tells the lanes. It returns when the
+// connection is closed, which over RDMA takes some time: nobody else is held up by that.
 func (l *link) fail(cause error, quiet bool) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cause == nil {
-		l.cause, l.quiet = cause, quiet
-		close(l.failed)
-		l.nc.Close()
+	if l.cause != nil {
+		l.mu.Unlock()
+		<-l.failed
+		return
 	}
+	l.cause, l.quiet = cause, quiet
+	nc := l.nc
+	l.mu.Unlock()
+	nc.Close()
+	close(l.failed)
 }
 
 // failure is why the link ended; nil while it lasts.
@@ -117,6 +133,9 @@ func (l *link) detach() {
 	switch {
 	case err == nil:
 		l.sock, l.poller = s, poller
+		if l.nc == net.Conn(s) {
+			l.frames.many = s
+		}
 		if l.class == classSmall {
 			deferAcks(s.fd)
 		}
@@ -202,9 +221,13 @@ func (l *link) writeShort(h header, payload []byte) error {
 		return err
 	}
 	h.length = uint32(len(payload))
+	head := l.frames.head
 	h.put(l.scratch[:])
-	n := copy(l.scratch[headerBytes:], payload)
-	if _, err := l.nc.Write(l.scratch[:headerBytes+n]); err != nil {
+	if l.sums() {
+		putSums(l.scratch[:], addSum(0, payload))
+	}
+	n := copy(l.scratch[head:], payload)
+	if _, err := l.nc.Write(l.scratch[:head+n]); err != nil {
 		l.fail(err, false)
 		return l.failure()
 	}

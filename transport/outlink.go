@@ -6,6 +6,7 @@ import "net"
 type outlink struct {
 	link
 	frameBytes int             // largest payload of a data frame
+	perTurn    int             // data frames that a lane writes in one turn
 	window     int             // the most credits of a lane
 	reason     [maxReason]byte // of the one who reads
 
@@ -18,6 +19,10 @@ type outlink struct {
 func newOutlink(e *Endpoint, node string, c class, nc net.Conn, frameBytes, window int) *outlink {
 	l := &outlink{link: newLink(e, node, c, nc, creditBuffer), frameBytes: frameBytes, window: window, senders: make(map[uint32]*Sender)}
 	l.handler, l.at.idle = l, watchHangup // credits are read when they are wanted
+	l.perTurn = 1
+	if c == classBulk {
+		l.perTurn = max(1, min(aheadBytes/frameBytes, aheadFrames, window/2))
+	}
 	return l
 }
 
@@ -56,7 +61,7 @@ func (l *outlink) begin(h header) ([]byte, error) {
 	if h.kind != frameCredit && h.kind != frameRefuse {
 		return nil, protocolError("frame of kind %d from a receiver", h.kind)
 	}
-	return l.reason[:h.length], nil
+	return l.reason[:h.length:h.length], nil
 }
 
 // end takes a frame whose payload is there.
@@ -91,8 +96,22 @@ func (l *outlink) tell(cause error) {
 }
 
 // writeEnvelopes writes frames that are already encoded, headers included.
-func (l *outlink) writeEnvelopes(frames *net.Buffers) error {
+func (l *outlink) writeEnvelopes(frames net.Buffers) error {
 	l.turn <- struct{}{} // only the peer's one control writer takes turns on a control link
 	defer l.endTurn()
-	return l.write(frames)
+	if l.sums() {
+		frames = withSums(frames)
+	}
+	return l.write(&frames)
+}
+
+// withSums puts checksums between the headers and the payloads of frames.
+func withSums(frames net.Buffers) net.Buffers {
+	var with net.Buffers
+	for _, f := range frames {
+		head := append(make([]byte, 0, mostHead), f[:headerBytes]...)[:mostHead]
+		putSums(head, addSum(0, f[headerBytes:]))
+		with = append(with, head, f[headerBytes:])
+	}
+	return with
 }

@@ -46,7 +46,9 @@ func (r RDMA) open(log *slog.Logger) (*rdma.Provider, error) {
 }
 
 // spinner is a connection that can try again and again by itself before it waits, as those over RDMA can.
-type spinner interface{ SetSpin(time.Duration) }
+type spinner interface {
+	SetSpin(time.Duration, rdma.SpinGuard)
+}
 
 // setSpin makes a link over RDMA wait for small messages as the endpoint does.
 func (l *link) setSpin() {
@@ -57,9 +59,9 @@ func (l *link) setSpin() {
 		return
 	}
 	if l.e.Synch() == Fast {
-		c.SetSpin(attendFor)
+		c.SetSpin(attendFor, &l.e.spins)
 	} else {
-		c.SetSpin(0)
+		c.SetSpin(0, nil)
 	}
 }
 
@@ -72,13 +74,15 @@ func closeFabric(p *rdma.Provider) error {
 
 // features is what this node offers on a connection.
 func (e *Endpoint) features(nc net.Conn) uint32 {
-	if e.fabric == nil {
-		return 0
+	features := uint32(0)
+	if e.wantsSums(nc) {
+		features |= featureSums
 	}
-	if _, encrypted := nc.(interface{ ConnectionState() tls.ConnectionState }); encrypted && !e.c.RDMA.Unencrypted {
-		return 0
+	_, encrypted := nc.(interface{ ConnectionState() tls.ConnectionState })
+	if e.fabric != nil && (!encrypted || e.c.RDMA.Unencrypted) {
+		features |= featureRDMA
 	}
-	return featureRDMA
+	return features
 }
 
 // upgrade moves a connection to RDMA if both ends offer that and it succeeds. Otherwise it gives nc back, and

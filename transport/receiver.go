@@ -58,6 +58,9 @@ type Message struct {
 	Bytes []byte
 	Seq   uint64 // counts the messages of the lane, from 0
 
+	// Arrived is when it was complete, of a lane that carries KV blocks: its reader may come to it later.
+	Arrived time.Time
+
 	r    *Receiver
 	buf  []byte
 	held bool
@@ -124,13 +127,16 @@ func (r *Receiver) Receive(deadline time.Time) (*Message, error) {
 	return nil, r.expire()
 }
 
-// expire fails the lane because its next message has not come in time.
+// expire fails the lane because its next message has not come in time. It gives why the lane failed: that may
+// have been something else, just before.
 func (r *Receiver) expire() error {
 	r.mu.Lock()
 	err := &ErrTimeout{Node: r.from, Lane: r.key, Seq: r.next}
 	r.mu.Unlock()
 	r.leave(err)
-	return err
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return laneError(r.cause, r.from, r.key, r.next)
 }
 
 // Next waits for the next message without a deadline. It is for a goroutine that idles between requests:
@@ -256,7 +262,8 @@ func (r *Receiver) bind(l *inlink, lane uint32, max uint32) string {
 }
 
 // begin takes the header of a data frame and says where the link's reader should put the payload: into
-// the message if that has a place already, else into a buffer of its own. Nil means to discard it.
+// the message if that has a place already, else into a buffer of its own. Nil means to discard it. The
+// capacity ends with the message.
 func (r *Receiver) begin(h header) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -268,14 +275,14 @@ func (r *Receiver) begin(h header) ([]byte, error) {
 	}
 	r.arriving = piece{header: h}
 	if len(r.queue) == 0 && r.room(h) {
-		return r.filling.buf[r.filled : r.filled+int(h.length)], nil
+		return r.filling.buf[r.filled : r.filled+int(h.length) : h.total], nil
 	}
 	var b []byte
 	if n := len(r.idle); n > 0 {
 		b, r.idle = r.idle[n-1], r.idle[:n-1]
 	}
 	r.arriving.bytes = grow(b, int(h.length), r.e.c.FrameBytes)
-	return r.arriving.bytes, nil
+	return r.arriving.bytes[:h.length:h.length], nil
 }
 
 // commit follows begin when the payload is there. It returns how many frames to credit now and, if that is
@@ -374,6 +381,9 @@ func (r *Receiver) deliver(seq uint64, n int) {
 	r.filling = nil
 	m.Bytes, m.Seq, m.held = m.buf[:n:n], seq, true
 	r.next = seq + 1
+	if r.key.Purpose.class() == classBulk {
+		m.Arrived = time.Now()
+	}
 	r.e.traffic[r.key.Purpose].in(n)
 	r.ready <- m // there are no more messages than it has room for
 }

@@ -169,8 +169,7 @@ func (r *remote) write() {
 			r.expectReply(o, &l.link)
 			frames = append(frames, o.frame)
 		}
-		unsent := frames
-		if err := l.writeEnvelopes(&unsent); err != nil {
+		if err := l.writeEnvelopes(frames); err != nil {
 			// Some of them may have arrived. Requesters learn that there will be no reply, whatever happened.
 			for _, o := range batch {
 				r.e.undeliverable(o, &ErrPeerLost{Node: r.node, Cause: err})

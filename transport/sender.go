@@ -31,7 +31,7 @@ type Sender struct {
 	drain quota
 	sent  atomic.Uint64 // whole messages: the number of the next
 	part  bool          // whether some but not all frames of message sent are out
-	head  [headerBytes]byte
+	heads []byte        // headers of the frames of one turn
 	iov   [][]byte
 	bufs  net.Buffers
 
@@ -43,38 +43,56 @@ type Sender struct {
 // Sender opens the lane to a node for messages of at most maxMessage bytes. The node must have its
 // [Endpoint.Receiver] registered already, or the error is [ErrNoReceiver]. If there is no connection for
 // the lane yet, it is made: then the error may be [ErrRefused] or [ErrPeerLost], and [ErrTimeout] if the
-// peer does not answer within DialTimeout.
+// peer does not answer within DialTimeout. A connection on which it does not is given up, and another tried once.
 func (e *Endpoint) Sender(to string, key LaneKey, maxMessage int) (*Sender, error) {
 	if err := checkLane(to, key, maxMessage); err != nil {
 		return nil, err
 	}
-	s := &Sender{
-		e: e, to: to, key: key, max: maxMessage,
-		token: make(chan struct{}, 1), wake: make(chan struct{}, 1), dead: make(chan struct{}),
-	}
-	if to == e.c.Node {
-		return s, s.openLocal()
-	}
-	l, err := e.connect(to, key.Purpose.class())
-	if err != nil {
-		if _, refused := err.(*ErrRefused); refused {
+	for again := false; ; again = true {
+		s := &Sender{
+			e: e, to: to, key: key, max: maxMessage,
+			token: make(chan struct{}, 1), wake: make(chan struct{}, 1), dead: make(chan struct{}),
+		}
+		if to == e.c.Node {
+			return s, s.openLocal()
+		}
+		err := s.open()
+		if err == nil {
+			return s, nil
+		}
+		if _, timeout := err.(*ErrTimeout); !timeout {
 			return nil, err
 		}
-		return nil, laneError(err, to, key, 0)
+		// Whoever reads the connection there answers at once, unless that has died without a word.
+		if s.link.fail(errSilent, false); again {
+			return nil, err
+		}
+	}
+}
+
+// open opens the lane over the link for it, which is made if there is none.
+func (s *Sender) open() error {
+	l, err := s.e.connect(s.to, s.key.Purpose.class())
+	if err != nil {
+		if _, refused := err.(*ErrRefused); refused {
+			return err
+		}
+		return laneError(err, s.to, s.key, 0)
 	}
 	s.link = l
+	s.heads = make([]byte, l.perTurn*mostHead)
 	if err := l.add(s); err != nil {
-		return nil, laneError(err, to, key, 0)
+		return laneError(err, s.to, s.key, 0)
 	}
-	o := open{key: key, max: uint32(maxMessage)}
+	o := open{key: s.key, max: uint32(s.max)}
 	if err := l.writeShort(header{kind: frameOpen, lane: s.number}, o.append(nil)); err != nil {
-		return nil, laneError(err, to, key, 0)
+		return laneError(err, s.to, s.key, 0)
 	}
-	if err := s.awaitCredit(time.Now().Add(e.c.DialTimeout)); err != nil {
+	if err := s.awaitCredit(time.Now().Add(s.e.c.DialTimeout)); err != nil {
 		s.Close()
-		return nil, err
+		return err
 	}
-	return s, nil
+	return nil
 }
 
 // checkLane is what Sender and Receiver ask of their arguments.
@@ -146,23 +164,36 @@ func (s *Sender) sendFrames(deadline time.Time, total int, first []byte, rest []
 		if err := s.awaitCredit(deadline); err != nil {
 			return err
 		}
-		s.credits.Add(-1)
-		n := min(left, s.link.frameBytes)
-		left -= n
-		h.length = uint32(n)
-		if left == 0 {
-			h.flags |= flagLast
-		}
-		h.put(s.head[:])
-		s.iov = append(s.iov[:0], s.head[:])
-		for n > 0 {
-			for len(first) == 0 {
-				first, rest = rest[0], rest[1:]
+		frames := 0
+		s.iov = s.iov[:0]
+		for most := min(int(s.credits.Load()), s.link.perTurn); frames < most && h.flags&flagLast == 0; frames++ {
+			n := min(left, s.link.frameBytes)
+			left -= n
+			h.length = uint32(n)
+			if left == 0 {
+				h.flags |= flagLast
 			}
-			k := min(n, len(first))
-			s.iov = append(s.iov, first[:k])
-			first, n = first[k:], n-k
+			head := s.heads[frames*mostHead:][:s.link.frames.head]
+			h.put(head)
+			h.flags &^= flagFirst
+			s.iov = append(s.iov, head)
+			sum := uint32(0)
+			for n > 0 {
+				for len(first) == 0 {
+					first, rest = rest[0], rest[1:]
+				}
+				k := min(n, len(first))
+				s.iov = append(s.iov, first[:k])
+				if s.link.sums() {
+					sum = addSum(sum, first[:k])
+				}
+				first, n = first[k:], n-k
+			}
+			if s.link.sums() {
+				putSums(head, sum)
+			}
 		}
+		s.credits.Add(-int32(frames))
 		if err := s.link.takeTurn(deadline); err != nil {
 			return &ErrTimeout{Node: s.to, Lane: s.key, Seq: s.sent.Load()}
 		}
@@ -179,7 +210,6 @@ func (s *Sender) sendFrames(deadline time.Time, total int, first []byte, rest []
 			s.refill()
 			return nil
 		}
-		h.flags = 0
 	}
 }
 

@@ -26,6 +26,7 @@ type socket struct {
 	most     time.Duration // that a write may wait for room; once detached, instead of a deadline
 	calls    atomic.Int64  // under way; closedSocket is added once no more may begin
 	released atomic.Bool
+	in, out  iovecs // of the one who reads, and of the one who writes
 }
 
 const closedSocket = 1 << 32
@@ -106,19 +107,44 @@ func (s *socket) Read(b []byte) (int, error) {
 	}
 	defer s.leave()
 	for {
-		switch n, err := unix.Read(s.fd, b); {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
-			return 0, errNotYet
-		case err != nil:
-			return 0, os.NewSyscallError("read", err)
-		case n == 0 && len(b) > 0:
-			return 0, io.EOF
-		default:
-			s.drained = n < len(b)
-			return n, nil
+		if n, err := unix.Read(s.fd, b); err != unix.EINTR {
+			return s.got("read", n, len(b), err)
 		}
 	}
+}
+
+// readv is Read into several pieces, which are filled one after another. The socket is detached.
+func (s *socket) readv(pieces [][]byte) (int, error) {
+	if s.quiet || s.drained {
+		return 0, errNotYet
+	}
+	if !s.enter() {
+		return 0, net.ErrClosed
+	}
+	defer s.leave()
+	room := 0
+	for _, p := range pieces {
+		room += len(p)
+	}
+	for {
+		if n, err := s.in.read(s.fd, pieces); err != unix.EINTR {
+			return s.got("readv", n, room, err)
+		}
+	}
+}
+
+// got is what a system call that read n bytes, with room for some, means.
+func (s *socket) got(call string, n, room int, err error) (int, error) {
+	switch {
+	case err == unix.EAGAIN:
+		return 0, errNotYet
+	case err != nil:
+		return 0, os.NewSyscallError(call, err)
+	case n == 0 && room > 0:
+		return 0, io.EOF
+	}
+	s.drained = n < room
+	return n, nil
 }
 
 // Write writes all of b. A detached socket gives os.ErrDeadlineExceeded if it had no room for too long.
@@ -145,7 +171,7 @@ func (s *socket) Write(b []byte) (int, error) {
 	}
 }
 
-// writev writes bufs, and consumes them, in one system call if the socket has room.
+// writev writes bufs, and consumes them, in one system call if the socket has room for them.
 func (s *socket) writev(bufs *net.Buffers) error {
 	if !s.detached {
 		_, err := bufs.WriteTo(s.Conn)
@@ -157,7 +183,7 @@ func (s *socket) writev(bufs *net.Buffers) error {
 	defer s.leave()
 	var r room
 	for {
-		n, err := unix.Writev(s.fd, *bufs)
+		n, err := s.out.write(s.fd, *bufs)
 		for n = max(n, 0); len(*bufs) > 0; {
 			first := &(*bufs)[0]
 			if n < len(*first) {

@@ -122,12 +122,13 @@ func (s *secured) writev(bufs net.Buffers) error {
 	return err
 }
 
-// wholeRecords is the largest frame of at most n bytes of payload that, with its header, fills its records.
-func wholeRecords(n int) int {
+// wholeRecords is the largest frame of at most n bytes of payload that, with the head bytes before it, fills
+// its records.
+func wholeRecords(n, head int) int {
 	if n < recordBytes {
 		return n
 	}
-	return (n+headerBytes)/recordBytes*recordBytes - headerBytes
+	return (n+head)/recordBytes*recordBytes - head
 }
 
 // mismatch is why who holds the certificate is not the node of a cluster; empty if it is.

@@ -44,7 +44,7 @@ func TestActorsAnswerUnderTLS(t *testing.T) {
 
 func TestFramesFillTheirRecords(t *testing.T) {
 	for n := minFrame; n <= maxFrame; n += 997 {
-		got := wholeRecords(n)
+		got := wholeRecords(n, headerBytes)
 		switch {
 		case got > n:
 			t.Fatalf("%d became %d", n, got)

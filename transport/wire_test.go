@@ -144,12 +144,15 @@ func (c tape) Read(b []byte) (int, error)     { return c.Reader.Read(b) }
 func (tape) Write(b []byte) (int, error)      { return len(b), nil }
 func (tape) SetWriteDeadline(time.Time) error { return nil }
 func (tape) Close() error                     { return nil }
+func (tape) LocalAddr() net.Addr              { return new(net.TCPAddr) }
+func (tape) RemoteAddr() net.Addr             { return new(net.TCPAddr) }
+
+const mostRead = 3000 // bytes of a message in FuzzFrameReader
 
 // FuzzFrameReader feeds a receiving end with arbitrary frames. Whatever comes, the reader must end
 // with an error, hold no more than it promises, and hand out only whole messages of allowed size.
 func FuzzFrameReader(f *testing.F) {
-	const most = 3000
-	begin := frame(header{kind: frameOpen, lane: 1}, open{LaneKey{1, Step}, most}.append(nil))
+	begin := frame(header{kind: frameOpen, lane: 1}, open{LaneKey{1, Step}, mostRead}.append(nil))
 	half := frame(header{kind: frameData, lane: 1, flags: flagFirst, total: 2000}, make([]byte, 1000))
 	rest := frame(header{kind: frameData, lane: 1, flags: flagLast, total: 2000}, make([]byte, 1000))
 	end := frame(header{kind: frameFinish, lane: 1}, nil)
@@ -161,42 +164,53 @@ func FuzzFrameReader(f *testing.F) {
 	f.Add(join(half))
 	f.Add(join(begin, frame(header{kind: frameEnvelope}, []byte{1})))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := Config{
-			Cluster: "c", Node: "b", FrameBytes: minFrame, Window: 4, Logger: slog.New(slog.DiscardHandler),
-		}.withDefaults()
-		if err != nil {
-			t.Fatal(err)
-		}
-		e := newEndpoint(c)
-		defer e.cancel()
-		r, err := e.Receiver("a", LaneKey{1, Step}, most)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l := newInlink(e, "a", classSmall, tape{Reader: bytes.NewReader(b)})
-		cause := l.serve()
-		if cause == nil {
-			t.Fatal("the reader stopped without an error")
-		}
-		held := 0
-		for _, p := range r.queue {
-			held += cap(p.bytes)
-		}
-		if held > 2*c.Window*c.FrameBytes {
-			t.Errorf("%d bytes queued", held)
-		}
-		l.tell(cause)
-		r.fail(cause) // in case it was never opened
-		for seq := uint64(0); ; seq++ {
-			m, err := r.Next()
-			if err != nil {
-				break
-			}
-			if m.Seq != seq || len(m.Bytes) > most || seq >= messagesPerLane {
-				t.Fatalf("message %d of %d bytes in place of message %d", m.Seq, len(m.Bytes), seq)
-			}
+		for _, ahead := range []bool{false, true} {
+			readsAll(t, b, ahead)
 		}
 	})
+}
+
+// readsAll feeds a receiving end with what is on b.
+func readsAll(t *testing.T, b []byte, ahead bool) {
+	c, err := Config{
+		Cluster: "c", Node: "b", FrameBytes: minFrame, Window: 4, Logger: slog.New(slog.DiscardHandler),
+	}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newEndpoint(c)
+	defer e.cancel()
+	r, err := e.Receiver("a", LaneKey{1, Step}, mostRead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc := tape{Reader: bytes.NewReader(b)}
+	l := newInlink(e, "a", classSmall, nc)
+	if ahead {
+		l.frames.many, l.frames.buf = scatter{nc}, make([]byte, 2*headerBytes)
+	}
+	cause := l.serve()
+	if cause == nil {
+		t.Fatal("the reader stopped without an error")
+	}
+	held := 0
+	for _, p := range r.queue {
+		held += cap(p.bytes)
+	}
+	if held > 2*c.Window*c.FrameBytes {
+		t.Errorf("%d bytes queued", held)
+	}
+	l.tell(cause)
+	r.fail(cause) // in case it was never opened
+	for seq := uint64(0); ; seq++ {
+		m, err := r.Next()
+		if err != nil {
+			break
+		}
+		if m.Seq != seq || len(m.Bytes) > mostRead || seq >= messagesPerLane {
+			t.Fatalf("message %d of %d bytes in place of message %d", m.Seq, len(m.Bytes), seq)
+		}
+	}
 }
 
 // FuzzFirstBytes feeds endpoints with and without a certificate with what a stranger may say first. Nobody

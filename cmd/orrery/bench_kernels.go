@@ -18,7 +18,7 @@ import (
 )
 
 type benchKernelsCmd struct {
-	Device string   `help:"Device: cuda or emulator." enum:"cuda,emulator" default:"cuda"`
+	Device string   `help:"Device: metal, cuda or emulator." enum:"metal,cuda,emulator" default:"cuda"`
 	Only   []string `help:"Measure only kernels whose names contain one of these, beside the limits." placeholder:"NAME"`
 	Format string   `help:"Output: text, json or csv." enum:"text,json,csv" default:"text"`
 }

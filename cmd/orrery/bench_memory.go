@@ -25,7 +25,7 @@ type benchMemoryCmd struct {
 	Modes   []modeFlag    `help:"Modes: pipeline, pooled, ring (default: ${default})." default:"pipeline" placeholder:"MODE,…"`
 	KV      kvFlag        `name:"kv" help:"Storage of keys and values: f16 or f32." default:"f16"`
 	Chunk   countFlag     `help:"Tokens that a node computes at a time in prefill." default:"1024"`
-	Last    countFlag     `help:"Tokens to compute at the end of the context." default:"256"`
+	Last    countFlag     `help:"Tokens to compute at the end of the context: fewer than a chunk do not use all that was counted." default:"1024"`
 	Block   countFlag     `help:"Tokens of a KV block." default:"256"`
 	Decode  countFlag     `help:"Tokens to generate at the end of the context." default:"8"`
 	Timeout time.Duration `help:"Bound on every wait within a step: a chunk behind a long context takes its time." default:"10m"`
@@ -82,7 +82,7 @@ func (c *benchMemoryCmd) Run(ctx context.Context, log *slog.Logger) error {
 
 // measure is one case, on node processes of its own.
 func (c *benchMemoryCmd) measure(ctx context.Context, log *slog.Logger, ref string, nodes int, mode orrery.Mode, tokens int) ([]memoryRow, error) {
-	local, err := startLocal(ctx, localOptions{Nodes: nodes, RDMA: rdmaFlags{RDMA: "off"}}, log)
+	local, err := startLocal(ctx, localOptions{Nodes: nodes, Device: orrery.DeviceCPU, RDMA: rdmaFlags{RDMA: "off"}}, log)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
 			r.Processors = append(r.Processors, cpu)
 		}
 	}
-	local, err := startLocal(ctx, localOptions{Nodes: nodes, Threads: 1, CPUs: r.Processors, Synch: orrery.Synch(c.Synch), RDMA: rdmaFlags{RDMA: "off"}}, log)
+	local, err := startLocal(ctx, localOptions{Nodes: nodes, Device: orrery.DeviceCPU, Threads: 1, CPUs: r.Processors, Synch: orrery.Synch(c.Synch), RDMA: rdmaFlags{RDMA: "off"}}, log)
 	if err != nil {
 		return err
 	}

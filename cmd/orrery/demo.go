@@ -24,6 +24,7 @@ type demoCmd struct {
 	Block   countFlag `help:"Tokens of a KV block." default:"256"`
 	Synch   synchFlag `help:"How nodes wait for the small messages of a step: safe in the kernel, fast spinning first, auto fast if there is a core for each." default:"auto" placeholder:"WAY"`
 	Format  string    `help:"text, or json for programs." enum:"text,json" default:"text"`
+	deviceFlags
 }
 
 // Help is shown below the flags' summary.
@@ -36,6 +37,7 @@ Examples:
   orrery demo
   orrery demo --context 32768 --nodes 2 --seed 7
   orrery demo --context 32768 --nodes 2 --mode auto
+  orrery demo --device cuda --nodes 2
   orrery demo --format json`
 }
 
@@ -90,11 +92,12 @@ type demo struct {
 func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 	c := d.cmd
 	fmt.Fprintf(d.out, "Starting %d node processes …\n", c.Nodes)
-	local, err := startLocal(ctx, localOptions{Nodes: int(c.Nodes), Synch: orrery.Synch(c.Synch), RDMA: rdmaFlags{RDMA: "off"}}, log)
+	local, err := startLocal(ctx, localOptions{Nodes: int(c.Nodes), Device: c.Device, Synch: orrery.Synch(c.Synch), RDMA: rdmaFlags{RDMA: "off"}}, log)
 	if err != nil {
 		return err
 	}
 	defer local.stop()
+	sayWithout(d.out, local.device)
 	if d.cluster, err = local.join(ctx, log); err != nil {
 		return err
 	}

@@ -12,6 +12,11 @@ import (
 	"github.com/orrery-ai/orrery/transport"
 )
 
+// deviceFlags choose what to compute on.
+type deviceFlags struct {
+	Device string `help:"What to compute on: cpu, metal, cuda, cuda:1 for the second, emulator, or auto for a GPU where there is one and else the CPU." default:"auto" placeholder:"DEVICE"`
+}
+
 // modeFlag is a mode by name.
 type modeFlag orrery.Mode
 

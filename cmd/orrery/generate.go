@@ -142,11 +142,7 @@ func (c *generateCmd) need(ref, text string) (int, error) {
 		return 0, err
 	}
 	defer m.Close()
-	b, err := m.File("tokenizer.json")
-	if err != nil {
-		return 0, err
-	}
-	t, err := tokenizer.Load(b, ref+"/tokenizer.json")
+	t, err := m.Tokenizer()
 	if err != nil {
 		return 0, err
 	}

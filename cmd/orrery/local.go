@@ -18,13 +18,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orrery-ai/orrery"
-	"github.com/orrery-ai/orrery/cluster"
 )
 
 // localCluster is node processes on this machine, that live as long as this one wants them to.
 type localCluster struct {
 	processes []*process
 	name      string
+	device    orrery.DeviceChoice
+	synch     orrery.Synch // as it was asked for
 	rdma      rdmaFlags
 }
 
@@ -46,6 +47,7 @@ const (
 // localOptions say how node processes on this machine are to be.
 type localOptions struct {
 	Nodes   int
+	Device  string
 	Threads int   // of each; 0: as many as there are cores for each
 	CPUs    []int // the processor that each keeps to, in turn; nil: none does
 	Synch   orrery.Synch
@@ -58,26 +60,31 @@ func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCl
 	if n < 1 || n > len(nodeNames) {
 		return nil, fmt.Errorf("--nodes: %d is not between 1 and %d", n, len(nodeNames))
 	}
-	memory, err := cluster.AvailableMemory()
+	choice, err := orrery.ChooseDevice(o.Device)
 	if err != nil {
 		return nil, err
 	}
+	for _, why := range choice.Without {
+		log.Info("a GPU is not used", "because", why)
+	}
+	memory := choice.Share(n)
 	// Nodes that measured at the same time would measure each other: they are alike, and share what there is.
 	threads := o.Threads
 	if threads == 0 {
 		threads = max(1, runtime.NumCPU()/n)
 	}
-	measured, err := o.measure(ctx, threads, memory/int64(n), log)
+	measured, err := o.measure(ctx, choice, threads, memory, log)
 	if err != nil {
 		return nil, err
 	}
+	asked := o.Synch
 	if o.Synch == orrery.SynchAuto && n > runtime.NumCPU() {
 		o.Synch = orrery.SynchSafe
 	}
-	l := &localCluster{name: fmt.Sprintf("local-%d", os.Getpid()), rdma: o.RDMA}
+	l := &localCluster{device: choice, name: fmt.Sprintf("local-%d", os.Getpid()), synch: asked, rdma: o.RDMA}
 	args := func(i int) []string {
 		a := append([]string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
-			"--memory", strconv.FormatInt(memory/int64(n), 10), "--threads", strconv.Itoa(threads), "--synch", o.Synch.String()}, o.RDMA.args()...)
+			"--device", choice.Number(i), "--memory", strconv.FormatInt(memory, 10), "--threads", strconv.Itoa(threads), "--synch", o.Synch.String()}, o.RDMA.args()...)
 		if len(o.CPUs) > 0 {
 			a = append(a, "--cpu", strconv.Itoa(o.CPUs[i%len(o.CPUs)]))
 		}
@@ -115,19 +122,23 @@ func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCl
 
 // measure is the flags that tell nodes what they can do, measured here for all of them; none if each keeps to a
 // processor, and has to measure that.
-func (o *localOptions) measure(ctx context.Context, threads int, memory int64, log *slog.Logger) ([]string, error) {
+func (o *localOptions) measure(ctx context.Context, choice orrery.DeviceChoice, threads int, memory int64, log *slog.Logger) ([]string, error) {
 	if len(o.CPUs) > 0 {
 		return nil, nil
 	}
-	all, rates, err := orrery.Calibrate(ctx, orrery.Config{Threads: threads, Logger: log}, memory)
+	all, rates, err := orrery.Calibrate(ctx, orrery.Config{Device: choice.Kind, Threads: threads, Logger: log}, memory)
 	if err != nil {
 		return nil, err
+	}
+	each := (o.Nodes + choice.Count - 1) / choice.Count // on a device
+	if !rates.Known() {
+		return []string{"--calibrate", "off", "--bandwidth", strconv.FormatInt(int64(all/float64(each)), 10)}, nil
 	}
 	known, err := json.Marshal(rates)
 	if err != nil {
 		return nil, err
 	}
-	return []string{"--bandwidth", strconv.FormatInt(int64(all/float64(o.Nodes)), 10), "--rates", string(known)}, nil
+	return []string{"--bandwidth", strconv.FormatInt(int64(all/float64(each)), 10), "--rates", string(known)}, nil
 }
 
 // nodeNames are the names of local nodes, a letter each.
@@ -209,7 +220,7 @@ func (l *localCluster) stop() {
 
 // join joins the local cluster, to drive it.
 func (l *localCluster) join(ctx context.Context, log *slog.Logger) (*orrery.Cluster, error) {
-	c, err := orrery.Start(ctx, orrery.Config{Name: fmt.Sprintf("client-%d", os.Getpid()), Cluster: l.name, Join: []string{l.processes[0].Addr}, RDMA: l.rdma.options(), Client: true, Logger: log})
+	c, err := orrery.Start(ctx, orrery.Config{Name: fmt.Sprintf("client-%d", os.Getpid()), Cluster: l.name, Join: []string{l.processes[0].Addr}, RDMA: l.rdma.options(), Client: true, Synch: l.synch, Logger: log})
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ type cli struct {
 	Nodes    nodesCmd    `cmd:"" help:"Show the nodes of a cluster, what they measured of themselves, and the ways between them."`
 	Generate generateCmd `cmd:"" help:"Generate text, and stream it."`
 	Logits   logitsCmd   `cmd:"" help:"Compute the logits of given tokens, as a NumPy file."`
+	Trace    traceCmd    `cmd:"" help:"Record what every node does during a generation, as a timeline and in tables."`
 	Plan     planCmd     `cmd:"" help:"Say what fits on a described cluster and how fast it would be, without weights."`
 	CA       caCmd       `cmd:"" name:"ca" help:"Make and show the certificates by which nodes know each other."`
 	RDMA     rdmaCmd     `cmd:"" name:"rdma" help:"List the RDMA adapters of this machine."`

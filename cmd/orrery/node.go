@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/placement"
@@ -20,13 +21,15 @@ type nodeCmd struct {
 	Advertise string    `help:"Host that the other nodes reach this one by, if not that of --bind." placeholder:"HOST"`
 	Join      []string  `help:"Nodes to join; one that answers is enough." placeholder:"HOST:PORT"`
 	DataDir   string    `help:"Directory in which models named without a path are looked for." type:"existingdir" placeholder:"DIR"`
-	Memory    sizeFlag  `help:"Memory to offer (default: what is free)." placeholder:"SIZE"`
+	Memory    sizeFlag  `help:"Memory to offer, of the GPU if one computes (default: what is free)." placeholder:"SIZE"`
 	Bandwidth sizeFlag  `help:"Memory bandwidth a second (default: measured at the start)." placeholder:"SIZE"`
 	Threads   int       `help:"Threads to compute on (default: all cores)."`
 	Calibrate string    `help:"Directory in which is kept what was measured of this machine, or off to measure only the bandwidth (default: orrery in the user's cache directory)." placeholder:"DIR|off"`
 	Synch     synchFlag `help:"How to wait for the small messages of a step: safe in the kernel, fast spinning for up to 2 ms first, auto fast on several cores." default:"auto" placeholder:"WAY"`
+	deviceFlags
 	securityFlags
 	rdmaFlags
+	wireFlags
 
 	CPU   cpuFlag   `name:"cpu" hidden:"" help:"Processor to keep to, from 0 (Linux only)."`
 	Child bool      `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
@@ -42,6 +45,7 @@ func (nodeCmd) Help() string {
   orrery node
   orrery node --tls a.tls --bind 192.168.1.10:7946
   orrery node --tls b.tls --join 192.168.1.10:7946 --data-dir /models
+  orrery node --device cuda:1 --memory 60GiB
 
 A node that other machines can reach needs a certificate: orrery ca --help.
 Ctrl-C leaves the cluster gracefully.`
@@ -72,7 +76,7 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 		bind = bindTowards(ctx, c.Join)
 	}
 	cfg := orrery.Config{Name: c.Name, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join,
-		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, DataDir: c.DataDir, Rates: placement.Rates(c.Rates),
+		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, Device: c.Device, DataDir: c.DataDir, Rates: placement.Rates(c.Rates),
 		RDMA: c.options(), Synch: orrery.Synch(c.Synch), Logger: log}
 	if cfg.NoCalibration = c.Calibrate == "off"; !cfg.NoCalibration {
 		cfg.CalibrationDir = c.Calibrate
@@ -80,6 +84,15 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err := c.apply(&cfg); err != nil {
 		return err
 	}
+	if !c.Child {
+		choice, err := orrery.ChooseDevice(c.Device)
+		if err != nil {
+			return err
+		}
+		cfg.Device = choice.Kind
+		sayWithout(os.Stdout, choice)
+	}
+	defer c.wire(&cfg, log)()
 	n, err := orrery.Start(ctx, cfg)
 	if err != nil {
 		return err
@@ -96,6 +109,13 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	<-ctx.Done()
 	fmt.Println("leaving")
 	return n.Close()
+}
+
+// sayWithout says why the CPU computes, where a GPU would have come first.
+func sayWithout(w io.Writer, choice orrery.DeviceChoice) {
+	for _, why := range choice.Without {
+		fmt.Fprintf(w, "%s; the %s computes\n", why, strings.ToUpper(choice.Kind))
+	}
 }
 
 // serveParent runs the node for the process that started it: until that closes our standard input, which

@@ -16,12 +16,12 @@ import (
 )
 
 type planCmd struct {
-	Model      string       `help:"Directory with a config.json, or such a file; weights are not needed." required:"" type:"path" placeholder:"DIR|FILE"`
+	Model      string       `help:"Directory with a config.json, or such a file, whose weights are not needed; or a GGUF file." required:"" type:"path" placeholder:"DIR|FILE"`
 	Cluster    string       `help:"YAML file that describes nodes and links." xor:"which" type:"existingfile" placeholder:"FILE"`
 	Context    int          `help:"Tokens of each sequence, all of which must fit." required:"" placeholder:"N"`
 	Sequences  int          `help:"Sequences at the same time." default:"1" placeholder:"N"`
 	KV         plan.KV      `name:"kv" help:"Storage of keys and values: f16, q8 or q4." default:"f16"`
-	Weights    plan.Weights `help:"Storage of matrices: bf16, q8, q6, q5 or q4. Experts that are published in MXFP4 stay so." default:"q4"`
+	Weights    plan.Weights `help:"Storage of matrices: bf16, q8, q6, q5, q4, or stored, as the model's files have them (default: stored for a GGUF file, else q4). Experts that are published in MXFP4 stay so." placeholder:"FORMAT"`
 	Link       string       `help:"Link of the file that joins all nodes (default: as the file has it)." placeholder:"NAME"`
 	Mode       modeFlag     `help:"Plan this mode only: pipeline, pooled or ring." placeholder:"MODE"`
 	Layers     layersFlag   `help:"Layers of some nodes, first and last." placeholder:"NODE=0-20,…"`
@@ -47,6 +47,7 @@ func (planCmd) Help() string {
     --context 32768 --layers a=0-20,b=21-27 --format json
   orrery plan --model ~/models/Qwen3-0.6B --join 192.168.1.10:7946 \
     --weights bf16 --context 32768
+  orrery plan --model llama-1b-q4_k_m.gguf --cluster mine.yaml --context 131072
   orrery plan --simulate --model research/configs/MiniMax-M2.json \
     --cluster research/m4-scale.yaml --context 196608 --plot scaling.svg
 
@@ -141,30 +142,20 @@ func (c *planCmd) read() (*plan.Arch, *plan.Cluster, plan.Options, error) {
 			return nil, nil, none, err
 		}
 	}
-	file := c.Model
-	if info, err := os.Stat(file); err == nil && info.IsDir() {
-		file = filepath.Join(file, "config.json")
-	}
-	b, err := os.ReadFile(file)
+	arch, name, err := c.arch()
 	if err != nil {
 		return nil, nil, none, err
-	}
-	arch, err := plan.ParseConfig(b)
-	if err != nil {
-		return nil, nil, none, fmt.Errorf("%s: %w", file, err)
 	}
 	cluster, err := c.cluster()
 	if err != nil {
 		return nil, nil, none, err
 	}
-	name := strings.TrimSuffix(filepath.Base(file), ".json")
-	if name == "config" {
-		if abs, err := filepath.Abs(file); err == nil {
-			name = filepath.Base(filepath.Dir(abs))
-		}
+	weights := c.Weights
+	if weights == 0 && arch.Stored != nil {
+		weights = plan.WeightsStored
 	}
 	return arch, cluster, plan.Options{Name: name, Context: c.Context, Sequences: c.Sequences, Mode: placement.Mode(c.Mode),
-		Weights: c.Weights, KV: c.KV, Link: c.Link, Layers: c.Layers, Efficiency: c.Efficiency, Chunk: c.Chunk, At: c.At}, nil
+		Weights: weights, KV: c.KV, Link: c.Link, Layers: c.Layers, Efficiency: c.Efficiency, Chunk: c.Chunk, At: c.At}, nil
 }
 
 // cluster is the running one, or what the file describes.

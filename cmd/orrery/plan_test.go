@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/orrery-ai/orrery/model/modeltest"
 	"github.com/orrery-ai/orrery/placement"
 )
 
@@ -153,5 +154,38 @@ func TestBadPlanFlagsAreNamed(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), k.want) {
 			t.Errorf("%s %s: want %q, got %v", k.flag, k.value, k.want, err)
 		}
+	}
+}
+
+func TestAGGUFFileIsPlannedAsItIsStored(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(t.TempDir(), "small-f32.gguf")
+	if err := errors.Join(modeltest.Write(dir, modeltest.Options{}), modeltest.WriteGGUF(file, dir, 0)); err != nil {
+		t.Fatal(err)
+	}
+	bytesOf := func(args ...string) (string, int64) {
+		t.Helper()
+		c, err := planned(t, append(args, "--cluster", m4Cluster, "--context", "4096", "--at", "1000")...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := c.make()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(r.Model, " ", r.Weights), r.WeightBytes
+	}
+	what, size := bytesOf("--model", file)
+	if what != "small-f32 stored" {
+		t.Errorf("planned %s", what)
+	}
+	if folder, same := bytesOf("--model", dir, "--weights", "stored"); same != size || folder != filepath.Base(dir)+" stored" {
+		t.Errorf("the folder that it was made from: %s, %d bytes, want %d", folder, same, size)
+	}
+	if home, same := bytesOf("--model", filepath.Dir(file)); same != size || home != filepath.Base(filepath.Dir(file))+" stored" {
+		t.Errorf("the folder that it lies in: %s, %d bytes, want %d", home, same, size)
+	}
+	if what, smaller := bytesOf("--model", file, "--weights", "q4"); what != "small-f32 q4" || smaller >= size/6 {
+		t.Errorf("in q4: %s, %d bytes of %d", what, smaller, size)
 	}
 }

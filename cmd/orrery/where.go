@@ -16,6 +16,7 @@ type clusterFlags struct {
 	Join  []string  `help:"Use the running cluster of this node." xor:"where" placeholder:"HOST:PORT"`
 	Bind  string    `help:"Address that the nodes of a running cluster reach this command by (default: any free port of the address that reaches them)." placeholder:"HOST:PORT"`
 	Synch synchFlag `help:"How nodes wait for the small messages of a step: safe in the kernel, fast spinning for up to 2 ms first, auto fast if there is a core for each. With --join, how this command does." default:"auto" placeholder:"WAY"`
+	deviceFlags
 	securityFlags
 	rdmaFlags
 }
@@ -28,7 +29,7 @@ func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cl
 	}
 	switch {
 	case f.Nodes > 0:
-		l, err := startLocal(ctx, localOptions{Nodes: int(f.Nodes), Synch: orrery.Synch(f.Synch), RDMA: f.rdmaFlags}, log)
+		l, err := startLocal(ctx, localOptions{Nodes: int(f.Nodes), Device: f.Device, Synch: orrery.Synch(f.Synch), RDMA: f.rdmaFlags}, log)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -56,7 +57,7 @@ func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cl
 		}
 		return c, func() { c.Close() }, nil
 	}
-	c, err = orrery.Start(ctx, orrery.Config{Logger: log})
+	c, err = orrery.Start(ctx, orrery.Config{Device: f.Device, Logger: log})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -126,6 +126,9 @@ func (j *attendJob) item(head, part, row, end int, w *worker) {
 	w.flash.Attend(p, q, j.first+row, j.shape, head, j.slices[j.bounds[part]:j.bounds[part+1]])
 }
 
+// Reset implements [device.Stream].
+func (s *stream) Reset(p attention.Partial) { p.Reset() }
+
 // Merge implements [device.Stream].
 func (s *stream) Merge(dst, src attention.Partial) { attention.Merge(dst, src) }
 

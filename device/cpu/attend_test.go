@@ -160,7 +160,7 @@ func (l *step) run(s device.Stream) {
 	s.RMSNorm(l.q, l.x, l.norm, 1e-6)
 	s.MatMul(l.k, l.q, l.wk)
 	s.MatMul(l.q, l.x, l.wq)
-	s.Rope(l.q, 64, l.cos, l.sin)
+	s.Rope(l.q, 64, l.cos, l.sin, false)
 	s.Append(last, 0, l.k.Slice(0, 1), l.k.Slice(0, 1))
 	l.p.Reset()
 	s.Attend(l.p, l.q, last.End()-l.q.Rows, l.shape, l.kv)

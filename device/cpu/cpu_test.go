@@ -290,7 +290,7 @@ func TestRowOperationsEqualFloat64(t *testing.T) {
 				cos.Data[i], sin.Data[i] = float32(math.Cos(angle)), float32(math.Sin(angle))
 			}
 			copy(dst.Data, a.Data)
-			s.Rope(dst, head, cos, sin)
+			s.Rope(dst, head, cos, sin, false)
 			each("rotated", 1e-6, func(row, col int) float64 {
 				i, base := col%head, col/head*head
 				x := a.Row(row)[base:]
@@ -301,6 +301,20 @@ func TestRowOperationsEqualFloat64(t *testing.T) {
 					return float64(x[i])*math.Cos(angle) + float64(x[i-half])*math.Sin(angle)
 				}
 				return float64(x[i])
+			})
+			copy(dst.Data, a.Data)
+			s.Rope(dst, head, cos, sin, true)
+			each("rotated, interleaved", 1e-6, func(row, col int) float64 {
+				i, base := col%head, col/head*head
+				x := a.Row(row)[base:]
+				switch angle := float64(row*half + i/2); {
+				case i >= 2*half:
+					return float64(x[i])
+				case i%2 == 0:
+					return float64(x[i])*math.Cos(angle) - float64(x[i+1])*math.Sin(angle)
+				default:
+					return float64(x[i])*math.Cos(angle) + float64(x[i-1])*math.Sin(angle)
+				}
 			})
 			if err := s.Wait(); err != nil {
 				t.Fatal(err)
@@ -339,7 +353,7 @@ func TestMismatchedShapesPanicAndSayWhich(t *testing.T) {
 	panics(t, "RMSNorm", func() { s.RMSNorm(x(1, 4), x(1, 4), make([]float32, 3), 0) })
 	panics(t, "AddBias", func() { s.AddBias(x(1, 4), make([]float32, 3)) })
 	panics(t, "Add:", func() { s.Add(x(1, 4), x(2, 4)) })
-	panics(t, "Rope", func() { s.Rope(x(1, 4), 4, x(1, 3), x(1, 3)) })
+	panics(t, "Rope", func() { s.Rope(x(1, 4), 4, x(1, 3), x(1, 3), false) })
 	panics(t, "SwiGLU", func() { s.SwiGLU(x(1, 4), x(1, 4), x(1, 5)) })
 }
 

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"runtime"
 
+	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu/simd"
 )
 
 // Device computes on the processor. It implements [device.Device].
 type Device struct {
+	device.Host
 	pool *pool
 }
 
@@ -28,6 +30,15 @@ func New(threads int) *Device {
 func (d *Device) Name() string {
 	return fmt.Sprintf("cpu (%d threads, %s)", d.pool.threads, simd.Name())
 }
+
+// Check implements [device.Device]: all that is valid can be computed.
+func (d *Device) Check(attention.Format, attention.Shape) error { return nil }
+
+// Load implements [device.Device]: weights are used where they lie.
+func (d *Device) Load(m device.Matrix) (device.Matrix, error) { return m, nil }
+
+// Unload implements [device.Device].
+func (d *Device) Unload(device.Matrix) {}
 
 // NewStream implements [device.Device].
 func (d *Device) NewStream() device.Stream { return newStream(d.pool) }

@@ -124,15 +124,17 @@ type ropeJob struct {
 	x        device.Tensor
 	headDim  int
 	cos, sin device.Tensor
+
+	interleaved bool
 }
 
 // Rope implements [device.Stream].
-func (s *stream) Rope(x device.Tensor, headDim int, cos, sin device.Tensor) {
+func (s *stream) Rope(x device.Tensor, headDim int, cos, sin device.Tensor, interleaved bool) {
 	if cos.Rows != x.Rows || sin.Rows != x.Rows || cos.Cols != sin.Cols || 2*cos.Cols > headDim || headDim == 0 || x.Cols%headDim != 0 {
 		mismatch("Rope", "[%d][%d] of heads of %d by angles [%d][%d] and [%d][%d]",
 			x.Rows, x.Cols, headDim, cos.Rows, cos.Cols, sin.Rows, sin.Cols)
 	}
-	s.rope = ropeJob{x, headDim, cos, sin}
+	s.rope = ropeJob{x, headDim, cos, sin, interleaved}
 	s.run(&s.rope, x.Rows, 0.8*float64(x.Cols))
 }
 
@@ -141,6 +143,14 @@ func (j *ropeJob) run(first, end int, _ *worker) {
 	for i := first; i < end; i++ {
 		row, cos, sin := j.x.Row(i), j.cos.Row(i), j.sin.Row(i)
 		for head := 0; head < len(row); head += j.headDim {
+			if j.interleaved {
+				pairs := row[head : head+2*half]
+				for k, c := range cos {
+					a, b, s := pairs[2*k], pairs[2*k+1], sin[k]
+					pairs[2*k], pairs[2*k+1] = a*c-b*s, b*c+a*s
+				}
+				continue
+			}
 			low, high := row[head:head+half], row[head+half:head+2*half]
 			for k, c := range cos {
 				a, b, s := low[k], high[k], sin[k]

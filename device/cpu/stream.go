@@ -38,8 +38,25 @@ func (s *stream) run(j job, n int, cost float64) {
 	s.pool.run(&s.batch, &s.own, j, n, step, total)
 }
 
+// Write implements [device.Stream].
+func (s *stream) Write(dst device.Tensor, src []float32) {
+	if len(src) != dst.Rows*dst.Cols {
+		mismatch("Write", "%d elements into [%d][%d]", len(src), dst.Rows, dst.Cols)
+	}
+	copy(dst.Data, src)
+}
+
+// Upload implements [device.Stream]: the device computes in the host's memory.
+func (s *stream) Upload(src []byte) []byte { return src }
+
+// Download implements [device.Stream].
+func (s *stream) Download(src []byte) []byte { return src }
+
 // Wait implements [device.Stream]: everything has run already.
 func (s *stream) Wait() error { return nil }
+
+// Close implements [device.Stream].
+func (s *stream) Close() error { return nil }
 
 // mismatch panics: shapes do not fit. Its arguments cost nothing where it is not called.
 func mismatch(operation, format string, args ...any) {

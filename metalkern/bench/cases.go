@@ -311,7 +311,7 @@ func rowCases(hidden, many int) []maker {
 		}
 		on("norm", 2*n+hidden, func(b *bench, x, y, z gpu.Range) error { return b.set.Norm(b.queue, x, y, z, tokens, hidden, 1e-5, 0) })
 		on("rope", 2*n, func(b *bench, x, y, z gpu.Range) error {
-			return b.set.Rope(b.queue, x, y, z, tokens, hidden/64, 64, 32)
+			return b.set.Rope(b.queue, x, y, z, tokens, hidden/64, 64, 32, false)
 		})
 		on("swiglu", 3*n, func(b *bench, x, y, z gpu.Range) error { return b.set.SwiGLU(b.queue, x, y, z, n) })
 		on("add", 3*n, func(b *bench, x, y, _ gpu.Range) error { return b.set.Add(b.queue, x, y, n) })

@@ -173,8 +173,8 @@ func (s *step) run() error {
 		for _, record := range []func() error{
 			func() error { return set.Norm(q, s.normed, s.x, s.norm, 1, g.hidden, eps, 0) },
 			func() error { return s.product(s.normed, false, into{s.q, l.q}, into{s.k, l.k}, into{s.v, l.v}) },
-			func() error { return set.Rope(q, s.q, s.cos, s.sin, 1, g.shape.Heads, dim, half) },
-			func() error { return set.Rope(q, s.k, s.cos, s.sin, 1, g.shape.KVHeads, dim, half) },
+			func() error { return set.Rope(q, s.q, s.cos, s.sin, 1, g.shape.Heads, dim, half, false) },
+			func() error { return set.Rope(q, s.k, s.cos, s.sin, 1, g.shape.KVHeads, dim, half, false) },
 			func() error { return set.Append(q, s.kv, l.open, 0, s.k, s.v, 1, g.shape) },
 			func() error {
 				s.decode.Launch(q, s.q, s.kv, l.list, s.queries, 1, s.split, s.parts)

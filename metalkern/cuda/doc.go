@@ -4,5 +4,6 @@
 // Where there is none, where the driver or the compiler is too old, or the GPU is (compute capability 8.0 is the least),
 // [Open] returns a *gpu.UnavailableError that says so.
 //
-// A queue is a stream. Compiled kernels are cached by what they were made of and for.
+// A queue is a stream. Launches are recorded and given to it together; those that come again are a graph from then on, whose arguments
+// are set where they are others than before. Compiled kernels are cached by what they were made of and for.
 package cuda

@@ -19,15 +19,17 @@ const leastDriver = 11080
 type driver struct {
 	library
 
-	init, driverVersion, errorName, errorText                         uintptr
-	deviceCount, deviceGet, deviceName, deviceAttribute, deviceMemory uintptr
-	contextRetain, contextRelease, contextSet                         uintptr
-	memAlloc, memFree, hostAlloc, hostFree, hostAddress               uintptr
-	copyTo, copyFrom, copyWithin                                      uintptr
-	moduleLoad, moduleUnload, moduleFunction, functionSet             uintptr
-	launch                                                            uintptr
-	streamCreate, streamDestroy, streamQuery                          uintptr
-	eventCreate, eventDestroy, eventRecord, eventElapsed              uintptr
+	init, driverVersion, errorName, errorText                                     uintptr
+	deviceCount, deviceGet, deviceName, deviceAttribute, deviceMemory, memoryInfo uintptr
+	contextRetain, contextRelease, contextSet                                     uintptr
+	memAlloc, memFree, hostAlloc, hostFree, hostAddress                           uintptr
+	copyTo, copyFrom, copyWithin                                                  uintptr
+	moduleLoad, moduleUnload, moduleFunction, functionSet                         uintptr
+	launch                                                                        uintptr
+	streamCreate, streamDestroy, streamQuery                                      uintptr
+	eventCreate, eventDestroy, eventRecord, eventElapsed                          uintptr
+	graphCreate, graphDestroy, graphAddKernel, graphInstantiate                   uintptr
+	graphExecDestroy, graphSetKernel, graphLaunch                                 uintptr
 }
 
 // status is a CUresult.
@@ -47,13 +49,15 @@ func openDriver() (*driver, error) {
 	d := &driver{library: library{name, handle}}
 	if err := d.symbols(map[string]*uintptr{
 		"cuInit": &d.init, "cuDriverGetVersion": &d.driverVersion, "cuGetErrorName": &d.errorName, "cuGetErrorString": &d.errorText,
-		"cuDeviceGetCount": &d.deviceCount, "cuDeviceGet": &d.deviceGet, "cuDeviceGetName": &d.deviceName, "cuDeviceGetAttribute": &d.deviceAttribute, "cuDeviceTotalMem_v2": &d.deviceMemory,
+		"cuDeviceGetCount": &d.deviceCount, "cuDeviceGet": &d.deviceGet, "cuDeviceGetName": &d.deviceName, "cuDeviceGetAttribute": &d.deviceAttribute, "cuDeviceTotalMem_v2": &d.deviceMemory, "cuMemGetInfo_v2": &d.memoryInfo,
 		"cuDevicePrimaryCtxRetain": &d.contextRetain, "cuDevicePrimaryCtxRelease_v2": &d.contextRelease, "cuCtxSetCurrent": &d.contextSet,
 		"cuMemAlloc_v2": &d.memAlloc, "cuMemFree_v2": &d.memFree, "cuMemHostAlloc": &d.hostAlloc, "cuMemFreeHost": &d.hostFree, "cuMemHostGetDevicePointer_v2": &d.hostAddress,
 		"cuMemcpyHtoDAsync_v2": &d.copyTo, "cuMemcpyDtoHAsync_v2": &d.copyFrom, "cuMemcpyDtoDAsync_v2": &d.copyWithin,
 		"cuModuleLoadData": &d.moduleLoad, "cuModuleUnload": &d.moduleUnload, "cuModuleGetFunction": &d.moduleFunction, "cuFuncSetAttribute": &d.functionSet,
 		"cuLaunchKernel": &d.launch, "cuStreamCreate": &d.streamCreate, "cuStreamDestroy_v2": &d.streamDestroy, "cuStreamQuery": &d.streamQuery,
 		"cuEventCreate": &d.eventCreate, "cuEventDestroy_v2": &d.eventDestroy, "cuEventRecord": &d.eventRecord, "cuEventElapsedTime": &d.eventElapsed,
+		"cuGraphCreate": &d.graphCreate, "cuGraphDestroy": &d.graphDestroy, "cuGraphAddKernelNode": &d.graphAddKernel, "cuGraphInstantiateWithFlags": &d.graphInstantiate,
+		"cuGraphExecDestroy": &d.graphExecDestroy, "cuGraphExecKernelNodeSetParams": &d.graphSetKernel, "cuGraphLaunch": &d.graphLaunch,
 	}); err != nil {
 		return nil, &gpu.UnavailableError{Kind: "cuda", Reason: err.Error()}
 	}

@@ -91,6 +91,12 @@ func Open(number int) (*Host, error) {
 	if err := d.check("cuDevicePrimaryCtxRetain", call(d.contextRetain, uintptr(unsafe.Pointer(&h.context)), uintptr(h.device))); err != nil {
 		return nil, err
 	}
+	defer h.current()()
+	var free, all uint64
+	if err := d.check("cuMemGetInfo", call(d.memoryInfo, uintptr(unsafe.Pointer(&free)), uintptr(unsafe.Pointer(&all)))); err != nil {
+		return nil, err
+	}
+	h.info.Free = int64(free)
 	return h, nil
 }
 
@@ -157,6 +163,8 @@ func (h *Host) Alloc(n int64, m gpu.Memory) (gpu.Buffer, error) {
 
 func (b *buffer) Len() int64    { return b.size }
 func (b *buffer) Bytes() []byte { return b.data }
+
+func (b *buffer) Address() uint64 { return uint64(b.device) }
 
 func (b *buffer) Free() error {
 	if b.device == 0 {

@@ -4,7 +4,6 @@ package cuda
 
 import (
 	"fmt"
-	"runtime"
 	"time"
 	"unsafe"
 
@@ -20,16 +19,19 @@ const (
 	closeTimeout = 10 * time.Second
 )
 
-// queue is a stream.
+// queue is a stream. Launches are recorded, and given to it some at a time.
 type queue struct {
-	host   *Host
-	stream uintptr
-	err    error
-	events []uintptr // taken so far; the first marked of them are in use
-	marked int
+	host     *Host
+	stream   uintptr
+	err      error
+	events   []uintptr // taken so far; the first marked of them are in use
+	marked   int
+	recorded recording
+	graphs   graphs
 
-	values [maxArgs]uintptr        // the addresses of buffers
-	params [maxArgs]unsafe.Pointer // what cuLaunchKernel takes
+	ungraphed bool // the driver has refused to make a graph
+
+	params [maxArgs]unsafe.Pointer // what the driver takes
 }
 
 var _ gpu.Queue = (*queue)(nil)
@@ -37,7 +39,7 @@ var _ gpu.Queue = (*queue)(nil)
 // NewQueue implements [gpu.Host].
 func (h *Host) NewQueue() (gpu.Queue, error) {
 	defer h.current()()
-	q := &queue{host: h}
+	q := &queue{host: h, graphs: newGraphs()}
 	if err := h.driver.check("cuStreamCreate", call(h.driver.streamCreate, uintptr(unsafe.Pointer(&q.stream)), streamNotBlocking)); err != nil {
 		return nil, err
 	}
@@ -63,6 +65,7 @@ func (k *kernel) allow(pool int) error {
 	if pool <= k.pool {
 		return nil
 	}
+	defer k.host.current()()
 	d := k.host.driver
 	if err := d.check(fmt.Sprintf("%s with %d bytes of shared memory", k.name, pool), call(d.functionSet, k.function, functionPoolBytes, uintptr(pool))); err != nil {
 		return err
@@ -78,28 +81,19 @@ func (q *queue) Launch(k gpu.Kernel, g gpu.Grid, args ...gpu.Arg) {
 		q.fail(fmt.Errorf("cuda: launch of %v with %d arguments", k, len(args)))
 		return
 	}
-	for i, a := range args {
-		q.params[i] = a.Value
-		if a.Buffer == nil {
-			continue
-		}
-		b, ok := a.Buffer.(*buffer)
-		if !ok || b.device == 0 || a.Offset < 0 || a.Offset > b.size {
-			q.fail(fmt.Errorf("cuda: argument %d of %s is not a buffer, or begins past its end", i, own.name))
-			return
-		}
-		q.values[i] = b.device + uintptr(a.Offset)
-		q.params[i] = unsafe.Pointer(&q.values[i])
+	if q.err != nil {
+		return
 	}
-	defer q.host.current()()
 	if err := own.allow(g.Pool); err != nil {
 		q.fail(err)
 		return
 	}
-	r := call(q.host.driver.launch, own.function, uintptr(g.X), uintptr(g.Y), uintptr(g.Z), uintptr(g.Threads), 1, 1, uintptr(g.Pool), q.stream, uintptr(unsafe.Pointer(&q.params[0])), 0)
-	runtime.KeepAlive(args)
-	if r != 0 {
-		q.note(fmt.Sprintf("launch of %s over [%d][%d][%d] groups of %d threads", own.name, g.X, g.Y, g.Z, g.Threads), r)
+	if err := q.recorded.add(own, g, args); err != nil {
+		q.fail(err)
+		return
+	}
+	if len(q.recorded.launches) == mostRecorded {
+		q.flush()
 	}
 }
 
@@ -119,6 +113,7 @@ func (q *queue) Write(dst gpu.Range, src []byte) {
 	if to == 0 || len(src) == 0 {
 		return
 	}
+	q.flush()
 	defer q.host.current()()
 	q.note("a copy to the device", call(q.host.driver.copyTo, to, uintptr(unsafe.Pointer(&src[0])), uintptr(len(src)), q.stream))
 }
@@ -129,6 +124,7 @@ func (q *queue) Read(dst []byte, src gpu.Range) {
 	if from == 0 || len(dst) == 0 {
 		return
 	}
+	q.flush()
 	defer q.host.current()()
 	q.note("a copy from the device", call(q.host.driver.copyFrom, uintptr(unsafe.Pointer(&dst[0])), from, uintptr(len(dst)), q.stream))
 }
@@ -139,12 +135,14 @@ func (q *queue) Copy(dst, src gpu.Range, n int64) {
 	if to == 0 || from == 0 || n == 0 {
 		return
 	}
+	q.flush()
 	defer q.host.current()()
 	q.note("a copy on the device", call(q.host.driver.copyWithin, to, from, uintptr(n), q.stream))
 }
 
 // Mark implements [gpu.Queue].
 func (q *queue) Mark() int {
+	q.flush()
 	defer q.host.current()()
 	d := q.host.driver
 	if q.marked == len(q.events) {
@@ -176,6 +174,7 @@ func (q *queue) ResetMarks() { q.marked = 0 }
 
 // Wait implements [gpu.Queue].
 func (q *queue) Wait(deadline time.Time) error {
+	q.flush()
 	err := q.err
 	q.err = nil
 	start := time.Now()
@@ -185,6 +184,7 @@ func (q *queue) Wait(deadline time.Time) error {
 		release()
 		switch {
 		case status(r) == success:
+			q.tidy()
 			return err
 		case status(r) != notReady:
 			if err == nil {
@@ -205,10 +205,22 @@ func (q *queue) Wait(deadline time.Time) error {
 	}
 }
 
+// tidy gives back graphs that have not been used for long. Nothing is running.
+func (q *queue) tidy() {
+	for _, g := range q.graphs.oldest() {
+		release := q.host.current()
+		q.destroy(g)
+		release()
+	}
+}
+
 // Close implements [gpu.Queue].
 func (q *queue) Close() error {
 	err := q.Wait(time.Now().Add(closeTimeout))
 	defer q.host.current()()
+	for _, g := range q.graphs.all {
+		q.destroy(g)
+	}
 	for _, e := range q.events {
 		call(q.host.driver.eventDestroy, e)
 	}

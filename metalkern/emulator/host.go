@@ -103,6 +103,8 @@ func (h *Host) Alloc(n int64, _ gpu.Memory) (gpu.Buffer, error) {
 func (b *buffer) Len() int64    { return b.size }
 func (b *buffer) Bytes() []byte { return unsafe.Slice((*byte)(b.data), b.size) }
 
+func (b *buffer) Address() uint64 { return uint64(uintptr(b.data)) }
+
 func (b *buffer) Free() error {
 	if b.data != nil {
 		purego.SyscallN(library.release, uintptr(b.data))

@@ -1,7 +1,7 @@
 // Package gpu is what a kernel needs of whoever runs it: buffers, kernels compiled at run time from one
 // source, and queues on which launches run in order.
 //
-// Three hosts implement it: CUDA (package cuda), Metal, and the emulator (package emulator), which runs the same
+// Three hosts implement it: CUDA (package cuda), Metal (package metal), and the emulator (package emulator), which runs the same
 // kernels on any machine with a C++ compiler, so that each of them is tested everywhere.
 //
 // A launch is a grid of groups of threads. Threads come in simdgroups of 32 (CUDA's warps). What Metal calls

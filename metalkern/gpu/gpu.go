@@ -18,6 +18,7 @@ type Info struct {
 	Arch   string // what kernels are compiled for: "sm_90"
 	Units  int    // multiprocessors, GPU cores, or threads
 	Memory int64  // bytes in all
+	Free   int64  // of them nobody had taken when the host was opened
 	Pool   int    // most bytes of threadgroup memory that a group may have
 }
 
@@ -52,6 +53,9 @@ type Buffer interface {
 	// Bytes is its contents, where the host can address them, else nil. While launches that use the buffer run
 	// they must be left alone.
 	Bytes() []byte
+	// Address is where kernels find its first byte: lists that kernels read hold addresses. Memory that is listed like that is not an
+	// argument of the launch that reads it.
+	Address() uint64
 	// Free gives the memory back. No launch that uses it may be pending.
 	Free() error
 }

@@ -45,7 +45,8 @@ type Layer struct {
 	Window  int     // positions that a query sees, its own included; 0 is all
 }
 
-func (l Layer) check() error {
+// Check returns an error that says why there is no kernel for the layer.
+func (l Layer) Check() error {
 	if err := (plane.Layout{Bits: l.Bits, Dim: l.Shape.HeadDim}).Check(); err != nil {
 		return fmt.Errorf("kernels: %w", err)
 	}
@@ -115,7 +116,7 @@ func (l Layer) decode(f decodeForm) instance {
 func (s *Set) Decode(l Layer) (*Decode, error) { return s.decode(l, l.decodeForm()) }
 
 func (s *Set) decode(l Layer, f decodeForm) (*Decode, error) {
-	if err := l.check(); err != nil {
+	if err := l.Check(); err != nil {
 		return nil, err
 	}
 	if l.Shape.Group() > DecodeGroup {

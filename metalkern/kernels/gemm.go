@@ -61,7 +61,7 @@ func (s *Set) Gemm(queue gpu.Queue, out, x, scratch gpu.Range, w Weights, tokens
 
 // Narrow rounds n elements of x, a multiple of 8, to what weights in a format are multiplied with.
 func (s *Set) Narrow(queue gpu.Queue, dst, x gpu.Range, f WeightFormat, n int) error {
-	k, err := s.get(narrow(f))
+	k, err := s.made(recipe{kind: "narrow", format: f}, func() instance { return narrow(f) })
 	if err != nil {
 		return err
 	}
@@ -71,10 +71,10 @@ func (s *Set) Narrow(queue gpu.Queue, dst, x gpu.Range, f WeightFormat, n int) e
 }
 
 func (s *Set) gemm(queue gpu.Queue, out, narrowed gpu.Range, w Weights, tokens int, add bool, form gemmForm) error {
-	if err := w.check(); err != nil {
+	if err := w.Check(); err != nil {
 		return err
 	}
-	k, err := s.get(gemm(w.Format, form))
+	k, err := s.made(recipe{"gemm", w.Format, [7]int{form.bm, form.bn, form.bk, form.wm, form.wn, form.stages, form.groups}}, func() instance { return gemm(w.Format, form) })
 	if err != nil {
 		return err
 	}

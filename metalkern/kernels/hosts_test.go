@@ -13,6 +13,7 @@ import (
 	"github.com/orrery-ai/orrery/metalkern/dialect"
 	"github.com/orrery-ai/orrery/metalkern/emulator"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
+	"github.com/orrery-ai/orrery/metalkern/metal"
 )
 
 // limit is the longest that a test's launches may take.
@@ -28,20 +29,32 @@ type bench struct {
 }
 
 // onHosts runs a test on each host that there is here, having compiled the instances together: on the emulator with both kinds of
-// fragments and in several orders of lanes, and on a GPU, twice. ORRERY_TEST_DEVICE=cuda leaves the emulator out.
+// fragments and in several orders of lanes, and on a GPU, twice. ORRERY_TEST_DEVICE=cuda or metal leaves the emulator out, and does not do without that GPU.
 func onHosts(t *testing.T, list []instance, test func(t *testing.T, b *bench)) {
-	t.Run("cuda", func(t *testing.T) {
-		h, err := cuda.Open(0)
-		if unavailable := new(gpu.UnavailableError); errors.As(err, &unavailable) {
-			t.Skip(err)
+	only := os.Getenv("ORRERY_TEST_DEVICE")
+	for _, device := range []struct {
+		kind string
+		open func() (gpu.Host, error)
+	}{
+		{"metal", func() (gpu.Host, error) { return metal.Open() }},
+		{"cuda", func() (gpu.Host, error) { return cuda.Open(0) }},
+	} {
+		if only != "" && only != device.kind {
+			continue
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer h.Close()
-		run(t, h, list, []uint32{0, 0}, func(uint32) {}, test)
-	})
-	if os.Getenv("ORRERY_TEST_DEVICE") == "cuda" {
+		t.Run(device.kind, func(t *testing.T) {
+			h, err := device.open()
+			if unavailable := new(gpu.UnavailableError); errors.As(err, &unavailable) && only == "" {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer h.Close()
+			run(t, h, list, []uint32{0, 0}, func(uint32) {}, test)
+		})
+	}
+	if only != "" && only != "emulator" {
 		return
 	}
 	for _, target := range []struct {

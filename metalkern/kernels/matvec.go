@@ -27,7 +27,7 @@ func (s *Set) Matvec(queue gpu.Queue, out, x gpu.Range, w Weights, tokens int, a
 }
 
 func (s *Set) matvec(queue gpu.Queue, out, x gpu.Range, w Weights, tokens int, add bool, form matvecForm) error {
-	if err := w.check(); err != nil {
+	if err := w.Check(); err != nil {
 		return err
 	}
 	if tokens < 1 || tokens > MatvecTokens {
@@ -37,7 +37,7 @@ func (s *Set) matvec(queue gpu.Queue, out, x gpu.Range, w Weights, tokens int, a
 	for room < tokens {
 		room *= 2
 	}
-	k, err := s.get(matvec(w.Format, room, form))
+	k, err := s.made(recipe{"matvec", w.Format, [7]int{room, form.rows, form.simdgroups}}, func() instance { return matvec(w.Format, room, form) })
 	if err != nil {
 		return err
 	}

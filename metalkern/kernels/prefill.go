@@ -67,7 +67,7 @@ func (s *Set) Prefill(l Layer) (*Prefill, error) {
 }
 
 func (s *Set) prefill(l Layer, f prefillForm) (*Prefill, error) {
-	if err := l.check(); err != nil {
+	if err := l.Check(); err != nil {
 		return nil, err
 	}
 	k, err := s.get(l.prefill(f))

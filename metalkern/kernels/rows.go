@@ -19,7 +19,7 @@ type (
 		rows, cols  int32
 		eps, offset float32
 	}
-	ropeParams    struct{ rows, heads, dim, pairs int32 }
+	ropeParams    struct{ rows, heads, dim, pairs, step, gap int32 }
 	elementParams struct {
 		n    uint64
 		cols uint32
@@ -44,10 +44,10 @@ func groups(n, threads int) gpu.Grid { return gpu.Grid{X: n, Y: 1, Z: 1, Threads
 
 // Embed copies rows ids [n] int32 of the table to dst [n][table.Cols]. The ids must be in the table.
 func (s *Set) Embed(queue gpu.Queue, dst gpu.Range, table Weights, ids gpu.Range, n int) error {
-	if err := table.check(); err != nil {
+	if err := table.Check(); err != nil {
 		return err
 	}
-	k, err := s.get(embedding(table.Format))
+	k, err := s.made(recipe{kind: "embed", format: table.Format}, func() instance { return embedding(table.Format) })
 	if err != nil {
 		return err
 	}
@@ -72,13 +72,17 @@ func (s *Set) Norm(queue gpu.Queue, dst, x, weight gpu.Range, rows, cols int, ep
 	return nil
 }
 
-// Rope rotates the first 2·pairs elements of each head of x [rows][heads][dim] in half-split pairs, by cos and sin [rows][pairs].
-func (s *Set) Rope(queue gpu.Queue, x, cos, sin gpu.Range, rows, heads, dim, pairs int) error {
+// Rope rotates the first 2·pairs elements of each head of x [rows][heads][dim] in half-split pairs, or in pairs of neighbours
+// if interleaved, by cos and sin [rows][pairs].
+func (s *Set) Rope(queue gpu.Queue, x, cos, sin gpu.Range, rows, heads, dim, pairs int, interleaved bool) error {
 	k, err := s.get(rowsKernel("rope"))
 	if err != nil {
 		return err
 	}
-	p := ropeParams{int32(rows), int32(heads), int32(dim), int32(pairs)}
+	p := ropeParams{int32(rows), int32(heads), int32(dim), int32(pairs), 1, int32(pairs)}
+	if interleaved {
+		p.step, p.gap = 2, 1
+	}
 	queue.Launch(k, threads(rows*heads*pairs), arg(x), arg(cos), arg(sin), gpu.Value(&p))
 	return nil
 }

@@ -42,18 +42,18 @@ KERNEL(norm_narrow, 256, 1)(BUF(0, float, dst), BUF(1, const float, x), BUF(2, c
     norm<false>(dst, x, weight, P, sums, GRID);
 }
 
-// Rotates the pairs (i, i+pairs) of each head of x [rows][heads][dim] by the angles of cos and sin [rows][pairs]. A thread a pair.
-struct RopeParams { int rows, heads, dim, pairs; };
+// Rotates the pairs (step*i, step*i+gap) of each head of x [rows][heads][dim] by the angles of cos and sin [rows][pairs]. A thread a pair.
+struct RopeParams { int rows, heads, dim, pairs, step, gap; };
 KERNEL(rope, 256, 1)(BUF(0, float, x), BUF(1, const float, cosine), BUF(2, const float, sine), ARG(3, RopeParams, P) GRID_ARGS) {
     const Ctx t = GRID;
     const ulong i = ulong(t.tg.x) * 256 + t.tid, each = ulong(P.heads) * P.pairs;
     if (i >= each * P.rows) return;
     const ulong row = i / each;
     const uint head = uint(i % each) / P.pairs, pair = uint(i % each) % P.pairs;
-    device float* p = x + (row * P.heads + head) * P.dim + pair;
-    const float a = p[0], b = p[P.pairs], c = cosine[row * P.pairs + pair], s = sine[row * P.pairs + pair];
+    device float* p = x + (row * P.heads + head) * P.dim + pair * P.step;
+    const float a = p[0], b = p[P.gap], c = cosine[row * P.pairs + pair], s = sine[row * P.pairs + pair];
     p[0] = a * c - b * s;
-    p[P.pairs] = b * c + a * s;
+    p[P.gap] = b * c + a * s;
 }
 
 // Elementwise: dst is [rows][cols], n elements in all.

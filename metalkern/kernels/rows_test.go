@@ -72,9 +72,12 @@ func TestNormIsExactForHeadsAndForRows(t *testing.T) {
 	})
 }
 
-func TestRopeRotatesHalfSplitPairs(t *testing.T) {
+func TestRopeRotatesHalfSplitPairsAndNeighbours(t *testing.T) {
 	onRows(t, func(t *testing.T, b *bench) {
-		for _, c := range []struct{ rows, heads, dim, pairs int }{{3, 4, 64, 32}, {1, 2, 80, 20}, {5, 1, 128, 64}} {
+		for _, c := range []struct {
+			rows, heads, dim, pairs int
+			interleaved             bool
+		}{{3, 4, 64, 32, false}, {1, 2, 80, 20, false}, {5, 1, 128, 64, false}, {3, 4, 64, 32, true}, {1, 2, 80, 20, true}} {
 			x, angles := randoms(1, c.rows*c.heads*c.dim, 1), randoms(2, c.rows*c.pairs, 5)
 			cos, sin, want := make([]float32, len(angles)), make([]float32, len(angles)), make([]float64, len(x))
 			for i, a := range angles {
@@ -87,13 +90,18 @@ func TestRopeRotatesHalfSplitPairs(t *testing.T) {
 				for h := range c.heads {
 					for p := range c.pairs {
 						at := (r*c.heads+h)*c.dim + p
-						l, u, co, si := float64(x[at]), float64(x[at+c.pairs]), float64(cos[r*c.pairs+p]), float64(sin[r*c.pairs+p])
-						want[at], want[at+c.pairs] = l*co-u*si, u*co+l*si
+						other := at + c.pairs
+						if c.interleaved {
+							at += p
+							other = at + 1
+						}
+						l, u, co, si := float64(x[at]), float64(x[other]), float64(cos[r*c.pairs+p]), float64(sin[r*c.pairs+p])
+						want[at], want[other] = l*co-u*si, u*co+l*si
 					}
 				}
 			}
 			dst := buffer(b, x)
-			must(b, b.set.Rope(b.queue, dst, buffer(b, cos), buffer(b, sin), c.rows, c.heads, c.dim, c.pairs))
+			must(b, b.set.Rope(b.queue, dst, buffer(b, cos), buffer(b, sin), c.rows, c.heads, c.dim, c.pairs, c.interleaved))
 			near(b, title("%+v", c), floats(b, dst, len(x)), want, 1e-6)
 		}
 	})

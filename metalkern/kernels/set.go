@@ -34,12 +34,22 @@ type instance struct {
 type Set struct {
 	host gpu.Host
 
-	mu      sync.Mutex
+	mu      sync.RWMutex
 	kernels map[string]gpu.Kernel
+	recipes map[recipe]gpu.Kernel
+}
+
+// recipe is what the text of an instance is made of, for launches not to make it each time.
+type recipe struct {
+	kind   string
+	format WeightFormat
+	form   [7]int
 }
 
 // New makes a set that has compiled nothing yet.
-func New(host gpu.Host) *Set { return &Set{host: host, kernels: map[string]gpu.Kernel{}} }
+func New(host gpu.Host) *Set {
+	return &Set{host: host, kernels: map[string]gpu.Kernel{}, recipes: map[recipe]gpu.Kernel{}}
+}
 
 // Host is the host that the set belongs to.
 func (s *Set) Host() gpu.Host { return s.host }
@@ -71,12 +81,36 @@ func (s *Set) need(list ...instance) error {
 
 // get is a kernel, compiled if need be.
 func (s *Set) get(i instance) (gpu.Kernel, error) {
+	s.mu.RLock()
+	k := s.kernels[i.name]
+	s.mu.RUnlock()
+	if k != nil {
+		return k, nil
+	}
 	if err := s.need(i); err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.kernels[i.name], nil
+}
+
+// made is the kernel of a recipe, of which make makes the instance.
+func (s *Set) made(r recipe, make func() instance) (gpu.Kernel, error) {
+	s.mu.RLock()
+	k := s.recipes[r]
+	s.mu.RUnlock()
+	if k != nil {
+		return k, nil
+	}
+	k, err := s.get(make())
+	if err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.kernels[i.name], nil
+	s.recipes[r] = k
+	return k, nil
 }
 
 // unit is the text of a file's instances.

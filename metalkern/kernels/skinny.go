@@ -57,7 +57,7 @@ func (w Weights) Packed(tokens int) bool {
 
 // Pack prepares x [tokens][w.Cols] for Skinny, in 4 bytes an element. What was packed for one matrix serves all with its format and columns.
 func (s *Set) Pack(queue gpu.Queue, packed, x gpu.Range, w Weights, tokens int) error {
-	k, err := s.get(packing(w.Format, w.chunk()))
+	k, err := s.made(recipe{"pack", w.Format, [7]int{w.chunk()}}, func() instance { return packing(w.Format, w.chunk()) })
 	if err != nil {
 		return err
 	}
@@ -72,13 +72,13 @@ func (s *Set) Skinny(queue gpu.Queue, out, packed gpu.Range, w Weights, tokens i
 }
 
 func (s *Set) skinny(queue gpu.Queue, out, packed gpu.Range, w Weights, tokens int, add bool, form skinnyForm) error {
-	if err := w.check(); err != nil {
+	if err := w.Check(); err != nil {
 		return err
 	}
 	if tokens < 1 || tokens > MatvecTokens || w.chunk() == 0 {
 		return fmt.Errorf("kernels: a product of %d tokens with weights [%d][%d] in %v", tokens, w.Rows, w.Cols, w.Format)
 	}
-	k, err := s.get(skinny(w.Format, w.chunk(), form))
+	k, err := s.made(recipe{"skinny", w.Format, [7]int{w.chunk(), form.tiles, form.simdgroups}}, func() instance { return skinny(w.Format, w.chunk(), form) })
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (s *Set) Quantize(queue gpu.Queue, kv gpu.Range, l plane.Layout, from, to u
 	if err := l.Check(); err != nil || l.Bits == 16 {
 		return fmt.Errorf("kernels: quantizing to %d bits: %w", l.Bits, err)
 	}
-	k, err := s.get(quantize(l.Bits, l.Dim))
+	k, err := s.made(recipe{kind: "quantize", form: [7]int{l.Bits, l.Dim}}, func() instance { return quantize(l.Bits, l.Dim) })
 	if err != nil {
 		return err
 	}

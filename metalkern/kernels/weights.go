@@ -55,7 +55,8 @@ func (w Weights) Bytes() int64 {
 	return b
 }
 
-func (w Weights) check() error {
+// Check returns an error that says why kernels cannot read the matrix.
+func (w Weights) Check() error {
 	unit := 8
 	if w.Format.scaled() {
 		unit = 32

@@ -149,14 +149,15 @@ func (o Options) tensors() []tensor {
 		}
 		q, kv := o.Heads*o.HeadDim, o.KVHeads*o.HeadDim
 		add(in+"input_layernorm.weight", 1, 0.2, o.Hidden)
-		linear("self_attn.q_proj", q, o.Hidden, o.AttentionBias)
-		linear("self_attn.k_proj", kv, o.Hidden, o.AttentionBias)
-		linear("self_attn.v_proj", kv, o.Hidden, o.AttentionBias)
+		qkvBias := o.AttentionBias || o.ModelType == "qwen2"
+		linear("self_attn.q_proj", q, o.Hidden, qkvBias)
+		linear("self_attn.k_proj", kv, o.Hidden, qkvBias)
+		linear("self_attn.v_proj", kv, o.Hidden, qkvBias)
 		if o.ModelType == "qwen3" {
 			add(in+"self_attn.q_norm.weight", 1, 0.2, o.HeadDim)
 			add(in+"self_attn.k_norm.weight", 1, 0.2, o.HeadDim)
 		}
-		linear("self_attn.o_proj", o.Hidden, q, o.AttentionBias)
+		linear("self_attn.o_proj", o.Hidden, q, o.AttentionBias && o.ModelType != "qwen2")
 		add(in+"post_attention_layernorm.weight", 1, 0.2, o.Hidden)
 		linear("mlp.gate_proj", o.Intermediate, o.Hidden, false)
 		linear("mlp.up_proj", o.Intermediate, o.Hidden, false)

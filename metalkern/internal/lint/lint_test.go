@@ -7,6 +7,7 @@ import (
 
 	"github.com/orrery-ai/orrery/metalkern/dialect"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
+	"github.com/orrery-ai/orrery/metalkern/internal/gated"
 	"github.com/orrery-ai/orrery/metalkern/kernels"
 )
 
@@ -19,7 +20,7 @@ func check(t *testing.T, u dialect.Unit) error {
 }
 
 func TestKernelsKeepAddressSpacesApart(t *testing.T) {
-	for _, u := range kernels.Units() {
+	for _, u := range append(kernels.Units(), gated.Unit()) {
 		t.Run(u.Name, func(t *testing.T) {
 			if err := check(t, u); err != nil {
 				t.Error(err)

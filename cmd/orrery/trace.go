@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/trace"
+)
+
+type traceCmd struct {
+	Model   string     `help:"Directory of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR" group:"Model:"`
+	KV      kvFlag     `name:"kv" help:"Storage of keys and values: f16 or f32." default:"f16" group:"Model:"`
+	Chunk   countFlag  `help:"Tokens that a node computes at a time in prefill." default:"1024" group:"Model:"`
+	Block   countFlag  `help:"Tokens of a KV block." default:"256" group:"Model:"`
+	Mode    []modeFlag `help:"Parallelism modes, each traced by itself: pipeline, pooled, ring (default: pipeline)." placeholder:"MODE,…" group:"What to trace:"`
+	Prompt  string     `help:"The prompt (default: one of --tokens made-up tokens)." group:"What to trace:"`
+	Tokens  countFlag  `help:"Tokens of a made-up prompt." default:"2048" group:"What to trace:"`
+	Decode  countFlag  `name:"max-tokens" help:"Tokens to generate." default:"128" group:"What to trace:"`
+	Spans   countFlag  `help:"Room for so many spans on each node, of 64 bytes each." default:"262144" group:"What to trace:"`
+	Output  string     `short:"o" help:"File to write the trace to, which ui.perfetto.dev and chrome://tracing open; of several modes, a file each, named after it." type:"path" placeholder:"FILE.json" group:"What to write:"`
+	Format  string     `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table" group:"What to write:"`
+	Threads countFlag  `help:"Threads of each node process that is started (default: as many as there are cores for each)." group:"Where to compute:"`
+
+	clusterFlags `embed:"" group:"Where to compute:"`
+}
+
+// Help is shown below the flags' summary.
+func (traceCmd) Help() string {
+	return `Examples:
+  orrery trace --nodes 3 --threads 1 --mode pooled -o trace.json
+  orrery trace --nodes 3 --threads 1 --mode pipeline,pooled,ring --synch safe
+  orrery trace --nodes 2 --threads 1 --mode ring --tokens 16384 -o ring.json
+  orrery trace --join 192.168.1.10:7946 --model /models/llama \
+    --prompt 'Once' -o trace.json
+
+It generates, and records what every node computes, waits for and sends, for
+each layer of each token. Without --nodes and --join it traces one node process.
+docs/tracing.md explains what the spans and the tables say.`
+}
+
+// Run traces.
+func (c *traceCmd) Run(ctx context.Context, log *slog.Logger) error {
+	if len(c.Mode) == 0 {
+		c.Mode = []modeFlag{modeFlag(orrery.Pipeline)}
+	}
+	ref, err := (&modelFlags{Model: c.Model}).ref()
+	if err != nil {
+		return err
+	}
+	if c.Output != "" { // found out now, and not after the generation
+		if _, err := os.Stat(filepath.Dir(c.Output)); err != nil {
+			return fmt.Errorf("--output: %w", err)
+		}
+	}
+	r := &traceReport{Model: c.Model, Synch: orrery.Synch(c.Synch).String()}
+	cluster, end, err := c.begin(ctx, log, r)
+	if err != nil {
+		return err
+	}
+	defer end()
+	m, err := cluster.Load(ctx, ref, orrery.LoadOptions{Mode: orrery.Mode(c.Mode[0]), Context: c.context(), Chunk: int(c.Chunk), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV)})
+	if err != nil {
+		return err
+	}
+	for _, mode := range c.Mode {
+		tr, err := c.trace(ctx, m, orrery.Mode(mode))
+		if err != nil {
+			return fmt.Errorf("mode %v: %w", orrery.Mode(mode), err)
+		}
+		r.add(orrery.Mode(mode), tr)
+		if err := c.save(tr, r, orrery.Mode(mode)); err != nil {
+			return err
+		}
+	}
+	return r.write(os.Stdout, c.Format)
+}
+
+// begin starts or joins the nodes.
+func (c *traceCmd) begin(ctx context.Context, log *slog.Logger, r *traceReport) (*orrery.Cluster, func(), error) {
+	if len(c.Join) > 0 {
+		if c.Threads > 0 {
+			return nil, nil, errors.New("--threads is of nodes that are started, and --join starts none")
+		}
+		return c.open(ctx, log)
+	}
+	nodes := max(1, int(c.Nodes))
+	if r.Threads = int(c.Threads); r.Threads == 0 {
+		r.Threads = max(1, runtime.NumCPU()/nodes)
+	}
+	if busy := nodes * r.Threads; busy > runtime.NumCPU() {
+		r.Notes = append(r.Notes, fmt.Sprintf("%s of %s share %s with each other and with this command: what they take includes waiting for one.",
+			counted(nodes, "node"), counted(r.Threads, "thread"), counted(runtime.NumCPU(), "core")))
+	}
+	local, err := startLocal(ctx, localOptions{Nodes: nodes, Threads: r.Threads, Synch: orrery.Synch(c.Synch), RDMA: c.rdmaFlags}, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	cluster, err := local.join(ctx, log)
+	if err != nil {
+		local.stop()
+		return nil, nil, err
+	}
+	return cluster, func() { cluster.Close(); local.stop() }, nil
+}
+
+// context is room for the prompt and what is generated.
+func (c *traceCmd) context() int {
+	return max(int(c.Tokens), len(c.Prompt)+templateTokens) + int(c.Decode)
+}
+
+// trace generates once, and gives what was recorded meanwhile.
+func (c *traceCmd) trace(ctx context.Context, m *orrery.Model, mode orrery.Mode) (*trace.Trace, error) {
+	session, err := m.NewSession(ctx, orrery.SessionOptions{Mode: mode})
+	if err != nil {
+		return nil, err
+	}
+	defer session.Close()
+	tracing, err := m.Trace(ctx, orrery.TraceOptions{Spans: int(c.Spans)})
+	if err != nil {
+		return nil, err
+	}
+	err = c.generate(ctx, m, session)
+	tr, stopped := tracing.Stop(ctx)
+	return tr, errors.Join(err, stopped)
+}
+
+func (c *traceCmd) generate(ctx context.Context, m *orrery.Model, s *orrery.Session) error {
+	o := orrery.GenerateOptions{MaxTokens: int(c.Decode), IgnoreEOS: true, Progress: prefillProgress("prefill")}
+	generate := func() (*orrery.Generation, error) { return s.GenerateIDs(ctx, madeUp(int(c.Tokens), m.Vocab()), o) }
+	if c.Prompt != "" {
+		generate = func() (*orrery.Generation, error) { return s.Generate(ctx, c.Prompt, o) }
+	}
+	g, err := generate()
+	if err != nil {
+		return err
+	}
+	for _, err := range g.Tokens() {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// madeUp is n tokens of a vocabulary, the same every time.
+func madeUp(n, vocab int) []int32 {
+	ids := make([]int32, n)
+	for i := range ids {
+		ids[i] = int32(i * 7919 % vocab)
+	}
+	return ids
+}
+
+// save writes the trace of a mode, if it is wanted.
+func (c *traceCmd) save(tr *trace.Trace, r *traceReport, mode orrery.Mode) error {
+	if c.Output == "" {
+		return nil
+	}
+	path := c.Output
+	if len(c.Mode) > 1 {
+		ext := filepath.Ext(path)
+		path = strings.TrimSuffix(path, ext) + "-" + mode.String() + ext
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	r.Files = append(r.Files, path)
+	err = tr.WriteChrome(f, map[string]string{"orrery": orrery.Version, "model": c.Model, "mode": mode.String(), "synch": r.Synch})
+	return errors.Join(err, f.Close())
+}

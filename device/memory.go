@@ -1,0 +1,79 @@
+package device
+
+import (
+	"unsafe"
+
+	"github.com/orrery-ai/orrery/internal/offheap"
+)
+
+// Memory is where a device keeps tensors, partials, blocks and weights. Its methods may be called from any goroutine.
+//
+// What Alloc returns says where the memory is. It may be sliced, and compared by address. If the device has memory of its
+// own, the host must not read or write it in another way than by Read and Write, here and of a [Stream]: the addresses are
+// kept free of anything else, and touching them ends the program.
+type Memory interface {
+	// Alloc takes n bytes, which begin at a multiple of 64. What they hold is not defined.
+	Alloc(n int) ([]byte, error)
+	// Free gives back what Alloc took. No operation that uses it may be pending.
+	Free(b []byte)
+	// Discard gives back the part b of what Alloc took, and reports whether it did: not every device can. Free of all must follow.
+	Discard(b []byte) bool
+	// Read is src where the host can read it: src itself, or a copy.
+	Read(src []byte) ([]byte, error)
+	// Write copies src, of the host, to dst, and returns when that is done.
+	Write(dst, src []byte) error
+}
+
+// Host is the memory of the host, which CPUs compute in.
+type Host struct{}
+
+var _ Memory = Host{}
+
+// Alloc implements [Memory]. The memory is made of huge pages where there are such.
+func (Host) Alloc(n int) ([]byte, error) { return offheap.MapHuge(n) }
+
+// Free implements [Memory].
+func (Host) Free(b []byte) { offheap.Unmap(b) }
+
+// Discard implements [Memory].
+func (Host) Discard(b []byte) bool {
+	offheap.Discard(b)
+	return true
+}
+
+// Read implements [Memory].
+func (Host) Read(src []byte) ([]byte, error) { return src, nil }
+
+// Write implements [Memory].
+func (Host) Write(dst, src []byte) error {
+	copy(dst, src)
+	return nil
+}
+
+// Arena hands out memory of a device bit by bit, and gives it back at once. It belongs to one goroutine at a time.
+type Arena struct {
+	memory    Memory
+	all, free []byte
+}
+
+// NewArena takes n bytes.
+func NewArena(m Memory, n int) (*Arena, error) {
+	b, err := m.Alloc(n)
+	return &Arena{m, b, b}, err
+}
+
+// Floats hands out n elements. It panics when the arena has no more: its maker has counted wrong.
+func (a *Arena) Floats(n int) []float32 {
+	if n == 0 {
+		return nil
+	}
+	p := unsafe.Pointer(unsafe.SliceData(a.free[:4*n]))
+	a.free = a.free[4*n:]
+	return unsafe.Slice((*float32)(p), n)
+}
+
+// Free gives everything back. Nothing that was handed out may be used afterwards.
+func (a *Arena) Free() {
+	a.memory.Free(a.all)
+	a.all, a.free = nil, nil
+}

@@ -1,0 +1,112 @@
+package orrery_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/metalkern"
+	"github.com/orrery-ai/orrery/metalkern/gpu"
+)
+
+// mixed is a cluster of a node that computes on the CPU and one that does on an emulated GPU, the faster of them last.
+func mixed(t *testing.T, ctx context.Context, devices ...string) *orrery.Cluster {
+	t.Helper()
+	host, err := metalkern.Open("emulator")
+	if unavailable := new(gpu.UnavailableError); errors.As(err, &unavailable) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	host.Close()
+	var nodes []*orrery.Cluster
+	for i, device := range devices {
+		cfg := orrery.Config{Name: device, Device: device, Bandwidth: 1e9 + float64(i), Memory: 2 << 30, Threads: 1, NoCalibration: true, Logger: quiet()}
+		if i > 0 {
+			cfg.Join = []string{nodes[0].Addr()}
+		}
+		n, err := orrery.Start(ctx, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := n.Close(); err != nil {
+				t.Errorf("closing %s: %v", n.Name(), err)
+			}
+		})
+		nodes = append(nodes, n)
+	}
+	if err := nodes[0].WaitNodes(ctx, len(nodes)); err != nil {
+		t.Fatal(err)
+	}
+	return nodes[0]
+}
+
+// say generates n tokens after a question about a code.
+func say(t *testing.T, ctx context.Context, c *orrery.Cluster, mode orrery.Mode, switches []orrery.SwitchAt) []int32 {
+	t.Helper()
+	const prompt = "The secret code of the amber falcon is 48213.\n<|im_start|>user\nWhat is the secret code of the amber falcon?<|im_end|>\n<|im_start|>assistant\n"
+	m, err := c.Load(ctx, "recall", orrery.LoadOptions{Mode: mode, Chunk: 32, BlockTokens: 16, Context: 128})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	g, err := m.Generate(ctx, prompt, orrery.GenerateOptions{MaxTokens: 10, SwitchAt: switches})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []int32
+	for token, err := range g.Tokens() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token.ID >= 0 {
+			ids = append(ids, token.ID)
+		}
+	}
+	if got := len(g.Stats().Switches); got != len(switches) {
+		t.Errorf("%v: %d switches of %d were made", mode, got, len(switches))
+	}
+	return ids
+}
+
+func TestACPUAndAnEmulatedGPUSayTheSameInEveryModeAndAcrossSwitches(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	want := say(t, ctx, mixed(t, ctx, "cpu"), orrery.Pipeline, nil)
+	c := mixed(t, ctx, "cpu", "emulator")
+	for _, mode := range []orrery.Mode{orrery.Pipeline, orrery.Pooled, orrery.Ring} {
+		if got := say(t, ctx, c, mode, nil); !slices.Equal(got, want) {
+			t.Errorf("%v: %v, not %v", mode, got, want)
+		}
+	}
+	switches := []orrery.SwitchAt{{Token: 2, Mode: orrery.Pooled}, {Token: 4, Mode: orrery.Ring}, {Token: 6, Mode: orrery.Pipeline}}
+	if got := say(t, ctx, c, orrery.Pipeline, switches); !slices.Equal(got, want) {
+		t.Errorf("switching: %v, not %v", got, want)
+	}
+}
+
+func TestAGPUThatCannotAttendOverAFormatSaysSoWhenAModelIsLoaded(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := mixed(t, ctx, "emulator").Load(ctx, "recall", orrery.LoadOptions{Context: 128, KV: orrery.KVF32})
+	if err == nil || !strings.Contains(err.Error(), "--kv f16") {
+		t.Errorf("keys and values in f32 on a GPU: %v", err)
+	}
+}
+
+func TestDevicesThatThereAreNotAreRefused(t *testing.T) {
+	for _, device := range []string{"abacus", "cuda:99", "cuda:x", "emulator:1"} {
+		if c, err := orrery.Start(t.Context(), orrery.Config{Device: device, NoCalibration: true, Logger: quiet()}); err == nil {
+			c.Close()
+			t.Errorf("device %q was accepted", device)
+		} else if !strings.Contains(err.Error(), strings.Split(device, ":")[0]) {
+			t.Errorf("device %q: the error does not name it: %v", device, err)
+		}
+	}
+}

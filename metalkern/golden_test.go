@@ -1,0 +1,57 @@
+package metalkern
+
+import (
+	"math"
+	"testing"
+
+	"github.com/orrery-ai/orrery/metalkern/kernels"
+	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/model/modeltest"
+)
+
+// emulated is how many tokens of each golden an emulator reads.
+const emulated = 20
+
+// TestLogitsEqualTransformers holds every architecture, way of scaling positions and type of weights to transformers in float32: in steps of a few tokens,
+// whose products keep the precision of float32, and in larger ones, whose products round to the type of the weights.
+func TestLogitsEqualTransformers(t *testing.T) {
+	dev := open(t)
+	for _, g := range modeltest.Goldens(t, "../model/testdata/goldens") {
+		t.Run(g.Name, func(t *testing.T) {
+			m, err := model.Open(g.Dir(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { m.Close() })
+			ids, want := g.IDs(t), g.Logits(t)
+			if dev.host.Info().Kind == "emulator" { // slow
+				ids = ids[:emulated]
+			}
+			want.Rows, want.Data = len(ids), want.Data[:len(ids)*want.Cols]
+			for _, c := range []struct {
+				rows  int
+				limit float64 // of the root of the mean square, in spreads of the logits
+			}{{kernels.MatvecTokens, 1e-3}, {32, 2e-2}} {
+				k := newTalker(t, m, dev, c.rows)
+				var got []float32
+				for at := 0; at < len(ids); {
+					n := min(c.rows, len(ids)-at, blockTokens-at%blockTokens)
+					got = append(got, k.step(ids[at:at+n], 0)...)
+					at += n
+				}
+				var sum, squares, errs float64
+				for i, w := range want.Data {
+					sum, squares = sum+float64(w), squares+float64(w)*float64(w)
+					e := float64(got[i]) - float64(w)
+					errs += e * e
+				}
+				n := float64(len(want.Data))
+				rms := math.Sqrt(errs/n) / math.Sqrt(squares/n-sum*sum/n/n)
+				t.Logf("steps of %d: error in spreads: root mean square %.2e", c.rows, rms)
+				if !(rms < c.limit) {
+					t.Errorf("steps of %d: error in spreads: root mean square %.2e; the limit is %.0e", c.rows, rms, c.limit)
+				}
+			}
+		})
+	}
+}

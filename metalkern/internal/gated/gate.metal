@@ -1,0 +1,79 @@
+// What a step needs around its messages. The words of a lane are those of device.LaneWords.
+constexpr constant uint READY = 0, FAILED = 1, DONE = 2, BYTES = 3;
+// The words of the queue: the host gives the first; a gate the others, why the step is poisoned (0: it is not), and by which operation.
+constexpr constant uint ABORT = 0, POISON = 1, PLACE = 2;
+constexpr constant uint WHY_FAILED = 1, WHY_ABORTED = 2, WHY_LATE = 3;
+
+struct GateParams {
+    uint waits;                           // whether a message is awaited, or only asked whether the step is poisoned
+    uint want, looks;                     // the count that READY must reach; how often it is looked at, at most
+    uint place;                           // of this operation in the step
+    uint grids;                           // launches of the batch whose sizes are set to nothing
+};
+// One simdgroup.
+KERNEL(gate, 32, 1)(HOST_BUF(0, uint, words), HOST_BUF(1, uint, control), BUF(2, uint, grids), ARG(3, GateParams, P) GRID_ARGS) {
+    const Ctx t = GRID;
+    uint why = 0;
+    if (t.lane == 0) {
+        why = control[POISON];
+        if (why == 0 && P.waits != 0) {
+            for (uint i = 0;; i++) {
+                host_fence();
+                if (int(words[READY] - P.want) >= 0) break;
+                if (words[FAILED] != 0) { why = WHY_FAILED; break; }
+                if (control[ABORT] != 0) { why = WHY_ABORTED; break; }
+                if (i >= P.looks) { why = WHY_LATE; break; }
+            }
+            host_fence();
+            if (why != 0) { control[PLACE] = P.place; control[POISON] = why; }
+        }
+    }
+    if (simd_max(float(why)) > 0.0f) for (uint i = t.lane; i < P.grids * 3u; i += 32u) grids[i] = 0;
+}
+
+// Writes words of a message again, past the caches of the GPU, so that they are in the memory that the host, or the kernels behind a gate, read.
+struct PublishParams {
+    uint count;                           // words at most
+    uint bytes;                           // which of the lane's words has the count of bytes, or 0: all of count
+};
+KERNEL(publish, 256, 1)(HOST_BUF(0, uint, slot), HOST_BUF(1, uint, words), ARG(2, PublishParams, P) GRID_ARGS) {
+    const Ctx t = GRID;
+    uint n = P.count;
+    if (P.bytes != 0) n = min(n, (words[P.bytes] + 3u) / 4u);
+    const uint first = t.tg.x * 4096u, end = min(n, first + 4096u);
+    for (uint i = first + t.tid; i < end; i += 256u) slot[i] = slot[i];
+    host_fence();
+}
+
+// Counts a message as signalled.
+struct SignalParams {
+    uint base;                            // of the lane's words
+    uint slot, bytes, count;
+};
+KERNEL(signal, 32, 1)(HOST_BUF(0, uint, words), ARG(1, SignalParams, P) GRID_ARGS) {
+    const Ctx t = GRID;
+    if (t.lane == 0) {
+        host_fence();
+        words[P.base + BYTES + P.slot] = P.bytes;
+        host_fence();
+        words[P.base + DONE] = P.count;
+        host_fence();
+    }
+}
+
+// Copies n bytes, 16 KiB a group.
+struct CopyParams {
+    ulong n;
+    uint wide;                            // whether both begin at a multiple of 16 bytes
+};
+KERNEL(copy_bytes, 256, 1)(BUF(0, const uchar, src), BUF(1, uchar, dst), ARG(2, CopyParams, P) GRID_ARGS) {
+    const Ctx t = GRID;
+    const ulong first = ulong(t.tg.x) * 16384u;
+    const ulong end = first + 16384u < P.n ? first + 16384u : P.n;
+    ulong tail = first;
+    if (P.wide != 0) {
+        tail = end - (end - first) % 16u;
+        for (ulong i = first + t.tid * 16u; i < tail; i += 4096u) *(device uint4*)(dst + i) = *(device const uint4*)(src + i);
+    }
+    for (ulong i = tail + t.tid; i < end; i += 256u) dst[i] = src[i];
+}

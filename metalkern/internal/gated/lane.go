@@ -1,0 +1,173 @@
+package gated
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"unsafe"
+
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/metalkern/gpu"
+)
+
+// Where a lane's words and slots lie in its buffer. The words that the device writes without being seen at once, with events, are the second ones.
+const (
+	shadowAt  = 64
+	slotsAt   = 256
+	slotAlign = 16 << 10 // a page of Apple's, which networking may want to register
+)
+
+// begin is where counts begin as 64 bits, so that none lies below 0.
+const begin = 1 << 32
+
+// lost is the value of the event of a lane that has failed: no count reaches it.
+const lost = 1 << 62
+
+// extend is a count as 64 bits, the nearest to another count.
+func extend(near uint64, count uint32) uint64 {
+	return near + uint64(int64(int32(count-uint32(near))))
+}
+
+// lane is a lane's end on this queue.
+type lane struct {
+	*device.Lane
+	buffer gpu.Buffer
+	size   int
+	shadow *device.LaneWords
+
+	arrivals, signals Event  // with events, else nil
+	awaited, told     uint64 // counts that were last waited for and signalled
+	seen              uint32 // of Done, the last that the host was told of
+
+	mu    sync.Mutex
+	ready uint64 // value of arrivals
+}
+
+// NewLane implements [gpu.Exchanger].
+func (q *Queue) NewLane(size int) (*device.Lane, error) {
+	if size <= 0 {
+		return nil, fmt.Errorf("%s: a lane for messages of %d bytes", q.name(), size)
+	}
+	slot := (size + slotAlign - 1) / slotAlign * slotAlign
+	b, err := q.device.Alloc(int64(slotAlign+2*slot), gpu.Mapped)
+	if err != nil {
+		return nil, err
+	}
+	data := b.Bytes()
+	clear(data)
+	l := &lane{buffer: b, size: size, shadow: (*device.LaneWords)(unsafe.Pointer(&data[shadowAt])), awaited: begin, told: begin, ready: begin}
+	var ready func()
+	if !q.options.Fast {
+		ready = l.arrived
+		if l.arrivals, err = q.device.NewEvent(); err == nil {
+			l.signals, err = q.device.NewEvent()
+		}
+		if err != nil {
+			return nil, errors.Join(err, l.free())
+		}
+	}
+	at := func(i int) []byte { return data[slotAlign+i*slot:][:size:size] }
+	l.Lane = device.NewLane([2][]byte{at(0), at(1)}, (*device.LaneWords)(unsafe.Pointer(&data[0])), ready)
+	q.lanes[l.Lane] = l
+	q.order = append(q.order, l)
+	return l.Lane, nil
+}
+
+// slot is the memory of message seq.
+func (l *lane) slot(seq uint32) gpu.Range {
+	each := (l.buffer.Len() - slotAlign) / 2
+	return gpu.Range{Buffer: l.buffer, Offset: slotAlign + int64(seq%2)*each}
+}
+
+// Slot implements [gpu.Exchanger].
+func (q *Queue) Slot(l *device.Lane, seq uint32) (gpu.Range, error) {
+	own := q.lanes[l]
+	if own == nil {
+		return gpu.Range{}, errors.New(q.name() + ": the lane is not of this queue")
+	}
+	return own.slot(seq), nil
+}
+
+// arrived tells the GPU what the host has written to the lane's words.
+func (l *lane) arrived() {
+	if l.Words.Failed.Load() != 0 {
+		l.raise(lost)
+		return
+	}
+	l.mu.Lock()
+	v := extend(l.ready, l.Words.Ready.Load())
+	l.mu.Unlock()
+	l.raise(v)
+}
+
+// raise lets the GPU go on where it waits for v or less. The gate behind finds out what it may use.
+func (l *lane) raise(v uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if v > l.ready {
+		l.ready = v
+		l.arrivals.Set(v)
+	}
+}
+
+// pump tells the host what the device has signalled since.
+func (l *lane) pump() {
+	done := l.Words.Done.Load()
+	if l.signals != nil {
+		// What the kernel has counted is in the host's memory when the event behind it says so.
+		count := l.shadow.Done.Load()
+		if count == done {
+			return
+		}
+		if v := l.signals.Value(); extend(max(v, begin), count) > v {
+			return
+		}
+		for c := done; c != count; c++ {
+			l.Words.Bytes[c%2].Store(l.shadow.Bytes[c%2].Load())
+		}
+		l.Words.Done.Store(count)
+		done = count
+	}
+	if done != l.seen {
+		l.seen = done
+		l.Signalled()
+	}
+}
+
+// signal is the host's, for a step that is split.
+func (l *lane) signal(seq uint32, n int) {
+	for _, w := range []*device.LaneWords{l.shadow, l.Words} {
+		w.Bytes[seq%2].Store(uint32(n))
+		w.Done.Store(seq + 1)
+	}
+	l.seen = seq + 1
+	l.Signalled()
+}
+
+func (l *lane) free() error {
+	for _, e := range []Event{l.arrivals, l.signals} {
+		if e != nil {
+			e.Release()
+		}
+	}
+	return l.buffer.Free()
+}
+
+// Signal implements [gpu.Exchanger].
+func (q *Queue) Signal(l *device.Lane, seq uint32, n int) {
+	q.exchange(operation{kind: signals, lane: q.lanes[l], seq: seq, bytes: n})
+}
+
+// Await implements [gpu.Exchanger].
+func (q *Queue) Await(l *device.Lane, seq uint32) {
+	q.exchange(operation{kind: awaits, lane: q.lanes[l], seq: seq})
+}
+
+func (q *Queue) exchange(o operation) {
+	if o.lane == nil || o.bytes < 0 || o.bytes > o.lane.size {
+		q.fail(fmt.Errorf("%s: a message of %d bytes on a lane that is not of this queue, or is for shorter ones", q.name(), o.bytes))
+		return
+	}
+	q.tighten()
+	q.record(o)
+}

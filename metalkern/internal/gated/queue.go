@@ -1,0 +1,264 @@
+package gated
+
+import (
+	"errors"
+	"fmt"
+	"time"
+	"unsafe"
+
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/metalkern/gpu"
+)
+
+// Options are how a queue waits for messages.
+type Options struct {
+	// Fast lets gates spin, on devices whose kernels see what the host writes meanwhile. Otherwise the GPU waits for events.
+	Fast bool
+	// Looks is how often a spinning gate looks for its message, at most: the bound that holds if the host itself is stopped.
+	Looks uint32
+	// Patience is how long the host lets gates spin, or events be waited for, in one Wait before it splits the step.
+	Patience time.Duration
+}
+
+// MaxFlying is how many batches run at the same time, but for one more that a wait submits.
+const MaxFlying = 256
+
+const (
+	batchLaunches = 64 // operations that are recorded before they are submitted
+	eventLooks    = 64 // of a gate behind an event
+	stageChunk    = 1 << 20
+	stageKept     = 32 << 20
+	gridChunk     = 1024 * gridBytes
+	gridKept      = 16 * gridChunk
+	gridBytes     = 12
+	maxArgs       = 16
+	controlBytes  = 256
+	closeTimeout  = 10 * time.Second
+)
+
+// control is the words of the queue in gate.metal.
+type control struct{ abort, poison, place uint32 }
+
+// Queue is a [gpu.Queue] whose launches may depend on messages. Like those it belongs to one goroutine.
+type Queue struct {
+	device  Device
+	options Options
+	kernels kernels
+	control gpu.Buffer
+	words   *control
+	lanes   map[*device.Lane]*lane
+	order   []*lane // in which they were made
+
+	// The step: what has been recorded since Wait returned.
+	list  []operation
+	arena arena
+	next  int  // the first operation that has not been submitted
+	waits bool // whether an await has been
+	split bool // whether the host waits for messages
+	stage rooms
+	grids rooms
+	reads []read
+	loose int // of reads, those at the end, which Wait can make from the buffers themselves
+
+	flying []flight // submitted, not ended, the first first
+	stuck  bool     // what flies is of a step that was given up at its deadline; nothing is submitted until it has ended
+	steps  []Step
+	err    error
+
+	marks []int // batches with times that were submitted before
+	timed int   // batches with times, submitted
+	times []span
+}
+
+// read is to be made when the step has run.
+type read struct {
+	dst []byte
+	src gpu.Range
+}
+
+type span struct{ begin, end time.Duration }
+
+// flight is a batch that runs.
+type flight struct {
+	batch Batch
+	timed bool
+	gated bool // it has a gate that waits
+}
+
+var _ gpu.Exchanger = (*Queue)(nil)
+
+// New makes a queue of a device, which its Close closes.
+func New(d Device, o Options) (*Queue, error) {
+	k, err := compile(d)
+	if err != nil {
+		return nil, err
+	}
+	b, err := d.Alloc(controlBytes, gpu.Mapped)
+	if err != nil {
+		return nil, err
+	}
+	clear(b.Bytes())
+	return &Queue{device: d, options: o, kernels: k, control: b, words: (*control)(unsafe.Pointer(&b.Bytes()[0])), lanes: map[*device.Lane]*lane{}}, nil
+}
+
+func (q *Queue) fail(err error) {
+	if q.err == nil {
+		q.err = err
+	}
+}
+
+func (q *Queue) name() string { return q.device.Info().Name }
+
+// idle says that nothing is recorded and nothing runs.
+func (q *Queue) idle() bool { return len(q.list) == 0 && len(q.flying) == 0 && len(q.reads) == 0 }
+
+// record adds an operation to the step.
+func (q *Queue) record(o operation) {
+	o.args = q.arena.keep(o.args)
+	q.list = append(q.list, o)
+	if len(q.list)-q.next < batchLaunches {
+		return
+	}
+	if q.reap(); len(q.flying) < MaxFlying {
+		q.submit(len(q.list))
+	}
+}
+
+// Launch implements [gpu.Queue].
+func (q *Queue) Launch(k gpu.Kernel, g gpu.Grid, args ...gpu.Arg) {
+	if k == nil || len(args) > maxArgs || g.X <= 0 || g.Y <= 0 || g.Z <= 0 || g.Threads <= 0 || g.Threads%gpu.SimdWidth != 0 || g.Pool < 0 {
+		q.fail(fmt.Errorf("%s: launch of %v over [%d][%d][%d] groups of %d threads with %d arguments and %d bytes of threadgroup memory", q.name(), k, g.X, g.Y, g.Z, g.Threads, len(args), g.Pool))
+		return
+	}
+	for i, a := range args {
+		if a.Buffer == nil && (a.Value == nil || a.Size <= 0 || a.Size > maxValue) || a.Buffer != nil && (a.Offset < 0 || a.Offset > a.Buffer.Len()) {
+			q.fail(fmt.Errorf("%s: argument %d of %s is neither a value of at most %d bytes nor a place in a buffer", q.name(), i, k.Name(), maxValue))
+			return
+		}
+	}
+	q.tighten()
+	q.record(operation{kernel: k, grid: g, args: args})
+}
+
+// inside says whether n bytes of a buffer begin at the offset.
+func (q *Queue) inside(r gpu.Range, n int64) bool {
+	if r.Buffer == nil || r.Offset < 0 || n < 0 || r.Offset > r.Buffer.Len()-n {
+		q.fail(fmt.Errorf("%s: a copy of %d bytes reaches outside of its buffer", q.name(), n))
+		return false
+	}
+	return true
+}
+
+// bytes is n bytes of a buffer that the host addresses, or nil.
+func bytes(r gpu.Range, n int) []byte {
+	if b := r.Buffer.Bytes(); b != nil {
+		return b[r.Offset : r.Offset+int64(n)]
+	}
+	return nil
+}
+
+// Write implements [gpu.Queue].
+func (q *Queue) Write(dst gpu.Range, src []byte) {
+	if !q.inside(dst, int64(len(src))) || len(src) == 0 {
+		return
+	}
+	if to := bytes(dst, len(src)); to != nil && q.idle() {
+		copy(to, src)
+		return
+	}
+	from, err := q.stage.take(q.device, int64(len(src)), stageChunk)
+	if err != nil {
+		q.fail(err)
+		return
+	}
+	copy(bytes(from, len(src)), src)
+	q.Copy(dst, from, int64(len(src)))
+}
+
+// Read implements [gpu.Queue].
+func (q *Queue) Read(dst []byte, src gpu.Range) {
+	if !q.inside(src, int64(len(dst))) || len(dst) == 0 {
+		return
+	}
+	from := bytes(src, len(dst))
+	if from != nil && q.idle() {
+		copy(dst, from)
+		return
+	}
+	q.reads = append(q.reads, read{dst, src})
+	q.loose++
+	if from == nil {
+		q.tighten()
+	}
+}
+
+// tighten copies what the last reads read, because what is recorded next may change it.
+func (q *Queue) tighten() {
+	for q.loose > 0 {
+		r := &q.reads[len(q.reads)-q.loose]
+		q.loose--
+		n := int64(len(r.dst))
+		to, err := q.stage.take(q.device, n, stageChunk)
+		if err != nil {
+			q.fail(err)
+			return
+		}
+		q.copy(to, r.src, n)
+		r.src = to
+	}
+}
+
+// Copy implements [gpu.Queue].
+func (q *Queue) Copy(dst, src gpu.Range, n int64) {
+	if !q.inside(dst, n) || !q.inside(src, n) || n == 0 {
+		return
+	}
+	q.tighten()
+	q.copy(dst, src, n)
+}
+
+func (q *Queue) copy(dst, src gpu.Range, n int64) {
+	p := copyParams{n: uint64(n)}
+	if (dst.Offset|src.Offset)%16 == 0 {
+		p.wide = 1
+	}
+	args := [...]gpu.Arg{gpu.At(src.Buffer, src.Offset), gpu.At(dst.Buffer, dst.Offset), gpu.Value(&p)}
+	q.record(operation{kernel: q.kernels.copy, grid: gpu.Grid{X: int((n + copyBytes - 1) / copyBytes), Y: 1, Z: 1, Threads: 256}, args: args[:]})
+}
+
+// Mark implements [gpu.Queue]. What lies before a mark that comes when MaxFlying batches run is counted to what follows.
+func (q *Queue) Mark() int {
+	if q.reap(); len(q.flying) < MaxFlying {
+		q.submit(len(q.list))
+	}
+	q.marks = append(q.marks, q.timed)
+	return len(q.marks) - 1
+}
+
+// Elapsed implements [gpu.Queue]: from the begin of the first batch after the one mark to the end of the last before the other.
+func (q *Queue) Elapsed(from, to int) (time.Duration, error) {
+	if from < 0 || to < 0 || from >= len(q.marks) || to >= len(q.marks) || q.marks[to] > len(q.times) {
+		return 0, fmt.Errorf("%s: marks %d and %d of %d that have run", q.name(), from, to, len(q.marks))
+	}
+	if q.marks[from] >= q.marks[to] {
+		return 0, nil
+	}
+	return q.times[q.marks[to]-1].end - q.times[q.marks[from]].begin, nil
+}
+
+// ResetMarks implements [gpu.Queue].
+func (q *Queue) ResetMarks() { q.marks, q.times, q.timed = q.marks[:0], q.times[:0], 0 }
+
+// Close implements [gpu.Queue].
+func (q *Queue) Close() error {
+	q.list, q.reads, q.loose, q.next = q.list[:0], q.reads[:0], 0, 0
+	err := q.Wait(time.Now().Add(closeTimeout))
+	if len(q.flying) > 0 {
+		return err // it still uses all of it
+	}
+	errs := []error{err, q.stage.reset(0), q.grids.reset(0), q.control.Free()}
+	for _, l := range q.order {
+		errs = append(errs, l.free())
+	}
+	return errors.Join(append(errs, q.device.Close())...)
+}

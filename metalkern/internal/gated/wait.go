@@ -1,0 +1,214 @@
+package gated
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/metalkern/gpu"
+)
+
+const (
+	// spin is how long a wait polls before it sleeps between polls; with lanes it always polls while something runs, because the host tells others.
+	spin = 200 * time.Microsecond
+	nap  = 50 * time.Microsecond
+	// grace is how long after its deadline a wait lets gates see the abort word, so that the queue can be used again.
+	grace = time.Second
+)
+
+// Wait implements [gpu.Queue].
+func (q *Queue) Wait(deadline time.Time) error {
+	err := q.run(deadline)
+	q.list, q.reads, q.loose, q.next, q.err = q.list[:0], q.reads[:0], 0, 0, nil
+	q.waits, q.split = false, false
+	q.arena.reset()
+	if q.stuck = len(q.flying) > 0; q.stuck {
+		return err
+	}
+	*q.words = control{}
+	if freed := errors.Join(q.stage.reset(stageKept), q.grids.reset(gridKept)); err == nil {
+		err = freed
+	}
+	return err
+}
+
+// run runs the step to its end.
+func (q *Queue) run(deadline time.Time) error {
+	if q.stuck {
+		if err := q.drain(deadline); err != nil {
+			return err
+		}
+		*q.words, q.stuck = control{}, false
+	}
+	q.submit(len(q.list))
+	for {
+		if err := q.drain(deadline); err != nil {
+			return err
+		}
+		if q.err != nil {
+			return q.err
+		}
+		if err := q.judge(deadline); err != nil {
+			return err
+		}
+		if q.next == len(q.list) {
+			break
+		}
+		if err := q.piece(deadline); err != nil {
+			return err
+		}
+	}
+	for _, r := range q.reads {
+		copy(r.dst, bytes(r.src, len(r.dst)))
+	}
+	return nil
+}
+
+// judge looks whether the step has been poisoned: then it fails, or goes on split from there.
+func (q *Queue) judge(deadline time.Time) error {
+	why, place := atomic.LoadUint32(&q.words.poison), int(atomic.LoadUint32(&q.words.place))
+	*q.words = control{}
+	if why == healthy {
+		return nil
+	}
+	if place >= len(q.list) || q.list[place].kind != awaits {
+		return fmt.Errorf("%s: the step is poisoned by operation %d of %d, which awaits nothing", q.name(), place, len(q.list))
+	}
+	l := q.list[place].lane
+	switch {
+	case why == failed:
+		return l.failure()
+	case !time.Now().Before(deadline):
+		return &gpu.TimeoutError{Device: q.name()}
+	}
+	q.next, q.split = place, true
+	return nil
+}
+
+// failure is why the lane has failed.
+func (l *lane) failure() error {
+	if err := l.Err(); err != nil {
+		return err
+	}
+	return errors.New("a lane has failed")
+}
+
+// piece runs what comes next of a step that is split: an await, or what lies before the next one.
+func (q *Queue) piece(deadline time.Time) error {
+	if o := &q.list[q.next]; o.kind == awaits {
+		q.next++
+		return q.arrive(o, deadline)
+	}
+	to := segment(q.list, q.next)
+	q.give(to)
+	if err := q.drain(deadline); err != nil || q.err != nil {
+		return err
+	}
+	if o := &q.list[to-1]; o.kind == signals {
+		o.lane.signal(o.seq, o.bytes)
+	}
+	return nil
+}
+
+// arrive waits on the host for a message.
+func (q *Queue) arrive(o *operation, deadline time.Time) error {
+	for start := time.Now(); ; {
+		if device.Reached(o.lane.Words.Ready.Load(), o.seq+1) {
+			return nil
+		}
+		// A lane may fail after a message has come, and that one counts.
+		if o.lane.Words.Failed.Load() != 0 && !device.Reached(o.lane.Words.Ready.Load(), o.seq+1) {
+			return o.lane.failure()
+		}
+		now := time.Now()
+		if !now.Before(deadline) {
+			return &gpu.TimeoutError{Device: q.name()}
+		}
+		pause(now.Sub(start) < spin)
+	}
+}
+
+// drain waits for what has been submitted.
+func (q *Queue) drain(deadline time.Time) error {
+	start, gave := time.Now(), false
+	for len(q.flying) > 0 {
+		for _, l := range q.order {
+			l.pump()
+		}
+		if done, err := q.flying[0].batch.Done(); done {
+			q.land(err)
+			continue
+		}
+		now := time.Now()
+		gated := q.gatedFlying()
+		if gated && !gave && (now.Sub(start) > q.options.Patience || !now.Before(deadline)) {
+			q.abort()
+			gave = true
+		}
+		if !now.Before(deadline) && (!gated || now.Sub(deadline) > grace) {
+			return &gpu.TimeoutError{Device: q.name()}
+		}
+		pause(len(q.order) > 0 || now.Sub(start) < spin)
+	}
+	for _, l := range q.order {
+		l.pump()
+	}
+	return nil
+}
+
+// reap takes down what has ended.
+func (q *Queue) reap() {
+	for len(q.flying) > 0 {
+		done, err := q.flying[0].batch.Done()
+		if !done {
+			return
+		}
+		q.land(err)
+	}
+}
+
+func pause(short bool) {
+	if short {
+		runtime.Gosched()
+		return
+	}
+	time.Sleep(nap)
+}
+
+// land takes the first batch down.
+func (q *Queue) land(err error) {
+	f := q.flying[0]
+	if err != nil {
+		q.fail(err)
+	}
+	if f.timed {
+		b, e := f.batch.Times()
+		q.times = append(q.times, span{b, e})
+	}
+	f.batch.Release()
+	q.flying = append(q.flying[:0], q.flying[1:]...)
+}
+
+// gatedFlying says that something runs which waits for a message.
+func (q *Queue) gatedFlying() bool {
+	for i := range q.flying {
+		if q.flying[i].gated {
+			return true
+		}
+	}
+	return false
+}
+
+// abort lets all gates end: they poison the step unless their messages have come.
+func (q *Queue) abort() {
+	atomic.StoreUint32(&q.words.abort, 1)
+	if q.options.Fast {
+		return
+	}
+	for _, l := range q.order {
+		l.raise(l.awaited)
+	}
+}

@@ -1,0 +1,208 @@
+package transport_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/orrery-ai/orrery/ca"
+	"github.com/orrery-ai/orrery/transport"
+	"github.com/orrery-ai/orrery/transport/fault"
+)
+
+const (
+	// faultWait ends waits that a fault leaves without an answer.
+	faultWait = 500 * time.Millisecond
+	// patience is a deadline that no sound test reaches.
+	patience = 20 * time.Second
+	messages = 24
+)
+
+// text is what message seq of a lane must say: long enough for several frames.
+func text(key transport.LaneKey, seq uint64) []byte {
+	b := make([]byte, 70_000+1000*int(seq))
+	rand.NewChaCha8([32]byte{byte(key.Model), byte(key.Purpose), byte(seq)}).Read(b)
+	return b
+}
+
+// damaged is two endpoints, a and b. What a dials goes through an injector.
+func damaged(t *testing.T, script string, c transport.Config, secure bool) (a, b *transport.Endpoint) {
+	t.Helper()
+	s, err := fault.Parse(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := fault.New(s, slog.New(slog.DiscardHandler))
+	t.Cleanup(in.Close)
+	c.Cluster, c.Logger = "test", slog.New(slog.DiscardHandler)
+	var root *ca.Authority
+	if secure {
+		if root, err = ca.New("test", ca.Days(time.Now(), 2)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listen := func(node string) *transport.Endpoint {
+		c := c
+		c.Node = node
+		if node == "a" {
+			c.Dial = in.Dial
+		}
+		if secure {
+			if c.Identity, err = root.Issue(node, ca.Days(time.Now(), 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e, err := transport.Listen("127.0.0.1:0", c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { e.Close() })
+		return e
+	}
+	a, b = listen("a"), listen("b")
+	a.SetPeer("b", b.Addr())
+	b.SetPeer("a", a.Addr())
+	return a, b
+}
+
+// talk sends the messages of a lane from a to b, and checks that what comes is right, in order, and that an error
+// names the other end, the lane and the message that was due.
+func talk(t *testing.T, a, b *transport.Endpoint, key transport.LaneKey, wait time.Duration) (sent, received error) {
+	t.Helper()
+	r, err := b.Receiver("a", key, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	s, err := a.Sender("b", key, 1<<20)
+	if err != nil {
+		checkError(t, err, "b", key, 0)
+		return err, err
+	}
+	defer s.Close()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for seq := range uint64(messages) {
+			b := text(key, seq)
+			if sent = s.Send(time.Now().Add(wait), b[:100], b[100:]); sent != nil {
+				checkError(t, sent, "b", key, seq)
+				return
+			}
+		}
+	})
+	for seq := range uint64(messages) {
+		m, err := r.Receive(time.Now().Add(wait))
+		if err != nil {
+			checkError(t, err, "a", key, seq)
+			received = err
+			_, again := r.Receive(time.Now().Add(wait))
+			if again == nil || again.Error() != err.Error() {
+				t.Errorf("lane %s failed with %v, then gave %v", key, err, again)
+			}
+			break
+		}
+		if m.Seq != seq || !bytes.Equal(m.Bytes, text(key, seq)) {
+			t.Errorf("lane %s, message %d: came as %d with other bytes", key, seq, m.Seq)
+		}
+		m.Release()
+	}
+	wg.Wait()
+	return sent, received
+}
+
+// checkError checks that err is of a lane, and says where it failed.
+func checkError(t *testing.T, err error, node string, key transport.LaneKey, seq uint64) {
+	t.Helper()
+	var lost *transport.ErrPeerLost
+	var late *transport.ErrTimeout
+	var refused *transport.ErrNoReceiver // the other end has noticed, and said so
+	switch {
+	case errors.As(err, &lost) && lost.Node == node && lost.Lane == key && lost.Seq == seq:
+	case errors.As(err, &late) && late.Node == node && late.Lane == key && late.Seq == seq:
+	case errors.As(err, &refused) && refused.Node == node && refused.Lane == key:
+	default:
+		t.Errorf("the error is %v, want the loss of or a timeout with %s on lane %s, message %d", err, node, key, seq)
+	}
+}
+
+func TestEveryFaultEndsInRightDataOrInAnErrorThatSaysWhere(t *testing.T) {
+	for _, c := range []struct {
+		script string
+		harm   bool // the lanes fail
+		cause  error
+		deaf   bool // the sender hears nothing any more
+	}{
+		{"after 5 frames of %s: delay 3ms", false, nil, false},
+		{"after 5 frames of %s: stall 50ms", false, nil, false},
+		{"after 5 frames of %s back: delay 2ms", false, nil, false},
+		{"after 5 frames of %s: reorder 3; after 9 frames of %[1]s: reorder 2", false, nil, false},
+		{"after 5 frames of %s: truncate", true, nil, false},
+		{"after 5 frames of %s: flip bit", true, transport.ErrChecksum, false},
+		{"after 1 frame of %s: flip 40 bits", true, transport.ErrChecksum, false},
+		{"after 5 frames of %s: cut", true, nil, false},
+		{"after 5 frames of %s: half-open", true, nil, false},
+		{"after 10 frames of %s: stall 1h", true, nil, false},
+		{"after 1 frame back: flip bit", true, nil, false},
+		{"after 3 frames back: cut", true, nil, false},
+		{"after 3 frames back: half-open", true, nil, true},
+	} {
+		for _, purpose := range []transport.Purpose{transport.Partial, transport.KVMove} {
+			for _, synch := range []transport.Synch{transport.Safe, transport.Fast} {
+				script := c.script
+				if bytes.Contains([]byte(script), []byte("%")) {
+					script = fmt.Sprintf(script, purpose)
+				}
+				t.Run(fmt.Sprintf("%s, %s, %s", script, purpose, synch), func(t *testing.T) {
+					t.Parallel()
+					a, b := damaged(t, script, transport.Config{Synch: synch, Checksums: transport.ChecksumsOn, DialTimeout: time.Second}, false)
+					wait := patience
+					if c.harm {
+						wait = faultWait
+					}
+					// A second lane of the class shares the connection.
+					beside := transport.LaneKey{Model: 1, Purpose: transport.Query}
+					if purpose == transport.KVMove {
+						beside.Purpose = transport.KVRing
+					}
+					var wg sync.WaitGroup
+					wg.Go(func() { talk(t, a, b, beside, wait) })
+					sent, received := talk(t, a, b, transport.LaneKey{Model: 1, Purpose: purpose}, wait)
+					wg.Wait()
+					if failed := sent != nil || received != nil; failed != c.harm {
+						t.Errorf("the sender's error is %v, the receiver's %v", sent, received)
+					}
+					if c.cause != nil && !errors.Is(received, c.cause) {
+						t.Errorf("the receiver's error is %v, want %v", received, c.cause)
+					}
+					if c.deaf { // only the sender can tell that a lane has not come about, and dials again
+						talk(t, a, b, transport.LaneKey{Model: 3, Purpose: purpose}, patience)
+					}
+					if sent, received := talk(t, a, b, transport.LaneKey{Model: 2, Purpose: purpose}, patience); sent != nil || received != nil {
+						t.Errorf("after the fault: %v and %v", sent, received)
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestUnderTLSNothingDamagedComesThrough(t *testing.T) {
+	for _, script := range []string{"after 300KiB: flip bit", "after 300KiB: truncate", "after 300KiB: cut", "after 300KiB: half-open"} {
+		t.Run(script, func(t *testing.T) {
+			t.Parallel()
+			a, b := damaged(t, script, transport.Config{DialTimeout: time.Second}, true)
+			sent, received := talk(t, a, b, transport.LaneKey{Model: 1, Purpose: transport.KVMove}, faultWait)
+			if sent == nil && received == nil {
+				t.Error("everything came")
+			}
+			if sent, received := talk(t, a, b, transport.LaneKey{Model: 2, Purpose: transport.KVMove}, patience); sent != nil || received != nil {
+				t.Errorf("after the fault: %v and %v", sent, received)
+			}
+		})
+	}
+}
