@@ -35,30 +35,37 @@ func expand(dst []float32, w device.Matrix, row, first int) {
 // expandAffine expands elements whose first group is the one given, of all of the matrix.
 func expandAffine(dst []float32, src []byte, w device.Matrix, group int) {
 	var scales, biases [32]float32 // of some groups at a time
-	size := w.ScaleFormat.Bytes()
+	bits := bitsOf(w.Format)
 	for at := 0; at < len(dst); at += len(scales) * w.Group {
 		part := dst[at:min(at+len(scales)*w.Group, len(dst))]
 		n := len(part) / w.Group
-		for _, c := range []struct {
-			dst []float32
-			src []byte
-		}{{scales[:n], w.Scales}, {biases[:n], w.Biases}} {
-			numbers := c.src[(group+at/w.Group)*size:]
-			switch w.ScaleFormat {
-			case device.F32:
-				simd.FromF32(c.dst, numbers)
-			case device.F16:
-				simd.FromF16(c.dst, numbers)
-			case device.BF16:
-				simd.FromBF16(c.dst, numbers)
-			}
-		}
-		bits := 4
-		if w.Format == device.MLX8 {
-			bits = 8
-		}
+		numbersOf(scales[:n], biases[:n], w, group+at/w.Group)
 		simd.FromAffine(part, src[at*bits/8:], bits, w.Group, scales[:n], biases[:n])
 	}
+}
+
+// numbersOf writes the scales and biases of groups from one on.
+func numbersOf(scales, biases []float32, w device.Matrix, group int) {
+	at := group * w.ScaleFormat.Bytes()
+	switch w.ScaleFormat {
+	case device.F32:
+		simd.FromF32(scales, w.Scales[at:])
+		simd.FromF32(biases, w.Biases[at:])
+	case device.F16:
+		simd.FromF16(scales, w.Scales[at:])
+		simd.FromF16(biases, w.Biases[at:])
+	case device.BF16:
+		simd.FromBF16(scales, w.Scales[at:])
+		simd.FromBF16(biases, w.Biases[at:])
+	}
+}
+
+// bitsOf is the size of an element of an affine format.
+func bitsOf(f device.Format) int {
+	if f == device.MLX4 {
+		return 4
+	}
+	return 8
 }
 
 // bytesOf is the memory of x.

@@ -55,9 +55,22 @@ func (j *dotsJob) run(first, end int, w *worker) {
 // affineRows is how many rows are expanded together: as many as the product takes at a time.
 const affineRows = 4
 
-// affine multiplies with some rows after the others, expanded where they stay in the nearest caches.
+// affine multiplies with rows of affine groups: as they are where there is a routine for that, or else with some rows
+// after the others, expanded where they stay in the nearest caches.
 func (j *dotsJob) affine(first, end int, w *worker) {
-	cols := j.w.Cols
+	cols, groups := j.w.Cols, j.w.Cols/j.w.Group
+	if most := simd.AffineRows(groups); most >= affineRows {
+		if w.numbers == nil {
+			w.numbers = new(simd.AffineNumbers)
+		}
+		for row := first; row < end; row += most {
+			n := min(most, end-row)
+			numbersOf(w.numbers[0][:n*groups], w.numbers[1][:n*groups], j.w, row*groups)
+			simd.ProductAffine(j.dst.Data[row:], j.dst.Cols, j.x.Data, j.w.Data[j.w.Format.MatrixBytes(row, cols):], bitsOf(j.w.Format), j.w.Group,
+				w.numbers, j.x.Rows, n, cols)
+		}
+		return
+	}
 	w.b = grow(w.b, affineRows*cols)
 	for row := first; row < end; row += affineRows {
 		n := min(affineRows, end-row)

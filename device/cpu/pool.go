@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device/cpu/simd"
 )
 
 // grain is the least work for which to wake a worker, and to be left for everyone at it, in nanoseconds.
@@ -42,6 +43,8 @@ type worker struct {
 	rows  []float32 // expanded weights, on their way into b
 	c     [tileSize]float32
 	flash attention.Flash
+
+	numbers *simd.AffineNumbers // of the weights in use
 }
 
 // A batch is one operation in progress. Its stream reuses it.

@@ -9,9 +9,9 @@ import (
 func TestScoresAndValuesEqualFloat64(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(3, 4))
-		for heads := 0; heads <= 17; heads++ {
-			for _, n := range []int{0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 33} {
-				for _, dim := range []int{1, 6, 8, 16, 24, 64, 72, 80, 112, 128} {
+		for _, heads := range []int{0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 17} {
+			for _, n := range []int{0, 1, 3, 4, 5, 15, 16, 33} {
+				for _, dim := range []int{1, 8, 16, 24, 72, 80, 128} {
 					stride := n + 3
 					q := floats(t, r, heads*dim)
 					k, keys := stored(floats(t, r, n*dim), "F16")

@@ -99,3 +99,31 @@ func wideProductQ6_K(vectors int, s []float32, stride int, q []float32, k, next 
 		product8Q6_KAVX512(s, stride, q, k, next, n, dim, halves)
 	}
 }
+
+// wideProductAffine4 is the products of 1, 2, 4 or 8 vectors.
+func wideProductAffine4(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim, group int, numbers *AffineNumbers) {
+	switch vectors {
+	case 1:
+		product1Affine4AVX512(s, stride, q, k, next, n, dim, group, (*[2][4096]float32)(numbers))
+	case 2:
+		product2Affine4AVX512(s, stride, q, k, next, n, dim, group, (*[2][4096]float32)(numbers))
+	case 4:
+		product4Affine4AVX512(s, stride, q, k, next, n, dim, group, (*[2][4096]float32)(numbers))
+	case 8:
+		product8Affine4AVX512(s, stride, q, k, next, n, dim, group, (*[2][4096]float32)(numbers))
+	}
+}
+
+// wideProductAffine8 is the products of 1, 2, 4 or 8 vectors.
+func wideProductAffine8(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim, group int, numbers *AffineNumbers) {
+	switch vectors {
+	case 1:
+		product1Affine8AVX512(s, stride, q, k, next, n, dim, group, (*[2][4096]float32)(numbers))
+	case 2:
+		product2Affine8AVX512(s, stride, q, k, next, n, dim, group, (*[2][4096]float32)(numbers))
+	case 4:
+		product4Affine8AVX512(s, stride, q, k, next, n, dim, group, (*[2][4096]float32)(numbers))
+	case 8:
+		product8Affine8AVX512(s, stride, q, k, next, n, dim, group, (*[2][4096]float32)(numbers))
+	}
+}

@@ -136,3 +136,62 @@ func TestAffineGroupsExpandAsTheTwinSays(t *testing.T) {
 		}
 	})
 }
+
+func TestProductsOfAffineGroupsEqualFloat64(t *testing.T) {
+	if AffineRows(1) == 0 {
+		t.Skip("there is no such routine on this machine")
+	}
+	r := rand.New(rand.NewPCG(11, 11))
+	for _, bits := range []int{4, 8} {
+		for _, group := range []int{32, 64, 128} {
+			for _, cols := range []int{group, 3 * group} {
+				for _, rows := range []int{0, 1, 2, 5, 11} {
+					for _, tokens := range []int{0, 1, 2, 3, 7, 8, 17} {
+						groups := rows * cols / group
+						q := make([]byte, 1+rows*cols*bits/8)[1:]
+						for i := range q {
+							q[i] = byte(r.Uint32())
+						}
+						var numbers AffineNumbers
+						for i := range groups {
+							numbers[0][i], numbers[1][i] = float32(r.NormFloat64()), float32(r.NormFloat64())
+						}
+						special := groups > 4 && tokens == 3
+						if special {
+							numbers[0][1], numbers[1][2] = nan, float32(math.Inf(1))
+						}
+						values := make([]float32, rows*cols)
+						quant.FromAffine(values, q, bits, group, numbers[0][:groups], numbers[1][:groups])
+						stride := rows + r.IntN(3)
+						x, dst := floats(t, r, tokens*cols), floats(t, r, tokens*stride)
+						old := append([]float32(nil), dst...)
+						ProductAffine(dst, stride, x, q, bits, group, &numbers, tokens, rows, cols)
+						for i, got := range dst {
+							token, row := i/max(1, stride), i%max(1, stride)
+							if row >= rows {
+								near(t, "past the rows", got, float64(old[i]), 0, 0)
+								continue
+							}
+							var want, size float64
+							for k, v := range values[row*cols : (row+1)*cols] {
+								want += float64(x[token*cols+k]) * float64(v)
+								size += math.Abs(float64(x[token*cols+k])) * (math.Abs(float64(v)) + 255)
+							}
+							near(t, "product", got, want, size, 1e-6)
+						}
+						for token := range tokens { // the same bits alone
+							if special {
+								break // NaN equals nothing
+							}
+							alone := make([]float32, rows)
+							ProductAffine(alone, rows, x[token*cols:], q, bits, group, &numbers, 1, rows, cols)
+							if !slices.Equal(alone, dst[token*stride:][:rows]) {
+								t.Fatalf("%d bits: token %d of %d gives %v, alone %v", bits, token, tokens, dst[token*stride:][:rows], alone)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+}

@@ -1032,6 +1032,134 @@ func fromAffine4AVX512(dst []float32, q []byte, scales []float32, biases []float
 //go:noescape
 func fromAffine8AVX512(dst []float32, q []byte, scales []float32, biases []float32, group int)
 
+// product1Affine4AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				g := (j*dim + i) / group
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for k of 4 bits and group a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Affine4AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, group int, numbers *[2][4096]float32)
+
+// product2Affine4AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				g := (j*dim + i) / group
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for k of 4 bits and group a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Affine4AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, group int, numbers *[2][4096]float32)
+
+// product4Affine4AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				g := (j*dim + i) / group
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for k of 4 bits and group a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Affine4AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, group int, numbers *[2][4096]float32)
+
+// product8Affine4AVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				g := (j*dim + i) / group
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for k of 4 bits and group a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product8Affine4AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, group int, numbers *[2][4096]float32)
+
+// product1Affine8AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				g := (j*dim + i) / group
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for k of 8 bits and group a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Affine8AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, group int, numbers *[2][4096]float32)
+
+// product2Affine8AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				g := (j*dim + i) / group
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for k of 8 bits and group a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Affine8AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, group int, numbers *[2][4096]float32)
+
+// product4Affine8AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				g := (j*dim + i) / group
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for k of 8 bits and group a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Affine8AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, group int, numbers *[2][4096]float32)
+
+// product8Affine8AVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				g := (j*dim + i) / group
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for k of 8 bits and group a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product8Affine8AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, group int, numbers *[2][4096]float32)
+
 // fromQ8_0AVX2 is
 //
 //	for i := range dst {

@@ -162,3 +162,11 @@ func fromAffine4AVX2(dst []float32, q []byte, scales, biases []float32, group in
 func fromAffine8AVX2(dst []float32, q []byte, scales, biases []float32, group int) {
 	quant.FromAffine(dst, q, 8, group, scales, biases)
 }
+
+// wideProductAffine4 is never called: AffineRows is 0.
+func wideProductAffine4(_ int, _ []float32, _ int, _ []float32, _, _ []byte, _, _, _ int, _ *AffineNumbers) {
+}
+
+// wideProductAffine8 is never called: AffineRows is 0.
+func wideProductAffine8(_ int, _ []float32, _ int, _ []float32, _, _ []byte, _, _, _ int, _ *AffineNumbers) {
+}
