@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,6 +116,29 @@ func refused(t *testing.T, name string, err error, wants ...string) {
 	for _, want := range wants {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v does not name %q", name, err, want)
+		}
+	}
+}
+
+func TestAnswersEndWhereTheFileOrItsVocabularySays(t *testing.T) {
+	pair := func(key string, value any) modeltest.GGUFPair { return modeltest.GGUFPair{Key: key, Value: value} }
+	dir := t.TempDir()
+	if err := modeltest.Write(dir, modeltest.Options{Layers: 1, Fields: map[string]any{"eos_token_id": 2}}); err != nil {
+		t.Fatal(err)
+	}
+	tokens := pair("tokenizer.ggml.tokens", []string{"a", "<|eot_id|>", "<|end_of_text|>", "<|im_end|>"})
+	for name, c := range map[string]struct {
+		further []modeltest.GGUFPair
+		want    []int32
+	}{
+		"alone":         {nil, []int32{2}},
+		"by its name":   {[]modeltest.GGUFPair{tokens}, []int32{2, 1, 3}},
+		"by its key":    {[]modeltest.GGUFPair{tokens, pair("tokenizer.ggml.eot_token_id", uint32(1)), pair("tokenizer.ggml.eom_token_id", uint32(2))}, []int32{2, 1}},
+		"no vocabulary": {[]modeltest.GGUFPair{pair("tokenizer.ggml.tokens", uint32(7))}, []int32{2}},
+	} {
+		m, err := asGGUF(t, dir, 0, c.further...)
+		if err != nil || !slices.Equal(m.Config.EOS, c.want) {
+			t.Errorf("%s: stops at %v, %v; want %v", name, m.Config.EOS, err, c.want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/internal/ggufnames"
@@ -206,14 +207,30 @@ func (r *ggufReader) rope(c map[string]any) {
 	c["rope_scaling"] = map[string]any{"rope_type": "factors", "factors": factors}
 }
 
+// turnEnds is what ends a turn in the vocabularies of chat models. Older files do not name it by a key.
+var turnEnds = []string{"<|eot_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>"}
+
 // stops is the tokens that end an answer: of a text, of a turn, and of a message.
 func (r *ggufReader) stops(c map[string]any) {
-	const tokens = "tokenizer.ggml"
-	of := ggufReader{file: r.file, arch: tokens, err: r.err}
+	of := ggufReader{file: r.file, arch: "tokenizer.ggml", err: r.err}
 	stops := []int{}
+	add := func(id int) {
+		if !slices.Contains(stops, id) {
+			stops = append(stops, id)
+		}
+	}
 	for _, key := range []string{"eos_token_id", "eot_token_id", "eom_token_id"} {
 		if n := of.number(key); n != nil {
-			stops = append(stops, *n)
+			add(*n)
+		}
+	}
+	_, _, named := of.get("eot_token_id")
+	list, _, ok := of.get("tokens")
+	if tokens, err := list.Strings(); ok && err == nil && !named {
+		for id, token := range tokens {
+			if slices.Contains(turnEnds, token) {
+				add(id)
+			}
 		}
 	}
 	r.err = of.err
