@@ -207,3 +207,45 @@ func TestAFolderWithOneGGUFFileIsThatFile(t *testing.T) {
 	_, err = model.Open(other)
 	refused(t, "another file", err, other, ".gguf")
 }
+
+// FuzzOpenGGUF opens any bytes as a model: it is refused, or its configuration and weights fit each other.
+func FuzzOpenGGUF(f *testing.F) {
+	dir := f.TempDir()
+	path := filepath.Join(dir, "seed.gguf")
+	for _, o := range []modeltest.Options{{Layers: 1, Hidden: 8, Heads: 1, KVHeads: 1, HeadDim: 8, Intermediate: 8, Vocab: 4}, {Layers: 1, Hidden: 32, Heads: 1, KVHeads: 1, HeadDim: 4, Intermediate: 32, Vocab: 4, ModelType: "qwen3", Tied: true}} {
+		if err := errors.Join(modeltest.Write(dir, o), modeltest.WriteGGUF(path, dir, device.Q8_0)); err != nil {
+			f.Fatal(err)
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	file := filepath.Join(dir, "fuzzed.gguf")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := os.WriteFile(file, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		m, err := model.Open(file)
+		if err != nil {
+			return
+		}
+		defer m.Close()
+		d, err := m.Layers(model.Range{First: 0, End: m.Config.Layers})
+		if err != nil {
+			t.Fatal(err)
+		}
+		st, s := &recorder{}, model.NewScratch(&m.Config, 1)
+		d.Embed(st, s, []int32{0})
+		for l := range m.Config.Layers {
+			d.QKV(st, l, s)
+			d.AfterAttention(st, l, s)
+		}
+		for _, w := range st.matrices {
+			if err := w.Check(); err != nil {
+				t.Errorf("a matrix [%d][%d] in %v: %v", w.Rows, w.Cols, w.Format, err)
+			}
+		}
+	})
+}

@@ -294,3 +294,40 @@ func TestTheChatTemplateOfAGGUFFileRuns(t *testing.T) {
 		}
 	}
 }
+
+// FuzzLoadGGUF loads whatever parses, and encodes with what loads: SentencePiece gives any text back.
+func FuzzLoadGGUF(f *testing.F) {
+	small := func(pairs []pair) []byte {
+		var entries []ggufwrite.Pair
+		for _, p := range pairs {
+			entries = append(entries, ggufwrite.Pair{Key: p.key, Value: p.value})
+		}
+		var b bytes.Buffer
+		if err := ggufwrite.Write(&b, entries, nil); err != nil {
+			f.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	f.Add(small(pieces(words, pair{"tokenizer.chat_template", "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"})), "the é€\n  日 baba")
+	f.Add(small([]pair{{"tokenizer.ggml.model", "gpt2"}, {"tokenizer.ggml.tokens", []string{"a", "b", "ab"}}, {"tokenizer.ggml.merges", []string{"a b"}}}), "ab")
+	f.Fuzz(func(t *testing.T, file []byte, text string) {
+		parsed, err := gguf.Parse(file)
+		if err != nil {
+			return
+		}
+		if chat, err := tokenizer.LoadGGUFChat(parsed.Metadata, "file"); err == nil {
+			_, _ = chat.Render([]tokenizer.Message{{Role: "user", Content: text}}, true, nil) // may refuse, must not panic
+		}
+		tok, err := tokenizer.LoadGGUF(parsed.Metadata, "file")
+		if err != nil {
+			return
+		}
+		ids := tok.EncodePrompt(text, false)
+		for _, id := range ids {
+			if id < 0 || int(id) >= tok.VocabSize() {
+				t.Fatalf("%q has token %d of %d", text, id, tok.VocabSize())
+			}
+		}
+		_ = tok.Decode(ids)
+	})
+}
