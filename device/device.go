@@ -46,7 +46,7 @@ type Device interface {
 
 // A Stream runs operations in the order in which they were recorded. It belongs to one goroutine. Tensors, partials and
 // blocks lie in the device's memory, and matrices and weights have been loaded; so what the host reads or writes goes through
-// Write, Upload and Download. They must stay where they are until Wait has returned.
+// Write, Upload and Download. What operations use must stay where it is until Wait has returned.
 // T stands for the number of tokens in a step. An operation whose shapes do not fit panics: shapes
 // come from a checked model configuration, so a mismatch is a mistake in Orrery.
 type Stream interface {
@@ -79,7 +79,8 @@ type Stream interface {
 	SwiGLU(dst, gate, up Tensor)
 	// Write copies src, which is the host's and may be changed when Write has returned, to dst; len(src) is Rows·Cols.
 	Write(dst Tensor, src []float32)
-	// Upload is the host's src in memory of the device, until the next Wait; it may be src itself, which stays as it is until then.
+	// Upload is the host's src in memory of the device, until the next Wait; it may be src itself. Once the operations that
+	// read it have been recorded src may be changed.
 	Upload(src []byte) []byte
 	// Download is src, of the device, in memory of the host. It holds the data from the next Wait until another
 	// operation is recorded after that; it may be src itself.
