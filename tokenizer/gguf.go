@@ -80,6 +80,14 @@ func ggufGet[T any](m ggufMetadata, key string, missing T, read func(gguf.Value)
 	return x, nil
 }
 
+// noTokenizer is an error that is fs.ErrNotExist.
+type noTokenizer struct{}
+
+func (noTokenizer) Error() string {
+	return "the file has no tokenizer: key " + ggufPrefix + "model is missing"
+}
+func (noTokenizer) Is(target error) bool { return target == fs.ErrNotExist }
+
 // ggufVocab is the tokens in the order of their ids, with what kind each is.
 type ggufVocab struct {
 	tokens []string
@@ -98,7 +106,7 @@ func (m ggufMetadata) load() (*Tokenizer, error) {
 	load, ok := steps[kind]
 	switch {
 	case kind == "":
-		return nil, fmt.Errorf("key %q: %w", ggufPrefix+"model", fs.ErrNotExist)
+		return nil, noTokenizer{}
 	case !ok:
 		return nil, ggufKey("model", fmt.Errorf("%.40q is unknown; known are gpt2 and llama", kind))
 	}

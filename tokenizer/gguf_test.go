@@ -237,7 +237,7 @@ func TestBadVocabulariesAreRefusedByKey(t *testing.T) {
 	}{
 		"unknown model":      {set(spm, "model", "t5"), `"tokenizer.ggml.model": "t5" is unknown`},
 		"a number":           {set(spm, "model", uint8(1)), `"tokenizer.ggml.model": is a uint8`},
-		"no tokens":          {set(spm, "tokens", nil), `"tokenizer.ggml.tokens"`},
+		"no tokens":          {set(spm, "tokens", nil), `"tokenizer.ggml.tokens": is missing`},
 		"empty":              {set(spm, "tokens", []string{}), "0 tokens"},
 		"tokens of numbers":  {set(spm, "tokens", []int32{1}), `"tokenizer.ggml.tokens": is an array of 1 int32`},
 		"too few kinds":      {set(spm, "token_type", []int32{1}), `"tokenizer.ggml.token_type": 1 of them`},
