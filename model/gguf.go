@@ -53,6 +53,7 @@ type ggufSource struct {
 	mappings
 	bytes  []byte
 	parsed *gguf.File
+	closed bool
 }
 
 // name is what errors call the file. They begin with the model's own name, which says where it is.
@@ -60,7 +61,10 @@ func (g *ggufSource) name() string { return filepath.Base(g.path) }
 
 // header is the parsed file, which is mapped when it is first asked for.
 func (g *ggufSource) header() (*gguf.File, error) {
-	if g.parsed != nil {
+	switch {
+	case g.closed:
+		return nil, fmt.Errorf("%s: %w", g.name(), fs.ErrClosed)
+	case g.parsed != nil:
 		return g.parsed, nil
 	}
 	b, err := g.file(g.path)
@@ -123,7 +127,7 @@ func (g *ggufSource) chat() (*tokenizer.ChatTemplate, error) {
 }
 
 func (g *ggufSource) close() error {
-	g.bytes, g.parsed = nil, nil
+	g.bytes, g.parsed, g.closed = nil, nil, true
 	return g.mappings.close()
 }
 

@@ -200,6 +200,9 @@ func TestAFolderWithOneGGUFFileIsThatFile(t *testing.T) {
 	if err := errors.Join(m.Close(), modeltest.WriteGGUF(filepath.Join(home, "y.gguf"), dir, 0)); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := m.Tokenizer(); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("the tokenizer of a closed model gives %v", err)
+	}
 	_, err = model.Open(home)
 	refused(t, "two files", err, home, "2 .gguf files", "name one")
 	other := filepath.Join(home, "y.bin")
