@@ -127,11 +127,8 @@ var weightFormats = map[device.Format]kernels.WeightFormat{device.F32: kernels.F
 // Load implements [device.Device]. What was loaded before, and not unloaded, is shared.
 func (d *Device) Load(m device.Matrix) (device.Matrix, error) {
 	f, ok := weightFormats[m.Format]
-	if !ok {
-		return m, fmt.Errorf("metalkern: weights in %v: GPUs compute in F32, F16 and BF16; use the CPU for them", m.Format)
-	}
 	size := m.Rows * m.Cols * m.Format.Bytes()
-	if size == 0 || len(m.Data) < size {
+	if !ok || size == 0 || len(m.Data) < size {
 		return m, fmt.Errorf("metalkern: weights [%d][%d] in %v of %d bytes", m.Rows, m.Cols, m.Format, len(m.Data))
 	}
 	if err := (kernels.Weights{Format: f, Rows: m.Rows, Cols: m.Cols}).Check(); err != nil && m.Rows > 1 { // vectors may be of any length
