@@ -1,7 +1,8 @@
 // Package model reads models in Hugging Face layout and runs their layers on a device.
 //
 // A model is a folder with config.json, tokenizer.json and its weights: one model.safetensors, or
-// shards named by model.safetensors.index.json. [Open] maps the weights into memory, read-only, so
+// shards named by model.safetensors.index.json; or it is a GGUF file, whose metadata amount to the same. Weights may be
+// quantized, by MLX or in GGUF's blocks, and stay so. [Open] maps the weights into memory, read-only, so
 // that a node pays only for the pages that its layers touch; [OpenEmbedded] does the same for files
 // that are part of the program. Both check everything that a header can tell before any weight is
 // read: every tensor of every layer is there, with its shape and a type that Orrery computes in.

@@ -53,11 +53,18 @@ type ggufSource struct {
 	mappings
 	bytes  []byte
 	parsed *gguf.File
+	closed bool
 }
+
+// name is what errors call the file. They begin with the model's own name, which says where it is.
+func (g *ggufSource) name() string { return filepath.Base(g.path) }
 
 // header is the parsed file, which is mapped when it is first asked for.
 func (g *ggufSource) header() (*gguf.File, error) {
-	if g.parsed != nil {
+	switch {
+	case g.closed:
+		return nil, fmt.Errorf("%s: %w", g.name(), fs.ErrClosed)
+	case g.parsed != nil:
 		return g.parsed, nil
 	}
 	b, err := g.file(g.path)
@@ -66,7 +73,7 @@ func (g *ggufSource) header() (*gguf.File, error) {
 	}
 	f, err := gguf.Parse(b)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", g.path, err)
+		return nil, fmt.Errorf("%s: %w", g.name(), err)
 	}
 	g.bytes, g.parsed = b, f
 	return f, nil
@@ -82,7 +89,7 @@ func (g *ggufSource) read(name string) ([]byte, error) {
 	}
 	b, err := ggufConfig(f)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", g.path, err)
+		return nil, fmt.Errorf("%s: %w", g.name(), err)
 	}
 	return b, nil
 }
@@ -92,7 +99,7 @@ func (g *ggufSource) open() (*weights, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := filepath.Base(g.path)
+	name := g.name()
 	w := &weights{
 		files:   []weightFile{{name: name, size: len(g.bytes), header: f.Header}},
 		tensors: make(map[string]storedTensor, len(f.Tensors)), stored: ggufnames.ToGGUF,
@@ -108,7 +115,7 @@ func (g *ggufSource) text() (*tokenizer.Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tokenizer.LoadGGUF(f.Metadata, g.path)
+	return tokenizer.LoadGGUF(f.Metadata, g.name())
 }
 
 func (g *ggufSource) chat() (*tokenizer.ChatTemplate, error) {
@@ -116,11 +123,11 @@ func (g *ggufSource) chat() (*tokenizer.ChatTemplate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tokenizer.LoadGGUFChat(f.Metadata, g.path)
+	return tokenizer.LoadGGUFChat(f.Metadata, g.name())
 }
 
 func (g *ggufSource) close() error {
-	g.bytes, g.parsed = nil, nil
+	g.bytes, g.parsed, g.closed = nil, nil, true
 	return g.mappings.close()
 }
 

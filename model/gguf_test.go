@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,6 +120,29 @@ func refused(t *testing.T, name string, err error, wants ...string) {
 	}
 }
 
+func TestAnswersEndWhereTheFileOrItsVocabularySays(t *testing.T) {
+	pair := func(key string, value any) modeltest.GGUFPair { return modeltest.GGUFPair{Key: key, Value: value} }
+	dir := t.TempDir()
+	if err := modeltest.Write(dir, modeltest.Options{Layers: 1, Fields: map[string]any{"eos_token_id": 2}}); err != nil {
+		t.Fatal(err)
+	}
+	tokens := pair("tokenizer.ggml.tokens", []string{"a", "<|eot_id|>", "<|end_of_text|>", "<|im_end|>"})
+	for name, c := range map[string]struct {
+		further []modeltest.GGUFPair
+		want    []int32
+	}{
+		"alone":         {nil, []int32{2}},
+		"by its name":   {[]modeltest.GGUFPair{tokens}, []int32{2, 1, 3}},
+		"by its key":    {[]modeltest.GGUFPair{tokens, pair("tokenizer.ggml.eot_token_id", uint32(1)), pair("tokenizer.ggml.eom_token_id", uint32(2))}, []int32{2, 1}},
+		"no vocabulary": {[]modeltest.GGUFPair{pair("tokenizer.ggml.tokens", uint32(7))}, []int32{2}},
+	} {
+		m, err := asGGUF(t, dir, 0, c.further...)
+		if err != nil || !slices.Equal(m.Config.EOS, c.want) {
+			t.Errorf("%s: stops at %v, %v; want %v", name, m.Config.EOS, err, c.want)
+		}
+	}
+}
+
 func TestDamagedGGUFFilesAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	if err := modeltest.Write(dir, modeltest.Options{}); err != nil {
@@ -176,10 +200,55 @@ func TestAFolderWithOneGGUFFileIsThatFile(t *testing.T) {
 	if err := errors.Join(m.Close(), modeltest.WriteGGUF(filepath.Join(home, "y.gguf"), dir, 0)); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := m.Tokenizer(); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("the tokenizer of a closed model gives %v", err)
+	}
 	_, err = model.Open(home)
 	refused(t, "two files", err, home, "2 .gguf files", "name one")
 	other := filepath.Join(home, "y.bin")
 	put(t, other, "?")
 	_, err = model.Open(other)
 	refused(t, "another file", err, other, ".gguf")
+}
+
+// FuzzOpenGGUF opens any bytes as a model: it is refused, or its configuration and weights fit each other.
+func FuzzOpenGGUF(f *testing.F) {
+	dir := f.TempDir()
+	path := filepath.Join(dir, "seed.gguf")
+	for _, o := range []modeltest.Options{{Layers: 1, Hidden: 8, Heads: 1, KVHeads: 1, HeadDim: 8, Intermediate: 8, Vocab: 4}, {Layers: 1, Hidden: 32, Heads: 1, KVHeads: 1, HeadDim: 4, Intermediate: 32, Vocab: 4, ModelType: "qwen3", Tied: true}} {
+		if err := errors.Join(modeltest.Write(dir, o), modeltest.WriteGGUF(path, dir, device.Q8_0)); err != nil {
+			f.Fatal(err)
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	file := filepath.Join(dir, "fuzzed.gguf")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := os.WriteFile(file, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		m, err := model.Open(file)
+		if err != nil {
+			return
+		}
+		defer m.Close()
+		d, err := m.Layers(model.Range{First: 0, End: m.Config.Layers})
+		if err != nil {
+			t.Fatal(err)
+		}
+		st, s := &recorder{}, model.NewScratch(&m.Config, 1)
+		d.Embed(st, s, []int32{0})
+		for l := range m.Config.Layers {
+			d.QKV(st, l, s)
+			d.AfterAttention(st, l, s)
+		}
+		for _, w := range st.matrices {
+			if err := w.Check(); err != nil {
+				t.Errorf("a matrix [%d][%d] in %v: %v", w.Rows, w.Cols, w.Format, err)
+			}
+		}
+	})
 }

@@ -3,14 +3,11 @@ package model
 import (
 	"encoding/json"
 	"fmt"
-	"math"
+	"slices"
 
-	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/internal/ggufnames"
 	"github.com/orrery-ai/orrery/model/gguf"
 )
-
-const ropeFactorsName = "rope_freqs.weight"
 
 // ggufFamilies is the architectures of GGUF files that Orrery runs. Their names are those of config.json.
 var ggufFamilies = map[string]struct {
@@ -19,72 +16,6 @@ var ggufFamilies = map[string]struct {
 	"llama": {interleaved: true},
 	"qwen2": {},
 	"qwen3": {},
-}
-
-// ggufReader takes the values of an architecture out of the metadata and remembers the first that is wrong.
-type ggufReader struct {
-	file *gguf.File
-	arch string
-	err  error
-}
-
-func (r *ggufReader) fail(key string, err error) {
-	if r.err == nil {
-		r.err = fmt.Errorf("key %q: %w", key, err)
-	}
-}
-
-// get is a value of the architecture; false if there is none.
-func (r *ggufReader) get(key string) (gguf.Value, string, bool) {
-	key = r.arch + "." + key
-	v, ok := r.file.Metadata[key]
-	return v, key, ok
-}
-
-// number is a whole number, nil if it is missing.
-func (r *ggufReader) number(key string) *int {
-	v, full, ok := r.get(key)
-	if !ok {
-		return nil
-	}
-	n, err := v.Int()
-	if err != nil {
-		r.fail(full, err)
-		return nil
-	}
-	i := int(n)
-	return &i
-}
-
-// float is a floating-point number, nil if it is missing. It is stored in 32 bits, and meant as the shortest
-// number that has these.
-func (r *ggufReader) float(key string) *float32 {
-	v, full, ok := r.get(key)
-	if !ok {
-		return nil
-	}
-	f, err := v.Float()
-	if err == nil && (math.IsNaN(f) || math.IsInf(f, 0)) {
-		err = fmt.Errorf("%g is not a finite number", f)
-	}
-	if err != nil {
-		r.fail(full, err)
-		return nil
-	}
-	short := float32(f)
-	return &short
-}
-
-func (r *ggufReader) text(key string) string {
-	v, full, ok := r.get(key)
-	if !ok {
-		return ""
-	}
-	s, err := v.Text()
-	if err != nil {
-		r.fail(full, err)
-	}
-	return s
 }
 
 // ggufConfig is the config.json that the metadata and the tensors of a file amount to. Fields that are wrong in
@@ -160,60 +91,30 @@ func (r *ggufReader) refuse() {
 	}
 }
 
-// rope is how positions become angles.
-func (r *ggufReader) rope(c map[string]any) {
-	c["rope_theta"] = float32(10000) // what files that do not say mean
-	if theta := r.float("rope.freq_base"); theta != nil {
-		c["rope_theta"] = *theta
-	}
-	if n := r.number("rope.dimension_count"); n != nil && *n != c["head_dim"] {
-		r.fail(r.arch+".rope.dimension_count", fmt.Errorf("%d of heads of %v: only whole heads are rotated", *n, c["head_dim"]))
-	}
-	factor := r.float("rope.scaling.factor")
-	switch kind := r.text("rope.scaling.type"); kind {
-	case "", "none":
-		if factor = r.float("rope.scale_linear"); factor != nil && *factor != 1 { // of old files
-			c["rope_scaling"] = map[string]any{"rope_type": "linear", "factor": *factor}
-		}
-	case "linear":
-		c["rope_scaling"] = map[string]any{"rope_type": "linear", "factor": factor}
-	default:
-		r.fail(r.arch+".rope.scaling.type", fmt.Errorf("%.40q is unknown; known are linear and none", kind))
-	}
-	t, ok := r.file.Tensors[ropeFactorsName]
-	if !ok {
-		return
-	}
-	if _, twice := c["rope_scaling"]; twice {
-		r.fail(r.arch+".rope.scaling.type", fmt.Errorf("linear, where the tensor %q scales too", ropeFactorsName))
-		return
-	}
-	if t.Type != gguf.F32 || len(t.Shape) != 1 || t.Shape[0] > maxHeadDim {
-		if r.err == nil {
-			r.err = fmt.Errorf("tensor %q: %v of %v, want a vector of F32", ropeFactorsName, t.Shape, t.Type)
-		}
-		return
-	}
-	factors := vectorOf(t.Data, device.F32, t.Shape[0])
-	for i, x := range factors {
-		if !(x > 0 && x <= 1e6) {
-			if r.err == nil {
-				r.err = fmt.Errorf("tensor %q: element %d, %g, is not between 0 and 1e6", ropeFactorsName, i, x)
-			}
-			return
-		}
-	}
-	c["rope_scaling"] = map[string]any{"rope_type": "factors", "factors": factors}
-}
+// turnEnds is what ends a turn in the vocabularies of chat models. Older files do not name it by a key.
+var turnEnds = []string{"<|eot_id|>", "<|im_end|>", "<|end|>", "<|endoftext|>"}
 
 // stops is the tokens that end an answer: of a text, of a turn, and of a message.
 func (r *ggufReader) stops(c map[string]any) {
-	const tokens = "tokenizer.ggml"
-	of := ggufReader{file: r.file, arch: tokens, err: r.err}
+	of := ggufReader{file: r.file, arch: "tokenizer.ggml", err: r.err}
 	stops := []int{}
+	add := func(id int) {
+		if !slices.Contains(stops, id) {
+			stops = append(stops, id)
+		}
+	}
 	for _, key := range []string{"eos_token_id", "eot_token_id", "eom_token_id"} {
 		if n := of.number(key); n != nil {
-			stops = append(stops, *n)
+			add(*n)
+		}
+	}
+	_, _, named := of.get("eot_token_id")
+	list, _, ok := of.get("tokens")
+	if tokens, err := list.Strings(); ok && err == nil && !named {
+		for id, token := range tokens {
+			if slices.Contains(turnEnds, token) {
+				add(id)
+			}
 		}
 	}
 	r.err = of.err

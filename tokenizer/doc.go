@@ -10,6 +10,9 @@
 //  4. Each piece, as bytes, is merged into tokens by the learned rules, lowest rank first (merge.go).
 //     Pieces recur, so their tokens are remembered in a bounded cache (cache.go).
 //
+// [LoadGGUF] reads a vocabulary from the metadata of a GGUF file instead: byte-level BPE, by the same steps, or the BPE of
+// SentencePiece, which cuts nothing, begins with characters, and merges by scores (pieces.go).
+//
 // Any text can be encoded, and decoding gives it back: every byte has a token of its own. (NFC, and white
 // space that an added token takes with lstrip or rstrip, are the exceptions.) A [Decoder] does it token
 // by token and never emits half a character.

@@ -1,11 +1,9 @@
 package tokenizer
 
 import (
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"io/fs"
-	"maps"
 	"slices"
 
 	"github.com/orrery-ai/orrery/model/gguf"
@@ -22,30 +20,6 @@ const (
 
 // maxGGUFTokens bounds a vocabulary; the largest published have a quarter of a million.
 const maxGGUFTokens = 1 << 22
-
-// preTokenizer is one of the ways to cut text into pieces that tokenizer.ggml.pre names.
-type preTokenizer struct {
-	patterns     []string // applied one after the other; none: that of GPT-2
-	compose      bool     // normalise to NFC
-	ignoreMerges bool
-	bos          bool // begin a prompt with the token of that name, unless the file says otherwise
-}
-
-var (
-	preLlama3 = preTokenizer{patterns: []string{patternLlama3}, ignoreMerges: true, bos: true}
-	preQwen2  = preTokenizer{patterns: []string{patternQwen2}, compose: true}
-
-	// preTokenizers is those that are known. "default" is what llama.cpp does for files that name none.
-	preTokenizers = map[string]preTokenizer{
-		"llama-bpe": preLlama3, "llama3": preLlama3, "llama-v3": preLlama3,
-		"qwen2": preQwen2, "deepseek-r1-qwen": preQwen2,
-		"gpt-2": {},
-		"default": {patterns: []string{
-			`[\p{P}\$\+<=>\^~\|]+`, `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)`, `\p{N}+`, `[0-9][0-9][0-9]`,
-		}},
-		"smollm": {patterns: []string{`\p{N}`, patternGPT2}},
-	}
-)
 
 // LoadGGUF reads the tokenizer of a GGUF file: byte-level BPE ("gpt2"), or the BPE of SentencePiece ("llama").
 // name is the file, for errors, which also name the key. A file without a tokenizer gives an error that is
@@ -80,6 +54,14 @@ func ggufGet[T any](m ggufMetadata, key string, missing T, read func(gguf.Value)
 	return x, nil
 }
 
+// noTokenizer is an error that is fs.ErrNotExist.
+type noTokenizer struct{}
+
+func (noTokenizer) Error() string {
+	return "the file has no tokenizer: key " + ggufPrefix + "model is missing"
+}
+func (noTokenizer) Is(target error) bool { return target == fs.ErrNotExist }
+
 // ggufVocab is the tokens in the order of their ids, with what kind each is.
 type ggufVocab struct {
 	tokens []string
@@ -98,7 +80,7 @@ func (m ggufMetadata) load() (*Tokenizer, error) {
 	load, ok := steps[kind]
 	switch {
 	case kind == "":
-		return nil, fmt.Errorf("key %q: %w", ggufPrefix+"model", fs.ErrNotExist)
+		return nil, noTokenizer{}
 	case !ok:
 		return nil, ggufKey("model", fmt.Errorf("%.40q is unknown; known are gpt2 and llama", kind))
 	}
@@ -153,56 +135,6 @@ func (v *ggufVocab) added() (list []addedToken) {
 	return list
 }
 
-// loadBytes loads byte-level BPE, by way of what a tokenizer.json would say.
-func (m ggufMetadata) loadBytes(t *Tokenizer, v *ggufVocab) error {
-	name, err := ggufGet(m, "pre", "default", gguf.Value.Text)
-	if err != nil {
-		return err
-	}
-	pre, ok := preTokenizers[name]
-	if !ok {
-		return ggufKey("pre", fmt.Errorf("%.40q is unknown; known are %v", name, slices.Sorted(maps.Keys(preTokenizers))))
-	}
-	list := m.values[ggufPrefix+"merges"]
-	lines, err := list.Strings()
-	if err != nil {
-		return ggufKey("merges", err)
-	}
-	merges := make(mergeList, list.Len())
-	for i, line := range lines {
-		if merges[i], err = parseMerge(line); err != nil {
-			return ggufKey("merges", fmt.Errorf("%d: %w", i, err))
-		}
-	}
-	f := &tokenizerJSON{AddedTokens: v.added(), Model: &modelSection{Vocab: make(map[string]int32, len(v.tokens)), Merges: &merges}}
-	for id, token := range v.tokens {
-		switch v.kinds[id] {
-		case ggufControl, ggufUser, ggufUnused:
-			continue
-		}
-		if other, twice := f.Model.Vocab[token]; twice {
-			return ggufKey("tokens", fmt.Errorf("%q is both %d and %d", token, other, id))
-		}
-		f.Model.Vocab[token] = int32(id)
-	}
-	t.ignoreMerges, t.compose = pre.ignoreMerges, pre.compose
-	no := false
-	bytes := &component{Type: "ByteLevel", AddPrefixSpace: &no}
-	f.PreTokenizer = &component{Type: "Sequence"}
-	for i := range pre.patterns {
-		f.PreTokenizer.PreTokenizers = append(f.PreTokenizer.PreTokenizers,
-			&component{Type: "Split", Behavior: "Isolated", Pattern: &splitPattern{Regex: &pre.patterns[i]}})
-		bytes.UseRegex = &no
-	}
-	f.PreTokenizer.PreTokenizers = append(f.PreTokenizer.PreTokenizers, bytes)
-	for _, step := range []func(*Tokenizer) error{f.loadVocab, f.loadMerges, f.loadAdded, f.loadStages} {
-		if err := step(t); err != nil {
-			return fmt.Errorf("%s…, read as a tokenizer.json: %w", ggufPrefix, err)
-		}
-	}
-	return m.loadAround(t, pre.bos)
-}
-
 // loadAround takes what EncodePrompt puts around a prompt. bos is whether there is a first token if the file does
 // not say.
 func (m ggufMetadata) loadAround(t *Tokenizer, bos bool) error {
@@ -236,44 +168,4 @@ func (m ggufMetadata) token(key string) (int32, error) {
 		err = ggufKey(key, fmt.Errorf("%d is no token", id))
 	}
 	return int32(id), err
-}
-
-// LoadGGUFChat reads the chat template of a GGUF file. name is the file, for errors. A model that has none gives
-// ErrNoChatTemplate.
-func LoadGGUFChat(metadata map[string]gguf.Value, name string) (*ChatTemplate, error) {
-	const key = "tokenizer.chat_template"
-	c := chatConfig{tokens: map[string]any{}}
-	for part, to := range map[string]*string{key: &c.base, key + ".tool_use": &c.withTools} {
-		v, ok := metadata[part]
-		if !ok {
-			continue
-		}
-		var err error
-		if *to, err = v.Text(); err != nil {
-			return nil, fmt.Errorf("%s: key %q: %w", name, part, err)
-		}
-	}
-	m := ggufMetadata{metadata}
-	if c.base == "" {
-		return nil, fmt.Errorf("%s: %w", name, ErrNoChatTemplate)
-	}
-	v, err := m.vocab()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	for part, ids := range map[string]string{
-		"bos_token": "bos_token_id", "eos_token": "eos_token_id", "unk_token": "unknown_token_id", "pad_token": "padding_token_id",
-	} {
-		id, err := m.token(ids)
-		if err == nil && int(id) >= len(v.tokens) {
-			err = ggufKey(ids, errors.New("no token has this id"))
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		if id >= 0 {
-			c.tokens[part] = v.tokens[id]
-		}
-	}
-	return c.template(name + ": " + key)
 }

@@ -237,7 +237,7 @@ func TestBadVocabulariesAreRefusedByKey(t *testing.T) {
 	}{
 		"unknown model":      {set(spm, "model", "t5"), `"tokenizer.ggml.model": "t5" is unknown`},
 		"a number":           {set(spm, "model", uint8(1)), `"tokenizer.ggml.model": is a uint8`},
-		"no tokens":          {set(spm, "tokens", nil), `"tokenizer.ggml.tokens"`},
+		"no tokens":          {set(spm, "tokens", nil), `"tokenizer.ggml.tokens": is missing`},
 		"empty":              {set(spm, "tokens", []string{}), "0 tokens"},
 		"tokens of numbers":  {set(spm, "tokens", []int32{1}), `"tokenizer.ggml.tokens": is an array of 1 int32`},
 		"too few kinds":      {set(spm, "token_type", []int32{1}), `"tokenizer.ggml.token_type": 1 of them`},
@@ -293,4 +293,41 @@ func TestTheChatTemplateOfAGGUFFileRuns(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
+}
+
+// FuzzLoadGGUF loads whatever parses, and encodes with what loads: SentencePiece gives any text back.
+func FuzzLoadGGUF(f *testing.F) {
+	small := func(pairs []pair) []byte {
+		var entries []ggufwrite.Pair
+		for _, p := range pairs {
+			entries = append(entries, ggufwrite.Pair{Key: p.key, Value: p.value})
+		}
+		var b bytes.Buffer
+		if err := ggufwrite.Write(&b, entries, nil); err != nil {
+			f.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	f.Add(small(pieces(words, pair{"tokenizer.chat_template", "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"})), "the é€\n  日 baba")
+	f.Add(small([]pair{{"tokenizer.ggml.model", "gpt2"}, {"tokenizer.ggml.tokens", []string{"a", "b", "ab"}}, {"tokenizer.ggml.merges", []string{"a b"}}}), "ab")
+	f.Fuzz(func(t *testing.T, file []byte, text string) {
+		parsed, err := gguf.Parse(file)
+		if err != nil {
+			return
+		}
+		if chat, err := tokenizer.LoadGGUFChat(parsed.Metadata, "file"); err == nil {
+			_, _ = chat.Render([]tokenizer.Message{{Role: "user", Content: text}}, true, nil) // may refuse, must not panic
+		}
+		tok, err := tokenizer.LoadGGUF(parsed.Metadata, "file")
+		if err != nil {
+			return
+		}
+		ids := tok.EncodePrompt(text, false)
+		for _, id := range ids {
+			if id < 0 || int(id) >= tok.VocabSize() {
+				t.Fatalf("%q has token %d of %d", text, id, tok.VocabSize())
+			}
+		}
+		_ = tok.Decode(ids)
+	})
 }

@@ -16,7 +16,7 @@ import (
 
 // decodingFlags are what bench decode and bench pool have in common.
 type decodingFlags struct {
-	Model  string      `help:"Directory of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
+	Model  string      `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
 	Depth  []depthFlag `help:"Tokens in the cache when decoding begins (default: ${default})." default:"0,4096,16384" placeholder:"N,…"`
 	Modes  []modeFlag  `help:"Modes: pipeline, pooled, ring." placeholder:"MODE,…"`
 	KV     kvFlag      `name:"kv" help:"Storage of keys and values: f16 or f32." default:"f16"`

@@ -19,7 +19,7 @@ import (
 )
 
 type benchMemoryCmd struct {
-	Model   string        `help:"Directory of a model, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
+	Model   string        `help:"Directory or GGUF file of a model, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
 	Context []countFlag   `help:"Contexts to load the model with (default: ${default})." default:"1024,32768" placeholder:"N,…"`
 	Nodes   []countFlag   `help:"Numbers of node processes to start (default: ${default})." default:"1,3" placeholder:"N,…"`
 	Modes   []modeFlag    `help:"Modes: pipeline, pooled, ring (default: ${default})." default:"pipeline" placeholder:"MODE,…"`

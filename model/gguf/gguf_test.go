@@ -123,6 +123,10 @@ func TestValuesOfAnotherKindAreErrorsThatSayWhichItIs(t *testing.T) {
 	fails("strings as numbers", err, "not an array of whole numbers")
 	_, err = m["huges"].Ints()
 	fails("2^63 in an array", err, "not an array of whole numbers")
+	_, err = m["no such key"].Int()
+	fails("a missing number", err, "missing, not a whole number")
+	_, err = m["no such key"].Strings()
+	fails("missing strings", err, "missing, not an array of strings")
 	_, err = m["u8"].Floats()
 	fails("a number as floats", err, "a uint8, not an array of floating-point numbers")
 }

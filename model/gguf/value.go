@@ -38,7 +38,8 @@ func (k kind) String() string {
 	return fmt.Sprintf("kind %d", uint32(k))
 }
 
-// Value is one value of the metadata: a view of the file's bytes, checked when it was parsed.
+// Value is one value of the metadata: a view of the file's bytes, checked when it was parsed. The zero Value, of a key
+// that a file does not have, is of no kind: all its methods give errors.
 type Value struct {
 	kind    kind
 	element kind   // of an array
@@ -48,6 +49,9 @@ type Value struct {
 
 // String says what the value is, for errors.
 func (v Value) String() string {
+	if v.raw == nil {
+		return "missing"
+	}
 	if v.kind == kindArray {
 		return fmt.Sprintf("an array of %d %v", v.n, v.element)
 	}
@@ -145,6 +149,9 @@ func elements[T any](v Value, what string, read func(kind, []byte) (T, bool)) (i
 
 // integer reads a whole number; false if b is of another kind, or too large.
 func integer(k kind, b []byte) (int64, bool) {
+	if b == nil {
+		return 0, false
+	}
 	switch k {
 	case kindUint8:
 		return int64(b[0]), true
