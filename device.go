@@ -53,11 +53,10 @@ func ChooseDevice(name string) (c DeviceChoice, err error) {
 		if err != nil {
 			return c, fmt.Errorf("device %s: %w", c.Kind, err)
 		}
-		c.Memory = memoryOf(host.Info())
-		if c.Count, err = metalkern.Count(c.Kind); err != nil {
-			return c, errors.Join(err, host.Close())
+		if c.Memory, err = memoryOf(host.Info()); err == nil {
+			c.Count, err = metalkern.Count(c.Kind)
 		}
-		return c, host.Close()
+		return c, errors.Join(err, host.Close())
 	}
 	return c, nil // the last of several kinds is the CPU
 }
@@ -79,19 +78,16 @@ func (c *DeviceChoice) Number(i int) string {
 	return fmt.Sprintf("%s:%d", c.Kind, i%c.Count)
 }
 
-// memoryOf is what a device offers by default. The emulator's is the host's, of which it takes little.
-func memoryOf(info gpu.Info) int64 {
+// memoryOf is what a device offers by default, in bytes. The emulator's is the host's.
+func memoryOf(info gpu.Info) (int64, error) {
 	switch {
 	case info.Free > 0:
-		return info.Free
+		return info.Free, nil
 	case info.Memory > 0:
-		return info.Memory / 4 * 3
+		return info.Memory / 4 * 3, nil
 	}
-	return emulatorMemory
+	return cluster.AvailableMemory()
 }
-
-// emulatorMemory is enough for the models that an emulator can run.
-const emulatorMemory = 2 << 30
 
 // onGPU reports whether a device has memory of its own.
 func onGPU(kind string) bool { return kind != DeviceCPU }

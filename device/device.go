@@ -2,45 +2,6 @@ package device
 
 import "github.com/orrery-ai/orrery/attention"
 
-// Format is how the elements of a weight matrix are stored.
-type Format uint8
-
-// The storage formats of weights.
-const (
-	F32  Format = iota + 1 // IEEE 754 single
-	F16                    // IEEE 754 half
-	BF16                   // the upper half of an IEEE 754 single
-)
-
-// Bytes is the size of one element.
-func (f Format) Bytes() int {
-	if f == F32 {
-		return 4
-	}
-	return 2
-}
-
-// String names the format as safetensors headers do.
-func (f Format) String() string {
-	switch f {
-	case F32:
-		return "F32"
-	case F16:
-		return "F16"
-	case BF16:
-		return "BF16"
-	}
-	return "unknown"
-}
-
-// Matrix is a weight matrix as it was stored: [Rows][Cols], row-major, little-endian, and never
-// written. Data usually lies in a mapped file and stays valid until its model is closed.
-type Matrix struct {
-	Format     Format
-	Rows, Cols int
-	Data       []byte
-}
-
 // Tensor is a dense activation, [Rows][Cols] float32, row-major. Data lies in the host's memory, or in that of a
 // device, see [Memory].
 type Tensor struct {
@@ -85,7 +46,7 @@ type Device interface {
 
 // A Stream runs operations in the order in which they were recorded. It belongs to one goroutine. Tensors, partials and
 // blocks lie in the device's memory, and matrices and weights have been loaded; so what the host reads or writes goes through
-// Write, Upload and Download. They must stay where they are until Wait has returned.
+// Write, Upload and Download. What operations use must stay where it is until Wait has returned.
 // T stands for the number of tokens in a step. An operation whose shapes do not fit panics: shapes
 // come from a checked model configuration, so a mismatch is a mistake in Orrery.
 type Stream interface {
@@ -118,7 +79,8 @@ type Stream interface {
 	SwiGLU(dst, gate, up Tensor)
 	// Write copies src, which is the host's and may be changed when Write has returned, to dst; len(src) is Rows·Cols.
 	Write(dst Tensor, src []float32)
-	// Upload is the host's src in memory of the device, until the next Wait; it may be src itself, which stays as it is until then.
+	// Upload is the host's src in memory of the device, until the next Wait; it may be src itself. Once the operations that
+	// read it have been recorded src may be changed.
 	Upload(src []byte) []byte
 	// Download is src, of the device, in memory of the host. It holds the data from the next Wait until another
 	// operation is recorded after that; it may be src itself.

@@ -63,7 +63,8 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 	if err != nil {
 		return err
 	}
-	defer table.Release()
+	w.table = table
+	defer w.release()
 	if table.Epoch.OwnerOf(int(h.Layer)) != e.cfg.Node {
 		return fmt.Errorf("layer %d is not of %s in epoch %d", h.Layer, e.self(), h.Epoch)
 	}
@@ -86,7 +87,6 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 	}
 	dec.Angles(w.stream, w.scratch, 0, first, n)
 	e.computed(trace.Embed, &h, int(h.Layer), began)
-	defer w.step.Release()
 	if err := w.step.Begin(seq, layers, table.Epoch.Covered, first, n); err != nil {
 		return err
 	}
@@ -110,9 +110,10 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 	if err := w.wait(); err != nil {
 		return err
 	}
+	next := table.Epoch.OwnerOf(layers.End)
 	e.endStep(h.Seq)
 	h.Layer = uint32(layers.End)
-	next, began := table.Epoch.OwnerOf(layers.End), w.trace.Now()
+	began = w.trace.Now()
 	err = e.lanes.hiddenOut[next].Send(e.deadline(), h.encode(&w.head), out)
 	sent(w.trace, &h, transport.Hidden, next, layers.End, began, len(out))
 	return err
@@ -200,12 +201,18 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 	return nil
 }
 
-// endStep reports the blocks that the step opened and filled.
+// endStep reports the blocks that the step opened and filled, and says that it needs none any more: whoever hears of its result may
+// close the sequence, and count on the memory. What was recorded has run.
 func (e *Engine) endStep(seq uint64) {
 	w := &e.work
 	w.step.End()
 	if len(w.step.Opened)+len(w.step.Sealed) > 0 {
 		e.cfg.OnBlocks(seq, w.step.Opened, w.step.Sealed)
+	}
+	if w.table != nil {
+		w.table.Release()
+		w.step.Release()
+		w.table = nil
 	}
 }
 

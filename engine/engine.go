@@ -77,6 +77,7 @@ type workspace struct {
 	stream  device.Stream
 	scratch *model.Scratch
 	step    kvcache.Step
+	table   *kvcache.Table    // of the chunk, until the step needs it no more
 	local   attention.Partial // what this node attends to itself
 	merged  attention.Partial // the parts of all nodes
 	logits  device.Tensor
@@ -137,6 +138,16 @@ func (w *workspace) take(c *Config, s attention.Shape) error {
 		w.answers = append(w.answers, attention.PartialIn(arena.Floats, c.Rows, s))
 	}
 	return nil
+}
+
+// release gives up the blocks of a chunk that failed, when nothing that was recorded uses them.
+func (w *workspace) release() {
+	if w.table != nil {
+		_ = w.wait() // it failed for another reason
+		w.table.Release()
+		w.step.Release()
+		w.table = nil
+	}
 }
 
 // give gives the memory back.

@@ -56,7 +56,7 @@ func (e *Engine) mergePayload(got header, payload []byte, merged attention.Parti
 	began := e.work.trace.Now()
 	e.work.stream.Merge(merged, part)
 	e.computed(trace.Merge, &got, int(got.Layer), began)
-	return e.work.wait()
+	return nil
 }
 
 // RemoteError is a failure that another node reported.

@@ -54,6 +54,9 @@ func (e *Engine) round(h header, payload []byte) error {
 	if err != nil && !b.done {
 		b.abort(err)
 	}
+	if err != nil {
+		_ = e.work.wait() // what was recorded uses blocks that close gives up
+	}
 	b.close()
 	return err
 }

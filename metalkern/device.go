@@ -48,6 +48,8 @@ const (
 	stepTimeout = 2 * time.Minute
 	// copyTimeout bounds one copy.
 	copyTimeout = time.Minute
+	// weightAlign is what weights begin at multiples of, for kernels.
+	weightAlign = 16
 	// copyBytes is how much of a matrix is copied at a time.
 	copyBytes = 64 << 20
 )
@@ -139,16 +141,8 @@ func (d *Device) Load(m device.Matrix) (device.Matrix, error) {
 		w.users++
 		return w.matrix, nil
 	}
-	data, err := d.Alloc(size)
+	data, err := d.place(m.Data[:size], m.Rows > 1) // vectors are Go's
 	if err != nil {
-		return m, err
-	}
-	for at := 0; at < size && err == nil; at += copyBytes {
-		end := min(at+copyBytes, size)
-		err = d.Write(data[at:end], m.Data[at:end])
-	}
-	if err != nil {
-		d.Free(data)
 		return m, err
 	}
 	w := &weights{source: m, matrix: device.Matrix{Format: m.Format, Rows: m.Rows, Cols: m.Cols, Data: data}, users: 1}
@@ -157,6 +151,30 @@ func (d *Device) Load(m device.Matrix) (device.Matrix, error) {
 	}
 	d.loaded[unsafe.SliceData(data)] = w
 	return w.matrix, nil
+}
+
+// place is the device's memory with data in it: the same memory, if data lies in mapped memory and the host can share that.
+func (d *Device) place(data []byte, mapped bool) ([]byte, error) {
+	aligned := uintptr(unsafe.Pointer(unsafe.SliceData(data)))%weightAlign == 0
+	if h, ok := d.host.(gpu.Adopter); ok && mapped && aligned {
+		from, err := h.Adopt(data)
+		if err != nil {
+			return nil, err
+		}
+		return d.memory.enter(from, len(data))
+	}
+	to, err := d.Alloc(len(data))
+	if err != nil {
+		return nil, err
+	}
+	for at := 0; at < len(data); at += copyBytes {
+		end := min(at+copyBytes, len(data))
+		if err := d.Write(to[at:end], data[at:end]); err != nil {
+			d.Free(to)
+			return nil, err
+		}
+	}
+	return to, nil
 }
 
 // Unload implements [device.Device].

@@ -1,6 +1,7 @@
 package metalkern
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -22,10 +23,11 @@ type memory struct {
 	frees   atomic.Uint64 // calls of free: from one on, addresses may be those of something else
 }
 
-// region is a buffer and its addresses.
+// region is a part of a buffer and its addresses.
 type region struct {
-	reserved []byte // a multiple of pages, the first len of which are the buffer's
+	reserved []byte
 	buffer   gpu.Buffer
+	at       int64 // of the buffer
 }
 
 func (r *region) base() uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(r.reserved))) }
@@ -41,18 +43,22 @@ func (m *memory) alloc(n int) ([]byte, error) {
 	if n <= 0 {
 		return nil, nil
 	}
-	reserved, err := unix.Mmap(-1, 0, n, unix.PROT_NONE, unix.MAP_ANON|unix.MAP_PRIVATE)
-	if err != nil {
-		return nil, fmt.Errorf("metalkern: %d addresses: %w", n, err)
-	}
 	buffer, err := m.host.Alloc(int64(n), gpu.Local)
 	if err != nil {
-		_ = unix.Munmap(reserved) // ours
 		return nil, err
+	}
+	return m.enter(gpu.Range{Buffer: buffer}, n)
+}
+
+// enter gives n bytes of a buffer addresses, and frees the buffer when they are given back.
+func (m *memory) enter(from gpu.Range, n int) ([]byte, error) {
+	reserved, err := unix.Mmap(-1, 0, n, unix.PROT_NONE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("metalkern: %d addresses: %w", n, err), from.Buffer.Free())
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r := region{reserved, buffer}
+	r := region{reserved, from.Buffer, from.Offset}
 	at, _ := m.search(r.base())
 	next := slices.Insert(slices.Clone(*m.regions.Load()), at, r)
 	m.regions.Store(&next)
@@ -99,8 +105,8 @@ func (m *memory) find(p unsafe.Pointer, n int) gpu.Range {
 	}
 	if at >= 0 {
 		r := &(*m.regions.Load())[at]
-		if offset := int64(uintptr(p) - r.base()); offset+int64(n) <= r.buffer.Len() {
-			return gpu.Range{Buffer: r.buffer, Offset: offset}
+		if offset := int64(uintptr(p) - r.base()); offset+int64(n) <= int64(len(r.reserved)) {
+			return gpu.Range{Buffer: r.buffer, Offset: r.at + offset}
 		}
 	}
 	panic(fmt.Sprintf("metalkern: %d bytes at %p are not the device's", n, p))

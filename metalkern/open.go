@@ -3,7 +3,7 @@ package metalkern
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -17,9 +17,15 @@ import (
 // Kinds are the devices that Open knows, the fastest first.
 var Kinds = []string{"metal", "cuda", "emulator"}
 
-// GPUs are those of Kinds that are fast.
+// GPUs are those of Kinds that may be on this system, and are fast.
 func GPUs() []string {
-	return slices.DeleteFunc(slices.Clone(Kinds), func(kind string) bool { return kind == "emulator" })
+	switch runtime.GOOS {
+	case "darwin":
+		return []string{"metal"}
+	case "linux":
+		return []string{"cuda"}
+	}
+	return nil
 }
 
 // Count is how many devices of a kind there are; Open has found one.

@@ -278,7 +278,10 @@ func (s *stream) Append(kv *attention.KV, at int, k, v device.Tensor) {
 		}
 		shape := attention.Shape{Heads: k.Cols / dim, KVHeads: k.Cols / dim, HeadDim: dim}
 		keys, values := s.device.memory.bytes(kv.K), s.device.memory.bytes(kv.V)
-		b := kernels.Block{V: values.Buffer.Address() + uint64(values.Offset) - keys.Buffer.Address() - uint64(keys.Offset), Capacity: uint32(kv.Cap)}
+		if keys.Buffer != values.Buffer || keys.Offset > values.Offset {
+			mismatch("Append", "a block whose values do not follow its keys")
+		}
+		b := kernels.Block{V: uint64(values.Offset - keys.Offset), Capacity: uint32(kv.Cap)}
 		return s.device.set.Append(s.queue, keys, b, at, s.at(k), s.at(v), k.Rows, shape)
 	})
 }

@@ -97,6 +97,7 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer local.stop()
+	sayWithout(d.out, local.device)
 	if d.cluster, err = local.join(ctx, log); err != nil {
 		return err
 	}

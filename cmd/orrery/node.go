@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/placement"
@@ -83,6 +84,14 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err := c.apply(&cfg); err != nil {
 		return err
 	}
+	if !c.Child {
+		choice, err := orrery.ChooseDevice(c.Device)
+		if err != nil {
+			return err
+		}
+		cfg.Device = choice.Kind
+		sayWithout(os.Stdout, choice)
+	}
 	defer c.wire(&cfg, log)()
 	n, err := orrery.Start(ctx, cfg)
 	if err != nil {
@@ -100,6 +109,13 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	<-ctx.Done()
 	fmt.Println("leaving")
 	return n.Close()
+}
+
+// sayWithout says why the CPU computes, where a GPU would have come first.
+func sayWithout(w io.Writer, choice orrery.DeviceChoice) {
+	for _, why := range choice.Without {
+		fmt.Fprintf(w, "%s; the %s computes\n", why, strings.ToUpper(choice.Kind))
+	}
 }
 
 // serveParent runs the node for the process that started it: until that closes our standard input, which

@@ -97,12 +97,13 @@ func (q *queue) nodeParams(r *recording, l *launch) *nodeParams {
 		pool: uint32(g.Pool), params: &q.params[0]}
 }
 
-// capture makes a graph of the launches, each of which follows the one before.
-func (q *queue) capture(r *recording) (*graph, error) {
+// capture makes a graph of the launches, each of which follows the one before. A driver that cannot has refused: launches by themselves
+// do the same, slower.
+func (q *queue) capture(r *recording) (g *graph, refused bool) {
 	d := q.host.driver
-	g := &graph{shape: slices.Clone(r.shape), data: slices.Clone(r.data), nodes: make([]uintptr, len(r.launches))}
-	if err := d.check("cuGraphCreate", call(d.graphCreate, uintptr(unsafe.Pointer(&g.graph)), 0)); err != nil {
-		return nil, err
+	g = &graph{shape: slices.Clone(r.shape), data: slices.Clone(r.data), nodes: make([]uintptr, len(r.launches))}
+	if call(d.graphCreate, uintptr(unsafe.Pointer(&g.graph)), 0) != 0 {
+		return nil, true
 	}
 	for i := range r.launches {
 		before, count := uintptr(0), uintptr(0)
@@ -110,19 +111,19 @@ func (q *queue) capture(r *recording) (*graph, error) {
 			before, count = uintptr(unsafe.Pointer(&g.nodes[i-1])), 1
 		}
 		p := q.nodeParams(r, &r.launches[i])
-		err := d.check("cuGraphAddKernelNode", call(d.graphAddKernel, uintptr(unsafe.Pointer(&g.nodes[i])), g.graph, before, count, uintptr(unsafe.Pointer(p))))
+		status := call(d.graphAddKernel, uintptr(unsafe.Pointer(&g.nodes[i])), g.graph, before, count, uintptr(unsafe.Pointer(p)))
 		runtime.KeepAlive(p)
-		if err != nil {
+		if status != 0 {
 			q.destroy(g)
-			return nil, err
+			return nil, true
 		}
 	}
-	if err := d.check("cuGraphInstantiate", call(d.graphInstantiate, uintptr(unsafe.Pointer(&g.exec)), g.graph, 0)); err != nil {
+	if call(d.graphInstantiate, uintptr(unsafe.Pointer(&g.exec)), g.graph, 0) != 0 {
 		q.destroy(g)
-		return nil, err
+		return nil, true
 	}
 	runtime.KeepAlive(r)
-	return g, nil
+	return g, false
 }
 
 // replay launches a graph with the arguments of a recording of its shape.

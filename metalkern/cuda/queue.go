@@ -29,6 +29,8 @@ type queue struct {
 	recorded recording
 	graphs   graphs
 
+	ungraphed bool // the driver has refused to make a graph
+
 	params [maxArgs]unsafe.Pointer // what the driver takes
 }
 

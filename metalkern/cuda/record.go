@@ -107,13 +107,10 @@ func (q *queue) flush() {
 		return
 	}
 	g, seen := q.graphs.find(r.shape)
-	if g == nil && seen {
-		var err error
-		if g, err = q.capture(r); err != nil {
-			q.fail(err)
-			return
+	if g == nil && seen && !q.ungraphed {
+		if g, q.ungraphed = q.capture(r); g != nil {
+			q.graphs.add(g)
 		}
-		q.graphs.add(g)
 	}
 	if g == nil {
 		q.launchAll(r)
