@@ -40,6 +40,9 @@ func TestAFlippedBitIsFoundWhereverItIs(t *testing.T) {
 		if bit < 0 != (err == errHangup) || bit >= 0 && !errors.Is(err, ErrChecksum) {
 			t.Fatalf("bit %d: %v", bit, err)
 		}
+		if again := f.next(w); again != err {
+			t.Fatalf("bit %d: %v, and then %v", bit, err, again)
+		}
 		for i, b := range w.frames[:w.ended] {
 			if !bytes.Equal(b, want[i]) {
 				t.Fatalf("bit %d: frame %d changed and came whole", bit, i)

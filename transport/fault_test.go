@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ import (
 
 const (
 	// faultWait ends waits that a fault leaves without an answer.
-	faultWait = 500 * time.Millisecond
+	faultWait = 300 * time.Millisecond
 	// patience is a deadline that no sound test reaches.
 	patience = 20 * time.Second
 	messages = 24
@@ -138,58 +139,61 @@ func TestEveryFaultEndsInRightDataOrInAnErrorThatSaysWhere(t *testing.T) {
 		script string
 		harm   bool // the lanes fail
 		cause  error
+		silent bool // nobody is told
 		deaf   bool // the sender hears nothing any more
 	}{
-		{"after 5 frames of %s: delay 3ms", false, nil, false},
-		{"after 5 frames of %s: stall 50ms", false, nil, false},
-		{"after 5 frames of %s back: delay 2ms", false, nil, false},
-		{"after 5 frames of %s: reorder 3; after 9 frames of %[1]s: reorder 2", false, nil, false},
-		{"after 5 frames of %s: truncate", true, nil, false},
-		{"after 5 frames of %s: flip bit", true, transport.ErrChecksum, false},
-		{"after 1 frame of %s: flip 40 bits", true, transport.ErrChecksum, false},
-		{"after 5 frames of %s: cut", true, nil, false},
-		{"after 5 frames of %s: half-open", true, nil, false},
-		{"after 10 frames of %s: stall 1h", true, nil, false},
-		{"after 1 frame back: flip bit", true, nil, false},
-		{"after 3 frames back: cut", true, nil, false},
-		{"after 3 frames back: half-open", true, nil, true},
+		{script: "after 5 frames of %s: delay 3ms"},
+		{script: "after 5 frames of %s: stall 50ms"},
+		{script: "after 5 frames of %s back: delay 2ms"},
+		{script: "after 5 frames of %s: reorder 3; after 9 frames of %[1]s: reorder 2"},
+		{script: "after 5 frames of %s: truncate", harm: true},
+		{script: "after 5 frames of %s: flip bit", harm: true, cause: transport.ErrChecksum},
+		{script: "after 1 frame of %s: flip 40 bits", harm: true, cause: transport.ErrChecksum},
+		{script: "after 5 frames of %s: cut", harm: true},
+		{script: "after 5 frames of %s: half-open", harm: true, silent: true},
+		{script: "after 10 frames of %s: stall 1h", harm: true, silent: true},
+		{script: "after 1 frame back: flip bit", harm: true},
+		{script: "after 3 frames back: cut", harm: true},
+		{script: "after 3 frames back: half-open", harm: true, silent: true, deaf: true},
 	} {
-		for _, purpose := range []transport.Purpose{transport.Partial, transport.KVMove} {
-			for _, synch := range []transport.Synch{transport.Safe, transport.Fast} {
-				script := c.script
-				if bytes.Contains([]byte(script), []byte("%")) {
-					script = fmt.Sprintf(script, purpose)
-				}
-				t.Run(fmt.Sprintf("%s, %s, %s", script, purpose, synch), func(t *testing.T) {
-					t.Parallel()
-					a, b := damaged(t, script, transport.Config{Synch: synch, Checksums: transport.ChecksumsOn, DialTimeout: time.Second}, false)
-					wait := patience
-					if c.harm {
-						wait = faultWait
-					}
-					// A second lane of the class shares the connection.
-					beside := transport.LaneKey{Model: 1, Purpose: transport.Query}
-					if purpose == transport.KVMove {
-						beside.Purpose = transport.KVRing
-					}
-					var wg sync.WaitGroup
-					wg.Go(func() { talk(t, a, b, beside, wait) })
-					sent, received := talk(t, a, b, transport.LaneKey{Model: 1, Purpose: purpose}, wait)
-					wg.Wait()
-					if failed := sent != nil || received != nil; failed != c.harm {
-						t.Errorf("the sender's error is %v, the receiver's %v", sent, received)
-					}
-					if c.cause != nil && !errors.Is(received, c.cause) {
-						t.Errorf("the receiver's error is %v, want %v", received, c.cause)
-					}
-					if c.deaf { // only the sender can tell that a lane has not come about, and dials again
-						talk(t, a, b, transport.LaneKey{Model: 3, Purpose: purpose}, patience)
-					}
-					if sent, received := talk(t, a, b, transport.LaneKey{Model: 2, Purpose: purpose}, patience); sent != nil || received != nil {
-						t.Errorf("after the fault: %v and %v", sent, received)
-					}
-				})
+		for _, way := range []struct {
+			purpose transport.Purpose
+			synch   transport.Synch
+		}{{transport.Partial, transport.Safe}, {transport.Partial, transport.Fast}, {transport.KVMove, transport.Safe}} {
+			purpose, synch := way.purpose, way.synch
+			script := c.script
+			if strings.Contains(script, "%") {
+				script = fmt.Sprintf(script, purpose)
 			}
+			t.Run(fmt.Sprintf("%s, %s, %s", script, purpose, synch), func(t *testing.T) {
+				t.Parallel()
+				a, b := damaged(t, script, transport.Config{Synch: synch, Checksums: transport.ChecksumsOn, DialTimeout: 500 * time.Millisecond}, false)
+				wait := patience
+				if c.silent {
+					wait = faultWait
+				}
+				// A second lane of the class shares the connection.
+				beside := transport.LaneKey{Model: 1, Purpose: transport.Query}
+				if purpose == transport.KVMove {
+					beside.Purpose = transport.KVRing
+				}
+				var wg sync.WaitGroup
+				wg.Go(func() { talk(t, a, b, beside, wait) })
+				sent, received := talk(t, a, b, transport.LaneKey{Model: 1, Purpose: purpose}, wait)
+				wg.Wait()
+				if failed := sent != nil || received != nil; failed != c.harm {
+					t.Errorf("the sender's error is %v, the receiver's %v", sent, received)
+				}
+				if c.cause != nil && !errors.Is(received, c.cause) {
+					t.Errorf("the receiver's error is %v, want %v", received, c.cause)
+				}
+				if c.deaf { // only the sender can tell that a lane has not come about, and dials again
+					talk(t, a, b, transport.LaneKey{Model: 3, Purpose: purpose}, patience)
+				}
+				if sent, received := talk(t, a, b, transport.LaneKey{Model: 2, Purpose: purpose}, patience); sent != nil || received != nil {
+					t.Errorf("after the fault: %v and %v", sent, received)
+				}
+			})
 		}
 	}
 }
@@ -198,8 +202,12 @@ func TestUnderTLSNothingDamagedComesThrough(t *testing.T) {
 	for _, script := range []string{"after 300KiB: flip bit", "after 300KiB: truncate", "after 300KiB: cut", "after 300KiB: half-open"} {
 		t.Run(script, func(t *testing.T) {
 			t.Parallel()
-			a, b := damaged(t, script, transport.Config{DialTimeout: time.Second}, true)
-			sent, received := talk(t, a, b, transport.LaneKey{Model: 1, Purpose: transport.KVMove}, faultWait)
+			a, b := damaged(t, script, transport.Config{DialTimeout: 500 * time.Millisecond}, true)
+			wait := patience
+			if strings.HasSuffix(script, "half-open") {
+				wait = faultWait
+			}
+			sent, received := talk(t, a, b, transport.LaneKey{Model: 1, Purpose: transport.KVMove}, wait)
 			if sent == nil && received == nil {
 				t.Error("everything came")
 			}

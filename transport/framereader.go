@@ -21,6 +21,7 @@ type frameReader struct {
 	into  []byte // where the rest of its payload goes; nil to drop it
 	left  int    // bytes of the payload still to come
 	whole []byte // where all of its payload goes
+	err   error  // after which nothing more is read
 	sum   uint32 // that it must have, if there are checksums
 	ahead readAhead
 }
@@ -42,8 +43,20 @@ type frameHandler interface {
 	dry() error
 }
 
-// next reads a frame.
-func (f *frameReader) next(to frameHandler) (err error) {
+// next reads a frame. An error other than errNotYet is the last word: who reads the connection next, before all
+// know that it has failed, gets it as well.
+func (f *frameReader) next(to frameHandler) error {
+	if f.err != nil {
+		return f.err
+	}
+	err := f.read(to)
+	if err != nil && err != errNotYet {
+		f.err = err
+	}
+	return err
+}
+
+func (f *frameReader) read(to frameHandler) (err error) {
 	if !f.begun {
 		guess, err := f.header()
 		if err != nil {

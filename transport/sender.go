@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -43,7 +44,8 @@ type Sender struct {
 // Sender opens the lane to a node for messages of at most maxMessage bytes. The node must have its
 // [Endpoint.Receiver] registered already, or the error is [ErrNoReceiver]. If there is no connection for
 // the lane yet, it is made: then the error may be [ErrRefused] or [ErrPeerLost], and [ErrTimeout] if the
-// peer does not answer within DialTimeout. A connection on which it does not is given up, and another tried once.
+// peer does not answer within DialTimeout. A connection on which it does not, or that turns out to be
+// broken, is given up, and another tried once.
 func (e *Endpoint) Sender(to string, key LaneKey, maxMessage int) (*Sender, error) {
 	if err := checkLane(to, key, maxMessage); err != nil {
 		return nil, err
@@ -60,11 +62,14 @@ func (e *Endpoint) Sender(to string, key LaneKey, maxMessage int) (*Sender, erro
 		if err == nil {
 			return s, nil
 		}
-		if _, timeout := err.(*ErrTimeout); !timeout {
-			return nil, err
+		_, late := err.(*ErrTimeout)
+		_, lost := err.(*ErrPeerLost)
+		if late {
+			// Whoever reads the connection there answers at once, unless that has died without a word.
+			s.link.fail(errSilent, false)
 		}
-		// Whoever reads the connection there answers at once, unless that has died without a word.
-		if s.link.fail(errSilent, false); again {
+		stale := lost && s.link != nil && !errors.Is(err, ErrProtocol)
+		if again || !late && !stale {
 			return nil, err
 		}
 	}
