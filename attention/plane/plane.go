@@ -9,7 +9,7 @@ import (
 )
 
 // Group is the number of elements that share a scale.
-const Group = 32
+const Group = simd.QuantizedGroup
 
 // align is what rows and scales are padded to, in bytes.
 const align = 16

@@ -112,3 +112,15 @@ func wideProductBF16(vectors int, s []float32, stride int, q []float32, k, _ []b
 		dotsBF16Go(s[v*stride:][:n], q[v*dim:][:dim], k, 0)
 	}
 }
+
+func scoresQuantized(bits, heads int, s []float32, stride int, q []float32, k []byte, scales []float32, _ []byte, n, dim int) {
+	scoresQuantizedGo(bits, s, stride, q, k, scales, heads, n, dim)
+}
+
+func valuesQuantized(bits, heads int, o, p []float32, stride int, v []byte, scales []float32, _ []byte, n, dim int) {
+	valuesQuantizedGo(bits, o, p, stride, v, scales, heads, n, dim)
+}
+
+func fromQuantized(bits int, dst []float32, src []byte, scales []float32, n, dim int) {
+	fromQuantizedGo(bits, dst, src, scales, n, dim)
+}
