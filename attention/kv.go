@@ -157,9 +157,20 @@ func (kv *KV) Put(data []byte, head, token int, x []float32) {
 func (kv *KV) Gather(dst, data []byte, heads, dim int) {
 	packed := KV{Format: kv.Format, Cap: kv.Len}
 	for h := range heads {
-		copy(packed.rows(dst, h, 0, kv.Len, dim), kv.rows(data, h, 0, kv.Len, dim))
-		if kv.Format.Quantized() {
-			copy(packed.scales(dst, h, 0, kv.Len, dim), kv.scales(data, h, 0, kv.Len, dim))
-		}
+		packed.copy(dst, h, 0, kv, data, h, 0, kv.Len, dim)
+	}
+}
+
+// Copy copies one head's key or value of a token of another block of the same format, in data, to a token of this one, in dst.
+// dst and data are K or V, or copies.
+func (kv *KV) Copy(dst []byte, head, token int, from *KV, data []byte, fromHead, fromToken, dim int) {
+	kv.copy(dst, head, token, from, data, fromHead, fromToken, 1, dim)
+}
+
+// copy is Copy for n tokens.
+func (kv *KV) copy(dst []byte, head, token int, from *KV, data []byte, fromHead, fromToken, n, dim int) {
+	copy(kv.rows(dst, head, token, n, dim), from.rows(data, fromHead, fromToken, n, dim))
+	if kv.Format.Quantized() {
+		copy(kv.scales(dst, head, token, n, dim), from.scales(data, fromHead, fromToken, n, dim))
 	}
 }

@@ -18,11 +18,11 @@ type region struct {
 	left   atomic.Int32 // layers that somebody uses
 }
 
-// discard gives back a part of the region, if its memory can.
-func (r *region) discard(b []byte) {
+// discard gives back a part of the region, which took so much of the budget, if its memory can.
+func (r *region) discard(b []byte, taken int64) {
 	if r.memory.Discard(b) {
-		r.taken.Add(-int64(len(b)))
-		r.budget.Give(int64(len(b)))
+		r.taken.Add(-taken)
+		r.budget.Give(taken)
 	}
 }
 
@@ -30,27 +30,28 @@ func (r *region) discard(b []byte) {
 // it, each table that lists it, and whoever reads or writes it now. The last one gives it back.
 type extent struct {
 	data   []byte
+	taken  int64 // bytes of the budget
 	users  atomic.Int32
 	region *region
 }
 
-// newExtents takes memory for so many layers of so many bytes each. The caller is their first user.
-func newExtents(memory device.Memory, layers int, bytes int64, budget *Budget) ([]*extent, error) {
-	size := bytes * int64(layers)
-	if err := budget.Take(size); err != nil {
+// newExtents takes memory for so many layers of so many tokens each. The caller is their first user.
+func newExtents(g Geometry, layers, tokens int, budget *Budget) ([]*extent, error) {
+	each, bytes := g.LayerBytes(tokens), 2*g.half(tokens)
+	if err := budget.Take(each * int64(layers)); err != nil {
 		return nil, err
 	}
-	all, err := memory.Alloc(int(size))
+	all, err := g.Memory.Alloc(bytes * layers)
 	if err != nil {
-		budget.Give(size)
+		budget.Give(each * int64(layers))
 		return nil, err
 	}
-	r := &region{memory: memory, all: all, budget: budget}
-	r.taken.Store(size)
+	r := &region{memory: g.Memory, all: all, budget: budget}
+	r.taken.Store(each * int64(layers))
 	r.left.Store(int32(layers))
 	xs := make([]*extent, layers)
 	for i := range xs {
-		xs[i] = &extent{data: all[int64(i)*bytes:][:bytes:bytes], region: r}
+		xs[i] = &extent{data: all[i*bytes:][:bytes:bytes], taken: each, region: r}
 		xs[i].users.Store(1)
 	}
 	return xs, nil
@@ -73,7 +74,7 @@ func (x *extent) release() {
 	}
 	r := x.region
 	if r.left.Add(-1) > 0 {
-		r.discard(x.data)
+		r.discard(x.data, x.taken)
 		return
 	}
 	r.memory.Free(r.all)
@@ -90,10 +91,11 @@ func (x *extent) shrink(kv *attention.KV, g Geometry) (*extent, error) {
 	}
 	small, half := x, len(k)
 	if rest := x.data[2*half:]; x.region.memory.Discard(nil) {
-		x.data = x.data[: 2*half : 2*half]
-		defer x.region.discard(rest)
+		over := x.taken - g.LayerBytes(kv.Len)
+		x.data, x.taken = x.data[:2*half:2*half], x.taken-over
+		defer x.region.discard(rest, over)
 	} else {
-		xs, err := newExtents(g.Memory, 1, int64(2*half), x.region.budget)
+		xs, err := newExtents(g, 1, kv.Len, x.region.budget)
 		if err != nil {
 			return nil, err
 		}
