@@ -36,7 +36,7 @@ func (f Format) layout(headDim int) plane.Layout { return plane.Layout{Bits: f.B
 // Check returns an error that says why heads of so many elements cannot be stored in the format.
 func (f Format) Check(headDim int) error {
 	if !f.Valid() {
-		return fmt.Errorf("%v is not known", f)
+		return fmt.Errorf("KV format %d is not known", uint8(f))
 	}
 	if !f.Quantized() {
 		return nil

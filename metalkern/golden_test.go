@@ -4,6 +4,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/metalkern/kernels"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/model/modeltest"
@@ -32,7 +33,7 @@ func TestLogitsEqualTransformers(t *testing.T) {
 				rows  int
 				limit float64 // of the root of the mean square, in spreads of the logits
 			}{{kernels.MatvecTokens, 1e-3}, {32, 2e-2}} {
-				k := newTalker(t, m, dev, c.rows)
+				k := newTalker(t, m, dev, attention.F16, c.rows)
 				var got []float32
 				for at := 0; at < len(ids); {
 					n := min(c.rows, len(ids)-at, blockTokens-at%blockTokens)
