@@ -1,6 +1,7 @@
 package orrery
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -49,6 +50,13 @@ type Config struct {
 	// Synch is how this process waits for the small messages of a step. Default SynchAuto, with which
 	// nodes are fast if they have several cores, and clients safe: they wait once for each token.
 	Synch Synch
+
+	// Checksums says whether frames carry checksums. By default they do where they cross a network that TLS
+	// does not protect.
+	Checksums transport.Checksums
+	// Dial makes the connections for tensors and actors; nil means TCP. Tests inject faults with it: see package
+	// transport/fault.
+	Dial func(ctx context.Context, node, class, addr string) (net.Conn, error)
 
 	// Client takes part without offering anything: it loads models on the others and drives them.
 	Client bool

@@ -47,7 +47,10 @@ type rig struct {
 	refs     map[string]string         // directories that a node has in place of dir, by node; "" for none
 }
 
-func newRig(t testing.TB, nodes int) *rig {
+func newRig(t testing.TB, nodes int) *rig { return newRigWith(t, nodes, func(int, *transport.Config) {}) }
+
+// newRigWith is newRig with what change makes of the configuration of each node's endpoint.
+func newRigWith(t testing.TB, nodes int, change func(node int, c *transport.Config)) *rig {
 	t.Helper()
 	r := &rig{TB: t, dir: t.TempDir(), refs: map[string]string{}, machines: map[string]*otherPrograms{}}
 	if err := modeltest.Write(r.dir, modeltest.Options{}); err != nil {
@@ -67,7 +70,9 @@ func newRig(t testing.TB, nodes int) *rig {
 	})
 	for i := range nodes {
 		name := fmt.Sprintf("n%d", i)
-		e, err := transport.Listen("127.0.0.1:0", transport.Config{Cluster: "test", Node: name, Logger: log})
+		c := transport.Config{Cluster: "test", Node: name, Logger: log}
+		change(i, &c)
+		e, err := transport.Listen("127.0.0.1:0", c)
 		if err != nil {
 			t.Fatal(err)
 		}

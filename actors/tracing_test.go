@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,14 +50,23 @@ func TestATraceShowsEveryLayerOfEveryTokenInEveryMode(t *testing.T) {
 		c := r.load(r.spec(mode))
 		seq := r.sequence(c, mode)
 		tracing := r.trace(c, 1<<14)
-		tokens := r.generate(c, seq, Job{IDs: prompt(41), MaxTokens: 9})
+		steps := 41 + len(r.generate(c, seq, Job{IDs: prompt(41), MaxTokens: 9})) - 1
+		if mode == placement.Pooled { // blocks go to their holders in their own time
+			r.eventually("a node asks another", func() bool {
+				steps += len(r.generate(c, seq, Job{MaxTokens: 2}))
+				if err := tracing.Collect(r.context()); err != nil {
+					t.Fatal(err)
+				}
+				return slices.ContainsFunc(tracing.nodes[2].Spans, func(s trace.Span) bool { return s.Kind == trace.Answer })
+			})
+		}
 		tr := r.stop(tracing)
 		tracetest.Check(t, tr, r.model.Config.Layers)
 		if len(tr.Nodes) != 3 || tr.Nodes[2].Name != "n2" || tr.Driver.Name != "n0" {
 			t.Errorf("%v: the nodes are %+v", mode, tr.Nodes)
 		}
 		decoding, prefills := tr.Decoding(), tr.Prefills()
-		if len(prefills) != 1 || prefills[0].Tokens < 40 || len(decoding)+prefills[0].Tokens != 41+len(tokens)-1 {
+		if len(prefills) != 1 || prefills[0].Tokens < 40 || len(decoding)+prefills[0].Tokens != steps {
 			t.Errorf("%v: %d tokens of decode, and %+v", mode, len(decoding), prefills)
 		}
 		for _, d := range decoding {
@@ -163,6 +173,24 @@ func TestATraceTakesMemoryThatTheNodeGetsBack(t *testing.T) {
 		}
 	}
 	r.stop(r.trace(c, 1<<10))
+}
+
+// Nobody waits for a model that was closed meanwhile, and the memory of its trace is free.
+func TestATraceOfAModelThatIsGoneEndsWithAnErrorThatNamesANode(t *testing.T) {
+	r := newRig(t, 2)
+	c, err := Load(r.context(), r.systems[0], r.endpoints[0], r.spec(placement.Pipeline))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracing := r.trace(c, 64)
+	c.Close()
+	r.eventually("it is unloaded", r.nothingLoaded)
+	if _, err := tracing.Stop(r.context()); err == nil || !strings.Contains(err.Error(), "node n") {
+		t.Errorf("%v", err)
+	}
+	if promised := r.stats(0).PromisedBytes + r.stats(1).PromisedBytes; promised != 0 {
+		t.Errorf("%d bytes are promised to nobody", promised)
+	}
 }
 
 // A node that cannot take part is named, and the others forget the trace.

@@ -2,45 +2,6 @@ package device
 
 import "github.com/orrery-ai/orrery/attention"
 
-// Format is how the elements of a weight matrix are stored.
-type Format uint8
-
-// The storage formats of weights.
-const (
-	F32  Format = iota + 1 // IEEE 754 single
-	F16                    // IEEE 754 half
-	BF16                   // the upper half of an IEEE 754 single
-)
-
-// Bytes is the size of one element.
-func (f Format) Bytes() int {
-	if f == F32 {
-		return 4
-	}
-	return 2
-}
-
-// String names the format as safetensors headers do.
-func (f Format) String() string {
-	switch f {
-	case F32:
-		return "F32"
-	case F16:
-		return "F16"
-	case BF16:
-		return "BF16"
-	}
-	return "unknown"
-}
-
-// Matrix is a weight matrix as it was stored: [Rows][Cols], row-major, little-endian, and never
-// written. Data usually lies in a mapped file and stays valid until its model is closed.
-type Matrix struct {
-	Format     Format
-	Rows, Cols int
-	Data       []byte
-}
-
 // Tensor is a dense activation, [Rows][Cols] float32, row-major. Data lies in the host's memory, or in that of a
 // device, see [Memory].
 type Tensor struct {

@@ -29,6 +29,7 @@ type Config struct {
 	MLPBias      bool // gate, up and down projections have biases
 	QKNorm       bool // RMS norm over each head of q and k
 	EOS          []int32
+	Quantization Quantization // of safetensors, by MLX
 }
 
 // Shape is the geometry of each layer's attention.
@@ -155,6 +156,9 @@ func ParseConfig(b []byte) (Config, error) {
 		return Config{}, err
 	}
 	var err error
+	if c.Quantization, err = parseQuantization(r.Quantization); err != nil {
+		return Config{}, fmt.Errorf("quantization: %w", err)
+	}
 	c.Rope, err = r.rope(fam, c.HeadDim)
 	return c, err
 }
@@ -178,10 +182,8 @@ func (r *rawConfig) refuse(fam family) error {
 			return fmt.Errorf("layer_types[%d] %.40q is unknown; known is full_attention", i, t)
 		}
 	}
-	for name, q := range map[string]json.RawMessage{"quantization": r.Quantization, "quantization_config": r.QuantizationHF} {
-		if len(q) > 0 && string(q) != "null" {
-			return fmt.Errorf("%s: quantized weights are unknown; known are F32, F16 and BF16", name)
-		}
+	if given(r.QuantizationHF) && !given(r.Quantization) { // MLX writes both, alike
+		return errors.New("quantization_config: weights quantized in another way than MLX's are unknown")
 	}
 	return nil
 }

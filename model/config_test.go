@@ -141,7 +141,12 @@ func TestBadConfigsAreRefusedByField(t *testing.T) {
 		{fields{"partial_rotary_factor": 0.5}, "partial_rotary_factor"},
 		{fields{"use_sliding_window": true}, "use_sliding_window"},
 		{fields{"layer_types": []string{"full_attention", "sliding_attention"}}, "layer_types[1]"},
-		{fields{"quantization": fields{"bits": 4}}, "quantization:"},
+		{fields{"quantization": 4}, "quantization:"},
+		{fields{"quantization": fields{"bits": 4}}, "quantization: group_size"},
+		{fields{"quantization": fields{"bits": 4, "group_size": 48}}, "quantization: group_size"},
+		{fields{"quantization": fields{"bits": 3, "group_size": 64}}, "quantization: bits: known are 4 and 8"},
+		{fields{"quantization": fields{"bits": 4, "group_size": 32, "mode": "mxfp4"}}, `quantization: mode "mxfp4"`},
+		{fields{"quantization": fields{"bits": 4, "group_size": 32, "lm_head": fields{"bits": 6, "group_size": 32}}}, `quantization: "lm_head": bits`},
 		{fields{"quantization_config": fields{"quant_method": "fp8"}}, "quantization_config:"},
 		{fields{"model_type": "qwen3", "num_key_value_heads": 2, "mlp_bias": true}, "mlp_bias"},
 	} {
@@ -163,6 +168,16 @@ func TestEOSIsATokenOrAList(t *testing.T) {
 		if err != nil || fmt.Sprint(got.EOS) != fmt.Sprint(c.want) {
 			t.Errorf("%v: got %v, %v", c.in, got.EOS, err)
 		}
+	}
+}
+
+func TestQuantizationIsReadWithWhatDiffersFromIt(t *testing.T) {
+	field := map[string]any{"bits": 4, "group_size": 64, "mode": "affine", "quant_method": "other", "lm_head": map[string]any{"bits": 8, "group_size": 32},
+		"model.embed_tokens": false, "model.layers.0.mlp.up_proj": true}
+	c, err := parse(t, map[string]any{"quantization": field, "quantization_config": field})
+	want := Quantization{AffineParts{4, 64}, map[string]AffineParts{"lm_head": {8, 32}, "model.embed_tokens": {}}}
+	if err != nil || !reflect.DeepEqual(c.Quantization, want) {
+		t.Errorf("got %+v, %v; want %+v", c.Quantization, err, want)
 	}
 }
 

@@ -98,7 +98,7 @@ func (g *ggufSource) open() (*weights, error) {
 		tensors: make(map[string]storedTensor, len(f.Tensors)), stored: ggufnames.ToGGUF,
 	}
 	for stored, t := range maps.All(f.Tensors) {
-		w.tensors[ggufnames.FromGGUF(stored)] = storedTensor{dtype: t.Type.String(), shape: t.Shape, data: t.Data, file: name}
+		w.tensors[ggufnames.FromGGUF(stored)] = storedTensor{dtype: t.Type.String(), format: formats[t.Type.String()], shape: t.Shape, data: t.Data, file: name}
 	}
 	return w, nil
 }

@@ -9,15 +9,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/model/modeltest"
 )
 
 // asGGUF opens the model in dir as a GGUF file.
-func asGGUF(t *testing.T, dir string, further ...modeltest.GGUFPair) (*model.Model, error) {
+func asGGUF(t *testing.T, dir string, format device.Format, further ...modeltest.GGUFPair) (*model.Model, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "model.gguf")
-	if err := modeltest.WriteGGUF(path, dir, further...); err != nil {
+	if err := modeltest.WriteGGUF(path, dir, format, further...); err != nil {
 		t.Fatal(err)
 	}
 	m, err := model.Open(path)
@@ -30,7 +31,7 @@ func asGGUF(t *testing.T, dir string, further ...modeltest.GGUFPair) (*model.Mod
 func TestLogitsOfGGUFFilesEqualTransformers(t *testing.T) {
 	for _, g := range modeltest.Goldens(t, goldenDir) {
 		t.Run(g.Name, func(t *testing.T) {
-			m, err := asGGUF(t, g.Dir(t))
+			m, err := asGGUF(t, g.Dir(t), 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,7 +58,7 @@ func TestAModelIsTheSameAsAFolderAndAsAGGUFFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer folder.Close()
-			file, err := asGGUF(t, dir)
+			file, err := asGGUF(t, dir, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -99,7 +100,7 @@ func TestBadGGUFFilesAreRefusedByKeyAndTensor(t *testing.T) {
 		if err := modeltest.Write(dir, c.options); err != nil {
 			t.Fatal(err)
 		}
-		_, err := asGGUF(t, dir, c.further)
+		_, err := asGGUF(t, dir, 0, c.further)
 		refused(t, name, err, c.want...)
 	}
 }
@@ -137,14 +138,14 @@ func TestDamagedGGUFFilesAreRefused(t *testing.T) {
 		"unknown type":     {"ffn_up.weight\x02\x00\x00\x00\x40\x00\x00\x00\x00\x00\x00\x00\x60\x00\x00\x00\x00\x00\x00\x00\x00", "ffn_up.weight\x02\x00\x00\x00\x40\x00\x00\x00\x00\x00\x00\x00\x60\x00\x00\x00\x00\x00\x00\x00\x1f", []string{`"blk.0.ffn_up.weight" is type 31`}},
 		"a strange tensor": {"blk.0.ffn_norm.weight", "blk.0.ffn_gorm.weight", []string{"is missing"}},
 	} {
-		if err := modeltest.WriteGGUF(path, dir); err != nil {
+		if err := modeltest.WriteGGUF(path, dir, 0); err != nil {
 			t.Fatal(err)
 		}
 		replace(t, path, c.from, c.to)
 		_, err := model.Open(path)
 		refused(t, name, err, c.want...)
 	}
-	if err := modeltest.WriteGGUF(path, dir); err != nil {
+	if err := modeltest.WriteGGUF(path, dir, 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Truncate(path, 100_000); err != nil {
@@ -159,7 +160,7 @@ func TestDamagedGGUFFilesAreRefused(t *testing.T) {
 
 func TestAFolderWithOneGGUFFileIsThatFile(t *testing.T) {
 	dir, home := t.TempDir(), filepath.Join(t.TempDir(), "a[b]*")
-	if err := errors.Join(modeltest.Write(dir, modeltest.Options{}), os.Mkdir(home, 0o755), modeltest.WriteGGUF(filepath.Join(home, "x.gguf"), dir)); err != nil {
+	if err := errors.Join(modeltest.Write(dir, modeltest.Options{}), os.Mkdir(home, 0o755), modeltest.WriteGGUF(filepath.Join(home, "x.gguf"), dir, 0)); err != nil {
 		t.Fatal(err)
 	}
 	m, err := model.Open(home)
@@ -172,7 +173,7 @@ func TestAFolderWithOneGGUFFileIsThatFile(t *testing.T) {
 	if _, err := m.Tokenizer(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing tokenizer gives %v", err)
 	}
-	if err := errors.Join(m.Close(), modeltest.WriteGGUF(filepath.Join(home, "y.gguf"), dir)); err != nil {
+	if err := errors.Join(m.Close(), modeltest.WriteGGUF(filepath.Join(home, "y.gguf"), dir, 0)); err != nil {
 		t.Fatal(err)
 	}
 	_, err = model.Open(home)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/internal/ggufnames"
 	"github.com/orrery-ai/orrery/model/gguf"
 )
@@ -193,7 +194,7 @@ func (r *ggufReader) rope(c map[string]any) {
 		}
 		return
 	}
-	factors := vectorOf(t.Data, "F32", t.Shape[0])
+	factors := vectorOf(t.Data, device.F32, t.Shape[0])
 	for i, x := range factors {
 		if !(x > 0 && x <= 1e6) {
 			if r.err == nil {

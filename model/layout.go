@@ -10,7 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/model/internal/half"
+	"github.com/orrery-ai/orrery/internal/half"
 )
 
 const (
@@ -92,8 +92,11 @@ func (c *Config) Tensors() []TensorShape {
 	return ts
 }
 
-// formats is the types of weights that a device computes in.
-var formats = map[string]device.Format{"F32": device.F32, "F16": device.F16, "BF16": device.BF16}
+// formats is the types of weights that a device computes in, as files name them. Vectors are never quantized.
+var formats = map[string]device.Format{
+	"F32": device.F32, "F16": device.F16, "BF16": device.BF16,
+	"Q8_0": device.Q8_0, "Q4_0": device.Q4_0, "Q4_K": device.Q4_K, "Q6_K": device.Q6_K,
+}
 
 // check reports a tensor that is missing, misshapen or of a type that devices do not compute in, and
 // one within the layers that the architecture does not have, since leaving it out would give another model.
@@ -126,12 +129,15 @@ func (w *weights) checkOne(s spec) error {
 	if !ok {
 		return fmt.Errorf("tensor %q is missing", w.stored(s.name))
 	}
+	if t.format == 0 {
+		return fmt.Errorf("%s: tensor %q is %s; known as weights are %s", t.file, w.stored(s.name), t.dtype, known(formats))
+	}
+	if s.rows == 0 && !dense(t.format) {
+		return fmt.Errorf("%s: tensor %q is %s; known for vectors are BF16, F16 and F32", t.file, w.stored(s.name), t.dtype)
+	}
 	want := s.shape()
 	if !slices.Equal(t.shape, want) {
 		return fmt.Errorf("%s: tensor %q has shape %v, the configuration gives %v", t.file, w.stored(s.name), t.shape, want)
-	}
-	if _, ok := formats[t.dtype]; !ok {
-		return fmt.Errorf("%s: tensor %q is %s; known as weights are %s", t.file, w.stored(s.name), t.dtype, known(formats))
 	}
 	return nil
 }
@@ -140,7 +146,8 @@ func (w *weights) checkOne(s spec) error {
 func (w *weights) bytes(specs []spec) int64 {
 	var n int64
 	for _, s := range specs {
-		n += int64(len(w.tensors[s.name].data))
+		t := w.tensors[s.name]
+		n += int64(len(t.data)) + int64(len(t.scales)) + int64(len(t.biases))
 	}
 	return n
 }
@@ -149,8 +156,9 @@ func (w *weights) bytes(specs []spec) int64 {
 // that its elements cannot be read from (writers of old did not pad the header).
 func (w *weights) matrix(name string) device.Matrix {
 	t := w.tensors[name]
-	m := device.Matrix{Format: formats[t.dtype], Rows: t.shape[0], Cols: t.shape[1], Data: t.data}
-	if uintptr(unsafe.Pointer(unsafe.SliceData(t.data)))%uintptr(m.Format.Bytes()) != 0 {
+	m := device.Matrix{Format: t.format, Rows: t.shape[0], Cols: t.shape[1], Data: t.data,
+		Scales: t.scales, Biases: t.biases, ScaleFormat: t.scaleFormat, Group: t.group}
+	if dense(m.Format) && uintptr(unsafe.Pointer(unsafe.SliceData(t.data)))%uintptr(m.Format.Bytes()) != 0 {
 		m.Data = append(make([]byte, 0, len(t.data)), t.data...)
 	}
 	return m
@@ -159,14 +167,14 @@ func (w *weights) matrix(name string) device.Matrix {
 // vector is a checked tensor widened to float32; vectors are small.
 func (w *weights) vector(name string) []float32 {
 	t := w.tensors[name]
-	return vectorOf(t.data, t.dtype, t.shape[0])
+	return vectorOf(t.data, t.format, t.shape[0])
 }
 
-// vectorOf is n elements of a type that is known as weights, widened to float32.
-func vectorOf(data []byte, dtype string, n int) []float32 {
+// vectorOf is n elements of a dense format, widened to float32.
+func vectorOf(data []byte, format device.Format, n int) []float32 {
 	v := make([]float32, n)
 	for i := range v {
-		switch formats[dtype] {
+		switch format {
 		case device.F32:
 			v[i] = math.Float32frombits(binary.LittleEndian.Uint32(data[4*i:]))
 		case device.F16:
@@ -177,3 +185,6 @@ func vectorOf(data []byte, dtype string, n int) []float32 {
 	}
 	return v
 }
+
+// dense reports whether a format has a floating-point number for each element.
+func dense(f device.Format) bool { return f.Bytes() > 0 }

@@ -28,19 +28,21 @@ func (d *Decoder) Load(ctx context.Context, dev device.Device, progress func(don
 	tied := unsafe.SliceData(d.head.Data) == unsafe.SliceData(d.embed.Data)
 	for _, m := range parts {
 		if m != &d.head || !tied {
-			total += int64(len(m.Data))
+			total += int64(len(m.Data) + len(m.Scales) + len(m.Biases))
 		}
 	}
 	for _, m := range parts {
-		for at := 0; at < len(m.Data) && (m != &d.head || !tied); at += loadChunk {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			piece := m.Data[at:min(at+loadChunk, len(m.Data))]
-			d.touch(piece)
-			done += int64(len(piece))
-			if progress != nil {
-				progress(done, total)
+		for _, data := range [...][]byte{m.Data, m.Scales, m.Biases} {
+			for at := 0; at < len(data) && (m != &d.head || !tied); at += loadChunk {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				piece := data[at:min(at+loadChunk, len(data))]
+				d.touch(piece)
+				done += int64(len(piece))
+				if progress != nil {
+					progress(done, total)
+				}
 			}
 		}
 		if *m, err = d.load(*m); err != nil {

@@ -59,6 +59,9 @@ func (m *Model) load() error {
 	if m.weights, err = m.src.open(); err != nil {
 		return err
 	}
+	if err := m.weights.joinAffine(&m.Config.Quantization); err != nil {
+		return err
+	}
 	if err := m.weights.check(&m.Config); err != nil {
 		return err
 	}

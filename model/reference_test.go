@@ -6,7 +6,8 @@ import (
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/model/internal/half"
+	"github.com/orrery-ai/orrery/internal/half"
+	"github.com/orrery-ai/orrery/internal/quantize"
 )
 
 // reference computes each operation of device.Stream by its definition, one element at a time,
@@ -42,18 +43,11 @@ func (reference) Wait() error                            { return nil }
 //
 //go:norace
 func rowOf(m device.Matrix, i int) []float64 {
+	row := make([]float32, m.Cols)
+	quantize.Widen(row, &m, i)
 	out := make([]float64, m.Cols)
-	n := m.Format.Bytes()
-	for j := range out {
-		b := m.Data[(i*m.Cols+j)*n:]
-		switch m.Format {
-		case device.F32:
-			out[j] = float64(math.Float32frombits(binary.LittleEndian.Uint32(b)))
-		case device.F16:
-			out[j] = float64(half.FromF16(binary.LittleEndian.Uint16(b)))
-		case device.BF16:
-			out[j] = float64(half.FromBF16(binary.LittleEndian.Uint16(b)))
-		}
+	for j, v := range row {
+		out[j] = float64(v)
 	}
 	return out
 }

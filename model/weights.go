@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/model/safetensors"
 )
 
@@ -35,10 +36,16 @@ type weights struct {
 
 // storedTensor is a tensor under the name that Hugging Face layout has for it.
 type storedTensor struct {
-	dtype string // as the file names it
-	shape []int
-	data  []byte
-	file  string
+	dtype  string        // as the file names it
+	format device.Format // 0 if it is not known as weights
+	shape  []int
+	data   []byte
+
+	scales, biases []byte // of MLX's formats
+	scaleFormat    device.Format
+	group          int
+
+	file string
 }
 
 // openWeights reads the headers of model.safetensors, or else of the shards that the index names.
@@ -98,7 +105,7 @@ func (w *weights) add(src folder, name string, wanted []string) error {
 		if !ok {
 			return fmt.Errorf("%s: tensor %q is missing, where %s places it", name, tensor, indexFile)
 		}
-		w.tensors[tensor] = storedTensor{dtype: t.DType, shape: t.Shape, data: t.Data, file: name}
+		w.tensors[tensor] = storedTensor{dtype: t.DType, format: formats[t.DType], shape: t.Shape, data: t.Data, file: name}
 	}
 	return nil
 }

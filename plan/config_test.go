@@ -175,7 +175,7 @@ func FuzzParseConfig(f *testing.F) {
 func TestWeightsAsStoredAreThoseOfTheFiles(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "model.gguf")
-	if err := errors.Join(modeltest.Write(dir, modeltest.Options{ModelType: "qwen2"}), modeltest.WriteGGUF(file, dir)); err != nil {
+	if err := errors.Join(modeltest.Write(dir, modeltest.Options{ModelType: "qwen2"}), modeltest.WriteGGUF(file, dir, 0)); err != nil {
 		t.Fatal(err)
 	}
 	m, err := model.Open(file)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/orrery-ai/orrery/internal/ggufwrite"
 	"github.com/orrery-ai/orrery/model/gguf"
+	"github.com/orrery-ai/orrery/model/modeltest"
 	"github.com/orrery-ai/orrery/tokenizer"
 )
 
@@ -44,57 +45,15 @@ func metadata(t testing.TB, pairs ...pair) map[string]gguf.Value {
 // converted is a tokenizer.json as converters write it into a GGUF file.
 func converted(t testing.TB, name, pre string) map[string]gguf.Value {
 	t.Helper()
-	data, err := os.ReadFile("testdata/" + name + ".json")
+	entries, err := modeltest.Vocabulary("testdata/"+name+".json", pre, "<|begin_of_text|>", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var f struct {
-		Added []struct {
-			ID      int
-			Content string
-			Special bool
-		} `json:"added_tokens"`
-		Model struct {
-			Vocab  map[string]int
-			Merges []json.RawMessage
-		}
+	var pairs []pair
+	for _, e := range entries {
+		pairs = append(pairs, pair{e.Key, e.Value})
 	}
-	if err := json.Unmarshal(data, &f); err != nil {
-		t.Fatal(err)
-	}
-	size := 0
-	for _, id := range f.Model.Vocab {
-		size = max(size, id+1)
-	}
-	for _, a := range f.Added {
-		size = max(size, a.ID+1)
-	}
-	tokens, kinds := make([]string, size), slices.Repeat([]int32{5}, size)
-	for token, id := range f.Model.Vocab {
-		tokens[id], kinds[id] = token, 1
-	}
-	bos := uint32(0)
-	for _, a := range f.Added {
-		tokens[a.ID], kinds[a.ID] = a.Content, 4
-		if a.Special {
-			kinds[a.ID] = 3
-		}
-		if a.Content == "<|begin_of_text|>" {
-			bos = uint32(a.ID)
-		}
-	}
-	var merges []string
-	for _, m := range f.Model.Merges {
-		var two []string
-		var one string
-		if json.Unmarshal(m, &one) == nil {
-			merges = append(merges, one)
-		} else if err := json.Unmarshal(m, &two); err == nil {
-			merges = append(merges, two[0]+" "+two[1])
-		}
-	}
-	return metadata(t, pair{"tokenizer.ggml.model", "gpt2"}, pair{"tokenizer.ggml.pre", pre}, pair{"tokenizer.ggml.tokens", tokens},
-		pair{"tokenizer.ggml.token_type", kinds}, pair{"tokenizer.ggml.merges", merges}, pair{"tokenizer.ggml.bos_token_id", bos})
+	return metadata(t, pairs...)
 }
 
 // TestIDsOfAGGUFFileAreThoseOfItsTokenizerJSON holds both to the texts of the reference's goldens.

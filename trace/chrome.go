@@ -109,6 +109,9 @@ func (c *chrome) event(e event) {
 // pid is the number of a process. Chrome's own traces begin with 1, too.
 func pid(process int) int { return process + 2 }
 
+// tid is the number of a process's i-th thread. No process or other thread has it: a viewer would take one for the other.
+func tid(process, i int) int { return pid(process)*10_000 + i }
+
 // process writes the spans of a node.
 func (c *chrome) process(process int, n *Node, name string) {
 	c.meta(process, 0, "process_name", "name", name)
@@ -125,13 +128,14 @@ func (c *chrome) process(process int, n *Node, name string) {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Peer, b.Peer))
 	})
 	for i, tr := range sorted {
-		c.tracks[threadKey{process, tr}] = i + 1
+		thread := tid(process, i)
+		c.tracks[threadKey{process, tr}] = thread
 		name := tr.Name
 		if tr.Peer != Nobody {
 			name += " " + c.t.nameOf(tr.Peer)
 		}
-		c.meta(process, i+1, "thread_name", "name", name)
-		c.meta(process, i+1, "thread_sort_index", "sort_index", i)
+		c.meta(process, thread, "thread_name", "name", name)
+		c.meta(process, thread, "thread_sort_index", "sort_index", i)
 	}
 	for i := range n.Spans {
 		c.span(process, &n.Spans[i])

@@ -29,7 +29,8 @@ func over(s trace.Span, lane transport.Purpose, peer int16, bytes int64) trace.S
 //	b  answer 5-8: attend 5-7, send 7-8
 func token() *trace.Trace {
 	return &trace.Trace{
-		Driver: trace.Node{Name: "c", Spans: []trace.Span{span(trace.Job, 0, 16, 0, trace.NoLayer), span(trace.Step, 0, 15, 1, trace.NoLayer)}},
+		Driver: trace.Node{Name: "c", Spans: []trace.Span{span(trace.Job, 0, 16, 0, trace.NoLayer), span(trace.Step, 0, 15, 1, trace.NoLayer),
+			over(span(trace.Send, 0, 1, 1, trace.NoLayer), transport.Step, 0, 84), over(span(trace.Wait, 1, 14, 1, trace.NoLayer), transport.Result, 0, 80)}},
 		Nodes: []trace.Node{
 			{Name: "a", ClockError: 20 * time.Microsecond, Spans: []trace.Span{
 				span(trace.Chunk, 1, 14, 1, 0), span(trace.Project, 1, 3, 1, 0), over(span(trace.Send, 3, 4, 1, 0), transport.Query, 1, 100), span(trace.Attend, 4, 6, 1, 0),
@@ -59,7 +60,7 @@ func TestATokensTimeIsDividedAmongWhatTheNodesDid(t *testing.T) {
 		}
 	}
 	// Project 2, the longer attention 2, merge 1, forward 2.
-	if got.Took != 15*time.Millisecond || got.Device != 7*time.Millisecond || got.Orchestration() != 8*time.Millisecond {
+	if got.Took != 15*time.Millisecond || got.Device != 7*time.Millisecond || got.Orchestration() != 8*time.Millisecond || got.Driver != 2*time.Millisecond {
 		t.Errorf("%+v", got)
 	}
 }
@@ -126,8 +127,8 @@ func TestAWrittenTraceReadsAsWhatItWas(t *testing.T) {
 	if f.Other["mode"] != "pooled" || f.Other["clock_error_us"].(map[string]any)["a"] != 20.0 {
 		t.Errorf("%+v", f.Other)
 	}
-	// From a's query to b, and from b's answer to a; nobody waited for the result.
-	if f.Flows != 2 {
+	// From a's query to b, from b's answer to a, and from a's result to the driver; nobody is seen to wait for the step.
+	if f.Flows != 3 {
 		t.Errorf("%d arrows", f.Flows)
 	}
 	for _, want := range []string{`"name":"send query"`, `"answers to a"`, `"bytes":120`, `"ts":3000.000`, `"dur":1000.000`, `"peer":"b"`} {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/orrery-ai/orrery/transport"
 )
 
 // Token is one token of decode: a step of a single token, while no other of its sequence is under way.
@@ -12,6 +14,7 @@ type Token struct {
 	Position  int           // of the token that was fed
 	Took      time.Duration // from the result of the step before, if that is of the same job, to its own
 	Device    time.Duration // the longest path of computing in the step: what it takes if everything else takes no time
+	Driver    time.Duration // the step was with the driver: until it had sent it, and since it had the result
 	Nodes     []Share       // where the nodes' time went meanwhile
 }
 
@@ -22,7 +25,7 @@ func (t *Token) Orchestration() time.Duration { return t.Took - t.Device }
 // Decoding is the tokens of decode, in order.
 func (t *Trace) Decoding() []Token {
 	sharers, jobs := t.sharers(), t.jobs()
-	paths := t.paths()
+	paths, away := t.paths(), t.away()
 	var tokens []Token
 	for _, chain := range t.chains() {
 		for i, s := range chain {
@@ -34,6 +37,9 @@ func (t *Trace) Decoding() []Token {
 				begin = chain[i-1].End
 			}
 			token := Token{Seq: s.Seq, Step: s.Step, Position: int(s.First), Took: time.Duration(s.End - begin), Device: paths[s.Step]}
+			if a := away[s.Step]; a.begin < a.end {
+				token.Driver = token.Took - time.Duration(a.end-a.begin)
+			}
 			for _, sh := range sharers {
 				token.Nodes = append(token.Nodes, sh.between(begin, s.End))
 			}
@@ -124,6 +130,23 @@ func (t *Trace) jobs() (jobs []Span) {
 // sameJob reports whether two steps of a sequence, a before b, belong to one job.
 func sameJob(jobs []Span, a, b *Span) bool {
 	return slices.ContainsFunc(jobs, func(j Span) bool { return j.Seq == a.Seq && j.Begin <= a.Begin && b.End <= j.End })
+}
+
+// away is from when the driver had sent each step until it had its result.
+func (t *Trace) away() map[uint64]interval {
+	away := map[uint64]interval{}
+	for i := range t.Driver.Spans {
+		s := &t.Driver.Spans[i]
+		a := away[s.Step]
+		switch {
+		case s.Kind == Send && s.Lane == transport.Step:
+			a.begin = max(a.begin, s.End)
+		case s.Kind == Wait && s.Lane == transport.Result:
+			a.end = max(a.end, s.End)
+		}
+		away[s.Step] = a
+	}
+	return away
 }
 
 // paths is the longest path of computing through each step of decode. In a layer the nodes attend at the same time, each

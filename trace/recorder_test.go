@@ -228,16 +228,24 @@ func FuzzParseSpans(f *testing.F) {
 	})
 }
 
-func BenchmarkAdd(b *testing.B) {
-	r := recorder(b, 1<<20)
-	page := make([]Span, 1<<12)
-	from := uint64(0)
-	for i := 0; b.Loop(); i++ {
-		s := span(1)
-		r.Add(s)
-		if i%len(page) == len(page)-1 {
-			n, _ := r.Page(from, page)
+func BenchmarkRecording(b *testing.B) {
+	r := recorder(b, 1<<12)
+	page, from := make([]Span, 1<<11), uint64(0)
+	for i := 1; b.Loop(); i++ {
+		r.Add(Span{Begin: r.Now(), Kind: Attend, Peer: Nobody})
+		if i%len(page) == 0 {
+			n, err := r.Page(from, page)
+			if err != nil {
+				b.Fatal(err)
+			}
 			from += uint64(n)
 		}
+	}
+}
+
+func BenchmarkNotRecording(b *testing.B) {
+	var r *Recorder
+	for b.Loop() {
+		r.Add(Span{Begin: r.Now(), Kind: Attend, Peer: Nobody})
 	}
 }

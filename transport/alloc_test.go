@@ -31,7 +31,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 						for range 20 { // each of the lane's buffers is made once
 							exchange()
 						}
-						if got := testing.AllocsPerRun(200, exchange); got > 0 {
+						if got := testing.AllocsPerRun(100, exchange); got > 0 {
 							t.Errorf("%s, %s, %d bytes: %v allocations for Send and Receive", name, purpose, n, got)
 						}
 					}

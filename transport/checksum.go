@@ -3,6 +3,7 @@ package transport
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"net"
 )
@@ -21,6 +22,21 @@ const (
 	// ChecksumsOff wants them on none.
 	ChecksumsOff
 )
+
+var checksumNames = [...]string{"auto", "on", "off"}
+
+// String is the name, as flags have it.
+func (c Checksums) String() string { return checksumNames[c] }
+
+// ParseChecksums reads a name.
+func ParseChecksums(name string) (Checksums, error) {
+	for i, n := range checksumNames {
+		if n == name {
+			return Checksums(i), nil
+		}
+	}
+	return ChecksumsAuto, fmt.Errorf("%.20q is not auto, on or off", name)
+}
 
 // ErrChecksum is in the chain of errors about a frame that came otherwise than it was sent. The connection
 // is given up, for nothing on it can be trusted any more.

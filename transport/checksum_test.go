@@ -51,7 +51,7 @@ func TestAFlippedBitIsFoundWhereverItIs(t *testing.T) {
 func TestChecksumsAreUsedIfEitherEndWantsThem(t *testing.T) {
 	for _, ends := range [][2]Checksums{{ChecksumsAuto, ChecksumsOff}, {ChecksumsOn, ChecksumsOff}, {ChecksumsOff, ChecksumsOn}, {ChecksumsOn, ChecksumsOn}} {
 		for _, secure := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%d and %d, TLS %t", ends[0], ends[1], secure), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s and %s, TLS %t", ends[0], ends[1], secure), func(t *testing.T) {
 				root := authority(t, "test")
 				c := Config{Checksums: ends[0], RDMA: RDMA{Use: "off"}}
 				d := Config{Checksums: ends[1], RDMA: RDMA{Use: "off"}}

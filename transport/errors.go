@@ -79,6 +79,7 @@ func where(k LaneKey, seq uint64) string {
 // Causes that callers see as something else, or only as text.
 var (
 	errFinished = errors.New("the sender closed the lane") // io.EOF to the receiver's consumer
+	errSilent   = errors.New("the peer does not answer on the connection any more")
 	errHangup   = fmt.Errorf("the peer closed the connection: %w", io.EOF)
 )
 

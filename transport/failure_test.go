@@ -262,3 +262,30 @@ func TestPeerThatComesBackReplacesItsOldConnection(t *testing.T) {
 		receive(t, fresh)
 	})
 }
+
+// slowToClose is a connection that takes its time to close.
+type slowToClose struct {
+	net.Conn
+	may chan struct{}
+}
+
+func (c slowToClose) Close() error { <-c.may; return nil }
+
+func TestClosingAConnectionHoldsUpNobodyElse(t *testing.T) {
+	e, _ := endpoint(t, "a", Config{})
+	l := newInlink(e, "b", classSmall, slowToClose{may: make(chan struct{})})
+	cause := errors.New("broken")
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() { l.fail(cause, false) })
+	}
+	eventually(t, "the cause is known while the connection closes", func() bool { return l.failure() == cause })
+	select {
+	case <-l.failed:
+		t.Error("it has ended before it was closed")
+	default:
+	}
+	close(l.nc.(slowToClose).may)
+	wg.Wait()
+	<-l.failed
+}

@@ -31,7 +31,7 @@ type link struct {
 	mu     sync.Mutex
 	cause  error         // why the link ended
 	quiet  bool          // whether this node ended it on purpose
-	failed chan struct{} // closed when it has
+	failed chan struct{} // closed when it has, and its connection is
 }
 
 // creditBuffer is the size of the read buffer of a link on which only credits and refusals come, in bytes.
@@ -48,11 +48,12 @@ func newLink(e *Endpoint, node string, c class, nc net.Conn, readBuffer int) lin
 // adopt makes nc the connection of a link that has not begun to serve. If the link has ended, nc does too.
 func (l *link) adopt(nc net.Conn) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cause != nil {
+	l.nc, l.frames.src = nc, nc
+	ended := l.cause != nil
+	l.mu.Unlock()
+	if ended {
 		nc.Close()
 	}
-	l.nc, l.frames.src = nc, nc
 }
 
 // useSums makes the frames of a link that has not begun to serve carry checksums, if either end wants them.
@@ -65,15 +66,20 @@ func (l *link) useSums(here, there uint32) {
 // sums says whether the frames of the link carry checksums.
 func (l *link) sums() bool { return l.frames.head == mostHead }
 
-// fail ends the link; the first cause stays. Whoever serves it then tells the lanes.
+// fail ends the link; the first cause stays. Whoever serves it then tells the lanes. It returns when the
+// connection is closed, which over RDMA takes some time: nobody else is held up by that.
 func (l *link) fail(cause error, quiet bool) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cause == nil {
-		l.cause, l.quiet = cause, quiet
-		close(l.failed)
-		l.nc.Close()
+	if l.cause != nil {
+		l.mu.Unlock()
+		<-l.failed
+		return
 	}
+	l.cause, l.quiet = cause, quiet
+	nc := l.nc
+	l.mu.Unlock()
+	nc.Close()
+	close(l.failed)
 }
 
 // failure is why the link ended; nil while it lasts.

@@ -46,7 +46,9 @@ func (r RDMA) open(log *slog.Logger) (*rdma.Provider, error) {
 }
 
 // spinner is a connection that can try again and again by itself before it waits, as those over RDMA can.
-type spinner interface{ SetSpin(time.Duration) }
+type spinner interface {
+	SetSpin(time.Duration, rdma.SpinGuard)
+}
 
 // setSpin makes a link over RDMA wait for small messages as the endpoint does.
 func (l *link) setSpin() {
@@ -57,9 +59,9 @@ func (l *link) setSpin() {
 		return
 	}
 	if l.e.Synch() == Fast {
-		c.SetSpin(attendFor)
+		c.SetSpin(attendFor, &l.e.spins)
 	} else {
-		c.SetSpin(0)
+		c.SetSpin(0, nil)
 	}
 }
 

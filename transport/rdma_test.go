@@ -214,7 +214,7 @@ type spinnable struct {
 	spins []time.Duration
 }
 
-func (s *spinnable) SetSpin(d time.Duration) { s.spins = append(s.spins, d) }
+func (s *spinnable) SetSpin(d time.Duration, guard rdma.SpinGuard) { s.spins = append(s.spins, d) }
 
 func TestSmallLinksOverRDMASpinWhileTheEndpointIsFast(t *testing.T) {
 	if runtime.GOMAXPROCS(0) == 1 {

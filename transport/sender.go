@@ -43,39 +43,56 @@ type Sender struct {
 // Sender opens the lane to a node for messages of at most maxMessage bytes. The node must have its
 // [Endpoint.Receiver] registered already, or the error is [ErrNoReceiver]. If there is no connection for
 // the lane yet, it is made: then the error may be [ErrRefused] or [ErrPeerLost], and [ErrTimeout] if the
-// peer does not answer within DialTimeout.
+// peer does not answer within DialTimeout. A connection on which it does not is given up, and another tried once.
 func (e *Endpoint) Sender(to string, key LaneKey, maxMessage int) (*Sender, error) {
 	if err := checkLane(to, key, maxMessage); err != nil {
 		return nil, err
 	}
-	s := &Sender{
-		e: e, to: to, key: key, max: maxMessage,
-		token: make(chan struct{}, 1), wake: make(chan struct{}, 1), dead: make(chan struct{}),
-	}
-	if to == e.c.Node {
-		return s, s.openLocal()
-	}
-	l, err := e.connect(to, key.Purpose.class())
-	if err != nil {
-		if _, refused := err.(*ErrRefused); refused {
+	for again := false; ; again = true {
+		s := &Sender{
+			e: e, to: to, key: key, max: maxMessage,
+			token: make(chan struct{}, 1), wake: make(chan struct{}, 1), dead: make(chan struct{}),
+		}
+		if to == e.c.Node {
+			return s, s.openLocal()
+		}
+		err := s.open()
+		if err == nil {
+			return s, nil
+		}
+		if _, timeout := err.(*ErrTimeout); !timeout {
 			return nil, err
 		}
-		return nil, laneError(err, to, key, 0)
+		// Whoever reads the connection there answers at once, unless that has died without a word.
+		if s.link.fail(errSilent, false); again {
+			return nil, err
+		}
+	}
+}
+
+// open opens the lane over the link for it, which is made if there is none.
+func (s *Sender) open() error {
+	l, err := s.e.connect(s.to, s.key.Purpose.class())
+	if err != nil {
+		if _, refused := err.(*ErrRefused); refused {
+			return err
+		}
+		return laneError(err, s.to, s.key, 0)
 	}
 	s.link = l
 	s.heads = make([]byte, l.perTurn*mostHead)
 	if err := l.add(s); err != nil {
-		return nil, laneError(err, to, key, 0)
+		return laneError(err, s.to, s.key, 0)
 	}
-	o := open{key: key, max: uint32(maxMessage)}
+	o := open{key: s.key, max: uint32(s.max)}
 	if err := l.writeShort(header{kind: frameOpen, lane: s.number}, o.append(nil)); err != nil {
-		return nil, laneError(err, to, key, 0)
+		return laneError(err, s.to, s.key, 0)
 	}
-	if err := s.awaitCredit(time.Now().Add(e.c.DialTimeout)); err != nil {
+	if err := s.awaitCredit(time.Now().Add(s.e.c.DialTimeout)); err != nil {
 		s.Close()
-		return nil, err
+		return err
 	}
-	return s, nil
+	return nil
 }
 
 // checkLane is what Sender and Receiver ask of their arguments.

@@ -29,6 +29,19 @@ const (
 
 func (g *spinGuard) maySpin(now time.Time) bool { return int64(now.Sub(g.began)) >= g.until.Load() }
 
+// MaySpin says whether to spin at all, where before is zero, or to go on after a try at that time: not if the
+// thread has been stopped since.
+func (g *spinGuard) MaySpin(before, now time.Time) bool {
+	switch {
+	case before.IsZero():
+		return g.maySpin(now)
+	case now.Sub(before) > stoppedFor:
+		g.stopped(now)
+		return false
+	}
+	return true
+}
+
 // stopped is told that a spinning thread has been stopped, as it found out now.
 func (g *spinGuard) stopped(now time.Time) {
 	g.mu.Lock()
@@ -53,11 +66,7 @@ func (g *spinGuard) spin(now, end time.Time, tries int, done func() bool) {
 			}
 		}
 		before := now
-		if now = time.Now(); now.Sub(before) > stoppedFor {
-			g.stopped(now)
-			return
-		}
-		if !now.Before(end) {
+		if now = time.Now(); !g.MaySpin(before, now) || !now.Before(end) {
 			return
 		}
 		runtime.Gosched()

@@ -100,6 +100,8 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		"a node without a size":     {[]string{"node", "--memory", "8XB"}, []string{"--memory", "8GiB"}},
 		"a node with a bad name":    {[]string{"node", "--name", "a b", "--bind", "127.0.0.1:0"}, []string{`"a b"`}},
 		"a node on a bad port":      {[]string{"node", "--bind", "127.0.0.1:99999", "--bandwidth", "1GB"}, []string{"127.0.0.1:99999", "65535"}},
+		"faults that are none":      {[]string{"node", "--faults", "at 1s: cut; after 3: cut"}, []string{"--faults", "line 1, column 20", "frames"}},
+		"no way to check":           {[]string{"node", "--checksums", "maybe"}, []string{"--checksums", "maybe", "auto, on or off"}},
 		"a node without its models": {[]string{"node", "--data-dir", "missing"}, []string{"--data-dir", "missing"}},
 		"a demo in a small context": {[]string{"demo", "--context", "100"}, []string{"100", "--context "}},
 		"a demo of nothing":         {[]string{"demo", "--codes", "0"}, []string{"--codes", "1 or more"}},
@@ -386,7 +388,7 @@ func sendGarbage(t *testing.T, addr string) {
 }
 
 func TestHelpShowsAnExampleIn80Columns(t *testing.T) {
-	for _, name := range []string{"node", "generate", "logits", "plan", "rdma", "demo", "bench memory", "bench transport"} {
+	for _, name := range []string{"node", "generate", "logits", "plan", "rdma", "demo", "trace", "bench memory", "bench transport"} {
 		stdout, stderr, status := run(t, exitWithin, append(strings.Fields(name), "--help")...)
 		if status != 0 || stderr != "" {
 			t.Errorf("%s: status %d, %s", name, status, stderr)

@@ -29,6 +29,7 @@ type nodeCmd struct {
 	deviceFlags
 	securityFlags
 	rdmaFlags
+	wireFlags
 
 	CPU   cpuFlag   `name:"cpu" hidden:"" help:"Processor to keep to, from 0 (Linux only)."`
 	Child bool      `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
@@ -91,6 +92,7 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 		cfg.Device = choice.Kind
 		sayWithout(os.Stdout, choice)
 	}
+	defer c.wire(&cfg, log)()
 	n, err := orrery.Start(ctx, cfg)
 	if err != nil {
 		return err

@@ -46,8 +46,8 @@ func writePlanCSV(w io.Writer, r *plan.Report) error {
 
 func planText(r *plan.Report) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s (%s): %s parameters, of which a token uses %s; weights in %v %s, KV in %v %d bytes a token\n",
-		r.Model, r.Type, numbered(r.Params), numbered(r.Active), r.Weights, placement.FormatBytes(r.WeightBytes), r.KV, r.KVBytesPerToken)
+	fmt.Fprintf(&b, "%s (%s): %s parameters, of which a token uses %s; weights %s %s, KV in %v %d bytes a token\n",
+		r.Model, r.Type, numbered(r.Params), numbered(r.Active), storage(r.Weights), placement.FormatBytes(r.WeightBytes), r.KV, r.KVBytesPerToken)
 	fmt.Fprintf(&b, "%s of %d tokens; ", counted(r.Sequences, "sequence"), r.Context)
 	if r.Measured {
 		b.WriteString("speeds and links as the nodes measured them, without an efficiency factor")
@@ -81,6 +81,14 @@ func planText(r *plan.Report) string {
 		}
 	}
 	return b.String()
+}
+
+// storage is a format of weights for people: "in q4", "as stored".
+func storage(w plan.Weights) string {
+	if w == plan.WeightsStored {
+		return "as stored"
+	}
+	return "in " + w.String()
 }
 
 // numbered is a large number for people.

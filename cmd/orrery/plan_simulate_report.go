@@ -55,7 +55,7 @@ func writeScalingCSV(w io.Writer, s *plan.Scaling) error {
 
 func scalingText(s *plan.Scaling) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: weights in %v, KV in %v; %d tokens in %d blocks; kernels reach %.0f%%\n", s.Model, s.Weights, s.KV, s.Context, s.Blocks, 100*s.Efficiency)
+	fmt.Fprintf(&b, "%s: weights %s, KV in %v; %d tokens in %d blocks; kernels reach %.0f%%\n", s.Model, storage(s.Weights), s.KV, s.Context, s.Blocks, 100*s.Efficiency)
 	fmt.Fprintf(&b, "link %s: %s", s.Link, microseconds(s.Wire.Latency))
 	if s.Wire.Jitter > 0 {
 		fmt.Fprintf(&b, " and jitter of %s on average", microseconds(s.Wire.Jitter))

@@ -160,7 +160,7 @@ func TestBadPlanFlagsAreNamed(t *testing.T) {
 func TestAGGUFFileIsPlannedAsItIsStored(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(t.TempDir(), "small-f32.gguf")
-	if err := errors.Join(modeltest.Write(dir, modeltest.Options{}), modeltest.WriteGGUF(file, dir)); err != nil {
+	if err := errors.Join(modeltest.Write(dir, modeltest.Options{}), modeltest.WriteGGUF(file, dir, 0)); err != nil {
 		t.Fatal(err)
 	}
 	bytesOf := func(args ...string) (string, int64) {

@@ -36,12 +36,13 @@ func (traceCmd) Help() string {
 	return `Examples:
   orrery trace --nodes 3 --threads 1 --mode pooled -o trace.json
   orrery trace --nodes 3 --threads 1 --mode pipeline,pooled,ring --synch safe
-  orrery trace --nodes 2 --threads 1 --mode ring --tokens 16384 --max-tokens 8 -o ring.json
-  orrery trace --join 192.168.1.10:7946 --model /models/llama --prompt 'Once' -o trace.json
+  orrery trace --nodes 2 --threads 1 --mode ring --tokens 16384 -o ring.json
+  orrery trace --join 192.168.1.10:7946 --model /models/llama \
+    --prompt 'Once' -o trace.json
 
-It generates, and records what every node computes, waits for and sends, for each layer
-of each token. Without --nodes and --join it traces one node process. docs/tracing.md
-explains what the spans and the tables say.`
+It generates, and records what every node computes, waits for and sends, for
+each layer of each token. Without --nodes and --join it traces one node process.
+docs/tracing.md explains what the spans and the tables say.`
 }
 
 // Run traces.

@@ -33,6 +33,7 @@ type modeReport struct {
 	Token         typical          `json:"token"`
 	Device        typical          `json:"device"`
 	Orchestration typical          `json:"orchestration"`
+	Driver        typical          `json:"driver"`
 	Nodes         []nodeShare      `json:"nodes"`
 	Prefill       []prefillReport  `json:"prefill,omitempty"`
 	Transfers     []transferReport `json:"transfers,omitempty"`
@@ -104,6 +105,7 @@ func (r *traceReport) add(mode orrery.Mode, tr *trace.Trace) {
 	m.Token = of(func(t *trace.Token) time.Duration { return t.Took })
 	m.Device = of(func(t *trace.Token) time.Duration { return t.Device })
 	m.Orchestration = of((*trace.Token).Orchestration)
+	m.Driver = of(func(t *trace.Token) time.Duration { return t.Driver })
 	for n, node := range tr.Nodes {
 		m.Nodes = append(m.Nodes, nodeShare{Node: node.Name, ClockError: node.ClockError.Seconds(),
 			Compute: of(func(t *trace.Token) time.Duration { return t.Nodes[n].Compute }),
@@ -175,10 +177,10 @@ func (t typical) String() string { return inMs(t.Median) + " / " + inMs(t.P99) }
 func inMs(seconds float64) string { return fmt.Sprintf("%.2f", 1e3*seconds) }
 
 func (r *traceReport) tokens() string {
-	t := newTable("mode", "tokens", "a token", "device", "orchestration")
-	rightAligned(t, 5)
+	t := newTable("mode", "tokens", "a token", "device", "orchestration", "by the driver")
+	rightAligned(t, 6)
 	for _, m := range r.Modes {
-		t.AppendRow(table.Row{m.Mode, m.Tokens, m.Token, m.Device, m.Orchestration})
+		t.AppendRow(table.Row{m.Mode, m.Tokens, m.Token, m.Device, m.Orchestration, m.Driver})
 	}
 	return t.Render()
 }
@@ -249,6 +251,7 @@ func (r *traceReport) writeCSV(w io.Writer) error {
 		add("", "token_seconds", m.Token)
 		add("", "device_seconds", m.Device)
 		add("", "orchestration_seconds", m.Orchestration)
+		add("", "driver_seconds", m.Driver)
 		for _, s := range m.Nodes {
 			add(s.Node, "compute_seconds", s.Compute)
 			add(s.Node, "merge_seconds", s.Merge)

@@ -42,7 +42,7 @@ func TestTraceShowsWhatEveryNodeProcessDidInEveryMode(t *testing.T) {
 		if m.Mode != []string{"pipeline", "pooled", "ring"}[i] || m.Tokens != 11 || m.Dropped != 0 || len(m.Nodes) != 3 || len(m.Prefill) != 3 {
 			t.Errorf("%+v", m)
 		}
-		if m.Device.Median <= 0 || m.Token.Median < m.Device.Median || m.Orchestration.P99 < m.Orchestration.Median {
+		if m.Device.Median <= 0 || m.Token.Median < m.Device.Median || m.Orchestration.P99 < m.Orchestration.Median || m.Driver.Median <= 0 || m.Driver.Median >= m.Token.Median {
 			t.Errorf("%s: a token takes %+v, its device %+v, the rest %+v", m.Mode, m.Token, m.Device, m.Orchestration)
 		}
 		for n, s := range m.Nodes {
@@ -82,7 +82,7 @@ func TestTraceOfARunningClusterTakesAPrompt(t *testing.T) {
 	tracetest.Read(t, bytes.NewReader(read(t, out))).Check(t, layersOfRecall(t))
 	stdout, stderr, status = run(t, longWithin, "trace", "--join", nodes[0].addr, "--tokens", "5", "--max-tokens", "5", "--format", "csv", "--spans", "8")
 	rows, err := csv.NewReader(strings.NewReader(stdout)).ReadAll()
-	if status != 0 || err != nil || len(rows) < 1+3+2*6 || rows[1][2] != "token_seconds" {
+	if status != 0 || err != nil || len(rows) < 1+4+2*6 || rows[1][2] != "token_seconds" {
 		t.Errorf("status %d, %v: %s%s", status, err, stdout, stderr)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/device/cpu/simd"
+	"github.com/orrery-ai/orrery/device/quant"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -117,6 +119,101 @@ func TestMatMulEqualsFloat64(t *testing.T) {
 					if dst.Data[i] != first.Data[i] {
 						t.Fatalf("%v %+v: element %d is %v on one thread, %v on %d", f, size, i, first.Data[i], dst.Data[i], threads)
 					}
+				}
+			})
+		}
+	}
+}
+
+// quantized is random quantized weights, and their values.
+func quantized(r *rand.Rand, f device.Format, rows, cols int) (device.Matrix, []float64) {
+	m := device.Matrix{Format: f, Rows: rows, Cols: cols, Data: make([]byte, 1+f.MatrixBytes(rows, cols))[1:]}
+	for i := range m.Data {
+		m.Data[i] = byte(r.Uint32())
+	}
+	halves := map[device.Format][]int{device.Q8_0: {0}, device.Q4_0: {0}, device.Q4_K: {0, 2}, device.Q6_K: {208}}[f]
+	for at := 0; at < len(m.Data); at += f.Block().Bytes {
+		for _, h := range halves {
+			simd.ToF16(m.Data[at+h:], []float32{float32(r.NormFloat64()) / 64})
+		}
+	}
+	if f.Affine() {
+		m.Group, m.ScaleFormat = 32<<r.IntN(3), formats[r.IntN(3)]
+		groups := rows * cols / m.Group
+		m.Scales, _ = stored(r, m.ScaleFormat, groups)
+		m.Biases, _ = stored(r, m.ScaleFormat, groups)
+	}
+	if err := m.Check(); err != nil {
+		panic(err)
+	}
+	values, row := make([]float64, 0, rows*cols), make([]float32, cols)
+	for i := range rows {
+		src := m.Data[f.MatrixBytes(i, cols):]
+		switch f {
+		case device.Q8_0:
+			quant.FromQ8_0(row, src)
+		case device.Q4_0:
+			quant.FromQ4_0(row, src)
+		case device.Q4_K:
+			quant.FromQ4_K(row, src)
+		case device.Q6_K:
+			quant.FromQ6_K(row, src)
+		default:
+			groups := cols / m.Group
+			scales, biases := make([]float32, groups), make([]float32, groups)
+			at := i * groups * m.ScaleFormat.Bytes()
+			from := map[device.Format]func([]float32, []byte){device.F32: simd.FromF32, device.F16: simd.FromF16, device.BF16: simd.FromBF16}[m.ScaleFormat]
+			from(scales, m.Scales[at:])
+			from(biases, m.Biases[at:])
+			quant.FromAffine(row, src, map[device.Format]int{device.MLX4: 4, device.MLX8: 8}[f], m.Group, scales, biases)
+		}
+		for _, v := range row {
+			values = append(values, float64(v))
+		}
+	}
+	return m, values
+}
+
+// stored is n random numbers in a format of elements.
+func stored(r *rand.Rand, f device.Format, n int) ([]byte, []float64) {
+	m, values := matrix(r, f, 1, n)
+	return m.Data, values
+}
+
+func TestQuantizedProductsEqualFloat64(t *testing.T) {
+	for _, f := range []device.Format{device.Q8_0, device.Q4_0, device.Q4_K, device.Q6_K, device.MLX4, device.MLX8} {
+		for _, size := range []struct{ tokens, rows, cols int }{{1, 1, 256}, {1, 70, 512}, {3, 33, 768}, {16, 17, 256}, {17, 40, 512}, {100, 35, 768}} {
+			r := rand.New(rand.NewPCG(6, uint64(size.rows)))
+			x := random(r, size.tokens, size.cols)
+			w, values := quantized(r, f, size.rows, size.cols)
+			var first device.Tensor
+			onStreams(t, func(t *testing.T, threads int, s device.Stream) {
+				dst := random(r, size.tokens, size.rows)
+				s.MatMul(dst, x, w)
+				for i, v := range dst.Data {
+					var want, sum float64
+					for k, a := range x.Row(i / size.rows) {
+						p := float64(a) * values[i%size.rows*size.cols+k]
+						want += p
+						sum += math.Abs(p)
+					}
+					if !(math.Abs(float64(v)-want) <= 1e-6*(1+sum)) {
+						t.Fatalf("%v %+v: element %d is %v, want %v", f, size, i, v, want)
+					}
+				}
+				if first.Data == nil {
+					first = dst
+				}
+				for i := range dst.Data {
+					if dst.Data[i] != first.Data[i] {
+						t.Fatalf("%v %+v: element %d is %v on one thread, %v on %d", f, size, i, first.Data[i], dst.Data[i], threads)
+					}
+				}
+				rows := device.NewTensor(2, size.cols)
+				s.Embed(rows, w, []int32{int32(size.rows - 1), 0})
+				for i, v := range rows.Data {
+					row := (size.rows - 1) * (1 - i/size.cols)
+					near(t, "embedded", v, values[row*size.cols+i%size.cols], 1, 1e-6)
 				}
 			})
 		}

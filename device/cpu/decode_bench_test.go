@@ -66,9 +66,9 @@ func BenchmarkDecodeProduct(b *testing.B) {
 		memory[i] = 0x3c + byte(i%3) // with its neighbours a number near to 1 in every format
 	}
 	for _, size := range []struct{ rows, cols int }{{2048, 2048}, {8192, 2048}, {2048, 8192}, {128256, 2048}} {
-		for _, f := range []device.Format{device.BF16, device.F16, device.F32} {
+		for _, f := range []device.Format{device.BF16, device.F16, device.F32, device.Q8_0, device.Q4_0, device.Q4_K, device.Q6_K, device.MLX4, device.MLX8} {
 			for _, tokens := range []int{1, 2, 4, 8, 16} {
-				if tokens > 1 && f != device.BF16 {
+				if tokens > 1 && f != device.BF16 && f != device.Q8_0 && f != device.Q4_0 {
 					continue
 				}
 				for _, threads := range []int{1, 2} {
@@ -77,7 +77,14 @@ func BenchmarkDecodeProduct(b *testing.B) {
 						defer d.Close()
 						s := d.NewStream()
 						x, dst := random(rand.New(rand.NewPCG(1, 1)), tokens, size.cols), device.NewTensor(tokens, size.rows)
-						bytes := size.rows * size.cols * f.Bytes()
+						w := device.Matrix{Format: f, Rows: size.rows, Cols: size.cols}
+						data := f.MatrixBytes(size.rows, size.cols)
+						bytes, scales := data, 0
+						if f.Affine() {
+							w.Group, w.ScaleFormat = 64, device.BF16
+							scales = w.GroupBytes()
+							bytes += 2 * scales
+						}
 						if bytes > len(memory) {
 							b.Skip("more than all memory here")
 						}
@@ -88,7 +95,8 @@ func BenchmarkDecodeProduct(b *testing.B) {
 								if at+bytes > len(memory) {
 									at = 0
 								}
-								s.MatMul(dst, x, device.Matrix{Format: f, Rows: size.rows, Cols: size.cols, Data: memory[at : at+bytes]})
+								w.Data, w.Scales, w.Biases = memory[at:at+data], memory[at+data:at+data+scales], memory[at+data+scales:at+bytes]
+								s.MatMul(dst, x, w)
 								at += bytes
 							}
 						})

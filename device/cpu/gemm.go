@@ -10,7 +10,8 @@ import (
 // multiplies the two: 16 rows of w (12 KiB) stay in the first cache while rows of x stream by from the
 // second, which holds both packs. With AVX-512 it is 32 rows of w.
 const (
-	depth    = 192 // columns in one step
+	depth    = 192 // columns in one step; of quantized weights as many as the largest block has
+	maxDepth = 256
 	packRows = 96  // rows of x packed together: 72 KiB
 	maxTile  = 256 // rows of w in a tile: 192 KiB packed
 	minTile  = 64
@@ -49,7 +50,7 @@ func (s *stream) matMat(dst, x device.Tensor, w device.Matrix) {
 }
 
 func (j *gemmJob) run(first, end int, w *worker) {
-	w.a, w.b = grow(w.a, packRows*depth), grow(w.b, maxTile*depth)
+	w.a, w.b, w.rows = grow(w.a, packRows*maxDepth), grow(w.b, maxTile*maxDepth), grow(w.rows, simd.GEMMCols*maxDepth)
 	for tile := first; tile < end; tile++ {
 		j.tile(tile/j.across*j.rows, tile%j.across*j.cols, w)
 	}
@@ -58,9 +59,13 @@ func (j *gemmJob) run(first, end int, w *worker) {
 // tile computes dst from (row, col) on.
 func (j *gemmJob) tile(row, col int, w *worker) {
 	rows, cols := min(j.rows, j.x.Rows-row), min(j.cols, j.w.Rows-col)
-	for k := 0; k < j.w.Cols; k += depth {
-		n := min(depth, j.w.Cols-k)
-		j.packWeights(w.b, col, cols, k, n)
+	step := depth
+	if j.w.Format.Bytes() == 0 {
+		step = maxDepth
+	}
+	for k := 0; k < j.w.Cols; k += step {
+		n := min(step, j.w.Cols-k)
+		j.packWeights(w, col, cols, k, n)
 		for r := 0; r < rows; r += packRows {
 			m := min(packRows, rows-r)
 			for i := 0; i < m; i += simd.GEMMRows {
@@ -78,11 +83,19 @@ func (j *gemmJob) tile(row, col int, w *worker) {
 }
 
 // packWeights packs n columns from k on of the rows [col, col+cols) of w.
-func (j *gemmJob) packWeights(b []float32, col, cols, k, n int) {
+func (j *gemmJob) packWeights(w *worker, col, cols, k, n int) {
 	bytes := j.w.Format.Bytes()
 	for i := 0; i < cols; i += simd.GEMMCols {
-		dst, src := b[i*n:], j.w.Data[((col+i)*j.w.Cols+k)*bytes:]
+		dst := w.b[i*n:]
 		rows := min(simd.GEMMCols, cols-i)
+		if bytes == 0 {
+			for r := range rows {
+				expand(w.rows[r*n:(r+1)*n], j.w, col+i+r, k)
+			}
+			simd.PackF32(dst, bytesOf(w.rows), n, rows, n)
+			continue
+		}
+		src := j.w.Data[((col+i)*j.w.Cols+k)*bytes:]
 		switch j.w.Format {
 		case device.F32:
 			simd.PackF32(dst, src, j.w.Cols, rows, n)

@@ -10,12 +10,11 @@ var dotTokens = simd.ProductTokens()
 
 // MatMul implements [device.Stream].
 func (s *stream) MatMul(dst, x device.Tensor, w device.Matrix) {
-	if x.Cols != w.Cols || dst.Rows != x.Rows || dst.Cols != w.Rows || len(w.Data) < w.Rows*w.Cols*w.Format.Bytes() {
-		mismatch("MatMul", "[%d][%d] by [%d][%d] of %d bytes in %v into [%d][%d]",
-			x.Rows, x.Cols, w.Rows, w.Cols, len(w.Data), w.Format, dst.Rows, dst.Cols)
+	if x.Cols != w.Cols || dst.Rows != x.Rows || dst.Cols != w.Rows {
+		mismatch("MatMul", "[%d][%d] by [%d][%d] into [%d][%d]", x.Rows, x.Cols, w.Rows, w.Cols, dst.Rows, dst.Cols)
 	}
-	if w.Format != device.F32 && w.Format != device.F16 && w.Format != device.BF16 {
-		mismatch("MatMul", "weights in format %v", w.Format)
+	if err := w.Check(); err != nil {
+		mismatch("MatMul", "%v", err)
 	}
 	switch {
 	case x.Rows == 0:
@@ -35,17 +34,29 @@ type dotsJob struct {
 func (s *stream) matVec(dst, x device.Tensor, w device.Matrix) {
 	const perByte, perProduct = 0.07, 0.03 // nanoseconds
 	s.dots = dotsJob{dst, x, w}
-	s.run(&s.dots, w.Rows, float64(w.Cols)*max(perByte*float64(w.Format.Bytes()), perProduct*float64(x.Rows)))
+	s.run(&s.dots, w.Rows, max(perByte*float64(w.Format.MatrixBytes(1, w.Cols)), perProduct*float64(w.Cols)*float64(x.Rows)))
 }
 
-func (j *dotsJob) run(first, end int, _ *worker) {
-	product := simd.ProductF32
-	switch j.w.Format {
-	case device.F16:
-		product = simd.ProductF16
-	case device.BF16:
-		product = simd.ProductBF16
+// products are those of the formats whose rows need nothing beside them.
+var products = [...]func(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int){
+	device.F32: simd.ProductF32, device.F16: simd.ProductF16, device.BF16: simd.ProductBF16,
+	device.Q8_0: simd.ProductQ8_0, device.Q4_0: simd.ProductQ4_0, device.Q4_K: simd.ProductQ4_K, device.Q6_K: simd.ProductQ6_K,
+}
+
+func (j *dotsJob) run(first, end int, w *worker) {
+	if j.w.Format.Affine() {
+		j.affine(first, end, w)
+		return
 	}
-	w := j.w.Data[first*j.w.Cols*j.w.Format.Bytes():]
-	product(j.dst.Data[first:], j.dst.Cols, j.x.Data, w, j.x.Rows, end-first, j.w.Cols)
+	data := j.w.Data[j.w.Format.MatrixBytes(first, j.w.Cols):]
+	products[j.w.Format](j.dst.Data[first:], j.dst.Cols, j.x.Data, data, j.x.Rows, end-first, j.w.Cols)
+}
+
+// affine multiplies with the rows one by one, each expanded where it stays in the nearest caches.
+func (j *dotsJob) affine(first, end int, w *worker) {
+	w.b = grow(w.b, j.w.Cols)
+	for row := first; row < end; row++ {
+		expand(w.b[:j.w.Cols], j.w, row, 0)
+		simd.ProductF32(j.dst.Data[row:], j.dst.Cols, j.x.Data, bytesOf(w.b[:j.w.Cols]), j.x.Rows, 1, j.w.Cols)
+	}
 }

@@ -18,6 +18,7 @@ type job interface {
 // A worker is the scratch of one goroutine.
 type worker struct {
 	a, b  []float32 // packed tiles
+	rows  []float32 // expanded weights, on their way into b
 	c     [tileSize]float32
 	flash attention.Flash
 }

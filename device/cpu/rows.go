@@ -20,8 +20,8 @@ func (s *stream) Embed(dst device.Tensor, table device.Matrix, ids []int32) {
 	if dst.Rows != len(ids) || dst.Cols != table.Cols {
 		mismatch("Embed", "%d ids of a table [%d][%d] into [%d][%d]", len(ids), table.Rows, table.Cols, dst.Rows, dst.Cols)
 	}
-	if table.Format != device.F32 && table.Format != device.F16 && table.Format != device.BF16 {
-		mismatch("Embed", "weights in format %v", table.Format)
+	if err := table.Check(); err != nil {
+		mismatch("Embed", "%v", err)
 	}
 	for i, id := range ids {
 		if id < 0 || int(id) >= table.Rows {
@@ -33,17 +33,8 @@ func (s *stream) Embed(dst device.Tensor, table device.Matrix, ids []int32) {
 }
 
 func (j *embedJob) run(first, end int, _ *worker) {
-	row := j.table.Cols * j.table.Format.Bytes()
 	for i := first; i < end; i++ {
-		src := j.table.Data[int(j.ids[i])*row:][:row]
-		switch j.table.Format {
-		case device.F32:
-			simd.FromF32(j.dst.Row(i), src)
-		case device.F16:
-			simd.FromF16(j.dst.Row(i), src)
-		case device.BF16:
-			simd.FromBF16(j.dst.Row(i), src)
-		}
+		expand(j.dst.Row(i), j.table, int(j.ids[i]), 0)
 	}
 }
 

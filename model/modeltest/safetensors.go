@@ -9,7 +9,7 @@ import (
 	"os"
 
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/model/internal/half"
+	"github.com/orrery-ai/orrery/internal/half"
 )
 
 // writeSafetensors writes the tensors, all in one format, one after the other.

@@ -6,23 +6,31 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
+	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/device/cpu/simd"
 	"github.com/orrery-ai/orrery/model"
 )
 
 // Write writes a model of the shape that config.json gives into dir, which it makes if it must: config.json
-// itself and model.safetensors. The same arguments always make the same files. Weights are drawn as they
-// are written, so it takes no memory to speak of. progress, unless nil, is told of the bytes written.
+// itself and model.safetensors, in a dense format or one of MLX's. The same arguments always make the same files.
+// Weights are drawn as they are written, so it takes little memory. progress, unless nil, is told of the bytes written.
 //
 // Matrices are uniform with variance 1/columns, and norms are ones, so that activations keep about their
 // size from layer to layer.
 func Write(dir string, config []byte, format device.Format, seed uint64, progress func(done, total int64)) error {
+	switch {
+	case format.Bytes() > 0:
+	case !format.Affine():
+		return fmt.Errorf("safetensors have no weights in %v: write a GGUF file", format)
+	default:
+		var err error
+		if config, err = withQuantization(config, format); err != nil {
+			return fmt.Errorf("config.json: %w", err)
+		}
+	}
 	c, err := model.ParseConfig(config)
 	if err != nil {
 		return fmt.Errorf("config.json: %w", err)
@@ -41,7 +49,11 @@ func Write(dir string, config []byte, format device.Format, seed uint64, progres
 }
 
 func writeWeights(path string, tensors []model.TensorShape, format device.Format, seed uint64, progress func(done, total int64)) (err error) {
-	header, total, err := header(tensors, format)
+	all, err := plan(tensors, format)
+	if err != nil {
+		return err
+	}
+	header, total, err := header(all)
 	if err != nil {
 		return err
 	}
@@ -54,26 +66,67 @@ func writeWeights(path string, tensors []model.TensorShape, format device.Format
 	if _, err := w.Write(header); err != nil {
 		return err
 	}
-	d := newDrawer(format, seed)
-	var done int64
-	for _, t := range tensors {
-		for left := elements(t); left > 0; {
-			b := d.draw(min(left, drawn), t)
-			if _, err := w.Write(b); err != nil {
-				return err
-			}
-			left -= len(b) / format.Bytes()
-			done += int64(len(b))
-			if progress != nil {
-				progress(done, total)
-			}
+	d := newDrawer(seed)
+	out := &told{w: w, total: total, progress: progress}
+	for _, t := range all {
+		if err := t.write(d, out); err != nil {
+			return err
 		}
 	}
 	return w.Flush()
 }
 
+// told tells of what goes through it.
+type told struct {
+	w           io.Writer
+	done, total int64
+	progress    func(done, total int64)
+}
+
+func (t *told) Write(b []byte) (int, error) {
+	n, err := t.w.Write(b)
+	if t.done += int64(n); t.progress != nil {
+		t.progress(t.done, t.total)
+	}
+	return n, err
+}
+
+// part is a tensor of a safetensors file.
+type part struct {
+	name  string
+	dtype string
+	shape []int
+	bytes int64
+	write func(d *drawer, w io.Writer) error
+}
+
+// plan is what a file of these tensors has.
+func plan(tensors []model.TensorShape, format device.Format) (all []part, err error) {
+	for _, t := range tensors {
+		switch {
+		case format.Bytes() > 0:
+			all = append(all, dense(t, format))
+		case len(t.Shape) != 2:
+			all = append(all, dense(t, device.BF16))
+		default:
+			parts, err := affine(t, format)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, parts...)
+		}
+	}
+	return all, nil
+}
+
+func dense(t model.TensorShape, format device.Format) part {
+	return part{t.Name, format.String(), t.Shape, int64(elements(t)) * int64(format.Bytes()), func(d *drawer, w io.Writer) error {
+		return d.write(w, t, format)
+	}}
+}
+
 // header is that of a safetensors file, with its length, padded so that the data starts at a multiple of 8.
-func header(tensors []model.TensorShape, format device.Format) (b []byte, total int64, err error) {
+func header(tensors []part) (b []byte, total int64, err error) {
 	type entry struct {
 		DType   string   `json:"dtype"`
 		Shape   []int    `json:"shape"`
@@ -81,8 +134,8 @@ func header(tensors []model.TensorShape, format device.Format) (b []byte, total 
 	}
 	entries := map[string]entry{}
 	for _, t := range tensors {
-		end := total + int64(elements(t))*int64(format.Bytes())
-		entries[t.Name] = entry{format.String(), t.Shape, [2]int64{total, end}}
+		end := total + t.bytes
+		entries[t.name] = entry{t.dtype, t.shape, [2]int64{total, end}}
 		total = end
 	}
 	text, err := json.Marshal(entries)
@@ -101,65 +154,4 @@ func elements(t model.TensorShape) int {
 		n *= d
 	}
 	return n
-}
-
-// drawn is how many elements are drawn at a time.
-const drawn = 1 << 16
-
-// drawer draws weights.
-type drawer struct {
-	format device.Format
-	state  uint64
-	values []float32
-	bytes  []byte
-}
-
-func newDrawer(format device.Format, seed uint64) *drawer {
-	return &drawer{format: format, state: seed, values: make([]float32, drawn), bytes: make([]byte, drawn*format.Bytes())}
-}
-
-// draw gives the next n elements of a tensor, as they are stored, until the next call.
-func (d *drawer) draw(n int, t model.TensorShape) []byte {
-	b := d.bytes[:n*d.format.Bytes()]
-	v := d.values[:n]
-	switch {
-	case len(t.Shape) == 2:
-		d.uniform(v, float32(math.Sqrt(3/float64(t.Shape[1]))))
-	case strings.HasSuffix(t.Name, ".bias"):
-		clear(v)
-	default:
-		for i := range v {
-			v[i] = 1
-		}
-	}
-	switch d.format {
-	case device.F32:
-		for i, x := range v {
-			binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(x))
-		}
-	case device.F16:
-		simd.ToF16(b, v)
-	case device.BF16:
-		for i, x := range v {
-			binary.LittleEndian.PutUint16(b[2*i:], uint16(math.Float32bits(x)>>16)) // towards zero, by less than 1%
-		}
-	}
-	return b
-}
-
-// uniform draws from (-most, most), with 16 bits each: SplitMix64 (Steele, Lea and Flood, 2014) gives four at
-// a time.
-func (d *drawer) uniform(v []float32, most float32) {
-	scale := most / (1 << 15)
-	for i := 0; i < len(v); i += 4 {
-		d.state += 0x9e3779b97f4a7c15
-		z := d.state
-		z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-		z = (z ^ z>>27) * 0x94d049bb133111eb
-		z ^= z >> 31
-		for j := i; j < min(i+4, len(v)); j++ {
-			v[j] = (float32(int16(z)) + 0.5) * scale
-			z >>= 16
-		}
-	}
 }

@@ -46,6 +46,57 @@ func TestAModelOfAnyShapeAndFormatOpensAndStaysFinite(t *testing.T) {
 	}
 }
 
+func TestQuantizedModelsOpenAndStayFinite(t *testing.T) {
+	dev := cpu.New(1)
+	defer dev.Close()
+	type write func(to string, config []byte, format device.Format, seed uint64, progress func(done, total int64)) error
+	for _, c := range []struct {
+		to      string
+		write   write
+		formats []device.Format
+	}{
+		{"x.gguf", WriteGGUF, []device.Format{device.F32, device.BF16, device.Q8_0, device.Q4_0, device.Q4_K, device.Q6_K}},
+		{"folder", Write, []device.Format{device.MLX8, device.MLX4}},
+	} {
+		for _, format := range c.formats {
+			for _, kind := range []string{"llama", "qwen3"} {
+				t.Run(fmt.Sprintf("%s %v in %s", kind, format, c.to), func(t *testing.T) {
+					to := filepath.Join(t.TempDir(), c.to)
+					wide := bytes.ReplaceAll(config(kind, false), []byte(`"hidden_size": 128`), []byte(`"hidden_size": 256`))
+					var last, all int64
+					if err := c.write(to, wide, format, 3, func(done, total int64) { last, all = done, total }); err != nil {
+						t.Fatal(err)
+					}
+					m, err := model.Open(to)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer m.Close()
+					if weights := m.RangeBytes(model.Range{First: 0, End: m.Config.Layers}); last != all || all != weights {
+						t.Errorf("%d of %d bytes were told of, the model has %d", last, all, weights)
+					}
+					if got, want := m.EmbedBytes(), int64(format.MatrixBytes(500, 256)); got < want || got > want*5/4 {
+						t.Errorf("the embedding has %d bytes, in %v it needs %d", got, format, want)
+					}
+					if rms := logits(t, m, dev); !(rms > 0.1 && rms < 10) {
+						t.Errorf("logits have a root mean square of %g", rms)
+					}
+				})
+			}
+		}
+	}
+	to := filepath.Join(t.TempDir(), "x")
+	for what, err := range map[string]error{
+		"Q8_0 in safetensors": Write(to, config("llama", true), device.Q8_0, 0, nil),
+		"MLX8 in GGUF":        WriteGGUF(to, config("llama", true), device.MLX8, 0, nil),
+		"half a group":        Write(to, bytes.ReplaceAll(config("llama", true), []byte(`"hidden_size": 128`), []byte(`"hidden_size": 96`)), device.MLX4, 0, nil),
+	} {
+		if err == nil {
+			t.Errorf("%s is written", what)
+		}
+	}
+}
+
 // logits runs a few tokens that attend to themselves alone, and gives the root mean square of their logits.
 func logits(t *testing.T, m *model.Model, dev device.Device) float64 {
 	t.Helper()

@@ -15,8 +15,8 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	p := provider(t, f)
 	for mode, spin := range map[string]time.Duration{"safe": 0, "fast": time.Second} {
 		a, b := connect(t, p, p)
-		a.SetSpin(spin)
-		b.SetSpin(spin)
+		a.SetSpin(spin, freely{})
+		b.SetSpin(spin, freely{})
 		for _, n := range []int{64, 4 << 10, 64 << 10, 300_000} {
 			out, in := make([]byte, n), make([]byte, n)
 			done := make(chan struct{})

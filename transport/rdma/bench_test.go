@@ -25,8 +25,8 @@ func BenchmarkExchange(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/%d", mode.name, n), func(b *testing.B) {
 				p := provider(b, standin.Start(b))
 				x, y := connect(b, p, p)
-				x.SetSpin(mode.spin)
-				y.SetSpin(mode.spin)
+				x.SetSpin(mode.spin, freely{})
+				y.SetSpin(mode.spin, freely{})
 				var wg sync.WaitGroup
 				wg.Go(func() {
 					buf := make([]byte, n)
@@ -63,8 +63,8 @@ func BenchmarkStream(b *testing.B) {
 			const n = 4 << 20
 			p := provider(b, standin.Start(b))
 			x, y := connect(b, p, p)
-			x.SetSpin(mode.spin)
-			y.SetSpin(mode.spin)
+			x.SetSpin(mode.spin, freely{})
+			y.SetSpin(mode.spin, freely{})
 			var wg sync.WaitGroup
 			wg.Go(func() {
 				buf := make([]byte, 1<<20)

@@ -18,7 +18,7 @@ type Conn struct {
 	place   place
 	profile profile
 	slot    int // bytes of a message to the peer, header included
-	spin    atomic.Int64
+	spin    atomic.Pointer[spin]
 	watched chan struct{} // closed when nobody reads nc any more
 
 	reading, writing sync.Mutex
@@ -53,9 +53,26 @@ type Conn struct {
 // arrival is a message of data: bytes from to to of a slot for receives are yet to be read.
 type arrival struct{ slot, from, to int }
 
-// SetSpin makes calls that wait poll for so long before they sleep: the fast mode, at the cost of a processor.
-// Zero, the safe mode, is what a connection begins with.
-func (c *Conn) SetSpin(d time.Duration) { c.spin.Store(int64(d)) }
+// SpinGuard says where polling does harm: where fewer processors are free than threads want to run.
+type SpinGuard interface {
+	// MaySpin says whether to poll at all, if before is zero, or to go on after a poll at that time.
+	MaySpin(before, now time.Time) bool
+}
+
+type spin struct {
+	most  time.Duration
+	guard SpinGuard
+}
+
+// SetSpin makes calls that wait poll for so long before they sleep, as far as guard lets them: the fast mode,
+// at the cost of a processor. Zero, the safe mode, is what a connection begins with.
+func (c *Conn) SetSpin(d time.Duration, guard SpinGuard) {
+	s := &spin{d, guard}
+	if d == 0 {
+		s = nil
+	}
+	c.spin.Store(s)
+}
 
 // String names the adapter.
 func (c *Conn) String() string { return fmt.Sprintf("%s, %v", c.place, c.profile.service) }

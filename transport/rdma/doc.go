@@ -35,7 +35,7 @@
 //
 // # Waiting
 //
-// A call that has to wait polls for completions for as long as [Conn.SetSpin] says, not at all by default;
+// A call that has to wait polls for completions for as long as [Conn.SetSpin] and its guard say, not at all by default;
 // then it sleeps until the adapter's completion channel wakes it through Go's network poller. Of two calls
 // that wait (a Read and a Write), one sleeps on the channel and wakes the other. Where the library has no
 // channels, a sleeping call looks again after 20 µs, and then less often, up to 1 ms.

@@ -107,8 +107,8 @@ func overKinds(t *testing.T, test func(t *testing.T, f *standin.Fabric, a, b *Co
 				p := provider(t, f)
 				set(f, p)
 				a, b := connect(t, p, p)
-				a.SetSpin(spin)
-				b.SetSpin(spin)
+				a.SetSpin(spin, freely{})
+				b.SetSpin(spin, freely{})
 				test(t, f, a, b)
 			})
 		}
@@ -147,3 +147,8 @@ func eventually(t testing.TB, what string, f func() bool) {
 
 // soonest is a deadline that a test waits for.
 func soonest() time.Time { return time.Now().Add(50 * time.Millisecond) }
+
+// freely lets calls poll as long as they like.
+type freely struct{}
+
+func (freely) MaySpin(_, _ time.Time) bool { return true }

@@ -36,7 +36,8 @@ const (
 // await waits until the reader has something to read, or the writer a slot and a credit. It has mu, and gives
 // it up while it waits.
 func (c *Conn) await(w *waiter) error {
-	var spinUntil time.Time
+	var spinUntil, polled time.Time
+	spun := false
 	pause := firstPause
 	for {
 		if err := c.usable(w); err != nil {
@@ -51,17 +52,19 @@ func (c *Conn) await(w *waiter) error {
 		if err := c.usable(w); err != nil {
 			return err
 		}
-		if spin := time.Duration(c.spin.Load()); spin > 0 {
+		if s := c.spin.Load(); s != nil && !spun {
 			now := time.Now()
-			if spinUntil.IsZero() {
-				spinUntil = now.Add(spin)
+			if polled.IsZero() {
+				spinUntil = now.Add(s.most)
 			}
-			if now.Before(spinUntil) {
+			if s.guard.MaySpin(polled, now) && now.Before(spinUntil) {
+				polled = now
 				c.mu.Unlock()
 				runtime.Gosched()
 				c.mu.Lock()
 				continue
 			}
+			spun = true
 		}
 		switch {
 		case c.events == nil:

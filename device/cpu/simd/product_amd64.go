@@ -43,3 +43,59 @@ func wideProductBF16(vectors int, s []float32, stride int, q []float32, k, next 
 		product8BF16AVX512(s, stride, q, k, next, n, dim)
 	}
 }
+
+// wideProductQ8_0 is the products of 1, 2, 4 or 8 vectors.
+func wideProductQ8_0(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
+	switch vectors {
+	case 1:
+		product1Q8_0AVX512(s, stride, q, k, next, n, dim, halves)
+	case 2:
+		product2Q8_0AVX512(s, stride, q, k, next, n, dim, halves)
+	case 4:
+		product4Q8_0AVX512(s, stride, q, k, next, n, dim, halves)
+	case 8:
+		product8Q8_0AVX512(s, stride, q, k, next, n, dim, halves)
+	}
+}
+
+// wideProductQ4_0 is the products of 1, 2, 4 or 8 vectors.
+func wideProductQ4_0(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
+	switch vectors {
+	case 1:
+		product1Q4_0AVX512(s, stride, q, k, next, n, dim, halves)
+	case 2:
+		product2Q4_0AVX512(s, stride, q, k, next, n, dim, halves)
+	case 4:
+		product4Q4_0AVX512(s, stride, q, k, next, n, dim, halves)
+	case 8:
+		product8Q4_0AVX512(s, stride, q, k, next, n, dim, halves)
+	}
+}
+
+// wideProductQ4_K is the products of 1, 2, 4 or 8 vectors.
+func wideProductQ4_K(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
+	switch vectors {
+	case 1:
+		product1Q4_KAVX512(s, stride, q, k, next, n, dim, halves)
+	case 2:
+		product2Q4_KAVX512(s, stride, q, k, next, n, dim, halves)
+	case 4:
+		product4Q4_KAVX512(s, stride, q, k, next, n, dim, halves)
+	case 8:
+		product8Q4_KAVX512(s, stride, q, k, next, n, dim, halves)
+	}
+}
+
+// wideProductQ6_K is the products of 1, 2, 4 or 8 vectors.
+func wideProductQ6_K(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
+	switch vectors {
+	case 1:
+		product1Q6_KAVX512(s, stride, q, k, next, n, dim, halves)
+	case 2:
+		product2Q6_KAVX512(s, stride, q, k, next, n, dim, halves)
+	case 4:
+		product4Q6_KAVX512(s, stride, q, k, next, n, dim, halves)
+	case 8:
+		product8Q6_KAVX512(s, stride, q, k, next, n, dim, halves)
+	}
+}

@@ -726,6 +726,312 @@ func product4BF16AVX512(s []float32, stride int, q []float32, k []byte, next []b
 //go:noescape
 func product8BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
 
+// product1Q8_0AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q8_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product2Q8_0AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q8_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product4Q8_0AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q8_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product8Q8_0AVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product8Q8_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// fromQ8_0AVX512 is
+//
+//	for i := range dst {
+//		dst[i] = src[i] // as Q8_0
+//	}
+//
+// for len(dst) a multiple of 32.
+//
+//go:noescape
+func fromQ8_0AVX512(dst []float32, src []byte, halves *[65536]float32)
+
+// product1Q4_0AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q4_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product2Q4_0AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q4_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product4Q4_0AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q4_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product8Q4_0AVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product8Q4_0AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// fromQ4_0AVX512 is
+//
+//	for i := range dst {
+//		dst[i] = src[i] // as Q4_0
+//	}
+//
+// for len(dst) a multiple of 32.
+//
+//go:noescape
+func fromQ4_0AVX512(dst []float32, src []byte, halves *[65536]float32)
+
+// product1Q4_KAVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q4_KAVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product2Q4_KAVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q4_KAVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product4Q4_KAVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q4_KAVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product8Q4_KAVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product8Q4_KAVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// fromQ4_KAVX512 is
+//
+//	for i := range dst {
+//		dst[i] = src[i] // as Q4_K
+//	}
+//
+// for len(dst) a multiple of 256.
+//
+//go:noescape
+func fromQ4_KAVX512(dst []float32, src []byte, halves *[65536]float32)
+
+// product1Q6_KAVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q6_KAVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product2Q6_KAVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q6_KAVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product4Q6_KAVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q6_KAVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product8Q6_KAVX512 is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product8Q6_KAVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// fromQ6_KAVX512 is
+//
+//	for i := range dst {
+//		dst[i] = src[i] // as Q6_K
+//	}
+//
+// for len(dst) a multiple of 256.
+//
+//go:noescape
+func fromQ6_KAVX512(dst []float32, src []byte, halves *[65536]float32)
+
+// fromAffine4AVX512 is
+//
+//	for i := range dst {
+//		dst[i] = scales[i/group]*q[i] + biases[i/group]
+//	}
+//
+// for q of 4 bits, group a multiple of 32 and len(dst) of group.
+//
+//go:noescape
+func fromAffine4AVX512(dst []float32, q []byte, scales []float32, biases []float32, group int)
+
+// fromAffine8AVX512 is
+//
+//	for i := range dst {
+//		dst[i] = scales[i/group]*q[i] + biases[i/group]
+//	}
+//
+// for q of 8 bits, group a multiple of 32 and len(dst) of group.
+//
+//go:noescape
+func fromAffine8AVX512(dst []float32, q []byte, scales []float32, biases []float32, group int)
+
 // sumAVX2 is
 //
 //	for i := 0; i < len(b); i += 8 {

@@ -2,6 +2,8 @@
 
 package simd
 
+import "github.com/orrery-ai/orrery/device/quant"
+
 // detect says that there is no assembly: the routines below only stand for it, and are its twins.
 func detect() (avx2, avx512 bool) { return false, false }
 
@@ -123,4 +125,36 @@ func valuesQuantized(bits, heads int, o, p []float32, stride int, v []byte, scal
 
 func fromQuantized(bits int, dst []float32, src []byte, scales []float32, n, dim int) {
 	fromQuantizedGo(bits, dst, src, scales, n, dim)
+}
+
+func fromQ8_0AVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ8_0(dst, src) }
+
+func wideProductQ8_0(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
+	productBlocksGo(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q8_0, quant.FromQ8_0, nil})
+}
+
+func fromQ4_0AVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ4_0(dst, src) }
+
+func wideProductQ4_0(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
+	productBlocksGo(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q4_0, quant.FromQ4_0, nil})
+}
+
+func fromQ4_KAVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ4_K(dst, src) }
+
+func wideProductQ4_K(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
+	productBlocksGo(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q4_K, quant.FromQ4_K, nil})
+}
+
+func fromQ6_KAVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ6_K(dst, src) }
+
+func wideProductQ6_K(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
+	productBlocksGo(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q6_K, quant.FromQ6_K, nil})
+}
+
+func fromAffine4AVX512(dst []float32, q []byte, scales, biases []float32, group int) {
+	quant.FromAffine(dst, q, 4, group, scales, biases)
+}
+
+func fromAffine8AVX512(dst []float32, q []byte, scales, biases []float32, group int) {
+	quant.FromAffine(dst, q, 8, group, scales, biases)
 }

@@ -114,6 +114,26 @@ func (a *asm) repeat(n reg.GPVirtual, step int, body func()) {
 
 // splat is a vector constant in memory, the same float32 in each lane.
 func (a *asm) splat(name string, v float32) operand.Mem {
+	return a.list(name, func(int) float32 { return v })
+}
+
+// list is a vector constant in memory.
+func (a *asm) list(name string, lane func(i int) float32) operand.Mem {
+	return a.words(name, func(i int) uint32 { return math.Float32bits(lane(i)) })
+}
+
+// words is a vector constant in memory, given as bits: the assembler takes no infinity, and whole numbers as
+// integers.
+func (a *asm) words(name string, lane func(i int) uint32) operand.Mem {
+	return a.constant(name, func() {
+		for i := range a.lanes() {
+			a.AddDatum(4*i, operand.U32(lane(i)))
+		}
+	})
+}
+
+// constant is memory that fill describes, made once in each file.
+func (a *asm) constant(name string, fill func()) operand.Mem {
 	if m, ok := a.consts[name]; ok {
 		return m
 	}
@@ -122,9 +142,7 @@ func (a *asm) splat(name string, v float32) operand.Mem {
 	}
 	m := a.StaticGlobal(name)
 	a.DataAttributes(attr.RODATA | attr.NOPTR)
-	for i := range a.lanes() {
-		a.AddDatum(4*i, operand.U32(math.Float32bits(v))) // as bits: the assembler takes no infinity
-	}
+	fill()
 	a.consts[name] = m
 	return m
 }

@@ -27,6 +27,9 @@ func strided(base reg.GPVirtual, units []reg.GPVirtual, step uint8, n int) []ope
 		for odd%2 == 0 {
 			odd, scale = odd/2, scale*2
 		}
+		if scale > 8 {
+			panic("too far a stride") // a mistake in this program
+		}
 		ms = append(ms, atIndex(base, units[odd/2], scale, 0))
 	}
 	return ms

@@ -1,0 +1,78 @@
+package actors
+
+import (
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/transport"
+	"github.com/orrery-ai/orrery/transport/fault"
+)
+
+func TestADecodeOverADamagedConnectionGivesTheRightTokensOrSaysWhatHappened(t *testing.T) {
+	const tokens = 12
+	want := alone(t, prompt(20), tokens)
+	for _, c := range []struct {
+		script string
+		harm   bool // the generation cannot go on
+	}{
+		{"after 4 frames of partial: delay 2ms", false},
+		{"after 4 frames of partial: stall 50ms", false},
+		{"after 1 frame back on small: stall 50ms", false},
+		{"after 2 frames of partial: reorder 2", false},
+		{"after 4 frames of partial: truncate", true},
+		{"after 4 frames of partial: flip bit", true},
+		{"after 4 frames of partial: cut", true},
+		{"after 4 frames of partial: half-open", true},
+		{"after 2 frames of hidden: flip 3 bits", true},
+		{"after 2 frames of hidden: cut", true},
+		{"after 2 frames of query: stall 1h", true},
+	} {
+		t.Run(c.script, func(t *testing.T) {
+			t.Parallel()
+			script, err := fault.Parse(c.script)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var log logBook
+			in := fault.New(script, slog.New(slog.NewTextHandler(&log, nil)))
+			t.Cleanup(in.Close)
+			r := newRigWith(t, 3, func(node int, tc *transport.Config) {
+				tc.Checksums, tc.DialTimeout = transport.ChecksumsOn, time.Second
+				if node == 1 {
+					tc.Dial = in.Dial
+				}
+			})
+			spec := r.spec(placement.Pooled)
+			if c.harm {
+				spec.StepTimeout = time.Second
+			}
+			model, err := Load(r.context(), r.systems[0], r.endpoints[0], spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _, err := r.drain(r.start(model, r.sequence(model, placement.Pooled), Job{IDs: prompt(20), MaxTokens: tokens}))
+			model.Close()
+			if !strings.Contains(log.String(), "fault injected") {
+				t.Error("the fault was not injected")
+			}
+			switch {
+			case err == nil && !c.harm:
+				same(t, c.script, got, want)
+			case err == nil:
+				t.Errorf("tokens %v came of it", got)
+			case !c.harm:
+				t.Errorf("it failed: %v", err)
+			case !slices.ContainsFunc(r.names, func(node string) bool { return strings.Contains(err.Error(), "node "+node) }):
+				t.Errorf("the error does not name a node: %v", err)
+			case !slices.Equal(got, want[:len(got)]):
+				t.Errorf("before the error came tokens %v, not %v", got, want[:len(got)])
+			}
+			again := r.load(r.spec(placement.Pooled))
+			same(t, "the next request", r.generate(again, r.sequence(again, placement.Pooled), Job{IDs: prompt(20), MaxTokens: tokens}), want)
+		})
+	}
+}

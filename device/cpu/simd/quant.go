@@ -1,0 +1,151 @@
+package simd
+
+import (
+	"sync"
+
+	"github.com/orrery-ai/orrery/device/quant"
+)
+
+// ProductQ8_0 is [ProductF32] with w as blocks of [quant.Q8_0]; cols is a multiple of a block's elements.
+func ProductQ8_0(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int) {
+	productBlocks(dst, stride, x, w, tokens, rows, cols, &blocksQ8_0)
+}
+
+// ProductQ4_0 is ProductQ8_0 with blocks of [quant.Q4_0].
+func ProductQ4_0(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int) {
+	productBlocks(dst, stride, x, w, tokens, rows, cols, &blocksQ4_0)
+}
+
+// ProductQ4_K is ProductQ8_0 with blocks of [quant.Q4_K].
+func ProductQ4_K(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int) {
+	productBlocks(dst, stride, x, w, tokens, rows, cols, &blocksQ4_K)
+}
+
+// ProductQ6_K is ProductQ8_0 with blocks of [quant.Q6_K].
+func ProductQ6_K(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int) {
+	productBlocks(dst, stride, x, w, tokens, rows, cols, &blocksQ6_K)
+}
+
+// FromQ8_0 is [quant.FromQ8_0].
+func FromQ8_0(dst []float32, src []byte) {
+	if haveAVX512 {
+		fromQ8_0AVX512(dst, src[:len(dst)/32*quant.Q8_0.Bytes], halves())
+		return
+	}
+	quant.FromQ8_0(dst, src)
+}
+
+// FromQ4_0 is [quant.FromQ4_0].
+func FromQ4_0(dst []float32, src []byte) {
+	if haveAVX512 {
+		fromQ4_0AVX512(dst, src[:len(dst)/32*quant.Q4_0.Bytes], halves())
+		return
+	}
+	quant.FromQ4_0(dst, src)
+}
+
+// FromQ4_K is [quant.FromQ4_K].
+func FromQ4_K(dst []float32, src []byte) {
+	if haveAVX512 {
+		fromQ4_KAVX512(dst, src[:len(dst)/256*quant.Q4_K.Bytes], halves())
+		return
+	}
+	quant.FromQ4_K(dst, src)
+}
+
+// FromQ6_K is [quant.FromQ6_K].
+func FromQ6_K(dst []float32, src []byte) {
+	if haveAVX512 {
+		fromQ6_KAVX512(dst, src[:len(dst)/256*quant.Q6_K.Bytes], halves())
+		return
+	}
+	quant.FromQ6_K(dst, src)
+}
+
+// FromAffine is [quant.FromAffine].
+func FromAffine(dst []float32, q []byte, bits, group int, scales, biases []float32) {
+	q, scales, biases = q[:len(dst)*bits/8], scales[:len(dst)/group], biases[:len(dst)/group]
+	switch {
+	case haveAVX512 && bits == 4 && group%32 == 0:
+		fromAffine4AVX512(dst, q, scales, biases, group)
+	case haveAVX512 && bits == 8 && group%32 == 0:
+		fromAffine8AVX512(dst, q, scales, biases, group)
+	default:
+		quant.FromAffine(dst, q, bits, group, scales, biases)
+	}
+}
+
+// halves is every half as a float32: looking one up leaves the multipliers alone.
+var halves = sync.OnceValue(func() *[65536]float32 {
+	var table [65536]float32
+	var b [2]byte
+	for i := range table {
+		b[0], b[1] = byte(i), byte(i>>8)
+		table[i] = f16(b[:], 0)
+	}
+	return &table
+})
+
+// blocksOf is what the product with one format of blocks is made of.
+type blocksOf struct {
+	quant.Layout
+	from func(dst []float32, src []byte)
+	wide func(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32)
+}
+
+var (
+	blocksQ8_0 = blocksOf{quant.Q8_0, FromQ8_0, wideProductQ8_0}
+	blocksQ4_0 = blocksOf{quant.Q4_0, FromQ4_0, wideProductQ4_0}
+	blocksQ4_K = blocksOf{quant.Q4_K, FromQ4_K, wideProductQ4_K}
+	blocksQ6_K = blocksOf{quant.Q6_K, FromQ6_K, wideProductQ6_K}
+)
+
+func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int, of *blocksOf) {
+	if tokens == 0 || rows == 0 {
+		return
+	}
+	row := cols / of.Elements * of.Bytes
+	dst, x = dst[:(tokens-1)*stride+rows], x[:tokens*cols]
+	if !haveAVX512 {
+		productBlocksGo(dst, stride, x, w[:rows*row], tokens, rows, cols, of)
+		return
+	}
+	step := rows
+	if tokens > 8 {
+		step = max(4, productBytes/max(1, row)&^3)
+	}
+	for r := 0; r < rows; r += step {
+		n := min(step, rows-r)
+		part, next := w[r*row:(r+n)*row], w[min(len(w), (r+min(4, n))*row):]
+		for t := 0; t < tokens; {
+			take := 1
+			for take < 8 && t+2*take <= tokens {
+				take *= 2
+			}
+			of.wide(take, dst[t*stride+r:], stride, x[t*cols:], part, next, n, cols, halves())
+			next = part[:0] // it is on its way
+			t += take
+		}
+	}
+}
+
+// productBlocksGo expands a block at a time.
+func productBlocksGo(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int, of *blocksOf) {
+	var scratch [256]float32
+	block := scratch[:of.Elements]
+	for r := range rows {
+		for t := range tokens {
+			dst[t*stride+r] = 0
+		}
+		for c := 0; c < cols; c += of.Elements {
+			of.from(block, w[(r*cols+c)/of.Elements*of.Bytes:])
+			for t := range tokens {
+				sum := float32(0)
+				for i, v := range x[t*cols+c : t*cols+c+of.Elements] {
+					sum += v * block[i]
+				}
+				dst[t*stride+r] += sum
+			}
+		}
+	}
+}
