@@ -22,6 +22,14 @@ func (f *Flash) vector(p Partial, q []float32, first int, s Shape, head int, kv 
 			if block.Format.Quantized() {
 				f.ks = unscale(f.ks, block.scales(block.K, head, j, n, dim))
 				f.vs = unscale(f.vs, block.scales(block.V, head, j, n, dim))
+				if after := min(vectorKeys, seen-j-n); after > 0 {
+					simd.Prefetch(block.scales(block.K, head, j+n, after, dim))
+					simd.Prefetch(block.scales(block.V, head, j+n, after, dim))
+				} else if i+1 < len(kv) && kv[i+1].Format == block.Format {
+					after := min(vectorKeys, kv[i+1].Visible(last))
+					simd.Prefetch(kv[i+1].scales(kv[i+1].K, head, 0, after, dim))
+					simd.Prefetch(kv[i+1].scales(kv[i+1].V, head, 0, after, dim))
+				}
 			}
 			next := k[:0] // the keys after these
 			if j+n < seen {

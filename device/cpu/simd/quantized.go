@@ -87,6 +87,13 @@ func FromQuantized(bits int, dst []float32, src []byte, scales []float32, n, dim
 	fromQuantizedGo(bits, dst, src, scales, n, dim)
 }
 
+// Prefetch asks for b, which will be read soon, to be brought into the cache, where there is an instruction for that.
+func Prefetch(b []byte) {
+	if haveAVX2 {
+		prefetchAsm(b)
+	}
+}
+
 // groups is the number of scales of a row.
 func groups(dim int) int { return (dim + QuantizedGroup - 1) / QuantizedGroup }
 

@@ -1454,3 +1454,8 @@ func values4Q4AVX512(o []float32, p []float32, stride int, v []byte, scales []fl
 //
 //go:noescape
 func fromQ4AVX512(dst []float32, src []byte, scales []float32, n int, dim int)
+
+// prefetchAsm asks for b to be brought into the nearest cache.
+//
+//go:noescape
+func prefetchAsm(b []byte)

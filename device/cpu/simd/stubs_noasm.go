@@ -158,3 +158,5 @@ func fromAffine4AVX512(dst []float32, q []byte, scales, biases []float32, group 
 func fromAffine8AVX512(dst []float32, q []byte, scales, biases []float32, group int) {
 	quant.FromAffine(dst, q, 8, group, scales, biases)
 }
+
+func prefetchAsm([]byte) {}

@@ -28,7 +28,7 @@ var quantized = func() []routine {
 			add(fmt.Sprintf("from_q%d", bits), func(q quantizer) { q.from() })
 		}
 	}
-	return rs
+	return append(rs, routine{"prefetch", prefetch})
 }()
 
 // group is the number of elements that share a scale.
@@ -317,6 +317,18 @@ func (q quantizer) values(heads int) {
 	}
 	q.VZEROUPPER()
 	q.RET()
+}
+
+// prefetch writes the routine that asks for memory.
+func prefetch(a *asm) {
+	a.begin("prefetchAsm", "func(b []byte)", "prefetchAsm asks for b to be brought into the nearest cache.")
+	b, n := a.ptr("b"), a.length("b")
+	a.ADDQ(operand.U32(cacheLine-1), n)
+	a.repeat(n, cacheLine, func() {
+		a.PREFETCHT0(at(b, 0))
+		a.ADDQ(operand.U32(cacheLine), b)
+	})
+	a.RET()
 }
 
 // from writes n rows as float32.
