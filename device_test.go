@@ -48,11 +48,11 @@ func mixed(t *testing.T, ctx context.Context, devices ...string) *orrery.Cluster
 }
 
 // say generates 12 tokens after a question about a code, the last that the context has room for.
-func say(t *testing.T, ctx context.Context, c *orrery.Cluster, mode orrery.Mode, switches []orrery.SwitchAt) []int32 {
+func say(t *testing.T, ctx context.Context, c *orrery.Cluster, mode orrery.Mode, kv orrery.KVFormat, switches []orrery.SwitchAt) []int32 {
 	t.Helper()
 	const prompt = "The secret code of the amber falcon is 48213.\n<|im_start|>user\nWhat is the secret code of the amber falcon?<|im_end|>\n<|im_start|>assistant\n"
 	const context = 64
-	m, err := c.Load(ctx, "recall", orrery.LoadOptions{Mode: mode, Chunk: 32, BlockTokens: 16, Context: context})
+	m, err := c.Load(ctx, "recall", orrery.LoadOptions{Mode: mode, Chunk: 32, BlockTokens: 16, Context: context, KV: kv})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,19 +85,25 @@ func say(t *testing.T, ctx context.Context, c *orrery.Cluster, mode orrery.Mode,
 func TestACPUAndAnEmulatedGPUSayTheSameInEveryModeAndAcrossSwitches(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	want := say(t, ctx, mixed(t, ctx, "cpu"), orrery.Pipeline, nil)
-	c := mixed(t, ctx, "cpu", "emulator")
+	alone, c := mixed(t, ctx, "cpu"), mixed(t, ctx, "cpu", "emulator")
+	switches := []orrery.SwitchAt{{Token: 2, Mode: orrery.Pooled}, {Token: 4, Mode: orrery.Ring}, {Token: 6, Mode: orrery.Pipeline}}
+	want := say(t, ctx, alone, orrery.Pipeline, orrery.KVF16, nil)
 	for _, mode := range []orrery.Mode{orrery.Pipeline, orrery.Pooled, orrery.Ring} {
-		if got := say(t, ctx, c, mode, nil); !slices.Equal(got, want) {
+		if got := say(t, ctx, c, mode, orrery.KVF16, nil); !slices.Equal(got, want) {
 			t.Errorf("%v: %v, not %v", mode, got, want)
 		}
 	}
-	switches := []orrery.SwitchAt{{Token: 2, Mode: orrery.Pooled}, {Token: 4, Mode: orrery.Ring}, {Token: 6, Mode: orrery.Pipeline}}
-	if got := say(t, ctx, c, orrery.Pipeline, switches); !slices.Equal(got, want) {
+	if got := say(t, ctx, c, orrery.Pipeline, orrery.KVF16, switches); !slices.Equal(got, want) {
 		t.Errorf("switching: %v, not %v", got, want)
 	}
-	if got := say(t, ctx, mixed(t, ctx, "emulator"), orrery.Pipeline, switches); !slices.Equal(got, want) {
+	if got := say(t, ctx, mixed(t, ctx, "emulator"), orrery.Pipeline, orrery.KVF16, switches); !slices.Equal(got, want) {
 		t.Errorf("switching on one node: %v, not %v", got, want)
+	}
+	for _, kv := range []orrery.KVFormat{orrery.KVQ8, orrery.KVQ4} {
+		want := say(t, ctx, alone, orrery.Pipeline, kv, nil)
+		if got := say(t, ctx, c, orrery.Pipeline, kv, switches); !slices.Equal(got, want) {
+			t.Errorf("switching in %v: %v, not %v", kv, got, want)
+		}
 	}
 }
 

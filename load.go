@@ -36,6 +36,8 @@ type KVFormat = attention.Format
 const (
 	KVF16 = attention.F16 // halves
 	KVF32 = attention.F32 // singles: twice the memory, for comparing with other implementations
+	KVQ8  = attention.Q8  // 8 bits and a scale for each 32 elements: 0.53 of the memory
+	KVQ4  = attention.Q4  // 4 bits, likewise: 0.28 of the memory
 )
 
 // LoadOptions says how a model is loaded. A zero in any field means its default.
@@ -86,12 +88,10 @@ func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
 		return o, fmt.Errorf("a block of %d is not between 1 and 16384 tokens", o.BlockTokens)
 	case o.Sequences < 1 || o.Sequences > 1<<12:
 		return o, fmt.Errorf("%d sequences is not between 1 and 4096", o.Sequences)
-	case !o.KV.Valid():
-		return o, fmt.Errorf("KV format %v is not known", o.KV)
 	case o.StepTimeout < 0 || o.LoadTimeout < 0 || o.WaitTimeout < 0:
 		return o, fmt.Errorf("a timeout is negative")
 	}
-	return o, nil
+	return o, o.KV.Check(c.HeadDim)
 }
 
 // Model is a model that is loaded on the nodes of a cluster. Its methods may be called from any goroutine.

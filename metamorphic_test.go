@@ -19,7 +19,7 @@ import (
 
 // TestAnySplitAnyModeAnySwitchGivesTheSameTokens draws models, clusters, modes, chunk sizes and switches at
 // random, and holds each against one node that computes everything in one go: the same greedy tokens, and
-// logits within 1e-4 of their spread. ORRERY_METAMORPHIC sets the number of cases, ORRERY_SEED the seed.
+// logits within 1e-4 of their spread, if keys and values are stored as singles. ORRERY_METAMORPHIC sets the number of cases, ORRERY_SEED the seed.
 func TestAnySplitAnyModeAnySwitchGivesTheSameTokens(t *testing.T) {
 	few := 12
 	if testing.Short() {
@@ -55,6 +55,7 @@ type metamorphicCase struct {
 	Decode     int // of the prompt's tokens, computed one at a time; and as many are generated
 	Bandwidths []float64
 	Mode       orrery.Mode
+	KV         orrery.KVFormat
 	Chunk      int
 	Block      int
 	Switches   []orrery.SwitchAt
@@ -71,6 +72,10 @@ func drawCase(r *rand.Rand) metamorphicCase {
 		Prompt: 1 + r.IntN(300), Decode: r.IntN(40), Mode: modes[r.IntN(3)], Chunk: pick(1, 5, 16, 33, 64, 256), Block: pick(1, 4, 7, 16, 64),
 	}
 	c.Decode = min(c.Decode, c.Prompt)
+	c.KV = []orrery.KVFormat{orrery.KVF32, orrery.KVQ8, orrery.KVQ4}[r.IntN(3)]
+	if c.Model.HeadDim%16 != 0 {
+		c.KV = orrery.KVF32
+	}
 	for range 1 + r.IntN(5) {
 		c.Bandwidths = append(c.Bandwidths, (0.2+r.Float64())*1e10)
 	}
@@ -94,7 +99,7 @@ func (c metamorphicCase) run(t *testing.T) {
 		ids[i] = int32(r.IntN(c.Model.Vocab))
 	}
 	alone := startNodes(t, 1e10)[0]
-	whole, err := alone.Load(ctx, dir, orrery.LoadOptions{Context: 1024, Chunk: 512, KV: orrery.KVF32})
+	whole, err := alone.Load(ctx, dir, orrery.LoadOptions{Context: 1024, Chunk: 512, KV: c.KV})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +107,7 @@ func (c metamorphicCase) run(t *testing.T) {
 	wantTokens, _ := greedy(t, ctx, whole, ids, orrery.GenerateOptions{MaxTokens: 24})
 
 	nodes := startNodes(t, c.Bandwidths...)
-	m, err := nodes[len(nodes)-1].Load(ctx, dir, orrery.LoadOptions{Context: 1024, Mode: c.Mode, Chunk: c.Chunk, BlockTokens: c.Block, KV: orrery.KVF32, Sequences: 2})
+	m, err := nodes[len(nodes)-1].Load(ctx, dir, orrery.LoadOptions{Context: 1024, Mode: c.Mode, Chunk: c.Chunk, BlockTokens: c.Block, KV: c.KV, Sequences: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +115,9 @@ func (c metamorphicCase) run(t *testing.T) {
 	checkSwitches(t, c.Switches, switches)
 	diff, at := largestDifference(got, want)
 	t.Logf("logits differ by at most %.2g of their spread", diff/spread(want))
-	if !(diff <= 1e-4*spread(want)) {
+	// Sums in another order differ in their last bits, and then an element may be rounded to the step beside.
+	limit := map[orrery.KVFormat]float64{orrery.KVF32: 1e-4, orrery.KVQ8: 1e-2, orrery.KVQ4: 1e-1}[c.KV]
+	if !(diff <= limit*spread(want)) {
 		t.Errorf("logits differ by %g at position %d, which is %g of their spread", diff, at/c.Model.Vocab, diff/spread(want))
 	}
 	var late []orrery.SwitchAt

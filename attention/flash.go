@@ -30,6 +30,7 @@ const (
 type Flash struct {
 	q, k, v, s, o []float32
 	m, l, f       []float32
+	ks, vs        []float32 // scales of a tile's keys and values
 }
 
 // TileRows is how many queries of the shape one tile holds: work on many queries is best divided

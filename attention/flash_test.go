@@ -33,33 +33,39 @@ func newSequence(r *rand.Rand, s Shape, first, tokens int) sequence {
 	return sequence{shape: s, format: F16, first: first, tokens: tokens, k: half(), v: half()}
 }
 
+// in is the same sequence in another format. If that is quantized, its values become those that are stored.
+func (q sequence) in(f Format) sequence {
+	q.format = f
+	if f.Quantized() {
+		dim := q.shape.HeadDim
+		stored := make([]byte, f.PlaneBytes(dim, 1))
+		for _, x := range [][]float32{q.k, q.v} {
+			for at := 0; at < len(x); at += dim {
+				f.layout(dim).Put(stored, 1, 0, x[at:at+dim])
+				f.layout(dim).Get(x[at:at+dim], stored, 1, 0)
+			}
+		}
+	}
+	return q
+}
+
 // block stores the tokens [from, to) in a block with room for more. What holds no data is NaN.
 func (q sequence) block(from, to, spare int) KV {
 	n, dim := to-from, q.shape.HeadDim
 	room := n + spare
-	row := q.format.BytesPerHead(dim)
-	kv := KV{Format: q.format, First: q.first + from, Len: n, Cap: room,
-		K: make([]byte, q.shape.KVHeads*room*row), V: make([]byte, q.shape.KVHeads*room*row)}
+	half := q.shape.BlockBytes(q.format, room) / 2
+	kv := KV{Format: q.format, HeadDim: dim, First: q.first + from, Len: n, Cap: room, K: make([]byte, half), V: make([]byte, half)}
 	for i := range kv.K {
 		kv.K[i], kv.V[i] = 0xff, 0xff
 	}
 	for h := range q.shape.KVHeads {
-		at := (h*q.tokens + from) * dim
-		q.store(kv.K[h*room*row:], q.k[at:at+n*dim])
-		q.store(kv.V[h*room*row:], q.v[at:at+n*dim])
+		for token := range n {
+			at := (h*q.tokens + from + token) * dim
+			kv.Put(kv.K, h, token, q.k[at:at+dim])
+			kv.Put(kv.V, h, token, q.v[at:at+dim])
+		}
 	}
 	return kv
-}
-
-// store writes elements in the sequence's format.
-func (q sequence) store(dst []byte, src []float32) {
-	if q.format == F16 {
-		simd.ToF16(dst, src)
-		return
-	}
-	for i, x := range src {
-		binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(x))
-	}
 }
 
 // split cuts the sequence into blocks at random places, some of them empty.
@@ -172,8 +178,8 @@ func TestAttendEqualsFloat64ForEveryShapeAndSplit(t *testing.T) {
 			base := r.IntN(2) * 1000
 			seq := newSequence(r, s, base, 1+r.IntN(150))
 			first := base + r.IntN(seq.tokens+10) - 5
-			if r.IntN(4) == 0 {
-				seq.format = F32
+			if f := []Format{F16, F32, Q8, Q4}[r.IntN(4)]; f.Check(s.HeadDim) == nil {
+				seq = seq.in(f)
 			}
 			q := random(r, rows*s.Heads*s.HeadDim)
 			blocks := seq.split(r)
@@ -251,30 +257,34 @@ func TestAttendTouchesOnlyItsHead(t *testing.T) {
 func TestSliceOfABlockHoldsItsTokens(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
 	s := Shape{Heads: 4, KVHeads: 2, HeadDim: 16, Scale: 0.25}
-	seq := newSequence(r, s, 10, 90)
-	whole := seq.block(0, 90, 7)
-	var f Flash
-	for _, rows := range []int{1, 30} {
-		q := random(r, rows*s.Heads*s.HeadDim)
-		p := NewPartial(rows, s)
-		for at := 0; at < 90; at += 30 {
-			attend(&f, p, q, 70, s, []KV{whole.Slice(at, at+30, s)})
+	for _, format := range []Format{F16, F32, Q8, Q4} {
+		seq := newSequence(r, s, 10, 90).in(format)
+		whole := seq.block(0, 90, 7)
+		var f Flash
+		for _, rows := range []int{1, 30} {
+			q := random(r, rows*s.Heads*s.HeadDim)
+			p := NewPartial(rows, s)
+			for at := 0; at < 90; at += 30 {
+				third := whole.Slice(at, at+30)
+				attend(&f, p, q, 70, s, []KV{third.Slice(0, 7), third.Slice(7, 30)})
+			}
+			check(t, fmt.Sprintf("thirds in %v", format), seq, p, q, 70)
 		}
-		check(t, "thirds", seq, p, q, 70)
 	}
 }
 
 func TestAttendAllocatesNothingOnceWarm(t *testing.T) {
 	r := rand.New(rand.NewPCG(6, 6))
 	s := Shape{Heads: 4, KVHeads: 2, HeadDim: 64, Scale: 0.125}
-	seq := newSequence(r, s, 0, 300)
-	kv := seq.split(r)
-	for _, rows := range []int{1, 100} {
-		var f Flash
-		q, p := random(r, rows*s.Heads*s.HeadDim), NewPartial(rows, s)
-		attend(&f, p, q, 200, s, kv)
-		if n := testing.AllocsPerRun(5, func() { attend(&f, p, q, 200, s, kv) }); n != 0 {
-			t.Errorf("%d rows: %v allocations", rows, n)
+	for _, format := range []Format{F16, Q8, Q4} {
+		kv := newSequence(r, s, 0, 300).in(format).split(r)
+		for _, rows := range []int{1, 100} {
+			var f Flash
+			q, p := random(r, rows*s.Heads*s.HeadDim), NewPartial(rows, s)
+			attend(&f, p, q, 200, s, kv)
+			if n := testing.AllocsPerRun(5, func() { attend(&f, p, q, 200, s, kv) }); n != 0 {
+				t.Errorf("%d rows in %v: %v allocations", rows, format, n)
+			}
 		}
 	}
 }
@@ -302,10 +312,10 @@ func TestInfiniteScoresMakeNoNaNElsewhere(t *testing.T) {
 	}
 }
 
-func benchmark(b *testing.B, s Shape, rows, keys int) {
+func benchmark(b *testing.B, format Format, s Shape, rows, keys int) {
 	r := rand.New(rand.NewPCG(8, 8))
 	var kv []KV
-	seq := newSequence(r, s, 0, 1024)
+	seq := newSequence(r, s, 0, 1024).in(format)
 	for at := 0; at < keys; at += 1024 {
 		block := seq.block(0, 1024, 0)
 		block.First = at
@@ -320,7 +330,8 @@ func benchmark(b *testing.B, s Shape, rows, keys int) {
 	}
 	seconds := b.Elapsed().Seconds() / float64(b.N)
 	if rows == 1 {
-		b.ReportMetric(float64(keys*s.KVBytes(F16))/seconds/1e9, "GB/s")
+		b.ReportMetric(float64(keys*s.KVBytes(format))/seconds/1e9, "GB/s")
+		b.ReportMetric(float64(keys)/seconds/1e6, "Mkeys/s")
 		return
 	}
 	seen := float64(rows) * (float64(first) + float64(rows+1)/2)
@@ -329,12 +340,16 @@ func benchmark(b *testing.B, s Shape, rows, keys int) {
 
 func BenchmarkDecode32K(b *testing.B) {
 	for _, s := range []Shape{{4, 2, 64, 0.125}, {32, 8, 128, 0.088}} {
-		b.Run(fmt.Sprintf("%dx%d/%d", s.Heads, s.HeadDim, s.KVHeads), func(b *testing.B) { benchmark(b, s, 1, 32<<10) })
+		for _, f := range []Format{F16, Q8, Q4} {
+			b.Run(fmt.Sprintf("%dx%d/%d/%v", s.Heads, s.HeadDim, s.KVHeads, f), func(b *testing.B) { benchmark(b, f, s, 1, 32<<10) })
+		}
 	}
 }
 
 func BenchmarkPrefill8K(b *testing.B) {
 	for _, s := range []Shape{{4, 2, 64, 0.125}, {8, 2, 128, 0.088}} {
-		b.Run(fmt.Sprintf("%dx%d/%d", s.Heads, s.HeadDim, s.KVHeads), func(b *testing.B) { benchmark(b, s, 1024, 8<<10) })
+		for _, f := range []Format{F16, Q8, Q4} {
+			b.Run(fmt.Sprintf("%dx%d/%d/%v", s.Heads, s.HeadDim, s.KVHeads, f), func(b *testing.B) { benchmark(b, f, s, 1024, 8<<10) })
+		}
 	}
 }

@@ -31,17 +31,8 @@ func valuesF32(o, p []float32, stride int, v []byte, scratch []float32, heads, n
 	}
 }
 
-// decode turns stored elements into singles.
-func (f Format) decode(dst []float32, src []byte) {
-	if f == F32 {
-		simd.FromF32(dst, src)
-	} else {
-		simd.FromF16(dst, src)
-	}
-}
-
-// Encode stores the elements of src, which are one head's key or value of a token, in the format.
-func (f Format) Encode(dst []byte, src []float32) {
+// encode stores the elements of src in a format that is not quantized.
+func (f Format) encode(dst []byte, src []float32) {
 	if f == F32 {
 		for i, x := range src {
 			binary.LittleEndian.PutUint32(dst[4*i:], math.Float32bits(x))

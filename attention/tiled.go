@@ -22,9 +22,9 @@ func (f *Flash) tiled(p Partial, q []float32, first int, s Shape, head int, kv [
 		seen := block.Visible(last)
 		for j := 0; j < seen; j += tileKeys {
 			n := min(tileKeys, seen-j)
-			block.Format.decode(f.k[:n*dim], block.rows(block.K, head, j, n, dim))
+			f.ks = block.decode(f.k[:n*dim], f.ks, block.K, head, j, n, dim)
 			clear(f.k[n*dim : roundUp(n)*dim])
-			block.Format.decode(f.v[:n*dim], block.rows(block.V, head, j, n, dim))
+			f.vs = block.decode(f.v[:n*dim], f.vs, block.V, head, j, n, dim)
 			for panel := range panels {
 				f.panel(panel, first, group, pairs, dim, block, j, n)
 			}
@@ -96,6 +96,21 @@ func (f *Flash) store(p Partial, s Shape, head int) {
 			o[i] = f.o[at+i*lanes]
 		}
 	}
+}
+
+// decode turns rows [at, at+n) of one head in data, which is K or V, into singles; scales is scratch, and is returned.
+func (kv *KV) decode(dst, scales []float32, data []byte, head, at, n, dim int) []float32 {
+	rows := kv.rows(data, head, at, n, dim)
+	switch kv.Format {
+	case F32:
+		simd.FromF32(dst, rows)
+	case F16:
+		simd.FromF16(dst, rows)
+	default:
+		scales = unscale(scales, kv.scales(data, head, at, n, dim))
+		simd.FromQuantized(kv.Format.Bits(), dst, rows, scales, n, dim)
+	}
+	return scales
 }
 
 // roundUp is the next multiple of four.

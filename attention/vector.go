@@ -19,6 +19,18 @@ func (f *Flash) vector(p Partial, q []float32, first int, s Shape, head int, kv 
 			n := min(vectorKeys, seen-j)
 			k := block.rows(block.K, head, j, n, dim)
 			v := block.rows(block.V, head, j, n, dim)
+			if block.Format.Quantized() {
+				f.ks = unscale(f.ks, block.scales(block.K, head, j, n, dim))
+				f.vs = unscale(f.vs, block.scales(block.V, head, j, n, dim))
+				if after := min(vectorKeys, seen-j-n); after > 0 {
+					simd.Prefetch(block.scales(block.K, head, j+n, after, dim))
+					simd.Prefetch(block.scales(block.V, head, j+n, after, dim))
+				} else if i+1 < len(kv) && kv[i+1].Format == block.Format {
+					after := min(vectorKeys, kv[i+1].Visible(last))
+					simd.Prefetch(kv[i+1].scales(kv[i+1].K, head, 0, after, dim))
+					simd.Prefetch(kv[i+1].scales(kv[i+1].V, head, 0, after, dim))
+				}
+			}
 			next := k[:0] // the keys after these
 			if j+n < seen {
 				next = block.rows(block.K, head, j+n, min(vectorKeys, seen-j-n), dim)
@@ -44,10 +56,13 @@ func (f *Flash) tile(p Partial, r, head, group, n int, format Format, k, v, valu
 	q := f.q[r*group*dim:]
 	at := r*p.Heads + head
 	o, m, l := p.O[at*dim:(at+group)*dim], p.M[at:at+group], p.L[at:at+group]
-	if format == F32 {
+	switch format {
+	case F32:
 		scoresF32(f.s, vectorKeys, q, k, group, n, dim)
-	} else {
+	case F16:
 		simd.Scores(f.s, vectorKeys, q, k, values, group, n, dim)
+	default:
+		simd.ScoresQuantized(format.Bits(), f.s, vectorKeys, q, k, f.ks, values, group, n, dim)
 	}
 	simd.Softmax(f.s, vectorKeys, m, l, f.f, next, group, n)
 	for h, factor := range f.f[:group] {
@@ -55,11 +70,21 @@ func (f *Flash) tile(p Partial, r, head, group, n int, format Format, k, v, valu
 			simd.Scale(o[h*dim:], o[h*dim:(h+1)*dim], factor)
 		}
 	}
-	if format == F32 {
+	next = next[min(len(next), simd.SoftmaxAhead(group, n)):]
+	switch format {
+	case F32:
 		f.v = grow(f.v, dim)
 		valuesF32(o, f.s, vectorKeys, v, f.v, group, n, dim)
-		return
+	case F16:
+		simd.Values(o, f.s, vectorKeys, v, next, group, n, dim)
+	default:
+		simd.ValuesQuantized(format.Bits(), o, f.s, vectorKeys, v, f.vs, next, group, n, dim)
 	}
-	next = next[min(len(next), simd.SoftmaxAhead(group, n)):]
-	simd.Values(o, f.s, vectorKeys, v, next, group, n, dim)
+}
+
+// unscale is halves, scales, as singles, in dst if they fit there.
+func unscale(dst []float32, scales []byte) []float32 {
+	dst = grow(dst, len(scales)/2)
+	simd.FromF16(dst, scales)
+	return dst
 }

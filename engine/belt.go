@@ -144,7 +144,7 @@ func (b *belt) parse(h header, payload []byte, layer int) (parcel, error) {
 	extents, data := payload[:n*extentBytes], payload[n*extentBytes:]
 	for i := range n {
 		first, tokens := binary.LittleEndian.Uint32(extents[i*extentBytes:]), int(binary.LittleEndian.Uint32(extents[i*extentBytes+4:]))
-		half := tokens * b.engine.shape.KVBytes(b.engine.cfg.KV) / 2
+		half := b.engine.shape.BlockBytes(b.engine.cfg.KV, min(tokens, b.engine.cfg.BlockTokens)) / 2
 		if tokens > b.engine.cfg.BlockTokens || len(data) < 2*half {
 			return parcel{}, fmt.Errorf("block %d of a parcel has %d tokens in %d bytes", i, tokens, len(data))
 		}

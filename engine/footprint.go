@@ -19,7 +19,7 @@ func Footprint(c *model.Config, kv attention.Format, block, nodes int, s placeme
 	if ring {
 		rows = max(rows, min(residence.MaxPiece(s.Chunk, block), s.Context))
 	}
-	layer := int64(block * shape.KVBytes(kv))
+	layer := int64(shape.BlockBytes(kv, block))
 
 	n := peers * (perPeer + perLane*layer) // blocks that are copied here
 	if pooled || ring {

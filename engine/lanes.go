@@ -29,8 +29,8 @@ func sizesOf(c Config, s attention.Shape) sizes {
 		hidden:  headerBytes + 4*c.Rows*c.Model.Config.Hidden,
 		query:   headerBytes + 4*c.Rows*width,
 		partial: headerBytes + 4*c.Rows*(width+2*s.Heads),
-		block:   headerBytes + c.BlockTokens*s.KVBytes(c.KV),
-		parcel:  headerBytes + parcelBlocks(c.BlockTokens)*(extentBytes+c.BlockTokens*s.KVBytes(c.KV)),
+		block:   headerBytes + s.BlockBytes(c.KV, c.BlockTokens),
+		parcel:  headerBytes + parcelBlocks(c.BlockTokens)*(extentBytes+s.BlockBytes(c.KV, c.BlockTokens)),
 		result:  headerBytes + 4*logitRows(c.Rows, vocab)*vocab + maxReason,
 	}
 }

@@ -17,8 +17,12 @@ type Geometry struct {
 	Memory      device.Memory // where blocks lie
 }
 
-// LayerBytes is the size of one layer of a block of n tokens, keys and values.
+// LayerBytes is what one layer of n tokens takes from the budget, keys and values. The padding of blocks whose size is no
+// multiple of 8 tokens, which is less than a token's size, is not counted.
 func (g Geometry) LayerBytes(n int) int64 { return int64(n) * int64(g.Shape.KVBytes(g.Format)) }
+
+// half is the size of the keys, or the values, of one layer of a block of n tokens.
+func (g Geometry) half(n int) int { return g.Shape.BlockBytes(g.Format, n) / 2 }
 
 // Block is the keys and values of some layers of some consecutive tokens.
 type Block struct {
@@ -30,7 +34,7 @@ type Block struct {
 
 func newBlock(g Geometry, r residence.Rect, budget *Budget) (*Block, error) {
 	n := r.Tokens.Len()
-	memory, err := newExtents(g.Memory, r.Layers.Len(), g.LayerBytes(n), budget)
+	memory, err := newExtents(g, r.Layers.Len(), n, budget)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,9 @@
 // A [Block] is a rectangle of a sequence's cache: some layers of some consecutive tokens. Its life
 // ([State]) is open, while it grows at the owner of its layers; sealed, from its last token on, when
 // it is immutable and may be copied, shared and moved; moving, while it is sent; and dropped. Blocks
-// end at multiples of the block size, or earlier when their layers change owner.
+// end at multiples of the block size, or earlier when their layers change owner. Keys and values are
+// stored in the format of the cache from the start: what is stored of a token does not depend on its
+// block, so that a query sees the same wherever a block ends and whoever holds it.
 //
 // A [Sequence] is the blocks of one sequence on this node. For each epoch that is in force it
 // publishes a [Table], an immutable list of what the node holds, which attention reads without a

@@ -50,24 +50,23 @@ const fillRows = 1024
 // Filler makes keys and values up. They are a function of (seed, layer, position, head) alone, so they do not
 // depend on which node makes them up. Each row is one of fillRows, of normal deviates.
 type Filler struct {
-	seed  uint64
-	heads int
-	bytes int    // of a row
-	rows  []byte // [fillRows][bytes], in the format of the cache
-	half  []byte // what is written next
+	seed     uint64
+	geometry Geometry
+	rows     attention.KV // one head's fillRows rows, in K, in the format of the cache
+	half     []byte       // what is written next
 }
 
 // NewFiller makes up what fits the geometry.
 func NewFiller(g Geometry, seed uint64) *Filler {
-	f := &Filler{seed: seed, heads: g.Shape.KVHeads, bytes: g.Format.BytesPerHead(g.Shape.HeadDim)}
-	f.rows = make([]byte, fillRows*f.bytes)
+	dim := g.Shape.HeadDim
+	f := &Filler{seed: seed, geometry: g, rows: attention.KV{Format: g.Format, HeadDim: dim, Cap: fillRows, K: make([]byte, g.Format.PlaneBytes(dim, fillRows))}}
 	rng := rand.New(rand.NewPCG(seed, fillRows))
 	row := make([]float32, g.Shape.HeadDim)
 	for i := range fillRows {
 		for j := range row {
 			row[j] = float32(rng.NormFloat64())
 		}
-		g.Format.Encode(f.rows[i*f.bytes:(i+1)*f.bytes], row)
+		f.rows.Put(f.rows.K, 0, i, row)
 	}
 	return f
 }
@@ -75,10 +74,11 @@ func NewFiller(g Geometry, seed uint64) *Filler {
 // fill writes every row for which kv, a block in m, has room.
 func (f *Filler) fill(m device.Memory, kv *attention.KV, layer int) error {
 	f.half = slices.Grow(f.half[:0], len(kv.K))[:len(kv.K)]
+	dim := f.geometry.Shape.HeadDim
 	for part, to := range [][]byte{kv.K, kv.V} {
-		for head := range f.heads {
+		for head := range f.geometry.Shape.KVHeads {
 			for t := range kv.Cap {
-				copy(f.half[(head*kv.Cap+t)*f.bytes:], f.row(layer, kv.First+t, 2*head+part))
+				kv.Copy(f.half, head, t, &f.rows, f.rows.K, 0, f.row(layer, kv.First+t, 2*head+part), dim)
 			}
 		}
 		if err := m.Write(to, f.half); err != nil {
@@ -88,12 +88,11 @@ func (f *Filler) fill(m device.Memory, kv *attention.KV, layer int) error {
 	return nil
 }
 
-// row is the one that the key (even part) or value (odd part) of a head has.
-func (f *Filler) row(layer, position, part int) []byte {
+// row is which of the rows the key (even part) or value (odd part) of a head is.
+func (f *Filler) row(layer, position, part int) int {
 	// The finalizer of SplitMix64 (Steele, Lea and Flood, 2014) spreads every bit over all.
 	h := f.seed + uint64(layer)<<48 + uint64(part)<<32 + uint64(position)
 	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
 	h = (h ^ h>>27) * 0x94d049bb133111eb
-	i := int((h ^ h>>31) % fillRows)
-	return f.rows[i*f.bytes : (i+1)*f.bytes]
+	return int((h ^ h>>31) % fillRows)
 }

@@ -45,13 +45,17 @@ func row(g Geometry, layer, token, head int, value bool) []byte {
 	return b[:g.Format.BytesPerHead(g.Shape.HeadDim)]
 }
 
-// each visits the stored rows of one token of kv.
+// each visits the stored row of each head of one token of kv, scales included; what visit changes of it is stored.
 func each(g Geometry, kv *attention.KV, token int, visit func(stored []byte, head int, value bool)) {
-	n := g.Format.BytesPerHead(g.Shape.HeadDim)
+	dim := g.Shape.HeadDim
+	one := attention.KV{Format: g.Format, Cap: 1}
+	stored := make([]byte, g.Format.PlaneBytes(dim, 1))
 	for h := range g.Shape.KVHeads {
-		at := (h*kv.Cap + token - kv.First) * n
-		visit(kv.K[at:at+n], h, false)
-		visit(kv.V[at:at+n], h, true)
+		for value, data := range [][]byte{kv.K, kv.V} {
+			one.Copy(stored, 0, 0, kv, data, h, token-kv.First, dim)
+			visit(stored[:g.Format.BytesPerHead(dim)], h, value == 1)
+			kv.Copy(data, h, token-kv.First, &one, stored, 0, 0, dim)
+		}
 	}
 }
 

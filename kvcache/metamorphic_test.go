@@ -72,7 +72,10 @@ func (c *nodes) intact(kv *attention.KV, layer, token int) bool {
 		if value {
 			part++
 		}
-		ok = ok && slices.Equal(stored, c.maker.row(layer, token, part))
+		i := c.maker.row(layer, token, part)
+		made := make([]byte, c.g.Format.PlaneBytes(c.g.Shape.HeadDim, 1))
+		(&attention.KV{Format: c.g.Format, Cap: 1}).Copy(made, 0, 0, &c.maker.rows, c.maker.rows.K, 0, i, c.g.Shape.HeadDim)
+		ok = ok && slices.Equal(stored, made[:len(stored)])
 	})
 	return ok
 }
@@ -87,9 +90,9 @@ func init() {
 func newCluster(t *rapid.T) *nodes {
 	n := rapid.IntRange(1, 4).Draw(t, "nodes")
 	c := &nodes{T: t, g: Geometry{
-		Shape:       attention.Shape{Heads: 2, KVHeads: rapid.IntRange(1, 2).Draw(t, "heads"), HeadDim: 4},
+		Shape:       attention.Shape{Heads: 2, KVHeads: rapid.IntRange(1, 2).Draw(t, "heads"), HeadDim: 32},
 		Layers:      rapid.IntRange(1, 5).Draw(t, "layers"),
-		Format:      rapid.SampledFrom([]attention.Format{attention.F16, attention.F32}).Draw(t, "format"),
+		Format:      rapid.SampledFrom([]attention.Format{attention.F16, attention.F32, attention.Q8, attention.Q4}).Draw(t, "format"),
 		BlockTokens: rapid.SampledFrom([]int{1, 3, 4}).Draw(t, "block"), Memory: rapid.SampledFrom([]device.Memory{device.Host{}, undivided{}}).Draw(t, "memory")}}
 	l := residence.Layout{Layers: c.g.Layers, BlockTokens: c.g.BlockTokens, Chunk: 8, Staged: rapid.IntRange(0, 6).Draw(t, "staged"), RingOwner: rapid.IntRange(0, n-1).Draw(t, "ring owner")}
 	loaded := make([]bool, n)

@@ -5,8 +5,8 @@ import (
 	"github.com/orrery-ai/orrery/device"
 )
 
-// Pack gives the keys and values of kv, a block in m, without the room after its last token, [kvHeads][Len][headDim]
-// each, as they cross the network. A full block is returned as it is, if the host can read it there; else
+// Pack gives the keys and values of kv, a block in m, without the room after its last token, as they cross the network: as in a
+// block with room for Len tokens. A full block is returned as it is, if the host can read it there; else
 // they are copies.
 func Pack(m device.Memory, kv *attention.KV, s attention.Shape) (k, v []byte, err error) {
 	if k, err = m.Read(kv.K); err != nil {
@@ -18,16 +18,9 @@ func Pack(m device.Memory, kv *attention.KV, s attention.Shape) (k, v []byte, er
 	if kv.Len == kv.Cap {
 		return k, v, nil
 	}
-	return gather(k, kv, s), gather(v, kv, s), nil
-}
-
-// gather copies the rows of all heads that hold data, in half of a block.
-func gather(half []byte, kv *attention.KV, s attention.Shape) []byte {
-	row := kv.Format.BytesPerHead(s.HeadDim)
-	n := kv.Len * row
-	out := make([]byte, s.KVHeads*n)
-	for h := range s.KVHeads {
-		copy(out[h*n:(h+1)*n], half[h*kv.Cap*row:])
-	}
-	return out
+	n := s.BlockBytes(kv.Format, kv.Len) / 2
+	packed := make([]byte, 2*n)
+	kv.Gather(packed[:n], k, s.KVHeads, s.HeadDim)
+	kv.Gather(packed[n:], v, s.KVHeads, s.HeadDim)
+	return packed[:n], packed[n:], nil
 }

@@ -18,62 +18,63 @@ type region struct {
 	left   atomic.Int32 // layers that somebody uses
 }
 
-// newRegion takes memory whose bytes have been taken from the budget.
-func newRegion(memory device.Memory, bytes int64, budget *Budget, layers int) (*region, error) {
-	all, err := memory.Alloc(int(bytes))
+// newRegion takes memory of so many bytes, which took so much of the budget.
+func newRegion(memory device.Memory, bytes int, taken int64, budget *Budget, layers int) (*region, error) {
+	all, err := memory.Alloc(bytes)
 	if err != nil {
 		return nil, err
 	}
 	r := &region{memory: memory, all: all, budget: budget}
-	r.taken.Store(bytes)
+	r.taken.Store(taken)
 	r.left.Store(int32(layers))
 	return r, nil
 }
 
-// discard gives back a part of the region.
-func (r *region) discard(b []byte) {
+// discard gives back a part of the region, which took so much of the budget.
+func (r *region) discard(b []byte, taken int64) {
 	r.memory.Discard(b)
-	r.taken.Add(-int64(len(b)))
-	r.budget.Give(int64(len(b)))
+	r.taken.Add(-taken)
+	r.budget.Give(taken)
 }
 
 // extent is one layer of a block's memory, keys and then values. Its users are counted: the block that has
 // it, each table that lists it, and whoever reads or writes it now. The last one gives it back.
 type extent struct {
 	data   []byte
+	taken  int64 // bytes of the budget
 	users  atomic.Int32
 	region *region
 }
 
-// part is an extent of a region, with its first user.
-func (r *region) part(first, end int64) *extent {
-	x := &extent{data: r.all[first:end:end], region: r}
+// part is an extent of a region, which took so much of the budget, with its first user.
+func (r *region) part(first, end int, taken int64) *extent {
+	x := &extent{data: r.all[first:end:end], taken: taken, region: r}
 	x.users.Store(1)
 	return x
 }
 
-// newExtents takes memory for so many layers of so many bytes each. The caller is their first user.
-func newExtents(memory device.Memory, layers int, bytes int64, budget *Budget) ([]*extent, error) {
-	size := bytes * int64(layers)
-	if err := budget.Take(size); err != nil {
+// newExtents takes memory for so many layers of so many tokens each. The caller is their first user.
+func newExtents(g Geometry, layers, tokens int, budget *Budget) ([]*extent, error) {
+	each, bytes := g.LayerBytes(tokens), 2*g.half(tokens)
+	if err := budget.Take(each * int64(layers)); err != nil {
 		return nil, err
 	}
 	together := layers
-	if !memory.Discard(nil) {
+	if !g.Memory.Discard(nil) {
 		together = 1
 	}
 	xs := make([]*extent, 0, layers)
 	for len(xs) < layers {
-		r, err := newRegion(memory, bytes*int64(together), budget, together)
+		r, err := newRegion(g.Memory, bytes*together, each*int64(together), budget, together)
 		if err != nil {
-			budget.Give(size - bytes*int64(len(xs)))
+			budget.Give(each * int64(layers-len(xs)))
 			for _, x := range xs {
 				x.release()
 			}
 			return nil, err
 		}
-		for i := range int64(together) {
-			xs = append(xs, r.part(i*bytes, (i+1)*bytes))
+		for i := range together {
+			xs = append(xs, r.part(i*bytes, (i+1)*bytes, each))
 		}
 	}
 	return xs, nil
@@ -96,7 +97,7 @@ func (x *extent) release() {
 	}
 	r := x.region
 	if r.left.Add(-1) > 0 {
-		r.discard(x.data)
+		r.discard(x.data, x.taken)
 		return
 	}
 	r.memory.Free(r.all)
@@ -112,17 +113,17 @@ func (x *extent) shrink(kv *attention.KV, g Geometry) (*extent, error) {
 		return nil, err
 	}
 	small, half, r := x, len(k), x.region
-	if r.memory.Discard(nil) {
-		rest := x.data[2*half:]
-		x.data = x.data[: 2*half : 2*half]
-		defer r.discard(rest)
+	if keep := g.LayerBytes(kv.Len); r.memory.Discard(nil) {
+		rest, over := x.data[2*half:], x.taken-keep
+		x.data, x.taken = x.data[:2*half:2*half], keep
+		defer r.discard(rest, over)
 	} else {
-		other, err := newRegion(g.Memory, int64(2*half), r.budget, 1)
+		other, err := newRegion(g.Memory, 2*half, keep, r.budget, 1)
 		if err != nil {
 			return nil, err
 		}
-		r.taken.Add(-int64(2 * half)) // which are the other's now
-		small = other.part(0, int64(2*half))
+		r.taken.Add(-keep) // which are the other's now
+		small = other.part(0, 2*half, keep)
 		defer x.release()
 	}
 	if err := errors.Join(g.Memory.Write(small.data[:half], k), g.Memory.Write(small.data[half:], v)); err != nil {

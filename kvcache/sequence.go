@@ -91,9 +91,8 @@ func (s *Sequence) TakeUp(e *residence.Epoch, batch uint64) (arrived, closed []*
 // Receive stores one layer of a copied block of a batch: n tokens from first on, packed as Pack makes
 // them. layers is the block's extent in layers; its other layers come with calls of their own.
 func (s *Sequence) Receive(batch uint64, layers residence.Span, layer, first, n int, k, v []byte) error {
-	half := int(s.geometry.LayerBytes(n) / 2)
 	if n <= 0 || n > s.geometry.BlockTokens || first < 0 || layers.First < 0 || layers.End > s.geometry.Layers ||
-		!layers.Contains(layer) || len(k) != half || len(v) != half {
+		!layers.Contains(layer) || len(k) != s.geometry.half(n) || len(v) != len(k) {
 		return fmt.Errorf("a copy of layer %d of layers %v, %d tokens from %d, %d+%d bytes does not fit the model", layer, layers, n, first, len(k), len(v))
 	}
 	kv, memory, err := s.incoming(batch, residence.Rect{Layers: layers, Tokens: residence.Span{First: first, End: first + n}}, layer)

@@ -87,15 +87,17 @@ func (s *stream) Finish(dst device.Tensor, p attention.Partial) {
 	})
 }
 
-// Attend implements [device.Stream]. Blocks must be in F16.
+// Attend implements [device.Stream]. Blocks must be in one format, and not in F32.
 func (s *stream) Attend(p attention.Partial, q device.Tensor, first int, shape attention.Shape, kv []attention.KV) {
 	if q.Rows != p.Rows || q.Cols != shape.Heads*shape.HeadDim || p.Heads != shape.Heads || p.Dim != shape.HeadDim {
 		mismatch("Attend", "queries [%d][%d] and a partial [%d][%d][%d], of shape %+v", q.Rows, q.Cols, p.Rows, p.Heads, p.Dim, shape)
 	}
-	if q.Rows == 0 || !s.begin() {
+	if q.Rows == 0 || len(kv) == 0 || !s.begin() {
 		return
 	}
-	s.err = s.attend(p, q, first, kernels.Layer{Shape: shape, Bits: 16}, kv)
+	if s.err = stored(kv[0].Format); s.err == nil {
+		s.err = s.attend(p, q, first, kernels.Layer{Shape: shape, Bits: kv[0].Format.Bits()}, kv)
+	}
 }
 
 func (s *stream) attend(p attention.Partial, q device.Tensor, first int, l kernels.Layer, kv []attention.KV) error {

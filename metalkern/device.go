@@ -72,10 +72,10 @@ func (d *Device) Name() string {
 
 // Check implements [device.Device].
 func (d *Device) Check(f attention.Format, s attention.Shape) error {
-	if f != attention.F16 {
-		return fmt.Errorf("%s attends over keys and values in f16, not in %v: use --kv f16, or --device cpu", d.Name(), f)
+	if err := stored(f); err != nil {
+		return fmt.Errorf("%s: %w, or --device cpu", d.Name(), err)
 	}
-	if err := (kernels.Layer{Shape: s, Bits: 16}).Check(); err != nil {
+	if err := (kernels.Layer{Shape: s, Bits: f.Bits()}).Check(); err != nil {
 		return fmt.Errorf("%s: %w; use --device cpu", d.Name(), err)
 	}
 	return nil

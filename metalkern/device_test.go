@@ -22,25 +22,32 @@ func TestAModelSaysTheSameAsOnTheCPU(t *testing.T) {
 	for i := range ids {
 		ids[i] = int32((i*i*31 + i*7 + 11) % 900)
 	}
-	const n = 6
-	want, said := generate(t, m, processor, ids, n)
-	got, also := generate(t, m, dev, ids, n)
-	for i := range said {
-		if said[i] != also[i] {
-			t.Fatalf("the tokens are %v, not %v", also, said)
-		}
-	}
-	sum, worst := 0.0, 0.0
-	for _, v := range want {
-		sum += float64(v) * float64(v)
-	}
-	spread := math.Sqrt(sum / float64(len(want)))
-	for i, v := range want {
-		worst = max(worst, math.Abs(float64(got[i]-v))/spread)
-	}
-	t.Logf("the worst of %d logits is off by %.2g of their root mean square", len(want), worst)
-	if !(worst < 0.05) { // products of many tokens in bf16 round activations to 8 bits
-		t.Errorf("the worst logit is off by %.2g of their root mean square", worst)
+	for _, c := range []struct {
+		format    attention.Format
+		read, say int
+		limit     float64 // products of many tokens in bf16 round activations to 8 bits, and 4 bits show that
+	}{{attention.F16, 130, 6, 0.05}, {attention.Q8, 70, 2, 0.05}, {attention.Q4, 70, 1, 0.3}} {
+		t.Run(c.format.String(), func(t *testing.T) {
+			want, said := generate(t, m, processor, c.format, ids[:c.read], c.say)
+			got, also := generate(t, m, dev, c.format, ids[:c.read], c.say)
+			for i := range said {
+				if said[i] != also[i] {
+					t.Fatalf("the tokens are %v, not %v", also, said)
+				}
+			}
+			sum, worst := 0.0, 0.0
+			for _, v := range want {
+				sum += float64(v) * float64(v)
+			}
+			spread := math.Sqrt(sum / float64(len(want)))
+			for i, v := range want {
+				worst = max(worst, math.Abs(float64(got[i]-v))/spread)
+			}
+			t.Logf("the worst of %d logits is off by %.2g of their root mean square", len(want), worst)
+			if !(worst < c.limit) {
+				t.Errorf("the worst logit is off by %.2g of their root mean square", worst)
+			}
+		})
 	}
 }
 
@@ -151,7 +158,7 @@ func TestPartsThatWereNotWrittenYetAreMerged(t *testing.T) {
 		}
 		q, k := tensor(1, 256), tensor(tokens, 128)
 		out, p := tensor(1, 256), attention.PartialIn(arena.Floats, 1, shape)
-		blocks := []attention.KV{block(t, dev, shape, 0, 32), block(t, dev, shape, 32, 32)}
+		blocks := []attention.KV{block(t, dev, attention.F16, shape, 0, 32), block(t, dev, attention.F16, shape, 32, 32)}
 		st.Append(&blocks[0], 0, k.Slice(0, 32), k.Slice(0, 32))
 		st.Append(&blocks[1], 0, k.Slice(32, tokens), k.Slice(32, tokens))
 		blocks[0].Len, blocks[1].Len = 32, tokens-32

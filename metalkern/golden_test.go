@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/metalkern/kernels"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/model/modeltest"
@@ -33,7 +34,7 @@ func TestLogitsEqualTransformers(t *testing.T) {
 				rows  []int   // of the steps, in turn
 				limit float64 // of the root of the mean square, in spreads of the logits
 			}{{[]int{kernels.MatvecTokens, 1, 2, 1, 5, 1, 1}, 1e-3}, {[]int{32}, 2e-2}} {
-				k := newTalker(t, m, dev, slices.Max(c.rows))
+				k := newTalker(t, m, dev, attention.F16, slices.Max(c.rows))
 				var got []float32
 				for at, step := 0, 0; at < len(ids); step++ {
 					n := min(c.rows[step%len(c.rows)], len(ids)-at, blockTokens-at%blockTokens)

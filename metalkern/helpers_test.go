@@ -54,15 +54,15 @@ func place(t *testing.T, dev device.Memory, floats int) *device.Arena {
 }
 
 // block is an empty block in a device's memory.
-func block(t *testing.T, dev device.Memory, shape attention.Shape, first, tokens int) attention.KV {
+func block(t *testing.T, dev device.Memory, f attention.Format, shape attention.Shape, first, tokens int) attention.KV {
 	t.Helper()
-	half := tokens * shape.KVBytes(attention.F16) / 2
+	half := shape.BlockBytes(f, tokens) / 2
 	b, err := dev.Alloc(2 * half)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dev.Free(b) })
-	return attention.KV{Format: attention.F16, HeadDim: shape.HeadDim, First: first, Cap: tokens, K: b[:half], V: b[half:]}
+	return attention.KV{Format: f, HeadDim: shape.HeadDim, First: first, Cap: tokens, K: b[:half], V: b[half:]}
 }
 
 // talker runs a model on a device, with a cache of blocks of 64 tokens.
@@ -72,6 +72,7 @@ type talker struct {
 	d        *model.Decoder
 	dev      device.Device
 	st       device.Stream
+	format   attention.Format
 	s        *model.Scratch
 	acc      attention.Partial
 	out      device.Tensor // logits of a step
@@ -81,7 +82,7 @@ type talker struct {
 
 const blockTokens = 64
 
-func newTalker(t *testing.T, m *model.Model, dev device.Device, chunk int) *talker {
+func newTalker(t *testing.T, m *model.Model, dev device.Device, f attention.Format, chunk int) *talker {
 	t.Helper()
 	d, err := m.Layers(model.Range{First: 0, End: m.Config.Layers})
 	if err != nil {
@@ -90,7 +91,7 @@ func newTalker(t *testing.T, m *model.Model, dev device.Device, chunk int) *talk
 	if err := d.Load(t.Context(), dev, nil); err != nil {
 		t.Fatal(err)
 	}
-	k := &talker{T: t, m: m, d: d, dev: dev, st: dev.NewStream(), kv: make([][]attention.KV, m.Config.Layers)}
+	k := &talker{T: t, m: m, d: d, dev: dev, st: dev.NewStream(), format: f, kv: make([][]attention.KV, m.Config.Layers)}
 	shape, vocab := d.Shape(), m.Config.Vocab
 	arena := place(t, dev, int(m.Config.ScratchBytes(chunk)+shape.PartialBytes(chunk))/4+chunk*vocab)
 	t.Cleanup(func() {
@@ -110,7 +111,7 @@ func (k *talker) step(ids []int32, first int) []float32 {
 	d, st, rows, shape := k.d, k.st, len(ids), k.d.Shape()
 	if k.position%blockTokens == 0 {
 		for l := range k.kv {
-			k.kv[l] = append(k.kv[l], block(k.T, k.dev, shape, k.position, blockTokens))
+			k.kv[l] = append(k.kv[l], block(k.T, k.dev, k.format, shape, k.position, blockTokens))
 		}
 	}
 	d.Embed(st, k.s, ids)
@@ -133,9 +134,9 @@ func (k *talker) step(ids []int32, first int) []float32 {
 }
 
 // generate reads ids and then says n more tokens, each the most likely. It returns the logits of every one, and the tokens.
-func generate(t *testing.T, m *model.Model, dev device.Device, ids []int32, n int) (logits []float32, said []int32) {
+func generate(t *testing.T, m *model.Model, dev device.Device, f attention.Format, ids []int32, n int) (logits []float32, said []int32) {
 	t.Helper()
-	k := newTalker(t, m, dev, chunk)
+	k := newTalker(t, m, dev, f, chunk)
 	for len(said) < n {
 		rows := min(chunk, len(ids), blockTokens-k.position%blockTokens)
 		row := k.step(ids[:rows], rows-1)

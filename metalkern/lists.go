@@ -49,8 +49,8 @@ func (s *stream) list(kv []attention.KV, position int) (listed, error) {
 		if n == 0 {
 			continue
 		}
-		if err := stored(b.Format); err != nil {
-			return listed{}, err
+		if b.Format != kv[0].Format || b.Skip != 0 {
+			mismatch("Attend", "a list of blocks in %v and in %v, %d tokens within one", kv[0].Format, b.Format, b.Skip)
 		}
 		// Where the position limits what is seen, the block does not: so the last one is listed once, not with each of its tokens.
 		length := b.Len

@@ -221,7 +221,7 @@ func (s *stream) Rope(x device.Tensor, headDim int, cos, sin device.Tensor, inte
 	}
 }
 
-// Append implements [device.Stream]. Blocks must be in F16.
+// Append implements [device.Stream]. Blocks must not be in F32.
 func (s *stream) Append(kv *attention.KV, at int, k, v device.Tensor) {
 	dim := kv.HeadDim
 	if dim <= 0 || k.Cols%dim != 0 || k.Rows != v.Rows || k.Cols != v.Cols || at < 0 || at+k.Rows > kv.Cap {
@@ -240,14 +240,14 @@ func (s *stream) Append(kv *attention.KV, at int, k, v device.Tensor) {
 			mismatch("Append", "a block whose values do not follow its keys")
 		}
 		b := kernels.Block{V: uint64(values.Offset - keys.Offset), Capacity: uint32(kv.Cap)}
-		return s.device.set.Append(s.queue, keys, b, at, s.at(k), s.at(v), k.Rows, shape)
+		return s.device.set.Append(s.queue, keys, b, kv.Format.Bits(), at, s.at(k), s.at(v), k.Rows, shape)
 	})
 }
 
 // stored says whether the kernels read blocks in a format.
 func stored(f attention.Format) error {
-	if f != attention.F16 {
-		return fmt.Errorf("metalkern: blocks in %v: the kernels read f16; use --kv f16", f)
+	if f != attention.F16 && !f.Quantized() {
+		return fmt.Errorf("keys and values in %v are not what GPU kernels read: use --kv f16, q8 or q4", f)
 	}
 	return nil
 }

@@ -33,25 +33,27 @@ func TestFootprintIsWhatTheRuntimeCounts(t *testing.T) {
 	}
 	defer loaded.Close()
 	for _, nodes := range []int{1, 3} {
-		got, _ := a.Footprint("", WeightsBF16, KVF16, block, nodes)
-		if got.EmbedBytes != loaded.EmbedBytes() || got.HeadBytes != loaded.HeadBytes() || got.Tied != loaded.Config.Tied {
-			t.Errorf("embedding and head are %d and %d bytes, want %d and %d", got.EmbedBytes, got.HeadBytes, loaded.EmbedBytes(), loaded.HeadBytes())
-		}
-		for l := range loaded.Config.Layers {
-			if got.LayerBytes[l] != loaded.LayerBytes(l) {
-				t.Errorf("layer %d is %d bytes, want %d", l, got.LayerBytes[l], loaded.LayerBytes(l))
+		for kv, format := range map[KV]attention.Format{KVF16: attention.F16, KVQ8: attention.Q8, KVQ4: attention.Q4} {
+			got, _ := a.Footprint("", WeightsBF16, kv, block, nodes)
+			if got.EmbedBytes != loaded.EmbedBytes() || got.HeadBytes != loaded.HeadBytes() || got.Tied != loaded.Config.Tied {
+				t.Errorf("embedding and head are %d and %d bytes, want %d and %d", got.EmbedBytes, got.HeadBytes, loaded.EmbedBytes(), loaded.HeadBytes())
 			}
-			if want := loaded.Config.KVBytesPerToken(attention.F16); got.KVBytesPerToken[l] != want {
-				t.Errorf("layer %d keeps %d bytes a token, want %d", l, got.KVBytesPerToken[l], want)
+			for l := range loaded.Config.Layers {
+				if got.LayerBytes[l] != loaded.LayerBytes(l) {
+					t.Errorf("layer %d is %d bytes, want %d", l, got.LayerBytes[l], loaded.LayerBytes(l))
+				}
+				if want := loaded.Config.KVBytesPerToken(format); got.KVBytesPerToken[l] != want {
+					t.Errorf("layer %d keeps %d bytes a token, want %d", l, got.KVBytesPerToken[l], want)
+				}
 			}
-		}
-		layers := loaded.Config.Layers
-		for mode := placement.Mode(0); mode <= placement.Ring; mode++ {
-			for _, r := range []placement.Range{{}, {First: 0, End: 1}, {First: 1, End: 2}, {First: layers - 1, End: layers}, {First: 0, End: layers}} {
-				for _, s := range [][2]int{{chunk, 8192}, {chunk, chunk}, {chunk, chunk + 1}, {block / 2, 3 * block}, {1, 1}} {
-					steps := placement.Steps{Mode: mode, Layers: r, Chunk: s[0], Context: s[1]}
-					if got, want := got.ScratchBytes(steps), engine.Footprint(&loaded.Config, attention.F16, block, nodes, steps); got != want {
-						t.Errorf("%d nodes: activations of %+v are %d bytes, the engine says %d", nodes, steps, got, want)
+			layers := loaded.Config.Layers
+			for mode := placement.Mode(0); mode <= placement.Ring; mode++ {
+				for _, r := range []placement.Range{{}, {First: 0, End: 1}, {First: 1, End: 2}, {First: layers - 1, End: layers}, {First: 0, End: layers}} {
+					for _, s := range [][2]int{{chunk, 8192}, {chunk, chunk}, {chunk, chunk + 1}, {block / 2, 3 * block}, {1, 1}} {
+						steps := placement.Steps{Mode: mode, Layers: r, Chunk: s[0], Context: s[1]}
+						if got, want := got.ScratchBytes(steps), engine.Footprint(&loaded.Config, format, block, nodes, steps); got != want {
+							t.Errorf("%d nodes: activations of %+v are %d bytes, the engine says %d", nodes, steps, got, want)
+						}
 					}
 				}
 			}

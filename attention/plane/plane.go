@@ -9,7 +9,7 @@ import (
 )
 
 // Group is the number of elements that share a scale.
-const Group = 32
+const Group = simd.QuantizedGroup
 
 // align is what rows and scales are padded to, in bytes.
 const align = 16
@@ -57,42 +57,85 @@ func (l Layout) Put(plane []byte, capacity, token int, x []float32) {
 		simd.ToF16(row, x)
 		return
 	}
-	clear(row)
 	scales := plane[l.ScalesAt(capacity)+token*l.Scales()*2:]
+	var half [1]float32
 	for g := range l.Scales() {
 		part := x[g*Group : min((g+1)*Group, l.Dim)]
-		largest := float32(0)
-		for _, v := range part {
-			if math.Abs(float64(v)) > math.Abs(float64(largest)) {
-				largest = v
-			}
-		}
-		divisor := float32(-8)
+		half[0] = l.scale(part)
+		simd.ToF16(scales[g*2:g*2+2], half[:])
+		simd.FromF16(half[:], scales[g*2:g*2+2])
 		if l.Bits == 8 {
-			largest, divisor = float32(math.Abs(float64(largest))), 127
-		}
-		simd.ToF16(scales[g*2:g*2+2], []float32{largest / divisor})
-		var scale [1]float32
-		simd.FromF16(scale[:], scales[g*2:g*2+2])
-		for i, v := range part {
-			l.put(row, g*Group+i, v, scale[0])
+			put8(row[g*Group:], part, half[0])
+		} else {
+			put4(row[g*Group/2:], part, half[0])
 		}
 	}
 }
 
-// put stores element i of a row.
-func (l Layout) put(row []byte, i int, v, scale float32) {
-	q := 0.0
-	if scale != 0 {
-		q = math.RoundToEven(float64(v / scale))
+// scale is that of the elements of a group, before it is rounded to a half. Of a group with a NaN it is one, so that all of it is.
+func (l Layout) scale(part []float32) float32 {
+	low, high, special := float32(0), float32(0), float32(0)
+	for _, v := range part {
+		if v < low {
+			low = v
+		}
+		if v > high {
+			high = v
+		}
+		special += v - v // 0, or NaN
 	}
-	if l.Bits == 8 {
-		row[i] = byte(int8(max(-127, min(127, q))))
+	switch {
+	case special != 0:
+		return special
+	case l.Bits == 8:
+		return max(high, -low) / 127
+	case high >= -low:
+		return high / -8
+	}
+	return low / -8
+}
+
+// rounder is so large that what is added to it is rounded to a whole number, ties to even.
+const rounder = 3 << 22
+
+// put8 stores a group in 8 bits.
+func put8(row []byte, part []float32, scale float32) {
+	if !(scale > 0 && scale <= math.MaxFloat32) { // zeros, or what is not finite whatever is stored
+		clear(row[:len(part)])
 		return
 	}
-	word, shift := row[i/8*4:], nibble(i)
-	n := uint32(max(-8, min(7, q)) + 8)
-	binary.LittleEndian.PutUint32(word, binary.LittleEndian.Uint32(word)|n<<shift)
+	row = row[:len(part)]
+	for i, v := range part {
+		q := v / scale
+		if q > 127 {
+			q = 127
+		}
+		if q < -127 {
+			q = -127
+		}
+		row[i] = byte(math.Float32bits(q + rounder)) // whose lowest bits are those of the number
+	}
+}
+
+// put4 stores a group in 4 bits.
+func put4(row []byte, part []float32, scale float32) {
+	for w := 0; w < len(part); w += 8 {
+		word := uint32(0x88888888)
+		if scale != 0 && scale-scale == 0 {
+			word = 0
+			for i, v := range part[w : w+8] {
+				q := v / scale
+				if q > 7 {
+					q = 7
+				}
+				if q < -8 {
+					q = -8
+				}
+				word |= (math.Float32bits(q+rounder) + 8) & 15 << nibble(i)
+			}
+		}
+		binary.LittleEndian.PutUint32(row[w/2:], word)
+	}
 }
 
 // Get reads what Put stored into x [Dim].

@@ -65,7 +65,7 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		"a context beyond the model's": {
 			generate("--context", "99999999"), []string{"context 99999999", "262144"}},
 		"no such mode":              {generate("--mode", "fast"), []string{"--mode", `"fast"`, "pipeline, pooled or ring"}},
-		"no such KV format":         {generate("--kv", "q9"), []string{"--kv", `"q9"`, "f16 or f32"}},
+		"no such KV format":         {generate("--kv", "q9"), []string{"--kv", `"q9"`, "f16, f32, q8, q4"}},
 		"no such output format":     {generate("--format", "xml"), []string{"--format", "json"}},
 		"a switch without a mode":   {generate("--switch-at", "8"), []string{"--switch-at", "64:pooled"}},
 		"a switch to nowhere":       {generate("--switch-at", "8:fast"), []string{"--switch-at", `"fast"`}},

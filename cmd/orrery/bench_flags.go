@@ -19,7 +19,7 @@ type decodingFlags struct {
 	Model  string      `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
 	Depth  []depthFlag `help:"Tokens in the cache when decoding begins (default: ${default})." default:"0,4096,16384" placeholder:"N,…"`
 	Modes  []modeFlag  `help:"Modes: pipeline, pooled, ring." placeholder:"MODE,…"`
-	KV     kvFlag      `name:"kv" help:"Storage of keys and values: f16 or f32." default:"f16"`
+	KV     kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
 	Block  countFlag   `help:"Tokens of a KV block." default:"256"`
 	Tokens countFlag   `help:"Tokens to generate in each run." default:"32"`
 	Repeat countFlag   `help:"Runs." default:"5"`

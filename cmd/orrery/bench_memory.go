@@ -23,7 +23,7 @@ type benchMemoryCmd struct {
 	Context []countFlag   `help:"Contexts to load the model with (default: ${default})." default:"1024,32768" placeholder:"N,…"`
 	Nodes   []countFlag   `help:"Numbers of node processes to start (default: ${default})." default:"1,3" placeholder:"N,…"`
 	Modes   []modeFlag    `help:"Modes: pipeline, pooled, ring (default: ${default})." default:"pipeline" placeholder:"MODE,…"`
-	KV      kvFlag        `name:"kv" help:"Storage of keys and values: f16 or f32." default:"f16"`
+	KV      kvFlag        `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
 	Chunk   countFlag     `help:"Tokens that a node computes at a time in prefill." default:"1024"`
 	Last    countFlag     `help:"Tokens to compute at the end of the context: fewer than a chunk do not use all that was counted." default:"1024"`
 	Block   countFlag     `help:"Tokens of a KV block." default:"256"`

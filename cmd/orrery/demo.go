@@ -21,6 +21,7 @@ type demoCmd struct {
 	Seed    uint64    `help:"Of the document." default:"3"`
 	Mode    autoFlag  `help:"Compare only this mode with pipeline: pooled, ring or auto, which chooses and changes it." placeholder:"MODE"`
 	Chunk   countFlag `help:"Tokens that a node computes at a time in prefill." default:"1024"`
+	KV      kvFlag    `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
 	Block   countFlag `help:"Tokens of a KV block." default:"256"`
 	Synch   synchFlag `help:"How nodes wait for the small messages of a step: safe in the kernel, fast spinning first, auto fast if there is a core for each." default:"auto" placeholder:"WAY"`
 	Format  string    `help:"text, or json for programs." enum:"text,json" default:"text"`
@@ -38,6 +39,7 @@ Examples:
   orrery demo --context 32768 --nodes 2 --seed 7
   orrery demo --context 32768 --nodes 2 --mode auto
   orrery demo --device cuda --nodes 2
+  orrery demo --kv q8
   orrery demo --format json`
 }
 
@@ -102,7 +104,7 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer d.cluster.Close()
-	if d.model, err = d.cluster.Load(ctx, recall.Name, orrery.LoadOptions{Context: int(c.Context), Chunk: int(c.Chunk), BlockTokens: int(c.Block)}); err != nil {
+	if d.model, err = d.cluster.Load(ctx, recall.Name, orrery.LoadOptions{Context: int(c.Context), Chunk: int(c.Chunk), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV)}); err != nil {
 		return err
 	}
 	d.showPlacement()

@@ -21,7 +21,7 @@ import (
 type generateCmd struct {
 	modelFlags   `embed:"" group:"Model:"`
 	clusterFlags `embed:"" group:"Where to compute:"`
-	KV           kvFlag     `name:"kv" help:"Storage of keys and values: f16 or f32." default:"f16" group:"Model:"`
+	KV           kvFlag     `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16" group:"Model:"`
 	Prompt       string     `help:"The prompt, or with --prompt-file what comes after the file's text."`
 	PromptFile   string     `help:"File with the prompt, - for standard input." placeholder:"FILE"`
 	Chat         bool       `help:"Put the prompt into the model's chat template, as a user's message. With both --prompt-file and --prompt, the file's text stands before it."`

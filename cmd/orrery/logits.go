@@ -17,7 +17,7 @@ import (
 type logitsCmd struct {
 	modelFlags   `embed:"" group:"Model:"`
 	clusterFlags `embed:"" group:"Where to compute:"`
-	KV           kvFlag     `name:"kv" help:"Storage of keys and values: f32, which is exact, or f16, as generate uses." default:"f32" group:"Model:"`
+	KV           kvFlag     `name:"kv" help:"Storage of keys and values: f32, which is exact, or f16, q8 or q4, as generate uses." default:"f32" group:"Model:"`
 	IDsFile      string     `name:"ids-file" help:"File with token ids, decimal, separated by white space." required:"" type:"existingfile" placeholder:"FILE"`
 	Out          string     `help:"NumPy file to write: float32 [tokens][vocabulary]." required:"" placeholder:"FILE.npy"`
 	Decode       countFlag  `help:"Compute the last N tokens one at a time, as decode does." placeholder:"N"`

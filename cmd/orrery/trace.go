@@ -16,7 +16,7 @@ import (
 
 type traceCmd struct {
 	Model   string     `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR" group:"Model:"`
-	KV      kvFlag     `name:"kv" help:"Storage of keys and values: f16 or f32." default:"f16" group:"Model:"`
+	KV      kvFlag     `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16" group:"Model:"`
 	Chunk   countFlag  `help:"Tokens that a node computes at a time in prefill." default:"1024" group:"Model:"`
 	Block   countFlag  `help:"Tokens of a KV block." default:"256" group:"Model:"`
 	Mode    []modeFlag `help:"Parallelism modes, each traced by itself: pipeline, pooled, ring (default: pipeline)." placeholder:"MODE,…" group:"What to trace:"`

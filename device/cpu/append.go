@@ -13,9 +13,8 @@ type appendJob struct {
 
 // Append implements [device.Stream].
 func (s *stream) Append(kv *attention.KV, at int, k, v device.Tensor) {
-	row := kv.Format.BytesPerHead(1) * kv.Cap // bytes of one element in all tokens
-	if !kv.Format.Valid() || kv.HeadDim <= 0 || k.Cols%kv.HeadDim != 0 || k.Rows != v.Rows || k.Cols != v.Cols ||
-		at < 0 || at+k.Rows > kv.Cap || len(kv.K) < k.Cols*row || len(kv.V) < v.Cols*row {
+	if kv.HeadDim <= 0 || kv.Format.Check(kv.HeadDim) != nil || k.Cols%kv.HeadDim != 0 || k.Rows != v.Rows || k.Cols != v.Cols || at < 0 || at+k.Rows > kv.Cap ||
+		min(len(kv.K), len(kv.V)) < k.Cols/kv.HeadDim*kv.Format.PlaneBytes(kv.HeadDim, kv.Cap) {
 		mismatch("Append", "[%d][%d] and [%d][%d] at token %d of a block of %d tokens with heads of %d elements, %d and %d bytes in %v",
 			k.Rows, k.Cols, v.Rows, v.Cols, at, kv.Cap, kv.HeadDim, len(kv.K), len(kv.V), kv.Format)
 	}
@@ -28,9 +27,8 @@ func (j *appendJob) run(first, end int, _ *worker) {
 	for t := first; t < end; t++ {
 		k, v := j.k.Row(t), j.v.Row(t)
 		for head := range len(k) / dim {
-			at := (head*j.kv.Cap + j.at + t) * j.kv.Format.BytesPerHead(dim)
-			j.kv.Format.Encode(j.kv.K[at:], k[head*dim:(head+1)*dim])
-			j.kv.Format.Encode(j.kv.V[at:], v[head*dim:(head+1)*dim])
+			j.kv.Put(j.kv.K, head, j.at+t, k[head*dim:(head+1)*dim])
+			j.kv.Put(j.kv.V, head, j.at+t, v[head*dim:(head+1)*dim])
 		}
 	}
 }

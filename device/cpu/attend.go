@@ -86,7 +86,7 @@ func (j *attendJob) split(kv []attention.KV, keys int) {
 				continue
 			}
 			n := min(want, left)
-			j.slices = append(j.slices, kv[block].Slice(at, at+n, j.shape))
+			j.slices = append(j.slices, kv[block].Slice(at, at+n))
 			at += n
 			want -= n
 		}

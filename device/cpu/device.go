@@ -32,7 +32,7 @@ func (d *Device) Name() string {
 }
 
 // Check implements [device.Device]: all that is valid can be computed.
-func (d *Device) Check(attention.Format, attention.Shape) error { return nil }
+func (d *Device) Check(f attention.Format, s attention.Shape) error { return f.Check(s.HeadDim) }
 
 // Load implements [device.Device]: weights are used where they lie.
 func (d *Device) Load(m device.Matrix) (device.Matrix, error) { return m, nil }

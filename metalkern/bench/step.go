@@ -28,6 +28,7 @@ type layer struct {
 type step struct {
 	geometry
 	b                                              *bench
+	bits                                           int // of keys and values
 	layers                                         []layer
 	head                                           kernels.Weights
 	decode                                         *kernels.Decode
@@ -42,8 +43,8 @@ type step struct {
 // device records them.
 func stepCase(name string, g geometry, f kernels.WeightFormat, bits, context int) maker {
 	return maker{"decode step " + name, fmt.Sprintf("%v, KV %s, context %d", f, kvName(bits), context), func(b *bench) (measured, error) {
-		s := &step{geometry: g, b: b}
-		if err := s.prepare(f, bits, context); err != nil {
+		s := &step{geometry: g, b: b, bits: bits}
+		if err := s.prepare(f, context); err != nil {
 			return measured{}, err
 		}
 		row := int64(2*g.shape.KVHeads) * int64(g.shape.HeadDim*bits/8+2*(plane.Layout{Bits: bits, Dim: g.shape.HeadDim}).Scales())
@@ -61,7 +62,7 @@ func stepCase(name string, g geometry, f kernels.WeightFormat, bits, context int
 	}}
 }
 
-func (s *step) prepare(f kernels.WeightFormat, bits, context int) error {
+func (s *step) prepare(f kernels.WeightFormat, context int) error {
 	b, g := s.b, s.geometry
 	heads, kvHeads := g.shape.Heads*g.shape.HeadDim, g.shape.KVHeads*g.shape.HeadDim
 	weights := func(rows, cols int) (kernels.Weights, error) {
@@ -76,10 +77,10 @@ func (s *step) prepare(f kernels.WeightFormat, bits, context int) error {
 	if s.head, err = weights(g.vocabulary, g.hidden); err != nil {
 		return err
 	}
-	l := plane.Layout{Bits: bits, Dim: g.shape.HeadDim}
-	each, open := int64(2*l.Bytes(blockTokens)*g.shape.KVHeads), int64(2*plane.Layout{Bits: 16, Dim: g.shape.HeadDim}.Bytes(blockTokens)*g.shape.KVHeads)
+	l := plane.Layout{Bits: s.bits, Dim: g.shape.HeadDim}
+	each := int64(2 * l.Bytes(blockTokens) * g.shape.KVHeads)
 	blocks := int64((context + blockTokens - 1) / blockTokens)
-	if s.kv, err = b.filled(int64(g.layers)*(blocks*each+open), pattern()); err != nil {
+	if s.kv, err = b.filled(int64(g.layers)*(blocks+1)*each, pattern()); err != nil { // one takes what is appended
 		return err
 	}
 	tiles := 0
@@ -94,7 +95,7 @@ func (s *step) prepare(f kernels.WeightFormat, bits, context int) error {
 				return err
 			}
 		}
-		base := uint64(int64(i) * (blocks*each + open))
+		base := uint64(int64(i) * (blocks + 1) * each)
 		var list []kernels.Block
 		tiles = 0
 		for at := 0; at < context; at += blockTokens {
@@ -104,13 +105,13 @@ func (s *step) prepare(f kernels.WeightFormat, bits, context int) error {
 			tiles += kernels.Tiles(n)
 		}
 		from := base + uint64(blocks*each)
-		y.open = kernels.Block{K: from, V: from + uint64(open)/2, Capacity: blockTokens}
+		y.open = kernels.Block{K: from, V: from + uint64(each)/2, Capacity: blockTokens}
 		if y.list, err = b.filled(int64(len(list))*int64(unsafe.Sizeof(list[0])), bytesOf(list)); err != nil {
 			return err
 		}
 		s.layers = append(s.layers, y)
 	}
-	if s.decode, err = b.set.Decode(kernels.Layer{Shape: g.shape, Bits: bits}); err != nil {
+	if s.decode, err = b.set.Decode(kernels.Layer{Shape: g.shape, Bits: s.bits}); err != nil {
 		return err
 	}
 	if s.merge, err = b.set.Merge(); err != nil {
@@ -149,7 +150,7 @@ func (s *step) run() error {
 			},
 			func() error { return set.Rope(q, s.q, s.cos, s.sin, 1, g.shape.Heads, dim, half, false) },
 			func() error { return set.Rope(q, s.k, s.cos, s.sin, 1, g.shape.KVHeads, dim, half, false) },
-			func() error { return set.Append(q, s.kv, l.open, 0, s.k, s.v, 1, g.shape) },
+			func() error { return set.Append(q, s.kv, l.open, s.bits, 0, s.k, s.v, 1, g.shape) },
 			func() error {
 				s.decode.Launch(q, s.q, s.kv, l.list, s.queries, 1, s.split, s.parts)
 				return s.merge.Finish(q, s.attn, gpu.Range{}, s.parts, s.split.Parts, 1, g.shape)

@@ -15,14 +15,17 @@ type appendParams struct {
 }
 
 type quantizeParams struct {
-	from, to                                  uint64
-	tokens, kvHeads, fromCapacity, toCapacity uint32
+	k, v                          uint64
+	tokens, kvHeads, at, capacity uint32
 }
 
-// Append stores k and v [tokens][kvHeads·headDim] as halves at tokens at, at+1, … of a block in the buffer kv.
-func (s *Set) Append(queue gpu.Queue, kv gpu.Range, b Block, at int, k, v gpu.Range, tokens int, shape attention.Shape) error {
+// Append stores k and v [tokens][kvHeads·headDim] at tokens at, at+1, … of a block in the buffer kv, whose elements have 16, 8 or 4 bits.
+func (s *Set) Append(queue gpu.Queue, kv gpu.Range, b Block, bits, at int, k, v gpu.Range, tokens int, shape attention.Shape) error {
 	if at < 0 || at+tokens > int(b.Capacity) {
 		return fmt.Errorf("kernels: %d tokens at %d of a block of %d", tokens, at, b.Capacity)
+	}
+	if bits != 16 {
+		return s.quantize(queue, kv, b, plane.Layout{Bits: bits, Dim: shape.HeadDim}, at, k, v, tokens, shape.KVHeads)
 	}
 	kernel, err := s.get(instance{file: "store.metal", name: "append"})
 	if err != nil {
@@ -38,16 +41,16 @@ func quantize(bits, dim int) instance {
 	return instance{"store.metal", name, fmt.Sprintf("QUANTIZE(%s, Q%d, %d)", name, bits, dim)}
 }
 
-// Quantize makes planes of the layout l, from byte to of the buffer kv on, of the first tokens of planes of halves from byte from on.
-func (s *Set) Quantize(queue gpu.Queue, kv gpu.Range, l plane.Layout, from, to uint64, tokens, kvHeads, fromCapacity, toCapacity int) error {
-	if err := l.Check(); err != nil || l.Bits == 16 {
-		return fmt.Errorf("kernels: quantizing to %d bits: %w", l.Bits, err)
+// quantize is Append for a block of the layout l.
+func (s *Set) quantize(queue gpu.Queue, kv gpu.Range, b Block, l plane.Layout, at int, k, v gpu.Range, tokens, kvHeads int) error {
+	if err := l.Check(); err != nil {
+		return fmt.Errorf("kernels: %w", err)
 	}
-	k, err := s.made(recipe{kind: "quantize", form: [7]int{l.Bits, l.Dim}}, func() instance { return quantize(l.Bits, l.Dim) })
+	kernel, err := s.made(recipe{kind: "quantize", form: [7]int{l.Bits, l.Dim}}, func() instance { return quantize(l.Bits, l.Dim) })
 	if err != nil {
 		return err
 	}
-	p := quantizeParams{from, to, uint32(tokens), uint32(kvHeads), uint32(fromCapacity), uint32(toCapacity)}
-	queue.Launch(k, groups(max(1, (tokens*kvHeads*l.Scales()+7)/8), elementThreads), arg(kv), gpu.Value(&p))
+	p := quantizeParams{b.K, b.V, uint32(tokens), uint32(kvHeads), uint32(at), b.Capacity}
+	queue.Launch(kernel, groups(max(1, (2*tokens*kvHeads*l.Scales()+7)/8), elementThreads), arg(kv), arg(k), arg(v), gpu.Value(&p))
 	return nil
 }

@@ -13,16 +13,19 @@ KERNEL(append, 256, 1)(BUF(0, uchar, kv), BUF(1, const float, k), BUF(2, const f
     *(device uint*)(kv + P.v + to * 2) = pair_of(v[from], v[from + 1]);
 }
 
-// Makes a sealed block's quantized planes of its halves: a simdgroup takes 32 elements of one token and head.
-struct QuantizeParams { ulong from, to; uint tokens, kv_heads, from_capacity, to_capacity; };
-template <typename F, int D> FN void quantize(device uchar* kv, constant QuantizeParams& P, Ctx t) {
+// Stores k and v [tokens][kv_heads][D] in the same way in a quantized block: a simdgroup takes 32 elements of one key or value of a head.
+struct QuantizeParams { ulong k, v; uint tokens, kv_heads, at, capacity; };
+template <typename F, int D> FN void quantize(device uchar* kv, device const float* k, device const float* v, constant QuantizeParams& P, Ctx t) {
     constexpr uint GROUPS = (D + 31) / 32;
     const ulong i = ulong(t.tg.x) * 8 + t.sg;
-    const uint group = uint(i % GROUPS), token = uint(i / GROUPS % P.tokens), head = uint(i / GROUPS / P.tokens);
-    if (head >= P.kv_heads) return;
+    const uint group = uint(i % GROUPS), head = uint(i / GROUPS % P.kv_heads);
+    const ulong n = i / GROUPS / P.kv_heads;     // of the keys, and then of the values
+    if (n >= 2 * ulong(P.tokens)) return;
+    const bool value = n >= P.tokens;
+    const uint row = uint(value ? n - P.tokens : n), token = P.at + row;
+    device const float* from = (value ? v : k) + (ulong(row) * P.kv_heads + head) * D;
     const uint d = group * 32 + t.lane;
-    device const ushort* row = (device const ushort*)(kv + P.from + head * plane_bytes<F16, D>(P.from_capacity)) + ulong(token) * D;
-    const float x = d < D ? half_bits(row[d]) : 0.0f;
+    const float x = d < D ? from[d] : 0.0f;
     const float high = simd_max(x), low = -simd_max(-x);
     const float largest = high >= -low ? high : low;
     const float wide = F::BITS == 8 ? abs(largest) / 127.0f : largest / -8.0f;
@@ -30,7 +33,7 @@ template <typename F, int D> FN void quantize(device uchar* kv, constant Quantiz
     const float scale = pair_lo(scale_pair);
     const float q = scale != 0.0f ? fdivide(x, scale) : 0.0f;
     const float whole = fround(q);               // ties to even
-    device uchar* plane = kv + P.to + head * plane_bytes<F, D>(P.to_capacity);
+    device uchar* plane = kv + (value ? P.v : P.k) + head * plane_bytes<F, D>(P.capacity);
     if (F::BITS == 8) {
         if (d < D) plane[ulong(token) * D + d] = uchar(uint(int(min(max(whole, -127.0f), 127.0f))) & 255u);
     } else {
@@ -40,7 +43,7 @@ template <typename F, int D> FN void quantize(device uchar* kv, constant Quantiz
         const float lower = simd_shuffle(n, ushort(at)), upper = simd_shuffle(n, ushort(at + 2));
         if ((t.lane & 4) == 0 && d < D) plane[ulong(token) * (D / 2) + group * 16 + t.lane / 8 * 4 + b] = uchar(uint(lower) | uint(upper) << 4);
     }
-    if (t.lane == 0) ((device ushort*)(plane + scales_at<F, D>(P.to_capacity)))[ulong(token) * GROUPS + group] = ushort(scale_pair);
+    if (t.lane == 0) ((device ushort*)(plane + scales_at<F, D>(P.capacity)))[ulong(token) * GROUPS + group] = ushort(scale_pair);
 }
 #define QUANTIZE(name, F, D)                                                                                           \
-KERNEL(name, 256, 1)(BUF(0, uchar, kv), ARG(1, QuantizeParams, P) GRID_ARGS) { quantize<F, D>(kv, P, GRID); }
+KERNEL(name, 256, 1)(BUF(0, uchar, kv), BUF(1, const float, k), BUF(2, const float, v), ARG(3, QuantizeParams, P) GRID_ARGS) { quantize<F, D>(kv, k, v, P, GRID); }

@@ -98,8 +98,8 @@ end8:
 	VHADDPS      Y0, Y0, Y0
 	VHADDPS      Y0, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X1
-	VMOVSS       X1, (R10)
+	VADDPS       X1, X0, X0
+	VMOVSS       X0, (R10)
 	ADDQ         CX, R10
 	ADDQ         $0x00000004, AX
 	SUBQ         $0x00000001, SI

@@ -118,14 +118,14 @@ end8:
 	VHADDPS      Y0, Y0, Y0
 	VHADDPS      Y0, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X2
-	VADDPS       X2, X0, X2
-	VMOVSS       X2, (R11)
+	VADDPS       X2, X0, X0
+	VMOVSS       X0, (R11)
 	ADDQ         CX, R11
 	VHADDPS      Y1, Y1, Y1
 	VHADDPS      Y1, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X0
-	VADDPS       X0, X1, X0
-	VMOVSS       X0, (R11)
+	VADDPS       X0, X1, X1
+	VMOVSS       X1, (R11)
 	ADDQ         CX, R11
 	ADDQ         $0x00000004, AX
 	SUBQ         $0x00000001, SI

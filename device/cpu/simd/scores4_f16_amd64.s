@@ -129,26 +129,26 @@ end8:
 	VHADDPS      Y0, Y0, Y0
 	VHADDPS      Y0, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X4
-	VADDPS       X4, X0, X4
-	VMOVSS       X4, (R13)
+	VADDPS       X4, X0, X0
+	VMOVSS       X0, (R13)
 	ADDQ         CX, R13
 	VHADDPS      Y1, Y1, Y1
 	VHADDPS      Y1, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X0
-	VADDPS       X0, X1, X0
-	VMOVSS       X0, (R13)
+	VADDPS       X0, X1, X1
+	VMOVSS       X1, (R13)
 	ADDQ         CX, R13
 	VHADDPS      Y2, Y2, Y2
 	VHADDPS      Y2, Y2, Y2
 	VEXTRACTF128 $0x01, Y2, X0
-	VADDPS       X0, X2, X0
-	VMOVSS       X0, (R13)
+	VADDPS       X0, X2, X2
+	VMOVSS       X2, (R13)
 	ADDQ         CX, R13
 	VHADDPS      Y3, Y3, Y3
 	VHADDPS      Y3, Y3, Y3
 	VEXTRACTF128 $0x01, Y3, X0
-	VADDPS       X0, X3, X0
-	VMOVSS       X0, (R13)
+	VADDPS       X0, X3, X3
+	VMOVSS       X3, (R13)
 	ADDQ         CX, R13
 	ADDQ         $0x00000004, AX
 	SUBQ         $0x00000001, SI

@@ -1224,3 +1224,420 @@ func fromAffine8AVX2(dst []float32, q []byte, scales []float32, biases []float32
 //
 //go:noescape
 func sumAVX2(b []byte) (s uint64)
+
+// scores1Q8AVX2 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores1Q8AVX2(s []float32, stride int, q []float32, k []byte, scales []float32, next []byte, n int, dim int)
+
+// values1Q8AVX2 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i] // v as element times scale
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, as many bytes of it as v has at most.
+//
+//go:noescape
+func values1Q8AVX2(o []float32, p []float32, stride int, v []byte, scales []float32, next []byte, n int, dim int)
+
+// scores2Q8AVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores2Q8AVX2(s []float32, stride int, q []float32, k []byte, scales []float32, next []byte, n int, dim int)
+
+// values2Q8AVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i] // v as element times scale
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, as many bytes of it as v has at most.
+//
+//go:noescape
+func values2Q8AVX2(o []float32, p []float32, stride int, v []byte, scales []float32, next []byte, n int, dim int)
+
+// scores4Q8AVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores4Q8AVX2(s []float32, stride int, q []float32, k []byte, scales []float32, next []byte, n int, dim int)
+
+// values4Q8AVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i] // v as element times scale
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, as many bytes of it as v has at most.
+//
+//go:noescape
+func values4Q8AVX2(o []float32, p []float32, stride int, v []byte, scales []float32, next []byte, n int, dim int)
+
+// fromQ8AVX2 is
+//
+//	for j := range n {
+//		for i := range dim {
+//			dst[j*dim+i] = src[j*dim+i] // as element times scale
+//		}
+//	}
+//
+// for dim a multiple of 16.
+//
+//go:noescape
+func fromQ8AVX2(dst []float32, src []byte, scales []float32, n int, dim int)
+
+// scores1Q4AVX2 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores1Q4AVX2(s []float32, stride int, q []float32, k []byte, scales []float32, next []byte, n int, dim int)
+
+// values1Q4AVX2 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i] // v as element times scale
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, as many bytes of it as v has at most.
+//
+//go:noescape
+func values1Q4AVX2(o []float32, p []float32, stride int, v []byte, scales []float32, next []byte, n int, dim int)
+
+// scores2Q4AVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores2Q4AVX2(s []float32, stride int, q []float32, k []byte, scales []float32, next []byte, n int, dim int)
+
+// values2Q4AVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i] // v as element times scale
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, as many bytes of it as v has at most.
+//
+//go:noescape
+func values2Q4AVX2(o []float32, p []float32, stride int, v []byte, scales []float32, next []byte, n int, dim int)
+
+// scores4Q4AVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores4Q4AVX2(s []float32, stride int, q []float32, k []byte, scales []float32, next []byte, n int, dim int)
+
+// values4Q4AVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i] // v as element times scale
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, as many bytes of it as v has at most.
+//
+//go:noescape
+func values4Q4AVX2(o []float32, p []float32, stride int, v []byte, scales []float32, next []byte, n int, dim int)
+
+// fromQ4AVX2 is
+//
+//	for j := range n {
+//		for i := range dim {
+//			dst[j*dim+i] = src[j*dim+i] // as element times scale
+//		}
+//	}
+//
+// for dim a multiple of 16.
+//
+//go:noescape
+func fromQ4AVX2(dst []float32, src []byte, scales []float32, n int, dim int)
+
+// scores1Q8AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores1Q8AVX512(s []float32, stride int, q []float32, k []byte, scales []float32, next []byte, n int, dim int)
+
+// values1Q8AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i] // v as element times scale
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, as many bytes of it as v has at most.
+//
+//go:noescape
+func values1Q8AVX512(o []float32, p []float32, stride int, v []byte, scales []float32, next []byte, n int, dim int)
+
+// scores2Q8AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores2Q8AVX512(s []float32, stride int, q []float32, k []byte, scales []float32, next []byte, n int, dim int)
+
+// values2Q8AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i] // v as element times scale
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, as many bytes of it as v has at most.
+//
+//go:noescape
+func values2Q8AVX512(o []float32, p []float32, stride int, v []byte, scales []float32, next []byte, n int, dim int)
+
+// scores4Q8AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores4Q8AVX512(s []float32, stride int, q []float32, k []byte, scales []float32, next []byte, n int, dim int)
+
+// values4Q8AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i] // v as element times scale
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, as many bytes of it as v has at most.
+//
+//go:noescape
+func values4Q8AVX512(o []float32, p []float32, stride int, v []byte, scales []float32, next []byte, n int, dim int)
+
+// fromQ8AVX512 is
+//
+//	for j := range n {
+//		for i := range dim {
+//			dst[j*dim+i] = src[j*dim+i] // as element times scale
+//		}
+//	}
+//
+// for dim a multiple of 16.
+//
+//go:noescape
+func fromQ8AVX512(dst []float32, src []byte, scales []float32, n int, dim int)
+
+// scores1Q4AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores1Q4AVX512(s []float32, stride int, q []float32, k []byte, scales []float32, next []byte, n int, dim int)
+
+// values1Q4AVX512 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i] // v as element times scale
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, as many bytes of it as v has at most.
+//
+//go:noescape
+func values1Q4AVX512(o []float32, p []float32, stride int, v []byte, scales []float32, next []byte, n int, dim int)
+
+// scores2Q4AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores2Q4AVX512(s []float32, stride int, q []float32, k []byte, scales []float32, next []byte, n int, dim int)
+
+// values2Q4AVX512 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i] // v as element times scale
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, as many bytes of it as v has at most.
+//
+//go:noescape
+func values2Q4AVX512(o []float32, p []float32, stride int, v []byte, scales []float32, next []byte, n int, dim int)
+
+// scores4Q4AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 16. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores4Q4AVX512(s []float32, stride int, q []float32, k []byte, scales []float32, next []byte, n int, dim int)
+
+// values4Q4AVX512 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i] // v as element times scale
+//			}
+//		}
+//	}
+//
+// for n at least 1 and dim a multiple of 16. It prefetches next, as many bytes of it as v has at most.
+//
+//go:noescape
+func values4Q4AVX512(o []float32, p []float32, stride int, v []byte, scales []float32, next []byte, n int, dim int)
+
+// fromQ4AVX512 is
+//
+//	for j := range n {
+//		for i := range dim {
+//			dst[j*dim+i] = src[j*dim+i] // as element times scale
+//		}
+//	}
+//
+// for dim a multiple of 16.
+//
+//go:noescape
+func fromQ4AVX512(dst []float32, src []byte, scales []float32, n int, dim int)
+
+// prefetchAsm asks for b to be brought into the nearest cache.
+//
+//go:noescape
+func prefetchAsm(b []byte)

@@ -115,6 +115,18 @@ func wideProductBF16(vectors int, s []float32, stride int, q []float32, k, _ []b
 	}
 }
 
+func scoresQuantized(bits, heads int, s []float32, stride int, q []float32, k []byte, scales []float32, _ []byte, n, dim int) {
+	scoresQuantizedGo(bits, s, stride, q, k, scales, heads, n, dim)
+}
+
+func valuesQuantized(bits, heads int, o, p []float32, stride int, v []byte, scales []float32, _ []byte, n, dim int) {
+	valuesQuantizedGo(bits, o, p, stride, v, scales, heads, n, dim)
+}
+
+func fromQuantized(bits int, dst []float32, src []byte, scales []float32, n, dim int) {
+	fromQuantizedGo(bits, dst, src, scales, n, dim)
+}
+
 func fromQ8_0AVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ8_0(dst, src) }
 
 func wideProductQ8_0(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
@@ -170,3 +182,5 @@ func wideProductAffine4(_ int, _ []float32, _ int, _ []float32, _, _ []byte, _, 
 // wideProductAffine8 is never called: AffineRows is 0.
 func wideProductAffine8(_ int, _ []float32, _ int, _ []float32, _, _ []byte, _, _, _ int, _ *AffineNumbers) {
 }
+
+func prefetchAsm([]byte) {}

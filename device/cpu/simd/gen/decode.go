@@ -81,44 +81,53 @@ func scores(a *asm, heads int) {
 		return acc
 	}
 	a.repeat(n, keys, func() {
-		acc := products(keys)
-		out := a.copyOf(s)
-		for g := 0; g < len(acc); g += 4 {
-			a.VHADDPS(acc[g+1], acc[g], acc[g])
-			a.VHADDPS(acc[g+3], acc[g+2], acc[g+2])
-			a.VHADDPS(acc[g+2], acc[g], acc[g])
-			t := a.XMM()
-			a.VEXTRACTF128(operand.U8(1), acc[g], t)
-			a.VADDPS(t, acc[g].AsX(), t)
-			if keys == 4 {
-				a.VMOVUPS(t, at(out, 0))
-				a.ADDQ(stride, out)
-				continue
-			}
-			a.VMOVLPS(t, at(out, 0))
-			a.ADDQ(stride, out)
-			a.VMOVHPS(t, at(out, 0))
-			a.ADDQ(stride, out)
-		}
+		a.narrowSums(products(keys), s, stride, keys)
 		a.ADDQ(operand.U32(keys*4), s)
 	})
 	a.repeat(n, 1, func() {
 		acc := products(1)
 		out := a.copyOf(s)
 		for _, v := range acc {
-			// In the order of the sums above, so that a score does not depend on where its key lies.
-			a.VHADDPS(v, v, v)
-			a.VHADDPS(v, v, v)
-			t := a.XMM()
-			a.VEXTRACTF128(operand.U8(1), v, t)
-			a.VADDPS(t, v.AsX(), t)
-			a.VMOVSS(t, at(out, 0))
+			a.narrowSum(v)
+			a.VMOVSS(v.AsX(), at(out, 0))
 			a.ADDQ(stride, out)
 		}
 		a.ADDQ(operand.U32(4), s)
 	})
 	a.VZEROUPPER()
 	a.RET()
+}
+
+// narrowSums stores the sums of the lanes of vectors of AVX2, which are those of 2 or 4 keys for each head, a stride apart.
+func (a *asm) narrowSums(acc []reg.VecVirtual, s, stride reg.GPVirtual, keys int) {
+	out := a.copyOf(s)
+	for g := 0; g < len(acc); g += 4 {
+		a.VHADDPS(acc[g+1], acc[g], acc[g])
+		a.VHADDPS(acc[g+3], acc[g+2], acc[g+2])
+		a.VHADDPS(acc[g+2], acc[g], acc[g])
+		t := a.XMM()
+		a.VEXTRACTF128(operand.U8(1), acc[g], t)
+		a.VADDPS(t, acc[g].AsX(), t)
+		if keys == 4 {
+			a.VMOVUPS(t, at(out, 0))
+			a.ADDQ(stride, out)
+			continue
+		}
+		a.VMOVLPS(t, at(out, 0))
+		a.ADDQ(stride, out)
+		a.VMOVHPS(t, at(out, 0))
+		a.ADDQ(stride, out)
+	}
+}
+
+// narrowSum leaves the sum of the lanes of v in its lowest element. It adds in the order of narrowSums, so that a score does
+// not depend on where its key lies.
+func (a *asm) narrowSum(v reg.VecVirtual) {
+	a.VHADDPS(v, v, v)
+	a.VHADDPS(v, v, v)
+	t := a.XMM()
+	a.VEXTRACTF128(operand.U8(1), v, t)
+	a.VADDPS(t, v.AsX(), v.AsX())
 }
 
 // values writes the sums of n values, weighted for each of heads queries.

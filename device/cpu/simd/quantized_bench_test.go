@@ -1,0 +1,39 @@
+package simd
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// BenchmarkStoredRows is scores and values over rows in a near cache: what the formats take of the processor, memory aside.
+func BenchmarkStoredRows(b *testing.B) {
+	const n = 128
+	r := rand.New(rand.NewPCG(1, 1))
+	for _, dim := range []int{64, 128} {
+		for _, heads := range []int{1, 2, 4, 8} {
+			for _, bits := range []int{16, 8, 4} {
+				rows, scales := make([]byte, n*dim*2), make([]float32, n*groups(dim))
+				for i := range rows {
+					rows[i] = byte(r.Uint32()) & 0xbb // finite halves
+				}
+				q, s, o := make([]float32, heads*dim), make([]float32, heads*n), make([]float32, heads*dim)
+				run := func(name string, op func()) {
+					b.Run(fmt.Sprintf("%s/%dx%d/%d", name, heads, dim, bits), func(b *testing.B) {
+						for b.Loop() {
+							op()
+						}
+						b.ReportMetric(float64(n)*float64(dim)*float64(b.N)/b.Elapsed().Seconds()/1e9, "Gelements/s")
+					})
+				}
+				if bits == 16 {
+					run("scores", func() { Scores(s, n, q, rows, nil, heads, n, dim) })
+					run("values", func() { Values(o, s, n, rows, nil, heads, n, dim) })
+					continue
+				}
+				run("scores", func() { ScoresQuantized(bits, s, n, q, rows, scales, nil, heads, n, dim) })
+				run("values", func() { ValuesQuantized(bits, o, s, n, rows, scales, nil, heads, n, dim) })
+			}
+		}
+	}
+}
