@@ -20,7 +20,8 @@ func (benchDecodeCmd) Help() string {
 	return `Examples:
   orrery bench decode --depth 0,4096,16384 --threads 1
   orrery bench decode --model /models/llama-1b --depth 0,200000 --tokens 8
-  orrery bench decode --device cuda --nodes 2 --model /models/llama-8b --modes pipeline,pooled --depth 200000
+  orrery bench decode --device cuda --nodes 2 --model /models/llama-8b \
+    --modes pipeline,pooled --depth 200000
   orrery bench decode --join 192.168.1.10:7946 --model /models/llama \
     --modes pipeline,pooled,ring --depth 0,65536 --format json
 

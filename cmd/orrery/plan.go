@@ -47,7 +47,7 @@ func (planCmd) Help() string {
     --context 32768 --layers a=0-20,b=21-27 --format json
   orrery plan --model ~/models/Qwen3-0.6B --join 192.168.1.10:7946 \
     --weights bf16 --context 32768
-  orrery plan --model llama-1b-q4_k.gguf --cluster mine.yaml --context 131072
+  orrery plan --model llama-1b-q4.gguf --cluster mine.yaml --context 131072
   orrery plan --simulate --model research/configs/MiniMax-M2.json \
     --cluster research/m4-scale.yaml --context 196608 --plot scaling.svg
 
