@@ -47,16 +47,23 @@ func mixed(t *testing.T, ctx context.Context, devices ...string) *orrery.Cluster
 	return nodes[0]
 }
 
-// say generates n tokens after a question about a code.
+// say generates 12 tokens after a question about a code, the last that the context has room for.
 func say(t *testing.T, ctx context.Context, c *orrery.Cluster, mode orrery.Mode, kv orrery.KVFormat, switches []orrery.SwitchAt) []int32 {
 	t.Helper()
 	const prompt = "The secret code of the amber falcon is 48213.\n<|im_start|>user\nWhat is the secret code of the amber falcon?<|im_end|>\n<|im_start|>assistant\n"
-	m, err := c.Load(ctx, "recall", orrery.LoadOptions{Mode: mode, Chunk: 32, BlockTokens: 16, Context: 128, KV: kv})
+	const context = 64
+	m, err := c.Load(ctx, "recall", orrery.LoadOptions{Mode: mode, Chunk: 32, BlockTokens: 16, Context: context, KV: kv})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	g, err := m.Generate(ctx, prompt, orrery.GenerateOptions{MaxTokens: 10, SwitchAt: switches})
+	const tokens = 12
+	s, err := m.NewSession(ctx, orrery.SessionOptions{Mode: mode})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	g, err := s.GenerateIDs(ctx, m.Tokenizer().Encode(prompt, false)[:context-tokens], orrery.GenerateOptions{MaxTokens: tokens, IgnoreEOS: true, SwitchAt: switches})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +95,9 @@ func TestACPUAndAnEmulatedGPUSayTheSameInEveryModeAndAcrossSwitches(t *testing.T
 	}
 	if got := say(t, ctx, c, orrery.Pipeline, orrery.KVF16, switches); !slices.Equal(got, want) {
 		t.Errorf("switching: %v, not %v", got, want)
+	}
+	if got := say(t, ctx, mixed(t, ctx, "emulator"), orrery.Pipeline, orrery.KVF16, switches); !slices.Equal(got, want) {
+		t.Errorf("switching on one node: %v, not %v", got, want)
 	}
 	for _, kv := range []orrery.KVFormat{orrery.KVQ8, orrery.KVQ4} {
 		want := say(t, ctx, alone, orrery.Pipeline, kv, nil)

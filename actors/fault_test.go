@@ -17,19 +17,23 @@ func TestADecodeOverADamagedConnectionGivesTheRightTokensOrSaysWhatHappened(t *t
 	want := alone(t, prompt(20), tokens)
 	for _, c := range []struct {
 		script string
+		mode   placement.Mode
 		harm   bool // the generation cannot go on
 	}{
-		{"after 4 frames of partial: delay 2ms", false},
-		{"after 4 frames of partial: stall 50ms", false},
-		{"after 1 frame back on small: stall 50ms", false},
-		{"after 2 frames of partial: reorder 2", false},
-		{"after 4 frames of partial: truncate", true},
-		{"after 4 frames of partial: flip bit", true},
-		{"after 4 frames of partial: cut", true},
-		{"after 4 frames of partial: half-open", true},
-		{"after 2 frames of hidden: flip 3 bits", true},
-		{"after 2 frames of hidden: cut", true},
-		{"after 2 frames of query: stall 1h", true},
+		// In ring node 1 answers every query of node 0, and in pipeline hands every token to node 2.
+		{"after 4 frames of partial: delay 2ms", placement.Ring, false},
+		{"after 4 frames of partial: stall 50ms", placement.Ring, false},
+		{"after 1 frame back on small: stall 50ms", placement.Ring, false},
+		{"after 2 frames of partial: reorder 2", placement.Ring, false},
+		{"after 4 frames of partial: truncate", placement.Ring, true},
+		{"after 4 frames of partial: flip bit", placement.Ring, true},
+		{"after 4 frames of partial: cut", placement.Ring, true},
+		{"after 4 frames of partial: half-open", placement.Ring, true},
+		{"after 2 frames of kv-ring: stall 50ms", placement.Ring, false},
+		{"after 2 frames of kv-ring: flip bit", placement.Ring, true},
+		{"after 2 frames of hidden: flip 3 bits", placement.Pipeline, true},
+		{"after 2 frames of hidden: cut", placement.Pipeline, true},
+		{"after 2 frames of hidden: stall 1h", placement.Pipeline, true},
 	} {
 		t.Run(c.script, func(t *testing.T) {
 			t.Parallel()
@@ -46,7 +50,7 @@ func TestADecodeOverADamagedConnectionGivesTheRightTokensOrSaysWhatHappened(t *t
 					tc.Dial = in.Dial
 				}
 			})
-			spec := r.spec(placement.Pooled)
+			spec := r.spec(c.mode)
 			if c.harm {
 				spec.StepTimeout = time.Second
 			}
@@ -54,7 +58,7 @@ func TestADecodeOverADamagedConnectionGivesTheRightTokensOrSaysWhatHappened(t *t
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, _, err := r.drain(r.start(model, r.sequence(model, placement.Pooled), Job{IDs: prompt(20), MaxTokens: tokens}))
+			got, _, err := r.drain(r.start(model, r.sequence(model, c.mode), Job{IDs: prompt(20), MaxTokens: tokens}))
 			model.Close()
 			if !strings.Contains(log.String(), "fault injected") {
 				t.Error("the fault was not injected")
@@ -71,8 +75,8 @@ func TestADecodeOverADamagedConnectionGivesTheRightTokensOrSaysWhatHappened(t *t
 			case !slices.Equal(got, want[:len(got)]):
 				t.Errorf("before the error came tokens %v, not %v", got, want[:len(got)])
 			}
-			again := r.load(r.spec(placement.Pooled))
-			same(t, "the next request", r.generate(again, r.sequence(again, placement.Pooled), Job{IDs: prompt(20), MaxTokens: tokens}), want)
+			again := r.load(r.spec(c.mode))
+			same(t, "the next request", r.generate(again, r.sequence(again, c.mode), Job{IDs: prompt(20), MaxTokens: tokens}), want)
 		})
 	}
 }

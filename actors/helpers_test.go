@@ -47,7 +47,9 @@ type rig struct {
 	refs     map[string]string         // directories that a node has in place of dir, by node; "" for none
 }
 
-func newRig(t testing.TB, nodes int) *rig { return newRigWith(t, nodes, func(int, *transport.Config) {}) }
+func newRig(t testing.TB, nodes int) *rig {
+	return newRigWith(t, nodes, func(int, *transport.Config) {})
+}
 
 // newRigWith is newRig with what change makes of the configuration of each node's endpoint.
 func newRigWith(t testing.TB, nodes int, change func(node int, c *transport.Config)) *rig {

@@ -29,17 +29,42 @@ type Host struct{}
 
 var _ Memory = Host{}
 
+// ownMapping is from what size on memory is taken from the system by itself: that of a huge page. What is smaller,
+// as the blocks of small models, shares them.
+const ownMapping = 2 << 20
+
+var pool offheap.Pool
+
 // Alloc implements [Memory]. The memory is made of huge pages where there are such.
-func (Host) Alloc(n int) ([]byte, error) { return offheap.MapHuge(n) }
+func (Host) Alloc(n int) ([]byte, error) {
+	if n < ownMapping {
+		return pool.Take(n)
+	}
+	return offheap.MapHuge(n)
+}
 
 // Free implements [Memory].
-func (Host) Free(b []byte) { offheap.Unmap(b) }
+func (Host) Free(b []byte) {
+	if len(b) < ownMapping {
+		pool.Give(b)
+		return
+	}
+	offheap.Unmap(b)
+}
 
-// Discard implements [Memory].
+// Discard implements [Memory]. b may be a part of what is larger.
 func (Host) Discard(b []byte) bool {
-	offheap.Discard(b)
+	if !pool.Discard(b) {
+		offheap.Discard(b)
+	}
 	return true
 }
+
+// AllocSparse is Alloc for memory of which parts may never be used: those take none.
+func (Host) AllocSparse(n int) ([]byte, error) { return offheap.Map(n) }
+
+// FreeSparse gives back what AllocSparse took.
+func (Host) FreeSparse(b []byte) { offheap.Unmap(b) }
 
 // Read implements [Memory].
 func (Host) Read(src []byte) ([]byte, error) { return src, nil }
@@ -56,9 +81,19 @@ type Arena struct {
 	all, free []byte
 }
 
+// sparse is a memory that takes what is used only.
+type sparse interface {
+	AllocSparse(n int) ([]byte, error)
+	FreeSparse(b []byte)
+}
+
 // NewArena takes n bytes.
 func NewArena(m Memory, n int) (*Arena, error) {
-	b, err := m.Alloc(n)
+	alloc := m.Alloc
+	if s, ok := m.(sparse); ok {
+		alloc = s.AllocSparse
+	}
+	b, err := alloc(n)
 	return &Arena{m, b, b}, err
 }
 
@@ -74,6 +109,10 @@ func (a *Arena) Floats(n int) []float32 {
 
 // Free gives everything back. Nothing that was handed out may be used afterwards.
 func (a *Arena) Free() {
-	a.memory.Free(a.all)
+	if s, ok := a.memory.(sparse); ok {
+		s.FreeSparse(a.all)
+	} else {
+		a.memory.Free(a.all)
+	}
 	a.all, a.free = nil, nil
 }

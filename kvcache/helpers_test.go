@@ -97,6 +97,11 @@ func grow(t testing.TB, s *Sequence, layers residence.Span, covered, first, n in
 // Table is what the node holds in an epoch, for a look while nothing is retired.
 func (s *Sequence) Table(epoch uint64) *Table { return (*s.tables.Load())[epoch] }
 
+// undivided is memory that can only be given back as it was taken, as that of GPUs.
+type undivided struct{ device.Host }
+
+func (undivided) Discard([]byte) bool { return false }
+
 // carry copies r to another sequence as the engines do.
 func carry(from, to *Sequence, batch uint64, r residence.Rect) error {
 	parts, err := from.Parts(r)

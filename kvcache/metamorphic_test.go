@@ -93,7 +93,7 @@ func newCluster(t *rapid.T) *nodes {
 		Shape:       attention.Shape{Heads: 2, KVHeads: rapid.IntRange(1, 2).Draw(t, "heads"), HeadDim: 32},
 		Layers:      rapid.IntRange(1, 5).Draw(t, "layers"),
 		Format:      rapid.SampledFrom([]attention.Format{attention.F16, attention.F32, attention.Q8, attention.Q4}).Draw(t, "format"),
-		BlockTokens: rapid.SampledFrom([]int{1, 3, 4}).Draw(t, "block"), Memory: device.Host{}}}
+		BlockTokens: rapid.SampledFrom([]int{1, 3, 4}).Draw(t, "block"), Memory: rapid.SampledFrom([]device.Memory{device.Host{}, undivided{}}).Draw(t, "memory")}}
 	l := residence.Layout{Layers: c.g.Layers, BlockTokens: c.g.BlockTokens, Chunk: 8, Staged: rapid.IntRange(0, 6).Draw(t, "staged"), RingOwner: rapid.IntRange(0, n-1).Draw(t, "ring owner")}
 	loaded := make([]bool, n)
 	for i := range n {

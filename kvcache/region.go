@@ -8,8 +8,8 @@ import (
 	"github.com/orrery-ai/orrery/device"
 )
 
-// region is the memory of one block, or of one layer of it. It goes back to the device, and its bytes to the
-// budget, when nobody uses it any more.
+// region is the memory of one block or, where no part of a region can be given back, of one layer of it. It goes back to the
+// device, and its bytes to the budget, when nobody uses it any more.
 type region struct {
 	memory device.Memory
 	all    []byte
@@ -18,12 +18,23 @@ type region struct {
 	left   atomic.Int32 // layers that somebody uses
 }
 
-// discard gives back a part of the region, which took so much of the budget, if its memory can.
-func (r *region) discard(b []byte, taken int64) {
-	if r.memory.Discard(b) {
-		r.taken.Add(-taken)
-		r.budget.Give(taken)
+// newRegion takes memory for so many layers of so many tokens each, whose bytes have been taken from the budget.
+func newRegion(g Geometry, layers, tokens int, budget *Budget) (*region, error) {
+	all, err := g.Memory.Alloc(2 * g.half(tokens) * layers)
+	if err != nil {
+		return nil, err
 	}
+	r := &region{memory: g.Memory, all: all, budget: budget}
+	r.taken.Store(g.LayerBytes(tokens) * int64(layers))
+	r.left.Store(int32(layers))
+	return r, nil
+}
+
+// discard gives back a part of the region, which took so much of the budget.
+func (r *region) discard(b []byte, taken int64) {
+	r.memory.Discard(b)
+	r.taken.Add(-taken)
+	r.budget.Give(taken)
 }
 
 // extent is one layer of a block's memory, keys and then values. Its users are counted: the block that has
@@ -35,24 +46,38 @@ type extent struct {
 	region *region
 }
 
+// part is extent i of a region, of so many tokens, with its first user.
+func (r *region) part(g Geometry, i, tokens int) *extent {
+	n := 2 * g.half(tokens)
+	x := &extent{data: r.all[i*n : (i+1)*n : (i+1)*n], taken: g.LayerBytes(tokens), region: r}
+	x.users.Store(1)
+	return x
+}
+
 // newExtents takes memory for so many layers of so many tokens each. The caller is their first user.
 func newExtents(g Geometry, layers, tokens int, budget *Budget) ([]*extent, error) {
-	each, bytes := g.LayerBytes(tokens), 2*g.half(tokens)
-	if err := budget.Take(each * int64(layers)); err != nil {
+	each := g.LayerBytes(tokens)
+	size := each * int64(layers)
+	if err := budget.Take(size); err != nil {
 		return nil, err
 	}
-	all, err := g.Memory.Alloc(bytes * layers)
-	if err != nil {
-		budget.Give(each * int64(layers))
-		return nil, err
+	together := layers
+	if !g.Memory.Discard(nil) {
+		together = 1
 	}
-	r := &region{memory: g.Memory, all: all, budget: budget}
-	r.taken.Store(each * int64(layers))
-	r.left.Store(int32(layers))
-	xs := make([]*extent, layers)
-	for i := range xs {
-		xs[i] = &extent{data: all[i*bytes:][:bytes:bytes], taken: each, region: r}
-		xs[i].users.Store(1)
+	xs := make([]*extent, 0, layers)
+	for len(xs) < layers {
+		r, err := newRegion(g, together, tokens, budget)
+		if err != nil {
+			budget.Give(size - each*int64(len(xs)))
+			for _, x := range xs {
+				x.release()
+			}
+			return nil, err
+		}
+		for i := range together {
+			xs = append(xs, r.part(g, i, tokens))
+		}
 	}
 	return xs, nil
 }
@@ -89,17 +114,18 @@ func (x *extent) shrink(kv *attention.KV, g Geometry) (*extent, error) {
 	if err != nil {
 		return nil, err
 	}
-	small, half := x, len(k)
-	if rest := x.data[2*half:]; x.region.memory.Discard(nil) {
-		over := x.taken - g.LayerBytes(kv.Len)
+	small, half, r := x, len(k), x.region
+	if r.memory.Discard(nil) {
+		rest, over := x.data[2*half:], x.taken-g.LayerBytes(kv.Len)
 		x.data, x.taken = x.data[:2*half:2*half], x.taken-over
-		defer x.region.discard(rest, over)
+		defer r.discard(rest, over)
 	} else {
-		xs, err := newExtents(g, 1, kv.Len, x.region.budget)
+		other, err := newRegion(g, 1, kv.Len, r.budget)
 		if err != nil {
 			return nil, err
 		}
-		small = xs[0]
+		r.taken.Add(-g.LayerBytes(kv.Len)) // which are the other's now
+		small = other.part(g, 0, kv.Len)
 		defer x.release()
 	}
 	if err := errors.Join(g.Memory.Write(small.data[:half], k), g.Memory.Write(small.data[half:], v)); err != nil {

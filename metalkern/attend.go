@@ -30,8 +30,11 @@ func (s *stream) where(p attention.Partial) kernels.Partial {
 	return kernels.Partial{O: m.floats(p.O), M: m.floats(p.M), L: m.floats(p.L)}
 }
 
-// settle writes the partial that is pending.
+// settle launches the products that are held, and writes the partial that is pending.
 func (s *stream) settle() error {
+	if err := s.multiply(); err != nil {
+		return err
+	}
 	p := s.pending
 	s.pending = pending{}
 	switch {
@@ -73,7 +76,7 @@ func (s *stream) Finish(dst device.Tensor, p attention.Partial) {
 	if p.Rows == 0 || !s.begin() {
 		return
 	}
-	if s.pending.is(p) && s.pending.count > 0 {
+	if s.err = s.multiply(); s.err == nil && s.pending.is(p) && s.pending.count > 0 {
 		parts, count := s.pending.parts, s.pending.count
 		s.pending = pending{}
 		s.err = s.device.merge.Finish(s.queue, s.at(dst), gpu.Range{}, parts, count, p.Rows, shapeOf(p))
@@ -105,6 +108,9 @@ func (s *stream) attend(p attention.Partial, q device.Tensor, first int, l kerne
 	fresh := s.pending.is(p) && s.pending.count == 0
 	if fresh {
 		s.pending = pending{}
+		if err := s.multiply(); err != nil {
+			return err
+		}
 	} else if err := s.settle(); err != nil {
 		return err
 	}

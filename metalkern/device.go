@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
@@ -36,27 +35,20 @@ type Device struct {
 
 var _ device.Device = (*Device)(nil)
 
-// weights are a matrix that was loaded.
-type weights struct {
-	source device.Matrix
-	matrix device.Matrix
-	users  int
-}
-
 const (
 	// stepTimeout bounds what a stream waits for.
 	stepTimeout = 2 * time.Minute
 	// copyTimeout bounds one copy.
 	copyTimeout = time.Minute
-	// weightAlign is what weights begin at multiples of, for kernels.
-	weightAlign = 16
-	// copyBytes is how much of a matrix is copied at a time.
-	copyBytes = 64 << 20
 )
 
 // NewDevice makes a device of a host, which Close closes.
 func NewDevice(host gpu.Host) (*Device, error) {
-	d := &Device{host: host, set: kernels.New(host), memory: newMemory(host), weights: map[*byte]*weights{}, loaded: map[*byte]*weights{}, streams: map[*stream]bool{}}
+	slab := slabBytes
+	if host.Info().Kind == "emulator" { // which finds out about accesses outside of buffers
+		slab = 0
+	}
+	d := &Device{host: host, set: kernels.New(host), memory: newMemory(host, slab), weights: map[*byte]*weights{}, loaded: map[*byte]*weights{}, streams: map[*stream]bool{}}
 	var err error
 	if d.merge, err = d.set.Merge(); err != nil {
 		return nil, err
@@ -95,7 +87,7 @@ func (d *Device) Alloc(n int) ([]byte, error) { return d.memory.alloc(n) }
 // Free implements [device.Memory].
 func (d *Device) Free(b []byte) { d.memory.free(b) }
 
-// Discard implements [device.Memory]: a buffer can only be given back whole.
+// Discard implements [device.Memory]: memory can only be given back as it was taken.
 func (d *Device) Discard([]byte) bool { return false }
 
 // Read implements [device.Memory].
@@ -120,80 +112,6 @@ func (d *Device) copy(record func(q gpu.Queue)) error {
 	defer d.copying.Unlock()
 	record(d.copies)
 	return d.copies.Wait(time.Now().Add(copyTimeout))
-}
-
-var weightFormats = map[device.Format]kernels.WeightFormat{device.F32: kernels.F32, device.F16: kernels.F16, device.BF16: kernels.BF16}
-
-// Load implements [device.Device]. What was loaded before, and not unloaded, is shared.
-func (d *Device) Load(m device.Matrix) (device.Matrix, error) {
-	f, ok := weightFormats[m.Format]
-	size := m.Rows * m.Cols * m.Format.Bytes()
-	if !ok || size == 0 || len(m.Data) < size {
-		return m, fmt.Errorf("metalkern: weights [%d][%d] in %v of %d bytes", m.Rows, m.Cols, m.Format, len(m.Data))
-	}
-	if err := (kernels.Weights{Format: f, Rows: m.Rows, Cols: m.Cols}).Check(); err != nil && m.Rows > 1 { // vectors may be of any length
-		return m, err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	key := unsafe.SliceData(m.Data)
-	if w := d.weights[key]; w != nil && w.matrix.Rows == m.Rows && w.matrix.Cols == m.Cols && w.matrix.Format == m.Format {
-		w.users++
-		return w.matrix, nil
-	}
-	data, err := d.place(m.Data[:size], m.Rows > 1) // vectors are Go's
-	if err != nil {
-		return m, err
-	}
-	w := &weights{source: m, matrix: device.Matrix{Format: m.Format, Rows: m.Rows, Cols: m.Cols, Data: data}, users: 1}
-	if d.weights[key] == nil {
-		d.weights[key] = w
-	}
-	d.loaded[unsafe.SliceData(data)] = w
-	return w.matrix, nil
-}
-
-// place is the device's memory with data in it: the same memory, if data lies in mapped memory and the host can share that.
-func (d *Device) place(data []byte, mapped bool) ([]byte, error) {
-	aligned := uintptr(unsafe.Pointer(unsafe.SliceData(data)))%weightAlign == 0
-	if h, ok := d.host.(gpu.Adopter); ok && mapped && aligned {
-		from, err := h.Adopt(data)
-		if err != nil {
-			return nil, err
-		}
-		return d.memory.enter(from, len(data))
-	}
-	to, err := d.Alloc(len(data))
-	if err != nil {
-		return nil, err
-	}
-	for at := 0; at < len(data); at += copyBytes {
-		end := min(at+copyBytes, len(data))
-		if err := d.Write(to[at:end], data[at:end]); err != nil {
-			d.Free(to)
-			return nil, err
-		}
-	}
-	return to, nil
-}
-
-// Unload implements [device.Device].
-func (d *Device) Unload(m device.Matrix) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	at := unsafe.SliceData(m.Data)
-	w := d.loaded[at]
-	if w == nil {
-		panic("metalkern: Unload of a matrix that was not loaded")
-	}
-	if w.users--; w.users > 0 {
-		return
-	}
-	delete(d.loaded, at)
-	if key := unsafe.SliceData(w.source.Data); d.weights[key] == w {
-		delete(d.weights, key)
-	}
-	d.Free(m.Data)
 }
 
 // NewStream implements [device.Device]. If the host cannot make a queue, the stream's Wait says why.

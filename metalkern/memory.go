@@ -1,6 +1,7 @@
 package metalkern
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,14 +15,21 @@ import (
 )
 
 // memory gives buffers addresses, of a range of the process's address space that nothing is mapped to. So tensors and blocks of a device
-// are slices as those of the host are, and whoever touches one by mistake is found out on every host.
+// are slices as those of the host are, and whoever touches one by mistake is found out on every host. What is small lies in slabs: devices hand out
+// memory in large units, and slowly.
 type memory struct {
 	host gpu.Host
+	slab int // size of a slab; 0: each piece has a buffer of its own
 
 	mu      sync.Mutex // of changes
 	regions atomic.Pointer[[]region]
 	frees   atomic.Uint64 // calls of free: from one on, addresses may be those of something else
+	slabs   []*slab
+	pieces  map[*byte]*slab // of the slabs, by where they begin
 }
+
+// slabBytes is the size of a slab, of which a piece is a quarter at the most.
+const slabBytes = 64 << 20
 
 // region is a part of a buffer and its addresses.
 type region struct {
@@ -32,22 +40,51 @@ type region struct {
 
 func (r *region) base() uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(r.reserved))) }
 
-func newMemory(host gpu.Host) *memory {
-	m := &memory{host: host}
+func newMemory(host gpu.Host, slabBytes int) *memory {
+	m := &memory{host: host, slab: slabBytes, pieces: map[*byte]*slab{}}
 	m.regions.Store(&[]region{})
 	return m
 }
 
 // alloc takes n bytes of the device.
 func (m *memory) alloc(n int) ([]byte, error) {
-	if n <= 0 {
+	switch {
+	case n <= 0:
 		return nil, nil
+	case n <= m.slab/4:
+		return m.piece(n)
 	}
+	return m.whole(n)
+}
+
+// whole takes n bytes that have a buffer of their own.
+func (m *memory) whole(n int) ([]byte, error) {
 	buffer, err := m.host.Alloc(int64(n), gpu.Local)
 	if err != nil {
 		return nil, err
 	}
 	return m.enter(gpu.Range{Buffer: buffer}, n)
+}
+
+// piece takes n bytes of a slab.
+func (m *memory) piece(n int) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for {
+		for _, s := range m.slabs {
+			if b := s.take(n); b != nil {
+				m.pieces[unsafe.SliceData(b)] = s
+				return b, nil
+			}
+		}
+		m.mu.Unlock()
+		all, err := m.whole(m.slab)
+		m.mu.Lock()
+		if err != nil {
+			return nil, err
+		}
+		m.slabs = append(m.slabs, newSlab(all))
+	}
 }
 
 // enter gives n bytes of a buffer addresses, and frees the buffer when they are given back.
@@ -59,52 +96,64 @@ func (m *memory) enter(from gpu.Range, n int) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := region{reserved, from.Buffer, from.Offset}
-	at, _ := m.search(r.base())
-	next := slices.Insert(slices.Clone(*m.regions.Load()), at, r)
+	old := *m.regions.Load()
+	at, _ := search(old, r.base())
+	next := slices.Insert(slices.Clone(old), at, r)
 	m.regions.Store(&next)
 	return reserved, nil
 }
 
-// free gives back what alloc took.
+// free gives back what alloc or enter took.
 func (m *memory) free(b []byte) {
 	if len(b) == 0 {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	at, found := m.search(uintptr(unsafe.Pointer(unsafe.SliceData(b))))
+	m.frees.Add(1)
+	key := unsafe.SliceData(b)
+	if s := m.pieces[key]; s != nil {
+		delete(m.pieces, key)
+		if s.give(b); s.used > 0 || len(m.slabs) == 1 {
+			return
+		}
+		m.slabs = slices.DeleteFunc(m.slabs, func(other *slab) bool { return other == s })
+		b = s.all
+	}
+	m.drop(b)
+}
+
+// drop frees the buffer of a region. The memory is locked.
+func (m *memory) drop(b []byte) {
+	old := *m.regions.Load()
+	at, found := search(old, uintptr(unsafe.Pointer(unsafe.SliceData(b))))
 	if !found {
 		panic(fmt.Sprintf("metalkern: giving back %d bytes that are not the device's", len(b)))
 	}
-	all := *m.regions.Load()
-	r := all[at]
-	m.frees.Add(1)
-	next := slices.Delete(slices.Clone(all), at, at+1)
+	r := old[at]
+	next := slices.Delete(slices.Clone(old), at, at+1)
 	m.regions.Store(&next)
-	err := r.buffer.Free()
-	if e := unix.Munmap(r.reserved); err == nil {
-		err = e
-	}
-	if err != nil {
+	if err := errors.Join(r.buffer.Free(), unix.Munmap(r.reserved)); err != nil {
 		panic(fmt.Sprintf("metalkern: giving back %d bytes: %v", len(b), err)) // a mistake here, or a device that is gone
 	}
 }
 
 // search is where the region that begins at an address is, or would be.
-func (m *memory) search(address uintptr) (int, bool) {
-	return slices.BinarySearchFunc(*m.regions.Load(), address, func(r region, a uintptr) int {
-		return int(int64(r.base()) - int64(a))
+func search(regions []region, address uintptr) (int, bool) {
+	return slices.BinarySearchFunc(regions, address, func(r region, a uintptr) int {
+		return cmp.Compare(r.base(), a)
 	})
 }
 
 // find is the range that begins at an address and has n bytes. It panics if it is not the device's: whoever passed it is mistaken.
 func (m *memory) find(p unsafe.Pointer, n int) gpu.Range {
-	at, found := m.search(uintptr(p))
+	regions := *m.regions.Load()
+	at, found := search(regions, uintptr(p))
 	if !found {
 		at--
 	}
 	if at >= 0 {
-		r := &(*m.regions.Load())[at]
+		r := &regions[at]
 		if offset := int64(uintptr(p) - r.base()); offset+int64(n) <= int64(len(r.reserved)) {
 			return gpu.Range{Buffer: r.buffer, Offset: r.at + offset}
 		}
@@ -130,7 +179,9 @@ func (m *memory) address(b []byte) uint64 {
 
 // close frees what was not given back.
 func (m *memory) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, r := range *m.regions.Load() {
-		m.free(r.reserved)
+		m.drop(r.reserved)
 	}
 }

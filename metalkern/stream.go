@@ -21,7 +21,7 @@ type stream struct {
 
 	staging staging // what goes between the host and the device until the next Wait
 	temps   temps   // what was uploaded until the next Wait
-	product room    // what products round and pack
+	rounded room    // what products round and pack
 	parts   room    // partials that are to be merged
 
 	lists   lists
@@ -29,12 +29,13 @@ type stream struct {
 	fills   map[kernels.Layer]*kernels.Prefill
 	queries queries
 	pending pending
+	held    products
 }
 
 var _ device.Stream = (*stream)(nil)
 
 func newStream(d *Device) *stream {
-	s := &stream{device: d, staging: staging{host: d.host}, temps: temps{memory: d.memory}, product: room{memory: d.memory}, parts: room{memory: d.memory},
+	s := &stream{device: d, staging: staging{host: d.host}, temps: temps{memory: d.memory}, rounded: room{memory: d.memory}, parts: room{memory: d.memory},
 		lists: lists{memory: d.memory}, decodes: map[kernels.Layer]*kernels.Decode{}, fills: map[kernels.Layer]*kernels.Prefill{}}
 	s.queue, s.err = d.host.NewQueue()
 	return s
@@ -72,10 +73,10 @@ func (s *stream) Wait() error {
 		return err
 	}
 	s.err = nil
-	s.pending = pending{}
+	s.pending, s.held.count = pending{}, 0
 	err = errors.Join(err, s.queue.Wait(time.Now().Add(stepTimeout)))
 	s.waited = true
-	s.product.tidy()
+	s.rounded.tidy()
 	s.parts.tidy()
 	s.lists.tidy()
 	return err
@@ -88,7 +89,7 @@ func (s *stream) Close() error {
 	}
 	err := s.queue.Close()
 	s.queue, s.err = nil, errors.New("metalkern: the stream was closed")
-	s.product.free()
+	s.rounded.free()
 	s.parts.free()
 	s.lists.free()
 	s.temps.free()
@@ -102,11 +103,6 @@ func bytesOf[T any](x []T) []byte {
 
 // at is where a tensor lies.
 func (s *stream) at(t device.Tensor) gpu.Range { return s.device.memory.floats(t.Data[:t.Rows*t.Cols]) }
-
-// weights is a loaded matrix.
-func (s *stream) weights(m device.Matrix) kernels.Weights {
-	return kernels.Weights{Format: weightFormats[m.Format], Rows: m.Rows, Cols: m.Cols, Data: s.device.memory.bytes(m.Data)}
-}
 
 // send copies src, of the host, to a place on the device.
 func (s *stream) send(dst gpu.Range, src []byte) error {
@@ -201,34 +197,6 @@ func (s *stream) RMSNorm(dst, x device.Tensor, weight []float32, eps float32) {
 	}
 }
 
-// MatMul implements [device.Stream].
-func (s *stream) MatMul(dst, x device.Tensor, w device.Matrix) {
-	if x.Cols != w.Cols || dst.Rows != x.Rows || dst.Cols != w.Rows {
-		mismatch("MatMul", "[%d][%d] by [%d][%d] into [%d][%d]", x.Rows, x.Cols, w.Rows, w.Cols, dst.Rows, dst.Cols)
-	}
-	if x.Rows == 0 {
-		return
-	}
-	s.do(func() error {
-		m := s.weights(w)
-		scratch, err := s.product.atLeast(int(s.device.set.ProductBytes(m, x.Rows)))
-		if err != nil {
-			return err
-		}
-		return s.device.set.Product(s.queue, s.at(dst), s.at(x), scratch, m, x.Rows)
-	})
-}
-
-// Add implements [device.Stream].
-func (s *stream) Add(dst, x device.Tensor) {
-	if dst.Rows != x.Rows || dst.Cols != x.Cols {
-		mismatch("Add", "[%d][%d] to [%d][%d]", x.Rows, x.Cols, dst.Rows, dst.Cols)
-	}
-	if n := x.Rows * x.Cols; n > 0 {
-		s.do(func() error { return s.device.set.Add(s.queue, s.at(dst), s.at(x), n) })
-	}
-}
-
 // AddBias implements [device.Stream].
 func (s *stream) AddBias(dst device.Tensor, b []float32) {
 	if dst.Cols != len(b) {
@@ -250,16 +218,6 @@ func (s *stream) Rope(x device.Tensor, headDim int, cos, sin device.Tensor, inte
 		s.do(func() error {
 			return s.device.set.Rope(s.queue, s.at(x), s.at(cos), s.at(sin), x.Rows, x.Cols/headDim, headDim, cos.Cols, interleaved)
 		})
-	}
-}
-
-// SwiGLU implements [device.Stream].
-func (s *stream) SwiGLU(dst, gate, up device.Tensor) {
-	if dst.Rows != gate.Rows || dst.Cols != gate.Cols || up.Rows != gate.Rows || up.Cols != gate.Cols {
-		mismatch("SwiGLU", "[%d][%d] and [%d][%d] into [%d][%d]", gate.Rows, gate.Cols, up.Rows, up.Cols, dst.Rows, dst.Cols)
-	}
-	if n := dst.Rows * dst.Cols; n > 0 {
-		s.do(func() error { return s.device.set.SwiGLU(s.queue, s.at(dst), s.at(gate), s.at(up), n) })
 	}
 }
 

@@ -14,7 +14,7 @@ type Checksums uint8
 
 const (
 	// ChecksumsAuto wants them where frames cross a network that nothing else protects: TCP's own sum has 16
-	// bits, and lets one in some ten thousand damaged segments through. Under TLS every record is
+	// bits, and does not see what an adapter or a switch changes in its memory. Under TLS every record is
 	// authenticated, and what stays on this machine meets no network.
 	ChecksumsAuto Checksums = iota
 	// ChecksumsOn wants them on every connection.

@@ -11,15 +11,20 @@
 // [Endpoint.Sender]. A message is bytes, up to a size that both agree on. A lane from a node to itself
 // works the same, without a socket.
 //
-// Send writes in the caller's goroutine, header and payload in one system call, without copying. At the
-// other end the connection's reader puts the bytes into one of two buffers of the lane and wakes the
-// consumer once, when the message is whole; the buffer is the consumer's until Message.Release. Neither
-// end allocates in steady state.
+// Send writes in the caller's goroutine, headers and payload in one system call, without copying; of bulk
+// up to 256 KiB in one. At the other end whoever reads the connection puts the bytes into one of two buffers
+// of the lane, several frames in one system call where a message has several, and wakes the consumer once, when
+// the message is whole; the buffer is the consumer's until Message.Release. Neither end allocates in steady
+// state.
 //
 // Messages travel in frames of at most 64 KiB. A lane may have 8 of them on the way or waiting at the
 // receiver; more need credits, which the receiver gives as its consumer makes room. So a slow consumer
 // stops the writer of its own lane and no other, and a lane holds at most two messages and 8 frames.
-// Lanes that share a connection take turns, frame by frame, in the order in which they asked.
+// Lanes that share a connection take turns in the order in which they asked: of a frame, or of up to 256 KiB
+// on the connection for bulk.
+//
+// Frames carry checksums ([Checksums]) where they cross a network without TLS. Package transport/fault damages
+// connections for tests; docs/transport.md has what was measured.
 //
 // # RDMA
 //

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
 	"github.com/orrery-ai/orrery/ca"
 	"github.com/orrery-ai/orrery/transport"
 	"github.com/orrery-ai/orrery/transport/fault"
@@ -205,4 +208,59 @@ func TestUnderTLSNothingDamagedComesThrough(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAnActorMessageOverADamagedConnectionIsAnsweredOrFailsAndTheNextIsAnswered(t *testing.T) {
+	for _, c := range []struct {
+		script string
+		harm   bool
+	}{
+		{"after 3 frames of control: delay 2ms", false},
+		{"after 3 frames of control: stall 30ms", false},
+		{"after 3 frames of control: flip bit", true},
+		{"after 3 frames of control: truncate", true},
+		{"after 3 frames of control: cut; after 3 frames of control: cut", true},
+	} {
+		t.Run(c.script, func(t *testing.T) {
+			t.Parallel()
+			a, b := damaged(t, c.script, transport.Config{Checksums: transport.ChecksumsOn}, false)
+			from, to := system(t, a), system(t, b)
+			if _, err := to.Root.SpawnNamed(actor.PropsFromFunc(func(c actor.Context) {
+				if m, ok := c.Message().(*wrapperspb.Int64Value); ok {
+					c.Respond(wrapperspb.Int64(2 * m.Value))
+				}
+			}), "double"); err != nil {
+				t.Fatal(err)
+			}
+			b.Expose("double")
+			failed := 0
+			for i := range int64(messages) {
+				f := from.Root.RequestFuture(actor.NewPID("b", "double"), wrapperspb.Int64(i), patience)
+				switch reply, err := transport.Reply[*wrapperspb.Int64Value](f); {
+				case err == nil && reply.Value != 2*i:
+					t.Errorf("the double of %d is %d", i, reply.Value)
+				case err != nil:
+					var lost *transport.ErrPeerLost
+					if failed++; !errors.As(err, &lost) || lost.Node != "b" {
+						t.Errorf("request %d: %v, want the loss of b", i, err)
+					}
+				}
+			}
+			if !c.harm && failed > 0 || c.harm && (failed == 0 || failed > 2) {
+				t.Errorf("%d requests of %d failed", failed, messages)
+			}
+		})
+	}
+}
+
+// system is an endpoint's actor system.
+func system(t *testing.T, e *transport.Endpoint) *actor.ActorSystem {
+	t.Helper()
+	s := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }),
+		actor.WithDeadLetterThrottleInterval(time.Millisecond)) // its goroutine sleeps as long
+	if err := e.AttachActors(s); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Shutdown)
+	return s
 }

@@ -1,6 +1,6 @@
 // Package cpu computes on the processor, with the inner loops of package simd.
 //
-// A device owns a bounded pool of workers, which sleep when there is nothing to do. An operation of
+// A device owns a bounded pool of workers, which look for work for some 20 µs and then sleep. An operation of
 // a stream runs at once, on the goroutine that calls it; large ones are cut into ranges that idle
 // workers take as well, one after the other, until none is left. Each worker that is woken has at least
 // some 30 µs of work, since waking it may cost as much; smaller operations run on their caller alone. In a

@@ -34,7 +34,7 @@ func expand(dst []float32, w device.Matrix, row, first int) {
 
 // expandAffine expands elements whose first group is the one given, of all of the matrix.
 func expandAffine(dst []float32, src []byte, w device.Matrix, group int) {
-	var scales, biases [8]float32 // of some groups at a time
+	var scales, biases [32]float32 // of some groups at a time
 	size := w.ScaleFormat.Bytes()
 	for at := 0; at < len(dst); at += len(scales) * w.Group {
 		part := dst[at:min(at+len(scales)*w.Group, len(dst))]

@@ -52,11 +52,18 @@ func (j *dotsJob) run(first, end int, w *worker) {
 	products[j.w.Format](j.dst.Data[first:], j.dst.Cols, j.x.Data, data, j.x.Rows, end-first, j.w.Cols)
 }
 
-// affine multiplies with the rows one by one, each expanded where it stays in the nearest caches.
+// affineRows is how many rows are expanded together: as many as the product takes at a time.
+const affineRows = 4
+
+// affine multiplies with some rows after the others, expanded where they stay in the nearest caches.
 func (j *dotsJob) affine(first, end int, w *worker) {
-	w.b = grow(w.b, j.w.Cols)
-	for row := first; row < end; row++ {
-		expand(w.b[:j.w.Cols], j.w, row, 0)
-		simd.ProductF32(j.dst.Data[row:], j.dst.Cols, j.x.Data, bytesOf(w.b[:j.w.Cols]), j.x.Rows, 1, j.w.Cols)
+	cols := j.w.Cols
+	w.b = grow(w.b, affineRows*cols)
+	for row := first; row < end; row += affineRows {
+		n := min(affineRows, end-row)
+		for i := range n {
+			expand(w.b[i*cols:(i+1)*cols], j.w, row+i, 0)
+		}
+		simd.ProductF32(j.dst.Data[row:], j.dst.Cols, j.x.Data, bytesOf(w.b[:n*cols]), j.x.Rows, n, cols)
 	}
 }

@@ -1,14 +1,35 @@
 package cpu
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/orrery-ai/orrery/attention"
 )
 
 // grain is the least work for which to wake a worker, and to be left for everyone at it, in nanoseconds.
 const grain = 30_000
+
+// spinFor is how long to look for work, or for the end of it, before sleeping: about what being woken takes, so
+// that at worst twice the best is spent. Between two operations of a step it is seldom longer.
+const spinFor = 20 * time.Microsecond
+
+// spin looks until done, or for some time. Others may run meanwhile.
+func spin(done func() bool) bool {
+	for start := time.Now(); ; {
+		for range 32 {
+			if done() {
+				return true
+			}
+		}
+		if time.Since(start) > spinFor {
+			return false
+		}
+		runtime.Gosched()
+	}
+}
 
 // A job computes the items [first, end) of an operation. Several workers may do so at the same time.
 type job interface {
@@ -30,10 +51,11 @@ type batch struct {
 	step int          // items to take at a time
 	next atomic.Int64 // first item that nobody has taken
 
+	joined atomic.Int32 // workers at it now; it changes under the pool's mutex
+
 	// Guarded by the pool's mutex.
-	open   int       // workers that may still join
-	joined int       // workers at it now
-	left   sync.Cond // joined became 0
+	open int       // workers that may still join
+	left sync.Cond // joined became 0
 }
 
 // work takes items until none is left.
@@ -51,11 +73,13 @@ func (b *batch) work(w *worker) {
 type pool struct {
 	threads int
 	workers sync.WaitGroup
+	ready   atomic.Bool // something is in the queue, or the pool is closed
 
-	mu     sync.Mutex
-	wake   sync.Cond // something is in the queue, or the pool is closed
-	queue  []*batch  // batches that workers may join
-	closed bool
+	mu       sync.Mutex
+	wake     sync.Cond // for those who sleep
+	sleeping int
+	queue    []*batch // batches that workers may join
+	closed   bool
 }
 
 // newPool starts threads-1 workers; the caller of an operation is the other one.
@@ -74,8 +98,15 @@ func (p *pool) serve() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
+		if len(p.queue) == 0 && !p.closed {
+			p.mu.Unlock()
+			spin(p.ready.Load)
+			p.mu.Lock()
+		}
 		for len(p.queue) == 0 && !p.closed {
+			p.sleeping++
 			p.wake.Wait()
+			p.sleeping--
 		}
 		if p.closed {
 			return
@@ -85,12 +116,11 @@ func (p *pool) serve() {
 		if b.open == 0 {
 			p.remove(b)
 		}
-		b.joined++
+		b.joined.Add(1)
 		p.mu.Unlock()
 		b.work(&w)
 		p.mu.Lock()
-		b.joined--
-		if b.joined == 0 {
+		if b.joined.Add(-1) == 0 {
 			b.left.Signal()
 		}
 	}
@@ -110,14 +140,21 @@ func (p *pool) run(b *batch, own *worker, j job, n, step int, cost float64) {
 	b.open = helpers
 	p.mu.Lock()
 	p.queue = append(p.queue, b)
+	p.ready.Store(true)
+	sleeping := p.sleeping
 	p.mu.Unlock()
-	for range helpers {
+	for range min(helpers, sleeping) {
 		p.wake.Signal()
 	}
 	b.work(own)
 	p.mu.Lock()
-	p.remove(b)
-	for b.joined > 0 {
+	p.remove(b) // nobody joins any more
+	p.mu.Unlock()
+	if spin(func() bool { return b.joined.Load() == 0 }) {
+		return
+	}
+	p.mu.Lock()
+	for b.joined.Load() > 0 {
 		b.left.Wait()
 	}
 	p.mu.Unlock()
@@ -131,6 +168,7 @@ func (p *pool) remove(b *batch) {
 			copy(p.queue[i:], p.queue[i+1:])
 			p.queue[last] = nil
 			p.queue = p.queue[:last]
+			p.ready.Store(last > 0 || p.closed)
 			return
 		}
 	}
@@ -140,6 +178,7 @@ func (p *pool) remove(b *batch) {
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true
+	p.ready.Store(true)
 	p.mu.Unlock()
 	p.wake.Broadcast()
 	p.workers.Wait()

@@ -32,15 +32,24 @@ func FromQ4_K(dst []float32, src []byte) {
 	for i := range len(dst) / Q4_K.Elements {
 		b := src[i*Q4_K.Bytes:][:Q4_K.Bytes]
 		out := dst[i*Q4_K.Elements:][:Q4_K.Elements]
-		d, dmin := half(b), half(b[2:])
+		numbers := NumbersQ4_K(b)
 		for group := range 8 {
-			s, m := scaleQ4_K(b[4:16], group)
-			scale, least := d*float32(s), dmin*float32(m)
+			scale, least := numbers[group], numbers[8+group]
 			for j, q := range b[16+group/2*32:][:32] {
 				out[group*32+j] = scale*float32(q>>(group%2*4)&15) - least
 			}
 		}
 	}
+}
+
+// NumbersQ4_K is the scales d s of a block's eight groups, then their minimums dmin m.
+func NumbersQ4_K(b []byte) (numbers [16]float32) {
+	d, dmin := half(b), half(b[2:])
+	for group := range 8 {
+		s, m := scaleQ4_K(b[4:16], group)
+		numbers[group], numbers[8+group] = d*float32(s), dmin*float32(m)
+	}
+	return numbers
 }
 
 // scaleQ4_K is the scale and the minimum of a group of 32.
@@ -56,11 +65,20 @@ func FromQ6_K(dst []float32, src []byte) {
 	for i := range len(dst) / Q6_K.Elements {
 		b := src[i*Q6_K.Bytes:][:Q6_K.Bytes]
 		out := dst[i*Q6_K.Elements:][:Q6_K.Elements]
-		low, high, scales, d := b[:128], b[128:192], b[192:208], half(b[208:])
+		low, high, numbers := b[:128], b[128:192], NumbersQ6_K(b)
 		for j := range out {
 			part, quarter, l := j/128, j/32%4, j%32
 			q := low[64*part+32*(quarter%2)+l]>>(quarter/2*4)&15 | high[32*part+l]>>(2*quarter)&3<<4
-			out[j] = d * float32(int8(scales[j/16])) * float32(int(q)-32)
+			out[j] = numbers[j/16] * float32(int(q)-32)
 		}
 	}
+}
+
+// NumbersQ6_K is the scales d s of a block's sixteen groups.
+func NumbersQ6_K(b []byte) (numbers [16]float32) {
+	d := half(b[208:])
+	for i := range numbers {
+		numbers[i] = d * float32(int8(b[192+i]))
+	}
+	return numbers
 }

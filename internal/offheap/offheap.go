@@ -38,6 +38,15 @@ func MapHuge(n int) ([]byte, error) {
 	if n < hugeBytes {
 		return Map(n)
 	}
+	b, err := mapAligned(n)
+	if err == nil {
+		adviseHuge(b)
+	}
+	return b, err
+}
+
+// mapAligned is Map of memory that begins at a huge page.
+func mapAligned(n int) ([]byte, error) {
 	size := roundUp(n)
 	p, err := anonymous(size + hugeBytes)
 	if err != nil {
@@ -51,9 +60,7 @@ func MapHuge(n int) ([]byte, error) {
 	if err := unmap(unsafe.Add(p, size), hugeBytes-before); err != nil {
 		return nil, err
 	}
-	b := unsafe.Slice((*byte)(p), n)
-	adviseHuge(b)
-	return b, nil
+	return unsafe.Slice((*byte)(p), n), nil
 }
 
 // Unmap gives back what Map or MapHuge took. It panics if b is not that: the memory of something else would be gone.

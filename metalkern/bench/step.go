@@ -35,7 +35,7 @@ type step struct {
 	merge                                          *kernels.Merge
 	split                                          kernels.Split
 	x, normed, q, k, v, attn, gate, up, out, index gpu.Range
-	norm, cos, sin, kv, queries, packed            gpu.Range
+	norm, cos, sin, kv, queries                    gpu.Range
 	parts                                          kernels.Partial
 }
 
@@ -128,36 +128,8 @@ func (s *step) prepare(f kernels.WeightFormat, context int) error {
 	}{{&s.x, g.hidden}, {&s.normed, g.hidden}, {&s.q, heads}, {&s.k, kvHeads}, {&s.v, kvHeads}, {&s.attn, heads}, {&s.gate, g.intermediate}, {&s.up, g.intermediate},
 		{&s.out, g.vocabulary}, {&s.index, 4}, {&s.norm, g.hidden}, {&s.cos, g.shape.HeadDim / 2}, {&s.sin, g.shape.HeadDim / 2},
 		{&s.parts.O, s.split.Parts * heads}, {&s.parts.M, s.split.Parts * g.shape.Heads}, {&s.parts.L, s.split.Parts * g.shape.Heads},
-		{&s.packed, max(g.hidden, g.intermediate, heads)}} {
+	} {
 		if *t.r, err = b.filled(int64(4*t.n), singles(7, min(t.n, patternBytes/4))); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// into is a matrix and where its product goes.
-type into struct {
-	out gpu.Range
-	w   kernels.Weights
-}
-
-// product multiplies x with matrices of the same format and columns.
-func (s *step) product(x gpu.Range, add bool, pairs ...into) error {
-	packed := pairs[0].w.Packed(1)
-	if packed {
-		if err := s.b.set.Pack(s.b.queue, s.packed, x, pairs[0].w, 1); err != nil {
-			return err
-		}
-	}
-	for _, p := range pairs {
-		var err error
-		if packed {
-			err = s.b.set.Skinny(s.b.queue, p.out, s.packed, p.w, 1, add)
-		} else {
-			err = s.b.set.Matvec(s.b.queue, p.out, x, p.w, 1, add)
-		}
-		if err != nil {
 			return err
 		}
 	}
@@ -173,7 +145,9 @@ func (s *step) run() error {
 		l := &s.layers[i]
 		for _, record := range []func() error{
 			func() error { return set.Norm(q, s.normed, s.x, s.norm, 1, g.hidden, eps, 0) },
-			func() error { return s.product(s.normed, false, into{s.q, l.q}, into{s.k, l.k}, into{s.v, l.v}) },
+			func() error {
+				return set.Matvecs(q, s.normed, []kernels.Into{{W: l.q, Out: s.q}, {W: l.k, Out: s.k}, {W: l.v, Out: s.v}}, 1)
+			},
 			func() error { return set.Rope(q, s.q, s.cos, s.sin, 1, g.shape.Heads, dim, half, false) },
 			func() error { return set.Rope(q, s.k, s.cos, s.sin, 1, g.shape.KVHeads, dim, half, false) },
 			func() error { return set.Append(q, s.kv, l.open, s.bits, 0, s.k, s.v, 1, g.shape) },
@@ -181,11 +155,12 @@ func (s *step) run() error {
 				s.decode.Launch(q, s.q, s.kv, l.list, s.queries, 1, s.split, s.parts)
 				return s.merge.Finish(q, s.attn, gpu.Range{}, s.parts, s.split.Parts, 1, g.shape)
 			},
-			func() error { return s.product(s.attn, true, into{s.x, l.o}) },
+			func() error { return set.Matvec(q, s.x, s.attn, l.o, 1, true) },
 			func() error { return set.Norm(q, s.normed, s.x, s.norm, 1, g.hidden, eps, 0) },
-			func() error { return s.product(s.normed, false, into{s.gate, l.gate}, into{s.up, l.up}) },
-			func() error { return set.SwiGLU(q, s.gate, s.gate, s.up, g.intermediate) },
-			func() error { return s.product(s.gate, true, into{s.x, l.down}) },
+			func() error {
+				return set.Gated(q, s.normed, kernels.Into{W: l.gate, Out: s.gate}, kernels.Into{W: l.up, Out: s.up}, 1)
+			},
+			func() error { return set.Matvec(q, s.x, s.gate, l.down, 1, true) },
 		} {
 			if err := record(); err != nil {
 				return err
@@ -195,7 +170,7 @@ func (s *step) run() error {
 	if err := set.Norm(q, s.normed, s.x, s.norm, 1, g.hidden, eps, 0); err != nil {
 		return err
 	}
-	if err := s.product(s.normed, false, into{s.out, s.head}); err != nil {
+	if err := set.Matvec(q, s.out, s.normed, s.head, 1, false); err != nil {
 		return err
 	}
 	return set.Argmax(q, s.index, s.out, 1, g.vocabulary)

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// spin is how long a wait polls before it sleeps between polls.
+	// spin is how long a wait polls before it sleeps between polls, and how long before and after it was over the last time.
 	spin = 200 * time.Microsecond
 	// nap is how long it sleeps.
 	nap = 50 * time.Microsecond
@@ -29,7 +29,8 @@ type queue struct {
 	recorded recording
 	graphs   graphs
 
-	ungraphed bool // the driver has refused to make a graph
+	ungraphed bool          // the driver has refused to make a graph
+	took      time.Duration // the last wait
 
 	params [maxArgs]unsafe.Pointer // what the driver takes
 }
@@ -184,6 +185,7 @@ func (q *queue) Wait(deadline time.Time) error {
 		release()
 		switch {
 		case status(r) == success:
+			q.took = time.Since(start)
 			q.tidy()
 			return err
 		case status(r) != notReady:
@@ -199,7 +201,7 @@ func (q *queue) Wait(deadline time.Time) error {
 			}
 			return err
 		}
-		if now.Sub(start) > spin {
+		if took := now.Sub(start); took > spin && (took < q.took-spin || took > q.took+spin) {
 			time.Sleep(nap)
 		}
 	}

@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
@@ -17,33 +18,128 @@ var matvecDefault = matvecForm{rows: 2, simdgroups: 4}
 type matvecParams struct{ rows, cols, tokens, add int32 }
 
 func matvec(f WeightFormat, tokens int, m matvecForm) instance {
-	name := fmt.Sprintf("matvec_%v_t%d_r%d_s%d", f, tokens, m.rows, m.simdgroups)
-	return instance{"matvec.metal", name, fmt.Sprintf("MATVEC(%s, %s, %d, %d, %d)", name, f.tag(), tokens, m.rows, m.simdgroups)}
+	return matvecOf(oneMatvec, f, tokens, m)
 }
 
-// Matvec sets out [tokens][w.Rows], or adds to it, to x [tokens][w.Cols]·wᵀ for at most MatvecTokens tokens.
-func (s *Set) Matvec(queue gpu.Queue, out, x gpu.Range, w Weights, tokens int, add bool) error {
-	return s.matvec(queue, out, x, w, tokens, add, matvecDefault)
+func matvecOf(kind kindOfMatvec, f WeightFormat, tokens int, m matvecForm) instance {
+	name := fmt.Sprintf("%s_%v_t%d_r%d_s%d", kind, f, tokens, m.rows, m.simdgroups)
+	return instance{"matvec.metal", name, fmt.Sprintf("%s(%s, %s, %d, %d, %d)", strings.ToUpper(string(kind)), name, f.tag(), tokens, m.rows, m.simdgroups)}
 }
 
-func (s *Set) matvec(queue gpu.Queue, out, x gpu.Range, w Weights, tokens int, add bool, form matvecForm) error {
-	if err := w.Check(); err != nil {
-		return err
-	}
-	if tokens < 1 || tokens > MatvecTokens {
-		return fmt.Errorf("kernels: a product of %d tokens: at most %d", tokens, MatvecTokens)
-	}
+// MostMatvecs is how many products Matvecs takes.
+const MostMatvecs = 3
+
+type matvecsParams struct {
+	each   [MostMatvecs]matvecParams
+	begins [MostMatvecs - 1]uint32
+}
+
+// Into is a matrix and where a product with it goes.
+type Into struct {
+	W   Weights
+	Out gpu.Range
+}
+
+// kindOfMatvec is the macros of matvec.metal, in lower case.
+type kindOfMatvec string
+
+const (
+	oneMatvec    kindOfMatvec = "matvec"
+	someMatvecs  kindOfMatvec = "matvecs"
+	gatedMatvecs kindOfMatvec = "gated"
+)
+
+// matvecRoom is the tokens for which a kernel is made that takes so many.
+func matvecRoom(tokens int) int {
 	room := 1
 	for room < tokens {
 		room *= 2
 	}
-	k, err := s.made(recipe{"matvec", w.Format, [7]int{room, form.rows, form.simdgroups}}, func() instance { return matvec(w.Format, room, form) })
+	return room
+}
+
+func (s *Set) matvecKernel(kind kindOfMatvec, w Weights, tokens int, form matvecForm) (gpu.Kernel, error) {
+	if err := w.Check(); err != nil {
+		return nil, err
+	}
+	if tokens < 1 || tokens > MatvecTokens {
+		return nil, fmt.Errorf("kernels: a product of %d tokens: at most %d", tokens, MatvecTokens)
+	}
+	room := matvecRoom(tokens)
+	return s.made(recipe{string(kind), w.Format, [7]int{room, form.rows, form.simdgroups}}, func() instance { return matvecOf(kind, w.Format, room, form) })
+}
+
+// Matvec sets out [tokens][w.Rows], or adds to it, to x [tokens][w.Cols]·wᵀ for at most MatvecTokens tokens.
+func (s *Set) Matvec(queue gpu.Queue, out, x gpu.Range, w Weights, tokens int, add bool) error {
+	return s.matvec(queue, out, out, x, w, tokens, flag(add), matvecDefault)
+}
+
+// MatvecAdded sets out to the product, and adds it to sum, too.
+func (s *Set) MatvecAdded(queue gpu.Queue, out, sum, x gpu.Range, w Weights, tokens int) error {
+	return s.matvec(queue, out, sum, x, w, tokens, 2, matvecDefault)
+}
+
+func (s *Set) matvec(queue gpu.Queue, out, sum, x gpu.Range, w Weights, tokens int, add int32, form matvecForm) error {
+	k, err := s.matvecKernel(oneMatvec, w, tokens, form)
 	if err != nil {
 		return err
 	}
-	each := form.rows * form.simdgroups
-	p := matvecParams{rows: int32(w.Rows), cols: int32(w.Cols), tokens: int32(tokens), add: flag(add)}
-	queue.Launch(k, gpu.Grid{X: (w.Rows + each - 1) / each, Y: 1, Z: 1, Threads: form.simdgroups * gpu.SimdWidth}, arg(x), arg(w.Data), w.scales(), arg(out), gpu.Value(&p))
+	p := matvecParams{rows: int32(w.Rows), cols: int32(w.Cols), tokens: int32(tokens), add: add}
+	queue.Launch(k, groups(form.groups(w.Rows), form.simdgroups*gpu.SimdWidth), arg(x), arg(w.Data), w.scales(), arg(out), arg(sum), gpu.Value(&p))
+	return nil
+}
+
+// groups is how many groups take so many rows.
+func (m matvecForm) groups(rows int) int {
+	each := m.rows * m.simdgroups
+	return (rows + each - 1) / each
+}
+
+// Matvecs sets each of up to MostMatvecs products of x in one launch. The matrices have the same format and columns.
+func (s *Set) Matvecs(queue gpu.Queue, x gpu.Range, list []Into, tokens int) error {
+	form := matvecDefault
+	if len(list) == 0 || len(list) > MostMatvecs {
+		return fmt.Errorf("kernels: %d products in one launch: at most %d", len(list), MostMatvecs)
+	}
+	k, err := s.matvecKernel(someMatvecs, list[0].W, tokens, form)
+	if err != nil {
+		return err
+	}
+	var p matvecsParams
+	args := make([]gpu.Arg, 0, 3*MostMatvecs+2)
+	args = append(args, arg(x))
+	all := 0
+	for i := range MostMatvecs {
+		if i > 0 {
+			p.begins[i-1] = uint32(all)
+		}
+		one := list[min(i, len(list)-1)]
+		if one.W.Format != list[0].W.Format || one.W.Cols != list[0].W.Cols {
+			return fmt.Errorf("kernels: products of one launch with weights in %v and in %v, of %d and %d columns", list[0].W.Format, one.W.Format, list[0].W.Cols, one.W.Cols)
+		}
+		if i < len(list) {
+			p.each[i] = matvecParams{rows: int32(one.W.Rows), cols: int32(one.W.Cols), tokens: int32(tokens)}
+			all += form.groups(one.W.Rows)
+		}
+		args = append(args, arg(one.W.Data), one.W.scales(), arg(one.Out))
+	}
+	queue.Launch(k, groups(all, form.simdgroups*gpu.SimdWidth), append(args, gpu.Value(&p))...)
+	return nil
+}
+
+// Gated sets gate to silu(x·gateᵀ)·(x·upᵀ), and up to x·upᵀ. The matrices have the same format and shape.
+func (s *Set) Gated(queue gpu.Queue, x gpu.Range, gate, up Into, tokens int) error {
+	form := matvecDefault
+	if gate.W.Format != up.W.Format || gate.W.Rows != up.W.Rows || gate.W.Cols != up.W.Cols {
+		return fmt.Errorf("kernels: a gate [%d][%d] in %v for [%d][%d] in %v", gate.W.Rows, gate.W.Cols, gate.W.Format, up.W.Rows, up.W.Cols, up.W.Format)
+	}
+	k, err := s.matvecKernel(gatedMatvecs, gate.W, tokens, form)
+	if err != nil {
+		return err
+	}
+	p := matvecParams{rows: int32(up.W.Rows), cols: int32(up.W.Cols), tokens: int32(tokens)}
+	queue.Launch(k, groups(form.groups(2*up.W.Rows), form.simdgroups*gpu.SimdWidth),
+		arg(x), arg(gate.W.Data), gate.W.scales(), arg(up.W.Data), up.W.scales(), arg(gate.Out), arg(up.Out), gpu.Value(&p))
 	return nil
 }
 

@@ -34,6 +34,9 @@ func instances() []instance {
 		list = append(list, embedding(f), gemm(f, gemmSmall), gemm(f, gemmLarge))
 		for _, tokens := range []int{1, 2, 4, 8} {
 			list = append(list, matvec(f, tokens, matvecDefault))
+			if tokens <= 2 {
+				list = append(list, matvecOf(someMatvecs, f, tokens, matvecDefault), matvecOf(gatedMatvecs, f, tokens, matvecDefault))
+			}
 		}
 	}
 	list = append(list, narrow(F16), narrow(BF16))

@@ -99,6 +99,61 @@ func TestMatvecReadsEveryFormatExactly(t *testing.T) {
 	})
 }
 
+// TestProductsOfOneLaunchAreThoseOfSeveral holds what a step does in one launch to float64: products of the same activations, a product
+// that is added to something, and a gated one.
+func TestProductsOfOneLaunchAreThoseOfSeveral(t *testing.T) {
+	var list []instance
+	for _, f := range formats {
+		for _, tokens := range []int{1, 2} {
+			list = append(list, matvec(f, tokens, matvecDefault), matvecOf(someMatvecs, f, tokens, matvecDefault), matvecOf(gatedMatvecs, f, tokens, matvecDefault))
+		}
+	}
+	onHosts(t, list, func(t *testing.T, b *bench) {
+		for _, f := range formats {
+			for _, tokens := range []int{1, 2} {
+				t.Run(title("%v, %d tokens", f, tokens), func(t *testing.T) {
+					b := b.sub(t)
+					const cols = 320
+					x := randoms(6, tokens*cols, 1)
+					xs := buffer(b, x)
+					rows := []int{37, 8, 21}
+					var into []Into
+					var want [][]float64
+					for i, n := range rows {
+						w, values := matrix(b, f, uint64(8+i), n, cols)
+						into, want = append(into, Into{w, room(b, tokens*n)}), append(want, product(x, values, tokens, n, cols))
+					}
+					for n := 1; n <= len(rows); n++ {
+						must(b, b.set.Matvecs(b.queue, xs, into[:n], tokens))
+						for i := range n {
+							near(b, "product", floats(b, into[i].Out, len(want[i])), want[i], 1e-5)
+						}
+					}
+					before := randoms(7, len(want[0]), 1)
+					sum := buffer(b, before)
+					must(b, b.set.MatvecAdded(b.queue, into[0].Out, sum, xs, into[0].W, tokens))
+					near(b, "product", floats(b, into[0].Out, len(want[0])), want[0], 1e-5)
+					sums := make([]float64, len(before))
+					for i := range sums {
+						sums[i] = want[0][i] + float64(before[i])
+					}
+					near(b, "sum", floats(b, sum, len(sums)), sums, 1e-5)
+					w, values := matrix(b, f, 11, rows[0], cols)
+					up := Into{w, room(b, tokens*rows[0])}
+					ups := product(x, values, tokens, rows[0], cols)
+					gates := make([]float64, len(ups))
+					for i, u := range ups {
+						gates[i] = want[0][i] / (1 + math.Exp(-want[0][i])) * u
+					}
+					must(b, b.set.Gated(b.queue, xs, into[0], up, tokens))
+					near(b, "up", floats(b, up.Out, len(ups)), ups, 1e-5)
+					near(b, "gate", floats(b, into[0].Out, len(gates)), gates, 2e-5)
+				})
+			}
+		}
+	})
+}
+
 func TestSkinnyProductsAreAsExactAsFloat(t *testing.T) {
 	var list []instance
 	for _, f := range []WeightFormat{F16, BF16, Q8, Q4} {

@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func fromAffine8AVX512(dst []float32, q []byte, scales []float32, biases []float32, group int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512F, MMX+
 TEXT ·fromAffine8AVX512(SB), NOSPLIT, $0-104
 	MOVQ dst_base+0(FP), AX
 	MOVQ q_base+24(FP), CX
@@ -22,6 +22,8 @@ loop1:
 	ADDQ         $0x00000004, DX
 	ADDQ         $0x00000004, BX
 	MOVQ         DI, R8
+	PREFETCHT1   4096(CX)
+	PREFETCHT1   4160(CX)
 	CMPQ         R8, $0x00000020
 	JLT          end4
 

@@ -2,6 +2,7 @@ package simd
 
 import (
 	"sync"
+	"unsafe"
 
 	"github.com/orrery-ai/orrery/device/quant"
 )
@@ -28,48 +29,74 @@ func ProductQ6_K(dst []float32, stride int, x []float32, w []byte, tokens, rows,
 
 // FromQ8_0 is [quant.FromQ8_0].
 func FromQ8_0(dst []float32, src []byte) {
-	if haveAVX512 {
-		fromQ8_0AVX512(dst, src[:len(dst)/32*quant.Q8_0.Bytes], halves())
-		return
+	src = src[:len(dst)/quant.Q8_0.Elements*quant.Q8_0.Bytes]
+	switch {
+	case haveAVX512:
+		fromQ8_0AVX512(dst, src, halves())
+	case haveAVX2:
+		fromQ8_0AVX2(dst, src, halves())
+	default:
+		quant.FromQ8_0(dst, src)
 	}
-	quant.FromQ8_0(dst, src)
 }
 
 // FromQ4_0 is [quant.FromQ4_0].
 func FromQ4_0(dst []float32, src []byte) {
-	if haveAVX512 {
-		fromQ4_0AVX512(dst, src[:len(dst)/32*quant.Q4_0.Bytes], halves())
-		return
+	src = src[:len(dst)/quant.Q4_0.Elements*quant.Q4_0.Bytes]
+	switch {
+	case haveAVX512:
+		fromQ4_0AVX512(dst, src, halves())
+	case haveAVX2:
+		fromQ4_0AVX2(dst, src, halves())
+	default:
+		quant.FromQ4_0(dst, src)
 	}
-	quant.FromQ4_0(dst, src)
 }
 
 // FromQ4_K is [quant.FromQ4_K].
 func FromQ4_K(dst []float32, src []byte) {
-	if haveAVX512 {
-		fromQ4_KAVX512(dst, src[:len(dst)/256*quant.Q4_K.Bytes], halves())
-		return
+	src = src[:len(dst)/quant.Q4_K.Elements*quant.Q4_K.Bytes]
+	switch {
+	case haveAVX512:
+		fromQ4_KAVX512(dst, src, halves())
+	case haveAVX2:
+		for ; len(dst) >= quant.Q4_K.Elements; dst, src = dst[quant.Q4_K.Elements:], src[quant.Q4_K.Bytes:] {
+			numbers := quant.NumbersQ4_K(src)
+			fromQ4_KAVX2(dst, src, &numbers)
+		}
+	default:
+		quant.FromQ4_K(dst, src)
 	}
-	quant.FromQ4_K(dst, src)
 }
 
 // FromQ6_K is [quant.FromQ6_K].
 func FromQ6_K(dst []float32, src []byte) {
-	if haveAVX512 {
-		fromQ6_KAVX512(dst, src[:len(dst)/256*quant.Q6_K.Bytes], halves())
-		return
+	src = src[:len(dst)/quant.Q6_K.Elements*quant.Q6_K.Bytes]
+	switch {
+	case haveAVX512:
+		fromQ6_KAVX512(dst, src, halves())
+	case haveAVX2:
+		for ; len(dst) >= quant.Q6_K.Elements; dst, src = dst[quant.Q6_K.Elements:], src[quant.Q6_K.Bytes:] {
+			numbers := quant.NumbersQ6_K(src)
+			fromQ6_KAVX2(dst, src, &numbers)
+		}
+	default:
+		quant.FromQ6_K(dst, src)
 	}
-	quant.FromQ6_K(dst, src)
 }
 
-// FromAffine is [quant.FromAffine].
+// FromAffine is [quant.FromAffine], for groups of a multiple of 32 elements.
 func FromAffine(dst []float32, q []byte, bits, group int, scales, biases []float32) {
 	q, scales, biases = q[:len(dst)*bits/8], scales[:len(dst)/group], biases[:len(dst)/group]
 	switch {
-	case haveAVX512 && bits == 4 && group%32 == 0:
+	case haveAVX512 && bits == 4:
 		fromAffine4AVX512(dst, q, scales, biases, group)
-	case haveAVX512 && bits == 8 && group%32 == 0:
+	case haveAVX512 && bits == 8:
 		fromAffine8AVX512(dst, q, scales, biases, group)
+	case haveAVX2 && bits == 4:
+		fromAffine4AVX2(dst, q, scales, biases, group)
+	case haveAVX2 && bits == 8:
+		fromAffine8AVX2(dst, q, scales, biases, group)
 	default:
 		quant.FromAffine(dst, q, bits, group, scales, biases)
 	}
@@ -107,7 +134,7 @@ func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, row
 	row := cols / of.Elements * of.Bytes
 	dst, x = dst[:(tokens-1)*stride+rows], x[:tokens*cols]
 	if !haveAVX512 {
-		productBlocksGo(dst, stride, x, w[:rows*row], tokens, rows, cols, of)
+		productExpanded(dst, stride, x, w[:rows*row], tokens, rows, cols, of)
 		return
 	}
 	step := rows
@@ -129,23 +156,27 @@ func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, row
 	}
 }
 
-// productBlocksGo expands a block at a time.
-func productBlocksGo(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int, of *blocksOf) {
-	var scratch [256]float32
-	block := scratch[:of.Elements]
+// expandedAtOnce is how many elements of a row are expanded before they are used: a multiple of all blocks.
+const expandedAtOnce = 1024
+
+// productExpanded expands a part of a row at a time.
+func productExpanded(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int, of *blocksOf) {
+	var scratch [expandedAtOnce]float32
 	for r := range rows {
 		for t := range tokens {
 			dst[t*stride+r] = 0
 		}
-		for c := 0; c < cols; c += of.Elements {
-			of.from(block, w[(r*cols+c)/of.Elements*of.Bytes:])
+		for c := 0; c < cols; c += expandedAtOnce {
+			part := scratch[:min(expandedAtOnce, cols-c)]
+			of.from(part, w[(r*cols+c)/of.Elements*of.Bytes:])
 			for t := range tokens {
-				sum := float32(0)
-				for i, v := range x[t*cols+c : t*cols+c+of.Elements] {
-					sum += v * block[i]
-				}
-				dst[t*stride+r] += sum
+				dst[t*stride+r] += DotF32(x[t*cols+c:][:len(part)], bytesOf(part))
 			}
 		}
 	}
+}
+
+// bytesOf is the memory of x.
+func bytesOf(x []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }

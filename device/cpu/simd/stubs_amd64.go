@@ -1032,6 +1032,60 @@ func fromAffine4AVX512(dst []float32, q []byte, scales []float32, biases []float
 //go:noescape
 func fromAffine8AVX512(dst []float32, q []byte, scales []float32, biases []float32, group int)
 
+// fromQ8_0AVX2 is
+//
+//	for i := range dst {
+//		dst[i] = src[i] // as Q8_0
+//	}
+//
+// for len(dst) a multiple of 32.
+//
+//go:noescape
+func fromQ8_0AVX2(dst []float32, src []byte, halves *[65536]float32)
+
+// fromQ4_0AVX2 is
+//
+//	for i := range dst {
+//		dst[i] = src[i] // as Q4_0
+//	}
+//
+// for len(dst) a multiple of 32.
+//
+//go:noescape
+func fromQ4_0AVX2(dst []float32, src []byte, halves *[65536]float32)
+
+// fromQ4_KAVX2 expands one block, whose scales are the first eight numbers and whose minimums the others.
+//
+//go:noescape
+func fromQ4_KAVX2(dst []float32, src []byte, numbers *[16]float32)
+
+// fromQ6_KAVX2 expands one block, whose scales are the numbers.
+//
+//go:noescape
+func fromQ6_KAVX2(dst []float32, src []byte, numbers *[16]float32)
+
+// fromAffine4AVX2 is
+//
+//	for i := range dst {
+//		dst[i] = scales[i/group]*q[i] + biases[i/group]
+//	}
+//
+// for q of 4 bits, group a multiple of 32 and len(dst) of group.
+//
+//go:noescape
+func fromAffine4AVX2(dst []float32, q []byte, scales []float32, biases []float32, group int)
+
+// fromAffine8AVX2 is
+//
+//	for i := range dst {
+//		dst[i] = scales[i/group]*q[i] + biases[i/group]
+//	}
+//
+// for q of 8 bits, group a multiple of 32 and len(dst) of group.
+//
+//go:noescape
+func fromAffine8AVX2(dst []float32, q []byte, scales []float32, biases []float32, group int)
+
 // sumAVX2 is
 //
 //	for i := 0; i < len(b); i += 8 {

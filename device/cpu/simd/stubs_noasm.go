@@ -130,25 +130,25 @@ func fromQuantized(bits int, dst []float32, src []byte, scales []float32, n, dim
 func fromQ8_0AVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ8_0(dst, src) }
 
 func wideProductQ8_0(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productBlocksGo(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q8_0, quant.FromQ8_0, nil})
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q8_0, quant.FromQ8_0, nil})
 }
 
 func fromQ4_0AVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ4_0(dst, src) }
 
 func wideProductQ4_0(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productBlocksGo(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q4_0, quant.FromQ4_0, nil})
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q4_0, quant.FromQ4_0, nil})
 }
 
 func fromQ4_KAVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ4_K(dst, src) }
 
 func wideProductQ4_K(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productBlocksGo(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q4_K, quant.FromQ4_K, nil})
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q4_K, quant.FromQ4_K, nil})
 }
 
 func fromQ6_KAVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ6_K(dst, src) }
 
 func wideProductQ6_K(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productBlocksGo(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q6_K, quant.FromQ6_K, nil})
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q6_K, quant.FromQ6_K, nil})
 }
 
 func fromAffine4AVX512(dst []float32, q []byte, scales, biases []float32, group int) {
@@ -160,3 +160,19 @@ func fromAffine8AVX512(dst []float32, q []byte, scales, biases []float32, group 
 }
 
 func prefetchAsm([]byte) {}
+
+func fromQ8_0AVX2(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ8_0(dst, src) }
+
+func fromQ4_0AVX2(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ4_0(dst, src) }
+
+func fromQ4_KAVX2(dst []float32, src []byte, _ *[16]float32) { quant.FromQ4_K(dst, src) }
+
+func fromQ6_KAVX2(dst []float32, src []byte, _ *[16]float32) { quant.FromQ6_K(dst, src) }
+
+func fromAffine4AVX2(dst []float32, q []byte, scales, biases []float32, group int) {
+	quant.FromAffine(dst, q, 4, group, scales, biases)
+}
+
+func fromAffine8AVX2(dst []float32, q []byte, scales, biases []float32, group int) {
+	quant.FromAffine(dst, q, 8, group, scales, biases)
+}

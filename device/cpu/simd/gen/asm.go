@@ -18,6 +18,7 @@ const lanes = 8
 type asm struct {
 	*build.Context
 	wide   bool // vectors are those of AVX-512
+	roomy  bool // many of them are free
 	consts map[string]operand.Mem
 	labels int
 }

@@ -70,7 +70,7 @@ var largeFormats = []blockFormat{
 		a.VMULPS(factors, low, low)
 		numbers := a.AllocLocal(64)
 		a.VMOVUPS(low, numbers)
-		return &numbersOfBlock{numbers: numbers}
+		return &numbersOfBlock{numbers: numbers, roomy: a.roomy}
 	}, func(a *asm, m operand.Mem, opened any, i int) reg.VecVirtual {
 		b, group := opened.(*numbersOfBlock), i/2
 		if i%2 == 0 { // the sixteen values of the group, to look up
@@ -81,12 +81,17 @@ var largeFormats = []blockFormat{
 			a.VMULPS(a.list("fromZero", func(i int) float32 { return float32(i) }), b.table, b.table)
 			a.VSUBPS(least, b.table, b.table)
 		}
-		v := a.ZMM()
-		a.VPMOVZXBD(moved(m, 16+group/2*32+i%2*16), v)
-		if group%2 == 1 {
-			a.VPSRLD(operand.U8(4), v, v)
+		nibbles := b.nibbles[i%2]
+		if group%2 == 0 || !b.roomy {
+			nibbles = a.ZMM()
+			a.VPMOVZXBD(moved(m, 16+group/2*32+i%2*16), nibbles)
+			b.nibbles[i%2] = nibbles
 		}
-		a.VPERMPS(b.table, v, v)
+		if group%2 == 1 {
+			a.VPSRLD(operand.U8(4), nibbles, nibbles)
+		}
+		v := a.ZMM()
+		a.VPERMPS(b.table, nibbles, v)
 		return v
 	}},
 	{"Q6_K", 256, 210, func(a *asm, m operand.Mem, halves reg.GPVirtual) any {
@@ -129,6 +134,8 @@ var largeFormats = []blockFormat{
 type numbersOfBlock struct {
 	numbers operand.Mem
 	table   reg.VecVirtual
+	nibbles [2]reg.VecVirtual
+	roomy   bool // there are registers for the nibbles until their upper half is due
 }
 
 // octets is sixteen bytes in memory.
@@ -166,6 +173,9 @@ var wideAffines = []routine{
 	{"from_affine8_avx512", func(a *asm) { fromAffine(a, 8) }},
 }
 
+// affineAhead is how many bytes ahead to ask for, about those of a few rows.
+const affineAhead = 4096
+
 func fromAffine(a *asm, bits int) {
 	a.wide = true
 	name := fmt.Sprintf("fromAffine%dAVX512", bits)
@@ -189,6 +199,8 @@ func fromAffine(a *asm, bits int) {
 	a.ADDQ(operand.U32(4), scales)
 	a.ADDQ(operand.U32(4), biases)
 	left := a.copyOf(group)
+	a.PREFETCHT1(at(q, affineAhead))
+	a.PREFETCHT1(at(q, affineAhead+cacheLine))
 	a.repeat(left, 32, func() {
 		for i := range 2 {
 			v := a.ZMM()
@@ -256,6 +268,7 @@ func fromQuant(a *asm, f blockFormat) {
 
 func quantProduct(a *asm, f blockFormat, vectors int) {
 	keys := min(4, 16/vectors)
+	a.roomy = vectors*keys <= 8
 	name := fmt.Sprintf("product%d%sAVX512", vectors, f.name)
 	a.begin(name, "func(s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32)",
 		name+" is", "",
@@ -288,7 +301,8 @@ func quantProduct(a *asm, f blockFormat, vectors int) {
 			for j, m := range stored {
 				opened[j] = f.open(a, m, halves)
 			}
-			for i := range f.elements / 16 {
+			pieces := f.elements / 16
+			for i := range pieces {
 				w := make([]reg.VecVirtual, keys)
 				for j, m := range stored {
 					w[j] = f.piece(a, m, opened[j], i)
@@ -300,9 +314,11 @@ func quantProduct(a *asm, f blockFormat, vectors int) {
 						a.VFMADD231PS(w[j], x, acc[h*keys+j])
 					}
 				}
-			}
-			for disp := 0; disp < keys*f.bytes; disp += cacheLine {
-				a.PREFETCHT1(at(next, disp))
+				// Evenly: too many at once would be dropped.
+				lines := (keys*f.bytes + cacheLine - 1) / cacheLine
+				for line := lines * i / pieces; line < lines*(i+1)/pieces; line++ {
+					a.PREFETCHT1(at(next, line*cacheLine))
+				}
 			}
 			a.ADDQ(operand.U32(keys*f.bytes), next)
 			a.CMPQ(next, limit)
