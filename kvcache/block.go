@@ -17,8 +17,8 @@ type Geometry struct {
 	Memory      device.Memory // where blocks lie
 }
 
-// LayerBytes is what one layer of n tokens takes from the budget, keys and values. The padding of blocks whose size is no
-// multiple of 8 tokens, which is less than a token's size, is not counted.
+// LayerBytes is what one layer of n tokens takes from the budget, keys and values. The padding of quantized blocks whose
+// size is no multiple of 8 tokens, up to 30 bytes for each head of K and of V, is not counted.
 func (g Geometry) LayerBytes(n int) int64 { return int64(n) * int64(g.Shape.KVBytes(g.Format)) }
 
 // half is the size of the keys, or the values, of one layer of a block of n tokens.

@@ -134,7 +134,7 @@ func (k *talker) step(ids []int32, first int) []float32 {
 }
 
 // generate reads ids and then says n more tokens, each the most likely. It returns the logits of every one, and the tokens.
-func generate(t *testing.T, m *model.Model, dev device.Device, f attention.Format, ids []int32, n int) (logits []float32, said []int32) {
+func generate(t *testing.T, m *model.Model, dev device.Device, f attention.Format, chunk int, ids []int32, n int) (logits []float32, said []int32) {
 	t.Helper()
 	k := newTalker(t, m, dev, f, chunk)
 	for len(said) < n {
