@@ -72,7 +72,7 @@ func (s *stream) MatMul(dst, x device.Tensor, w device.Matrix) {
 
 func (s *stream) product(dst, x device.Tensor, w device.Matrix) error {
 	m := s.weights(w)
-	scratch, err := s.rounded.atLeast(int(s.device.set.ProductBytes(m, x.Rows)))
+	scratch, err := s.terms.atLeast(int(s.device.set.ProductBytes(m, x.Rows)))
 	if err != nil {
 		return err
 	}

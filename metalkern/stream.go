@@ -21,7 +21,7 @@ type stream struct {
 
 	staging staging // what goes between the host and the device until the next Wait
 	temps   temps   // what was uploaded until the next Wait
-	rounded room    // what products round and pack
+	terms   room    // of activations, for products
 	parts   room    // partials that are to be merged
 
 	lists   lists
@@ -35,7 +35,7 @@ type stream struct {
 var _ device.Stream = (*stream)(nil)
 
 func newStream(d *Device) *stream {
-	s := &stream{device: d, staging: staging{host: d.host}, temps: temps{memory: d.memory}, rounded: room{memory: d.memory}, parts: room{memory: d.memory},
+	s := &stream{device: d, staging: staging{host: d.host}, temps: temps{memory: d.memory}, terms: room{memory: d.memory}, parts: room{memory: d.memory},
 		lists: lists{memory: d.memory}, decodes: map[kernels.Layer]*kernels.Decode{}, fills: map[kernels.Layer]*kernels.Prefill{}}
 	s.queue, s.err = d.host.NewQueue()
 	return s
@@ -76,7 +76,7 @@ func (s *stream) Wait() error {
 	s.pending, s.held.count = pending{}, 0
 	err = errors.Join(err, s.queue.Wait(time.Now().Add(stepTimeout)))
 	s.waited = true
-	s.rounded.tidy()
+	s.terms.tidy()
 	s.parts.tidy()
 	s.lists.tidy()
 	return err
@@ -89,7 +89,7 @@ func (s *stream) Close() error {
 	}
 	err := s.queue.Close()
 	s.queue, s.err = nil, errors.New("metalkern: the stream was closed")
-	s.rounded.free()
+	s.terms.free()
 	s.parts.free()
 	s.lists.free()
 	s.temps.free()

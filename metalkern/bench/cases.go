@@ -184,7 +184,7 @@ func gemmCase(name string, f kernels.WeightFormat, tokens, rows, cols int) maker
 		if err != nil {
 			return measured{}, err
 		}
-		scratch, err := b.alloc(int64(tokens) * int64(cols) * 2)
+		scratch, err := b.alloc(int64(tokens) * int64(cols) * 4)
 		if err != nil {
 			return measured{}, err
 		}

@@ -79,7 +79,7 @@ func (s *Set) prefill(l Layer, f prefillForm) (*Prefill, error) {
 
 // Launch computes attention of q [tokens][heads][headDim], the queries of positions first, first+1, …, over count blocks with so many
 // tiles in all, from the begin of the list blocks on. With finish it writes attention itself to out.O; else out is a partial. Queries are rounded
-// to halves, and so are the weights of values.
+// to halves; all else keeps float32's precision, so that a query's result does not depend on how its keys are divided among launches.
 func (p *Prefill) Launch(queue gpu.Queue, q, kv, blocks gpu.Range, count, tiles, first, tokens int, out Partial, finish bool) {
 	shape := p.layer.Shape
 	params := prefillParams{

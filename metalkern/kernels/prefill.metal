@@ -2,7 +2,8 @@
 //
 // The query heads that share a head of keys and values are rows side by side: row = token·group + head. A group takes BM of them and all tiles
 // that they see; a simdgroup takes MI·16 rows. Tiles of K and V go through threadgroup memory as halves, whatever they were stored
-// as, STAGES of them, the next on its way while one is multiplied. No score leaves the registers.
+// as, STAGES of them, the next on its way while one is multiplied. No score leaves the registers. Weights of values
+// are two halves: their rounding would depend on the highest score so far, and so on how the keys of a query are divided.
 struct PrefillParams {
     int   tokens, heads, group;
     int   position;                       // of the first query
@@ -173,12 +174,13 @@ FN void prefill(device const float* q, device const uchar* kv, device const Bloc
         if (simd_any(rises))
             UNROLL for (int a = 0; a < MI; a++) UNROLL for (int i = 0; i < D / 8; i++) UNROLL for (int e = 0; e < 4; e++) c_set(o[a][i], e, c_get(o[a][i], e) * f[a][e >> 1]);
         UNROLL for (int j = 0; j < BK / 16; j++) {
-            FragA<half> p[MI];
-            UNROLL for (int a = 0; a < MI; a++) a_from_c(p[a], s[a][2 * j], s[a][2 * j + 1]);
+            FragA<half> p[MI], left[MI];                                 // the weights, and what their rounding left over
+            UNROLL for (int a = 0; a < MI; a++) a_from_c(p[a], left[a], s[a][2 * j], s[a][2 * j + 1]);
             UNROLL for (int i = 0; i < D / 8; i += 2) {
                 FragB<half> b, d;
                 load_b2_kn(b, d, sv + j * 16 * LD + i * 8, LD, t.lane);
                 UNROLL for (int a = 0; a < MI; a++) { mma(o[a][i], p[a], b); mma(o[a][i + 1], p[a], d); }
+                UNROLL for (int a = 0; a < MI; a++) { mma(o[a][i], left[a], b); mma(o[a][i + 1], left[a], d); }
             }
         }
         if (STAGES > 1) {

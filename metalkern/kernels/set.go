@@ -18,8 +18,8 @@ var headers = map[string][]string{
 	"prefill.metal": {"kv.h"},
 	"store.metal":   {"kv.h"},
 	"matvec.metal":  {"weights.h"},
-	"skinny.metal":  {"kv.h"},
-	"gemm.metal":    {"kv.h", "weights.h"},
+	"skinny.metal":  {"kv.h", "terms.h"},
+	"gemm.metal":    {"kv.h", "weights.h", "terms.h"},
 	"rows.metal":    {"weights.h"},
 }
 

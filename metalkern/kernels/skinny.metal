@@ -8,12 +8,6 @@ struct SkinnyParams {
     int tokens;
     int add;             // whether out is added to
 };
-FN uint narrow2(float x, float y, thread const half*) { return pair_of(min(max(x, -65504.0f), 65504.0f), min(max(y, -65504.0f), 65504.0f)); }
-FN uint narrow2(float x, float y, thread const bf16*) { return uint(as_type<ushort>(bf16(x))) | uint(as_type<ushort>(bf16(y))) << 16; }
-FN float wide_lo(uint p, thread const half*) { return pair_lo(p); }
-FN float wide_hi(uint p, thread const half*) { return pair_hi(p); }
-FN float wide_lo(uint p, thread const bf16*) { return bf16_lo(p); }
-FN float wide_hi(uint p, thread const bf16*) { return bf16_hi(p); }
 
 // Packs x [tokens][cols] for it: fragments of A, [cols/16][tokens][4] lanes of 16 bytes. A simdgroup makes a fragment.
 template <typename E, int CHUNK> FN void pack(device uint4* packed, device const float* x, constant SkinnyParams& P, Ctx t) {
@@ -27,8 +21,7 @@ template <typename E, int CHUNK> FN void pack(device uint4* packed, device const
         const uint k = a_col(t.lane, 2 * i);
         device const float* from = x + ulong(token) * P.cols + chunk * CHUNK;
         const float u = from[key_dim<W>(int(f), k)], v = from[key_dim<W>(int(f), k + 1)];
-        r[2 * i] = narrow2(u, v, &tag);
-        r[2 * i + 1] = narrow2(u - wide_lo(r[2 * i], &tag), v - wide_hi(r[2 * i], &tag), &tag);
+        split2(r[2 * i], r[2 * i + 1], u, v, &tag);
     }
     packed[(at * P.tokens + token) * 4 + a_col(t.lane, 0) / 2] = uint4(r[0], r[1], r[2], r[3]);
 }

@@ -31,7 +31,7 @@ func instances() []instance {
 		list = append(list, rowsKernel(name))
 	}
 	for _, f := range []WeightFormat{F32, F16, BF16, Q8, Q4} {
-		list = append(list, embedding(f), gemm(f, gemmSmall), gemm(f, gemmLarge))
+		list = append(list, embedding(f), gemm(f, gemmSmall.of(f)), gemm(f, gemmLarge.of(f)))
 		for _, tokens := range []int{1, 2, 4, 8} {
 			list = append(list, matvec(f, tokens, matvecDefault))
 			if tokens <= 2 {
@@ -39,7 +39,7 @@ func instances() []instance {
 			}
 		}
 	}
-	list = append(list, narrow(F16), narrow(BF16))
+	list = append(list, splitting(F16), splitting(BF16))
 	for _, f := range []WeightFormat{F16, BF16, Q8, Q4} {
 		for _, chunk := range f.chunks() {
 			list = append(list, packing(f, chunk), skinny(f, chunk, skinnyDefault))

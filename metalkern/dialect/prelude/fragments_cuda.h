@@ -46,8 +46,6 @@ template <int W, typename T> FN void value_fragment(thread FragB<T>& b, int t, t
 }
 
 #if !defined(DIALECT_CPP)
-FN uint c_pack(thread const FragA<half>*, float x, float y) { return pair_of(x, y); }
-FN uint c_pack(thread const FragA<bf16>*, float x, float y) { uint r; asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(y), "f"(x)); return r; }
 template <typename T> FN void load_a(thread FragA<T>& f, threadgroup const T* p, uint ld, uint lane) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
         : "=r"(f.r[0]), "=r"(f.r[1]), "=r"(f.r[2]), "=r"(f.r[3]) : "r"(shared_address(p + (lane & 15) * ld + (lane >> 4) * 8)) : "memory");
@@ -66,8 +64,6 @@ template <typename T> FN void load_b2_kn(thread FragB<T>& f, thread FragB<T>& g,
 MMA(half, "f16")
 MMA(bf16, "bf16")
 #else
-FN uint c_pack(const FragA<half>*, float x, float y) { return pair_of(x, y); }
-FN uint c_pack(const FragA<bf16>*, float x, float y) { return uint(bf16(x).bits) | uint(bf16(y).bits) << 16; }
 template <typename T> FN uint two(const T* p, const T* q) { ushort x, y; memcpy(&x, p, 2); memcpy(&y, q, 2); return uint(x) | uint(y) << 16; }
 FN float element(const FragA<half>& a, int e) { return e & 1 ? pair_hi(a.r[e >> 1]) : pair_lo(a.r[e >> 1]); }
 FN float element(const FragB<half>& b, int e) { return e & 1 ? pair_hi(b.r[e >> 1]) : pair_lo(b.r[e >> 1]); }
@@ -98,8 +94,12 @@ template <typename T> FN void mma(FragC& c, const FragA<T>& a, const FragB<T>& b
     }
 }
 #endif
-// A of the next product from two fragments of the last one, side by side.
-template <typename T> FN void a_from_c(thread FragA<T>& a, thread const FragC& c0, thread const FragC& c1) {
-    a.r[0] = c_pack(&a, c0.e[0], c0.e[1]); a.r[1] = c_pack(&a, c0.e[2], c0.e[3]);
-    a.r[2] = c_pack(&a, c1.e[0], c1.e[1]); a.r[3] = c_pack(&a, c1.e[2], c1.e[3]);
+// A of the next product from two fragments of the last one, side by side, as two terms: what rounds to halves, and what that leaves over.
+FN void a_pair_terms(thread FragA<half>& hi, thread FragA<half>& lo, int p, float x, float y) {
+    hi.r[p] = pair_of(x, y);
+    lo.r[p] = pair_of(x - pair_lo(hi.r[p]), y - pair_hi(hi.r[p]));
+}
+FN void a_from_c(thread FragA<half>& hi, thread FragA<half>& lo, thread const FragC& c0, thread const FragC& c1) {
+    a_pair_terms(hi, lo, 0, c0.e[0], c0.e[1]); a_pair_terms(hi, lo, 1, c0.e[2], c0.e[3]);
+    a_pair_terms(hi, lo, 2, c1.e[0], c1.e[1]); a_pair_terms(hi, lo, 3, c1.e[2], c1.e[3]);
 }

@@ -60,9 +60,11 @@ template <typename T> FN void load_b2_kn(thread FragB<T>& f, thread FragB<T>& g,
 template <typename T> FN void mma(thread FragC& c, thread const FragA<T>& a, thread const FragB<T>& b) {
     UNROLL for (int i = 0; i < 2; i++) UNROLL for (int k = 0; k < 2; k++) simdgroup_multiply_accumulate(c.m[i], a.m[i][k], b.m[k], c.m[i]);
 }
-template <typename T> FN void a_from_c(thread FragA<T>& a, thread const FragC& c0, thread const FragC& c1) {
-    UNROLL for (int i = 0; i < 2; i++) UNROLL for (int e = 0; e < 2; e++) {
-        a.m[i][0].thread_elements()[e] = T(c0.m[i].thread_elements()[e]);
-        a.m[i][1].thread_elements()[e] = T(c1.m[i].thread_elements()[e]);
+FN void a_from_c(thread FragA<half>& hi, thread FragA<half>& lo, thread const FragC& c0, thread const FragC& c1) {
+    UNROLL for (int p = 0; p < 4; p++) UNROLL for (int e = 0; e < 2; e++) {
+        const float x = c_get(p < 2 ? c0 : c1, p % 2 * 2 + e);
+        const half h = half(x);
+        hi.m[p & 1][p >> 1].thread_elements()[e] = h;
+        lo.m[p & 1][p >> 1].thread_elements()[e] = half(x - float(h));
     }
 }
