@@ -26,9 +26,9 @@ const (
 	// togetherRounds is how many slots there are of each kind.
 	togetherRounds = 3
 	// TogetherIn is how long after it was asked a node begins: until then it takes memory to read.
-	TogetherIn = 300 * time.Millisecond
-	// TogetherBytes is how much memory that is: more than most caches hold.
-	TogetherBytes = 128 << 20
+	TogetherIn = 500 * time.Millisecond
+	// TogetherBytes is how much memory that is: two nodes' is more than the caches that they share hold.
+	TogetherBytes = 256 << 20
 	// sliceBytes is what is attended to between two looks at the clock.
 	sliceBytes = 1 << 20
 )
