@@ -175,19 +175,10 @@ func Ask[T any](ctx context.Context, system *actor.ActorSystem, pid *actor.PID, 
 		ctx, cancel = context.WithTimeout(ctx, askTimeout)
 		defer cancel()
 	}
-	var none T
-	if ctx.Err() != nil {
-		return none, context.Cause(ctx)
-	}
-	d, _ := ctx.Deadline()
-	future := system.Root.RequestFuture(pid, msg, time.Until(d)+time.Second) // ctx ends first, and says why
-	// Stop, and not a message: a future must be answered once.
-	over := context.AfterFunc(ctx, func() { system.Root.Stop(future.PID()) })
-	reply, err := transport.Reply[T](future)
-	if !over() && err != nil {
-		err = context.Cause(ctx)
-	}
-	return reply, err
+	q := transport.NewQuestion(system)
+	defer q.Close()
+	system.Root.RequestWithCustomSender(pid, msg, q.PID())
+	return transport.Answer[T](ctx, q)
 }
 
 const askTimeout = 30 * time.Second

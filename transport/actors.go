@@ -17,7 +17,10 @@ type actors struct {
 }
 
 // futurePrefix begins the ids of protoactor's futures: see its actor.NewFuture and ProcessRegistry.NextId.
-const futurePrefix = "future$"
+const (
+	futureName   = "future"
+	futurePrefix = futureName + "$"
+)
 
 var errNoActors = errors.New("no actor system is attached")
 

@@ -24,9 +24,10 @@ func (u *Undeliverable) Unwrap() error { return u.Err }
 
 // Reply waits for a future and gives its result as a T. Whatever else came is an error: an
 // [Undeliverable], another error that was sent as the reply, protoactor's timeout or dead letter.
-func Reply[T any](f *actor.Future) (T, error) {
+func Reply[T any](f *actor.Future) (T, error) { return replyAs[T](f.Result()) }
+
+func replyAs[T any](result any, err error) (T, error) {
 	var zero T
-	result, err := f.Result()
 	if err != nil {
 		return zero, err
 	}

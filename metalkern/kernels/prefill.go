@@ -21,16 +21,16 @@ type prefillForm struct{ m, simdgroups, keys, stages, groups int }
 func (f prefillForm) pool(dim int) int {
 	row := (dim + 8) * 2
 	q, kv := f.m*16*f.simdgroups*row, f.stages*2*f.keys*row
-	if f.m == 1 { // Q goes to registers before the first keys come
+	if f.m == 1 { // Q goes to registers, one term after the other, before the first keys come
 		return max(q, kv)
 	}
-	return q + kv
+	return 2*q + kv
 }
 
 // prefillForm is the form for a layer on a device with so much threadgroup memory.
 func (l Layer) prefillForm(pool int) prefillForm {
 	// Two blocks of rows share what is read of keys and values, if registers suffice.
-	forms := []prefillForm{{m: 2, simdgroups: 4, keys: 64, stages: 2, groups: 2}, {m: 1, simdgroups: 8, keys: 64, stages: 2, groups: 1}, {m: 1, simdgroups: 4, keys: 32, stages: 1, groups: 1}}
+	forms := []prefillForm{{m: 2, simdgroups: 4, keys: 32, stages: 2, groups: 2}, {m: 1, simdgroups: 8, keys: 64, stages: 2, groups: 1}, {m: 1, simdgroups: 4, keys: 32, stages: 1, groups: 1}}
 	if l.Bits < 16 {
 		forms = forms[1:]
 	}
@@ -78,8 +78,8 @@ func (s *Set) prefill(l Layer, f prefillForm) (*Prefill, error) {
 }
 
 // Launch computes attention of q [tokens][heads][headDim], the queries of positions first, first+1, …, over count blocks with so many
-// tiles in all, from the begin of the list blocks on. With finish it writes attention itself to out.O; else out is a partial. Queries are rounded
-// to halves; all else keeps float32's precision, so that a query's result does not depend on how its keys are divided among launches.
+// tiles in all, from the begin of the list blocks on. With finish it writes attention itself to out.O; else out is a partial. Queries
+// and weights of values are two halves each, so the result is as exact as with float32.
 func (p *Prefill) Launch(queue gpu.Queue, q, kv, blocks gpu.Range, count, tiles, first, tokens int, out Partial, finish bool) {
 	shape := p.layer.Shape
 	params := prefillParams{

@@ -2,8 +2,8 @@
 //
 // The query heads that share a head of keys and values are rows side by side: row = token·group + head. A group takes BM of them and all tiles
 // that they see; a simdgroup takes MI·16 rows. Tiles of K and V go through threadgroup memory as halves, whatever they were stored
-// as, STAGES of them, the next on its way while one is multiplied. No score leaves the registers. Weights of values
-// are two halves: their rounding would depend on the highest score so far, and so on how the keys of a query are divided.
+// as, STAGES of them, the next on its way while one is multiplied. No score leaves the registers. Queries and
+// weights of values are two halves each, what rounds to one and what that leaves over, for results as exact as with floats.
 struct PrefillParams {
     int   tokens, heads, group;
     int   position;                       // of the first query
@@ -37,27 +37,33 @@ template <int D> struct Carry<F16, D> {
 template <typename F, int D, int MI, int NSG, int BK, int STAGES, bool CAP>
 FN void prefill(device const float* q, device const uchar* kv, device const Block* blocks, device float* out, device float* out_m, device float* out_l,
                 constant PrefillParams& P, threadgroup uchar* pool, Ctx t) {
-    constexpr int LD = D + 8, BM = MI * 16 * NSG, THREADS = NSG * 32, CHUNKS = BK * D / 8 / THREADS, SUBS = int(TILE) / BK;
+    constexpr int LD = D + 8, BM = MI * 16 * NSG, THREADS = NSG * 32, SUBS = int(TILE) / BK;
+    constexpr int PIECES = BK * D / 8, CHUNKS = (PIECES + THREADS - 1) / THREADS;   // of a tile, and of those a thread's
     constexpr bool KEEP_Q = MI == 1;                                     // in registers; else it stays in the pool
     const int head = int(t.tg.y), rows = P.tokens * P.group, row0 = (int(t.ntg.x) - 1 - int(t.tg.x)) * BM;   // the longest first
     threadgroup half* sq = (threadgroup half*)pool;
-    threadgroup half* skv = KEEP_Q ? sq : sq + BM * LD;                  // [STAGES][K, V][BK][LD]
+    threadgroup half* skv = KEEP_Q ? sq : sq + 2 * BM * LD;              // [STAGES][K, V][BK][LD]
 
-    for (int i = int(t.tid); i < BM * (D / 8); i += THREADS) {
-        const int r = i / (D / 8), d = i % (D / 8) * 8, row = row0 + r;
-        uint4 x = uint4(0u, 0u, 0u, 0u);
-        if (row < rows) {
-            device const float4* p = (device const float4*)(q + (ulong(row / P.group) * P.heads + head * P.group + row % P.group) * D + d);
-            const float4 a = p[0], b = p[1];
-            x = uint4(pair_of(a.x * P.scale, a.y * P.scale), pair_of(a.z * P.scale, a.w * P.scale), pair_of(b.x * P.scale, b.y * P.scale), pair_of(b.z * P.scale, b.w * P.scale));
+    FragA<half> qa[2][KEEP_Q ? D / 16 : 1];                              // two terms of Q, one after the other through the same memory
+    UNROLL for (int term = 0; term < 2; term++) {
+        threadgroup half* to = KEEP_Q ? sq : sq + term * BM * LD;
+        for (int i = int(t.tid); i < BM * (D / 8); i += THREADS) {
+            const int r = i / (D / 8), d = i % (D / 8) * 8, row = row0 + r;
+            uint x[2][4] = {{0u, 0u, 0u, 0u}, {0u, 0u, 0u, 0u}};
+            if (row < rows) {
+                device const float4* p = (device const float4*)(q + (ulong(row / P.group) * P.heads + head * P.group + row % P.group) * D + d);
+                const float4 a = p[0], b = p[1];
+                half e;
+                split2(x[0][0], x[1][0], a.x * P.scale, a.y * P.scale, &e); split2(x[0][1], x[1][1], a.z * P.scale, a.w * P.scale, &e);
+                split2(x[0][2], x[1][2], b.x * P.scale, b.y * P.scale, &e); split2(x[0][3], x[1][3], b.z * P.scale, b.w * P.scale, &e);
+            }
+            *(threadgroup uint4*)(to + r * LD + d) = uint4(x[term][0], x[term][1], x[term][2], x[term][3]);
         }
-        *(threadgroup uint4*)(sq + r * LD + d) = x;
-    }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    FragA<half> qa[KEEP_Q ? D / 16 : 1];
-    if (KEEP_Q) {
-        UNROLL for (int i = 0; i < D / 16; i++) load_a(qa[KEEP_Q ? i : 0], sq + t.sg * 16 * LD + i * 16, LD, t.lane);
         threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (KEEP_Q) {
+            UNROLL for (int i = 0; i < D / 16; i++) load_a(qa[term][KEEP_Q ? i : 0], sq + t.sg * 16 * LD + i * 16, LD, t.lane);
+            threadgroup_barrier(mem_flags::mem_threadgroup);
+        }
     }
     FragC o[MI][D / 8];
     float m[MI][2], l[MI][2];
@@ -95,8 +101,10 @@ FN void prefill(device const float* q, device const uchar* kv, device const Bloc
         UNROLL for (int i = 0; i < CHUNKS; i++) {                                                                      \
             const int at = i * THREADS + int(t.tid), r = at / (D / 8), d = at % (D / 8) * 8;                           \
             threadgroup half* to = skv + (stage) * 2 * BK * LD + r * LD + d;                                           \
-            Carry<F, D>::begin(moves[0][i], to, kv + k0, capacity, uint(row), uint(d), valid);                                       \
-            Carry<F, D>::begin(moves[1][i], to + BK * LD, kv + v0, capacity, uint(row), uint(d), valid);                             \
+            if (PIECES % THREADS == 0 || at < PIECES) {                                                                \
+                Carry<F, D>::begin(moves[0][i], to, kv + k0, capacity, uint(row), uint(d), valid);                     \
+                Carry<F, D>::begin(moves[1][i], to + BK * LD, kv + v0, capacity, uint(row), uint(d), valid);           \
+            }                                                                                                          \
         }
 #define PREFILL_BEGIN(stage)                                                                                           \
     if (fetching) {                                                                                                    \
@@ -107,8 +115,10 @@ FN void prefill(device const float* q, device const uchar* kv, device const Bloc
 #define PREFILL_END(stage)                                                                                             \
         UNROLL for (int i = 0; i < CHUNKS; i++) {                                                                      \
             const int at = i * THREADS + int(t.tid), r = at / (D / 8), d = at % (D / 8) * 8;                           \
-            Carry<F, D>::end(moves[0][i], skv + (stage) * 2 * BK * LD + r * LD + d);                                                 \
-            Carry<F, D>::end(moves[1][i], skv + ((stage) * 2 + 1) * BK * LD + r * LD + d);                                           \
+            if (PIECES % THREADS == 0 || at < PIECES) {                                                                \
+                Carry<F, D>::end(moves[0][i], skv + (stage) * 2 * BK * LD + r * LD + d);                               \
+                Carry<F, D>::end(moves[1][i], skv + ((stage) * 2 + 1) * BK * LD + r * LD + d);                         \
+            }                                                                                                          \
         }
 
     PREFILL_SEEK()
@@ -132,14 +142,14 @@ FN void prefill(device const float* q, device const uchar* kv, device const Bloc
         FragC s[MI][BK / 8];
         UNROLL for (int a = 0; a < MI; a++) UNROLL for (int n = 0; n < BK / 8; n++) c_zero(s[a][n]);
         UNROLL for (int i = 0; i < D / 16; i++) {
-            FragA<half> qf[MI];
-            if (!KEEP_Q) UNROLL for (int a = 0; a < MI; a++) load_a(qf[a], sq + (t.sg * MI + a) * 16 * LD + i * 16, LD, t.lane);
+            FragA<half> qf[2][MI];
+            if (!KEEP_Q) UNROLL for (int e = 0; e < 2; e++) UNROLL for (int a = 0; a < MI; a++) load_a(qf[e][a], sq + (e * BM + (t.sg * MI + a) * 16) * LD + i * 16, LD, t.lane);
             UNROLL for (int n = 0; n < BK / 8; n += 2) {
                 FragB<half> b, d;
                 load_b2_nk(b, d, sk + n * 8 * LD + i * 16, LD, t.lane);
-                UNROLL for (int a = 0; a < MI; a++) {
-                    if (KEEP_Q) { mma(s[a][n], qa[KEEP_Q ? i : 0], b); mma(s[a][n + 1], qa[KEEP_Q ? i : 0], d); }
-                    else { mma(s[a][n], qf[a], b); mma(s[a][n + 1], qf[a], d); }
+                UNROLL for (int e = 0; e < 2; e++) UNROLL for (int a = 0; a < MI; a++) {
+                    if (KEEP_Q) { mma(s[a][n], qa[e][KEEP_Q ? i : 0], b); mma(s[a][n + 1], qa[e][KEEP_Q ? i : 0], d); }
+                    else { mma(s[a][n], qf[e][a], b); mma(s[a][n + 1], qf[e][a], d); }
                 }
             }
         }

@@ -28,6 +28,14 @@ func prefillCases() []prefillCase {
 			cases = append(cases, prefillCase{title("%d bits, heads of %d", bits, dim), Layer{Shape: shapeOf(6, 2, dim), Bits: bits}, form, 0, []int{33, 0, 70, 20}, 101, 22})
 		}
 	}
+	for _, dim := range []int{16, 80} { // tiles whose pieces the threads do not divide evenly
+		for _, pool := range []int{applePool, hopperPool} {
+			for _, bits := range []int{16, 8} {
+				l := Layer{Shape: shapeOf(4, 2, dim), Bits: bits}
+				cases = append(cases, prefillCase{title("%d bits, heads of %d, as with %d KiB", bits, dim, pool>>10), l, l.prefillForm(pool), 0, []int{64, 30}, 60, 34})
+			}
+		}
+	}
 	f16 := Layer{Shape: shapeOf(4, 2, 64), Bits: 16}
 	capped, windowed := f16, f16
 	capped.SoftCap, windowed.Window = 2, 40
@@ -43,7 +51,7 @@ func prefillCases() []prefillCase {
 	)
 }
 
-func TestPrefillAttentionIsExactForRoundedQueries(t *testing.T) {
+func TestPrefillAttentionIsAsExactAsFloat(t *testing.T) {
 	var list []instance
 	for _, c := range prefillCases() {
 		list = append(list, c.layer.prefill(c.form))
@@ -79,15 +87,6 @@ func testPrefill(b *bench, c prefillCase) {
 		all = append(all, floats(b, whole.L, n)...)
 		return append(all, floats(b, done.O, wide)...)
 	})
-	// Queries are rounded to halves, times the scale in base 2.
-	scale := float32(float64(s.Scale) * math.Log2E)
-	for i := range q {
-		q[i] *= scale
-	}
-	roundToHalves(q)
-	for i := range q {
-		q[i] /= scale
-	}
 	o, m, l := kv.attend(q, positions)
 	gotO, gotM, gotL, out := got[:wide], got[wide:wide+n], got[wide+n:wide+2*n], got[wide+2*n:]
 	want := make([]float64, wide)

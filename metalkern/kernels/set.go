@@ -15,7 +15,7 @@ var sources embed.FS
 // headers are what a kernel file needs before it.
 var headers = map[string][]string{
 	"decode.metal":  {"kv.h"},
-	"prefill.metal": {"kv.h"},
+	"prefill.metal": {"kv.h", "terms.h"},
 	"store.metal":   {"kv.h"},
 	"matvec.metal":  {"weights.h"},
 	"skinny.metal":  {"kv.h", "terms.h"},
