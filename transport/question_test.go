@@ -3,14 +3,16 @@ package transport
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 )
 
 func TestAQuestionIsAnsweredOnceOrGivenUp(t *testing.T) {
-	system := actor.NewActorSystem()
+	system := loneSystem(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	q := NewQuestion(system)
@@ -33,6 +35,13 @@ func TestAQuestionIsAnsweredOnceOrGivenUp(t *testing.T) {
 	}
 }
 
+func loneSystem(t *testing.T) *actor.ActorSystem {
+	system := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(slog.DiscardHandler) }),
+		actor.WithDeadLetterThrottleInterval(time.Millisecond)) // its goroutine sleeps as long
+	t.Cleanup(system.Shutdown)
+	return system
+}
+
 var errPatience = errors.New("no patience")
 
 // other is a question with its answer.
@@ -44,7 +53,7 @@ func other(system *actor.ActorSystem, answer any) *Question {
 }
 
 func TestAQuestionIsGivenUpWhileItsReplyComes(t *testing.T) {
-	system := actor.NewActorSystem()
+	system := loneSystem(t)
 	for range 100 {
 		q := NewQuestion(system)
 		var all sync.WaitGroup
