@@ -23,10 +23,14 @@ type opening struct {
 // opening asks for a sequence. The conductor gets to know of it before of anything that is done afterwards.
 func (r *rig) opening(c *Conductor, tokens int) *opening {
 	o := &opening{id: c.lastSeq.Add(1), done: make(chan struct{})}
-	future := c.system.Root.RequestFuture(c.pid, &openSequence{o.id, placement.Pipeline, tokens}, patience)
+	q := transport.NewQuestion(c.system)
+	c.system.Root.RequestWithCustomSender(c.pid, &openSequence{o.id, placement.Pipeline, tokens}, q.PID())
 	go func() {
 		defer close(o.done)
-		_, o.err = transport.Reply[*sequenceReady](future)
+		defer q.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_, o.err = transport.Answer[*sequenceReady](ctx, q)
 	}()
 	return o
 }

@@ -16,7 +16,8 @@ type actors struct {
 	exposed map[string]bool
 }
 
-// futurePrefix begins the ids of protoactor's futures: see its actor.NewFuture and ProcessRegistry.NextId.
+// futurePrefix begins the ids of protoactor's futures, and of our questions: see its actor.NewFuture and
+// ProcessRegistry.NextId, whose ids begin with the dollar.
 const (
 	futureName   = "future"
 	futurePrefix = futureName + "$"

@@ -42,7 +42,8 @@ func (q *Question) SendSystemMessage(*actor.PID, any) {}
 // Stop implements [actor.Process].
 func (q *Question) Stop(*actor.PID) {}
 
-// Answer waits for the reply until ctx ends, and gives it as a T. Whatever else came is an error, as in [Reply].
+// Answer waits for the reply until ctx ends, and gives it as a T. Whatever else came is an error: an [Undeliverable],
+// another error that was sent as the reply, a dead letter.
 func Answer[T any](ctx context.Context, q *Question) (T, error) {
 	select {
 	case reply := <-q.reply:

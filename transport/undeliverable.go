@@ -22,10 +22,8 @@ func (u *Undeliverable) Error() string {
 // Unwrap is the reason.
 func (u *Undeliverable) Unwrap() error { return u.Err }
 
-// Reply waits for a future and gives its result as a T. Whatever else came is an error: an
-// [Undeliverable], another error that was sent as the reply, protoactor's timeout or dead letter.
-func Reply[T any](f *actor.Future) (T, error) { return replyAs[T](f.Result()) }
-
+// replyAs gives a reply as a T. Whatever else came is an error: an [Undeliverable], another error that was sent
+// as the reply, a dead letter.
 func replyAs[T any](result any, err error) (T, error) {
 	var zero T
 	if err != nil {
