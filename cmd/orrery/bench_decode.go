@@ -77,6 +77,7 @@ func (c *benchDecodeCmd) begin(ctx context.Context, log *slog.Logger, r *decodin
 	if err != nil {
 		return nil, nil, err
 	}
+	r.keepTo(local.cpus)
 	if local.device.Kind == orrery.DeviceCPU {
 		err = r.readPlain(ctx)
 	}

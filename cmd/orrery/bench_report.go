@@ -17,7 +17,7 @@ type decodingReport struct {
 	Model       string        `json:"model"`
 	Nodes       int           `json:"nodes"`
 	Threads     int           `json:"threads_of_each,omitempty"`
-	Processors  []int         `json:"processors,omitempty"` // that nodes keep to, in turn
+	Processors  [][]int       `json:"processors,omitempty"` // [Nodes] that each keeps to
 	ReadAlone   float64       `json:"read_alone_bytes_per_second"`
 	ReadAll     float64       `json:"read_together_bytes_per_second"`
 	Unpredicted string        `json:"unpredicted,omitempty"` // why nothing is predicted

@@ -144,7 +144,7 @@ func (c *benchTransportCmd) serve(ctx context.Context, id *ca.Identity, log *slo
 	}
 	defer p.close()
 	if c.Child {
-		if err := json.NewEncoder(os.Stdout).Encode(ready{"peer", p.ln.Addr().String()}); err != nil {
+		if err := json.NewEncoder(os.Stdout).Encode(ready{Name: "peer", Addr: p.ln.Addr().String()}); err != nil {
 			return err
 		}
 		awaitParent()
