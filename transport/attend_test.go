@@ -126,7 +126,7 @@ func TestCloseEndsAWaitWhereverItIs(t *testing.T) {
 				l := r.link.Load()
 				l.at.mu.Lock()
 				defer l.at.mu.Unlock()
-				return l.at.last > 0 || l.at.parked > 0
+				return l.at.last > 0 || l.at.parked.Load() > 0
 			})
 			end(a, b, r)
 			if err := <-done; err == nil || errors.As(err, new(*ErrTimeout)) {

@@ -28,7 +28,8 @@ type Receiver struct {
 	dead  chan struct{} // closed when the lane fails
 	freed chan struct{} // tells a sender on this node that a message was released
 
-	link atomic.Pointer[inlink] // on which the sender has opened the lane; nil if it is on this node
+	link   atomic.Pointer[inlink] // on which the sender has opened the lane; nil if it is on this node
+	parked atomic.Bool            // somebody waits who does not attend
 
 	mu       sync.Mutex
 	bound    bool   // the sender has opened the lane
@@ -170,6 +171,8 @@ func (r *Receiver) await(deadline <-chan time.Time) (*Message, error) {
 		l.park()
 		defer l.unpark()
 	}
+	r.parked.Store(true)
+	defer r.parked.Store(false)
 	select {
 	case m := <-r.ready:
 		return m, nil
@@ -385,6 +388,9 @@ func (r *Receiver) deliver(seq uint64, n int) {
 		m.Arrived = time.Now()
 	}
 	r.e.traffic[r.key.Purpose].in(n)
+	if r.parked.Load() {
+		r.e.turn.Add(1)
+	}
 	r.ready <- m // there are no more messages than it has room for
 }
 
