@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/orrery-ai/orrery/internal/pacing"
 	"github.com/orrery-ai/orrery/transport/rdma"
 )
 
@@ -133,6 +134,7 @@ func (l *link) detach() {
 	switch {
 	case err == nil:
 		l.sock, l.poller = s, poller
+		pacing.Off(s.fd)
 		if l.nc == net.Conn(s) {
 			l.frames.many = s
 		}

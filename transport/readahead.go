@@ -1,9 +1,12 @@
 package transport
 
 const (
-	// aheadBytes is the most that one system call reads beyond a frame, or writes. More hardly saves
-	// anything, and what shares the connection waits for it.
-	aheadBytes  = 256 << 10
+	// writeBytes is the most that one system call writes. More hardly saves anything, and what shares the
+	// connection waits for it.
+	writeBytes = 256 << 10
+	// readBytes is the most that one reads, if a frame is not larger: what the sender gets credits for. With more
+	// he has used up his window before he hears of them, and has to be woken.
+	readBytes   = 128 << 10
 	aheadFrames = 16
 )
 
@@ -41,7 +44,7 @@ func (a *readAhead) follow(h header) {
 func (a *readAhead) plan(into []byte, left, size, head int, buf []byte) [][]byte {
 	a.rest, a.size, a.head, a.next, a.count = into[left:cap(into)], size, head, 0, 0
 	a.pieces = append(a.pieces[:0], into[:left])
-	most := min(a.frames, aheadBytes/size)
+	most := min(a.frames, (readBytes-left)/size)
 	for rest := a.rest; len(rest) > 0 && a.count < most; a.count++ {
 		if a.heads == nil {
 			a.heads = make([]byte, aheadFrames*mostHead)

@@ -107,7 +107,7 @@ func (s *socket) Read(b []byte) (int, error) {
 	}
 	defer s.leave()
 	for {
-		if n, err := unix.Read(s.fd, b); err != unix.EINTR {
+		if n, err := readNow(s.fd, b); err != unix.EINTR {
 			return s.got("read", n, len(b), err)
 		}
 	}
@@ -158,7 +158,7 @@ func (s *socket) Write(b []byte) (int, error) {
 	defer s.leave()
 	var r room
 	for done := 0; ; {
-		n, err := unix.Write(s.fd, b[done:])
+		n, err := writeNow(s.fd, b[done:])
 		if n > 0 {
 			done += n
 		}

@@ -2,6 +2,12 @@ package transport
 
 import "golang.org/x/sys/unix"
 
+// readNow is read(2) of a socket that does not wait.
+func readNow(fd int, b []byte) (int, error) { return unix.Read(fd, b) }
+
+// writeNow is write(2) of a socket that does not wait.
+func writeNow(fd int, b []byte) (int, error) { return unix.Write(fd, b) }
+
 // mostPieces is how many pieces of memory one call takes.
 const mostPieces = 1024
 
