@@ -5,7 +5,8 @@
 #   shaped_link.sh bench [RATE...]        orrery bench transport, plain and TLS (default: 1gbit 10gbit)
 #   shaped_link.sh run RATE COMMAND...    COMMAND in one namespace, with a node of a cluster in each of them
 #
-# ORRERY is the program (default: orrery). ROUNDS is bench's --rounds (default 5, of which every fourth has bulk).
+# ORRERY is the program (default: orrery). ROUNDS is bench's --rounds (default 5, of which every fourth has bulk where
+# exchanges are measured too), BENCH_FLAGS more of its flags, such as "--only bulk".
 # COMMAND of run may use $JOIN, the address of the first node:
 #
 #   ORRERY=./orrery research/shaped_link.sh run 1gbit 'orrery generate --join $JOIN --insecure --mode ring ...'
@@ -87,7 +88,7 @@ bench() {
 		peer=$!
 		within "$dir/log" answering
 		echo "# a link of $rate"
-		a "$orrery" bench transport --peer $there:7950 --tls "$dir/near.tls" --rounds "${ROUNDS:-5}" --format "${FORMAT:-table}"
+		a "$orrery" bench transport --peer $there:7950 --tls "$dir/near.tls" --rounds "${ROUNDS:-5}" --format "${FORMAT:-table}" ${BENCH_FLAGS:-}
 		kill $peer
 		wait $peer || true
 		cut
