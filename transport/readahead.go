@@ -8,6 +8,8 @@ const (
 	// he has used up his window before he hears of them, and has to be woken.
 	readBytes   = 128 << 10
 	aheadFrames = 16
+	// spillBytes is the most that was guessed wrong: what was read ahead, its headers, and a read buffer.
+	spillBytes = readBytes + aheadFrames*mostHead + mostBuffer
 )
 
 // readAhead reads several frames of a message in one system call, each header to a place of its own and each
@@ -87,6 +89,9 @@ func (a *readAhead) take(n int) int {
 // gather takes everything, and puts it together: what was read to the place of a payload, and what came
 // after it, of which the last went to buf.
 func (a *readAhead) gather(payload, buf []byte) []byte {
+	if a.spill == nil {
+		a.spill = make([]byte, 0, spillBytes)
+	}
 	a.spill = a.spill[:0]
 	add := func(b []byte) { a.spill = append(a.spill, b[:a.take(len(b))]...) }
 	for add(payload); a.bytes > 0 && a.next < a.count; a.next++ {
