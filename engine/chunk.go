@@ -290,7 +290,7 @@ func (e *Engine) fail(h header, cause error) {
 	}
 	h.Kind, h.A = kindFail, uint32(e.cfg.Node)
 	var head [headerBytes]byte
-	if err := e.lanes.result.Send(e.deadline(), h.encode(&head), reason(cause)); err != nil && !e.closed.Load() {
+	if err := e.lanes.result.Send(e.deadline(), h.encode(&head), reason(cause)); err != nil && !e.closed.Load() && h.Step != EveryStep {
 		e.cfg.Logger.Warn("a failed step could not be reported", "step", cause, "err", err)
 	}
 }
