@@ -20,8 +20,8 @@
 // # How a death is known
 //
 // Each node probes another every 200 ms; one that answers neither directly, nor through others, nor
-// over TCP becomes suspect, and is dead for memberlist when it has not refuted that in 1.2 s. Then it is
-// pinged, and when it does not answer five pings in a row (0.75 s) it is reported [Lost]: 2.1 to 2.6 s after
+// over TCP becomes suspect, and is dead for memberlist when it has not refuted that in 1 s. Then it is
+// pinged, and when it does not answer five pings in a row (0.75 s) it is reported [Lost]: 1.9 to 2.4 s after
 // it stopped. A node that had no processor for that long, or is asked by one that had none, is so not taken
 // for dead on a machine with much else to do.
 //
