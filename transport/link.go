@@ -135,6 +135,9 @@ func (l *link) detach() {
 	case err == nil:
 		l.sock, l.poller = s, poller
 		pacing.Off(s.fd)
+		if buf := l.frames.buf; len(buf) != bulkBuffer { // bulk has its place, and is not worth a copy
+			s.stageReads(len(buf))
+		}
 		if l.nc == net.Conn(s) {
 			l.frames.many = s
 		}

@@ -51,6 +51,9 @@ func TestConnectionsKeepNoMoreThanIsPredicted(t *testing.T) {
 		for _, l := range e.linksLocked("") {
 			l.at.reading.Lock()
 			sum += l.frames.held()
+			if l.sock != nil {
+				sum += cap(l.sock.stage)
+			}
 			if l.frames.ahead.spill != nil {
 				spilled++
 			}
