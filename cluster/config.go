@@ -72,7 +72,7 @@ func (c *Config) memberlistConfig() (*memberlist.Config, error) {
 	m.ProbeTimeout = probeTimeout
 	m.SuspicionMult = 5
 	m.SuspicionMaxTimeoutMult = 1
-	m.AwarenessMaxMultiplier = 4
+	m.AwarenessMaxMultiplier = 2
 	m.GossipInterval = 50 * time.Millisecond
 	m.TCPTimeout = 500 * time.Millisecond
 	m.RetransmitMult = 8                    // a broadcast that misses a node waits for the next push and pull
