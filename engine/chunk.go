@@ -289,7 +289,8 @@ func (e *Engine) fail(h header, cause error) {
 		return // membership tells the driver that this node is gone
 	}
 	h.Kind, h.A = kindFail, uint32(e.cfg.Node)
-	if err := e.lanes.result.Send(e.deadline(), h.encode(&e.work.head), reason(cause)); err != nil && !e.closed.Load() {
+	var head [headerBytes]byte
+	if err := e.lanes.result.Send(e.deadline(), h.encode(&head), reason(cause)); err != nil && !e.closed.Load() && h.Step != EveryStep {
 		e.cfg.Logger.Warn("a failed step could not be reported", "step", cause, "err", err)
 	}
 }

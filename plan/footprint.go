@@ -118,7 +118,7 @@ func (a *Arch) activations(kv KV, block, nodes int, s placement.Steps) int64 {
 }
 
 // perPeer is what the connections to and from another member keep in buffers, in bytes.
-const perPeer = 384 << 10
+const perPeer = 329 << 10
 
 // perQueue is what waits at the end of a lane besides its messages, in bytes.
 const perQueue = 512 << 10

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,7 +40,8 @@ type Receiver struct {
 	cut      bool   // in the middle of a message
 	next     uint64 // the message after those handed out
 	in       arrival
-	spare    []*Message // never used, or released: those that were first come first
+	spare    []*Message // never used, or released, in that order
+	inOrder  bool       // messages are used in turns, not the one that was released last, and is still in a cache
 	filling  *Message   // arriving, from the front of queue or straight from the link
 	filled   int        // its bytes that are there
 	queue    []piece    // frames that wait for a spare message
@@ -327,8 +329,12 @@ func (r *Receiver) take(n int) *Message {
 	if len(r.spare) == 0 {
 		return nil
 	}
-	m := r.spare[0]
-	r.spare = append(r.spare[:0], r.spare[1:]...)
+	i := len(r.spare) - 1
+	if r.inOrder {
+		i = 0
+	}
+	m := r.spare[i]
+	r.spare = slices.Delete(r.spare, i, i+1)
 	m.buf = m.room(n, r.max)
 	return m
 }
