@@ -89,7 +89,7 @@ func FromQuantized(bits int, dst []float32, src []byte, scales []float32, n, dim
 
 // Prefetch asks for b, which will be read soon, to be brought into the cache, where there is an instruction for that.
 func Prefetch(b []byte) {
-	if haveAVX2 {
+	if haveAVX2 || haveNEON {
 		prefetchAsm(b)
 	}
 }

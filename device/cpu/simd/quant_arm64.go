@@ -1,0 +1,41 @@
+//go:build !noasm
+
+package simd
+
+import "github.com/orrery-ai/orrery/device/quant"
+
+func scoresQuantized(bits, heads int, s []float32, stride int, q []float32, k []byte, scales []float32, _ []byte, n, dim int) {
+	scoresQuantizedGo(bits, s, stride, q, k, scales, heads, n, dim)
+}
+
+func valuesQuantized(bits, heads int, o, p []float32, stride int, v []byte, scales []float32, _ []byte, n, dim int) {
+	valuesQuantizedGo(bits, o, p, stride, v, scales, heads, n, dim)
+}
+
+func fromQuantized(bits int, dst []float32, src []byte, scales []float32, n, dim int) {
+	fromQuantizedGo(bits, dst, src, scales, n, dim)
+}
+
+func wideProductQ8_0(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q8_0, quant.FromQ8_0, nil})
+}
+
+func wideProductQ4_0(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q4_0, quant.FromQ4_0, nil})
+}
+
+func wideProductQ4_K(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q4_K, quant.FromQ4_K, nil})
+}
+
+func wideProductQ6_K(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q6_K, quant.FromQ6_K, nil})
+}
+
+// wideProductAffine4 is never called: AffineRows is 0.
+func wideProductAffine4(_ int, _ []float32, _ int, _ []float32, _, _ []byte, _, _, _ int, _ *AffineNumbers) {
+}
+
+// wideProductAffine8 is never called: AffineRows is 0.
+func wideProductAffine8(_ int, _ []float32, _ int, _ []float32, _, _ []byte, _, _, _ int, _ *AffineNumbers) {
+}
