@@ -184,6 +184,554 @@ func product4BF16NEON(s []float32, stride int, q []float32, k []byte, n, dim int
 //go:noescape
 func product8BF16NEON(s []float32, stride int, q []float32, k []byte, n, dim int)
 
+// product1Q8_0NEON is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32.
+//
+//go:noescape
+func product1Q8_0NEON(s []float32, stride int, q []float32, k []byte, n, dim int)
+
+// product1Q4_0NEON is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32.
+//
+//go:noescape
+func product1Q4_0NEON(s []float32, stride int, q []float32, k []byte, n, dim int)
+
+// product1Q4_KNEON is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256.
+//
+//go:noescape
+func product1Q4_KNEON(s []float32, stride int, q []float32, k []byte, n, dim int)
+
+// product1Q6_KNEON is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256.
+//
+//go:noescape
+func product1Q6_KNEON(s []float32, stride int, q []float32, k []byte, n, dim int)
+
+// product1Affine4NEON is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				g := (j*dim + i) / group
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for k of 4 bits and group a multiple of 32.
+//
+//go:noescape
+func product1Affine4NEON(s []float32, stride int, q []float32, k []byte, n, dim, group int, numbers *[2][4096]float32)
+
+// product1Affine8NEON is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				g := (j*dim + i) / group
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for k of 8 bits and group a multiple of 32.
+//
+//go:noescape
+func product1Affine8NEON(s []float32, stride int, q []float32, k []byte, n, dim, group int, numbers *[2][4096]float32)
+
+// product2Q8_0NEON is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32.
+//
+//go:noescape
+func product2Q8_0NEON(s []float32, stride int, q []float32, k []byte, n, dim int)
+
+// product2Q4_0NEON is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32.
+//
+//go:noescape
+func product2Q4_0NEON(s []float32, stride int, q []float32, k []byte, n, dim int)
+
+// product2Q4_KNEON is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256.
+//
+//go:noescape
+func product2Q4_KNEON(s []float32, stride int, q []float32, k []byte, n, dim int)
+
+// product2Q6_KNEON is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256.
+//
+//go:noescape
+func product2Q6_KNEON(s []float32, stride int, q []float32, k []byte, n, dim int)
+
+// product2Affine4NEON is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				g := (j*dim + i) / group
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for k of 4 bits and group a multiple of 32.
+//
+//go:noescape
+func product2Affine4NEON(s []float32, stride int, q []float32, k []byte, n, dim, group int, numbers *[2][4096]float32)
+
+// product2Affine8NEON is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				g := (j*dim + i) / group
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for k of 8 bits and group a multiple of 32.
+//
+//go:noescape
+func product2Affine8NEON(s []float32, stride int, q []float32, k []byte, n, dim, group int, numbers *[2][4096]float32)
+
+// product4Q8_0NEON is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32.
+//
+//go:noescape
+func product4Q8_0NEON(s []float32, stride int, q []float32, k []byte, n, dim int)
+
+// product4Q4_0NEON is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32.
+//
+//go:noescape
+func product4Q4_0NEON(s []float32, stride int, q []float32, k []byte, n, dim int)
+
+// product4Q4_KNEON is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256.
+//
+//go:noescape
+func product4Q4_KNEON(s []float32, stride int, q []float32, k []byte, n, dim int)
+
+// product4Q6_KNEON is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256.
+//
+//go:noescape
+func product4Q6_KNEON(s []float32, stride int, q []float32, k []byte, n, dim int)
+
+// product4Affine4NEON is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				g := (j*dim + i) / group
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for k of 4 bits and group a multiple of 32.
+//
+//go:noescape
+func product4Affine4NEON(s []float32, stride int, q []float32, k []byte, n, dim, group int, numbers *[2][4096]float32)
+
+// product4Affine8NEON is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				g := (j*dim + i) / group
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for k of 8 bits and group a multiple of 32.
+//
+//go:noescape
+func product4Affine8NEON(s []float32, stride int, q []float32, k []byte, n, dim, group int, numbers *[2][4096]float32)
+
+// fromQ8_0NEON is
+//
+//	for i := range dst {
+//		dst[i] = src[i] // as Q8_0
+//	}
+//
+// for len(dst) a multiple of 32.
+//
+//go:noescape
+func fromQ8_0NEON(dst []float32, src []byte)
+
+// fromQ4_0NEON is
+//
+//	for i := range dst {
+//		dst[i] = src[i] // as Q4_0
+//	}
+//
+// for len(dst) a multiple of 32.
+//
+//go:noescape
+func fromQ4_0NEON(dst []float32, src []byte)
+
+// fromQ4_KNEON is
+//
+//	for i := range dst {
+//		dst[i] = src[i] // as Q4_K
+//	}
+//
+// for len(dst) a multiple of 256.
+//
+//go:noescape
+func fromQ4_KNEON(dst []float32, src []byte)
+
+// fromQ6_KNEON is
+//
+//	for i := range dst {
+//		dst[i] = src[i] // as Q6_K
+//	}
+//
+// for len(dst) a multiple of 256.
+//
+//go:noescape
+func fromQ6_KNEON(dst []float32, src []byte)
+
+// fromAffine4NEON is
+//
+//	for i := range dst {
+//		dst[i] = scales[i/group]*q[i] + biases[i/group]
+//	}
+//
+// for q of 4 bits, group a multiple of 32 and len(dst) of group.
+//
+//go:noescape
+func fromAffine4NEON(dst []float32, q []byte, scales, biases []float32, group int)
+
+// fromAffine8NEON is
+//
+//	for i := range dst {
+//		dst[i] = scales[i/group]*q[i] + biases[i/group]
+//	}
+//
+// for q of 8 bits, group a multiple of 32 and len(dst) of group.
+//
+//go:noescape
+func fromAffine8NEON(dst []float32, q []byte, scales, biases []float32, group int)
+
+// scores1Q8NEON is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// with k as element times scale, for dim a multiple of 16.
+//
+//go:noescape
+func scores1Q8NEON(s []float32, stride int, q []float32, k []byte, scales []float32, n, dim int)
+
+// values1Q8NEON is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i]
+//			}
+//		}
+//	}
+//
+// with v as element times scale, for n at least 1 and dim a multiple of 16.
+//
+//go:noescape
+func values1Q8NEON(o, p []float32, stride int, v []byte, scales []float32, n, dim int)
+
+// scores2Q8NEON is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// with k as element times scale, for dim a multiple of 16.
+//
+//go:noescape
+func scores2Q8NEON(s []float32, stride int, q []float32, k []byte, scales []float32, n, dim int)
+
+// values2Q8NEON is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i]
+//			}
+//		}
+//	}
+//
+// with v as element times scale, for n at least 1 and dim a multiple of 16.
+//
+//go:noescape
+func values2Q8NEON(o, p []float32, stride int, v []byte, scales []float32, n, dim int)
+
+// scores4Q8NEON is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// with k as element times scale, for dim a multiple of 16.
+//
+//go:noescape
+func scores4Q8NEON(s []float32, stride int, q []float32, k []byte, scales []float32, n, dim int)
+
+// values4Q8NEON is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i]
+//			}
+//		}
+//	}
+//
+// with v as element times scale, for n at least 1 and dim a multiple of 16.
+//
+//go:noescape
+func values4Q8NEON(o, p []float32, stride int, v []byte, scales []float32, n, dim int)
+
+// fromQ8NEON is
+//
+//	for j := range n {
+//		for i := range dim {
+//			dst[j*dim+i] = src[j*dim+i] // as element times scale
+//		}
+//	}
+//
+// for dim a multiple of 16.
+//
+//go:noescape
+func fromQ8NEON(dst []float32, src []byte, scales []float32, n, dim int)
+
+// scores1Q4NEON is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// with k as element times scale, for dim a multiple of 16.
+//
+//go:noescape
+func scores1Q4NEON(s []float32, stride int, q []float32, k []byte, scales []float32, n, dim int)
+
+// values1Q4NEON is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i]
+//			}
+//		}
+//	}
+//
+// with v as element times scale, for n at least 1 and dim a multiple of 16.
+//
+//go:noescape
+func values1Q4NEON(o, p []float32, stride int, v []byte, scales []float32, n, dim int)
+
+// scores2Q4NEON is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// with k as element times scale, for dim a multiple of 16.
+//
+//go:noescape
+func scores2Q4NEON(s []float32, stride int, q []float32, k []byte, scales []float32, n, dim int)
+
+// values2Q4NEON is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i]
+//			}
+//		}
+//	}
+//
+// with v as element times scale, for n at least 1 and dim a multiple of 16.
+//
+//go:noescape
+func values2Q4NEON(o, p []float32, stride int, v []byte, scales []float32, n, dim int)
+
+// scores4Q4NEON is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// with k as element times scale, for dim a multiple of 16.
+//
+//go:noescape
+func scores4Q4NEON(s []float32, stride int, q []float32, k []byte, scales []float32, n, dim int)
+
+// values4Q4NEON is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += p[h*stride+j] * v[j*dim+i]
+//			}
+//		}
+//	}
+//
+// with v as element times scale, for n at least 1 and dim a multiple of 16.
+//
+//go:noescape
+func values4Q4NEON(o, p []float32, stride int, v []byte, scales []float32, n, dim int)
+
+// fromQ4NEON is
+//
+//	for j := range n {
+//		for i := range dim {
+//			dst[j*dim+i] = src[j*dim+i] // as element times scale
+//		}
+//	}
+//
+// for dim a multiple of 16.
+//
+//go:noescape
+func fromQ4NEON(dst []float32, src []byte, scales []float32, n, dim int)
+
 // fromF16NEON is
 //
 //	for i := range dst {

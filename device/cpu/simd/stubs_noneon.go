@@ -2,6 +2,8 @@
 
 package simd
 
+import "github.com/orrery-ai/orrery/device/quant"
+
 // The routines below only stand for the assembly, and are its twins.
 
 func product1F32NEON(s []float32, _ int, q []float32, k []byte, n, dim int) {
@@ -50,4 +52,17 @@ func scoresNEON(s []float32, stride int, q []float32, k []byte, heads, n, dim in
 
 func valuesNEON(o, p []float32, stride int, v []byte, heads, n, dim int) {
 	valuesGo(o, p, stride, v, heads, n, dim)
+}
+
+func fromQ8_0NEON(dst []float32, src []byte) { quant.FromQ8_0(dst, src) }
+func fromQ4_0NEON(dst []float32, src []byte) { quant.FromQ4_0(dst, src) }
+func fromQ4_KNEON(dst []float32, src []byte) { quant.FromQ4_K(dst, src) }
+func fromQ6_KNEON(dst []float32, src []byte) { quant.FromQ6_K(dst, src) }
+
+func fromAffine4NEON(dst []float32, q []byte, scales, biases []float32, group int) {
+	quant.FromAffine(dst, q, 4, group, scales, biases)
+}
+
+func fromAffine8NEON(dst []float32, q []byte, scales, biases []float32, group int) {
+	quant.FromAffine(dst, q, 8, group, scales, biases)
 }

@@ -253,6 +253,9 @@ func (a *asm) putq(v reg, base gp) { a.line("FMOVQ.P\tF%d, 16(%v)", v, base) }
 
 // advance adds a constant to registers.
 func (a *asm) advance(by int, rs ...gp) {
+	if by == 0 {
+		return
+	}
 	for _, r := range rs {
 		a.line("ADD\t$%d, %v", by, r)
 	}

@@ -102,6 +102,7 @@ func lane(opcode uint32, name string) func(d, n, m reg, i int) instruction {
 
 var (
 	fmlaLane = lane(0x4f801000, "fmla")
+	fmlsLane = lane(0x4f805000, "fmls")
 	fmulLane = lane(0x4f809000, "fmul")
 )
 

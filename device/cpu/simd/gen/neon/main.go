@@ -25,7 +25,7 @@ type routine struct {
 // routines are all, in the order of their declarations.
 func routines() []routine {
 	var all []routine
-	for _, group := range [][]routine{products, conversions, vectors, gemms, tiles, values, softmaxes} {
+	for _, group := range [][]routine{products, quants, expansions, stored, conversions, vectors, gemms, tiles, values, softmaxes} {
 		all = append(all, group...)
 	}
 	return all
