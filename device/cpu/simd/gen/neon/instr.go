@@ -34,7 +34,6 @@ var (
 	add4s = same(0x4ea08400, "add", "4s")
 	add2d = same(0x4ee08400, "add", "2d")
 	and   = same(0x4e201c00, "and", "16b")
-	orr   = same(0x4ea01c00, "orr", "16b")
 	eor   = same(0x6e201c00, "eor", "16b")
 	bic   = same(0x4e601c00, "bic", "16b")
 
