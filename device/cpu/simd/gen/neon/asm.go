@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -25,16 +26,14 @@ type asm struct {
 
 	text   bytes.Buffer
 	data   bytes.Buffer
-	names  map[string]bool // of data
 	labels int
 
-	generals []gp
+	generals []gp // that are free
 	vectors  []reg
-	used     int // vector registers, at most
 }
 
 func newASM() *asm {
-	a := &asm{offsets: map[string]int{}, names: map[string]bool{}}
+	a := &asm{offsets: map[string]int{}}
 	for r := 26; r >= 0; r-- { // those above are Go's
 		if r != 18 { // the platform's
 			a.generals = append(a.generals, gp(r))
@@ -146,7 +145,6 @@ func (a *asm) vec() reg {
 	}
 	v := a.vectors[len(a.vectors)-1]
 	a.vectors = a.vectors[:len(a.vectors)-1]
-	a.used = max(a.used, 32-len(a.vectors))
 	return v
 }
 
@@ -280,19 +278,12 @@ func (a *asm) broadcast(name string) reg {
 
 // tables takes vectors of sixteen bytes each, from a constant of that name.
 func (a *asm) tables(name string, values ...[16]byte) []reg {
-	if !a.names[name] {
-		a.names[name] = true
-		for i, bytes := range values {
-			for half := range 2 {
-				word := uint64(0)
-				for b := range 8 {
-					word |= uint64(bytes[8*half+b]) << (8 * b)
-				}
-				fmt.Fprintf(&a.data, "DATA %s<>+%d(SB)/8, $0x%016x\n", name, 16*i+8*half, word)
-			}
+	for i, bytes := range values {
+		for half := range 2 {
+			fmt.Fprintf(&a.data, "DATA %s<>+%d(SB)/8, $0x%016x\n", name, 16*i+8*half, binary.LittleEndian.Uint64(bytes[8*half:]))
 		}
-		fmt.Fprintf(&a.data, "GLOBL %s<>(SB), RODATA|NOPTR, $%d\n\n", name, 16*len(values))
 	}
+	fmt.Fprintf(&a.data, "GLOBL %s<>(SB), RODATA|NOPTR, $%d\n\n", name, 16*len(values))
 	r, vs := a.general(), a.vecs(len(values))
 	a.line("MOVD\t$%s<>(SB), %v", name, r)
 	for i, v := range vs {
