@@ -4,8 +4,8 @@ import "testing"
 
 // eachLevel runs a test with everything that the machine has, and with less of it, down to the twins.
 func eachLevel(t *testing.T, test func(t *testing.T)) {
-	avx2, avx512 := haveAVX2, haveAVX512
-	defer func() { haveAVX2, haveAVX512 = avx2, avx512 }()
+	avx2, avx512, neon := haveAVX2, haveAVX512, haveNEON
+	defer func() { haveAVX2, haveAVX512, haveNEON = avx2, avx512, neon }()
 	for {
 		t.Run(Name(), test)
 		switch {
@@ -13,6 +13,8 @@ func eachLevel(t *testing.T, test func(t *testing.T)) {
 			haveAVX512 = false
 		case haveAVX2:
 			haveAVX2 = false
+		case haveNEON:
+			haveNEON = false
 		default:
 			return
 		}
