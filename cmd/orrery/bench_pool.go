@@ -37,7 +37,7 @@ func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	nodes, cores := int(c.Nodes), runtime.NumCPU()
-	r := &decodingReport{Model: c.Model, Nodes: nodes, Threads: 1}
+	r := &decodingReport{Model: c.Model, Nodes: nodes, Threads: 1, Batch: int(c.Batch)}
 	switch {
 	case !canPin:
 		r.notes = append(r.notes, "Nodes do not keep to a core of their own: this system does not let them.")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -17,6 +16,7 @@ type decodingReport struct {
 	Model       string        `json:"model"`
 	Nodes       int           `json:"nodes"`
 	Threads     int           `json:"threads_of_each,omitempty"`
+	Batch       int           `json:"batch"`
 	Processors  []int         `json:"processors,omitempty"` // that nodes keep to, in turn
 	ReadAlone   float64       `json:"read_alone_bytes_per_second"`
 	ReadAll     float64       `json:"read_together_bytes_per_second"`
@@ -58,15 +58,16 @@ func (r *decodingReport) title() string {
 	if r.Threads > 0 {
 		what += " of " + counted(r.Threads, "thread")
 	}
+	if r.Batch > 1 {
+		return fmt.Sprintf("%s on %s: decoding %s over depth", r.Model, what, counted(r.Batch, "sequence"))
+	}
 	return fmt.Sprintf("%s on %s: decoding over depth", r.Model, what)
 }
 
 func (r *decodingReport) write(w io.Writer, format string) error {
 	switch format {
 	case "json":
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
+		return encodeJSON(w, r)
 	case "csv":
 		return r.writeCSV(w)
 	}
@@ -109,7 +110,6 @@ func (r *decodingReport) writeCSV(w io.Writer) error {
 		"predicted_tokens_per_second", "measured_over_predicted"}); err != nil {
 		return err
 	}
-	number := func(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
 	for _, row := range r.Rows {
 		if err := c.Write([]string{strconv.Itoa(row.Depth), row.Mode, number(row.Speed.Median), number(row.Speed.Min), number(row.Speed.Max), number(row.Step),
 			strconv.FormatInt(row.Bytes, 10), number(row.Rate), number(row.Share), number(row.Predicted), number(row.Ratio)}); err != nil {
