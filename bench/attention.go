@@ -25,7 +25,9 @@ type Attending struct {
 	Repeat  int            // runs
 	Done    func(Attended) // told of each as it is there; may be nil
 
-	cold int // least bytes that calls go over in turn, so that none finds its keys in a cache; 0: coldBytes
+	// Of tests, which have less time; 0: coldBytes and runTime.
+	cold int           // least bytes that calls go over in turn, so that none finds its keys in a cache
+	run  time.Duration // of each run
 }
 
 // Attended is how fast attention was at a depth, in one layer.
@@ -144,7 +146,7 @@ func (o *Attending) measure(ctx context.Context, stream device.Stream, made *mad
 		peak := cpu.MeasurePeak(o.Threads, peakTime)
 		var attending, reading time.Duration
 		calls := 0
-		for ; calls == 0 || attending+reading < runTime; calls++ {
+		for ; calls == 0 || attending+reading < cmp.Or(o.run, runTime); calls++ {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}

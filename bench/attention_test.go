@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/orrery-ai/orrery/attention"
 )
@@ -10,7 +11,7 @@ import (
 func TestAttentionIsMeasuredInEveryFormatAtEveryDepth(t *testing.T) {
 	told := 0
 	o := Attending{Shape: attention.Shape{Heads: 4, KVHeads: 2, HeadDim: 64, Scale: 0.125}, Depths: []int{70, 200}, Formats: []attention.Format{attention.F16, attention.Q8, attention.Q4},
-		Batches: []int{1, 60}, Threads: 2, Block: 64, Repeat: 1, Done: func(Attended) { told++ }, cold: 1 << 20}
+		Batches: []int{1, 60}, Threads: 2, Block: 64, Repeat: 1, Done: func(Attended) { told++ }, cold: 1 << 20, run: time.Millisecond}
 	all, err := o.Run(context.Background())
 	if err != nil {
 		t.Fatal(err)

@@ -64,6 +64,11 @@ func TestEveryModeIsMeasuredAtEveryDepth(t *testing.T) {
 	o := Decoding{Depths: []int{0, 300}, Modes: modes, Batch: 1, Tokens: 3, Repeat: 2}
 	told := 0
 	o.Done = func(Decoded) { told++ }
+	var err error
+	if o.Plain, err = NewPlainRead(1); err != nil {
+		t.Fatal(err)
+	}
+	defer o.Plain.Close()
 	ctx, m := load(t, 2, orrery.LoadOptions{Context: o.Context(), Chunk: 32, BlockTokens: 16})
 	all, err := o.Run(ctx, m)
 	if err != nil {
@@ -77,7 +82,7 @@ func TestEveryModeIsMeasuredAtEveryDepth(t *testing.T) {
 		if d.Depth != o.Depths[i/3] || d.Mode != modes[i%3] || d.StepBytes != all[0].StepBytes+int64(d.Depth)*token {
 			t.Errorf("result %d: %+v", i, d)
 		}
-		if !(0 < d.Speed.Min && d.Speed.Min <= d.Speed.Median && d.Speed.Median <= d.Speed.Max) || d.ReadRate() <= 0 || d.Seconds() <= 0 {
+		if !(0 < d.Speed.Min && d.Speed.Min <= d.Speed.Median && d.Speed.Median <= d.Speed.Max) || d.ReadRate() <= 0 || d.Seconds() <= 0 || d.Read.Median <= 0 || d.OfRead.Median <= 0 {
 			t.Errorf("%v at %d: %+v", d.Mode, d.Depth, d.Speed)
 		}
 	}

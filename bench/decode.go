@@ -18,6 +18,7 @@ type Decoding struct {
 	Batch  int                             // sequences that generate at the same time
 	Tokens int                             // of each to generate in each run
 	Repeat int                             // runs
+	Plain  *PlainRead                      // by as many threads as the nodes have, before each run, when they have nothing to do; nil: not measured
 	Done   func(Decoded)                   // told of each as it is there; may be nil
 	Costs  map[orrery.Mode]*placement.Cost // by which to predict; nil: nothing is
 }
@@ -28,6 +29,8 @@ type Decoded struct {
 	Mode      orrery.Mode
 	Speed     Spread  // tokens/s of all sequences together
 	StepBytes int64   // weights and KV cache that a step of one sequence reads
+	Read      Spread  // Plain, in bytes/s; 0 if there is none
+	OfRead    Spread  // part of Plain that a run reached, measured just before it; 0 if there is none
 	Predicted float64 // tokens/s; 0: it was not predicted
 }
 
@@ -96,15 +99,25 @@ func (o *Decoding) measure(ctx context.Context, m *orrery.Model, depth int, mode
 		}
 	}
 	d := Decoded{Depth: depth, Mode: mode, StepBytes: m.StepBytes(depth)}
-	var speeds []float64
+	var speeds, reads, ofRead []float64
 	for range o.Repeat {
+		read := 0.0
+		if o.Plain != nil {
+			read = o.Plain.Rate()
+		}
 		speed, err := o.together(ctx, m, sessions)
 		if err != nil {
 			return Decoded{}, err
 		}
 		speeds = append(speeds, speed)
+		if o.Plain != nil {
+			reads, ofRead = append(reads, read), append(ofRead, speed*float64(d.StepBytes)/read)
+		}
 	}
 	d.Speed = SpreadOf(speeds)
+	if o.Plain != nil {
+		d.Read, d.OfRead = SpreadOf(reads), SpreadOf(ofRead)
+	}
 	if c := o.Costs[mode]; c != nil {
 		d.Predicted = 1 / c.Step(depth).Seconds()
 	}

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"log/slog"
+	"runtime"
 
 	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/bench"
 	"github.com/orrery-ai/orrery/cluster"
 )
 
@@ -44,14 +46,19 @@ func (c *benchDecodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	defer on.end()
 	r := &decodingReport{Model: c.Model, Nodes: on.nodes, Threads: on.threads, Batch: int(c.Batch)}
+	var plain *bench.PlainRead
 	if on.ours {
 		if err := r.readPlain(ctx); err != nil {
 			return err
 		}
+		if plain, err = bench.NewPlainRead(min(on.nodes*on.threads, runtime.NumCPU())); err != nil {
+			return err
+		}
+		defer plain.Close()
 	} else {
 		r.readOf(on.cluster.Nodes())
 	}
-	if err := c.measure(ctx, on.cluster, ref, r); err != nil {
+	if err := c.measure(ctx, on.cluster, ref, plain, r); err != nil {
 		return err
 	}
 	return c.write(r)

@@ -39,9 +39,10 @@ func (f *decodingFlags) decoding() *bench.Decoding {
 // ref is the model's reference.
 func (f *decodingFlags) ref() (string, error) { return (&modelFlags{Model: f.Model}).ref() }
 
-// measure loads the model on a cluster and measures it.
-func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref string, r *decodingReport) error {
+// measure loads the model on a cluster and measures it, beside a plain read unless that is nil.
+func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref string, plain *bench.PlainRead, r *decodingReport) error {
 	d := f.decoding()
+	d.Plain = plain
 	m, err := c.Load(ctx, ref, orrery.LoadOptions{Mode: d.Modes[0], Context: d.Context(), Sequences: d.Batch, BlockTokens: int(f.Block), KV: orrery.KVFormat(f.KV)})
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"runtime"
 
 	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/bench"
 )
 
 type benchPoolCmd struct {
@@ -57,12 +58,17 @@ func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err := r.readPlain(ctx); err != nil {
 		return err
 	}
+	plain, err := bench.NewPlainRead(min(nodes, cores))
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
 	cluster, err := local.join(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer cluster.Close()
-	if err := c.measure(ctx, cluster, ref, r); err != nil {
+	if err := c.measure(ctx, cluster, ref, plain, r); err != nil {
 		return err
 	}
 	return c.write(r)
