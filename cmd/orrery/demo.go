@@ -15,7 +15,7 @@ import (
 )
 
 type demoCmd struct {
-	Context countFlag `help:"Tokens of the document and all that is said about it." default:"8192"`
+	Context countFlag `help:"Tokens of the document and all that is said about it." default:"32768"`
 	Nodes   countFlag `help:"Node processes." default:"3"`
 	Codes   countFlag `help:"Secret codes that are asked for." default:"4"`
 	Seed    uint64    `help:"Of the document." default:"3"`
@@ -36,15 +36,15 @@ pipeline → pooled → ring → pipeline. Exits with 1 if an answer is wrong, o
 
 Examples:
   orrery demo
-  orrery demo --context 32768 --nodes 2 --seed 7
-  orrery demo --context 32768 --nodes 2 --mode auto
+  orrery demo --context 8192 --nodes 2 --seed 7
+  orrery demo --nodes 2 --mode auto
   orrery demo --device cuda --nodes 2
   orrery demo --kv q8
   orrery demo --format json`
 }
 
 // longAnswer is how many tokens are generated beyond the answers, without switches and then with them.
-const longAnswer = 192
+const longAnswer = 96
 
 // turnTokens is room for a question and its answer.
 const turnTokens = 64
