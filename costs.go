@@ -89,3 +89,15 @@ func (m *Model) StepBytes(depth int) int64 {
 	}
 	return n
 }
+
+// PrefillOperations is the multiplications and additions that reading so many tokens takes behind others in the cache: the
+// products of all layers, that of the head once, and attention, in which a token sees those before it and itself.
+func (m *Model) PrefillOperations(depth, tokens int) float64 {
+	w := workOf(m.files)
+	n := float64(tokens)
+	pairs, sum := n*float64(depth)+n*(n+1)/2, w.HeadFLOPs
+	for l := range w.TokenFLOPs {
+		sum += n*w.TokenFLOPs[l] + pairs*w.PairFLOPs[l]
+	}
+	return sum
+}

@@ -42,8 +42,11 @@ const (
 
 // LoadOptions says how a model is loaded. A zero in any field means its default.
 type LoadOptions struct {
-	Mode        Mode          // of new sequences, unless they say otherwise; default Pipeline. Auto: see there
-	Context     int           // tokens that a sequence may reach; default: the model's own, at most 8192
+	Mode    Mode // of new sequences, unless they say otherwise; default Pipeline. Auto: see there
+	Context int  // tokens that a sequence may reach; default: the model's own, at most 8192
+	// ContextFor, unless nil, says Context once the tokenizer is there: what a prompt needs. most is how many tokens the model was made
+	// for. A model without a tokenizer cannot be loaded then.
+	ContextFor  func(t *tokenizer.Tokenizer, most int) (int, error)
 	Sequences   int           // of that context, for which memory is kept, so that more shorter ones fit; default 1
 	Waiting     int           // sequences that wait for memory in the order in which they came; default 64, negative: none
 	WaitTimeout time.Duration // how long each waits at the most; default 1 min
@@ -125,10 +128,11 @@ func (c *Cluster) Load(ctx context.Context, ref string, o LoadOptions) (*Model, 
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
 	m := &Model{cluster: c, ref: ref, files: files}
-	if m.opts, err = o.withDefaults(&files.Config); err == nil {
-		if err = m.loadText(); err == nil {
-			_, err = m.ready(ctx, m.opts.Mode == Auto)
-		}
+	if err = m.loadText(); err == nil {
+		err = m.setOptions(o)
+	}
+	if err == nil {
+		_, err = m.ready(ctx, m.opts.Mode == Auto)
 	}
 	if err != nil {
 		m.close()
@@ -142,6 +146,21 @@ func (c *Cluster) Load(ctx context.Context, ref string, o LoadOptions) (*Model, 
 	}
 	c.models[m] = true
 	return m, nil
+}
+
+// setOptions takes the options, with what follows from the model.
+func (m *Model) setOptions(o LoadOptions) (err error) {
+	c := &m.files.Config
+	if o.ContextFor != nil {
+		if m.tok == nil {
+			return m.noText
+		}
+		if o.Context, err = o.ContextFor(m.tok, c.MaxPositions); err != nil {
+			return err
+		}
+	}
+	m.opts, err = o.withDefaults(c)
+	return err
 }
 
 // loadText loads the tokenizer and the chat template. A model without a tokenizer can be run on token ids.

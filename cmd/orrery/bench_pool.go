@@ -7,6 +7,7 @@ import (
 	"runtime"
 
 	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/bench"
 )
 
 type benchPoolCmd struct {
@@ -37,7 +38,7 @@ func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	nodes, cores := int(c.Nodes), runtime.NumCPU()
-	r := &decodingReport{Model: c.Model, Nodes: nodes, Threads: 1}
+	r := &decodingReport{Model: c.Model, Nodes: nodes, Threads: 1, Batch: int(c.Batch)}
 	local, err := startLocal(ctx, localOptions{Nodes: nodes, Device: orrery.DeviceCPU, Threads: 1, Apart: true, Synch: orrery.Synch(c.Synch), RDMA: rdmaFlags{RDMA: "off"}}, log)
 	if err != nil {
 		return err
@@ -53,12 +54,17 @@ func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err := r.readPlain(ctx); err != nil {
 		return err
 	}
+	plain, err := bench.NewPlainRead(min(nodes, cores))
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
 	cluster, err := local.join(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer cluster.Close()
-	if err := c.measure(ctx, cluster, ref, r); err != nil {
+	if err := c.measure(ctx, cluster, ref, plain, r); err != nil {
 		return err
 	}
 	return c.write(r)

@@ -2,7 +2,9 @@ package random
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -72,6 +74,9 @@ func TestQuantizedModelsOpenAndStayFinite(t *testing.T) {
 						t.Fatal(err)
 					}
 					defer m.Close()
+					if _, err := m.Tokenizer(); !errors.Is(err, fs.ErrNotExist) {
+						t.Errorf("its tokenizer: %v", err)
+					}
 					if weights := m.RangeBytes(model.Range{First: 0, End: m.Config.Layers}); last != all || all != weights {
 						t.Errorf("%d of %d bytes were told of, the model has %d", last, all, weights)
 					}
