@@ -57,7 +57,7 @@ func writeGGUF(f io.Writer, c *model.Config, format device.Format, seed uint64, 
 			}})
 	}
 	w := bufio.NewWriterSize(f, 1<<20)
-	if err := ggufwrite.Write(w, ggufwrite.Metadata(c), tensors); err != nil {
+	if err := ggufwrite.Write(w, ggufwrite.Metadata(c), ggufwrite.Stack(tensors)); err != nil {
 		return err
 	}
 	return w.Flush()
