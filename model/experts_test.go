@@ -205,3 +205,19 @@ func TestFingerprintsTellExpertsApart(t *testing.T) {
 		t.Error("another expert has the same fingerprint")
 	}
 }
+
+// TestScratchWithExpertsIsAsLargeAsPlacementCounts counts what is taken.
+func TestScratchWithExpertsIsAsLargeAsPlacementCounts(t *testing.T) {
+	for _, o := range []modeltest.Options{allActive, {ModelType: "mixtral", Hidden: 32}, {ModelType: "qwen3_moe", Intermediate: 640, Fields: map[string]any{"mlp_only_layers": []int{0}}}} {
+		c := modeltest.Open(t, o).Config
+		const rows = 7
+		taken := 0
+		s := model.ScratchIn(func(n int) []float32 { taken += n; return make([]float32, n) }, &c, rows)
+		if got, want := int64(4*taken), c.ScratchBytes(rows); got != want {
+			t.Errorf("%+v: %d bytes are taken, %d counted", c.Experts, got, want)
+		}
+		if _, fits := s.Logits(rows, c.Vocab); fits != (c.LogitsBytes(rows, rows) == 0) {
+			t.Errorf("%+v: logits fit: %v, and are counted with %d bytes", c.Experts, fits, c.LogitsBytes(rows, rows))
+		}
+	}
+}
