@@ -101,8 +101,8 @@ func TestBadConfigsAreRefusedByField(t *testing.T) {
 		fields fields
 		want   string
 	}{
-		{fields{"model_type": nil}, "model_type is missing; known are llama, qwen2, qwen3"},
-		{fields{"model_type": "mamba"}, `model_type "mamba" is unknown; known are llama, qwen2, qwen3`},
+		{fields{"model_type": nil}, "model_type is missing; known are llama, mixtral, qwen2, qwen3, qwen3_moe"},
+		{fields{"model_type": "mamba"}, `model_type "mamba" is unknown; known are llama, mixtral, qwen2, qwen3, qwen3_moe`},
 		{fields{"num_hidden_layers": 0}, "num_hidden_layers 0"},
 		{fields{"num_hidden_layers": -3}, "num_hidden_layers -3"},
 		{fields{"num_hidden_layers": 1 << 40}, "num_hidden_layers"},
