@@ -12,8 +12,13 @@ func (f *Flash) vector(p Partial, q []float32, first int, s Shape, head int, kv 
 		simd.Scale(f.q[r*group*dim:], q[at:at+group*dim], s.Scale)
 	}
 	last := first + p.Rows - 1
+	bits := 0 // that the queries are ready for
 	for i := range kv {
 		block := &kv[i]
+		if block.Format.Quantized() && block.Format.Bits() != bits {
+			bits = block.Format.Bits()
+			f.ready(bits, p.Rows, group, dim)
+		}
 		seen := block.Visible(last)
 		for j := 0; j < seen; j += vectorKeys {
 			n := min(vectorKeys, seen-j)
@@ -62,15 +67,22 @@ func (f *Flash) tile(p Partial, r, head, group, n int, format Format, k, v, valu
 	case F16:
 		simd.Scores(f.s, vectorKeys, q, k, values, group, n, dim)
 	default:
-		simd.ScoresQuantized(format.Bits(), f.s, vectorKeys, q, k, f.ks, values, group, n, dim)
+		f.queries[r].Scores(f.s, vectorKeys, k, f.ks, values[:len(values)/4*3], n)
 	}
-	simd.Softmax(f.s, vectorKeys, m, l, f.f, next, group, n)
+	during, late := next, false
+	if format.Quantized() && len(values) > 0 {
+		// Scores take about as long as values do, and softmax a third of that.
+		during, late = values[len(values)/4*3:], true
+	}
+	simd.Softmax(f.s, vectorKeys, m, l, f.f, during, group, n)
 	for h, factor := range f.f[:group] {
 		if factor != 1 {
 			simd.Scale(o[h*dim:], o[h*dim:(h+1)*dim], factor)
 		}
 	}
-	next = next[min(len(next), simd.SoftmaxAhead(group, n)):]
+	if !late {
+		next = next[min(len(next), simd.SoftmaxAhead(group, n)):]
+	}
 	switch format {
 	case F32:
 		f.v = grow(f.v, dim)
@@ -79,6 +91,16 @@ func (f *Flash) tile(p Partial, r, head, group, n int, format Format, k, v, valu
 		simd.Values(o, f.s, vectorKeys, v, next, group, n, dim)
 	default:
 		simd.ValuesQuantized(format.Bits(), o, f.s, vectorKeys, v, f.vs, next, group, n, dim)
+	}
+}
+
+// ready prepares the queries of so many rows for keys of the bits.
+func (f *Flash) ready(bits, rows, group, dim int) {
+	for len(f.queries) < rows {
+		f.queries = append(f.queries, simd.Queries{})
+	}
+	for r := range rows {
+		f.queries[r].Set(bits, f.q[r*group*dim:], group, dim)
 	}
 }
 
