@@ -1763,3 +1763,93 @@ func scores4Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32
 //
 //go:noescape
 func scores4F16QuadsAVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product1Q8_0AVX2 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q8_0AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product2Q8_0AVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q8_0AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product4Q8_0AVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q8_0AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product1Q4_0AVX2 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q4_0AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product2Q4_0AVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q4_0AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product4Q4_0AVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q4_0AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)

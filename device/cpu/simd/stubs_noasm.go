@@ -129,26 +129,34 @@ func fromQuantized(bits int, dst []float32, src []byte, scales []float32, n, dim
 
 func fromQ8_0AVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ8_0(dst, src) }
 
+func narrowProductQ8_0(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
+	wideProductQ8_0(vectors, s, stride, q, k, next, n, dim, halves)
+}
+
+func narrowProductQ4_0(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
+	wideProductQ4_0(vectors, s, stride, q, k, next, n, dim, halves)
+}
+
 func wideProductQ8_0(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q8_0, quant.FromQ8_0, nil})
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{Layout: quant.Q8_0, from: quant.FromQ8_0})
 }
 
 func fromQ4_0AVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ4_0(dst, src) }
 
 func wideProductQ4_0(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q4_0, quant.FromQ4_0, nil})
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{Layout: quant.Q4_0, from: quant.FromQ4_0})
 }
 
 func fromQ4_KAVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ4_K(dst, src) }
 
 func wideProductQ4_K(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q4_K, quant.FromQ4_K, nil})
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{Layout: quant.Q4_K, from: quant.FromQ4_K})
 }
 
 func fromQ6_KAVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ6_K(dst, src) }
 
 func wideProductQ6_K(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q6_K, quant.FromQ6_K, nil})
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{Layout: quant.Q6_K, from: quant.FromQ6_K})
 }
 
 func fromAffine4AVX512(dst []float32, q []byte, scales, biases []float32, group int) {

@@ -69,12 +69,14 @@ func quadScores(a *asm) {
 					a.VCVTPH2PS(at(key, 32*v), x)
 					a.VMOVUPS(x, at(base, singles+4*(j*quadSpan+16*v)))
 				}
-				a.prefetch(next, limit, 2*quadSpan)
 				if j+1 < keys {
 					a.ADDQ(row, key)
 				}
 			}
 			for i := range quadSpan / 4 {
+				if keys == quadKeys {
+					a.prefetch(next, limit, cacheLine)
+				}
 				y := a.ZMM()
 				a.VMOVUPS(at(from, 64*i), y)
 				for j := range keys {
