@@ -126,7 +126,7 @@ type blocksOf struct {
 var (
 	blocksQ8_0 = blocksOf{quant.Q8_0, FromQ8_0, wideProductQ8_0, narrowProductQ8_0}
 	blocksQ4_0 = blocksOf{quant.Q4_0, FromQ4_0, wideProductQ4_0, narrowProductQ4_0}
-	blocksQ4_K = blocksOf{quant.Q4_K, FromQ4_K, wideProductQ4_K, nil}
+	blocksQ4_K = blocksOf{quant.Q4_K, FromQ4_K, wideProductQ4_K, narrowProductQ4_K}
 	blocksQ6_K = blocksOf{quant.Q6_K, FromQ6_K, wideProductQ6_K, nil}
 )
 

@@ -12,9 +12,9 @@ func TestScoresOfQueriesEqualFloat64(t *testing.T) {
 		r := rand.New(rand.NewPCG(17, 18))
 		var queries Queries
 		for _, bits := range []int{8, 4} {
-			for heads := 1; heads <= 9; heads++ {
-				for _, n := range []int{0, 1, 3, 15, 16, 17, 48, 50} {
-					for _, dim := range []int{16, 32, 64, 80, 96, 128, 256, 288} {
+			for _, heads := range []int{1, 2, 3, 4, 7, 8} {
+				for _, n := range []int{0, 1, 15, 16, 17, 50} {
+					for _, dim := range []int{16, 32, 80, 96, 128, 256, 288} {
 						what := fmt.Sprintf("%d bits, %d heads, %d rows of %d", bits, heads, n, dim)
 						stride := n + 3
 						rows, scales, elements := quantizedRows(r, bits, n, dim)

@@ -7,24 +7,28 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// A narrowFormat is how a routine for AVX2 reads blocks of quantized weights that begin with a half, their scale.
+// A narrowFormat is how a routine for AVX2 reads blocks of quantized weights: in groups with a scale, which multiplies their sums.
 type narrowFormat struct {
 	name     string
 	elements int
 	bytes    int
-	steps    int
-	// step is step i of a block at m: some vectors of eight weights, without the scale, and where in the block they belong.
-	step func(a *asm, m operand.Mem, i int) (weights []reg.VecVirtual, places []int)
+	groups   int
+	steps    int // in a group
+	// step is a step of a group of a block at m: some vectors of eight weights, without the scale, and where in the block they belong.
+	step func(a *asm, m operand.Mem, group, i int) (weights []reg.VecVirtual, places []int)
+	// open reads the scales of all groups, and what to take off their weights, of a block at m; without it the block begins with
+	// a half, its scale.
+	open func(a *asm, m operand.Mem, halves reg.GPVirtual) (numbers operand.Mem)
 }
 
 var narrowFormats = []narrowFormat{
-	{"Q8_0", 32, 34, 4, func(a *asm, m operand.Mem, i int) ([]reg.VecVirtual, []int) {
+	{"Q8_0", 32, 34, 1, 4, func(a *asm, m operand.Mem, _, i int) ([]reg.VecVirtual, []int) {
 		v := a.YMM()
 		a.VPMOVSXBD(moved(m, 2+8*i), v)
 		a.VCVTDQ2PS(v, v)
 		return []reg.VecVirtual{v}, []int{8 * i}
-	}},
-	{"Q4_0", 32, 18, 2, func(a *asm, m operand.Mem, i int) ([]reg.VecVirtual, []int) {
+	}, nil},
+	{"Q4_0", 32, 18, 1, 2, func(a *asm, m operand.Mem, _, i int) ([]reg.VecVirtual, []int) {
 		low, high := a.YMM(), a.YMM()
 		a.VPMOVZXBD(moved(m, 2+8*i), high)
 		a.VPAND(a.words("fifteen", func(int) uint32 { return 15 }), high, low)
@@ -35,7 +39,48 @@ var narrowFormats = []narrowFormat{
 			a.VCVTDQ2PS(v, v)
 		}
 		return v, []int{8 * i, 16 + 8*i}
-	}},
+	}, nil},
+	{"Q4_K", 256, 144, 8, 4, func(a *asm, m operand.Mem, group, i int) ([]reg.VecVirtual, []int) {
+		v := a.YMM()
+		a.VPMOVZXBD(moved(m, 16+group/2*32+8*i), v)
+		if group%2 == 0 {
+			a.VPAND(a.words("fifteen", func(int) uint32 { return 15 }), v, v)
+		} else {
+			a.VPSRLD(operand.U8(4), v, v)
+		}
+		a.VCVTDQ2PS(v, v)
+		return []reg.VecVirtual{v}, []int{32*group + 8*i}
+	}, narrowNumbersQ4K},
+}
+
+// narrowNumbersQ4K writes the eight scales of a block, and then its eight minimums.
+func narrowNumbersQ4K(a *asm, m operand.Mem, halves reg.GPVirtual) operand.Mem {
+	numbers := a.AllocLocal(64)
+	raw := a.XMM()
+	a.VMOVUPS(moved(m, 4), raw)
+	for i, name := range []string{"Scales", "Minimums"} {
+		// Those from the fifth on have their upper two bits elsewhere.
+		low, high, d := a.YMM(), a.YMM(), a.GP64()
+		at := uint8(4 * i)
+		t := a.XMM()
+		a.VPSHUFB(a.octets("low"+name, at, at+1, at+2, at+3, 8, 9, 10, 11), raw, t)
+		a.VPMOVZXBD(t, low)
+		a.VPSHUFB(a.octets("high"+name, 0xff, 0xff, 0xff, 0xff, at, at+1, at+2, at+3), raw, t)
+		a.VPMOVZXBD(t, high)
+		if i == 1 {
+			a.VPSRLVD(a.words("shiftsQ4K", func(i int) uint32 { return uint32(i / 4 * 4) }), low, low)
+		}
+		a.VPAND(a.words("lowQ4K", func(i int) uint32 { return []uint32{63, 15}[i/4] }), low, low)
+		a.VPSRLD(operand.U8(2), high, high)
+		a.VPAND(a.words("highQ4K", func(i int) uint32 { return []uint32{0, 0x30}[i/4] }), high, high)
+		a.VPOR(high, low, low)
+		a.VCVTDQ2PS(low, low)
+		a.MOVWQZX(moved(m, 2*i), d)
+		a.VBROADCASTSS(atIndex(halves, d, 4, 0), high)
+		a.VMULPS(high, low, low)
+		a.VMOVUPS(low, numbers.Offset(32*i))
+	}
+	return numbers
 }
 
 // narrowQuants are products of 1, 2 or 4 rows of activations with quantized weights, for AVX2. They add up in the same order, so
@@ -76,36 +121,14 @@ func narrowProduct(a *asm, f narrowFormat, vectors int) {
 		stored, queries := strided(k, rows, 1, keys), strided(q, units, 1, vectors)
 		left := a.copyOf(row)
 		a.repeat(left, f.bytes, func() {
-			parts := a.zeroed(keys * vectors) // without their scales
-			for i := range f.steps {
-				shared := map[operand.Mem]reg.VecVirtual{}
-				for j, m := range stored {
-					weights, places := f.step(a, m, i)
-					for w, v := range weights {
-						for h, m := range queries {
-							x := moved(m, 4*places[w])
-							if keys == 1 {
-								a.VFMADD231PS(x, v, parts[j*vectors+h])
-								continue
-							}
-							y, loaded := shared[x]
-							if !loaded {
-								y = a.YMM()
-								a.VMOVUPS(x, y)
-								shared[x] = y
-							}
-							a.VFMADD231PS(y, v, parts[j*vectors+h])
-						}
-					}
+			numbers := make([]operand.Mem, keys)
+			for j, m := range stored {
+				if f.open != nil {
+					numbers[j] = f.open(a, m, halves)
 				}
 			}
-			for j, m := range stored {
-				d, scale := a.GP64(), a.YMM()
-				a.MOVWQZX(m, d)
-				a.VBROADCASTSS(atIndex(halves, d, 4, 0), scale)
-				for h := range vectors {
-					a.VFMADD231PS(scale, parts[j*vectors+h], acc[j*vectors+h])
-				}
+			for g := range f.groups {
+				a.narrowGroup(f, g, stored, queries, numbers, acc, halves)
 			}
 			for line := range (keys*f.bytes + cacheLine - 1) / cacheLine {
 				a.PREFETCHT1(at(next, line*cacheLine))
@@ -143,4 +166,59 @@ func narrowProduct(a *asm, f narrowFormat, vectors int) {
 	}
 	a.VZEROUPPER()
 	a.RET()
+}
+
+// narrowGroup adds a group of the rows stored, times the queries, to the sums acc.
+func (a *asm) narrowGroup(f narrowFormat, g int, stored, queries, numbers []operand.Mem, acc []reg.VecVirtual, halves reg.GPVirtual) {
+	vectors := len(queries)
+	parts := a.zeroed(len(acc))                    // without their scales
+	activations := make([]reg.VecVirtual, vectors) // the sums of theirs, to take minimums off
+	for i := range f.steps {
+		shared := map[operand.Mem]reg.VecVirtual{}
+		for j, m := range stored {
+			weights, places := f.step(a, m, g, i)
+			for w, v := range weights {
+				for h, m := range queries {
+					x := moved(m, 4*places[w])
+					var from operand.Op = x
+					if len(stored) > 1 {
+						if _, loaded := shared[x]; !loaded {
+							shared[x] = a.YMM()
+							a.VMOVUPS(x, shared[x])
+						}
+						from = shared[x]
+					}
+					a.VFMADD231PS(from, v, parts[j*vectors+h])
+					switch {
+					case f.open == nil || j > 0:
+					case i == 0:
+						activations[h] = a.YMM()
+						a.VMOVUPS(from, activations[h])
+					default:
+						a.VADDPS(from, activations[h], activations[h])
+					}
+				}
+			}
+		}
+	}
+	for j, m := range stored {
+		scale := a.YMM()
+		if f.open == nil {
+			d := a.GP64()
+			a.MOVWQZX(m, d)
+			a.VBROADCASTSS(atIndex(halves, d, 4, 0), scale)
+		} else {
+			a.VBROADCASTSS(numbers[j].Offset(4*g), scale)
+		}
+		for h := range vectors {
+			a.VFMADD231PS(scale, parts[j*vectors+h], acc[j*vectors+h])
+		}
+		if f.open != nil {
+			least := a.YMM()
+			a.VBROADCASTSS(numbers[j].Offset(4*(f.groups+g)), least)
+			for h := range vectors {
+				a.VFNMADD231PS(least, activations[h], acc[j*vectors+h])
+			}
+		}
+	}
 }
