@@ -61,27 +61,29 @@ func (f *Flash) tile(p Partial, r, head, group, n int, format Format, k, v, valu
 	q := f.q[r*group*dim:]
 	at := r*p.Heads + head
 	o, m, l := p.O[at*dim:(at+group)*dim], p.M[at:at+group], p.L[at:at+group]
+	// What the softmax asks for: the first of the keys; or, where scores take no longer than values do, the last of the values.
+	during := simd.SoftmaxAhead(group, n)
+	var meanwhile []byte
+	if format.Quantized() {
+		during = len(values) - min(during, len(values)/4)
+		values, meanwhile = values[:during], values[during:]
+	} else {
+		during = min(during, len(next))
+		meanwhile, next = next[:during], next[during:]
+	}
 	switch format {
 	case F32:
 		scoresF32(f.s, vectorKeys, q, k, group, n, dim)
 	case F16:
 		simd.Scores(f.s, vectorKeys, q, k, values, group, n, dim)
 	default:
-		f.queries[r].Scores(f.s, vectorKeys, k, f.ks, values[:len(values)/4*3], n)
+		f.queries[r].Scores(f.s, vectorKeys, k, f.ks, values, n)
 	}
-	during, late := next, false
-	if format.Quantized() && len(values) > 0 {
-		// Scores take about as long as values do, and softmax a third of that.
-		during, late = values[len(values)/4*3:], true
-	}
-	simd.Softmax(f.s, vectorKeys, m, l, f.f, during, group, n)
+	simd.Softmax(f.s, vectorKeys, m, l, f.f, meanwhile, group, n)
 	for h, factor := range f.f[:group] {
 		if factor != 1 {
 			simd.Scale(o[h*dim:], o[h*dim:(h+1)*dim], factor)
 		}
-	}
-	if !late {
-		next = next[min(len(next), simd.SoftmaxAhead(group, n)):]
 	}
 	switch format {
 	case F32:

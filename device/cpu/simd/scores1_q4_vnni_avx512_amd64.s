@@ -116,6 +116,10 @@ loop3:
 	VPDPBUSD.BCST    28(R11), Z10, Z3
 	VPDPBUSD.BCST    60(R11), Z10, Z4
 	VPDPBUSD.BCST    92(R11), Z10, Z5
+	PREFETCHT1       (BX)
+	ADDQ             $0x40, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
 	VPSLLD           $0x08, Z3, Z3
 	VPADDD           Z4, Z3, Z3
 	VCVTDQ2PS        Z3, Z3

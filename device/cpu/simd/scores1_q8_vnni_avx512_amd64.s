@@ -95,6 +95,10 @@ loop3:
 	VPDPBUSD.BCST    12(R11), Z9, Z3
 	VPDPBUSD.BCST    44(R11), Z9, Z4
 	VPDPBUSD.BCST    76(R11), Z9, Z5
+	PREFETCHT1       (BX)
+	ADDQ             $0x40, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
 	VMOVDQU32        16(SI), X12
 	VINSERTI32X4     $0x01, 16(SI)(CX*1), Z12, Z12
 	VINSERTI32X4     $0x02, 16(SI)(CX*2), Z12, Z12
@@ -147,6 +151,10 @@ loop3:
 	VPDPBUSD.BCST    28(R11), Z15, Z3
 	VPDPBUSD.BCST    60(R11), Z15, Z4
 	VPDPBUSD.BCST    92(R11), Z15, Z5
+	PREFETCHT1       (BX)
+	ADDQ             $0x40, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
 	VPSLLD           $0x08, Z3, Z3
 	VPADDD           Z4, Z3, Z3
 	VCVTDQ2PS        Z3, Z3

@@ -144,6 +144,10 @@ loop3:
 	VPDPBUSD.BCST    156(R11), Z14, Z8
 	VPDPBUSD.BCST    92(R11), Z14, Z6
 	VPDPBUSD.BCST    188(R11), Z14, Z9
+	PREFETCHT1       (BX)
+	ADDQ             $0x40, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
 	VPSLLD           $0x08, Z4, Z4
 	VPADDD           Z5, Z4, Z4
 	VCVTDQ2PS        Z4, Z4

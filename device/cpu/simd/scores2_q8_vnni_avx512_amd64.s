@@ -111,6 +111,10 @@ loop3:
 	VPDPBUSD.BCST    140(R11), Z13, Z8
 	VPDPBUSD.BCST    76(R11), Z13, Z6
 	VPDPBUSD.BCST    172(R11), Z13, Z9
+	PREFETCHT1       (BX)
+	ADDQ             $0x40, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
 	VMOVDQU32        16(SI), X16
 	VINSERTI32X4     $0x01, 16(SI)(CX*1), Z16, Z16
 	VINSERTI32X4     $0x02, 16(SI)(CX*2), Z16, Z16
@@ -175,6 +179,10 @@ loop3:
 	VPDPBUSD.BCST    156(R11), Z19, Z8
 	VPDPBUSD.BCST    92(R11), Z19, Z6
 	VPDPBUSD.BCST    188(R11), Z19, Z9
+	PREFETCHT1       (BX)
+	ADDQ             $0x40, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
 	VPSLLD           $0x08, Z4, Z4
 	VPADDD           Z5, Z4, Z4
 	VCVTDQ2PS        Z4, Z4

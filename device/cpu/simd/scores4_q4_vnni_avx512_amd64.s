@@ -200,6 +200,10 @@ loop3:
 	VPDPBUSD.BCST    188(R11), Z22, Z11
 	VPDPBUSD.BCST    284(R11), Z22, Z14
 	VPDPBUSD.BCST    380(R11), Z22, Z17
+	PREFETCHT1       (BX)
+	ADDQ             $0x40, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
 	VPSLLD           $0x08, Z6, Z6
 	VPADDD           Z7, Z6, Z6
 	VCVTDQ2PS        Z6, Z6

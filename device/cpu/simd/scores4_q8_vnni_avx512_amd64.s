@@ -143,6 +143,10 @@ loop3:
 	VPDPBUSD.BCST    172(R11), Z21, Z11
 	VPDPBUSD.BCST    268(R11), Z21, Z14
 	VPDPBUSD.BCST    364(R11), Z21, Z17
+	PREFETCHT1       (BX)
+	ADDQ             $0x40, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
 	VMOVDQU32        16(SI), X24
 	VINSERTI32X4     $0x01, 16(SI)(CX*1), Z24, Z24
 	VINSERTI32X4     $0x02, 16(SI)(CX*2), Z24, Z24
@@ -231,6 +235,10 @@ loop3:
 	VPDPBUSD.BCST    188(R11), Z27, Z11
 	VPDPBUSD.BCST    284(R11), Z27, Z14
 	VPDPBUSD.BCST    380(R11), Z27, Z17
+	PREFETCHT1       (BX)
+	ADDQ             $0x40, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
 	VPSLLD           $0x08, Z6, Z6
 	VPADDD           Z7, Z6, Z6
 	VCVTDQ2PS        Z6, Z6

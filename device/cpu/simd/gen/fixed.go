@@ -161,7 +161,7 @@ func fixedScores(a *asm, heads, bits int) {
 						}
 						column++
 					}
-					if column%(8/bits) == 0 && column/(8/bits)%4 != 0 { // three quarters
+					if column%(8/bits) == 0 {
 						a.PREFETCHT1(at(next, 0))
 						a.ADDQ(operand.U8(cacheLine), next)
 						a.CMPQ(next, limit)
