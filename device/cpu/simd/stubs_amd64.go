@@ -1898,3 +1898,48 @@ func product2Q4_KAVX2(s []float32, stride int, q []float32, k []byte, next []byt
 //
 //go:noescape
 func product4Q4_KAVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product1Q6_KAVX2 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q6_KAVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product2Q6_KAVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q6_KAVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product4Q6_KAVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q6_KAVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)

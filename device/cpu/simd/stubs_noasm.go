@@ -159,6 +159,10 @@ func wideProductQ4_K(vectors int, s []float32, stride int, q []float32, k, _ []b
 
 func fromQ6_KAVX512(dst []float32, src []byte, _ *[65536]float32) { quant.FromQ6_K(dst, src) }
 
+func narrowProductQ6_K(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
+	wideProductQ6_K(vectors, s, stride, q, k, next, n, dim, halves)
+}
+
 func wideProductQ6_K(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
 	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{Layout: quant.Q6_K, from: quant.FromQ6_K})
 }

@@ -16,9 +16,10 @@ type narrowFormat struct {
 	steps    int // in a group
 	// step is a step of a group of a block at m: some vectors of eight weights, without the scale, and where in the block they belong.
 	step func(a *asm, m operand.Mem, group, i int) (weights []reg.VecVirtual, places []int)
-	// open reads the scales of all groups, and what to take off their weights, of a block at m; without it the block begins with
-	// a half, its scale.
-	open func(a *asm, m operand.Mem, halves reg.GPVirtual) (numbers operand.Mem)
+	// open reads the scales of all groups of a block at m, and behind them what to take off their weights, if there are such
+	// minimums; without it the block begins with a half, its scale.
+	open     func(a *asm, m operand.Mem, halves reg.GPVirtual) (numbers operand.Mem)
+	minimums bool
 }
 
 var narrowFormats = []narrowFormat{
@@ -27,7 +28,7 @@ var narrowFormats = []narrowFormat{
 		a.VPMOVSXBD(moved(m, 2+8*i), v)
 		a.VCVTDQ2PS(v, v)
 		return []reg.VecVirtual{v}, []int{8 * i}
-	}, nil},
+	}, nil, false},
 	{"Q4_0", 32, 18, 1, 2, func(a *asm, m operand.Mem, _, i int) ([]reg.VecVirtual, []int) {
 		low, high := a.YMM(), a.YMM()
 		a.VPMOVZXBD(moved(m, 2+8*i), high)
@@ -39,7 +40,7 @@ var narrowFormats = []narrowFormat{
 			a.VCVTDQ2PS(v, v)
 		}
 		return v, []int{8 * i, 16 + 8*i}
-	}, nil},
+	}, nil, false},
 	{"Q4_K", 256, 144, 8, 4, func(a *asm, m operand.Mem, group, i int) ([]reg.VecVirtual, []int) {
 		v := a.YMM()
 		a.VPMOVZXBD(moved(m, 16+group/2*32+8*i), v)
@@ -50,7 +51,44 @@ var narrowFormats = []narrowFormat{
 		}
 		a.VCVTDQ2PS(v, v)
 		return []reg.VecVirtual{v}, []int{32*group + 8*i}
-	}, narrowNumbersQ4K},
+	}, narrowNumbersQ4K, true},
+	{"Q6_K", 256, 210, 16, 2, func(a *asm, m operand.Mem, group, i int) ([]reg.VecVirtual, []int) {
+		part, quarter, at := group/8, group/2%4, group%2*16+8*i
+		v, high := a.YMM(), a.YMM()
+		a.VPMOVZXBD(moved(m, 64*part+32*(quarter%2)+at), v)
+		if quarter >= 2 {
+			a.VPSRLD(operand.U8(4), v, v)
+		} else {
+			a.VPAND(a.words("fifteen", func(int) uint32 { return 15 }), v, v)
+		}
+		a.VPMOVZXBD(moved(m, 128+32*part+at), high)
+		switch quarter {
+		case 0, 1:
+			a.VPSLLD(operand.U8(uint64(4-2*quarter)), high, high)
+		case 3:
+			a.VPSRLD(operand.U8(2), high, high)
+		}
+		a.VPAND(a.words("upper", func(int) uint32 { return 0x30 }), high, high)
+		a.VPOR(high, v, v)
+		a.VPSUBD(a.words("thirtyTwo", func(int) uint32 { return 32 }), v, v)
+		a.VCVTDQ2PS(v, v)
+		return []reg.VecVirtual{v}, []int{16*group + 8*i}
+	}, narrowNumbersQ6K, false},
+}
+
+// narrowNumbersQ6K writes the sixteen scales of a block.
+func narrowNumbersQ6K(a *asm, m operand.Mem, halves reg.GPVirtual) operand.Mem {
+	numbers, factor, d := a.AllocLocal(64), a.YMM(), a.GP64()
+	a.MOVWQZX(moved(m, 208), d)
+	a.VBROADCASTSS(atIndex(halves, d, 4, 0), factor)
+	for i := range 2 {
+		v := a.YMM()
+		a.VPMOVSXBD(moved(m, 192+8*i), v)
+		a.VCVTDQ2PS(v, v)
+		a.VMULPS(factor, v, v)
+		a.VMOVUPS(v, numbers.Offset(32*i))
+	}
+	return numbers
 }
 
 // narrowNumbersQ4K writes the eight scales of a block, and then its eight minimums.
@@ -190,7 +228,7 @@ func (a *asm) narrowGroup(f narrowFormat, g int, stored, queries, numbers []oper
 					}
 					a.VFMADD231PS(from, v, parts[j*vectors+h])
 					switch {
-					case f.open == nil || j > 0:
+					case !f.minimums || j > 0:
 					case i == 0:
 						activations[h] = a.YMM()
 						a.VMOVUPS(from, activations[h])
@@ -213,7 +251,7 @@ func (a *asm) narrowGroup(f narrowFormat, g int, stored, queries, numbers []oper
 		for h := range vectors {
 			a.VFMADD231PS(scale, parts[j*vectors+h], acc[j*vectors+h])
 		}
-		if f.open != nil {
+		if f.minimums {
 			least := a.YMM()
 			a.VBROADCASTSS(numbers[j].Offset(4*(f.groups+g)), least)
 			for h := range vectors {
