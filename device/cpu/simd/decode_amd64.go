@@ -7,10 +7,6 @@ func scoresAVX512(s []float32, stride int, q []float32, k, next []byte, heads, n
 	for heads > 0 {
 		share := 1
 		switch {
-		case heads >= 4 && dim%64 == 0 && dim <= 256:
-			share = 4
-			scores4F16QuadsAVX512(s, stride, q, k, next, n, dim)
-			next = next[:0] // it is on its way
 		case heads >= 8:
 			share = 8
 			scores8F16AVX512(s, stride, q, k, next, n, dim)

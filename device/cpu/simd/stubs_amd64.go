@@ -1749,21 +1749,6 @@ func scores2Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32
 //go:noescape
 func scores4Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
 
-// scores4F16QuadsAVX512 is
-//
-//	for h := range 4 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for dim a multiple of 64, up to 256. It prefetches next, at most 2*n*dim bytes of it.
-//
-//go:noescape
-func scores4F16QuadsAVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
-
 // product1Q8_0AVX2 is
 //
 //	for h := range 1 {
