@@ -4,11 +4,13 @@ import "testing"
 
 // eachLevel runs a test with everything that the machine has, and with less of it, down to the twins.
 func eachLevel(t *testing.T, test func(t *testing.T)) {
-	avx2, avx512, neon := haveAVX2, haveAVX512, haveNEON
-	defer func() { haveAVX2, haveAVX512, haveNEON = avx2, avx512, neon }()
+	avx2, avx512, vnni, neon := haveAVX2, haveAVX512, haveVNNI, haveNEON
+	defer func() { haveAVX2, haveAVX512, haveVNNI, haveNEON = avx2, avx512, vnni, neon }()
 	for {
 		t.Run(Name(), test)
 		switch {
+		case haveVNNI:
+			haveVNNI = false
 		case haveAVX512:
 			haveAVX512 = false
 		case haveAVX2:

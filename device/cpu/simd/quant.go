@@ -133,13 +133,16 @@ type blocksOf struct {
 	quant.Layout
 	from func(dst []float32, src []byte)
 	wide func(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32)
+
+	// narrow is wide for AVX2, of up to four vectors.
+	narrow func(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32)
 }
 
 var (
-	blocksQ8_0 = blocksOf{quant.Q8_0, FromQ8_0, wideProductQ8_0}
-	blocksQ4_0 = blocksOf{quant.Q4_0, FromQ4_0, wideProductQ4_0}
-	blocksQ4_K = blocksOf{quant.Q4_K, FromQ4_K, wideProductQ4_K}
-	blocksQ6_K = blocksOf{quant.Q6_K, FromQ6_K, wideProductQ6_K}
+	blocksQ8_0 = blocksOf{quant.Q8_0, FromQ8_0, wideProductQ8_0, narrowProductQ8_0}
+	blocksQ4_0 = blocksOf{quant.Q4_0, FromQ4_0, wideProductQ4_0, narrowProductQ4_0}
+	blocksQ4_K = blocksOf{quant.Q4_K, FromQ4_K, wideProductQ4_K, narrowProductQ4_K}
+	blocksQ6_K = blocksOf{quant.Q6_K, FromQ6_K, wideProductQ6_K, narrowProductQ6_K}
 )
 
 func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int, of *blocksOf) {
@@ -148,12 +151,16 @@ func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, row
 	}
 	row := cols / of.Elements * of.Bytes
 	dst, x = dst[:(tokens-1)*stride+rows], x[:tokens*cols]
-	if !haveAVX512 && !haveNEON {
+	product, most := of.wide, 8
+	if haveAVX2 && !haveAVX512 {
+		product, most = of.narrow, 4
+	}
+	if !haveAVX2 && !haveNEON {
 		productExpanded(dst, stride, x, w[:rows*row], tokens, rows, cols, of)
 		return
 	}
 	step := rows
-	if tokens > 8 {
+	if tokens > most {
 		step = max(4, productBytes/max(1, row)&^3)
 	}
 	for r := 0; r < rows; r += step {
@@ -161,10 +168,10 @@ func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, row
 		part, next := w[r*row:(r+n)*row], w[min(len(w), (r+min(4, n))*row):]
 		for t := 0; t < tokens; {
 			take := 1
-			for take < 8 && t+2*take <= tokens {
+			for take < most && t+2*take <= tokens {
 				take *= 2
 			}
-			of.wide(take, dst[t*stride+r:], stride, x[t*cols:], part, next, n, cols, halves())
+			product(take, dst[t*stride+r:], stride, x[t*cols:], part, next, n, cols, halves())
 			next = part[:0] // it is on its way
 			t += take
 		}

@@ -5,7 +5,7 @@ package simd
 import "github.com/orrery-ai/orrery/device/quant"
 
 // detect says that there is no assembly: the routines below only stand for it, and are its twins.
-func detect() (avx2, avx512, neon bool) { return false, false, false }
+func detect() (avx2, avx512, vnni, neon bool) { return false, false, false, false }
 
 func wideProductF32(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int) {
 	for v := range vectors {
@@ -38,19 +38,19 @@ func fromQuantized(bits int, dst []float32, src []byte, scales []float32, n, dim
 }
 
 func wideProductQ8_0(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q8_0, quant.FromQ8_0, nil})
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{Layout: quant.Q8_0, from: quant.FromQ8_0})
 }
 
 func wideProductQ4_0(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q4_0, quant.FromQ4_0, nil})
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{Layout: quant.Q4_0, from: quant.FromQ4_0})
 }
 
 func wideProductQ4_K(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q4_K, quant.FromQ4_K, nil})
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{Layout: quant.Q4_K, from: quant.FromQ4_K})
 }
 
 func wideProductQ6_K(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{quant.Q6_K, quant.FromQ6_K, nil})
+	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{Layout: quant.Q6_K, from: quant.FromQ6_K})
 }
 
 // wideProductAffine4 is never called: AffineRows is 0.

@@ -120,3 +120,19 @@ func fromAffine4AVX2(dst []float32, q []byte, scales, biases []float32, group in
 func fromAffine8AVX2(dst []float32, q []byte, scales, biases []float32, group int) {
 	quant.FromAffine(dst, q, 8, group, scales, biases)
 }
+
+func narrowProductQ8_0(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
+	wideProductQ8_0(vectors, s, stride, q, k, next, n, dim, halves)
+}
+
+func narrowProductQ4_0(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
+	wideProductQ4_0(vectors, s, stride, q, k, next, n, dim, halves)
+}
+
+func narrowProductQ4_K(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
+	wideProductQ4_K(vectors, s, stride, q, k, next, n, dim, halves)
+}
+
+func narrowProductQ6_K(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
+	wideProductQ6_K(vectors, s, stride, q, k, next, n, dim, halves)
+}
