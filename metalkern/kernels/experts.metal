@@ -72,15 +72,15 @@ KERNEL(name, NSG * 32, 1)(BUF(0, const float, x), BUF(1, const uchar, origin), B
     few<F, T, R, NSG, GATED>(x, origin, table, chosen, order, list, out, P, GRID);                                     \
 }
 
-// For one token: dst += the sum over its experts of x[i]·downᵀ times its weight, x [active][cols].
+// For one token: dst += the sum over its experts of x[i]·downᵀ times its weight, x [active][cols]. A group takes R rows, its simdgroups every NSG-th
+// expert; their sums are added up in order.
 template <typename F, int R, int NSG>
 FN void together(device const float* x, device const uchar* origin, device const Expert* table, device const int* chosen, device const float* weights, device float* dst,
-                 constant ExpertsParams& P, Ctx t) {
-    const int row = int(t.tg.x * NSG + t.sg) * R;
-    if (row >= P.rows) return;
+                 constant ExpertsParams& P, threadgroup float* sums, Ctx t) {
+    const int row = int(t.tg.x) * R;
     float acc[R];
     UNROLL for (int i = 0; i < R; i++) acc[i] = 0;
-    for (int i = 0; i < P.active; i++) {
+    for (int i = int(t.sg); i < P.active; i += NSG) {
         const Expert e = table[chosen[i]];
         device const uchar* w = origin + e.down;
         device const ushort* s = (device const ushort*)(origin + e.down_scales);
@@ -89,13 +89,20 @@ FN void together(device const float* x, device const uchar* origin, device const
     }
     UNROLL for (int r = 0; r < R; r++) {
         const float v = simd_sum(acc[r]);
-        if (t.lane == 0 && row + r < P.rows) dst[row + r] += v;
+        if (t.lane == 0) sums[t.sg * R + r] = v;
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (int(t.tid) < R && row + int(t.tid) < P.rows) {
+        float v = dst[row + t.tid];
+        UNROLL for (int i = 0; i < NSG; i++) v += sums[i * R + t.tid];
+        dst[row + t.tid] = v;
     }
 }
 #define TOGETHER(name, F, R, NSG)                                                                                      \
 KERNEL(name, NSG * 32, 1)(BUF(0, const float, x), BUF(1, const uchar, origin), BUF(2, const Expert, table), BUF(3, const int, chosen), BUF(4, const float, weights), BUF(5, float, dst), \
                           ARG(6, ExpertsParams, P) GRID_ARGS) {                                                        \
-    together<F, R, NSG>(x, origin, table, chosen, weights, dst, P, GRID);                                              \
+    SHARED(float, sums, NSG * R);                                                                                      \
+    together<F, R, NSG>(x, origin, table, chosen, weights, dst, P, sums, GRID);                                        \
 }
 
 // dst [tokens][cols] += the sum over a token's pairs of their rows of x [pairs][cols], times their weights, in the order in which they were chosen.
