@@ -31,16 +31,12 @@ FN void expert_dots(device const float* x, thread const uint* from, float scale,
     }
 }
 
-// GATED: out = silu(x·gateᵀ)·(x·upᵀ), of the tokens' rows of x; else out = x·downᵀ, of the pairs' rows. out is [pairs][rows].
-template <typename F, int T, int R, int NSG, bool GATED>
-FN void few(device const float* x, device const uchar* origin, device const Expert* table, device const int* chosen, device const int* order, device const Tile* list,
-            device float* out, constant ExpertsParams& P, Ctx t) {
+// GATED: out = silu(x·gateᵀ)·(x·upᵀ), of the tokens' rows of x; else out = x·downᵀ, of the pairs' rows. out is [pairs][rows]. T is at least the tokens
+// of the tile.
+template <typename F, int T, int R, bool GATED>
+FN void tile_of(Tile tile, int row, device const float* x, device const uchar* origin, device const Expert* table, device const int* order, device float* out,
+                constant ExpertsParams& P, uint lane) {
     constexpr int ROWS = GATED ? R / 2 : R;
-    const int row = int(t.tg.x * NSG + t.sg) * ROWS, place = int(t.tg.y);
-    Tile tile = Tile{0, place, 1, 0};
-    if (P.direct) tile.expert = chosen[place];
-    else tile = list[place];
-    if (tile.count == 0 || row >= P.rows) return;
     uint pairs[T], from[T];
     UNROLL for (int i = 0; i < T; i++) {
         const int at = tile.first + min(i, tile.count - 1);
@@ -54,10 +50,10 @@ FN void few(device const float* x, device const uchar* origin, device const Expe
     device const ushort* s1 = GATED ? (device const ushort*)(origin + e.up_scales) : s;
     float acc[R * T];
     UNROLL for (int i = 0; i < R * T; i++) acc[i] = 0;
-    expert_dots<F, T, R, GATED>(x, from, 1.0f, w, s, w1, s1, row, P.rows, P.cols, t.lane, acc);
+    expert_dots<F, T, R, GATED>(x, from, 1.0f, w, s, w1, s1, row, P.rows, P.cols, lane, acc);
     UNROLL for (int i = 0; i < R * T; i++) acc[i] = simd_sum(acc[i]);
     UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int i = 0; i < T; i++)
-        if (t.lane == 0 && row + r < P.rows && i < tile.count) {
+        if (lane == 0 && row + r < P.rows && i < tile.count) {
             float v = acc[r * T + i];
             if (GATED) {
                 const float g = acc[2 * r * T + i], u = acc[(2 * r + 1) * T + i];
@@ -65,6 +61,19 @@ FN void few(device const float* x, device const uchar* origin, device const Expe
             }
             out[ulong(pairs[i]) * P.rows + row + r] = v;
         }
+}
+// T is the most tokens of a tile. Most tiles have one: what they compute is for as many as they have, or nearly so.
+template <typename F, int T, int R, int NSG, bool GATED>
+FN void few(device const float* x, device const uchar* origin, device const Expert* table, device const int* chosen, device const int* order, device const Tile* list,
+            device float* out, constant ExpertsParams& P, Ctx t) {
+    const int row = int(t.tg.x * NSG + t.sg) * (GATED ? R / 2 : R), place = int(t.tg.y);
+    Tile tile = Tile{0, place, 1, 0};
+    if (P.direct) tile.expert = chosen[place];
+    else tile = list[place];
+    if (tile.count == 0 || row >= P.rows) return;
+    if (tile.count == 1) tile_of<F, 1, R, GATED>(tile, row, x, origin, table, order, out, P, t.lane);
+    else if (tile.count == 2) tile_of<F, (T < 2 ? T : 2), R, GATED>(tile, row, x, origin, table, order, out, P, t.lane);
+    else tile_of<F, T, R, GATED>(tile, row, x, origin, table, order, out, P, t.lane);
 }
 #define FEW(name, F, T, R, NSG, GATED)                                                                                 \
 KERNEL(name, NSG * 32, 1)(BUF(0, const float, x), BUF(1, const uchar, origin), BUF(2, const Expert, table), BUF(3, const int, chosen), BUF(4, const int, order), BUF(5, const Tile, list), \
