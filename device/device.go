@@ -85,7 +85,7 @@ type Stream interface {
 	// to the first experts, with weights that are NaN.
 	Route(to Routing, logits Tensor, normalized bool)
 	// Experts adds to each row of dst [T][hidden] what its experts make of the row of x [T][hidden], times their weights: down(silu(gate(x))·up(x)).
-	// What room holds, ExpertsRoom elements, is lost.
+	// What room holds, ExpertsRoom elements for each row, is lost; it begins at a multiple of 16 bytes.
 	Experts(dst, x Tensor, to Routing, e *Experts, room []float32)
 	// Argmax sets each element of to [T], of the device's memory, to the place of the largest of the row of x [T][n], of equal ones the
 	// first; to -1 if the row has a NaN, or no finite element that is the largest.

@@ -52,6 +52,7 @@ func compute(t *testing.T, dev device.Device, e device.Experts, tokens, active i
 	tensor := func(cols int) device.Tensor {
 		return device.Tensor{Rows: tokens, Cols: cols, Data: arena.Floats(tokens * cols)}
 	}
+	room := arena.Floats(tokens * device.ExpertsRoom(active, e.Width(), hidden)) // first: kernels read it 16 bytes at a time
 	dst, x, logits := tensor(hidden), tensor(hidden), tensor(n)
 	for i, to := range []device.Tensor{dst, x, logits} {
 		data := make([]float32, len(to.Data))
@@ -63,7 +64,7 @@ func compute(t *testing.T, dev device.Device, e device.Experts, tokens, active i
 	ids := arena.Floats(tokens * active)
 	to := device.Routing{Active: active, Experts: asInts(ids), Weights: arena.Floats(tokens * active)}
 	st.Route(to, logits, true)
-	st.Experts(dst, x, to, &loaded, arena.Floats(tokens*device.ExpertsRoom(active, e.Width(), hidden)))
+	st.Experts(dst, x, to, &loaded, room)
 	out = finish(t, st, dst.Data)
 	return out, intsOf(finish(t, st, ids))
 }

@@ -30,8 +30,12 @@ const angleRows = 8
 // scratchCols is the row width of each tensor, in the order of Scratch.tensors.
 func (c *Config) scratchCols() [11]int {
 	q, kv, pairs, e := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.HeadDim/2, &c.Experts
-	return [...]int{c.Hidden, q, kv, kv, q, pairs, pairs, c.Hidden, e.Count, e.Active, e.Active}
+	return [...]int{c.Hidden, q, kv, kv, q, pairs, pairs, c.Hidden, roundUp(e.Count), roundUp(e.Active), roundUp(e.Active)}
 }
+
+// roundUp is the next multiple of what devices read at once, in elements: what lies behind must begin at one. The rows of the tensors of routes do not
+// use what that adds.
+func roundUp(n int) int { return (n + 3) &^ 3 }
 
 func (s *Scratch) tensors() [11]*device.Tensor {
 	return [...]*device.Tensor{&s.X, &s.Q, &s.K, &s.V, &s.Attn, &s.Cos, &s.Sin, &s.norm, &s.router, &s.chosen, &s.shares}
@@ -56,6 +60,7 @@ func ScratchIn(floats func(n int) []float32, c *Config, rows int) *Scratch {
 	for i, t := range tensors {
 		*t = device.Tensor{Rows: rows, Cols: cols[i], Data: floats(rows * cols[i])}
 	}
+	s.router.Cols, s.chosen.Cols, s.shares.Cols = c.Experts.Count, c.Experts.Active, c.Experts.Active
 	s.wide = floats(rows * c.wideCols())
 	return s
 }

@@ -165,7 +165,7 @@ func TestLayersDifferWhereTheConfigSaysSo(t *testing.T) {
 
 func FuzzParseConfig(f *testing.F) {
 	files, err := filepath.Glob("../research/configs/*.json")
-	if err != nil || len(files) != 9 {
+	if err != nil || len(files) != 11 {
 		f.Fatalf("%d configurations, %v", len(files), err)
 	}
 	for _, name := range files {

@@ -86,7 +86,7 @@ func (a *Arch) activations(kv KV, block, nodes int, s placement.Steps) int64 {
 		}
 		// The hidden state and its norm, queries and results, keys and values, angles, routes, and what is within the MLP.
 		cols = max(cols, int64(2*a.Hidden+a.Heads*(l.Key+l.Value))+elements+int64(l.Key/2*2))
-		routes, wide = max(routes, int64(l.Experts+2*l.Active)), max(wide, int64(l.Wide))
+		routes, wide = max(routes, int64(roundUp(l.Experts)+2*roundUp(l.Active))), max(wide, int64(l.Wide))
 		query = max(query, 4*int64(a.Heads*l.Key))
 		partial = max(partial, 4*int64(a.Heads*(l.Value+2)))
 		layer = max(layer, int64(block)*l.kvBytes(kv))
@@ -117,6 +117,9 @@ func (a *Arch) activations(kv KV, block, nodes int, s placement.Steps) int64 {
 	}
 	return n
 }
+
+// roundUp is the next multiple of what devices read at once, in elements.
+func roundUp(n int) int { return (n + 3) &^ 3 }
 
 // perPeer is what the connections to and from another member keep in buffers, in bytes.
 const perPeer = 329 << 10

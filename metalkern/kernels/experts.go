@@ -12,8 +12,11 @@ var (
 	expertLarge = gemmForm{bm: 64, bn: 128, bk: 64, wm: 32, wn: 64, stages: 2, groups: 2}
 )
 
-// expertForm is how the kernels for a few tokens are built.
-var expertForm = matvecForm{rows: 2, simdgroups: 4}
+// expertForm is how the kernels for a few tokens are built, and togetherForm that for the down of one token.
+var (
+	expertForm   = matvecForm{rows: 2, simdgroups: 4}
+	togetherForm = matvecForm{rows: 2, simdgroups: 8}
+)
 
 type (
 	expertsParams    struct{ rows, cols, active, direct int32 }
@@ -57,7 +60,7 @@ func few(f WeightFormat, tokens int, gated bool) instance {
 // together is the kernel for the down of one token's experts.
 func together(f WeightFormat) instance {
 	name := fmt.Sprintf("together_%v", f)
-	return instance{"experts.metal", name, fmt.Sprintf("TOGETHER(%s, %s, %d, %d)", name, f.tag(), expertForm.rows, expertForm.simdgroups)}
+	return instance{"experts.metal", name, fmt.Sprintf("TOGETHER(%s, %s, %d, %d)", name, f.tag(), togetherForm.rows, togetherForm.simdgroups)}
 }
 
 func expertGemm(f WeightFormat, g gemmForm) instance {
@@ -138,7 +141,7 @@ func (s *Set) oneTokensExperts(queue gpu.Queue, dst, x gpu.Range, to Routes, e E
 		return err
 	}
 	p := expertsParams{int32(e.Down.Rows), int32(e.Down.Cols), int32(to.Active), 1}
-	queue.Launch(k, groups(expertForm.groups(e.Down.Rows), expertForm.simdgroups*gpu.SimdWidth),
+	queue.Launch(k, groups((e.Down.Rows+togetherForm.rows-1)/togetherForm.rows, togetherForm.simdgroups*gpu.SimdWidth),
 		arg(room.Gate), arg(e.Origin), arg(e.Table), arg(to.Chosen), arg(to.Weights), arg(dst), gpu.Value(&p))
 	return nil
 }

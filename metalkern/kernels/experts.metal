@@ -31,16 +31,12 @@ FN void expert_dots(device const float* x, thread const uint* from, float scale,
     }
 }
 
-// GATED: out = silu(x·gateᵀ)·(x·upᵀ), of the tokens' rows of x; else out = x·downᵀ, of the pairs' rows. out is [pairs][rows].
-template <typename F, int T, int R, int NSG, bool GATED>
-FN void few(device const float* x, device const uchar* origin, device const Expert* table, device const int* chosen, device const int* order, device const Tile* list,
-            device float* out, constant ExpertsParams& P, Ctx t) {
+// GATED: out = silu(x·gateᵀ)·(x·upᵀ), of the tokens' rows of x; else out = x·downᵀ, of the pairs' rows. out is [pairs][rows]. T is at least the tokens
+// of the tile.
+template <typename F, int T, int R, bool GATED>
+FN void tile_of(Tile tile, int row, device const float* x, device const uchar* origin, device const Expert* table, device const int* order, device float* out,
+                constant ExpertsParams& P, uint lane) {
     constexpr int ROWS = GATED ? R / 2 : R;
-    const int row = int(t.tg.x * NSG + t.sg) * ROWS, place = int(t.tg.y);
-    Tile tile = Tile{0, place, 1, 0};
-    if (P.direct) tile.expert = chosen[place];
-    else tile = list[place];
-    if (tile.count == 0 || row >= P.rows) return;
     uint pairs[T], from[T];
     UNROLL for (int i = 0; i < T; i++) {
         const int at = tile.first + min(i, tile.count - 1);
@@ -54,10 +50,10 @@ FN void few(device const float* x, device const uchar* origin, device const Expe
     device const ushort* s1 = GATED ? (device const ushort*)(origin + e.up_scales) : s;
     float acc[R * T];
     UNROLL for (int i = 0; i < R * T; i++) acc[i] = 0;
-    expert_dots<F, T, R, GATED>(x, from, 1.0f, w, s, w1, s1, row, P.rows, P.cols, t.lane, acc);
+    expert_dots<F, T, R, GATED>(x, from, 1.0f, w, s, w1, s1, row, P.rows, P.cols, lane, acc);
     UNROLL for (int i = 0; i < R * T; i++) acc[i] = simd_sum(acc[i]);
     UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int i = 0; i < T; i++)
-        if (t.lane == 0 && row + r < P.rows && i < tile.count) {
+        if (lane == 0 && row + r < P.rows && i < tile.count) {
             float v = acc[r * T + i];
             if (GATED) {
                 const float g = acc[2 * r * T + i], u = acc[(2 * r + 1) * T + i];
@@ -66,21 +62,34 @@ FN void few(device const float* x, device const uchar* origin, device const Expe
             out[ulong(pairs[i]) * P.rows + row + r] = v;
         }
 }
+// T is the most tokens of a tile. Most tiles have one: what they compute is for as many as they have, or nearly so.
+template <typename F, int T, int R, int NSG, bool GATED>
+FN void few(device const float* x, device const uchar* origin, device const Expert* table, device const int* chosen, device const int* order, device const Tile* list,
+            device float* out, constant ExpertsParams& P, Ctx t) {
+    const int row = int(t.tg.x * NSG + t.sg) * (GATED ? R / 2 : R), place = int(t.tg.y);
+    Tile tile = Tile{0, place, 1, 0};
+    if (P.direct) tile.expert = chosen[place];
+    else tile = list[place];
+    if (tile.count == 0 || row >= P.rows) return;
+    if (tile.count == 1) tile_of<F, 1, R, GATED>(tile, row, x, origin, table, order, out, P, t.lane);
+    else if (tile.count == 2) tile_of<F, (T < 2 ? T : 2), R, GATED>(tile, row, x, origin, table, order, out, P, t.lane);
+    else tile_of<F, T, R, GATED>(tile, row, x, origin, table, order, out, P, t.lane);
+}
 #define FEW(name, F, T, R, NSG, GATED)                                                                                 \
 KERNEL(name, NSG * 32, 1)(BUF(0, const float, x), BUF(1, const uchar, origin), BUF(2, const Expert, table), BUF(3, const int, chosen), BUF(4, const int, order), BUF(5, const Tile, list), \
                           BUF(6, float, out), ARG(7, ExpertsParams, P) GRID_ARGS) {                                    \
     few<F, T, R, NSG, GATED>(x, origin, table, chosen, order, list, out, P, GRID);                                     \
 }
 
-// For one token: dst += the sum over its experts of x[i]·downᵀ times its weight, x [active][cols].
+// For one token: dst += the sum over its experts of x[i]·downᵀ times its weight, x [active][cols]. A group takes R rows, its simdgroups every NSG-th
+// expert; their sums are added up in order.
 template <typename F, int R, int NSG>
 FN void together(device const float* x, device const uchar* origin, device const Expert* table, device const int* chosen, device const float* weights, device float* dst,
-                 constant ExpertsParams& P, Ctx t) {
-    const int row = int(t.tg.x * NSG + t.sg) * R;
-    if (row >= P.rows) return;
+                 constant ExpertsParams& P, threadgroup float* sums, Ctx t) {
+    const int row = int(t.tg.x) * R;
     float acc[R];
     UNROLL for (int i = 0; i < R; i++) acc[i] = 0;
-    for (int i = 0; i < P.active; i++) {
+    for (int i = int(t.sg); i < P.active; i += NSG) {
         const Expert e = table[chosen[i]];
         device const uchar* w = origin + e.down;
         device const ushort* s = (device const ushort*)(origin + e.down_scales);
@@ -89,13 +98,20 @@ FN void together(device const float* x, device const uchar* origin, device const
     }
     UNROLL for (int r = 0; r < R; r++) {
         const float v = simd_sum(acc[r]);
-        if (t.lane == 0 && row + r < P.rows) dst[row + r] += v;
+        if (t.lane == 0) sums[t.sg * R + r] = v;
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (int(t.tid) < R && row + int(t.tid) < P.rows) {
+        float v = dst[row + t.tid];
+        UNROLL for (int i = 0; i < NSG; i++) v += sums[i * R + t.tid];
+        dst[row + t.tid] = v;
     }
 }
 #define TOGETHER(name, F, R, NSG)                                                                                      \
 KERNEL(name, NSG * 32, 1)(BUF(0, const float, x), BUF(1, const uchar, origin), BUF(2, const Expert, table), BUF(3, const int, chosen), BUF(4, const float, weights), BUF(5, float, dst), \
                           ARG(6, ExpertsParams, P) GRID_ARGS) {                                                        \
-    together<F, R, NSG>(x, origin, table, chosen, weights, dst, P, GRID);                                              \
+    SHARED(float, sums, NSG * R);                                                                                      \
+    together<F, R, NSG>(x, origin, table, chosen, weights, dst, P, sums, GRID);                                        \
 }
 
 // dst [tokens][cols] += the sum over a token's pairs of their rows of x [pairs][cols], times their weights, in the order in which they were chosen.
