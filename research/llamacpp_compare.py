@@ -4,7 +4,7 @@
     python3 research/llamacpp_compare.py --llama-bench FILE [--dir DIR] [options]
 
 DIR is a checkout of llama.cpp, of which llama-bench is built, with cmake and a C++ compiler; FILE is one that was built
-before. Needs Go, and 4 GB on a disk for the weights: the shape of Llama-3.2-1B with random numbers, written as GGUF files by
+before. Needs Go, and 2 GB on a disk for the weights: the shape of Llama-3.2-1B with random numbers, written as GGUF files by
 research/makemodel. Nothing else should use the machine meanwhile.
 
 Each case is measured in turns: Orrery, llama-bench, Orrery. Of Orrery the median of all runs counts, of llama-bench the mean that
