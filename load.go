@@ -55,6 +55,9 @@ type LoadOptions struct {
 	KV          KVFormat      // storage of keys and values; default KVF16
 	StepTimeout time.Duration // bound on every wait within a step; default 2 min
 	LoadTimeout time.Duration // bound on loading, the reading of weights from a disk included; default 5 min
+	// Progress is told, a few times a second and from any goroutine, how many bytes of its weights a node has read, where that takes
+	// long: whenever layers are loaded, be it for a mode switch.
+	Progress func(node string, done, total int64)
 }
 
 func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
@@ -290,7 +293,7 @@ func (m *Model) request(nodes []cluster.Node) placement.Request {
 func (m *Model) spec(nodes []cluster.Node, load Mode, plans *placement.Reservation) actors.Spec {
 	o := m.opts
 	s := actors.Spec{Model: m.files, Ref: m.ref, Mode: load, Refused: map[Mode]string{}, Chunk: o.Chunk, BlockTokens: o.BlockTokens, KV: o.KV, Context: o.Context,
-		MaxWaiting: o.Waiting, WaitTimeout: o.WaitTimeout, Address: m.cluster.membership.Self().Transport, StepTimeout: o.StepTimeout, LoadTimeout: o.LoadTimeout, Logger: m.cluster.log}
+		MaxWaiting: o.Waiting, WaitTimeout: o.WaitTimeout, Address: m.cluster.membership.Self().Transport, StepTimeout: o.StepTimeout, LoadTimeout: o.LoadTimeout, OnLoading: o.Progress, Logger: m.cluster.log}
 	s.Memory, s.Staged = plans.Promises(load)
 	for mode, why := range plans.Refused {
 		s.Refused[mode] = why.Error()

@@ -4,7 +4,7 @@
     python3 research/llamacpp_compare.py --llama-bench FILE [--dir DIR] [options]
 
 DIR is a checkout of llama.cpp, of which llama-bench is built, with cmake and a C++ compiler; FILE is one that was built
-before. Needs Go, and 4 GB on a disk for the weights: the shape of Llama-3.2-1B with random numbers, written as GGUF files by
+before. Needs Go, and 2 GB on a disk for the weights: the shape of Llama-3.2-1B with random numbers, written as GGUF files by
 research/makemodel. Nothing else should use the machine meanwhile.
 
 Each case is measured in turns: Orrery, llama-bench, Orrery. Of Orrery the median of all runs counts, of llama-bench the mean that
@@ -43,6 +43,7 @@ def options():
     p.add_argument("--depths", type=numbers, default="0,4096,16384", help="of decode (default: %(default)s)")
     p.add_argument("--kv", type=words, default="f16,q8_0", help="of decode behind a context (default: %(default)s)")
     p.add_argument("--prompts", type=numbers, default="512,4096", help="of prefill (default: %(default)s)")
+    p.add_argument("--flash", type=words, default="on,off", help="llama.cpp's flash attention, where it may choose (default: %(default)s)")
     p.add_argument("--tokens", type=int, default=16, help="of each run of decode (default: %(default)s)")
     p.add_argument("--repeat", type=int, default=3, help="runs (default: %(default)s)")
     p.add_argument("--json", metavar="FILE", help="keep the figures there too")
@@ -91,10 +92,10 @@ class Theirs:
         return json.loads(out)[0]["avg_ts"]
 
     def prefill(self, path, threads, tokens):
-        return max((self.run(path, threads, "-p", str(tokens), "-n", "0", "-fa", fa), f"flash attention {fa}") for fa in ("on", "off"))
+        return max((self.run(path, threads, "-p", str(tokens), "-n", "0", "-fa", fa), f"flash attention {fa}") for fa in self.o.flash)
 
     def decode(self, path, threads, depth, kv):
-        ways = ("on", "off") if kv == "f16" and depth > 0 else ("on",)  # quantized values need flash attention
+        ways = self.o.flash if kv == "f16" and depth > 0 else ["on"]  # quantized values need flash attention
         return max((self.run(path, threads, "-p", "0", "-n", str(self.o.tokens), "-d", str(depth), "-ctk", kv, "-ctv", kv, "-fa", fa), f"flash attention {fa}") for fa in ways)
 
 

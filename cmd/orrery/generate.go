@@ -83,7 +83,10 @@ func (c *generateCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if c.Context == 0 {
 		options.ContextFor = c.need(plain + message)
 	}
+	var loaded func()
+	options.Progress, loaded = showLoading()
 	m, err := cluster.Load(ctx, ref, options)
+	loaded()
 	if err != nil {
 		return err
 	}
