@@ -62,9 +62,14 @@ func (m *Membership) check(p *member, life uint64, name string, addr *net.UDPAdd
 	}
 }
 
-// answers pings a node.
+// answers pings a node, until the membership is closed.
 func (m *Membership) answers(name string, addr net.Addr) bool {
 	for range mostPings {
+		select {
+		case <-m.done:
+			return false
+		default:
+		}
 		if _, err := m.list.Ping(name, addr); err == nil {
 			return true
 		}

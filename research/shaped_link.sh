@@ -26,10 +26,12 @@ fail() {
 	exit 1
 }
 
+# empty ends what was started in a namespace, and nothing else.
+empty() { ip netns pids "$1" 2>/dev/null | xargs -r kill 2>/dev/null || true; }
+
 finish() {
 	for ns in "$id-a" "$id-b"; do
-		# What was started in the namespace, and nothing else.
-		ip netns pids "$ns" 2>/dev/null | xargs -r kill 2>/dev/null || true
+		empty "$ns"
 		ip netns del "$ns" 2>/dev/null || true
 	done
 	rm -rf "$dir"
@@ -103,7 +105,7 @@ bench() {
 		within "$dir/log" answering
 		echo "# a link of $rate"
 		a taskset -c $here_cpus "$orrery" bench transport --peer $there:7950 --tls "$dir/near.tls" --rounds "${ROUNDS:-5}" --format "${FORMAT:-table}" ${BENCH_FLAGS:-}
-		kill $peer
+		empty "$id-b" # of the peer, too, which is no child of this shell
 		wait $peer || true
 		cut
 	done
