@@ -1,7 +1,10 @@
 package simd
 
-// haveAVX2, haveAVX512 and haveNEON say which assembly is used; the second implies the first.
-var haveAVX2, haveAVX512, haveNEON = detect()
+// haveAVX2 and haveAVX512 say which assembly is used; the second implies the first.
+var haveAVX2, haveAVX512 = detect()
+
+// haveNEON says that ARM's is used.
+var haveNEON = detectNEON()
 
 // Name is the instruction set in use, for people: "avx512", "avx2", "neon", or "go" for the plain loops.
 func Name() string {

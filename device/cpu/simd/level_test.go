@@ -4,8 +4,10 @@ import "testing"
 
 // eachLevel runs a test with everything that the machine has, and with less of it, down to the twins.
 func eachLevel(t *testing.T, test func(t *testing.T)) {
-	avx2, avx512, neon := haveAVX2, haveAVX512, haveNEON
-	defer func() { haveAVX2, haveAVX512, haveNEON = avx2, avx512, neon }()
+	avx2, avx512 := haveAVX2, haveAVX512
+	defer func() { haveAVX2, haveAVX512 = avx2, avx512 }()
+	neon := haveNEON
+	defer func() { haveNEON = neon }()
 	for {
 		t.Run(Name(), test)
 		switch {
