@@ -1,7 +1,10 @@
 package simd
 
-// haveAVX2, haveAVX512, haveVNNI and haveNEON say which assembly is used; of the first three each implies those before it.
-var haveAVX2, haveAVX512, haveVNNI, haveNEON = detect()
+// haveAVX2, haveAVX512 and haveVNNI say which assembly is used; each implies those before it.
+var haveAVX2, haveAVX512, haveVNNI = detect()
+
+// haveNEON says that ARM's is used.
+var haveNEON = detectNEON()
 
 // Name is the instruction set in use, for people: "avx512 vnni", "avx512", "avx2", "neon", or "go" for the plain loops.
 func Name() string {

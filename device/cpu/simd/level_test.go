@@ -4,8 +4,10 @@ import "testing"
 
 // eachLevel runs a test with everything that the machine has, and with less of it, down to the twins.
 func eachLevel(t *testing.T, test func(t *testing.T)) {
-	avx2, avx512, vnni, neon := haveAVX2, haveAVX512, haveVNNI, haveNEON
-	defer func() { haveAVX2, haveAVX512, haveVNNI, haveNEON = avx2, avx512, vnni, neon }()
+	avx2, avx512, vnni := haveAVX2, haveAVX512, haveVNNI
+	defer func() { haveAVX2, haveAVX512, haveVNNI = avx2, avx512, vnni }()
+	neon := haveNEON
+	defer func() { haveNEON = neon }()
 	for {
 		t.Run(Name(), test)
 		switch {

@@ -4,8 +4,7 @@ package simd
 
 import "github.com/orrery-ai/orrery/device/quant"
 
-// detect says that there is no assembly: the routines below only stand for it, and are its twins.
-func detect() (avx2, avx512, vnni, neon bool) { return false, false, false, false }
+// The routines below only stand for the assembly, and are its twins.
 
 func wideProductF32(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int) {
 	for v := range vectors {

@@ -4,7 +4,8 @@ package simd
 
 import "github.com/orrery-ai/orrery/device/quant"
 
-// The routines below only stand for the assembly, and are its twins.
+// detect says that there is no assembly for AVX: the routines below only stand for it, and are its twins.
+func detect() (avx2, avx512, vnni bool) { return false, false, false }
 
 func dotsF32AVX2(dst, x []float32, w []byte, _ int) { dotsF32Go(dst, x, w, 0) }
 

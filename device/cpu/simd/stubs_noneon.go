@@ -4,7 +4,8 @@ package simd
 
 import "github.com/orrery-ai/orrery/device/quant"
 
-// The routines below only stand for the assembly, and are its twins.
+// detectNEON says that there is no assembly for ARM: the routines below only stand for it, and are its twins.
+func detectNEON() bool { return false }
 
 func product1F32NEON(s []float32, _ int, q []float32, k []byte, n, dim int) {
 	dotsF32Go(s[:n], q[:dim], k, 0)
