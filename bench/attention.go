@@ -36,6 +36,7 @@ type Attended struct {
 	Format       attention.Format
 	Seconds      Spread  // of a call
 	Bytes        int64   // of keys and values that a call needs, each once
+	Pairs        float64 // of queries with keys that they see, in a call
 	Operations   float64 // multiplications and additions of a call
 	OfRead       Spread  // part of a plain read's speed that it reached, the read in turn with it
 	OfPeak       Spread  // part of what the multipliers reach, measured just before, see [cpu.MeasurePeak]
@@ -111,8 +112,8 @@ func (o *Attending) over(ctx context.Context, stream device.Stream, depth int, f
 	defer made.free()
 	for _, batch := range o.Batches {
 		a := Attended{Depth: depth, Batch: batch, Format: f, Bytes: int64(depth) * int64(o.Shape.KVBytes(f))}
-		pairs := float64(batch) * (float64(depth) - float64(batch-1)/2)
-		a.Operations = 4 * pairs * float64(o.Shape.Heads*o.Shape.HeadDim)
+		a.Pairs = float64(batch) * (float64(depth) - float64(batch-1)/2)
+		a.Operations = 4 * a.Pairs * float64(o.Shape.Heads*o.Shape.HeadDim)
 		if err := o.measure(ctx, stream, made, &a); err != nil {
 			return all, err
 		}
@@ -223,7 +224,7 @@ func (m *madeUp) ahead(n int) []byte {
 
 func (m *madeUp) free() { offheap.Unmap(m.memory) }
 
-// AttendedCurves are the curves of a picture, in tokens/s through a layer: one for each format and batch.
+// AttendedCurves are the curves of a picture, in millions of keys a second that a query attends to: one for each format and batch.
 func AttendedCurves(all []Attended) []Curve {
 	var curves curves
 	for _, a := range all {
@@ -231,7 +232,8 @@ func AttendedCurves(all []Attended) []Curve {
 		if a.Batch > 1 {
 			name = fmt.Sprintf("%v, %d tokens", a.Format, a.Batch)
 		}
-		curves.add(name, Point{Depth: a.Depth, Speed: a.Speed()})
+		millions := a.Pairs / 1e6
+		curves.add(name, Point{Depth: a.Depth, Speed: Spread{Min: millions / a.Seconds.Max, Median: millions / a.Seconds.Median, Max: millions / a.Seconds.Min}})
 	}
 	return curves
 }

@@ -28,6 +28,9 @@ func TestAttentionIsMeasuredInEveryFormatAtEveryDepth(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 	}
+	if curves := AttendedCurves(all); len(curves) != 6 || len(curves[0].Points) != 2 || curves[1].Name != "f16, 60 tokens" {
+		t.Errorf("%+v", curves)
+	}
 	// The 60 last of 70 tokens see 11, 12, ... 70 keys.
 	if want := 4.0 * 4 * 64 * (11 + 70) * 60 / 2; all[1].Operations != want {
 		t.Errorf("%g operations, not %g", all[1].Operations, want)

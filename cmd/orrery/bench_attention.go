@@ -64,7 +64,7 @@ func (c *benchAttentionCmd) Run(ctx context.Context) error {
 	}
 	r := &attentionReport{Heads: o.Shape.Heads, KVHeads: o.Shape.KVHeads, HeadDim: o.Shape.HeadDim, Threads: o.Threads}
 	r.add(measured)
-	return c.writeAll(r, &bench.Picture{Title: r.title(), Unit: "tokens/s through a layer", Curves: bench.AttendedCurves(measured)})
+	return c.writeAll(r, &bench.Picture{Title: r.title(), Unit: "keys of a layer, millions/s", Curves: bench.AttendedCurves(measured)})
 }
 
 // sayAttended says on a terminal what has been measured, as it comes.
