@@ -79,8 +79,12 @@ var largeFormats = []blockFormat{
 			b.table = a.ZMM()
 			a.VBROADCASTSS(moved(b.numbers, 4*group), b.table)
 			a.VBROADCASTSS(moved(b.numbers, 32+4*group), least)
-			a.VMULPS(a.list("fromZero", func(i int) float32 { return float32(i) }), b.table, b.table)
-			a.VSUBPS(least, b.table, b.table)
+			if fromZero := a.list("fromZero", func(i int) float32 { return float32(i) }); a.once {
+				a.VFMSUB132PS(fromZero, least, b.table)
+			} else {
+				a.VMULPS(fromZero, b.table, b.table)
+				a.VSUBPS(least, b.table, b.table)
+			}
 		}
 		nibbles := b.nibbles[i%2]
 		if group%2 == 0 || !b.roomy {
@@ -270,7 +274,7 @@ func fromQuant(a *asm, f blockFormat) {
 
 func quantProduct(a *asm, f blockFormat, vectors int) {
 	keys := min(4, 16/vectors)
-	a.roomy = vectors*keys <= 8
+	a.roomy, a.once = vectors*keys <= 8, true
 	name := fmt.Sprintf("product%d%sAVX512", vectors, f.name)
 	a.begin(name, "func(s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32)",
 		name+" is", "",
