@@ -12,10 +12,13 @@ var (
 	expertLarge = gemmForm{bm: 64, bn: 128, bk: 64, wm: 32, wn: 64, stages: 2, groups: 2}
 )
 
-// expertForm is how the kernels for a few tokens are built, and togetherForm that for the down of one token.
+// fewForm is how a kernel for a few tokens is built: rows of a simdgroup, and simdgroups of a group.
+type fewForm struct{ rows, simdgroups int }
+
+// expertForm is the form of the products of a tile, and togetherForm that of the down of one token.
 var (
-	expertForm   = matvecForm{rows: 2, simdgroups: 4}
-	togetherForm = matvecForm{rows: 2, simdgroups: 8}
+	expertForm   = fewForm{rows: 2, simdgroups: 4}
+	togetherForm = fewForm{rows: 2, simdgroups: 8}
 )
 
 type (
@@ -148,16 +151,16 @@ func (s *Set) oneTokensExperts(queue gpu.Queue, dst, x gpu.Range, to Routes, e E
 
 // few launches one of the products of a few tokens. Tiles of one are those of one token, and go without a list.
 func (s *Set) few(queue gpu.Queue, out, x gpu.Range, to Routes, e Experts, l listed, each int, gated bool) error {
-	w, rows := e.Down, expertForm.rows
+	w, rows := e.Down, expertForm.rows*expertForm.simdgroups // of a group
 	if gated {
-		w, rows = e.Gate, expertForm.rows/2
+		w, rows = e.Gate, rows/2
 	}
 	k, err := s.made(recipe{"few", w.Format, [7]int{each, int(flag(gated))}}, func() instance { return few(w.Format, each, gated) })
 	if err != nil {
 		return err
 	}
 	p := expertsParams{int32(w.Rows), int32(w.Cols), int32(to.Active), flag(each == 1)}
-	queue.Launch(k, gpu.Grid{X: matvecForm{rows, expertForm.simdgroups}.groups(w.Rows), Y: l.most, Z: 1, Threads: expertForm.simdgroups * gpu.SimdWidth},
+	queue.Launch(k, gpu.Grid{X: (w.Rows + rows - 1) / rows, Y: l.most, Z: 1, Threads: expertForm.simdgroups * gpu.SimdWidth},
 		arg(x), arg(e.Origin), arg(e.Table), arg(to.Chosen), arg(l.order), arg(l.tiles), arg(out), gpu.Value(&p))
 	return nil
 }
