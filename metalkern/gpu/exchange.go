@@ -6,10 +6,10 @@ import "github.com/orrery-ai/orrery/device"
 type Exchanger interface {
 	Queue
 	// NewLane makes a lane's end, whose memory kernels reach too. Close frees it.
-	NewLane(size int) (*device.Lane, error)
+	NewLane(size int, spin bool) (*device.Lane, error)
 	// Slot is where message seq of a lane of this queue lies.
 	Slot(l *device.Lane, seq uint32) (Range, error)
 	// Signal and Await are those of [device.Exchanger].
 	Signal(l *device.Lane, seq uint32, n int)
-	Await(l *device.Lane, seq uint32)
+	Await(l *device.Lane, seq uint32, n int)
 }

@@ -43,8 +43,8 @@ type lane struct {
 	ready uint64 // value of arrivals
 }
 
-// NewLane implements [gpu.Exchanger].
-func (q *Queue) NewLane(size int) (*device.Lane, error) {
+// NewLane implements [gpu.Exchanger]. How the GPU waits is the queue's: spin does not matter.
+func (q *Queue) NewLane(size int, _ bool) (*device.Lane, error) {
 	if size <= 0 {
 		return nil, fmt.Errorf("%s: a lane for messages of %d bytes", q.name(), size)
 	}
@@ -159,8 +159,8 @@ func (q *Queue) Signal(l *device.Lane, seq uint32, n int) {
 }
 
 // Await implements [gpu.Exchanger].
-func (q *Queue) Await(l *device.Lane, seq uint32) {
-	q.exchange(operation{kind: awaits, lane: q.lanes[l], seq: seq})
+func (q *Queue) Await(l *device.Lane, seq uint32, n int) {
+	q.exchange(operation{kind: awaits, lane: q.lanes[l], seq: seq, bytes: n})
 }
 
 func (q *Queue) exchange(o operation) {

@@ -71,8 +71,8 @@ func newBench(t tb, o Options) *bench {
 	}
 	b := &bench{tb: t, device: d, queue: q, mix: k}
 	b.sum = b.buffer(make([]uint32, words))
-	if b.in, err = q.NewLane(4 * words); err == nil {
-		b.out, err = q.NewLane(4 * words)
+	if b.in, err = q.NewLane(4*words, true); err == nil {
+		b.out, err = q.NewLane(4*words, true)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -107,8 +107,8 @@ func (b *bench) send(seq, value uint32) {
 
 // exchange records the use of message seq, and the answer to it.
 func (b *bench) exchange(seq uint32) {
-	b.queue.Await(b.in, seq)
-	b.queue.Await(b.out, seq)
+	b.queue.Await(b.in, seq, 4*words)
+	b.queue.Await(b.out, seq, 0)
 	in, err := b.queue.Slot(b.in, seq)
 	if err != nil {
 		b.Fatal(err)
@@ -144,8 +144,10 @@ func (b *bench) all(got []uint32, want uint32) {
 
 // ways are how a queue can wait for messages, with bounds that no test reaches.
 var ways = map[string]Options{
-	"fast": {Fast: true, Looks: 1 << 30, Patience: time.Hour},
-	"safe": {Looks: 1 << 30, Patience: time.Hour},
+	"fast":        {Fast: true, Looks: 1 << 30, Patience: time.Hour},
+	"safe":        {Looks: 1 << 30, Patience: time.Hour},
+	"fast, halts": {Fast: true, Coherent: true, Halts: true, Looks: 1 << 30, Patience: time.Hour},
+	"safe, halts": {Coherent: true, Halts: true, Looks: 1 << 30, Patience: time.Hour},
 }
 
 func inBothWays(t *testing.T, test func(t *testing.T, o Options)) {
@@ -196,7 +198,7 @@ func TestBadArgumentsAreErrorsOfTheNextWait(t *testing.T) {
 		"a write past the end":  func() { b.queue.Write(gpu.Range{Buffer: b.sum.Buffer, Offset: 4 * words}, []byte{1}) },
 		"a read before it":      func() { b.queue.Read(make([]byte, 4), gpu.Range{Buffer: b.sum.Buffer, Offset: -4}) },
 		"a copy of too much":    func() { b.queue.Copy(b.sum, b.sum, 1000) },
-		"another queue's lane":  func() { b.queue.Await(other.in, 0) },
+		"another queue's lane":  func() { b.queue.Await(other.in, 0, 0) },
 		"a message that is big": func() { b.queue.Signal(b.out, 0, 1000) },
 	} {
 		record()
@@ -210,7 +212,7 @@ func TestBadArgumentsAreErrorsOfTheNextWait(t *testing.T) {
 	if _, err := b.queue.Slot(other.in, 0); err == nil {
 		t.Error("another queue's lane has a slot")
 	}
-	if _, err := b.queue.NewLane(0); err == nil {
+	if _, err := b.queue.NewLane(0, true); err == nil {
 		t.Error("a lane for messages of no bytes is made")
 	}
 }
@@ -398,9 +400,11 @@ func TestAFailedLanesErrorIsTheWaits(t *testing.T) {
 
 func TestAStepThatIsPoisonedGoesOnSplitAndRunsEachOperationOnce(t *testing.T) {
 	for name, o := range map[string]Options{
-		"bound":          {Fast: true, Looks: 100, Patience: time.Hour},
-		"patience, fast": {Fast: true, Looks: 1 << 30, Patience: 5 * time.Millisecond},
-		"patience, safe": {Patience: 5 * time.Millisecond},
+		"bound":                 {Fast: true, Looks: 100, Patience: time.Hour},
+		"patience, fast":        {Fast: true, Looks: 1 << 30, Patience: 5 * time.Millisecond},
+		"patience, safe":        {Patience: 5 * time.Millisecond},
+		"bound, halts":          {Fast: true, Coherent: true, Halts: true, Looks: 100, Patience: time.Hour},
+		"patience, safe, halts": {Coherent: true, Halts: true, Patience: 5 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, o)
@@ -432,6 +436,29 @@ func TestAStepThatIsPoisonedGoesOnSplitAndRunsEachOperationOnce(t *testing.T) {
 			b.all(got, want)
 			if n := b.out.Words.Done.Load(); n != 3 {
 				t.Errorf("%d messages are signalled", n)
+			}
+		})
+	}
+}
+
+func TestAMessageOfAnotherLengthIsAnError(t *testing.T) {
+	for name, o := range map[string]Options{"whole": ways["fast"], "halted": ways["safe, halts"], "split": {Fast: true, Looks: 10, Patience: time.Hour}} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, o)
+			b.exchange(0)
+			var other sync.WaitGroup
+			other.Go(func() {
+				time.Sleep(10 * time.Millisecond)
+				b.in.Words.Bytes[0].Store(4*words - 1)
+				b.in.SetReady(1)
+			})
+			wrong := new(device.LengthError)
+			if err := b.wait(limit); !errors.As(err, &wrong) || *wrong != (device.LengthError{Seq: 0, Have: 4*words - 1, Want: 4 * words}) {
+				t.Fatal(err)
+			}
+			other.Wait()
+			if v := binary.LittleEndian.Uint32(b.sum.Buffer.Bytes()); v != 0 || b.out.Words.Done.Load() != 0 {
+				t.Errorf("the sum is %d, %d messages are signalled", v, b.out.Words.Done.Load())
 			}
 		})
 	}
@@ -502,7 +529,8 @@ func TestAnyScheduleGivesTheSameResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		o := Options{Fast: rapid.Bool().Draw(t, "fast"), Looks: uint32(rapid.SampledFrom([]int{0, 50, 1 << 30}).Draw(t, "looks")),
+		halts := rapid.Bool().Draw(t, "halts")
+		o := Options{Fast: rapid.Bool().Draw(t, "fast"), Coherent: halts, Halts: halts, Looks: uint32(rapid.SampledFrom([]int{0, 50, 1 << 30}).Draw(t, "looks")),
 			Patience: time.Duration(rapid.SampledFrom([]int{0, 1, 1000}).Draw(t, "patience")) * time.Millisecond}
 		steps := rapid.SliceOfN(rapid.IntRange(1, 3), 1, 4).Draw(t, "messages of each step")
 		naps := rapid.SliceOfN(rapid.IntRange(0, 3), 16, 16).Draw(t, "naps")

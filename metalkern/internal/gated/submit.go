@@ -32,7 +32,7 @@ func (q *Queue) give(to int) {
 	for i := range list {
 		needed = needed || list[i].kind == awaits && !q.split
 	}
-	if needed {
+	if needed && !q.options.Halts {
 		var err error // a signal is two launches, an await a gate and one
 		if e.grids, err = q.grids.take(q.device, int64(2*len(list)*gridBytes), gridChunk); err != nil {
 			q.fail(err)
@@ -40,8 +40,11 @@ func (q *Queue) give(to int) {
 		}
 	}
 	q.steps = q.steps[:0]
-	if e.gated {
+	switch {
+	case !q.options.Halts && e.gated:
 		e.gate(nil, gateParams{})
+	case q.options.Halts && needed && q.halted:
+		e.restore()
 	}
 	for i := range list {
 		o := &list[i]
@@ -56,7 +59,9 @@ func (q *Queue) give(to int) {
 		}
 	}
 	for _, g := range e.gates {
-		g.grids = uint32(e.count)
+		if g.grids = uint32(e.count); q.options.Halts {
+			g.grids = 1
+		}
 	}
 	q.next = to
 	q.waits = q.waits || e.waits
@@ -80,8 +85,8 @@ func (e *encoder) add(s Step) { e.q.steps = append(e.q.steps, s) }
 
 // launch runs a kernel unless a gate before has poisoned the step.
 func (e *encoder) launch(k gpu.Kernel, g gpu.Grid, args []gpu.Arg) {
-	s := Step{Kernel: k, Grid: g, Args: args}
-	if e.gated {
+	s := Step{Kernel: k, Grid: g, Args: args, Halt: e.halt()}
+	if e.gated && !e.q.options.Halts {
 		s.Groups = gpu.Range{Buffer: e.grids.Buffer, Offset: e.grids.Offset + int64(e.count*gridBytes)}
 		to := bytes(s.Groups, gridBytes)
 		for i, n := range []int{g.X, g.Y, g.Z} {
@@ -92,21 +97,41 @@ func (e *encoder) launch(k gpu.Kernel, g gpu.Grid, args []gpu.Arg) {
 	e.add(s)
 }
 
+// halt is what launches behind a gate look at.
+func (e *encoder) halt() gpu.Range {
+	if e.gated && e.q.options.Halts {
+		return gpu.Range{Buffer: e.q.halt}
+	}
+	return gpu.Range{}
+}
+
+// restore lets launches run again after a step that was poisoned.
+func (e *encoder) restore() {
+	q := e.q
+	p := copyParams{n: gridBytes}
+	e.add(Step{Kernel: q.kernels.copy, Grid: copyGrid(gridBytes), Args: q.arena.keep([]gpu.Arg{gpu.At(q.control, goAt), gpu.Buf(q.halt), gpu.Value(&p)})})
+	q.halted = false
+}
+
 // gate is a gate on a lane's words, or one that only asks whether the step is poisoned.
 func (e *encoder) gate(l *lane, p gateParams) {
 	words := gpu.Buf(e.q.control)
 	if l != nil {
 		words = gpu.Buf(l.buffer)
 	}
-	args := e.q.arena.keep([]gpu.Arg{words, gpu.Buf(e.q.control), gpu.At(e.grids.Buffer, e.grids.Offset), gpu.Value(&p)})
+	grids := gpu.At(e.grids.Buffer, e.grids.Offset)
+	if e.q.options.Halts {
+		grids = gpu.Buf(e.q.halt)
+	}
+	args := e.q.arena.keep([]gpu.Arg{words, gpu.Buf(e.q.control), grids, gpu.Value(&p)})
 	e.gates = append(e.gates, (*gateParams)(args[len(args)-1].Value))
-	e.add(Step{Kernel: e.q.kernels.gate, Grid: gpu.Grid{X: 1, Y: 1, Z: 1, Threads: gpu.SimdWidth}, Args: args, Settle: true})
+	e.add(Step{Kernel: e.q.kernels.gate, Grid: gpu.Grid{X: 1, Y: 1, Z: 1, Threads: gpu.SimdWidth}, Args: args, Settle: true, Halt: e.halt()})
 	e.gated = true
 }
 
 func (e *encoder) await(o *operation, place int) {
 	q, l := e.q, o.lane
-	p := gateParams{waits: 1, want: o.seq + 1, looks: q.options.Looks, place: uint32(place)}
+	p := gateParams{waits: 1, want: o.seq + 1, looks: q.options.Looks, place: uint32(place), bytes: wordBytes + o.seq%2, length: uint32(o.bytes)}
 	l.awaited = extend(l.awaited, o.seq+1)
 	if !q.options.Fast {
 		p.looks = eventLooks
@@ -114,7 +139,7 @@ func (e *encoder) await(o *operation, place int) {
 	}
 	e.gate(l, p)
 	e.waits = true
-	if q.options.Fast {
+	if q.options.Fast && !q.options.Coherent {
 		e.publish(l, o.seq, publishParams{count: uint32(l.size+3) / 4, bytes: wordBytes + o.seq%2})
 	}
 }
@@ -123,12 +148,11 @@ func (e *encoder) signal(o *operation) {
 	q, l := e.q, o.lane
 	p := signalParams{slot: o.seq % 2, bytes: uint32(o.bytes), count: o.seq + 1}
 	l.told = extend(l.told, o.seq+1)
-	if q.options.Fast {
-		if o.bytes > 0 {
-			e.publish(l, o.seq, publishParams{count: uint32(o.bytes+3) / 4})
-		}
-	} else {
+	switch {
+	case !q.options.Fast:
 		p.base = shadowAt / 4
+	case o.bytes > 0 && !q.options.Coherent:
+		e.publish(l, o.seq, publishParams{count: uint32(o.bytes+3) / 4})
 	}
 	e.launch(q.kernels.signal, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: gpu.SimdWidth}, q.arena.keep([]gpu.Arg{gpu.Buf(l.buffer), gpu.Value(&p)}))
 	if !q.options.Fast {

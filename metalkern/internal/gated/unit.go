@@ -38,7 +38,7 @@ func compile(d Device) (kernels, error) {
 
 // The parameters, and words, of gate.metal.
 type (
-	gateParams    struct{ waits, want, looks, place, grids uint32 }
+	gateParams    struct{ waits, want, looks, place, grids, bytes, length uint32 }
 	publishParams struct{ count, bytes uint32 }
 	signalParams  struct{ base, slot, bytes, count uint32 }
 	copyParams    struct {
@@ -54,6 +54,7 @@ const (
 	failed
 	aborted
 	late
+	length
 )
 
 const (

@@ -22,6 +22,7 @@ const (
 // Wait implements [gpu.Queue].
 func (q *Queue) Wait(deadline time.Time) error {
 	err := q.run(deadline)
+	q.halted = q.halted || q.options.Halts && err != nil
 	q.list, q.reads, q.loose, q.next, q.err = q.list[:0], q.reads[:0], 0, 0, nil
 	q.waits, q.split = false, false
 	q.arena.reset()
@@ -74,6 +75,7 @@ func (q *Queue) judge(deadline time.Time) error {
 	if why == healthy {
 		return nil
 	}
+	q.halted = q.options.Halts
 	if place >= len(q.list) || q.list[place].kind != awaits {
 		return fmt.Errorf("%s: the step is poisoned by operation %d of %d, which awaits nothing", q.name(), place, len(q.list))
 	}
@@ -81,6 +83,8 @@ func (q *Queue) judge(deadline time.Time) error {
 	switch {
 	case why == failed:
 		return l.failure()
+	case why == length:
+		return l.checkLength(&q.list[place])
 	case !time.Now().Before(deadline):
 		return &gpu.TimeoutError{Device: q.name()}
 	}
@@ -94,6 +98,14 @@ func (l *lane) failure() error {
 		return err
 	}
 	return errors.New("a lane has failed")
+}
+
+// checkLength says if an awaited message that has come has another length than it must have.
+func (l *lane) checkLength(o *operation) error {
+	if have := int(l.Words.Bytes[o.seq%2].Load()); o.bytes != 0 && have != o.bytes {
+		return &device.LengthError{Seq: o.seq, Have: have, Want: o.bytes}
+	}
+	return nil
 }
 
 // piece runs what comes next of a step that is split: an await, or what lies before the next one.
@@ -117,7 +129,7 @@ func (q *Queue) piece(deadline time.Time) error {
 func (q *Queue) arrive(o *operation, deadline time.Time) error {
 	for start := time.Now(); ; {
 		if device.Reached(o.lane.Words.Ready.Load(), o.seq+1) {
-			return nil
+			return o.lane.checkLength(o)
 		}
 		// A lane may fail after a message has come, and that one counts.
 		if o.lane.Words.Failed.Load() != 0 && !device.Reached(o.lane.Words.Ready.Load(), o.seq+1) {
