@@ -23,9 +23,11 @@ func (s *stream) exchanger() (gpu.Exchanger, error) {
 	if s.queue == nil {
 		return nil, s.err
 	}
-	q, err := gated.New(gated.NewRunner(s.device.host, s.queue), gated.Options{Coherent: true, Halts: true, Patience: runnerPatience})
+	r := gated.NewRunner(s.device.host, s.queue)
+	q, err := gated.New(r, gated.Options{Coherent: true, Halts: true, Patience: runnerPatience})
 	if err != nil {
-		return nil, err
+		s.queue, s.err = nil, errors.Join(err, r.Close())
+		return nil, s.err
 	}
 	s.queue = q
 	return q, nil
