@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"github.com/orrery-ai/orrery/attention"
 )
 
 // An Exchanger is a Stream that takes part in exchanges with other nodes by itself: a whole step, its
@@ -16,8 +18,6 @@ type Exchanger interface {
 	NewLane(size int, spin bool) (*Lane, error)
 	// Slot is where message seq of a lane lies for operations: in the device's memory, as tensors are.
 	Slot(l *Lane, seq uint32) []byte
-	// Copy copies src to dst, both in the device's memory; neither is longer than the other, and they do not overlap.
-	Copy(dst, src []byte)
 	// Signal ends the stream's use of message seq of the lane when everything recorded before has run. On
 	// a lane that goes out, n bytes of its slot are then sent; on one that comes in, its slot may be
 	// filled again, and n does not matter.
@@ -27,6 +27,12 @@ type Exchanger interface {
 	// first nothing recorded after runs at all, and the stream's Wait gives the lane's error; so it is, with
 	// a [LengthError], if n is not 0 and the message has not n bytes.
 	Await(l *Lane, seq uint32, n int)
+	// Receive is Await of a message as long as dst together, copies of it to each of dst, up to three, one after the other, and Signal. Send copies src
+	// to the slot of message seq, and signals it. All lie in the device's memory, and have a multiple of 4 bytes.
+	Receive(l *Lane, seq uint32, dst ...[]byte)
+	Send(l *Lane, seq uint32, src []byte)
+	// FinishAll is Finish of parts of a partial that are merged first, in their order: part i is its rows [i·T, (i+1)·T), of dst.Rows = T.
+	FinishAll(dst Tensor, p attention.Partial, parts int)
 }
 
 // LaneWords are the words that a device and the host tell each other about a lane with. They lie in memory

@@ -100,6 +100,11 @@ func (e *Engine) announce(h header, table *kvcache.Table, layers residence.Span)
 		return false, nil
 	}
 	any := false
+	for l := layers.First; l < layers.End; l++ {
+		if (1+len(table.Peers(l)))*int(h.Count) > e.cfg.Rows { // no room for the parts
+			return false, nil
+		}
+	}
 	for node, p := range e.asking {
 		if asks(table, layers, node) > 0 {
 			if !p.usable() {
@@ -125,34 +130,33 @@ func (e *Engine) announce(h header, table *kvcache.Table, layers residence.Span)
 	return true, nil
 }
 
-// attendAhead records a layer's attention over all holders, whose parts are merged after this node's own, in their order.
-func (e *Engine) attendAhead(h header, table *kvcache.Table, layer int, own func()) error {
-	w := &e.work
-	rows := w.scratch.Rows()
-	queries := bytesOf(w.scratch.Q.Data)
+// askAhead records that a layer's queries go to all holders, as soon as they have been computed. Their slots are free: each exchange awaits that of the next,
+// while it waits for an answer anyway, and the first two are free from the start.
+func (e *Engine) askAhead(table *kvcache.Table, layer int) {
 	for _, node := range table.Peers(layer) {
 		p := e.asking[node]
-		p.stream.Await(p.out, p.seq, 0)
-		p.stream.Copy(p.stream.Slot(p.out, p.seq)[:len(queries)], queries)
-		p.stream.Signal(p.out, p.seq, len(queries))
+		p.stream.Send(p.out, p.seq, bytesOf(e.work.scratch.Q.Data))
 	}
+}
+
+// attendAhead records a layer's attention over all holders, which have been asked. Their parts are merged after this node's own, in their order.
+func (e *Engine) attendAhead(h header, table *kvcache.Table, layer int, own func()) {
+	w, peers := &e.work, table.Peers(layer)
+	rows := w.scratch.Rows()
 	own()
-	local, began := w.local.Slice(0, rows), w.trace.Now()
-	size := int(e.shape.PartialBytes(rows))
-	for _, node := range table.Peers(layer) {
+	for _, node := range peers {
 		p := e.asking[node]
-		p.stream.Await(p.in, p.seq, size)
-		part, err := partialOf(p.stream.Slot(p.in, p.seq)[:size], rows, e.shape)
-		if err != nil {
-			return err
-		}
-		p.stream.Merge(local, part)
-		p.stream.Signal(p.in, p.seq, 0)
+		p.stream.Await(p.out, p.seq+1, 0)
+	}
+	began := w.trace.Now()
+	for i, node := range peers {
+		p, part := e.asking[node], w.local.Slice((1+i)*rows, (2+i)*rows)
+		p.stream.Receive(p.in, p.seq, bytesOf(part.O), bytesOf(part.M), bytesOf(part.L))
 		p.seq++
 	}
-	w.stream.Finish(w.scratch.Attn, local)
+	parts := 1 + len(peers)
+	w.exchanger.FinishAll(w.scratch.Attn, w.local.Slice(0, parts*rows), parts)
 	e.computed(trace.Merge, &h, layer, began)
-	return nil
 }
 
 // giveUp ends the exchanges with all whom a step that has failed might have asked. It returns the cause: that which a holder tells, if one
@@ -223,7 +227,7 @@ func (s *server) recordAhead(h header) error {
 	e, p := s.engine, s.pair
 	n, layers := int(h.Count), residence.Span{First: int(h.Layer), End: int(h.A)}
 	if n < 1 || n > rowsAhead(&e.cfg) || layers.First >= layers.End || layers.End > e.layers || h.C != p.seq {
-		return fmt.Errorf("the announcement of %d tokens at layers %v from message %d on does not fit (%d is next)", n, layers, h.C, p.seq)
+		return fmt.Errorf("the announcement to %s of %d tokens at layers %v from message %d on does not fit (%d is next)", e.self(), n, layers, h.C, p.seq)
 	}
 	_, table, err := e.find(h)
 	if err != nil {
@@ -237,7 +241,7 @@ func (s *server) recordAhead(h header) error {
 		}
 	}
 	if asked == 0 {
-		return fmt.Errorf("nothing of layers %v is here", layers)
+		return fmt.Errorf("nothing of layers %v is on %s", layers, e.self())
 	}
 	p.inbox.Expect(p.seq+uint32(asked)-1, e.deadline())
 	for l := layers.First; l < layers.End && err == nil; l++ {
@@ -265,9 +269,7 @@ func (s *server) recordLayer(h header, layer, n int, kv []attention.KV) error {
 		return err
 	}
 	p.stream.Await(p.out, p.seq, 0)
-	p.stream.Await(p.in, p.seq, queries)
-	p.stream.Copy(s.queries[:queries], p.stream.Slot(p.in, p.seq)[:queries])
-	p.stream.Signal(p.in, p.seq, 0)
+	p.stream.Receive(p.in, p.seq, s.queries[:queries])
 	if s.trace != nil {
 		if err := p.stream.Wait(); err != nil {
 			return err

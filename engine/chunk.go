@@ -104,6 +104,9 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 	for l := layers.First; l < layers.End; l++ {
 		began := w.trace.Now()
 		dec.QKV(w.stream, l, w.scratch)
+		if w.ahead {
+			e.askAhead(table, l)
+		}
 		e.store(l)
 		e.computed(trace.Project, &h, l, began)
 		if err := e.attend(h, table, l); err != nil {
@@ -179,9 +182,7 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 	}
 	switch {
 	case len(peers) > 0 && w.ahead:
-		if err := e.attendAhead(h, table, layer, own); err != nil {
-			return fmt.Errorf("layer %d: %w", layer, err)
-		}
+		e.attendAhead(h, table, layer, own)
 		return nil
 	case len(peers) == 0:
 		own()

@@ -74,25 +74,26 @@ type Engine struct {
 // workspace is the memory of the step that is running. What is large of it lies in an arena of the device,
 // which is taken in New and given back in Close.
 type workspace struct {
-	arena   *device.Arena
-	stream  device.Stream
-	scratch *model.Scratch
-	step    kvcache.Step
-	table   *kvcache.Table    // of the chunk, until the step needs it no more
-	local   attention.Partial // what this node attends to itself
-	merged  attention.Partial // the parts of all nodes
-	logits  device.Tensor
-	answers []attention.Partial // to the queries of each other node
-	sampler sampling.Sampler
-	ids     []int32
-	runs    []run
-	mine    []residence.Piece
-	own     []attention.KV
-	passing []attention.KV // of the parcel in hand, where the device reads it
-	head    [headerBytes]byte
-	ahead   bool            // the step is recorded ahead with its exchanges
-	trace   *trace.Recorder // of the step
-	fault   error           // of the stream, see wait
+	arena     *device.Arena
+	stream    device.Stream
+	exchanger device.Exchanger // the stream, if it is one
+	scratch   *model.Scratch
+	step      kvcache.Step
+	table     *kvcache.Table    // of the chunk, until the step needs it no more
+	local     attention.Partial // what this node attends to itself
+	merged    attention.Partial // the parts of all nodes
+	logits    device.Tensor
+	answers   []attention.Partial // to the queries of each other node
+	sampler   sampling.Sampler
+	ids       []int32
+	runs      []run
+	mine      []residence.Piece
+	own       []attention.KV
+	passing   []attention.KV // of the parcel in hand, where the device reads it
+	head      [headerBytes]byte
+	ahead     bool            // the step is recorded ahead with its exchanges
+	trace     *trace.Recorder // of the step
+	fault     error           // of the stream, see wait
 }
 
 // New registers the lanes on which this node receives. Layers come with SetDecoder.
@@ -165,6 +166,7 @@ func (w *workspace) take(c *Config, s attention.Shape) error {
 		return fmt.Errorf("activations: %w", err)
 	}
 	w.arena, w.stream = arena, c.Device.NewStream()
+	w.exchanger, _ = w.stream.(device.Exchanger)
 	w.scratch = model.ScratchIn(arena.Floats, m, c.Rows)
 	w.local = attention.PartialIn(arena.Floats, c.Rows, s)
 	w.merged = attention.PartialIn(arena.Floats, c.Rows, s)

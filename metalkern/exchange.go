@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 	"github.com/orrery-ai/orrery/metalkern/internal/gated"
@@ -74,19 +75,6 @@ func (s *stream) freeLanes() {
 // Slot implements [device.Exchanger].
 func (s *stream) Slot(l *device.Lane, seq uint32) []byte { return s.slots[l][seq%2] }
 
-// Copy implements [device.Exchanger].
-func (s *stream) Copy(dst, src []byte) {
-	if len(dst) != len(src) {
-		mismatch("Copy", "%d bytes into %d", len(src), len(dst))
-	}
-	if len(src) > 0 {
-		s.do(func() error {
-			s.queue.Copy(s.device.memory.bytes(dst), s.device.memory.bytes(src), int64(len(src)))
-			return nil
-		})
-	}
-}
-
 // Signal implements [device.Exchanger].
 func (s *stream) Signal(l *device.Lane, seq uint32, n int) {
 	s.exchange(l, func(q gpu.Exchanger) { q.Signal(l, seq, n) })
@@ -95,6 +83,38 @@ func (s *stream) Signal(l *device.Lane, seq uint32, n int) {
 // Await implements [device.Exchanger].
 func (s *stream) Await(l *device.Lane, seq uint32, n int) {
 	s.exchange(l, func(q gpu.Exchanger) { q.Await(l, seq, n) })
+}
+
+// Receive implements [device.Exchanger].
+func (s *stream) Receive(l *device.Lane, seq uint32, dst ...[]byte) {
+	s.exchange(l, func(q gpu.Exchanger) {
+		var parts [3]gpu.Part
+		for i, b := range dst {
+			parts[i] = s.part(b)
+		}
+		q.Receive(l, seq, parts[:len(dst)]...)
+	})
+}
+
+// Send implements [device.Exchanger].
+func (s *stream) Send(l *device.Lane, seq uint32, src []byte) {
+	s.exchange(l, func(q gpu.Exchanger) { q.Send(l, seq, s.part(src)) })
+}
+
+func (s *stream) part(b []byte) gpu.Part {
+	return gpu.Part{At: s.device.memory.bytes(b), Bytes: int64(len(b))}
+}
+
+// FinishAll implements [device.Exchanger].
+func (s *stream) FinishAll(dst device.Tensor, p attention.Partial, parts int) {
+	if dst.Rows*parts != p.Rows || dst.Cols != p.Heads*p.Dim {
+		mismatch("FinishAll", "%d parts of a partial [%d][%d][%d] into [%d][%d]", parts, p.Rows, p.Heads, p.Dim, dst.Rows, dst.Cols)
+	}
+	if dst.Rows > 0 {
+		s.do(func() error {
+			return s.device.merge.Finish(s.queue, s.at(dst), gpu.Range{}, s.where(p), parts, dst.Rows, shapeOf(p))
+		})
+	}
 }
 
 func (s *stream) exchange(l *device.Lane, record func(q gpu.Exchanger)) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu"
 )
@@ -66,7 +67,28 @@ func (e *emulated) Signal(l *device.Lane, seq uint32, n int) {
 
 func (e *emulated) Slot(l *device.Lane, seq uint32) []byte { return l.Slots[seq%2] }
 
-func (e *emulated) Copy(dst, src []byte) { e.do(func() { copy(dst, src) }) }
+func (e *emulated) Receive(l *device.Lane, seq uint32, dst ...[]byte) {
+	n := 0
+	for _, d := range dst {
+		n += len(d)
+	}
+	e.Await(l, seq, n)
+	e.do(func() {
+		from := l.Slots[seq%2]
+		for _, d := range dst {
+			from = from[copy(d, from):]
+		}
+	})
+	e.Signal(l, seq, 0)
+}
+
+func (e *emulated) Send(l *device.Lane, seq uint32, src []byte) {
+	e.do(func() { copy(l.Slots[seq%2], src) })
+	e.Signal(l, seq, len(src))
+}
+
+// FinishAll records nothing: nothing here uses it.
+func (e *emulated) FinishAll(device.Tensor, attention.Partial, int) {}
 
 func (e *emulated) Await(l *device.Lane, seq uint32, n int) {
 	e.ops <- func() error {

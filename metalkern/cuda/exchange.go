@@ -85,6 +85,20 @@ func (e *exchanger) Await(l *device.Lane, seq uint32, n int) {
 	}
 }
 
+// Receive implements [gpu.Exchanger].
+func (e *exchanger) Receive(l *device.Lane, seq uint32, parts ...gpu.Part) {
+	if e.begin() {
+		e.gated.Receive(l, seq, parts...)
+	}
+}
+
+// Send implements [gpu.Exchanger].
+func (e *exchanger) Send(l *device.Lane, seq uint32, part gpu.Part) {
+	if e.begin() {
+		e.gated.Send(l, seq, part)
+	}
+}
+
 // now is where an operation goes.
 func (e *exchanger) now() gpu.Queue {
 	if e.ahead {

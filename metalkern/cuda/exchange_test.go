@@ -30,6 +30,8 @@ type exchangeBench struct {
 	kernel  gpu.Kernel
 	runs    gpu.Buffer
 	in, out *device.Lane
+
+	message, answer gpu.Buffer // of Receive and Send
 }
 
 const messageWords = 3000
@@ -54,10 +56,12 @@ func newExchangeBench(t *testing.T, spin bool) *exchangeBench {
 		}
 	})
 	b.queue = q.(gpu.Exchanger)
-	if b.runs, err = h.Alloc(4, gpu.Local); err != nil {
-		t.Fatal(err)
+	for n, at := range map[int64]*gpu.Buffer{4: &b.runs, 4 * messageWords: &b.message, 4*messageWords + 16: &b.answer} {
+		if *at, err = h.Alloc(n, gpu.Local); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { (*at).Free() })
 	}
-	t.Cleanup(func() { b.runs.Free() })
 	b.queue.Write(gpu.Range{Buffer: b.runs}, make([]byte, 4))
 	if b.in, err = b.queue.NewLane(4*messageWords, spin); err == nil {
 		b.out, err = b.queue.NewLane(4*messageWords, spin)
@@ -69,11 +73,24 @@ func newExchangeBench(t *testing.T, spin bool) *exchangeBench {
 	return b
 }
 
-// step records the answer to message seq.
+func (b *exchangeBench) launch(to, from gpu.Range, by uint32) {
+	p := struct{ n, by uint32 }{messageWords, by}
+	b.queue.Launch(b.kernel, gpu.Grid{X: (messageWords + 63) / 64, Y: 1, Z: 1, Threads: 64}, gpu.At(to.Buffer, to.Offset), gpu.At(from.Buffer, from.Offset), gpu.Buf(b.runs), gpu.Value(&p))
+}
+
+// step records the answer to message seq, in one of the two ways.
 func (b *exchangeBench) step(seq uint32) {
 	b.Helper()
-	b.queue.Await(b.in, seq, 4*messageWords)
 	b.queue.Await(b.out, seq, 0)
+	if seq%3 != 0 {
+		message, answer := gpu.Range{Buffer: b.message}, gpu.Range{Buffer: b.answer, Offset: 16}
+		half := gpu.Range{Buffer: b.message, Offset: 2 * messageWords}
+		b.queue.Receive(b.in, seq, gpu.Part{At: message, Bytes: 2 * messageWords}, gpu.Part{At: half, Bytes: 2 * messageWords})
+		b.launch(answer, message, 3+seq)
+		b.queue.Send(b.out, seq, gpu.Part{At: answer, Bytes: 4 * messageWords})
+		return
+	}
+	b.queue.Await(b.in, seq, 4*messageWords)
 	from, err := b.queue.Slot(b.in, seq)
 	if err != nil {
 		b.Fatal(err)
@@ -82,8 +99,7 @@ func (b *exchangeBench) step(seq uint32) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	p := struct{ n, by uint32 }{messageWords, 3 + seq}
-	b.queue.Launch(b.kernel, gpu.Grid{X: (messageWords + 63) / 64, Y: 1, Z: 1, Threads: 64}, gpu.At(to.Buffer, to.Offset), gpu.At(from.Buffer, from.Offset), gpu.Buf(b.runs), gpu.Value(&p))
+	b.launch(to, from, 3+seq)
 	b.queue.Signal(b.in, seq, 0)
 	b.queue.Signal(b.out, seq, 4*messageWords)
 }
@@ -242,10 +258,7 @@ func TestLaunchesBeforeAndBehindMessagesRunInOrder(t *testing.T) {
 		for i := range messageWords {
 			binary.LittleEndian.PutUint32(data[4*i:], uint32(i))
 		}
-		times := func(by uint32) {
-			p := struct{ n, by uint32 }{messageWords, by}
-			b.queue.Launch(b.kernel, gpu.Grid{X: (messageWords + 63) / 64, Y: 1, Z: 1, Threads: 64}, gpu.Buf(x), gpu.Buf(x), gpu.Buf(b.runs), gpu.Value(&p))
-		}
+		times := func(by uint32) { b.launch(gpu.Range{Buffer: x}, gpu.Range{Buffer: x}, by) }
 		for round := range uint32(4) {
 			done := b.converse(round, round+1)
 			b.queue.Write(gpu.Range{Buffer: x}, data)

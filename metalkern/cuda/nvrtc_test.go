@@ -27,7 +27,7 @@ func compiler(t *testing.T) *nvrtc {
 
 func TestAllKernelsCompileWithoutAGPU(t *testing.T) {
 	n := compiler(t)
-	for _, u := range append(kernels.Units(), gated.Unit()) {
+	for _, u := range append(kernels.Units(), gated.CoherentUnit()) {
 		t.Run(u.Name, func(t *testing.T) {
 			t.Parallel()
 			code, err := n.compile(u.Name, dialect.Source(dialect.CUDA, u), "sm_90")

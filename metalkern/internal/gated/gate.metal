@@ -11,29 +11,31 @@ struct GateParams {
     uint grids;                           // launches whose sizes are set to nothing: those of the batch, or one for all
     uint bytes, length;                   // which of the lane's words has the count of bytes, and what it must be; 0: anything
 };
+// GATE looks until why is known: 0 if the message has come, or none is awaited and the step is not poisoned. Else it poisons the step.
+#define GATE(words, control, P, why)                                                                                 \
+    host_look();                                                                                                     \
+    uint ready = P.waits != 0 ? words[READY] : 0;                                                                    \
+    why = control[POISON];                                                                                           \
+    if (why == 0 && P.waits != 0) {                                                                                  \
+        for (uint i = 0; int(ready - P.want) < 0; i++) {                                                             \
+            const uint gone = words[FAILED], end = control[ABORT];                                                   \
+            host_look();                                                                                             \
+            ready = words[READY];                                                                                    \
+            if (int(ready - P.want) >= 0) break;                                                                     \
+            if (gone != 0) { why = WHY_FAILED; break; }                                                              \
+            if (end != 0) { why = WHY_ABORTED; break; }                                                              \
+            if (i >= P.looks) { why = WHY_LATE; break; }                                                             \
+        }                                                                                                            \
+        host_fence();                                                                                                \
+        if (why == 0 && P.length != 0 && words[P.bytes] != P.length) why = WHY_LENGTH;                               \
+        if (why != 0) { control[PLACE] = P.place; control[POISON] = why; }                                           \
+    }
+
 // One simdgroup.
 KERNEL(gate, 32, 1)(HOST_BUF(0, uint, words), HOST_BUF(1, uint, control), BUF(2, uint, grids), ARG(3, GateParams, P) GRID_ARGS) {
     const Ctx t = GRID;
     uint why = 0;
-    if (t.lane == 0) {
-        host_look();
-        uint ready = P.waits != 0 ? words[READY] : 0;
-        why = control[POISON];
-        if (why == 0 && P.waits != 0) {
-            for (uint i = 0; int(ready - P.want) < 0; i++) {
-                const uint gone = words[FAILED], end = control[ABORT];
-                host_look();
-                ready = words[READY];
-                if (int(ready - P.want) >= 0) break;
-                if (gone != 0) { why = WHY_FAILED; break; }
-                if (end != 0) { why = WHY_ABORTED; break; }
-                if (i >= P.looks) { why = WHY_LATE; break; }
-            }
-            host_fence();
-            if (why == 0 && P.length != 0 && words[P.bytes] != P.length) why = WHY_LENGTH;
-            if (why != 0) { control[PLACE] = P.place; control[POISON] = why; }
-        }
-    }
+    if (t.lane == 0) { GATE(words, control, P, why) }
     if (simd_max(float(why)) > 0.0f) for (uint i = t.lane; i < P.grids * 3u; i += 32u) grids[i] = 0;
 }
 

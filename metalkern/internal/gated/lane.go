@@ -163,11 +163,67 @@ func (q *Queue) Await(l *device.Lane, seq uint32, n int) {
 	q.exchange(operation{kind: awaits, lane: q.lanes[l], seq: seq, bytes: n})
 }
 
-func (q *Queue) exchange(o operation) {
-	if o.lane == nil || o.bytes < 0 || o.bytes > o.lane.size {
-		q.fail(fmt.Errorf("%s: a message of %d bytes on a lane that is not of this queue, or is for shorter ones", q.name(), o.bytes))
+// Receive implements [gpu.Exchanger].
+func (q *Queue) Receive(l *device.Lane, seq uint32, parts ...gpu.Part) {
+	n := q.sum(parts)
+	q.message(operation{kind: awaits, lane: q.lanes[l], seq: seq, bytes: int(n)}, len(parts)+1, parts, func(at gpu.Range) {
+		for _, p := range parts {
+			q.copy(p.At, at, p.Bytes)
+			at.Offset += p.Bytes
+		}
+		q.add(operation{kind: signals, lane: q.lanes[l], seq: seq})
+	})
+}
+
+// Send implements [gpu.Exchanger].
+func (q *Queue) Send(l *device.Lane, seq uint32, part gpu.Part) {
+	n := q.sum([]gpu.Part{part})
+	q.message(operation{kind: sends, lane: q.lanes[l], seq: seq, bytes: int(n)}, 2, []gpu.Part{part}, func(at gpu.Range) {
+		q.copy(at, part.At, n)
+		q.add(operation{kind: signals, lane: q.lanes[l], seq: seq, bytes: int(n)})
+	})
+}
+
+// message records an operation that is followed by others, which may be fused with it.
+func (q *Queue) message(o operation, behind int, parts []gpu.Part, record func(slot gpu.Range)) {
+	if !q.fits(o) || q.err != nil {
 		return
 	}
 	q.tighten()
-	q.record(o)
+	if q.options.Coherent {
+		o.parts, o.fused = q.arena.keepParts(parts), behind
+	}
+	q.add(o)
+	record(o.lane.slot(o.seq))
+	q.begin()
+}
+
+// sum is the size of a message's parts, which must be of whole words.
+func (q *Queue) sum(parts []gpu.Part) (n int64) {
+	if len(parts) == 0 || len(parts) > mostParts {
+		q.fail(fmt.Errorf("%s: a message of %d parts", q.name(), len(parts)))
+	}
+	for _, p := range parts {
+		if q.inside(p.At, p.Bytes) && (p.Bytes == 0 || (p.Bytes|p.At.Offset)%4 != 0) {
+			q.fail(fmt.Errorf("%s: a part of %d bytes of a message, which begins at %d", q.name(), p.Bytes, p.At.Offset))
+		}
+		n += p.Bytes
+	}
+	return n
+}
+
+func (q *Queue) exchange(o operation) {
+	if q.fits(o) {
+		q.tighten()
+		q.record(o)
+	}
+}
+
+// fits says whether a message of an operation may be on its lane.
+func (q *Queue) fits(o operation) bool {
+	if o.lane == nil || o.bytes < 0 || o.bytes > o.lane.size {
+		q.fail(fmt.Errorf("%s: a message of %d bytes on a lane that is not of this queue, or is for shorter ones", q.name(), o.bytes))
+		return false
+	}
+	return true
 }

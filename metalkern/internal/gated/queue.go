@@ -31,6 +31,7 @@ const (
 	batchLaunches = 64 // operations that are recorded before they are submitted
 	firstLaunches = 16 // before the first batch of a step, so that it begins soon
 	eventLooks    = 64 // of a gate behind an event
+	fusedThreads  = 512
 	stageChunk    = 1 << 20
 	stageKept     = 32 << 20
 	gridChunk     = 1024 * gridBytes
@@ -97,7 +98,7 @@ var _ gpu.Exchanger = (*Queue)(nil)
 
 // New makes a queue of a device, which its Close closes.
 func New(d Device, o Options) (*Queue, error) {
-	k, err := compile(d)
+	k, err := compile(d, o.Coherent)
 	if err != nil {
 		return nil, err
 	}
@@ -133,8 +134,18 @@ func (q *Queue) idle() bool { return len(q.list) == 0 && len(q.flying) == 0 && l
 
 // record adds an operation to the step.
 func (q *Queue) record(o operation) {
+	q.add(o)
+	q.begin()
+}
+
+// add is record without more: nothing is submitted.
+func (q *Queue) add(o operation) {
 	o.args = q.arena.keep(o.args)
 	q.list = append(q.list, o)
+}
+
+// begin submits what was recorded, once it is enough.
+func (q *Queue) begin() {
 	if n := len(q.list) - q.next; n < firstLaunches || q.next > 0 && n < batchLaunches {
 		return
 	}
@@ -221,6 +232,7 @@ func (q *Queue) tighten() {
 			return
 		}
 		q.copy(to, r.src, n)
+		q.begin()
 		r.src = to
 	}
 }
@@ -232,6 +244,7 @@ func (q *Queue) Copy(dst, src gpu.Range, n int64) {
 	}
 	q.tighten()
 	q.copy(dst, src, n)
+	q.begin()
 }
 
 func (q *Queue) copy(dst, src gpu.Range, n int64) {
@@ -240,7 +253,7 @@ func (q *Queue) copy(dst, src gpu.Range, n int64) {
 		p.wide = 1
 	}
 	args := [...]gpu.Arg{gpu.At(src.Buffer, src.Offset), gpu.At(dst.Buffer, dst.Offset), gpu.Value(&p)}
-	q.record(operation{kernel: q.kernels.copy, grid: copyGrid(n), args: args[:]})
+	q.add(operation{kernel: q.kernels.copy, grid: copyGrid(n), args: args[:]})
 }
 
 // copyGrid is the size of the launch that copies n bytes.

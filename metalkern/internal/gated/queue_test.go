@@ -47,7 +47,9 @@ type bench struct {
 	mix     gpu.Kernel
 	sum     gpu.Range
 	in, out *device.Lane
-	step    uint32
+
+	message, answer gpu.Range // of pass
+	step            uint32
 }
 
 func newBench(t tb, o Options) *bench {
@@ -70,7 +72,7 @@ func newBench(t tb, o Options) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{tb: t, device: d, queue: q, mix: k}
-	b.sum = b.buffer(make([]uint32, words))
+	b.sum, b.message, b.answer = b.buffer(make([]uint32, words)), b.buffer(make([]uint32, words)), b.buffer(make([]uint32, words))
 	if b.in, err = q.NewLane(4*words, true); err == nil {
 		b.out, err = q.NewLane(4*words, true)
 	}
@@ -122,6 +124,20 @@ func (b *bench) exchange(seq uint32) {
 	b.queue.Launch(b.mix, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: 32}, gpu.At(b.sum.Buffer, b.sum.Offset), gpu.At(in.Buffer, in.Offset), gpu.At(out.Buffer, out.Offset), gpu.Value(&p))
 	b.queue.Signal(b.in, seq, 0)
 	b.queue.Signal(b.out, seq, 4*words)
+}
+
+// pass records the use of message seq by Receive, and the answer to it by Send: the same as exchange.
+func (b *bench) pass(seq uint32) {
+	half := int64(4 * (words / 2))
+	at := func(r gpu.Range, from, n int64) gpu.Part {
+		return gpu.Part{At: gpu.Range{Buffer: r.Buffer, Offset: r.Offset + from}, Bytes: n}
+	}
+	b.queue.Await(b.out, seq, 0)
+	b.queue.Receive(b.in, seq, at(b.message, 0, half), at(b.message, half, 4*words-half))
+	p := mixParams{words, b.step}
+	b.step++
+	b.queue.Launch(b.mix, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: 32}, gpu.At(b.sum.Buffer, b.sum.Offset), gpu.At(b.message.Buffer, b.message.Offset), gpu.At(b.answer.Buffer, b.answer.Offset), gpu.Value(&p))
+	b.queue.Send(b.out, seq, at(b.answer, 0, 4*words))
 }
 
 // read is the sum, recorded.
@@ -200,6 +216,10 @@ func TestBadArgumentsAreErrorsOfTheNextWait(t *testing.T) {
 		"a copy of too much":    func() { b.queue.Copy(b.sum, b.sum, 1000) },
 		"another queue's lane":  func() { b.queue.Await(other.in, 0, 0) },
 		"a message that is big": func() { b.queue.Signal(b.out, 0, 1000) },
+		"no parts":              func() { b.queue.Receive(b.in, 0) },
+		"half a word":           func() { b.queue.Receive(b.in, 0, gpu.Part{At: b.sum, Bytes: 6}) },
+		"a part past the end":   func() { b.queue.Send(b.out, 0, gpu.Part{At: b.sum, Bytes: 4*words + 4}) },
+		"a part that is big":    func() { b.queue.Send(b.out, 0, gpu.Part{At: gpu.Range{Buffer: b.queue.control}, Bytes: controlBytes}) },
 	} {
 		record()
 		if err := b.wait(limit); err == nil {
@@ -323,7 +343,11 @@ func TestAStepRunsWhenItsMessagesArrive(t *testing.T) {
 		var other sync.WaitGroup
 		var want uint32
 		for seq := range uint32(9) {
-			b.exchange(seq)
+			if seq%3 == 0 {
+				b.exchange(seq)
+			} else {
+				b.pass(seq)
+			}
 			got := b.read()
 			other.Go(func() {
 				time.Sleep(time.Duration(seq%3) * 3 * time.Millisecond)
@@ -353,7 +377,7 @@ func TestNothingIsComputedFromAMessageThatNeverComes(t *testing.T) {
 		b := newBench(t, o)
 		b.send(0, 5)
 		b.exchange(0)
-		b.exchange(1)
+		b.pass(1)
 		for range 2 * batchLaunches { // so that there are batches behind
 			b.queue.Copy(b.sum, b.queue.order[0].slot(1), 8)
 		}
@@ -410,9 +434,9 @@ func TestAStepThatIsPoisonedGoesOnSplitAndRunsEachOperationOnce(t *testing.T) {
 			b := newBench(t, o)
 			var want uint32
 			b.send(0, 7)
-			for seq := range uint32(3) {
-				b.exchange(seq)
-			}
+			b.exchange(0)
+			b.pass(1)
+			b.pass(2)
 			got := b.read()
 			var other sync.WaitGroup
 			other.Go(func() {
@@ -445,7 +469,7 @@ func TestAMessageOfAnotherLengthIsAnError(t *testing.T) {
 	for name, o := range map[string]Options{"whole": ways["fast"], "halted": ways["safe, halts"], "split": {Fast: true, Looks: 10, Patience: time.Hour}} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, o)
-			b.exchange(0)
+			b.pass(0)
 			var other sync.WaitGroup
 			other.Go(func() {
 				time.Sleep(10 * time.Millisecond)
@@ -563,7 +587,11 @@ func TestAnyScheduleGivesTheSameResult(t *testing.T) {
 		seq := uint32(0)
 		for _, n := range steps {
 			for range n {
-				b.exchange(seq)
+				if rapid.Bool().Draw(t, "passed") {
+					b.pass(seq)
+				} else {
+					b.exchange(seq)
+				}
 				want, _ = mixed(want, seq*seq, seq)
 				seq++
 			}
