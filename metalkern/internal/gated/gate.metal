@@ -27,15 +27,21 @@ struct GateParams {
             if (i >= P.looks) { why = WHY_LATE; break; }                                                             \
         }                                                                                                            \
         host_fence();                                                                                                \
-        if (why == 0 && P.length != 0 && words[P.bytes] != P.length) why = WHY_LENGTH;                               \
         if (why != 0) { control[PLACE] = P.place; control[POISON] = why; }                                           \
+    }
+// CHECK poisons the step if the message that has come has another length than it must have.
+#define CHECK(words, control, P, why)                                                                                \
+    if (why == 0 && P.length != 0 && words[P.bytes] != P.length) {                                                   \
+        why = WHY_LENGTH;                                                                                            \
+        control[PLACE] = P.place;                                                                                    \
+        control[POISON] = why;                                                                                       \
     }
 
 // One simdgroup.
 KERNEL(gate, 32, 1)(HOST_BUF(0, uint, words), HOST_BUF(1, uint, control), BUF(2, uint, grids), ARG(3, GateParams, P) GRID_ARGS) {
     const Ctx t = GRID;
     uint why = 0;
-    if (t.lane == 0) { GATE(words, control, P, why) }
+    if (t.lane == 0) { GATE(words, control, P, why) CHECK(words, control, P, why) }
     if (simd_max(float(why)) > 0.0f) for (uint i = t.lane; i < P.grids * 3u; i += 32u) grids[i] = 0;
 }
 

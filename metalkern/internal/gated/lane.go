@@ -36,11 +36,12 @@ type lane struct {
 	shadow *device.LaneWords
 
 	arrivals, signals Event  // with events, else nil
-	awaited, told     uint64 // counts that were last waited for and signalled
-	seen              uint32 // of Done, the last that the host was told of
+	told              uint64 // count that was last signalled
 
-	mu    sync.Mutex
-	ready uint64 // value of arrivals
+	mu      sync.Mutex
+	ready   uint64 // value of arrivals
+	awaited uint64 // count that was last waited for
+	seen    uint32 // of Done, the last that the host was told of
 }
 
 // NewLane implements [gpu.Exchanger]. How the GPU waits is the queue's: spin does not matter.
@@ -70,6 +71,10 @@ func (q *Queue) NewLane(size int, _ bool) (*device.Lane, error) {
 	l.Lane = device.NewLane([2][]byte{at(0), at(1)}, (*device.LaneWords)(unsafe.Pointer(&data[0])), ready)
 	q.lanes[l.Lane] = l
 	q.order = append(q.order, l)
+	if q.watcher == nil {
+		q.watcher = q.watch()
+	}
+	q.watcher.add(l)
 	return l.Lane, nil
 }
 
@@ -110,8 +115,26 @@ func (l *lane) raise(v uint64) {
 	}
 }
 
+// release lets the GPU go on wherever it waits for the lane.
+func (l *lane) release() {
+	l.mu.Lock()
+	v := l.awaited
+	l.mu.Unlock()
+	l.raise(v)
+}
+
+// await notes that the GPU is to wait for message seq, and returns the value that it waits for.
+func (l *lane) await(seq uint32) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.awaited = extend(l.awaited, seq+1)
+	return l.awaited
+}
+
 // pump tells the host what the device has signalled since.
 func (l *lane) pump() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	done := l.Words.Done.Load()
 	if l.signals != nil {
 		// What the kernel has counted is in the host's memory when the event behind it says so.
@@ -136,6 +159,8 @@ func (l *lane) pump() {
 
 // signal is the host's, for a step that is split.
 func (l *lane) signal(seq uint32, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, w := range []*device.LaneWords{l.shadow, l.Words} {
 		w.Bytes[seq%2].Store(uint32(n))
 		w.Done.Store(seq + 1)

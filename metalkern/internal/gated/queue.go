@@ -56,7 +56,8 @@ type Queue struct {
 	halt    gpu.Buffer // three words that are 0 once a gate has poisoned the step; nil without Halts
 	halted  bool       // they may be 0, and nothing runs
 	lanes   map[*device.Lane]*lane
-	order   []*lane // in which they were made
+	order   []*lane  // in which they were made
+	watcher *watcher // nil without lanes
 
 	// The step: what has been recorded since Wait returned.
 	list  []operation
@@ -295,6 +296,9 @@ func (q *Queue) Close() error {
 	err := q.Wait(time.Now().Add(closeTimeout))
 	if len(q.flying) > 0 {
 		return err // it still uses all of it
+	}
+	if q.watcher != nil {
+		q.watcher.end()
 	}
 	errs := []error{err, q.stage.reset(0), q.grids.reset(0), q.control.Free()}
 	if q.halt != nil {

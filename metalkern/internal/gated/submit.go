@@ -74,6 +74,9 @@ func (q *Queue) give(to int) {
 	if len(q.steps) == 0 {
 		return
 	}
+	if e.waits {
+		q.watcher.begin()
+	}
 	batch, err := q.device.Submit(q.steps)
 	clear(q.steps)
 	if err != nil {
@@ -149,10 +152,10 @@ func (e *encoder) pass(s Step, p *gateParams) {
 func (e *encoder) arrival(o *operation, place int) gateParams {
 	q, l := e.q, o.lane
 	p := gateParams{waits: 1, want: o.seq + 1, looks: q.options.Looks, place: uint32(place), bytes: wordBytes + o.seq%2, length: uint32(o.bytes)}
-	l.awaited = extend(l.awaited, o.seq+1)
+	count := l.await(o.seq)
 	if !q.options.Fast {
 		p.looks = eventLooks
-		e.add(Step{Wait: l.arrivals, Value: l.awaited})
+		e.add(Step{Wait: l.arrivals, Value: count})
 	}
 	e.waits = true
 	return p

@@ -22,6 +22,9 @@ const (
 // Wait implements [gpu.Queue].
 func (q *Queue) Wait(deadline time.Time) error {
 	err := q.run(deadline)
+	if q.watcher != nil && len(q.flying) == 0 {
+		q.watcher.rest()
+	}
 	q.halted = q.halted || q.options.Halts && err != nil
 	q.list, q.reads, q.loose, q.next, q.err = q.list[:0], q.reads[:0], 0, 0, nil
 	q.waits, q.split = false, false
@@ -70,6 +73,9 @@ func (q *Queue) run(deadline time.Time) error {
 
 // judge looks whether the step has been poisoned: then it fails, or goes on split from there.
 func (q *Queue) judge(deadline time.Time) error {
+	if q.watcher != nil {
+		q.watcher.rest()
+	}
 	why, place := atomic.LoadUint32(&q.words.poison), int(atomic.LoadUint32(&q.words.place))
 	*q.words = control{}
 	if why == healthy {
@@ -157,7 +163,7 @@ func (q *Queue) drain(deadline time.Time) error {
 		now := time.Now()
 		gated := q.gatedFlying()
 		if gated && !gave && (now.Sub(start) > q.options.Patience || !now.Before(deadline)) {
-			q.abort()
+			q.abort(q.order)
 			gave = true
 		}
 		if !now.Before(deadline) && (!gated || now.Sub(deadline) > grace) {
@@ -214,13 +220,13 @@ func (q *Queue) gatedFlying() bool {
 	return false
 }
 
-// abort lets all gates end: they poison the step unless their messages have come.
-func (q *Queue) abort() {
+// abort lets all gates end: they poison the step unless their messages have come. Those that are recorded later need it again.
+func (q *Queue) abort(lanes []*lane) {
 	atomic.StoreUint32(&q.words.abort, 1)
 	if q.options.Fast {
 		return
 	}
-	for _, l := range q.order {
-		l.raise(l.awaited)
+	for _, l := range lanes {
+		l.release()
 	}
 }
