@@ -91,8 +91,8 @@ func (l *Lane) Err() error {
 	return l.cause
 }
 
-// Signalled is called by the part of a device that runs on the host, when Done has grown. It may be called
-// once for several.
+// Signalled is called by the part of a device that runs on the host, when Done has grown, and by whoever knows that it
+// will soon. It may be called once for several.
 func (l *Lane) Signalled() {
 	select {
 	case l.signals <- struct{}{}:
@@ -100,7 +100,7 @@ func (l *Lane) Signalled() {
 	}
 }
 
-// Signals has an element after Done has grown, for the host to wait for.
+// Signals has an element after Done has grown, or will soon, for the host to wait for.
 func (l *Lane) Signals() <-chan struct{} { return l.signals }
 
 // LengthError says that a message is not as long as what would be computed from it.

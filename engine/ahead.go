@@ -126,6 +126,7 @@ func (e *Engine) announce(h header, table *kvcache.Table, layers residence.Span)
 			return true, fmt.Errorf("announcement to %s: %w", e.cfg.Nodes[node], err)
 		}
 		p.inbox.Expect(p.seq+uint32(n)-1, e.deadline())
+		p.out.Signalled() // soon: whoever sends may spin for it
 	}
 	return true, nil
 }
@@ -244,6 +245,7 @@ func (s *server) recordAhead(h header) error {
 		return fmt.Errorf("nothing of layers %v is on %s", layers, e.self())
 	}
 	p.inbox.Expect(p.seq+uint32(asked)-1, e.deadline())
+	p.out.Signalled()
 	for l := layers.First; l < layers.End && err == nil; l++ {
 		if kv := table.Held(l); len(kv) > 0 {
 			err = s.recordLayer(h, l, n, kv)
