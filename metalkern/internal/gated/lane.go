@@ -215,6 +215,7 @@ func (q *Queue) message(o operation, behind int, parts []gpu.Part, record func(s
 		return
 	}
 	q.tighten()
+	q.talks = true
 	if q.options.Coherent {
 		o.parts, o.fused = q.arena.keepParts(parts), behind
 	}
@@ -240,6 +241,7 @@ func (q *Queue) sum(parts []gpu.Part) (n int64) {
 func (q *Queue) exchange(o operation) {
 	if q.fits(o) {
 		q.tighten()
+		q.talks = true
 		q.record(o)
 	}
 }

@@ -63,7 +63,8 @@ type Queue struct {
 	list  []operation
 	arena arena
 	next  int  // the first operation that has not been submitted
-	waits bool // whether an await has been
+	waits bool // whether an await has been submitted
+	talks bool // whether a message has been recorded
 	split bool // whether the host waits for messages
 	stage rooms
 	grids rooms

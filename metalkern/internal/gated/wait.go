@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// spin is how long a wait polls before it sleeps between polls; with lanes it always polls while something runs, because the host tells others.
+	// spin is how long a wait polls before it sleeps between polls; for a step with messages it always polls while something runs, because the host tells others.
 	spin = 200 * time.Microsecond
 	nap  = 50 * time.Microsecond
 	// grace is how long after its deadline a wait lets gates see the abort word, so that the queue can be used again.
@@ -27,7 +27,7 @@ func (q *Queue) Wait(deadline time.Time) error {
 	}
 	q.halted = q.halted || q.options.Halts && err != nil
 	q.list, q.reads, q.loose, q.next, q.err = q.list[:0], q.reads[:0], 0, 0, nil
-	q.waits, q.split = false, false
+	q.waits, q.split, q.talks = false, false, false
 	q.arena.reset()
 	if q.stuck = len(q.flying) > 0; q.stuck {
 		return err
@@ -169,7 +169,7 @@ func (q *Queue) drain(deadline time.Time) error {
 		if !now.Before(deadline) && (!gated || now.Sub(deadline) > grace) {
 			return &gpu.TimeoutError{Device: q.name()}
 		}
-		pause(len(q.order) > 0 || now.Sub(start) < spin)
+		pause(q.talks || now.Sub(start) < spin)
 	}
 	for _, l := range q.order {
 		l.pump()
