@@ -1,8 +1,11 @@
 package device
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
+
+	"github.com/orrery-ai/orrery/attention"
 )
 
 // An Exchanger is a Stream that takes part in exchanges with other nodes by itself: a whole step, its
@@ -10,16 +13,26 @@ import (
 // that is none, as the CPU's, the host waits for what it has recorded, and exchanges.
 type Exchanger interface {
 	Stream
-	// NewLane makes the memory of one end of a lane, for messages of at most size bytes.
-	NewLane(size int) (*Lane, error)
+	// NewLane makes the memory of one end of a lane, for messages of at most size bytes. spin says that the device may keep
+	// trying for what it waits for; otherwise it leaves its units to others meanwhile, which takes longer. Close frees it.
+	NewLane(size int, spin bool) (*Lane, error)
+	// Slot is where message seq of a lane lies for operations: in the device's memory, as tensors are.
+	Slot(l *Lane, seq uint32) []byte
 	// Signal ends the stream's use of message seq of the lane when everything recorded before has run. On
 	// a lane that goes out, n bytes of its slot are then sent; on one that comes in, its slot may be
 	// filled again, and n does not matter.
 	Signal(l *Lane, seq uint32, n int)
 	// Await lets nothing recorded after run before message seq of the lane may be used: on a lane that
 	// comes in, when it is in its slot; on one that goes out, when its slot is free. If the lane fails
-	// first nothing recorded after runs at all, and the stream's Wait gives the lane's error.
-	Await(l *Lane, seq uint32)
+	// first nothing recorded after runs at all, and the stream's Wait gives the lane's error; so it is, with
+	// a [LengthError], if n is not 0 and the message has not n bytes.
+	Await(l *Lane, seq uint32, n int)
+	// Receive is Await of a message as long as dst together, copies of it to each of dst, up to three, one after the other, and Signal. Send copies src
+	// to the slot of message seq, and signals it. All lie in the device's memory, and have a multiple of 4 bytes.
+	Receive(l *Lane, seq uint32, dst ...[]byte)
+	Send(l *Lane, seq uint32, src []byte)
+	// FinishAll is Finish of parts of a partial that are merged first, in their order: part i is its rows [i·T, (i+1)·T), of dst.Rows = T.
+	FinishAll(dst Tensor, p attention.Partial, parts int)
 }
 
 // LaneWords are the words that a device and the host tell each other about a lane with. They lie in memory
@@ -78,8 +91,8 @@ func (l *Lane) Err() error {
 	return l.cause
 }
 
-// Signalled is called by the part of a device that runs on the host, when Done has grown. It may be called
-// once for several.
+// Signalled is called by the part of a device that runs on the host, when Done has grown, and by whoever knows that it
+// will soon. It may be called once for several.
 func (l *Lane) Signalled() {
 	select {
 	case l.signals <- struct{}{}:
@@ -87,8 +100,18 @@ func (l *Lane) Signalled() {
 	}
 }
 
-// Signals has an element after Done has grown, for the host to wait for.
+// Signals has an element after Done has grown, or will soon, for the host to wait for.
 func (l *Lane) Signals() <-chan struct{} { return l.signals }
+
+// LengthError says that a message is not as long as what would be computed from it.
+type LengthError struct {
+	Seq        uint32 // of the lane, from 0
+	Have, Want int    // bytes
+}
+
+func (e *LengthError) Error() string {
+	return fmt.Sprintf("message %d has %d bytes, not %d", e.Seq, e.Have, e.Want)
+}
 
 // Reached says that count, which may have gone round, is at n or beyond it.
 func Reached(count, n uint32) bool { return int32(count-n) >= 0 }

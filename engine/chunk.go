@@ -50,7 +50,7 @@ func (e *Engine) runHidden(h header, payload []byte) {
 
 // chunk runs this node's layers from h.Layer on over tokens [First, First+Count), and hands the result on:
 // to the owner of the next layer, or to the driver.
-func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
+func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 	w := &e.work
 	w.trace = e.trace.Load()
 	began := w.trace.Now()
@@ -77,23 +77,36 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) error {
 	if (h.Layer == 0) != (hidden == nil) {
 		return fmt.Errorf("layer %d of a step begins with a hidden state: %v", h.Layer, hidden != nil)
 	}
-	if h.Layer == 0 {
-		if err := e.checkIDs(ids); err != nil {
-			return err
+	if err := e.checkIDs(ids); err != nil {
+		return err
+	}
+	if err := w.step.Begin(seq, layers, table.Epoch.Covered, first, n); err != nil {
+		return err
+	}
+	w.ahead, err = e.announce(h, table, layers)
+	defer func() {
+		if err != nil && w.ahead {
+			err = e.giveUp(h, table, layers, err)
 		}
+		w.ahead = false
+	}()
+	if err != nil {
+		return err
+	}
+	if h.Layer == 0 {
 		dec.Embed(w.stream, w.scratch, ids)
 	} else {
 		w.stream.Write(w.scratch.X, hidden)
 	}
 	dec.Angles(w.stream, w.scratch, 0, first, n)
 	e.computed(trace.Embed, &h, int(h.Layer), began)
-	if err := w.step.Begin(seq, layers, table.Epoch.Covered, first, n); err != nil {
-		return err
-	}
 	w.runs = append(w.runs[:0], run{0, first, n})
 	for l := layers.First; l < layers.End; l++ {
 		began := w.trace.Now()
 		dec.QKV(w.stream, l, w.scratch)
+		if w.ahead {
+			e.askAhead(table, l)
+		}
 		e.store(l)
 		e.computed(trace.Project, &h, l, began)
 		if err := e.attend(h, table, l); err != nil {
@@ -152,7 +165,7 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 	w := &e.work
 	peers := table.Peers(layer)
 	var queries []byte
-	if len(peers) > 0 {
+	if len(peers) > 0 && !w.ahead {
 		queries = w.stream.Download(bytesOf(w.scratch.Q.Data))
 		if err := w.wait(); err != nil {
 			return err
@@ -167,7 +180,11 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 		w.stream.Attend(local, w.scratch.Q, r.first, e.shape, w.step.Tail(layer))
 		e.computed(trace.Attend, &h, layer, began)
 	}
-	if len(peers) == 0 {
+	switch {
+	case len(peers) > 0 && w.ahead:
+		e.attendAhead(h, table, layer, own)
+		return nil
+	case len(peers) == 0:
 		own()
 		began := w.trace.Now()
 		w.stream.Finish(w.scratch.Attn, local)
@@ -205,6 +222,7 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 // close the sequence, and count on the memory. What was recorded has run.
 func (e *Engine) endStep(seq uint64) {
 	w := &e.work
+	w.ahead = false // its exchanges are over
 	w.step.End()
 	if len(w.step.Opened)+len(w.step.Sealed) > 0 {
 		e.cfg.OnBlocks(seq, w.step.Opened, w.step.Sealed)

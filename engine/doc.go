@@ -7,6 +7,9 @@
 // everything, nothing is sent: that is pipeline. If blocks are spread, it is pooled. When the node's
 // layers are done the hidden state goes to the owner of the next ones.
 //
+// Where the devices of both ends make exchanges by themselves, a step of few tokens is recorded ahead with them, by the owner and by the
+// holders, to whom it is announced; the hosts carry the messages and nobody's compute thread waits for one (ahead.go).
+//
 // Only prefill in ring differs (ring.go): each node computes its own tokens through all layers, and
 // for each layer the KV blocks go round, one hop at a time, the transfer of one overlapping the
 // computation on another.

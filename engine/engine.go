@@ -62,7 +62,8 @@ type Engine struct {
 	sequences atomic.Pointer[map[uint64]*kvcache.Sequence]
 	register  sync.Mutex // serialises changes of sequences, and the beginning of work with the end
 
-	servers []*server
+	servers []*server // of each other node's queries
+	asking  []*pair   // by node; nil where a device makes no exchanges by itself
 
 	busy sync.Mutex // one step at a time: it guards what follows
 	work workspace
@@ -74,24 +75,26 @@ type Engine struct {
 // workspace is the memory of the step that is running. What is large of it lies in an arena of the device,
 // which is taken in New and given back in Close.
 type workspace struct {
-	arena   *device.Arena
-	stream  device.Stream
-	scratch *model.Scratch
-	step    kvcache.Step
-	table   *kvcache.Table    // of the chunk, until the step needs it no more
-	local   attention.Partial // what this node attends to itself
-	merged  attention.Partial // the parts of all nodes
-	logits  device.Tensor
-	answers []attention.Partial // to the queries of each other node
-	sampler sampling.Sampler
-	ids     []int32
-	runs    []run
-	mine    []residence.Piece
-	own     []attention.KV
-	passing []attention.KV // of the parcel in hand, where the device reads it
-	head    [headerBytes]byte
-	trace   *trace.Recorder // of the step
-	fault   error           // of the stream, see wait
+	arena     *device.Arena
+	stream    device.Stream
+	exchanger device.Exchanger // the stream, if it is one
+	scratch   *model.Scratch
+	step      kvcache.Step
+	table     *kvcache.Table    // of the chunk, until the step needs it no more
+	local     attention.Partial // what this node attends to itself
+	merged    attention.Partial // the parts of all nodes
+	logits    device.Tensor
+	answers   []attention.Partial // to the queries of each other node
+	sampler   sampling.Sampler
+	ids       []int32
+	runs      []run
+	mine      []residence.Piece
+	own       []attention.KV
+	passing   []attention.KV // of the parcel in hand, where the device reads it
+	head      [headerBytes]byte
+	ahead     bool            // the step is recorded ahead with its exchanges
+	trace     *trace.Recorder // of the step
+	fault     error           // of the stream, see wait
 }
 
 // New registers the lanes on which this node receives. Layers come with SetDecoder.
@@ -109,11 +112,47 @@ func New(c Config) (*Engine, error) {
 	if err := e.work.take(&e.cfg, e.shape); err != nil {
 		return nil, err
 	}
-	if err := e.lanes.register(e.cfg, e.shape); err != nil {
+	err = e.lanes.register(e.cfg, e.shape)
+	if err == nil {
+		err = e.pairUp()
+	}
+	if err != nil {
 		e.lanes.close()
-		return nil, errors.Join(err, e.work.give())
+		return nil, errors.Join(err, e.give())
 	}
 	return e, nil
+}
+
+// pairUp makes the servers of the other nodes' queries, and registers the lanes of devices.
+func (e *Engine) pairUp() (err error) {
+	size := sizesOf(e.cfg, e.shape)
+	e.asking = make([]*pair, len(e.cfg.Nodes))
+	for n, name := range e.cfg.Nodes {
+		if n == e.cfg.Node {
+			continue
+		}
+		if e.asking[n], err = newPair(&e.cfg, e.work.stream, name, transport.PartialAhead, size.partialAhead, size.queryAhead); err != nil {
+			return err
+		}
+		s, err := newServer(e, n, e.work.answers[len(e.servers)])
+		if err != nil {
+			return err
+		}
+		e.servers = append(e.servers, s)
+	}
+	return nil
+}
+
+// give gives back what the engine took of its device. All lanes have ended, and every goroutine.
+func (e *Engine) give() error {
+	for _, p := range e.asking {
+		p.close()
+	}
+	var all []error
+	for _, s := range e.servers {
+		all = append(all, s.close())
+	}
+	return errors.Join(append(all, e.work.give())...)
 }
 
 // take takes the memory of the largest step.
@@ -128,6 +167,7 @@ func (w *workspace) take(c *Config, s attention.Shape) error {
 		return fmt.Errorf("activations: %w", err)
 	}
 	w.arena, w.stream = arena, c.Device.NewStream()
+	w.exchanger, _ = w.stream.(device.Exchanger)
 	w.scratch = model.ScratchIn(arena.Floats, m, c.Rows)
 	w.local = attention.PartialIn(arena.Floats, c.Rows, s)
 	w.merged = attention.PartialIn(arena.Floats, c.Rows, s)
@@ -175,14 +215,17 @@ func (e *Engine) Connect() error {
 	for n, r := range e.lanes.hiddenIn {
 		e.serve(r, transport.Hidden, n, e.runHidden)
 	}
-	answers := e.work.answers
-	for n, r := range e.lanes.queryIn {
-		if r != nil {
-			s := &server{engine: e, peer: n, reply: e.lanes.partialOut[n], stream: e.cfg.Device.NewStream(), part: answers[0]}
-			answers = answers[1:]
-			e.servers = append(e.servers, s)
-			e.serve(r, transport.Query, n, s.answer)
+	for n, p := range e.asking {
+		if err := p.connect(&e.cfg, e.cfg.Nodes[n], transport.QueryAhead); err != nil {
+			return err
 		}
+	}
+	for _, s := range e.servers {
+		s.reply = e.lanes.partialOut[s.peer]
+		if err := s.pair.connect(&e.cfg, e.cfg.Nodes[s.peer], transport.PartialAhead); err != nil {
+			return err
+		}
+		e.serve(e.lanes.queryIn[s.peer], transport.Query, s.peer, s.answer)
 	}
 	for n, r := range e.lanes.moveIn {
 		e.serve(r, transport.KVMove, n, func(h header, payload []byte) { e.receiveBlock(n, h, payload) })
@@ -274,12 +317,14 @@ func (e *Engine) Close() {
 	e.closed.Store(true)
 	e.register.Unlock()
 	e.lanes.close()
-	e.wg.Wait()
-	var all []error
-	for _, s := range e.servers {
-		all = append(all, s.stream.Close())
+	for _, p := range e.asking {
+		p.close()
 	}
-	if err := errors.Join(append(all, e.work.give())...); err != nil {
+	for _, s := range e.servers {
+		s.pair.close()
+	}
+	e.wg.Wait()
+	if err := e.give(); err != nil {
 		e.cfg.Logger.Warn("the device did not end well", "err", err)
 	}
 }

@@ -20,6 +20,7 @@ const (
 	kindLogits                  // Result: some rows
 	kindDone                    // Result: the step is finished on this node
 	kindFail                    // Partial, KVRing, Result: the payload says why
+	kindAhead                   // Query: a step will ask for layers [Layer, A) on the lanes of devices, from message C on
 )
 
 // What a step should give back.

@@ -41,6 +41,8 @@ type bench struct {
 	copied  chan error
 	steps   uint64
 	blocks  int
+	kv      attention.Format
+	devices []device.Device
 }
 
 // setup says how a bench differs from the usual.
@@ -53,6 +55,8 @@ type setup struct {
 	mute      map[int]bool // nodes that are there and never answer
 	timeout   time.Duration
 	block     int
+	device    func() device.Device // a CPU unless set
+	kv        attention.Format     // F32 if device is not set
 }
 
 const seqID = 5
@@ -65,7 +69,10 @@ func newBench(t testing.TB, s setup) *bench {
 	if s.block == 0 {
 		s.block = 4
 	}
-	b := &bench{TB: t, model: modeltest.Open(t, s.model), results: make(chan Result, 1000), copied: make(chan error, 1000), blocks: s.block}
+	if s.device == nil {
+		s.device, s.kv = func() device.Device { return cpu.New(1) }, attention.F32
+	}
+	b := &bench{TB: t, model: modeltest.Open(t, s.model), results: make(chan Result, 1000), copied: make(chan error, 1000), blocks: s.block, kv: s.kv}
 	log := slog.New(slog.DiscardHandler)
 	var names []string
 	var endpoints []*transport.Endpoint
@@ -91,7 +98,7 @@ func newBench(t testing.TB, s setup) *bench {
 		}
 	}
 	d, err := NewDriver(DriverConfig{Model: b.model, Endpoint: endpoints[0], ModelID: 9, Nodes: names, Rows: 64, RoundTokens: 64, BlockTokens: s.block,
-		KV: attention.F32, StepTimeout: s.timeout, Logger: log, OnResult: func(r Result) {
+		KV: s.kv, StepTimeout: s.timeout, Logger: log, OnResult: func(r Result) {
 			r.Logits = slices.Clone(r.Logits)
 			b.results <- r
 		}})
@@ -101,10 +108,11 @@ func newBench(t testing.TB, s setup) *bench {
 	b.driver = d
 	t.Cleanup(d.Close)
 	for i := range names {
-		dev := cpu.New(1)
+		dev := s.device()
 		t.Cleanup(func() { dev.Close() })
+		b.devices = append(b.devices, dev)
 		e, err := New(Config{Model: b.model, Device: dev, Endpoint: endpoints[i], ModelID: 9, Nodes: names, Node: i, Client: "n0", Rows: 64,
-			RoundTokens: 64, BlockTokens: s.block, KV: attention.F32, StepTimeout: s.timeout, Logger: log,
+			RoundTokens: 64, BlockTokens: s.block, KV: s.kv, StepTimeout: s.timeout, Logger: log,
 			OnBlocks: func(uint64, []*kvcache.Block, []*kvcache.Block) {},
 			OnCopied: func(_, _ uint64, _ uint32, _ int64, err error) { b.copied <- err }})
 		if err != nil {
@@ -131,19 +139,24 @@ func newBench(t testing.TB, s setup) *bench {
 func (b *bench) decoder(node, first, end int) {
 	b.Helper()
 	d, err := b.model.Layers(model.Range{First: first, End: end})
+	if err == nil {
+		err = d.Load(context.Background(), b.devices[node], nil)
+	}
 	if err != nil {
 		b.Fatal(err)
 	}
+	b.Cleanup(d.Unload)
 	b.engines[node].SetDecoder(d)
 }
 
 // open makes the sequence on every node, in an epoch.
 func (b *bench) open(e *residence.Epoch) {
 	b.Helper()
-	g := kvcache.Geometry{Shape: b.model.Config.Shape(), Layers: b.model.Config.Layers, Format: attention.F32, BlockTokens: b.blocks, Memory: device.Host{}}
+	g := kvcache.Geometry{Shape: b.model.Config.Shape(), Layers: b.model.Config.Layers, Format: b.kv, BlockTokens: b.blocks}
 	b.seqs, b.budgets = nil, nil
 	for i, eng := range b.engines {
 		budget := kvcache.NewBudget(1 << 26)
+		g.Memory = b.devices[i]
 		s, err := kvcache.NewSequence(seqID, i, g, budget, e)
 		if err != nil {
 			b.Fatal(err)

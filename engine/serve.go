@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/orrery-ai/orrery/attention"
@@ -12,13 +13,15 @@ import (
 // server answers one peer's queries over the blocks that this node holds. It runs beside the node's own
 // steps: what it reads is immutable.
 type server struct {
-	engine *Engine
-	peer   int
-	reply  *transport.Sender
-	stream device.Stream
-	part   attention.Partial // for the largest query
-	head   [headerBytes]byte
-	trace  *trace.Recorder // of the query
+	engine  *Engine
+	peer    int
+	reply   *transport.Sender
+	stream  device.Stream
+	part    attention.Partial // for the largest query
+	pair    *pair             // nil if the device makes no exchanges by itself
+	queries []byte            // of a step that is recorded ahead, in the device's memory
+	head    [headerBytes]byte
+	trace   *trace.Recorder // of the query
 }
 
 // record records what was done for the peer since began.
@@ -30,6 +33,10 @@ func (s *server) record(k trace.Kind, h *header, began int64) {
 
 func (s *server) answer(h header, payload []byte) {
 	s.trace = s.engine.trace.Load()
+	if h.Kind == kindAhead {
+		s.answerAhead(h)
+		return
+	}
 	defer s.record(trace.Answer, &h, s.trace.Now())
 	part, err := s.compute(h, payload)
 	began := s.trace.Now()
@@ -44,6 +51,29 @@ func (s *server) answer(h header, payload []byte) {
 	if err != nil && !s.engine.closed.Load() {
 		s.engine.cfg.Logger.Warn("a query could not be answered", "err", err)
 	}
+}
+
+// newServer makes the server of a peer's queries, and registers the lane on which those of its device come.
+func newServer(e *Engine, peer int, part attention.Partial) (s *server, err error) {
+	c := &e.cfg
+	s = &server{engine: e, peer: peer, stream: c.Device.NewStream(), part: part}
+	size := sizesOf(*c, e.shape)
+	if s.pair, err = newPair(c, s.stream, c.Nodes[peer], transport.QueryAhead, size.queryAhead, size.partialAhead); err == nil && s.pair != nil {
+		s.queries, err = c.Device.Alloc(size.queryAhead)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// close gives back what the server has; its lanes have ended.
+func (s *server) close() error {
+	s.pair.close()
+	err := s.stream.Close()
+	s.engine.cfg.Device.Free(s.queries)
+	s.queries = nil
+	return err
 }
 
 // compute is the answer: o, m and l.

@@ -25,6 +25,8 @@ type stream struct {
 	orders  room    // in which experts compute, and the parts of an arg-max
 	parts   room    // partials that are to be merged
 
+	slots map[*device.Lane][2][]byte // of the lanes of the queue
+
 	lists   lists
 	decodes map[kernels.Layer]*kernels.Decode
 	fills   map[kernels.Layer]*kernels.Prefill
@@ -96,6 +98,7 @@ func (s *stream) Close() error {
 	s.parts.free()
 	s.lists.free()
 	s.temps.free()
+	s.freeLanes()
 	s.device.forget(s)
 	return errors.Join(err, s.staging.free())
 }

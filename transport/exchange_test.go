@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu"
 )
@@ -52,7 +53,7 @@ func (e *emulated) do(op func()) { e.ops <- func() error { op(); return nil } }
 
 func (e *emulated) Wait() error { e.ops <- nil; return <-e.idle }
 
-func (e *emulated) NewLane(size int) (*device.Lane, error) {
+func (e *emulated) NewLane(size int, _ bool) (*device.Lane, error) {
 	return device.NewLane([2][]byte{make([]byte, size), make([]byte, size)}, new(device.LaneWords), nil), nil
 }
 
@@ -64,13 +65,41 @@ func (e *emulated) Signal(l *device.Lane, seq uint32, n int) {
 	})
 }
 
-func (e *emulated) Await(l *device.Lane, seq uint32) {
+func (e *emulated) Slot(l *device.Lane, seq uint32) []byte { return l.Slots[seq%2] }
+
+func (e *emulated) Receive(l *device.Lane, seq uint32, dst ...[]byte) {
+	n := 0
+	for _, d := range dst {
+		n += len(d)
+	}
+	e.Await(l, seq, n)
+	e.do(func() {
+		from := l.Slots[seq%2]
+		for _, d := range dst {
+			from = from[copy(d, from):]
+		}
+	})
+	e.Signal(l, seq, 0)
+}
+
+func (e *emulated) Send(l *device.Lane, seq uint32, src []byte) {
+	e.do(func() { copy(l.Slots[seq%2], src) })
+	e.Signal(l, seq, len(src))
+}
+
+// FinishAll records nothing: nothing here uses it.
+func (e *emulated) FinishAll(device.Tensor, attention.Partial, int) {}
+
+func (e *emulated) Await(l *device.Lane, seq uint32, n int) {
 	e.ops <- func() error {
 		for !device.Reached(l.Words.Ready.Load(), seq+1) {
 			if l.Words.Failed.Load() != 0 && !device.Reached(l.Words.Ready.Load(), seq+1) {
 				return l.Err()
 			}
 			time.Sleep(10 * time.Microsecond)
+		}
+		if have := int(l.Words.Bytes[seq%2].Load()); n != 0 && have != n {
+			return &device.LengthError{Seq: seq, Have: have, Want: n}
 		}
 		return nil
 	}
@@ -116,8 +145,8 @@ func newParty(t *testing.T, e *Endpoint, peer string, in LaneKey) *party {
 	for i := range p.on.Data {
 		p.on.Data[i] = 1
 	}
-	p.in, _ = p.stream.NewLane(4 * vector)
-	p.out, _ = p.stream.NewLane(4 * vector)
+	p.in, _ = p.stream.NewLane(4*vector, true)
+	p.out, _ = p.stream.NewLane(4*vector, true)
 	var err error
 	if p.inbox, err = e.Inbox(peer, in, p.in); err != nil {
 		t.Fatal(err)
@@ -138,7 +167,7 @@ func (p *party) open(t *testing.T, e *Endpoint, peer string, out LaneKey) {
 // send and receive record one message.
 func (p *party) send() {
 	seq := p.seq
-	p.stream.Await(p.out, seq)
+	p.stream.Await(p.out, seq, 0)
 	p.stream.do(func() { store(p.out.Slots[seq%2], p.sum.Data) })
 	p.stream.Signal(p.out, seq, 4*vector)
 }
@@ -146,7 +175,7 @@ func (p *party) send() {
 func (p *party) receive(deadline time.Time) {
 	seq := p.seq
 	p.inbox.Expect(seq, deadline)
-	p.stream.Await(p.in, seq)
+	p.stream.Await(p.in, seq, 4*vector)
 	p.stream.do(func() { load(p.sum.Data, p.in.Slots[seq%2]) })
 	p.stream.Signal(p.in, seq, 0)
 	p.stream.Add(p.sum, p.on)
@@ -256,7 +285,7 @@ func TestADeviceLearnsThatItsMessagesAreNotWanted(t *testing.T) {
 func TestADeviceCannotSignalMoreThanItsSlotHolds(t *testing.T) {
 	_, _, x, _ := parties(t, Safe)
 	x.stream.Signal(x.out, 0, 4*vector+1)
-	x.stream.Await(x.out, 2)
+	x.stream.Await(x.out, 2, 0)
 	if err := x.stream.Wait(); err == nil {
 		t.Error("it did")
 	}

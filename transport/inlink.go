@@ -1,7 +1,9 @@
 package transport
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 )
@@ -113,7 +115,11 @@ func (l *inlink) open(h header) error {
 		reason = r.bind(l, h.lane, o.max)
 	}
 	if reason != "" {
-		l.e.c.Logger.Warn("lane refused", "peer", l.node, "lane", o.key, "reason", reason)
+		level := slog.LevelWarn
+		if o.key.Purpose == QueryAhead || o.key.Purpose == PartialAhead { // this node's device makes no exchanges by itself
+			level = slog.LevelDebug
+		}
+		l.e.c.Logger.Log(context.Background(), level, "lane refused", "peer", l.node, "lane", o.key, "reason", reason)
 		return l.refuse(h.lane, reason)
 	}
 	l.lanes[h.lane] = r

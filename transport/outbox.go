@@ -53,12 +53,17 @@ func (b *Outbox) Close() {
 // looksPerYield is how often a word is looked at between two looks at the clock.
 const looksPerYield = 1000
 
-// awaitSignal waits until a device has signalled the messages before count; false if dead is closed first.
+// awaitSignal waits until a device has signalled the messages before count; false if dead is closed first. With [Fast] it spins first, and
+// again whenever somebody has called the lane's Signalled.
 func (e *Endpoint) awaitSignal(l *device.Lane, count uint32, dead <-chan struct{}) bool {
-	if now := time.Now(); e.fast(now) {
-		e.spins.spin(now, now.Add(attendFor), looksPerYield, func() bool { return device.Reached(l.Words.Done.Load(), count) }, func() {})
-	}
-	for !device.Reached(l.Words.Done.Load(), count) {
+	signalled := func() bool { return device.Reached(l.Words.Done.Load(), count) }
+	for !signalled() {
+		if now := time.Now(); e.fast(now) {
+			e.spins.spin(now, now.Add(attendFor), looksPerYield, signalled, func() {})
+			if signalled() {
+				break
+			}
+		}
 		select {
 		case <-l.Signals():
 		case <-dead:

@@ -7,20 +7,22 @@ type Purpose uint8
 
 // The purposes of lanes. Control is not one: it stands for actor messages in [Endpoint.Counters].
 const (
-	Control Purpose = iota
-	Step            // what the next step of a batch is: tokens, positions, epoch
-	Hidden          // hidden states, from one layer shard to the next
-	Query           // queries, from a layer's owner to the holders of its blocks
-	Partial         // partial attention, from the holders back to the owner
-	KVMove          // sealed KV blocks that change their holder
-	KVRing          // KV blocks that go round the ring during prefill
-	Result          // sampled tokens, logits and hidden states of the last layer
-	Probe           // messages that measure the way between two nodes
+	Control      Purpose = iota
+	Step                 // what the next step of a batch is: tokens, positions, epoch
+	Hidden               // hidden states, from one layer shard to the next
+	Query                // queries, from a layer's owner to the holders of its blocks
+	Partial              // partial attention, from the holders back to the owner
+	KVMove               // sealed KV blocks that change their holder
+	KVRing               // KV blocks that go round the ring during prefill
+	Result               // sampled tokens, logits and hidden states of the last layer
+	Probe                // messages that measure the way between two nodes
+	QueryAhead           // queries that a device sends by itself, in the order of a step that its node has announced
+	PartialAhead         // a device's answers to those
 	numPurposes
 )
 
 var purposeNames = [numPurposes]string{
-	"control", "step", "hidden", "query", "partial", "kv-move", "kv-ring", "result", "probe",
+	"control", "step", "hidden", "query", "partial", "kv-move", "kv-ring", "result", "probe", "query-ahead", "partial-ahead",
 }
 
 // String names the purpose as logs and metrics do.

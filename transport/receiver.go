@@ -151,6 +151,16 @@ func (r *Receiver) Next() (*Message, error) {
 	return r.await(nil)
 }
 
+// Ready is the next message if it is there already, else nil. It does not wait.
+func (r *Receiver) Ready() *Message {
+	select {
+	case m := <-r.ready:
+		return m
+	default:
+		return nil
+	}
+}
+
 // attend gives the next message if that is there, or comes while it reads the lane's connection.
 func (r *Receiver) attend(deadline time.Time) *Message {
 	if !r.satisfied() {

@@ -26,8 +26,8 @@ type driver struct {
 	copyTo, copyFrom, copyWithin                                                  uintptr
 	moduleLoad, moduleUnload, moduleFunction, functionSet                         uintptr
 	launch                                                                        uintptr
-	streamCreate, streamDestroy, streamQuery                                      uintptr
-	eventCreate, eventDestroy, eventRecord, eventElapsed                          uintptr
+	streamCreate, streamDestroy, streamQuery, streamWait, streamWrite             uintptr
+	eventCreate, eventDestroy, eventRecord, eventElapsed, eventQuery              uintptr
 	graphCreate, graphDestroy, graphAddKernel, graphInstantiate                   uintptr
 	graphExecDestroy, graphSetKernel, graphLaunch                                 uintptr
 }
@@ -47,6 +47,7 @@ func openDriver() (*driver, error) {
 		return nil, &gpu.UnavailableError{Kind: "cuda", Reason: "there is no " + name + ", NVIDIA's driver"}
 	}
 	d := &driver{library: library{name, handle}}
+	keepStreamsApart()
 	if err := d.symbols(map[string]*uintptr{
 		"cuInit": &d.init, "cuDriverGetVersion": &d.driverVersion, "cuGetErrorName": &d.errorName, "cuGetErrorString": &d.errorText,
 		"cuDeviceGetCount": &d.deviceCount, "cuDeviceGet": &d.deviceGet, "cuDeviceGetName": &d.deviceName, "cuDeviceGetAttribute": &d.deviceAttribute, "cuDeviceTotalMem_v2": &d.deviceMemory, "cuMemGetInfo_v2": &d.memoryInfo,
@@ -55,7 +56,8 @@ func openDriver() (*driver, error) {
 		"cuMemcpyHtoDAsync_v2": &d.copyTo, "cuMemcpyDtoHAsync_v2": &d.copyFrom, "cuMemcpyDtoDAsync_v2": &d.copyWithin,
 		"cuModuleLoadData": &d.moduleLoad, "cuModuleUnload": &d.moduleUnload, "cuModuleGetFunction": &d.moduleFunction, "cuFuncSetAttribute": &d.functionSet,
 		"cuLaunchKernel": &d.launch, "cuStreamCreate": &d.streamCreate, "cuStreamDestroy_v2": &d.streamDestroy, "cuStreamQuery": &d.streamQuery,
-		"cuEventCreate": &d.eventCreate, "cuEventDestroy_v2": &d.eventDestroy, "cuEventRecord": &d.eventRecord, "cuEventElapsedTime": &d.eventElapsed,
+		"cuStreamWaitValue64_v2": &d.streamWait, "cuStreamWriteValue64_v2": &d.streamWrite,
+		"cuEventCreate": &d.eventCreate, "cuEventDestroy_v2": &d.eventDestroy, "cuEventRecord": &d.eventRecord, "cuEventElapsedTime": &d.eventElapsed, "cuEventQuery": &d.eventQuery,
 		"cuGraphCreate": &d.graphCreate, "cuGraphDestroy": &d.graphDestroy, "cuGraphAddKernelNode": &d.graphAddKernel, "cuGraphInstantiateWithFlags": &d.graphInstantiate,
 		"cuGraphExecDestroy": &d.graphExecDestroy, "cuGraphExecKernelNodeSetParams": &d.graphSetKernel, "cuGraphLaunch": &d.graphLaunch,
 	}); err != nil {
@@ -69,6 +71,24 @@ func openDriver() (*driver, error) {
 		return nil, &gpu.UnavailableError{Kind: "cuda", Reason: fmt.Sprintf("the driver is for CUDA %d.%d; 11.8 or later is needed", version/1000, version%1000/10)}
 	}
 	return d, nil
+}
+
+// keepStreamsApart asks the driver, before it starts, for what launches that wait for messages need: that streams do not share queues of the GPU, in
+// which one would wait for another, and that kernels are loaded when their modules are, not at their first launch, for which the GPU
+// would have to become idle. What the environment says already stays.
+func keepStreamsApart() {
+	libc, err := purego.Dlopen("libc.so.6", purego.RTLD_NOW)
+	if err != nil {
+		return // another C library; the driver needs this one
+	}
+	set, err := purego.Dlsym(libc, "setenv")
+	if err != nil {
+		return
+	}
+	for name, value := range map[string]string{"CUDA_DEVICE_MAX_CONNECTIONS": "32", "CUDA_MODULE_LOADING": "EAGER"} {
+		n, v := cString(name), cString(value)
+		call(set, uintptr(unsafe.Pointer(&n[0])), uintptr(unsafe.Pointer(&v[0])), 0)
+	}
 }
 
 // describe is what the driver says of a status.

@@ -64,7 +64,7 @@ func TestGraphsTakeTheArgumentsOfEachRound(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if len(q.(*queue).graphs.all) == 0 {
+	if len(q.(*exchanger).graphs.all) == 0 {
 		t.Error("no graph was made")
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/orrery-ai/orrery/metalkern/dialect"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
+	"github.com/orrery-ai/orrery/metalkern/internal/gated"
 	"github.com/orrery-ai/orrery/metalkern/kernels"
 )
 
@@ -26,7 +27,7 @@ func compiler(t *testing.T) *nvrtc {
 
 func TestAllKernelsCompileWithoutAGPU(t *testing.T) {
 	n := compiler(t)
-	for _, u := range kernels.Units() {
+	for _, u := range append(kernels.Units(), gated.CoherentUnit()) {
 		t.Run(u.Name, func(t *testing.T) {
 			t.Parallel()
 			code, err := n.compile(u.Name, dialect.Source(dialect.CUDA, u), "sm_90")

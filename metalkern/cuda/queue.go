@@ -32,13 +32,14 @@ type queue struct {
 	ungraphed bool          // the driver has refused to make a graph
 	took      time.Duration // the last wait
 
-	params [maxArgs]unsafe.Pointer // what the driver takes
+	halt   uintptr                     // where the word lies that stops the launches that come next, or 0
+	params [maxArgs + 1]unsafe.Pointer // what the driver takes
 }
 
 var _ gpu.Queue = (*queue)(nil)
 
-// NewQueue implements [gpu.Host].
-func (h *Host) NewQueue() (gpu.Queue, error) {
+// newQueue makes a stream.
+func (h *Host) newQueue() (*queue, error) {
 	defer h.current()()
 	q := &queue{host: h, graphs: newGraphs()}
 	if err := h.driver.check("cuStreamCreate", call(h.driver.streamCreate, uintptr(unsafe.Pointer(&q.stream)), streamNotBlocking)); err != nil {
@@ -89,7 +90,7 @@ func (q *queue) Launch(k gpu.Kernel, g gpu.Grid, args ...gpu.Arg) {
 		q.fail(err)
 		return
 	}
-	if err := q.recorded.add(own, g, args); err != nil {
+	if err := q.recorded.add(own, g, args, q.halt); err != nil {
 		q.fail(err)
 		return
 	}

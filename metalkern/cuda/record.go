@@ -25,7 +25,8 @@ type recording struct {
 	sizes    []int32
 }
 
-// launch is one of them. Its arguments are the next sizes of the recording, and lie in data from at to end.
+// launch is one of them. Its arguments are the next sizes of the recording, and lie in data from at to end. The last is what every
+// kernel has beyond its own: where the word lies that stops it, or 0.
 type launch struct {
 	kernel  *kernel
 	grid    gpu.Grid
@@ -38,8 +39,8 @@ func (r *recording) reset() {
 }
 
 // add records a launch.
-func (r *recording) add(k *kernel, g gpu.Grid, args []gpu.Arg) error {
-	l := launch{kernel: k, grid: g, args: [2]int32{int32(len(r.sizes)), int32(len(r.sizes) + len(args))}, at: int32(len(r.data))}
+func (r *recording) add(k *kernel, g gpu.Grid, args []gpu.Arg, halt uintptr) error {
+	l := launch{kernel: k, grid: g, args: [2]int32{int32(len(r.sizes)), int32(len(r.sizes) + len(args) + 1)}, at: int32(len(r.data))}
 	le := binary.LittleEndian
 	r.shape = le.AppendUint64(r.shape, uint64(k.function))
 	for _, n := range [...]int{g.X, g.Y, g.Z, g.Threads, g.Pool} {
@@ -62,13 +63,15 @@ func (r *recording) add(k *kernel, g gpu.Grid, args []gpu.Arg) error {
 		r.data = le.AppendUint64(r.data, address)
 		r.sizes = append(r.sizes, 8)
 	}
+	r.data = le.AppendUint64(r.data, uint64(halt))
+	r.sizes = append(r.sizes, 8)
 	l.end = int32(len(r.data))
 	r.launches = append(r.launches, l)
 	return nil
 }
 
 // params fills in where the arguments of a launch lie, as the driver takes them.
-func (r *recording) params(l *launch, params *[maxArgs]unsafe.Pointer) {
+func (r *recording) params(l *launch, params *[maxArgs + 1]unsafe.Pointer) {
 	at := l.at
 	for i, size := range r.sizes[l.args[0]:l.args[1]] {
 		params[i] = unsafe.Pointer(&r.data[at])

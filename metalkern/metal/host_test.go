@@ -214,8 +214,8 @@ func TestLaunchesReadAMappedFileWhereItLies(t *testing.T) {
 // step doubles what comes on one lane into the other.
 func step(t *testing.T, b *bench, in, out *device.Lane, seq uint32, n int) {
 	t.Helper()
-	b.queue.Await(in, seq)
-	b.queue.Await(out, seq)
+	b.queue.Await(in, seq, 4*n)
+	b.queue.Await(out, seq, 0)
 	from, err := b.queue.Slot(in, seq)
 	if err != nil {
 		t.Fatal(err)
@@ -238,11 +238,11 @@ func TestMessagesReachTheGPUAndComeFromIt(t *testing.T) {
 			}
 			b := newBench(t)
 			const n, rounds = 3000, 200
-			in, err := b.queue.NewLane(4 * n)
+			in, err := b.queue.NewLane(4*n, true)
 			if err != nil {
 				t.Fatal(err)
 			}
-			out, err := b.queue.NewLane(4 * n)
+			out, err := b.queue.NewLane(4*n, true)
 			if err != nil {
 				t.Fatal(err)
 			}

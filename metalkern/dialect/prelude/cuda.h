@@ -2,8 +2,8 @@
 #define KERNEL(name, threads, groups) extern "C" __global__ void __launch_bounds__(threads, groups) name
 #define BUF(i, T, n)      T* __restrict__ n
 #define ARG(i, T, n)      const T n
-#define GRID_ARGS
-#define GRID              (ctx())
+#define GRID_ARGS         , const volatile uint* k_halt
+#define GRID              (ctx(k_halt))
 #define SHARED(T, n, N)   __shared__ T n[N]
 #define POOL              (k_pool)
 #define UNROLL            _Pragma("unroll")
@@ -28,7 +28,12 @@ struct alignas(2) bf16 {
 #define SPECIAL(fn, r) FN uint fn() { uint v; asm("mov.u32 %0, %%" r ";" : "=r"(v)); return v; }
 SPECIAL(s_tid, "tid.x") SPECIAL(s_x, "ctaid.x") SPECIAL(s_y, "ctaid.y") SPECIAL(s_z, "ctaid.z")
 SPECIAL(s_nx, "nctaid.x") SPECIAL(s_ny, "nctaid.y") SPECIAL(s_nz, "nctaid.z")
-FN Ctx ctx() { const uint t = s_tid(); return Ctx{uint3(s_x(), s_y(), s_z()), uint3(s_nx(), s_ny(), s_nz()), t, t & 31, t >> 5}; }
+// A launch behind a gate does nothing if the word that the gate may have written is 0.
+FN Ctx ctx(const volatile uint* halt) {
+    if (halt && *halt == 0) asm volatile("exit;");
+    const uint t = s_tid();
+    return Ctx{uint3(s_x(), s_y(), s_z()), uint3(s_nx(), s_ny(), s_nz()), t, t & 31, t >> 5};
+}
 
 FN void threadgroup_barrier(mem_flags) { asm volatile("bar.sync 0;" ::: "memory"); }
 FN void simdgroup_barrier(mem_flags) { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }

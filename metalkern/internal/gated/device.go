@@ -31,6 +31,9 @@ type Step struct {
 	Groups gpu.Range
 	// Settle says that steps after this one read their Groups only when this one has written them.
 	Settle bool
+	// Halt is where a uint32 lies, on devices whose launches look at one themselves: nothing runs if it is 0 when the launch's turn comes. It is used instead of
+	// Groups, if its buffer is not nil.
+	Halt gpu.Range
 
 	Wait   Event // steps after this one run when the event has reached Value
 	Signal Event // the event is set to Value when the steps before have run, and the host sees what they wrote

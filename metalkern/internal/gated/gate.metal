@@ -2,32 +2,46 @@
 constexpr constant uint READY = 0, FAILED = 1, DONE = 2, BYTES = 3;
 // The words of the queue: the host gives the first; a gate the others, why the step is poisoned (0: it is not), and by which operation.
 constexpr constant uint ABORT = 0, POISON = 1, PLACE = 2;
-constexpr constant uint WHY_FAILED = 1, WHY_ABORTED = 2, WHY_LATE = 3;
+constexpr constant uint WHY_FAILED = 1, WHY_ABORTED = 2, WHY_LATE = 3, WHY_LENGTH = 4;
 
 struct GateParams {
     uint waits;                           // whether a message is awaited, or only asked whether the step is poisoned
     uint want, looks;                     // the count that READY must reach; how often it is looked at, at most
     uint place;                           // of this operation in the step
-    uint grids;                           // launches of the batch whose sizes are set to nothing
+    uint grids;                           // launches whose sizes are set to nothing: those of the batch, or one for all
+    uint bytes, length;                   // which of the lane's words has the count of bytes, and what it must be; 0: anything
 };
+// GATE looks until why is known: 0 if the message has come, or none is awaited and the step is not poisoned. Else it poisons the step.
+#define GATE(words, control, P, why)                                                                                 \
+    host_look();                                                                                                     \
+    uint ready = P.waits != 0 ? words[READY] : 0;                                                                    \
+    why = control[POISON];                                                                                           \
+    if (why == 0 && P.waits != 0) {                                                                                  \
+        for (uint i = 0; int(ready - P.want) < 0; i++) {                                                             \
+            const uint gone = words[FAILED], end = control[ABORT];                                                   \
+            host_look();                                                                                             \
+            ready = words[READY];                                                                                    \
+            if (int(ready - P.want) >= 0) break;                                                                     \
+            if (gone != 0) { why = WHY_FAILED; break; }                                                              \
+            if (end != 0) { why = WHY_ABORTED; break; }                                                              \
+            if (i >= P.looks) { why = WHY_LATE; break; }                                                             \
+        }                                                                                                            \
+        host_fence();                                                                                                \
+        if (why != 0) { control[PLACE] = P.place; control[POISON] = why; }                                           \
+    }
+// CHECK poisons the step if the message that has come has another length than it must have.
+#define CHECK(words, control, P, why)                                                                                \
+    if (why == 0 && P.length != 0 && words[P.bytes] != P.length) {                                                   \
+        why = WHY_LENGTH;                                                                                            \
+        control[PLACE] = P.place;                                                                                    \
+        control[POISON] = why;                                                                                       \
+    }
+
 // One simdgroup.
 KERNEL(gate, 32, 1)(HOST_BUF(0, uint, words), HOST_BUF(1, uint, control), BUF(2, uint, grids), ARG(3, GateParams, P) GRID_ARGS) {
     const Ctx t = GRID;
     uint why = 0;
-    if (t.lane == 0) {
-        why = control[POISON];
-        if (why == 0 && P.waits != 0) {
-            for (uint i = 0;; i++) {
-                host_fence();
-                if (int(words[READY] - P.want) >= 0) break;
-                if (words[FAILED] != 0) { why = WHY_FAILED; break; }
-                if (control[ABORT] != 0) { why = WHY_ABORTED; break; }
-                if (i >= P.looks) { why = WHY_LATE; break; }
-            }
-            host_fence();
-            if (why != 0) { control[PLACE] = P.place; control[POISON] = why; }
-        }
-    }
+    if (t.lane == 0) { GATE(words, control, P, why) CHECK(words, control, P, why) }
     if (simd_max(float(why)) > 0.0f) for (uint i = t.lane; i < P.grids * 3u; i += 32u) grids[i] = 0;
 }
 
@@ -53,7 +67,6 @@ struct SignalParams {
 KERNEL(signal, 32, 1)(HOST_BUF(0, uint, words), ARG(1, SignalParams, P) GRID_ARGS) {
     const Ctx t = GRID;
     if (t.lane == 0) {
-        host_fence();
         words[P.base + BYTES + P.slot] = P.bytes;
         host_fence();
         words[P.base + DONE] = P.count;

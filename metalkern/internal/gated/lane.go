@@ -36,15 +36,16 @@ type lane struct {
 	shadow *device.LaneWords
 
 	arrivals, signals Event  // with events, else nil
-	awaited, told     uint64 // counts that were last waited for and signalled
-	seen              uint32 // of Done, the last that the host was told of
+	told              uint64 // count that was last signalled
 
-	mu    sync.Mutex
-	ready uint64 // value of arrivals
+	mu      sync.Mutex
+	ready   uint64 // value of arrivals
+	awaited uint64 // count that was last waited for
+	seen    uint32 // of Done, the last that the host was told of
 }
 
-// NewLane implements [gpu.Exchanger].
-func (q *Queue) NewLane(size int) (*device.Lane, error) {
+// NewLane implements [gpu.Exchanger]. How the GPU waits is the queue's: spin does not matter.
+func (q *Queue) NewLane(size int, _ bool) (*device.Lane, error) {
 	if size <= 0 {
 		return nil, fmt.Errorf("%s: a lane for messages of %d bytes", q.name(), size)
 	}
@@ -70,6 +71,10 @@ func (q *Queue) NewLane(size int) (*device.Lane, error) {
 	l.Lane = device.NewLane([2][]byte{at(0), at(1)}, (*device.LaneWords)(unsafe.Pointer(&data[0])), ready)
 	q.lanes[l.Lane] = l
 	q.order = append(q.order, l)
+	if q.watcher == nil {
+		q.watcher = q.watch()
+	}
+	q.watcher.add(l)
 	return l.Lane, nil
 }
 
@@ -110,8 +115,26 @@ func (l *lane) raise(v uint64) {
 	}
 }
 
+// release lets the GPU go on wherever it waits for the lane.
+func (l *lane) release() {
+	l.mu.Lock()
+	v := l.awaited
+	l.mu.Unlock()
+	l.raise(v)
+}
+
+// await notes that the GPU is to wait for message seq, and returns the value that it waits for.
+func (l *lane) await(seq uint32) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.awaited = extend(l.awaited, seq+1)
+	return l.awaited
+}
+
 // pump tells the host what the device has signalled since.
 func (l *lane) pump() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	done := l.Words.Done.Load()
 	if l.signals != nil {
 		// What the kernel has counted is in the host's memory when the event behind it says so.
@@ -136,6 +159,8 @@ func (l *lane) pump() {
 
 // signal is the host's, for a step that is split.
 func (l *lane) signal(seq uint32, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, w := range []*device.LaneWords{l.shadow, l.Words} {
 		w.Bytes[seq%2].Store(uint32(n))
 		w.Done.Store(seq + 1)
@@ -159,15 +184,73 @@ func (q *Queue) Signal(l *device.Lane, seq uint32, n int) {
 }
 
 // Await implements [gpu.Exchanger].
-func (q *Queue) Await(l *device.Lane, seq uint32) {
-	q.exchange(operation{kind: awaits, lane: q.lanes[l], seq: seq})
+func (q *Queue) Await(l *device.Lane, seq uint32, n int) {
+	q.exchange(operation{kind: awaits, lane: q.lanes[l], seq: seq, bytes: n})
 }
 
-func (q *Queue) exchange(o operation) {
-	if o.lane == nil || o.bytes < 0 || o.bytes > o.lane.size {
-		q.fail(fmt.Errorf("%s: a message of %d bytes on a lane that is not of this queue, or is for shorter ones", q.name(), o.bytes))
+// Receive implements [gpu.Exchanger].
+func (q *Queue) Receive(l *device.Lane, seq uint32, parts ...gpu.Part) {
+	n := q.sum(parts)
+	q.message(operation{kind: awaits, lane: q.lanes[l], seq: seq, bytes: int(n)}, len(parts)+1, parts, func(at gpu.Range) {
+		for _, p := range parts {
+			q.copy(p.At, at, p.Bytes)
+			at.Offset += p.Bytes
+		}
+		q.add(operation{kind: signals, lane: q.lanes[l], seq: seq})
+	})
+}
+
+// Send implements [gpu.Exchanger].
+func (q *Queue) Send(l *device.Lane, seq uint32, part gpu.Part) {
+	n := q.sum([]gpu.Part{part})
+	q.message(operation{kind: sends, lane: q.lanes[l], seq: seq, bytes: int(n)}, 2, []gpu.Part{part}, func(at gpu.Range) {
+		q.copy(at, part.At, n)
+		q.add(operation{kind: signals, lane: q.lanes[l], seq: seq, bytes: int(n)})
+	})
+}
+
+// message records an operation that is followed by others, which may be fused with it.
+func (q *Queue) message(o operation, behind int, parts []gpu.Part, record func(slot gpu.Range)) {
+	if !q.fits(o) || q.err != nil {
 		return
 	}
 	q.tighten()
-	q.record(o)
+	q.talks = true
+	if q.options.Coherent {
+		o.parts, o.fused = q.arena.keepParts(parts), behind
+	}
+	q.add(o)
+	record(o.lane.slot(o.seq))
+	q.begin()
+}
+
+// sum is the size of a message's parts, which must be of whole words.
+func (q *Queue) sum(parts []gpu.Part) (n int64) {
+	if len(parts) == 0 || len(parts) > mostParts {
+		q.fail(fmt.Errorf("%s: a message of %d parts", q.name(), len(parts)))
+	}
+	for _, p := range parts {
+		if q.inside(p.At, p.Bytes) && (p.Bytes == 0 || (p.Bytes|p.At.Offset)%4 != 0) {
+			q.fail(fmt.Errorf("%s: a part of %d bytes of a message, which begins at %d", q.name(), p.Bytes, p.At.Offset))
+		}
+		n += p.Bytes
+	}
+	return n
+}
+
+func (q *Queue) exchange(o operation) {
+	if q.fits(o) {
+		q.tighten()
+		q.talks = true
+		q.record(o)
+	}
+}
+
+// fits says whether a message of an operation may be on its lane.
+func (q *Queue) fits(o operation) bool {
+	if o.lane == nil || o.bytes < 0 || o.bytes > o.lane.size {
+		q.fail(fmt.Errorf("%s: a message of %d bytes on a lane that is not of this queue, or is for shorter ones", q.name(), o.bytes))
+		return false
+	}
+	return true
 }

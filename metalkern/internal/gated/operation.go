@@ -15,6 +15,8 @@ type operation struct {
 	lane   *lane
 	seq    uint32
 	bytes  int
+	parts  []gpu.Part // of a message that is received, or the one that is sent: what the operations behind, as many as fused says, do with it too
+	fused  int
 }
 
 type kind uint8
@@ -23,6 +25,7 @@ const (
 	launches kind = iota
 	awaits
 	signals
+	sends // does nothing by itself: the copy and the signal behind it do
 )
 
 // segment is the end of the operations from next on that can be given to the GPU at once while the host waits for messages itself: all
@@ -42,6 +45,7 @@ func segment(list []operation, next int) int {
 // arena keeps arguments until they have been submitted.
 type arena struct {
 	args   []gpu.Arg
+	parts  []gpu.Part
 	values []byte
 }
 
@@ -79,10 +83,21 @@ func (a *arena) value(p unsafe.Pointer, n int) unsafe.Pointer {
 	return kept
 }
 
+// keepParts copies parts.
+func (a *arena) keepParts(parts []gpu.Part) []gpu.Part {
+	if len(a.parts)+len(parts) > cap(a.parts) {
+		a.parts = make([]gpu.Part, 0, max(argChunk, len(parts)))
+	}
+	from := len(a.parts)
+	a.parts = append(a.parts, parts...)
+	return a.parts[from:len(a.parts):len(a.parts)]
+}
+
 // reset forgets everything.
 func (a *arena) reset() {
 	clear(a.args)
-	a.args, a.values = a.args[:0], a.values[:0]
+	clear(a.parts)
+	a.args, a.parts, a.values = a.args[:0], a.parts[:0], a.values[:0]
 }
 
 // rooms are pieces of memory for the time of a step.

@@ -14,6 +14,10 @@ import (
 type Options struct {
 	// Fast lets gates spin, on devices whose kernels see what the host writes meanwhile. Otherwise the GPU waits for events.
 	Fast bool
+	// Coherent says that kernels and the processor see in mapped memory what the other has written, behind a fence and without more.
+	Coherent bool
+	// Halts says that launches look at [Step].Halt; they need no sizes in memory then.
+	Halts bool
 	// Looks is how often a spinning gate looks for its message, at most: the bound that holds if the host itself is stopped.
 	Looks uint32
 	// Patience is how long the host lets gates spin, or events be waited for, in one Wait before it splits the step.
@@ -25,7 +29,9 @@ const MaxFlying = 256
 
 const (
 	batchLaunches = 64 // operations that are recorded before they are submitted
+	firstLaunches = 16 // before the first batch of a step, so that it begins soon
 	eventLooks    = 64 // of a gate behind an event
+	fusedThreads  = 512
 	stageChunk    = 1 << 20
 	stageKept     = 32 << 20
 	gridChunk     = 1024 * gridBytes
@@ -33,6 +39,7 @@ const (
 	gridBytes     = 12
 	maxArgs       = 16
 	controlBytes  = 256
+	goAt          = 64 // of the control buffer: what halts are restored from
 	closeTimeout  = 10 * time.Second
 )
 
@@ -46,14 +53,18 @@ type Queue struct {
 	kernels kernels
 	control gpu.Buffer
 	words   *control
+	halt    gpu.Buffer // three words that are 0 once a gate has poisoned the step; nil without Halts
+	halted  bool       // they may be 0, and nothing runs
 	lanes   map[*device.Lane]*lane
-	order   []*lane // in which they were made
+	order   []*lane  // in which they were made
+	watcher *watcher // nil without lanes
 
 	// The step: what has been recorded since Wait returned.
 	list  []operation
 	arena arena
 	next  int  // the first operation that has not been submitted
-	waits bool // whether an await has been
+	waits bool // whether an await has been submitted
+	talks bool // whether a message has been recorded
 	split bool // whether the host waits for messages
 	stage rooms
 	grids rooms
@@ -89,7 +100,7 @@ var _ gpu.Exchanger = (*Queue)(nil)
 
 // New makes a queue of a device, which its Close closes.
 func New(d Device, o Options) (*Queue, error) {
-	k, err := compile(d)
+	k, err := compile(d, o.Coherent)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +109,18 @@ func New(d Device, o Options) (*Queue, error) {
 		return nil, err
 	}
 	clear(b.Bytes())
-	return &Queue{device: d, options: o, kernels: k, control: b, words: (*control)(unsafe.Pointer(&b.Bytes()[0])), lanes: map[*device.Lane]*lane{}}, nil
+	q := &Queue{device: d, options: o, kernels: k, control: b, words: (*control)(unsafe.Pointer(&b.Bytes()[0])), lanes: map[*device.Lane]*lane{}}
+	if !o.Halts {
+		return q, nil
+	}
+	for i := range gridBytes {
+		b.Bytes()[goAt+i] = 1
+	}
+	if q.halt, err = d.Alloc(gridBytes, gpu.Local); err != nil {
+		return nil, errors.Join(err, b.Free())
+	}
+	q.halted = true
+	return q, nil
 }
 
 func (q *Queue) fail(err error) {
@@ -114,14 +136,22 @@ func (q *Queue) idle() bool { return len(q.list) == 0 && len(q.flying) == 0 && l
 
 // record adds an operation to the step.
 func (q *Queue) record(o operation) {
+	q.add(o)
+	q.begin()
+}
+
+// add is record without more: nothing is submitted.
+func (q *Queue) add(o operation) {
 	o.args = q.arena.keep(o.args)
 	q.list = append(q.list, o)
-	if len(q.list)-q.next < batchLaunches {
+}
+
+// begin submits what was recorded, once it is enough.
+func (q *Queue) begin() {
+	if n := len(q.list) - q.next; n < firstLaunches || q.next > 0 && n < batchLaunches {
 		return
 	}
-	if q.reap(); len(q.flying) < MaxFlying {
-		q.submit(len(q.list))
-	}
+	q.Submit()
 }
 
 // Launch implements [gpu.Queue].
@@ -204,6 +234,7 @@ func (q *Queue) tighten() {
 			return
 		}
 		q.copy(to, r.src, n)
+		q.begin()
 		r.src = to
 	}
 }
@@ -215,6 +246,7 @@ func (q *Queue) Copy(dst, src gpu.Range, n int64) {
 	}
 	q.tighten()
 	q.copy(dst, src, n)
+	q.begin()
 }
 
 func (q *Queue) copy(dst, src gpu.Range, n int64) {
@@ -223,14 +255,24 @@ func (q *Queue) copy(dst, src gpu.Range, n int64) {
 		p.wide = 1
 	}
 	args := [...]gpu.Arg{gpu.At(src.Buffer, src.Offset), gpu.At(dst.Buffer, dst.Offset), gpu.Value(&p)}
-	q.record(operation{kernel: q.kernels.copy, grid: gpu.Grid{X: int((n + copyBytes - 1) / copyBytes), Y: 1, Z: 1, Threads: 256}, args: args[:]})
+	q.add(operation{kernel: q.kernels.copy, grid: copyGrid(n), args: args[:]})
+}
+
+// copyGrid is the size of the launch that copies n bytes.
+func copyGrid(n int64) gpu.Grid {
+	return gpu.Grid{X: int((n + copyBytes - 1) / copyBytes), Y: 1, Z: 1, Threads: 256}
+}
+
+// Submit gives the GPU what has been recorded, unless MaxFlying batches run.
+func (q *Queue) Submit() {
+	if q.reap(); len(q.flying) < MaxFlying {
+		q.submit(len(q.list))
+	}
 }
 
 // Mark implements [gpu.Queue]. What lies before a mark that comes when MaxFlying batches run is counted to what follows.
 func (q *Queue) Mark() int {
-	if q.reap(); len(q.flying) < MaxFlying {
-		q.submit(len(q.list))
-	}
+	q.Submit()
 	q.marks = append(q.marks, q.timed)
 	return len(q.marks) - 1
 }
@@ -256,7 +298,13 @@ func (q *Queue) Close() error {
 	if len(q.flying) > 0 {
 		return err // it still uses all of it
 	}
+	if q.watcher != nil {
+		q.watcher.end()
+	}
 	errs := []error{err, q.stage.reset(0), q.grids.reset(0), q.control.Free()}
+	if q.halt != nil {
+		errs = append(errs, q.halt.Free())
+	}
 	for _, l := range q.order {
 		errs = append(errs, l.free())
 	}

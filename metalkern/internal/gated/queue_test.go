@@ -47,7 +47,9 @@ type bench struct {
 	mix     gpu.Kernel
 	sum     gpu.Range
 	in, out *device.Lane
-	step    uint32
+
+	message, answer gpu.Range // of pass
+	step            uint32
 }
 
 func newBench(t tb, o Options) *bench {
@@ -70,9 +72,9 @@ func newBench(t tb, o Options) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{tb: t, device: d, queue: q, mix: k}
-	b.sum = b.buffer(make([]uint32, words))
-	if b.in, err = q.NewLane(4 * words); err == nil {
-		b.out, err = q.NewLane(4 * words)
+	b.sum, b.message, b.answer = b.buffer(make([]uint32, words)), b.buffer(make([]uint32, words)), b.buffer(make([]uint32, words))
+	if b.in, err = q.NewLane(4*words, true); err == nil {
+		b.out, err = q.NewLane(4*words, true)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -107,8 +109,8 @@ func (b *bench) send(seq, value uint32) {
 
 // exchange records the use of message seq, and the answer to it.
 func (b *bench) exchange(seq uint32) {
-	b.queue.Await(b.in, seq)
-	b.queue.Await(b.out, seq)
+	b.queue.Await(b.in, seq, 4*words)
+	b.queue.Await(b.out, seq, 0)
 	in, err := b.queue.Slot(b.in, seq)
 	if err != nil {
 		b.Fatal(err)
@@ -122,6 +124,20 @@ func (b *bench) exchange(seq uint32) {
 	b.queue.Launch(b.mix, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: 32}, gpu.At(b.sum.Buffer, b.sum.Offset), gpu.At(in.Buffer, in.Offset), gpu.At(out.Buffer, out.Offset), gpu.Value(&p))
 	b.queue.Signal(b.in, seq, 0)
 	b.queue.Signal(b.out, seq, 4*words)
+}
+
+// pass records the use of message seq by Receive, and the answer to it by Send: the same as exchange.
+func (b *bench) pass(seq uint32) {
+	half := int64(4 * (words / 2))
+	at := func(r gpu.Range, from, n int64) gpu.Part {
+		return gpu.Part{At: gpu.Range{Buffer: r.Buffer, Offset: r.Offset + from}, Bytes: n}
+	}
+	b.queue.Await(b.out, seq, 0)
+	b.queue.Receive(b.in, seq, at(b.message, 0, half), at(b.message, half, 4*words-half))
+	p := mixParams{words, b.step}
+	b.step++
+	b.queue.Launch(b.mix, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: 32}, gpu.At(b.sum.Buffer, b.sum.Offset), gpu.At(b.message.Buffer, b.message.Offset), gpu.At(b.answer.Buffer, b.answer.Offset), gpu.Value(&p))
+	b.queue.Send(b.out, seq, at(b.answer, 0, 4*words))
 }
 
 // read is the sum, recorded.
@@ -144,8 +160,10 @@ func (b *bench) all(got []uint32, want uint32) {
 
 // ways are how a queue can wait for messages, with bounds that no test reaches.
 var ways = map[string]Options{
-	"fast": {Fast: true, Looks: 1 << 30, Patience: time.Hour},
-	"safe": {Looks: 1 << 30, Patience: time.Hour},
+	"fast":        {Fast: true, Looks: 1 << 30, Patience: time.Hour},
+	"safe":        {Looks: 1 << 30, Patience: time.Hour},
+	"fast, halts": {Fast: true, Coherent: true, Halts: true, Looks: 1 << 30, Patience: time.Hour},
+	"safe, halts": {Coherent: true, Halts: true, Looks: 1 << 30, Patience: time.Hour},
 }
 
 func inBothWays(t *testing.T, test func(t *testing.T, o Options)) {
@@ -196,8 +214,12 @@ func TestBadArgumentsAreErrorsOfTheNextWait(t *testing.T) {
 		"a write past the end":  func() { b.queue.Write(gpu.Range{Buffer: b.sum.Buffer, Offset: 4 * words}, []byte{1}) },
 		"a read before it":      func() { b.queue.Read(make([]byte, 4), gpu.Range{Buffer: b.sum.Buffer, Offset: -4}) },
 		"a copy of too much":    func() { b.queue.Copy(b.sum, b.sum, 1000) },
-		"another queue's lane":  func() { b.queue.Await(other.in, 0) },
+		"another queue's lane":  func() { b.queue.Await(other.in, 0, 0) },
 		"a message that is big": func() { b.queue.Signal(b.out, 0, 1000) },
+		"no parts":              func() { b.queue.Receive(b.in, 0) },
+		"half a word":           func() { b.queue.Receive(b.in, 0, gpu.Part{At: b.sum, Bytes: 6}) },
+		"a part past the end":   func() { b.queue.Send(b.out, 0, gpu.Part{At: b.sum, Bytes: 4*words + 4}) },
+		"a part that is big":    func() { b.queue.Send(b.out, 0, gpu.Part{At: gpu.Range{Buffer: b.queue.control}, Bytes: controlBytes}) },
 	} {
 		record()
 		if err := b.wait(limit); err == nil {
@@ -210,7 +232,7 @@ func TestBadArgumentsAreErrorsOfTheNextWait(t *testing.T) {
 	if _, err := b.queue.Slot(other.in, 0); err == nil {
 		t.Error("another queue's lane has a slot")
 	}
-	if _, err := b.queue.NewLane(0); err == nil {
+	if _, err := b.queue.NewLane(0, true); err == nil {
 		t.Error("a lane for messages of no bytes is made")
 	}
 }
@@ -321,7 +343,11 @@ func TestAStepRunsWhenItsMessagesArrive(t *testing.T) {
 		var other sync.WaitGroup
 		var want uint32
 		for seq := range uint32(9) {
-			b.exchange(seq)
+			if seq%3 == 0 {
+				b.exchange(seq)
+			} else {
+				b.pass(seq)
+			}
 			got := b.read()
 			other.Go(func() {
 				time.Sleep(time.Duration(seq%3) * 3 * time.Millisecond)
@@ -351,7 +377,7 @@ func TestNothingIsComputedFromAMessageThatNeverComes(t *testing.T) {
 		b := newBench(t, o)
 		b.send(0, 5)
 		b.exchange(0)
-		b.exchange(1)
+		b.pass(1)
 		for range 2 * batchLaunches { // so that there are batches behind
 			b.queue.Copy(b.sum, b.queue.order[0].slot(1), 8)
 		}
@@ -398,17 +424,19 @@ func TestAFailedLanesErrorIsTheWaits(t *testing.T) {
 
 func TestAStepThatIsPoisonedGoesOnSplitAndRunsEachOperationOnce(t *testing.T) {
 	for name, o := range map[string]Options{
-		"bound":          {Fast: true, Looks: 100, Patience: time.Hour},
-		"patience, fast": {Fast: true, Looks: 1 << 30, Patience: 5 * time.Millisecond},
-		"patience, safe": {Patience: 5 * time.Millisecond},
+		"bound":                 {Fast: true, Looks: 100, Patience: time.Hour},
+		"patience, fast":        {Fast: true, Looks: 1 << 30, Patience: 5 * time.Millisecond},
+		"patience, safe":        {Patience: 5 * time.Millisecond},
+		"bound, halts":          {Fast: true, Coherent: true, Halts: true, Looks: 100, Patience: time.Hour},
+		"patience, safe, halts": {Coherent: true, Halts: true, Patience: 5 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, o)
 			var want uint32
 			b.send(0, 7)
-			for seq := range uint32(3) {
-				b.exchange(seq)
-			}
+			b.exchange(0)
+			b.pass(1)
+			b.pass(2)
 			got := b.read()
 			var other sync.WaitGroup
 			other.Go(func() {
@@ -432,6 +460,29 @@ func TestAStepThatIsPoisonedGoesOnSplitAndRunsEachOperationOnce(t *testing.T) {
 			b.all(got, want)
 			if n := b.out.Words.Done.Load(); n != 3 {
 				t.Errorf("%d messages are signalled", n)
+			}
+		})
+	}
+}
+
+func TestAMessageOfAnotherLengthIsAnError(t *testing.T) {
+	for name, o := range map[string]Options{"whole": ways["fast"], "halted": ways["safe, halts"], "split": {Fast: true, Looks: 10, Patience: time.Hour}} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, o)
+			b.pass(0)
+			var other sync.WaitGroup
+			other.Go(func() {
+				time.Sleep(10 * time.Millisecond)
+				b.in.Words.Bytes[0].Store(4*words - 1)
+				b.in.SetReady(1)
+			})
+			wrong := new(device.LengthError)
+			if err := b.wait(limit); !errors.As(err, &wrong) || *wrong != (device.LengthError{Seq: 0, Have: 4*words - 1, Want: 4 * words}) {
+				t.Fatal(err)
+			}
+			other.Wait()
+			if v := binary.LittleEndian.Uint32(b.sum.Buffer.Bytes()); v != 0 || b.out.Words.Done.Load() != 0 {
+				t.Errorf("the sum is %d, %d messages are signalled", v, b.out.Words.Done.Load())
 			}
 		})
 	}
@@ -502,7 +553,8 @@ func TestAnyScheduleGivesTheSameResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		o := Options{Fast: rapid.Bool().Draw(t, "fast"), Looks: uint32(rapid.SampledFrom([]int{0, 50, 1 << 30}).Draw(t, "looks")),
+		halts := rapid.Bool().Draw(t, "halts")
+		o := Options{Fast: rapid.Bool().Draw(t, "fast"), Coherent: halts, Halts: halts, Looks: uint32(rapid.SampledFrom([]int{0, 50, 1 << 30}).Draw(t, "looks")),
 			Patience: time.Duration(rapid.SampledFrom([]int{0, 1, 1000}).Draw(t, "patience")) * time.Millisecond}
 		steps := rapid.SliceOfN(rapid.IntRange(1, 3), 1, 4).Draw(t, "messages of each step")
 		naps := rapid.SliceOfN(rapid.IntRange(0, 3), 16, 16).Draw(t, "naps")
@@ -535,7 +587,11 @@ func TestAnyScheduleGivesTheSameResult(t *testing.T) {
 		seq := uint32(0)
 		for _, n := range steps {
 			for range n {
-				b.exchange(seq)
+				if rapid.Bool().Draw(t, "passed") {
+					b.pass(seq)
+				} else {
+					b.exchange(seq)
+				}
 				want, _ = mixed(want, seq*seq, seq)
 				seq++
 			}

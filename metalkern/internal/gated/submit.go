@@ -32,7 +32,7 @@ func (q *Queue) give(to int) {
 	for i := range list {
 		needed = needed || list[i].kind == awaits && !q.split
 	}
-	if needed {
+	if needed && !q.options.Halts {
 		var err error // a signal is two launches, an await a gate and one
 		if e.grids, err = q.grids.take(q.device, int64(2*len(list)*gridBytes), gridChunk); err != nil {
 			q.fail(err)
@@ -40,28 +40,42 @@ func (q *Queue) give(to int) {
 		}
 	}
 	q.steps = q.steps[:0]
-	if e.gated {
+	switch {
+	case !q.options.Halts && e.gated:
 		e.gate(nil, gateParams{})
+	case q.options.Halts && needed && q.halted:
+		e.restore()
 	}
-	for i := range list {
+	for i := 0; i < len(list); i++ {
 		o := &list[i]
 		switch {
 		case o.kind == launches:
 			e.launch(o.kernel, o.grid, o.args)
 		case q.split:
+		case o.fused > 0 && o.kind == awaits:
+			e.receive(o, q.next+i)
+			i += o.fused
+		case o.fused > 0:
+			e.send(o)
+			i += o.fused
 		case o.kind == awaits:
 			e.await(o, q.next+i)
-		default:
+		case o.kind == signals:
 			e.signal(o)
 		}
 	}
 	for _, g := range e.gates {
-		g.grids = uint32(e.count)
+		if g.grids = uint32(e.count); q.options.Halts {
+			g.grids = 1
+		}
 	}
 	q.next = to
 	q.waits = q.waits || e.waits
 	if len(q.steps) == 0 {
 		return
+	}
+	if e.waits {
+		q.watcher.begin()
 	}
 	batch, err := q.device.Submit(q.steps)
 	clear(q.steps)
@@ -80,8 +94,8 @@ func (e *encoder) add(s Step) { e.q.steps = append(e.q.steps, s) }
 
 // launch runs a kernel unless a gate before has poisoned the step.
 func (e *encoder) launch(k gpu.Kernel, g gpu.Grid, args []gpu.Arg) {
-	s := Step{Kernel: k, Grid: g, Args: args}
-	if e.gated {
+	s := Step{Kernel: k, Grid: g, Args: args, Halt: e.halt()}
+	if e.gated && !e.q.options.Halts {
 		s.Groups = gpu.Range{Buffer: e.grids.Buffer, Offset: e.grids.Offset + int64(e.count*gridBytes)}
 		to := bytes(s.Groups, gridBytes)
 		for i, n := range []int{g.X, g.Y, g.Z} {
@@ -92,48 +106,123 @@ func (e *encoder) launch(k gpu.Kernel, g gpu.Grid, args []gpu.Arg) {
 	e.add(s)
 }
 
+// halt is what launches behind a gate look at.
+func (e *encoder) halt() gpu.Range {
+	if e.gated && e.q.options.Halts {
+		return gpu.Range{Buffer: e.q.halt}
+	}
+	return gpu.Range{}
+}
+
+// restore lets launches run again after a step that was poisoned.
+func (e *encoder) restore() {
+	q := e.q
+	p := copyParams{n: gridBytes}
+	e.add(Step{Kernel: q.kernels.copy, Grid: copyGrid(gridBytes), Args: q.arena.keep([]gpu.Arg{gpu.At(q.control, goAt), gpu.Buf(q.halt), gpu.Value(&p)})})
+	q.halted = false
+}
+
 // gate is a gate on a lane's words, or one that only asks whether the step is poisoned.
 func (e *encoder) gate(l *lane, p gateParams) {
 	words := gpu.Buf(e.q.control)
 	if l != nil {
 		words = gpu.Buf(l.buffer)
 	}
-	args := e.q.arena.keep([]gpu.Arg{words, gpu.Buf(e.q.control), gpu.At(e.grids.Buffer, e.grids.Offset), gpu.Value(&p)})
-	e.gates = append(e.gates, (*gateParams)(args[len(args)-1].Value))
-	e.add(Step{Kernel: e.q.kernels.gate, Grid: gpu.Grid{X: 1, Y: 1, Z: 1, Threads: gpu.SimdWidth}, Args: args, Settle: true})
+	args := e.q.arena.keep([]gpu.Arg{words, gpu.Buf(e.q.control), e.stopped(), gpu.Value(&p)})
+	e.pass(Step{Kernel: e.q.kernels.gate, Grid: gpu.Grid{X: 1, Y: 1, Z: 1, Threads: gpu.SimdWidth}, Args: args}, (*gateParams)(args[len(args)-1].Value))
+}
+
+// stopped is what a gate sets to 0.
+func (e *encoder) stopped() gpu.Arg {
+	if e.q.options.Halts {
+		return gpu.Buf(e.q.halt)
+	}
+	return gpu.At(e.grids.Buffer, e.grids.Offset)
+}
+
+// pass adds a launch that is a gate for what follows.
+func (e *encoder) pass(s Step, p *gateParams) {
+	e.gates = append(e.gates, p)
+	s.Halt, s.Settle = e.halt(), true
+	e.add(s)
 	e.gated = true
+}
+
+// arrival is what a gate on a message is told; what the GPU waits for before it looks is recorded.
+func (e *encoder) arrival(o *operation, place int) gateParams {
+	q, l := e.q, o.lane
+	p := gateParams{waits: 1, want: o.seq + 1, looks: q.options.Looks, place: uint32(place), bytes: wordBytes + o.seq%2, length: uint32(o.bytes)}
+	count := l.await(o.seq)
+	if !q.options.Fast {
+		p.looks = eventLooks
+		e.add(Step{Wait: l.arrivals, Value: count})
+	}
+	e.waits = true
+	return p
 }
 
 func (e *encoder) await(o *operation, place int) {
 	q, l := e.q, o.lane
-	p := gateParams{waits: 1, want: o.seq + 1, looks: q.options.Looks, place: uint32(place)}
-	l.awaited = extend(l.awaited, o.seq+1)
-	if !q.options.Fast {
-		p.looks = eventLooks
-		e.add(Step{Wait: l.arrivals, Value: l.awaited})
-	}
-	e.gate(l, p)
-	e.waits = true
-	if q.options.Fast {
+	e.gate(l, e.arrival(o, place))
+	if q.options.Fast && !q.options.Coherent {
 		e.publish(l, o.seq, publishParams{count: uint32(l.size+3) / 4, bytes: wordBytes + o.seq%2})
 	}
 }
 
 func (e *encoder) signal(o *operation) {
 	q, l := e.q, o.lane
+	if o.bytes > 0 && q.options.Fast && !q.options.Coherent {
+		e.publish(l, o.seq, publishParams{count: uint32(o.bytes+3) / 4})
+	}
+	p := e.counting(o)
+	e.launch(q.kernels.signal, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: gpu.SimdWidth}, q.arena.keep([]gpu.Arg{gpu.Buf(l.buffer), gpu.Value(&p)}))
+	e.tell(l)
+}
+
+// counting is what a kernel is told that counts a message.
+func (e *encoder) counting(o *operation) signalParams {
 	p := signalParams{slot: o.seq % 2, bytes: uint32(o.bytes), count: o.seq + 1}
-	l.told = extend(l.told, o.seq+1)
-	if q.options.Fast {
-		if o.bytes > 0 {
-			e.publish(l, o.seq, publishParams{count: uint32(o.bytes+3) / 4})
-		}
-	} else {
+	o.lane.told = extend(o.lane.told, o.seq+1)
+	if !e.q.options.Fast {
 		p.base = shadowAt / 4
 	}
-	e.launch(q.kernels.signal, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: gpu.SimdWidth}, q.arena.keep([]gpu.Arg{gpu.Buf(l.buffer), gpu.Value(&p)}))
-	if !q.options.Fast {
+	return p
+}
+
+// tell lets the host see what was counted.
+func (e *encoder) tell(l *lane) {
+	if !e.q.options.Fast {
 		e.add(Step{Signal: l.signals, Value: l.told})
 	}
+}
+
+// receive is an await, and what follows it, in one launch.
+func (e *encoder) receive(o *operation, place int) {
+	q, l := e.q, o.lane
+	s := e.counting(o)
+	p := receiveParams{gate: e.arrival(o, place), base: s.base, done: s.count}
+	slot := l.slot(o.seq)
+	args := [...]gpu.Arg{gpu.Buf(l.buffer), gpu.Buf(q.control), e.stopped(), gpu.At(slot.Buffer, slot.Offset), {}, {}, {}, gpu.Value(&p)}
+	for i := range mostParts {
+		at := o.parts[min(i, len(o.parts)-1)]
+		args[4+i] = gpu.At(at.At.Buffer, at.At.Offset)
+		if i < len(o.parts) {
+			p.count[i] = uint32(at.Bytes / 4)
+		}
+	}
+	kept := q.arena.keep(args[:])
+	e.pass(Step{Kernel: q.kernels.receive, Grid: gpu.Grid{X: 1, Y: 1, Z: 1, Threads: fusedThreads}, Args: kept}, &(*receiveParams)(kept[len(kept)-1].Value).gate)
+	e.tell(l)
+}
+
+// send is a copy to a slot, and its signal, in one launch.
+func (e *encoder) send(o *operation) {
+	q, l := e.q, o.lane
+	p := sendParams{count: uint32(o.bytes / 4), signal: e.counting(o)}
+	slot, from := l.slot(o.seq), o.parts[0].At
+	e.launch(q.kernels.send, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: fusedThreads},
+		q.arena.keep([]gpu.Arg{gpu.Buf(l.buffer), gpu.At(slot.Buffer, slot.Offset), gpu.At(from.Buffer, from.Offset), gpu.Value(&p)}))
+	e.tell(l)
 }
 
 func (e *encoder) publish(l *lane, seq uint32, p publishParams) {

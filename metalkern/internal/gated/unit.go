@@ -14,21 +14,34 @@ var hostText string
 //go:embed gate.metal
 var gateText string
 
+//go:embed fused.metal
+var fusedText string
+
 // Unit is the kernels of every queue.
 func Unit() dialect.Unit {
 	return dialect.Unit{Name: "gate.metal", Files: []dialect.File{{Name: "host.h", Text: hostText}, {Name: "gate.metal", Text: gateText}}}
 }
 
-// kernels are those of Unit.
-type kernels struct{ gate, publish, signal, copy gpu.Kernel }
+// CoherentUnit is the kernels of queues of coherent devices, those of [Unit] among them.
+func CoherentUnit() dialect.Unit {
+	u := Unit()
+	return dialect.Unit{Name: "fused.metal", Files: append(u.Files, dialect.File{Name: "fused.metal", Text: fusedText})}
+}
 
-func compile(d Device) (kernels, error) {
+// kernels are those of Unit, and of CoherentUnit.
+type kernels struct{ gate, publish, signal, copy, receive, send gpu.Kernel }
+
+func compile(d Device, coherent bool) (kernels, error) {
 	var k kernels
-	library, err := d.Compile(Unit())
+	u, names := Unit(), map[string]*gpu.Kernel{"gate": &k.gate, "publish": &k.publish, "signal": &k.signal, "copy_bytes": &k.copy}
+	if coherent {
+		u, names["receive"], names["send"] = CoherentUnit(), &k.receive, &k.send
+	}
+	library, err := d.Compile(u)
 	if err != nil {
 		return k, err
 	}
-	for name, at := range map[string]*gpu.Kernel{"gate": &k.gate, "publish": &k.publish, "signal": &k.signal, "copy_bytes": &k.copy} {
+	for name, at := range names {
 		if *at, err = library.Kernel(name); err != nil {
 			return k, fmt.Errorf("gated: %w", err)
 		}
@@ -38,10 +51,19 @@ func compile(d Device) (kernels, error) {
 
 // The parameters, and words, of gate.metal.
 type (
-	gateParams    struct{ waits, want, looks, place, grids uint32 }
+	gateParams    struct{ waits, want, looks, place, grids, bytes, length uint32 }
 	publishParams struct{ count, bytes uint32 }
 	signalParams  struct{ base, slot, bytes, count uint32 }
-	copyParams    struct {
+	receiveParams struct {
+		gate       gateParams
+		count      [mostParts]uint32
+		base, done uint32
+	}
+	sendParams struct {
+		count  uint32
+		signal signalParams
+	}
+	copyParams struct {
 		n    uint64
 		wide uint32
 		_    uint32
@@ -54,9 +76,11 @@ const (
 	failed
 	aborted
 	late
+	length
 )
 
 const (
+	mostParts    = 3 // of a message that is received
 	wordBytes    = 3 // index of LaneWords.Bytes, in words
 	publishWords = 4096
 	copyBytes    = 16384

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// spin is how long a wait polls before it sleeps between polls; with lanes it always polls while something runs, because the host tells others.
+	// spin is how long a wait polls before it sleeps between polls; for a step with messages it always polls while something runs, because the host tells others.
 	spin = 200 * time.Microsecond
 	nap  = 50 * time.Microsecond
 	// grace is how long after its deadline a wait lets gates see the abort word, so that the queue can be used again.
@@ -22,8 +22,12 @@ const (
 // Wait implements [gpu.Queue].
 func (q *Queue) Wait(deadline time.Time) error {
 	err := q.run(deadline)
+	if q.watcher != nil && len(q.flying) == 0 {
+		q.watcher.rest()
+	}
+	q.halted = q.halted || q.options.Halts && err != nil
 	q.list, q.reads, q.loose, q.next, q.err = q.list[:0], q.reads[:0], 0, 0, nil
-	q.waits, q.split = false, false
+	q.waits, q.split, q.talks = false, false, false
 	q.arena.reset()
 	if q.stuck = len(q.flying) > 0; q.stuck {
 		return err
@@ -69,11 +73,15 @@ func (q *Queue) run(deadline time.Time) error {
 
 // judge looks whether the step has been poisoned: then it fails, or goes on split from there.
 func (q *Queue) judge(deadline time.Time) error {
+	if q.watcher != nil {
+		q.watcher.rest()
+	}
 	why, place := atomic.LoadUint32(&q.words.poison), int(atomic.LoadUint32(&q.words.place))
 	*q.words = control{}
 	if why == healthy {
 		return nil
 	}
+	q.halted = q.options.Halts
 	if place >= len(q.list) || q.list[place].kind != awaits {
 		return fmt.Errorf("%s: the step is poisoned by operation %d of %d, which awaits nothing", q.name(), place, len(q.list))
 	}
@@ -81,6 +89,8 @@ func (q *Queue) judge(deadline time.Time) error {
 	switch {
 	case why == failed:
 		return l.failure()
+	case why == length:
+		return l.checkLength(&q.list[place])
 	case !time.Now().Before(deadline):
 		return &gpu.TimeoutError{Device: q.name()}
 	}
@@ -94,6 +104,14 @@ func (l *lane) failure() error {
 		return err
 	}
 	return errors.New("a lane has failed")
+}
+
+// checkLength says if an awaited message that has come has another length than it must have.
+func (l *lane) checkLength(o *operation) error {
+	if have := int(l.Words.Bytes[o.seq%2].Load()); o.bytes != 0 && have != o.bytes {
+		return &device.LengthError{Seq: o.seq, Have: have, Want: o.bytes}
+	}
+	return nil
 }
 
 // piece runs what comes next of a step that is split: an await, or what lies before the next one.
@@ -117,7 +135,7 @@ func (q *Queue) piece(deadline time.Time) error {
 func (q *Queue) arrive(o *operation, deadline time.Time) error {
 	for start := time.Now(); ; {
 		if device.Reached(o.lane.Words.Ready.Load(), o.seq+1) {
-			return nil
+			return o.lane.checkLength(o)
 		}
 		// A lane may fail after a message has come, and that one counts.
 		if o.lane.Words.Failed.Load() != 0 && !device.Reached(o.lane.Words.Ready.Load(), o.seq+1) {
@@ -145,13 +163,13 @@ func (q *Queue) drain(deadline time.Time) error {
 		now := time.Now()
 		gated := q.gatedFlying()
 		if gated && !gave && (now.Sub(start) > q.options.Patience || !now.Before(deadline)) {
-			q.abort()
+			q.abort(q.order)
 			gave = true
 		}
 		if !now.Before(deadline) && (!gated || now.Sub(deadline) > grace) {
 			return &gpu.TimeoutError{Device: q.name()}
 		}
-		pause(len(q.order) > 0 || now.Sub(start) < spin)
+		pause(q.talks || now.Sub(start) < spin)
 	}
 	for _, l := range q.order {
 		l.pump()
@@ -202,13 +220,13 @@ func (q *Queue) gatedFlying() bool {
 	return false
 }
 
-// abort lets all gates end: they poison the step unless their messages have come.
-func (q *Queue) abort() {
+// abort lets all gates end: they poison the step unless their messages have come. Those that are recorded later need it again.
+func (q *Queue) abort(lanes []*lane) {
 	atomic.StoreUint32(&q.words.abort, 1)
 	if q.options.Fast {
 		return
 	}
-	for _, l := range q.order {
-		l.raise(l.awaited)
+	for _, l := range lanes {
+		l.release()
 	}
 }

@@ -1,0 +1,293 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/kvcache"
+	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/trace"
+	"github.com/orrery-ai/orrery/transport"
+)
+
+// Where the devices of both ends can, a step of few tokens is recorded ahead with its exchanges. The owner announces it to the
+// holders ([kindAhead]): which layers it will ask for, and by which message of a pair of lanes the first. Each holder records
+// the answers to all of them. From then on queries and partials go from device to device, and the hosts only carry them.
+//
+// The lanes' messages are bare: what they are follows from their numbers, which both ends count alike. So a pair on which anything has gone wrong is never
+// used again; later steps exchange by way of the hosts.
+
+// aheadRows bounds the tokens of a step that is recorded ahead, which the lanes' slots have room for.
+const aheadRows = 8
+
+// pair is one end of the lanes by which devices exchange: at an owner queries go out and partials come in, at a holder it is the other way round.
+type pair struct {
+	stream  device.Exchanger
+	in, out *device.Lane
+	inbox   *transport.Inbox
+	outbox  *transport.Outbox // nil if the peer's device makes no exchanges by itself
+	seq     uint32            // of the next exchange
+	broken  bool
+}
+
+// rowsAhead is how many tokens the lanes have room for.
+func rowsAhead(c *Config) int { return min(aheadRows, c.Rows) }
+
+// newPair registers the lane on which messages come in; nil if the stream's device makes no exchanges by itself.
+func newPair(c *Config, s device.Stream, peer string, in transport.Purpose, sizeIn, sizeOut int) (*pair, error) {
+	ex, ok := s.(device.Exchanger)
+	if !ok {
+		return nil, nil
+	}
+	p := &pair{stream: ex}
+	spin := c.Endpoint.Synch() == transport.Fast
+	var err error
+	if p.in, err = ex.NewLane(sizeIn, spin); err == nil {
+		p.out, err = ex.NewLane(sizeOut, spin)
+	}
+	if err == nil {
+		p.inbox, err = c.Endpoint.Inbox(peer, transport.LaneKey{Model: c.ModelID, Purpose: in}, p.in)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("exchanges with %s: %w", peer, err)
+	}
+	return p, nil
+}
+
+// connect opens the lane on which messages go out, if the peer has the other end.
+func (p *pair) connect(c *Config, peer string, out transport.Purpose) error {
+	if p == nil {
+		return nil
+	}
+	var err error
+	p.outbox, err = c.Endpoint.Outbox(peer, transport.LaneKey{Model: c.ModelID, Purpose: out}, p.out)
+	if nobody := new(transport.ErrNoReceiver); errors.As(err, &nobody) {
+		return nil
+	}
+	return err
+}
+
+// usable says whether both ends can exchange.
+func (p *pair) usable() bool { return p != nil && p.outbox != nil && !p.broken }
+
+// close ends both lanes; what waits for their messages fails.
+func (p *pair) close() {
+	if p == nil {
+		return
+	}
+	if p.outbox != nil {
+		p.outbox.Close()
+	}
+	p.inbox.Close()
+}
+
+// asks is how many layers of a span have tokens on a node.
+func asks(t *kvcache.Table, layers residence.Span, node int) (n int) {
+	for l := layers.First; l < layers.End; l++ {
+		if slices.Contains(t.Peers(l), node) {
+			n++
+		}
+	}
+	return n
+}
+
+// announce tells all whom the step will ask that it is recorded ahead; false, and nobody is told, if it cannot be.
+func (e *Engine) announce(h header, table *kvcache.Table, layers residence.Span) (bool, error) {
+	if int(h.Count) > rowsAhead(&e.cfg) {
+		return false, nil
+	}
+	any := false
+	for l := layers.First; l < layers.End; l++ {
+		if (1+len(table.Peers(l)))*int(h.Count) > e.cfg.Rows { // no room for the parts
+			return false, nil
+		}
+	}
+	for node, p := range e.asking {
+		if asks(table, layers, node) > 0 {
+			if !p.usable() {
+				return false, nil
+			}
+			any = true
+		}
+	}
+	if !any {
+		return false, nil
+	}
+	for node, p := range e.asking {
+		n := asks(table, layers, node)
+		if n == 0 {
+			continue
+		}
+		h.Kind, h.Layer, h.A, h.C = kindAhead, uint32(layers.First), uint32(layers.End), p.seq
+		if err := e.lanes.queryOut[node].Send(e.deadline(), h.encode(&e.work.head)); err != nil {
+			return true, fmt.Errorf("announcement to %s: %w", e.cfg.Nodes[node], err)
+		}
+		p.inbox.Expect(p.seq+uint32(n)-1, e.deadline())
+		p.out.Signalled() // soon: whoever sends may spin for it
+	}
+	return true, nil
+}
+
+// askAhead records that a layer's queries go to all holders, as soon as they have been computed. Their slots are free: each exchange awaits that of the next,
+// while it waits for an answer anyway, and the first two are free from the start.
+func (e *Engine) askAhead(table *kvcache.Table, layer int) {
+	for _, node := range table.Peers(layer) {
+		p := e.asking[node]
+		p.stream.Send(p.out, p.seq, bytesOf(e.work.scratch.Q.Data))
+	}
+}
+
+// attendAhead records a layer's attention over all holders, which have been asked. Their parts are merged after this node's own, in their order.
+func (e *Engine) attendAhead(h header, table *kvcache.Table, layer int, own func()) {
+	w, peers := &e.work, table.Peers(layer)
+	rows := w.scratch.Rows()
+	own()
+	for _, node := range peers {
+		p := e.asking[node]
+		p.stream.Await(p.out, p.seq+1, 0)
+	}
+	began := w.trace.Now()
+	for i, node := range peers {
+		p, part := e.asking[node], w.local.Slice((1+i)*rows, (2+i)*rows)
+		p.stream.Receive(p.in, p.seq, bytesOf(part.O), bytesOf(part.M), bytesOf(part.L))
+		p.seq++
+	}
+	parts := 1 + len(peers)
+	w.exchanger.FinishAll(w.scratch.Attn, w.local.Slice(0, parts*rows), parts)
+	e.computed(trace.Merge, &h, layer, began)
+}
+
+// giveUp ends the exchanges with all whom a step that has failed might have asked. It returns the cause: that which a holder tells, if one
+// does, else with the name of the peer whose lane failed.
+func (e *Engine) giveUp(h header, table *kvcache.Table, layers residence.Span, cause error) error {
+	for node, p := range e.asking {
+		if asks(table, layers, node) == 0 || p.broken {
+			continue
+		}
+		told := e.told(h, node)
+		for what, l := range map[string]*device.Lane{"partial from": p.in, "query to": p.out} {
+			if err := l.Err(); err != nil && errors.Is(cause, err) {
+				cause = fmt.Errorf("%s %s: %w", what, e.cfg.Nodes[node], cause)
+			}
+		}
+		if told != nil {
+			cause = told
+		}
+		p.broken = true
+		p.close()
+		e.cfg.Logger.Warn("exchanges go by way of the hosts from now on", "peer", e.cfg.Nodes[node], "err", cause)
+	}
+	return cause
+}
+
+// told is what a holder says of a step that it could not answer. It says so before it ends the lanes of its device, and on the same connection.
+func (e *Engine) told(h header, node int) error {
+	for {
+		msg := e.lanes.partialIn[node].Ready()
+		if msg == nil {
+			return nil
+		}
+		got, payload, err := decode(msg.Bytes)
+		var told error
+		if err == nil && got.Kind == kindFail && got.Seq == h.Seq && got.Step == h.Step {
+			told = parseReason(payload)
+		}
+		msg.Release()
+		if told != nil {
+			return told
+		}
+	}
+}
+
+// answerAhead records the answers to a step that a peer has announced, and waits for them. If that fails the peer is told why, and then by the end of the
+// lanes that there will be none.
+func (s *server) answerAhead(h header) {
+	p := s.pair
+	err := fmt.Errorf("the device of %s makes no exchanges by itself any more", s.engine.self())
+	if p.usable() {
+		err = s.recordAhead(h)
+	}
+	if err == nil || s.engine.closed.Load() {
+		return
+	}
+	s.engine.cfg.Logger.Warn("the queries of a step could not be answered", "peer", s.engine.cfg.Nodes[s.peer], "err", err)
+	h.Kind = kindFail
+	if err := s.reply.Send(s.engine.deadline(), h.encode(&s.head), reason(err)); err != nil {
+		s.engine.cfg.Logger.Debug("nor could the peer be told", "err", err)
+	}
+	if p != nil {
+		p.broken = true
+		p.close()
+	}
+}
+
+func (s *server) recordAhead(h header) error {
+	e, p := s.engine, s.pair
+	n, layers := int(h.Count), residence.Span{First: int(h.Layer), End: int(h.A)}
+	if n < 1 || n > rowsAhead(&e.cfg) || layers.First >= layers.End || layers.End > e.layers || h.C != p.seq {
+		return fmt.Errorf("the announcement to %s of %d tokens at layers %v from message %d on does not fit (%d is next)", e.self(), n, layers, h.C, p.seq)
+	}
+	_, table, err := e.find(h)
+	if err != nil {
+		return err
+	}
+	defer table.Release()
+	asked := 0
+	for l := layers.First; l < layers.End; l++ {
+		if len(table.Held(l)) > 0 {
+			asked++
+		}
+	}
+	if asked == 0 {
+		return fmt.Errorf("nothing of layers %v is on %s", layers, e.self())
+	}
+	p.inbox.Expect(p.seq+uint32(asked)-1, e.deadline())
+	p.out.Signalled()
+	for l := layers.First; l < layers.End && err == nil; l++ {
+		if kv := table.Held(l); len(kv) > 0 {
+			err = s.recordLayer(h, l, n, kv)
+		}
+	}
+	if waited := p.stream.Wait(); err == nil {
+		err = waited
+	}
+	return err
+}
+
+// recordLayer records the answer to a layer's queries.
+func (s *server) recordLayer(h header, layer, n int, kv []attention.KV) error {
+	e, p := s.engine, s.pair
+	width := e.shape.Heads * e.shape.HeadDim
+	queries, size := 4*n*width, int(e.shape.PartialBytes(n))
+	part, err := partialOf(p.stream.Slot(p.out, p.seq)[:size], n, e.shape)
+	if err != nil {
+		return err
+	}
+	q, err := viewOf[float32](s.queries[:queries], n*width)
+	if err != nil {
+		return err
+	}
+	p.stream.Await(p.out, p.seq, 0)
+	p.stream.Receive(p.in, p.seq, s.queries[:queries])
+	if s.trace != nil {
+		if err := p.stream.Wait(); err != nil {
+			return err
+		}
+	}
+	began := s.trace.Now()
+	p.stream.Reset(part)
+	p.stream.Attend(part, device.Tensor{Rows: n, Cols: width, Data: q}, int(h.First), e.shape, kv)
+	p.stream.Signal(p.out, p.seq, size)
+	p.seq++
+	if s.trace != nil {
+		if err := p.stream.Wait(); err != nil {
+			return err
+		}
+		h.Layer = uint32(layer)
+		s.record(trace.Attend, &h, began)
+	}
+	return nil
+}

@@ -1,0 +1,149 @@
+package engine
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/device/cpu"
+	"github.com/orrery-ai/orrery/metalkern"
+	"github.com/orrery-ai/orrery/metalkern/gpu"
+	"github.com/orrery-ai/orrery/model/modeltest"
+	"github.com/orrery-ai/orrery/placement"
+)
+
+// emulated is the setup of nodes whose devices exchange by themselves, or the test is skipped.
+func emulated(t *testing.T, s setup) setup {
+	t.Helper()
+	s.kv, s.model = attention.F16, modeltest.Options{Layers: 3, Format: device.F16}
+	s.device = func() device.Device {
+		h, err := metalkern.Open("emulator")
+		if unavailable := new(gpu.UnavailableError); errors.As(err, &unavailable) {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := metalkern.NewDevice(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	return s
+}
+
+// dealt computes 8 tokens on node 0, and deals their blocks out over two nodes, in epoch 2.
+func dealt(b *bench, ids []int32) (logits []float32) {
+	b.Helper()
+	b.open(owned(1, placement.Pooled, 3, 2, 0))
+	logits, err := b.chunk(1, 0, ids[:8])
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.copyTo(3, 0, 1, rect(0, 3, 4, 8))
+	b.takeUp(owned(2, placement.Pooled, 3, 2, 8), 3, 0, 1)
+	return logits
+}
+
+// exchanges is how many layers a node has asked another's device for.
+func (b *bench) exchanges(node, other int) uint32 { return b.engines[node].asking[other].seq }
+
+func TestDevicesExchangeWhatHostsDo(t *testing.T) {
+	alone := newBench(t, emulated(t, setup{nodes: 1}))
+	ids := alone.ids(13)
+	alone.open(piped(1, 3, 1))
+	want, failed := alone.chunk(1, 0, ids)
+	if failed != nil {
+		t.Fatal(failed)
+	}
+	b := newBench(t, emulated(t, setup{nodes: 2}))
+	got := dealt(b, ids)
+	for first := 8; first < 13; first++ {
+		logits, err := b.chunk(2, first, ids[first:first+1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, logits...)
+	}
+	near(t, "exchanged by devices", got, want)
+	if n := b.exchanges(0, 1); n != 5*3 {
+		t.Errorf("devices made %d exchanges, not one for each of 5 tokens and 3 layers", n)
+	}
+}
+
+func TestANodeWithoutSuchADeviceIsAskedByItsHost(t *testing.T) {
+	s := emulated(t, setup{nodes: 2})
+	first, open := true, s.device
+	s.device = func() device.Device {
+		if first {
+			first = false
+			return open()
+		}
+		return cpu.New(1)
+	}
+	b := newBench(t, s)
+	ids := b.ids(9)
+	dealt(b, ids)
+	if _, err := b.chunk(2, 8, ids[8:9]); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.exchanges(0, 1); n != 0 {
+		t.Errorf("the device made %d exchanges with a node whose device makes none", n)
+	}
+}
+
+func TestAHolderThatCannotAnswerSaysWhyAndIsAskedByItsHostFromThenOn(t *testing.T) {
+	b := newBench(t, emulated(t, setup{nodes: 2}))
+	ids := b.ids(10)
+	b.open(owned(1, placement.Pooled, 3, 2, 0))
+	if _, err := b.chunk(1, 0, ids[:8]); err != nil {
+		t.Fatal(err)
+	}
+	b.copyTo(3, 0, 1, rect(0, 3, 4, 8))
+	b.takeUp(owned(2, placement.Pooled, 3, 2, 8), 3, 0) // not on node 1
+	_, failed := b.chunk(2, 8, ids[8:9])
+	if failed == nil || failed.Lost != "" || !strings.Contains(failed.Text, "epoch 2") || !strings.Contains(failed.Text, "n1") {
+		t.Fatalf("the step failed with %+v", failed)
+	}
+	dealt(b, ids)
+	if _, err := b.chunk(2, 8, ids[8:9]); err != nil {
+		t.Fatal(err)
+	}
+	if p := b.engines[0].asking[1]; p.usable() {
+		t.Error("lanes on which a step has failed are used again")
+	}
+}
+
+func TestAHolderThatSaysNothingEndsAStepThatWasRecordedAheadAtItsDeadline(t *testing.T) {
+	b := newBench(t, emulated(t, setup{nodes: 2, timeout: time.Second, mute: map[int]bool{1: true}}))
+	ids := b.ids(9)
+	b.open(owned(1, placement.Pooled, 3, 2, 0))
+	if _, err := b.chunk(1, 0, ids[:8]); err != nil {
+		t.Fatal(err)
+	}
+	b.takeUp(owned(2, placement.Pooled, 3, 2, 8), 3, 0) // node 1 is to hold a block, and answers nothing
+	if _, failed := b.chunk(2, 8, ids[8:9]); failed == nil || failed.Lost != "n1" || !strings.Contains(failed.Text, "partial-ahead/9, message 0") {
+		t.Fatalf("the step failed with %+v", failed)
+	}
+}
+
+func TestALostHolderEndsAStepThatIsRecordedAhead(t *testing.T) {
+	for name, lose := range map[string]func(b *bench){
+		"it closes":            func(b *bench) { b.engines[1].Close() },
+		"its endpoint is gone": func(b *bench) { b.engines[1].cfg.Endpoint.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, emulated(t, setup{nodes: 2}))
+			ids := b.ids(9)
+			dealt(b, ids)
+			lose(b)
+			if _, failed := b.chunk(2, 8, ids[8:9]); failed == nil || !strings.Contains(failed.Text, "n1") {
+				t.Fatalf("the step failed with %+v", failed)
+			}
+		})
+	}
+}
