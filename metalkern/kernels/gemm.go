@@ -73,6 +73,9 @@ func (s *Set) Gemm(queue gpu.Queue, out, x, scratch gpu.Range, w Weights, tokens
 	if err := s.split(queue, scratch, x, w.Format, tokens*w.Cols); err != nil {
 		return err
 	}
+	if s.wideFor(w, tokens) {
+		return s.wide(queue, out, scratch, w, tokens, add, wideDefault)
+	}
 	return s.gemm(queue, out, scratch, w, tokens, add, s.gemmForm(w.Format))
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
-//go:embed *.metal *.h
+//go:embed *.metal *.h *.cu
 var sources embed.FS
 
 // headers are what a kernel file needs before it.

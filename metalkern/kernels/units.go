@@ -8,10 +8,23 @@ import (
 	"github.com/orrery-ai/orrery/metalkern/dialect"
 )
 
-// Units is every kernel, for the shapes that models have: one unit for each file. It is what checks of all kernels compile.
-func Units() []dialect.Unit {
+// Units is every kernel in the dialect, for the shapes that models have: one unit for each file. It is what checks of all kernels compile.
+func Units() []dialect.Unit { return unitsOf(instances()) }
+
+// CUDAUnits is every kernel that is there for CUDA only; some are for sm_90a.
+func CUDAUnits() []dialect.Unit {
+	list := []instance{wide(F16, wideDefault), wide(BF16, wideDefault)}
+	for _, f := range []WeightFormat{Q8, Q4} {
+		for _, kind := range []kindOfMatvec{oneMatvec, someMatvecs, gatedMatvecs} {
+			list = append(list, digits(kind, f, digitsDefault(f)))
+		}
+	}
+	return unitsOf(list)
+}
+
+func unitsOf(list []instance) []dialect.Unit {
 	all, listed := map[string][]instance{}, map[string]bool{}
-	for _, i := range instances() {
+	for _, i := range list {
 		if !listed[i.name] {
 			listed[i.name] = true
 			all[i.file] = append(all[i.file], i)

@@ -28,7 +28,14 @@ struct alignas(2) bf16 {
 #define SPECIAL(fn, r) FN uint fn() { uint v; asm("mov.u32 %0, %%" r ";" : "=r"(v)); return v; }
 SPECIAL(s_tid, "tid.x") SPECIAL(s_x, "ctaid.x") SPECIAL(s_y, "ctaid.y") SPECIAL(s_z, "ctaid.z")
 SPECIAL(s_nx, "nctaid.x") SPECIAL(s_ny, "nctaid.y") SPECIAL(s_nz, "nctaid.z")
-FN Ctx ctx() { const uint t = s_tid(); return Ctx{uint3(s_x(), s_y(), s_z()), uint3(s_nx(), s_ny(), s_nz()), t, t & 31, t >> 5}; }
+// The next kernel may start now, but it waits here as well, until this one has ended: package cuda says how.
+#if __CUDA_ARCH__ >= 900
+FN void follow() { asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory"); }
+#else
+FN void follow() {}
+#endif
+FN Ctx place() { const uint t = s_tid(); return Ctx{uint3(s_x(), s_y(), s_z()), uint3(s_nx(), s_ny(), s_nz()), t, t & 31, t >> 5}; }
+FN Ctx ctx() { follow(); return place(); }
 
 FN void threadgroup_barrier(mem_flags) { asm volatile("bar.sync 0;" ::: "memory"); }
 FN void simdgroup_barrier(mem_flags) { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
