@@ -61,12 +61,39 @@ func TestPrefillAttentionIsAsExactAsFloat(t *testing.T) {
 			if c.form.pool(c.layer.Shape.HeadDim) > b.set.host.Info().Pool {
 				continue
 			}
-			t.Run(c.name, func(t *testing.T) { testPrefill(b.sub(t), c) })
+			t.Run(c.name, func(t *testing.T) {
+				b := b.sub(t)
+				kernel, err := b.set.prefill(c.layer, c.form)
+				must(b, err)
+				testPrefill(b, c, kernel)
+			})
 		}
 	})
 }
 
-func testPrefill(b *bench, c prefillCase) {
+func TestAttentionOnHopperIsAsExactAsFloat(t *testing.T) {
+	onHosts(t, nil, func(t *testing.T, b *bench) {
+		cases := prefillCases()
+		for _, bits := range []int{16, 8, 4} {
+			for _, dim := range []int{64, 128} {
+				cases = append(cases, prefillCase{name: title("%d bits, heads of %d, many tiles", bits, dim), layer: Layer{Shape: shapeOf(6, 2, dim), Bits: bits}, lengths: []int{300, 64, 333}, query: 497, tokens: 200})
+			}
+		}
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
+				b := b.sub(t)
+				if !b.set.attendFor(c.layer) {
+					t.Skipf("%s has no kernel for the layer", b.set.host.Info().Name)
+				}
+				kernel, err := b.set.attend(c.layer)
+				must(b, err)
+				testPrefill(b, c, kernel)
+			})
+		}
+	})
+}
+
+func testPrefill(b *bench, c prefillCase, kernel *Prefill) {
 	s := c.layer.Shape
 	kv := newCache(c.layer, 3, c.first, c.lengths...)
 	q := randoms(4, c.tokens*s.Heads*s.HeadDim, 1)
@@ -74,8 +101,6 @@ func testPrefill(b *bench, c prefillCase) {
 	for i := range positions {
 		positions[i] = c.query + i
 	}
-	kernel, err := b.set.prefill(c.layer, c.form)
-	must(b, err)
 	qs, data, blocks := buffer(b, q), buffer(b, kv.data), buffer(b, kv.blocks)
 	n, wide := c.tokens*s.Heads, c.tokens*s.Heads*s.HeadDim
 	got := b.inOrders(func() []float32 {

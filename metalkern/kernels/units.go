@@ -19,6 +19,12 @@ func CUDAUnits() []dialect.Unit {
 			list = append(list, digits(kind, f, digitsDefault(f)))
 		}
 	}
+	for _, dim := range []int{64, 128} {
+		for _, bits := range []int{16, 8, 4} {
+			list = append(list, Layer{Shape: attention.Shape{Heads: 1, KVHeads: 1, HeadDim: dim}, Bits: bits}.attend())
+		}
+	}
+	list = append(list, Layer{Shape: attention.Shape{Heads: 1, KVHeads: 1, HeadDim: 128}, Bits: 16, SoftCap: 1}.attend())
 	return unitsOf(list)
 }
 
