@@ -3,7 +3,6 @@
 package cuda
 
 import (
-	"os"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -20,9 +19,6 @@ func findDependent(handle uintptr) (d dependentDriver) {
 	d.launchEx, _ = purego.Dlsym(handle, "cuLaunchKernelEx")
 	d.graphDepend, _ = purego.Dlsym(handle, "cuGraphAddDependencies_v2") // CUDA 12.3
 	d.graphFollow, _ = purego.Dlsym(handle, "cuGraphAddDependencies")
-	if os.Getenv("ZZ_NOPDL") != "" {
-		d.launchEx, d.graphDepend = 0, 0
-	}
 	return d
 }
 

@@ -6,14 +6,13 @@
 // 2 and 3 those of the second. Columns 0-2 of B are digits of the first and nothing for lanes 2 and 3, columns 3-5 those of the second. A block makes
 // the digits once, in shared memory, while the first weights are on their way, and takes tiles of 16 rows until none is left; its warps divide the
 // columns.
-constexpr int SPAN = 64, SPAN_BYTES = 256;                           // in shared memory: [digit][lane of a row][16], and for pairs of B's columns [4] Ends
+constexpr int SPAN = 64, SPAN_BYTES = 288;                           // in shared memory: [digit][lane of a row][16], and for pairs of B's columns [4] begins and scales
+constexpr int BEGINS = 192, SCALES = 256;
 constexpr uint MAGIC = 0x4b400000;                                   // 1.5·2^23 as float, to which small integers can be added
-constexpr float LARGEST = 8355711.0f;                                // in digits: 127, 127, 127
+constexpr float LARGEST = 8355000.0f;                                // a little less than 127, 127, 127 in digits, lest rounding passes that
 
 struct MatvecParams { int rows, cols, tokens, add; };                // as in matvec.metal, for one token
 
-// What the sums of two of B's columns begin with, and what they are multiplied with.
-struct alignas(16) Ends { uint begin[2]; float scale[2]; };
 // Elements of a lane's two rows, and scales of both groups.
 template <int BITS> struct Piece { uint w[2][BITS / 2], scale[2]; };
 struct Row { const uchar* w; const ushort* scales; };
@@ -22,65 +21,80 @@ FN Row row_at(const uchar* w, const ushort* scales, int row, int rows, int cols,
     const ulong at = ulong(min(row, rows - 1));
     return Row{w + at * (uint(cols) * bits / 8), scales + at * (cols / 32)};
 }
-FN void mma_bytes(uint (&c)[4], uint a0, uint a1, uint a2, uint a3, uint b0, uint b1, Piece<8>*) {
-    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+FN uint4 mma_bytes(uint4 c, uint a0, uint a1, uint a2, uint a3, uint b0, uint b1, const Piece<8>&) {
+    uint4 d;
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+        : "=r"(d.x), "=r"(d.y), "=r"(d.z), "=r"(d.w) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "r"(c.x), "r"(c.y), "r"(c.z), "r"(c.w));
+    return d;
 }
-FN void mma_bytes(uint (&c)[4], uint a0, uint a1, uint a2, uint a3, uint b0, uint b1, Piece<4>*) {
-    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3]) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+FN uint4 mma_bytes(uint4 c, uint a0, uint a1, uint a2, uint a3, uint b0, uint b1, const Piece<4>&) {
+    uint4 d;
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+        : "=r"(d.x), "=r"(d.y), "=r"(d.z), "=r"(d.w) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "r"(c.x), "r"(c.y), "r"(c.z), "r"(c.w));
+    return d;
 }
 FN int sum_bytes(uint w, int s) { asm("dp4a.s32.s32 %0, %1, %2, %0;" : "+r"(s) : "r"(w), "r"(0x01010101)); return s; }
 FN uint fixed(float x) { int v; asm("cvt.rni.s32.f32 %0, %1;" : "=r"(v) : "f"(x)); return uint(v + 0x808080); }   // its bytes are digits + 128
+FN float reciprocal(float x) { float r; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x)); return r; }
 FN uint stream4(const void* p) { uint v; asm volatile("ld.global.nc.L1::no_allocate.b32 %0, [%1];" : "=r"(v) : "l"(p)); return v; }
 
 FN void fetch(Piece<8>& p, int i, const uchar* w) {
     asm volatile("ld.global.nc.L1::no_allocate.v4.b32 {%0,%1,%2,%3}, [%4];" : "=r"(p.w[i][0]), "=r"(p.w[i][1]), "=r"(p.w[i][2]), "=r"(p.w[i][3]) : "l"(w));
 }
 FN void fetch(Piece<4>& p, int i, const uchar* w) { asm volatile("ld.global.nc.L1::no_allocate.v2.b32 {%0,%1}, [%2];" : "=r"(p.w[i][0]), "=r"(p.w[i][1]) : "l"(w)); }
+FN float2 shared2(uint at) { float2 v; asm volatile("ld.shared.v2.f32 {%0,%1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(at)); return v; }
 FN uint4 shared4(uint at) { uint4 v; asm volatile("ld.shared.v4.b32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at)); return v; }
 // Word i of the bytes of a lane's 16 elements, in the order of digits.
 FN uint word(const Piece<8>& p, int row, int i) { return p.w[row][i]; }
 FN uint word(const Piece<4>& p, int row, int i) { return (i % 2 ? p.w[row][i / 2] >> 4 : p.w[row][i / 2]) & 0x0f0f0f0fu; }
 
+// Makes the digits of eight columns from k on, and what goes with them: of each pair of B's columns what its sums begin with, as rows of C have it, and
+// of each column what it is multiplied with.
+template <int BITS> FN void make_eight(const float (&v)[8], int k, int cols, uchar* pool, uint lane) {
+    uint top = 0;                                                    // of the bits, so that what is no number stays on top
+    UNROLL for (int i = 0; i < 8; i++) top = max(top, as_type<uint>(v[i]) & 0x7fffffffu);
+    top = max(top, as_type<uint>(simd_shuffle_xor(as_type<float>(top), 1)));
+    top = max(top, as_type<uint>(simd_shuffle_xor(as_type<float>(top), 2)));
+    const float largest = as_type<float>(top), f = largest > 1e-30f ? LARGEST * reciprocal(largest) : 0.0f;
+    uint u[8];
+    UNROLL for (int i = 0; i < 8; i++) u[i] = fixed(v[i] * f);
+    uint d[3][2];
+    UNROLL for (int i = 0; i < 2; i++) {                         // the order in which word has the elements of q8 and of q4
+        const uint p = u[BITS == 8 ? 4 * i : 2 * i], q = u[BITS == 8 ? 4 * i + 1 : 2 * i + 4], r = u[BITS == 8 ? 4 * i + 2 : 2 * i + 1], s = u[BITS == 8 ? 4 * i + 3 : 2 * i + 5];
+        const uint lower = prmt(p, q, 0x5140), upper = prmt(r, s, 0x5140);
+        d[0][i] = prmt(lower, upper, 0x5410) ^ 0x80808080u;
+        d[1][i] = prmt(lower, upper, 0x7632) ^ 0x80808080u;
+        d[2][i] = prmt(prmt(p, q, 0x0062), prmt(r, s, 0x0062), 0x5410) ^ 0x80808080u;
+    }
+    uchar* span = pool + (k / SPAN) * SPAN_BYTES;
+    float sums[3];
+    UNROLL for (int n = 0; n < 3; n++) {
+        sums[n] = float(BITS == 4 ? sum_bytes(d[n][1], sum_bytes(d[n][0], 0)) : 0);
+        if (BITS == 4) { sums[n] += simd_shuffle_xor(sums[n], 1); sums[n] += simd_shuffle_xor(sums[n], 2); }
+    }
+    if (k < cols) {
+        UNROLL for (int n = 0; n < 3; n++) *(uint2*)(span + n * 64 + k % SPAN) = uint2(d[n][0], d[n][1]);
+        const uint n = lane % 4, column = uint(k % SPAN / 32) * 3 + n;
+        if (n < 3) {                                             // a nibble is 8 more than what it stands for
+            const float sum = n == 0 ? sums[0] : n == 1 ? sums[1] : sums[2], weight = n == 0 ? 1.0f : n == 1 ? 256.0f : 65536.0f;
+            uint* begin = (uint*)(span + BEGINS) + column / 2 * 4 + column % 2;
+            begin[0] = begin[2] = MAGIC - uint(int(sum) * 8);
+            *((float*)(span + SCALES) + column) = largest * (1.0f / LARGEST) * weight;
+        }
+    }
+}
 // Makes the digits of x, and what goes with them.
 template <int BITS, int NSG> FN void make_digits(const float* x, int cols, uchar* pool, Ctx t) {
-    for (int base = int(t.sg) * 256; base < cols; base += NSG * 256) {
-        const int k = base + int(t.lane) * 8;                        // a lane makes eight, so four lanes share a scale
-        float4 a(0.0f), b(0.0f);
-        if (k < cols) { a = *(const float4*)(x + k); b = *(const float4*)(x + k + 4); }
-        const float v[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
-        uint top = 0;                                                // of the bits, so that what is no number stays on top
-        UNROLL for (int i = 0; i < 8; i++) top = max(top, as_type<uint>(v[i]) & 0x7fffffffu);
-        top = max(top, as_type<uint>(simd_shuffle_xor(as_type<float>(top), 1)));
-        top = max(top, as_type<uint>(simd_shuffle_xor(as_type<float>(top), 2)));
-        const float largest = as_type<float>(top), f = largest > 1e-30f ? fdivide(LARGEST, largest) : 0.0f;
-        uint u[8];
-        UNROLL for (int i = 0; i < 8; i++) u[i] = fixed(v[i] * f);
-        uint d[3][2];
-        UNROLL for (int i = 0; i < 2; i++) {                         // the order in which word has the elements of q8 and of q4
-            const uint p = u[BITS == 8 ? 4 * i : 2 * i], q = u[BITS == 8 ? 4 * i + 1 : 2 * i + 4], r = u[BITS == 8 ? 4 * i + 2 : 2 * i + 1], s = u[BITS == 8 ? 4 * i + 3 : 2 * i + 5];
-            const uint lower = prmt(p, q, 0x5140), upper = prmt(r, s, 0x5140);
-            d[0][i] = prmt(lower, upper, 0x5410) ^ 0x80808080u;
-            d[1][i] = prmt(lower, upper, 0x7632) ^ 0x80808080u;
-            d[2][i] = prmt(prmt(p, q, 0x0062), prmt(r, s, 0x0062), 0x5410) ^ 0x80808080u;
+    for (int first = int(t.sg) * 256; first < cols; first += NSG * 256 * 4) {
+        float v[4][8];                                               // a lane makes eight, so four lanes share a scale
+        UNROLL for (int j = 0; j < 4; j++) {
+            const int k = first + j * NSG * 256 + int(t.lane) * 8;
+            float4 a(0.0f), b(0.0f);
+            if (k < cols) { a = *(const float4*)(x + k); b = *(const float4*)(x + k + 4); }
+            v[j][0] = a.x; v[j][1] = a.y; v[j][2] = a.z; v[j][3] = a.w; v[j][4] = b.x; v[j][5] = b.y; v[j][6] = b.z; v[j][7] = b.w;
         }
-        uchar* span = pool + (k / SPAN) * SPAN_BYTES;
-        float sums[3];
-        UNROLL for (int n = 0; n < 3; n++) {
-            sums[n] = float(BITS == 4 ? sum_bytes(d[n][1], sum_bytes(d[n][0], 0)) : 0);
-            if (BITS == 4) { sums[n] += simd_shuffle_xor(sums[n], 1); sums[n] += simd_shuffle_xor(sums[n], 2); }
-        }
-        if (k < cols) {
-            UNROLL for (int n = 0; n < 3; n++) *(uint2*)(span + n * 64 + k % SPAN * 1) = uint2(d[n][0], d[n][1]);
-            const uint n = t.lane % 4, column = uint(k % SPAN / 32) * 3 + n;
-            if (n < 3) {                                             // a nibble is 8 more than what it stands for
-                Ends* e = (Ends*)(span + 192) + column / 2;
-                const float sum = n == 0 ? sums[0] : n == 1 ? sums[1] : sums[2], weight = n == 0 ? 1.0f : n == 1 ? 256.0f : 65536.0f;
-                e->begin[column % 2] = MAGIC - uint(int(sum) * 8);
-                e->scale[column % 2] = largest / LARGEST * weight;
-            }
-        }
+        UNROLL for (int j = 0; j < 4; j++)
+            if (first + j * NSG * 256 < cols) make_eight<BITS>(v[j], first + j * NSG * 256 + int(t.lane) * 8, cols, pool, t.lane);
     }
     // Steps past the last column, of which the block's last has some, and lanes without digits find zeros.
     const uint end = uint(cols / SPAN + NSG - 1) / NSG * NSG * (SPAN_BYTES / 16) + 1;
@@ -120,7 +134,7 @@ FN void digits(const float* x, int cols, int tiles, Rows rows, Put put, uchar* p
     const bool mine = column < 6 && column / 3 == part / 2;
     const uint base = shared_address(pool), begin = base + t.sg * SPAN_BYTES;
     const uint digits_begin = mine ? begin + column % 3 * 64 + part * 16 : base + each * NSG * SPAN_BYTES, digits_step = mine ? NSG * SPAN_BYTES : 0;
-    uint digits_at = digits_begin, ends_at = begin + 192 + part * 16;
+    uint digits_at = digits_begin, span_at = begin;
     const uint half0 = part >= 2 ? 0x4432 : 0x4410, half1 = part >= 1 ? 0x4432 : 0x4410;   // the scale of the group of a column
     float acc[4] = {0, 0, 0, 0};
     int tile = int(t.tg.x), step = 0;
@@ -129,14 +143,15 @@ FN void digits(const float* x, int cols, int tiles, Rows rows, Put put, uchar* p
         UNROLL for (int i = 0; i < DEPTH; i++) {
             if (tile >= tiles) break;
             Piece<BITS>& p = pieces[i];
-            const uint4 b = shared4(digits_at), e = shared4(ends_at);
+            const uint4 b = shared4(digits_at), c = BITS == 4 ? shared4(span_at + BEGINS + part * 16) : uint4(MAGIC);
+            const float2 f = shared2(span_at + SCALES + part * 8);
             digits_at += digits_step;
-            ends_at += NSG * SPAN_BYTES;
-            uint c[4] = {BITS == 4 ? e.x : MAGIC, BITS == 4 ? e.y : MAGIC, BITS == 4 ? e.x : MAGIC, BITS == 4 ? e.y : MAGIC};
-            mma_bytes(c, word(p, 0, 0), word(p, 1, 0), word(p, 0, 1), word(p, 1, 1), b.x, b.y, (Piece<BITS>*)0);
-            mma_bytes(c, word(p, 0, 2), word(p, 1, 2), word(p, 0, 3), word(p, 1, 3), b.z, b.w, (Piece<BITS>*)0);
+            span_at += NSG * SPAN_BYTES;
+            const uint4 first = mma_bytes(c, word(p, 0, 0), word(p, 1, 0), word(p, 0, 1), word(p, 1, 1), b.x, b.y, p);
+            const uint4 d = mma_bytes(first, word(p, 0, 2), word(p, 1, 2), word(p, 0, 3), word(p, 1, 3), b.z, b.w, p);
+            const uint sum[4] = {d.x, d.y, d.z, d.w};
             UNROLL for (int j = 0; j < 4; j++)
-                acc[j] = fma(as_type<float>(c[j]) - as_type<float>(MAGIC), pair_lo(prmt(p.scale[j / 2], 0, j % 2 ? half1 : half0)) * as_type<float>(j % 2 ? e.w : e.z), acc[j]);
+                acc[j] = fma(as_type<float>(sum[j]) - as_type<float>(MAGIC), pair_lo(prmt(p.scale[j / 2], 0, j % 2 ? half1 : half0)) * (j % 2 ? f.y : f.x), acc[j]);
             next(p);
             if (++step == each) {
                 UNROLL for (int j = 0; j < 2; j++) {
@@ -155,7 +170,7 @@ FN void digits(const float* x, int cols, int tiles, Rows rows, Put put, uchar* p
                 flip ^= 1;
                 step = 0;
                 digits_at = digits_begin;
-                ends_at = begin + 192 + part * 16;
+                span_at = begin;
                 tile += int(t.ntg.x);
             }
         }

@@ -14,11 +14,11 @@ type digitsForm struct{ warps, depth int }
 const (
 	digitsRows      = 16      // of a tile
 	digitsSpan      = 64      // columns of a step
-	digitsSpanBytes = 256     // of shared memory for them
+	digitsSpanBytes = 288     // of shared memory for them
 	digitsSums      = 4 << 10 // bytes of shared memory for sums, at most
 )
 
-var digitsForms = []digitsForm{{16, 4}, {16, 6}, {8, 4}, {8, 6}}
+var digitsForms = []digitsForm{{16, 4}, {16, 6}, {8, 6}, {8, 8}}
 
 // digitsDefault is the form for weights in a format.
 func digitsDefault(f WeightFormat) digitsForm { return digitsForms[0] }

@@ -13,7 +13,10 @@ func Units() []dialect.Unit { return unitsOf(instances()) }
 
 // CUDAUnits is every kernel that is there for CUDA only; some are for sm_90a.
 func CUDAUnits() []dialect.Unit {
-	list := []instance{wide(F16, wideDefault), wide(BF16, wideDefault)}
+	var list []instance
+	for _, g := range wideForms {
+		list = append(list, wide(F16, g), wide(BF16, g))
+	}
 	for _, f := range []WeightFormat{Q8, Q4} {
 		for _, kind := range []kindOfMatvec{oneMatvec, someMatvecs, gatedMatvecs} {
 			list = append(list, digits(kind, f, digitsDefault(f)))

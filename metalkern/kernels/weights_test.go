@@ -241,7 +241,7 @@ func TestGemmIsAsExactAsFloat(t *testing.T) {
 				if form.pool(f) > b.set.host.Info().Pool {
 					continue
 				}
-				for _, c := range []struct{ tokens, rows, cols int }{{70, 130, 96}, {5, 64, 32}, {64, 20, 320}} {
+				for _, c := range []struct{ tokens, rows, cols int }{{70, 130, 96}, {5, 64, 32}, {64, 20, 320}, {129, 33, 320}} {
 					t.Run(title("%v, %d tokens, [%d][%d], tiles of %d", f, c.tokens, c.rows, c.cols, form.bm), func(t *testing.T) {
 						b := b.sub(t)
 						gemmIsExact(b, f, c.tokens, c.rows, c.cols, func(out, terms gpu.Range, w Weights, add bool) error {
@@ -256,7 +256,7 @@ func TestGemmIsAsExactAsFloat(t *testing.T) {
 
 func TestWideGemmIsAsExactAsFloat(t *testing.T) {
 	onHosts(t, nil, func(t *testing.T, b *bench) {
-		if !b.set.wideFor(Weights{Format: BF16}, 1) {
+		if !b.set.wideFor(BF16) {
 			t.Skipf("%s is no GPU of the kind that it is for", b.set.host.Info().Name)
 		}
 		for _, form := range wideForms {

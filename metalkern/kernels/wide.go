@@ -12,9 +12,13 @@ const hopper = "sm_90a"
 // wideForm is how the product of many tokens is built for it: rows of a tile, buffers for tiles, and blocks of a cluster.
 type wideForm struct{ rows, stages, cluster int }
 
-var wideForms = []wideForm{{256, 3, 2}, {256, 3, 1}, {128, 4, 2}, {128, 4, 1}}
-
-var wideDefault = wideForms[0]
+// The forms: tiles of 256 rows in pairs of blocks and alone, and of 128 rows, for matrices of few tiles.
+var (
+	widePairs  = wideForm{rows: 256, stages: 3, cluster: 2}
+	wideAlone  = wideForm{rows: 256, stages: 3, cluster: 1}
+	wideNarrow = wideForm{rows: 128, stages: 4, cluster: 1}
+	wideForms  = []wideForm{widePairs, wideAlone, wideNarrow}
+)
 
 // What wide.cu has.
 const (
@@ -33,13 +37,26 @@ func wide(f WeightFormat, g wideForm) instance {
 	return instance{"wide.cu", name, fmt.Sprintf("WIDE(%s, %s, %d, %d, %d)", name, f.operand(), g.rows, g.stages, g.cluster)}
 }
 
-// wideFor reports whether a product of so many tokens is one for wide.cu.
-func (s *Set) wideFor(w Weights, tokens int) bool {
-	if w.Format != F16 && w.Format != BF16 {
+// wideFor reports whether products of many tokens with weights in a format are for wide.cu.
+func (s *Set) wideFor(f WeightFormat) bool {
+	if f != F16 && f != BF16 {
 		return false
 	}
 	_, tiles := s.host.(gpu.Tiles)
 	return tiles && s.host.Info().Arch == hopper
+}
+
+// wideForm is the form for a product.
+func (s *Set) wideForm(rows, tokens int) wideForm {
+	units, tokenTiles := s.host.Info().Units, (tokens+wideTokens-1)/wideTokens
+	rounds := func(f wideForm) int { return (tokenTiles*((rows+f.rows-1)/f.rows) + units - 1) / units }
+	switch {
+	case 2*rounds(wideAlone) > rounds(wideNarrow): // a narrow tile takes half the time
+		return wideNarrow
+	case tokenTiles%2 == 0:
+		return widePairs
+	}
+	return wideAlone
 }
 
 // wide is the product of [Set.Gemm], of terms that were split.
