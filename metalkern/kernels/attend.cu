@@ -19,7 +19,7 @@ template <int N> FN void settled(float (&d)[N]) { UNROLL for (int i = 0; i < N; 
 
 constexpr int NO_MORE = 0x7fffffff;
 
-template <typename F, int D, int STAGES, bool CAP>
+template <typename F, int D, int STAGES, bool CAP, bool SWAP>
 FN void attend(const float* q, const uchar* kv, const Block* blocks, float* out, float* out_m, float* out_l, const PrefillParams& P, uchar* pool, ulong* barriers, int* places, Ctx t) {
     constexpr uint HALF_BYTES = TILE * 128, TILE_BYTES = TILE * D * 2;           // 64 elements of all keys of a tile, and all of them
     const int head = int(t.tg.y), rows = P.tokens * P.group, row0 = (int(t.ntg.x) - 1 - int(t.tg.x)) * 128;   // the longest first
@@ -34,7 +34,7 @@ FN void attend(const float* q, const uchar* kv, const Block* blocks, float* out,
 #define ATTEND_NEXT() { if (++stage == STAGES) { stage = 0; phase ^= 1; } }
 
     if (t.tid >= 256) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 96;");
+        asm volatile("setmaxnreg.dec.sync.aligned.u32 104;");
         constexpr int CHUNKS = int(TILE) * D / 8 / 128;
         const int newest = P.position + (min(row0 + 128, rows) - 1) / P.group, oldest = P.position + row0 / P.group;
         uint block = 0;
@@ -71,7 +71,7 @@ FN void attend(const float* q, const uchar* kv, const Block* blocks, float* out,
         barrier_here(full + stage * 8);
         return;
     }
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 208;");
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 200;");
     const int first_row = row0 + int(t.tid) / 32 * 16;                           // of a warp
     uint hi[D / 16][4], lo[D / 16][4];                                           // queries
     UNROLL for (int i = 0; i < D / 16; i++) UNROLL for (int p = 0; p < 4; p++) {
@@ -145,7 +145,7 @@ FN void attend(const float* q, const uchar* kv, const Block* blocks, float* out,
         settled(o);
         wgmma_fence();
         UNROLL for (int j = 0; j < 4; j++) {
-            const ulong b = matrix_at(k + TILE_BYTES + j * 16 * 128, HALF_BYTES);
+            const ulong b = SWAP ? (ulong((k + TILE_BYTES + j * 16 * 128) >> 4 & 0x3fff) | ulong(64) << 16 | ulong(HALF_BYTES >> 4) << 32 | ulong(1) << 62) : matrix_at(k + TILE_BYTES + j * 16 * 128, HALF_BYTES);
             wgmma_values(o, p[j], b);
             wgmma_values(o, left[j], b);
         }
@@ -167,9 +167,9 @@ FN void attend(const float* q, const uchar* kv, const Block* blocks, float* out,
         }
     }
 }
-#define ATTEND(name, F, D, STAGES, CAP)                                                                                \
+#define ATTEND(name, F, D, STAGES, CAP, SWAP)                                                                                \
 KERNEL(name, 384, 1)(const float* q, const uchar* kv, const Block* blocks, float* out, float* out_m, float* out_l, const PrefillParams P) { \
     __shared__ ulong barriers[2 * STAGES];                                                                             \
     __shared__ int places[2 * STAGES];                                                                                 \
-    attend<F, D, STAGES, CAP>(q, kv, blocks, out, out_m, out_l, P, POOL, barriers, places, GRID);                      \
+    attend<F, D, STAGES, CAP, SWAP>(q, kv, blocks, out, out_m, out_l, P, POOL, barriers, places, GRID);                      \
 }

@@ -16,10 +16,13 @@ const (
 func (l Layer) attend() instance {
 	format := map[int]string{16: "F16", 8: "Q8", 4: "Q4"}[l.Bits]
 	name := fmt.Sprintf("attend_%s_d%d", format, l.Shape.HeadDim)
+	if zzSwap {
+		name += "_swap"
+	}
 	if l.SoftCap > 0 {
 		name += "_cap"
 	}
-	return instance{"attend.cu", name, fmt.Sprintf("ATTEND(%s, %s, %d, %d, %v)", name, format, l.Shape.HeadDim, attendStages, l.SoftCap > 0)}
+	return instance{"attend.cu", name, fmt.Sprintf("ATTEND(%s, %s, %d, %d, %v, %v)", name, format, l.Shape.HeadDim, attendStages, l.SoftCap > 0, zzSwap)}
 }
 
 // attendFor reports whether attention of many queries of a layer is for attend.cu.
@@ -31,3 +34,5 @@ func (s *Set) attend(l Layer) (*Prefill, error) {
 	pool := attendStages*2*TileKeys*l.Shape.HeadDim*2 + 1024 // tiles at a multiple of 1024
 	return s.prefillBy(l, l.attend(), attendRows, gpu.Grid{Threads: attendThreads, Pool: pool})
 }
+
+var zzSwap bool

@@ -1,4 +1,4 @@
-// out[rows] = x[cols]·wᵀ for one token and weights in q8 and q4, on the matrix units for integers, which the dialect does not have. x becomes
+// out[rows] = x[cols]·wᵀ for one token and weights in q4, on the matrix units for integers, which the dialect does not have. x becomes
 // numbers of 24 bits, as parts of the largest of each 32 columns, in three digits of base 256, from -128 to 127: as exact as floats. A
 // column of B is a digit, so sums over 32 columns are exact, and scales come after them.
 //
@@ -14,20 +14,14 @@ constexpr float LARGEST = 8355000.0f;                                // a little
 struct MatvecParams { int rows, cols, tokens, add; };                // as in matvec.metal, for one token
 
 // Elements of a lane's two rows, and scales of both groups.
-template <int BITS> struct Piece { uint w[2][BITS / 2], scale[2]; };
+struct Piece { uint w[2][2], scale[2]; };
 struct Row { const uchar* w; const ushort* scales; };
 
-FN Row row_at(const uchar* w, const ushort* scales, int row, int rows, int cols, int bits) {
+FN Row row_at(const uchar* w, const ushort* scales, int row, int rows, int cols) {
     const ulong at = ulong(min(row, rows - 1));
-    return Row{w + at * (uint(cols) * bits / 8), scales + at * (cols / 32)};
+    return Row{w + at * (uint(cols) / 2), scales + at * (cols / 32)};
 }
-FN uint4 mma_bytes(uint4 c, uint a0, uint a1, uint a2, uint a3, uint b0, uint b1, const Piece<8>&) {
-    uint4 d;
-    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
-        : "=r"(d.x), "=r"(d.y), "=r"(d.z), "=r"(d.w) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "r"(c.x), "r"(c.y), "r"(c.z), "r"(c.w));
-    return d;
-}
-FN uint4 mma_bytes(uint4 c, uint a0, uint a1, uint a2, uint a3, uint b0, uint b1, const Piece<4>&) {
+FN uint4 mma_bytes(uint4 c, uint a0, uint a1, uint a2, uint a3, uint b0, uint b1) {
     uint4 d;
     asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
         : "=r"(d.x), "=r"(d.y), "=r"(d.z), "=r"(d.w) : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "r"(c.x), "r"(c.y), "r"(c.z), "r"(c.w));
@@ -38,19 +32,15 @@ FN uint fixed(float x) { int v; asm("cvt.rni.s32.f32 %0, %1;" : "=r"(v) : "f"(x)
 FN float reciprocal(float x) { float r; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x)); return r; }
 FN uint stream4(const void* p) { uint v; asm volatile("ld.global.nc.L1::no_allocate.b32 %0, [%1];" : "=r"(v) : "l"(p)); return v; }
 
-FN void fetch(Piece<8>& p, int i, const uchar* w) {
-    asm volatile("ld.global.nc.L1::no_allocate.v4.b32 {%0,%1,%2,%3}, [%4];" : "=r"(p.w[i][0]), "=r"(p.w[i][1]), "=r"(p.w[i][2]), "=r"(p.w[i][3]) : "l"(w));
-}
-FN void fetch(Piece<4>& p, int i, const uchar* w) { asm volatile("ld.global.nc.L1::no_allocate.v2.b32 {%0,%1}, [%2];" : "=r"(p.w[i][0]), "=r"(p.w[i][1]) : "l"(w)); }
+FN uint2 stream8(const void* p) { uint2 v; asm volatile("ld.global.nc.L1::no_allocate.v2.b32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p)); return v; }
 FN float2 shared2(uint at) { float2 v; asm volatile("ld.shared.v2.f32 {%0,%1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(at)); return v; }
 FN uint4 shared4(uint at) { uint4 v; asm volatile("ld.shared.v4.b32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at)); return v; }
-// Word i of the bytes of a lane's 16 elements, in the order of digits.
-FN uint word(const Piece<8>& p, int row, int i) { return p.w[row][i]; }
-FN uint word(const Piece<4>& p, int row, int i) { return (i % 2 ? p.w[row][i / 2] >> 4 : p.w[row][i / 2]) & 0x0f0f0f0fu; }
+// Word i of the bytes of a lane's 16 elements of a row: 0, 4, 1 and 5 of the first eight, 2, 6, 3 and 7, and the same of the other eight.
+FN uint word(const Piece& p, int row, int i) { return (i % 2 ? p.w[row][i / 2] >> 4 : p.w[row][i / 2]) & 0x0f0f0f0fu; }
 
 // Makes the digits of eight columns from k on, and what goes with them: of each pair of B's columns what its sums begin with, as rows of C have it, and
 // of each column what it is multiplied with.
-template <int BITS> FN void make_eight(const float (&v)[8], int k, int cols, uchar* pool, uint lane) {
+FN void make_eight(const float (&v)[8], int k, int cols, uchar* pool, uint lane) {
     uint top = 0;                                                    // of the bits, so that what is no number stays on top
     UNROLL for (int i = 0; i < 8; i++) top = max(top, as_type<uint>(v[i]) & 0x7fffffffu);
     top = max(top, as_type<uint>(simd_shuffle_xor(as_type<float>(top), 1)));
@@ -59,8 +49,8 @@ template <int BITS> FN void make_eight(const float (&v)[8], int k, int cols, uch
     uint u[8];
     UNROLL for (int i = 0; i < 8; i++) u[i] = fixed(v[i] * f);
     uint d[3][2];
-    UNROLL for (int i = 0; i < 2; i++) {                         // the order in which word has the elements of q8 and of q4
-        const uint p = u[BITS == 8 ? 4 * i : 2 * i], q = u[BITS == 8 ? 4 * i + 1 : 2 * i + 4], r = u[BITS == 8 ? 4 * i + 2 : 2 * i + 1], s = u[BITS == 8 ? 4 * i + 3 : 2 * i + 5];
+    UNROLL for (int i = 0; i < 2; i++) {                             // in the order of word
+        const uint p = u[2 * i], q = u[2 * i + 4], r = u[2 * i + 1], s = u[2 * i + 5];
         const uint lower = prmt(p, q, 0x5140), upper = prmt(r, s, 0x5140);
         d[0][i] = prmt(lower, upper, 0x5410) ^ 0x80808080u;
         d[1][i] = prmt(lower, upper, 0x7632) ^ 0x80808080u;
@@ -69,8 +59,9 @@ template <int BITS> FN void make_eight(const float (&v)[8], int k, int cols, uch
     uchar* span = pool + (k / SPAN) * SPAN_BYTES;
     float sums[3];
     UNROLL for (int n = 0; n < 3; n++) {
-        sums[n] = float(BITS == 4 ? sum_bytes(d[n][1], sum_bytes(d[n][0], 0)) : 0);
-        if (BITS == 4) { sums[n] += simd_shuffle_xor(sums[n], 1); sums[n] += simd_shuffle_xor(sums[n], 2); }
+        sums[n] = float(sum_bytes(d[n][1], sum_bytes(d[n][0], 0)));
+        sums[n] += simd_shuffle_xor(sums[n], 1);
+        sums[n] += simd_shuffle_xor(sums[n], 2);
     }
     if (k < cols) {
         UNROLL for (int n = 0; n < 3; n++) *(uint2*)(span + n * 64 + k % SPAN) = uint2(d[n][0], d[n][1]);
@@ -84,7 +75,7 @@ template <int BITS> FN void make_eight(const float (&v)[8], int k, int cols, uch
     }
 }
 // Makes the digits of x, and what goes with them.
-template <int BITS, int NSG> FN void make_digits(const float* x, int cols, uchar* pool, Ctx t) {
+template <int NSG> FN void make_digits(const float* x, int cols, uchar* pool, Ctx t) {
     for (int first = int(t.sg) * 256; first < cols; first += NSG * 256 * 4) {
         float v[4][8];                                               // a lane makes eight, so four lanes share a scale
         UNROLL for (int j = 0; j < 4; j++) {
@@ -94,7 +85,7 @@ template <int BITS, int NSG> FN void make_digits(const float* x, int cols, uchar
             v[j][0] = a.x; v[j][1] = a.y; v[j][2] = a.z; v[j][3] = a.w; v[j][4] = b.x; v[j][5] = b.y; v[j][6] = b.z; v[j][7] = b.w;
         }
         UNROLL for (int j = 0; j < 4; j++)
-            if (first + j * NSG * 256 < cols) make_eight<BITS>(v[j], first + j * NSG * 256 + int(t.lane) * 8, cols, pool, t.lane);
+            if (first + j * NSG * 256 < cols) make_eight(v[j], first + j * NSG * 256 + int(t.lane) * 8, cols, pool, t.lane);
     }
     // Steps past the last column, of which the block's last has some, and lanes without digits find zeros.
     const uint end = uint(cols / SPAN + NSG - 1) / NSG * NSG * (SPAN_BYTES / 16) + 1;
@@ -102,33 +93,33 @@ template <int BITS, int NSG> FN void make_digits(const float* x, int cols, uchar
 }
 
 // rows(tile, i) is row lane/4 + 8·i of a tile, put(tile, r, sum, upper) takes the sums of rows r and r+8.
-template <int BITS, int NSG, int DEPTH, typename Rows, typename Put>
+template <int NSG, int DEPTH, typename Rows, typename Put>
 FN void digits(const float* x, int cols, int tiles, Rows rows, Put put, uchar* pool, float* sums, Ctx t) {
     const int spans = cols / SPAN, each = (spans + NSG - 1) / NSG;
     const uint part = t.lane % 4, column = t.lane / 4;
-    Piece<BITS> pieces[DEPTH];
+    Piece pieces[DEPTH];
     Row from[2];
     int tile_ahead = int(t.tg.x), left = each;                       // the steps of the tile that are to be fetched
-    auto next = [&](Piece<BITS>& p) {
+    auto next = [&](Piece& p) {
         if (tile_ahead >= tiles) return;
         if (left == each)
             UNROLL for (int i = 0; i < 2; i++) {
                 from[i] = rows(tile_ahead, i);
-                from[i].w += (t.sg * 4 + part) * (2 * BITS);
+                from[i].w += (t.sg * 4 + part) * 8;
                 from[i].scales += t.sg * 2;
             }
         const bool valid = left > 1 || int(t.sg) + (each - 1) * NSG < spans;
         UNROLL for (int i = 0; i < 2; i++) {
-            if (valid) fetch(p, i, from[i].w);
+            if (valid) { const uint2 w = stream8(from[i].w); p.w[i][0] = w.x; p.w[i][1] = w.y; }
             p.scale[i] = valid ? stream4(from[i].scales) : 0;
-            from[i].w += NSG * SPAN * BITS / 8;
+            from[i].w += NSG * SPAN / 2;
             from[i].scales += NSG * 2;
         }
         if (--left == 0) { left = each; tile_ahead += int(t.ntg.x); }
     };
     UNROLL for (int i = 0; i < DEPTH; i++) next(pieces[i]);
     follow();                                                        // nobody writes weights, so they need not wait for the kernel before
-    make_digits<BITS, NSG>(x, cols, pool, t);
+    make_digits<NSG>(x, cols, pool, t);
     threadgroup_barrier(mem_flags::mem_threadgroup);
 
     const bool mine = column < 6 && column / 3 == part / 2;
@@ -142,13 +133,13 @@ FN void digits(const float* x, int cols, int tiles, Rows rows, Put put, uchar* p
     while (tile < tiles) {
         UNROLL for (int i = 0; i < DEPTH; i++) {
             if (tile >= tiles) break;
-            Piece<BITS>& p = pieces[i];
-            const uint4 b = shared4(digits_at), c = BITS == 4 ? shared4(span_at + BEGINS + part * 16) : uint4(MAGIC);
+            Piece& p = pieces[i];
+            const uint4 b = shared4(digits_at), c = shared4(span_at + BEGINS + part * 16);
             const float2 f = shared2(span_at + SCALES + part * 8);
             digits_at += digits_step;
             span_at += NSG * SPAN_BYTES;
-            const uint4 first = mma_bytes(c, word(p, 0, 0), word(p, 1, 0), word(p, 0, 1), word(p, 1, 1), b.x, b.y, p);
-            const uint4 d = mma_bytes(first, word(p, 0, 2), word(p, 1, 2), word(p, 0, 3), word(p, 1, 3), b.z, b.w, p);
+            const uint4 first = mma_bytes(c, word(p, 0, 0), word(p, 1, 0), word(p, 0, 1), word(p, 1, 1), b.x, b.y);
+            const uint4 d = mma_bytes(first, word(p, 0, 2), word(p, 1, 2), word(p, 0, 3), word(p, 1, 3), b.z, b.w);
             const uint sum[4] = {d.x, d.y, d.z, d.w};
             UNROLL for (int j = 0; j < 4; j++)
                 acc[j] = fma(as_type<float>(sum[j]) - as_type<float>(MAGIC), pair_lo(prmt(p.scale[j / 2], 0, j % 2 ? half1 : half0)) * (j % 2 ? f.y : f.x), acc[j]);
@@ -183,26 +174,26 @@ FN void put_row(float* out, float* sum, const MatvecParams& P, int row, float s)
     out[row] = P.add == 1 ? out[row] + s : s;
     if (P.add == 2) sum[row] += s;
 }
-#define DIGITS_MATVEC(name, BITS, NSG, DEPTH)                                                                          \
+#define DIGITS_MATVEC(name, NSG, DEPTH)                                                                          \
 KERNEL(name, NSG * 32, 1)(const float* x, const uchar* w, const ushort* scales, float* out, float* sum, const MatvecParams P) { \
     __shared__ float sums[2 * NSG * 16];                                                                               \
     const Ctx t = place();                                                                                               \
-    digits<BITS, NSG, DEPTH>(x, P.cols, (P.rows + 15) / 16,                                                            \
-        [&](int tile, int i) { return row_at(w, scales, tile * 16 + i * 8 + int(t.lane / 4), P.rows, P.cols, BITS); }, \
+    digits<NSG, DEPTH>(x, P.cols, (P.rows + 15) / 16,                                                            \
+        [&](int tile, int i) { return row_at(w, scales, tile * 16 + i * 8 + int(t.lane / 4), P.rows, P.cols); }, \
         [&](int tile, int r, float lower, float upper) { put_row(out, sum, P, tile * 16 + r, lower); put_row(out, sum, P, tile * 16 + 8 + r, upper); }, POOL, sums, t); \
 }
 struct MatvecsParams { MatvecParams a, b, c; int begin_b, begin_c; };
-#define DIGITS_MATVECS(name, BITS, NSG, DEPTH)                                                                         \
+#define DIGITS_MATVECS(name, NSG, DEPTH)                                                                         \
 KERNEL(name, NSG * 32, 1)(const float* x, const uchar* wa, const ushort* scales_a, float* a, const uchar* wb, const ushort* scales_b, float* b, const uchar* wc, const ushort* scales_c, float* c, \
                           const MatvecsParams P) {                                                                     \
     __shared__ float sums[2 * NSG * 16];                                                                               \
     const Ctx t = place();                                                                                               \
-    digits<BITS, NSG, DEPTH>(x, P.a.cols, P.begin_c + (P.c.rows + 15) / 16,                                            \
+    digits<NSG, DEPTH>(x, P.a.cols, P.begin_c + (P.c.rows + 15) / 16,                                            \
         [&](int tile, int i) {                                                                                         \
             const int r = i * 8 + int(t.lane / 4);                                                                     \
-            if (tile < P.begin_b) return row_at(wa, scales_a, tile * 16 + r, P.a.rows, P.a.cols, BITS);                \
-            if (tile < P.begin_c) return row_at(wb, scales_b, (tile - P.begin_b) * 16 + r, P.b.rows, P.a.cols, BITS);  \
-            return row_at(wc, scales_c, (tile - P.begin_c) * 16 + r, P.c.rows, P.a.cols, BITS);                        \
+            if (tile < P.begin_b) return row_at(wa, scales_a, tile * 16 + r, P.a.rows, P.a.cols);                \
+            if (tile < P.begin_c) return row_at(wb, scales_b, (tile - P.begin_b) * 16 + r, P.b.rows, P.a.cols);  \
+            return row_at(wc, scales_c, (tile - P.begin_c) * 16 + r, P.c.rows, P.a.cols);                        \
         },                                                                                                             \
         [&](int tile, int r, float lower, float upper) {                                                               \
             float* out = tile < P.begin_b ? a : tile < P.begin_c ? b : c;                                              \
@@ -212,12 +203,12 @@ KERNEL(name, NSG * 32, 1)(const float* x, const uchar* wa, const ushort* scales_
             put_row(out, out, p, row + 8, upper);                                                                      \
         }, POOL, sums, t);                                                                                             \
 }
-#define DIGITS_GATED(name, BITS, NSG, DEPTH)                                                                           \
+#define DIGITS_GATED(name, NSG, DEPTH)                                                                           \
 KERNEL(name, NSG * 32, 1)(const float* x, const uchar* wg, const ushort* scales_g, const uchar* wu, const ushort* scales_u, float* gate, float* up, const MatvecParams P) { \
     __shared__ float sums[2 * NSG * 16];                                                                               \
     const Ctx t = place();                                                                                               \
-    digits<BITS, NSG, DEPTH>(x, P.cols, (P.rows + 7) / 8,                                                              \
-        [&](int tile, int i) { return row_at(i ? wu : wg, i ? scales_u : scales_g, tile * 8 + int(t.lane / 4), P.rows, P.cols, BITS); }, \
+    digits<NSG, DEPTH>(x, P.cols, (P.rows + 7) / 8,                                                              \
+        [&](int tile, int i) { return row_at(i ? wu : wg, i ? scales_u : scales_g, tile * 8 + int(t.lane / 4), P.rows, P.cols); }, \
         [&](int tile, int r, float g, float u) {                                                                       \
             const int row = tile * 8 + r;                                                                              \
             if (row >= P.rows) return;                                                                                 \

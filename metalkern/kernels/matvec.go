@@ -74,7 +74,7 @@ func (s *Set) matvecWay(kind kindOfMatvec, w Weights, tokens int) (matvecWay, er
 		return matvecWay{}, fmt.Errorf("kernels: a product of %d tokens: at most %d", tokens, MatvecTokens)
 	}
 	if s.digitsFor(w, tokens) {
-		return s.digitsWay(kind, w, digitsDefault(w.Format))
+		return s.digitsWay(kind, w, digitsDefault)
 	}
 	form, room := matvecDefault, matvecRoom(tokens)
 	k, err := s.made(recipe{string(kind), w.Format, [7]int{room, form.rows, form.simdgroups}}, func() instance { return matvecOf(kind, w.Format, room, form) })

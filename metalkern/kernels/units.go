@@ -17,10 +17,8 @@ func CUDAUnits() []dialect.Unit {
 	for _, g := range wideForms {
 		list = append(list, wide(F16, g), wide(BF16, g))
 	}
-	for _, f := range []WeightFormat{Q8, Q4} {
-		for _, kind := range []kindOfMatvec{oneMatvec, someMatvecs, gatedMatvecs} {
-			list = append(list, digits(kind, f, digitsDefault(f)))
-		}
+	for _, kind := range []kindOfMatvec{oneMatvec, someMatvecs, gatedMatvecs} {
+		list = append(list, digits(kind, digitsDefault))
 	}
 	for _, dim := range []int{64, 128} {
 		for _, bits := range []int{16, 8, 4} {
