@@ -45,7 +45,7 @@ func TestAllKernelsCompileWithoutAGPU(t *testing.T) {
 		t.Logf("%s is too old for sm_90a", n.path)
 		return
 	}
-	for _, u := range kernels.CUDAUnits() {
+	for _, u := range kernels.HopperUnits() {
 		compiles(u, "sm_90a")
 	}
 }

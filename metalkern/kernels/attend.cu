@@ -1,14 +1,10 @@
-// Attention of prefill.metal for heads of 64 and 128, with what only Hopper has: wgmma, which reads keys and values from shared memory for four
-// warps at once. The terms and the order of the sums are those of prefill.metal.
+// Attention of prefill.metal for heads of 128 without a soft cap, with what only Hopper has: wgmma, which reads keys and values from shared memory for
+// four warps at once. Terms are those of prefill.metal.
 //
 // Two groups of four warps have 64 rows of queries each, both terms of them in registers. A third brings tiles of K and V to shared memory as halves,
 // whatever they were stored as, STAGES of them, and says where they are in the sequence.
 FN void wgmma_keys(float (&d)[32], const uint (&a)[4], ulong b) {
     asm volatile("{ .reg .pred p;\nsetp.eq.u32 p, 0, 0;\nwgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" PLACES_32 "}, {%32, %33, %34, %35}, %36, p, 1, 1, 0; }"
-        : SUMS_32(d, 0) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
-}
-FN void wgmma_values(float (&d)[32], const uint (&a)[4], ulong b) {
-    asm volatile("{ .reg .pred p;\nsetp.eq.u32 p, 0, 0;\nwgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" PLACES_32 "}, {%32, %33, %34, %35}, %36, p, 1, 1, 1; }"
         : SUMS_32(d, 0) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 FN void wgmma_values(float (&d)[64], const uint (&a)[4], ulong b) {
@@ -19,11 +15,12 @@ template <int N> FN void settled(float (&d)[N]) { UNROLL for (int i = 0; i < N; 
 
 constexpr int NO_MORE = 0x7fffffff;
 
-template <typename F, int D, int STAGES, bool CAP, bool SWAP>
+template <typename F, int STAGES>
 FN void attend(const float* q, const uchar* kv, const Block* blocks, float* out, float* out_m, float* out_l, const PrefillParams& P, uchar* pool, ulong* barriers, int* places, Ctx t) {
-    constexpr uint HALF_BYTES = TILE * 128, TILE_BYTES = TILE * D * 2;           // 64 elements of all keys of a tile, and all of them
+    constexpr int D = 128;
+    constexpr uint HALF_BYTES = TILE * 128, TILE_BYTES = TILE * D * 2;           // half of each key of a tile, and all
     const int head = int(t.tg.y), rows = P.tokens * P.group, row0 = (int(t.ntg.x) - 1 - int(t.tg.x)) * 128;   // the longest first
-    uchar* tiles = pool + (1024 - shared_address(pool) % 1024) % 1024;           // [STAGES][K, V][D/64][TILE] rows, swizzled
+    uchar* tiles = pool + (1024 - shared_address(pool) % 1024) % 1024;           // [STAGES][K, V][2][TILE] half rows, swizzled
     const uint full = shared_address(barriers), empty = full + STAGES * 8;
     if (t.tid == 0) {
         for (int i = 0; i < STAGES; i++) { barrier_init(full + i * 8, 128); barrier_init(empty + i * 8, 8); }
@@ -113,7 +110,6 @@ FN void attend(const float* q, const uchar* kv, const Block* blocks, float* out,
             float top = m[r];
             UNROLL for (int n = 0; n < 8; n++) UNROLL for (int e = r * 2; e < r * 2 + 2; e++) {
                 float x = s[n * 4 + e];
-                if (CAP) x = P.cap * ftanh(x * P.rcp_cap);
                 if (edge) {
                     const int at = here + n * 8 + int(c_col(t.lane, e));
                     x = at <= position[r] && at < end && (P.window == 0 || at > position[r] - P.window) ? x : LOWEST;
@@ -145,7 +141,7 @@ FN void attend(const float* q, const uchar* kv, const Block* blocks, float* out,
         settled(o);
         wgmma_fence();
         UNROLL for (int j = 0; j < 4; j++) {
-            const ulong b = SWAP ? (ulong((k + TILE_BYTES + j * 16 * 128) >> 4 & 0x3fff) | ulong(64) << 16 | ulong(HALF_BYTES >> 4) << 32 | ulong(1) << 62) : matrix_at(k + TILE_BYTES + j * 16 * 128, HALF_BYTES);
+            const ulong b = matrix_at(k + TILE_BYTES + j * 16 * 128, HALF_BYTES);
             wgmma_values(o, p[j], b);
             wgmma_values(o, left[j], b);
         }
@@ -167,9 +163,9 @@ FN void attend(const float* q, const uchar* kv, const Block* blocks, float* out,
         }
     }
 }
-#define ATTEND(name, F, D, STAGES, CAP, SWAP)                                                                                \
-KERNEL(name, 384, 1)(const float* q, const uchar* kv, const Block* blocks, float* out, float* out_m, float* out_l, const PrefillParams P) { \
+#define ATTEND(name, F, STAGES)                                                                                        \
+KERNEL(name, 384, 1)(const float* q, const uchar* kv, const Block* blocks, float* out, float* out_m, float* out_l, const PrefillParams P GRID_ARGS) { \
     __shared__ ulong barriers[2 * STAGES];                                                                             \
     __shared__ int places[2 * STAGES];                                                                                 \
-    attend<F, D, STAGES, CAP, SWAP>(q, kv, blocks, out, out_m, out_l, P, POOL, barriers, places, GRID);                      \
+    attend<F, STAGES>(q, kv, blocks, out, out_m, out_l, P, POOL, barriers, places, GRID);                              \
 }

@@ -58,67 +58,50 @@ func matvecRoom(tokens int) int {
 	return room
 }
 
-// matvecWay is a kernel for a product of a few tokens, and how it is launched.
-type matvecWay struct {
-	kernel gpu.Kernel
-	rows   int // of a group, or of a tile
-	grid   gpu.Grid
-	most   int // groups, which take tiles until none is left; 0: a group for each
-}
-
-func (s *Set) matvecWay(kind kindOfMatvec, w Weights, tokens int) (matvecWay, error) {
+func (s *Set) matvecKernel(kind kindOfMatvec, w Weights, tokens int, form matvecForm) (gpu.Kernel, error) {
 	if err := w.Check(); err != nil {
-		return matvecWay{}, err
+		return nil, err
 	}
 	if tokens < 1 || tokens > MatvecTokens {
-		return matvecWay{}, fmt.Errorf("kernels: a product of %d tokens: at most %d", tokens, MatvecTokens)
+		return nil, fmt.Errorf("kernels: a product of %d tokens: at most %d", tokens, MatvecTokens)
 	}
-	if s.digitsFor(w, tokens) {
-		return s.digitsWay(kind, w, digitsDefault)
-	}
-	form, room := matvecDefault, matvecRoom(tokens)
-	k, err := s.made(recipe{string(kind), w.Format, [7]int{room, form.rows, form.simdgroups}}, func() instance { return matvecOf(kind, w.Format, room, form) })
-	return matvecWay{kernel: k, rows: form.rows * form.simdgroups, grid: groups(0, form.simdgroups*gpu.SimdWidth)}, err
-}
-
-// tiles is how many groups or tiles so many rows are.
-func (m matvecWay) tiles(rows int) int { return (rows + m.rows - 1) / m.rows }
-
-// over is the grid for so many.
-func (m matvecWay) over(tiles int) gpu.Grid {
-	g := m.grid
-	if g.X = tiles; m.most > 0 {
-		g.X = min(tiles, m.most)
-	}
-	return g
+	room := matvecRoom(tokens)
+	return s.made(recipe{string(kind), w.Format, [7]int{room, form.rows, form.simdgroups}}, func() instance { return matvecOf(kind, w.Format, room, form) })
 }
 
 // Matvec sets out [tokens][w.Rows], or adds to it, to x [tokens][w.Cols]·wᵀ for at most MatvecTokens tokens.
 func (s *Set) Matvec(queue gpu.Queue, out, x gpu.Range, w Weights, tokens int, add bool) error {
-	return s.matvec(queue, out, out, x, w, tokens, flag(add))
+	return s.matvec(queue, out, out, x, w, tokens, flag(add), matvecDefault)
 }
 
 // MatvecAdded sets out to the product, and adds it to sum, too.
 func (s *Set) MatvecAdded(queue gpu.Queue, out, sum, x gpu.Range, w Weights, tokens int) error {
-	return s.matvec(queue, out, sum, x, w, tokens, 2)
+	return s.matvec(queue, out, sum, x, w, tokens, 2, matvecDefault)
 }
 
-func (s *Set) matvec(queue gpu.Queue, out, sum, x gpu.Range, w Weights, tokens int, add int32) error {
-	way, err := s.matvecWay(oneMatvec, w, tokens)
+func (s *Set) matvec(queue gpu.Queue, out, sum, x gpu.Range, w Weights, tokens int, add int32, form matvecForm) error {
+	k, err := s.matvecKernel(oneMatvec, w, tokens, form)
 	if err != nil {
 		return err
 	}
 	p := matvecParams{rows: int32(w.Rows), cols: int32(w.Cols), tokens: int32(tokens), add: add}
-	queue.Launch(way.kernel, way.over(way.tiles(w.Rows)), arg(x), arg(w.Data), w.scales(), arg(out), arg(sum), gpu.Value(&p))
+	queue.Launch(k, groups(form.groups(w.Rows), form.simdgroups*gpu.SimdWidth), arg(x), arg(w.Data), w.scales(), arg(out), arg(sum), gpu.Value(&p))
 	return nil
+}
+
+// groups is how many groups take so many rows.
+func (m matvecForm) groups(rows int) int {
+	each := m.rows * m.simdgroups
+	return (rows + each - 1) / each
 }
 
 // Matvecs sets each of up to MostMatvecs products of x in one launch. The matrices have the same format and columns.
 func (s *Set) Matvecs(queue gpu.Queue, x gpu.Range, list []Into, tokens int) error {
+	form := matvecDefault
 	if len(list) == 0 || len(list) > MostMatvecs {
 		return fmt.Errorf("kernels: %d products in one launch: at most %d", len(list), MostMatvecs)
 	}
-	way, err := s.matvecWay(someMatvecs, list[0].W, tokens)
+	k, err := s.matvecKernel(someMatvecs, list[0].W, tokens, form)
 	if err != nil {
 		return err
 	}
@@ -136,25 +119,26 @@ func (s *Set) Matvecs(queue gpu.Queue, x gpu.Range, list []Into, tokens int) err
 		}
 		if i < len(list) {
 			p.each[i] = matvecParams{rows: int32(one.W.Rows), cols: int32(one.W.Cols), tokens: int32(tokens)}
-			all += way.tiles(one.W.Rows)
+			all += form.groups(one.W.Rows)
 		}
 		args = append(args, arg(one.W.Data), one.W.scales(), arg(one.Out))
 	}
-	queue.Launch(way.kernel, way.over(all), append(args, gpu.Value(&p))...)
+	queue.Launch(k, groups(all, form.simdgroups*gpu.SimdWidth), append(args, gpu.Value(&p))...)
 	return nil
 }
 
 // Gated sets gate to silu(x·gateᵀ)·(x·upᵀ), and up to x·upᵀ. The matrices have the same format and shape.
 func (s *Set) Gated(queue gpu.Queue, x gpu.Range, gate, up Into, tokens int) error {
+	form := matvecDefault
 	if gate.W.Format != up.W.Format || gate.W.Rows != up.W.Rows || gate.W.Cols != up.W.Cols {
 		return fmt.Errorf("kernels: a gate [%d][%d] in %v for [%d][%d] in %v", gate.W.Rows, gate.W.Cols, gate.W.Format, up.W.Rows, up.W.Cols, up.W.Format)
 	}
-	way, err := s.matvecWay(gatedMatvecs, gate.W, tokens)
+	k, err := s.matvecKernel(gatedMatvecs, gate.W, tokens, form)
 	if err != nil {
 		return err
 	}
 	p := matvecParams{rows: int32(up.W.Rows), cols: int32(up.W.Cols), tokens: int32(tokens)}
-	queue.Launch(way.kernel, way.over(way.tiles(2*up.W.Rows)),
+	queue.Launch(k, groups(form.groups(2*up.W.Rows), form.simdgroups*gpu.SimdWidth),
 		arg(x), arg(gate.W.Data), gate.W.scales(), arg(up.W.Data), up.W.scales(), arg(gate.Out), arg(up.Out), gpu.Value(&p))
 	return nil
 }

@@ -75,9 +75,10 @@ func TestAttentionOnHopperIsAsExactAsFloat(t *testing.T) {
 	onHosts(t, nil, func(t *testing.T, b *bench) {
 		cases := prefillCases()
 		for _, bits := range []int{16, 8, 4} {
-			for _, dim := range []int{64, 128} {
-				cases = append(cases, prefillCase{name: title("%d bits, heads of %d, many tiles", bits, dim), layer: Layer{Shape: shapeOf(6, 2, dim), Bits: bits}, lengths: []int{300, 64, 333}, query: 497, tokens: 200})
-			}
+			l := Layer{Shape: shapeOf(6, 2, attendDim), Bits: bits}
+			cases = append(cases, prefillCase{name: title("%d bits, many tiles", bits), layer: l, lengths: []int{300, 64, 333}, query: 497, tokens: 200})
+			l.Window = 150
+			cases = append(cases, prefillCase{name: title("%d bits, many tiles, a window", bits), layer: l, lengths: []int{300, 64, 333}, query: 497, tokens: 200})
 		}
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
@@ -131,8 +132,13 @@ func testPrefill(b *bench, c prefillCase, kernel *Prefill) {
 			want[i*s.HeadDim+j] = o[i*s.HeadDim+j] * f / l[i]
 		}
 	}
-	near(b, "o", gotO, o, 1e-5)
-	near(b, "attention", out, want, 2e-5)
+	keys := 0
+	for _, n := range c.lengths {
+		keys += n
+	}
+	bound := 1e-5 * max(1, float64(keys)/300) // matrix units cut what does not fit into a sum off
+	near(b, "o", gotO, o, bound)
+	near(b, "attention", out, want, 2*bound)
 }
 
 func TestSinksEnterOnceAfterTheMerge(t *testing.T) {

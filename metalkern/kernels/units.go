@@ -11,21 +11,15 @@ import (
 // Units is every kernel in the dialect, for the shapes that models have: one unit for each file. It is what checks of all kernels compile.
 func Units() []dialect.Unit { return unitsOf(instances()) }
 
-// CUDAUnits is every kernel that is there for CUDA only; some are for sm_90a.
-func CUDAUnits() []dialect.Unit {
+// HopperUnits is every kernel that is there for sm_90a only.
+func HopperUnits() []dialect.Unit {
 	var list []instance
 	for _, g := range wideForms {
 		list = append(list, wide(F16, g), wide(BF16, g))
 	}
-	for _, kind := range []kindOfMatvec{oneMatvec, someMatvecs, gatedMatvecs} {
-		list = append(list, digits(kind, digitsDefault))
+	for _, bits := range []int{16, 8, 4} {
+		list = append(list, Layer{Shape: attention.Shape{Heads: 1, KVHeads: 1, HeadDim: attendDim}, Bits: bits}.attend())
 	}
-	for _, dim := range []int{64, 128} {
-		for _, bits := range []int{16, 8, 4} {
-			list = append(list, Layer{Shape: attention.Shape{Heads: 1, KVHeads: 1, HeadDim: dim}, Bits: bits}.attend())
-		}
-	}
-	list = append(list, Layer{Shape: attention.Shape{Heads: 1, KVHeads: 1, HeadDim: 128}, Bits: 16, SoftCap: 1}.attend())
 	return unitsOf(list)
 }
 

@@ -124,7 +124,7 @@ FN void wide(const TensorMap& x, const TensorMap& w, float* out, const WideParam
     if (CLUSTER > 1) cluster_barrier();                                  // others may still bring tiles here, and arrive
 }
 #define WIDE(name, E, BN, STAGES, CLUSTER)                                                                             \
-extern "C" __global__ void __launch_bounds__(384, 1) __cluster_dims__(CLUSTER, 1, 1) name(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, float* out, const WideParams P) { \
+extern "C" __global__ void __launch_bounds__(384, 1) __cluster_dims__(CLUSTER, 1, 1) name(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, float* out, const WideParams P GRID_ARGS) { \
     __shared__ ulong barriers[2 * STAGES];                                                                             \
     wide<E, BN, STAGES, CLUSTER>(x, w, out, P, POOL, barriers, GRID);                                                  \
 }

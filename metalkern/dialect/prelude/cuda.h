@@ -35,8 +35,10 @@ FN uint follow() { uint zero; asm volatile("griddepcontrol.launch_dependents;\ng
 #else
 FN uint follow() { return 0; }
 #endif
-FN Ctx place(uint zero = 0) { const uint t = s_tid() + zero; return Ctx{uint3(s_x() + zero, s_y() + zero, s_z() + zero), uint3(s_nx(), s_ny(), s_nz()), t, t & 31, t >> 5}; }
-FN Ctx ctx() { return place(follow()); }
+FN Ctx ctx() {
+    const uint zero = follow(), t = s_tid() + zero;
+    return Ctx{uint3(s_x() + zero, s_y() + zero, s_z() + zero), uint3(s_nx(), s_ny(), s_nz()), t, t & 31, t >> 5};
+}
 
 FN void threadgroup_barrier(mem_flags) { asm volatile("bar.sync 0;" ::: "memory"); }
 FN void simdgroup_barrier(mem_flags) { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
