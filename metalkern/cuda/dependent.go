@@ -12,7 +12,10 @@ import (
 // they ask for their place in the grid, before they read anything (the prelude's ctx). GPUs of compute capability 9.0 have that.
 const leastDependent = 9
 
-// dependentDriver is what the driver has for it, or zeros.
+// notSupported is CUDA_ERROR_NOT_SUPPORTED.
+const notSupported = 801
+
+// dependentDriver is what the driver has for it and in its place, or zeros.
 type dependentDriver struct{ launchEx, graphDepend, graphFollow uintptr }
 
 func findDependent(handle uintptr) (d dependentDriver) {
@@ -56,11 +59,14 @@ func (q *queue) launchOne(l *launch) int32 {
 // edge is CUgraphEdgeData: from port 1, that of kernels which let others start, programmatic.
 var edge = [8]byte{1, 0, 1}
 
-// follow makes node to of a graph one that follows node from.
+// follow makes node to of a graph one that follows node from. What it returns is the driver's status.
 func (q *queue) follow(graph uintptr, from, to *uintptr) int32 {
 	d := q.host.driver
 	if q.host.dependent && d.graphDepend != 0 {
 		return call(d.graphDepend, graph, uintptr(unsafe.Pointer(from)), uintptr(unsafe.Pointer(to)), uintptr(unsafe.Pointer(&edge)), 1)
+	}
+	if d.graphFollow == 0 {
+		return notSupported
 	}
 	return call(d.graphFollow, graph, uintptr(unsafe.Pointer(from)), uintptr(unsafe.Pointer(to)), 1)
 }

@@ -5,5 +5,6 @@
 // [Open] returns a *gpu.UnavailableError that says so.
 //
 // A queue is a stream. Launches are recorded and given to it together; those that come again are a graph from then on, whose arguments
-// are set where they are others than before. A kernel may start before the one that it follows has ended, and waits for it itself. Compiled kernels are cached by what they were made of and for.
+// are set where they are others than before. A kernel may start before the one that it follows has ended, and waits for it itself.
+// Compiled kernels are cached by what they were made of and for.
 package cuda

@@ -33,7 +33,7 @@ type queue struct {
 	took      time.Duration // the last wait
 
 	params [maxArgs]unsafe.Pointer // what the driver takes
-	config launchConfig
+	config launchConfig            // likewise
 }
 
 var _ gpu.Queue = (*queue)(nil)
