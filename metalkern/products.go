@@ -7,7 +7,7 @@ import (
 	"github.com/orrery-ai/orrery/metalkern/kernels"
 )
 
-// fusedTokens is up to how many tokens products are held until it is known what follows them.
+// fusedTokens is up to how many tokens products are one launch with what follows them.
 const fusedTokens = 2
 
 // products are some with the same activations that were not launched yet: the next operation may be done in the same launch.
@@ -62,10 +62,8 @@ func (s *stream) MatMul(dst, x device.Tensor, w device.Matrix) {
 		s.held.list[s.held.count] = heldProduct{dst, w}
 		s.held.count++
 	default:
-		if s.err = s.settle(); s.err == nil && x.Rows <= fusedTokens {
+		if s.err = s.settle(); s.err == nil {
 			s.held = products{x: x, list: [kernels.MostMatvecs]heldProduct{{dst, w}}, count: 1}
-		} else if s.err == nil {
-			s.err = s.product(dst, x, w)
 		}
 	}
 }
@@ -93,7 +91,11 @@ func (s *stream) multiply() error {
 	for i, one := range p.list[:n] {
 		list[i] = kernels.Into{W: s.weights(one.w), Out: s.at(one.dst)}
 	}
-	return s.device.set.Matvecs(s.queue, s.at(p.x), list[:n], p.x.Rows)
+	scratch, err := s.terms.atLeast(int(s.device.set.ProductBytes(list[0].W, p.x.Rows)))
+	if err != nil {
+		return err
+	}
+	return s.device.set.Products(s.queue, s.at(p.x), scratch, list[:n], p.x.Rows)
 }
 
 // Add implements [device.Stream].
@@ -104,7 +106,7 @@ func (s *stream) Add(dst, x device.Tensor) {
 	p := &s.held
 	switch {
 	case dst.Rows*dst.Cols == 0 || !s.begin():
-	case p.count == 1 && same(p.list[0].dst, x) && apart(dst, x) && apart(dst, p.x):
+	case p.count == 1 && p.x.Rows <= fusedTokens && same(p.list[0].dst, x) && apart(dst, x) && apart(dst, p.x):
 		p.count = 0
 		s.err = s.device.set.MatvecAdded(s.queue, s.at(x), s.at(dst), s.at(p.x), s.weights(p.list[0].w), x.Rows)
 	default:
@@ -120,7 +122,7 @@ func (s *stream) SwiGLU(dst, gate, up device.Tensor) {
 	p := &s.held
 	switch {
 	case dst.Rows*dst.Cols == 0 || !s.begin():
-	case p.count == 2 && same(dst, gate) && same(p.list[0].dst, gate) && same(p.list[1].dst, up):
+	case p.count == 2 && p.x.Rows <= fusedTokens && same(dst, gate) && same(p.list[0].dst, gate) && same(p.list[1].dst, up):
 		p.count = 0
 		into := func(h heldProduct) kernels.Into { return kernels.Into{W: s.weights(h.w), Out: s.at(h.dst)} }
 		s.err = s.device.set.Gated(s.queue, s.at(p.x), into(p.list[0]), into(p.list[1]), dst.Rows)

@@ -5,7 +5,8 @@
 // [Open] returns a *gpu.UnavailableError that says so.
 //
 // A queue is a stream. Launches are recorded and given to it together; those that come again are a graph from then on, whose arguments
-// are set where they are others than before. Compiled kernels are cached by what they were made of and for.
+// are set where they are others than before. A kernel may start before the one that it follows has ended, and waits for it itself.
+// Compiled kernels are cached by what they were made of and for.
 //
 // Steps may depend on messages of other nodes, and be recorded ahead for all that ([gpu.Exchanger]). A launch behind one looks at a word in
 // the GPU's memory, by an argument that each kernel has beyond its own, and does nothing once a gate has set it to 0.

@@ -30,6 +30,9 @@ type driver struct {
 	eventCreate, eventDestroy, eventRecord, eventElapsed, eventQuery              uintptr
 	graphCreate, graphDestroy, graphAddKernel, graphInstantiate                   uintptr
 	graphExecDestroy, graphSetKernel, graphLaunch                                 uintptr
+
+	tensorMap uintptr // 0 before CUDA 12
+	dependentDriver
 }
 
 // status is a CUresult.
@@ -63,6 +66,8 @@ func openDriver() (*driver, error) {
 	}); err != nil {
 		return nil, &gpu.UnavailableError{Kind: "cuda", Reason: err.Error()}
 	}
+	d.tensorMap, _ = purego.Dlsym(handle, "cuTensorMapEncodeTiled")
+	d.dependentDriver = findDependent(handle)
 	if r := call(d.init, 0); r != 0 {
 		return nil, &gpu.UnavailableError{Kind: "cuda", Reason: "the driver does not start: " + d.describe(status(r))}
 	}

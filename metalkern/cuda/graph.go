@@ -106,13 +106,12 @@ func (q *queue) capture(r *recording) (g *graph, refused bool) {
 		return nil, true
 	}
 	for i := range r.launches {
-		before, count := uintptr(0), uintptr(0)
-		if i > 0 {
-			before, count = uintptr(unsafe.Pointer(&g.nodes[i-1])), 1
-		}
 		p := q.nodeParams(r, &r.launches[i])
-		status := call(d.graphAddKernel, uintptr(unsafe.Pointer(&g.nodes[i])), g.graph, before, count, uintptr(unsafe.Pointer(p)))
+		status := call(d.graphAddKernel, uintptr(unsafe.Pointer(&g.nodes[i])), g.graph, 0, 0, uintptr(unsafe.Pointer(p)))
 		runtime.KeepAlive(p)
+		if status == 0 && i > 0 {
+			status = q.follow(g.graph, &g.nodes[i-1], &g.nodes[i])
+		}
 		if status != 0 {
 			q.destroy(g)
 			return nil, true

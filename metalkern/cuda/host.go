@@ -41,6 +41,8 @@ type Host struct {
 	context  uintptr
 	info     gpu.Info
 
+	dependent bool // kernels may start before the one that they follow has ended
+
 	mu      sync.Mutex
 	modules []uintptr
 	closed  bool
@@ -120,7 +122,12 @@ func (h *Host) describe() error {
 	if major < leastMajor {
 		return &gpu.UnavailableError{Kind: "cuda", Reason: fmt.Sprintf("the %s has compute capability %d.%d; 8.0 or later is needed", title, major, minor)}
 	}
-	h.info = gpu.Info{Kind: "cuda", Name: title, Arch: fmt.Sprintf("sm_%d%d", major, minor), Units: attribute(attributeUnits), Memory: int64(memory), Pool: attribute(attributePool)}
+	h.dependent = major >= leastDependent
+	arch := fmt.Sprintf("sm_%d%d", major, minor)
+	if arch == "sm_90" && h.compiler.version >= leastHopper && d.tensorMap != 0 {
+		arch = "sm_90a" // with what later GPUs need not have
+	}
+	h.info = gpu.Info{Kind: "cuda", Name: title, Arch: arch, Units: attribute(attributeUnits), Memory: int64(memory), Pool: attribute(attributePool)}
 	return nil
 }
 

@@ -19,6 +19,9 @@ import (
 // leastNVRTC is the oldest compiler that is tried: the first for compute capability 9.0.
 const leastNVRTC = 11*100 + 8
 
+// leastHopper is the first that knows all instructions of that capability.
+const leastHopper = 12 * 100
+
 // nvrtc is NVIDIA's run-time compiler.
 type nvrtc struct {
 	library

@@ -27,10 +27,10 @@ func compiler(t *testing.T) *nvrtc {
 
 func TestAllKernelsCompileWithoutAGPU(t *testing.T) {
 	n := compiler(t)
-	for _, u := range append(kernels.Units(), gated.CoherentUnit()) {
-		t.Run(u.Name, func(t *testing.T) {
+	compiles := func(u dialect.Unit, arch string) {
+		t.Run(u.Name+" "+arch, func(t *testing.T) {
 			t.Parallel()
-			code, err := n.compile(u.Name, dialect.Source(dialect.CUDA, u), "sm_90")
+			code, err := n.compile(u.Name, dialect.Source(dialect.CUDA, u), arch)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -38,6 +38,16 @@ func TestAllKernelsCompileWithoutAGPU(t *testing.T) {
 				t.Error("no code")
 			}
 		})
+	}
+	for _, u := range append(kernels.Units(), gated.CoherentUnit()) {
+		compiles(u, "sm_90")
+	}
+	if n.version < leastHopper {
+		t.Logf("%s is too old for sm_90a", n.path)
+		return
+	}
+	for _, u := range kernels.HopperUnits() {
+		compiles(u, "sm_90a")
 	}
 }
 

@@ -34,6 +34,7 @@ type queue struct {
 
 	halt   uintptr                     // where the word lies that stops the launches that come next, or 0
 	params [maxArgs + 1]unsafe.Pointer // what the driver takes
+	config launchConfig                // likewise
 }
 
 var _ gpu.Queue = (*queue)(nil)

@@ -85,8 +85,7 @@ func (q *queue) launchAll(r *recording) {
 		l := &r.launches[i]
 		r.params(l, &q.params)
 		g := l.grid
-		status := call(q.host.driver.launch, l.kernel.function, uintptr(g.X), uintptr(g.Y), uintptr(g.Z), uintptr(g.Threads), 1, 1, uintptr(g.Pool), q.stream, uintptr(unsafe.Pointer(&q.params[0])), 0)
-		if status != 0 {
+		if status := q.launchOne(l); status != 0 {
 			q.note(fmt.Sprintf("launch of %s over [%d][%d][%d] groups of %d threads", l.kernel.name, g.X, g.Y, g.Z, g.Threads), status)
 			return
 		}

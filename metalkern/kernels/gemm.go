@@ -76,7 +76,15 @@ func (s *Set) Gemm(queue gpu.Queue, out, x, scratch gpu.Range, w Weights, tokens
 	if err := s.split(queue, scratch, x, w.Format, tokens*w.Cols); err != nil {
 		return err
 	}
-	return s.gemm(queue, out, scratch, w, tokens, add, s.gemmForm(w.Format))
+	return s.gemmOf(queue, out, scratch, w, tokens, add)
+}
+
+// gemmOf is Gemm of terms that were split.
+func (s *Set) gemmOf(queue gpu.Queue, out, terms gpu.Range, w Weights, tokens int, add bool) error {
+	if s.wideFor(w.Format) {
+		return s.wide(queue, out, terms, w, tokens, add, s.wideForm(w.Rows, tokens))
+	}
+	return s.gemm(queue, out, terms, w, tokens, add, s.gemmForm(w.Format))
 }
 
 // split makes the two terms [2][n] of n elements of x, a multiple of 8, that weights in a format are multiplied with.

@@ -11,7 +11,8 @@ import (
 type Prefill struct {
 	layer  Layer
 	kernel gpu.Kernel
-	form   prefillForm
+	rows   int // of queries times heads that a group takes
+	group  gpu.Grid
 }
 
 // prefillForm is how the kernel is built: m times 16 rows of a simdgroup, keys of a step, and buffers for them.
@@ -63,18 +64,25 @@ func (l Layer) prefill(f prefillForm) instance {
 
 // Prefill compiles the kernel of a layer.
 func (s *Set) Prefill(l Layer) (*Prefill, error) {
+	if s.attendFor(l) {
+		return s.attend(l)
+	}
 	return s.prefill(l, l.prefillForm(s.host.Info().Pool))
 }
 
 func (s *Set) prefill(l Layer, f prefillForm) (*Prefill, error) {
+	return s.prefillBy(l, l.prefill(f), f.m*16*f.simdgroups, gpu.Grid{Threads: f.simdgroups * gpu.SimdWidth, Pool: f.pool(l.Shape.HeadDim)})
+}
+
+func (s *Set) prefillBy(l Layer, i instance, rows int, group gpu.Grid) (*Prefill, error) {
 	if err := l.Check(); err != nil {
 		return nil, err
 	}
-	k, err := s.get(l.prefill(f))
+	k, err := s.get(i)
 	if err != nil {
 		return nil, err
 	}
-	return &Prefill{layer: l, kernel: k, form: f}, nil
+	return &Prefill{layer: l, kernel: k, rows: rows, group: group}, nil
 }
 
 // Launch computes attention of q [tokens][heads][headDim], the queries of positions first, first+1, …, over count blocks with so many
@@ -92,7 +100,7 @@ func (p *Prefill) Launch(queue gpu.Queue, q, kv, blocks gpu.Range, count, tiles,
 	if finish {
 		out.M, out.L = out.O, out.O
 	}
-	rows := p.form.m * 16 * p.form.simdgroups
-	queue.Launch(p.kernel, gpu.Grid{X: (tokens*shape.Group() + rows - 1) / rows, Y: shape.KVHeads, Z: 1, Threads: p.form.simdgroups * gpu.SimdWidth, Pool: p.form.pool(shape.HeadDim)},
-		arg(q), arg(kv), arg(blocks), arg(out.O), arg(out.M), arg(out.L), gpu.Value(&params))
+	grid := p.group
+	grid.X, grid.Y, grid.Z = (tokens*shape.Group()+p.rows-1)/p.rows, shape.KVHeads, 1
+	queue.Launch(p.kernel, grid, arg(q), arg(kv), arg(blocks), arg(out.O), arg(out.M), arg(out.L), gpu.Value(&params))
 }

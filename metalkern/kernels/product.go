@@ -19,3 +19,24 @@ func (s *Set) Product(queue gpu.Queue, out, x, scratch gpu.Range, w Weights, tok
 
 // ProductBytes is the scratch that Product needs.
 func (s *Set) ProductBytes(w Weights, tokens int) int64 { return int64(4 * tokens * w.Cols) }
+
+// Products sets each of up to MostMatvecs products of x, as [Set.Product] does, and prepares x for them once. The matrices have the same format and
+// columns.
+func (s *Set) Products(queue gpu.Queue, x, scratch gpu.Range, list []Into, tokens int) error {
+	w := list[0].W
+	one := func(i Into) error { return s.gemmOf(queue, i.Out, scratch, i.W, tokens, false) }
+	var err error
+	switch {
+	case w.Packed(tokens):
+		one = func(i Into) error { return s.Skinny(queue, i.Out, scratch, i.W, tokens, false) }
+		err = s.Pack(queue, scratch, x, w, tokens)
+	case tokens <= MatvecTokens:
+		return s.Matvecs(queue, x, list, tokens)
+	default:
+		err = s.split(queue, scratch, x, w.Format, tokens*w.Cols)
+	}
+	for i := 0; i < len(list) && err == nil; i++ {
+		err = one(list[i])
+	}
+	return err
+}

@@ -9,17 +9,19 @@ import (
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
-//go:embed *.metal *.h
+//go:embed *.metal *.h *.cu
 var sources embed.FS
 
 // headers are what a kernel file needs before it.
 var headers = map[string][]string{
 	"decode.metal":  {"kv.h"},
-	"prefill.metal": {"kv.h", "terms.h"},
+	"prefill.metal": {"kv.h", "terms.h", "carry.h"},
 	"store.metal":   {"kv.h"},
 	"matvec.metal":  {"weights.h"},
 	"skinny.metal":  {"kv.h", "terms.h"},
 	"gemm.metal":    {"kv.h", "weights.h", "terms.h"},
+	"wide.cu":       {"hopper.h"},
+	"attend.cu":     {"kv.h", "terms.h", "carry.h", "hopper.h"},
 	"rows.metal":    {"weights.h"},
 
 	"route.metal":      {"experts.h"},

@@ -8,10 +8,24 @@ import (
 	"github.com/orrery-ai/orrery/metalkern/dialect"
 )
 
-// Units is every kernel, for the shapes that models have: one unit for each file. It is what checks of all kernels compile.
-func Units() []dialect.Unit {
+// Units is every kernel in the dialect, for the shapes that models have: one unit for each file. It is what checks of all kernels compile.
+func Units() []dialect.Unit { return unitsOf(instances()) }
+
+// HopperUnits is every kernel that is there for sm_90a only.
+func HopperUnits() []dialect.Unit {
+	var list []instance
+	for _, g := range wideForms {
+		list = append(list, wide(F16, g), wide(BF16, g))
+	}
+	for _, bits := range []int{16, 8, 4} {
+		list = append(list, Layer{Shape: attention.Shape{Heads: 1, KVHeads: 1, HeadDim: attendDim}, Bits: bits}.attend())
+	}
+	return unitsOf(list)
+}
+
+func unitsOf(list []instance) []dialect.Unit {
 	all, listed := map[string][]instance{}, map[string]bool{}
-	for _, i := range instances() {
+	for _, i := range list {
 		if !listed[i.name] {
 			listed[i.name] = true
 			all[i.file] = append(all[i.file], i)

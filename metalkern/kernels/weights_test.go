@@ -6,6 +6,7 @@ import (
 
 	"github.com/orrery-ai/orrery/attention/plane"
 	"github.com/orrery-ai/orrery/device/cpu/simd"
+	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
 var formats = []WeightFormat{F32, F16, BF16, Q8, Q4}
@@ -198,6 +199,36 @@ func TestSkinnyProductsAreAsExactAsFloat(t *testing.T) {
 	})
 }
 
+// gemmIsExact holds a product of many tokens to float64: product sets out, or adds to it, from terms that were split.
+func gemmIsExact(b *bench, f WeightFormat, tokens, rows, cols int, launch func(out, terms gpu.Range, w Weights, add bool) error) {
+	b.Helper()
+	w, values := matrix(b, f, 5, rows, cols)
+	x := randoms(6, tokens*cols, 1)
+	if f.scaled() {
+		roundToHalves(values)
+	}
+	want := product(x, values, tokens, rows, cols)
+	terms := room(b, tokens*cols)
+	must(b, b.set.split(b.queue, terms, buffer(b, x), f, len(x)))
+	got := b.inOrders(func() []float32 {
+		out := room(b, tokens*rows)
+		must(b, launch(out, terms, w, false))
+		return floats(b, out, tokens*rows)
+	})
+	bound := 5e-6
+	if f == BF16 {
+		bound = 2e-5
+	}
+	near(b, "product", got, want, bound)
+	before := randoms(7, len(want), 1)
+	out := buffer(b, before)
+	must(b, launch(out, terms, w, true))
+	for i := range want {
+		want[i] += float64(before[i])
+	}
+	near(b, "sum", floats(b, out, len(want)), want, bound)
+}
+
 func TestGemmIsAsExactAsFloat(t *testing.T) {
 	var list []instance
 	for _, f := range formats {
@@ -213,35 +244,29 @@ func TestGemmIsAsExactAsFloat(t *testing.T) {
 				for _, c := range []struct{ tokens, rows, cols int }{{70, 130, 96}, {5, 64, 32}, {64, 20, 320}} {
 					t.Run(title("%v, %d tokens, [%d][%d], tiles of %d", f, c.tokens, c.rows, c.cols, form.bm), func(t *testing.T) {
 						b := b.sub(t)
-						w, values := matrix(b, f, 5, c.rows, c.cols)
-						x := randoms(6, c.tokens*c.cols, 1)
-						if f.scaled() {
-							roundToHalves(values)
-						}
-						want := product(x, values, c.tokens, c.rows, c.cols)
-						scratch := room(b, c.tokens*c.cols)
-						must(b, b.set.split(b.queue, scratch, buffer(b, x), f, len(x)))
-						got := b.inOrders(func() []float32 {
-							out := room(b, c.tokens*c.rows)
-							if err := b.set.gemm(b.queue, out, scratch, w, c.tokens, false, form); err != nil {
-								t.Fatal(err)
-							}
-							return floats(b, out, c.tokens*c.rows)
+						gemmIsExact(b, f, c.tokens, c.rows, c.cols, func(out, terms gpu.Range, w Weights, add bool) error {
+							return b.set.gemm(b.queue, out, terms, w, c.tokens, add, form)
 						})
-						bound := 5e-6
-						if f == BF16 {
-							bound = 2e-5
-						}
-						near(b, "product", got, want, bound)
-						before := randoms(7, len(want), 1)
-						out := buffer(b, before)
-						if err := b.set.gemm(b.queue, out, scratch, w, c.tokens, true, form); err != nil {
-							t.Fatal(err)
-						}
-						for i := range want {
-							want[i] += float64(before[i])
-						}
-						near(b, "sum", floats(b, out, len(want)), want, bound)
+					})
+				}
+			}
+		}
+	})
+}
+
+func TestWideGemmIsAsExactAsFloat(t *testing.T) {
+	onHosts(t, nil, func(t *testing.T, b *bench) {
+		if !b.set.wideFor(BF16) {
+			t.Skipf("%s is no GPU of the kind that it is for", b.set.host.Info().Name)
+		}
+		for _, form := range wideForms {
+			for _, f := range []WeightFormat{F16, BF16} {
+				for _, c := range []struct{ tokens, rows, cols int }{{70, 130, 96}, {5, 64, 8}, {129, 33, 160}, {300, 5000, 72}, {1100, 3600, 64}} {
+					t.Run(title("%v, %d tokens, [%d][%d], %d rows, %d blocks", f, c.tokens, c.rows, c.cols, form.rows, form.cluster), func(t *testing.T) {
+						b := b.sub(t)
+						gemmIsExact(b, f, c.tokens, c.rows, c.cols, func(out, terms gpu.Range, w Weights, add bool) error {
+							return b.set.wide(b.queue, out, terms, w, c.tokens, add, form)
+						})
 					})
 				}
 			}

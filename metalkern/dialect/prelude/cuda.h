@@ -28,11 +28,19 @@ struct alignas(2) bf16 {
 #define SPECIAL(fn, r) FN uint fn() { uint v; asm("mov.u32 %0, %%" r ";" : "=r"(v)); return v; }
 SPECIAL(s_tid, "tid.x") SPECIAL(s_x, "ctaid.x") SPECIAL(s_y, "ctaid.y") SPECIAL(s_z, "ctaid.z")
 SPECIAL(s_nx, "nctaid.x") SPECIAL(s_ny, "nctaid.y") SPECIAL(s_nz, "nctaid.z")
+// The next kernel may start now, but it waits here as well, until this one has ended: package cuda says how. What is returned is 0, of which no
+// compiler knows before it has waited.
+#if __CUDA_ARCH__ >= 900
+FN uint follow() { uint zero; asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;\nmov.u32 %0, 0;" : "=r"(zero) :: "memory"); return zero; }
+#else
+FN uint follow() { return 0; }
+#endif
 // A launch behind a gate does nothing if the word that the gate may have written is 0.
 FN Ctx ctx(const volatile uint* halt) {
+    const uint zero = follow();
     if (halt && *halt == 0) asm volatile("exit;");
-    const uint t = s_tid();
-    return Ctx{uint3(s_x(), s_y(), s_z()), uint3(s_nx(), s_ny(), s_nz()), t, t & 31, t >> 5};
+    const uint t = s_tid() + zero;
+    return Ctx{uint3(s_x() + zero, s_y() + zero, s_z() + zero), uint3(s_nx(), s_ny(), s_nz()), t, t & 31, t >> 5};
 }
 
 FN void threadgroup_barrier(mem_flags) { asm volatile("bar.sync 0;" ::: "memory"); }
