@@ -6,7 +6,7 @@ import "github.com/orrery-ai/orrery/device/cpu/simd"
 func (f *Flash) vector(p Partial, q []float32, first int, s Shape, head int, kv []KV) {
 	group, dim := s.Group(), s.HeadDim
 	f.q = grow(f.q, p.Rows*group*dim)
-	f.s, f.f = grow(f.s, group*vectorKeys), grow(f.f, max(group, lanes))
+	f.s, f.f = grow(f.s, group*vectorKeys), grow(f.f, group)
 	for r := range p.Rows {
 		at := (r*s.Heads + head*group) * dim
 		simd.Scale(f.q[r*group*dim:], q[at:at+group*dim], s.Scale)

@@ -6,6 +6,8 @@ import "testing"
 func eachLevel(t *testing.T, test func(t *testing.T)) {
 	avx2, avx512, vnni := haveAVX2, haveAVX512, haveVNNI
 	defer func() { haveAVX2, haveAVX512, haveVNNI = avx2, avx512, vnni }()
+	neon := haveNEON
+	defer func() { haveNEON = neon }()
 	for {
 		t.Run(Name(), test)
 		switch {
@@ -15,6 +17,8 @@ func eachLevel(t *testing.T, test func(t *testing.T)) {
 			haveAVX512 = false
 		case haveAVX2:
 			haveAVX2 = false
+		case haveNEON:
+			haveNEON = false
 		default:
 			return
 		}

@@ -35,6 +35,8 @@ func FromQ8_0(dst []float32, src []byte) {
 		fromQ8_0AVX512(dst, src, halves())
 	case haveAVX2:
 		fromQ8_0AVX2(dst, src, halves())
+	case haveNEON:
+		fromQ8_0NEON(dst, src)
 	default:
 		quant.FromQ8_0(dst, src)
 	}
@@ -48,6 +50,8 @@ func FromQ4_0(dst []float32, src []byte) {
 		fromQ4_0AVX512(dst, src, halves())
 	case haveAVX2:
 		fromQ4_0AVX2(dst, src, halves())
+	case haveNEON:
+		fromQ4_0NEON(dst, src)
 	default:
 		quant.FromQ4_0(dst, src)
 	}
@@ -64,6 +68,8 @@ func FromQ4_K(dst []float32, src []byte) {
 			numbers := quant.NumbersQ4_K(src)
 			fromQ4_KAVX2(dst, src, &numbers)
 		}
+	case haveNEON:
+		fromQ4_KNEON(dst, src)
 	default:
 		quant.FromQ4_K(dst, src)
 	}
@@ -80,6 +86,8 @@ func FromQ6_K(dst []float32, src []byte) {
 			numbers := quant.NumbersQ6_K(src)
 			fromQ6_KAVX2(dst, src, &numbers)
 		}
+	case haveNEON:
+		fromQ6_KNEON(dst, src)
 	default:
 		quant.FromQ6_K(dst, src)
 	}
@@ -97,13 +105,20 @@ func FromAffine(dst []float32, q []byte, bits, group int, scales, biases []float
 		fromAffine4AVX2(dst, q, scales, biases, group)
 	case haveAVX2 && bits == 8:
 		fromAffine8AVX2(dst, q, scales, biases, group)
+	case haveNEON && bits == 4:
+		fromAffine4NEON(dst, q, scales, biases, group)
+	case haveNEON && bits == 8:
+		fromAffine8NEON(dst, q, scales, biases, group)
 	default:
 		quant.FromAffine(dst, q, bits, group, scales, biases)
 	}
 }
 
-// halves is every half as a float32: looking one up leaves the multipliers alone.
+// halves is every half as a float32: looking one up leaves the multipliers alone. NEON's routines do without.
 var halves = sync.OnceValue(func() *[65536]float32 {
+	if haveNEON {
+		return nil
+	}
 	var table [65536]float32
 	var b [2]byte
 	for i := range table {
@@ -137,10 +152,10 @@ func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, row
 	row := cols / of.Elements * of.Bytes
 	dst, x = dst[:(tokens-1)*stride+rows], x[:tokens*cols]
 	product, most := of.wide, 8
-	if !haveAVX512 {
+	if haveAVX2 && !haveAVX512 {
 		product, most = of.narrow, 4
 	}
-	if !haveAVX2 {
+	if !haveAVX2 && !haveNEON {
 		productExpanded(dst, stride, x, w[:rows*row], tokens, rows, cols, of)
 		return
 	}

@@ -292,6 +292,59 @@ func tileSoftmaxAVX2(s []float32, m []float32, l []float32, f []float32, n int)
 //go:noescape
 func tileValuesAVX2(o []float32, v []float32, p []float32, f []float32, n int, dim int)
 
+// tileScoresAVX512 is
+//
+//	for j := range n {
+//		for lane := range 48 {
+//			for i := range dim {
+//				s[j*48+lane] += k[j*dim+i] * q[i*48+lane] // from 0
+//			}
+//		}
+//	}
+//
+// for n a multiple of 8 and dim of 2.
+//
+//go:noescape
+func tileScoresAVX512(s []float32, k []float32, q []float32, n int, dim int)
+
+// tileSoftmaxAVX512 is, for each lane of 48,
+//
+//	next := m
+//	for j := range n {
+//		next = max(next, s[j])
+//	}
+//	if next == -Inf {
+//		f, base = 0, 0
+//	} else {
+//		f, base = exp(m-next), next
+//	}
+//	m, l = next, l*f
+//	for j := range n {
+//		s[j] = exp(s[j] - base)
+//		l += s[j]
+//	}
+//
+// with s [n][48] and m, l, f [48].
+//
+//go:noescape
+func tileSoftmaxAVX512(s []float32, m []float32, l []float32, f []float32, n int)
+
+// tileValuesAVX512 is
+//
+//	for i := range dim {
+//		for lane := range 48 {
+//			o[i*48+lane] *= f[lane]
+//			for j := range n {
+//				o[i*48+lane] += v[j*dim+i] * p[j*48+lane]
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 8.
+//
+//go:noescape
+func tileValuesAVX512(o []float32, v []float32, p []float32, f []float32, n int, dim int)
+
 // scores1F16AVX2 is
 //
 //	for h := range 1 {
