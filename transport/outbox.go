@@ -59,7 +59,7 @@ func (e *Endpoint) awaitSignal(l *device.Lane, count uint32, dead <-chan struct{
 	signalled := func() bool { return device.Reached(l.Words.Done.Load(), count) }
 	for !signalled() {
 		if now := time.Now(); e.fast(now) {
-			e.spins.spin(now, now.Add(attendFor), looksPerYield, signalled)
+			e.spins.spin(now, now.Add(attendFor), looksPerYield, signalled, func() {})
 			if signalled() {
 				break
 			}

@@ -21,6 +21,10 @@ var headers = map[string][]string{
 	"skinny.metal":  {"kv.h", "terms.h"},
 	"gemm.metal":    {"kv.h", "weights.h", "terms.h"},
 	"rows.metal":    {"weights.h"},
+
+	"route.metal":      {"experts.h"},
+	"experts.metal":    {"weights.h", "experts.h"},
+	"expertgemm.metal": {"kv.h", "weights.h", "terms.h", "gemm.metal", "experts.h"},
 }
 
 // instance is a kernel of a file.
