@@ -65,22 +65,26 @@ func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 	return costs, nil
 }
 
-// workOf is what computing with a model takes. All its layers are alike, and dense.
+// workOf is what computing with a model takes: of experts, those that a token goes to.
 func workOf(f *model.Model) placement.Work {
 	c := &f.Config
 	width, kvWidth := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	w := placement.Work{HeadRead: f.HeadBytes(), HeadFLOPs: 2 * float64(c.Hidden) * float64(c.Vocab),
 		HiddenBytes: 4 * int64(c.Hidden), QueryBytes: 4 * int64(width), PartialBytes: 4 * int64(width+2*c.Heads)}
 	for l := range c.Layers {
-		w.ReadBytes = append(w.ReadBytes, f.LayerBytes(l))
-		w.TokenFLOPs = append(w.TokenFLOPs, 2*float64(c.Hidden)*float64(2*width+2*kvWidth+3*c.Intermediate))
+		mlp := 3 * c.Intermediate
+		if e := &c.Experts; c.Routed(l) {
+			mlp = e.Count + 3*e.Active*e.Width
+		}
+		w.ReadBytes = append(w.ReadBytes, f.ReadBytes(l))
+		w.TokenFLOPs = append(w.TokenFLOPs, 2*float64(c.Hidden)*float64(2*width+2*kvWidth+mlp))
 		w.PairFLOPs = append(w.PairFLOPs, 4*float64(width))
 	}
 	return w
 }
 
 // StepBytes is what one step of decoding reads with so many tokens in the cache, in bytes: the weights of all
-// layers and of the head, and the keys and values.
+// layers, of experts those in use, and of the head, and the keys and values.
 func (m *Model) StepBytes(depth int) int64 {
 	w := workOf(m.files)
 	n := w.HeadRead + int64(depth)*int64(m.files.Config.Layers)*m.files.Config.KVBytesPerToken(m.opts.KV)
@@ -88,4 +92,16 @@ func (m *Model) StepBytes(depth int) int64 {
 		n += bytes
 	}
 	return n
+}
+
+// PrefillOperations is the multiplications and additions that reading so many tokens takes behind others in the cache: the
+// products of all layers, that of the head once, and attention, in which a token sees those before it and itself.
+func (m *Model) PrefillOperations(depth, tokens int) float64 {
+	w := workOf(m.files)
+	n := float64(tokens)
+	pairs, sum := n*float64(depth)+n*(n+1)/2, w.HeadFLOPs
+	for l := range w.TokenFLOPs {
+		sum += n*w.TokenFLOPs[l] + pairs*w.PairFLOPs[l]
+	}
+	return sum
 }

@@ -42,8 +42,11 @@ const (
 
 // LoadOptions says how a model is loaded. A zero in any field means its default.
 type LoadOptions struct {
-	Mode        Mode          // of new sequences, unless they say otherwise; default Pipeline. Auto: see there
-	Context     int           // tokens that a sequence may reach; default: the model's own, at most 8192
+	Mode    Mode // of new sequences, unless they say otherwise; default Pipeline. Auto: see there
+	Context int  // tokens that a sequence may reach; default: the model's own, at most 8192
+	// ContextFor, unless nil, says Context once the tokenizer is there: what a prompt needs. most is how many tokens the model was made
+	// for. A model without a tokenizer cannot be loaded then.
+	ContextFor  func(t *tokenizer.Tokenizer, most int) (int, error)
 	Sequences   int           // of that context, for which memory is kept, so that more shorter ones fit; default 1
 	Waiting     int           // sequences that wait for memory in the order in which they came; default 64, negative: none
 	WaitTimeout time.Duration // how long each waits at the most; default 1 min
@@ -52,6 +55,9 @@ type LoadOptions struct {
 	KV          KVFormat      // storage of keys and values; default KVF16
 	StepTimeout time.Duration // bound on every wait within a step; default 2 min
 	LoadTimeout time.Duration // bound on loading, the reading of weights from a disk included; default 5 min
+	// Progress is told, a few times a second and from any goroutine, how many bytes of its weights a node has read, where that takes
+	// long: whenever layers are loaded, be it for a mode switch.
+	Progress func(node string, done, total int64)
 }
 
 func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
@@ -125,10 +131,11 @@ func (c *Cluster) Load(ctx context.Context, ref string, o LoadOptions) (*Model, 
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
 	m := &Model{cluster: c, ref: ref, files: files}
-	if m.opts, err = o.withDefaults(&files.Config); err == nil {
-		if err = m.loadText(); err == nil {
-			_, err = m.ready(ctx, m.opts.Mode == Auto)
-		}
+	if err = m.loadText(); err == nil {
+		err = m.setOptions(o)
+	}
+	if err == nil {
+		_, err = m.ready(ctx, m.opts.Mode == Auto)
 	}
 	if err != nil {
 		m.close()
@@ -142,6 +149,21 @@ func (c *Cluster) Load(ctx context.Context, ref string, o LoadOptions) (*Model, 
 	}
 	c.models[m] = true
 	return m, nil
+}
+
+// setOptions takes the options, with what follows from the model.
+func (m *Model) setOptions(o LoadOptions) (err error) {
+	c := &m.files.Config
+	if o.ContextFor != nil {
+		if m.tok == nil {
+			return m.noText
+		}
+		if o.Context, err = o.ContextFor(m.tok, c.MaxPositions); err != nil {
+			return err
+		}
+	}
+	m.opts, err = o.withDefaults(c)
+	return err
 }
 
 // loadText loads the tokenizer and the chat template. A model without a tokenizer can be run on token ids.
@@ -271,7 +293,7 @@ func (m *Model) request(nodes []cluster.Node) placement.Request {
 func (m *Model) spec(nodes []cluster.Node, load Mode, plans *placement.Reservation) actors.Spec {
 	o := m.opts
 	s := actors.Spec{Model: m.files, Ref: m.ref, Mode: load, Refused: map[Mode]string{}, Chunk: o.Chunk, BlockTokens: o.BlockTokens, KV: o.KV, Context: o.Context,
-		MaxWaiting: o.Waiting, WaitTimeout: o.WaitTimeout, Address: m.cluster.membership.Self().Transport, StepTimeout: o.StepTimeout, LoadTimeout: o.LoadTimeout, Logger: m.cluster.log}
+		MaxWaiting: o.Waiting, WaitTimeout: o.WaitTimeout, Address: m.cluster.membership.Self().Transport, StepTimeout: o.StepTimeout, LoadTimeout: o.LoadTimeout, OnLoading: o.Progress, Logger: m.cluster.log}
 	s.Memory, s.Staged = plans.Promises(load)
 	for mode, why := range plans.Refused {
 		s.Refused[mode] = why.Error()

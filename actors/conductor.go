@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -131,6 +132,10 @@ func (c *conductor) Receive(ctx actor.Context) {
 		c.advanceOthers(ctx, nil)
 	case *engine.Result:
 		c.result(ctx, msg)
+	case *proto.LayersLoading:
+		if c.spec.OnLoading != nil && int(msg.Node) < len(c.spec.Nodes) && msg.Done <= msg.Total && msg.Total <= math.MaxInt64 {
+			c.spec.OnLoading(c.nodeName(msg.Node), int64(msg.Done), int64(msg.Total))
+		}
 	case *proto.LayersLoaded:
 		c.layersLoaded(ctx, msg)
 	case *proto.Copied:

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -127,6 +128,10 @@ func (c *conductor) issued(ctx actor.Context, s *sequence, n, owner int, err err
 
 // result takes what a node says about a step.
 func (c *conductor) result(ctx actor.Context, r *engine.Result) {
+	if r.Step == engine.EveryStep {
+		c.nodeLost(ctx, r.Err.Lost, fmt.Errorf("node %s: %w", c.spec.Nodes[r.Node], r.Err))
+		return
+	}
 	step := c.steps[r.Step]
 	if step == nil {
 		return // of a sequence that was closed, or that failed

@@ -212,7 +212,7 @@ func (s *layerShard) fetch(ctx actor.Context, layers residence.Span, loader *act
 		ready := &layersReady{loader: loader}
 		if ready.decoder, ready.err = s.model.Layers(model.Range(layers)); ready.err == nil {
 			ready.bytes = s.model.RangeBytes(ready.decoder.Range)
-			ready.err = ready.decoder.Load(s.ctx, s.machine.Device, nil)
+			ready.err = ready.decoder.Load(s.ctx, s.machine.Device, s.tellLoading(root))
 		}
 		if ready.err == nil {
 			s.mu.Lock()
@@ -221,6 +221,20 @@ func (s *layerShard) fetch(ctx actor.Context, layers residence.Span, loader *act
 		}
 		root.Send(self, ready)
 	})
+}
+
+// loadingEvery is how often a node tells how far it is. What takes less is not told of.
+const loadingEvery = 300 * time.Millisecond
+
+// tellLoading tells the conductor how many bytes of weights have been read.
+func (s *layerShard) tellLoading(root *actor.RootContext) func(done, total int64) {
+	told := time.Now()
+	return func(done, total int64) {
+		if now := time.Now(); now.Sub(told) >= loadingEvery {
+			told = now
+			root.Send(s.conductor, &proto.LayersLoading{Node: s.spec.Node, Done: uint64(done), Total: uint64(total)})
+		}
+	}
 }
 
 func (s *layerShard) layersReady(ctx actor.Context, msg *layersReady) {

@@ -46,6 +46,7 @@ type Spec struct {
 	WaitTimeout time.Duration // how long each does
 	StepTimeout time.Duration // bound on every wait within a step
 	LoadTimeout time.Duration
+	OnLoading   func(node string, done, total int64) // told of the bytes of weights that a node has read, in the conductor's turn; may be nil
 	Logger      *slog.Logger
 }
 

@@ -31,6 +31,8 @@ type Flash struct {
 	q, k, v, s, o []float32
 	m, l, f       []float32
 	ks, vs        []float32 // scales of a tile's keys and values
+
+	queries []simd.Queries // of each row, for quantized keys
 }
 
 // TileRows is how many queries of the shape one tile holds: work on many queries is best divided

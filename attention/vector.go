@@ -6,14 +6,19 @@ import "github.com/orrery-ai/orrery/device/cpu/simd"
 func (f *Flash) vector(p Partial, q []float32, first int, s Shape, head int, kv []KV) {
 	group, dim := s.Group(), s.HeadDim
 	f.q = grow(f.q, p.Rows*group*dim)
-	f.s, f.f = grow(f.s, group*vectorKeys), grow(f.f, max(group, lanes))
+	f.s, f.f = grow(f.s, group*vectorKeys), grow(f.f, group)
 	for r := range p.Rows {
 		at := (r*s.Heads + head*group) * dim
 		simd.Scale(f.q[r*group*dim:], q[at:at+group*dim], s.Scale)
 	}
 	last := first + p.Rows - 1
+	bits := 0 // that the queries are ready for
 	for i := range kv {
 		block := &kv[i]
+		if block.Format.Quantized() && block.Format.Bits() != bits {
+			bits = block.Format.Bits()
+			f.ready(bits, p.Rows, group, dim)
+		}
 		seen := block.Visible(last)
 		for j := 0; j < seen; j += vectorKeys {
 			n := min(vectorKeys, seen-j)
@@ -56,21 +61,30 @@ func (f *Flash) tile(p Partial, r, head, group, n int, format Format, k, v, valu
 	q := f.q[r*group*dim:]
 	at := r*p.Heads + head
 	o, m, l := p.O[at*dim:(at+group)*dim], p.M[at:at+group], p.L[at:at+group]
+	// What the softmax asks for: the first of the keys; or, where scores take no longer than values do, the last of the values.
+	during := simd.SoftmaxAhead(group, n)
+	var meanwhile []byte
+	if format.Quantized() {
+		during = len(values) - min(during, len(values)/4)
+		values, meanwhile = values[:during], values[during:]
+	} else {
+		during = min(during, len(next))
+		meanwhile, next = next[:during], next[during:]
+	}
 	switch format {
 	case F32:
 		scoresF32(f.s, vectorKeys, q, k, group, n, dim)
 	case F16:
 		simd.Scores(f.s, vectorKeys, q, k, values, group, n, dim)
 	default:
-		simd.ScoresQuantized(format.Bits(), f.s, vectorKeys, q, k, f.ks, values, group, n, dim)
+		f.queries[r].Scores(f.s, vectorKeys, k, f.ks, values, n)
 	}
-	simd.Softmax(f.s, vectorKeys, m, l, f.f, next, group, n)
+	simd.Softmax(f.s, vectorKeys, m, l, f.f, meanwhile, group, n)
 	for h, factor := range f.f[:group] {
 		if factor != 1 {
 			simd.Scale(o[h*dim:], o[h*dim:(h+1)*dim], factor)
 		}
 	}
-	next = next[min(len(next), simd.SoftmaxAhead(group, n)):]
 	switch format {
 	case F32:
 		f.v = grow(f.v, dim)
@@ -79,6 +93,16 @@ func (f *Flash) tile(p Partial, r, head, group, n int, format Format, k, v, valu
 		simd.Values(o, f.s, vectorKeys, v, next, group, n, dim)
 	default:
 		simd.ValuesQuantized(format.Bits(), o, f.s, vectorKeys, v, f.vs, next, group, n, dim)
+	}
+}
+
+// ready prepares the queries of so many rows for keys of the bits.
+func (f *Flash) ready(bits, rows, group, dim int) {
+	for len(f.queries) < rows {
+		f.queries = append(f.queries, simd.Queries{})
+	}
+	for r := range rows {
+		f.queries[r].Set(bits, f.q[r*group*dim:], group, dim)
 	}
 }
 

@@ -61,9 +61,14 @@ func load(t *testing.T, nodes int, o orrery.LoadOptions) (context.Context, *orre
 }
 
 func TestEveryModeIsMeasuredAtEveryDepth(t *testing.T) {
-	o := Decoding{Depths: []int{0, 300}, Modes: modes, Tokens: 3, Repeat: 2}
+	o := Decoding{Depths: []int{0, 300}, Modes: modes, Batch: 1, Tokens: 3, Repeat: 2}
 	told := 0
 	o.Done = func(Decoded) { told++ }
+	var err error
+	if o.Plain, err = NewPlainRead(1); err != nil {
+		t.Fatal(err)
+	}
+	defer o.Plain.Close()
 	ctx, m := load(t, 2, orrery.LoadOptions{Context: o.Context(), Chunk: 32, BlockTokens: 16})
 	all, err := o.Run(ctx, m)
 	if err != nil {
@@ -77,13 +82,14 @@ func TestEveryModeIsMeasuredAtEveryDepth(t *testing.T) {
 		if d.Depth != o.Depths[i/3] || d.Mode != modes[i%3] || d.StepBytes != all[0].StepBytes+int64(d.Depth)*token {
 			t.Errorf("result %d: %+v", i, d)
 		}
-		if !(0 < d.Speed.Min && d.Speed.Min <= d.Speed.Median && d.Speed.Median <= d.Speed.Max) || d.ReadRate() <= 0 || d.Seconds() <= 0 {
+		if !(0 < d.Speed.Min && d.Speed.Min <= d.Speed.Median && d.Speed.Median <= d.Speed.Max) || d.ReadRate() <= 0 || d.Seconds() <= 0 || d.Read.Median <= 0 || d.OfRead.Median <= 0 {
 			t.Errorf("%v at %d: %+v", d.Mode, d.Depth, d.Speed)
 		}
 	}
 	var picture bytes.Buffer
 	all[4].Predicted = 100
-	if err := Draw(&picture, "svg", "a title", all); err != nil {
+	drawn := Picture{Title: "a title", Unit: "tokens/s", Curves: DecodedCurves(all)}
+	if err := drawn.Draw(&picture, "svg"); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"a title", "pipeline", "pooled, predicted", "ring", "tokens/s"} {
@@ -95,18 +101,90 @@ func TestEveryModeIsMeasuredAtEveryDepth(t *testing.T) {
 
 func TestNothingToMeasureIsAnError(t *testing.T) {
 	for what, o := range map[string]Decoding{
-		"no depths":        {Modes: modes, Tokens: 1, Repeat: 1},
-		"a negative depth": {Depths: []int{5, -1}, Modes: modes, Tokens: 1, Repeat: 1},
-		"no modes":         {Depths: []int{0}, Tokens: 1, Repeat: 1},
-		"no tokens":        {Depths: []int{0}, Modes: modes, Repeat: 1},
-		"no runs":          {Depths: []int{0}, Modes: modes, Tokens: 1},
+		"no depths":        {Modes: modes, Batch: 1, Tokens: 1, Repeat: 1},
+		"a negative depth": {Depths: []int{5, -1}, Modes: modes, Batch: 1, Tokens: 1, Repeat: 1},
+		"no modes":         {Depths: []int{0}, Batch: 1, Tokens: 1, Repeat: 1},
+		"no sequences":     {Depths: []int{0}, Modes: modes, Tokens: 1, Repeat: 1},
+		"no tokens":        {Depths: []int{0}, Modes: modes, Batch: 1, Repeat: 1},
+		"no runs":          {Depths: []int{0}, Modes: modes, Batch: 1, Tokens: 1},
 	} {
 		if _, err := o.Run(context.Background(), nil); err == nil {
 			t.Error(what)
 		}
 	}
-	if err := Draw(&bytes.Buffer{}, "svg", "", nil); err == nil {
+	if err := new(Picture).Draw(&bytes.Buffer{}, "svg"); err == nil {
 		t.Error("a picture of nothing")
+	}
+	for what, o := range map[string]Prefilling{
+		"no depths":         {Tokens: []int{1}, Modes: modes, Repeat: 1},
+		"a negative depth":  {Depths: []int{-1}, Tokens: []int{1}, Modes: modes, Repeat: 1},
+		"no prompts":        {Depths: []int{0}, Modes: modes, Repeat: 1},
+		"a prompt of none":  {Depths: []int{0}, Tokens: []int{5, 0}, Modes: modes, Repeat: 1},
+		"no modes":          {Depths: []int{0}, Tokens: []int{1}, Repeat: 1},
+		"no runs of prompt": {Depths: []int{0}, Tokens: []int{1}, Modes: modes},
+	} {
+		if _, err := o.Run(context.Background(), nil); err == nil {
+			t.Error(what)
+		}
+	}
+}
+
+func TestSequencesGenerateAtTheSameTime(t *testing.T) {
+	o := Decoding{Depths: []int{100}, Modes: modes, Batch: 3, Tokens: 3, Repeat: 1}
+	ctx, m := load(t, 2, orrery.LoadOptions{Context: o.Context(), Sequences: o.Batch, Chunk: 32, BlockTokens: 16})
+	all, err := o.Run(ctx, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range all {
+		if d.Speed.Median <= 0 {
+			t.Errorf("%+v", d)
+		}
+	}
+	crowded := Decoding{Depths: []int{100}, Modes: modes[:1], Batch: 4, Tokens: 3, Repeat: 1}
+	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	if _, err := crowded.Run(short, m); err == nil {
+		t.Error("there was room for a sequence more than the model was loaded for")
+	}
+}
+
+func TestEveryPromptIsReadInEveryMode(t *testing.T) {
+	o := Prefilling{Depths: []int{0, 300}, Tokens: []int{40, 130}, Modes: modes, Repeat: 2}
+	told := 0
+	o.Done = func(Prefilled) { told++ }
+	ctx, m := load(t, 2, orrery.LoadOptions{Context: o.Context(), Chunk: 32, BlockTokens: 16})
+	all, err := o.Run(ctx, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != 12 || told != 12 {
+		t.Fatalf("%d results, %d told of", len(all), told)
+	}
+	for i, p := range all {
+		if p.Depth != o.Depths[i/6] || p.Tokens != o.Tokens[i/3%2] || p.Mode != modes[i%3] {
+			t.Errorf("result %d: %+v", i, p)
+		}
+		if p.Speed.Median <= 0 || p.Seconds() <= 0 || p.Rate() <= 0 {
+			t.Errorf("%+v", p)
+		}
+	}
+	limits := NewLimits(1)
+	defer limits.Close()
+	o = Prefilling{Depths: []int{0}, Tokens: []int{40}, Modes: modes[:1], Repeat: 1, Limits: limits}
+	held, err := o.Run(ctx, m)
+	if err != nil || len(held) != 1 {
+		t.Fatalf("%v, %v", held, err)
+	}
+	if p := held[0]; p.Peak.Median <= 0 || p.Product.Median <= 0 || p.OfPeak.Median <= 0 || p.OfProduct.Median <= 0 {
+		t.Errorf("%+v", p)
+	}
+	// Each of 40 tokens sees 300 more: in 4 layers, for 4 heads of 16, a multiplication and an addition for its score, and as many for its value.
+	if got, want := all[6].Operations-all[0].Operations, 40*300*4*4*64.0; got != want {
+		t.Errorf("the depth costs %g operations, not %g", got, want)
+	}
+	if curves := PrefilledCurves(all); len(curves) != 6 || len(curves[0].Points) != 2 {
+		t.Errorf("%+v", curves)
 	}
 }
 

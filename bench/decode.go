@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/placement"
 )
@@ -13,8 +15,10 @@ import (
 type Decoding struct {
 	Depths []int                           // tokens in the cache when it begins
 	Modes  []orrery.Mode                   //
-	Tokens int                             // to generate in each run
+	Batch  int                             // sequences that generate at the same time
+	Tokens int                             // of each to generate in each run
 	Repeat int                             // runs
+	Plain  *PlainRead                      // by as many threads as the nodes have, before each run, when they have nothing to do; nil: not measured
 	Done   func(Decoded)                   // told of each as it is there; may be nil
 	Costs  map[orrery.Mode]*placement.Cost // by which to predict; nil: nothing is
 }
@@ -23,12 +27,14 @@ type Decoding struct {
 type Decoded struct {
 	Depth     int
 	Mode      orrery.Mode
-	Speed     Spread  // tokens/s
-	StepBytes int64   // weights and KV cache that a step reads
+	Speed     Spread  // tokens/s of all sequences together
+	StepBytes int64   // weights and KV cache that a step of one sequence reads
+	Read      Spread  // Plain, in bytes/s; 0 if there is none
+	OfRead    Spread  // part of Plain that a run reached, measured just before it; 0 if there is none
 	Predicted float64 // tokens/s; 0: it was not predicted
 }
 
-// Seconds is the time of a step in the median run.
+// Seconds is the time between two tokens, of whichever sequence, in the median run.
 func (d *Decoded) Seconds() float64 { return 1 / d.Speed.Median }
 
 // ReadRate is how many bytes/s the median run read.
@@ -45,13 +51,13 @@ func (o *Decoding) Context() int {
 }
 
 func (o *Decoding) check() error {
-	if len(o.Depths) == 0 || len(o.Modes) == 0 || slices.Min(o.Depths) < 0 || o.Tokens < 1 || o.Repeat < 1 {
-		return fmt.Errorf("bench: %d depths, %d modes, %d tokens, %d runs: there must be some of each", len(o.Depths), len(o.Modes), o.Tokens, o.Repeat)
+	if len(o.Depths) == 0 || len(o.Modes) == 0 || slices.Min(o.Depths) < 0 || o.Batch < 1 || o.Tokens < 1 || o.Repeat < 1 {
+		return fmt.Errorf("bench: %d depths, %d modes, %d sequences, %d tokens, %d runs: there must be some of each", len(o.Depths), len(o.Modes), o.Batch, o.Tokens, o.Repeat)
 	}
 	return nil
 }
 
-// Run measures every mode at every depth, each in a session of its own, which the runs lengthen: they begin at
+// Run measures every mode at every depth, in sessions of their own, which the runs lengthen: they begin at
 // the depth and a few tokens beyond.
 func (o *Decoding) Run(ctx context.Context, m *orrery.Model) ([]Decoded, error) {
 	if err := o.check(); err != nil {
@@ -74,32 +80,82 @@ func (o *Decoding) Run(ctx context.Context, m *orrery.Model) ([]Decoded, error) 
 }
 
 func (o *Decoding) measure(ctx context.Context, m *orrery.Model, depth int, mode orrery.Mode) (Decoded, error) {
-	s, err := m.NewSession(ctx, orrery.SessionOptions{Mode: mode})
-	if err != nil {
-		return Decoded{}, err
-	}
-	defer s.Close()
-	if depth > 0 {
-		if err := fill(ctx, s, depth); err != nil {
-			return Decoded{}, err
+	var sessions []*orrery.Session
+	defer func() {
+		for _, s := range sessions {
+			s.Close()
 		}
-	}
-	d := Decoded{Depth: depth, Mode: mode, StepBytes: m.StepBytes(depth)}
-	var speeds []float64
-	for range o.Repeat {
-		stats, err := generate(ctx, s, someIDs(1, m.Vocab()), o.Tokens+warm, nil)
+	}()
+	for range o.Batch {
+		s, err := m.NewSession(ctx, orrery.SessionOptions{Mode: mode})
 		if err != nil {
 			return Decoded{}, err
 		}
-		seconds := 0.0
-		for _, gap := range stats.Gaps[warm-1:] {
-			seconds += gap.Seconds()
+		sessions = append(sessions, s)
+		if depth > 0 {
+			if err := fill(ctx, s, depth); err != nil {
+				return Decoded{}, err
+			}
 		}
-		speeds = append(speeds, float64(o.Tokens)/seconds)
+	}
+	d := Decoded{Depth: depth, Mode: mode, StepBytes: m.StepBytes(depth)}
+	var speeds, reads, ofRead []float64
+	for range o.Repeat {
+		read := 0.0
+		if o.Plain != nil {
+			read = o.Plain.Rate()
+		}
+		speed, err := o.together(ctx, m, sessions)
+		if err != nil {
+			return Decoded{}, err
+		}
+		speeds = append(speeds, speed)
+		if o.Plain != nil {
+			reads, ofRead = append(reads, read), append(ofRead, speed*float64(d.StepBytes)/read)
+		}
 	}
 	d.Speed = SpreadOf(speeds)
+	if o.Plain != nil {
+		d.Read, d.OfRead = SpreadOf(reads), SpreadOf(ofRead)
+	}
 	if c := o.Costs[mode]; c != nil {
 		d.Predicted = 1 / c.Step(depth).Seconds()
 	}
 	return d, nil
+}
+
+// together has all sessions generate at the same time, and returns the sum of their speeds. They begin within a step of
+// each other and have as much to do, so that none has the nodes to itself for long.
+func (o *Decoding) together(ctx context.Context, m *orrery.Model, sessions []*orrery.Session) (float64, error) {
+	speeds := make([]float64, len(sessions))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, s := range sessions {
+		g.Go(func() error {
+			stats, err := generate(ctx, s, someIDs(1, m.Vocab()), o.Tokens+warm, nil)
+			if err != nil {
+				return err
+			}
+			seconds := 0.0
+			for _, gap := range stats.Gaps[warm-1:] {
+				seconds += gap.Seconds()
+			}
+			speeds[i] = float64(o.Tokens) / seconds
+			return nil
+		})
+	}
+	err := g.Wait()
+	sum := 0.0
+	for _, n := range speeds {
+		sum += n
+	}
+	return sum, err
+}
+
+// DecodedCurves are the curves of a picture, in tokens/s: one for each mode.
+func DecodedCurves(all []Decoded) []Curve {
+	var curves curves
+	for _, d := range all {
+		curves.add(d.Mode.String(), Point{Depth: d.Depth, Speed: d.Speed, Predicted: d.Predicted})
+	}
+	return curves
 }

@@ -9,26 +9,44 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-
-	"github.com/orrery-ai/orrery"
 )
 
-// Draw writes a picture of decode speed over depth: for each mode the median runs joined by a line, and the
-// slowest and the fastest as bars. What was predicted is dotted. The format is "svg" or "png".
-func Draw(w io.Writer, format, title string, all []Decoded) error {
-	if len(all) == 0 {
+// Picture is a speed over depth.
+type Picture struct {
+	Title  string
+	Unit   string // of the speed
+	Curves []Curve
+}
+
+// Curve is one line of a picture.
+type Curve struct {
+	Name   string
+	Points []Point
+}
+
+// Point is what was measured at a depth.
+type Point struct {
+	Depth     int
+	Speed     Spread
+	Predicted float64 // 0: it was not predicted
+}
+
+// Draw writes the picture: of each curve the median runs joined by a line, and the slowest and the fastest as bars. What
+// was predicted is dotted. The format is "svg" or "png".
+func (pic *Picture) Draw(w io.Writer, format string) error {
+	if len(pic.Curves) == 0 {
 		return errors.New("nothing was measured: there is nothing to draw")
 	}
 	p := plot.New()
-	p.Title.Text = title
+	p.Title.Text = pic.Title
 	p.Title.Padding = vg.Points(8)
-	p.X.Label.Text, p.Y.Label.Text = "tokens in the cache, thousands", "tokens/s"
+	p.X.Label.Text, p.Y.Label.Text = "tokens in the cache, thousands", pic.Unit
 	p.Y.Min = 0
 	p.Add(plotter.NewGrid())
 	p.Legend.Top = true
 	p.Legend.Padding = vg.Points(3)
-	for mode := orrery.Pipeline; mode <= orrery.Ring; mode++ {
-		if err := addCurve(p, mode, all); err != nil {
+	for i, c := range pic.Curves {
+		if err := c.addTo(p, i); err != nil {
 			return err
 		}
 	}
@@ -41,19 +59,16 @@ func Draw(w io.Writer, format, title string, all []Decoded) error {
 	return err
 }
 
-// curve is what was measured of a mode, with its errors as plotter takes them.
-type curve struct {
+// withErrors is points with their errors as plotter takes them.
+type withErrors struct {
 	plotter.XYs
 	plotter.YErrors
 }
 
-func addCurve(p *plot.Plot, mode orrery.Mode, all []Decoded) error {
-	var measured curve
+func (c *Curve) addTo(p *plot.Plot, i int) error {
+	var measured withErrors
 	var predicted plotter.XYs
-	for _, d := range all {
-		if d.Mode != mode {
-			continue
-		}
+	for _, d := range c.Points {
 		x := float64(d.Depth) / 1000
 		measured.XYs = append(measured.XYs, plotter.XY{X: x, Y: d.Speed.Median})
 		measured.YErrors = append(measured.YErrors, struct{ Low, High float64 }{d.Speed.Median - d.Speed.Min, d.Speed.Max - d.Speed.Median})
@@ -61,10 +76,7 @@ func addCurve(p *plot.Plot, mode orrery.Mode, all []Decoded) error {
 			predicted = append(predicted, plotter.XY{X: x, Y: d.Predicted})
 		}
 	}
-	if len(measured.XYs) == 0 {
-		return nil
-	}
-	ink := palette[mode-orrery.Pipeline]
+	ink := palette[i%len(palette)]
 	line, points, err := plotter.NewLinePoints(measured.XYs)
 	if err != nil {
 		return err
@@ -74,10 +86,10 @@ func addCurve(p *plot.Plot, mode orrery.Mode, all []Decoded) error {
 		return err
 	}
 	line.Width, line.Color = vg.Points(2), ink
-	points.GlyphStyle = draw.GlyphStyle{Color: ink, Radius: vg.Points(3), Shape: shapes[mode-orrery.Pipeline]}
+	points.GlyphStyle = draw.GlyphStyle{Color: ink, Radius: vg.Points(3), Shape: shapes[i%len(shapes)]}
 	bars.LineStyle.Color = ink
 	p.Add(line, points, bars)
-	p.Legend.Add(mode.String(), line, points)
+	p.Legend.Add(c.Name, line, points)
 	if len(predicted) == 0 {
 		return nil
 	}
@@ -87,12 +99,12 @@ func addCurve(p *plot.Plot, mode orrery.Mode, all []Decoded) error {
 	}
 	dotted.Color, dotted.Dashes = ink, []vg.Length{vg.Points(2), vg.Points(3)}
 	p.Add(dotted)
-	p.Legend.Add(mode.String()+", predicted", dotted)
+	p.Legend.Add(c.Name+", predicted", dotted)
 	return nil
 }
 
-// By mode: told apart without colours too.
+// Curves are told apart without colours too.
 var (
-	palette = []color.Color{color.RGBA{0xc0, 0x39, 0x2b, 0xff}, color.RGBA{0x1f, 0x6f, 0xb4, 0xff}, color.RGBA{0x2e, 0x8b, 0x57, 0xff}}
-	shapes  = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.SquareGlyph{}, draw.TriangleGlyph{}}
+	palette = []color.Color{color.RGBA{0xc0, 0x39, 0x2b, 0xff}, color.RGBA{0x1f, 0x6f, 0xb4, 0xff}, color.RGBA{0x2e, 0x8b, 0x57, 0xff}, color.RGBA{0x8e, 0x44, 0xad, 0xff}, color.RGBA{0x7f, 0x6a, 0x1e, 0xff}}
+	shapes  = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.SquareGlyph{}, draw.TriangleGlyph{}, draw.PlusGlyph{}}
 )

@@ -84,6 +84,7 @@ func (b *bench) pass(newDevice func() device.Device) (r placement.Rates, err err
 	inCache := b.over(cacheBytes)
 	inCache.kernels(&r.Cache)
 	b.cached(&r)
+	inCache.kept(&r)
 	b.prefill(&r)
 	err = crowd(newDevice, b.arena, b.deadline, &r)
 	return r, errors.Join(b.err, inCache.err, err)
@@ -120,6 +121,9 @@ func typical(all []placement.Rates) (r placement.Rates) {
 	}
 	for i := 1; i < len(r.Cached); i++ {
 		r.Cached[i] = min(r.Cached[i], r.Cached[i-1])
+	}
+	for i := 1; i < len(r.Kept); i++ {
+		r.Kept[i] = min(r.Kept[i], r.Kept[i-1])
 	}
 	for _, v := range r.Numbers() {
 		*v = float64(float32(*v))
@@ -187,6 +191,42 @@ func (b *bench) cached(r *placement.Rates) {
 		r.Cached[i] = min(max(share, 0), 1)
 	}
 }
+
+// kept measures how long the caches keep what nobody reads, in the same way; the bench is one whose arena fits
+// them.
+func (b *bench) kept(r *placement.Rates) {
+	const size = 512 << 10
+	fast, slow := r.Cache.Product.At(size), r.Memory.Product.At(size)
+	rounds := max(len(b.arena)/size, 1)
+	op := b.product(size)
+	read := func() float64 {
+		start := time.Now()
+		for range rounds {
+			op()
+		}
+		b.finish()
+		return time.Since(start).Seconds() / float64(rounds)
+	}
+	for i, after := range placement.KeptAfter {
+		var samples []float64
+		for range keptSamples {
+			if b.late() {
+				return // nothing is known to be kept
+			}
+			read()
+			time.Sleep(time.Duration(after * float64(time.Second)))
+			share := 1.0
+			if took := read(); slow > fast {
+				share = (slow - took) / (slow - fast)
+			}
+			samples = append(samples, min(max(share, 0), 1))
+		}
+		slices.Sort(samples)
+		r.Kept[i] = samples[len(samples)/2]
+	}
+}
+
+const keptSamples = 3
 
 // prefill measures what a chunk takes. On a device that is slow at it, the operations are small.
 func (b *bench) prefill(r *placement.Rates) {

@@ -50,12 +50,14 @@ type fake struct {
 	fault error
 }
 
-func (f fake) Name() string                                  { return "fake" }
-func (f fake) Check(attention.Format, attention.Shape) error { return nil }
-func (f fake) Load(m device.Matrix) (device.Matrix, error)   { return m, nil }
-func (f fake) Unload(device.Matrix)                          {}
-func (f fake) NewStream() device.Stream                      { return fakeStream{f} }
-func (f fake) Close() error                                  { return nil }
+func (f fake) Name() string                                         { return "fake" }
+func (f fake) Check(attention.Format, attention.Shape) error        { return nil }
+func (f fake) Load(m device.Matrix) (device.Matrix, error)          { return m, nil }
+func (f fake) Unload(device.Matrix)                                 {}
+func (f fake) LoadExperts(e device.Experts) (device.Experts, error) { return e, nil }
+func (f fake) UnloadExperts(device.Experts)                         {}
+func (f fake) NewStream() device.Stream                             { return fakeStream{f} }
+func (f fake) Close() error                                         { return nil }
 
 // fakeStream is its stream.
 type fakeStream struct{ fake }
@@ -71,15 +73,20 @@ func (f fakeStream) Append(*attention.KV, int, device.Tensor, device.Tensor)    
 func (f fakeStream) Attend(attention.Partial, device.Tensor, int, attention.Shape, []attention.KV) {
 	f.did()
 }
-func (f fakeStream) Merge(_, _ attention.Partial)            { f.did() }
-func (f fakeStream) Finish(device.Tensor, attention.Partial) { f.did() }
-func (f fakeStream) SwiGLU(_, _, _ device.Tensor)            { f.did() }
-func (f fakeStream) Reset(attention.Partial)                 { f.did() }
-func (f fakeStream) Write(device.Tensor, []float32)          { f.did() }
-func (f fakeStream) Upload(b []byte) []byte                  { return b }
-func (f fakeStream) Download(b []byte) []byte                { return b }
-func (f fakeStream) Close() error                            { return nil }
-func (f fakeStream) Wait() error                             { return f.fault }
+func (f fakeStream) Merge(_, _ attention.Partial)              { f.did() }
+func (f fakeStream) Finish(device.Tensor, attention.Partial)   { f.did() }
+func (f fakeStream) SwiGLU(_, _, _ device.Tensor)              { f.did() }
+func (f fakeStream) Route(device.Routing, device.Tensor, bool) { f.did() }
+func (f fakeStream) Experts(_, _ device.Tensor, _ device.Routing, _ *device.Experts, _ []float32) {
+	f.did()
+}
+func (f fakeStream) Argmax([]int32, device.Tensor)  { f.did() }
+func (f fakeStream) Reset(attention.Partial)        { f.did() }
+func (f fakeStream) Write(device.Tensor, []float32) { f.did() }
+func (f fakeStream) Upload(b []byte) []byte         { return b }
+func (f fakeStream) Download(b []byte) []byte       { return b }
+func (f fakeStream) Close() error                   { return nil }
+func (f fakeStream) Wait() error                    { return f.fault }
 
 func TestADeviceThatFailsIsNotMeasured(t *testing.T) {
 	broken := errors.New("the device was taken away")

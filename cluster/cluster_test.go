@@ -363,16 +363,7 @@ func (t *muted) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error
 func TestANodeThatAnswersAgainAfterAHintJoinsAgain(t *testing.T) {
 	t.Parallel()
 	a := opened(t)(start(config("a"), patient))
-	var b *muted
-	mb := opened(t)(start(config("b"), func(c *memberlist.Config) {
-		patient(c)
-		nt, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{BindAddrs: []string{"127.0.0.1"}, Logger: c.Logger})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b = &muted{NetTransport: nt}
-		c.Transport = b
-	}))
+	mb, b := openMuted(t, config("b"), patient)
 	join(t, mb, a)
 	expect(t, a, Joined, "b")
 
@@ -398,6 +389,56 @@ func TestANodeThatAnswersAgainAfterAHintJoinsAgain(t *testing.T) {
 	expect(t, a, Lost, "b")
 	b.off.Store(false)
 	expect(t, a, Joined, "b")
+}
+
+// openMuted starts a node that can be made to send nothing.
+func openMuted(t *testing.T, c Config, tune func(*memberlist.Config)) (*Membership, *muted) {
+	t.Helper()
+	b := new(muted)
+	m := opened(t)(start(c, func(c *memberlist.Config) {
+		tune(c)
+		nt, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{BindAddrs: []string{"127.0.0.1"}, Logger: c.Logger})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.NetTransport = nt
+		c.Transport = b
+	}))
+	return m, b
+}
+
+// What the node says is lost for as long as memberlist needs to find it dead, as it is if it gets no processor.
+func TestANodeThatAnswersWhenItIsHeldForDeadIsNotLost(t *testing.T) {
+	t.Parallel()
+	a := opened(t)(start(config("a"), func(c *memberlist.Config) {
+		c.ProbeInterval, c.SuspicionMult, c.DisableTcpPings = 50*time.Millisecond, 1, true
+		c.ProbeTimeout = time.Second // of the pings that follow too, so that one is answered however busy the machine is
+	}))
+	mb, b := openMuted(t, config("b"), func(*memberlist.Config) {})
+	join(t, mb, a)
+	expect(t, a, Joined, "b")
+	for range 2 {
+		b.off.Store(true)
+		for doubted, deadline := false, time.Now().Add(patience); !doubted; time.Sleep(time.Millisecond) {
+			a.mu.Lock()
+			doubted = a.members["b"].doubted
+			a.mu.Unlock()
+			if time.Now().After(deadline) {
+				t.Fatal("nobody holds b for dead")
+			}
+		}
+		if got := names(a); got != "a b" {
+			t.Errorf("a sees %q", got)
+		}
+		b.off.Store(false)
+		var cores int
+		if err := mb.Update(func(n *Node) { n.Cores++; cores = n.Cores }); err != nil {
+			t.Fatal(err)
+		}
+		if got := expect(t, a, Updated, "b"); got.Cores != cores {
+			t.Errorf("b has %d cores, want %d", got.Cores, cores)
+		}
+	}
 }
 
 func TestCloseEndsEventsAndMayBeRepeated(t *testing.T) {

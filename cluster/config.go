@@ -25,7 +25,7 @@ type Config struct {
 
 const (
 	probeInterval = 200 * time.Millisecond
-	probeTimeout  = 100 * time.Millisecond
+	probeTimeout  = 150 * time.Millisecond
 	resolveWithin = 5 * time.Second // one host name
 )
 
@@ -65,12 +65,12 @@ func (c *Config) memberlistConfig() (*memberlist.Config, error) {
 		return nil, fmt.Errorf("bind %q listens on every interface: advertise must say which address the others reach", c.Bind)
 	}
 
-	// A frozen node is found dead in 1.6-1.8 s. Half of that is as long as can be done without false alarms
-	// on idle machines; but a node whose processors are all taken for other work, several times over, has
-	// been seen to need more than 0.6 s to say that it lives.
+	// memberlist holds a frozen node for dead after 1.2 to 1.6 s. Half of that is as long as can be done without
+	// false alarms on idle machines; but a node whose processors are all taken for other work, several times over, has
+	// been seen to need more than a second to say that it lives. A node that misses answers itself asks more slowly.
 	m.ProbeInterval = probeInterval
 	m.ProbeTimeout = probeTimeout
-	m.SuspicionMult = 6
+	m.SuspicionMult = 5
 	m.SuspicionMaxTimeoutMult = 1
 	m.AwarenessMaxMultiplier = 2
 	m.GossipInterval = 50 * time.Millisecond

@@ -13,19 +13,22 @@
 // its own. Each side of a join checks the other: both log one line that names the peer and the
 // reason, and Join returns an error that wraps [ErrCluster], [ErrProtocol], [ErrKey] or
 // [ErrNameTaken]. A name stays taken until its owner has left or was found dead, so a node that
-// crashed and comes back at another address is let in about two seconds later; Join retries for longer
+// crashed and comes back at another address is let in about three seconds later; Join retries for longer
 // than that. With a key all gossip is encrypted and authenticated (AES-GCM); a node that has several reads
 // what is written with any of them, so that a cluster can pass from one key to the next while it runs.
 //
 // # How a death is known
 //
 // Each node probes another every 200 ms; one that answers neither directly, nor through others, nor
-// over TCP becomes suspect, and is dead when it has not refuted that in 1.2 s. That makes about 1.6
-// to 1.8 s from a crash to [Lost]. memberlist offers no way to hasten a probe, so
-// [Membership.Hint], which the transport calls when it loses a connection, is a layer above it: the
-// node is pinged at once, and after eight unanswered pings (0.8 s) it is reported Lost here, ahead
-// of memberlist and without a word to the other nodes. It goes on being pinged: if it answers while
-// memberlist still holds it for alive, it is reported as [Joined] again.
+// over TCP becomes suspect, and is dead for memberlist when it has not refuted that in 1 s. Then it is
+// pinged, and when it does not answer five pings in a row (0.75 s) it is reported [Lost]: 1.9 to 2.4 s after
+// it stopped. A node that had no processor for that long, or is asked by one that had none, is so not taken
+// for dead on a machine with much else to do.
+//
+// memberlist offers no way to hasten a probe, so [Membership.Hint], which the transport calls when it
+// loses a connection, is a layer above it: the node is pinged at once, and if it does not answer either (0.75 s)
+// it is reported Lost here, ahead of memberlist and without a word to the other nodes. It goes on being
+// pinged: if it answers while memberlist still holds it for alive, it is reported as [Joined] again.
 //
 // memberlist does not tell its user a departure from a death. So a node that leaves says farewell
 // to every member and waits, for a bounded time, for each to acknowledge before it tells memberlist:

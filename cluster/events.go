@@ -43,6 +43,7 @@ type Event struct {
 type member struct {
 	node     Node      // as last gossiped
 	alive    bool      // as memberlist has it
+	doubted  bool      // dead for memberlist, and asked whether it is
 	cut      bool      // alive for memberlist, but it has not answered since a hint
 	farewell bool      // it has said that it will leave
 	checking bool      // a hint is being followed up
@@ -55,7 +56,7 @@ type member struct {
 	toldNode Node // like this
 }
 
-func (p *member) present() bool { return p.alive && !p.cut }
+func (p *member) present() bool { return (p.alive || p.doubted) && !p.cut }
 
 // next is the event that brings the reader nearer to what is known of p, if one is due.
 func (p *member) next() (Event, bool) {
@@ -100,7 +101,7 @@ func (m *Membership) nextEvent() (Event, bool) {
 			return e, true
 		}
 		p.queued = false
-		if !p.alive {
+		if !p.alive && !p.doubted {
 			delete(m.members, name)
 		}
 	}
@@ -155,14 +156,17 @@ type observer struct{ m *Membership }
 
 // NotifyJoin implements memberlist.EventDelegate.
 func (o observer) NotifyJoin(n *memberlist.Node) {
-	o.see(n, func(p *member) {
-		p.alive, p.cut, p.farewell = true, false, false
-		p.life++
+	o.see(n, func(p *member, was Node) {
+		refuted := p.doubted && was.Gossip == p.node.Gossip && was.Transport == p.node.Transport
+		p.alive, p.doubted, p.cut, p.farewell = true, false, false, false
+		if !refuted {
+			p.life++
+		}
 	})
 }
 
 // NotifyUpdate implements memberlist.EventDelegate.
-func (o observer) NotifyUpdate(n *memberlist.Node) { o.see(n, func(*member) {}) }
+func (o observer) NotifyUpdate(n *memberlist.Node) { o.see(n, func(*member, Node) {}) }
 
 // NotifyLeave implements memberlist.EventDelegate.
 func (o observer) NotifyLeave(n *memberlist.Node) {
@@ -177,12 +181,17 @@ func (o observer) NotifyLeave(n *memberlist.Node) {
 	if p.farewell {
 		p.end = Left
 	}
+	if p.alive && !p.cut && !p.farewell && !m.closed {
+		p.doubted = true
+		m.running.Add(1)
+		go m.doubt(p, p.life, n.Name, p.node.Gossip)
+	}
 	p.alive, p.cut = false, false
 	m.changed(p)
 }
 
-// see takes over what a node offers, and applies change.
-func (o observer) see(n *memberlist.Node, change func(*member)) {
+// see takes over what a node offers, and applies change, which is told what it offered before.
+func (o observer) see(n *memberlist.Node, change func(p *member, was Node)) {
 	m := o.m
 	if n.Name == m.name {
 		return
@@ -199,7 +208,8 @@ func (o observer) see(n *memberlist.Node, change func(*member)) {
 		p = &member{}
 		m.members[n.Name] = p
 	}
+	was := p.node
 	p.node = node
-	change(p)
+	change(p, was)
 	m.changed(p)
 }

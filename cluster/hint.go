@@ -5,10 +5,11 @@ import (
 	"time"
 )
 
-const hintPings = 8
+// mostPings is how many pings must be unanswered, each for probeTimeout, before a node is given up.
+const mostPings = 5
 
 // Hint says that a transport connection to the named node was lost. It returns at once. The node is
-// pinged, and when it does not answer in 0.8 s it is reported Lost here without waiting for the
+// pinged, and when it does not answer in 0.75 s it is reported Lost here without waiting for the
 // gossip to find out; see the package comment. Hints about unknown nodes and about nodes that are
 // leaving anyway are ignored.
 func (m *Membership) Hint(name string) {
@@ -36,12 +37,7 @@ func (m *Membership) check(p *member, life uint64, name string, addr *net.UDPAdd
 		p.checking = false
 		m.mu.Unlock()
 	}()
-	for range hintPings {
-		if _, err := m.list.Ping(name, addr); err == nil {
-			return
-		}
-	}
-	if !m.setCut(p, life, true) {
+	if m.answers(name, addr) || !m.setCut(p, life, true) {
 		return
 	}
 	m.log.Warn("node does not answer", "node", name, "addr", addr.String())
@@ -64,6 +60,21 @@ func (m *Membership) check(p *member, life uint64, name string, addr *net.UDPAdd
 			return
 		}
 	}
+}
+
+// answers pings a node, until the membership is closed.
+func (m *Membership) answers(name string, addr net.Addr) bool {
+	for range mostPings {
+		select {
+		case <-m.done:
+			return false
+		default:
+		}
+		if _, err := m.list.Ping(name, addr); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // setCut marks p as cut off or back, unless that life of it is over.

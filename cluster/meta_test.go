@@ -57,6 +57,7 @@ func drawRates(t *rapid.T) (r placement.Rates) {
 	for i := range r.Cached {
 		r.Cached[i] = float64(rapid.IntRange(0, 8).Draw(t, "cached")) / 8
 	}
+	r.Kept = [3]float64{0.75, 0.5, 0}
 	r.Crowd = [3]float64{1, 1.5, 2}
 	return r
 }
@@ -103,6 +104,7 @@ func FuzzDecodeMeta(f *testing.F) {
 		*v = float64(1 + i)
 	}
 	clear(m.node.Rates.Cached[:])
+	clear(m.node.Rates.Kept[:])
 	if b, err = m.encode(); err != nil {
 		f.Fatal(err)
 	}

@@ -38,6 +38,9 @@ type Device interface {
 	// it is the matrix itself. Each Load is taken back by an Unload of what it returned.
 	Load(m Matrix) (Matrix, error)
 	Unload(m Matrix)
+	// LoadExperts and UnloadExperts are the same for experts, which have been checked.
+	LoadExperts(e Experts) (Experts, error)
+	UnloadExperts(e Experts)
 	// NewStream makes a stream. Streams of one device may run at the same time.
 	NewStream() Stream
 	// Close frees what the device holds; no stream of it may be used afterwards.
@@ -77,6 +80,16 @@ type Stream interface {
 	Finish(dst Tensor, p attention.Partial)
 	// SwiGLU sets dst to silu(gate)·up; dst may be gate (Shazeer, 2020).
 	SwiGLU(dst, gate, up Tensor)
+	// Route chooses experts for each row of logits [T][experts]: those of the to.Active largest logits, of equal ones the first. Their weights
+	// are those of the softmax over all experts or, normalized, over those that were chosen. A row with a logit that is not finite goes
+	// to the first experts, with weights that are NaN.
+	Route(to Routing, logits Tensor, normalized bool)
+	// Experts adds to each row of dst [T][hidden] what its experts make of the row of x [T][hidden], times their weights: down(silu(gate(x))·up(x)).
+	// What room holds, ExpertsRoom elements for each row, is lost; it begins at a multiple of 16 bytes.
+	Experts(dst, x Tensor, to Routing, e *Experts, room []float32)
+	// Argmax sets each element of to [T], of the device's memory, to the place of the largest of the row of x [T][n], of equal ones the
+	// first; to -1 if the row has a NaN, or no finite element that is the largest.
+	Argmax(to []int32, x Tensor)
 	// Write copies src, which is the host's and may be changed when Write has returned, to dst; len(src) is Rows·Cols.
 	Write(dst Tensor, src []float32)
 	// Upload is the host's src in memory of the device, until the next Wait; it may be src itself. Once the operations that

@@ -220,25 +220,21 @@ func (e *Engine) endStep(seq uint64) {
 func (e *Engine) finish(h header, dec *model.Decoder) error {
 	w := &e.work
 	rows, last := w.scratch.Rows(), w.runs[len(w.runs)-1]
-	var logits []byte
+	var c choice
 	if h.Flags&wantToken != 0 && last.first+last.n == int(h.First+h.Count) {
-		out, began := w.logits.Slice(0, 1), w.trace.Now()
-		dec.Logits(w.stream, w.scratch, rows-1, rows, out)
+		began := w.trace.Now()
+		c = w.choose(&h, dec, rows-1)
 		e.computed(trace.Head, &h, trace.NoLayer, began)
-		logits = w.stream.Download(bytesOf(out.Data))
 	}
 	if err := w.wait(); err != nil {
 		return err
 	}
 	e.endStep(h.Seq)
 	token := int32(-1)
-	if logits != nil {
+	if c.pending() {
 		began := w.trace.Now()
-		row, err := viewOf[float32](logits, w.logits.Cols)
-		if err == nil {
-			token, err = w.sampler.Sample(row, h.Sampling, last.first+last.n)
-		}
-		if err != nil {
+		var err error
+		if token, err = w.chosen(c, &h, last.first+last.n); err != nil {
 			return err
 		}
 		e.computed(trace.Sample, &h, trace.NoLayer, began)
@@ -289,7 +285,8 @@ func (e *Engine) fail(h header, cause error) {
 		return // membership tells the driver that this node is gone
 	}
 	h.Kind, h.A = kindFail, uint32(e.cfg.Node)
-	if err := e.lanes.result.Send(e.deadline(), h.encode(&e.work.head), reason(cause)); err != nil && !e.closed.Load() {
+	var head [headerBytes]byte
+	if err := e.lanes.result.Send(e.deadline(), h.encode(&head), reason(cause)); err != nil && !e.closed.Load() && h.Step != EveryStep {
 		e.cfg.Logger.Warn("a failed step could not be reported", "step", cause, "err", err)
 	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -32,7 +33,10 @@ type DriverConfig struct {
 	OnResult func(Result)
 }
 
-// Result is what a node says about a step. Exactly one of three: some rows of logits (Logits is set), the
+// EveryStep is the step of a [Result] that says that a lane which all steps need has broken.
+const EveryStep = 0
+
+// Result is what a node says about a step, of which the numbers begin with 1, or about [EveryStep]. Exactly one of three: some rows of logits (Logits is set), the
 // end of the step on the node (Err and Logits are nil), or its failure.
 type Result struct {
 	Node      int
@@ -116,8 +120,12 @@ func (d *Driver) take(node int, r *transport.Receiver) {
 		began := rec.Now()
 		msg, err := r.Next()
 		if err != nil {
-			if !d.closed.Load() {
-				d.cfg.Logger.Debug("result lane ended", "peer", d.cfg.Nodes[node], "err", err)
+			if d.closed.Load() {
+				return
+			}
+			d.cfg.Logger.Debug("result lane ended", "peer", d.cfg.Nodes[node], "err", err)
+			if err != io.EOF {
+				d.cfg.OnResult(Result{Node: node, Step: EveryStep, Token: -1, Err: &RemoteError{Lost: Lost(err), Text: err.Error()}})
 			}
 			return
 		}

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -189,8 +190,8 @@ func (e *Engine) Connect() error {
 	return nil
 }
 
-// serve hands every message of a lane from a node to handle until the lane ends. The lane ends with the engine, or
-// with the peer; the conductor then learns of the loss from membership.
+// serve hands every message of a lane from a node to handle until the lane ends. It ends with the engine or with the
+// peer. If it breaks, the driver is told at once: what was on it is lost, and nobody here knows which steps that was.
 func (e *Engine) serve(r *transport.Receiver, lane transport.Purpose, from int, handle func(h header, payload []byte)) {
 	if r == nil {
 		return
@@ -203,8 +204,12 @@ func (e *Engine) serve(r *transport.Receiver, lane transport.Purpose, from int, 
 			began := rec.Now()
 			msg, err := r.Next()
 			if err != nil {
-				if !e.closed.Load() {
-					e.cfg.Logger.Debug("lane ended", "err", err)
+				if e.closed.Load() {
+					return
+				}
+				e.cfg.Logger.Debug("lane ended", "err", err)
+				if err != io.EOF && lane != transport.KVMove { // who copies watches over that himself
+					e.fail(header{Step: EveryStep}, err)
 				}
 				return
 			}

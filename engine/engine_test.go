@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/residence"
 	"github.com/orrery-ai/orrery/transport"
+	"github.com/orrery-ai/orrery/transport/fault"
 )
 
 // whole is the logits of the first n ids of a bench, computed by one engine in one step.
@@ -220,6 +222,37 @@ func TestCloseWakesAStepThatWaits(t *testing.T) {
 				closed <- nil
 			}()
 			b.wait(closed)
+		})
+	}
+}
+
+// The frame that is lost has been sent without an error: only its receiver knows that something is missing. All
+// lanes on its connection have broken with it, and which of them is named is a matter of chance.
+func TestABrokenLaneEndsTheStepsThatNeedItAtOnce(t *testing.T) {
+	for purpose, broken := range map[string]string{"hidden": "n1", "result": "n2"} {
+		t.Run(purpose, func(t *testing.T) {
+			script, err := fault.Parse("after 1 frame of " + purpose + ": flip bit")
+			if err != nil {
+				t.Fatal(err)
+			}
+			in := fault.New(script, slog.New(slog.DiscardHandler))
+			t.Cleanup(in.Close)
+			b := newBench(t, setup{nodes: 3, transport: transport.Config{Checksums: transport.ChecksumsOn}, dials: broken, dial: in.Dial})
+			b.open(piped(1, 4, 3))
+			ids := b.ids(2)
+			failed := (*RemoteError)(nil)
+			for step := 1; failed == nil && step <= 2; step++ {
+				if err := b.driver.Chunk(0, seqID, uint64(step), 1, step-1, ids[step-1:step], Want{Token: true}); err != nil {
+					t.Fatal(err)
+				}
+				r := b.result()
+				if failed = r.Err; failed != nil && r.Step != EveryStep {
+					t.Errorf("the failure is of step %d alone", r.Step)
+				}
+			}
+			if failed == nil || failed.Lost != broken || !strings.Contains(failed.Text, broken) || !strings.Contains(failed.Text, "lane ") {
+				t.Errorf("a %s of %s was lost, and the step failed with %+v", purpose, broken, failed)
+			}
 		})
 	}
 }

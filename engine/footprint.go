@@ -5,6 +5,7 @@ import (
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/transport"
 )
 
 // Footprint is the memory that an engine takes besides weights and KV cache, in bytes, on one of nodes members
@@ -21,7 +22,7 @@ func Footprint(c *model.Config, kv attention.Format, block, nodes int, s placeme
 	}
 	layer := int64(shape.BlockBytes(kv, block))
 
-	n := peers * (perPeer + perLane*layer) // blocks that are copied here
+	n := peers * (transport.PeerBytes + perLane*layer) // blocks that are copied here
 	if pooled || ring {
 		n += peers * perQueue
 	}
@@ -45,9 +46,6 @@ func Footprint(c *model.Config, kv attention.Format, block, nodes int, s placeme
 	}
 	return n
 }
-
-// perPeer is what the connections to and from another member keep in buffers.
-const perPeer = 384 << 10
 
 // perQueue is what waits at a receiver both of whose messages are taken: the frames for which its sender had
 // credits, 8 of 64 KiB.

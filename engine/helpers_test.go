@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"testing"
 	"time"
@@ -46,6 +48,8 @@ type setup struct {
 	nodes     int
 	model     modeltest.Options
 	transport transport.Config
+	dials     string // the node that makes its connections with dial
+	dial      func(ctx context.Context, node, class, addr string) (net.Conn, error)
 	mute      map[int]bool // nodes that are there and never answer
 	timeout   time.Duration
 	block     int
@@ -69,6 +73,9 @@ func newBench(t testing.TB, s setup) *bench {
 		names = append(names, fmt.Sprintf("n%d", i))
 		c := s.transport
 		c.Cluster, c.Node, c.Logger = "test", names[i], log
+		if names[i] == s.dials {
+			c.Dial = s.dial
+		}
 		e, err := transport.Listen("127.0.0.1:0", c)
 		if err != nil {
 			t.Fatal(err)

@@ -26,6 +26,7 @@ type Device struct {
 	mu      sync.Mutex
 	weights map[*byte]*weights // by where they lie in the host's memory
 	loaded  map[*byte]*weights // by where they lie on the device
+	experts map[*byte]*experts // by their tables
 	streams map[*stream]bool
 	closed  bool
 
@@ -48,7 +49,7 @@ func NewDevice(host gpu.Host) (*Device, error) {
 	if host.Info().Kind == "emulator" { // which finds out about accesses outside of buffers
 		slab = 0
 	}
-	d := &Device{host: host, set: kernels.New(host), memory: newMemory(host, slab), weights: map[*byte]*weights{}, loaded: map[*byte]*weights{}, streams: map[*stream]bool{}}
+	d := &Device{host: host, set: kernels.New(host), memory: newMemory(host, slab), weights: map[*byte]*weights{}, loaded: map[*byte]*weights{}, experts: map[*byte]*experts{}, streams: map[*stream]bool{}}
 	var err error
 	if d.merge, err = d.set.Merge(); err != nil {
 		return nil, err

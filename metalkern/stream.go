@@ -22,6 +22,7 @@ type stream struct {
 	staging staging // what goes between the host and the device until the next Wait
 	temps   temps   // what was uploaded until the next Wait
 	terms   room    // of activations, for products
+	orders  room    // in which experts compute, and the parts of an arg-max
 	parts   room    // partials that are to be merged
 
 	lists   lists
@@ -35,7 +36,7 @@ type stream struct {
 var _ device.Stream = (*stream)(nil)
 
 func newStream(d *Device) *stream {
-	s := &stream{device: d, staging: staging{host: d.host}, temps: temps{memory: d.memory}, terms: room{memory: d.memory}, parts: room{memory: d.memory},
+	s := &stream{device: d, staging: staging{host: d.host}, temps: temps{memory: d.memory}, terms: room{memory: d.memory}, orders: room{memory: d.memory}, parts: room{memory: d.memory},
 		lists: lists{memory: d.memory}, decodes: map[kernels.Layer]*kernels.Decode{}, fills: map[kernels.Layer]*kernels.Prefill{}}
 	s.queue, s.err = d.host.NewQueue()
 	return s
@@ -77,6 +78,7 @@ func (s *stream) Wait() error {
 	err = errors.Join(err, s.queue.Wait(time.Now().Add(stepTimeout)))
 	s.waited = true
 	s.terms.tidy()
+	s.orders.tidy()
 	s.parts.tidy()
 	s.lists.tidy()
 	return err
@@ -90,6 +92,7 @@ func (s *stream) Close() error {
 	err := s.queue.Close()
 	s.queue, s.err = nil, errors.New("metalkern: the stream was closed")
 	s.terms.free()
+	s.orders.free()
 	s.parts.free()
 	s.lists.free()
 	s.temps.free()

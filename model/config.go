@@ -12,7 +12,7 @@ import (
 // Config is the geometry of a decoder, checked: every number is within the limits below, so that
 // products of a few of them do not overflow an int64.
 type Config struct {
-	ModelType    string // family: "llama", "qwen2", "qwen3"
+	ModelType    string // family: "llama", "qwen3_moe", …
 	Layers       int
 	Hidden       int // width of the residual stream
 	Intermediate int // width of the MLP
@@ -28,6 +28,7 @@ type Config struct {
 	OBias        bool // the o projection has one
 	MLPBias      bool // gate, up and down projections have biases
 	QKNorm       bool // RMS norm over each head of q and k
+	Experts      Experts
 	EOS          []int32
 	Quantization Quantization // of safetensors, by MLX
 }
@@ -71,12 +72,21 @@ type rawConfig struct {
 	MLPBias       bool      `json:"mlp_bias"`
 	EOS           tokenList `json:"eos_token_id"`
 
+	Experts         *int  `json:"num_experts"`
+	LocalExperts    *int  `json:"num_local_experts"`
+	ExpertsPerToken *int  `json:"num_experts_per_tok"`
+	ExpertWidth     *int  `json:"moe_intermediate_size"`
+	NormTopK        bool  `json:"norm_topk_prob"`
+	SparseStep      *int  `json:"decoder_sparse_step"`
+	DenseOnly       []int `json:"mlp_only_layers"`
+
 	RopeTheta      *float64        `json:"rope_theta"`
 	RopeScaling    *rawRope        `json:"rope_scaling"`
 	RopeParameters *rawRope        `json:"rope_parameters"`
 	RopeInterleave bool            `json:"rope_interleave"`
 	RotaryFactor   *float64        `json:"partial_rotary_factor"`
 	SlidingWindow  bool            `json:"use_sliding_window"`
+	WindowTokens   *int            `json:"sliding_window"`
 	LayerTypes     []string        `json:"layer_types"`
 	Quantization   json.RawMessage `json:"quantization"`
 	QuantizationHF json.RawMessage `json:"quantization_config"`
@@ -132,12 +142,19 @@ func ParseConfig(b []byte) (Config, error) {
 	}{
 		{"num_hidden_layers", &c.Layers, r.Layers, 0, maxLayers},
 		{"hidden_size", &c.Hidden, r.Hidden, 0, maxHidden},
-		{"intermediate_size", &c.Intermediate, r.Intermediate, 0, maxIntermediate},
 		{"num_attention_heads", &c.Heads, r.Heads, 0, maxHeads},
 		{"vocab_size", &c.Vocab, r.Vocab, 0, maxVocab},
 		{"max_position_embeddings", &c.MaxPositions, r.MaxPositions, fam.maxPositions, maxPositions},
 	} {
 		if err := setInt(f.to, f.name, f.from, f.fallback, f.limit); err != nil {
+			return Config{}, err
+		}
+	}
+	if err := c.setExperts(&r, fam.experts); err != nil {
+		return Config{}, err
+	}
+	if c.anyDense() {
+		if err := setInt(&c.Intermediate, "intermediate_size", r.Intermediate, 0, maxIntermediate); err != nil {
 			return Config{}, err
 		}
 	}
@@ -176,6 +193,9 @@ func (r *rawConfig) refuse(fam family) error {
 	}
 	if r.SlidingWindow {
 		return errors.New("use_sliding_window: only full attention is known")
+	}
+	if r.WindowTokens != nil && fam.experts != nil && fam.experts.local { // a Mixtral has no switch beside it
+		return fmt.Errorf("sliding_window %d: only full attention is known", *r.WindowTokens)
 	}
 	for i, t := range r.LayerTypes {
 		if t != "full_attention" {

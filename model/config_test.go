@@ -101,8 +101,8 @@ func TestBadConfigsAreRefusedByField(t *testing.T) {
 		fields fields
 		want   string
 	}{
-		{fields{"model_type": nil}, "model_type is missing; known are llama, qwen2, qwen3"},
-		{fields{"model_type": "mamba"}, `model_type "mamba" is unknown; known are llama, qwen2, qwen3`},
+		{fields{"model_type": nil}, "model_type is missing; known are llama, mixtral, qwen2, qwen3, qwen3_moe"},
+		{fields{"model_type": "mamba"}, `model_type "mamba" is unknown; known are llama, mixtral, qwen2, qwen3, qwen3_moe`},
 		{fields{"num_hidden_layers": 0}, "num_hidden_layers 0"},
 		{fields{"num_hidden_layers": -3}, "num_hidden_layers -3"},
 		{fields{"num_hidden_layers": 1 << 40}, "num_hidden_layers"},
@@ -231,12 +231,21 @@ func FuzzParseConfig(f *testing.F) {
 	f.Add(b)
 	f.Add([]byte(`{"model_type":"qwen3","num_hidden_layers":1,"hidden_size":8,"intermediate_size":8,"num_attention_heads":32,"vocab_size":9,
 		"eos_token_id":[1,2],"rope_parameters":{"rope_type":"llama3","factor":2,"low_freq_factor":1,"high_freq_factor":2,"original_max_position_embeddings":4}}`))
+	f.Add([]byte(`{"model_type":"qwen3_moe","num_hidden_layers":3,"hidden_size":8,"num_attention_heads":4,"vocab_size":9,"num_experts":4,"num_experts_per_tok":2,
+		"moe_intermediate_size":8,"decoder_sparse_step":2,"mlp_only_layers":[1,2],"intermediate_size":8}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := ParseConfig(b)
 		if err != nil {
 			return
 		}
 		if c.Heads%c.KVHeads != 0 || c.HeadDim%2 != 0 || c.ScratchBytes(1) <= 0 || c.KVBytesPerToken(1) <= 0 {
+			t.Fatalf("passed %+v", c)
+		}
+		dense, routed := false, false
+		for l := range c.Layers {
+			dense, routed = dense || !c.Routed(l), routed || c.Routed(l)
+		}
+		if dense != (c.Intermediate > 0) || routed && (c.Experts.Active < 1 || c.Experts.Active > c.Experts.Count || c.Experts.Width < 1) {
 			t.Fatalf("passed %+v", c)
 		}
 		for _, x := range c.Rope.Frequencies(c.HeadDim) {

@@ -23,6 +23,7 @@ type Decoder struct {
 
 	device device.Device   // of Load
 	loaded []device.Matrix // there
+	groups []device.Experts
 }
 
 // layer is a layer's weights. Norms and biases that the architecture lacks are nil.
@@ -30,7 +31,9 @@ type layer struct {
 	inputNorm, postNorm []float32
 	q, k, v, o          projection
 	qNorm, kNorm        []float32
-	gate, up, down      projection
+	gate, up, down      projection // of a dense layer
+	router              projection // of a layer with experts
+	experts             device.Experts
 }
 
 // projection is x·wᵀ + bias.
@@ -82,9 +85,12 @@ func (m *Model) layer(l int) layer {
 		v:         linear("self_attn.v_proj", c.QKVBias),
 		o:         linear("self_attn.o_proj", c.OBias),
 		postNorm:  vector("post_attention_layernorm"),
-		gate:      linear("mlp.gate_proj", c.MLPBias),
-		up:        linear("mlp.up_proj", c.MLPBias),
-		down:      linear("mlp.down_proj", c.MLPBias),
+	}
+	if c.Routed(l) {
+		out.router = linear(families[c.ModelType].experts.router, false)
+		out.experts = m.experts(l)
+	} else {
+		out.gate, out.up, out.down = linear("mlp.gate_proj", c.MLPBias), linear("mlp.up_proj", c.MLPBias), linear("mlp.down_proj", c.MLPBias)
 	}
 	if c.QKNorm {
 		out.qNorm, out.kNorm = vector("self_attn.q_norm"), vector("self_attn.k_norm")
@@ -139,16 +145,24 @@ func (d *Decoder) QKV(st device.Stream, layer int, s *Scratch) {
 }
 
 // AfterAttention completes a layer: s.X += o(s.Attn), then s.X += down(silu(gate(x))·up(x)) with x the
-// norm of s.X.
+// norm of s.X, or what the experts make of it that the router chooses.
 func (d *Decoder) AfterAttention(st device.Stream, layer int, s *Scratch) {
 	l := &d.layers[layer-d.Range.First]
 	l.o.apply(st, s.norm, s.Attn)
 	st.Add(s.X, s.norm)
 	st.RMSNorm(s.norm, s.X, l.postNorm, d.Config.NormEps)
-	l.gate.apply(st, s.gate, s.norm)
-	l.up.apply(st, s.up, s.norm)
-	st.SwiGLU(s.gate, s.gate, s.up)
-	l.down.apply(st, s.norm, s.gate)
+	if l.experts.Len() > 0 {
+		to := s.routing()
+		l.router.apply(st, s.router, s.norm)
+		st.Route(to, s.router, d.Config.Experts.Normalized)
+		st.Experts(s.X, s.norm, to, &l.experts, s.wide)
+		return
+	}
+	gate, up := s.inner(d.Config.Intermediate)
+	l.gate.apply(st, gate, s.norm)
+	l.up.apply(st, up, s.norm)
+	st.SwiGLU(gate, gate, up)
+	l.down.apply(st, s.norm, gate)
 	st.Add(s.X, s.norm)
 }
 
@@ -158,6 +172,14 @@ func (d *Decoder) Logits(st device.Stream, s *Scratch, first, end int, out devic
 	x := s.norm.Slice(first, end)
 	st.RMSNorm(x, s.X.Slice(first, end), d.norm, d.Config.NormEps)
 	st.MatMul(out, x, d.head)
+}
+
+// Likeliest is the token with the largest logit, of equal ones the first, for each row of logits, of which there are no more than of s, in memory of the device: -1 if a logit
+// is NaN, or the largest infinite. The next step overwrites it.
+func (d *Decoder) Likeliest(st device.Stream, s *Scratch, logits device.Tensor) []int32 {
+	to := intsOf(s.Cos.Data[:logits.Rows])
+	st.Argmax(to, logits)
+	return to
 }
 
 func (p *projection) apply(st device.Stream, dst, x device.Tensor) {

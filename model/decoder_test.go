@@ -31,6 +31,9 @@ func (idle) Attend(attention.Partial, device.Tensor, int, attention.Shape, []att
 func (idle) Merge(_, _ attention.Partial)                                                  {}
 func (idle) Finish(device.Tensor, attention.Partial)                                       {}
 func (idle) SwiGLU(_, _, _ device.Tensor)                                                  {}
+func (idle) Route(device.Routing, device.Tensor, bool)                                     {}
+func (idle) Experts(_, _ device.Tensor, _ device.Routing, _ *device.Experts, _ []float32)  {}
+func (idle) Argmax([]int32, device.Tensor)                                                 {}
 func (idle) Reset(attention.Partial)                                                       {}
 func (idle) Write(device.Tensor, []float32)                                                {}
 func (idle) Upload(b []byte) []byte                                                        { return b }

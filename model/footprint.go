@@ -11,6 +11,16 @@ func (r Range) Len() int { return r.End - r.First }
 // LayerBytes is the size of a layer's weights.
 func (m *Model) LayerBytes(layer int) int64 { return m.weights.bytes(m.Config.layerSpecs(layer)) }
 
+// ReadBytes is what a step of one token reads of a layer's weights: of experts, those that it goes to.
+func (m *Model) ReadBytes(layer int) int64 {
+	n, e := m.LayerBytes(layer), &m.Config.Experts
+	if m.Config.Routed(layer) {
+		all := m.weights.bytes(m.Config.expertSpecs(layer)[1:]) // but for the router
+		n -= all - all/int64(e.Count)*int64(e.Active)
+	}
+	return n
+}
+
 // EmbedBytes is the size of the embedding table, which the first layer's node holds.
 func (m *Model) EmbedBytes() int64 { return m.weights.bytes([]spec{{name: embedName}}) }
 
@@ -53,7 +63,7 @@ func (c *Config) KVBytesPerToken(f attention.Format) int64 { return int64(c.Shap
 
 // ScratchBytes is the size of a Scratch for steps of up to rows tokens.
 func (c *Config) ScratchBytes(rows int) int64 {
-	var cols int
+	cols := c.wideCols()
 	for _, n := range c.scratchCols() {
 		cols += n
 	}
@@ -64,7 +74,7 @@ func (c *Config) ScratchBytes(rows int) int64 {
 // if they fit in it, see [Scratch.Logits].
 func (c *Config) LogitsBytes(rows, steps int) int64 {
 	n := int64(rows) * int64(c.Vocab)
-	if n <= 2*int64(steps)*int64(c.Intermediate) {
+	if n <= int64(steps)*int64(c.wideCols()) {
 		return 0
 	}
 	return 4 * n

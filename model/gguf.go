@@ -94,7 +94,7 @@ func (g *ggufSource) read(name string) ([]byte, error) {
 	return b, nil
 }
 
-func (g *ggufSource) open() (*weights, error) {
+func (g *ggufSource) open(c *Config) (*weights, error) {
 	f, err := g.header()
 	if err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func (g *ggufSource) open() (*weights, error) {
 		tensors: make(map[string]storedTensor, len(f.Tensors)), stored: ggufnames.ToGGUF,
 	}
 	for stored, t := range maps.All(f.Tensors) {
-		w.tensors[ggufnames.FromGGUF(stored)] = storedTensor{dtype: t.Type.String(), format: formats[t.Type.String()], shape: t.Shape, data: t.Data, file: name}
+		w.tensors[c.expertName(ggufnames.FromGGUF(stored))] = storedTensor{dtype: t.Type.String(), format: formats[t.Type.String()], shape: t.Shape, data: t.Data, file: name}
 	}
 	return w, nil
 }

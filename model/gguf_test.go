@@ -47,6 +47,8 @@ func TestAModelIsTheSameAsAFolderAndAsAGGUFFile(t *testing.T) {
 	for name, o := range map[string]modeltest.Options{
 		"llama": {}, "llama with biases": {AttentionBias: true, Tied: true, KVHeads: 1},
 		"qwen2": {ModelType: "qwen2"}, "qwen3": {ModelType: "qwen3", Shards: 2, HeadDim: 32},
+		"qwen3_moe": {ModelType: "qwen3_moe", Layers: 3, Fields: map[string]any{"mlp_only_layers": []int{1}}}, "mixtral": {ModelType: "mixtral", Layers: 2},
+		"weights of experts that are not normalized": {ModelType: "qwen3_moe", Layers: 1, Fields: map[string]any{"norm_topk_prob": false}},
 		"stretched": {Fields: map[string]any{"rope_scaling": map[string]any{"type": "linear", "factor": 4}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -64,7 +66,7 @@ func TestAModelIsTheSameAsAFolderAndAsAGGUFFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := folder.Config
-			want.Rope.Interleaved = want.ModelType == "llama"
+			want.Rope.Interleaved = want.ModelType == "llama" || want.ModelType == "mixtral"
 			if got := file.Config; !reflect.DeepEqual(got, want) {
 				t.Errorf("configuration: %+v, want %+v", got, want)
 			}
@@ -88,7 +90,12 @@ func TestBadGGUFFilesAreRefusedByKeyAndTensor(t *testing.T) {
 		further modeltest.GGUFPair
 		want    []string
 	}{
-		"mixture":         {modeltest.Options{}, pair("llama.expert_count", uint32(8)), []string{"model.gguf", `"llama.expert_count"`, "8 experts"}},
+		"mixture":         {modeltest.Options{ModelType: "qwen2"}, pair("qwen2.expert_count", uint32(8)), []string{"model.gguf", `"qwen2.expert_count"`, "8 experts"}},
+		"no experts":      {modeltest.Options{}, pair("llama.expert_count", uint32(8)), []string{"num_experts_per_tok is missing"}},
+		"shared experts":  {modeltest.Options{ModelType: "qwen3_moe"}, pair("qwen3moe.expert_shared_count", uint32(1)), []string{`"qwen3moe.expert_shared_count"`, "1"}},
+		"sigmoid":         {modeltest.Options{ModelType: "qwen3_moe"}, pair("qwen3moe.expert_gating_func", uint32(2)), []string{`"qwen3moe.expert_gating_func"`, "2"}},
+		"scaled weights":  {modeltest.Options{ModelType: "qwen3_moe"}, pair("qwen3moe.expert_weights_scale", float32(2.5)), []string{`"qwen3moe.expert_weights_scale"`, "2.5"}},
+		"gating as text":  {modeltest.Options{ModelType: "mixtral"}, pair("llama.expert_gating_func", "soft"), []string{`"llama.expert_gating_func"`, "string"}},
 		"unknown stretch": {modeltest.Options{}, pair("llama.rope.scaling.type", "yarn"), []string{`"llama.rope.scaling.type"`, "yarn"}},
 		"number as text":  {modeltest.Options{}, pair("llama.rope.scaling.type", uint32(2)), []string{`"llama.rope.scaling.type"`, "uint32"}},
 		"no factor":       {modeltest.Options{}, pair("llama.rope.scaling.type", "linear"), []string{"factor is missing"}},

@@ -9,13 +9,16 @@ import (
 	"github.com/orrery-ai/orrery/model/gguf"
 )
 
-// ggufFamilies is the architectures of GGUF files that Orrery runs. Their names are those of config.json.
+// ggufFamilies is the architectures of GGUF files that Orrery runs.
 var ggufFamilies = map[string]struct {
-	interleaved bool // rows of q and k were reordered, so that the pairs of the rotation are neighbours
+	modelType   string // in config.json
+	experts     string // with experts; empty if there is no such model
+	interleaved bool   // rows of q and k were reordered, so that the pairs of the rotation are neighbours
 }{
-	"llama": {interleaved: true},
-	"qwen2": {},
-	"qwen3": {},
+	"llama":    {modelType: "llama", experts: "mixtral", interleaved: true},
+	"qwen2":    {modelType: "qwen2"},
+	"qwen3":    {modelType: "qwen3"},
+	"qwen3moe": {experts: "qwen3_moe"},
 }
 
 // ggufConfig is the config.json that the metadata and the tensors of a file amount to. Fields that are wrong in
@@ -32,10 +35,12 @@ func ggufConfig(f *gguf.File) ([]byte, error) {
 			r.fail("split.count", errSplit)
 		}
 	}
-	if r.arch = arch; r.err == nil {
+	r.arch = arch
+	c := map[string]any{"model_type": family.modelType, "rope_interleave": family.interleaved}
+	if r.err == nil {
 		r.refuse()
+		r.experts(c, family.modelType, family.experts)
 	}
-	c := map[string]any{"model_type": arch, "rope_interleave": family.interleaved}
 	for key, field := range map[string]string{
 		"block_count": "num_hidden_layers", "embedding_length": "hidden_size", "feed_forward_length": "intermediate_size",
 		"attention.head_count": "num_attention_heads", "context_length": "max_position_embeddings",
@@ -79,9 +84,6 @@ func ggufConfig(f *gguf.File) ([]byte, error) {
 
 // refuse reports what the file asks for and the decoder would silently leave out.
 func (r *ggufReader) refuse() {
-	if n := r.number("expert_count"); n != nil && *n > 0 {
-		r.fail(r.arch+".expert_count", fmt.Errorf("%d experts: mixtures are not known", *n))
-	}
 	key, value := r.number("attention.key_length"), r.number("attention.value_length")
 	if key != nil && value != nil && *key != *value {
 		r.fail(r.arch+".attention.value_length", fmt.Errorf("%d, where keys have %d", *value, *key))

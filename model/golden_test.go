@@ -132,12 +132,20 @@ func TestGoldensCoverEverySpelling(t *testing.T) {
 		if m.Config.HeadDim*m.Config.Heads != m.Config.Hidden {
 			seen["wide heads"]++
 		}
+		if e := &m.Config.Experts; e.Count > 0 {
+			seen[map[bool]string{true: "experts that are normalized", false: "experts that are not normalized"}[e.Normalized]]++
+			if m.Config.Intermediate > 0 {
+				seen["experts beside dense layers"]++
+			}
+		}
 		seen[c["torch_dtype"].(string)]++
 	}
 	for _, want := range []string{
 		"rope_scaling", "rope_parameters", "rope_theta", "default theta", "wide heads", "float32", "float16", "bfloat16",
 		"llama default tied true", "llama default tied false", "llama linear tied true", "llama linear tied false",
 		"llama llama3 tied true", "llama llama3 tied false", "qwen3 default tied true", "qwen3 default tied false",
+		"qwen3_moe default tied true", "qwen3_moe default tied false", "mixtral default tied false", "experts beside dense layers", "experts that are normalized",
+		"experts that are not normalized",
 	} {
 		if seen[want] == 0 {
 			t.Errorf("no golden has %q", want)

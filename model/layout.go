@@ -57,6 +57,9 @@ func (c *Config) layerSpecs(layer int) []spec {
 	}
 	linear("self_attn.o_proj", c.Hidden, q, c.OBias)
 	vector("post_attention_layernorm.weight", c.Hidden)
+	if c.Routed(layer) {
+		return append(s, c.expertSpecs(layer)...)
+	}
 	linear("mlp.gate_proj", c.Intermediate, c.Hidden, c.MLPBias)
 	linear("mlp.up_proj", c.Intermediate, c.Hidden, c.MLPBias)
 	linear("mlp.down_proj", c.Hidden, c.Intermediate, c.MLPBias)
@@ -109,6 +112,11 @@ func (w *weights) check(c *Config) error {
 				return err
 			}
 		}
+		if c.Routed(l) {
+			if err := w.checkExperts(c, l); err != nil {
+				return err
+			}
+		}
 	}
 	for _, s := range c.outerSpecs() {
 		if err := w.checkOne(s); err != nil {
@@ -135,9 +143,12 @@ func (w *weights) checkOne(s spec) error {
 	if s.rows == 0 && !dense(t.format) {
 		return fmt.Errorf("%s: tensor %q is %s; known for vectors are BF16, F16 and F32", t.file, w.stored(s.name), t.dtype)
 	}
-	want := s.shape()
+	return w.checkShape(s.name, t, s.shape())
+}
+
+func (w *weights) checkShape(name string, t storedTensor, want []int) error {
 	if !slices.Equal(t.shape, want) {
-		return fmt.Errorf("%s: tensor %q has shape %v, the configuration gives %v", t.file, w.stored(s.name), t.shape, want)
+		return fmt.Errorf("%s: tensor %q has shape %v, the configuration gives %v", t.file, w.stored(name), t.shape, want)
 	}
 	return nil
 }

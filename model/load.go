@@ -23,17 +23,24 @@ func (d *Decoder) Load(ctx context.Context, dev device.Device, progress func(don
 			d.Unload()
 		}
 	}()
-	parts := d.matrices()
+	parts, experts := d.matrices(), d.experts()
 	var done, total int64
 	tied := unsafe.SliceData(d.head.Data) == unsafe.SliceData(d.embed.Data)
 	for _, m := range parts {
 		if m != &d.head || !tied {
-			total += int64(len(m.Data) + len(m.Scales) + len(m.Biases))
+			total += matrixBytes(m)
 		}
 	}
-	for _, m := range parts {
+	for _, e := range experts {
+		for _, part := range e.Parts() {
+			for i := range part {
+				total += matrixBytes(&part[i])
+			}
+		}
+	}
+	fetch := func(m *device.Matrix) error {
 		for _, data := range [...][]byte{m.Data, m.Scales, m.Biases} {
-			for at := 0; at < len(data) && (m != &d.head || !tied); at += loadChunk {
+			for at := 0; at < len(data); at += loadChunk {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
 				}
@@ -45,9 +52,30 @@ func (d *Decoder) Load(ctx context.Context, dev device.Device, progress func(don
 				}
 			}
 		}
+		return nil
+	}
+	for _, m := range parts {
+		if m != &d.head || !tied {
+			if err := fetch(m); err != nil {
+				return err
+			}
+		}
 		if *m, err = d.load(*m); err != nil {
 			return err
 		}
+	}
+	for _, e := range experts {
+		for _, part := range e.Parts() {
+			for i := range part {
+				if err := fetch(&part[i]); err != nil {
+					return err
+				}
+			}
+		}
+		if *e, err = d.device.LoadExperts(*e); err != nil {
+			return err
+		}
+		d.groups = append(d.groups, *e)
 	}
 	for _, v := range d.vectors() {
 		if len(*v) == 0 {
@@ -75,16 +103,37 @@ func (d *Decoder) Unload() {
 	for _, m := range d.loaded {
 		d.device.Unload(m)
 	}
-	d.loaded = nil
+	for _, e := range d.groups {
+		d.device.UnloadExperts(e)
+	}
+	d.loaded, d.groups = nil, nil
 }
 
-// matrices is every matrix. If the model is tied, and both are here, the embedding and the head have the same data.
+// matrixBytes is the size of a matrix as it is stored.
+func matrixBytes(m *device.Matrix) int64 {
+	return int64(len(m.Data)) + int64(len(m.Scales)) + int64(len(m.Biases))
+}
+
+// experts is the experts of every layer that has some.
+func (d *Decoder) experts() []*device.Experts {
+	var out []*device.Experts
+	for i := range d.layers {
+		if e := &d.layers[i].experts; e.Len() > 0 {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// matrices is every matrix but those of experts. If the model is tied, and both are here, the embedding and the head have the same data.
 func (d *Decoder) matrices() []*device.Matrix {
 	var out []*device.Matrix
 	for i := range d.layers {
 		l := &d.layers[i]
-		for _, p := range []*projection{&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down} {
-			out = append(out, &p.w)
+		for _, p := range []*projection{&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down, &l.router} {
+			if p.w.Data != nil {
+				out = append(out, &p.w)
+			}
 		}
 	}
 	if d.embed.Data != nil {

@@ -119,12 +119,14 @@ func (w *weights) affine(base string, part AffineParts) (storedTensor, error) {
 		return t, errors.New("has scales, but the weights or the biases are missing")
 	case part.Bits == 0:
 		return t, errors.New("has scales, but is not quantized, says config.json")
-	case t.dtype != "U32" || len(t.shape) != 2 || t.shape[1] > maxIntermediate:
+	case t.dtype != "U32" || len(t.shape) < 2 || len(t.shape) > 3 || t.shape[len(t.shape)-1] > maxIntermediate:
 		return t, fmt.Errorf("%s %v are not words that pack rows", t.dtype, t.shape)
 	}
 	perWord := 32 / part.Bits
-	rows, cols := t.shape[0], t.shape[1]*perWord
-	want := []int{rows, cols / part.Group}
+	last := len(t.shape) - 1 // of two dimensions, or of three, where there are experts
+	cols := t.shape[last] * perWord
+	with := func(cols int) []int { return append(slices.Clone(t.shape[:last]), cols) }
+	want := with(cols / part.Group)
 	switch {
 	case cols%part.Group != 0:
 		return t, fmt.Errorf("rows of %d elements of %d bits are not whole groups of %d", cols, part.Bits, part.Group)
@@ -133,7 +135,7 @@ func (w *weights) affine(base string, part AffineParts) (storedTensor, error) {
 	case scales.dtype != biases.dtype || !dense(scales.format):
 		return t, fmt.Errorf("scales are %s and biases %s; known are BF16, F16 and F32", scales.dtype, biases.dtype)
 	}
-	t.shape = []int{rows, cols}
+	t.shape = with(cols)
 	t.format = affineFormats[part.Bits]
 	t.scales, t.biases, t.scaleFormat, t.group = scales.data, biases.data, scales.format, part.Group
 	return t, nil

@@ -56,10 +56,13 @@ func (m *Model) load() error {
 	if err := m.addGenerationEOS(); err != nil {
 		return fmt.Errorf("generation_config.json: %w", err)
 	}
-	if m.weights, err = m.src.open(); err != nil {
+	if m.weights, err = m.src.open(&m.Config); err != nil {
 		return err
 	}
 	if err := m.weights.joinAffine(&m.Config.Quantization); err != nil {
+		return err
+	}
+	if err := m.weights.splitExperts(&m.Config); err != nil {
 		return err
 	}
 	if err := m.weights.check(&m.Config); err != nil {

@@ -213,3 +213,56 @@ func (reference) SwiGLU(dst, gate, up device.Tensor) {
 		dst.Data[i] = float32(float64(g) / (1 + math.Exp(-float64(g))) * float64(up.Data[i]))
 	}
 }
+
+func (reference) Route(to device.Routing, logits device.Tensor, normalized bool) {
+	for t := range logits.Rows {
+		row := logits.Row(t)
+		taken := make([]bool, len(row))
+		var all, chosen float64
+		for _, v := range row {
+			all += math.Exp(float64(v))
+		}
+		for i := range to.Active {
+			best := -1
+			for e, v := range row {
+				if !taken[e] && (best < 0 || v > row[best]) {
+					best = e
+				}
+			}
+			taken[best] = true
+			chosen += math.Exp(float64(row[best]))
+			to.Experts[t*to.Active+i] = int32(best)
+		}
+		if normalized {
+			all = chosen
+		}
+		for i := t * to.Active; i < (t+1)*to.Active; i++ {
+			to.Weights[i] = float32(math.Exp(float64(row[to.Experts[i]])) / all)
+		}
+	}
+}
+
+func (r reference) Experts(dst, x device.Tensor, to device.Routing, e *device.Experts, _ []float32) {
+	gate, up, out := device.NewTensor(1, e.Width()), device.NewTensor(1, e.Width()), device.NewTensor(1, x.Cols)
+	for i, expert := range to.Experts {
+		t := i / to.Active
+		r.MatMul(gate, x.Slice(t, t+1), e.Gate[expert])
+		r.MatMul(up, x.Slice(t, t+1), e.Up[expert])
+		r.SwiGLU(gate, gate, up)
+		r.MatMul(out, gate, e.Down[expert])
+		for c, v := range out.Data {
+			dst.Row(t)[c] += to.Weights[i] * v
+		}
+	}
+}
+
+func (reference) Argmax(to []int32, x device.Tensor) {
+	for t := range to {
+		to[t] = 0
+		for i, v := range x.Row(t) {
+			if v > x.Row(t)[to[t]] {
+				to[t] = int32(i)
+			}
+		}
+	}
+}

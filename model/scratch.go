@@ -1,6 +1,10 @@
 package model
 
-import "github.com/orrery-ai/orrery/device"
+import (
+	"unsafe"
+
+	"github.com/orrery-ai/orrery/device"
+)
 
 // Scratch is the activations of one step. It is allocated once, for the largest step; Resize makes
 // its tensors views of as many rows as the step has. A row is a token; which sequence and position it
@@ -12,8 +16,10 @@ type Scratch struct {
 	Attn       device.Tensor // [T][heads·headDim]: attention's result, written by the caller
 	Cos, Sin   device.Tensor // [T][headDim/2]: written by Angles
 	norm       device.Tensor // [T][hidden]: normed input of a projection, or its output
-	gate, up   device.Tensor // [T][intermediate]
-	wide       []float32     // the memory of gate and up
+	router     device.Tensor // [T][experts]: the router's logits
+	chosen     device.Tensor // [T][active]: the numbers of the experts, as int32
+	shares     device.Tensor // [T][active]: their weights
+	wide       []float32     // what is between the products of an MLP, see inner
 	cos, sin   []float32     // of the host: angleRows rows of Cos and Sin
 	rows, size int           // rows of the step, rows allocated
 }
@@ -22,13 +28,22 @@ type Scratch struct {
 const angleRows = 8
 
 // scratchCols is the row width of each tensor, in the order of Scratch.tensors.
-func (c *Config) scratchCols() [10]int {
-	q, kv, pairs := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.HeadDim/2
-	return [...]int{c.Hidden, q, kv, kv, q, pairs, pairs, c.Hidden, c.Intermediate, c.Intermediate}
+func (c *Config) scratchCols() [11]int {
+	q, kv, pairs, e := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.HeadDim/2, &c.Experts
+	return [...]int{c.Hidden, q, kv, kv, q, pairs, pairs, c.Hidden, roundUp(e.Count), roundUp(e.Active), roundUp(e.Active)}
 }
 
-func (s *Scratch) tensors() [10]*device.Tensor {
-	return [...]*device.Tensor{&s.X, &s.Q, &s.K, &s.V, &s.Attn, &s.Cos, &s.Sin, &s.norm, &s.gate, &s.up}
+// roundUp is the next multiple of what devices read at once, in elements: what lies behind must begin at one. The rows of the tensors of routes do not
+// use what that adds.
+func roundUp(n int) int { return (n + 3) &^ 3 }
+
+func (s *Scratch) tensors() [11]*device.Tensor {
+	return [...]*device.Tensor{&s.X, &s.Q, &s.K, &s.V, &s.Attn, &s.Cos, &s.Sin, &s.norm, &s.router, &s.chosen, &s.shares}
+}
+
+// wideCols is the elements that a row of the widest MLP needs between its products.
+func (c *Config) wideCols() int {
+	return max(2*c.Intermediate, device.ExpertsRoom(c.Experts.Active, c.Experts.Width, c.Hidden))
 }
 
 // NewScratch allocates activations on the host for steps of up to rows tokens, ScratchBytes(rows) in all.
@@ -42,15 +57,28 @@ func ScratchIn(floats func(n int) []float32, c *Config, rows int) *Scratch {
 	s := &Scratch{rows: rows, size: rows, cos: make([]float32, angles), sin: make([]float32, angles)}
 	cols := c.scratchCols()
 	tensors := s.tensors()
-	last := len(tensors) - 2
-	for i, t := range tensors[:last] {
+	for i, t := range tensors {
 		*t = device.Tensor{Rows: rows, Cols: cols[i], Data: floats(rows * cols[i])}
 	}
-	half := rows * c.Intermediate
-	s.wide = floats(2 * half)
-	s.gate = device.Tensor{Rows: rows, Cols: c.Intermediate, Data: s.wide[:half:half]}
-	s.up = device.Tensor{Rows: rows, Cols: c.Intermediate, Data: s.wide[half:]}
+	s.router.Cols, s.chosen.Cols, s.shares.Cols = c.Experts.Count, c.Experts.Active, c.Experts.Active
+	s.wide = floats(rows * c.wideCols())
 	return s
+}
+
+// inner is the gate and the up of a dense MLP, [T][width] each.
+func (s *Scratch) inner(width int) (gate, up device.Tensor) {
+	n := s.rows * width
+	return device.Tensor{Rows: s.rows, Cols: width, Data: s.wide[:n:n]}, device.Tensor{Rows: s.rows, Cols: width, Data: s.wide[n : 2*n]}
+}
+
+// routing is where the experts of each row are noted.
+func (s *Scratch) routing() device.Routing {
+	return device.Routing{Active: s.chosen.Cols, Experts: intsOf(s.chosen.Data), Weights: s.shares.Data}
+}
+
+// intsOf is the same memory as integers.
+func intsOf(x []float32) []int32 {
+	return unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(x))), len(x))
 }
 
 // Logits is a tensor of so many rows of logits in memory of the step that [Decoder.Logits] does not use, or

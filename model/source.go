@@ -18,8 +18,8 @@ const maxSmallFile = 64 << 20
 type source interface {
 	// read returns a whole small file; a missing one gives an error that is fs.ErrNotExist.
 	read(name string) ([]byte, error)
-	// open returns the tensors, without reading them.
-	open() (*weights, error)
+	// open returns the tensors of a model of that geometry, without reading them.
+	open(c *Config) (*weights, error)
 	// text returns the tokenizer, and chat the template; without one the error is fs.ErrNotExist, or
 	// tokenizer.ErrNoChatTemplate.
 	text() (*tokenizer.Tokenizer, error)
@@ -44,7 +44,7 @@ type dirSource struct {
 	mappings
 }
 
-func (d *dirSource) open() (*weights, error)                { return openWeights(d) }
+func (d *dirSource) open(*Config) (*weights, error)         { return openWeights(d) }
 func (d *dirSource) text() (*tokenizer.Tokenizer, error)    { return folderText(d, d.dir) }
 func (d *dirSource) chat() (*tokenizer.ChatTemplate, error) { return folderChat(d, d.dir) }
 
@@ -70,7 +70,7 @@ type embeddedSource struct {
 	files map[string]string
 }
 
-func (e embeddedSource) open() (*weights, error)                { return openWeights(e) }
+func (e embeddedSource) open(*Config) (*weights, error)         { return openWeights(e) }
 func (e embeddedSource) text() (*tokenizer.Tokenizer, error)    { return folderText(e, e.name) }
 func (e embeddedSource) chat() (*tokenizer.ChatTemplate, error) { return folderChat(e, e.name) }
 

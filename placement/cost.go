@@ -107,11 +107,20 @@ func (s Step) Seconds() float64 { return s.Weights + s.KV + s.Exchange + s.HandO
 // Layers with a window read no more than that, at their owner, and exchange nothing.
 //
 // Of nodes with [Rates], w_i/B_i and the like are the times that were measured of operations of that
-// size, from the caches as far as what the machine's nodes read in a step stays in them, and holders on the
-// same processors are as much slower as was measured.
-func (c *Cost) Step(context int) Step {
-	var s Step
-	cached := c.cached(context)
+// size, from the caches as far as what the machine's nodes read in a step stays in them until the next one, and
+// holders on the same processors are as much slower as was measured.
+func (c *Cost) Step(context int) (s Step) {
+	reads := c.reads(context)
+	// What stays in the caches goes by how long a step takes, and that by what stays: each round comes nearer, from below.
+	const rounds = 6
+	for range rounds {
+		s = c.step(context, c.cached(reads, s.Seconds()))
+	}
+	return s
+}
+
+// step is Step, with such shares of each node's reading from the caches.
+func (c *Cost) step(context int, cached []float64) (s Step) {
 	last := len(c.model.LayerBytes)
 	times := make([]float64, len(c.speeds))
 	for i, o := range c.owners {

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -14,6 +15,9 @@ type Rates struct {
 	// Cached is what share of its reading a step does from the caches when all that it reads, in turn, has one
 	// of CacheSizes.
 	Cached [5]float64
+	// Kept is what share of what lies in the caches is still there after the times KeptAfter in which it was not
+	// read: the last of them may be shared with others, of whom nothing is known.
+	Kept [3]float64
 
 	PrefillProduct float64 // operations/s of a chunk's matrix products
 	PrefillAttend  float64 // and of its attention
@@ -42,6 +46,7 @@ type Curve [4]float64
 var (
 	CurveSizes  = [len(Curve{})]float64{64 << 10, 512 << 10, 4 << 20, 32 << 20}                  // bytes
 	CacheSizes  = [len(Rates{}.Cached)]float64{8 << 20, 16 << 20, 32 << 20, 64 << 20, 128 << 20} // bytes
+	KeptAfter   = [len(Rates{}.Kept)]float64{1e-3, 4e-3, 16e-3}                                  // seconds
 	Intensities = [1 + len(Kernels{}.Intense)]float64{2, 4, 8, 16}                               // operations for each byte of keys and values: with halves, the query heads to a KV head
 )
 
@@ -63,6 +68,7 @@ func (r *Rates) Numbers() []*float64 {
 		add(k.Intense[:])
 	}
 	add(r.Cached[:])
+	add(r.Kept[:])
 	all = append(all, &r.PrefillProduct, &r.PrefillAttend)
 	add(r.Crowd[:])
 	return all
@@ -95,12 +101,32 @@ func (k *Kernels) attend(bytes, operations float64) float64 {
 	return k.Attend.At(bytes) * line(Intensities[:], intense, max(operations/bytes, Intensities[0]))
 }
 
-// cached is what share of its reading a step does from the caches.
-func (r *Rates) cached(reads float64) float64 {
-	if last := len(CacheSizes) - 1; reads > CacheSizes[last] { // as many times too large, as little is there by chance
-		return r.Cached[last] * CacheSizes[last] / reads
+// cached is what share of its reading a step does from the caches that reads so many bytes, and begins so long
+// after the one before; 0 is as long as it takes to read them.
+func (r *Rates) cached(reads, interval float64) float64 {
+	last := len(CacheSizes) - 1
+	known := min(max(reads, CacheSizes[0]), CacheSizes[last])
+	share := line(CacheSizes[:], r.Cached[:], known)
+	if interval > 0 { // what was measured was read in turn
+		const size = 512 << 10
+		inTurn := known / size * (share*r.Cache.Product.At(size) + (1-share)*r.Memory.Product.At(size))
+		if then := r.kept(inTurn); then > 0 {
+			share = min(share*r.kept(interval)/then, 1)
+		}
 	}
-	return line(CacheSizes[:], r.Cached[:], max(reads, CacheSizes[0]))
+	if reads > CacheSizes[last] { // as many times too large, as little is there by chance
+		share *= CacheSizes[last] / reads
+	}
+	return share
+}
+
+// kept is what share of what lies in the caches is there after so many seconds.
+func (r *Rates) kept(after float64) float64 {
+	last := len(KeptAfter) - 1
+	if after > KeptAfter[last] { // it goes on to vanish as fast, in proportion
+		return math.Pow(r.Kept[last], after/KeptAfter[last])
+	}
+	return line(append([]float64{0}, KeptAfter[:]...), append([]float64{1}, r.Kept[:]...), after)
 }
 
 // crowd is how many times longer attention takes with so many nodes at once.
@@ -147,6 +173,13 @@ func (r *Rates) Check() error {
 		if !(share >= 0 && share <= 1) {
 			return fmt.Errorf("rates: Cached %v, at %.0f bytes, is not in 0..1", share, CacheSizes[i])
 		}
+	}
+	before := 1.0
+	for i, share := range r.Kept {
+		if !(share >= 0 && share <= before) {
+			return fmt.Errorf("rates: Kept %v, after %v s, is not in 0..%v", share, KeptAfter[i], before)
+		}
+		before = share
 	}
 	for _, s := range []struct {
 		name  string

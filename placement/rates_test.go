@@ -16,7 +16,7 @@ func rated(memory, cache float64) Rates {
 		}
 		return Kernels{Layer: c, Product: c, Attend: c, Intense: [3]float64{2, 4, 8}}
 	}
-	return Rates{Memory: kernels(memory), Cache: kernels(cache), Cached: [5]float64{1, 1, 0, 0, 0},
+	return Rates{Memory: kernels(memory), Cache: kernels(cache), Cached: [5]float64{1, 1, 0, 0, 0}, Kept: [3]float64{1, 1, 1},
 		PrefillProduct: 1e11, PrefillAttend: 5e10, Crowd: [3]float64{1.5, 2, 3}}
 }
 
@@ -107,6 +107,40 @@ func TestNodesOfOneMachineShareItsCaches(t *testing.T) {
 	}
 	if a, b := apart.Step(4096), costOf(t, r, w, mesh(2, Link{Bandwidth: 1e9}), 1).Step(4096); a != b {
 		t.Errorf("%+v and %+v", a, b)
+	}
+}
+
+func TestCachesForgetWhatIsNotReadForLong(t *testing.T) {
+	rates := rated(1e9, 4e9)
+	r, w := fourLayers(Pipeline, rates)
+	lasting := costOf(t, r, w, mesh(1, Link{}), 1)
+	if s := lasting.Step(1024); !near(s.KV, 4<<20/4e9) {
+		t.Errorf("from caches that keep everything KV takes %v s", s.KV)
+	}
+	rates.Kept = [3]float64{0, 0, 0}
+	r.Nodes[0].Rates = rates
+	if s := costOf(t, r, w, mesh(1, Link{}), 1).Step(1024); !near(s.KV, 4<<20/4e9) {
+		t.Errorf("one node that reads in turn, as was measured, takes %v s", s.KV)
+	}
+	// Half is gone after 4 ms and all after 16. Two nodes take turns, 2.36 ms each from caches, so that each one's
+	// part is read less often than in turn.
+	rates.Kept = [3]float64{0.9, 0.5, 0}
+	r, w = fourLayers(Pipeline, rates, rates)
+	for i := range r.Nodes {
+		r.Nodes[i].Machine, r.Nodes[i].CPUs = "x", string(rune('0'+i))
+	}
+	free, slow := costOf(t, r, w, mesh(2, Link{Bandwidth: 1e12}), 1), costOf(t, r, w, mesh(2, Link{Latency: 4e-3, Bandwidth: 1e12}), 1)
+	if a, b := free.Step(1024), slow.Step(1024); !(b.KV > 1.5*a.KV) {
+		t.Errorf("KV takes %v s, and %v when other things take 8 ms of a step", a.KV, b.KV)
+	}
+	for after, want := range map[float64]float64{0: 1, 0.5e-3: 0.95, 1e-3: 0.9, 10e-3: 0.25, 16e-3: 0, 1: 0} {
+		if got := rates.kept(after); !near(got, want) {
+			t.Errorf("after %v s %v is there, want %v", after, got, want)
+		}
+	}
+	rates.Kept[2] = 0.25
+	if got := rates.kept(32e-3); !near(got, 0.0625) {
+		t.Errorf("after twice the longest time %v is there", got)
 	}
 }
 
@@ -229,6 +263,7 @@ func TestRatesThatCannotBeAreNamed(t *testing.T) {
 		"Cache.Intense":  func(r *Rates) { r.Cache.Intense[0] = 0.5 },
 		"Memory.Intense": func(r *Rates) { r.Memory.Intense[2] = 1 },
 		"Cached":         func(r *Rates) { r.Cached[1] = 1.5 },
+		"Kept":           func(r *Rates) { r.Kept = [3]float64{0.5, 0.6, 0} },
 		"PrefillProduct": func(r *Rates) { r.PrefillProduct = 0 },
 		"PrefillAttend":  func(r *Rates) { r.PrefillAttend = math.NaN() },
 		"Crowd":          func(r *Rates) { r.Crowd[0] = math.NaN() },

@@ -20,9 +20,8 @@ func alike(nodes []Node, i int, same func(a, b Node) bool) []int {
 	return all
 }
 
-// cached is what share of its reading each node does from the caches in a decode step: by what all nodes of
-// its machine read in one.
-func (c *Cost) cached(context int) []float64 {
+// reads is how many bytes all nodes of each node's machine read in a decode step.
+func (c *Cost) reads(context int) []float64 {
 	reads := make([]float64, len(c.speeds))
 	for _, o := range c.owners {
 		for l := o.layers.First; l < o.layers.End; l++ {
@@ -46,16 +45,23 @@ func (c *Cost) cached(context int) []float64 {
 			}
 		}
 	}
+	together := make([]float64, len(reads))
+	for i := range together {
+		for _, j := range c.cache[i] {
+			together[i] += reads[j]
+		}
+	}
+	return together
+}
+
+// cached is what share of its reading each node does from the caches in a step, by what all nodes of its machine
+// read in one, and how long after the one before it begins.
+func (c *Cost) cached(reads []float64, interval float64) []float64 {
 	shares := make([]float64, len(reads))
 	for i, s := range c.speeds {
-		if s.rates == nil {
-			continue
+		if s.rates != nil {
+			shares[i] = s.rates.cached(reads[i], interval)
 		}
-		together := 0.0
-		for _, j := range c.cache[i] {
-			together += reads[j]
-		}
-		shares[i] = s.rates.cached(together)
 	}
 	return shares
 }

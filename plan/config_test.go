@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/engine"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/model/modeltest"
@@ -18,7 +19,24 @@ import (
 // TestFootprintIsWhatTheRuntimeCounts holds the sizes from a config.json against those of the tensors of
 // the same model, and against the engine's own sum.
 func TestFootprintIsWhatTheRuntimeCounts(t *testing.T) {
-	const dir, chunk, block = "../recall/model", 1024, 256
+	dirs := map[string]string{"recall": "../recall/model"}
+	for name, o := range map[string]modeltest.Options{
+		"qwen3_moe": {ModelType: "qwen3_moe", Experts: 9, Active: 4, Vocab: 3000}, "mixtral": {ModelType: "mixtral", Tied: true, Hidden: 32, Heads: 2},
+		"wider where it has none": {ModelType: "qwen3_moe", Intermediate: 480, Fields: map[string]any{"mlp_only_layers": []int{0, 2}}},
+	} {
+		dirs[name] = t.TempDir()
+		o.Format, o.HeadDim = device.BF16, 32
+		if err := modeltest.Write(dirs[name], o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, dir := range dirs {
+		t.Run(name, func(t *testing.T) { footprintIsCounted(t, dir) })
+	}
+}
+
+func footprintIsCounted(t *testing.T, dir string) {
+	const chunk, block = 1024, 256
 	b, err := os.ReadFile(filepath.Join(dir, "config.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -34,13 +52,16 @@ func TestFootprintIsWhatTheRuntimeCounts(t *testing.T) {
 	defer loaded.Close()
 	for _, nodes := range []int{1, 3} {
 		for kv, format := range map[KV]attention.Format{KVF16: attention.F16, KVQ8: attention.Q8, KVQ4: attention.Q4} {
-			got, _ := a.Footprint("", WeightsBF16, kv, block, nodes)
+			got, work := a.Footprint("", WeightsBF16, kv, block, nodes)
 			if got.EmbedBytes != loaded.EmbedBytes() || got.HeadBytes != loaded.HeadBytes() || got.Tied != loaded.Config.Tied {
 				t.Errorf("embedding and head are %d and %d bytes, want %d and %d", got.EmbedBytes, got.HeadBytes, loaded.EmbedBytes(), loaded.HeadBytes())
 			}
 			for l := range loaded.Config.Layers {
 				if got.LayerBytes[l] != loaded.LayerBytes(l) {
 					t.Errorf("layer %d is %d bytes, want %d", l, got.LayerBytes[l], loaded.LayerBytes(l))
+				}
+				if want := loaded.ReadBytes(l); work.ReadBytes[l] != want {
+					t.Errorf("layer %d reads %d bytes, want %d", l, work.ReadBytes[l], want)
 				}
 				if want := loaded.Config.KVBytesPerToken(format); got.KVBytesPerToken[l] != want {
 					t.Errorf("layer %d keeps %d bytes a token, want %d", l, got.KVBytesPerToken[l], want)
@@ -144,7 +165,7 @@ func TestLayersDifferWhereTheConfigSaysSo(t *testing.T) {
 
 func FuzzParseConfig(f *testing.F) {
 	files, err := filepath.Glob("../research/configs/*.json")
-	if err != nil || len(files) != 9 {
+	if err != nil || len(files) != 11 {
 		f.Fatalf("%d configurations, %v", len(files), err)
 	}
 	for _, name := range files {
@@ -173,9 +194,15 @@ func FuzzParseConfig(f *testing.F) {
 
 // TestWeightsAsStoredAreThoseOfTheFiles plans a GGUF file by the bytes that it has.
 func TestWeightsAsStoredAreThoseOfTheFiles(t *testing.T) {
+	for _, kind := range []string{"qwen2", "qwen3_moe"} {
+		t.Run(kind, func(t *testing.T) { weightsAreThoseOfTheFile(t, kind) })
+	}
+}
+
+func weightsAreThoseOfTheFile(t *testing.T, kind string) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "model.gguf")
-	if err := errors.Join(modeltest.Write(dir, modeltest.Options{ModelType: "qwen2"}), modeltest.WriteGGUF(file, dir, 0)); err != nil {
+	if err := errors.Join(modeltest.Write(dir, modeltest.Options{ModelType: kind}), modeltest.WriteGGUF(file, dir, 0)); err != nil {
 		t.Fatal(err)
 	}
 	m, err := model.Open(file)
@@ -196,15 +223,15 @@ func TestWeightsAsStoredAreThoseOfTheFiles(t *testing.T) {
 	}
 	a.Stored = &Stored{Embed: m.EmbedBytes(), Head: m.HeadBytes()}
 	for l := range m.Config.Layers {
-		a.Stored.Layers = append(a.Stored.Layers, m.LayerBytes(l))
+		a.Stored.Layers, a.Stored.Reads = append(a.Stored.Layers, m.LayerBytes(l)), append(a.Stored.Reads, m.ReadBytes(l))
 	}
 	p, w := a.Footprint("", WeightsStored, KVF16, 256, 1)
 	if p.EmbedBytes != m.EmbedBytes() || p.HeadBytes != m.HeadBytes() || w.HeadRead != m.HeadBytes() {
 		t.Errorf("embedding %d, head %d, read %d; want %d, %d", p.EmbedBytes, p.HeadBytes, w.HeadRead, m.EmbedBytes(), m.HeadBytes())
 	}
 	for l := range m.Config.Layers {
-		if p.LayerBytes[l] != m.LayerBytes(l) || w.ReadBytes[l] != m.LayerBytes(l) {
-			t.Errorf("layer %d: %d bytes, %d read; want %d", l, p.LayerBytes[l], w.ReadBytes[l], m.LayerBytes(l))
+		if p.LayerBytes[l] != m.LayerBytes(l) || w.ReadBytes[l] != m.ReadBytes(l) {
+			t.Errorf("layer %d: %d bytes, %d read; want %d and %d", l, p.LayerBytes[l], w.ReadBytes[l], m.LayerBytes(l), m.ReadBytes(l))
 		}
 	}
 }

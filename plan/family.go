@@ -18,10 +18,11 @@ type Arch struct {
 	Stored    *Stored // what its files have; nil if only its configuration is known
 }
 
-// Stored is what the weights of a model without experts take in its files, in bytes.
+// Stored is what the weights of a model take in its files, in bytes.
 type Stored struct {
-	Embed, Head int64 // the head with the last norm
-	Layers      []int64
+	Embed, Head int64   // the head with the last norm
+	Layers      []int64 //
+	Reads       []int64 // of each layer, what decoding a token reads
 }
 
 // Layer is one layer's parameters and attention.
@@ -33,7 +34,7 @@ type Layer struct {
 	Expert  int64 // parameters of the matrices of one
 	Bias    int64 // parameters of the biases of one, never quantized
 	MXFP4   bool  // experts are stored as MXFP4, whatever the other matrices are
-	Wide    int   // elements of the widest step within an MLP, of all experts that a token uses
+	Wide    int   // elements between the products of an MLP, for all experts that a token uses with what comes of each
 
 	Rows   []int // elements of each vector that a token leaves in the cache, quantized one by one
 	Window int   // tokens that it attends to; 0 is all
@@ -75,6 +76,11 @@ var families = map[string]family{
 			return
 		}
 		routed(r, a, l, r.number("num_experts", r.NumExperts, 1, maxExperts), r.number("moe_intermediate_size", r.ExpertWidth, 1, maxWidth))
+	},
+	"mixtral": func(r *reader, a *Arch, layer int, l *Layer) {
+		grouped(r, a, l, false, false)
+		windows(r, layer, l, r.Window != nil)
+		routed(r, a, l, r.number("num_local_experts", r.LocalExperts, 1, maxExperts), r.number("intermediate_size", r.Intermediate, 1, maxWidth))
 	},
 	"glm4_moe": func(r *reader, a *Arch, layer int, l *Layer) {
 		grouped(r, a, l, r.AttentionBias, false)
@@ -188,7 +194,7 @@ func windows(r *reader, layer int, l *Layer, otherwise bool) {
 func dense(r *reader, a *Arch, l *Layer) {
 	width := r.number("intermediate_size", r.Intermediate, 1, maxWidth)
 	l.Dense += 3 * int64(a.Hidden) * int64(width)
-	l.Wide = width
+	l.Wide = 2 * width
 }
 
 // routed is a router over experts that are gated MLPs.
@@ -197,7 +203,7 @@ func routed(r *reader, a *Arch, l *Layer, experts, width int) {
 	l.Active = r.number("num_experts_per_tok", r.ExpertsPerToken, 1, experts)
 	l.Expert = 3 * int64(a.Hidden) * int64(width)
 	l.Kept += int64(experts) * int64(a.Hidden)
-	l.Wide = l.Active * width
+	l.Wide = l.Active * (width + max(width, a.Hidden))
 }
 
 // afterDense is the MLP of GLM and DeepSeek: dense in the first layers, then routed and shared experts,
@@ -220,7 +226,7 @@ func afterDense(r *reader, a *Arch, layer int, l *Layer) {
 	l.Kept += int64(experts)
 	shared := r.optional("n_shared_experts", r.SharedExperts, 0, 0, maxExperts)
 	l.Dense += int64(shared) * l.Expert
-	l.Wide += shared * width
+	l.Wide += 2 * shared * width
 }
 
 // Params is how many parameters the model has.

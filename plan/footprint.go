@@ -19,23 +19,24 @@ func (a *Arch) Footprint(name string, w Weights, kv KV, block, nodes int) (place
 	windowed := false
 	for i := range a.Layers {
 		l := &a.Layers[i]
-		var rest, experts int64
+		var held, read int64
 		if w == WeightsStored {
-			rest = a.Stored.Layers[i]
+			held, read = a.Stored.Layers[i], a.Stored.Reads[i]
 		} else {
-			experts = w.bytes(l.Expert)
+			expert := w.bytes(l.Expert)
 			if l.MXFP4 {
-				experts = (l.Expert*mxfp4Group + 31) / 32
+				expert = (l.Expert*mxfp4Group + 31) / 32
 			}
-			experts += kept * l.Bias
-			rest = w.bytes(l.Dense) + kept*l.Kept
+			expert += kept * l.Bias
+			rest := w.bytes(l.Dense) + kept*l.Kept
+			held, read = rest+int64(l.Experts)*expert, rest+int64(l.Active)*expert
 		}
-		m.LayerBytes = append(m.LayerBytes, rest+int64(l.Experts)*experts)
+		m.LayerBytes = append(m.LayerBytes, held)
 		m.KVBytesPerToken = append(m.KVBytesPerToken, l.kvBytes(kv))
 		m.Windows = append(m.Windows, l.Window)
 		windowed = windowed || l.Window > 0
 
-		work.ReadBytes = append(work.ReadBytes, rest+int64(l.Active)*experts)
+		work.ReadBytes = append(work.ReadBytes, read)
 		work.TokenFLOPs = append(work.TokenFLOPs, 2*float64(l.Dense+l.Kept+int64(l.Active)*(l.Expert+l.Bias)))
 		work.PairFLOPs = append(work.PairFLOPs, 2*float64(a.Heads)*float64(l.Key+l.Value))
 		work.QueryBytes = max(work.QueryBytes, 4*int64(a.Heads*l.Key))
@@ -76,16 +77,16 @@ func (a *Arch) activations(kv KV, block, nodes int, s placement.Steps) int64 {
 	if ring { // a pair of blocks at least
 		rows = int64(max(s.Chunk, min(2*block, s.Context)))
 	}
-	var cols, wide, query, partial, layer int64
+	var cols, routes, wide, query, partial, layer int64
 	for i := range a.Layers {
 		l := &a.Layers[i]
 		var elements int64
 		for _, n := range l.Rows {
 			elements += int64(n)
 		}
-		// The hidden state and its norm, queries and results, keys and values, angles, gate and up.
-		cols = max(cols, int64(2*a.Hidden+a.Heads*(l.Key+l.Value))+elements+int64(l.Key/2*2)+int64(2*l.Wide))
-		wide = max(wide, int64(2*l.Wide))
+		// The hidden state and its norm, queries and results, keys and values, angles, routes, and what is within the MLP.
+		cols = max(cols, int64(2*a.Hidden+a.Heads*(l.Key+l.Value))+elements+int64(l.Key/2*2))
+		routes, wide = max(routes, int64(roundUp(l.Experts)+2*roundUp(l.Active))), max(wide, int64(l.Wide))
 		query = max(query, 4*int64(a.Heads*l.Key))
 		partial = max(partial, 4*int64(a.Heads*(l.Value+2)))
 		layer = max(layer, int64(block)*l.kvBytes(kv))
@@ -96,9 +97,9 @@ func (a *Arch) activations(kv KV, block, nodes int, s placement.Steps) int64 {
 		n += peers * perQueue
 	}
 	if owner {
-		n += 4*rows*cols + (rows+deviceRows)*partial
+		n += 4*rows*(cols+routes+wide) + (rows+deviceRows)*partial
 		if logits := min(rows, max(8, logitsBytes/4/int64(a.Vocab))) * int64(a.Vocab); logits > rows*wide {
-			n += 4 * logits // otherwise they lie where gate and up were
+			n += 4 * logits // otherwise they lie where the MLP computes
 		}
 	}
 	if owner && s.Layers.First > 0 {
@@ -117,8 +118,11 @@ func (a *Arch) activations(kv KV, block, nodes int, s placement.Steps) int64 {
 	return n
 }
 
+// roundUp is the next multiple of what devices read at once, in elements.
+func roundUp(n int) int { return (n + 3) &^ 3 }
+
 // perPeer is what the connections to and from another member keep in buffers, in bytes.
-const perPeer = 384 << 10
+const perPeer = 329 << 10
 
 // perQueue is what waits at the end of a lane besides its messages, in bytes.
 const perQueue = 512 << 10

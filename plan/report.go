@@ -58,7 +58,7 @@ func (o Options) withDefaults() Options {
 
 // check reports weights as stored of a model whose files are not known.
 func (o Options) check(a *Arch) error {
-	if o.Weights == WeightsStored && (a.Stored == nil || len(a.Stored.Layers) != len(a.Layers)) {
+	if o.Weights == WeightsStored && (a.Stored == nil || len(a.Stored.Layers) != len(a.Layers) || len(a.Stored.Reads) != len(a.Layers)) {
 		return errors.New("weights as stored: only the configuration is known, not the files")
 	}
 	return nil

@@ -501,6 +501,67 @@ func (x *UnloadModel) GetModel() uint64 {
 	return 0
 }
 
+// To the conductor, now and then while a node reads weights.
+type LayersLoading struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          uint32                 `protobuf:"varint,1,opt,name=node,proto3" json:"node,omitempty"`
+	Done          uint64                 `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"` // bytes
+	Total         uint64                 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LayersLoading) Reset() {
+	*x = LayersLoading{}
+	mi := &file_orrery_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LayersLoading) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LayersLoading) ProtoMessage() {}
+
+func (x *LayersLoading) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LayersLoading.ProtoReflect.Descriptor instead.
+func (*LayersLoading) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *LayersLoading) GetNode() uint32 {
+	if x != nil {
+		return x.Node
+	}
+	return 0
+}
+
+func (x *LayersLoading) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *LayersLoading) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
 // Have the weights of these layers, in the background. Answered with LayersLoaded, unasked.
 type LoadLayers struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -511,7 +572,7 @@ type LoadLayers struct {
 
 func (x *LoadLayers) Reset() {
 	*x = LoadLayers{}
-	mi := &file_orrery_proto_msgTypes[7]
+	mi := &file_orrery_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -523,7 +584,7 @@ func (x *LoadLayers) String() string {
 func (*LoadLayers) ProtoMessage() {}
 
 func (x *LoadLayers) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[7]
+	mi := &file_orrery_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -536,7 +597,7 @@ func (x *LoadLayers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoadLayers.ProtoReflect.Descriptor instead.
 func (*LoadLayers) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{7}
+	return file_orrery_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LoadLayers) GetLayers() *Span {
@@ -556,7 +617,7 @@ type LayersLoaded struct {
 
 func (x *LayersLoaded) Reset() {
 	*x = LayersLoaded{}
-	mi := &file_orrery_proto_msgTypes[8]
+	mi := &file_orrery_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -568,7 +629,7 @@ func (x *LayersLoaded) String() string {
 func (*LayersLoaded) ProtoMessage() {}
 
 func (x *LayersLoaded) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[8]
+	mi := &file_orrery_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -581,7 +642,7 @@ func (x *LayersLoaded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayersLoaded.ProtoReflect.Descriptor instead.
 func (*LayersLoaded) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{8}
+	return file_orrery_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LayersLoaded) GetNode() uint32 {
@@ -608,7 +669,7 @@ type OpenSequence struct {
 
 func (x *OpenSequence) Reset() {
 	*x = OpenSequence{}
-	mi := &file_orrery_proto_msgTypes[9]
+	mi := &file_orrery_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -620,7 +681,7 @@ func (x *OpenSequence) String() string {
 func (*OpenSequence) ProtoMessage() {}
 
 func (x *OpenSequence) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[9]
+	mi := &file_orrery_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -633,7 +694,7 @@ func (x *OpenSequence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSequence.ProtoReflect.Descriptor instead.
 func (*OpenSequence) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{9}
+	return file_orrery_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *OpenSequence) GetSequence() uint64 {
@@ -662,7 +723,7 @@ type SequenceOpened struct {
 
 func (x *SequenceOpened) Reset() {
 	*x = SequenceOpened{}
-	mi := &file_orrery_proto_msgTypes[10]
+	mi := &file_orrery_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -674,7 +735,7 @@ func (x *SequenceOpened) String() string {
 func (*SequenceOpened) ProtoMessage() {}
 
 func (x *SequenceOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[10]
+	mi := &file_orrery_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -687,7 +748,7 @@ func (x *SequenceOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SequenceOpened.ProtoReflect.Descriptor instead.
 func (*SequenceOpened) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{10}
+	return file_orrery_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SequenceOpened) GetSequence() uint64 {
@@ -727,7 +788,7 @@ type CloseSequence struct {
 
 func (x *CloseSequence) Reset() {
 	*x = CloseSequence{}
-	mi := &file_orrery_proto_msgTypes[11]
+	mi := &file_orrery_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +800,7 @@ func (x *CloseSequence) String() string {
 func (*CloseSequence) ProtoMessage() {}
 
 func (x *CloseSequence) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[11]
+	mi := &file_orrery_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +813,7 @@ func (x *CloseSequence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseSequence.ProtoReflect.Descriptor instead.
 func (*CloseSequence) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{11}
+	return file_orrery_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CloseSequence) GetSequence() uint64 {
@@ -774,7 +835,7 @@ type Lend struct {
 
 func (x *Lend) Reset() {
 	*x = Lend{}
-	mi := &file_orrery_proto_msgTypes[12]
+	mi := &file_orrery_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +847,7 @@ func (x *Lend) String() string {
 func (*Lend) ProtoMessage() {}
 
 func (x *Lend) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[12]
+	mi := &file_orrery_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +860,7 @@ func (x *Lend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lend.ProtoReflect.Descriptor instead.
 func (*Lend) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{12}
+	return file_orrery_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Lend) GetSequence() uint64 {
@@ -827,7 +888,7 @@ type Lent struct {
 
 func (x *Lent) Reset() {
 	*x = Lent{}
-	mi := &file_orrery_proto_msgTypes[13]
+	mi := &file_orrery_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +900,7 @@ func (x *Lent) String() string {
 func (*Lent) ProtoMessage() {}
 
 func (x *Lent) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[13]
+	mi := &file_orrery_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +913,7 @@ func (x *Lent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lent.ProtoReflect.Descriptor instead.
 func (*Lent) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{13}
+	return file_orrery_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Lent) GetSequence() uint64 {
@@ -886,7 +947,7 @@ type Owner struct {
 
 func (x *Owner) Reset() {
 	*x = Owner{}
-	mi := &file_orrery_proto_msgTypes[14]
+	mi := &file_orrery_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -898,7 +959,7 @@ func (x *Owner) String() string {
 func (*Owner) ProtoMessage() {}
 
 func (x *Owner) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[14]
+	mi := &file_orrery_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -911,7 +972,7 @@ func (x *Owner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Owner.ProtoReflect.Descriptor instead.
 func (*Owner) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{14}
+	return file_orrery_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Owner) GetLayers() *Span {
@@ -938,7 +999,7 @@ type Holding struct {
 
 func (x *Holding) Reset() {
 	*x = Holding{}
-	mi := &file_orrery_proto_msgTypes[15]
+	mi := &file_orrery_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -950,7 +1011,7 @@ func (x *Holding) String() string {
 func (*Holding) ProtoMessage() {}
 
 func (x *Holding) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[15]
+	mi := &file_orrery_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -963,7 +1024,7 @@ func (x *Holding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Holding.ProtoReflect.Descriptor instead.
 func (*Holding) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{15}
+	return file_orrery_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Holding) GetRect() *Rect {
@@ -993,7 +1054,7 @@ type Epoch struct {
 
 func (x *Epoch) Reset() {
 	*x = Epoch{}
-	mi := &file_orrery_proto_msgTypes[16]
+	mi := &file_orrery_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1005,7 +1066,7 @@ func (x *Epoch) String() string {
 func (*Epoch) ProtoMessage() {}
 
 func (x *Epoch) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[16]
+	mi := &file_orrery_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1018,7 +1079,7 @@ func (x *Epoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Epoch.ProtoReflect.Descriptor instead.
 func (*Epoch) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{16}
+	return file_orrery_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Epoch) GetNumber() uint64 {
@@ -1067,7 +1128,7 @@ type TakeUpEpoch struct {
 
 func (x *TakeUpEpoch) Reset() {
 	*x = TakeUpEpoch{}
-	mi := &file_orrery_proto_msgTypes[17]
+	mi := &file_orrery_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1079,7 +1140,7 @@ func (x *TakeUpEpoch) String() string {
 func (*TakeUpEpoch) ProtoMessage() {}
 
 func (x *TakeUpEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[17]
+	mi := &file_orrery_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1092,7 +1153,7 @@ func (x *TakeUpEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeUpEpoch.ProtoReflect.Descriptor instead.
 func (*TakeUpEpoch) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{17}
+	return file_orrery_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TakeUpEpoch) GetEpoch() *Epoch {
@@ -1121,7 +1182,7 @@ type EpochTaken struct {
 
 func (x *EpochTaken) Reset() {
 	*x = EpochTaken{}
-	mi := &file_orrery_proto_msgTypes[18]
+	mi := &file_orrery_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1133,7 +1194,7 @@ func (x *EpochTaken) String() string {
 func (*EpochTaken) ProtoMessage() {}
 
 func (x *EpochTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[18]
+	mi := &file_orrery_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1146,7 +1207,7 @@ func (x *EpochTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EpochTaken.ProtoReflect.Descriptor instead.
 func (*EpochTaken) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{18}
+	return file_orrery_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EpochTaken) GetSequence() uint64 {
@@ -1190,7 +1251,7 @@ type CopyPart struct {
 
 func (x *CopyPart) Reset() {
 	*x = CopyPart{}
-	mi := &file_orrery_proto_msgTypes[19]
+	mi := &file_orrery_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1202,7 +1263,7 @@ func (x *CopyPart) String() string {
 func (*CopyPart) ProtoMessage() {}
 
 func (x *CopyPart) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[19]
+	mi := &file_orrery_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1215,7 +1276,7 @@ func (x *CopyPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyPart.ProtoReflect.Descriptor instead.
 func (*CopyPart) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{19}
+	return file_orrery_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CopyPart) GetBatch() uint64 {
@@ -1260,7 +1321,7 @@ type Copied struct {
 
 func (x *Copied) Reset() {
 	*x = Copied{}
-	mi := &file_orrery_proto_msgTypes[20]
+	mi := &file_orrery_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1333,7 @@ func (x *Copied) String() string {
 func (*Copied) ProtoMessage() {}
 
 func (x *Copied) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[20]
+	mi := &file_orrery_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1346,7 @@ func (x *Copied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Copied.ProtoReflect.Descriptor instead.
 func (*Copied) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{20}
+	return file_orrery_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Copied) GetSequence() uint64 {
@@ -1344,7 +1405,7 @@ type FillParts struct {
 
 func (x *FillParts) Reset() {
 	*x = FillParts{}
-	mi := &file_orrery_proto_msgTypes[21]
+	mi := &file_orrery_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1417,7 @@ func (x *FillParts) String() string {
 func (*FillParts) ProtoMessage() {}
 
 func (x *FillParts) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[21]
+	mi := &file_orrery_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1430,7 @@ func (x *FillParts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FillParts.ProtoReflect.Descriptor instead.
 func (*FillParts) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{21}
+	return file_orrery_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FillParts) GetBatch() uint64 {
@@ -1411,7 +1472,7 @@ type RetireEpochs struct {
 
 func (x *RetireEpochs) Reset() {
 	*x = RetireEpochs{}
-	mi := &file_orrery_proto_msgTypes[22]
+	mi := &file_orrery_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1484,7 @@ func (x *RetireEpochs) String() string {
 func (*RetireEpochs) ProtoMessage() {}
 
 func (x *RetireEpochs) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[22]
+	mi := &file_orrery_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1497,7 @@ func (x *RetireEpochs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetireEpochs.ProtoReflect.Descriptor instead.
 func (*RetireEpochs) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{22}
+	return file_orrery_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RetireEpochs) GetBefore() uint64 {
@@ -1455,7 +1516,7 @@ type DiscardBatch struct {
 
 func (x *DiscardBatch) Reset() {
 	*x = DiscardBatch{}
-	mi := &file_orrery_proto_msgTypes[23]
+	mi := &file_orrery_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1467,7 +1528,7 @@ func (x *DiscardBatch) String() string {
 func (*DiscardBatch) ProtoMessage() {}
 
 func (x *DiscardBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[23]
+	mi := &file_orrery_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1480,7 +1541,7 @@ func (x *DiscardBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardBatch.ProtoReflect.Descriptor instead.
 func (*DiscardBatch) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{23}
+	return file_orrery_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DiscardBatch) GetBatch() uint64 {
@@ -1502,7 +1563,7 @@ type Released struct {
 
 func (x *Released) Reset() {
 	*x = Released{}
-	mi := &file_orrery_proto_msgTypes[24]
+	mi := &file_orrery_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1514,7 +1575,7 @@ func (x *Released) String() string {
 func (*Released) ProtoMessage() {}
 
 func (x *Released) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[24]
+	mi := &file_orrery_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1527,7 +1588,7 @@ func (x *Released) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Released.ProtoReflect.Descriptor instead.
 func (*Released) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{24}
+	return file_orrery_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Released) GetSequence() uint64 {
@@ -1568,7 +1629,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_orrery_proto_msgTypes[25]
+	mi := &file_orrery_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +1641,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[25]
+	mi := &file_orrery_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +1654,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{25}
+	return file_orrery_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StatsRequest) GetAddress() string {
@@ -1620,7 +1681,7 @@ type Stats struct {
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_orrery_proto_msgTypes[26]
+	mi := &file_orrery_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1693,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[26]
+	mi := &file_orrery_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1706,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{26}
+	return file_orrery_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Stats) GetLaneBytes() int64 {
@@ -1723,7 +1784,7 @@ type Promise struct {
 
 func (x *Promise) Reset() {
 	*x = Promise{}
-	mi := &file_orrery_proto_msgTypes[27]
+	mi := &file_orrery_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +1796,7 @@ func (x *Promise) String() string {
 func (*Promise) ProtoMessage() {}
 
 func (x *Promise) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[27]
+	mi := &file_orrery_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +1809,7 @@ func (x *Promise) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promise.ProtoReflect.Descriptor instead.
 func (*Promise) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{27}
+	return file_orrery_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Promise) GetRef() string {
@@ -1785,7 +1846,7 @@ type MeasureLink struct {
 
 func (x *MeasureLink) Reset() {
 	*x = MeasureLink{}
-	mi := &file_orrery_proto_msgTypes[28]
+	mi := &file_orrery_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +1858,7 @@ func (x *MeasureLink) String() string {
 func (*MeasureLink) ProtoMessage() {}
 
 func (x *MeasureLink) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[28]
+	mi := &file_orrery_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +1871,7 @@ func (x *MeasureLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeasureLink.ProtoReflect.Descriptor instead.
 func (*MeasureLink) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{28}
+	return file_orrery_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *MeasureLink) GetPeer() string {
@@ -1854,7 +1915,7 @@ type LinkMeasured struct {
 
 func (x *LinkMeasured) Reset() {
 	*x = LinkMeasured{}
-	mi := &file_orrery_proto_msgTypes[29]
+	mi := &file_orrery_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +1927,7 @@ func (x *LinkMeasured) String() string {
 func (*LinkMeasured) ProtoMessage() {}
 
 func (x *LinkMeasured) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[29]
+	mi := &file_orrery_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +1940,7 @@ func (x *LinkMeasured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkMeasured.ProtoReflect.Descriptor instead.
 func (*LinkMeasured) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{29}
+	return file_orrery_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LinkMeasured) GetError() string {
@@ -1930,7 +1991,7 @@ type MeasureTogether struct {
 
 func (x *MeasureTogether) Reset() {
 	*x = MeasureTogether{}
-	mi := &file_orrery_proto_msgTypes[30]
+	mi := &file_orrery_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1942,7 +2003,7 @@ func (x *MeasureTogether) String() string {
 func (*MeasureTogether) ProtoMessage() {}
 
 func (x *MeasureTogether) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[30]
+	mi := &file_orrery_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1955,7 +2016,7 @@ func (x *MeasureTogether) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeasureTogether.ProtoReflect.Descriptor instead.
 func (*MeasureTogether) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{30}
+	return file_orrery_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MeasureTogether) GetNodes() uint32 {
@@ -1989,7 +2050,7 @@ type TogetherMeasured struct {
 
 func (x *TogetherMeasured) Reset() {
 	*x = TogetherMeasured{}
-	mi := &file_orrery_proto_msgTypes[31]
+	mi := &file_orrery_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2062,7 @@ func (x *TogetherMeasured) String() string {
 func (*TogetherMeasured) ProtoMessage() {}
 
 func (x *TogetherMeasured) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[31]
+	mi := &file_orrery_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2075,7 @@ func (x *TogetherMeasured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TogetherMeasured.ProtoReflect.Descriptor instead.
 func (*TogetherMeasured) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{31}
+	return file_orrery_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TogetherMeasured) GetError() string {
@@ -2043,7 +2104,7 @@ type MakeEcho struct {
 
 func (x *MakeEcho) Reset() {
 	*x = MakeEcho{}
-	mi := &file_orrery_proto_msgTypes[32]
+	mi := &file_orrery_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2116,7 @@ func (x *MakeEcho) String() string {
 func (*MakeEcho) ProtoMessage() {}
 
 func (x *MakeEcho) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[32]
+	mi := &file_orrery_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2129,7 @@ func (x *MakeEcho) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MakeEcho.ProtoReflect.Descriptor instead.
 func (*MakeEcho) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{32}
+	return file_orrery_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MakeEcho) GetFrom() string {
@@ -2101,7 +2162,7 @@ type EchoReady struct {
 
 func (x *EchoReady) Reset() {
 	*x = EchoReady{}
-	mi := &file_orrery_proto_msgTypes[33]
+	mi := &file_orrery_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2113,7 +2174,7 @@ func (x *EchoReady) String() string {
 func (*EchoReady) ProtoMessage() {}
 
 func (x *EchoReady) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[33]
+	mi := &file_orrery_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2126,7 +2187,7 @@ func (x *EchoReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EchoReady.ProtoReflect.Descriptor instead.
 func (*EchoReady) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{33}
+	return file_orrery_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *EchoReady) GetError() string {
@@ -2147,7 +2208,7 @@ type StartTrace struct {
 
 func (x *StartTrace) Reset() {
 	*x = StartTrace{}
-	mi := &file_orrery_proto_msgTypes[34]
+	mi := &file_orrery_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2220,7 @@ func (x *StartTrace) String() string {
 func (*StartTrace) ProtoMessage() {}
 
 func (x *StartTrace) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[34]
+	mi := &file_orrery_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2233,7 @@ func (x *StartTrace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartTrace.ProtoReflect.Descriptor instead.
 func (*StartTrace) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{34}
+	return file_orrery_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *StartTrace) GetSpans() uint32 {
@@ -2191,7 +2252,7 @@ type StopTrace struct {
 
 func (x *StopTrace) Reset() {
 	*x = StopTrace{}
-	mi := &file_orrery_proto_msgTypes[35]
+	mi := &file_orrery_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2203,7 +2264,7 @@ func (x *StopTrace) String() string {
 func (*StopTrace) ProtoMessage() {}
 
 func (x *StopTrace) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[35]
+	mi := &file_orrery_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2216,7 +2277,7 @@ func (x *StopTrace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopTrace.ProtoReflect.Descriptor instead.
 func (*StopTrace) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{35}
+	return file_orrery_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StopTrace) GetForget() bool {
@@ -2235,7 +2296,7 @@ type TraceSet struct {
 
 func (x *TraceSet) Reset() {
 	*x = TraceSet{}
-	mi := &file_orrery_proto_msgTypes[36]
+	mi := &file_orrery_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2247,7 +2308,7 @@ func (x *TraceSet) String() string {
 func (*TraceSet) ProtoMessage() {}
 
 func (x *TraceSet) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[36]
+	mi := &file_orrery_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2260,7 +2321,7 @@ func (x *TraceSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceSet.ProtoReflect.Descriptor instead.
 func (*TraceSet) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{36}
+	return file_orrery_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TraceSet) GetError() string {
@@ -2281,7 +2342,7 @@ type ReadSpans struct {
 
 func (x *ReadSpans) Reset() {
 	*x = ReadSpans{}
-	mi := &file_orrery_proto_msgTypes[37]
+	mi := &file_orrery_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2293,7 +2354,7 @@ func (x *ReadSpans) String() string {
 func (*ReadSpans) ProtoMessage() {}
 
 func (x *ReadSpans) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[37]
+	mi := &file_orrery_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2306,7 +2367,7 @@ func (x *ReadSpans) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSpans.ProtoReflect.Descriptor instead.
 func (*ReadSpans) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{37}
+	return file_orrery_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReadSpans) GetFrom() uint64 {
@@ -2327,7 +2388,7 @@ type SpansRead struct {
 
 func (x *SpansRead) Reset() {
 	*x = SpansRead{}
-	mi := &file_orrery_proto_msgTypes[38]
+	mi := &file_orrery_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2339,7 +2400,7 @@ func (x *SpansRead) String() string {
 func (*SpansRead) ProtoMessage() {}
 
 func (x *SpansRead) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[38]
+	mi := &file_orrery_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2352,7 +2413,7 @@ func (x *SpansRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpansRead.ProtoReflect.Descriptor instead.
 func (*SpansRead) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{38}
+	return file_orrery_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SpansRead) GetSpans() []byte {
@@ -2385,7 +2446,7 @@ type ReadClock struct {
 
 func (x *ReadClock) Reset() {
 	*x = ReadClock{}
-	mi := &file_orrery_proto_msgTypes[39]
+	mi := &file_orrery_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2397,7 +2458,7 @@ func (x *ReadClock) String() string {
 func (*ReadClock) ProtoMessage() {}
 
 func (x *ReadClock) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[39]
+	mi := &file_orrery_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2410,7 +2471,7 @@ func (x *ReadClock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadClock.ProtoReflect.Descriptor instead.
 func (*ReadClock) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{39}
+	return file_orrery_proto_rawDescGZIP(), []int{40}
 }
 
 type ClockRead struct {
@@ -2422,7 +2483,7 @@ type ClockRead struct {
 
 func (x *ClockRead) Reset() {
 	*x = ClockRead{}
-	mi := &file_orrery_proto_msgTypes[40]
+	mi := &file_orrery_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +2495,7 @@ func (x *ClockRead) String() string {
 func (*ClockRead) ProtoMessage() {}
 
 func (x *ClockRead) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[40]
+	mi := &file_orrery_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +2508,7 @@ func (x *ClockRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockRead.ProtoReflect.Descriptor instead.
 func (*ClockRead) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{40}
+	return file_orrery_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ClockRead) GetNanoseconds() int64 {
@@ -2498,7 +2559,11 @@ const file_orrery_proto_rawDesc = "" +
 	"\tConnected\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\"#\n" +
 	"\vUnloadModel\x12\x14\n" +
-	"\x05model\x18\x01 \x01(\x04R\x05model\"2\n" +
+	"\x05model\x18\x01 \x01(\x04R\x05model\"M\n" +
+	"\rLayersLoading\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\rR\x04node\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\x04R\x04done\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\"2\n" +
 	"\n" +
 	"LoadLayers\x12$\n" +
 	"\x06layers\x18\x01 \x01(\v2\f.orrery.SpanR\x06layers\"8\n" +
@@ -2640,7 +2705,7 @@ func file_orrery_proto_rawDescGZIP() []byte {
 	return file_orrery_proto_rawDescData
 }
 
-var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_orrery_proto_goTypes = []any{
 	(*Span)(nil),             // 0: orrery.Span
 	(*Rect)(nil),             // 1: orrery.Rect
@@ -2649,55 +2714,56 @@ var file_orrery_proto_goTypes = []any{
 	(*Connect)(nil),          // 4: orrery.Connect
 	(*Connected)(nil),        // 5: orrery.Connected
 	(*UnloadModel)(nil),      // 6: orrery.UnloadModel
-	(*LoadLayers)(nil),       // 7: orrery.LoadLayers
-	(*LayersLoaded)(nil),     // 8: orrery.LayersLoaded
-	(*OpenSequence)(nil),     // 9: orrery.OpenSequence
-	(*SequenceOpened)(nil),   // 10: orrery.SequenceOpened
-	(*CloseSequence)(nil),    // 11: orrery.CloseSequence
-	(*Lend)(nil),             // 12: orrery.Lend
-	(*Lent)(nil),             // 13: orrery.Lent
-	(*Owner)(nil),            // 14: orrery.Owner
-	(*Holding)(nil),          // 15: orrery.Holding
-	(*Epoch)(nil),            // 16: orrery.Epoch
-	(*TakeUpEpoch)(nil),      // 17: orrery.TakeUpEpoch
-	(*EpochTaken)(nil),       // 18: orrery.EpochTaken
-	(*CopyPart)(nil),         // 19: orrery.CopyPart
-	(*Copied)(nil),           // 20: orrery.Copied
-	(*FillParts)(nil),        // 21: orrery.FillParts
-	(*RetireEpochs)(nil),     // 22: orrery.RetireEpochs
-	(*DiscardBatch)(nil),     // 23: orrery.DiscardBatch
-	(*Released)(nil),         // 24: orrery.Released
-	(*StatsRequest)(nil),     // 25: orrery.StatsRequest
-	(*Stats)(nil),            // 26: orrery.Stats
-	(*Promise)(nil),          // 27: orrery.Promise
-	(*MeasureLink)(nil),      // 28: orrery.MeasureLink
-	(*LinkMeasured)(nil),     // 29: orrery.LinkMeasured
-	(*MeasureTogether)(nil),  // 30: orrery.MeasureTogether
-	(*TogetherMeasured)(nil), // 31: orrery.TogetherMeasured
-	(*MakeEcho)(nil),         // 32: orrery.MakeEcho
-	(*EchoReady)(nil),        // 33: orrery.EchoReady
-	(*StartTrace)(nil),       // 34: orrery.StartTrace
-	(*StopTrace)(nil),        // 35: orrery.StopTrace
-	(*TraceSet)(nil),         // 36: orrery.TraceSet
-	(*ReadSpans)(nil),        // 37: orrery.ReadSpans
-	(*SpansRead)(nil),        // 38: orrery.SpansRead
-	(*ReadClock)(nil),        // 39: orrery.ReadClock
-	(*ClockRead)(nil),        // 40: orrery.ClockRead
+	(*LayersLoading)(nil),    // 7: orrery.LayersLoading
+	(*LoadLayers)(nil),       // 8: orrery.LoadLayers
+	(*LayersLoaded)(nil),     // 9: orrery.LayersLoaded
+	(*OpenSequence)(nil),     // 10: orrery.OpenSequence
+	(*SequenceOpened)(nil),   // 11: orrery.SequenceOpened
+	(*CloseSequence)(nil),    // 12: orrery.CloseSequence
+	(*Lend)(nil),             // 13: orrery.Lend
+	(*Lent)(nil),             // 14: orrery.Lent
+	(*Owner)(nil),            // 15: orrery.Owner
+	(*Holding)(nil),          // 16: orrery.Holding
+	(*Epoch)(nil),            // 17: orrery.Epoch
+	(*TakeUpEpoch)(nil),      // 18: orrery.TakeUpEpoch
+	(*EpochTaken)(nil),       // 19: orrery.EpochTaken
+	(*CopyPart)(nil),         // 20: orrery.CopyPart
+	(*Copied)(nil),           // 21: orrery.Copied
+	(*FillParts)(nil),        // 22: orrery.FillParts
+	(*RetireEpochs)(nil),     // 23: orrery.RetireEpochs
+	(*DiscardBatch)(nil),     // 24: orrery.DiscardBatch
+	(*Released)(nil),         // 25: orrery.Released
+	(*StatsRequest)(nil),     // 26: orrery.StatsRequest
+	(*Stats)(nil),            // 27: orrery.Stats
+	(*Promise)(nil),          // 28: orrery.Promise
+	(*MeasureLink)(nil),      // 29: orrery.MeasureLink
+	(*LinkMeasured)(nil),     // 30: orrery.LinkMeasured
+	(*MeasureTogether)(nil),  // 31: orrery.MeasureTogether
+	(*TogetherMeasured)(nil), // 32: orrery.TogetherMeasured
+	(*MakeEcho)(nil),         // 33: orrery.MakeEcho
+	(*EchoReady)(nil),        // 34: orrery.EchoReady
+	(*StartTrace)(nil),       // 35: orrery.StartTrace
+	(*StopTrace)(nil),        // 36: orrery.StopTrace
+	(*TraceSet)(nil),         // 37: orrery.TraceSet
+	(*ReadSpans)(nil),        // 38: orrery.ReadSpans
+	(*SpansRead)(nil),        // 39: orrery.SpansRead
+	(*ReadClock)(nil),        // 40: orrery.ReadClock
+	(*ClockRead)(nil),        // 41: orrery.ClockRead
 }
 var file_orrery_proto_depIdxs = []int32{
 	0,  // 0: orrery.Rect.layers:type_name -> orrery.Span
 	0,  // 1: orrery.Rect.tokens:type_name -> orrery.Span
 	0,  // 2: orrery.LoadModel.layers:type_name -> orrery.Span
 	0,  // 3: orrery.LoadLayers.layers:type_name -> orrery.Span
-	16, // 4: orrery.OpenSequence.epoch:type_name -> orrery.Epoch
+	17, // 4: orrery.OpenSequence.epoch:type_name -> orrery.Epoch
 	0,  // 5: orrery.Owner.layers:type_name -> orrery.Span
 	1,  // 6: orrery.Holding.rect:type_name -> orrery.Rect
-	14, // 7: orrery.Epoch.owners:type_name -> orrery.Owner
-	15, // 8: orrery.Epoch.held:type_name -> orrery.Holding
-	16, // 9: orrery.TakeUpEpoch.epoch:type_name -> orrery.Epoch
+	15, // 7: orrery.Epoch.owners:type_name -> orrery.Owner
+	16, // 8: orrery.Epoch.held:type_name -> orrery.Holding
+	17, // 9: orrery.TakeUpEpoch.epoch:type_name -> orrery.Epoch
 	1,  // 10: orrery.CopyPart.rect:type_name -> orrery.Rect
 	1,  // 11: orrery.FillParts.rects:type_name -> orrery.Rect
-	27, // 12: orrery.Stats.promises:type_name -> orrery.Promise
+	28, // 12: orrery.Stats.promises:type_name -> orrery.Promise
 	13, // [13:13] is the sub-list for method output_type
 	13, // [13:13] is the sub-list for method input_type
 	13, // [13:13] is the sub-list for extension type_name
@@ -2716,7 +2782,7 @@ func file_orrery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orrery_proto_rawDesc), len(file_orrery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -37,6 +37,15 @@ QWEN3 = dict(
     LLAMA, architectures=["Qwen3ForCausalLM"], model_type="qwen3", head_dim=16, rms_norm_eps=1e-6, eos_token_id=[2, 3],
     attention_bias=False, use_sliding_window=False,
 )
+QWEN3_MOE = dict(
+    QWEN3, architectures=["Qwen3MoeForCausalLM"], model_type="qwen3_moe", moe_intermediate_size=32, num_experts=8, num_experts_per_tok=3,
+    norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[1],
+)
+SPARSE = dict(QWEN3_MOE, num_experts=12, num_experts_per_tok=4, norm_topk_prob=False, decoder_sparse_step=2, mlp_only_layers=[])
+MIXTRAL = dict(
+    LLAMA, architectures=["MixtralForCausalLM"], model_type="mixtral", intermediate_size=40, num_local_experts=5, num_experts_per_tok=2,
+    sliding_window=None,
+)
 LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)
 
 # Weights: name -> (config that decides the shapes, tied, dtype, number of files).
@@ -47,6 +56,9 @@ WEIGHTS = {
     "llama-wide-f16": (WIDE, True, torch.float16, 1),
     "qwen3-tied-bf16": (QWEN3, True, torch.bfloat16, 1),
     "qwen3-untied-f16": (QWEN3, False, torch.float16, 1),
+    "qwen3_moe-untied-bf16": (QWEN3_MOE, False, torch.bfloat16, 2),
+    "qwen3_moe-sparse-f16": (SPARSE, True, torch.float16, 1),
+    "mixtral-bf16": (MIXTRAL, False, torch.bfloat16, 1),
 }
 
 # Cases: name -> (weights, what config.json says besides). Old and new spellings of the rope fields are mixed on purpose; the first
@@ -61,7 +73,14 @@ CASES = {
     "llama-wide": ("llama-wide-f16", dict(rope_theta=2000.0)),
     "qwen3-tied": ("qwen3-tied-bf16", dict(rope_theta=1000.0)),
     "qwen3-untied": ("qwen3-untied-f16", dict(rope_parameters=dict(rope_type="default", rope_theta=100000.0))),
+    "qwen3_moe-normalized": ("qwen3_moe-untied-bf16", dict(rope_theta=1000.0)),
+    "qwen3_moe-sparse": ("qwen3_moe-sparse-f16", dict(rope_theta=10000.0)),
+    "mixtral": ("mixtral-bf16", dict(rope_theta=1000.0)),
 }
+
+# By how much of their spread the logits of the last expert that a token goes to and of the next are apart, at least: where they are nearly the
+# same, a rounding decides which it is, and that is another model.
+MARGIN = 0.05
 
 
 def random_weights(cfg, tied, gen):
@@ -88,17 +107,30 @@ def random_weights(cfg, tied, gen):
         linear(p + "self_attn.k_proj", kv, d, ab)
         linear(p + "self_attn.v_proj", kv, d, ab)
         linear(p + "self_attn.o_proj", d, q, ab)
-        if cfg["model_type"] == "qwen3":
+        if cfg["model_type"].startswith("qwen3"):
             norm(p + "self_attn.q_norm", hd)
             norm(p + "self_attn.k_norm", hd)
         norm(p + "post_attention_layernorm", d)
-        linear(p + "mlp.gate_proj", ffn, d, mb)
-        linear(p + "mlp.up_proj", ffn, d, mb)
-        linear(p + "mlp.down_proj", d, ffn, mb)
+        if cfg["model_type"] == "mixtral":
+            routed(linear, p + "block_sparse_moe", ("w1", "w3", "w2"), cfg["num_local_experts"], d, ffn)
+        elif "num_experts" in cfg and i not in cfg["mlp_only_layers"] and (i + 1) % cfg["decoder_sparse_step"] == 0:
+            routed(linear, p + "mlp", ("gate_proj", "up_proj", "down_proj"), cfg["num_experts"], d, cfg["moe_intermediate_size"])
+        else:
+            linear(p + "mlp.gate_proj", ffn, d, mb)
+            linear(p + "mlp.up_proj", ffn, d, mb)
+            linear(p + "mlp.down_proj", d, ffn, mb)
     norm("model.norm", d)
     if not tied:
         t["lm_head.weight"] = torch.randn(cfg["vocab_size"], d, generator=gen) * 0.5
     return t
+
+
+def routed(linear, name, parts, experts, d, width):
+    """A router and the experts behind it."""
+    linear(name + ".gate", experts, d, False)
+    for e in range(experts):
+        for part, rows, cols in zip(parts, (width, width, d), (d, d, width)):
+            linear(f"{name}.experts.{e}.{part}", rows, cols, False)
 
 
 def save_weights(folder, tensors, dtype, files):
@@ -122,17 +154,46 @@ def save_weights(folder, tensors, dtype, files):
         json.dump(dict(metadata=dict(total_size=total), weight_map=index), f, indent=1)
 
 
-def logits(folder, ids):
-    """What transformers computes: float32 [tokens][vocabulary]."""
+def load(folder):
+    """The model in a folder, in float32."""
     m, info = transformers.AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
     lost = set(info["missing_keys"]) - {"lm_head.weight"} | set(info["unexpected_keys"])
     if lost:
         raise SystemExit(f"{folder}: transformers did not take {sorted(lost)}")
-    m.eval()
+    return m.eval()
+
+
+def logits(m, ids):
+    """What transformers computes: float32 [tokens][vocabulary]."""
     with torch.no_grad():
-        out = m(torch.tensor([ids])).logits[0].float().numpy()
-    return out, m.model.rotary_emb.inv_freq.float().numpy()
+        return m(torch.tensor([ids])).logits[0].float().numpy()
+
+
+def decided(m, gen, experts, active):
+    """Token ids, each drawn until all routers of the layers tell the experts of its position clearly from the others."""
+    margins = []
+
+    def look(gate, args):
+        x = torch.nn.functional.linear(args[0].reshape(-1, gate.weight.shape[1])[-1], gate.weight)
+        top = x.sort(descending=True).values
+        margins.append(((top[active - 1] - top[active]) / x.std()).item())
+
+    hooks = [g.register_forward_pre_hook(look) for _, g in m.named_modules() if getattr(g, "weight", None) is not None and g.weight.shape[:1] == (experts,)]
+    ids, drawn, least = [], 0, math.inf
+    while len(ids) < TOKENS:
+        margins.clear()
+        drawn += 1
+        ids.append(torch.randint(4, VOCAB, (1,), generator=gen).item())
+        logits(m, ids)
+        if min(margins) < MARGIN:
+            ids.pop()
+        else:
+            least = min(least, min(margins))
+    for h in hooks:
+        h.remove()
+    print(f"{len(hooks)} routers, {drawn} tokens drawn for {TOKENS}, margins of {least:.3f} and more", flush=True)
+    return ids
 
 
 def lines(path, values):
@@ -152,14 +213,15 @@ def tiny(out):
         with open(f"{folder}/config.json", "w") as f:
             json.dump(cfg, f, indent=1)
         lines(f"{folder}/weights.txt", [weights])
-        ids = torch.randint(4, VOCAB, (TOKENS,), generator=torch.Generator().manual_seed(seed)).tolist()
-        lines(f"{folder}/ids.txt", ids)
+        gen, experts = torch.Generator().manual_seed(seed), base.get("num_experts", base.get("num_local_experts"))
         with tempfile.TemporaryDirectory() as tmp:
             shutil.copy(f"{folder}/config.json", tmp)
             for f in os.listdir(f"{out}/weights/{weights}"):
                 shutil.copy(f"{out}/weights/{weights}/{f}", tmp)
-            got, inv = logits(tmp, ids)
-            other, _ = logits(tmp, ids[-2::-1] + ids[-1:])
+            m = load(tmp)
+        ids = decided(m, gen, experts, base["num_experts_per_tok"]) if experts else torch.randint(4, VOCAB, (TOKENS,), generator=gen).tolist()
+        lines(f"{folder}/ids.txt", ids)
+        got, other, inv = logits(m, ids), logits(m, ids[-2::-1] + ids[-1:]), m.model.rotary_emb.inv_freq.float().numpy()
         np.save(f"{folder}/logits.npy", got)
         effect = np.sqrt(np.mean((got[-1] - other[-1]) ** 2)) / got.std()
         print(f"{name}: spread {got.std():.3f}, effect of the context's order on the last logits {effect:.2f} spreads, "
@@ -186,7 +248,7 @@ def recall(out, folder):
     prompt = tk.encode(DOCUMENT + "<|im_start|>user\nWhat is the secret code of the silent kettle?<|im_end|>\n<|im_start|>assistant\n").ids
     answer = tk.encode(ANSWER).ids
     ids = prompt + answer
-    got, _ = logits(folder, ids)
+    got = logits(load(folder), ids)
     first = len(prompt) - 1  # these logits choose the answer's first token
     at = [0, 100] + list(range(first + len(answer) - 8, first + len(answer)))
     lines(f"{out}/recall/ids.txt", ids)

@@ -5,7 +5,11 @@
 #   shaped_link.sh bench [RATE...]        orrery bench transport, plain and TLS (default: 1gbit 10gbit)
 #   shaped_link.sh run RATE COMMAND...    COMMAND in one namespace, with a node of a cluster in each of them
 #
-# ORRERY is the program (default: orrery). ROUNDS is bench's --rounds (default 5, of which every fourth has bulk).
+# ORRERY is the program (default: orrery). ROUNDS is bench's --rounds (default 5, of which every fourth has bulk where
+# exchanges are measured too), BENCH_FLAGS more of its flags, such as "--only bulk".
+# The two ends of bench run on different cores, as those of two machines do: the kernel tends to put both on one, because each
+# wakes the other, and then that core is what limits.
+#
 # COMMAND of run may use $JOIN, the address of the first node:
 #
 #   ORRERY=./orrery research/shaped_link.sh run 1gbit 'orrery generate --join $JOIN --insecure --mode ring ...'
@@ -22,10 +26,12 @@ fail() {
 	exit 1
 }
 
+# empty ends what was started in a namespace, and nothing else.
+empty() { ip netns pids "$1" 2>/dev/null | xargs -r kill 2>/dev/null || true; }
+
 finish() {
 	for ns in "$id-a" "$id-b"; do
-		# What was started in the namespace, and nothing else.
-		ip netns pids "$ns" 2>/dev/null | xargs -r kill 2>/dev/null || true
+		empty "$ns"
 		ip netns del "$ns" 2>/dev/null || true
 	done
 	rm -rf "$dir"
@@ -33,8 +39,8 @@ finish() {
 
 [ "$(uname)" = Linux ] || fail "it takes Linux: network namespaces and tc"
 [ "$(id -u)" = 0 ] || fail "it takes root: ip netns add and tc"
-for tool in ip tc; do
-	command -v $tool >/dev/null || fail "it takes $tool: apt-get install iproute2"
+for tool in ip tc taskset; do
+	command -v $tool >/dev/null || fail "it takes $tool: apt-get install iproute2 util-linux"
 done
 command -v "$orrery" >/dev/null || fail "no program $orrery: build it, and set ORRERY to its path"
 orrery=$(command -v "$orrery")
@@ -76,19 +82,30 @@ within() {
 	done
 }
 
+# apart sets here_cpus and there_cpus to halves of the processors, and both to all where there is but one.
+apart() {
+	all=$(nproc)
+	here_cpus=0-$((all - 1)) there_cpus=0-$((all - 1))
+	[ "$all" -lt 2 ] || here_cpus=0-$((all / 2 - 1)) there_cpus=$((all / 2))-$((all - 1))
+}
+
 bench() {
+	apart
+	# Go counts the processors that a process may use. With one, nobody spins, and nobody waits with his thread.
+	GOMAXPROCS=$all
+	export GOMAXPROCS
 	"$orrery" ca init --dir "$dir/ca" --cluster shaped >/dev/null
 	for node in near far; do
 		"$orrery" ca issue --dir "$dir/ca" --out "$dir/$node.tls" $node >/dev/null
 	done
 	for rate in "$@"; do
 		link "$rate"
-		b "$orrery" bench transport --listen $there:7950 --tls "$dir/far.tls" >"$dir/log" 2>&1 &
+		b taskset -c $there_cpus "$orrery" bench transport --listen $there:7950 --tls "$dir/far.tls" >"$dir/log" 2>&1 &
 		peer=$!
 		within "$dir/log" answering
 		echo "# a link of $rate"
-		a "$orrery" bench transport --peer $there:7950 --tls "$dir/near.tls" --rounds "${ROUNDS:-5}" --format "${FORMAT:-table}"
-		kill $peer
+		a taskset -c $here_cpus "$orrery" bench transport --peer $there:7950 --tls "$dir/near.tls" --rounds "${ROUNDS:-5}" --format "${FORMAT:-table}" ${BENCH_FLAGS:-}
+		empty "$id-b" # of the peer, too, which is no child of this shell
 		wait $peer || true
 		cut
 	done

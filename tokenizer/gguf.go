@@ -58,7 +58,7 @@ func ggufGet[T any](m ggufMetadata, key string, missing T, read func(gguf.Value)
 type noTokenizer struct{}
 
 func (noTokenizer) Error() string {
-	return "the file has no tokenizer: key " + ggufPrefix + "model is missing"
+	return "the file has no tokenizer: key " + ggufPrefix + "model is missing, or says so"
 }
 func (noTokenizer) Is(target error) bool { return target == fs.ErrNotExist }
 
@@ -79,7 +79,7 @@ func (m ggufMetadata) load() (*Tokenizer, error) {
 	steps := map[string]func(*Tokenizer, *ggufVocab) error{"gpt2": m.loadBytes, "llama": m.loadPieces}
 	load, ok := steps[kind]
 	switch {
-	case kind == "":
+	case kind == "", kind == "none", kind == "no_vocab":
 		return nil, noTokenizer{}
 	case !ok:
 		return nil, ggufKey("model", fmt.Errorf("%.40q is unknown; known are gpt2 and llama", kind))

@@ -267,6 +267,9 @@ func TestBadVocabulariesAreRefusedByKey(t *testing.T) {
 	if _, err := tokenizer.LoadGGUF(nil, "bare.gguf"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a file without a tokenizer gives %v", err)
 	}
+	if _, err := tokenizer.LoadGGUF(metadata(t, pair{"tokenizer.ggml.model", "none"}), "bare.gguf"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that says that it has no tokenizer gives %v", err)
+	}
 }
 
 func TestTheChatTemplateOfAGGUFFileRuns(t *testing.T) {

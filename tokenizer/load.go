@@ -1,12 +1,10 @@
 package tokenizer
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"strings"
 )
 
 // tokenizerJSON is the part of tokenizer.json that byte-level BPE needs.
@@ -20,65 +18,14 @@ type tokenizerJSON struct {
 }
 
 type modelSection struct {
-	Type                    string           `json:"type"`
-	Dropout                 *float64         `json:"dropout"`
-	ContinuingSubwordPrefix string           `json:"continuing_subword_prefix"`
-	EndOfWordSuffix         string           `json:"end_of_word_suffix"`
-	ByteFallback            bool             `json:"byte_fallback"`
-	IgnoreMerges            bool             `json:"ignore_merges"`
-	Vocab                   map[string]int32 `json:"vocab"`
-	Merges                  *mergeList       `json:"merges"`
-}
-
-// mergeList reads merges written as "a b" or as ["a", "b"].
-type mergeList [][2]string
-
-func (l *mergeList) UnmarshalJSON(data []byte) error {
-	first := bytes.TrimLeft(bytes.TrimPrefix(data, []byte{'['}), " \t\r\n")
-	if bytes.HasPrefix(first, []byte{'"'}) {
-		return l.fromLines(data)
-	}
-	return l.fromPairs(data)
-}
-
-func (l *mergeList) fromLines(data []byte) error {
-	var lines []string
-	if err := json.Unmarshal(data, &lines); err != nil {
-		return fmt.Errorf("model.merges: %w", err)
-	}
-	*l = make(mergeList, len(lines))
-	for i, line := range lines {
-		pair, err := parseMerge(line)
-		if err != nil {
-			return fmt.Errorf("model.merges[%d]: %w", i, err)
-		}
-		(*l)[i] = pair
-	}
-	return nil
-}
-
-// parseMerge reads "a b".
-func parseMerge(line string) ([2]string, error) {
-	left, right, ok := strings.Cut(line, " ")
-	if !ok || strings.Contains(right, " ") {
-		return [2]string{}, fmt.Errorf("%q is not two tokens with a space between them", line)
-	}
-	return [2]string{left, right}, nil
-}
-
-func (l *mergeList) fromPairs(data []byte) error {
-	var pairs [][]string
-	if err := json.Unmarshal(data, &pairs); err != nil {
-		return fmt.Errorf("model.merges: %w", err)
-	}
-	*l = make(mergeList, len(pairs))
-	for i, p := range pairs {
-		if len(p) != 2 {
-			return fmt.Errorf("model.merges[%d]: %d tokens, want 2", i, len(p))
-		}
-		(*l)[i] = [2]string{p[0], p[1]}
-	}
-	return nil
+	Type                    string     `json:"type"`
+	Dropout                 *float64   `json:"dropout"`
+	ContinuingSubwordPrefix string     `json:"continuing_subword_prefix"`
+	EndOfWordSuffix         string     `json:"end_of_word_suffix"`
+	ByteFallback            bool       `json:"byte_fallback"`
+	IgnoreMerges            bool       `json:"ignore_merges"`
+	Vocab                   vocabulary `json:"vocab"`
+	Merges                  *mergeList `json:"merges"`
 }
 
 // maxHole is how many ids a vocabulary may leave unused.
@@ -190,14 +137,18 @@ func (f *tokenizerJSON) loadVocab(t *Tokenizer) error {
 
 func (f *tokenizerJSON) loadMerges(t *Tokenizer) error {
 	t.merges = make(map[uint64]merge, len(*f.Model.Merges))
+	var product []byte
 	for rank, m := range *f.Model.Merges {
+		product = append(append(product[:0], m[0]...), m[1]...)
 		var ids [3]int32
-		for i, token := range [3]string{m[0], m[1], m[0] + m[1]} {
-			id, ok := t.ids[token]
-			if !ok {
-				return fmt.Errorf("model.merges[%d]: %q is not in model.vocab", rank, token)
+		var ok [3]bool
+		ids[0], ok[0] = t.ids[m[0]]
+		ids[1], ok[1] = t.ids[m[1]]
+		ids[2], ok[2] = t.ids[string(product)]
+		for i, known := range ok {
+			if !known {
+				return fmt.Errorf("model.merges[%d]: %q is not in model.vocab", rank, [3]string{m[0], m[1], string(product)}[i])
 			}
-			ids[i] = id
 		}
 		t.merges[pairKey(ids[0], ids[1])] = merge{int32(rank), ids[2]}
 	}

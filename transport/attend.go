@@ -15,7 +15,9 @@ import (
 // attendFor, or found that somebody else attends.
 //
 // One attends to a link at a time, and then only he reads it. With [Fast] he spins, and whoever comes later
-// takes his place: who came last is the likeliest to get the next message. With [Safe] he waits in the
+// takes his place: who came last is the likeliest to get the next message. Of a whole endpoint only one spins, and
+// he stops when somebody else gets a message, who is going to compute: he would take the core from him. Meanwhile he
+// does the poller's work, which may have to run on that core, too. With [Safe] he waits in the
 // kernel, and keeps his place. He does so with his thread, which is cheaper than to have the goroutine
 // woken; but a thread in a system call keeps one of the runtime's processors, so that only some may.
 
@@ -48,9 +50,9 @@ type attendance struct {
 	place   atomic.Uint64 // number of the one who attends; 0 if nobody does
 
 	mu      sync.Mutex
-	last    uint64 // number given out last
-	keeps   bool   // who attends keeps his place
-	parked  int    // how many wait for the poller to read
+	last    uint64       // number given out last
+	keeps   bool         // who attends keeps his place
+	parked  atomic.Int32 // how many wait for the poller to read; changes under mu
 	linger  *time.Timer
 	lingers uint64   // last when the timer was set; 0 if it is not
 	idle    interest // of the poller, if nobody attends or is parked
@@ -82,7 +84,8 @@ func (l *link) attend(w waiter, deadline time.Time) {
 		end = deadline
 	}
 	if fast {
-		l.e.spins.spin(now, end, readsPerYield, func() bool { return !l.readAs(place, w) })
+		turn := l.e.turn.Add(1)
+		l.e.spins.spin(now, end, readsPerYield, func() bool { return !l.readAs(place, w) || l.e.turn.Load() != turn }, l.poller.glance)
 		return
 	}
 	for more, left := l.tidy(w), attendFor; more && left > 0; more = l.readAs(place, w) {
@@ -182,7 +185,7 @@ func (l *link) leavePlace(place uint64) {
 		return
 	}
 	a.place.Store(0)
-	if a.parked == 0 && a.idle == watchInput {
+	if a.parked.Load() == 0 && a.idle == watchInput {
 		l.lingerOn()
 	} else {
 		l.watch()
@@ -226,13 +229,13 @@ func (l *link) park() { l.addParked(1) }
 
 func (l *link) unpark() { l.addParked(-1) }
 
-func (l *link) addParked(n int) {
+func (l *link) addParked(n int32) {
 	if l.sock == nil {
 		return
 	}
 	l.at.mu.Lock()
 	defer l.at.mu.Unlock()
-	l.at.parked += n
+	l.at.parked.Add(n)
 	l.watch()
 }
 
@@ -255,7 +258,7 @@ func (l *link) watch() {
 	want := a.idle
 	if a.place.Load() != 0 {
 		want = watchNothing
-	} else if a.parked > 0 {
+	} else if a.parked.Load() > 0 {
 		want = watchInput
 	}
 	if want == a.watched || !a.begun || !l.sock.enter() {

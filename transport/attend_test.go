@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Lanes that share a connection, waited for by as many goroutines, some of them often and some seldom: at
@@ -126,7 +128,7 @@ func TestCloseEndsAWaitWhereverItIs(t *testing.T) {
 				l := r.link.Load()
 				l.at.mu.Lock()
 				defer l.at.mu.Unlock()
-				return l.at.last > 0 || l.at.parked > 0
+				return l.at.last > 0 || l.at.parked.Load() > 0
 			})
 			end(a, b, r)
 			if err := <-done; err == nil || errors.As(err, new(*ErrTimeout)) {
@@ -342,5 +344,71 @@ func TestClosingASocketEndsEveryUseOfIt(t *testing.T) {
 	}
 	if !s.released.Load() {
 		t.Error("the descriptor is still open")
+	}
+}
+
+func TestAWaitThatReadsLosesNothing(t *testing.T) {
+	s, peer := sockets(t)
+	s.stageReads(100)
+	want := randomBytes(1, 100_000)
+	go func() {
+		for rest := want; len(rest) > 0; {
+			n := min(len(rest), 1+len(rest)%317)
+			peer.Write(rest[:n])
+			rest = rest[n:]
+		}
+		peer.Close()
+	}()
+	r := rand.New(rand.NewPCG(1, 2))
+	var got []byte
+	for {
+		s.await(unix.POLLIN, 20*time.Second)
+		s.quiet, s.drained = r.IntN(4) == 0, false // then nothing more is taken, and what was taken is given all the same
+		for {
+			var n int
+			var err error
+			b := make([]byte, 60)
+			if r.IntN(2) == 0 {
+				n, err = s.Read(b)
+			} else {
+				n, err = s.readv([][]byte{b[:7], b[7:]})
+			}
+			got = append(got, b[:n]...)
+			if err == io.EOF {
+				if !bytes.Equal(got, want) {
+					t.Errorf("%d bytes of %d came, or others", len(got), len(want))
+				}
+				return
+			}
+			if err == errNotYet {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestAWaitThatReadsKeepsTheError(t *testing.T) {
+	s, peer := sockets(t)
+	s.stageReads(100)
+	if s.stage == nil {
+		t.Skip("waits and reads are two system calls here")
+	}
+	if err := peer.(*net.TCPConn).SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	peer.Close() // which resets the connection
+	if !s.await(unix.POLLIN, 20*time.Second) || !s.await(unix.POLLIN, 0) {
+		t.Error("nothing to read")
+	}
+	for range 2 {
+		if _, err := s.Read(make([]byte, 10)); !errors.Is(err, unix.ECONNRESET) {
+			t.Errorf("reading gives %v, want that the connection was reset", err)
+		}
+		if _, err := s.readv([][]byte{make([]byte, 10)}); !errors.Is(err, unix.ECONNRESET) {
+			t.Errorf("reading into pieces gives %v, want that the connection was reset", err)
+		}
 	}
 }

@@ -23,6 +23,9 @@
 // Lanes that share a connection take turns in the order in which they asked: of a frame, or of up to 256 KiB
 // on the connection for bulk.
 //
+// The window bounds what is on the way, so that these connections are taken off TCP congestion controls that pace
+// (package internal/pacing): they would hold back a lane that waits for credits for good.
+//
 // Frames carry checksums ([Checksums]) where they cross a network without TLS. Package transport/fault damages
 // connections for tests; docs/transport.md has what was measured.
 //

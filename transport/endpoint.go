@@ -29,6 +29,7 @@ type Endpoint struct {
 
 	synch   atomic.Uint32 // Synch
 	spins   spinGuard
+	turn    atomic.Uint64       // changes when who spins is to stop: somebody else spins now, or has something to do
 	mayHold int32               // how many goroutines may wait with their threads
 	pollers [numClasses]*poller // made with the first link of the class
 

@@ -87,7 +87,15 @@ func (f *frameReader) read(to frameHandler) (err error) {
 // header reads the header of the next frame into h. If it was read ahead, guess is where its payload was
 // expected to go. Between frames the end of the connection is errHangup.
 func (f *frameReader) header() (guess []byte, err error) {
-	if a := &f.ahead; a.bytes > 0 {
+	a := &f.ahead
+	if f.many != nil && a.bytes+len(f.data) == 0 && a.frames > 0 && cap(f.into) > 0 { // in a message that may go on
+		n, err := f.many.readv(a.plan(f.into, 0, int(f.h.length), f.head, f.buf))
+		if n == 0 && err != nil {
+			return nil, hungUp(err)
+		}
+		a.bytes = n
+	}
+	if a.bytes > 0 {
 		var b []byte
 		if b, guess = a.header(); guess != nil {
 			return guess, f.parse(b)
@@ -102,10 +110,11 @@ func (f *frameReader) header() (guess []byte, err error) {
 		have := copy(f.buf, f.data)
 		n, err := f.src.Read(f.buf[have:])
 		f.data = f.buf[:have+n]
-		if n == 0 && err != nil {
-			if err == io.EOF && have == 0 {
-				err = errHangup
-			}
+		switch {
+		case n > 0 || err == nil:
+		case have == 0:
+			return nil, hungUp(err)
+		default:
 			return nil, unexpected(err)
 		}
 	}
@@ -177,6 +186,14 @@ func (f *frameReader) took(n int) {
 	if f.into != nil {
 		f.into = f.into[n:]
 	}
+}
+
+// hungUp is an error between two frames.
+func hungUp(err error) error {
+	if err == io.EOF {
+		return errHangup
+	}
+	return err
 }
 
 func unexpected(err error) error {

@@ -28,6 +28,7 @@ func (e *Endpoint) Inbox(from string, key LaneKey, to *device.Lane) (*Inbox, err
 	if err != nil {
 		return nil, err
 	}
+	r.inOrder = true
 	for i, m := range r.spare {
 		m.buf = to.Slots[i]
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/orrery-ai/orrery/internal/pacing"
 	"github.com/orrery-ai/orrery/transport/rdma"
 )
 
@@ -133,6 +134,10 @@ func (l *link) detach() {
 	switch {
 	case err == nil:
 		l.sock, l.poller = s, poller
+		pacing.Off(s.fd)
+		if buf := l.frames.buf; len(buf) != bulkBuffer { // bulk has its place, and is not worth a copy
+			s.stageReads(len(buf))
+		}
 		if l.nc == net.Conn(s) {
 			l.frames.many = s
 		}

@@ -56,7 +56,7 @@ const looksPerYield = 1000
 // awaitSignal waits until a device has signalled the messages before count; false if dead is closed first.
 func (e *Endpoint) awaitSignal(l *device.Lane, count uint32, dead <-chan struct{}) bool {
 	if now := time.Now(); e.fast(now) {
-		e.spins.spin(now, now.Add(attendFor), looksPerYield, func() bool { return device.Reached(l.Words.Done.Load(), count) })
+		e.spins.spin(now, now.Add(attendFor), looksPerYield, func() bool { return device.Reached(l.Words.Done.Load(), count) }, func() {})
 	}
 	for !device.Reached(l.Words.Done.Load(), count) {
 		select {

@@ -21,7 +21,7 @@ func newOutlink(e *Endpoint, node string, c class, nc net.Conn, frameBytes, wind
 	l.handler, l.at.idle = l, watchHangup // credits are read when they are wanted
 	l.perTurn = 1
 	if c == classBulk {
-		l.perTurn = max(1, min(aheadBytes/frameBytes, aheadFrames, window/2))
+		l.perTurn = max(1, min(writeBytes/frameBytes, aheadFrames, window/2))
 	}
 	return l
 }

@@ -39,6 +39,10 @@ type poller struct {
 
 	mu    sync.Mutex
 	links map[int]*link // by descriptor
+
+	glancing sync.Mutex
+	seen     []*link // in the glance under way
+	some     quota
 }
 
 func newPoller(log *slog.Logger) (*poller, error) {
@@ -74,6 +78,28 @@ func (p *poller) run(log *slog.Logger) {
 		}
 		runtime.Gosched() // first those who have been woken
 	}
+}
+
+// glance reads the links that somebody waits for whom only the poller would wake. It is for who spins, and may have the
+// processor on which the poller would have to run. It leaves the set alone, of which only the poller knows the state.
+func (p *poller) glance() {
+	if !p.glancing.TryLock() {
+		return // somebody else does
+	}
+	defer p.glancing.Unlock()
+	p.mu.Lock()
+	p.seen = p.seen[:0]
+	for _, l := range p.links {
+		if l.at.parked.Load() > 0 {
+			p.seen = append(p.seen, l)
+		}
+	}
+	p.mu.Unlock()
+	for _, l := range p.seen {
+		p.some = pollerFrames
+		l.readIdle(&p.some)
+	}
+	clear(p.seen)
 }
 
 // stop ends the poller. Its links must have ended.

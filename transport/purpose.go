@@ -80,14 +80,22 @@ func (p Purpose) class() class {
 	return classSmall
 }
 
+// Sizes of the read buffers of connections, in bytes.
+const (
+	controlBuffer = 16 << 10
+	smallBuffer   = 8 << 10
+	bulkBuffer    = 4 << 10
+	mostBuffer    = smallBuffer // of those on which frames are read ahead
+)
+
 // readBuffer is the size of a connection's read buffer, in bytes. A small message and its header should
 // come in one system call; a bulk frame should go straight to its message, past the buffer.
 func (c class) readBuffer() int {
 	switch c {
 	case classSmall:
-		return 8 << 10
+		return smallBuffer
 	case classControl:
-		return 16 << 10
+		return controlBuffer
 	}
-	return 4 << 10
+	return bulkBuffer
 }

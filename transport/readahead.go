@@ -1,10 +1,15 @@
 package transport
 
 const (
-	// aheadBytes is the most that one system call reads beyond a frame, or writes. More hardly saves
-	// anything, and what shares the connection waits for it.
-	aheadBytes  = 256 << 10
+	// writeBytes is the most that one system call writes. More hardly saves anything, and what shares the
+	// connection waits for it.
+	writeBytes = 256 << 10
+	// readBytes is the most that one reads, if a frame is not larger: what the sender gets credits for. With more
+	// he has used up his window before he hears of them, and has to be woken.
+	readBytes   = 128 << 10
 	aheadFrames = 16
+	// spillBytes is the most that was guessed wrong: what was read ahead, its headers, and a read buffer.
+	spillBytes = readBytes + aheadFrames*mostHead + mostBuffer
 )
 
 // readAhead reads several frames of a message in one system call, each header to a place of its own and each
@@ -41,7 +46,7 @@ func (a *readAhead) follow(h header) {
 func (a *readAhead) plan(into []byte, left, size, head int, buf []byte) [][]byte {
 	a.rest, a.size, a.head, a.next, a.count = into[left:cap(into)], size, head, 0, 0
 	a.pieces = append(a.pieces[:0], into[:left])
-	most := min(a.frames, aheadBytes/size)
+	most := min(a.frames, (readBytes-left)/size)
 	for rest := a.rest; len(rest) > 0 && a.count < most; a.count++ {
 		if a.heads == nil {
 			a.heads = make([]byte, aheadFrames*mostHead)
@@ -84,6 +89,9 @@ func (a *readAhead) take(n int) int {
 // gather takes everything, and puts it together: what was read to the place of a payload, and what came
 // after it, of which the last went to buf.
 func (a *readAhead) gather(payload, buf []byte) []byte {
+	if a.spill == nil {
+		a.spill = make([]byte, 0, spillBytes)
+	}
 	a.spill = a.spill[:0]
 	add := func(b []byte) { a.spill = append(a.spill, b[:a.take(len(b))]...) }
 	for add(payload); a.bytes > 0 && a.next < a.count; a.next++ {

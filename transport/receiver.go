@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +29,8 @@ type Receiver struct {
 	dead  chan struct{} // closed when the lane fails
 	freed chan struct{} // tells a sender on this node that a message was released
 
-	link atomic.Pointer[inlink] // on which the sender has opened the lane; nil if it is on this node
+	link   atomic.Pointer[inlink] // on which the sender has opened the lane; nil if it is on this node
+	parked atomic.Bool            // somebody waits who does not attend
 
 	mu       sync.Mutex
 	bound    bool   // the sender has opened the lane
@@ -38,7 +40,8 @@ type Receiver struct {
 	cut      bool   // in the middle of a message
 	next     uint64 // the message after those handed out
 	in       arrival
-	spare    []*Message // never used, or released: those that were first come first
+	spare    []*Message // never used, or released, in that order
+	inOrder  bool       // messages are used in turns, not the one that was released last, and is still in a cache
 	filling  *Message   // arriving, from the front of queue or straight from the link
 	filled   int        // its bytes that are there
 	queue    []piece    // frames that wait for a spare message
@@ -170,6 +173,8 @@ func (r *Receiver) await(deadline <-chan time.Time) (*Message, error) {
 		l.park()
 		defer l.unpark()
 	}
+	r.parked.Store(true)
+	defer r.parked.Store(false)
 	select {
 	case m := <-r.ready:
 		return m, nil
@@ -324,8 +329,12 @@ func (r *Receiver) take(n int) *Message {
 	if len(r.spare) == 0 {
 		return nil
 	}
-	m := r.spare[0]
-	r.spare = append(r.spare[:0], r.spare[1:]...)
+	i := len(r.spare) - 1
+	if r.inOrder {
+		i = 0
+	}
+	m := r.spare[i]
+	r.spare = slices.Delete(r.spare, i, i+1)
 	m.buf = m.room(n, r.max)
 	return m
 }
@@ -385,6 +394,9 @@ func (r *Receiver) deliver(seq uint64, n int) {
 		m.Arrived = time.Now()
 	}
 	r.e.traffic[r.key.Purpose].in(n)
+	if r.parked.Load() {
+		r.e.turn.Add(1)
+	}
 	r.ready <- m // there are no more messages than it has room for
 }
 

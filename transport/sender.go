@@ -229,6 +229,9 @@ func (s *Sender) refill() {
 // awaitCredit waits until a frame may be sent.
 func (s *Sender) awaitCredit(deadline time.Time) error {
 	if !s.satisfied() {
+		s.refill() // to attend costs more
+	}
+	if !s.satisfied() {
 		s.link.attend(s, deadline)
 	}
 	select {

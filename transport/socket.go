@@ -27,6 +27,12 @@ type socket struct {
 	calls    atomic.Int64  // under way; closedSocket is added once no more may begin
 	released atomic.Bool
 	in, out  iovecs // of the one who reads, and of the one who writes
+
+	// Of the one who waits for input, and then reads.
+	stage []byte // where await reads to, so that a wait and a read are one system call; nil if they are two
+	early []byte // what it has read, and Read has not given out: a part of stage
+	short bool   // that was less than it could have been
+	broke error  // what it got instead
 }
 
 const closedSocket = 1 << 32
@@ -100,6 +106,10 @@ func (s *socket) Read(b []byte) (int, error) {
 	switch {
 	case !s.detached:
 		return s.Conn.Read(b)
+	case len(s.early) > 0:
+		return s.give(b), nil
+	case s.broke != nil:
+		return 0, s.broke
 	case s.quiet || s.drained:
 		return 0, errNotYet
 	case !s.enter():
@@ -107,7 +117,7 @@ func (s *socket) Read(b []byte) (int, error) {
 	}
 	defer s.leave()
 	for {
-		if n, err := unix.Read(s.fd, b); err != unix.EINTR {
+		if n, err := readNow(s.fd, b); err != unix.EINTR {
 			return s.got("read", n, len(b), err)
 		}
 	}
@@ -115,10 +125,18 @@ func (s *socket) Read(b []byte) (int, error) {
 
 // readv is Read into several pieces, which are filled one after another. The socket is detached.
 func (s *socket) readv(pieces [][]byte) (int, error) {
-	if s.quiet || s.drained {
+	switch {
+	case len(s.early) > 0:
+		n := 0
+		for _, p := range pieces {
+			n += s.give(p)
+		}
+		return n, nil
+	case s.broke != nil:
+		return 0, s.broke
+	case s.quiet || s.drained:
 		return 0, errNotYet
-	}
-	if !s.enter() {
+	case !s.enter():
 		return 0, net.ErrClosed
 	}
 	defer s.leave()
@@ -131,6 +149,15 @@ func (s *socket) readv(pieces [][]byte) (int, error) {
 			return s.got("readv", n, room, err)
 		}
 	}
+}
+
+// give gives out what await has read.
+func (s *socket) give(b []byte) int {
+	n := copy(b, s.early)
+	if s.early = s.early[n:]; len(s.early) == 0 {
+		s.drained = s.short
+	}
+	return n
 }
 
 // got is what a system call that read n bytes, with room for some, means.
@@ -158,7 +185,7 @@ func (s *socket) Write(b []byte) (int, error) {
 	defer s.leave()
 	var r room
 	for done := 0; ; {
-		n, err := unix.Write(s.fd, b[done:])
+		n, err := writeNow(s.fd, b[done:])
 		if n > 0 {
 			done += n
 		}
@@ -226,18 +253,45 @@ func (r *room) await(s *socket, call string, err error) error {
 	return nil
 }
 
+// stageReads makes await read up to n bytes where it would only wait for them, for up to attendFor.
+func (s *socket) stageReads(n int) {
+	if waitsInRead(s.fd, attendFor) {
+		s.stage = make([]byte, n)
+	}
+}
+
 // await waits in the kernel until the socket is ready for events, or was closed, but no longer than most,
 // rounded up to milliseconds; for ever if that is negative. It may return too early. The thread waits with
-// the goroutine.
+// the goroutine. Who has waited for input must read then: it may have been taken from the kernel.
 func (s *socket) await(events int16, most time.Duration) (ready bool) {
+	if events == unix.POLLIN && (len(s.early) > 0 || s.broke != nil) {
+		return true
+	}
 	if !s.enter() {
 		return true
 	}
 	defer s.leave()
+	if events == unix.POLLIN && s.stage != nil && most > attendFor/2 {
+		return s.awaitStaged()
+	}
 	if most > 0 {
 		most = (most + time.Millisecond - 1) / time.Millisecond
 	}
 	fds := [1]unix.PollFd{{Fd: int32(s.fd), Events: events}}
 	n, _ := unix.Poll(fds[:], int(most))
 	return n != 0
+}
+
+// awaitStaged is await of a socket that stages reads.
+func (s *socket) awaitStaged() bool {
+	n, err := readWaiting(s.fd, s.stage)
+	switch {
+	case n > 0:
+		s.early, s.short = s.stage[:n], n < len(s.stage)
+	case err == unix.EAGAIN || err == unix.EINTR:
+		return false
+	case err != nil:
+		s.broke = os.NewSyscallError("recvfrom", err)
+	}
+	return true // the end of the connection can be read again
 }

@@ -57,8 +57,9 @@ func (g *spinGuard) stopped(now time.Time) {
 	g.until.Store(int64(at + g.pause))
 }
 
-// spin calls done, tries times between two looks at the clock, until it is true or the end has come.
-func (g *spinGuard) spin(now, end time.Time, tries int, done func() bool) {
+// spin calls done, tries times between two looks at the clock, until it is true or the end has come. Meanwhile is
+// called as often as the clock is looked at.
+func (g *spinGuard) spin(now, end time.Time, tries int, done func() bool, meanwhile func()) {
 	for {
 		for range tries {
 			if done() {
@@ -69,6 +70,7 @@ func (g *spinGuard) spin(now, end time.Time, tries int, done func() bool) {
 		if now = time.Now(); !g.MaySpin(before, now) || !now.Before(end) {
 			return
 		}
+		meanwhile()
 		runtime.Gosched()
 	}
 }

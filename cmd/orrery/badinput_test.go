@@ -388,7 +388,7 @@ func sendGarbage(t *testing.T, addr string) {
 }
 
 func TestHelpShowsAnExampleIn80Columns(t *testing.T) {
-	for _, name := range []string{"node", "generate", "logits", "plan", "rdma", "demo", "trace", "bench memory", "bench transport"} {
+	for _, name := range []string{"node", "generate", "logits", "plan", "rdma", "demo", "trace", "bench decode", "bench prefill", "bench attention", "bench pool", "bench memory", "bench transport"} {
 		stdout, stderr, status := run(t, exitWithin, append(strings.Fields(name), "--help")...)
 		if status != 0 || stderr != "" {
 			t.Errorf("%s: status %d, %s", name, status, stderr)

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"golang.org/x/term"
 
@@ -21,32 +18,15 @@ type decodingFlags struct {
 	Modes  []modeFlag  `help:"Modes: pipeline, pooled, ring." placeholder:"MODE,…"`
 	KV     kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
 	Block  countFlag   `help:"Tokens of a KV block." default:"256"`
-	Tokens countFlag   `help:"Tokens to generate in each run." default:"32"`
+	Batch  countFlag   `help:"Sequences that generate at the same time. A node computes for one of them at a time, so this gains where nodes would wait for each other." default:"1"`
+	Tokens countFlag   `help:"Tokens of each sequence to generate in each run." default:"32"`
 	Repeat countFlag   `help:"Runs." default:"5"`
-	Format string      `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table"`
-	Plot   string      `help:"Picture of speed over depth to write." type:"path" placeholder:"FILE.svg|.png"`
-}
-
-// Validate looks at the flags together.
-func (f *decodingFlags) Validate() error {
-	if f.Plot != "" && f.picture() == "" {
-		return fmt.Errorf("--plot %s: a picture is a .svg or a .png", f.Plot)
-	}
-	return nil
-}
-
-// picture is the format that the plot's name asks for, or "".
-func (f *decodingFlags) picture() string {
-	switch ext := strings.ToLower(filepath.Ext(f.Plot)); ext {
-	case ".svg", ".png":
-		return ext[1:]
-	}
-	return ""
+	pictureFlags
 }
 
 // decoding is what to measure.
 func (f *decodingFlags) decoding() *bench.Decoding {
-	d := &bench.Decoding{Tokens: int(f.Tokens), Repeat: int(f.Repeat)}
+	d := &bench.Decoding{Batch: int(f.Batch), Tokens: int(f.Tokens), Repeat: int(f.Repeat)}
 	for _, n := range f.Depth {
 		d.Depths = append(d.Depths, int(n))
 	}
@@ -59,10 +39,11 @@ func (f *decodingFlags) decoding() *bench.Decoding {
 // ref is the model's reference.
 func (f *decodingFlags) ref() (string, error) { return (&modelFlags{Model: f.Model}).ref() }
 
-// measure loads the model on a cluster and measures it.
-func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref string, r *decodingReport) error {
+// measure loads the model on a cluster and measures it, beside a plain read unless that is nil.
+func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref string, plain *bench.PlainRead, r *decodingReport) error {
 	d := f.decoding()
-	m, err := c.Load(ctx, ref, orrery.LoadOptions{Mode: d.Modes[0], Context: d.Context(), BlockTokens: int(f.Block), KV: orrery.KVFormat(f.KV)})
+	d.Plain = plain
+	m, err := c.Load(ctx, ref, orrery.LoadOptions{Mode: d.Modes[0], Context: d.Context(), Sequences: d.Batch, BlockTokens: int(f.Block), KV: orrery.KVFormat(f.KV)})
 	if err != nil {
 		return err
 	}
@@ -71,7 +52,9 @@ func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref stri
 			return fmt.Errorf("mode %v: %w", mode, why)
 		}
 	}
-	if d.Costs, err = m.Costs(ctx); err != nil {
+	if d.Batch > 1 {
+		r.Unpredicted = "the cost model is of one sequence"
+	} else if d.Costs, err = m.Costs(ctx); err != nil {
 		r.Unpredicted = err.Error()
 	}
 	d.Done = sayMeasured()
@@ -82,14 +65,7 @@ func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref stri
 
 // write prints the report, and draws the picture.
 func (f *decodingFlags) write(r *decodingReport) error {
-	if err := r.write(os.Stdout, f.Format); err != nil || f.Plot == "" {
-		return err
-	}
-	w, err := os.Create(f.Plot)
-	if err != nil {
-		return err
-	}
-	return errors.Join(bench.Draw(w, f.picture(), r.title(), r.measured), w.Close())
+	return f.writeAll(r, &bench.Picture{Title: r.title(), Unit: "tokens/s", Curves: bench.DecodedCurves(r.measured)})
 }
 
 // sayMeasured says on a terminal what has been measured, as it comes.

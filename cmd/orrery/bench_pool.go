@@ -7,6 +7,7 @@ import (
 	"runtime"
 
 	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/bench"
 )
 
 type benchPoolCmd struct {
@@ -37,35 +38,43 @@ func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	nodes, cores := int(c.Nodes), runtime.NumCPU()
-	r := &decodingReport{Model: c.Model, Nodes: nodes, Threads: 1}
-	switch {
-	case !canPin:
-		r.notes = append(r.notes, "Nodes do not keep to a core of their own: this system does not let them.")
-	case nodes > cores:
-		r.notes = append(r.notes, fmt.Sprintf("There are %d cores for %d nodes: they share them, and pooling gains what the first %d have.", cores, nodes, cores))
-	}
-	if canPin {
-		for cpu := range min(nodes, cores) {
-			r.Processors = append(r.Processors, cpu)
-		}
-	}
-	local, err := startLocal(ctx, localOptions{Nodes: nodes, Device: orrery.DeviceCPU, Threads: 1, CPUs: r.Processors, Synch: orrery.Synch(c.Synch), RDMA: rdmaFlags{RDMA: "off"}}, log)
+	r := &decodingReport{Model: c.Model, Nodes: nodes, Threads: 1, Batch: int(c.Batch)}
+	local, err := startLocal(ctx, localOptions{Nodes: nodes, Device: orrery.DeviceCPU, Threads: 1, Apart: true, Synch: orrery.Synch(c.Synch), RDMA: rdmaFlags{RDMA: "off"}}, log)
 	if err != nil {
 		return err
 	}
 	defer local.stop()
+	r.keepTo(local.cpus)
+	switch {
+	case local.cpus == nil:
+		r.notes = append(r.notes, "Nodes do not keep to a core of their own: this system does not let them, or has one core only.")
+	case nodes > cores:
+		r.notes = append(r.notes, fmt.Sprintf("There are %d cores for %d nodes: they share them, and pooling gains what the first %d have.", cores, nodes, cores))
+	}
 	if err := r.readPlain(ctx); err != nil {
 		return err
 	}
+	plain, err := bench.NewPlainRead(min(nodes, cores))
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
 	cluster, err := local.join(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer cluster.Close()
-	if err := c.measure(ctx, cluster, ref, r); err != nil {
+	if err := c.measure(ctx, cluster, ref, plain, r); err != nil {
 		return err
 	}
 	return c.write(r)
+}
+
+// keepTo notes the processors that nodes keep to.
+func (r *decodingReport) keepTo(cpus []cpusFlag) {
+	for _, c := range cpus {
+		r.Processors = append(r.Processors, []int(c))
+	}
 }
 
 // readPlain measures what a plain read by as many processes reaches, as the nodes are.

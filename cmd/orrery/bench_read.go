@@ -17,7 +17,7 @@ import (
 
 // benchReadCmd is a process of its own, so that it can keep to the processor of a node.
 type benchReadCmd struct {
-	CPU     cpuFlag       `name:"cpu" help:"Processor to keep to."`
+	CPUs    cpusFlag      `name:"cpus" help:"Processors to keep to."`
 	Threads countFlag     `help:"Threads that read." default:"1"`
 	For     time.Duration `help:"How long." default:"300ms"`
 }
@@ -29,8 +29,8 @@ type readReport struct {
 
 // Run reads memory for a while.
 func (c *benchReadCmd) Run() error {
-	if c.CPU.given {
-		if err := pin(c.CPU.cpu); err != nil {
+	if len(c.CPUs) > 0 {
+		if err := pin(c.CPUs); err != nil {
 			return err
 		}
 	}
@@ -42,7 +42,7 @@ func (c *benchReadCmd) Run() error {
 type readers struct {
 	processes int
 	threads   int
-	cpus      []int // that each keeps to, in turn; nil: none does
+	cpus      [][]int // [processes] the processors that each keeps to; nil: none does
 }
 
 // readTries is how often memory is read, of which the fastest counts: what disturbs it says nothing about it.
@@ -100,8 +100,8 @@ func (r *readers) read(ctx context.Context, i int) (float64, error) {
 		return 0, err
 	}
 	args := []string{"bench", "read", "--threads", strconv.Itoa(r.threads)}
-	if len(r.cpus) > 0 {
-		args = append(args, "--cpu", strconv.Itoa(r.cpus[i%len(r.cpus)]))
+	if r.cpus != nil {
+		args = append(args, "--cpus", cpusFlag(r.cpus[i]).String())
 	}
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Stderr = os.Stderr

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -17,7 +16,8 @@ type decodingReport struct {
 	Model       string        `json:"model"`
 	Nodes       int           `json:"nodes"`
 	Threads     int           `json:"threads_of_each,omitempty"`
-	Processors  []int         `json:"processors,omitempty"` // that nodes keep to, in turn
+	Batch       int           `json:"batch"`
+	Processors  [][]int       `json:"processors,omitempty"` // [Nodes] that each keeps to
 	ReadAlone   float64       `json:"read_alone_bytes_per_second"`
 	ReadAll     float64       `json:"read_together_bytes_per_second"`
 	Unpredicted string        `json:"unpredicted,omitempty"` // why nothing is predicted
@@ -35,7 +35,7 @@ type decodingRow struct {
 	Step      float64      `json:"step_seconds"`
 	Bytes     int64        `json:"step_bytes"`
 	Rate      float64      `json:"read_bytes_per_second"`
-	Share     float64      `json:"share_of_read"`                         // of ReadAll
+	Share     float64      `json:"share_of_read"`                         // of what was read just before each run or, if that was not measured, of ReadAll
 	Predicted float64      `json:"predicted_tokens_per_second,omitempty"` // 0: not predicted
 	Ratio     float64      `json:"measured_over_predicted,omitempty"`
 }
@@ -45,6 +45,9 @@ func (r *decodingReport) add(measured []bench.Decoded) {
 	for _, d := range measured {
 		row := decodingRow{Depth: d.Depth, Mode: d.Mode.String(), Speed: d.Speed, Step: d.Seconds(), Bytes: d.StepBytes, Rate: d.ReadRate(),
 			Share: d.ReadRate() / r.ReadAll, Predicted: d.Predicted}
+		if d.OfRead.Median > 0 {
+			row.Share = d.OfRead.Median
+		}
 		if d.Predicted > 0 {
 			row.Ratio = d.Speed.Median / d.Predicted
 		}
@@ -58,15 +61,16 @@ func (r *decodingReport) title() string {
 	if r.Threads > 0 {
 		what += " of " + counted(r.Threads, "thread")
 	}
+	if r.Batch > 1 {
+		return fmt.Sprintf("%s on %s: decoding %s over depth", r.Model, what, counted(r.Batch, "sequence"))
+	}
 	return fmt.Sprintf("%s on %s: decoding over depth", r.Model, what)
 }
 
 func (r *decodingReport) write(w io.Writer, format string) error {
 	switch format {
 	case "json":
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
+		return encodeJSON(w, r)
 	case "csv":
 		return r.writeCSV(w)
 	}
@@ -74,12 +78,24 @@ func (r *decodingReport) write(w io.Writer, format string) error {
 	for _, note := range r.notes {
 		fmt.Fprintf(w, "%s\n", note)
 	}
-	fmt.Fprintf(w, "A plain read reaches %s on one node and %s on all at once.\n", gigabytes(r.ReadAlone), gigabytes(r.ReadAll))
+	if r.Nodes == 1 {
+		fmt.Fprintf(w, "A plain read reaches %s.\n", gigabytes(r.ReadAll))
+	} else {
+		fmt.Fprintf(w, "A plain read reaches %s on one node and %s on all at once.\n", gigabytes(r.ReadAlone), gigabytes(r.ReadAll))
+	}
 	if r.Unpredicted != "" {
 		fmt.Fprintf(w, "Nothing is predicted: %s\n", r.Unpredicted)
 	}
-	_, err := fmt.Fprintf(w, "%s\nShare is of the plain read on all nodes at once.\n", r.table())
+	_, err := fmt.Fprintf(w, "%s\n%s\n", r.table(), r.ofWhat())
 	return err
+}
+
+// ofWhat says what shares are of.
+func (r *decodingReport) ofWhat() string {
+	if len(r.measured) > 0 && r.measured[0].OfRead.Median > 0 {
+		return "Share is of a plain read by as many threads just before each run: the median."
+	}
+	return "Share is of the plain read on all nodes at once."
 }
 
 func gigabytes(bytesPerSecond float64) string {
@@ -109,7 +125,6 @@ func (r *decodingReport) writeCSV(w io.Writer) error {
 		"predicted_tokens_per_second", "measured_over_predicted"}); err != nil {
 		return err
 	}
-	number := func(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
 	for _, row := range r.Rows {
 		if err := c.Write([]string{strconv.Itoa(row.Depth), row.Mode, number(row.Speed.Median), number(row.Speed.Min), number(row.Speed.Max), number(row.Step),
 			strconv.FormatInt(row.Bytes, 10), number(row.Rate), number(row.Share), number(row.Predicted), number(row.Ratio)}); err != nil {

@@ -61,6 +61,87 @@ func TestBenchDecodeMeasuresARunningCluster(t *testing.T) {
 	}
 }
 
+func TestBenchDecodeMeasuresSequencesTogether(t *testing.T) {
+	stdout, stderr, status := run(t, longWithin, "bench", "decode", "--threads", "1", "--batch", "2", "--depth", "100", "--tokens", "2", "--repeat", "1", "--format", "json")
+	if status != 0 {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	var r decodingReport
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		t.Fatalf("%v in %.200q", err, stdout)
+	}
+	if r.Batch != 2 || len(r.Rows) != 1 || r.Rows[0].Speed.Median <= 0 || r.Unpredicted == "" || r.Rows[0].Predicted != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestBenchPrefillMeasuresEveryPromptAgainstItsLimits(t *testing.T) {
+	plot := filepath.Join(t.TempDir(), "prefill.png")
+	args := []string{"bench", "prefill", "--nodes", "2", "--tokens", "64,130", "--depth", "0,100", "--batch", "64", "--block", "64", "--repeat", "1"}
+	stdout, stderr, status := run(t, longWithin, append(args, "--format", "json", "--plot", plot)...)
+	if status != 0 {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	var r prefillingReport
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		t.Fatalf("%v in %.200q", err, stdout)
+	}
+	if r.Nodes != 2 || len(r.Rows) != 4 {
+		t.Fatalf("%+v", r)
+	}
+	for i, row := range r.Rows {
+		if row.Depth != 100*(i/2) || row.Tokens != 64+66*(i%2) || row.Speed.Median <= 0 || row.Rate <= 0 || row.Peak == nil || row.OfPeak.Median <= 0 || row.OfProduct.Median <= 0 {
+			t.Errorf("%+v", row)
+		}
+	}
+	if picture := read(t, plot); !strings.HasPrefix(string(picture), "\x89PNG") {
+		t.Error("the picture is no PNG")
+	}
+	for format, want := range map[string]string{"table": "of a product", "csv": "share_of_large_product"} {
+		var b strings.Builder
+		if err := r.write(&b, format); err != nil || !strings.Contains(b.String(), want) {
+			t.Errorf("%s: %v in\n%s", format, err, b.String())
+		}
+	}
+	r.Rows[0].Peak = nil // as of a GPU
+	for format, want := range map[string]string{"table": " - │", "csv": ",,,,\n"} {
+		var b strings.Builder
+		if err := r.write(&b, format); err != nil || !strings.Contains(b.String(), want) {
+			t.Errorf("%s: %v in\n%s", format, err, b.String())
+		}
+	}
+}
+
+func TestBenchAttentionMeasuresEveryFormat(t *testing.T) {
+	plot := filepath.Join(t.TempDir(), "attention.svg")
+	stdout, stderr, status := run(t, longWithin, "bench", "attention", "--shape", "4/2/64", "--depth", "300", "--kv", "f16,q8", "--batch", "1,64", "--threads", "1", "--repeat", "1",
+		"--format", "json", "--plot", plot)
+	if status != 0 {
+		t.Fatalf("status %d: %s", status, stderr)
+	}
+	var r attentionReport
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		t.Fatalf("%v in %.200q", err, stdout)
+	}
+	if r.Heads != 4 || r.KVHeads != 2 || r.HeadDim != 64 || r.Threads != 1 || len(r.Rows) != 4 {
+		t.Fatalf("%+v", r)
+	}
+	for i, row := range r.Rows {
+		if row.KV != []string{"f16", "q8"}[i/2] || row.Batch != []int{1, 64}[i%2] || row.Rate <= 0 || row.OfRead.Median <= 0 || row.OpRate <= 0 || row.OfPeak.Median <= 0 {
+			t.Errorf("%+v", row)
+		}
+	}
+	if picture := read(t, plot); !strings.Contains(string(picture), "q8, 64 tokens") {
+		t.Error("the picture does not show what was measured")
+	}
+	for format, want := range map[string]string{"table": "of a read", "csv": "300,q8,64,"} {
+		var b strings.Builder
+		if err := r.write(&b, format); err != nil || !strings.Contains(b.String(), want) {
+			t.Errorf("%s: %v in\n%s", format, err, b.String())
+		}
+	}
+}
+
 // A prediction below the truth would be a promise that is broken; one far above it refuses what would fit.
 func TestBenchMemoryFindsThePredictionRight(t *testing.T) {
 	stdout, stderr, status := run(t, longWithin, "bench", "memory", "--nodes", "1,2", "--context", "6000", "--chunk", "256", "--format", "json")
@@ -105,6 +186,12 @@ func TestBenchRefusesWhatCannotBe(t *testing.T) {
 		{[]string{"bench", "decode", "--plot", "x.gif"}, "x.gif"},
 		{[]string{"bench", "decode", "--model", filepath.Join(os.TempDir(), "no-such-model")}, "no-such-model"},
 		{[]string{"bench", "decode", "--depth", fmt.Sprint(1 << 20)}, "context"},
+		{[]string{"bench", "attention", "--shape", "3/2"}, "--shape"},
+		{[]string{"bench", "attention", "--shape", "3/2/64"}, "multiple"},
+		{[]string{"bench", "attention", "--depth", "4", "--batch", "5"}, "5 tokens"},
+		{[]string{"bench", "attention", "--plot", "x.gif"}, "x.gif"},
+		{[]string{"bench", "prefill", "--tokens", "0"}, "--tokens"},
+		{[]string{"bench", "prefill", "--tokens", fmt.Sprint(1 << 20)}, "context"},
 		{[]string{"bench", "memory", "--context", "5", "--decode", "8", "--nodes", "1"}, "no room"},
 		{[]string{"node", "--cpu", "x"}, "--cpu"},
 	} {

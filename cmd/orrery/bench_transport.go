@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/orrery-ai/orrery/ca"
@@ -21,6 +22,8 @@ type benchTransportCmd struct {
 	Listen string    `help:"Be the other end: answer at this address until interrupted." placeholder:"HOST:PORT"`
 	TLS    string    `name:"tls" help:"Directory with the certificate that orrery ca issue made for this machine, to measure TLS with --peer and --listen." type:"existingdir" placeholder:"DIR"`
 	Frame  sizeFlag  `help:"Most bytes in a frame of the lanes." default:"64KiB"`
+	Only   []string  `help:"What is measured, of exchange, paced (exchanges with computing before), bulk and load (exchanges behind bulk); all by default." enum:"exchange,paced,bulk,load" default:"exchange,paced,bulk,load"`
+	Over   []string  `help:"The connections that it is measured over, of plain and tls; both by default." enum:"plain,tls" default:"plain,tls"`
 	Rounds countFlag `help:"Times that everything is measured, in turns; more give better percentiles." default:"20"`
 	Format string    `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table"`
 
@@ -32,6 +35,7 @@ func (benchTransportCmd) Help() string {
 	return `Examples:
   orrery bench transport
   orrery bench transport --frame 16KiB --format csv
+  orrery bench transport --only bulk --over plain --rounds 9
   orrery bench transport --listen 192.168.1.10:7950   # there
   orrery bench transport --peer 192.168.1.10:7950     # here
 
@@ -47,6 +51,8 @@ func (c *benchTransportCmd) Validate() error {
 	switch {
 	case c.Peer != "" && c.Listen != "":
 		return errors.New("--peer and --listen: a process is one end or the other")
+	case c.Peer != "" && c.TLS == "" && !slices.Contains(c.Over, "plain"):
+		return errors.New("--over tls with --peer takes --tls")
 	case c.TLS != "" && c.Peer == "" && c.Listen == "" && !c.Child:
 		return errors.New("--tls is for --peer and --listen: a process of its own gets a certificate of its own")
 	}
@@ -85,8 +91,11 @@ func (c *benchTransportCmd) Run(ctx context.Context, log *slog.Logger) error {
 		addr = p.Addr
 	}
 	r := newTransportReport(addr, int(c.Frame))
-	identities := []*ca.Identity{nil}
-	if id != nil {
+	var identities []*ca.Identity
+	if slices.Contains(c.Over, "plain") {
+		identities = append(identities, nil)
+	}
+	if id != nil && slices.Contains(c.Over, "tls") {
 		identities = append(identities, id)
 	}
 	for _, id := range identities {
@@ -105,7 +114,7 @@ func (c *benchTransportCmd) measure(ctx context.Context, r *transportReport, add
 		return err
 	}
 	defer t.close()
-	m, err := t.measure(ctx, int(c.Rounds))
+	m, err := t.measure(ctx, int(c.Rounds), c.Only)
 	if err != nil {
 		return err
 	}
@@ -144,7 +153,7 @@ func (c *benchTransportCmd) serve(ctx context.Context, id *ca.Identity, log *slo
 	}
 	defer p.close()
 	if c.Child {
-		if err := json.NewEncoder(os.Stdout).Encode(ready{"peer", p.ln.Addr().String()}); err != nil {
+		if err := json.NewEncoder(os.Stdout).Encode(ready{Name: "peer", Addr: p.ln.Addr().String()}); err != nil {
 			return err
 		}
 		awaitParent()

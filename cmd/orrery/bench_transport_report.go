@@ -91,6 +91,9 @@ func (r *transportReport) add(security string, m *transportTimes) {
 			for _, w := range ways {
 				k := exchangeKey{size, paced, w}
 				ds := m.exchanges[k]
+				if len(ds) == 0 {
+					continue
+				}
 				r.Exchanges = append(r.Exchanges, exchangeRow{Security: security, Bytes: size, Paced: paced, Way: w, P50: p50[k],
 					P99: micros(percentile(ds, 0.99)), P999: micros(percentile(ds, 0.999)), Ratio: p50[k] / p50[exchangeKey{size, paced, wayBare}]})
 			}
@@ -98,12 +101,18 @@ func (r *transportReport) add(security string, m *transportTimes) {
 	}
 	for _, size := range bulkSizes {
 		for _, w := range ways {
+			if len(m.rates) == 0 {
+				continue
+			}
 			rate := median(m.rates[bulkKey{size, w}])
 			r.Bulk = append(r.Bulk, bulkRow{Security: security, Bytes: size, Way: w, Rate: rate, Ratio: rate / median(m.rates[bulkKey{size, wayBare}])})
 		}
 	}
 	for _, w := range ways[1:] {
 		ds := m.loaded[w]
+		if len(ds) == 0 {
+			continue
+		}
 		slices.Sort(ds)
 		row := loadRow{Security: security, Way: w, Bytes: markSize, P50: micros(percentile(ds, 0.5)), P99: micros(percentile(ds, 0.99)), Rate: median(m.loadedRates[w])}
 		row.Ratio = row.P50 / p50[exchangeKey{markSize, false, w}]
@@ -199,6 +208,11 @@ func (r *transportReport) text() string {
 	fmt.Fprintf(&b, "Between this process and %s; %d cores here; frames of %s.\n\n", r.Peer, r.Cores, bytesName(r.Frame))
 	one := func(v float64) string { return strconv.FormatFloat(v, 'f', 1, 64) }
 	two := func(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }
+	write := func(t table.Writer) {
+		if t.Length() > 0 {
+			b.WriteString(t.Render() + "\n\n")
+		}
+	}
 
 	t := newTable("exchange", "over", "bytes", "way", "p50 µs", "p99 µs", "p99.9 µs", "p50 / bare")
 	rightAligned(t, 8)
@@ -208,7 +222,7 @@ func (r *transportReport) text() string {
 		}
 		t.AppendRow(table.Row{paceName(e.Paced), e.Security, bytesName(e.Bytes), e.Way, one(e.P50), one(e.P99), one(e.P999), two(e.Ratio)})
 	}
-	b.WriteString(t.Render() + "\n\n")
+	write(t)
 
 	t = newTable("bulk", "over", "way", "GB/s", "/ bare")
 	rightAligned(t, 5)
@@ -218,14 +232,14 @@ func (r *transportReport) text() string {
 		}
 		t.AppendRow(table.Row{bytesName(row.Bytes), row.Security, row.Way, two(row.Rate / 1e9), two(row.Ratio)})
 	}
-	b.WriteString(t.Render() + "\n\n")
+	write(t)
 
 	t = newTable("exchange behind bulk", "over", "way", "p50 µs", "p99 µs", "bulk GB/s", "p50 / idle")
 	rightAligned(t, 7)
 	for _, l := range r.Load {
 		t.AppendRow(table.Row{bytesName(l.Bytes), l.Security, l.Way, one(l.P50), one(l.P99), two(l.Rate / 1e9), two(l.Ratio)})
 	}
-	b.WriteString(t.Render() + "\n\n")
+	write(t)
 
 	t = newTable("mark", "ratio", "limit", "met")
 	rightAligned(t, 3)
@@ -236,6 +250,6 @@ func (r *transportReport) text() string {
 		}
 		t.AppendRow(table.Row{m.What, two(m.Ratio), m.Limit, met})
 	}
-	b.WriteString(t.Render() + "\n")
-	return b.String()
+	write(t)
+	return strings.TrimSuffix(b.String(), "\n")
 }

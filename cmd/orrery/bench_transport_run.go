@@ -194,13 +194,20 @@ type transportTimes struct {
 	loadedRates map[way][]float64
 }
 
-// measure does everything, in turns, so that what else the machine does meets all alike.
-func (t *transportBench) measure(ctx context.Context, rounds int) (*transportTimes, error) {
+// bulkEvery is in which rounds bulk is measured, where exchanges are too: it takes as long as many of them.
+const bulkEvery = 4
+
+// measure does what is asked for, in turns, so that what else the machine does meets all alike.
+func (t *transportBench) measure(ctx context.Context, rounds int, only []string) (*transportTimes, error) {
+	asked := func(what string) bool { return slices.Contains(only, what) }
 	m := &transportTimes{exchanges: make(map[exchangeKey][]time.Duration), rates: make(map[bulkKey][]float64),
 		loaded: make(map[way][]time.Duration), loadedRates: make(map[way][]float64)}
 	for i := range rounds {
 		for _, size := range smallSizes {
 			for _, paced := range []bool{false, true} {
+				if !asked(exchangeName(paced)) && (paced || size != markSize || !asked("load")) { // load is compared with these
+					continue
+				}
 				for _, w := range ways {
 					if err := ctx.Err(); err != nil {
 						return nil, err
@@ -216,7 +223,7 @@ func (t *transportBench) measure(ctx context.Context, rounds int) (*transportTim
 				}
 			}
 		}
-		if i%4 > 0 {
+		if i%bulkEvery > 0 && (asked("exchange") || asked("paced")) {
 			continue
 		}
 		for _, w := range ways {
@@ -224,13 +231,16 @@ func (t *transportBench) measure(ctx context.Context, rounds int) (*transportTim
 				return nil, err
 			}
 			for _, size := range bulkSizes {
+				if !asked("bulk") {
+					break
+				}
 				rate, err := t.transfer(w, size)
 				if err != nil {
 					return nil, err
 				}
 				m.rates[bulkKey{size, w}] = append(m.rates[bulkKey{size, w}], rate)
 			}
-			if w == wayBare {
+			if w == wayBare || !asked("load") {
 				continue
 			}
 			latencies, rate, err := t.underLoad()
@@ -276,6 +286,14 @@ func (t *transportBench) exchanges(ds []time.Duration, k exchangeKey) ([]time.Du
 		ds = append(ds, time.Since(begun))
 	}
 	return ds, nil
+}
+
+// exchangeName is what --only calls exchanges.
+func exchangeName(paced bool) string {
+	if paced {
+		return "paced"
+	}
+	return "exchange"
 }
 
 // compute keeps this core busy.

@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -39,6 +40,31 @@ func TestBenchTransportMeasuresEveryWayOfEverySize(t *testing.T) {
 				t.Errorf("no exchange behind bulk: %s, %s", security, w)
 			}
 		}
+	}
+}
+
+func TestBenchTransportMeasuresWhatItIsAskedFor(t *testing.T) {
+	for only, want := range map[string]string{"bulk": "bulk", "paced": "paced exchange", "load": "exchange, exchange behind bulk"} {
+		stdout, stderr, status := run(t, longWithin, "bench", "transport", "--only", only, "--over", "plain", "--rounds", "1", "--format", "csv")
+		rows, err := csv.NewReader(strings.NewReader(stdout)).ReadAll()
+		if status != 0 || err != nil {
+			t.Fatalf("--only %s: status %d, %v: %s", only, status, err, stderr)
+		}
+		var got []string
+		for _, row := range rows[1:] {
+			if row[1] != "plain" {
+				t.Errorf("--over plain measured over %s", row[1])
+			}
+			if !slices.Contains(got, row[0]) {
+				got = append(got, row[0])
+			}
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("--only %s measured %s, want %s", only, got, want)
+		}
+	}
+	if _, stderr, status := run(t, longWithin, "bench", "transport", "--peer", "127.0.0.1:1", "--over", "tls"); status == 0 || !strings.Contains(stderr, "--tls") {
+		t.Errorf("TLS without a certificate: status %d, %s", status, stderr)
 	}
 }
 

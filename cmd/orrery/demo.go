@@ -15,7 +15,7 @@ import (
 )
 
 type demoCmd struct {
-	Context countFlag `help:"Tokens of the document and all that is said about it." default:"8192"`
+	Context countFlag `help:"Tokens of the document and all that is said about it." default:"32768"`
 	Nodes   countFlag `help:"Node processes." default:"3"`
 	Codes   countFlag `help:"Secret codes that are asked for." default:"4"`
 	Seed    uint64    `help:"Of the document." default:"3"`
@@ -31,27 +31,27 @@ type demoCmd struct {
 // Help is shown below the flags' summary.
 func (demoCmd) Help() string {
 	return `Starts node processes on this machine, loads the model that comes with Orrery, hides secret codes in a long
-document, and asks for them in each mode; then generates one long answer during which it switches pipeline → pooled →
-ring → pipeline. Exits with 1 if an answer is wrong, or the tokens are not the same everywhere.
+document, and has it read and asks for them in each mode; then goes on for a long answer during which it switches
+pipeline → pooled → ring → pipeline. Exits with 1 if an answer is wrong, or the tokens are not the same everywhere.
 
 Examples:
   orrery demo
-  orrery demo --context 32768 --nodes 2 --seed 7
-  orrery demo --context 32768 --nodes 2 --mode auto
+  orrery demo --context 8192 --nodes 2 --seed 7
+  orrery demo --nodes 2 --mode auto
   orrery demo --device cuda --nodes 2
   orrery demo --kv q8
   orrery demo --format json`
 }
 
-// longAnswer is how many tokens are generated beyond the answers, with and without switches.
-const longAnswer = 192
+// longAnswer is how many tokens are generated beyond the answers, without switches and then with them.
+const longAnswer = 96
 
 // turnTokens is room for a question and its answer.
 const turnTokens = 64
 
 // documentTokens is what the context has room for, beside the questions and the answers.
 func (c *demoCmd) documentTokens() int {
-	return int(c.Context) - longAnswer - turnTokens*(int(c.Codes)+1)
+	return int(c.Context) - 2*longAnswer - turnTokens*(int(c.Codes)+1)
 }
 
 // tokensPerCode is room in the document for a code and the entries around it.
@@ -81,14 +81,22 @@ func (c *demoCmd) Run(ctx context.Context, log *slog.Logger) error {
 
 // demo is one run of the demo.
 type demo struct {
-	cmd     *demoCmd
-	out     io.Writer
-	cluster *orrery.Cluster
-	model   *orrery.Model
-	doc     recall.Document
-	asked   []recall.Code
-	report  demoReport
-	tokens  [][]int32 // of each session
+	cmd      *demoCmd
+	out      io.Writer
+	cluster  *orrery.Cluster
+	model    *orrery.Model
+	doc      recall.Document
+	asked    []recall.Code
+	report   demoReport
+	said     []demoSaid // in each session
+	switched *demoRun   // the long answer with switches; nil: there was none
+}
+
+// demoSaid is the tokens of a session.
+type demoSaid struct {
+	mode    string
+	answers []int32 // with the long answer
+	more    []int32 // beyond that
 }
 
 func (d *demo) run(ctx context.Context, log *slog.Logger) error {
@@ -116,15 +124,15 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 		modes = []orrery.Mode{orrery.Pipeline, orrery.Mode(c.Mode)}
 	}
 	for _, mode := range modes {
-		if err := d.session(ctx, mode, nil); err != nil {
+		if err := d.session(ctx, mode); err != nil {
 			return fmt.Errorf("%v: %w", mode, err)
 		}
 	}
-	if c.Mode != 0 {
-		return nil
+	if d.switched != nil {
+		d.report.Runs = append(d.report.Runs, *d.switched)
 	}
-	quarter := longAnswer / 4
-	return d.session(ctx, orrery.Pipeline, []orrery.SwitchAt{{Token: quarter, Mode: orrery.Pooled}, {Token: 2 * quarter, Mode: orrery.Ring}, {Token: 3 * quarter, Mode: orrery.Pipeline}})
+	d.compare()
+	return nil
 }
 
 // compose writes the document, and chooses what to ask: codes at all depths.
@@ -147,34 +155,75 @@ func (d *demo) compose() (err error) {
 	return nil
 }
 
-// session reads the document, asks for the codes, and goes on for a long answer, with switches on the way
-// or without.
-func (d *demo) session(ctx context.Context, mode orrery.Mode, switches []orrery.SwitchAt) error {
-	name := mode.String()
-	if switches != nil {
-		name = "switching"
-	}
-	fmt.Fprintf(d.out, "\n%s\n", strings.ToUpper(name))
+// session reads the document, asks for the codes, and goes on for a long answer. Unless one mode is compared only, there
+// is a second one: in pipeline with switches on the way, in the other modes without, to compare with.
+func (d *demo) session(ctx context.Context, mode orrery.Mode) error {
+	fmt.Fprintf(d.out, "\n%s\n", strings.ToUpper(mode.String()))
 	s, err := d.model.NewSession(ctx, orrery.SessionOptions{Mode: mode})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	run := demoRun{Mode: name}
-	var tokens []int32
+	run := demoRun{Mode: mode.String()}
+	said := demoSaid{mode: run.Mode}
+	if said.answers, err = d.ask(ctx, s, &run); err != nil {
+		return err
+	}
+	long, err := d.long(ctx, s, &run, nil)
+	if err != nil {
+		return err
+	}
+	said.answers = append(said.answers, long...)
+	d.report.Runs = append(d.report.Runs, run)
+	if d.cmd.Mode == 0 {
+		again := demoRun{Mode: run.Mode}
+		var switches []orrery.SwitchAt
+		if mode == orrery.Pipeline {
+			again.Mode, switches = switching, []orrery.SwitchAt{{Token: longAnswer / 4, Mode: orrery.Pooled}, {Token: longAnswer / 2, Mode: orrery.Ring}, {Token: 3 * longAnswer / 4, Mode: orrery.Pipeline}}
+			fmt.Fprintf(d.out, "\n%s, in the same session\n", strings.ToUpper(switching))
+		}
+		if said.more, err = d.long(ctx, s, &again, switches); err != nil {
+			return err
+		}
+		if switches != nil {
+			d.switched = &again
+		}
+	}
+	d.said = append(d.said, said)
+	return nil
+}
+
+// switching is the name of the long answer with switches on the way.
+const switching = "switching"
+
+// compare finds out which runs have the tokens of the others: every mode those of pipeline, and the long answer with
+// switches those of the sessions without.
+func (d *demo) compare() {
+	of := map[string]bool{switching: true}
+	for _, s := range d.said {
+		of[s.mode] = slices.Equal(s.answers, d.said[0].answers)
+		of[switching] = of[switching] && slices.Equal(s.more, d.said[0].more)
+	}
+	for i := range d.report.Runs {
+		d.report.Runs[i].SameTokens = of[d.report.Runs[i].Mode]
+	}
+}
+
+// ask reads the document, and asks for the codes.
+func (d *demo) ask(ctx context.Context, s *orrery.Session, run *demoRun) (tokens []int32, err error) {
 	for i, code := range d.asked {
 		prompt := code.NextTurn()
 		if i == 0 {
 			prompt = d.doc.Text + code.FirstTurn()
 		}
-		g, err := s.Generate(ctx, prompt, orrery.GenerateOptions{MaxTokens: turnTokens, Progress: d.progress(i, name)})
+		g, err := s.Generate(ctx, prompt, orrery.GenerateOptions{MaxTokens: turnTokens, Progress: d.progress(i, run.Mode)})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		fmt.Fprintf(d.out, "  %3.0f%%  %s\n", 100*code.Depth, code.Question())
 		said, text, err := d.stream(g)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		tokens = append(tokens, said...)
 		run.note(g.Stats())
@@ -189,14 +238,7 @@ func (d *demo) session(ctx context.Context, mode orrery.Mode, switches []orrery.
 			run.PrefillRate, run.TTFTSeconds = st.PrefillRate(), st.TTFT.Seconds()
 		}
 	}
-	said, err := d.long(ctx, s, &run, switches)
-	if err != nil {
-		return err
-	}
-	d.tokens = append(d.tokens, append(tokens, said...))
-	run.SameTokens = slices.Equal(d.tokens[0], d.tokens[len(d.tokens)-1])
-	d.report.Runs = append(d.report.Runs, run)
-	return nil
+	return tokens, nil
 }
 
 // long generates the long answer, and measures it.

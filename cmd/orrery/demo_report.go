@@ -33,10 +33,10 @@ type demoNode struct {
 
 type demoRun struct {
 	Mode              string         `json:"mode"`
-	Answers           []demoAnswer   `json:"answers"`
+	Answers           []demoAnswer   `json:"answers,omitempty"`
 	SameTokens        bool           `json:"same_tokens_as_first"`
-	PrefillRate       float64        `json:"prefill_tokens_per_second"`
-	TTFTSeconds       float64        `json:"ttft_seconds"`
+	PrefillRate       float64        `json:"prefill_tokens_per_second,omitempty"` // 0: it went on from what another run had read
+	TTFTSeconds       float64        `json:"ttft_seconds,omitempty"`
 	DecodeRate        float64        `json:"decode_tokens_per_second"`
 	BytesPerToken     float64        `json:"bytes_exchanged_per_token,omitempty"`
 	MedianGapSeconds  float64        `json:"median_gap_seconds"`
@@ -170,7 +170,11 @@ func (d *demo) printTables(wrong int, switched bool) {
 				right++
 			}
 		}
-		exchanged := "-"
+		prefill, first, answers, exchanged := "-", "-", "-", "-"
+		if run.PrefillRate > 0 {
+			prefill, first = fmt.Sprintf("%.0f", run.PrefillRate), fmt.Sprintf("%.2f s", run.TTFTSeconds)
+			answers = fmt.Sprintf("%d/%d", right, len(run.Answers))
+		}
 		if run.BytesPerToken > 0 {
 			exchanged = fmt.Sprintf("%.1f KiB", run.BytesPerToken/1024)
 		}
@@ -178,8 +182,7 @@ func (d *demo) printTables(wrong int, switched bool) {
 		if !run.SameTokens {
 			same = "NO"
 		}
-		t.AppendRow(table.Row{run.Mode, fmt.Sprintf("%.0f", run.PrefillRate), fmt.Sprintf("%.2f s", run.TTFTSeconds), fmt.Sprintf("%.0f", run.DecodeRate),
-			exchanged, fmt.Sprintf("%d/%d", right, len(run.Answers)), same})
+		t.AppendRow(table.Row{run.Mode, prefill, first, fmt.Sprintf("%.0f", run.DecodeRate), exchanged, answers, same})
 	}
 	fmt.Fprintf(d.out, "\n%s\n", t.Render())
 	last := r.Runs[len(r.Runs)-1]

@@ -113,20 +113,29 @@ func (d *depthFlag) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// cpuFlag is a processor by its number.
-type cpuFlag struct {
-	given bool
-	cpu   int
+// cpusFlag is processors by their numbers, as 0,2.
+type cpusFlag []int
+
+// UnmarshalText reads the numbers.
+func (c *cpusFlag) UnmarshalText(b []byte) error {
+	*c = nil
+	for number := range strings.SplitSeq(string(b), ",") {
+		n, err := strconv.ParseUint(number, 10, 10)
+		if err != nil {
+			return fmt.Errorf("%.20q is not the number of a processor", number)
+		}
+		*c = append(*c, int(n))
+	}
+	return nil
 }
 
-// UnmarshalText reads the number.
-func (c *cpuFlag) UnmarshalText(b []byte) error {
-	n, err := strconv.ParseUint(string(b), 10, 10)
-	if err != nil {
-		return fmt.Errorf("%.20q is not the number of a processor", b)
+// String is what UnmarshalText reads.
+func (c cpusFlag) String() string {
+	numbers := make([]string, len(c))
+	for i, n := range c {
+		numbers[i] = strconv.Itoa(n)
 	}
-	*c = cpuFlag{true, int(n)}
-	return nil
+	return strings.Join(numbers, ",")
 }
 
 // sizeFlag is a number of bytes, as 8GiB or 500MB.

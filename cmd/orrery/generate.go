@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/orrery-ai/orrery"
-	"github.com/orrery-ai/orrery/model"
-	"github.com/orrery-ai/orrery/recall"
 	"github.com/orrery-ai/orrery/sampling"
 	"github.com/orrery-ai/orrery/tokenizer"
 )
@@ -76,16 +74,19 @@ func (c *generateCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	limit, err := c.need(ref, plain+message)
-	if err != nil {
-		return err
-	}
 	cluster, end, err := c.open(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer end()
-	m, err := cluster.Load(ctx, ref, c.options(c.KV, limit))
+	options := c.options(c.KV, 0)
+	if c.Context == 0 {
+		options.ContextFor = c.need(plain + message)
+	}
+	var loaded func()
+	options.Progress, loaded = showLoading()
+	m, err := cluster.Load(ctx, ref, options)
+	loaded()
 	if err != nil {
 		return err
 	}
@@ -131,30 +132,19 @@ func (c *generateCmd) prompt() (plain, message string, err error) {
 // templateTokens is room for what a chat template adds.
 const templateTokens = 1024
 
-// need is a context that the prompt and the answer fit in.
-func (c *generateCmd) need(ref, text string) (int, error) {
-	open := func() (*model.Model, error) { return model.Open(ref) }
-	if ref == recall.Name {
-		open = recall.Open
+// need says which context the prompt and the answer fit in.
+func (c *generateCmd) need(text string) func(t *tokenizer.Tokenizer, most int) (int, error) {
+	return func(t *tokenizer.Tokenizer, most int) (int, error) {
+		n := len(t.EncodePrompt(text, true))
+		if n >= most {
+			return 0, fmt.Errorf("the prompt has %d tokens, and the model was made for %d: shorten the prompt", n, most)
+		}
+		n += int(c.MaxTokens)
+		if c.Chat {
+			n += templateTokens
+		}
+		return min(n, most), nil
 	}
-	m, err := open()
-	if err != nil {
-		return 0, err
-	}
-	defer m.Close()
-	t, err := m.Tokenizer()
-	if err != nil {
-		return 0, err
-	}
-	n := len(t.EncodePrompt(text, true))
-	if n >= m.Config.MaxPositions {
-		return 0, fmt.Errorf("the prompt has %d tokens, and %s was made for %d: shorten the prompt", n, ref, m.Config.MaxPositions)
-	}
-	n += int(c.MaxTokens)
-	if c.Chat {
-		n += templateTokens
-	}
-	return min(n, m.Config.MaxPositions), nil
 }
 
 // stream prints the answer as it comes, and then how fast it was.

@@ -18,11 +18,13 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/placement"
 )
 
 // localCluster is node processes on this machine, that live as long as this one wants them to.
 type localCluster struct {
 	processes []*process
+	cpus      []cpusFlag // [nodes] the processors that each keeps to; nil if they do not
 	name      string
 	device    orrery.DeviceChoice
 	synch     orrery.Synch // as it was asked for
@@ -48,8 +50,8 @@ const (
 type localOptions struct {
 	Nodes   int
 	Device  string
-	Threads int   // of each; 0: as many as there are cores for each
-	CPUs    []int // the processor that each keeps to, in turn; nil: none does
+	Threads int  // of each; 0: as many as there are cores for each
+	Apart   bool // each measures by itself what it can do
 	Synch   orrery.Synch
 	RDMA    rdmaFlags
 }
@@ -68,25 +70,34 @@ func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCl
 		log.Info("a GPU is not used", "because", why)
 	}
 	memory := choice.Share(n)
-	// Nodes that measured at the same time would measure each other: they are alike, and share what there is.
 	threads := o.Threads
 	if threads == 0 {
 		threads = max(1, runtime.NumCPU()/n)
 	}
-	measured, err := o.measure(ctx, choice, threads, memory, log)
-	if err != nil {
-		return nil, err
+	var cpus []cpusFlag
+	if choice.Kind == orrery.DeviceCPU {
+		available, err := processors()
+		if err != nil {
+			return nil, err
+		}
+		cpus = keepApart(n, threads, available)
+	}
+	var measured []string // the flags that tell a node what it can do
+	if cpus == nil {
+		if measured, err = o.measure(ctx, choice, threads, memory, log); err != nil {
+			return nil, err
+		}
 	}
 	asked := o.Synch
 	if o.Synch == orrery.SynchAuto && n > runtime.NumCPU() {
 		o.Synch = orrery.SynchSafe
 	}
-	l := &localCluster{device: choice, name: fmt.Sprintf("local-%d", os.Getpid()), synch: asked, rdma: o.RDMA}
+	l := &localCluster{cpus: cpus, device: choice, name: fmt.Sprintf("local-%d", os.Getpid()), synch: asked, rdma: o.RDMA}
 	args := func(i int) []string {
 		a := append([]string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
 			"--device", choice.Number(i), "--memory", strconv.FormatInt(memory, 10), "--threads", strconv.Itoa(threads), "--synch", o.Synch.String()}, o.RDMA.args()...)
-		if len(o.CPUs) > 0 {
-			a = append(a, "--cpu", strconv.Itoa(o.CPUs[i%len(o.CPUs)]))
+		if cpus != nil {
+			a = append(a, "--cpus", cpus[i].String())
 		}
 		return append(a, measured...)
 	}
@@ -102,6 +113,12 @@ func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCl
 	}
 	l.processes = make([]*process, n)
 	l.processes[0] = first
+	if measured == nil && !o.Apart {
+		if measured, err = ratesFlags(first.Bandwidth, first.Rates); err != nil {
+			l.stop()
+			return nil, err
+		}
+	}
 	var g errgroup.Group
 	if measured == nil {
 		g.SetLimit(1) // each measures by itself what it can do
@@ -120,12 +137,24 @@ func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCl
 	return l, nil
 }
 
-// measure is the flags that tell nodes what they can do, measured here for all of them; none if each keeps to a
-// processor, and has to measure that.
-func (o *localOptions) measure(ctx context.Context, choice orrery.DeviceChoice, threads int, memory int64, log *slog.Logger) ([]string, error) {
-	if len(o.CPUs) > 0 {
-		return nil, nil
+// keepApart is the processors for nodes of so many threads each, in turn. Without that a system may wake a node on
+// the processor of the one that sent it something, which is computing, while another one is idle: of a virtual
+// machine it cannot tell an idle processor from one that the host has taken away. It is nil if there is nothing to
+// keep apart.
+func keepApart(nodes, threads int, available []int) []cpusFlag {
+	if threads >= len(available) {
+		return nil
 	}
+	cpus := make([]cpusFlag, nodes)
+	for i := range nodes * threads {
+		cpus[i/threads] = append(cpus[i/threads], available[i%len(available)])
+	}
+	return cpus
+}
+
+// measure is the flags that tell nodes what they can do, measured here for all of them. Nodes that measured at the
+// same time would measure each other: they are alike, and share what there is.
+func (o *localOptions) measure(ctx context.Context, choice orrery.DeviceChoice, threads int, memory int64, log *slog.Logger) ([]string, error) {
 	all, rates, err := orrery.Calibrate(ctx, orrery.Config{Device: choice.Kind, Threads: threads, Logger: log}, memory)
 	if err != nil {
 		return nil, err
@@ -134,11 +163,13 @@ func (o *localOptions) measure(ctx context.Context, choice orrery.DeviceChoice, 
 	if !rates.Known() {
 		return []string{"--calibrate", "off", "--bandwidth", strconv.FormatInt(int64(all/float64(each)), 10)}, nil
 	}
+	return ratesFlags(all/float64(each), rates)
+}
+
+// ratesFlags are the flags that tell a node what it can do.
+func ratesFlags(bandwidth float64, rates placement.Rates) ([]string, error) {
 	known, err := json.Marshal(rates)
-	if err != nil {
-		return nil, err
-	}
-	return []string{"--bandwidth", strconv.FormatInt(int64(all/float64(each)), 10), "--rates", string(known)}, nil
+	return []string{"--bandwidth", strconv.FormatInt(int64(bandwidth), 10), "--rates", string(known)}, err
 }
 
 // nodeNames are the names of local nodes, a letter each.

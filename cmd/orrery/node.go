@@ -31,7 +31,7 @@ type nodeCmd struct {
 	rdmaFlags
 	wireFlags
 
-	CPU   cpuFlag   `name:"cpu" hidden:"" help:"Processor to keep to, from 0 (Linux only)."`
+	CPUs  cpusFlag  `name:"cpus" hidden:"" help:"Processors to keep to, from 0 (Linux only)." placeholder:"N,…"`
 	Child bool      `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
 	Rates ratesFlag `hidden:"" help:"What was measured of this machine, as JSON."`
 }
@@ -52,7 +52,11 @@ Ctrl-C leaves the cluster gracefully.`
 }
 
 // ready is what a child prints for who started it.
-type ready struct{ Name, Addr string }
+type ready struct {
+	Name, Addr string
+	Bandwidth  float64         `json:",omitempty"` // of memory, bytes/s; of a node
+	Rates      placement.Rates // what it measured, or was told
+}
 
 // gcPercent is what a node lets its Go heap grow by before it collects, unless GOGC says otherwise. The heap
 // is some MB of bookkeeping, for what is large lies outside of it: collecting often costs next to nothing, and
@@ -64,8 +68,8 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	if c.CPU.given {
-		if err := pin(c.CPU.cpu); err != nil {
+	if len(c.CPUs) > 0 {
+		if err := pin(c.CPUs); err != nil {
 			return err
 		}
 	}
@@ -93,12 +97,18 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 		sayWithout(os.Stdout, choice)
 	}
 	defer c.wire(&cfg, log)()
+	if c.Child && !cfg.NoCalibration && !cfg.Rates.Known() {
+		var err error
+		if cfg.Bandwidth, cfg.Rates, err = orrery.Calibrate(ctx, cfg, cfg.Memory); err != nil {
+			return err
+		}
+	}
 	n, err := orrery.Start(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	if c.Child {
-		return c.serveParent(n)
+		return serveParent(n, ready{n.Name(), n.Addr(), cfg.Bandwidth, cfg.Rates})
 	}
 	for _, self := range n.Nodes() {
 		if self.Name == n.Name() {
@@ -120,8 +130,8 @@ func sayWithout(w io.Writer, choice orrery.DeviceChoice) {
 
 // serveParent runs the node for the process that started it: until that closes our standard input, which
 // also happens when it dies.
-func (c *nodeCmd) serveParent(n *orrery.Cluster) error {
-	if err := json.NewEncoder(os.Stdout).Encode(ready{n.Name(), n.Addr()}); err != nil {
+func serveParent(n *orrery.Cluster, r ready) error {
+	if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
 		return err
 	}
 	awaitParent()

@@ -5,17 +5,32 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-const canPin = true
-
-// pin keeps this process on one processor. Threads that it starts later inherit that; those that the runtime
-// has started already are moved, until none is found that was not.
-func pin(cpu int) error {
+// processors are the ones that this process may use, in order.
+func processors() (all []int, err error) {
 	var set unix.CPUSet
-	set.Set(cpu)
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		return nil, fmt.Errorf("which processors may be used: %w", err)
+	}
+	for cpu := range 8 * int(unsafe.Sizeof(set)) {
+		if set.IsSet(cpu) {
+			all = append(all, cpu)
+		}
+	}
+	return all, nil
+}
+
+// pin keeps this process on some processors. Threads that it starts later inherit that; those that the runtime
+// has started already are moved, until none is found that was not.
+func pin(cpus []int) error {
+	var set unix.CPUSet
+	for _, cpu := range cpus {
+		set.Set(cpu)
+	}
 	moved := map[int]bool{}
 	for {
 		tasks, err := os.ReadDir("/proc/self/task")
@@ -29,7 +44,7 @@ func pin(cpu int) error {
 				continue
 			}
 			if err := unix.SchedSetaffinity(tid, &set); err != nil && err != unix.ESRCH { // a thread may have ended
-				return fmt.Errorf("pinning to processor %d: %w", cpu, err)
+				return fmt.Errorf("keeping to the processors %v: %w", cpus, err)
 			}
 			moved[tid] = true
 		}
@@ -37,7 +52,7 @@ func pin(cpu int) error {
 			break
 		}
 	}
-	// Who computes shares the processor with who takes messages in, and is not to be waited for.
-	runtime.GOMAXPROCS(2)
+	// Who computes shares the processors with who takes messages in, and is not to be waited for.
+	runtime.GOMAXPROCS(len(cpus) + 1)
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 func TestAPinnedNodeHasAllItsThreadsOnOneProcessor(t *testing.T) {
-	n := startNode(t, "a", "--cpu", "0")
+	n := startNode(t, "a", "--cpus", "0")
 	status, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", n.cmd.Process.Pid))
 	if err != nil || len(status) == 0 {
 		t.Fatal(status, err)

@@ -45,7 +45,7 @@ func (c *planCmd) arch() (arch *plan.Arch, name string, err error) {
 	}
 	arch.Stored = &plan.Stored{Embed: m.EmbedBytes(), Head: m.HeadBytes()}
 	for l := range m.Config.Layers {
-		arch.Stored.Layers = append(arch.Stored.Layers, m.LayerBytes(l))
+		arch.Stored.Layers, arch.Stored.Reads = append(arch.Stored.Layers, m.LayerBytes(l)), append(arch.Stored.Reads, m.ReadBytes(l))
 	}
 	return arch, modelName(c.Model), nil
 }

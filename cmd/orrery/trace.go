@@ -98,7 +98,7 @@ func (c *traceCmd) begin(ctx context.Context, log *slog.Logger, r *traceReport) 
 		r.Notes = append(r.Notes, fmt.Sprintf("%s of %s share %s with each other and with this command: what they take includes waiting for one.",
 			counted(nodes, "node"), counted(r.Threads, "thread"), counted(runtime.NumCPU(), "core")))
 	}
-	local, err := startLocal(ctx, localOptions{Nodes: nodes, Threads: r.Threads, Synch: orrery.Synch(c.Synch), RDMA: c.rdmaFlags}, log)
+	local, err := startLocal(ctx, localOptions{Nodes: nodes, Device: c.Device, Threads: r.Threads, Synch: orrery.Synch(c.Synch), RDMA: c.rdmaFlags}, log)
 	if err != nil {
 		return nil, nil, err
 	}

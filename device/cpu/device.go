@@ -40,6 +40,12 @@ func (d *Device) Load(m device.Matrix) (device.Matrix, error) { return m, nil }
 // Unload implements [device.Device].
 func (d *Device) Unload(device.Matrix) {}
 
+// LoadExperts implements [device.Device].
+func (d *Device) LoadExperts(e device.Experts) (device.Experts, error) { return e, nil }
+
+// UnloadExperts implements [device.Device].
+func (d *Device) UnloadExperts(device.Experts) {}
+
 // NewStream implements [device.Device].
 func (d *Device) NewStream() device.Stream { return newStream(d.pool) }
 

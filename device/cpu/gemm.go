@@ -20,6 +20,7 @@ const (
 
 type gemmJob struct {
 	dst, x     device.Tensor
+	from       []int32 // which row of x each row is; nil: all, one after the other
 	w          device.Matrix
 	rows, cols int // of a tile of dst
 	across     int // tiles in a row of tiles
@@ -50,10 +51,15 @@ func (s *stream) matMat(dst, x device.Tensor, w device.Matrix) {
 }
 
 func (j *gemmJob) run(first, end int, w *worker) {
-	w.a, w.b, w.rows = grow(w.a, packRows*maxDepth), grow(w.b, maxTile*maxDepth), grow(w.rows, simd.GEMMCols*maxDepth)
+	w.packs()
 	for tile := first; tile < end; tile++ {
 		j.tile(tile/j.across*j.rows, tile%j.across*j.cols, w)
 	}
+}
+
+// packs makes room for what tiles pack.
+func (w *worker) packs() {
+	w.a, w.b, w.rows = grow(w.a, packRows*maxDepth), grow(w.b, maxTile*maxDepth), grow(w.rows, simd.GEMMCols*maxDepth)
 }
 
 // tile computes dst from (row, col) on.
@@ -69,8 +75,7 @@ func (j *gemmJob) tile(row, col int, w *worker) {
 		for r := 0; r < rows; r += packRows {
 			m := min(packRows, rows-r)
 			for i := 0; i < m; i += simd.GEMMRows {
-				at := (row+r+i)*j.x.Cols + k
-				simd.PackRows(w.a[i*n:], j.x.Data[at:], j.x.Cols, min(simd.GEMMRows, m-i), n)
+				j.packX(w, i, row+r+i, min(simd.GEMMRows, m-i), k, n)
 			}
 			j.multiply(w, row+r, m, col, cols, n, k > 0)
 		}
@@ -80,6 +85,18 @@ func (j *gemmJob) tile(row, col int, w *worker) {
 			clear(j.dst.Row(row + r)[col : col+cols])
 		}
 	}
+}
+
+// packX packs n columns from k on of some rows from one on, as rows at of the tile.
+func (j *gemmJob) packX(w *worker, at, first, rows, k, n int) {
+	if j.from == nil {
+		simd.PackRows(w.a[at*n:], j.x.Data[first*j.x.Cols+k:], j.x.Cols, rows, n)
+		return
+	}
+	for r := range rows {
+		copy(w.rows[r*n:(r+1)*n], j.x.Data[int(j.from[first+r])*j.x.Cols+k:])
+	}
+	simd.PackRows(w.a[at*n:], w.rows, n, rows, n)
 }
 
 // packWeights packs n columns from k on of the rows [col, col+cols) of w.

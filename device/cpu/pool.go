@@ -40,11 +40,12 @@ type job interface {
 // A worker is the scratch of one goroutine.
 type worker struct {
 	a, b  []float32 // packed tiles
-	rows  []float32 // expanded weights, on their way into b
+	rows  []float32 // expanded weights on their way into b, or rows from here and there on theirs into a
 	c     [tileSize]float32
 	flash attention.Flash
 
-	numbers *simd.AffineNumbers // of the weights in use
+	numbers  *simd.AffineNumbers // of the weights in use
+	gathered []float32           // rows of x from here and there, one after the other
 }
 
 // A batch is one operation in progress. Its stream reuses it.

@@ -24,6 +24,10 @@ type stream struct {
 	gemm   gemmJob
 	attend attendJob
 	finish finishJob
+
+	route   routeJob
+	experts expertsJob
+	argmax  argmaxJob
 }
 
 var _ device.Stream = (*stream)(nil)

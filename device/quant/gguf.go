@@ -36,7 +36,7 @@ func FromQ4_K(dst []float32, src []byte) {
 		for group := range 8 {
 			scale, least := numbers[group], numbers[8+group]
 			for j, q := range b[16+group/2*32:][:32] {
-				out[group*32+j] = scale*float32(q>>(group%2*4)&15) - least
+				out[group*32+j] = float32(scale*float32(q>>(group%2*4)&15)) - least // rounded twice on every processor
 			}
 		}
 	}

@@ -8,6 +8,6 @@ func FromAffine(dst []float32, q []byte, bits, group int, scales, biases []float
 		if bits == 4 {
 			v = v >> (i % 2 * 4) & 15
 		}
-		dst[i] = scales[i/group]*float32(v) + biases[i/group]
+		dst[i] = float32(scales[i/group]*float32(v)) + biases[i/group] // rounded twice on every processor
 	}
 }

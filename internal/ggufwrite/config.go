@@ -11,15 +11,26 @@ import (
 // Metadata is what a file says of a decoder, apart from how llama3 scales positions: that is a tensor, see
 // [RopeFactors].
 func Metadata(c *model.Config) []Pair {
-	key := func(k string, v any) Pair { return Pair{c.ModelType + "." + k, v} }
+	arch, width := c.ModelType, c.Intermediate
+	switch arch {
+	case "qwen3_moe":
+		arch = "qwen3moe"
+	case "mixtral":
+		arch, width = "llama", c.Experts.Width
+	}
+	key := func(k string, v any) Pair { return Pair{arch + "." + k, v} }
 	pairs := []Pair{
-		{"general.architecture", c.ModelType}, {"general.alignment", uint32(alignment)},
+		{"general.architecture", arch}, {"general.alignment", uint32(alignment)},
 		key("block_count", uint32(c.Layers)), key("context_length", uint32(c.MaxPositions)),
-		key("embedding_length", uint32(c.Hidden)), key("feed_forward_length", uint32(c.Intermediate)),
+		key("embedding_length", uint32(c.Hidden)), key("feed_forward_length", uint32(width)),
 		key("attention.head_count", uint32(c.Heads)), key("attention.head_count_kv", uint32(c.KVHeads)),
 		key("attention.key_length", uint32(c.HeadDim)), key("attention.value_length", uint32(c.HeadDim)),
 		key("attention.layer_norm_rms_epsilon", c.NormEps),
 		key("rope.dimension_count", uint32(c.HeadDim)), key("rope.freq_base", float32(c.Rope.Theta)),
+	}
+	if e := &c.Experts; e.Count > 0 {
+		pairs = append(pairs, key("expert_count", uint32(e.Count)), key("expert_used_count", uint32(e.Active)),
+			key("expert_feed_forward_length", uint32(e.Width)), key("expert_weights_norm", e.Normalized))
 	}
 	if c.Rope.Type == "linear" {
 		pairs = append(pairs, key("rope.scaling.type", "linear"), key("rope.scaling.factor", float32(c.Rope.Factor)))

@@ -54,6 +54,7 @@ func (b *bench) cases() []maker {
 			list = append(list, prefillCase(bits, n, attention.Shape{Heads: 32, KVHeads: 8, HeadDim: 128, Scale: float32(1 / math.Sqrt(128))}))
 		}
 	}
+	list = append(list, b.expertCases()...)
 	list = append(list, rowCases(hidden, tokens)...)
 	return append(list, b.stepCases()...)
 }

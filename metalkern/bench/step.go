@@ -27,16 +27,16 @@ type layer struct {
 // step is what one token of one sequence needs.
 type step struct {
 	geometry
-	b                                              *bench
-	bits                                           int // of keys and values
-	layers                                         []layer
-	head                                           kernels.Weights
-	decode                                         *kernels.Decode
-	merge                                          *kernels.Merge
-	split                                          kernels.Split
-	x, normed, q, k, v, attn, gate, up, out, index gpu.Range
-	norm, cos, sin, kv, queries                    gpu.Range
-	parts                                          kernels.Partial
+	b                                                      *bench
+	bits                                                   int // of keys and values
+	layers                                                 []layer
+	head                                                   kernels.Weights
+	decode                                                 *kernels.Decode
+	merge                                                  *kernels.Merge
+	split                                                  kernels.Split
+	x, normed, q, k, v, attn, gate, up, out, index, places gpu.Range
+	norm, cos, sin, kv, queries                            gpu.Range
+	parts                                                  kernels.Partial
 }
 
 // stepCase is a whole step of decoding: all layers of a model of that size, with random weights, at a context. One kernel after the other, as a
@@ -126,7 +126,7 @@ func (s *step) prepare(f kernels.WeightFormat, context int) error {
 		r *gpu.Range
 		n int
 	}{{&s.x, g.hidden}, {&s.normed, g.hidden}, {&s.q, heads}, {&s.k, kvHeads}, {&s.v, kvHeads}, {&s.attn, heads}, {&s.gate, g.intermediate}, {&s.up, g.intermediate},
-		{&s.out, g.vocabulary}, {&s.index, 4}, {&s.norm, g.hidden}, {&s.cos, g.shape.HeadDim / 2}, {&s.sin, g.shape.HeadDim / 2},
+		{&s.out, g.vocabulary}, {&s.index, 4}, {&s.places, int(kernels.ArgmaxBytes(1, g.vocabulary)) / 4}, {&s.norm, g.hidden}, {&s.cos, g.shape.HeadDim / 2}, {&s.sin, g.shape.HeadDim / 2},
 		{&s.parts.O, s.split.Parts * heads}, {&s.parts.M, s.split.Parts * g.shape.Heads}, {&s.parts.L, s.split.Parts * g.shape.Heads},
 	} {
 		if *t.r, err = b.filled(int64(4*t.n), singles(7, min(t.n, patternBytes/4))); err != nil {
@@ -173,7 +173,7 @@ func (s *step) run() error {
 	if err := set.Matvec(q, s.out, s.normed, s.head, 1, false); err != nil {
 		return err
 	}
-	return set.Argmax(q, s.index, s.out, 1, g.vocabulary)
+	return set.Argmax(q, s.index, s.out, s.places, 1, g.vocabulary)
 }
 
 // stepCases are steps of a model of 8 billion parameters.

@@ -26,11 +26,14 @@ func (g gemmForm) pool(f WeightFormat) int {
 	return g.stages * (2*g.bm + f.parts()*g.bn) * (g.bk + 8) * 2
 }
 
-func (s *Set) gemmForm(f WeightFormat) gemmForm {
-	if g := gemmLarge.of(f); s.host.Info().Pool >= g.pool(f) {
+func (s *Set) gemmForm(f WeightFormat) gemmForm { return s.formOf(f, gemmLarge, gemmSmall) }
+
+// formOf is the large form, or the small one where that does not fit.
+func (s *Set) formOf(f WeightFormat, large, small gemmForm) gemmForm {
+	if g := large.of(f); s.host.Info().Pool >= g.pool(f) {
 		return g
 	}
-	return gemmSmall.of(f)
+	return small.of(f)
 }
 
 // parts is how many terms the matrix units take for a weight in a format.

@@ -55,41 +55,46 @@ MOVE_PAIRS(WQ4, Q4)
 MOVE_AS_IS(WF16, half)
 MOVE_AS_IS(WBF16, bf16)
 
-template <typename F, typename E, int BM, int BN, int BK, int WM, int WN, int STAGES>
-FN void gemm(device const E* x, device const uchar* w, device const ushort* scales, device float* out, constant GemmParams& P, threadgroup uchar* pool, Ctx t) {
+// The tokens of a group's tile: count of them, number i of which is row from(i) of x and row to(i) of out.
+struct Consecutive {
+    int first, count;
+    FN uint from(int i) const { return uint(first + i); }
+    FN uint to(int i) const { return uint(first + i); }
+};
+
+// Computes a tile: the tokens of T, and rows n0, n0+1, … of the weights w [rows][cols]. x's second terms lie apart elements behind the first.
+template <typename F, typename E, int BM, int BN, int BK, int WM, int WN, int STAGES, typename T>
+FN void gemm_tile(thread const T& tokens, device const E* x, ulong apart, device const uchar* w, device const ushort* scales, device float* out, int rows, int cols, int n0, bool add,
+                  threadgroup uchar* pool, Ctx t) {
     constexpr int LD = BK + 8, THREADS = BM / WM * (BN / WN) * 32, MI = WM / 16, NI = WN / 8;
     constexpr int ROW = BK / 8, APART = THREADS / ROW;                   // a thread's pieces are so many rows apart
     constexpr int A_PIECES = BM / APART, B_PIECES = BN / APART;
     constexpr int PARTS = Parts<F>::value, PASSES = PARTS + 1;           // over a tile: hi·w, lo·w, and hi·(w's second term)
-    // Groups that run at the same time take tiles near each other, so that caches serve them: BAND tiles of tokens for each tile of rows.
-    const uint band = t.tg.x / (BAND * P.row_tiles) * BAND, wide = min(uint(BAND), P.token_tiles - band), in = t.tg.x - band * P.row_tiles;
-    const int m0 = int(band + in % wide) * BM, n0 = int(in / wide) * BN;
     const uint wm = t.sg / (BN / WN) * WM, wn = t.sg % (BN / WN) * WN;
     const int piece_row = int(t.tid) / ROW, piece_col = int(t.tid) % ROW * 8;
     threadgroup E* sa = (threadgroup E*)pool;                            // [STAGES][hi, lo][BM][LD]
     threadgroup E* sb = sa + STAGES * 2 * BM * LD;                       // [STAGES][PARTS][BN][LD]
-    device const E* xt = x + ulong(m0) * P.cols;
-    device const E* xt_lo = xt + ulong(P.tokens) * P.cols;
-    device const uchar* wt = w + ulong(n0) * P.cols * F::BITS / 8;
-    device const ushort* st = F::SCALED ? scales + ulong(n0) * (P.cols / 32) : scales;
+    device const E* xt_lo = x + apart;
+    device const uchar* wt = w + ulong(n0) * cols * F::BITS / 8;
+    device const ushort* st = F::SCALED ? scales + ulong(n0) * (cols / 32) : scales;
     // Rows past the last are that one again: their results are not written.
     uint xa[A_PIECES], wa[B_PIECES];
-    UNROLL for (int i = 0; i < A_PIECES; i++) xa[i] = uint(min(piece_row + i * APART, P.tokens - 1 - m0)) * P.cols + piece_col;
-    UNROLL for (int i = 0; i < B_PIECES; i++) wa[i] = uint(min(piece_row + i * APART, P.rows - 1 - n0)) * P.cols + piece_col;
+    UNROLL for (int i = 0; i < A_PIECES; i++) xa[i] = tokens.from(min(piece_row + i * APART, tokens.count - 1)) * cols + piece_col;
+    UNROLL for (int i = 0; i < B_PIECES; i++) wa[i] = uint(min(piece_row + i * APART, rows - 1 - n0)) * cols + piece_col;
     Move<F, E> moves[B_PIECES];
-    const int steps = (P.cols + BK - 1) / BK;
+    const int steps = (cols + BK - 1) / BK;
 
     FragC c[MI][NI];
     UNROLL for (int i = 0; i < MI; i++) UNROLL for (int j = 0; j < NI; j++) c_zero(c[i][j]);
 
 #define GEMM_BEGIN(step, stage)                                                                                        \
     if ((step) < steps) {                                                                                              \
-        const bool valid = (step) * BK + piece_col < P.cols;                                                           \
+        const bool valid = (step) * BK + piece_col < cols;                                                             \
         const uint k = valid ? uint(step) * BK : 0;                                                                    \
         threadgroup E* da = sa + ((stage) * 2 * BM + piece_row) * LD + piece_col;                                      \
         threadgroup E* db = sb + ((stage) * PARTS * BN + piece_row) * LD + piece_col;                                  \
         UNROLL for (int i = 0; i < A_PIECES; i++) {                                                                    \
-            async_copy16(da + i * APART * LD, xt + (valid ? xa[i] + k : 0), valid);                                    \
+            async_copy16(da + i * APART * LD, x + (valid ? xa[i] + k : 0), valid);                                     \
             async_copy16(da + (BM + i * APART) * LD, xt_lo + (valid ? xa[i] + k : 0), valid);                          \
         }                                                                                                              \
         UNROLL for (int i = 0; i < B_PIECES; i++) Move<F, E>::begin(moves[i], db + i * APART * LD, wt, st, valid ? wa[i] + k : 0, valid); \
@@ -129,12 +134,21 @@ FN void gemm(device const E* x, device const uchar* w, device const ushort* scal
     }
     async_wait<0>();
     UNROLL for (int i = 0; i < MI; i++) UNROLL for (int j = 0; j < NI; j++) UNROLL for (int e = 0; e < 4; e++) {
-        const int m = m0 + int(wm) + i * 16 + int(c_row(t.lane, e)), n = n0 + int(wn) + j * 8 + int(c_col(t.lane, e));
-        if (m < P.tokens && n < P.rows) {
-            device float* o = out + ulong(m) * P.rows + n;
-            *o = P.add ? *o + c_get(c[i][j], e) : c_get(c[i][j], e);
+        const int m = int(wm) + i * 16 + int(c_row(t.lane, e)), n = n0 + int(wn) + j * 8 + int(c_col(t.lane, e));
+        if (m < tokens.count && n < rows) {
+            device float* o = out + ulong(tokens.to(m)) * rows + n;
+            *o = add ? *o + c_get(c[i][j], e) : c_get(c[i][j], e);
         }
     }
+}
+
+template <typename F, typename E, int BM, int BN, int BK, int WM, int WN, int STAGES>
+FN void gemm(device const E* x, device const uchar* w, device const ushort* scales, device float* out, constant GemmParams& P, threadgroup uchar* pool, Ctx t) {
+    // Groups that run at the same time take tiles near each other, so that caches serve them: BAND tiles of tokens for each tile of rows.
+    const uint band = t.tg.x / (BAND * P.row_tiles) * BAND, wide = min(uint(BAND), P.token_tiles - band), in = t.tg.x - band * P.row_tiles;
+    const int m0 = int(band + in % wide) * BM;
+    const Consecutive tokens = Consecutive{m0, min(BM, P.tokens - m0)};
+    gemm_tile<F, E, BM, BN, BK, WM, WN, STAGES>(tokens, x, ulong(P.tokens) * P.cols, w, scales, out, P.rows, P.cols, int(in / wide) * BN, P.add != 0, pool, t);
 }
 #define GEMM(name, F, E, BM, BN, BK, WM, WN, STAGES, GROUPS)                                                           \
 KERNEL(name, BM / WM * (BN / WN) * 32, GROUPS)(BUF(0, const E, x), BUF(1, const uchar, w), BUF(2, const ushort, scales), BUF(3, float, out), ARG(4, GemmParams, P) GRID_ARGS) { \

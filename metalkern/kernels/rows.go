@@ -122,11 +122,6 @@ func (s *Set) Reset(queue gpu.Queue, p Partial, n, dim int) error {
 	return s.element(queue, "reset", threads(n*dim), n*dim, dim, p.O, p.M, p.L)
 }
 
-// Argmax writes to index [rows] int32 the place of the largest element of each row of x [rows][cols], the first of several.
-func (s *Set) Argmax(queue gpu.Queue, index, x gpu.Range, rows, cols int) error {
-	return s.element(queue, "argmax", groups(rows, elementThreads), rows*cols, cols, x, index)
-}
-
 // Copy copies n bytes, a multiple of 16, by a kernel: what reads and writes at the speed of memory.
 func (s *Set) Copy(queue gpu.Queue, dst, src gpu.Range, n int64) error {
 	words := int(n / 16)

@@ -83,23 +83,6 @@ KERNEL(reset, 256, 1)(BUF(0, float, o), BUF(1, float, m), BUF(2, float, l), ARG(
     if (i < P.n) o[i] = 0;
     if (i < P.n / P.cols) { m[i] = neg_inf(); l[i] = 0; }
 }
-// The index of the largest element of each row, the lowest of several; a group a row.
-KERNEL(argmax, 256, 1)(BUF(0, const float, x), BUF(1, int, index), ARG(2, ElementParams, P) GRID_ARGS) {
-    const Ctx t = GRID;
-    SHARED(float, tops, 8);
-    SHARED(float, places, 8);
-    float top = neg_inf();
-    uint at = P.cols;
-    for (uint k = t.tid; k < P.cols; k += 256) { const float v = x[ulong(t.tg.x) * P.cols + k]; if (v > top || at == P.cols) { top = v; at = k; } }
-    const float best = simd_max(top);
-    const float place = -simd_max(top == best ? -float(at) : LOWEST);       // exact: a vocabulary is smaller than 2^24
-    if (t.lane == 0) { tops[t.sg] = best; places[t.sg] = place; }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (t.tid == 0) {
-        for (int i = 1; i < 8; i++) if (tops[i] > tops[0] || (tops[i] == tops[0] && places[i] < places[0])) { tops[0] = tops[i]; places[0] = places[i]; }
-        index[t.tg.x] = int(places[0]);
-    }
-}
 // Copies n groups of 16 bytes: what the bandwidth of memory is measured with.
 KERNEL(copy16, 256, 1)(BUF(0, uint4, dst), BUF(1, const uint4, src), ARG(2, ElementParams, P) GRID_ARGS) {
     const Ctx t = GRID;

@@ -1,7 +1,6 @@
 package kernels
 
 import (
-	"encoding/binary"
 	"math"
 	"testing"
 )
@@ -11,7 +10,7 @@ func rowInstances() []instance {
 	for _, f := range formats {
 		list = append(list, embedding(f))
 	}
-	for _, name := range []string{"norm_wide", "norm_narrow", "rope", "add", "add_bias", "swiglu", "reset", "argmax", "copy16"} {
+	for _, name := range []string{"norm_wide", "norm_narrow", "rope", "add", "add_bias", "swiglu", "reset", "copy16"} {
 		list = append(list, rowsKernel(name))
 	}
 	return list
@@ -155,33 +154,6 @@ func TestResetMakesThePartWithoutKeys(t *testing.T) {
 		for i, v := range floats(b, p.L, 5) {
 			if v != 0 {
 				t.Errorf("l[%d] is %v", i, v)
-			}
-		}
-	})
-}
-
-func TestArgmaxIsTheFirstOfTheLargest(t *testing.T) {
-	onRows(t, func(t *testing.T, b *bench) {
-		const rows, cols = 4, 3001
-		x := randoms(1, rows*cols, 1)
-		want := []int32{2999, 17, 0, 256}
-		for r, at := range want {
-			x[r*cols+int(at)] = 50
-		}
-		x[1*cols+18], x[1*cols+17+256], x[1*cols+2000] = 50, 50, 50 // the same value, later, in this thread and in others
-		for i := range cols {
-			if i != 0 {
-				x[2*cols+i] = float32(math.Inf(-1))
-			}
-		}
-		index := room(b, rows)
-		must(b, b.set.Argmax(b.queue, index, buffer(b, x), rows, cols))
-		data := make([]byte, 4*rows)
-		b.queue.Read(data, index)
-		b.wait()
-		for r, at := range want {
-			if got := int32(binary.LittleEndian.Uint32(data[4*r:])); got != at {
-				t.Errorf("row %d: %d, not %d", r, got, at)
 			}
 		}
 	})

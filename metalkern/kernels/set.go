@@ -23,6 +23,10 @@ var headers = map[string][]string{
 	"wide.cu":       {"hopper.h"},
 	"attend.cu":     {"kv.h", "terms.h", "carry.h", "hopper.h"},
 	"rows.metal":    {"weights.h"},
+
+	"route.metal":      {"experts.h"},
+	"experts.metal":    {"weights.h", "experts.h"},
+	"expertgemm.metal": {"kv.h", "weights.h", "terms.h", "gemm.metal", "experts.h"},
 }
 
 // instance is a kernel of a file.

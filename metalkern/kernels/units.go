@@ -41,7 +41,7 @@ func unitsOf(list []instance) []dialect.Unit {
 // instances are the kernels of all formats, head sizes and forms.
 func instances() []instance {
 	list := []instance{mergeInstance, {file: "store.metal", name: "append"}}
-	for _, name := range []string{"norm_wide", "norm_narrow", "rope", "add", "add_bias", "swiglu", "reset", "argmax", "copy16"} {
+	for _, name := range []string{"norm_wide", "norm_narrow", "rope", "add", "add_bias", "swiglu", "reset", "copy16"} {
 		list = append(list, rowsKernel(name))
 	}
 	for _, f := range []WeightFormat{F32, F16, BF16, Q8, Q4} {
@@ -52,6 +52,12 @@ func instances() []instance {
 				list = append(list, matvecOf(someMatvecs, f, tokens, matvecDefault), matvecOf(gatedMatvecs, f, tokens, matvecDefault))
 			}
 		}
+	}
+	list = append(list, argmaxKernels()...)
+	list = append(list, routeKernels()...)
+	for _, f := range []WeightFormat{F32, F16, BF16, Q8, Q4} {
+		list = append(list, expertKernels(f)...)
+		list = append(list, expertGemm(f, expertSmall.of(f)), expertGemm(f, expertLarge.of(f)))
 	}
 	list = append(list, splitting(F16), splitting(BF16))
 	for _, f := range []WeightFormat{F16, BF16, Q8, Q4} {

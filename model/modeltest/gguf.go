@@ -36,12 +36,12 @@ func WriteGGUF(path, dir string, format device.Format, further ...GGUFPair) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	return ggufwrite.Write(out, append(ggufwrite.Metadata(c), further...), tensors)
+	return ggufwrite.Write(out, append(ggufwrite.Metadata(c), further...), ggufwrite.Stack(tensors))
 }
 
 func ggufTensor(c *model.Config, s storedTensor, format device.Format) ggufwrite.Tensor {
 	data, stored := s.data, s.format
-	if c.ModelType == "llama" {
+	if c.ModelType == "llama" || c.ModelType == "mixtral" {
 		switch {
 		case strings.Contains(s.name, ".q_proj."):
 			data = ggufwrite.Interleave(data, c.Heads, c.HeadDim)

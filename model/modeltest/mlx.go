@@ -6,6 +6,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/orrery-ai/orrery/device"
@@ -26,6 +28,7 @@ func WriteMLX(to, from string, o MLXOptions) error {
 	if err != nil {
 		return err
 	}
+	stored = stackExperts(stored)
 	b, err := os.ReadFile(filepath.Join(from, "config.json"))
 	if err != nil {
 		return err
@@ -39,7 +42,7 @@ func WriteMLX(to, from string, o MLXOptions) error {
 	dtypes := map[string]string{}
 	for _, s := range stored {
 		base, bits := strings.TrimSuffix(s.name, ".weight"), o.Bits
-		if len(s.shape) != 2 {
+		if len(s.shape) < 2 {
 			out = append(out, s)
 			continue
 		}
@@ -54,13 +57,44 @@ func WriteMLX(to, from string, o MLXOptions) error {
 		}
 		format := map[int]device.Format{4: device.MLX4, 8: device.MLX8}[bits]
 		data, scales, biases := quantize.EncodeAffine(format, o.Group, o.Numbers, s.floats())
-		groups := []int{s.shape[0], s.shape[1] / o.Group}
+		cols := s.shape[len(s.shape)-1]
+		with := func(cols int) []int { return append(slices.Clone(s.shape[:len(s.shape)-1]), cols) }
 		dtypes[s.name] = "U32"
-		out = append(out, storedTensor{s.name, format, []int{s.shape[0], s.shape[1] * bits / 32}, data},
-			storedTensor{base + ".scales", o.Numbers, groups, scales}, storedTensor{base + ".biases", o.Numbers, groups, biases})
+		out = append(out, storedTensor{s.name, format, with(cols * bits / 32), data},
+			storedTensor{base + ".scales", o.Numbers, with(cols / o.Group), scales}, storedTensor{base + ".biases", o.Numbers, with(cols / o.Group), biases})
 	}
 	config["quantization"] = said
 	return errors.Join(writeJSON(filepath.Join(to, "config.json"), config), writeStored(filepath.Join(to, "model.safetensors"), out, dtypes))
+}
+
+// expertPart is the name of a matrix of an expert: what is before, and its part, as Qwen or Mixtral calls it.
+var expertPart = regexp.MustCompile(`^(.*)\.experts\.\d+\.(\w+)\.weight$`)
+
+// stackExperts makes one tensor of the matrices of all experts of a layer, [experts][rows][cols], as MLX does.
+func stackExperts(all []storedTensor) []storedTensor {
+	var out []storedTensor
+	at := map[string]int{}
+	for _, s := range all {
+		m := expertPart.FindStringSubmatch(s.name)
+		if m == nil {
+			out = append(out, s)
+			continue
+		}
+		part := m[2]
+		if other, ok := map[string]string{"w1": "gate_proj", "w2": "down_proj", "w3": "up_proj"}[part]; ok {
+			part = other
+		}
+		name := m[1] + ".switch_mlp." + part + ".weight"
+		i, ok := at[name]
+		if !ok {
+			i = len(out)
+			at[name] = i
+			out = append(out, storedTensor{name, s.format, append([]int{0}, s.shape...), nil})
+		}
+		out[i].shape[0]++
+		out[i].data = append(out[i].data, s.data...)
+	}
+	return out
 }
 
 // writeStored writes tensors as they are. dtypes is what the header calls the types of some.

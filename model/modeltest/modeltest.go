@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/orrery-ai/orrery/device"
@@ -25,6 +26,8 @@ type Options struct {
 	HeadDim       int    // 16
 	Vocab         int    // 256
 	MaxPositions  int    // 4096
+	Experts       int    // 6, of those ModelTypes that have experts
+	Active        int    // 2: experts of a token
 	Tied          bool
 	AttentionBias bool
 	Format        device.Format  // device.F32
@@ -90,7 +93,7 @@ func (o Options) withDefaults() Options {
 		fallback int
 	}{
 		{&o.Layers, 4}, {&o.Hidden, 64}, {&o.Intermediate, 96}, {&o.Heads, 4}, {&o.KVHeads, 2},
-		{&o.HeadDim, 16}, {&o.Vocab, 256}, {&o.MaxPositions, 4096}, {&o.Shards, 1},
+		{&o.HeadDim, 16}, {&o.Vocab, 256}, {&o.MaxPositions, 4096}, {&o.Shards, 1}, {&o.Experts, 6}, {&o.Active, 2},
 	} {
 		if *f.to == 0 {
 			*f.to = f.fallback
@@ -114,6 +117,12 @@ func (o Options) config() map[string]any {
 		"rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": o.Tied, "hidden_act": "silu",
 		"attention_bias": o.AttentionBias, "eos_token_id": 2,
 	}
+	switch o.ModelType {
+	case "qwen3_moe":
+		c["num_experts"], c["num_experts_per_tok"], c["moe_intermediate_size"], c["norm_topk_prob"] = o.Experts, o.Active, o.expertWidth(), true
+	case "mixtral":
+		c["num_local_experts"], c["num_experts_per_tok"] = o.Experts, o.Active
+	}
 	for name, v := range o.Fields {
 		if v == nil {
 			delete(c, name)
@@ -122,6 +131,24 @@ func (o Options) config() map[string]any {
 		}
 	}
 	return c
+}
+
+// expertWidth is the width of an expert's MLP.
+func (o Options) expertWidth() int {
+	if o.ModelType == "mixtral" {
+		return o.Intermediate
+	}
+	return o.Intermediate / 2
+}
+
+// routed reports whether a layer has experts.
+func (o Options) routed(layer int) bool {
+	b, err := json.Marshal(o.config())
+	if err != nil {
+		return false
+	}
+	c, err := model.ParseConfig(b)
+	return err == nil && c.Routed(layer)
 }
 
 // tensor is a random tensor: mean + spread·N(0, 1).
@@ -153,15 +180,29 @@ func (o Options) tensors() []tensor {
 		linear("self_attn.q_proj", q, o.Hidden, qkvBias)
 		linear("self_attn.k_proj", kv, o.Hidden, qkvBias)
 		linear("self_attn.v_proj", kv, o.Hidden, qkvBias)
-		if o.ModelType == "qwen3" {
+		if strings.HasPrefix(o.ModelType, "qwen3") {
 			add(in+"self_attn.q_norm.weight", 1, 0.2, o.HeadDim)
 			add(in+"self_attn.k_norm.weight", 1, 0.2, o.HeadDim)
 		}
 		linear("self_attn.o_proj", o.Hidden, q, o.AttentionBias && o.ModelType != "qwen2")
 		add(in+"post_attention_layernorm.weight", 1, 0.2, o.Hidden)
-		linear("mlp.gate_proj", o.Intermediate, o.Hidden, false)
-		linear("mlp.up_proj", o.Intermediate, o.Hidden, false)
-		linear("mlp.down_proj", o.Hidden, o.Intermediate, false)
+		if !o.routed(l) {
+			linear("mlp.gate_proj", o.Intermediate, o.Hidden, false)
+			linear("mlp.up_proj", o.Intermediate, o.Hidden, false)
+			linear("mlp.down_proj", o.Hidden, o.Intermediate, false)
+			continue
+		}
+		block, gate, up, down := "mlp", "gate_proj", "up_proj", "down_proj"
+		if o.ModelType == "mixtral" {
+			block, gate, up, down = "block_sparse_moe", "w1", "w3", "w2"
+		}
+		linear(block+".gate", o.Experts, o.Hidden, false)
+		for e := range o.Experts {
+			expert := fmt.Sprintf("%s.experts.%d.", block, e)
+			linear(expert+gate, o.expertWidth(), o.Hidden, false)
+			linear(expert+up, o.expertWidth(), o.Hidden, false)
+			linear(expert+down, o.Hidden, o.expertWidth(), false)
+		}
 	}
 	add("model.norm.weight", 1, 0.2, o.Hidden)
 	if !o.Tied {

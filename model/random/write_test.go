@@ -2,7 +2,9 @@ package random
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -18,13 +20,14 @@ import (
 func config(kind string, tied bool) []byte {
 	return fmt.Appendf(nil, `{"model_type": %q, "num_hidden_layers": 6, "hidden_size": 128, "intermediate_size": 320, "num_attention_heads": 8,
 		"num_key_value_heads": 2, "head_dim": 16, "vocab_size": 500, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
-		"tie_word_embeddings": %v, "attention_bias": true}`, kind, tied)
+		"tie_word_embeddings": %v, "attention_bias": true, "num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2,
+		"moe_intermediate_size": 64, "norm_topk_prob": true}`, kind, tied)
 }
 
 func TestAModelOfAnyShapeAndFormatOpensAndStaysFinite(t *testing.T) {
 	dev := cpu.New(1)
 	defer dev.Close()
-	for _, kind := range []string{"llama", "qwen3"} {
+	for _, kind := range []string{"llama", "qwen3", "qwen3_moe", "mixtral"} {
 		for _, format := range []device.Format{device.F32, device.F16, device.BF16} {
 			for _, tied := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s %v tied %v", kind, format, tied), func(t *testing.T) {
@@ -59,7 +62,7 @@ func TestQuantizedModelsOpenAndStayFinite(t *testing.T) {
 		{"folder", Write, []device.Format{device.MLX8, device.MLX4}},
 	} {
 		for _, format := range c.formats {
-			for _, kind := range []string{"llama", "qwen3"} {
+			for _, kind := range []string{"llama", "qwen3", "qwen3_moe"} {
 				t.Run(fmt.Sprintf("%s %v in %s", kind, format, c.to), func(t *testing.T) {
 					to := filepath.Join(t.TempDir(), c.to)
 					wide := bytes.ReplaceAll(config(kind, false), []byte(`"hidden_size": 128`), []byte(`"hidden_size": 256`))
@@ -72,6 +75,9 @@ func TestQuantizedModelsOpenAndStayFinite(t *testing.T) {
 						t.Fatal(err)
 					}
 					defer m.Close()
+					if _, err := m.Tokenizer(); !errors.Is(err, fs.ErrNotExist) {
+						t.Errorf("its tokenizer: %v", err)
+					}
 					if weights := m.RangeBytes(model.Range{First: 0, End: m.Config.Layers}); last != all || all != weights {
 						t.Errorf("%d of %d bytes were told of, the model has %d", last, all, weights)
 					}

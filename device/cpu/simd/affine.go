@@ -6,7 +6,7 @@ type AffineNumbers [2][4096]float32
 // AffineRows is for how many rows of so many groups [ProductAffine] takes the numbers, 0 if it cannot multiply such
 // rows here.
 func AffineRows(groups int) int {
-	if !haveAVX512 || groups == 0 {
+	if !haveAVX512 && !haveNEON || groups == 0 {
 		return 0
 	}
 	return len(AffineNumbers{}[0]) / groups

@@ -3,6 +3,7 @@ package simd
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -114,32 +115,38 @@ func TestScoreDoesNotDependOnTheKeysBesideIt(t *testing.T) {
 
 func TestTilesEqualFloat64(t *testing.T) {
 	type kernels struct {
+		lanes   int
 		scores  func(s, k, q []float32, n, dim int)
 		softmax func(s, m, l, f []float32, n int)
 		values  func(o, v, p, f []float32, n, dim int)
 	}
 	inf := math.Inf(-1)
 	for name, f := range map[string]kernels{
-		"chosen": {TileScores, TileSoftmax, TileValues},
-		"twin":   {tileScoresGo, tileSoftmaxGo, tileValuesGo},
+		"chosen":    {TileLanes, TileScores, TileSoftmax, TileValues},
+		"twin":      {TileLanes, tileScoresGo, tileSoftmaxGo, tileValuesGo},
+		"wide":      {TileLanesWide, TileScoresWide, TileSoftmaxWide, TileValuesWide},
+		"wide twin": {TileLanesWide, tileScoresWideGo, tileSoftmaxWideGo, tileValuesWideGo},
 	} {
-		r := rand.New(rand.NewPCG(5, 6))
-		for _, n := range []int{0, 4, 8, 36} {
+		r, lanes := rand.New(rand.NewPCG(5, 6)), f.lanes
+		for _, n := range []int{0, 4, 8, 40} {
+			if lanes == TileLanesWide && n%8 != 0 {
+				continue
+			}
 			for _, dim := range []int{8, 16, 40, 64, 128} {
-				k, v, q := floats(t, r, n*dim), floats(t, r, n*dim), floats(t, r, dim*TileLanes)
-				s, o := floats(t, r, n*TileLanes), floats(t, r, dim*TileLanes)
-				m, l, c := floats(t, r, TileLanes), floats(t, r, TileLanes), floats(t, r, TileLanes)
+				k, v, q := floats(t, r, n*dim), floats(t, r, n*dim), floats(t, r, dim*lanes)
+				s, o := floats(t, r, n*lanes), floats(t, r, dim*lanes)
+				m, l, c := floats(t, r, lanes), floats(t, r, lanes), floats(t, r, lanes)
 				f.scores(s, k, q, n, dim)
 				for i := range s {
 					var want float64
 					for d := range dim {
-						want += float64(k[i/TileLanes*dim+d]) * float64(q[d*TileLanes+i%TileLanes])
+						want += float64(k[i/lanes*dim+d]) * float64(q[d*lanes+i%lanes])
 					}
 					near(t, name+" score", s[i], want, float64(dim), 1e-6)
 				}
 				// One lane sees nothing yet, one sees only these keys, one sees none of these.
 				for j := range n {
-					s[j*TileLanes+3], s[j*TileLanes+5] = float32(inf), float32(inf)
+					s[j*lanes+3], s[j*lanes+5] = float32(inf), float32(inf)
 				}
 				m[3], m[4] = float32(inf), float32(inf)
 				l[3], l[4] = 0, 0
@@ -149,10 +156,10 @@ func TestTilesEqualFloat64(t *testing.T) {
 				}
 				oldS, oldM, oldL := append([]float32(nil), s...), append([]float32(nil), m...), append([]float32(nil), l...)
 				f.softmax(s, m, l, c, used)
-				for lane := range TileLanes {
+				for lane := range lanes {
 					next := float64(oldM[lane])
 					for j := range used {
-						next = max(next, float64(oldS[j*TileLanes+lane]))
+						next = max(next, float64(oldS[j*lanes+lane]))
 					}
 					near(t, name+" maximum", m[lane], next, 0, 0)
 					base, factor := next, math.Exp(float64(oldM[lane])-next)
@@ -162,8 +169,8 @@ func TestTilesEqualFloat64(t *testing.T) {
 					near(t, name+" factor", c[lane], factor, 1, 3e-7)
 					sum := float64(oldL[lane]) * factor
 					for j := range used {
-						want := math.Exp(float64(oldS[j*TileLanes+lane]) - base)
-						near(t, name+" weight", s[j*TileLanes+lane], want, 1, 5e-7)
+						want := math.Exp(float64(oldS[j*lanes+lane]) - base)
+						near(t, name+" weight", s[j*lanes+lane], want, 1, 5e-7)
 						sum += want
 					}
 					near(t, name+" sum", l[lane], sum, 1+math.Abs(sum), 1e-6)
@@ -171,9 +178,9 @@ func TestTilesEqualFloat64(t *testing.T) {
 				oldO := append([]float32(nil), o...)
 				f.values(o, v, s, c, used, dim)
 				for i := range o {
-					want, size := float64(oldO[i])*float64(c[i%TileLanes]), 1.0
+					want, size := float64(oldO[i])*float64(c[i%lanes]), 1.0
 					for j := range used {
-						x := float64(v[j*dim+i/TileLanes]) * float64(s[j*TileLanes+i%TileLanes])
+						x := float64(v[j*dim+i/lanes]) * float64(s[j*lanes+i%lanes])
 						want += x
 						size += math.Abs(x)
 					}
@@ -182,6 +189,55 @@ func TestTilesEqualFloat64(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestWideTilesHaveTheSameBits(t *testing.T) {
+	if !TileWide() {
+		t.Skip("there are none")
+	}
+	const n, dim = 16, 24
+	r := rand.New(rand.NewPCG(7, 6))
+	k, v, q, o := floats(t, r, n*dim), floats(t, r, n*dim), floats(t, r, dim*TileLanesWide), floats(t, r, dim*TileLanesWide)
+	m, l, f := floats(t, r, TileLanesWide), floats(t, r, TileLanesWide), floats(t, r, TileLanesWide)
+	// half is the lanes of one half of rows of them.
+	half := func(wide []float32, which int) []float32 {
+		var out []float32
+		for at := which * TileLanes; at < len(wide); at += TileLanesWide {
+			out = append(out, wide[at:at+TileLanes]...)
+		}
+		return out
+	}
+	var narrow [2]struct{ s, m, l, o []float32 }
+	for i := range narrow {
+		h := &narrow[i]
+		h.s, h.m, h.l, h.o = make([]float32, n*TileLanes), half(m, i), half(l, i), half(o, i)
+		factors := half(f, i)
+		TileScores(h.s, k, half(q, i), n, dim)
+		TileSoftmax(h.s, h.m, h.l, factors, n)
+		TileValues(h.o, v, h.s, factors, n, dim)
+	}
+	s := make([]float32, n*TileLanesWide)
+	TileScoresWide(s, k, q, n, dim)
+	TileSoftmaxWide(s, m, l, f, n)
+	TileValuesWide(o, v, s, f, n, dim)
+	for i, h := range narrow {
+		if !slices.Equal(half(s, i), h.s) || !slices.Equal(half(m, i), h.m) || !slices.Equal(half(l, i), h.l) || !slices.Equal(half(o, i), h.o) {
+			t.Errorf("half %d differs", i)
+		}
+	}
+}
+
+func BenchmarkTileWide(b *testing.B) {
+	const n, dim = 64, 64
+	k, q := make([]float32, n*dim), make([]float32, dim*TileLanesWide)
+	s, o := make([]float32, n*TileLanesWide), make([]float32, dim*TileLanesWide)
+	m, l, f := make([]float32, TileLanesWide), make([]float32, TileLanesWide), make([]float32, TileLanesWide)
+	for b.Loop() {
+		TileScoresWide(s, k, q, n, dim)
+		TileSoftmaxWide(s, m, l, f, n)
+		TileValuesWide(o, k, s, f, n, dim)
+	}
+	b.ReportMetric(float64(b.N)*4*n*dim*TileLanesWide/b.Elapsed().Seconds()/1e9, "GFLOP/s")
 }
 
 func BenchmarkTile(b *testing.B) {

@@ -9,12 +9,15 @@ import "encoding/binary"
 //	}
 func FromF16(dst []float32, src []byte) {
 	src = src[:2*len(dst)]
-	if !haveAVX2 {
-		fromF16Go(dst, src)
-		return
+	n := 0
+	switch {
+	case haveAVX2:
+		n = len(dst) &^ 7
+		fromF16AVX2(dst[:n], src)
+	case haveNEON:
+		n = len(dst) &^ 7
+		fromF16NEON(dst[:n], src)
 	}
-	n := len(dst) &^ 7
-	fromF16AVX2(dst[:n], src)
 	fromF16Go(dst[n:], src[2*n:])
 }
 
@@ -25,12 +28,15 @@ func FromF16(dst []float32, src []byte) {
 //	}
 func FromBF16(dst []float32, src []byte) {
 	src = src[:2*len(dst)]
-	if !haveAVX2 {
-		fromBF16Go(dst, src)
-		return
+	n := 0
+	switch {
+	case haveAVX2:
+		n = len(dst) &^ 7
+		fromBF16AVX2(dst[:n], src)
+	case haveNEON:
+		n = len(dst) &^ 7
+		fromBF16NEON(dst[:n], src)
 	}
-	n := len(dst) &^ 7
-	fromBF16AVX2(dst[:n], src)
 	fromBF16Go(dst[n:], src[2*n:])
 }
 
@@ -53,12 +59,15 @@ func FromF32(dst []float32, src []byte) {
 //	}
 func ToF16(dst []byte, src []float32) {
 	dst = dst[:2*len(src)]
-	if !haveAVX2 {
-		toF16Go(dst, src)
-		return
+	n := 0
+	switch {
+	case haveAVX2:
+		n = len(src) &^ 7
+		toF16AVX2(dst, src[:n])
+	case haveNEON:
+		n = len(src) &^ 7
+		toF16NEON(dst, src[:n])
 	}
-	n := len(src) &^ 7
-	toF16AVX2(dst, src[:n])
 	toF16Go(dst[2*n:], src[n:])
 }
 

@@ -23,6 +23,10 @@ func Scores(s []float32, stride int, q []float32, k, next []byte, heads, n, dim 
 		scoresAVX512(s, stride, q, k, next, heads, n, dim)
 		return
 	}
+	if haveNEON && dim%8 == 0 {
+		scoresNEON(s, stride, q, k, heads, n, dim)
+		return
+	}
 	if !haveAVX2 || dim%8 != 0 {
 		scoresGo(s, stride, q, k, heads, n, dim)
 		return
@@ -62,6 +66,10 @@ func Values(o, p []float32, stride int, v, next []byte, heads, n, dim int) {
 	o, p, v = o[:heads*dim], p[:(heads-1)*stride+n], v[:2*n*dim]
 	if haveAVX512 && dim%16 == 0 {
 		valuesAVX512(o, p, stride, v, next, heads, n, dim)
+		return
+	}
+	if haveNEON && dim%8 == 0 {
+		valuesNEON(o, p, stride, v, heads, n, dim)
 		return
 	}
 	if !haveAVX2 || dim%8 != 0 {

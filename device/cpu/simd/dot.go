@@ -22,9 +22,15 @@ func DotF32(x []float32, w []byte) (sum float32) {
 func dotsF32(dst, x []float32, w []byte) {
 	w = w[:4*len(dst)*len(x)]
 	n := 0
-	if haveAVX2 {
+	switch {
+	case haveAVX2:
 		n = len(x) &^ 7
 		dotsF32AVX2(dst, x[:n], w, len(x))
+	case haveNEON:
+		n = len(x) &^ 7
+		for r := range dst {
+			product1F32NEON(dst[r:], 0, x, w[4*r*len(x):], 1, n)
+		}
 	}
 	if n == 0 || n < len(x) {
 		dotsF32Go(dst, x, w, n)
@@ -35,9 +41,14 @@ func dotsF32(dst, x []float32, w []byte) {
 func dotsPairF32(dst, dst2, x, x2 []float32, w []byte) {
 	dst2, x2, w = dst2[:len(dst)], x2[:len(x)], w[:4*len(dst)*len(x)]
 	n := 0
-	if haveAVX2 {
+	switch {
+	case haveAVX2:
 		n = len(x) &^ 7
 		dotsPairF32AVX2(dst, dst2, x[:n], x2, w, len(x))
+	case haveNEON:
+		dotsF32(dst, x, w)
+		dotsF32(dst2, x2, w)
+		return
 	}
 	if n == 0 || n < len(x) {
 		dotsF32Go(dst, x, w, n)
@@ -49,9 +60,15 @@ func dotsPairF32(dst, dst2, x, x2 []float32, w []byte) {
 func dotsF16(dst, x []float32, w []byte) {
 	w = w[:2*len(dst)*len(x)]
 	n := 0
-	if haveAVX2 {
+	switch {
+	case haveAVX2:
 		n = len(x) &^ 7
 		dotsF16AVX2(dst, x[:n], w, len(x))
+	case haveNEON:
+		n = len(x) &^ 7
+		for r := range dst {
+			product1F16NEON(dst[r:], 0, x, w[2*r*len(x):], 1, n)
+		}
 	}
 	if n == 0 || n < len(x) {
 		dotsF16Go(dst, x, w, n)
@@ -62,9 +79,14 @@ func dotsF16(dst, x []float32, w []byte) {
 func dotsPairF16(dst, dst2, x, x2 []float32, w []byte) {
 	dst2, x2, w = dst2[:len(dst)], x2[:len(x)], w[:2*len(dst)*len(x)]
 	n := 0
-	if haveAVX2 {
+	switch {
+	case haveAVX2:
 		n = len(x) &^ 7
 		dotsPairF16AVX2(dst, dst2, x[:n], x2, w, len(x))
+	case haveNEON:
+		dotsF16(dst, x, w)
+		dotsF16(dst2, x2, w)
+		return
 	}
 	if n == 0 || n < len(x) {
 		dotsF16Go(dst, x, w, n)
@@ -76,9 +98,15 @@ func dotsPairF16(dst, dst2, x, x2 []float32, w []byte) {
 func dotsBF16(dst, x []float32, w []byte) {
 	w = w[:2*len(dst)*len(x)]
 	n := 0
-	if haveAVX2 {
+	switch {
+	case haveAVX2:
 		n = len(x) &^ 7
 		dotsBF16AVX2(dst, x[:n], w, len(x))
+	case haveNEON:
+		n = len(x) &^ 7
+		for r := range dst {
+			product1BF16NEON(dst[r:], 0, x, w[2*r*len(x):], 1, n)
+		}
 	}
 	if n == 0 || n < len(x) {
 		dotsBF16Go(dst, x, w, n)
@@ -89,9 +117,14 @@ func dotsBF16(dst, x []float32, w []byte) {
 func dotsPairBF16(dst, dst2, x, x2 []float32, w []byte) {
 	dst2, x2, w = dst2[:len(dst)], x2[:len(x)], w[:2*len(dst)*len(x)]
 	n := 0
-	if haveAVX2 {
+	switch {
+	case haveAVX2:
 		n = len(x) &^ 7
 		dotsPairBF16AVX2(dst, dst2, x[:n], x2, w, len(x))
+	case haveNEON:
+		dotsBF16(dst, x, w)
+		dotsBF16(dst2, x2, w)
+		return
 	}
 	if n == 0 || n < len(x) {
 		dotsBF16Go(dst, x, w, n)

@@ -29,7 +29,7 @@ const expLow = -86.6
 func Softmax(s []float32, stride int, m, l, f []float32, next []byte, heads, n int) {
 	s, m, l, f = s[:heads*stride], m[:heads], l[:heads], f[:heads]
 	end := (n + 15) &^ 15
-	if !haveAVX2 || end > stride {
+	if !haveAVX2 && !haveNEON || end > stride {
 		softmaxGo(s, stride, m, l, f, heads, n)
 		return
 	}
@@ -39,11 +39,14 @@ func Softmax(s []float32, stride int, m, l, f []float32, next []byte, heads, n i
 		}
 	}
 	next = next[:min(len(next), SoftmaxAhead(heads, n))]
-	if haveAVX512 {
+	switch {
+	case haveAVX512:
 		softmaxAVX512(s, stride, m, l, f, next, heads, end)
-		return
+	case haveAVX2:
+		softmaxAVX2(s, stride, m, l, f, next, heads, end)
+	default:
+		softmaxNEON(s, stride, m, l, f, heads, end)
 	}
-	softmaxAVX2(s, stride, m, l, f, next, heads, end)
 }
 
 // SoftmaxAhead is how many bytes [Softmax] brings into the cache: in its time memory can hardly serve more.
@@ -58,18 +61,29 @@ func SoftmaxAhead(heads, n int) int { return (n + 15) / 16 * heads * 128 }
 // with the exponential of [Softmax]. dst may be gate or up.
 func SwiGLU(dst, gate, up []float32) {
 	dst, up = dst[:len(gate)], up[:len(gate)]
-	if !haveAVX2 {
+	switch {
+	case haveAVX2:
+		n := len(gate) &^ 7
+		swiGLUAVX2(dst, gate[:n], up)
+		if n < len(gate) {
+			var g, u [8]float32
+			k := copy(g[:], gate[n:])
+			copy(u[:], up[n:])
+			swiGLUAVX2(g[:], g[:], u[:])
+			copy(dst[n:], g[:k])
+		}
+	case haveNEON:
+		n := len(gate) &^ 3
+		swiGLUNEON(dst, gate[:n], up)
+		if n < len(gate) {
+			var g, u [4]float32
+			k := copy(g[:], gate[n:])
+			copy(u[:], up[n:])
+			swiGLUNEON(g[:], g[:], u[:])
+			copy(dst[n:], g[:k])
+		}
+	default:
 		swiGLUGo(dst, gate, up)
-		return
-	}
-	n := len(gate) &^ 7
-	swiGLUAVX2(dst, gate[:n], up)
-	if n < len(gate) {
-		var g, u [8]float32
-		k := copy(g[:], gate[n:])
-		copy(u[:], up[n:])
-		swiGLUAVX2(g[:], g[:], u[:])
-		copy(dst[n:], g[:k])
 	}
 }
 

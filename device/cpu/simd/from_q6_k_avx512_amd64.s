@@ -6,7 +6,7 @@
 
 // func fromQ6_KAVX512(dst []float32, src []byte, halves *[65536]float32)
 // Requires: AVX, AVX512F
-TEXT ·fromQ6_KAVX512(SB), NOSPLIT, $64-56
+TEXT ·fromQ6_KAVX512(SB), NOSPLIT, $128-56
 	MOVQ dst_base+0(FP), AX
 	MOVQ src_base+24(FP), CX
 	MOVQ dst_len+8(FP), DX
@@ -15,193 +15,166 @@ TEXT ·fromQ6_KAVX512(SB), NOSPLIT, $64-56
 	JLT  end2
 
 loop1:
-	VPMOVSXBD    192(CX), Z0
-	VCVTDQ2PS    Z0, Z0
-	MOVWQZX      208(CX), SI
-	VBROADCASTSS (BX)(SI*4), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, (SP)
-	VPMOVZXBD    (CX), Z0
-	VPANDD       fifteen<>+0(SB), Z0, Z0
-	VPMOVZXBD    128(CX), Z1
-	VPSLLD       $0x04, Z1, Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS (SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, (AX)
-	VPMOVZXBD    16(CX), Z0
-	VPANDD       fifteen<>+0(SB), Z0, Z0
-	VPMOVZXBD    144(CX), Z1
-	VPSLLD       $0x04, Z1, Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS 4(SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 64(AX)
-	VPMOVZXBD    32(CX), Z0
-	VPANDD       fifteen<>+0(SB), Z0, Z0
-	VPMOVZXBD    128(CX), Z1
-	VPSLLD       $0x02, Z1, Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS 8(SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 128(AX)
-	VPMOVZXBD    48(CX), Z0
-	VPANDD       fifteen<>+0(SB), Z0, Z0
-	VPMOVZXBD    144(CX), Z1
-	VPSLLD       $0x02, Z1, Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS 12(SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 192(AX)
-	VPMOVZXBD    (CX), Z0
-	VPSRLD       $0x04, Z0, Z0
-	VPMOVZXBD    128(CX), Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS 16(SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 256(AX)
-	VPMOVZXBD    16(CX), Z0
-	VPSRLD       $0x04, Z0, Z0
-	VPMOVZXBD    144(CX), Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS 20(SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 320(AX)
-	VPMOVZXBD    32(CX), Z0
-	VPSRLD       $0x04, Z0, Z0
-	VPMOVZXBD    128(CX), Z1
-	VPSRLD       $0x02, Z1, Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS 24(SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 384(AX)
-	VPMOVZXBD    48(CX), Z0
-	VPSRLD       $0x04, Z0, Z0
-	VPMOVZXBD    144(CX), Z1
-	VPSRLD       $0x02, Z1, Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS 28(SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 448(AX)
-	VPMOVZXBD    64(CX), Z0
-	VPANDD       fifteen<>+0(SB), Z0, Z0
-	VPMOVZXBD    160(CX), Z1
-	VPSLLD       $0x04, Z1, Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS 32(SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 512(AX)
-	VPMOVZXBD    80(CX), Z0
-	VPANDD       fifteen<>+0(SB), Z0, Z0
-	VPMOVZXBD    176(CX), Z1
-	VPSLLD       $0x04, Z1, Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS 36(SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 576(AX)
-	VPMOVZXBD    96(CX), Z0
-	VPANDD       fifteen<>+0(SB), Z0, Z0
-	VPMOVZXBD    160(CX), Z1
-	VPSLLD       $0x02, Z1, Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS 40(SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 640(AX)
-	VPMOVZXBD    112(CX), Z0
-	VPANDD       fifteen<>+0(SB), Z0, Z0
-	VPMOVZXBD    176(CX), Z1
-	VPSLLD       $0x02, Z1, Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS 44(SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 704(AX)
-	VPMOVZXBD    64(CX), Z0
-	VPSRLD       $0x04, Z0, Z0
-	VPMOVZXBD    160(CX), Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS 48(SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 768(AX)
-	VPMOVZXBD    80(CX), Z0
-	VPSRLD       $0x04, Z0, Z0
-	VPMOVZXBD    176(CX), Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS 52(SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 832(AX)
-	VPMOVZXBD    96(CX), Z0
-	VPSRLD       $0x04, Z0, Z0
-	VPMOVZXBD    160(CX), Z1
-	VPSRLD       $0x02, Z1, Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS 56(SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 896(AX)
-	VPMOVZXBD    112(CX), Z0
-	VPSRLD       $0x04, Z0, Z0
-	VPMOVZXBD    176(CX), Z1
-	VPSRLD       $0x02, Z1, Z1
-	VPANDD       upper<>+0(SB), Z1, Z1
-	VPORD        Z1, Z0, Z0
-	VPSUBD       thirtyTwo<>+0(SB), Z0, Z0
-	VCVTDQ2PS    Z0, Z0
-	VBROADCASTSS 60(SP), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 960(AX)
-	ADDQ         $0x000000d2, CX
-	ADDQ         $0x00000400, AX
-	SUBQ         $0x00000100, DX
-	CMPQ         DX, $0x00000100
-	JGE          loop1
+	VPMOVSXBD        192(CX), Z0
+	VCVTDQ2PS        Z0, Z0
+	MOVWQZX          208(CX), SI
+	VBROADCASTSS     (BX)(SI*4), Z1
+	VMULPS           Z1, Z0, Z0
+	VMOVUPS          Z0, (SP)
+	VMULPS.BCST      zeroQ6K<>+0(SB), Z0, Z0
+	VMOVUPS          Z0, 64(SP)
+	VPMOVZXBD        (CX), Z0
+	VPANDD           fifteen<>+0(SB), Z0, Z0
+	VPMOVZXBD        128(CX), Z1
+	VPSLLD           $0x04, Z1, Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     (SP), Z1
+	VFMADD213PS.BCST 64(SP), Z1, Z0
+	VMOVUPS          Z0, (AX)
+	VPMOVZXBD        16(CX), Z0
+	VPANDD           fifteen<>+0(SB), Z0, Z0
+	VPMOVZXBD        144(CX), Z1
+	VPSLLD           $0x04, Z1, Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     4(SP), Z1
+	VFMADD213PS.BCST 68(SP), Z1, Z0
+	VMOVUPS          Z0, 64(AX)
+	VPMOVZXBD        32(CX), Z0
+	VPANDD           fifteen<>+0(SB), Z0, Z0
+	VPMOVZXBD        128(CX), Z1
+	VPSLLD           $0x02, Z1, Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     8(SP), Z1
+	VFMADD213PS.BCST 72(SP), Z1, Z0
+	VMOVUPS          Z0, 128(AX)
+	VPMOVZXBD        48(CX), Z0
+	VPANDD           fifteen<>+0(SB), Z0, Z0
+	VPMOVZXBD        144(CX), Z1
+	VPSLLD           $0x02, Z1, Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     12(SP), Z1
+	VFMADD213PS.BCST 76(SP), Z1, Z0
+	VMOVUPS          Z0, 192(AX)
+	VPMOVZXBD        (CX), Z0
+	VPSRLD           $0x04, Z0, Z0
+	VPMOVZXBD        128(CX), Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     16(SP), Z1
+	VFMADD213PS.BCST 80(SP), Z1, Z0
+	VMOVUPS          Z0, 256(AX)
+	VPMOVZXBD        16(CX), Z0
+	VPSRLD           $0x04, Z0, Z0
+	VPMOVZXBD        144(CX), Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     20(SP), Z1
+	VFMADD213PS.BCST 84(SP), Z1, Z0
+	VMOVUPS          Z0, 320(AX)
+	VPMOVZXBD        32(CX), Z0
+	VPSRLD           $0x04, Z0, Z0
+	VPMOVZXBD        128(CX), Z1
+	VPSRLD           $0x02, Z1, Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     24(SP), Z1
+	VFMADD213PS.BCST 88(SP), Z1, Z0
+	VMOVUPS          Z0, 384(AX)
+	VPMOVZXBD        48(CX), Z0
+	VPSRLD           $0x04, Z0, Z0
+	VPMOVZXBD        144(CX), Z1
+	VPSRLD           $0x02, Z1, Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     28(SP), Z1
+	VFMADD213PS.BCST 92(SP), Z1, Z0
+	VMOVUPS          Z0, 448(AX)
+	VPMOVZXBD        64(CX), Z0
+	VPANDD           fifteen<>+0(SB), Z0, Z0
+	VPMOVZXBD        160(CX), Z1
+	VPSLLD           $0x04, Z1, Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     32(SP), Z1
+	VFMADD213PS.BCST 96(SP), Z1, Z0
+	VMOVUPS          Z0, 512(AX)
+	VPMOVZXBD        80(CX), Z0
+	VPANDD           fifteen<>+0(SB), Z0, Z0
+	VPMOVZXBD        176(CX), Z1
+	VPSLLD           $0x04, Z1, Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     36(SP), Z1
+	VFMADD213PS.BCST 100(SP), Z1, Z0
+	VMOVUPS          Z0, 576(AX)
+	VPMOVZXBD        96(CX), Z0
+	VPANDD           fifteen<>+0(SB), Z0, Z0
+	VPMOVZXBD        160(CX), Z1
+	VPSLLD           $0x02, Z1, Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     40(SP), Z1
+	VFMADD213PS.BCST 104(SP), Z1, Z0
+	VMOVUPS          Z0, 640(AX)
+	VPMOVZXBD        112(CX), Z0
+	VPANDD           fifteen<>+0(SB), Z0, Z0
+	VPMOVZXBD        176(CX), Z1
+	VPSLLD           $0x02, Z1, Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     44(SP), Z1
+	VFMADD213PS.BCST 108(SP), Z1, Z0
+	VMOVUPS          Z0, 704(AX)
+	VPMOVZXBD        64(CX), Z0
+	VPSRLD           $0x04, Z0, Z0
+	VPMOVZXBD        160(CX), Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     48(SP), Z1
+	VFMADD213PS.BCST 112(SP), Z1, Z0
+	VMOVUPS          Z0, 768(AX)
+	VPMOVZXBD        80(CX), Z0
+	VPSRLD           $0x04, Z0, Z0
+	VPMOVZXBD        176(CX), Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     52(SP), Z1
+	VFMADD213PS.BCST 116(SP), Z1, Z0
+	VMOVUPS          Z0, 832(AX)
+	VPMOVZXBD        96(CX), Z0
+	VPSRLD           $0x04, Z0, Z0
+	VPMOVZXBD        160(CX), Z1
+	VPSRLD           $0x02, Z1, Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     56(SP), Z1
+	VFMADD213PS.BCST 120(SP), Z1, Z0
+	VMOVUPS          Z0, 896(AX)
+	VPMOVZXBD        112(CX), Z0
+	VPSRLD           $0x04, Z0, Z0
+	VPMOVZXBD        176(CX), Z1
+	VPSRLD           $0x02, Z1, Z1
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z1, Z0
+	VCVTDQ2PS        Z0, Z0
+	VBROADCASTSS     60(SP), Z1
+	VFMADD213PS.BCST 124(SP), Z1, Z0
+	VMOVUPS          Z0, 960(AX)
+	ADDQ             $0x000000d2, CX
+	ADDQ             $0x00000400, AX
+	SUBQ             $0x00000100, DX
+	CMPQ             DX, $0x00000100
+	JGE              loop1
 
 end2:
 	VZEROUPPER
 	RET
+
+DATA zeroQ6K<>+0(SB)/4, $0xc2000000
+GLOBL zeroQ6K<>(SB), RODATA|NOPTR, $4
 
 DATA fifteen<>+0(SB)/4, $0x0000000f
 DATA fifteen<>+4(SB)/4, $0x0000000f
@@ -238,21 +211,3 @@ DATA upper<>+52(SB)/4, $0x00000030
 DATA upper<>+56(SB)/4, $0x00000030
 DATA upper<>+60(SB)/4, $0x00000030
 GLOBL upper<>(SB), RODATA|NOPTR, $64
-
-DATA thirtyTwo<>+0(SB)/4, $0x00000020
-DATA thirtyTwo<>+4(SB)/4, $0x00000020
-DATA thirtyTwo<>+8(SB)/4, $0x00000020
-DATA thirtyTwo<>+12(SB)/4, $0x00000020
-DATA thirtyTwo<>+16(SB)/4, $0x00000020
-DATA thirtyTwo<>+20(SB)/4, $0x00000020
-DATA thirtyTwo<>+24(SB)/4, $0x00000020
-DATA thirtyTwo<>+28(SB)/4, $0x00000020
-DATA thirtyTwo<>+32(SB)/4, $0x00000020
-DATA thirtyTwo<>+36(SB)/4, $0x00000020
-DATA thirtyTwo<>+40(SB)/4, $0x00000020
-DATA thirtyTwo<>+44(SB)/4, $0x00000020
-DATA thirtyTwo<>+48(SB)/4, $0x00000020
-DATA thirtyTwo<>+52(SB)/4, $0x00000020
-DATA thirtyTwo<>+56(SB)/4, $0x00000020
-DATA thirtyTwo<>+60(SB)/4, $0x00000020
-GLOBL thirtyTwo<>(SB), RODATA|NOPTR, $64

@@ -22,11 +22,14 @@ const (
 //	}
 func GEMM(c []float32, stride int, a, b []float32, k int, add bool) {
 	c, a, b = c[:5*stride+16], a[:6*k], b[:16*k]
-	if haveAVX2 {
+	switch {
+	case haveAVX2:
 		gemm6x16AVX2(c, stride, a, b, k, add)
-		return
+	case haveNEON:
+		gemm6x16NEON(c, stride, a, b, k, add)
+	default:
+		gemm6x16Go(c, stride, a, b, k, add)
 	}
-	gemm6x16Go(c, stride, a, b, k, add)
 }
 
 // GEMMWide reports whether [GEMMTwice] is there, and worth its while.

@@ -1,15 +1,22 @@
 package simd
 
-// haveAVX2 and haveAVX512 say which assembly is used; the second implies the first.
-var haveAVX2, haveAVX512 = detect()
+// haveAVX2, haveAVX512 and haveVNNI say which assembly is used; each implies those before it.
+var haveAVX2, haveAVX512, haveVNNI = detect()
 
-// Name is the instruction set in use, for people: "avx512", "avx2", or "go" for the plain loops.
+// haveNEON says that ARM's is used.
+var haveNEON = detectNEON()
+
+// Name is the instruction set in use, for people: "avx512 vnni", "avx512", "avx2", "neon", or "go" for the plain loops.
 func Name() string {
 	switch {
+	case haveVNNI:
+		return "avx512 vnni"
 	case haveAVX512:
 		return "avx512"
 	case haveAVX2:
 		return "avx2"
+	case haveNEON:
+		return "neon"
 	}
 	return "go"
 }

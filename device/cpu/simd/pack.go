@@ -10,10 +10,15 @@ package simd
 func PackRows(dst, src []float32, stride, rows, cols int) {
 	dst = dst[:6*cols]
 	done := 0
-	if haveAVX2 && rows == GEMMRows && cols >= 16 {
+	switch {
+	case haveAVX2 && rows == GEMMRows && cols >= 16:
 		_ = src[5*stride+cols-1]
 		done = (cols - 1) &^ 7 // the assembly writes two elements more than it should, within dst
 		pack6F32AVX2(dst, src, stride, done)
+	case haveNEON && rows == GEMMRows && cols >= 4:
+		_ = src[5*stride+cols-1]
+		done = cols &^ 3
+		pack6F32NEON(dst, src, stride, done)
 	}
 	pack6Go(dst, src, stride, rows, done, cols)
 }
@@ -28,10 +33,15 @@ func PackRows(dst, src []float32, stride, rows, cols int) {
 func PackF32(dst []float32, src []byte, stride, rows, cols int) {
 	dst = dst[:16*cols]
 	done := 0
-	if haveAVX2 && rows == GEMMCols {
+	switch {
+	case haveAVX2 && rows == GEMMCols:
 		src = src[:4*(15*stride+cols)]
 		done = cols &^ 7
 		pack16F32AVX2(dst, src, stride, done)
+	case haveNEON && rows == GEMMCols:
+		src = src[:4*(15*stride+cols)]
+		done = cols &^ 3
+		pack16F32NEON(dst, src, stride, done)
 	}
 	pack16F32Go(dst, src, stride, rows, done, cols)
 }
@@ -40,10 +50,15 @@ func PackF32(dst []float32, src []byte, stride, rows, cols int) {
 func PackF16(dst []float32, src []byte, stride, rows, cols int) {
 	dst = dst[:16*cols]
 	done := 0
-	if haveAVX2 && rows == GEMMCols {
+	switch {
+	case haveAVX2 && rows == GEMMCols:
 		src = src[:2*(15*stride+cols)]
 		done = cols &^ 7
 		pack16F16AVX2(dst, src, stride, done)
+	case haveNEON && rows == GEMMCols:
+		src = src[:2*(15*stride+cols)]
+		done = cols &^ 3
+		pack16F16NEON(dst, src, stride, done)
 	}
 	pack16F16Go(dst, src, stride, rows, done, cols)
 }
@@ -52,10 +67,15 @@ func PackF16(dst []float32, src []byte, stride, rows, cols int) {
 func PackBF16(dst []float32, src []byte, stride, rows, cols int) {
 	dst = dst[:16*cols]
 	done := 0
-	if haveAVX2 && rows == GEMMCols {
+	switch {
+	case haveAVX2 && rows == GEMMCols:
 		src = src[:2*(15*stride+cols)]
 		done = cols &^ 7
 		pack16BF16AVX2(dst, src, stride, done)
+	case haveNEON && rows == GEMMCols:
+		src = src[:2*(15*stride+cols)]
+		done = cols &^ 3
+		pack16BF16NEON(dst, src, stride, done)
 	}
 	pack16BF16Go(dst, src, stride, rows, done, cols)
 }

@@ -14,7 +14,7 @@ TEXT ·prefetchAsm(SB), NOSPLIT, $0-24
 	JLT  end2
 
 loop1:
-	PREFETCHT0 (AX)
+	PREFETCHT1 (AX)
 	ADDQ       $0x00000040, AX
 	SUBQ       $0x00000040, CX
 	CMPQ       CX, $0x00000040

@@ -60,7 +60,7 @@ func product(dst []float32, stride int, x []float32, w []byte, tokens, rows, col
 	row := cols * of.bytes
 	dst, x = dst[:(tokens-1)*stride+rows], x[:tokens*cols]
 	most := 2
-	wide := haveAVX512 && cols%16 == 0 && cols > 0
+	wide := cols > 0 && (haveAVX512 && cols%16 == 0 || haveNEON && cols%8 == 0)
 	if wide {
 		most = 8
 	}

@@ -6,7 +6,7 @@
 
 // func product1Q6_KAVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
-TEXT ·product1Q6_KAVX512(SB), NOSPLIT, $320-128
+TEXT ·product1Q6_KAVX512(SB), NOSPLIT, $640-128
 	MOVQ s_base+0(FP), AX
 	MOVQ stride+24(FP), CX
 	MOVQ q_base+32(FP), DX
@@ -46,756 +46,636 @@ loop3:
 	JLT    end6
 
 loop5:
-	VPMOVSXBD    192(BX), Z4
-	VCVTDQ2PS    Z4, Z4
-	MOVWQZX      208(BX), R13
-	VBROADCASTSS (R9)(R13*4), Z5
-	VMULPS       Z5, Z4, Z4
-	VMOVUPS      Z4, (SP)
-	VPMOVSXBD    192(BX)(R11*1), Z4
-	VCVTDQ2PS    Z4, Z4
-	MOVWQZX      208(BX)(R11*1), R13
-	VBROADCASTSS (R9)(R13*4), Z5
-	VMULPS       Z5, Z4, Z4
-	VMOVUPS      Z4, 64(SP)
-	VPMOVSXBD    192(BX)(R11*2), Z4
-	VCVTDQ2PS    Z4, Z4
-	MOVWQZX      208(BX)(R11*2), R13
-	VBROADCASTSS (R9)(R13*4), Z5
-	VMULPS       Z5, Z4, Z4
-	VMOVUPS      Z4, 128(SP)
-	VPMOVSXBD    192(BX)(R8*1), Z4
-	VCVTDQ2PS    Z4, Z4
-	MOVWQZX      208(BX)(R8*1), R13
-	VBROADCASTSS (R9)(R13*4), Z5
-	VMULPS       Z5, Z4, Z4
-	VMOVUPS      Z4, 192(SP)
-	VPMOVZXBD    (BX), Z4
-	VPANDD       fifteen<>+0(SB), Z4, Z4
-	VPMOVZXBD    128(BX), Z5
-	VPSLLD       $0x04, Z5, Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS (SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    (BX)(R11*1), Z5
-	VPANDD       fifteen<>+0(SB), Z5, Z5
-	VPMOVZXBD    128(BX)(R11*1), Z6
-	VPSLLD       $0x04, Z6, Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 64(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    (BX)(R11*2), Z6
-	VPANDD       fifteen<>+0(SB), Z6, Z6
-	VPMOVZXBD    128(BX)(R11*2), Z7
-	VPSLLD       $0x04, Z7, Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 128(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    (BX)(R8*1), Z7
-	VPANDD       fifteen<>+0(SB), Z7, Z7
-	VPMOVZXBD    128(BX)(R8*1), Z8
-	VPSLLD       $0x04, Z8, Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 192(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      (DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	VPMOVZXBD    16(BX), Z4
-	VPANDD       fifteen<>+0(SB), Z4, Z4
-	VPMOVZXBD    144(BX), Z5
-	VPSLLD       $0x04, Z5, Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS 4(SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    16(BX)(R11*1), Z5
-	VPANDD       fifteen<>+0(SB), Z5, Z5
-	VPMOVZXBD    144(BX)(R11*1), Z6
-	VPSLLD       $0x04, Z6, Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 68(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    16(BX)(R11*2), Z6
-	VPANDD       fifteen<>+0(SB), Z6, Z6
-	VPMOVZXBD    144(BX)(R11*2), Z7
-	VPSLLD       $0x04, Z7, Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 132(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    16(BX)(R8*1), Z7
-	VPANDD       fifteen<>+0(SB), Z7, Z7
-	VPMOVZXBD    144(BX)(R8*1), Z8
-	VPSLLD       $0x04, Z8, Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 196(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      64(DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	PREFETCHT1   (SI)
-	VPMOVZXBD    32(BX), Z4
-	VPANDD       fifteen<>+0(SB), Z4, Z4
-	VPMOVZXBD    128(BX), Z5
-	VPSLLD       $0x02, Z5, Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS 8(SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    32(BX)(R11*1), Z5
-	VPANDD       fifteen<>+0(SB), Z5, Z5
-	VPMOVZXBD    128(BX)(R11*1), Z6
-	VPSLLD       $0x02, Z6, Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 72(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    32(BX)(R11*2), Z6
-	VPANDD       fifteen<>+0(SB), Z6, Z6
-	VPMOVZXBD    128(BX)(R11*2), Z7
-	VPSLLD       $0x02, Z7, Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 136(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    32(BX)(R8*1), Z7
-	VPANDD       fifteen<>+0(SB), Z7, Z7
-	VPMOVZXBD    128(BX)(R8*1), Z8
-	VPSLLD       $0x02, Z8, Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 200(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      128(DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	PREFETCHT1   64(SI)
-	VPMOVZXBD    48(BX), Z4
-	VPANDD       fifteen<>+0(SB), Z4, Z4
-	VPMOVZXBD    144(BX), Z5
-	VPSLLD       $0x02, Z5, Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS 12(SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    48(BX)(R11*1), Z5
-	VPANDD       fifteen<>+0(SB), Z5, Z5
-	VPMOVZXBD    144(BX)(R11*1), Z6
-	VPSLLD       $0x02, Z6, Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 76(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    48(BX)(R11*2), Z6
-	VPANDD       fifteen<>+0(SB), Z6, Z6
-	VPMOVZXBD    144(BX)(R11*2), Z7
-	VPSLLD       $0x02, Z7, Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 140(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    48(BX)(R8*1), Z7
-	VPANDD       fifteen<>+0(SB), Z7, Z7
-	VPMOVZXBD    144(BX)(R8*1), Z8
-	VPSLLD       $0x02, Z8, Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 204(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      192(DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	PREFETCHT1   128(SI)
-	VPMOVZXBD    (BX), Z4
-	VPSRLD       $0x04, Z4, Z4
-	VPMOVZXBD    128(BX), Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS 16(SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    (BX)(R11*1), Z5
-	VPSRLD       $0x04, Z5, Z5
-	VPMOVZXBD    128(BX)(R11*1), Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 80(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    (BX)(R11*2), Z6
-	VPSRLD       $0x04, Z6, Z6
-	VPMOVZXBD    128(BX)(R11*2), Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 144(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    (BX)(R8*1), Z7
-	VPSRLD       $0x04, Z7, Z7
-	VPMOVZXBD    128(BX)(R8*1), Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 208(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      256(DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	PREFETCHT1   192(SI)
-	VPMOVZXBD    16(BX), Z4
-	VPSRLD       $0x04, Z4, Z4
-	VPMOVZXBD    144(BX), Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS 20(SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    16(BX)(R11*1), Z5
-	VPSRLD       $0x04, Z5, Z5
-	VPMOVZXBD    144(BX)(R11*1), Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 84(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    16(BX)(R11*2), Z6
-	VPSRLD       $0x04, Z6, Z6
-	VPMOVZXBD    144(BX)(R11*2), Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 148(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    16(BX)(R8*1), Z7
-	VPSRLD       $0x04, Z7, Z7
-	VPMOVZXBD    144(BX)(R8*1), Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 212(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      320(DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	PREFETCHT1   256(SI)
-	VPMOVZXBD    32(BX), Z4
-	VPSRLD       $0x04, Z4, Z4
-	VPMOVZXBD    128(BX), Z5
-	VPSRLD       $0x02, Z5, Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS 24(SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    32(BX)(R11*1), Z5
-	VPSRLD       $0x04, Z5, Z5
-	VPMOVZXBD    128(BX)(R11*1), Z6
-	VPSRLD       $0x02, Z6, Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 88(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    32(BX)(R11*2), Z6
-	VPSRLD       $0x04, Z6, Z6
-	VPMOVZXBD    128(BX)(R11*2), Z7
-	VPSRLD       $0x02, Z7, Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 152(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    32(BX)(R8*1), Z7
-	VPSRLD       $0x04, Z7, Z7
-	VPMOVZXBD    128(BX)(R8*1), Z8
-	VPSRLD       $0x02, Z8, Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 216(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      384(DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	PREFETCHT1   320(SI)
-	VPMOVZXBD    48(BX), Z4
-	VPSRLD       $0x04, Z4, Z4
-	VPMOVZXBD    144(BX), Z5
-	VPSRLD       $0x02, Z5, Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS 28(SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    48(BX)(R11*1), Z5
-	VPSRLD       $0x04, Z5, Z5
-	VPMOVZXBD    144(BX)(R11*1), Z6
-	VPSRLD       $0x02, Z6, Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 92(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    48(BX)(R11*2), Z6
-	VPSRLD       $0x04, Z6, Z6
-	VPMOVZXBD    144(BX)(R11*2), Z7
-	VPSRLD       $0x02, Z7, Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 156(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    48(BX)(R8*1), Z7
-	VPSRLD       $0x04, Z7, Z7
-	VPMOVZXBD    144(BX)(R8*1), Z8
-	VPSRLD       $0x02, Z8, Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 220(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      448(DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	PREFETCHT1   384(SI)
-	VPMOVZXBD    64(BX), Z4
-	VPANDD       fifteen<>+0(SB), Z4, Z4
-	VPMOVZXBD    160(BX), Z5
-	VPSLLD       $0x04, Z5, Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS 32(SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    64(BX)(R11*1), Z5
-	VPANDD       fifteen<>+0(SB), Z5, Z5
-	VPMOVZXBD    160(BX)(R11*1), Z6
-	VPSLLD       $0x04, Z6, Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 96(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    64(BX)(R11*2), Z6
-	VPANDD       fifteen<>+0(SB), Z6, Z6
-	VPMOVZXBD    160(BX)(R11*2), Z7
-	VPSLLD       $0x04, Z7, Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 160(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    64(BX)(R8*1), Z7
-	VPANDD       fifteen<>+0(SB), Z7, Z7
-	VPMOVZXBD    160(BX)(R8*1), Z8
-	VPSLLD       $0x04, Z8, Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 224(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      512(DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	VPMOVZXBD    80(BX), Z4
-	VPANDD       fifteen<>+0(SB), Z4, Z4
-	VPMOVZXBD    176(BX), Z5
-	VPSLLD       $0x04, Z5, Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS 36(SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    80(BX)(R11*1), Z5
-	VPANDD       fifteen<>+0(SB), Z5, Z5
-	VPMOVZXBD    176(BX)(R11*1), Z6
-	VPSLLD       $0x04, Z6, Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 100(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    80(BX)(R11*2), Z6
-	VPANDD       fifteen<>+0(SB), Z6, Z6
-	VPMOVZXBD    176(BX)(R11*2), Z7
-	VPSLLD       $0x04, Z7, Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 164(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    80(BX)(R8*1), Z7
-	VPANDD       fifteen<>+0(SB), Z7, Z7
-	VPMOVZXBD    176(BX)(R8*1), Z8
-	VPSLLD       $0x04, Z8, Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 228(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      576(DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	PREFETCHT1   448(SI)
-	VPMOVZXBD    96(BX), Z4
-	VPANDD       fifteen<>+0(SB), Z4, Z4
-	VPMOVZXBD    160(BX), Z5
-	VPSLLD       $0x02, Z5, Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS 40(SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    96(BX)(R11*1), Z5
-	VPANDD       fifteen<>+0(SB), Z5, Z5
-	VPMOVZXBD    160(BX)(R11*1), Z6
-	VPSLLD       $0x02, Z6, Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 104(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    96(BX)(R11*2), Z6
-	VPANDD       fifteen<>+0(SB), Z6, Z6
-	VPMOVZXBD    160(BX)(R11*2), Z7
-	VPSLLD       $0x02, Z7, Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 168(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    96(BX)(R8*1), Z7
-	VPANDD       fifteen<>+0(SB), Z7, Z7
-	VPMOVZXBD    160(BX)(R8*1), Z8
-	VPSLLD       $0x02, Z8, Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 232(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      640(DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	PREFETCHT1   512(SI)
-	VPMOVZXBD    112(BX), Z4
-	VPANDD       fifteen<>+0(SB), Z4, Z4
-	VPMOVZXBD    176(BX), Z5
-	VPSLLD       $0x02, Z5, Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS 44(SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    112(BX)(R11*1), Z5
-	VPANDD       fifteen<>+0(SB), Z5, Z5
-	VPMOVZXBD    176(BX)(R11*1), Z6
-	VPSLLD       $0x02, Z6, Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 108(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    112(BX)(R11*2), Z6
-	VPANDD       fifteen<>+0(SB), Z6, Z6
-	VPMOVZXBD    176(BX)(R11*2), Z7
-	VPSLLD       $0x02, Z7, Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 172(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    112(BX)(R8*1), Z7
-	VPANDD       fifteen<>+0(SB), Z7, Z7
-	VPMOVZXBD    176(BX)(R8*1), Z8
-	VPSLLD       $0x02, Z8, Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 236(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      704(DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	PREFETCHT1   576(SI)
-	VPMOVZXBD    64(BX), Z4
-	VPSRLD       $0x04, Z4, Z4
-	VPMOVZXBD    160(BX), Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS 48(SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    64(BX)(R11*1), Z5
-	VPSRLD       $0x04, Z5, Z5
-	VPMOVZXBD    160(BX)(R11*1), Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 112(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    64(BX)(R11*2), Z6
-	VPSRLD       $0x04, Z6, Z6
-	VPMOVZXBD    160(BX)(R11*2), Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 176(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    64(BX)(R8*1), Z7
-	VPSRLD       $0x04, Z7, Z7
-	VPMOVZXBD    160(BX)(R8*1), Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 240(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      768(DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	PREFETCHT1   640(SI)
-	VPMOVZXBD    80(BX), Z4
-	VPSRLD       $0x04, Z4, Z4
-	VPMOVZXBD    176(BX), Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS 52(SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    80(BX)(R11*1), Z5
-	VPSRLD       $0x04, Z5, Z5
-	VPMOVZXBD    176(BX)(R11*1), Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 116(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    80(BX)(R11*2), Z6
-	VPSRLD       $0x04, Z6, Z6
-	VPMOVZXBD    176(BX)(R11*2), Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 180(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    80(BX)(R8*1), Z7
-	VPSRLD       $0x04, Z7, Z7
-	VPMOVZXBD    176(BX)(R8*1), Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 244(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      832(DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	PREFETCHT1   704(SI)
-	VPMOVZXBD    96(BX), Z4
-	VPSRLD       $0x04, Z4, Z4
-	VPMOVZXBD    160(BX), Z5
-	VPSRLD       $0x02, Z5, Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS 56(SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    96(BX)(R11*1), Z5
-	VPSRLD       $0x04, Z5, Z5
-	VPMOVZXBD    160(BX)(R11*1), Z6
-	VPSRLD       $0x02, Z6, Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 120(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    96(BX)(R11*2), Z6
-	VPSRLD       $0x04, Z6, Z6
-	VPMOVZXBD    160(BX)(R11*2), Z7
-	VPSRLD       $0x02, Z7, Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 184(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    96(BX)(R8*1), Z7
-	VPSRLD       $0x04, Z7, Z7
-	VPMOVZXBD    160(BX)(R8*1), Z8
-	VPSRLD       $0x02, Z8, Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 248(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      896(DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	PREFETCHT1   768(SI)
-	VPMOVZXBD    112(BX), Z4
-	VPSRLD       $0x04, Z4, Z4
-	VPMOVZXBD    176(BX), Z5
-	VPSRLD       $0x02, Z5, Z5
-	VPANDD       upper<>+0(SB), Z5, Z5
-	VPORD        Z5, Z4, Z4
-	VPSUBD       thirtyTwo<>+0(SB), Z4, Z4
-	VCVTDQ2PS    Z4, Z4
-	VBROADCASTSS 60(SP), Z5
-	VMULPS       Z5, Z4, Z4
-	VPMOVZXBD    112(BX)(R11*1), Z5
-	VPSRLD       $0x04, Z5, Z5
-	VPMOVZXBD    176(BX)(R11*1), Z6
-	VPSRLD       $0x02, Z6, Z6
-	VPANDD       upper<>+0(SB), Z6, Z6
-	VPORD        Z6, Z5, Z5
-	VPSUBD       thirtyTwo<>+0(SB), Z5, Z5
-	VCVTDQ2PS    Z5, Z5
-	VBROADCASTSS 124(SP), Z6
-	VMULPS       Z6, Z5, Z5
-	VPMOVZXBD    112(BX)(R11*2), Z6
-	VPSRLD       $0x04, Z6, Z6
-	VPMOVZXBD    176(BX)(R11*2), Z7
-	VPSRLD       $0x02, Z7, Z7
-	VPANDD       upper<>+0(SB), Z7, Z7
-	VPORD        Z7, Z6, Z6
-	VPSUBD       thirtyTwo<>+0(SB), Z6, Z6
-	VCVTDQ2PS    Z6, Z6
-	VBROADCASTSS 188(SP), Z7
-	VMULPS       Z7, Z6, Z6
-	VPMOVZXBD    112(BX)(R8*1), Z7
-	VPSRLD       $0x04, Z7, Z7
-	VPMOVZXBD    176(BX)(R8*1), Z8
-	VPSRLD       $0x02, Z8, Z8
-	VPANDD       upper<>+0(SB), Z8, Z8
-	VPORD        Z8, Z7, Z7
-	VPSUBD       thirtyTwo<>+0(SB), Z7, Z7
-	VCVTDQ2PS    Z7, Z7
-	VBROADCASTSS 252(SP), Z8
-	VMULPS       Z8, Z7, Z7
-	VMOVUPS      960(DX), Z8
-	VFMADD231PS  Z4, Z8, Z0
-	VFMADD231PS  Z5, Z8, Z1
-	VFMADD231PS  Z6, Z8, Z2
-	VFMADD231PS  Z7, Z8, Z3
-	PREFETCHT1   832(SI)
-	ADDQ         $0x00000348, SI
-	CMPQ         SI, next_len+88(FP)
-	CMOVQHI      next_len+88(FP), SI
-	ADDQ         $0x000000d2, BX
-	ADDQ         $0x00000400, DX
-	SUBQ         $0x000000d2, R12
-	CMPQ         R12, $0x000000d2
-	JGE          loop5
+	VPMOVSXBD        192(BX), Z4
+	VCVTDQ2PS        Z4, Z4
+	MOVWQZX          208(BX), R13
+	VBROADCASTSS     (R9)(R13*4), Z5
+	VMULPS           Z5, Z4, Z4
+	VMOVUPS          Z4, (SP)
+	VMULPS.BCST      zeroQ6K<>+0(SB), Z4, Z4
+	VMOVUPS          Z4, 64(SP)
+	VPMOVSXBD        192(BX)(R11*1), Z4
+	VCVTDQ2PS        Z4, Z4
+	MOVWQZX          208(BX)(R11*1), R13
+	VBROADCASTSS     (R9)(R13*4), Z5
+	VMULPS           Z5, Z4, Z4
+	VMOVUPS          Z4, 128(SP)
+	VMULPS.BCST      zeroQ6K<>+0(SB), Z4, Z4
+	VMOVUPS          Z4, 192(SP)
+	VPMOVSXBD        192(BX)(R11*2), Z4
+	VCVTDQ2PS        Z4, Z4
+	MOVWQZX          208(BX)(R11*2), R13
+	VBROADCASTSS     (R9)(R13*4), Z5
+	VMULPS           Z5, Z4, Z4
+	VMOVUPS          Z4, 256(SP)
+	VMULPS.BCST      zeroQ6K<>+0(SB), Z4, Z4
+	VMOVUPS          Z4, 320(SP)
+	VPMOVSXBD        192(BX)(R8*1), Z4
+	VCVTDQ2PS        Z4, Z4
+	MOVWQZX          208(BX)(R8*1), R13
+	VBROADCASTSS     (R9)(R13*4), Z5
+	VMULPS           Z5, Z4, Z4
+	VMOVUPS          Z4, 384(SP)
+	VMULPS.BCST      zeroQ6K<>+0(SB), Z4, Z4
+	VMOVUPS          Z4, 448(SP)
+	VPMOVZXBD        (BX), Z4
+	VPANDD           fifteen<>+0(SB), Z4, Z4
+	VPMOVZXBD        128(BX), Z5
+	VPSLLD           $0x04, Z5, Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     (SP), Z5
+	VFMADD213PS.BCST 64(SP), Z5, Z4
+	VPMOVZXBD        (BX)(R11*1), Z5
+	VPANDD           fifteen<>+0(SB), Z5, Z5
+	VPMOVZXBD        128(BX)(R11*1), Z6
+	VPSLLD           $0x04, Z6, Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     128(SP), Z6
+	VFMADD213PS.BCST 192(SP), Z6, Z5
+	VPMOVZXBD        (BX)(R11*2), Z6
+	VPANDD           fifteen<>+0(SB), Z6, Z6
+	VPMOVZXBD        128(BX)(R11*2), Z7
+	VPSLLD           $0x04, Z7, Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     256(SP), Z7
+	VFMADD213PS.BCST 320(SP), Z7, Z6
+	VPMOVZXBD        (BX)(R8*1), Z7
+	VPANDD           fifteen<>+0(SB), Z7, Z7
+	VPMOVZXBD        128(BX)(R8*1), Z8
+	VPSLLD           $0x04, Z8, Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     384(SP), Z8
+	VFMADD213PS.BCST 448(SP), Z8, Z7
+	VMOVUPS          (DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	VPMOVZXBD        16(BX), Z4
+	VPANDD           fifteen<>+0(SB), Z4, Z4
+	VPMOVZXBD        144(BX), Z5
+	VPSLLD           $0x04, Z5, Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     4(SP), Z5
+	VFMADD213PS.BCST 68(SP), Z5, Z4
+	VPMOVZXBD        16(BX)(R11*1), Z5
+	VPANDD           fifteen<>+0(SB), Z5, Z5
+	VPMOVZXBD        144(BX)(R11*1), Z6
+	VPSLLD           $0x04, Z6, Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     132(SP), Z6
+	VFMADD213PS.BCST 196(SP), Z6, Z5
+	VPMOVZXBD        16(BX)(R11*2), Z6
+	VPANDD           fifteen<>+0(SB), Z6, Z6
+	VPMOVZXBD        144(BX)(R11*2), Z7
+	VPSLLD           $0x04, Z7, Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     260(SP), Z7
+	VFMADD213PS.BCST 324(SP), Z7, Z6
+	VPMOVZXBD        16(BX)(R8*1), Z7
+	VPANDD           fifteen<>+0(SB), Z7, Z7
+	VPMOVZXBD        144(BX)(R8*1), Z8
+	VPSLLD           $0x04, Z8, Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     388(SP), Z8
+	VFMADD213PS.BCST 452(SP), Z8, Z7
+	VMOVUPS          64(DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	PREFETCHT1       (SI)
+	VPMOVZXBD        32(BX), Z4
+	VPANDD           fifteen<>+0(SB), Z4, Z4
+	VPMOVZXBD        128(BX), Z5
+	VPSLLD           $0x02, Z5, Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     8(SP), Z5
+	VFMADD213PS.BCST 72(SP), Z5, Z4
+	VPMOVZXBD        32(BX)(R11*1), Z5
+	VPANDD           fifteen<>+0(SB), Z5, Z5
+	VPMOVZXBD        128(BX)(R11*1), Z6
+	VPSLLD           $0x02, Z6, Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     136(SP), Z6
+	VFMADD213PS.BCST 200(SP), Z6, Z5
+	VPMOVZXBD        32(BX)(R11*2), Z6
+	VPANDD           fifteen<>+0(SB), Z6, Z6
+	VPMOVZXBD        128(BX)(R11*2), Z7
+	VPSLLD           $0x02, Z7, Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     264(SP), Z7
+	VFMADD213PS.BCST 328(SP), Z7, Z6
+	VPMOVZXBD        32(BX)(R8*1), Z7
+	VPANDD           fifteen<>+0(SB), Z7, Z7
+	VPMOVZXBD        128(BX)(R8*1), Z8
+	VPSLLD           $0x02, Z8, Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     392(SP), Z8
+	VFMADD213PS.BCST 456(SP), Z8, Z7
+	VMOVUPS          128(DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	PREFETCHT1       64(SI)
+	VPMOVZXBD        48(BX), Z4
+	VPANDD           fifteen<>+0(SB), Z4, Z4
+	VPMOVZXBD        144(BX), Z5
+	VPSLLD           $0x02, Z5, Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     12(SP), Z5
+	VFMADD213PS.BCST 76(SP), Z5, Z4
+	VPMOVZXBD        48(BX)(R11*1), Z5
+	VPANDD           fifteen<>+0(SB), Z5, Z5
+	VPMOVZXBD        144(BX)(R11*1), Z6
+	VPSLLD           $0x02, Z6, Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     140(SP), Z6
+	VFMADD213PS.BCST 204(SP), Z6, Z5
+	VPMOVZXBD        48(BX)(R11*2), Z6
+	VPANDD           fifteen<>+0(SB), Z6, Z6
+	VPMOVZXBD        144(BX)(R11*2), Z7
+	VPSLLD           $0x02, Z7, Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     268(SP), Z7
+	VFMADD213PS.BCST 332(SP), Z7, Z6
+	VPMOVZXBD        48(BX)(R8*1), Z7
+	VPANDD           fifteen<>+0(SB), Z7, Z7
+	VPMOVZXBD        144(BX)(R8*1), Z8
+	VPSLLD           $0x02, Z8, Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     396(SP), Z8
+	VFMADD213PS.BCST 460(SP), Z8, Z7
+	VMOVUPS          192(DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	PREFETCHT1       128(SI)
+	VPMOVZXBD        (BX), Z4
+	VPSRLD           $0x04, Z4, Z4
+	VPMOVZXBD        128(BX), Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     16(SP), Z5
+	VFMADD213PS.BCST 80(SP), Z5, Z4
+	VPMOVZXBD        (BX)(R11*1), Z5
+	VPSRLD           $0x04, Z5, Z5
+	VPMOVZXBD        128(BX)(R11*1), Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     144(SP), Z6
+	VFMADD213PS.BCST 208(SP), Z6, Z5
+	VPMOVZXBD        (BX)(R11*2), Z6
+	VPSRLD           $0x04, Z6, Z6
+	VPMOVZXBD        128(BX)(R11*2), Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     272(SP), Z7
+	VFMADD213PS.BCST 336(SP), Z7, Z6
+	VPMOVZXBD        (BX)(R8*1), Z7
+	VPSRLD           $0x04, Z7, Z7
+	VPMOVZXBD        128(BX)(R8*1), Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     400(SP), Z8
+	VFMADD213PS.BCST 464(SP), Z8, Z7
+	VMOVUPS          256(DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	PREFETCHT1       192(SI)
+	VPMOVZXBD        16(BX), Z4
+	VPSRLD           $0x04, Z4, Z4
+	VPMOVZXBD        144(BX), Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     20(SP), Z5
+	VFMADD213PS.BCST 84(SP), Z5, Z4
+	VPMOVZXBD        16(BX)(R11*1), Z5
+	VPSRLD           $0x04, Z5, Z5
+	VPMOVZXBD        144(BX)(R11*1), Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     148(SP), Z6
+	VFMADD213PS.BCST 212(SP), Z6, Z5
+	VPMOVZXBD        16(BX)(R11*2), Z6
+	VPSRLD           $0x04, Z6, Z6
+	VPMOVZXBD        144(BX)(R11*2), Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     276(SP), Z7
+	VFMADD213PS.BCST 340(SP), Z7, Z6
+	VPMOVZXBD        16(BX)(R8*1), Z7
+	VPSRLD           $0x04, Z7, Z7
+	VPMOVZXBD        144(BX)(R8*1), Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     404(SP), Z8
+	VFMADD213PS.BCST 468(SP), Z8, Z7
+	VMOVUPS          320(DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	PREFETCHT1       256(SI)
+	VPMOVZXBD        32(BX), Z4
+	VPSRLD           $0x04, Z4, Z4
+	VPMOVZXBD        128(BX), Z5
+	VPSRLD           $0x02, Z5, Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     24(SP), Z5
+	VFMADD213PS.BCST 88(SP), Z5, Z4
+	VPMOVZXBD        32(BX)(R11*1), Z5
+	VPSRLD           $0x04, Z5, Z5
+	VPMOVZXBD        128(BX)(R11*1), Z6
+	VPSRLD           $0x02, Z6, Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     152(SP), Z6
+	VFMADD213PS.BCST 216(SP), Z6, Z5
+	VPMOVZXBD        32(BX)(R11*2), Z6
+	VPSRLD           $0x04, Z6, Z6
+	VPMOVZXBD        128(BX)(R11*2), Z7
+	VPSRLD           $0x02, Z7, Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     280(SP), Z7
+	VFMADD213PS.BCST 344(SP), Z7, Z6
+	VPMOVZXBD        32(BX)(R8*1), Z7
+	VPSRLD           $0x04, Z7, Z7
+	VPMOVZXBD        128(BX)(R8*1), Z8
+	VPSRLD           $0x02, Z8, Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     408(SP), Z8
+	VFMADD213PS.BCST 472(SP), Z8, Z7
+	VMOVUPS          384(DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	PREFETCHT1       320(SI)
+	VPMOVZXBD        48(BX), Z4
+	VPSRLD           $0x04, Z4, Z4
+	VPMOVZXBD        144(BX), Z5
+	VPSRLD           $0x02, Z5, Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     28(SP), Z5
+	VFMADD213PS.BCST 92(SP), Z5, Z4
+	VPMOVZXBD        48(BX)(R11*1), Z5
+	VPSRLD           $0x04, Z5, Z5
+	VPMOVZXBD        144(BX)(R11*1), Z6
+	VPSRLD           $0x02, Z6, Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     156(SP), Z6
+	VFMADD213PS.BCST 220(SP), Z6, Z5
+	VPMOVZXBD        48(BX)(R11*2), Z6
+	VPSRLD           $0x04, Z6, Z6
+	VPMOVZXBD        144(BX)(R11*2), Z7
+	VPSRLD           $0x02, Z7, Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     284(SP), Z7
+	VFMADD213PS.BCST 348(SP), Z7, Z6
+	VPMOVZXBD        48(BX)(R8*1), Z7
+	VPSRLD           $0x04, Z7, Z7
+	VPMOVZXBD        144(BX)(R8*1), Z8
+	VPSRLD           $0x02, Z8, Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     412(SP), Z8
+	VFMADD213PS.BCST 476(SP), Z8, Z7
+	VMOVUPS          448(DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	PREFETCHT1       384(SI)
+	VPMOVZXBD        64(BX), Z4
+	VPANDD           fifteen<>+0(SB), Z4, Z4
+	VPMOVZXBD        160(BX), Z5
+	VPSLLD           $0x04, Z5, Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     32(SP), Z5
+	VFMADD213PS.BCST 96(SP), Z5, Z4
+	VPMOVZXBD        64(BX)(R11*1), Z5
+	VPANDD           fifteen<>+0(SB), Z5, Z5
+	VPMOVZXBD        160(BX)(R11*1), Z6
+	VPSLLD           $0x04, Z6, Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     160(SP), Z6
+	VFMADD213PS.BCST 224(SP), Z6, Z5
+	VPMOVZXBD        64(BX)(R11*2), Z6
+	VPANDD           fifteen<>+0(SB), Z6, Z6
+	VPMOVZXBD        160(BX)(R11*2), Z7
+	VPSLLD           $0x04, Z7, Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     288(SP), Z7
+	VFMADD213PS.BCST 352(SP), Z7, Z6
+	VPMOVZXBD        64(BX)(R8*1), Z7
+	VPANDD           fifteen<>+0(SB), Z7, Z7
+	VPMOVZXBD        160(BX)(R8*1), Z8
+	VPSLLD           $0x04, Z8, Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     416(SP), Z8
+	VFMADD213PS.BCST 480(SP), Z8, Z7
+	VMOVUPS          512(DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	VPMOVZXBD        80(BX), Z4
+	VPANDD           fifteen<>+0(SB), Z4, Z4
+	VPMOVZXBD        176(BX), Z5
+	VPSLLD           $0x04, Z5, Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     36(SP), Z5
+	VFMADD213PS.BCST 100(SP), Z5, Z4
+	VPMOVZXBD        80(BX)(R11*1), Z5
+	VPANDD           fifteen<>+0(SB), Z5, Z5
+	VPMOVZXBD        176(BX)(R11*1), Z6
+	VPSLLD           $0x04, Z6, Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     164(SP), Z6
+	VFMADD213PS.BCST 228(SP), Z6, Z5
+	VPMOVZXBD        80(BX)(R11*2), Z6
+	VPANDD           fifteen<>+0(SB), Z6, Z6
+	VPMOVZXBD        176(BX)(R11*2), Z7
+	VPSLLD           $0x04, Z7, Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     292(SP), Z7
+	VFMADD213PS.BCST 356(SP), Z7, Z6
+	VPMOVZXBD        80(BX)(R8*1), Z7
+	VPANDD           fifteen<>+0(SB), Z7, Z7
+	VPMOVZXBD        176(BX)(R8*1), Z8
+	VPSLLD           $0x04, Z8, Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     420(SP), Z8
+	VFMADD213PS.BCST 484(SP), Z8, Z7
+	VMOVUPS          576(DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	PREFETCHT1       448(SI)
+	VPMOVZXBD        96(BX), Z4
+	VPANDD           fifteen<>+0(SB), Z4, Z4
+	VPMOVZXBD        160(BX), Z5
+	VPSLLD           $0x02, Z5, Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     40(SP), Z5
+	VFMADD213PS.BCST 104(SP), Z5, Z4
+	VPMOVZXBD        96(BX)(R11*1), Z5
+	VPANDD           fifteen<>+0(SB), Z5, Z5
+	VPMOVZXBD        160(BX)(R11*1), Z6
+	VPSLLD           $0x02, Z6, Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     168(SP), Z6
+	VFMADD213PS.BCST 232(SP), Z6, Z5
+	VPMOVZXBD        96(BX)(R11*2), Z6
+	VPANDD           fifteen<>+0(SB), Z6, Z6
+	VPMOVZXBD        160(BX)(R11*2), Z7
+	VPSLLD           $0x02, Z7, Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     296(SP), Z7
+	VFMADD213PS.BCST 360(SP), Z7, Z6
+	VPMOVZXBD        96(BX)(R8*1), Z7
+	VPANDD           fifteen<>+0(SB), Z7, Z7
+	VPMOVZXBD        160(BX)(R8*1), Z8
+	VPSLLD           $0x02, Z8, Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     424(SP), Z8
+	VFMADD213PS.BCST 488(SP), Z8, Z7
+	VMOVUPS          640(DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	PREFETCHT1       512(SI)
+	VPMOVZXBD        112(BX), Z4
+	VPANDD           fifteen<>+0(SB), Z4, Z4
+	VPMOVZXBD        176(BX), Z5
+	VPSLLD           $0x02, Z5, Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     44(SP), Z5
+	VFMADD213PS.BCST 108(SP), Z5, Z4
+	VPMOVZXBD        112(BX)(R11*1), Z5
+	VPANDD           fifteen<>+0(SB), Z5, Z5
+	VPMOVZXBD        176(BX)(R11*1), Z6
+	VPSLLD           $0x02, Z6, Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     172(SP), Z6
+	VFMADD213PS.BCST 236(SP), Z6, Z5
+	VPMOVZXBD        112(BX)(R11*2), Z6
+	VPANDD           fifteen<>+0(SB), Z6, Z6
+	VPMOVZXBD        176(BX)(R11*2), Z7
+	VPSLLD           $0x02, Z7, Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     300(SP), Z7
+	VFMADD213PS.BCST 364(SP), Z7, Z6
+	VPMOVZXBD        112(BX)(R8*1), Z7
+	VPANDD           fifteen<>+0(SB), Z7, Z7
+	VPMOVZXBD        176(BX)(R8*1), Z8
+	VPSLLD           $0x02, Z8, Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     428(SP), Z8
+	VFMADD213PS.BCST 492(SP), Z8, Z7
+	VMOVUPS          704(DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	PREFETCHT1       576(SI)
+	VPMOVZXBD        64(BX), Z4
+	VPSRLD           $0x04, Z4, Z4
+	VPMOVZXBD        160(BX), Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     48(SP), Z5
+	VFMADD213PS.BCST 112(SP), Z5, Z4
+	VPMOVZXBD        64(BX)(R11*1), Z5
+	VPSRLD           $0x04, Z5, Z5
+	VPMOVZXBD        160(BX)(R11*1), Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     176(SP), Z6
+	VFMADD213PS.BCST 240(SP), Z6, Z5
+	VPMOVZXBD        64(BX)(R11*2), Z6
+	VPSRLD           $0x04, Z6, Z6
+	VPMOVZXBD        160(BX)(R11*2), Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     304(SP), Z7
+	VFMADD213PS.BCST 368(SP), Z7, Z6
+	VPMOVZXBD        64(BX)(R8*1), Z7
+	VPSRLD           $0x04, Z7, Z7
+	VPMOVZXBD        160(BX)(R8*1), Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     432(SP), Z8
+	VFMADD213PS.BCST 496(SP), Z8, Z7
+	VMOVUPS          768(DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	PREFETCHT1       640(SI)
+	VPMOVZXBD        80(BX), Z4
+	VPSRLD           $0x04, Z4, Z4
+	VPMOVZXBD        176(BX), Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     52(SP), Z5
+	VFMADD213PS.BCST 116(SP), Z5, Z4
+	VPMOVZXBD        80(BX)(R11*1), Z5
+	VPSRLD           $0x04, Z5, Z5
+	VPMOVZXBD        176(BX)(R11*1), Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     180(SP), Z6
+	VFMADD213PS.BCST 244(SP), Z6, Z5
+	VPMOVZXBD        80(BX)(R11*2), Z6
+	VPSRLD           $0x04, Z6, Z6
+	VPMOVZXBD        176(BX)(R11*2), Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     308(SP), Z7
+	VFMADD213PS.BCST 372(SP), Z7, Z6
+	VPMOVZXBD        80(BX)(R8*1), Z7
+	VPSRLD           $0x04, Z7, Z7
+	VPMOVZXBD        176(BX)(R8*1), Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     436(SP), Z8
+	VFMADD213PS.BCST 500(SP), Z8, Z7
+	VMOVUPS          832(DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	PREFETCHT1       704(SI)
+	VPMOVZXBD        96(BX), Z4
+	VPSRLD           $0x04, Z4, Z4
+	VPMOVZXBD        160(BX), Z5
+	VPSRLD           $0x02, Z5, Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     56(SP), Z5
+	VFMADD213PS.BCST 120(SP), Z5, Z4
+	VPMOVZXBD        96(BX)(R11*1), Z5
+	VPSRLD           $0x04, Z5, Z5
+	VPMOVZXBD        160(BX)(R11*1), Z6
+	VPSRLD           $0x02, Z6, Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     184(SP), Z6
+	VFMADD213PS.BCST 248(SP), Z6, Z5
+	VPMOVZXBD        96(BX)(R11*2), Z6
+	VPSRLD           $0x04, Z6, Z6
+	VPMOVZXBD        160(BX)(R11*2), Z7
+	VPSRLD           $0x02, Z7, Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     312(SP), Z7
+	VFMADD213PS.BCST 376(SP), Z7, Z6
+	VPMOVZXBD        96(BX)(R8*1), Z7
+	VPSRLD           $0x04, Z7, Z7
+	VPMOVZXBD        160(BX)(R8*1), Z8
+	VPSRLD           $0x02, Z8, Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     440(SP), Z8
+	VFMADD213PS.BCST 504(SP), Z8, Z7
+	VMOVUPS          896(DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	PREFETCHT1       768(SI)
+	VPMOVZXBD        112(BX), Z4
+	VPSRLD           $0x04, Z4, Z4
+	VPMOVZXBD        176(BX), Z5
+	VPSRLD           $0x02, Z5, Z5
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z5, Z4
+	VCVTDQ2PS        Z4, Z4
+	VBROADCASTSS     60(SP), Z5
+	VFMADD213PS.BCST 124(SP), Z5, Z4
+	VPMOVZXBD        112(BX)(R11*1), Z5
+	VPSRLD           $0x04, Z5, Z5
+	VPMOVZXBD        176(BX)(R11*1), Z6
+	VPSRLD           $0x02, Z6, Z6
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z6, Z5
+	VCVTDQ2PS        Z5, Z5
+	VBROADCASTSS     188(SP), Z6
+	VFMADD213PS.BCST 252(SP), Z6, Z5
+	VPMOVZXBD        112(BX)(R11*2), Z6
+	VPSRLD           $0x04, Z6, Z6
+	VPMOVZXBD        176(BX)(R11*2), Z7
+	VPSRLD           $0x02, Z7, Z7
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z7, Z6
+	VCVTDQ2PS        Z6, Z6
+	VBROADCASTSS     316(SP), Z7
+	VFMADD213PS.BCST 380(SP), Z7, Z6
+	VPMOVZXBD        112(BX)(R8*1), Z7
+	VPSRLD           $0x04, Z7, Z7
+	VPMOVZXBD        176(BX)(R8*1), Z8
+	VPSRLD           $0x02, Z8, Z8
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z8, Z7
+	VCVTDQ2PS        Z7, Z7
+	VBROADCASTSS     444(SP), Z8
+	VFMADD213PS.BCST 508(SP), Z8, Z7
+	VMOVUPS          960(DX), Z8
+	VFMADD231PS      Z4, Z8, Z0
+	VFMADD231PS      Z5, Z8, Z1
+	VFMADD231PS      Z6, Z8, Z2
+	VFMADD231PS      Z7, Z8, Z3
+	PREFETCHT1       832(SI)
+	ADDQ             $0x00000348, SI
+	CMPQ             SI, next_len+88(FP)
+	CMOVQHI          next_len+88(FP), SI
+	ADDQ             $0x000000d2, BX
+	ADDQ             $0x00000400, DX
+	SUBQ             $0x000000d2, R12
+	CMPQ             R12, $0x000000d2
+	JGE              loop5
 
 end6:
 	SUBQ       R10, DX
@@ -837,212 +717,182 @@ loop7:
 	JLT    end10
 
 loop9:
-	VPMOVSXBD    192(BX), Z1
-	VCVTDQ2PS    Z1, Z1
-	MOVWQZX      208(BX), R13
-	VBROADCASTSS (R9)(R13*4), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      Z1, 256(SP)
-	VPMOVZXBD    (BX), Z1
-	VPANDD       fifteen<>+0(SB), Z1, Z1
-	VPMOVZXBD    128(BX), Z2
-	VPSLLD       $0x04, Z2, Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 256(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      (DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	VPMOVZXBD    16(BX), Z1
-	VPANDD       fifteen<>+0(SB), Z1, Z1
-	VPMOVZXBD    144(BX), Z2
-	VPSLLD       $0x04, Z2, Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 260(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      64(DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	VPMOVZXBD    32(BX), Z1
-	VPANDD       fifteen<>+0(SB), Z1, Z1
-	VPMOVZXBD    128(BX), Z2
-	VPSLLD       $0x02, Z2, Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 264(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      128(DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	VPMOVZXBD    48(BX), Z1
-	VPANDD       fifteen<>+0(SB), Z1, Z1
-	VPMOVZXBD    144(BX), Z2
-	VPSLLD       $0x02, Z2, Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 268(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      192(DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	PREFETCHT1   (SI)
-	VPMOVZXBD    (BX), Z1
-	VPSRLD       $0x04, Z1, Z1
-	VPMOVZXBD    128(BX), Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 272(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      256(DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	VPMOVZXBD    16(BX), Z1
-	VPSRLD       $0x04, Z1, Z1
-	VPMOVZXBD    144(BX), Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 276(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      320(DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	VPMOVZXBD    32(BX), Z1
-	VPSRLD       $0x04, Z1, Z1
-	VPMOVZXBD    128(BX), Z2
-	VPSRLD       $0x02, Z2, Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 280(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      384(DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	VPMOVZXBD    48(BX), Z1
-	VPSRLD       $0x04, Z1, Z1
-	VPMOVZXBD    144(BX), Z2
-	VPSRLD       $0x02, Z2, Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 284(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      448(DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	PREFETCHT1   64(SI)
-	VPMOVZXBD    64(BX), Z1
-	VPANDD       fifteen<>+0(SB), Z1, Z1
-	VPMOVZXBD    160(BX), Z2
-	VPSLLD       $0x04, Z2, Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 288(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      512(DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	VPMOVZXBD    80(BX), Z1
-	VPANDD       fifteen<>+0(SB), Z1, Z1
-	VPMOVZXBD    176(BX), Z2
-	VPSLLD       $0x04, Z2, Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 292(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      576(DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	VPMOVZXBD    96(BX), Z1
-	VPANDD       fifteen<>+0(SB), Z1, Z1
-	VPMOVZXBD    160(BX), Z2
-	VPSLLD       $0x02, Z2, Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 296(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      640(DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	VPMOVZXBD    112(BX), Z1
-	VPANDD       fifteen<>+0(SB), Z1, Z1
-	VPMOVZXBD    176(BX), Z2
-	VPSLLD       $0x02, Z2, Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 300(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      704(DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	PREFETCHT1   128(SI)
-	VPMOVZXBD    64(BX), Z1
-	VPSRLD       $0x04, Z1, Z1
-	VPMOVZXBD    160(BX), Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 304(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      768(DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	VPMOVZXBD    80(BX), Z1
-	VPSRLD       $0x04, Z1, Z1
-	VPMOVZXBD    176(BX), Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 308(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      832(DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	VPMOVZXBD    96(BX), Z1
-	VPSRLD       $0x04, Z1, Z1
-	VPMOVZXBD    160(BX), Z2
-	VPSRLD       $0x02, Z2, Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 312(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      896(DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	VPMOVZXBD    112(BX), Z1
-	VPSRLD       $0x04, Z1, Z1
-	VPMOVZXBD    176(BX), Z2
-	VPSRLD       $0x02, Z2, Z2
-	VPANDD       upper<>+0(SB), Z2, Z2
-	VPORD        Z2, Z1, Z1
-	VPSUBD       thirtyTwo<>+0(SB), Z1, Z1
-	VCVTDQ2PS    Z1, Z1
-	VBROADCASTSS 316(SP), Z2
-	VMULPS       Z2, Z1, Z1
-	VMOVUPS      960(DX), Z2
-	VFMADD231PS  Z1, Z2, Z0
-	PREFETCHT1   192(SI)
-	ADDQ         $0x000000d2, SI
-	CMPQ         SI, next_len+88(FP)
-	CMOVQHI      next_len+88(FP), SI
-	ADDQ         $0x000000d2, BX
-	ADDQ         $0x00000400, DX
-	SUBQ         $0x000000d2, R12
-	CMPQ         R12, $0x000000d2
-	JGE          loop9
+	VPMOVSXBD        192(BX), Z1
+	VCVTDQ2PS        Z1, Z1
+	MOVWQZX          208(BX), R13
+	VBROADCASTSS     (R9)(R13*4), Z2
+	VMULPS           Z2, Z1, Z1
+	VMOVUPS          Z1, 512(SP)
+	VMULPS.BCST      zeroQ6K<>+0(SB), Z1, Z1
+	VMOVUPS          Z1, 576(SP)
+	VPMOVZXBD        (BX), Z1
+	VPANDD           fifteen<>+0(SB), Z1, Z1
+	VPMOVZXBD        128(BX), Z2
+	VPSLLD           $0x04, Z2, Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     512(SP), Z2
+	VFMADD213PS.BCST 576(SP), Z2, Z1
+	VMOVUPS          (DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	VPMOVZXBD        16(BX), Z1
+	VPANDD           fifteen<>+0(SB), Z1, Z1
+	VPMOVZXBD        144(BX), Z2
+	VPSLLD           $0x04, Z2, Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     516(SP), Z2
+	VFMADD213PS.BCST 580(SP), Z2, Z1
+	VMOVUPS          64(DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	VPMOVZXBD        32(BX), Z1
+	VPANDD           fifteen<>+0(SB), Z1, Z1
+	VPMOVZXBD        128(BX), Z2
+	VPSLLD           $0x02, Z2, Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     520(SP), Z2
+	VFMADD213PS.BCST 584(SP), Z2, Z1
+	VMOVUPS          128(DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	VPMOVZXBD        48(BX), Z1
+	VPANDD           fifteen<>+0(SB), Z1, Z1
+	VPMOVZXBD        144(BX), Z2
+	VPSLLD           $0x02, Z2, Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     524(SP), Z2
+	VFMADD213PS.BCST 588(SP), Z2, Z1
+	VMOVUPS          192(DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	PREFETCHT1       (SI)
+	VPMOVZXBD        (BX), Z1
+	VPSRLD           $0x04, Z1, Z1
+	VPMOVZXBD        128(BX), Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     528(SP), Z2
+	VFMADD213PS.BCST 592(SP), Z2, Z1
+	VMOVUPS          256(DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	VPMOVZXBD        16(BX), Z1
+	VPSRLD           $0x04, Z1, Z1
+	VPMOVZXBD        144(BX), Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     532(SP), Z2
+	VFMADD213PS.BCST 596(SP), Z2, Z1
+	VMOVUPS          320(DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	VPMOVZXBD        32(BX), Z1
+	VPSRLD           $0x04, Z1, Z1
+	VPMOVZXBD        128(BX), Z2
+	VPSRLD           $0x02, Z2, Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     536(SP), Z2
+	VFMADD213PS.BCST 600(SP), Z2, Z1
+	VMOVUPS          384(DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	VPMOVZXBD        48(BX), Z1
+	VPSRLD           $0x04, Z1, Z1
+	VPMOVZXBD        144(BX), Z2
+	VPSRLD           $0x02, Z2, Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     540(SP), Z2
+	VFMADD213PS.BCST 604(SP), Z2, Z1
+	VMOVUPS          448(DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	PREFETCHT1       64(SI)
+	VPMOVZXBD        64(BX), Z1
+	VPANDD           fifteen<>+0(SB), Z1, Z1
+	VPMOVZXBD        160(BX), Z2
+	VPSLLD           $0x04, Z2, Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     544(SP), Z2
+	VFMADD213PS.BCST 608(SP), Z2, Z1
+	VMOVUPS          512(DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	VPMOVZXBD        80(BX), Z1
+	VPANDD           fifteen<>+0(SB), Z1, Z1
+	VPMOVZXBD        176(BX), Z2
+	VPSLLD           $0x04, Z2, Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     548(SP), Z2
+	VFMADD213PS.BCST 612(SP), Z2, Z1
+	VMOVUPS          576(DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	VPMOVZXBD        96(BX), Z1
+	VPANDD           fifteen<>+0(SB), Z1, Z1
+	VPMOVZXBD        160(BX), Z2
+	VPSLLD           $0x02, Z2, Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     552(SP), Z2
+	VFMADD213PS.BCST 616(SP), Z2, Z1
+	VMOVUPS          640(DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	VPMOVZXBD        112(BX), Z1
+	VPANDD           fifteen<>+0(SB), Z1, Z1
+	VPMOVZXBD        176(BX), Z2
+	VPSLLD           $0x02, Z2, Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     556(SP), Z2
+	VFMADD213PS.BCST 620(SP), Z2, Z1
+	VMOVUPS          704(DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	PREFETCHT1       128(SI)
+	VPMOVZXBD        64(BX), Z1
+	VPSRLD           $0x04, Z1, Z1
+	VPMOVZXBD        160(BX), Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     560(SP), Z2
+	VFMADD213PS.BCST 624(SP), Z2, Z1
+	VMOVUPS          768(DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	VPMOVZXBD        80(BX), Z1
+	VPSRLD           $0x04, Z1, Z1
+	VPMOVZXBD        176(BX), Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     564(SP), Z2
+	VFMADD213PS.BCST 628(SP), Z2, Z1
+	VMOVUPS          832(DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	VPMOVZXBD        96(BX), Z1
+	VPSRLD           $0x04, Z1, Z1
+	VPMOVZXBD        160(BX), Z2
+	VPSRLD           $0x02, Z2, Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     568(SP), Z2
+	VFMADD213PS.BCST 632(SP), Z2, Z1
+	VMOVUPS          896(DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	VPMOVZXBD        112(BX), Z1
+	VPSRLD           $0x04, Z1, Z1
+	VPMOVZXBD        176(BX), Z2
+	VPSRLD           $0x02, Z2, Z2
+	VPTERNLOGD       $0xf8, upper<>+0(SB), Z2, Z1
+	VCVTDQ2PS        Z1, Z1
+	VBROADCASTSS     572(SP), Z2
+	VFMADD213PS.BCST 636(SP), Z2, Z1
+	VMOVUPS          960(DX), Z2
+	VFMADD231PS      Z1, Z2, Z0
+	PREFETCHT1       192(SI)
+	ADDQ             $0x000000d2, SI
+	CMPQ             SI, next_len+88(FP)
+	CMOVQHI          next_len+88(FP), SI
+	ADDQ             $0x000000d2, BX
+	ADDQ             $0x00000400, DX
+	SUBQ             $0x000000d2, R12
+	CMPQ             R12, $0x000000d2
+	JGE              loop9
 
 end10:
 	SUBQ          R10, DX
@@ -1064,6 +914,9 @@ end10:
 end8:
 	VZEROUPPER
 	RET
+
+DATA zeroQ6K<>+0(SB)/4, $0xc2000000
+GLOBL zeroQ6K<>(SB), RODATA|NOPTR, $4
 
 DATA fifteen<>+0(SB)/4, $0x0000000f
 DATA fifteen<>+4(SB)/4, $0x0000000f
@@ -1100,21 +953,3 @@ DATA upper<>+52(SB)/4, $0x00000030
 DATA upper<>+56(SB)/4, $0x00000030
 DATA upper<>+60(SB)/4, $0x00000030
 GLOBL upper<>(SB), RODATA|NOPTR, $64
-
-DATA thirtyTwo<>+0(SB)/4, $0x00000020
-DATA thirtyTwo<>+4(SB)/4, $0x00000020
-DATA thirtyTwo<>+8(SB)/4, $0x00000020
-DATA thirtyTwo<>+12(SB)/4, $0x00000020
-DATA thirtyTwo<>+16(SB)/4, $0x00000020
-DATA thirtyTwo<>+20(SB)/4, $0x00000020
-DATA thirtyTwo<>+24(SB)/4, $0x00000020
-DATA thirtyTwo<>+28(SB)/4, $0x00000020
-DATA thirtyTwo<>+32(SB)/4, $0x00000020
-DATA thirtyTwo<>+36(SB)/4, $0x00000020
-DATA thirtyTwo<>+40(SB)/4, $0x00000020
-DATA thirtyTwo<>+44(SB)/4, $0x00000020
-DATA thirtyTwo<>+48(SB)/4, $0x00000020
-DATA thirtyTwo<>+52(SB)/4, $0x00000020
-DATA thirtyTwo<>+56(SB)/4, $0x00000020
-DATA thirtyTwo<>+60(SB)/4, $0x00000020
-GLOBL thirtyTwo<>(SB), RODATA|NOPTR, $64

@@ -35,6 +35,8 @@ func FromQ8_0(dst []float32, src []byte) {
 		fromQ8_0AVX512(dst, src, halves())
 	case haveAVX2:
 		fromQ8_0AVX2(dst, src, halves())
+	case haveNEON:
+		fromQ8_0NEON(dst, src)
 	default:
 		quant.FromQ8_0(dst, src)
 	}
@@ -48,6 +50,8 @@ func FromQ4_0(dst []float32, src []byte) {
 		fromQ4_0AVX512(dst, src, halves())
 	case haveAVX2:
 		fromQ4_0AVX2(dst, src, halves())
+	case haveNEON:
+		fromQ4_0NEON(dst, src)
 	default:
 		quant.FromQ4_0(dst, src)
 	}
@@ -64,6 +68,8 @@ func FromQ4_K(dst []float32, src []byte) {
 			numbers := quant.NumbersQ4_K(src)
 			fromQ4_KAVX2(dst, src, &numbers)
 		}
+	case haveNEON:
+		fromQ4_KNEON(dst, src)
 	default:
 		quant.FromQ4_K(dst, src)
 	}
@@ -80,6 +86,8 @@ func FromQ6_K(dst []float32, src []byte) {
 			numbers := quant.NumbersQ6_K(src)
 			fromQ6_KAVX2(dst, src, &numbers)
 		}
+	case haveNEON:
+		fromQ6_KNEON(dst, src)
 	default:
 		quant.FromQ6_K(dst, src)
 	}
@@ -97,13 +105,20 @@ func FromAffine(dst []float32, q []byte, bits, group int, scales, biases []float
 		fromAffine4AVX2(dst, q, scales, biases, group)
 	case haveAVX2 && bits == 8:
 		fromAffine8AVX2(dst, q, scales, biases, group)
+	case haveNEON && bits == 4:
+		fromAffine4NEON(dst, q, scales, biases, group)
+	case haveNEON && bits == 8:
+		fromAffine8NEON(dst, q, scales, biases, group)
 	default:
 		quant.FromAffine(dst, q, bits, group, scales, biases)
 	}
 }
 
-// halves is every half as a float32: looking one up leaves the multipliers alone.
+// halves is every half as a float32: looking one up leaves the multipliers alone. NEON's routines do without.
 var halves = sync.OnceValue(func() *[65536]float32 {
+	if haveNEON {
+		return nil
+	}
 	var table [65536]float32
 	var b [2]byte
 	for i := range table {
@@ -118,13 +133,16 @@ type blocksOf struct {
 	quant.Layout
 	from func(dst []float32, src []byte)
 	wide func(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32)
+
+	// narrow is wide for AVX2, of up to four vectors.
+	narrow func(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32)
 }
 
 var (
-	blocksQ8_0 = blocksOf{quant.Q8_0, FromQ8_0, wideProductQ8_0}
-	blocksQ4_0 = blocksOf{quant.Q4_0, FromQ4_0, wideProductQ4_0}
-	blocksQ4_K = blocksOf{quant.Q4_K, FromQ4_K, wideProductQ4_K}
-	blocksQ6_K = blocksOf{quant.Q6_K, FromQ6_K, wideProductQ6_K}
+	blocksQ8_0 = blocksOf{quant.Q8_0, FromQ8_0, wideProductQ8_0, narrowProductQ8_0}
+	blocksQ4_0 = blocksOf{quant.Q4_0, FromQ4_0, wideProductQ4_0, narrowProductQ4_0}
+	blocksQ4_K = blocksOf{quant.Q4_K, FromQ4_K, wideProductQ4_K, narrowProductQ4_K}
+	blocksQ6_K = blocksOf{quant.Q6_K, FromQ6_K, wideProductQ6_K, narrowProductQ6_K}
 )
 
 func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int, of *blocksOf) {
@@ -133,12 +151,16 @@ func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, row
 	}
 	row := cols / of.Elements * of.Bytes
 	dst, x = dst[:(tokens-1)*stride+rows], x[:tokens*cols]
-	if !haveAVX512 {
+	product, most := of.wide, 8
+	if haveAVX2 && !haveAVX512 {
+		product, most = of.narrow, 4
+	}
+	if !haveAVX2 && !haveNEON {
 		productExpanded(dst, stride, x, w[:rows*row], tokens, rows, cols, of)
 		return
 	}
 	step := rows
-	if tokens > 8 {
+	if tokens > most {
 		step = max(4, productBytes/max(1, row)&^3)
 	}
 	for r := 0; r < rows; r += step {
@@ -146,10 +168,10 @@ func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, row
 		part, next := w[r*row:(r+n)*row], w[min(len(w), (r+min(4, n))*row):]
 		for t := 0; t < tokens; {
 			take := 1
-			for take < 8 && t+2*take <= tokens {
+			for take < most && t+2*take <= tokens {
 				take *= 2
 			}
-			of.wide(take, dst[t*stride+r:], stride, x[t*cols:], part, next, n, cols, halves())
+			product(take, dst[t*stride+r:], stride, x[t*cols:], part, next, n, cols, halves())
 			next = part[:0] // it is on its way
 			t += take
 		}

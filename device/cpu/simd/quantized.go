@@ -27,7 +27,7 @@ func ScoresQuantized(bits int, s []float32, stride int, q []float32, k []byte, s
 		return
 	}
 	s, q, k, scales = s[:(heads-1)*stride+n], q[:heads*dim], k[:n*dim*bits/8], scales[:n*groups(dim)]
-	if !haveAVX2 {
+	if !haveAVX2 && !haveNEON {
 		scoresQuantizedGo(bits, s, stride, q, k, scales, heads, n, dim)
 		return
 	}
@@ -57,7 +57,7 @@ func ValuesQuantized(bits int, o, p []float32, stride int, v []byte, scales []fl
 		return
 	}
 	o, p, v, scales = o[:heads*dim], p[:(heads-1)*stride+n], v[:n*dim*bits/8], scales[:n*groups(dim)]
-	if !haveAVX2 {
+	if !haveAVX2 && !haveNEON {
 		valuesQuantizedGo(bits, o, p, stride, v, scales, heads, n, dim)
 		return
 	}
@@ -80,7 +80,7 @@ func ValuesQuantized(bits int, o, p []float32, stride int, v []byte, scales []fl
 //	}
 func FromQuantized(bits int, dst []float32, src []byte, scales []float32, n, dim int) {
 	dst, src, scales = dst[:n*dim], src[:n*dim*bits/8], scales[:n*groups(dim)]
-	if haveAVX2 && n > 0 {
+	if (haveAVX2 || haveNEON) && n > 0 {
 		fromQuantized(bits, dst, src, scales, n, dim)
 		return
 	}
@@ -89,7 +89,7 @@ func FromQuantized(bits int, dst []float32, src []byte, scales []float32, n, dim
 
 // Prefetch asks for b, which will be read soon, to be brought into the cache, where there is an instruction for that.
 func Prefetch(b []byte) {
-	if haveAVX2 {
+	if haveAVX2 || haveNEON {
 		prefetchAsm(b)
 	}
 }

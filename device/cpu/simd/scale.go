@@ -8,9 +8,13 @@ package simd
 func Scale(dst, x []float32, f float32) {
 	dst = dst[:len(x)]
 	n := 0
-	if haveAVX2 {
+	switch {
+	case haveAVX2:
 		n = len(x) &^ 7
 		scaleAVX2(dst, x[:n], f)
+	case haveNEON:
+		n = len(x) &^ 3
+		scaleNEON(dst, x[:n], f)
 	}
 	scaleGo(dst[n:], x[n:], f)
 }
@@ -23,9 +27,13 @@ func Scale(dst, x []float32, f float32) {
 func ScaleAdd(dst, x []float32, fd, fx float32) {
 	dst = dst[:len(x)]
 	n := 0
-	if haveAVX2 {
+	switch {
+	case haveAVX2:
 		n = len(x) &^ 7
 		scaleAddAVX2(dst, x[:n], fd, fx)
+	case haveNEON:
+		n = len(x) &^ 3
+		scaleAddNEON(dst, x[:n], fd, fx)
 	}
 	scaleAddGo(dst[n:], x[n:], fd, fx)
 }

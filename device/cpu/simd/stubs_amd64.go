@@ -292,6 +292,59 @@ func tileSoftmaxAVX2(s []float32, m []float32, l []float32, f []float32, n int)
 //go:noescape
 func tileValuesAVX2(o []float32, v []float32, p []float32, f []float32, n int, dim int)
 
+// tileScoresAVX512 is
+//
+//	for j := range n {
+//		for lane := range 48 {
+//			for i := range dim {
+//				s[j*48+lane] += k[j*dim+i] * q[i*48+lane] // from 0
+//			}
+//		}
+//	}
+//
+// for n a multiple of 8 and dim of 2.
+//
+//go:noescape
+func tileScoresAVX512(s []float32, k []float32, q []float32, n int, dim int)
+
+// tileSoftmaxAVX512 is, for each lane of 48,
+//
+//	next := m
+//	for j := range n {
+//		next = max(next, s[j])
+//	}
+//	if next == -Inf {
+//		f, base = 0, 0
+//	} else {
+//		f, base = exp(m-next), next
+//	}
+//	m, l = next, l*f
+//	for j := range n {
+//		s[j] = exp(s[j] - base)
+//		l += s[j]
+//	}
+//
+// with s [n][48] and m, l, f [48].
+//
+//go:noescape
+func tileSoftmaxAVX512(s []float32, m []float32, l []float32, f []float32, n int)
+
+// tileValuesAVX512 is
+//
+//	for i := range dim {
+//		for lane := range 48 {
+//			o[i*48+lane] *= f[lane]
+//			for j := range n {
+//				o[i*48+lane] += v[j*dim+i] * p[j*48+lane]
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 8.
+//
+//go:noescape
+func tileValuesAVX512(o []float32, v []float32, p []float32, f []float32, n int, dim int)
+
 // scores1F16AVX2 is
 //
 //	for h := range 1 {
@@ -1641,3 +1694,290 @@ func fromQ4AVX512(dst []float32, src []byte, scales []float32, n int, dim int)
 //
 //go:noescape
 func prefetchAsm(b []byte)
+
+// fixAVX512 is
+//
+//	for g := range len(q) / 32 {
+//		sums := [3]int32{}
+//		for i, v := range q[32*g : 32*(g+1)] {
+//			n := int32(math.RoundToEven(float64(v * factor)))
+//			high, mid, low := digits(n) // n = (high*256 + mid)*256 + low, signed bytes
+//			at := step*g + i&^15 + order⁻¹[i%16]
+//			planes[at], planes[at+32], planes[at+64] = high, mid, low
+//			sums -= zero's byte * (high, mid, low)
+//		}
+//		starts[step*g:] = sums // little-endian
+//	}
+//
+//go:noescape
+func fixAVX512(planes []byte, starts []byte, q []float32, factor float32, step int, order *[16]byte, zero uint32)
+
+// scores1Q8VNNI is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for q as fixAVX512 makes it, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores1Q8VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
+// scores2Q8VNNI is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for q as fixAVX512 makes it, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores2Q8VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
+// scores4Q8VNNI is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for q as fixAVX512 makes it, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores4Q8VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
+// scores1Q4VNNI is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for q as fixAVX512 makes it, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores1Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
+// scores2Q4VNNI is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for q as fixAVX512 makes it, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores2Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
+// scores4Q4VNNI is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale
+//			}
+//		}
+//	}
+//
+// for q as fixAVX512 makes it, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
+//
+//go:noescape
+func scores4Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
+// product1Q8_0AVX2 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q8_0AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product2Q8_0AVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q8_0AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product4Q8_0AVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q8_0AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product1Q4_0AVX2 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q4_0AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product2Q4_0AVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q4_0AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product4Q4_0AVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 32. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q4_0AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product1Q4_KAVX2 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q4_KAVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product2Q4_KAVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q4_KAVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product4Q4_KAVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q4_KAVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product1Q6_KAVX2 is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q6_KAVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product2Q6_KAVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q6_KAVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
+
+// product4Q6_KAVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q6_KAVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)

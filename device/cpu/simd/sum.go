@@ -11,9 +11,13 @@ import "encoding/binary"
 // It does as little with what it reads as can be done, so it shows how fast memory can be read.
 func Sum(b []byte) (s uint64) {
 	n := 0
-	if haveAVX2 {
+	switch {
+	case haveAVX2:
 		n = len(b) &^ 127
 		s = sumAVX2(b[:n])
+	case haveNEON:
+		n = len(b) &^ 127
+		s = sumNEON(b[:n])
 	}
 	return s + sumGo(b[n:])
 }

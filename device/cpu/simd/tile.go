@@ -21,11 +21,14 @@ const TileLanes = 24
 // for n a multiple of 4 and dim of 8.
 func TileScores(s, k, q []float32, n, dim int) {
 	s, k, q = s[:n*TileLanes], k[:n*dim], q[:dim*TileLanes]
-	if haveAVX2 {
+	switch {
+	case haveAVX2:
 		tileScoresAVX2(s, k, q, n, dim)
-		return
+	case haveNEON:
+		tileScoresNEON(s, k, q, n, dim)
+	default:
+		tileScoresGo(s, k, q, n, dim)
 	}
-	tileScoresGo(s, k, q, n, dim)
 }
 
 // TileSoftmax is, for each lane of 24,
@@ -48,11 +51,14 @@ func TileScores(s, k, q []float32, n, dim int) {
 // with s [n][24], m, l and f [24], and the exponential of [Softmax].
 func TileSoftmax(s, m, l, f []float32, n int) {
 	s, m, l, f = s[:n*TileLanes], m[:TileLanes], l[:TileLanes], f[:TileLanes]
-	if haveAVX2 {
+	switch {
+	case haveAVX2:
 		tileSoftmaxAVX2(s, m, l, f, n)
-		return
+	case haveNEON:
+		tileSoftmaxNEON(s, m, l, f, n)
+	default:
+		tileSoftmaxGo(s, m, l, f, n)
 	}
-	tileSoftmaxGo(s, m, l, f, n)
 }
 
 // TileValues is
@@ -69,11 +75,14 @@ func TileSoftmax(s, m, l, f []float32, n int) {
 // for dim a multiple of 8.
 func TileValues(o, v, p, f []float32, n, dim int) {
 	o, v, p, f = o[:dim*TileLanes], v[:n*dim], p[:n*TileLanes], f[:TileLanes]
-	if haveAVX2 {
+	switch {
+	case haveAVX2:
 		tileValuesAVX2(o, v, p, f, n, dim)
-		return
+	case haveNEON:
+		tileValuesNEON(o, v, p, f, n, dim)
+	default:
+		tileValuesGo(o, v, p, f, n, dim)
 	}
-	tileValuesGo(o, v, p, f, n, dim)
 }
 
 func tileScoresGo(s, k, q []float32, n, dim int) {

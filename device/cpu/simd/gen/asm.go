@@ -19,6 +19,7 @@ type asm struct {
 	*build.Context
 	wide   bool // vectors are those of AVX-512
 	roomy  bool // many of them are free
+	once   bool // weights may be rounded once where their twins are rounded twice
 	consts map[string]operand.Mem
 	labels int
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -78,8 +79,12 @@ var largeFormats = []blockFormat{
 			b.table = a.ZMM()
 			a.VBROADCASTSS(moved(b.numbers, 4*group), b.table)
 			a.VBROADCASTSS(moved(b.numbers, 32+4*group), least)
-			a.VMULPS(a.list("fromZero", func(i int) float32 { return float32(i) }), b.table, b.table)
-			a.VSUBPS(least, b.table, b.table)
+			if fromZero := a.list("fromZero", func(i int) float32 { return float32(i) }); a.once {
+				a.VFMSUB132PS(fromZero, least, b.table)
+			} else {
+				a.VMULPS(fromZero, b.table, b.table)
+				a.VSUBPS(least, b.table, b.table)
+			}
 		}
 		nibbles := b.nibbles[i%2]
 		if group%2 == 0 || !b.roomy {
@@ -101,8 +106,10 @@ var largeFormats = []blockFormat{
 		a.MOVWQZX(moved(m, 208), d)
 		a.VBROADCASTSS(atIndex(halves, d, 4, 0), factor)
 		a.VMULPS(factor, scales, scales)
-		numbers := a.AllocLocal(64)
+		numbers := a.AllocLocal(128)
 		a.VMOVUPS(scales, numbers)
+		a.VMULPS_BCST(a.dword("zeroQ6K", math.Float32bits(-32)), scales, scales)
+		a.VMOVUPS(scales, numbers.Offset(64))
 		return &numbersOfBlock{numbers: numbers}
 	}, func(a *asm, m operand.Mem, opened any, i int) reg.VecVirtual {
 		part, quarter, at := i/8, i/2%4, i%2*16
@@ -120,12 +127,11 @@ var largeFormats = []blockFormat{
 		case 3:
 			a.VPSRLD(operand.U8(2), high, high)
 		}
-		a.VPANDD(a.words("upper", func(int) uint32 { return 0x30 }), high, high)
-		a.VPORD(high, v, v)
-		a.VPSUBD(a.words("thirtyTwo", func(int) uint32 { return 32 }), v, v)
+		a.VPTERNLOGD(operand.U8(0xf8), a.words("upper", func(int) uint32 { return 0x30 }), high, v) // v | high & upper
 		a.VCVTDQ2PS(v, v)
-		a.VBROADCASTSS(moved(opened.(*numbersOfBlock).numbers, 4*i), scale)
-		a.VMULPS(scale, v, v)
+		numbers := opened.(*numbersOfBlock).numbers
+		a.VBROADCASTSS(moved(numbers, 4*i), scale)
+		a.VFMADD213PS_BCST(moved(numbers, 64+4*i), scale, v) // 32 times the scale is exact, and so this is rounded once
 		return v
 	}},
 }
@@ -268,7 +274,7 @@ func fromQuant(a *asm, f blockFormat) {
 
 func quantProduct(a *asm, f blockFormat, vectors int) {
 	keys := min(4, 16/vectors)
-	a.roomy = vectors*keys <= 8
+	a.roomy, a.once = vectors*keys <= 8, true
 	name := fmt.Sprintf("product%d%sAVX512", vectors, f.name)
 	a.begin(name, "func(s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32)",
 		name+" is", "",

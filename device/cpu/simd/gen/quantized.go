@@ -325,7 +325,7 @@ func prefetch(a *asm) {
 	b, n := a.ptr("b"), a.length("b")
 	a.ADDQ(operand.U32(cacheLine-1), n)
 	a.repeat(n, cacheLine, func() {
-		a.PREFETCHT0(at(b, 0))
+		a.PREFETCHT1(at(b, 0))
 		a.ADDQ(operand.U32(cacheLine), b)
 	})
 	a.RET()

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/orrery-ai/orrery/bench"
+)
+
+// pictureFlags say what a benchmark over depth leaves behind.
+type pictureFlags struct {
+	Format string `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table"`
+	Plot   string `help:"Picture of speed over depth to write." type:"path" placeholder:"FILE.svg|.png"`
+}
+
+// Validate looks at the flags together.
+func (f *pictureFlags) Validate() error {
+	if f.Plot != "" && f.picture() == "" {
+		return fmt.Errorf("--plot %s: a picture is a .svg or a .png", f.Plot)
+	}
+	return nil
+}
+
+// picture is the format that the plot's name asks for, or "".
+func (f *pictureFlags) picture() string {
+	switch ext := strings.ToLower(filepath.Ext(f.Plot)); ext {
+	case ".svg", ".png":
+		return ext[1:]
+	}
+	return ""
+}
+
+// writeAll prints a report, and draws the picture if one is asked for.
+func (f *pictureFlags) writeAll(r interface{ write(io.Writer, string) error }, p *bench.Picture) error {
+	if err := r.write(os.Stdout, f.Format); err != nil || f.Plot == "" {
+		return err
+	}
+	w, err := os.Create(f.Plot)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.Draw(w, f.picture()), w.Close())
+}
+
+func encodeJSON(w io.Writer, report any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(report)
+}
+
+// number is a number in a CSV file, to six digits.
+func number(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
+
+// numbers are the numbers of a spread in a CSV file.
+func numbers(s bench.Spread) []string {
+	return []string{number(s.Median), number(s.Min), number(s.Max)}
+}
+
+// shareOf is a share for people; there is none where nothing was measured to compare with.
+func shareOf(share float64) string {
+	if share == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f%%", 100*share)
+}

@@ -1,0 +1,110 @@
+//go:build unix
+
+package simd
+
+import (
+	"math/rand/v2"
+	"os"
+	"syscall"
+	"testing"
+	"unsafe"
+)
+
+// atTheEnd is n bytes before memory that must not be touched: mapped files end anywhere.
+func atTheEnd(t *testing.T, n int) []byte {
+	t.Helper()
+	page := os.Getpagesize()
+	size := (n + page - 1) / page * page
+	all, err := syscall.Mmap(-1, 0, size+page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Munmap(all) })
+	if err := syscall.Mprotect(all[size:], syscall.PROT_NONE); err != nil {
+		t.Fatal(err)
+	}
+	return all[size-n : size : size]
+}
+
+// singlesAtTheEnd is n random numbers there.
+func singlesAtTheEnd(t *testing.T, r *rand.Rand, n int) []float32 {
+	t.Helper()
+	if n == 0 {
+		return nil
+	}
+	x := unsafe.Slice((*float32)(unsafe.Pointer(&atTheEnd(t, 4*n)[0])), n)
+	for i := range x {
+		x[i] = float32(r.NormFloat64())
+	}
+	return x
+}
+
+// A read too far ends the test's process.
+func TestRoutinesReadNothingBehindWhatTheyAreGiven(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(20, 20))
+		for _, n := range []int{8, 16, 24, 33, 64} {
+			for rows := 1; rows <= 9; rows++ {
+				for _, tokens := range []int{1, 2, 3, 4, 8} {
+					x, dst := singlesAtTheEnd(t, r, tokens*n), singlesAtTheEnd(t, r, tokens*rows)
+					for i, c := range productTests {
+						c.product(dst, rows, x, atTheEnd(t, []int{4, 2, 2}[i]*rows*n), tokens, rows, n)
+					}
+					w := atTheEnd(t, 2*rows*n)
+					Scores(dst, rows, x, w, nil, tokens, rows, n)
+					Values(x, dst, rows, w, nil, tokens, rows, n)
+				}
+			}
+			x, half := singlesAtTheEnd(t, r, n), atTheEnd(t, 2*n)
+			FromF16(x, half)
+			FromBF16(x, half)
+			ToF16(half, x)
+			Scale(x, x, 2)
+			ScaleAdd(x, x, 2, 3)
+			SwiGLU(x, x, x)
+			Sum(half)
+		}
+		for _, c := range blockTests {
+			for rows := 1; rows <= 5; rows++ {
+				for _, tokens := range []int{1, 2, 4, 8} {
+					cols := c.layout.Elements
+					w := atTheEnd(t, rows*c.layout.Bytes)
+					c.product(singlesAtTheEnd(t, r, tokens*rows), rows, singlesAtTheEnd(t, r, tokens*cols), w, tokens, rows, cols)
+					c.from(singlesAtTheEnd(t, r, rows*cols), w)
+				}
+			}
+		}
+		for _, bits := range []int{4, 8} {
+			for rows := 1; rows <= 5; rows++ {
+				for _, dim := range []int{16, 32, 48, 128} {
+					w, scales := atTheEnd(t, rows*dim*bits/8), singlesAtTheEnd(t, r, rows*groups(dim))
+					FromQuantized(bits, singlesAtTheEnd(t, r, rows*dim), w, scales, rows, dim)
+					for heads := 1; heads <= 4; heads++ {
+						x, s := singlesAtTheEnd(t, r, heads*dim), singlesAtTheEnd(t, r, heads*rows)
+						ScoresQuantized(bits, s, rows, x, w, scales, nil, heads, rows, dim)
+						ValuesQuantized(bits, x, s, rows, w, scales, nil, heads, rows, dim)
+						if dim%32 != 0 || AffineRows(dim/32) == 0 {
+							continue
+						}
+						ProductAffine(s, rows, x, w, bits, 32, new(AffineNumbers), heads, rows, dim)
+					}
+				}
+			}
+		}
+		for _, k := range []int{1, 2, 3, 8} {
+			a, b, c := singlesAtTheEnd(t, r, 6*k), singlesAtTheEnd(t, r, 16*k), singlesAtTheEnd(t, r, 5*17+16)
+			GEMM(c, 17, a, b, k, true)
+			PackRows(a, singlesAtTheEnd(t, r, 6*k), k, 6, k)
+			PackF32(b, atTheEnd(t, 4*16*k), k, 16, k)
+			PackF16(b, atTheEnd(t, 2*16*k), k, 16, k)
+			PackBF16(b, atTheEnd(t, 2*16*k), k, 16, k)
+			n, dim := 4*k, 8
+			s, q, keys := singlesAtTheEnd(t, r, n*TileLanes), singlesAtTheEnd(t, r, dim*TileLanes), singlesAtTheEnd(t, r, n*dim)
+			m, l, f := singlesAtTheEnd(t, r, TileLanes), singlesAtTheEnd(t, r, TileLanes), singlesAtTheEnd(t, r, TileLanes)
+			TileScores(s, keys, q, n, dim)
+			TileSoftmax(s, m, l, f, n)
+			TileValues(q, keys, s, f, n, dim)
+			Softmax(singlesAtTheEnd(t, r, 3*16*k), 16*k, m, l, f, nil, 3, 16*k)
+		}
+	})
+}

@@ -1,0 +1,36 @@
+package simd
+
+// Queries are the query heads of one token that share keys, ready for scores with rows of 8 or 4 bits. Where there is VNNI they are
+// whole numbers of 24 bits, so that their error is 2⁻²⁴ of a head's largest element; else they are as they were given.
+// The zero value is ready.
+type Queries struct {
+	bits, heads, dim int
+	given            []float32
+	fixed            []byte // as the routines for shares of the heads take them, or nothing
+	rest             *rest  // what they take when fewer keys than they need are left
+}
+
+// rest is sixteen keys, their scales, and their scores for four heads.
+type rest struct {
+	rows   [16 * 256]byte
+	scales [16 * 256 / QuantizedGroup]float32
+	scores [4 * 16]float32
+}
+
+// Set takes the queries q [heads][dim], which must not change while they are in use.
+func (q *Queries) Set(bits int, x []float32, heads, dim int) {
+	q.bits, q.heads, q.dim, q.given = bits, heads, dim, x[:heads*dim]
+	q.fixed = fix(q.fixed[:0], bits, q.given, heads, dim)
+	if len(q.fixed) > 0 && q.rest == nil {
+		q.rest = new(rest)
+	}
+}
+
+// Scores is [ScoresQuantized] with these queries, of the bits that they were set for.
+func (q *Queries) Scores(s []float32, stride int, k []byte, scales []float32, next []byte, n int) {
+	if len(q.fixed) == 0 || n == 0 {
+		ScoresQuantized(q.bits, s, stride, q.given, k, scales, next, q.heads, n, q.dim)
+		return
+	}
+	scoresFixed(q, s[:(q.heads-1)*stride+n], stride, k[:n*q.dim*q.bits/8], scales[:n*groups(q.dim)], next, n)
+}

@@ -1,0 +1,103 @@
+//go:build amd64 && !noasm
+
+package simd
+
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+)
+
+const (
+	fixedDim    = 256       // largest number of elements in a row: rest has room for them
+	fixedMost   = 0x7f7f00  // less than the largest number of three signed bytes by more than rounding adds
+	fixedLeast  = 0x1p-100  // smallest largest element, so that neither it nor its inverse leaves the normal numbers
+	fixedKeys   = 16        // that the routines take at a time
+	fixedHeader = 16        // bytes: what to multiply sums with, for each head
+	fixedGroup  = 3*32 + 12 // bytes of a head's numbers for a group, and of where its sums start
+)
+
+// The order of the elements of each eight in a row's bytes, and the byte that stands for zero when they are taken as unsigned.
+var (
+	order8 = [16]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+	order4 = [16]byte{0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15}
+)
+
+// fixedBytes is the size of so many heads that go together.
+func fixedBytes(heads, dim int) int { return fixedHeader + heads*fixedGroup*dim/QuantizedGroup }
+
+// fix appends to dst, which is empty, the queries as the routines take them: in shares of 4, 2 or 1 heads. It leaves dst empty
+// where there is none for the shape, and if an element is not finite.
+func fix(dst []byte, bits int, q []float32, heads, dim int) []byte {
+	if !haveVNNI || dim > fixedDim || dim%QuantizedGroup != 0 {
+		return dst
+	}
+	size := 0
+	for left := heads; left > 0; left -= sharedHeads(left) {
+		size += fixedBytes(sharedHeads(left), dim)
+	}
+	dst = slices.Grow(dst, size)[:size]
+	order, zero := &order8, uint32(0x80808080)
+	if bits == 4 {
+		order, zero = &order4, 0x08080808
+	}
+	for at := 0; heads > 0; {
+		share := sharedHeads(heads)
+		part := dst[at : at+fixedBytes(share, dim)]
+		for h := range share {
+			most := uint32(0)
+			for _, v := range q[h*dim : (h+1)*dim] {
+				most = max(most, math.Float32bits(v)&^(1<<31))
+			}
+			largest := math.Float32frombits(most)
+			if most != 0 && !(largest >= fixedLeast && largest <= math.MaxFloat32) {
+				return dst[:0]
+			}
+			factor := float32(0)
+			if most != 0 {
+				factor = fixedMost / largest
+			}
+			binary.LittleEndian.PutUint32(part[4*h:], math.Float32bits(largest/fixedMost))
+			fixAVX512(part[fixedHeader+h*3*32:], part[fixedHeader+share*3*32+h*12:], q[h*dim:(h+1)*dim], factor, share*fixedGroup, order, zero)
+		}
+		at += len(part)
+		q, heads = q[share*dim:], heads-share
+	}
+	return dst
+}
+
+var (
+	fixed8 = [...]func(s []float32, stride int, q, k []byte, scales []float32, next []byte, n, dim int){scores1Q8VNNI, scores2Q8VNNI, scores4Q8VNNI}
+	fixed4 = [...]func(s []float32, stride int, q, k []byte, scales []float32, next []byte, n, dim int){scores1Q4VNNI, scores2Q4VNNI, scores4Q4VNNI}
+)
+
+// scoresFixed is [Queries.Scores] of queries that fix took.
+func scoresFixed(q *Queries, s []float32, stride int, k []byte, scales []float32, next []byte, n int) {
+	routines := &fixed8
+	if q.bits == 4 {
+		routines = &fixed4
+	}
+	fixed, rest, dim := q.fixed, q.rest, q.dim
+	whole, row := n/fixedKeys*fixedKeys, dim*q.bits/8
+	if n > whole {
+		copy(rest.rows[:], k[whole*row:])
+		copy(rest.scales[:], scales[whole*groups(dim):])
+	}
+	for heads := q.heads; heads > 0; {
+		share := sharedHeads(heads)
+		scores := routines[share/2]
+		if whole > 0 {
+			scores(s, stride, fixed, k, scales, next, whole, dim)
+		}
+		if n > whole {
+			scores(rest.scores[:], fixedKeys, fixed, rest.rows[:], rest.scales[:], nil, fixedKeys, dim)
+			for h := range share {
+				copy(s[h*stride+whole:h*stride+n], rest.scores[h*fixedKeys:])
+			}
+		}
+		fixed, next = fixed[fixedBytes(share, dim):], nil
+		if heads -= share; heads > 0 {
+			s = s[share*stride:]
+		}
+	}
+}

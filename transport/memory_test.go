@@ -1,0 +1,123 @@
+package transport
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+)
+
+// held is what a connection's reader keeps in buffers.
+func (f *frameReader) held() int { return cap(f.buf) + cap(f.ahead.spill) + cap(f.ahead.heads) }
+
+// Two lanes take turns on every connection, both ways, which is what makes readers guess wrong.
+func TestConnectionsKeepNoMoreThanIsPredicted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it moves 240 MB")
+	}
+	a, b := pair(t, Config{})
+	const size, messages = 1 << 20, 30
+	body := make([]byte, size)
+	var wg sync.WaitGroup
+	for _, purpose := range []Purpose{Query, Partial, KVMove, KVRing} {
+		for _, ends := range [][2]*Endpoint{{a, b}, {b, a}} {
+			s, r := lane(t, ends[0], ends[1], LaneKey{1, purpose}, size)
+			wg.Go(func() {
+				for range messages {
+					if err := s.Send(soon(), body); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+			wg.Go(func() {
+				for range messages {
+					m, err := r.Receive(soon())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					m.Release()
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for _, e := range []*Endpoint{a, b} {
+		sum, spilled := 0, 0
+		e.mu.Lock()
+		for _, l := range e.linksLocked("") {
+			l.at.reading.Lock()
+			sum += l.frames.held()
+			if l.sock != nil {
+				sum += cap(l.sock.stage)
+			}
+			if l.frames.ahead.spill != nil {
+				spilled++
+			}
+			l.at.reading.Unlock()
+		}
+		e.mu.Unlock()
+		if spilled == 0 {
+			t.Error("no guess was wrong: nothing was tested")
+		}
+		if sum > PeerBytes {
+			t.Errorf("%d bytes on the connections of node %s, %d were predicted", sum, e.c.Node, PeerBytes)
+		}
+	}
+}
+
+func TestTLSKeepsNoMoreThanIsPredicted(t *testing.T) {
+	root := authority(t, "test")
+	here, there := newSecurity(identity(t, root, "a")), newSecurity(identity(t, root, "b"))
+	const conns = 32
+	body, back := make([]byte, 64<<10), make([]byte, 64<<10)
+	var ends [2][conns]*secured
+	before := heap()
+	for i := range conns {
+		x, y := net.Pipe()
+		defer x.Close()
+		defer y.Close()
+		var wg sync.WaitGroup
+		join := func(c *secured, err error) *secured {
+			if err != nil {
+				t.Error(err)
+			}
+			return c
+		}
+		wg.Go(func() { ends[0][i] = join(handshake(y, tls.Server(y, there.server))) })
+		ends[1][i] = join(handshake(x, tls.Client(x, here.client)))
+		wg.Wait()
+		if t.Failed() {
+			return
+		}
+		for from := range ends {
+			wg.Go(func() {
+				if err := ends[from][i].writev(net.Buffers{body}); err != nil {
+					t.Error(err)
+				}
+			})
+			if _, err := io.ReadFull(ends[1-from][i], back); err != nil {
+				t.Fatal(err)
+			}
+			wg.Wait()
+		}
+	}
+	if each := (heap() - before) / (2 * conns); each > tlsBytes {
+		t.Errorf("%d bytes for each end of a connection, %d were predicted", each, tlsBytes)
+	} else {
+		t.Logf("%d bytes for each end of a connection", each)
+	}
+	runtime.KeepAlive(&ends)
+}
+
+// heap is what the Go heap holds, in bytes.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
