@@ -141,8 +141,16 @@ func TestALostHolderEndsAStepThatIsRecordedAhead(t *testing.T) {
 			ids := b.ids(9)
 			dealt(b, ids)
 			lose(b)
-			if _, failed := b.chunk(2, 8, ids[8:9]); failed == nil || !strings.Contains(failed.Text, "n1") {
-				t.Fatalf("the step failed with %+v", failed)
+			b.steps++
+			if err := b.driver.Chunk(0, seqID, b.steps, 2, 8, ids[8:9], Want{Token: true}); err != nil {
+				t.Fatal(err)
+			}
+			r := b.result()
+			for r.Step != b.steps { // that the lane of node 1's results has ended
+				r = b.result()
+			}
+			if r.Err == nil || !strings.Contains(r.Err.Text, "n1") {
+				t.Fatalf("the result is %+v", r)
 			}
 		})
 	}
