@@ -89,8 +89,8 @@ func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCl
 		}
 	}
 	asked := o.Synch
-	if o.Synch == orrery.SynchAuto && n > runtime.NumCPU() {
-		o.Synch = orrery.SynchSafe
+	if crowded := choice.Kind != orrery.DeviceCPU && n > choice.Count; o.Synch == orrery.SynchAuto && (crowded || n > runtime.NumCPU()) {
+		o.Synch = orrery.SynchSafe // who spins, on a GPU too, takes the time of whom he waits for
 	}
 	l := &localCluster{cpus: cpus, device: choice, name: fmt.Sprintf("local-%d", os.Getpid()), synch: asked, rdma: o.RDMA}
 	args := func(i int) []string {

@@ -36,6 +36,7 @@ func (h *Host) TileMap(m *gpu.TileMap, r gpu.Range, rows, cols, boxRows int) err
 	}
 	t := &tensorMap{dims: [2]uint64{uint64(cols), uint64(rows)}, strides: [2]uint64{uint64(cols) * 2}, boxes: [2]uint32{tileCols, uint32(boxRows)}, element: [2]uint32{1, 1}}
 	at := -uintptr(unsafe.Pointer(&t.room)) % tileAlign
+	defer h.current()() // which the driver asks for, though it only writes to memory
 	status := call(h.driver.tensorMap, uintptr(unsafe.Pointer(&t.room[at])), tileElements, 2, b.device+uintptr(r.Offset), uintptr(unsafe.Pointer(&t.dims)), uintptr(unsafe.Pointer(&t.strides)),
 		uintptr(unsafe.Pointer(&t.boxes)), uintptr(unsafe.Pointer(&t.element)), 0, tileSwizzle, tilePromotion, 0)
 	if status != 0 {
