@@ -24,7 +24,7 @@ func (benchPoolCmd) Help() string {
     --modes pipeline,pooled --plot pool.svg
 
 Each node process has one thread and keeps to one processor; if there are more
-nodes than processors they take turns, and the report says so. The cache is filled
+nodes than processors they share them all, and the report says so. The cache is filled
 with made-up keys and values up to each depth.`
 }
 
@@ -46,10 +46,10 @@ func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
 	defer local.stop()
 	r.keepTo(local.cpus)
 	switch {
+	case nodes > cores:
+		r.notes = append(r.notes, fmt.Sprintf("There are %d cores for %d nodes: they share them, and pooling gains what %d have.", cores, nodes, cores))
 	case local.cpus == nil:
 		r.notes = append(r.notes, "Nodes do not keep to a core of their own: this system does not let them, or has one core only.")
-	case nodes > cores:
-		r.notes = append(r.notes, fmt.Sprintf("There are %d cores for %d nodes: they share them, and pooling gains what the first %d have.", cores, nodes, cores))
 	}
 	if err := r.readPlain(ctx); err != nil {
 		return err

@@ -140,14 +140,14 @@ func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCl
 // keepApart is the processors for nodes of so many threads each, in turn. Without that a system may wake a node on
 // the processor of the one that sent it something, which is computing, while another one is idle: of a virtual
 // machine it cannot tell an idle processor from one that the host has taken away. It is nil if there is nothing to
-// keep apart.
+// keep apart, or not a processor for each thread: then the system shares them out better, since it sees who computes.
 func keepApart(nodes, threads int, available []int) []cpusFlag {
-	if threads >= len(available) {
+	if threads >= len(available) || nodes*threads > len(available) {
 		return nil
 	}
 	cpus := make([]cpusFlag, nodes)
-	for i := range nodes * threads {
-		cpus[i/threads] = append(cpus[i/threads], available[i%len(available)])
+	for i := range cpus {
+		cpus[i] = available[i*threads:][:threads]
 	}
 	return cpus
 }

@@ -12,9 +12,10 @@ func TestNodesOfOneMachineKeepApart(t *testing.T) {
 		want           []cpusFlag
 	}{
 		{2, 1, []int{0, 1}, []cpusFlag{{0}, {1}}},
-		{3, 1, []int{4, 6}, []cpusFlag{{4}, {6}, {4}}},
+		{2, 1, []int{4, 6, 7}, []cpusFlag{{4}, {6}}},
+		{3, 1, []int{4, 6}, nil},
 		{2, 2, []int{0, 1, 2, 3, 4}, []cpusFlag{{0, 1}, {2, 3}}},
-		{3, 2, []int{0, 1, 2}, []cpusFlag{{0, 1}, {2, 0}, {1, 2}}},
+		{3, 2, []int{0, 1, 2, 3, 4}, nil},
 		{1, 1, []int{0, 1}, []cpusFlag{{0}}},
 		{2, 2, []int{0, 1}, nil}, // each has all
 		{2, 1, []int{7}, nil},
