@@ -138,6 +138,40 @@ func TestCloseEndsAWaitWhereverItIs(t *testing.T) {
 	})
 }
 
+func TestWhoSpinsReadsWhatOthersWaitForAndMakesRoomForThem(t *testing.T) {
+	a, b := pair(t, Config{Synch: Safe})
+	s, r := lane(t, a, b, LaneKey{1, Query}, 10)
+	done := make(chan error)
+	go func() {
+		m, err := r.Receive(soon())
+		if err == nil {
+			m.Release()
+		}
+		done <- err
+	}()
+	eventually(t, "somebody waits who does not attend", func() bool { return r.parked.Load() })
+	l := r.link.Load()
+	// As if the poller had no processor to run on: it does not learn of what comes.
+	l.at.mu.Lock()
+	err := l.poller.set.set(l.sock.fd, watchNothing)
+	l.at.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	turn := b.turn.Load()
+	if err := s.Send(soon(), []byte("query")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the message has come", func() bool { return l.sock.await(1, 0) })
+	l.poller.glance()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if b.turn.Load() == turn {
+		t.Error("who spins is not told that somebody else has something to do")
+	}
+}
+
 // dribble gives what is on the tape in pieces of all sizes, with nothing to read in between.
 type dribble struct {
 	tape []byte

@@ -21,7 +21,7 @@ func Metadata(c *model.Config) []Pair {
 	key := func(k string, v any) Pair { return Pair{arch + "." + k, v} }
 	pairs := []Pair{
 		{"general.architecture", arch}, {"general.alignment", uint32(alignment)},
-		key("block_count", uint32(c.Layers)), key("context_length", uint32(c.MaxPositions)),
+		key("vocab_size", uint32(c.Vocab)), key("block_count", uint32(c.Layers)), key("context_length", uint32(c.MaxPositions)),
 		key("embedding_length", uint32(c.Hidden)), key("feed_forward_length", uint32(width)),
 		key("attention.head_count", uint32(c.Heads)), key("attention.head_count_kv", uint32(c.KVHeads)),
 		key("attention.key_length", uint32(c.HeadDim)), key("attention.value_length", uint32(c.HeadDim)),

@@ -57,8 +57,8 @@ func writeGGUF(f io.Writer, c *model.Config, format device.Format, seed uint64, 
 			}})
 	}
 	w := bufio.NewWriterSize(f, 1<<20)
-	// llama.cpp refuses a file that does not say that it has no tokenizer, and wants to know how many tokens there are.
-	metadata := append(ggufwrite.Metadata(c), ggufwrite.Pair{Key: "tokenizer.ggml.model", Value: "none"}, ggufwrite.Pair{Key: c.ModelType + ".vocab_size", Value: uint32(c.Vocab)})
+	// llama.cpp refuses a file that does not say that it has no tokenizer.
+	metadata := append(ggufwrite.Metadata(c), ggufwrite.Pair{Key: "tokenizer.ggml.model", Value: "none"})
 	if err := ggufwrite.Write(w, metadata, ggufwrite.Stack(tensors)); err != nil {
 		return err
 	}
