@@ -30,9 +30,8 @@ type Draw struct {
 
 type sampleParams struct {
 	goal, portion, number                     uint64
-	hi, lo, least                             float32
+	scale, least                              float32
 	cols, parts, known, turn, weighted, whole uint32
-	_                                         uint32
 }
 
 func sampleKernel(name string) instance { return instance{file: "sample.metal", name: name} }
@@ -105,9 +104,7 @@ func (s *Set) keep(queue gpu.Queue, x, scratch gpu.Range, cols int, d Draw) (k k
 	digits := [2]gpu.Range{take(8 * parts * sampleDigits), take(8 * parts * sampleDigits)}
 	weights, equals := take(8*parts), take(8*parts)
 
-	scale := math.Log2E / float64(d.Temperature)
-	p := sampleParams{cols: uint32(cols), parts: uint32(parts), hi: float32(scale), least: -math.MaxFloat32, whole: 1}
-	p.lo = float32(scale - float64(p.hi))
+	p := sampleParams{cols: uint32(cols), parts: uint32(parts), scale: float32(math.Log2E / float64(d.Temperature)), least: -math.MaxFloat32, whole: 1}
 	if d.MinP > 0 {
 		p.least = float32(float64(d.Temperature) * math.Log(float64(d.MinP)))
 	}

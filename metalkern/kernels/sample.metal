@@ -10,7 +10,7 @@ struct Bound { ulong above, goal; uint low, floor; };
 // known is how many bits of low are known, and turn the number of kernels of this kind before.
 struct SampleParams {
     ulong goal, portion, number;             // number: the random one, of 2^64
-    float hi, lo;                            // log2(e)/temperature, as a sum
+    float scale;                             // log2(e)/temperature
     float least;                             // of a logit less the largest: of what min-p keeps
     uint cols, parts, known, turn, weighted; // weighted: add up weights, not how many there are
     uint whole;                              // whether all that equals the last value is kept
@@ -25,10 +25,10 @@ FN uint ordered(float v) {
 }
 FN float unordered(uint key) { return as_type<float>(key & 0x80000000u ? key & 0x7fffffffu : ~key); }
 // e^((v-most)/temperature), which is at most 1, in multiples of 2^-44. By fma, which rounds alike everywhere.
-FN ulong weight_of(float v, float most, float hi, float lo) {
-    const float d = v - most, y = d * hi;
+FN ulong weight_of(float v, float most, float scale) {
+    const float d = v - most, y = d * scale;
     if (as_type<uint>(v) == 0xff800000u || y < -60.0f) return 0;
-    const float n = fround(y), r = fma(d, lo, fma(d, hi, -n));
+    const float n = fround(y), r = fma(d, scale, -n);
     float e = 1.5252734e-5f;                 // Taylor's series of 2^r: the next term is below 5e-9
     e = fma(e, r, 1.5403530e-4f);
     e = fma(e, r, 1.3333558e-3f);
@@ -93,7 +93,7 @@ KERNEL(sample_narrow, 64, 1)(BUF(0, const float, x), BUF(1, const int, best), BU
         if (at >= P.cols) break;
         const float v = x[at];
         const uint key = ordered(v);
-        if (key >= b.floor && ((key ^ b.low) & mask) == 0) own[((key << P.known) >> 27) * 64 + t.tid] += P.weighted ? weight_of(v, most, P.hi, P.lo) : 1;
+        if (key >= b.floor && ((key ^ b.low) & mask) == 0) own[((key << P.known) >> 27) * 64 + t.tid] += P.weighted ? weight_of(v, most, P.scale) : 1;
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     ulong sum = 0;
@@ -137,7 +137,7 @@ KERNEL(sample_weigh, 256, 1)(BUF(0, const float, x), BUF(1, const int, best), BU
         const uint key = ordered(v);
         if (key < b.low || v - most < P.least) continue;
         if (key == b.low) equal++;
-        else weight += weight_of(v, most, P.hi, P.lo);
+        else weight += weight_of(v, most, P.scale);
     }
     sum_before(weight, shared, all, t);
     if (t.tid == 0) weights[t.tg.x] = all;
@@ -157,7 +157,7 @@ KERNEL(sample_draw, 256, 1)(BUF(0, const float, x), BUF(1, const int, best), BUF
     }
     const float most = x[best[0]];
     const Bound b = from[0];
-    const ulong each = b.low ? weight_of(unordered(b.low), most, P.hi, P.lo) : 0;  // of those that equal the bound, of which so many are kept:
+    const ulong each = b.low ? weight_of(unordered(b.low), most, P.scale) : 0;  // of those that equal the bound, of which so many are kept:
     const ulong kept = P.whole ? ulong(P.cols) : (b.goal - b.above + each - 1) / each;
     ulong all, equal = t.tid < P.parts ? equals[t.tid] : 0, less = sum_before(equal, shared, all, t);
     ulong weight = t.tid < P.parts ? weights[t.tid] : 0;
@@ -168,7 +168,7 @@ KERNEL(sample_draw, 256, 1)(BUF(0, const float, x), BUF(1, const int, best), BUF
     threadgroup_barrier(mem_flags::mem_threadgroup);
     const uint first = uint(found[0]) * SAMPLE_PART + t.tid * (SAMPLE_PART / 256);
     equal = 0;
-    for (uint i = first; i < first + SAMPLE_PART / 256 && i < P.cols; i++) equal += ordered(x[i]) == b.low && x[i] - most >= P.least ? 1 : 0;
+    for (uint i = first; i < first + SAMPLE_PART / 256 && i < P.cols; i++) equal += ordered(x[i]) == b.low ? 1 : 0;
     less = found[2] + sum_before(equal, shared, all, t);
     weight = 0;
     for (uint pass = 0; pass < 2; pass++) {  // what this thread's are together, then which of them it is
@@ -177,7 +177,7 @@ KERNEL(sample_draw, 256, 1)(BUF(0, const float, x), BUF(1, const int, best), BUF
             const float v = x[i];
             const uint key = ordered(v);
             if (key < b.low || v - most < P.least || (key == b.low && rank++ >= kept)) continue;
-            const ulong w = weight_of(v, most, P.hi, P.lo);
+            const ulong w = weight_of(v, most, P.scale);
             if (pass == 0) weight += w;
             else { if (at <= number && number - at < w) token[0] = int(i); at += w; }
         }

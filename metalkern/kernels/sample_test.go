@@ -96,7 +96,7 @@ var someDraws = []Draw{
 	{Temperature: 1, TopK: 1}, {Temperature: 0.8, TopK: 3}, {Temperature: 2, TopK: 40}, {Temperature: 1, TopK: 1 << 30},
 	{Temperature: 1, TopP: 1e-30}, {Temperature: 1, TopP: 0.3}, {Temperature: 0.8, TopP: 0.95}, {Temperature: 4, TopP: 0.999}, {Temperature: 1, TopP: 1},
 	{Temperature: 1, MinP: 0.05}, {Temperature: 1, MinP: 1}, {Temperature: 3, MinP: 0.4},
-	{Temperature: 0.8, TopK: 50, TopP: 0.9, MinP: 0.02}, {Temperature: 1.3, TopK: 20, TopP: 0.7}, {Temperature: 2, TopP: 0.8, MinP: 0.1}, {Temperature: 1, TopK: 5, MinP: 0.3},
+	{Temperature: 0.8, TopK: 50, TopP: 0.9, MinP: 0.02}, {Temperature: 1.3, TopK: 20, TopP: 0.7}, {Temperature: 3, TopK: 8, TopP: 0.9999}, {Temperature: 2, TopP: 0.8, MinP: 0.1}, {Temperature: 1, TopK: 5, MinP: 0.3},
 }
 
 // slack is how far from the border between two tokens either may be drawn: weights are rounded as float32 is.
@@ -129,8 +129,7 @@ func TestTokensAreDrawnWhereTheNumberFalls(t *testing.T) {
 	onHosts(t, sampleKernels(), func(t *testing.T, b *bench) {
 		for i, d := range someDraws {
 			b.setter(b.orders[i%len(b.orders)])
-			for _, cols := range []int{1, 33, 5001} {
-				logits := bell(cols, 2.5)
+			for _, logits := range [][]float32{bell(1, 1), bell(33, 2.5), bell(5001, 2.5), bell(2500, 0.6)} {
 				fits(t, logits, d, numbers(10), draws(b, logits, d, numbers(10)))
 			}
 		}
@@ -151,7 +150,7 @@ func TestDrawsSweepTheVocabulary(t *testing.T) {
 // TestTiesAreKeptByTheirIDs: equal logits at the edge of top-k all stay, at that of top-p the lowest ids. Others weigh next to nothing, so all is exact, also at the borders.
 func TestTiesAreKeptByTheirIDs(t *testing.T) {
 	onHosts(t, sampleKernels(), func(t *testing.T, b *bench) {
-		for _, c := range []struct {
+		for i, c := range []struct {
 			name string
 			d    Draw
 			high map[int]float32 // logits; the others are 0
@@ -173,16 +172,33 @@ func TestTiesAreKeptByTheirIDs(t *testing.T) {
 			var borders []uint64
 			var want []int32
 			n := uint64(len(c.kept))
-			for i, id := range c.kept { // the first number of each, as far as it is one, and one within
-				at := uint64(i) * (math.MaxUint64 / n)
+			for i, id := range c.kept { // numbers within each, and the first if it is one
+				at, each := uint64(i)*(math.MaxUint64/n), math.MaxUint64/n
 				if n&(n-1) == 0 {
-					at = uint64(i) << 32 / n << 32
-					borders, want = append(borders, at), append(want, id)
+					borders, want = append(borders, uint64(i)<<32/n<<32), append(want, id)
 				}
-				borders, want = append(borders, at+1<<50), append(want, id)
+				borders, want = append(borders, at+each/16, at+each/16*15), append(want, id, id)
 			}
+			b.setter(b.orders[i%len(b.orders)])
 			if got := draws(b, logits, c.d, borders); !slices.Equal(got, want) {
 				t.Errorf("%s: %v, want %v", c.name, got, want)
+			}
+		}
+	})
+}
+
+// TestHeavierTokensBehindTiesKeepTheirPlace: which of equal logits are kept counts for those of higher ids, also where a part of the logits ends.
+func TestHeavierTokensBehindTiesKeepTheirPlace(t *testing.T) {
+	onHosts(t, sampleKernels(), func(t *testing.T, b *bench) {
+		for _, at := range [][]int{{1, 3, 5, 6, 7}, {1, 2046, 2047, 2050, 2052}, {2047, 2048, 2050, 2051, 2052}, {7, 2050, 4096, 4098, 4099}} {
+			logits := make([]float32, 4100)
+			for _, i := range at {
+				logits[i] = 50
+			}
+			logits[at[4]] += 1.3 // as much as 3.67 of the others
+			for _, p := range []float32{0.55, 0.65, 0.8, 0.95} {
+				d := Draw{Temperature: 1, TopP: p}
+				fits(t, logits, d, numbers(16), draws(b, logits, d, numbers(16)))
 			}
 		}
 	})
