@@ -96,7 +96,7 @@ var someDraws = []Draw{
 	{Temperature: 1, TopK: 1}, {Temperature: 0.8, TopK: 3}, {Temperature: 2, TopK: 40}, {Temperature: 1, TopK: 1 << 30},
 	{Temperature: 1, TopP: 1e-30}, {Temperature: 1, TopP: 0.3}, {Temperature: 0.8, TopP: 0.95}, {Temperature: 4, TopP: 0.999}, {Temperature: 1, TopP: 1},
 	{Temperature: 1, MinP: 0.05}, {Temperature: 1, MinP: 1}, {Temperature: 3, MinP: 0.4},
-	{Temperature: 0.8, TopK: 50, TopP: 0.9, MinP: 0.02}, {Temperature: 1.3, TopK: 20, TopP: 0.7}, {Temperature: 3, TopK: 8, TopP: 0.9999}, {Temperature: 2, TopP: 0.8, MinP: 0.1}, {Temperature: 1, TopK: 5, MinP: 0.3},
+	{Temperature: 0.8, TopK: 50, TopP: 0.9, MinP: 0.02}, {Temperature: 1.3, TopK: 20, TopP: 0.7}, {Temperature: 2, TopP: 0.8, MinP: 0.1}, {Temperature: 1, TopK: 5, MinP: 0.3},
 }
 
 // slack is how far from the border between two tokens either may be drawn: weights are rounded as float32 is.
@@ -124,14 +124,47 @@ func fits(tb testing.TB, logits []float32, d Draw, numbers []uint64, got []int32
 	}
 }
 
+// lightest is the numbers in the middle of each of the n lightest tokens that are left: which of them are is what may go wrong.
+func lightest(logits []float32, d Draw, n int) (numbers []uint64) {
+	ids, ends := line(logits, d)
+	order := make([]int, len(ids))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(logits[ids[a]], logits[ids[b]]) })
+	for _, i := range order {
+		begin := 0.0
+		if i > 0 {
+			begin = ends[i-1]
+		}
+		if ends[i]-begin > 4*slack && len(numbers) < n {
+			numbers = append(numbers, uint64((begin+ends[i])/2*(1<<53))<<11)
+		}
+	}
+	return numbers
+}
+
 // TestTokensAreDrawnWhereTheNumberFalls holds every filter, alone and with others, to float64.
 func TestTokensAreDrawnWhereTheNumberFalls(t *testing.T) {
 	onHosts(t, sampleKernels(), func(t *testing.T, b *bench) {
 		for i, d := range someDraws {
 			b.setter(b.orders[i%len(b.orders)])
 			for _, logits := range [][]float32{bell(1, 1), bell(33, 2.5), bell(5001, 2.5), bell(2500, 0.6)} {
-				fits(t, logits, d, numbers(10), draws(b, logits, d, numbers(10)))
+				all := append(numbers(8), lightest(logits, d, 5)...)
+				fits(t, logits, d, all, draws(b, logits, d, all))
 			}
+		}
+	})
+}
+
+// TestDrawsEndAtTheLastBit draws the last token that top-k leaves, for top-p to go on from there.
+func TestDrawsEndAtTheLastBit(t *testing.T) {
+	onHosts(t, sampleKernels(), func(t *testing.T, b *bench) {
+		logits := bell(40, 2.5)
+		for k := 1; k <= 16; k++ {
+			d := Draw{Temperature: 3, TopK: k, TopP: 0.9999}
+			last := lightest(logits, d, 1)
+			fits(t, logits, d, last, draws(b, logits, d, last))
 		}
 	})
 }
