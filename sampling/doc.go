@@ -18,5 +18,6 @@
 // Sampling has no state. The random number is a function of the seed and the position of the token, so
 // that every node draws the same, a generation can be taken up anywhere, and speculation can be checked.
 // (The exponential may differ in its last bit between processor architectures, which can only matter for a
-// number that falls within that bit of the border between two tokens.)
+// number that falls within that bit of the border between two tokens. A GPU that draws by itself rounds weights as float32 does: there
+// it is a number within 1e-7 of the border.)
 package sampling
