@@ -15,7 +15,7 @@ const (
 	// sampleDigits is how many values a digit of a logit's bits has; digitBits are its bits.
 	sampleDigits, digitBits = 32, 5
 	// boundBytes is the size of a Bound, and bestBytes that of the place of the largest logit, rounded.
-	boundBytes, bestBytes = 24, 16
+	boundBytes, bestBytes = 32, 16
 	// maxScale is how far from 1 a temperature may be, either way.
 	maxScale = 1024
 )
@@ -62,15 +62,15 @@ func (s *Set) Sample(queue gpu.Queue, token, x, scratch gpu.Range, cols int, d D
 
 // kept is what a Draw keeps of logits, on the device.
 type kept struct {
-	kernel                          gpu.Kernel
-	params                          sampleParams
-	x, best, bound, weights, equals gpu.Range
+	kernel                    gpu.Kernel
+	params                    sampleParams
+	x, bound, weights, equals gpu.Range
 }
 
 // draw writes the token in which number falls.
 func (k *kept) draw(queue gpu.Queue, token gpu.Range, number uint64) {
 	k.params.number = number
-	queue.Launch(k.kernel, groups(1, 256), arg(k.x), arg(k.best), arg(k.bound), arg(k.weights), arg(k.equals), arg(token), gpu.Value(&k.params))
+	queue.Launch(k.kernel, groups(1, 256), arg(k.x), arg(k.bound), arg(k.weights), arg(k.equals), arg(token), gpu.Value(&k.params))
 }
 
 // keep finds what d keeps.
@@ -134,6 +134,6 @@ func (s *Set) keep(queue gpu.Queue, x, scratch gpu.Range, cols int, d Draw) (k k
 	}
 	p.known = 35 // all of them
 	launch(weigh, 256, weights, equals)
-	k.params, k.x, k.best, k.bound, k.weights, k.equals = p, x, best, bounds[to], weights, equals
+	k.params, k.x, k.bound, k.weights, k.equals = p, x, bounds[to], weights, equals
 	return k, nil
 }

@@ -4,8 +4,8 @@
 // them. Weights are whole numbers, multiples of 2^-44, so that all sums are exact in any order, and the token is the same on every device.
 
 // What is known of the last value that is kept: low has its bits from the highest on, above is what lies above all that begin so, of goal that are wanted;
-// floor is the last value that top-k keeps.
-struct Bound { ulong above, goal; uint low, floor; };
+// floor is the last value that top-k keeps. most is the largest logit, and bad says that there is none.
+struct Bound { ulong above, goal; uint low, floor; float most; uint bad; };
 // All that the kernels are told. Of top-k goal is k, of top-p 0 until the first sum is known, of which it is then the share portion, of 2^64.
 // known is how many bits of low are known, and turn the number of kernels of this kind before.
 struct SampleParams {
@@ -49,31 +49,40 @@ FN ulong share_of(ulong x, ulong part) {
 // The bound with the next digit, of the sums [parts][DIGITS] by digits. Of a group of 32·RUNS threads; sums has room for as many.
 template <uint RUNS> FN Bound narrowed(Bound b, device const ulong* digits, uint parts, uint known, ulong portion, threadgroup ulong* sums, Ctx t) {
     ulong sum = 0;
-    for (uint p = t.sg; p < parts; p += RUNS) sum += digits[p * DIGITS + t.lane];
+    for (uint first = t.sg; first < parts; first += RUNS * 16) {         // loads that do not wait for one another
+        ulong part[16];
+        UNROLL for (uint i = 0; i < 16; i++) part[i] = first + i * RUNS < parts ? digits[(first + i * RUNS) * DIGITS + t.lane] : 0;
+        UNROLL for (uint i = 0; i < 16; i++) sum += part[i];
+    }
     sums[t.tid] = sum;
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (t.sg == 0) {
-        for (uint i = 1; i < RUNS; i++) sum += sums[i * DIGITS + t.lane];
+        UNROLL for (uint i = 1; i < RUNS; i++) sum += sums[i * DIGITS + t.lane];
         sums[t.tid] = sum;
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (b.goal == 0) {
-        ulong all = 0;
-        for (uint i = 0; i < DIGITS; i++) all += sums[i];
-        b.goal = share_of(all, portion);
-        if (b.goal == 0) b.goal = 1;
-    }
+    ulong each[DIGITS], all = 0;
+    UNROLL for (uint i = 0; i < DIGITS; i++) { each[i] = sums[i]; all += each[i]; }
+    if (b.goal == 0) b.goal = share_of(all, portion);
+    if (b.goal == 0) b.goal = 1;
     uint digit = DIGITS - 1;
-    for (; digit > 0 && b.above + sums[digit] < b.goal; digit--) b.above += sums[digit];
+    bool open = true;
+    UNROLL for (uint i = DIGITS - 1; i > 0; i--) {
+        open = open && b.above + each[i] < b.goal;
+        if (open) { b.above += each[i]; digit = i - 1; }
+    }
     b.low |= (digit << 27) >> known;
     threadgroup_barrier(mem_flags::mem_threadgroup);
     return b;
 }
 // The bound as it is for a kernel: after the digits of those before.
-template <uint RUNS> FN Bound bound_of(device const Bound* from, device const ulong* digits, constant SampleParams& P, threadgroup ulong* sums, Ctx t) {
-    if (P.turn == 0) return Bound{0, P.goal, 0, 0};
-    const Bound b = narrowed<RUNS>(from[0], digits, P.parts, P.known ? P.known - 5 : 30, P.portion, sums, t);
-    return P.known ? b : Bound{0, P.goal, 0, b.low};
+template <uint RUNS> FN Bound bound_of(device const float* x, device const int* best, device const Bound* from, device const ulong* digits, constant SampleParams& P,
+                                       threadgroup ulong* sums, Ctx t) {
+    if (P.turn == 0) return Bound{0, P.goal, 0, 0, best[0] < 0 ? 0.0f : x[best[0]], best[0] < 0 ? 1u : 0u};
+    const Bound b = from[0];
+    if (b.bad) return b;
+    const Bound next = narrowed<RUNS>(b, digits, P.parts, P.known ? P.known - 5 : 30, P.portion, sums, t);
+    return P.known ? next : Bound{0, P.goal, 0, next.low, b.most, 0};
 }
 
 // Adds up what lies in each digit after the known ones. Each thread has a sum of its own for each.
@@ -82,62 +91,65 @@ KERNEL(sample_narrow, 64, 1)(BUF(0, const float, x), BUF(1, const int, best), BU
     const Ctx t = GRID;
     SHARED(ulong, own, DIGITS * 64);
     SHARED(ulong, shared, 64);
-    if (best[0] < 0) return;
-    const float most = x[best[0]];
-    const Bound b = bound_of<2>(from, digits, P, shared, t);
+    const uint first = t.tg.x * SAMPLE_PART + t.tid;
+    float v[SAMPLE_PART / 64];
+    UNROLL for (uint i = 0; i < SAMPLE_PART / 64; i++) v[i] = first + i * 64 < P.cols ? x[first + i * 64] : 0.0f;
+    const Bound b = bound_of<2>(x, best, from, digits, P, shared, t);
     if (t.tg.x == 0 && t.tid == 0) to[0] = b;
-    for (uint i = 0; i < DIGITS; i++) own[i * 64 + t.tid] = 0;
+    if (b.bad) return;
+    UNROLL for (uint i = 0; i < DIGITS; i++) own[i * 64 + t.tid] = 0;
     const uint mask = P.known ? ~0u << (32 - P.known) : 0u;
-    for (uint i = 0; i < SAMPLE_PART / 64; i++) {
-        const uint at = t.tg.x * SAMPLE_PART + i * 64 + t.tid;
-        if (at >= P.cols) break;
-        const float v = x[at];
-        const uint key = ordered(v);
-        if (key >= b.floor && ((key ^ b.low) & mask) == 0) own[((key << P.known) >> 27) * 64 + t.tid] += P.weighted ? weight_of(v, most, P.scale) : 1;
+    UNROLL for (uint i = 0; i < SAMPLE_PART / 64; i++) {
+        const uint key = ordered(v[i]);
+        if (first + i * 64 < P.cols && key >= b.floor && ((key ^ b.low) & mask) == 0)
+            own[((key << P.known) >> 27) * 64 + t.tid] += P.weighted ? weight_of(v[i], b.most, P.scale) : 1;
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     ulong sum = 0;
-    for (uint i = 0; i < 32; i++) sum += own[t.lane * 64 + t.sg * 32 + ((i + t.lane) & 31)];
+    UNROLL for (uint i = 0; i < 32; i++) sum += own[t.lane * 64 + t.sg * 32 + ((i + t.lane) & 31)];
     shared[t.tid] = sum;
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (t.sg == 0) sums[t.tg.x * DIGITS + t.tid] = sum + shared[32 + t.tid];
 }
 
+// v of another lane.
+FN ulong from_lane(ulong v, uint lane) {
+    return ulong(simd_shuffle(uint(v >> 32), ushort(lane))) << 32 | simd_shuffle(uint(v & 0xffffffffu), ushort(lane));
+}
 // The sum of v of the threads before this one, of 256, and of all.
 FN ulong sum_before(ulong v, threadgroup ulong* sums, thread ulong& all, Ctx t) {
-    sums[t.tid] = v;
-    threadgroup_barrier(mem_flags::mem_threadgroup);
     ulong s = v;
-    for (uint d = 1; d < 256; d *= 2) {
-        const ulong u = t.tid >= d ? sums[t.tid - d] : 0;
-        threadgroup_barrier(mem_flags::mem_threadgroup);
-        s += u;
-        sums[t.tid] = s;
-        threadgroup_barrier(mem_flags::mem_threadgroup);
+    UNROLL for (uint d = 1; d < 32; d *= 2) {
+        const ulong u = from_lane(s, t.lane >= d ? t.lane - d : t.lane);
+        if (t.lane >= d) s += u;
     }
-    all = sums[255];
+    if (t.lane == 31) sums[t.sg] = s;
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    return s - v;
+    ulong base = 0;
+    all = 0;
+    UNROLL for (uint i = 0; i < 8; i++) { base += i < t.sg ? sums[i] : 0; all += sums[i]; }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    return base + s - v;
 }
 
 // The weight of what is kept of a part: of what lies above the bound, in weights[part], and how many equal it, in equals[part].
+constexpr constant uint EACH = SAMPLE_PART / 256;
 KERNEL(sample_weigh, 256, 1)(BUF(0, const float, x), BUF(1, const int, best), BUF(2, const Bound, from), BUF(3, const ulong, digits),
     BUF(4, Bound, to), BUF(5, ulong, weights), BUF(6, ulong, equals), ARG(7, SampleParams, P) GRID_ARGS) {
     const Ctx t = GRID;
     SHARED(ulong, shared, 256);
-    if (best[0] < 0) return;
-    const float most = x[best[0]];
-    const Bound b = bound_of<8>(from, digits, P, shared, t);
+    const uint first = t.tg.x * SAMPLE_PART + t.tid;
+    float v[EACH];
+    UNROLL for (uint i = 0; i < EACH; i++) v[i] = first + i * 256 < P.cols ? x[first + i * 256] : 0.0f;
+    const Bound b = bound_of<8>(x, best, from, digits, P, shared, t);
     if (t.tg.x == 0 && t.tid == 0) to[0] = b;
+    if (b.bad) return;
     ulong weight = 0, equal = 0, all;
-    for (uint i = 0; i < SAMPLE_PART / 256; i++) {
-        const uint at = t.tg.x * SAMPLE_PART + i * 256 + t.tid;
-        if (at >= P.cols) break;
-        const float v = x[at];
-        const uint key = ordered(v);
-        if (key < b.low || v - most < P.least) continue;
+    UNROLL for (uint i = 0; i < EACH; i++) {
+        const uint key = ordered(v[i]);
+        if (first + i * 256 >= P.cols || key < b.low || v[i] - b.most < P.least) continue;
         if (key == b.low) equal++;
-        else weight += weight_of(v, most, P.scale);
+        else weight += weight_of(v[i], b.most, P.scale);
     }
     sum_before(weight, shared, all, t);
     if (t.tid == 0) weights[t.tg.x] = all;
@@ -145,42 +157,46 @@ KERNEL(sample_weigh, 256, 1)(BUF(0, const float, x), BUF(1, const int, best), BU
     if (t.tid == 0) equals[t.tg.x] = all;
 }
 
-// The token in which the number falls, or -1 as it was found. One group; parts are at most 256.
-KERNEL(sample_draw, 256, 1)(BUF(0, const float, x), BUF(1, const int, best), BUF(2, const Bound, from), BUF(3, const ulong, weights),
-    BUF(4, const ulong, equals), BUF(5, int, token), ARG(6, SampleParams, P) GRID_ARGS) {
+// The token in which the number falls, or -1 if there is none. One group; parts are at most 256.
+KERNEL(sample_draw, 256, 1)(BUF(0, const float, x), BUF(1, const Bound, from), BUF(2, const ulong, weights), BUF(3, const ulong, equals),
+    BUF(4, int, token), ARG(5, SampleParams, P) GRID_ARGS) {
     const Ctx t = GRID;
-    SHARED(ulong, shared, 256);
+    SHARED(ulong, shared, 8);
     SHARED(ulong, found, 3);                 // the part, and what is kept and what equals the bound before it
-    if (best[0] < 0) {
+    ulong equal = t.tid < P.parts ? equals[t.tid] : 0, weight = t.tid < P.parts ? weights[t.tid] : 0, all;
+    const Bound b = from[0];
+    if (b.bad) {
         if (t.tid == 0) token[0] = -1;
         return;
     }
-    const float most = x[best[0]];
-    const Bound b = from[0];
-    const ulong each = b.low ? weight_of(unordered(b.low), most, P.scale) : 0;  // of those that equal the bound, of which so many are kept:
+    const ulong each = b.low ? weight_of(unordered(b.low), b.most, P.scale) : 0;   // of those that equal the bound, of which so many are kept:
     const ulong kept = P.whole ? ulong(P.cols) : (b.goal - b.above + each - 1) / each;
-    ulong all, equal = t.tid < P.parts ? equals[t.tid] : 0, less = sum_before(equal, shared, all, t);
-    ulong weight = t.tid < P.parts ? weights[t.tid] : 0;
+    ulong less = sum_before(equal, shared, all, t);
     if (less < kept) weight += each * (kept - less < equal ? kept - less : equal);
     ulong at = sum_before(weight, shared, all, t);
     const ulong number = share_of(all, P.number);
     if (at <= number && number - at < weight) { found[0] = t.tid; found[1] = at; found[2] = less; }
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    const uint first = uint(found[0]) * SAMPLE_PART + t.tid * (SAMPLE_PART / 256);
+    const uint first = uint(found[0]) * SAMPLE_PART + t.tid * EACH;
+    float v[EACH];
+    ulong w[EACH];
     equal = 0;
-    for (uint i = first; i < first + SAMPLE_PART / 256 && i < P.cols; i++) equal += ordered(x[i]) == b.low ? 1 : 0;
+    UNROLL for (uint i = 0; i < EACH; i++) {
+        v[i] = first + i < P.cols ? x[first + i] : neg_inf();
+        equal += ordered(v[i]) == b.low ? 1 : 0;
+    }
     less = found[2] + sum_before(equal, shared, all, t);
     weight = 0;
-    for (uint pass = 0; pass < 2; pass++) {  // what this thread's are together, then which of them it is
-        ulong rank = less;
-        for (uint i = first; i < first + SAMPLE_PART / 256 && i < P.cols; i++) {
-            const float v = x[i];
-            const uint key = ordered(v);
-            if (key < b.low || v - most < P.least || (key == b.low && rank++ >= kept)) continue;
-            const ulong w = weight_of(v, most, P.scale);
-            if (pass == 0) weight += w;
-            else { if (at <= number && number - at < w) token[0] = int(i); at += w; }
-        }
-        if (pass == 0) at = found[1] + sum_before(weight, shared, all, t);
+    UNROLL for (uint i = 0; i < EACH; i++) {
+        const uint key = ordered(v[i]);
+        const bool keeps = key >= b.low && v[i] - b.most >= P.least && (key > b.low || less < kept);
+        less += key == b.low ? 1 : 0;
+        w[i] = keeps ? weight_of(v[i], b.most, P.scale) : 0;
+        weight += w[i];
+    }
+    at = found[1] + sum_before(weight, shared, all, t);
+    UNROLL for (uint i = 0; i < EACH; i++) {
+        if (at <= number && number - at < w[i]) token[0] = int(first + i);
+        at += w[i];
     }
 }
