@@ -5,35 +5,39 @@ import (
 	"github.com/orrery-ai/orrery/model"
 )
 
-// choice is a token that is being chosen: the device says which is the likeliest if that is what is asked for, so that
+// choice is a token that is being chosen: the device says which, the likeliest or one that it draws, if it can, so that
 // it need not hand out the logits; else they come.
 type choice struct {
 	row    device.Tensor // of logits, on the device
-	best   []byte        // int32, from the next wait on; or
+	token  []byte        // int32, from the next wait on; or
 	logits []byte        // likewise
 }
 
-func (c *choice) pending() bool { return c.best != nil || c.logits != nil }
+func (c *choice) pending() bool { return c.token != nil || c.logits != nil }
 
-// choose records the choice of the token that follows a row of the step.
-func (w *workspace) choose(h *header, dec *model.Decoder, row int) choice {
-	out := w.logits.Slice(0, 1)
+// choose records the choice of the token for a position, that follows a row of the step.
+func (w *workspace) choose(h *header, dec *model.Decoder, row, position int) choice {
+	out, to := w.logits.Slice(0, 1), w.scratch.Choice(1)
 	dec.Logits(w.stream, w.scratch, row, row+1, out)
-	if h.Sampling.Temperature != 0 {
+	if h.Sampling.Temperature == 0 {
+		w.stream.Argmax(to, out)
+	} else if s, ok := w.stream.(device.Sampler); ok && s.Draws(h.Sampling, out.Cols) {
+		s.Draw(to, out, h.Sampling, position)
+	} else {
 		return choice{logits: w.stream.Download(bytesOf(out.Data))}
 	}
-	return choice{row: out, best: w.stream.Download(bytesOf(dec.Likeliest(w.stream, w.scratch, out)))}
+	return choice{row: out, token: w.stream.Download(bytesOf(to))}
 }
 
 // chosen is the token for a position, once what choose recorded has run.
 func (w *workspace) chosen(c choice, h *header, position int) (int32, error) {
-	if c.best != nil {
-		best, err := viewOf[int32](c.best, 1)
+	if c.token != nil {
+		token, err := viewOf[int32](c.token, 1)
 		if err != nil {
 			return 0, err
 		}
-		if err := h.Sampling.Validate(); err != nil || best[0] >= 0 {
-			return best[0], err
+		if err := h.Sampling.Validate(); err != nil || token[0] >= 0 {
+			return token[0], err
 		}
 		c.logits = w.stream.Download(bytesOf(c.row.Data)) // the sampler says what is wrong with them
 		if err := w.wait(); err != nil {

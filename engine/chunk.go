@@ -241,7 +241,7 @@ func (e *Engine) finish(h header, dec *model.Decoder) error {
 	var c choice
 	if h.Flags&wantToken != 0 && last.first+last.n == int(h.First+h.Count) {
 		began := w.trace.Now()
-		c = w.choose(&h, dec, rows-1)
+		c = w.choose(&h, dec, rows-1, last.first+last.n)
 		e.computed(trace.Head, &h, trace.NoLayer, began)
 	}
 	if err := w.wait(); err != nil {

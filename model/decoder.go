@@ -174,14 +174,6 @@ func (d *Decoder) Logits(st device.Stream, s *Scratch, first, end int, out devic
 	st.MatMul(out, x, d.head)
 }
 
-// Likeliest is the token with the largest logit, of equal ones the first, for each row of logits, of which there are no more than of s, in memory of the device: -1 if a logit
-// is NaN, or the largest infinite. The next step overwrites it.
-func (d *Decoder) Likeliest(st device.Stream, s *Scratch, logits device.Tensor) []int32 {
-	to := intsOf(s.Cos.Data[:logits.Rows])
-	st.Argmax(to, logits)
-	return to
-}
-
 func (p *projection) apply(st device.Stream, dst, x device.Tensor) {
 	st.MatMul(dst, x, p.w)
 	if p.bias != nil {

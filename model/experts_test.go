@@ -12,6 +12,7 @@ import (
 	"github.com/orrery-ai/orrery/device/cpu"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/model/modeltest"
+	"github.com/orrery-ai/orrery/model/safetensors"
 )
 
 // allActive is a model each of whose tokens goes to every expert, so that rounding does not choose others.
@@ -41,6 +42,71 @@ func TestStackedExpertsAreTheSeparateOnes(t *testing.T) {
 				t.Fatal(err)
 			}
 			compareQuantized(t, before, file, 0.05)
+		})
+	}
+}
+
+// TestExpertsOfMLXAreWhatTheirNumbersStandFor writes models as mlx-lm converts them, holds names and shapes to what it makes, and logits to those of the
+// same numbers in F32.
+func TestExpertsOfMLXAreWhatTheirNumbersStandFor(t *testing.T) {
+	const hidden, experts, width = 128, 6, 64
+	for name, c := range map[string]struct {
+		kind  string
+		how   modeltest.MLXOptions
+		files map[string][]int // some tensors and their shapes
+	}{
+		"qwen3_moe, 4 bits, the router 8": {"qwen3_moe", modeltest.MLXOptions{Bits: 4, Group: 64, Numbers: device.BF16, Wide: ".mlp.gate."}, map[string][]int{
+			"model.layers.0.mlp.gate.weight": {experts, hidden / 4}, "model.layers.0.mlp.gate.scales": {experts, hidden / 64},
+			"model.layers.1.mlp.switch_mlp.gate_proj.weight": {experts, width, hidden / 8}, "model.layers.1.mlp.switch_mlp.gate_proj.scales": {experts, width, hidden / 64},
+			"model.layers.1.mlp.switch_mlp.up_proj.biases": {experts, width, hidden / 64}, "model.layers.1.mlp.switch_mlp.down_proj.weight": {experts, hidden, width / 8},
+			"model.layers.1.mlp.switch_mlp.down_proj.scales": {experts, hidden, width / 64},
+		}},
+		"qwen3_moe, 8 bits": {"qwen3_moe", modeltest.MLXOptions{Bits: 8, Group: 64, Numbers: device.BF16}, map[string][]int{
+			"model.layers.0.mlp.switch_mlp.down_proj.weight": {experts, hidden, width / 4},
+		}},
+		"mixtral, 4 bits": {"mixtral", modeltest.MLXOptions{Bits: 4, Group: 64, Numbers: device.F16}, map[string][]int{
+			"model.layers.0.block_sparse_moe.gate.weight": {experts, hidden / 8}, "model.layers.0.block_sparse_moe.switch_mlp.gate_proj.weight": {experts, 2 * width, hidden / 8},
+			"model.layers.1.block_sparse_moe.switch_mlp.down_proj.biases": {experts, hidden, 2 * width / 64}, "model.layers.1.block_sparse_moe.switch_mlp.up_proj.scales": {experts, 2 * width, hidden / 64},
+		}},
+		"mixtral, 8 bits": {"mixtral", modeltest.MLXOptions{Bits: 8, Group: 32, Numbers: device.BF16}, map[string][]int{
+			"model.layers.0.block_sparse_moe.switch_mlp.gate_proj.weight": {experts, 2 * width, hidden / 4},
+		}},
+		"mixtral, of before experts were stacked": {"mixtral", modeltest.MLXOptions{Bits: 4, Group: 64, Numbers: device.F16, Plain: ".gate.", Separate: true}, map[string][]int{
+			"model.layers.0.block_sparse_moe.gate.weight": {experts, hidden}, "model.layers.1.block_sparse_moe.experts.5.w2.weight": {hidden, 2 * width / 8},
+			"model.layers.1.block_sparse_moe.experts.0.w1.scales": {2 * width, hidden / 64},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := modeltest.Write(dir, modeltest.Options{ModelType: c.kind, Layers: 2, Hidden: hidden, Intermediate: 2 * width, Heads: 8, Experts: experts}); err != nil {
+				t.Fatal(err)
+			}
+			m, err := asMLX(t, dir, c.how, func(dir string) {
+				b, err := os.ReadFile(filepath.Join(dir, "model.safetensors"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				f, err := safetensors.Parse(b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for tensor, shape := range c.files {
+					if got := f.Tensors[tensor]; !slices.Equal(got.Shape, shape) {
+						t.Errorf("%s has shape %v, want %v", tensor, got.Shape, shape)
+					}
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.how.Widened = true
+			wide, err := asMLX(t, dir, c.how, func(string) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids := someIDs(24, m.Config.Vocab)
+			compare(t, logits(t, m, cpuStream(t), ids, 24), logits(t, wide, cpuStream(t), ids, 24), 1e-4)
+			compare(t, logits(t, m, cpuStream(t), ids, 5, 1), logits(t, wide, reference{}, ids, 24), 1e-4)
 		})
 	}
 }

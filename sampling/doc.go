@@ -12,9 +12,12 @@
 //     "Turning Up the Heat", 2024, section 3).
 //
 // (vLLM differs in applying min-p before top-k and top-p, which matters only where top-p renormalises.)
+// What is left lies on a line from 0 to 1, in order of the tokens' ids, each as long as it is probable: the
+// token in which the random number falls is drawn.
 //
 // Sampling has no state. The random number is a function of the seed and the position of the token, so
 // that every node draws the same, a generation can be taken up anywhere, and speculation can be checked.
 // (The exponential may differ in its last bit between processor architectures, which can only matter for a
-// number that falls within that bit of the border between two tokens.)
+// number that falls within that bit of the border between two tokens. A GPU that draws by itself rounds weights as float32 does: there
+// it is a number within 1e-7 of the border.)
 package sampling

@@ -1,12 +1,17 @@
 package sampling
 
-// uniform is a number from 0 to 1, without 1, that depends on seed and position and nothing else.
+// Fraction is the random number of a token, from 0 to 1, without 1, as a fraction of 2^64: it depends on the seed and the position and
+// nothing else, and its lowest 11 bits are zero, so that a float64 holds it.
 //
 // A generator seeded with both and asked for one number will not do: neighbouring seeds of PCG, for one,
 // give correlated numbers. A hash gives each pair a number of its own, from any pattern of pairs.
+func Fraction(seed uint64, position int) uint64 {
+	return mix(mix(seed+golden)+golden*uint64(position)) &^ (1<<11 - 1)
+}
+
+// uniform is Fraction as a number.
 func uniform(seed uint64, position int) float64 {
-	h := mix(mix(seed+golden) + golden*uint64(position))
-	return float64(h>>11) / (1 << 53)
+	return float64(Fraction(seed, position)>>11) / (1 << 53)
 }
 
 // golden is 2^64 over the golden ratio, the step of SplitMix64.

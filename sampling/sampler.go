@@ -9,8 +9,9 @@ import (
 // A Sampler holds the scratch of sampling: it allocates only when the vocabulary grows. The zero value is
 // ready. It belongs to one goroutine.
 type Sampler struct {
-	candidates []candidate
-	largest    []float32 // the k largest logits, as a heap with the smallest first
+	candidates []candidate // in order of their ids
+	heap       []candidate // of those that top-p may keep, with the heaviest first
+	largest    []float32   // the k largest logits, as a heap with the smallest first
 }
 
 // candidate is a token that may still be drawn.
@@ -32,7 +33,7 @@ func (s *Sampler) Sample(logits []float32, p Params, position int) (int32, error
 	}
 	kept := s.weigh(logits, logits[best], p)
 	if p.TopP > 0 && p.TopP < 1 {
-		kept = keepTop(kept, float64(p.TopP))
+		kept = s.keepTop(kept, float64(p.TopP))
 	}
 	if p.MinP > 0 {
 		kept = keepAbove(kept, float64(p.MinP)) // the heaviest weighs 1
@@ -95,23 +96,37 @@ func (s *Sampler) kthLargest(values []float32, k int) float32 {
 }
 
 // keepTop keeps the fewest candidates, heaviest first and lower ids first among equals, that hold the share
-// p of the weight. It reorders cs.
-func keepTop(cs []candidate, p float64) []candidate {
+// p of the weight, in their order. It overwrites cs.
+func (s *Sampler) keepTop(cs []candidate, p float64) []candidate {
 	total := sum(cs)
 	// The candidates lighter than this hold less than 1-p together, so the others suffice.
-	heap := keepAbove(cs, (1-p)*total/float64(len(cs)))
+	least := (1 - p) * total / float64(len(cs))
+	heap := s.heap[:0]
+	for _, c := range cs {
+		if c.weight >= least {
+			heap = append(heap, c)
+		}
+	}
+	s.heap = heap
 	for i := len(heap)/2 - 1; i >= 0; i-- {
 		siftDown(heap, i, heavier)
 	}
-	// What leaves the heap goes behind it: the kept end up there.
-	end, held := len(heap), 0.0
-	for end > 0 && held < p*total {
-		held += heap[0].weight
-		end--
-		heap[0], heap[end] = heap[end], heap[0]
-		siftDown(heap[:end], 0, heavier)
+	var last candidate
+	for held := 0.0; len(heap) > 0 && held < p*total; {
+		last = heap[0]
+		held += last.weight
+		end := len(heap) - 1
+		heap[0] = heap[end]
+		heap = heap[:end]
+		siftDown(heap, 0, heavier)
 	}
-	return heap[end:]
+	kept := cs[:0]
+	for _, c := range cs {
+		if !heavier(last, c) {
+			kept = append(kept, c)
+		}
+	}
+	return kept
 }
 
 // keepAbove keeps the candidates of at least the weight, in their order. It overwrites cs.
@@ -132,7 +147,7 @@ func sum(cs []candidate) (total float64) {
 	return total
 }
 
-// draw is the candidate in which the share u, from 0 to 1 without 1, of the weight lies.
+// draw is the candidate in which the share u, from 0 to 1 without 1, of the weight lies, in order of their ids.
 func draw(cs []candidate, u float64) int32 {
 	left := u * sum(cs)
 	for _, c := range cs {

@@ -55,6 +55,7 @@ func (b *bench) cases() []maker {
 		}
 	}
 	list = append(list, b.expertCases()...)
+	list = append(list, b.tokenCases()...)
 	list = append(list, rowCases(hidden, tokens)...)
 	return append(list, b.stepCases()...)
 }

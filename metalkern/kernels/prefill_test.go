@@ -77,8 +77,12 @@ func TestAttentionOnHopperIsAsExactAsFloat(t *testing.T) {
 		for _, bits := range []int{16, 8, 4} {
 			l := Layer{Shape: shapeOf(6, 2, attendDim), Bits: bits}
 			cases = append(cases, prefillCase{name: title("%d bits, many tiles", bits), layer: l, lengths: []int{300, 64, 333}, query: 497, tokens: 200})
-			l.Window = 150
-			cases = append(cases, prefillCase{name: title("%d bits, many tiles, a window", bits), layer: l, lengths: []int{300, 64, 333}, query: 497, tokens: 200})
+			for _, window := range []int{1, 63, 64, 65, 150, 600} { // about a tile, of a few, and of more than one query's keys
+				l.Window = window
+				cases = append(cases, prefillCase{name: title("%d bits, many tiles, a window of %d", bits, window), layer: l, lengths: []int{300, 64, 333}, query: 497, tokens: 200})
+			}
+			l.Window = 100 // some queries see nothing
+			cases = append(cases, prefillCase{name: title("%d bits, a window behind the keys", bits), layer: l, lengths: []int{130, 70}, query: 250, tokens: 90})
 		}
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
@@ -104,18 +108,23 @@ func testPrefill(b *bench, c prefillCase, kernel *Prefill) {
 	}
 	qs, data, blocks := buffer(b, q), buffer(b, kv.data), buffer(b, kv.blocks)
 	n, wide := c.tokens*s.Heads, c.tokens*s.Heads*s.HeadDim
+	logits := randoms(5, s.Heads, 2)
+	sinks := buffer(b, logits)
+	merge, err := b.set.Merge()
+	must(b, err)
 	got := b.inOrders(func() []float32 {
 		whole := Partial{room(b, wide), room(b, n), room(b, n)}
-		done := Partial{O: room(b, wide)}
+		done, sunk := Partial{O: room(b, wide)}, room(b, wide)
 		kernel.Launch(b.queue, qs, data, blocks, len(kv.blocks), kv.tiles, c.query, c.tokens, whole, false)
 		kernel.Launch(b.queue, qs, data, blocks, len(kv.blocks), kv.tiles, c.query, c.tokens, done, true)
 		all := append(floats(b, whole.O, wide), floats(b, whole.M, n)...)
+		must(b, merge.Finish(b.queue, sunk, sinks, whole, 1, c.tokens, s))
 		all = append(all, floats(b, whole.L, n)...)
-		return append(all, floats(b, done.O, wide)...)
+		return append(append(all, floats(b, done.O, wide)...), floats(b, sunk, wide)...)
 	})
 	o, m, l := kv.attend(q, positions)
-	gotO, gotM, gotL, out := got[:wide], got[wide:wide+n], got[wide+n:wide+2*n], got[wide+2*n:]
-	want := make([]float64, wide)
+	gotO, gotM, gotL, out, sunk := got[:wide], got[wide:wide+n], got[wide+n:wide+2*n], got[wide+2*n:2*wide+2*n], got[2*wide+2*n:]
+	want, wantSunk := make([]float64, wide), make([]float64, wide)
 	for i := range m {
 		if math.IsInf(m[i], -1) {
 			if !math.IsInf(float64(gotM[i]), -1) || gotL[i] != 0 {
@@ -127,7 +136,9 @@ func testPrefill(b *bench, c prefillCase, kernel *Prefill) {
 		if d := math.Abs(float64(gotL[i])*f/l[i] - 1); !(d <= 1e-5) {
 			b.Errorf("row %d: l is %v at m = %v, not %v at %v", i, gotL[i], gotM[i], l[i], m[i])
 		}
+		whole := l[i] + math.Exp(float64(logits[i%s.Heads])-m[i]) // with the sink, which has a weight and no value
 		for j := range s.HeadDim {
+			wantSunk[i*s.HeadDim+j] = o[i*s.HeadDim+j] / whole
 			o[i*s.HeadDim+j] /= f
 			want[i*s.HeadDim+j] = o[i*s.HeadDim+j] * f / l[i]
 		}
@@ -139,6 +150,7 @@ func testPrefill(b *bench, c prefillCase, kernel *Prefill) {
 	bound := 1e-5 * max(1, float64(keys)/300) // matrix units cut what does not fit into a sum off
 	near(b, "o", gotO, o, bound)
 	near(b, "attention", out, want, 2*bound)
+	near(b, "attention with sinks", sunk, wantSunk, 2*bound)
 }
 
 func TestSinksEnterOnceAfterTheMerge(t *testing.T) {

@@ -53,7 +53,7 @@ func instances() []instance {
 			}
 		}
 	}
-	list = append(list, argmaxKernels()...)
+	list = append(list, sampleKernels()...)
 	list = append(list, routeKernels()...)
 	for _, f := range []WeightFormat{F32, F16, BF16, Q8, Q4} {
 		list = append(list, expertKernels(f)...)

@@ -20,15 +20,20 @@ type MLXOptions struct {
 	Numbers     device.Format // of scales and biases
 	Plain       string        // what is in a matrix's name stays as it is
 	Wide        string        // what is in a matrix's name has 8 bits
+	Separate    bool          // each expert has tensors of its own, as in mixtral's of before MLX stacked them
+	Widened     bool          // write what the quantized numbers stand for instead, as F32, unquantized, as Hugging Face names it
 }
 
-// WriteMLX writes the model in the folder from into the folder to, quantized as MLX does.
+// WriteMLX writes the model in the folder from into the folder to, quantized as MLX does: with the names and shapes of mlx-lm's
+// models/qwen3_moe.py, mixtral.py and switch_layers.py, and the configuration of its utils.py.
 func WriteMLX(to, from string, o MLXOptions) error {
 	_, stored, err := readFolder(from)
 	if err != nil {
 		return err
 	}
-	stored = stackExperts(stored)
+	if !o.Separate && !o.Widened {
+		stored = stackExperts(stored)
+	}
 	b, err := os.ReadFile(filepath.Join(from, "config.json"))
 	if err != nil {
 		return err
@@ -37,7 +42,7 @@ func WriteMLX(to, from string, o MLXOptions) error {
 	if err := json.Unmarshal(b, &config); err != nil {
 		return err
 	}
-	said := map[string]any{"group_size": o.Group, "bits": o.Bits}
+	said := map[string]any{"group_size": o.Group, "bits": o.Bits, "mode": "affine"}
 	var out []storedTensor
 	dtypes := map[string]string{}
 	for _, s := range stored {
@@ -58,13 +63,30 @@ func WriteMLX(to, from string, o MLXOptions) error {
 		format := map[int]device.Format{4: device.MLX4, 8: device.MLX8}[bits]
 		data, scales, biases := quantize.EncodeAffine(format, o.Group, o.Numbers, s.floats())
 		cols := s.shape[len(s.shape)-1]
+		if o.Widened {
+			out = append(out, storedTensor{s.name, device.F32, s.shape, widened(device.Matrix{Format: format, Rows: s.shape[0], Cols: cols, Data: data,
+				Scales: scales, Biases: biases, ScaleFormat: o.Numbers, Group: o.Group})})
+			continue
+		}
 		with := func(cols int) []int { return append(slices.Clone(s.shape[:len(s.shape)-1]), cols) }
 		dtypes[s.name] = "U32"
 		out = append(out, storedTensor{s.name, format, with(cols * bits / 32), data},
 			storedTensor{base + ".scales", o.Numbers, with(cols / o.Group), scales}, storedTensor{base + ".biases", o.Numbers, with(cols / o.Group), biases})
 	}
-	config["quantization"] = said
+	if !o.Widened {
+		config["quantization"] = said
+	}
 	return errors.Join(writeJSON(filepath.Join(to, "config.json"), config), writeStored(filepath.Join(to, "model.safetensors"), out, dtypes))
+}
+
+// widened is the elements of m, as F32.
+func widened(m device.Matrix) (data []byte) {
+	row := make([]float32, m.Cols)
+	for i := range m.Rows {
+		quantize.Widen(row, &m, i)
+		data = quantize.Encode(data, device.F32, row)
+	}
+	return data
 }
 
 // expertPart is the name of a matrix of an expert: what is before, and its part, as Qwen or Mixtral calls it.

@@ -23,6 +23,7 @@ FN void threadgroup_barrier(mem_flags) { emu::arrive(emu::GROUP_BARRIER); }
 FN void simdgroup_barrier(mem_flags) { emu::arrive(emu::SIMD_BARRIER); }
 FN float simd_shuffle_xor(float v, ushort m) { return emu::shuffle(emu::SHUFFLE_XOR, v, (emu::cur->fiber & 31) ^ m); }
 FN float simd_shuffle(float v, ushort l) { return emu::shuffle(emu::SHUFFLE, v, l); }
+FN uint simd_shuffle(uint v, ushort l) { return as_type<uint>(emu::shuffle(emu::SHUFFLE, as_type<float>(v), l)); }
 FN float simd_sum(float v) { return emu::reduce(emu::SUM, v); }
 FN float simd_max(float v) { return emu::reduce(emu::MAX, v); }
 FN bool simd_any(bool b) { return emu::reduce(emu::MAX, b ? 1.0f : 0.0f) > 0.0f; }

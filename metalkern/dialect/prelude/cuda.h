@@ -47,6 +47,7 @@ FN void threadgroup_barrier(mem_flags) { asm volatile("bar.sync 0;" ::: "memory"
 FN void simdgroup_barrier(mem_flags) { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
 FN float simd_shuffle_xor(float v, ushort m) { float r; asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=f"(r) : "f"(v), "r"((uint)m)); return r; }
 FN float simd_shuffle(float v, ushort l) { float r; asm volatile("shfl.sync.idx.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=f"(r) : "f"(v), "r"((uint)l)); return r; }
+FN uint simd_shuffle(uint v, ushort l) { uint r; asm volatile("shfl.sync.idx.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(r) : "r"(v), "r"((uint)l)); return r; }
 FN float simd_sum(float v) { UNROLL for (int m = 16; m; m >>= 1) v += simd_shuffle_xor(v, m); return v; }
 FN float simd_max(float v) { UNROLL for (int m = 16; m; m >>= 1) v = max(v, simd_shuffle_xor(v, m)); return v; }
 FN bool simd_any(bool b) { uint r; asm volatile("{ .reg .pred p, q; setp.ne.u32 p, %1, 0; vote.sync.any.pred q, p, 0xffffffff; selp.u32 %0, 1, 0, q; }" : "=r"(r) : "r"((uint)b)); return r != 0; }

@@ -22,7 +22,7 @@ enum memory_order { memory_order_relaxed = 0, memory_order_seq_cst = 5 };
 enum class mem_flags { mem_none = 0, mem_device = 1, mem_threadgroup = 2 };
 void atomic_thread_fence(mem_flags, memory_order, thread_scope);
 void threadgroup_barrier(mem_flags); void simdgroup_barrier(mem_flags);
-float simd_sum(float); float simd_max(float); float simd_shuffle_xor(float, ushort); float simd_shuffle(float, ushort); bool simd_any(bool);
+float simd_sum(float); float simd_max(float); float simd_shuffle_xor(float, ushort); float simd_shuffle(float, ushort); uint simd_shuffle(uint, ushort); bool simd_any(bool);
 template <typename T, typename U> T as_type(U u) { return __builtin_bit_cast(T, u); }
 float max(float, float); float min(float, float); uint max(uint, uint); uint min(uint, uint); int max(int, int); int min(int, int);
 float fma(float, float, float); float abs(float); float rint(float);
