@@ -36,9 +36,11 @@ func (e *Engine) runStep(h header, payload []byte) {
 }
 
 // runHidden takes a step over from the owner of the layers before.
-func (e *Engine) runHidden(h header, payload []byte) {
+func (e *Engine) runHidden(h header, payload []byte, msg *transport.Message) {
 	e.busy.Lock()
 	defer e.busy.Unlock()
+	e.work.incoming = msg
+	defer e.work.taken()
 	hidden, err := viewOf[float32](payload, int(h.Count)*e.cfg.Model.Config.Hidden)
 	if err == nil {
 		err = e.chunk(h, nil, hidden)
@@ -100,6 +102,7 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 		dec.Embed(w.stream, w.scratch, ids)
 	} else {
 		w.stream.Write(w.scratch.X, hidden)
+		w.taken() // the next may come in its place
 	}
 	dec.Angles(w.stream, w.scratch, 0, first, n)
 	e.computed(trace.Embed, &h, int(h.Layer), began)

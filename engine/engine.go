@@ -96,9 +96,10 @@ type workspace struct {
 	own       []attention.KV
 	passing   []attention.KV // of the parcel in hand, where the device reads it
 	head      [headerBytes]byte
-	ahead     bool            // the step is recorded ahead with its exchanges
-	trace     *trace.Recorder // of the step
-	fault     error           // of the stream, see wait
+	incoming  *transport.Message // with the hidden state that the step begins with, until that has been copied
+	ahead     bool               // the step is recorded ahead with its exchanges
+	trace     *trace.Recorder    // of the step
+	fault     error              // of the stream, see wait
 }
 
 // New registers the lanes on which this node receives. Layers come with SetDecoder.
@@ -194,6 +195,14 @@ func (w *workspace) take(c *Config, s attention.Shape) error {
 	return nil
 }
 
+// taken releases the message that the step came with.
+func (w *workspace) taken() {
+	if w.incoming != nil {
+		w.incoming.Release()
+		w.incoming = nil
+	}
+}
+
 // release gives up the blocks of a chunk that failed, when nothing that was recorded uses them.
 func (w *workspace) release() {
 	if w.table != nil {
@@ -226,7 +235,7 @@ func (e *Engine) Connect() error {
 	}
 	e.serve(e.lanes.step, transport.Step, trace.Client, releasing(e.runStep))
 	for n, r := range e.lanes.hiddenIn {
-		e.serve(r, transport.Hidden, n, releasing(e.runHidden))
+		e.serve(r, transport.Hidden, n, e.runHidden)
 	}
 	for n, p := range e.asking {
 		if err := p.connect(&e.cfg, e.cfg.Nodes[n], transport.QueryAhead); err != nil {

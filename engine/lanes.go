@@ -56,12 +56,13 @@ func (l *lanes) register(c Config, s attention.Shape) error {
 		lanes   *[]*transport.Receiver
 		purpose transport.Purpose
 		most    int
+		single  bool // messages are released before the next is waited for
 	}{
-		{&l.hiddenIn, transport.Hidden, size.hidden},
-		{&l.queryIn, transport.Query, size.query},
-		{&l.partialIn, transport.Partial, size.partial},
-		{&l.moveIn, transport.KVMove, size.block},
-		{&l.ringIn, transport.KVRing, size.parcel},
+		{&l.hiddenIn, transport.Hidden, size.hidden, true},
+		{&l.queryIn, transport.Query, size.query, true},
+		{&l.partialIn, transport.Partial, size.partial, true},
+		{&l.moveIn, transport.KVMove, size.block, false},
+		{&l.ringIn, transport.KVRing, size.parcel, false},
 	} {
 		*in.lanes = make([]*transport.Receiver, len(c.Nodes))
 		for n, name := range c.Nodes {
@@ -70,6 +71,9 @@ func (l *lanes) register(c Config, s attention.Shape) error {
 			}
 			if (*in.lanes)[n], err = receiver(name, in.purpose, in.most); err != nil {
 				return err
+			}
+			if in.single {
+				(*in.lanes)[n].Single()
 			}
 		}
 	}

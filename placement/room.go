@@ -78,7 +78,7 @@ func (b *Buffers) Bytes(s Steps) int64 {
 		n += b.Step(room.Rows) + b.Answer*int64(room.Rows) + parts
 	}
 	if owner && s.Layers.First > 0 { // from the owner of the layers before
-		n += received(b.Hidden*int64(s.Chunk), b.Hidden*int64(s.Context)*int64(s.Sequences))
+		n += received(1, b.Hidden*int64(s.Chunk), b.Hidden*int64(s.Context)*int64(s.Sequences))
 	}
 
 	// Who asks merges, and has an answer of each peer. Who is asked has the query of each, which is released before it is
@@ -101,29 +101,25 @@ func (b *Buffers) Bytes(s Steps) int64 {
 	layers := b.KV * int64(s.Sequences) * int64(b.Layers) // of a block
 	switch {
 	case s.Mode == 0:
-		n += peers * received(b.KV, all*layers)
+		n += peers * received(2, b.KV, all*layers)
 	case pooled:
-		n += min(peers*received(b.KV, held*layers), held*(layers-b.KV*int64(s.Sequences)*int64(s.Layers.Len())))
+		n += min(peers*received(2, b.KV, held*layers), held*(layers-b.KV*int64(s.Sequences)*int64(s.Layers.Len())))
 	case ring && !s.Fastest:
-		n += received(b.KV, held*layers)
+		n += received(2, b.KV, held*layers)
 	}
 	if ring {
 		// Parcels come from one neighbour only, and are of other nodes' blocks: of a layer and, from who is ahead, of the next.
-		n += received(int64(ParcelBlocks(b.Block))*b.KV, int64(min(b.Layers, 2))*(all-min(held, 1))*b.KV)
+		n += received(2, int64(ParcelBlocks(b.Block))*b.KV, int64(min(b.Layers, 2))*(all-min(held, 1))*b.KV)
 	}
 	return n
 }
 
-// received is the most that a lane's receiver holds of messages of so many bytes, if there are all bytes of them at a time.
-func received(message, all int64) int64 { return min(perLane*message+perQueue, all) }
+// received is the most that a receiver holds that takes so many messages of message bytes, if there are all bytes of them at a time.
+func received(messages, message, all int64) int64 { return min(messages*message+perQueue, all) }
 
-const (
-	// perLane is how many messages a lane's receiver holds: one with its reader, and one that arrives.
-	perLane = 2
-	// perQueue is what waits at a receiver both of whose messages are taken: the frames for which its sender had
-	// credits, 8 of 64 KiB.
-	perQueue = 512 << 10
-)
+// perQueue is what waits at a receiver whose messages are taken: the frames for which its sender had
+// credits, 8 of 64 KiB.
+const perQueue = 512 << 10
 
 // partRows bounds the queries times parts of the keys for which a device keeps partial results of its own,
 // when it divides the keys of a few queries among its threads. It does not divide fewer than 2,048.
