@@ -278,7 +278,7 @@ func (m *Model) request(nodes []cluster.Node) placement.Request {
 	c, o := &m.files.Config, m.opts
 	r := placement.Request{Mode: m.opts.Mode, Context: m.opts.Context, Sequences: m.opts.Sequences, Chunk: m.opts.Chunk, BlockTokens: m.opts.BlockTokens,
 		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied, BlockOverhead: placement.BlockOverhead,
-			ScratchBytes: engine.Footprint(c, o.KV, o.BlockTokens, len(nodes)).Bytes}}
+			ScratchBytes: engine.Footprint(c, o.KV, o.BlockTokens, len(nodes), m.cluster.cfg.Identity != nil).Bytes}}
 	for l := range c.Layers {
 		r.Model.LayerBytes = append(r.Model.LayerBytes, m.files.LayerBytes(l))
 		r.Model.KVBytesPerToken = append(r.Model.KVBytesPerToken, c.KVBytesPerToken(m.opts.KV))

@@ -8,15 +8,19 @@ import (
 )
 
 // Footprint is what sizes the memory that an engine takes besides weights and KV cache, on one of nodes members that have KV
-// blocks of block tokens.
-func Footprint(c *model.Config, kv attention.Format, block, nodes int) *placement.Buffers {
+// blocks of block tokens, and connections under TLS if they are secured.
+func Footprint(c *model.Config, kv attention.Format, block, nodes int, secured bool) *placement.Buffers {
 	shape := c.Shape()
-	return &placement.Buffers{
+	b := &placement.Buffers{
 		Nodes: nodes, Block: block, Layers: c.Layers, KV: int64(shape.BlockBytes(kv, block)), Hidden: 4 * int64(c.Hidden),
 		Query: 4 * int64(shape.Heads*shape.HeadDim), Answer: shape.PartialBytes(1),
 		Step: func(rows int) int64 { return stepBytes(c, rows) },
-		Peer: transport.PeerBytes,
+		Peer: transport.PeerBytes, Turns: transport.TurnsBytes,
 	}
+	if secured {
+		b.Peer, b.Turns = transport.PeerBytes+transport.SecuredBytes, 0
+	}
+	return b
 }
 
 // stepBytes is what the activations and the logits of a step take.

@@ -61,7 +61,8 @@ type Buffers struct {
 	Query  int64                // of a token in a layer, all heads
 	Answer int64                // its partial result
 	Step   func(rows int) int64 // activations and logits of a step of so many tokens
-	Peer   int64                // what the connections to another member keep
+	Peer   int64                // what the connections to and from another member keep
+	Turns  int64                // and each on which lanes take turns
 }
 
 // Bytes is what computing takes on a node: activations, partial results, and what the lanes from the other members
@@ -74,6 +75,15 @@ func (b *Buffers) Bytes(s Steps) int64 {
 	parts := b.Answer * int64(partRows(s.Context))
 
 	n := peers * b.Peer
+	switch {
+	case b.Nodes == 1 || s.Mode == Pipeline: // one lane on each connection
+	case s.Mode == 0:
+		n += 2 * peers * b.Turns
+	case pooled: // queries, answers and hidden states
+		n += peers * b.Turns
+	case !s.Fastest: // parcels, and copies from the fastest node
+		n += b.Turns
+	}
 	if room.Rows > 0 {
 		n += b.Step(room.Rows) + b.Answer*int64(room.Rows) + parts
 	}

@@ -8,7 +8,7 @@ import (
 
 // buffers are those of a model of 6 layers, in bytes that can be told apart.
 func buffers(nodes int) *Buffers {
-	return &Buffers{Nodes: nodes, Block: 256, Layers: 6, KV: 128 << 10, Hidden: 1 << 10, Query: 1 << 10, Answer: 1056, Step: func(rows int) int64 { return int64(rows) * 11520 }, Peer: 1}
+	return &Buffers{Nodes: nodes, Block: 256, Layers: 6, KV: 128 << 10, Hidden: 1 << 10, Query: 1 << 10, Answer: 1056, Step: func(rows int) int64 { return int64(rows) * 11520 }, Peer: 1, Turns: 3}
 }
 
 func TestANodeOfARingComputesNoMoreThanItHolds(t *testing.T) {

@@ -73,7 +73,7 @@ func footprintIsCounted(t *testing.T, dir string) {
 					for _, s := range [][3]int{{chunk, 8192, 4096}, {chunk, chunk, block}, {chunk, chunk + 1, 0}, {block / 2, 3 * block, block}, {1, 1, 1}} {
 						for _, fastest := range []bool{false, true} {
 							steps := placement.Steps{Mode: mode, Layers: r, Fastest: fastest, Chunk: s[0], Context: s[1], Tokens: s[2], Sequences: 2}
-							if got, want := got.ScratchBytes(steps), engine.Footprint(&loaded.Config, format, block, nodes).Bytes(steps); got != want {
+							if got, want := got.ScratchBytes(steps), engine.Footprint(&loaded.Config, format, block, nodes, true).Bytes(steps); got != want {
 								t.Errorf("%d nodes: activations of %+v are %d bytes, the engine says %d", nodes, steps, got, want)
 							}
 						}

@@ -67,7 +67,7 @@ func (l *Layer) kvBytes(kv KV) int64 {
 	return n
 }
 
-// buffers is what package engine's Footprint is, with float32 activations, here from an Arch.
+// buffers is what package engine's Footprint is, with float32 activations and connections under TLS, here from an Arch.
 func (a *Arch) buffers(kv KV, block, nodes int) *placement.Buffers {
 	b := &placement.Buffers{Nodes: nodes, Block: block, Layers: len(a.Layers), Hidden: 4 * int64(a.Hidden), Peer: perPeer}
 	var cols, routes, wide int64

@@ -122,8 +122,9 @@ func (c *benchMemoryCmd) exercise(ctx context.Context, log *slog.Logger, local *
 		steps := placement.Steps{Mode: mode, Fastest: true, Chunk: min(int(c.Chunk), tokens), Context: tokens}
 		room := placement.RoomFor(int(c.Block), n, steps)
 		e.Spread, e.Asking, e.Alone = n*int(c.Block), room.Asking, room.Rows
-		if mode == orrery.Ring { // a round
+		if mode == orrery.Ring { // rounds, and at the end what the fastest node computes alone
 			e.Compute = n * max(e.Compute, 2*int(c.Block))
+			e.Last = min(e.Last, e.Alone)
 		}
 	}
 	return m.Plans().Plans[mode], e.Run(ctx, m)
