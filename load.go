@@ -256,6 +256,9 @@ func (m *Model) place(nodes []cluster.Node, runtimes []int64) (load Mode, plans 
 	}
 	r := m.request(nodes)
 	for i, n := range runtimes {
+		if n > 0 && m.files.Mapped() {
+			n += mappedGrowth
+		}
 		r.Nodes[i].Runtime = n
 	}
 	m.mu.Lock()
@@ -272,6 +275,10 @@ func (m *Model) place(nodes []cluster.Node, runtimes []int64) (load Mode, plans 
 	}
 	return 0, nil, err
 }
+
+// mappedGrowth is what a node takes more, in bytes, where weights lie in files: the code that reads those, and pages that the system
+// maps together with the ones that are used.
+const mappedGrowth = 2 << 20
 
 // request is what placement is asked.
 func (m *Model) request(nodes []cluster.Node) placement.Request {
