@@ -256,6 +256,9 @@ func (m *Model) place(nodes []cluster.Node, runtimes []int64) (load Mode, plans 
 	}
 	r := m.request(nodes)
 	for i, n := range runtimes {
+		if n > 0 && m.files.Mapped() {
+			n += mappedGrowth
+		}
 		r.Nodes[i].Runtime = n
 	}
 	m.mu.Lock()
@@ -273,12 +276,16 @@ func (m *Model) place(nodes []cluster.Node, runtimes []int64) (load Mode, plans 
 	return 0, nil, err
 }
 
+// mappedGrowth is what a node takes more, in bytes, where weights lie in files: the code that reads those, and pages that the system
+// maps together with the ones that are used.
+const mappedGrowth = 2 << 20
+
 // request is what placement is asked.
 func (m *Model) request(nodes []cluster.Node) placement.Request {
 	c, o := &m.files.Config, m.opts
 	r := placement.Request{Mode: m.opts.Mode, Context: m.opts.Context, Sequences: m.opts.Sequences, Chunk: m.opts.Chunk, BlockTokens: m.opts.BlockTokens,
 		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied, BlockOverhead: placement.BlockOverhead,
-			ScratchBytes: func(s placement.Steps) int64 { return engine.Footprint(c, o.KV, o.BlockTokens, len(nodes), s) }}}
+			ScratchBytes: engine.Footprint(c, o.KV, o.BlockTokens, len(nodes), m.cluster.cfg.Identity != nil).Bytes}}
 	for l := range c.Layers {
 		r.Model.LayerBytes = append(r.Model.LayerBytes, m.files.LayerBytes(l))
 		r.Model.KVBytesPerToken = append(r.Model.KVBytesPerToken, c.KVBytesPerToken(m.opts.KV))

@@ -87,7 +87,7 @@ const tickEvery = 250 * time.Millisecond
 func newConductor(h *Conductor, p *residence.Policy) *conductor {
 	n := len(h.spec.Nodes)
 	c := &conductor{handle: h, spec: &h.spec, policy: p, log: h.spec.Logger, loaded: make([]bool, n), loading: make([]bool, n),
-		limits: limits{chunk: h.spec.Chunk, round: p.Round(), block: h.spec.BlockTokens, nodes: n},
+		limits: limits{chunk: h.spec.Chunk, asking: h.spec.asking(), round: p.Round(), block: h.spec.BlockTokens, nodes: n},
 		modes:  h.spec.possibleModes(), pairBytes: h.spec.Model.Config.KVBytesPerToken(h.spec.KV), waiting: map[uint64]*waitingSequence{},
 		seqs: map[uint64]*sequence{}, steps: map[uint64]*stepInFlight{}, ticking: make(chan struct{})}
 	room := make([]int64, n)

@@ -13,6 +13,7 @@ import (
 	"github.com/orrery-ai/orrery/engine"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/residence"
 )
@@ -155,11 +156,15 @@ func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) error {
 	s.geometry = kvcache.Geometry{Shape: m.Config.Shape(), Layers: m.Config.Layers, Format: attention.Format(msg.KvFormat), BlockTokens: int(msg.BlockTokens), Memory: s.machine.Device}
 	s.budget = kvcache.NewBudget(msg.KvBytes)
 	s.stats.budget.Store(s.budget)
+	askers := make([]int, len(msg.Askers))
+	for i, n := range msg.Askers {
+		askers[i] = int(n)
+	}
 	self, root := ctx.Self(), ctx.ActorSystem().Root
 	s.engine, err = engine.New(engine.Config{
 		Model: m, Device: s.machine.Device, Endpoint: s.machine.Endpoint, ModelID: msg.Model,
 		Nodes: msg.Nodes, Node: int(msg.Node), Client: msg.ConductorNode,
-		Rows: int(max(msg.Chunk, msg.MaxPiece)), RoundTokens: int(msg.RoundTokens), BlockTokens: int(msg.BlockTokens), KV: s.geometry.Format,
+		Rows: int(msg.Rows), Room: placement.Room{Rows: int(msg.OwnRows), Asking: int(msg.Asking)}, Askers: askers, RoundTokens: int(msg.RoundTokens), BlockTokens: int(msg.BlockTokens), KV: s.geometry.Format,
 		StepTimeout: time.Duration(msg.StepTimeoutMs) * time.Millisecond, Logger: s.machine.Logger, Leaving: s.machine.Leaving,
 		OnBlocks: func(seq uint64, opened, sealed []*kvcache.Block) {
 			root.Send(actor.NewPID(self.Address, self.Id+"/"+sequenceShardName(seq)), newBlocksGrown(opened, sealed))

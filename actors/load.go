@@ -105,9 +105,9 @@ func (c *Conductor) load(ctx context.Context, policy *residence.Policy, endpoint
 			endpoint.SetPeer(name, s.Addresses[n]) // the news of a member may be on its way yet
 		}
 	}
-	rows := max(s.Chunk, policy.MaxPiece())
+	room := s.room()
 	d, err := engine.NewDriver(engine.DriverConfig{Model: s.Model, Endpoint: endpoint, ModelID: c.model, Nodes: s.Nodes,
-		Rows: rows, RoundTokens: policy.Round(), BlockTokens: s.BlockTokens, KV: s.KV, StepTimeout: s.StepTimeout, Logger: s.Logger, OnResult: c.result})
+		Rows: room.rows(), RoundTokens: policy.Round(), BlockTokens: s.BlockTokens, KV: s.KV, StepTimeout: s.StepTimeout, Logger: s.Logger, OnResult: c.result})
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (c *Conductor) load(ctx context.Context, policy *residence.Policy, endpoint
 		reply, err := Ask[*proto.Loaded](ctx, c.system, NodePID(name), &proto.LoadModel{
 			Model: c.model, Ref: s.Ref, Fingerprint: fmt.Sprintf("%x", s.Model.Fingerprint()), Nodes: s.Nodes, Node: uint32(n),
 			ConductorNode: c.pid.Address, ConductorId: c.pid.Id, Layers: spanToProto(layers),
-			Chunk: uint32(s.Chunk), MaxPiece: uint32(policy.MaxPiece()), RoundTokens: uint32(policy.Round()), BlockTokens: uint32(s.BlockTokens), KvFormat: uint32(s.KV), Addresses: s.Addresses, ConductorAddress: s.Address,
+			Chunk: uint32(s.Chunk), Rows: uint32(room.rows()), OwnRows: uint32(room.nodes[n].Rows), Asking: uint32(room.nodes[n].Asking), Askers: room.askers, RoundTokens: uint32(policy.Round()), BlockTokens: uint32(s.BlockTokens), KvFormat: uint32(s.KV), Addresses: s.Addresses, ConductorAddress: s.Address,
 			Context: uint32(s.Context), KvBytes: s.Memory[n].KV, FixedBytes: s.Memory[n].Fixed,
 			StepTimeoutMs: s.StepTimeout.Milliseconds()})
 		if err != nil {

@@ -215,8 +215,12 @@ func checkLoad(m *proto.LoadModel) error {
 		return fmt.Errorf("load: node %d of %d", m.Node, len(m.Nodes))
 	case m.BlockTokens == 0 || m.BlockTokens > 1<<16:
 		return fmt.Errorf("load: block of %d tokens", m.BlockTokens)
-	case m.Chunk == 0 || m.Chunk > 1<<16 || m.MaxPiece > 1<<20 || m.RoundTokens > 1<<26:
-		return fmt.Errorf("load: chunk of %d tokens, pieces of %d, rounds of %d", m.Chunk, m.MaxPiece, m.RoundTokens)
+	case m.Chunk == 0 || m.Chunk > 1<<16 || m.Rows > 1<<20 || m.RoundTokens > 1<<26:
+		return fmt.Errorf("load: chunk of %d tokens, steps of %d, rounds of %d", m.Chunk, m.Rows, m.RoundTokens)
+	case m.OwnRows > m.Rows || m.Asking > m.Rows:
+		return fmt.Errorf("load: steps of %d and %d tokens, of at most %d", m.OwnRows, m.Asking, m.Rows)
+	case slices.ContainsFunc(m.Askers, func(n uint32) bool { return int(n) >= len(m.Nodes) }):
+		return fmt.Errorf("load: nodes %v of %d ask", m.Askers, len(m.Nodes))
 	case !attention.Format(m.KvFormat).Valid():
 		return fmt.Errorf("load: KV format %d is not known here", m.KvFormat)
 	case m.KvBytes < 0 || m.FixedBytes < 0 || m.KvBytes > 1<<50 || m.FixedBytes > 1<<50:

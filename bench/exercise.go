@@ -13,13 +13,20 @@ import (
 type Exercise struct {
 	Mode    orrery.Mode
 	Compute int // tokens that nodes compute at once: a chunk or, in ring, a round
+	Spread  int // tokens with which every node has a block, where nodes ask each other; otherwise 0
+	Asking  int // tokens of the largest step behind those, see placement.Room
+	Alone   int // in ring, tokens of the largest step that one node computes by itself; otherwise 0
 	Last    int // tokens to compute at the end of the context, as many as there is time for
 	Decode  int // tokens to generate, up to the last of the context
 	// Progress, unless nil, is told of the tokens computed at the end.
 	Progress func(done, total int)
 }
 
-// Run computes what comes first, several times what nodes compute at once, so that all buffers are used; fills
+// few is how many tokens are computed at once at the very end: devices divide the keys of so few among their threads.
+const few = 48
+
+// Run has the largest steps computed of which queries go to all nodes, and which one node computes alone, each in a session of
+// its own. In another it computes what comes first, several times what nodes compute at once, so that all buffers are used; fills
 // the session with made-up tokens, computes the last ones behind them, and generates up to the last token of
 // the context. Of a context that has no room for all that, more is computed, and less made up.
 func (e *Exercise) Run(ctx context.Context, m *orrery.Model) error {
@@ -30,11 +37,36 @@ func (e *Exercise) Run(ctx context.Context, m *orrery.Model) error {
 	if room < 1 {
 		return fmt.Errorf("a context of %d tokens has no room for a token before %d tokens to decode", m.Context(), e.Decode)
 	}
+	for _, step := range []struct{ behind, tokens int }{{e.Spread, min(e.Asking, m.Context()-e.Spread-1)}, {0, min(e.Alone, m.Context()-1)}} {
+		if step.tokens < 1 {
+			continue
+		}
+		err := e.session(ctx, m, func(s *orrery.Session) error {
+			if err := fill(ctx, s, step.behind); err != nil {
+				return err
+			}
+			_, err := generate(ctx, s, someIDs(step.tokens, m.Vocab()), 1, nil)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return e.session(ctx, m, func(s *orrery.Session) error { return e.whole(ctx, m, s, room) })
+}
+
+// session runs what is to be done in a session of its own.
+func (e *Exercise) session(ctx context.Context, m *orrery.Model, do func(*orrery.Session) error) error {
 	s, err := m.NewSession(ctx, orrery.SessionOptions{Mode: e.Mode})
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	return do(s)
+}
+
+// whole takes a session to the end of its context, which begins with room tokens before those to decode.
+func (e *Exercise) whole(ctx context.Context, m *orrery.Model, s *orrery.Session, room int) error {
 	last := room
 	if first := 3 * e.Compute; first+e.Last+1 < room {
 		if _, err := generate(ctx, s, someIDs(first, m.Vocab()), 1, nil); err != nil {
@@ -42,13 +74,17 @@ func (e *Exercise) Run(ctx context.Context, m *orrery.Model) error {
 		}
 		last = e.Last
 		// The token that was generated is computed with the last ones.
-		if made := room - first - 1 - last; made > 0 {
-			if err := fill(ctx, s, made); err != nil {
-				return err
-			}
+		if err := fill(ctx, s, room-first-1-last); err != nil {
+			return err
 		}
 	}
-	_, err = generate(ctx, s, someIDs(last, m.Vocab()), e.Decode, e.Progress)
+	if last > 2*few {
+		if _, err := generate(ctx, s, someIDs(last-few, m.Vocab()), 1, e.Progress); err != nil {
+			return err
+		}
+		last = few - 1 // and the token that was generated
+	}
+	_, err := generate(ctx, s, someIDs(last, m.Vocab()), e.Decode, e.Progress)
 	return err
 }
 
@@ -56,6 +92,9 @@ func (e *Exercise) Run(ctx context.Context, m *orrery.Model) error {
 const fillTimeout = 5 * time.Minute
 
 func fill(ctx context.Context, s *orrery.Session, tokens int) error {
+	if tokens < 1 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, fillTimeout)
 	defer cancel()
 	return s.Fill(ctx, tokens)

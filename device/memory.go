@@ -93,6 +93,9 @@ func NewArena(m Memory, n int) (*Arena, error) {
 	if s, ok := m.(sparse); ok {
 		alloc = s.AllocSparse
 	}
+	if n == 0 {
+		return &Arena{memory: m}, nil
+	}
 	b, err := alloc(n)
 	return &Arena{m, b, b}, err
 }
@@ -109,6 +112,9 @@ func (a *Arena) Floats(n int) []float32 {
 
 // Free gives everything back. Nothing that was handed out may be used afterwards.
 func (a *Arena) Free() {
+	if len(a.all) == 0 {
+		return
+	}
 	if s, ok := a.memory.(sparse); ok {
 		s.FreeSparse(a.all)
 	} else {

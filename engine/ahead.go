@@ -34,7 +34,7 @@ type pair struct {
 }
 
 // rowsAhead is how many tokens the lanes have room for.
-func rowsAhead(c *Config) int { return min(aheadRows, c.Rows) }
+func rowsAhead(c *Config) int { return min(aheadRows, c.Room.Asking) }
 
 // newPair registers the lane on which messages come in; nil if the stream's device makes no exchanges by itself.
 func newPair(c *Config, s device.Stream, peer string, in transport.Purpose, sizeIn, sizeOut int) (*pair, error) {
@@ -101,7 +101,7 @@ func (e *Engine) announce(h header, table *kvcache.Table, layers residence.Span)
 	}
 	any := false
 	for l := layers.First; l < layers.End; l++ {
-		if (1+len(table.Peers(l)))*int(h.Count) > e.cfg.Rows { // no room for the parts
+		if (1+len(table.Peers(l)))*int(h.Count) > e.cfg.Room.Rows { // no room for the parts
 			return false, nil
 		}
 	}

@@ -8,24 +8,19 @@ import (
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/kvcache"
+	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/transport"
 	"github.com/orrery-ai/orrery/transport/topology"
 )
 
 // parcel is one layer of some blocks of one node, on its way round the ring. Blocks travel several at a
-// time: a hop costs a wait for the slowest node, and attention over more keys at once is faster.
+// time (see [placement.ParcelBlocks]): a hop costs a wait for the slowest node, and attention over more keys at once is faster.
 type parcel struct {
 	layer   int
 	kv      []attention.KV     // empty: its origin has no further blocks
 	parcels int                // how many parcels of the layer the origin has
 	msg     *transport.Message // nil: the blocks are this node's, in the device's memory
 }
-
-// parcelTokens is how many tokens a parcel has, if blocks are no larger than that.
-const parcelTokens = 1024
-
-// parcelBlocks is how many blocks a parcel has at the most.
-func parcelBlocks(blockTokens int) int { return max(1, parcelTokens/blockTokens) }
 
 // extentBytes is the size of a block's first token and length, which precede the data of all blocks.
 const extentBytes = 8
@@ -49,7 +44,7 @@ type belt struct {
 func newBelt(e *Engine, h header) *belt {
 	next, prev := e.ring.Next(), e.ring.Prev()
 	b := &belt{engine: e, h: h, next: e.lanes.ringOut[next], prev: e.lanes.ringIn[prev], names: [2]string{e.cfg.Nodes[prev], e.cfg.Nodes[next]}}
-	out := outgoing{extents: make([]byte, 0, extentBytes*parcelBlocks(e.cfg.BlockTokens))}
+	out := outgoing{extents: make([]byte, 0, extentBytes*placement.ParcelBlocks(e.cfg.BlockTokens))}
 	b.Belt = topology.NewBelt(func(p parcel) error { return b.send(&out, p) }, b.take, b.release)
 	return b
 }
@@ -137,7 +132,7 @@ func (b *belt) parse(h header, payload []byte, layer int) (parcel, error) {
 		return parcel{}, parseReason(payload)
 	}
 	n := int(h.Count)
-	if h.Kind != kindBlock || int(h.Layer) != layer || h.A > 1<<24 || n > parcelBlocks(b.engine.cfg.BlockTokens) || len(payload) < n*extentBytes {
+	if h.Kind != kindBlock || int(h.Layer) != layer || h.A > 1<<24 || n > placement.ParcelBlocks(b.engine.cfg.BlockTokens) || len(payload) < n*extentBytes {
 		return parcel{}, fmt.Errorf("message of kind %d, layer %d, %d blocks, %d bytes is not the parcel expected", h.Kind, h.Layer, n, len(payload))
 	}
 	b.view = b.view[:0]

@@ -36,9 +36,11 @@ func (e *Engine) runStep(h header, payload []byte) {
 }
 
 // runHidden takes a step over from the owner of the layers before.
-func (e *Engine) runHidden(h header, payload []byte) {
+func (e *Engine) runHidden(h header, payload []byte, msg *transport.Message) {
 	e.busy.Lock()
 	defer e.busy.Unlock()
+	e.work.incoming = msg
+	defer e.work.taken()
 	hidden, err := viewOf[float32](payload, int(h.Count)*e.cfg.Model.Config.Hidden)
 	if err == nil {
 		err = e.chunk(h, nil, hidden)
@@ -56,8 +58,8 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 	began := w.trace.Now()
 	defer w.trace.Add(spanOf(trace.Chunk, &h, int(h.Layer), began))
 	first, n := int(h.First), int(h.Count)
-	if n < 1 || n > e.cfg.Rows || int(h.Layer) >= e.layers {
-		return fmt.Errorf("a step of %d tokens from layer %d does not fit (at most %d tokens, %d layers)", n, h.Layer, e.cfg.Rows, e.layers)
+	if n < 1 || n > e.cfg.Room.Rows || int(h.Layer) >= e.layers {
+		return fmt.Errorf("a step of %d tokens from layer %d does not fit (at most %d tokens, %d layers)", n, h.Layer, e.cfg.Room.Rows, e.layers)
 	}
 	seq, table, err := e.find(h)
 	if err != nil {
@@ -69,6 +71,9 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 		return fmt.Errorf("layer %d is not of %s in epoch %d", h.Layer, e.self(), h.Epoch)
 	}
 	layers := table.Epoch.Run(int(h.Layer))
+	if n > w.merged.Rows && asksAny(table, layers) {
+		return fmt.Errorf("a step of %d tokens has to ask other nodes, for which %s has room for %d", n, e.self(), w.merged.Rows)
+	}
 	dec, err := e.decoderFor(layers)
 	if err != nil {
 		return err
@@ -97,6 +102,7 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 		dec.Embed(w.stream, w.scratch, ids)
 	} else {
 		w.stream.Write(w.scratch.X, hidden)
+		w.taken() // the next may come in its place
 	}
 	dec.Angles(w.stream, w.scratch, 0, first, n)
 	e.computed(trace.Embed, &h, int(h.Layer), began)
@@ -130,6 +136,16 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 	err = e.lanes.hiddenOut[next].Send(e.deadline(), h.encode(&w.head), out)
 	sent(w.trace, &h, transport.Hidden, next, layers.End, began, len(out))
 	return err
+}
+
+// asksAny says whether other nodes have tokens of some of the layers.
+func asksAny(t *kvcache.Table, layers residence.Span) bool {
+	for l := layers.First; l < layers.End; l++ {
+		if len(t.Peers(l)) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (e *Engine) checkIDs(ids []int32) error {
@@ -171,7 +187,7 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 			return err
 		}
 	}
-	local, merged := w.local.Slice(0, w.scratch.Rows()), w.merged.Slice(0, w.scratch.Rows())
+	local := w.local.Slice(0, w.scratch.Rows())
 	own := func() {
 		began := w.trace.Now()
 		r := w.runs[0]
@@ -191,6 +207,7 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 		e.computed(trace.Merge, &h, layer, began)
 		return nil
 	}
+	merged := w.merged.Slice(0, w.scratch.Rows())
 	err := topology.Star(e.cfg.Node, peers,
 		func(node int) error { return e.ask(h, node, layer, queries) },
 		func() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/residence"
 	"github.com/orrery-ai/orrery/sampling"
 	"github.com/orrery-ai/orrery/trace"
@@ -25,12 +27,14 @@ type Config struct {
 	Model       *model.Model
 	Device      device.Device
 	Endpoint    *transport.Endpoint
-	ModelID     uint64   // the loading that the lanes belong to
-	Nodes       []string // all members, by index
-	Node        int      // this one
-	Client      string   // the node whose Driver hands out the steps
-	Rows        int      // tokens of the largest step on one node
-	RoundTokens int      // tokens of the largest ring round on all nodes
+	ModelID     uint64         // the loading that the lanes belong to
+	Nodes       []string       // all members, by index
+	Node        int            // this one
+	Client      string         // the node whose Driver hands out the steps
+	Rows        int            // tokens of the largest step on any node
+	Room        placement.Room // what memory is taken for here: Room.Rows is of this node, Room.Asking of all
+	Askers      []int          // the nodes whose queries go to others, by index
+	RoundTokens int            // tokens of the largest ring round on all nodes
 	BlockTokens int
 	KV          attention.Format
 	StepTimeout time.Duration // bound on every wait within a step
@@ -63,7 +67,7 @@ type Engine struct {
 	register  sync.Mutex // serialises changes of sequences, and the beginning of work with the end
 
 	servers []*server // of each other node's queries
-	asking  []*pair   // by node; nil where a device makes no exchanges by itself
+	asking  []*pair   // by node; nil where a device makes no exchanges by itself, or none are made
 
 	busy sync.Mutex // one step at a time: it guards what follows
 	work workspace
@@ -82,9 +86,9 @@ type workspace struct {
 	step      kvcache.Step
 	table     *kvcache.Table    // of the chunk, until the step needs it no more
 	local     attention.Partial // what this node attends to itself
-	merged    attention.Partial // the parts of all nodes
+	merged    attention.Partial // the parts of all nodes; without rows where nobody is asked
 	logits    device.Tensor
-	answers   []attention.Partial // to the queries of each other node
+	answers   []attention.Partial // to the queries of each node, by index; without rows where it asks nobody
 	sampler   sampling.Sampler
 	ids       []int32
 	runs      []run
@@ -92,9 +96,10 @@ type workspace struct {
 	own       []attention.KV
 	passing   []attention.KV // of the parcel in hand, where the device reads it
 	head      [headerBytes]byte
-	ahead     bool            // the step is recorded ahead with its exchanges
-	trace     *trace.Recorder // of the step
-	fault     error           // of the stream, see wait
+	incoming  *transport.Message // with the hidden state that the step begins with, until that has been copied
+	ahead     bool               // the step is recorded ahead with its exchanges
+	trace     *trace.Recorder    // of the step
+	fault     error              // of the stream, see wait
 }
 
 // New registers the lanes on which this node receives. Layers come with SetDecoder.
@@ -131,10 +136,12 @@ func (e *Engine) pairUp() (err error) {
 		if n == e.cfg.Node {
 			continue
 		}
-		if e.asking[n], err = newPair(&e.cfg, e.work.stream, name, transport.PartialAhead, size.partialAhead, size.queryAhead); err != nil {
-			return err
+		if slices.Contains(e.cfg.Askers, e.cfg.Node) {
+			if e.asking[n], err = newPair(&e.cfg, e.work.stream, name, transport.PartialAhead, size.partialAhead, size.queryAhead); err != nil {
+				return err
+			}
 		}
-		s, err := newServer(e, n, e.work.answers[len(e.servers)])
+		s, err := newServer(e, n, e.work.answers[n])
 		if err != nil {
 			return err
 		}
@@ -157,28 +164,43 @@ func (e *Engine) give() error {
 
 // take takes the memory of the largest step.
 func (w *workspace) take(c *Config, s attention.Shape) error {
-	m := &c.Model.Config
-	rows, peers := logitRows(c.Rows, m.Vocab), len(c.Nodes)-1
+	m, room := &c.Model.Config, c.Room
 	if err := c.Device.Check(c.KV, s); err != nil {
 		return err
 	}
-	arena, err := device.NewArena(c.Device, int(m.ScratchBytes(c.Rows)+int64(2+peers)*s.PartialBytes(c.Rows)+m.LogitsBytes(rows, c.Rows)))
+	rows := logitRows(room.Rows, m.Vocab)
+	bytes := stepBytes(m, room.Rows) + s.PartialBytes(room.Rows)
+	asking := int64(len(c.Askers)) // this node merges, or it answers who asks
+	arena, err := device.NewArena(c.Device, int(bytes+asking*s.PartialBytes(room.Asking)))
 	if err != nil {
 		return fmt.Errorf("activations: %w", err)
 	}
 	w.arena, w.stream = arena, c.Device.NewStream()
 	w.exchanger, _ = w.stream.(device.Exchanger)
-	w.scratch = model.ScratchIn(arena.Floats, m, c.Rows)
-	w.local = attention.PartialIn(arena.Floats, c.Rows, s)
-	w.merged = attention.PartialIn(arena.Floats, c.Rows, s)
+	w.scratch = model.ScratchIn(arena.Floats, m, room.Rows)
+	w.local = attention.PartialIn(arena.Floats, room.Rows, s)
 	var inScratch bool
 	if w.logits, inScratch = w.scratch.Logits(rows, m.Vocab); !inScratch {
 		w.logits = device.Tensor{Rows: rows, Cols: m.Vocab, Data: arena.Floats(rows * m.Vocab)}
 	}
-	for range peers {
-		w.answers = append(w.answers, attention.PartialIn(arena.Floats, c.Rows, s))
+	w.answers = make([]attention.Partial, len(c.Nodes))
+	for _, n := range c.Askers {
+		part := attention.PartialIn(arena.Floats, room.Asking, s)
+		if n == c.Node {
+			w.merged = part
+		} else {
+			w.answers[n] = part
+		}
 	}
 	return nil
+}
+
+// taken releases the message that the step came with.
+func (w *workspace) taken() {
+	if w.incoming != nil {
+		w.incoming.Release()
+		w.incoming = nil
+	}
 }
 
 // release gives up the blocks of a chunk that failed, when nothing that was recorded uses them.
@@ -211,7 +233,7 @@ func (e *Engine) Connect() error {
 	if err := e.lanes.connect(e.cfg, e.shape); err != nil {
 		return err
 	}
-	e.serve(e.lanes.step, transport.Step, trace.Client, e.runStep)
+	e.serve(e.lanes.step, transport.Step, trace.Client, releasing(e.runStep))
 	for n, r := range e.lanes.hiddenIn {
 		e.serve(r, transport.Hidden, n, e.runHidden)
 	}
@@ -228,14 +250,14 @@ func (e *Engine) Connect() error {
 		e.serve(e.lanes.queryIn[s.peer], transport.Query, s.peer, s.answer)
 	}
 	for n, r := range e.lanes.moveIn {
-		e.serve(r, transport.KVMove, n, func(h header, payload []byte) { e.receiveBlock(n, h, payload) })
+		e.serve(r, transport.KVMove, n, releasing(func(h header, payload []byte) { e.receiveBlock(n, h, payload) }))
 	}
 	return nil
 }
 
-// serve hands every message of a lane from a node to handle until the lane ends. It ends with the engine or with the
+// serve hands every message of a lane from a node to handle, which releases it, until the lane ends. It ends with the engine or with the
 // peer. If it breaks, the driver is told at once: what was on it is lost, and nobody here knows which steps that was.
-func (e *Engine) serve(r *transport.Receiver, lane transport.Purpose, from int, handle func(h header, payload []byte)) {
+func (e *Engine) serve(r *transport.Receiver, lane transport.Purpose, from int, handle func(h header, payload []byte, msg *transport.Message)) {
 	if r == nil {
 		return
 	}
@@ -259,13 +281,21 @@ func (e *Engine) serve(r *transport.Receiver, lane transport.Purpose, from int, 
 			h, payload, err := decode(msg.Bytes)
 			if err != nil {
 				e.cfg.Logger.Warn("bad lane message", "err", err)
-			} else {
-				waited(rec, &h, lane, from, int(h.Layer), began, len(msg.Bytes))
-				handle(h, payload)
+				msg.Release()
+				continue
 			}
-			msg.Release()
+			waited(rec, &h, lane, from, int(h.Layer), began, len(msg.Bytes))
+			handle(h, payload, msg)
 		}
 	}()
+}
+
+// releasing has a message released when it has been handled.
+func releasing(handle func(h header, payload []byte)) func(header, []byte, *transport.Message) {
+	return func(h header, payload []byte, msg *transport.Message) {
+		defer msg.Release()
+		handle(h, payload)
+	}
 }
 
 // SetDecoder makes layers available. A step in flight goes on with what it has.

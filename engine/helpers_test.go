@@ -107,11 +107,15 @@ func newBench(t testing.TB, s setup) *bench {
 	}
 	b.driver = d
 	t.Cleanup(d.Close)
+	all := make([]int, len(names))
+	for i := range all {
+		all[i] = i
+	}
 	for i := range names {
 		dev := s.device()
 		t.Cleanup(func() { dev.Close() })
 		b.devices = append(b.devices, dev)
-		e, err := New(Config{Model: b.model, Device: dev, Endpoint: endpoints[i], ModelID: 9, Nodes: names, Node: i, Client: "n0", Rows: 64,
+		e, err := New(Config{Model: b.model, Device: dev, Endpoint: endpoints[i], ModelID: 9, Nodes: names, Node: i, Client: "n0", Rows: 64, Room: placement.Room{Rows: 64, Asking: 64}, Askers: all,
 			RoundTokens: 64, BlockTokens: s.block, KV: s.kv, StepTimeout: s.timeout, Logger: log,
 			OnBlocks: func(uint64, []*kvcache.Block, []*kvcache.Block) {},
 			OnCopied: func(_, _ uint64, _ uint32, _ int64, err error) { b.copied <- err }})

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/transport"
 )
 
@@ -22,15 +23,15 @@ type lanes struct {
 type sizes struct{ step, hidden, query, partial, block, parcel, result, queryAhead, partialAhead int }
 
 func sizesOf(c Config, s attention.Shape) sizes {
-	width := s.Heads * s.HeadDim
+	width, asking := s.Heads*s.HeadDim, c.Room.Asking
 	vocab := c.Model.Config.Vocab
 	return sizes{
 		step:    headerBytes + 4*max(c.Rows, c.RoundTokens) + pieceBytes*(c.RoundTokens/c.BlockTokens+2),
 		hidden:  headerBytes + 4*c.Rows*c.Model.Config.Hidden,
-		query:   headerBytes + 4*c.Rows*width,
-		partial: headerBytes + 4*c.Rows*(width+2*s.Heads),
+		query:   headerBytes + 4*asking*width,
+		partial: headerBytes + 4*asking*(width+2*s.Heads),
 		block:   headerBytes + s.BlockBytes(c.KV, c.BlockTokens),
-		parcel:  headerBytes + parcelBlocks(c.BlockTokens)*(extentBytes+s.BlockBytes(c.KV, c.BlockTokens)),
+		parcel:  headerBytes + placement.ParcelBlocks(c.BlockTokens)*(extentBytes+s.BlockBytes(c.KV, c.BlockTokens)),
 		result:  headerBytes + 4*logitRows(c.Rows, vocab)*vocab + maxReason,
 
 		queryAhead:   4 * rowsAhead(&c) * width,
@@ -55,12 +56,13 @@ func (l *lanes) register(c Config, s attention.Shape) error {
 		lanes   *[]*transport.Receiver
 		purpose transport.Purpose
 		most    int
+		single  bool // messages are released before the next is waited for
 	}{
-		{&l.hiddenIn, transport.Hidden, size.hidden},
-		{&l.queryIn, transport.Query, size.query},
-		{&l.partialIn, transport.Partial, size.partial},
-		{&l.moveIn, transport.KVMove, size.block},
-		{&l.ringIn, transport.KVRing, size.parcel},
+		{&l.hiddenIn, transport.Hidden, size.hidden, true},
+		{&l.queryIn, transport.Query, size.query, true},
+		{&l.partialIn, transport.Partial, size.partial, true},
+		{&l.moveIn, transport.KVMove, size.block, false},
+		{&l.ringIn, transport.KVRing, size.parcel, false},
 	} {
 		*in.lanes = make([]*transport.Receiver, len(c.Nodes))
 		for n, name := range c.Nodes {
@@ -69,6 +71,9 @@ func (l *lanes) register(c Config, s attention.Shape) error {
 			}
 			if (*in.lanes)[n], err = receiver(name, in.purpose, in.most); err != nil {
 				return err
+			}
+			if in.single {
+				(*in.lanes)[n].Single()
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/kvcache"
+	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/residence"
 	"github.com/orrery-ai/orrery/trace"
 )
@@ -147,8 +148,8 @@ func (e *Engine) takePieces(pieces []residence.Piece, ids []int32, first int) er
 		w.runs = append(w.runs, run{len(w.ids), p.Tokens.First, p.Tokens.Len()})
 		w.ids = append(w.ids, ids[p.Tokens.First-first:p.Tokens.End-first]...)
 	}
-	if len(w.ids) > e.cfg.Rows {
-		return fmt.Errorf("%d tokens of a round are more than the %d that %s has room for", len(w.ids), e.cfg.Rows, e.self())
+	if len(w.ids) > e.cfg.Room.Rows {
+		return fmt.Errorf("%d tokens of a round are more than the %d that %s has room for", len(w.ids), e.cfg.Room.Rows, e.self())
 	}
 	return e.checkIDs(w.ids)
 }
@@ -162,7 +163,7 @@ func (e *Engine) rotate(b *belt, table *kvcache.Table, layer int) error {
 	w.stream.Reset(local)
 	b.layer = layer
 	w.own = append(append(w.own[:0], table.Held(layer)...), w.step.Tail(layer)...)
-	size := parcelBlocks(e.cfg.BlockTokens)
+	size := placement.ParcelBlocks(e.cfg.BlockTokens)
 	mine := (len(w.own) + size - 1) / size
 	rotations := max(mine, 1)
 	for j := 0; j < rotations; j++ {

@@ -17,8 +17,8 @@ type server struct {
 	peer    int
 	reply   *transport.Sender
 	stream  device.Stream
-	part    attention.Partial // for the largest query
-	pair    *pair             // nil if the device makes no exchanges by itself
+	part    attention.Partial // for the largest query; without rows if the peer asks nobody
+	pair    *pair             // nil if the device makes no exchanges by itself, or the peer asks nobody
 	queries []byte            // of a step that is recorded ahead, in the device's memory
 	head    [headerBytes]byte
 	trace   *trace.Recorder // of the query
@@ -31,14 +31,17 @@ func (s *server) record(k trace.Kind, h *header, began int64) {
 	s.trace.Add(span)
 }
 
-func (s *server) answer(h header, payload []byte) {
+// answer releases a query as soon as it has been computed: the next one, which may come as soon as the answer has been sent, then takes its place.
+func (s *server) answer(h header, payload []byte, query *transport.Message) {
 	s.trace = s.engine.trace.Load()
 	if h.Kind == kindAhead {
+		query.Release()
 		s.answerAhead(h)
 		return
 	}
 	defer s.record(trace.Answer, &h, s.trace.Now())
 	part, err := s.compute(h, payload)
+	query.Release()
 	began := s.trace.Now()
 	if err != nil {
 		h.Kind = kindFail
@@ -57,6 +60,9 @@ func (s *server) answer(h header, payload []byte) {
 func newServer(e *Engine, peer int, part attention.Partial) (s *server, err error) {
 	c := &e.cfg
 	s = &server{engine: e, peer: peer, stream: c.Device.NewStream(), part: part}
+	if part.Rows == 0 {
+		return s, nil
+	}
 	size := sizesOf(*c, e.shape)
 	if s.pair, err = newPair(c, s.stream, c.Nodes[peer], transport.QueryAhead, size.queryAhead, size.partialAhead); err == nil && s.pair != nil {
 		s.queries, err = c.Device.Alloc(size.queryAhead)
@@ -80,7 +86,7 @@ func (s *server) close() error {
 func (s *server) compute(h header, payload []byte) (answer [3][]byte, err error) {
 	e := s.engine
 	n, layer := int(h.Count), int(h.Layer)
-	if n < 1 || n > e.cfg.Rows || layer >= e.layers {
+	if n < 1 || n > s.part.Rows || layer >= e.layers {
 		return answer, fmt.Errorf("a query of %d tokens at layer %d does not fit", n, layer)
 	}
 	width := e.shape.Heads * e.shape.HeadDim

@@ -37,6 +37,9 @@ func OpenEmbedded(name string, files map[string]string) (*Model, error) {
 	return open(name, embeddedSource{name, files})
 }
 
+// Mapped says whether the weights lie in files that are mapped into memory, not in the program.
+func (m *Model) Mapped() bool { return m.src.mapped() }
+
 func open(name string, src source) (*Model, error) {
 	m := &Model{name: name, src: src}
 	if err := m.load(); err != nil {

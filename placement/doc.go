@@ -18,8 +18,8 @@
 //	          than T tokens)
 //	          layers that attend to a window keep it, and the staged blocks, with whoever computes
 //	          them, in every mode
-//	rest      what computing takes in the mode (Model.ScratchBytes), what keeping blocks takes besides
-//	          what is in them (Model.BlockOverhead), and the process itself (Node.Runtime)
+//	rest      what computing takes in the mode (Model.ScratchBytes, see [Buffers]), what keeping blocks takes
+//	          besides what is in them (Model.BlockOverhead), and the process itself (Node.Runtime)
 //
 // A node that is given neither layers nor tokens takes nothing.
 //

@@ -1,15 +1,18 @@
 package placement
 
-import "fmt"
+import (
+	"fmt"
+	"sort"
+)
 
 // footprint answers what any range of layers takes on any node, for one request.
 type footprint struct {
 	Request
 	layers   int
-	weights  []int64 // [layers+1] prefix sums of LayerBytes
-	kv       []int64 // [layers+1] prefix sums of KVBytesPerToken, of layers that attend to all tokens
-	windows  []int64 // [layers+1] prefix sums of what the other layers keep of one sequence
-	scratch  [Ring + 1][roles]int64
+	weights  []int64         // [layers+1] prefix sums of LayerBytes
+	kv       []int64         // [layers+1] prefix sums of KVBytesPerToken, of layers that attend to all tokens
+	windows  []int64         // [layers+1] prefix sums of what the other layers keep of one sequence
+	first    int             // the fastest node
 	blocks   int64           // of one sequence at the full context
 	staged   [Ring + 1]int64 // by mode: blocks of a sequence that the owner of a layer may have before they reach their holder
 	aim      []int64         // layers in proportion to bandwidth, [nodes]
@@ -21,7 +24,7 @@ func newFootprint(r Request) (*footprint, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	f := &footprint{Request: r, layers: len(r.Model.LayerBytes)}
+	f := &footprint{Request: r, layers: len(r.Model.LayerBytes), first: fastest(r.Nodes)}
 	full := make([]int64, f.layers)
 	for l, k := range r.Model.KVBytesPerToken {
 		if r.Model.window(l) == 0 {
@@ -61,13 +64,6 @@ func (f *footprint) setContext(tokens int) {
 	f.blocks = (int64(tokens) + block - 1) / block
 	for m := range f.staged {
 		f.staged[m] = min((int64(f.Chunk)+block-1)/block+1, f.blocks)
-	}
-	if scratch := f.Model.ScratchBytes; scratch != nil {
-		for role, r := range roleRanges(f.layers) {
-			for m := range f.scratch {
-				f.scratch[m][role] = scratch(Steps{Mode(m), r, min(f.Chunk, tokens), tokens})
-			}
-		}
 	}
 	f.windows = make([]int64, f.layers+1)
 	for l, k := range f.Model.KVBytesPerToken {
@@ -167,7 +163,7 @@ func (f *footprint) tokenKV(mode Mode, r Range, blocks int64) int64 {
 // stages is the layers of which a node has tokens before they reach their holder: those that it computes, but
 // in ring mode, where blocks are computed by who holds them, what is left is computed by one node.
 func (f *footprint) stages(mode Mode, node int, r Range) Range {
-	if mode == Ring && node != f.fastest() {
+	if mode == Ring && node != f.first {
 		return Range{}
 	}
 	return r
@@ -176,13 +172,23 @@ func (f *footprint) stages(mode Mode, node int, r Range) Range {
 // all is every layer.
 func (f *footprint) all() Range { return Range{0, f.layers} }
 
-// rest is what a node that takes part needs besides weights and KV cache, in a mode or, for 0, in any.
-func (f *footprint) rest(mode Mode, node int, r Range, blocks int64) int64 {
+// rest is what a node that takes part needs besides weights and KV cache, in a mode or, for 0, in any: it holds
+// so many blocks of every sequence as pooled and ring spread them, and keeps so many in all.
+func (f *footprint) rest(mode Mode, node int, r Range, holds, keeps int64) int64 {
 	n := f.Nodes[node].Runtime
 	if n == 0 {
 		n = RuntimeBytes
 	}
-	return n + f.scratch[mode][roleOf(r, f.layers)] + f.overhead(blocks)
+	return n + f.scratch(mode, node, r, holds) + f.overhead(keeps)
+}
+
+// scratch is what computing takes on a node.
+func (f *footprint) scratch(mode Mode, node int, r Range, holds int64) int64 {
+	if f.Model.ScratchBytes == nil {
+		return 0
+	}
+	return f.Model.ScratchBytes(Steps{Mode: mode, Layers: r, Fastest: node == f.first, Tokens: int(holds) * f.BlockTokens,
+		Chunk: min(f.Chunk, f.Context), Context: f.Context, Sequences: f.Sequences})
 }
 
 // overhead is what keeping so many blocks of every sequence takes besides what is in them.
@@ -198,10 +204,10 @@ func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
 	}
 	s.Weights = f.weightsOf(r)
 	if mode == Pipeline {
-		s.KV, s.Rest = f.kvOf(r, f.blocks)+f.windowsOf(r), f.rest(mode, node, r, f.blocks)
+		s.KV, s.Rest = f.kvOf(r, f.blocks)+f.windowsOf(r), f.rest(mode, node, r, 0, f.blocks)
 		return s
 	}
-	s.KV, s.Rest = f.tokenKV(mode, f.stages(mode, node, r), blocks)+f.windowsOf(r), f.rest(mode, node, r, min(blocks+f.staged[mode], f.blocks))
+	s.KV, s.Rest = f.tokenKV(mode, f.stages(mode, node, r), blocks)+f.windowsOf(r), f.rest(mode, node, r, blocks, min(blocks+f.staged[mode], f.blocks))
 	s.Blocks = int(blocks)
 	s.TokenWeight = float64(blocks) / float64(f.blocks)
 	return s
@@ -210,7 +216,21 @@ func (f *footprint) share(mode Mode, node int, r Range, blocks int64) Share {
 // room is how many blocks of each sequence fit beside the layers of a node in pooled or ring mode, at most
 // all.
 func (f *footprint) room(mode Mode, node int, r Range) int64 {
-	free := f.Nodes[node].free() - f.rest(mode, node, r, f.staged[mode]) - f.weightsOf(r) - f.windowsOf(r)
+	blocks := f.roomBeside(mode, node, r, f.scratch(mode, node, r, f.blocks))
+	if f.scratch(mode, node, r, blocks) == f.scratch(mode, node, r, f.blocks) {
+		return blocks
+	}
+	// Who holds little needs less to compute with, so that there may be room for more.
+	more := sort.Search(int(f.blocks-blocks), func(n int) bool {
+		next := blocks + int64(n) + 1
+		return f.roomBeside(mode, node, r, f.scratch(mode, node, r, next)) < next
+	})
+	return blocks + int64(more)
+}
+
+// roomBeside is room if computing takes so many bytes.
+func (f *footprint) roomBeside(mode Mode, node int, r Range, scratch int64) int64 {
+	free := f.Nodes[node].free() - f.rest(mode, node, r, 0, f.staged[mode]) + f.scratch(mode, node, r, 0) - scratch - f.weightsOf(r) - f.windowsOf(r)
 	r = f.stages(mode, node, r)
 	if free < f.tokenKV(mode, r, 0) {
 		return 0

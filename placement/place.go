@@ -70,7 +70,7 @@ func (f *footprint) place(mode Mode) (*Plan, *Refusal) {
 		p.Shares = append(p.Shares, f.share(mode, i, r, blocks[i]))
 	}
 	if mode == Ring {
-		p.Owner = f.fastest()
+		p.Owner = f.first
 	}
 	return p, nil
 }
@@ -109,10 +109,10 @@ func (f *footprint) spread(mode Mode, ranges []Range, blocks int64) []int64 {
 }
 
 // fastest is the first node of the highest bandwidth.
-func (f *footprint) fastest() int {
+func fastest(nodes []Node) int {
 	best := 0
-	for i, n := range f.Nodes {
-		if n.Bandwidth > f.Nodes[best].Bandwidth {
+	for i, n := range nodes {
+		if n.Bandwidth > nodes[best].Bandwidth {
 			best = i
 		}
 	}

@@ -264,9 +264,15 @@ func small(t *rapid.T) Request {
 	if rapid.IntRange(0, 2).Draw(t, "windowed") == 0 {
 		m.Windows = rapid.SliceOfN(rapid.IntRange(0, 4), layers, layers).Draw(t, "windows")
 	}
-	scratch := rapid.SliceOfN(rapid.Int64Range(0, 4), int(Ring+1)*int(roles), -1).Draw(t, "scratch")
+	const kinds = 4 // of ranges: with the first layer or not, with the last or not
+	scratch := rapid.SliceOfN(rapid.Int64Range(0, 4), 2*kinds*int(Ring+1), -1).Draw(t, "scratch")
+	each, most := rapid.Int64Range(0, 4).Draw(t, "scratch of a token"), rapid.IntRange(0, 9).Draw(t, "tokens that it is of")
 	m.ScratchBytes = func(s Steps) int64 {
-		return scratch[int(s.Mode)*int(roles)+int(roleOf(s.Layers, layers))] * int64(s.Chunk+s.Context)
+		kind := kinds*int(s.Mode) + bit(s.Layers.First == 0) + 2*bit(s.Layers.End == layers)
+		if s.Fastest {
+			kind += kinds * int(Ring+1)
+		}
+		return scratch[kind]*int64(s.Chunk+s.Context) + each*int64(min(s.Tokens, most)*s.Sequences)
 	}
 	m.BlockOverhead = rapid.Int64Range(0, 3).Draw(t, "overhead")
 	r := Request{
@@ -288,6 +294,14 @@ func small(t *rapid.T) Request {
 	return r
 }
 
+// bit is 1 if set.
+func bit(set bool) int {
+	if set {
+		return 1
+	}
+	return 0
+}
+
 // fastestOf is the first of the nodes with the highest bandwidth.
 func fastestOf(nodes []Node) int {
 	best := 0
@@ -306,7 +320,7 @@ func takes(r *Request, mode Mode, node int, rg Range, blocks int) int64 {
 	}
 	total := (r.Context + r.BlockTokens - 1) / r.BlockTokens * r.BlockTokens
 	staged := (r.Chunk+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens + r.BlockTokens
-	n := RuntimeBytes + r.Model.ScratchBytes(Steps{mode, rg, min(r.Chunk, r.Context), r.Context})
+	n := RuntimeBytes + r.Model.ScratchBytes(Steps{mode, rg, node == fastestOf(r.Nodes), blocks * r.BlockTokens, min(r.Chunk, r.Context), r.Context, r.Sequences})
 	keeps := total / r.BlockTokens
 	if mode != Pipeline {
 		keeps = min(blocks+staged/r.BlockTokens, keeps)

@@ -87,7 +87,7 @@ func (f *footprint) together(plans map[Mode]*Plan, modes []Mode, node int) Share
 		if sum.Layers.Len() == 0 {
 			blocks = min(int64(sum.Blocks)+f.staged[Pooled], f.blocks)
 		}
-		sum.Rest = max(sum.Rest, f.rest(0, node, sum.Layers, blocks))
+		sum.Rest = max(sum.Rest, f.rest(0, node, sum.Layers, int64(sum.Blocks), blocks))
 	}
 	return sum
 }

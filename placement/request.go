@@ -21,15 +21,19 @@ type Model struct {
 	Tied            bool    // embedding and head share their table where both are on one node
 	BlockOverhead   int64   // of each KV block, besides its keys and values
 	// ScratchBytes is what computing takes on a node: activations, and what lanes hold. Nil is nothing.
+	// It may not be less for more Tokens.
 	ScratchBytes func(Steps) int64
 }
 
 // Steps is what a node computes, as far as activations depend on it.
 type Steps struct {
-	Mode    Mode  // 0: any of them
-	Layers  Range // that it has: activations may depend on whether there are any, with the first or with the last
-	Chunk   int   // tokens of a prefill step, at most Context
-	Context int   // tokens of a sequence
+	Mode      Mode  // 0: any of them
+	Layers    Range // that it has
+	Fastest   bool  // in ring mode it computes by itself what is too little for a round
+	Tokens    int   // of a sequence that it holds in pooled and ring mode; the last block counts as a whole one
+	Chunk     int   // tokens of a prefill step, at most Context
+	Context   int   // tokens of a sequence
+	Sequences int   // that there may be at the same time
 }
 
 // window is how many tokens a layer attends to; 0 is all.
@@ -130,8 +134,8 @@ func (r *Request) check() error {
 	}
 	if m.ScratchBytes != nil {
 		for mode := Mode(0); mode <= Ring; mode++ {
-			for _, l := range roleRanges(layers) {
-				s := Steps{mode, l, min(r.Chunk, r.Context), r.Context}
+			for _, l := range []Range{{}, {0, 1}, {layers - 1, layers}, {0, layers}} {
+				s := Steps{Mode: mode, Layers: l, Fastest: true, Tokens: r.Context, Chunk: min(r.Chunk, r.Context), Context: r.Context, Sequences: r.Sequences}
 				if n := m.ScratchBytes(s); n < 0 || n > maxBytes {
 					return fmt.Errorf("placement: model %q: ScratchBytes(%+v) is %d, not in 0..2^50", m.Name, s, n)
 				}

@@ -70,10 +70,12 @@ func footprintIsCounted(t *testing.T, dir string) {
 			layers := loaded.Config.Layers
 			for mode := placement.Mode(0); mode <= placement.Ring; mode++ {
 				for _, r := range []placement.Range{{}, {First: 0, End: 1}, {First: 1, End: 2}, {First: layers - 1, End: layers}, {First: 0, End: layers}} {
-					for _, s := range [][2]int{{chunk, 8192}, {chunk, chunk}, {chunk, chunk + 1}, {block / 2, 3 * block}, {1, 1}} {
-						steps := placement.Steps{Mode: mode, Layers: r, Chunk: s[0], Context: s[1]}
-						if got, want := got.ScratchBytes(steps), engine.Footprint(&loaded.Config, format, block, nodes, steps); got != want {
-							t.Errorf("%d nodes: activations of %+v are %d bytes, the engine says %d", nodes, steps, got, want)
+					for _, s := range [][3]int{{chunk, 8192, 4096}, {chunk, chunk, block}, {chunk, chunk + 1, 0}, {block / 2, 3 * block, block}, {1, 1, 1}} {
+						for _, fastest := range []bool{false, true} {
+							steps := placement.Steps{Mode: mode, Layers: r, Fastest: fastest, Chunk: s[0], Context: s[1], Tokens: s[2], Sequences: 2}
+							if got, want := got.ScratchBytes(steps), engine.Footprint(&loaded.Config, format, block, nodes, true).Bytes(steps); got != want {
+								t.Errorf("%d nodes: activations of %+v are %d bytes, the engine says %d", nodes, steps, got, want)
+							}
 						}
 					}
 				}
@@ -181,7 +183,7 @@ func FuzzParseConfig(f *testing.F) {
 			return
 		}
 		m, w := a.Footprint("", WeightsQ4, KVQ4, 256, 3)
-		if a.Params() < a.Active()-int64(a.Hidden) || m.ScratchBytes(placement.Steps{Layers: placement.Range{First: 0, End: len(a.Layers)}, Chunk: 1024, Context: 2048}) <= 0 || len(w.ReadBytes) != len(m.LayerBytes) {
+		if a.Params() < a.Active()-int64(a.Hidden) || m.ScratchBytes(placement.Steps{Layers: placement.Range{First: 0, End: len(a.Layers)}, Chunk: 1024, Context: 2048, Sequences: 1}) <= 0 || len(w.ReadBytes) != len(m.LayerBytes) {
 			t.Fatalf("%d parameters, of which a token uses %d", a.Params(), a.Active())
 		}
 		for l, held := range m.LayerBytes {

@@ -8,7 +8,7 @@ func (a *Arch) Footprint(name string, w Weights, kv KV, block, nodes int) (place
 	const kept = 2 // bytes of a parameter that is not quantized
 	m := placement.Model{
 		Name: name, Tied: a.Tied, BlockOverhead: placement.BlockOverhead,
-		ScratchBytes: func(s placement.Steps) int64 { return a.activations(kv, block, nodes, s) },
+		ScratchBytes: a.buffers(kv, block, nodes).Bytes,
 	}
 	if w == WeightsStored {
 		m.EmbedBytes, m.HeadBytes = a.Stored.Embed, a.Stored.Head
@@ -67,17 +67,10 @@ func (l *Layer) kvBytes(kv KV) int64 {
 	return n
 }
 
-// activations is what computing takes: the sum of package engine's Footprint, with float32 activations and
-// what lanes hold, here from an Arch.
-func (a *Arch) activations(kv KV, block, nodes int, s placement.Steps) int64 {
-	owner := s.Layers.Len() > 0
-	pooled := nodes > 1 && (s.Mode == 0 || s.Mode == placement.Pooled)
-	ring := nodes > 1 && (s.Mode == 0 || s.Mode == placement.Ring)
-	rows, peers := int64(s.Chunk), int64(nodes-1)
-	if ring { // a pair of blocks at least
-		rows = int64(max(s.Chunk, min(2*block, s.Context)))
-	}
-	var cols, routes, wide, query, partial, layer int64
+// buffers is what package engine's Footprint is, with float32 activations and connections under TLS, here from an Arch.
+func (a *Arch) buffers(kv KV, block, nodes int) *placement.Buffers {
+	b := &placement.Buffers{Nodes: nodes, Block: block, Layers: len(a.Layers), Hidden: 4 * int64(a.Hidden), Peer: perPeer}
+	var cols, routes, wide int64
 	for i := range a.Layers {
 		l := &a.Layers[i]
 		var elements int64
@@ -87,35 +80,19 @@ func (a *Arch) activations(kv KV, block, nodes int, s placement.Steps) int64 {
 		// The hidden state and its norm, queries and results, keys and values, angles, routes, and what is within the MLP.
 		cols = max(cols, int64(2*a.Hidden+a.Heads*(l.Key+l.Value))+elements+int64(l.Key/2*2))
 		routes, wide = max(routes, int64(roundUp(l.Experts)+2*roundUp(l.Active))), max(wide, int64(l.Wide))
-		query = max(query, 4*int64(a.Heads*l.Key))
-		partial = max(partial, 4*int64(a.Heads*(l.Value+2)))
-		layer = max(layer, int64(block)*l.kvBytes(kv))
+		b.Query = max(b.Query, 4*int64(a.Heads*l.Key))
+		b.Answer = max(b.Answer, 4*int64(a.Heads*(l.Value+2)))
+		b.KV = max(b.KV, int64(block)*l.kvBytes(kv))
 	}
-	const perLane = 2 // messages that a lane's receiver holds
-	n := peers * (perPeer + perLane*layer)
-	if pooled || ring {
-		n += peers * perQueue
-	}
-	if owner {
-		n += 4*rows*(cols+routes+wide) + (rows+deviceRows)*partial
+	b.Step = func(tokens int) int64 {
+		rows := int64(tokens)
+		n := 4 * rows * (cols + routes + wide)
 		if logits := min(rows, max(8, logitsBytes/4/int64(a.Vocab))) * int64(a.Vocab); logits > rows*wide {
 			n += 4 * logits // otherwise they lie where the MLP computes
 		}
+		return n
 	}
-	if owner && s.Layers.First > 0 {
-		n += 4*int64(min(perLane*s.Chunk, s.Context))*int64(a.Hidden) + perQueue
-	}
-	if pooled {
-		asking := int64(min(s.Chunk, max(s.Context-s.Chunk, 1)))
-		n += peers * (perLane*asking*query + (asking+deviceRows)*partial)
-		if owner {
-			n += (1 + peers) * asking * partial
-		}
-	}
-	if ring {
-		n += perLane*max(1, parcelTokens/int64(block))*layer + perQueue
-	}
-	return n
+	return b
 }
 
 // roundUp is the next multiple of what devices read at once, in elements.
@@ -124,14 +101,5 @@ func roundUp(n int) int { return (n + 3) &^ 3 }
 // perPeer is what the connections to and from another member keep in buffers, in bytes.
 const perPeer = 329 << 10
 
-// perQueue is what waits at the end of a lane besides its messages, in bytes.
-const perQueue = 512 << 10
-
-// parcelTokens is how many tokens go round the ring at a time.
-const parcelTokens = 1024
-
 // logitsBytes bounds the logits that are computed at a time, but for a large vocabulary.
 const logitsBytes = 1 << 20
-
-// deviceRows is the partial results that a device keeps of its own, in rows.
-const deviceRows = 192

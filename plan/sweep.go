@@ -179,8 +179,8 @@ func (s *sweep) point(ctx context.Context, cost *placement.Cost, w what) (*Point
 func (s *sweep) lanes() Lanes {
 	o := &s.options
 	most := slices.Max(o.Counts)
-	all := placement.Steps{Layers: placement.Range{End: len(s.arch.Layers)}, Chunk: o.Chunk, Context: o.Context}
-	l := Lanes{Members: laneMembers, Nodes: most, Bytes: s.arch.activations(o.KV, o.Block, min(most, laneMembers), all), Present: s.arch.activations(o.KV, o.Block, most, all)}
+	all := placement.Steps{Layers: placement.Range{End: len(s.arch.Layers)}, Fastest: true, Tokens: o.Context, Chunk: o.Chunk, Context: o.Context, Sequences: 1}
+	l := Lanes{Members: laneMembers, Nodes: most, Bytes: s.arch.buffers(o.KV, o.Block, min(most, laneMembers)).Bytes(all), Present: s.arch.buffers(o.KV, o.Block, most).Bytes(all)}
 	for _, count := range slices.Backward(o.Counts) {
 		r, _ := s.request(count, count)
 		for _, r.Mode = range s.modes {

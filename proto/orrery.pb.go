@@ -138,8 +138,8 @@ type LoadModel struct {
 	ConductorNode    string                 `protobuf:"bytes,6,opt,name=conductor_node,json=conductorNode,proto3" json:"conductor_node,omitempty"`
 	ConductorId      string                 `protobuf:"bytes,7,opt,name=conductor_id,json=conductorId,proto3" json:"conductor_id,omitempty"` // where LayerShard and SequenceShard send what they were not asked for
 	Layers           *Span                  `protobuf:"bytes,8,opt,name=layers,proto3" json:"layers,omitempty"`
-	Chunk            uint32                 `protobuf:"varint,9,opt,name=chunk,proto3" json:"chunk,omitempty"`                        // tokens
-	MaxPiece         uint32                 `protobuf:"varint,10,opt,name=max_piece,json=maxPiece,proto3" json:"max_piece,omitempty"` // tokens that a node computes in a ring round at the most
+	Chunk            uint32                 `protobuf:"varint,9,opt,name=chunk,proto3" json:"chunk,omitempty"` // tokens
+	Rows             uint32                 `protobuf:"varint,10,opt,name=rows,proto3" json:"rows,omitempty"`  // tokens of the largest step on any node
 	BlockTokens      uint32                 `protobuf:"varint,11,opt,name=block_tokens,json=blockTokens,proto3" json:"block_tokens,omitempty"`
 	Context          uint32                 `protobuf:"varint,12,opt,name=context,proto3" json:"context,omitempty"`                // tokens
 	KvBytes          int64                  `protobuf:"varint,13,opt,name=kv_bytes,json=kvBytes,proto3" json:"kv_bytes,omitempty"` // what is kept for the KV cache on the node addressed
@@ -149,6 +149,9 @@ type LoadModel struct {
 	Addresses        []string               `protobuf:"bytes,17,rep,name=addresses,proto3" json:"addresses,omitempty"`                         // of the members' transports: gossip may not have told everybody yet
 	ConductorAddress string                 `protobuf:"bytes,18,opt,name=conductor_address,json=conductorAddress,proto3" json:"conductor_address,omitempty"`
 	FixedBytes       int64                  `protobuf:"varint,20,opt,name=fixed_bytes,json=fixedBytes,proto3" json:"fixed_bytes,omitempty"` // and what is kept for weights, activations and the rest
+	OwnRows          uint32                 `protobuf:"varint,21,opt,name=own_rows,json=ownRows,proto3" json:"own_rows,omitempty"`          // tokens of the largest step on the node addressed
+	Asking           uint32                 `protobuf:"varint,22,opt,name=asking,proto3" json:"asking,omitempty"`                           // tokens of the largest step whose queries go from node to node
+	Askers           []uint32               `protobuf:"varint,23,rep,packed,name=askers,proto3" json:"askers,omitempty"`                    // the nodes whose queries do
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -246,9 +249,9 @@ func (x *LoadModel) GetChunk() uint32 {
 	return 0
 }
 
-func (x *LoadModel) GetMaxPiece() uint32 {
+func (x *LoadModel) GetRows() uint32 {
 	if x != nil {
-		return x.MaxPiece
+		return x.Rows
 	}
 	return 0
 }
@@ -314,6 +317,27 @@ func (x *LoadModel) GetFixedBytes() int64 {
 		return x.FixedBytes
 	}
 	return 0
+}
+
+func (x *LoadModel) GetOwnRows() uint32 {
+	if x != nil {
+		return x.OwnRows
+	}
+	return 0
+}
+
+func (x *LoadModel) GetAsking() uint32 {
+	if x != nil {
+		return x.Asking
+	}
+	return 0
+}
+
+func (x *LoadModel) GetAskers() []uint32 {
+	if x != nil {
+		return x.Askers
+	}
+	return nil
 }
 
 type Loaded struct {
@@ -2528,7 +2552,7 @@ const file_orrery_proto_rawDesc = "" +
 	"\x03end\x18\x02 \x01(\rR\x03end\"R\n" +
 	"\x04Rect\x12$\n" +
 	"\x06layers\x18\x01 \x01(\v2\f.orrery.SpanR\x06layers\x12$\n" +
-	"\x06tokens\x18\x02 \x01(\v2\f.orrery.SpanR\x06tokens\"\xce\x04\n" +
+	"\x06tokens\x18\x02 \x01(\v2\f.orrery.SpanR\x06tokens\"\x90\x05\n" +
 	"\tLoadModel\x12\x14\n" +
 	"\x05model\x18\x01 \x01(\x04R\x05model\x12\x10\n" +
 	"\x03ref\x18\x02 \x01(\tR\x03ref\x12 \n" +
@@ -2538,9 +2562,9 @@ const file_orrery_proto_rawDesc = "" +
 	"\x0econductor_node\x18\x06 \x01(\tR\rconductorNode\x12!\n" +
 	"\fconductor_id\x18\a \x01(\tR\vconductorId\x12$\n" +
 	"\x06layers\x18\b \x01(\v2\f.orrery.SpanR\x06layers\x12\x14\n" +
-	"\x05chunk\x18\t \x01(\rR\x05chunk\x12\x1b\n" +
-	"\tmax_piece\x18\n" +
-	" \x01(\rR\bmaxPiece\x12!\n" +
+	"\x05chunk\x18\t \x01(\rR\x05chunk\x12\x12\n" +
+	"\x04rows\x18\n" +
+	" \x01(\rR\x04rows\x12!\n" +
 	"\fblock_tokens\x18\v \x01(\rR\vblockTokens\x12\x18\n" +
 	"\acontext\x18\f \x01(\rR\acontext\x12\x19\n" +
 	"\bkv_bytes\x18\r \x01(\x03R\akvBytes\x12&\n" +
@@ -2550,7 +2574,10 @@ const file_orrery_proto_rawDesc = "" +
 	"\taddresses\x18\x11 \x03(\tR\taddresses\x12+\n" +
 	"\x11conductor_address\x18\x12 \x01(\tR\x10conductorAddress\x12\x1f\n" +
 	"\vfixed_bytes\x18\x14 \x01(\x03R\n" +
-	"fixedBytes\"A\n" +
+	"fixedBytes\x12\x19\n" +
+	"\bown_rows\x18\x15 \x01(\rR\aownRows\x12\x16\n" +
+	"\x06asking\x18\x16 \x01(\rR\x06asking\x12\x16\n" +
+	"\x06askers\x18\x17 \x03(\rR\x06askers\"A\n" +
 	"\x06Loaded\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12!\n" +
 	"\fweight_bytes\x18\x02 \x01(\x03R\vweightBytes\"\x1f\n" +

@@ -2,6 +2,10 @@ package recall
 
 import (
 	_ "embed"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/orrery-ai/orrery/model"
 )
@@ -26,10 +30,22 @@ var (
 
 // Open opens the embedded model. Its weights are used where they lie in the program.
 func Open() (*model.Model, error) {
-	return model.OpenEmbedded(Name, map[string]string{
+	m, err := model.OpenEmbedded(Name, map[string]string{
 		"config.json":           config,
 		"model.safetensors":     weights,
 		"tokenizer.json":        tokenizer,
 		"tokenizer_config.json": tokenizerConfig,
 	})
+	forget(weights)
+	return m, err
+}
+
+// forget lets go of the pages of a constant that were read so far, as fingerprints do here and there: a node pays for those of
+// its own layers only. They are read from the program again when they are needed.
+func forget(constant string) {
+	p, page := unsafe.StringData(constant), os.Getpagesize()
+	skip := int(-uintptr(unsafe.Pointer(p)) % uintptr(page))
+	if whole := (len(constant) - skip) / page * page; whole > 0 {
+		_ = unix.Madvise(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(p), skip)), whole), unix.MADV_DONTNEED) // if it fails they merely stay
+	}
 }

@@ -91,7 +91,7 @@ func (l *Layout) checkBlocks() error {
 
 // layOut decides how large a round is, and who computes which of its blocks. The node with the largest share
 // computes about a chunk; two blocks for each node balance the causal triangle. But no node computes more
-// than its memory was counted for, see [MaxPiece]: where whole pairs of blocks would come to more, rounds are
+// than its memory was counted for, see [placement.MaxPiece]: where whole pairs of blocks would come to more, rounds are
 // smaller.
 func (p *Policy) layOut(l Layout, largest float64) {
 	wanted := max(int(float64(l.Chunk)/largest)/p.block, 2*p.nodes)
@@ -102,7 +102,7 @@ func (p *Policy) layOut(l Layout, largest float64) {
 		} else {
 			p.spreadByWeight(blocks, spreadRounds*wanted, l.Weights)
 		}
-		if blocks == 1 || p.nodes == 1 || p.MaxPiece() <= MaxPiece(l.Chunk, p.block) {
+		if blocks == 1 || p.nodes == 1 || p.MaxPiece() <= placement.MaxPiece(l.Chunk, p.block) {
 			return
 		}
 	}
@@ -132,10 +132,6 @@ func (p *Policy) spreadExactly(round int, l Layout) {
 		total -= n
 	}
 }
-
-// MaxPiece bounds the tokens that one node computes in a round of ring prefill, whatever the shares: a chunk, or
-// a pair of blocks if that is more.
-func MaxPiece(chunk, block int) int { return max(chunk, 2*block) }
 
 // Owners is which node runs which layers in a mode.
 func (p *Policy) Owners(m placement.Mode) []Owner {

@@ -140,7 +140,7 @@ func TestNoNodeComputesMoreInARoundThanMemoryIsCountedFor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		most := MaxPiece(l.Chunk, l.BlockTokens)
+		most := placement.MaxPiece(l.Chunk, l.BlockTokens)
 		if len(l.Weights) > 1 && p.MaxPiece() > most {
 			t.Fatalf("pieces of up to %d tokens, memory is for %d", p.MaxPiece(), most)
 		}

@@ -413,3 +413,47 @@ func TestNamesOfPurposes(t *testing.T) {
 		t.Errorf("lane is called %s", got)
 	}
 }
+
+// What does not fit in the one message waits as frames, and then takes its place.
+func TestASingleMessageIsEnoughForMany(t *testing.T) {
+	a, b := pair(t, Config{})
+	const size, messages = 200 << 10, 20
+	r, err := b.Receiver(a.c.Node, LaneKey{1, Hidden}, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Single()
+	s, err := a.Sender(b.c.Node, LaneKey{1, Hidden}, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan error, 1)
+	go func() {
+		for i := range messages {
+			if err := s.Send(soon(), bytes.Repeat([]byte{byte(i)}, size-i)); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- nil
+	}()
+	var place *byte
+	for i := range messages {
+		m, err := r.Receive(soon())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(m.Bytes) != size-i || bytes.Count(m.Bytes, []byte{byte(i)}) != size-i {
+			t.Fatalf("message %d has %d bytes, of them %d right", i, len(m.Bytes), bytes.Count(m.Bytes, []byte{byte(i)}))
+		}
+		if place == nil {
+			place = &m.Bytes[0]
+		} else if place != &m.Bytes[0] {
+			t.Fatalf("message %d lies elsewhere than the first", i)
+		}
+		m.Release()
+	}
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+}

@@ -7,10 +7,14 @@ import (
 )
 
 // PeerBytes is the most that the connections to and from one peer keep in buffers at this end, in bytes, besides
-// messages, what waits for them, and the largest actor message that has come. Over TCP that is the read buffers, two for one where waits read, and
-// what was read ahead by a wrong guess where lanes took turns, on the two inbound connections that have lanes; under
-// TLS it is records, on all six.
-const PeerBytes = controlBuffer + 2*smallBuffer + bulkBuffer + 5*creditBuffer + max(2*(spillBytes+aheadFrames*mostHead), 6*tlsBytes)
+// messages, what waits for them, and the largest actor message that has come: the read buffers, two for one where waits read.
+const PeerBytes = controlBuffer + 2*smallBuffer + bulkBuffer + 5*creditBuffer
+
+// SecuredBytes is what all six connections to and from one peer keep besides under TLS: records.
+const SecuredBytes = 6 * tlsBytes
+
+// TurnsBytes is what an inbound connection without TLS keeps besides if lanes take turns on it: what was read ahead by a wrong guess.
+const TurnsBytes = spillBytes + aheadFrames*mostHead
 
 // tlsBytes is what a connection under TLS keeps: the record that is being read, the one that is written, and the
 // state of TLS with the peer's certificate.

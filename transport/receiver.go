@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// messagesPerLane is how many messages a receiver holds: one with its consumer, one arriving.
+// messagesPerLane is how many messages a receiver holds: one with its consumer, one arriving. See [Receiver.Single].
 const messagesPerLane = 2
 
 // Receiver is the receiving end of a lane. One goroutine at a time may wait on it.
@@ -84,6 +84,14 @@ func (e *Endpoint) Receiver(from string, key LaneKey, maxMessage int) (*Receiver
 		return nil, err
 	}
 	return r, nil
+}
+
+// Single has the lane hold one message instead of two. It is for lanes of which a message is released before the next is waited for:
+// what comes meanwhile waits as frames. It must be called before the peer opens the other end.
+func (r *Receiver) Single() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.spare = r.spare[:1]
 }
 
 func (e *Endpoint) newReceiver(from string, key LaneKey, maxMessage int) (*Receiver, error) {

@@ -39,9 +39,9 @@ func (benchMemoryCmd) Help() string {
   orrery bench memory --model /models/llama-1b --context 200000 --nodes 3 \
     --chunk 256 --last 64 --format csv
 
-Each case has node processes of its own. They load the model, compute some chunks,
-fill the context with made-up keys and values, compute some tokens behind those,
-and decode to the end. What they took at the most is then held against what was
+Each case has node processes of its own. They load the model, compute the largest
+steps and some chunks, fill the context with made-up keys and values, compute some
+tokens behind those, and decode to the end. What they took at the most is then held against what was
 predicted when the model was loaded. docs/placement.md has the results.`
 }
 
@@ -118,8 +118,14 @@ func (c *benchMemoryCmd) exercise(ctx context.Context, log *slog.Logger, local *
 		return nil, err
 	}
 	e := bench.Exercise{Mode: mode, Compute: int(c.Chunk), Last: int(c.Last), Decode: int(c.Decode), Progress: prefillProgress(fmt.Sprintf("%v, %d tokens:", mode, tokens))}
-	if mode == orrery.Ring { // a round
-		e.Compute = len(local.processes) * max(e.Compute, 2*int(c.Block))
+	if n := len(local.processes); n > 1 && mode != orrery.Pipeline {
+		steps := placement.Steps{Mode: mode, Fastest: true, Chunk: min(int(c.Chunk), tokens), Context: tokens}
+		room := placement.RoomFor(int(c.Block), n, steps)
+		e.Spread, e.Asking, e.Alone = n*int(c.Block), room.Asking, room.Rows
+		if mode == orrery.Ring { // rounds, and at the end what the fastest node computes alone
+			e.Compute = n * max(e.Compute, 2*int(c.Block))
+			e.Last = min(e.Last, e.Alone)
+		}
 	}
 	return m.Plans().Plans[mode], e.Run(ctx, m)
 }

@@ -45,6 +45,9 @@ func TestAPromiseIsEnough(t *testing.T) {
 				t.Fatal(err)
 			}
 			e := bench.Exercise{Mode: c.mode, Compute: 3 * 512, Last: 256, Decode: 32}
+			if c.mode == orrery.Pooled {
+				e.Spread, e.Asking = c.nodes*256, o.Chunk
+			}
 			if err := e.Run(ctx, m); err != nil {
 				t.Errorf("with what was promised: %v", err)
 			}

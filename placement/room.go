@@ -1,0 +1,141 @@
+package placement
+
+// Room is for how many tokens a node takes memory to compute with.
+type Room struct {
+	Rows   int // of the largest step that it computes; 0 if it computes nothing
+	Asking int // of the largest step whose queries go from node to node; 0 if none do
+}
+
+// RoomFor is what a node needs, of nodes members that have KV blocks of block tokens.
+func RoomFor(block, nodes int, s Steps) Room {
+	switch {
+	case nodes == 1:
+		return Room{Rows: s.Chunk}
+	case s.Mode == 0:
+		var r Room
+		for s.Mode = Pipeline; s.Mode <= Ring; s.Mode++ {
+			m := RoomFor(block, nodes, s)
+			r = Room{max(r.Rows, m.Rows), max(r.Asking, m.Asking)}
+		}
+		return r
+	case s.Mode == Ring:
+		// A step that is too small for a round is computed by the fastest node alone.
+		alone := min(s.Chunk, nodes*block-1, s.Context)
+		r := Room{min(MaxPiece(s.Chunk, block), s.Tokens, s.Context), min(MaxAsking(s.Chunk, block, nodes, s.Context), alone)}
+		if s.Fastest {
+			r.Rows = max(r.Rows, alone)
+		}
+		return r
+	}
+	var r Room
+	if s.Layers.Len() > 0 {
+		r.Rows = s.Chunk
+	}
+	if s.Mode == Pooled {
+		r.Asking = MaxAsking(s.Chunk, block, nodes, s.Context)
+	}
+	return r
+}
+
+// MaxPiece bounds the tokens that one node computes in a round of ring prefill, whatever the shares: a chunk, or
+// a pair of blocks if that is more.
+func MaxPiece(chunk, block int) int { return max(chunk, 2*block) }
+
+// MaxAsking bounds the tokens of a step that is not the first of its sequence, and may have to ask other nodes. It is a chunk,
+// but where the context has no room for one behind a block on every node: then it is what is left, a quarter at least. So every node may
+// really be asked for so many at a time.
+func MaxAsking(chunk, block, nodes, context int) int {
+	return min(chunk, max(block, context-min(nodes*block, context/4*3)), context)
+}
+
+// ParcelBlocks is how many blocks go round the ring at a time: 1,024 tokens of them, if they are no larger.
+func ParcelBlocks(block int) int { return max(1, 1024/block) }
+
+// Buffers is what sizes the buffers of a node that computes with a model. Sizes are in bytes.
+type Buffers struct {
+	Nodes  int                  // members
+	Block  int                  // tokens of a KV block
+	Layers int                  // of the model
+	KV     int64                // of a block in a layer
+	Hidden int64                // state of a token
+	Query  int64                // of a token in a layer, all heads
+	Answer int64                // its partial result
+	Step   func(rows int) int64 // activations and logits of a step of so many tokens
+	Peer   int64                // what the connections to and from another member keep
+	Turns  int64                // and each on which lanes take turns
+}
+
+// Bytes is what computing takes on a node: activations, partial results, and what the lanes from the other members
+// hold. Each is counted in the modes that use it, and at no more than there can ever be.
+func (b *Buffers) Bytes(s Steps) int64 {
+	room, peers := RoomFor(b.Block, b.Nodes, s), int64(b.Nodes-1)
+	in := func(m Mode) bool { return b.Nodes > 1 && (s.Mode == 0 || s.Mode == m) }
+	pooled, ring := in(Pooled), in(Ring)
+	owner := s.Layers.Len() > 0
+	parts := b.Answer * int64(partRows(s.Context))
+
+	n := peers * b.Peer
+	switch {
+	case b.Nodes == 1 || s.Mode == Pipeline: // one lane on each connection
+	case s.Mode == 0:
+		n += 2 * peers * b.Turns
+	case pooled: // queries, answers and hidden states
+		n += peers * b.Turns
+	case !s.Fastest: // parcels, and copies from the fastest node
+		n += b.Turns
+	}
+	if room.Rows > 0 {
+		n += b.Step(room.Rows) + b.Answer*int64(room.Rows) + parts
+	}
+	if owner && s.Layers.First > 0 { // from the owner of the layers before
+		n += received(1, b.Hidden*int64(s.Chunk), b.Hidden*int64(s.Context)*int64(s.Sequences))
+	}
+
+	// Who asks merges, and has an answer of each peer. Who is asked has the query of each, which is released before it is
+	// answered, and computes an answer to it.
+	query, answer := b.Query*int64(room.Asking), b.Answer*int64(room.Asking)
+	if pooled && owner || ring && s.Fastest {
+		n += answer + peers*answer
+	}
+	switch {
+	case s.Tokens == 0: // nobody asks
+	case pooled:
+		n += peers * (query + answer + parts)
+	case ring && !s.Fastest: // only the fastest node asks
+		n += query + answer + parts
+	}
+
+	// Blocks that are copied here are of layers that other nodes have computed. In ring mode they come from the fastest node.
+	all := int64((s.Context + b.Block - 1) / b.Block)
+	held := min(int64((s.Tokens+b.Block-1)/b.Block), all)
+	layers := b.KV * int64(s.Sequences) * int64(b.Layers) // of a block
+	switch {
+	case s.Mode == 0:
+		n += peers * received(2, b.KV, all*layers)
+	case pooled:
+		n += min(peers*received(2, b.KV, held*layers), held*(layers-b.KV*int64(s.Sequences)*int64(s.Layers.Len())))
+	case ring && !s.Fastest:
+		n += received(2, b.KV, held*layers)
+	}
+	if ring {
+		// Parcels come from one neighbour only, and are of other nodes' blocks: of a layer and, from who is ahead, of the next.
+		n += received(2, int64(ParcelBlocks(b.Block))*b.KV, int64(min(b.Layers, 2))*(all-min(held, 1))*b.KV)
+	}
+	return n
+}
+
+// received is the most that a receiver holds that takes so many messages of message bytes, if there are all bytes of them at a time.
+func received(messages, message, all int64) int64 { return min(messages*message+perQueue, all) }
+
+// perQueue is what waits at a receiver whose messages are taken: the frames for which its sender had
+// credits, 8 of 64 KiB.
+const perQueue = 512 << 10
+
+// partRows bounds the queries times parts of the keys for which a device keeps partial results of its own,
+// when it divides the keys of a few queries among its threads. It does not divide fewer than 2,048.
+func partRows(keys int) int {
+	if keys < 2048 {
+		return 0
+	}
+	return 192
+}
