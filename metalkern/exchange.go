@@ -35,12 +35,12 @@ func (s *stream) exchanger() (gpu.Exchanger, error) {
 }
 
 // NewLane implements [device.Exchanger].
-func (s *stream) NewLane(size int, spin bool) (*device.Lane, error) {
+func (s *stream) NewLane(end device.LaneEnd) (*device.Lane, error) {
 	q, err := s.exchanger()
 	if err != nil {
 		return nil, err
 	}
-	l, err := q.NewLane(size, spin)
+	l, err := q.NewLane(end)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (s *stream) NewLane(size int, spin bool) (*device.Lane, error) {
 	for i := range slots {
 		at, err := q.Slot(l, uint32(i))
 		if err == nil {
-			slots[i], err = s.device.memory.enter(at, size)
+			slots[i], err = s.device.memory.enter(at, end.Size)
 		}
 		if err != nil {
 			s.device.memory.free(slots[0])

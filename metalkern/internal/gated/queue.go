@@ -250,10 +250,7 @@ func (q *Queue) Copy(dst, src gpu.Range, n int64) {
 }
 
 func (q *Queue) copy(dst, src gpu.Range, n int64) {
-	p := copyParams{n: uint64(n)}
-	if (dst.Offset|src.Offset)%16 == 0 {
-		p.wide = 1
-	}
+	p := copyParams{n: uint64(n), wide: wide(dst.Offset, src.Offset)}
 	args := [...]gpu.Arg{gpu.At(src.Buffer, src.Offset), gpu.At(dst.Buffer, dst.Offset), gpu.Value(&p)}
 	q.add(operation{kernel: q.kernels.copy, grid: copyGrid(n), args: args[:]})
 }

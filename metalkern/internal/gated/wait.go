@@ -134,11 +134,11 @@ func (q *Queue) piece(deadline time.Time) error {
 // arrive waits on the host for a message.
 func (q *Queue) arrive(o *operation, deadline time.Time) error {
 	for start := time.Now(); ; {
-		if device.Reached(o.lane.Words.Ready.Load(), o.seq+1) {
+		if device.Reached(o.lane.Words.Ready.Load(), o.lane.Needs(o.seq)) {
 			return o.lane.checkLength(o)
 		}
 		// A lane may fail after a message has come, and that one counts.
-		if o.lane.Words.Failed.Load() != 0 && !device.Reached(o.lane.Words.Ready.Load(), o.seq+1) {
+		if o.lane.Words.Failed.Load() != 0 && !device.Reached(o.lane.Words.Ready.Load(), o.lane.Needs(o.seq)) {
 			return o.lane.failure()
 		}
 		now := time.Now()
