@@ -26,7 +26,9 @@ const aheadRows = 8
 // pair is one end of the lanes by which devices exchange: at an owner queries go out and partials come in, at a holder it is the other way round.
 type pair struct {
 	stream  device.Exchanger
+	asks    bool // of an owner
 	in, out *device.Lane
+	sizeOut int
 	inbox   *transport.Inbox
 	outbox  *transport.Outbox // nil if the peer's device makes no exchanges by itself
 	seq     uint32            // of the next exchange
@@ -42,32 +44,36 @@ func newPair(c *Config, s device.Stream, peer string, in transport.Purpose, size
 	if !ok {
 		return nil, nil
 	}
-	p := &pair{stream: ex}
-	spin := c.Endpoint.Synch() == transport.Fast
+	p := &pair{stream: ex, asks: in == transport.PartialAhead, sizeOut: sizeOut}
 	var err error
-	if p.in, err = ex.NewLane(sizeIn, spin); err == nil {
-		p.out, err = ex.NewLane(sizeOut, spin)
-	}
-	if err == nil {
-		p.inbox, err = c.Endpoint.Inbox(peer, transport.LaneKey{Model: c.ModelID, Purpose: in}, p.in)
-	}
-	if err != nil {
+	if p.inbox, err = c.Endpoint.Inbox(peer, transport.LaneKey{Model: c.ModelID, Purpose: in}, sizeIn, p.makes(c, sizeIn, false)); err != nil {
 		return nil, fmt.Errorf("exchanges with %s: %w", peer, err)
 	}
+	p.in = p.inbox.Lane()
 	return p, nil
 }
 
-// connect opens the lane on which messages go out, if the peer has the other end.
+// makes makes ends of lanes on the device.
+func (p *pair) makes(c *Config, size int, out bool) transport.MakeLane {
+	return func(memory []byte, free func()) (*device.Lane, error) {
+		return p.stream.NewLane(device.LaneEnd{Size: size, Out: out, Spin: c.Endpoint.Synch() == transport.Fast, Memory: memory, Free: free})
+	}
+}
+
+// connect opens the lane on which messages go out, if the peer has the other end. Nothing uses the stream yet.
 func (p *pair) connect(c *Config, peer string, out transport.Purpose) error {
 	if p == nil {
 		return nil
 	}
-	var err error
-	p.outbox, err = c.Endpoint.Outbox(peer, transport.LaneKey{Model: c.ModelID, Purpose: out}, p.out)
+	b, err := c.Endpoint.Outbox(peer, transport.LaneKey{Model: c.ModelID, Purpose: out}, p.sizeOut, p.makes(c, p.sizeOut, true))
 	if nobody := new(transport.ErrNoReceiver); errors.As(err, &nobody) {
 		return nil
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("exchanges with %s: %w", peer, err)
+	}
+	p.outbox, p.out = b, b.Lane()
+	return nil
 }
 
 // usable says whether both ends can exchange.
@@ -127,6 +133,7 @@ func (e *Engine) announce(h header, table *kvcache.Table, layers residence.Span)
 		}
 		p.inbox.Expect(p.seq+uint32(n)-1, e.deadline())
 		p.out.Signalled() // soon: whoever sends may spin for it
+		p.passes(n, e.shape, int(h.Count))
 	}
 	return true, nil
 }
@@ -160,6 +167,16 @@ func (e *Engine) attendAhead(h header, table *kvcache.Table, layer int, own func
 	e.computed(trace.Merge, &h, layer, began)
 }
 
+// passes counts the exchanges of a step for so many tokens.
+func (p *pair) passes(exchanges int, s attention.Shape, tokens int) {
+	in, out := 4*tokens*s.Heads*s.HeadDim, int(s.PartialBytes(tokens))
+	if p.asks {
+		in, out = out, in
+	}
+	p.inbox.Passed(exchanges, exchanges*in)
+	p.outbox.Passed(exchanges, exchanges*out)
+}
+
 // giveUp ends the exchanges with all whom a step that has failed might have asked. It returns the cause: that which a holder tells, if one
 // does, else with the name of the peer whose lane failed.
 func (e *Engine) giveUp(h header, table *kvcache.Table, layers residence.Span, cause error) error {
@@ -169,6 +186,9 @@ func (e *Engine) giveUp(h header, table *kvcache.Table, layers residence.Span, c
 		}
 		told := e.told(h, node)
 		for what, l := range map[string]*device.Lane{"partial from": p.in, "query to": p.out} {
+			if l == nil {
+				continue
+			}
 			if err := l.Err(); err != nil && errors.Is(cause, err) {
 				cause = fmt.Errorf("%s %s: %w", what, e.cfg.Nodes[node], cause)
 			}
@@ -246,6 +266,7 @@ func (s *server) recordAhead(h header) error {
 	}
 	p.inbox.Expect(p.seq+uint32(asked)-1, e.deadline())
 	p.out.Signalled()
+	p.passes(asked, e.shape, n)
 	for l := layers.First; l < layers.End && err == nil; l++ {
 		if kv := table.Held(l); len(kv) > 0 {
 			err = s.recordLayer(h, l, n, kv)

@@ -211,14 +211,14 @@ func (e *Engine) Connect() error {
 	if err := e.lanes.connect(e.cfg, e.shape); err != nil {
 		return err
 	}
-	e.serve(e.lanes.step, transport.Step, trace.Client, e.runStep)
-	for n, r := range e.lanes.hiddenIn {
-		e.serve(r, transport.Hidden, n, e.runHidden)
-	}
 	for n, p := range e.asking {
 		if err := p.connect(&e.cfg, e.cfg.Nodes[n], transport.QueryAhead); err != nil {
 			return err
 		}
+	}
+	e.serve(e.lanes.step, transport.Step, trace.Client, e.runStep)
+	for n, r := range e.lanes.hiddenIn {
+		e.serve(r, transport.Hidden, n, e.runHidden)
 	}
 	for _, s := range e.servers {
 		s.reply = e.lanes.partialOut[s.peer]

@@ -152,7 +152,7 @@ const mostRead = 3000 // bytes of a message in FuzzFrameReader
 // FuzzFrameReader feeds a receiving end with arbitrary frames. Whatever comes, the reader must end
 // with an error, hold no more than it promises, and hand out only whole messages of allowed size.
 func FuzzFrameReader(f *testing.F) {
-	begin := frame(header{kind: frameOpen, lane: 1}, open{LaneKey{1, Step}, mostRead}.append(nil))
+	begin := frame(header{kind: frameOpen, lane: 1}, open{key: LaneKey{1, Step}, max: mostRead}.append(nil))
 	half := frame(header{kind: frameData, lane: 1, flags: flagFirst, total: 2000}, make([]byte, 1000))
 	rest := frame(header{kind: frameData, lane: 1, flags: flagLast, total: 2000}, make([]byte, 1000))
 	end := frame(header{kind: frameFinish, lane: 1}, nil)
