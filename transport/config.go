@@ -27,7 +27,7 @@ type Config struct {
 	RDMA RDMA
 
 	// NoSharedMemory turns off that the devices of two nodes on one machine exchange through memory that both
-	// share; their messages then take the connections, as between machines.
+	// share; their messages then take the connections, as between machines. So they do with Dial.
 	NoSharedMemory bool
 
 	// Dial makes the connections to other nodes; nil means TCP. The class is "control", "small" or "bulk".
@@ -86,6 +86,8 @@ func (c Config) withDefaults() (Config, error) {
 	c.Logger = c.Logger.With("node", c.Node)
 	if c.Dial == nil {
 		c.Dial = dialTCP
+	} else {
+		c.NoSharedMemory = true
 	}
 	for _, f := range []struct {
 		name          string
