@@ -96,6 +96,42 @@ func TestDevicesExchangeWhatHostsDo(t *testing.T) {
 	}
 }
 
+// Steps of many tokens, as in prefill, are recorded ahead where their messages are not carried by hosts.
+func TestDevicesExchangeLongStepsThroughSharedMemory(t *testing.T) {
+	alone := newBench(t, emulated(t, setup{nodes: 1}))
+	ids := alone.ids(69)
+	alone.open(piped(1, 3, 1))
+	var want []float32
+	for _, c := range [][2]int{{0, 8}, {8, 28}, {28, 69}} {
+		logits, err := alone.chunk(1, c[0], ids[c[0]:c[1]])
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, logits...)
+	}
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, emulated(t, setup{nodes: 2, transport: way}))
+			got := dealt(b, ids)
+			for _, c := range [][2]int{{8, 28}, {28, 69}} { // with room for all parts beside each other, and without
+				logits, err := b.chunk(2, c[0], ids[c[0]:c[1]])
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, logits...)
+			}
+			near(t, "exchanged", got, want)
+			exchanges := uint32(0)
+			if name == "in shared memory" {
+				exchanges = 2 * 3
+			}
+			if n := b.exchanges(0, 1); n != exchanges {
+				t.Errorf("devices made %d exchanges, want %d", n, exchanges)
+			}
+		})
+	}
+}
+
 func TestANodeWithoutSuchADeviceIsAskedByItsHost(t *testing.T) {
 	s := emulated(t, setup{nodes: 2})
 	first, open := true, s.device

@@ -57,11 +57,7 @@ func (s *server) answer(h header, payload []byte) {
 func newServer(e *Engine, peer int, part attention.Partial) (s *server, err error) {
 	c := &e.cfg
 	s = &server{engine: e, peer: peer, stream: c.Device.NewStream(), part: part}
-	size := sizesOf(*c, e.shape)
-	if s.pair, err = newPair(c, s.stream, c.Nodes[peer], transport.QueryAhead, size.queryAhead, size.partialAhead); err == nil && s.pair != nil {
-		s.queries, err = c.Device.Alloc(size.queryAhead)
-	}
-	if err != nil {
+	if s.pair, err = newPair(c, s.stream, c.Nodes[peer], e.shape, false); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil

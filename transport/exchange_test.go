@@ -126,6 +126,8 @@ func (e *emulated) Await(l *device.Lane, seq uint32, n int) {
 // The test's messages are vectors.
 const vector = 300
 
+var sizes = LaneSizes{Sent: 4 * vector, Shared: 8 * vector}
+
 func store(slot []byte, v []float32) {
 	for i, x := range v {
 		binary.LittleEndian.PutUint32(slot[4*i:], math.Float32bits(x))
@@ -182,7 +184,7 @@ func newParty(t *testing.T, e *Endpoint, peer string, in LaneKey) *party {
 		p.on.Data[i] = 1
 	}
 	var err error
-	if p.inbox, err = e.Inbox(peer, in, 4*vector, p.maker(false)); err != nil {
+	if p.inbox, err = e.Inbox(peer, in, sizes, p.maker(false)); err != nil {
 		t.Fatal(err)
 	}
 	p.in = p.inbox.Lane()
@@ -193,7 +195,7 @@ func newParty(t *testing.T, e *Endpoint, peer string, in LaneKey) *party {
 func (p *party) open(t *testing.T, e *Endpoint, peer string, out LaneKey) {
 	t.Helper()
 	var err error
-	if p.outbox, err = e.Outbox(peer, out, 4*vector, p.maker(true)); err != nil {
+	if p.outbox, err = e.Outbox(peer, out, sizes, p.maker(true)); err != nil {
 		t.Fatal(err)
 	}
 	p.out = p.outbox.Lane()
@@ -201,8 +203,8 @@ func (p *party) open(t *testing.T, e *Endpoint, peer string, out LaneKey) {
 }
 
 func (p *party) maker(out bool) MakeLane {
-	return func(memory []byte, free func()) (*device.Lane, error) {
-		return p.stream.NewLane(device.LaneEnd{Size: 4 * vector, Out: out, Spin: true, Memory: memory, Free: free})
+	return func(size int, memory []byte, free func()) (*device.Lane, error) {
+		return p.stream.NewLane(device.LaneEnd{Size: size, Out: out, Spin: true, Memory: memory, Free: free})
 	}
 }
 

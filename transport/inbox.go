@@ -22,14 +22,17 @@ type Inbox struct {
 	set      time.Time   // when timer goes off; zero if it does not
 }
 
-// Inbox registers this node as the receiver of a lane, as [Endpoint.Receiver] does, for messages of at most size bytes. The Inbox is to be closed before the
+// Inbox registers this node as the receiver of a lane, as [Endpoint.Receiver] does, for messages of at most those sizes. The Inbox is to be closed before the
 // device frees the lane.
-func (e *Endpoint) Inbox(from string, key LaneKey, size int, lane MakeLane) (*Inbox, error) {
-	r, err := e.newReceiver(from, key, size)
+func (e *Endpoint) Inbox(from string, key LaneKey, most LaneSizes, lane MakeLane) (*Inbox, error) {
+	if err := checkLane(from, key, most.Shared); err != nil {
+		return nil, err
+	}
+	to, share, size, err := e.makeLane(lane, e.newShared(most.Shared), most.Sent)
 	if err != nil {
 		return nil, err
 	}
-	to, share, err := e.makeLane(lane, e.newShared(size))
+	r, err := e.newReceiver(from, key, size)
 	if err != nil {
 		return nil, err
 	}
@@ -48,12 +51,16 @@ func (e *Endpoint) Inbox(from string, key LaneKey, size int, lane MakeLane) (*In
 // Lane is the device's end.
 func (b *Inbox) Lane() *device.Lane { return b.lane }
 
-// Passed counts messages that have come, and their bytes, if that is not known already because they came through shared memory.
-func (b *Inbox) Passed(messages, bytes int) {
+// Shared says that messages come through shared memory. Before the sender has opened the lane it is false.
+func (b *Inbox) Shared() bool {
 	b.r.mu.Lock()
-	shared := b.r.share.used()
-	b.r.mu.Unlock()
-	if shared {
+	defer b.r.mu.Unlock()
+	return b.r.share.used()
+}
+
+// Passed counts messages that have come, and their bytes, where they came through shared memory; others are counted as they come.
+func (b *Inbox) Passed(messages, bytes int) {
+	if b.Shared() {
 		b.r.e.traffic[b.r.key.Purpose].inMany(messages, bytes)
 	}
 }

@@ -17,12 +17,12 @@ type Outbox struct {
 	wg   sync.WaitGroup
 }
 
-// Outbox opens the lane to a node, as [Endpoint.Sender] does, for messages of at most size bytes. The Outbox is to be closed before the device frees the lane.
-func (e *Endpoint) Outbox(to string, key LaneKey, size int, lane MakeLane) (*Outbox, error) {
-	if err := checkLane(to, key, size); err != nil {
+// Outbox opens the lane to a node, as [Endpoint.Sender] does, for messages of at most those sizes. The Outbox is to be closed before the device frees the lane.
+func (e *Endpoint) Outbox(to string, key LaneKey, most LaneSizes, lane MakeLane) (*Outbox, error) {
+	if err := checkLane(to, key, most.Shared); err != nil {
 		return nil, err
 	}
-	from, share, err := e.makeLane(lane, e.fetchShared(to, key, size))
+	from, share, size, err := e.makeLane(lane, e.fetchShared(to, key, most.Shared), most.Sent)
 	if err != nil {
 		return nil, err
 	}
@@ -43,9 +43,12 @@ func (e *Endpoint) Outbox(to string, key LaneKey, size int, lane MakeLane) (*Out
 // Lane is the device's end.
 func (b *Outbox) Lane() *device.Lane { return b.lane }
 
-// Passed counts messages that were sent, and their bytes, if that is not known already because they went through shared memory.
+// Shared says that messages go through shared memory.
+func (b *Outbox) Shared() bool { return b.s.share != nil }
+
+// Passed counts messages that were sent, and their bytes, where they went through shared memory; others are counted as they go.
 func (b *Outbox) Passed(messages, bytes int) {
-	if b.s.share != nil {
+	if b.Shared() {
 		b.s.e.traffic[b.s.key.Purpose].outMany(messages, bytes)
 	}
 }

@@ -13,13 +13,20 @@ import (
 // the lane as one whose messages come that way. The connection stays for what else there is to say of a lane: that it is open, that it ends, and that
 // the other process has gone.
 
-// MakeLane makes a device's end of a lane, in the memory given or, if that is nil, in memory of the device's own. If it succeeds the device calls free,
-// unless that is nil, when it needs the memory no more.
-type MakeLane func(memory []byte, free func()) (*device.Lane, error)
+// MakeLane makes a device's end of a lane for messages of size bytes, in the memory given or, if that is nil, in memory of the device's own. If it succeeds the
+// device calls free, unless that is nil, when it needs the memory no more.
+type MakeLane func(size int, memory []byte, free func()) (*device.Lane, error)
+
+// LaneSizes are the largest messages of a lane of devices, in bytes.
+type LaneSizes struct {
+	Sent   int // over a connection
+	Shared int // through shared memory: not less
+}
 
 // shared is what an end of a lane has of memory that the other end has, too.
 type shared struct {
 	memory *shm.Memory
+	size   int              // of the largest message
 	words  device.LaneWords // of this end
 	out    bool
 	handed bool // the other end has it; of a receiver, which locks it
@@ -114,7 +121,7 @@ func (e *Endpoint) newShared(size int) *shared {
 		e.logNoSharing(err)
 		return nil
 	}
-	return &shared{memory: m}
+	return &shared{memory: m, size: size}
 }
 
 // fetchShared asks a peer for the memory of the lane to it; nil if it is elsewhere, or has none for it.
@@ -132,22 +139,23 @@ func (e *Endpoint) fetchShared(to string, key LaneKey, size int) *shared {
 		e.c.Logger.Debug("no memory is shared", "peer", to, "lane", key, "reason", err)
 		return nil
 	}
-	return &shared{memory: m, out: true}
+	return &shared{memory: m, size: size, out: true}
 }
 
-// makeLane makes a device's end of a lane in memory that is shared, if there is some and the device can. It gives what it has used of it.
-func (e *Endpoint) makeLane(lane MakeLane, s *shared) (*device.Lane, *shared, error) {
+// makeLane makes a device's end of a lane in memory that is shared, if there is some and the device can. It gives what it has used of it, and the size
+// of the largest message.
+func (e *Endpoint) makeLane(lane MakeLane, s *shared, most int) (*device.Lane, *shared, int, error) {
 	if s != nil {
-		l, err := lane(s.memory.Bytes(), func() { s.memory.Close() })
+		l, err := lane(s.size, s.memory.Bytes(), func() { s.memory.Close() })
 		if err == nil {
 			s.words = l.Words
-			return l, s, nil
+			return l, s, s.size, nil
 		}
 		s.memory.Close()
 		e.logNoSharing(err)
 	}
-	l, err := lane(nil, nil)
-	return l, nil, err
+	l, err := lane(most, nil, nil)
+	return l, nil, most, err
 }
 
 // logNoSharing says, once, why lanes are not in shared memory.

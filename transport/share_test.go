@@ -100,22 +100,22 @@ func TestADeviceThatCannotUseSharedMemoryExchangesOverConnections(t *testing.T) 
 			x, y := newParty(t, a, "b", LaneKey{1, Partial}), &party{stream: newEmulated(t), sum: device.NewTensor(1, vector), on: device.NewTensor(1, vector)}
 			made := 0
 			picky := func(out bool) MakeLane {
-				return func(memory []byte, free func()) (*device.Lane, error) {
+				return func(size int, memory []byte, free func()) (*device.Lane, error) {
 					if memory != nil && out == (which == 0) {
 						made++
 						return nil, errors.New("cannot be registered")
 					}
-					return y.maker(out)(memory, free)
+					return y.maker(out)(size, memory, free)
 				}
 			}
 			var err error
-			if y.inbox, err = b.Inbox("a", LaneKey{1, Query}, 4*vector, picky(false)); err != nil {
+			if y.inbox, err = b.Inbox("a", LaneKey{1, Query}, sizes, picky(false)); err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(y.inbox.Close)
 			y.in = y.inbox.Lane()
 			x.open(t, a, "b", LaneKey{1, Query})
-			if y.outbox, err = b.Outbox("a", LaneKey{1, Partial}, 4*vector, picky(true)); err != nil {
+			if y.outbox, err = b.Outbox("a", LaneKey{1, Partial}, sizes, picky(true)); err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(y.outbox.Close)
@@ -168,20 +168,20 @@ func TestMemoryIsHandedOutToThePeerOfTheLaneAlone(t *testing.T) {
 		}
 		return err
 	}
-	if err := ask(other, LaneKey{1, Query}, 4*vector); err == nil {
+	if err := ask(other, LaneKey{1, Query}, sizes.Shared); err == nil {
 		t.Error("another node was given it")
 	}
-	if err := ask(a, LaneKey{2, Query}, 4*vector); err == nil {
+	if err := ask(a, LaneKey{2, Query}, sizes.Shared); err == nil {
 		t.Error("that of a lane that there is not was given")
 	}
-	if err := ask(a, LaneKey{1, Query}, 4*vector-4); err == nil {
+	if err := ask(a, LaneKey{1, Query}, sizes.Sent); err == nil {
 		t.Error("that for messages of another size was given")
 	}
-	if err := ask(a, LaneKey{1, Query}, 4*vector); err != nil {
+	if err := ask(a, LaneKey{1, Query}, sizes.Shared); err != nil {
 		t.Error(err)
 	}
 	x.inbox.Close()
-	if err := ask(a, LaneKey{1, Query}, 4*vector); err == nil {
+	if err := ask(a, LaneKey{1, Query}, sizes.Shared); err == nil {
 		t.Error("that of a lane that has ended was given")
 	}
 	l, err := a.connect("b", classSmall)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/orrery-ai/orrery/device"
@@ -157,8 +158,8 @@ func (l *lane) await(seq uint32) uint64 {
 	return l.awaited
 }
 
-// pump tells the host what the device has signalled since.
-func (l *lane) pump() {
+// pump tells the host what the device has signalled since. It says whether there was any.
+func (l *lane) pump() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	done := l.Words.Done.Load()
@@ -166,10 +167,10 @@ func (l *lane) pump() {
 		// What the kernel has counted is in the host's memory when the event behind it says so.
 		count := l.shadow.Done.Load()
 		if count == done {
-			return
+			return false
 		}
 		if v := l.signals.Value(); extend(max(v, begin), count) > v {
-			return
+			return false
 		}
 		for c := done; c != count && l.Out; c++ {
 			l.Words.Bytes[c%2].Store(l.shadow.Bytes[c%2].Load())
@@ -177,10 +178,26 @@ func (l *lane) pump() {
 		l.Words.Done.Store(count)
 		done = count
 	}
-	if done != l.seen {
-		l.seen = done
-		l.Signalled()
+	if done == l.seen {
+		return false
 	}
+	l.seen = done
+	l.Signalled()
+	return true
+}
+
+// pump tells the host what the device has signalled since on any lane, which is noted: a step that goes on is waited for.
+func (q *Queue) pump(lanes []*lane, now time.Time) {
+	for _, l := range lanes {
+		if l.pump() {
+			q.moved.Store(now.UnixNano())
+		}
+	}
+}
+
+// patient says that a step that has begun to wait at a time is not given up yet.
+func (q *Queue) patient(since, now time.Time) bool {
+	return now.Sub(since) <= q.options.Patience || now.UnixNano()-q.moved.Load() <= int64(q.options.Patience)
 }
 
 // signal is the host's, for a step that is split.
@@ -253,7 +270,7 @@ func (q *Queue) message(o operation, behind int, parts []gpu.Part, record func(s
 	}
 	q.tighten()
 	q.talks = true
-	if q.options.Coherent {
+	if q.options.Coherent && o.bytes <= fusedMost {
 		o.parts, o.fused = q.arena.keepParts(parts), behind
 	}
 	q.add(o)
