@@ -34,11 +34,12 @@ struct ReceiveParams {
 // A gate behind which the message is copied. One group.
 KERNEL(receive, 512, 1)(HOST_BUF(0, uint, counts), HOST_BUF(1, uint, words), HOST_BUF(2, uint, control), BUF(3, uint, grids), HOST_BUF(4, uint, done), HOST_BUF(5, uint, message),
                         BUF(6, uint, a), BUF(7, uint, b), BUF(8, uint, c), ARG(9, ReceiveParams, P) GRID_ARGS) {
-    const Ctx t = GRID;
+    const Ctx t = WAITING_GRID;
     SHARED(uint, poisoned, 2);             // by the gate, and by the check
     if (t.tid == 0) {
         uint why = 0;
         GATE(counts, words, control, P.gate, why)
+        host_pass();
         if (why != 0) for (uint i = 0; i < P.gate.grids * 3u; i++) grids[i] = 0;
         poisoned[0] = why;
         poisoned[1] = 0;

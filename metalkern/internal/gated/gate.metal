@@ -40,9 +40,13 @@ struct GateParams {
 
 // One simdgroup.
 KERNEL(gate, 32, 1)(HOST_BUF(0, uint, counts), HOST_BUF(1, uint, words), HOST_BUF(2, uint, control), BUF(3, uint, grids), ARG(4, GateParams, P) GRID_ARGS) {
-    const Ctx t = GRID;
+    const Ctx t = WAITING_GRID;
     uint why = 0;
-    if (t.lane == 0) { GATE(counts, words, control, P, why) CHECK(counts, control, P, why) }
+    if (t.lane == 0) {
+        GATE(counts, words, control, P, why)
+        host_pass();
+        CHECK(counts, control, P, why)
+    }
     if (simd_max(float(why)) > 0.0f) for (uint i = t.lane; i < P.grids * 3u; i += 32u) grids[i] = 0;
 }
 
