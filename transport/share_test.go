@@ -15,7 +15,7 @@ import (
 // shares says whether the messages of both parties go through shared memory.
 func shares(x, y *party) bool {
 	for _, p := range []*party{x, y} {
-		if p.outbox.s.share == nil || !p.inbox.r.share.used() {
+		if !p.outbox.Shared() || !p.inbox.Shared() {
 			return false
 		}
 	}
