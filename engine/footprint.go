@@ -33,7 +33,8 @@ func Footprint(c *model.Config, kv attention.Format, block, nodes int, s placeme
 		n += 4*int64(min(perLane*s.Chunk, s.Context)*c.Hidden) + perQueue // from the owner of the layers before
 	}
 	if pooled {
-		// Chunks after the first ask the others about earlier blocks, and answer them.
+		// Chunks after the first ask the others about earlier blocks, and answer them. On GPUs, where what waits at receivers lies in the host's memory, the
+		// queries of steps that are recorded ahead take that room.
 		asking := min(s.Chunk, max(s.Context-s.Chunk, 1))
 		query, partial := 4*int64(asking*shape.Heads*shape.HeadDim), shape.PartialBytes(asking)
 		n += peers * (perLane*query + partial + shape.PartialBytes(deviceRows))
