@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/metalkern/dialect"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
@@ -39,7 +40,9 @@ type talker struct {
 	host    *Host
 	queue   gpu.Exchanger
 	in, out *device.Lane
-	x       gpu.Buffer // what it sends, and what comes
+	kernel  gpu.Kernel
+	x       gpu.Buffer // what comes, and is multiplied and sent on
+	runs    gpu.Buffer
 }
 
 func newTalker(t *testing.T, number int, in, out []byte) *talker {
@@ -59,10 +62,19 @@ func newTalker(t *testing.T, number int, in, out []byte) *talker {
 		h.Close()
 	})
 	k := &talker{host: h, queue: q.(gpu.Exchanger)}
-	if k.x, err = h.Alloc(4*messageWords, gpu.Local); err != nil {
+	lib, err := h.Compile(dialect.Unit{Name: "scale", Files: []dialect.File{{Name: "scale.metal", Text: scale}}})
+	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { k.x.Free() })
+	if k.kernel, err = lib.Kernel("scale"); err != nil {
+		t.Fatal(err)
+	}
+	for n, at := range map[int64]*gpu.Buffer{4: &k.runs, 4 * messageWords: &k.x} {
+		if *at, err = h.Alloc(n, gpu.Local); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { (*at).Free() })
+	}
 	end := device.LaneEnd{Size: 4 * messageWords, Spin: true, Memory: in}
 	if k.in, err = k.queue.NewLane(end); err == nil {
 		end.Out, end.Memory = true, out
@@ -74,27 +86,39 @@ func newTalker(t *testing.T, number int, in, out []byte) *talker {
 	return k
 }
 
-// converse has two GPUs pass a message to and fro, all of it recorded before any of it runs, and gives the time that each took.
+// all is the whole of x.
+func (k *talker) all() gpu.Part {
+	return gpu.Part{At: gpu.Range{Buffer: k.x}, Bytes: 4 * messageWords}
+}
+
+// multiply multiplies x.
+func (k *talker) multiply(by uint32) {
+	p := struct{ n, by uint32 }{messageWords, by}
+	k.queue.Launch(k.kernel, gpu.Grid{X: (messageWords + 63) / 64, Y: 1, Z: 1, Threads: 64}, gpu.Buf(k.x), gpu.Buf(k.x), gpu.Buf(k.runs), gpu.Value(&p))
+}
+
+// factor is what x is multiplied by after message seq.
+func factor(seq uint32) uint32 { return 2*seq + 3 }
+
+// converse has two GPUs pass a message to and fro, which each multiplies, all of it recorded before any of it runs, and gives the time that each took.
 func converse(t *testing.T, a, b *talker, first, end uint32) time.Duration {
 	t.Helper()
-	whole := gpu.Part{Bytes: 4 * messageWords}
 	start := time.Now()
 	failed := make(chan error, 1)
 	go func() {
 		for seq := first; seq < end; seq++ {
-			whole := whole
-			whole.At = gpu.Range{Buffer: b.x}
 			b.queue.Await(b.out, seq, 0)
-			b.queue.Receive(b.in, seq, whole)
-			b.queue.Send(b.out, seq, whole)
+			b.queue.Receive(b.in, seq, b.all())
+			b.multiply(factor(seq))
+			b.queue.Send(b.out, seq, b.all())
 		}
 		failed <- b.queue.Wait(time.Now().Add(time.Minute))
 	}()
 	for seq := first; seq < end; seq++ {
-		whole.At = gpu.Range{Buffer: a.x}
-		a.queue.Send(a.out, seq, whole)
+		a.queue.Send(a.out, seq, a.all())
 		a.queue.Await(a.out, seq+1, 0)
-		a.queue.Receive(a.in, seq, whole)
+		a.queue.Receive(a.in, seq, a.all())
+		a.multiply(factor(seq))
 	}
 	if err := errors.Join(a.queue.Wait(time.Now().Add(time.Minute)), <-failed); err != nil {
 		t.Fatal(err)
@@ -129,14 +153,18 @@ func TestGPUsExchangeThroughMemoryThatTwoProcessesShare(t *testing.T) {
 		took := converse(t, a, b, round*each, (round+1)*each)
 		t.Logf("%.1f µs for a message of %d bytes and its answer, on %d GPUs", float64(took.Nanoseconds())/1e3, 4*messageWords, n)
 	}
-	for _, k := range []*talker{a, b} {
-		got := make([]byte, 4*messageWords)
-		k.queue.Read(got, gpu.Range{Buffer: k.x})
-		if err := k.queue.Wait(time.Now().Add(time.Minute)); err != nil {
-			t.Fatal(err)
-		}
-		if string(got) != string(data) {
-			t.Error("what was passed on has changed")
+	by := uint32(1)
+	for seq := range uint32(5 * each) {
+		by *= factor(seq) * factor(seq)
+	}
+	got := make([]byte, 4*messageWords)
+	a.queue.Read(got, gpu.Range{Buffer: a.x})
+	if err := a.queue.Wait(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range messageWords {
+		if v, want := binary.LittleEndian.Uint32(got[4*i:]), by*uint32(i)*2654435761; v != want {
+			t.Fatalf("element %d is %d, want %d: it was multiplied other than once by each GPU for each message", i, v, want)
 		}
 	}
 	// One end fails while the other waits for what does not come.
