@@ -20,8 +20,8 @@ import (
 // The lanes' messages are bare: what they are follows from their numbers, which both ends count alike. So a pair on which anything has gone wrong is never
 // used again; later steps exchange by way of the hosts.
 
-// aheadRows bounds the tokens of a step that is recorded ahead where its messages go over connections: those of more would not be cheaper than if the hosts had
-// sent them. Through shared memory they are.
+// aheadRows bounds the tokens of a step that is recorded ahead where its messages go over connections: what more of them say would need large slots for every pair
+// of nodes, and the hosts would still have to send it. sharedRows bounds those whose messages go through shared memory.
 const (
 	aheadRows  = 8
 	sharedRows = 1024

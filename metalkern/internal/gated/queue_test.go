@@ -236,6 +236,21 @@ func TestBadArgumentsAreErrorsOfTheNextWait(t *testing.T) {
 	}
 }
 
+func TestAStepIsGivenUpWhenItHasWaitedAndNothingWasSignalled(t *testing.T) {
+	begin := time.Unix(1000, 0)
+	at := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
+	for _, c := range []struct {
+		moved, now int // ms after the step began to wait
+		want       bool
+	}{{-5000, 0, true}, {-5000, 100, true}, {-5000, 101, false}, {0, 101, false}, {50, 101, true}, {50, 150, true}, {50, 151, false}, {900, 1000, true}} {
+		q := &Queue{options: Options{Patience: 100 * time.Millisecond}}
+		q.moved.Store(at(c.moved).UnixNano())
+		if got := q.patient(begin, at(c.now)); got != c.want {
+			t.Errorf("%d ms after it began to wait, and last moved after %d ms: patient is %v", c.now, c.moved, got)
+		}
+	}
+}
+
 func TestAFailureToSubmitIsTheNextWaitsError(t *testing.T) {
 	b := newBench(t, ways["safe"])
 	b.device.refuse = errors.New("refused")
