@@ -144,10 +144,11 @@ func TestMemoryWhoseSizeMayChangeIsRefused(t *testing.T) {
 	if err := f.Truncate(size); err != nil {
 		t.Fatal(err)
 	}
-	_, o := serving(t, &Memory{file: f})
+	s, o := serving(t, &Memory{file: f})
 	if _, err := Fetch(soon(), o, []byte("one"), size); err == nil || !strings.Contains(err.Error(), "size may change") {
 		t.Errorf("the error is %v", err)
 	}
+	s.Close()
 	f.Close()
 }
 
