@@ -46,6 +46,8 @@ type Config struct {
 	Insecure bool
 
 	RDMA transport.RDMA // whether connections move from TCP to RDMA; default: they do not
+	// NoSharedMemory makes the devices of this node exchange over connections with nodes of its own machine too.
+	NoSharedMemory bool
 
 	// Synch is how this process waits for the small messages of a step. Default SynchAuto, with which
 	// nodes are fast if they have several cores, and clients safe: they wait once for each token.

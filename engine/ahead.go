@@ -20,54 +20,88 @@ import (
 // The lanes' messages are bare: what they are follows from their numbers, which both ends count alike. So a pair on which anything has gone wrong is never
 // used again; later steps exchange by way of the hosts.
 
-// aheadRows bounds the tokens of a step that is recorded ahead, which the lanes' slots have room for.
-const aheadRows = 8
+// aheadRows bounds the tokens of a step that is recorded ahead where its messages go over connections: what more of them say would need large slots for every pair
+// of nodes, and the hosts would still have to send it. sharedRows bounds those whose messages go through shared memory.
+const (
+	aheadRows  = 8
+	sharedRows = 1024
+)
 
 // pair is one end of the lanes by which devices exchange: at an owner queries go out and partials come in, at a holder it is the other way round.
 type pair struct {
-	stream  device.Exchanger
-	in, out *device.Lane
-	inbox   *transport.Inbox
-	outbox  *transport.Outbox // nil if the peer's device makes no exchanges by itself
-	seq     uint32            // of the next exchange
-	broken  bool
+	stream   device.Exchanger
+	asks     bool // of an owner
+	in, out  *device.Lane
+	sizesOut transport.LaneSizes
+	inbox    *transport.Inbox
+	outbox   *transport.Outbox // nil if the peer's device makes no exchanges by itself
+	seq      uint32            // of the next exchange
+	broken   bool
 }
 
-// rowsAhead is how many tokens the lanes have room for.
-func rowsAhead(c *Config) int { return min(aheadRows, c.Room.Asking) }
+// queriesAhead and partialsAhead are the sizes of messages.
+func queriesAhead(c *Config, s attention.Shape) transport.LaneSizes {
+	each := 4 * s.Heads * s.HeadDim
+	return transport.LaneSizes{Sent: each * min(aheadRows, c.Room.Asking), Shared: each * min(sharedRows, c.Room.Asking)}
+}
+
+func partialsAhead(c *Config, s attention.Shape) transport.LaneSizes {
+	each := int(s.PartialBytes(1))
+	return transport.LaneSizes{Sent: each * min(aheadRows, c.Room.Asking), Shared: each * min(sharedRows, c.Room.Asking)}
+}
 
 // newPair registers the lane on which messages come in; nil if the stream's device makes no exchanges by itself.
-func newPair(c *Config, s device.Stream, peer string, in transport.Purpose, sizeIn, sizeOut int) (*pair, error) {
+func newPair(c *Config, s device.Stream, peer string, shape attention.Shape, asks bool) (*pair, error) {
 	ex, ok := s.(device.Exchanger)
 	if !ok {
 		return nil, nil
 	}
-	p := &pair{stream: ex}
-	spin := c.Endpoint.Synch() == transport.Fast
+	p := &pair{stream: ex, asks: asks, sizesOut: partialsAhead(c, shape)}
+	in, sizesIn := transport.QueryAhead, queriesAhead(c, shape)
+	if asks {
+		in, sizesIn, p.sizesOut = transport.PartialAhead, p.sizesOut, sizesIn
+	}
 	var err error
-	if p.in, err = ex.NewLane(sizeIn, spin); err == nil {
-		p.out, err = ex.NewLane(sizeOut, spin)
-	}
-	if err == nil {
-		p.inbox, err = c.Endpoint.Inbox(peer, transport.LaneKey{Model: c.ModelID, Purpose: in}, p.in)
-	}
-	if err != nil {
+	if p.inbox, err = c.Endpoint.Inbox(peer, transport.LaneKey{Model: c.ModelID, Purpose: in}, sizesIn, p.makes(c, false)); err != nil {
 		return nil, fmt.Errorf("exchanges with %s: %w", peer, err)
 	}
+	p.in = p.inbox.Lane()
 	return p, nil
 }
 
-// connect opens the lane on which messages go out, if the peer has the other end.
-func (p *pair) connect(c *Config, peer string, out transport.Purpose) error {
+// makes makes ends of lanes on the device.
+func (p *pair) makes(c *Config, out bool) transport.MakeLane {
+	return func(size int, memory []byte, free func()) (*device.Lane, error) {
+		return p.stream.NewLane(device.LaneEnd{Size: size, Out: out, Spin: c.Endpoint.Synch() == transport.Fast, Memory: memory, Free: free})
+	}
+}
+
+// connect opens the lane on which messages go out, if the peer has the other end. Nothing uses the stream yet.
+func (p *pair) connect(c *Config, peer string) error {
 	if p == nil {
 		return nil
 	}
-	var err error
-	p.outbox, err = c.Endpoint.Outbox(peer, transport.LaneKey{Model: c.ModelID, Purpose: out}, p.out)
+	out := transport.PartialAhead
+	if p.asks {
+		out = transport.QueryAhead
+	}
+	b, err := c.Endpoint.Outbox(peer, transport.LaneKey{Model: c.ModelID, Purpose: out}, p.sizesOut, p.makes(c, true))
 	if nobody := new(transport.ErrNoReceiver); errors.As(err, &nobody) {
 		return nil
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("exchanges with %s: %w", peer, err)
+	}
+	p.outbox, p.out = b, b.Lane()
+	return nil
+}
+
+// rows is how many tokens a step may have whose messages go by the pair, which is usable.
+func (p *pair) rows(c *Config) int {
+	if p.inbox.Shared() && p.outbox.Shared() {
+		return min(sharedRows, c.Room.Asking)
+	}
+	return min(aheadRows, c.Room.Asking)
 }
 
 // usable says whether both ends can exchange.
@@ -96,18 +130,10 @@ func asks(t *kvcache.Table, layers residence.Span, node int) (n int) {
 
 // announce tells all whom the step will ask that it is recorded ahead; false, and nobody is told, if it cannot be.
 func (e *Engine) announce(h header, table *kvcache.Table, layers residence.Span) (bool, error) {
-	if int(h.Count) > rowsAhead(&e.cfg) {
-		return false, nil
-	}
 	any := false
-	for l := layers.First; l < layers.End; l++ {
-		if (1+len(table.Peers(l)))*int(h.Count) > e.cfg.Room.Rows { // no room for the parts
-			return false, nil
-		}
-	}
 	for node, p := range e.asking {
 		if asks(table, layers, node) > 0 {
-			if !p.usable() {
+			if !p.usable() || int(h.Count) > p.rows(&e.cfg) {
 				return false, nil
 			}
 			any = true
@@ -127,6 +153,7 @@ func (e *Engine) announce(h header, table *kvcache.Table, layers residence.Span)
 		}
 		p.inbox.Expect(p.seq+uint32(n)-1, e.deadline())
 		p.out.Signalled() // soon: whoever sends may spin for it
+		p.passes(n, e.shape, int(h.Count))
 	}
 	return true, nil
 }
@@ -150,14 +177,37 @@ func (e *Engine) attendAhead(h header, table *kvcache.Table, layer int, own func
 		p.stream.Await(p.out, p.seq+1, 0)
 	}
 	began := w.trace.Now()
-	for i, node := range peers {
-		p, part := e.asking[node], w.local.Slice((1+i)*rows, (2+i)*rows)
-		p.stream.Receive(p.in, p.seq, bytesOf(part.O), bytesOf(part.M), bytesOf(part.L))
-		p.seq++
-	}
 	parts := 1 + len(peers)
-	w.exchanger.FinishAll(w.scratch.Attn, w.local.Slice(0, parts*rows), parts)
+	if parts*rows <= e.cfg.Room.Rows { // there is room for all of them
+		for i, node := range peers {
+			e.asking[node].receive(w.local.Slice((1+i)*rows, (2+i)*rows))
+		}
+		w.exchanger.FinishAll(w.scratch.Attn, w.local.Slice(0, parts*rows), parts)
+	} else {
+		merged, part := w.local.Slice(0, rows), w.merged.Slice(0, rows)
+		for _, node := range peers {
+			e.asking[node].receive(part)
+			w.stream.Merge(merged, part)
+		}
+		w.stream.Finish(w.scratch.Attn, merged)
+	}
 	e.computed(trace.Merge, &h, layer, began)
+}
+
+// receive records that the next answer comes into part.
+func (p *pair) receive(part attention.Partial) {
+	p.stream.Receive(p.in, p.seq, bytesOf(part.O), bytesOf(part.M), bytesOf(part.L))
+	p.seq++
+}
+
+// passes counts the exchanges of a step for so many tokens.
+func (p *pair) passes(exchanges int, s attention.Shape, tokens int) {
+	in, out := 4*tokens*s.Heads*s.HeadDim, int(s.PartialBytes(tokens))
+	if p.asks {
+		in, out = out, in
+	}
+	p.inbox.Passed(exchanges, exchanges*in)
+	p.outbox.Passed(exchanges, exchanges*out)
 }
 
 // giveUp ends the exchanges with all whom a step that has failed might have asked. It returns the cause: that which a holder tells, if one
@@ -169,6 +219,9 @@ func (e *Engine) giveUp(h header, table *kvcache.Table, layers residence.Span, c
 		}
 		told := e.told(h, node)
 		for what, l := range map[string]*device.Lane{"partial from": p.in, "query to": p.out} {
+			if l == nil {
+				continue
+			}
 			if err := l.Err(); err != nil && errors.Is(cause, err) {
 				cause = fmt.Errorf("%s %s: %w", what, e.cfg.Nodes[node], cause)
 			}
@@ -227,7 +280,7 @@ func (s *server) answerAhead(h header) {
 func (s *server) recordAhead(h header) error {
 	e, p := s.engine, s.pair
 	n, layers := int(h.Count), residence.Span{First: int(h.Layer), End: int(h.A)}
-	if n < 1 || n > rowsAhead(&e.cfg) || layers.First >= layers.End || layers.End > e.layers || h.C != p.seq {
+	if n < 1 || n > p.rows(&e.cfg) || layers.First >= layers.End || layers.End > e.layers || h.C != p.seq {
 		return fmt.Errorf("the announcement to %s of %d tokens at layers %v from message %d on does not fit (%d is next)", e.self(), n, layers, h.C, p.seq)
 	}
 	_, table, err := e.find(h)
@@ -235,6 +288,9 @@ func (s *server) recordAhead(h header) error {
 		return err
 	}
 	defer table.Release()
+	if err := s.roomFor(n); err != nil {
+		return err
+	}
 	asked := 0
 	for l := layers.First; l < layers.End; l++ {
 		if len(table.Held(l)) > 0 {
@@ -246,6 +302,7 @@ func (s *server) recordAhead(h header) error {
 	}
 	p.inbox.Expect(p.seq+uint32(asked)-1, e.deadline())
 	p.out.Signalled()
+	p.passes(asked, e.shape, n)
 	for l := layers.First; l < layers.End && err == nil; l++ {
 		if kv := table.Held(l); len(kv) > 0 {
 			err = s.recordLayer(h, l, n, kv)
@@ -253,6 +310,16 @@ func (s *server) recordAhead(h header) error {
 	}
 	if waited := p.stream.Wait(); err == nil {
 		err = waited
+	}
+	return err
+}
+
+// roomFor makes room for the queries of a step: once for as many as there may be.
+func (s *server) roomFor(tokens int) (err error) {
+	each := 4 * s.engine.shape.Heads * s.engine.shape.HeadDim
+	if tokens*each > len(s.queries) {
+		s.engine.cfg.Device.Free(s.queries)
+		s.queries, err = s.engine.cfg.Device.Alloc(s.pair.rows(&s.engine.cfg) * each)
 	}
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 	"github.com/orrery-ai/orrery/model/modeltest"
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/transport"
 )
 
 // emulated is the setup of nodes whose devices exchange by themselves, or the test is skipped.
@@ -34,6 +35,13 @@ func emulated(t *testing.T, s setup) setup {
 		return d
 	}
 	return s
+}
+
+// ways are those that the messages of devices take.
+var ways = map[string]transport.Config{
+	"over connections":                       {Synch: transport.Safe},
+	"over connections, with gates that spin": {Synch: transport.Fast, NoSharedMemory: true},
+	"in shared memory":                       {Synch: transport.Fast},
 }
 
 // dealt computes 8 tokens on node 0, and deals their blocks out over two nodes, in epoch 2.
@@ -60,18 +68,67 @@ func TestDevicesExchangeWhatHostsDo(t *testing.T) {
 	if failed != nil {
 		t.Fatal(failed)
 	}
-	b := newBench(t, emulated(t, setup{nodes: 2}))
-	got := dealt(b, ids)
-	for first := 8; first < 13; first++ {
-		logits, err := b.chunk(2, first, ids[first:first+1])
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, emulated(t, setup{nodes: 2, transport: way}))
+			got := dealt(b, ids)
+			for first := 8; first < 13; first++ {
+				logits, err := b.chunk(2, first, ids[first:first+1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, logits...)
+			}
+			near(t, "exchanged by devices", got, want)
+			if n := b.exchanges(0, 1); n != 5*3 {
+				t.Errorf("devices made %d exchanges, not one for each of 5 tokens and 3 layers", n)
+			}
+			shape := b.model.Config.Shape()
+			want := transport.Traffic{MessagesOut: 5 * 3, BytesOut: 5 * 3 * 4 * uint64(shape.Heads*shape.HeadDim)}
+			if got := b.engines[0].cfg.Endpoint.Counters()[transport.QueryAhead]; got != want {
+				t.Errorf("queries are counted as %+v, want %+v", got, want)
+			}
+			want = transport.Traffic{MessagesIn: 5 * 3, BytesIn: 5 * 3 * uint64(shape.PartialBytes(1))}
+			if got := b.engines[0].cfg.Endpoint.Counters()[transport.PartialAhead]; got != want {
+				t.Errorf("answers are counted as %+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
+// Steps of many tokens, as in prefill, are recorded ahead where their messages are not carried by hosts.
+func TestDevicesExchangeLongStepsThroughSharedMemory(t *testing.T) {
+	alone := newBench(t, emulated(t, setup{nodes: 1}))
+	ids := alone.ids(69)
+	alone.open(piped(1, 3, 1))
+	var want []float32
+	for _, c := range [][2]int{{0, 8}, {8, 28}, {28, 69}} {
+		logits, err := alone.chunk(1, c[0], ids[c[0]:c[1]])
 		if err != nil {
 			t.Fatal(err)
 		}
-		got = append(got, logits...)
+		want = append(want, logits...)
 	}
-	near(t, "exchanged by devices", got, want)
-	if n := b.exchanges(0, 1); n != 5*3 {
-		t.Errorf("devices made %d exchanges, not one for each of 5 tokens and 3 layers", n)
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, emulated(t, setup{nodes: 2, transport: way}))
+			got := dealt(b, ids)
+			for _, c := range [][2]int{{8, 28}, {28, 69}} { // with room for all parts beside each other, and without
+				logits, err := b.chunk(2, c[0], ids[c[0]:c[1]])
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, logits...)
+			}
+			near(t, "exchanged", got, want)
+			exchanges := uint32(0)
+			if name == "in shared memory" {
+				exchanges = 2 * 3
+			}
+			if n := b.exchanges(0, 1); n != exchanges {
+				t.Errorf("devices made %d exchanges, want %d", n, exchanges)
+			}
+		})
 	}
 }
 

@@ -130,14 +130,13 @@ func New(c Config) (*Engine, error) {
 
 // pairUp makes the servers of the other nodes' queries, and registers the lanes of devices.
 func (e *Engine) pairUp() (err error) {
-	size := sizesOf(e.cfg, e.shape)
 	e.asking = make([]*pair, len(e.cfg.Nodes))
 	for n, name := range e.cfg.Nodes {
 		if n == e.cfg.Node {
 			continue
 		}
 		if slices.Contains(e.cfg.Askers, e.cfg.Node) {
-			if e.asking[n], err = newPair(&e.cfg, e.work.stream, name, transport.PartialAhead, size.partialAhead, size.queryAhead); err != nil {
+			if e.asking[n], err = newPair(&e.cfg, e.work.stream, name, e.shape, true); err != nil {
 				return err
 			}
 		}
@@ -233,18 +232,18 @@ func (e *Engine) Connect() error {
 	if err := e.lanes.connect(e.cfg, e.shape); err != nil {
 		return err
 	}
+	for n, p := range e.asking {
+		if err := p.connect(&e.cfg, e.cfg.Nodes[n]); err != nil {
+			return err
+		}
+	}
 	e.serve(e.lanes.step, transport.Step, trace.Client, releasing(e.runStep))
 	for n, r := range e.lanes.hiddenIn {
 		e.serve(r, transport.Hidden, n, e.runHidden)
 	}
-	for n, p := range e.asking {
-		if err := p.connect(&e.cfg, e.cfg.Nodes[n], transport.QueryAhead); err != nil {
-			return err
-		}
-	}
 	for _, s := range e.servers {
 		s.reply = e.lanes.partialOut[s.peer]
-		if err := s.pair.connect(&e.cfg, e.cfg.Nodes[s.peer], transport.PartialAhead); err != nil {
+		if err := s.pair.connect(&e.cfg, e.cfg.Nodes[s.peer]); err != nil {
 			return err
 		}
 		e.serve(e.lanes.queryIn[s.peer], transport.Query, s.peer, s.answer)

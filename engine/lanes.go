@@ -20,7 +20,7 @@ type lanes struct {
 }
 
 // sizes are the largest messages of each purpose, in bytes. Both ends derive them from the model.
-type sizes struct{ step, hidden, query, partial, block, parcel, result, queryAhead, partialAhead int }
+type sizes struct{ step, hidden, query, partial, block, parcel, result int }
 
 func sizesOf(c Config, s attention.Shape) sizes {
 	width, asking := s.Heads*s.HeadDim, c.Room.Asking
@@ -33,9 +33,6 @@ func sizesOf(c Config, s attention.Shape) sizes {
 		block:   headerBytes + s.BlockBytes(c.KV, c.BlockTokens),
 		parcel:  headerBytes + placement.ParcelBlocks(c.BlockTokens)*(extentBytes+s.BlockBytes(c.KV, c.BlockTokens)),
 		result:  headerBytes + 4*logitRows(c.Rows, vocab)*vocab + maxReason,
-
-		queryAhead:   4 * rowsAhead(&c) * width,
-		partialAhead: int(s.PartialBytes(rowsAhead(&c))),
 	}
 }
 

@@ -63,11 +63,7 @@ func newServer(e *Engine, peer int, part attention.Partial) (s *server, err erro
 	if part.Rows == 0 {
 		return s, nil
 	}
-	size := sizesOf(*c, e.shape)
-	if s.pair, err = newPair(c, s.stream, c.Nodes[peer], transport.QueryAhead, size.queryAhead, size.partialAhead); err == nil && s.pair != nil {
-		s.queries, err = c.Device.Alloc(size.queryAhead)
-	}
-	if err != nil {
+	if s.pair, err = newPair(c, s.stream, c.Nodes[peer], e.shape, false); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil

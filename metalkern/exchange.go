@@ -12,12 +12,15 @@ import (
 
 var _ device.Exchanger = (*stream)(nil)
 
-// runnerPatience is how long steps on hosts whose queues know nothing of messages wait for one before the host takes over.
-const runnerPatience = time.Second
+// How steps on hosts whose queues know nothing of messages wait for one before the host takes over. A gate there keeps a core busy.
+const (
+	runnerLooks    = 1 << 16
+	runnerPatience = time.Second
+)
 
 // exchanger is the stream's queue as one with lanes. If the host's queues are none, as the emulator's, batches are run on it launch by launch
-// from then on; nothing may be pending.
-func (s *stream) exchanger() (gpu.Exchanger, error) {
+// from then on; nothing may be pending. All lanes wait as the first was asked to.
+func (s *stream) exchanger(spin bool) (gpu.Exchanger, error) {
 	if e, ok := s.queue.(gpu.Exchanger); ok {
 		return e, nil
 	}
@@ -25,7 +28,7 @@ func (s *stream) exchanger() (gpu.Exchanger, error) {
 		return nil, s.err
 	}
 	r := gated.NewRunner(s.device.host, s.queue)
-	q, err := gated.New(r, gated.Options{Coherent: true, Halts: true, Patience: runnerPatience})
+	q, err := gated.New(r, gated.Options{Fast: spin, Coherent: true, Halts: true, Looks: runnerLooks, Patience: runnerPatience})
 	if err != nil {
 		s.queue, s.err = nil, errors.Join(err, r.Close())
 		return nil, s.err
@@ -35,12 +38,12 @@ func (s *stream) exchanger() (gpu.Exchanger, error) {
 }
 
 // NewLane implements [device.Exchanger].
-func (s *stream) NewLane(size int, spin bool) (*device.Lane, error) {
-	q, err := s.exchanger()
+func (s *stream) NewLane(end device.LaneEnd) (*device.Lane, error) {
+	q, err := s.exchanger(end.Spin)
 	if err != nil {
 		return nil, err
 	}
-	l, err := q.NewLane(size, spin)
+	l, err := q.NewLane(end)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +51,7 @@ func (s *stream) NewLane(size int, spin bool) (*device.Lane, error) {
 	for i := range slots {
 		at, err := q.Slot(l, uint32(i))
 		if err == nil {
-			slots[i], err = s.device.memory.enter(at, size)
+			slots[i], err = s.device.memory.enter(at, end.Size)
 		}
 		if err != nil {
 			s.device.memory.free(slots[0])

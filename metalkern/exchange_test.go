@@ -43,15 +43,14 @@ func TestPartsOfOtherNodesAreMergedWithOnesOwn(t *testing.T) {
 	st.Merge(sum, other)
 	st.Finish(want, sum)
 
-	out, err := st.NewLane(size, false)
+	out, err := st.NewLane(device.LaneEnd{Size: size, Out: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := st.NewLane(size, false)
+	in, err := st.NewLane(device.LaneEnd{Size: size})
 	if err != nil {
 		t.Fatal(err)
 	}
-	out.SetReady(2)
 	// The message is the other partial: o, m, l, sent as one.
 	all := arena.Floats(size / 4)
 	message := bytesOf(all)

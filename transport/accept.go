@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"time"
+
+	"github.com/orrery-ai/orrery/transport/shm"
 )
 
 // keepAlive lets the operating system notice, within about 20 s, a peer whose machine has gone while
@@ -70,7 +72,7 @@ func (e *Endpoint) accept(tcp net.Conn) {
 		l = newInlink(e, h.from, h.class, nc)
 		reason = e.admit(l)
 	}
-	err = e.answer(nc, h, reason)
+	err = e.answer(nc, h, reason, l)
 	if reason != "" {
 		log.Warn("connection refused", "reason", reason)
 		nc.Close()
@@ -92,6 +94,9 @@ func (e *Endpoint) accept(tcp net.Conn) {
 		e.mu.Lock()
 		if k := (linkKey{l.node, l.class}); e.in[k] == l {
 			delete(e.in, k)
+		}
+		if l.offer != nil {
+			delete(e.offers, l.offer.Ask)
 		}
 		e.mu.Unlock()
 		l.tell(l.failure())
@@ -119,19 +124,21 @@ func (e *Endpoint) meet(raw net.Conn) (nc net.Conn, h hello, err error) {
 	}
 	h, err = readHello(nc)
 	if err == errTLS && e.security == nil {
-		e.answer(raw, h, hasNoTLS)
+		e.answer(raw, h, hasNoTLS, nil)
 	}
 	return nc, h, err
 }
 
-// answer answers a hello: with a refusal, if there is a reason for one.
-func (e *Endpoint) answer(nc net.Conn, h hello, reason string) error {
+// answer answers a hello: with a refusal, if there is a reason for one; else for a link that was admitted.
+func (e *Endpoint) answer(nc net.Conn, h hello, reason string, l *inlink) error {
 	a := hello{
 		version: helloVersion, kind: helloAccept, class: h.class, reason: reason, cluster: e.c.Cluster, from: e.c.Node,
 		to: h.from, frameBytes: e.c.FrameBytes, window: e.c.Window, features: e.features(nc),
 	}
 	if reason != "" {
 		a.kind = helloRefuse
+	} else if l.offer != nil {
+		a.memory = string(l.offer.Append(nil))
 	}
 	_, err := nc.Write(a.append(nil))
 	return err
@@ -151,6 +158,10 @@ func (e *Endpoint) admit(l *inlink) string {
 		return "too many connections"
 	}
 	e.in[k] = l
+	if e.memory != nil && l.class == classSmall {
+		l.offer = &shm.Offer{Server: e.memory.Name(), Ask: shm.NewSecret(), Answer: shm.NewSecret()}
+		e.offers[l.offer.Ask] = l
+	}
 	e.mu.Unlock()
 	if old != nil {
 		old.fail(errReplaced, true)

@@ -26,6 +26,10 @@ type Config struct {
 	// RDMA is whether connections move from TCP to RDMA where both ends can. By default they do not.
 	RDMA RDMA
 
+	// NoSharedMemory turns off that the devices of two nodes on one machine exchange through memory that both
+	// share; their messages then take the connections, as between machines. So they do with Dial.
+	NoSharedMemory bool
+
 	// Dial makes the connections to other nodes; nil means TCP. The class is "control", "small" or "bulk".
 	// Tests inject faults with it: see package fault.
 	Dial func(ctx context.Context, node, class, addr string) (net.Conn, error)
@@ -82,6 +86,8 @@ func (c Config) withDefaults() (Config, error) {
 	c.Logger = c.Logger.With("node", c.Node)
 	if c.Dial == nil {
 		c.Dial = dialTCP
+	} else {
+		c.NoSharedMemory = true
 	}
 	for _, f := range []struct {
 		name          string

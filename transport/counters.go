@@ -13,14 +13,20 @@ type traffic struct {
 	messagesIn, bytesIn   atomic.Uint64
 }
 
-func (t *traffic) out(n int) {
-	t.messagesOut.Add(1)
-	t.bytesOut.Add(uint64(n))
+func (t *traffic) out(n int) { t.outMany(1, n) }
+
+func (t *traffic) in(n int) { t.inMany(1, n) }
+
+// outMany counts messages with so many bytes together.
+func (t *traffic) outMany(messages, bytes int) {
+	t.messagesOut.Add(uint64(messages))
+	t.bytesOut.Add(uint64(bytes))
 }
 
-func (t *traffic) in(n int) {
-	t.messagesIn.Add(1)
-	t.bytesIn.Add(uint64(n))
+// inMany counts messages with so many bytes together.
+func (t *traffic) inMany(messages, bytes int) {
+	t.messagesIn.Add(uint64(messages))
+	t.bytesIn.Add(uint64(bytes))
 }
 
 // Counters is what the endpoint has sent and received since it began, for each purpose. Actor messages

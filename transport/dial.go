@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"time"
+
+	"github.com/orrery-ai/orrery/transport/shm"
 )
 
 // dialling is a connection to a peer, or the attempt to make it, which several lanes may await.
@@ -97,6 +99,9 @@ func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 	}
 	l := newOutlink(e, node, c, nc, min(e.c.FrameBytes, answer.frameBytes), answer.window)
 	l.useSums(e.features(nc), answer.features)
+	if o, err := shm.ParseOffer([]byte(answer.memory)); err == nil { // else there is none
+		l.offer = &o
+	}
 	if _, ok := nc.(*secured); ok {
 		l.frameBytes = wholeRecords(l.frameBytes, l.frames.head)
 	}

@@ -1,4 +1,5 @@
-// Package transport moves tensors and actor messages between the nodes of a cluster, over TCP or RDMA.
+// Package transport moves tensors and actor messages between the nodes of a cluster, over TCP or RDMA, or
+// between devices of one machine through memory that they share.
 //
 // An [Endpoint] is a node's end of all its connections. For each ordered pair of nodes there are up to
 // three, made on first use by the node that sends: one for actor messages, one for small tensors, on
@@ -33,6 +34,13 @@
 //
 // With Config.RDMA a connection of two nodes that both offer it moves to RDMA after the hello; see package
 // transport/rdma. Where that fails it stays with TCP, and both ends log why. Lanes behave the same over either.
+//
+// # Shared memory
+//
+// Devices that exchange by themselves ([Endpoint.Inbox], [Endpoint.Outbox]) do so through memory that both processes have mapped where those
+// are of one user on one machine, and both ends are [Fast]: see package transport/shm. The memory is the receiver's; the sender asks for it with a secret that the answer to its
+// hello has told it, and maps it. The messages then take no frame. The connection says that the lane is open, and when it ends or the
+// peer has gone; deadlines are the Inbox's. Config.NoSharedMemory turns it off.
 //
 // # Failure
 //

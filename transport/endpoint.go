@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/orrery-ai/orrery/transport/rdma"
+	"github.com/orrery-ai/orrery/transport/shm"
 )
 
 // Endpoint is a node's end of all its connections. Its methods may be called from several goroutines.
@@ -17,6 +18,7 @@ type Endpoint struct {
 	c         Config
 	security  *security      // nil without an identity
 	fabric    *rdma.Provider // nil if RDMA is not used
+	memory    *shm.Server    // nil if memory is not shared
 	ln        net.Listener
 	traffic   [numPurposes]traffic
 	actors    actors
@@ -41,7 +43,9 @@ type Endpoint struct {
 	receivers map[receiverKey]*Receiver
 	remotes   map[string]*remote
 	onLost    []func(node string, err error)
-	declined  map[string]string // why RDMA is not used with a node, as it was logged last
+	offers    map[shm.Secret]*inlink // what peers may ask for memory with
+	noSharing sync.Once              // that the device cannot use shared memory has been logged
+	declined  map[string]string      // why RDMA is not used with a node, as it was logged last
 }
 
 // linkKey identifies a connection in one direction.
@@ -72,6 +76,7 @@ func Listen(addr string, c Config) (*Endpoint, error) {
 	}
 	e := newEndpoint(c)
 	e.ln, e.fabric = ln, fabric
+	e.beginSharing()
 	e.async(e.acceptAll)
 	return e, nil
 }
@@ -85,6 +90,7 @@ func newEndpoint(c Config) *Endpoint {
 		in:         make(map[linkKey]*inlink),
 		receivers:  make(map[receiverKey]*Receiver),
 		remotes:    make(map[string]*remote),
+		offers:     make(map[shm.Secret]*inlink),
 		declined:   make(map[string]string),
 		mayHold:    mayHold(),
 		spins:      spinGuard{began: time.Now()},
@@ -133,6 +139,9 @@ func (e *Endpoint) Close() error {
 		if p != nil {
 			p.stop()
 		}
+	}
+	if e.memory != nil {
+		err = errors.Join(err, e.memory.Close())
 	}
 	return errors.Join(err, closeFabric(e.fabric))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,8 @@ type emulated struct {
 	device.Stream
 	ops  chan func() error
 	idle chan error // answers an op that is nil: the error that stopped the stream
+
+	frees []func() // of its lanes' memory
 }
 
 var _ device.Exchanger = (*emulated)(nil)
@@ -39,7 +42,14 @@ func newEmulated(t *testing.T) *emulated {
 			}
 		}
 	})
-	t.Cleanup(func() { close(e.ops); wg.Wait(); c.Close() })
+	t.Cleanup(func() {
+		close(e.ops)
+		wg.Wait()
+		c.Close()
+		for _, free := range e.frees {
+			free()
+		}
+	})
 	return e
 }
 
@@ -53,13 +63,21 @@ func (e *emulated) do(op func()) { e.ops <- func() error { op(); return nil } }
 
 func (e *emulated) Wait() error { e.ops <- nil; return <-e.idle }
 
-func (e *emulated) NewLane(size int, _ bool) (*device.Lane, error) {
-	return device.NewLane([2][]byte{make([]byte, size), make([]byte, size)}, new(device.LaneWords), nil), nil
+func (e *emulated) NewLane(end device.LaneEnd) (*device.Lane, error) {
+	if end.Memory == nil {
+		end.Memory = make([]byte, device.LaneBytes(end.Size))
+	}
+	if end.Free != nil {
+		e.frees = append(e.frees, end.Free)
+	}
+	return device.NewLane(end.Memory, end, new(atomic.Uint32), nil), nil
 }
 
 func (e *emulated) Signal(l *device.Lane, seq uint32, n int) {
 	e.do(func() {
-		l.Words.Bytes[seq%2].Store(uint32(n))
+		if l.Out {
+			l.Words.Bytes[seq%2].Store(uint32(n))
+		}
 		l.Words.Done.Store(seq + 1)
 		l.Signalled()
 	})
@@ -92,8 +110,8 @@ func (e *emulated) FinishAll(device.Tensor, attention.Partial, int) {}
 
 func (e *emulated) Await(l *device.Lane, seq uint32, n int) {
 	e.ops <- func() error {
-		for !device.Reached(l.Words.Ready.Load(), seq+1) {
-			if l.Words.Failed.Load() != 0 && !device.Reached(l.Words.Ready.Load(), seq+1) {
+		for !device.Reached(l.Words.Ready.Load(), l.Needs(seq)) {
+			if l.Words.Failed.Load() != 0 && !device.Reached(l.Words.Ready.Load(), l.Needs(seq)) {
 				return l.Err()
 			}
 			time.Sleep(10 * time.Microsecond)
@@ -107,6 +125,8 @@ func (e *emulated) Await(l *device.Lane, seq uint32, n int) {
 
 // The test's messages are vectors.
 const vector = 300
+
+var sizes = LaneSizes{Sent: 4 * vector, Shared: 8 * vector}
 
 func store(slot []byte, v []float32) {
 	for i, x := range v {
@@ -130,13 +150,31 @@ type party struct {
 	seq     uint32
 }
 
-func parties(t *testing.T, synch Synch) (a, b *Endpoint, x, y *party) {
+// eachPath runs a test for each way that the messages of devices take.
+func eachPath(t *testing.T, f func(t *testing.T, c Config)) {
+	for name, c := range map[string]Config{
+		"safe":                   {Synch: Safe},
+		"fast, over connections": {Synch: Fast, NoSharedMemory: true},
+		"in shared memory":       {Synch: Fast},
+	} {
+		t.Run(name, func(t *testing.T) { f(t, c) })
+	}
+}
+
+func parties(t *testing.T, c Config) (a, b *Endpoint, x, y *party) {
 	t.Helper()
-	a, b = pair(t, Config{Synch: synch})
+	a, b = pair(t, c)
+	x, y = between(t, a, b)
+	return a, b, x, y
+}
+
+// between makes two ends that exchange.
+func between(t *testing.T, a, b *Endpoint) (x, y *party) {
+	t.Helper()
 	x, y = newParty(t, a, "b", LaneKey{1, Partial}), newParty(t, b, "a", LaneKey{1, Query})
 	x.open(t, a, "b", LaneKey{1, Query})
 	y.open(t, b, "a", LaneKey{1, Partial})
-	return a, b, x, y
+	return x, y
 }
 
 func newParty(t *testing.T, e *Endpoint, peer string, in LaneKey) *party {
@@ -145,12 +183,11 @@ func newParty(t *testing.T, e *Endpoint, peer string, in LaneKey) *party {
 	for i := range p.on.Data {
 		p.on.Data[i] = 1
 	}
-	p.in, _ = p.stream.NewLane(4*vector, true)
-	p.out, _ = p.stream.NewLane(4*vector, true)
 	var err error
-	if p.inbox, err = e.Inbox(peer, in, p.in); err != nil {
+	if p.inbox, err = e.Inbox(peer, in, sizes, p.maker(false)); err != nil {
 		t.Fatal(err)
 	}
+	p.in = p.inbox.Lane()
 	t.Cleanup(p.inbox.Close)
 	return p
 }
@@ -158,10 +195,17 @@ func newParty(t *testing.T, e *Endpoint, peer string, in LaneKey) *party {
 func (p *party) open(t *testing.T, e *Endpoint, peer string, out LaneKey) {
 	t.Helper()
 	var err error
-	if p.outbox, err = e.Outbox(peer, out, p.out); err != nil {
+	if p.outbox, err = e.Outbox(peer, out, sizes, p.maker(true)); err != nil {
 		t.Fatal(err)
 	}
+	p.out = p.outbox.Lane()
 	t.Cleanup(p.outbox.Close)
+}
+
+func (p *party) maker(out bool) MakeLane {
+	return func(size int, memory []byte, free func()) (*device.Lane, error) {
+		return p.stream.NewLane(device.LaneEnd{Size: size, Out: out, Spin: true, Memory: memory, Free: free})
+	}
 }
 
 // send and receive record one message.
@@ -183,8 +227,8 @@ func (p *party) receive(deadline time.Time) {
 
 // Two devices pass a vector to and fro, and each adds one to it. All is recorded before any of it runs.
 func TestDevicesExchangeAStepRecordedAhead(t *testing.T) {
-	eachSynch(t, func(t *testing.T, synch Synch) {
-		_, _, x, y := parties(t, synch)
+	eachPath(t, func(t *testing.T, c Config) {
+		_, _, x, y := parties(t, c)
 		const exchanges = 100
 		for step := range 2 {
 			gate := make(chan struct{})
@@ -212,8 +256,8 @@ func TestDevicesExchangeAStepRecordedAhead(t *testing.T) {
 }
 
 func TestADeviceComputesNothingFromWhatHasNotCome(t *testing.T) {
-	eachSynch(t, func(t *testing.T, synch Synch) {
-		for name, c := range map[string]struct {
+	eachPath(t, func(t *testing.T, c Config) {
+		for name, way := range map[string]struct {
 			end   func(a, b *Endpoint, x *party)
 			check func(t *testing.T, err error)
 		}{
@@ -236,7 +280,7 @@ func TestADeviceComputesNothingFromWhatHasNotCome(t *testing.T) {
 				}},
 		} {
 			t.Run(name, func(t *testing.T) {
-				a, b, x, y := parties(t, synch)
+				a, b, x, y := parties(t, c)
 				for range 3 {
 					x.send()
 					x.receive(soon())
@@ -253,9 +297,9 @@ func TestADeviceComputesNothingFromWhatHasNotCome(t *testing.T) {
 					x.seq++
 				}
 				eventually(t, "what has come is used", func() bool { return x.in.Words.Done.Load() == 3 })
-				c.end(a, b, x)
+				way.end(a, b, x)
 				for range 2 { // and so it stays
-					c.check(t, x.stream.Wait())
+					way.check(t, x.stream.Wait())
 				}
 				if got := x.sum.Data[0]; got != 6 {
 					t.Errorf("the sum is %v after 3 exchanges, want 6", got)
@@ -266,8 +310,8 @@ func TestADeviceComputesNothingFromWhatHasNotCome(t *testing.T) {
 }
 
 func TestADeviceLearnsThatItsMessagesAreNotWanted(t *testing.T) {
-	eachSynch(t, func(t *testing.T, synch Synch) {
-		_, _, x, y := parties(t, synch)
+	eachPath(t, func(t *testing.T, c Config) {
+		_, _, x, y := parties(t, c)
 		y.inbox.Close()
 		var err error
 		eventually(t, "the lane fails", func() bool {
@@ -283,7 +327,7 @@ func TestADeviceLearnsThatItsMessagesAreNotWanted(t *testing.T) {
 }
 
 func TestADeviceCannotSignalMoreThanItsSlotHolds(t *testing.T) {
-	_, _, x, _ := parties(t, Safe)
+	_, _, x, _ := parties(t, Config{Synch: Safe})
 	x.stream.Signal(x.out, 0, 4*vector+1)
 	x.stream.Await(x.out, 2, 0)
 	if err := x.stream.Wait(); err == nil {

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+
+	"github.com/orrery-ai/orrery/transport/shm"
 )
 
 // The first thing on a connection is a hello in each direction. Its first 12 bytes are the same in all
@@ -15,11 +17,11 @@ import (
 //	7  class    u8
 //	8  length   u32  bytes that follow, at most 1024
 //
-// Then come reason, cluster, from and to, each a u16 length and bytes, and frameBytes, window and
+// Then come reason, cluster, from, to and memory, each a u16 length and bytes, and frameBytes, window and
 // features, u32.
 const (
 	helloMagic   = "ORRY"
-	helloVersion = 3
+	helloVersion = 4
 	helloPrefix  = 12
 	maxHello     = 1024
 )
@@ -47,6 +49,7 @@ type hello struct {
 	reason     string // of a refusal
 	cluster    string
 	from, to   string // nodes
+	memory     string // an shm.Offer of from's, or nothing
 	frameBytes int    // largest data frame that from takes
 	window     int    // frames that from takes on a lane without crediting them
 	features   uint32 // that from offers
@@ -57,7 +60,7 @@ func (h hello) append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint16(b, h.version)
 	b = append(b, byte(h.kind), byte(h.class), 0, 0, 0, 0)
 	start := len(b)
-	for _, s := range []string{h.reason, h.cluster, h.from, h.to} {
+	for _, s := range []string{h.reason, h.cluster, h.from, h.to, h.memory} {
 		s = s[:min(len(s), maxReason)]
 		b = binary.LittleEndian.AppendUint16(b, uint16(len(s)))
 		b = append(b, s...)
@@ -96,12 +99,15 @@ func readHello(r io.Reader) (hello, error) {
 	if h.version != helloVersion {
 		return h, nil
 	}
-	for _, s := range []*string{&h.reason, &h.cluster, &h.from, &h.to} {
+	for _, s := range []*string{&h.reason, &h.cluster, &h.from, &h.to, &h.memory} {
 		if len(b) < 2 || len(b)-2 < int(binary.LittleEndian.Uint16(b)) {
 			return h, protocolError("hello is cut short")
 		}
 		end := 2 + int(binary.LittleEndian.Uint16(b))
 		*s, b = string(b[2:end]), b[end:]
+	}
+	if n := len(h.memory); n != 0 && n != shm.OfferBytes {
+		return h, protocolError("hello with an offer of memory of %d bytes", n)
 	}
 	if len(b) != 12 {
 		return h, protocolError("hello has %d bytes after its names, want 12", len(b))

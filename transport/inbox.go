@@ -8,7 +8,8 @@ import (
 )
 
 // Inbox gives a device the messages of a lane. They arrive in the slots of a [device.Lane], whose message
-// seq is that of the lane; a goroutine of the Inbox says so, and frees what the device has signalled.
+// seq is that of the lane; a goroutine of the Inbox says so, and frees what the device has signalled. If the sender's device writes
+// them there itself, through memory that both share, the Inbox only watches over time and the connection.
 type Inbox struct {
 	r    *Receiver
 	lane *device.Lane
@@ -21,14 +22,21 @@ type Inbox struct {
 	set      time.Time   // when timer goes off; zero if it does not
 }
 
-// Inbox registers this node as the receiver of a lane, as [Endpoint.Receiver] does, for messages that fit
-// the slots of to.
-func (e *Endpoint) Inbox(from string, key LaneKey, to *device.Lane) (*Inbox, error) {
-	r, err := e.newReceiver(from, key, len(to.Slots[0]))
+// Inbox registers this node as the receiver of a lane, as [Endpoint.Receiver] does, for messages of at most those sizes. The Inbox is to be closed before the
+// device frees the lane.
+func (e *Endpoint) Inbox(from string, key LaneKey, most LaneSizes, lane MakeLane) (*Inbox, error) {
+	if err := checkLane(from, key, most.Shared); err != nil {
+		return nil, err
+	}
+	to, share, size, err := e.makeLane(lane, e.newShared(most.Shared), most.Sent)
 	if err != nil {
 		return nil, err
 	}
-	r.inOrder = true
+	r, err := e.newReceiver(from, key, size)
+	if err != nil {
+		return nil, err
+	}
+	r.inOrder, r.share = true, share
 	for i, m := range r.spare {
 		m.buf = to.Slots[i]
 	}
@@ -38,6 +46,23 @@ func (e *Endpoint) Inbox(from string, key LaneKey, to *device.Lane) (*Inbox, err
 	b := &Inbox{r: r, lane: to}
 	b.wg.Go(b.run)
 	return b, nil
+}
+
+// Lane is the device's end.
+func (b *Inbox) Lane() *device.Lane { return b.lane }
+
+// Shared says that messages come through shared memory. Before the sender has opened the lane it is false.
+func (b *Inbox) Shared() bool {
+	b.r.mu.Lock()
+	defer b.r.mu.Unlock()
+	return b.r.share.used()
+}
+
+// Passed counts messages that have come, and their bytes, where they came through shared memory; others are counted as they come.
+func (b *Inbox) Passed(messages, bytes int) {
+	if b.Shared() {
+		b.r.e.traffic[b.r.key.Purpose].inMany(messages, bytes)
+	}
 }
 
 // Expect says that message seq must be there by the deadline, or the lane fails with an [ErrTimeout]. Zero

@@ -6,12 +6,15 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+
+	"github.com/orrery-ai/orrery/transport/shm"
 )
 
 // inlink is the end of a connection that was dialled, and receives. Who reads it never waits for a lane:
 // what the lane's consumer has no room for is queued, and credits keep the queue short.
 type inlink struct {
 	link
+	offer *shm.Offer // to the peer; nil if there is none
 
 	// Of the one who reads.
 	lanes    map[uint32]*Receiver
@@ -112,7 +115,7 @@ func (l *inlink) open(h header) error {
 	case len(l.lanes) >= l.e.c.MaxLanes:
 		reason = fmt.Sprintf("the connection has %d lanes already", len(l.lanes))
 	case r != nil:
-		reason = r.bind(l, h.lane, o.max)
+		reason = r.bind(l, h.lane, o)
 	}
 	if reason != "" {
 		level := slog.LevelWarn

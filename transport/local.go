@@ -9,7 +9,7 @@ func (s *Sender) openLocal() error {
 	r := s.e.receiver(s.to, s.key)
 	reason := "nobody is registered for it"
 	if r != nil {
-		reason = r.bind(nil, 0, uint32(s.max))
+		reason = r.bind(nil, 0, open{max: uint32(s.max)})
 	}
 	if reason != "" {
 		return &ErrNoReceiver{Node: s.to, Lane: s.key, Reason: reason}

@@ -1,6 +1,10 @@
 package transport
 
-import "net"
+import (
+	"net"
+
+	"github.com/orrery-ai/orrery/transport/shm"
+)
 
 // outlink is the end of a connection that dialled, and sends. It carries lanes or envelopes.
 type outlink struct {
@@ -8,6 +12,7 @@ type outlink struct {
 	frameBytes int             // largest payload of a data frame
 	perTurn    int             // data frames that a lane writes in one turn
 	window     int             // the most credits of a lane
+	offer      *shm.Offer      // the peer's; nil if there is none
 	reason     [maxReason]byte // of the one who reads
 
 	// Guarded by link.mu.

@@ -24,6 +24,7 @@ type Receiver struct {
 	key   LaneKey
 	max   int
 	local bool
+	share *shared // of the lane of an Inbox; nil if its memory is this process's alone
 
 	ready chan *Message // complete; never more than there are messages
 	dead  chan struct{} // closed when the lane fails
@@ -142,12 +143,23 @@ func (r *Receiver) Receive(deadline time.Time) (*Message, error) {
 // have been something else, just before.
 func (r *Receiver) expire() error {
 	r.mu.Lock()
-	err := &ErrTimeout{Node: r.from, Lane: r.key, Seq: r.next}
+	err := &ErrTimeout{Node: r.from, Lane: r.key, Seq: r.nextLocked()}
 	r.mu.Unlock()
 	r.leave(err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return laneError(r.cause, r.from, r.key, r.next)
+	return r.errorLocked()
+}
+
+// errorLocked is the error of a lane that has failed.
+func (r *Receiver) errorLocked() error { return laneError(r.cause, r.from, r.key, r.nextLocked()) }
+
+// nextLocked is the number of the message that comes next.
+func (r *Receiver) nextLocked() uint64 {
+	if r.share.used() {
+		return r.share.count()
+	}
+	return r.next
 }
 
 // Next waits for the next message without a deadline. It is for a goroutine that idles between requests:
@@ -222,7 +234,7 @@ func (r *Receiver) remains() (*Message, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return nil, laneError(r.cause, r.from, r.key, r.next)
+	return nil, r.errorLocked()
 }
 
 // Close ends the lane on this side, and ends every wait on it. The sender is told. The key can then be
@@ -267,8 +279,8 @@ func (r *Receiver) failLocked(cause error) {
 	}
 }
 
-// bind ties the lane to the link on which its sender opened it. It returns why that cannot be.
-func (r *Receiver) bind(l *inlink, lane uint32, max uint32) string {
+// bind ties the lane to the link on which its sender opened it, with its messages in memory that both share or on the link. It returns why that cannot be.
+func (r *Receiver) bind(l *inlink, lane uint32, o open) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -276,8 +288,10 @@ func (r *Receiver) bind(l *inlink, lane uint32, max uint32) string {
 		return "it has failed before"
 	case r.bound:
 		return "it is open already"
-	case int64(max) > int64(r.max):
-		return fmt.Sprintf("messages of up to %d bytes, where %d are allowed", max, r.max)
+	case int64(o.max) > int64(r.max):
+		return fmt.Sprintf("messages of up to %d bytes, where %d are allowed", o.max, r.max)
+	case o.shared && !r.share.use():
+		return "nobody has asked for its memory"
 	}
 	r.bound, r.lane = true, lane
 	r.link.Store(l)
@@ -292,6 +306,9 @@ func (r *Receiver) begin(h header) ([]byte, error) {
 	defer r.mu.Unlock()
 	if r.cause != nil {
 		return nil, nil
+	}
+	if r.share.used() {
+		return nil, protocolError("a frame of messages that are in shared memory")
 	}
 	if err := r.in.accept(h); err != nil {
 		return nil, err

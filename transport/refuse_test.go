@@ -67,7 +67,7 @@ func goodHello() hello {
 func TestWrongHelloIsRefusedWithTheReason(t *testing.T) {
 	b, log := endpoint(t, "b", Config{})
 	for reason, change := range map[string]func(*hello){
-		"protocol version 9, want 3":     func(h *hello) { h.version = 9 },
+		"protocol version 9, want 4":     func(h *hello) { h.version = 9 },
 		"cluster \"other\", want":        func(h *hello) { h.cluster = "other" },
 		"the node dialled is \"b\", not": func(h *hello) { h.to = "z" },
 		"cannot connect to itself":       func(h *hello) { h.from = "b" },
@@ -210,7 +210,7 @@ func frame(h header, payload []byte) []byte {
 }
 
 func TestProtocolErrorsCostOnlyTheConnection(t *testing.T) {
-	opening := frame(header{kind: frameOpen, lane: 1}, open{LaneKey{1, Step}, 5000}.append(nil))
+	opening := frame(header{kind: frameOpen, lane: 1}, open{key: LaneKey{1, Step}, max: 5000}.append(nil))
 	whole := func(seq uint64) []byte {
 		return frame(header{kind: frameData, lane: 1, seq: seq, flags: flagFirst | flagLast, total: 3}, []byte("abc"))
 	}
@@ -226,8 +226,8 @@ func TestProtocolErrorsCostOnlyTheConnection(t *testing.T) {
 		"unknown lane":      {whole(0), "data for lane 1, which is not open", false},
 		"lane skipped":      {frame(header{kind: frameOpen, lane: 2}, opening[headerBytes:]), "opening of lane 2 where 1 was due", false},
 		"lane twice":        {append(bytes.Clone(opening), opening...), "opening of lane 1 where 2 was due", true},
-		"wrong connection":  {frame(header{kind: frameOpen, lane: 1}, open{LaneKey{1, KVMove}, 1}.append(nil)), "lane kv-move/1 on a small connection", false},
-		"no such purpose":   {frame(header{kind: frameOpen, lane: 1}, open{LaneKey{1, 99}, 1}.append(nil)), "purpose 99", false},
+		"wrong connection":  {frame(header{kind: frameOpen, lane: 1}, open{key: LaneKey{1, KVMove}, max: 1}.append(nil)), "lane kv-move/1 on a small connection", false},
+		"no such purpose":   {frame(header{kind: frameOpen, lane: 1}, open{key: LaneKey{1, 99}, max: 1}.append(nil)), "purpose 99", false},
 		"wrong number":      {append(bytes.Clone(opening), whole(5)...), "lane step/1: protocol error: message 5 where 0 was due", true},
 		"message too large": {append(bytes.Clone(opening), frame(header{kind: frameData, lane: 1, flags: flagFirst, total: 5001}, []byte("x"))...), "lane step/1: protocol error: message 0 of 5001 bytes", true},
 		"frame too large":   {append(bytes.Clone(opening), oversize...), "length 1073741824", true},
@@ -270,7 +270,7 @@ func TestWindowIsEnforced(t *testing.T) {
 	}
 	nc := stranger(t, b)
 	words := goodHello().append(nil)
-	words = append(words, frame(header{kind: frameOpen, lane: 1}, open{LaneKey{1, Step}, 10}.append(nil))...)
+	words = append(words, frame(header{kind: frameOpen, lane: 1}, open{key: LaneKey{1, Step}, max: 10}.append(nil))...)
 	for seq := range uint64(20) {
 		words = append(words, frame(header{kind: frameData, lane: 1, seq: seq, flags: flagFirst | flagLast, total: 1}, []byte("x"))...)
 	}

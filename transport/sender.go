@@ -19,6 +19,7 @@ type Sender struct {
 	to    string
 	key   LaneKey
 	max   int
+	share *shared   // of the lane of an Outbox; nil if messages take the link
 	link  *outlink  // nil if the lane leads to this node
 	local *Receiver // then this is the other end
 
@@ -47,12 +48,17 @@ type Sender struct {
 // peer does not answer within DialTimeout. A connection on which it does not, or that turns out to be
 // broken, is given up, and another tried once.
 func (e *Endpoint) Sender(to string, key LaneKey, maxMessage int) (*Sender, error) {
+	return e.sender(to, key, maxMessage, nil)
+}
+
+// sender is Sender for messages that go through shared memory, if there is some.
+func (e *Endpoint) sender(to string, key LaneKey, maxMessage int, share *shared) (*Sender, error) {
 	if err := checkLane(to, key, maxMessage); err != nil {
 		return nil, err
 	}
 	for again := false; ; again = true {
 		s := &Sender{
-			e: e, to: to, key: key, max: maxMessage,
+			e: e, to: to, key: key, max: maxMessage, share: share,
 			token: make(chan struct{}, 1), wake: make(chan struct{}, 1), dead: make(chan struct{}),
 		}
 		if to == e.c.Node {
@@ -89,7 +95,7 @@ func (s *Sender) open() error {
 	if err := l.add(s); err != nil {
 		return laneError(err, s.to, s.key, 0)
 	}
-	o := open{key: s.key, max: uint32(s.max)}
+	o := open{key: s.key, max: uint32(s.max), shared: s.share != nil}
 	if err := l.writeShort(header{kind: frameOpen, lane: s.number}, o.append(nil)); err != nil {
 		return laneError(err, s.to, s.key, 0)
 	}
@@ -295,7 +301,11 @@ func (s *Sender) poison(cause error) {
 func (s *Sender) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return laneError(s.cause, s.to, s.key, s.sent.Load())
+	n := s.sent.Load()
+	if s.share != nil {
+		n = s.share.count()
+	}
+	return laneError(s.cause, s.to, s.key, n)
 }
 
 // abort poisons the lane because a call failed. After a timeout the receiver does not know yet, and is

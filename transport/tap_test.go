@@ -33,7 +33,7 @@ func tapAll(t *testing.T, tap *Tap, sent []byte, back bool) []Unit {
 func said(features uint32) []byte {
 	b := hello{version: helloVersion, kind: helloAsk, class: classSmall, cluster: "c", from: "a", to: "b", frameBytes: minFrame, window: 1, features: features}.append(nil)
 	for _, f := range [][]byte{
-		frame(header{kind: frameOpen, lane: 1}, open{LaneKey{1, Partial}, 100}.append(nil)),
+		frame(header{kind: frameOpen, lane: 1}, open{key: LaneKey{1, Partial}, max: 100}.append(nil)),
 		frame(header{kind: frameData, lane: 1, flags: flagFirst | flagLast, total: 5}, []byte("hello")),
 		frame(header{kind: frameEnvelope}, []byte("actor")),
 		frame(header{kind: frameFinish, lane: 1}, nil),

@@ -229,7 +229,7 @@ func (e *Endpoint) secure(raw net.Conn) (*secured, error) {
 	if string(head) == helloMagic {
 		h, err := readHello(io.MultiReader(bytes.NewReader(head), raw))
 		if err == nil {
-			e.answer(raw, h, wantsTLS)
+			e.answer(raw, h, wantsTLS, nil)
 			err = &ErrRefused{Peer: h.from, Reason: "it talks without TLS: it has no certificate"}
 		}
 		return nil, err

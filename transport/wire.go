@@ -17,7 +17,7 @@ type frameKind uint8
 
 // From the one who dialled come open, data, finish and envelope; from the other end credit and refuse.
 const (
-	frameOpen     frameKind = iota + 1 // payload: model u64, purpose u8, 3 zero bytes, largest message u32
+	frameOpen     frameKind = iota + 1 // payload: model u64, purpose u8, whether it is in shared memory u8, 2 zero bytes, largest message u32
 	frameData                          // a piece of a message
 	frameFinish                        // no more messages on this lane
 	frameCredit                        // total more frames may be sent; the first one says that the lane is open
@@ -102,25 +102,31 @@ func parseHeader(b []byte, frameBytes int) (header, error) {
 	return h, nil
 }
 
-// open is the payload of a frameOpen.
+// open is the payload of a frameOpen, and the request for a lane's memory.
 type open struct {
-	key LaneKey
-	max uint32
+	key    LaneKey
+	max    uint32
+	shared bool // messages go through memory that both ends share
 }
 
 func (o open) append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint64(b, o.key.Model)
-	b = append(b, byte(o.key.Purpose), 0, 0, 0)
+	shared := byte(0)
+	if o.shared {
+		shared = 1
+	}
+	b = append(b, byte(o.key.Purpose), shared, 0, 0)
 	return binary.LittleEndian.AppendUint32(b, o.max)
 }
 
 // parseOpen reads b, which has openBytes.
 func parseOpen(b []byte) (open, error) {
 	o := open{
-		key: LaneKey{Model: binary.LittleEndian.Uint64(b), Purpose: Purpose(b[8])},
-		max: binary.LittleEndian.Uint32(b[12:]),
+		key:    LaneKey{Model: binary.LittleEndian.Uint64(b), Purpose: Purpose(b[8])},
+		max:    binary.LittleEndian.Uint32(b[12:]),
+		shared: b[9] != 0,
 	}
-	if o.key.Purpose == Control || o.key.Purpose >= numPurposes || b[9]|b[10]|b[11] != 0 {
+	if o.key.Purpose == Control || o.key.Purpose >= numPurposes || b[9] > 1 || b[10]|b[11] != 0 {
 		return o, protocolError("a lane of purpose %d", b[8])
 	}
 	return o, nil

@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/orrery-ai/orrery/transport/shm"
 )
 
 func TestHeaderRoundTrip(t *testing.T) {
@@ -100,7 +103,7 @@ func TestFramesThatDoNotFollowAreFound(t *testing.T) {
 func TestHelloRoundTrip(t *testing.T) {
 	want := hello{
 		version: helloVersion, kind: helloRefuse, class: classBulk, reason: "because", cluster: "c",
-		from: "x", to: "y", frameBytes: 4096, window: 3,
+		from: "x", to: "y", memory: strings.Repeat("m", shm.OfferBytes), frameBytes: 4096, window: 3,
 	}
 	got, err := readHello(bytes.NewReader(want.append(nil)))
 	if err != nil || got != want {
@@ -112,6 +115,26 @@ func TestHelloRoundTrip(t *testing.T) {
 			t.Errorf("a hello of %d bytes, cut after %d, passes", len(b), n)
 		}
 	}
+}
+
+func TestAHelloWithHalfAnOfferOfMemoryIsRefused(t *testing.T) {
+	h := hello{version: helloVersion, kind: helloAccept, class: classSmall, cluster: "c", from: "x", to: "y", memory: strings.Repeat("m", shm.OfferBytes-1)}
+	if _, err := readHello(bytes.NewReader(h.append(nil))); !errors.Is(err, ErrProtocol) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	f.Add(open{key: LaneKey{1, Step}, max: 5}.append(nil))
+	f.Add(open{key: LaneKey{1 << 40, PartialAhead}, max: 1 << 31, shared: true}.append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) != openBytes {
+			return
+		}
+		if o, err := parseOpen(b); err == nil && !bytes.Equal(o.append(nil), b) {
+			t.Errorf("%x is read as %+v", b, o)
+		}
+	})
 }
 
 func FuzzHello(f *testing.F) {
@@ -152,7 +175,7 @@ const mostRead = 3000 // bytes of a message in FuzzFrameReader
 // FuzzFrameReader feeds a receiving end with arbitrary frames. Whatever comes, the reader must end
 // with an error, hold no more than it promises, and hand out only whole messages of allowed size.
 func FuzzFrameReader(f *testing.F) {
-	begin := frame(header{kind: frameOpen, lane: 1}, open{LaneKey{1, Step}, mostRead}.append(nil))
+	begin := frame(header{kind: frameOpen, lane: 1}, open{key: LaneKey{1, Step}, max: mostRead}.append(nil))
 	half := frame(header{kind: frameData, lane: 1, flags: flagFirst, total: 2000}, make([]byte, 1000))
 	rest := frame(header{kind: frameData, lane: 1, flags: flagLast, total: 2000}, make([]byte, 1000))
 	end := frame(header{kind: frameFinish, lane: 1}, nil)

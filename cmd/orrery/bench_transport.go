@@ -24,6 +24,7 @@ type benchTransportCmd struct {
 	Frame  sizeFlag  `help:"Most bytes in a frame of the lanes." default:"64KiB"`
 	Only   []string  `help:"What is measured, of exchange, paced (exchanges with computing before), bulk and load (exchanges behind bulk); all by default." enum:"exchange,paced,bulk,load" default:"exchange,paced,bulk,load"`
 	Over   []string  `help:"The connections that it is measured over, of plain and tls; both by default." enum:"plain,tls" default:"plain,tls"`
+	Shared bool      `help:"Measure exchanges through memory that both ends share too, as GPUs of one machine make them; with processes in place of the GPUs."`
 	Rounds countFlag `help:"Times that everything is measured, in turns; more give better percentiles." default:"20"`
 	Format string    `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table"`
 
@@ -36,6 +37,7 @@ func (benchTransportCmd) Help() string {
   orrery bench transport
   orrery bench transport --frame 16KiB --format csv
   orrery bench transport --only bulk --over plain --rounds 9
+  orrery bench transport --only exchange --over plain --shared
   orrery bench transport --listen 192.168.1.10:7950   # there
   orrery bench transport --peer 192.168.1.10:7950     # here
 
@@ -109,7 +111,7 @@ func (c *benchTransportCmd) Run(ctx context.Context, log *slog.Logger) error {
 
 // measure does everything over connections of one kind.
 func (c *benchTransportCmd) measure(ctx context.Context, r *transportReport, addr string, id *ca.Identity, log *slog.Logger) error {
-	t, err := meet(ctx, addr, int(c.Frame), id, log)
+	t, err := meet(ctx, addr, int(c.Frame), id, c.Shared, log)
 	if err != nil {
 		return err
 	}

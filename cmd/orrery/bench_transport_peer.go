@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/orrery-ai/orrery/ca"
@@ -24,13 +25,15 @@ type benchRequest struct {
 	Node  string `json:"node,omitempty"`  // meet: name of the end that measures
 	Addr  string `json:"addr,omitempty"`  // meet: address of its endpoint
 	Frame int    `json:"frame,omitempty"` // meet: most bytes in a frame
+
+	Shared bool `json:"shared,omitempty"` // meet: with lanes in shared memory too
 }
 
 // benchOrder is a line on a connection that meets; each is answered with a line. The first one is answered
 // with the address and the name of the other end's endpoint.
 type benchOrder struct {
 	Open  bool   `json:"open,omitempty"`  // the lanes there are open: open those back
-	Synch string `json:"synch,omitempty"` // change to this
+	Synch string `json:"synch,omitempty"` // change to this way, or answer through shared memory
 }
 
 type benchAnswer struct {
@@ -190,6 +193,15 @@ func (p *benchPeer) meet(nc net.Conn, q benchRequest) error {
 	defer wg.Wait()
 	defer e.Close()
 	e.SetPeer(q.Node, q.Addr)
+	var shared *sharedPair
+	stopSharing := func() {}
+	defer func() { stopSharing() }()
+	if q.Shared {
+		if shared, err = listenShared(e, q.Node, sharedPing); err != nil {
+			return fail(err)
+		}
+		defer shared.close()
+	}
 	ping, err := e.Receiver(q.Node, pingLane, mostSmall)
 	if err != nil {
 		return fail(err)
@@ -215,10 +227,20 @@ func (p *benchPeer) meet(nc net.Conn, q benchRequest) error {
 			if err != nil {
 				return fail(err)
 			}
+			if shared != nil {
+				if err := shared.open(e, q.Node, sharedPong); err != nil {
+					return fail(err)
+				}
+			}
 			wg.Go(func() { echo(ping, pong) })
 			wg.Go(func() { sink(bulk, done) })
 		}
-		if o.Synch != "" {
+		stopSharing()
+		stopSharing = func() {}
+		switch {
+		case o.Synch == string(wayShared) && shared != nil:
+			stopSharing = whileSharing(shared)
+		case o.Synch != "":
 			s, err := transport.ParseSynch(o.Synch)
 			if err != nil {
 				return fail(err)
@@ -228,6 +250,17 @@ func (p *benchPeer) meet(nc net.Conn, q benchRequest) error {
 		if err := answer.Encode(benchAnswer{}); err != nil {
 			return err
 		}
+	}
+}
+
+// whileSharing has a goroutine answer through shared memory until what it returns is called.
+func whileSharing(p *sharedPair) (stop func()) {
+	var stopped atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() { p.echo(stopped.Load) })
+	return func() {
+		stopped.Store(true)
+		wg.Wait()
 	}
 }
 

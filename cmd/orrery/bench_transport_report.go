@@ -88,7 +88,7 @@ func (r *transportReport) add(security string, m *transportTimes) {
 	}
 	for _, paced := range []bool{false, true} {
 		for _, size := range smallSizes {
-			for _, w := range ways {
+			for _, w := range exchangeWays {
 				k := exchangeKey{size, paced, w}
 				ds := m.exchanges[k]
 				if len(ds) == 0 {
@@ -217,7 +217,7 @@ func (r *transportReport) text() string {
 	t := newTable("exchange", "over", "bytes", "way", "p50 µs", "p99 µs", "p99.9 µs", "p50 / bare")
 	rightAligned(t, 8)
 	for i, e := range r.Exchanges {
-		if i > 0 && i%len(ways) == 0 {
+		if i > 0 && e.Way == wayBare {
 			t.AppendSeparator()
 		}
 		t.AppendRow(table.Row{paceName(e.Paced), e.Security, bytesName(e.Bytes), e.Way, one(e.P50), one(e.P99), one(e.P999), two(e.Ratio)})

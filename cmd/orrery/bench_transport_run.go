@@ -27,13 +27,14 @@ type transportBench struct {
 	e          *transport.Endpoint
 	ping, bulk *transport.Sender
 	pong, done *transport.Receiver
+	shared     *sharedPair      // nil if it is not asked for
 	bare       map[int]net.Conn // for pings of a size
 	stream     net.Conn
 	body       []byte
 }
 
-// meet makes an endpoint for the other end at addr, and lanes in both directions.
-func meet(ctx context.Context, addr string, frame int, id *ca.Identity, log *slog.Logger) (_ *transportBench, err error) {
+// meet makes an endpoint for the other end at addr, and lanes in both directions, in shared memory too if that is asked for.
+func meet(ctx context.Context, addr string, frame int, id *ca.Identity, shared bool, log *slog.Logger) (_ *transportBench, err error) {
 	t := &transportBench{addr: addr, frame: frame, id: id, bare: make(map[int]net.Conn), body: make([]byte, mostBulk-bulkHeader)}
 	defer func() {
 		if err != nil {
@@ -56,7 +57,7 @@ func meet(ctx context.Context, addr string, frame int, id *ca.Identity, log *slo
 	if t.e, err = transport.Listen(listen, transport.Config{Cluster: cluster, Node: node, Identity: id, FrameBytes: frame, Logger: log}); err != nil {
 		return nil, err
 	}
-	there, err := t.order(benchRequest{Kind: "meet", TLS: id != nil, Node: node, Addr: t.e.Addr(), Frame: frame})
+	there, err := t.order(benchRequest{Kind: "meet", TLS: id != nil, Node: node, Addr: t.e.Addr(), Frame: frame, Shared: shared})
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +74,14 @@ func meet(ctx context.Context, addr string, frame int, id *ca.Identity, log *slo
 	if t.bulk, err = t.e.Sender(there.Node, bulkLane, mostBulk); err != nil {
 		return nil, err
 	}
+	if shared {
+		if t.shared, err = listenShared(t.e, there.Node, sharedPong); err == nil {
+			err = t.shared.open(t.e, there.Node, sharedPing)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	_, err = t.order(benchOrder{Open: true})
 	return t, err
 }
@@ -83,6 +92,9 @@ func (t *transportBench) close() {
 	}
 	if t.stream != nil {
 		t.stream.Close()
+	}
+	if t.shared != nil {
+		t.shared.close()
 	}
 	if t.e != nil {
 		t.e.Close()
@@ -141,21 +153,28 @@ const (
 	wayBare way = "bare" // a connection without lanes
 	waySafe way = "safe" // lanes
 	wayFast way = "fast"
+	// wayShared is exchanges through shared memory, without lanes' frames.
+	wayShared way = "shared"
 )
 
-var ways = []way{wayBare, waySafe, wayFast}
+var (
+	ways         = []way{wayBare, waySafe, wayFast}
+	exchangeWays = append(slices.Clone(ways), wayShared)
+)
 
 // take changes both ends to a way.
 func (t *transportBench) take(w way) error {
 	if w == wayBare {
 		return nil
 	}
-	s, err := transport.ParseSynch(string(w))
-	if err != nil {
-		return err
+	if w != wayShared {
+		s, err := transport.ParseSynch(string(w))
+		if err != nil {
+			return err
+		}
+		t.e.SetSynch(s)
 	}
-	t.e.SetSynch(s)
-	_, err = t.order(benchOrder{Synch: string(w)})
+	_, err := t.order(benchOrder{Synch: string(w)})
 	return err
 }
 
@@ -208,7 +227,10 @@ func (t *transportBench) measure(ctx context.Context, rounds int, only []string)
 				if !asked(exchangeName(paced)) && (paced || size != markSize || !asked("load")) { // load is compared with these
 					continue
 				}
-				for _, w := range ways {
+				for _, w := range exchangeWays {
+					if w == wayShared && t.shared == nil {
+						continue
+					}
 					if err := ctx.Err(); err != nil {
 						return nil, err
 					}
@@ -256,7 +278,10 @@ func (t *transportBench) measure(ctx context.Context, rounds int, only []string)
 // exchanges appends the times of some exchanges to ds.
 func (t *transportBench) exchanges(ds []time.Duration, k exchangeKey) ([]time.Duration, error) {
 	exchange := t.exchangeLane
-	if k.way == wayBare {
+	switch k.way {
+	case wayShared:
+		exchange = t.shared.exchange
+	case wayBare:
 		if t.bare[k.size] == nil {
 			nc, err := t.connect(benchRequest{Kind: "ping", Size: k.size})
 			if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -65,6 +66,26 @@ func TestBenchTransportMeasuresWhatItIsAskedFor(t *testing.T) {
 	}
 	if _, stderr, status := run(t, longWithin, "bench", "transport", "--peer", "127.0.0.1:1", "--over", "tls"); status == 0 || !strings.Contains(stderr, "--tls") {
 		t.Errorf("TLS without a certificate: status %d, %s", status, stderr)
+	}
+}
+
+func TestBenchTransportMeasuresSharedMemoryWhenAsked(t *testing.T) {
+	if runtime.GOOS != "linux" || runtime.NumCPU() < 2 {
+		t.Skip("memory is shared on Linux, by processes that may spin")
+	}
+	stdout, stderr, status := run(t, longWithin, "bench", "transport", "--shared", "--only", "exchange", "--over", "plain", "--rounds", "1", "--format", "json")
+	var r transportReport
+	if status != 0 || json.Unmarshal([]byte(stdout), &r) != nil {
+		t.Fatalf("status %d: %s%s", status, stdout, stderr)
+	}
+	shared := 0
+	for _, e := range r.Exchanges {
+		if e.Way == wayShared && e.P50 > 0 {
+			shared++
+		}
+	}
+	if shared != 3 || len(r.Exchanges) != 4*3 {
+		t.Errorf("%d rows of %d are of shared memory, want one for each of 3 sizes, of 4 ways", shared, len(r.Exchanges))
 	}
 }
 

@@ -81,7 +81,7 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	cfg := orrery.Config{Name: c.Name, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join,
 		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, Device: c.Device, DataDir: c.DataDir, Rates: placement.Rates(c.Rates),
-		RDMA: c.options(), Synch: orrery.Synch(c.Synch), Logger: log}
+		RDMA: c.options(), NoSharedMemory: c.NoShm, Synch: orrery.Synch(c.Synch), Logger: log}
 	if cfg.NoCalibration = c.Calibrate == "off"; !cfg.NoCalibration {
 		cfg.CalibrationDir = c.Calibrate
 	}

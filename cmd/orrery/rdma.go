@@ -15,10 +15,11 @@ import (
 	"github.com/orrery-ai/orrery/transport/rdma"
 )
 
-// rdmaFlags say whether connections use RDMA.
+// rdmaFlags say what takes the place of TCP.
 type rdmaFlags struct {
 	RDMA            string `name:"rdma" help:"Move connections to RDMA where both ends can: off, auto, or the name of an adapter (default: ${default})." default:"off" placeholder:"off|auto|DEVICE"`
 	RDMAUnencrypted bool   `name:"rdma-unencrypted" help:"Use RDMA for encrypted connections too, where it carries everything in the clear."`
+	NoShm           bool   `name:"no-shm" help:"Do not let GPUs of nodes on one machine exchange through memory that both share: over connections, as between machines."`
 }
 
 func (f rdmaFlags) options() transport.RDMA {
@@ -27,7 +28,7 @@ func (f rdmaFlags) options() transport.RDMA {
 
 // args are the flags for a process of ours.
 func (f rdmaFlags) args() []string {
-	return []string{"--rdma", f.RDMA, "--rdma-unencrypted=" + strconv.FormatBool(f.RDMAUnencrypted)}
+	return []string{"--rdma", f.RDMA, "--rdma-unencrypted=" + strconv.FormatBool(f.RDMAUnencrypted), "--no-shm=" + strconv.FormatBool(f.NoShm)}
 }
 
 type rdmaCmd struct {

@@ -43,7 +43,7 @@ func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cl
 		if bind == "" {
 			bind = bindTowards(ctx, f.Join)
 		}
-		cfg := orrery.Config{Bind: bind, Join: f.Join, RDMA: f.options(), Client: true, Synch: orrery.Synch(f.Synch), Logger: log}
+		cfg := orrery.Config{Bind: bind, Join: f.Join, RDMA: f.options(), NoSharedMemory: f.NoShm, Client: true, Synch: orrery.Synch(f.Synch), Logger: log}
 		if err := f.apply(&cfg); err != nil {
 			return nil, nil, err
 		}

@@ -23,6 +23,7 @@ type driver struct {
 	deviceCount, deviceGet, deviceName, deviceAttribute, deviceMemory, memoryInfo uintptr
 	contextRetain, contextRelease, contextSet                                     uintptr
 	memAlloc, memFree, hostAlloc, hostFree, hostAddress                           uintptr
+	hostRegister, hostUnregister                                                  uintptr
 	copyTo, copyFrom, copyWithin                                                  uintptr
 	moduleLoad, moduleUnload, moduleFunction, functionSet                         uintptr
 	launch                                                                        uintptr
@@ -56,6 +57,7 @@ func openDriver() (*driver, error) {
 		"cuDeviceGetCount": &d.deviceCount, "cuDeviceGet": &d.deviceGet, "cuDeviceGetName": &d.deviceName, "cuDeviceGetAttribute": &d.deviceAttribute, "cuDeviceTotalMem_v2": &d.deviceMemory, "cuMemGetInfo_v2": &d.memoryInfo,
 		"cuDevicePrimaryCtxRetain": &d.contextRetain, "cuDevicePrimaryCtxRelease_v2": &d.contextRelease, "cuCtxSetCurrent": &d.contextSet,
 		"cuMemAlloc_v2": &d.memAlloc, "cuMemFree_v2": &d.memFree, "cuMemHostAlloc": &d.hostAlloc, "cuMemFreeHost": &d.hostFree, "cuMemHostGetDevicePointer_v2": &d.hostAddress,
+		"cuMemHostRegister_v2": &d.hostRegister, "cuMemHostUnregister": &d.hostUnregister,
 		"cuMemcpyHtoDAsync_v2": &d.copyTo, "cuMemcpyDtoHAsync_v2": &d.copyFrom, "cuMemcpyDtoDAsync_v2": &d.copyWithin,
 		"cuModuleLoadData": &d.moduleLoad, "cuModuleUnload": &d.moduleUnload, "cuModuleGetFunction": &d.moduleFunction, "cuFuncSetAttribute": &d.functionSet,
 		"cuLaunchKernel": &d.launch, "cuStreamCreate": &d.streamCreate, "cuStreamDestroy_v2": &d.streamDestroy, "cuStreamQuery": &d.streamQuery,

@@ -37,15 +37,15 @@ func (h *Host) NewQueue() (gpu.Queue, error) {
 }
 
 // NewLane implements [gpu.Exchanger]. All lanes wait as the first was asked to: spinning, or by waiting for values in memory, which takes nothing of the GPU's.
-func (e *exchanger) NewLane(size int, spin bool) (*device.Lane, error) {
+func (e *exchanger) NewLane(end device.LaneEnd) (*device.Lane, error) {
 	if e.gated == nil {
-		q, err := gated.New(&commands{Host: e.host, queue: e.queue}, gated.Options{Fast: spin, Coherent: true, Halts: true, Looks: looks, Patience: patience})
+		q, err := gated.New(&commands{Host: e.host, queue: e.queue}, gated.Options{Fast: end.Spin, Coherent: true, Halts: true, Looks: looks, Patience: patience})
 		if err != nil {
 			return nil, err
 		}
 		e.gated = q
 	}
-	return e.gated.NewLane(size, spin)
+	return e.gated.NewLane(end)
 }
 
 // Slot implements [gpu.Exchanger].

@@ -63,13 +63,12 @@ func newExchangeBench(t *testing.T, spin bool) *exchangeBench {
 		t.Cleanup(func() { (*at).Free() })
 	}
 	b.queue.Write(gpu.Range{Buffer: b.runs}, make([]byte, 4))
-	if b.in, err = b.queue.NewLane(4*messageWords, spin); err == nil {
-		b.out, err = b.queue.NewLane(4*messageWords, spin)
+	if b.in, err = b.queue.NewLane(device.LaneEnd{Size: 4 * messageWords, Spin: spin}); err == nil {
+		b.out, err = b.queue.NewLane(device.LaneEnd{Size: 4 * messageWords, Out: true, Spin: spin})
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.out.SetReady(2)
 	return b
 }
 
@@ -131,7 +130,7 @@ func (b *exchangeBench) converse(first, end uint32) <-chan int {
 					wrong++
 				}
 			}
-			b.out.SetReady(seq + 3)
+			b.out.SetReady(seq + 1)
 		}
 		done <- wrong
 	}()
@@ -192,7 +191,7 @@ func TestNothingRunsBehindAMessageThatNeverComes(t *testing.T) {
 			t.Errorf("%d messages were answered, %d signalled; 1 had come", n, d)
 		}
 		// The queue goes on.
-		b.out.SetReady(3)
+		b.out.SetReady(1)
 		done := b.converse(1, 11)
 		for seq := uint32(1); seq < 11; seq++ {
 			b.step(seq)

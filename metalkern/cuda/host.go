@@ -48,7 +48,7 @@ type Host struct {
 	closed  bool
 }
 
-var _ gpu.Host = (*Host)(nil)
+var _ gpu.Sharer = (*Host)(nil)
 
 // Devices is how many GPUs there are, or why none can be used.
 func Devices() (int, error) {
@@ -140,6 +140,7 @@ type buffer struct {
 	device uintptr // address for kernels
 	data   []byte
 	size   int64
+	shared bool // data is not the driver's
 }
 
 // Alloc implements [gpu.Host].
@@ -168,6 +169,20 @@ func (h *Host) Alloc(n int64, m gpu.Memory) (gpu.Buffer, error) {
 	return b, nil
 }
 
+// Share implements [gpu.Sharer].
+func (h *Host) Share(memory []byte) (gpu.Buffer, error) {
+	defer h.current()()
+	d, b, p := h.driver, &buffer{host: h, data: memory, size: int64(len(memory)), shared: true}, unsafe.Pointer(unsafe.SliceData(memory))
+	if err := d.check(fmt.Sprintf("using %d bytes that are shared", len(memory)), call(d.hostRegister, uintptr(p), uintptr(len(memory)), hostAllocPortable|hostAllocMapped)); err != nil {
+		return nil, err
+	}
+	if err := d.check("cuMemHostGetDevicePointer", call(d.hostAddress, uintptr(unsafe.Pointer(&b.device)), uintptr(p), 0)); err != nil {
+		call(d.hostUnregister, uintptr(p))
+		return nil, err
+	}
+	return b, nil
+}
+
 func (b *buffer) Len() int64    { return b.size }
 func (b *buffer) Bytes() []byte { return b.data }
 
@@ -183,6 +198,9 @@ func (b *buffer) Free() error {
 	if b.data != nil {
 		data := unsafe.Pointer(unsafe.SliceData(b.data))
 		b.data = nil
+		if b.shared {
+			return d.check("cuMemHostUnregister", call(d.hostUnregister, uintptr(data)))
+		}
 		return d.check("cuMemFreeHost", call(d.hostFree, uintptr(data)))
 	}
 	return d.check("cuMemFree", call(d.memFree, p))

@@ -21,7 +21,7 @@ type Host struct {
 	order    atomic.Uint32
 }
 
-var _ gpu.Host = (*Host)(nil)
+var _ gpu.Sharer = (*Host)(nil)
 
 // poolBytes is the threadgroup memory of a group: that of an Apple GPU or, with CUDA's fragments, of a Hopper.
 var poolBytes = map[dialect.Target]int{dialect.CPP: 227 << 10, dialect.CPPMetal: 32 << 10}
@@ -84,8 +84,9 @@ func (h *Host) Info() gpu.Info {
 
 // buffer is memory with guard pages around it.
 type buffer struct {
-	data unsafe.Pointer
-	size int64
+	data   unsafe.Pointer
+	size   int64
+	shared bool // data is not the emulator's
 }
 
 // Alloc implements [gpu.Host]. The memory holds NaN.
@@ -100,16 +101,21 @@ func (h *Host) Alloc(n int64, _ gpu.Memory) (gpu.Buffer, error) {
 	return &buffer{data: pointer(p), size: n}, nil
 }
 
+// Share implements [gpu.Sharer].
+func (h *Host) Share(memory []byte) (gpu.Buffer, error) {
+	return &buffer{data: unsafe.Pointer(unsafe.SliceData(memory)), size: int64(len(memory)), shared: true}, nil
+}
+
 func (b *buffer) Len() int64    { return b.size }
 func (b *buffer) Bytes() []byte { return unsafe.Slice((*byte)(b.data), b.size) }
 
 func (b *buffer) Address() uint64 { return uint64(uintptr(b.data)) }
 
 func (b *buffer) Free() error {
-	if b.data != nil {
+	if b.data != nil && !b.shared {
 		purego.SyscallN(library.release, uintptr(b.data))
-		b.data = nil
 	}
+	b.data = nil
 	return nil
 }
 

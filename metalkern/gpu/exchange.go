@@ -12,7 +12,7 @@ type Part struct {
 type Exchanger interface {
 	Queue
 	// NewLane makes a lane's end, whose memory kernels reach too. Close frees it.
-	NewLane(size int, spin bool) (*device.Lane, error)
+	NewLane(end device.LaneEnd) (*device.Lane, error)
 	// Slot is where message seq of a lane of this queue lies.
 	Slot(l *device.Lane, seq uint32) (Range, error)
 	// Signal and Await are those of [device.Exchanger].

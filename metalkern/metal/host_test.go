@@ -238,15 +238,14 @@ func TestMessagesReachTheGPUAndComeFromIt(t *testing.T) {
 			}
 			b := newBench(t)
 			const n, rounds = 3000, 200
-			in, err := b.queue.NewLane(4*n, true)
+			in, err := b.queue.NewLane(device.LaneEnd{Size: 4 * n, Spin: true})
 			if err != nil {
 				t.Fatal(err)
 			}
-			out, err := b.queue.NewLane(4*n, true)
+			out, err := b.queue.NewLane(device.LaneEnd{Size: 4 * n, Out: true, Spin: true})
 			if err != nil {
 				t.Fatal(err)
 			}
-			out.SetReady(2)
 			done := make(chan int, 1)
 			go func() { // the neighbour
 				wrong := 0
@@ -269,7 +268,7 @@ func TestMessagesReachTheGPUAndComeFromIt(t *testing.T) {
 							wrong++
 						}
 					}
-					out.SetReady(seq + 3)
+					out.SetReady(seq + 1)
 				}
 				done <- wrong
 			}()

@@ -1,26 +1,27 @@
-// What a step needs around its messages. The words of a lane are those of device.LaneWords.
-constexpr constant uint READY = 0, FAILED = 1, DONE = 2, BYTES = 3;
+// What a step needs around its messages. counts is a lane's memory, in which the other end's GPU may write too: which words are which is told. words is
+// of this end alone.
+constexpr constant uint FAILED = 0;
 // The words of the queue: the host gives the first; a gate the others, why the step is poisoned (0: it is not), and by which operation.
 constexpr constant uint ABORT = 0, POISON = 1, PLACE = 2;
 constexpr constant uint WHY_FAILED = 1, WHY_ABORTED = 2, WHY_LATE = 3, WHY_LENGTH = 4;
 
 struct GateParams {
     uint waits;                           // whether a message is awaited, or only asked whether the step is poisoned
-    uint want, looks;                     // the count that READY must reach; how often it is looked at, at most
+    uint ready, want, looks;              // which of counts must reach what; how often it is looked at, at most
     uint place;                           // of this operation in the step
     uint grids;                           // launches whose sizes are set to nothing: those of the batch, or one for all
-    uint bytes, length;                   // which of the lane's words has the count of bytes, and what it must be; 0: anything
+    uint bytes, length;                   // which of counts has the message's bytes, and what it must be; 0: anything
 };
 // GATE looks until why is known: 0 if the message has come, or none is awaited and the step is not poisoned. Else it poisons the step.
-#define GATE(words, control, P, why)                                                                                 \
+#define GATE(counts, words, control, P, why)                                                                         \
     host_look();                                                                                                     \
-    uint ready = P.waits != 0 ? words[READY] : 0;                                                                    \
+    uint ready = P.waits != 0 ? counts[P.ready] : 0;                                                                 \
     why = control[POISON];                                                                                           \
     if (why == 0 && P.waits != 0) {                                                                                  \
         for (uint i = 0; int(ready - P.want) < 0; i++) {                                                             \
             const uint gone = words[FAILED], end = control[ABORT];                                                   \
             host_look();                                                                                             \
-            ready = words[READY];                                                                                    \
+            ready = counts[P.ready];                                                                                 \
             if (int(ready - P.want) >= 0) break;                                                                     \
             if (gone != 0) { why = WHY_FAILED; break; }                                                              \
             if (end != 0) { why = WHY_ABORTED; break; }                                                              \
@@ -30,30 +31,34 @@ struct GateParams {
         if (why != 0) { control[PLACE] = P.place; control[POISON] = why; }                                           \
     }
 // CHECK poisons the step if the message that has come has another length than it must have.
-#define CHECK(words, control, P, why)                                                                                \
-    if (why == 0 && P.length != 0 && words[P.bytes] != P.length) {                                                   \
+#define CHECK(counts, control, P, why)                                                                               \
+    if (why == 0 && P.length != 0 && counts[P.bytes] != P.length) {                                                  \
         why = WHY_LENGTH;                                                                                            \
         control[PLACE] = P.place;                                                                                    \
         control[POISON] = why;                                                                                       \
     }
 
 // One simdgroup.
-KERNEL(gate, 32, 1)(HOST_BUF(0, uint, words), HOST_BUF(1, uint, control), BUF(2, uint, grids), ARG(3, GateParams, P) GRID_ARGS) {
-    const Ctx t = GRID;
+KERNEL(gate, 32, 1)(HOST_BUF(0, uint, counts), HOST_BUF(1, uint, words), HOST_BUF(2, uint, control), BUF(3, uint, grids), ARG(4, GateParams, P) GRID_ARGS) {
+    const Ctx t = WAITING_GRID;
     uint why = 0;
-    if (t.lane == 0) { GATE(words, control, P, why) CHECK(words, control, P, why) }
+    if (t.lane == 0) {
+        GATE(counts, words, control, P, why)
+        host_pass();
+        CHECK(counts, control, P, why)
+    }
     if (simd_max(float(why)) > 0.0f) for (uint i = t.lane; i < P.grids * 3u; i += 32u) grids[i] = 0;
 }
 
 // Writes words of a message again, past the caches of the GPU, so that they are in the memory that the host, or the kernels behind a gate, read.
 struct PublishParams {
     uint count;                           // words at most
-    uint bytes;                           // which of the lane's words has the count of bytes, or 0: all of count
+    uint bytes;                           // which of counts has the message's bytes, or 0: all of count
 };
-KERNEL(publish, 256, 1)(HOST_BUF(0, uint, slot), HOST_BUF(1, uint, words), ARG(2, PublishParams, P) GRID_ARGS) {
+KERNEL(publish, 256, 1)(HOST_BUF(0, uint, slot), HOST_BUF(1, uint, counts), ARG(2, PublishParams, P) GRID_ARGS) {
     const Ctx t = GRID;
     uint n = P.count;
-    if (P.bytes != 0) n = min(n, (words[P.bytes] + 3u) / 4u);
+    if (P.bytes != 0) n = min(n, (counts[P.bytes] + 3u) / 4u);
     const uint first = t.tg.x * 4096u, end = min(n, first + 4096u);
     for (uint i = first + t.tid; i < end; i += 256u) slot[i] = slot[i];
     host_fence();
@@ -61,15 +66,17 @@ KERNEL(publish, 256, 1)(HOST_BUF(0, uint, slot), HOST_BUF(1, uint, words), ARG(2
 
 // Counts a message as signalled.
 struct SignalParams {
-    uint base;                            // of the lane's words
-    uint slot, bytes, count;
+    uint done, count;                     // which of counts becomes what
+    uint at, bytes;                       // which of them has the message's bytes, and how many those are; at is 0 where none were filled
 };
-KERNEL(signal, 32, 1)(HOST_BUF(0, uint, words), ARG(1, SignalParams, P) GRID_ARGS) {
+#define COUNT(counts, P)                                                                                             \
+    if (P.at != 0) counts[P.at] = P.bytes;                                                                           \
+    host_fence();                                                                                                    \
+    counts[P.done] = P.count;
+KERNEL(signal, 32, 1)(HOST_BUF(0, uint, counts), ARG(1, SignalParams, P) GRID_ARGS) {
     const Ctx t = GRID;
     if (t.lane == 0) {
-        words[P.base + BYTES + P.slot] = P.bytes;
-        host_fence();
-        words[P.base + DONE] = P.count;
+        COUNT(counts, P)
         host_fence();
     }
 }

@@ -4,17 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
-// Where a lane's words and slots lie in its buffer. The words that the device writes without being seen at once, with events, are the second ones.
+// Where things lie in what a lane's end has for itself: the word that says that the lane has failed, and a head like that of the lane's memory, whose words
+// the device writes, with events, without being seen at once.
 const (
-	shadowAt  = 64
-	slotsAt   = 256
-	slotAlign = 16 << 10 // a page of Apple's, which networking may want to register
+	shadowAt = 256
+	ownBytes = shadowAt + device.HeadBytes
 )
 
 // begin is where counts begin as 64 bits, so that none lies below 0.
@@ -31,9 +33,11 @@ func extend(near uint64, count uint32) uint64 {
 // lane is a lane's end on this queue.
 type lane struct {
 	*device.Lane
-	buffer gpu.Buffer
+	buffer gpu.Buffer // the lane's memory
+	own    gpu.Buffer // of this end
 	size   int
-	shadow *device.LaneWords
+	shadow device.LaneWords
+	done   func() // the memory is used no more; nil if it is the device's
 
 	arrivals, signals Event  // with events, else nil
 	told              uint64 // count that was last signalled
@@ -44,31 +48,31 @@ type lane struct {
 	seen    uint32 // of Done, the last that the host was told of
 }
 
-// NewLane implements [gpu.Exchanger]. How the GPU waits is the queue's: spin does not matter.
-func (q *Queue) NewLane(size int, _ bool) (*device.Lane, error) {
-	if size <= 0 {
-		return nil, fmt.Errorf("%s: a lane for messages of %d bytes", q.name(), size)
+// NewLane implements [gpu.Exchanger]. How the GPU waits is the queue's: the lane's Spin does not matter.
+func (q *Queue) NewLane(end device.LaneEnd) (*device.Lane, error) {
+	if end.Size <= 0 {
+		return nil, fmt.Errorf("%s: a lane for messages of %d bytes", q.name(), end.Size)
 	}
-	slot := (size + slotAlign - 1) / slotAlign * slotAlign
-	b, err := q.device.Alloc(int64(slotAlign+2*slot), gpu.Mapped)
-	if err != nil {
-		return nil, err
+	l := &lane{size: end.Size, awaited: begin, told: begin, ready: begin}
+	if err := l.take(q.device, end); err != nil {
+		return nil, errors.Join(err, l.free())
 	}
-	data := b.Bytes()
-	clear(data)
-	l := &lane{buffer: b, size: size, shadow: (*device.LaneWords)(unsafe.Pointer(&data[shadowAt])), awaited: begin, told: begin, ready: begin}
 	var ready func()
 	if !q.options.Fast {
 		ready = l.arrived
+		var err error
 		if l.arrivals, err = q.device.NewEvent(); err == nil {
+			l.arrivals.Set(begin)
 			l.signals, err = q.device.NewEvent()
 		}
 		if err != nil {
 			return nil, errors.Join(err, l.free())
 		}
 	}
-	at := func(i int) []byte { return data[slotAlign+i*slot:][:size:size] }
-	l.Lane = device.NewLane([2][]byte{at(0), at(1)}, (*device.LaneWords)(unsafe.Pointer(&data[0])), ready)
+	own := l.own.Bytes()
+	l.shadow = device.WordsIn(own[shadowAt:], end.Out, nil)
+	l.Lane = device.NewLane(l.buffer.Bytes(), end, (*atomic.Uint32)(unsafe.Pointer(&own[0])), ready)
+	l.done = end.Free
 	q.lanes[l.Lane] = l
 	q.order = append(q.order, l)
 	if q.watcher == nil {
@@ -78,10 +82,33 @@ func (q *Queue) NewLane(size int, _ bool) (*device.Lane, error) {
 	return l.Lane, nil
 }
 
+// take takes the memory of a lane's end.
+func (l *lane) take(d Device, end device.LaneEnd) (err error) {
+	if l.own, err = d.Alloc(ownBytes, gpu.Mapped); err != nil {
+		return err
+	}
+	clear(l.own.Bytes())
+	n := device.LaneBytes(end.Size)
+	if end.Memory == nil {
+		if l.buffer, err = d.Alloc(int64(n), gpu.Mapped); err == nil {
+			clear(l.buffer.Bytes())
+		}
+		return err
+	}
+	sharer, ok := d.(gpu.Sharer)
+	switch {
+	case !ok:
+		return fmt.Errorf("%s: memory cannot be shared with other processes", d.Info().Name)
+	case len(end.Memory) != n:
+		return fmt.Errorf("%s: a lane of %d bytes in %d bytes of memory", d.Info().Name, n, len(end.Memory))
+	}
+	l.buffer, err = sharer.Share(end.Memory)
+	return err
+}
+
 // slot is the memory of message seq.
 func (l *lane) slot(seq uint32) gpu.Range {
-	each := (l.buffer.Len() - slotAlign) / 2
-	return gpu.Range{Buffer: l.buffer, Offset: slotAlign + int64(seq%2)*each}
+	return gpu.Range{Buffer: l.buffer, Offset: int64(device.SlotAt(l.size, seq))}
 }
 
 // Slot implements [gpu.Exchanger].
@@ -127,12 +154,12 @@ func (l *lane) release() {
 func (l *lane) await(seq uint32) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.awaited = extend(l.awaited, seq+1)
+	l.awaited = extend(l.awaited, l.Needs(seq))
 	return l.awaited
 }
 
-// pump tells the host what the device has signalled since.
-func (l *lane) pump() {
+// pump tells the host what the device has signalled since. It says whether there was any.
+func (l *lane) pump() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	done := l.Words.Done.Load()
@@ -140,29 +167,47 @@ func (l *lane) pump() {
 		// What the kernel has counted is in the host's memory when the event behind it says so.
 		count := l.shadow.Done.Load()
 		if count == done {
-			return
+			return false
 		}
 		if v := l.signals.Value(); extend(max(v, begin), count) > v {
-			return
+			return false
 		}
-		for c := done; c != count; c++ {
+		for c := done; c != count && l.Out; c++ {
 			l.Words.Bytes[c%2].Store(l.shadow.Bytes[c%2].Load())
 		}
 		l.Words.Done.Store(count)
 		done = count
 	}
-	if done != l.seen {
-		l.seen = done
-		l.Signalled()
+	if done == l.seen {
+		return false
 	}
+	l.seen = done
+	l.Signalled()
+	return true
+}
+
+// pump tells the host what the device has signalled since on any lane, which is noted: a step that goes on is waited for.
+func (q *Queue) pump(lanes []*lane, now time.Time) {
+	for _, l := range lanes {
+		if l.pump() {
+			q.moved.Store(now.UnixNano())
+		}
+	}
+}
+
+// patient says that a step that has begun to wait at a time is not given up yet.
+func (q *Queue) patient(since, now time.Time) bool {
+	return now.Sub(since) <= q.options.Patience || now.UnixNano()-q.moved.Load() <= int64(q.options.Patience)
 }
 
 // signal is the host's, for a step that is split.
 func (l *lane) signal(seq uint32, n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, w := range []*device.LaneWords{l.shadow, l.Words} {
-		w.Bytes[seq%2].Store(uint32(n))
+	for _, w := range []*device.LaneWords{&l.shadow, &l.Words} {
+		if l.Out {
+			w.Bytes[seq%2].Store(uint32(n))
+		}
 		w.Done.Store(seq + 1)
 	}
 	l.seen = seq + 1
@@ -175,7 +220,16 @@ func (l *lane) free() error {
 			e.Release()
 		}
 	}
-	return l.buffer.Free()
+	var errs []error
+	for _, b := range []gpu.Buffer{l.buffer, l.own} {
+		if b != nil {
+			errs = append(errs, b.Free())
+		}
+	}
+	if l.done != nil {
+		l.done()
+	}
+	return errors.Join(errs...)
 }
 
 // Signal implements [gpu.Exchanger].
@@ -216,7 +270,7 @@ func (q *Queue) message(o operation, behind int, parts []gpu.Part, record func(s
 	}
 	q.tighten()
 	q.talks = true
-	if q.options.Coherent {
+	if q.options.Coherent && o.bytes <= fusedMost {
 		o.parts, o.fused = q.arena.keepParts(parts), behind
 	}
 	q.add(o)

@@ -3,6 +3,7 @@ package gated
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -20,7 +21,7 @@ type Options struct {
 	Halts bool
 	// Looks is how often a spinning gate looks for its message, at most: the bound that holds if the host itself is stopped.
 	Looks uint32
-	// Patience is how long the host lets gates spin, or events be waited for, in one Wait before it splits the step.
+	// Patience is how long the host lets gates spin, or events be waited for, in one Wait while nothing is signalled, before it splits the step.
 	Patience time.Duration
 }
 
@@ -32,6 +33,7 @@ const (
 	firstLaunches = 16 // before the first batch of a step, so that it begins soon
 	eventLooks    = 64 // of a gate behind an event
 	fusedThreads  = 512
+	fusedMost     = 256 << 10 // bytes of a message that one group copies
 	stageChunk    = 1 << 20
 	stageKept     = 32 << 20
 	gridChunk     = 1024 * gridBytes
@@ -56,8 +58,9 @@ type Queue struct {
 	halt    gpu.Buffer // three words that are 0 once a gate has poisoned the step; nil without Halts
 	halted  bool       // they may be 0, and nothing runs
 	lanes   map[*device.Lane]*lane
-	order   []*lane  // in which they were made
-	watcher *watcher // nil without lanes
+	order   []*lane      // in which they were made
+	watcher *watcher     // nil without lanes
+	moved   atomic.Int64 // when it was last seen that the device has signalled, in nanoseconds of Unix time
 
 	// The step: what has been recorded since Wait returned.
 	list  []operation
@@ -250,10 +253,7 @@ func (q *Queue) Copy(dst, src gpu.Range, n int64) {
 }
 
 func (q *Queue) copy(dst, src gpu.Range, n int64) {
-	p := copyParams{n: uint64(n)}
-	if (dst.Offset|src.Offset)%16 == 0 {
-		p.wide = 1
-	}
+	p := copyParams{n: uint64(n), wide: wide(dst.Offset, src.Offset)}
 	args := [...]gpu.Arg{gpu.At(src.Buffer, src.Offset), gpu.At(dst.Buffer, dst.Offset), gpu.Value(&p)}
 	q.add(operation{kernel: q.kernels.copy, grid: copyGrid(n), args: args[:]})
 }

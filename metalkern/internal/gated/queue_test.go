@@ -73,13 +73,12 @@ func newBench(t tb, o Options) *bench {
 	}
 	b := &bench{tb: t, device: d, queue: q, mix: k}
 	b.sum, b.message, b.answer = b.buffer(make([]uint32, words)), b.buffer(make([]uint32, words)), b.buffer(make([]uint32, words))
-	if b.in, err = q.NewLane(4*words, true); err == nil {
-		b.out, err = q.NewLane(4*words, true)
+	if b.in, err = q.NewLane(device.LaneEnd{Size: 4 * words, Spin: true}); err == nil {
+		b.out, err = q.NewLane(device.LaneEnd{Size: 4 * words, Out: true, Spin: true})
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.out.SetReady(2) // both slots are free
 	return b
 }
 
@@ -232,8 +231,23 @@ func TestBadArgumentsAreErrorsOfTheNextWait(t *testing.T) {
 	if _, err := b.queue.Slot(other.in, 0); err == nil {
 		t.Error("another queue's lane has a slot")
 	}
-	if _, err := b.queue.NewLane(0, true); err == nil {
+	if _, err := b.queue.NewLane(device.LaneEnd{Spin: true}); err == nil {
 		t.Error("a lane for messages of no bytes is made")
+	}
+}
+
+func TestAStepIsGivenUpWhenItHasWaitedAndNothingWasSignalled(t *testing.T) {
+	begin := time.Unix(1000, 0)
+	at := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
+	for _, c := range []struct {
+		moved, now int // ms after the step began to wait
+		want       bool
+	}{{-5000, 0, true}, {-5000, 100, true}, {-5000, 101, false}, {0, 101, false}, {50, 101, true}, {50, 150, true}, {50, 151, false}, {900, 1000, true}} {
+		q := &Queue{options: Options{Patience: 100 * time.Millisecond}}
+		q.moved.Store(at(c.moved).UnixNano())
+		if got := q.patient(begin, at(c.now)); got != c.want {
+			t.Errorf("%d ms after it began to wait, and last moved after %d ms: patient is %v", c.now, c.moved, got)
+		}
 	}
 }
 
@@ -281,16 +295,10 @@ func TestMarksSpanWhatRanBetweenThem(t *testing.T) {
 func gateRun(t *testing.T, prepare func(w *device.LaneWords, c *control)) (why, place uint32, left int) {
 	b := newBench(t, ways["fast"])
 	grids := b.buffer([]uint32{1, 2, 3, 4})
-	data := make([]byte, 64)
-	laneWords, err := b.device.Alloc(64, gpu.Mapped)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer laneWords.Free()
-	copy(laneWords.Bytes(), data)
-	prepare((*device.LaneWords)(unsafe.Pointer(&laneWords.Bytes()[0])), b.queue.words)
-	p := gateParams{waits: 1, want: 5, looks: 1000, place: 7, grids: 1}
-	done, err := b.device.Submit([]Step{{Kernel: b.queue.kernels.gate, Grid: gpu.Grid{X: 1, Y: 1, Z: 1, Threads: 32}, Args: []gpu.Arg{gpu.Buf(laneWords), gpu.Buf(b.queue.control), gpu.At(grids.Buffer, 0), gpu.Value(&p)}}})
+	l := b.queue.lanes[b.in]
+	prepare(&l.Words, b.queue.words)
+	p := gateParams{waits: 1, ready: device.WordSent, want: 5, looks: 1000, place: 7, grids: 1}
+	done, err := b.device.Submit([]Step{{Kernel: b.queue.kernels.gate, Grid: gpu.Grid{X: 1, Y: 1, Z: 1, Threads: 32}, Args: []gpu.Arg{gpu.Buf(l.buffer), gpu.Buf(l.own), gpu.Buf(b.queue.control), gpu.At(grids.Buffer, 0), gpu.Value(&p)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,7 +361,7 @@ func TestAStepRunsWhenItsMessagesArrive(t *testing.T) {
 				time.Sleep(time.Duration(seq%3) * 3 * time.Millisecond)
 				b.send(seq, 100+seq)
 				<-b.out.Signals()
-				b.out.SetReady(seq + 3)
+				b.out.SetReady(seq + 1)
 			})
 			if err := b.wait(limit); err != nil {
 				t.Fatal(err)
@@ -448,7 +456,7 @@ func TestAStepThatIsPoisonedGoesOnSplitAndRunsEachOperationOnce(t *testing.T) {
 					b.send(seq, 7+seq)
 				}
 				time.Sleep(20 * time.Millisecond)
-				b.out.SetReady(3)
+				b.out.SetReady(1)
 			})
 			if err := b.wait(limit); err != nil {
 				t.Fatal(err)
@@ -579,7 +587,7 @@ func TestAnyScheduleGivesTheSameResult(t *testing.T) {
 					if binary.LittleEndian.Uint32(b.out.Slots[read%2]) != answer || binary.LittleEndian.Uint32(b.out.Slots[read%2][4*(words-1):]) != answer {
 						wrong.Add(1)
 					}
-					b.out.SetReady(read + 3)
+					b.out.SetReady(read + 1)
 				}
 			}
 		})

@@ -28,7 +28,10 @@ type Runner struct {
 	start time.Time
 }
 
-var _ Device = (*Runner)(nil)
+var (
+	_ Device     = (*Runner)(nil)
+	_ gpu.Sharer = (*Runner)(nil)
+)
 
 // NewRunner makes a runner, which uses the queue from then on.
 func NewRunner(h gpu.Host, q gpu.Queue) *Runner {
@@ -42,6 +45,14 @@ func NewRunner(h gpu.Host, q gpu.Queue) *Runner {
 		}
 	})
 	return r
+}
+
+// Share implements [gpu.Sharer], if the host does.
+func (r *Runner) Share(memory []byte) (gpu.Buffer, error) {
+	if s, ok := r.Host.(gpu.Sharer); ok {
+		return s.Share(memory)
+	}
+	return nil, fmt.Errorf("%s: memory cannot be shared with other processes", r.Info().Name)
 }
 
 // Close implements [Device].

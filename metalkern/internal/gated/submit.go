@@ -3,6 +3,7 @@ package gated
 import (
 	"encoding/binary"
 
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
@@ -124,11 +125,11 @@ func (e *encoder) restore() {
 
 // gate is a gate on a lane's words, or one that only asks whether the step is poisoned.
 func (e *encoder) gate(l *lane, p gateParams) {
-	words := gpu.Buf(e.q.control)
+	counts, words := gpu.Buf(e.q.control), gpu.Buf(e.q.control)
 	if l != nil {
-		words = gpu.Buf(l.buffer)
+		counts, words = gpu.Buf(l.buffer), gpu.Buf(l.own)
 	}
-	args := e.q.arena.keep([]gpu.Arg{words, gpu.Buf(e.q.control), e.stopped(), gpu.Value(&p)})
+	args := e.q.arena.keep([]gpu.Arg{counts, words, gpu.Buf(e.q.control), e.stopped(), gpu.Value(&p)})
 	e.pass(Step{Kernel: e.q.kernels.gate, Grid: gpu.Grid{X: 1, Y: 1, Z: 1, Threads: gpu.SimdWidth}, Args: args}, (*gateParams)(args[len(args)-1].Value))
 }
 
@@ -151,7 +152,10 @@ func (e *encoder) pass(s Step, p *gateParams) {
 // arrival is what a gate on a message is told; what the GPU waits for before it looks is recorded.
 func (e *encoder) arrival(o *operation, place int) gateParams {
 	q, l := e.q, o.lane
-	p := gateParams{waits: 1, want: o.seq + 1, looks: q.options.Looks, place: uint32(place), bytes: wordBytes + o.seq%2, length: uint32(o.bytes)}
+	p := gateParams{waits: 1, ready: device.WordSent, want: l.Needs(o.seq), looks: q.options.Looks, place: uint32(place), bytes: device.WordBytes + o.seq%2, length: uint32(o.bytes)}
+	if l.Out {
+		p.ready = device.WordTaken
+	}
 	count := l.await(o.seq)
 	if !q.options.Fast {
 		p.looks = eventLooks
@@ -165,7 +169,7 @@ func (e *encoder) await(o *operation, place int) {
 	q, l := e.q, o.lane
 	e.gate(l, e.arrival(o, place))
 	if q.options.Fast && !q.options.Coherent {
-		e.publish(l, o.seq, publishParams{count: uint32(l.size+3) / 4, bytes: wordBytes + o.seq%2})
+		e.publish(l, o.seq, publishParams{count: uint32(l.size+3) / 4, bytes: device.WordBytes + o.seq%2})
 	}
 }
 
@@ -175,18 +179,25 @@ func (e *encoder) signal(o *operation) {
 		e.publish(l, o.seq, publishParams{count: uint32(o.bytes+3) / 4})
 	}
 	p := e.counting(o)
-	e.launch(q.kernels.signal, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: gpu.SimdWidth}, q.arena.keep([]gpu.Arg{gpu.Buf(l.buffer), gpu.Value(&p)}))
+	e.launch(q.kernels.signal, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: gpu.SimdWidth}, q.arena.keep([]gpu.Arg{e.counted(l), gpu.Value(&p)}))
 	e.tell(l)
 }
 
 // counting is what a kernel is told that counts a message.
 func (e *encoder) counting(o *operation) signalParams {
-	p := signalParams{slot: o.seq % 2, bytes: uint32(o.bytes), count: o.seq + 1}
 	o.lane.told = extend(o.lane.told, o.seq+1)
-	if !e.q.options.Fast {
-		p.base = shadowAt / 4
+	if o.lane.Out {
+		return signalParams{done: device.WordSent, count: o.seq + 1, at: device.WordBytes + o.seq%2, bytes: uint32(o.bytes)}
 	}
-	return p
+	return signalParams{done: device.WordTaken, count: o.seq + 1}
+}
+
+// counted is where it counts.
+func (e *encoder) counted(l *lane) gpu.Arg {
+	if e.q.options.Fast {
+		return gpu.Buf(l.buffer)
+	}
+	return gpu.At(l.own, shadowAt)
 }
 
 // tell lets the host see what was counted.
@@ -199,15 +210,16 @@ func (e *encoder) tell(l *lane) {
 // receive is an await, and what follows it, in one launch.
 func (e *encoder) receive(o *operation, place int) {
 	q, l := e.q, o.lane
-	s := e.counting(o)
-	p := receiveParams{gate: e.arrival(o, place), base: s.base, done: s.count}
+	p := receiveParams{gate: e.arrival(o, place), signal: e.counting(o)}
 	slot := l.slot(o.seq)
-	args := [...]gpu.Arg{gpu.Buf(l.buffer), gpu.Buf(q.control), e.stopped(), gpu.At(slot.Buffer, slot.Offset), {}, {}, {}, gpu.Value(&p)}
+	args := [...]gpu.Arg{gpu.Buf(l.buffer), gpu.Buf(l.own), gpu.Buf(q.control), e.stopped(), e.counted(l), gpu.At(slot.Buffer, slot.Offset), {}, {}, {}, gpu.Value(&p)}
+	from := slot.Offset
 	for i := range mostParts {
-		at := o.parts[min(i, len(o.parts)-1)]
-		args[4+i] = gpu.At(at.At.Buffer, at.At.Offset)
+		part := o.parts[min(i, len(o.parts)-1)]
+		args[6+i] = gpu.At(part.At.Buffer, part.At.Offset)
 		if i < len(o.parts) {
-			p.count[i] = uint32(at.Bytes / 4)
+			p.count[i], p.wide[i] = uint32(part.Bytes/4), wide(from, part.At.Offset)
+			from += part.Bytes
 		}
 	}
 	kept := q.arena.keep(args[:])
@@ -215,13 +227,21 @@ func (e *encoder) receive(o *operation, place int) {
 	e.tell(l)
 }
 
+// wide says, as kernels are told, whether what begins at both offsets can be copied 16 bytes at a time.
+func wide(a, b int64) uint32 {
+	if (a|b)%16 == 0 {
+		return 1
+	}
+	return 0
+}
+
 // send is a copy to a slot, and its signal, in one launch.
 func (e *encoder) send(o *operation) {
 	q, l := e.q, o.lane
-	p := sendParams{count: uint32(o.bytes / 4), signal: e.counting(o)}
 	slot, from := l.slot(o.seq), o.parts[0].At
+	p := sendParams{count: uint32(o.bytes / 4), wide: wide(slot.Offset, from.Offset), signal: e.counting(o)}
 	e.launch(q.kernels.send, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: fusedThreads},
-		q.arena.keep([]gpu.Arg{gpu.Buf(l.buffer), gpu.At(slot.Buffer, slot.Offset), gpu.At(from.Buffer, from.Offset), gpu.Value(&p)}))
+		q.arena.keep([]gpu.Arg{e.counted(l), gpu.At(slot.Buffer, slot.Offset), gpu.At(from.Buffer, from.Offset), gpu.Value(&p)}))
 	e.tell(l)
 }
 

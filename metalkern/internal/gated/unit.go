@@ -49,19 +49,19 @@ func compile(d Device, coherent bool) (kernels, error) {
 	return k, nil
 }
 
-// The parameters, and words, of gate.metal.
+// The parameters of gate.metal and fused.metal.
 type (
-	gateParams    struct{ waits, want, looks, place, grids, bytes, length uint32 }
+	gateParams    struct{ waits, ready, want, looks, place, grids, bytes, length uint32 }
 	publishParams struct{ count, bytes uint32 }
-	signalParams  struct{ base, slot, bytes, count uint32 }
+	signalParams  struct{ done, count, at, bytes uint32 }
 	receiveParams struct {
-		gate       gateParams
-		count      [mostParts]uint32
-		base, done uint32
+		gate        gateParams
+		signal      signalParams
+		count, wide [mostParts]uint32
 	}
 	sendParams struct {
-		count  uint32
-		signal signalParams
+		count, wide uint32
+		signal      signalParams
 	}
 	copyParams struct {
 		n    uint64
@@ -81,7 +81,6 @@ const (
 
 const (
 	mostParts    = 3 // of a message that is received
-	wordBytes    = 3 // index of LaneWords.Bytes, in words
 	publishWords = 4096
 	copyBytes    = 16384
 )

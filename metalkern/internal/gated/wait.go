@@ -134,11 +134,11 @@ func (q *Queue) piece(deadline time.Time) error {
 // arrive waits on the host for a message.
 func (q *Queue) arrive(o *operation, deadline time.Time) error {
 	for start := time.Now(); ; {
-		if device.Reached(o.lane.Words.Ready.Load(), o.seq+1) {
+		if device.Reached(o.lane.Words.Ready.Load(), o.lane.Needs(o.seq)) {
 			return o.lane.checkLength(o)
 		}
 		// A lane may fail after a message has come, and that one counts.
-		if o.lane.Words.Failed.Load() != 0 && !device.Reached(o.lane.Words.Ready.Load(), o.seq+1) {
+		if o.lane.Words.Failed.Load() != 0 && !device.Reached(o.lane.Words.Ready.Load(), o.lane.Needs(o.seq)) {
 			return o.lane.failure()
 		}
 		now := time.Now()
@@ -153,16 +153,14 @@ func (q *Queue) arrive(o *operation, deadline time.Time) error {
 func (q *Queue) drain(deadline time.Time) error {
 	start, gave := time.Now(), false
 	for len(q.flying) > 0 {
-		for _, l := range q.order {
-			l.pump()
-		}
+		now := time.Now()
+		q.pump(q.order, now)
 		if done, err := q.flying[0].batch.Done(); done {
 			q.land(err)
 			continue
 		}
-		now := time.Now()
 		gated := q.gatedFlying()
-		if gated && !gave && (now.Sub(start) > q.options.Patience || !now.Before(deadline)) {
+		if gated && !gave && (!q.patient(start, now) || !now.Before(deadline)) {
 			q.abort(q.order)
 			gave = true
 		}
@@ -171,9 +169,7 @@ func (q *Queue) drain(deadline time.Time) error {
 		}
 		pause(q.talks || now.Sub(start) < spin)
 	}
-	for _, l := range q.order {
-		l.pump()
-	}
+	q.pump(q.order, time.Now())
 	return nil
 }
 

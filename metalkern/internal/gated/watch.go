@@ -54,10 +54,8 @@ func (w *watcher) look(now time.Time) bool {
 	if w.since.IsZero() {
 		return false
 	}
-	for _, l := range w.lanes {
-		l.pump()
-	}
-	if now.Sub(w.since) > w.queue.options.Patience {
+	w.queue.pump(w.lanes, now)
+	if !w.queue.patient(w.since, now) {
 		w.queue.abort(w.lanes)
 	}
 	return true
