@@ -3,6 +3,7 @@ package lint
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,15 +14,19 @@ import (
 // maxArguments is what every host has room for; Metal itself has 31 buffers.
 const maxArguments = 16
 
+// metals is the condition of text for Metal's compiler.
+const metals = "defined(__METAL_VERSION__)"
+
 var (
-	skipped = regexp.MustCompile(`(?s)//[^\n]*|/\*.*?\*/|"[^"\n]*"`)
-	banned  = regexp.MustCompile(`\b(?:double|goto|throw|try|catch|new|delete|virtual|dynamic_cast|typeid|thread_local|asm|vertex|fragment|stitchable|long\s+long|std)\b`)
-	literal = regexp.MustCompile(`(?:\b\d+\.\d*|\B\.\d+)(?:[eE][-+]?\d+)?[\w.]*|\b\d+[eE][-+]?\d+\w*`)
-	lasting = regexp.MustCompile(`\bstatic\s+(\w+)`)
-	entry   = regexp.MustCompile(`(?m)^\s*KERNEL\(`)
-	bound   = regexp.MustCompile(`\b(?:HOST_BUF|BUF|ARG)\(\s*(\d+)`)
-	defined = regexp.MustCompile(`\bFN\s+[\w<>,\s*&]*?\b(\w+)\s*\(`)
-	local   = regexp.MustCompile(`\bSHARED\(|\bKERNEL\(|\bFN\b`)
+	skipped   = regexp.MustCompile(`(?s)//[^\n]*|/\*.*?\*/|"[^"\n]*"`)
+	banned    = regexp.MustCompile(`\b(?:double|goto|throw|try|catch|new|delete|virtual|dynamic_cast|typeid|thread_local|asm|vertex|fragment|stitchable|long\s+long|std)\b`)
+	literal   = regexp.MustCompile(`(?:\b\d+\.\d*|\B\.\d+)(?:[eE][-+]?\d+)?[\w.]*|\b\d+[eE][-+]?\d+\w*`)
+	lasting   = regexp.MustCompile(`\bstatic\s+(\w+)`)
+	entry     = regexp.MustCompile(`(?m)^\s*KERNEL\(`)
+	bound     = regexp.MustCompile(`\b(?:HOST_BUF|BUF|ARG)\(\s*(\d+)`)
+	defined   = regexp.MustCompile(`\bFN\s+[\w<>,\s*&]*?\b(\w+)\s*\(`)
+	directive = regexp.MustCompile(`(?m)^#(?:if|elif|else|endif)[^\n]*`)
+	local     = regexp.MustCompile(`\bSHARED\(|\bKERNEL\(|\bFN\b`)
 )
 
 // library is functions of Metal's that a kernel might define, too: then its calls are ambiguous there, or mean another.
@@ -101,9 +106,21 @@ func Rules(u dialect.Unit) error {
 	return &gpu.CompileError{Unit: u.Name, Compiler: "the dialect", Log: log.String()}
 }
 
-// elsewhere says whether text at that place is only for other compilers than Metal's, behind an #else or #elif of its version.
+// elsewhere says whether text at that place is only for other compilers than Metal's, behind an #else or #elif of its version, whatever conditions
+// lie between.
 func elsewhere(text string, at int) bool {
-	before := text[:at]
-	begin := strings.LastIndex(before, "#if defined(__METAL_VERSION__)")
-	return begin >= 0 && strings.LastIndex(before, "\n#else") > begin && strings.LastIndex(before, "\n#endif") < strings.LastIndex(before, "\n#else")
+	var open []string // the conditions around, each as the last directive of it
+	for _, m := range directive.FindAllString(text[:at], -1) {
+		switch {
+		case strings.HasPrefix(m, "#endif"):
+			if len(open) > 0 {
+				open = open[:len(open)-1]
+			}
+		case strings.HasPrefix(m, "#if"):
+			open = append(open, m)
+		case len(open) > 0 && strings.Contains(open[len(open)-1], metals):
+			open[len(open)-1] = "#else " + metals
+		}
+	}
+	return slices.Contains(open, "#else "+metals)
 }
