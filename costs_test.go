@@ -60,7 +60,7 @@ func TestALoadedModelHasACostForEachMode(t *testing.T) {
 		curve[i] = 1e-6 + size/10e9
 	}
 	kernels := placement.Kernels{Layer: curve, Product: curve, Attend: curve, Intense: [3]float64{1, 1, 1}}
-	rates := placement.Rates{Memory: kernels, Cache: kernels, PrefillProduct: 1e11, PrefillAttend: 1e11, Crowd: [3]float64{1, 1, 1}}
+	rates := placement.Rates{Memory: kernels, Cache: kernels, PrefillProduct: 1e11, PrefillAttend: 1e11, Crowd: [3]float64{1, 1, 1}, Packed: [2]float64{1, 1}}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	a, err := orrery.Start(ctx, orrery.Config{Name: "a", Memory: 1 << 30, Bandwidth: 1e10, Threads: 1, Rates: rates, Logger: quiet()})
