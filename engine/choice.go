@@ -9,6 +9,7 @@ import (
 // it need not hand out the logits; else they come.
 type choice struct {
 	row    device.Tensor // of logits, on the device
+	on     []int32       // the likeliest, on the device; and
 	best   []byte        // int32, from the next wait on; or
 	logits []byte        // likewise
 }
@@ -22,18 +23,15 @@ func (w *workspace) choose(h *header, dec *model.Decoder, row int) choice {
 	if h.Sampling.Temperature != 0 {
 		return choice{logits: w.stream.Download(bytesOf(out.Data))}
 	}
-	return choice{row: out, best: w.stream.Download(bytesOf(dec.Likeliest(w.stream, w.scratch, out)))}
+	on := dec.Likeliest(w.stream, w.scratch, out)
+	return choice{row: out, on: on, best: w.stream.Download(bytesOf(on))}
 }
 
 // chosen is the token for a position, once what choose recorded has run.
 func (w *workspace) chosen(c choice, h *header, position int) (int32, error) {
 	if c.best != nil {
-		best, err := viewOf[int32](c.best, 1)
-		if err != nil {
-			return 0, err
-		}
-		if err := h.Sampling.Validate(); err != nil || best[0] >= 0 {
-			return best[0], err
+		if best, err := c.likeliest(h); err != nil || best >= 0 {
+			return best, err
 		}
 		c.logits = w.stream.Download(bytesOf(c.row.Data)) // the sampler says what is wrong with them
 		if err := w.wait(); err != nil {
@@ -45,4 +43,13 @@ func (w *workspace) chosen(c choice, h *header, position int) (int32, error) {
 		return 0, err
 	}
 	return w.sampler.Sample(row, h.Sampling, position)
+}
+
+// likeliest is the token that the device has chosen; -1 if something is wrong with the logits.
+func (c *choice) likeliest(h *header) (int32, error) {
+	best, err := viewOf[int32](c.best, 1)
+	if err != nil {
+		return 0, err
+	}
+	return best[0], h.Sampling.Validate()
 }

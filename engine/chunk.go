@@ -18,6 +18,9 @@ type run struct{ row, first, n int }
 func (e *Engine) runStep(h header, payload []byte) {
 	e.busy.Lock()
 	defer e.busy.Unlock()
+	if !e.flies(&h) {
+		e.land()
+	}
 	var err error
 	switch h.Kind {
 	case kindChunk:
@@ -39,6 +42,7 @@ func (e *Engine) runStep(h header, payload []byte) {
 func (e *Engine) runHidden(h header, payload []byte) {
 	e.busy.Lock()
 	defer e.busy.Unlock()
+	e.land()
 	hidden, err := viewOf[float32](payload, int(h.Count)*e.cfg.Model.Config.Hidden)
 	if err == nil {
 		err = e.chunk(h, nil, hidden)
@@ -77,7 +81,10 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 	if (h.Layer == 0) != (hidden == nil) {
 		return fmt.Errorf("layer %d of a step begins with a hidden state: %v", h.Layer, hidden != nil)
 	}
-	if err := e.checkIDs(ids); err != nil {
+	if ids, err = e.follow(&h, ids); err == nil {
+		err = e.checkIDs(ids)
+	}
+	if err != nil {
 		return err
 	}
 	if err := w.step.Begin(seq, layers, table.Epoch.Covered, first, n); err != nil {
@@ -93,9 +100,12 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 	if err != nil {
 		return err
 	}
-	if h.Layer == 0 {
+	switch {
+	case h.Layer == 0 && ids == nil:
+		dec.EmbedChosen(w.pacer, w.scratch, e.flying.choice.on)
+	case h.Layer == 0:
 		dec.Embed(w.stream, w.scratch, ids)
-	} else {
+	default:
 		w.stream.Write(w.scratch.X, hidden)
 	}
 	dec.Angles(w.stream, w.scratch, 0, first, n)
@@ -244,6 +254,10 @@ func (e *Engine) finish(h header, dec *model.Decoder) error {
 		c = w.choose(&h, dec, rows-1)
 		e.computed(trace.Head, &h, trace.NoLayer, began)
 	}
+	if e.fly(&h, c, last.first+last.n) {
+		return nil
+	}
+	e.land()
 	if err := w.wait(); err != nil {
 		return err
 	}
@@ -256,6 +270,7 @@ func (e *Engine) finish(h header, dec *model.Decoder) error {
 			return err
 		}
 		e.computed(trace.Sample, &h, trace.NoLayer, began)
+		e.note(&h, token)
 	}
 	if h.Flags&wantLogits != 0 {
 		for _, r := range w.runs {

@@ -108,6 +108,12 @@ func (d *Decoder) Embed(st device.Stream, s *Scratch, ids []int32) {
 	st.Embed(s.X, d.embed, ids)
 }
 
+// EmbedChosen is Embed of ids that [Decoder.Likeliest] has left on the device.
+func (d *Decoder) EmbedChosen(st device.Pacer, s *Scratch, ids []int32) {
+	s.Resize(len(ids))
+	st.EmbedChosen(s.X, d.embed, ids)
+}
+
 // Angles writes the rotary angles of rows [row, row+n), which stand at positions first, first+1, …, once a step for
 // all layers; a step whose rows are several runs of positions calls it for each run. Angles are computed in float64:
 // at position 200,000 float32 is off by 3e-3.
@@ -175,7 +181,7 @@ func (d *Decoder) Logits(st device.Stream, s *Scratch, first, end int, out devic
 }
 
 // Likeliest is the token with the largest logit, of equal ones the first, for each row of logits, of which there are no more than of s, in memory of the device: -1 if a logit
-// is NaN, or the largest infinite. The next step overwrites it.
+// is NaN, or the largest infinite. The next step overwrites it, behind EmbedChosen.
 func (d *Decoder) Likeliest(st device.Stream, s *Scratch, logits device.Tensor) []int32 {
 	to := intsOf(s.Cos.Data[:logits.Rows])
 	st.Argmax(to, logits)
