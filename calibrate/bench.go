@@ -17,7 +17,7 @@ type bench struct {
 	at       int
 	deadline time.Time // of all measurements
 	once     bool      // what is measured does not matter: kernels are to be compiled
-	turn     float64   // seconds that each wait for the device takes besides what it waits for
+	turn     float64   // seconds that a wait for the device takes besides what it waits for
 	err      *error    // the first failure of the device
 	taken    *[][]byte // of the device
 }
@@ -75,16 +75,30 @@ func (b *bench) take(n int) []byte {
 func (b *bench) fits(bytes int) bool { return bytes <= len(b.arena) }
 
 // How often short operations are repeated, to be timed together, and how many samples there are at the least. Where steps that are alike are kept
-// they are long enough to have other memory read at their end than at their beginning, and there are enough for some to come when the first are known.
+// there are enough for some to come when the first are known.
 const (
 	sampleTime      = 50 * time.Microsecond
-	alikeSampleTime = time.Millisecond
+	alikeSampleTime = 400 * time.Microsecond
 	fewSamples      = 2
-	fewAlikeSamples = 5
+	fewAlikeSamples = 4
+	fewAlike        = 8 // operations of a sample
 )
 
 // late reports whether the time for all measurements is up.
 func (b *bench) late() bool { return time.Now().After(b.deadline) }
+
+// run is how long so many operations take together.
+func (b *bench) run(times int, op func()) float64 {
+	if b.Alike {
+		b.at = 0
+	}
+	start := time.Now()
+	for range times {
+		op()
+	}
+	b.finish()
+	return time.Since(start).Seconds()
+}
 
 // seconds is how long an operation takes: the lower quartile of some samples, taken for about as long as
 // given. What disturbs a machine makes it slower, never faster, and some of it passes. Once the deadline has
@@ -93,36 +107,36 @@ func (b *bench) seconds(within time.Duration, op func()) float64 {
 	if *b.err != nil {
 		return shortest
 	}
-	run := func(times int) float64 {
-		if b.Alike {
-			b.at = 0
-		}
-		start := time.Now()
-		for range times {
-			op()
-		}
-		b.finish()
-		took := time.Since(start).Seconds()
-		return max(took-b.turn, took/2)
-	}
-	first := run(1) // with cold caches and code
+	first := b.run(1, op) // with cold caches and code
 	switch {
 	case b.once:
-		return run(1)
+		return b.run(1, op)
 	case b.late():
 		return first
-	}
-	sample, few := sampleTime.Seconds(), fewSamples
-	if b.Alike {
-		sample, few = alikeSampleTime.Seconds(), fewAlikeSamples
+	case b.Alike && first < launchesFor:
+		return b.among(within, first, op)
 	}
 	times := 1
-	if first < sample {
-		times = int(sample/first) + 1
+	if first < sampleTime.Seconds() {
+		times = int(sampleTime.Seconds()/first) + 1
 	}
+	return b.quartile(within, fewSamples, func() float64 { return b.run(times, op) / float64(times) })
+}
+
+// among is how long an operation takes among others of its kind: what more of them take more. So what it takes to hand over the first ones, and to wait for the last,
+// does not count.
+func (b *bench) among(within time.Duration, first float64, op func()) float64 {
+	times := max(int(alikeSampleTime.Seconds()/first)+1, fewAlike)
+	few := b.quartile(within/4, fewAlikeSamples, func() float64 { return b.run(times, op) })
+	many := b.quartile(within*3/4, fewAlikeSamples, func() float64 { return b.run(3*times, op) })
+	return max((many-few)/float64(2*times), shortest)
+}
+
+// quartile is the lower quartile of samples: of few at the least, unless it is late.
+func (b *bench) quartile(within time.Duration, few int, sample func() float64) float64 {
 	var samples []float64
-	for start := time.Now(); len(samples) == 0 || !b.late() && (len(samples) < few || time.Since(start) < within); {
-		samples = append(samples, run(times)/float64(times))
+	for start := time.Now(); len(samples) == 0 || !b.late() && *b.err == nil && (len(samples) < few || time.Since(start) < within); {
+		samples = append(samples, sample())
 	}
 	slices.Sort(samples)
 	return samples[len(samples)/4]
@@ -240,11 +254,23 @@ func (b *bench) attend(bytes, group int, f attention.Format) func() {
 	keys := bytes / shape.KVBytes(f)
 	q, out := b.filled(1, shape.Heads*b.HeadDim), b.filled(1, shape.Heads*b.HeadDim)
 	part := attention.PartialIn(b.floats, 1, shape)
-	kv := make([]attention.KV, (keys+blockTokens-1)/blockTokens)
+	type place struct {
+		kv   []attention.KV
+		next int
+	}
+	places := map[int]place{} // by where they begin in the arena: a step finds its blocks made, too
 	return func() {
-		b.blocks(kv, keys, f)
+		at, ok := places[b.at]
+		if !ok {
+			begin := b.at
+			at.kv = make([]attention.KV, (keys+blockTokens-1)/blockTokens)
+			b.blocks(at.kv, keys, f)
+			at.next = b.at
+			places[begin] = at
+		}
+		b.at = at.next
 		b.stream.Reset(part)
-		b.stream.Attend(part, q, keys-1, shape, kv)
+		b.stream.Attend(part, q, keys-1, shape, at.kv)
 		b.stream.Finish(out, part)
 	}
 }

@@ -92,8 +92,7 @@ func Measure(s Subject) (m Measured, err error) {
 
 // pass measures everything once.
 func (b *bench) pass(r *placement.Rates) {
-	b.turn = 0
-	r.Turn = b.measureTurn()
+	r.Turn, r.Record = b.measureTurn()
 	b.turn = r.Turn
 	b.kernels(&r.Memory)
 	inCache := b.over(cacheBytes)
@@ -194,7 +193,7 @@ func (b *bench) kernels(k *placement.Kernels) {
 
 // brisk is so many bytes that attention to them takes not long, but longer than to begin.
 func (b *bench) brisk(k *placement.Kernels) int {
-	const while = 60e-6 // seconds
+	const while = 120e-6 // seconds
 	for i := len(placement.CurveSizes) - 1; i > 0; i-- {
 		size := int(placement.CurveSizes[i])
 		if b.fits(size) && (k.Attend[i] < while || i == 1 && k.Attend[i] < longest) {

@@ -2,64 +2,64 @@ package calibrate
 
 import (
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/placement"
 )
 
-// What is recorded, of launches and of exchanges, in the shorter of two recordings whose difference is what one takes; the longer has three times as many. A device that is
-// given launches some at a time has begun when the shorter's last is recorded. One that takes long for one is given fewer.
+// What is recorded, of layers and of exchanges, in the shorter of two recordings whose difference is what one takes; the longer has three times as many. A device that is
+// given launches some at a time has begun when the shorter's last is recorded.
 const (
-	launches     = 64
-	exchanges    = 4
-	turnSamples  = 7
-	launchesFor  = 2e-3 // seconds that the first few may take
-	slowLaunches = 4
+	turnLayers  = 8
+	exchanges   = 4
+	turnSamples = 6
+	launchesFor = 2e-3 // seconds; a device that takes longer for a short operation is not worth many samples
+	turnBytes   = 64 << 10
 )
 
-// measureTurn measures what a wait for the device takes besides what it waits for: the time of a few short operations, and of what goes there
-// and back with them, less what as many take within a longer recording.
-func (b *bench) measureTurn() float64 {
+// measureTurn measures what a step takes besides its operations: the time of a few short layers, and of what goes there
+// and back with them, less what as many take within a longer recording. recording is what the host takes to hand over a layer, if the device tells how far it has come.
+func (b *bench) measureTurn() (turn, recording float64) {
 	const width = 64
-	x, weight, src := b.filled(1, width), b.filled(1, width).Data, someFloats(width)
+	x, src := b.filled(1, width), someFloats(width)
+	layer, attend := b.layer(turnBytes), b.attend(turnBytes, int(placement.Intensities[0]), attention.F16)
 	if *b.err != nil {
-		return 0
+		return 0, 0
 	}
-	step := func(n int) float64 {
+	step := func(n int) (took, recorded float64) {
+		b.at = 0
 		start := time.Now()
 		b.stream.Write(x, src)
 		for range n {
-			b.stream.RMSNorm(x, x, weight, 1e-5)
+			layer()
+			attend()
 		}
 		b.stream.Download(bytesOf(x.Data[:1]))
+		recorded = time.Since(start).Seconds()
 		b.finish()
-		return time.Since(start).Seconds()
+		return time.Since(start).Seconds(), recorded
 	}
-	n := launches
-	if step(slowLaunches) > launchesFor {
-		n = slowLaunches
+	n := turnLayers
+	if took, _ := step(1); took > launchesFor {
+		n = 1
 	}
-	few, each := b.slope(n, step)
-	return max(few-each*float64(n), 0)
+	few, each := b.slope(n, func(n int) float64 { took, _ := step(n); return took })
+	if p, ok := b.stream.(device.Pacer); ok && p.Part() {
+		b.fail(p.WaitPart())
+		recording = b.quartile(0, turnSamples, func() float64 { _, recorded := step(3 * n); return recorded }) / float64(3*n)
+	}
+	return max(few-each*float64(n), 0), recording
 }
 
 // slope is what a step of so much takes, and what each more of it does.
 func (b *bench) slope(n int, step func(n int) float64) (few, each float64) {
-	few, many := b.typical(func() float64 { return step(n) }), b.typical(func() float64 { return step(3 * n) })
+	few = b.quartile(0, turnSamples, func() float64 { return step(n) })
+	many := b.quartile(0, turnSamples, func() float64 { return step(3 * n) })
 	return few, max((many-few)/float64(2*n), shortest)
-}
-
-// typical is the lower quartile of some samples, of few once the time is up.
-func (b *bench) typical(sample func() float64) float64 {
-	var all []float64
-	for len(all) == 0 || len(all) < turnSamples && !b.late() && !b.once && *b.err == nil {
-		all = append(all, sample())
-	}
-	slices.Sort(all)
-	return all[len(all)/4]
 }
 
 // gateBytes is the size of an exchange's messages: the queries of a large model.

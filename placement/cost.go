@@ -125,7 +125,7 @@ func (c *Cost) step(context int, cached []float64) (s Step) {
 	last := len(c.model.LayerBytes)
 	times := make([]float64, len(c.speeds))
 	for i, o := range c.owners {
-		s.HandOver += c.speeds[o.node].turn() + c.handOver(o.node, c.owners[(i+1)%len(c.owners)].node, i == len(c.owners)-1)
+		s.HandOver += c.handOver(o.node, c.owners[(i+1)%len(c.owners)].node, i == len(c.owners)-1)
 		for l := o.layers.First; l < o.layers.End; l++ {
 			s.Weights += c.speeds[o.node].layer(cached[o.node], float64(c.work.ReadBytes[l]), c.work.TokenFLOPs[l])
 			keys := float64(context)
@@ -148,17 +148,40 @@ func (c *Cost) step(context int, cached []float64) (s Step) {
 			s.Weights += c.speeds[o.node].product(cached[o.node], float64(c.work.HeadRead), c.work.HeadFLOPs)
 		}
 	}
+	s.HandOver += c.turns(s)
 	return s
 }
 
+// turns is what a step takes besides its operations and the ways between nodes. One that a single node computes is recorded while the one before runs, where that can
+// be, and then only counts as far as that takes longer.
+func (c *Cost) turns(s Step) (all float64) {
+	if r := c.speeds[c.owners[0].node].rates; len(c.owners) == 1 && r != nil && r.Record > 0 && !c.exchanges() {
+		return max(r.Record*float64(c.owners[0].layers.Len())-s.Weights-s.KV, 0)
+	}
+	for _, o := range c.owners {
+		all += c.speeds[o.node].turn()
+	}
+	return all
+}
+
+// exchanges reports whether another node than the owner holds tokens of a layer.
+func (c *Cost) exchanges() bool {
+	for j, s := range c.plan.Shares {
+		if c.plan.Mode != Pipeline && j != c.owners[0].node && s.Blocks > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // handOver is the time from one owner to the next, or from the last one to the first of the next step: by
-// way of who drives the steps, if that is known.
+// way of who drives the steps, if that is known. If they are the same the next step is there when the token is.
 func (c *Cost) handOver(from, to int, last bool) float64 {
 	switch {
-	case last && c.driver != nil:
-		return c.driver[from].Latency + c.driver[to].Latency
 	case from == to:
 		return 0
+	case last && c.driver != nil:
+		return c.driver[from].Latency + c.driver[to].Latency
 	}
 	return c.links[from][to].transfer(float64(c.work.HiddenBytes))
 }

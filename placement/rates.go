@@ -31,6 +31,9 @@ type Rates struct {
 	// Turn is what a step, and any other wait of the host for its device, takes besides its operations, in seconds: from handing over the first of
 	// them until the device begins, and from its end until the host has the result. On a CPU it is nothing to speak of.
 	Turn float64
+	// Record is what the host takes to hand a layer of a step to a device that it records the next step for while that runs the one before, in seconds. 0 is a device for
+	// which it waits.
+	Record float64
 	// Gate is the device's part of an exchange with another node that it was given ahead, in seconds: until the host sees what it sends, and until it
 	// sees what the host got. 0 is a device that makes no exchanges by itself.
 	Gate float64
@@ -82,7 +85,7 @@ func (r *Rates) Numbers() []*float64 {
 	all = append(all, &r.PrefillProduct, &r.PrefillAttend)
 	add(r.Crowd[:])
 	add(r.Packed[:])
-	return append(all, &r.Turn, &r.Gate)
+	return append(all, &r.Turn, &r.Record, &r.Gate)
 }
 
 type namedCurve struct {
@@ -193,7 +196,7 @@ func (r *Rates) Check() error {
 			return fmt.Errorf("rates: Packed %v, of %d bits, is not in 0..1000", f, PackedBits[i])
 		}
 	}
-	for name, t := range map[string]float64{"Turn": r.Turn, "Gate": r.Gate} {
+	for name, t := range map[string]float64{"Turn": r.Turn, "Record": r.Record, "Gate": r.Gate} {
 		if !(t >= 0 && t <= maxOperation) {
 			return fmt.Errorf("rates: %s %v is not in 0..%d s", name, t, maxOperation)
 		}

@@ -301,6 +301,23 @@ func TestAStepHasItsOwnersTurnsAndAnExchangeWhatDevicesTake(t *testing.T) {
 	}
 }
 
+func TestAStepThatIsRecordedAheadTakesTheLongerOfRecordingAndComputing(t *testing.T) {
+	const turn = 1e-3
+	for _, record := range []float64{1e-6, 1e-2} {
+		rates := rated(1e9, 1e9)
+		rates.Turn, rates.Record = turn, record
+		r, w := fourLayers(Pipeline, rates)
+		s := costOf(t, r, w, mesh(1, Link{}), 1).Step(1000)
+		if want := max(s.Weights+s.KV, 4*record); !near(s.Seconds(), want) {
+			t.Errorf("recording a layer in %v s, a step takes %+v, want %v s", record, s, want)
+		}
+		r, w = fourLayers(Pooled, rates, rates)
+		if s := costOf(t, r, w, mesh(2, Link{Bandwidth: 1e18}), 1).Step(1000); !(s.HandOver >= 2*turn) {
+			t.Errorf("of two owners neither waits for its device: %+v", s)
+		}
+	}
+}
+
 func TestRatesThatCannotBeAreNamed(t *testing.T) {
 	if r := rated(1e9, 2e9); r.Check() != nil || !r.Known() {
 		t.Fatalf("%v", r.Check())
@@ -320,6 +337,7 @@ func TestRatesThatCannotBeAreNamed(t *testing.T) {
 		"PrefillAttend":  func(r *Rates) { r.PrefillAttend = math.NaN() },
 		"Packed":         func(r *Rates) { r.Packed[1] = 0 },
 		"Turn":           func(r *Rates) { r.Turn = -1 },
+		"Record":         func(r *Rates) { r.Record = math.NaN() },
 		"Gate":           func(r *Rates) { r.Gate = math.Inf(1) },
 		"Crowd":          func(r *Rates) { r.Crowd[0] = math.NaN() },
 	} {

@@ -147,6 +147,9 @@ func writeNodesCSV(w io.Writer, r *nodesReport) error {
 				add(n.Name, "", fmt.Sprintf("kv_q%d_times_as_long_a_byte", bits), k.Packed[i])
 			}
 			add(n.Name, "", "turn_seconds", k.Turn)
+			if k.Record > 0 {
+				add(n.Name, "", "recording_a_layer_seconds", k.Record)
+			}
 			if k.Gate > 0 {
 				add(n.Name, "", "exchange_ahead_seconds", k.Gate)
 			}
