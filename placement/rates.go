@@ -29,7 +29,7 @@ type Rates struct {
 	// Packed is how many times longer a byte of keys and values takes in each of PackedBits than one of halves.
 	Packed [2]float64
 	// Turn is what a step, and any other wait of the host for its device, takes besides its operations, in seconds: from handing over the first of
-	// them until the device begins, and from its end until the host has the result. On a CPU it is nothing to speak of.
+	// them until the device begins, and from its end until the host has the result. On a CPU it is 0.
 	Turn float64
 	// Record is what the host takes to hand a layer of a step to a device that it records the next step for while that runs the one before, in seconds. 0 is a device for
 	// which it waits.
