@@ -128,7 +128,7 @@ func (c *Cost) step(context int, cached []float64) (s Step) {
 		s.HandOver += c.handOver(o.node, c.owners[(i+1)%len(c.owners)].node, i == len(c.owners)-1)
 		for l := o.layers.First; l < o.layers.End; l++ {
 			s.Weights += c.speeds[o.node].layer(cached[o.node], float64(c.work.ReadBytes[l]), c.work.TokenFLOPs[l])
-			keys := float64(context)
+			keys := float64(max(context, 1)) // a token attends to itself
 			if w := c.model.window(l); w > 0 {
 				keys = min(keys, float64(w))
 			}

@@ -8,6 +8,8 @@ import (
 	"time"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
@@ -242,11 +244,12 @@ func (q *queue) query(function, of uintptr) int32 {
 // until waits until a stream or an event has come to its end.
 func (q *queue) until(function, of uintptr, deadline time.Time) error {
 	start := time.Now()
+	running := time.Duration(0) // when it was last seen not to have ended: after that a nap may have gone on for longer than it ran
 	for {
 		r := q.query(function, of)
 		switch {
 		case status(r) == success:
-			q.took = time.Since(start)
+			q.took = running
 			return nil
 		case status(r) != notReady:
 			return q.host.driver.check("a kernel failed", r)
@@ -255,8 +258,10 @@ func (q *queue) until(function, of uintptr, deadline time.Time) error {
 		if now.After(deadline) {
 			return &gpu.TimeoutError{Device: q.host.info.Name}
 		}
-		if took := now.Sub(start); took > spin && (took < q.took-spin || took > q.took+spin) {
-			time.Sleep(nap)
+		running = now.Sub(start)
+		if running > spin && (running < q.took-spin || running > q.took+spin) {
+			rest := unix.NsecToTimespec(int64(nap))
+			_ = unix.Nanosleep(&rest, nil) // Go's own sleep may take a millisecond; whether a signal has cut this one short does not matter
 		}
 	}
 }
