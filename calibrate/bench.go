@@ -78,7 +78,7 @@ func (b *bench) fits(bytes int) bool { return bytes <= len(b.arena) }
 // there are enough for some to come when the first are known.
 const (
 	sampleTime      = 50 * time.Microsecond
-	alikeSampleTime = 400 * time.Microsecond
+	alikeSampleTime = 600 * time.Microsecond
 	fewSamples      = 2
 	fewAlikeSamples = 4
 	fewAlike        = 8 // operations of a sample
@@ -126,7 +126,8 @@ func (b *bench) seconds(within time.Duration, op func()) float64 {
 // among is how long an operation takes among others of its kind: what more of them take more. So what it takes to hand over the first ones, and to wait for the last,
 // does not count.
 func (b *bench) among(within time.Duration, first float64, op func()) float64 {
-	times := max(int(alikeSampleTime.Seconds()/first)+1, fewAlike)
+	alone := max(first-b.turn, first/16) // about
+	times := max(int(alikeSampleTime.Seconds()/alone)+1, fewAlike)
 	few := b.quartile(within/4, fewAlikeSamples, func() float64 { return b.run(times, op) })
 	many := b.quartile(within*3/4, fewAlikeSamples, func() float64 { return b.run(3*times, op) })
 	return max((many-few)/float64(2*times), shortest)
