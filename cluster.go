@@ -20,6 +20,7 @@ import (
 	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/internal/resident"
+	"github.com/orrery-ai/orrery/metalkern"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/recall"
@@ -156,6 +157,9 @@ func (c *Cluster) startNode(ctx context.Context, self *cluster.Node) (err error)
 		c.runtime.Store(deviceReserve)
 	}
 	self.Machine, self.CPUs = calibrate.Machine(), calibrate.CPUs()
+	if g, ok := c.device.(*metalkern.Device); ok && g.Info().Place != "" {
+		self.CPUs = cluster.GPU + g.Info().Place
+	}
 	if self.Bandwidth, self.Rates, err = c.cfg.measure(ctx, c.device, self.Memory); err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 			plan = &pooled
 		}
 		const efficiency = 1 // of nodes without rates
-		cost, err := placement.NewCost(asked, plan, workOf(m.files), links, efficiency)
+		cost, err := placement.NewCost(asked, plan, workOf(m.files, m.opts.KV), links, efficiency)
 		if err == nil {
 			err = cost.DriveFrom(ways)
 		}
@@ -65,12 +65,12 @@ func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 	return costs, nil
 }
 
-// workOf is what computing with a model takes: of experts, those that a token goes to.
-func workOf(f *model.Model) placement.Work {
+// workOf is what computing with a model and a cache in a format takes: of experts, those that a token goes to.
+func workOf(f *model.Model, kv KVFormat) placement.Work {
 	c := &f.Config
 	width, kvWidth := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	w := placement.Work{HeadRead: f.HeadBytes(), HeadFLOPs: 2 * float64(c.Hidden) * float64(c.Vocab),
-		HiddenBytes: 4 * int64(c.Hidden), QueryBytes: 4 * int64(width), PartialBytes: 4 * int64(width+2*c.Heads)}
+		HiddenBytes: 4 * int64(c.Hidden), KVBits: kv.Bits(), QueryBytes: 4 * int64(width), PartialBytes: 4 * int64(width+2*c.Heads)}
 	for l := range c.Layers {
 		mlp := 3 * c.Intermediate
 		if e := &c.Experts; c.Routed(l) {
@@ -86,7 +86,7 @@ func workOf(f *model.Model) placement.Work {
 // StepBytes is what one step of decoding reads with so many tokens in the cache, in bytes: the weights of all
 // layers, of experts those in use, and of the head, and the keys and values.
 func (m *Model) StepBytes(depth int) int64 {
-	w := workOf(m.files)
+	w := workOf(m.files, m.opts.KV)
 	n := w.HeadRead + int64(depth)*int64(m.files.Config.Layers)*m.files.Config.KVBytesPerToken(m.opts.KV)
 	for _, bytes := range w.ReadBytes {
 		n += bytes
@@ -97,7 +97,7 @@ func (m *Model) StepBytes(depth int) int64 {
 // PrefillOperations is the multiplications and additions that reading so many tokens takes behind others in the cache: the
 // products of all layers, that of the head once, and attention, in which a token sees those before it and itself.
 func (m *Model) PrefillOperations(depth, tokens int) float64 {
-	w := workOf(m.files)
+	w := workOf(m.files, m.opts.KV)
 	n := float64(tokens)
 	pairs, sum := n*float64(depth)+n*(n+1)/2, w.HeadFLOPs
 	for l := range w.TokenFLOPs {

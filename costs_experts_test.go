@@ -34,7 +34,7 @@ func TestAllExpertsAreHeldAndThoseInUseAreRead(t *testing.T) {
 	if want := int64(len(b)) - header; held != want {
 		t.Errorf("%d bytes are placed, the file has %d", held, want)
 	}
-	w := workOf(f)
+	w := workOf(f, KVF16)
 	for l := range layers {
 		matrices, idle := float64(hidden*(2*heads+2*kv)), int64(0)
 		if l == 0 {

@@ -60,7 +60,7 @@ func TestALoadedModelHasACostForEachMode(t *testing.T) {
 		curve[i] = 1e-6 + size/10e9
 	}
 	kernels := placement.Kernels{Layer: curve, Product: curve, Attend: curve, Intense: [3]float64{1, 1, 1}}
-	rates := placement.Rates{Memory: kernels, Cache: kernels, PrefillProduct: 1e11, PrefillAttend: 1e11, Crowd: [3]float64{1, 1, 1}}
+	rates := placement.Rates{Memory: kernels, Cache: kernels, PrefillProduct: 1e11, PrefillAttend: 1e11, Crowd: [3]float64{1, 1, 1}, Packed: [2]float64{1, 1}}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	a, err := orrery.Start(ctx, orrery.Config{Name: "a", Memory: 1 << 30, Bandwidth: 1e10, Threads: 1, Rates: rates, Logger: quiet()})
@@ -84,8 +84,8 @@ func TestALoadedModelHasACostForEachMode(t *testing.T) {
 		if got, want := long.KV-short.KV, 32000*3072/10e9; math.Abs(got-want) > 1e-9 {
 			t.Errorf("%v: 32000 tokens of 3072 bytes take %v s, want %v", mode, got, want)
 		}
-		if !(short.HandOver > 0) {
-			t.Errorf("%v: a step comes from nobody: %+v", mode, short)
+		if short.HandOver != 0 {
+			t.Errorf("%v: a step waits for the token of the one before: %+v", mode, short)
 		}
 		if want := 11.5e6 / 10e9; math.Abs(short.Weights/want-1) > 0.01 {
 			t.Errorf("%v: weights take %v s, want about %v", mode, short.Weights, want)

@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/metalkern"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
+	"github.com/orrery-ai/orrery/placement"
 )
 
-// mixed is a cluster of a node that computes on the CPU and one that does on an emulated GPU, the faster of them last.
-func mixed(t *testing.T, ctx context.Context, devices ...string) *orrery.Cluster {
+// emulated skips the test where there is no emulator.
+func emulated(t *testing.T) {
 	t.Helper()
 	host, err := metalkern.Open("emulator")
 	if unavailable := new(gpu.UnavailableError); errors.As(err, &unavailable) {
@@ -24,6 +26,12 @@ func mixed(t *testing.T, ctx context.Context, devices ...string) *orrery.Cluster
 		t.Fatal(err)
 	}
 	host.Close()
+}
+
+// mixed is a cluster of a node that computes on the CPU and one that does on an emulated GPU, the faster of them last.
+func mixed(t *testing.T, ctx context.Context, devices ...string) *orrery.Cluster {
+	t.Helper()
+	emulated(t)
 	var nodes []*orrery.Cluster
 	for i, device := range devices {
 		cfg := orrery.Config{Name: device, Device: device, Bandwidth: 1e9 + float64(i), Memory: 2 << 30, Threads: 1, NoCalibration: true, Logger: quiet()}
@@ -124,5 +132,63 @@ func TestDevicesThatThereAreNotAreRefused(t *testing.T) {
 		} else if !strings.Contains(err.Error(), strings.Split(device, ":")[0]) {
 			t.Errorf("device %q: the error does not name it: %v", device, err)
 		}
+	}
+}
+
+func TestANodeOnAGPUIsMeasuredAndItsStepsArePredicted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the emulator is slow")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	emulated(t)
+	dir := t.TempDir()
+	var rates placement.Rates
+	for range 2 { // the second finds what the first has kept
+		n, err := orrery.Start(ctx, orrery.Config{Device: "emulator", Memory: 1 << 30, CalibrationDir: dir, Logger: quiet()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		self := n.Nodes()[0]
+		if r := self.Rates; !r.Known() || !(r.Gate > 0) || !(r.Record > 0) || r.Crowd != [3]float64{2, 3, 4} || self.OnGPU() {
+			t.Errorf("it measured %+v", self)
+		}
+		if rates.Known() && rates != self.Rates {
+			t.Errorf("then %+v, not %+v", self.Rates, rates)
+		}
+		rates = self.Rates
+	}
+	n, err := orrery.Start(ctx, orrery.Config{Device: "emulator", Memory: 1 << 30, Bandwidth: 1e9, Rates: rates, Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	m, err := n.Load(ctx, "recall", orrery.LoadOptions{Mode: orrery.Auto, Chunk: 32, BlockTokens: 16, Context: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	costs, err := m.Costs(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []orrery.Mode{orrery.Pipeline, orrery.Pooled, orrery.Ring} {
+		s := costs[mode].Step(32)
+		if !(s.Weights > 0 && s.KV > 0 && s.HandOver >= 0) {
+			t.Errorf("%v: a step is predicted to take %+v", mode, s)
+		}
+	}
+}
+
+func TestGPUsOfOneMachineShareNothing(t *testing.T) {
+	one := cluster.Node{Machine: "m", CPUs: cluster.GPU + "0000:01:00"}
+	other := cluster.Node{Machine: "m", CPUs: cluster.GPU + "0000:02:00"}
+	if a, b := one.Placement(), other.Placement(); a.Machine == b.Machine || a.Machine == "m" {
+		t.Errorf("two GPUs are on machines %q and %q", a.Machine, b.Machine)
+	}
+	unknown := cluster.Node{CPUs: cluster.GPU + "0000:01:00"}
+	if p := unknown.Placement(); p.Machine != "" {
+		t.Errorf("a GPU of an unknown machine is on %q", p.Machine)
 	}
 }

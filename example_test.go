@@ -168,5 +168,5 @@ func ExampleSession() {
 	}
 	// Output:
 	// 76 tokens read: The secret code of the amber falcon is 48213.
-	// 28 tokens read: The secret code of the amber falcon is 48213.
+	// 27 tokens read: The secret code of the amber falcon is 48213.
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/orrery-ai/orrery/calibrate"
@@ -41,17 +42,12 @@ func (c *Config) measure(ctx context.Context, d device.Device, memory int64) (fl
 	if bandwidth > 0 && (rates.Known() || c.NoCalibration) {
 		return bandwidth, rates, nil
 	}
-	if g, ok := d.(*metalkern.Device); ok { // the curves that rates consist of are those of CPUs
-		if bandwidth > 0 {
-			return bandwidth, rates, nil
-		}
-		bandwidth, err := g.MeasureBandwidth(bandwidthTime)
+	subject, identity := c.subject(d, memory)
+	if c.NoCalibration || rates.Known() {
+		bandwidth, err := subject.Bandwidth(bandwidthTime)
 		return bandwidth, rates, err
 	}
-	if c.NoCalibration || rates.Known() {
-		return cpu.MeasureBandwidth(bandwidthTime), rates, nil
-	}
-	id, err := calibrate.Identify(d.Name(), Version)
+	id, err := calibrate.Identify(identity, Version)
 	if err != nil {
 		return 0, rates, err
 	}
@@ -61,10 +57,7 @@ func (c *Config) measure(ctx context.Context, d device.Device, memory int64) (fl
 			store.Logger.Warn("what is measured cannot be kept", "err", err)
 		}
 	}
-	m, err := store.GetOr(ctx, id, func() (calibrate.Measured, error) {
-		return calibrate.Measure(calibrate.Subject{NewDevice: func() device.Device { return cpu.New(c.Threads) },
-			Bandwidth: cpu.MeasureBandwidth, Memory: memory})
-	})
+	m, err := store.GetOr(ctx, id, func() (calibrate.Measured, error) { return calibrate.Measure(subject) })
 	if err != nil {
 		return 0, rates, fmt.Errorf("measuring what the node can do: %w", err)
 	}
@@ -72,4 +65,25 @@ func (c *Config) measure(ctx context.Context, d device.Device, memory int64) (fl
 		bandwidth = m.Bandwidth
 	}
 	return bandwidth, m.Rates, nil
+}
+
+// subject is what is measured of a device, and what tells it from others.
+func (c *Config) subject(d device.Device, memory int64) (s calibrate.Subject, identity string) {
+	g, ok := d.(*metalkern.Device)
+	if !ok {
+		another := func() device.Device { return cpu.New(c.Threads) }
+		bandwidth := func(within time.Duration) (float64, error) { return cpu.MeasureBandwidth(within), nil }
+		return calibrate.Subject{Device: d, Another: another, Bandwidth: bandwidth, Memory: memory, KVHeads: calibrate.KVHeads, HeadDim: calibrate.HeadDim}, d.Name()
+	}
+	spin := c.Synch == SynchFast || c.Synch == SynchAuto && runtime.GOMAXPROCS(0) > 1
+	info := g.Info()
+	identity = fmt.Sprintf("%s, driver %q, %d bytes, %s at %s", d.Name(), info.Driver, info.Memory, info.Arch, info.Place)
+	if spin {
+		identity += ", spinning"
+	}
+	s = calibrate.Subject{Device: d, Bandwidth: g.MeasureBandwidth, Memory: memory, KVHeads: 8, HeadDim: 128, Alike: true, Spin: spin} // heads of most models that are worth a GPU
+	if info.Place == "" {
+		s.KVHeads, s.HeadDim = calibrate.KVHeads, calibrate.HeadDim
+	}
+	return s, identity
 }

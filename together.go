@@ -46,11 +46,11 @@ func (b *machineBook) put(key string, slower []float64) {
 }
 
 // neighbours is the nodes, by their index, of each machine that has several on processors of their own: they
-// share its memory.
+// share its memory. A GPU has memory of its own.
 func neighbours(nodes []cluster.Node) [][]int {
 	byMachine := map[string][]int{}
 	for i, n := range nodes {
-		if n.Machine != "" {
+		if n.Machine != "" && !n.OnGPU() {
 			byMachine[n.Machine] = append(byMachine[n.Machine], i)
 		}
 	}

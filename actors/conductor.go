@@ -223,6 +223,7 @@ func (c *conductor) advance(ctx actor.Context, s *sequence) {
 	c.act(ctx, s)
 	if s.job.cancelled == nil {
 		c.issue(ctx, s)
+		c.follow(ctx, s)
 		c.act(ctx, s)
 	}
 	if s.job != nil && s.inFlight == 0 && (s.job.cancelled != nil || s.ended) {

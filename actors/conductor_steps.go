@@ -22,8 +22,10 @@ type stepInFlight struct {
 	waiting int // results to come
 	token   int32
 	since   time.Time
-	began   int64 // on the trace's clock, if there is one
-	alone   bool  // no other step was in flight at any time meanwhile
+	began   int64  // on the trace's clock, if there is one
+	alone   bool   // no other step was in flight at any time meanwhile, but for those that follow it or that it follows
+	wants   bool   // a token
+	after   uint64 // the step that it follows, or 0
 }
 
 // nextStep says how the next of the tokens to feed are to be computed: how many, in a round of ring prefill or
@@ -84,11 +86,50 @@ func (c *conductor) want(j *runningJob, n int) engine.Want {
 	return engine.Want{Token: j.MaxTokens > 0 && n == len(j.pending), Sampling: j.Sampling, Logits: j.Logits != nil}
 }
 
+// followed reports whether a step of a job may follow another before its token is known, when that one's is so many tokens from now on.
+func (c *conductor) followed(j *runningJob, tokens int) bool {
+	return j.produced+tokens < j.MaxTokens && j.Logits == nil && c.handle.recorder.Load() == nil
+}
+
+// follow begins the step behind the one whose token is waited for, if the same node computes both: it knows the token first, and need not wait until that has been here. If
+// the token ends the job it has been fed then, which else the next job would have done.
+func (c *conductor) follow(ctx actor.Context, s *sequence) {
+	j := s.job
+	if j == nil || s.ended || s.held() || len(j.pending) > 0 || c.round != 0 || c.wanting != 0 || len(s.machine.Epoch().Owners) != 1 ||
+		!c.followed(j, 1) || len(j.switches) > 0 && j.produced+1 >= j.switches[0].Token || !s.machine.CanStep() || !s.machine.Fits(s.position+1) {
+		return
+	}
+	before := uint64(0)
+	for n, step := range c.steps {
+		switch {
+		case step.seq != s || !step.wants:
+		case before != 0 || step.pieces != nil:
+			return
+		default:
+			before = n
+		}
+	}
+	if before == 0 {
+		return
+	}
+	step := c.newStep(s, s.machine.Step(s.position+1), 1, 1, before)
+	step.wants = true
+	owner := s.machine.Epoch().OwnerOf(0)
+	want := engine.Want{Token: true, Sampling: j.Sampling, Follows: true, Followed: c.followed(j, 2)}
+	err := c.handle.driver.Chunk(owner, s.id, c.last, step.epoch, s.position, make([]int32, 1), want)
+	s.position++
+	if err != nil {
+		c.stepFailed(ctx, s, c.spec.Nodes[owner], engine.Lost(err), err)
+	}
+}
+
 func (c *conductor) issueChunk(ctx actor.Context, s *sequence, n int) bool {
 	j := s.job
 	ids, want := j.pending[:n], c.want(j, n)
+	want.Followed = want.Token && c.followed(j, 1) && len(s.machine.Epoch().Owners) == 1
 	first := s.position
-	step := c.newStep(s, s.machine.Step(first+n), n, 1)
+	step := c.newStep(s, s.machine.Step(first+n), n, 1, 0)
+	step.wants = want.Token
 	owner := s.machine.Epoch().OwnerOf(0)
 	err := c.handle.driver.Chunk(owner, s.id, c.last, step.epoch, first, ids, want)
 	return c.issued(ctx, s, n, owner, err)
@@ -98,17 +139,20 @@ func (c *conductor) issueRound(ctx actor.Context, s *sequence, n int) {
 	j := s.job
 	ids, want := j.pending[:n], c.want(j, n)
 	epoch, pieces := s.machine.Round(n)
-	step := c.newStep(s, epoch, n, len(c.spec.Nodes))
-	step.pieces = pieces
+	step := c.newStep(s, epoch, n, len(c.spec.Nodes), 0)
+	step.pieces, step.wants = pieces, want.Token
 	c.round = c.last
 	c.issued(ctx, s, n, 0, c.handle.driver.Round(s.id, c.last, epoch, pieces, ids, want))
 }
 
-func (c *conductor) newStep(s *sequence, epoch uint64, n, results int) *stepInFlight {
+// newStep is a step that may follow another one, after, directly.
+func (c *conductor) newStep(s *sequence, epoch uint64, n, results int, after uint64) *stepInFlight {
 	c.last++
-	step := &stepInFlight{began: c.handle.recorder.Load().Now(), seq: s, epoch: epoch, end: s.position + n, fed: n, waiting: results, token: -1, since: time.Now(), alone: len(c.steps) == 0}
-	for _, other := range c.steps {
-		other.alone = false
+	step := &stepInFlight{began: c.handle.recorder.Load().Now(), seq: s, epoch: epoch, end: s.position + n, fed: n, waiting: results, token: -1, since: time.Now(), after: after, alone: true}
+	for number, other := range c.steps {
+		if number != after {
+			step.alone, other.alone = false, false
+		}
 	}
 	c.steps[c.last] = step
 	s.inFlight++
@@ -148,6 +192,11 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 		return
 	}
 	delete(c.steps, r.Step)
+	for _, next := range c.steps {
+		if next.after == r.Step {
+			next.since = time.Now() // it has the node from now on
+		}
+	}
 	c.handle.recorder.Load().Add(trace.Span{Begin: step.began, Kind: trace.Step, Seq: s.id, Step: r.Step, First: uint32(step.end - step.fed), Count: uint32(step.fed),
 		Layer: trace.NoLayer, Peer: trace.Nobody})
 	s.inFlight--
@@ -176,14 +225,19 @@ func (c *conductor) stepDone(s *sequence, step *stepInFlight) {
 	if sink := c.handle.sink(s.id); sink != nil && sink.failure() != nil {
 		j.cancelled = sink.failure()
 	}
-	if step.token >= 0 {
+	if step.token >= 0 && !s.ended { // else it follows the token that ended the job
 		s.carry = []int32{step.token}
 		j.produced++
 		j.emit(Event{Kind: Generated, Token: step.token, Count: j.produced})
 		if slices.Contains(j.Stop, step.token) || j.produced >= j.MaxTokens {
 			s.ended = true
 		} else if j.cancelled == nil {
-			j.pending, s.carry = s.carry, nil
+			j.pending = s.carry
+		}
+		if s.inFlight > 0 { // a step has followed, and feeds it
+			j.pending, s.carry = nil, nil
+		} else if len(j.pending) > 0 {
+			s.carry = nil
 		}
 	}
 	if j.MaxTokens == 0 && j.fed == j.feeding {

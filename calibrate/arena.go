@@ -4,32 +4,41 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/orrery-ai/orrery/internal/offheap"
+	"github.com/orrery-ai/orrery/device"
 )
 
 const (
 	mostArena  = 512 << 20 // more than caches hold: the largest of a processor are about half of this
 	leastArena = 8 << 20
+	pieceBytes = 1 << 20
 	arenaTime  = 300 * time.Millisecond
-	pageBytes  = 4096
 )
 
-// newArena takes memory as package kvcache takes it for whole blocks, in huge pages where there are such, so that
+// newArena takes memory of a device as package kvcache takes it for whole blocks, in huge pages where there are such, so that
 // reading costs as many address translations here as there: an eighth of what may be used, within bounds, or
-// what has been taken when the time is up. free gives it back.
-func newArena(memory int64, within time.Duration) (arena []byte, free func(), err error) {
+// what has been filled when the time is up. free gives it back.
+func newArena(d device.Memory, memory int64, within time.Duration) (arena []byte, free func(), err error) {
 	size := int(min(max(memory/8, leastArena), mostArena))
-	all, err := offheap.MapHuge(size)
+	all, err := d.Alloc(size)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%d bytes to measure with: %w", size, err)
 	}
-	taken := 0
-	for start := time.Now(); taken < size && (taken < leastArena || time.Since(start) < within); taken += leastArena {
-		piece := all[taken:min(taken+leastArena, size)]
-		for i := 0; i < len(piece); i += pageBytes {
-			// A page that was never written takes no memory. The bytes are a small number in either half format.
-			piece[i], piece[i+1] = 0x3c, 0x3c
+	// A page that was never written takes no memory. Pairs of bytes are a small number in either half format, and not always the same, for
+	// devices that take more power to flip bits.
+	pattern := make([]byte, pieceBytes)
+	for i := range pattern {
+		pattern[i] = 0x3c
+		if i%2 == 0 {
+			pattern[i] = byte(i >> 1 * 37)
 		}
 	}
-	return all[:min(taken, size)], func() { offheap.Unmap(all) }, nil
+	filled := 0
+	for start := time.Now(); filled < size && (filled < leastArena || time.Since(start) < within); filled += pieceBytes {
+		piece := all[filled:min(filled+pieceBytes, size)]
+		if err := d.Write(piece, pattern[:len(piece)]); err != nil {
+			d.Free(all)
+			return nil, nil, fmt.Errorf("%d bytes to measure with: %w", size, err)
+		}
+	}
+	return all[:min(filled, size)], func() { d.Free(all) }, nil
 }

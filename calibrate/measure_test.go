@@ -18,7 +18,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestWhatIsMeasuredOfTheProcessorCanBe(t *testing.T) {
-	m, err := Measure(Subject{NewDevice: func() device.Device { return cpu.New(1) }, Bandwidth: cpu.MeasureBandwidth, Memory: 1 << 30})
+	d := cpu.New(1)
+	defer d.Close()
+	m, err := Measure(processor(d))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +43,12 @@ func TestWhatIsMeasuredOfTheProcessorCanBe(t *testing.T) {
 			t.Errorf("%v is not what 4 bytes hold", *v)
 		}
 	}
+}
+
+// processor is a device on the CPU as the subject of a measurement.
+func processor(d device.Device) Subject {
+	return Subject{Device: d, Another: func() device.Device { return cpu.New(1) }, Bandwidth: func(within time.Duration) (float64, error) { return cpu.MeasureBandwidth(within), nil },
+		Memory: 1 << 30, KVHeads: KVHeads, HeadDim: HeadDim}
 }
 
 // fake is a device whose operations take no time and may fail.
@@ -90,15 +98,21 @@ func (f fakeStream) Wait() error                    { return f.fault }
 
 func TestADeviceThatFailsIsNotMeasured(t *testing.T) {
 	broken := errors.New("the device was taken away")
-	_, err := Measure(Subject{NewDevice: func() device.Device { return fake{ops: new(atomic.Int64), fault: broken} },
-		Bandwidth: func(time.Duration) float64 { return 1e9 }, Memory: 1 << 20})
+	_, err := Measure(Subject{Device: fake{ops: new(atomic.Int64), fault: broken},
+		Bandwidth: func(time.Duration) (float64, error) { return 1e9, nil }, Memory: 1 << 20, KVHeads: KVHeads, HeadDim: HeadDim})
 	if !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
 	}
 }
 
+// idle is a bench of a device that does nothing.
+func idle(arena int) *bench {
+	return newBench(Subject{Device: fake{ops: new(atomic.Int64)}, KVHeads: KVHeads, HeadDim: HeadDim}, make([]byte, arena), time.Now())
+}
+
 func TestOnceTimeIsUpEachOperationRunsOnce(t *testing.T) {
-	b := &bench{stream: fakeStream{fake{ops: new(atomic.Int64)}}, arena: make([]byte, 1<<20), deadline: time.Now().Add(-time.Second)}
+	b := idle(1 << 20)
+	b.deadline = time.Now().Add(-time.Second)
 	runs := 0
 	op := func() { runs++ }
 	if s := b.seconds(time.Hour, op); !(s > 0) || runs != 1 {
@@ -112,13 +126,15 @@ func TestOnceTimeIsUpEachOperationRunsOnce(t *testing.T) {
 
 func TestKernelsReadAsManyBytesAsTheySay(t *testing.T) {
 	const size = 4 << 20
-	b := &bench{stream: fakeStream{fake{ops: new(atomic.Int64)}}, arena: make([]byte, 2*size)}
+	b := idle(2 * size)
+	defer b.close()
 	for name, op := range map[string]func(){
-		"layer": b.layer(size), "product": b.product(size), "attention": b.attend(size, 2),
+		"layer": b.layer(size), "product": b.product(size), "attention": b.attend(size, 2, attention.F16),
+		"attention, q8": b.attend(size, 2, attention.Q8), "attention, q4": b.attend(size, 2, attention.Q4),
 	} {
 		b.at = 0
 		op()
-		if b.at > size || b.at < size*99/100 {
+		if b.at > size || b.at < size*98/100 {
 			t.Errorf("a %s of %d bytes reads %d", name, size, b.at)
 		}
 	}
@@ -149,7 +165,7 @@ func TestRatesAreTypicalOfThePassesAndCanBe(t *testing.T) {
 	for _, v := range twice.Numbers() {
 		*v = float64(float32(*v))
 	}
-	r := typical([]placement.Rates{odd, once, twice})
+	r := median([]placement.Rates{odd, once, twice})
 	if r != twice {
 		t.Errorf("of 1, 2 and 100 times the rates, typical is %+v", r)
 	}
@@ -158,7 +174,7 @@ func TestRatesAreTypicalOfThePassesAndCanBe(t *testing.T) {
 		*v = float64(1+(i*7)%5) / 10 // rises and falls
 	}
 	noise.PrefillProduct, noise.PrefillAttend = 1e9, 1e9
-	if r := typical([]placement.Rates{noise}); r.Check() != nil {
+	if r := median([]placement.Rates{noise}); r.Check() != nil {
 		t.Errorf("%v: %+v", r.Check(), r)
 	}
 }

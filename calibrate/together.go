@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/placement"
 )
@@ -52,24 +53,27 @@ func Together(s Sitting, d device.Device) (slower float64, err error) {
 	if err := s.check(); err != nil {
 		return 0, err
 	}
-	arena, free, err := newArena(8*TogetherBytes, TogetherIn/2)
+	arena, free, err := newArena(d, 8*TogetherBytes, TogetherIn/2)
 	if err != nil {
 		return 0, err
 	}
 	defer free()
-	b := &bench{stream: d.NewStream(), arena: arena, deadline: start.Add(2 * s.Time())}
-	attend := b.attend(sliceBytes, int(placement.Intensities[0]))
-	attend() // with cold code
-	b.finish()
+	b := newBench(Subject{Device: d, KVHeads: KVHeads, HeadDim: HeadDim}, arena, start.Add(2*s.Time()))
+	defer func() { err = errors.Join(err, b.close()) }()
+	attend := b.attend(sliceBytes, int(placement.Intensities[0]), attention.F16)
+	if *b.err == nil {
+		attend() // with cold code
+		b.finish()
+	}
 	var all, alone []float64
 	slots := 1 + s.Nodes
-	for round := range togetherRounds {
+	for round := 0; round < togetherRounds && *b.err == nil; round++ {
 		at := start.Add(time.Duration(round*slots) * SlotTime)
 		all = append(all, b.during(at, attend))
 		alone = append(alone, b.during(at.Add(time.Duration(1+s.Turn)*SlotTime), attend))
 	}
-	if b.err != nil {
-		return 0, b.err
+	if *b.err != nil {
+		return 0, nil // close gives it
 	}
 	return slowdown(all, alone)
 }

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/orrery-ai/orrery/placement"
 )
@@ -40,13 +41,23 @@ type Node struct {
 	Device    string          // for people: "cpu (2 threads, avx2)"
 	Version   string          // of the program
 	Machine   string          // what tells its machine from others, while that runs; "" if it is not known
-	CPUs      string          // the processors that it may use, as "0-3"
+	CPUs      string          // the processors that it may use, as "0-3", or [GPU] and the GPU that it computes on
 	Rates     placement.Rates // measured with the node's kernels; zero if they were not
 }
 
-// Placement is the node as placement knows it.
+// GPU is what CPUs begins with of a node that computes on a GPU, which has memory and caches of its own.
+const GPU = "gpu "
+
+// OnGPU reports whether the node computes on a GPU.
+func (n *Node) OnGPU() bool { return strings.HasPrefix(n.CPUs, GPU) }
+
+// Placement is the node as placement knows it. A GPU is a machine of its own: it shares caches and memory only with nodes on the same one.
 func (n *Node) Placement() placement.Node {
-	return placement.Node{Name: n.Name, Memory: n.Memory, Promised: n.Withheld(), Bandwidth: n.Bandwidth, Cores: n.Cores, Rates: n.Rates, Machine: n.Machine, CPUs: n.CPUs}
+	p := placement.Node{Name: n.Name, Memory: n.Memory, Promised: n.Withheld(), Bandwidth: n.Bandwidth, Cores: n.Cores, Rates: n.Rates, Machine: n.Machine, CPUs: n.CPUs}
+	if n.OnGPU() && p.Machine != "" {
+		p.Machine += " " + n.CPUs
+	}
+	return p
 }
 
 // Withheld is how many bytes of the node's memory are not to be had. A node that is short of what it has

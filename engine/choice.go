@@ -9,6 +9,7 @@ import (
 // it need not hand out the logits; else they come.
 type choice struct {
 	row    device.Tensor // of logits, on the device
+	on     []int32       // the token, on the device; and
 	token  []byte        // int32, from the next wait on; or
 	logits []byte        // likewise
 }
@@ -26,18 +27,14 @@ func (w *workspace) choose(h *header, dec *model.Decoder, row, position int) cho
 	} else {
 		return choice{logits: w.stream.Download(bytesOf(out.Data))}
 	}
-	return choice{row: out, token: w.stream.Download(bytesOf(to))}
+	return choice{row: out, on: to, token: w.stream.Download(bytesOf(to))}
 }
 
 // chosen is the token for a position, once what choose recorded has run.
 func (w *workspace) chosen(c choice, h *header, position int) (int32, error) {
 	if c.token != nil {
-		token, err := viewOf[int32](c.token, 1)
-		if err != nil {
-			return 0, err
-		}
-		if err := h.Sampling.Validate(); err != nil || token[0] >= 0 {
-			return token[0], err
+		if token, err := c.made(h); err != nil || token >= 0 {
+			return token, err
 		}
 		c.logits = w.stream.Download(bytesOf(c.row.Data)) // the sampler says what is wrong with them
 		if err := w.wait(); err != nil {
@@ -49,4 +46,13 @@ func (w *workspace) chosen(c choice, h *header, position int) (int32, error) {
 		return 0, err
 	}
 	return w.sampler.Sample(row, h.Sampling, position)
+}
+
+// made is the token that the device has chosen; -1 if something is wrong with the logits.
+func (c *choice) made(h *header) (int32, error) {
+	token, err := viewOf[int32](c.token, 1)
+	if err != nil {
+		return 0, err
+	}
+	return token[0], h.Sampling.Validate()
 }

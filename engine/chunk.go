@@ -18,6 +18,9 @@ type run struct{ row, first, n int }
 func (e *Engine) runStep(h header, payload []byte) {
 	e.busy.Lock()
 	defer e.busy.Unlock()
+	if !e.flies(&h) {
+		e.land()
+	}
 	var err error
 	switch h.Kind {
 	case kindChunk:
@@ -41,6 +44,7 @@ func (e *Engine) runHidden(h header, payload []byte, msg *transport.Message) {
 	defer e.busy.Unlock()
 	e.work.incoming = msg
 	defer e.work.taken()
+	e.land()
 	hidden, err := viewOf[float32](payload, int(h.Count)*e.cfg.Model.Config.Hidden)
 	if err == nil {
 		err = e.chunk(h, nil, hidden)
@@ -82,7 +86,10 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 	if (h.Layer == 0) != (hidden == nil) {
 		return fmt.Errorf("layer %d of a step begins with a hidden state: %v", h.Layer, hidden != nil)
 	}
-	if err := e.checkIDs(ids); err != nil {
+	if ids, err = e.follow(&h, ids); err == nil {
+		err = e.checkIDs(ids)
+	}
+	if err != nil {
 		return err
 	}
 	if err := w.step.Begin(seq, layers, table.Epoch.Covered, first, n); err != nil {
@@ -98,9 +105,12 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 	if err != nil {
 		return err
 	}
-	if h.Layer == 0 {
+	switch {
+	case h.Layer == 0 && ids == nil:
+		dec.EmbedChosen(w.pacer, w.scratch, e.flying.choice.on)
+	case h.Layer == 0:
 		dec.Embed(w.stream, w.scratch, ids)
-	} else {
+	default:
 		w.stream.Write(w.scratch.X, hidden)
 		w.taken() // the next may come in its place
 	}
@@ -192,8 +202,8 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 		began := w.trace.Now()
 		r := w.runs[0]
 		w.stream.Reset(local)
-		w.stream.Attend(local, w.scratch.Q, r.first, e.shape, table.Held(layer))
-		w.stream.Attend(local, w.scratch.Q, r.first, e.shape, w.step.Tail(layer))
+		w.own = append(append(w.own[:0], table.Held(layer)...), w.step.Tail(layer)...)
+		w.stream.Attend(local, w.scratch.Q, r.first, e.shape, w.own)
 		e.computed(trace.Attend, &h, layer, began)
 	}
 	switch {
@@ -261,6 +271,10 @@ func (e *Engine) finish(h header, dec *model.Decoder) error {
 		c = w.choose(&h, dec, rows-1, last.first+last.n)
 		e.computed(trace.Head, &h, trace.NoLayer, began)
 	}
+	if e.fly(&h, c, last.first+last.n) {
+		return nil
+	}
+	e.land()
 	if err := w.wait(); err != nil {
 		return err
 	}
@@ -273,6 +287,7 @@ func (e *Engine) finish(h header, dec *model.Decoder) error {
 			return err
 		}
 		e.computed(trace.Sample, &h, trace.NoLayer, began)
+		e.note(&h, token)
 	}
 	if h.Flags&wantLogits != 0 {
 		for _, r := range w.runs {

@@ -65,6 +65,9 @@ type Want struct {
 	Token    bool // a token sampled after the last one
 	Sampling sampling.Params
 	Logits   bool // the logits of every token
+	// Follows says that the step's one token, of which the id does not matter, is that which the sequence's step before it chooses, on the same node, and Followed that such a
+	// step comes next, unless that one fails.
+	Follows, Followed bool
 }
 
 func (w Want) flags() (f uint8) {
@@ -73,6 +76,12 @@ func (w Want) flags() (f uint8) {
 	}
 	if w.Logits {
 		f |= wantLogits
+	}
+	if w.Follows {
+		f |= follows
+	}
+	if w.Followed {
+		f |= followed
 	}
 	return f
 }

@@ -69,8 +69,11 @@ type Engine struct {
 	servers []*server // of each other node's queries
 	asking  []*pair   // by node; nil where a device makes no exchanges by itself, or none are made
 
-	busy sync.Mutex // one step at a time: it guards what follows
-	work workspace
+	busy   sync.Mutex // one step at a time: it guards what follows
+	work   workspace
+	flying *flight // the step that runs on the device while the next one is recorded, if there is one
+
+	chosen sync.Map // by sequence, a chose of its step before, if another one follows that
 
 	arrivals arrivals
 	trace    atomic.Pointer[trace.Recorder] // nil: nothing is recorded
@@ -82,8 +85,10 @@ type workspace struct {
 	arena     *device.Arena
 	stream    device.Stream
 	exchanger device.Exchanger // the stream, if it is one
+	pacer     device.Pacer     // likewise
 	scratch   *model.Scratch
-	step      kvcache.Step
+	step      *kvcache.Step     // one of steps
+	steps     [2]kvcache.Step   // of the step that is recorded, and of the one that flies
 	table     *kvcache.Table    // of the chunk, until the step needs it no more
 	local     attention.Partial // what this node attends to itself
 	merged    attention.Partial // the parts of all nodes; without rows where nobody is asked
@@ -176,6 +181,8 @@ func (w *workspace) take(c *Config, s attention.Shape) error {
 	}
 	w.arena, w.stream = arena, c.Device.NewStream()
 	w.exchanger, _ = w.stream.(device.Exchanger)
+	w.pacer, _ = w.stream.(device.Pacer)
+	w.step = &w.steps[0]
 	w.scratch = model.ScratchIn(arena.Floats, m, room.Rows)
 	w.local = attention.PartialIn(arena.Floats, room.Rows, s)
 	var inScratch bool
@@ -237,7 +244,7 @@ func (e *Engine) Connect() error {
 			return err
 		}
 	}
-	e.serve(e.lanes.step, transport.Step, trace.Client, releasing(e.runStep))
+	e.serveFrom(e.lanes.step, e.nextStep, transport.Step, trace.Client, releasing(e.runStep))
 	for n, r := range e.lanes.hiddenIn {
 		e.serve(r, transport.Hidden, n, e.runHidden)
 	}
@@ -257,16 +264,20 @@ func (e *Engine) Connect() error {
 // serve hands every message of a lane from a node to handle, which releases it, until the lane ends. It ends with the engine or with the
 // peer. If it breaks, the driver is told at once: what was on it is lost, and nobody here knows which steps that was.
 func (e *Engine) serve(r *transport.Receiver, lane transport.Purpose, from int, handle func(h header, payload []byte, msg *transport.Message)) {
-	if r == nil {
-		return
+	if r != nil {
+		e.serveFrom(r, (*transport.Receiver).Next, lane, from, handle)
 	}
+}
+
+// serveFrom is serve with a way to wait for the next message.
+func (e *Engine) serveFrom(r *transport.Receiver, next func(*transport.Receiver) (*transport.Message, error), lane transport.Purpose, from int, handle func(h header, payload []byte, msg *transport.Message)) {
 	e.wg.Add(1)
 	go func() {
 		defer e.wg.Done()
 		for {
 			rec := e.trace.Load()
 			began := rec.Now()
-			msg, err := r.Next()
+			msg, err := next(r)
 			if err != nil {
 				if e.closed.Load() {
 					return
@@ -308,6 +319,7 @@ func (e *Engine) AddSequence(s *kvcache.Sequence) {
 // RemoveSequence forgets a sequence. A step of it that is running finishes.
 func (e *Engine) RemoveSequence(id uint64) {
 	e.editSequences(func(m map[uint64]*kvcache.Sequence) { delete(m, id) })
+	e.chosen.Delete(id)
 	e.arrivals.forget(id)
 }
 

@@ -23,10 +23,12 @@ const (
 	kindAhead                   // Query: a step will ask for layers [Layer, A) on the lanes of devices, from message C on
 )
 
-// What a step should give back.
+// What a step should give back, and whether it is one of a row.
 const (
 	wantToken  = 1 << iota // sample a token after the last one
 	wantLogits             // the logits of every token
+	follows                // the step's one token is that which the sequence's step before chooses, whatever ids says
+	followed               // such a step is on its way behind this one
 )
 
 // headerBytes is the size of an encoded header.

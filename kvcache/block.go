@@ -52,16 +52,6 @@ func (b *Block) Layer(layer int) *attention.KV { return &b.kv[layer-b.Layers.Fir
 // has reports whether the block's data of a layer is here.
 func (b *Block) has(layer int) bool { return b.Layers.Contains(layer) && b.Layer(layer).K != nil }
 
-// full reports whether every layer has the last token for which there is room.
-func (b *Block) full() bool {
-	for i := range b.kv {
-		if b.kv[i].K != nil && b.kv[i].Len < b.Tokens.Len() {
-			return false
-		}
-	}
-	return true
-}
-
 // close makes the extent end at token end, which every layer must have reached and none have passed. The
 // room behind it is given back: the tokens that follow will have a block of their own. Nobody reads the
 // block meanwhile.

@@ -68,8 +68,14 @@ func intact(g Geometry, kv *attention.KV, layer, token int) bool {
 	return ok
 }
 
-// store is what an engine does with a step that has begun: it writes every row of the step's layers.
+// store is what an engine does with a step that has begun.
 func (st *Step) store(g Geometry) {
+	st.write(g)
+	st.End()
+}
+
+// write writes every row of the step's layers.
+func (st *Step) write(g Geometry) {
 	for l := st.layers.First; l < st.layers.End; l++ {
 		for i := range st.Runs() {
 			kv, at, _, n := st.Slot(i, l)
@@ -79,7 +85,6 @@ func (st *Step) store(g Geometry) {
 			st.Stored(i, l)
 		}
 	}
-	st.End()
 }
 
 // grow appends tokens [first, first+n) of layers.

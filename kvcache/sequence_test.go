@@ -62,6 +62,24 @@ func TestStepsSeeWhatTheyAndEarlierOnesWrote(t *testing.T) {
 	}
 }
 
+func TestABlockIsSealedByTheStepThatFillsItThoughItIsStoredToBeforeTheOneBeforeHasEnded(t *testing.T) {
+	s := newSequence(t, 0, NewBudget(1<<20), alone(1, small.Layers, 0))
+	defer s.Release()
+	var steps [2]Step
+	for i, n := range []int{3, 1} { // of a block of 4 tokens
+		if err := steps[i].Begin(s, span(0, small.Layers), 0, 3*i, n); err != nil {
+			t.Fatal(err)
+		}
+		steps[i].write(small)
+		defer steps[i].Release()
+	}
+	for i, want := range []int{0, 1} {
+		if steps[i].End(); len(steps[i].Sealed) != want {
+			t.Errorf("step %d has sealed %d blocks, not %d", i, len(steps[i].Sealed), want)
+		}
+	}
+}
+
 func TestStepsMustContinueWhatIsThere(t *testing.T) {
 	s := newSequence(t, 0, NewBudget(1<<20), alone(1, small.Layers, 0))
 	grow(t, s, span(0, small.Layers), 0, 0, 6)

@@ -158,12 +158,12 @@ func (st *Step) Tail(layer int) []attention.KV {
 	return st.views
 }
 
-// End notes in Sealed the blocks that the step has filled.
+// End notes in Sealed the blocks that the step has filled. The step after it may have stored its rows already, which are its own to note.
 func (st *Step) End() {
 	st.seq.mu.Lock()
 	defer st.seq.mu.Unlock()
 	for _, r := range st.runs {
-		if r.block.full() {
+		if r.at+r.n == r.block.Tokens.Len() {
 			st.Sealed = append(st.Sealed, r.block)
 		}
 	}

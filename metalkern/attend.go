@@ -183,7 +183,7 @@ func (s *stream) query(first, rows int, list listed) (gpu.Range, error) {
 		q.made[i] = kernels.Query{Count: uint32(list.count), Tiles: uint32(list.tiles), Position: int32(first + i)}
 	}
 	made := bytesOf(q.made[:rows])
-	on, err := s.temps.take(len(made))
+	on, err := s.now().temps.take(len(made))
 	if err != nil {
 		return gpu.Range{}, err
 	}

@@ -71,6 +71,9 @@ func (d *Device) Name() string {
 	return fmt.Sprintf("%s (%s)", info.Kind, info.Name)
 }
 
+// Info describes the GPU.
+func (d *Device) Info() gpu.Info { return d.host.Info() }
+
 // Check implements [device.Device].
 func (d *Device) Check(f attention.Format, s attention.Shape) error {
 	if err := stored(f); err != nil {

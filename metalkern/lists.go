@@ -22,6 +22,7 @@ type lists struct {
 // list is one of them. Its first blocks are those that keys names.
 type list struct {
 	keys   []*byte // where each block's keys lie
+	count  int     // of the blocks, if the list was last made of all of so many; else 0
 	blocks []kernels.Block
 	data   []byte // of the device: blocks
 }
@@ -41,6 +42,9 @@ func (s *stream) list(kv []attention.KV, position int) (listed, error) {
 		return listed{}, nil
 	}
 	l := s.lists.of(kv)
+	if tiles, same := l.same(kv, position); same {
+		return listed{s.device.memory.bytes(l.data), len(kv), tiles}, nil
+	}
 	var out listed
 	tiles, from, to := 0, len(kv), 0 // what has changed
 	for i := range kv {
@@ -72,6 +76,9 @@ func (s *stream) list(kv []attention.KV, position int) (listed, error) {
 		tiles += kernels.Tiles(length)
 		from, to = min(from, at), at+1
 	}
+	if l.count = 0; out.count == len(kv) {
+		l.count = len(kv)
+	}
 	if size := len(bytesOf(l.blocks)); size > len(l.data) {
 		data, err := s.device.memory.alloc(2 * size)
 		if err != nil {
@@ -89,6 +96,29 @@ func (s *stream) list(kv []attention.KV, position int) (listed, error) {
 	return out, s.send(gpu.Range{Buffer: out.at.Buffer, Offset: out.at.Offset + at}, changed)
 }
 
+// same reports whether the list is already that of some blocks, and how many tiles a query at a position sees of it. From one token to the next it nearly always is: only the last
+// block grows, and what of that is seen the position says.
+func (l *list) same(kv []attention.KV, position int) (tiles int, ok bool) {
+	last := len(kv) - 1
+	if l.count != len(kv) {
+		return 0, false
+	}
+	b, have := &kv[last], &l.blocks[last]
+	n, length := b.Visible(position), b.Len
+	if n == position+1-b.First {
+		length = b.Cap
+	}
+	if n == 0 || int(have.First) != b.First || int(have.Length) != length {
+		return 0, false
+	}
+	for i := range kv {
+		if l.keys[i] != unsafe.SliceData(kv[i].K) {
+			return 0, false
+		}
+	}
+	return int(have.Tile) + kernels.Tiles(n), true
+}
+
 // distance is how far from the origin a slice of the device's lies for kernels.
 func (d *Device) distance(b []byte) uint64 {
 	return d.memory.address(b) - d.origin.Buffer.Address() - uint64(d.origin.Offset)
@@ -99,7 +129,7 @@ func (ls *lists) of(kv []attention.KV) *list {
 	if n := ls.memory.frees.Load(); n != ls.frees { // other blocks may lie where those of the lists lay
 		ls.frees = n
 		for _, l := range ls.all {
-			l.keys, l.blocks = l.keys[:0], l.blocks[:0]
+			l.keys, l.blocks, l.count = l.keys[:0], l.blocks[:0], 0
 		}
 	}
 	if ls.all == nil || len(ls.all) == mostLists {

@@ -19,11 +19,11 @@ type stream struct {
 	err    error // the first that happened; nothing is recorded after it until Wait has returned it
 	waited bool  // nothing was recorded since Wait
 
-	staging staging // what goes between the host and the device until the next Wait
-	temps   temps   // what was uploaded until the next Wait
-	terms   room    // of activations, for products
-	orders  room    // in which experts compute, and the parts of an arg-max
-	parts   room    // partials that are to be merged
+	crossing [2]crossing // of the part that is recorded, and of the one before, by turns
+	current  int         // of them
+	terms    room        // of activations, for products
+	orders   room        // in which experts compute, and the parts of an arg-max
+	parts    room        // partials that are to be merged
 
 	slots map[*device.Lane][2][]byte // of the lanes of the queue
 
@@ -38,8 +38,11 @@ type stream struct {
 var _ device.Stream = (*stream)(nil)
 
 func newStream(d *Device) *stream {
-	s := &stream{device: d, staging: staging{host: d.host}, temps: temps{memory: d.memory}, terms: room{memory: d.memory}, orders: room{memory: d.memory}, parts: room{memory: d.memory},
+	s := &stream{device: d, terms: room{memory: d.memory}, orders: room{memory: d.memory}, parts: room{memory: d.memory},
 		lists: lists{memory: d.memory}, decodes: map[kernels.Layer]*kernels.Decode{}, fills: map[kernels.Layer]*kernels.Prefill{}}
+	for i := range s.crossing {
+		s.crossing[i] = crossing{staging{host: d.host}, temps{memory: d.memory}}
+	}
 	s.queue, s.err = d.host.NewQueue()
 	return s
 }
@@ -51,11 +54,25 @@ func (s *stream) begin() bool {
 	}
 	if s.waited {
 		s.waited = false
-		s.staging.reset()
-		s.temps.reset()
-		s.queries.count = 0
+		s.cross()
 	}
 	return true
+}
+
+// crossing is what goes between the host and the device until it has been waited for, on both sides.
+type crossing struct {
+	staging staging
+	temps   temps
+}
+
+// now is that of the part that is recorded.
+func (s *stream) now() *crossing { return &s.crossing[s.current] }
+
+// cross begins anew with what crosses in the part that is recorded.
+func (s *stream) cross() {
+	s.now().staging.reset()
+	s.now().temps.reset()
+	s.queries.count = 0
 }
 
 // do records an operation that reads or writes partials like any other tensor.
@@ -97,10 +114,13 @@ func (s *stream) Close() error {
 	s.orders.free()
 	s.parts.free()
 	s.lists.free()
-	s.temps.free()
+	for i := range s.crossing {
+		s.crossing[i].temps.free()
+		err = errors.Join(err, s.crossing[i].staging.free())
+	}
 	s.freeLanes()
 	s.device.forget(s)
-	return errors.Join(err, s.staging.free())
+	return err
 }
 
 func bytesOf[T any](x []T) []byte {
@@ -112,7 +132,7 @@ func (s *stream) at(t device.Tensor) gpu.Range { return s.device.memory.floats(t
 
 // send copies src, of the host, to a place on the device.
 func (s *stream) send(dst gpu.Range, src []byte) error {
-	staged, err := s.staging.take(len(src))
+	staged, err := s.now().staging.take(len(src))
 	if err != nil {
 		return err
 	}
@@ -137,7 +157,7 @@ func (s *stream) Upload(src []byte) (on []byte) {
 		return nil
 	}
 	s.do(func() (err error) {
-		if on, err = s.temps.take(len(src)); err != nil {
+		if on, err = s.now().temps.take(len(src)); err != nil {
 			return err
 		}
 		return s.send(s.device.memory.bytes(on), src)
@@ -154,7 +174,7 @@ func (s *stream) Download(src []byte) (at []byte) {
 		return nil
 	}
 	s.do(func() (err error) {
-		if at, err = s.staging.take(len(src)); err == nil {
+		if at, err = s.now().staging.take(len(src)); err == nil {
 			s.queue.Read(at, s.device.memory.bytes(src))
 		}
 		return err
@@ -179,7 +199,7 @@ func (s *stream) Embed(dst device.Tensor, table device.Matrix, ids []int32) {
 		return
 	}
 	s.do(func() error {
-		list, err := s.temps.take(4 * len(ids))
+		list, err := s.now().temps.take(4 * len(ids))
 		if err != nil {
 			return err
 		}

@@ -108,6 +108,12 @@ func (d *Decoder) Embed(st device.Stream, s *Scratch, ids []int32) {
 	st.Embed(s.X, d.embed, ids)
 }
 
+// EmbedChosen is Embed of ids that a choice has left on the device ([Scratch.Choice]).
+func (d *Decoder) EmbedChosen(st device.Pacer, s *Scratch, ids []int32) {
+	s.Resize(len(ids))
+	st.EmbedChosen(s.X, d.embed, ids)
+}
+
 // Angles writes the rotary angles of rows [row, row+n), which stand at positions first, first+1, …, once a step for
 // all layers; a step whose rows are several runs of positions calls it for each run. Angles are computed in float64:
 // at position 200,000 float32 is off by 3e-3.

@@ -76,7 +76,8 @@ func (s *Scratch) routing() device.Routing {
 	return device.Routing{Active: s.chosen.Cols, Experts: intsOf(s.chosen.Data), Weights: s.shares.Data}
 }
 
-// Choice is where the tokens go that follow rows of logits, of which there are no more than of s, in memory of the device. The next step overwrites it.
+// Choice is where the tokens go that follow rows of logits, of which there are no more than of s, in memory of the device. The next step overwrites it,
+// behind [Decoder.EmbedChosen].
 func (s *Scratch) Choice(rows int) []int32 { return intsOf(s.Cos.Data[:rows]) }
 
 // intsOf is the same memory as integers.

@@ -82,7 +82,7 @@ type Step struct {
 	Weights  float64 // reading what the token uses of the layers and the head, on one owner after another
 	KV       float64 // attending to the context, at the slowest holder of each layer
 	Exchange float64 // what queries to the holders and their partial results back add to that
-	HandOver float64 // the hidden state from owner to owner, and the token back to the first
+	HandOver float64 // the hidden state from owner to owner, and the token back to the first, with the owners' turns
 }
 
 // Seconds is the whole step.
@@ -108,7 +108,8 @@ func (s Step) Seconds() float64 { return s.Weights + s.KV + s.Exchange + s.HandO
 //
 // Of nodes with [Rates], w_i/B_i and the like are the times that were measured of operations of that
 // size, from the caches as far as what the machine's nodes read in a step stays in them until the next one, and
-// holders on the same processors are as much slower as was measured.
+// holders on the same processors are as much slower as was measured. A hand-over has the owner's turn in it, and an exchange
+// what both devices take, see [Rates].
 func (c *Cost) Step(context int) (s Step) {
 	reads := c.reads(context)
 	// What stays in the caches goes by how long a step takes, and that by what stays: each round comes nearer, from below.
@@ -127,7 +128,7 @@ func (c *Cost) step(context int, cached []float64) (s Step) {
 		s.HandOver += c.handOver(o.node, c.owners[(i+1)%len(c.owners)].node, i == len(c.owners)-1)
 		for l := o.layers.First; l < o.layers.End; l++ {
 			s.Weights += c.speeds[o.node].layer(cached[o.node], float64(c.work.ReadBytes[l]), c.work.TokenFLOPs[l])
-			keys := float64(context)
+			keys := float64(max(context, 1)) // a token attends to itself
 			if w := c.model.window(l); w > 0 {
 				keys = min(keys, float64(w))
 			}
@@ -147,24 +148,47 @@ func (c *Cost) step(context int, cached []float64) (s Step) {
 			s.Weights += c.speeds[o.node].product(cached[o.node], float64(c.work.HeadRead), c.work.HeadFLOPs)
 		}
 	}
+	s.HandOver += c.turns(s)
 	return s
 }
 
+// turns is what a step takes besides its operations and the ways between nodes. One that a single node computes is recorded while the one before runs, where that can
+// be, and then only counts as far as that takes longer.
+func (c *Cost) turns(s Step) (all float64) {
+	if r := c.speeds[c.owners[0].node].rates; len(c.owners) == 1 && r != nil && r.Record > 0 && !c.exchanges() {
+		return max(r.Record*float64(c.owners[0].layers.Len())-s.Weights-s.KV, 0)
+	}
+	for _, o := range c.owners {
+		all += c.speeds[o.node].turn()
+	}
+	return all
+}
+
+// exchanges reports whether another node than the owner holds tokens of a layer.
+func (c *Cost) exchanges() bool {
+	for j, s := range c.plan.Shares {
+		if c.plan.Mode != Pipeline && j != c.owners[0].node && s.Blocks > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // handOver is the time from one owner to the next, or from the last one to the first of the next step: by
-// way of who drives the steps, if that is known.
+// way of who drives the steps, if that is known. If they are the same the next step is there when the token is.
 func (c *Cost) handOver(from, to int, last bool) float64 {
 	switch {
-	case last && c.driver != nil:
-		return c.driver[from].Latency + c.driver[to].Latency
 	case from == to:
 		return 0
+	case last && c.driver != nil:
+		return c.driver[from].Latency + c.driver[to].Latency
 	}
 	return c.links[from][to].transfer(float64(c.work.HiddenBytes))
 }
 
 // attend is the time in which a node attends to so many keys of a layer, for one query.
 func (c *Cost) attend(node, layer int, cached, keys float64) float64 {
-	return c.speeds[node].attend(cached, keys*float64(c.model.KVBytesPerToken[layer]), keys*c.work.PairFLOPs[layer])
+	return c.speeds[node].attend(cached, keys*float64(c.model.KVBytesPerToken[layer]), keys*c.work.PairFLOPs[layer], c.work.KVBits)
 }
 
 // answered is when the last answer to a layer's queries is there, if holders attend for such times.
@@ -176,7 +200,7 @@ func (c *Cost) answered(owner int, times []float64) float64 {
 			continue
 		}
 		there, back := c.links[owner][j], c.links[j][owner]
-		done = max(done, sending+there.Latency+times[j]+back.Latency+wire)
+		done = max(done, sending+there.Latency+times[j]+back.Latency+wire+devices(c.speeds[owner], c.speeds[j]))
 		sending += there.Sending
 	}
 	return done

@@ -23,8 +23,20 @@ type Rates struct {
 	PrefillAttend  float64 // and of its attention
 
 	// Crowd is how many times longer attention takes when two, three and four nodes such as this one attend at
-	// once on the same processors.
+	// once on the same processors, or on the same GPU.
 	Crowd [3]float64
+
+	// Packed is how many times longer a byte of keys and values takes in each of PackedBits than one of halves.
+	Packed [2]float64
+	// Turn is what a step, and any other wait of the host for its device, takes besides its operations, in seconds: from handing over the first of
+	// them until the device begins, and from its end until the host has the result. On a CPU it is 0.
+	Turn float64
+	// Record is what the host takes to hand a layer of a step to a device that it records the next step for while that runs the one before, in seconds. 0 is a device for
+	// which it waits.
+	Record float64
+	// Gate is the device's part of an exchange with another node that it was given ahead, in seconds: until the host sees what it sends, and until it
+	// sees what the host got. 0 is a device that makes no exchanges by itself.
+	Gate float64
 }
 
 // Kernels is how long the operations of a decode step take.
@@ -40,14 +52,15 @@ type Kernels struct {
 // Curve is how long an operation takes, in seconds, by the bytes that it reads: at each of CurveSizes.
 // Between them it is a straight line, and beyond them the nearest one goes on. So it holds for a device
 // that needs a moment to begin, and for one that takes more of itself to a larger operation.
-type Curve [4]float64
+type Curve [5]float64
 
 // The points at which rates are measured.
 var (
-	CurveSizes  = [len(Curve{})]float64{64 << 10, 512 << 10, 4 << 20, 32 << 20}                  // bytes
+	CurveSizes  = [len(Curve{})]float64{64 << 10, 512 << 10, 4 << 20, 32 << 20, 256 << 20}       // bytes
 	CacheSizes  = [len(Rates{}.Cached)]float64{8 << 20, 16 << 20, 32 << 20, 64 << 20, 128 << 20} // bytes
 	KeptAfter   = [len(Rates{}.Kept)]float64{1e-3, 4e-3, 16e-3}                                  // seconds
-	Intensities = [1 + len(Kernels{}.Intense)]float64{2, 4, 8, 16}                               // operations for each byte of keys and values: with halves, the query heads to a KV head
+	Intensities = [1 + len(Kernels{}.Intense)]float64{2, 4, 8, 16}                               // operations for each byte of keys and values in halves: the query heads to a KV head
+	PackedBits  = [len(Rates{}.Packed)]int{8, 4}                                                 // of an element of keys or values
 )
 
 // Known reports whether the rates were measured.
@@ -71,7 +84,8 @@ func (r *Rates) Numbers() []*float64 {
 	add(r.Kept[:])
 	all = append(all, &r.PrefillProduct, &r.PrefillAttend)
 	add(r.Crowd[:])
-	return all
+	add(r.Packed[:])
+	return append(all, &r.Turn, &r.Record, &r.Gate)
 }
 
 type namedCurve struct {
@@ -92,13 +106,21 @@ func (c *Curve) Rate() float64 {
 	return (CurveSizes[last] - CurveSizes[last-1]) / (c[last] - c[last-1])
 }
 
-// attend is the time of one query's attention.
+// attend is the time of one query's attention over bytes of halves, or what takes as many.
 func (k *Kernels) attend(bytes, operations float64) float64 {
 	if bytes == 0 {
 		return 0
 	}
 	intense := append([]float64{1}, k.Intense[:]...)
 	return k.Attend.At(bytes) * line(Intensities[:], intense, max(operations/bytes, Intensities[0]))
+}
+
+// packed is how many times longer a byte takes of elements of so many bits than of halves.
+func (r *Rates) packed(bits int) float64 {
+	if i := slices.Index(PackedBits[:], bits); i >= 0 {
+		return r.Packed[i]
+	}
+	return 1
 }
 
 // cached is what share of its reading a step does from the caches that reads so many bytes, and begins so long
@@ -168,6 +190,16 @@ func (r *Rates) Check() error {
 	}
 	if err := ascending("rates: Crowd", r.Crowd[:], 1, 1e3); err != nil {
 		return err
+	}
+	for i, f := range r.Packed {
+		if !(f > 0 && f <= 1e3) {
+			return fmt.Errorf("rates: Packed %v, of %d bits, is not in 0..1000", f, PackedBits[i])
+		}
+	}
+	for name, t := range map[string]float64{"Turn": r.Turn, "Record": r.Record, "Gate": r.Gate} {
+		if !(t >= 0 && t <= maxOperation) {
+			return fmt.Errorf("rates: %s %v is not in 0..%d s", name, t, maxOperation)
+		}
 	}
 	for i, share := range r.Cached {
 		if !(share >= 0 && share <= 1) {

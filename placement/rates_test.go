@@ -17,7 +17,7 @@ func rated(memory, cache float64) Rates {
 		return Kernels{Layer: c, Product: c, Attend: c, Intense: [3]float64{2, 4, 8}}
 	}
 	return Rates{Memory: kernels(memory), Cache: kernels(cache), Cached: [5]float64{1, 1, 0, 0, 0}, Kept: [3]float64{1, 1, 1},
-		PrefillProduct: 1e11, PrefillAttend: 5e10, Crowd: [3]float64{1.5, 2, 3}}
+		PrefillProduct: 1e11, PrefillAttend: 5e10, Crowd: [3]float64{1.5, 2, 3}, Packed: [2]float64{1, 1}}
 }
 
 // fourLayers is a model of four layers of 1 MiB and 1 KiB of KV a token, on nodes of the given rates; attention
@@ -39,18 +39,18 @@ func fourLayers(mode Mode, rates ...Rates) (Request, Work) {
 }
 
 func TestACurveIsAStraightLineBetweenItsPointsAndBeyond(t *testing.T) {
-	c := Curve{10, 20, 30, 70}
+	c := Curve{10, 20, 30, 70, 150}
 	for bytes, want := range map[float64]float64{
-		64 << 10: 10, 512 << 10: 20, 288 << 10: 15, 4 << 20: 30, 18 << 20: 50, 32 << 20: 70, 60 << 20: 110, 0: 10 - 10.0/7,
+		64 << 10: 10, 512 << 10: 20, 288 << 10: 15, 4 << 20: 30, 18 << 20: 50, 32 << 20: 70, 144 << 20: 110, 480 << 20: 230, 0: 10 - 10.0/7,
 	} {
 		if got := c.At(bytes); !near(got, want) {
 			t.Errorf("%.0f bytes take %v, want %v", bytes, got, want)
 		}
 	}
-	if got, want := c.Rate(), float64(28<<20)/40; !near(got, want) {
+	if got, want := c.Rate(), float64(224<<20)/80; !near(got, want) {
 		t.Errorf("the largest operations read %v bytes/s, want %v", got, want)
 	}
-	if got := (&Curve{1, 100, 1000, 10000}).At(0); got != 0 {
+	if got := (&Curve{1, 100, 1000, 10000, 100000}).At(0); got != 0 {
 		t.Errorf("nothing takes %v s", got)
 	}
 }
@@ -249,6 +249,75 @@ func TestAnExchangeHidesBehindWhoHasMoreToAttendTo(t *testing.T) {
 	}
 }
 
+func TestAByteOfQuantizedKeysTakesAsLongAsWasMeasured(t *testing.T) {
+	rates := rated(1e9, 1e9)
+	rates.Packed = [2]float64{1.25, 2}
+	r, w := fourLayers(Pipeline, rates)
+	for bits, scale := range map[int]float64{0: 1, 32: 1, 16: 1, 8: 1.25, 4: 2} {
+		w.KVBits = bits
+		if got, want := costOf(t, r, w, mesh(1, Link{}), 1).Step(1000).KV, scale*4*1000*1024/1e9; !near(got, want) {
+			t.Errorf("with %d bits KV takes %v s, want %v", bits, got, want)
+		}
+	}
+	w.KVBits = 8
+	for l := range w.PairFLOPs {
+		w.PairFLOPs[l] *= 2 * 16 / 8.5 // four operations for each byte, if they were halves
+	}
+	if got, want := costOf(t, r, w, mesh(1, Link{}), 1).Step(1000).KV, 2*1.25*4*1000*1024/1e9; !near(got, want) {
+		t.Errorf("with four operations KV takes %v s, want %v", got, want)
+	}
+	w.KVBits = 5
+	if _, err := NewCost(r, place(t, r), w, mesh(1, Link{}), 1); err == nil || !strings.Contains(err.Error(), "KVBits 5") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestAStepHasItsOwnersTurnsAndAnExchangeWhatDevicesTake(t *testing.T) {
+	const turn, gate, latency = 1e-3, 0.25e-3, 0.125e-3
+	slow := rated(1e9, 1e9)
+	slow.Turn = turn
+	ahead := slow
+	ahead.Gate = gate
+	links := mesh(2, Link{Latency: latency, Bandwidth: 1e18})
+	for _, c := range []struct {
+		name     string
+		a, b     Rates
+		turns    float64
+		exchange float64 // of devices
+	}{
+		{"processors", rated(1e9, 1e9), rated(1e9, 1e9), 0, 0},
+		{"both ahead", ahead, ahead, 2 * turn, 2 * gate},
+		{"one ahead", ahead, slow, 2 * turn, 2 * turn},
+		{"beside a processor", ahead, rated(1e9, 1e9), turn, turn},
+	} {
+		r, w := fourLayers(Pooled, c.a, c.b)
+		cost := costOf(t, r, w, links, 1)
+		if got, want := cost.Step(1).HandOver, c.turns+2*latency; math.Abs(got-want) > 1e-9 {
+			t.Errorf("%s: hand-overs take %v s, want %v", c.name, got, want)
+		}
+		if got, want := cost.Exchange(), c.exchange+2*latency; math.Abs(got-want) > 1e-9 {
+			t.Errorf("%s: an exchange takes %v s, want %v", c.name, got, want)
+		}
+	}
+}
+
+func TestAStepThatIsRecordedAheadTakesTheLongerOfRecordingAndComputing(t *testing.T) {
+	const turn = 1e-3
+	for _, record := range []float64{1e-6, 1e-2} {
+		rates := rated(1e9, 1e9)
+		rates.Turn, rates.Record = turn, record
+		r, w := fourLayers(Pipeline, rates)
+		s := costOf(t, r, w, mesh(1, Link{}), 1).Step(1000)
+		if want := max(s.Weights+s.KV, 4*record); !near(s.Seconds(), want) {
+			t.Errorf("recording a layer in %v s, a step takes %+v, want %v s", record, s, want)
+		}
+		r, w = fourLayers(Pooled, rates, rates)
+		if s := costOf(t, r, w, mesh(2, Link{Bandwidth: 1e18}), 1).Step(1000); !(s.HandOver >= 2*turn) {
+			t.Errorf("of two owners neither waits for its device: %+v", s)
+		}
+	}
+}
+
 func TestRatesThatCannotBeAreNamed(t *testing.T) {
 	if r := rated(1e9, 2e9); r.Check() != nil || !r.Known() {
 		t.Fatalf("%v", r.Check())
@@ -266,6 +335,10 @@ func TestRatesThatCannotBeAreNamed(t *testing.T) {
 		"Kept":           func(r *Rates) { r.Kept = [3]float64{0.5, 0.6, 0} },
 		"PrefillProduct": func(r *Rates) { r.PrefillProduct = 0 },
 		"PrefillAttend":  func(r *Rates) { r.PrefillAttend = math.NaN() },
+		"Packed":         func(r *Rates) { r.Packed[1] = 0 },
+		"Turn":           func(r *Rates) { r.Turn = -1 },
+		"Record":         func(r *Rates) { r.Record = math.NaN() },
+		"Gate":           func(r *Rates) { r.Gate = math.Inf(1) },
 		"Crowd":          func(r *Rates) { r.Crowd[0] = math.NaN() },
 	} {
 		rates := rated(1e9, 2e9)

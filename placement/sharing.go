@@ -114,7 +114,7 @@ func (c *Cost) ShareMemory(slower []float64) error {
 const maxSlower = 1e3
 
 // DriveFrom tells the way between each node and the process that drives the steps: it hands a step to the
-// first owner, and gets the token from the last. Without it, predictions take the token to go from the last
+// first owner, and gets the token from the last, which a step waits for if they are not the same node. Without it, predictions take the token to go from the last
 // owner to the first.
 func (c *Cost) DriveFrom(ways []Link) error {
 	if len(ways) != len(c.speeds) {

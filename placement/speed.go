@@ -50,12 +50,34 @@ func (s speed) product(cached, bytes, operations float64) float64 {
 	return s.mixed(cached, func(k *Kernels) float64 { return k.Product.At(bytes) })
 }
 
-// attend is the attention of one token over the keys and values of a layer, in decode.
-func (s speed) attend(cached, bytes, operations float64) float64 {
+// attend is the attention of one token over the keys and values of a layer, in decode, stored in elements of so many bits. What is measured of the
+// operations for each byte is that of halves, so elements count.
+func (s speed) attend(cached, bytes, operations float64, bits int) float64 {
 	if s.rates == nil {
 		return s.takes(bytes, operations)
 	}
-	return s.mixed(cached, func(k *Kernels) float64 { return k.attend(bytes, operations) })
+	if bits < 16 && bits > 0 {
+		const scales = 0.5 // bits of an element
+		operations *= (float64(bits) + scales) / 16
+	}
+	return s.rates.packed(bits) * s.mixed(cached, func(k *Kernels) float64 { return k.attend(bytes, operations) })
+}
+
+// turn is what a step takes the node besides its operations.
+func (s speed) turn() float64 {
+	if s.rates == nil {
+		return 0
+	}
+	return s.rates.Turn
+}
+
+// devices is what the devices of two nodes take of an exchange: less if it was given ahead to both, else each host waits for its device on the way out
+// and on the way back.
+func devices(a, b speed) float64 {
+	if a.rates != nil && b.rates != nil && a.rates.Gate > 0 && b.rates.Gate > 0 {
+		return a.rates.Gate + b.rates.Gate
+	}
+	return a.turn() + b.turn()
 }
 
 // matrices is the matrix products of a layer for a prefill chunk.

@@ -1,6 +1,9 @@
 package placement
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Work is what computing with a model takes, where [Model] is what holding it takes.
 type Work struct {
@@ -9,6 +12,7 @@ type Work struct {
 	TokenFLOPs   []float64 // operations of one token's matrix products in each layer
 	HeadFLOPs    float64   // and in the head
 	PairFLOPs    []float64 // operations of attention between one query and one key in each layer, all heads
+	KVBits       int       // of an element of keys and values as it is stored: 32, 16, 8 or 4; 0 is 16
 	HiddenBytes  int64     // the hidden state of one token, as one node hands it to the next
 	QueryBytes   int64     // one token's queries of a layer, as an owner sends them to a holder
 	PartialBytes int64     // the holder's answer: (o, m, l) of every head
@@ -59,6 +63,9 @@ func (w *Work) check(m *Model) error {
 		if f.n < 0 || f.n > maxBytes {
 			return fmt.Errorf("placement: model %q: %s %d is not in 0..2^50", m.Name, f.name, f.n)
 		}
+	}
+	if w.KVBits != 0 && w.KVBits != 16 && w.KVBits != 32 && !slices.Contains(PackedBits[:], w.KVBits) {
+		return fmt.Errorf("placement: model %q: KVBits %d are not 32, 16, 8 or 4", m.Name, w.KVBits)
 	}
 	operations := func(n float64) bool { return n >= 0 && n <= maxFLOPS }
 	if !operations(w.HeadFLOPs) {

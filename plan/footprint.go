@@ -15,7 +15,7 @@ func (a *Arch) Footprint(name string, w Weights, kv KV, block, nodes int) (place
 	} else {
 		m.EmbedBytes, m.HeadBytes = w.bytes(a.table()), w.bytes(a.table())+kept*int64(a.Hidden)
 	}
-	work := placement.Work{HeadRead: m.HeadBytes, HeadFLOPs: 2 * float64(a.table()), HiddenBytes: 4 * int64(a.Hidden)}
+	work := placement.Work{HeadRead: m.HeadBytes, HeadFLOPs: 2 * float64(a.table()), HiddenBytes: 4 * int64(a.Hidden), KVBits: kv.bits()}
 	windowed := false
 	for i := range a.Layers {
 		l := &a.Layers[i]

@@ -79,6 +79,9 @@ func (k KV) bytes(elements int) int64 {
 	return 2 * int64(elements)
 }
 
+// bits is what an element has, scales aside.
+func (k KV) bits() int { return [...]int{KVF16: 16, KVQ8: 8, KVQ4: 4}[k] }
+
 // MarshalText writes the name.
 func (w Weights) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
 

@@ -6,13 +6,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
-	"time"
 
+	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/device/cpu"
 	"github.com/orrery-ai/orrery/metalkern"
 	"github.com/orrery-ai/orrery/metalkern/bench"
 	"github.com/orrery-ai/orrery/metalkern/kernels"
+	"github.com/orrery-ai/orrery/placement"
 )
 
 type devicesCmd struct {
@@ -22,29 +24,32 @@ type devicesCmd struct {
 // Help is the end of the command's help.
 func (*devicesCmd) Help() string {
 	return `Memory is how fast it is read on a CPU, and how fast it is copied on a GPU, counting bytes read and written. Matrix is a large product
-in bf16 by Orrery's own kernel.
+in bf16 by Orrery's own kernel. What predictions go by, which is kept from the last time: weights and KV
+are how fast decode reads them, q8 and q4 how many times longer it takes for a byte of such KV, and the
+turn what a step takes besides its operations.
 
 Example: orrery devices --format json`
 }
 
 // foundDevice is one line of the list.
 type foundDevice struct {
-	Device    string  `json:"device"`
-	Name      string  `json:"name"`
-	Memory    int64   `json:"memory,omitempty"`    // bytes
-	Bandwidth float64 `json:"bandwidth,omitempty"` // bytes/s
-	Matrix    float64 `json:"matrix,omitempty"`    // operations/s
-	Note      string  `json:"note,omitempty"`
+	Device    string           `json:"device"`
+	Name      string           `json:"name"`
+	Memory    int64            `json:"memory,omitempty"`    // bytes
+	Bandwidth float64          `json:"bandwidth,omitempty"` // bytes/s
+	Matrix    float64          `json:"matrix,omitempty"`    // operations/s
+	Rates     *placement.Rates `json:"rates,omitempty"`     // as nodes measure them
+	Note      string           `json:"note,omitempty"`
 }
 
-// cpuBandwidthTime is for how long the memory of the CPU is read.
-const cpuBandwidthTime = 300 * time.Millisecond
-
 // Run looks for devices and measures them.
-func (c *devicesCmd) Run(ctx context.Context) error {
+func (c *devicesCmd) Run(ctx context.Context, log *slog.Logger) error {
 	processor := cpu.New(0)
-	all := []foundDevice{{Device: "cpu", Name: processor.Name(), Bandwidth: cpu.MeasureBandwidth(cpuBandwidthTime)}}
+	all := []foundDevice{{Device: orrery.DeviceCPU, Name: processor.Name()}}
 	if err := processor.Close(); err != nil {
+		return err
+	}
+	if err := all[0].calibrate(ctx, log); err != nil {
 		return err
 	}
 	found, err := metalkern.Find()
@@ -58,6 +63,9 @@ func (c *devicesCmd) Run(ctx context.Context) error {
 		case f.Kind == "emulator":
 			d.Note = "runs the GPU kernels for tests; slow"
 		default:
+			if err := d.calibrate(ctx, log); err != nil {
+				return err
+			}
 			if err := d.measure(ctx); err != nil {
 				return err
 			}
@@ -65,6 +73,17 @@ func (c *devicesCmd) Run(ctx context.Context) error {
 		all = append(all, d)
 	}
 	return writeDevices(os.Stdout, c.Format, all)
+}
+
+// calibrate finds what predictions go by, as a node on the device does.
+func (d *foundDevice) calibrate(ctx context.Context, log *slog.Logger) error {
+	choice, err := orrery.ChooseDevice(d.Device)
+	if err != nil {
+		return err
+	}
+	bandwidth, rates, err := orrery.Calibrate(ctx, orrery.Config{Device: d.Device, Logger: log}, choice.Memory)
+	d.Bandwidth, d.Rates = bandwidth, &rates
+	return err
 }
 
 // measure finds a GPU's limits.
@@ -90,23 +109,40 @@ func writeDevices(w io.Writer, format string, all []foundDevice) error {
 		e.SetIndent("", "  ")
 		return e.Encode(all)
 	case "csv":
-		rows := [][]string{{"device", "name", "memory", "bandwidth", "matrix", "note"}}
+		rows := [][]string{{"device", "name", "memory", "bandwidth", "matrix", "weights", "kv", "q8", "q4", "turn", "note"}}
 		for _, d := range all {
-			rows = append(rows, []string{d.Device, d.Name, fmt.Sprint(d.Memory), fmt.Sprintf("%.6g", d.Bandwidth), fmt.Sprintf("%.6g", d.Matrix), d.Note})
+			row := []string{d.Device, d.Name, fmt.Sprint(d.Memory)}
+			for _, v := range append([]float64{d.Bandwidth, d.Matrix}, d.speeds()...) {
+				row = append(row, fmt.Sprintf("%.6g", v))
+			}
+			rows = append(rows, append(row, d.Note))
 		}
 		return csv.NewWriter(w).WriteAll(rows)
 	}
-	t := newTable("Device", "Name", "Memory", "Matrix", "")
+	t := newTable("Device", "Name", "Memory", "Matrix", "Weights", "KV", "q8, q4", "Turn", "")
 	for _, d := range all {
-		memory, matrix := "", ""
+		memory, matrix, weights, kv, packed, turn := "", "", "", "", "", ""
 		if d.Bandwidth > 0 {
 			memory = fmt.Sprintf("%.0f GB/s", d.Bandwidth/1e9)
 		}
 		if d.Matrix > 0 {
 			matrix = fmt.Sprintf("%.0f TFLOP/s", d.Matrix/1e12)
 		}
-		t.AppendRow([]any{d.Device, d.Name, memory, matrix, d.Note})
+		if v := d.speeds(); d.Rates != nil {
+			weights, kv = fmt.Sprintf("%.0f GB/s", v[0]/1e9), fmt.Sprintf("%.0f GB/s", v[1]/1e9)
+			packed, turn = fmt.Sprintf("%.2f, %.2f", v[2], v[3]), fmt.Sprintf("%.0f µs", 1e6*v[4])
+		}
+		t.AppendRow([]any{d.Device, d.Name, memory, matrix, weights, kv, packed, turn, d.Note})
 	}
 	_, err := fmt.Fprintln(w, t.Render())
 	return err
+}
+
+// speeds are what is shown of the rates: bytes/s of weights and of KV, how many times longer a byte takes in q8 and q4, and the turn in seconds. They are 0 if there are none.
+func (d *foundDevice) speeds() []float64 {
+	r := d.Rates
+	if r == nil {
+		return make([]float64, 5)
+	}
+	return []float64{r.Memory.Layer.Rate(), r.Memory.Attend.Rate(), r.Packed[0], r.Packed[1], r.Turn}
 }

@@ -30,7 +30,8 @@ func (nodesCmd) Help() string {
   orrery nodes --nodes 3 --format json
 
 Speeds are what each node measured with its own kernels, of one token from
-memory and from the caches, and of a prefill chunk. An exchange is a KiB there and back: busy
+memory and from the caches, and of a prefill chunk. A turn is what a step takes besides its
+operations, on a GPU until it begins and until the host has the result. An exchange is a KiB there and back: busy
 right after another one, paused when the other node had nothing to do for half a
 millisecond, as in decode. Without --join or --nodes it is about this machine.`
 }
@@ -142,6 +143,16 @@ func writeNodesCSV(w io.Writer, r *nodesReport) error {
 			add(n.Name, "", "kv_from_caches_bytes_per_second", k.Cache.Attend.Rate())
 			add(n.Name, "", "prefill_products_per_second", k.PrefillProduct)
 			add(n.Name, "", "prefill_attention_per_second", k.PrefillAttend)
+			for i, bits := range placement.PackedBits {
+				add(n.Name, "", fmt.Sprintf("kv_q%d_times_as_long_a_byte", bits), k.Packed[i])
+			}
+			add(n.Name, "", "turn_seconds", k.Turn)
+			if k.Record > 0 {
+				add(n.Name, "", "recording_a_layer_seconds", k.Record)
+			}
+			if k.Gate > 0 {
+				add(n.Name, "", "exchange_ahead_seconds", k.Gate)
+			}
 		}
 	}
 	for _, l := range r.Links {
@@ -153,19 +164,25 @@ func writeNodesCSV(w io.Writer, r *nodesReport) error {
 }
 
 func nodesText(r *nodesReport) string {
-	t := newTable("node", "device", "cores", "memory", "free", "read GB/s", "weights GB/s", "KV GB/s", "GFLOP/s", "attention", "version")
-	rightAligned(t, 11)
+	t := newTable("node", "device", "cores", "memory", "free", "read GB/s", "weights GB/s", "KV GB/s", "q8, q4", "GFLOP/s", "attention", "turn", "ahead", "version")
+	rightAligned(t, 14)
+	micro := func(seconds float64) string { return fmt.Sprintf("%.0f µs", 1e6*seconds) }
 	giga := func(v float64) string { return fmt.Sprintf("%.1f", v/1e9) }
 	for _, n := range r.Nodes {
-		row := table.Row{n.Name, n.Device, n.Cores, placement.FormatBytes(n.Memory), placement.FormatBytes(n.Free), giga(n.Bandwidth), "-", "-", "-", "-", n.Version}
+		row := table.Row{n.Name, n.Device, n.Cores, placement.FormatBytes(n.Memory), placement.FormatBytes(n.Free), giga(n.Bandwidth), "-", "-", "-", "-", "-", "-", "-", n.Version}
 		if k := n.Rates; k != nil {
 			row[6] = giga(k.Memory.Layer.Rate()) + " / " + giga(k.Cache.Layer.Rate())
 			row[7] = giga(k.Memory.Attend.Rate()) + " / " + giga(k.Cache.Attend.Rate())
-			row[8], row[9] = fmt.Sprintf("%.0f", k.PrefillProduct/1e9), fmt.Sprintf("%.0f", k.PrefillAttend/1e9)
+			row[8] = fmt.Sprintf("%.2f, %.2f", k.Packed[0], k.Packed[1])
+			row[9], row[10], row[11] = fmt.Sprintf("%.0f", k.PrefillProduct/1e9), fmt.Sprintf("%.0f", k.PrefillAttend/1e9), micro(k.Turn)
+			if k.Gate > 0 {
+				row[12] = micro(k.Gate)
+			}
 		}
 		t.AppendRow(row)
 	}
-	text := t.Render() + "\nweights and KV: decode, from memory / from the caches; GFLOP/s and attention: prefill\n"
+	text := t.Render() + "\nweights and KV: decode, from memory / from the caches; q8, q4: times as long a byte of KV; GFLOP/s and attention: prefill\n" +
+		"turn: a step besides its operations; ahead: the device's part of an exchange that it was given ahead\n"
 	for _, n := range r.Nodes {
 		if n.Short > 0 {
 			text += fmt.Sprintf("WARNING: other programs took %s of the memory that node %s has promised: it takes on nothing new\n", placement.FormatBytes(n.Short), n.Name)

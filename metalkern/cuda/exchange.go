@@ -25,7 +25,10 @@ type exchanger struct {
 	ahead bool         // what comes next is behind a message
 }
 
-var _ gpu.Exchanger = (*exchanger)(nil)
+var (
+	_ gpu.Exchanger = (*exchanger)(nil)
+	_ gpu.Fencer    = (*exchanger)(nil)
+)
 
 // NewQueue implements [gpu.Host]. The queue is a [gpu.Exchanger].
 func (h *Host) NewQueue() (gpu.Queue, error) {
@@ -125,6 +128,14 @@ func (e *exchanger) Mark() int {
 		e.gated.Submit()
 	}
 	return e.queue.Mark()
+}
+
+// Fence implements [gpu.Fencer]. There is none behind a message.
+func (e *exchanger) Fence() {
+	if e.ahead {
+		e.fail(errors.New("cuda: a fence behind a message"))
+	}
+	e.queue.Fence()
 }
 
 // Wait implements [gpu.Queue].

@@ -22,6 +22,9 @@ const (
 	attributeMajor      = 75
 	attributeMinor      = 76
 	attributePool       = 97
+	attributeBus        = 33
+	attributeSlot       = 34
+	attributeDomain     = 50
 	leastMajor          = 8
 	hostAllocPortable   = 1
 	hostAllocMapped     = 2
@@ -127,8 +130,18 @@ func (h *Host) describe() error {
 	if arch == "sm_90" && h.compiler.version >= leastHopper && d.tensorMap != 0 {
 		arch = "sm_90a" // with what later GPUs need not have
 	}
-	h.info = gpu.Info{Kind: "cuda", Name: title, Arch: arch, Units: attribute(attributeUnits), Memory: int64(memory), Pool: attribute(attributePool)}
+	h.info = gpu.Info{Kind: "cuda", Name: title, Arch: arch, Units: attribute(attributeUnits), Memory: int64(memory), Pool: attribute(attributePool),
+		Driver: driverVersion(), Place: fmt.Sprintf("%04x:%02x:%02x", attribute(attributeDomain), attribute(attributeBus), attribute(attributeSlot))}
 	return nil
+}
+
+// driverVersion is that of the kernel's part of the driver, as 580.159.04; "" where the system does not tell.
+func driverVersion() string {
+	b, err := os.ReadFile("/sys/module/nvidia/version")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
 }
 
 // Info implements [gpu.Host].

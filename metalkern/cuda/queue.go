@@ -3,9 +3,12 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
@@ -17,6 +20,8 @@ const (
 	nap = 50 * time.Microsecond
 	// closeTimeout bounds Close.
 	closeTimeout = 10 * time.Second
+	// eventNoTiming is CU_EVENT_DISABLE_TIMING.
+	eventNoTiming = 2
 )
 
 // queue is a stream. Launches are recorded, and given to it some at a time.
@@ -29,6 +34,10 @@ type queue struct {
 	recorded recording
 	graphs   graphs
 
+	fences     [gpu.MostFences]uintptr // events; fenced of them from firstFence on are not reached
+	firstFence int
+	fenced     int
+
 	ungraphed bool          // the driver has refused to make a graph
 	took      time.Duration // the last wait
 
@@ -37,7 +46,7 @@ type queue struct {
 	config launchConfig                // likewise
 }
 
-var _ gpu.Queue = (*queue)(nil)
+var _ gpu.Fencer = (*queue)(nil)
 
 // newQueue makes a stream.
 func (h *Host) newQueue() (*queue, error) {
@@ -175,36 +184,84 @@ func (q *queue) Elapsed(from, to int) (time.Duration, error) {
 // ResetMarks implements [gpu.Queue].
 func (q *queue) ResetMarks() { q.marked = 0 }
 
+// Fence implements [gpu.Fencer].
+func (q *queue) Fence() {
+	q.flush()
+	if q.fenced == len(q.fences) {
+		q.fail(errors.New("cuda: a fence beyond those that there may be"))
+		return
+	}
+	defer q.host.current()()
+	d, e := q.host.driver, &q.fences[(q.firstFence+q.fenced)%len(q.fences)]
+	if *e == 0 {
+		q.note("cuEventCreate", call(d.eventCreate, uintptr(unsafe.Pointer(e)), eventNoTiming))
+	}
+	q.note("cuEventRecord", call(d.eventRecord, *e, q.stream))
+	q.fenced++
+}
+
+// Reached implements [gpu.Fencer].
+func (q *queue) Reached() bool {
+	return q.fenced == 0 || q.err != nil || status(q.query(q.host.driver.eventQuery, q.fences[q.firstFence])) != notReady
+}
+
+// Reach implements [gpu.Fencer].
+func (q *queue) Reach(deadline time.Time) error {
+	err := q.err
+	q.err = nil
+	if q.fenced == 0 {
+		return err
+	}
+	failed := q.until(q.host.driver.eventQuery, q.fences[q.firstFence], deadline)
+	q.firstFence, q.fenced = (q.firstFence+1)%len(q.fences), q.fenced-1
+	if err == nil {
+		err = failed
+	}
+	return err
+}
+
 // Wait implements [gpu.Queue].
 func (q *queue) Wait(deadline time.Time) error {
 	q.flush()
 	err := q.err
 	q.err = nil
+	failed := q.until(q.host.driver.streamQuery, q.stream, deadline)
+	if failed == nil {
+		q.tidy()
+	}
+	if err == nil {
+		err = failed
+	}
+	return err
+}
+
+// query asks the driver how far a stream or an event has come.
+func (q *queue) query(function, of uintptr) int32 {
+	defer q.host.current()()
+	return call(function, of)
+}
+
+// until waits until a stream or an event has come to its end.
+func (q *queue) until(function, of uintptr, deadline time.Time) error {
 	start := time.Now()
+	running := time.Duration(0) // when it was last seen not to have ended: after that a nap may have gone on for longer than it ran
 	for {
-		release := q.host.current()
-		r := call(q.host.driver.streamQuery, q.stream)
-		release()
+		r := q.query(function, of)
 		switch {
 		case status(r) == success:
-			q.took = time.Since(start)
-			q.tidy()
-			return err
+			q.took = running
+			return nil
 		case status(r) != notReady:
-			if err == nil {
-				err = q.host.driver.check("a kernel failed", r)
-			}
-			return err
+			return q.host.driver.check("a kernel failed", r)
 		}
 		now := time.Now()
 		if now.After(deadline) {
-			if err == nil {
-				err = &gpu.TimeoutError{Device: q.host.info.Name}
-			}
-			return err
+			return &gpu.TimeoutError{Device: q.host.info.Name}
 		}
-		if took := now.Sub(start); took > spin && (took < q.took-spin || took > q.took+spin) {
-			time.Sleep(nap)
+		running = now.Sub(start)
+		if running > spin && (running < q.took-spin || running > q.took+spin) {
+			rest := unix.NsecToTimespec(int64(nap))
+			_ = unix.Nanosleep(&rest, nil) // Go's own sleep may take a millisecond; whether a signal has cut this one short does not matter
 		}
 	}
 }
@@ -225,7 +282,10 @@ func (q *queue) Close() error {
 	for _, g := range q.graphs.all {
 		q.destroy(g)
 	}
-	for _, e := range q.events {
+	for _, e := range append(q.events, q.fences[:]...) {
+		if e == 0 {
+			continue
+		}
 		call(q.host.driver.eventDestroy, e)
 	}
 	call(q.host.driver.streamDestroy, q.stream)

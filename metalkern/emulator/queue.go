@@ -2,6 +2,7 @@ package emulator
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -24,11 +25,12 @@ type queue struct {
 	host    *Host
 	pending []func(deadline time.Time) error
 	err     error
+	fences  []int // how many of pending are before each
 	marks   []time.Time
 	marked  int // marks given out
 }
 
-var _ gpu.Queue = (*queue)(nil)
+var _ gpu.Fencer = (*queue)(nil)
 
 // launch is what emu_launch takes.
 type launch struct {
@@ -153,10 +155,35 @@ func (q *queue) Elapsed(from, to int) (time.Duration, error) {
 // ResetMarks implements [gpu.Queue].
 func (q *queue) ResetMarks() { q.marks, q.marked = q.marks[:0], 0 }
 
+// Fence implements [gpu.Fencer].
+func (q *queue) Fence() {
+	if len(q.fences) == gpu.MostFences {
+		q.fail(errors.New("emulator: a fence beyond those that there may be"))
+		return
+	}
+	q.fences = append(q.fences, len(q.pending))
+}
+
+// Reached implements [gpu.Fencer]. Everything runs in Reach, so there is nothing to wait for before.
+func (q *queue) Reached() bool { return true }
+
+// Reach implements [gpu.Fencer].
+func (q *queue) Reach(deadline time.Time) error {
+	if len(q.fences) == 0 {
+		return q.run(0, deadline)
+	}
+	n := q.fences[0]
+	q.fences = q.fences[1:]
+	return q.run(n, deadline)
+}
+
 // Wait implements [gpu.Queue].
-func (q *queue) Wait(deadline time.Time) error {
+func (q *queue) Wait(deadline time.Time) error { return q.run(len(q.pending), deadline) }
+
+// run runs the first n of what is pending. If one fails the others do not run.
+func (q *queue) run(n int, deadline time.Time) error {
 	err := q.err
-	for _, run := range q.pending {
+	for _, run := range q.pending[:n] {
 		if err != nil {
 			break
 		}
@@ -166,7 +193,10 @@ func (q *queue) Wait(deadline time.Time) error {
 		}
 		err = run(deadline)
 	}
-	q.pending, q.err = q.pending[:0], nil
+	q.pending, q.err = append(q.pending[:0], q.pending[n:]...), nil
+	for i := range q.fences {
+		q.fences[i] = max(q.fences[i]-n, 0)
+	}
 	return err
 }
 

@@ -20,6 +20,8 @@ type Info struct {
 	Memory int64  // bytes in all
 	Free   int64  // of them nobody had taken when the host was opened
 	Pool   int    // most bytes of threadgroup memory that a group may have
+	Driver string // its version
+	Place  string // which GPU of the machine it is; "" of what computes on the processor
 }
 
 // Host is one device and the compiler for it. Its methods may be called from any goroutine.

@@ -14,7 +14,7 @@ const (
 )
 
 type (
-	embedParams struct{ cols int32 }
+	embedParams struct{ rows, cols int32 }
 	normParams  struct {
 		rows, cols  int32
 		eps, offset float32
@@ -42,7 +42,7 @@ func threads(n int) gpu.Grid {
 // groups is a grid of n groups.
 func groups(n, threads int) gpu.Grid { return gpu.Grid{X: n, Y: 1, Z: 1, Threads: threads} }
 
-// Embed copies rows ids [n] int32 of the table to dst [n][table.Cols]. The ids must be in the table.
+// Embed copies rows ids [n] int32 of the table to dst [n][table.Cols]. An id that is not in the table is taken for 0.
 func (s *Set) Embed(queue gpu.Queue, dst gpu.Range, table Weights, ids gpu.Range, n int) error {
 	if err := table.Check(); err != nil {
 		return err
@@ -51,7 +51,7 @@ func (s *Set) Embed(queue gpu.Queue, dst gpu.Range, table Weights, ids gpu.Range
 	if err != nil {
 		return err
 	}
-	p := embedParams{int32(table.Cols)}
+	p := embedParams{int32(table.Rows), int32(table.Cols)}
 	queue.Launch(k, groups(n, 128), arg(dst), arg(table.Data), table.scales(), arg(ids), gpu.Value(&p))
 	return nil
 }

@@ -1,9 +1,10 @@
 // Operations on rows of activations.
 
 // dst[i] = row ids[i] of the table, a group each.
-struct EmbedParams { int cols; };
+struct EmbedParams { int rows, cols; };
 template <typename F> FN void embed(device float* dst, device const uchar* table, device const ushort* scales, device const int* ids, constant EmbedParams& P, Ctx t) {
-    const ulong row = ulong(ids[t.tg.x]);
+    const int id = ids[t.tg.x];
+    const ulong row = ulong(id >= 0 && id < P.rows ? id : 0);
     device const uchar* src = table + row * P.cols * F::BITS / 8;
     for (int k = int(t.tid) * 8; k < P.cols; k += 128 * 8) {
         Raw<F> r;

@@ -9,6 +9,8 @@ import (
 	"time"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/orrery-ai/orrery/metalkern/dialect"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 	"github.com/orrery-ai/orrery/metalkern/internal/gated"
@@ -91,7 +93,8 @@ func find() (*Host, error) {
 			return
 		}
 		h.most = h.device.maxBuffer()
-		h.info = gpu.Info{Kind: "metal", Name: h.device.name().text(), Units: units(), Memory: int64(h.device.maxWorkingSet()), Pool: int(h.device.maxThreadgroupMemory())}
+		h.info = gpu.Info{Kind: "metal", Name: h.device.name().text(), Units: units(), Memory: int64(h.device.maxWorkingSet()), Pool: int(h.device.maxThreadgroupMemory()),
+			Driver: systemVersion(), Place: "default"}
 	})
 	if err != nil {
 		return nil, err
@@ -174,6 +177,15 @@ func (o nsError) describe() string {
 		return "it failed without an error"
 	}
 	return o.localizedDescription().text()
+}
+
+// systemVersion is that of macOS, of which the driver is a part; "" where it does not tell.
+func systemVersion() string {
+	v, err := unix.Sysctl("kern.osproductversion")
+	if err != nil {
+		return ""
+	}
+	return v
 }
 
 // Info implements [gpu.Host].

@@ -1,0 +1,130 @@
+package calibrate
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/placement"
+)
+
+// What is recorded, of layers and of exchanges, in the shorter of two recordings whose difference is what one takes; the longer has three times as many. A device that is
+// given launches some at a time has begun when the shorter's last is recorded.
+const (
+	turnLayers  = 8
+	exchanges   = 4
+	turnSamples = 6
+	launchesFor = 2e-3 // seconds; a device that takes longer for a short operation is not worth many samples
+	turnBytes   = 64 << 10
+)
+
+// measureTurn measures what a step takes besides its operations: the time of a few short layers, and of what goes there
+// and back with them, less what as many take within a longer recording. recording is what the host takes to hand over a layer, if the device tells how far it has come. A processor
+// computes what it is handed at once: both are 0.
+func (b *bench) measureTurn() (turn, recording float64) {
+	if !b.Alike {
+		return 0, 0
+	}
+	const width = 64
+	x, src := b.filled(1, width), someFloats(width)
+	layer, attend := b.layer(turnBytes), b.attend(turnBytes, int(placement.Intensities[0]), attention.F16)
+	if *b.err != nil {
+		return 0, 0
+	}
+	step := func(n int) (took, recorded float64) {
+		b.at = 0
+		start := time.Now()
+		b.stream.Write(x, src)
+		for range n {
+			layer()
+			attend()
+		}
+		b.stream.Download(bytesOf(x.Data[:1]))
+		recorded = time.Since(start).Seconds()
+		b.finish()
+		return time.Since(start).Seconds(), recorded
+	}
+	n := turnLayers
+	if took, _ := step(1); took > launchesFor {
+		n = 1
+	}
+	few, each := b.slope(n, func(n int) float64 { took, _ := step(n); return took })
+	if p, ok := b.stream.(device.Pacer); ok && p.Part() {
+		b.fail(p.WaitPart())
+		recording = b.quartile(0, turnSamples, func() float64 { _, recorded := step(3 * n); return recorded }) / float64(3*n)
+	}
+	return max(few-each*float64(n), 0), recording
+}
+
+// slope is what a step of so much takes, and what each more of it does.
+func (b *bench) slope(n int, step func(n int) float64) (few, each float64) {
+	few = b.quartile(0, turnSamples, func() float64 { return step(n) })
+	many := b.quartile(0, turnSamples, func() float64 { return step(3 * n) })
+	return few, max((many-few)/float64(2*n), shortest)
+}
+
+// gateBytes is the size of an exchange's messages: the queries of a large model.
+const gateBytes = 16 << 10
+
+// measureGate measures the device's part of an exchange that it was given ahead: it sends messages to this host, which answers each at once. 0 is a device that makes no exchanges.
+func (b *bench) measureGate() float64 {
+	ex, ok := b.Device.NewStream().(device.Exchanger)
+	if !ok {
+		return 0
+	}
+	defer func() { b.fail(ex.Close()) }()
+	in, err := ex.NewLane(device.LaneEnd{Size: gateBytes, Spin: b.Spin})
+	b.fail(err)
+	out, err := ex.NewLane(device.LaneEnd{Size: gateBytes, Out: true, Spin: b.Spin})
+	b.fail(err)
+	data := bytesOf(b.filled(1, gateBytes/4).Data)
+	if *b.err != nil {
+		return 0
+	}
+	e := echo{in: in, out: out}
+	var peer sync.WaitGroup
+	peer.Go(e.serve)
+	defer peer.Wait()
+	defer e.ended.Store(true)
+	seq := uint32(0)
+	step := func(n int) float64 {
+		start := time.Now()
+		for range n {
+			ex.Send(out, seq, data)
+			ex.Await(out, seq+1, 0)
+			ex.Receive(in, seq, data)
+			seq++
+		}
+		b.fail(ex.Wait())
+		return time.Since(start).Seconds()
+	}
+	n := exchanges
+	if step(1) > launchesFor {
+		n = 1
+	}
+	_, each := b.slope(n, step)
+	return each
+}
+
+// echo answers a device's messages.
+type echo struct {
+	in, out *device.Lane // as the device sees them
+	ended   atomic.Bool
+}
+
+func (e *echo) serve() {
+	for seq := uint32(0); ; seq++ {
+		for !device.Reached(e.out.Words.Done.Load(), seq+1) {
+			if e.ended.Load() {
+				return
+			}
+			runtime.Gosched()
+		}
+		e.in.Words.Bytes[seq%2].Store(gateBytes)
+		e.in.SetReady(seq + 1)
+		e.out.SetReady(seq + 1)
+	}
+}
