@@ -19,11 +19,14 @@ type Decoder struct {
 	embed, head device.Matrix // zero on a node that does not have the first or the last layer
 	norm        []float32
 	frequencies []float64 // angle of one position, for each pair of a head
-	mapped      bool
+	mapped      [][]byte  // the model's files
+	settled     *settled  // the model's
 
 	device device.Device   // of Load
 	loaded []device.Matrix // there
 	groups []device.Experts
+
+	inPlace [][]byte // weights that it uses where they lie
 }
 
 // layer is a layer's weights. Norms and biases that the architecture lacks are nil.
@@ -54,6 +57,7 @@ func (m *Model) Layers(r Range) (*Decoder, error) {
 		layers:      make([]layer, r.Len()),
 		frequencies: c.Rope.Frequencies(c.HeadDim),
 		mapped:      m.src.mapped(),
+		settled:     &m.settled,
 	}
 	for i := range d.layers {
 		d.layers[i] = m.layer(r.First + i)
