@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"math"
+	"sync/atomic"
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
@@ -26,7 +27,8 @@ type Decoder struct {
 	loaded []device.Matrix // there
 	groups []device.Experts
 
-	inPlace [][]byte // weights that it uses where they lie
+	inPlace [][]byte    // weights that it uses where they lie
+	busy    atomic.Bool // a step has used the decoder since Settle looked
 }
 
 // layer is a layer's weights. Norms and biases that the architecture lacks are nil.
@@ -134,6 +136,7 @@ func (d *Decoder) Angles(st device.Stream, s *Scratch, row, first, n int) {
 // QKV computes a layer's queries, keys and values of s.X, rotated, into s.Q, s.K and s.V.
 // The layer is numbered as in the model and must be in d.Range.
 func (d *Decoder) QKV(st device.Stream, layer int, s *Scratch) {
+	d.busy.Store(true)
 	l := &d.layers[layer-d.Range.First]
 	dim, eps := d.Config.HeadDim, d.Config.NormEps
 	st.RMSNorm(s.norm, s.X, l.inputNorm, eps)
