@@ -15,7 +15,7 @@ type Replacing struct {
 	pieces int
 	at     unsafe.Pointer // of the first piece
 	spare  unsafe.Pointer // as many pieces of addresses, where the huge pages are made
-	taken  int            // bytes of addresses at spare
+	ours   []bool         // of spare: where a page has moved away the system may put something else
 }
 
 // Replace begins it for the pieces that lie wholly in b, which is mapped and is never written. It fails with ErrNoHugePages where there
@@ -39,12 +39,21 @@ func (r *Replacing) Len() int { return r.pieces }
 func (r *Replacing) Address(i int) uintptr { return uintptr(r.at) + uintptr(i)*hugeBytes }
 
 // Piece replaces piece i, once. If it fails the piece is as it was; ErrNoHugePages says that there is no huge page for it.
-func (r *Replacing) Piece(i int) error { return r.replace(i * hugeBytes) }
+func (r *Replacing) Piece(i int) error {
+	if !r.ours[i] {
+		return nil
+	}
+	err := r.replace(i * hugeBytes)
+	r.ours[i] = err != nil
+	return err
+}
 
 // End gives back what is left of what the pieces were made in.
 func (r *Replacing) End() {
-	if r.taken > 0 {
-		_ = unmap(r.spare, r.taken) // addresses without memory, but for a piece that failed
-		r.taken = 0
+	for i, ours := range r.ours {
+		if ours {
+			_ = unmap(unsafe.Add(r.spare, i*hugeBytes), hugeBytes) // addresses without memory, but for a piece that failed
+		}
 	}
+	r.ours = nil
 }

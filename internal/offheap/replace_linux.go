@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +23,7 @@ func (r *Replacing) begin() error {
 		return fmt.Errorf("taking addresses for %d bytes: %w", size, err)
 	}
 	before := int(-uintptr(p) % hugeBytes)
-	r.spare, r.taken = unsafe.Add(p, before), size
+	r.spare, r.ours = unsafe.Add(p, before), slices.Repeat([]bool{true}, r.pieces)
 	_ = unmap(p, before) // they would merely stay
 	_ = unmap(unsafe.Add(r.spare, size), hugeBytes-before)
 	adviseHuge(unsafe.Slice((*byte)(r.spare), size))

@@ -137,6 +137,44 @@ func number(t *testing.T, s string, base int) uintptr {
 	return uintptr(n)
 }
 
+func TestEndLeavesAloneWhatOthersPutWherePagesWere(t *testing.T) {
+	b, want := mapped(t, 5*hugeBytes)
+	r, err := Replace(b)
+	if errors.Is(err, ErrNoHugePages) {
+		t.Skip(err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	for i := range r.Len() - 1 { // one is left
+		if err := r.Piece(i); err != nil {
+			r.End()
+			t.Skip(err)
+		}
+	}
+	p, err := unix.MmapPtr(-1, 0, r.spare, hugeBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_FIXED_NOREPLACE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unmap(p, hugeBytes); err != nil {
+			t.Error(err)
+		}
+	}()
+	others := unsafe.Slice((*byte)(p), hugeBytes)
+	others[0] = 1
+	if err := r.Piece(0); err != nil || others[0] != 1 { // as if it were asked for twice
+		t.Errorf("a piece that is replaced already: %v, and what lies there now is %d", err, others[0])
+	}
+	r.End()
+	r.End()
+	if err := unix.Madvise(others, unix.MADV_NORMAL); err != nil {
+		t.Fatalf("other memory is gone: %v", err)
+	}
+	if others[0] != 1 || !bytes.Equal(b, want) {
+		t.Error("bytes have changed")
+	}
+}
+
 func TestWhatIsSmallerThanAHugePageIsLeft(t *testing.T) {
 	b, want := mapped(t, hugeBytes)
 	r, err := Replace(b[1:])

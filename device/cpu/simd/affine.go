@@ -32,7 +32,7 @@ func ProductAffine(dst []float32, stride int, x []float32, w []byte, bits, group
 	}
 	row := cols * bits / 8
 	dst, x = dst[:(tokens-1)*stride+rows], x[:tokens*cols]
-	part, next := w[:rows*row], w[min(len(w), ahead(rows*row, row)):]
+	part, next := w[:rows*row], w[min(len(w), min(4, rows)*row):]
 	for t := 0; t < tokens; {
 		take := 1
 		for take < 8 && t+2*take <= tokens {
