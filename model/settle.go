@@ -96,8 +96,8 @@ func within(all []byte, parts [][]byte) (out [][]byte) {
 	return out
 }
 
-// joinWithin is how far apart tensors may be to be taken together: what lies between them is alignment.
-const joinWithin = 4096
+// joinWithin is how far apart matrices may be to be taken together: what lies between those of a layer is its norms and biases.
+const joinWithin = 64 << 10
 
 // joined is the memory of parts of a file, with those that are neighbours taken together, and each only once.
 func joined(parts [][]byte) [][]byte {
