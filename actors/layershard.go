@@ -225,6 +225,11 @@ func (s *layerShard) fetch(ctx actor.Context, layers residence.Span, loader *act
 			s.mu.Unlock()
 		}
 		root.Send(self, ready)
+		if ready.err == nil {
+			if err := ready.decoder.Settle(s.ctx); err != nil && s.ctx.Err() == nil {
+				s.machine.Logger.Debug("weights stay in small pages", "layers", layers, "err", err)
+			}
+		}
 	})
 }
 

@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"math"
+	"sync/atomic"
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
@@ -19,11 +20,15 @@ type Decoder struct {
 	embed, head device.Matrix // zero on a node that does not have the first or the last layer
 	norm        []float32
 	frequencies []float64 // angle of one position, for each pair of a head
-	mapped      bool
+	mapped      [][]byte  // the model's files
+	settled     *settled  // the model's
 
 	device device.Device   // of Load
 	loaded []device.Matrix // there
 	groups []device.Experts
+
+	inPlace [][]byte    // weights that it uses where they lie
+	busy    atomic.Bool // a step has used the decoder since Settle looked
 }
 
 // layer is a layer's weights. Norms and biases that the architecture lacks are nil.
@@ -54,6 +59,7 @@ func (m *Model) Layers(r Range) (*Decoder, error) {
 		layers:      make([]layer, r.Len()),
 		frequencies: c.Rope.Frequencies(c.HeadDim),
 		mapped:      m.src.mapped(),
+		settled:     &m.settled,
 	}
 	for i := range d.layers {
 		d.layers[i] = m.layer(r.First + i)
@@ -136,6 +142,7 @@ func (d *Decoder) Angles(st device.Stream, s *Scratch, row, first, n int) {
 // QKV computes a layer's queries, keys and values of s.X, rotated, into s.Q, s.K and s.V.
 // The layer is numbered as in the model and must be in d.Range.
 func (d *Decoder) QKV(st device.Stream, layer int, s *Scratch) {
+	d.busy.Store(true)
 	l := &d.layers[layer-d.Range.First]
 	dim, eps := d.Config.HeadDim, d.Config.NormEps
 	st.RMSNorm(s.norm, s.X, l.inputNorm, eps)

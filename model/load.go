@@ -72,10 +72,17 @@ func (d *Decoder) Load(ctx context.Context, dev device.Device, progress func(don
 				}
 			}
 		}
-		if *e, err = d.device.LoadExperts(*e); err != nil {
+		loaded, err := d.device.LoadExperts(*e)
+		if err != nil {
 			return err
 		}
-		d.groups = append(d.groups, *e)
+		for p, part := range e.Parts() {
+			for i := range part {
+				d.lies(&part[i], &loaded.Parts()[p][i])
+			}
+		}
+		*e = loaded
+		d.groups = append(d.groups, loaded)
 	}
 	for _, v := range d.vectors() {
 		if len(*v) == 0 {
@@ -93,6 +100,7 @@ func (d *Decoder) Load(ctx context.Context, dev device.Device, progress func(don
 func (d *Decoder) load(m device.Matrix) (device.Matrix, error) {
 	loaded, err := d.device.Load(m)
 	if err == nil {
+		d.lies(&m, &loaded)
 		d.loaded = append(d.loaded, loaded)
 	}
 	return loaded, err
@@ -106,7 +114,7 @@ func (d *Decoder) Unload() {
 	for _, e := range d.groups {
 		d.device.UnloadExperts(e)
 	}
-	d.loaded, d.groups = nil, nil
+	d.loaded, d.groups, d.inPlace = nil, nil, nil
 }
 
 // matrixBytes is the size of a matrix as it is stored.
@@ -162,7 +170,7 @@ func (d *Decoder) vectors() []*[]float32 {
 // needed, so that it fetches them together, and a byte of each is read.
 func (d *Decoder) touch(b []byte) {
 	page := os.Getpagesize()
-	if d.mapped {
+	if d.mapped != nil {
 		before := int(uintptr(unsafe.Pointer(unsafe.SliceData(b))) % uintptr(page))
 		if populate(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(b)), -before)), before+len(b))) == nil {
 			return

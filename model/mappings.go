@@ -11,7 +11,7 @@ import (
 // mappings is files that are mapped into memory, read-only.
 type mappings struct{ maps [][]byte }
 
-func (m *mappings) mapped() bool { return true }
+func (m *mappings) mapped() [][]byte { return m.maps }
 
 // file maps a file until close.
 func (m *mappings) file(path string) ([]byte, error) {
@@ -35,6 +35,7 @@ func (m *mappings) file(path string) ([]byte, error) {
 	return b, nil
 }
 
+// forget is for pages of the files themselves: it would clear those that Settle put in their place.
 func (m *mappings) forget() {
 	for _, b := range m.maps {
 		_ = unix.Madvise(b, unix.MADV_DONTNEED) // if it fails they merely stay

@@ -14,6 +14,7 @@ type Model struct {
 	name    string
 	src     source
 	weights *weights
+	settled settled
 
 	fingerprint [32]byte
 }

@@ -24,8 +24,8 @@ type source interface {
 	// tokenizer.ErrNoChatTemplate.
 	text() (*tokenizer.Tokenizer, error)
 	chat() (*tokenizer.ChatTemplate, error)
-	// mapped says whether weights lie in files of their own, which can be read ahead and forgotten.
-	mapped() bool
+	// mapped is the files that weights lie in, whose pages can be read ahead and forgotten; nil if they are part of the program.
+	mapped() [][]byte
 	// forget lets go of the pages of weights that were read so far. They are read again when they are needed.
 	forget()
 	close() error
@@ -74,7 +74,7 @@ func (e embeddedSource) open(*Config) (*weights, error)         { return openWei
 func (e embeddedSource) text() (*tokenizer.Tokenizer, error)    { return folderText(e, e.name) }
 func (e embeddedSource) chat() (*tokenizer.ChatTemplate, error) { return folderChat(e, e.name) }
 
-func (embeddedSource) mapped() bool { return false }
+func (embeddedSource) mapped() [][]byte { return nil }
 
 func (embeddedSource) forget() {}
 

@@ -177,6 +177,7 @@ func product(dst, x device.Tensor, from []int32, w device.Matrix, a, b int, work
 		}
 		x = device.Tensor{Rows: len(from), Cols: x.Cols, Data: worker.gathered}
 	}
-	j := dotsJob{dst, x, w}
+	j := dotsJob{dst: dst, x: x, w: w}
+	j.prepare(&worker.whole)
 	j.run(a, b, worker)
 }

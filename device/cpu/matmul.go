@@ -28,12 +28,15 @@ func (s *stream) MatMul(dst, x device.Tensor, w device.Matrix) {
 type dotsJob struct {
 	dst, x device.Tensor
 	w      device.Matrix
+
+	whole *simd.Activations // x, where it is multiplied as whole numbers; else nil
 }
 
 // matVec computes a product of few tokens; its items are the rows of w.
 func (s *stream) matVec(dst, x device.Tensor, w device.Matrix) {
 	const perByte, perProduct = 0.07, 0.03 // nanoseconds
-	s.dots = dotsJob{dst, x, w}
+	s.dots = dotsJob{dst: dst, x: x, w: w}
+	s.dots.prepare(&s.whole)
 	s.run(&s.dots, w.Rows, max(perByte*float64(w.Format.MatrixBytes(1, w.Cols)), perProduct*float64(w.Cols)*float64(x.Rows)))
 }
 
@@ -43,7 +46,18 @@ var products = [...]func(dst []float32, stride int, x []float32, w []byte, token
 	device.Q8_0: simd.ProductQ8_0, device.Q4_0: simd.ProductQ4_0, device.Q4_K: simd.ProductQ4_K, device.Q6_K: simd.ProductQ6_K,
 }
 
+// prepare makes whole numbers of x, in memory that is the job's until it is done, if such weights are multiplied so.
+func (j *dotsJob) prepare(whole *simd.Activations) {
+	if whole.Set(j.w.Format.Block(), j.x.Data, j.x.Rows, j.x.Cols) {
+		j.whole = whole
+	}
+}
+
 func (j *dotsJob) run(first, end int, w *worker) {
+	if j.whole != nil {
+		j.whole.Product(j.dst.Data[first:], j.dst.Cols, j.w.Data[j.w.Format.MatrixBytes(first, j.w.Cols):], end-first)
+		return
+	}
 	if j.w.Format.Affine() {
 		j.affine(first, end, w)
 		return

@@ -46,6 +46,7 @@ type worker struct {
 
 	numbers  *simd.AffineNumbers // of the weights in use
 	gathered []float32           // rows of x from here and there, one after the other
+	whole    simd.Activations    // of an expert's tokens
 }
 
 // A batch is one operation in progress. Its stream reuses it.

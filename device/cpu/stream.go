@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/device/cpu/simd"
 )
 
 // stream runs operations at once, one after the other. Its fields are the arguments of the
@@ -12,6 +13,7 @@ type stream struct {
 	pool  *pool
 	batch batch
 	own   worker
+	whole simd.Activations // of the product in progress
 
 	embed  embedJob
 	norm   normJob

@@ -74,6 +74,16 @@ func TestRoutinesReadNothingBehindWhatTheyAreGiven(t *testing.T) {
 				}
 			}
 		}
+		for _, c := range wholeTests {
+			for rows := 1; rows <= 9; rows++ {
+				for _, tokens := range []int{1, 2, 4, 8} {
+					var a Activations
+					if cols := 256; a.Set(c.layout, singlesAtTheEnd(t, r, tokens*cols), tokens, cols) {
+						a.Product(singlesAtTheEnd(t, r, tokens*rows), rows, atTheEnd(t, rows*cols/32*c.layout.Bytes), rows)
+					}
+				}
+			}
+		}
 		for _, bits := range []int{4, 8} {
 			for rows := 1; rows <= 5; rows++ {
 				for _, dim := range []int{16, 32, 48, 128} {

@@ -39,6 +39,15 @@ func ProductTokens() int {
 // for the first cache.
 const productBytes = 16 << 10
 
+// aheadBytes is how far ahead of the weights in use further ones are asked for, at least: memory takes a while, and rows of four bits are short.
+const aheadBytes = 8 << 10
+
+// ahead is that in so many bytes of rows that a product takes four at a time: where those begin that are asked for at first.
+func ahead(bytes, row int) int {
+	rows := (aheadBytes/max(1, row) + 4) &^ 3
+	return min(bytes, rows*row)
+}
+
 // productOf is what the product with one format is made of.
 type productOf struct {
 	bytes int // of an element
@@ -73,7 +82,7 @@ func product(dst []float32, stride int, x []float32, w []byte, tokens, rows, col
 		part := w[r*row : (r+n)*row]
 		next := w[(r+n)*row:]
 		if wide { // it takes a few rows at a time, and the next of them come first
-			next = w[min(len(w), (r+min(4, n))*row):]
+			next = w[min(len(w), r*row+ahead(n*row, row)):]
 		}
 		for t := 0; t < tokens; {
 			out, in := dst[t*stride+r:], x[t*cols:]

@@ -165,7 +165,7 @@ func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, row
 	}
 	for r := 0; r < rows; r += step {
 		n := min(step, rows-r)
-		part, next := w[r*row:(r+n)*row], w[min(len(w), (r+min(4, n))*row):]
+		part, next := w[r*row:(r+n)*row], w[min(len(w), r*row+ahead(n*row, row)):]
 		for t := 0; t < tokens; {
 			take := 1
 			for take < most && t+2*take <= tokens {
