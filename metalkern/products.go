@@ -58,11 +58,14 @@ func (s *stream) MatMul(dst, x device.Tensor, w device.Matrix) {
 	}
 	switch {
 	case x.Rows == 0 || !s.begin():
-	case s.held.takes(dst, x, w):
+	case s.held.takes(dst, x, w) && s.norm.lets(dst):
 		s.held.list[s.held.count] = heldProduct{dst, w}
 		s.held.count++
 	default:
-		if s.err = s.settle(); s.err == nil {
+		if !(s.held.count == 0 && s.norm.is(x) && s.norm.lets(dst)) {
+			s.err = s.settle()
+		}
+		if s.err == nil {
 			s.held = products{x: x, list: [kernels.MostMatvecs]heldProduct{{dst, w}}, count: 1}
 		}
 	}
@@ -77,19 +80,27 @@ func (s *stream) product(dst, x device.Tensor, w device.Matrix) error {
 	return s.device.set.Product(s.queue, s.at(dst), s.at(x), scratch, m, x.Rows)
 }
 
-// multiply launches the products that are held.
+// multiply launches the products that are held, and what is held besides.
 func (s *stream) multiply() error {
+	if err := s.rotate(); err != nil {
+		return err
+	}
 	p := &s.held
 	n := p.count
-	if p.count = 0; n < 2 {
-		if n == 0 {
-			return nil
-		}
+	p.count = 0
+	norm, normed := s.normOf(p.x, n > 0)
+	if err := s.normalize(); err != nil || n == 0 {
+		return err
+	}
+	if n == 1 && !normed {
 		return s.product(p.list[0].dst, p.x, p.list[0].w)
 	}
 	var list [kernels.MostMatvecs]kernels.Into
 	for i, one := range p.list[:n] {
 		list[i] = kernels.Into{W: s.weights(one.w), Out: s.at(one.dst)}
+	}
+	if normed {
+		return s.device.set.MatvecsNormed(s.queue, norm, list[:n])
 	}
 	scratch, err := s.terms.atLeast(int(s.device.set.ProductBytes(list[0].W, p.x.Rows)))
 	if err != nil {
@@ -108,6 +119,9 @@ func (s *stream) Add(dst, x device.Tensor) {
 	case dst.Rows*dst.Cols == 0 || !s.begin():
 	case p.count == 1 && p.x.Rows <= fusedTokens && same(p.list[0].dst, x) && apart(dst, x) && apart(dst, p.x):
 		p.count = 0
+		if s.err = s.normalize(); s.err != nil {
+			return
+		}
 		s.err = s.device.set.MatvecAdded(s.queue, s.at(x), s.at(dst), s.at(p.x), s.weights(p.list[0].w), x.Rows)
 	default:
 		s.do(func() error { return s.device.set.Add(s.queue, s.at(dst), s.at(x), x.Rows*x.Cols) })
@@ -125,7 +139,11 @@ func (s *stream) SwiGLU(dst, gate, up device.Tensor) {
 	case p.count == 2 && p.x.Rows <= fusedTokens && same(dst, gate) && same(p.list[0].dst, gate) && same(p.list[1].dst, up):
 		p.count = 0
 		into := func(h heldProduct) kernels.Into { return kernels.Into{W: s.weights(h.w), Out: s.at(h.dst)} }
-		s.err = s.device.set.Gated(s.queue, s.at(p.x), into(p.list[0]), into(p.list[1]), dst.Rows)
+		if norm, normed := s.normOf(p.x, true); normed {
+			s.err = s.device.set.GatedNormed(s.queue, norm, into(p.list[0]), into(p.list[1]))
+		} else if s.err = s.normalize(); s.err == nil {
+			s.err = s.device.set.Gated(s.queue, s.at(p.x), into(p.list[0]), into(p.list[1]), dst.Rows)
+		}
 	default:
 		s.do(func() error {
 			return s.device.set.SwiGLU(s.queue, s.at(dst), s.at(gate), s.at(up), dst.Rows*dst.Cols)

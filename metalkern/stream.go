@@ -33,6 +33,8 @@ type stream struct {
 	queries queries
 	pending pending
 	held    products
+	norm    heldNorm
+	rope    heldRope
 }
 
 var _ device.Stream = (*stream)(nil)
@@ -93,7 +95,7 @@ func (s *stream) Wait() error {
 		return err
 	}
 	s.err = nil
-	s.pending, s.held.count = pending{}, 0
+	s.pending, s.held.count, s.norm, s.rope = pending{}, 0, heldNorm{}, heldRope{}
 	err = errors.Join(err, s.queue.Wait(time.Now().Add(stepTimeout)))
 	s.waited = true
 	s.terms.tidy()
@@ -211,18 +213,6 @@ func (s *stream) Embed(dst device.Tensor, table device.Matrix, ids []int32) {
 	})
 }
 
-// RMSNorm implements [device.Stream].
-func (s *stream) RMSNorm(dst, x device.Tensor, weight []float32, eps float32) {
-	if dst.Rows != x.Rows || dst.Cols != x.Cols || len(weight) != x.Cols {
-		mismatch("RMSNorm", "[%d][%d] by %d weights into [%d][%d]", x.Rows, x.Cols, len(weight), dst.Rows, dst.Cols)
-	}
-	if x.Rows > 0 {
-		s.do(func() error {
-			return s.device.set.Norm(s.queue, s.at(dst), s.at(x), s.device.memory.floats(weight), x.Rows, x.Cols, eps, 0)
-		})
-	}
-}
-
 // AddBias implements [device.Stream].
 func (s *stream) AddBias(dst device.Tensor, b []float32) {
 	if dst.Cols != len(b) {
@@ -231,18 +221,6 @@ func (s *stream) AddBias(dst device.Tensor, b []float32) {
 	if dst.Rows > 0 {
 		s.do(func() error {
 			return s.device.set.AddBias(s.queue, s.at(dst), s.device.memory.floats(b), dst.Rows, dst.Cols)
-		})
-	}
-}
-
-// Rope implements [device.Stream].
-func (s *stream) Rope(x device.Tensor, headDim int, cos, sin device.Tensor, interleaved bool) {
-	if cos.Rows != x.Rows || sin.Rows != x.Rows || cos.Cols != sin.Cols || 2*cos.Cols > headDim || headDim == 0 || x.Cols%headDim != 0 {
-		mismatch("Rope", "[%d][%d] of heads of %d by angles [%d][%d] and [%d][%d]", x.Rows, x.Cols, headDim, cos.Rows, cos.Cols, sin.Rows, sin.Cols)
-	}
-	if x.Rows > 0 {
-		s.do(func() error {
-			return s.device.set.Rope(s.queue, s.at(x), s.at(cos), s.at(sin), x.Rows, x.Cols/headDim, headDim, cos.Cols, interleaved)
 		})
 	}
 }

@@ -139,26 +139,25 @@ func (s *step) prepare(f kernels.WeightFormat, context int) error {
 // run records the step.
 func (s *step) run() error {
 	set, q, g := s.b.set, s.b.queue, s.geometry
-	const eps = 1e-5
+	normed := kernels.Normed{Out: s.normed, X: s.x, Weight: s.norm, Eps: 1e-5}
 	dim, half := g.shape.HeadDim, g.shape.HeadDim/2
 	for i := range s.layers {
 		l := &s.layers[i]
 		for _, record := range []func() error{
-			func() error { return set.Norm(q, s.normed, s.x, s.norm, 1, g.hidden, eps, 0) },
 			func() error {
-				return set.Matvecs(q, s.normed, []kernels.Into{{W: l.q, Out: s.q}, {W: l.k, Out: s.k}, {W: l.v, Out: s.v}}, 1)
+				return set.MatvecsNormed(q, normed, []kernels.Into{{W: l.q, Out: s.q}, {W: l.k, Out: s.k}, {W: l.v, Out: s.v}})
 			},
-			func() error { return set.Rope(q, s.q, s.cos, s.sin, 1, g.shape.Heads, dim, half, false) },
-			func() error { return set.Rope(q, s.k, s.cos, s.sin, 1, g.shape.KVHeads, dim, half, false) },
+			func() error {
+				return set.Ropes(q, s.q, s.k, s.cos, s.sin, 1, g.shape.Heads, g.shape.KVHeads, dim, half, false)
+			},
 			func() error { return set.Append(q, s.kv, l.open, s.bits, 0, s.k, s.v, 1, g.shape) },
 			func() error {
 				s.decode.Launch(q, s.q, s.kv, l.list, s.queries, 1, s.split, s.parts)
 				return s.merge.Finish(q, s.attn, gpu.Range{}, s.parts, s.split.Parts, 1, g.shape)
 			},
 			func() error { return set.Matvec(q, s.x, s.attn, l.o, 1, true) },
-			func() error { return set.Norm(q, s.normed, s.x, s.norm, 1, g.hidden, eps, 0) },
 			func() error {
-				return set.Gated(q, s.normed, kernels.Into{W: l.gate, Out: s.gate}, kernels.Into{W: l.up, Out: s.up}, 1)
+				return set.GatedNormed(q, normed, kernels.Into{W: l.gate, Out: s.gate}, kernels.Into{W: l.up, Out: s.up})
 			},
 			func() error { return set.Matvec(q, s.x, s.gate, l.down, 1, true) },
 		} {
@@ -167,10 +166,7 @@ func (s *step) run() error {
 			}
 		}
 	}
-	if err := set.Norm(q, s.normed, s.x, s.norm, 1, g.hidden, eps, 0); err != nil {
-		return err
-	}
-	if err := set.Matvec(q, s.out, s.normed, s.head, 1, false); err != nil {
+	if err := set.MatvecsNormed(q, normed, []kernels.Into{{W: s.head, Out: s.out}}); err != nil {
 		return err
 	}
 	return set.Argmax(q, s.index, s.out, s.places, 1, g.vocabulary)

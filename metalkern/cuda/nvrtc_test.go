@@ -39,7 +39,7 @@ func TestAllKernelsCompileWithoutAGPU(t *testing.T) {
 			}
 		})
 	}
-	for _, u := range append(kernels.Units(), gated.CoherentUnit()) {
+	for _, u := range append(append(kernels.Units(), kernels.StreamUnits()...), gated.CoherentUnit()) {
 		compiles(u, "sm_90")
 	}
 	if n.version < leastHopper {

@@ -18,6 +18,9 @@
 // UNROLL a loop to unroll. A pair is two halves in a 32-bit word. async_copy16 copies from a buffer to threadgroup
 // memory and is done only when async_wait says so.
 //
+// On CUDA and the emulator GRID_EARLY is the thread's place, too, before the launches ahead have ended: only what no kernel writes may be read then. FOLLOW
+// waits for them, and is 0, to be added to what is read behind it; start_next lets the next launch come as far as its own wait.
+//
 // Infinities are written with bits (NEG_INF), because Metal's fast arithmetic may assume that there are none;
 // running maxima start at LOWEST instead.
 //

@@ -27,30 +27,53 @@ struct Cursor {
     uint block, last;                     // in the table
     uint begin;                           // tile of the block's first key
     int  token, first, limit, lowest;     // in the block: keys [lowest, limit) are seen
-    uint capacity;
-    ulong k, v;
+    ulong k, v, scales;                   // bytes to the planes of the head, and from there to their scales
 };
-FN void enter(thread Cursor& c, device const Block* blocks, int position, int window) {
+template <typename F, int D> FN void enter(thread Cursor& c, device const Block* blocks, uint head, int position, int window) {
     const Block b = blocks[c.block];
-    c.k = b.k; c.v = b.v; c.first = b.first; c.capacity = b.capacity; c.begin = b.tile;
+    const ulong plane = head * plane_bytes<F, D>(b.capacity);
+    c.k = b.k + plane; c.v = b.v + plane; c.scales = scales_at<F, D>(b.capacity); c.first = b.first; c.begin = b.tile;
     c.limit = max(0, min(int(b.length), position + 1 - b.first));
     c.lowest = window > 0 ? position + 1 - window - b.first : 0;
     c.block_end = b.tile + (b.length + TILE - 1) / TILE;
 }
 // Goes to the first key of c.tile or, if no key there is seen, of the next of the simdgroup's tiles that has one.
-FN bool settle(thread Cursor& c, device const Block* blocks, int position, int window, uint step) {
+template <typename F, int D> FN bool settle(thread Cursor& c, device const Block* blocks, uint head, int position, int window, uint step) {
     for (; c.tile < c.end; c.tile += step) {
-        while (c.tile >= c.block_end && c.block + 1 < c.last) { c.block++; enter(c, blocks, position, window); }
+        while (c.tile >= c.block_end && c.block + 1 < c.last) { c.block++; enter<F, D>(c, blocks, head, position, window); }
         c.token = int((c.tile - c.begin) * TILE);
         if (c.token < c.limit && c.token + int(TILE) > c.lowest) return true;
     }
     return false;
 }
-template <int KEYS> FN bool advance(thread Cursor& c, device const Block* blocks, int position, int window, uint step) {
+template <typename F, int D, int KEYS> FN bool advance(thread Cursor& c, device const Block* blocks, uint head, int position, int window, uint step) {
     c.token += KEYS;
     if (c.token < c.limit && uint(c.token) % TILE != 0) return true;
     c.tile += step;
-    return settle(c, blocks, position, window, step);
+    return settle<F, D>(c, blocks, head, position, window, step);
+}
+
+// Fetch what a lane has of the keys of a step, and of its values. Behind the last key that is seen it is taken again.
+template <typename Keys, int N> FN void fetch_keys(thread Keys* keys, device const uchar* plane, thread const Cursor& c, uint lane) {
+    if (c.token + N * 8 <= c.limit) {
+        UNROLL for (int j = 0; j < KEY_ROWS; j++) {
+            const uint token = uint(c.token) + key_row(lane, j);
+            UNROLL for (int i = 0; i < N; i++) Keys::row(keys[i], j, plane, c.scales, token, i * 8, key_part(lane));
+        }
+    } else {
+        UNROLL for (int i = 0; i < N; i++) UNROLL for (int j = 0; j < KEY_ROWS; j++)
+            Keys::row(keys[i], j, plane, c.scales, uint(min(c.token + i * 8 + int(key_row(lane, j)), c.limit - 1)), 0, key_part(lane));
+    }
+}
+template <typename Values, int N> FN void fetch_values(thread Values* values, device const uchar* plane, thread const Cursor& c, uint lane) {
+    if (c.token + N * 16 <= c.limit) {
+        const uint token = uint(c.token) + value_row(lane, 0);
+        UNROLL for (int i = 0; i < N; i++) UNROLL for (int j = 0; j < VALUE_ROWS; j++)
+            Values::row(values[i], j, plane, c.scales, token, i * 16 + int(value_row(0, j)), value_part(lane));
+    } else {
+        UNROLL for (int i = 0; i < N; i++) UNROLL for (int j = 0; j < VALUE_ROWS; j++)
+            Values::row(values[i], j, plane, c.scales, uint(min(c.token + i * 16 + int(value_row(lane, j)), c.limit - 1)), 0, value_part(lane));
+    }
 }
 
 // ROWS: 8 or 16, at least the heads of the group. KEYS: of a step, a multiple of 16 that divides TILE. CAP: whether scores have a soft cap.
@@ -89,44 +112,30 @@ FN void decode(device const float* q, device const uchar* kv, device const Block
         uint low = query.begin, high = c.last;
         while (high - low > 1) { const uint mid = (low + high) / 2; if (blocks[mid].tile <= c.tile) low = mid; else high = mid; }
         c.block = low;
-        enter(c, blocks, query.position, P.window);
+        enter<F, D>(c, blocks, head, query.position, P.window);
     }
-    bool more = settle(c, blocks, query.position, P.window, NSG);
+    bool more = settle<F, D>(c, blocks, head, query.position, P.window, NSG);
 
     Keys keys[SUB * 2];
     Values values[SUB];
-    if (more) {
-        device const uchar* plane = kv + c.k + head * plane_bytes<F, D>(c.capacity);
-        UNROLL for (int i = 0; i < SUB * 2; i++) UNROLL for (int j = 0; j < KEY_ROWS; j++)
-            Keys::row(keys[i], j, plane, c.capacity, uint(min(c.token + i * 8 + int(key_row(lane, j)), c.limit - 1)), key_part(lane));
-    }
+    if (more) fetch_keys<Keys, SUB * 2>(keys, kv + c.k, c, lane);
     while (more) {
-        {
-            device const uchar* plane = kv + c.v + head * plane_bytes<F, D>(c.capacity);
-            UNROLL for (int i = 0; i < SUB; i++) UNROLL for (int j = 0; j < VALUE_ROWS; j++)
-                Values::row(values[i], j, plane, c.capacity, uint(min(c.token + i * 16 + int(value_row(lane, j)), c.limit - 1)), value_part(lane));
-        }
+        fetch_values<Values, SUB>(values, kv + c.v, c, lane);
         FragC s[SUB * 2];
-        UNROLL for (int i = 0; i < SUB * 2; i++) {
-            c_zero(s[i]);
-            UNROLL for (int j = 0; j < Keys::C::COUNT; j++) {
-                uint x[KEY_ROWS * Keys::C::W / 2];
-                UNROLL for (int r = 0; r < KEY_ROWS; r++) Keys::pairs(keys[i], r, j, x + r * (Keys::C::W / 2));
-                UNROLL for (int f = 0; f < PER; f++) {
-                    FragB<half> b;
-                    key_fragment<Keys::C::W>(b, f, x);
-                    mma(s[i], qa[j * PER + f], b);
-                    if (ROWS == 16) mma(s[i], ql[ROWS == 16 ? j * PER + f : 0], b);
-                }
+        UNROLL for (int i = 0; i < SUB * 2; i++) c_zero(s[i]);
+        UNROLL for (int j = 0; j < Keys::C::COUNT; j++) {
+            uint x[SUB * 2][KEY_ROWS * Keys::C::W / 2];
+            UNROLL for (int i = 0; i < SUB * 2; i++) UNROLL for (int r = 0; r < KEY_ROWS; r++) Keys::pairs(keys[i], r, j, x[i] + r * (Keys::C::W / 2));
+            UNROLL for (int f = 0; f < PER; f++) UNROLL for (int i = 0; i < SUB * 2; i++) { // steps of one sum wait for one another, those of several do not
+                FragB<half> b;
+                key_fragment<Keys::C::W>(b, f, x[i]);
+                mma(s[i], qa[j * PER + f], b);
+                if (ROWS == 16) mma(s[i], ql[ROWS == 16 ? j * PER + f : 0], b);
             }
         }
         const int token = c.token, limit = c.limit, lowest = c.lowest;
-        more = advance<KEYS>(c, blocks, query.position, P.window, NSG);
-        if (more) {
-            device const uchar* plane = kv + c.k + head * plane_bytes<F, D>(c.capacity);
-            UNROLL for (int i = 0; i < SUB * 2; i++) UNROLL for (int j = 0; j < KEY_ROWS; j++)
-                Keys::row(keys[i], j, plane, c.capacity, uint(min(c.token + i * 8 + int(key_row(lane, j)), c.limit - 1)), key_part(lane));
-        }
+        more = advance<F, D, KEYS>(c, blocks, head, query.position, P.window, NSG);
+        if (more) fetch_keys<Keys, SUB * 2>(keys, kv + c.k, c, lane);
         float x[LANE_ROWS][SUB * 4], f[LANE_ROWS];                       // a row's keys of this lane
         bool rises = false;
         UNROLL for (int r = 0; r < LANE_ROWS; r++) {

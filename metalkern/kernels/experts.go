@@ -136,6 +136,9 @@ func (s *Set) Experts(queue gpu.Queue, dst, x gpu.Range, to Routes, e Experts, r
 }
 
 func (s *Set) oneTokensExperts(queue gpu.Queue, dst, x gpu.Range, to Routes, e Experts, room ExpertsRoom) error {
+	if gate, down, ok := s.expertStreams(e, to.Active); ok {
+		return s.streamOneTokensExperts(queue, dst, x, to, e, room, gate, down)
+	}
 	if err := s.few(queue, room.Gate, x, to, e, listed{order: to.Chosen, tiles: to.Chosen, most: to.Active}, 1, true); err != nil {
 		return err
 	}

@@ -61,13 +61,14 @@ template <typename F, int D, int LANES, int ROWS> struct Fetched {
     typedef Chunk<F, D, LANES> C;
     uint words[ROWS][C::COUNT][C::WORDS];
     ushort scale[F::BITS == 16 ? 1 : ROWS][C::COUNT];
-    // Fetches row i. plane: of a head; part: which of the LANES this one is.
-    static FN void row(thread Fetched& self, int i, device const uchar* plane, uint capacity, uint token, uint part) {
-        device const uchar* p = plane + ulong(token) * (D * F::BITS / 8);
-        UNROLL for (int j = 0; j < C::COUNT; j++) Fetch<F, C::W>::get(p, j * LANES * C::W + part * C::W, self.words[i][j]);
+    // Fetches row i: of token + more, more being known to the compiler. plane: of a head, with its scales so many bytes further; part: which of the LANES this one is.
+    static FN void row(thread Fetched& self, int i, device const uchar* plane, ulong scales, uint token, int more, uint part) {
+        constexpr bool BYTES = C::W * F::BITS % 32 == 0;                                         // else lanes share words
+        device const uchar* p = plane + ulong(token) * (D * F::BITS / 8) + (BYTES ? part * (C::W * F::BITS / 8) : 0);
+        UNROLL for (int j = 0; j < C::COUNT; j++) Fetch<F, C::W>::get(p, uint(more * D + j * LANES * C::W) + (BYTES ? 0 : part * C::W), self.words[i][j]);
         if (F::BITS < 16) {
-            device const ushort* s = (device const ushort*)(plane + scales_at<F, D>(capacity)) + ulong(token) * ((D + 31) / 32);
-            UNROLL for (int j = 0; j < C::COUNT; j++) self.scale[F::BITS < 16 ? i : 0][j] = s[(j * LANES * C::W + part * C::W) / 32];
+            device const ushort* s = (device const ushort*)(plane + scales) + ulong(token) * ((D + 31) / 32);
+            UNROLL for (int j = 0; j < C::COUNT; j++) self.scale[F::BITS < 16 ? i : 0][j] = s[more * ((D + 31) / 32) + int((j * LANES * C::W + part * C::W) / 32)];
         }
     }
     // Makes the pairs of row i's chunk j.

@@ -80,6 +80,9 @@ func (s *Set) MatvecAdded(queue gpu.Queue, out, sum, x gpu.Range, w Weights, tok
 }
 
 func (s *Set) matvec(queue gpu.Queue, out, sum, x gpu.Range, w Weights, tokens int, add int32, form matvecForm) error {
+	if g, ok := s.streams(w, w.Rows, tokens, streamOne); ok {
+		return s.stream(queue, streamOne, bare(x), [MostMatvecs]Into{{w, out}, {w, sum}, {w, sum}}, streamParams{rows: int32(w.Rows), add: add}, g)
+	}
 	k, err := s.matvecKernel(oneMatvec, w, tokens, form)
 	if err != nil {
 		return err
@@ -95,11 +98,27 @@ func (m matvecForm) groups(rows int) int {
 	return (rows + each - 1) / each
 }
 
+// oneLaunch returns an error that says why there is no launch for the products.
+func oneLaunch(list []Into) error {
+	if len(list) == 0 || len(list) > MostMatvecs {
+		return fmt.Errorf("kernels: %d products in one launch: at most %d", len(list), MostMatvecs)
+	}
+	for _, one := range list[1:] {
+		if w, first := one.W, list[0].W; w.Format != first.Format || w.Cols != first.Cols {
+			return fmt.Errorf("kernels: products of one launch with weights in %v and in %v, of %d and %d columns", first.Format, w.Format, first.Cols, w.Cols)
+		}
+	}
+	return nil
+}
+
 // Matvecs sets each of up to MostMatvecs products of x in one launch. The matrices have the same format and columns.
 func (s *Set) Matvecs(queue gpu.Queue, x gpu.Range, list []Into, tokens int) error {
 	form := matvecDefault
-	if len(list) == 0 || len(list) > MostMatvecs {
-		return fmt.Errorf("kernels: %d products in one launch: at most %d", len(list), MostMatvecs)
+	if err := oneLaunch(list); err != nil {
+		return err
+	}
+	if g, ok := s.streamsAll(list, tokens); ok {
+		return s.streamSeveral(queue, bare(x), false, list, g)
 	}
 	k, err := s.matvecKernel(someMatvecs, list[0].W, tokens, form)
 	if err != nil {
@@ -114,9 +133,6 @@ func (s *Set) Matvecs(queue gpu.Queue, x gpu.Range, list []Into, tokens int) err
 			p.begins[i-1] = uint32(all)
 		}
 		one := list[min(i, len(list)-1)]
-		if one.W.Format != list[0].W.Format || one.W.Cols != list[0].W.Cols {
-			return fmt.Errorf("kernels: products of one launch with weights in %v and in %v, of %d and %d columns", list[0].W.Format, one.W.Format, list[0].W.Cols, one.W.Cols)
-		}
 		if i < len(list) {
 			p.each[i] = matvecParams{rows: int32(one.W.Rows), cols: int32(one.W.Cols), tokens: int32(tokens)}
 			all += form.groups(one.W.Rows)
@@ -133,6 +149,9 @@ func (s *Set) Gated(queue gpu.Queue, x gpu.Range, gate, up Into, tokens int) err
 	if gate.W.Format != up.W.Format || gate.W.Rows != up.W.Rows || gate.W.Cols != up.W.Cols {
 		return fmt.Errorf("kernels: a gate [%d][%d] in %v for [%d][%d] in %v", gate.W.Rows, gate.W.Cols, gate.W.Format, up.W.Rows, up.W.Cols, up.W.Format)
 	}
+	if g, ok := s.streamsPair(gate.W, up.W, tokens); ok {
+		return s.streamPaired(queue, bare(x), false, gate, up, g)
+	}
 	k, err := s.matvecKernel(gatedMatvecs, gate.W, tokens, form)
 	if err != nil {
 		return err
@@ -141,6 +160,31 @@ func (s *Set) Gated(queue gpu.Queue, x gpu.Range, gate, up Into, tokens int) err
 	queue.Launch(k, groups(form.groups(2*up.W.Rows), form.simdgroups*gpu.SimdWidth),
 		arg(x), arg(gate.W.Data), gate.W.scales(), arg(up.W.Data), up.W.scales(), arg(gate.Out), arg(up.Out), gpu.Value(&p))
 	return nil
+}
+
+// MatvecsNormed is [Set.Norm] of one row, and [Set.Matvecs] of what comes of it, in one launch where there is a kernel for that.
+func (s *Set) MatvecsNormed(queue gpu.Queue, n Normed, list []Into) error {
+	if err := oneLaunch(list); err != nil {
+		return err
+	}
+	if g, ok := s.streamsAll(list, 1); ok {
+		return s.streamSeveral(queue, n, true, list, g)
+	}
+	if err := s.Norm(queue, n.Out, n.X, n.Weight, 1, list[0].W.Cols, n.Eps, 0); err != nil {
+		return err
+	}
+	return s.Matvecs(queue, n.Out, list, 1)
+}
+
+// GatedNormed is [Set.Norm] of one row, and [Set.Gated] of what comes of it, in the same way.
+func (s *Set) GatedNormed(queue gpu.Queue, n Normed, gate, up Into) error {
+	if g, ok := s.streamsPair(gate.W, up.W, 1); ok {
+		return s.streamPaired(queue, n, true, gate, up, g)
+	}
+	if err := s.Norm(queue, n.Out, n.X, n.Weight, 1, gate.W.Cols, n.Eps, 0); err != nil {
+		return err
+	}
+	return s.Gated(queue, n.Out, gate, up, 1)
 }
 
 func flag(b bool) int32 {

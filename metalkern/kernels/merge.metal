@@ -32,11 +32,15 @@ KERNEL(merge, 256, 1)(BUF(0, const float, part_o), BUF(1, const float, part_m), 
             weight[t.tid] = float2(f, f * l);
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        UNROLL_BY(4) for (int i = 0; i < n; i++) {
-            const float2 f = weight[i];
-            sum += f.y;
-            const float o = f.x > 0.0f && int(t.tid) < P.dim ? part_o[(ulong(base + i) * P.rows + row) * P.dim + t.tid] : 0.0f;
-            v = fma(o, f.x, v);
+        constexpr int TOGETHER = 16;                 // that are on their way at the same time
+        for (int i = 0; i < n; i += TOGETHER) {
+            float o[TOGETHER];
+            UNROLL for (int j = 0; j < TOGETHER; j++)
+                o[j] = i + j < n && weight[min(i + j, n - 1)].x > 0.0f && int(t.tid) < P.dim ? part_o[(ulong(base + i + j) * P.rows + row) * P.dim + t.tid] : 0.0f;
+            UNROLL for (int j = 0; j < TOGETHER; j++) if (i + j < n) {
+                sum += weight[i + j].y;
+                v = fma(o[j], weight[i + j].x, v);
+            }
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
     }

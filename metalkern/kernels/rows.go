@@ -19,7 +19,7 @@ type (
 		rows, cols  int32
 		eps, offset float32
 	}
-	ropeParams    struct{ rows, heads, dim, pairs, step, gap int32 }
+	ropeParams    struct{ rows, heads, others, dim, pairs, step, gap int32 }
 	elementParams struct {
 		n    uint64
 		cols uint32
@@ -75,15 +75,20 @@ func (s *Set) Norm(queue gpu.Queue, dst, x, weight gpu.Range, rows, cols int, ep
 // Rope rotates the first 2·pairs elements of each head of x [rows][heads][dim] in half-split pairs, or in pairs of neighbours
 // if interleaved, by cos and sin [rows][pairs].
 func (s *Set) Rope(queue gpu.Queue, x, cos, sin gpu.Range, rows, heads, dim, pairs int, interleaved bool) error {
+	return s.Ropes(queue, x, x, cos, sin, rows, heads, 0, dim, pairs, interleaved)
+}
+
+// Ropes is [Set.Rope] of x and of y [rows][others][dim], in one launch.
+func (s *Set) Ropes(queue gpu.Queue, x, y, cos, sin gpu.Range, rows, heads, others, dim, pairs int, interleaved bool) error {
 	k, err := s.get(rowsKernel("rope"))
 	if err != nil {
 		return err
 	}
-	p := ropeParams{int32(rows), int32(heads), int32(dim), int32(pairs), 1, int32(pairs)}
+	p := ropeParams{int32(rows), int32(heads), int32(others), int32(dim), int32(pairs), 1, int32(pairs)}
 	if interleaved {
 		p.step, p.gap = 2, 1
 	}
-	queue.Launch(k, threads(rows*heads*pairs), arg(x), arg(cos), arg(sin), gpu.Value(&p))
+	queue.Launch(k, threads(rows*(heads+others)*pairs), arg(x), arg(y), arg(cos), arg(sin), gpu.Value(&p))
 	return nil
 }
 

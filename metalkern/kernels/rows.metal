@@ -18,12 +18,22 @@ KERNEL(name, 128, 1)(BUF(0, float, dst), BUF(1, const uchar, table), BUF(2, cons
     embed<F>(dst, table, scales, ids, P, GRID);                                                                        \
 }
 
-// dst = x/sqrt(mean(x²)+eps)·(weight+offset), row by row; dst may be x. A simdgroup takes a row, or a whole group does.
+// dst = x/sqrt(mean(x²)+eps)·(weight+offset), row by row; dst may be x. A simdgroup takes a row, or a whole group does. What a thread has of the first
+// columns is read at once.
 struct NormParams { int rows, cols; float eps, offset; };
 template <bool WIDE> FN void norm(device float* dst, device const float* x, device const float* weight, constant NormParams& P, threadgroup float* sums, Ctx t) {
-    const int row = WIDE ? int(t.tg.x) : int(t.tg.x * 8 + t.sg), step = WIDE ? 256 : 32, from = WIDE ? int(t.tid) : int(t.lane);
-    float s = 0;
-    if (row < P.rows) for (int k = from; k < P.cols; k += step) { const float v = x[ulong(row) * P.cols + k]; s = fma(v, v, s); }
+    constexpr int N = 16, STEP = WIDE ? 256 : 32;
+    const int row = WIDE ? int(t.tg.x) : int(t.tg.x * 8 + t.sg), from = WIDE ? int(t.tid) : int(t.lane), cols = row < P.rows ? P.cols : 0;
+    device const float* in = x + ulong(row) * P.cols;
+    device float* out = dst + ulong(row) * P.cols;
+    float v[N], w[N], s = 0;
+    UNROLL for (int i = 0; i < N; i++) {
+        const bool have = from + i * STEP < cols;
+        v[i] = have ? in[from + i * STEP] : 0.0f;
+        w[i] = have ? weight[from + i * STEP] : 0.0f;
+    }
+    UNROLL for (int i = 0; i < N; i++) s = fma(v[i], v[i], s);
+    for (int k = from + N * STEP; k < cols; k += STEP) { const float u = in[k]; s = fma(u, u, s); }
     s = simd_sum(s);
     if (WIDE) {
         if (t.lane == 0) sums[t.sg] = s;
@@ -32,7 +42,8 @@ template <bool WIDE> FN void norm(device float* dst, device const float* x, devi
         for (int i = 0; i < 8; i++) s += sums[i];
     }
     const float f = frsqrt(s / float(P.cols) + P.eps);
-    if (row < P.rows) for (int k = from; k < P.cols; k += step) dst[ulong(row) * P.cols + k] = x[ulong(row) * P.cols + k] * f * (weight[k] + P.offset);
+    UNROLL for (int i = 0; i < N; i++) if (from + i * STEP < cols) out[from + i * STEP] = v[i] * f * (w[i] + P.offset);
+    for (int k = from + N * STEP; k < cols; k += STEP) out[k] = in[k] * f * (weight[k] + P.offset);
 }
 KERNEL(norm_wide, 256, 1)(BUF(0, float, dst), BUF(1, const float, x), BUF(2, const float, weight), ARG(3, NormParams, P) GRID_ARGS) {
     SHARED(float, sums, 8);
@@ -43,15 +54,16 @@ KERNEL(norm_narrow, 256, 1)(BUF(0, float, dst), BUF(1, const float, x), BUF(2, c
     norm<false>(dst, x, weight, P, sums, GRID);
 }
 
-// Rotates the pairs (step*i, step*i+gap) of each head of x [rows][heads][dim] by the angles of cos and sin [rows][pairs]. A thread a pair.
-struct RopeParams { int rows, heads, dim, pairs, step, gap; };
-KERNEL(rope, 256, 1)(BUF(0, float, x), BUF(1, const float, cosine), BUF(2, const float, sine), ARG(3, RopeParams, P) GRID_ARGS) {
+// Rotates the pairs (step*i, step*i+gap) of each head of x [rows][heads][dim] and of y [rows][others][dim] by the angles of cos and sin [rows][pairs]. A thread
+// a pair.
+struct RopeParams { int rows, heads, others, dim, pairs, step, gap; };
+KERNEL(rope, 256, 1)(BUF(0, float, x), BUF(1, float, y), BUF(2, const float, cosine), BUF(3, const float, sine), ARG(4, RopeParams, P) GRID_ARGS) {
     const Ctx t = GRID;
-    const ulong i = ulong(t.tg.x) * 256 + t.tid, each = ulong(P.heads) * P.pairs;
+    const ulong i = ulong(t.tg.x) * 256 + t.tid, each = ulong(P.heads + P.others) * P.pairs;
     if (i >= each * P.rows) return;
     const ulong row = i / each;
-    const uint head = uint(i % each) / P.pairs, pair = uint(i % each) % P.pairs;
-    device float* p = x + (row * P.heads + head) * P.dim + pair * P.step;
+    const int head = int(i % each) / P.pairs, pair = int(i % each) % P.pairs;
+    device float* p = (head < P.heads ? x + (row * P.heads + head) * P.dim : y + (row * P.others + (head - P.heads)) * P.dim) + pair * P.step;
     const float a = p[0], b = p[P.gap], c = cosine[row * P.pairs + pair], s = sine[row * P.pairs + pair];
     p[0] = a * c - b * s;
     p[P.gap] = b * c + a * s;

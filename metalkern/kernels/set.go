@@ -23,6 +23,7 @@ var headers = map[string][]string{
 	"wide.cu":       {"hopper.h"},
 	"attend.cu":     {"kv.h", "terms.h", "carry.h", "hopper.h"},
 	"rows.metal":    {"weights.h"},
+	"stream.cu":     {"weights.h", "experts.h"},
 
 	"route.metal":      {"experts.h"},
 	"experts.metal":    {"weights.h", "experts.h"},

@@ -23,6 +23,15 @@ func HopperUnits() []dialect.Unit {
 	return unitsOf(list)
 }
 
+// StreamUnits is every kernel that is for GPUs which copy to threadgroup memory on their own: for CUDA, and the emulator.
+func StreamUnits() []dialect.Unit {
+	var list []instance
+	for _, f := range []WeightFormat{F16, BF16, Q8, Q4} {
+		list = append(list, streamKernels(f)...)
+	}
+	return unitsOf(list)
+}
+
 func unitsOf(list []instance) []dialect.Unit {
 	all, listed := map[string][]instance{}, map[string]bool{}
 	for _, i := range list {

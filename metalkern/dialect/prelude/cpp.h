@@ -4,6 +4,8 @@
 #define ARG(i, T, n)      const T& n
 #define GRID_ARGS
 #define GRID              (ctx())
+#define GRID_EARLY        (ctx())
+#define FOLLOW            0u
 #define SHARED(T, n, N)   T* const n = (T*)emu::shared(__COUNTER__, sizeof(T) * (N), alignof(T))
 #define POOL              ((uchar*)emu::cur->pool)
 #define UNROLL
@@ -19,6 +21,7 @@ struct alignas(2) bf16 {
 typedef vec<half, 2> half2;
 
 FN Ctx ctx() { const emu::Group& t = *emu::cur; return Ctx{uint3(t.at[0], t.at[1], t.at[2]), uint3(t.grid[0], t.grid[1], t.grid[2]), t.fiber, t.fiber & 31, t.fiber >> 5}; }
+FN void start_next() {}
 FN void threadgroup_barrier(mem_flags) { emu::arrive(emu::GROUP_BARRIER); }
 FN void simdgroup_barrier(mem_flags) { emu::arrive(emu::SIMD_BARRIER); }
 FN float simd_shuffle_xor(float v, ushort m) { return emu::shuffle(emu::SHUFFLE_XOR, v, (emu::cur->fiber & 31) ^ m); }
@@ -43,7 +46,7 @@ FN uint and_or(uint x, uint mask, uint bits) { return (x & mask) | bits; }
 FN float magic_byte(uint w, int i) { return as_type<float>(0x4b000000u | ((w >> (i * 8)) & 0xffu)); }       // 2^23 + byte i
 FN uint zip_lo(uint a, uint b) { return (a & 0xffffu) | (b << 16); }
 FN uint zip_hi(uint a, uint b) { return (a >> 16) | (b & 0xffff0000u); }
-FN uint spread_bytes(uint w, uint i) { const uint x = (w >> (i * 16u)) & 0xffffu; return (x & 0xffu) | ((x & 0xff00u) << 8); }
+FN uint magic_bytes(uint w, uint i) { const uint x = (w >> (i * 16u)) & 0xffffu; return (x & 0xffu) | ((x & 0xff00u) << 8) | 0x64006400u; }   // halves: 1024 + bytes 2i and 2i+1
 
 FN void async_copy16(void* dst, const void* src, bool valid) { emu::copy16(dst, valid ? src : 0); }
 FN void async_commit() { emu::copy_commit(); }

@@ -4,6 +4,8 @@
 #define ARG(i, T, n)      const T n
 #define GRID_ARGS         , const volatile uint* k_halt
 #define GRID              (ctx(k_halt))
+#define GRID_EARLY        (place(0))
+#define FOLLOW            (follow_behind(k_halt))
 #define SHARED(T, n, N)   __shared__ T n[N]
 #define POOL              (k_pool)
 #define UNROLL            _Pragma("unroll")
@@ -28,20 +30,32 @@ struct alignas(2) bf16 {
 #define SPECIAL(fn, r) FN uint fn() { uint v; asm("mov.u32 %0, %%" r ";" : "=r"(v)); return v; }
 SPECIAL(s_tid, "tid.x") SPECIAL(s_x, "ctaid.x") SPECIAL(s_y, "ctaid.y") SPECIAL(s_z, "ctaid.z")
 SPECIAL(s_nx, "nctaid.x") SPECIAL(s_ny, "nctaid.y") SPECIAL(s_nz, "nctaid.z")
-// The next kernel may start now, but it waits here as well, until this one has ended: package cuda says how. What is returned is 0, of which no
-// compiler knows before it has waited.
+// The next kernel may start now, and waits as this one does: package cuda says how. Said after this one's own wait, lest many kernels hold a
+// multiprocessor's room that wait for one another.
+FN void start_next() {
 #if __CUDA_ARCH__ >= 900
-FN uint follow() { uint zero; asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;\nmov.u32 %0, 0;" : "=r"(zero) :: "memory"); return zero; }
-#else
-FN uint follow() { return 0; }
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
+}
+// Waits until the kernel before has ended. What is returned is 0, of which no compiler knows before it has waited.
+FN uint follow() {
+    uint zero = 0;
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;\nmov.u32 %0, 0;" : "=r"(zero) :: "memory");
+#endif
+    return zero;
+}
 // A launch behind a gate does nothing if the word that the gate may have written is 0.
-FN Ctx ctx(const volatile uint* halt) {
+FN uint follow_behind(const volatile uint* halt) {
     const uint zero = follow();
     if (halt && *halt == 0) asm volatile("exit;");
+    return zero;
+}
+FN Ctx place(uint zero) {
     const uint t = s_tid() + zero;
     return Ctx{uint3(s_x() + zero, s_y() + zero, s_z() + zero), uint3(s_nx(), s_ny(), s_nz()), t, t & 31, t >> 5};
 }
+FN Ctx ctx(const volatile uint* halt) { const uint zero = follow_behind(halt); start_next(); return place(zero); }
 
 FN void threadgroup_barrier(mem_flags) { asm volatile("bar.sync 0;" ::: "memory"); }
 FN void simdgroup_barrier(mem_flags) { asm volatile("bar.warp.sync 0xffffffff;" ::: "memory"); }
@@ -72,7 +86,7 @@ FN uint and_or(uint x, uint mask, uint bits) { uint r; asm("lop3.b32 %0, %1, %2,
 FN float magic_byte(uint w, int i) { return as_type<float>(prmt(w, 0x4b000000u, 0x7440 | i)); }       // 2^23 + byte i
 FN uint zip_lo(uint a, uint b) { return prmt(a, b, 0x5410); }
 FN uint zip_hi(uint a, uint b) { return prmt(a, b, 0x7632); }
-FN uint spread_bytes(uint w, uint i) { return prmt(w, 0, i ? 0x4342 : 0x4140); }
+FN uint magic_bytes(uint w, uint i) { return prmt(w, 0x64646464u, i ? 0x4342 : 0x4140); }                          // halves: 1024 + bytes 2i and 2i+1
 
 FN uint shared_address(const void* p) { ulong a; asm("cvta.to.shared.u64 %0, %1;" : "=l"(a) : "l"(p)); return uint(a); }
 FN void async_copy16(void* dst, const void* src, bool valid) {

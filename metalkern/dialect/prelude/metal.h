@@ -33,7 +33,7 @@ FN uint and_or(uint x, uint mask, uint bits) { return (x & mask) | bits; }
 FN float magic_byte(uint w, int i) { return as_type<float>(0x4b000000u | ((w >> (i * 8)) & 0xffu)); }       // 2^23 + byte i
 FN uint zip_lo(uint a, uint b) { return (a & 0xffffu) | (b << 16); }
 FN uint zip_hi(uint a, uint b) { return (a >> 16) | (b & 0xffff0000u); }
-FN uint spread_bytes(uint w, uint i) { const uint x = (w >> (i * 16u)) & 0xffffu; return (x & 0xffu) | ((x & 0xff00u) << 8); }
+FN uint magic_bytes(uint w, uint i) { const uint x = (w >> (i * 16u)) & 0xffffu; return (x & 0xffu) | ((x & 0xff00u) << 8) | 0x64006400u; }   // halves: 1024 + bytes 2i and 2i+1
 
 // Metal copies at once; the kernels' barriers make it visible.
 FN void async_copy16(threadgroup void* dst, device const void* src, bool valid) {
