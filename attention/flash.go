@@ -30,9 +30,11 @@ const (
 type Flash struct {
 	q, k, v, s, o []float32
 	m, l, f       []float32
-	ks, vs        []float32 // scales of a tile's keys and values
+	ks, vs        []float32 // scales of a tile's keys and values, in the tiled form
 
 	queries []simd.Queries // of each row, for quantized keys
+	weights simd.Weights   // for quantized values
+	views   [2]view        // of a block and of the next
 }
 
 // TileRows is how many queries of the shape one tile holds: work on many queries is best divided

@@ -13,71 +13,94 @@ func (f *Flash) vector(p Partial, q []float32, first int, s Shape, head int, kv 
 	}
 	last := first + p.Rows - 1
 	bits := 0 // that the queries are ready for
+	this, next := &f.views[0], &f.views[1]
 	for i := range kv {
 		block := &kv[i]
+		if i == 0 {
+			this.see(block, head, dim, last)
+		}
+		if next.n = 0; i+1 < len(kv) {
+			next.see(&kv[i+1], head, dim, last)
+		}
 		if block.Format.Quantized() && block.Format.Bits() != bits {
 			bits = block.Format.Bits()
 			f.ready(bits, p.Rows, group, dim)
 		}
-		seen := block.Visible(last)
-		for j := 0; j < seen; j += vectorKeys {
-			n := min(vectorKeys, seen-j)
-			k := block.rows(block.K, head, j, n, dim)
-			v := block.rows(block.V, head, j, n, dim)
+		for j := 0; j < this.n; j += vectorKeys {
+			n := min(vectorKeys, this.n-j)
+			t := tile{block.Format, this.k[j*this.row:][:n*this.row], this.v[j*this.row:][:n*this.row], nil, nil}
+			after, at := this, j+n // where the keys after these are
+			if at == this.n {
+				after, at = next, 0
+			}
+			coming := min(vectorKeys, after.n-at)
+			keys := after.k[at*after.row:][:coming*after.row]
 			if block.Format.Quantized() {
-				f.ks = unscale(f.ks, block.scales(block.K, head, j, n, dim))
-				f.vs = unscale(f.vs, block.scales(block.V, head, j, n, dim))
-				if after := min(vectorKeys, seen-j-n); after > 0 {
-					simd.Prefetch(block.scales(block.K, head, j+n, after, dim))
-					simd.Prefetch(block.scales(block.V, head, j+n, after, dim))
-				} else if i+1 < len(kv) && kv[i+1].Format == block.Format {
-					after := min(vectorKeys, kv[i+1].Visible(last))
-					simd.Prefetch(kv[i+1].scales(kv[i+1].K, head, 0, after, dim))
-					simd.Prefetch(kv[i+1].scales(kv[i+1].V, head, 0, after, dim))
-				}
+				t.ks, t.vs = this.ks[j*this.perRow:][:n*this.perRow], this.vs[j*this.perRow:][:n*this.perRow]
+				simd.Prefetch(after.ks[at*after.perRow:][:coming*after.perRow])
+				simd.Prefetch(after.vs[at*after.perRow:][:coming*after.perRow])
 			}
-			next := k[:0] // the keys after these
-			if j+n < seen {
-				next = block.rows(block.K, head, j+n, min(vectorKeys, seen-j-n), dim)
-			} else if i+1 < len(kv) {
-				next = kv[i+1].rows(kv[i+1].K, head, 0, min(vectorKeys, kv[i+1].Visible(last)), dim)
-			}
-			for r, values := 0, v; r < p.Rows; r++ {
+			values := t.v
+			for r := range p.Rows {
 				n := min(n, block.Visible(first+r)-j)
 				if n <= 0 {
 					continue
 				}
-				f.tile(p, r, head*group, group, n, block.Format, k, v, values, next)
-				values, next = v[:0], k[:0] // they are on their way
+				f.tile(p, r, head*group, group, n, &t, values, keys)
+				values, keys = nil, nil // they are on their way
 			}
 		}
+		this, next = next, this
 	}
 }
 
-// tile accumulates n keys and values into the query heads [head, head+group) of row r. Memory is kept busy
+// view is the keys and values of one head that a query sees in a block, as they are stored: rows and, if quantized, their scales.
+type view struct {
+	n, row, perRow int // tokens, and bytes of each in rows and in scales
+	k, v, ks, vs   []byte
+}
+
+// see makes the view that of the query at the position.
+func (w *view) see(kv *KV, head, dim, position int) {
+	*w = view{n: kv.Visible(position)}
+	if w.n == 0 {
+		return
+	}
+	w.row = dim * kv.Format.Bits() / 8
+	w.k, w.v = kv.rows(kv.K, head, 0, w.n, dim), kv.rows(kv.V, head, 0, w.n, dim)
+	if kv.Format.Quantized() {
+		w.perRow = 2 * kv.Format.layout(dim).Scales()
+		w.ks, w.vs = kv.scales(kv.K, head, 0, w.n, dim), kv.scales(kv.V, head, 0, w.n, dim)
+	}
+}
+
+// tile is up to vectorKeys keys and values of a view.
+type tile struct {
+	format       Format
+	k, v, ks, vs []byte
+}
+
+// tile accumulates the first n keys and values of t into the query heads [head, head+group) of row r. Memory is kept busy
 // meanwhile with what is used after it: scores bring in the values, the rest the next keys.
-func (f *Flash) tile(p Partial, r, head, group, n int, format Format, k, v, values, next []byte) {
-	dim := p.Dim
+func (f *Flash) tile(p Partial, r, head, group, n int, t *tile, values, next []byte) {
+	dim, format := p.Dim, t.format
 	q := f.q[r*group*dim:]
 	at := r*p.Heads + head
 	o, m, l := p.O[at*dim:(at+group)*dim], p.M[at:at+group], p.L[at:at+group]
-	// What the softmax asks for: the first of the keys; or, where scores take no longer than values do, the last of the values.
+	// What the softmax asks for, in proportion to its time.
 	during := simd.SoftmaxAhead(group, n)
-	var meanwhile []byte
 	if format.Quantized() {
-		during = len(values) - min(during, len(values)/4)
-		values, meanwhile = values[:during], values[during:]
-	} else {
-		during = min(during, len(next))
-		meanwhile, next = next[:during], next[during:]
+		during /= 2
 	}
+	during = min(during, len(next))
+	meanwhile, next := next[:during], next[during:]
 	switch format {
 	case F32:
-		scoresF32(f.s, vectorKeys, q, k, group, n, dim)
+		scoresF32(f.s, vectorKeys, q, t.k, group, n, dim)
 	case F16:
-		simd.Scores(f.s, vectorKeys, q, k, values, group, n, dim)
+		simd.Scores(f.s, vectorKeys, q, t.k, values, group, n, dim)
 	default:
-		f.queries[r].Scores(f.s, vectorKeys, k, f.ks, values, n)
+		f.queries[r].Scores(f.s, vectorKeys, t.k, t.ks, values, n)
 	}
 	simd.Softmax(f.s, vectorKeys, m, l, f.f, meanwhile, group, n)
 	for h, factor := range f.f[:group] {
@@ -88,11 +111,11 @@ func (f *Flash) tile(p Partial, r, head, group, n int, format Format, k, v, valu
 	switch format {
 	case F32:
 		f.v = grow(f.v, dim)
-		valuesF32(o, f.s, vectorKeys, v, f.v, group, n, dim)
+		valuesF32(o, f.s, vectorKeys, t.v, f.v, group, n, dim)
 	case F16:
-		simd.Values(o, f.s, vectorKeys, v, next, group, n, dim)
+		simd.Values(o, f.s, vectorKeys, t.v, next, group, n, dim)
 	default:
-		simd.ValuesQuantized(format.Bits(), o, f.s, vectorKeys, v, f.vs, next, group, n, dim)
+		f.weights.Values(format.Bits(), o, f.s, vectorKeys, t.v, t.vs, next, group, n, dim)
 	}
 }
 

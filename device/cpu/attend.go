@@ -12,6 +12,9 @@ const (
 	splitKeys = 1024
 	// maxSplits bounds the parts, and with them the memory for their results.
 	maxSplits = 64
+	// splitItems bounds the items of few queries, except that each head has four parts: a part begins with keys that
+	// nothing has asked for yet.
+	splitItems = 128
 )
 
 type attendJob struct {
@@ -69,7 +72,7 @@ func (j *attendJob) split(kv []attention.KV, keys int) {
 	if rows > splitRows {
 		return
 	}
-	parts := min(keys/splitKeys, max(4, maxSplits/rows))
+	parts := min(keys/splitKeys, max(4, min(maxSplits/rows, splitItems/j.shape.KVHeads)))
 	if parts <= 1 {
 		return
 	}

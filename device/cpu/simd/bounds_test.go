@@ -84,8 +84,10 @@ func TestRoutinesReadNothingBehindWhatTheyAreGiven(t *testing.T) {
 				}
 			}
 		}
+		var queries Queries
+		var weights Weights
 		for _, bits := range []int{4, 8} {
-			for rows := 1; rows <= 5; rows++ {
+			for _, rows := range []int{1, 2, 3, 4, 5, 16, 17, 128} {
 				for _, dim := range []int{16, 32, 48, 128} {
 					w, scales := atTheEnd(t, rows*dim*bits/8), singlesAtTheEnd(t, r, rows*groups(dim))
 					FromQuantized(bits, singlesAtTheEnd(t, r, rows*dim), w, scales, rows, dim)
@@ -93,6 +95,10 @@ func TestRoutinesReadNothingBehindWhatTheyAreGiven(t *testing.T) {
 						x, s := singlesAtTheEnd(t, r, heads*dim), singlesAtTheEnd(t, r, heads*rows)
 						ScoresQuantized(bits, s, rows, x, w, scales, nil, heads, rows, dim)
 						ValuesQuantized(bits, x, s, rows, w, scales, nil, heads, rows, dim)
+						stored := atTheEnd(t, 2*rows*groups(dim))
+						queries.Set(bits, x, heads, dim)
+						queries.Scores(s, rows, w, stored, nil, rows)
+						weights.Values(bits, x, s, rows, w, stored, nil, heads, rows, dim)
 						if dim%32 != 0 || AffineRows(dim/32) == 0 {
 							continue
 						}

@@ -8,6 +8,9 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
+// haveVBMI says that bytes can be put in any order, which the first processors with VNNI could not.
+var haveVBMI = cpuid.CPU.Supports(cpuid.AVX512VBMI)
+
 // detect says which assembly runs here.
 func detect() (avx2, avx512, vnni, gfni bool) {
 	limit := os.Getenv("ORRERY_SIMD")

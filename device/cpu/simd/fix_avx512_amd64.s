@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func fixAVX512(planes []byte, starts []byte, q []float32, factor float32, step int, order *[16]byte, zero uint32)
-// Requires: AVX, AVX2, AVX512DQ, AVX512F, AVX512VL, AVX512_VNNI
+// Requires: AVX, AVX2, AVX512DQ, AVX512F, AVX512_VNNI
 TEXT ·fixAVX512(SB), NOSPLIT, $0-100
 	MOVQ         planes_base+0(FP), AX
 	MOVQ         starts_base+24(FP), CX
@@ -16,7 +16,7 @@ TEXT ·fixAVX512(SB), NOSPLIT, $0-100
 	MOVQ         order+88(FP), DI
 	VMOVDQU      (DI), X1
 	MOVL         zero+96(FP), DI
-	VPBROADCASTD DI, Y2
+	VPBROADCASTD DI, Z2
 	CMPQ         BX, $0x00000020
 	JLT          end2
 
@@ -51,42 +51,35 @@ loop1:
 	VPMOVDB      Z3, X4
 	VPSHUFB      X1, X4, X4
 	VMOVDQU      X4, 16(AX)
-	VXORPS       Z4, Z4, Z4
-	VMOVDQU      (AX), Y3
-	VPDPBUSD     Y3, Y2, Y4
-	VEXTRACTI128 $0x01, Y4, X3
-	VPADDD       X3, X4, X4
-	VPSHUFD      $0x4e, X4, X3
-	VPADDD       X3, X4, X4
-	VPSHUFD      $0xb1, X4, X3
-	VPADDD       X3, X4, X4
+	VMOVDQU      (AX), Y4
+	VXORPS       Z3, Z3, Z3
+	VPDPBUSD     Z4, Z2, Z3
+	VMOVDQU      32(AX), Y4
+	VXORPS       Z5, Z5, Z5
+	VPDPBUSD     Z4, Z2, Z5
+	VMOVDQU      64(AX), Y4
+	VXORPS       Z6, Z6, Z6
+	VPDPBUSD     Z4, Z2, Z6
+	VPSLLD       $0x08, Z3, Z3
+	VPADDD       Z5, Z3, Z3
+	VEXTRACTI128 $0x01, Y3, X4
+	VPADDD       X4, X3, X3
+	VPSHUFD      $0x4e, X3, X4
+	VPADDD       X4, X3, X3
+	VPSHUFD      $0xb1, X3, X4
+	VPADDD       X4, X3, X3
+	VPXOR        X4, X4, X4
+	VPSUBD       X3, X4, X4
+	VMOVD        X4, (CX)
+	VEXTRACTI128 $0x01, Y6, X3
+	VPADDD       X3, X6, X6
+	VPSHUFD      $0x4e, X6, X3
+	VPADDD       X3, X6, X6
+	VPSHUFD      $0xb1, X6, X3
+	VPADDD       X3, X6, X6
 	VPXOR        X3, X3, X3
-	VPSUBD       X4, X3, X3
-	VMOVD        X3, (CX)
-	VXORPS       Z4, Z4, Z4
-	VMOVDQU      32(AX), Y3
-	VPDPBUSD     Y3, Y2, Y4
-	VEXTRACTI128 $0x01, Y4, X3
-	VPADDD       X3, X4, X4
-	VPSHUFD      $0x4e, X4, X3
-	VPADDD       X3, X4, X4
-	VPSHUFD      $0xb1, X4, X3
-	VPADDD       X3, X4, X4
-	VPXOR        X3, X3, X3
-	VPSUBD       X4, X3, X3
+	VPSUBD       X6, X3, X3
 	VMOVD        X3, 4(CX)
-	VXORPS       Z4, Z4, Z4
-	VMOVDQU      64(AX), Y3
-	VPDPBUSD     Y3, Y2, Y4
-	VEXTRACTI128 $0x01, Y4, X3
-	VPADDD       X3, X4, X4
-	VPSHUFD      $0x4e, X4, X3
-	VPADDD       X3, X4, X4
-	VPSHUFD      $0xb1, X4, X3
-	VPADDD       X3, X4, X4
-	VPXOR        X3, X3, X3
-	VPSUBD       X4, X3, X3
-	VMOVD        X3, 8(CX)
 	ADDQ         $0x00000080, DX
 	ADDQ         SI, AX
 	ADDQ         SI, CX

@@ -12,9 +12,7 @@ TEXT ·product1Affine8AVX512(SB), NOSPLIT, $0-136
 	MOVQ q_base+32(FP), DX
 	MOVQ k_base+56(FP), BX
 	MOVQ next_base+80(FP), SI
-	MOVQ next_len+88(FP), DI
-	ADDQ SI, DI
-	MOVQ DI, next_len+88(FP)
+	ADDQ SI, next_len+88(FP)
 	SHLQ $0x02, CX
 	MOVQ dim+112(FP), DI
 	MOVQ DI, R8
@@ -114,14 +112,16 @@ end8:
 
 end6:
 	SUBQ       DI, DX
-	VUNPCKHPS  Z1, Z0, Z4
-	VUNPCKLPS  Z1, Z0, Z0
+	MOVL       $0x0000cccc, R13
+	KMOVW      R13, K1
+	VSHUFPS    $0x4e, Z1, Z0, Z4
+	VMOVAPS    Z1, K1, Z0
 	VADDPS     Z4, Z0, Z0
-	VUNPCKHPS  Z3, Z2, Z1
-	VUNPCKLPS  Z3, Z2, Z2
+	VSHUFPS    $0x4e, Z3, Z2, Z1
+	VMOVAPS    Z3, K1, Z2
 	VADDPS     Z1, Z2, Z2
-	VUNPCKHPD  Z2, Z0, Z1
-	VUNPCKLPD  Z2, Z0, Z0
+	VSHUFPS    $0xdd, Z2, Z0, Z1
+	VSHUFPS    $0x88, Z2, Z0, Z0
 	VADDPS     Z1, Z0, Z0
 	VSHUFF32X4 $0xee, Z0, Z0, Z1
 	VSHUFF32X4 $0x44, Z0, Z0, Z0

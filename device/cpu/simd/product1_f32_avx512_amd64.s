@@ -12,14 +12,13 @@ TEXT ·product1F32AVX512(SB), NOSPLIT, $0-120
 	MOVQ q_base+32(FP), DX
 	MOVQ k_base+56(FP), BX
 	MOVQ next_base+80(FP), SI
-	MOVQ next_len+88(FP), DI
-	ADDQ SI, DI
-	MOVQ n+104(FP), R8
-	MOVQ dim+112(FP), R9
+	ADDQ SI, next_len+88(FP)
+	MOVQ n+104(FP), DI
+	MOVQ dim+112(FP), R8
 	SHLQ $0x02, CX
-	SHLQ $0x02, R9
-	LEAQ (R9)(R9*2), R10
-	CMPQ R8, $0x00000004
+	SHLQ $0x02, R8
+	LEAQ (R8)(R8*2), R9
+	CMPQ DI, $0x00000004
 	JLT  end2
 
 loop1:
@@ -27,43 +26,45 @@ loop1:
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
-	MOVQ   R9, R11
-	CMPQ   R11, $0x00000040
+	MOVQ   R8, R10
+	CMPQ   R10, $0x00000040
 	JLT    end4
 
 loop3:
 	VMOVUPS     (DX), Z4
 	VMOVUPS     (BX), Z5
 	VFMADD231PS Z5, Z4, Z0
-	VMOVUPS     (BX)(R9*1), Z5
+	VMOVUPS     (BX)(R8*1), Z5
 	VFMADD231PS Z5, Z4, Z1
-	VMOVUPS     (BX)(R9*2), Z5
+	VMOVUPS     (BX)(R8*2), Z5
 	VFMADD231PS Z5, Z4, Z2
-	VMOVUPS     (BX)(R10*1), Z5
+	VMOVUPS     (BX)(R9*1), Z5
 	VFMADD231PS Z5, Z4, Z3
 	PREFETCHT1  (SI)
 	PREFETCHT1  64(SI)
 	PREFETCHT1  128(SI)
 	PREFETCHT1  192(SI)
 	ADDQ        $0x00000100, SI
-	CMPQ        SI, DI
-	CMOVQHI     DI, SI
+	CMPQ        SI, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), SI
 	ADDQ        $0x00000040, BX
 	ADDQ        $0x00000040, DX
-	SUBQ        $0x00000040, R11
-	CMPQ        R11, $0x00000040
+	SUBQ        $0x00000040, R10
+	CMPQ        R10, $0x00000040
 	JGE         loop3
 
 end4:
-	SUBQ       R9, DX
-	VUNPCKHPS  Z1, Z0, Z4
-	VUNPCKLPS  Z1, Z0, Z0
+	SUBQ       R8, DX
+	MOVL       $0x0000cccc, R10
+	KMOVW      R10, K1
+	VSHUFPS    $0x4e, Z1, Z0, Z4
+	VMOVAPS    Z1, K1, Z0
 	VADDPS     Z4, Z0, Z0
-	VUNPCKHPS  Z3, Z2, Z1
-	VUNPCKLPS  Z3, Z2, Z2
+	VSHUFPS    $0x4e, Z3, Z2, Z1
+	VMOVAPS    Z3, K1, Z2
 	VADDPS     Z1, Z2, Z2
-	VUNPCKHPD  Z2, Z0, Z1
-	VUNPCKLPD  Z2, Z0, Z0
+	VSHUFPS    $0xdd, Z2, Z0, Z1
+	VSHUFPS    $0x88, Z2, Z0, Z0
 	VADDPS     Z1, Z0, Z0
 	VSHUFF32X4 $0xee, Z0, Z0, Z1
 	VSHUFF32X4 $0x44, Z0, Z0, Z0
@@ -71,26 +72,26 @@ end4:
 	VSHUFF32X4 $0xdd, Z0, Z0, Z1
 	VSHUFF32X4 $0x88, Z0, Z0, Z0
 	VADDPS     Z1, Z0, Z0
-	MOVQ       AX, R11
-	VMOVUPS    X0, (R11)
-	ADDQ       CX, R11
+	MOVQ       AX, R10
+	VMOVUPS    X0, (R10)
+	ADDQ       CX, R10
 	ADDQ       $0x00000010, AX
-	ADDQ       R9, BX
-	ADDQ       R9, BX
-	ADDQ       R9, BX
-	SUBQ       $0x00000004, R8
-	CMPQ       R8, $0x00000004
+	ADDQ       R8, BX
+	ADDQ       R8, BX
+	ADDQ       R8, BX
+	SUBQ       $0x00000004, DI
+	CMPQ       DI, $0x00000004
 	JGE        loop1
 
 end2:
-	CMPQ R8, $0x00000001
+	CMPQ DI, $0x00000001
 	JLT  end6
 
 loop5:
-	MOVQ   AX, R10
+	MOVQ   AX, R9
 	VXORPS Z0, Z0, Z0
-	MOVQ   R9, R11
-	CMPQ   R11, $0x00000040
+	MOVQ   R8, R10
+	CMPQ   R10, $0x00000040
 	JLT    end8
 
 loop7:
@@ -99,16 +100,16 @@ loop7:
 	VFMADD231PS Z1, Z2, Z0
 	PREFETCHT1  (SI)
 	ADDQ        $0x00000040, SI
-	CMPQ        SI, DI
-	CMOVQHI     DI, SI
+	CMPQ        SI, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), SI
 	ADDQ        $0x00000040, BX
 	ADDQ        $0x00000040, DX
-	SUBQ        $0x00000040, R11
-	CMPQ        R11, $0x00000040
+	SUBQ        $0x00000040, R10
+	CMPQ        R10, $0x00000040
 	JGE         loop7
 
 end8:
-	SUBQ          R9, DX
+	SUBQ          R8, DX
 	VPERMILPS     $0x4e, Z0, Z1
 	VADDPS        Z1, Z0, Z0
 	VPERMILPS     $0xb1, Z0, Z1
@@ -117,11 +118,11 @@ end8:
 	VADDPS        Y1, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X1
 	VADDPS        X1, X0, X0
-	VMOVSS        X0, (R10)
-	ADDQ          CX, R10
+	VMOVSS        X0, (R9)
+	ADDQ          CX, R9
 	ADDQ          $0x00000004, AX
-	SUBQ          $0x00000001, R8
-	CMPQ          R8, $0x00000001
+	SUBQ          $0x00000001, DI
+	CMPQ          DI, $0x00000001
 	JGE           loop5
 
 end6:

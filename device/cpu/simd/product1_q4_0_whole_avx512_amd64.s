@@ -10,9 +10,7 @@ TEXT ·product1Q4_0Whole(SB), NOSPLIT, $0-120
 	MOVQ q_base+32(FP), AX
 	MOVQ k_base+56(FP), CX
 	MOVQ next_base+80(FP), DX
-	MOVQ next_len+88(FP), BX
-	ADDQ DX, BX
-	MOVQ BX, next_len+88(FP)
+	ADDQ DX, next_len+88(FP)
 	MOVQ dim+112(FP), BX
 	MOVQ stride+24(FP), SI
 	SHLQ $0x02, SI
@@ -138,14 +136,16 @@ loop5:
 
 end6:
 	SUBQ       SI, AX
-	VUNPCKHPS  Z1, Z0, Z4
-	VUNPCKLPS  Z1, Z0, Z0
+	MOVL       $0x0000cccc, R8
+	KMOVW      R8, K5
+	VSHUFPS    $0x4e, Z1, Z0, Z4
+	VMOVAPS    Z1, K5, Z0
 	VADDPS     Z4, Z0, Z0
-	VUNPCKHPS  Z3, Z2, Z1
-	VUNPCKLPS  Z3, Z2, Z2
+	VSHUFPS    $0x4e, Z3, Z2, Z1
+	VMOVAPS    Z3, K5, Z2
 	VADDPS     Z1, Z2, Z2
-	VUNPCKHPD  Z2, Z0, Z1
-	VUNPCKLPD  Z2, Z0, Z0
+	VSHUFPS    $0xdd, Z2, Z0, Z1
+	VSHUFPS    $0x88, Z2, Z0, Z0
 	VADDPS     Z1, Z0, Z0
 	VSHUFF32X4 $0xee, Z0, Z0, Z1
 	VSHUFF32X4 $0x44, Z0, Z0, Z0

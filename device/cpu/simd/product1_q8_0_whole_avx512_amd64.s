@@ -10,9 +10,7 @@ TEXT ·product1Q8_0Whole(SB), NOSPLIT, $64-120
 	MOVQ q_base+32(FP), AX
 	MOVQ k_base+56(FP), CX
 	MOVQ next_base+80(FP), DX
-	MOVQ next_len+88(FP), BX
-	ADDQ DX, BX
-	MOVQ BX, next_len+88(FP)
+	ADDQ DX, next_len+88(FP)
 	MOVQ dim+112(FP), BX
 	MOVQ stride+24(FP), SI
 	SHLQ $0x02, SI
@@ -220,14 +218,16 @@ loop5:
 
 end6:
 	SUBQ       SI, AX
-	VUNPCKHPS  Z11, Z0, Z14
-	VUNPCKLPS  Z11, Z0, Z0
+	MOVL       $0x0000cccc, R8
+	KMOVW      R8, K1
+	VSHUFPS    $0x4e, Z11, Z0, Z14
+	VMOVAPS    Z11, K1, Z0
 	VADDPS     Z14, Z0, Z0
-	VUNPCKHPS  Z13, Z12, Z11
-	VUNPCKLPS  Z13, Z12, Z12
+	VSHUFPS    $0x4e, Z13, Z12, Z11
+	VMOVAPS    Z13, K1, Z12
 	VADDPS     Z11, Z12, Z12
-	VUNPCKHPD  Z12, Z0, Z11
-	VUNPCKLPD  Z12, Z0, Z0
+	VSHUFPS    $0xdd, Z12, Z0, Z11
+	VSHUFPS    $0x88, Z12, Z0, Z0
 	VADDPS     Z11, Z0, Z0
 	VSHUFF32X4 $0xee, Z0, Z0, Z11
 	VSHUFF32X4 $0x44, Z0, Z0, Z0

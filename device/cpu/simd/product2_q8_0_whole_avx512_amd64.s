@@ -10,9 +10,7 @@ TEXT ·product2Q8_0Whole(SB), NOSPLIT, $64-120
 	MOVQ q_base+32(FP), AX
 	MOVQ k_base+56(FP), CX
 	MOVQ next_base+80(FP), DX
-	MOVQ next_len+88(FP), BX
-	ADDQ DX, BX
-	MOVQ BX, next_len+88(FP)
+	ADDQ DX, next_len+88(FP)
 	MOVQ dim+112(FP), BX
 	MOVQ stride+24(FP), SI
 	SHLQ $0x02, SI
@@ -255,26 +253,30 @@ loop5:
 
 end6:
 	SUBQ          SI, AX
-	VUNPCKHPS     Z11, Z0, Z18
-	VUNPCKLPS     Z11, Z0, Z0
+	MOVL          $0x0000cccc, R8
+	KMOVW         R8, K1
+	VSHUFPS       $0x4e, Z11, Z0, Z18
+	VMOVAPS       Z11, K1, Z0
 	VADDPS        Z18, Z0, Z0
-	VUNPCKHPS     Z13, Z12, Z11
-	VUNPCKLPS     Z13, Z12, Z12
+	VSHUFPS       $0x4e, Z13, Z12, Z11
+	VMOVAPS       Z13, K1, Z12
 	VADDPS        Z11, Z12, Z12
-	VUNPCKHPD     Z12, Z0, Z11
-	VUNPCKLPD     Z12, Z0, Z0
+	VSHUFPS       $0xdd, Z12, Z0, Z11
+	VSHUFPS       $0x88, Z12, Z0, Z0
 	VADDPS        Z11, Z0, Z0
-	VUNPCKHPS     Z15, Z14, Z11
-	VUNPCKLPS     Z15, Z14, Z14
+	VSHUFPS       $0x4e, Z15, Z14, Z11
+	VMOVAPS       Z15, K1, Z14
 	VADDPS        Z11, Z14, Z14
-	VUNPCKHPS     Z17, Z16, Z11
-	VUNPCKLPS     Z17, Z16, Z16
+	VSHUFPS       $0x4e, Z17, Z16, Z11
+	VMOVAPS       Z17, K1, Z16
 	VADDPS        Z11, Z16, Z16
-	VUNPCKHPD     Z16, Z14, Z11
-	VUNPCKLPD     Z16, Z14, Z14
+	VSHUFPS       $0xdd, Z16, Z14, Z11
+	VSHUFPS       $0x88, Z16, Z14, Z14
 	VADDPS        Z11, Z14, Z14
-	VSHUFF32X4    $0xee, Z14, Z0, Z11
-	VSHUFF32X4    $0x44, Z14, Z0, Z0
+	MOVL          $0x0000ff00, R8
+	KMOVW         R8, K1
+	VSHUFF32X4    $0x4e, Z14, Z0, Z11
+	VMOVAPS       Z14, K1, Z0
 	VADDPS        Z11, Z0, Z0
 	VSHUFF32X4    $0xdd, Z0, Z0, Z11
 	VSHUFF32X4    $0x88, Z0, Z0, Z0

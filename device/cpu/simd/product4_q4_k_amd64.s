@@ -12,9 +12,7 @@ TEXT ·product4Q4_KAVX2(SB), NOSPLIT, $64-128
 	MOVQ q_base+32(FP), DX
 	MOVQ k_base+56(FP), BX
 	MOVQ next_base+80(FP), SI
-	MOVQ next_len+88(FP), DI
-	ADDQ SI, DI
-	MOVQ DI, next_len+88(FP)
+	ADDQ SI, next_len+88(FP)
 	MOVQ n+104(FP), DI
 	MOVQ dim+112(FP), R8
 	MOVQ halves+120(FP), R9

@@ -12,16 +12,15 @@ TEXT ·product8BF16AVX512(SB), NOSPLIT, $0-120
 	MOVQ q_base+32(FP), DX
 	MOVQ k_base+56(FP), BX
 	MOVQ next_base+80(FP), SI
-	MOVQ next_len+88(FP), DI
-	ADDQ SI, DI
-	MOVQ n+104(FP), R8
-	MOVQ dim+112(FP), R9
+	ADDQ SI, next_len+88(FP)
+	MOVQ n+104(FP), DI
+	MOVQ dim+112(FP), R8
 	SHLQ $0x02, CX
-	SHLQ $0x01, R9
-	LEAQ (R9)(R9*2), R10
-	LEAQ (R10)(R9*2), R11
-	LEAQ (R11)(R9*2), R12
-	CMPQ R8, $0x00000002
+	SHLQ $0x01, R8
+	LEAQ (R8)(R8*2), R9
+	LEAQ (R9)(R8*2), R10
+	LEAQ (R10)(R8*2), R11
+	CMPQ DI, $0x00000002
 	JLT  end2
 
 loop1:
@@ -41,129 +40,133 @@ loop1:
 	VXORPS Z13, Z13, Z13
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
-	MOVQ   R9, R13
-	CMPQ   R13, $0x00000020
+	MOVQ   R8, R12
+	CMPQ   R12, $0x00000020
 	JLT    end4
 
 loop3:
 	VPMOVZXWD   (BX), Z16
 	VPSLLD      $0x10, Z16, Z16
-	VPMOVZXWD   (BX)(R9*1), Z17
+	VPMOVZXWD   (BX)(R8*1), Z17
 	VPSLLD      $0x10, Z17, Z17
 	VMOVUPS     (DX), Z18
 	VFMADD231PS Z16, Z18, Z0
 	VFMADD231PS Z17, Z18, Z1
-	VMOVUPS     (DX)(R9*2), Z18
+	VMOVUPS     (DX)(R8*2), Z18
 	VFMADD231PS Z16, Z18, Z2
 	VFMADD231PS Z17, Z18, Z3
-	VMOVUPS     (DX)(R9*4), Z18
+	VMOVUPS     (DX)(R8*4), Z18
 	VFMADD231PS Z16, Z18, Z4
 	VFMADD231PS Z17, Z18, Z5
-	VMOVUPS     (DX)(R10*2), Z18
+	VMOVUPS     (DX)(R9*2), Z18
 	VFMADD231PS Z16, Z18, Z6
 	VFMADD231PS Z17, Z18, Z7
-	VMOVUPS     (DX)(R9*8), Z18
+	VMOVUPS     (DX)(R8*8), Z18
 	VFMADD231PS Z16, Z18, Z8
 	VFMADD231PS Z17, Z18, Z9
-	VMOVUPS     (DX)(R11*2), Z18
+	VMOVUPS     (DX)(R10*2), Z18
 	VFMADD231PS Z16, Z18, Z10
 	VFMADD231PS Z17, Z18, Z11
-	VMOVUPS     (DX)(R10*4), Z18
+	VMOVUPS     (DX)(R9*4), Z18
 	VFMADD231PS Z16, Z18, Z12
 	VFMADD231PS Z17, Z18, Z13
-	VMOVUPS     (DX)(R12*2), Z18
+	VMOVUPS     (DX)(R11*2), Z18
 	VFMADD231PS Z16, Z18, Z14
 	VFMADD231PS Z17, Z18, Z15
 	PREFETCHT1  (SI)
 	ADDQ        $0x00000040, SI
-	CMPQ        SI, DI
-	CMOVQHI     DI, SI
+	CMPQ        SI, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), SI
 	ADDQ        $0x00000020, BX
 	ADDQ        $0x00000040, DX
-	SUBQ        $0x00000020, R13
-	CMPQ        R13, $0x00000020
+	SUBQ        $0x00000020, R12
+	CMPQ        R12, $0x00000020
 	JGE         loop3
 
 end4:
-	SUBQ          R9, DX
-	SUBQ          R9, DX
-	VUNPCKHPS     Z1, Z0, Z16
-	VUNPCKLPS     Z1, Z0, Z0
+	SUBQ          R8, DX
+	SUBQ          R8, DX
+	MOVL          $0x0000cccc, R12
+	KMOVW         R12, K1
+	VSHUFPS       $0x4e, Z1, Z0, Z16
+	VMOVAPS       Z1, K1, Z0
 	VADDPS        Z16, Z0, Z0
-	VUNPCKHPS     Z3, Z2, Z1
-	VUNPCKLPS     Z3, Z2, Z2
+	VSHUFPS       $0x4e, Z3, Z2, Z1
+	VMOVAPS       Z3, K1, Z2
 	VADDPS        Z1, Z2, Z2
-	VUNPCKHPD     Z2, Z0, Z1
-	VUNPCKLPD     Z2, Z0, Z0
+	VSHUFPS       $0xdd, Z2, Z0, Z1
+	VSHUFPS       $0x88, Z2, Z0, Z0
 	VADDPS        Z1, Z0, Z0
-	VUNPCKHPS     Z5, Z4, Z1
-	VUNPCKLPS     Z5, Z4, Z4
+	VSHUFPS       $0x4e, Z5, Z4, Z1
+	VMOVAPS       Z5, K1, Z4
 	VADDPS        Z1, Z4, Z4
-	VUNPCKHPS     Z7, Z6, Z1
-	VUNPCKLPS     Z7, Z6, Z6
+	VSHUFPS       $0x4e, Z7, Z6, Z1
+	VMOVAPS       Z7, K1, Z6
 	VADDPS        Z1, Z6, Z6
-	VUNPCKHPD     Z6, Z4, Z1
-	VUNPCKLPD     Z6, Z4, Z4
+	VSHUFPS       $0xdd, Z6, Z4, Z1
+	VSHUFPS       $0x88, Z6, Z4, Z4
 	VADDPS        Z1, Z4, Z4
-	VUNPCKHPS     Z9, Z8, Z1
-	VUNPCKLPS     Z9, Z8, Z8
+	VSHUFPS       $0x4e, Z9, Z8, Z1
+	VMOVAPS       Z9, K1, Z8
 	VADDPS        Z1, Z8, Z8
-	VUNPCKHPS     Z11, Z10, Z1
-	VUNPCKLPS     Z11, Z10, Z10
+	VSHUFPS       $0x4e, Z11, Z10, Z1
+	VMOVAPS       Z11, K1, Z10
 	VADDPS        Z1, Z10, Z10
-	VUNPCKHPD     Z10, Z8, Z1
-	VUNPCKLPD     Z10, Z8, Z8
+	VSHUFPS       $0xdd, Z10, Z8, Z1
+	VSHUFPS       $0x88, Z10, Z8, Z8
 	VADDPS        Z1, Z8, Z8
-	VUNPCKHPS     Z13, Z12, Z1
-	VUNPCKLPS     Z13, Z12, Z12
+	VSHUFPS       $0x4e, Z13, Z12, Z1
+	VMOVAPS       Z13, K1, Z12
 	VADDPS        Z1, Z12, Z12
-	VUNPCKHPS     Z15, Z14, Z1
-	VUNPCKLPS     Z15, Z14, Z14
+	VSHUFPS       $0x4e, Z15, Z14, Z1
+	VMOVAPS       Z15, K1, Z14
 	VADDPS        Z1, Z14, Z14
-	VUNPCKHPD     Z14, Z12, Z1
-	VUNPCKLPD     Z14, Z12, Z12
+	VSHUFPS       $0xdd, Z14, Z12, Z1
+	VSHUFPS       $0x88, Z14, Z12, Z12
 	VADDPS        Z1, Z12, Z12
-	VSHUFF32X4    $0xee, Z4, Z0, Z1
-	VSHUFF32X4    $0x44, Z4, Z0, Z0
+	MOVL          $0x0000ff00, R12
+	KMOVW         R12, K1
+	VSHUFF32X4    $0x4e, Z4, Z0, Z1
+	VMOVAPS       Z4, K1, Z0
 	VADDPS        Z1, Z0, Z0
-	VSHUFF32X4    $0xee, Z12, Z8, Z1
-	VSHUFF32X4    $0x44, Z12, Z8, Z8
+	VSHUFF32X4    $0x4e, Z12, Z8, Z1
+	VMOVAPS       Z12, K1, Z8
 	VADDPS        Z1, Z8, Z8
 	VSHUFF32X4    $0xdd, Z8, Z0, Z1
 	VSHUFF32X4    $0x88, Z8, Z0, Z0
 	VADDPS        Z1, Z0, Z0
-	MOVQ          AX, R13
-	VMOVLPS       X0, (R13)
-	ADDQ          CX, R13
-	VMOVHPS       X0, (R13)
-	ADDQ          CX, R13
+	MOVQ          AX, R12
+	VMOVLPS       X0, (R12)
+	ADDQ          CX, R12
+	VMOVHPS       X0, (R12)
+	ADDQ          CX, R12
 	VEXTRACTF32X4 $0x01, Z0, X1
-	VMOVLPS       X1, (R13)
-	ADDQ          CX, R13
-	VMOVHPS       X1, (R13)
-	ADDQ          CX, R13
+	VMOVLPS       X1, (R12)
+	ADDQ          CX, R12
+	VMOVHPS       X1, (R12)
+	ADDQ          CX, R12
 	VEXTRACTF32X4 $0x02, Z0, X1
-	VMOVLPS       X1, (R13)
-	ADDQ          CX, R13
-	VMOVHPS       X1, (R13)
-	ADDQ          CX, R13
+	VMOVLPS       X1, (R12)
+	ADDQ          CX, R12
+	VMOVHPS       X1, (R12)
+	ADDQ          CX, R12
 	VEXTRACTF32X4 $0x03, Z0, X0
-	VMOVLPS       X0, (R13)
-	ADDQ          CX, R13
-	VMOVHPS       X0, (R13)
-	ADDQ          CX, R13
+	VMOVLPS       X0, (R12)
+	ADDQ          CX, R12
+	VMOVHPS       X0, (R12)
+	ADDQ          CX, R12
 	ADDQ          $0x00000008, AX
-	ADDQ          R9, BX
-	SUBQ          $0x00000002, R8
-	CMPQ          R8, $0x00000002
+	ADDQ          R8, BX
+	SUBQ          $0x00000002, DI
+	CMPQ          DI, $0x00000002
 	JGE           loop1
 
 end2:
-	CMPQ R8, $0x00000001
+	CMPQ DI, $0x00000001
 	JLT  end6
 
 loop5:
-	MOVQ   AX, R13
+	MOVQ   AX, R12
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -172,8 +175,8 @@ loop5:
 	VXORPS Z5, Z5, Z5
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
-	MOVQ   R9, R14
-	CMPQ   R14, $0x00000020
+	MOVQ   R8, R13
+	CMPQ   R13, $0x00000020
 	JLT    end8
 
 loop7:
@@ -181,33 +184,33 @@ loop7:
 	VPSLLD      $0x10, Z8, Z8
 	VMOVUPS     (DX), Z9
 	VFMADD231PS Z8, Z9, Z0
-	VMOVUPS     (DX)(R9*2), Z9
+	VMOVUPS     (DX)(R8*2), Z9
 	VFMADD231PS Z8, Z9, Z1
-	VMOVUPS     (DX)(R9*4), Z9
+	VMOVUPS     (DX)(R8*4), Z9
 	VFMADD231PS Z8, Z9, Z2
-	VMOVUPS     (DX)(R10*2), Z9
+	VMOVUPS     (DX)(R9*2), Z9
 	VFMADD231PS Z8, Z9, Z3
-	VMOVUPS     (DX)(R9*8), Z9
+	VMOVUPS     (DX)(R8*8), Z9
 	VFMADD231PS Z8, Z9, Z4
-	VMOVUPS     (DX)(R11*2), Z9
+	VMOVUPS     (DX)(R10*2), Z9
 	VFMADD231PS Z8, Z9, Z5
-	VMOVUPS     (DX)(R10*4), Z9
+	VMOVUPS     (DX)(R9*4), Z9
 	VFMADD231PS Z8, Z9, Z6
-	VMOVUPS     (DX)(R12*2), Z9
+	VMOVUPS     (DX)(R11*2), Z9
 	VFMADD231PS Z8, Z9, Z7
 	PREFETCHT1  (SI)
 	ADDQ        $0x00000020, SI
-	CMPQ        SI, DI
-	CMOVQHI     DI, SI
+	CMPQ        SI, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), SI
 	ADDQ        $0x00000020, BX
 	ADDQ        $0x00000040, DX
-	SUBQ        $0x00000020, R14
-	CMPQ        R14, $0x00000020
+	SUBQ        $0x00000020, R13
+	CMPQ        R13, $0x00000020
 	JGE         loop7
 
 end8:
-	SUBQ          R9, DX
-	SUBQ          R9, DX
+	SUBQ          R8, DX
+	SUBQ          R8, DX
 	VPERMILPS     $0x4e, Z0, Z8
 	VADDPS        Z8, Z0, Z0
 	VPERMILPS     $0xb1, Z0, Z8
@@ -216,8 +219,8 @@ end8:
 	VADDPS        Y8, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X8
 	VADDPS        X8, X0, X0
-	VMOVSS        X0, (R13)
-	ADDQ          CX, R13
+	VMOVSS        X0, (R12)
+	ADDQ          CX, R12
 	VPERMILPS     $0x4e, Z1, Z0
 	VADDPS        Z0, Z1, Z1
 	VPERMILPS     $0xb1, Z1, Z0
@@ -226,8 +229,8 @@ end8:
 	VADDPS        Y0, Y1, Y1
 	VEXTRACTF128  $0x01, Y1, X0
 	VADDPS        X0, X1, X1
-	VMOVSS        X1, (R13)
-	ADDQ          CX, R13
+	VMOVSS        X1, (R12)
+	ADDQ          CX, R12
 	VPERMILPS     $0x4e, Z2, Z0
 	VADDPS        Z0, Z2, Z2
 	VPERMILPS     $0xb1, Z2, Z0
@@ -236,8 +239,8 @@ end8:
 	VADDPS        Y0, Y2, Y2
 	VEXTRACTF128  $0x01, Y2, X0
 	VADDPS        X0, X2, X2
-	VMOVSS        X2, (R13)
-	ADDQ          CX, R13
+	VMOVSS        X2, (R12)
+	ADDQ          CX, R12
 	VPERMILPS     $0x4e, Z3, Z0
 	VADDPS        Z0, Z3, Z3
 	VPERMILPS     $0xb1, Z3, Z0
@@ -246,8 +249,8 @@ end8:
 	VADDPS        Y0, Y3, Y3
 	VEXTRACTF128  $0x01, Y3, X0
 	VADDPS        X0, X3, X3
-	VMOVSS        X3, (R13)
-	ADDQ          CX, R13
+	VMOVSS        X3, (R12)
+	ADDQ          CX, R12
 	VPERMILPS     $0x4e, Z4, Z0
 	VADDPS        Z0, Z4, Z4
 	VPERMILPS     $0xb1, Z4, Z0
@@ -256,8 +259,8 @@ end8:
 	VADDPS        Y0, Y4, Y4
 	VEXTRACTF128  $0x01, Y4, X0
 	VADDPS        X0, X4, X4
-	VMOVSS        X4, (R13)
-	ADDQ          CX, R13
+	VMOVSS        X4, (R12)
+	ADDQ          CX, R12
 	VPERMILPS     $0x4e, Z5, Z0
 	VADDPS        Z0, Z5, Z5
 	VPERMILPS     $0xb1, Z5, Z0
@@ -266,8 +269,8 @@ end8:
 	VADDPS        Y0, Y5, Y5
 	VEXTRACTF128  $0x01, Y5, X0
 	VADDPS        X0, X5, X5
-	VMOVSS        X5, (R13)
-	ADDQ          CX, R13
+	VMOVSS        X5, (R12)
+	ADDQ          CX, R12
 	VPERMILPS     $0x4e, Z6, Z0
 	VADDPS        Z0, Z6, Z6
 	VPERMILPS     $0xb1, Z6, Z0
@@ -276,8 +279,8 @@ end8:
 	VADDPS        Y0, Y6, Y6
 	VEXTRACTF128  $0x01, Y6, X0
 	VADDPS        X0, X6, X6
-	VMOVSS        X6, (R13)
-	ADDQ          CX, R13
+	VMOVSS        X6, (R12)
+	ADDQ          CX, R12
 	VPERMILPS     $0x4e, Z7, Z0
 	VADDPS        Z0, Z7, Z7
 	VPERMILPS     $0xb1, Z7, Z0
@@ -286,11 +289,11 @@ end8:
 	VADDPS        Y0, Y7, Y7
 	VEXTRACTF128  $0x01, Y7, X0
 	VADDPS        X0, X7, X7
-	VMOVSS        X7, (R13)
-	ADDQ          CX, R13
+	VMOVSS        X7, (R12)
+	ADDQ          CX, R12
 	ADDQ          $0x00000004, AX
-	SUBQ          $0x00000001, R8
-	CMPQ          R8, $0x00000001
+	SUBQ          $0x00000001, DI
+	CMPQ          DI, $0x00000001
 	JGE           loop5
 
 end6:

@@ -12,9 +12,7 @@ TEXT ·product8Q6_KAVX512(SB), NOSPLIT, $384-128
 	MOVQ q_base+32(FP), DX
 	MOVQ k_base+56(FP), BX
 	MOVQ next_base+80(FP), SI
-	MOVQ next_len+88(FP), DI
-	ADDQ SI, DI
-	MOVQ DI, next_len+88(FP)
+	ADDQ SI, next_len+88(FP)
 	MOVQ n+104(FP), DI
 	MOVQ dim+112(FP), R8
 	MOVQ halves+120(FP), R9
@@ -726,47 +724,51 @@ loop5:
 
 end6:
 	SUBQ          R10, DX
-	VUNPCKHPS     Z1, Z0, Z16
-	VUNPCKLPS     Z1, Z0, Z0
+	MOVL          $0x0000cccc, R8
+	KMOVW         R8, K1
+	VSHUFPS       $0x4e, Z1, Z0, Z16
+	VMOVAPS       Z1, K1, Z0
 	VADDPS        Z16, Z0, Z0
-	VUNPCKHPS     Z3, Z2, Z1
-	VUNPCKLPS     Z3, Z2, Z2
+	VSHUFPS       $0x4e, Z3, Z2, Z1
+	VMOVAPS       Z3, K1, Z2
 	VADDPS        Z1, Z2, Z2
-	VUNPCKHPD     Z2, Z0, Z1
-	VUNPCKLPD     Z2, Z0, Z0
+	VSHUFPS       $0xdd, Z2, Z0, Z1
+	VSHUFPS       $0x88, Z2, Z0, Z0
 	VADDPS        Z1, Z0, Z0
-	VUNPCKHPS     Z5, Z4, Z1
-	VUNPCKLPS     Z5, Z4, Z4
+	VSHUFPS       $0x4e, Z5, Z4, Z1
+	VMOVAPS       Z5, K1, Z4
 	VADDPS        Z1, Z4, Z4
-	VUNPCKHPS     Z7, Z6, Z1
-	VUNPCKLPS     Z7, Z6, Z6
+	VSHUFPS       $0x4e, Z7, Z6, Z1
+	VMOVAPS       Z7, K1, Z6
 	VADDPS        Z1, Z6, Z6
-	VUNPCKHPD     Z6, Z4, Z1
-	VUNPCKLPD     Z6, Z4, Z4
+	VSHUFPS       $0xdd, Z6, Z4, Z1
+	VSHUFPS       $0x88, Z6, Z4, Z4
 	VADDPS        Z1, Z4, Z4
-	VUNPCKHPS     Z9, Z8, Z1
-	VUNPCKLPS     Z9, Z8, Z8
+	VSHUFPS       $0x4e, Z9, Z8, Z1
+	VMOVAPS       Z9, K1, Z8
 	VADDPS        Z1, Z8, Z8
-	VUNPCKHPS     Z11, Z10, Z1
-	VUNPCKLPS     Z11, Z10, Z10
+	VSHUFPS       $0x4e, Z11, Z10, Z1
+	VMOVAPS       Z11, K1, Z10
 	VADDPS        Z1, Z10, Z10
-	VUNPCKHPD     Z10, Z8, Z1
-	VUNPCKLPD     Z10, Z8, Z8
+	VSHUFPS       $0xdd, Z10, Z8, Z1
+	VSHUFPS       $0x88, Z10, Z8, Z8
 	VADDPS        Z1, Z8, Z8
-	VUNPCKHPS     Z13, Z12, Z1
-	VUNPCKLPS     Z13, Z12, Z12
+	VSHUFPS       $0x4e, Z13, Z12, Z1
+	VMOVAPS       Z13, K1, Z12
 	VADDPS        Z1, Z12, Z12
-	VUNPCKHPS     Z15, Z14, Z1
-	VUNPCKLPS     Z15, Z14, Z14
+	VSHUFPS       $0x4e, Z15, Z14, Z1
+	VMOVAPS       Z15, K1, Z14
 	VADDPS        Z1, Z14, Z14
-	VUNPCKHPD     Z14, Z12, Z1
-	VUNPCKLPD     Z14, Z12, Z12
+	VSHUFPS       $0xdd, Z14, Z12, Z1
+	VSHUFPS       $0x88, Z14, Z12, Z12
 	VADDPS        Z1, Z12, Z12
-	VSHUFF32X4    $0xee, Z4, Z0, Z1
-	VSHUFF32X4    $0x44, Z4, Z0, Z0
+	MOVL          $0x0000ff00, R8
+	KMOVW         R8, K1
+	VSHUFF32X4    $0x4e, Z4, Z0, Z1
+	VMOVAPS       Z4, K1, Z0
 	VADDPS        Z1, Z0, Z0
-	VSHUFF32X4    $0xee, Z12, Z8, Z1
-	VSHUFF32X4    $0x44, Z12, Z8, Z8
+	VSHUFF32X4    $0x4e, Z12, Z8, Z1
+	VMOVAPS       Z12, K1, Z8
 	VADDPS        Z1, Z8, Z8
 	VSHUFF32X4    $0xdd, Z8, Z0, Z1
 	VSHUFF32X4    $0x88, Z8, Z0, Z0

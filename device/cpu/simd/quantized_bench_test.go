@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// BenchmarkStoredRows is scores and values over rows in a near cache: what the formats take of the processor, memory aside.
+// BenchmarkStoredRows is scores and values over rows in a near cache, in float32 and as attention takes them, where there are whole numbers for that: what the formats take of the processor, memory aside.
 func BenchmarkStoredRows(b *testing.B) {
 	const n = 128
 	r := rand.New(rand.NewPCG(1, 1))
@@ -33,6 +33,12 @@ func BenchmarkStoredRows(b *testing.B) {
 				}
 				run("scores", func() { ScoresQuantized(bits, s, n, q, rows, scales, nil, heads, n, dim) })
 				run("values", func() { ValuesQuantized(bits, o, s, n, rows, scales, nil, heads, n, dim) })
+				var queries Queries
+				var weights Weights
+				stored := inHalves(scales)
+				queries.Set(bits, q, heads, dim)
+				run("queries", func() { queries.Scores(s, n, rows, stored, nil, n) })
+				run("weights", func() { weights.Values(bits, o, s, n, rows, stored, nil, heads, n, dim) })
 			}
 		}
 	}

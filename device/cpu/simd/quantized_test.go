@@ -13,8 +13,8 @@ func quantizedRows(r *rand.Rand, bits, n, dim int) (rows []byte, scales, element
 	for i := range rows {
 		rows[i] = byte(r.Uint32())
 	}
-	for i := range scales {
-		scales[i] = float32(r.NormFloat64()) / 64
+	for i := range scales { // as stored ones are
+		scales[i] = f16(inHalves([]float32{float32(r.NormFloat64()) / 64}), 0)
 	}
 	for j := range n {
 		for i := range dim {
@@ -22,6 +22,13 @@ func quantizedRows(r *rand.Rand, bits, n, dim int) (rows []byte, scales, element
 		}
 	}
 	return rows, scales, elements
+}
+
+// inHalves is scales as they are stored.
+func inHalves(scales []float32) []byte {
+	b := make([]byte, 2*len(scales))
+	ToF16(b, scales)
+	return b
 }
 
 func TestQuantizedScoresAndValuesEqualFloat64(t *testing.T) {
@@ -74,12 +81,6 @@ func TestFromQuantizedIsExact(t *testing.T) {
 			for _, n := range []int{0, 1, 2, 5} {
 				for _, dim := range []int{16, 32, 48, 64, 80, 128} {
 					rows, scales, want := quantizedRows(r, bits, n, dim)
-					for i := range scales { // as stored ones are
-						scales[i] = f16([]byte{byte(half(scales[i])), byte(half(scales[i]) >> 8)}, 0)
-					}
-					for i := range want {
-						want[i] = element(bits, rows[i/dim*dim*bits/8:], i%dim) * scales[i/dim*groups(dim)+i%dim/QuantizedGroup]
-					}
 					got := make([]float32, n*dim)
 					FromQuantized(bits, got, rows, scales, n, dim)
 					for i := range got {

@@ -8,12 +8,15 @@ type Queries struct {
 	given            []float32
 	fixed            []byte // as the routines for shares of the heads take them, or nothing
 	rest             *rest  // what they take when fewer keys than they need are left
+	scaling          scaling
 }
 
-// rest is sixteen keys, their scales, and their scores for four heads.
+// fixedDim is the largest number of elements in a row for which there are routines that take whole numbers.
+const fixedDim = 256
+
+// rest is sixteen keys and their scores for four heads.
 type rest struct {
-	rows   [16 * 256]byte
-	scales [16 * 256 / QuantizedGroup]float32
+	rows   [16 * fixedDim]byte
 	scores [4 * 16]float32
 }
 
@@ -26,11 +29,16 @@ func (q *Queries) Set(bits int, x []float32, heads, dim int) {
 	}
 }
 
-// Scores is [ScoresQuantized] with these queries, of the bits that they were set for.
-func (q *Queries) Scores(s []float32, stride int, k []byte, scales []float32, next []byte, n int) {
+// Scores is [ScoresQuantized] with these queries, of the bits that they were set for, and scales as halves.
+func (q *Queries) Scores(s []float32, stride int, k, scales, next []byte, n int) {
 	if len(q.fixed) == 0 || n == 0 {
-		ScoresQuantized(q.bits, s, stride, q.given, k, scales, next, q.heads, n, q.dim)
+		ScoresQuantized(q.bits, s, stride, q.given, k, q.scaling.plain(scales), next, q.heads, n, q.dim)
 		return
 	}
-	scoresFixed(q, s[:(q.heads-1)*stride+n], stride, k[:n*q.dim*q.bits/8], scales[:n*groups(q.dim)], next, n)
+	row, perRow := q.dim*q.bits/8, 2*groups(q.dim)
+	for at := 0; at < n; at += dealtKeys {
+		some := min(dealtKeys, n-at)
+		scoresFixed(q, s[at:(q.heads-1)*stride+at+some], stride, k[at*row:(at+some)*row], scales[at*perRow:(at+some)*perRow], next, some)
+		next = nil
+	}
 }

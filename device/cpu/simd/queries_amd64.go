@@ -9,12 +9,11 @@ import (
 )
 
 const (
-	fixedDim    = 256       // largest number of elements in a row: rest has room for them
-	fixedMost   = 0x7f7f00  // less than the largest number of three signed bytes by more than rounding adds
-	fixedLeast  = 0x1p-100  // smallest largest element, so that neither it nor its inverse leaves the normal numbers
-	fixedKeys   = 16        // that the routines take at a time
-	fixedHeader = 16        // bytes: what to multiply sums with, for each head
-	fixedGroup  = 3*32 + 12 // bytes of a head's numbers for a group, and of where its sums start
+	fixedMost   = 0x7f7f00 // less than the largest number of three signed bytes by more than rounding adds
+	fixedLeast  = 0x1p-100 // smallest largest element, so that neither it nor its inverse leaves the normal numbers
+	fixedKeys   = 16       // that the routines take at a time
+	fixedHeader = 16       // bytes: what to multiply sums with, for each head
+	fixedGroup  = 3*32 + 8 // bytes of a head's numbers for a group, and of where its sums start
 )
 
 // The order of the elements of each eight in a row's bytes, and the byte that stands for zero when they are taken as unsigned.
@@ -58,7 +57,7 @@ func fix(dst []byte, bits int, q []float32, heads, dim int) []byte {
 				factor = fixedMost / largest
 			}
 			binary.LittleEndian.PutUint32(part[4*h:], math.Float32bits(largest/fixedMost))
-			fixAVX512(part[fixedHeader+h*3*32:], part[fixedHeader+share*3*32+h*12:], q[h*dim:(h+1)*dim], factor, share*fixedGroup, order, zero)
+			fixAVX512(part[fixedHeader+h*3*32:], part[fixedHeader+share*3*32+h*8:], q[h*dim:(h+1)*dim], factor, share*fixedGroup, order, zero)
 		}
 		at += len(part)
 		q, heads = q[share*dim:], heads-share
@@ -71,26 +70,26 @@ var (
 	fixed4 = [...]func(s []float32, stride int, q, k []byte, scales []float32, next []byte, n, dim int){scores1Q4VNNI, scores2Q4VNNI, scores4Q4VNNI}
 )
 
-// scoresFixed is [Queries.Scores] of queries that fix took.
-func scoresFixed(q *Queries, s []float32, stride int, k []byte, scales []float32, next []byte, n int) {
+// scoresFixed is [Queries.Scores] of queries that fix took, for at most dealtKeys keys.
+func scoresFixed(q *Queries, s []float32, stride int, k, scales, next []byte, n int) {
 	routines := &fixed8
 	if q.bits == 4 {
 		routines = &fixed4
 	}
 	fixed, rest, dim := q.fixed, q.rest, q.dim
+	by := q.scaling.deal(scales, groups(dim), n)
 	whole, row := n/fixedKeys*fixedKeys, dim*q.bits/8
 	if n > whole {
 		copy(rest.rows[:], k[whole*row:])
-		copy(rest.scales[:], scales[whole*groups(dim):])
 	}
 	for heads := q.heads; heads > 0; {
 		share := sharedHeads(heads)
 		scores := routines[share/2]
 		if whole > 0 {
-			scores(s, stride, fixed, k, scales, next, whole, dim)
+			scores(s, stride, fixed, k, by, next, whole, dim)
 		}
 		if n > whole {
-			scores(rest.scores[:], fixedKeys, fixed, rest.rows[:], rest.scales[:], nil, fixedKeys, dim)
+			scores(rest.scores[:], fixedKeys, fixed, rest.rows[:fixedKeys*row], by[whole:], nil, fixedKeys, dim)
 			for h := range share {
 				copy(s[h*stride+whole:h*stride+n], rest.scores[h*fixedKeys:])
 			}

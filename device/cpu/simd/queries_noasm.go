@@ -5,6 +5,6 @@ package simd
 // fix says that there is no routine that takes whole numbers.
 func fix(dst []byte, _ int, _ []float32, _, _ int) []byte { return dst }
 
-func scoresFixed(*Queries, []float32, int, []byte, []float32, []byte, int) {
+func scoresFixed(*Queries, []float32, int, []byte, []byte, []byte, int) {
 	panic("simd: nothing makes queries for this")
 }

@@ -21,7 +21,7 @@ func TestScoresOfQueriesEqualFloat64(t *testing.T) {
 						q, s := floats(t, r, heads*dim), floats(t, r, heads*stride)
 						old := append([]float32(nil), s...)
 						queries.Set(bits, q, heads, dim)
-						queries.Scores(s, stride, rows, scales, rows, n)
+						queries.Scores(s, stride, rows, inHalves(scales), rows, n)
 						for i := range s {
 							h, j := i/stride, i%stride
 							if j >= n {
@@ -54,9 +54,9 @@ func TestScoreOfAQueryDoesNotDependOnTheKeysBesideIt(t *testing.T) {
 				queries.Set(bits, q, heads, dim)
 				rows, scales, _ := quantizedRows(r, bits, n, dim)
 				all, one := make([]float32, heads*n), make([]float32, heads)
-				queries.Scores(all, n, rows, scales, nil, n)
+				queries.Scores(all, n, rows, inHalves(scales), nil, n)
 				for j := range n {
-					queries.Scores(one, 1, rows[j*dim*bits/8:], scales[j*groups(dim):], nil, 1)
+					queries.Scores(one, 1, rows[j*dim*bits/8:], inHalves(scales)[2*j*groups(dim):], nil, 1)
 					for h := range heads {
 						if one[h] != all[h*n+j] {
 							t.Fatalf("%d bits, head %d of %d, key %d: %v alone, %v among others", bits, h, heads, j, one[h], all[h*n+j])
@@ -81,7 +81,7 @@ func TestQueriesOfAnySizeAndWhatIsNotFinite(t *testing.T) {
 				}
 				var queries Queries
 				queries.Set(bits, q, 2, dim)
-				queries.Scores(s, n, rows, scales, nil, n)
+				queries.Scores(s, n, rows, inHalves(scales), nil, n)
 				for i, got := range s {
 					want, sum := 0.0, 0.0
 					for d := range dim {
@@ -96,7 +96,7 @@ func TestQueriesOfAnySizeAndWhatIsNotFinite(t *testing.T) {
 				q[dim+3] = special
 				var queries Queries
 				queries.Set(bits, q, 2, dim)
-				queries.Scores(s, n, rows, scales, nil, n)
+				queries.Scores(s, n, rows, inHalves(scales), nil, n)
 				ScoresQuantized(bits, plain, n, q, rows, scales, nil, 2, n, dim)
 				for i := range s {
 					if math.Float32bits(s[i]) != math.Float32bits(plain[i]) && s[i] == s[i] {
@@ -108,7 +108,7 @@ func TestQueriesOfAnySizeAndWhatIsNotFinite(t *testing.T) {
 			q, s := floats(t, r, 4*dim), make([]float32, 4*n)
 			scales[2*11+1] = nan
 			queries.Set(bits, q, 4, dim)
-			queries.Scores(s, n, rows, scales, nil, n)
+			queries.Scores(s, n, rows, inHalves(scales), nil, n)
 			for i, v := range s {
 				if isNaN := v != v; isNaN != (i%n == 11) {
 					t.Fatalf("%d bits: score of key %d is %v, where the scale of 11 is NaN", bits, i%n, v)

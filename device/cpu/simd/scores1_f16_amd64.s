@@ -15,11 +15,10 @@ TEXT ·scores1F16AVX2(SB), NOSPLIT, $0-120
 	MOVQ n+104(FP), SI
 	MOVQ dim+112(FP), DI
 	MOVQ next_base+80(FP), R8
-	MOVQ next_len+88(FP), R9
-	ADDQ R8, R9
-	MOVQ DI, R10
-	SHLQ $0x01, R10
-	LEAQ (R10)(R10*2), R11
+	ADDQ R8, next_len+88(FP)
+	MOVQ DI, R9
+	SHLQ $0x01, R9
+	LEAQ (R9)(R9*2), R10
 	CMPQ SI, $0x00000004
 	JLT  end2
 
@@ -28,41 +27,41 @@ loop1:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   DI, R12
-	XORQ   R13, R13
-	CMPQ   R12, $0x00000008
+	MOVQ   DI, R11
+	XORQ   R12, R12
+	CMPQ   R11, $0x00000008
 	JLT    end4
 
 loop3:
 	VCVTPH2PS   (BX), Y4
-	VCVTPH2PS   (BX)(R10*1), Y5
-	VCVTPH2PS   (BX)(R10*2), Y6
-	VCVTPH2PS   (BX)(R11*1), Y7
-	VMOVUPS     (DX)(R13*2), Y8
+	VCVTPH2PS   (BX)(R9*1), Y5
+	VCVTPH2PS   (BX)(R9*2), Y6
+	VCVTPH2PS   (BX)(R10*1), Y7
+	VMOVUPS     (DX)(R12*2), Y8
 	VFMADD231PS Y4, Y8, Y0
 	VFMADD231PS Y5, Y8, Y1
 	VFMADD231PS Y6, Y8, Y2
 	VFMADD231PS Y7, Y8, Y3
 	PREFETCHT1  (R8)
 	ADDQ        $0x00000040, R8
-	CMPQ        R8, R9
-	CMOVQHI     R9, R8
+	CMPQ        R8, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), R8
 	ADDQ        $0x00000010, BX
-	ADDQ        $0x00000010, R13
-	SUBQ        $0x00000008, R12
-	CMPQ        R12, $0x00000008
+	ADDQ        $0x00000010, R12
+	SUBQ        $0x00000008, R11
+	CMPQ        R11, $0x00000008
 	JGE         loop3
 
 end4:
-	ADDQ         R11, BX
-	MOVQ         AX, R12
+	ADDQ         R10, BX
+	MOVQ         AX, R11
 	VHADDPS      Y1, Y0, Y0
 	VHADDPS      Y3, Y2, Y2
 	VHADDPS      Y2, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X1
-	VMOVUPS      X1, (R12)
-	ADDQ         CX, R12
+	VMOVUPS      X1, (R11)
+	ADDQ         CX, R11
 	ADDQ         $0x00000010, AX
 	SUBQ         $0x00000004, SI
 	CMPQ         SI, $0x00000004
@@ -74,33 +73,33 @@ end2:
 
 loop5:
 	VXORPS Y0, Y0, Y0
-	MOVQ   DI, R10
-	XORQ   R11, R11
-	CMPQ   R10, $0x00000008
+	MOVQ   DI, R9
+	XORQ   R10, R10
+	CMPQ   R9, $0x00000008
 	JLT    end8
 
 loop7:
 	VCVTPH2PS   (BX), Y1
-	VMOVUPS     (DX)(R11*2), Y2
+	VMOVUPS     (DX)(R10*2), Y2
 	VFMADD231PS Y1, Y2, Y0
 	PREFETCHT1  (R8)
 	ADDQ        $0x00000010, R8
-	CMPQ        R8, R9
-	CMOVQHI     R9, R8
+	CMPQ        R8, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), R8
 	ADDQ        $0x00000010, BX
-	ADDQ        $0x00000010, R11
-	SUBQ        $0x00000008, R10
-	CMPQ        R10, $0x00000008
+	ADDQ        $0x00000010, R10
+	SUBQ        $0x00000008, R9
+	CMPQ        R9, $0x00000008
 	JGE         loop7
 
 end8:
-	MOVQ         AX, R10
+	MOVQ         AX, R9
 	VHADDPS      Y0, Y0, Y0
 	VHADDPS      Y0, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
-	VMOVSS       X0, (R10)
-	ADDQ         CX, R10
+	VMOVSS       X0, (R9)
+	ADDQ         CX, R9
 	ADDQ         $0x00000004, AX
 	SUBQ         $0x00000001, SI
 	CMPQ         SI, $0x00000001

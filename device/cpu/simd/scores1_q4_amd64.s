@@ -13,17 +13,16 @@ TEXT ·scores1Q4AVX2(SB), NOSPLIT, $0-144
 	MOVQ    k_base+56(FP), BX
 	MOVQ    scales_base+80(FP), SI
 	MOVQ    next_base+104(FP), DI
-	MOVQ    next_len+112(FP), R8
-	ADDQ    DI, R8
-	MOVQ    n+128(FP), R9
+	ADDQ    DI, next_len+112(FP)
+	MOVQ    n+128(FP), R8
 	SHLQ    $0x02, CX
-	MOVQ    dim+136(FP), R10
-	LEAQ    31(R10), R11
-	SHRQ    $0x05, R11
-	SHLQ    $0x02, R11
-	SHRQ    $0x01, R10
+	MOVQ    dim+136(FP), R9
+	LEAQ    31(R9), R10
+	SHRQ    $0x05, R10
+	SHLQ    $0x02, R10
+	SHRQ    $0x01, R9
 	VMOVDQU shifts<>+0(SB), Y0
-	CMPQ    R9, $0x00000004
+	CMPQ    R8, $0x00000004
 	JLT     end2
 
 loop1:
@@ -31,174 +30,174 @@ loop1:
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
-	MOVQ   dim+136(FP), R12
-	CMPQ   R12, $0x00000020
+	MOVQ   dim+136(FP), R11
+	CMPQ   R11, $0x00000020
 	JLT    end4
 
 loop3:
-	MOVQ         DX, R13
-	VMOVUPS      (R13), Y5
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y6
+	MOVQ         DX, R12
+	VMOVUPS      (R12), Y5
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD (R13), Y8
+	VPBROADCASTD (R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y1
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD (R13), Y8
+	VPBROADCASTD (R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y2
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD (R13), Y8
+	VPBROADCASTD (R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y3
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD (R13), Y8
+	VPBROADCASTD (R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y4
-	MOVQ         DX, R13
-	VMOVUPS      32(R13), Y5
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y6
+	MOVQ         DX, R12
+	VMOVUPS      32(R12), Y5
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 4(R13), Y8
+	VPBROADCASTD 4(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y1
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 4(R13), Y8
+	VPBROADCASTD 4(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y2
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 4(R13), Y8
+	VPBROADCASTD 4(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y3
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 4(R13), Y8
+	VPBROADCASTD 4(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y4
-	MOVQ         DX, R13
-	VMOVUPS      64(R13), Y5
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y6
+	MOVQ         DX, R12
+	VMOVUPS      64(R12), Y5
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 8(R13), Y8
+	VPBROADCASTD 8(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y1
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 8(R13), Y8
+	VPBROADCASTD 8(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y2
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 8(R13), Y8
+	VPBROADCASTD 8(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y3
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 8(R13), Y8
+	VPBROADCASTD 8(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y4
-	MOVQ         DX, R13
-	VMOVUPS      96(R13), Y5
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y6
+	MOVQ         DX, R12
+	VMOVUPS      96(R12), Y5
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 12(R13), Y8
+	VPBROADCASTD 12(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y1
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 12(R13), Y8
+	VPBROADCASTD 12(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y2
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 12(R13), Y8
+	VPBROADCASTD 12(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y3
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 12(R13), Y8
+	VPBROADCASTD 12(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
@@ -206,99 +205,99 @@ loop3:
 	VFMADD231PS  Y8, Y5, Y4
 	PREFETCHT1   (DI)
 	ADDQ         $0x00000040, DI
-	CMPQ         DI, R8
-	CMOVQHI      R8, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
 	ADDQ         $0x00000010, BX
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000080, DX
-	SUBQ         $0x00000020, R12
-	CMPQ         R12, $0x00000020
+	SUBQ         $0x00000020, R11
+	CMPQ         R11, $0x00000020
 	JGE          loop3
 
 end4:
-	CMPQ R12, $0x00000010
+	CMPQ R11, $0x00000010
 	JLT  end6
 
 loop5:
-	MOVQ         DX, R13
-	VMOVUPS      (R13), Y5
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y6
+	MOVQ         DX, R12
+	VMOVUPS      (R12), Y5
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD (R13), Y8
+	VPBROADCASTD (R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y1
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD (R13), Y8
+	VPBROADCASTD (R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y2
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD (R13), Y8
+	VPBROADCASTD (R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y3
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD (R13), Y8
+	VPBROADCASTD (R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y4
-	MOVQ         DX, R13
-	VMOVUPS      32(R13), Y5
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y6
+	MOVQ         DX, R12
+	VMOVUPS      32(R12), Y5
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 4(R13), Y8
+	VPBROADCASTD 4(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y1
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 4(R13), Y8
+	VPBROADCASTD 4(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y2
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 4(R13), Y8
+	VPBROADCASTD 4(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
 	VFMSUB213PS  Y7, Y6, Y8
 	VFMADD231PS  Y8, Y5, Y3
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y6
+	VBROADCASTSS (R13), Y6
 	VMULPS       eight<>+0(SB), Y6, Y7
-	VPBROADCASTD 4(R13), Y8
+	VPBROADCASTD 4(R12), Y8
 	VPSRLVD      Y0, Y8, Y8
 	VPAND        nibbles<>+0(SB), Y8, Y8
 	VCVTDQ2PS    Y8, Y8
@@ -306,98 +305,98 @@ loop5:
 	VFMADD231PS  Y8, Y5, Y4
 	PREFETCHT1   (DI)
 	ADDQ         $0x00000020, DI
-	CMPQ         DI, R8
-	CMOVQHI      R8, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
 	ADDQ         $0x00000008, BX
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000040, DX
-	SUBQ         $0x00000010, R12
-	CMPQ         R12, $0x00000010
+	SUBQ         $0x00000010, R11
+	CMPQ         R11, $0x00000010
 	JGE          loop5
 
 end6:
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	ADDQ         R10, BX
-	ADDQ         R11, SI
-	ADDQ         R10, BX
-	ADDQ         R11, SI
-	ADDQ         R10, BX
-	ADDQ         R11, SI
-	MOVQ         AX, R12
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	ADDQ         R9, BX
+	ADDQ         R10, SI
+	ADDQ         R9, BX
+	ADDQ         R10, SI
+	ADDQ         R9, BX
+	ADDQ         R10, SI
+	MOVQ         AX, R11
 	VHADDPS      Y2, Y1, Y1
 	VHADDPS      Y4, Y3, Y3
 	VHADDPS      Y3, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X2
 	VADDPS       X2, X1, X2
-	VMOVUPS      X2, (R12)
-	ADDQ         CX, R12
+	VMOVUPS      X2, (R11)
+	ADDQ         CX, R11
 	ADDQ         $0x00000010, AX
-	SUBQ         $0x00000004, R9
-	CMPQ         R9, $0x00000004
+	SUBQ         $0x00000004, R8
+	CMPQ         R8, $0x00000004
 	JGE          loop1
 
 end2:
-	CMPQ R9, $0x00000001
+	CMPQ R8, $0x00000001
 	JLT  end8
 
 loop7:
-	MOVQ   AX, R11
+	MOVQ   AX, R10
 	VXORPS Y1, Y1, Y1
-	MOVQ   dim+136(FP), R12
-	CMPQ   R12, $0x00000020
+	MOVQ   dim+136(FP), R11
+	CMPQ   R11, $0x00000020
 	JLT    end10
 
 loop9:
-	MOVQ         DX, R13
-	VMOVUPS      (R13), Y2
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y3
+	MOVQ         DX, R12
+	VMOVUPS      (R12), Y2
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y3
 	VMULPS       eight<>+0(SB), Y3, Y4
-	VPBROADCASTD (R13), Y5
+	VPBROADCASTD (R12), Y5
 	VPSRLVD      Y0, Y5, Y5
 	VPAND        nibbles<>+0(SB), Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VFMSUB213PS  Y4, Y3, Y5
 	VFMADD231PS  Y5, Y2, Y1
-	MOVQ         DX, R13
-	VMOVUPS      32(R13), Y2
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y3
+	MOVQ         DX, R12
+	VMOVUPS      32(R12), Y2
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y3
 	VMULPS       eight<>+0(SB), Y3, Y4
-	VPBROADCASTD 4(R13), Y5
+	VPBROADCASTD 4(R12), Y5
 	VPSRLVD      Y0, Y5, Y5
 	VPAND        nibbles<>+0(SB), Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VFMSUB213PS  Y4, Y3, Y5
 	VFMADD231PS  Y5, Y2, Y1
-	MOVQ         DX, R13
-	VMOVUPS      64(R13), Y2
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y3
+	MOVQ         DX, R12
+	VMOVUPS      64(R12), Y2
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y3
 	VMULPS       eight<>+0(SB), Y3, Y4
-	VPBROADCASTD 8(R13), Y5
+	VPBROADCASTD 8(R12), Y5
 	VPSRLVD      Y0, Y5, Y5
 	VPAND        nibbles<>+0(SB), Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VFMSUB213PS  Y4, Y3, Y5
 	VFMADD231PS  Y5, Y2, Y1
-	MOVQ         DX, R13
-	VMOVUPS      96(R13), Y2
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y3
+	MOVQ         DX, R12
+	VMOVUPS      96(R12), Y2
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y3
 	VMULPS       eight<>+0(SB), Y3, Y4
-	VPBROADCASTD 12(R13), Y5
+	VPBROADCASTD 12(R12), Y5
 	VPSRLVD      Y0, Y5, Y5
 	VPAND        nibbles<>+0(SB), Y5, Y5
 	VCVTDQ2PS    Y5, Y5
@@ -405,39 +404,39 @@ loop9:
 	VFMADD231PS  Y5, Y2, Y1
 	PREFETCHT1   (DI)
 	ADDQ         $0x00000010, DI
-	CMPQ         DI, R8
-	CMOVQHI      R8, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
 	ADDQ         $0x00000010, BX
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000080, DX
-	SUBQ         $0x00000020, R12
-	CMPQ         R12, $0x00000020
+	SUBQ         $0x00000020, R11
+	CMPQ         R11, $0x00000020
 	JGE          loop9
 
 end10:
-	CMPQ R12, $0x00000010
+	CMPQ R11, $0x00000010
 	JLT  end12
 
 loop11:
-	MOVQ         DX, R13
-	VMOVUPS      (R13), Y2
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y3
+	MOVQ         DX, R12
+	VMOVUPS      (R12), Y2
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y3
 	VMULPS       eight<>+0(SB), Y3, Y4
-	VPBROADCASTD (R13), Y5
+	VPBROADCASTD (R12), Y5
 	VPSRLVD      Y0, Y5, Y5
 	VPAND        nibbles<>+0(SB), Y5, Y5
 	VCVTDQ2PS    Y5, Y5
 	VFMSUB213PS  Y4, Y3, Y5
 	VFMADD231PS  Y5, Y2, Y1
-	MOVQ         DX, R13
-	VMOVUPS      32(R13), Y2
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y3
+	MOVQ         DX, R12
+	VMOVUPS      32(R12), Y2
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y3
 	VMULPS       eight<>+0(SB), Y3, Y4
-	VPBROADCASTD 4(R13), Y5
+	VPBROADCASTD 4(R12), Y5
 	VPSRLVD      Y0, Y5, Y5
 	VPAND        nibbles<>+0(SB), Y5, Y5
 	VCVTDQ2PS    Y5, Y5
@@ -445,33 +444,33 @@ loop11:
 	VFMADD231PS  Y5, Y2, Y1
 	PREFETCHT1   (DI)
 	ADDQ         $0x00000008, DI
-	CMPQ         DI, R8
-	CMOVQHI      R8, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
 	ADDQ         $0x00000008, BX
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000040, DX
-	SUBQ         $0x00000010, R12
-	CMPQ         R12, $0x00000010
+	SUBQ         $0x00000010, R11
+	CMPQ         R11, $0x00000010
 	JGE          loop11
 
 end12:
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
 	VHADDPS      Y1, Y1, Y1
 	VHADDPS      Y1, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X2
 	VADDPS       X2, X1, X1
-	VMOVSS       X1, (R11)
-	ADDQ         CX, R11
+	VMOVSS       X1, (R10)
+	ADDQ         CX, R10
 	ADDQ         $0x00000004, AX
-	SUBQ         $0x00000001, R9
-	CMPQ         R9, $0x00000001
+	SUBQ         $0x00000001, R8
+	CMPQ         R8, $0x00000001
 	JGE          loop7
 
 end8:

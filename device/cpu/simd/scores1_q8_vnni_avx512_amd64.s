@@ -7,182 +7,178 @@
 // func scores1Q8VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VL, AVX512_VNNI, CMOV, MMX+
 TEXT ·scores1Q8VNNI(SB), NOSPLIT, $0-144
-	MOVQ         dim+136(FP), AX
-	MOVQ         AX, CX
-	SHRQ         $0x03, CX
-	VPBROADCASTD CX, Z0
-	VPMULLD      lanes<>+0(SB), Z0, Z0
-	SHLQ         $0x04, CX
-	MOVQ         CX, scales_len+88(FP)
-	MOVQ         AX, CX
-	SHLQ         $0x02, CX
-	LEAQ         (CX)(CX*2), DX
-	MOVQ         next_base+104(FP), BX
-	MOVQ         next_len+112(FP), SI
-	ADDQ         BX, SI
-	MOVQ         SI, next_len+112(FP)
-	CMPQ         n+128(FP), $0x10
-	JLT          done2
+	MOVQ    dim+136(FP), AX
+	MOVQ    AX, CX
+	SHLQ    $0x02, CX
+	LEAQ    (CX)(CX*2), DX
+	MOVQ    next_base+104(FP), BX
+	ADDQ    BX, next_len+112(FP)
+	MOVQ    k_base+56(FP), SI
+	ADDQ    SI, k_len+64(FP)
+	ADDQ    $0x00000800, SI
+	CMPQ    SI, k_len+64(FP)
+	CMOVQHI k_len+64(FP), SI
+	MOVL    $0x000000f0, DI
+	KMOVW   DI, K1
+	MOVL    $0x00000f00, DI
+	KMOVW   DI, K2
+	MOVL    $0x0000f000, DI
+	KMOVW   DI, K3
+	CMPQ    n+128(FP), $0x10
+	JLT     done2
 
 keys1:
-	MOVQ   k_base+56(FP), SI
-	LEAQ   (SI)(AX*1), DI
+	MOVQ   k_base+56(FP), DI
 	LEAQ   (DI)(AX*1), R8
 	LEAQ   (R8)(AX*1), R9
-	MOVQ   q_base+32(FP), R11
-	MOVQ   scales_base+80(FP), R10
-	VXORPS Z1, Z1, Z1
-	MOVQ   AX, R12
-	ADDQ   $0x00000010, R11
-	CMPQ   R12, $0x00000020
+	LEAQ   (R9)(AX*1), R10
+	MOVQ   q_base+32(FP), R12
+	MOVQ   scales_base+80(FP), R11
+	VXORPS Z0, Z0, Z0
+	MOVQ   AX, R13
+	ADDQ   $0x00000010, R12
+	CMPQ   R13, $0x00000020
 	JLT    end4
 
 loop3:
-	KXNORW           K1, K1, K1
-	VGATHERDPS       (R10)(Z0*1), K1, Z2
-	VPBROADCASTD     96(R11), Z3
-	VPBROADCASTD     100(R11), Z4
-	VPBROADCASTD     104(R11), Z5
-	VMOVDQU32        (SI), X6
-	VINSERTI32X4     $0x01, (SI)(CX*1), Z6, Z6
-	VINSERTI32X4     $0x02, (SI)(CX*2), Z6, Z6
-	VINSERTI32X4     $0x03, (SI)(DX*1), Z6, Z6
-	VMOVDQU32        (DI), X7
-	VINSERTI32X4     $0x01, (DI)(CX*1), Z7, Z7
-	VINSERTI32X4     $0x02, (DI)(CX*2), Z7, Z7
-	VINSERTI32X4     $0x03, (DI)(DX*1), Z7, Z7
-	VMOVDQU32        (R8), X8
-	VINSERTI32X4     $0x01, (R8)(CX*1), Z8, Z8
-	VINSERTI32X4     $0x02, (R8)(CX*2), Z8, Z8
-	VINSERTI32X4     $0x03, (R8)(DX*1), Z8, Z8
-	VMOVDQU32        (R9), X9
-	VINSERTI32X4     $0x01, (R9)(CX*1), Z9, Z9
-	VINSERTI32X4     $0x02, (R9)(CX*2), Z9, Z9
-	VINSERTI32X4     $0x03, (R9)(DX*1), Z9, Z9
-	VPUNPCKLDQ       Z7, Z6, Z10
-	VPUNPCKHDQ       Z7, Z6, Z11
-	VPUNPCKLDQ       Z9, Z8, Z6
-	VPUNPCKHDQ       Z9, Z8, Z8
-	VPUNPCKHQDQ      Z6, Z10, Z7
-	VPUNPCKLQDQ      Z6, Z10, Z6
-	VPUNPCKHQDQ      Z8, Z11, Z9
-	VPUNPCKLQDQ      Z8, Z11, Z8
+	VXORPS           Z1, Z1, Z1
+	VPBROADCASTD     96(R12), Z2
+	VPBROADCASTD     100(R12), Z3
+	VMOVDQU32        (DI), X4
+	VBROADCASTI32X4  (DI)(CX*1), K1, Z4
+	VBROADCASTI32X4  (DI)(CX*2), K2, Z4
+	VBROADCASTI32X4  (DI)(DX*1), K3, Z4
+	VMOVDQU32        (R8), X5
+	VBROADCASTI32X4  (R8)(CX*1), K1, Z5
+	VBROADCASTI32X4  (R8)(CX*2), K2, Z5
+	VBROADCASTI32X4  (R8)(DX*1), K3, Z5
+	VMOVDQU32        (R9), X6
+	VBROADCASTI32X4  (R9)(CX*1), K1, Z6
+	VBROADCASTI32X4  (R9)(CX*2), K2, Z6
+	VBROADCASTI32X4  (R9)(DX*1), K3, Z6
+	VMOVDQU32        (R10), X7
+	VBROADCASTI32X4  (R10)(CX*1), K1, Z7
+	VBROADCASTI32X4  (R10)(CX*2), K2, Z7
+	VBROADCASTI32X4  (R10)(DX*1), K3, Z7
+	VPUNPCKLDQ       Z5, Z4, Z8
+	VPUNPCKHDQ       Z5, Z4, Z9
+	VPUNPCKLDQ       Z7, Z6, Z4
+	VPUNPCKHDQ       Z7, Z6, Z6
+	VPUNPCKHQDQ      Z4, Z8, Z5
+	VPUNPCKLQDQ      Z4, Z8, Z4
+	VPUNPCKHQDQ      Z6, Z9, Z7
+	VPUNPCKLQDQ      Z6, Z9, Z6
+	VPXORD.BCST      signs<>+0(SB), Z4, Z4
+	VPDPBUSD.BCST    (R12), Z4, Z1
+	VPDPBUSD.BCST    32(R12), Z4, Z2
+	VPDPBUSD.BCST    64(R12), Z4, Z3
+	PREFETCHT1       (BX)
+	PREFETCHT1       64(BX)
+	PREFETCHT1       128(BX)
+	PREFETCHT1       192(BX)
+	ADDQ             $0x00000100, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
+	VPXORD.BCST      signs<>+0(SB), Z5, Z5
+	VPDPBUSD.BCST    4(R12), Z5, Z1
+	VPDPBUSD.BCST    36(R12), Z5, Z2
+	VPDPBUSD.BCST    68(R12), Z5, Z3
 	VPXORD.BCST      signs<>+0(SB), Z6, Z6
-	VPDPBUSD.BCST    (R11), Z6, Z3
-	VPDPBUSD.BCST    32(R11), Z6, Z4
-	VPDPBUSD.BCST    64(R11), Z6, Z5
-	PREFETCHT1       (BX)
-	ADDQ             $0x40, BX
-	CMPQ             BX, next_len+112(FP)
-	CMOVQHI          next_len+112(FP), BX
+	VPDPBUSD.BCST    8(R12), Z6, Z1
+	VPDPBUSD.BCST    40(R12), Z6, Z2
+	VPDPBUSD.BCST    72(R12), Z6, Z3
+	PREFETCHT0       (SI)
+	PREFETCHT0       64(SI)
+	PREFETCHT0       128(SI)
+	PREFETCHT0       192(SI)
+	ADDQ             $0x00000100, SI
+	CMPQ             SI, k_len+64(FP)
+	CMOVQHI          k_len+64(FP), SI
 	VPXORD.BCST      signs<>+0(SB), Z7, Z7
-	VPDPBUSD.BCST    4(R11), Z7, Z3
-	VPDPBUSD.BCST    36(R11), Z7, Z4
-	VPDPBUSD.BCST    68(R11), Z7, Z5
-	PREFETCHT1       (BX)
-	ADDQ             $0x40, BX
-	CMPQ             BX, next_len+112(FP)
-	CMOVQHI          next_len+112(FP), BX
-	VPXORD.BCST      signs<>+0(SB), Z8, Z8
-	VPDPBUSD.BCST    8(R11), Z8, Z3
-	VPDPBUSD.BCST    40(R11), Z8, Z4
-	VPDPBUSD.BCST    72(R11), Z8, Z5
-	PREFETCHT1       (BX)
-	ADDQ             $0x40, BX
-	CMPQ             BX, next_len+112(FP)
-	CMOVQHI          next_len+112(FP), BX
-	VPXORD.BCST      signs<>+0(SB), Z9, Z9
-	VPDPBUSD.BCST    12(R11), Z9, Z3
-	VPDPBUSD.BCST    44(R11), Z9, Z4
-	VPDPBUSD.BCST    76(R11), Z9, Z5
-	PREFETCHT1       (BX)
-	ADDQ             $0x40, BX
-	CMPQ             BX, next_len+112(FP)
-	CMOVQHI          next_len+112(FP), BX
-	VMOVDQU32        16(SI), X12
-	VINSERTI32X4     $0x01, 16(SI)(CX*1), Z12, Z12
-	VINSERTI32X4     $0x02, 16(SI)(CX*2), Z12, Z12
-	VINSERTI32X4     $0x03, 16(SI)(DX*1), Z12, Z12
-	VMOVDQU32        16(DI), X13
-	VINSERTI32X4     $0x01, 16(DI)(CX*1), Z13, Z13
-	VINSERTI32X4     $0x02, 16(DI)(CX*2), Z13, Z13
-	VINSERTI32X4     $0x03, 16(DI)(DX*1), Z13, Z13
-	VMOVDQU32        16(R8), X14
-	VINSERTI32X4     $0x01, 16(R8)(CX*1), Z14, Z14
-	VINSERTI32X4     $0x02, 16(R8)(CX*2), Z14, Z14
-	VINSERTI32X4     $0x03, 16(R8)(DX*1), Z14, Z14
-	VMOVDQU32        16(R9), X15
-	VINSERTI32X4     $0x01, 16(R9)(CX*1), Z15, Z15
-	VINSERTI32X4     $0x02, 16(R9)(CX*2), Z15, Z15
-	VINSERTI32X4     $0x03, 16(R9)(DX*1), Z15, Z15
+	VPDPBUSD.BCST    12(R12), Z7, Z1
+	VPDPBUSD.BCST    44(R12), Z7, Z2
+	VPDPBUSD.BCST    76(R12), Z7, Z3
+	VMOVDQU32        16(DI), X10
+	VBROADCASTI32X4  16(DI)(CX*1), K1, Z10
+	VBROADCASTI32X4  16(DI)(CX*2), K2, Z10
+	VBROADCASTI32X4  16(DI)(DX*1), K3, Z10
+	VMOVDQU32        16(R8), X11
+	VBROADCASTI32X4  16(R8)(CX*1), K1, Z11
+	VBROADCASTI32X4  16(R8)(CX*2), K2, Z11
+	VBROADCASTI32X4  16(R8)(DX*1), K3, Z11
+	VMOVDQU32        16(R9), X12
+	VBROADCASTI32X4  16(R9)(CX*1), K1, Z12
+	VBROADCASTI32X4  16(R9)(CX*2), K2, Z12
+	VBROADCASTI32X4  16(R9)(DX*1), K3, Z12
+	VMOVDQU32        16(R10), X13
+	VBROADCASTI32X4  16(R10)(CX*1), K1, Z13
+	VBROADCASTI32X4  16(R10)(CX*2), K2, Z13
+	VBROADCASTI32X4  16(R10)(DX*1), K3, Z13
+	VPUNPCKLDQ       Z11, Z10, Z8
+	VPUNPCKHDQ       Z11, Z10, Z9
 	VPUNPCKLDQ       Z13, Z12, Z10
-	VPUNPCKHDQ       Z13, Z12, Z11
-	VPUNPCKLDQ       Z15, Z14, Z12
-	VPUNPCKHDQ       Z15, Z14, Z14
-	VPUNPCKHQDQ      Z12, Z10, Z13
-	VPUNPCKLQDQ      Z12, Z10, Z12
-	VPUNPCKHQDQ      Z14, Z11, Z15
-	VPUNPCKLQDQ      Z14, Z11, Z14
+	VPUNPCKHDQ       Z13, Z12, Z12
+	VPUNPCKHQDQ      Z10, Z8, Z11
+	VPUNPCKLQDQ      Z10, Z8, Z10
+	VPUNPCKHQDQ      Z12, Z9, Z13
+	VPUNPCKLQDQ      Z12, Z9, Z12
+	VPXORD.BCST      signs<>+0(SB), Z10, Z10
+	VPDPBUSD.BCST    16(R12), Z10, Z1
+	VPDPBUSD.BCST    48(R12), Z10, Z2
+	VPDPBUSD.BCST    80(R12), Z10, Z3
+	PREFETCHT1       (BX)
+	PREFETCHT1       64(BX)
+	PREFETCHT1       128(BX)
+	PREFETCHT1       192(BX)
+	ADDQ             $0x00000100, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
+	VPXORD.BCST      signs<>+0(SB), Z11, Z11
+	VPDPBUSD.BCST    20(R12), Z11, Z1
+	VPDPBUSD.BCST    52(R12), Z11, Z2
+	VPDPBUSD.BCST    84(R12), Z11, Z3
 	VPXORD.BCST      signs<>+0(SB), Z12, Z12
-	VPDPBUSD.BCST    16(R11), Z12, Z3
-	VPDPBUSD.BCST    48(R11), Z12, Z4
-	VPDPBUSD.BCST    80(R11), Z12, Z5
-	PREFETCHT1       (BX)
-	ADDQ             $0x40, BX
-	CMPQ             BX, next_len+112(FP)
-	CMOVQHI          next_len+112(FP), BX
+	VPDPBUSD.BCST    24(R12), Z12, Z1
+	VPDPBUSD.BCST    56(R12), Z12, Z2
+	VPDPBUSD.BCST    88(R12), Z12, Z3
+	PREFETCHT0       (SI)
+	PREFETCHT0       64(SI)
+	PREFETCHT0       128(SI)
+	PREFETCHT0       192(SI)
+	ADDQ             $0x00000100, SI
+	CMPQ             SI, k_len+64(FP)
+	CMOVQHI          k_len+64(FP), SI
 	VPXORD.BCST      signs<>+0(SB), Z13, Z13
-	VPDPBUSD.BCST    20(R11), Z13, Z3
-	VPDPBUSD.BCST    52(R11), Z13, Z4
-	VPDPBUSD.BCST    84(R11), Z13, Z5
-	PREFETCHT1       (BX)
-	ADDQ             $0x40, BX
-	CMPQ             BX, next_len+112(FP)
-	CMOVQHI          next_len+112(FP), BX
-	VPXORD.BCST      signs<>+0(SB), Z14, Z14
-	VPDPBUSD.BCST    24(R11), Z14, Z3
-	VPDPBUSD.BCST    56(R11), Z14, Z4
-	VPDPBUSD.BCST    88(R11), Z14, Z5
-	PREFETCHT1       (BX)
-	ADDQ             $0x40, BX
-	CMPQ             BX, next_len+112(FP)
-	CMOVQHI          next_len+112(FP), BX
-	VPXORD.BCST      signs<>+0(SB), Z15, Z15
-	VPDPBUSD.BCST    28(R11), Z15, Z3
-	VPDPBUSD.BCST    60(R11), Z15, Z4
-	VPDPBUSD.BCST    92(R11), Z15, Z5
-	PREFETCHT1       (BX)
-	ADDQ             $0x40, BX
-	CMPQ             BX, next_len+112(FP)
-	CMOVQHI          next_len+112(FP), BX
-	VPSLLD           $0x08, Z3, Z3
-	VPADDD           Z4, Z3, Z3
+	VPDPBUSD.BCST    28(R12), Z13, Z1
+	VPDPBUSD.BCST    60(R12), Z13, Z2
+	VPDPBUSD.BCST    92(R12), Z13, Z3
+	VPSLLD           $0x08, Z1, Z1
+	VPADDD           Z2, Z1, Z1
+	VCVTDQ2PS        Z1, Z1
 	VCVTDQ2PS        Z3, Z3
-	VCVTDQ2PS        Z5, Z5
-	VFMADD231PS.BCST byte<>+0(SB), Z3, Z5
-	VFMADD231PS      Z2, Z5, Z1
-	ADDQ             $0x00000020, SI
+	VFMADD231PS.BCST byte<>+0(SB), Z1, Z3
+	VFMADD231PS      (R11), Z3, Z0
 	ADDQ             $0x00000020, DI
 	ADDQ             $0x00000020, R8
 	ADDQ             $0x00000020, R9
-	ADDQ             $0x04, R10
-	ADDQ             $0x0000006c, R11
-	SUBQ             $0x00000020, R12
-	CMPQ             R12, $0x00000020
+	ADDQ             $0x00000020, R10
+	ADDQ             $0x00000200, R11
+	ADDQ             $0x00000068, R12
+	SUBQ             $0x00000020, R13
+	CMPQ             R13, $0x00000020
 	JGE              loop3
 
 end4:
-	MOVQ        stride+24(FP), SI
-	MOVQ        q_base+32(FP), DI
-	MOVQ        s_base+0(FP), SI
-	VMULPS.BCST (DI), Z1, Z1
-	VMOVUPS     Z1, (SI)
+	MOVQ        stride+24(FP), DI
+	MOVQ        q_base+32(FP), R8
+	MOVQ        s_base+0(FP), DI
+	VMULPS.BCST (R8), Z0, Z0
+	VMOVUPS     Z0, (DI)
+	MOVQ        k_base+56(FP), DI
+	LEAQ        (DI)(CX*4), DI
+	MOVQ        DI, k_base+56(FP)
 	ADDQ        $0x40, s_base+0(FP)
-	MOVQ        k_base+56(FP), SI
-	LEAQ        (SI)(CX*4), SI
-	MOVQ        SI, k_base+56(FP)
-	MOVQ        scales_len+88(FP), SI
-	ADDQ        SI, scales_base+80(FP)
+	ADDQ        $0x40, scales_base+80(FP)
 	SUBQ        $0x10, n+128(FP)
 	CMPQ        n+128(FP), $0x10
 	JGE         keys1
@@ -190,24 +186,6 @@ end4:
 done2:
 	VZEROUPPER
 	RET
-
-DATA lanes<>+0(SB)/4, $0x00000000
-DATA lanes<>+4(SB)/4, $0x00000001
-DATA lanes<>+8(SB)/4, $0x00000002
-DATA lanes<>+12(SB)/4, $0x00000003
-DATA lanes<>+16(SB)/4, $0x00000004
-DATA lanes<>+20(SB)/4, $0x00000005
-DATA lanes<>+24(SB)/4, $0x00000006
-DATA lanes<>+28(SB)/4, $0x00000007
-DATA lanes<>+32(SB)/4, $0x00000008
-DATA lanes<>+36(SB)/4, $0x00000009
-DATA lanes<>+40(SB)/4, $0x0000000a
-DATA lanes<>+44(SB)/4, $0x0000000b
-DATA lanes<>+48(SB)/4, $0x0000000c
-DATA lanes<>+52(SB)/4, $0x0000000d
-DATA lanes<>+56(SB)/4, $0x0000000e
-DATA lanes<>+60(SB)/4, $0x0000000f
-GLOBL lanes<>(SB), RODATA|NOPTR, $64
 
 DATA signs<>+0(SB)/4, $0x80808080
 GLOBL signs<>(SB), RODATA|NOPTR, $4

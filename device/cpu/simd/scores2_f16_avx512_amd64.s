@@ -7,22 +7,26 @@
 // func scores2F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
 TEXT ·scores2F16AVX512(SB), NOSPLIT, $0-120
-	MOVQ s_base+0(FP), AX
-	MOVQ stride+24(FP), CX
-	MOVQ q_base+32(FP), DX
-	MOVQ k_base+56(FP), BX
-	MOVQ next_base+80(FP), SI
-	MOVQ next_len+88(FP), DI
-	ADDQ SI, DI
-	MOVQ n+104(FP), R8
-	MOVQ dim+112(FP), R9
-	SHLQ $0x02, CX
-	SHLQ $0x01, R9
-	LEAQ (R9)(R9*2), R10
-	LEAQ (R10)(R9*2), R11
-	LEAQ (R11)(R9*2), R12
-	CMPQ R8, $0x00000008
-	JLT  end2
+	MOVQ    s_base+0(FP), AX
+	MOVQ    stride+24(FP), CX
+	MOVQ    q_base+32(FP), DX
+	MOVQ    k_base+56(FP), BX
+	MOVQ    next_base+80(FP), SI
+	ADDQ    SI, next_len+88(FP)
+	MOVQ    n+104(FP), DI
+	MOVQ    dim+112(FP), R8
+	SHLQ    $0x02, CX
+	MOVQ    k_base+56(FP), R9
+	ADDQ    R9, k_len+64(FP)
+	ADDQ    $0x00000800, R9
+	CMPQ    R9, k_len+64(FP)
+	CMOVQHI k_len+64(FP), R9
+	SHLQ    $0x01, R8
+	LEAQ    (R8)(R8*2), R10
+	LEAQ    (R10)(R8*2), R11
+	LEAQ    (R11)(R8*2), R12
+	CMPQ    DI, $0x00000008
+	JLT     end2
 
 loop1:
 	VXORPS Z0, Z0, Z0
@@ -41,26 +45,26 @@ loop1:
 	VXORPS Z13, Z13, Z13
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
-	MOVQ   R9, R13
+	MOVQ   R8, R13
 	CMPQ   R13, $0x00000020
 	JLT    end4
 
 loop3:
 	VMOVUPS     (DX), Z16
-	VMOVUPS     (DX)(R9*2), Z17
+	VMOVUPS     (DX)(R8*2), Z17
 	VCVTPH2PS   (BX), Z18
 	VFMADD231PS Z18, Z16, Z0
 	VFMADD231PS Z18, Z17, Z8
-	VCVTPH2PS   (BX)(R9*1), Z18
+	VCVTPH2PS   (BX)(R8*1), Z18
 	VFMADD231PS Z18, Z16, Z1
 	VFMADD231PS Z18, Z17, Z9
-	VCVTPH2PS   (BX)(R9*2), Z18
+	VCVTPH2PS   (BX)(R8*2), Z18
 	VFMADD231PS Z18, Z16, Z2
 	VFMADD231PS Z18, Z17, Z10
 	VCVTPH2PS   (BX)(R10*1), Z18
 	VFMADD231PS Z18, Z16, Z3
 	VFMADD231PS Z18, Z17, Z11
-	VCVTPH2PS   (BX)(R9*4), Z18
+	VCVTPH2PS   (BX)(R8*4), Z18
 	VFMADD231PS Z18, Z16, Z4
 	VFMADD231PS Z18, Z17, Z12
 	VCVTPH2PS   (BX)(R11*1), Z18
@@ -77,8 +81,15 @@ loop3:
 	PREFETCHT1  128(SI)
 	PREFETCHT1  192(SI)
 	ADDQ        $0x00000100, SI
-	CMPQ        SI, DI
-	CMOVQHI     DI, SI
+	CMPQ        SI, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), SI
+	PREFETCHT0  (R9)
+	PREFETCHT0  64(R9)
+	PREFETCHT0  128(R9)
+	PREFETCHT0  192(R9)
+	ADDQ        $0x00000100, R9
+	CMPQ        R9, k_len+64(FP)
+	CMOVQHI     k_len+64(FP), R9
 	ADDQ        $0x00000020, BX
 	ADDQ        $0x00000040, DX
 	SUBQ        $0x00000020, R13
@@ -86,49 +97,53 @@ loop3:
 	JGE         loop3
 
 end4:
-	SUBQ          R9, DX
-	SUBQ          R9, DX
-	VUNPCKHPS     Z1, Z0, Z16
-	VUNPCKLPS     Z1, Z0, Z0
+	SUBQ          R8, DX
+	SUBQ          R8, DX
+	MOVL          $0x0000cccc, R13
+	KMOVW         R13, K1
+	VSHUFPS       $0x4e, Z1, Z0, Z16
+	VMOVAPS       Z1, K1, Z0
 	VADDPS        Z16, Z0, Z0
-	VUNPCKHPS     Z3, Z2, Z1
-	VUNPCKLPS     Z3, Z2, Z2
+	VSHUFPS       $0x4e, Z3, Z2, Z1
+	VMOVAPS       Z3, K1, Z2
 	VADDPS        Z1, Z2, Z2
-	VUNPCKHPD     Z2, Z0, Z1
-	VUNPCKLPD     Z2, Z0, Z0
+	VSHUFPS       $0xdd, Z2, Z0, Z1
+	VSHUFPS       $0x88, Z2, Z0, Z0
 	VADDPS        Z1, Z0, Z0
-	VUNPCKHPS     Z5, Z4, Z1
-	VUNPCKLPS     Z5, Z4, Z4
+	VSHUFPS       $0x4e, Z5, Z4, Z1
+	VMOVAPS       Z5, K1, Z4
 	VADDPS        Z1, Z4, Z4
-	VUNPCKHPS     Z7, Z6, Z1
-	VUNPCKLPS     Z7, Z6, Z6
+	VSHUFPS       $0x4e, Z7, Z6, Z1
+	VMOVAPS       Z7, K1, Z6
 	VADDPS        Z1, Z6, Z6
-	VUNPCKHPD     Z6, Z4, Z1
-	VUNPCKLPD     Z6, Z4, Z4
+	VSHUFPS       $0xdd, Z6, Z4, Z1
+	VSHUFPS       $0x88, Z6, Z4, Z4
 	VADDPS        Z1, Z4, Z4
-	VUNPCKHPS     Z9, Z8, Z1
-	VUNPCKLPS     Z9, Z8, Z8
+	VSHUFPS       $0x4e, Z9, Z8, Z1
+	VMOVAPS       Z9, K1, Z8
 	VADDPS        Z1, Z8, Z8
-	VUNPCKHPS     Z11, Z10, Z1
-	VUNPCKLPS     Z11, Z10, Z10
+	VSHUFPS       $0x4e, Z11, Z10, Z1
+	VMOVAPS       Z11, K1, Z10
 	VADDPS        Z1, Z10, Z10
-	VUNPCKHPD     Z10, Z8, Z1
-	VUNPCKLPD     Z10, Z8, Z8
+	VSHUFPS       $0xdd, Z10, Z8, Z1
+	VSHUFPS       $0x88, Z10, Z8, Z8
 	VADDPS        Z1, Z8, Z8
-	VUNPCKHPS     Z13, Z12, Z1
-	VUNPCKLPS     Z13, Z12, Z12
+	VSHUFPS       $0x4e, Z13, Z12, Z1
+	VMOVAPS       Z13, K1, Z12
 	VADDPS        Z1, Z12, Z12
-	VUNPCKHPS     Z15, Z14, Z1
-	VUNPCKLPS     Z15, Z14, Z14
+	VSHUFPS       $0x4e, Z15, Z14, Z1
+	VMOVAPS       Z15, K1, Z14
 	VADDPS        Z1, Z14, Z14
-	VUNPCKHPD     Z14, Z12, Z1
-	VUNPCKLPD     Z14, Z12, Z12
+	VSHUFPS       $0xdd, Z14, Z12, Z1
+	VSHUFPS       $0x88, Z14, Z12, Z12
 	VADDPS        Z1, Z12, Z12
-	VSHUFF32X4    $0xee, Z4, Z0, Z1
-	VSHUFF32X4    $0x44, Z4, Z0, Z0
+	MOVL          $0x0000ff00, R13
+	KMOVW         R13, K1
+	VSHUFF32X4    $0x4e, Z4, Z0, Z1
+	VMOVAPS       Z4, K1, Z0
 	VADDPS        Z1, Z0, Z0
-	VSHUFF32X4    $0xee, Z12, Z8, Z1
-	VSHUFF32X4    $0x44, Z12, Z8, Z8
+	VSHUFF32X4    $0x4e, Z12, Z8, Z1
+	VMOVAPS       Z12, K1, Z8
 	VADDPS        Z1, Z8, Z8
 	VSHUFF32X4    $0xdd, Z8, Z0, Z1
 	VSHUFF32X4    $0x88, Z8, Z0, Z0
@@ -138,26 +153,26 @@ end4:
 	ADDQ          CX, R13
 	VEXTRACTF64X4 $0x01, Z0, (R13)
 	ADDQ          $0x00000020, AX
-	ADDQ          R9, BX
-	ADDQ          R9, BX
-	ADDQ          R9, BX
-	ADDQ          R9, BX
-	ADDQ          R9, BX
-	ADDQ          R9, BX
-	ADDQ          R9, BX
-	SUBQ          $0x00000008, R8
-	CMPQ          R8, $0x00000008
+	ADDQ          R8, BX
+	ADDQ          R8, BX
+	ADDQ          R8, BX
+	ADDQ          R8, BX
+	ADDQ          R8, BX
+	ADDQ          R8, BX
+	ADDQ          R8, BX
+	SUBQ          $0x00000008, DI
+	CMPQ          DI, $0x00000008
 	JGE           loop1
 
 end2:
-	CMPQ R8, $0x00000001
+	CMPQ DI, $0x00000001
 	JLT  end6
 
 loop5:
 	MOVQ   AX, R10
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
-	MOVQ   R9, R11
+	MOVQ   R8, R11
 	CMPQ   R11, $0x00000020
 	JLT    end8
 
@@ -165,12 +180,16 @@ loop7:
 	VCVTPH2PS   (BX), Z2
 	VMOVUPS     (DX), Z3
 	VFMADD231PS Z2, Z3, Z0
-	VMOVUPS     (DX)(R9*2), Z3
+	VMOVUPS     (DX)(R8*2), Z3
 	VFMADD231PS Z2, Z3, Z1
 	PREFETCHT1  (SI)
 	ADDQ        $0x00000020, SI
-	CMPQ        SI, DI
-	CMOVQHI     DI, SI
+	CMPQ        SI, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), SI
+	PREFETCHT0  (R9)
+	ADDQ        $0x00000020, R9
+	CMPQ        R9, k_len+64(FP)
+	CMOVQHI     k_len+64(FP), R9
 	ADDQ        $0x00000020, BX
 	ADDQ        $0x00000040, DX
 	SUBQ        $0x00000020, R11
@@ -178,8 +197,8 @@ loop7:
 	JGE         loop7
 
 end8:
-	SUBQ          R9, DX
-	SUBQ          R9, DX
+	SUBQ          R8, DX
+	SUBQ          R8, DX
 	VPERMILPS     $0x4e, Z0, Z2
 	VADDPS        Z2, Z0, Z0
 	VPERMILPS     $0xb1, Z0, Z2
@@ -201,8 +220,8 @@ end8:
 	VMOVSS        X1, (R10)
 	ADDQ          CX, R10
 	ADDQ          $0x00000004, AX
-	SUBQ          $0x00000001, R8
-	CMPQ          R8, $0x00000001
+	SUBQ          $0x00000001, DI
+	CMPQ          DI, $0x00000001
 	JGE           loop5
 
 end6:

@@ -15,13 +15,12 @@ TEXT ·scores4F16AVX2(SB), NOSPLIT, $0-120
 	MOVQ n+104(FP), SI
 	MOVQ dim+112(FP), DI
 	MOVQ next_base+80(FP), R8
-	MOVQ next_len+88(FP), R9
-	ADDQ R8, R9
-	LEAQ (DX)(DI*4), R10
+	ADDQ R8, next_len+88(FP)
+	LEAQ (DX)(DI*4), R9
+	LEAQ (R9)(DI*4), R10
 	LEAQ (R10)(DI*4), R11
-	LEAQ (R11)(DI*4), R12
-	MOVQ DI, R13
-	SHLQ $0x01, R13
+	MOVQ DI, R12
+	SHLQ $0x01, R12
 	CMPQ SI, $0x00000002
 	JLT  end2
 
@@ -34,57 +33,57 @@ loop1:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   DI, R14
-	XORQ   R15, R15
-	CMPQ   R14, $0x00000008
+	MOVQ   DI, R13
+	XORQ   R14, R14
+	CMPQ   R13, $0x00000008
 	JLT    end4
 
 loop3:
 	VCVTPH2PS   (BX), Y8
-	VCVTPH2PS   (BX)(R13*1), Y9
-	VMOVUPS     (DX)(R15*2), Y10
+	VCVTPH2PS   (BX)(R12*1), Y9
+	VMOVUPS     (DX)(R14*2), Y10
 	VFMADD231PS Y8, Y10, Y0
 	VFMADD231PS Y9, Y10, Y1
-	VMOVUPS     (R10)(R15*2), Y10
+	VMOVUPS     (R9)(R14*2), Y10
 	VFMADD231PS Y8, Y10, Y2
 	VFMADD231PS Y9, Y10, Y3
-	VMOVUPS     (R11)(R15*2), Y10
+	VMOVUPS     (R10)(R14*2), Y10
 	VFMADD231PS Y8, Y10, Y4
 	VFMADD231PS Y9, Y10, Y5
-	VMOVUPS     (R12)(R15*2), Y10
+	VMOVUPS     (R11)(R14*2), Y10
 	VFMADD231PS Y8, Y10, Y6
 	VFMADD231PS Y9, Y10, Y7
 	PREFETCHT1  (R8)
 	ADDQ        $0x00000020, R8
-	CMPQ        R8, R9
-	CMOVQHI     R9, R8
+	CMPQ        R8, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), R8
 	ADDQ        $0x00000010, BX
-	ADDQ        $0x00000010, R15
-	SUBQ        $0x00000008, R14
-	CMPQ        R14, $0x00000008
+	ADDQ        $0x00000010, R14
+	SUBQ        $0x00000008, R13
+	CMPQ        R13, $0x00000008
 	JGE         loop3
 
 end4:
-	ADDQ         R13, BX
-	MOVQ         AX, R14
+	ADDQ         R12, BX
+	MOVQ         AX, R13
 	VHADDPS      Y1, Y0, Y0
 	VHADDPS      Y3, Y2, Y2
 	VHADDPS      Y2, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X1
-	VMOVLPS      X1, (R14)
-	ADDQ         CX, R14
-	VMOVHPS      X1, (R14)
-	ADDQ         CX, R14
+	VMOVLPS      X1, (R13)
+	ADDQ         CX, R13
+	VMOVHPS      X1, (R13)
+	ADDQ         CX, R13
 	VHADDPS      Y5, Y4, Y4
 	VHADDPS      Y7, Y6, Y6
 	VHADDPS      Y6, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X0
 	VADDPS       X0, X4, X0
-	VMOVLPS      X0, (R14)
-	ADDQ         CX, R14
-	VMOVHPS      X0, (R14)
-	ADDQ         CX, R14
+	VMOVLPS      X0, (R13)
+	ADDQ         CX, R13
+	VMOVHPS      X0, (R13)
+	ADDQ         CX, R13
 	ADDQ         $0x00000008, AX
 	SUBQ         $0x00000002, SI
 	CMPQ         SI, $0x00000002
@@ -99,57 +98,57 @@ loop5:
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   DI, R13
-	XORQ   R14, R14
-	CMPQ   R13, $0x00000008
+	MOVQ   DI, R12
+	XORQ   R13, R13
+	CMPQ   R12, $0x00000008
 	JLT    end8
 
 loop7:
 	VCVTPH2PS   (BX), Y4
-	VMOVUPS     (DX)(R14*2), Y5
+	VMOVUPS     (DX)(R13*2), Y5
 	VFMADD231PS Y4, Y5, Y0
-	VMOVUPS     (R10)(R14*2), Y5
+	VMOVUPS     (R9)(R13*2), Y5
 	VFMADD231PS Y4, Y5, Y1
-	VMOVUPS     (R11)(R14*2), Y5
+	VMOVUPS     (R10)(R13*2), Y5
 	VFMADD231PS Y4, Y5, Y2
-	VMOVUPS     (R12)(R14*2), Y5
+	VMOVUPS     (R11)(R13*2), Y5
 	VFMADD231PS Y4, Y5, Y3
 	PREFETCHT1  (R8)
 	ADDQ        $0x00000010, R8
-	CMPQ        R8, R9
-	CMOVQHI     R9, R8
+	CMPQ        R8, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), R8
 	ADDQ        $0x00000010, BX
-	ADDQ        $0x00000010, R14
-	SUBQ        $0x00000008, R13
-	CMPQ        R13, $0x00000008
+	ADDQ        $0x00000010, R13
+	SUBQ        $0x00000008, R12
+	CMPQ        R12, $0x00000008
 	JGE         loop7
 
 end8:
-	MOVQ         AX, R13
+	MOVQ         AX, R12
 	VHADDPS      Y0, Y0, Y0
 	VHADDPS      Y0, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X4
 	VADDPS       X4, X0, X0
-	VMOVSS       X0, (R13)
-	ADDQ         CX, R13
+	VMOVSS       X0, (R12)
+	ADDQ         CX, R12
 	VHADDPS      Y1, Y1, Y1
 	VHADDPS      Y1, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X0
 	VADDPS       X0, X1, X1
-	VMOVSS       X1, (R13)
-	ADDQ         CX, R13
+	VMOVSS       X1, (R12)
+	ADDQ         CX, R12
 	VHADDPS      Y2, Y2, Y2
 	VHADDPS      Y2, Y2, Y2
 	VEXTRACTF128 $0x01, Y2, X0
 	VADDPS       X0, X2, X2
-	VMOVSS       X2, (R13)
-	ADDQ         CX, R13
+	VMOVSS       X2, (R12)
+	ADDQ         CX, R12
 	VHADDPS      Y3, Y3, Y3
 	VHADDPS      Y3, Y3, Y3
 	VEXTRACTF128 $0x01, Y3, X0
 	VADDPS       X0, X3, X3
-	VMOVSS       X3, (R13)
-	ADDQ         CX, R13
+	VMOVSS       X3, (R12)
+	ADDQ         CX, R12
 	ADDQ         $0x00000004, AX
 	SUBQ         $0x00000001, SI
 	CMPQ         SI, $0x00000001

@@ -13,17 +13,16 @@ TEXT ·scores4Q4AVX2(SB), NOSPLIT, $0-144
 	MOVQ    k_base+56(FP), BX
 	MOVQ    scales_base+80(FP), SI
 	MOVQ    next_base+104(FP), DI
-	MOVQ    next_len+112(FP), R8
-	ADDQ    DI, R8
-	MOVQ    n+128(FP), R9
+	ADDQ    DI, next_len+112(FP)
+	MOVQ    n+128(FP), R8
 	SHLQ    $0x02, CX
-	MOVQ    dim+136(FP), R10
-	LEAQ    31(R10), R11
-	SHRQ    $0x05, R11
-	SHLQ    $0x02, R11
-	SHRQ    $0x01, R10
+	MOVQ    dim+136(FP), R9
+	LEAQ    31(R9), R10
+	SHRQ    $0x05, R10
+	SHLQ    $0x02, R10
+	SHRQ    $0x01, R9
 	VMOVDQU shifts<>+0(SB), Y0
-	CMPQ    R9, $0x00000002
+	CMPQ    R8, $0x00000002
 	JLT     end2
 
 loop1:
@@ -35,24 +34,24 @@ loop1:
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
-	MOVQ   dim+136(FP), R12
-	CMPQ   R12, $0x00000020
+	MOVQ   dim+136(FP), R11
+	CMPQ   R11, $0x00000020
 	JLT    end4
 
 loop3:
-	MOVQ         DX, R13
-	VMOVUPS      (R13), Y9
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      (R13), Y10
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      (R13), Y11
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      (R13), Y12
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y13
+	MOVQ         DX, R12
+	VMOVUPS      (R12), Y9
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      (R12), Y10
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      (R12), Y11
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      (R12), Y12
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y13
 	VMULPS       eight<>+0(SB), Y13, Y14
-	VPBROADCASTD (R13), Y15
+	VPBROADCASTD (R12), Y15
 	VPSRLVD      Y0, Y15, Y15
 	VPAND        nibbles<>+0(SB), Y15, Y15
 	VCVTDQ2PS    Y15, Y15
@@ -61,11 +60,11 @@ loop3:
 	VFMADD231PS  Y15, Y10, Y3
 	VFMADD231PS  Y15, Y11, Y5
 	VFMADD231PS  Y15, Y12, Y7
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y13
+	VBROADCASTSS (R13), Y13
 	VMULPS       eight<>+0(SB), Y13, Y14
-	VPBROADCASTD (R13), Y15
+	VPBROADCASTD (R12), Y15
 	VPSRLVD      Y0, Y15, Y15
 	VPAND        nibbles<>+0(SB), Y15, Y15
 	VCVTDQ2PS    Y15, Y15
@@ -74,19 +73,19 @@ loop3:
 	VFMADD231PS  Y15, Y10, Y4
 	VFMADD231PS  Y15, Y11, Y6
 	VFMADD231PS  Y15, Y12, Y8
-	MOVQ         DX, R13
-	VMOVUPS      32(R13), Y9
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      32(R13), Y10
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      32(R13), Y11
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      32(R13), Y12
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y13
+	MOVQ         DX, R12
+	VMOVUPS      32(R12), Y9
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      32(R12), Y10
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      32(R12), Y11
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      32(R12), Y12
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y13
 	VMULPS       eight<>+0(SB), Y13, Y14
-	VPBROADCASTD 4(R13), Y15
+	VPBROADCASTD 4(R12), Y15
 	VPSRLVD      Y0, Y15, Y15
 	VPAND        nibbles<>+0(SB), Y15, Y15
 	VCVTDQ2PS    Y15, Y15
@@ -95,11 +94,11 @@ loop3:
 	VFMADD231PS  Y15, Y10, Y3
 	VFMADD231PS  Y15, Y11, Y5
 	VFMADD231PS  Y15, Y12, Y7
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y13
+	VBROADCASTSS (R13), Y13
 	VMULPS       eight<>+0(SB), Y13, Y14
-	VPBROADCASTD 4(R13), Y15
+	VPBROADCASTD 4(R12), Y15
 	VPSRLVD      Y0, Y15, Y15
 	VPAND        nibbles<>+0(SB), Y15, Y15
 	VCVTDQ2PS    Y15, Y15
@@ -108,19 +107,19 @@ loop3:
 	VFMADD231PS  Y15, Y10, Y4
 	VFMADD231PS  Y15, Y11, Y6
 	VFMADD231PS  Y15, Y12, Y8
-	MOVQ         DX, R13
-	VMOVUPS      64(R13), Y9
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      64(R13), Y10
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      64(R13), Y11
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      64(R13), Y12
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y13
+	MOVQ         DX, R12
+	VMOVUPS      64(R12), Y9
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      64(R12), Y10
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      64(R12), Y11
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      64(R12), Y12
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y13
 	VMULPS       eight<>+0(SB), Y13, Y14
-	VPBROADCASTD 8(R13), Y15
+	VPBROADCASTD 8(R12), Y15
 	VPSRLVD      Y0, Y15, Y15
 	VPAND        nibbles<>+0(SB), Y15, Y15
 	VCVTDQ2PS    Y15, Y15
@@ -129,11 +128,11 @@ loop3:
 	VFMADD231PS  Y15, Y10, Y3
 	VFMADD231PS  Y15, Y11, Y5
 	VFMADD231PS  Y15, Y12, Y7
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y13
+	VBROADCASTSS (R13), Y13
 	VMULPS       eight<>+0(SB), Y13, Y14
-	VPBROADCASTD 8(R13), Y15
+	VPBROADCASTD 8(R12), Y15
 	VPSRLVD      Y0, Y15, Y15
 	VPAND        nibbles<>+0(SB), Y15, Y15
 	VCVTDQ2PS    Y15, Y15
@@ -142,19 +141,19 @@ loop3:
 	VFMADD231PS  Y15, Y10, Y4
 	VFMADD231PS  Y15, Y11, Y6
 	VFMADD231PS  Y15, Y12, Y8
-	MOVQ         DX, R13
-	VMOVUPS      96(R13), Y9
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      96(R13), Y10
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      96(R13), Y11
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      96(R13), Y12
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y13
+	MOVQ         DX, R12
+	VMOVUPS      96(R12), Y9
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      96(R12), Y10
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      96(R12), Y11
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      96(R12), Y12
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y13
 	VMULPS       eight<>+0(SB), Y13, Y14
-	VPBROADCASTD 12(R13), Y15
+	VPBROADCASTD 12(R12), Y15
 	VPSRLVD      Y0, Y15, Y15
 	VPAND        nibbles<>+0(SB), Y15, Y15
 	VCVTDQ2PS    Y15, Y15
@@ -163,11 +162,11 @@ loop3:
 	VFMADD231PS  Y15, Y10, Y3
 	VFMADD231PS  Y15, Y11, Y5
 	VFMADD231PS  Y15, Y12, Y7
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y13
+	VBROADCASTSS (R13), Y13
 	VMULPS       eight<>+0(SB), Y13, Y14
-	VPBROADCASTD 12(R13), Y15
+	VPBROADCASTD 12(R12), Y15
 	VPSRLVD      Y0, Y15, Y15
 	VPAND        nibbles<>+0(SB), Y15, Y15
 	VCVTDQ2PS    Y15, Y15
@@ -178,33 +177,33 @@ loop3:
 	VFMADD231PS  Y15, Y12, Y8
 	PREFETCHT1   (DI)
 	ADDQ         $0x00000020, DI
-	CMPQ         DI, R8
-	CMOVQHI      R8, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
 	ADDQ         $0x00000010, BX
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000080, DX
-	SUBQ         $0x00000020, R12
-	CMPQ         R12, $0x00000020
+	SUBQ         $0x00000020, R11
+	CMPQ         R11, $0x00000020
 	JGE          loop3
 
 end4:
-	CMPQ R12, $0x00000010
+	CMPQ R11, $0x00000010
 	JLT  end6
 
 loop5:
-	MOVQ         DX, R13
-	VMOVUPS      (R13), Y9
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      (R13), Y10
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      (R13), Y11
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      (R13), Y12
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y13
+	MOVQ         DX, R12
+	VMOVUPS      (R12), Y9
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      (R12), Y10
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      (R12), Y11
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      (R12), Y12
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y13
 	VMULPS       eight<>+0(SB), Y13, Y14
-	VPBROADCASTD (R13), Y15
+	VPBROADCASTD (R12), Y15
 	VPSRLVD      Y0, Y15, Y15
 	VPAND        nibbles<>+0(SB), Y15, Y15
 	VCVTDQ2PS    Y15, Y15
@@ -213,11 +212,11 @@ loop5:
 	VFMADD231PS  Y15, Y10, Y3
 	VFMADD231PS  Y15, Y11, Y5
 	VFMADD231PS  Y15, Y12, Y7
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y13
+	VBROADCASTSS (R13), Y13
 	VMULPS       eight<>+0(SB), Y13, Y14
-	VPBROADCASTD (R13), Y15
+	VPBROADCASTD (R12), Y15
 	VPSRLVD      Y0, Y15, Y15
 	VPAND        nibbles<>+0(SB), Y15, Y15
 	VCVTDQ2PS    Y15, Y15
@@ -226,19 +225,19 @@ loop5:
 	VFMADD231PS  Y15, Y10, Y4
 	VFMADD231PS  Y15, Y11, Y6
 	VFMADD231PS  Y15, Y12, Y8
-	MOVQ         DX, R13
-	VMOVUPS      32(R13), Y9
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      32(R13), Y10
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      32(R13), Y11
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      32(R13), Y12
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y13
+	MOVQ         DX, R12
+	VMOVUPS      32(R12), Y9
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      32(R12), Y10
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      32(R12), Y11
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      32(R12), Y12
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y13
 	VMULPS       eight<>+0(SB), Y13, Y14
-	VPBROADCASTD 4(R13), Y15
+	VPBROADCASTD 4(R12), Y15
 	VPSRLVD      Y0, Y15, Y15
 	VPAND        nibbles<>+0(SB), Y15, Y15
 	VCVTDQ2PS    Y15, Y15
@@ -247,11 +246,11 @@ loop5:
 	VFMADD231PS  Y15, Y10, Y3
 	VFMADD231PS  Y15, Y11, Y5
 	VFMADD231PS  Y15, Y12, Y7
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y13
+	VBROADCASTSS (R13), Y13
 	VMULPS       eight<>+0(SB), Y13, Y14
-	VPBROADCASTD 4(R13), Y15
+	VPBROADCASTD 4(R12), Y15
 	VPSRLVD      Y0, Y15, Y15
 	VPAND        nibbles<>+0(SB), Y15, Y15
 	VCVTDQ2PS    Y15, Y15
@@ -262,78 +261,78 @@ loop5:
 	VFMADD231PS  Y15, Y12, Y8
 	PREFETCHT1   (DI)
 	ADDQ         $0x00000010, DI
-	CMPQ         DI, R8
-	CMOVQHI      R8, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
 	ADDQ         $0x00000008, BX
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000040, DX
-	SUBQ         $0x00000010, R12
-	CMPQ         R12, $0x00000010
+	SUBQ         $0x00000010, R11
+	CMPQ         R11, $0x00000010
 	JGE          loop5
 
 end6:
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	ADDQ         R10, BX
-	ADDQ         R11, SI
-	MOVQ         AX, R12
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	ADDQ         R9, BX
+	ADDQ         R10, SI
+	MOVQ         AX, R11
 	VHADDPS      Y2, Y1, Y1
 	VHADDPS      Y4, Y3, Y3
 	VHADDPS      Y3, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X2
 	VADDPS       X2, X1, X2
-	VMOVLPS      X2, (R12)
-	ADDQ         CX, R12
-	VMOVHPS      X2, (R12)
-	ADDQ         CX, R12
+	VMOVLPS      X2, (R11)
+	ADDQ         CX, R11
+	VMOVHPS      X2, (R11)
+	ADDQ         CX, R11
 	VHADDPS      Y6, Y5, Y5
 	VHADDPS      Y8, Y7, Y7
 	VHADDPS      Y7, Y5, Y5
 	VEXTRACTF128 $0x01, Y5, X1
 	VADDPS       X1, X5, X1
-	VMOVLPS      X1, (R12)
-	ADDQ         CX, R12
-	VMOVHPS      X1, (R12)
-	ADDQ         CX, R12
+	VMOVLPS      X1, (R11)
+	ADDQ         CX, R11
+	VMOVHPS      X1, (R11)
+	ADDQ         CX, R11
 	ADDQ         $0x00000008, AX
-	SUBQ         $0x00000002, R9
-	CMPQ         R9, $0x00000002
+	SUBQ         $0x00000002, R8
+	CMPQ         R8, $0x00000002
 	JGE          loop1
 
 end2:
-	CMPQ R9, $0x00000001
+	CMPQ R8, $0x00000001
 	JLT  end8
 
 loop7:
-	MOVQ   AX, R11
+	MOVQ   AX, R10
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
-	MOVQ   dim+136(FP), R12
-	CMPQ   R12, $0x00000020
+	MOVQ   dim+136(FP), R11
+	CMPQ   R11, $0x00000020
 	JLT    end10
 
 loop9:
-	MOVQ         DX, R13
-	VMOVUPS      (R13), Y5
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      (R13), Y6
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      (R13), Y7
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      (R13), Y8
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y9
+	MOVQ         DX, R12
+	VMOVUPS      (R12), Y5
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      (R12), Y6
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      (R12), Y7
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      (R12), Y8
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y9
 	VMULPS       eight<>+0(SB), Y9, Y10
-	VPBROADCASTD (R13), Y11
+	VPBROADCASTD (R12), Y11
 	VPSRLVD      Y0, Y11, Y11
 	VPAND        nibbles<>+0(SB), Y11, Y11
 	VCVTDQ2PS    Y11, Y11
@@ -342,19 +341,19 @@ loop9:
 	VFMADD231PS  Y11, Y6, Y2
 	VFMADD231PS  Y11, Y7, Y3
 	VFMADD231PS  Y11, Y8, Y4
-	MOVQ         DX, R13
-	VMOVUPS      32(R13), Y5
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      32(R13), Y6
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      32(R13), Y7
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      32(R13), Y8
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y9
+	MOVQ         DX, R12
+	VMOVUPS      32(R12), Y5
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      32(R12), Y6
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      32(R12), Y7
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      32(R12), Y8
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y9
 	VMULPS       eight<>+0(SB), Y9, Y10
-	VPBROADCASTD 4(R13), Y11
+	VPBROADCASTD 4(R12), Y11
 	VPSRLVD      Y0, Y11, Y11
 	VPAND        nibbles<>+0(SB), Y11, Y11
 	VCVTDQ2PS    Y11, Y11
@@ -363,19 +362,19 @@ loop9:
 	VFMADD231PS  Y11, Y6, Y2
 	VFMADD231PS  Y11, Y7, Y3
 	VFMADD231PS  Y11, Y8, Y4
-	MOVQ         DX, R13
-	VMOVUPS      64(R13), Y5
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      64(R13), Y6
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      64(R13), Y7
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      64(R13), Y8
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y9
+	MOVQ         DX, R12
+	VMOVUPS      64(R12), Y5
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      64(R12), Y6
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      64(R12), Y7
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      64(R12), Y8
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y9
 	VMULPS       eight<>+0(SB), Y9, Y10
-	VPBROADCASTD 8(R13), Y11
+	VPBROADCASTD 8(R12), Y11
 	VPSRLVD      Y0, Y11, Y11
 	VPAND        nibbles<>+0(SB), Y11, Y11
 	VCVTDQ2PS    Y11, Y11
@@ -384,19 +383,19 @@ loop9:
 	VFMADD231PS  Y11, Y6, Y2
 	VFMADD231PS  Y11, Y7, Y3
 	VFMADD231PS  Y11, Y8, Y4
-	MOVQ         DX, R13
-	VMOVUPS      96(R13), Y5
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      96(R13), Y6
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      96(R13), Y7
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      96(R13), Y8
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y9
+	MOVQ         DX, R12
+	VMOVUPS      96(R12), Y5
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      96(R12), Y6
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      96(R12), Y7
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      96(R12), Y8
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y9
 	VMULPS       eight<>+0(SB), Y9, Y10
-	VPBROADCASTD 12(R13), Y11
+	VPBROADCASTD 12(R12), Y11
 	VPSRLVD      Y0, Y11, Y11
 	VPAND        nibbles<>+0(SB), Y11, Y11
 	VCVTDQ2PS    Y11, Y11
@@ -407,33 +406,33 @@ loop9:
 	VFMADD231PS  Y11, Y8, Y4
 	PREFETCHT1   (DI)
 	ADDQ         $0x00000010, DI
-	CMPQ         DI, R8
-	CMOVQHI      R8, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
 	ADDQ         $0x00000010, BX
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000080, DX
-	SUBQ         $0x00000020, R12
-	CMPQ         R12, $0x00000020
+	SUBQ         $0x00000020, R11
+	CMPQ         R11, $0x00000020
 	JGE          loop9
 
 end10:
-	CMPQ R12, $0x00000010
+	CMPQ R11, $0x00000010
 	JLT  end12
 
 loop11:
-	MOVQ         DX, R13
-	VMOVUPS      (R13), Y5
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      (R13), Y6
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      (R13), Y7
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      (R13), Y8
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y9
+	MOVQ         DX, R12
+	VMOVUPS      (R12), Y5
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      (R12), Y6
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      (R12), Y7
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      (R12), Y8
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y9
 	VMULPS       eight<>+0(SB), Y9, Y10
-	VPBROADCASTD (R13), Y11
+	VPBROADCASTD (R12), Y11
 	VPSRLVD      Y0, Y11, Y11
 	VPAND        nibbles<>+0(SB), Y11, Y11
 	VCVTDQ2PS    Y11, Y11
@@ -442,19 +441,19 @@ loop11:
 	VFMADD231PS  Y11, Y6, Y2
 	VFMADD231PS  Y11, Y7, Y3
 	VFMADD231PS  Y11, Y8, Y4
-	MOVQ         DX, R13
-	VMOVUPS      32(R13), Y5
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      32(R13), Y6
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      32(R13), Y7
-	LEAQ         (R13)(R10*8), R13
-	VMOVUPS      32(R13), Y8
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y9
+	MOVQ         DX, R12
+	VMOVUPS      32(R12), Y5
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      32(R12), Y6
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      32(R12), Y7
+	LEAQ         (R12)(R9*8), R12
+	VMOVUPS      32(R12), Y8
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y9
 	VMULPS       eight<>+0(SB), Y9, Y10
-	VPBROADCASTD 4(R13), Y11
+	VPBROADCASTD 4(R12), Y11
 	VPSRLVD      Y0, Y11, Y11
 	VPAND        nibbles<>+0(SB), Y11, Y11
 	VCVTDQ2PS    Y11, Y11
@@ -465,51 +464,51 @@ loop11:
 	VFMADD231PS  Y11, Y8, Y4
 	PREFETCHT1   (DI)
 	ADDQ         $0x00000008, DI
-	CMPQ         DI, R8
-	CMOVQHI      R8, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
 	ADDQ         $0x00000008, BX
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000040, DX
-	SUBQ         $0x00000010, R12
-	CMPQ         R12, $0x00000010
+	SUBQ         $0x00000010, R11
+	CMPQ         R11, $0x00000010
 	JGE          loop11
 
 end12:
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
 	VHADDPS      Y1, Y1, Y1
 	VHADDPS      Y1, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X5
 	VADDPS       X5, X1, X1
-	VMOVSS       X1, (R11)
-	ADDQ         CX, R11
+	VMOVSS       X1, (R10)
+	ADDQ         CX, R10
 	VHADDPS      Y2, Y2, Y2
 	VHADDPS      Y2, Y2, Y2
 	VEXTRACTF128 $0x01, Y2, X1
 	VADDPS       X1, X2, X2
-	VMOVSS       X2, (R11)
-	ADDQ         CX, R11
+	VMOVSS       X2, (R10)
+	ADDQ         CX, R10
 	VHADDPS      Y3, Y3, Y3
 	VHADDPS      Y3, Y3, Y3
 	VEXTRACTF128 $0x01, Y3, X1
 	VADDPS       X1, X3, X3
-	VMOVSS       X3, (R11)
-	ADDQ         CX, R11
+	VMOVSS       X3, (R10)
+	ADDQ         CX, R10
 	VHADDPS      Y4, Y4, Y4
 	VHADDPS      Y4, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X1
 	VADDPS       X1, X4, X4
-	VMOVSS       X4, (R11)
-	ADDQ         CX, R11
+	VMOVSS       X4, (R10)
+	ADDQ         CX, R10
 	ADDQ         $0x00000004, AX
-	SUBQ         $0x00000001, R9
-	CMPQ         R9, $0x00000001
+	SUBQ         $0x00000001, R8
+	CMPQ         R8, $0x00000001
 	JGE          loop7
 
 end8:

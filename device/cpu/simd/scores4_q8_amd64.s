@@ -13,15 +13,14 @@ TEXT ·scores4Q8AVX2(SB), NOSPLIT, $0-144
 	MOVQ k_base+56(FP), BX
 	MOVQ scales_base+80(FP), SI
 	MOVQ next_base+104(FP), DI
-	MOVQ next_len+112(FP), R8
-	ADDQ DI, R8
-	MOVQ n+128(FP), R9
+	ADDQ DI, next_len+112(FP)
+	MOVQ n+128(FP), R8
 	SHLQ $0x02, CX
-	MOVQ dim+136(FP), R10
-	LEAQ 31(R10), R11
-	SHRQ $0x05, R11
-	SHLQ $0x02, R11
-	CMPQ R9, $0x00000002
+	MOVQ dim+136(FP), R9
+	LEAQ 31(R9), R10
+	SHRQ $0x05, R10
+	SHLQ $0x02, R10
+	CMPQ R8, $0x00000002
 	JLT  end2
 
 loop1:
@@ -33,117 +32,117 @@ loop1:
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	MOVQ   dim+136(FP), R12
-	CMPQ   R12, $0x00000020
+	MOVQ   dim+136(FP), R11
+	CMPQ   R11, $0x00000020
 	JLT    end4
 
 loop3:
-	MOVQ         DX, R13
-	VMOVUPS      (R13), Y8
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      (R13), Y9
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      (R13), Y10
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      (R13), Y11
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y12
-	VPMOVSXBD    (R13), Y13
+	MOVQ         DX, R12
+	VMOVUPS      (R12), Y8
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      (R12), Y9
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      (R12), Y10
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      (R12), Y11
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y12
+	VPMOVSXBD    (R12), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y12, Y13, Y13
 	VFMADD231PS  Y13, Y8, Y0
 	VFMADD231PS  Y13, Y9, Y2
 	VFMADD231PS  Y13, Y10, Y4
 	VFMADD231PS  Y13, Y11, Y6
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y12
-	VPMOVSXBD    (R13), Y13
+	VBROADCASTSS (R13), Y12
+	VPMOVSXBD    (R12), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y12, Y13, Y13
 	VFMADD231PS  Y13, Y8, Y1
 	VFMADD231PS  Y13, Y9, Y3
 	VFMADD231PS  Y13, Y10, Y5
 	VFMADD231PS  Y13, Y11, Y7
-	MOVQ         DX, R13
-	VMOVUPS      32(R13), Y8
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      32(R13), Y9
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      32(R13), Y10
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      32(R13), Y11
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y12
-	VPMOVSXBD    8(R13), Y13
+	MOVQ         DX, R12
+	VMOVUPS      32(R12), Y8
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      32(R12), Y9
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      32(R12), Y10
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      32(R12), Y11
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y12
+	VPMOVSXBD    8(R12), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y12, Y13, Y13
 	VFMADD231PS  Y13, Y8, Y0
 	VFMADD231PS  Y13, Y9, Y2
 	VFMADD231PS  Y13, Y10, Y4
 	VFMADD231PS  Y13, Y11, Y6
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y12
-	VPMOVSXBD    8(R13), Y13
+	VBROADCASTSS (R13), Y12
+	VPMOVSXBD    8(R12), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y12, Y13, Y13
 	VFMADD231PS  Y13, Y8, Y1
 	VFMADD231PS  Y13, Y9, Y3
 	VFMADD231PS  Y13, Y10, Y5
 	VFMADD231PS  Y13, Y11, Y7
-	MOVQ         DX, R13
-	VMOVUPS      64(R13), Y8
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      64(R13), Y9
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      64(R13), Y10
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      64(R13), Y11
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y12
-	VPMOVSXBD    16(R13), Y13
+	MOVQ         DX, R12
+	VMOVUPS      64(R12), Y8
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      64(R12), Y9
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      64(R12), Y10
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      64(R12), Y11
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y12
+	VPMOVSXBD    16(R12), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y12, Y13, Y13
 	VFMADD231PS  Y13, Y8, Y0
 	VFMADD231PS  Y13, Y9, Y2
 	VFMADD231PS  Y13, Y10, Y4
 	VFMADD231PS  Y13, Y11, Y6
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y12
-	VPMOVSXBD    16(R13), Y13
+	VBROADCASTSS (R13), Y12
+	VPMOVSXBD    16(R12), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y12, Y13, Y13
 	VFMADD231PS  Y13, Y8, Y1
 	VFMADD231PS  Y13, Y9, Y3
 	VFMADD231PS  Y13, Y10, Y5
 	VFMADD231PS  Y13, Y11, Y7
-	MOVQ         DX, R13
-	VMOVUPS      96(R13), Y8
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      96(R13), Y9
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      96(R13), Y10
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      96(R13), Y11
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y12
-	VPMOVSXBD    24(R13), Y13
+	MOVQ         DX, R12
+	VMOVUPS      96(R12), Y8
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      96(R12), Y9
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      96(R12), Y10
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      96(R12), Y11
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y12
+	VPMOVSXBD    24(R12), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y12, Y13, Y13
 	VFMADD231PS  Y13, Y8, Y0
 	VFMADD231PS  Y13, Y9, Y2
 	VFMADD231PS  Y13, Y10, Y4
 	VFMADD231PS  Y13, Y11, Y6
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y12
-	VPMOVSXBD    24(R13), Y13
+	VBROADCASTSS (R13), Y12
+	VPMOVSXBD    24(R12), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y12, Y13, Y13
 	VFMADD231PS  Y13, Y8, Y1
@@ -152,70 +151,70 @@ loop3:
 	VFMADD231PS  Y13, Y11, Y7
 	PREFETCHT1   (DI)
 	ADDQ         $0x00000040, DI
-	CMPQ         DI, R8
-	CMOVQHI      R8, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000080, DX
-	SUBQ         $0x00000020, R12
-	CMPQ         R12, $0x00000020
+	SUBQ         $0x00000020, R11
+	CMPQ         R11, $0x00000020
 	JGE          loop3
 
 end4:
-	CMPQ R12, $0x00000010
+	CMPQ R11, $0x00000010
 	JLT  end6
 
 loop5:
-	MOVQ         DX, R13
-	VMOVUPS      (R13), Y8
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      (R13), Y9
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      (R13), Y10
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      (R13), Y11
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y12
-	VPMOVSXBD    (R13), Y13
+	MOVQ         DX, R12
+	VMOVUPS      (R12), Y8
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      (R12), Y9
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      (R12), Y10
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      (R12), Y11
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y12
+	VPMOVSXBD    (R12), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y12, Y13, Y13
 	VFMADD231PS  Y13, Y8, Y0
 	VFMADD231PS  Y13, Y9, Y2
 	VFMADD231PS  Y13, Y10, Y4
 	VFMADD231PS  Y13, Y11, Y6
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y12
-	VPMOVSXBD    (R13), Y13
+	VBROADCASTSS (R13), Y12
+	VPMOVSXBD    (R12), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y12, Y13, Y13
 	VFMADD231PS  Y13, Y8, Y1
 	VFMADD231PS  Y13, Y9, Y3
 	VFMADD231PS  Y13, Y10, Y5
 	VFMADD231PS  Y13, Y11, Y7
-	MOVQ         DX, R13
-	VMOVUPS      32(R13), Y8
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      32(R13), Y9
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      32(R13), Y10
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      32(R13), Y11
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y12
-	VPMOVSXBD    8(R13), Y13
+	MOVQ         DX, R12
+	VMOVUPS      32(R12), Y8
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      32(R12), Y9
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      32(R12), Y10
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      32(R12), Y11
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y12
+	VPMOVSXBD    8(R12), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y12, Y13, Y13
 	VFMADD231PS  Y13, Y8, Y0
 	VFMADD231PS  Y13, Y9, Y2
 	VFMADD231PS  Y13, Y10, Y4
 	VFMADD231PS  Y13, Y11, Y6
+	ADDQ         R9, R12
 	ADDQ         R10, R13
-	ADDQ         R11, R14
-	VBROADCASTSS (R14), Y12
-	VPMOVSXBD    8(R13), Y13
+	VBROADCASTSS (R13), Y12
+	VPMOVSXBD    8(R12), Y13
 	VCVTDQ2PS    Y13, Y13
 	VMULPS       Y12, Y13, Y13
 	VFMADD231PS  Y13, Y8, Y1
@@ -224,127 +223,127 @@ loop5:
 	VFMADD231PS  Y13, Y11, Y7
 	PREFETCHT1   (DI)
 	ADDQ         $0x00000020, DI
-	CMPQ         DI, R8
-	CMOVQHI      R8, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
 	ADDQ         $0x00000010, BX
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000040, DX
-	SUBQ         $0x00000010, R12
-	CMPQ         R12, $0x00000010
+	SUBQ         $0x00000010, R11
+	CMPQ         R11, $0x00000010
 	JGE          loop5
 
 end6:
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	ADDQ         R10, BX
-	ADDQ         R11, SI
-	MOVQ         AX, R12
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	ADDQ         R9, BX
+	ADDQ         R10, SI
+	MOVQ         AX, R11
 	VHADDPS      Y1, Y0, Y0
 	VHADDPS      Y3, Y2, Y2
 	VHADDPS      Y2, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X1
-	VMOVLPS      X1, (R12)
-	ADDQ         CX, R12
-	VMOVHPS      X1, (R12)
-	ADDQ         CX, R12
+	VMOVLPS      X1, (R11)
+	ADDQ         CX, R11
+	VMOVHPS      X1, (R11)
+	ADDQ         CX, R11
 	VHADDPS      Y5, Y4, Y4
 	VHADDPS      Y7, Y6, Y6
 	VHADDPS      Y6, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X0
 	VADDPS       X0, X4, X0
-	VMOVLPS      X0, (R12)
-	ADDQ         CX, R12
-	VMOVHPS      X0, (R12)
-	ADDQ         CX, R12
+	VMOVLPS      X0, (R11)
+	ADDQ         CX, R11
+	VMOVHPS      X0, (R11)
+	ADDQ         CX, R11
 	ADDQ         $0x00000008, AX
-	SUBQ         $0x00000002, R9
-	CMPQ         R9, $0x00000002
+	SUBQ         $0x00000002, R8
+	CMPQ         R8, $0x00000002
 	JGE          loop1
 
 end2:
-	CMPQ R9, $0x00000001
+	CMPQ R8, $0x00000001
 	JLT  end8
 
 loop7:
-	MOVQ   AX, R11
+	MOVQ   AX, R10
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	MOVQ   dim+136(FP), R12
-	CMPQ   R12, $0x00000020
+	MOVQ   dim+136(FP), R11
+	CMPQ   R11, $0x00000020
 	JLT    end10
 
 loop9:
-	MOVQ         DX, R13
-	VMOVUPS      (R13), Y4
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      (R13), Y5
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      (R13), Y6
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      (R13), Y7
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y8
-	VPMOVSXBD    (R13), Y9
+	MOVQ         DX, R12
+	VMOVUPS      (R12), Y4
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      (R12), Y5
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      (R12), Y6
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      (R12), Y7
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y8
+	VPMOVSXBD    (R12), Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y8, Y9, Y9
 	VFMADD231PS  Y9, Y4, Y0
 	VFMADD231PS  Y9, Y5, Y1
 	VFMADD231PS  Y9, Y6, Y2
 	VFMADD231PS  Y9, Y7, Y3
-	MOVQ         DX, R13
-	VMOVUPS      32(R13), Y4
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      32(R13), Y5
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      32(R13), Y6
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      32(R13), Y7
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y8
-	VPMOVSXBD    8(R13), Y9
+	MOVQ         DX, R12
+	VMOVUPS      32(R12), Y4
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      32(R12), Y5
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      32(R12), Y6
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      32(R12), Y7
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y8
+	VPMOVSXBD    8(R12), Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y8, Y9, Y9
 	VFMADD231PS  Y9, Y4, Y0
 	VFMADD231PS  Y9, Y5, Y1
 	VFMADD231PS  Y9, Y6, Y2
 	VFMADD231PS  Y9, Y7, Y3
-	MOVQ         DX, R13
-	VMOVUPS      64(R13), Y4
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      64(R13), Y5
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      64(R13), Y6
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      64(R13), Y7
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y8
-	VPMOVSXBD    16(R13), Y9
+	MOVQ         DX, R12
+	VMOVUPS      64(R12), Y4
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      64(R12), Y5
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      64(R12), Y6
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      64(R12), Y7
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y8
+	VPMOVSXBD    16(R12), Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y8, Y9, Y9
 	VFMADD231PS  Y9, Y4, Y0
 	VFMADD231PS  Y9, Y5, Y1
 	VFMADD231PS  Y9, Y6, Y2
 	VFMADD231PS  Y9, Y7, Y3
-	MOVQ         DX, R13
-	VMOVUPS      96(R13), Y4
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      96(R13), Y5
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      96(R13), Y6
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      96(R13), Y7
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y8
-	VPMOVSXBD    24(R13), Y9
+	MOVQ         DX, R12
+	VMOVUPS      96(R12), Y4
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      96(R12), Y5
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      96(R12), Y6
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      96(R12), Y7
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y8
+	VPMOVSXBD    24(R12), Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y8, Y9, Y9
 	VFMADD231PS  Y9, Y4, Y0
@@ -353,50 +352,50 @@ loop9:
 	VFMADD231PS  Y9, Y7, Y3
 	PREFETCHT1   (DI)
 	ADDQ         $0x00000020, DI
-	CMPQ         DI, R8
-	CMOVQHI      R8, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
 	ADDQ         $0x00000020, BX
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000080, DX
-	SUBQ         $0x00000020, R12
-	CMPQ         R12, $0x00000020
+	SUBQ         $0x00000020, R11
+	CMPQ         R11, $0x00000020
 	JGE          loop9
 
 end10:
-	CMPQ R12, $0x00000010
+	CMPQ R11, $0x00000010
 	JLT  end12
 
 loop11:
-	MOVQ         DX, R13
-	VMOVUPS      (R13), Y4
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      (R13), Y5
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      (R13), Y6
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      (R13), Y7
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y8
-	VPMOVSXBD    (R13), Y9
+	MOVQ         DX, R12
+	VMOVUPS      (R12), Y4
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      (R12), Y5
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      (R12), Y6
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      (R12), Y7
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y8
+	VPMOVSXBD    (R12), Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y8, Y9, Y9
 	VFMADD231PS  Y9, Y4, Y0
 	VFMADD231PS  Y9, Y5, Y1
 	VFMADD231PS  Y9, Y6, Y2
 	VFMADD231PS  Y9, Y7, Y3
-	MOVQ         DX, R13
-	VMOVUPS      32(R13), Y4
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      32(R13), Y5
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      32(R13), Y6
-	LEAQ         (R13)(R10*4), R13
-	VMOVUPS      32(R13), Y7
-	MOVQ         BX, R13
-	MOVQ         SI, R14
-	VBROADCASTSS (R14), Y8
-	VPMOVSXBD    8(R13), Y9
+	MOVQ         DX, R12
+	VMOVUPS      32(R12), Y4
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      32(R12), Y5
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      32(R12), Y6
+	LEAQ         (R12)(R9*4), R12
+	VMOVUPS      32(R12), Y7
+	MOVQ         BX, R12
+	MOVQ         SI, R13
+	VBROADCASTSS (R13), Y8
+	VPMOVSXBD    8(R12), Y9
 	VCVTDQ2PS    Y9, Y9
 	VMULPS       Y8, Y9, Y9
 	VFMADD231PS  Y9, Y4, Y0
@@ -405,47 +404,47 @@ loop11:
 	VFMADD231PS  Y9, Y7, Y3
 	PREFETCHT1   (DI)
 	ADDQ         $0x00000010, DI
-	CMPQ         DI, R8
-	CMOVQHI      R8, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
 	ADDQ         $0x00000010, BX
 	ADDQ         $0x00000004, SI
 	ADDQ         $0x00000040, DX
-	SUBQ         $0x00000010, R12
-	CMPQ         R12, $0x00000010
+	SUBQ         $0x00000010, R11
+	CMPQ         R11, $0x00000010
 	JGE          loop11
 
 end12:
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
-	SUBQ         R10, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
+	SUBQ         R9, DX
 	VHADDPS      Y0, Y0, Y0
 	VHADDPS      Y0, Y0, Y0
 	VEXTRACTF128 $0x01, Y0, X4
 	VADDPS       X4, X0, X0
-	VMOVSS       X0, (R11)
-	ADDQ         CX, R11
+	VMOVSS       X0, (R10)
+	ADDQ         CX, R10
 	VHADDPS      Y1, Y1, Y1
 	VHADDPS      Y1, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X0
 	VADDPS       X0, X1, X1
-	VMOVSS       X1, (R11)
-	ADDQ         CX, R11
+	VMOVSS       X1, (R10)
+	ADDQ         CX, R10
 	VHADDPS      Y2, Y2, Y2
 	VHADDPS      Y2, Y2, Y2
 	VEXTRACTF128 $0x01, Y2, X0
 	VADDPS       X0, X2, X2
-	VMOVSS       X2, (R11)
-	ADDQ         CX, R11
+	VMOVSS       X2, (R10)
+	ADDQ         CX, R10
 	VHADDPS      Y3, Y3, Y3
 	VHADDPS      Y3, Y3, Y3
 	VEXTRACTF128 $0x01, Y3, X0
 	VADDPS       X0, X3, X3
-	VMOVSS       X3, (R11)
-	ADDQ         CX, R11
+	VMOVSS       X3, (R10)
+	ADDQ         CX, R10
 	ADDQ         $0x00000004, AX
-	SUBQ         $0x00000001, R9
-	CMPQ         R9, $0x00000001
+	SUBQ         $0x00000001, R8
+	CMPQ         R8, $0x00000001
 	JGE          loop7
 
 end8:

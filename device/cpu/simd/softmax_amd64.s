@@ -14,26 +14,25 @@ TEXT ·softmaxAVX2(SB), NOSPLIT, $0-144
 	MOVQ l_base+56(FP), BX
 	MOVQ f_base+80(FP), SI
 	MOVQ next_base+104(FP), DI
-	MOVQ next_len+112(FP), R8
-	ADDQ DI, R8
-	MOVQ heads+128(FP), R9
-	MOVQ n+136(FP), R10
-	CMPQ R9, $0x00000001
+	ADDQ DI, next_len+112(FP)
+	MOVQ heads+128(FP), R8
+	MOVQ n+136(FP), R9
+	CMPQ R8, $0x00000001
 	JLT  end2
 
 loop1:
 	VBROADCASTSS (DX), Y0
 	VMOVAPS      Y0, Y1
-	MOVQ         AX, R11
-	MOVQ         R10, R12
-	CMPQ         R12, $0x00000008
+	MOVQ         AX, R10
+	MOVQ         R9, R11
+	CMPQ         R11, $0x00000008
 	JLT          end4
 
 loop3:
-	VMAXPS (R11), Y1, Y1
-	ADDQ   $0x00000020, R11
-	SUBQ   $0x00000008, R12
-	CMPQ   R12, $0x00000008
+	VMAXPS (R10), Y1, Y1
+	ADDQ   $0x00000020, R10
+	SUBQ   $0x00000008, R11
+	CMPQ   R11, $0x00000008
 	JGE    loop3
 
 end4:
@@ -65,58 +64,58 @@ end4:
 	VPADDD       Y1, Y3, Y3
 	VANDPS       Y4, Y3, Y0
 	VMOVSS       X0, (SI)
-	VXORPS       Y3, Y3, Y3
-	MOVQ         AX, R11
-	MOVQ         R10, R12
-	CMPQ         R12, $0x00000008
+	VXORPS       Y1, Y1, Y1
+	MOVQ         AX, R10
+	MOVQ         R9, R11
+	CMPQ         R11, $0x00000008
 	JLT          end6
 
 loop5:
-	VMOVUPS      (R11), Y1
-	VSUBPS       Y2, Y1, Y1
+	VMOVUPS      (R10), Y3
+	VSUBPS       Y2, Y3, Y3
 	VMOVUPS      expMagic<>+0(SB), Y4
 	VMOVAPS      Y4, Y5
-	VFMADD231PS  expLog2E<>+0(SB), Y1, Y4
+	VFMADD231PS  expLog2E<>+0(SB), Y3, Y4
 	VSUBPS       Y5, Y4, Y5
-	VCMPPS       $0x05, expLow<>+0(SB), Y1, Y6
-	VFNMADD231PS expLn2Hi<>+0(SB), Y5, Y1
-	VFNMADD231PS expLn2Lo<>+0(SB), Y5, Y1
+	VCMPPS       $0x05, expLow<>+0(SB), Y3, Y6
+	VFNMADD231PS expLn2Hi<>+0(SB), Y5, Y3
+	VFNMADD231PS expLn2Lo<>+0(SB), Y5, Y3
 	VPSLLD       $0x17, Y4, Y4
 	VMOVUPS      expC5<>+0(SB), Y5
-	VFMADD213PS  expC4<>+0(SB), Y1, Y5
-	VFMADD213PS  expC3<>+0(SB), Y1, Y5
-	VFMADD213PS  expC2<>+0(SB), Y1, Y5
-	VFMADD213PS  one<>+0(SB), Y1, Y5
-	VFMADD213PS  one<>+0(SB), Y1, Y5
+	VFMADD213PS  expC4<>+0(SB), Y3, Y5
+	VFMADD213PS  expC3<>+0(SB), Y3, Y5
+	VFMADD213PS  expC2<>+0(SB), Y3, Y5
+	VFMADD213PS  one<>+0(SB), Y3, Y5
+	VFMADD213PS  one<>+0(SB), Y3, Y5
 	VPADDD       Y4, Y5, Y5
-	VANDPS       Y6, Y5, Y1
-	VMOVUPS      Y1, (R11)
-	VADDPS       Y1, Y3, Y3
-	ADDQ         $0x00000020, R11
+	VANDPS       Y6, Y5, Y3
+	VMOVUPS      Y3, (R10)
+	VADDPS       Y3, Y1, Y1
+	ADDQ         $0x00000020, R10
 	PREFETCHT1   (DI)
 	ADDQ         $0x00000040, DI
-	CMPQ         DI, R8
-	CMOVQHI      R8, DI
-	SUBQ         $0x00000008, R12
-	CMPQ         R12, $0x00000008
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
+	SUBQ         $0x00000008, R11
+	CMPQ         R11, $0x00000008
 	JGE          loop5
 
 end6:
-	VEXTRACTF128 $0x01, Y3, X1
-	VADDPS       X1, X3, X3
-	VMOVHLPS     X3, X3, X1
-	VADDPS       X1, X3, X3
-	VMOVSHDUP    X3, X1
-	VADDSS       X1, X3, X3
-	VMOVSS       (BX), X1
-	VFMADD231SS  X1, X0, X3
-	VMOVSS       X3, (BX)
+	VEXTRACTF128 $0x01, Y1, X2
+	VADDPS       X2, X1, X1
+	VMOVHLPS     X1, X1, X2
+	VADDPS       X2, X1, X1
+	VMOVSHDUP    X1, X2
+	VADDSS       X2, X1, X1
+	VMOVSS       (BX), X2
+	VFMADD231SS  X2, X0, X1
+	VMOVSS       X1, (BX)
 	ADDQ         CX, AX
 	ADDQ         $0x00000004, DX
 	ADDQ         $0x00000004, BX
 	ADDQ         $0x00000004, SI
-	SUBQ         $0x00000001, R9
-	CMPQ         R9, $0x00000001
+	SUBQ         $0x00000001, R8
+	CMPQ         R8, $0x00000001
 	JGE          loop1
 
 end2:

@@ -14,29 +14,530 @@ TEXT ·softmaxAVX512(SB), NOSPLIT, $0-144
 	MOVQ l_base+56(FP), BX
 	MOVQ f_base+80(FP), SI
 	MOVQ next_base+104(FP), DI
-	MOVQ next_len+112(FP), R8
-	ADDQ DI, R8
-	MOVQ heads+128(FP), R9
-	MOVQ n+136(FP), R10
-	CMPQ R9, $0x00000001
+	ADDQ DI, next_len+112(FP)
+	MOVQ heads+128(FP), R8
+	MOVQ n+136(FP), R9
+	CMPQ R8, $0x00000004
 	JLT  end2
 
 loop1:
 	VBROADCASTSS (DX), Z0
-	VMOVAPS      Z0, Z1
-	MOVQ         AX, R11
-	MOVQ         R10, R12
-	CMPQ         R12, $0x00000010
+	VMOVAPS      Z0, Z4
+	VBROADCASTSS 4(DX), Z1
+	VMOVAPS      Z1, Z5
+	VBROADCASTSS 8(DX), Z2
+	VMOVAPS      Z2, Z6
+	VBROADCASTSS 12(DX), Z3
+	VMOVAPS      Z3, Z7
+	MOVQ         AX, R10
+	LEAQ         (R10)(CX*1), R11
+	LEAQ         (R11)(CX*1), R12
+	LEAQ         (R12)(CX*1), R13
+	MOVQ         R9, R14
+	CMPQ         R14, $0x00000010
 	JLT          end4
 
 loop3:
-	VMAXPS (R11), Z1, Z1
+	VMAXPS (R10), Z4, Z4
+	ADDQ   $0x00000040, R10
+	VMAXPS (R11), Z5, Z5
 	ADDQ   $0x00000040, R11
-	SUBQ   $0x00000010, R12
-	CMPQ   R12, $0x00000010
+	VMAXPS (R12), Z6, Z6
+	ADDQ   $0x00000040, R12
+	VMAXPS (R13), Z7, Z7
+	ADDQ   $0x00000040, R13
+	SUBQ   $0x00000010, R14
+	CMPQ   R14, $0x00000010
 	JGE    loop3
 
 end4:
+	VEXTRACTF64X4 $0x01, Z4, Y8
+	VMAXPS        Y8, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X8
+	VMAXPS        X8, X4, X4
+	VMOVHLPS      X4, X4, X8
+	VMAXPS        X8, X4, X4
+	VMOVSHDUP     X4, X8
+	VMAXSS        X8, X4, X4
+	VMOVSS        X4, (DX)
+	VBROADCASTSS  X4, Z4
+	VCMPPS        $0x04, minusInf<>+0(SB), Z4, K1
+	VMOVAPS.Z     Z4, K1, Z4
+	VEXTRACTF64X4 $0x01, Z5, Y8
+	VMAXPS        Y8, Y5, Y5
+	VEXTRACTF128  $0x01, Y5, X8
+	VMAXPS        X8, X5, X5
+	VMOVHLPS      X5, X5, X8
+	VMAXPS        X8, X5, X5
+	VMOVSHDUP     X5, X8
+	VMAXSS        X8, X5, X5
+	VMOVSS        X5, 4(DX)
+	VBROADCASTSS  X5, Z5
+	VCMPPS        $0x04, minusInf<>+0(SB), Z5, K1
+	VMOVAPS.Z     Z5, K1, Z5
+	VEXTRACTF64X4 $0x01, Z6, Y8
+	VMAXPS        Y8, Y6, Y6
+	VEXTRACTF128  $0x01, Y6, X8
+	VMAXPS        X8, X6, X6
+	VMOVHLPS      X6, X6, X8
+	VMAXPS        X8, X6, X6
+	VMOVSHDUP     X6, X8
+	VMAXSS        X8, X6, X6
+	VMOVSS        X6, 8(DX)
+	VBROADCASTSS  X6, Z6
+	VCMPPS        $0x04, minusInf<>+0(SB), Z6, K1
+	VMOVAPS.Z     Z6, K1, Z6
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VMAXPS        Y8, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X8
+	VMAXPS        X8, X7, X7
+	VMOVHLPS      X7, X7, X8
+	VMAXPS        X8, X7, X7
+	VMOVSHDUP     X7, X8
+	VMAXSS        X8, X7, X7
+	VMOVSS        X7, 12(DX)
+	VBROADCASTSS  X7, Z7
+	VCMPPS        $0x04, minusInf<>+0(SB), Z7, K1
+	VMOVAPS.Z     Z7, K1, Z7
+	VSUBPS        Z4, Z0, Z0
+	VMOVUPS       expMagic<>+0(SB), Z8
+	VMOVAPS       Z8, Z9
+	VFMADD231PS   expLog2E<>+0(SB), Z0, Z8
+	VSUBPS        Z9, Z8, Z9
+	VCMPPS        $0x05, expLow<>+0(SB), Z0, K1
+	VFNMADD231PS  expLn2Hi<>+0(SB), Z9, Z0
+	VFNMADD231PS  expLn2Lo<>+0(SB), Z9, Z0
+	VPSLLD        $0x17, Z8, Z8
+	VMOVUPS       expC5<>+0(SB), Z9
+	VFMADD213PS   expC4<>+0(SB), Z0, Z9
+	VFMADD213PS   expC3<>+0(SB), Z0, Z9
+	VFMADD213PS   expC2<>+0(SB), Z0, Z9
+	VFMADD213PS   one<>+0(SB), Z0, Z9
+	VFMADD213PS   one<>+0(SB), Z0, Z9
+	VPADDD.Z      Z8, Z9, K1, Z0
+	VMOVSS        X0, (SI)
+	VSUBPS        Z5, Z1, Z1
+	VMOVUPS       expMagic<>+0(SB), Z8
+	VMOVAPS       Z8, Z9
+	VFMADD231PS   expLog2E<>+0(SB), Z1, Z8
+	VSUBPS        Z9, Z8, Z9
+	VCMPPS        $0x05, expLow<>+0(SB), Z1, K1
+	VFNMADD231PS  expLn2Hi<>+0(SB), Z9, Z1
+	VFNMADD231PS  expLn2Lo<>+0(SB), Z9, Z1
+	VPSLLD        $0x17, Z8, Z8
+	VMOVUPS       expC5<>+0(SB), Z9
+	VFMADD213PS   expC4<>+0(SB), Z1, Z9
+	VFMADD213PS   expC3<>+0(SB), Z1, Z9
+	VFMADD213PS   expC2<>+0(SB), Z1, Z9
+	VFMADD213PS   one<>+0(SB), Z1, Z9
+	VFMADD213PS   one<>+0(SB), Z1, Z9
+	VPADDD.Z      Z8, Z9, K1, Z1
+	VMOVSS        X1, 4(SI)
+	VSUBPS        Z6, Z2, Z2
+	VMOVUPS       expMagic<>+0(SB), Z8
+	VMOVAPS       Z8, Z9
+	VFMADD231PS   expLog2E<>+0(SB), Z2, Z8
+	VSUBPS        Z9, Z8, Z9
+	VCMPPS        $0x05, expLow<>+0(SB), Z2, K1
+	VFNMADD231PS  expLn2Hi<>+0(SB), Z9, Z2
+	VFNMADD231PS  expLn2Lo<>+0(SB), Z9, Z2
+	VPSLLD        $0x17, Z8, Z8
+	VMOVUPS       expC5<>+0(SB), Z9
+	VFMADD213PS   expC4<>+0(SB), Z2, Z9
+	VFMADD213PS   expC3<>+0(SB), Z2, Z9
+	VFMADD213PS   expC2<>+0(SB), Z2, Z9
+	VFMADD213PS   one<>+0(SB), Z2, Z9
+	VFMADD213PS   one<>+0(SB), Z2, Z9
+	VPADDD.Z      Z8, Z9, K1, Z2
+	VMOVSS        X2, 8(SI)
+	VSUBPS        Z7, Z3, Z3
+	VMOVUPS       expMagic<>+0(SB), Z8
+	VMOVAPS       Z8, Z9
+	VFMADD231PS   expLog2E<>+0(SB), Z3, Z8
+	VSUBPS        Z9, Z8, Z9
+	VCMPPS        $0x05, expLow<>+0(SB), Z3, K1
+	VFNMADD231PS  expLn2Hi<>+0(SB), Z9, Z3
+	VFNMADD231PS  expLn2Lo<>+0(SB), Z9, Z3
+	VPSLLD        $0x17, Z8, Z8
+	VMOVUPS       expC5<>+0(SB), Z9
+	VFMADD213PS   expC4<>+0(SB), Z3, Z9
+	VFMADD213PS   expC3<>+0(SB), Z3, Z9
+	VFMADD213PS   expC2<>+0(SB), Z3, Z9
+	VFMADD213PS   one<>+0(SB), Z3, Z9
+	VFMADD213PS   one<>+0(SB), Z3, Z9
+	VPADDD.Z      Z8, Z9, K1, Z3
+	VMOVSS        X3, 12(SI)
+	VXORPS        Z8, Z8, Z8
+	VXORPS        Z9, Z9, Z9
+	VXORPS        Z10, Z10, Z10
+	VXORPS        Z11, Z11, Z11
+	MOVQ          AX, R10
+	LEAQ          (R10)(CX*1), R11
+	LEAQ          (R11)(CX*1), R12
+	LEAQ          (R12)(CX*1), R13
+	MOVQ          R9, R14
+	CMPQ          R14, $0x00000010
+	JLT           end6
+
+loop5:
+	VMOVUPS      (R10), Z12
+	VSUBPS       Z4, Z12, Z12
+	VMOVUPS      expMagic<>+0(SB), Z13
+	VMOVAPS      Z13, Z14
+	VFMADD231PS  expLog2E<>+0(SB), Z12, Z13
+	VSUBPS       Z14, Z13, Z14
+	VCMPPS       $0x05, expLow<>+0(SB), Z12, K1
+	VFNMADD231PS expLn2Hi<>+0(SB), Z14, Z12
+	VFNMADD231PS expLn2Lo<>+0(SB), Z14, Z12
+	VPSLLD       $0x17, Z13, Z13
+	VMOVUPS      expC5<>+0(SB), Z14
+	VFMADD213PS  expC4<>+0(SB), Z12, Z14
+	VFMADD213PS  expC3<>+0(SB), Z12, Z14
+	VFMADD213PS  expC2<>+0(SB), Z12, Z14
+	VFMADD213PS  one<>+0(SB), Z12, Z14
+	VFMADD213PS  one<>+0(SB), Z12, Z14
+	VPADDD.Z     Z13, Z14, K1, Z12
+	VMOVUPS      Z12, (R10)
+	VADDPS       Z12, Z8, Z8
+	ADDQ         $0x00000040, R10
+	PREFETCHT1   (DI)
+	PREFETCHT1   64(DI)
+	ADDQ         $0x00000080, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
+	VMOVUPS      (R11), Z12
+	VSUBPS       Z5, Z12, Z12
+	VMOVUPS      expMagic<>+0(SB), Z13
+	VMOVAPS      Z13, Z14
+	VFMADD231PS  expLog2E<>+0(SB), Z12, Z13
+	VSUBPS       Z14, Z13, Z14
+	VCMPPS       $0x05, expLow<>+0(SB), Z12, K1
+	VFNMADD231PS expLn2Hi<>+0(SB), Z14, Z12
+	VFNMADD231PS expLn2Lo<>+0(SB), Z14, Z12
+	VPSLLD       $0x17, Z13, Z13
+	VMOVUPS      expC5<>+0(SB), Z14
+	VFMADD213PS  expC4<>+0(SB), Z12, Z14
+	VFMADD213PS  expC3<>+0(SB), Z12, Z14
+	VFMADD213PS  expC2<>+0(SB), Z12, Z14
+	VFMADD213PS  one<>+0(SB), Z12, Z14
+	VFMADD213PS  one<>+0(SB), Z12, Z14
+	VPADDD.Z     Z13, Z14, K1, Z12
+	VMOVUPS      Z12, (R11)
+	VADDPS       Z12, Z9, Z9
+	ADDQ         $0x00000040, R11
+	PREFETCHT1   (DI)
+	PREFETCHT1   64(DI)
+	ADDQ         $0x00000080, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
+	VMOVUPS      (R12), Z12
+	VSUBPS       Z6, Z12, Z12
+	VMOVUPS      expMagic<>+0(SB), Z13
+	VMOVAPS      Z13, Z14
+	VFMADD231PS  expLog2E<>+0(SB), Z12, Z13
+	VSUBPS       Z14, Z13, Z14
+	VCMPPS       $0x05, expLow<>+0(SB), Z12, K1
+	VFNMADD231PS expLn2Hi<>+0(SB), Z14, Z12
+	VFNMADD231PS expLn2Lo<>+0(SB), Z14, Z12
+	VPSLLD       $0x17, Z13, Z13
+	VMOVUPS      expC5<>+0(SB), Z14
+	VFMADD213PS  expC4<>+0(SB), Z12, Z14
+	VFMADD213PS  expC3<>+0(SB), Z12, Z14
+	VFMADD213PS  expC2<>+0(SB), Z12, Z14
+	VFMADD213PS  one<>+0(SB), Z12, Z14
+	VFMADD213PS  one<>+0(SB), Z12, Z14
+	VPADDD.Z     Z13, Z14, K1, Z12
+	VMOVUPS      Z12, (R12)
+	VADDPS       Z12, Z10, Z10
+	ADDQ         $0x00000040, R12
+	PREFETCHT1   (DI)
+	PREFETCHT1   64(DI)
+	ADDQ         $0x00000080, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
+	VMOVUPS      (R13), Z12
+	VSUBPS       Z7, Z12, Z12
+	VMOVUPS      expMagic<>+0(SB), Z13
+	VMOVAPS      Z13, Z14
+	VFMADD231PS  expLog2E<>+0(SB), Z12, Z13
+	VSUBPS       Z14, Z13, Z14
+	VCMPPS       $0x05, expLow<>+0(SB), Z12, K1
+	VFNMADD231PS expLn2Hi<>+0(SB), Z14, Z12
+	VFNMADD231PS expLn2Lo<>+0(SB), Z14, Z12
+	VPSLLD       $0x17, Z13, Z13
+	VMOVUPS      expC5<>+0(SB), Z14
+	VFMADD213PS  expC4<>+0(SB), Z12, Z14
+	VFMADD213PS  expC3<>+0(SB), Z12, Z14
+	VFMADD213PS  expC2<>+0(SB), Z12, Z14
+	VFMADD213PS  one<>+0(SB), Z12, Z14
+	VFMADD213PS  one<>+0(SB), Z12, Z14
+	VPADDD.Z     Z13, Z14, K1, Z12
+	VMOVUPS      Z12, (R13)
+	VADDPS       Z12, Z11, Z11
+	ADDQ         $0x00000040, R13
+	PREFETCHT1   (DI)
+	PREFETCHT1   64(DI)
+	ADDQ         $0x00000080, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
+	SUBQ         $0x00000010, R14
+	CMPQ         R14, $0x00000010
+	JGE          loop5
+
+end6:
+	VEXTRACTF64X4 $0x01, Z8, Y4
+	VADDPS        Y4, Y8, Y8
+	VEXTRACTF128  $0x01, Y8, X4
+	VADDPS        X4, X8, X8
+	VMOVHLPS      X8, X8, X4
+	VADDPS        X4, X8, X8
+	VMOVSHDUP     X8, X4
+	VADDSS        X4, X8, X8
+	VMOVSS        (BX), X4
+	VFMADD231SS   X4, X0, X8
+	VMOVSS        X8, (BX)
+	ADDQ          CX, AX
+	VEXTRACTF64X4 $0x01, Z9, Y0
+	VADDPS        Y0, Y9, Y9
+	VEXTRACTF128  $0x01, Y9, X0
+	VADDPS        X0, X9, X9
+	VMOVHLPS      X9, X9, X0
+	VADDPS        X0, X9, X9
+	VMOVSHDUP     X9, X0
+	VADDSS        X0, X9, X9
+	VMOVSS        4(BX), X0
+	VFMADD231SS   X0, X1, X9
+	VMOVSS        X9, 4(BX)
+	ADDQ          CX, AX
+	VEXTRACTF64X4 $0x01, Z10, Y0
+	VADDPS        Y0, Y10, Y10
+	VEXTRACTF128  $0x01, Y10, X0
+	VADDPS        X0, X10, X10
+	VMOVHLPS      X10, X10, X0
+	VADDPS        X0, X10, X10
+	VMOVSHDUP     X10, X0
+	VADDSS        X0, X10, X10
+	VMOVSS        8(BX), X0
+	VFMADD231SS   X0, X2, X10
+	VMOVSS        X10, 8(BX)
+	ADDQ          CX, AX
+	VEXTRACTF64X4 $0x01, Z11, Y0
+	VADDPS        Y0, Y11, Y11
+	VEXTRACTF128  $0x01, Y11, X0
+	VADDPS        X0, X11, X11
+	VMOVHLPS      X11, X11, X0
+	VADDPS        X0, X11, X11
+	VMOVSHDUP     X11, X0
+	VADDSS        X0, X11, X11
+	VMOVSS        12(BX), X0
+	VFMADD231SS   X0, X3, X11
+	VMOVSS        X11, 12(BX)
+	ADDQ          CX, AX
+	ADDQ          $0x00000010, DX
+	ADDQ          $0x00000010, BX
+	ADDQ          $0x00000010, SI
+	SUBQ          $0x00000004, R8
+	CMPQ          R8, $0x00000004
+	JGE           loop1
+
+end2:
+	CMPQ R8, $0x00000002
+	JLT  end8
+
+loop7:
+	VBROADCASTSS (DX), Z0
+	VMOVAPS      Z0, Z2
+	VBROADCASTSS 4(DX), Z1
+	VMOVAPS      Z1, Z3
+	MOVQ         AX, R10
+	LEAQ         (R10)(CX*1), R11
+	MOVQ         R9, R12
+	CMPQ         R12, $0x00000010
+	JLT          end10
+
+loop9:
+	VMAXPS (R10), Z2, Z2
+	ADDQ   $0x00000040, R10
+	VMAXPS (R11), Z3, Z3
+	ADDQ   $0x00000040, R11
+	SUBQ   $0x00000010, R12
+	CMPQ   R12, $0x00000010
+	JGE    loop9
+
+end10:
+	VEXTRACTF64X4 $0x01, Z2, Y4
+	VMAXPS        Y4, Y2, Y2
+	VEXTRACTF128  $0x01, Y2, X4
+	VMAXPS        X4, X2, X2
+	VMOVHLPS      X2, X2, X4
+	VMAXPS        X4, X2, X2
+	VMOVSHDUP     X2, X4
+	VMAXSS        X4, X2, X2
+	VMOVSS        X2, (DX)
+	VBROADCASTSS  X2, Z2
+	VCMPPS        $0x04, minusInf<>+0(SB), Z2, K1
+	VMOVAPS.Z     Z2, K1, Z2
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VMAXPS        Y4, Y3, Y3
+	VEXTRACTF128  $0x01, Y3, X4
+	VMAXPS        X4, X3, X3
+	VMOVHLPS      X3, X3, X4
+	VMAXPS        X4, X3, X3
+	VMOVSHDUP     X3, X4
+	VMAXSS        X4, X3, X3
+	VMOVSS        X3, 4(DX)
+	VBROADCASTSS  X3, Z3
+	VCMPPS        $0x04, minusInf<>+0(SB), Z3, K1
+	VMOVAPS.Z     Z3, K1, Z3
+	VSUBPS        Z2, Z0, Z0
+	VMOVUPS       expMagic<>+0(SB), Z4
+	VMOVAPS       Z4, Z5
+	VFMADD231PS   expLog2E<>+0(SB), Z0, Z4
+	VSUBPS        Z5, Z4, Z5
+	VCMPPS        $0x05, expLow<>+0(SB), Z0, K1
+	VFNMADD231PS  expLn2Hi<>+0(SB), Z5, Z0
+	VFNMADD231PS  expLn2Lo<>+0(SB), Z5, Z0
+	VPSLLD        $0x17, Z4, Z4
+	VMOVUPS       expC5<>+0(SB), Z5
+	VFMADD213PS   expC4<>+0(SB), Z0, Z5
+	VFMADD213PS   expC3<>+0(SB), Z0, Z5
+	VFMADD213PS   expC2<>+0(SB), Z0, Z5
+	VFMADD213PS   one<>+0(SB), Z0, Z5
+	VFMADD213PS   one<>+0(SB), Z0, Z5
+	VPADDD.Z      Z4, Z5, K1, Z0
+	VMOVSS        X0, (SI)
+	VSUBPS        Z3, Z1, Z1
+	VMOVUPS       expMagic<>+0(SB), Z4
+	VMOVAPS       Z4, Z5
+	VFMADD231PS   expLog2E<>+0(SB), Z1, Z4
+	VSUBPS        Z5, Z4, Z5
+	VCMPPS        $0x05, expLow<>+0(SB), Z1, K1
+	VFNMADD231PS  expLn2Hi<>+0(SB), Z5, Z1
+	VFNMADD231PS  expLn2Lo<>+0(SB), Z5, Z1
+	VPSLLD        $0x17, Z4, Z4
+	VMOVUPS       expC5<>+0(SB), Z5
+	VFMADD213PS   expC4<>+0(SB), Z1, Z5
+	VFMADD213PS   expC3<>+0(SB), Z1, Z5
+	VFMADD213PS   expC2<>+0(SB), Z1, Z5
+	VFMADD213PS   one<>+0(SB), Z1, Z5
+	VFMADD213PS   one<>+0(SB), Z1, Z5
+	VPADDD.Z      Z4, Z5, K1, Z1
+	VMOVSS        X1, 4(SI)
+	VXORPS        Z4, Z4, Z4
+	VXORPS        Z5, Z5, Z5
+	MOVQ          AX, R10
+	LEAQ          (R10)(CX*1), R11
+	MOVQ          R9, R12
+	CMPQ          R12, $0x00000010
+	JLT           end12
+
+loop11:
+	VMOVUPS      (R10), Z6
+	VSUBPS       Z2, Z6, Z6
+	VMOVUPS      expMagic<>+0(SB), Z7
+	VMOVAPS      Z7, Z8
+	VFMADD231PS  expLog2E<>+0(SB), Z6, Z7
+	VSUBPS       Z8, Z7, Z8
+	VCMPPS       $0x05, expLow<>+0(SB), Z6, K1
+	VFNMADD231PS expLn2Hi<>+0(SB), Z8, Z6
+	VFNMADD231PS expLn2Lo<>+0(SB), Z8, Z6
+	VPSLLD       $0x17, Z7, Z7
+	VMOVUPS      expC5<>+0(SB), Z8
+	VFMADD213PS  expC4<>+0(SB), Z6, Z8
+	VFMADD213PS  expC3<>+0(SB), Z6, Z8
+	VFMADD213PS  expC2<>+0(SB), Z6, Z8
+	VFMADD213PS  one<>+0(SB), Z6, Z8
+	VFMADD213PS  one<>+0(SB), Z6, Z8
+	VPADDD.Z     Z7, Z8, K1, Z6
+	VMOVUPS      Z6, (R10)
+	VADDPS       Z6, Z4, Z4
+	ADDQ         $0x00000040, R10
+	PREFETCHT1   (DI)
+	PREFETCHT1   64(DI)
+	ADDQ         $0x00000080, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
+	VMOVUPS      (R11), Z6
+	VSUBPS       Z3, Z6, Z6
+	VMOVUPS      expMagic<>+0(SB), Z7
+	VMOVAPS      Z7, Z8
+	VFMADD231PS  expLog2E<>+0(SB), Z6, Z7
+	VSUBPS       Z8, Z7, Z8
+	VCMPPS       $0x05, expLow<>+0(SB), Z6, K1
+	VFNMADD231PS expLn2Hi<>+0(SB), Z8, Z6
+	VFNMADD231PS expLn2Lo<>+0(SB), Z8, Z6
+	VPSLLD       $0x17, Z7, Z7
+	VMOVUPS      expC5<>+0(SB), Z8
+	VFMADD213PS  expC4<>+0(SB), Z6, Z8
+	VFMADD213PS  expC3<>+0(SB), Z6, Z8
+	VFMADD213PS  expC2<>+0(SB), Z6, Z8
+	VFMADD213PS  one<>+0(SB), Z6, Z8
+	VFMADD213PS  one<>+0(SB), Z6, Z8
+	VPADDD.Z     Z7, Z8, K1, Z6
+	VMOVUPS      Z6, (R11)
+	VADDPS       Z6, Z5, Z5
+	ADDQ         $0x00000040, R11
+	PREFETCHT1   (DI)
+	PREFETCHT1   64(DI)
+	ADDQ         $0x00000080, DI
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
+	SUBQ         $0x00000010, R12
+	CMPQ         R12, $0x00000010
+	JGE          loop11
+
+end12:
+	VEXTRACTF64X4 $0x01, Z4, Y2
+	VADDPS        Y2, Y4, Y4
+	VEXTRACTF128  $0x01, Y4, X2
+	VADDPS        X2, X4, X4
+	VMOVHLPS      X4, X4, X2
+	VADDPS        X2, X4, X4
+	VMOVSHDUP     X4, X2
+	VADDSS        X2, X4, X4
+	VMOVSS        (BX), X2
+	VFMADD231SS   X2, X0, X4
+	VMOVSS        X4, (BX)
+	ADDQ          CX, AX
+	VEXTRACTF64X4 $0x01, Z5, Y0
+	VADDPS        Y0, Y5, Y5
+	VEXTRACTF128  $0x01, Y5, X0
+	VADDPS        X0, X5, X5
+	VMOVHLPS      X5, X5, X0
+	VADDPS        X0, X5, X5
+	VMOVSHDUP     X5, X0
+	VADDSS        X0, X5, X5
+	VMOVSS        4(BX), X0
+	VFMADD231SS   X0, X1, X5
+	VMOVSS        X5, 4(BX)
+	ADDQ          CX, AX
+	ADDQ          $0x00000008, DX
+	ADDQ          $0x00000008, BX
+	ADDQ          $0x00000008, SI
+	SUBQ          $0x00000002, R8
+	CMPQ          R8, $0x00000002
+	JGE           loop7
+
+end8:
+	CMPQ R8, $0x00000001
+	JLT  end14
+
+loop13:
+	VBROADCASTSS (DX), Z0
+	VMOVAPS      Z0, Z1
+	MOVQ         AX, R10
+	MOVQ         R9, R11
+	CMPQ         R11, $0x00000010
+	JLT          end16
+
+loop15:
+	VMAXPS (R10), Z1, Z1
+	ADDQ   $0x00000040, R10
+	SUBQ   $0x00000010, R11
+	CMPQ   R11, $0x00000010
+	JGE    loop15
+
+end16:
 	VEXTRACTF64X4 $0x01, Z1, Y2
 	VMAXPS        Y2, Y1, Y1
 	VEXTRACTF128  $0x01, Y1, X2
@@ -67,13 +568,13 @@ end4:
 	VPADDD.Z      Z2, Z3, K1, Z0
 	VMOVSS        X0, (SI)
 	VXORPS        Z2, Z2, Z2
-	MOVQ          AX, R11
-	MOVQ          R10, R12
-	CMPQ          R12, $0x00000010
-	JLT           end6
+	MOVQ          AX, R10
+	MOVQ          R9, R11
+	CMPQ          R11, $0x00000010
+	JLT           end18
 
-loop5:
-	VMOVUPS      (R11), Z3
+loop17:
+	VMOVUPS      (R10), Z3
 	VSUBPS       Z1, Z3, Z3
 	VMOVUPS      expMagic<>+0(SB), Z4
 	VMOVAPS      Z4, Z5
@@ -90,19 +591,19 @@ loop5:
 	VFMADD213PS  one<>+0(SB), Z3, Z5
 	VFMADD213PS  one<>+0(SB), Z3, Z5
 	VPADDD.Z     Z4, Z5, K1, Z3
-	VMOVUPS      Z3, (R11)
+	VMOVUPS      Z3, (R10)
 	VADDPS       Z3, Z2, Z2
-	ADDQ         $0x00000040, R11
+	ADDQ         $0x00000040, R10
 	PREFETCHT1   (DI)
 	PREFETCHT1   64(DI)
 	ADDQ         $0x00000080, DI
-	CMPQ         DI, R8
-	CMOVQHI      R8, DI
-	SUBQ         $0x00000010, R12
-	CMPQ         R12, $0x00000010
-	JGE          loop5
+	CMPQ         DI, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DI
+	SUBQ         $0x00000010, R11
+	CMPQ         R11, $0x00000010
+	JGE          loop17
 
-end6:
+end18:
 	VEXTRACTF64X4 $0x01, Z2, Y1
 	VADDPS        Y1, Y2, Y2
 	VEXTRACTF128  $0x01, Y2, X1
@@ -118,11 +619,11 @@ end6:
 	ADDQ          $0x00000004, DX
 	ADDQ          $0x00000004, BX
 	ADDQ          $0x00000004, SI
-	SUBQ          $0x00000001, R9
-	CMPQ          R9, $0x00000001
-	JGE           loop1
+	SUBQ          $0x00000001, R8
+	CMPQ          R8, $0x00000001
+	JGE           loop13
 
-end2:
+end14:
 	VZEROUPPER
 	RET
 

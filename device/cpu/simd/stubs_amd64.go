@@ -1698,19 +1698,45 @@ func prefetchAsm(b []byte)
 // fixAVX512 is
 //
 //	for g := range len(q) / 32 {
-//		sums := [3]int32{}
+//		start := [2]int32{}
 //		for i, v := range q[32*g : 32*(g+1)] {
 //			n := int32(math.RoundToEven(float64(v * factor)))
 //			high, mid, low := digits(n) // n = (high*256 + mid)*256 + low, signed bytes
 //			at := step*g + i&^15 + order⁻¹[i%16]
 //			planes[at], planes[at+32], planes[at+64] = high, mid, low
-//			sums -= zero's byte * (high, mid, low)
+//			start -= zero's byte * (high*256 + mid, low)
 //		}
-//		starts[step*g:] = sums // little-endian
+//		starts[step*g:] = start // little-endian
 //	}
 //
 //go:noescape
 func fixAVX512(planes []byte, starts []byte, q []float32, factor float32, step int, order *[16]byte, zero uint32)
+
+// dealAVX512 is
+//
+//	for g := range groups {
+//		for j := range n {
+//			dst[g*128+j] = src[j*groups+g] // as f16
+//		}
+//	}
+//
+// for 1, 2 or 4 groups and n a multiple of 16.
+//
+//go:noescape
+func dealAVX512(dst []float32, src []byte, groups int, n int)
+
+// regroupAVX512 is
+//
+//	for g := range groups {
+//		for j := range n {
+//			dst[g*128+j] = src[j*groups+g]
+//		}
+//	}
+//
+// for n a multiple of 16.
+//
+//go:noescape
+func regroupAVX512(dst []float32, src []float32, groups int, n int)
 
 // scores1Q8VNNI is
 //
@@ -1722,7 +1748,7 @@ func fixAVX512(planes []byte, starts []byte, q []float32, factor float32, step i
 //		}
 //	}
 //
-// for q as fixAVX512 makes it, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
+// for q as fixAVX512 makes it, scales as dealAVX512 does, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
 //
 //go:noescape
 func scores1Q8VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
@@ -1737,7 +1763,7 @@ func scores1Q8VNNI(s []float32, stride int, q []byte, k []byte, scales []float32
 //		}
 //	}
 //
-// for q as fixAVX512 makes it, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
+// for q as fixAVX512 makes it, scales as dealAVX512 does, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
 //
 //go:noescape
 func scores2Q8VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
@@ -1752,7 +1778,7 @@ func scores2Q8VNNI(s []float32, stride int, q []byte, k []byte, scales []float32
 //		}
 //	}
 //
-// for q as fixAVX512 makes it, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
+// for q as fixAVX512 makes it, scales as dealAVX512 does, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
 //
 //go:noescape
 func scores4Q8VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
@@ -1767,7 +1793,7 @@ func scores4Q8VNNI(s []float32, stride int, q []byte, k []byte, scales []float32
 //		}
 //	}
 //
-// for q as fixAVX512 makes it, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
+// for q as fixAVX512 makes it, scales as dealAVX512 does, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
 //
 //go:noescape
 func scores1Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
@@ -1782,7 +1808,7 @@ func scores1Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32
 //		}
 //	}
 //
-// for q as fixAVX512 makes it, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
+// for q as fixAVX512 makes it, scales as dealAVX512 does, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
 //
 //go:noescape
 func scores2Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
@@ -1797,10 +1823,142 @@ func scores2Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32
 //		}
 //	}
 //
-// for q as fixAVX512 makes it, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
+// for q as fixAVX512 makes it, scales as dealAVX512 does, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.
 //
 //go:noescape
 func scores4Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
+// weighQ8VNNI is, for 128 weights p of each head,
+//
+//	for h := range heads {
+//		for g := range groups {
+//			largest := max(|p[h*stride+j] * scales[g*128+j]|...)
+//			unit := max(largest, 0x1p-100) / 0xfffff0
+//			w[g].unit[h] = unit
+//			for j := range 128 {
+//				n := round(p[h*stride+j] * scales[g*128+j] / unit)
+//				w[g].high[h][j], w[g].mid[h][j], w[g].low[h][j] = high, mid, low // n = (high*256 + mid)*256 + low, unsigned
+//			}
+//			most = max(most, bits of largest)
+//		}
+//	}
+//
+// In 4 bits w[g] also has where sums start, -8 times that of the numbers. In 8 bits a negative product counts as the largest of all.
+// It prefetches next, at most 256 bytes of it for each head and group.
+//
+//go:noescape
+func weighQ8VNNI(w []byte, p []float32, stride int, scales []float32, next []byte, heads int, groups int) (most uint32)
+
+// values1Q8VNNI is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += w[h, from+j, i/32] * v[j*dim+i] // v without its scale
+//			}
+//		}
+//	}
+//
+// for w as weighQ8VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
+//
+//go:noescape
+func values1Q8VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+
+// values2Q8VNNI is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += w[h, from+j, i/32] * v[j*dim+i] // v without its scale
+//			}
+//		}
+//	}
+//
+// for w as weighQ8VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
+//
+//go:noescape
+func values2Q8VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+
+// values4Q8VNNI is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += w[h, from+j, i/32] * v[j*dim+i] // v without its scale
+//			}
+//		}
+//	}
+//
+// for w as weighQ8VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most half as many bytes as v has of it.
+//
+//go:noescape
+func values4Q8VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+
+// weighQ4VNNI is, for 128 weights p of each head,
+//
+//	for h := range heads {
+//		for g := range groups {
+//			largest := max(|p[h*stride+j] * scales[g*128+j]|...)
+//			unit := max(largest, 0x1p-100) / 0x7f7f70
+//			w[g].unit[h] = unit
+//			for j := range 128 {
+//				n := round(p[h*stride+j] * scales[g*128+j] / unit)
+//				w[g].high[h][j], w[g].mid[h][j], w[g].low[h][j] = high, mid, low // n = (high*256 + mid)*256 + low, signed
+//			}
+//			most = max(most, bits of largest)
+//		}
+//	}
+//
+// In 4 bits w[g] also has where sums start, -8 times that of the numbers. In 8 bits a negative product counts as the largest of all.
+// It prefetches next, at most 256 bytes of it for each head and group.
+//
+//go:noescape
+func weighQ4VNNI(w []byte, p []float32, stride int, scales []float32, next []byte, heads int, groups int) (most uint32)
+
+// values1Q4VNNI is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += w[h, from+j, i/32] * v[j*dim+i] // v without its scale
+//			}
+//		}
+//	}
+//
+// for w as weighQ4VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
+//
+//go:noescape
+func values1Q4VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+
+// values2Q4VNNI is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += w[h, from+j, i/32] * v[j*dim+i] // v without its scale
+//			}
+//		}
+//	}
+//
+// for w as weighQ4VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
+//
+//go:noescape
+func values2Q4VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+
+// values4Q4VNNI is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += w[h, from+j, i/32] * v[j*dim+i] // v without its scale
+//			}
+//		}
+//	}
+//
+// for w as weighQ4VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most half as many bytes as v has of it.
+//
+//go:noescape
+func values4Q4VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
 
 // product1Q8_0AVX2 is
 //

@@ -7,20 +7,24 @@
 // func values1F16AVX512(o []float32, p []float32, stride int, v []byte, next []byte, n int, dim int)
 // Requires: AVX, AVX512F, CMOV, MMX+
 TEXT ·values1F16AVX512(SB), NOSPLIT, $0-120
-	MOVQ o_base+0(FP), AX
-	MOVQ p_base+24(FP), CX
-	MOVQ stride+48(FP), DX
-	MOVQ v_base+56(FP), BX
-	MOVQ next_base+80(FP), SI
-	MOVQ next_len+88(FP), DI
-	ADDQ SI, DI
-	MOVQ n+104(FP), R8
-	MOVQ dim+112(FP), R9
-	SHLQ $0x02, DX
-	MOVQ R9, DX
-	SHLQ $0x01, DX
-	CMPQ R9, $0x00000080
-	JLT  end2
+	MOVQ    o_base+0(FP), AX
+	MOVQ    p_base+24(FP), CX
+	MOVQ    stride+48(FP), DX
+	MOVQ    v_base+56(FP), BX
+	MOVQ    next_base+80(FP), SI
+	ADDQ    SI, next_len+88(FP)
+	MOVQ    v_base+56(FP), DI
+	ADDQ    DI, v_len+64(FP)
+	ADDQ    $0x00000800, DI
+	CMPQ    DI, v_len+64(FP)
+	CMOVQHI v_len+64(FP), DI
+	MOVQ    n+104(FP), R8
+	MOVQ    dim+112(FP), R9
+	SHLQ    $0x02, DX
+	MOVQ    R9, DX
+	SHLQ    $0x01, DX
+	CMPQ    R9, $0x00000080
+	JLT     end2
 
 loop1:
 	MOVQ    AX, R10
@@ -61,8 +65,15 @@ loop3:
 	PREFETCHT1   128(SI)
 	PREFETCHT1   192(SI)
 	ADDQ         $0x00000100, SI
-	CMPQ         SI, DI
-	CMOVQHI      DI, SI
+	CMPQ         SI, next_len+88(FP)
+	CMOVQHI      next_len+88(FP), SI
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	PREFETCHT0   128(DI)
+	PREFETCHT0   192(DI)
+	ADDQ         $0x00000100, DI
+	CMPQ         DI, v_len+64(FP)
+	CMOVQHI      v_len+64(FP), DI
 	ADDQ         $0x00000004, R11
 	ADDQ         DX, R10
 	SUBQ         $0x00000001, R12
@@ -114,8 +125,13 @@ loop7:
 	PREFETCHT1   (SI)
 	PREFETCHT1   64(SI)
 	ADDQ         $0x00000080, SI
-	CMPQ         SI, DI
-	CMOVQHI      DI, SI
+	CMPQ         SI, next_len+88(FP)
+	CMOVQHI      next_len+88(FP), SI
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         $0x00000080, DI
+	CMPQ         DI, v_len+64(FP)
+	CMOVQHI      v_len+64(FP), DI
 	ADDQ         $0x00000004, R11
 	ADDQ         DX, R10
 	SUBQ         $0x00000001, R12
@@ -156,8 +172,12 @@ loop11:
 	VFMADD231PS  Z3, Z2, Z1
 	PREFETCHT1   (SI)
 	ADDQ         $0x00000040, SI
-	CMPQ         SI, DI
-	CMOVQHI      DI, SI
+	CMPQ         SI, next_len+88(FP)
+	CMOVQHI      next_len+88(FP), SI
+	PREFETCHT0   (DI)
+	ADDQ         $0x00000040, DI
+	CMPQ         DI, v_len+64(FP)
+	CMOVQHI      v_len+64(FP), DI
 	ADDQ         $0x00000004, R11
 	ADDQ         DX, R10
 	SUBQ         $0x00000001, R12
@@ -193,8 +213,12 @@ loop15:
 	VFMADD231PS  Z2, Z1, Z0
 	PREFETCHT1   (SI)
 	ADDQ         $0x00000020, SI
-	CMPQ         SI, DI
-	CMOVQHI      DI, SI
+	CMPQ         SI, next_len+88(FP)
+	CMOVQHI      next_len+88(FP), SI
+	PREFETCHT0   (DI)
+	ADDQ         $0x00000020, DI
+	CMPQ         DI, v_len+64(FP)
+	CMOVQHI      v_len+64(FP), DI
 	ADDQ         $0x00000004, R11
 	ADDQ         DX, R10
 	SUBQ         $0x00000001, R12

@@ -36,13 +36,7 @@ func affineProduct(a *asm, bits, vectors int) {
 		return p.Addr
 	}
 	s, stride, q, k := a.ptr("s"), a.integer("stride"), a.ptr("q"), a.ptr("k")
-	next, last := a.ahead()
-	slot, err := a.Param("next").Len().Resolve()
-	if err != nil {
-		panic(err)
-	}
-	limit := slot.Addr // there are too few registers to keep it in one
-	a.MOVQ(last, limit)
+	next, limit := a.ahead() // there are too few registers to keep it in one
 	a.SHLQ(operand.U8(2), stride)
 	activations := a.integer("dim") // bytes of a row of them
 	row, perRow := a.copyOf(activations), a.GP64()

@@ -197,19 +197,50 @@ func (a *asm) load(f format, m operand.Mem, v reg.VecVirtual) {
 	}
 }
 
-// ahead loads the parameter next, what to ask for meanwhile, and where it ends.
-func (a *asm) ahead() (next, limit reg.GPVirtual) {
-	next, limit = a.ptr("next"), a.length("next")
+// ahead loads the parameter next, what to ask for meanwhile; where it ends takes the place of its length.
+func (a *asm) ahead() (next reg.GPVirtual, limit operand.Mem) {
+	next, limit = a.ptr("next"), a.slot(a.Param("next").Len())
 	a.ADDQ(next, limit)
 	return next, limit
 }
 
 // prefetch asks for so many bytes at next, and moves it on, to limit at most.
-func (a *asm) prefetch(next, limit reg.GPVirtual, bytes int) {
+func (a *asm) prefetch(next reg.GPVirtual, limit operand.Mem, bytes int) {
 	for disp := 0; disp < bytes; disp += cacheLine {
 		a.PREFETCHT1(at(next, disp))
 	}
 	a.ADDQ(operand.U32(bytes), next)
 	a.CMPQ(next, limit)
 	a.CMOVQHI(limit, next)
+}
+
+// nearBytes is how far ahead of its use memory is brought from the second cache into the first.
+const nearBytes = 2048
+
+// near asks for what a routine is about to read to be brought from the second cache into the first: a load that finds it
+// only in the second waits for a line fill buffer, all of which what comes from memory takes.
+type near struct {
+	*asm
+	at  reg.GPVirtual
+	end operand.Mem
+}
+
+// near begins at a slice parameter, whose length's place it takes for where it ends.
+func (a *asm) near(name string) near {
+	n := near{a, a.ptr(name), a.slot(a.Param(name).Len())}
+	a.ADDQ(n.at, n.end)
+	a.ADDQ(operand.U32(nearBytes), n.at)
+	a.CMPQ(n.at, n.end)
+	a.CMOVQHI(n.end, n.at)
+	return n
+}
+
+// ask asks for so many bytes more.
+func (n near) ask(bytes int) {
+	for disp := 0; disp < bytes; disp += cacheLine {
+		n.PREFETCHT0(at(n.at, disp))
+	}
+	n.ADDQ(operand.U32(bytes), n.at)
+	n.CMPQ(n.at, n.end)
+	n.CMOVQHI(n.end, n.at)
 }

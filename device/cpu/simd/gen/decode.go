@@ -139,6 +139,10 @@ func values(a *asm, heads int) {
 		"", fmt.Sprintf("for n at least 1 and dim a multiple of %d. It prefetches next, at most 2*n*dim bytes of it.", a.lanes()))
 	o, p, stride, v0 := a.ptr("o"), a.ptr("p"), a.integer("stride"), a.ptr("v")
 	next, limit := a.ahead()
+	asked := func(int) {}
+	if a.wide {
+		asked = a.near("v").ask
+	}
 	n, dim := a.integer("n"), a.integer("dim")
 	a.SHLQ(operand.U8(2), stride)
 	strides := a.multiples(stride, heads)
@@ -175,6 +179,7 @@ func values(a *asm, heads int) {
 				}
 			}
 			a.prefetch(next, limit, vectors*a.lanes()*2)
+			asked(vectors * a.lanes() * 2)
 			a.ADDQ(operand.U32(4), weights)
 			a.ADDQ(row, v)
 		})

@@ -59,17 +59,21 @@ func wideScores(a *asm, heads int) {
 		name+" is", "",
 		fmt.Sprintf("\tfor h := range %d {\n\t\tfor j := range n {\n\t\t\tfor i := range dim {\n\t\t\t\ts[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0\n\t\t\t}\n\t\t}\n\t}", heads),
 		"", "for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.")
-	a.products(formats[1], heads, 16/heads)
+	a.products(formats[1], heads, 16/heads, true)
 }
 
 // products is the body of a routine with the parameters of wideScores, for rows k in the format. It takes so many
 // of them at a time, and adds sums up across their lanes together, each in the same order as alone.
-func (a *asm) products(f format, heads, keys int) {
+func (a *asm) products(f format, heads, keys int, near bool) {
 	s, stride, q, k := a.ptr("s"), a.integer("stride"), a.ptr("q"), a.ptr("k")
 	next, limit := a.ahead()
 	n, row := a.integer("n"), a.integer("dim")
 	a.SHLQ(operand.U8(2), stride)
 	wider := uint8(4 / f.bytes) // how many times the bytes of a row a query has
+	asked := func(int) {}
+	if near {
+		asked = a.near("k").ask
+	}
 	if f.bytes == 2 {
 		a.SHLQ(operand.U8(1), row)
 	} else {
@@ -116,6 +120,7 @@ func (a *asm) products(f format, heads, keys int) {
 				}
 			}
 			a.prefetch(next, limit, keys*step)
+			asked(keys * step)
 			a.ADDQ(operand.U32(step), k)
 			a.ADDQ(operand.U32(64), q)
 			if keys == 16 {
@@ -149,40 +154,49 @@ func (a *asm) products(f format, heads, keys int) {
 }
 
 // laneSums is the sums of the lanes of 4, 8 or 16 vectors, which it destroys, in their order. Lanes add up as
-// in laneSum.
+// in laneSum. Shuffles are for one port of the processor only, so where a blend does it is a blend.
 func (a *asm) laneSums(v []reg.VecVirtual) reg.VecVirtual {
-	pair := func(x, y reg.VecVirtual, low, high func(x, y, z reg.VecVirtual)) {
+	mask := func(bits uint32) reg.OpmaskVirtual {
+		t, k := a.GP32(), a.K()
+		a.MOVL(operand.U32(bits), t)
+		a.KMOVW(t, k)
+		return k
+	}
+	pairs := mask(0xcccc) // the upper two lanes of each quarter
+	// halves adds up two halves of what a shuffle exchanges: x keeps its lower ones, y its upper ones.
+	halves := func(upper reg.OpmaskVirtual, x, y reg.VecVirtual, exchange func(x, y, z reg.VecVirtual)) {
+		t := a.ZMM()
+		exchange(x, y, t)
+		a.VMOVAPS(y, upper, x)
+		a.VADDPS(t, x, x)
+	}
+	whole := func(x, y reg.VecVirtual, low, high func(x, y, z reg.VecVirtual)) {
 		t := a.ZMM()
 		high(x, y, t)
 		low(x, y, x)
 		a.VADDPS(t, x, x)
 	}
-	singles := func(x, y reg.VecVirtual) {
-		pair(x, y, func(x, y, z reg.VecVirtual) { a.VUNPCKLPS(y, x, z) }, func(x, y, z reg.VecVirtual) { a.VUNPCKHPS(y, x, z) })
+	singles := func(imm uint64) func(x, y, z reg.VecVirtual) {
+		return func(x, y, z reg.VecVirtual) { a.VSHUFPS(operand.U8(imm), y, x, z) }
 	}
-	doubles := func(x, y reg.VecVirtual) {
-		pair(x, y, func(x, y, z reg.VecVirtual) { a.VUNPCKLPD(y, x, z) }, func(x, y, z reg.VecVirtual) { a.VUNPCKHPD(y, x, z) })
-	}
-	quarters := func(x, y reg.VecVirtual, low, high uint64) {
-		pair(x, y, func(x, y, z reg.VecVirtual) { a.VSHUFF32X4(operand.U8(low), y, x, z) }, func(x, y, z reg.VecVirtual) { a.VSHUFF32X4(operand.U8(high), y, x, z) })
+	quarters := func(imm uint64) func(x, y, z reg.VecVirtual) {
+		return func(x, y, z reg.VecVirtual) { a.VSHUFF32X4(operand.U8(imm), y, x, z) }
 	}
 	for i := 0; i < len(v); i += 4 {
-		singles(v[i], v[i+1])
-		singles(v[i+2], v[i+3])
-		doubles(v[i], v[i+2])
+		halves(pairs, v[i], v[i+1], singles(0x4e))
+		halves(pairs, v[i+2], v[i+3], singles(0x4e))
+		whole(v[i], v[i+2], singles(0x88), singles(0xdd))
 	}
-	switch len(v) {
-	case 4:
-		quarters(v[0], v[0], 0x44, 0xee)
-		quarters(v[0], v[0], 0x88, 0xdd)
-	case 8:
-		quarters(v[0], v[4], 0x44, 0xee)
-		quarters(v[0], v[0], 0x88, 0xdd)
-	case 16:
-		quarters(v[0], v[4], 0x44, 0xee)
-		quarters(v[8], v[12], 0x44, 0xee)
-		quarters(v[0], v[8], 0x88, 0xdd)
+	if len(v) == 4 {
+		whole(v[0], v[0], quarters(0x44), quarters(0xee))
+		whole(v[0], v[0], quarters(0x88), quarters(0xdd))
+		return v[0]
 	}
+	upper := mask(0xff00)
+	for i := 0; i < len(v); i += 8 {
+		halves(upper, v[i], v[i+4], quarters(0x4e))
+	}
+	whole(v[0], v[len(v)-8], quarters(0x88), quarters(0xdd))
 	return v[0]
 }
 

@@ -14,7 +14,7 @@ import (
 // lie in the lanes of a vector: VNNI multiplies four bytes in each lane and adds the products up, so that no sums across lanes are
 // left, and nothing is converted but the sums of a group.
 var fixed = func() []routine {
-	rs := []routine{{"fix_avx512", fixQueries}}
+	rs := []routine{{"fix_avx512", fixQueries}, {"deal_avx512", deal}, {"regroup_avx512", regroup}}
 	for _, bits := range []int{8, 4} {
 		for _, heads := range []int{1, 2, 4} {
 			rs = append(rs, routine{fmt.Sprintf("scores%d_q%d_vnni_avx512", heads, bits), func(a *asm) { a.wide = true; fixedScores(a, heads, bits) }})
@@ -27,24 +27,29 @@ const (
 	fixedHeader = 16                  // bytes: what to multiply sums with, for each head
 	fixedPlanes = 3                   // bytes of a number, the highest first
 	fixedGroup  = group * fixedPlanes // bytes of a head's numbers in a group, plane by plane
-	fixedStart  = 4 * fixedPlanes     // and of where its sums start
+	fixedStart  = 8                   // and of where its sums start: those of the upper two planes, that of the lowest
+	fixedKeys   = 128                 // keys for which there are scales
 )
 
-// dotBytes is VPDPBUSD: in each dword, four unsigned bytes of u times four signed ones of the dword at m are added to sum.
-func (a *asm) dotBytes(m operand.Mem, u, sum reg.Register) {
-	a.Instruction(&ir.Instruction{Opcode: "VPDPBUSD", Suffixes: []string{"BCST"}, Operands: []operand.Op{m, u, sum},
-		Inputs: []operand.Op{m, u, sum}, Outputs: []operand.Op{sum}, ISA: []string{"AVX512_VNNI"}})
+// dot is VPDPBUSD: in each dword, four unsigned bytes of u times four signed ones of m are added to sum. m may be a dword for all.
+func (a *asm) dot(m operand.Op, u, sum reg.Register) {
+	i := &ir.Instruction{Opcode: "VPDPBUSD", Operands: []operand.Op{m, u, sum},
+		Inputs: []operand.Op{m, u, sum}, Outputs: []operand.Op{sum}, ISA: []string{"AVX512_VNNI"}}
+	if _, dword := m.(operand.Mem); dword {
+		i.Suffixes = []string{"BCST"}
+	}
+	a.Instruction(i)
 }
 
 // fixQueries writes one head of what fixedScores takes.
 func fixQueries(a *asm) {
 	a.wide = true
 	a.begin("fixAVX512", "func(planes, starts []byte, q []float32, factor float32, step int, order *[16]byte, zero uint32)",
-		"fixAVX512 is", "", fmt.Sprintf("\tfor g := range len(q) / 32 {\n\t\tsums := [3]int32{}\n\t\tfor i, v := range q[32*g : 32*(g+1)] {\n\t\t\tn := int32(math.RoundToEven(float64(v * factor)))\n"+
+		"fixAVX512 is", "", fmt.Sprintf("\tfor g := range len(q) / 32 {\n\t\tstart := [2]int32{}\n\t\tfor i, v := range q[32*g : 32*(g+1)] {\n\t\t\tn := int32(math.RoundToEven(float64(v * factor)))\n"+
 			"\t\t\thigh, mid, low := digits(n) // n = (high*256 + mid)*256 + low, signed bytes\n\t\t\tat := step*g + i&^15 + order⁻¹[i%%16]\n"+
-			"\t\t\tplanes[at], planes[at+%d], planes[at+%d] = high, mid, low\n\t\t\tsums -= zero's byte * (high, mid, low)\n\t\t}\n\t\tstarts[step*g:] = sums // little-endian\n\t}", group, 2*group))
+			"\t\t\tplanes[at], planes[at+%d], planes[at+%d] = high, mid, low\n\t\t\tstart -= zero's byte * (high*256 + mid, low)\n\t\t}\n\t\tstarts[step*g:] = start // little-endian\n\t}", group, 2*group))
 	planes, starts, q, n := a.ptr("planes"), a.ptr("starts"), a.ptr("q"), a.length("q")
-	factor, step, order, zero := a.broadcast("factor"), a.integer("step"), a.XMM(), a.YMM()
+	factor, step, order, zero := a.broadcast("factor"), a.integer("step"), a.XMM(), a.ZMM()
 	a.VMOVDQU(at(a.integer("order"), 0), order)
 	z := a.GP32()
 	a.Load(a.Param("zero"), z)
@@ -65,24 +70,127 @@ func fixQueries(a *asm) {
 				}
 			}
 		}
-		for p := range fixedPlanes {
-			numbers, sums, t := a.YMM(), a.zeroed(1)[0], a.XMM()
-			a.VMOVDQU(at(planes, p*group), numbers)
-			a.Instruction(&ir.Instruction{Opcode: "VPDPBUSD", Operands: []operand.Op{numbers, zero, sums.AsY()},
-				Inputs: []operand.Op{numbers, zero, sums.AsY()}, Outputs: []operand.Op{sums.AsY()}, ISA: []string{"AVX512_VNNI", "AVX512VL"}})
-			a.VEXTRACTI128(operand.U8(1), sums.AsY(), t)
-			a.VPADDD(t, sums.AsX(), sums.AsX())
+		sums := make([]reg.VecVirtual, fixedPlanes)
+		for p := range sums {
+			numbers := a.ZMM()
+			a.VMOVDQU(at(planes, p*group), numbers.AsY()) // which clears the upper half
+			sums[p] = a.zeroed(1)[0]
+			a.dot(numbers, zero, sums[p])
+		}
+		a.VPSLLD(operand.U8(8), sums[0], sums[0])
+		a.VPADDD(sums[1], sums[0], sums[0])
+		for i, sum := range []reg.VecVirtual{sums[0], sums[2]} {
+			t := a.XMM()
+			a.VEXTRACTI128(operand.U8(1), sum.AsY(), t)
+			a.VPADDD(t, sum.AsX(), sum.AsX())
 			for _, swap := range []uint64{0x4e, 0xb1} {
-				a.VPSHUFD(operand.U8(swap), sums.AsX(), t)
-				a.VPADDD(t, sums.AsX(), sums.AsX())
+				a.VPSHUFD(operand.U8(swap), sum.AsX(), t)
+				a.VPADDD(t, sum.AsX(), sum.AsX())
 			}
 			a.VPXOR(t, t, t)
-			a.VPSUBD(sums.AsX(), t, t)
-			a.VMOVD(t, at(starts, 4*p))
+			a.VPSUBD(sum.AsX(), t, t)
+			a.VMOVD(t, at(starts, 4*i))
 		}
 		a.ADDQ(operand.U32(4*group), q)
 		a.ADDQ(step, planes)
 		a.ADDQ(step, starts)
+	})
+	a.VZEROUPPER()
+	a.RET()
+}
+
+// deal writes scales group by group.
+func deal(a *asm) {
+	a.wide = true
+	a.begin("dealAVX512", "func(dst []float32, src []byte, groups, n int)",
+		"dealAVX512 is", "", fmt.Sprintf("\tfor g := range groups {\n\t\tfor j := range n {\n\t\t\tdst[g*%d+j] = src[j*groups+g] // as f16\n\t\t}\n\t}", fixedKeys),
+		"", "for 1, 2 or 4 groups and n a multiple of 16.")
+	dst, src, groups, n := a.ptr("dst"), a.ptr("src"), a.integer("groups"), a.integer("n")
+	words := func(name string, word func(i int) int) operand.Mem {
+		return a.words(name, func(i int) uint32 { return uint32(word(2*i) | word(2*i+1)<<16) })
+	}
+	quarters := func(name string, first int) operand.Mem { // of two vectors, the two from first on in turn
+		return a.words(name, func(i int) uint32 {
+			qword := []int{0, 1, 8, 9, 2, 3, 10, 11}[i/2] + 2*first
+			return uint32(qword * (1 - i%2)) // the upper half of an index is not used
+		})
+	}
+	index, done := a.ZMM(), a.label("done")
+	// stored writes sixteen halves of each of two groups.
+	stored := func(x reg.VecVirtual, g int) {
+		upper, y := a.YMM(), a.ZMM()
+		a.VEXTRACTI64X4(operand.U8(1), x, upper)
+		a.VCVTPH2PS(x.AsY(), y)
+		a.VMOVUPS(y, at(dst, 4*fixedKeys*g))
+		a.VCVTPH2PS(upper, y)
+		a.VMOVUPS(y, at(dst, 4*fixedKeys*(g+1)))
+	}
+	next := func(bytes int) {
+		a.ADDQ(operand.U32(bytes), src)
+		a.ADDQ(operand.U8(64), dst)
+	}
+	two, four := a.label("two"), a.label("four")
+	a.CMPQ(groups, operand.U8(2))
+	a.JEQ(operand.LabelRef(two))
+	a.JHI(operand.LabelRef(four))
+	a.repeat(n, 16, func() {
+		y := a.ZMM()
+		a.VCVTPH2PS(at(src, 0), y)
+		a.VMOVUPS(y, at(dst, 0))
+		next(32)
+	})
+	a.JMP(operand.LabelRef(done))
+	a.Label(two)
+	a.VMOVDQU32(words("byTwo", func(i int) int { return i%16*2 + i/16 }), index)
+	a.repeat(n, 16, func() {
+		x := a.ZMM()
+		a.VPERMW(at(src, 0), index, x)
+		stored(x, 0)
+		next(64)
+	})
+	a.JMP(operand.LabelRef(done))
+	a.Label(four)
+	a.VMOVDQU32(words("byFour", func(i int) int { return i%8*4 + i/8 }), index)
+	a.repeat(n, 16, func() {
+		x, y := a.ZMM(), a.ZMM()
+		a.VPERMW(at(src, 0), index, x)
+		a.VPERMW(at(src, 64), index, y)
+		for g := 0; g < 4; g += 2 {
+			both := a.ZMM()
+			a.VMOVDQU32(quarters(fmt.Sprintf("quarters%d", g), g), both)
+			a.VPERMI2Q(y, x, both)
+			stored(both, g)
+		}
+		next(128)
+	})
+	a.Label(done)
+	a.VZEROUPPER()
+	a.RET()
+}
+
+// regroup writes singles group by group.
+func regroup(a *asm) {
+	a.wide = true
+	a.begin("regroupAVX512", "func(dst, src []float32, groups, n int)",
+		"regroupAVX512 is", "", fmt.Sprintf("\tfor g := range groups {\n\t\tfor j := range n {\n\t\t\tdst[g*%d+j] = src[j*groups+g]\n\t\t}\n\t}", fixedKeys),
+		"", "for n a multiple of 16.")
+	dst, src, groups, n := a.ptr("dst"), a.ptr("src"), a.integer("groups"), a.integer("n")
+	index, step := a.ZMM(), a.copyOf(groups)
+	a.VPBROADCASTD(step.As32(), index)
+	a.VPMULLD(a.words("lanes", func(i int) uint32 { return uint32(i) }), index, index)
+	a.SHLQ(operand.U8(6), step) // bytes of sixteen keys' scales
+	a.repeat(n, 16, func() {
+		from, to, left := a.copyOf(src), a.copyOf(dst), a.copyOf(groups)
+		a.repeat(left, 1, func() {
+			v, all := a.ZMM(), a.K()
+			a.KXNORW(all, all, all)
+			a.VGATHERDPS(operand.Mem{Base: from, Index: index, Scale: 4}, all, v)
+			a.VMOVUPS(v, at(to, 0))
+			a.ADDQ(operand.U8(4), from)
+			a.ADDQ(operand.U32(4*fixedKeys), to)
+		})
+		a.ADDQ(step, src)
+		a.ADDQ(operand.U8(64), dst)
 	})
 	a.VZEROUPPER()
 	a.RET()
@@ -99,26 +207,19 @@ func fixedScores(a *asm, heads, bits int) {
 	a.begin(name, "func(s []float32, stride int, q, k []byte, scales []float32, next []byte, n, dim int)",
 		name+" is", "",
 		fmt.Sprintf("\tfor h := range %d {\n\t\tfor j := range n {\n\t\t\tfor i := range dim {\n\t\t\t\ts[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0, k as element times scale\n\t\t\t}\n\t\t}\n\t}", heads),
-		"", "for q as fixAVX512 makes it, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.")
+		"", "for q as fixAVX512 makes it, scales as dealAVX512 does, n a multiple of 16 and dim of 32. It prefetches next, as many bytes of it as k has at most.")
 	// There are too few registers for what is needed once for sixteen keys: it stays where the parameters are.
-	limit, n := a.slot(a.Param("next").Len()), a.slot(a.Param("n"))
-	s, k, scales0, perKeys := a.slot(a.Param("s").Base()), a.slot(a.Param("k").Base()), a.slot(a.Param("scales").Base()), a.slot(a.Param("scales").Len())
-	row, row4, row12, t := a.integer("dim"), a.GP64(), a.GP64(), a.GP64()
-	a.MOVQ(row, t)
-	a.SHRQ(operand.U8(3), t) // bytes of a row of scales: four for 32 elements
-	index := a.ZMM()
-	a.VPBROADCASTD(t.As32(), index)
-	a.VPMULLD(a.words("lanes", func(i int) uint32 { return uint32(i) }), index, index)
-	a.SHLQ(operand.U8(4), t)
-	a.MOVQ(t, perKeys)
+	n, s, k, scales0 := a.slot(a.Param("n")), a.slot(a.Param("s").Base()), a.slot(a.Param("k").Base()), a.slot(a.Param("scales").Base())
+	row, row4, row12 := a.integer("dim"), a.GP64(), a.GP64()
 	if bits == 4 {
 		a.SHRQ(operand.U8(1), row)
 	}
 	a.MOVQ(row, row4)
 	a.SHLQ(operand.U8(2), row4)
 	a.LEAQ(atIndex(row4, row4, 2, 0), row12)
-	next, end := a.ahead()
-	a.MOVQ(end, limit)
+	next, limit := a.ahead()
+	near := a.near("k")
+	lanes := a.laneMasks(3)
 	bytes := group * bits / 8
 	top, done := a.label("keys"), a.label("done")
 	a.CMPQ(n, operand.U8(16))
@@ -140,32 +241,28 @@ func fixedScores(a *asm, heads, bits int) {
 		left := a.copyOf(row)
 		a.ADDQ(operand.U32(fixedHeader), q)
 		a.repeat(left, bytes, func() {
-			scale, all := a.ZMM(), a.K()
-			a.KXNORW(all, all, all)
-			a.VGATHERDPS(operand.Mem{Base: scales, Index: index, Scale: 1}, all, scale)
 			sums := make([][fixedPlanes]reg.VecVirtual, heads)
 			for h := range sums {
-				for p := range fixedPlanes {
-					sums[h][p] = a.ZMM()
-					a.VPBROADCASTD(at(q, heads*fixedGroup+h*fixedStart+4*p), sums[h][p])
-				}
+				sums[h] = [fixedPlanes]reg.VecVirtual{a.zeroed(1)[0], a.ZMM(), a.ZMM()}
+				a.VPBROADCASTD(at(q, heads*fixedGroup+h*fixedStart), sums[h][1])
+				a.VPBROADCASTD(at(q, heads*fixedGroup+h*fixedStart+4), sums[h][2])
 			}
 			column := 0
 			for part := range bytes / 16 {
-				for _, c := range a.columns(rows, row4, row12, 16*part) {
+				for i, c := range a.columns(rows, row4, row12, lanes, 16*part) {
 					for _, u := range a.unsigned(c, bits) {
 						for p := range fixedPlanes {
 							for h := range heads {
-								a.dotBytes(at(q, h*fixedGroup+p*group+4*column), u, sums[h][p])
+								a.dot(at(q, h*fixedGroup+p*group+4*column), u, sums[h][p])
 							}
 						}
 						column++
 					}
-					if column%(8/bits) == 0 {
-						a.PREFETCHT1(at(next, 0))
-						a.ADDQ(operand.U8(cacheLine), next)
-						a.CMPQ(next, limit)
-						a.CMOVQHI(limit, next)
+					switch i {
+					case 0:
+						a.prefetch(next, limit, 16*16)
+					case 2:
+						near.ask(16 * 16)
 					}
 				}
 			}
@@ -176,12 +273,12 @@ func fixedScores(a *asm, heads, bits int) {
 				a.VCVTDQ2PS(high, high)
 				a.VCVTDQ2PS(low, low)
 				a.VFMADD231PS_BCST(a.dword("byte", math.Float32bits(256)), high, low)
-				a.VFMADD231PS(scale, low, total[h])
+				a.VFMADD231PS(at(scales, 0), low, total[h])
 			}
 			for _, r := range rows {
 				a.ADDQ(operand.U32(bytes), r)
 			}
-			a.ADDQ(operand.U8(4), scales)
+			a.ADDQ(operand.U32(4*fixedKeys), scales)
 			a.ADDQ(operand.U32(heads*(fixedGroup+fixedStart)), q)
 		})
 		out, stride, factors := a.GP64(), a.integer("stride"), a.ptr("q")
@@ -193,13 +290,12 @@ func fixedScores(a *asm, heads, bits int) {
 				a.LEAQ(atIndex(out, stride, 4, 0), out)
 			}
 		}
-		a.ADDQ(operand.U8(64), s)
 		step := a.GP64()
 		a.MOVQ(k, step)
 		a.LEAQ(atIndex(step, row4, 4, 0), step)
 		a.MOVQ(step, k)
-		a.MOVQ(perKeys, step)
-		a.ADDQ(step, scales0)
+		a.ADDQ(operand.U8(64), s)
+		a.ADDQ(operand.U8(64), scales0)
 	}
 	a.SUBQ(operand.U8(16), n)
 	a.CMPQ(n, operand.U8(16))
@@ -218,16 +314,29 @@ func (a *asm) slot(c gotypes.Component) operand.Mem {
 	return p.Addr
 }
 
+// laneMasks are the first n of the masks of dwords for the second to the fourth quarter of a vector. Memory that is copied to all quarters but kept in one
+// takes whichever port of the processor is free, an insertion only one of them.
+func (a *asm) laneMasks(n int) []reg.OpmaskVirtual {
+	lanes := make([]reg.OpmaskVirtual, n)
+	for i := range lanes {
+		t := a.GP32()
+		lanes[i] = a.K()
+		a.MOVL(operand.U32(0xf0<<(4*i)), t)
+		a.KMOVW(t, lanes[i])
+	}
+	return lanes
+}
+
 // columns is four dwords, from disp on, of each of sixteen rows, a vector for each: rows holds where the first four begin, row4 and
 // row12 are four and twelve times what they are apart.
-func (a *asm) columns(rows []reg.GPVirtual, row4, row12 reg.GPVirtual, disp int) []reg.VecVirtual {
+func (a *asm) columns(rows []reg.GPVirtual, row4, row12 reg.GPVirtual, lanes []reg.OpmaskVirtual, disp int) []reg.VecVirtual {
 	v := make([]reg.VecVirtual, 4)
 	for r := range v { // rows r, r+4, r+8 and r+12
 		v[r] = a.ZMM()
 		a.VMOVDQU32(at(rows[r], disp), v[r].AsX())
-		a.VINSERTI32X4(operand.U8(1), atIndex(rows[r], row4, 1, disp), v[r], v[r])
-		a.VINSERTI32X4(operand.U8(2), atIndex(rows[r], row4, 2, disp), v[r], v[r])
-		a.VINSERTI32X4(operand.U8(3), atIndex(rows[r], row12, 1, disp), v[r], v[r])
+		a.VBROADCASTI32X4(atIndex(rows[r], row4, 1, disp), lanes[0], v[r])
+		a.VBROADCASTI32X4(atIndex(rows[r], row4, 2, disp), lanes[1], v[r])
+		a.VBROADCASTI32X4(atIndex(rows[r], row12, 1, disp), lanes[2], v[r])
 	}
 	t0, t1 := a.ZMM(), a.ZMM()
 	a.VPUNPCKLDQ(v[1], v[0], t0)

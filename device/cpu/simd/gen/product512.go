@@ -24,5 +24,5 @@ func wideProduct(a *asm, f format, vectors int) {
 		name+" is", "",
 		fmt.Sprintf("\tfor h := range %d {\n\t\tfor j := range n {\n\t\t\tfor i := range dim {\n\t\t\t\ts[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0\n\t\t\t}\n\t\t}\n\t}", vectors),
 		"", fmt.Sprintf("for dim a multiple of 16. It prefetches next, at most %d*n*dim bytes of it.", f.bytes))
-	a.products(f, vectors, min(4, 16/vectors))
+	a.products(f, vectors, min(4, 16/vectors), false)
 }

@@ -281,13 +281,7 @@ func quantProduct(a *asm, f blockFormat, vectors int) {
 		fmt.Sprintf("\tfor h := range %d {\n\t\tfor j := range n {\n\t\t\tfor i := range dim {\n\t\t\t\ts[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0\n\t\t\t}\n\t\t}\n\t}", vectors),
 		"", fmt.Sprintf("for dim a multiple of %d. It prefetches next, about as many bytes of it as k has at most.", f.elements))
 	s, stride, q, k := a.ptr("s"), a.integer("stride"), a.ptr("q"), a.ptr("k")
-	next, last := a.ahead()
-	slot, err := a.Param("next").Len().Resolve()
-	if err != nil {
-		panic(err) // a mistake in this program: the signature has no such parameter
-	}
-	limit := slot.Addr // there are too few registers to keep it in one
-	a.MOVQ(last, limit)
+	next, limit := a.ahead() // there are too few registers to keep it in one
 	n, dim, halves := a.integer("n"), a.integer("dim"), a.integer("halves")
 	a.SHLQ(operand.U8(2), stride)
 	activations := a.copyOf(dim) // bytes of a row of them

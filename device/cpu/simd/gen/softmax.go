@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
 )
 
 // softmaxes are the step of decode attention between scores and values.
@@ -28,51 +29,91 @@ func softmax(a *asm) {
 	ahead, limit := a.ahead()
 	heads, n := a.integer("heads"), a.integer("n")
 	bytes := a.lanes() * 4
-	a.repeat(heads, 1, func() {
-		before, most := a.vec(), a.vec()
-		a.VBROADCASTSS(at(m, 0), before)
-		a.VMOVAPS(before, most)
-		p, left := a.copyOf(s), a.copyOf(n)
-		a.repeat(left, a.lanes(), func() {
-			a.VMAXPS(at(p, 0), most, most)
-			a.ADDQ(operand.U32(bytes), p)
-		})
-		a.largest(most)
-		a.VMOVSS(most.AsX(), at(m, 0))
-		base := a.vec()
-		a.VBROADCASTSS(most.AsX(), most)
-		if a.wide {
-			finite := a.K()
-			a.VCMPPS(operand.U8(4), a.splat("minusInf", minusInf), most, finite)
-			a.VMOVAPS_Z(most, finite, base)
-		} else {
-			a.VCMPPS(operand.U8(4), a.splat("minusInf", minusInf), most, base)
-			a.VANDPS(most, base, base)
+	// rows does so many heads together: what one waits for, the others fill.
+	rows := func(heads int) {
+		p := make([]reg.GPVirtual, heads)
+		begin := func() {
+			for h := range p {
+				p[h] = a.GP64()
+				if h == 0 {
+					a.MOVQ(s, p[h])
+				} else {
+					a.LEAQ(atIndex(p[h-1], stride, 1, 0), p[h])
+				}
+			}
 		}
-		a.VSUBPS(base, before, before)
-		a.exp(before)
-		a.VMOVSS(before.AsX(), at(f, 0))
-		sum := a.zeroed(1)[0]
-		p, left = a.copyOf(s), a.copyOf(n)
+		vectors := func() []reg.VecVirtual {
+			v := make([]reg.VecVirtual, heads)
+			for h := range v {
+				v[h] = a.vec()
+			}
+			return v
+		}
+		before, most, base := vectors(), vectors(), vectors()
+		for h := range p {
+			a.VBROADCASTSS(at(m, 4*h), before[h])
+			a.VMOVAPS(before[h], most[h])
+		}
+		begin()
+		left := a.copyOf(n)
 		a.repeat(left, a.lanes(), func() {
-			x := a.vec()
-			a.VMOVUPS(at(p, 0), x)
-			a.VSUBPS(base, x, x)
-			a.exp(x)
-			a.VMOVUPS(x, at(p, 0))
-			a.VADDPS(x, sum, sum)
-			a.ADDQ(operand.U32(bytes), p)
-			a.prefetch(ahead, limit, softmaxAhead*a.lanes()/16)
+			for h := range p {
+				a.VMAXPS(at(p[h], 0), most[h], most[h])
+				a.ADDQ(operand.U32(bytes), p[h])
+			}
 		})
-		a.sum(sum)
-		a.VMOVSS(at(l, 0), most.AsX())
-		a.VFMADD231SS(most.AsX(), before.AsX(), sum.AsX())
-		a.VMOVSS(sum.AsX(), at(l, 0))
-		a.ADDQ(stride, s)
-		a.ADDQ(operand.U32(4), m)
-		a.ADDQ(operand.U32(4), l)
-		a.ADDQ(operand.U32(4), f)
-	})
+		for h := range p {
+			a.largest(most[h])
+			a.VMOVSS(most[h].AsX(), at(m, 4*h))
+			a.VBROADCASTSS(most[h].AsX(), most[h])
+			if a.wide {
+				finite := a.K()
+				a.VCMPPS(operand.U8(4), a.splat("minusInf", minusInf), most[h], finite)
+				a.VMOVAPS_Z(most[h], finite, base[h])
+			} else {
+				a.VCMPPS(operand.U8(4), a.splat("minusInf", minusInf), most[h], base[h])
+				a.VANDPS(most[h], base[h], base[h])
+			}
+		}
+		for h := range p {
+			a.VSUBPS(base[h], before[h], before[h])
+			a.exp(before[h])
+			a.VMOVSS(before[h].AsX(), at(f, 4*h))
+		}
+		sum := a.zeroed(heads)
+		begin()
+		left = a.copyOf(n)
+		a.repeat(left, a.lanes(), func() {
+			for h := range p {
+				x := a.vec()
+				a.VMOVUPS(at(p[h], 0), x)
+				a.VSUBPS(base[h], x, x)
+				a.exp(x)
+				a.VMOVUPS(x, at(p[h], 0))
+				a.VADDPS(x, sum[h], sum[h])
+				a.ADDQ(operand.U32(bytes), p[h])
+				a.prefetch(ahead, limit, softmaxAhead*a.lanes()/16)
+			}
+		})
+		for h := range p {
+			a.sum(sum[h])
+			last := a.XMM()
+			a.VMOVSS(at(l, 4*h), last)
+			a.VFMADD231SS(last, before[h].AsX(), sum[h].AsX())
+			a.VMOVSS(sum[h].AsX(), at(l, 4*h))
+			a.ADDQ(stride, s)
+		}
+		for _, r := range []reg.GPVirtual{m, l, f} {
+			a.ADDQ(operand.U32(4*heads), r)
+		}
+	}
+	together := 1
+	if a.wide {
+		together = 4
+	}
+	for ; together > 0; together /= 2 {
+		a.repeat(heads, together, func() { rows(together) })
+	}
 	a.VZEROUPPER()
 	a.RET()
 }

@@ -137,9 +137,8 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 		fmt.Sprintf("\tfor h := range %d {\n\t\tfor j := range n {\n\t\t\tfor i := range dim {\n\t\t\t\ts[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0\n\t\t\t}\n\t\t}\n\t}", vectors),
 		"", fmt.Sprintf("for q as wholeAVX512 makes it and dim a multiple of %d. It prefetches next, about as many bytes of it as k has at most.", wholeCount))
 	stride, q, k := a.slot(a.Param("stride")), a.ptr("q"), a.ptr("k")
-	next, last := a.ahead()
-	limit, s := a.slot(a.Param("next").Len()), a.slot(a.Param("s").Base()) // there are too few registers to keep them in some
-	a.MOVQ(last, limit)
+	next, limit := a.ahead()
+	s := a.slot(a.Param("s").Base()) // there are too few registers to keep it in one
 	n, left := a.slot(a.Param("n")), a.integer("dim")
 	t := a.GP64()
 	a.MOVQ(stride, t)

@@ -1,0 +1,42 @@
+package simd
+
+// Weights are those of the softmax for one token's query heads that share values, with room for what sums of values of 8 or 4 bits take.
+// The zero value is ready.
+type Weights struct {
+	weighed *weighed
+	scaling scaling
+}
+
+// weighed is the weights of up to dealtKeys values for four heads, times the scales of each group, as whole numbers.
+type weighed struct {
+	numbers [weighedBytes]byte
+	p       [4 * dealtKeys]float32 // weights and zeros
+	rest    [4 * fixedDim]byte     // the last one to three values, and zeros
+}
+
+const (
+	weighedStarts = 16            // bytes: what to multiply a group's sums with, for each head; then where they start
+	weighedHeader = 48            // bytes of both; then the numbers
+	weighedHead   = 3 * dealtKeys // bytes of a head's numbers in a group
+	weighedAhead  = 256           // bytes that are asked for with a head's numbers in a group
+	weighedBytes  = (weighedHeader + 4*weighedHead) * fixedDim / QuantizedGroup
+)
+
+// Values is [ValuesQuantized] with scales as halves. Where there are VNNI and VBMI, weights times scales become whole numbers of 24 bits, so that
+// the error of each is 2⁻²⁴ of the largest among up to 128 values.
+func (w *Weights) Values(bits int, o, p []float32, stride int, v, scales, next []byte, heads, n, dim int) {
+	row, perRow := dim*bits/8, 2*groups(dim)
+	for at := 0; at < n; at += dealtKeys {
+		some := min(dealtKeys, n-at)
+		rows, by := v[at*row:(at+some)*row], scales[at*perRow:(at+some)*perRow]
+		dealt := w.set(bits, rows, by, some, dim)
+		for first, share := 0, 0; first < heads; first += share {
+			share = sharedHeads(heads - first)
+			sums, weights := o[first*dim:(first+share)*dim], p[first*stride+at:]
+			if dealt == nil || !w.add(bits, sums, weights, stride, rows, dealt, next, share, some, dim) {
+				ValuesQuantized(bits, sums, weights, stride, rows, w.scaling.plain(by), next, share, some, dim)
+			}
+			next = nil
+		}
+	}
+}
