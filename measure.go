@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/orrery-ai/orrery/actors"
 	"github.com/orrery-ai/orrery/calibrate"
+	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu"
 	"github.com/orrery-ai/orrery/metalkern"
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/proto"
 )
 
 // bandwidthTime is how long memory is read to measure how fast, where nothing else is measured.
@@ -72,4 +75,22 @@ func (c *Config) measure(ctx context.Context, d device.Device, memory int64) (fl
 		bandwidth = m.Bandwidth
 	}
 	return bandwidth, m.Rates, nil
+}
+
+// measureNode has a node measure again what it does in decode.
+func (c *Cluster) measureNode(ctx context.Context, n cluster.Node) (rates placement.Rates, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*calibrate.Limit+pairTimeout)
+	defer cancel()
+	c.endpoint.SetPeer(n.Name, n.Transport)
+	m, err := actors.Ask[*proto.NodeMeasured](ctx, c.system, actors.NodePID(n.Name), &proto.MeasureNode{Rates: n.Rates.Values(), Asker: c.membership.Self().Transport})
+	if err == nil && m.Error != "" {
+		err = errors.New(m.Error)
+	}
+	if err == nil {
+		err = rates.Take(m.Rates)
+	}
+	if err != nil {
+		return rates, fmt.Errorf("orrery: node %s: %w", n.Name, err)
+	}
+	return rates, nil
 }

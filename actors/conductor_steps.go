@@ -107,6 +107,10 @@ func (c *conductor) issueRound(ctx actor.Context, s *sequence, n int) {
 func (c *conductor) newStep(s *sequence, epoch uint64, n, results int) *stepInFlight {
 	c.last++
 	step := &stepInFlight{began: c.handle.recorder.Load().Now(), seq: s, epoch: epoch, end: s.position + n, fed: n, waiting: results, token: -1, since: time.Now(), alone: len(c.steps) == 0}
+	if !c.came.IsZero() && step.alone {
+		c.handle.turns.add(step.since.Sub(c.came))
+	}
+	c.came = time.Time{}
 	for _, other := range c.steps {
 		other.alone = false
 	}
@@ -158,12 +162,14 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 		s.machine.Done(step.epoch, step.end)
 	}
 	s.progress, s.stalls = time.Now(), 0
+	c.came = r.At
 	if s.job != nil {
 		c.stepDone(s, step)
 		c.chooseNext(ctx, s, step)
 	}
 	c.advance(ctx, s)
 	c.advanceOthers(ctx, s)
+	c.came = time.Time{}
 }
 
 // stepDone gives the job what a finished step means to it.

@@ -19,6 +19,7 @@ type Cost struct {
 	speeds []speed // [nodes]
 	owners []owner
 	driver []Link    // [nodes] the way to each node from who drives the steps; nil if that is not known
+	turn   float64   // seconds that he takes from a step's result to the next step
 	shared [][]int   // the nodes on the same processors, of each node, itself included
 	cache  [][]int   // the nodes that share caches, likewise
 	slower []float64 // [nodes] how many times longer attention takes beside those; nil if that is not known
@@ -155,7 +156,7 @@ func (c *Cost) step(context int, cached []float64) (s Step) {
 func (c *Cost) handOver(from, to int, last bool) float64 {
 	switch {
 	case last && c.driver != nil:
-		return c.driver[from].Latency + c.driver[to].Latency
+		return c.driver[from].Latency + c.turn + c.driver[to].Latency
 	case from == to:
 		return 0
 	}

@@ -74,6 +74,27 @@ func (r *Rates) Numbers() []*float64 {
 	return all
 }
 
+// Values is all rates by value, as Numbers has them.
+func (r *Rates) Values() []float64 {
+	var all []float64
+	for _, v := range r.Numbers() {
+		all = append(all, *v)
+	}
+	return all
+}
+
+// Take sets all rates to such values, which may have come from another node.
+func (r *Rates) Take(values []float64) error {
+	numbers := r.Numbers()
+	if len(values) != len(numbers) {
+		return fmt.Errorf("rates: %d values, not %d", len(values), len(numbers))
+	}
+	for i, v := range values {
+		*numbers[i] = v
+	}
+	return r.Check()
+}
+
 type namedCurve struct {
 	name  string
 	curve *Curve

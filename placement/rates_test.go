@@ -208,15 +208,20 @@ func TestWhoDrivesTheStepsHandsThemOver(t *testing.T) {
 	if !near(before.HandOver, 2*one) {
 		t.Errorf("two owners hand over in %v s", before.HandOver)
 	}
-	if err := c.DriveFrom([]Link{{Latency: 1, Bandwidth: 1}, {Latency: 2, Bandwidth: 1}}); err != nil {
+	if err := c.DriveFrom([]Link{{Latency: 1, Bandwidth: 1}, {Latency: 2, Bandwidth: 1}}, 0.5); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := c.Step(1000).HandOver, one+1+2; !near(got, want) {
+	if got, want := c.Step(1000).HandOver, one+1+0.5+2; !near(got, want) {
 		t.Errorf("with who drives them: %v s, want %v", got, want)
 	}
 	for _, bad := range [][]Link{nil, {{Bandwidth: 1}}, {{Bandwidth: 1}, {Latency: -1, Bandwidth: 1}}, {{Bandwidth: 1}, {Latency: 1, Sending: 2, Bandwidth: 1}}} {
-		if err := c.DriveFrom(bad); err == nil {
+		if err := c.DriveFrom(bad, 0); err == nil {
 			t.Errorf("ways %v were accepted", bad)
+		}
+	}
+	for _, turn := range []float64{-1, math.NaN(), math.Inf(1)} {
+		if err := c.DriveFrom([]Link{thunderbolt, thunderbolt}, turn); err == nil {
+			t.Errorf("a turn of %v s was accepted", turn)
 		}
 	}
 }
