@@ -33,3 +33,18 @@ func newArena(memory int64, within time.Duration) (arena []byte, free func(), er
 	}
 	return all[:min(taken, size)], func() { offheap.Unmap(all) }, nil
 }
+
+// weightsBytes is as much as caches hold of a small model's weights.
+const weightsBytes = 32 << 20 // at the most
+
+// newWeights takes memory as weights have it, in small pages: they lie where files are mapped. free gives it back.
+func newWeights(memory int64) (weights []byte, free func(), err error) {
+	size := int(min(max(memory/8, leastArena), weightsBytes))
+	if weights, err = offheap.MapSmall(size); err != nil {
+		return nil, nil, fmt.Errorf("%d bytes to measure with: %w", size, err)
+	}
+	for i := 0; i < len(weights); i += pageBytes {
+		weights[i], weights[i+1] = 0x3c, 0x3c
+	}
+	return weights, func() { offheap.Unmap(weights) }, nil
+}

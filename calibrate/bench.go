@@ -12,14 +12,16 @@ import (
 type bench struct {
 	stream   device.Stream
 	arena    []byte
+	weights  []byte // smaller, in pages such as weights lie in
 	at       int
 	deadline time.Time // of all measurements
+	part     *bench    // of which this is a part, or nil
 	err      error     // the first failure of the device
 }
 
-// over is a bench on the first bytes of the arena only.
-func (b *bench) over(bytes int) *bench {
-	return &bench{stream: b.stream, arena: b.arena[:min(bytes, len(b.arena))], deadline: b.deadline, err: b.err}
+// over is a bench on another arena.
+func (b *bench) over(arena []byte) *bench {
+	return &bench{stream: b.stream, arena: arena, deadline: b.deadline, part: b}
 }
 
 // take is the next bytes of the arena, from its beginning again when it ends.

@@ -1,7 +1,9 @@
 package calibrate
 
 import (
+	"cmp"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -60,10 +62,15 @@ func Measure(s Subject) (Measured, error) {
 	defer free()
 	d := s.NewDevice()
 	defer d.Close()
-	b := &bench{stream: d.NewStream(), arena: arena, deadline: deadline}
+	weights, freeWeights, err := newWeights(s.Memory)
+	if err != nil {
+		return m, err
+	}
+	defer freeWeights()
+	b := &bench{stream: d.NewStream(), arena: arena, weights: weights, deadline: deadline}
 	var all []placement.Rates
 	for len(all) == 0 || len(all) < passes && !b.late() {
-		r, err := b.pass(s.NewDevice)
+		r, err := b.pass(s.NewDevice, all)
 		if err != nil {
 			return m, err
 		}
@@ -78,39 +85,43 @@ func Measure(s Subject) (Measured, error) {
 	return m, m.Rates.Check()
 }
 
-// pass measures everything once.
-func (b *bench) pass(newDevice func() device.Device) (r placement.Rates, err error) {
-	err = b.decode(&r)
+// pass measures everything once, but what takes longest not if it was in a pass before.
+func (b *bench) pass(newDevice func() device.Device, before []placement.Rates) (r placement.Rates, err error) {
+	b.kernels(&r)
+	if len(before) == 0 {
+		b.cached(&r)
+	} else {
+		r.Cached = before[0].Cached
+	}
+	b.kept(&r)
 	b.prefill(&r)
-	return r, errors.Join(err, b.err, crowd(newDevice, b.arena, b.deadline, &r))
-}
-
-// decode measures what steps of decode go by.
-func (b *bench) decode(r *placement.Rates) error {
-	b.kernels(&r.Memory)
-	inCache := b.over(cacheBytes)
-	inCache.kernels(&r.Cache)
-	b.cached(r)
-	inCache.kept(r)
-	return errors.Join(b.err, inCache.err)
+	return r, errors.Join(b.err, crowd(newDevice, b.arena, b.deadline, &r))
 }
 
 // AgainBytes is the memory that Again takes for the time being.
-const AgainBytes = mostArena
+const AgainBytes = mostArena + weightsBytes
 
 // Again measures once more those of a node's rates that steps of decode go by, in about half a second, and leaves
 // the others as they are known. It is for who holds predictions against what is measured at the same time: a
 // machine's speed changes within seconds where others share it.
 func Again(known placement.Rates, d device.Device) (placement.Rates, error) {
-	arena, free, err := newArena(8*AgainBytes, arenaTime)
+	arena, free, err := newArena(8*mostArena, arenaTime)
 	if err != nil {
 		return known, err
 	}
 	defer free()
-	b := &bench{stream: d.NewStream(), arena: arena, deadline: time.Now().Add(Limit)}
-	r := known
-	if err := b.decode(&r); err != nil {
+	weights, freeWeights, err := newWeights(8 * mostArena)
+	if err != nil {
 		return known, err
+	}
+	defer freeWeights()
+	b := &bench{stream: d.NewStream(), arena: arena, weights: weights, deadline: time.Now().Add(Limit)}
+	r := known
+	b.kernels(&r)
+	b.cached(&r)
+	b.kept(&r)
+	if b.err != nil {
+		return known, b.err
 	}
 	r = typical([]placement.Rates{r})
 	return r, r.Check()
@@ -169,24 +180,20 @@ func rising(factors []float64) {
 // cacheBytes is so few that they stay in the last cache of any machine.
 const cacheBytes = 4 << 20
 
-// kernels measures the decode operations over the bench's arena. Sizes that do not fit there are told from
-// the two before.
-func (b *bench) kernels(k *placement.Kernels) {
-	for _, c := range []struct {
-		curve *placement.Curve
-		op    func(bytes int) func()
-	}{
-		{&k.Layer, b.layer}, {&k.Product, b.product}, {&k.Attend, func(bytes int) func() { return b.attend(bytes, int(placement.Intensities[0])) }},
-	} {
-		for i, size := range placement.CurveSizes {
-			if b.fits(int(size)) {
-				c.curve[i] = b.seconds(curveFor, c.op(int(size)))
-			} else {
-				slope := (c.curve[i-1] - c.curve[i-2]) / (placement.CurveSizes[i-1] - placement.CurveSizes[i-2])
-				c.curve[i] = c.curve[i-1] + slope*(size-placement.CurveSizes[i-1])
-			}
-		}
-	}
+// kernels measures the decode operations, from memory and from the caches.
+func (b *bench) kernels(r *placement.Rates) {
+	b.over(b.arena).curves(&r.Memory)
+	fits, weights := b.over(b.arena[:min(cacheBytes, len(b.arena))]), b.over(b.weights[:cacheBytes])
+	fits.curves(&r.Cache)
+	weights.curve(&r.Cache.Layer, weights.layer)
+	weights.curve(&r.Cache.Product, weights.product)
+}
+
+// curves measures the decode operations over the bench's arena.
+func (b *bench) curves(k *placement.Kernels) {
+	b.curve(&k.Layer, b.layer)
+	b.curve(&k.Product, b.product)
+	b.curve(&k.Attend, func(bytes int) func() { return b.attend(bytes, int(placement.Intensities[0])) })
 	const size = 512 << 10
 	one := b.seconds(intenseFor, b.attend(size, int(placement.Intensities[0])))
 	for i := range k.Intense {
@@ -194,62 +201,110 @@ func (b *bench) kernels(k *placement.Kernels) {
 	}
 }
 
-// cached measures how much of the reading the caches serve, by how much is read in turn: from how a matrix
-// product's time lies between what it takes from the caches and from memory.
-func (b *bench) cached(r *placement.Rates) {
-	const size = 512 << 10
-	fast, slow := r.Cache.Product.At(size), r.Memory.Product.At(size)
-	for i, reads := range placement.CacheSizes {
-		share := 1.0
-		if b.late() || int(reads) > len(b.arena) {
-			share = 0
-		} else if slow > fast {
-			part := b.over(int(reads))
-			rounds := max(len(part.arena)/size, 1)
-			op := part.product(size)
-			took := part.seconds(0, func() { // the first time to fill the caches
-				for range rounds {
-					op()
-				}
-			})
-			share = (slow - took/float64(rounds)) / (slow - fast)
+// curve measures an operation at sizes. Those that do not fit into the arena are told from the two before.
+func (b *bench) curve(c *placement.Curve, op func(bytes int) func()) {
+	for i, size := range placement.CurveSizes {
+		if b.fits(int(size)) {
+			c[i] = b.seconds(curveFor, op(int(size)))
+		} else {
+			slope := (c[i-1] - c[i-2]) / (placement.CurveSizes[i-1] - placement.CurveSizes[i-2])
+			c[i] = c[i-1] + slope*(size-placement.CurveSizes[i-1])
 		}
-		r.Cached[i] = min(max(share, 0), 1)
 	}
 }
 
-// kept measures how long the caches keep what nobody reads, in the same way; the bench is one whose arena fits
-// them.
+// cached measures how much of the reading the caches serve, by how much is read in turn: from how an operation's time
+// lies between what it takes from the caches and from memory. As much as models' weights have is read by matrix products, and
+// what only a KV cache has by attention.
+func (b *bench) cached(r *placement.Rates) {
+	for i, reads := range placement.CacheSizes {
+		size, n := 512<<10, int(reads)
+		arena, op, fast, slow := b.weights, (*bench).product, &r.Cache.Product, &r.Memory.Product
+		if n > len(b.weights) {
+			size, arena, fast, slow = 1<<20, b.arena, &r.Cache.Attend, &r.Memory.Attend
+			op = func(b *bench, bytes int) func() { return b.attend(bytes, int(placement.Intensities[0])) }
+		}
+		if b.late() || n > len(arena) {
+			r.Cached[i] = 0
+			continue
+		}
+		part := b.over(arena[:n])
+		r.Cached[i] = share(fast.At(float64(size)), slow.At(float64(size)), part.settled(n/size, op(part, size)))
+	}
+}
+
+// share is how much of its reading an operation does from the caches that takes so long.
+func share(fast, slow, took float64) float64 {
+	if slow <= fast {
+		return 1
+	}
+	return min(max((slow-took)/(slow-fast), 0), 1)
+}
+
+const (
+	fewPasses  = 4
+	manyPasses = 8
+	settleFor  = 60 * time.Millisecond
+)
+
+// turn is how long an operation takes when it reads all parts of the arena once.
+func (b *bench) turn(parts int, op func()) float64 {
+	start := time.Now()
+	for range parts {
+		op()
+	}
+	b.finish()
+	return time.Since(start).Seconds() / float64(parts)
+}
+
+// settled is how long an operation takes that reads a part of the arena, when all parts have been read in turn until
+// the caches hold of them what they will: processors keep what they have seen read again, and
+// so come to it slowly.
+func (b *bench) settled(parts int, op func()) float64 {
+	var all []float64
+	for start := time.Now(); ; {
+		all = append(all, b.turn(parts, op))
+		n := len(all)
+		if b.late() || n >= fewPasses && time.Since(start) > settleFor || n >= manyPasses && all[n-1] > 0.99*all[n-4] {
+			last := slices.Sorted(slices.Values(all[n*2/3:]))
+			return last[len(last)/2]
+		}
+	}
+}
+
+// kept measures how long the caches keep what nobody reads, in the same way, while this thread waits as one does that
+// has nothing to compute: it spins for a while, and then sleeps.
 func (b *bench) kept(r *placement.Rates) {
 	const size = 512 << 10
-	fast, slow := r.Cache.Product.At(size), r.Memory.Product.At(size)
-	rounds := max(len(b.arena)/size, 1)
-	op := b.product(size)
-	read := func() float64 {
-		start := time.Now()
-		for range rounds {
-			op()
-		}
-		b.finish()
-		return time.Since(start).Seconds() / float64(rounds)
-	}
+	part := b.over(b.weights[:cacheBytes])
+	op, parts := part.product(size), cacheBytes/size
+	settled := part.settled(parts, op)
 	for i, after := range placement.KeptAfter {
 		var samples []float64
 		for range keptSamples {
 			if b.late() {
 				return // nothing is known to be kept
 			}
-			read()
-			time.Sleep(time.Duration(after * float64(time.Second)))
-			share := 1.0
-			if took := read(); slow > fast {
-				share = (slow - took) / (slow - fast)
+			for range manyPasses {
+				part.turn(parts, op)
 			}
-			samples = append(samples, min(max(share, 0), 1))
+			idle(time.Duration(after * float64(time.Second)))
+			samples = append(samples, share(settled, r.Memory.Product.At(size), part.turn(parts, op)))
 		}
 		slices.Sort(samples)
 		r.Kept[i] = samples[len(samples)/2]
 	}
+}
+
+// spins is how long nodes spin that wait for a message, unless they are told not to, before they sleep.
+const spins = 2 * time.Millisecond
+
+// idle waits like that.
+func idle(d time.Duration) {
+	for start := time.Now(); time.Since(start) < min(d, spins); {
+		runtime.Gosched()
+	}
+	time.Sleep(d - spins)
 }
 
 const keptSamples = 3
@@ -314,7 +369,9 @@ func crowd(newDevice func() device.Device, arena []byte, deadline time.Time, r *
 
 // finish waits for what the stream was given.
 func (b *bench) finish() {
-	if err := b.stream.Wait(); err != nil && b.err == nil {
-		b.err = err
+	if err := b.stream.Wait(); err != nil {
+		for of := b; of != nil; of = of.part {
+			of.err = cmp.Or(of.err, err)
+		}
 	}
 }

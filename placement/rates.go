@@ -14,7 +14,7 @@ type Rates struct {
 
 	// Cached is what share of its reading a step does from the caches when all that it reads, in turn, has one
 	// of CacheSizes.
-	Cached [5]float64
+	Cached [7]float64
 	// Kept is what share of what lies in the caches is still there after the times KeptAfter in which it was not
 	// read: the last of them may be shared with others, of whom nothing is known.
 	Kept [3]float64
@@ -44,10 +44,10 @@ type Curve [4]float64
 
 // The points at which rates are measured.
 var (
-	CurveSizes  = [len(Curve{})]float64{64 << 10, 512 << 10, 4 << 20, 32 << 20}                  // bytes
-	CacheSizes  = [len(Rates{}.Cached)]float64{8 << 20, 16 << 20, 32 << 20, 64 << 20, 128 << 20} // bytes
-	KeptAfter   = [len(Rates{}.Kept)]float64{1e-3, 4e-3, 16e-3}                                  // seconds
-	Intensities = [1 + len(Kernels{}.Intense)]float64{2, 4, 8, 16}                               // operations for each byte of keys and values: with halves, the query heads to a KV head
+	CurveSizes  = [len(Curve{})]float64{64 << 10, 512 << 10, 4 << 20, 32 << 20}                                       // bytes
+	CacheSizes  = [len(Rates{}.Cached)]float64{8 << 20, 16 << 20, 32 << 20, 64 << 20, 96 << 20, 128 << 20, 256 << 20} // bytes
+	KeptAfter   = [len(Rates{}.Kept)]float64{1e-3, 4e-3, 16e-3}                                                       // seconds
+	Intensities = [1 + len(Kernels{}.Intense)]float64{2, 4, 8, 16}                                                    // operations for each byte of keys and values: with halves, the query heads to a KV head
 )
 
 // Known reports whether the rates were measured.

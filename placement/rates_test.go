@@ -16,7 +16,7 @@ func rated(memory, cache float64) Rates {
 		}
 		return Kernels{Layer: c, Product: c, Attend: c, Intense: [3]float64{2, 4, 8}}
 	}
-	return Rates{Memory: kernels(memory), Cache: kernels(cache), Cached: [5]float64{1, 1, 0, 0, 0}, Kept: [3]float64{1, 1, 1},
+	return Rates{Memory: kernels(memory), Cache: kernels(cache), Cached: [7]float64{1, 1, 0, 0, 0, 0, 0}, Kept: [3]float64{1, 1, 1},
 		PrefillProduct: 1e11, PrefillAttend: 5e10, Crowd: [3]float64{1.5, 2, 3}}
 }
 

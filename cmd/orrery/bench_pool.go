@@ -117,5 +117,7 @@ func sayRounds(nodes, rounds int) func(round int) {
 	if !term.IsTerminal(int(os.Stderr.Fd())) {
 		return nil
 	}
-	return func(round int) { fmt.Fprintf(os.Stderr, "%s: round %d of %d\n", counted(nodes, "node"), round+1, rounds) }
+	return func(round int) {
+		fmt.Fprintf(os.Stderr, "%s: round %d of %d\n", counted(nodes, "node"), round+1, rounds)
+	}
 }
