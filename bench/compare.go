@@ -130,7 +130,7 @@ func (o *Comparison) rounds(ctx context.Context, m *orrery.Model, all []*compare
 	for round := range o.Rounds {
 		var runs []Run
 		for i := range all {
-			c := o.turn(all, round, i)
+			c := all[o.place(round, i)]
 			r, err := c.run(ctx, m, min(o.Tokens, max(int(runFor/max(c.step, 1)), fewestTokens)))
 			if err != nil {
 				return nil, err
@@ -142,7 +142,7 @@ func (o *Comparison) rounds(ctx context.Context, m *orrery.Model, all []*compare
 			return nil, err
 		}
 		for i, r := range runs {
-			c := o.turn(all, round, i)
+			c := all[o.place(round, i)]
 			was, is := before[c.Mode], after[c.Mode]
 			if was == nil || is == nil {
 				return nil, fmt.Errorf("bench: nothing is predicted of mode %v", c.Mode)
@@ -162,10 +162,10 @@ func (o *Comparison) rounds(ctx context.Context, m *orrery.Model, all []*compare
 	return results, nil
 }
 
-// turn is who comes at place i of a round: one depth after another, whose modes take turns to be the first.
-func (o *Comparison) turn(all []*compared, round, i int) *compared {
+// place is whose run is number i of a round: one depth comes after another, and their modes take turns to be the first.
+func (o *Comparison) place(round, i int) int {
 	n := len(o.Modes)
-	return all[i/n*n+(i+round)%n]
+	return i/n*n + (i+round)%n
 }
 
 // run decodes so many tokens.

@@ -97,6 +97,48 @@ func TestADeviceThatFailsIsNotMeasured(t *testing.T) {
 	}
 }
 
+func TestOnlyDecodeIsMeasuredAgain(t *testing.T) {
+	known := someMeasured().Rates
+	d := cpu.New(1)
+	defer d.Close()
+	r, err := Again(known, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Memory == known.Memory || r.Cache == known.Cache || r.Cached == known.Cached {
+		t.Errorf("measured again, rates are what they were: %+v", r)
+	}
+	if r.PrefillProduct != known.PrefillProduct || r.PrefillAttend != known.PrefillAttend || r.Crowd != known.Crowd {
+		t.Errorf("what was not measured has changed: %+v", r)
+	}
+	broken := errors.New("the device was taken away")
+	if r, err := Again(known, fake{ops: new(atomic.Int64), fault: broken}); !errors.Is(err, broken) || r != known {
+		t.Errorf("of a device that fails: %v, %+v", err, r)
+	}
+}
+
+func TestTheCachesShareLiesBetweenTheirTimeAndThatOfMemory(t *testing.T) {
+	for _, c := range []struct{ fast, slow, took, want float64 }{{1, 3, 1, 1}, {1, 3, 3, 0}, {1, 3, 2, 0.5}, {1, 3, 0.5, 1}, {1, 3, 4, 0}, {2, 2, 3, 1}} {
+		if got := share(c.fast, c.slow, c.took); got != c.want {
+			t.Errorf("%v s, where the caches take %v and memory %v, is a share of %v, want %v", c.took, c.fast, c.slow, got, c.want)
+		}
+	}
+}
+
+// Processors learn slowly what is read again: the first times round say nothing.
+func TestWhatIsSettledIsNotTheFirstTimesRound(t *testing.T) {
+	b := &bench{stream: fakeStream{fake{ops: new(atomic.Int64)}}, deadline: time.Now().Add(time.Hour)}
+	runs := 0
+	took := b.settled(2, func() {
+		if runs++; runs <= 2*fewPasses/2 {
+			time.Sleep(2 * time.Millisecond)
+		}
+	})
+	if took >= 1e-3 || runs < 2*fewPasses {
+		t.Errorf("%v s after %d runs", took, runs)
+	}
+}
+
 func TestOnceTimeIsUpEachOperationRunsOnce(t *testing.T) {
 	b := &bench{stream: fakeStream{fake{ops: new(atomic.Int64)}}, arena: make([]byte, 1<<20), deadline: time.Now().Add(-time.Second)}
 	runs := 0

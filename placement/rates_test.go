@@ -291,3 +291,19 @@ func TestRatesThatCannotBeAreNamed(t *testing.T) {
 		}
 	}
 }
+
+func TestRatesTravelByValue(t *testing.T) {
+	r := rated(1e9, 2e9)
+	var got Rates
+	if err := got.Take(r.Values()); err != nil || got != r {
+		t.Errorf("%v: %+v", err, got)
+	}
+	if err := got.Take(r.Values()[1:]); err == nil {
+		t.Error("one value too few was taken")
+	}
+	bad := r.Values()
+	bad[0] = -1
+	if err := got.Take(bad); err == nil {
+		t.Error("an operation that takes less than no time was taken")
+	}
+}
