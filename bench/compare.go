@@ -68,13 +68,7 @@ func (o *Comparison) room() int { return (o.Rounds + 1) * (max(o.Tokens, fewestT
 func (o *Comparison) Context() int { return slices.Max(o.Depths) + o.room() }
 
 // Sequences is how many sequences of that context it must be loaded for.
-func (o *Comparison) Sequences() int {
-	tokens := 0
-	for _, depth := range o.Depths {
-		tokens += (depth + o.room()) * len(o.Modes)
-	}
-	return (tokens + o.Context() - 1) / o.Context()
-}
+func (o *Comparison) Sequences() int { return len(o.Depths) * len(o.Modes) }
 
 func (o *Comparison) check() error {
 	if len(o.Depths) == 0 || len(o.Modes) == 0 || slices.Min(o.Depths) < 0 || o.Tokens < 1 || o.Rounds < 1 || o.Costs == nil {

@@ -156,12 +156,8 @@ func typical(all []placement.Rates) (r placement.Rates) {
 			c[0][i] = min(c[0][i], c[1][i])
 		}
 	}
-	for i := 1; i < len(r.Cached); i++ {
-		r.Cached[i] = min(r.Cached[i], r.Cached[i-1])
-	}
-	for i := 1; i < len(r.Kept); i++ {
-		r.Kept[i] = min(r.Kept[i], r.Kept[i-1])
-	}
+	falling(r.Cached[:])
+	falling(r.Kept[:])
 	for _, v := range r.Numbers() {
 		*v = float64(float32(*v))
 	}
@@ -174,6 +170,21 @@ func rising(factors []float64) {
 	for i := range factors {
 		factors[i] = max(factors[i], before)
 		before = factors[i]
+	}
+}
+
+// falling makes shares not rise, with the least change to them in squares: those that rise become their mean (the
+// pool-adjacent-violators algorithm). So one that was disturbed does not pull down all that follow.
+func falling(shares []float64) {
+	for end := 2; end <= len(shares); end++ {
+		first, sum := end-1, shares[end-1]
+		for first > 0 && sum/float64(end-first) > shares[first-1] {
+			first--
+			sum += shares[first]
+		}
+		for i := first; i < end; i++ {
+			shares[i] = sum / float64(end-first)
+		}
 	}
 }
 

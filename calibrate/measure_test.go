@@ -3,6 +3,7 @@ package calibrate
 import (
 	"errors"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -94,6 +95,21 @@ func TestADeviceThatFailsIsNotMeasured(t *testing.T) {
 		Bandwidth: func(time.Duration) float64 { return 1e9 }, Memory: 1 << 20})
 	if !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestSharesThatRiseBecomeTheirMean(t *testing.T) {
+	for _, c := range []struct{ given, want []float64 }{
+		{[]float64{0.5}, []float64{0.5}},
+		{[]float64{1, 0.5, 0}, []float64{1, 0.5, 0}},
+		{[]float64{1, 0.25, 0.75, 0.5}, []float64{1, 0.5, 0.5, 0.5}},
+		{[]float64{0.25, 0.5, 0.75}, []float64{0.5, 0.5, 0.5}},
+		{[]float64{1, 0, 0.5, 1, 0}, []float64{1, 0.5, 0.5, 0.5, 0}},
+	} {
+		got := slices.Clone(c.given)
+		if falling(got); !slices.Equal(got, c.want) {
+			t.Errorf("%v falls as %v, want %v", c.given, got, c.want)
+		}
 	}
 }
 
