@@ -9,7 +9,7 @@ import (
 // turns is how long the last results of steps took to become the next step handed out: what passes in the process
 // that drives, between two messages. One goroutine adds.
 type turns struct {
-	last  [64]atomic.Int64 // nanoseconds
+	last  [512]atomic.Int64 // nanoseconds
 	added atomic.Uint64
 }
 
