@@ -93,7 +93,7 @@ func (b *bench) pass(newDevice func() device.Device, before []placement.Rates) (
 	} else {
 		r.Cached = before[0].Cached
 	}
-	b.kept(&r)
+	b.kept(&r, 1)
 	b.prefill(&r)
 	return r, errors.Join(b.err, crowd(newDevice, b.arena, b.deadline, &r))
 }
@@ -119,7 +119,7 @@ func Again(known placement.Rates, d device.Device) (placement.Rates, error) {
 	r := known
 	b.kernels(&r)
 	b.cached(&r)
-	b.kept(&r)
+	b.kept(&r, keptSamples)
 	if b.err != nil {
 		return known, b.err
 	}
@@ -228,6 +228,7 @@ func (b *bench) curve(c *placement.Curve, op func(bytes int) func()) {
 // lies between what it takes from the caches and from memory. As much as models' weights have is read by matrix products, and
 // what only a KV cache has by attention.
 func (b *bench) cached(r *placement.Rates) {
+	at := 0
 	for i, reads := range placement.CacheSizes {
 		size, n := 512<<10, int(reads)
 		arena, op, fast, slow := b.weights, (*bench).product, &r.Cache.Product, &r.Memory.Product
@@ -239,7 +240,12 @@ func (b *bench) cached(r *placement.Rates) {
 			r.Cached[i] = 0
 			continue
 		}
-		part := b.over(arena[:n])
+		first := 0
+		if n > len(b.weights) { // where the one before did not read, which is there already
+			first = min(at, len(arena)-n)
+			at = first + n
+		}
+		part := b.over(arena[first:][:n])
 		r.Cached[i] = share(fast.At(float64(size)), slow.At(float64(size)), part.settled(n/size, op(part, size)))
 	}
 }
@@ -284,28 +290,34 @@ func (b *bench) settled(parts int, op func()) float64 {
 }
 
 // kept measures how long the caches keep what nobody reads, in the same way, while this thread waits as one does that
-// has nothing to compute: it spins for a while, and then sleeps.
-func (b *bench) kept(r *placement.Rates) {
+// has nothing to compute: it spins for a while, and then sleeps. It is more than a core's own caches hold, which keep it
+// for longer than those that are shared with others.
+func (b *bench) kept(r *placement.Rates, samples int) {
 	const size = 512 << 10
-	part := b.over(b.weights[:cacheBytes])
-	op, parts := part.product(size), cacheBytes/size
+	part := b.over(b.weights[:min(keptBytes, len(b.weights))])
+	op, parts := part.product(size), len(part.arena)/size
 	settled := part.settled(parts, op)
 	for i, after := range placement.KeptAfter {
-		var samples []float64
-		for range keptSamples {
+		var shares []float64
+		for range samples {
 			if b.late() {
 				return // nothing is known to be kept
 			}
-			for range manyPasses {
+			idle(time.Duration(after * float64(time.Second)))
+			shares = append(shares, share(settled, r.Memory.Product.At(size), part.turn(parts, op)))
+			for range fewPasses {
 				part.turn(parts, op)
 			}
-			idle(time.Duration(after * float64(time.Second)))
-			samples = append(samples, share(settled, r.Memory.Product.At(size), part.turn(parts, op)))
 		}
-		slices.Sort(samples)
-		r.Kept[i] = samples[len(samples)/2]
+		slices.Sort(shares)
+		r.Kept[i] = shares[len(shares)/2]
 	}
 }
+
+const (
+	keptBytes   = 16 << 20
+	keptSamples = 3 // where there is one pass only
+)
 
 // spins is how long nodes spin that wait for a message, unless they are told not to, before they sleep.
 const spins = 2 * time.Millisecond
@@ -317,8 +329,6 @@ func idle(d time.Duration) {
 	}
 	time.Sleep(d - spins)
 }
-
-const keptSamples = 3
 
 // prefill measures what a chunk takes. On a device that is slow at it, the operations are small.
 func (b *bench) prefill(r *placement.Rates) {

@@ -17,7 +17,7 @@ type Rates struct {
 	Cached [7]float64
 	// Kept is what share of what lies in the caches is still there after the times KeptAfter in which it was not
 	// read: the last of them may be shared with others, of whom nothing is known.
-	Kept [3]float64
+	Kept [4]float64
 
 	PrefillProduct float64 // operations/s of a chunk's matrix products
 	PrefillAttend  float64 // and of its attention
@@ -46,7 +46,7 @@ type Curve [4]float64
 var (
 	CurveSizes  = [len(Curve{})]float64{64 << 10, 512 << 10, 4 << 20, 32 << 20}                                       // bytes
 	CacheSizes  = [len(Rates{}.Cached)]float64{8 << 20, 16 << 20, 32 << 20, 64 << 20, 96 << 20, 128 << 20, 256 << 20} // bytes
-	KeptAfter   = [len(Rates{}.Kept)]float64{1e-3, 4e-3, 16e-3}                                                       // seconds
+	KeptAfter   = [len(Rates{}.Kept)]float64{2e-3, 4e-3, 8e-3, 16e-3}                                                 // seconds
 	Intensities = [1 + len(Kernels{}.Intense)]float64{2, 4, 8, 16}                                                    // operations for each byte of keys and values: with halves, the query heads to a KV head
 )
 

@@ -16,7 +16,7 @@ func rated(memory, cache float64) Rates {
 		}
 		return Kernels{Layer: c, Product: c, Attend: c, Intense: [3]float64{2, 4, 8}}
 	}
-	return Rates{Memory: kernels(memory), Cache: kernels(cache), Cached: [7]float64{1, 1, 0, 0, 0, 0, 0}, Kept: [3]float64{1, 1, 1},
+	return Rates{Memory: kernels(memory), Cache: kernels(cache), Cached: [7]float64{1, 1, 0, 0, 0, 0, 0}, Kept: [4]float64{1, 1, 1, 1},
 		PrefillProduct: 1e11, PrefillAttend: 5e10, Crowd: [3]float64{1.5, 2, 3}}
 }
 
@@ -117,14 +117,14 @@ func TestCachesForgetWhatIsNotReadForLong(t *testing.T) {
 	if s := lasting.Step(1024); !near(s.KV, 4<<20/4e9) {
 		t.Errorf("from caches that keep everything KV takes %v s", s.KV)
 	}
-	rates.Kept = [3]float64{0, 0, 0}
+	rates.Kept = [4]float64{}
 	r.Nodes[0].Rates = rates
 	if s := costOf(t, r, w, mesh(1, Link{}), 1).Step(1024); !near(s.KV, 4<<20/4e9) {
 		t.Errorf("one node that reads in turn, as was measured, takes %v s", s.KV)
 	}
 	// Half is gone after 4 ms and all after 16. Two nodes take turns, 2.36 ms each from caches, so that each one's
 	// part is read less often than in turn.
-	rates.Kept = [3]float64{0.9, 0.5, 0}
+	rates.Kept = [4]float64{0.9, 0.5, 0.2, 0}
 	r, w = fourLayers(Pipeline, rates, rates)
 	for i := range r.Nodes {
 		r.Nodes[i].Machine, r.Nodes[i].CPUs = "x", string(rune('0'+i))
@@ -133,12 +133,12 @@ func TestCachesForgetWhatIsNotReadForLong(t *testing.T) {
 	if a, b := free.Step(1024), slow.Step(1024); !(b.KV > 1.5*a.KV) {
 		t.Errorf("KV takes %v s, and %v when other things take 8 ms of a step", a.KV, b.KV)
 	}
-	for after, want := range map[float64]float64{0: 1, 0.5e-3: 0.95, 1e-3: 0.9, 10e-3: 0.25, 16e-3: 0, 1: 0} {
+	for after, want := range map[float64]float64{0: 1, 1e-3: 0.95, 2e-3: 0.9, 3e-3: 0.7, 12e-3: 0.1, 16e-3: 0, 1: 0} {
 		if got := rates.kept(after); !near(got, want) {
 			t.Errorf("after %v s %v is there, want %v", after, got, want)
 		}
 	}
-	rates.Kept[2] = 0.25
+	rates.Kept[3] = 0.25
 	if got := rates.kept(32e-3); !near(got, 0.0625) {
 		t.Errorf("after twice the longest time %v is there", got)
 	}
@@ -249,8 +249,27 @@ func TestAnExchangeHidesBehindWhoHasMoreToAttendTo(t *testing.T) {
 	if s := c.Step(4096); s.Exchange != 0 || !(s.KV > 7e-3) {
 		t.Errorf("a step takes %+v", s)
 	}
-	if s := c.Step(16); !(s.Exchange > 0) {
-		t.Errorf("with hardly a context, a step takes %+v", s)
+	far := costOf(t, r, w, mesh(2, Link{Latency: 500e-6, Bandwidth: 1e12}), 1)
+	if s := far.Step(2 * r.BlockTokens); !(s.Exchange > 0) {
+		t.Errorf("with a block each, and far from each other, a step takes %+v", s)
+	}
+}
+
+func TestWhoHasNoBlockYetIsNotAsked(t *testing.T) {
+	same := rated(1e9, 1e9)
+	for _, mode := range []Mode{Pooled, Ring} {
+		r, w := fourLayers(mode, same, same, same)
+		c := costOf(t, r, w, mesh(3, Link{Latency: 50e-6, Bandwidth: 1e12}), 1)
+		if s := c.Step(r.BlockTokens - 1); s.Exchange != 0 || !near(s.KV, float64(r.BlockTokens-1)*4096/1e9) {
+			t.Errorf("%v: without a whole block a step takes %+v", mode, s)
+		}
+		one, all := c.Step(2*r.BlockTokens-1), c.Step(3*r.BlockTokens)
+		if !(one.Exchange < all.Exchange) {
+			t.Errorf("%v: with one block %+v, with one for each %+v", mode, one, all)
+		}
+		if mode == Ring && one.Exchange != 0 {
+			t.Errorf("the first block is at the owner, and others are asked: %+v", one)
+		}
 	}
 }
 
@@ -268,7 +287,7 @@ func TestRatesThatCannotBeAreNamed(t *testing.T) {
 		"Cache.Intense":  func(r *Rates) { r.Cache.Intense[0] = 0.5 },
 		"Memory.Intense": func(r *Rates) { r.Memory.Intense[2] = 1 },
 		"Cached":         func(r *Rates) { r.Cached[1] = 1.5 },
-		"Kept":           func(r *Rates) { r.Kept = [3]float64{0.5, 0.6, 0} },
+		"Kept":           func(r *Rates) { r.Kept = [4]float64{0.5, 0.6, 0, 0} },
 		"PrefillProduct": func(r *Rates) { r.PrefillProduct = 0 },
 		"PrefillAttend":  func(r *Rates) { r.PrefillAttend = math.NaN() },
 		"Crowd":          func(r *Rates) { r.Crowd[0] = math.NaN() },
