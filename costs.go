@@ -20,11 +20,13 @@ func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.costs(ctx, nodes)
+	return m.costs(ctx, nodes, m.turn())
 }
 
 // CostsNow is Costs from what is measured now, one node after another, where those of Costs may be minutes old, or
-// days: it takes about a second for each node and each way. No step may run meanwhile.
+// days: it takes about a second for each node and each way. No step may run meanwhile. How long this process takes to hand out
+// steps is as it was at the CostsNow before, so that who holds steps that ran in between against both holds nothing of them
+// against itself.
 func (m *Model) CostsNow(ctx context.Context) (map[Mode]*placement.Cost, error) {
 	nodes, err := m.calibrated()
 	if err != nil {
@@ -37,7 +39,25 @@ func (m *Model) CostsNow(ctx context.Context) (map[Mode]*placement.Cost, error) 
 		}
 	}
 	m.cluster.forgetWays(nodes)
-	return m.costs(ctx, nodes)
+	turn := m.turn()
+	m.mu.Lock()
+	before := m.turnBefore
+	m.turnBefore = turn
+	m.mu.Unlock()
+	if before == 0 {
+		before = turn
+	}
+	return m.costs(ctx, nodes, before)
+}
+
+// turn is how many seconds this process takes from a step's result to the next step; 0 if there was none yet.
+func (m *Model) turn() float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.conductor == nil {
+		return 0
+	}
+	return m.conductor.Turn().Seconds()
 }
 
 // calibrated is the nodes that the model is on, if it is known of all what they can do.
@@ -56,10 +76,10 @@ func (m *Model) calibrated() ([]cluster.Node, error) {
 	return nodes, nil
 }
 
-// costs is Costs with nodes of such rates.
-func (m *Model) costs(ctx context.Context, nodes []cluster.Node) (map[Mode]*placement.Cost, error) {
+// costs is Costs with nodes of such rates, and such a turn.
+func (m *Model) costs(ctx context.Context, nodes []cluster.Node, turn float64) (map[Mode]*placement.Cost, error) {
 	m.mu.Lock()
-	asked, plans, conductor := m.asked, m.plans, m.conductor
+	asked, plans := m.asked, m.plans
 	m.mu.Unlock()
 	if plans == nil || len(asked.Nodes) != len(nodes) {
 		return nil, errors.New("orrery: the model is not loaded any more as it was")
@@ -67,10 +87,6 @@ func (m *Model) costs(ctx context.Context, nodes []cluster.Node) (map[Mode]*plac
 	asked.Nodes = slices.Clone(asked.Nodes)
 	for i := range nodes {
 		asked.Nodes[i].Rates = nodes[i].Rates
-	}
-	turn := 0.0
-	if conductor != nil {
-		turn = conductor.Turn().Seconds()
 	}
 	measured, err := m.cluster.measureLinks(ctx, nodes)
 	if err != nil {
