@@ -44,6 +44,7 @@ def options():
     p.add_argument("--kv", type=words, default="f16,q8_0", help="of decode behind a context (default: %(default)s)")
     p.add_argument("--prompts", type=numbers, default="512,4096", help="of prefill (default: %(default)s)")
     p.add_argument("--flash", type=words, default="on,off", help="llama.cpp's flash attention, where it may choose (default: %(default)s)")
+    p.add_argument("--context-threads", type=int, metavar="N", help="of llama.cpp, for contexts that it only decodes behind (default: those it decodes with)")
     p.add_argument("--tokens", type=int, default=16, help="of each run of decode (default: %(default)s)")
     p.add_argument("--repeat", type=int, default=3, help="runs (default: %(default)s)")
     p.add_argument("--json", metavar="FILE", help="keep the figures there too")
@@ -88,15 +89,17 @@ class Theirs:
         self.o, self.bench = o, bench
 
     def run(self, path, threads, *more):
-        out = run([self.bench, "-m", path, "-t", str(threads), "-r", str(self.o.repeat), "-o", "json", *more], stderr=subprocess.DEVNULL)
-        return json.loads(out)[0]["avg_ts"]
+        """Tokens/s of one test; of several numbers of threads those of the last."""
+        out = run([self.bench, "-m", path, "-t", threads, "-r", str(self.o.repeat), "-o", "json", *more], stderr=subprocess.DEVNULL)
+        return json.loads(out)[-1]["avg_ts"]
 
     def prefill(self, path, threads, tokens):
-        return max((self.run(path, threads, "-p", str(tokens), "-n", "0", "-fa", fa), f"flash attention {fa}") for fa in self.o.flash)
+        return max((self.run(path, str(threads), "-p", str(tokens), "-n", "0", "-fa", fa), f"flash attention {fa}") for fa in self.o.flash)
 
     def decode(self, path, threads, depth, kv):
         ways = self.o.flash if kv == "f16" and depth > 0 else ["on"]  # quantized values need flash attention
-        return max((self.run(path, threads, "-p", "0", "-n", str(self.o.tokens), "-d", str(depth), "-ctk", kv, "-ctv", kv, "-fa", fa), f"flash attention {fa}") for fa in ways)
+        all_threads = f"{self.o.context_threads},{threads}" if self.o.context_threads and depth > 0 else str(threads)
+        return max((self.run(path, all_threads, "-p", "0", "-n", str(self.o.tokens), "-d", str(depth), "-ctk", kv, "-ctv", kv, "-fa", fa), f"flash attention {fa}") for fa in ways)
 
 
 class Ours:

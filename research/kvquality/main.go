@@ -21,7 +21,8 @@ type command struct {
 	Codes   int    `help:"Codes in each, all of which are asked for." default:"40" placeholder:"N"`
 	Seed    uint64 `help:"Of the first document." default:"1"`
 	Ways    []int  `help:"Which ways to store, of those listed below; the first is what the others are held to (default: ${default})." default:"0,1,2,3,4,5" placeholder:"N,…"`
-	Threads int    `help:"Threads that compute (default: all processors)." placeholder:"N"`
+	Device  string `help:"cpu, cuda, metal or emulator; GPUs have no f32." default:"cpu"`
+	Threads int    `help:"Threads of a CPU (default: all processors)." placeholder:"N"`
 }
 
 // Help is shown below the flags' summary.
@@ -32,7 +33,8 @@ likeliest one. Errors of logits are of these tokens, against the first way, in s
 Ways: 0 f32, 1 f16, 2 q8, 3 q8 with the last block in f16, 4 q4, 5 q4 with the last block in f16.
 
 Example:
-  go run ./research/kvquality --tokens 8192,32768 --docs 4`
+  go run ./research/kvquality --tokens 8192,32768 --docs 4
+  go run ./research/kvquality --tokens 200000 --docs 1 --device cuda --ways 1,2,3,4,5`
 }
 
 // ways are the ways to store that can be compared.
@@ -67,6 +69,11 @@ func (c *command) run() error {
 			return fmt.Errorf("--ways: %d is not in 0..%d", w, len(ways)-1)
 		}
 	}
+	dev, err := open(c.Device, c.Threads)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
 	t := table.NewWriter()
 	t.SetStyle(table.StyleLight)
 	t.AppendHeader(table.Row{"tokens", "stored as", "exact", "of", "error, rms", "error, most"})
@@ -81,7 +88,7 @@ func (c *command) run() error {
 			for w := range results {
 				way := ways[c.Ways[w]]
 				began := time.Now()
-				logits, err := task.read(m, way, c.Threads)
+				logits, err := task.read(dev, m, way)
 				if err != nil {
 					return err
 				}
