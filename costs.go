@@ -6,16 +6,64 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/placement"
 )
 
 // Costs predicts, for each mode that the model is placed in, how long its steps take: from the rates that
 // the nodes measured when they started, the ways between them, and how much nodes of one machine slow each
-// other down, which are measured now if that was not done lately. A node that was started without calibration makes an error that names it.
+// other down, which are measured now if that was not done lately; and from how long this process took to hand out the last steps of the
+// model, if there were any. A node that was started without calibration makes an error that names it.
 func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
+	nodes, err := m.calibrated()
+	if err != nil {
+		return nil, err
+	}
+	return m.costs(ctx, nodes, m.turn())
+}
+
+// CostsNow is Costs from what is measured now, one node after another, where those of Costs may be minutes old, or
+// days: it takes about a second for each node and each way. No step may run meanwhile. How long this process takes to hand out
+// steps is as it was at the CostsNow before, so that who holds steps that ran in between against both holds nothing of them
+// against itself.
+func (m *Model) CostsNow(ctx context.Context) (map[Mode]*placement.Cost, error) {
+	nodes, err := m.calibrated()
+	if err != nil {
+		return nil, err
+	}
+	nodes = slices.Clone(nodes)
+	for i := range nodes {
+		if nodes[i].Rates, err = m.cluster.measureNode(ctx, nodes[i]); err != nil {
+			return nil, err
+		}
+	}
+	m.cluster.forgetWays(nodes)
+	turn := m.turn()
 	m.mu.Lock()
-	nodes, asked, plans := m.nodes, m.asked, m.plans
+	before := m.turnBefore
+	m.turnBefore = turn
+	m.mu.Unlock()
+	if before == 0 {
+		before = turn
+	}
+	return m.costs(ctx, nodes, before)
+}
+
+// turn is how many seconds this process takes from a step's result to the next step; 0 if there was none yet.
+func (m *Model) turn() float64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.conductor == nil {
+		return 0
+	}
+	return m.conductor.Turn().Seconds()
+}
+
+// calibrated is the nodes that the model is on, if it is known of all what they can do.
+func (m *Model) calibrated() ([]cluster.Node, error) {
+	m.mu.Lock()
+	nodes, plans := m.nodes, m.plans
 	m.mu.Unlock()
 	if plans == nil {
 		return nil, errors.New("orrery: the model is not loaded")
@@ -24,6 +72,21 @@ func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 		if !n.Rates.Known() {
 			return nil, fmt.Errorf("orrery: what node %s can do was not measured: nothing can be predicted", n.Name)
 		}
+	}
+	return nodes, nil
+}
+
+// costs is Costs with nodes of such rates, and such a turn.
+func (m *Model) costs(ctx context.Context, nodes []cluster.Node, turn float64) (map[Mode]*placement.Cost, error) {
+	m.mu.Lock()
+	asked, plans := m.asked, m.plans
+	m.mu.Unlock()
+	if plans == nil || len(asked.Nodes) != len(nodes) {
+		return nil, errors.New("orrery: the model is not loaded any more as it was")
+	}
+	asked.Nodes = slices.Clone(asked.Nodes)
+	for i := range nodes {
+		asked.Nodes[i].Rates = nodes[i].Rates
 	}
 	measured, err := m.cluster.measureLinks(ctx, nodes)
 	if err != nil {
@@ -38,6 +101,7 @@ func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.cluster.log.Debug("what predictions go by", "nodes", asked.Nodes, "links", links, "ways", ways, "turn", turn, "slower", slower)
 	costs := map[Mode]*placement.Cost{}
 	shares := tokenShares(plans, nodes)
 	for mode, plan := range plans.Plans {
@@ -52,7 +116,7 @@ func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 		const efficiency = 1 // of nodes without rates
 		cost, err := placement.NewCost(asked, plan, workOf(m.files, m.opts.KV), links, efficiency)
 		if err == nil {
-			err = cost.DriveFrom(ways)
+			err = cost.DriveFrom(ways, turn)
 		}
 		if err == nil {
 			err = cost.ShareMemory(slower)

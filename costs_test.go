@@ -93,6 +93,46 @@ func TestALoadedModelHasACostForEachMode(t *testing.T) {
 	}
 }
 
+func TestCostsCanBeOfWhatNodesDoNow(t *testing.T) {
+	var curve placement.Curve
+	for i := range curve {
+		curve[i] = float64(1 + i) // s: no machine is so slow
+	}
+	kernels := placement.Kernels{Layer: curve, Product: curve, Attend: curve, Intense: [3]float64{1, 1, 1}}
+	rates := placement.Rates{Memory: kernels, Cache: kernels, PrefillProduct: 1e11, PrefillAttend: 1e11, Crowd: [3]float64{1, 1, 1}, Packed: [2]float64{1, 1}}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	a, err := orrery.Start(ctx, orrery.Config{Name: "a", Memory: 1 << 30, Bandwidth: 1e10, Threads: 1, Rates: rates, Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	m, err := a.Load(ctx, "recall", orrery.LoadOptions{Context: 1024})
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := m.Costs(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := m.CostsNow(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []orrery.Mode{orrery.Pipeline, orrery.Pooled, orrery.Ring} {
+		if was, is := known[mode].Step(100), now[mode].Step(100); was.Weights == is.Weights || was.KV == is.KV || is.Weights <= 0 {
+			t.Errorf("%v: %+v, and measured now %+v", mode, was, is)
+		}
+	}
+	again, err := m.Costs(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if was, is := known[orrery.Pipeline].Step(100), again[orrery.Pipeline].Step(100); was.Weights != is.Weights {
+		t.Errorf("what the node said of itself has changed: %+v, then %+v", was, is)
+	}
+}
+
 func TestNoCostWithoutRatesAndTheNodeIsNamed(t *testing.T) {
 	nodes := startNodes(t, 1e9)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

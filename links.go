@@ -90,6 +90,20 @@ func (b *linkBook) put(from, to cluster.Node, l MeasuredLink) {
 	b.links[[2]string{from.Transport, to.Transport}] = linkEntry{l, time.Now()}
 }
 
+// forgetWays has all that is known between some nodes, and from here to them, measured again.
+func (c *Cluster) forgetWays(nodes []cluster.Node) {
+	at := map[string]bool{c.membership.Self().Transport: true}
+	for _, n := range nodes {
+		at[n.Transport] = true
+	}
+	c.links.mu.Lock()
+	defer c.links.mu.Unlock()
+	maps.DeleteFunc(c.links.links, func(ends [2]string, _ linkEntry) bool { return at[ends[0]] && at[ends[1]] })
+	c.machines.mu.Lock()
+	defer c.machines.mu.Unlock()
+	clear(c.machines.slower)
+}
+
 // Links is the way between each two of [Cluster.Nodes], in their order: links[i][j] leads from node i to
 // node j. See [Cluster.MeasureLinks].
 func (c *Cluster) Links(ctx context.Context) ([][]placement.Link, error) {

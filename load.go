@@ -120,6 +120,8 @@ type Model struct {
 	asked     placement.Request // what the plans are of
 	plans     *placement.Reservation
 	closed    bool
+
+	turnBefore float64 // seconds that this process took to hand out steps when CostsNow was asked last
 }
 
 // Load places a model on the members that compute, and loads it there. ref is "recall", the model that

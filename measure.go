@@ -7,11 +7,14 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/orrery-ai/orrery/actors"
 	"github.com/orrery-ai/orrery/calibrate"
+	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu"
 	"github.com/orrery-ai/orrery/metalkern"
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/proto"
 )
 
 // bandwidthTime is how long memory is read to measure how fast, where nothing else is measured.
@@ -73,7 +76,7 @@ func (c *Config) subject(d device.Device, memory int64) (s calibrate.Subject, id
 	if !ok {
 		another := func() device.Device { return cpu.New(c.Threads) }
 		bandwidth := func(within time.Duration) (float64, error) { return cpu.MeasureBandwidth(within), nil }
-		return calibrate.Subject{Device: d, Another: another, Bandwidth: bandwidth, Memory: memory, KVHeads: calibrate.KVHeads, HeadDim: calibrate.HeadDim}, d.Name()
+		return calibrate.Subject{Device: d, Another: another, Bandwidth: bandwidth, Memory: memory, Mapped: true, KVHeads: calibrate.KVHeads, HeadDim: calibrate.HeadDim}, d.Name()
 	}
 	spin := c.Synch == SynchFast || c.Synch == SynchAuto && runtime.GOMAXPROCS(0) > 1
 	info := g.Info()
@@ -86,4 +89,22 @@ func (c *Config) subject(d device.Device, memory int64) (s calibrate.Subject, id
 		s.KVHeads, s.HeadDim = calibrate.KVHeads, calibrate.HeadDim
 	}
 	return s, identity
+}
+
+// measureNode has a node measure again what it does in decode.
+func (c *Cluster) measureNode(ctx context.Context, n cluster.Node) (rates placement.Rates, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*calibrate.Limit+pairTimeout)
+	defer cancel()
+	c.endpoint.SetPeer(n.Name, n.Transport)
+	m, err := actors.Ask[*proto.NodeMeasured](ctx, c.system, actors.NodePID(n.Name), &proto.MeasureNode{Rates: n.Rates.Values(), Asker: c.membership.Self().Transport})
+	if err == nil && m.Error != "" {
+		err = errors.New(m.Error)
+	}
+	if err == nil {
+		err = rates.Take(m.Rates)
+	}
+	if err != nil {
+		return rates, fmt.Errorf("orrery: node %s: %w", n.Name, err)
+	}
+	return rates, nil
 }

@@ -43,6 +43,7 @@ type conductor struct {
 	wanting     uint64 // the sequence that waits to begin a round, or 0: nothing else begins
 	justRound   uint64 // the sequence whose round was the last, until the others have had their turn
 	broken      error
+	came        time.Time     // the result that is being taken; zero if it has led to a step, or none is
 	ticking     chan struct{} // closed to end the goroutine that ticks
 }
 

@@ -154,6 +154,10 @@ func (c *conductor) newStep(s *sequence, epoch uint64, n, results int, after uin
 			step.alone, other.alone = false, false
 		}
 	}
+	if after == 0 && step.alone && !c.came.IsZero() {
+		c.handle.turns.add(step.since.Sub(c.came))
+	}
+	c.came = time.Time{}
 	c.steps[c.last] = step
 	s.inFlight++
 	return step
@@ -207,12 +211,14 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 		s.machine.Done(step.epoch, step.end)
 	}
 	s.progress, s.stalls = time.Now(), 0
+	c.came = r.At
 	if s.job != nil {
 		c.stepDone(s, step)
 		c.chooseNext(ctx, s, step)
 	}
 	c.advance(ctx, s)
 	c.advanceOthers(ctx, s)
+	c.came = time.Time{}
 }
 
 // stepDone gives the job what a finished step means to it.

@@ -71,6 +71,7 @@ type Conductor struct {
 
 	lastSeq  atomic.Uint64                  // the last id given to a sequence
 	recorder atomic.Pointer[trace.Recorder] // of steps and switches; nil: they are not recorded
+	turns    turns
 
 	mu     sync.Mutex
 	sinks  map[uint64]*logitSink // by sequence
@@ -183,6 +184,10 @@ func Ask[T any](ctx context.Context, system *actor.ActorSystem, pid *actor.PID, 
 }
 
 const askTimeout = 30 * time.Second
+
+// Turn is how long this process takes from a step's result until it hands out the next step: the median of the last
+// ones. It is 0 before there were any.
+func (c *Conductor) Turn() time.Duration { return c.turns.median() }
 
 // Close unloads the model on every node that is there, and ends what was going on with an error.
 func (c *Conductor) Close() {

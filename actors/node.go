@@ -131,6 +131,11 @@ func (n *node) Receive(ctx actor.Context) {
 			n.meet(ctx.Sender().Address, msg.Asker)
 			n.prober.together(msg, n.memory, ctx.Sender())
 		}
+	case *proto.MeasureNode:
+		if ctx.Sender() != nil {
+			n.meet(ctx.Sender().Address, msg.Asker)
+			n.prober.node(msg, n.memory, ctx.Sender())
+		}
 	case *proto.MakeEcho:
 		if ctx.Sender() != nil {
 			n.meet(msg.From, msg.Address)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/orrery-ai/orrery/calibrate"
 	"github.com/orrery-ai/orrery/kvcache"
+	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/transport"
 )
@@ -103,6 +104,37 @@ func (p *prober) together(msg *proto.MeasureTogether, memory *kvcache.Budget, as
 	})
 	if err != nil {
 		reply(0, err)
+	}
+}
+
+// node measures again what this node's device does in decode, and answers who asked.
+func (p *prober) node(msg *proto.MeasureNode, memory *kvcache.Budget, asker *actor.PID) {
+	reply := func(rates []float64, err error) {
+		p.root.Send(asker, &proto.NodeMeasured{Rates: rates, Error: errorText(err)})
+	}
+	var known placement.Rates
+	if err := known.Take(msg.Rates); err != nil {
+		reply(nil, err)
+		return
+	}
+	err := p.begin(func() {
+		select {
+		case p.turn <- struct{}{}:
+			defer func() { <-p.turn }()
+		case <-p.ctx.Done():
+			reply(nil, errors.New("the node is leaving"))
+			return
+		}
+		if err := memory.Take(calibrate.AgainBytes); err != nil {
+			reply(nil, err)
+			return
+		}
+		defer memory.Give(calibrate.AgainBytes)
+		rates, err := calibrate.Again(known, p.machine.Device)
+		reply(rates.Values(), err)
+	})
+	if err != nil {
+		reply(nil, err)
 	}
 }
 

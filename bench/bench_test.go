@@ -13,6 +13,7 @@ import (
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/model/modeltest"
+	"github.com/orrery-ai/orrery/placement"
 )
 
 func TestMain(m *testing.M) {
@@ -21,6 +22,16 @@ func TestMain(m *testing.M) {
 }
 
 var modes = []orrery.Mode{orrery.Pipeline, orrery.Pooled, orrery.Ring}
+
+// someRates are those of a machine that reads 10 GB/s.
+func someRates() placement.Rates {
+	var curve placement.Curve
+	for i, size := range placement.CurveSizes {
+		curve[i] = 1e-6 + size/10e9
+	}
+	kernels := placement.Kernels{Layer: curve, Product: curve, Attend: curve, Intense: [3]float64{1, 1, 1}}
+	return placement.Rates{Memory: kernels, Cache: kernels, PrefillProduct: 1e11, PrefillAttend: 1e11, Crowd: [3]float64{1, 1, 1}, Packed: [2]float64{1, 1}}
+}
 
 // load loads a small model on nodes of this process.
 func load(t *testing.T, nodes int, o orrery.LoadOptions) (context.Context, *orrery.Model) {
@@ -33,7 +44,7 @@ func load(t *testing.T, nodes int, o orrery.LoadOptions) (context.Context, *orre
 	}
 	var first *orrery.Cluster
 	for i := range nodes {
-		cfg := orrery.Config{Name: fmt.Sprintf("n%d", i), Bandwidth: 1e9, NoCalibration: true, Memory: 4 << 30, Threads: 1, Logger: slog.New(slog.DiscardHandler)}
+		cfg := orrery.Config{Name: fmt.Sprintf("n%d", i), Bandwidth: 1e9, NoCalibration: true, Rates: someRates(), Memory: 4 << 30, Threads: 1, Logger: slog.New(slog.DiscardHandler)}
 		if first != nil {
 			cfg.Join = []string{first.Addr()}
 		}
@@ -95,6 +106,74 @@ func TestEveryModeIsMeasuredAtEveryDepth(t *testing.T) {
 	for _, want := range []string{"a title", "pipeline", "pooled, predicted", "ring", "tokens/s"} {
 		if !strings.Contains(picture.String(), want) {
 			t.Errorf("the picture does not say %q", want)
+		}
+	}
+}
+
+func TestEveryRunIsHeldAgainstWhatWasPredictedBeforeAndAfterIt(t *testing.T) {
+	o := Comparison{Depths: []int{0, 300}, Modes: modes, Tokens: 9, Rounds: 3, Costs: func(context.Context) (map[orrery.Mode]*placement.Cost, error) { return nil, nil }}
+	ctx, m := load(t, 2, orrery.LoadOptions{Context: o.Context(), Sequences: o.Sequences(), Chunk: 32, BlockTokens: 16})
+	var asked []map[orrery.Mode]*placement.Cost
+	o.Costs = func(ctx context.Context) (map[orrery.Mode]*placement.Cost, error) {
+		costs, err := m.Costs(ctx)
+		asked = append(asked, costs)
+		return costs, err
+	}
+	told := 0
+	o.Done = func(round int) {
+		if told != round || len(asked) != round+2 {
+			t.Errorf("after round %d, %d others and %d predictions", round, told, len(asked))
+		}
+		told++
+	}
+	all, err := o.Run(ctx, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) != 6 || told != o.Rounds {
+		t.Fatalf("%d results, %d rounds told of", len(all), told)
+	}
+	for i, c := range all {
+		if c.Depth != o.Depths[i/3] || c.Mode != modes[i%3] || len(c.Runs) != o.Rounds {
+			t.Errorf("result %d: %+v", i, c)
+		}
+		context := c.Depth
+		for round, r := range c.Runs {
+			if r.Context <= context || r.Speed <= 0 {
+				t.Errorf("%v at %d, round %d: %+v", c.Mode, c.Depth, round, r)
+			}
+			context = r.Context
+			before, after := asked[round][c.Mode].Step(r.Context).Seconds(), asked[round+1][c.Mode].Step(r.Context).Seconds()
+			if want := 2 / (before + after); r.Predicted != want {
+				t.Errorf("%v at %d, round %d: %v tokens/s are predicted, not %v", c.Mode, c.Depth, round, r.Predicted, want)
+			}
+		}
+		if q := c.Ratio(); q.Min > q.Median || q.Median > q.Max || c.Speed().Median <= 0 || c.Predicted().Median <= 0 {
+			t.Errorf("%+v", q)
+		}
+	}
+	first := map[int]bool{}
+	for round := range modes {
+		first[o.place(round, 0)] = true
+	}
+	if len(first) != len(modes) {
+		t.Errorf("the first of a round are %v", first)
+	}
+	unpredicted := o
+	unpredicted.Costs = func(context.Context) (map[orrery.Mode]*placement.Cost, error) { return nil, nil }
+	if _, err := unpredicted.Run(ctx, m); err == nil || !strings.Contains(err.Error(), "mode pipeline") {
+		t.Errorf("nothing is predicted: %v", err)
+	}
+	for what, bad := range map[string]Comparison{
+		"no depths":        {Modes: modes, Tokens: 1, Rounds: 1, Costs: o.Costs},
+		"a negative depth": {Depths: []int{-1}, Modes: modes, Tokens: 1, Rounds: 1, Costs: o.Costs},
+		"no modes":         {Depths: []int{0}, Tokens: 1, Rounds: 1, Costs: o.Costs},
+		"no tokens":        {Depths: []int{0}, Modes: modes, Rounds: 1, Costs: o.Costs},
+		"no rounds":        {Depths: []int{0}, Modes: modes, Tokens: 1, Costs: o.Costs},
+		"no predictions":   {Depths: []int{0}, Modes: modes, Tokens: 1, Rounds: 1},
+	} {
+		if _, err := bad.Run(ctx, nil); err == nil {
+			t.Error(what)
 		}
 	}
 }

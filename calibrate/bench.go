@@ -14,6 +14,7 @@ type bench struct {
 	Subject
 	stream   device.Stream
 	arena    []byte // of the device
+	weights  []byte // smaller, in pages such as weights lie in
 	at       int
 	deadline time.Time // of all measurements
 	once     bool      // what is measured does not matter: kernels are to be compiled
@@ -24,15 +25,18 @@ type bench struct {
 
 // newBench is a bench on an arena. close gives back what it takes.
 func newBench(s Subject, arena []byte, deadline time.Time) *bench {
-	return &bench{Subject: s, stream: s.Device.NewStream(), arena: arena, deadline: deadline, err: new(error), taken: new([][]byte)}
+	return &bench{Subject: s, stream: s.Device.NewStream(), arena: arena, weights: first(arena, weightsBytes), deadline: deadline, err: new(error), taken: new([][]byte)}
 }
 
-// over is a bench on the first bytes of the arena only.
-func (b *bench) over(bytes int) *bench {
+// over is a bench on another arena.
+func (b *bench) over(arena []byte) *bench {
 	part := *b
-	part.arena, part.at = b.arena[:min(bytes, len(b.arena))], 0
+	part.arena, part.at = arena, 0
 	return &part
 }
+
+// first is so many bytes of an arena, or all of it.
+func first(arena []byte, bytes int) []byte { return arena[:min(bytes, len(arena))] }
 
 // release gives back what operations took, which are not used any more.
 func (b *bench) release() {

@@ -2,6 +2,7 @@ package calibrate
 
 import (
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ type Subject struct {
 	// Bandwidth measures how fast memory can be read, in bytes/s, for about the given time.
 	Bandwidth func(time.Duration) (float64, error)
 	Memory    int64 // bytes that may be used, of which an eighth is
+	Mapped    bool  // weights lie in files that are mapped, in small pages
 
 	KVHeads, HeadDim int  // of what is attended to
 	Alike            bool // the device keeps launches that come again, so samples are alike; else each reads on where the last one ended
@@ -60,9 +62,14 @@ func Measure(s Subject) (m Measured, err error) {
 	defer free()
 	b := newBench(s, arena, time.Now())
 	defer func() { err = errors.Join(err, b.close()) }()
+	freeWeights, err := b.mapWeights()
+	if err != nil {
+		return m, err
+	}
+	defer freeWeights()
 	if s.Alike {
 		b.once = true
-		b.pass(new(placement.Rates))
+		b.pass(new(placement.Rates), nil)
 		b.once = false
 	}
 	b.deadline = time.Now().Add(Limit)
@@ -76,7 +83,7 @@ func Measure(s Subject) (m Measured, err error) {
 	var all []placement.Rates
 	for len(all) == 0 || len(all) < passes && !b.late() {
 		var r placement.Rates
-		if b.pass(&r); *b.err != nil {
+		if b.pass(&r, all); *b.err != nil {
 			return m, nil // close gives it
 		}
 		all = append(all, r)
@@ -90,20 +97,66 @@ func Measure(s Subject) (m Measured, err error) {
 	return m, m.Rates.Check()
 }
 
-// pass measures everything once.
-func (b *bench) pass(r *placement.Rates) {
+// mapWeights takes what weights lie in, if that is other memory than the arena. free gives it back.
+func (b *bench) mapWeights() (free func(), err error) {
+	if !b.Mapped {
+		return func() {}, nil
+	}
+	b.weights, free, err = newWeights(b.Memory)
+	return free, err
+}
+
+// pass measures everything once, but what takes longest not if it was in a pass before.
+func (b *bench) pass(r *placement.Rates, before []placement.Rates) {
 	r.Turn, r.Record = b.measureTurn()
 	b.turn = r.Turn
-	b.kernels(&r.Memory)
-	inCache := b.over(cacheBytes)
-	inCache.kernels(&r.Cache)
+	b.kernels(r)
 	b.packed(r)
-	b.cached(r)
-	inCache.kept(r)
+	if len(before) == 0 {
+		b.cached(r)
+	} else {
+		r.Cached = before[0].Cached
+	}
+	b.kept(r, 1)
 	b.prefill(r)
 	r.Gate = b.measureGate()
 	b.crowd(r)
 	b.release()
+}
+
+// AgainBytes is the memory that Again takes for the time being.
+const AgainBytes = mostArena + weightsBytes
+
+// Again measures once more those of a node's rates that steps of decode go by, in about half a second, and leaves
+// the others as they are known. It is for who holds predictions against what is measured at the same time: a
+// machine's speed changes within seconds where others share it. The device is a processor.
+func Again(known placement.Rates, d device.Device) (r placement.Rates, err error) {
+	s := Subject{Device: d, Memory: 8 * mostArena, Mapped: true, KVHeads: KVHeads, HeadDim: HeadDim}
+	arena, free, err := newArena(d, s.Memory, arenaTime)
+	if err != nil {
+		return known, err
+	}
+	defer free()
+	b := newBench(s, arena, time.Now().Add(Limit))
+	defer func() {
+		if failed := b.close(); failed != nil {
+			r, err = known, failed
+		}
+	}()
+	freeWeights, err := b.mapWeights()
+	if err != nil {
+		return known, err
+	}
+	defer freeWeights()
+	r = known
+	b.kernels(&r)
+	b.cached(&r)
+	b.kept(&r, keptSamples)
+	if *b.err != nil {
+		return known, nil // close gives it
+	}
+	r = median([]placement.Rates{r})
+	return r, r.Check()
 }
 
 // median is the median of each rate, held to what a machine can have, and to what 4 bytes hold, so that a node
@@ -135,12 +188,8 @@ func median(all []placement.Rates) (r placement.Rates) {
 			c[0][i] = min(c[0][i], c[1][i])
 		}
 	}
-	for i := 1; i < len(r.Cached); i++ {
-		r.Cached[i] = min(r.Cached[i], r.Cached[i-1])
-	}
-	for i := 1; i < len(r.Kept); i++ {
-		r.Kept[i] = min(r.Kept[i], r.Kept[i-1])
-	}
+	falling(r.Cached[:])
+	falling(r.Kept[:])
 	for _, v := range r.Numbers() {
 		*v = float64(float32(*v))
 	}
@@ -156,38 +205,68 @@ func rising(factors []float64) {
 	}
 }
 
+// falling makes shares not rise, with the least change to them in squares: those that rise become their mean (the
+// pool-adjacent-violators algorithm). So one that was disturbed does not pull down all that follow.
+func falling(shares []float64) {
+	for end := 2; end <= len(shares); end++ {
+		first, sum := end-1, shares[end-1]
+		for first > 0 && sum/float64(end-first) > shares[first-1] {
+			first--
+			sum += shares[first]
+		}
+		for i := first; i < end; i++ {
+			shares[i] = sum / float64(end-first)
+		}
+	}
+}
+
 // cacheBytes is so few that they stay in the last cache of any machine.
 const cacheBytes = 4 << 20
 
 // longest is how long an operation may take to be measured at one size more, in seconds.
 const longest = 2 * 6e-3
 
-// kernels measures the decode operations over the bench's arena. Sizes that do not fit there, or would take long, are told from
-// those before.
-func (b *bench) kernels(k *placement.Kernels) {
-	for _, c := range []struct {
-		curve *placement.Curve
-		op    func(bytes int) func()
-	}{
-		{&k.Layer, b.layer}, {&k.Product, b.product}, {&k.Attend, func(bytes int) func() { return b.attend(bytes, int(placement.Intensities[0]), attention.F16) }},
-	} {
-		for i, size := range placement.CurveSizes {
-			if i > 0 {
-				c.curve[i] = c.curve[i-1] * size / placement.CurveSizes[i-1]
-			}
-			if i > 1 {
-				slope := (c.curve[i-1] - c.curve[i-2]) / (placement.CurveSizes[i-1] - placement.CurveSizes[i-2])
-				c.curve[i] = c.curve[i-1] + slope*(size-placement.CurveSizes[i-1])
-			}
-			if i == 0 || b.fits(int(size)) && c.curve[i] < longest && (b.once || !b.late()) {
-				c.curve[i] = b.seconds(curveFor, c.op(int(size)))
-			}
-		}
+// kernels measures the decode operations, from memory and from the caches.
+func (b *bench) kernels(r *placement.Rates) {
+	b.over(b.arena).curves(&r.Memory)
+	b.over(first(b.arena, cacheBytes)).curves(&r.Cache)
+	if b.Mapped {
+		weights := b.over(first(b.weights, cacheBytes))
+		weights.curve(&r.Cache.Layer, weights.layer)
+		weights.curve(&r.Cache.Product, weights.product)
 	}
+}
+
+// curves measures the decode operations over the bench's arena.
+func (b *bench) curves(k *placement.Kernels) {
+	b.curve(&k.Layer, b.layer)
+	b.curve(&k.Product, b.product)
+	b.curve(&k.Attend, b.attendOne)
 	size := b.brisk(k)
-	one := b.seconds(intenseFor, b.attend(size, int(placement.Intensities[0]), attention.F16))
+	one := b.seconds(intenseFor, b.attendOne(size))
 	for i := range k.Intense {
 		k.Intense[i] = b.seconds(intenseFor, b.attend(size, int(placement.Intensities[i+1]), attention.F16)) / one
+	}
+}
+
+// attendOne is attention in halves with the fewest query heads to a KV head.
+func (b *bench) attendOne(bytes int) func() {
+	return b.attend(bytes, int(placement.Intensities[0]), attention.F16)
+}
+
+// curve measures an operation at sizes. Those that do not fit into the arena, or would take long, are told from those before.
+func (b *bench) curve(c *placement.Curve, op func(bytes int) func()) {
+	for i, size := range placement.CurveSizes {
+		if i > 0 {
+			c[i] = c[i-1] * size / placement.CurveSizes[i-1]
+		}
+		if i > 1 {
+			slope := (c[i-1] - c[i-2]) / (placement.CurveSizes[i-1] - placement.CurveSizes[i-2])
+			c[i] = c[i-1] + slope*(size-placement.CurveSizes[i-1])
+		}
+		if i == 0 || b.fits(int(size)) && c[i] < longest && (b.once || !b.late()) {
+			c[i] = b.seconds(curveFor, op(int(size)))
+		}
 	}
 }
 
@@ -213,74 +292,117 @@ func (b *bench) packed(r *placement.Rates) {
 	}
 }
 
-// cached measures how much of the reading the caches serve, by how much is read in turn: from how a matrix
-// product's time lies between what it takes from the caches and from memory.
+// cached measures how much of the reading the caches serve, by how much is read in turn: from how an operation's time
+// lies between what it takes from the caches and from memory. As much as models' weights have is read by matrix products, and
+// what only a KV cache has by attention.
 func (b *bench) cached(r *placement.Rates) {
-	const size = 512 << 10
-	fast, slow := r.Cache.Product.At(size), r.Memory.Product.At(size)
+	at := 0
 	for i, reads := range placement.CacheSizes {
-		share := 1.0
-		if b.late() || int(reads) > len(b.arena) || reads/size*slow > longestRound {
-			share = 0
-		} else if slow > fast {
-			part := b.over(int(reads))
-			rounds := max(len(part.arena)/size, 1)
-			op := part.product(size)
-			took := part.seconds(0, func() { // the first time to fill the caches
-				for range rounds {
-					op()
-				}
-			})
-			share = (slow - took/float64(rounds)) / (slow - fast)
+		size, n := 512<<10, int(reads)
+		arena, op, fast, slow := b.weights, (*bench).product, &r.Cache.Product, &r.Memory.Product
+		if n > len(b.weights) {
+			size, arena, fast, slow = 1<<20, b.arena, &r.Cache.Attend, &r.Memory.Attend
+			op = (*bench).attendOne
 		}
-		r.Cached[i] = min(max(share, 0), 1)
+		if !b.once && b.late() || n > len(arena) || float64(n/size)*slow.At(float64(size)) > longestRound {
+			r.Cached[i] = 0
+			continue
+		}
+		first := 0
+		if n > len(b.weights) { // where the one before did not read, which is there already
+			first = min(at, len(arena)-n)
+			at = first + n
+		}
+		part := b.over(arena[first:][:n])
+		r.Cached[i] = share(fast.At(float64(size)), slow.At(float64(size)), part.settled(n/size, op(part, size)))
 	}
 }
 
 // longestRound is how long reading as much as caches hold may take, to find out whether they do, in seconds.
 const longestRound = 50e-3
 
-// kept measures how long the caches keep what nobody reads, in the same way; the bench is one whose arena fits
-// them.
-func (b *bench) kept(r *placement.Rates) {
-	if b.once {
-		return
+// share is how much of its reading an operation does from the caches that takes so long.
+func share(fast, slow, took float64) float64 {
+	if slow <= fast {
+		return 1
 	}
-	const size = 512 << 10
-	fast, slow := r.Cache.Product.At(size), r.Memory.Product.At(size)
-	rounds := max(len(b.arena)/size, 1)
-	op := b.product(size)
-	read := func() float64 {
-		start := time.Now()
-		for range rounds {
-			op()
+	return min(max((slow-took)/(slow-fast), 0), 1)
+}
+
+const (
+	fewPasses  = 4
+	manyPasses = 8
+	settleFor  = 60 * time.Millisecond
+)
+
+// round is how long an operation takes when it reads all parts of the arena once.
+func (b *bench) round(parts int, op func()) float64 {
+	start := time.Now()
+	for range parts {
+		op()
+	}
+	b.finish()
+	return max(time.Since(start).Seconds()-b.turn, shortest) / float64(parts)
+}
+
+// settled is how long an operation takes that reads a part of the arena, when all parts have been read in turn until
+// the caches hold of them what they will: processors keep what they have seen read again, and
+// so come to it slowly.
+func (b *bench) settled(parts int, op func()) float64 {
+	var all []float64
+	for start := time.Now(); ; {
+		all = append(all, b.round(parts, op))
+		n := len(all)
+		if b.once || b.late() || n >= fewPasses && time.Since(start) > settleFor || n >= manyPasses && all[n-1] > 0.99*all[n-4] {
+			last := slices.Sorted(slices.Values(all[n*2/3:]))
+			return last[len(last)/2]
 		}
-		b.finish()
-		return (time.Since(start).Seconds() - b.turn) / float64(rounds)
-	}
-	if float64(rounds)*slow > longestRound {
-		return // nothing is known to be kept
-	}
-	for i, after := range placement.KeptAfter {
-		var samples []float64
-		for range keptSamples {
-			if b.late() {
-				return // nothing is known to be kept
-			}
-			read()
-			time.Sleep(time.Duration(after * float64(time.Second)))
-			share := 1.0
-			if took := read(); slow > fast {
-				share = (slow - took) / (slow - fast)
-			}
-			samples = append(samples, min(max(share, 0), 1))
-		}
-		slices.Sort(samples)
-		r.Kept[i] = samples[len(samples)/2]
 	}
 }
 
-const keptSamples = 3
+// kept measures how long the caches keep what nobody reads, in the same way, while this thread waits as one does that
+// has nothing to compute: it spins for a while, and then sleeps. It is more than a core's own caches hold, which keep it
+// for longer than those that are shared with others.
+func (b *bench) kept(r *placement.Rates, samples int) {
+	const size = 512 << 10
+	part := b.over(first(b.weights, keptBytes))
+	op, parts := part.product(size), len(part.arena)/size
+	if b.once || float64(parts)*r.Memory.Product.At(size) > longestRound {
+		return // nothing is known to be kept
+	}
+	settled := part.settled(parts, op)
+	for i, after := range placement.KeptAfter {
+		var shares []float64
+		for range samples {
+			if b.late() {
+				return // nothing is known to be kept
+			}
+			idle(time.Duration(after * float64(time.Second)))
+			shares = append(shares, share(settled, r.Memory.Product.At(size), part.round(parts, op)))
+			for range fewPasses {
+				part.round(parts, op)
+			}
+		}
+		slices.Sort(shares)
+		r.Kept[i] = shares[len(shares)/2]
+	}
+}
+
+const (
+	keptBytes   = 16 << 20
+	keptSamples = 3 // where there is one pass only
+)
+
+// spins is how long nodes spin that wait for a message, unless they are told not to, before they sleep.
+const spins = 2 * time.Millisecond
+
+// idle waits like that.
+func idle(d time.Duration) {
+	for start := time.Now(); time.Since(start) < min(d, spins); {
+		runtime.Gosched()
+	}
+	time.Sleep(d - spins)
+}
 
 // prefill measures what a chunk takes: with small operations, and with larger ones as long as they take less than they may.
 func (b *bench) prefill(r *placement.Rates) {

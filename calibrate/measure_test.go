@@ -3,6 +3,7 @@ package calibrate
 import (
 	"errors"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -105,13 +106,71 @@ func TestADeviceThatFailsIsNotMeasured(t *testing.T) {
 	}
 }
 
-// idle is a bench of a device that does nothing.
-func idle(arena int) *bench {
+// idler is a bench of a device that does nothing.
+func idler(arena int) *bench {
 	return newBench(Subject{Device: fake{ops: new(atomic.Int64)}, KVHeads: KVHeads, HeadDim: HeadDim}, make([]byte, arena), time.Now())
 }
 
+func TestSharesThatRiseBecomeTheirMean(t *testing.T) {
+	for _, c := range []struct{ given, want []float64 }{
+		{[]float64{0.5}, []float64{0.5}},
+		{[]float64{1, 0.5, 0}, []float64{1, 0.5, 0}},
+		{[]float64{1, 0.25, 0.75, 0.5}, []float64{1, 0.5, 0.5, 0.5}},
+		{[]float64{0.25, 0.5, 0.75}, []float64{0.5, 0.5, 0.5}},
+		{[]float64{1, 0, 0.5, 1, 0}, []float64{1, 0.5, 0.5, 0.5, 0}},
+	} {
+		got := slices.Clone(c.given)
+		if falling(got); !slices.Equal(got, c.want) {
+			t.Errorf("%v falls as %v, want %v", c.given, got, c.want)
+		}
+	}
+}
+
+func TestOnlyDecodeIsMeasuredAgain(t *testing.T) {
+	known := someMeasured().Rates
+	d := cpu.New(1)
+	defer d.Close()
+	r, err := Again(known, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Memory == known.Memory || r.Cache == known.Cache || r.Cached == known.Cached {
+		t.Errorf("measured again, rates are what they were: %+v", r)
+	}
+	if r.PrefillProduct != known.PrefillProduct || r.PrefillAttend != known.PrefillAttend || r.Crowd != known.Crowd {
+		t.Errorf("what was not measured has changed: %+v", r)
+	}
+	broken := errors.New("the device was taken away")
+	if r, err := Again(known, fake{ops: new(atomic.Int64), fault: broken}); !errors.Is(err, broken) || r != known {
+		t.Errorf("of a device that fails: %v, %+v", err, r)
+	}
+}
+
+func TestTheCachesShareLiesBetweenTheirTimeAndThatOfMemory(t *testing.T) {
+	for _, c := range []struct{ fast, slow, took, want float64 }{{1, 3, 1, 1}, {1, 3, 3, 0}, {1, 3, 2, 0.5}, {1, 3, 0.5, 1}, {1, 3, 4, 0}, {2, 2, 3, 1}} {
+		if got := share(c.fast, c.slow, c.took); got != c.want {
+			t.Errorf("%v s, where the caches take %v and memory %v, is a share of %v, want %v", c.took, c.fast, c.slow, got, c.want)
+		}
+	}
+}
+
+// Processors learn slowly what is read again: the first times round say nothing.
+func TestWhatIsSettledIsNotTheFirstTimesRound(t *testing.T) {
+	b := idler(1 << 20)
+	b.deadline = time.Now().Add(time.Hour)
+	runs := 0
+	took := b.settled(2, func() {
+		if runs++; runs <= 2*fewPasses/2 {
+			time.Sleep(2 * time.Millisecond)
+		}
+	})
+	if took >= 1e-3 || runs < 2*fewPasses {
+		t.Errorf("%v s after %d runs", took, runs)
+	}
+}
+
 func TestOnceTimeIsUpEachOperationRunsOnce(t *testing.T) {
-	b := idle(1 << 20)
+	b := idler(1 << 20)
 	b.deadline = time.Now().Add(-time.Second)
 	runs := 0
 	op := func() { runs++ }
@@ -126,7 +185,7 @@ func TestOnceTimeIsUpEachOperationRunsOnce(t *testing.T) {
 
 func TestKernelsReadAsManyBytesAsTheySay(t *testing.T) {
 	const size = 4 << 20
-	b := idle(2 * size)
+	b := idler(2 * size)
 	defer b.close()
 	for name, op := range map[string]func(){
 		"layer": b.layer(size), "product": b.product(size), "attention": b.attend(size, 2, attention.F16),

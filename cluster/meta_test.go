@@ -54,7 +54,7 @@ func drawRates(t *rapid.T) (r placement.Rates) {
 	for i := range r.Cached {
 		r.Cached[i] = float64(rapid.IntRange(0, 8).Draw(t, "cached")) / 8
 	}
-	r.Kept = [3]float64{0.75, 0.5, 0}
+	r.Kept = [4]float64{0.75, 0.5, 0.25, 0}
 	r.Crowd = [3]float64{1, 1.5, 2}
 	return r
 }

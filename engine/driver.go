@@ -40,6 +40,7 @@ const EveryStep = 0
 // end of the step on the node (Err and Logits are nil), or its failure.
 type Result struct {
 	Node      int
+	At        time.Time // when it came; zero of EveryStep
 	Seq, Step uint64
 	Token     int32     // sampled after the step's last token, or -1
 	First     int       // position of the first row of Logits
@@ -138,7 +139,9 @@ func (d *Driver) take(node int, r *transport.Receiver) {
 			}
 			return
 		}
+		at := time.Now()
 		res, err := d.parse(node, msg.Bytes)
+		res.At = at
 		if err != nil {
 			d.cfg.Logger.Warn("bad result", "peer", d.cfg.Nodes[node], "err", err)
 		} else {

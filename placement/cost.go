@@ -19,9 +19,11 @@ type Cost struct {
 	speeds []speed // [nodes]
 	owners []owner
 	driver []Link    // [nodes] the way to each node from who drives the steps; nil if that is not known
+	turn   float64   // seconds that he takes from a step's result to the next step
 	shared [][]int   // the nodes on the same processors, of each node, itself included
 	cache  [][]int   // the nodes that share caches, likewise
 	slower []float64 // [nodes] how many times longer attention takes beside those; nil if that is not known
+	order  []int     // the holders, those first that get the first blocks
 	chunk  int
 	block  int
 }
@@ -74,6 +76,7 @@ func NewCost(r Request, p *Plan, w Work, links [][]Link, efficiency float64) (*C
 	if p.Mode == Ring {
 		c.owners = []owner{{p.Owner, Range{0, len(r.Model.LayerBytes)}}}
 	}
+	c.orderHolders()
 	return c, nil
 }
 
@@ -103,27 +106,31 @@ func (s Step) Seconds() float64 { return s.Weights + s.KV + s.Exchange + s.HandO
 //	t = 2 max latency + (query + partial bytes) sum 1/bandwidth
 //	a = latency + hidden bytes / bandwidth
 //
-// Where one holder has more to attend to than another, an exchange is hidden behind that.
+// Where one holder has more to attend to than another, an exchange is hidden behind that. While there are fewer whole
+// blocks than holders, those without one are not asked.
 // Layers with a window read no more than that, at their owner, and exchange nothing.
 //
 // Of nodes with [Rates], w_i/B_i and the like are the times that were measured of operations of that
 // size, from the caches as far as what the machine's nodes read in a step stays in them until the next one, and
 // holders on the same processors are as much slower as was measured. A hand-over has the owner's turn in it, and an exchange
 // what both devices take, see [Rates].
-func (c *Cost) Step(context int) (s Step) {
+func (c *Cost) Step(context int) Step { return c.stepOf(context, false) }
+
+// stepOf is Step, or what it would be if every holder had its share of the tokens at any context.
+func (c *Cost) stepOf(context int, byWeight bool) (s Step) {
 	reads := c.reads(context)
 	// What stays in the caches goes by how long a step takes, and that by what stays: each round comes nearer, from below.
 	const rounds = 6
 	for range rounds {
-		s = c.step(context, c.cached(reads, s.Seconds()))
+		s = c.step(context, byWeight, c.cached(reads, s.Seconds()))
 	}
 	return s
 }
 
-// step is Step, with such shares of each node's reading from the caches.
-func (c *Cost) step(context int, cached []float64) (s Step) {
+// step is stepOf, with such shares of each node's reading from the caches.
+func (c *Cost) step(context int, byWeight bool, cached []float64) (s Step) {
 	last := len(c.model.LayerBytes)
-	times := make([]float64, len(c.speeds))
+	times, tokens := make([]float64, len(c.speeds)), make([]float64, len(c.speeds))
 	for i, o := range c.owners {
 		s.HandOver += c.handOver(o.node, c.owners[(i+1)%len(c.owners)].node, i == len(c.owners)-1)
 		for l := o.layers.First; l < o.layers.End; l++ {
@@ -136,13 +143,14 @@ func (c *Cost) step(context int, cached []float64) (s Step) {
 				s.KV += c.attend(o.node, l, cached[o.node], keys)
 				continue
 			}
-			for j, share := range c.plan.Shares {
-				times[j] = c.attend(j, l, cached[j], share.TokenWeight*keys)
+			holders := c.held(o.node, context, byWeight, tokens)
+			for j := range c.plan.Shares {
+				times[j] = c.attend(j, l, cached[j], tokens[j])
 			}
 			c.crowd(times)
 			slowest := slices.Max(times)
 			s.KV += slowest
-			s.Exchange += max(c.answered(o.node, times)-slowest, 0)
+			s.Exchange += max(c.answered(o.node, times, holders)-slowest, 0)
 		}
 		if o.layers.End == last {
 			s.Weights += c.speeds[o.node].product(cached[o.node], float64(c.work.HeadRead), c.work.HeadFLOPs)
@@ -181,7 +189,7 @@ func (c *Cost) handOver(from, to int, last bool) float64 {
 	case from == to:
 		return 0
 	case last && c.driver != nil:
-		return c.driver[from].Latency + c.driver[to].Latency
+		return c.driver[from].Latency + c.turn + c.driver[to].Latency
 	}
 	return c.links[from][to].transfer(float64(c.work.HiddenBytes))
 }
@@ -192,11 +200,11 @@ func (c *Cost) attend(node, layer int, cached, keys float64) float64 {
 }
 
 // answered is when the last answer to a layer's queries is there, if holders attend for such times.
-func (c *Cost) answered(owner int, times []float64) float64 {
+func (c *Cost) answered(owner int, times []float64, holders []int) float64 {
 	done, sending := 0.0, 0.0
-	wire := c.wire(owner)
-	for j, s := range c.plan.Shares {
-		if j == owner || s.Blocks == 0 {
+	wire := c.wire(owner, holders)
+	for _, j := range holders {
+		if j == owner {
 			continue
 		}
 		there, back := c.links[owner][j], c.links[j][owner]
@@ -206,11 +214,11 @@ func (c *Cost) answered(owner int, times []float64) float64 {
 	return done
 }
 
-// wire is the time in which one token's queries and partial results, of all holders, pass an owner's port.
-func (c *Cost) wire(owner int) float64 {
+// wire is the time in which one token's queries and partial results, of some holders, pass an owner's port.
+func (c *Cost) wire(owner int, holders []int) float64 {
 	wire := 0.0
-	for j, s := range c.plan.Shares {
-		if j != owner && s.Blocks > 0 {
+	for _, j := range holders {
+		if j != owner {
 			wire += float64(c.work.QueryBytes)/c.links[owner][j].Bandwidth + float64(c.work.PartialBytes)/c.links[j][owner].Bandwidth
 		}
 	}
@@ -225,18 +233,21 @@ func (c *Cost) Exchange() float64 {
 	}
 	most, nothing := 0.0, make([]float64, len(c.speeds))
 	for _, o := range c.owners {
-		most = max(most, c.answered(o.node, nothing))
+		most = max(most, c.answered(o.node, nothing, c.order))
 	}
 	return most
 }
 
 // Crossover is the first context at which a step of b takes no longer than one of a, or false when
-// there is none below the longest that can be asked for. Between the models' windows both grow
+// there is none below the longest that can be asked for. That modes are alike before there is a block for each holder does not count.
+// Between the models' windows both grow
 // linearly, so it is where two straight lines cross:
 //
 //	pipeline to pooled    S* = L t / (k (sum f_i/B_i - max s_j/B_j))
 func Crossover(a, b *Cost) (context int, ok bool) {
-	slower := func(context int) float64 { return b.Step(context).Seconds() - a.Step(context).Seconds() }
+	slower := func(context int) float64 {
+		return b.stepOf(context, true).Seconds() - a.stepOf(context, true).Seconds()
+	}
 	ends := []int{0}
 	for _, c := range []*Cost{a, b} {
 		ends = append(ends, c.model.Windows...)

@@ -257,7 +257,7 @@ func TestCrossoverIsWhereTheCurvesCross(t *testing.T) {
 		modes := []Mode{Pipeline, Pooled, Ring}
 		from := d.cost(t, d.plan(t, rapid.SampledFrom(modes).Draw(t, "from")))
 		to := d.cost(t, d.plan(t, rapid.SampledFrom(modes).Draw(t, "to")))
-		slower := func(s int) bool { return to.Step(s).Seconds() > from.Step(s).Seconds() }
+		slower := func(s int) bool { return to.stepOf(s, true).Seconds() > from.stepOf(s, true).Seconds() }
 		s, ok := Crossover(from, to)
 		if !ok {
 			if !slower(rapid.IntRange(0, 1000).Draw(t, "context")) {
@@ -310,7 +310,7 @@ func TestMovingBytesBetweenEqualNodesChangesNothing(t *testing.T) {
 		a.Blocks, b.Blocks = b.Blocks, a.Blocks
 		a.TokenWeight, b.TokenWeight = b.TokenWeight, a.TokenWeight
 		after := d.cost(t, &moved)
-		context := rapid.IntRange(1, 60).Draw(t, "context")
+		context := n*d.r.BlockTokens + rapid.IntRange(0, 60).Draw(t, "context") // a block for each
 		x, y := before.Step(context), after.Step(context)
 		if x.Weights != y.Weights || !near(x.KV, y.KV) || x.HandOver != y.HandOver {
 			t.Fatalf("moving tokens changes %+v to %+v", x, y)

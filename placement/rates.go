@@ -14,10 +14,10 @@ type Rates struct {
 
 	// Cached is what share of its reading a step does from the caches when all that it reads, in turn, has one
 	// of CacheSizes.
-	Cached [5]float64
+	Cached [7]float64
 	// Kept is what share of what lies in the caches is still there after the times KeptAfter in which it was not
 	// read: the last of them may be shared with others, of whom nothing is known.
-	Kept [3]float64
+	Kept [4]float64
 
 	PrefillProduct float64 // operations/s of a chunk's matrix products
 	PrefillAttend  float64 // and of its attention
@@ -56,11 +56,11 @@ type Curve [5]float64
 
 // The points at which rates are measured.
 var (
-	CurveSizes  = [len(Curve{})]float64{64 << 10, 512 << 10, 4 << 20, 32 << 20, 256 << 20}       // bytes
-	CacheSizes  = [len(Rates{}.Cached)]float64{8 << 20, 16 << 20, 32 << 20, 64 << 20, 128 << 20} // bytes
-	KeptAfter   = [len(Rates{}.Kept)]float64{1e-3, 4e-3, 16e-3}                                  // seconds
-	Intensities = [1 + len(Kernels{}.Intense)]float64{2, 4, 8, 16}                               // operations for each byte of keys and values in halves: the query heads to a KV head
-	PackedBits  = [len(Rates{}.Packed)]int{8, 4}                                                 // of an element of keys or values
+	CurveSizes  = [len(Curve{})]float64{64 << 10, 512 << 10, 4 << 20, 32 << 20, 256 << 20}                            // bytes
+	CacheSizes  = [len(Rates{}.Cached)]float64{8 << 20, 16 << 20, 32 << 20, 64 << 20, 96 << 20, 128 << 20, 256 << 20} // bytes
+	KeptAfter   = [len(Rates{}.Kept)]float64{2e-3, 4e-3, 8e-3, 16e-3}                                                 // seconds
+	Intensities = [1 + len(Kernels{}.Intense)]float64{2, 4, 8, 16}                                                    // operations for each byte of keys and values in halves: the query heads to a KV head
+	PackedBits  = [len(Rates{}.Packed)]int{8, 4}                                                                      // of an element of keys or values
 )
 
 // Known reports whether the rates were measured.
@@ -86,6 +86,27 @@ func (r *Rates) Numbers() []*float64 {
 	add(r.Crowd[:])
 	add(r.Packed[:])
 	return append(all, &r.Turn, &r.Record, &r.Gate)
+}
+
+// Values is all rates by value, as Numbers has them.
+func (r *Rates) Values() []float64 {
+	var all []float64
+	for _, v := range r.Numbers() {
+		all = append(all, *v)
+	}
+	return all
+}
+
+// Take sets all rates to such values, which may have come from another node.
+func (r *Rates) Take(values []float64) error {
+	numbers := r.Numbers()
+	if len(values) != len(numbers) {
+		return fmt.Errorf("rates: %d values, not %d", len(values), len(numbers))
+	}
+	for i, v := range values {
+		*numbers[i] = v
+	}
+	return r.Check()
 }
 
 type namedCurve struct {

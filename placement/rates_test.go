@@ -16,7 +16,7 @@ func rated(memory, cache float64) Rates {
 		}
 		return Kernels{Layer: c, Product: c, Attend: c, Intense: [3]float64{2, 4, 8}}
 	}
-	return Rates{Memory: kernels(memory), Cache: kernels(cache), Cached: [5]float64{1, 1, 0, 0, 0}, Kept: [3]float64{1, 1, 1},
+	return Rates{Memory: kernels(memory), Cache: kernels(cache), Cached: [7]float64{1, 1, 0, 0, 0, 0, 0}, Kept: [4]float64{1, 1, 1, 1},
 		PrefillProduct: 1e11, PrefillAttend: 5e10, Crowd: [3]float64{1.5, 2, 3}, Packed: [2]float64{1, 1}}
 }
 
@@ -117,14 +117,14 @@ func TestCachesForgetWhatIsNotReadForLong(t *testing.T) {
 	if s := lasting.Step(1024); !near(s.KV, 4<<20/4e9) {
 		t.Errorf("from caches that keep everything KV takes %v s", s.KV)
 	}
-	rates.Kept = [3]float64{0, 0, 0}
+	rates.Kept = [4]float64{}
 	r.Nodes[0].Rates = rates
 	if s := costOf(t, r, w, mesh(1, Link{}), 1).Step(1024); !near(s.KV, 4<<20/4e9) {
 		t.Errorf("one node that reads in turn, as was measured, takes %v s", s.KV)
 	}
 	// Half is gone after 4 ms and all after 16. Two nodes take turns, 2.36 ms each from caches, so that each one's
 	// part is read less often than in turn.
-	rates.Kept = [3]float64{0.9, 0.5, 0}
+	rates.Kept = [4]float64{0.9, 0.5, 0.2, 0}
 	r, w = fourLayers(Pipeline, rates, rates)
 	for i := range r.Nodes {
 		r.Nodes[i].Machine, r.Nodes[i].CPUs = "x", string(rune('0'+i))
@@ -133,12 +133,12 @@ func TestCachesForgetWhatIsNotReadForLong(t *testing.T) {
 	if a, b := free.Step(1024), slow.Step(1024); !(b.KV > 1.5*a.KV) {
 		t.Errorf("KV takes %v s, and %v when other things take 8 ms of a step", a.KV, b.KV)
 	}
-	for after, want := range map[float64]float64{0: 1, 0.5e-3: 0.95, 1e-3: 0.9, 10e-3: 0.25, 16e-3: 0, 1: 0} {
+	for after, want := range map[float64]float64{0: 1, 1e-3: 0.95, 2e-3: 0.9, 3e-3: 0.7, 12e-3: 0.1, 16e-3: 0, 1: 0} {
 		if got := rates.kept(after); !near(got, want) {
 			t.Errorf("after %v s %v is there, want %v", after, got, want)
 		}
 	}
-	rates.Kept[2] = 0.25
+	rates.Kept[3] = 0.25
 	if got := rates.kept(32e-3); !near(got, 0.0625) {
 		t.Errorf("after twice the longest time %v is there", got)
 	}
@@ -208,15 +208,20 @@ func TestWhoDrivesTheStepsHandsThemOver(t *testing.T) {
 	if !near(before.HandOver, 2*one) {
 		t.Errorf("two owners hand over in %v s", before.HandOver)
 	}
-	if err := c.DriveFrom([]Link{{Latency: 1, Bandwidth: 1}, {Latency: 2, Bandwidth: 1}}); err != nil {
+	if err := c.DriveFrom([]Link{{Latency: 1, Bandwidth: 1}, {Latency: 2, Bandwidth: 1}}, 0.5); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := c.Step(1000).HandOver, one+1+2; !near(got, want) {
+	if got, want := c.Step(1000).HandOver, one+1+0.5+2; !near(got, want) {
 		t.Errorf("with who drives them: %v s, want %v", got, want)
 	}
 	for _, bad := range [][]Link{nil, {{Bandwidth: 1}}, {{Bandwidth: 1}, {Latency: -1, Bandwidth: 1}}, {{Bandwidth: 1}, {Latency: 1, Sending: 2, Bandwidth: 1}}} {
-		if err := c.DriveFrom(bad); err == nil {
+		if err := c.DriveFrom(bad, 0); err == nil {
 			t.Errorf("ways %v were accepted", bad)
+		}
+	}
+	for _, turn := range []float64{-1, math.NaN(), math.Inf(1)} {
+		if err := c.DriveFrom([]Link{thunderbolt, thunderbolt}, turn); err == nil {
+			t.Errorf("a turn of %v s was accepted", turn)
 		}
 	}
 }
@@ -244,8 +249,27 @@ func TestAnExchangeHidesBehindWhoHasMoreToAttendTo(t *testing.T) {
 	if s := c.Step(4096); s.Exchange != 0 || !(s.KV > 7e-3) {
 		t.Errorf("a step takes %+v", s)
 	}
-	if s := c.Step(16); !(s.Exchange > 0) {
-		t.Errorf("with hardly a context, a step takes %+v", s)
+	far := costOf(t, r, w, mesh(2, Link{Latency: 500e-6, Bandwidth: 1e12}), 1)
+	if s := far.Step(2 * r.BlockTokens); !(s.Exchange > 0) {
+		t.Errorf("with a block each, and far from each other, a step takes %+v", s)
+	}
+}
+
+func TestWhoHasNoBlockYetIsNotAsked(t *testing.T) {
+	same := rated(1e9, 1e9)
+	for _, mode := range []Mode{Pooled, Ring} {
+		r, w := fourLayers(mode, same, same, same)
+		c := costOf(t, r, w, mesh(3, Link{Latency: 50e-6, Bandwidth: 1e12}), 1)
+		if s := c.Step(r.BlockTokens - 1); s.Exchange != 0 || !near(s.KV, float64(r.BlockTokens-1)*4096/1e9) {
+			t.Errorf("%v: without a whole block a step takes %+v", mode, s)
+		}
+		one, all := c.Step(2*r.BlockTokens-1), c.Step(3*r.BlockTokens)
+		if !(one.Exchange < all.Exchange) {
+			t.Errorf("%v: with one block %+v, with one for each %+v", mode, one, all)
+		}
+		if mode == Ring && one.Exchange != 0 {
+			t.Errorf("the first block is at the owner, and others are asked: %+v", one)
+		}
 	}
 }
 
@@ -332,7 +356,7 @@ func TestRatesThatCannotBeAreNamed(t *testing.T) {
 		"Cache.Intense":  func(r *Rates) { r.Cache.Intense[0] = 0.5 },
 		"Memory.Intense": func(r *Rates) { r.Memory.Intense[2] = 1 },
 		"Cached":         func(r *Rates) { r.Cached[1] = 1.5 },
-		"Kept":           func(r *Rates) { r.Kept = [3]float64{0.5, 0.6, 0} },
+		"Kept":           func(r *Rates) { r.Kept = [4]float64{0.5, 0.6, 0, 0} },
 		"PrefillProduct": func(r *Rates) { r.PrefillProduct = 0 },
 		"PrefillAttend":  func(r *Rates) { r.PrefillAttend = math.NaN() },
 		"Packed":         func(r *Rates) { r.Packed[1] = 0 },
@@ -357,5 +381,21 @@ func TestRatesThatCannotBeAreNamed(t *testing.T) {
 		if *rates.Numbers()[i] = math.NaN(); rates.Check() == nil {
 			t.Errorf("number %d may be no number; %v", i, *v)
 		}
+	}
+}
+
+func TestRatesTravelByValue(t *testing.T) {
+	r := rated(1e9, 2e9)
+	var got Rates
+	if err := got.Take(r.Values()); err != nil || got != r {
+		t.Errorf("%v: %+v", err, got)
+	}
+	if err := got.Take(r.Values()[1:]); err == nil {
+		t.Error("one value too few was taken")
+	}
+	bad := r.Values()
+	bad[0] = -1
+	if err := got.Take(bad); err == nil {
+		t.Error("an operation that takes less than no time was taken")
 	}
 }

@@ -114,9 +114,12 @@ func (c *Cost) ShareMemory(slower []float64) error {
 const maxSlower = 1e3
 
 // DriveFrom tells the way between each node and the process that drives the steps: it hands a step to the
-// first owner, and gets the token from the last, which a step waits for if they are not the same node. Without it, predictions take the token to go from the last
-// owner to the first.
-func (c *Cost) DriveFrom(ways []Link) error {
+// first owner, and gets the token from the last, which a step waits for if they are not the same node; and how many seconds it takes from the one to the other, 0 if that is
+// not known. Without it, predictions take the token to go from the last owner to the first.
+func (c *Cost) DriveFrom(ways []Link, turn float64) error {
+	if !(turn >= 0 && turn <= maxLatency) {
+		return fmt.Errorf("placement: who drives takes %v seconds between two steps, which is not in 0..%d", turn, maxLatency)
+	}
 	if len(ways) != len(c.speeds) {
 		return fmt.Errorf("placement: ways to %d of %d nodes", len(ways), len(c.speeds))
 	}
@@ -125,6 +128,6 @@ func (c *Cost) DriveFrom(ways []Link) error {
 			return fmt.Errorf("placement: the way from who drives: %w", err)
 		}
 	}
-	c.driver = ways
+	c.driver, c.turn = ways, turn
 	return nil
 }

@@ -181,7 +181,7 @@ func Make(a *Arch, c *Cluster, o Options) (*Report, error) {
 			return nil, err
 		}
 		if c.ways != nil {
-			if err := m.cost.DriveFrom(c.ways); err != nil {
+			if err := m.cost.DriveFrom(c.ways, 0); err != nil {
 				return nil, err
 			}
 		}

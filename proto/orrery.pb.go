@@ -2116,6 +2116,111 @@ func (x *TogetherMeasured) GetSlower() float64 {
 	return 0
 }
 
+// Measure again what the node's device does in decode. Asked of Node; answered with NodeMeasured.
+type MeasureNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rates         []float64              `protobuf:"fixed64,1,rep,packed,name=rates,proto3" json:"rates,omitempty"` // known of the node, all numbers of placement.Rates in their order
+	Asker         string                 `protobuf:"bytes,2,opt,name=asker,proto3" json:"asker,omitempty"`          // address by which the node reaches who asks
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MeasureNode) Reset() {
+	*x = MeasureNode{}
+	mi := &file_orrery_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MeasureNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MeasureNode) ProtoMessage() {}
+
+func (x *MeasureNode) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MeasureNode.ProtoReflect.Descriptor instead.
+func (*MeasureNode) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *MeasureNode) GetRates() []float64 {
+	if x != nil {
+		return x.Rates
+	}
+	return nil
+}
+
+func (x *MeasureNode) GetAsker() string {
+	if x != nil {
+		return x.Asker
+	}
+	return ""
+}
+
+type NodeMeasured struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	Rates         []float64              `protobuf:"fixed64,2,rep,packed,name=rates,proto3" json:"rates,omitempty"` // the same, with those of decode as they are now
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeMeasured) Reset() {
+	*x = NodeMeasured{}
+	mi := &file_orrery_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeMeasured) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeMeasured) ProtoMessage() {}
+
+func (x *NodeMeasured) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeMeasured.ProtoReflect.Descriptor instead.
+func (*NodeMeasured) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *NodeMeasured) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *NodeMeasured) GetRates() []float64 {
+	if x != nil {
+		return x.Rates
+	}
+	return nil
+}
+
 // Answer the probes of a node that measures the way here. Node to Node; answered with EchoReady.
 type MakeEcho struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2128,7 +2233,7 @@ type MakeEcho struct {
 
 func (x *MakeEcho) Reset() {
 	*x = MakeEcho{}
-	mi := &file_orrery_proto_msgTypes[33]
+	mi := &file_orrery_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2140,7 +2245,7 @@ func (x *MakeEcho) String() string {
 func (*MakeEcho) ProtoMessage() {}
 
 func (x *MakeEcho) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[33]
+	mi := &file_orrery_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2153,7 +2258,7 @@ func (x *MakeEcho) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MakeEcho.ProtoReflect.Descriptor instead.
 func (*MakeEcho) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{33}
+	return file_orrery_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MakeEcho) GetFrom() string {
@@ -2186,7 +2291,7 @@ type EchoReady struct {
 
 func (x *EchoReady) Reset() {
 	*x = EchoReady{}
-	mi := &file_orrery_proto_msgTypes[34]
+	mi := &file_orrery_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2198,7 +2303,7 @@ func (x *EchoReady) String() string {
 func (*EchoReady) ProtoMessage() {}
 
 func (x *EchoReady) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[34]
+	mi := &file_orrery_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2211,7 +2316,7 @@ func (x *EchoReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EchoReady.ProtoReflect.Descriptor instead.
 func (*EchoReady) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{34}
+	return file_orrery_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *EchoReady) GetError() string {
@@ -2232,7 +2337,7 @@ type StartTrace struct {
 
 func (x *StartTrace) Reset() {
 	*x = StartTrace{}
-	mi := &file_orrery_proto_msgTypes[35]
+	mi := &file_orrery_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2244,7 +2349,7 @@ func (x *StartTrace) String() string {
 func (*StartTrace) ProtoMessage() {}
 
 func (x *StartTrace) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[35]
+	mi := &file_orrery_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2257,7 +2362,7 @@ func (x *StartTrace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartTrace.ProtoReflect.Descriptor instead.
 func (*StartTrace) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{35}
+	return file_orrery_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StartTrace) GetSpans() uint32 {
@@ -2276,7 +2381,7 @@ type StopTrace struct {
 
 func (x *StopTrace) Reset() {
 	*x = StopTrace{}
-	mi := &file_orrery_proto_msgTypes[36]
+	mi := &file_orrery_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2288,7 +2393,7 @@ func (x *StopTrace) String() string {
 func (*StopTrace) ProtoMessage() {}
 
 func (x *StopTrace) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[36]
+	mi := &file_orrery_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2301,7 +2406,7 @@ func (x *StopTrace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopTrace.ProtoReflect.Descriptor instead.
 func (*StopTrace) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{36}
+	return file_orrery_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *StopTrace) GetForget() bool {
@@ -2320,7 +2425,7 @@ type TraceSet struct {
 
 func (x *TraceSet) Reset() {
 	*x = TraceSet{}
-	mi := &file_orrery_proto_msgTypes[37]
+	mi := &file_orrery_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2332,7 +2437,7 @@ func (x *TraceSet) String() string {
 func (*TraceSet) ProtoMessage() {}
 
 func (x *TraceSet) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[37]
+	mi := &file_orrery_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2345,7 +2450,7 @@ func (x *TraceSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceSet.ProtoReflect.Descriptor instead.
 func (*TraceSet) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{37}
+	return file_orrery_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TraceSet) GetError() string {
@@ -2366,7 +2471,7 @@ type ReadSpans struct {
 
 func (x *ReadSpans) Reset() {
 	*x = ReadSpans{}
-	mi := &file_orrery_proto_msgTypes[38]
+	mi := &file_orrery_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2378,7 +2483,7 @@ func (x *ReadSpans) String() string {
 func (*ReadSpans) ProtoMessage() {}
 
 func (x *ReadSpans) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[38]
+	mi := &file_orrery_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2391,7 +2496,7 @@ func (x *ReadSpans) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSpans.ProtoReflect.Descriptor instead.
 func (*ReadSpans) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{38}
+	return file_orrery_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReadSpans) GetFrom() uint64 {
@@ -2412,7 +2517,7 @@ type SpansRead struct {
 
 func (x *SpansRead) Reset() {
 	*x = SpansRead{}
-	mi := &file_orrery_proto_msgTypes[39]
+	mi := &file_orrery_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2424,7 +2529,7 @@ func (x *SpansRead) String() string {
 func (*SpansRead) ProtoMessage() {}
 
 func (x *SpansRead) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[39]
+	mi := &file_orrery_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2437,7 +2542,7 @@ func (x *SpansRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpansRead.ProtoReflect.Descriptor instead.
 func (*SpansRead) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{39}
+	return file_orrery_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SpansRead) GetSpans() []byte {
@@ -2470,7 +2575,7 @@ type ReadClock struct {
 
 func (x *ReadClock) Reset() {
 	*x = ReadClock{}
-	mi := &file_orrery_proto_msgTypes[40]
+	mi := &file_orrery_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2482,7 +2587,7 @@ func (x *ReadClock) String() string {
 func (*ReadClock) ProtoMessage() {}
 
 func (x *ReadClock) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[40]
+	mi := &file_orrery_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2495,7 +2600,7 @@ func (x *ReadClock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadClock.ProtoReflect.Descriptor instead.
 func (*ReadClock) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{40}
+	return file_orrery_proto_rawDescGZIP(), []int{42}
 }
 
 type ClockRead struct {
@@ -2507,7 +2612,7 @@ type ClockRead struct {
 
 func (x *ClockRead) Reset() {
 	*x = ClockRead{}
-	mi := &file_orrery_proto_msgTypes[41]
+	mi := &file_orrery_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2519,7 +2624,7 @@ func (x *ClockRead) String() string {
 func (*ClockRead) ProtoMessage() {}
 
 func (x *ClockRead) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[41]
+	mi := &file_orrery_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2532,7 +2637,7 @@ func (x *ClockRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockRead.ProtoReflect.Descriptor instead.
 func (*ClockRead) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{41}
+	return file_orrery_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ClockRead) GetNanoseconds() int64 {
@@ -2696,7 +2801,13 @@ const file_orrery_proto_rawDesc = "" +
 	"\x05asker\x18\x03 \x01(\tR\x05asker\"@\n" +
 	"\x10TogetherMeasured\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12\x16\n" +
-	"\x06slower\x18\x02 \x01(\x01R\x06slower\"L\n" +
+	"\x06slower\x18\x02 \x01(\x01R\x06slower\"9\n" +
+	"\vMeasureNode\x12\x14\n" +
+	"\x05rates\x18\x01 \x03(\x01R\x05rates\x12\x14\n" +
+	"\x05asker\x18\x02 \x01(\tR\x05asker\":\n" +
+	"\fNodeMeasured\x12\x14\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\x12\x14\n" +
+	"\x05rates\x18\x02 \x03(\x01R\x05rates\"L\n" +
 	"\bMakeEcho\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
@@ -2732,7 +2843,7 @@ func file_orrery_proto_rawDescGZIP() []byte {
 	return file_orrery_proto_rawDescData
 }
 
-var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_orrery_proto_goTypes = []any{
 	(*Span)(nil),             // 0: orrery.Span
 	(*Rect)(nil),             // 1: orrery.Rect
@@ -2767,15 +2878,17 @@ var file_orrery_proto_goTypes = []any{
 	(*LinkMeasured)(nil),     // 30: orrery.LinkMeasured
 	(*MeasureTogether)(nil),  // 31: orrery.MeasureTogether
 	(*TogetherMeasured)(nil), // 32: orrery.TogetherMeasured
-	(*MakeEcho)(nil),         // 33: orrery.MakeEcho
-	(*EchoReady)(nil),        // 34: orrery.EchoReady
-	(*StartTrace)(nil),       // 35: orrery.StartTrace
-	(*StopTrace)(nil),        // 36: orrery.StopTrace
-	(*TraceSet)(nil),         // 37: orrery.TraceSet
-	(*ReadSpans)(nil),        // 38: orrery.ReadSpans
-	(*SpansRead)(nil),        // 39: orrery.SpansRead
-	(*ReadClock)(nil),        // 40: orrery.ReadClock
-	(*ClockRead)(nil),        // 41: orrery.ClockRead
+	(*MeasureNode)(nil),      // 33: orrery.MeasureNode
+	(*NodeMeasured)(nil),     // 34: orrery.NodeMeasured
+	(*MakeEcho)(nil),         // 35: orrery.MakeEcho
+	(*EchoReady)(nil),        // 36: orrery.EchoReady
+	(*StartTrace)(nil),       // 37: orrery.StartTrace
+	(*StopTrace)(nil),        // 38: orrery.StopTrace
+	(*TraceSet)(nil),         // 39: orrery.TraceSet
+	(*ReadSpans)(nil),        // 40: orrery.ReadSpans
+	(*SpansRead)(nil),        // 41: orrery.SpansRead
+	(*ReadClock)(nil),        // 42: orrery.ReadClock
+	(*ClockRead)(nil),        // 43: orrery.ClockRead
 }
 var file_orrery_proto_depIdxs = []int32{
 	0,  // 0: orrery.Rect.layers:type_name -> orrery.Span
@@ -2809,7 +2922,7 @@ func file_orrery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orrery_proto_rawDesc), len(file_orrery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

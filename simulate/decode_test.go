@@ -137,7 +137,7 @@ func TestTheFormulaBoundsAStar(t *testing.T) {
 			k.speeds = append(k.speeds, rapid.Float64Range(50e9, 1000e9).Draw(t, "bandwidth"))
 		}
 		k.link = Link{Link: placement.Link{Latency: rapid.Float64Range(0, 1e-3).Draw(t, "latency"), Bandwidth: rapid.Float64Range(1e8, 1e11).Draw(t, "link")}}
-		at := rapid.IntRange(1, tokens).Draw(t, "context")
+		at := rapid.IntRange(k.nodes*256, tokens).Draw(t, "context") // a block for each: a simulation asks all holders at any context
 		c := k.config(t)
 		s, err := New(c)
 		if err != nil {

@@ -48,7 +48,7 @@
 // Without noise and jitter, placement.Cost.Step and a star differ by the merges, and by what overlaps: the
 // formula has the bytes of all queries and of all partial results follow one another, where they are in both
 // directions of a port at once. So the simulated exchange is the shorter one, by up to half of its bytes'
-// time.
+// time. In a context of fewer blocks than holders the simulation asks them all, and the formula those that have one.
 //
 // # What is left out
 //

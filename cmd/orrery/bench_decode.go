@@ -65,6 +65,22 @@ func (c *benchDecodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	return c.write(r)
 }
 
+// keepTo notes the processors that nodes keep to.
+func (r *decodingReport) keepTo(cpus []cpusFlag) {
+	for _, c := range cpus {
+		r.Processors = append(r.Processors, []int(c))
+	}
+}
+
+// readPlain measures what a plain read by as many processes reaches, as the nodes are.
+func (r *decodingReport) readPlain(ctx context.Context) (err error) {
+	plain := readers{processes: r.Nodes, threads: r.Threads, cpus: r.Processors}
+	if r.ReadAlone, err = plain.alone(ctx); err == nil {
+		r.ReadAll, err = plain.together(ctx)
+	}
+	return err
+}
+
 // readOf takes what nodes measured when they started for what can be read.
 func (r *decodingReport) readOf(nodes []cluster.Node) {
 	for _, n := range nodes {

@@ -11,7 +11,7 @@ import (
 	"github.com/orrery-ai/orrery/bench"
 )
 
-// decodingFlags are what bench decode and bench pool have in common.
+// decodingFlags say what bench decode measures.
 type decodingFlags struct {
 	Model  string      `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
 	Depth  []depthFlag `help:"Tokens in the cache when decoding begins (default: ${default})." default:"0,4096,16384" placeholder:"N,…"`

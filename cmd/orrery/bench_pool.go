@@ -4,84 +4,120 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
+	"slices"
+
+	"golang.org/x/term"
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/bench"
+	"github.com/orrery-ai/orrery/placement"
 )
 
 type benchPoolCmd struct {
-	decodingFlags
-	Nodes countFlag `help:"Node processes, of one thread each." default:"2"`
-	Synch synchFlag `help:"How nodes wait for the small messages of a step: safe in the kernel, fast spinning for up to 2 ms first, auto fast if there is a core for each." default:"auto" placeholder:"WAY"`
+	Model  string      `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
+	Nodes  []countFlag `help:"Node processes, of one thread each: a cluster for each number." default:"2" placeholder:"N,…"`
+	Depth  []depthFlag `help:"Tokens in the cache when decoding begins (default: ${default})." default:"0,4096,16384" placeholder:"N,…"`
+	Modes  []modeFlag  `help:"Modes (default: ${default})." default:"pipeline,pooled,ring" placeholder:"MODE,…"`
+	KV     kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
+	Block  countFlag   `help:"Tokens of a KV block." default:"256"`
+	Tokens countFlag   `help:"Tokens to generate in each run, fewer where that would take more than a third of a second." default:"64"`
+	Rounds countFlag   `help:"Rounds: in each, what predictions go by is measured, and then every mode at every depth." default:"5"`
+	Synch  synchFlag   `help:"How nodes wait for the small messages of a step: safe in the kernel, fast spinning for up to 2 ms first, auto fast if there is a core for each." default:"auto" placeholder:"WAY"`
+	pictureFlags
 }
 
 // Help is shown below the flags' summary.
 func (benchPoolCmd) Help() string {
 	return `Examples:
-  orrery bench pool --nodes 2 --depth 0,4096,16384,65536
+  orrery bench pool --nodes 1,2,3 --depth 0,8192,32768,131072 --rounds 12
   orrery bench pool --model /models/llama-1b --nodes 2 --depth 16384 \
     --modes pipeline,pooled --plot pool.svg
 
-Each node process has one thread and keeps to one processor; if there are more
-nodes than processors they share them all, and the report says so. The cache is filled
-with made-up keys and values up to each depth.`
+Each node process has one thread and keeps to one processor, and this command
+to the others; if there are more nodes than processors they share them all, and
+the report says so. The cache is filled with made-up keys and values up to each
+depth. Each run is held against what was predicted from measurements just before
+and just after it: the report has the median of the quotients, and the extremes.`
 }
 
 // Run measures.
 func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
-	if len(c.Modes) == 0 {
-		c.Modes = []modeFlag{modeFlag(orrery.Pipeline), modeFlag(orrery.Pooled), modeFlag(orrery.Ring)}
-	}
-	ref, err := c.ref()
+	ref, err := (&modelFlags{Model: c.Model}).ref()
 	if err != nil {
 		return err
 	}
-	nodes, cores := int(c.Nodes), runtime.NumCPU()
-	r := &decodingReport{Model: c.Model, Nodes: nodes, Threads: 1, Batch: int(c.Batch)}
-	local, err := startLocal(ctx, localOptions{Nodes: nodes, Device: orrery.DeviceCPU, Threads: 1, Apart: true, Synch: orrery.Synch(c.Synch), RDMA: rdmaFlags{RDMA: "off"}}, log)
+	available, err := processors()
+	if err != nil {
+		return err
+	}
+	r := &poolReport{Model: c.Model}
+	most := int(slices.Max(c.Nodes))
+	switch cores := runtime.NumCPU(); {
+	case most > cores:
+		r.Notes = append(r.Notes, fmt.Sprintf("There are %s for %s: they share them, and pooling gains what those have.", counted(cores, "core"), counted(most, "node")))
+	case most == cores:
+		r.Notes = append(r.Notes, "This command, which drives the steps, shares the nodes' cores.")
+	case len(available) == cores:
+		if err := pin(available[most:]); err != nil {
+			return err
+		}
+	}
+	for _, n := range c.Nodes {
+		if err := c.measure(ctx, int(n), ref, available, r, log); err != nil {
+			return fmt.Errorf("%s: %w", counted(int(n), "node"), err)
+		}
+	}
+	return c.writeAll(r, &bench.Picture{Title: r.title(), Unit: "tokens/s", Curves: r.curves()})
+}
+
+// measure compares on so many nodes.
+func (c *benchPoolCmd) measure(ctx context.Context, nodes int, ref string, available []int, r *poolReport, log *slog.Logger) error {
+	local, err := startLocal(ctx, localOptions{Nodes: nodes, Device: orrery.DeviceCPU, Threads: 1, CPUs: available, Synch: orrery.Synch(c.Synch), RDMA: rdmaFlags{RDMA: "off"}}, log)
 	if err != nil {
 		return err
 	}
 	defer local.stop()
-	r.keepTo(local.cpus)
-	switch {
-	case nodes > cores:
-		r.notes = append(r.notes, fmt.Sprintf("There are %d cores for %d nodes: they share them, and pooling gains what %d have.", cores, nodes, cores))
-	case local.cpus == nil:
-		r.notes = append(r.notes, "Nodes do not keep to a core of their own: this system does not let them, or has one core only.")
+	if local.cpus == nil && nodes <= runtime.NumCPU() {
+		r.Notes = append(r.Notes, fmt.Sprintf("Of %s none keeps to a core of its own: this system does not let them, or has one core only.", counted(nodes, "node")))
 	}
-	if err := r.readPlain(ctx); err != nil {
-		return err
-	}
-	plain, err := bench.NewPlainRead(min(nodes, cores))
-	if err != nil {
-		return err
-	}
-	defer plain.Close()
 	cluster, err := local.join(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer cluster.Close()
-	if err := c.measure(ctx, cluster, ref, plain, r); err != nil {
+	o := bench.Comparison{Tokens: int(c.Tokens), Rounds: int(c.Rounds), Done: sayRounds(nodes, int(c.Rounds))}
+	for _, d := range c.Depth {
+		o.Depths = append(o.Depths, int(d))
+	}
+	for _, m := range c.Modes {
+		o.Modes = append(o.Modes, orrery.Mode(m))
+	}
+	m, err := cluster.Load(ctx, ref, orrery.LoadOptions{Mode: o.Modes[0], Context: o.Context(), Sequences: o.Sequences(), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV)})
+	if err != nil {
 		return err
 	}
-	return c.write(r)
+	for _, mode := range o.Modes {
+		if why := m.Plans().Refused[mode]; why != nil {
+			return fmt.Errorf("mode %v: %w", mode, why)
+		}
+	}
+	o.Costs = func(ctx context.Context) (map[orrery.Mode]*placement.Cost, error) { return m.CostsNow(ctx) }
+	compared, err := o.Run(ctx, m)
+	if err != nil {
+		return err
+	}
+	r.add(nodes, compared)
+	return nil
 }
 
-// keepTo notes the processors that nodes keep to.
-func (r *decodingReport) keepTo(cpus []cpusFlag) {
-	for _, c := range cpus {
-		r.Processors = append(r.Processors, []int(c))
+// sayRounds says on a terminal how far the comparison is.
+func sayRounds(nodes, rounds int) func(round int) {
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		return nil
 	}
-}
-
-// readPlain measures what a plain read by as many processes reaches, as the nodes are.
-func (r *decodingReport) readPlain(ctx context.Context) (err error) {
-	plain := readers{processes: r.Nodes, threads: r.Threads, cpus: r.Processors}
-	if r.ReadAlone, err = plain.alone(ctx); err == nil {
-		r.ReadAll, err = plain.together(ctx)
+	return func(round int) {
+		fmt.Fprintf(os.Stderr, "%s: round %d of %d\n", counted(nodes, "node"), round+1, rounds)
 	}
-	return err
 }

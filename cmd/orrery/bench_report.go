@@ -11,7 +11,7 @@ import (
 	"github.com/orrery-ai/orrery/bench"
 )
 
-// decodingReport is what bench decode and bench pool found.
+// decodingReport is what bench decode found.
 type decodingReport struct {
 	Model       string        `json:"model"`
 	Nodes       int           `json:"nodes"`

@@ -10,30 +10,40 @@ import (
 	"testing"
 )
 
-func TestBenchPoolMeasuresEveryModeAtEveryDepth(t *testing.T) {
+func TestBenchPoolHoldsEveryModeAtEveryDepthAgainstPredictions(t *testing.T) {
 	plot := filepath.Join(t.TempDir(), "pool.svg")
-	stdout, stderr, status := run(t, longWithin, "bench", "pool", "--nodes", "2", "--depth", "0,512", "--tokens", "2", "--repeat", "2", "--block", "64",
+	stdout, stderr, status := run(t, longWithin, "bench", "pool", "--nodes", "1,2", "--depth", "0,512", "--tokens", "2", "--rounds", "2", "--block", "64",
 		"--format", "json", "--plot", plot)
 	if status != 0 {
 		t.Fatalf("status %d: %s", status, stderr)
 	}
-	var r decodingReport
+	var r poolReport
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
 		t.Fatalf("%v in %.200q", err, stdout)
 	}
-	if r.Nodes != 2 || r.Threads != 1 || len(r.Rows) != 6 || r.ReadAlone <= 0 || r.ReadAll <= 0 || r.Unpredicted != "" {
+	if len(r.Rows) != 12 {
 		t.Fatalf("%+v", r)
 	}
 	for i, row := range r.Rows {
-		if row.Depth != 512*(i/3) || row.Mode != []string{"pipeline", "pooled", "ring"}[i%3] {
-			t.Errorf("row %d is %v at %d", i, row.Mode, row.Depth)
+		if row.Nodes != 1+i/6 || row.Depth != 512*(i/3%2) || row.Mode != []string{"pipeline", "pooled", "ring"}[i%3] {
+			t.Errorf("row %d is %v at %d on %d nodes", i, row.Mode, row.Depth, row.Nodes)
 		}
-		if row.Speed.Median <= 0 || row.Step <= 0 || row.Bytes <= 0 || row.Rate <= 0 || row.Share <= 0 || row.Predicted <= 0 || row.Ratio <= 0 {
+		if row.Speed.Median <= 0 || row.Predicted.Median <= 0 || row.Ratio.Median <= 0 || len(row.Runs) != 2 {
 			t.Errorf("%+v", row)
 		}
 	}
-	if picture := read(t, plot); !strings.Contains(string(picture), "pooled, predicted") {
+	if picture := read(t, plot); !strings.Contains(string(picture), "2 nodes, pooled, predicted") {
 		t.Error("the picture does not show what was predicted")
+	}
+	r.Rows = r.Rows[:3]
+	for i, q := range []float64{1.15, 0.8, 1.3} {
+		r.Rows[i].Ratio.Median = q
+	}
+	for format, want := range map[string]string{"table": "Of 3 cases 1 are within 15% of what was predicted, 2 within 20%.", "csv": "measured_over_predicted_max\n1,0,pipeline,"} {
+		var b strings.Builder
+		if err := r.write(&b, format); err != nil || !strings.Contains(b.String(), want) {
+			t.Errorf("%s: %v in\n%s", format, err, b.String())
+		}
 	}
 }
 

@@ -41,17 +41,16 @@ type process struct {
 
 // Times of local node processes.
 const (
-	startTimeout   = 20 * time.Second
-	measureTimeout = 5 * time.Second // and for each node that measures what it can do
-	stopTimeout    = 5 * time.Second
+	startTimeout = 20 * time.Second
+	stopTimeout  = 5 * time.Second
 )
 
 // localOptions say how node processes on this machine are to be.
 type localOptions struct {
 	Nodes   int
 	Device  string
-	Threads int  // of each; 0: as many as there are cores for each
-	Apart   bool // each measures by itself what it can do
+	Threads int   // of each; 0: as many as there are cores for each
+	CPUs    []int // processors to keep to, if nodes are to keep apart; nil: those of this process
 	Synch   orrery.Synch
 	RDMA    rdmaFlags
 }
@@ -76,9 +75,11 @@ func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCl
 	}
 	var cpus []cpusFlag
 	if choice.Kind == orrery.DeviceCPU {
-		available, err := processors()
-		if err != nil {
-			return nil, err
+		available := o.CPUs
+		if available == nil {
+			if available, err = processors(); err != nil {
+				return nil, err
+			}
 		}
 		cpus = keepApart(n, threads, available)
 	}
@@ -101,11 +102,7 @@ func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCl
 		}
 		return append(a, measured...)
 	}
-	within := startTimeout
-	if measured == nil {
-		within += time.Duration(n) * measureTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, within)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	first, err := startProcess(ctx, args(0))
 	if err != nil {
@@ -113,16 +110,13 @@ func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCl
 	}
 	l.processes = make([]*process, n)
 	l.processes[0] = first
-	if measured == nil && !o.Apart {
+	if measured == nil {
 		if measured, err = ratesFlags(first.Bandwidth, first.Rates); err != nil {
 			l.stop()
 			return nil, err
 		}
 	}
 	var g errgroup.Group
-	if measured == nil {
-		g.SetLimit(1) // each measures by itself what it can do
-	}
 	for i := 1; i < n; i++ {
 		g.Go(func() (err error) {
 			l.processes[i], err = startProcess(ctx, append(args(i), "--join", first.Addr))
