@@ -36,6 +36,7 @@ func (c *conductor) fill(ctx actor.Context, msg *fillSequence) {
 	case msg.tokens > s.limit-s.machine.Length():
 		ctx.Respond(&ContextError{Tokens: msg.tokens, Room: s.limit - s.machine.Length(), Context: s.limit})
 	default:
+		s.next = nil
 		s.filling = &fillAsked{tokens: msg.tokens, answer: ctx.Sender()}
 		c.advance(ctx, s)
 	}

@@ -79,8 +79,12 @@ func (c *conductor) start(ctx actor.Context, msg *startJob) {
 	}
 	msg.job.MaxTokens = max(0, min(msg.job.MaxTokens, s.limit))
 	j := newRunningJob(msg.job, s.machine.Length(), s.carry, c.spec.Chunk)
-	if len(j.pending) == 0 {
-		ctx.Respond(fmt.Errorf("there is nothing to feed: a job needs at least one token"))
+	next := s.next
+	if len(j.pending) > 0 || next != nil && (j.Sampling != next.sampling || j.MaxTokens == 0 || j.Logits != nil) {
+		next = nil
+	}
+	if len(j.pending) == 0 && next == nil {
+		ctx.Respond(fmt.Errorf("there is nothing to feed: a job needs at least one token, but to go on as before behind an answer that has ended"))
 		return
 	}
 	room := s.limit - s.machine.Length()
@@ -93,9 +97,12 @@ func (c *conductor) start(ctx actor.Context, msg *startJob) {
 		c.handle.setSink(s.id, &logitSink{write: j.Logits})
 	}
 	j.ticket, j.began = msg.ticket, c.handle.recorder.Load().Now()
-	s.job, s.carry, s.position = j, nil, j.base
+	s.job, s.carry, s.next, s.position = j, nil, nil, j.base
 	ctx.Respond(&jobStarted{j})
 	c.chooseStart(ctx, s)
+	if next != nil {
+		s.produce(next.token)
+	}
 	c.advance(ctx, s)
 }
 

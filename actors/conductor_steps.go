@@ -231,22 +231,31 @@ func (c *conductor) stepDone(s *sequence, step *stepInFlight) {
 	if sink := c.handle.sink(s.id); sink != nil && sink.failure() != nil {
 		j.cancelled = sink.failure()
 	}
-	if step.token >= 0 && !s.ended { // else it follows the token that ended the job
-		s.carry = []int32{step.token}
-		j.produced++
-		j.emit(Event{Kind: Generated, Token: step.token, Count: j.produced})
-		if slices.Contains(j.Stop, step.token) || j.produced >= j.MaxTokens {
-			s.ended = true
-		} else if j.cancelled == nil {
-			j.pending = s.carry
-		}
-		if s.inFlight > 0 { // a step has followed, and feeds it
-			j.pending, s.carry = nil, nil
-		} else if len(j.pending) > 0 {
-			s.carry = nil
-		}
+	switch {
+	case step.token >= 0 && s.ended: // it has followed the token that ended the job
+		s.next = &nextToken{step.token, j.Sampling}
+	case step.token >= 0:
+		s.produce(step.token)
 	}
 	if j.MaxTokens == 0 && j.fed == j.feeding {
 		s.ended = true
+	}
+}
+
+// produce gives the job a token.
+func (s *sequence) produce(token int32) {
+	j := s.job
+	s.carry = []int32{token}
+	j.produced++
+	j.emit(Event{Kind: Generated, Token: token, Count: j.produced})
+	if slices.Contains(j.Stop, token) || j.produced >= j.MaxTokens {
+		s.ended = true
+	} else if j.cancelled == nil {
+		j.pending = s.carry
+	}
+	if s.inFlight > 0 { // a step has followed, and feeds it
+		j.pending, s.carry = nil, nil
+	} else if len(j.pending) > 0 {
+		s.carry = nil
 	}
 }

@@ -238,16 +238,27 @@ func TestASessionGoesOnAfterACancelledDecode(t *testing.T) {
 	}
 }
 
-func TestStopTokensAreFedByTheNextJob(t *testing.T) {
+// Where one node computes whole steps the stop token has been fed when it is known to be one, and what follows it been chosen.
+func TestAJobGoesOnBehindAStopToken(t *testing.T) {
 	ids := prompt(20)
 	want := alone(t, ids, 12)
-	r := newRig(t, 2)
-	c := r.load(r.spec(placement.Pooled))
-	seq := r.sequence(c, placement.Pooled)
 	at := slices.Index(want, want[5]) // its first occurrence
-	got := r.generate(c, seq, Job{IDs: ids, MaxTokens: 12, Stop: []int32{want[at]}})
-	same(t, "up to the stop token", got, want[:at+1])
-	same(t, "after it", r.generate(c, seq, Job{MaxTokens: 11 - at}), want[at+1:])
+	r := newRig(t, 2)
+	c := r.load(r.spec(placement.Ring))
+	for _, mode := range modes {
+		seq := r.sequence(c, mode)
+		upTo := func() {
+			same(t, mode.String()+", up to the stop token", r.generate(c, seq, Job{IDs: ids, MaxTokens: 12, Stop: []int32{want[at]}}), want[:at+1])
+		}
+		upTo()
+		same(t, mode.String()+", one after it", r.generate(c, seq, Job{MaxTokens: 1}), want[at+1:at+2])
+		same(t, mode.String()+", after that", r.generate(c, seq, Job{MaxTokens: 10 - at}), want[at+2:])
+		c.CloseSequence(seq)
+		seq = r.sequence(c, mode)
+		upTo()
+		same(t, mode.String()+", after it", r.generate(c, seq, Job{MaxTokens: 11 - at}), want[at+1:])
+		c.CloseSequence(seq)
+	}
 }
 
 func TestTwoSequencesInDifferentModesDoNotDisturbEachOther(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/orrery-ai/orrery/residence"
+	"github.com/orrery-ai/orrery/sampling"
 	"github.com/orrery-ai/orrery/steering"
 )
 
@@ -21,8 +22,9 @@ type sequence struct {
 	job         *runningJob
 	ended       bool    // the job needs no further step
 	carry       []int32 // chosen, and not yet fed
-	position    int     // of the next token to hand to a step
-	inFlight    int     // steps
+	next        *nextToken
+	position    int // of the next token to hand to a step
+	inFlight    int // steps
 	asked       *switchAsked
 	filling     *fillAsked
 	progress    time.Time // of copies, announcements and steps
@@ -44,4 +46,10 @@ func newSequence(id uint64, m *residence.Machine, nodes int) *sequence {
 		s.unopened[n] = true
 	}
 	return s
+}
+
+// nextToken is the token behind all that has been fed, which a step has chosen that followed the end of a job: a job that feeds nothing begins with it, if it samples alike.
+type nextToken struct {
+	token    int32
+	sampling sampling.Params
 }
