@@ -107,7 +107,7 @@ class Ours:
         self.o, self.orrery = o, orrery
 
     def run(self, what, path, threads, *more):
-        return json.loads(run([self.orrery, "bench", what, "--model", path, "--threads", str(threads), "--repeat", str(self.o.repeat), "--format", "json", *more]))
+        return json.loads(run([self.orrery, "bench", what, "--device", "cpu", "--model", path, "--threads", str(threads), "--repeat", str(self.o.repeat), "--format", "json", *more]))
 
     def prefill(self, path, threads, tokens):
         return self.run("prefill", path, threads, "--tokens", str(tokens))["rows"][0]
