@@ -68,7 +68,7 @@ func drawCase(r *rand.Rand) metamorphicCase {
 	kv := pick(1, 2, 3)
 	c := metamorphicCase{
 		Model: modeltest.Options{ModelType: []string{"llama", "qwen3", "qwen3_moe", "mixtral"}[r.IntN(4)], Experts: 2 + r.IntN(9), Layers: 1 + r.IntN(7), Hidden: pick(32, 48, 64), Intermediate: pick(48, 96),
-			KVHeads: kv, Heads: kv * pick(1, 2, 4), HeadDim: pick(8, 16, 32), Vocab: pick(64, 200), MaxPositions: 1024,
+			KVHeads: kv, Heads: kv * pick(1, 2, 4), HeadDim: pick(8, 16, 32, 32, 64), Vocab: pick(64, 200), MaxPositions: 1024,
 			Format: []device.Format{device.F32, device.F16, device.BF16}[r.IntN(3)], Tied: r.IntN(2) == 0, Seed: r.Uint64()},
 		Prompt: 1 + r.IntN(300), Decode: r.IntN(40), Mode: modes[r.IntN(3)], Chunk: pick(1, 5, 16, 33, 64, 256), Block: pick(1, 4, 7, 16, 64),
 	}
