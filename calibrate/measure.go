@@ -2,8 +2,7 @@ package calibrate
 
 import (
 	"errors"
-	"runtime"
-	"slices"
+	"fmt"
 	"sync"
 	"time"
 
@@ -131,6 +130,9 @@ const AgainBytes = mostArena + weightsBytes
 // the others as they are known. It is for who holds predictions against what is measured at the same time: a
 // machine's speed changes within seconds where others share it. The device is a processor.
 func Again(known placement.Rates, d device.Device) (r placement.Rates, err error) {
+	if _, ok := d.(interface{ AllocSparse(n int) ([]byte, error) }); !ok { // it has not the host's memory, in which weights are mapped
+		return known, fmt.Errorf("only processors are measured again, not %s", d.Name())
+	}
 	s := Subject{Device: d, Memory: 8 * mostArena, Mapped: true, KVHeads: KVHeads, HeadDim: HeadDim}
 	arena, free, err := newArena(d, s.Memory, arenaTime)
 	if err != nil {
@@ -157,67 +159,6 @@ func Again(known placement.Rates, d device.Device) (r placement.Rates, err error
 	}
 	r = median([]placement.Rates{r})
 	return r, r.Check()
-}
-
-// median is the median of each rate, held to what a machine can have, and to what 4 bytes hold, so that a node
-// sees its own rates as the others do.
-func median(all []placement.Rates) (r placement.Rates) {
-	numbers := make([][]*float64, len(all))
-	for i := range all {
-		numbers[i] = all[i].Numbers()
-	}
-	for i, v := range r.Numbers() {
-		var samples []float64
-		for _, n := range numbers {
-			samples = append(samples, *n[i])
-		}
-		slices.Sort(samples)
-		*v = samples[len(samples)/2]
-	}
-	for _, k := range []*placement.Kernels{&r.Memory, &r.Cache} {
-		for _, c := range []*placement.Curve{&k.Layer, &k.Product, &k.Attend} {
-			for i := 1; i < len(c); i++ { // noise apart, more takes longer
-				c[i] = max(c[i], c[i-1]*1.01)
-			}
-		}
-		rising(k.Intense[:])
-	}
-	rising(r.Crowd[:])
-	for _, c := range [][2]*placement.Curve{{&r.Cache.Layer, &r.Memory.Layer}, {&r.Cache.Product, &r.Memory.Product}, {&r.Cache.Attend, &r.Memory.Attend}} {
-		for i := range c[0] { // and nothing is slower from the caches
-			c[0][i] = min(c[0][i], c[1][i])
-		}
-	}
-	falling(r.Cached[:])
-	falling(r.Kept[:])
-	for _, v := range r.Numbers() {
-		*v = float64(float32(*v))
-	}
-	return r
-}
-
-// rising makes factors not fall, from one on.
-func rising(factors []float64) {
-	before := 1.0
-	for i := range factors {
-		factors[i] = max(factors[i], before)
-		before = factors[i]
-	}
-}
-
-// falling makes shares not rise, with the least change to them in squares: those that rise become their mean (the
-// pool-adjacent-violators algorithm). So one that was disturbed does not pull down all that follow.
-func falling(shares []float64) {
-	for end := 2; end <= len(shares); end++ {
-		first, sum := end-1, shares[end-1]
-		for first > 0 && sum/float64(end-first) > shares[first-1] {
-			first--
-			sum += shares[first]
-		}
-		for i := first; i < end; i++ {
-			shares[i] = sum / float64(end-first)
-		}
-	}
 }
 
 // cacheBytes is so few that they stay in the last cache of any machine.
@@ -290,118 +231,6 @@ func (b *bench) packed(r *placement.Rates) {
 	for i, f := range []attention.Format{attention.Q8, attention.Q4} {
 		r.Packed[i] = b.seconds(intenseFor, b.attend(size, group, f)) / halves
 	}
-}
-
-// cached measures how much of the reading the caches serve, by how much is read in turn: from how an operation's time
-// lies between what it takes from the caches and from memory. As much as models' weights have is read by matrix products, and
-// what only a KV cache has by attention.
-func (b *bench) cached(r *placement.Rates) {
-	at := 0
-	for i, reads := range placement.CacheSizes {
-		size, n := 512<<10, int(reads)
-		arena, op, fast, slow := b.weights, (*bench).product, &r.Cache.Product, &r.Memory.Product
-		if n > len(b.weights) {
-			size, arena, fast, slow = 1<<20, b.arena, &r.Cache.Attend, &r.Memory.Attend
-			op = (*bench).attendOne
-		}
-		if !b.once && b.late() || n > len(arena) || float64(n/size)*slow.At(float64(size)) > longestRound {
-			r.Cached[i] = 0
-			continue
-		}
-		first := 0
-		if n > len(b.weights) { // where the one before did not read, which is there already
-			first = min(at, len(arena)-n)
-			at = first + n
-		}
-		part := b.over(arena[first:][:n])
-		r.Cached[i] = share(fast.At(float64(size)), slow.At(float64(size)), part.settled(n/size, op(part, size)))
-	}
-}
-
-// longestRound is how long reading as much as caches hold may take, to find out whether they do, in seconds.
-const longestRound = 50e-3
-
-// share is how much of its reading an operation does from the caches that takes so long.
-func share(fast, slow, took float64) float64 {
-	if slow <= fast {
-		return 1
-	}
-	return min(max((slow-took)/(slow-fast), 0), 1)
-}
-
-const (
-	fewPasses  = 4
-	manyPasses = 8
-	settleFor  = 60 * time.Millisecond
-)
-
-// round is how long an operation takes when it reads all parts of the arena once.
-func (b *bench) round(parts int, op func()) float64 {
-	start := time.Now()
-	for range parts {
-		op()
-	}
-	b.finish()
-	return max(time.Since(start).Seconds()-b.turn, shortest) / float64(parts)
-}
-
-// settled is how long an operation takes that reads a part of the arena, when all parts have been read in turn until
-// the caches hold of them what they will: processors keep what they have seen read again, and
-// so come to it slowly.
-func (b *bench) settled(parts int, op func()) float64 {
-	var all []float64
-	for start := time.Now(); ; {
-		all = append(all, b.round(parts, op))
-		n := len(all)
-		if b.once || b.late() || n >= fewPasses && time.Since(start) > settleFor || n >= manyPasses && all[n-1] > 0.99*all[n-4] {
-			last := slices.Sorted(slices.Values(all[n*2/3:]))
-			return last[len(last)/2]
-		}
-	}
-}
-
-// kept measures how long the caches keep what nobody reads, in the same way, while this thread waits as one does that
-// has nothing to compute: it spins for a while, and then sleeps. It is more than a core's own caches hold, which keep it
-// for longer than those that are shared with others.
-func (b *bench) kept(r *placement.Rates, samples int) {
-	const size = 512 << 10
-	part := b.over(first(b.weights, keptBytes))
-	op, parts := part.product(size), len(part.arena)/size
-	if b.once || float64(parts)*r.Memory.Product.At(size) > longestRound {
-		return // nothing is known to be kept
-	}
-	settled := part.settled(parts, op)
-	for i, after := range placement.KeptAfter {
-		var shares []float64
-		for range samples {
-			if b.late() {
-				return // nothing is known to be kept
-			}
-			idle(time.Duration(after * float64(time.Second)))
-			shares = append(shares, share(settled, r.Memory.Product.At(size), part.round(parts, op)))
-			for range fewPasses {
-				part.round(parts, op)
-			}
-		}
-		slices.Sort(shares)
-		r.Kept[i] = shares[len(shares)/2]
-	}
-}
-
-const (
-	keptBytes   = 16 << 20
-	keptSamples = 3 // where there is one pass only
-)
-
-// spins is how long nodes spin that wait for a message, unless they are told not to, before they sleep.
-const spins = 2 * time.Millisecond
-
-// idle waits like that.
-func idle(d time.Duration) {
-	for start := time.Now(); time.Since(start) < min(d, spins); {
-		runtime.Gosched()
-	}
-	time.Sleep(d - spins)
 }
 
 // prefill measures what a chunk takes: with small operations, and with larger ones as long as they take less than they may.

@@ -140,6 +140,9 @@ func TestOnlyDecodeIsMeasuredAgain(t *testing.T) {
 	if r.PrefillProduct != known.PrefillProduct || r.PrefillAttend != known.PrefillAttend || r.Crowd != known.Crowd {
 		t.Errorf("what was not measured has changed: %+v", r)
 	}
+	if r, err := Again(known, struct{ device.Device }{d}); err == nil || r != known { // whose memory is not known to be the host's
+		t.Errorf("of a device that is no processor: %v, %+v", err, r)
+	}
 	broken := errors.New("the device was taken away")
 	if r, err := Again(known, fake{ops: new(atomic.Int64), fault: broken}); !errors.Is(err, broken) || r != known {
 		t.Errorf("of a device that fails: %v, %+v", err, r)
