@@ -42,12 +42,17 @@ func (c *Conductor) Trace(ctx context.Context, spans int) (*Tracing, error) {
 	if !c.recorder.CompareAndSwap(nil, r) {
 		return nil, errors.New("the model is being traced already")
 	}
-	begun := make([]bool, len(t.nodes))
+	begun := make([]bool, len(t.nodes)) // or may have: another node's refusal cancels the wait for an answer
 	err = t.onEveryNode(ctx, func(ctx context.Context, n int) error {
-		if err := t.set(ctx, n, &proto.StartTrace{Spans: uint32(spans)}); err != nil {
+		begun[n] = true
+		reply, err := askShard[*proto.TraceSet](ctx, t, n, &proto.StartTrace{Spans: uint32(spans)})
+		if err != nil {
 			return err
 		}
-		begun[n] = true
+		if reply.Error != "" {
+			begun[n] = false
+			return errorOf(reply.Error)
+		}
 		return t.readClock(ctx, n, 0)
 	})
 	if err != nil {
