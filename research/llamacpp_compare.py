@@ -21,6 +21,7 @@ equally fast: it has llama-bench compute contexts of that depth, and compares.
 import argparse
 import contextlib
 import json
+import math
 import os
 import socket
 import statistics
@@ -214,16 +215,16 @@ class Ours:
 
     def prefill(self, path, threads, tokens):
         row = self.run("prefill", path, "--device", "cpu", "--threads", str(threads), "--repeat", str(self.o.repeat), "--tokens", str(tokens))[0]
-        return row["tokens_per_second"]["median"], row["share_of_peak"]["median"]
+        return row["tokens_per_second"]["median"], row["share_of_peak"]["median"], ""
 
     def decode(self, path, threads, depth, kv):
         row = self.run("decode", path, "--device", "cpu", "--threads", str(threads), "--repeat", str(self.o.repeat), *self.behind(depth, kv))[0]
-        return row["tokens_per_second"]["median"], row["share_of_read"]
+        return row["tokens_per_second"]["median"], row["share_of_read"], ""
 
     def pool(self, path, nodes, depth, kv):
         rows = self.run("pool", path, "--nodes", str(nodes), "--modes", "pipeline,pooled", "--rounds", str(self.o.repeat), *self.behind(depth, kv))
         row = max(rows, key=lambda r: r["tokens_per_second"]["median"])
-        return row["tokens_per_second"]["median"], row["share_of_read"]
+        return row["tokens_per_second"]["median"], math.nan, row["mode"] + ", "
 
     def behind(self, depth, kv):
         return ["--tokens", str(self.o.tokens), "--depth", str(depth), "--kv", KV[kv]]
@@ -250,9 +251,11 @@ def measure(o, theirs, ours, what, weights, threads, size, kv):
     their, how = getattr(theirs, what)(*args)
     if o.turns > 1:
         rows.append(getattr(ours, what)(*args))
-    mine, share = (statistics.median(column) for column in zip(*rows))
-    return {"what": what, "weights": weights, "threads": threads, "size": size, "kv": kv, "orrery": mine, "llama.cpp": their, "how": how, "ratio": mine / their,
-            "share": share, "their_share": share * their / mine}
+    mine, share = (statistics.median(row[i] for row in rows) for i in range(2))
+    case = {"what": what, "weights": weights, "threads": threads, "size": size, "kv": kv, "orrery": mine, "llama.cpp": their, "how": rows[0][2] + how, "ratio": mine / their}
+    if not math.isnan(share):  # of nodes none is measured
+        case.update(share=share, their_share=share * their / mine)
+    return case
 
 
 def prepare(o, theirs):
@@ -287,7 +290,7 @@ NAMES = {"prefill": "prefill of", "decode": "decode at", "pool": "nodes at"}
 
 def compared(c):
     return [f"{NAMES[c['what']]} {c['size']}", c["weights"], str(c["threads"]), c["kv"] or "", f"{c['orrery']:.2f}", f"{c['llama.cpp']:.2f}", f"{c['ratio']:.2f}",
-            f"{100 * c['share']:.0f}%", f"{100 * c['their_share']:.0f}%", c["how"]]
+            *(f"{100 * c[share]:.0f}%" if share in c else "" for share in ("share", "their_share")), c["how"]]
 
 
 def checked(c):
@@ -317,7 +320,7 @@ def main():
     for case in found:
         done.append(case)
         print(" ".join(row(case)), file=sys.stderr, flush=True)
-    print("tokens/s. Share: of a plain read in decode, of what the multipliers do at the most in prefill, both measured beside Orrery's runs.")
+    print("tokens/s." if o.check else "tokens/s. Share: of a plain read in decode, of what the multipliers do at the most in prefill, both measured beside Orrery's runs.")
     print(table(heads, [row(case) for case in done]))
     if o.json:
         with open(o.json, "w") as f:
