@@ -78,8 +78,8 @@ type Config struct {
 	Logger *slog.Logger // default: slog.Default()
 }
 
-// maxThreads bounds the threads of a node: each is a goroutine, with memory for its partial results.
-const maxThreads = 4096
+// MaxThreads bounds Config.Threads: each is a goroutine, with memory for its partial results.
+const MaxThreads = 4096
 
 func (c Config) withDefaults() (Config, error) {
 	if id := c.Identity; id != nil {
@@ -127,8 +127,8 @@ func (c Config) withDefaults() (Config, error) {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		return c, fmt.Errorf("listen address %q: %w", c.Listen, err)
 	}
-	if c.Threads > maxThreads {
-		return c, fmt.Errorf("%d threads are more than %d, and more than any machine can use", c.Threads, maxThreads)
+	if c.Threads > MaxThreads {
+		return c, fmt.Errorf("%d threads are more than %d, and more than any machine can use", c.Threads, MaxThreads)
 	}
 	if c.Synch > SynchFast {
 		return c, fmt.Errorf("Synch %d is none of the ways to wait", uint8(c.Synch))
