@@ -173,7 +173,8 @@ func (c *generateCmd) stream(g *orrery.Generation) error {
 	}
 	fmt.Println()
 	if s.Tokens > 0 {
-		fmt.Fprintf(os.Stderr, "\n%d tokens read at %.0f/s, first token after %v, %d tokens written at %.1f/s\n", s.Prompt, s.PrefillRate(), s.TTFT.Round(time.Millisecond), s.Tokens, s.DecodeRate())
+		fmt.Fprintf(os.Stderr, "\n%s read%s, first token after %v, %s written%s\n", counted(s.Prompt, "token"), speed("%.0f", s.PrefillRate(), s.Prefill),
+			s.TTFT.Round(time.Millisecond/10), counted(s.Tokens, "token"), speed("%.1f", s.DecodeRate(), s.Decode))
 	}
 	if len(s.Choices) > 0 {
 		fmt.Fprintln(os.Stderr, choiceTable(choiceReports(s.Choices)))
@@ -182,6 +183,14 @@ func (c *generateCmd) stream(g *orrery.Generation) error {
 		fmt.Fprintln(os.Stderr, describeSwitch(r))
 	}
 	return failed
+}
+
+// speed says how many a second, unless that went on for too short a time to tell.
+func speed(format string, rate float64, over time.Duration) string {
+	if over < 10*time.Millisecond {
+		return ""
+	}
+	return fmt.Sprintf(" at "+format+"/s", rate)
 }
 
 // generateReport is what --format json prints.
