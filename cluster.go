@@ -170,7 +170,10 @@ func (c *Cluster) startNode(ctx context.Context, self *cluster.Node) (err error)
 
 // open finds a model: the embedded one by its name, another by its directory.
 func (c *Cluster) open(ref string) (*model.Model, error) {
-	if ref == recall.Name {
+	switch ref {
+	case "":
+		return nil, errors.New("no model is named: give its directory, its GGUF file, or \"recall\"")
+	case recall.Name:
 		return recall.Open()
 	}
 	if !filepath.IsAbs(ref) {
@@ -302,12 +305,26 @@ func (c *Cluster) Traffic(ctx context.Context) (Traffic, error) {
 
 // stats asks a node what it holds and has sent.
 func (c *Cluster) stats(ctx context.Context, node string) (*proto.Stats, error) {
+	if c.isClosed() {
+		return nil, fmt.Errorf("this node %w", ErrClosed)
+	}
 	s, err := actors.Ask[*proto.Stats](ctx, c.system, actors.NodePID(node), &proto.StatsRequest{Address: c.membership.Self().Transport})
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", node, err)
 	}
 	return s, nil
 }
+
+// ErrClosed is in the chain of errors about a cluster, a model or a session that was closed.
+var ErrClosed = actors.ErrClosed
+
+func (c *Cluster) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
+func (c *Cluster) wasClosed() error { return fmt.Errorf("orrery: node %s %w", c.cfg.Name, ErrClosed) }
 
 // Close unloads the models that were loaded here, leaves the cluster, and ends everything that Start began.
 func (c *Cluster) Close() error {

@@ -75,8 +75,11 @@ type Config struct {
 	CalibrationDir string // default: orrery, below the user's cache directory
 	NoCalibration  bool
 
-	Logger *slog.Logger
+	Logger *slog.Logger // default: slog.Default()
 }
+
+// MaxThreads bounds Config.Threads: each is a goroutine, with memory for its partial results.
+const MaxThreads = 4096
 
 func (c Config) withDefaults() (Config, error) {
 	if id := c.Identity; id != nil {
@@ -120,6 +123,18 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Listen == "" {
 		c.Listen = net.JoinHostPort(host, "0")
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return c, fmt.Errorf("listen address %q: %w", c.Listen, err)
+	}
+	if c.Threads > MaxThreads {
+		return c, fmt.Errorf("%d threads are more than %d, and more than any machine can use", c.Threads, MaxThreads)
+	}
+	if c.Synch > SynchFast {
+		return c, fmt.Errorf("Synch %d is none of the ways to wait", uint8(c.Synch))
+	}
+	if c.Checksums > transport.ChecksumsOff {
+		return c, fmt.Errorf("Checksums %d is neither auto, on nor off", uint8(c.Checksums))
 	}
 	if c.Memory < 0 || c.Bandwidth < 0 || c.Threads < 0 {
 		return c, fmt.Errorf("memory %d, bandwidth %g and threads %d must not be negative", c.Memory, c.Bandwidth, c.Threads)

@@ -34,6 +34,9 @@ type DeviceChoice struct {
 // ChooseDevice finds out which device a configuration's Device names; "" is DeviceAuto: the first of Metal and CUDA GPUs that
 // there is, or else the CPU.
 func ChooseDevice(name string) (c DeviceChoice, err error) {
+	if err := checkDevice(name); err != nil {
+		return c, err
+	}
 	kinds := []string{name}
 	if name == "" || name == DeviceAuto {
 		kinds = append(metalkern.GPUs(), DeviceCPU)

@@ -36,7 +36,7 @@ type Stats struct {
 	Read     int             // of them, computed so far
 	Length   int             // tokens in the cache with the whole prompt
 	Tokens   int             // generated
-	Started  time.Time       //
+	Started  time.Time       // when the prompt was given
 	Prefill  time.Duration   // from the start until Read tokens were computed
 	TTFT     time.Duration   // from the start to the first token
 	Decode   time.Duration   // from the first token to the last
@@ -67,8 +67,9 @@ func (s *Stats) MedianGap() time.Duration {
 	return sorted[len(sorted)/2]
 }
 
-func newGeneration(ctx context.Context, s *Session, r *actors.Running, progress func(done, total int)) *Generation {
-	g := &Generation{ctx: ctx, session: s, running: r, progress: progress, stats: Stats{Prompt: r.Feed, Length: r.Base + r.Feed, Started: time.Now()}}
+// newGeneration is the generation of a job that was asked for at a time: the first of its events may be there already.
+func newGeneration(ctx context.Context, s *Session, r *actors.Running, asked time.Time, progress func(done, total int)) *Generation {
+	g := &Generation{ctx: ctx, session: s, running: r, progress: progress, stats: Stats{Prompt: r.Feed, Length: r.Base + r.Feed, Started: asked}}
 	if s.model.tok != nil {
 		g.decoder = s.model.tok.NewDecoder(true)
 	}

@@ -128,6 +128,9 @@ type Model struct {
 // comes with Orrery, or the path of a directory in Hugging Face layout or of a GGUF file, which every node must have. The
 // error is a *placement.Refusal if the model, with its full context, does not fit.
 func (c *Cluster) Load(ctx context.Context, ref string, o LoadOptions) (*Model, error) {
+	if c.isClosed() {
+		return nil, c.wasClosed()
+	}
 	files, err := c.open(ref)
 	if err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
@@ -147,7 +150,7 @@ func (c *Cluster) Load(ctx context.Context, ref string, o LoadOptions) (*Model, 
 	defer c.mu.Unlock()
 	if c.closed {
 		m.close()
-		return nil, errors.New("orrery: the cluster was closed")
+		return nil, c.wasClosed()
 	}
 	c.models[m] = true
 	return m, nil
@@ -191,7 +194,7 @@ func (m *Model) ready(ctx context.Context, auto bool) (*actors.Conductor, error)
 	conductor, closed := m.conductor, m.closed
 	m.mu.Unlock()
 	if closed {
-		return nil, errors.New("the model was closed")
+		return nil, fmt.Errorf("the model %w", ErrClosed)
 	}
 	if conductor != nil && conductor.Broken() == nil {
 		if auto {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/orrery-ai/orrery/actors"
 )
@@ -13,7 +14,7 @@ type LogitsOptions struct {
 	Mode     Mode                  // 0: the model's
 	Decode   int                   // the last so many tokens are computed one at a time, as decode does
 	SwitchAt []SwitchAt            // mode switches after so many tokens
-	Progress func(done, total int) //
+	Progress func(done, total int) // told of the tokens as they are computed
 }
 
 // Logits computes the logits of every token of ids. write is called with rows of consecutive positions from
@@ -22,6 +23,12 @@ type LogitsOptions struct {
 func (m *Model) Logits(ctx context.Context, ids []int32, o LogitsOptions, write func(first int, rows []float32) error) ([]SwitchReport, error) {
 	if o.Decode < 0 || o.Decode > len(ids) {
 		return nil, fmt.Errorf("orrery: decoding the last %d of %d tokens is not possible", o.Decode, len(ids))
+	}
+	if err := m.checkIDs(ids); err != nil {
+		return nil, fmt.Errorf("orrery: %w", err)
+	}
+	if err := checkSwitches(o.SwitchAt); err != nil {
+		return nil, fmt.Errorf("orrery: %w", err)
 	}
 	s, err := m.NewSession(ctx, SessionOptions{Mode: o.Mode, Context: max(1, min(len(ids), m.opts.Context))})
 	if err != nil {
@@ -32,11 +39,12 @@ func (m *Model) Logits(ctx context.Context, ids []int32, o LogitsOptions, write 
 	if o.Decode > 0 {
 		oneByOne = len(ids) - o.Decode
 	}
+	asked := time.Now()
 	r, err := s.conductor.Start(ctx, s.seq, actors.Job{IDs: ids, Logits: write, OneByOne: oneByOne, SwitchAt: o.SwitchAt})
 	if err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
-	g := newGeneration(ctx, s, r, o.Progress)
+	g := newGeneration(ctx, s, r, asked, o.Progress)
 	for e := range g.events() {
 		switch {
 		case e.Kind == actors.Fed && o.Progress != nil:

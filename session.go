@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/orrery-ai/orrery/actors"
+	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/sampling"
 )
 
@@ -61,9 +63,12 @@ func (m *Model) NewSession(ctx context.Context, o SessionOptions) (*Session, err
 	if o.Mode == 0 {
 		o.Mode = m.opts.Mode
 	}
+	if err := checkPlaced(o.Mode); err != nil && o.Mode != Auto {
+		return nil, fmt.Errorf("orrery: %w", err)
+	}
 	conductor, err := m.ready(ctx, o.Mode == Auto)
 	if err != nil {
-		return nil, fmt.Errorf("orrery: %w", err)
+		return nil, fmt.Errorf("orrery: %s: %w", m.ref, err)
 	}
 	if o.Context == 0 {
 		o.Context = m.opts.Context
@@ -104,24 +109,63 @@ func (s *Session) GenerateIDs(ctx context.Context, ids []int32, o GenerateOption
 	if unlimited {
 		o.MaxTokens = s.model.opts.Context
 	}
-	if !slices.IsSortedFunc(o.SwitchAt, func(a, b SwitchAt) int { return a.Token - b.Token }) {
-		return nil, errors.New("orrery: SwitchAt is not in ascending order of tokens")
+	if err := s.model.checkIDs(ids); err != nil {
+		return nil, fmt.Errorf("orrery: %w", err)
+	}
+	if err := checkSwitches(o.SwitchAt); err != nil {
+		return nil, fmt.Errorf("orrery: %w", err)
 	}
 	stop := slices.Clone(o.StopIDs)
 	if !o.IgnoreEOS {
 		stop = append(stop, s.model.files.Config.EOS...)
 	}
+	asked := time.Now()
 	r, err := s.conductor.Start(ctx, s.seq, actors.Job{IDs: ids, MaxTokens: o.MaxTokens, Stop: stop, Unlimited: unlimited, Sampling: o.Sampling, SwitchAt: o.SwitchAt, OneByOne: -1})
 	if err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
 	s.started = true
-	return newGeneration(ctx, s, r, o.Progress), nil
+	return newGeneration(ctx, s, r, asked, o.Progress), nil
+}
+
+// checkIDs reports the first token that the model does not have.
+func (m *Model) checkIDs(ids []int32) error {
+	for i, id := range ids {
+		if id < 0 || int(id) >= m.Vocab() {
+			return fmt.Errorf("token %d of the prompt is %d, outside of the vocabulary of %d", i, id, m.Vocab())
+		}
+	}
+	return nil
+}
+
+// checkSwitches reports switches out of order, or to what is no place for layers and tokens, as Auto is not.
+func checkSwitches(switches []SwitchAt) error {
+	for i, s := range switches {
+		switch {
+		case s.Token < 0:
+			return fmt.Errorf("SwitchAt: token %d is negative", s.Token)
+		case i > 0 && switches[i-1].Token > s.Token:
+			return fmt.Errorf("SwitchAt: token %d comes after token %d", s.Token, switches[i-1].Token)
+		}
+		if err := checkPlaced(s.Mode); err != nil {
+			return fmt.Errorf("SwitchAt: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkPlaced reports a mode that is none, or Auto.
+func checkPlaced(m Mode) error {
+	_, err := placement.ParseMode(m.String())
+	return err
 }
 
 // SwitchMode moves the session to another mode, and returns when that has taken effect, or the error that
 // kept it in the one it was in. A generation goes on meanwhile.
 func (s *Session) SwitchMode(ctx context.Context, mode Mode) (*SwitchReport, error) {
+	if err := checkPlaced(mode); err != nil {
+		return nil, fmt.Errorf("orrery: switching: %w", err)
+	}
 	r, err := s.conductor.Switch(ctx, s.seq, mode)
 	if err != nil {
 		return r, fmt.Errorf("orrery: %w", err)
@@ -151,6 +195,9 @@ func (m *Model) Generate(ctx context.Context, prompt string, o GenerateOptions) 
 	ids, err := m.encode(prompt, true)
 	if err != nil {
 		return nil, err
+	}
+	if len(ids) == 0 {
+		return nil, errors.New("orrery: the prompt has no tokens")
 	}
 	if o.Context == 0 && o.MaxTokens > 0 {
 		o.Context = max(1, min(len(ids)+o.MaxTokens, m.opts.Context))

@@ -109,7 +109,7 @@ func (c *conductor) Receive(ctx actor.Context) {
 		go c.tick(ctx.ActorSystem().Root, ctx.Self())
 	case *actor.Stopping:
 		close(c.ticking)
-		c.fail(ctx, fmt.Errorf("the model was closed"))
+		c.fail(ctx, fmt.Errorf("the model %w", ErrClosed))
 	case *openSequence:
 		c.ask(ctx, msg)
 	case *proto.SequenceOpened:
@@ -129,7 +129,7 @@ func (c *conductor) Receive(ctx actor.Context) {
 	case *fillSequence:
 		c.fill(ctx, msg)
 	case *closeSequence:
-		c.closeSequence(ctx, msg.seq, fmt.Errorf("the sequence was closed"))
+		c.closeSequence(ctx, msg.seq, fmt.Errorf("the sequence %w", ErrClosed))
 		c.advanceOthers(ctx, nil)
 	case *engine.Result:
 		c.result(ctx, msg)

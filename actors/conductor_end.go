@@ -13,6 +13,14 @@ import (
 	"github.com/orrery-ai/orrery/trace"
 )
 
+// ErrClosed is in the chain of errors about a model or a sequence that was closed.
+var ErrClosed = errors.New("was closed")
+
+// notOpen is the error of who asks for something of a sequence that is not there.
+func notOpen(id uint64) error {
+	return fmt.Errorf("sequence %d %w, or one of its steps failed, which ended it", id, ErrClosed)
+}
+
 func (c *conductor) endJob(s *sequence, err error) {
 	if s.asked != nil && s.asked.answer == nil && !s.asked.auto && err == nil {
 		return // a switch of SwitchAt is under way: its report belongs to the job

@@ -28,7 +28,7 @@ func (c *conductor) fill(ctx actor.Context, msg *fillSequence) {
 	case c.broken != nil:
 		ctx.Respond(c.broken)
 	case s == nil || s.opener != nil:
-		ctx.Respond(fmt.Errorf("sequence %d is not open", msg.seq))
+		ctx.Respond(notOpen(msg.seq))
 	case s.job != nil || s.filling != nil:
 		ctx.Respond(fmt.Errorf("sequence %d is busy", msg.seq))
 	case msg.tokens < 1:

@@ -68,7 +68,7 @@ func (c *conductor) start(ctx actor.Context, msg *startJob) {
 		ctx.Respond(c.broken)
 		return
 	case s == nil || s.opener != nil:
-		ctx.Respond(fmt.Errorf("sequence %d is not open", msg.seq))
+		ctx.Respond(notOpen(msg.seq))
 		return
 	case s.job != nil:
 		ctx.Respond(fmt.Errorf("sequence %d is busy with another job", msg.seq))
@@ -84,7 +84,7 @@ func (c *conductor) start(ctx actor.Context, msg *startJob) {
 		next = nil
 	}
 	if len(j.pending) == 0 && next == nil {
-		ctx.Respond(fmt.Errorf("there is nothing to feed: a job needs at least one token, but to go on as before behind an answer that has ended"))
+		ctx.Respond(fmt.Errorf("the prompt has no tokens: only behind an answer that has ended, and with the same sampling, can a sequence go on without"))
 		return
 	}
 	room := s.limit - s.machine.Length()

@@ -21,7 +21,7 @@ func (c *conductor) switchMode(ctx actor.Context, msg *switchMode) {
 	case c.broken != nil:
 		ctx.Respond(c.broken)
 	case s == nil:
-		ctx.Respond(fmt.Errorf("sequence %d is not open", msg.seq))
+		ctx.Respond(notOpen(msg.seq))
 	case s.asked != nil:
 		ctx.Respond(residence.ErrSwitching)
 	default:

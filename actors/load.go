@@ -94,7 +94,7 @@ func Load(ctx context.Context, system *actor.ActorSystem, endpoint *transport.En
 	endpoint.Expose(c.pid.Id)
 	if err := c.load(ctx, policy, endpoint); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("loading %s: %w", s.Ref, err)
+		return nil, err
 	}
 	return c, nil
 }

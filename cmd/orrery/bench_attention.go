@@ -21,10 +21,10 @@ import (
 
 type benchAttentionCmd struct {
 	Shape   shapeFlag   `help:"Query heads, heads of keys and values, elements of a head (default: ${default}, Llama-3.2-1B's)." default:"32/8/64" placeholder:"N/N/N"`
-	Depth   []countFlag `help:"Keys (default: ${default})." default:"4096,16384,200000" placeholder:"N,…"`
-	KV      []kvFlag    `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32 (default: ${default})." default:"f16,q8,q4" placeholder:"FORMAT,…"`
-	Batch   []countFlag `help:"Tokens of a sequence that attend in one call: 1 as in decode, more as in prefill (default: ${default})." default:"1" placeholder:"N,…"`
-	Threads countFlag   `help:"Threads (default: as many as there are cores)."`
+	Depth   []countFlag `help:"Keys (default: ${default})." default:"4096,16384,200000" placeholder:"N"`
+	KV      []kvFlag    `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32 (default: ${default})." default:"f16,q8,q4" placeholder:"FORMAT"`
+	Batch   []countFlag `help:"Tokens of a sequence that attend in one call: 1 as in decode, more as in prefill (default: ${default})." default:"1" placeholder:"N"`
+	Threads threadsFlag `help:"Threads (default: as many as there are cores)." placeholder:"N"`
 	Block   countFlag   `help:"Tokens of a KV block." default:"256"`
 	Repeat  countFlag   `help:"Runs, of 0.4 s or one call." default:"5"`
 	pictureFlags

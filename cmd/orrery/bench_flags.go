@@ -14,8 +14,8 @@ import (
 // decodingFlags say what bench decode measures.
 type decodingFlags struct {
 	Model  string      `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
-	Depth  []depthFlag `help:"Tokens in the cache when decoding begins (default: ${default})." default:"0,4096,16384" placeholder:"N,…"`
-	Modes  []modeFlag  `help:"Modes: pipeline, pooled, ring." placeholder:"MODE,…"`
+	Depth  []depthFlag `help:"Tokens in the cache when decoding begins (default: ${default})." default:"0,4096,16384" placeholder:"N"`
+	Modes  []modeFlag  `help:"Modes: pipeline, pooled, ring." placeholder:"MODE"`
 	KV     kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
 	Block  countFlag   `help:"Tokens of a KV block." default:"256"`
 	Batch  countFlag   `help:"Sequences that generate at the same time. A node computes for one of them at a time, so this gains where nodes would wait for each other." default:"1"`

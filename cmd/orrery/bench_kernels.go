@@ -28,7 +28,8 @@ func (*benchKernelsCmd) Help() string {
 	return `The share is of what the device was measured to do, in the same run: copy memory, counting bytes read and written, and multiply
 large matrices. Of the two it is the one that would take the kernel longer. On the emulator sizes are tiny and times say nothing.
 
-Example: orrery bench kernels --only decode --format csv > decode.csv`
+Example:
+  orrery bench kernels --only decode --format csv > decode.csv`
 }
 
 // Run measures the kernels and prints what they reach.
@@ -53,6 +54,9 @@ func (c *benchKernelsCmd) Run(ctx context.Context) error {
 	}
 	if err != nil {
 		return err
+	}
+	if opts.Only != nil && !slices.ContainsFunc(report.Results, func(r bench.Result) bool { return opts.Only(r.Kernel) }) {
+		return fmt.Errorf("--only %s: no kernel has that in its name", strings.Join(c.Only, ","))
 	}
 	return writeKernels(os.Stdout, c.Format, report)
 }

@@ -20,9 +20,9 @@ import (
 
 type benchMemoryCmd struct {
 	Model   string        `help:"Directory or GGUF file of a model, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
-	Context []countFlag   `help:"Contexts to load the model with (default: ${default})." default:"1024,32768" placeholder:"N,…"`
-	Nodes   []countFlag   `help:"Numbers of node processes to start (default: ${default})." default:"1,3" placeholder:"N,…"`
-	Modes   []modeFlag    `help:"Modes: pipeline, pooled, ring (default: ${default})." default:"pipeline" placeholder:"MODE,…"`
+	Context []countFlag   `help:"Contexts to load the model with (default: ${default})." default:"1024,32768" placeholder:"N"`
+	Nodes   []countFlag   `help:"Numbers of node processes to start (default: ${default})." default:"1,3" placeholder:"N"`
+	Modes   []modeFlag    `help:"Modes: pipeline, pooled, ring (default: ${default})." default:"pipeline" placeholder:"MODE"`
 	KV      kvFlag        `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
 	Chunk   countFlag     `help:"Tokens that a node computes at a time in prefill." default:"1024"`
 	Last    countFlag     `help:"Tokens to compute at the end of the context: fewer than a chunk do not use all that was counted." default:"1024"`
@@ -71,7 +71,7 @@ func (c *benchMemoryCmd) Run(ctx context.Context, log *slog.Logger) error {
 			for _, tokens := range c.Context {
 				more, err := c.measure(ctx, log, ref, int(nodes), orrery.Mode(mode), int(tokens))
 				if err != nil {
-					return fmt.Errorf("%d nodes, %v, context %d: %w", nodes, orrery.Mode(mode), tokens, err)
+					return fmt.Errorf("%s, %v, context %d: %w", counted(int(nodes), "node"), orrery.Mode(mode), tokens, err)
 				}
 				rows = append(rows, more...)
 			}

@@ -17,9 +17,9 @@ import (
 
 type benchPoolCmd struct {
 	Model  string      `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
-	Nodes  []countFlag `help:"Node processes, of one thread each: a cluster for each number." default:"2" placeholder:"N,…"`
-	Depth  []depthFlag `help:"Tokens in the cache when decoding begins (default: ${default})." default:"0,4096,16384" placeholder:"N,…"`
-	Modes  []modeFlag  `help:"Modes (default: ${default})." default:"pipeline,pooled,ring" placeholder:"MODE,…"`
+	Nodes  []countFlag `help:"Node processes, of one thread each: a cluster for each number." default:"2" placeholder:"N"`
+	Depth  []depthFlag `help:"Tokens in the cache when decoding begins (default: ${default})." default:"0,4096,16384" placeholder:"N"`
+	Modes  []modeFlag  `help:"Modes (default: ${default})." default:"pipeline,pooled,ring" placeholder:"MODE"`
 	KV     kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
 	Block  countFlag   `help:"Tokens of a KV block." default:"256"`
 	Tokens countFlag   `help:"Tokens to generate in each run, fewer where that would take more than a third of a second." default:"64"`

@@ -20,9 +20,9 @@ import (
 
 type benchPrefillCmd struct {
 	Model        string      `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR" group:"What to measure:"`
-	Tokens       []countFlag `help:"Tokens of the prompts (default: ${default})." default:"512,4096" placeholder:"N,…" group:"What to measure:"`
-	Depth        []depthFlag `help:"Tokens in the cache when a prompt begins (default: ${default})." default:"0" placeholder:"N,…" group:"What to measure:"`
-	Modes        []modeFlag  `help:"Modes: pipeline, pooled, ring." default:"pipeline" placeholder:"MODE,…" group:"What to measure:"`
+	Tokens       []countFlag `help:"Tokens of the prompts (default: ${default})." default:"512,4096" placeholder:"N" group:"What to measure:"`
+	Depth        []depthFlag `help:"Tokens in the cache when a prompt begins (default: ${default})." default:"0" placeholder:"N" group:"What to measure:"`
+	Modes        []modeFlag  `help:"Modes: pipeline, pooled, ring." default:"pipeline" placeholder:"MODE" group:"What to measure:"`
 	KV           kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16" group:"What to measure:"`
 	Batch        countFlag   `help:"Tokens that a node computes at a time: the rows of a product." default:"1024" group:"What to measure:"`
 	Block        countFlag   `help:"Tokens of a KV block." default:"256" group:"What to measure:"`

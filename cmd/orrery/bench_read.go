@@ -17,8 +17,8 @@ import (
 
 // benchReadCmd is a process of its own, so that it can keep to the processor of a node.
 type benchReadCmd struct {
-	CPUs    cpusFlag      `name:"cpus" help:"Processors to keep to."`
-	Threads countFlag     `help:"Threads that read." default:"1"`
+	CPUs    cpusFlag      `name:"cpus" help:"Processors to keep to, from 0 (Linux only)." placeholder:"N,…"`
+	Threads threadsFlag   `help:"Threads that read." default:"1"`
 	For     time.Duration `help:"How long." default:"300ms"`
 }
 

@@ -112,7 +112,9 @@ func (c *benchTransportCmd) Run(ctx context.Context, log *slog.Logger) error {
 // measure does everything over connections of one kind.
 func (c *benchTransportCmd) measure(ctx context.Context, r *transportReport, addr string, id *ca.Identity, log *slog.Logger) error {
 	t, err := meet(ctx, addr, int(c.Frame), id, c.Shared, log)
-	if err != nil {
+	if err != nil && c.Peer != "" {
+		return fmt.Errorf("--peer %s: %w", c.Peer, err)
+	} else if err != nil {
 		return err
 	}
 	defer t.close()
@@ -151,7 +153,7 @@ func (c *benchTransportCmd) serve(ctx context.Context, id *ca.Identity, log *slo
 	}
 	p, err := newBenchPeer(listen, id, log)
 	if err != nil {
-		return err
+		return fmt.Errorf("--listen %s: %w", listen, err)
 	}
 	defer p.close()
 	if c.Child {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime"
 
@@ -11,7 +12,7 @@ import (
 // benchedFlags choose the nodes that are measured.
 type benchedFlags struct {
 	clusterFlags
-	Threads countFlag `help:"Threads of each node process that is started (default: as many as there are cores for each)."`
+	Threads threadsFlag `help:"Threads of each node process that is started (default: as many as there are cores for each)." placeholder:"N"`
 }
 
 // benched is the nodes that are measured.
@@ -24,14 +25,23 @@ type benched struct {
 	end     func()
 }
 
+// errThreadsOfJoined is the error of who asks for threads of nodes that run already.
+var errThreadsOfJoined = errors.New("--threads is of nodes that are started, and --join starts none")
+
 // begin starts the nodes, one if nothing else is asked for, or joins them.
 func (f *benchedFlags) begin(ctx context.Context, log *slog.Logger) (*benched, error) {
 	if len(f.Join) > 0 {
+		if f.Threads > 0 {
+			return nil, errThreadsOfJoined
+		}
 		cluster, end, err := f.open(ctx, log)
 		if err != nil {
 			return nil, err
 		}
 		return &benched{cluster: cluster, nodes: len(cluster.Nodes()), end: end}, nil
+	}
+	if err := f.check(); err != nil {
+		return nil, err
 	}
 	b := &benched{nodes: max(1, int(f.Nodes)), threads: int(f.Threads)}
 	if b.threads == 0 {

@@ -31,9 +31,9 @@ The authority's directory can let anybody into the cluster: keep it off the node
 }
 
 type caInitCmd struct {
-	Dir     string `help:"Directory to make." default:"ca" type:"path" placeholder:"DIR"`
-	Cluster string `help:"Name of the cluster (default: ${default})." default:"orrery" placeholder:"NAME"`
-	Days    int    `help:"Days that the authority is valid for (default: ${default})." default:"3650" placeholder:"N"`
+	Dir     string    `help:"Directory to make." default:"ca" type:"path" placeholder:"DIR"`
+	Cluster string    `help:"Name of the cluster (default: ${default})." default:"orrery" placeholder:"NAME"`
+	Days    countFlag `help:"Days that the authority is valid for (default: ${default})." default:"3650" placeholder:"N"`
 }
 
 // Help is shown below the flags' summary.
@@ -45,9 +45,9 @@ func (caInitCmd) Help() string {
 // maxDays bounds the life of a certificate: a century.
 const maxDays = 36500
 
-func checkDays(days int) error {
-	if days < 1 || days > maxDays {
-		return fmt.Errorf("--days: %d is not between 1 and %d", days, maxDays)
+func checkDays(days countFlag) error {
+	if days > maxDays {
+		return fmt.Errorf("--days: %d is more than %d", days, maxDays)
 	}
 	return nil
 }
@@ -57,7 +57,7 @@ func (c *caInitCmd) Validate() error { return checkDays(c.Days) }
 
 // Run makes the authority.
 func (c *caInitCmd) Run() error {
-	a, err := ca.New(c.Cluster, ca.Days(time.Now(), c.Days))
+	a, err := ca.New(c.Cluster, ca.Days(time.Now(), int(c.Days)))
 	if err != nil {
 		return err
 	}
@@ -70,12 +70,12 @@ func (c *caInitCmd) Run() error {
 }
 
 type caIssueCmd struct {
-	Node    string   `arg:"" help:"Name of the node: letters, digits, - _ and ."`
-	Dir     string   `help:"Directory of the authority (default: ${default})." default:"ca" type:"path" placeholder:"DIR"`
-	Out     string   `help:"Directory to make (default: the node's name and .tls)." type:"path" placeholder:"DIR"`
-	Days    int      `help:"Days that the certificate is valid for (default: 365, or as long as the authority)." placeholder:"N"`
-	Also    []string `help:"Directories of other authorities of the cluster to trust as well: those from which, or to which, it is passing." type:"path" placeholder:"DIR"`
-	Replace bool     `help:"Replace a certificate that is there."`
+	Node    string    `arg:"" help:"Name of the node: letters, digits, - _ and ."`
+	Dir     string    `help:"Directory of the authority (default: ${default})." default:"ca" type:"path" placeholder:"DIR"`
+	Out     string    `help:"Directory to make (default: the node's name and .tls)." type:"path" placeholder:"DIR"`
+	Days    countFlag `help:"Days that the certificate is valid for (default: 365, or as long as the authority)." placeholder:"N"`
+	Also    []string  `help:"Directories of other authorities of the cluster to trust as well: those from which, or to which, it is passing." type:"path" placeholder:"DIR"`
+	Replace bool      `help:"Replace a certificate that is there."`
 }
 
 // defaultDays is how long a node's certificate is valid.
@@ -94,12 +94,7 @@ you trust, as scp.`
 }
 
 // Validate looks at the flags.
-func (c *caIssueCmd) Validate() error {
-	if c.Days == 0 {
-		return nil
-	}
-	return checkDays(c.Days)
-}
+func (c *caIssueCmd) Validate() error { return checkDays(c.Days) }
 
 // Run makes the certificate.
 func (c *caIssueCmd) Run() error {
@@ -115,7 +110,7 @@ func (c *caIssueCmd) Run() error {
 		}
 		also = append(also, other)
 	}
-	days := c.Days
+	days := int(c.Days)
 	if days == 0 {
 		days = defaultDays
 	}

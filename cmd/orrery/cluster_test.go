@@ -127,6 +127,28 @@ func startLong(t testing.TB, args ...string) *command {
 	return g
 }
 
+func TestAnInterruptedGenerationEndsAndSaysSo(t *testing.T) {
+	for name, args := range map[string][]string{"in one process": nil, "on node processes": {"--nodes", "2"}} {
+		g := startLong(t, append(args, "--prompt", "Once")...)
+		g.signal(syscall.SIGINT)
+		if status := g.wait(exitWithin); status != statusFailed {
+			t.Errorf("%s: status %d", name, status)
+		}
+		if lines := strings.Split(strings.TrimSpace(g.stderr.String()), "\n"); lines[len(lines)-1] != "orrery: interrupted" {
+			t.Errorf("%s: %s", name, g.stderr)
+		}
+	}
+}
+
+func TestSpeedsAreOfWhatTookLongEnoughToTell(t *testing.T) {
+	if s := speed("%.1f", 254194.2, 4*time.Microsecond); s != "" {
+		t.Errorf("two tokens that came together were written%s", s)
+	}
+	if s := speed("%.1f", 30, 2*time.Second); s != " at 30.0/s" {
+		t.Errorf("sixty tokens were written%s", s)
+	}
+}
+
 func TestAnInterruptedNodeLeavesAndTheGenerationSaysSo(t *testing.T) {
 	nodes := startNodes(t, "10GB", "4GB", "25GB")
 	g := startLong(t, "--join", nodes[0].addr, "--mode", "pooled", "--prompt", "Once")

@@ -101,7 +101,7 @@ type demoSaid struct {
 
 func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 	c := d.cmd
-	fmt.Fprintf(d.out, "Starting %d node processes …\n", c.Nodes)
+	fmt.Fprintf(d.out, "Starting %s, each a process …\n", counted(int(c.Nodes), "node"))
 	local, err := startLocal(ctx, localOptions{Nodes: int(c.Nodes), Device: c.Device, Synch: orrery.Synch(c.Synch), RDMA: rdmaFlags{RDMA: "off"}}, log)
 	if err != nil {
 		return err

@@ -28,7 +28,8 @@ in bf16 by Orrery's own kernel. What predictions go by, which is kept from the l
 are how fast decode reads them, q8 and q4 how many times longer it takes for a byte of such KV, and the
 turn what a step takes besides its operations.
 
-Example: orrery devices --format json`
+Example:
+  orrery devices --format json`
 }
 
 // foundDevice is one line of the list.

@@ -25,7 +25,8 @@ func explain(w io.Writer, err error) {
 	if errors.As(err, &refusal) {
 		fmt.Fprintf(w, "%s\n\n", strings.TrimRight(refusal.Table(), "\n"))
 	}
-	fmt.Fprintf(w, "orrery: %s\n", strings.TrimPrefix(err.Error(), "orrery: "))
+	text := strings.ReplaceAll(strings.TrimPrefix(err.Error(), "orrery: "), ": orrery: ", ": ")
+	fmt.Fprintf(w, "orrery: %s\n", text)
 	if hint := hint(err); hint != "" {
 		fmt.Fprintf(w, "try: %s\n", hint)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 
@@ -87,30 +88,16 @@ func (s *switchFlag) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// countFlag is a number of things, at least one; it is 0 where the flag is not given.
-type countFlag int
+// levelFlag is a log level by name.
+type levelFlag slog.Level
 
-// UnmarshalText reads the number.
-func (c *countFlag) UnmarshalText(b []byte) error {
-	n, err := strconv.ParseInt(string(b), 10, 32)
-	if err != nil || n < 1 {
-		return fmt.Errorf("%.20q is not a whole number of 1 or more", b)
+// UnmarshalText reads the name.
+func (l *levelFlag) UnmarshalText(b []byte) error {
+	switch level := (*slog.Level)(l); string(b) {
+	case "debug", "info", "warn", "error":
+		return level.UnmarshalText(b)
 	}
-	*c = countFlag(n)
-	return nil
-}
-
-// depthFlag is a number of tokens, none included.
-type depthFlag int
-
-// UnmarshalText reads the number.
-func (d *depthFlag) UnmarshalText(b []byte) error {
-	n, err := strconv.ParseUint(string(b), 10, 31)
-	if err != nil {
-		return fmt.Errorf("%.20q is not a number of tokens", b)
-	}
-	*d = depthFlag(n)
-	return nil
+	return fmt.Errorf("%.20q is not debug, info, warn or error", b)
 }
 
 // cpusFlag is processors by their numbers, as 0,2.
@@ -138,9 +125,6 @@ func (c cpusFlag) String() string {
 	return strings.Join(numbers, ",")
 }
 
-// sizeFlag is a number of bytes, as 8GiB or 500MB.
-type sizeFlag int64
-
 // ratesFlag is what was measured of a machine, as JSON.
 type ratesFlag placement.Rates
 
@@ -151,29 +135,4 @@ func (r *ratesFlag) UnmarshalText(b []byte) error {
 		return err
 	}
 	return rates.Check()
-}
-
-var sizeUnits = []struct {
-	suffix string
-	bytes  float64
-}{
-	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
-	{"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1}, {"", 1},
-}
-
-// UnmarshalText reads the number and its unit.
-func (s *sizeFlag) UnmarshalText(b []byte) error {
-	for _, u := range sizeUnits {
-		number, ok := strings.CutSuffix(string(b), u.suffix)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
-		if err != nil || !(n >= 0) || n*u.bytes >= 1<<62 {
-			return fmt.Errorf("%q is not a size, as 8GiB", b)
-		}
-		*s = sizeFlag(n * u.bytes)
-		return nil
-	}
-	return fmt.Errorf("%q is not a size, as 8GiB", b)
 }

@@ -20,15 +20,15 @@ type generateCmd struct {
 	modelFlags   `embed:"" group:"Model:"`
 	clusterFlags `embed:"" group:"Where to compute:"`
 	KV           kvFlag     `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16" group:"Model:"`
-	Prompt       string     `help:"The prompt, or with --prompt-file what comes after the file's text."`
+	Prompt       string     `help:"The prompt, or with --prompt-file what comes after the file's text." placeholder:"TEXT"`
 	PromptFile   string     `help:"File with the prompt, - for standard input." placeholder:"FILE"`
 	Chat         bool       `help:"Put the prompt into the model's chat template, as a user's message. With both --prompt-file and --prompt, the file's text stands before it."`
 	MaxTokens    countFlag  `help:"Tokens to generate at the most." default:"256"`
 	Temp         float32    `name:"temperature" help:"0 chooses the likeliest token." default:"0"`
-	TopK         int        `help:"Choose among the K likeliest tokens; 0: all."`
-	TopP         float32    `help:"Choose among the likeliest tokens that make up this probability; 0 or 1: all."`
-	MinP         float32    `help:"Leave out tokens of less than this part of the likeliest one's probability."`
-	Seed         uint64     `help:"Of the random choice."`
+	TopK         int        `help:"Choose among the K likeliest tokens; 0: all." placeholder:"K"`
+	TopP         float32    `help:"Choose among the likeliest tokens that make up this probability; 0 or 1: all." placeholder:"P"`
+	MinP         float32    `help:"Leave out tokens of less than this part of the likeliest one's probability." placeholder:"P"`
+	Seed         uint64     `help:"Of the random choice." placeholder:"N"`
 	IgnoreEOS    bool       `name:"ignore-eos" help:"Go on after an end-of-text token."`
 	SwitchAt     switchFlag `help:"Switch modes while generating." placeholder:"TOKEN:MODE,…"`
 	Format       string     `help:"text streams the answer; json prints one object at the end." enum:"text,json" default:"text"`
@@ -173,7 +173,8 @@ func (c *generateCmd) stream(g *orrery.Generation) error {
 	}
 	fmt.Println()
 	if s.Tokens > 0 {
-		fmt.Fprintf(os.Stderr, "\n%d tokens read at %.0f/s, first token after %v, %d tokens written at %.1f/s\n", s.Prompt, s.PrefillRate(), s.TTFT.Round(time.Millisecond), s.Tokens, s.DecodeRate())
+		fmt.Fprintf(os.Stderr, "\n%s read%s, first token after %v, %s written%s\n", counted(s.Prompt, "token"), speed("%.0f", s.PrefillRate(), s.Prefill),
+			s.TTFT.Round(time.Millisecond/10), counted(s.Tokens, "token"), speed("%.1f", s.DecodeRate(), s.Decode))
 	}
 	if len(s.Choices) > 0 {
 		fmt.Fprintln(os.Stderr, choiceTable(choiceReports(s.Choices)))
@@ -182,6 +183,14 @@ func (c *generateCmd) stream(g *orrery.Generation) error {
 		fmt.Fprintln(os.Stderr, describeSwitch(r))
 	}
 	return failed
+}
+
+// speed says how many a second, unless that went on for too short a time to tell.
+func speed(format string, rate float64, over time.Duration) string {
+	if over < 10*time.Millisecond {
+		return ""
+	}
+	return fmt.Sprintf(" at "+format+"/s", rate)
 }
 
 // generateReport is what --format json prints.

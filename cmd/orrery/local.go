@@ -204,6 +204,9 @@ func startProcess(ctx context.Context, args []string) (p *process, err error) {
 	}
 	if err != nil {
 		p.stop()
+		if errors.Is(err, io.EOF) {
+			return nil, errors.New("a node process ended before it was ready, and has said why")
+		}
 		return nil, fmt.Errorf("a node process did not get ready: %w", err)
 	}
 	return p, nil

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -15,6 +16,7 @@ import (
 	"github.com/orrery-ai/orrery"
 )
 
+// cli is the whole command line.
 type cli struct {
 	Node     nodeCmd     `cmd:"" help:"Run one node of a cluster."`
 	Nodes    nodesCmd    `cmd:"" help:"Show the nodes of a cluster, what they measured of themselves, and the ways between them."`
@@ -28,7 +30,7 @@ type cli struct {
 	Bench    benchCmd    `cmd:"" help:"Measure memory, speed at depth, what goes between processes, and the GPU kernels."`
 	Demo     demoCmd     `cmd:"" help:"Answer from a long document in every mode, switching live, on nodes of its own."`
 
-	LogLevel slog.Level       `help:"What is logged: debug, info, warn or error." default:"warn"`
+	LogLevel levelFlag        `help:"What is logged: debug, info, warn or error." default:"warn"`
 	Version  kong.VersionFlag `help:"Print the version."`
 }
 
@@ -38,37 +40,74 @@ const (
 	statusUsage  = 2
 )
 
+// options are how the command line is read and explained.
+func (*cli) options() []kong.Option {
+	return []kong.Option{kong.Name("orrery"), kong.Vars{"version": orrery.Version}, kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Description(`An actor-model runtime for large language models on a cluster of unlike machines. "orrery demo" shows what it does.`)}
+}
+
 func main() {
 	var c cli
-	parser := kong.Must(&c, kong.Name("orrery"), kong.Description("An actor-model runtime for large language models on a cluster of unlike machines."),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}), kong.Vars{"version": orrery.Version})
+	parser := kong.Must(&c, c.options()...)
 	args := os.Args[1:]
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
 	k, err := parser.Parse(args)
+	var parse *kong.ParseError
+	if errors.As(err, &parse) {
+		k = parse.Context
+	}
+	if err == nil {
+		err = checkEmpty(args)
+	}
 	if err != nil {
-		explainUsage(err)
+		explainUsage(k, err)
 		os.Exit(statusUsage)
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(c.LogLevel)}))
 	slog.SetDefault(log)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.Bind(log)
 	if err := k.Run(); err != nil {
+		if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
+			err = errInterrupted // of the waits that it ended, one says so in its own words
+		}
 		explain(os.Stderr, err)
 		os.Exit(statusFailed)
 	}
 }
 
-// explainUsage prints what is wrong with the arguments, and where to read on.
-func explainUsage(err error) {
+// errInterrupted is the end of a command that was asked to end.
+var errInterrupted = errors.New("interrupted")
+
+// checkEmpty reports a value that is empty, as of a variable that a script forgot to set. What is left out has a
+// default; what is empty would quietly have it too, and a node that is to join would be a cluster of its own.
+func checkEmpty(args []string) error {
+	for i, arg := range args {
+		name, value, assigned := strings.Cut(arg, "=")
+		switch {
+		case strings.HasPrefix(arg, "-") && assigned && value == "":
+		case arg == "" && i > 0 && strings.HasPrefix(args[i-1], "-"):
+			name = args[i-1]
+		case arg == "":
+			name = "an argument"
+		default:
+			continue
+		}
+		return fmt.Errorf("%s is empty: give it a value, or leave it out", name)
+	}
+	return nil
+}
+
+// explainUsage prints what is wrong with the arguments, and where to read on. What was parsed may be nil.
+func explainUsage(k *kong.Context, err error) {
 	command := "orrery"
-	var parse *kong.ParseError
-	if errors.As(err, &parse) && parse.Context.Command() != "" {
-		command += " " + parse.Context.Command()
+	if k != nil {
+		name, _, _ := strings.Cut(k.Command(), "<") // the arguments
+		command = strings.TrimSpace(command + " " + name)
 	}
 	fmt.Fprintf(os.Stderr, "orrery: %v\ntry: %s --help\n", err, command)
 }

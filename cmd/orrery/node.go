@@ -15,17 +15,17 @@ import (
 )
 
 type nodeCmd struct {
-	Name      string    `help:"Name of the node, unique in the cluster: letters, digits, - _ and . (default: from the host's name)." placeholder:"NAME"`
-	Bind      string    `help:"Address of gossip, TCP and UDP (default: 127.0.0.1:7946; with --join any free port of the address that reaches it)." placeholder:"HOST:PORT"`
-	Listen    string    `help:"Address of tensors and actors, TCP (default: any free port of the host of --bind)." placeholder:"HOST:PORT"`
-	Advertise string    `help:"Host that the other nodes reach this one by, if not that of --bind." placeholder:"HOST"`
-	Join      []string  `help:"Nodes to join; one that answers is enough." placeholder:"HOST:PORT"`
-	DataDir   string    `help:"Directory in which models named without a path are looked for." type:"existingdir" placeholder:"DIR"`
-	Memory    sizeFlag  `help:"Memory to offer, of the GPU if one computes (default: what is free)." placeholder:"SIZE"`
-	Bandwidth sizeFlag  `help:"Memory bandwidth a second (default: measured at the start)." placeholder:"SIZE"`
-	Threads   int       `help:"Threads to compute on (default: all cores)."`
-	Calibrate string    `help:"Directory in which is kept what was measured of this machine, or off to measure only the bandwidth (default: orrery in the user's cache directory)." placeholder:"DIR|off"`
-	Synch     synchFlag `help:"How to wait for the small messages of a step: safe in the kernel, fast spinning for up to 2 ms first, auto fast on several cores." default:"auto" placeholder:"WAY"`
+	Name      string      `help:"Name of the node, unique in the cluster: letters, digits, - _ and . (default: from the host's name)." placeholder:"NAME"`
+	Bind      string      `help:"Address of gossip, TCP and UDP (default: 127.0.0.1:7946; with --join any free port of the address that reaches it)." placeholder:"HOST:PORT"`
+	Listen    string      `help:"Address of tensors and actors, TCP (default: any free port of the host of --bind)." placeholder:"HOST:PORT"`
+	Advertise string      `help:"Host that the other nodes reach this one by, if not that of --bind." placeholder:"HOST"`
+	Join      []string    `help:"Nodes to join; one that answers is enough." placeholder:"HOST:PORT"`
+	DataDir   string      `help:"Directory in which models named without a path are looked for." type:"existingdir" placeholder:"DIR"`
+	Memory    sizeFlag    `help:"Memory to offer, of the GPU if one computes (default: what is free)." placeholder:"SIZE"`
+	Bandwidth sizeFlag    `help:"Memory bandwidth a second (default: measured at the start)." placeholder:"SIZE"`
+	Threads   threadsFlag `help:"Threads to compute on (default: all cores)." placeholder:"N"`
+	Calibrate string      `help:"Directory in which is kept what was measured of this machine, or off to measure only the bandwidth (default: orrery in the user's cache directory)." placeholder:"DIR|off"`
+	Synch     synchFlag   `help:"How to wait for the small messages of a step: safe in the kernel, fast spinning for up to 2 ms first, auto fast on several cores." default:"auto" placeholder:"WAY"`
 	deviceFlags
 	securityFlags
 	rdmaFlags
@@ -80,7 +80,7 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 		bind = bindTowards(ctx, c.Join)
 	}
 	cfg := orrery.Config{Name: c.Name, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join,
-		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: c.Threads, Device: c.Device, DataDir: c.DataDir, Rates: placement.Rates(c.Rates),
+		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: int(c.Threads), Device: c.Device, DataDir: c.DataDir, Rates: placement.Rates(c.Rates),
 		RDMA: c.options(), NoSharedMemory: c.NoShm, Synch: orrery.Synch(c.Synch), Logger: log}
 	if cfg.NoCalibration = c.Calibrate == "off"; !cfg.NoCalibration {
 		cfg.CalibrationDir = c.Calibrate

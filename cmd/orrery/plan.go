@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,16 +19,16 @@ import (
 type planCmd struct {
 	Model      string       `help:"Directory with a config.json, or such a file, whose weights are not needed; or a GGUF file." required:"" type:"path" placeholder:"DIR|FILE"`
 	Cluster    string       `help:"YAML file that describes nodes and links." xor:"which" type:"existingfile" placeholder:"FILE"`
-	Context    int          `help:"Tokens of each sequence, all of which must fit." required:"" placeholder:"N"`
-	Sequences  int          `help:"Sequences at the same time." default:"1" placeholder:"N"`
+	Context    countFlag    `help:"Tokens of each sequence, all of which must fit." required:"" placeholder:"N"`
+	Sequences  countFlag    `help:"Sequences at the same time." default:"1" placeholder:"N"`
 	KV         plan.KV      `name:"kv" help:"Storage of keys and values: f16, q8 or q4." default:"f16"`
 	Weights    plan.Weights `help:"Storage of matrices: bf16, q8, q6, q5, q4, or stored, as the model's files have them (default: stored for a GGUF file, else q4). Experts that are published in MXFP4 stay so." placeholder:"FORMAT"`
 	Link       string       `help:"Link of the file that joins all nodes (default: as the file has it)." placeholder:"NAME"`
 	Mode       modeFlag     `help:"Plan this mode only: pipeline, pooled or ring." placeholder:"MODE"`
 	Layers     layersFlag   `help:"Layers of some nodes, first and last." placeholder:"NODE=0-20,…"`
-	Efficiency float64      `help:"Share of bandwidth and FLOPS that kernels reach, in a described cluster." default:"0.47"`
-	Chunk      int          `help:"Tokens of a prefill step." default:"1024"`
-	At         []int        `help:"Contexts to predict, besides the full one." default:"1000,8000,32000,100000" placeholder:"N"`
+	Efficiency shareFlag    `help:"Share of bandwidth and FLOPS that kernels reach, in a described cluster." default:"0.47"`
+	Chunk      countFlag    `help:"Tokens of a prefill step." default:"1024"`
+	At         []countFlag  `help:"Contexts to predict, besides the full one." default:"1000,8000,32000,100000" placeholder:"N"`
 	Format     string       `help:"What is printed: text, json or csv." enum:"text,json,csv" default:"text"`
 	Plot       string       `help:"Picture of decode speed over context to write; of a simulation, over nodes." type:"path" placeholder:"FILE.svg|.png"`
 
@@ -93,7 +94,7 @@ func (c *planCmd) Validate() error {
 
 // Run plans.
 func (c *planCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
-	if err := c.simulateFlags.check(); err != nil {
+	if err := cmp.Or(c.simulateFlags.check(), c.planJoinFlags.check()); err != nil {
 		return err
 	}
 	if len(c.Join) > 0 {
@@ -154,8 +155,8 @@ func (c *planCmd) read() (*plan.Arch, *plan.Cluster, plan.Options, error) {
 	if weights == 0 && arch.Stored != nil {
 		weights = plan.WeightsStored
 	}
-	return arch, cluster, plan.Options{Name: name, Context: c.Context, Sequences: c.Sequences, Mode: placement.Mode(c.Mode),
-		Weights: weights, KV: c.KV, Link: c.Link, Layers: c.Layers, Efficiency: c.Efficiency, Chunk: c.Chunk, At: c.At}, nil
+	return arch, cluster, plan.Options{Name: name, Context: int(c.Context), Sequences: int(c.Sequences), Mode: placement.Mode(c.Mode),
+		Weights: weights, KV: c.KV, Link: c.Link, Layers: c.Layers, Efficiency: float64(c.Efficiency), Chunk: int(c.Chunk), At: ints(c.At)}, nil
 }
 
 // cluster is the running one, or what the file describes.

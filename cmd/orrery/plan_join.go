@@ -18,6 +18,15 @@ type planJoinFlags struct {
 	Insecure    bool     `help:"Do without certificates." xor:"security"`
 }
 
+// check reports flags that would do nothing.
+func (f *planJoinFlags) check() error {
+	if len(f.Join) > 0 {
+		return nil
+	}
+	return useless("is of a running cluster: give --join instead of --cluster", flag{"bind", f.Bind != ""}, flag{"cluster-name", f.ClusterName != ""},
+		flag{"tls", f.TLS != ""}, flag{"insecure", f.Insecure})
+}
+
 // running is what the nodes of the running cluster measured, of themselves and of the ways between them and
 // to here, from where steps would be driven.
 func (f *planJoinFlags) running(ctx context.Context, log *slog.Logger) (*plan.Cluster, error) {

@@ -16,25 +16,21 @@ import (
 
 // simulateFlags are those of orrery plan that only its simulation has.
 type simulateFlags struct {
-	Simulate bool   `help:"Simulate decode and prefill on growing numbers of the described nodes, and say where they stop scaling." group:"Simulation:"`
-	Counts   []int  `help:"Numbers of nodes, up to 1024: the file's, in their order, over and over (default: 1 to 1024, about doubling)." group:"Simulation:" placeholder:"N,…"`
-	Contexts []int  `help:"Contexts to simulate (default: the full one)." group:"Simulation:" placeholder:"N,…"`
-	Steps    int    `help:"Decode steps to simulate for each (default: 100)." group:"Simulation:" placeholder:"N"`
-	Seed     uint64 `help:"Decides all that is drawn." group:"Simulation:" placeholder:"N"`
-	Calm     bool   `help:"Leave out jitter and noise that the file describes." group:"Simulation:"`
+	Simulate bool        `help:"Simulate decode and prefill on growing numbers of the described nodes, and say where they stop scaling." group:"Simulation:"`
+	Counts   []countFlag `help:"Numbers of nodes, up to 1024: the file's, in their order, over and over (default: 1 to 1024, about doubling)." group:"Simulation:" placeholder:"N"`
+	Contexts []countFlag `help:"Contexts to simulate (default: the full one)." group:"Simulation:" placeholder:"N"`
+	Steps    countFlag   `help:"Decode steps to simulate for each (default: 100)." group:"Simulation:" placeholder:"N"`
+	Seed     uint64      `help:"Decides all that is drawn." group:"Simulation:" placeholder:"N"`
+	Calm     bool        `help:"Leave out jitter and noise that the file describes." group:"Simulation:"`
 }
 
 // check reports flags that would do nothing.
 func (f *simulateFlags) check() error {
-	for _, flag := range []struct {
-		name  string
-		given bool
-	}{{"counts", f.Counts != nil}, {"contexts", f.Contexts != nil}, {"steps", f.Steps != 0}, {"seed", f.Seed != 0}, {"calm", f.Calm}} {
-		if flag.given && !f.Simulate {
-			return fmt.Errorf("--%s is of simulations: give --simulate too", flag.name)
-		}
+	if f.Simulate {
+		return nil
 	}
-	return nil
+	return useless("is of simulations: give --simulate too", flag{"counts", f.Counts != nil}, flag{"contexts", f.Contexts != nil},
+		flag{"steps", f.Steps != 0}, flag{"seed", f.Seed != 0}, flag{"calm", f.Calm})
 }
 
 // runSimulation simulates, prints and draws.
@@ -54,7 +50,7 @@ func (c *planCmd) simulate(ctx context.Context) (*plan.Scaling, error) {
 	}
 	progress, done := simulationProgress()
 	defer done()
-	return plan.Scale(ctx, arch, cluster, plan.ScalingOptions{Options: options, Counts: c.Counts, Contexts: c.Contexts, Steps: c.Steps,
+	return plan.Scale(ctx, arch, cluster, plan.ScalingOptions{Options: options, Counts: ints(c.Counts), Contexts: ints(c.Contexts), Steps: int(c.Steps),
 		Seed: c.Seed, Calm: c.Calm, Progress: progress})
 }
 

@@ -28,7 +28,7 @@ func (f rdmaFlags) options() transport.RDMA {
 
 // args are the flags for a process of ours.
 func (f rdmaFlags) args() []string {
-	return []string{"--rdma", f.RDMA, "--rdma-unencrypted=" + strconv.FormatBool(f.RDMAUnencrypted), "--no-shm=" + strconv.FormatBool(f.NoShm)}
+	return []string{"--rdma=" + f.RDMA, "--rdma-unencrypted=" + strconv.FormatBool(f.RDMAUnencrypted), "--no-shm=" + strconv.FormatBool(f.NoShm)}
 }
 
 type rdmaCmd struct {

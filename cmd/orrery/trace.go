@@ -15,18 +15,18 @@ import (
 )
 
 type traceCmd struct {
-	Model   string     `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR" group:"Model:"`
-	KV      kvFlag     `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16" group:"Model:"`
-	Chunk   countFlag  `help:"Tokens that a node computes at a time in prefill." default:"1024" group:"Model:"`
-	Block   countFlag  `help:"Tokens of a KV block." default:"256" group:"Model:"`
-	Mode    []modeFlag `help:"Parallelism modes, each traced by itself: pipeline, pooled, ring (default: pipeline)." placeholder:"MODE,…" group:"What to trace:"`
-	Prompt  string     `help:"The prompt (default: one of --tokens made-up tokens)." group:"What to trace:"`
-	Tokens  countFlag  `help:"Tokens of a made-up prompt." default:"2048" group:"What to trace:"`
-	Decode  countFlag  `name:"max-tokens" help:"Tokens to generate." default:"128" group:"What to trace:"`
-	Spans   countFlag  `help:"Room for so many spans on each node, of 64 bytes each." default:"262144" group:"What to trace:"`
-	Output  string     `short:"o" help:"File to write the trace to, which ui.perfetto.dev and chrome://tracing open; of several modes, a file each, named after it." type:"path" placeholder:"FILE.json" group:"What to write:"`
-	Format  string     `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table" group:"What to write:"`
-	Threads countFlag  `help:"Threads of each node process that is started (default: as many as there are cores for each)." group:"Where to compute:"`
+	Model   string      `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR" group:"Model:"`
+	KV      kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16" group:"Model:"`
+	Chunk   countFlag   `help:"Tokens that a node computes at a time in prefill." default:"1024" group:"Model:"`
+	Block   countFlag   `help:"Tokens of a KV block." default:"256" group:"Model:"`
+	Mode    []modeFlag  `help:"Parallelism modes, each traced by itself: pipeline, pooled, ring (default: pipeline)." placeholder:"MODE" group:"What to trace:"`
+	Prompt  string      `help:"The prompt (default: one of --tokens made-up tokens)." placeholder:"TEXT" group:"What to trace:"`
+	Tokens  countFlag   `help:"Tokens of a made-up prompt." default:"2048" group:"What to trace:"`
+	Decode  countFlag   `name:"max-tokens" help:"Tokens to generate." default:"128" group:"What to trace:"`
+	Spans   countFlag   `help:"Room for so many spans on each node, of 64 bytes each." default:"262144" group:"What to trace:"`
+	Output  string      `short:"o" help:"File to write the trace to, which ui.perfetto.dev and chrome://tracing open; of several modes, a file each, named after it." type:"path" placeholder:"FILE.json" group:"What to write:"`
+	Format  string      `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table" group:"What to write:"`
+	Threads threadsFlag `help:"Threads of each node process that is started (default: as many as there are cores for each)." placeholder:"N" group:"Where to compute:"`
 
 	clusterFlags `embed:"" group:"Where to compute:"`
 }
@@ -86,9 +86,12 @@ func (c *traceCmd) Run(ctx context.Context, log *slog.Logger) error {
 func (c *traceCmd) begin(ctx context.Context, log *slog.Logger, r *traceReport) (*orrery.Cluster, func(), error) {
 	if len(c.Join) > 0 {
 		if c.Threads > 0 {
-			return nil, nil, errors.New("--threads is of nodes that are started, and --join starts none")
+			return nil, nil, errThreadsOfJoined
 		}
 		return c.open(ctx, log)
+	}
+	if err := c.check(); err != nil {
+		return nil, nil, err
 	}
 	nodes := max(1, int(c.Nodes))
 	if r.Threads = int(c.Threads); r.Threads == 0 {

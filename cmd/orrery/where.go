@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"time"
@@ -24,8 +25,8 @@ type clusterFlags struct {
 // open starts or joins what the flags say: node processes, a running cluster, or a node in this process.
 // close ends it.
 func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cluster, close func(), err error) {
-	if len(f.Join) == 0 && (f.TLS != "" || f.Insecure) {
-		return nil, nil, errors.New("--tls and --insecure are for --join: what is started for the command cannot be reached from other machines")
+	if err := f.check(); err != nil {
+		return nil, nil, err
 	}
 	switch {
 	case f.Nodes > 0:
@@ -57,11 +58,43 @@ func (f *clusterFlags) open(ctx context.Context, log *slog.Logger) (c *orrery.Cl
 		}
 		return c, func() { c.Close() }, nil
 	}
+	if err := useless("is of connections between nodes: give --nodes or --join too", flag{"rdma", f.RDMA != "" && f.RDMA != "off"},
+		flag{"rdma-unencrypted", f.RDMAUnencrypted}, flag{"no-shm", f.NoShm}); err != nil {
+		return nil, nil, err
+	}
 	c, err = orrery.Start(ctx, orrery.Config{Device: f.Device, Logger: log})
 	if err != nil {
 		return nil, nil, err
 	}
 	return c, func() { c.Close() }, nil
+}
+
+// flag is one that may have been given.
+type flag struct {
+	name  string
+	given bool
+}
+
+// useless is an error that names the first flag that was given.
+func useless(because string, flags ...flag) error {
+	for _, f := range flags {
+		if f.given {
+			return fmt.Errorf("--%s %s", f.name, because)
+		}
+	}
+	return nil
+}
+
+// check reports flags that would do nothing.
+func (f *clusterFlags) check() error {
+	switch {
+	case len(f.Join) > 0:
+		return useless("is of nodes that are started: those that --join finds compute on what they were started with",
+			flag{"device", f.Device != "" && f.Device != orrery.DeviceAuto})
+	case f.TLS != "" || f.Insecure:
+		return errors.New("--tls and --insecure are for --join: what is started for the command cannot be reached from other machines")
+	}
+	return useless("is for --join, with which the command takes part in a running cluster", flag{"bind", f.Bind != ""}, flag{"cluster", f.securityFlags.Cluster != ""})
 }
 
 // bindTowards is any free port of the address of this machine from which the first of the seeds that has

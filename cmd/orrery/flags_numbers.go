@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/orrery-ai/orrery"
+)
+
+// countFlag is a number of things, at least one; it is 0 where the flag is not given.
+type countFlag int
+
+// UnmarshalText reads the number.
+func (c *countFlag) UnmarshalText(b []byte) error {
+	n, err := strconv.ParseInt(string(b), 10, 32)
+	if err != nil || n < 1 {
+		return fmt.Errorf("%.20q is not a whole number of 1 or more", b)
+	}
+	*c = countFlag(n)
+	return nil
+}
+
+// ints are counts as plain numbers.
+func ints(counts []countFlag) []int {
+	var all []int
+	for _, n := range counts {
+		all = append(all, int(n))
+	}
+	return all
+}
+
+// threadsFlag is a number of threads, at least one; it is 0 where the flag is not given.
+type threadsFlag int
+
+// UnmarshalText reads the number.
+func (t *threadsFlag) UnmarshalText(b []byte) error {
+	n, err := strconv.ParseInt(string(b), 10, 32)
+	if err != nil || n < 1 || n > orrery.MaxThreads {
+		return fmt.Errorf("%.20q is not a number of threads between 1 and %d", b, orrery.MaxThreads)
+	}
+	*t = threadsFlag(n)
+	return nil
+}
+
+// shareFlag is a part of a whole, of more than nothing.
+type shareFlag float64
+
+// UnmarshalText reads the number.
+func (s *shareFlag) UnmarshalText(b []byte) error {
+	v, err := strconv.ParseFloat(string(b), 64)
+	if err != nil || !(v > 0 && v <= 1) {
+		return fmt.Errorf("%.20q is not a share above 0 and up to 1", b)
+	}
+	*s = shareFlag(v)
+	return nil
+}
+
+// depthFlag is a number of tokens, none included.
+type depthFlag int
+
+// UnmarshalText reads the number.
+func (d *depthFlag) UnmarshalText(b []byte) error {
+	n, err := strconv.ParseUint(string(b), 10, 31)
+	if err != nil {
+		return fmt.Errorf("%.20q is not a number of tokens", b)
+	}
+	*d = depthFlag(n)
+	return nil
+}
+
+// sizeFlag is a number of bytes, as 8GiB or 500MB.
+type sizeFlag int64
+
+var sizeUnits = []struct {
+	suffix string
+	bytes  float64
+}{
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
+	{"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1}, {"", 1},
+}
+
+// UnmarshalText reads the number and its unit.
+func (s *sizeFlag) UnmarshalText(b []byte) error {
+	for _, u := range sizeUnits {
+		number, ok := strings.CutSuffix(string(b), u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+		if err != nil || !(n*u.bytes >= 1) || n*u.bytes >= 1<<62 {
+			return fmt.Errorf("%q is not a size, as 8GiB", b)
+		}
+		*s = sizeFlag(n * u.bytes)
+		return nil
+	}
+	return fmt.Errorf("%q is not a size, as 8GiB", b)
+}
