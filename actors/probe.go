@@ -95,11 +95,11 @@ func (p *prober) together(msg *proto.MeasureTogether, memory *kvcache.Budget, as
 			reply(0, errors.New("something else is being measured"))
 			return
 		}
-		if err := memory.Take(calibrate.TogetherBytes); err != nil {
+		if err := memory.Take(placement.TogetherBytes); err != nil {
 			reply(0, err)
 			return
 		}
-		defer memory.Give(calibrate.TogetherBytes)
+		defer memory.Give(placement.TogetherBytes)
 		reply(calibrate.Together(calibrate.Sitting{Nodes: int(msg.Nodes), Turn: int(msg.Turn)}, p.machine.Device))
 	})
 	if err != nil {
