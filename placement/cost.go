@@ -209,6 +209,11 @@ func (c *Cost) answered(owner int, times []float64, holders []int) float64 {
 			continue
 		}
 		there, back := c.links[owner][j], c.links[j][owner]
+		if there.Ahead > 0 {
+			more := func(bytes int64) float64 { return float64(max(bytes-AheadBytes, 0)) }
+			done = max(done, times[j]+there.Ahead+more(c.work.QueryBytes)/there.Bandwidth+more(c.work.PartialBytes)/back.Bandwidth)
+			continue
+		}
 		done = max(done, sending+there.Latency+times[j]+back.Latency+wire+devices(c.speeds[owner], c.speeds[j]))
 		sending += there.Sending
 	}

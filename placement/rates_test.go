@@ -151,7 +151,7 @@ func TestHoldersThatShareAMemorySlowEachOtherForWhatComesFromThere(t *testing.T)
 	}{
 		"no caches":                              {[7]float64{}, 1.5, 1.5},
 		"all is there":                           {[7]float64{1, 1, 1, 1, 1, 1, 1}, 1.5, 1},
-		"one alone had more from the caches":   {[7]float64{0, 0, 0, 0, 0, 0, 0.6}, 1.06 / 0.7, 1.2},
+		"one alone had more from the caches":     {[7]float64{0, 0, 0, 0, 0, 0, 0.6}, 1.06 / 0.7, 1.2},
 		"which hold less beside others, no more": {[7]float64{0, 0, 0, 0, 0, 0, 0.6}, 0.9 / 0.7, 1},
 	} {
 		same := rated(1e9, 2e9)
