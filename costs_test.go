@@ -145,3 +145,22 @@ func TestNoCostWithoutRatesAndTheNodeIsNamed(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+func TestHowLongItTakesToHandOutAStepIsMeasuredWhereItCounts(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	nodes := startNodes(t, 1e9, 1e9)
+	turn, err := nodes[1].MeasureTurn(ctx)
+	if err != nil || !(turn > 0 && turn < 1) {
+		t.Errorf("%v s, %v", turn, err)
+	}
+	if left, err := nodes[0].Nodes(), nodes[0].Close(); len(left) != 2 || err != nil {
+		t.Fatal(left, err)
+	}
+	for len(nodes[1].Nodes()) > 1 && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if turn, err = nodes[1].MeasureTurn(ctx); turn != 0 || err != nil {
+		t.Errorf("of one node: %v s, %v", turn, err)
+	}
+}

@@ -55,6 +55,16 @@ func mixed(t *testing.T, ctx context.Context, devices ...string) *orrery.Cluster
 	return nodes[0]
 }
 
+func TestExchangesAreMeasuredOfDevicesThatMakeThem(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c := mixed(t, ctx, "cpu", "emulator")
+	links, err := c.MeasureLinks(ctx)
+	if err != nil || len(links) != 1 || links[0].Ahead != 0 || links[0].Paused <= 0 {
+		t.Errorf("a processor exchanges by itself: %+v, %v", links, err)
+	}
+}
+
 // say generates 12 tokens after a question about a code, the last that the context has room for.
 func say(t *testing.T, ctx context.Context, c *orrery.Cluster, mode orrery.Mode, kv orrery.KVFormat, switches []orrery.SwitchAt) []int32 {
 	t.Helper()

@@ -25,13 +25,14 @@ type MeasuredLink struct {
 	Paused   time.Duration // the same when To had nothing to do for a while, as in decode
 	Sending  time.Duration // of Paused, what From was kept busy with
 	Rate     float64       // bytes/s of large messages from From to To
+	Ahead    time.Duration // an exchange that the devices of both were given ahead, of [placement.AheadBytes] each way; 0 if they make none
 	Guessed  bool          // not measured: the medians of the pairs that were, see [Cluster.MeasureLinks]
 }
 
 // way is the link as predictions know it: what a message takes when the other end has to wake.
 func (l MeasuredLink) way() placement.Link {
 	latency := l.Paused.Seconds() / 2
-	return placement.Link{Latency: latency, Bandwidth: l.Rate, Sending: min(l.Sending.Seconds(), latency)}
+	return placement.Link{Latency: latency, Bandwidth: l.Rate, Sending: min(l.Sending.Seconds(), latency), Ahead: l.Ahead.Seconds()}
 }
 
 const (
@@ -208,12 +209,12 @@ func (c *Cluster) measureLink(ctx context.Context, a, b cluster.Node) (calibrate
 		return calibrate.Link{}, err
 	}
 	seconds := func(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
-	l := calibrate.Link{Busy: seconds(m.BusySeconds), Paused: seconds(m.PausedSeconds), Sending: seconds(m.SendingSeconds), Bandwidth: m.Bandwidth}
+	l := calibrate.Link{Busy: seconds(m.BusySeconds), Paused: seconds(m.PausedSeconds), Sending: seconds(m.SendingSeconds), Bandwidth: m.Bandwidth, Ahead: seconds(m.AheadSeconds)}
 	return l, l.Check()
 }
 
 func newLink(from, to string, l calibrate.Link) MeasuredLink {
-	return MeasuredLink{From: from, To: to, Busy: l.Busy, Paused: l.Paused, Sending: l.Sending, Rate: l.Bandwidth}
+	return MeasuredLink{From: from, To: to, Busy: l.Busy, Paused: l.Paused, Sending: l.Sending, Rate: l.Bandwidth, Ahead: l.Ahead}
 }
 
 // Ways is the way between this process, from where steps are driven, and each of [Cluster.Nodes]. They are
@@ -306,15 +307,16 @@ func rounds(nodes []cluster.Node, pairs [][2]int) [][][2]int {
 // withGuesses adds the pairs that were not measured, and sorts all by the nodes' order.
 func withGuesses(nodes []cluster.Node, measured []MeasuredLink) []MeasuredLink {
 	known := map[[2]string]MeasuredLink{}
-	var busy, paused, sending []time.Duration
+	var busy, paused, sending, ahead []time.Duration
 	var rates []float64
 	for _, l := range measured {
 		known[[2]string{l.From, l.To}] = l
-		busy, paused, sending, rates = append(busy, l.Busy), append(paused, l.Paused), append(sending, l.Sending), append(rates, l.Rate)
+		busy, paused, sending, ahead, rates = append(busy, l.Busy), append(paused, l.Paused), append(sending, l.Sending), append(ahead, l.Ahead), append(rates, l.Rate)
 	}
 	slices.Sort(busy)
 	slices.Sort(paused)
 	slices.Sort(sending)
+	slices.Sort(ahead)
 	slices.Sort(rates)
 	var all []MeasuredLink
 	for i, a := range nodes {
@@ -322,7 +324,7 @@ func withGuesses(nodes []cluster.Node, measured []MeasuredLink) []MeasuredLink {
 			l, ok := known[[2]string{a.Name, b.Name}]
 			if !ok {
 				middle := len(measured) / 2
-				l = MeasuredLink{From: a.Name, To: b.Name, Busy: busy[middle], Paused: paused[middle], Sending: sending[middle], Rate: rates[middle], Guessed: true}
+				l = MeasuredLink{From: a.Name, To: b.Name, Busy: busy[middle], Paused: paused[middle], Sending: sending[middle], Rate: rates[middle], Ahead: ahead[middle], Guessed: true}
 			}
 			all = append(all, l)
 		}

@@ -75,8 +75,7 @@ func (c *Config) subject(d device.Device, memory int64) (s calibrate.Subject, id
 	g, ok := d.(*metalkern.Device)
 	if !ok {
 		another := func() device.Device { return cpu.New(c.Threads) }
-		bandwidth := func(within time.Duration) (float64, error) { return cpu.MeasureBandwidth(within), nil }
-		return calibrate.Subject{Device: d, Another: another, Bandwidth: bandwidth, Memory: memory, Mapped: true, KVHeads: calibrate.KVHeads, HeadDim: calibrate.HeadDim}, d.Name()
+		return calibrate.Subject{Device: d, Another: another, Bandwidth: cpu.MeasureBandwidth, Memory: memory, Mapped: true, KVHeads: calibrate.KVHeads, HeadDim: calibrate.HeadDim}, d.Name()
 	}
 	spin := c.Synch == SynchFast || c.Synch == SynchAuto && runtime.GOMAXPROCS(0) > 1
 	info := g.Info()

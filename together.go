@@ -65,8 +65,10 @@ func neighbours(nodes []cluster.Node) [][]int {
 	return all
 }
 
-// slower is how many times longer each node takes to attend while the others of its machine do so too. It is
-// measured, and then known for ten minutes. Where a machine has no memory left to measure with it is 1.
+// Slower is how many times longer each of [Cluster.Nodes] takes to attend while the others of its machine do so too, on processors of their own: 1 where there are none, or
+// where the machine has no memory left to measure it with. It is measured, and then known for ten minutes.
+func (c *Cluster) Slower(ctx context.Context) ([]float64, error) { return c.slower(ctx, c.Nodes()) }
+
 func (c *Cluster) slower(ctx context.Context, nodes []cluster.Node) ([]float64, error) {
 	end, err := c.links.begin(ctx)
 	if err != nil {

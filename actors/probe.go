@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -60,7 +61,7 @@ func (p *prober) begin(do func()) error {
 // measure asks the peer's Node for an echo, measures, and answers who asked.
 func (p *prober) measure(msg *proto.MeasureLink, asker *actor.PID) {
 	reply := func(l calibrate.Link, err error) {
-		m := &proto.LinkMeasured{BusySeconds: l.Busy.Seconds(), PausedSeconds: l.Paused.Seconds(), SendingSeconds: l.Sending.Seconds(), Bandwidth: l.Bandwidth}
+		m := &proto.LinkMeasured{BusySeconds: l.Busy.Seconds(), PausedSeconds: l.Paused.Seconds(), SendingSeconds: l.Sending.Seconds(), Bandwidth: l.Bandwidth, AheadSeconds: l.Ahead.Seconds()}
 		if err != nil {
 			m.Error = err.Error()
 		}
@@ -74,7 +75,11 @@ func (p *prober) measure(msg *proto.MeasureLink, asker *actor.PID) {
 			reply(calibrate.Link{}, errors.New("the node is leaving"))
 			return
 		}
-		reply(MeasureLink(p.ctx, p.root.ActorSystem(), p.machine.Endpoint, msg.Peer, msg.Self))
+		l, err := MeasureLink(p.ctx, p.root.ActorSystem(), p.machine.Endpoint, msg.Peer, msg.Self)
+		if err == nil {
+			l.Ahead, err = p.exchange(msg)
+		}
+		reply(l, err)
 	})
 	if err != nil {
 		reply(calibrate.Link{}, err)
@@ -95,11 +100,11 @@ func (p *prober) together(msg *proto.MeasureTogether, memory *kvcache.Budget, as
 			reply(0, errors.New("something else is being measured"))
 			return
 		}
-		if err := memory.Take(calibrate.TogetherBytes); err != nil {
+		if err := memory.Take(placement.TogetherBytes); err != nil {
 			reply(0, err)
 			return
 		}
-		defer memory.Give(calibrate.TogetherBytes)
+		defer memory.Give(placement.TogetherBytes)
 		reply(calibrate.Together(calibrate.Sitting{Nodes: int(msg.Nodes), Turn: int(msg.Turn)}, p.machine.Device))
 	})
 	if err != nil {
@@ -138,19 +143,27 @@ func (p *prober) node(msg *proto.MeasureNode, memory *kvcache.Budget, asker *act
 	}
 }
 
+// exchange measures how long an exchange of this node's device with that of the peer takes; 0 if they make none.
+func (p *prober) exchange(msg *proto.MeasureLink) (time.Duration, error) {
+	id := rand.Uint64()
+	return calibrate.MeasureExchange(p.ctx, p.machine.Endpoint, p.machine.Device, msg.Peer, id, func(ctx context.Context) (bool, error) {
+		ready, err := askEcho(ctx, p.root.ActorSystem(), msg.Peer, &proto.MakeEcho{From: p.machine.Name, Address: msg.Self, Lane: id, Device: true})
+		return err == nil && ready.Device, err
+	})
+}
+
+// server is the other end of a measurement.
+type server interface{ Serve(context.Context) error }
+
 // echo makes the other end of a measurement, tells who asked, and serves it.
 func (p *prober) echo(msg *proto.MakeEcho, asker *actor.PID) {
-	reply := func(err error) {
-		m := &proto.EchoReady{}
-		if err != nil {
-			m.Error = err.Error()
-		}
-		p.root.Send(asker, m)
+	reply := func(device bool, err error) {
+		p.root.Send(asker, &proto.EchoReady{Device: device, Error: errorText(err)})
 	}
 	err := p.begin(func() {
-		e, err := calibrate.NewEcho(p.machine.Endpoint, msg.From, msg.Lane)
-		reply(err)
-		if err != nil {
+		e, err := p.newEcho(msg)
+		reply(msg.Device && e != nil, err)
+		if err != nil || e == nil {
 			return
 		}
 		if err := e.Serve(p.ctx); err != nil && p.ctx.Err() == nil {
@@ -158,8 +171,20 @@ func (p *prober) echo(msg *proto.MakeEcho, asker *actor.PID) {
 		}
 	})
 	if err != nil {
-		reply(err)
+		reply(false, err)
 	}
+}
+
+// newEcho is nil if this node's device is to answer, and makes no exchanges by itself.
+func (p *prober) newEcho(msg *proto.MakeEcho) (server, error) {
+	if !msg.Device {
+		return calibrate.NewEcho(p.machine.Endpoint, msg.From, msg.Lane)
+	}
+	e, err := calibrate.NewExchangeEcho(p.machine.Endpoint, p.machine.Device, msg.From, msg.Lane)
+	if e == nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // MeasureLink measures the way from this process to a node, whose Node actor makes the echo. self is the
@@ -167,10 +192,15 @@ func (p *prober) echo(msg *proto.MakeEcho, asker *actor.PID) {
 func MeasureLink(ctx context.Context, system *actor.ActorSystem, e *transport.Endpoint, peer, self string) (calibrate.Link, error) {
 	id := rand.Uint64()
 	return calibrate.MeasureLink(ctx, e, peer, id, func(ctx context.Context) error {
-		ready, err := Ask[*proto.EchoReady](ctx, system, NodePID(peer), &proto.MakeEcho{From: system.Address(), Address: self, Lane: id})
-		if err != nil {
-			return err
-		}
-		return errorOf(ready.Error)
+		_, err := askEcho(ctx, system, peer, &proto.MakeEcho{From: system.Address(), Address: self, Lane: id})
+		return err
 	})
+}
+
+func askEcho(ctx context.Context, system *actor.ActorSystem, peer string, msg *proto.MakeEcho) (*proto.EchoReady, error) {
+	ready, err := Ask[*proto.EchoReady](ctx, system, NodePID(peer), msg)
+	if err == nil {
+		err = errorOf(ready.Error)
+	}
+	return ready, err
 }

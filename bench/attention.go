@@ -151,7 +151,7 @@ func (o *Attending) measure(ctx context.Context, stream device.Stream, made *mad
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			reading += readPlain(made.ahead(int(a.Bytes)), o.Threads)
+			reading += cpu.ReadOnce(made.ahead(int(a.Bytes)), o.Threads)
 			took, err := attend(layer)
 			if err != nil {
 				return err

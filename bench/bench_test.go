@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/device/cpu"
 	"github.com/orrery-ai/orrery/model/modeltest"
 	"github.com/orrery-ai/orrery/placement"
 )
@@ -76,7 +77,7 @@ func TestEveryModeIsMeasuredAtEveryDepth(t *testing.T) {
 	told := 0
 	o.Done = func(Decoded) { told++ }
 	var err error
-	if o.Plain, err = NewPlainRead(1); err != nil {
+	if o.Plain, err = cpu.NewPlainRead(1, time.Second); err != nil {
 		t.Fatal(err)
 	}
 	defer o.Plain.Close()

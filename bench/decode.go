@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/device/cpu"
 	"github.com/orrery-ai/orrery/placement"
 )
 
@@ -18,7 +19,7 @@ type Decoding struct {
 	Batch  int                             // sequences that generate at the same time
 	Tokens int                             // of each to generate in each run
 	Repeat int                             // runs
-	Plain  *PlainRead                      // by as many threads as the nodes have, before each run, when they have nothing to do; nil: not measured
+	Plain  *cpu.PlainRead                  // by as many threads as the nodes have, before each run, when they have nothing to do; nil: not measured
 	Done   func(Decoded)                   // told of each as it is there; may be nil
 	Costs  map[orrery.Mode]*placement.Cost // by which to predict; nil: nothing is
 }
@@ -103,7 +104,7 @@ func (o *Decoding) measure(ctx context.Context, m *orrery.Model, depth int, mode
 	for range o.Repeat {
 		read := 0.0
 		if o.Plain != nil {
-			read = o.Plain.Rate()
+			read = o.Plain.Rate(0)
 		}
 		speed, err := o.together(ctx, m, sessions)
 		if err != nil {

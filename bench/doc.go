@@ -5,7 +5,7 @@
 // fast the model decodes.
 //
 // A speed alone says little on a machine whose own speed changes from one second to the next, as a virtual one's does. So what is
-// measured is held against what the machine can do, measured just before or in turns with it: how fast memory is read ([PlainRead]), and how
+// measured is held against what the machine can do, measured just before or in turns with it: how fast memory is read ([cpu.PlainRead]), and how
 // fast multipliers run and a large product is computed ([Limits]). Shares are medians of the quotients.
 //
 // A context is not computed up to the depth: its blocks are filled with made-up keys and values

@@ -81,7 +81,7 @@ func (b *bench) settled(parts int, op func()) float64 {
 // for longer than those that are shared with others.
 func (b *bench) kept(r *placement.Rates, samples int) {
 	const size = 512 << 10
-	part := b.over(first(b.weights, keptBytes))
+	part := b.over(first(b.weights, placement.KeptBytes))
 	op, parts := part.product(size), len(part.arena)/size
 	if b.once || float64(parts)*r.Memory.Product.At(size) > longestRound {
 		return // nothing is known to be kept
@@ -104,10 +104,8 @@ func (b *bench) kept(r *placement.Rates, samples int) {
 	}
 }
 
-const (
-	keptBytes   = 16 << 20
-	keptSamples = 3 // where there is one pass only
-)
+// keptSamples is where there is one pass only.
+const keptSamples = 3
 
 // spins is how long nodes spin that wait for a message, unless they are told not to, before they sleep.
 const spins = 2 * time.Millisecond

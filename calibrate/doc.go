@@ -2,5 +2,6 @@
 // a decoder uses; of a pair of nodes, how long an exchange takes and how many bytes/s get through.
 //
 // A link is measured over lanes of package transport, as steps use them: the node that measures calls
-// [MeasureLink], the one at the other end an [Echo]'s Serve.
+// [MeasureLink], the one at the other end an [Echo]'s Serve. Devices that exchange by themselves have a measurement of their own,
+// [MeasureExchange] and an [ExchangeEcho].
 package calibrate

@@ -16,6 +16,7 @@ type Link struct {
 	Paused    time.Duration // an exchange when the other node has had nothing to do for a while, as in decode: the median
 	Sending   time.Duration // of Paused, what handing the message over took: the median
 	Bandwidth float64       // bytes/s of messages sent one after another
+	Ahead     time.Duration // an exchange of the nodes' devices, see [MeasureExchange]; 0 if they make none
 }
 
 // What is sent to measure a link. Every part ends after its share of the time, whatever it has measured then.
@@ -86,7 +87,7 @@ func MeasureLink(ctx context.Context, e *transport.Endpoint, peer string, id uin
 
 // Check finds what no link has: it may have come from another node.
 func (l Link) Check() error {
-	if l.Busy <= 0 || l.Paused <= 0 || l.Sending < 0 || !(l.Bandwidth >= 1 && l.Bandwidth <= 1e18) {
+	if l.Busy <= 0 || l.Paused <= 0 || l.Sending < 0 || l.Ahead < 0 || !(l.Bandwidth >= 1 && l.Bandwidth <= 1e18) {
 		return fmt.Errorf("a link of %+v cannot be", l)
 	}
 	return nil
@@ -107,6 +108,7 @@ func Typical(all []Link) Link {
 		Paused:    time.Duration(middle(func(l Link) float64 { return float64(l.Paused) })),
 		Sending:   time.Duration(middle(func(l Link) float64 { return float64(l.Sending) })),
 		Bandwidth: middle(func(l Link) float64 { return l.Bandwidth }),
+		Ahead:     time.Duration(middle(func(l Link) float64 { return float64(l.Ahead) })),
 	}
 }
 

@@ -48,7 +48,7 @@ func TestWhatIsMeasuredOfTheProcessorCanBe(t *testing.T) {
 
 // processor is a device on the CPU as the subject of a measurement.
 func processor(d device.Device) Subject {
-	return Subject{Device: d, Another: func() device.Device { return cpu.New(1) }, Bandwidth: func(within time.Duration) (float64, error) { return cpu.MeasureBandwidth(within), nil },
+	return Subject{Device: d, Another: func() device.Device { return cpu.New(1) }, Bandwidth: cpu.MeasureBandwidth,
 		Memory: 1 << 30, KVHeads: KVHeads, HeadDim: HeadDim}
 }
 

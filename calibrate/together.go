@@ -28,8 +28,6 @@ const (
 	togetherRounds = 3
 	// TogetherIn is how long after it was asked a node begins: until then it takes memory to read.
 	TogetherIn = 500 * time.Millisecond
-	// TogetherBytes is how much memory that is: two nodes' is more than the caches that they share hold.
-	TogetherBytes = 256 << 20
 	// sliceBytes is what is attended to between two looks at the clock.
 	sliceBytes = 1 << 20
 )
@@ -53,7 +51,7 @@ func Together(s Sitting, d device.Device) (slower float64, err error) {
 	if err := s.check(); err != nil {
 		return 0, err
 	}
-	arena, free, err := newArena(d, 8*TogetherBytes, TogetherIn/2)
+	arena, free, err := newArena(d, 8*placement.TogetherBytes, TogetherIn/2)
 	if err != nil {
 		return 0, err
 	}

@@ -66,9 +66,6 @@ func (b *bench) slope(n int, step func(n int) float64) (few, each float64) {
 	return few, max((many-few)/float64(2*n), shortest)
 }
 
-// gateBytes is the size of an exchange's messages: the queries of a large model.
-const gateBytes = 16 << 10
-
 // measureGate measures the device's part of an exchange that it was given ahead: it sends messages to this host, which answers each at once. 0 is a device that makes no exchanges.
 func (b *bench) measureGate() float64 {
 	ex, ok := b.Device.NewStream().(device.Exchanger)
@@ -76,11 +73,11 @@ func (b *bench) measureGate() float64 {
 		return 0
 	}
 	defer func() { b.fail(ex.Close()) }()
-	in, err := ex.NewLane(device.LaneEnd{Size: gateBytes, Spin: b.Spin})
+	in, err := ex.NewLane(device.LaneEnd{Size: placement.AheadBytes, Spin: b.Spin})
 	b.fail(err)
-	out, err := ex.NewLane(device.LaneEnd{Size: gateBytes, Out: true, Spin: b.Spin})
+	out, err := ex.NewLane(device.LaneEnd{Size: placement.AheadBytes, Out: true, Spin: b.Spin})
 	b.fail(err)
-	data := bytesOf(b.filled(1, gateBytes/4).Data)
+	data := bytesOf(b.filled(1, placement.AheadBytes/4).Data)
 	if *b.err != nil {
 		return 0
 	}
@@ -123,7 +120,7 @@ func (e *echo) serve() {
 			}
 			runtime.Gosched()
 		}
-		e.in.Words.Bytes[seq%2].Store(gateBytes)
+		e.in.Words.Bytes[seq%2].Store(placement.AheadBytes)
 		e.in.SetReady(seq + 1)
 		e.out.SetReady(seq + 1)
 	}

@@ -22,7 +22,7 @@ type Cost struct {
 	turn   float64   // seconds that he takes from a step's result to the next step
 	shared [][]int   // the nodes on the same processors, of each node, itself included
 	cache  [][]int   // the nodes that share caches, likewise
-	slower []float64 // [nodes] how many times longer attention takes beside those; nil if that is not known
+	slower []float64 // [nodes] how many times longer memory takes beside those; nil if that is not known
 	order  []int     // the holders, those first that get the first blocks
 	chunk  int
 	block  int
@@ -130,7 +130,7 @@ func (c *Cost) stepOf(context int, byWeight bool) (s Step) {
 // step is stepOf, with such shares of each node's reading from the caches.
 func (c *Cost) step(context int, byWeight bool, cached []float64) (s Step) {
 	last := len(c.model.LayerBytes)
-	times, tokens := make([]float64, len(c.speeds)), make([]float64, len(c.speeds))
+	times, memory, tokens := make([]float64, len(c.speeds)), make([]float64, len(c.speeds)), make([]float64, len(c.speeds))
 	for i, o := range c.owners {
 		s.HandOver += c.handOver(o.node, c.owners[(i+1)%len(c.owners)].node, i == len(c.owners)-1)
 		for l := o.layers.First; l < o.layers.End; l++ {
@@ -140,14 +140,15 @@ func (c *Cost) step(context int, byWeight bool, cached []float64) (s Step) {
 				keys = min(keys, float64(w))
 			}
 			if c.model.window(l) > 0 || c.plan.Mode == Pipeline {
-				s.KV += c.attend(o.node, l, cached[o.node], keys)
+				took, _ := c.attend(o.node, l, cached[o.node], keys)
+				s.KV += took
 				continue
 			}
 			holders := c.held(o.node, context, byWeight, tokens)
 			for j := range c.plan.Shares {
-				times[j] = c.attend(j, l, cached[j], tokens[j])
+				times[j], memory[j] = c.attend(j, l, cached[j], tokens[j])
 			}
-			c.crowd(times)
+			c.crowd(times, memory)
 			slowest := slices.Max(times)
 			s.KV += slowest
 			s.Exchange += max(c.answered(o.node, times, holders)-slowest, 0)
@@ -194,8 +195,8 @@ func (c *Cost) handOver(from, to int, last bool) float64 {
 	return c.links[from][to].transfer(float64(c.work.HiddenBytes))
 }
 
-// attend is the time in which a node attends to so many keys of a layer, for one query.
-func (c *Cost) attend(node, layer int, cached, keys float64) float64 {
+// attend is the time in which a node attends to so many keys of a layer, for one query, and of it what reading from memory takes.
+func (c *Cost) attend(node, layer int, cached, keys float64) (took, memory float64) {
 	return c.speeds[node].attend(cached, keys*float64(c.model.KVBytesPerToken[layer]), keys*c.work.PairFLOPs[layer], c.work.KVBits)
 }
 
@@ -208,6 +209,11 @@ func (c *Cost) answered(owner int, times []float64, holders []int) float64 {
 			continue
 		}
 		there, back := c.links[owner][j], c.links[j][owner]
+		if there.Ahead > 0 {
+			more := func(bytes int64) float64 { return float64(max(bytes-AheadBytes, 0)) }
+			done = max(done, times[j]+there.Ahead+more(c.work.QueryBytes)/there.Bandwidth+more(c.work.PartialBytes)/back.Bandwidth)
+			continue
+		}
 		done = max(done, sending+there.Latency+times[j]+back.Latency+wire+devices(c.speeds[owner], c.speeds[j]))
 		sending += there.Sending
 	}

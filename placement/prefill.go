@@ -88,7 +88,7 @@ func (c *Cost) chunks(tokens int) Prefill {
 			left[i] = at
 		}
 		total.Waiting += waiting // of the owner that sets the pace
-		c.crowd(busy)
+		c.crowd(busy, busy)
 		most := slices.Max(busy)
 		last := &left[len(left)-1]
 		*last = max(*last, out+most)
@@ -150,13 +150,13 @@ func (c *Cost) rounds(tokens int) Prefill {
 		for j, s := range c.plan.Shares {
 			times[j] = c.matrices(j, all, int(float64(n)*s.TokenWeight+0.5))
 		}
-		c.crowd(times)
+		c.crowd(times, times)
 		total.Seconds += slices.Max(times)
 		for l := range c.model.LayerBytes {
 			for j, s := range c.plan.Shares {
 				times[j] = c.attends(j, l, float64(p+n), s.TokenWeight*pairs(n, p, c.model.window(l)))
 			}
-			c.crowd(times)
+			c.crowd(times, times)
 			computing := slices.Max(times)
 			transfer := c.circulates(l, p+n)
 			total.Seconds += max(computing, transfer)

@@ -2,7 +2,6 @@ package placement
 
 import (
 	"fmt"
-	"math"
 	"slices"
 )
 
@@ -142,34 +141,6 @@ func (r *Rates) packed(bits int) float64 {
 		return r.Packed[i]
 	}
 	return 1
-}
-
-// cached is what share of its reading a step does from the caches that reads so many bytes, and begins so long
-// after the one before; 0 is as long as it takes to read them.
-func (r *Rates) cached(reads, interval float64) float64 {
-	last := len(CacheSizes) - 1
-	known := min(max(reads, CacheSizes[0]), CacheSizes[last])
-	share := line(CacheSizes[:], r.Cached[:], known)
-	if interval > 0 { // what was measured was read in turn
-		const size = 512 << 10
-		inTurn := known / size * (share*r.Cache.Product.At(size) + (1-share)*r.Memory.Product.At(size))
-		if then := r.kept(inTurn); then > 0 {
-			share = min(share*r.kept(interval)/then, 1)
-		}
-	}
-	if reads > CacheSizes[last] { // as many times too large, as little is there by chance
-		share *= CacheSizes[last] / reads
-	}
-	return share
-}
-
-// kept is what share of what lies in the caches is there after so many seconds.
-func (r *Rates) kept(after float64) float64 {
-	last := len(KeptAfter) - 1
-	if after > KeptAfter[last] { // it goes on to vanish as fast, in proportion
-		return math.Pow(r.Kept[last], after/KeptAfter[last])
-	}
-	return line(append([]float64{0}, KeptAfter[:]...), append([]float64{1}, r.Kept[:]...), after)
 }
 
 // crowd is how many times longer attention takes with so many nodes at once.

@@ -144,21 +144,34 @@ func TestCachesForgetWhatIsNotReadForLong(t *testing.T) {
 	}
 }
 
-func TestHoldersThatShareAMemorySlowEachOtherAsMeasured(t *testing.T) {
-	same := rated(1e9, 1e9)
-	r, w := fourLayers(Pooled, same, same, same)
-	r.Context = 3840
-	for i := range r.Nodes {
-		r.Nodes[i].Machine, r.Nodes[i].CPUs = "x", string(rune('0'+i))
+func TestHoldersThatShareAMemorySlowEachOtherForWhatComesFromThere(t *testing.T) {
+	for name, c := range map[string]struct {
+		cached       [7]float64
+		measured, kv float64
+	}{
+		"no caches":                              {[7]float64{}, 1.5, 1.5},
+		"all is there":                           {[7]float64{1, 1, 1, 1, 1, 1, 1}, 1.5, 1},
+		"one alone had more from the caches":     {[7]float64{0, 0, 0, 0, 0, 0, 0.6}, 1.06 / 0.7, 1.2},
+		"which hold less beside others, no more": {[7]float64{0, 0, 0, 0, 0, 0, 0.6}, 0.9 / 0.7, 1},
+	} {
+		same := rated(1e9, 2e9)
+		same.Cached = c.cached
+		r, w := fourLayers(Pooled, same, same, same)
+		r.Context = 3840
+		for i := range r.Nodes {
+			r.Nodes[i].Machine, r.Nodes[i].CPUs = "x", string(rune('0'+i))
+		}
+		cost := costOf(t, r, w, mesh(3, thunderbolt), 1)
+		alone := cost.Step(3840)
+		if err := cost.ShareMemory([]float64{c.measured, c.measured, c.measured}); err != nil {
+			t.Fatal(err)
+		}
+		if s := cost.Step(3840); !near(s.KV, c.kv*alone.KV) || s.Weights != alone.Weights {
+			t.Errorf("%s: three at once take %+v, one of three %+v", name, s, alone)
+		}
 	}
+	r, w := fourLayers(Pooled, rated(1e9, 1e9), rated(1e9, 1e9), rated(1e9, 1e9))
 	c := costOf(t, r, w, mesh(3, thunderbolt), 1)
-	alone := c.Step(3840)
-	if err := c.ShareMemory([]float64{1.5, 1.5, 1.5}); err != nil {
-		t.Fatal(err)
-	}
-	if s := c.Step(3840); !near(s.KV, 1.5*alone.KV) || s.Weights != alone.Weights {
-		t.Errorf("three at once take %+v, one of three %+v", s, alone)
-	}
 	for name, slower := range map[string][]float64{"too few": {1, 1}, "faster": {1, 0.9, 1}, "no number": {math.NaN(), 1, 1}, "absurd": {1, 1, 1e9}} {
 		if err := c.ShareMemory(slower); err == nil {
 			t.Errorf("%s is accepted", name)
@@ -397,5 +410,34 @@ func TestRatesTravelByValue(t *testing.T) {
 	bad[0] = -1
 	if err := got.Take(bad); err == nil {
 		t.Error("an operation that takes less than no time was taken")
+	}
+}
+
+func TestWhatStrangersDriveOutOfCachesIsToldFromWhatIsLeft(t *testing.T) {
+	// Caches of 100 MB, into which strangers put 10 GB/s.
+	const room, strangers, speed = 100e6, 10e9, 10e9
+	r := rated(speed, speed)
+	for i, size := range CacheSizes {
+		r.Cached[i] = min(max(1.5-(size+strangers*size/speed)/room, 0), 1)
+	}
+	for i, after := range KeptAfter {
+		r.Kept[i] = min(max(1.5-(KeptBytes+strangers*(after+KeptBytes/speed))/room, 0), 1)
+	}
+	c := newCaches(&r)
+	if c.strangers < 0.7*strangers || c.strangers > 1.4*strangers {
+		t.Errorf("strangers put %v bytes/s into the caches, and are taken to put %v", strangers, c.strangers)
+	}
+	for i, size := range CacheSizes {
+		if got := c.share(size, size/speed); math.Abs(got-r.Cached[i]) > 1e-9 || math.Abs(c.share(size, 0)-got) > 1e-9 {
+			t.Errorf("%v bytes, read in turn as they were when it was measured: %v, not %v", size, got, r.Cached[i])
+		}
+	}
+	// Several who read at once are done sooner, so that strangers have had less time.
+	if turn, once := c.share(64<<20, 64<<20/speed), c.share(64<<20, 64<<20/speed/3); !(once > turn+0.2) {
+		t.Errorf("read in turn %v is there, and read three times as fast %v", turn, once)
+	}
+	r.Kept = [4]float64{1, 1, 1, 1}
+	if got := newCaches(&r); got.strangers != 0 || !near(got.share(64<<20, 1), r.Cached[3]) {
+		t.Errorf("who is alone: %+v", got)
 	}
 }

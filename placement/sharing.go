@@ -60,16 +60,16 @@ func (c *Cost) cached(reads []float64, interval float64) []float64 {
 	shares := make([]float64, len(reads))
 	for i, s := range c.speeds {
 		if s.rates != nil {
-			shares[i] = s.rates.cached(reads[i], interval)
+			shares[i] = s.caches.share(reads[i], interval)
 		}
 	}
 	return shares
 }
 
-// crowd turns what nodes would take alone into what they take at once: those on the same processors
-// together as long as was measured of as many alike, and those that share a machine's memory as much longer as
+// crowd turns what nodes would take alone, some of it to read from memory, into what they take at once: those on the same processors
+// together as long as was measured of as many alike, and those that share a machine's memory as much longer for what comes from there as
 // was measured of them all.
-func (c *Cost) crowd(times []float64) {
+func (c *Cost) crowd(times, memory []float64) {
 	alone := append([]float64(nil), times...)
 	for i, s := range c.speeds {
 		if s.rates == nil || alone[i] == 0 {
@@ -82,6 +82,7 @@ func (c *Cost) crowd(times []float64) {
 				sum += alone[j]
 			}
 		}
+		fromMemory := memory[i] / alone[i]
 		times[i] = max(alone[i], sum/float64(busy)*s.rates.crowd(busy))
 		if c.slower == nil || len(c.cache[i]) == len(c.shared[i]) {
 			continue
@@ -92,12 +93,15 @@ func (c *Cost) crowd(times []float64) {
 				others++
 			}
 		}
-		times[i] *= 1 + (c.slower[i]-1)*others/float64(len(c.cache[i])-len(c.shared[i]))
+		times[i] *= 1 + fromMemory*(c.slower[i]-1)*others/float64(len(c.cache[i])-len(c.shared[i]))
 	}
 }
 
-// ShareMemory tells of each node how many times longer attention takes while the other nodes of its machine,
-// on processors of their own, attend too. Without it, predictions take each node to have the memory to itself.
+// TogetherBytes is how much each node of a machine attends to, again and again, when it is measured how they slow each other down.
+const TogetherBytes = 256 << 20
+
+// ShareMemory tells of each node how many times longer attention to TogetherBytes takes while the other nodes of its machine,
+// on processors of their own, attend to as much. Without it, predictions take each node to have the memory to itself.
 func (c *Cost) ShareMemory(slower []float64) error {
 	if len(slower) != len(c.speeds) {
 		return fmt.Errorf("placement: how %d of %d nodes slow each other down", len(slower), len(c.speeds))
@@ -107,11 +111,29 @@ func (c *Cost) ShareMemory(slower []float64) error {
 			return fmt.Errorf("placement: node %s is %v times slower beside others", c.plan.Shares[i].Node, s)
 		}
 	}
-	c.slower = slower
+	c.slower = slices.Clone(slower)
+	for i, s := range c.speeds {
+		if s.rates != nil {
+			c.slower[i] = s.slowerMemory(slower[i], len(c.cache[i]))
+		}
+	}
 	return nil
 }
 
 const maxSlower = 1e3
+
+// slowerMemory is how many times longer memory takes, if attending beside others takes so many times longer: the caches hold less for each of so many
+// nodes than for one, and are no slower.
+func (s speed) slowerMemory(slower float64, nodes int) float64 {
+	const slice = 1 << 20
+	cache, memory := s.rates.Cache.Attend.At(slice), s.rates.Memory.Attend.At(slice)
+	alone, together := s.caches.share(TogetherBytes, 0), s.caches.share(TogetherBytes*float64(nodes), 0)
+	if together == 1 {
+		return 1
+	}
+	took := slower * (alone*cache + (1-alone)*memory)
+	return max((took-together*cache)/((1-together)*memory), 1)
+}
 
 // DriveFrom tells the way between each node and the process that drives the steps: it hands a step to the
 // first owner, and gets the token from the last, which a step waits for if they are not the same node; and how many seconds it takes from the one to the other, 0 if that is

@@ -7,6 +7,7 @@ import "fmt"
 // its computing. cached is what share of its reading a decode step does from the caches.
 type speed struct {
 	rates   *Rates  // nil if none were measured
+	caches  caches  // of those
 	read    float64 // bytes/s
 	compute float64 // operations/s
 }
@@ -16,7 +17,7 @@ func newSpeed(n Node, efficiency float64) (speed, error) {
 		if err := n.Rates.Check(); err != nil {
 			return speed{}, fmt.Errorf("placement: node %s: %w", n.Name, err)
 		}
-		return speed{rates: &n.Rates}, nil
+		return speed{rates: &n.Rates, caches: newCaches(&n.Rates)}, nil
 	}
 	if !(n.FLOPS >= 1 && n.FLOPS <= maxFLOPS) {
 		return speed{}, fmt.Errorf("placement: node %s: no rates were measured of it, and FLOPS %v is not in 1..1e24", n.Name, n.FLOPS)
@@ -50,17 +51,19 @@ func (s speed) product(cached, bytes, operations float64) float64 {
 	return s.mixed(cached, func(k *Kernels) float64 { return k.Product.At(bytes) })
 }
 
-// attend is the attention of one token over the keys and values of a layer, in decode, stored in elements of so many bits. What is measured of the
+// attend is the attention of one token over the keys and values of a layer, in decode, stored in elements of so many bits, and what of it is reading from memory. What is measured of the
 // operations for each byte is that of halves, so elements count.
-func (s speed) attend(cached, bytes, operations float64, bits int) float64 {
+func (s speed) attend(cached, bytes, operations float64, bits int) (took, memory float64) {
 	if s.rates == nil {
-		return s.takes(bytes, operations)
+		took = s.takes(bytes, operations)
+		return took, took
 	}
 	if bits < 16 && bits > 0 {
 		const scales = 0.5 // bits of an element
 		operations *= (float64(bits) + scales) / 16
 	}
-	return s.rates.packed(bits) * s.mixed(cached, func(k *Kernels) float64 { return k.attend(bytes, operations) })
+	memory = s.rates.packed(bits) * (1 - cached) * s.rates.Memory.attend(bytes, operations)
+	return memory + s.rates.packed(bits)*cached*s.rates.Cache.attend(bytes, operations), memory
 }
 
 // turn is what a step takes the node besides its operations.

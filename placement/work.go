@@ -23,7 +23,12 @@ type Link struct {
 	Latency   float64 // one way, seconds
 	Bandwidth float64 // bytes/s
 	Sending   float64 // seconds of Latency in which the sender can do nothing else, such as send to another node
+	// Ahead is what an exchange takes that the devices of both ends were given ahead, of AheadBytes each way, in seconds: theirs may go another way. 0 is not known, or that they make none.
+	Ahead float64
 }
+
+// AheadBytes is the size of the messages that exchanges of devices are measured with: the queries of a large model.
+const AheadBytes = 16 << 10
 
 // transfer is the time in which so many bytes arrive.
 func (l Link) transfer(bytes float64) float64 { return l.Latency + bytes/l.Bandwidth }
@@ -36,6 +41,9 @@ func (l Link) check() error {
 	}
 	if !(l.Sending >= 0 && l.Sending <= l.Latency) {
 		return fmt.Errorf("sending for %v seconds is not in 0..%v, the latency", l.Sending, l.Latency)
+	}
+	if !(l.Ahead >= 0 && l.Ahead <= maxLatency) {
+		return fmt.Errorf("an exchange of %v seconds is not in 0..%d", l.Ahead, maxLatency)
 	}
 	if !(l.Bandwidth >= 1 && l.Bandwidth <= maxBandwidth) {
 		return fmt.Errorf("bandwidth %v is not in 1..1e18 bytes/s", l.Bandwidth)

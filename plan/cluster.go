@@ -35,17 +35,36 @@ type Cluster struct {
 	regular string            // name of the link of all pairs but
 	pairs   map[[2]int]string // these, lower node first
 
-	measured [][]placement.Link // of all pairs, in place of those above; nil of a described cluster
-	ways     []placement.Link   // to each node from where steps are driven; nil if that is not known
+	measured *Measured // of all pairs, in place of those above; nil of a described cluster
 }
 
-// Measured is a cluster whose nodes have Rates. links[i][j] leads from node i to node j, and ways[i] from
-// where steps are driven to node i.
-func Measured(nodes []placement.Node, links [][]placement.Link, ways []placement.Link) (*Cluster, error) {
-	if len(nodes) == 0 || len(nodes) > maxNodes || len(links) != len(nodes) || len(ways) != len(nodes) {
-		return nil, fmt.Errorf("%d nodes, links from %d and ways to %d: at least one node, at most %d, and all of the same number", len(nodes), len(links), len(ways), maxNodes)
+// Measured is what was measured of a running cluster.
+type Measured struct {
+	Nodes  []placement.Node   // with Rates
+	Links  [][]placement.Link // [i][j] leads from node i to node j
+	Ways   []placement.Link   // to each node from where steps are driven
+	Turn   float64            // seconds that who drives takes from a step's result to the next step; 0 if that is not known
+	Slower []float64          // how many times longer each node takes to attend while the others of its machine do too
+}
+
+// Cluster is that cluster.
+func (m *Measured) Cluster() (*Cluster, error) {
+	n := len(m.Nodes)
+	if n == 0 || n > maxNodes || len(m.Links) != n || len(m.Ways) != n || len(m.Slower) != n {
+		return nil, fmt.Errorf("%d nodes, links from %d, ways to %d and how %d slow each other down: at least one node, at most %d, and all of the same number", n, len(m.Links), len(m.Ways), len(m.Slower), maxNodes)
 	}
-	return &Cluster{Nodes: nodes, measured: links, ways: ways}, nil
+	return &Cluster{Nodes: m.Nodes, measured: m}, nil
+}
+
+// tell gives a prediction what was measured around the nodes.
+func (m *Measured) tell(c *placement.Cost) error {
+	if m == nil {
+		return nil
+	}
+	if err := c.DriveFrom(m.Ways, m.Turn); err != nil {
+		return err
+	}
+	return c.ShareMemory(m.Slower)
 }
 
 // described is the file.
@@ -254,7 +273,7 @@ func (c *Cluster) Matrix(name string) ([][]placement.Link, error) {
 		if name != "" {
 			return nil, fmt.Errorf("link %.40q: the links of this cluster were measured, and have no names", name)
 		}
-		return c.measured, nil
+		return c.measured.Links, nil
 	}
 	regular, err := c.link(name)
 	if err != nil {

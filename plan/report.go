@@ -180,10 +180,8 @@ func Make(a *Arch, c *Cluster, o Options) (*Report, error) {
 		if m.cost, err = placement.NewCost(r, p, work, links, o.Efficiency); err != nil {
 			return nil, err
 		}
-		if c.ways != nil {
-			if err := m.cost.DriveFrom(c.ways, 0); err != nil {
-				return nil, err
-			}
+		if err := c.measured.tell(m.cost); err != nil {
+			return nil, err
 		}
 		for _, s := range p.Shares {
 			m.Nodes = append(m.Nodes, nodeReport(s))

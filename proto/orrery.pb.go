@@ -1933,6 +1933,7 @@ type LinkMeasured struct {
 	PausedSeconds  float64                `protobuf:"fixed64,3,opt,name=paused_seconds,json=pausedSeconds,proto3" json:"paused_seconds,omitempty"`    // of one when the peer had nothing to do for a while
 	Bandwidth      float64                `protobuf:"fixed64,4,opt,name=bandwidth,proto3" json:"bandwidth,omitempty"`                                 // bytes/s
 	SendingSeconds float64                `protobuf:"fixed64,5,opt,name=sending_seconds,json=sendingSeconds,proto3" json:"sending_seconds,omitempty"` // of paused_seconds, what handing over the message took
+	AheadSeconds   float64                `protobuf:"fixed64,6,opt,name=ahead_seconds,json=aheadSeconds,proto3" json:"ahead_seconds,omitempty"`       // of an exchange that the nodes' devices were given ahead; 0 if they make none
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1998,6 +1999,13 @@ func (x *LinkMeasured) GetBandwidth() float64 {
 func (x *LinkMeasured) GetSendingSeconds() float64 {
 	if x != nil {
 		return x.SendingSeconds
+	}
+	return 0
+}
+
+func (x *LinkMeasured) GetAheadSeconds() float64 {
+	if x != nil {
+		return x.AheadSeconds
 	}
 	return 0
 }
@@ -2227,6 +2235,7 @@ type MakeEcho struct {
 	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // of its transport
 	Lane          uint64                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`      // chosen by the node that measures
+	Device        bool                   `protobuf:"varint,4,opt,name=device,proto3" json:"device,omitempty"`  // the node's device is to answer, by itself
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2282,9 +2291,17 @@ func (x *MakeEcho) GetLane() uint64 {
 	return 0
 }
 
+func (x *MakeEcho) GetDevice() bool {
+	if x != nil {
+		return x.Device
+	}
+	return false
+}
+
 type EchoReady struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	Device        bool                   `protobuf:"varint,2,opt,name=device,proto3" json:"device,omitempty"` // the node's device answers; false if it makes no exchanges by itself
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2324,6 +2341,13 @@ func (x *EchoReady) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *EchoReady) GetDevice() bool {
+	if x != nil {
+		return x.Device
+	}
+	return false
 }
 
 // Record what the node does for a model, or stop. Conductor to LayerShard; answered with TraceSet, unless it is to
@@ -2788,13 +2812,14 @@ const file_orrery_proto_rawDesc = "" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
 	"\x04self\x18\x03 \x01(\tR\x04self\x12\x14\n" +
-	"\x05asker\x18\x04 \x01(\tR\x05asker\"\xb5\x01\n" +
+	"\x05asker\x18\x04 \x01(\tR\x05asker\"\xda\x01\n" +
 	"\fLinkMeasured\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12!\n" +
 	"\fbusy_seconds\x18\x02 \x01(\x01R\vbusySeconds\x12%\n" +
 	"\x0epaused_seconds\x18\x03 \x01(\x01R\rpausedSeconds\x12\x1c\n" +
 	"\tbandwidth\x18\x04 \x01(\x01R\tbandwidth\x12'\n" +
-	"\x0fsending_seconds\x18\x05 \x01(\x01R\x0esendingSeconds\"Q\n" +
+	"\x0fsending_seconds\x18\x05 \x01(\x01R\x0esendingSeconds\x12#\n" +
+	"\rahead_seconds\x18\x06 \x01(\x01R\faheadSeconds\"Q\n" +
 	"\x0fMeasureTogether\x12\x14\n" +
 	"\x05nodes\x18\x01 \x01(\rR\x05nodes\x12\x12\n" +
 	"\x04turn\x18\x02 \x01(\rR\x04turn\x12\x14\n" +
@@ -2807,13 +2832,15 @@ const file_orrery_proto_rawDesc = "" +
 	"\x05asker\x18\x02 \x01(\tR\x05asker\":\n" +
 	"\fNodeMeasured\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12\x14\n" +
-	"\x05rates\x18\x02 \x03(\x01R\x05rates\"L\n" +
+	"\x05rates\x18\x02 \x03(\x01R\x05rates\"d\n" +
 	"\bMakeEcho\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
-	"\x04lane\x18\x03 \x01(\x04R\x04lane\"!\n" +
+	"\x04lane\x18\x03 \x01(\x04R\x04lane\x12\x16\n" +
+	"\x06device\x18\x04 \x01(\bR\x06device\"9\n" +
 	"\tEchoReady\x12\x14\n" +
-	"\x05error\x18\x01 \x01(\tR\x05error\"\"\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\x12\x16\n" +
+	"\x06device\x18\x02 \x01(\bR\x06device\"\"\n" +
 	"\n" +
 	"StartTrace\x12\x14\n" +
 	"\x05spans\x18\x01 \x01(\rR\x05spans\"#\n" +

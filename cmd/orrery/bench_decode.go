@@ -4,10 +4,11 @@ import (
 	"context"
 	"log/slog"
 	"runtime"
+	"time"
 
 	"github.com/orrery-ai/orrery"
-	"github.com/orrery-ai/orrery/bench"
 	"github.com/orrery-ai/orrery/cluster"
+	"github.com/orrery-ai/orrery/device/cpu"
 )
 
 type benchDecodeCmd struct {
@@ -47,12 +48,12 @@ func (c *benchDecodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	defer on.end()
 	r := &decodingReport{Model: c.Model, Nodes: on.nodes, Threads: on.threads, Batch: int(c.Batch)}
 	r.keepTo(on.cpus)
-	var plain *bench.PlainRead
+	var plain *cpu.PlainRead
 	if on.ours {
 		if err := r.readPlain(ctx); err != nil {
 			return err
 		}
-		if plain, err = bench.NewPlainRead(min(on.nodes*on.threads, runtime.NumCPU())); err != nil {
+		if plain, err = cpu.NewPlainRead(min(on.nodes*on.threads, runtime.NumCPU()), takeMemoryFor); err != nil {
 			return err
 		}
 		defer plain.Close()
@@ -64,6 +65,9 @@ func (c *benchDecodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	return c.write(r)
 }
+
+// takeMemoryFor is how long taking memory for plain reads may go on: 512 MiB take less.
+const takeMemoryFor = time.Second
 
 // keepTo notes the processors that nodes keep to.
 func (r *decodingReport) keepTo(cpus []cpusFlag) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/bench"
+	"github.com/orrery-ai/orrery/device/cpu"
 )
 
 // decodingFlags say what bench decode measures.
@@ -40,7 +41,7 @@ func (f *decodingFlags) decoding() *bench.Decoding {
 func (f *decodingFlags) ref() (string, error) { return (&modelFlags{Model: f.Model}).ref() }
 
 // measure loads the model on a cluster and measures it, beside a plain read unless that is nil.
-func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref string, plain *bench.PlainRead, r *decodingReport) error {
+func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref string, plain *cpu.PlainRead, r *decodingReport) error {
 	d := f.decoding()
 	d.Plain = plain
 	m, err := c.Load(ctx, ref, orrery.LoadOptions{Mode: d.Modes[0], Context: d.Context(), Sequences: d.Batch, BlockTokens: int(f.Block), KV: orrery.KVFormat(f.KV)})

@@ -35,7 +35,11 @@ func (c *benchReadCmd) Run() error {
 		}
 	}
 	runtime.GOMAXPROCS(int(c.Threads))
-	return json.NewEncoder(os.Stdout).Encode(readReport{cpu.MeasureBandwidth(c.For)})
+	rate, err := cpu.MeasureBandwidth(c.For)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(readReport{rate})
 }
 
 // readers are processes that read memory as the threads of nodes would: one for each node.

@@ -88,6 +88,7 @@ type linkReport struct {
 	Busy    float64 `json:"exchange_busy_seconds"`
 	Paused  float64 `json:"exchange_paused_seconds"`
 	Sending float64 `json:"sending_seconds"`
+	Ahead   float64 `json:"exchange_of_devices_seconds,omitempty"`
 	Rate    float64 `json:"bytes_per_second"`
 	Guessed bool    `json:"guessed"` // not measured: the medians of the others
 }
@@ -104,7 +105,7 @@ func newNodesReport(status []orrery.NodeStatus, links []orrery.MeasuredLink) *no
 	}
 	for _, l := range links {
 		r.Links = append(r.Links, linkReport{From: l.From, To: l.To, Busy: l.Busy.Seconds(), Paused: l.Paused.Seconds(), Sending: l.Sending.Seconds(),
-			Rate: l.Rate, Guessed: l.Guessed})
+			Ahead: l.Ahead.Seconds(), Rate: l.Rate, Guessed: l.Guessed})
 	}
 	return r
 }
@@ -158,6 +159,9 @@ func writeNodesCSV(w io.Writer, r *nodesReport) error {
 	for _, l := range r.Links {
 		add(l.From, l.To, "exchange_busy_seconds", l.Busy)
 		add(l.From, l.To, "exchange_paused_seconds", l.Paused)
+		if l.Ahead > 0 {
+			add(l.From, l.To, "exchange_of_devices_seconds", l.Ahead)
+		}
 		add(l.From, l.To, "bytes_per_second", l.Rate)
 	}
 	return c.WriteAll(rows)
@@ -191,15 +195,18 @@ func nodesText(r *nodesReport) string {
 	if len(r.Links) == 0 {
 		return text
 	}
-	t = newTable("from", "to", "busy exchange", "paused exchange", "GB/s", "")
-	rightAligned(t, 5)
+	t = newTable("from", "to", "busy exchange", "paused exchange", "of devices", "GB/s", "")
+	rightAligned(t, 6)
 	guessed := false
 	for _, l := range r.Links {
-		mark := ""
+		mark, ahead := "", "-"
 		if l.Guessed {
 			mark, guessed = "*", true
 		}
-		t.AppendRow(table.Row{l.From, l.To, fmt.Sprintf("%.0f µs", 1e6*l.Busy), fmt.Sprintf("%.0f µs", 1e6*l.Paused), fmt.Sprintf("%.2f", l.Rate/1e9), mark})
+		if l.Ahead > 0 {
+			ahead = micro(l.Ahead)
+		}
+		t.AppendRow(table.Row{l.From, l.To, micro(l.Busy), micro(l.Paused), ahead, fmt.Sprintf("%.2f", l.Rate/1e9), mark})
 	}
 	text += "\n" + t.Render() + "\n"
 	if guessed {

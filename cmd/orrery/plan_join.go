@@ -53,5 +53,14 @@ func (f *planJoinFlags) running(ctx context.Context, log *slog.Logger) (*plan.Cl
 	if err != nil {
 		return nil, err
 	}
-	return plan.Measured(nodes, links, ways)
+	slower, err := c.Slower(ctx)
+	if err != nil {
+		return nil, err
+	}
+	turn, err := c.MeasureTurn(ctx)
+	if err != nil {
+		log.Warn("predictions take this command to hand out steps in no time", "err", err)
+	}
+	m := plan.Measured{Nodes: nodes, Links: links, Ways: ways, Turn: turn, Slower: slower}
+	return m.Cluster()
 }

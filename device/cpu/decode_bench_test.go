@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,16 +16,6 @@ import (
 // benchBytes is what a benchmark of memory goes over: more than caches hold.
 const benchBytes = 768 << 20
 
-// readAll reads b on so many threads, as fast as it can.
-func readAll(b []byte, threads int) {
-	var all sync.WaitGroup
-	part := len(b) / threads &^ 127
-	for i := range threads {
-		all.Go(func() { simd.Sum(b[i*part : (i+1)*part]) })
-	}
-	all.Wait()
-}
-
 // besideReading runs op, which reads the bytes given, and a plain read of as many of memory, in turn, and reports
 // what op reaches, and its share of what the read beside it reaches: the medians. op is told its turn, and goes over
 // memory from its beginning; the plain read is half of it ahead, so that neither finds in a cache what the other read.
@@ -37,11 +26,9 @@ func besideReading(b *testing.B, memory []byte, bytes, threads int, op func(i in
 		if at+bytes > len(memory) {
 			at = 0
 		}
-		start := time.Now()
-		readAll(memory[at:at+bytes], threads)
-		read := time.Since(start)
+		read := ReadOnce(memory[at:at+bytes], threads)
 		at += bytes
-		start = time.Now()
+		start := time.Now()
 		op(i)
 		took := time.Since(start)
 		rates = append(rates, float64(bytes)/took.Seconds()/1e9)
