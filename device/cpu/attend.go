@@ -54,10 +54,10 @@ func (s *stream) Attend(p attention.Partial, q device.Tensor, first int, shape a
 	j.tiles = (q.Rows + j.rows - 1) / j.rows
 	n := j.divide(s.pool.threads) * j.parts * j.tiles
 
-	const perByte, perProduct = 0.07, 0.03 // nanoseconds
+	const perByte, perProduct, perQuery = 0.07, 0.03, 400 // nanoseconds; of a head
 	bytes := float64(keys) * float64(shape.KVBytes(attention.F16))
 	products := 2 * float64(keys) * float64(q.Rows) * float64(shape.Heads*shape.HeadDim)
-	s.pool.run(&s.batch, &s.own, j, n, 1, max(perByte*bytes, perProduct*products))
+	s.pool.run(&s.batch, &s.own, j, n, 1, max(perByte*bytes, perProduct*products)+perQuery*float64(q.Rows*shape.Heads))
 
 	for part := range j.parts {
 		if j.parts > 1 {
