@@ -20,7 +20,7 @@ const (
 	minLanes = 16
 )
 
-// Flash computes attention on the CPU, one key-value head at a time, keeping no more scores than one
+// Flash computes attention on the CPU, keeping no more scores than one
 // small tile. It holds the scratch for that, so that computing allocates nothing once it has grown
 // to the shape in use. The zero value is ready; a Flash belongs to one goroutine at a time.
 //
@@ -32,23 +32,23 @@ type Flash struct {
 	m, l, f       []float32
 	ks, vs        []float32 // scales of a tile's keys and values, in the tiled form
 
-	queries []simd.Queries // of each row, for quantized keys
-	weights simd.Weights   // for quantized values
-	views   [2]view        // of a block and of the next
+	queries simd.Queries // of each key-value head and row, for quantized keys
+	weights simd.Weights // for quantized values
+	views   [2]view      // of a head in a block and of the next
 }
 
 // TileRows is how many queries of the shape one tile holds: work on many queries is best divided
 // in multiples of it.
 func TileRows(s Shape) int { return max(1, tileLanes/s.Group()) }
 
-// Attend accumulates into p the attention of q over the keys and values of one key-value head, for
-// all query heads of its group; it neither reads nor writes the other heads of p. q [rows][heads][dim]
+// Attend accumulates into p the attention of q over the keys and values of the key-value heads [head, end), for
+// all query heads of their groups; it neither reads nor writes the other heads of p. q [rows][heads][dim]
 // holds the queries of positions first, first+1, …; each sees the keys at its own position or before.
 // Blocks may be empty, in any order, and may be given over several calls, each once.
-func (f *Flash) Attend(p Partial, q []float32, first int, s Shape, head int, kv []KV) {
-	if p.Heads != s.Heads || p.Dim != s.HeadDim || len(q) < p.Rows*s.Heads*s.HeadDim || head >= s.KVHeads {
-		panic(fmt.Sprintf("attention: %d queries of %d elements and a partial [%d][%d][%d] for key-value head %d of shape %+v",
-			p.Rows, len(q), p.Rows, p.Heads, p.Dim, head, s))
+func (f *Flash) Attend(p Partial, q []float32, first int, s Shape, head, end int, kv []KV) {
+	if p.Heads != s.Heads || p.Dim != s.HeadDim || len(q) < p.Rows*s.Heads*s.HeadDim || head < 0 || end > s.KVHeads {
+		panic(fmt.Sprintf("attention: %d queries of %d elements and a partial [%d][%d][%d] for key-value heads [%d, %d) of shape %+v",
+			p.Rows, len(q), p.Rows, p.Heads, p.Dim, head, end, s))
 	}
 	for _, block := range kv {
 		if !block.Format.Valid() {
@@ -61,8 +61,8 @@ func (f *Flash) Attend(p Partial, q []float32, first int, s Shape, head int, kv 
 		rows, form = vectorRows, f.vector
 	}
 	for r := 0; r < p.Rows; r += rows {
-		end := min(r+rows, p.Rows)
-		form(p.Slice(r, end), q[r*width:end*width], first+r, s, head, kv)
+		next := min(r+rows, p.Rows)
+		form(p.Slice(r, next), q[r*width:next*width], first+r, s, head, end, kv)
 	}
 }
 

@@ -125,7 +125,7 @@ func random(r *rand.Rand, n int) []float32 {
 // attend runs every key-value head.
 func attend(f *Flash, p Partial, q []float32, first int, s Shape, kv []KV) {
 	for head := range s.KVHeads {
-		f.Attend(p, q, first, s, head, kv)
+		f.Attend(p, q, first, s, head, head+1, kv)
 	}
 }
 
@@ -245,7 +245,7 @@ func TestAttendTouchesOnlyItsHead(t *testing.T) {
 	var f Flash
 	for _, rows := range []int{1, 30} {
 		p := NewPartial(rows, s)
-		f.Attend(p, random(r, rows*s.Heads*s.HeadDim), 40, s, 1, []KV{seq.block(0, 50, 1)})
+		f.Attend(p, random(r, rows*s.Heads*s.HeadDim), 40, s, 1, 2, []KV{seq.block(0, 50, 1)})
 		for i, m := range p.M {
 			if mine := i%6 == 2 || i%6 == 3; mine == isEmpty(m) {
 				t.Fatalf("head %d of row %d: m=%v", i%6, i/6, m)

@@ -26,7 +26,13 @@ func panelsFor(pairs int) *panels {
 
 // tiled is Attend for about a hundred (query, head) pairs. They lie in panels, transposed, with
 // the accumulators too: [dim][lanes].
-func (f *Flash) tiled(p Partial, q []float32, first int, s Shape, head int, kv []KV) {
+func (f *Flash) tiled(p Partial, q []float32, first int, s Shape, head, end int, kv []KV) {
+	for ; head < end; head++ {
+		f.tiledHead(p, q, first, s, head, kv)
+	}
+}
+
+func (f *Flash) tiledHead(p Partial, q []float32, first int, s Shape, head int, kv []KV) {
 	group, dim := s.Group(), s.HeadDim
 	pairs := p.Rows * group
 	by := panelsFor(pairs)

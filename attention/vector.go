@@ -2,14 +2,17 @@ package attention
 
 import "github.com/orrery-ai/orrery/device/cpu/simd"
 
-// vector is Attend for a few queries.
-func (f *Flash) vector(p Partial, q []float32, first int, s Shape, head int, kv []KV) {
+// vector is Attend for a few queries. It takes a block's heads one after the other, as they lie in memory: in other orders the processor's own
+// prefetching fetches what is not wanted.
+func (f *Flash) vector(p Partial, q []float32, first int, s Shape, head, end int, kv []KV) {
 	group, dim := s.Group(), s.HeadDim
-	f.q = grow(f.q, p.Rows*group*dim)
+	f.q = grow(f.q, (end-head)*p.Rows*group*dim) // [end-head][rows][group][dim]
 	f.s, f.f = grow(f.s, group*vectorKeys), grow(f.f, group)
-	for r := range p.Rows {
-		at := (r*s.Heads + head*group) * dim
-		simd.Scale(f.q[r*group*dim:], q[at:at+group*dim], s.Scale)
+	for h := head; h < end; h++ {
+		for r := range p.Rows {
+			at := (r*s.Heads + h*group) * dim
+			simd.Scale(f.q[((h-head)*p.Rows+r)*group*dim:], q[at:at+group*dim], s.Scale)
+		}
 	}
 	last := first + p.Rows - 1
 	bits := 0 // that the queries are ready for
@@ -19,38 +22,51 @@ func (f *Flash) vector(p Partial, q []float32, first int, s Shape, head int, kv 
 		if i == 0 {
 			this.see(block, head, dim, last)
 		}
-		if next.n = 0; i+1 < len(kv) {
-			next.see(&kv[i+1], head, dim, last)
-		}
 		if block.Format.Quantized() && block.Format.Bits() != bits {
 			bits = block.Format.Bits()
-			f.ready(bits, p.Rows, group, dim)
+			f.queries.Set(bits, f.q, (end-head)*p.Rows, group, dim)
 		}
-		for j := 0; j < this.n; j += vectorKeys {
-			n := min(vectorKeys, this.n-j)
-			t := tile{block.Format, this.k[j*this.row:][:n*this.row], this.v[j*this.row:][:n*this.row], nil, nil}
-			after, at := this, j+n // where the keys after these are
-			if at == this.n {
-				after, at = next, 0
+		for h := head; h < end; h++ {
+			switch {
+			case h+1 < end:
+				next.see(block, h+1, dim, last)
+			case i+1 < len(kv):
+				next.see(&kv[i+1], head, dim, last)
+			default:
+				next.n = 0
 			}
-			coming := min(vectorKeys, after.n-at)
-			keys := after.k[at*after.row:][:coming*after.row]
-			if block.Format.Quantized() {
-				t.ks, t.vs = this.ks[j*this.perRow:][:n*this.perRow], this.vs[j*this.perRow:][:n*this.perRow]
-				simd.Prefetch(after.ks[at*after.perRow:][:coming*after.perRow])
-				simd.Prefetch(after.vs[at*after.perRow:][:coming*after.perRow])
-			}
-			values := t.v
-			for r := range p.Rows {
-				n := min(n, block.Visible(first+r)-j)
-				if n <= 0 {
-					continue
-				}
-				f.tile(p, r, head*group, group, n, &t, values, keys)
-				values, keys = nil, nil // they are on their way
-			}
+			f.view(p, first, h, (h-head)*p.Rows, group, block, this, next)
+			this, next = next, this
 		}
-		this, next = next, this
+	}
+}
+
+// view accumulates the keys and values of a head in a block, this, while memory brings in those of next. The head's queries are those of
+// f from query on.
+func (f *Flash) view(p Partial, first, head, query, group int, block *KV, this, next *view) {
+	for j := 0; j < this.n; j += vectorKeys {
+		n := min(vectorKeys, this.n-j)
+		t := tile{block.Format, this.k[j*this.row:][:n*this.row], this.v[j*this.row:][:n*this.row], nil, nil}
+		after, at := this, j+n // where the keys after these are
+		if at == this.n {
+			after, at = next, 0
+		}
+		coming := min(vectorKeys, after.n-at)
+		keys := after.k[at*after.row:][:coming*after.row]
+		if block.Format.Quantized() {
+			t.ks, t.vs = this.ks[j*this.perRow:][:n*this.perRow], this.vs[j*this.perRow:][:n*this.perRow]
+			simd.Prefetch(after.ks[at*after.perRow:][:coming*after.perRow])
+			simd.Prefetch(after.vs[at*after.perRow:][:coming*after.perRow])
+		}
+		values := t.v
+		for r := range p.Rows {
+			n := min(n, block.Visible(first+r)-j)
+			if n <= 0 {
+				continue
+			}
+			f.tile(p, r, head*group, query+r, group, n, &t, values, keys)
+			values, keys = nil, nil // they are on their way
+		}
 	}
 }
 
@@ -80,11 +96,11 @@ type tile struct {
 	k, v, ks, vs []byte
 }
 
-// tile accumulates the first n keys and values of t into the query heads [head, head+group) of row r. Memory is kept busy
+// tile accumulates the first n keys and values of t into the query heads [head, head+group) of row r, whose queries are those of f at query. Memory is kept busy
 // meanwhile with what is used after it: scores bring in the values, the rest the next keys.
-func (f *Flash) tile(p Partial, r, head, group, n int, t *tile, values, next []byte) {
+func (f *Flash) tile(p Partial, r, head, query, group, n int, t *tile, values, next []byte) {
 	dim, format := p.Dim, t.format
-	q := f.q[r*group*dim:]
+	q := f.q[query*group*dim:]
 	at := r*p.Heads + head
 	o, m, l := p.O[at*dim:(at+group)*dim], p.M[at:at+group], p.L[at:at+group]
 	// What the softmax asks for, in proportion to its time.
@@ -100,7 +116,7 @@ func (f *Flash) tile(p Partial, r, head, group, n int, t *tile, values, next []b
 	case F16:
 		simd.Scores(f.s, vectorKeys, q, t.k, values, group, n, dim)
 	default:
-		f.queries[r].Scores(f.s, vectorKeys, t.k, t.ks, values, n)
+		f.queries.Scores(query, f.s, vectorKeys, t.k, t.ks, values, n)
 	}
 	simd.Softmax(f.s, vectorKeys, m, l, f.f, meanwhile, group, n)
 	for h, factor := range f.f[:group] {
@@ -116,16 +132,6 @@ func (f *Flash) tile(p Partial, r, head, group, n int, t *tile, values, next []b
 		simd.Values(o, f.s, vectorKeys, t.v, next, group, n, dim)
 	default:
 		f.weights.Values(format.Bits(), o, f.s, vectorKeys, t.v, t.vs, next, group, n, dim)
-	}
-}
-
-// ready prepares the queries of so many rows for keys of the bits.
-func (f *Flash) ready(bits, rows, group, dim int) {
-	for len(f.queries) < rows {
-		f.queries = append(f.queries, simd.Queries{})
-	}
-	for r := range rows {
-		f.queries[r].Set(bits, f.q[r*group*dim:], group, dim)
 	}
 }
 

@@ -10,11 +10,12 @@ const (
 	splitRows = 48
 	// splitKeys is the least number of keys in a part.
 	splitKeys = 1024
-	// maxSplits bounds the parts, and with them the memory for their results.
+	// maxParts bounds the parts of one query's keys: a part begins with keys that nothing has asked for yet.
+	maxParts = 16
+	// maxSplits bounds those of all queries, and with them the memory for their results.
 	maxSplits = 64
-	// splitItems bounds the items of few queries, except that each head has four parts: a part begins with keys that
-	// nothing has asked for yet.
-	splitItems = 128
+	// itemsEach is how many items each thread has at least, if there are several and heads to divide: they even out the threads' speeds.
+	itemsEach = 8
 )
 
 type attendJob struct {
@@ -23,12 +24,13 @@ type attendJob struct {
 	first int
 	shape attention.Shape
 	rows  int // queries of an item
-	tiles int // items of one key-value head and one part
+	tiles int // items of the same heads and part
+	heads int // key-value heads of an item, but for the last ones
 
-	// Keys in parts; item = (head·parts + part)·tiles + tile.
+	// Keys in parts; item = (head/heads·parts + part)·tiles + tile.
 	kv     []attention.KV
 	parts  int
-	bounds [maxSplits + 1]int // part i is slices[bounds[i]:bounds[i+1]]
+	bounds [maxParts + 1]int // part i is slices[bounds[i]:bounds[i+1]]
 	slices []attention.KV
 	sums   attention.Partial // [parts·queries], if there is more than one part
 }
@@ -50,12 +52,12 @@ func (s *stream) Attend(p attention.Partial, q device.Tensor, first int, shape a
 	j.rows = attention.TileRows(shape)
 	j.split(kv, keys)
 	j.tiles = (q.Rows + j.rows - 1) / j.rows
-	n := shape.KVHeads * j.parts * j.tiles
+	n := j.divide(s.pool.threads) * j.parts * j.tiles
 
-	const perByte, perProduct = 0.07, 0.03 // nanoseconds
+	const perByte, perProduct, perQuery = 0.07, 0.03, 400 // nanoseconds; of a head
 	bytes := float64(keys) * float64(shape.KVBytes(attention.F16))
 	products := 2 * float64(keys) * float64(q.Rows) * float64(shape.Heads*shape.HeadDim)
-	s.pool.run(&s.batch, &s.own, j, n, 1, max(perByte*bytes, perProduct*products))
+	s.pool.run(&s.batch, &s.own, j, n, 1, max(perByte*bytes, perProduct*products)+perQuery*float64(q.Rows*shape.Heads))
 
 	for part := range j.parts {
 		if j.parts > 1 {
@@ -72,7 +74,7 @@ func (j *attendJob) split(kv []attention.KV, keys int) {
 	if rows > splitRows {
 		return
 	}
-	parts := min(keys/splitKeys, max(4, min(maxSplits/rows, splitItems/j.shape.KVHeads)))
+	parts := min(keys/splitKeys, max(4, min(maxSplits/rows, maxParts)))
 	if parts <= 1 {
 		return
 	}
@@ -100,6 +102,20 @@ func (j *attendJob) split(kv []attention.KV, keys int) {
 	}
 }
 
+// divide chooses the heads of an item, and returns how many times the heads are divided. Results do not depend on it. An item of few queries
+// has as many as leave work for each thread: in a block heads lie side by side, and memory that is read in a row is read faster.
+func (j *attendJob) divide(threads int) int {
+	all := j.shape.KVHeads
+	j.heads = 1
+	if j.p.Rows <= splitRows {
+		j.heads = all
+		if threads > 1 {
+			j.heads = max(1, min(all, all*j.parts*j.tiles/(itemsEach*threads)))
+		}
+	}
+	return (all + j.heads - 1) / j.heads
+}
+
 // bit is 1 if set.
 func bit(set bool) int {
 	if set {
@@ -112,21 +128,21 @@ func (j *attendJob) run(first, end int, w *worker) {
 	for i := first; i < end; i++ {
 		row := i % j.tiles * j.rows
 		part := i / j.tiles % j.parts
-		j.item(i/j.tiles/j.parts, part, row, min(row+j.rows, j.p.Rows), w)
+		j.item(i/j.tiles/j.parts*j.heads, part, row, min(row+j.rows, j.p.Rows), w)
 	}
 }
 
-// item computes the queries [row, end) for one key-value head and one part of the keys.
+// item computes the queries [row, end) for an item's key-value heads, from head on, and one part of the keys.
 func (j *attendJob) item(head, part, row, end int, w *worker) {
-	width := j.shape.Heads * j.shape.HeadDim
+	width, until := j.shape.Heads*j.shape.HeadDim, min(head+j.heads, j.shape.KVHeads)
 	q := j.q[row*width : end*width]
 	if j.parts == 1 {
-		w.flash.Attend(j.p.Slice(row, end), q, j.first+row, j.shape, head, j.kv)
+		w.flash.Attend(j.p.Slice(row, end), q, j.first+row, j.shape, head, until, j.kv)
 		return
 	}
 	p := j.sums.Slice(part*j.p.Rows+row, part*j.p.Rows+end)
-	p.ResetHeads(head*j.shape.Group(), (head+1)*j.shape.Group())
-	w.flash.Attend(p, q, j.first+row, j.shape, head, j.slices[j.bounds[part]:j.bounds[part+1]])
+	p.ResetHeads(head*j.shape.Group(), until*j.shape.Group())
+	w.flash.Attend(p, q, j.first+row, j.shape, head, until, j.slices[j.bounds[part]:j.bounds[part+1]])
 }
 
 // Reset implements [device.Stream].

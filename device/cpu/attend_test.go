@@ -88,7 +88,7 @@ func TestAttendEqualsOneWorkersAttention(t *testing.T) {
 			want := attention.NewPartial(c.rows, shape)
 			var f attention.Flash
 			for head := range shape.KVHeads {
-				f.Attend(want, q.Data, c.first, shape, head, kv)
+				f.Attend(want, q.Data, c.first, shape, head, head+1, kv)
 			}
 			expect := device.NewTensor(c.rows, shape.Heads*shape.HeadDim)
 			attention.Finish(expect.Data, want)

@@ -32,12 +32,15 @@ type dotsJob struct {
 	whole *simd.Activations // x, where it is multiplied as whole numbers; else nil
 }
 
+// rowsTogether is how many rows of weights the products take at a time; those left over take longer.
+const rowsTogether = 4
+
 // matVec computes a product of few tokens; its items are the rows of w.
 func (s *stream) matVec(dst, x device.Tensor, w device.Matrix) {
 	const perByte, perProduct = 0.07, 0.03 // nanoseconds
 	s.dots = dotsJob{dst: dst, x: x, w: w}
 	s.dots.prepare(&s.whole)
-	s.run(&s.dots, w.Rows, max(perByte*float64(w.Format.MatrixBytes(1, w.Cols)), perProduct*float64(w.Cols)*float64(x.Rows)))
+	s.runBy(&s.dots, w.Rows, rowsTogether, max(perByte*float64(w.Format.MatrixBytes(1, w.Cols)), perProduct*float64(w.Cols)*float64(x.Rows)))
 }
 
 // products are those of the formats whose rows need nothing beside them.
@@ -66,14 +69,11 @@ func (j *dotsJob) run(first, end int, w *worker) {
 	products[j.w.Format](j.dst.Data[first:], j.dst.Cols, j.x.Data, data, j.x.Rows, end-first, j.w.Cols)
 }
 
-// affineRows is how many rows are expanded together: as many as the product takes at a time.
-const affineRows = 4
-
 // affine multiplies with rows of affine groups: as they are where there is a routine for that, or else with some rows
 // after the others, expanded where they stay in the nearest caches.
 func (j *dotsJob) affine(first, end int, w *worker) {
 	cols, groups := j.w.Cols, j.w.Cols/j.w.Group
-	if most := simd.AffineRows(groups); most >= affineRows {
+	if most := simd.AffineRows(groups); most >= rowsTogether {
 		if w.numbers == nil {
 			w.numbers = new(simd.AffineNumbers)
 		}
@@ -85,9 +85,9 @@ func (j *dotsJob) affine(first, end int, w *worker) {
 		}
 		return
 	}
-	w.b = grow(w.b, affineRows*cols)
-	for row := first; row < end; row += affineRows {
-		n := min(affineRows, end-row)
+	w.b = grow(w.b, rowsTogether*cols)
+	for row := first; row < end; row += rowsTogether {
+		n := min(rowsTogether, end-row)
 		for i := range n {
 			expand(w.b[i*cols:(i+1)*cols], j.w, row+i, 0)
 		}

@@ -10,12 +10,16 @@ import (
 	"github.com/orrery-ai/orrery/device/cpu/simd"
 )
 
-// grain is the least work for which to wake a worker, and to be left for everyone at it, in nanoseconds.
-const grain = 30_000
+const (
+	// grain is the least work for which to wake a worker, and to be left for everyone at it, in nanoseconds.
+	grain = 30_000
+	// share is the same for a worker that is awake.
+	share = 8_000
+)
 
-// spinFor is how long to look for work, or for the end of it, before sleeping: about what being woken takes, so
-// that at worst twice the best is spent. Between two operations of a step it is seldom longer.
-const spinFor = 20 * time.Microsecond
+// spinFor is how long to look for work, or for the end of it, before sleeping: about what being woken takes on a virtual machine, whose idle
+// processors are given back, so that at worst twice the best is spent. Between two operations of a step it is seldom longer.
+const spinFor = 100 * time.Microsecond
 
 // spin looks until done, or for some time. Others may run meanwhile.
 func spin(done func() bool) bool {
@@ -136,7 +140,8 @@ func (p *pool) serve() {
 func (p *pool) run(b *batch, own *worker, j job, n, step int, cost float64) {
 	b.job, b.n, b.step = j, n, max(1, step)
 	b.next.Store(0)
-	helpers := min(p.threads-1, (n-1)/b.step, int(min(cost, 1e12)/grain)-1)
+	cost = min(cost, 1e12)
+	helpers := min(p.threads-1, (n-1)/b.step, int(cost/share)-1)
 	if helpers <= 0 {
 		b.work(own)
 		return
@@ -148,7 +153,7 @@ func (p *pool) run(b *batch, own *worker, j job, n, step int, cost float64) {
 	p.ready.Store(true)
 	sleeping := p.sleeping
 	p.mu.Unlock()
-	for range min(helpers, sleeping) {
+	for range min(helpers, sleeping, int(cost/grain)-1) {
 		p.wake.Signal()
 	}
 	b.work(own)

@@ -37,10 +37,18 @@ var _ device.Stream = (*stream)(nil)
 func newStream(p *pool) *stream { return &stream{pool: p} }
 
 // run computes n items of j; an item takes about cost nanoseconds.
-func (s *stream) run(j job, n int, cost float64) {
-	total := float64(n) * cost
-	// Ranges of about half the grain even out the workers' speeds, at little cost.
-	step := max(1, min(int(grain/2/max(cost, 1)), (n+s.pool.threads-1)/s.pool.threads))
+func (s *stream) run(j job, n int, cost float64) { s.runBy(j, n, 1, cost) }
+
+// runBy is run where so many items go together.
+func (s *stream) runBy(j job, n, together int, cost float64) {
+	total, threads := float64(n)*cost, s.pool.threads
+	step := n
+	if threads > 1 {
+		// Ranges of about half the grain even out the workers' speeds, at little cost. There are as many for each worker.
+		each := max(1, int(min(total/(grain/2), 1e9)+float64(threads)-1)/threads)
+		step = (n + each*threads - 1) / (each * threads)
+		step = (step + together - 1) / together * together
+	}
 	s.pool.run(&s.batch, &s.own, j, n, step, total)
 }
 

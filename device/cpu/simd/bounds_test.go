@@ -96,8 +96,8 @@ func TestRoutinesReadNothingBehindWhatTheyAreGiven(t *testing.T) {
 						ScoresQuantized(bits, s, rows, x, w, scales, nil, heads, rows, dim)
 						ValuesQuantized(bits, x, s, rows, w, scales, nil, heads, rows, dim)
 						stored := atTheEnd(t, 2*rows*groups(dim))
-						queries.Set(bits, x, heads, dim)
-						queries.Scores(s, rows, w, stored, nil, rows)
+						queries.Set(bits, x, 1, heads, dim)
+						queries.Scores(0, s, rows, w, stored, nil, rows)
 						weights.Values(bits, x, s, rows, w, stored, nil, heads, rows, dim)
 						if dim%32 != 0 || AffineRows(dim/32) == 0 {
 							continue

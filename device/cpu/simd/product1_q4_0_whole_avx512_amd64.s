@@ -28,25 +28,30 @@ loop1:
 	JGE  loop1
 
 end2:
-	LEAQ  (DI)(DI*2), BX
-	MOVL  $0x0000f000, R8
-	KMOVD R8, K1
-	MOVL  $0x00002222, R8
-	KMOVD R8, K2
-	MOVL  $0x00004444, R8
-	KMOVD R8, K3
-	MOVL  $0x00008888, R8
-	KMOVD R8, K4
-	CMPQ  n+104(FP), $0x00000004
-	JLT   done4
+	LEAQ    (DI)(DI*2), BX
+	MOVL    $0x0000f000, R8
+	KMOVD   R8, K1
+	MOVL    $0x00002222, R8
+	KMOVD   R8, K2
+	MOVL    $0x00004444, R8
+	KMOVD   R8, K3
+	MOVL    $0x00008888, R8
+	KMOVD   R8, K4
+	MOVQ    DI, R8
+	SHLQ    $0x02, R8
+	MOVQ    $0x00000400, R9
+	CMPQ    DI, $0x00000800
+	CMOVQHI R9, R8
+	CMPQ    n+104(FP), $0x00000004
+	JLT     done4
 
 rows3:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
-	MOVQ   DI, R8
-	CMPQ   R8, $0x00000048
+	MOVQ   DI, R9
+	CMPQ   R9, $0x00000048
 	JLT    end6
 
 loop5:
@@ -71,6 +76,7 @@ loop5:
 	VCVTPH2PS           Y6, Z5
 	VMOVDQU64           384(AX), Z6
 	VMULPS              Z6, Z5, Z5
+	LEAQ                (CX)(R8*1), R10
 	VPANDD.BCST         nibbles<>+0(SB), Z7, Z6
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z7, Z7
 	VMOVDQU64           256(AX), Z10
@@ -87,6 +93,7 @@ loop5:
 	VCVTDQ2PS           Z10, Z10
 	VPERMILPS           $0x00, Z5, Z7
 	VFMADD231PS         Z7, Z10, Z0
+	PREFETCHT0          (R10)
 	PREFETCHT1          (DX)
 	VPANDD.BCST         nibbles<>+0(SB), Z8, Z7
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z8, Z8
@@ -99,6 +106,7 @@ loop5:
 	VCVTDQ2PS           Z10, Z10
 	VPERMILPS           $0x55, Z5, Z7
 	VFMADD231PS         Z7, Z10, Z1
+	PREFETCHT0          (R10)(DI*1)
 	PREFETCHT1          64(DX)
 	VPANDD.BCST         nibbles<>+0(SB), Z9, Z7
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z9, Z8
@@ -111,6 +119,7 @@ loop5:
 	VCVTDQ2PS           Z9, Z9
 	VPERMILPS           $0xaa, Z5, Z7
 	VFMADD231PS         Z7, Z9, Z2
+	PREFETCHT0          (R10)(DI*2)
 	PREFETCHT1          128(DX)
 	VPANDD.BCST         nibbles<>+0(SB), Z4, Z7
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z4, Z4
@@ -123,6 +132,7 @@ loop5:
 	VCVTDQ2PS           Z8, Z8
 	VPERMILPS           $0xff, Z5, Z4
 	VFMADD231PS         Z4, Z8, Z3
+	PREFETCHT0          (R10)(BX*1)
 	PREFETCHT1          192(DX)
 	PREFETCHT1          256(DX)
 	ADDQ                $0x00000120, DX
@@ -130,14 +140,14 @@ loop5:
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000048, CX
 	ADDQ                $0x000001c0, AX
-	SUBQ                $0x00000048, R8
-	CMPQ                R8, $0x00000048
+	SUBQ                $0x00000048, R9
+	CMPQ                R9, $0x00000048
 	JGE                 loop5
 
 end6:
 	SUBQ       SI, AX
-	MOVL       $0x0000cccc, R8
-	KMOVW      R8, K5
+	MOVL       $0x0000cccc, R9
+	KMOVW      R9, K5
 	VSHUFPS    $0x4e, Z1, Z0, Z4
 	VMOVAPS    Z1, K5, Z0
 	VADDPS     Z4, Z0, Z0
@@ -153,10 +163,10 @@ end6:
 	VSHUFF32X4 $0xdd, Z0, Z0, Z1
 	VSHUFF32X4 $0x88, Z0, Z0, Z0
 	VADDPS     Z1, Z0, Z0
-	MOVQ       s_base+0(FP), R8
-	MOVQ       stride+24(FP), R9
-	VMOVUPS    X0, (R8)
-	ADDQ       R9, R8
+	MOVQ       s_base+0(FP), R9
+	MOVQ       stride+24(FP), R10
+	VMOVUPS    X0, (R9)
+	ADDQ       R10, R9
 	ADDQ       $0x00000010, s_base+0(FP)
 	ADDQ       DI, CX
 	ADDQ       DI, CX

@@ -36,8 +36,8 @@ func BenchmarkStoredRows(b *testing.B) {
 				var queries Queries
 				var weights Weights
 				stored := inHalves(scales)
-				queries.Set(bits, q, heads, dim)
-				run("queries", func() { queries.Scores(s, n, rows, stored, nil, n) })
+				queries.Set(bits, q, 1, heads, dim)
+				run("queries", func() { queries.Scores(0, s, n, rows, stored, nil, n) })
 				run("weights", func() { weights.Values(bits, o, s, n, rows, stored, nil, heads, n, dim) })
 			}
 		}

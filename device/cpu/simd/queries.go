@@ -1,13 +1,14 @@
 package simd
 
-// Queries are the query heads of one token that share keys, ready for scores with rows of 8 or 4 bits. Where there is VNNI they are
-// whole numbers of 24 bits, so that their error is 2⁻²⁴ of a head's largest element; else they are as they were given.
+// Queries are those of some tokens and key-value heads, each of the query heads of one token that share keys, ready for scores with rows of 8 or 4 bits.
+// Where there is VNNI they are whole numbers of 24 bits, so that their error is 2⁻²⁴ of a head's largest element; else they are as they were given.
 // The zero value is ready.
 type Queries struct {
 	bits, heads, dim int
 	given            []float32
-	fixed            []byte // as the routines for shares of the heads take them, or nothing
-	rest             *rest  // what they take when fewer keys than they need are left
+	fixed            []byte // of each query, as the routines for shares of its heads take them
+	isFixed          []bool // whether it has any
+	rest             *rest  // what the routines take when fewer keys than they need are left
 	scaling          scaling
 }
 
@@ -20,25 +21,35 @@ type rest struct {
 	scores [4 * 16]float32
 }
 
-// Set takes the queries q [heads][dim], which must not change while they are in use.
-func (q *Queries) Set(bits int, x []float32, heads, dim int) {
-	q.bits, q.heads, q.dim, q.given = bits, heads, dim, x[:heads*dim]
-	q.fixed = fix(q.fixed[:0], bits, q.given, heads, dim)
-	if len(q.fixed) > 0 && q.rest == nil {
-		q.rest = new(rest)
+// Set takes n queries, x [n][heads][dim], which must not change while they are in use.
+func (q *Queries) Set(bits int, x []float32, n, heads, dim int) {
+	q.bits, q.heads, q.dim, q.given = bits, heads, dim, x[:n*heads*dim]
+	q.fixed, q.isFixed = q.fixed[:0], q.isFixed[:0]
+	for i := range n {
+		var ok bool
+		q.fixed, ok = fix(q.fixed, bits, q.of(i), heads, dim)
+		q.isFixed = append(q.isFixed, ok)
+		if ok && q.rest == nil {
+			q.rest = new(rest)
+		}
 	}
 }
 
-// Scores is [ScoresQuantized] with these queries, of the bits that they were set for, and scales as halves.
-func (q *Queries) Scores(s []float32, stride int, k, scales, next []byte, n int) {
-	if len(q.fixed) == 0 || n == 0 {
-		ScoresQuantized(q.bits, s, stride, q.given, k, q.scaling.plain(scales), next, q.heads, n, q.dim)
+// of is a query as it was given.
+func (q *Queries) of(query int) []float32 {
+	return q.given[query*q.heads*q.dim : (query+1)*q.heads*q.dim]
+}
+
+// Scores is [ScoresQuantized] with one of the queries, of the bits that they were set for, and scales as halves.
+func (q *Queries) Scores(query int, s []float32, stride int, k, scales, next []byte, n int) {
+	if !q.isFixed[query] || n == 0 {
+		ScoresQuantized(q.bits, s, stride, q.of(query), k, q.scaling.plain(scales), next, q.heads, n, q.dim)
 		return
 	}
 	row, perRow := q.dim*q.bits/8, 2*groups(q.dim)
 	for at := 0; at < n; at += dealtKeys {
 		some := min(dealtKeys, n-at)
-		scoresFixed(q, s[at:(q.heads-1)*stride+at+some], stride, k[at*row:(at+some)*row], scales[at*perRow:(at+some)*perRow], next, some)
+		scoresFixed(q, query, s[at:(q.heads-1)*stride+at+some], stride, k[at*row:(at+some)*row], scales[at*perRow:(at+some)*perRow], next, some)
 		next = nil
 	}
 }

@@ -25,22 +25,27 @@ var (
 // fixedBytes is the size of so many heads that go together.
 func fixedBytes(heads, dim int) int { return fixedHeader + heads*fixedGroup*dim/QuantizedGroup }
 
-// fix appends to dst, which is empty, the queries as the routines take them: in shares of 4, 2 or 1 heads. It leaves dst empty
-// where there is none for the shape, and if an element is not finite.
-func fix(dst []byte, bits int, q []float32, heads, dim int) []byte {
-	if !haveVNNI || dim > fixedDim || dim%QuantizedGroup != 0 {
-		return dst
-	}
-	size := 0
+// queryBytes is the size of a query whose heads go in shares of 4, 2 and 1.
+func queryBytes(heads, dim int) (size int) {
 	for left := heads; left > 0; left -= sharedHeads(left) {
 		size += fixedBytes(sharedHeads(left), dim)
 	}
-	dst = slices.Grow(dst, size)[:size]
+	return size
+}
+
+// fix appends to dst a query as the routines take it: in shares of 4, 2 or 1 heads. It reports false where there is none for the shape, and
+// if an element is not finite: then it appends nothing of use.
+func fix(dst []byte, bits int, q []float32, heads, dim int) ([]byte, bool) {
+	if !haveVNNI || dim > fixedDim || dim%QuantizedGroup != 0 {
+		return dst, false
+	}
+	at, size := len(dst), queryBytes(heads, dim)
+	dst = slices.Grow(dst, size)[:at+size]
 	order, zero := &order8, uint32(0x80808080)
 	if bits == 4 {
 		order, zero = &order4, 0x08080808
 	}
-	for at := 0; heads > 0; {
+	for heads > 0 {
 		share := sharedHeads(heads)
 		part := dst[at : at+fixedBytes(share, dim)]
 		for h := range share {
@@ -50,7 +55,7 @@ func fix(dst []byte, bits int, q []float32, heads, dim int) []byte {
 			}
 			largest := math.Float32frombits(most)
 			if most != 0 && !(largest >= fixedLeast && largest <= math.MaxFloat32) {
-				return dst[:0]
+				return dst, false
 			}
 			factor := float32(0)
 			if most != 0 {
@@ -62,7 +67,7 @@ func fix(dst []byte, bits int, q []float32, heads, dim int) []byte {
 		at += len(part)
 		q, heads = q[share*dim:], heads-share
 	}
-	return dst
+	return dst, true
 }
 
 var (
@@ -70,13 +75,13 @@ var (
 	fixed4 = [...]func(s []float32, stride int, q, k []byte, scales []float32, next []byte, n, dim int){scores1Q4VNNI, scores2Q4VNNI, scores4Q4VNNI}
 )
 
-// scoresFixed is [Queries.Scores] of queries that fix took, for at most dealtKeys keys.
-func scoresFixed(q *Queries, s []float32, stride int, k, scales, next []byte, n int) {
+// scoresFixed is [Queries.Scores] of a query that fix took, for at most dealtKeys keys.
+func scoresFixed(q *Queries, query int, s []float32, stride int, k, scales, next []byte, n int) {
 	routines := &fixed8
 	if q.bits == 4 {
 		routines = &fixed4
 	}
-	fixed, rest, dim := q.fixed, q.rest, q.dim
+	fixed, rest, dim := q.fixed[query*queryBytes(q.heads, q.dim):], q.rest, q.dim
 	by := q.scaling.deal(scales, groups(dim), n)
 	whole, row := n/fixedKeys*fixedKeys, dim*q.bits/8
 	if n > whole {

@@ -20,8 +20,8 @@ func TestScoresOfQueriesEqualFloat64(t *testing.T) {
 						rows, scales, elements := quantizedRows(r, bits, n, dim)
 						q, s := floats(t, r, heads*dim), floats(t, r, heads*stride)
 						old := append([]float32(nil), s...)
-						queries.Set(bits, q, heads, dim)
-						queries.Scores(s, stride, rows, inHalves(scales), rows, n)
+						queries.Set(bits, q, 1, heads, dim)
+						queries.Scores(0, s, stride, rows, inHalves(scales), rows, n)
 						for i := range s {
 							h, j := i/stride, i%stride
 							if j >= n {
@@ -51,12 +51,12 @@ func TestScoreOfAQueryDoesNotDependOnTheKeysBesideIt(t *testing.T) {
 			for _, heads := range []int{1, 2, 4, 7} {
 				var queries Queries
 				q := floats(t, r, heads*dim)
-				queries.Set(bits, q, heads, dim)
+				queries.Set(bits, q, 1, heads, dim)
 				rows, scales, _ := quantizedRows(r, bits, n, dim)
 				all, one := make([]float32, heads*n), make([]float32, heads)
-				queries.Scores(all, n, rows, inHalves(scales), nil, n)
+				queries.Scores(0, all, n, rows, inHalves(scales), nil, n)
 				for j := range n {
-					queries.Scores(one, 1, rows[j*dim*bits/8:], inHalves(scales)[2*j*groups(dim):], nil, 1)
+					queries.Scores(0, one, 1, rows[j*dim*bits/8:], inHalves(scales)[2*j*groups(dim):], nil, 1)
 					for h := range heads {
 						if one[h] != all[h*n+j] {
 							t.Fatalf("%d bits, head %d of %d, key %d: %v alone, %v among others", bits, h, heads, j, one[h], all[h*n+j])
@@ -80,8 +80,8 @@ func TestQueriesOfAnySizeAndWhatIsNotFinite(t *testing.T) {
 					q[i] = size * (1 - float32(r.IntN(5))/2)
 				}
 				var queries Queries
-				queries.Set(bits, q, 2, dim)
-				queries.Scores(s, n, rows, inHalves(scales), nil, n)
+				queries.Set(bits, q, 1, 2, dim)
+				queries.Scores(0, s, n, rows, inHalves(scales), nil, n)
 				for i, got := range s {
 					want, sum := 0.0, 0.0
 					for d := range dim {
@@ -95,8 +95,8 @@ func TestQueriesOfAnySizeAndWhatIsNotFinite(t *testing.T) {
 				q, s, plain := floats(t, r, 2*dim), make([]float32, 2*n), make([]float32, 2*n)
 				q[dim+3] = special
 				var queries Queries
-				queries.Set(bits, q, 2, dim)
-				queries.Scores(s, n, rows, inHalves(scales), nil, n)
+				queries.Set(bits, q, 1, 2, dim)
+				queries.Scores(0, s, n, rows, inHalves(scales), nil, n)
 				ScoresQuantized(bits, plain, n, q, rows, scales, nil, 2, n, dim)
 				for i := range s {
 					if math.Float32bits(s[i]) != math.Float32bits(plain[i]) && s[i] == s[i] {
@@ -107,11 +107,36 @@ func TestQueriesOfAnySizeAndWhatIsNotFinite(t *testing.T) {
 			var queries Queries
 			q, s := floats(t, r, 4*dim), make([]float32, 4*n)
 			scales[2*11+1] = nan
-			queries.Set(bits, q, 4, dim)
-			queries.Scores(s, n, rows, inHalves(scales), nil, n)
+			queries.Set(bits, q, 1, 4, dim)
+			queries.Scores(0, s, n, rows, inHalves(scales), nil, n)
 			for i, v := range s {
 				if isNaN := v != v; isNaN != (i%n == 11) {
 					t.Fatalf("%d bits: score of key %d is %v, where the scale of 11 is NaN", bits, i%n, v)
+				}
+			}
+		}
+	})
+}
+
+func TestScoresOfAQueryDoNotDependOnTheOthersBesideIt(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(25, 26))
+		const n, heads, dim, count = 21, 3, 64, 4
+		for _, bits := range []int{8, 4} {
+			rows, scales, _ := quantizedRows(r, bits, n, dim)
+			x := floats(t, r, count*heads*dim)
+			x[heads*dim+5] = float32(math.Inf(1)) // the second is not finite
+			var all, alone Queries
+			all.Set(bits, x, count, heads, dim)
+			for i := range count {
+				got, want := make([]float32, heads*n), make([]float32, heads*n)
+				all.Scores(i, got, n, rows, inHalves(scales), nil, n)
+				alone.Set(bits, x[i*heads*dim:], 1, heads, dim)
+				alone.Scores(0, want, n, rows, inHalves(scales), nil, n)
+				for j := range want {
+					if math.Float32bits(got[j]) != math.Float32bits(want[j]) && want[j] == want[j] {
+						t.Fatalf("%d bits, query %d, score %d: %v among others, %v alone", bits, i, j, got[j], want[j])
+					}
 				}
 			}
 		}

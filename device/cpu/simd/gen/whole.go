@@ -28,6 +28,8 @@ const (
 	wholeGroups = 4                   // that go together
 	wholeCount  = wholeGroups * group // their elements
 
+	nearRow = 1024 // how far ahead in a long row what a product of one token reads is brought into the first cache
+
 	wholeScaleBytes = 2 * 4 * wholeGroups // of the scales of four groups in each of four rows, as halves
 )
 
@@ -162,6 +164,15 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 			masks = append(masks, a.mask(bits))
 		}
 	}
+	soon := a.GP64() // how far ahead of its use memory is brought from the second cache into the first: to the next rows, or further on in long ones
+	if vectors == 1 {
+		far := a.GP64()
+		a.MOVQ(row, soon)
+		a.SHLQ(operand.U8(2), soon)
+		a.MOVQ(operand.U32(nearRow), far)
+		a.CMPQ(row, operand.U32(2*nearRow))
+		a.CMOVQHI(far, soon)
+	}
 	sums := func(keys int) []reg.VecVirtual {
 		acc := a.zeroed(vectors * keys)
 		stored := strided(k, rows, 1, keys)
@@ -207,6 +218,12 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 				}
 				a.VMULPS(part(h, wholeScales), scales, factors[h])
 			}
+			var coming []operand.Mem
+			if vectors == 1 && keys > 1 {
+				near := a.GP64()
+				a.LEAQ(atIndex(k, soon, 1, 0), near)
+				coming = strided(near, rows, 1, keys)
+			}
 			lines := (keys*wholeGroups*f.bytes + cacheLine - 1) / cacheLine
 			for r := range keys {
 				first, second := weights(r)
@@ -221,6 +238,11 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 					a.VCVTDQ2PS(sum, sum)
 					a.VPERMILPS(operand.U8(uint64(r*0x55)), factors[h], factor)
 					a.VFMADD231PS(factor, sum, acc[h*keys+r])
+				}
+				if coming != nil {
+					for disp := 0; disp < wholeGroups*f.bytes-cacheLine/2; disp += cacheLine {
+						a.PREFETCHT0(moved(coming[r], disp))
+					}
 				}
 				// Evenly: too many at once would be dropped.
 				for line := lines * r / keys; line < lines*(r+1)/keys; line++ {
