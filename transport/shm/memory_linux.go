@@ -17,6 +17,8 @@ type Memory struct {
 	mu   sync.Mutex
 	file *os.File // nil once it is closed
 	data []byte
+
+	bells []int // of a stream: descriptors that go along with it, of the end that made it and of the other one
 }
 
 // New takes size bytes, more than 0. They are zero.
@@ -45,7 +47,7 @@ func mapped(f *os.File, size int) (*Memory, error) {
 }
 
 // adopt maps memory that somebody else has made, if nobody can shorten it.
-func adopt(f *os.File, size int) (*Memory, error) {
+func adopt(f *os.File, bells []int, size int) (*Memory, error) {
 	var s unix.Stat_t
 	err := unix.Fstat(int(f.Fd()), &s)
 	if err == nil && s.Size != int64(size) {
@@ -58,9 +60,46 @@ func adopt(f *os.File, size int) (*Memory, error) {
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, f.Close(), closeAll(bells))
 	}
-	return mapped(f, size)
+	m, err := mapped(f, size)
+	if err != nil {
+		return nil, errors.Join(err, closeAll(bells))
+	}
+	m.bells = bells
+	return m, nil
+}
+
+// addBells makes memory that of a stream.
+func (m *Memory) addBells() error {
+	for range 2 {
+		fd, err := newBell()
+		if err != nil {
+			return err
+		}
+		m.bells = append(m.bells, fd)
+	}
+	return nil
+}
+
+// again is the same memory, mapped once more.
+func (m *Memory) again() (*Memory, error) {
+	var fds []int
+	for _, fd := range append([]int{int(m.file.Fd())}, m.bells...) {
+		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, errors.Join(os.NewSyscallError("fcntl", err), closeAll(fds))
+		}
+		fds = append(fds, dup)
+	}
+	return adopt(os.NewFile(uintptr(fds[0]), "shared memory"), fds[1:], len(m.data))
+}
+
+func closeAll(fds []int) (err error) {
+	for _, fd := range fds {
+		err = errors.Join(err, unix.Close(fd))
+	}
+	return err
 }
 
 // Bytes is the memory. It begins with a page.
@@ -73,7 +112,7 @@ func (m *Memory) Close() error {
 	if m.file == nil {
 		return nil
 	}
-	err := errors.Join(unix.Munmap(m.data), m.file.Close())
-	m.file, m.data = nil, nil
+	err := errors.Join(unix.Munmap(m.data), m.file.Close(), closeAll(m.bells))
+	m.file, m.data, m.bells = nil, nil, nil
 	return err
 }
