@@ -18,7 +18,7 @@ type Memory struct {
 	file *os.File // nil once it is closed
 	data []byte
 
-	bells []int // of a stream: descriptors that go along with it, of the end that made it and of the other one
+	files []int // of a stream: what wakes its readers
 }
 
 // New takes size bytes, more than 0. They are zero.
@@ -47,7 +47,7 @@ func mapped(f *os.File, size int) (*Memory, error) {
 }
 
 // adopt maps memory that somebody else has made, if nobody can shorten it.
-func adopt(f *os.File, bells []int, size int) (*Memory, error) {
+func adopt(f *os.File, files []int, size int) (*Memory, error) {
 	var s unix.Stat_t
 	err := unix.Fstat(int(f.Fd()), &s)
 	if err == nil && s.Size != int64(size) {
@@ -60,32 +60,26 @@ func adopt(f *os.File, bells []int, size int) (*Memory, error) {
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close(), closeAll(bells))
+		return nil, errors.Join(err, f.Close(), closeAll(files))
 	}
 	m, err := mapped(f, size)
 	if err != nil {
-		return nil, errors.Join(err, closeAll(bells))
+		return nil, errors.Join(err, closeAll(files))
 	}
-	m.bells = bells
+	m.files = files
 	return m, nil
 }
 
-// addBells makes memory that of a stream.
-func (m *Memory) addBells() error {
-	for range 2 {
-		fd, err := newBell()
-		if err != nil {
-			return err
-		}
-		m.bells = append(m.bells, fd)
-	}
-	return nil
+// addWakers makes memory that of a stream.
+func (m *Memory) addWakers() (err error) {
+	m.files, err = newWakers()
+	return err
 }
 
 // again is the same memory, mapped once more.
 func (m *Memory) again() (*Memory, error) {
 	var fds []int
-	for _, fd := range append([]int{int(m.file.Fd())}, m.bells...) {
+	for _, fd := range append([]int{int(m.file.Fd())}, m.files...) {
 		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
 			return nil, errors.Join(os.NewSyscallError("fcntl", err), closeAll(fds))
@@ -112,7 +106,7 @@ func (m *Memory) Close() error {
 	if m.file == nil {
 		return nil
 	}
-	err := errors.Join(unix.Munmap(m.data), m.file.Close(), closeAll(m.bells))
-	m.file, m.data, m.bells = nil, nil, nil
+	err := errors.Join(unix.Munmap(m.data), m.file.Close(), closeAll(m.files))
+	m.file, m.data, m.files = nil, nil, nil
 	return err
 }

@@ -22,7 +22,7 @@ type ringHead struct {
 
 // Bits of ringHead.idle.
 const (
-	idleAsleep  = 1 << iota // a thread sleeps on the word
+	idleAsleep  = 1 << iota // a thread rests
 	idleWatched             // the reader's bell is watched
 )
 

@@ -124,7 +124,7 @@ func (m *Memory) send(c *net.UnixConn, answer Secret) error {
 	if m.file == nil {
 		return os.ErrClosed
 	}
-	_, _, err := c.WriteMsgUnix(answer[:], unix.UnixRights(append([]int{int(m.file.Fd())}, m.bells...)...), nil)
+	_, _, err := c.WriteMsgUnix(answer[:], unix.UnixRights(append([]int{int(m.file.Fd())}, m.files...)...), nil)
 	return err
 }
 
@@ -184,8 +184,8 @@ func Fetch(deadline time.Time, o Offer, request []byte, size int) (*Memory, erro
 	return nil, errors.Join(fmt.Errorf("shared memory: %w", err), closeAll(fds))
 }
 
-// mostFiles is how many files an answer has: memory and, of a stream, two bells.
-const mostFiles = 3
+// mostFiles is how many files an answer has: memory and, of a stream, what wakes its readers.
+const mostFiles = 1 + wakerFiles
 
 // received is the files that came with a message.
 func received(rights []byte) ([]int, error) {

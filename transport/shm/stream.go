@@ -37,8 +37,8 @@ func (r Room) check() error {
 type Stream struct {
 	memory  *Memory
 	in, out ring
-	bell    int // rung for this end
-	other   int // and for the other one
+	mine    wakers // of this end's reader
+	other   wakers
 	hide    func(bell int)
 	uses    atomic.Int64 // of the memory, under way; closedStream is added once no more may begin
 	gone    atomic.Bool  // the other end has
@@ -56,7 +56,7 @@ func NewStream(room Room) (*Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := m.addBells(); err != nil {
+	if err := m.addWakers(); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return newStream(m, room, true)
@@ -91,15 +91,15 @@ func Pair(room Room) (made, fetched *Stream, err error) {
 
 // newStream is an end of the stream in m, which it closes if that cannot be.
 func newStream(m *Memory, room Room, made bool) (*Stream, error) {
-	if len(m.bells) != 2 {
-		return nil, errors.Join(errors.New("the memory of a stream came without its bells"), m.Close())
+	if len(m.files) != wakerFiles {
+		return nil, errors.Join(errors.New("the memory of a stream came without what wakes its readers"), m.Close())
 	}
 	b := m.Bytes()
 	heads, data := b[:headsBytes], b[headsBytes:]
-	s := &Stream{memory: m, bell: m.bells[1], other: m.bells[0]}
+	s := &Stream{memory: m, mine: wakersIn(m.files, 1), other: wakersIn(m.files, 0)}
 	s.out, s.in = newRing(heads, data[:room.Out]), newRing(heads[headsBytes/2:], data[room.Out:])
 	if made {
-		s.out, s.in, s.bell, s.other = s.in, s.out, s.other, s.bell
+		s.out, s.in, s.mine, s.other = s.in, s.out, s.other, s.mine
 	}
 	return s, nil
 }
@@ -115,7 +115,7 @@ func (s *Stream) ShowBell(show func(fd int) error, hide func(fd int)) error {
 	}
 	defer s.leave()
 	s.hide = hide
-	return show(s.bell)
+	return show(int(s.mine.bell))
 }
 
 // enter begins a use of the memory, which stays until leave.
@@ -130,7 +130,7 @@ func (s *Stream) enter() bool {
 func (s *Stream) leave() {
 	if s.uses.Add(-1) == closedStream && s.free.CompareAndSwap(false, true) {
 		if s.hide != nil {
-			s.hide(s.bell)
+			s.hide(int(s.mine.bell))
 		}
 		s.memory.Close()
 	}
@@ -165,8 +165,7 @@ func (s *Stream) Hangup() {
 
 // wakeAll wakes whoever waits at this end, and the writer at the other.
 func (s *Stream) wakeAll() {
-	s.in.head.idle.And(^uint32(idleAsleep))
-	wakeOn(&s.in.head.idle)
+	s.mine.rest.wake()
 	for _, r := range []*ring{&s.in, &s.out} {
 		r.head.full.Store(0)
 		wakeOn(&r.head.full)
@@ -179,10 +178,10 @@ func (s *Stream) over() bool { return s.gone.Load() || s.in.head.closed.Load() !
 // wake wakes the other end as it wants to be.
 func (s *Stream) wake(idle uint32) {
 	if idle&idleAsleep != 0 {
-		wakeOn(&s.out.head.idle)
+		s.other.rest.wake()
 	}
 	if idle&idleWatched != 0 {
-		ringBell(s.other)
+		s.other.bell.ring()
 	}
 }
 
@@ -210,9 +209,9 @@ func (s *Stream) Await(most time.Duration) {
 	}
 	defer s.leave()
 	idle := &s.in.head.idle
-	value := idle.Or(idleAsleep) | idleAsleep
+	idle.Or(idleAsleep)
 	if !s.in.readable() && !s.over() && s.uses.Load() < closedStream {
-		sleepOn(idle, value, most)
+		s.mine.rest.sleep(most)
 	}
 	idle.And(^uint32(idleAsleep))
 }
@@ -227,7 +226,7 @@ func (s *Stream) Watch() {
 	s.in.head.idle.Or(idleWatched)
 	if s.in.readable() || s.over() {
 		s.in.head.idle.And(^uint32(idleWatched))
-		ringBell(s.bell)
+		s.mine.bell.ring()
 	}
 }
 
@@ -242,7 +241,7 @@ func (s *Stream) Unwatch() {
 // Silence takes back that the bell was rung.
 func (s *Stream) Silence() {
 	if s.enter() {
-		silence(s.bell)
+		s.mine.bell.silence()
 		s.leave()
 	}
 }
