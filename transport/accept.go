@@ -79,7 +79,13 @@ func (e *Endpoint) accept(tcp net.Conn) {
 		return
 	}
 	conn := nc
+	var stream *shm.Stream
 	if err == nil {
+		stream, err = e.moveIn(nc, l, h)
+	}
+	if stream != nil {
+		conn = e.mapped(nc, stream, h.from, h.class)
+	} else if err == nil {
 		conn, err = e.upgrade(nc, h.from, h.features)
 	}
 	if err != nil {
@@ -139,6 +145,7 @@ func (e *Endpoint) answer(nc net.Conn, h hello, reason string, l *inlink) error 
 		a.kind = helloRefuse
 	} else if l.offer != nil {
 		a.memory = string(l.offer.Append(nil))
+		a.features |= featureShared
 	}
 	_, err := nc.Write(a.append(nil))
 	return err
@@ -158,7 +165,7 @@ func (e *Endpoint) admit(l *inlink) string {
 		return "too many connections"
 	}
 	e.in[k] = l
-	if e.memory != nil && l.class == classSmall {
+	if e.mayMove(l.class) {
 		l.offer = &shm.Offer{Server: e.memory.Name(), Ask: shm.NewSecret(), Answer: shm.NewSecret()}
 		e.offers[l.offer.Ask] = l
 	}

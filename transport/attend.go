@@ -5,8 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Whoever waits for a message can read the connection himself: he attends to the link. So the one whom the
@@ -90,7 +88,7 @@ func (l *link) attend(w waiter, deadline time.Time) {
 	}
 	for more, left := l.tidy(w), attendFor; more && left > 0; more = l.readAs(place, w) {
 		left = time.Until(end)
-		l.sock.await(unix.POLLIN, max(left, 0))
+		l.sock.awaitInput(max(left, 0))
 	}
 }
 
@@ -147,17 +145,18 @@ func (l *link) readIdle(w waiter) {
 // readSome hands out the frames that have come. When w is satisfied it takes no more from the socket, and
 // stops when those that had been taken are handed out: what is left wakes the poller.
 func (l *link) readSome(w waiter) error {
-	l.sock.quiet, l.sock.drained = w.satisfied(), false
-	if _, ok := l.nc.(*secured); ok && !l.sock.quiet && !l.sock.await(unix.POLLIN, 0) {
+	quiet := w.satisfied()
+	l.sock.hush(quiet)
+	if _, ok := l.nc.(*secured); ok && !quiet && !l.sock.awaitInput(0) {
 		return errNotYet // TLS would find out too, but allocates
 	}
-	defer func() { l.sock.quiet = false }()
+	defer l.sock.hush(false)
 	for {
 		if err := l.frames.next(l.handler); err != nil {
 			return err
 		}
 		if w.satisfied() {
-			l.sock.quiet = true
+			l.sock.hush(true)
 		}
 	}
 }
@@ -245,7 +244,7 @@ func (l *link) beginWatch() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.begun, a.watched = true, watchNothing
-	if err := l.poller.add(l); err != nil {
+	if err := l.sock.join(l.poller, l); err != nil {
 		return err
 	}
 	l.watch()
@@ -261,12 +260,20 @@ func (l *link) watch() {
 	} else if a.parked.Load() > 0 {
 		want = watchInput
 	}
-	if want == a.watched || !a.begun || !l.sock.enter() {
+	if want == a.watched || !a.begun {
 		return
 	}
-	defer l.sock.leave()
 	a.watched = want
-	if err := l.poller.set.set(l.sock.fd, want); err != nil {
+	if err := l.sock.watch(l.poller, want); err != nil {
 		go l.fail(err, false)
 	}
+}
+
+// polled is the poller's: something has happened at a descriptor of the link's.
+func (l *link) polled(fd int, some *quota) {
+	l.sock.woken(l.poller, fd)
+	l.readIdle(some)
+	l.at.mu.Lock()
+	defer l.at.mu.Unlock()
+	l.sock.looked(l.at.watched)
 }

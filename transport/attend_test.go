@@ -90,7 +90,7 @@ func TestADeadlineEndsAWaitWhereverItIs(t *testing.T) {
 
 func TestALateReceiveStillGetsWhatHasCome(t *testing.T) {
 	eachSynch(t, func(t *testing.T, synch Synch) {
-		a, b := pair(t, Config{Synch: synch})
+		a, b := pair(t, Config{Synch: synch, NoSharedMemory: true})
 		s, r := lane(t, a, b, LaneKey{1, Partial}, 10)
 		for range 20 {
 			if err := s.Send(soon(), []byte("here")); err != nil {
@@ -98,7 +98,7 @@ func TestALateReceiveStillGetsWhatHasCome(t *testing.T) {
 			}
 			eventually(t, "it is there", func() bool {
 				l := r.link.Load()
-				return r.satisfied() || l.sock.await(1, 0)
+				return r.satisfied() || l.sock.(*socket).await(1, 0)
 			})
 			m, err := r.Receive(past())
 			if err != nil {
@@ -139,7 +139,7 @@ func TestCloseEndsAWaitWhereverItIs(t *testing.T) {
 }
 
 func TestWhoSpinsReadsWhatOthersWaitForAndMakesRoomForThem(t *testing.T) {
-	a, b := pair(t, Config{Synch: Safe})
+	a, b := pair(t, Config{Synch: Safe, NoSharedMemory: true})
 	s, r := lane(t, a, b, LaneKey{1, Query}, 10)
 	done := make(chan error)
 	go func() {
@@ -153,7 +153,7 @@ func TestWhoSpinsReadsWhatOthersWaitForAndMakesRoomForThem(t *testing.T) {
 	l := r.link.Load()
 	// As if the poller had no processor to run on: it does not learn of what comes.
 	l.at.mu.Lock()
-	err := l.poller.set.set(l.sock.fd, watchNothing)
+	err := l.poller.set.set(l.sock.(*socket).fd, watchNothing)
 	l.at.mu.Unlock()
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +162,7 @@ func TestWhoSpinsReadsWhatOthersWaitForAndMakesRoomForThem(t *testing.T) {
 	if err := s.Send(soon(), []byte("query")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the message has come", func() bool { return l.sock.await(1, 0) })
+	eventually(t, "the message has come", func() bool { return l.sock.(*socket).await(1, 0) })
 	l.poller.glance()
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/orrery-ai/orrery/ca"
+	"github.com/orrery-ai/orrery/transport/shm"
 )
 
 // Config says who an endpoint is and how much it may hold and wait for. Cluster and Node are
@@ -33,6 +34,9 @@ type Config struct {
 	// Dial makes the connections to other nodes; nil means TCP. The class is "control", "small" or "bulk".
 	// Tests inject faults with it: see package fault.
 	Dial func(ctx context.Context, node, class, addr string) (net.Conn, error)
+	// Share is given the shared memory to which a connection that Dial made moves, and gives what to use in its place. Without it those do not move. It
+	// closes what it was given if it fails.
+	Share func(node, class string, far *shm.Stream) (*shm.Stream, error)
 
 	// Checksums says whether frames carry checksums.
 	Checksums Checksums
@@ -86,7 +90,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Logger = c.Logger.With("node", c.Node)
 	if c.Dial == nil {
 		c.Dial = dialTCP
-	} else {
+	} else if c.Share == nil {
 		c.NoSharedMemory = true
 	}
 	for _, f := range []struct {

@@ -89,7 +89,13 @@ func (e *Endpoint) dial(node, addr string, c class) (*outlink, error) {
 	defer stop()
 	raw.SetDeadline(time.Now().Add(e.c.DialTimeout))
 	nc, answer, err := e.greet(raw, node, c)
+	var stream *shm.Stream
 	if err == nil {
+		stream, err = e.moveOut(nc, node, c, answer)
+	}
+	if stream != nil {
+		nc = e.mapped(nc, stream, node, c)
+	} else if err == nil {
 		nc, err = e.upgrade(nc, node, answer.features)
 	}
 	if err != nil {
@@ -136,6 +142,9 @@ func (e *Endpoint) greet(raw net.Conn, node string, c class) (net.Conn, hello, e
 		nc = s
 	}
 	ask.features = e.features(nc)
+	if e.mayMove(c) {
+		ask.features |= featureShared
+	}
 	_, failed := nc.Write(ask.append(nil))
 	answer, err := readHello(nc) // there may be an answer to less than the whole hello
 	if err != nil {

@@ -45,8 +45,11 @@ type Endpoint struct {
 	onLost    []func(node string, err error)
 	offers    map[shm.Secret]*inlink // what peers may ask for memory with
 	noSharing sync.Once              // that the device cannot use shared memory has been logged
-	declined  map[string]string      // why RDMA is not used with a node, as it was logged last
+	declined  map[declined]string    // why, as it was logged last
 }
+
+// declined is what is not used with a peer.
+type declined struct{ what, peer string }
 
 // linkKey identifies a connection in one direction.
 type linkKey struct {
@@ -91,7 +94,7 @@ func newEndpoint(c Config) *Endpoint {
 		receivers:  make(map[receiverKey]*Receiver),
 		remotes:    make(map[string]*remote),
 		offers:     make(map[shm.Secret]*inlink),
-		declined:   make(map[string]string),
+		declined:   make(map[declined]string),
 		mayHold:    mayHold(),
 		spins:      spinGuard{began: time.Now()},
 	}
@@ -174,7 +177,8 @@ func (e *Endpoint) DropPeer(node string, reason error) {
 	}
 	e.mu.Lock()
 	delete(e.peers, node)
-	delete(e.declined, node)
+	delete(e.declined, declined{"RDMA", node})
+	delete(e.declined, declined{"shared memory", node})
 	links := e.linksLocked(node)
 	receivers := e.receiversLocked(node)
 	remote := e.remotes[node]

@@ -40,6 +40,8 @@ const (
 	featureRDMA = 1 << iota
 	// featureSums says that the node wants checksums. If one of them does, frames carry them over TCP.
 	featureSums
+	// featureShared says that the node can go on through shared memory. If both do, the one that has dialled says whether it does.
+	featureShared
 )
 
 type hello struct {

@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 // fabric makes the endpoints of a test use RDMA, if they do not say otherwise; see overRDMA.
 var fabric *standin.Fabric
 
+// overTCP has the connections of the endpoints of a test stay what they are, on which tests else share memory where there is some.
+var overTCP bool
+
 // eachSynch runs a test for each way to wait.
 func eachSynch(t *testing.T, f func(t *testing.T, synch Synch)) {
 	for _, synch := range []Synch{Safe, Fast} {
@@ -65,6 +68,9 @@ func endpoint(t testing.TB, node string, c Config) (*Endpoint, *logBook) {
 	}
 	if fabric != nil && c.RDMA.Use == "" {
 		c.RDMA = RDMA{Use: "auto", Library: fabric.Library}
+	}
+	if overTCP || c.RDMA.Use != "" {
+		c.NoSharedMemory = true
 	}
 	c.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	e, err := Listen("127.0.0.1:0", c)

@@ -16,6 +16,10 @@ type inlink struct {
 	link
 	offer *shm.Offer // to the peer; nil if there is none
 
+	// Guarded by Endpoint.mu.
+	stream  *shm.Stream // that the peer has fetched; nil if it has not
+	settled bool        // it cannot any more
+
 	// Of the one who reads.
 	lanes    map[uint32]*Receiver
 	number   uint32 // of the lane opened last

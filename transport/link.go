@@ -17,8 +17,8 @@ type link struct {
 	node    string // the peer
 	class   class
 	nc      net.Conn
-	sock    *socket // under nc, if it is detached: then any goroutine may read
-	poller  *poller // that reads while nobody else does; nil if sock is
+	sock    detached // under nc, if there is one: then any goroutine may read
+	poller  *poller  // that reads while nobody else does; nil if sock is
 	frames  frameReader
 	handler frameHandler
 	at      attendance
@@ -106,7 +106,7 @@ func (l *link) serve() error {
 	}
 	l.readIdle(new(quota)) // TLS may have read beyond the hello already
 	<-l.failed
-	l.poller.remove(l)
+	l.poller.forget(l)
 	l.at.reading.Lock()
 	defer l.at.reading.Unlock()
 	l.handler = ended{}
@@ -124,7 +124,10 @@ func (l *link) detach() {
 		nc = tls.raw
 	}
 	s, ok := nc.(*socket)
-	if !ok {
+	m, moved := nc.(*mapped)
+	if moved {
+		s = m.socket
+	} else if !ok {
 		return
 	}
 	poller, err := l.e.poller(l.class)
@@ -132,6 +135,11 @@ func (l *link) detach() {
 		err = s.detach(l.e.c.WriteTimeout)
 	}
 	switch {
+	case err == nil && moved:
+		l.sock, l.poller = m, poller
+		l.frames.buf = make([]byte, mostHead) // a read costs nothing here
+	case moved:
+		l.fail(err, false)
 	case err == nil:
 		l.sock, l.poller = s, poller
 		pacing.Off(s.fd)
@@ -184,6 +192,8 @@ func (l *link) write(bufs *net.Buffers) error {
 	var err error
 	switch nc := l.nc.(type) {
 	case *socket:
+		err = nc.writev(bufs)
+	case *mapped:
 		err = nc.writev(bufs)
 	case *secured:
 		err = nc.writev(*bufs)

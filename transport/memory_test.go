@@ -51,8 +51,8 @@ func TestConnectionsKeepNoMoreThanIsPredicted(t *testing.T) {
 		for _, l := range e.linksLocked("") {
 			l.at.reading.Lock()
 			sum += l.frames.held()
-			if l.sock != nil {
-				sum += cap(l.sock.stage)
+			if s, ok := l.sock.(*socket); ok {
+				sum += cap(s.stage)
 			}
 			if l.frames.ahead.spill != nil {
 				spilled++

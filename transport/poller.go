@@ -2,6 +2,7 @@ package transport
 
 import (
 	"log/slog"
+	"maps"
 	"net"
 	"runtime"
 	"sync"
@@ -73,7 +74,7 @@ func (p *poller) run(log *slog.Logger) {
 			p.mu.Unlock()
 			if l != nil {
 				some = pollerFrames
-				l.readIdle(&some)
+				l.polled(fd, &some)
 			}
 		}
 		runtime.Gosched() // first those who have been woken
@@ -110,23 +111,26 @@ func (p *poller) stop() {
 	p.set.close()
 }
 
-// add makes a link known, to be watched for nothing.
-func (p *poller) add(l *link) error {
-	if !l.sock.enter() {
-		return net.ErrClosed
-	}
-	defer l.sock.leave()
+// add makes a link known by a descriptor, which is open, to be watched.
+func (p *poller) add(l *link, fd int, i interest) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.links[l.sock.fd] = l
-	return p.set.add(l.sock.fd, watchNothing)
+	p.links[fd] = l
+	return p.set.add(fd, i)
 }
 
-// remove follows the closing of the link's socket, which has taken it out of the set.
-func (p *poller) remove(l *link) {
+// addSocket makes a link known by the descriptor of its socket.
+func (p *poller) addSocket(l *link, s *socket, i interest) error {
+	if !s.enter() {
+		return net.ErrClosed
+	}
+	defer s.leave()
+	return p.add(l, s.fd, i)
+}
+
+// forget follows the closing of the link's descriptors, which has taken them out of the set. Their numbers may be others' by now.
+func (p *poller) forget(l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.links[l.sock.fd] == l { // the number may be another's by now
-		delete(p.links, l.sock.fd)
-	}
+	maps.DeleteFunc(p.links, func(_ int, other *link) bool { return other == l })
 }

@@ -113,14 +113,20 @@ func (e *Endpoint) upgrade(nc net.Conn, peer string, theirs uint32) (net.Conn, e
 
 // logDeclined says why a peer is reached over TCP; not again for each of its connections.
 func (e *Endpoint) logDeclined(peer, reason string) {
-	e.mu.Lock()
-	said := e.declined[peer] == reason
-	if len(e.declined) >= e.c.MaxConnections {
-		clear(e.declined) // peers come and go; better said twice than kept for ever
-	}
-	e.declined[peer] = reason
-	e.mu.Unlock()
-	if !said {
+	if e.firstTime("RDMA", peer, reason) {
 		e.c.Logger.Warn("RDMA is not used", "peer", peer, "reason", reason)
 	}
+}
+
+// firstTime says that this was not the last reason why what it names is not used with a peer.
+func (e *Endpoint) firstTime(what, peer, reason string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	k := declined{what, peer}
+	said := e.declined[k] == reason
+	if len(e.declined) >= 2*e.c.MaxConnections {
+		clear(e.declined) // peers come and go; better said twice than kept for ever
+	}
+	e.declined[k] = reason
+	return !said
 }

@@ -79,7 +79,13 @@ func (e *Endpoint) handOut(ask shm.Secret, request []byte) (*shm.Memory, shm.Sec
 	if l == nil {
 		return nil, shm.Secret{}, errors.New("the secret is not known")
 	}
-	m, err := e.memoryOf(l.node, request)
+	var m *shm.Memory
+	var err error
+	if len(request) == 0 {
+		m, err = e.streamOf(l)
+	} else {
+		m, err = e.memoryOf(l.node, request)
+	}
 	if err != nil {
 		e.c.Logger.Debug("a request for memory is refused", "peer", l.node, "reason", err)
 	}

@@ -282,6 +282,24 @@ func (s *socket) await(events int16, most time.Duration) (ready bool) {
 	return n != 0
 }
 
+func (s *socket) awaitInput(most time.Duration) bool { return s.await(unix.POLLIN, most) }
+
+func (s *socket) hush(quiet bool) { s.quiet, s.drained = quiet, false }
+
+func (s *socket) join(p *poller, l *link) error { return p.addSocket(l, s, watchNothing) }
+
+func (s *socket) watch(p *poller, i interest) error {
+	if !s.enter() {
+		return nil
+	}
+	defer s.leave()
+	return p.set.set(s.fd, i)
+}
+
+func (s *socket) woken(*poller, int) {}
+
+func (s *socket) looked(interest) {}
+
 // awaitStaged is await of a socket that stages reads.
 func (s *socket) awaitStaged() bool {
 	n, err := readWaiting(s.fd, s.stage)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/orrery-ai/orrery/ca"
@@ -23,8 +24,7 @@ type benchTransportCmd struct {
 	TLS    string    `name:"tls" help:"Directory with the certificate that orrery ca issue made for this machine, to measure TLS with --peer and --listen." type:"existingdir" placeholder:"DIR"`
 	Frame  sizeFlag  `help:"Most bytes in a frame of the lanes." default:"64KiB"`
 	Only   []string  `help:"What is measured, of exchange, paced (exchanges with computing before), bulk and load (exchanges behind bulk); all by default." enum:"exchange,paced,bulk,load" default:"exchange,paced,bulk,load"`
-	Over   []string  `help:"The connections that it is measured over, of plain and tls; both by default." enum:"plain,tls" default:"plain,tls"`
-	Shared bool      `help:"Measure exchanges through memory that both ends share too, as GPUs of one machine make them; with processes in place of the GPUs."`
+	Over   []string  `help:"What it is measured over, of plain and tls, which are connections, and shm, which is memory that both ends share, on one machine; both connections by default." enum:"plain,tls,shm" default:"plain,tls"`
 	Rounds countFlag `help:"Times that everything is measured, in turns; more give better percentiles." default:"20"`
 	Format string    `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table"`
 
@@ -37,15 +37,16 @@ func (benchTransportCmd) Help() string {
   orrery bench transport
   orrery bench transport --frame 16KiB --format csv
   orrery bench transport --only bulk --over plain --rounds 9
-  orrery bench transport --only exchange --over plain --shared
+  orrery bench transport --over plain --over shm
   orrery bench transport --listen 192.168.1.10:7950   # there
   orrery bench transport --peer 192.168.1.10:7950     # here
 
 Two processes exchange small messages over lanes, back to back and with 0.4 ms of
 computing before each, as decode does; send large ones; and do both at once; with
 synch safe and fast. In the same run, in turns, bare connections do the same: a read
-and write ping-pong, and a stream. Then all of it again under TLS. docs/transport.md
-explains the results.`
+and write ping-pong, and a stream. Then all of it again under TLS. Through shared memory
+exchanges as GPUs make them are measured besides, with processes in place of the GPUs.
+docs/transport.md explains the results.`
 }
 
 // Validate looks at the flags together.
@@ -53,7 +54,7 @@ func (c *benchTransportCmd) Validate() error {
 	switch {
 	case c.Peer != "" && c.Listen != "":
 		return errors.New("--peer and --listen: a process is one end or the other")
-	case c.Peer != "" && c.TLS == "" && !slices.Contains(c.Over, "plain"):
+	case c.Peer != "" && c.TLS == "" && slices.Equal(c.Over, []string{"tls"}):
 		return errors.New("--over tls with --peer takes --tls")
 	case c.TLS != "" && c.Peer == "" && c.Listen == "" && !c.Child:
 		return errors.New("--tls is for --peer and --listen: a process of its own gets a certificate of its own")
@@ -93,15 +94,15 @@ func (c *benchTransportCmd) Run(ctx context.Context, log *slog.Logger) error {
 		addr = p.Addr
 	}
 	r := newTransportReport(addr, int(c.Frame))
-	var identities []*ca.Identity
-	if slices.Contains(c.Over, "plain") {
-		identities = append(identities, nil)
-	}
-	if id != nil && slices.Contains(c.Over, "tls") {
-		identities = append(identities, id)
-	}
-	for _, id := range identities {
-		if err := c.measure(ctx, r, addr, id, log); err != nil {
+	for _, over := range []string{overPlain, overTLS, overShm} {
+		if !slices.Contains(c.Over, strings.ToLower(over)) || over == overTLS && id == nil {
+			continue
+		}
+		with := id
+		if over != overTLS {
+			with = nil
+		}
+		if err := c.measure(ctx, r, addr, over, with, log); err != nil {
 			return err
 		}
 	}
@@ -109,9 +110,16 @@ func (c *benchTransportCmd) Run(ctx context.Context, log *slog.Logger) error {
 	return r.write(os.Stdout, c.Format)
 }
 
-// measure does everything over connections of one kind.
-func (c *benchTransportCmd) measure(ctx context.Context, r *transportReport, addr string, id *ca.Identity, log *slog.Logger) error {
-	t, err := meet(ctx, addr, int(c.Frame), id, c.Shared, log)
+// What is measured over, as it is printed.
+const (
+	overPlain = "plain"
+	overTLS   = "TLS"
+	overShm   = "shm"
+)
+
+// measure does everything over connections of one kind, or through shared memory.
+func (c *benchTransportCmd) measure(ctx context.Context, r *transportReport, addr, over string, id *ca.Identity, log *slog.Logger) error {
+	t, err := meet(ctx, addr, int(c.Frame), id, over == overShm, log)
 	if err != nil && c.Peer != "" {
 		return fmt.Errorf("--peer %s: %w", c.Peer, err)
 	} else if err != nil {
@@ -122,7 +130,7 @@ func (c *benchTransportCmd) measure(ctx context.Context, r *transportReport, add
 	if err != nil {
 		return err
 	}
-	r.add(t.security(), m)
+	r.add(over, m)
 	return nil
 }
 

@@ -26,14 +26,14 @@ type benchRequest struct {
 	Addr  string `json:"addr,omitempty"`  // meet: address of its endpoint
 	Frame int    `json:"frame,omitempty"` // meet: most bytes in a frame
 
-	Shared bool `json:"shared,omitempty"` // meet: with lanes in shared memory too
+	Shared bool `json:"shared,omitempty"` // meet: through shared memory
 }
 
 // benchOrder is a line on a connection that meets; each is answered with a line. The first one is answered
 // with the address and the name of the other end's endpoint.
 type benchOrder struct {
 	Open  bool   `json:"open,omitempty"`  // the lanes there are open: open those back
-	Synch string `json:"synch,omitempty"` // change to this way, or answer through shared memory
+	Synch string `json:"synch,omitempty"` // change to this way, or answer as a device
 }
 
 type benchAnswer struct {
@@ -185,7 +185,7 @@ func (p *benchPeer) meet(nc net.Conn, q benchRequest) error {
 		id = nil
 	}
 	cluster, node := benchName(id, "peer")
-	e, err := transport.Listen(addr, transport.Config{Cluster: cluster, Node: node, Identity: id, FrameBytes: q.Frame, Logger: p.log})
+	e, err := transport.Listen(addr, transport.Config{Cluster: cluster, Node: node, Identity: id, FrameBytes: q.Frame, NoSharedMemory: !q.Shared, Logger: p.log})
 	if err != nil {
 		return fail(err)
 	}
@@ -238,7 +238,7 @@ func (p *benchPeer) meet(nc net.Conn, q benchRequest) error {
 		stopSharing()
 		stopSharing = func() {}
 		switch {
-		case o.Synch == string(wayShared) && shared != nil:
+		case o.Synch == string(wayDevice) && shared != nil:
 			stopSharing = whileSharing(shared)
 		case o.Synch != "":
 			s, err := transport.ParseSynch(o.Synch)

@@ -79,7 +79,7 @@ func newTransportReport(peer string, frame int) *transportReport {
 	return &transportReport{Peer: peer, Cores: runtime.NumCPU(), Frame: frame}
 }
 
-// add takes in what was measured over connections of one kind.
+// add takes in what was measured over connections of one kind, or through shared memory.
 func (r *transportReport) add(security string, m *transportTimes) {
 	p50 := make(map[exchangeKey]float64)
 	for k, ds := range m.exchanges {
@@ -133,13 +133,13 @@ func (r *transportReport) judge() {
 	}
 	limits := map[way]float64{waySafe: 1.25, wayFast: 1}
 	for _, e := range r.Exchanges {
-		if limit, ok := limits[e.Way]; ok && e.Bytes == markSize && e.Security == "plain" {
+		if limit, ok := limits[e.Way]; ok && e.Bytes == markSize && e.Security == overPlain {
 			mark(e.Ratio, true, limit, "bare", "%s exchange of %s, %s", e.Way, bytesName(e.Bytes), paceName(e.Paced))
 		}
 	}
 	for _, b := range r.Bulk {
 		limit := 0.9
-		if b.Security == "TLS" {
+		if b.Security == overTLS {
 			limit = 0.8
 		}
 		if b.Way != wayBare {

@@ -33,7 +33,8 @@ type transportBench struct {
 	body       []byte
 }
 
-// meet makes an endpoint for the other end at addr, and lanes in both directions, in shared memory too if that is asked for.
+// meet makes an endpoint for the other end at addr, and lanes in both directions: over connections or, where that is asked for, through shared memory, and
+// then those of devices too.
 func meet(ctx context.Context, addr string, frame int, id *ca.Identity, shared bool, log *slog.Logger) (_ *transportBench, err error) {
 	t := &transportBench{addr: addr, frame: frame, id: id, bare: make(map[int]net.Conn), body: make([]byte, mostBulk-bulkHeader)}
 	defer func() {
@@ -54,7 +55,7 @@ func meet(ctx context.Context, addr string, frame int, id *ca.Identity, shared b
 		return nil, err
 	}
 	cluster, node := benchName(id, "bench")
-	if t.e, err = transport.Listen(listen, transport.Config{Cluster: cluster, Node: node, Identity: id, FrameBytes: frame, Logger: log}); err != nil {
+	if t.e, err = transport.Listen(listen, transport.Config{Cluster: cluster, Node: node, Identity: id, FrameBytes: frame, NoSharedMemory: !shared, Logger: log}); err != nil {
 		return nil, err
 	}
 	there, err := t.order(benchRequest{Kind: "meet", TLS: id != nil, Node: node, Addr: t.e.Addr(), Frame: frame, Shared: shared})
@@ -121,14 +122,6 @@ func (t *transportBench) order(v any) (a benchAnswer, err error) {
 	return a, err
 }
 
-// security is what protects the connections.
-func (t *transportBench) security() string {
-	if t.id == nil {
-		return "plain"
-	}
-	return "TLS"
-}
-
 // connect makes a bare connection to the other end.
 func (t *transportBench) connect(q benchRequest) (net.Conn, error) {
 	nc, err := net.DialTimeout("tcp", t.addr, benchWait)
@@ -153,13 +146,13 @@ const (
 	wayBare way = "bare" // a connection without lanes
 	waySafe way = "safe" // lanes
 	wayFast way = "fast"
-	// wayShared is exchanges through shared memory, without lanes' frames.
-	wayShared way = "shared"
+	// wayDevice is exchanges through shared memory as devices make them, without frames.
+	wayDevice way = "device"
 )
 
 var (
 	ways         = []way{wayBare, waySafe, wayFast}
-	exchangeWays = append(slices.Clone(ways), wayShared)
+	exchangeWays = append(slices.Clone(ways), wayDevice)
 )
 
 // take changes both ends to a way.
@@ -167,7 +160,7 @@ func (t *transportBench) take(w way) error {
 	if w == wayBare {
 		return nil
 	}
-	if w != wayShared {
+	if w != wayDevice {
 		s, err := transport.ParseSynch(string(w))
 		if err != nil {
 			return err
@@ -228,7 +221,7 @@ func (t *transportBench) measure(ctx context.Context, rounds int, only []string)
 					continue
 				}
 				for _, w := range exchangeWays {
-					if w == wayShared && t.shared == nil {
+					if w == wayDevice && t.shared == nil {
 						continue
 					}
 					if err := ctx.Err(); err != nil {
@@ -279,7 +272,7 @@ func (t *transportBench) measure(ctx context.Context, rounds int, only []string)
 func (t *transportBench) exchanges(ds []time.Duration, k exchangeKey) ([]time.Duration, error) {
 	exchange := t.exchangeLane
 	switch k.way {
-	case wayShared:
+	case wayDevice:
 		exchange = t.shared.exchange
 	case wayBare:
 		if t.bare[k.size] == nil {

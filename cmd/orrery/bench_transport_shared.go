@@ -25,7 +25,7 @@ type sharedPair struct {
 	frees  []func()
 }
 
-var errNotShared = errors.New("no memory is shared with the other end: --shared takes two processes of one user on one Linux machine, with several cores")
+var errNotShared = errors.New("no memory is shared with the other end: --over shm takes two processes of one user on one Linux machine, with several cores")
 
 // listenShared makes the end that comes in.
 func listenShared(e *transport.Endpoint, peer string, in transport.LaneKey) (_ *sharedPair, err error) {

@@ -73,14 +73,14 @@ func TestBenchTransportMeasuresSharedMemoryWhenAsked(t *testing.T) {
 	if runtime.GOOS != "linux" || runtime.NumCPU() < 2 {
 		t.Skip("memory is shared on Linux, by processes that may spin")
 	}
-	stdout, stderr, status := run(t, longWithin, "bench", "transport", "--shared", "--only", "exchange", "--over", "plain", "--rounds", "1", "--format", "json")
+	stdout, stderr, status := run(t, longWithin, "bench", "transport", "--only", "exchange", "--over", "shm", "--rounds", "1", "--format", "json")
 	var r transportReport
 	if status != 0 || json.Unmarshal([]byte(stdout), &r) != nil {
 		t.Fatalf("status %d: %s%s", status, stdout, stderr)
 	}
 	shared := 0
 	for _, e := range r.Exchanges {
-		if e.Way == wayShared && e.P50 > 0 {
+		if e.Way == wayDevice && e.P50 > 0 {
 			shared++
 		}
 	}

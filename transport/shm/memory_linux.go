@@ -17,6 +17,8 @@ type Memory struct {
 	mu   sync.Mutex
 	file *os.File // nil once it is closed
 	data []byte
+
+	files []int // of a stream: what wakes its readers
 }
 
 // New takes size bytes, more than 0. They are zero.
@@ -45,7 +47,7 @@ func mapped(f *os.File, size int) (*Memory, error) {
 }
 
 // adopt maps memory that somebody else has made, if nobody can shorten it.
-func adopt(f *os.File, size int) (*Memory, error) {
+func adopt(f *os.File, files []int, size int) (*Memory, error) {
 	var s unix.Stat_t
 	err := unix.Fstat(int(f.Fd()), &s)
 	if err == nil && s.Size != int64(size) {
@@ -58,9 +60,40 @@ func adopt(f *os.File, size int) (*Memory, error) {
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, f.Close(), closeAll(files))
 	}
-	return mapped(f, size)
+	m, err := mapped(f, size)
+	if err != nil {
+		return nil, errors.Join(err, closeAll(files))
+	}
+	m.files = files
+	return m, nil
+}
+
+// addWakers makes memory that of a stream.
+func (m *Memory) addWakers() (err error) {
+	m.files, err = newWakers()
+	return err
+}
+
+// again is the same memory, mapped once more.
+func (m *Memory) again() (*Memory, error) {
+	var fds []int
+	for _, fd := range append([]int{int(m.file.Fd())}, m.files...) {
+		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return nil, errors.Join(os.NewSyscallError("fcntl", err), closeAll(fds))
+		}
+		fds = append(fds, dup)
+	}
+	return adopt(os.NewFile(uintptr(fds[0]), "shared memory"), fds[1:], len(m.data))
+}
+
+func closeAll(fds []int) (err error) {
+	for _, fd := range fds {
+		err = errors.Join(err, unix.Close(fd))
+	}
+	return err
 }
 
 // Bytes is the memory. It begins with a page.
@@ -73,7 +106,7 @@ func (m *Memory) Close() error {
 	if m.file == nil {
 		return nil
 	}
-	err := errors.Join(unix.Munmap(m.data), m.file.Close())
-	m.file, m.data = nil, nil
+	err := errors.Join(unix.Munmap(m.data), m.file.Close(), closeAll(m.files))
+	m.file, m.data, m.files = nil, nil, nil
 	return err
 }

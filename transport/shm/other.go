@@ -2,10 +2,13 @@
 
 package shm
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Memory is a piece of memory; there is none.
-type Memory struct{}
+type Memory struct{ files []int }
 
 // New says that there is no shared memory.
 func New(int) (*Memory, error) { return nil, ErrUnsupported }
@@ -32,3 +35,13 @@ func (s *Server) Close() error { return nil }
 
 // Fetch says that there is no shared memory.
 func Fetch(time.Time, Offer, []byte, int) (*Memory, error) { return nil, ErrUnsupported }
+
+func (m *Memory) addWakers() error                  { return ErrUnsupported }
+func (m *Memory) again() (*Memory, error)           { return nil, ErrUnsupported }
+func sleepOn(*atomic.Uint32, uint32, time.Duration) {}
+func wakeOn(*atomic.Uint32)                         {}
+
+func (bell) ring()               {}
+func (bell) silence()            {}
+func (rest) wake()               {}
+func (rest) sleep(time.Duration) {}

@@ -124,7 +124,7 @@ func (m *Memory) send(c *net.UnixConn, answer Secret) error {
 	if m.file == nil {
 		return os.ErrClosed
 	}
-	_, _, err := c.WriteMsgUnix(answer[:], unix.UnixRights(int(m.file.Fd())), nil)
+	_, _, err := c.WriteMsgUnix(answer[:], unix.UnixRights(append([]int{int(m.file.Fd())}, m.files...)...), nil)
 	return err
 }
 
@@ -164,9 +164,9 @@ func Fetch(deadline time.Time, o Offer, request []byte, size int) (*Memory, erro
 	if _, err := c.Write(append(o.Ask[:], request...)); err != nil {
 		return nil, fmt.Errorf("shared memory: %w", err)
 	}
-	b, rights := make([]byte, SecretBytes+mostReason), make([]byte, unix.CmsgSpace(4))
+	b, rights := make([]byte, SecretBytes+mostReason), make([]byte, unix.CmsgSpace(4*mostFiles))
 	n, nr, _, _, err := c.ReadMsgUnix(b, rights)
-	f, bad := received(rights[:nr])
+	fds, bad := received(rights[:nr])
 	if err == nil {
 		err = bad
 	}
@@ -176,26 +176,22 @@ func Fetch(deadline time.Time, o Offer, request []byte, size int) (*Memory, erro
 		err = errors.New("the answer is not from the peer")
 	case n > SecretBytes:
 		err = fmt.Errorf("the peer says: %q", b[SecretBytes:n])
-	case f == nil:
+	case len(fds) == 0:
 		err = errors.New("the answer has no memory")
 	default:
-		return adopt(f, size)
+		return adopt(os.NewFile(uintptr(fds[0]), "shared memory"), fds[1:], size)
 	}
-	if f != nil {
-		f.Close()
-	}
-	return nil, fmt.Errorf("shared memory: %w", err)
+	return nil, errors.Join(fmt.Errorf("shared memory: %w", err), closeAll(fds))
 }
 
-// received is the one file that came with a message; nil if none did.
-func received(rights []byte) (*os.File, error) {
+// mostFiles is how many files an answer has: memory and, of a stream, what wakes its readers.
+const mostFiles = 1 + wakerFiles
+
+// received is the files that came with a message.
+func received(rights []byte) ([]int, error) {
 	messages, err := unix.ParseSocketControlMessage(rights)
 	if err != nil || len(messages) == 0 {
 		return nil, err
 	}
-	fds, err := unix.ParseUnixRights(&messages[0]) // there was room for one
-	if err != nil || len(fds) == 0 {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fds[0]), "shared memory"), nil
+	return unix.ParseUnixRights(&messages[0])
 }
