@@ -62,17 +62,17 @@ func newPair(c *Config, s device.Stream, peer string, shape attention.Shape, ask
 		in, sizesIn, p.sizesOut = transport.PartialAhead, p.sizesOut, sizesIn
 	}
 	var err error
-	if p.inbox, err = c.Endpoint.Inbox(peer, transport.LaneKey{Model: c.ModelID, Purpose: in}, sizesIn, p.makes(c, false)); err != nil {
+	if p.inbox, err = c.Endpoint.Inbox(peer, transport.LaneKey{Model: c.ModelID, Purpose: in}, sizesIn, makesLanes(c, p.stream, false)); err != nil {
 		return nil, fmt.Errorf("exchanges with %s: %w", peer, err)
 	}
 	p.in = p.inbox.Lane()
 	return p, nil
 }
 
-// makes makes ends of lanes on the device.
-func (p *pair) makes(c *Config, out bool) transport.MakeLane {
+// makesLanes makes ends of lanes on a device.
+func makesLanes(c *Config, s device.Exchanger, out bool) transport.MakeLane {
 	return func(size int, memory []byte, free func()) (*device.Lane, error) {
-		return p.stream.NewLane(device.LaneEnd{Size: size, Out: out, Spin: c.Endpoint.Synch() == transport.Fast, Memory: memory, Free: free})
+		return s.NewLane(device.LaneEnd{Size: size, Out: out, Spin: c.Endpoint.Synch() == transport.Fast, Memory: memory, Free: free})
 	}
 }
 
@@ -85,7 +85,7 @@ func (p *pair) connect(c *Config, peer string) error {
 	if p.asks {
 		out = transport.QueryAhead
 	}
-	b, err := c.Endpoint.Outbox(peer, transport.LaneKey{Model: c.ModelID, Purpose: out}, p.sizesOut, p.makes(c, true))
+	b, err := c.Endpoint.Outbox(peer, transport.LaneKey{Model: c.ModelID, Purpose: out}, p.sizesOut, makesLanes(c, p.stream, true))
 	if nobody := new(transport.ErrNoReceiver); errors.As(err, &nobody) {
 		return nil
 	}

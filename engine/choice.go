@@ -16,16 +16,23 @@ type choice struct {
 
 func (c *choice) pending() bool { return c.token != nil || c.logits != nil }
 
+// choosesItself says whether the device chooses the token of a step, and no logits are handed out for it.
+func (w *workspace) choosesItself(h *header) bool {
+	s, ok := w.stream.(device.Sampler)
+	return h.Sampling.Temperature == 0 || ok && s.Draws(h.Sampling, w.logits.Cols)
+}
+
 // choose records the choice of the token for a position, that follows a row of the step.
 func (w *workspace) choose(h *header, dec *model.Decoder, row, position int) choice {
 	out, to := w.logits.Slice(0, 1), w.scratch.Choice(1)
 	dec.Logits(w.stream, w.scratch, row, row+1, out)
-	if h.Sampling.Temperature == 0 {
-		w.stream.Argmax(to, out)
-	} else if s, ok := w.stream.(device.Sampler); ok && s.Draws(h.Sampling, out.Cols) {
-		s.Draw(to, out, h.Sampling, position)
-	} else {
+	switch {
+	case !w.choosesItself(h):
 		return choice{logits: w.stream.Download(bytesOf(out.Data))}
+	case h.Sampling.Temperature == 0:
+		w.stream.Argmax(to, out)
+	default:
+		w.stream.(device.Sampler).Draw(to, out, h.Sampling, position)
 	}
 	return choice{row: out, on: to, token: w.stream.Download(bytesOf(to))}
 }

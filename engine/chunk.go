@@ -18,9 +18,7 @@ type run struct{ row, first, n int }
 func (e *Engine) runStep(h header, payload []byte) {
 	e.busy.Lock()
 	defer e.busy.Unlock()
-	if !e.flies(&h) {
-		e.land()
-	}
+	e.work.relay = relay{}
 	var err error
 	switch h.Kind {
 	case kindChunk:
@@ -29,29 +27,39 @@ func (e *Engine) runStep(h header, payload []byte) {
 			err = e.chunk(h, ids, nil)
 		}
 	case kindRound:
+		e.land()
 		err = e.round(h, payload)
 	default:
 		err = fmt.Errorf("a step of kind %d is not known", h.Kind)
 	}
 	if err != nil {
 		e.fail(h, err)
+		e.unlink(e.work.relay, err)
 	}
 }
 
 // runHidden takes a step over from the owner of the layers before.
-func (e *Engine) runHidden(h header, payload []byte, msg *transport.Message) {
+func (e *Engine) runHidden(from int, h header, payload []byte, msg *transport.Message) {
 	e.busy.Lock()
 	defer e.busy.Unlock()
-	e.work.incoming = msg
+	e.work.incoming, e.work.relay = msg, relay{}
 	defer e.work.taken()
-	e.land()
-	hidden, err := viewOf[float32](payload, int(h.Count)*e.cfg.Model.Config.Hidden)
+	var hidden []float32
+	var err error
+	if h.Kind != kindAhead {
+		hidden, err = viewOf[float32](payload, int(h.Count)*e.cfg.Model.Config.Hidden)
+	}
 	if err == nil {
 		err = e.chunk(h, nil, hidden)
 	}
-	if err != nil {
-		e.fail(h, err)
+	if err == nil {
+		return
 	}
+	e.fail(h, err)
+	if h.Kind == kindAhead {
+		e.work.relay.from = e.links[from] // what comes by it will not be taken
+	}
+	e.unlink(e.work.relay, err)
 }
 
 // chunk runs this node's layers from h.Layer on over tokens [First, First+Count), and hands the result on:
@@ -83,10 +91,24 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 		return err
 	}
 	w.scratch.Resize(n)
-	if (h.Layer == 0) != (hidden == nil) {
+	if w.relay, err = e.relayOf(&h, table.Epoch, layers); err != nil {
+		return err
+	}
+	if (h.Layer == 0) != (hidden == nil && w.relay.from == nil) {
 		return fmt.Errorf("layer %d of a step begins with a hidden state: %v", h.Layer, hidden != nil)
 	}
-	if ids, err = e.follow(&h, ids); err == nil {
+	course, err := e.row.of(&h, w.relay.end())
+	if err != nil {
+		return err
+	}
+	w.relay.course = course
+	if !course.behind {
+		e.land()
+	}
+	if course.ids == fromNote {
+		ids, err = e.noted(&h)
+	}
+	if err == nil && (course.ids == fromIDs || course.ids == fromNote) {
 		err = e.checkIDs(ids)
 	}
 	if err != nil {
@@ -100,19 +122,32 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 		if err != nil && w.ahead {
 			err = e.giveUp(h, table, layers, err)
 		}
+		if err != nil {
+			err = w.relay.blame(err)
+		}
 		w.ahead = false
 	}()
+	if err == nil && w.relay.used() {
+		err = e.pass(h, table.Epoch, layers)
+	}
 	if err != nil {
 		return err
 	}
+	e.row.recorded(&h, w.relay.end(), course)
+	if w.relay.used() {
+		w.taken() // the next may come in its place
+		w.relay.begin(w)
+	}
 	switch {
-	case h.Layer == 0 && ids == nil:
+	case course.ids == fromLane:
+		dec.EmbedChosen(w.pacer, w.scratch, w.scratch.Choice(1))
+	case course.ids == fromFlight:
 		dec.EmbedChosen(w.pacer, w.scratch, e.flying.choice.on)
 	case h.Layer == 0:
 		dec.Embed(w.stream, w.scratch, ids)
-	default:
+	case hidden != nil:
 		w.stream.Write(w.scratch.X, hidden)
-		w.taken() // the next may come in its place
+		w.taken()
 	}
 	dec.Angles(w.stream, w.scratch, 0, first, n)
 	e.computed(trace.Embed, &h, int(h.Layer), began)
@@ -132,9 +167,13 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 		dec.AfterAttention(w.stream, l, w.scratch)
 		e.computed(trace.Forward, &h, l, began)
 	}
-	if layers.End == e.layers {
-		return e.finish(h, dec)
+	switch {
+	case layers.End == e.layers:
+		return e.finish(h, dec, layers)
+	case w.relay.used():
+		return e.handOn(h, layers)
 	}
+	e.land()
 	out := w.stream.Download(bytesOf(w.scratch.X.Data))
 	if err := w.wait(); err != nil {
 		return err
@@ -145,6 +184,9 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 	began = w.trace.Now()
 	err = e.lanes.hiddenOut[next].Send(e.deadline(), h.encode(&w.head), out)
 	sent(w.trace, &h, transport.Hidden, next, layers.End, began, len(out))
+	if err == nil && h.Flags&each != 0 {
+		err = e.done(h, -1, false)
+	}
 	return err
 }
 
@@ -262,16 +304,19 @@ func (e *Engine) endStep(seq uint64) {
 }
 
 // finish runs what has been recorded, and gives the driver what the step was asked for, after the last layer.
-func (e *Engine) finish(h header, dec *model.Decoder) error {
+func (e *Engine) finish(h header, dec *model.Decoder, layers residence.Span) error {
 	w := &e.work
 	rows, last := w.scratch.Rows(), w.runs[len(w.runs)-1]
 	var c choice
 	if h.Flags&wantToken != 0 && last.first+last.n == int(h.First+h.Count) {
 		began := w.trace.Now()
 		c = w.choose(&h, dec, rows-1, last.first+last.n)
+		if w.relay.course.tells {
+			w.relay.token.send(bytesOf(c.on))
+		}
 		e.computed(trace.Head, &h, trace.NoLayer, began)
 	}
-	if e.fly(&h, c, last.first+last.n) {
+	if e.fly(&h, c, layers) {
 		return nil
 	}
 	e.land()
@@ -300,7 +345,7 @@ func (e *Engine) finish(h header, dec *model.Decoder) error {
 			}
 		}
 	}
-	return e.done(h, token)
+	return e.done(h, token, w.relay.used())
 }
 
 func (e *Engine) sendLogits(h header, dec *model.Decoder, row, first, n int) error {
@@ -319,9 +364,12 @@ func (e *Engine) sendLogits(h header, dec *model.Decoder, row, first, n int) err
 	return err
 }
 
-// done tells the driver that the step is finished here; token is -1 if none was sampled.
-func (e *Engine) done(h header, token int32) error {
-	h.Kind, h.A, h.B = kindDone, uint32(e.cfg.Node), uint32(token)
+// done tells the driver that the step is finished here, and whether it was relayed; token is -1 if none was sampled.
+func (e *Engine) done(h header, token int32, r bool) error {
+	h.Kind, h.A, h.B, h.Flags = kindDone, uint32(e.cfg.Node), uint32(token), 0
+	if r {
+		h.Flags = relayed
+	}
 	began := e.work.trace.Now()
 	err := e.lanes.result.Send(e.deadline(), h.encode(&e.work.head))
 	sent(e.work.trace, &h, transport.Result, trace.Client, trace.NoLayer, began, 0)

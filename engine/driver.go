@@ -43,6 +43,7 @@ type Result struct {
 	At        time.Time // when it came; zero of EveryStep
 	Seq, Step uint64
 	Token     int32     // sampled after the step's last token, or -1
+	Relayed   bool      // the step has gone from device to device; others may follow it
 	First     int       // position of the first row of Logits
 	Logits    []float32 // [rows][vocabulary]; valid only during the call
 	Err       *RemoteError
@@ -66,9 +67,11 @@ type Want struct {
 	Token    bool // a token sampled after the last one
 	Sampling sampling.Params
 	Logits   bool // the logits of every token
-	// Follows says that the step's one token, of which the id does not matter, is that which the sequence's step before it chooses, on the same node, and Followed that such a
-	// step comes next, unless that one fails.
+	// Follows says that the step's one token, of which the id does not matter, is that which the sequence's step before it chooses, and Followed that such a
+	// step comes next, unless that one fails. If the last layers are not of the node that has the first the step before must have been [Result.Relayed], and both want Each.
 	Follows, Followed bool
+	// Each says that each owner of layers gives a result when it needs the step no more, not only the last, so that steps may go from device to device.
+	Each bool
 }
 
 func (w Want) flags() (f uint8) {
@@ -83,6 +86,9 @@ func (w Want) flags() (f uint8) {
 	}
 	if w.Followed {
 		f |= followed
+	}
+	if w.Each {
+		f |= each
 	}
 	return f
 }
@@ -160,7 +166,7 @@ func (d *Driver) parse(node int, msg []byte) (Result, error) {
 	res := Result{Node: node, Seq: h.Seq, Step: h.Step, Token: -1}
 	switch h.Kind {
 	case kindDone:
-		res.Token = int32(h.B)
+		res.Token, res.Relayed = int32(h.B), h.Flags&relayed != 0
 	case kindLogits:
 		res.First = int(h.First)
 		res.Logits, err = viewOf[float32](payload, int(h.Count)*d.cfg.Model.Config.Vocab)

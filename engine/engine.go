@@ -68,10 +68,12 @@ type Engine struct {
 
 	servers []*server // of each other node's queries
 	asking  []*pair   // by node; nil where a device makes no exchanges by itself, or none are made
+	links   []*link   // by node; nil likewise
 
 	busy   sync.Mutex // one step at a time: it guards what follows
 	work   workspace
 	flying *flight // the step that runs on the device while the next one is recorded, if there is one
+	row    row
 
 	chosen sync.Map // by sequence, a chose of its step before, if another one follows that
 
@@ -103,6 +105,7 @@ type workspace struct {
 	head      [headerBytes]byte
 	incoming  *transport.Message // with the hidden state that the step begins with, until that has been copied
 	ahead     bool               // the step is recorded ahead with its exchanges
+	relay     relay              // of the step
 	trace     *trace.Recorder    // of the step
 	fault     error              // of the stream, see wait
 }
@@ -135,10 +138,13 @@ func New(c Config) (*Engine, error) {
 
 // pairUp makes the servers of the other nodes' queries, and registers the lanes of devices.
 func (e *Engine) pairUp() (err error) {
-	e.asking = make([]*pair, len(e.cfg.Nodes))
+	e.asking, e.links = make([]*pair, len(e.cfg.Nodes)), make([]*link, len(e.cfg.Nodes))
 	for n, name := range e.cfg.Nodes {
 		if n == e.cfg.Node {
 			continue
+		}
+		if e.links[n], err = newLink(&e.cfg, &e.work, n); err != nil {
+			return err
 		}
 		if slices.Contains(e.cfg.Askers, e.cfg.Node) {
 			if e.asking[n], err = newPair(&e.cfg, e.work.stream, name, e.shape, true); err != nil {
@@ -156,14 +162,22 @@ func (e *Engine) pairUp() (err error) {
 
 // give gives back what the engine took of its device. All lanes have ended, and every goroutine.
 func (e *Engine) give() error {
-	for _, p := range e.asking {
-		p.close()
-	}
+	e.closePairs()
 	var all []error
 	for _, s := range e.servers {
 		all = append(all, s.close())
 	}
 	return errors.Join(append(all, e.work.give())...)
+}
+
+// closePairs ends the lanes of this node's own device.
+func (e *Engine) closePairs() {
+	for _, p := range e.asking {
+		p.close()
+	}
+	for _, l := range e.links {
+		l.close()
+	}
 }
 
 // take takes the memory of the largest step.
@@ -244,10 +258,15 @@ func (e *Engine) Connect() error {
 			return err
 		}
 	}
-	e.serveFrom(e.lanes.step, e.nextStep, transport.Step, trace.Client, releasing(e.runStep))
-	for n, r := range e.lanes.hiddenIn {
-		e.serve(r, transport.Hidden, n, e.runHidden)
+	for n, l := range e.links {
+		if err := l.connect(&e.cfg); err != nil {
+			return err
+		}
+		if r := e.lanes.hiddenIn[n]; r != nil {
+			e.serveFrom(r, e.nextStep, transport.Hidden, n, func(h header, payload []byte, msg *transport.Message) { e.runHidden(n, h, payload, msg) })
+		}
 	}
+	e.serveFrom(e.lanes.step, e.nextStep, transport.Step, trace.Client, releasing(e.runStep))
 	for _, s := range e.servers {
 		s.reply = e.lanes.partialOut[s.peer]
 		if err := s.pair.connect(&e.cfg, e.cfg.Nodes[s.peer]); err != nil {
@@ -358,9 +377,7 @@ func (e *Engine) Close() {
 	e.closed.Store(true)
 	e.register.Unlock()
 	e.lanes.close()
-	for _, p := range e.asking {
-		p.close()
-	}
+	e.closePairs()
 	for _, s := range e.servers {
 		s.pair.close()
 	}

@@ -6,21 +6,25 @@ import (
 	"time"
 
 	"github.com/orrery-ai/orrery/kvcache"
+	"github.com/orrery-ai/orrery/residence"
 	"github.com/orrery-ai/orrery/transport"
 )
 
 // A step of decode can be recorded while the one before still runs, where the device says how far it has come ([device.Pacer]) and chooses the token itself: the next step's
-// embedding takes that from where the device has left it. So who drives hands out a step behind the one whose token he waits for ([Want]), and
-// of a token's way to him and back nothing is left between two steps. On devices where that cannot be, the next step is there at least when the token is.
+// embedding takes that from where the device has left it or, if other nodes have the last layers, from a message of theirs (link.go). So who drives hands out
+// a step behind the one whose token he waits for ([Want]), and of a token's way to him and back nothing is left between two steps. On devices where that
+// cannot be, the next step is there at least when the token is. What may be recorded behind what is row's to say.
 
 // flight is a step that has been recorded, and that nobody has waited for.
 type flight struct {
-	header   header
-	choice   choice
-	position int // of the token that is chosen
-	step     *kvcache.Step
-	table    *kvcache.Table
-	since    time.Time
+	header header
+	choice choice
+	step   *kvcache.Step
+	table  *kvcache.Table
+	layers residence.Span
+	ahead  bool // it exchanges by itself
+	relay  relay
+	since  time.Time
 }
 
 // chose is what a sequence's last step has chosen, if another one follows.
@@ -29,45 +33,35 @@ type chose struct {
 	token    int32
 }
 
-// flies reports whether a step follows the one that flies.
-func (e *Engine) flies(h *header) bool {
-	f := e.flying
-	return f != nil && h.Kind == kindChunk && h.Flags&follows != 0 && h.Seq == f.header.Seq && int(h.First) == f.position && h.Count == 1
-}
-
-// follow is the ids of a step: nil if its token is what the step that flies chooses.
-func (e *Engine) follow(h *header, ids []int32) ([]int32, error) {
-	if h.Flags&follows == 0 || h.Layer != 0 {
-		return ids, nil
-	}
-	if e.flies(h) {
-		return nil, nil
-	}
+// noted is the ids of a step whose token this node has noted.
+func (e *Engine) noted(h *header) ([]int32, error) {
 	last, _ := e.chosen.LoadAndDelete(h.Seq)
 	c, ok := last.(chose)
-	if !ok || c.position != int(h.First) || h.Count != 1 {
+	if !ok || c.position != int(h.First) {
 		return nil, fmt.Errorf("the token of the step at %d is not known: none was chosen for it", h.First)
 	}
 	return []int32{c.token}, nil
 }
 
-// note keeps the token that a step has chosen for the one that follows.
+// note keeps the token that a step has chosen for the one that follows, which begins here.
 func (e *Engine) note(h *header, token int32) {
-	if h.Flags&followed != 0 {
-		e.chosen.Store(h.Seq, chose{int(h.First + h.Count), token})
+	if h.Flags&(followed|each) == followed {
+		e.chosen.Store(h.Seq, chose{next(h).position, token})
 	}
 }
 
 // fly leaves a step that has been recorded to the device, if that and another one's following allow it. The step before, if that still flies, is waited for.
-func (e *Engine) fly(h *header, c choice, position int) bool {
+func (e *Engine) fly(h *header, c choice, layers residence.Span) bool {
 	w := &e.work
-	if w.pacer == nil || w.ahead || w.trace != nil || h.Flags&(followed|wantToken|wantLogits) != followed|wantToken || c.on == nil || w.fault != nil || !w.pacer.Part() {
+	if w.pacer == nil || w.trace != nil || h.Flags&(followed|wantToken|wantLogits) != followed|wantToken || c.on == nil && layers.End == e.layers || w.fault != nil || !w.pacer.Part() {
 		return false
 	}
+	f := &flight{header: *h, choice: c, step: w.step, table: w.table, layers: layers, ahead: w.ahead, relay: w.relay, since: time.Now()}
+	w.table, w.ahead = nil, false
 	e.land()
-	e.flying = &flight{header: *h, choice: c, position: position, step: w.step, table: w.table, since: time.Now()}
-	w.table = nil
-	if w.step = &w.steps[0]; w.step == e.flying.step {
+	e.flying = f
+	e.row.left(h)
+	if w.step = &w.steps[0]; w.step == f.step {
 		w.step = &w.steps[1]
 	}
 	return true
@@ -80,22 +74,28 @@ func (e *Engine) land() {
 		return
 	}
 	e.flying = nil
-	w := &e.work
-	err := w.pacer.WaitPart()
+	e.row.landed()
+	err := e.work.pacer.WaitPart()
+	if err != nil && f.ahead {
+		err = e.giveUp(f.header, f.table, f.layers, err)
+	}
 	f.end(e, err == nil)
 	token := int32(-1)
-	if err == nil {
+	if err == nil && f.choice.pending() {
 		token, err = f.choice.made(&f.header)
-	}
-	if err == nil && token < 0 { // the next step has overwritten the logits, in which it could be seen what is wrong
-		err = fmt.Errorf("the logits of position %d have no largest: they are not all finite", f.position)
+		if err == nil && token < 0 { // the next step has overwritten the logits, in which it could be seen what is wrong
+			err = fmt.Errorf("the logits of position %d have no largest: they are not all finite", next(&f.header).position)
+		}
 	}
 	if err == nil {
-		e.note(&f.header, token)
-		err = e.done(f.header, token)
+		if f.choice.pending() {
+			e.note(&f.header, token)
+		}
+		err = e.done(f.header, token, f.relay.used())
 	}
 	if err != nil {
-		e.fail(f.header, err)
+		e.fail(f.header, f.relay.blame(err))
+		e.unlink(f.relay, err)
 	}
 }
 

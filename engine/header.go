@@ -20,7 +20,7 @@ const (
 	kindLogits                  // Result: some rows
 	kindDone                    // Result: the step is finished on this node
 	kindFail                    // Partial, KVRing, Result: the payload says why
-	kindAhead                   // Query: a step will ask for layers [Layer, A) on the lanes of devices, from message C on
+	kindAhead                   // Query: a step will ask for layers [Layer, A) on the lanes of devices, from message C on. Hidden: a step's hidden state comes by their message C, and its token is to go by A
 )
 
 // What a step should give back, and whether it is one of a row.
@@ -29,6 +29,8 @@ const (
 	wantLogits             // the logits of every token
 	follows                // the step's one token is that which the sequence's step before chooses, whatever ids says
 	followed               // such a step is on its way behind this one
+	each                   // each owner tells when its part of the step is done
+	relayed                // kindDone: the step has gone from device to device
 )
 
 // headerBytes is the size of an encoded header.

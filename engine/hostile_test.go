@@ -137,7 +137,7 @@ func FuzzLaneMessages(f *testing.F) {
 		}
 		st.Release()
 		e.runStep(h, payload)
-		e.runHidden(h, payload, nil)
+		e.runHidden(0, h, payload, nil)
 		e.receiveBlock(0, h, payload)
 		for len(b.copied) > 0 {
 			<-b.copied

@@ -127,13 +127,13 @@ func (e *Engine) roundOn(b *belt, h header, payload []byte) error {
 	}
 	b.done = true
 	if len(w.ids) > 0 {
-		return e.finish(h, dec)
+		return e.finish(h, dec, residence.Span{End: e.layers})
 	}
 	if err := w.wait(); err != nil {
 		return err
 	}
 	e.endStep(h.Seq)
-	return e.done(h, -1)
+	return e.done(h, -1, false)
 }
 
 // takePieces notes which pieces are this node's: their ids, row after row, and their runs.

@@ -123,7 +123,7 @@ func (l *inlink) open(h header) error {
 	}
 	if reason != "" {
 		level := slog.LevelWarn
-		if o.key.Purpose == QueryAhead || o.key.Purpose == PartialAhead { // this node's device makes no exchanges by itself
+		if o.key.Purpose.ofDevices() {
 			level = slog.LevelDebug
 		}
 		l.e.c.Logger.Log(context.Background(), level, "lane refused", "peer", l.node, "lane", o.key, "reason", reason)

@@ -18,11 +18,12 @@ const (
 	Probe                // messages that measure the way between two nodes
 	QueryAhead           // queries that a device sends by itself, in the order of a step that its node has announced
 	PartialAhead         // a device's answers to those
+	HiddenAhead          // hidden states that a device hands on by itself, and the tokens that come of them
 	numPurposes
 )
 
 var purposeNames = [numPurposes]string{
-	"control", "step", "hidden", "query", "partial", "kv-move", "kv-ring", "result", "probe", "query-ahead", "partial-ahead",
+	"control", "step", "hidden", "query", "partial", "kv-move", "kv-ring", "result", "probe", "query-ahead", "partial-ahead", "hidden-ahead",
 }
 
 // String names the purpose as logs and metrics do.
@@ -71,6 +72,9 @@ func (c class) String() string {
 	}
 	return "unknown"
 }
+
+// ofDevices says whether lanes for p are between devices: a node whose device makes no exchanges by itself has no end of them.
+func (p Purpose) ofDevices() bool { return p == QueryAhead || p == PartialAhead || p == HiddenAhead }
 
 func (p Purpose) class() class {
 	switch p {

@@ -18,11 +18,12 @@ const (
 )
 
 // exchanger is a queue with lanes. What a step records up to its first message goes straight to the stream; what comes behind it until
-// the step's end is given to it by way of a gated queue.
+// everything has been waited for is given to it by way of a gated queue.
 type exchanger struct {
 	*queue
 	gated *gated.Queue // nil until there is a lane
 	ahead bool         // what comes next is behind a message
+	gates []bool       // fences that were not forgotten: whether the gated queue has each of them
 }
 
 var (
@@ -130,12 +131,39 @@ func (e *exchanger) Mark() int {
 	return e.queue.Mark()
 }
 
-// Fence implements [gpu.Fencer]. There is none behind a message.
+// Fence implements [gpu.Fencer].
 func (e *exchanger) Fence() {
-	if e.ahead {
-		e.fail(errors.New("cuda: a fence behind a message"))
+	if len(e.gates) == gpu.MostFences {
+		e.fail(errors.New("cuda: a fence beyond those that there may be"))
+		return
 	}
-	e.queue.Fence()
+	if e.gates = append(e.gates, e.ahead); e.ahead {
+		e.gated.Fence()
+	} else {
+		e.queue.Fence()
+	}
+}
+
+// Reached implements [gpu.Fencer].
+func (e *exchanger) Reached() bool {
+	if len(e.gates) > 0 && e.gates[0] {
+		return e.gated.Reached()
+	}
+	return e.queue.Reached()
+}
+
+// Reach implements [gpu.Fencer]. Once nothing is behind a message any more what comes next goes straight to the stream again.
+func (e *exchanger) Reach(deadline time.Time) error {
+	if len(e.gates) == 0 || !e.gates[0] {
+		if len(e.gates) > 0 {
+			e.gates = append(e.gates[:0], e.gates[1:]...)
+		}
+		return e.queue.Reach(deadline)
+	}
+	e.gates = append(e.gates[:0], e.gates[1:]...)
+	err := e.gated.Reach(deadline)
+	e.ahead = !e.gated.Idle()
+	return err
 }
 
 // Wait implements [gpu.Queue].

@@ -194,7 +194,7 @@ func (h *Host) Info() gpu.Info { return h.info }
 // NewQueue implements [gpu.Host]. The queue is a *[gated.Queue].
 func (h *Host) NewQueue() (gpu.Queue, error) {
 	c := &commands{Host: h}
-	if c.queue = h.device.newQueue(gated.MaxFlying + 2); c.queue.object == 0 {
+	if c.queue = h.device.newQueue(gated.MostBatches); c.queue.object == 0 {
 		return nil, errors.New("metal: the device makes no queue")
 	}
 	q, err := gated.New(c, gated.Options{Fast: h.fast, Looks: looks, Patience: patience})

@@ -245,7 +245,7 @@ func (p *parser) where(r *Rule) error {
 // purposes is those of lanes, and of actor messages, by name.
 func purposes() map[string]transport.Purpose {
 	m := make(map[string]transport.Purpose)
-	for p := transport.Control; p <= transport.PartialAhead; p++ {
+	for p := transport.Control; p <= transport.HiddenAhead; p++ {
 		m[p.String()] = p
 	}
 	return m

@@ -271,7 +271,7 @@ func (q *Queue) message(o operation, behind int, parts []gpu.Part, record func(s
 	q.tighten()
 	q.talks = true
 	if q.options.Coherent && o.bytes <= fusedMost {
-		o.parts, o.fused = q.arena.keepParts(parts), behind
+		o.parts, o.fused = q.now().arena.keepParts(parts), behind
 	}
 	q.add(o)
 	record(o.lane.slot(o.seq))

@@ -25,8 +25,11 @@ type Options struct {
 	Patience time.Duration
 }
 
-// MaxFlying is how many batches run at the same time, but for one more that a wait submits.
-const MaxFlying = 256
+// MaxFlying is how many batches run at the same time, but for those that fences and a wait submit: MostBatches at most.
+const (
+	MaxFlying   = 256
+	MostBatches = MaxFlying + gpu.MostFences + 1
+)
 
 const (
 	batchLaunches = 64 // operations that are recorded before they are submitted
@@ -62,17 +65,16 @@ type Queue struct {
 	watcher *watcher     // nil without lanes
 	moved   atomic.Int64 // when it was last seen that the device has signalled, in nanoseconds of Unix time
 
-	// The step: what has been recorded since Wait returned.
-	list  []operation
-	arena arena
-	next  int  // the first operation that has not been submitted
-	waits bool // whether an await has been submitted
-	talks bool // whether a message has been recorded
-	split bool // whether the host waits for messages
-	stage rooms
-	grids rooms
-	reads []read
-	loose int // of reads, those at the end, which Wait can make from the buffers themselves
+	// What has been recorded and has not ended: since Wait returned, behind the last part that Reach has returned for.
+	list    []operation
+	base    uint32               // operations recorded before the first of list
+	next    int                  // the first operation that has not been submitted
+	waits   bool                 // whether an await has been submitted
+	talks   bool                 // whether a message has been recorded
+	split   bool                 // whether the host waits for messages
+	parts   [gpu.MostFences]part // by turns, so that the memory of one is used again when it has ended
+	current int                  // of parts, the one that is recorded
+	fences  []fence              // not forgotten
 
 	flying []flight // submitted, not ended, the first first
 	stuck  bool     // what flies is of a step that was given up at its deadline; nothing is submitted until it has ended
@@ -95,11 +97,15 @@ type span struct{ begin, end time.Duration }
 // flight is a batch that runs.
 type flight struct {
 	batch Batch
+	end   int // in list, of its operations
 	timed bool
 	gated bool // it has a gate that waits
 }
 
-var _ gpu.Exchanger = (*Queue)(nil)
+var (
+	_ gpu.Exchanger = (*Queue)(nil)
+	_ gpu.Fencer    = (*Queue)(nil)
+)
 
 // New makes a queue of a device, which its Close closes.
 func New(d Device, o Options) (*Queue, error) {
@@ -134,8 +140,10 @@ func (q *Queue) fail(err error) {
 
 func (q *Queue) name() string { return q.device.Info().Name }
 
-// idle says that nothing is recorded and nothing runs.
-func (q *Queue) idle() bool { return len(q.list) == 0 && len(q.flying) == 0 && len(q.reads) == 0 }
+// Idle says that nothing is recorded, and nothing runs or is to be reached.
+func (q *Queue) Idle() bool {
+	return len(q.list) == 0 && len(q.flying) == 0 && len(q.now().reads) == 0 && len(q.fences) == 0
+}
 
 // record adds an operation to the step.
 func (q *Queue) record(o operation) {
@@ -145,7 +153,7 @@ func (q *Queue) record(o operation) {
 
 // add is record without more: nothing is submitted.
 func (q *Queue) add(o operation) {
-	o.args = q.arena.keep(o.args)
+	o.args = q.now().arena.keep(o.args)
 	q.list = append(q.list, o)
 }
 
@@ -195,11 +203,11 @@ func (q *Queue) Write(dst gpu.Range, src []byte) {
 	if !q.inside(dst, int64(len(src))) || len(src) == 0 {
 		return
 	}
-	if to := bytes(dst, len(src)); to != nil && q.idle() {
+	if to := bytes(dst, len(src)); to != nil && q.Idle() {
 		copy(to, src)
 		return
 	}
-	from, err := q.stage.take(q.device, int64(len(src)), stageChunk)
+	from, err := q.now().stage.take(q.device, int64(len(src)), stageChunk)
 	if err != nil {
 		q.fail(err)
 		return
@@ -214,12 +222,13 @@ func (q *Queue) Read(dst []byte, src gpu.Range) {
 		return
 	}
 	from := bytes(src, len(dst))
-	if from != nil && q.idle() {
+	if from != nil && q.Idle() {
 		copy(dst, from)
 		return
 	}
-	q.reads = append(q.reads, read{dst, src})
-	q.loose++
+	p := q.now()
+	p.reads = append(p.reads, read{dst, src})
+	p.loose++
 	if from == nil {
 		q.tighten()
 	}
@@ -227,11 +236,11 @@ func (q *Queue) Read(dst []byte, src gpu.Range) {
 
 // tighten copies what the last reads read, because what is recorded next may change it.
 func (q *Queue) tighten() {
-	for q.loose > 0 {
-		r := &q.reads[len(q.reads)-q.loose]
-		q.loose--
+	for p := q.now(); p.loose > 0; {
+		r := &p.reads[len(p.reads)-p.loose]
+		p.loose--
 		n := int64(len(r.dst))
-		to, err := q.stage.take(q.device, n, stageChunk)
+		to, err := q.now().stage.take(q.device, n, stageChunk)
 		if err != nil {
 			q.fail(err)
 			return
@@ -293,7 +302,7 @@ func (q *Queue) ResetMarks() { q.marks, q.times, q.timed = q.marks[:0], q.times[
 
 // Close implements [gpu.Queue].
 func (q *Queue) Close() error {
-	q.list, q.reads, q.loose, q.next = q.list[:0], q.reads[:0], 0, 0
+	q.forget()
 	err := q.Wait(time.Now().Add(closeTimeout))
 	if len(q.flying) > 0 {
 		return err // it still uses all of it
@@ -301,7 +310,10 @@ func (q *Queue) Close() error {
 	if q.watcher != nil {
 		q.watcher.end()
 	}
-	errs := []error{err, q.stage.reset(0), q.grids.reset(0), q.control.Free()}
+	errs := []error{err, q.control.Free()}
+	for i := range q.parts {
+		errs = append(errs, q.parts[i].stage.reset(0), q.parts[i].grids.reset(0))
+	}
 	if q.halt != nil {
 		errs = append(errs, q.halt.Free())
 	}

@@ -35,7 +35,7 @@ var (
 
 // NewRunner makes a runner, which uses the queue from then on.
 func NewRunner(h gpu.Host, q gpu.Queue) *Runner {
-	r := &Runner{Host: h, queue: q, work: make(chan *ran, MaxFlying+2), start: time.Now()}
+	r := &Runner{Host: h, queue: q, work: make(chan *ran, MostBatches), start: time.Now()}
 	r.done.Go(func() {
 		for b := range r.work {
 			begin, err := time.Since(r.start), r.run(b.steps)

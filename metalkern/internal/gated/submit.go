@@ -35,7 +35,7 @@ func (q *Queue) give(to int) {
 	}
 	if needed && !q.options.Halts {
 		var err error // a signal is two launches, an await a gate and one
-		if e.grids, err = q.grids.take(q.device, int64(2*len(list)*gridBytes), gridChunk); err != nil {
+		if e.grids, err = q.now().grids.take(q.device, int64(2*len(list)*gridBytes), gridChunk); err != nil {
 			q.fail(err)
 			return
 		}
@@ -84,7 +84,7 @@ func (q *Queue) give(to int) {
 		q.fail(err)
 		return
 	}
-	f := flight{batch: batch, timed: len(q.marks) > 0, gated: e.waits}
+	f := flight{batch: batch, end: to, timed: len(q.marks) > 0, gated: e.waits}
 	if f.timed {
 		q.timed++
 	}
@@ -119,7 +119,7 @@ func (e *encoder) halt() gpu.Range {
 func (e *encoder) restore() {
 	q := e.q
 	p := copyParams{n: gridBytes}
-	e.add(Step{Kernel: q.kernels.copy, Grid: copyGrid(gridBytes), Args: q.arena.keep([]gpu.Arg{gpu.At(q.control, goAt), gpu.Buf(q.halt), gpu.Value(&p)})})
+	e.add(Step{Kernel: q.kernels.copy, Grid: copyGrid(gridBytes), Args: q.now().arena.keep([]gpu.Arg{gpu.At(q.control, goAt), gpu.Buf(q.halt), gpu.Value(&p)})})
 	q.halted = false
 }
 
@@ -129,7 +129,7 @@ func (e *encoder) gate(l *lane, p gateParams) {
 	if l != nil {
 		counts, words = gpu.Buf(l.buffer), gpu.Buf(l.own)
 	}
-	args := e.q.arena.keep([]gpu.Arg{counts, words, gpu.Buf(e.q.control), e.stopped(), gpu.Value(&p)})
+	args := e.q.now().arena.keep([]gpu.Arg{counts, words, gpu.Buf(e.q.control), e.stopped(), gpu.Value(&p)})
 	e.pass(Step{Kernel: e.q.kernels.gate, Grid: gpu.Grid{X: 1, Y: 1, Z: 1, Threads: gpu.SimdWidth}, Args: args}, (*gateParams)(args[len(args)-1].Value))
 }
 
@@ -152,7 +152,7 @@ func (e *encoder) pass(s Step, p *gateParams) {
 // arrival is what a gate on a message is told; what the GPU waits for before it looks is recorded.
 func (e *encoder) arrival(o *operation, place int) gateParams {
 	q, l := e.q, o.lane
-	p := gateParams{waits: 1, ready: device.WordSent, want: l.Needs(o.seq), looks: q.options.Looks, place: uint32(place), bytes: device.WordBytes + o.seq%2, length: uint32(o.bytes)}
+	p := gateParams{waits: 1, ready: device.WordSent, want: l.Needs(o.seq), looks: q.options.Looks, place: q.base + uint32(place), bytes: device.WordBytes + o.seq%2, length: uint32(o.bytes)}
 	if l.Out {
 		p.ready = device.WordTaken
 	}
@@ -179,7 +179,7 @@ func (e *encoder) signal(o *operation) {
 		e.publish(l, o.seq, publishParams{count: uint32(o.bytes+3) / 4})
 	}
 	p := e.counting(o)
-	e.launch(q.kernels.signal, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: gpu.SimdWidth}, q.arena.keep([]gpu.Arg{e.counted(l), gpu.Value(&p)}))
+	e.launch(q.kernels.signal, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: gpu.SimdWidth}, q.now().arena.keep([]gpu.Arg{e.counted(l), gpu.Value(&p)}))
 	e.tell(l)
 }
 
@@ -222,7 +222,7 @@ func (e *encoder) receive(o *operation, place int) {
 			from += part.Bytes
 		}
 	}
-	kept := q.arena.keep(args[:])
+	kept := q.now().arena.keep(args[:])
 	e.pass(Step{Kernel: q.kernels.receive, Grid: gpu.Grid{X: 1, Y: 1, Z: 1, Threads: fusedThreads}, Args: kept}, &(*receiveParams)(kept[len(kept)-1].Value).gate)
 	e.tell(l)
 }
@@ -241,12 +241,12 @@ func (e *encoder) send(o *operation) {
 	slot, from := l.slot(o.seq), o.parts[0].At
 	p := sendParams{count: uint32(o.bytes / 4), wide: wide(slot.Offset, from.Offset), signal: e.counting(o)}
 	e.launch(q.kernels.send, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: fusedThreads},
-		q.arena.keep([]gpu.Arg{e.counted(l), gpu.At(slot.Buffer, slot.Offset), gpu.At(from.Buffer, from.Offset), gpu.Value(&p)}))
+		q.now().arena.keep([]gpu.Arg{e.counted(l), gpu.At(slot.Buffer, slot.Offset), gpu.At(from.Buffer, from.Offset), gpu.Value(&p)}))
 	e.tell(l)
 }
 
 func (e *encoder) publish(l *lane, seq uint32, p publishParams) {
 	slot := l.slot(seq)
-	args := e.q.arena.keep([]gpu.Arg{gpu.At(slot.Buffer, slot.Offset), gpu.Buf(l.buffer), gpu.Value(&p)})
+	args := e.q.now().arena.keep([]gpu.Arg{gpu.At(slot.Buffer, slot.Offset), gpu.Buf(l.buffer), gpu.Value(&p)})
 	e.launch(e.q.kernels.publish, gpu.Grid{X: (int(p.count) + publishWords - 1) / publishWords, Y: 1, Z: 1, Threads: 256}, args)
 }

@@ -19,74 +19,76 @@ const (
 	grace = time.Second
 )
 
-// Wait implements [gpu.Queue].
+// Wait implements [gpu.Queue]. What lies before fences is over then, too.
 func (q *Queue) Wait(deadline time.Time) error {
-	err := q.run(deadline)
-	if q.watcher != nil && len(q.flying) == 0 {
-		q.watcher.rest()
+	err := q.run(len(q.list), deadline)
+	if err == nil {
+		for _, f := range q.fences {
+			if !f.over {
+				q.parts[f.part].finish()
+			}
+		}
+		q.now().finish()
 	}
-	q.halted = q.halted || q.options.Halts && err != nil
-	q.list, q.reads, q.loose, q.next, q.err = q.list[:0], q.reads[:0], 0, 0, nil
-	q.waits, q.split, q.talks = false, false, false
-	q.arena.reset()
-	if q.stuck = len(q.flying) > 0; q.stuck {
-		return err
-	}
-	*q.words = control{}
-	if freed := errors.Join(q.stage.reset(stageKept), q.grids.reset(gridKept)); err == nil {
-		err = freed
+	if failed := q.reset(err); err == nil {
+		err = failed
 	}
 	return err
 }
 
-// run runs the step to its end.
-func (q *Queue) run(deadline time.Time) error {
+// run runs the operations before end to their end.
+func (q *Queue) run(end int, deadline time.Time) error {
 	if q.stuck {
-		if err := q.drain(deadline); err != nil {
+		if err := q.drain(len(q.list), deadline); err != nil {
 			return err
 		}
-		*q.words, q.stuck = control{}, false
+		q.stuck = false
+		q.rest()
 	}
 	q.submit(len(q.list))
 	for {
-		if err := q.drain(deadline); err != nil {
+		if err := q.drain(end, deadline); err != nil {
 			return err
 		}
 		if q.err != nil {
 			return q.err
 		}
-		if err := q.judge(deadline); err != nil {
+		if err := q.judge(end, deadline); err != nil {
 			return err
 		}
-		if q.next == len(q.list) {
-			break
+		if q.next >= end {
+			return nil
 		}
-		if err := q.piece(deadline); err != nil {
+		if err := q.piece(end, deadline); err != nil {
 			return err
 		}
 	}
-	for _, r := range q.reads {
-		copy(r.dst, bytes(r.src, len(r.dst)))
-	}
-	return nil
 }
 
-// judge looks whether the step has been poisoned: then it fails, or goes on split from there.
-func (q *Queue) judge(deadline time.Time) error {
-	if q.watcher != nil {
-		q.watcher.rest()
-	}
-	why, place := atomic.LoadUint32(&q.words.poison), int(atomic.LoadUint32(&q.words.place))
-	*q.words = control{}
+// judge looks whether a gate has poisoned what was recorded: then it fails, or goes on split from there. What is behind end is for a later judge.
+func (q *Queue) judge(end int, deadline time.Time) error {
+	why := atomic.LoadUint32(&q.words.poison)
 	if why == healthy {
+		if len(q.flying) == 0 {
+			q.rest()
+		}
 		return nil
 	}
+	if len(q.flying) > 0 { // none of it does anything
+		q.abort(q.order)
+		if err := q.drain(len(q.list), deadline); err != nil {
+			return err
+		}
+	}
+	place := int(atomic.LoadUint32(&q.words.place) - q.base)
+	q.rest()
 	q.halted = q.options.Halts
 	if place >= len(q.list) || q.list[place].kind != awaits {
 		return fmt.Errorf("%s: the step is poisoned by operation %d of %d, which awaits nothing", q.name(), place, len(q.list))
 	}
 	l := q.list[place].lane
 	switch {
+	case place >= end:
 	case why == failed:
 		return l.failure()
 	case why == length:
@@ -114,15 +116,15 @@ func (l *lane) checkLength(o *operation) error {
 	return nil
 }
 
-// piece runs what comes next of a step that is split: an await, or what lies before the next one.
-func (q *Queue) piece(deadline time.Time) error {
+// piece runs what comes next, before end, of a step that is split: an await, or what lies before the next one.
+func (q *Queue) piece(end int, deadline time.Time) error {
 	if o := &q.list[q.next]; o.kind == awaits {
 		q.next++
 		return q.arrive(o, deadline)
 	}
-	to := segment(q.list, q.next)
+	to := min(segment(q.list, q.next), end)
 	q.give(to)
-	if err := q.drain(deadline); err != nil || q.err != nil {
+	if err := q.drain(to, deadline); err != nil || q.err != nil {
 		return err
 	}
 	if o := &q.list[to-1]; o.kind == signals {
@@ -149,10 +151,10 @@ func (q *Queue) arrive(o *operation, deadline time.Time) error {
 	}
 }
 
-// drain waits for what has been submitted.
-func (q *Queue) drain(deadline time.Time) error {
+// drain waits for what has been submitted of the operations before end.
+func (q *Queue) drain(end int, deadline time.Time) error {
 	start, gave := time.Now(), false
-	for len(q.flying) > 0 {
+	for q.flies(end) {
 		now := time.Now()
 		q.pump(q.order, now)
 		if done, err := q.flying[0].batch.Done(); done {

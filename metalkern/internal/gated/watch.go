@@ -82,6 +82,15 @@ func (w *watcher) begin() {
 	}
 }
 
+// again says that the step before has ended, and the one behind it may wait from now on.
+func (w *watcher) again() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.since.IsZero() {
+		w.since = time.Now()
+	}
+}
+
 // rest says that nothing waits.
 func (w *watcher) rest() {
 	w.mu.Lock()
