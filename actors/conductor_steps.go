@@ -26,6 +26,8 @@ type stepInFlight struct {
 	alone   bool   // no other step was in flight at any time meanwhile, but for those that follow it or that it follows
 	wants   bool   // a token
 	after   uint64 // the step that it follows, or 0
+	each    bool   // all owners of layers say when it is done
+	relayed bool   // so far all of them say that it went from device to device
 }
 
 // nextStep says how the next of the tokens to feed are to be computed: how many, in a round of ring prefill or
@@ -82,21 +84,10 @@ func (c *conductor) othersWait(s *sequence) bool {
 	return false
 }
 
-func (c *conductor) want(j *runningJob, n int) engine.Want {
-	return engine.Want{Token: j.MaxTokens > 0 && n == len(j.pending), Sampling: j.Sampling, Logits: j.Logits != nil}
-}
-
-// followed reports whether a step of a job may follow another before its token is known, when that one's is so many tokens from now on.
-func (c *conductor) followed(j *runningJob, tokens int) bool {
-	return j.produced+tokens < j.MaxTokens && j.Logits == nil && c.handle.recorder.Load() == nil
-}
-
-// follow begins the step behind the one whose token is waited for, if the same node computes both: it knows the token first, and need not wait until that has been here. If
-// the token ends the job it has been fed then, which else the next job would have done.
+// follow begins the step behind the one whose token is waited for, where the nodes know that before it has been here ([lookahead]).
 func (c *conductor) follow(ctx actor.Context, s *sequence) {
 	j := s.job
-	if j == nil || s.ended || s.held() || len(j.pending) > 0 || c.round != 0 || c.wanting != 0 || len(s.machine.Epoch().Owners) != 1 ||
-		!c.followed(j, 1) || len(j.switches) > 0 && j.produced+1 >= j.switches[0].Token || !s.machine.CanStep() || !s.machine.Fits(s.position+1) {
+	if j == nil || s.ended || s.held() || len(j.pending) > 0 || c.round != 0 || c.wanting != 0 || !s.machine.CanStep() || !s.machine.Fits(s.position+1) {
 		return
 	}
 	before := uint64(0)
@@ -109,13 +100,14 @@ func (c *conductor) follow(ctx actor.Context, s *sequence) {
 			before = n
 		}
 	}
-	if before == 0 {
+	l := c.look(s)
+	if before == 0 || !l.follows(c.steps[before].fed) {
 		return
 	}
-	step := c.newStep(s, s.machine.Step(s.position+1), 1, 1, before)
-	step.wants = true
+	want := l.behind(j)
+	step := c.newStep(s, s.machine.Step(s.position+1), 1, l.results(want), before)
+	step.wants, step.each, step.relayed = true, want.Each, true
 	owner := s.machine.Epoch().OwnerOf(0)
-	want := engine.Want{Token: true, Sampling: j.Sampling, Follows: true, Followed: c.followed(j, 2)}
 	err := c.handle.driver.Chunk(owner, s.id, c.last, step.epoch, s.position, make([]int32, 1), want)
 	s.position++
 	if err != nil {
@@ -124,12 +116,11 @@ func (c *conductor) follow(ctx actor.Context, s *sequence) {
 }
 
 func (c *conductor) issueChunk(ctx actor.Context, s *sequence, n int) bool {
-	j := s.job
-	ids, want := j.pending[:n], c.want(j, n)
-	want.Followed = want.Token && c.followed(j, 1) && len(s.machine.Epoch().Owners) == 1
+	ids, l := s.job.pending[:n], c.look(s)
+	want := l.want(s.job, n, chooses(s.job, n))
 	first := s.position
-	step := c.newStep(s, s.machine.Step(first+n), n, 1, 0)
-	step.wants = want.Token
+	step := c.newStep(s, s.machine.Step(first+n), n, l.results(want), 0)
+	step.wants, step.each, step.relayed = want.Token, want.Each, true
 	owner := s.machine.Epoch().OwnerOf(0)
 	err := c.handle.driver.Chunk(owner, s.id, c.last, step.epoch, first, ids, want)
 	return c.issued(ctx, s, n, owner, err)
@@ -137,13 +128,16 @@ func (c *conductor) issueChunk(ctx actor.Context, s *sequence, n int) bool {
 
 func (c *conductor) issueRound(ctx actor.Context, s *sequence, n int) {
 	j := s.job
-	ids, want := j.pending[:n], c.want(j, n)
+	ids, want := j.pending[:n], engine.Want{Token: chooses(j, n), Sampling: j.Sampling, Logits: j.Logits != nil}
 	epoch, pieces := s.machine.Round(n)
 	step := c.newStep(s, epoch, n, len(c.spec.Nodes), 0)
 	step.pieces, step.wants = pieces, want.Token
 	c.round = c.last
 	c.issued(ctx, s, n, 0, c.handle.driver.Round(s.id, c.last, epoch, pieces, ids, want))
 }
+
+// chooses reports whether the next n tokens of a job are its last, after which one is chosen.
+func chooses(j *runningJob, n int) bool { return j.MaxTokens > 0 && n == len(j.pending) }
 
 // newStep is a step that may follow another one, after, directly.
 func (c *conductor) newStep(s *sequence, epoch uint64, n, results int, after uint64) *stepInFlight {
@@ -192,6 +186,7 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 	if r.Token >= 0 {
 		step.token = r.Token
 	}
+	step.relayed = step.relayed && r.Relayed
 	if step.waiting--; step.waiting > 0 {
 		return
 	}
@@ -204,6 +199,11 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 	c.handle.recorder.Load().Add(trace.Span{Begin: step.began, Kind: trace.Step, Seq: s.id, Step: r.Step, First: uint32(step.end - step.fed), Count: uint32(step.fed),
 		Layer: trace.NoLayer, Peer: trace.Nobody})
 	s.inFlight--
+	if step.each {
+		if s.relayed = nil; step.relayed {
+			s.relayed = s.machine.Epoch().Owners
+		}
+	}
 	if step.pieces != nil {
 		c.round, c.justRound = 0, s.id
 		s.machine.RoundDone(step.epoch, step.pieces)

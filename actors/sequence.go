@@ -23,8 +23,9 @@ type sequence struct {
 	ended       bool    // the job needs no further step
 	carry       []int32 // chosen, and not yet fed
 	next        *nextToken
-	position    int // of the next token to hand to a step
-	inFlight    int // steps
+	relayed     []residence.Owner // between whom its last step went from device to device; nil if it did not
+	position    int               // of the next token to hand to a step
+	inFlight    int               // steps
 	asked       *switchAsked
 	filling     *fillAsked
 	progress    time.Time // of copies, announcements and steps

@@ -145,6 +145,8 @@ func (e *Engine) relayOf(h *header, ep *residence.Epoch, layers residence.Span) 
 	}
 	can = can && (first || r.from != nil) && (last || r.to != nil) && (!first && !last || r.token != nil)
 	switch {
+	case first && !can && h.Flags&(follows|each) == follows|each:
+		return r, fmt.Errorf("the token for position %d was to come from another device: %w", h.First, r.failure())
 	case first && !can || !first && h.Kind != kindAhead:
 		return relay{}, nil
 	case !can:
@@ -198,6 +200,21 @@ func (r *relay) begin(w *workspace) {
 	} else if r.course.tells {
 		r.token.stream.Await(r.token.out, r.token.sent, 0)
 	}
+}
+
+// failure is why no step can be relayed.
+func (r *relay) failure() error {
+	for _, l := range r.links() {
+		for _, lane := range []*device.Lane{l.in, l.out} {
+			if lane == nil {
+				continue
+			}
+			if err := lane.Err(); err != nil {
+				return fmt.Errorf("hidden states from and to %s: %w", l.peer, err)
+			}
+		}
+	}
+	return errors.New("not all owners hand on hidden states by themselves")
 }
 
 // blame adds to the cause of a step's failure whose link has failed, if one has.

@@ -178,6 +178,40 @@ func TestStepsRecordedAheadAnswerEachMessageOnce(t *testing.T) {
 	})
 }
 
+func TestStepsWithMessagesAreRecordedWhileTheOneBeforeRuns(t *testing.T) {
+	inBothWays(t, func(t *testing.T, b *exchangeBench) {
+		const steps, each = 40, 20
+		f := b.queue.(gpu.Fencer)
+		done := b.converse(0, steps*each)
+		start := time.Now()
+		for s := range uint32(steps) {
+			for i := range uint32(each) {
+				b.step(s*each + i)
+			}
+			f.Fence()
+			if s == 0 {
+				continue
+			}
+			if err := f.Reach(time.Now().Add(time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+			if n := b.out.Words.Done.Load(); n < s*each {
+				t.Fatalf("%d messages are signalled before the fence of step %d", n, s)
+			}
+		}
+		if err := f.Reach(time.Now().Add(time.Minute)); err != nil || !f.Reached() {
+			t.Fatal(err)
+		}
+		t.Logf("%.1f µs for a message and its answer", float64(time.Since(start).Microseconds())/steps/each)
+		if wrong := <-done; wrong != 0 {
+			t.Errorf("%d words are wrong", wrong)
+		}
+		if n := b.ran(); n != steps*each {
+			t.Errorf("%d messages were answered %d times", steps*each, n)
+		}
+	})
+}
+
 func TestNothingRunsBehindAMessageThatNeverComes(t *testing.T) {
 	inBothWays(t, func(t *testing.T, b *exchangeBench) {
 		b.send(0)
