@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/orrery-ai/orrery/device/cpu/simd"
@@ -124,9 +125,7 @@ func random(r *rand.Rand, n int) []float32 {
 
 // attend runs every key-value head.
 func attend(f *Flash, p Partial, q []float32, first int, s Shape, kv []KV) {
-	for head := range s.KVHeads {
-		f.Attend(p, q, first, s, head, head+1, kv)
-	}
+	f.Attend(p, q, first, s, 0, s.KVHeads, kv)
 }
 
 // check compares finished attention with float64.
@@ -249,6 +248,28 @@ func TestAttendTouchesOnlyItsHead(t *testing.T) {
 		for i, m := range p.M {
 			if mine := i%6 == 2 || i%6 == 3; mine == isEmpty(m) {
 				t.Fatalf("head %d of row %d: m=%v", i%6, i/6, m)
+			}
+		}
+	}
+}
+
+func TestHeadsTogetherGiveWhatEachAloneGives(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	s := Shape{Heads: 8, KVHeads: 4, HeadDim: 64, Scale: 0.125}
+	const tokens, first = 700, 650 // some keys are seen by some of the queries, some by none
+	for _, format := range []Format{F16, F32, Q8, Q4} {
+		kv := newSequence(r, s, 0, tokens).in(format).split(r)
+		for _, rows := range []int{1, 3, 20} {
+			q := random(r, rows*s.Heads*s.HeadDim)
+			var f Flash
+			alone, together := NewPartial(rows, s), NewPartial(rows, s)
+			for head := range s.KVHeads {
+				f.Attend(alone, q, first, s, head, head+1, kv)
+			}
+			f.Attend(together, q, first, s, 0, 1, kv)
+			f.Attend(together, q, first, s, 1, 4, kv)
+			if !slices.Equal(together.O, alone.O) || !slices.Equal(together.M, alone.M) || !slices.Equal(together.L, alone.L) {
+				t.Fatalf("%v, %d queries: not the same bits", format, rows)
 			}
 		}
 	}

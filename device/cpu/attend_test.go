@@ -77,6 +77,7 @@ func TestAttendEqualsOneWorkersAttention(t *testing.T) {
 	for _, shape := range []attention.Shape{
 		{Heads: 4, KVHeads: 2, HeadDim: 64, Scale: 0.125},
 		{Heads: 6, KVHeads: 1, HeadDim: 32, Scale: 0.2},
+		{Heads: 7, KVHeads: 7, HeadDim: 16, Scale: 0.25},
 		{Heads: 2, KVHeads: 2, HeadDim: 20, Scale: 0.2},
 	} {
 		for _, c := range []struct{ rows, tokens, first int }{
