@@ -16,7 +16,7 @@ func (m *Membership) doubt(p *member, life uint64, name, gossip string) {
 	defer m.running.Done()
 	addr, err := net.ResolveUDPAddr("udp", gossip)
 	if err == nil && m.answers(name, addr) {
-		m.log.Warn("node was held for dead, and answers", "node", name, "addr", gossip)
+		m.log.Warn("node was held for dead, and answers", "peer", name, "addr", gossip)
 		m.awaitRefutation(p, life)
 	}
 	m.mu.Lock()

@@ -50,7 +50,7 @@ func (m *Membership) sayFarewell(within time.Duration) {
 func (m *Membership) send(kind byte, name, addr string) {
 	err := m.list.SendToAddress(memberlist.Address{Name: name, Addr: addr}, append([]byte{kind}, m.name...))
 	if err != nil {
-		m.log.Debug("gossip: packet not sent", "node", name, "addr", addr, "reason", err.Error())
+		m.log.Debug("gossip: packet not sent", "peer", name, "addr", addr, "reason", err.Error())
 	}
 }
 

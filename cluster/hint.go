@@ -40,7 +40,7 @@ func (m *Membership) check(p *member, life uint64, name string, addr *net.UDPAdd
 	if m.answers(name, addr) || !m.setCut(p, life, true) {
 		return
 	}
-	m.log.Warn("node does not answer", "node", name, "addr", addr.String())
+	m.log.Warn("node does not answer", "peer", name, "addr", addr.String())
 	again := time.NewTicker(probeInterval)
 	defer again.Stop()
 	for {

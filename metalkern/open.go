@@ -77,21 +77,21 @@ type Found struct {
 }
 
 // Find looks for a device of each kind.
-func Find() ([]Found, error) {
+func Find() []Found {
 	var all []Found
 	for _, kind := range Kinds {
+		f := Found{Kind: kind}
 		h, err := Open(kind)
+		if err == nil {
+			f.Info = h.Info()
+			err = h.Close()
+		}
 		if unavailable := new(gpu.UnavailableError); errors.As(err, &unavailable) {
-			all = append(all, Found{Kind: kind, Reason: unavailable.Reason})
-			continue
+			f.Reason = unavailable.Reason
+		} else if err != nil { // the others are there nevertheless
+			f.Reason, _, _ = strings.Cut(err.Error(), "\n")
 		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, Found{Kind: kind, Info: h.Info()})
-		if err := h.Close(); err != nil {
-			return nil, err
-		}
+		all = append(all, f)
 	}
-	return all, nil
+	return all
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -65,9 +64,7 @@ func (c *benchKernelsCmd) Run(ctx context.Context) error {
 func writeKernels(w io.Writer, format string, r bench.Report) error {
 	switch format {
 	case "json":
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
+		return encodeJSON(w, r)
 	case "csv":
 		rows := [][]string{{"kernel", "size", "seconds", "bytes", "operations", "bytes_per_second", "operations_per_second", "limit", "share"}}
 		for _, k := range r.Results {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -133,9 +132,7 @@ func (c *benchMemoryCmd) exercise(ctx context.Context, log *slog.Logger, local *
 func writeMemory(w io.Writer, format string, rows []memoryRow) error {
 	switch format {
 	case "json":
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(rows)
+		return encodeJSON(w, rows)
 	case "csv":
 		c := csv.NewWriter(w)
 		if err := c.Write([]string{"context", "nodes", "mode", "node", "weights_bytes", "kv_bytes", "rest_bytes", "predicted_bytes", "peak_bytes", "predicted_over_peak"}); err != nil {

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/orrery-ai/orrery/bench"
 )
@@ -21,19 +17,11 @@ type pictureFlags struct {
 
 // Validate looks at the flags together.
 func (f *pictureFlags) Validate() error {
-	if f.Plot != "" && f.picture() == "" {
-		return fmt.Errorf("--plot %s: a picture is a .svg or a .png", f.Plot)
+	if f.Plot == "" {
+		return nil
 	}
-	return nil
-}
-
-// picture is the format that the plot's name asks for, or "".
-func (f *pictureFlags) picture() string {
-	switch ext := strings.ToLower(filepath.Ext(f.Plot)); ext {
-	case ".svg", ".png":
-		return ext[1:]
-	}
-	return ""
+	_, err := pictureFormat(f.Plot)
+	return err
 }
 
 // writeAll prints a report, and draws the picture if one is asked for.
@@ -41,17 +29,7 @@ func (f *pictureFlags) writeAll(r interface{ write(io.Writer, string) error }, p
 	if err := r.write(os.Stdout, f.Format); err != nil || f.Plot == "" {
 		return err
 	}
-	w, err := os.Create(f.Plot)
-	if err != nil {
-		return err
-	}
-	return errors.Join(p.Draw(w, f.picture()), w.Close())
-}
-
-func encodeJSON(w io.Writer, report any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(report)
+	return draw(f.Plot, p.Draw)
 }
 
 // number is a number in a CSV file, to six digits.

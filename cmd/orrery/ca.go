@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -189,9 +188,7 @@ func writeCertificates(w io.Writer, format string, found []ca.Description, now t
 	}
 	switch format {
 	case "json":
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(reports)
+		return encodeJSON(w, reports)
 	case "csv":
 		rows := [][]string{{"file", "kind", "node", "cluster", "valid_from", "valid_until", "state", "sha256"}}
 		for _, r := range reports {

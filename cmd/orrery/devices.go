@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -53,11 +52,7 @@ func (c *devicesCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err := all[0].calibrate(ctx, log); err != nil {
 		return err
 	}
-	found, err := metalkern.Find()
-	if err != nil {
-		return err
-	}
-	for _, f := range found {
+	for _, f := range metalkern.Find() {
 		d := foundDevice{Device: f.Kind, Name: f.Info.Name, Memory: f.Info.Memory, Note: f.Reason}
 		switch {
 		case f.Reason != "":
@@ -106,9 +101,7 @@ func (d *foundDevice) measure(ctx context.Context) error {
 func writeDevices(w io.Writer, format string, all []foundDevice) error {
 	switch format {
 	case "json":
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(all)
+		return encodeJSON(w, all)
 	case "csv":
 		rows := [][]string{{"device", "name", "memory", "bandwidth", "matrix", "weights", "kv", "q8", "q4", "turn", "note"}}
 		for _, d := range all {

@@ -66,16 +66,14 @@ func (c *logitsCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if i := slices.IndexFunc(ids, func(id int32) bool { return int(id) >= m.Vocab() }); i >= 0 {
 		return fmt.Errorf("%s: word %d is %d, which is outside of the model's vocabulary of %d", c.IDsFile, i+1, ids[i], m.Vocab())
 	}
-	f, err := os.Create(c.Out)
-	if err != nil {
+	if err := writeFile(c.Out, func(f *os.File) error {
+		w, err := npy.NewWriter(f, len(ids), m.Vocab())
+		if err == nil {
+			_, err = m.Logits(ctx, ids, orrery.LogitsOptions{Decode: int(c.Decode), SwitchAt: c.SwitchAt, Progress: prefillProgress("logits")}, w.WriteRows)
+		}
 		return err
-	}
-	w, err := npy.NewWriter(f, len(ids), m.Vocab())
-	if err == nil {
-		_, err = m.Logits(ctx, ids, orrery.LogitsOptions{Decode: int(c.Decode), SwitchAt: c.SwitchAt, Progress: prefillProgress("logits")}, w.WriteRows)
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(c.Out))
+	}); err != nil {
+		return err
 	}
 	fmt.Fprintf(os.Stderr, "%s: float32 [%d][%d]\n", c.Out, len(ids), m.Vocab())
 	return nil

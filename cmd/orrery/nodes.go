@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -113,9 +112,7 @@ func newNodesReport(status []orrery.NodeStatus, links []orrery.MeasuredLink) *no
 func writeNodes(w io.Writer, format string, r *nodesReport) error {
 	switch format {
 	case "json":
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
+		return encodeJSON(w, r)
 	case "csv":
 		return writeNodesCSV(w, r)
 	}

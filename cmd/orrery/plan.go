@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -139,7 +138,7 @@ func (c *planCmd) make() (*plan.Report, error) {
 func (c *planCmd) read() (*plan.Arch, *plan.Cluster, plan.Options, error) {
 	var none plan.Options
 	if c.Plot != "" {
-		if _, err := c.picture(); err != nil {
+		if _, err := pictureFormat(c.Plot); err != nil {
 			return nil, nil, none, err
 		}
 	}
@@ -175,26 +174,10 @@ func (c *planCmd) cluster() (*plan.Cluster, error) {
 	return cluster, nil
 }
 
-// picture is the format that the plot's name asks for.
-func (c *planCmd) picture() (string, error) {
-	switch ext := filepath.Ext(c.Plot); ext {
-	case ".svg", ".png":
-		return ext[1:], nil
-	}
-	return "", fmt.Errorf("--plot %s: a picture is a .svg or a .png", c.Plot)
-}
-
+// draw draws the picture.
 func (c *planCmd) draw(report *plan.Report) error {
-	format, err := c.picture()
-	if err != nil {
+	if err := draw(c.Plot, report.Draw); err != nil {
 		return err
-	}
-	f, err := os.Create(c.Plot)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(report.Draw(f, format), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(c.Plot))
 	}
 	fmt.Fprintf(os.Stderr, "%s: decode speed over context\n", c.Plot)
 	return nil

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -65,16 +64,8 @@ func (c *planCmd) writeSimulation(w io.Writer, s *plan.Scaling) error {
 	case c.Plot == "":
 		return nil
 	}
-	format, err := c.picture()
-	if err != nil {
+	if err := draw(c.Plot, s.Draw); err != nil {
 		return err
-	}
-	f, err := os.Create(c.Plot)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(s.Draw(f, format), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(c.Plot))
 	}
 	fmt.Fprintf(os.Stderr, "%s: decode speed over nodes\n", c.Plot)
 	return nil

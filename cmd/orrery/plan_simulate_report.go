@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -18,9 +17,7 @@ import (
 func writeScaling(w io.Writer, format string, s *plan.Scaling) error {
 	switch format {
 	case "json":
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(s)
+		return encodeJSON(w, s)
 	case "csv":
 		return writeScalingCSV(w, s)
 	}

@@ -171,11 +171,10 @@ func (c *traceCmd) save(tr *trace.Trace, r *traceReport, mode orrery.Mode) error
 		ext := filepath.Ext(path)
 		path = strings.TrimSuffix(path, ext) + "-" + mode.String() + ext
 	}
-	f, err := os.Create(path)
-	if err != nil {
+	about := map[string]string{"orrery": orrery.Version, "model": c.Model, "mode": mode.String(), "synch": r.Synch}
+	if err := writeFile(path, func(f *os.File) error { return tr.WriteChrome(f, about) }); err != nil {
 		return err
 	}
 	r.Files = append(r.Files, path)
-	err = tr.WriteChrome(f, map[string]string{"orrery": orrery.Version, "model": c.Model, "mode": mode.String(), "synch": r.Synch})
-	return errors.Join(err, f.Close())
+	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -132,9 +131,7 @@ func (r *traceReport) add(mode orrery.Mode, tr *trace.Trace) {
 func (r *traceReport) write(w io.Writer, format string) error {
 	switch format {
 	case "json":
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
+		return encodeJSON(w, r)
 	case "csv":
 		return r.writeCSV(w)
 	}

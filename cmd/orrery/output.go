@@ -1,0 +1,53 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// encodeJSON prints a report for programs.
+func encodeJSON(w io.Writer, report any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(report)
+}
+
+// writeFile makes a file, or replaces what was in it. If it cannot be written whole nothing of it stays; what is no
+// file, as /dev/stdout, is left alone.
+func writeFile(path string, write func(f *os.File) error) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		err = write(f)
+	}
+	if err = errors.Join(err, f.Close()); err != nil && info != nil && info.Mode().IsRegular() {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
+// pictureFormat is what kind of picture a file's name asks for: svg or png.
+func pictureFormat(path string) (string, error) {
+	switch ext := strings.ToLower(filepath.Ext(path)); ext {
+	case ".svg", ".png":
+		return ext[1:], nil
+	}
+	return "", fmt.Errorf("--plot %s: a picture is a .svg or a .png", path)
+}
+
+// draw makes a picture of the kind that its file's name asks for.
+func draw(path string, draw func(w io.Writer, format string) error) error {
+	format, err := pictureFormat(path)
+	if err != nil {
+		return err
+	}
+	return writeFile(path, func(f *os.File) error { return draw(f, format) })
+}
