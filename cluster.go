@@ -41,7 +41,8 @@ type Cluster struct {
 	links      *linkBook
 	machines   *machineBook
 	memory     *memoryNews
-	runtime    atomic.Int64 // bytes that the process takes before a model is loaded
+	runtime    atomic.Int64  // bytes that the process takes before a model is loaded
+	turn       atomic.Uint64 // seconds as a float64, see MeasureTurn
 
 	mu     sync.Mutex
 	models map[*Model]bool

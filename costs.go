@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/orrery-ai/orrery/cluster"
@@ -50,14 +51,16 @@ func (m *Model) CostsNow(ctx context.Context) (map[Mode]*placement.Cost, error) 
 	return m.costs(ctx, nodes, before)
 }
 
-// turn is how many seconds this process takes from a step's result to the next step; 0 if there was none yet.
+// turn is how many seconds this process takes from a step's result to the next step: of this model, else as it was measured; 0 if there was none yet.
 func (m *Model) turn() float64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.conductor == nil {
-		return 0
+	if m.conductor != nil {
+		if turn := m.conductor.Turn(); turn > 0 {
+			return turn.Seconds()
+		}
 	}
-	return m.conductor.Turn().Seconds()
+	return math.Float64frombits(m.cluster.turn.Load())
 }
 
 // calibrated is the nodes that the model is on, if it is known of all what they can do.

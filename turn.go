@@ -4,23 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/orrery-ai/orrery/recall"
 )
 
-// MeasureTurn is how many seconds this process takes from a step's result to the next step that it hands out, where more than one node has layers: a median. It is of the
-// process that drives and hardly of the model, so it is measured with the one that comes with Orrery, which the nodes load for a moment. A cluster of
-// one node has none: it knows the token first.
+// MeasureTurn is how many seconds this process takes from a step's result to the next step that it hands out: a median. It is of the
+// process that drives and hardly of the model, so it is measured with the one that comes with Orrery, which the nodes load for a moment. Predictions for models that
+// have not been run yet go by it from then on.
 func (c *Cluster) MeasureTurn(ctx context.Context) (seconds float64, err error) {
-	if len(c.Nodes()) < 2 {
-		return 0, nil
-	}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("orrery: how long it takes here to hand out a step: %w", err)
 		}
 	}()
-	const prompt, tokens, block = 16, 128, 16
+	const prompt, tokens, block = 16, 32, 16
 	m, err := c.Load(ctx, recall.Name, LoadOptions{Mode: Pipeline, Context: prompt + tokens, Chunk: prompt, BlockTokens: block})
 	if err != nil {
 		return 0, err
@@ -40,5 +38,7 @@ func (c *Cluster) MeasureTurn(ctx context.Context) (seconds float64, err error) 
 			return 0, err
 		}
 	}
-	return m.turn(), nil
+	seconds = m.turn()
+	c.turn.Store(math.Float64bits(seconds))
+	return seconds, nil
 }

@@ -148,7 +148,7 @@ func (c *conductor) newStep(s *sequence, epoch uint64, n, results int, after uin
 			step.alone, other.alone = false, false
 		}
 	}
-	if after == 0 && step.alone && !c.came.IsZero() {
+	if step.alone && !c.came.IsZero() {
 		c.handle.turns.add(step.since.Sub(c.came))
 	}
 	c.came = time.Time{}

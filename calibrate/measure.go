@@ -107,7 +107,7 @@ func (b *bench) mapWeights() (free func(), err error) {
 
 // pass measures everything once, but what takes longest not if it was in a pass before.
 func (b *bench) pass(r *placement.Rates, before []placement.Rates) {
-	r.Turn, r.Record = b.measureTurn()
+	b.measureTurn(r)
 	b.turn = r.Turn
 	b.kernels(r)
 	b.packed(r)

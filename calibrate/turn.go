@@ -22,41 +22,53 @@ const (
 )
 
 // measureTurn measures what a step takes besides its operations: the time of a few short layers, and of what goes there
-// and back with them, less what as many take within a longer recording. recording is what the host takes to hand over a layer, if the device tells how far it has come. A processor
-// computes what it is handed at once: both are 0.
-func (b *bench) measureTurn() (turn, recording float64) {
+// and back with them, less what as many take within a longer recording; and what the host takes to hand over a layer, and a step besides its layers, if the device tells how far it has come. A processor
+// computes what it is handed at once: all are 0.
+func (b *bench) measureTurn(r *placement.Rates) {
 	if !b.Alike {
-		return 0, 0
+		return
 	}
 	const width = 64
 	x, src := b.filled(1, width), someFloats(width)
 	layer, attend := b.layer(turnBytes), b.attend(turnBytes, int(placement.Intensities[0]), attention.F16)
 	if *b.err != nil {
-		return 0, 0
+		return
 	}
-	step := func(n int) (took, recorded float64) {
+	record := func(n int) {
 		b.at = 0
-		start := time.Now()
 		b.stream.Write(x, src)
 		for range n {
 			layer()
 			attend()
 		}
 		b.stream.Download(bytesOf(x.Data[:1]))
-		recorded = time.Since(start).Seconds()
+	}
+	step := func(n int) float64 {
+		start := time.Now()
+		record(n)
 		b.finish()
-		return time.Since(start).Seconds(), recorded
+		return time.Since(start).Seconds()
 	}
 	n := turnLayers
-	if took, _ := step(1); took > launchesFor {
+	if step(1) > launchesFor {
 		n = 1
 	}
-	few, each := b.slope(n, func(n int) float64 { took, _ := step(n); return took })
-	if p, ok := b.stream.(device.Pacer); ok && p.Part() {
-		b.fail(p.WaitPart())
-		recording = b.quartile(0, turnSamples, func() float64 { _, recorded := step(3 * n); return recorded }) / float64(3*n)
+	few, each := b.slope(n, step)
+	r.Turn = max(few-each*float64(n), 0)
+	p, ok := b.stream.(device.Pacer)
+	if !ok || !p.Part() {
+		return
 	}
-	return max(few-each*float64(n), 0), recording
+	b.fail(p.WaitPart())
+	few, r.Record = b.slope(n, func(n int) float64 {
+		start := time.Now()
+		record(n)
+		p.Part()
+		recorded := time.Since(start).Seconds()
+		b.fail(p.WaitPart())
+		return recorded
+	})
+	r.Begin = max(few-r.Record*float64(n), 0)
 }
 
 // slope is what a step of so much takes, and what each more of it does.

@@ -33,6 +33,8 @@ type Rates struct {
 	// Record is what the host takes to hand a layer of a step to a device that it records the next step for while that runs the one before, in seconds. 0 is a device for
 	// which it waits.
 	Record float64
+	// Begin is what the host takes for such a step besides its layers, in seconds.
+	Begin float64
 	// Gate is the device's part of an exchange with another node that it was given ahead, in seconds: until the host sees what it sends, and until it
 	// sees what the host got. 0 is a device that makes no exchanges by itself.
 	Gate float64
@@ -84,7 +86,7 @@ func (r *Rates) Numbers() []*float64 {
 	all = append(all, &r.PrefillProduct, &r.PrefillAttend)
 	add(r.Crowd[:])
 	add(r.Packed[:])
-	return append(all, &r.Turn, &r.Record, &r.Gate)
+	return append(all, &r.Turn, &r.Record, &r.Begin, &r.Gate)
 }
 
 // Values is all rates by value, as Numbers has them.
@@ -188,7 +190,7 @@ func (r *Rates) Check() error {
 			return fmt.Errorf("rates: Packed %v, of %d bits, is not in 0..1000", f, PackedBits[i])
 		}
 	}
-	for name, t := range map[string]float64{"Turn": r.Turn, "Record": r.Record, "Gate": r.Gate} {
+	for name, t := range map[string]float64{"Turn": r.Turn, "Record": r.Record, "Begin": r.Begin, "Gate": r.Gate} {
 		if !(t >= 0 && t <= maxOperation) {
 			return fmt.Errorf("rates: %s %v is not in 0..%d s", name, t, maxOperation)
 		}

@@ -338,6 +338,26 @@ func TestAStepHasItsOwnersTurnsAndAnExchangeWhatDevicesTake(t *testing.T) {
 	}
 }
 
+func TestExchangesOfDevicesGoByHowLongTheyTake(t *testing.T) {
+	const ahead, latency = 20e-6, 1e-3
+	rates := rated(1e9, 1e9)
+	rates.Gate = 0.25e-3
+	r, w := fourLayers(Pooled, rates, rates)
+	w.QueryBytes, w.PartialBytes = AheadBytes, AheadBytes
+	links := mesh(2, Link{Latency: latency, Bandwidth: 1e9, Ahead: ahead})
+	if got := costOf(t, r, w, links, 1).Exchange(); got != ahead {
+		t.Errorf("an exchange takes %v s, want %v", got, ahead)
+	}
+	w.QueryBytes = AheadBytes + 1000
+	if got, want := costOf(t, r, w, links, 1).Exchange(), ahead+1e-6; !near(got, want) {
+		t.Errorf("one of a kB more takes %v s, want %v", got, want)
+	}
+	links[0][1].Ahead = -1
+	if _, err := NewCost(r, place(t, r), w, links, 1); err == nil {
+		t.Error("an exchange takes less than no time")
+	}
+}
+
 func TestAStepThatIsRecordedAheadTakesTheLongerOfRecordingAndComputing(t *testing.T) {
 	const turn = 1e-3
 	for _, record := range []float64{1e-6, 1e-2} {
@@ -352,6 +372,23 @@ func TestAStepThatIsRecordedAheadTakesTheLongerOfRecordingAndComputing(t *testin
 		if s := costOf(t, r, w, mesh(2, Link{Bandwidth: 1e18}), 1).Step(1000); !(s.HandOver >= 2*turn) {
 			t.Errorf("of two owners neither waits for its device: %+v", s)
 		}
+	}
+}
+
+func TestOfStepsThatAreRecordedAheadTwoAreUnderWay(t *testing.T) {
+	rates := rated(1e12, 1e12) // so that the device takes no time to speak of
+	rates.Turn, rates.Record, rates.Begin = 100e-6, 10e-6, 60e-6
+	r, w := fourLayers(Pipeline, rates)
+	c := costOf(t, r, w, mesh(1, Link{}), 1)
+	device := func(s Step) float64 { return s.Weights + s.KV }
+	if s, want := c.Step(1), 100e-6; !near(s.Seconds(), max(want, (200e-6+device(c.Step(1)))/2)) {
+		t.Errorf("a step takes %+v, want half of %v s and of what the device takes", s, want)
+	}
+	if err := c.DriveFrom([]Link{{Latency: 50e-6, Bandwidth: 1e9}}, 300e-6); err != nil {
+		t.Fatal(err)
+	}
+	if s := c.Step(1); !near(s.Seconds(), (600e-6+device(s))/2) {
+		t.Errorf("who drives takes part in every second step: %+v", s)
 	}
 }
 

@@ -74,6 +74,9 @@ func (s speed) turn() float64 {
 	return s.rates.Turn
 }
 
+// records reports whether the node's host records a step while its device runs the one before.
+func (s speed) records() bool { return s.rates != nil && s.rates.Record > 0 }
+
 // devices is what the devices of two nodes take of an exchange: less if it was given ahead to both, else each host waits for its device on the way out
 // and on the way back.
 func devices(a, b speed) float64 {

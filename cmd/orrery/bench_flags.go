@@ -44,6 +44,11 @@ func (f *decodingFlags) ref() (string, error) { return (&modelFlags{Model: f.Mod
 func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref string, plain *cpu.PlainRead, r *decodingReport) error {
 	d := f.decoding()
 	d.Plain = plain
+	if d.Batch == 1 {
+		if _, err := c.MeasureTurn(ctx); err != nil {
+			r.notes = append(r.notes, "Predictions take this command to hand out steps in no time: "+err.Error())
+		}
+	}
 	m, err := c.Load(ctx, ref, orrery.LoadOptions{Mode: d.Modes[0], Context: d.Context(), Sequences: d.Batch, BlockTokens: int(f.Block), KV: orrery.KVFormat(f.KV)})
 	if err != nil {
 		return err

@@ -147,6 +147,7 @@ func writeNodesCSV(w io.Writer, r *nodesReport) error {
 			add(n.Name, "", "turn_seconds", k.Turn)
 			if k.Record > 0 {
 				add(n.Name, "", "recording_a_layer_seconds", k.Record)
+				add(n.Name, "", "recording_a_step_besides_seconds", k.Begin)
 			}
 			if k.Gate > 0 {
 				add(n.Name, "", "exchange_ahead_seconds", k.Gate)
