@@ -57,6 +57,13 @@ static enum ggml_type storage(const char *name) {
     return GGML_TYPE_COUNT;
 }
 
+static bool on(const char *text) {
+    if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0) {
+        fail("on or off is needed", "-f");
+    }
+    return strcmp(text, "on") == 0;
+}
+
 static struct options parse(int argc, char **argv) {
     struct options o = {.threads = 1, .kv = GGML_TYPE_F16};
     for (int c; (c = getopt(argc, argv, "m:s:o:d:n:r:t:k:f:w:")) != -1;) {
@@ -69,7 +76,7 @@ static struct options parse(int argc, char **argv) {
         case 'r': o.runs = number(optarg, "-r"); break;
         case 't': o.threads = number(optarg, "-t"); break;
         case 'k': o.kv = storage(optarg); break;
-        case 'f': o.flash = strcmp(optarg, "on") == 0; break;
+        case 'f': o.flash = on(optarg); break;
         case 'w': o.servers = optarg; break;
         default: exit(2);
         }
