@@ -16,6 +16,10 @@
 // KV cache and all read at once; and ring, where prefill is split by tokens too. The tokens do not
 // depend on the mode.
 //
+// Errors that a program may act on can be told apart: an [ExposedError] of Start, a *placement.Refusal of Load, where a
+// model does not fit, an [AdmissionError] or a [ContextError] where a sequence or a prompt does not, a [NodeLostError]
+// where a node is gone, after which the next session is on those that are left, and [ErrClosed].
+//
 // [Model.Trace] shows what every node does meanwhile, for each layer of each token.
 //
 // Where other machines can reach the node, Start wants a certificate (Config.Identity, from package ca), and

@@ -7,98 +7,14 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/orrery-ai/orrery/actors"
-	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/engine"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/placement"
-	"github.com/orrery-ai/orrery/residence"
 	"github.com/orrery-ai/orrery/tokenizer"
 )
-
-// Mode is a parallelism mode.
-type Mode = placement.Mode
-
-// The modes.
-const (
-	Pipeline = placement.Pipeline
-	Pooled   = placement.Pooled
-	Ring     = placement.Ring
-)
-
-// KVFormat is how keys and values are stored.
-type KVFormat = attention.Format
-
-// The storage formats of keys and values.
-const (
-	KVF16 = attention.F16 // halves
-	KVF32 = attention.F32 // singles: twice the memory, for comparing with other implementations
-	KVQ8  = attention.Q8  // 8 bits and a scale for each 32 elements: 0.53 of the memory
-	KVQ4  = attention.Q4  // 4 bits, likewise: 0.28 of the memory
-)
-
-// LoadOptions says how a model is loaded. A zero in any field means its default.
-type LoadOptions struct {
-	Mode    Mode // of new sequences, unless they say otherwise; default Pipeline. Auto: see there
-	Context int  // tokens that a sequence may reach; default: the model's own, at most 8192
-	// ContextFor, unless nil, says Context once the tokenizer is there: what a prompt needs. most is how many tokens the model was made
-	// for. A model without a tokenizer cannot be loaded then.
-	ContextFor  func(t *tokenizer.Tokenizer, most int) (int, error)
-	Sequences   int           // of that context, for which memory is kept, so that more shorter ones fit; default 1
-	Waiting     int           // sequences that wait for memory in the order in which they came; default 64, negative: none
-	WaitTimeout time.Duration // how long each waits at the most; default 1 min
-	Chunk       int           // tokens that a node computes at a time in prefill; default 1024
-	BlockTokens int           // tokens of a KV block; default 256
-	KV          KVFormat      // storage of keys and values; default KVF16
-	StepTimeout time.Duration // bound on every wait within a step; default 2 min
-	LoadTimeout time.Duration // bound on loading, the reading of weights from a disk included; default 5 min
-	// Progress is told, a few times a second and from any goroutine, how many bytes of its weights a node has read, where that takes
-	// long: whenever layers are loaded, be it for a mode switch.
-	Progress func(node string, done, total int64)
-}
-
-func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
-	for _, d := range []struct {
-		v   *int
-		def int
-	}{{&o.Context, min(c.MaxPositions, 8192)}, {&o.Sequences, 1}, {&o.Waiting, 64}, {&o.Chunk, 1024}, {&o.BlockTokens, 256}} {
-		if *d.v == 0 {
-			*d.v = d.def
-		}
-	}
-	if o.Mode == 0 {
-		o.Mode = Pipeline
-	}
-	if o.KV == 0 {
-		o.KV = KVF16
-	}
-	if o.StepTimeout == 0 {
-		o.StepTimeout = 2 * time.Minute
-	}
-	if o.LoadTimeout == 0 {
-		o.LoadTimeout = 5 * time.Minute
-	}
-	if o.WaitTimeout == 0 {
-		o.WaitTimeout = time.Minute
-	}
-	o.Waiting = max(0, o.Waiting)
-	switch {
-	case o.Context < 1 || o.Context > c.MaxPositions:
-		return o, fmt.Errorf("context %d is not between 1 and %d, which the model was made for", o.Context, c.MaxPositions)
-	case o.Chunk < 1 || o.Chunk > 1<<16:
-		return o, fmt.Errorf("chunk %d is not between 1 and 65536 tokens", o.Chunk)
-	case o.BlockTokens < 1 || o.BlockTokens > 1<<14:
-		return o, fmt.Errorf("a block of %d is not between 1 and 16384 tokens", o.BlockTokens)
-	case o.Sequences < 1 || o.Sequences > 1<<12:
-		return o, fmt.Errorf("%d sequences is not between 1 and 4096", o.Sequences)
-	case o.StepTimeout < 0 || o.LoadTimeout < 0 || o.WaitTimeout < 0:
-		return o, fmt.Errorf("a timeout is negative")
-	}
-	return o, o.KV.Check(c.HeadDim)
-}
 
 // Model is a model that is loaded on the nodes of a cluster. Its methods may be called from any goroutine.
 type Model struct {
@@ -154,21 +70,6 @@ func (c *Cluster) Load(ctx context.Context, ref string, o LoadOptions) (*Model, 
 	}
 	c.models[m] = true
 	return m, nil
-}
-
-// setOptions takes the options, with what follows from the model.
-func (m *Model) setOptions(o LoadOptions) (err error) {
-	c := &m.files.Config
-	if o.ContextFor != nil {
-		if m.tok == nil {
-			return m.noText
-		}
-		if o.Context, err = o.ContextFor(m.tok, c.MaxPositions); err != nil {
-			return err
-		}
-	}
-	m.opts, err = o.withDefaults(c)
-	return err
 }
 
 // loadText loads the tokenizer and the chat template. A model without a tokenizer can be run on token ids.
@@ -250,141 +151,6 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 	defer m.mu.Unlock()
 	m.conductor, m.nodes, m.plans = conductor, nodes, plans
 	return conductor, nil
-}
-
-// place decides what goes where, in every mode that fits, and in which mode to load: of Auto in the first that
-// fits. If none does the error is that of the first.
-func (m *Model) place(nodes []cluster.Node, runtimes []int64) (load Mode, plans *placement.Reservation, err error) {
-	modes := []Mode{Pipeline, Pooled, Ring}
-	if m.opts.Mode != Auto {
-		modes = []Mode{m.opts.Mode}
-	}
-	r := m.request(nodes)
-	for i, n := range runtimes {
-		if n > 0 && m.files.Mapped() {
-			n += mappedGrowth
-		}
-		r.Nodes[i].Runtime = n
-	}
-	m.mu.Lock()
-	m.asked = r
-	m.mu.Unlock()
-	for _, r.Mode = range modes {
-		res, failed := placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
-		if failed == nil {
-			return r.Mode, res, nil
-		}
-		if err == nil {
-			err = failed
-		}
-	}
-	return 0, nil, err
-}
-
-// mappedGrowth is what a node takes more, in bytes, where weights lie in files: the code that reads those, and pages that the system
-// maps together with the ones that are used.
-const mappedGrowth = 2 << 20
-
-// request is what placement is asked.
-func (m *Model) request(nodes []cluster.Node) placement.Request {
-	c, o := &m.files.Config, m.opts
-	r := placement.Request{Mode: m.opts.Mode, Context: m.opts.Context, Sequences: m.opts.Sequences, Chunk: m.opts.Chunk, BlockTokens: m.opts.BlockTokens,
-		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied, BlockOverhead: placement.BlockOverhead,
-			ScratchBytes: engine.Footprint(c, o.KV, o.BlockTokens, len(nodes), m.cluster.cfg.Identity != nil).Bytes}}
-	for l := range c.Layers {
-		r.Model.LayerBytes = append(r.Model.LayerBytes, m.files.LayerBytes(l))
-		r.Model.KVBytesPerToken = append(r.Model.KVBytesPerToken, c.KVBytesPerToken(m.opts.KV))
-	}
-	for _, n := range nodes {
-		r.Nodes = append(r.Nodes, n.Placement())
-	}
-	return r
-}
-
-// spec turns the plans into what the actors need.
-func (m *Model) spec(nodes []cluster.Node, load Mode, plans *placement.Reservation) actors.Spec {
-	o := m.opts
-	s := actors.Spec{Model: m.files, Ref: m.ref, Mode: load, Refused: map[Mode]string{}, Chunk: o.Chunk, BlockTokens: o.BlockTokens, KV: o.KV, Context: o.Context,
-		MaxWaiting: o.Waiting, WaitTimeout: o.WaitTimeout, Address: m.cluster.membership.Self().Transport, StepTimeout: o.StepTimeout, LoadTimeout: o.LoadTimeout, OnLoading: o.Progress, Logger: m.cluster.log}
-	s.Memory, s.Staged = plans.Promises(load)
-	for mode, why := range plans.Refused {
-		s.Refused[mode] = why.Error()
-	}
-	for _, n := range nodes {
-		s.Nodes, s.Addresses = append(s.Nodes, n.Name), append(s.Addresses, n.Transport)
-	}
-	s.Layers = layersOf(plans, len(nodes), m.files.Config.Layers)
-	s.Weights, s.Blocks = tokenShares(plans, nodes), tokenBlocks(plans)
-	s.RingOwner = fastest(nodes)
-	return s
-}
-
-// layersOf is each node's layers in pipeline and pooled. If only ring fits, the first node stands for all:
-// no sequence can be in another mode.
-func layersOf(plans *placement.Reservation, nodes, layers int) []residence.Span {
-	spans := make([]residence.Span, nodes)
-	spans[0].End = layers
-	for _, mode := range []Mode{Pooled, Pipeline} {
-		if p := plans.Plans[mode]; p != nil {
-			for i := range spans {
-				spans[i] = residence.Span(p.Shares[i].Layers)
-			}
-		}
-	}
-	return spans
-}
-
-// tokenShares is each node's share of the tokens in pooled and ring. Ring leaves the least room for the
-// cache, so its shares fit in pooled too, and a switch between them moves no block.
-func tokenShares(plans *placement.Reservation, nodes []cluster.Node) []float64 {
-	shares := make([]float64, len(nodes))
-	for _, mode := range []Mode{Ring, Pooled} {
-		if p := plans.Plans[mode]; p != nil {
-			for i := range shares {
-				shares[i] = p.Shares[i].TokenWeight
-			}
-			return shares
-		}
-	}
-	sum := 0.0
-	for _, n := range nodes {
-		sum += n.Bandwidth
-	}
-	for i, n := range nodes {
-		shares[i] = n.Bandwidth / sum
-	}
-	return shares
-}
-
-// tokenBlocks is how many blocks of a whole context each node holds in pooled and ring, or nil if neither fits.
-func tokenBlocks(plans *placement.Reservation) (blocks []int) {
-	for _, mode := range []Mode{Ring, Pooled} {
-		if p := plans.Plans[mode]; p != nil {
-			for _, s := range p.Shares {
-				blocks = append(blocks, s.Blocks)
-			}
-			return blocks
-		}
-	}
-	return nil
-}
-
-// fastest is the node with the fastest memory, the first of equals.
-func fastest(nodes []cluster.Node) int {
-	best := 0
-	for i, n := range nodes {
-		if n.Bandwidth > nodes[best].Bandwidth {
-			best = i
-		}
-	}
-	return best
-}
-
-// Plans is where the model's layers and tokens are, for each mode that fits, and why the others do not.
-func (m *Model) Plans() *placement.Reservation {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.plans
 }
 
 // Tokenizer is the model's tokenizer, or nil if it comes without one.

@@ -322,7 +322,7 @@ func TestWhoCannotJoinIsToldWhy(t *testing.T) {
 		"another cluster":    {generate("--join", n.addr, "--cluster", "other"), []string{n.addr, `"other"`, `"orrery"`, "--cluster"}},
 		"a needless key":     {generate("--join", n.addr, "--tls", certified), []string{n.addr, "key", "--tls"}},
 		"a name that is had": {[]string{"node", "--name", "a", "--join", n.addr, "--bandwidth", "1GB"}, []string{"node a", "taken", "--name"}},
-		"a port that is had": {[]string{"node", "--name", "b", "--bind", n.addr, "--bandwidth", "1GB"}, []string{n.addr, "in use"}},
+		"a port that is had": {[]string{"node", "--name", "b", "--bind", n.addr, "--bandwidth", "1GB"}, []string{n.addr, "in use", "another port in --bind"}},
 		"who sends garbage":  {generate("--join", garbage), []string{garbage}},
 		"who says nothing":   {generate("--join", silent), []string{silent}},
 		"too little memory":  {generate("--join", small.addr), []string{"node small lacks", "it fits with", "layers", "needs"}},

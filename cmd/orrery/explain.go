@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/cluster"
@@ -59,6 +60,8 @@ and give --tls NAME.tls; or --insecure, where you trust everybody who can reach 
 		return "--tls, with a certificate from the same authority as those of the nodes (orrery ca issue); without it, if they have none"
 	case errors.Is(err, cluster.ErrNameTaken):
 		return "another --name, or again when the node of that name has left"
+	case strings.Contains(err.Error(), syscall.EADDRINUSE.Error()): // memberlist keeps the text alone
+		return "another port in --bind or --listen, or again when the process that has this one has ended"
 	case errors.As(err, &join) && !errors.Is(err, context.Canceled):
 		return "--join, with an address that orrery node prints where it says \"gossip on\""
 	}
