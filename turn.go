@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/orrery-ai/orrery/recall"
 )
@@ -33,9 +34,13 @@ func (c *Cluster) MeasureTurn(ctx context.Context) (seconds float64, err error) 
 	if err != nil {
 		return 0, err
 	}
+	began, some := time.Now(), 0
 	for _, err := range g.Tokens() {
 		if err != nil {
 			return 0, err
+		}
+		if some++; some > prompt/2 && time.Since(began) > time.Second {
+			break
 		}
 	}
 	seconds = m.turn()
