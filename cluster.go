@@ -78,7 +78,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 func (c *Cluster) start(ctx context.Context) (err error) {
 	c.endpoint, err = transport.Listen(c.cfg.Listen, transport.Config{
 		Cluster: c.cfg.Cluster, Node: c.cfg.Name, Identity: c.cfg.Identity, RDMA: c.cfg.RDMA, NoSharedMemory: c.cfg.NoSharedMemory, Synch: c.cfg.Synch,
-		Checksums: c.cfg.Checksums, Dial: c.cfg.Dial, Logger: c.cfg.Logger,
+		Checksums: c.cfg.Checksums, Dial: c.cfg.Dial, Share: c.cfg.Share, Logger: c.cfg.Logger,
 	})
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/orrery-ai/orrery/ca"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/transport"
+	"github.com/orrery-ai/orrery/transport/shm"
 )
 
 // Version is the version of the program, as the nodes of a cluster tell each other.
@@ -46,7 +47,7 @@ type Config struct {
 	Insecure bool
 
 	RDMA transport.RDMA // whether connections move from TCP to RDMA; default: they do not
-	// NoSharedMemory makes the devices of this node exchange over connections with nodes of its own machine too.
+	// NoSharedMemory keeps what is exchanged with nodes of this machine on connections; by default it goes through memory that both share.
 	NoSharedMemory bool
 
 	// Synch is how this process waits for the small messages of a step. Default SynchAuto, with which
@@ -59,6 +60,8 @@ type Config struct {
 	// Dial makes the connections for tensors and actors; nil means TCP. Tests inject faults with it: see package
 	// transport/fault.
 	Dial func(ctx context.Context, node, class, addr string) (net.Conn, error)
+	// Share stands between this node and the shared memory to which connections that Dial made move; without it they do not. See transport.Config.
+	Share func(node, class string, far *shm.Stream, sums bool) (*shm.Stream, error)
 
 	// Client takes part without offering anything: it loads models on the others and drives them.
 	Client bool

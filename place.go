@@ -41,12 +41,36 @@ func (m *Model) place(nodes []cluster.Node, runtimes []int64) (load Mode, plans 
 // maps together with the ones that are used.
 const mappedGrowth = 2 << 20
 
+// slotTokens is for how many tokens the nodes' GPUs have slots to exchange by: most where two are on one machine, since they may share memory there.
+func slotTokens(nodes []cluster.Node) int {
+	on := map[string]int{} // GPUs of each machine
+	gpus := 0
+	for _, n := range nodes {
+		if n.OnGPU() {
+			gpus++
+			on[n.Machine]++
+		}
+	}
+	delete(on, "")
+	for _, n := range on {
+		if n > 1 {
+			return engine.SlotTokens(true)
+		}
+	}
+	if gpus > 1 {
+		return engine.SlotTokens(false)
+	}
+	return 0
+}
+
 // request is what placement is asked.
 func (m *Model) request(nodes []cluster.Node) placement.Request {
 	c, o := &m.files.Config, m.opts
+	buffers := engine.Footprint(c, o.KV, o.BlockTokens, len(nodes), m.cluster.cfg.Identity != nil)
+	buffers.Slots = slotTokens(nodes)
 	r := placement.Request{Mode: m.opts.Mode, Context: m.opts.Context, Sequences: m.opts.Sequences, Chunk: m.opts.Chunk, BlockTokens: m.opts.BlockTokens,
 		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied, BlockOverhead: placement.BlockOverhead,
-			ScratchBytes: engine.Footprint(c, o.KV, o.BlockTokens, len(nodes), m.cluster.cfg.Identity != nil).Bytes}}
+			ScratchBytes: buffers.Bytes}}
 	for l := range c.Layers {
 		r.Model.LayerBytes = append(r.Model.LayerBytes, m.files.LayerBytes(l))
 		r.Model.KVBytesPerToken = append(r.Model.KVBytesPerToken, c.KVBytesPerToken(m.opts.KV))

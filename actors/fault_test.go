@@ -47,7 +47,7 @@ func TestADecodeOverADamagedConnectionGivesTheRightTokensOrSaysWhatHappened(t *t
 			r := newRigWith(t, 3, func(node int, tc *transport.Config) {
 				tc.Checksums, tc.DialTimeout = transport.ChecksumsOn, time.Second
 				if node == 1 {
-					tc.Dial = in.Dial
+					tc.Dial, tc.Share = in.Dial, in.Share
 				}
 			})
 			spec := r.spec(c.mode)

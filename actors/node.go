@@ -255,6 +255,9 @@ func (n *node) unload(ctx actor.Context, id uint64) {
 // a load waits for it.
 func (n *node) stats() *proto.Stats {
 	s := &proto.Stats{MemoryBytes: n.machine.Memory, ShortBytes: n.pressure.short}
+	for _, w := range n.machine.Endpoint.Ways() {
+		s.Ways = append(s.Ways, &proto.Way{Peer: w.Peer, Over: string(w.Over), Memory: w.Memory})
+	}
 	if n.machine.Runtime != nil {
 		s.RuntimeBytes = n.machine.Runtime.Load()
 	}

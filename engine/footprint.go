@@ -23,6 +23,15 @@ func Footprint(c *model.Config, kv attention.Format, block, nodes int, secured b
 	return b
 }
 
+// SlotTokens is placement.Buffers.Slots where devices exchange by themselves. Through shared memory a node has the slots in which messages come in, since it
+// is the other that has those in which they go out; over connections it has both.
+func SlotTokens(shared bool) int {
+	if shared {
+		return sharedRows
+	}
+	return 2 * aheadRows
+}
+
 // stepBytes is what the activations and the logits of a step take.
 func stepBytes(c *model.Config, rows int) int64 {
 	return c.ScratchBytes(rows) + c.LogitsBytes(logitRows(rows, c.Vocab), rows)

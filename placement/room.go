@@ -63,6 +63,7 @@ type Buffers struct {
 	Step   func(rows int) int64 // activations and logits of a step of so many tokens
 	Peer   int64                // what the connections to and from another member keep
 	Turns  int64                // and each on which lanes take turns
+	Slots  int                  // tokens whose queries and answers lie in the slots that devices exchange by with another member; 0 if they make no exchanges
 }
 
 // Bytes is what computing takes on a node: activations, partial results, and what the lanes from the other members
@@ -93,6 +94,9 @@ func (b *Buffers) Bytes(s Steps) int64 {
 
 	// Who asks merges, and has an answer of each peer. Who is asked has the query of each, which is released before it is
 	// answered, and computes an answer to it.
+	if pooled || ring { // two slots for each
+		n += peers * 2 * (b.Query + b.Answer) * int64(min(b.Slots, room.Asking))
+	}
 	query, answer := b.Query*int64(room.Asking), b.Answer*int64(room.Asking)
 	if pooled && owner || ring && s.Fastest {
 		n += answer + peers*answer

@@ -1699,6 +1699,7 @@ type Stats struct {
 	ShortBytes    int64                  `protobuf:"varint,7,opt,name=short_bytes,json=shortBytes,proto3" json:"short_bytes,omitempty"`          // of what is promised, that other programs took
 	Promises      []*Promise             `protobuf:"bytes,8,rep,name=promises,proto3" json:"promises,omitempty"`                                 // what promised_bytes is made of
 	RuntimeBytes  int64                  `protobuf:"varint,9,opt,name=runtime_bytes,json=runtimeBytes,proto3" json:"runtime_bytes,omitempty"`    // what its process takes without a model; 0 while it has not been measured
+	Ways          []*Way                 `protobuf:"bytes,10,rep,name=ways,proto3" json:"ways,omitempty"`                                        // how it exchanges with other nodes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1796,6 +1797,74 @@ func (x *Stats) GetRuntimeBytes() int64 {
 	return 0
 }
 
+func (x *Stats) GetWays() []*Way {
+	if x != nil {
+		return x.Ways
+	}
+	return nil
+}
+
+// How a node exchanges small messages with another one.
+type Way struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Peer          string                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	Over          string                 `protobuf:"bytes,2,opt,name=over,proto3" json:"over,omitempty"`      // connection, shared memory or RDMA
+	Memory        int64                  `protobuf:"varint,3,opt,name=memory,proto3" json:"memory,omitempty"` // that the two share, in bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Way) Reset() {
+	*x = Way{}
+	mi := &file_orrery_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Way) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Way) ProtoMessage() {}
+
+func (x *Way) ProtoReflect() protoreflect.Message {
+	mi := &file_orrery_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Way.ProtoReflect.Descriptor instead.
+func (*Way) Descriptor() ([]byte, []int) {
+	return file_orrery_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Way) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *Way) GetOver() string {
+	if x != nil {
+		return x.Over
+	}
+	return ""
+}
+
+func (x *Way) GetMemory() int64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
 // What is kept for a loaded model.
 type Promise struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1808,7 +1877,7 @@ type Promise struct {
 
 func (x *Promise) Reset() {
 	*x = Promise{}
-	mi := &file_orrery_proto_msgTypes[28]
+	mi := &file_orrery_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1820,7 +1889,7 @@ func (x *Promise) String() string {
 func (*Promise) ProtoMessage() {}
 
 func (x *Promise) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[28]
+	mi := &file_orrery_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1833,7 +1902,7 @@ func (x *Promise) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Promise.ProtoReflect.Descriptor instead.
 func (*Promise) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{28}
+	return file_orrery_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Promise) GetRef() string {
@@ -1870,7 +1939,7 @@ type MeasureLink struct {
 
 func (x *MeasureLink) Reset() {
 	*x = MeasureLink{}
-	mi := &file_orrery_proto_msgTypes[29]
+	mi := &file_orrery_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +1951,7 @@ func (x *MeasureLink) String() string {
 func (*MeasureLink) ProtoMessage() {}
 
 func (x *MeasureLink) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[29]
+	mi := &file_orrery_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +1964,7 @@ func (x *MeasureLink) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeasureLink.ProtoReflect.Descriptor instead.
 func (*MeasureLink) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{29}
+	return file_orrery_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MeasureLink) GetPeer() string {
@@ -1940,7 +2009,7 @@ type LinkMeasured struct {
 
 func (x *LinkMeasured) Reset() {
 	*x = LinkMeasured{}
-	mi := &file_orrery_proto_msgTypes[30]
+	mi := &file_orrery_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1952,7 +2021,7 @@ func (x *LinkMeasured) String() string {
 func (*LinkMeasured) ProtoMessage() {}
 
 func (x *LinkMeasured) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[30]
+	mi := &file_orrery_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1965,7 +2034,7 @@ func (x *LinkMeasured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkMeasured.ProtoReflect.Descriptor instead.
 func (*LinkMeasured) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{30}
+	return file_orrery_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LinkMeasured) GetError() string {
@@ -2023,7 +2092,7 @@ type MeasureTogether struct {
 
 func (x *MeasureTogether) Reset() {
 	*x = MeasureTogether{}
-	mi := &file_orrery_proto_msgTypes[31]
+	mi := &file_orrery_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2035,7 +2104,7 @@ func (x *MeasureTogether) String() string {
 func (*MeasureTogether) ProtoMessage() {}
 
 func (x *MeasureTogether) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[31]
+	mi := &file_orrery_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2048,7 +2117,7 @@ func (x *MeasureTogether) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeasureTogether.ProtoReflect.Descriptor instead.
 func (*MeasureTogether) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{31}
+	return file_orrery_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MeasureTogether) GetNodes() uint32 {
@@ -2082,7 +2151,7 @@ type TogetherMeasured struct {
 
 func (x *TogetherMeasured) Reset() {
 	*x = TogetherMeasured{}
-	mi := &file_orrery_proto_msgTypes[32]
+	mi := &file_orrery_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2094,7 +2163,7 @@ func (x *TogetherMeasured) String() string {
 func (*TogetherMeasured) ProtoMessage() {}
 
 func (x *TogetherMeasured) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[32]
+	mi := &file_orrery_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2107,7 +2176,7 @@ func (x *TogetherMeasured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TogetherMeasured.ProtoReflect.Descriptor instead.
 func (*TogetherMeasured) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{32}
+	return file_orrery_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TogetherMeasured) GetError() string {
@@ -2135,7 +2204,7 @@ type MeasureNode struct {
 
 func (x *MeasureNode) Reset() {
 	*x = MeasureNode{}
-	mi := &file_orrery_proto_msgTypes[33]
+	mi := &file_orrery_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2147,7 +2216,7 @@ func (x *MeasureNode) String() string {
 func (*MeasureNode) ProtoMessage() {}
 
 func (x *MeasureNode) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[33]
+	mi := &file_orrery_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2160,7 +2229,7 @@ func (x *MeasureNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeasureNode.ProtoReflect.Descriptor instead.
 func (*MeasureNode) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{33}
+	return file_orrery_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MeasureNode) GetRates() []float64 {
@@ -2187,7 +2256,7 @@ type NodeMeasured struct {
 
 func (x *NodeMeasured) Reset() {
 	*x = NodeMeasured{}
-	mi := &file_orrery_proto_msgTypes[34]
+	mi := &file_orrery_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2268,7 @@ func (x *NodeMeasured) String() string {
 func (*NodeMeasured) ProtoMessage() {}
 
 func (x *NodeMeasured) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[34]
+	mi := &file_orrery_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2281,7 @@ func (x *NodeMeasured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeMeasured.ProtoReflect.Descriptor instead.
 func (*NodeMeasured) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{34}
+	return file_orrery_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *NodeMeasured) GetError() string {
@@ -2242,7 +2311,7 @@ type MakeEcho struct {
 
 func (x *MakeEcho) Reset() {
 	*x = MakeEcho{}
-	mi := &file_orrery_proto_msgTypes[35]
+	mi := &file_orrery_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2254,7 +2323,7 @@ func (x *MakeEcho) String() string {
 func (*MakeEcho) ProtoMessage() {}
 
 func (x *MakeEcho) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[35]
+	mi := &file_orrery_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2267,7 +2336,7 @@ func (x *MakeEcho) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MakeEcho.ProtoReflect.Descriptor instead.
 func (*MakeEcho) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{35}
+	return file_orrery_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *MakeEcho) GetFrom() string {
@@ -2308,7 +2377,7 @@ type EchoReady struct {
 
 func (x *EchoReady) Reset() {
 	*x = EchoReady{}
-	mi := &file_orrery_proto_msgTypes[36]
+	mi := &file_orrery_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2320,7 +2389,7 @@ func (x *EchoReady) String() string {
 func (*EchoReady) ProtoMessage() {}
 
 func (x *EchoReady) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[36]
+	mi := &file_orrery_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2333,7 +2402,7 @@ func (x *EchoReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EchoReady.ProtoReflect.Descriptor instead.
 func (*EchoReady) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{36}
+	return file_orrery_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *EchoReady) GetError() string {
@@ -2361,7 +2430,7 @@ type StartTrace struct {
 
 func (x *StartTrace) Reset() {
 	*x = StartTrace{}
-	mi := &file_orrery_proto_msgTypes[37]
+	mi := &file_orrery_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2373,7 +2442,7 @@ func (x *StartTrace) String() string {
 func (*StartTrace) ProtoMessage() {}
 
 func (x *StartTrace) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[37]
+	mi := &file_orrery_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2386,7 +2455,7 @@ func (x *StartTrace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartTrace.ProtoReflect.Descriptor instead.
 func (*StartTrace) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{37}
+	return file_orrery_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *StartTrace) GetSpans() uint32 {
@@ -2405,7 +2474,7 @@ type StopTrace struct {
 
 func (x *StopTrace) Reset() {
 	*x = StopTrace{}
-	mi := &file_orrery_proto_msgTypes[38]
+	mi := &file_orrery_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +2486,7 @@ func (x *StopTrace) String() string {
 func (*StopTrace) ProtoMessage() {}
 
 func (x *StopTrace) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[38]
+	mi := &file_orrery_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +2499,7 @@ func (x *StopTrace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopTrace.ProtoReflect.Descriptor instead.
 func (*StopTrace) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{38}
+	return file_orrery_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StopTrace) GetForget() bool {
@@ -2449,7 +2518,7 @@ type TraceSet struct {
 
 func (x *TraceSet) Reset() {
 	*x = TraceSet{}
-	mi := &file_orrery_proto_msgTypes[39]
+	mi := &file_orrery_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +2530,7 @@ func (x *TraceSet) String() string {
 func (*TraceSet) ProtoMessage() {}
 
 func (x *TraceSet) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[39]
+	mi := &file_orrery_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +2543,7 @@ func (x *TraceSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceSet.ProtoReflect.Descriptor instead.
 func (*TraceSet) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{39}
+	return file_orrery_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TraceSet) GetError() string {
@@ -2495,7 +2564,7 @@ type ReadSpans struct {
 
 func (x *ReadSpans) Reset() {
 	*x = ReadSpans{}
-	mi := &file_orrery_proto_msgTypes[40]
+	mi := &file_orrery_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2507,7 +2576,7 @@ func (x *ReadSpans) String() string {
 func (*ReadSpans) ProtoMessage() {}
 
 func (x *ReadSpans) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[40]
+	mi := &file_orrery_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2520,7 +2589,7 @@ func (x *ReadSpans) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSpans.ProtoReflect.Descriptor instead.
 func (*ReadSpans) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{40}
+	return file_orrery_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReadSpans) GetFrom() uint64 {
@@ -2541,7 +2610,7 @@ type SpansRead struct {
 
 func (x *SpansRead) Reset() {
 	*x = SpansRead{}
-	mi := &file_orrery_proto_msgTypes[41]
+	mi := &file_orrery_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2553,7 +2622,7 @@ func (x *SpansRead) String() string {
 func (*SpansRead) ProtoMessage() {}
 
 func (x *SpansRead) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[41]
+	mi := &file_orrery_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2566,7 +2635,7 @@ func (x *SpansRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpansRead.ProtoReflect.Descriptor instead.
 func (*SpansRead) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{41}
+	return file_orrery_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SpansRead) GetSpans() []byte {
@@ -2599,7 +2668,7 @@ type ReadClock struct {
 
 func (x *ReadClock) Reset() {
 	*x = ReadClock{}
-	mi := &file_orrery_proto_msgTypes[42]
+	mi := &file_orrery_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2611,7 +2680,7 @@ func (x *ReadClock) String() string {
 func (*ReadClock) ProtoMessage() {}
 
 func (x *ReadClock) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[42]
+	mi := &file_orrery_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2624,7 +2693,7 @@ func (x *ReadClock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadClock.ProtoReflect.Descriptor instead.
 func (*ReadClock) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{42}
+	return file_orrery_proto_rawDescGZIP(), []int{43}
 }
 
 type ClockRead struct {
@@ -2636,7 +2705,7 @@ type ClockRead struct {
 
 func (x *ClockRead) Reset() {
 	*x = ClockRead{}
-	mi := &file_orrery_proto_msgTypes[43]
+	mi := &file_orrery_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2648,7 +2717,7 @@ func (x *ClockRead) String() string {
 func (*ClockRead) ProtoMessage() {}
 
 func (x *ClockRead) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[43]
+	mi := &file_orrery_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2661,7 +2730,7 @@ func (x *ClockRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockRead.ProtoReflect.Descriptor instead.
 func (*ClockRead) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{43}
+	return file_orrery_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ClockRead) GetNanoseconds() int64 {
@@ -2791,7 +2860,7 @@ const file_orrery_proto_rawDesc = "" +
 	"\x06before\x18\x03 \x01(\x04R\x06before\x12\x14\n" +
 	"\x05batch\x18\x04 \x01(\x04R\x05batch\"(\n" +
 	"\fStatsRequest\x12\x18\n" +
-	"\aaddress\x18\x01 \x01(\tR\aaddress\"\xc6\x02\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\"\xe7\x02\n" +
 	"\x05Stats\x12\x1d\n" +
 	"\n" +
 	"lane_bytes\x18\x01 \x01(\x03R\tlaneBytes\x12#\n" +
@@ -2803,7 +2872,13 @@ const file_orrery_proto_rawDesc = "" +
 	"\vshort_bytes\x18\a \x01(\x03R\n" +
 	"shortBytes\x12+\n" +
 	"\bpromises\x18\b \x03(\v2\x0f.orrery.PromiseR\bpromises\x12#\n" +
-	"\rruntime_bytes\x18\t \x01(\x03R\fruntimeBytes\"I\n" +
+	"\rruntime_bytes\x18\t \x01(\x03R\fruntimeBytes\x12\x1f\n" +
+	"\x04ways\x18\n" +
+	" \x03(\v2\v.orrery.WayR\x04ways\"E\n" +
+	"\x03Way\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x12\n" +
+	"\x04over\x18\x02 \x01(\tR\x04over\x12\x16\n" +
+	"\x06memory\x18\x03 \x01(\x03R\x06memory\"I\n" +
 	"\aPromise\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x16\n" +
 	"\x06client\x18\x02 \x01(\tR\x06client\x12\x14\n" +
@@ -2870,7 +2945,7 @@ func file_orrery_proto_rawDescGZIP() []byte {
 	return file_orrery_proto_rawDescData
 }
 
-var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_orrery_proto_goTypes = []any{
 	(*Span)(nil),             // 0: orrery.Span
 	(*Rect)(nil),             // 1: orrery.Rect
@@ -2900,22 +2975,23 @@ var file_orrery_proto_goTypes = []any{
 	(*Released)(nil),         // 25: orrery.Released
 	(*StatsRequest)(nil),     // 26: orrery.StatsRequest
 	(*Stats)(nil),            // 27: orrery.Stats
-	(*Promise)(nil),          // 28: orrery.Promise
-	(*MeasureLink)(nil),      // 29: orrery.MeasureLink
-	(*LinkMeasured)(nil),     // 30: orrery.LinkMeasured
-	(*MeasureTogether)(nil),  // 31: orrery.MeasureTogether
-	(*TogetherMeasured)(nil), // 32: orrery.TogetherMeasured
-	(*MeasureNode)(nil),      // 33: orrery.MeasureNode
-	(*NodeMeasured)(nil),     // 34: orrery.NodeMeasured
-	(*MakeEcho)(nil),         // 35: orrery.MakeEcho
-	(*EchoReady)(nil),        // 36: orrery.EchoReady
-	(*StartTrace)(nil),       // 37: orrery.StartTrace
-	(*StopTrace)(nil),        // 38: orrery.StopTrace
-	(*TraceSet)(nil),         // 39: orrery.TraceSet
-	(*ReadSpans)(nil),        // 40: orrery.ReadSpans
-	(*SpansRead)(nil),        // 41: orrery.SpansRead
-	(*ReadClock)(nil),        // 42: orrery.ReadClock
-	(*ClockRead)(nil),        // 43: orrery.ClockRead
+	(*Way)(nil),              // 28: orrery.Way
+	(*Promise)(nil),          // 29: orrery.Promise
+	(*MeasureLink)(nil),      // 30: orrery.MeasureLink
+	(*LinkMeasured)(nil),     // 31: orrery.LinkMeasured
+	(*MeasureTogether)(nil),  // 32: orrery.MeasureTogether
+	(*TogetherMeasured)(nil), // 33: orrery.TogetherMeasured
+	(*MeasureNode)(nil),      // 34: orrery.MeasureNode
+	(*NodeMeasured)(nil),     // 35: orrery.NodeMeasured
+	(*MakeEcho)(nil),         // 36: orrery.MakeEcho
+	(*EchoReady)(nil),        // 37: orrery.EchoReady
+	(*StartTrace)(nil),       // 38: orrery.StartTrace
+	(*StopTrace)(nil),        // 39: orrery.StopTrace
+	(*TraceSet)(nil),         // 40: orrery.TraceSet
+	(*ReadSpans)(nil),        // 41: orrery.ReadSpans
+	(*SpansRead)(nil),        // 42: orrery.SpansRead
+	(*ReadClock)(nil),        // 43: orrery.ReadClock
+	(*ClockRead)(nil),        // 44: orrery.ClockRead
 }
 var file_orrery_proto_depIdxs = []int32{
 	0,  // 0: orrery.Rect.layers:type_name -> orrery.Span
@@ -2930,12 +3006,13 @@ var file_orrery_proto_depIdxs = []int32{
 	17, // 9: orrery.TakeUpEpoch.epoch:type_name -> orrery.Epoch
 	1,  // 10: orrery.CopyPart.rect:type_name -> orrery.Rect
 	1,  // 11: orrery.FillParts.rects:type_name -> orrery.Rect
-	28, // 12: orrery.Stats.promises:type_name -> orrery.Promise
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	29, // 12: orrery.Stats.promises:type_name -> orrery.Promise
+	28, // 13: orrery.Stats.ways:type_name -> orrery.Way
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_orrery_proto_init() }
@@ -2949,7 +3026,7 @@ func file_orrery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orrery_proto_rawDesc), len(file_orrery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   44,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -11,9 +11,10 @@ import (
 
 func TestSteadyStateAllocatesNothing(t *testing.T) {
 	eachSynch(t, func(t *testing.T, synch Synch) {
-		for _, sums := range []Checksums{ChecksumsOff, ChecksumsOn} {
-			a, b := pair(t, Config{Synch: synch, Checksums: sums})
-			for name, to := range map[string]*Endpoint{"socket": b, "own node": a} {
+		for _, c := range []Config{{Checksums: ChecksumsOff}, {Checksums: ChecksumsOn}, {NoSharedMemory: true}, {NoSharedMemory: true, Checksums: ChecksumsOn}} {
+			c.Synch = synch
+			a, b := pair(t, c)
+			for name, to := range map[string]*Endpoint{"another node": b, "own node": a} {
 				for _, n := range []int{64, 32 << 10, 400_000} {
 					for _, purpose := range []Purpose{Partial, KVMove} {
 						s, r := lane(t, a, to, LaneKey{uint64(n), purpose}, n+8)

@@ -34,9 +34,9 @@ type Config struct {
 	// Dial makes the connections to other nodes; nil means TCP. The class is "control", "small" or "bulk".
 	// Tests inject faults with it: see package fault.
 	Dial func(ctx context.Context, node, class, addr string) (net.Conn, error)
-	// Share is given the shared memory to which a connection that Dial made moves, and gives what to use in its place. Without it those do not move. It
-	// closes what it was given if it fails.
-	Share func(node, class string, far *shm.Stream) (*shm.Stream, error)
+	// Share is given the shared memory to which a connection that Dial made moves, and gives what to use in its place; sums says that its frames carry
+	// checksums. Without it such connections do not move. It closes what it was given if it fails. With it devices exchange over connections.
+	Share func(node, class string, far *shm.Stream, sums bool) (*shm.Stream, error)
 
 	// Checksums says whether frames carry checksums.
 	Checksums Checksums

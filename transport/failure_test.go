@@ -26,8 +26,8 @@ func wantLost(t *testing.T, err error, node string, key LaneKey) {
 
 func TestConnectionCutInAMessageIsAnErrorOnBothSides(t *testing.T) {
 	eachSynch(t, func(t *testing.T, synch Synch) {
-		a, _ := endpoint(t, "a", Config{Synch: synch})
-		b, _ := endpoint(t, "b", Config{Synch: synch})
+		a, _ := endpoint(t, "a", Config{Synch: synch, NoSharedMemory: true})
+		b, _ := endpoint(t, "b", Config{Synch: synch, NoSharedMemory: true})
 		a.SetPeer("b", cutAfter(t, b.Addr(), 300_000))
 		lost := make(chan string, 2)
 		a.OnPeerLost(func(node string, err error) { lost <- "a lost " + node })

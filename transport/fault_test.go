@@ -34,8 +34,8 @@ func text(key transport.LaneKey, seq uint64) []byte {
 	return b
 }
 
-// damaged is two endpoints, a and b. What a dials goes through an injector.
-func damaged(t *testing.T, script string, c transport.Config, secure bool) (a, b *transport.Endpoint) {
+// damaged is two endpoints, a and b. What a dials goes through an injector; if shared, in shared memory.
+func damaged(t *testing.T, script string, c transport.Config, secure, shared bool) (a, b *transport.Endpoint) {
 	t.Helper()
 	s, err := fault.Parse(script)
 	if err != nil {
@@ -55,6 +55,9 @@ func damaged(t *testing.T, script string, c transport.Config, secure bool) (a, b
 		c.Node = node
 		if node == "a" {
 			c.Dial = in.Dial
+			if shared {
+				c.Share = in.Share
+			}
 		}
 		if secure {
 			if c.Identity, err = root.Issue(node, ca.Days(time.Now(), 1)); err != nil {
@@ -159,15 +162,23 @@ func TestEveryFaultEndsInRightDataOrInAnErrorThatSaysWhere(t *testing.T) {
 		for _, way := range []struct {
 			purpose transport.Purpose
 			synch   transport.Synch
-		}{{transport.Partial, transport.Safe}, {transport.Partial, transport.Fast}, {transport.KVMove, transport.Safe}} {
+			shared  bool
+		}{
+			{transport.Partial, transport.Safe, false}, {transport.Partial, transport.Fast, false}, {transport.KVMove, transport.Safe, false},
+			{transport.Partial, transport.Safe, true}, {transport.Partial, transport.Fast, true}, {transport.KVMove, transport.Safe, true},
+		} {
 			purpose, synch := way.purpose, way.synch
 			script := c.script
 			if strings.Contains(script, "%") {
 				script = fmt.Sprintf(script, purpose)
 			}
-			t.Run(fmt.Sprintf("%s, %s, %s", script, purpose, synch), func(t *testing.T) {
+			over := "connection"
+			if way.shared {
+				over = "shared memory"
+			}
+			t.Run(fmt.Sprintf("%s, %s, %s, %s", script, purpose, synch, over), func(t *testing.T) {
 				t.Parallel()
-				a, b := damaged(t, script, transport.Config{Synch: synch, Checksums: transport.ChecksumsOn, DialTimeout: 500 * time.Millisecond}, false)
+				a, b := damaged(t, script, transport.Config{Synch: synch, Checksums: transport.ChecksumsOn, DialTimeout: 500 * time.Millisecond}, false, way.shared)
 				wait := patience
 				if c.silent {
 					wait = faultWait
@@ -202,7 +213,7 @@ func TestUnderTLSNothingDamagedComesThrough(t *testing.T) {
 	for _, script := range []string{"after 300KiB: flip bit", "after 300KiB: truncate", "after 300KiB: cut", "after 300KiB: half-open"} {
 		t.Run(script, func(t *testing.T) {
 			t.Parallel()
-			a, b := damaged(t, script, transport.Config{DialTimeout: 500 * time.Millisecond}, true)
+			a, b := damaged(t, script, transport.Config{DialTimeout: 500 * time.Millisecond}, true, false)
 			wait := patience
 			if strings.HasSuffix(script, "half-open") {
 				wait = faultWait
@@ -231,7 +242,7 @@ func TestAnActorMessageOverADamagedConnectionIsAnsweredOrFailsAndTheNextIsAnswer
 	} {
 		t.Run(c.script, func(t *testing.T) {
 			t.Parallel()
-			a, b := damaged(t, c.script, transport.Config{Checksums: transport.ChecksumsOn}, false)
+			a, b := damaged(t, c.script, transport.Config{Checksums: transport.ChecksumsOn}, false, false)
 			from, to := system(t, a), system(t, b)
 			if _, err := to.Root.SpawnNamed(actor.PropsFromFunc(func(c actor.Context) {
 				if m, ok := c.Message().(*wrapperspb.Int64Value); ok {

@@ -22,9 +22,16 @@ type mapped struct {
 
 // Rooms of the streams, by class: what is on its way in frames, and the credits that come back.
 var streamRooms = [numClasses]shm.Room{
-	classSmall: {Out: 256 << 10, Back: 4 << 10},
-	classBulk:  {Out: 512 << 10, Back: 4 << 10},
+	classSmall: {Out: smallRoom, Back: backRoom},
+	classBulk:  {Out: bulkRoom, Back: backRoom},
 }
+
+// What those hold, in bytes. More is no faster: what is larger than a cache of the processor's comes from memory.
+const (
+	smallRoom = 128 << 10
+	bulkRoom  = 256 << 10
+	backRoom  = 4 << 10
+)
 
 func (m *mapped) Close() error {
 	m.stream.Close()

@@ -4,11 +4,16 @@ import (
 	"runtime"
 
 	"github.com/orrery-ai/orrery/internal/offheap"
+	"github.com/orrery-ai/orrery/transport/shm"
 )
 
 // PeerBytes is the most that the connections to and from one peer keep in buffers at this end, in bytes, besides
-// messages, what waits for them, and the largest actor message that has come: the read buffers, two for one where waits read.
-const PeerBytes = controlBuffer + 2*smallBuffer + bulkBuffer + 5*creditBuffer
+// messages, what waits for them, and the largest actor message that has come: the read buffers, two for one where waits read, and the memory
+// that the connections of one machine go through.
+const PeerBytes = controlBuffer + 2*smallBuffer + bulkBuffer + 5*creditBuffer + streamsBytes
+
+// streamsBytes is the memory of the streams to and from a peer of the same machine.
+const streamsBytes = 2 * (smallRoom + bulkRoom + 2*backRoom + 2*shm.HeadsBytes)
 
 // SecuredBytes is what all six connections to and from one peer keep besides under TLS: records.
 const SecuredBytes = 6 * tlsBytes

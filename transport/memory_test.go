@@ -17,7 +17,7 @@ func TestConnectionsKeepNoMoreThanIsPredicted(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it moves 240 MB")
 	}
-	a, b := pair(t, Config{})
+	a, b := pair(t, Config{NoSharedMemory: true})
 	const size, messages = 1 << 20, 30
 	body := make([]byte, size)
 	var wg sync.WaitGroup

@@ -25,7 +25,7 @@ func (e *Endpoint) moveOut(nc net.Conn, node string, c class, answer hello) (*sh
 	if answer.features&featureShared == 0 || !e.mayMove(c) {
 		return nil, nil
 	}
-	s, err := e.fetchStream(node, c, answer)
+	s, err := e.fetchStream(node, c, answer, (e.features(nc)|answer.features)&featureSums != 0)
 	said := moves
 	if err != nil {
 		said = stays
@@ -41,14 +41,14 @@ func (e *Endpoint) moveOut(nc net.Conn, node string, c class, answer hello) (*sh
 }
 
 // fetchStream gets a stream from the node that has answered.
-func (e *Endpoint) fetchStream(node string, c class, answer hello) (*shm.Stream, error) {
+func (e *Endpoint) fetchStream(node string, c class, answer hello, sums bool) (*shm.Stream, error) {
 	o, err := shm.ParseOffer([]byte(answer.memory))
 	if err != nil {
 		return nil, err
 	}
 	s, err := shm.FetchStream(time.Now().Add(e.c.DialTimeout), o, nil, streamRooms[c])
 	if err == nil && e.c.Share != nil {
-		return e.c.Share(node, c.String(), s)
+		return e.c.Share(node, c.String(), s, sums)
 	}
 	return s, err
 }

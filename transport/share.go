@@ -119,7 +119,7 @@ func (e *Endpoint) memoryOf(peer string, request []byte) (*shm.Memory, error) {
 
 // newShared takes memory for a lane that comes in; nil if none is shared.
 func (e *Endpoint) newShared(size int) *shared {
-	if e.memory == nil || e.Synch() != Fast {
+	if e.memory == nil || e.Synch() != Fast || e.c.Share != nil {
 		return nil
 	}
 	m, err := shm.New(device.LaneBytes(size))
@@ -132,7 +132,7 @@ func (e *Endpoint) newShared(size int) *shared {
 
 // fetchShared asks a peer for the memory of the lane to it; nil if it is elsewhere, or has none for it.
 func (e *Endpoint) fetchShared(to string, key LaneKey, size int) *shared {
-	if e.memory == nil || e.Synch() != Fast || to == e.c.Node {
+	if e.memory == nil || e.Synch() != Fast || e.c.Share != nil || to == e.c.Node {
 		return nil
 	}
 	l, err := e.connect(to, key.Purpose.class())

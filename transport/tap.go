@@ -15,6 +15,19 @@ type Tap struct {
 	ways   [2]tapped
 	lanes  map[uint32]Purpose
 	opaque bool // frames cannot be told apart
+	said   bool // the end that dialled has said whether the connection moves to shared memory
+}
+
+// NewTap is for what a connection goes on through when its ends have greeted each other: frames, with checksums or without.
+func NewTap(sums bool) *Tap {
+	t := &Tap{said: true}
+	for i := range t.ways {
+		t.ways[i].greeted = true
+		if sums {
+			t.ways[i].features = featureSums
+		}
+	}
+	return t
 }
 
 // tapped is one direction of a connection.
@@ -60,6 +73,12 @@ func (t *Tap) next(r *bufio.Reader, way int) (Unit, error) {
 	} else if !greeted {
 		return t.hello(r, way)
 	} else {
+		if _, err := r.Peek(1); err != nil { // when there is more, the other end's hello has passed
+			return Unit{}, nil
+		}
+		if t.says(way) {
+			return readUnit(r, 1)
+		}
 		return t.frame(r, head)
 	}
 }
@@ -80,6 +99,17 @@ func (t *Tap) state(way int) (opaque, greeted bool, head int) {
 		head = mostHead
 	}
 	return t.opaque, t.ways[way].greeted, head
+}
+
+// says says that what comes next is whether the connection moves to shared memory.
+func (t *Tap) says(way int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if way != 0 || t.said || t.ways[0].features&t.ways[1].features&featureShared == 0 {
+		return false
+	}
+	t.said = true
+	return true
 }
 
 func (t *Tap) giveUp() (Unit, error) {

@@ -85,3 +85,41 @@ func FuzzTap(f *testing.F) {
 		}
 	})
 }
+
+// What the end that dialled says of shared memory is a byte between its hello and its frames. It comes after the other's hello.
+func TestTapKnowsTheByteThatSaysWhereTheConnectionGoesOn(t *testing.T) {
+	greeting := func(kind helloKind) []byte {
+		return hello{version: helloVersion, kind: kind, class: classSmall, cluster: "c", from: "a", to: "b", frameBytes: minFrame, window: 1, features: featureShared}.append(nil)
+	}
+	tap := new(Tap)
+	way, there := io.Pipe()
+	units := make(chan Unit, 3)
+	go func() {
+		defer close(units)
+		r := bufio.NewReader(way)
+		for {
+			u, err := tap.Next(r, false)
+			if err != nil {
+				return
+			}
+			units <- u
+		}
+	}()
+	there.Write(greeting(helloAsk))
+	if u := <-units; u.Frame || len(u.Bytes) < helloPrefix {
+		t.Fatalf("the hello comes as %+v", u)
+	}
+	if _, err := tap.Next(bufio.NewReader(bytes.NewReader(greeting(helloAccept))), true); err != nil {
+		t.Fatal(err)
+	}
+	there.Write([]byte{stays})
+	if u := <-units; u.Frame || len(u.Bytes) != 1 {
+		t.Errorf("the byte comes as %+v", u)
+	}
+	there.Write(frame(header{kind: frameFinish, lane: 1}, nil))
+	if u := <-units; !u.Frame || u.Lane != 1 {
+		t.Errorf("the frame comes as %+v", u)
+	}
+	there.Close()
+	<-units
+}

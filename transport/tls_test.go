@@ -365,7 +365,7 @@ func flip(t testing.TB, addr string, n int64) string {
 }
 
 func TestAFlippedBitIsNeverDelivered(t *testing.T) {
-	a, b := securePair(t, Config{})
+	a, b := securePair(t, Config{NoSharedMemory: true})
 	a.SetPeer("b", flip(t, b.Addr(), 100_000))
 	s, r := lane(t, a, b, LaneKey{1, KVMove}, 30_000)
 	body := randomBytes(4, 30_000)

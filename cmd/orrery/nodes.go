@@ -14,6 +14,7 @@ import (
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/transport"
 )
 
 type nodesCmd struct {
@@ -32,7 +33,9 @@ Speeds are what each node measured with its own kernels, of one token from
 memory and from the caches, and of a prefill chunk. A turn is what a step takes besides its
 operations, on a GPU until it begins and until the host has the result. An exchange is a KiB there and back: busy
 right after another one, paused when the other node had nothing to do for half a
-millisecond, as in decode. Without --join or --nodes it is about this machine.`
+millisecond, as in decode. Over says what small messages between the two take, and
+shared how much memory the two share for that and for lanes of their GPUs.
+Without --join or --nodes it is about this machine.`
 }
 
 // linksTimeout bounds the measuring of all links: a few rounds, each below a second unless something is wrong.
@@ -47,15 +50,15 @@ func (c *nodesCmd) Run(ctx context.Context, log *slog.Logger) error {
 	defer end()
 	ctx, cancel := context.WithTimeout(ctx, linksTimeout)
 	defer cancel()
-	status, err := cluster.Status(ctx)
-	if err != nil {
-		return err
-	}
 	var links []orrery.MeasuredLink
 	if c.Links {
 		if links, err = cluster.MeasureLinks(ctx); err != nil {
 			return err
 		}
+	}
+	status, err := cluster.Status(ctx) // with the ways by which links were measured
+	if err != nil {
+		return err
 	}
 	return writeNodes(os.Stdout, c.Format, newNodesReport(status, links))
 }
@@ -90,6 +93,8 @@ type linkReport struct {
 	Ahead   float64 `json:"exchange_of_devices_seconds,omitempty"`
 	Rate    float64 `json:"bytes_per_second"`
 	Guessed bool    `json:"guessed"` // not measured: the medians of the others
+	Over    string  `json:"over"`    // what small messages take: connection, shared memory or RDMA; empty if the two have not exchanged any
+	Memory  int64   `json:"shared_bytes"`
 }
 
 func newNodesReport(status []orrery.NodeStatus, links []orrery.MeasuredLink) *nodesReport {
@@ -102,9 +107,16 @@ func newNodesReport(status []orrery.NodeStatus, links []orrery.MeasuredLink) *no
 		}
 		r.Nodes = append(r.Nodes, report)
 	}
+	ways := map[[2]string]transport.Way{}
+	for _, n := range status {
+		for _, w := range n.Ways {
+			ways[[2]string{n.Name, w.Peer}] = w
+		}
+	}
 	for _, l := range links {
+		w := ways[[2]string{l.From, l.To}]
 		r.Links = append(r.Links, linkReport{From: l.From, To: l.To, Busy: l.Busy.Seconds(), Paused: l.Paused.Seconds(), Sending: l.Sending.Seconds(),
-			Ahead: l.Ahead.Seconds(), Rate: l.Rate, Guessed: l.Guessed})
+			Ahead: l.Ahead.Seconds(), Rate: l.Rate, Guessed: l.Guessed, Over: string(w.Over), Memory: w.Memory})
 	}
 	return r
 }
@@ -161,6 +173,7 @@ func writeNodesCSV(w io.Writer, r *nodesReport) error {
 			add(l.From, l.To, "exchange_of_devices_seconds", l.Ahead)
 		}
 		add(l.From, l.To, "bytes_per_second", l.Rate)
+		add(l.From, l.To, "shared_bytes", float64(l.Memory))
 	}
 	return c.WriteAll(rows)
 }
@@ -193,8 +206,8 @@ func nodesText(r *nodesReport) string {
 	if len(r.Links) == 0 {
 		return text
 	}
-	t = newTable("from", "to", "busy exchange", "paused exchange", "of devices", "GB/s", "")
-	rightAligned(t, 6)
+	t = newTable("from", "to", "over", "shared", "busy exchange", "paused exchange", "of devices", "GB/s", "")
+	rightAligned(t, 8)
 	guessed := false
 	for _, l := range r.Links {
 		mark, ahead := "", "-"
@@ -204,7 +217,14 @@ func nodesText(r *nodesReport) string {
 		if l.Ahead > 0 {
 			ahead = micro(l.Ahead)
 		}
-		t.AppendRow(table.Row{l.From, l.To, micro(l.Busy), micro(l.Paused), ahead, fmt.Sprintf("%.2f", l.Rate/1e9), mark})
+		over, shared := l.Over, "-"
+		if over == "" {
+			over = "-"
+		}
+		if l.Memory > 0 {
+			shared = placement.FormatBytes(l.Memory)
+		}
+		t.AppendRow(table.Row{l.From, l.To, over, shared, micro(l.Busy), micro(l.Paused), ahead, fmt.Sprintf("%.2f", l.Rate/1e9), mark})
 	}
 	text += "\n" + t.Render() + "\n"
 	if guessed {

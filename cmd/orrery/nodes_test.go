@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -44,11 +45,14 @@ func TestNodesShowsWhatNodesMeasured(t *testing.T) {
 			t.Errorf("%+v", n)
 		}
 	}
+	if l := r.Links[0]; runtime.GOOS == "linux" && (l.Over != "shared memory" || l.Memory <= 0) {
+		t.Errorf("two processes of one machine exchange over %q, with %d bytes", l.Over, l.Memory)
+	}
 	if l := r.Links[0]; l.From != "a" || l.To != "b" || !(l.Busy > 0) || !(l.Paused > 0) || !(l.Rate > 0) || l.Guessed {
 		t.Errorf("%+v", l)
 	}
 	rows, err := csv.NewReader(strings.NewReader(show("--format", "csv"))).ReadAll()
-	if err != nil || len(rows) != 1+2*12+3 {
+	if err != nil || len(rows) != 1+2*12+4 {
 		t.Errorf("%d rows of csv, %v", len(rows), err)
 	}
 	if table := show("--no-links"); !strings.Contains(table, "1.0 GiB") || strings.Contains(table, "paused") {

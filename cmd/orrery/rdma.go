@@ -18,7 +18,7 @@ import (
 type rdmaFlags struct {
 	RDMA            string `name:"rdma" help:"Move connections to RDMA where both ends can: off, auto, or the name of an adapter (default: ${default})." default:"off" placeholder:"off|auto|DEVICE"`
 	RDMAUnencrypted bool   `name:"rdma-unencrypted" help:"Use RDMA for encrypted connections too, where it carries everything in the clear."`
-	NoShm           bool   `name:"no-shm" help:"Do not let GPUs of nodes on one machine exchange through memory that both share: over connections, as between machines."`
+	NoShm           bool   `name:"no-shm" help:"Do not exchange with nodes on the same machine through memory that both share: over connections, as between machines."`
 }
 
 func (f rdmaFlags) options() transport.RDMA {

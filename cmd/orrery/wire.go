@@ -24,7 +24,7 @@ func (f *wireFlags) wire(c *orrery.Config, log *slog.Logger) (end func()) {
 		log.Warn("FAULTS ARE INJECTED into this node's connections, as --faults or ORRERY_FAULTS says: it is for tests alone", "rule", r.Text)
 	}
 	in := fault.New(fault.Script(f.Faults), log)
-	c.Dial = in.Dial
+	c.Dial, c.Share = in.Dial, in.Share
 	return in.Close
 }
 

@@ -8,6 +8,9 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/orrery-ai/orrery/transport"
+	"github.com/orrery-ai/orrery/transport/shm"
 )
 
 // Injector dials connections, and does to them what a script says.
@@ -41,12 +44,40 @@ func (in *Injector) Dial(ctx context.Context, node, class, addr string) (net.Con
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("fault: %w", err), nc.Close())
 	}
-	r := &relay{near: near, far: nc.(*net.TCPConn), began: time.Now(), ways: [2]*way{out, back}, ended: make(chan struct{}),
-		log: in.log.With("peer", node, "class", class)}
+	r := in.relay(node, class, [2]*way{out, back}, new(transport.Tap))
+	if r.near, r.far = near, nc; !in.start(r) {
+		return nil, errors.Join(net.ErrClosed, mine.Close(), near.Close(), nc.Close())
+	}
+	return mine, nil
+}
+
+// Share stands between an endpoint and the shared memory to which a connection moves; it is for transport.Config.Share. Rules count from there on.
+func (in *Injector) Share(node, class string, far *shm.Stream, sums bool) (*shm.Stream, error) {
+	out, back := newWay(in.script, node, class, false, in.claim), newWay(in.script, node, class, true, in.claim)
+	if len(out.rules)+len(back.rules) == 0 {
+		return far, nil
+	}
+	near, mine, err := shm.Pair(far.Room())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("fault: %w", err), far.Close())
+	}
+	r := in.relay(node, class, [2]*way{out, back}, transport.NewTap(sums))
+	if r.near, r.far = near, far; !in.start(r) {
+		return nil, errors.Join(net.ErrClosed, mine.Close(), near.Close(), far.Close())
+	}
+	return mine, nil
+}
+
+func (in *Injector) relay(node, class string, ways [2]*way, tap *transport.Tap) *relay {
+	return &relay{began: time.Now(), ways: ways, tap: tap, ended: make(chan struct{}), log: in.log.With("peer", node, "class", class)}
+}
+
+// start starts a relay; false if the injector is closed.
+func (in *Injector) start(r *relay) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.closed {
-		return nil, errors.Join(net.ErrClosed, mine.Close(), near.Close(), nc.Close())
+		return false
 	}
 	in.relays[r] = true
 	r.start()
@@ -56,7 +87,7 @@ func (in *Injector) Dial(ctx context.Context, node, class, addr string) (net.Con
 		defer in.mu.Unlock()
 		delete(in.relays, r)
 	})
-	return mine, nil
+	return true
 }
 
 // Close ends all connections that lead over the injector, and waits for its goroutines.

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"bufio"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -19,9 +20,9 @@ const (
 
 // relay passes on what goes over a connection.
 type relay struct {
-	near, far *net.TCPConn // to the endpoint that dials, and to the node
+	near, far io.ReadWriteCloser // to the endpoint that dials, and to the node
 	began     time.Time
-	tap       transport.Tap
+	tap       *transport.Tap
 	ways      [2]*way // out and back
 	log       *slog.Logger
 	silent    atomic.Bool // an end that goes is not missed: a direction is half-open
@@ -33,7 +34,7 @@ type relay struct {
 
 // start begins to pass on; the relay ends with either of its connections, or with end.
 func (r *relay) start() {
-	ends := [2]*net.TCPConn{r.near, r.far}
+	ends := [2]io.ReadWriteCloser{r.near, r.far}
 	for i, w := range r.ways {
 		from, to := ends[i], ends[1-i]
 		units := make(chan transport.Unit)
@@ -45,9 +46,9 @@ func (r *relay) start() {
 // end closes both connections. A reset is told as one.
 func (r *relay) end(e ending) {
 	r.ending.Do(func() {
-		for _, c := range []*net.TCPConn{r.near, r.far} {
-			if e == reset {
-				c.SetLinger(0)
+		for _, c := range []io.ReadWriteCloser{r.near, r.far} {
+			if tcp, ok := c.(*net.TCPConn); ok && e == reset {
+				tcp.SetLinger(0)
 			}
 			c.Close()
 		}
@@ -56,7 +57,7 @@ func (r *relay) end(e ending) {
 }
 
 // read takes apart what comes.
-func (r *relay) read(from *net.TCPConn, back bool, units chan<- transport.Unit) {
+func (r *relay) read(from io.Reader, back bool, units chan<- transport.Unit) {
 	defer close(units)
 	buf := bufio.NewReaderSize(from, readBuffer)
 	for told := back; ; {
@@ -97,7 +98,7 @@ type late struct {
 }
 
 // pass writes what becomes of the units of one direction.
-func (r *relay) pass(w *way, to *net.TCPConn, units <-chan transport.Unit) {
+func (r *relay) pass(w *way, to io.Writer, units <-chan transport.Unit) {
 	var queue []late
 	var last time.Duration // when the last of queue is due
 	timer := time.NewTimer(0)

@@ -17,15 +17,15 @@ type Room struct {
 }
 
 // Bytes is the memory that a stream takes.
-func (r Room) Bytes() int { return headsBytes + r.Out + r.Back }
+func (r Room) Bytes() int { return HeadsBytes + r.Out + r.Back }
 
-// headsBytes is what a stream's memory begins with: the heads of both rings, alone in their page.
-const headsBytes = 4 << 10
+// HeadsBytes is what a stream's memory begins with: the heads of both rings, alone in their page.
+const HeadsBytes = 4 << 10
 
 func (r Room) check() error {
 	for _, n := range []int{r.Out, r.Back} {
-		if n < headsBytes || n&(n-1) != 0 {
-			return fmt.Errorf("a stream with room for %d bytes, want a power of two and %d at least", n, headsBytes)
+		if n < HeadsBytes || n&(n-1) != 0 {
+			return fmt.Errorf("a stream with room for %d bytes, want a power of two and %d at least", n, HeadsBytes)
 		}
 	}
 	return nil
@@ -36,6 +36,7 @@ func (r Room) check() error {
 // A Stream does not notice that the other process has died: somebody else must, and call [Stream.Hangup].
 type Stream struct {
 	memory  *Memory
+	room    Room
 	in, out ring
 	mine    wakers // of this end's reader
 	other   wakers
@@ -95,14 +96,17 @@ func newStream(m *Memory, room Room, made bool) (*Stream, error) {
 		return nil, errors.Join(errors.New("the memory of a stream came without what wakes its readers"), m.Close())
 	}
 	b := m.Bytes()
-	heads, data := b[:headsBytes], b[headsBytes:]
-	s := &Stream{memory: m, mine: wakersIn(m.files, 1), other: wakersIn(m.files, 0)}
-	s.out, s.in = newRing(heads, data[:room.Out]), newRing(heads[headsBytes/2:], data[room.Out:])
+	heads, data := b[:HeadsBytes], b[HeadsBytes:]
+	s := &Stream{memory: m, room: room, mine: wakersIn(m.files, 1), other: wakersIn(m.files, 0)}
+	s.out, s.in = newRing(heads, data[:room.Out]), newRing(heads[HeadsBytes/2:], data[room.Out:])
 	if made {
 		s.out, s.in, s.mine, s.other = s.in, s.out, s.other, s.mine
 	}
 	return s, nil
 }
+
+// Room is how much each direction holds.
+func (s *Stream) Room() Room { return s.room }
 
 // Memory is what the other end fetches.
 func (s *Stream) Memory() *Memory { return s.memory }
