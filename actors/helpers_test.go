@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/model/modeltest"
@@ -39,6 +40,7 @@ type rig struct {
 	nodes     []*actor.PID
 	model     *model.Model
 	dir       string
+	kv        attention.Format
 	log       *slog.Logger
 	faults    logBook // what was logged as an error
 
@@ -54,8 +56,20 @@ func newRig(t testing.TB, nodes int) *rig {
 // newRigWith is newRig with what change makes of the configuration of each node's endpoint.
 func newRigWith(t testing.TB, nodes int, change func(node int, c *transport.Config)) *rig {
 	t.Helper()
-	r := &rig{TB: t, dir: t.TempDir(), refs: map[string]string{}, machines: map[string]*otherPrograms{}}
-	if err := modeltest.Write(r.dir, modeltest.Options{}); err != nil {
+	return newRigOf(t, nodes, computers{func() device.Device { return cpu.New(1) }, modeltest.Options{}, attention.F32}, change)
+}
+
+// computers are what the nodes of a rig compute with, which model, and how they store keys and values.
+type computers struct {
+	open  func() device.Device
+	model modeltest.Options
+	kv    attention.Format
+}
+
+func newRigOf(t testing.TB, nodes int, of computers, change func(node int, c *transport.Config)) *rig {
+	t.Helper()
+	r := &rig{TB: t, dir: t.TempDir(), kv: of.kv, refs: map[string]string{}, machines: map[string]*otherPrograms{}}
+	if err := modeltest.Write(r.dir, of.model); err != nil {
 		t.Fatal(err)
 	}
 	var err error
@@ -83,7 +97,7 @@ func newRigWith(t testing.TB, nodes int, change func(node int, c *transport.Conf
 		if err := e.AttachActors(system); err != nil {
 			t.Fatal(err)
 		}
-		dev := cpu.New(1)
+		dev := of.open()
 		others := &otherPrograms{available: 1 << 40}
 		r.machines[name] = others
 		node, err := SpawnNode(system, Machine{Name: name, Device: dev, Memory: 1 << 30, Endpoint: e, Logger: log,
@@ -150,7 +164,7 @@ func (r *rig) open(node, ref string) (*model.Model, error) {
 func (r *rig) spec(mode placement.Mode) Spec {
 	n := len(r.names)
 	s := Spec{Model: r.model, Ref: r.dir, Mode: mode, Nodes: r.names, Address: r.endpoints[0].Addr(), Refused: map[placement.Mode]string{},
-		Chunk: 8, BlockTokens: 4, KV: attention.F32, Context: 256, WaitTimeout: patience, StepTimeout: 10 * patience, LoadTimeout: patience,
+		Chunk: 8, BlockTokens: 4, KV: r.kv, Context: 256, WaitTimeout: patience, StepTimeout: 10 * patience, LoadTimeout: patience,
 		Logger: r.log}
 	for i := range r.names {
 		s.Addresses = append(s.Addresses, r.endpoints[i].Addr())

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/orrery-ai/orrery/engine"
+	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/residence"
 )
 
@@ -15,13 +16,15 @@ type lookahead struct {
 	due            int  // the count of tokens at which a switch is to be asked for, or -1
 	watched        bool // logits are handed out, or a trace is recorded: a step waits for the one before
 	alone          bool // no other sequence has a job
+	spread         bool // owners ask other nodes for attention
 	owners         []residence.Owner
 	relayed        []residence.Owner // of the sequence's last step that was relayed, nil if the last was not
 }
 
-// each reports whether a step of so many tokens, which chooses one, may be relayed: then each owner says when it is done.
+// each reports whether a step of so many tokens, which chooses one, may be relayed: then each owner says when it is done. Where owners ask each other it is
+// not: a device would wait for the next step's messages while it answers those of this one, and takes longer for that.
 func (l *lookahead) each(tokens int) bool {
-	return tokens == 1 && len(l.owners) > 1 && !l.watched && distinct(l.owners)
+	return tokens == 1 && len(l.owners) > 1 && !l.spread && !l.watched && distinct(l.owners)
 }
 
 // followed reports whether another step comes behind one of so many tokens that chooses one, when ahead others are to choose before it.
@@ -67,7 +70,7 @@ func distinct(owners []residence.Owner) bool {
 func (c *conductor) look(s *sequence) *lookahead {
 	j := s.job
 	l := &lookahead{most: j.MaxTokens, produced: j.produced, due: -1, watched: j.Logits != nil || c.handle.recorder.Load() != nil, alone: true,
-		owners: s.machine.Epoch().Owners, relayed: s.relayed}
+		owners: s.machine.Epoch().Owners, relayed: s.relayed, spread: s.machine.Epoch().Mode != placement.Pipeline}
 	if len(j.switches) > 0 {
 		l.due = j.switches[0].Token
 	}

@@ -81,7 +81,7 @@ func play(t *rapid.T, l lookahead, prompt int, stop []int, step func(cache []int
 func TestStepsAheadChangeNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := lookahead{most: rapid.IntRange(1, 20).Draw(t, "most"), due: rapid.IntRange(-1, 20).Draw(t, "switch"), watched: rapid.IntRange(0, 5).Draw(t, "watched") == 0,
-			alone: rapid.IntRange(0, 5).Draw(t, "others") > 0, owners: rapid.SampledFrom([][]residence.Owner{ownersOf(0), ownersOf(0, 1), ownersOf(2, 0, 1), ownersOf(0, 1, 0)}).Draw(t, "owners")}
+			spread: rapid.IntRange(0, 5).Draw(t, "spread") == 0, alone: rapid.IntRange(0, 5).Draw(t, "others") > 0, owners: rapid.SampledFrom([][]residence.Owner{ownersOf(0), ownersOf(0, 1), ownersOf(2, 0, 1), ownersOf(0, 1, 0)}).Draw(t, "owners")}
 		prompt := rapid.IntRange(1, 9).Draw(t, "prompt")
 		stop := rapid.SliceOfN(rapid.IntRange(0, 9), 0, 2).Draw(t, "stops")
 		seed := rapid.IntRange(0, 1000).Draw(t, "seed")
@@ -114,6 +114,7 @@ func TestOnlyWhatNobodyWatchesIsAheadAndNodesMustHaveRelayed(t *testing.T) {
 		"two that relay":              {lookahead{most: 9, due: -1, owners: ownersOf(0, 1), relayed: ownersOf(0, 1), alone: true}, 1, true},
 		"two that do not":             {lookahead{most: 9, due: -1, owners: ownersOf(0, 1), alone: true}, 1, false},
 		"two, of which others relay":  {lookahead{most: 9, due: -1, owners: ownersOf(0, 1), relayed: ownersOf(1, 0), alone: true}, 1, false},
+		"two that ask each other":     {lookahead{most: 9, due: -1, owners: ownersOf(0, 1), relayed: ownersOf(0, 1), alone: true, spread: true}, 1, false},
 		"two, and another sequence":   {lookahead{most: 9, due: -1, owners: ownersOf(0, 1), relayed: ownersOf(0, 1)}, 1, false},
 		"two, a prompt":               {lookahead{most: 9, due: -1, owners: ownersOf(0, 1), relayed: ownersOf(0, 1), alone: true}, 7, false},
 		"one node twice":              {lookahead{most: 9, due: -1, owners: ownersOf(0, 1, 0), relayed: ownersOf(0, 1, 0), alone: true}, 1, false},

@@ -382,6 +382,9 @@ func (e *Engine) Close() {
 		s.pair.close()
 	}
 	e.wg.Wait()
+	e.busy.Lock()
+	e.land() // what it used goes back
+	e.busy.Unlock()
 	if err := e.give(); err != nil {
 		e.cfg.Logger.Warn("the device did not end well", "err", err)
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -111,15 +112,8 @@ func (r *relay) end() int {
 	return r.token.node
 }
 
-// links are those that are used.
-func (r *relay) links() (all []*link) {
-	for _, l := range []*link{r.from, r.to, r.token} {
-		if l != nil {
-			all = append(all, l)
-		}
-	}
-	return all
-}
+// links are those that are used, and nil for others.
+func (r *relay) links() [3]*link { return [...]*link{r.from, r.to, r.token} }
 
 // relayOf is how a step of this node's layers is relayed: as its announcement says or, at the first owner, if that can be.
 func (e *Engine) relayOf(h *header, ep *residence.Epoch, layers residence.Span) (relay, error) {
@@ -140,10 +134,7 @@ func (e *Engine) relayOf(h *header, ep *residence.Epoch, layers residence.Span) 
 		r.token = e.links[ep.OwnerOf(0)]
 	}
 	can := h.Count == 1 && h.Flags&(wantToken|wantLogits|each) == wantToken|each && e.work.choosesItself(h)
-	for _, l := range r.links() {
-		can = can && l.usable()
-	}
-	can = can && (first || r.from != nil) && (last || r.to != nil) && (!first && !last || r.token != nil)
+	can = can && (first || r.from.usable()) && (last || r.to.usable()) && (!first && !last || r.token.usable())
 	switch {
 	case first && !can && h.Flags&(follows|each) == follows|each:
 		return r, fmt.Errorf("the token for position %d was to come from another device: %w", h.First, r.failure())
@@ -205,13 +196,11 @@ func (r *relay) begin(w *workspace) {
 // failure is why no step can be relayed.
 func (r *relay) failure() error {
 	for _, l := range r.links() {
-		for _, lane := range []*device.Lane{l.in, l.out} {
-			if lane == nil {
-				continue
-			}
-			if err := lane.Err(); err != nil {
-				return fmt.Errorf("hidden states from and to %s: %w", l.peer, err)
-			}
+		if l == nil || l.outbox == nil {
+			continue
+		}
+		if err := cmp.Or(l.in.Err(), l.out.Err()); err != nil {
+			return fmt.Errorf("hidden states from and to %s: %w", l.peer, err)
 		}
 	}
 	return errors.New("not all owners hand on hidden states by themselves")
@@ -220,10 +209,10 @@ func (r *relay) failure() error {
 // blame adds to the cause of a step's failure whose link has failed, if one has.
 func (r *relay) blame(cause error) error {
 	for _, l := range r.links() {
+		if l == nil || l.outbox == nil {
+			continue
+		}
 		for what, lane := range map[string]*device.Lane{"from": l.in, "to": l.out} {
-			if lane == nil {
-				continue
-			}
 			if err := lane.Err(); err != nil && errors.Is(cause, err) {
 				return fmt.Errorf("hidden state or token %s %s: %w", what, l.peer, cause)
 			}
@@ -235,7 +224,7 @@ func (r *relay) blame(cause error) error {
 // unlink ends the links of a relayed step that has failed. Whoever waits for a message of it finds out.
 func (e *Engine) unlink(r relay, cause error) {
 	for _, l := range r.links() {
-		if !l.broken {
+		if l != nil && !l.broken {
 			l.broken = true
 			l.close()
 			e.row.lost(l.node)

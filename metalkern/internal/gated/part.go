@@ -86,7 +86,7 @@ func (q *Queue) Reach(deadline time.Time) error {
 	return err
 }
 
-// reached takes down what lies before the first fence, and lets what was split go on by itself behind it.
+// reached takes down what lies before the first fence. What was not given to the GPU yet is whole again.
 func (q *Queue) reached(f fence) error {
 	p := &q.parts[f.part]
 	p.finish()
@@ -94,6 +94,7 @@ func (q *Queue) reached(f fence) error {
 	q.list = slices.Delete(q.list, 0, f.end)
 	q.base += uint32(f.end)
 	q.next -= f.end
+	q.given -= f.end
 	for i := range q.flying {
 		q.flying[i].end -= f.end
 	}
@@ -102,7 +103,9 @@ func (q *Queue) reached(f fence) error {
 	}
 	if len(q.flying) == 0 {
 		q.rest()
-		q.split = false
+		if q.split && q.next >= q.given {
+			q.split = false
+		}
 		q.submit(len(q.list))
 	} else if q.watcher != nil {
 		q.watcher.again()
@@ -155,7 +158,7 @@ func (q *Queue) reset(cause error) error {
 func (q *Queue) forget() {
 	q.base += uint32(len(q.list))
 	clear(q.list)
-	q.list, q.next, q.waits = q.list[:0], 0, false
+	q.list, q.next, q.given, q.waits = q.list[:0], 0, 0, false
 	for i := range q.flying {
 		q.flying[i].end = 0
 	}

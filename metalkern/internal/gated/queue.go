@@ -72,6 +72,7 @@ type Queue struct {
 	waits   bool                 // whether an await has been submitted
 	talks   bool                 // whether a message has been recorded
 	split   bool                 // whether the host waits for messages
+	given   int                  // in list, the end of what was submitted when the step was poisoned: all of it goes on split, so that no event is set to less than it is
 	parts   [gpu.MostFences]part // by turns, so that the memory of one is used again when it has ended
 	current int                  // of parts, the one that is recorded
 	fences  []fence              // not forgotten

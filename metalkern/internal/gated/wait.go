@@ -96,6 +96,7 @@ func (q *Queue) judge(end int, deadline time.Time) error {
 	case !time.Now().Before(deadline):
 		return &gpu.TimeoutError{Device: q.name()}
 	}
+	q.given = q.next
 	q.next, q.split = place, true
 	return nil
 }
