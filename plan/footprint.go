@@ -99,7 +99,7 @@ func (a *Arch) buffers(kv KV, block, nodes int) *placement.Buffers {
 func roundUp(n int) int { return (n + 3) &^ 3 }
 
 // perPeer is what the connections to and from another member keep in buffers, in bytes.
-const perPeer = 1129 << 10
+const perPeer = (329 + 2096) << 10
 
 // logitsBytes bounds the logits that are computed at a time, but for a large vocabulary.
 const logitsBytes = 1 << 20

@@ -90,6 +90,9 @@ func (e *Endpoint) accept(tcp net.Conn) {
 	}
 	if err != nil {
 		l.fail(err, false)
+		if s := e.settle(l); s != nil {
+			s.Close()
+		}
 	} else {
 		l.adopt(conn)
 		l.useSums(e.features(nc), h.features)

@@ -1,5 +1,5 @@
 // Package transport moves tensors and actor messages between the nodes of a cluster, over TCP or RDMA, or
-// between devices of one machine through memory that they share.
+// between nodes of one machine through memory that they share.
 //
 // An [Endpoint] is a node's end of all its connections. For each ordered pair of nodes there are up to
 // three, made on first use by the node that sends: one for actor messages, one for small tensors, on
@@ -37,10 +37,14 @@
 //
 // # Shared memory
 //
-// Devices that exchange by themselves ([Endpoint.Inbox], [Endpoint.Outbox]) do so through memory that both processes have mapped where those
-// are of one user on one machine, and both ends are [Fast]: see package transport/shm. The memory is the receiver's; the sender asks for it with a secret that the answer to its
-// hello has told it, and maps it. The messages then take no frame. The connection says that the lane is open, and when it ends or the
-// peer has gone; deadlines are the Inbox's. Config.NoSharedMemory turns it off.
+// Between processes of one user on one machine a connection for small messages or for bulk goes on, after the hellos, through memory that both have mapped: see package
+// transport/shm. The memory is made by the node that was dialled; the other asks for it with a secret that the answer to its hello has told it, and then says
+// on the connection that it goes on there. If it does not get it, the connection stays what it is, and the log says why. Frames, credits and all that follows
+// from them are the same; a reader spins on that memory, or sleeps until he is told. The connection stays open, and empty, and its end is the end of the link.
+//
+// Devices that exchange by themselves ([Endpoint.Inbox], [Endpoint.Outbox]) do without frames, where both ends are [Fast]: the lane's slots are in memory of the
+// receiver's, which the sender asks for likewise. The connection says that the lane is open, and when it ends or the peer has gone; deadlines are the Inbox's.
+// Config.NoSharedMemory turns all of it off, and [Endpoint.Ways] says what is used with whom.
 //
 // # Failure
 //

@@ -17,8 +17,8 @@ type inlink struct {
 	offer *shm.Offer // to the peer; nil if there is none
 
 	// Guarded by Endpoint.mu.
-	stream  *shm.Stream // that the peer has fetched; nil if it has not
-	settled bool        // it cannot any more
+	stream  *shm.Stream // that the peer has fetched and nobody uses yet
+	settled bool        // it cannot fetch one any more
 
 	// Of the one who reads.
 	lanes    map[uint32]*Receiver

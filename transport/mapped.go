@@ -22,15 +22,14 @@ type mapped struct {
 
 // Rooms of the streams, by class: what is on its way in frames, and the credits that come back.
 var streamRooms = [numClasses]shm.Room{
-	classSmall: {Out: smallRoom, Back: backRoom},
-	classBulk:  {Out: bulkRoom, Back: backRoom},
+	classSmall: {Out: outRoom, Back: backRoom},
+	classBulk:  {Out: outRoom, Back: backRoom},
 }
 
-// What those hold, in bytes. More is no faster: what is larger than a cache of the processor's comes from memory.
 const (
-	smallRoom = 128 << 10
-	bulkRoom  = 256 << 10
-	backRoom  = 4 << 10
+	// outRoom is for what a lane may have on its way by default: 8 frames of 64 KiB, and their headers. With less its writer stops, and has to be woken, though it has credits.
+	outRoom  = 516 << 10
+	backRoom = 4 << 10
 )
 
 func (m *mapped) Close() error {

@@ -13,7 +13,7 @@ import (
 const PeerBytes = controlBuffer + 2*smallBuffer + bulkBuffer + 5*creditBuffer + streamsBytes
 
 // streamsBytes is the memory of the streams to and from a peer of the same machine.
-const streamsBytes = 2 * (smallRoom + bulkRoom + 2*backRoom + 2*shm.HeadsBytes)
+const streamsBytes = 2 * 2 * (outRoom + backRoom + shm.HeadsBytes)
 
 // SecuredBytes is what all six connections to and from one peer keep besides under TLS: records.
 const SecuredBytes = 6 * tlsBytes

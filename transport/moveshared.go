@@ -60,10 +60,7 @@ func (e *Endpoint) moveIn(nc net.Conn, l *inlink, h hello) (*shm.Stream, error) 
 	}
 	var said [1]byte
 	_, err := nc.Read(said[:])
-	e.mu.Lock()
-	s := l.stream
-	l.settled = true
-	e.mu.Unlock()
+	s := e.settle(l)
 	switch {
 	case err != nil:
 	case said[0] == moves && s != nil:
@@ -75,6 +72,15 @@ func (e *Endpoint) moveIn(nc net.Conn, l *inlink, h hello) (*shm.Stream, error) 
 		s.Close()
 	}
 	return nil, err
+}
+
+// settle gives the stream that the peer has fetched for a connection, if there is one, and lets it fetch none any more. It is the caller's.
+func (e *Endpoint) settle(l *inlink) *shm.Stream {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := l.stream
+	l.stream, l.settled = nil, true
+	return s
 }
 
 // streamOf makes the stream that a peer asks for, which moves a connection of its.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/transport/shm"
 )
 
@@ -190,5 +191,48 @@ func TestWrongCountsInTheMemoryOfAConnectionCostTheConnection(t *testing.T) {
 	_, err := r.Receive(soon())
 	if lost := new(ErrPeerLost); err == nil || !errors.As(err, &lost) || lost.Node != "a" {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestWaysSaysWhatIsUsedWithWhom(t *testing.T) {
+	for want, c := range map[Over]Config{OverSharedMemory: {}, OverConnection: {NoSharedMemory: true}} {
+		a, _ := endpoint(t, "a", Config{})
+		b, _ := endpoint(t, "b", c)
+		a.SetPeer("b", b.Addr())
+		b.SetPeer("a", a.Addr())
+		if ways := a.Ways(); len(ways) != 0 {
+			t.Errorf("before there is a connection: %+v", ways)
+		}
+		lane(t, a, b, LaneKey{1, Query}, 10)
+		memory := int64(0)
+		check := func(e *Endpoint, peer string) {
+			t.Helper()
+			if ways := e.Ways(); len(ways) != 1 || ways[0] != (Way{Peer: peer, Over: want, Memory: memory}) {
+				t.Errorf("node %s says %+v, want %s with %d bytes", e.c.Node, ways, want, memory)
+			}
+		}
+		one := int64(streamRooms[classSmall].Bytes())
+		if want == OverConnection {
+			one = 0
+		}
+		memory = one
+		check(a, "b")
+		check(b, "a")
+		lane(t, b, a, LaneKey{1, Partial}, 10)
+		memory = 2 * one
+		check(a, "b")
+		check(b, "a")
+	}
+}
+
+// The memory of lanes of devices counts at both ends.
+func TestWaysCountsTheLanesOfDevices(t *testing.T) {
+	a, b, x, y := parties(t, Config{Synch: Fast})
+	once(t, x, y)
+	want := int64(2*streamRooms[classSmall].Bytes() + 2*device.LaneBytes(sizes.Shared))
+	for _, e := range []*Endpoint{a, b} {
+		if ways := e.Ways(); len(ways) != 1 || ways[0].Memory != want {
+			t.Errorf("node %s says %+v, want %d bytes", e.c.Node, ways, want)
+		}
 	}
 }

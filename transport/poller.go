@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -91,7 +92,7 @@ func (p *poller) glance() {
 	p.mu.Lock()
 	p.seen = p.seen[:0]
 	for _, l := range p.links {
-		if l.at.parked.Load() > 0 {
+		if l.at.parked.Load() > 0 && !slices.Contains(p.seen, l) {
 			p.seen = append(p.seen, l)
 		}
 	}

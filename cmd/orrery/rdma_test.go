@@ -11,12 +11,12 @@ import (
 	"github.com/orrery-ai/orrery/internal/standin"
 )
 
-// startRDMANodes starts nodes a, b and c on a fabric of stand-ins; the last one with its own --rdma.
+// startRDMANodes starts nodes a, b and c on a fabric of stand-ins, which share no memory; the last one with its own --rdma.
 func startRDMANodes(t *testing.T, last string) []*testNode {
 	t.Helper()
 	var nodes []*testNode
 	for i, use := range []string{"auto", "standin0", last} {
-		args := []string{"--bandwidth", []string{"10GB", "4GB", "25GB"}[i], "--rdma", use, "--log-level", "info"}
+		args := []string{"--bandwidth", []string{"10GB", "4GB", "25GB"}[i], "--rdma", use, "--no-shm", "--log-level", "info"}
 		if i > 0 {
 			args = append(args, "--join", nodes[0].addr)
 		}

@@ -5,6 +5,12 @@
 // [New] takes memory that no file system holds. Its size is sealed, so that nobody, whoever has it, can shorten it under another who reads it. It is
 // gone when nobody has it any more, however the processes end.
 //
+// # Streams
+//
+// A [Stream] is a stream of bytes in both directions through such memory: a ring for each, in which the writer counts what he has put in and the reader what he has taken
+// out. Who finds nothing to read tries again, sleeps ([Stream.Await]) or has a bell rung ([Stream.Watch]); the writer makes a system call only for those who have said that they
+// sleep or watch. Who finds no room sleeps until there is some, to his deadline. That the other process has died must be found out elsewhere ([Stream.Hangup]).
+//
 // # Handing over
 //
 // A process that has memory to share listens on a socket of the machine's, whose name is random ([Listen]). What it tells a peer over a connection

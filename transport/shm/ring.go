@@ -38,7 +38,7 @@ var errBroken = errors.New("the shared memory holds counts that cannot be")
 // ring is a stream of bytes in one direction, as one of its two ends sees it. It trusts its own count, and the other end's no further than it can be.
 type ring struct {
 	head *ringHead
-	data []byte // a power of two of them
+	data []byte
 	pos  uint64 // this end's count
 	seen uint64 // the other end's, when it was last looked at
 }
@@ -64,7 +64,7 @@ func (r *ring) take(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	n := copy(b, r.data[r.pos&uint64(len(r.data)-1):])
+	n := copy(b, r.data[r.pos%uint64(len(r.data)):])
 	copy(b[n:], r.data)
 	r.pos += uint64(len(b))
 	r.head.taken.Store(r.pos)
@@ -82,7 +82,7 @@ func (r *ring) put(b []byte) (int, error) {
 		room = uint64(len(r.data)) - (r.pos - r.seen)
 	}
 	b = b[:min(uint64(len(b)), room)]
-	n := copy(r.data[r.pos&uint64(len(r.data)-1):], b)
+	n := copy(r.data[r.pos%uint64(len(r.data)):], b)
 	copy(r.data, b[n:])
 	r.pos += uint64(len(b))
 	return len(b), nil

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Room is how many bytes each direction of a stream holds: powers of two, and not less than a page.
+// Room is how many bytes each direction of a stream holds: whole pages of 4 KiB.
 type Room struct {
 	Out  int // from the end that has fetched the stream to the one that has made it
 	Back int // the other way
@@ -24,8 +24,8 @@ const HeadsBytes = 4 << 10
 
 func (r Room) check() error {
 	for _, n := range []int{r.Out, r.Back} {
-		if n < HeadsBytes || n&(n-1) != 0 {
-			return fmt.Errorf("a stream with room for %d bytes, want a power of two and %d at least", n, HeadsBytes)
+		if n < HeadsBytes || n%HeadsBytes != 0 {
+			return fmt.Errorf("a stream with room for %d bytes, want a multiple of %d", n, HeadsBytes)
 		}
 	}
 	return nil

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var small = Room{Out: 8 << 10, Back: 4 << 10}
+var small = Room{Out: 12 << 10, Back: 4 << 10}
 
 // ends is both ends of a stream.
 func ends(t *testing.T) (made, fetched *Stream) {
