@@ -134,10 +134,10 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("%d threads are more than %d, and more than any machine can use", c.Threads, MaxThreads)
 	}
 	if c.Synch > SynchFast {
-		return c, fmt.Errorf("Synch %d is none of the ways to wait", uint8(c.Synch))
+		return c, fmt.Errorf("synch %d is none of the ways to wait", uint8(c.Synch))
 	}
 	if c.Checksums > transport.ChecksumsOff {
-		return c, fmt.Errorf("Checksums %d is neither auto, on nor off", uint8(c.Checksums))
+		return c, fmt.Errorf("checksums %d is neither auto, on nor off", uint8(c.Checksums))
 	}
 	if c.Memory < 0 || c.Bandwidth < 0 || c.Threads < 0 {
 		return c, fmt.Errorf("memory %d, bandwidth %g and threads %d must not be negative", c.Memory, c.Bandwidth, c.Threads)

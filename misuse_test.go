@@ -81,8 +81,8 @@ func TestWhatNoNodeCanBeIsRefused(t *testing.T) {
 		cfg  orrery.Config
 		want string
 	}{
-		"an unknown way to wait": {orrery.Config{Synch: 77}, "Synch 77"},
-		"unknown checksums":      {orrery.Config{Checksums: 77}, "Checksums 77"},
+		"an unknown way to wait": {orrery.Config{Synch: 77}, "synch 77"},
+		"unknown checksums":      {orrery.Config{Checksums: 77}, "checksums 77"},
 		"too many threads":       {orrery.Config{Threads: 1 << 30}, "threads"},
 		"an address of no port":  {orrery.Config{Listen: "here"}, `listen address "here"`},
 		"an unknown device":      {orrery.Config{Device: "abacus"}, "auto, cpu, metal"},
