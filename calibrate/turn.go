@@ -63,9 +63,8 @@ func (b *bench) measureTurn(r *placement.Rates) {
 	few, r.Record = b.slope(n, func(n int) float64 {
 		start := time.Now()
 		record(n)
-		p.Part()
 		recorded := time.Since(start).Seconds()
-		b.fail(p.WaitPart())
+		b.finish()
 		return recorded
 	})
 	r.Begin = max(few-r.Record*float64(n), 0)
