@@ -149,7 +149,10 @@ func (b *bench) decoder(node, first, end int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(d.Unload)
+	b.Cleanup(func() {
+		b.engines[node].Close() // which ends what still reads them
+		d.Unload()
+	})
 	b.engines[node].SetDecoder(d)
 }
 

@@ -19,7 +19,8 @@
 // memory and is done only when async_wait says so.
 //
 // On CUDA and the emulator GRID_EARLY is the thread's place, too, before the launches ahead have ended: only what no kernel writes may be read then. FOLLOW
-// waits for them, and is 0, to be added to what is read behind it; start_next lets the next launch come as far as its own wait.
+// waits for them, and is 0, to be added to what is read behind it; start_next lets the next launch come as far as its own wait. GRID_SOON is GRID for small kernels, which do that
+// before they wait.
 //
 // Infinities are written with bits (NEG_INF), because Metal's fast arithmetic may assume that there are none;
 // running maxima start at LOWEST instead.

@@ -72,6 +72,7 @@ type Decode struct {
 	host   gpu.Info
 	kernel gpu.Kernel
 	form   decodeForm
+	staged stagedForm // of staged.cu, or nothing
 }
 
 // decodeForm is how a decode kernel is built.
@@ -113,7 +114,12 @@ func (l Layer) decode(f decodeForm) instance {
 }
 
 // Decode compiles the kernel of a layer.
-func (s *Set) Decode(l Layer) (*Decode, error) { return s.decode(l, l.decodeForm()) }
+func (s *Set) Decode(l Layer) (*Decode, error) {
+	if g, ok := s.stagedFor(l); ok {
+		return s.staged(l, g)
+	}
+	return s.decode(l, l.decodeForm())
+}
 
 func (s *Set) decode(l Layer, f decodeForm) (*Decode, error) {
 	if err := l.Check(); err != nil {
@@ -131,6 +137,9 @@ func (s *Set) decode(l Layer, f decodeForm) (*Decode, error) {
 
 // Split divides so many tiles of each of rows queries so that the device is full, and full to the end.
 func (d *Decode) Split(tiles, rows int) Split {
+	if d.staged.depth > 0 {
+		return d.staged.split(d.host, d.layer, tiles, rows)
+	}
 	slots := d.host.Units * d.form.groups
 	parts := max(1, min(slots/(d.layer.Shape.KVHeads*rows), (tiles+d.form.simdgroups-1)/d.form.simdgroups))
 	each := (tiles + parts - 1) / parts
@@ -140,6 +149,10 @@ func (d *Decode) Split(tiles, rows int) Split {
 // Launch computes the partials of q [rows][heads][headDim] for each part of the split: out is [Parts][rows][heads]. A part without
 // keys has m = -Inf, l = 0, o = 0.
 func (d *Decode) Launch(queue gpu.Queue, q, kv, blocks, queries gpu.Range, rows int, s Split, out Partial) {
+	if d.staged.depth > 0 {
+		d.launchStaged(queue, q, kv, blocks, queries, rows, s, out)
+		return
+	}
 	shape := d.layer.Shape
 	p := decodeParams{
 		heads: int32(shape.Heads), kvHeads: int32(shape.KVHeads), group: int32(shape.Group()), splits: int32(s.Parts), tiles: uint32(s.Tiles),

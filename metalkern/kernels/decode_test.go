@@ -3,6 +3,7 @@ package kernels
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/orrery-ai/orrery/attention"
@@ -22,8 +23,13 @@ type cache struct {
 	first  []int // position of each token
 }
 
-// newCache fills blocks of the lengths given, from the first position on, in a buffer of NaN.
+// newCache fills blocks of the lengths given, from the first position on, in a buffer of NaN. Its keys and values stand for what kernels make halves of.
 func newCache(l Layer, seed uint64, firstPosition int, lengths ...int) *cache {
+	return cacheOf(l, roundToHalves, seed, firstPosition, lengths...)
+}
+
+// cacheOf is newCache for keys and values of which kernels make something else.
+func cacheOf(l Layer, round func([]float32), seed uint64, firstPosition int, lengths ...int) *cache {
 	random := rand.New(rand.NewPCG(seed, 1))
 	c := &cache{layer: l}
 	p := plane.Layout{Bits: l.Bits, Dim: l.Shape.HeadDim}
@@ -48,7 +54,7 @@ func newCache(l Layer, seed uint64, firstPosition int, lengths ...int) *cache {
 					at := data[which*size+h*p.Bytes(capacity):]
 					p.Put(at, capacity, token, x)
 					p.Get(x, at, capacity, token)
-					roundToHalves(x)
+					round(x)
 				}
 				rows[which] = row
 			}
@@ -166,24 +172,67 @@ func TestDecodeAttentionOverBlocksIsExact(t *testing.T) {
 	onHosts(t, list, func(t *testing.T, b *bench) {
 		for _, c := range decodeCases() {
 			t.Run(c.name, func(t *testing.T) {
-				testDecode(b.sub(t), c)
+				testDecode(b.sub(t), c, b.set.sharedDecode)
 			})
 		}
 	})
 }
 
-func testDecode(b *bench, c decodeCase) {
+// TestStagedDecodeAttentionIsExact holds staged.cu to float64, where a host takes it.
+func TestStagedDecodeAttentionIsExact(t *testing.T) {
+	cases := stagedCases()
+	list := []instance{mergeInstance}
+	onHosts(t, list, func(t *testing.T, b *bench) {
+		if _, ok := b.set.stagedFor(cases[0].layer); !ok {
+			t.Skip("not for this host")
+		}
+		for _, c := range cases {
+			t.Run(c.name, func(t *testing.T) {
+				testDecode(b.sub(t), c, b.set.Decode)
+			})
+		}
+	})
+}
+
+func stagedCases() []decodeCase {
+	var cases []decodeCase
+	for _, bits := range []int{16, 8, 4} {
+		add := func(what string, heads, kvHeads, window, first int, lengths, positions []int, parts int) {
+			l := Layer{Shape: shapeOf(heads, kvHeads, stagedDim), Bits: bits, Window: window}
+			cases = append(cases, decodeCase{title("%d bits, %s", bits, what), l, first, lengths, positions, parts})
+		}
+		add("groups of 5", 10, 2, 0, 0, []int{33, 70, 0, 1, 130}, []int{233}, 3)
+		add("groups of 8", 8, 1, 0, 0, []int{256, 64, 31}, []int{350}, 1)
+		add("groups of 1, many blocks", 2, 2, 0, 3, slices.Repeat([]int{17}, 40), []int{600}, 2)
+		add("one key", 4, 1, 0, 0, []int{1}, []int{0}, 1)
+		add("no key", 4, 1, 0, 10, []int{20}, []int{9}, 2)
+		add("only empty blocks", 4, 1, 0, 0, []int{0, 0}, []int{5}, 1)
+		add("several queries, each with its causal limit", 4, 1, 0, 5, []int{64, 64, 40}, []int{4, 5, 68, 69, 100, 172, 500}, 4)
+		add("more parts than steps", 4, 1, 0, 0, []int{65}, []int{64}, 3)
+		add("a window", 4, 1, 50, 0, []int{64, 64, 64}, []int{20, 100, 191, 240, 300}, 2)
+	}
+	return cases
+}
+
+// sharedDecode is the kernel that all hosts have.
+func (s *Set) sharedDecode(l Layer) (*Decode, error) { return s.decode(l, l.decodeForm()) }
+
+func testDecode(b *bench, c decodeCase, kernel func(Layer) (*Decode, error)) {
 	s := c.layer.Shape
-	kv := newCache(c.layer, 3, c.first, c.lengths...)
+	decode, err := kernel(c.layer)
+	if err != nil {
+		b.Fatal(err)
+	}
+	round := roundToHalves
+	if decode.staged.depth > 0 { // scales are multiplied with sums
+		round = func([]float32) {}
+	}
+	kv := cacheOf(c.layer, round, 3, c.first, c.lengths...)
 	q := randoms(4, len(c.positions)*s.Heads*s.HeadDim, 1.5)
 	rows := len(c.positions)
 	queries := make([]Query, rows)
 	for i, p := range c.positions {
 		queries[i] = Query{Begin: 0, Count: uint32(len(kv.blocks)), Tiles: uint32(kv.tiles), Position: int32(p)}
-	}
-	decode, err := b.set.Decode(c.layer)
-	if err != nil {
-		b.Fatal(err)
 	}
 	merge, err := b.set.Merge()
 	if err != nil {

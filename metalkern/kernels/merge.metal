@@ -7,14 +7,27 @@ struct MergeParams {
     int finish;          // whether to divide: out is then attention itself, and out_m and out_l are not written
     int sinks;           // of finish: the heads, if each has a sink in sink, else 0
 };
-// A group takes one row, a thread an element. part_o: [parts][rows][dim]; part_m, part_l: [parts][rows].
+// A group takes one row. Of heads of up to 128 elements a thread has one element of every other part, else of all. What the first parts hold is asked for before
+// it is known what each counts for. part_o: [parts][rows][dim]; part_m, part_l: [parts][rows].
 KERNEL(merge, 256, 1)(BUF(0, const float, part_o), BUF(1, const float, part_m), BUF(2, const float, part_l), BUF(3, float, out), BUF(4, float, out_m), BUF(5, float, out_l),
                       BUF(6, const float, sink), ARG(7, MergeParams, P) GRID_ARGS) {
-    const Ctx t = GRID;
+    const Ctx t = GRID_SOON;
     SHARED(float2, weight, 256);                     // of each part: its factor, and that times l
+    SHARED(float, other, 128);
+    constexpr int TOGETHER = 17;                     // that are on their way at the same time
     const ulong row = t.tg.x;
+    const int each = P.dim <= 128 ? 2 : 1, mine = each == 2 ? int(t.tid) / 128 : 0, d = each == 2 ? int(t.tid) % 128 : int(t.tid);
+    const bool have = d < P.dim;
+    float o[TOGETHER];
+    UNROLL for (int j = 0; j < TOGETHER; j++) {
+        const int i = mine + j * each;
+        o[j] = have && i < P.parts ? part_o[(ulong(i) * P.rows + row) * P.dim + d] : 0.0f;
+    }
     float top = LOWEST;
-    for (int i = int(t.lane); i < P.parts; i += 32) if (part_l[ulong(i) * P.rows + row] > 0.0f) top = max(top, part_m[ulong(i) * P.rows + row]);
+    for (int i = int(t.lane); i < P.parts; i += 32) {
+        const float l = part_l[ulong(i) * P.rows + row], m = part_m[ulong(i) * P.rows + row];
+        if (l > 0.0f) top = max(top, m);
+    }
     top = simd_max(top);
     float sum = 0, v = 0;
     if (P.into) {
@@ -22,7 +35,7 @@ KERNEL(merge, 256, 1)(BUF(0, const float, part_o), BUF(1, const float, part_m), 
         top = max(top, m);
         const float f = l > 0.0f ? fexp2((m - top) * LOG2E) : 0.0f;
         sum = l * f;
-        if (f > 0.0f && int(t.tid) < P.dim) v = out[row * P.dim + t.tid] * f;
+        if (f > 0.0f && have && mine == 0) v = out[row * P.dim + d] * f;
     }
     for (int base = 0; base < P.parts; base += 256) {
         const int n = min(256, P.parts - base);
@@ -32,23 +45,30 @@ KERNEL(merge, 256, 1)(BUF(0, const float, part_o), BUF(1, const float, part_m), 
             weight[t.tid] = float2(f, f * l);
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        constexpr int TOGETHER = 16;                 // that are on their way at the same time
-        for (int i = 0; i < n; i += TOGETHER) {
-            float o[TOGETHER];
-            UNROLL for (int j = 0; j < TOGETHER; j++)
-                o[j] = i + j < n && weight[min(i + j, n - 1)].x > 0.0f && int(t.tid) < P.dim ? part_o[(ulong(base + i + j) * P.rows + row) * P.dim + t.tid] : 0.0f;
-            UNROLL for (int j = 0; j < TOGETHER; j++) if (i + j < n) {
-                sum += weight[i + j].y;
-                v = fma(o[j], weight[i + j].x, v);
+        for (int i = 0; i < n; i++) sum += weight[i].y;
+        for (int i = mine; i < n; i += TOGETHER * each) {
+            if (base + i != mine)
+                UNROLL for (int j = 0; j < TOGETHER; j++) {
+                    const int k = i + j * each;
+                    o[j] = have && k < n ? part_o[(ulong(base + k) * P.rows + row) * P.dim + d] : 0.0f;
+                }
+            UNROLL for (int j = 0; j < TOGETHER; j++) {
+                const int k = i + j * each;
+                if (k < n && weight[k].x > 0.0f) v = fma(o[j], weight[k].x, v);
             }
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+    if (each == 2) {
+        if (mine == 1) other[d] = v;
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (mine == 0) v += other[d];
     }
     if (P.finish) {
         const float s = P.sinks > 0 ? sink[row % P.sinks] : LOWEST, base = max(top, s);
         const float rest = fexp2((top - base) * LOG2E), all = sum * rest + (P.sinks > 0 ? fexp2((s - base) * LOG2E) : 0.0f);
         v = sum > 0.0f ? fdivide(v * rest, all) : 0.0f;
     }
-    if (int(t.tid) < P.dim) out[row * P.dim + t.tid] = v;
+    if (have && mine == 0) out[row * P.dim + d] = v;
     if (t.tid == 0 && !P.finish) { out_m[row] = sum > 0.0f ? top : neg_inf(); out_l[row] = sum; }
 }

@@ -24,6 +24,7 @@ var headers = map[string][]string{
 	"attend.cu":     {"kv.h", "terms.h", "carry.h", "hopper.h"},
 	"rows.metal":    {"weights.h"},
 	"stream.cu":     {"weights.h", "experts.h"},
+	"staged.cu":     {"kv.h"},
 
 	"route.metal":      {"experts.h"},
 	"experts.metal":    {"weights.h", "experts.h"},

@@ -29,6 +29,9 @@ func StreamUnits() []dialect.Unit {
 	for _, f := range []WeightFormat{F16, BF16, Q8, Q4} {
 		list = append(list, streamKernels(f)...)
 	}
+	for bits, g := range stagedForms {
+		list = append(list, Layer{Bits: bits}.staged(g))
+	}
 	return unitsOf(list)
 }
 

@@ -4,6 +4,7 @@
 #define ARG(i, T, n)      const T& n
 #define GRID_ARGS
 #define GRID              (ctx())
+#define GRID_SOON         (ctx())
 #define GRID_EARLY        (ctx())
 #define FOLLOW            0u
 #define SHARED(T, n, N)   T* const n = (T*)emu::shared(__COUNTER__, sizeof(T) * (N), alignof(T))

@@ -4,6 +4,7 @@
 #define ARG(i, T, n)      const T n
 #define GRID_ARGS         , const volatile uint* k_halt
 #define GRID              (ctx(k_halt))
+#define GRID_SOON         (start_next(), ctx(k_halt))
 #define GRID_EARLY        (place(0))
 #define FOLLOW            (follow_behind(k_halt))
 #define SHARED(T, n, N)   __shared__ T n[N]
@@ -31,7 +32,7 @@ struct alignas(2) bf16 {
 SPECIAL(s_tid, "tid.x") SPECIAL(s_x, "ctaid.x") SPECIAL(s_y, "ctaid.y") SPECIAL(s_z, "ctaid.z")
 SPECIAL(s_nx, "nctaid.x") SPECIAL(s_ny, "nctaid.y") SPECIAL(s_nz, "nctaid.z")
 // The next kernel may start now, and waits as this one does: package cuda says how. Said after this one's own wait, lest many kernels hold a
-// multiprocessor's room that wait for one another.
+// multiprocessor's room that wait for one another; by small kernels before it (GRID_SOON).
 FN void start_next() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");

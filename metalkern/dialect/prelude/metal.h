@@ -10,6 +10,7 @@ using namespace metal;
                           uint k_tid [[thread_index_in_threadgroup]], uint k_lane [[thread_index_in_simdgroup]], \
                           uint k_sg [[simdgroup_index_in_threadgroup]], threadgroup uchar* k_pool [[threadgroup(0)]]
 #define GRID              (Ctx{k_tg, k_ntg, k_tid, k_lane, k_sg})
+#define GRID_SOON         GRID
 #define SHARED(T, n, N)   threadgroup T n[N]
 #define POOL              k_pool
 #define FN                inline __attribute__((always_inline))
