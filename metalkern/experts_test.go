@@ -104,7 +104,7 @@ func TestExpertsComputeAsOnTheCPU(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dev2.copies.Close()
-	const n = 6
+	const n = 4
 	for _, f := range append([]device.Format{device.F32, device.F16, device.BF16}, quantizedFormats...) {
 		width, hidden := max(64, f.Block().Elements), max(96, f.Block().Elements)
 		e := someExperts(f, n, width, hidden)

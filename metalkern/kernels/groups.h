@@ -3,23 +3,23 @@
 // then all halves. Scales of MLX's formats lie before biases.
 //
 // A byte below 128 becomes a float, 128 + itself, by an instruction or few. Elements are made so: number is what is cheap to have, and q is
-// number·STEP - ZERO. Sums take numbers, and correct for it once for eight.
+// (number - BASE)·STEP.
 struct WQ4K {
-    static constant constexpr float STEP = 0.125f, ZERO = 16.0f;
+    static constant constexpr float STEP = 0.125f, BASE = 128.0f;
     static FN float number(thread const uint* w, int i) { return raised_byte(w[i / 4], i % 4); }
 };
 struct WQ6K {
-    static constant constexpr float STEP = 1.0f, ZERO = 160.0f;
+    static constant constexpr float STEP = 1.0f, BASE = 160.0f;
     static FN float number(thread const uint* w, int i) { return raised_byte(w[i / 4], i % 4); }
 };
 // MLX's: B bits, groups of G columns, scales and biases of type N, one of WF32, WF16, WBF16.
 template <int B, int G, typename N> struct WAffine;
 template <int G, typename N> struct WAffine<4, G, N> {
-    static constant constexpr float STEP = 0.125f, ZERO = 16.0f;
+    static constant constexpr float STEP = 0.125f, BASE = 128.0f;
     static FN float number(thread const uint* w, int i) { return raised_byte(w[i & 1], i / 2); }
 };
 template <int G, typename N> struct WAffine<8, G, N> {
-    static constant constexpr float STEP = 1.0f, ZERO = 0.0f;
+    static constant constexpr float STEP = 1.0f, BASE = 0.0f;
     static FN float number(thread const uint* w, int i) { return magic_byte(w[i / 4], i % 4) - 8388608.0f; }
 };
 // Names without commas, for macros: W_4_64_BF16.
@@ -46,33 +46,27 @@ template <int B, int G, typename N> struct Bytes<WAffine<B, G, N>> {
 template <typename F> struct Octet {
     uint w[2];
     float scale, offset;
-    // s plus the products with x [8], whose sum is sx.
-    static FN float sum(thread const Octet& self, thread const float* x, float sx, float s) {
-        float t = 0;
-        UNROLL for (int i = 0; i < 8; i++) t = fma(F::number(self.w, i), x[i], t);
-        return fma(self.scale * F::STEP, t, fma(fma(self.scale, -F::ZERO, self.offset), sx, s));
+    // s plus the products of numbers with x [8]. Where s was begun with start(the sum of x), that is the products of q, over STEP.
+    static FN float sum(thread const Octet& self, thread const float* x, float s) {
+        UNROLL for (int i = 0; i < 8; i++) s = fma(F::number(self.w, i), x[i], s);
+        return s;
     }
+    static FN float start(float sx) { return sx * -F::BASE; }
     static FN void values(thread const Octet& self, thread float* v) {
-        UNROLL for (int i = 0; i < 8; i++) v[i] = fma(fma(F::number(self.w, i), F::STEP, -F::ZERO), self.scale, self.offset);
+        UNROLL for (int i = 0; i < 8; i++) v[i] = fma((F::number(self.w, i) - F::BASE) * F::STEP, self.scale, self.offset);
     }
 };
 
 // The low or high nibbles of a word's bytes, times 8.
 FN uint nibbles8(uint w, uint high) { return (w >> (high * 4) << 3) & 0x78787878u; }
-// d times byte i of w, below 128. Both terms are exact, and so is what comes of them, for d of a half.
-FN float times_byte(float d, uint w, int i) { return fma(raised_byte(w, i), d, d * -128.0f); }
+FN float small_byte(uint w, int i) { return raised_byte(w, i) - 128.0f; }
 
-// The scales s and minimums m of groups 2 pair and 2 pair + 1 of a block of Q4_K, in bytes 0 and 1. head is the block's first 16 bytes: d and dmin, then
-// twelve with 6 bits of each s and m.
-FN void scales_q4k(uint4 head, uint pair, thread uint& s, thread uint& m) {
-    const bool late = pair >= 2;
-    const uint at = (pair & 1) * 16, low = late ? 0x0f0fu : 0x3f3fu, high = late ? 0x3030u : 0u;
-    s = (((late ? head.w : head.y) >> at) & low) | ((head.y >> (at + 2)) & high);
-    m = (((late ? head.w >> 4 : head.z) >> at) & low) | ((head.z >> (at + 2)) & high);
-}
-FN void group_q4k(thread Octet<WQ4K>& o, uint4 head, uint s, uint m, int i) {
-    o.scale = times_byte(pair_lo(head.x), s, i);
-    o.offset = -times_byte(pair_hi(head.x), m, i);
+// The scales of groups 2 pair and 2 pair + 1 of a block of Q4_K, in bytes 0 and 1, and their minimums, in bytes 2 and 3. head is the block's first
+// 16 bytes: d and dmin, then twelve with 6 bits of each.
+FN uint scales_q4k(uint4 head, uint pair) {
+    const bool late = pair >= 2, odd = pair % 2 != 0;
+    const uint six = zip(head.y, head.z, odd), four = zip(head.w, head.w >> 4, odd);
+    return ((late ? four : six) & (late ? 0x0f0f0f0fu : 0x3f3f3f3fu)) | ((six >> 2) & (late ? 0x30303030u : 0u));
 }
 template <> struct Eight<WQ4K> {
     uint4 head;
@@ -86,10 +80,9 @@ template <> struct Eight<WQ4K> {
     }
     static FN void values(thread const Eight& self, thread float* v) {
         Octet<WQ4K> o;
-        uint s, m;
-        const uint high = self.group % 2;
-        scales_q4k(self.head, self.group / 2, s, m);
-        group_q4k(o, self.head, (s >> (high * 8)) & 0xffu, (m >> (high * 8)) & 0xffu, 0);
+        const uint high = self.group % 2, scales = scales_q4k(self.head, self.group / 2) >> (high * 8);
+        o.scale = pair_lo(self.head.x) * small_byte(scales & 0xffu, 0);
+        o.offset = -pair_hi(self.head.x) * small_byte(scales & 0xff0000u, 2);
         o.w[0] = nibbles8(self.w.x, high); o.w[1] = nibbles8(self.w.y, high);
         Octet<WQ4K>::values(o, v);
     }
@@ -97,31 +90,38 @@ template <> struct Eight<WQ4K> {
 // Sixteen bytes: sixteen elements of a group, and of the next.
 template <> struct Taken<WQ4K> {
     static constant constexpr int COUNT = 4;
+    struct From { device const uchar* head; device const uchar* w; };
     uint4 head, w;
-    uint pair;
-    static FN uint column(uint n, int e) { return n / 8 * 256 + n % 8 / 2 * 64 + uint(e / 2) * 32 + n % 2 * 16 + uint(e % 2) * 8; }
-    static FN void take(thread Taken& self, Row row, uint n) {
-        device const uchar* block = row.data + ulong(n / 8) * 144;
-        self.pair = n % 8 / 2;
-        self.head = *(device const uint4*)block;
-        self.w = *(device const uint4*)(block + 16 + n % 8 * 16);
+    static FN uint first(uint lane) { return lane / 8 * 256 + lane % 8 / 2 * 64 + lane % 2 * 16; }
+    static FN uint offset(int e) { return uint(e / 2 * 32 + e % 2 * 8); }
+    static FN From from(Row row, uint lane) {
+        device const uchar* block = row.data + lane / 8 * 144;
+        return From{block, block + 16 + lane % 8 * 16};
     }
-    static FN float sum(thread const Taken& self, thread const float* x, thread const float* sums, float t) {
-        uint s, m;
-        scales_q4k(self.head, self.pair, s, m);
-        UNROLL for (int e = 0; e < 4; e++) {
-            Octet<WQ4K> o;
-            group_q4k(o, self.head, s, m, e / 2);
-            o.w[0] = nibbles8(e % 2 ? self.w.z : self.w.x, uint(e / 2)); o.w[1] = nibbles8(e % 2 ? self.w.w : self.w.y, uint(e / 2));
-            t = Octet<WQ4K>::sum(o, x + 8 * e, sums[e], t);
+    static FN void take(thread Taken& self, From at, uint, uint base) {
+        self.head = *(device const uint4*)(at.head + base * 18);
+        self.w = *(device const uint4*)(at.w + base * 18);
+    }
+    static FN float sum(thread const Taken& self, uint lane, thread const float* x, thread const float* sums, float s) {
+        const uint scales = scales_q4k(self.head, lane % 8 / 2);
+        float t = 0, least = 0;
+        UNROLL for (int i = 0; i < 2; i++) {
+            const float sx = sums[2 * i] + sums[2 * i + 1];
+            Octet<WQ4K> a, b;
+            a.w[0] = nibbles8(self.w.x, uint(i)); a.w[1] = nibbles8(self.w.y, uint(i));
+            b.w[0] = nibbles8(self.w.z, uint(i)); b.w[1] = nibbles8(self.w.w, uint(i));
+            const float u = Octet<WQ4K>::sum(b, x + 16 * i + 8, Octet<WQ4K>::sum(a, x + 16 * i, Octet<WQ4K>::start(sx)));
+            t = fma(small_byte(scales, i), u, t);
+            least = fma(small_byte(scales, i + 2), sx, least);
         }
-        return t;
+        return fma(pair_lo(self.head.x) * WQ4K::STEP, t, fma(-pair_hi(self.head.x), least, s));
     }
 };
 
 // The elements of quarter e of half a block of Q6_K: nibbles of low, and two bits of each byte of high.
 FN uint bytes_q6k(uint low, uint high, uint e) { return ((low >> (e / 2 * 4)) & 0x0f0f0f0fu) | ((high >> (2 * e) << 4) & 0x30303030u); }
-FN float scale_q6k(uint w, int i, float d) { return (magic_byte(w ^ 0x80808080u, i) - 8388736.0f) * d; }
+// Byte i of w as a signed number.
+FN float signed_byte(uint w, int i) { return magic_byte(w ^ 0x80808080u, i) - 8388736.0f; }
 template <> struct Eight<WQ6K> {
     uint2 low, high;
     uint quarter;
@@ -132,7 +132,7 @@ template <> struct Eight<WQ6K> {
         self.quarter = k % 128 / 32;
         self.low = *(device const uint2*)(block + part * 64 + self.quarter % 2 * 32 + l);
         self.high = *(device const uint2*)(block + 128 + part * 32 + l);
-        self.scale = scale_q6k(row.scales[k / 16], 0, half_bits(((device const ushort*)row.more)[k / 256]));
+        self.scale = signed_byte(row.scales[k / 16], 0) * half_bits(((device const ushort*)row.more)[k / 256]);
     }
     static FN void values(thread const Eight& self, thread float* v) {
         Octet<WQ6K> o;
@@ -144,27 +144,32 @@ template <> struct Eight<WQ6K> {
 // Eight elements of each quarter of half a block.
 template <> struct Taken<WQ6K> {
     static constant constexpr int COUNT = 4;
-    uint2 low[2], high, scales;
+    struct From { device const uchar* low; device const uchar* high; device const uchar* scales; device const uchar* d; };
+    uint2 low[2], high, scales; // scales of half a block, each for 16 elements
     float d;
-    static FN uint column(uint n, int e) { return n / 4 * 128 + uint(e) * 32 + n % 4 * 8; }
-    static FN void take(thread Taken& self, Row row, uint n) {
-        device const uchar* block = row.data + ulong(n / 8) * 192;
-        const uint part = n % 8 / 4, l = n % 4 * 8, odd = n % 4 / 2 * 8;
-        self.low[0] = *(device const uint2*)(block + part * 64 + l);
-        self.low[1] = *(device const uint2*)(block + part * 64 + 32 + l);
-        self.high = *(device const uint2*)(block + 128 + part * 32 + l);
-        const uint2 s = *(device const uint2*)(row.scales + ulong(n / 4) * 8); // of half a block, each for 16 elements
-        self.scales = uint2(s.x >> odd, s.y >> odd);
-        self.d = half_bits(((device const ushort*)row.more)[n / 8]);
+    static FN uint first(uint lane) { return lane / 4 * 128 + lane % 4 * 8; }
+    static FN uint offset(int e) { return uint(e) * 32; }
+    static FN From from(Row row, uint lane) {
+        device const uchar* block = row.data + lane / 8 * 192;
+        const uint part = lane % 8 / 4, l = lane % 4 * 8;
+        return From{block + part * 64 + l, block + 128 + part * 32 + l, row.scales + lane / 4 * 8, row.more + lane / 8 * 2};
     }
-    static FN float sum(thread const Taken& self, thread const float* x, thread const float* sums, float t) {
+    static FN void take(thread Taken& self, From at, uint, uint base) {
+        self.low[0] = *(device const uint2*)(at.low + base * 24);
+        self.low[1] = *(device const uint2*)(at.low + base * 24 + 32);
+        self.high = *(device const uint2*)(at.high + base * 24);
+        self.scales = *(device const uint2*)(at.scales + base * 2);
+        self.d = half_bits(*(device const ushort*)(at.d + base / 4));
+    }
+    static FN float sum(thread const Taken& self, uint lane, thread const float* x, thread const float* sums, float s) {
+        const uint odd = lane % 4 / 2 * 8;
+        float t = 0;
         UNROLL for (int e = 0; e < 4; e++) {
             Octet<WQ6K> o;
-            o.scale = scale_q6k(e / 2 ? self.scales.y : self.scales.x, e % 2 * 2, self.d); o.offset = 0;
             o.w[0] = bytes_q6k(self.low[e % 2].x, self.high.x, uint(e)); o.w[1] = bytes_q6k(self.low[e % 2].y, self.high.y, uint(e));
-            t = Octet<WQ6K>::sum(o, x + 8 * e, sums[e], t);
+            t = fma(signed_byte((e / 2 ? self.scales.y : self.scales.x) >> odd, e % 2 * 2), Octet<WQ6K>::sum(o, x + 8 * e, Octet<WQ6K>::start(sums[e])), t);
         }
-        return t;
+        return fma(self.d, t, s);
     }
 };
 
@@ -201,15 +206,24 @@ template <int B, int G, typename N> struct Eight<WAffine<B, G, N>> {
 };
 template <int B, int G, typename N> struct Taken<WAffine<B, G, N>> {
     static constant constexpr int COUNT = 2;
-    Affine<B, G, N, 2> part;
-    static FN uint column(uint n, int e) { return n * 16 + uint(e) * 8; }
-    static FN void take(thread Taken& self, Row row, uint n) { Affine<B, G, N, 2>::fetch(self.part, row, n * 16); }
-    static FN float sum(thread const Taken& self, thread const float* x, thread const float* sums, float t) {
-        UNROLL for (int e = 0; e < 2; e++) {
+    typedef Row From;
+    Affine<B, G, N, COUNT> part;
+    static FN uint first(uint lane) { return lane * (8 * COUNT); }
+    static FN uint offset(int e) { return uint(e) * 8; }
+    static FN From from(Row row, uint lane) {
+        const uint group = first(lane) / G * (N::BITS / 8);
+        return Row{row.data + lane * (COUNT * B), row.scales + group, row.more + group};
+    }
+    static FN void take(thread Taken& self, From at, uint, uint base) { Affine<B, G, N, COUNT>::fetch(self.part, at, base * (8 * COUNT)); }
+    static FN float sum(thread const Taken& self, uint, thread const float* x, thread const float* sums, float s) {
+        float sx = 0;
+        UNROLL for (int e = 0; e < COUNT; e++) sx += sums[e];
+        float t = Octet<WAffine<B, G, N>>::start(sx);
+        UNROLL for (int e = 0; e < COUNT; e++) {
             Octet<WAffine<B, G, N>> o;
-            Affine<B, G, N, 2>::decode(self.part, e, o);
-            t = Octet<WAffine<B, G, N>>::sum(o, x + 8 * e, sums[e], t);
+            Affine<B, G, N, COUNT>::decode(self.part, e, o);
+            t = Octet<WAffine<B, G, N>>::sum(o, x + 8 * e, t);
         }
-        return t;
+        return fma(self.part.scale * WAffine<B, G, N>::STEP, t, fma(self.part.offset, sx, s));
     }
 };

@@ -69,15 +69,18 @@ template <typename F> struct Eight {
     static FN void values(thread const Eight& self, thread float* v) { UNROLL for (int i = 0; i < 8; i++) v[i] = element(self.raw, i) * self.scale; }
 };
 
-// What a lane takes of a row at once: COUNT times eight elements, of which number e begins at column column(n, e). Lanes with n side by side read
-// memory side by side.
+// What a lane takes of a row at a time: COUNT times eight elements, number e from column first(lane) + offset(e) of every 32·8·COUNT on. From is where it
+// begins; base says how many such parts, of all lanes, lie before. Lanes side by side read memory side by side.
 template <typename F> struct Taken {
     static constant constexpr int COUNT = 1;
+    struct From { device const uchar* data; device const uchar* scales; };
     Eight<F> eight;
-    static FN uint column(uint n, int) { return n * 8; }
-    static FN void take(thread Taken& self, Row row, uint n) { Eight<F>::fetch(self.eight, row, n * 8); }
+    static FN uint first(uint lane) { return lane * 8; }
+    static FN uint offset(int) { return 0; }
+    static FN From from(Row row, uint lane) { return From{row.data + lane * F::BITS, row.scales + lane / 4 * 2}; }
+    static FN void take(thread Taken& self, From at, uint, uint base) { Eight<F>::fetch(self.eight, Row{at.data, at.scales, at.scales}, base * 8); }
     // s plus the products with x [COUNT][8], whose sums are sums [COUNT].
-    static FN float sum(thread const Taken& self, thread const float* x, thread const float* sums, float s) {
+    static FN float sum(thread const Taken& self, uint, thread const float* x, thread const float* sums, float s) {
         return F::SCALED ? fma(dot8(self.eight.raw, x, sums[0], 0.0f), self.eight.scale, s) : dot8(self.eight.raw, x, sums[0], s);
     }
 };

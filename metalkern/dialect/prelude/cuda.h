@@ -88,6 +88,7 @@ FN float magic_byte(uint w, int i) { return as_type<float>(prmt(w, 0x4b000000u, 
 FN float raised_byte(uint w, int i) { return as_type<float>(prmt(w, 0x43000000u, 0x7044 | i << 8)); }              // 128 + byte i, which is below 128
 FN uint zip_lo(uint a, uint b) { return prmt(a, b, 0x5410); }
 FN uint zip_hi(uint a, uint b) { return prmt(a, b, 0x7632); }
+FN uint zip(uint a, uint b, bool hi) { return prmt(a, b, hi ? 0x7632 : 0x5410); }
 FN uint magic_bytes(uint w, uint i) { return prmt(w, 0x64646464u, i ? 0x4342 : 0x4140); }                          // halves: 1024 + bytes 2i and 2i+1
 
 FN uint shared_address(const void* p) { ulong a; asm("cvta.to.shared.u64 %0, %1;" : "=l"(a) : "l"(p)); return uint(a); }
