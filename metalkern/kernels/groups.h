@@ -87,32 +87,30 @@ template <> struct Eight<WQ4K> {
         Octet<WQ4K>::values(o, v);
     }
 };
-// Sixteen bytes: sixteen elements of a group, and of the next.
+// Eight bytes: eight elements of a group, and of the next.
 template <> struct Taken<WQ4K> {
-    static constant constexpr int COUNT = 4;
+    static constant constexpr int COUNT = 2;
     struct From { device const uchar* head; device const uchar* w; };
-    uint4 head, w;
-    static FN uint first(uint lane) { return lane / 8 * 256 + lane % 8 / 2 * 64 + lane % 2 * 16; }
-    static FN uint offset(int e) { return uint(e / 2 * 32 + e % 2 * 8); }
+    uint4 head;
+    uint2 w;
+    static FN uint first(uint lane) { return lane / 4 * 64 + lane % 4 * 8; }
+    static FN uint offset(int e) { return uint(e) * 32; }
     static FN From from(Row row, uint lane) {
-        device const uchar* block = row.data + lane / 8 * 144;
-        return From{block, block + 16 + lane % 8 * 16};
+        device const uchar* block = row.data + lane / 16 * 144;
+        return From{block, block + 16 + lane % 16 * 8};
     }
     static FN void take(thread Taken& self, From at, uint, uint base) {
-        self.head = *(device const uint4*)(at.head + base * 18);
-        self.w = *(device const uint4*)(at.w + base * 18);
+        self.head = *(device const uint4*)(at.head + base * 9);
+        self.w = *(device const uint2*)(at.w + base * 9);
     }
     static FN float sum(thread const Taken& self, uint lane, thread const float* x, thread const float* sums, float s) {
-        const uint scales = scales_q4k(self.head, lane % 8 / 2);
+        const uint scales = scales_q4k(self.head, lane % 16 / 4);
         float t = 0, least = 0;
-        UNROLL for (int i = 0; i < 2; i++) {
-            const float sx = sums[2 * i] + sums[2 * i + 1];
-            Octet<WQ4K> a, b;
-            a.w[0] = nibbles8(self.w.x, uint(i)); a.w[1] = nibbles8(self.w.y, uint(i));
-            b.w[0] = nibbles8(self.w.z, uint(i)); b.w[1] = nibbles8(self.w.w, uint(i));
-            const float u = Octet<WQ4K>::sum(b, x + 16 * i + 8, Octet<WQ4K>::sum(a, x + 16 * i, Octet<WQ4K>::start(sx)));
-            t = fma(small_byte(scales, i), u, t);
-            least = fma(small_byte(scales, i + 2), sx, least);
+        UNROLL for (int e = 0; e < 2; e++) {
+            Octet<WQ4K> o;
+            o.w[0] = nibbles8(self.w.x, uint(e)); o.w[1] = nibbles8(self.w.y, uint(e));
+            t = fma(small_byte(scales, e), Octet<WQ4K>::sum(o, x + 8 * e, Octet<WQ4K>::start(sums[e])), t);
+            least = fma(small_byte(scales, e + 2), sums[e], least);
         }
         return fma(pair_lo(self.head.x) * WQ4K::STEP, t, fma(-pair_hi(self.head.x), least, s));
     }
@@ -178,52 +176,42 @@ template <> FN float number_at<WF32>(device const uchar* p, uint i) { return ((d
 template <> FN float number_at<WF16>(device const uchar* p, uint i) { return half_bits(((device const ushort*)p)[i]); }
 template <> FN float number_at<WBF16>(device const uchar* p, uint i) { return bf16_lo(((device const ushort*)p)[i]); }
 
-// COUNT times eight elements of a group, as they lie.
-template <int B, int G, typename N, int COUNT> struct Affine {
-    uint w[COUNT * B / 4];
+template <int B, int G, typename N> struct Eight<WAffine<B, G, N>> {
+    uint w[B / 4];
     float scale, offset;
-    static FN void fetch(thread Affine& self, Row row, uint k) {
+    static FN void fetch(thread Eight& self, Row row, uint k) {
         device const uchar* from = row.data + ulong(k) * B / 8;
-        if (COUNT * B == 4) self.w[0] = *(device const uint*)from;
-        UNROLL for (int i = 0; i < COUNT * B / 8; i++) { const uint2 r = ((device const uint2*)from)[i]; self.w[2 * i] = r.x; self.w[2 * i + 1] = r.y; }
+        if (B == 4) self.w[0] = *(device const uint*)from;
+        else { const uint2 r = *(device const uint2*)from; self.w[0] = r.x; self.w[B / 4 - 1] = r.y; }
         self.scale = number_at<N>(row.scales, k / G);
         self.offset = number_at<N>(row.more, k / G);
     }
-    static FN void decode(thread const Affine& self, int e, thread Octet<WAffine<B, G, N>>& o) {
+    static FN void decode(thread const Eight& self, thread Octet<WAffine<B, G, N>>& o) {
         o.scale = self.scale; o.offset = self.offset;
-        if (B == 4) { o.w[0] = nibbles8(self.w[e], 0); o.w[1] = nibbles8(self.w[e], 1); }
-        else { o.w[0] = self.w[e * (B / 4)]; o.w[1] = self.w[e * (B / 4) + B / 8]; }
+        o.w[0] = B == 4 ? nibbles8(self.w[0], 0) : self.w[0];
+        o.w[1] = B == 4 ? nibbles8(self.w[0], 1) : self.w[B / 4 - 1];
     }
-};
-template <int B, int G, typename N> struct Eight<WAffine<B, G, N>> {
-    Affine<B, G, N, 1> part;
-    static FN void fetch(thread Eight& self, Row row, uint k) { Affine<B, G, N, 1>::fetch(self.part, row, k); }
     static FN void values(thread const Eight& self, thread float* v) {
         Octet<WAffine<B, G, N>> o;
-        Affine<B, G, N, 1>::decode(self.part, 0, o);
+        decode(self, o);
         Octet<WAffine<B, G, N>>::values(o, v);
     }
 };
 template <int B, int G, typename N> struct Taken<WAffine<B, G, N>> {
-    static constant constexpr int COUNT = 2;
+    static constant constexpr int COUNT = 1;
     typedef Row From;
-    Affine<B, G, N, COUNT> part;
-    static FN uint first(uint lane) { return lane * (8 * COUNT); }
-    static FN uint offset(int e) { return uint(e) * 8; }
+    Eight<WAffine<B, G, N>> eight;
+    static FN uint first(uint lane) { return lane * 8; }
+    static FN uint offset(int) { return 0; }
     static FN From from(Row row, uint lane) {
-        const uint group = first(lane) / G * (N::BITS / 8);
-        return Row{row.data + lane * (COUNT * B), row.scales + group, row.more + group};
+        const uint group = lane * 8 / G * (N::BITS / 8);
+        return Row{row.data + lane * B, row.scales + group, row.more + group};
     }
-    static FN void take(thread Taken& self, From at, uint, uint base) { Affine<B, G, N, COUNT>::fetch(self.part, at, base * (8 * COUNT)); }
+    static FN void take(thread Taken& self, From at, uint, uint base) { Eight<WAffine<B, G, N>>::fetch(self.eight, at, base * 8); }
     static FN float sum(thread const Taken& self, uint, thread const float* x, thread const float* sums, float s) {
-        float sx = 0;
-        UNROLL for (int e = 0; e < COUNT; e++) sx += sums[e];
-        float t = Octet<WAffine<B, G, N>>::start(sx);
-        UNROLL for (int e = 0; e < COUNT; e++) {
-            Octet<WAffine<B, G, N>> o;
-            Affine<B, G, N, COUNT>::decode(self.part, e, o);
-            t = Octet<WAffine<B, G, N>>::sum(o, x + 8 * e, t);
-        }
-        return fma(self.part.scale * WAffine<B, G, N>::STEP, t, fma(self.part.offset, sx, s));
+        Octet<WAffine<B, G, N>> o;
+        Eight<WAffine<B, G, N>>::decode(self.eight, o);
+        const float t = Octet<WAffine<B, G, N>>::sum(o, x, Octet<WAffine<B, G, N>>::start(sums[0]));
+        return fma(o.scale * WAffine<B, G, N>::STEP, t, fma(o.offset, sums[0], s));
     }
 };

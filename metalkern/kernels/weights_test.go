@@ -121,7 +121,7 @@ func TestMatvecReadsEveryFormatExactly(t *testing.T) {
 	var list []instance
 	for _, f := range formats {
 		for _, tokens := range []int{1, 2, 4, 8} {
-			list = append(list, matvec(f, tokens, matvecDefault))
+			list = append(list, matvec(f, tokens, f.matvecForm(tokens)))
 		}
 	}
 	onHosts(t, list, func(t *testing.T, b *bench) {
@@ -163,7 +163,7 @@ func TestProductsOfOneLaunchAreThoseOfSeveral(t *testing.T) {
 	var list []instance
 	for _, f := range formats {
 		for _, tokens := range []int{1, 2} {
-			list = append(list, matvec(f, tokens, matvecDefault), matvecOf(someMatvecs, f, tokens, matvecDefault), matvecOf(gatedMatvecs, f, tokens, matvecDefault))
+			list = append(list, matvec(f, tokens, f.matvecForm(tokens)), matvecOf(someMatvecs, f, tokens, f.matvecForm(tokens)), matvecOf(gatedMatvecs, f, tokens, f.matvecForm(tokens)))
 		}
 	}
 	onHosts(t, list, func(t *testing.T, b *bench) {
@@ -270,6 +270,9 @@ func gemmIsExact(b *bench, f WeightFormat, tokens, rows, cols int, launch func(o
 		return floats(b, out, tokens*rows)
 	})
 	bound := 5e-6
+	if f.grouped() { // has more columns here, and matrix units that cut sums off
+		bound = 1e-5
+	}
 	if f == BF16 {
 		bound = 2e-5
 	}
