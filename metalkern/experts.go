@@ -15,6 +15,7 @@ import (
 type experts struct {
 	matrices []device.Matrix // loaded one by one
 	spans    [][]byte        // memory of the host that the device shares
+	numbers  [][]byte        // scales and biases of matrices in it
 	table    []byte          // [experts]kernels.ExpertAddress, on the device
 }
 
@@ -23,7 +24,7 @@ func (d *Device) LoadExperts(e device.Experts) (device.Experts, error) {
 	if err := e.Check(); err != nil {
 		return e, fmt.Errorf("metalkern: %w", err)
 	}
-	if gate, up := e.Gate[0].Format, e.Up[0].Format; gate != up {
+	if gate, up := formatOf(e.Gate[0]), formatOf(e.Up[0]); gate != up {
 		return e, fmt.Errorf("%s computes with no experts whose gates are in %v, and what is beside them in %v; use --device cpu", d.Name(), gate, up)
 	}
 	loaded := device.Experts{Gate: slices.Clone(e.Gate), Up: slices.Clone(e.Up), Down: slices.Clone(e.Down)}
@@ -88,7 +89,7 @@ func (d *Device) placeExperts(x *experts, e device.Experts) error {
 // adoptable says whether kernels can read matrices where they lie.
 func adoptable(all []*device.Matrix) bool {
 	for _, m := range all {
-		if weightFormats[m.Format] == 0 || m.Format.Bytes() == 0 || uintptr(unsafe.Pointer(unsafe.SliceData(m.Data)))%weightAlign != 0 {
+		if !asStored(m.Format) || uintptr(unsafe.Pointer(unsafe.SliceData(m.Data)))%weightAlign != 0 {
 			return false
 		}
 	}
@@ -117,6 +118,16 @@ func (d *Device) adoptExperts(x *experts, h gpu.Adopter, all []*device.Matrix) e
 		for _, m := range all[:n] {
 			m.Data, span = span[:len(m.Data):len(m.Data)], span[len(m.Data):]
 		}
+		for _, m := range all[:n] {
+			if !m.Format.Affine() {
+				continue
+			}
+			if m.Scales, err = d.numbers(*m); err != nil {
+				return err
+			}
+			m.Biases = nil
+			x.numbers = append(x.numbers, m.Scales)
+		}
 		all = all[n:]
 	}
 	return nil
@@ -139,8 +150,8 @@ func (d *Device) freeExperts(x *experts) {
 	for _, m := range x.matrices {
 		d.Unload(m)
 	}
-	for _, span := range x.spans {
-		d.Free(span)
+	for _, b := range append(x.spans, x.numbers...) {
+		d.Free(b)
 	}
 	d.Free(x.table)
 }
@@ -148,7 +159,7 @@ func (d *Device) freeExperts(x *experts) {
 // kernelExperts is what kernels are told of experts, but for where they lie.
 func kernelExperts(e device.Experts) kernels.Experts {
 	of := func(m device.Matrix) kernels.Weights {
-		return kernels.Weights{Format: weightFormats[m.Format], Rows: m.Rows, Cols: m.Cols}
+		return kernels.Weights{Format: formatOf(m), Rows: m.Rows, Cols: m.Cols}
 	}
 	return kernels.Experts{Gate: of(e.Gate[0]), Down: of(e.Down[0]), Count: e.Len()}
 }

@@ -18,18 +18,30 @@ import (
 // someExperts is random experts whose matrices lie one behind the other, those of an expert together.
 func someExperts(f device.Format, n, width, hidden int) (e device.Experts) {
 	rng := rand.New(rand.NewPCG(8, uint64(f)))
-	var all []byte
+	like := device.Matrix{Format: f}
+	if f.Affine() {
+		like.Group, like.ScaleFormat = 32, device.F16
+	}
+	var all, scales, biases []byte
 	for range 3 * n {
 		x := make([]float32, width*hidden)
 		for i := range x {
 			x[i] = float32(rng.NormFloat64()) / 8
 		}
-		all = quantize.Encode(all, f, x)
+		if !f.Affine() {
+			all = quantize.Encode(all, f, x)
+			continue
+		}
+		q, s, b := quantize.EncodeAffine(f, like.Group, like.ScaleFormat, x)
+		all, scales, biases = append(all, q...), append(scales, s...), append(biases, b...)
 	}
-	size := f.MatrixBytes(width, hidden)
+	size, numbers := f.MatrixBytes(width, hidden), len(scales)/(3*n)
 	for i := range n {
 		part := func(k, rows, cols int) device.Matrix {
-			return device.Matrix{Format: f, Rows: rows, Cols: cols, Data: all[(3*i+k)*size:][:size]}
+			m, at := like, 3*i+k
+			m.Rows, m.Cols, m.Data = rows, cols, all[at*size:][:size]
+			m.Scales, m.Biases = scales[at*numbers:][:numbers], biases[at*numbers:][:numbers]
+			return m
 		}
 		e.Gate, e.Up, e.Down = append(e.Gate, part(0, width, hidden)), append(e.Up, part(1, width, hidden)), append(e.Down, part(2, hidden, width))
 	}
@@ -92,8 +104,9 @@ func TestExpertsComputeAsOnTheCPU(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dev2.copies.Close()
-	const width, hidden, n = 64, 96, 6
-	for _, f := range []device.Format{device.F32, device.F16, device.BF16, device.Q8_0, device.Q4_0} {
+	const n = 4
+	for _, f := range append([]device.Format{device.F32, device.F16, device.BF16}, quantizedFormats...) {
+		width, hidden := max(64, f.Block().Elements), max(96, f.Block().Elements)
 		e := someExperts(f, n, width, hidden)
 		for _, tokens := range []int{1, 2, 5, 30} {
 			want, chosen := compute(t, processor, e, tokens, 2)
@@ -113,7 +126,7 @@ func TestExpertsComputeAsOnTheCPU(t *testing.T) {
 				}
 			}
 		}
-		if want := map[bool]int{true: 4, false: 0}[f.Bytes() > 0]; shared.adopted != want {
+		if want := map[bool]int{true: 4, false: 0}[asStored(f)]; shared.adopted != want {
 			t.Errorf("%v: memory was shared %d times in 4 loadings, want %d", f, shared.adopted, want)
 		}
 		shared.adopted = 0
@@ -141,8 +154,13 @@ func TestExpertsThatKernelsDoNotComputeAreRefused(t *testing.T) {
 	dev := open(t)
 	mixed := someExperts(device.F16, 2, 64, 96)
 	mixed.Up = someExperts(device.BF16, 2, 64, 96).Up
+	grouped := someExperts(device.MLX4, 2, 64, 64)
+	grouped.Up = slices.Clone(grouped.Gate)
+	for i := range grouped.Up {
+		grouped.Up[i].Group = 64
+	}
 	for want, e := range map[string]device.Experts{
-		"Q6_K": someExperts(device.Q6_K, 2, 256, 256), "gates are in F16": mixed, "multiple of 8": someExperts(device.F16, 2, 60, 96), "0 gates": {},
+		"gates are in f16": mixed, "mlx4_g32_f16, and what is beside them in mlx4_g64_f16": grouped, "multiple of 8": someExperts(device.F16, 2, 60, 96), "0 gates": {},
 	} {
 		if _, err := dev.LoadExperts(e); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)

@@ -40,7 +40,7 @@ func apart(a, b device.Tensor) bool {
 
 // takes reports whether a product can be launched together with those that are held.
 func (p *products) takes(dst, x device.Tensor, w device.Matrix) bool {
-	if p.count == 0 || p.count == len(p.list) || !same(p.x, x) || p.list[0].w.Format != w.Format {
+	if p.count == 0 || p.count == len(p.list) || !same(p.x, x) || formatOf(p.list[0].w) != formatOf(w) {
 		return false
 	}
 	for i := range p.count {

@@ -28,8 +28,11 @@ func (b *bench) cases() []maker {
 	var list []maker
 	large, wide, hidden, tokens := 14336, 4096, 4096, 2048
 	contexts, chunk := []int{16 << 10, 200 << 10}, []int{8 << 10, 32 << 10}
+	grouped := []kernels.WeightFormat{kernels.Q4K, kernels.Q6K, kernels.Affine(4, 64, kernels.BF16), kernels.Affine(8, 64, kernels.BF16)}
+	groupedLarge, groupedWide := large, wide
 	if b.opts.Tiny {
 		large, wide, hidden, tokens = 96, 64, 64, 48
+		groupedLarge, groupedWide = 256, 512
 		contexts, chunk = []int{200}, []int{64}
 	}
 	for _, f := range []kernels.WeightFormat{kernels.BF16, kernels.F16, kernels.Q8, kernels.Q4} {
@@ -38,9 +41,15 @@ func (b *bench) cases() []maker {
 	for _, f := range []kernels.WeightFormat{kernels.BF16, kernels.Q8, kernels.Q4} {
 		list = append(list, matvecCase(f, 2, large, wide), matvecCase(f, 8, large, wide))
 	}
+	for _, f := range grouped {
+		list = append(list, matvecCase(f, 1, groupedLarge, groupedWide), matvecCase(f, 1, groupedWide, groupedLarge), matvecCase(f, 8, groupedLarge, groupedWide))
+	}
 	list = append(list, packCase(kernels.Q4, 1, wide), packCase(kernels.Q4, 8, wide))
 	for _, f := range []kernels.WeightFormat{kernels.BF16, kernels.F16, kernels.Q8, kernels.Q4} {
 		list = append(list, gemmCase("gemm "+f.String(), f, tokens, large, wide))
+	}
+	for _, f := range grouped {
+		list = append(list, gemmCase("gemm "+f.String(), f, tokens, groupedLarge, groupedWide))
 	}
 	for _, keys := range contexts {
 		for _, bits := range []int{16, 8, 4} {
@@ -111,7 +120,8 @@ func singles(seed uint64, n int) []byte {
 // weights makes a matrix, and as many copies of it as no cache holds.
 func (b *bench) weights(f kernels.WeightFormat, rows, cols int) ([]kernels.Weights, error) {
 	w := kernels.Weights{Format: f, Rows: rows, Cols: cols}
-	data := int64(rows) * int64(cols) * int64(f.Bits()) / 8
+	n := int64(rows) * int64(cols)
+	data, scales := f.DataBytes(n), f.ScaleBytes(n)
 	copies := int64(1)
 	if !b.opts.Tiny {
 		copies = max(1, coldBytes/data)
@@ -120,8 +130,7 @@ func (b *bench) weights(f kernels.WeightFormat, rows, cols int) ([]kernels.Weigh
 	if err != nil {
 		return nil, err
 	}
-	scales := int64(rows) * int64(cols) / 16
-	s, err := b.filled(copies*scales, pattern())
+	s, err := b.filled(max(16, copies*scales), pattern())
 	if err != nil {
 		return nil, err
 	}

@@ -58,7 +58,8 @@ func expertsCase(f kernels.WeightFormat, s shape, tokens int) maker {
 		matrix := func(rows, cols int) kernels.Weights { return kernels.Weights{Format: f, Rows: rows, Cols: cols} }
 		e := kernels.Experts{Gate: matrix(s.width, s.hidden), Down: matrix(s.hidden, s.width), Count: s.experts, Origin: w[0].Data}
 		scales := w[0].Scales.Buffer.Address() + uint64(w[0].Scales.Offset) - e.Origin.Buffer.Address() - uint64(e.Origin.Offset)
-		each, apart := uint64(s.width*s.hidden*f.Bits()/8), uint64(s.width*s.hidden/16)
+		n := int64(s.width) * int64(s.hidden)
+		each, apart := uint64(f.DataBytes(n)), uint64(f.ScaleBytes(n))
 		table := make([]byte, 0, 48*s.experts)
 		for i := range uint64(s.experts) {
 			for part := range uint64(3) {

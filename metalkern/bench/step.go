@@ -68,8 +68,9 @@ func (s *step) prepare(f kernels.WeightFormat, context int) error {
 	weights := func(rows, cols int) (kernels.Weights, error) {
 		w := kernels.Weights{Format: f, Rows: rows, Cols: cols}
 		var err error
-		if w.Data, err = b.filled(int64(rows)*int64(cols)*int64(f.Bits())/8, pattern()); err == nil {
-			w.Scales, err = b.filled(int64(rows)*int64(cols)/16, pattern())
+		n := int64(rows) * int64(cols)
+		if w.Data, err = b.filled(f.DataBytes(n), pattern()); err == nil && f.ScaleBytes(n) > 0 {
+			w.Scales, err = b.filled(f.ScaleBytes(n), pattern())
 		}
 		return w, err
 	}

@@ -1,35 +1,10 @@
 // What experts make of a few tokens, at the speed of memory. A tile's tokens share what is read of an expert's weights, so each byte of them is
-// read once; a single token goes without tiles. A simdgroup takes R rows, and its lanes every 32nd eight columns.
+// read once; a single token goes without tiles. A simdgroup takes R rows, and its lanes every 32nd part of them.
 struct ExpertsParams {
     int rows, cols;      // of the matrices; cols a multiple of 8
     int active;          // experts of a token
     int direct;          // there is one token: pair i goes to expert chosen[i], and tile i is that
 };
-
-// Sums over the columns of R rows of w from first on or, if PAIR, of R/2 rows of each of w and w1 in turn, with rows from[i] of x, times
-// scale; added to acc [R][T], of this lane.
-template <typename F, int T, int R, bool PAIR>
-FN void expert_dots(device const float* x, thread const uint* from, float scale, device const uchar* w, device const ushort* scales, device const uchar* w1,
-                    device const ushort* scales1, int first, int rows, int cols, uint lane, thread float* acc) {
-    const ulong stride = ulong(cols) * F::BITS / 8;
-    UNROLL_BY(4) for (int k = int(lane) * 8; k < cols; k += 256) {
-        Raw<F> raw[R];
-        float s[R];
-        UNROLL for (int r = 0; r < R; r++) {
-            const int row = min(first + (PAIR ? r / 2 : r), rows - 1);
-            const bool other = PAIR && (r & 1) != 0;
-            fetch8(raw[r], (other ? w1 : w) + ulong(row) * stride, uint(k));
-            s[r] = F::SCALED ? half_bits((other ? scales1 : scales)[ulong(row) * (cols / 32) + k / 32]) * scale : scale;
-        }
-        UNROLL for (int i = 0; i < T; i++) {
-            device const float4* y = (device const float4*)(x + ulong(from[i]) * cols + k);
-            const float4 a = y[0], b = y[1];
-            const float v[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
-            const float sum = ((a.x + a.y) + (a.z + a.w)) + ((b.x + b.y) + (b.z + b.w));
-            UNROLL for (int r = 0; r < R; r++) acc[r * T + i] = fma(dot8(raw[r], v, sum, 0.0f), s[r], acc[r * T + i]);
-        }
-    }
-}
 
 // GATED: out = silu(x·gateᵀ)·(x·upᵀ), of the tokens' rows of x; else out = x·downᵀ, of the pairs' rows. out is [pairs][rows]. T is at least the tokens
 // of the tile.
@@ -49,8 +24,7 @@ FN void tile_of(Tile tile, int row, device const float* x, device const uchar* o
     device const ushort* s = (device const ushort*)(origin + (GATED ? e.gate_scales : e.down_scales));
     device const ushort* s1 = GATED ? (device const ushort*)(origin + e.up_scales) : s;
     float acc[R * T];
-    UNROLL for (int i = 0; i < R * T; i++) acc[i] = 0;
-    expert_dots<F, T, R, GATED>(x, from, 1.0f, w, s, w1, s1, row, P.rows, P.cols, lane, acc);
+    dots<F, T, R, GATED>(x, from, w, s, w1, s1, row, P.rows, P.cols, lane, acc);
     UNROLL for (int i = 0; i < R * T; i++) acc[i] = simd_sum(acc[i]);
     UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int i = 0; i < T; i++)
         if (lane == 0 && row + r < P.rows && i < tile.count) {
@@ -94,7 +68,9 @@ FN void together(device const float* x, device const uchar* origin, device const
         device const uchar* w = origin + e.down;
         device const ushort* s = (device const ushort*)(origin + e.down_scales);
         const uint from[1] = {uint(i)};
-        expert_dots<F, 1, R, false>(x, from, weights[i], w, s, w, s, row, P.rows, P.cols, t.lane, acc);
+        float one[R];
+        dots<F, 1, R, false>(x, from, w, s, w, s, row, P.rows, P.cols, t.lane, one);
+        UNROLL for (int r = 0; r < R; r++) acc[r] = fma(one[r], weights[i], acc[r]);
     }
     UNROLL for (int r = 0; r < R; r++) {
         const float v = simd_sum(acc[r]);

@@ -70,7 +70,7 @@ func splitting(f WeightFormat) instance {
 }
 
 // Gemm sets out [tokens][w.Rows], or adds to it, to x [tokens][w.Cols]·wᵀ, on the matrix units. x, and weights in F32, are sums of two
-// halves, x of two bf16 for weights in BF16; weights in Q8 and Q4 are rounded to halves; sums are float32. scratch takes the terms of x, 4 bytes
+// halves, x of two bf16 for weights in BF16; quantized weights are rounded to halves; sums are float32. scratch takes the terms of x, 4 bytes
 // an element.
 func (s *Set) Gemm(queue gpu.Queue, out, x, scratch gpu.Range, w Weights, tokens int, add bool) error {
 	if err := s.split(queue, scratch, x, w.Format, tokens*w.Cols); err != nil {

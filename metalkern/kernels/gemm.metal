@@ -1,6 +1,6 @@
 // out[tokens][rows] = x[tokens][cols]·wᵀ for many tokens, on the matrix units, whose operands have 11 bits (half) or 8 (bf16). x is two
 // such terms, hi and what its rounding left over (split), so that a product is as exact as with float x for weights that are stored in E. Weights in
-// float are two terms, too: of the four products that of both lows is left out. q8 and q4 are rounded to half. Sums are float.
+// float are two terms, too: of the four products that of both lows is left out. What is quantized is rounded to half. Sums are float.
 //
 // A group computes BM tokens by BN rows, its simdgroups WM×WN parts of that. Tiles of BK columns go through STAGES buffers in
 // threadgroup memory: while one is multiplied, the next ones are on their way.
@@ -15,12 +15,26 @@ constexpr constant uint BAND = 8;
 template <typename F> struct Parts { static constant constexpr int value = 1; };
 template <> struct Parts<WF32> { static constant constexpr int value = 2; };
 
-// Eight weights on their way to threadgroup memory: elements [at, at+8) of w. The second term goes to apart elements behind the first.
-template <typename F, typename E> struct Move;
+// Eight weights on their way to threadgroup memory: elements [at, at+8) from row w on. The second term goes to apart elements behind the first.
+template <typename F, typename E> struct Move {
+    Eight<F> eight;
+    bool valid;
+    static FN void begin(thread Move& self, threadgroup half*, Row w, uint at, bool valid) {
+        self.valid = valid;
+        Eight<F>::fetch(self.eight, w, at);
+    }
+    static FN void end(thread const Move& self, threadgroup half* dst, int) {
+        float v[8];
+        uint x[4];
+        Eight<F>::values(self.eight, v);
+        UNROLL for (int i = 0; i < 4; i++) x[i] = self.valid ? pair_of(v[2 * i], v[2 * i + 1]) : 0;
+        *(threadgroup uint4*)dst = uint4(x[0], x[1], x[2], x[3]);
+    }
+};
 template <> struct Move<WF32, half> {
     Raw<WF32> raw;
-    static FN void begin(thread Move& self, threadgroup half*, device const uchar* w, device const ushort*, uint at, bool valid) {
-        if (valid) fetch8(self.raw, w, at);
+    static FN void begin(thread Move& self, threadgroup half*, Row w, uint at, bool valid) {
+        if (valid) fetch8(self.raw, w.data, at);
         else { UNROLL for (int i = 0; i < 8; i++) self.raw.w[i] = 0; }
     }
     static FN void end(thread const Move& self, threadgroup half* dst, int apart) {
@@ -33,15 +47,15 @@ template <> struct Move<WF32, half> {
 };
 #define MOVE_AS_IS(F, E)                                                                                               \
 template <> struct Move<F, E> {                                                                                        \
-    static FN void begin(thread Move&, threadgroup E* dst, device const uchar* w, device const ushort*, uint at, bool valid) { async_copy16(dst, (device const E*)w + at, valid); } \
+    static FN void begin(thread Move&, threadgroup E* dst, Row w, uint at, bool valid) { async_copy16(dst, (device const E*)w.data + at, valid); } \
     static FN void end(thread const Move&, threadgroup E*, int) {}                                                     \
 };
 #define MOVE_PAIRS(F, STORED)                                                                                          \
 template <> struct Move<F, half> {                                                                                     \
     uint words[STORED::BITS / 4];                                                                                      \
     ushort scale;                                                                                                      \
-    static FN void begin(thread Move& self, threadgroup half*, device const uchar* w, device const ushort* scales, uint at, bool valid) { \
-        if (valid) { Fetch<STORED, 8>::get(w, at, self.words); self.scale = scales[at / 32]; }                         \
+    static FN void begin(thread Move& self, threadgroup half*, Row w, uint at, bool valid) {                           \
+        if (valid) { Fetch<STORED, 8>::get(w.data, at, self.words); self.scale = ((device const ushort*)w.scales)[at / 32]; } \
         else { UNROLL for (int i = 0; i < STORED::BITS / 4; i++) self.words[i] = 0; self.scale = 0; }                  \
     }                                                                                                                  \
     static FN void end(thread const Move& self, threadgroup half* dst, int) {                                          \
@@ -75,8 +89,7 @@ FN void gemm_tile(thread const T& tokens, device const E* x, ulong apart, device
     threadgroup E* sa = (threadgroup E*)pool;                            // [STAGES][hi, lo][BM][LD]
     threadgroup E* sb = sa + STAGES * 2 * BM * LD;                       // [STAGES][PARTS][BN][LD]
     device const E* xt_lo = x + apart;
-    device const uchar* wt = w + ulong(n0) * cols * F::BITS / 8;
-    device const ushort* st = F::SCALED ? scales + ulong(n0) * (cols / 32) : scales;
+    const Row wt = row_at<F>(w, scales, rows, cols, ulong(n0));
     // Rows past the last are that one again: their results are not written.
     uint xa[A_PIECES], wa[B_PIECES];
     UNROLL for (int i = 0; i < A_PIECES; i++) xa[i] = tokens.from(min(piece_row + i * APART, tokens.count - 1)) * cols + piece_col;
@@ -97,7 +110,7 @@ FN void gemm_tile(thread const T& tokens, device const E* x, ulong apart, device
             async_copy16(da + i * APART * LD, x + (valid ? xa[i] + k : 0), valid);                                     \
             async_copy16(da + (BM + i * APART) * LD, xt_lo + (valid ? xa[i] + k : 0), valid);                          \
         }                                                                                                              \
-        UNROLL for (int i = 0; i < B_PIECES; i++) Move<F, E>::begin(moves[i], db + i * APART * LD, wt, st, valid ? wa[i] + k : 0, valid); \
+        UNROLL for (int i = 0; i < B_PIECES; i++) Move<F, E>::begin(moves[i], db + i * APART * LD, wt, valid ? wa[i] + k : 0, valid); \
     }                                                                                                                  \
     async_commit();
 #define GEMM_END(step, stage)                                                                                          \

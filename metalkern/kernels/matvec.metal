@@ -1,43 +1,26 @@
 // out[T][rows] = x[T][cols]·wᵀ for a few tokens, at the speed of memory: each byte of w is read once. A simdgroup takes R rows of w,
-// and its lanes every 32nd eight columns of them.
-
-// Sums of R rows of w from first on or, if PAIR, of R/2 rows of each of w and w1 in turn; acc is [R][T].
-template <typename F, int T, int R, bool PAIR>
-FN void dots(device const float* x, device const uchar* w, device const ushort* scales, device const uchar* w1, device const ushort* scales1,
-             int first, int rows, int cols, int tokens, uint lane, thread float* acc) {
-    const ulong stride = ulong(cols) * F::BITS / 8;
-    UNROLL for (int i = 0; i < R * T; i++) acc[i] = 0;
-    UNROLL_BY(4) for (int k = int(lane) * 8; k < cols; k += 256) {
-        Raw<F> raw[R];
-        float scale[R];
-        UNROLL for (int r = 0; r < R; r++) {
-            const int row = min(first + (PAIR ? r / 2 : r), rows - 1);
-            const bool other = PAIR && (r & 1) != 0;
-            fetch8(raw[r], (other ? w1 : w) + ulong(row) * stride, uint(k));
-            if (F::SCALED) scale[r] = half_bits((other ? scales1 : scales)[ulong(row) * (cols / 32) + k / 32]);
-        }
-        UNROLL for (int i = 0; i < T; i++) {
-            device const float4* y = (device const float4*)(x + ulong(min(i, tokens - 1)) * cols + k);
-            const float4 a = y[0], b = y[1];
-            const float v[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
-            const float sum = ((a.x + a.y) + (a.z + a.w)) + ((b.x + b.y) + (b.z + b.w));
-            UNROLL for (int r = 0; r < R; r++) acc[r * T + i] = F::SCALED ? fma(dot8(raw[r], v, sum, 0.0f), scale[r], acc[r * T + i]) : dot8(raw[r], v, sum, acc[r * T + i]);
-        }
-    }
-    UNROLL for (int i = 0; i < R * T; i++) acc[i] = simd_sum(acc[i]);
-}
+// and its lanes every 32nd part of them.
 
 struct MatvecParams {
     int rows, cols;      // of w; cols a multiple of 8
     int tokens;          // at most T
     int add;             // 1: out is added to; 2: out is written, and sum is added to; else out is written
 };
+// The sums of rows of w, or of w and w1 in turn, for up to T tokens.
+template <typename F, int T, int R, bool PAIR>
+FN void sums_of(device const float* x, device const uchar* w, device const ushort* scales, device const uchar* w1, device const ushort* scales1, int first,
+                constant MatvecParams& P, uint lane, thread float* acc) {
+    uint from[T];
+    UNROLL for (int i = 0; i < T; i++) from[i] = uint(min(i, P.tokens - 1));
+    dots<F, T, R, PAIR>(x, from, w, scales, w1, scales1, first, P.rows, P.cols, lane, acc);
+    UNROLL for (int i = 0; i < R * T; i++) acc[i] = simd_sum(acc[i]);
+}
 template <typename F, int T, int R, int NSG>
 FN void matvec(device const float* x, device const uchar* w, device const ushort* scales, device float* out, device float* sum, constant MatvecParams& P, uint group, Ctx t) {
     const int first = int(group * NSG + t.sg) * R;
     if (first >= P.rows) return;
     float acc[R * T];
-    dots<F, T, R, false>(x, w, scales, w, scales, first, P.rows, P.cols, P.tokens, t.lane, acc);
+    sums_of<F, T, R, false>(x, w, scales, w, scales, first, P, t.lane, acc);
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int i = 0; i < T; i++)
         if (t.lane == 0 && first + r < P.rows && i < P.tokens) {
             const ulong at = ulong(i) * P.rows + first + r;
@@ -70,7 +53,7 @@ FN void gated(device const float* x, device const uchar* wg, device const ushort
     const int first = int(t.tg.x * NSG + t.sg) * (R / 2);
     if (first >= P.rows) return;
     float acc[R * T];
-    dots<F, T, R, true>(x, wg, scales_g, wu, scales_u, first, P.rows, P.cols, P.tokens, t.lane, acc);
+    sums_of<F, T, R, true>(x, wg, scales_g, wu, scales_u, first, P, t.lane, acc);
     UNROLL for (int r = 0; r < R; r += 2) UNROLL for (int i = 0; i < T; i++)
         if (t.lane == 0 && first + r / 2 < P.rows && i < P.tokens) {
             const ulong at = ulong(i) * P.rows + first + r / 2;

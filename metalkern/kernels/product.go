@@ -3,7 +3,7 @@ package kernels
 import "github.com/orrery-ai/orrery/metalkern/gpu"
 
 // Product sets out [tokens][w.Rows] to x [tokens][w.Cols]·wᵀ by the kernel for so many tokens. scratch is ProductBytes long. Operands keep
-// float32's precision, or nearly so, but for weights in Q8 and Q4, which are rounded to halves for more than two tokens.
+// float32's precision, or nearly so, but for quantized weights, which are rounded to halves for more than two tokens, where the matrix units multiply.
 func (s *Set) Product(queue gpu.Queue, out, x, scratch gpu.Range, w Weights, tokens int) error {
 	switch {
 	case w.Packed(tokens):

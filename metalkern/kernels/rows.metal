@@ -5,12 +5,13 @@ struct EmbedParams { int rows, cols; };
 template <typename F> FN void embed(device float* dst, device const uchar* table, device const ushort* scales, device const int* ids, constant EmbedParams& P, Ctx t) {
     const int id = ids[t.tg.x];
     const ulong row = ulong(id >= 0 && id < P.rows ? id : 0);
-    device const uchar* src = table + row * P.cols * F::BITS / 8;
+    const Row src = row_at<F>(table, scales, P.rows, P.cols, row);
     for (int k = int(t.tid) * 8; k < P.cols; k += 128 * 8) {
-        Raw<F> r;
-        fetch8(r, src, uint(k));
-        const float s = F::SCALED ? half_bits(scales[row * (P.cols / 32) + k / 32]) : 1.0f;
-        UNROLL for (int i = 0; i < 8; i++) dst[ulong(t.tg.x) * P.cols + k + i] = element(r, i) * s;
+        Eight<F> e;
+        float v[8];
+        Eight<F>::fetch(e, src, uint(k));
+        Eight<F>::values(e, v);
+        UNROLL for (int i = 0; i < 8; i++) dst[ulong(t.tg.x) * P.cols + k + i] = v[i];
     }
 }
 #define EMBED(name, F)                                                                                                 \

@@ -17,18 +17,18 @@ var headers = map[string][]string{
 	"decode.metal":  {"kv.h"},
 	"prefill.metal": {"kv.h", "terms.h", "carry.h"},
 	"store.metal":   {"kv.h"},
-	"matvec.metal":  {"weights.h"},
-	"skinny.metal":  {"kv.h", "terms.h"},
-	"gemm.metal":    {"kv.h", "weights.h", "terms.h"},
+	"matvec.metal":  {"weights.h", "groups.h", "dots.h"},
+	"skinny.metal":  {"kv.h", "weights.h", "groups.h", "terms.h"},
+	"gemm.metal":    {"kv.h", "weights.h", "groups.h", "terms.h"},
 	"wide.cu":       {"hopper.h"},
 	"attend.cu":     {"kv.h", "terms.h", "carry.h", "hopper.h"},
-	"rows.metal":    {"weights.h"},
+	"rows.metal":    {"weights.h", "groups.h"},
 	"stream.cu":     {"weights.h", "experts.h"},
 	"staged.cu":     {"kv.h"},
 
 	"route.metal":      {"experts.h"},
-	"experts.metal":    {"weights.h", "experts.h"},
-	"expertgemm.metal": {"kv.h", "weights.h", "terms.h", "gemm.metal", "experts.h"},
+	"experts.metal":    {"weights.h", "groups.h", "dots.h", "experts.h"},
+	"expertgemm.metal": {"kv.h", "weights.h", "groups.h", "terms.h", "gemm.metal", "experts.h"},
 }
 
 // instance is a kernel of a file.

@@ -12,7 +12,7 @@ type skinnyForm struct{ tiles, simdgroups int }
 
 var skinnyDefault = skinnyForm{tiles: 2, simdgroups: 8}
 
-// chunks are the columns that a simdgroup takes at once for weights in a format, the most first: 16 bytes a lane.
+// chunks are the columns that a simdgroup takes at once for weights in a format, the most first: 16 bytes a lane, or what 32 elements take.
 func (f WeightFormat) chunks() []int {
 	switch f {
 	case F16, BF16:
@@ -21,8 +21,10 @@ func (f WeightFormat) chunks() []int {
 		return []int{64, 32}
 	case Q4:
 		return []int{128, 64, 32}
+	case F32:
+		return nil
 	}
-	return nil
+	return []int{128, 64}
 }
 
 // chunk is the largest that divides the columns, or 0.
@@ -35,14 +37,9 @@ func (w Weights) chunk() int {
 	return 0
 }
 
-// stored is the format's type in kv.h.
-func (f WeightFormat) stored() string {
-	return map[WeightFormat]string{F16: "F16", BF16: "B16", Q8: "Q8", Q4: "Q4"}[f]
-}
-
 func skinny(f WeightFormat, chunk int, form skinnyForm) instance {
 	name := fmt.Sprintf("skinny_%v_c%d_n%d_s%d", f, chunk, form.tiles, form.simdgroups)
-	return instance{"skinny.metal", name, fmt.Sprintf("SKINNY(%s, %s, %s, %d, %d, %d)", name, f.stored(), f.operand(), chunk, form.tiles, form.simdgroups)}
+	return instance{"skinny.metal", name, fmt.Sprintf("SKINNY(%s, %s, %s, %d, %d, %d)", name, f.tag(), f.operand(), chunk, form.tiles, form.simdgroups)}
 }
 
 func packing(f WeightFormat, chunk int) instance {

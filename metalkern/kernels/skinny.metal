@@ -28,34 +28,52 @@ template <typename E, int CHUNK> FN void pack(device uint4* packed, device const
 #define PACK(name, E, CHUNK)                                                                                           \
 KERNEL(name, 256, 1)(BUF(0, uint4, packed), BUF(1, const float, x), ARG(2, SkinnyParams, P) GRID_ARGS) { pack<E, CHUNK>(packed, x, P, GRID); }
 
+// W elements of a row on their way to fragments of B, as pairs of halves, or of bf16.
+template <typename F, int W> struct Carried {
+    Eight<F> eights[W / 8];
+    static FN void fetch(thread Carried& self, Row row, uint k) { UNROLL for (int i = 0; i < W / 8; i++) Eight<F>::fetch(self.eights[i], row, k + 8 * i); }
+    static FN void pairs(thread const Carried& self, thread uint* x) {
+        UNROLL for (int i = 0; i < W / 8; i++) {
+            float v[8];
+            Eight<F>::values(self.eights[i], v);
+            UNROLL for (int j = 0; j < 4; j++) x[4 * i + j] = pair_of(v[2 * j], v[2 * j + 1]);
+        }
+    }
+};
+#define CARRIED(F, STORED)                                                                                             \
+template <int W> struct Carried<F, W> {                                                                                \
+    uint words[W * F::BITS / 32 > 0 ? W * F::BITS / 32 : 1];                                                           \
+    ushort scale;                                                                                                      \
+    static FN void fetch(thread Carried& self, Row row, uint k) {                                                      \
+        Fetch<STORED, W>::get(row.data, k, self.words);                                                                \
+        self.scale = F::SCALED ? ((device const ushort*)row.scales)[k / 32] : ushort(0);                               \
+    }                                                                                                                  \
+    static FN void pairs(thread const Carried& self, thread uint* x) { Unpack<STORED>::template get<W>(self.words, self.scale, x); } \
+};
+CARRIED(WF16, F16)
+CARRIED(WBF16, B16)
+CARRIED(WQ8, Q8)
+CARRIED(WQ4, Q4)
+
 template <typename F, typename E, int CHUNK, int NT, int NSG>
 FN void skinny(device const uint4* packed, device const uchar* w, device const ushort* scales, device float* out, constant SkinnyParams& P, threadgroup float* sums, Ctx t) {
-    constexpr int W = CHUNK / KEY_LANES, FRAGS = CHUNK / 16, WORDS = W * F::BITS / 32 > 0 ? W * F::BITS / 32 : 1;
+    constexpr int W = CHUNK / KEY_LANES, FRAGS = CHUNK / 16;
     // Lanes of rows without a token take the last one along: for a matrix step all lanes must be there, and nobody reads those rows.
     const uint step = P.tokens * 4;
     device const uint4* mine = packed + min(a_row(t.lane, 0), uint(P.tokens) - 1) * 4 + a_col(t.lane, 0) / 2;
     const int first = int(t.tg.x) * NT * 8;
     const uint part = key_part(t.lane) * W;
-    device const uchar* rows[NT][KEY_ROWS];
-    device const ushort* s[NT][KEY_ROWS];
+    Row rows[NT][KEY_ROWS];
     FragC c[NT];
     UNROLL for (int n = 0; n < NT; n++) {
         c_zero(c[n]);
-        UNROLL for (int r = 0; r < KEY_ROWS; r++) {
-            const ulong row = ulong(min(first + n * 8 + int(key_row(t.lane, r)), P.rows - 1));
-            rows[n][r] = w + row * P.cols * F::BITS / 8;
-            s[n][r] = F::BITS < 16 ? scales + row * (P.cols / 32) : scales;
-        }
+        UNROLL for (int r = 0; r < KEY_ROWS; r++) rows[n][r] = row_at<F>(w, scales, P.rows, P.cols, ulong(min(first + n * 8 + int(key_row(t.lane, r)), P.rows - 1)));
     }
     UNROLL_BY(4) for (int chunk = int(t.sg); chunk < P.cols / CHUNK; chunk += NSG) {
-        uint raw[NT][KEY_ROWS][WORDS];
-        ushort scale[NT][KEY_ROWS];
-        UNROLL for (int n = 0; n < NT; n++) UNROLL for (int r = 0; r < KEY_ROWS; r++) {
-            Fetch<F, W>::get(rows[n][r], uint(chunk) * CHUNK + part, raw[n][r]);
-            scale[n][r] = F::BITS < 16 ? s[n][r][(uint(chunk) * CHUNK + part) / 32] : ushort(0);
-        }
+        Carried<F, W> carried[NT][KEY_ROWS];
+        UNROLL for (int n = 0; n < NT; n++) UNROLL for (int r = 0; r < KEY_ROWS; r++) Carried<F, W>::fetch(carried[n][r], rows[n][r], uint(chunk) * CHUNK + part);
         uint x[NT][KEY_ROWS * W / 2];
-        UNROLL for (int n = 0; n < NT; n++) UNROLL for (int r = 0; r < KEY_ROWS; r++) Unpack<F>::template get<W>(raw[n][r], scale[n][r], x[n] + r * (W / 2));
+        UNROLL for (int n = 0; n < NT; n++) UNROLL for (int r = 0; r < KEY_ROWS; r++) Carried<F, W>::pairs(carried[n][r], x[n] + r * (W / 2));
         UNROLL for (int f = 0; f < FRAGS; f++) {
             const uint4 a = mine[(uint(chunk) * FRAGS + f) * step];
             FragA<E> fa;

@@ -56,27 +56,23 @@ func instances() []instance {
 	for _, name := range []string{"norm_wide", "norm_narrow", "rope", "add", "add_bias", "swiglu", "reset", "copy16"} {
 		list = append(list, rowsKernel(name))
 	}
-	for _, f := range []WeightFormat{F32, F16, BF16, Q8, Q4} {
+	for _, f := range []WeightFormat{F32, F16, BF16, Q8, Q4, Q4K, Q6K, Affine(4, 64, BF16), Affine(8, 64, F16), Affine(4, 32, F32)} {
 		list = append(list, embedding(f), gemm(f, gemmSmall.of(f)), gemm(f, gemmLarge.of(f)))
 		for _, tokens := range []int{1, 2, 4, 8} {
-			list = append(list, matvec(f, tokens, matvecDefault))
+			list = append(list, matvec(f, tokens, f.matvecForm(tokens)))
 			if tokens <= 2 {
-				list = append(list, matvecOf(someMatvecs, f, tokens, matvecDefault), matvecOf(gatedMatvecs, f, tokens, matvecDefault))
+				list = append(list, matvecOf(someMatvecs, f, tokens, f.matvecForm(tokens)), matvecOf(gatedMatvecs, f, tokens, f.matvecForm(tokens)))
 			}
 		}
-	}
-	list = append(list, sampleKernels()...)
-	list = append(list, routeKernels()...)
-	for _, f := range []WeightFormat{F32, F16, BF16, Q8, Q4} {
 		list = append(list, expertKernels(f)...)
 		list = append(list, expertGemm(f, expertSmall.of(f)), expertGemm(f, expertLarge.of(f)))
-	}
-	list = append(list, splitting(F16), splitting(BF16))
-	for _, f := range []WeightFormat{F16, BF16, Q8, Q4} {
 		for _, chunk := range f.chunks() {
 			list = append(list, packing(f, chunk), skinny(f, chunk, skinnyDefault))
 		}
 	}
+	list = append(list, sampleKernels()...)
+	list = append(list, routeKernels()...)
+	list = append(list, splitting(F16), splitting(BF16))
 	for _, dim := range []int{64, 80, 96, 128, 256} {
 		for _, bits := range []int{16, 8, 4} {
 			for _, group := range []int{8, 16} {

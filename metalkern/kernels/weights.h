@@ -1,5 +1,5 @@
-// Rows of weights as they are stored: W<format>::get reads the eight elements from column k on, k a multiple of 8. Scales of q8 and
-// q4 are halves, one for each 32 columns; q4 lies in words as package plane has it.
+// Weights as they are stored, rows one after the other. Scales of q8 and q4 are halves, one for each 32 columns; q4 lies in words as package plane has
+// it. The formats of groups.h are read through the same types: Bytes, Eight and Taken.
 struct WF32 { static constant constexpr int BITS = 32; static constant constexpr bool SCALED = false; };
 struct WF16 { static constant constexpr int BITS = 16; static constant constexpr bool SCALED = false; };
 struct WBF16 { static constant constexpr int BITS = 16; static constant constexpr bool SCALED = false; };
@@ -40,3 +40,47 @@ FN float dot8(thread const Raw<WQ4>& r, thread const float* x, float sx, float s
     }
     return fma(fma(sx, -1.5f, t), 16.0f, s);
 }
+
+// Where some of a matrix lies, whole rows or groups of them: elements, scales, and what lies behind all scales of the matrix.
+struct Row { device const uchar* data; device const uchar* scales; device const uchar* more; };
+
+// The bytes of n elements in each of the three.
+template <typename F> struct Bytes {
+    static FN ulong data(ulong n) { return n * F::BITS / 8; }
+    static FN ulong scales(ulong n) { return F::SCALED ? n / 16 : 0; }
+    static FN ulong more(ulong) { return 0; }
+};
+
+// Row at of a matrix [rows][cols], and what comes after it.
+template <typename F> FN Row row_at(device const uchar* w, device const ushort* scales, int rows, int cols, ulong at) {
+    device const uchar* s = (device const uchar*)scales;
+    const ulong n = at * cols;
+    return Row{w + Bytes<F>::data(n), s + Bytes<F>::scales(n), s + Bytes<F>::scales(ulong(rows) * cols) + Bytes<F>::more(n)};
+}
+
+// The eight elements from column k on, a multiple of 8.
+template <typename F> struct Eight {
+    Raw<F> raw;
+    float scale;
+    static FN void fetch(thread Eight& self, Row row, uint k) {
+        fetch8(self.raw, row.data, k);
+        self.scale = F::SCALED ? half_bits(((device const ushort*)row.scales)[k / 32]) : 1.0f;
+    }
+    static FN void values(thread const Eight& self, thread float* v) { UNROLL for (int i = 0; i < 8; i++) v[i] = element(self.raw, i) * self.scale; }
+};
+
+// What a lane takes of a row at a time: COUNT times eight elements, number e from column first(lane) + offset(e) of every 32·8·COUNT on. From is where it
+// begins; base says how many such parts, of all lanes, lie before. Lanes side by side read memory side by side.
+template <typename F> struct Taken {
+    static constant constexpr int COUNT = 1;
+    struct From { device const uchar* data; device const uchar* scales; };
+    Eight<F> eight;
+    static FN uint first(uint lane) { return lane * 8; }
+    static FN uint offset(int) { return 0; }
+    static FN From from(Row row, uint lane) { return From{row.data + lane * F::BITS, row.scales + lane / 4 * 2}; }
+    static FN void take(thread Taken& self, From at, uint, uint base) { Eight<F>::fetch(self.eight, Row{at.data, at.scales, at.scales}, base * 8); }
+    // s plus the products with x [COUNT][8], whose sums are sums [COUNT].
+    static FN float sum(thread const Taken& self, uint, thread const float* x, thread const float* sums, float s) {
+        return F::SCALED ? fma(dot8(self.eight.raw, x, sums[0], 0.0f), self.eight.scale, s) : dot8(self.eight.raw, x, sums[0], s);
+    }
+};

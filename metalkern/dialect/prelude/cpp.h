@@ -45,8 +45,10 @@ FN uint pair_sub(uint a, uint b) { return pair_of(pair_lo(a) - pair_lo(b), pair_
 FN uint pair_mul(uint a, uint b) { return pair_of(pair_lo(a) * pair_lo(b), pair_hi(a) * pair_hi(b)); }
 FN uint and_or(uint x, uint mask, uint bits) { return (x & mask) | bits; }
 FN float magic_byte(uint w, int i) { return as_type<float>(0x4b000000u | ((w >> (i * 8)) & 0xffu)); }       // 2^23 + byte i
+FN float raised_byte(uint w, int i) { return as_type<float>(0x43000000u | ((w >> (i * 8)) & 0x7fu) << 16); }              // 128 + byte i, which is below 128
 FN uint zip_lo(uint a, uint b) { return (a & 0xffffu) | (b << 16); }
 FN uint zip_hi(uint a, uint b) { return (a >> 16) | (b & 0xffff0000u); }
+FN uint zip(uint a, uint b, bool hi) { return hi ? zip_hi(a, b) : zip_lo(a, b); }
 FN uint magic_bytes(uint w, uint i) { const uint x = (w >> (i * 16u)) & 0xffffu; return (x & 0xffu) | ((x & 0xff00u) << 8) | 0x64006400u; }   // halves: 1024 + bytes 2i and 2i+1
 
 FN void async_copy16(void* dst, const void* src, bool valid) { emu::copy16(dst, valid ? src : 0); }

@@ -10,7 +10,8 @@
 #define SHARED(T, n, N)   __shared__ T n[N]
 #define POOL              (k_pool)
 #define UNROLL            _Pragma("unroll")
-#define UNROLL_BY(n)      _Pragma("unroll 4")
+#define PRAGMA(text)      _Pragma(#text)
+#define UNROLL_BY(n)      PRAGMA(unroll n)
 
 extern __shared__ uint4 k_pool_words[];
 #define k_pool ((uchar*)k_pool_words)
@@ -85,8 +86,10 @@ FN uint pair_sub(uint a, uint b) { uint r; asm("sub.rn.f16x2 %0, %1, %2;" : "=r"
 FN uint pair_mul(uint a, uint b) { uint r; asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
 FN uint and_or(uint x, uint mask, uint bits) { uint r; asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(r) : "r"(x), "r"(mask), "r"(bits)); return r; }
 FN float magic_byte(uint w, int i) { return as_type<float>(prmt(w, 0x4b000000u, 0x7440 | i)); }       // 2^23 + byte i
+FN float raised_byte(uint w, int i) { return as_type<float>(prmt(w, 0x43000000u, 0x7044 | i << 8)); }              // 128 + byte i, which is below 128
 FN uint zip_lo(uint a, uint b) { return prmt(a, b, 0x5410); }
 FN uint zip_hi(uint a, uint b) { return prmt(a, b, 0x7632); }
+FN uint zip(uint a, uint b, bool hi) { return prmt(a, b, hi ? 0x7632 : 0x5410); }
 FN uint magic_bytes(uint w, uint i) { return prmt(w, 0x64646464u, i ? 0x4342 : 0x4140); }                          // halves: 1024 + bytes 2i and 2i+1
 
 FN uint shared_address(const void* p) { ulong a; asm("cvta.to.shared.u64 %0, %1;" : "=l"(a) : "l"(p)); return uint(a); }

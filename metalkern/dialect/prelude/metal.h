@@ -15,7 +15,8 @@ using namespace metal;
 #define POOL              k_pool
 #define FN                inline __attribute__((always_inline))
 #define UNROLL            _Pragma("clang loop unroll(full)")
-#define UNROLL_BY(n)      _Pragma("clang loop unroll_count(4)")
+#define PRAGMA(text)      _Pragma(#text)
+#define UNROLL_BY(n)      PRAGMA(clang loop unroll_count(n))
 
 typedef bfloat bf16;
 struct Ctx { uint3 tg, ntg; uint tid, lane, sg; };
@@ -32,8 +33,10 @@ FN uint pair_sub(uint a, uint b) { return as_type<uint>(as_type<half2>(a) - as_t
 FN uint pair_mul(uint a, uint b) { return as_type<uint>(as_type<half2>(a) * as_type<half2>(b)); }
 FN uint and_or(uint x, uint mask, uint bits) { return (x & mask) | bits; }
 FN float magic_byte(uint w, int i) { return as_type<float>(0x4b000000u | ((w >> (i * 8)) & 0xffu)); }       // 2^23 + byte i
+FN float raised_byte(uint w, int i) { return as_type<float>(0x43000000u | ((w >> (i * 8)) & 0x7fu) << 16); }              // 128 + byte i, which is below 128
 FN uint zip_lo(uint a, uint b) { return (a & 0xffffu) | (b << 16); }
 FN uint zip_hi(uint a, uint b) { return (a >> 16) | (b & 0xffff0000u); }
+FN uint zip(uint a, uint b, bool hi) { return hi ? zip_hi(a, b) : zip_lo(a, b); }
 FN uint magic_bytes(uint w, uint i) { const uint x = (w >> (i * 16u)) & 0xffffu; return (x & 0xffu) | ((x & 0xff00u) << 8) | 0x64006400u; }   // halves: 1024 + bytes 2i and 2i+1
 
 // Metal copies at once; the kernels' barriers make it visible.
