@@ -203,6 +203,7 @@ func startProcess(ctx context.Context, args []string) (p *process, err error) {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
+		_ = p.cmd.Process.Kill() // it may be measuring for seconds, and has nothing to leave
 		p.stop()
 		if errors.Is(err, io.EOF) {
 			return nil, errors.New("a node process ended before it was ready, and has said why")

@@ -108,10 +108,10 @@ func TestASimulationCanBeInterrupted(t *testing.T) {
 func TestBadSimulationFlagsAreNamed(t *testing.T) {
 	for _, k := range []struct{ flag, value, want string }{
 		{"--counts", "4,x", `"x"`},
-		{"--counts", "0", "0 nodes"},
+		{"--counts", "0", "1 or more"},
 		{"--counts", "2000", "2000 nodes"},
 		{"--contexts", "300000", "300000"},
-		{"--steps", "-5", "-5 steps"},
+		{"--steps", "-5", "1 or more"},
 		{"--seed", "-1", "seed"},
 		{"--layers", "studio=0-3", "layers"},
 		{"--plot", "picture.gif", ".gif"},
