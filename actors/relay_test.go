@@ -40,49 +40,39 @@ func (r *rig) relays() uint64 {
 	return r.endpoints[0].Counters()[transport.HiddenAhead].MessagesIn
 }
 
-// Whoever owns the layers, and whatever becomes of a step that was recorded ahead, tokens are those of one node.
+// Whatever becomes of a step that was recorded ahead, tokens are those of one node.
 func TestStepsAheadOnSeveralGPUsGiveTheTokensOfOne(t *testing.T) {
 	ids, drawn := prompt(20), sampling.Params{Temperature: 1, Seed: 5}
-	const n = 12
+	const n = 8
 	one := emulators(t, 1)
 	c := one.load(one.spec(placement.Pipeline))
-	want := one.generate(c, one.sequence(c, placement.Pipeline), Job{IDs: ids, MaxTokens: n})
-	wantDrawn := one.generate(c, one.sequence(c, placement.Pipeline), Job{IDs: ids, MaxTokens: n, Sampling: drawn})
+	want := one.generate(c, one.sequence(c, placement.Pipeline), Job{IDs: ids, MaxTokens: n, Sampling: drawn})
 
 	r := emulators(t, 2)
 	c = r.load(r.spec(placement.Ring))
-	for _, mode := range modes {
-		before := r.relays()
-		seq := r.sequence(c, mode)
-		at := slices.Index(want, want[5]) // its first occurrence
-		same(t, mode.String()+", up to a stop token", r.generate(c, seq, Job{IDs: ids, MaxTokens: n, Stop: []int32{want[at]}}), want[:at+1])
-		same(t, mode.String()+", after it", r.generate(c, seq, Job{MaxTokens: n - 1 - at}), want[at+1:])
-		c.CloseSequence(seq)
-		seq = r.sequence(c, mode)
-		same(t, mode.String()+", drawn", r.generate(c, seq, Job{IDs: ids, MaxTokens: n, Sampling: drawn}), wantDrawn)
-		c.CloseSequence(seq)
-		if came := r.relays() - before; (came > n) != (mode == placement.Pipeline) {
-			t.Errorf("%v: %d tokens have come from device to device", mode, came)
-		}
-	}
 	seq := r.sequence(c, placement.Pipeline)
-	same(t, "with switches", r.generate(c, seq, Job{IDs: ids, MaxTokens: n, SwitchAt: []SwitchAt{{3, placement.Pooled}, {6, placement.Ring}, {9, placement.Pipeline}}}), want)
+	at := slices.Index(want, want[4]) // its first occurrence
+	same(t, "up to a stop token", r.generate(c, seq, Job{IDs: ids, MaxTokens: n, Stop: []int32{want[at]}, Sampling: drawn}), want[:at+1])
+	same(t, "after it", r.generate(c, seq, Job{MaxTokens: n - 1 - at, Sampling: drawn}), want[at+1:])
 	c.CloseSequence(seq)
-
-	a, b := r.sequence(c, placement.Pipeline), r.sequence(c, placement.Pooled)
-	first, second := r.start(c, a, Job{IDs: ids, MaxTokens: n}), r.start(c, b, Job{IDs: ids, MaxTokens: n, Sampling: drawn})
-	for run, want := range map[*Running][]int32{first: want, second: wantDrawn} {
+	if r.relays() == 0 {
+		t.Error("no token has come from device to device")
+	}
+	a, b := r.sequence(c, placement.Pipeline), r.sequence(c, placement.Pipeline)
+	switches := []SwitchAt{{2, placement.Ring}, {4, placement.Pooled}, {5, placement.Pipeline}}
+	first, second := r.start(c, a, Job{IDs: ids, MaxTokens: n, Sampling: drawn, SwitchAt: switches}), r.start(c, b, Job{IDs: ids, MaxTokens: 4, Sampling: drawn})
+	for what, run := range map[string]*Running{"with switches": first, "beside another sequence": second} {
 		got, _, err := r.drain(run)
 		if err != nil {
 			t.Fatal(err)
 		}
-		same(t, "beside another sequence", got, want)
+		same(t, what, got, want[:len(got)])
 	}
 }
 
 func TestACancelledSequenceGoesOnBehindTheStepsThatWereAhead(t *testing.T) {
 	ids := prompt(20)
-	const n = 12
+	const n = 8
 	one := emulators(t, 1)
 	c := one.load(one.spec(placement.Pipeline))
 	want := one.generate(c, one.sequence(c, placement.Pipeline), Job{IDs: ids, MaxTokens: n})
@@ -91,7 +81,7 @@ func TestACancelledSequenceGoesOnBehindTheStepsThatWereAhead(t *testing.T) {
 	seq := r.sequence(c, placement.Pipeline)
 	run := r.start(c, seq, Job{IDs: ids, MaxTokens: n})
 	var got []int32
-	for len(got) < 5 {
+	for len(got) < 4 {
 		if e := r.next(run); e.Kind == Generated {
 			got = append(got, e.Token)
 		}
