@@ -180,18 +180,21 @@ func TestAPeerThatEndsWithoutAWordIsNoticedByTheConnection(t *testing.T) {
 
 // Counts that cannot be cost the connection, not the process.
 func TestWrongCountsInTheMemoryOfAConnectionCostTheConnection(t *testing.T) {
-	a, b := pair(t, Config{})
-	key := LaneKey{1, Query}
-	s, r := lane(t, a, b, key, 10)
-	memory := s.link.sock.(*mapped).stream.Memory().Bytes()
-	memory[7] = 0xff // of what was put in, the highest byte
-	if err := s.Send(soon(), []byte("well")); err == nil {
-		memory[7] = 0xff // it was put right by the sender, who believes himself
-	}
-	_, err := r.Receive(soon())
-	if lost := new(ErrPeerLost); err == nil || !errors.As(err, &lost) || lost.Node != "a" {
-		t.Errorf("the error is %v", err)
-	}
+	eachSynch(t, func(t *testing.T, synch Synch) {
+		a, b := pair(t, Config{Synch: synch})
+		key := LaneKey{1, Query}
+		s, r := lane(t, a, b, key, 10)
+		if err := s.Send(soon(), []byte("well")); err != nil {
+			t.Fatal(err)
+		}
+		receive(t, r)
+		s.link.sock.(*mapped).stream.Memory().Bytes()[7] = 0xff // of what was put in, the highest byte
+		_, err := r.Receive(soon())
+		wantLost(t, err, "a", key)
+		if lost := new(ErrPeerLost); errors.As(err, &lost) && !strings.Contains(lost.Error(), "counts that cannot be") {
+			t.Errorf("the error is %v", err)
+		}
+	})
 }
 
 func TestWaysSaysWhatIsUsedWithWhom(t *testing.T) {

@@ -3,7 +3,8 @@
 //
 // An [Injector] stands between an endpoint and the connections that it dials: its Dial goes into
 // transport.Config.Dial. Each connection then leads over a relay in this process, by way of a loopback
-// connection, so that both ends work with ordinary sockets. Since of two nodes the one that sends dials, all
+// connection, so that both ends work with ordinary sockets. Its Share, in transport.Config.Share, does the same with the shared memory to which connections of
+// one machine move: there frames and bytes are counted anew. Since of two nodes the one that sends dials, all
 // lanes and actor messages of a node to the others can be reached, and the credits that come back.
 //
 // # Scripts

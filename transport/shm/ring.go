@@ -48,8 +48,8 @@ func newRing(head, data []byte) ring {
 	return ring{head: (*ringHead)(unsafe.Pointer(&head[:ringHeadBytes][0])), data: data}
 }
 
-// readable says that there is something to take, or something wrong.
-func (r *ring) readable() bool { return r.head.put.Load() != r.pos }
+// readable says that there is something to take, or something wrong. Unlike the others it is for any goroutine, and so looks at the reader's count where that is shared.
+func (r *ring) readable() bool { return r.head.put.Load() != r.head.taken.Load() }
 
 // take is the reader's: it moves what is there to b, and says how much that was.
 func (r *ring) take(b []byte) (int, error) {
