@@ -15,14 +15,6 @@ type matvecForm struct{ rows, simdgroups int }
 
 var matvecDefault = matvecForm{rows: 2, simdgroups: 4}
 
-// matvecForm is the form for weights in a format. Decoding takes so many instructions in some that more rows should share what is read of x.
-func (f WeightFormat) matvecForm(tokens int) matvecForm {
-	if tokens == 1 && f.grouped() && f.Bits() == 4 {
-		return matvecForm{rows: 4, simdgroups: 4}
-	}
-	return matvecDefault
-}
-
 type matvecParams struct{ rows, cols, tokens, add int32 }
 
 func matvec(f WeightFormat, tokens int, m matvecForm) instance {
@@ -79,12 +71,12 @@ func (s *Set) matvecKernel(kind kindOfMatvec, w Weights, tokens int, form matvec
 
 // Matvec sets out [tokens][w.Rows], or adds to it, to x [tokens][w.Cols]·wᵀ for at most MatvecTokens tokens.
 func (s *Set) Matvec(queue gpu.Queue, out, x gpu.Range, w Weights, tokens int, add bool) error {
-	return s.matvec(queue, out, out, x, w, tokens, flag(add), w.Format.matvecForm(tokens))
+	return s.matvec(queue, out, out, x, w, tokens, flag(add), matvecDefault)
 }
 
 // MatvecAdded sets out to the product, and adds it to sum, too.
 func (s *Set) MatvecAdded(queue gpu.Queue, out, sum, x gpu.Range, w Weights, tokens int) error {
-	return s.matvec(queue, out, sum, x, w, tokens, 2, w.Format.matvecForm(tokens))
+	return s.matvec(queue, out, sum, x, w, tokens, 2, matvecDefault)
 }
 
 func (s *Set) matvec(queue gpu.Queue, out, sum, x gpu.Range, w Weights, tokens int, add int32, form matvecForm) error {
@@ -121,10 +113,10 @@ func oneLaunch(list []Into) error {
 
 // Matvecs sets each of up to MostMatvecs products of x in one launch. The matrices have the same format and columns.
 func (s *Set) Matvecs(queue gpu.Queue, x gpu.Range, list []Into, tokens int) error {
+	form := matvecDefault
 	if err := oneLaunch(list); err != nil {
 		return err
 	}
-	form := list[0].W.Format.matvecForm(tokens)
 	if g, ok := s.streamsAll(list, tokens); ok {
 		return s.streamSeveral(queue, bare(x), false, list, g)
 	}
@@ -153,7 +145,7 @@ func (s *Set) Matvecs(queue gpu.Queue, x gpu.Range, list []Into, tokens int) err
 
 // Gated sets gate to silu(x·gateᵀ)·(x·upᵀ), and up to x·upᵀ. The matrices have the same format and shape.
 func (s *Set) Gated(queue gpu.Queue, x gpu.Range, gate, up Into, tokens int) error {
-	form := gate.W.Format.matvecForm(tokens)
+	form := matvecDefault
 	if gate.W.Format != up.W.Format || gate.W.Rows != up.W.Rows || gate.W.Cols != up.W.Cols {
 		return fmt.Errorf("kernels: a gate [%d][%d] in %v for [%d][%d] in %v", gate.W.Rows, gate.W.Cols, gate.W.Format, up.W.Rows, up.W.Cols, up.W.Format)
 	}

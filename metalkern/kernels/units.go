@@ -59,9 +59,9 @@ func instances() []instance {
 	for _, f := range []WeightFormat{F32, F16, BF16, Q8, Q4, Q4K, Q6K, Affine(4, 64, BF16), Affine(8, 64, F16), Affine(4, 32, F32)} {
 		list = append(list, embedding(f), gemm(f, gemmSmall.of(f)), gemm(f, gemmLarge.of(f)))
 		for _, tokens := range []int{1, 2, 4, 8} {
-			list = append(list, matvec(f, tokens, f.matvecForm(tokens)))
+			list = append(list, matvec(f, tokens, matvecDefault))
 			if tokens <= 2 {
-				list = append(list, matvecOf(someMatvecs, f, tokens, f.matvecForm(tokens)), matvecOf(gatedMatvecs, f, tokens, f.matvecForm(tokens)))
+				list = append(list, matvecOf(someMatvecs, f, tokens, matvecDefault), matvecOf(gatedMatvecs, f, tokens, matvecDefault))
 			}
 		}
 		list = append(list, expertKernels(f)...)

@@ -121,7 +121,7 @@ func TestMatvecReadsEveryFormatExactly(t *testing.T) {
 	var list []instance
 	for _, f := range formats {
 		for _, tokens := range []int{1, 2, 4, 8} {
-			list = append(list, matvec(f, tokens, f.matvecForm(tokens)))
+			list = append(list, matvec(f, tokens, matvecDefault))
 		}
 	}
 	onHosts(t, list, func(t *testing.T, b *bench) {
@@ -163,7 +163,7 @@ func TestProductsOfOneLaunchAreThoseOfSeveral(t *testing.T) {
 	var list []instance
 	for _, f := range formats {
 		for _, tokens := range []int{1, 2} {
-			list = append(list, matvec(f, tokens, f.matvecForm(tokens)), matvecOf(someMatvecs, f, tokens, f.matvecForm(tokens)), matvecOf(gatedMatvecs, f, tokens, f.matvecForm(tokens)))
+			list = append(list, matvec(f, tokens, matvecDefault), matvecOf(someMatvecs, f, tokens, matvecDefault), matvecOf(gatedMatvecs, f, tokens, matvecDefault))
 		}
 	}
 	onHosts(t, list, func(t *testing.T, b *bench) {
@@ -269,10 +269,8 @@ func gemmIsExact(b *bench, f WeightFormat, tokens, rows, cols int, launch func(o
 		must(b, launch(out, terms, w, false))
 		return floats(b, out, tokens*rows)
 	})
-	bound := 5e-6
-	if f.grouped() { // has more columns here, and matrix units that cut sums off
-		bound = 1e-5
-	}
+	// Matrix units cut off what does not fit when they add 16 columns to a sum, always to the same side: the error grows with the steps.
+	bound := 5e-6 * max(1, float64(cols)/320)
 	if f == BF16 {
 		bound = 2e-5
 	}
