@@ -15,7 +15,7 @@ import (
 
 const relayPrompt, relayWanted = 5, 9
 
-// row is a run of steps on a bench in which each owner gives a result.
+// steps is a run of steps on a bench in which each owner gives a result.
 type steps struct {
 	*bench
 	epoch   *residence.Epoch
@@ -233,6 +233,7 @@ func TestANodeThatSaysNothingEndsRelayedStepsAtTheirDeadline(t *testing.T) {
 	for {
 		if res := b.result(); res.Err != nil {
 			b.engines[1].busy.Unlock()
+			b.engines[1].Close() // it has taken the announcements by then, whose weights go next
 			if res.Node != 0 || res.Err.Lost != "n1" || !strings.Contains(res.Err.Text, "hidden-ahead/9, message 0") {
 				t.Errorf("the result is %+v", res)
 			}
