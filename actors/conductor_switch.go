@@ -172,7 +172,11 @@ func (c *conductor) report(ctx actor.Context, s *sequence, err error) {
 	c.chosen(s, a, err)
 	c.handle.recorder.Load().Add(trace.Span{Begin: a.began, Kind: trace.Switch, Seq: s.id, Bytes: r.Bytes, First: uint32(r.Asked), Count: uint32(r.Tokens - r.Asked),
 		Layer: trace.NoLayer, Peer: trace.Nobody})
-	c.log.Info("mode switch", "sequence", s.id, "from", r.From, "to", r.To, "tokens", r.Tokens, "bytes", r.Bytes, "took", r.Took, "err", r.Err)
+	if r.Err == nil {
+		c.log.Info("mode switch", "sequence", s.id, "from", r.From, "to", r.To, "tokens", r.Tokens, "bytes", r.Bytes, "took", r.Took)
+	} else {
+		c.log.Warn("mode switch failed", "sequence", s.id, "from", r.From, "to", r.To, "tokens", r.Tokens, "took", r.Took, "err", r.Err)
+	}
 	switch {
 	case a.answer != nil:
 		ctx.Send(a.answer, &r)

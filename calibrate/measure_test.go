@@ -203,14 +203,14 @@ func TestKernelsReadAsManyBytesAsTheySay(t *testing.T) {
 }
 
 func TestThisMachineHasAnIdentity(t *testing.T) {
-	id, err := Identify("cpu (1 threads, avx2)", "1")
+	id, err := Identify("cpu (1 thread, avx2)", "1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if id.CPU == "" || id.CPUs == "" || id.Memory <= 0 || id.System != runtime.GOOS+"/"+runtime.GOARCH || id.Method == 0 {
 		t.Errorf("%+v", id)
 	}
-	if again, err := Identify("cpu (1 threads, avx2)", "1"); err != nil || again != id {
+	if again, err := Identify("cpu (1 thread, avx2)", "1"); err != nil || again != id {
 		t.Errorf("then %+v, %v", again, err)
 	}
 	if first, second := Machine(), Machine(); first != second {

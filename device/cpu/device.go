@@ -28,7 +28,11 @@ func New(threads int) *Device {
 
 // Name implements [device.Device].
 func (d *Device) Name() string {
-	return fmt.Sprintf("cpu (%d threads, %s)", d.pool.threads, simd.Name())
+	unit := "threads"
+	if d.pool.threads == 1 {
+		unit = "thread"
+	}
+	return fmt.Sprintf("cpu (%d %s, %s)", d.pool.threads, unit, simd.Name())
 }
 
 // Check implements [device.Device]: all that is valid can be computed.

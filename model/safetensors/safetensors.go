@@ -72,7 +72,7 @@ func Parse(file []byte) (*File, error) {
 		}
 		f.Tensors[name] = t
 	}
-	if err := checkOverlaps(entries); err != nil {
+	if err := checkCover(entries, uint64(len(data))); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -154,8 +154,9 @@ func (e entry) tensor(data []byte) (Tensor, error) {
 	return Tensor{DType: e.DType, Shape: shape, Data: data[first:end:end]}, nil
 }
 
-// checkOverlaps reports two tensors that share bytes.
-func checkOverlaps(entries map[string]entry) error {
+// checkCover reports two tensors that share bytes, and bytes that no tensor has: a header that is off by some bytes would else
+// be read as other weights. The reference library refuses both, too.
+func checkCover(entries map[string]entry, size uint64) error {
 	type span struct {
 		name       string
 		first, end uint64
@@ -169,10 +170,18 @@ func checkOverlaps(entries map[string]entry) error {
 	slices.SortFunc(spans, func(a, b span) int {
 		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.name, b.name))
 	})
-	for i := 1; i < len(spans); i++ {
-		if spans[i].first < spans[i-1].end {
-			return fmt.Errorf("tensors %q and %q overlap", spans[i-1].name, spans[i].name)
+	at, last := uint64(0), ""
+	for _, s := range spans {
+		switch {
+		case s.first < at:
+			return fmt.Errorf("tensors %q and %q overlap", last, s.name)
+		case s.first > at:
+			return fmt.Errorf("tensor %q: %d bytes of data before it belong to none", s.name, s.first-at)
 		}
+		at, last = s.end, s.name
+	}
+	if at < size {
+		return fmt.Errorf("%d bytes of data after the last tensor belong to none", size-at)
 	}
 	return nil
 }

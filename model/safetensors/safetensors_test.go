@@ -78,6 +78,10 @@ func TestLyingHeadersAreRefusedByName(t *testing.T) {
 		"many dimensions":   {one("U8", "[1,1,1,1,1,1,1,1,1]", "[0,1]"), "dimensions"},
 		"overlap": {file(`{"b":{"dtype":"U8","shape":[4],"data_offsets":[3,7]},"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}`, 8),
 			`"a" and "b" overlap`},
+		"a hole": {file(`{"b":{"dtype":"U8","shape":[3],"data_offsets":[5,8]},"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}`, 8),
+			`tensor "b": 1 bytes of data before it`},
+		"bytes before all": {one("U8", "[3]", "[1,4]"), `tensor "w": 1 bytes of data before it`},
+		"bytes after all":  {one("U8", "[3]", "[0,3]"), "after the last tensor"},
 	} {
 		f, err := Parse(c.file)
 		if err == nil || f != nil || !strings.Contains(err.Error(), c.want) {
