@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/ebitengine/purego"
+
+	"github.com/orrery-ai/orrery/internal/dynlib"
 )
 
 //go:embed testdata/standin.c
@@ -100,7 +102,7 @@ type Fabric struct {
 func Start(t testing.TB) *Fabric {
 	t.Helper()
 	f := &Fabric{Library: Library(t), t: t}
-	handle, err := purego.Dlopen(f.Library, purego.RTLD_NOW|purego.RTLD_LOCAL)
+	handle, err := dynlib.Open(f.Library, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ebitengine/purego"
 
+	"github.com/orrery-ai/orrery/internal/dynlib"
 	"github.com/orrery-ai/orrery/metalkern/dialect"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
@@ -55,7 +56,7 @@ func load(c *compiler) error {
 	if err != nil {
 		return err
 	}
-	h, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_GLOBAL)
+	h, err := dynlib.Open(path, purego.RTLD_NOW|purego.RTLD_GLOBAL)
 	if err != nil {
 		return fmt.Errorf("emulator: %w", err)
 	}
@@ -138,7 +139,7 @@ func (h *Host) Compile(u dialect.Unit) (gpu.Library, error) {
 	if err != nil {
 		return nil, err
 	}
-	handle, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_LOCAL)
+	handle, err := dynlib.Open(path, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
 		return nil, fmt.Errorf("emulator: %s: %w", u.Name, err)
 	}

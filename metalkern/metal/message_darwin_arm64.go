@@ -9,6 +9,7 @@ import (
 
 	"github.com/ebitengine/purego"
 
+	"github.com/orrery-ai/orrery/internal/dynlib"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
@@ -54,7 +55,7 @@ const (
 var load = sync.OnceValue(func() error {
 	// Without CoreGraphics a program without windows has no default device; Foundation has the strings.
 	for _, path := range []string{foundation, coreGraphics} {
-		if _, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_GLOBAL); err != nil {
+		if _, err := dynlib.Open(path, purego.RTLD_NOW|purego.RTLD_GLOBAL); err != nil {
 			return &gpu.UnavailableError{Kind: "metal", Reason: err.Error()}
 		}
 	}
@@ -70,7 +71,7 @@ var load = sync.OnceValue(func() error {
 		{ioKit, "IORegistryEntryCreateCFProperty", &s.property}, {ioKit, "IOObjectRelease", &s.releaseService},
 		{coreFoundation, "CFNumberGetValue", &s.number}, {coreFoundation, "CFRelease", &s.releaseProperty},
 	} {
-		handle, err := purego.Dlopen(need.path, purego.RTLD_NOW|purego.RTLD_GLOBAL)
+		handle, err := dynlib.Open(need.path, purego.RTLD_NOW|purego.RTLD_GLOBAL)
 		if err == nil {
 			*need.at, err = purego.Dlsym(handle, need.name)
 		}

@@ -6,6 +6,8 @@ import (
 	"runtime"
 
 	"github.com/ebitengine/purego"
+
+	"github.com/orrery-ai/orrery/internal/dynlib"
 )
 
 // LibraryVariable is the environment variable that names the library to use instead of the system's.
@@ -64,7 +66,7 @@ func Open(path string) (*Library, error) {
 	if !named {
 		path = systemLibrary()
 	}
-	handle, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_LOCAL)
+	handle, err := dynlib.Open(path, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
 		return nil, &MissingError{err, named}
 	}
