@@ -18,7 +18,7 @@ import (
 )
 
 // bandwidthTime is how long memory is read to measure how fast, where nothing else is measured.
-const bandwidthTime = 150 * time.Millisecond
+const bandwidthTime = 300 * time.Millisecond
 
 // Calibrate is the bandwidth and the rates that a node of the configuration has: as that gives them, as they
 // were kept, or as they are measured now. It is for who starts several nodes on one machine, which would
@@ -47,7 +47,7 @@ func (c *Config) measure(ctx context.Context, d device.Device, memory int64) (fl
 	}
 	subject, identity := c.subject(d, memory)
 	if c.NoCalibration || rates.Known() {
-		bandwidth, err := subject.Bandwidth(bandwidthTime)
+		bandwidth, err := subject.Bandwidth(nil, bandwidthTime)
 		return bandwidth, rates, err
 	}
 	id, err := calibrate.Identify(identity, Version)
@@ -75,7 +75,7 @@ func (c *Config) subject(d device.Device, memory int64) (s calibrate.Subject, id
 	g, ok := d.(*metalkern.Device)
 	if !ok {
 		another := func() device.Device { return cpu.New(c.Threads) }
-		return calibrate.Subject{Device: d, Another: another, Bandwidth: cpu.MeasureBandwidth, Memory: memory, Mapped: true, KVHeads: calibrate.KVHeads, HeadDim: calibrate.HeadDim}, d.Name()
+		return calibrate.Subject{Device: d, Another: another, Bandwidth: readRate, Memory: memory, Mapped: true, KVHeads: calibrate.KVHeads, HeadDim: calibrate.HeadDim}, d.Name()
 	}
 	spin := c.Synch == SynchFast || c.Synch == SynchAuto && runtime.GOMAXPROCS(0) > 1
 	info := g.Info()
@@ -83,7 +83,7 @@ func (c *Config) subject(d device.Device, memory int64) (s calibrate.Subject, id
 	if spin {
 		identity += ", spinning"
 	}
-	s = calibrate.Subject{Device: d, Bandwidth: g.MeasureBandwidth, Memory: memory, KVHeads: 8, HeadDim: 128, Alike: true, Spin: spin} // heads of most models that are worth a GPU
+	s = calibrate.Subject{Device: d, Bandwidth: func(_ []byte, within time.Duration) (float64, error) { return g.MeasureBandwidth(within) }, Memory: memory, KVHeads: 8, HeadDim: 128, Alike: true, Spin: spin} // heads of most models that are worth a GPU
 	if info.Place == "" {
 		s.KVHeads, s.HeadDim = calibrate.KVHeads, calibrate.HeadDim
 	}
@@ -106,4 +106,12 @@ func (c *Cluster) measureNode(ctx context.Context, n cluster.Node) (rates placem
 		return rates, fmt.Errorf("orrery: node %s: %w", n.Name, err)
 	}
 	return rates, nil
+}
+
+// readRate is how fast the processor's threads read memory, in bytes/s: memory that is given, or else some that is taken in half of the time.
+func readRate(memory []byte, within time.Duration) (float64, error) {
+	if memory == nil {
+		return cpu.MeasureBandwidth(within)
+	}
+	return cpu.ReadRate(memory, runtime.GOMAXPROCS(0), within), nil
 }

@@ -12,7 +12,7 @@ const (
 	mostArena  = 512 << 20 // more than caches hold: the largest of a processor are about half of this
 	leastArena = 8 << 20
 	pieceBytes = 1 << 20
-	arenaTime  = 300 * time.Millisecond
+	arenaTime  = 400 * time.Millisecond
 	pageBytes  = 4096
 )
 

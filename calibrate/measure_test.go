@@ -48,7 +48,7 @@ func TestWhatIsMeasuredOfTheProcessorCanBe(t *testing.T) {
 
 // processor is a device on the CPU as the subject of a measurement.
 func processor(d device.Device) Subject {
-	return Subject{Device: d, Another: func() device.Device { return cpu.New(1) }, Bandwidth: cpu.MeasureBandwidth,
+	return Subject{Device: d, Another: func() device.Device { return cpu.New(1) }, Bandwidth: func(arena []byte, within time.Duration) (float64, error) { return cpu.ReadRate(arena, 1, within), nil },
 		Memory: 1 << 30, KVHeads: KVHeads, HeadDim: HeadDim}
 }
 
@@ -100,7 +100,7 @@ func (f fakeStream) Wait() error                    { return f.fault }
 func TestADeviceThatFailsIsNotMeasured(t *testing.T) {
 	broken := errors.New("the device was taken away")
 	_, err := Measure(Subject{Device: fake{ops: new(atomic.Int64), fault: broken},
-		Bandwidth: func(time.Duration) (float64, error) { return 1e9, nil }, Memory: 1 << 20, KVHeads: KVHeads, HeadDim: HeadDim})
+		Bandwidth: func([]byte, time.Duration) (float64, error) { return 1e9, nil }, Memory: 1 << 20, KVHeads: KVHeads, HeadDim: HeadDim})
 	if !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
 	}

@@ -66,12 +66,15 @@ func NewPlainRead(threads int, within time.Duration) (*PlainRead, error) {
 	return p, nil
 }
 
-// Rate is how fast all threads together read now, in bytes/s: they go over the memory for about so long, once at the least.
-func (p *PlainRead) Rate(within time.Duration) float64 {
+// Rate is how fast all threads together read now, see [ReadRate].
+func (p *PlainRead) Rate(within time.Duration) float64 { return ReadRate(p.filled, p.threads, within) }
+
+// ReadRate is how fast so many threads together read b, in bytes/s: they go over it for about so long, once at the least.
+func ReadRate(b []byte, threads int, within time.Duration) float64 {
 	read, took := 0, time.Duration(0)
 	for read == 0 || took < within {
-		took += ReadOnce(p.filled, p.threads)
-		read += len(p.filled)
+		took += ReadOnce(b, threads)
+		read += len(b)
 	}
 	return float64(read) / max(took, 1).Seconds()
 }
