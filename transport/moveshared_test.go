@@ -184,11 +184,12 @@ func TestWrongCountsInTheMemoryOfAConnectionCostTheConnection(t *testing.T) {
 		a, b := pair(t, Config{Synch: synch})
 		key := LaneKey{1, Query}
 		s, r := lane(t, a, b, key, 10)
+		counts := s.link.sock.(*mapped).stream.Memory().Bytes() // before anything else, since the poller closes it
 		if err := s.Send(soon(), []byte("well")); err != nil {
 			t.Fatal(err)
 		}
 		receive(t, r)
-		s.link.sock.(*mapped).stream.Memory().Bytes()[7] = 0xff // of what was put in, the highest byte
+		counts[7] = 0xff // of what was put in, the highest byte
 		_, err := r.Receive(soon())
 		wantLost(t, err, "a", key)
 		if lost := new(ErrPeerLost); errors.As(err, &lost) && !strings.Contains(lost.Error(), "counts that cannot be") {
