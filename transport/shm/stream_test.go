@@ -135,7 +135,12 @@ func TestCloseEndsEveryWaitAtBothEnds(t *testing.T) {
 type onlyWhenClosed struct{ s *Stream }
 
 func (o onlyWhenClosed) Read(b []byte) (int, error) {
-	for !o.s.over() && o.s.uses.Load() < closedStream {
+	for o.s.enter() { // which keeps the memory mapped
+		over := o.s.over()
+		o.s.leave()
+		if over {
+			break
+		}
 		o.s.Await(time.Millisecond)
 	}
 	return 0, io.EOF
