@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -9,8 +8,7 @@ import (
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu"
-	"github.com/orrery-ai/orrery/metalkern"
-	"github.com/orrery-ai/orrery/metalkern/gpu"
+	"github.com/orrery-ai/orrery/metalkern/emulator/emulatortest"
 	"github.com/orrery-ai/orrery/model/modeltest"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/transport"
@@ -20,20 +18,7 @@ import (
 func emulated(t *testing.T, s setup) setup {
 	t.Helper()
 	s.kv, s.model = attention.F16, modeltest.Options{Layers: 3, Format: device.F16}
-	s.device = func() device.Device {
-		h, err := metalkern.Open("emulator")
-		if unavailable := new(gpu.UnavailableError); errors.As(err, &unavailable) {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := metalkern.NewDevice(h)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
-	}
+	s.device = func() device.Device { return emulatortest.Device(t) }
 	return s
 }
 

@@ -97,7 +97,7 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 	if (h.Layer == 0) != (hidden == nil && w.relay.from == nil) {
 		return fmt.Errorf("layer %d of a step begins with a hidden state: %v", h.Layer, hidden != nil)
 	}
-	course, err := e.row.of(&h, w.relay.end())
+	course, err := e.succession.of(&h, w.relay.end())
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 	if err != nil {
 		return err
 	}
-	e.row.recorded(&h, w.relay.end(), course)
+	e.succession.recorded(&h, w.relay.end(), course)
 	if w.relay.used() {
 		w.taken() // the next may come in its place
 		w.relay.begin(w)

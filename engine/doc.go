@@ -10,7 +10,7 @@
 // Where the devices of both ends make exchanges by themselves, a step of few tokens is recorded ahead with them, by the owner and by the
 // holders, to whom it is announced; the hosts carry the messages and nobody's compute thread waits for one (ahead.go). A step of one
 // token then goes from owner to owner by their devices, too (link.go), and the next one is recorded while it runs (flight.go), as far as
-// is known what it will be (row.go).
+// is known what it will be (succession.go).
 //
 // Only prefill in ring differs (ring.go): each node computes its own tokens through all layers, and
 // for each layer the KV blocks go round, one hop at a time, the transfer of one overlapping the

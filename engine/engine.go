@@ -70,10 +70,10 @@ type Engine struct {
 	asking  []*pair   // by node; nil where a device makes no exchanges by itself, or none are made
 	links   []*link   // by node; nil likewise
 
-	busy   sync.Mutex // one step at a time: it guards what follows
-	work   workspace
-	flying *flight // the step that runs on the device while the next one is recorded, if there is one
-	row    row
+	busy       sync.Mutex // one step at a time: it guards what follows
+	work       workspace
+	flying     *flight // the step that runs on the device while the next one is recorded, if there is one
+	succession succession
 
 	chosen sync.Map // by sequence, a chose of its step before, if another one follows that
 

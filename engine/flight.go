@@ -13,7 +13,7 @@ import (
 // A step of decode can be recorded while the one before still runs, where the device says how far it has come ([device.Pacer]) and chooses the token itself: the next step's
 // embedding takes that from where the device has left it or, if other nodes have the last layers, from a message of theirs (link.go). So who drives hands out
 // a step behind the one whose token he waits for ([Want]), and of a token's way to him and back nothing is left between two steps. On devices where that
-// cannot be, the next step is there at least when the token is. What may be recorded behind what is row's to say.
+// cannot be, the next step is there at least when the token is. What may be recorded behind what is the succession's to say.
 
 // flight is a step that has been recorded, and that nobody has waited for.
 type flight struct {
@@ -60,7 +60,7 @@ func (e *Engine) fly(h *header, c choice, layers residence.Span) bool {
 	w.table, w.ahead = nil, false
 	e.land()
 	e.flying = f
-	e.row.left(h)
+	e.succession.left(h)
 	if w.step = &w.steps[0]; w.step == f.step {
 		w.step = &w.steps[1]
 	}
@@ -74,7 +74,7 @@ func (e *Engine) land() {
 		return
 	}
 	e.flying = nil
-	e.row.landed()
+	e.succession.landed()
 	err := e.work.pacer.WaitPart()
 	if err != nil && f.ahead {
 		err = e.giveUp(f.header, f.table, f.layers, err)

@@ -227,7 +227,7 @@ func (e *Engine) unlink(r relay, cause error) {
 		if l != nil && !l.broken {
 			l.broken = true
 			l.close()
-			e.row.lost(l.node)
+			e.succession.lost(l.node)
 			e.cfg.Logger.Warn("hidden states go by way of the hosts from now on", "peer", l.peer, "err", cause)
 		}
 	}

@@ -8,10 +8,10 @@ import (
 
 // Whatever steps come in whatever order, both ends of a relay count the same messages, there is a slot for each, and nothing is computed from
 // another step's token.
-func TestARowTakesEachTokenOfItsOwnStepAndLeavesRoomForTheNext(t *testing.T) {
+func TestASuccessionTakesEachTokenOfItsOwnStepAndLeavesRoomForTheNext(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const last = 1 // the node with the last layers
-		var first, other row
+		var first, other succession
 		var lane []place // tokens that were sent, and not taken
 		at := map[uint64]int{}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
@@ -94,7 +94,7 @@ func TestARowTakesEachTokenOfItsOwnStepAndLeavesRoomForTheNext(t *testing.T) {
 }
 
 func TestStepsOfSeveralTokensFollowNone(t *testing.T) {
-	var r row
+	var r succession
 	if _, err := r.of(&header{Kind: kindChunk, Flags: follows, Count: 2}, nobody); err == nil {
 		t.Error("two tokens follow a step that chooses one")
 	}

@@ -8,9 +8,9 @@ type place struct {
 	position int
 }
 
-// row is what a node knows of the steps that it records one behind the other, before it is known what those in front choose. It is pure: who holds it
+// succession is what a node knows of the steps that it records one behind the other, before it is known what those in front choose. It is pure: who holds it
 // says what happens.
-type row struct {
+type succession struct {
 	flies bool          // a step has been recorded, and nobody has waited for it
 	last  place         // what that chooses
 	owed  map[int]place // by node, the token of which a message is on its way to this node's device, or in its slot, and no step has taken it
@@ -39,14 +39,14 @@ type course struct {
 }
 
 // of is the course of a step, which goes from device to device up to that of a node, or is not relayed (nobody).
-func (r *row) of(h *header, to int) (c course, err error) {
+func (s *succession) of(h *header, to int) (c course, err error) {
 	relayed, here := to != nobody, place{h.Seq, int(h.First)}
-	token, owed := r.owed[to]
+	token, owed := s.owed[to]
 	follow := h.Kind != kindRound && h.Flags&follows != 0
 	if follow && h.Count != 1 {
 		return c, fmt.Errorf("%d tokens at %d are to follow a step, which chooses one", h.Count, h.First)
 	}
-	c.behind = follow && r.flies && r.last == here
+	c.behind = follow && s.flies && s.last == here
 	c.tells = relayed && h.Flags&followed != 0
 	switch {
 	case h.Layer != 0:
@@ -66,27 +66,27 @@ func (r *row) of(h *header, to int) (c course, err error) {
 }
 
 // recorded says that a step takes its course.
-func (r *row) recorded(h *header, to int, c course) {
+func (s *succession) recorded(h *header, to int, c course) {
 	if h.Layer != 0 {
 		return
 	}
 	if c.takes {
-		delete(r.owed, to)
+		delete(s.owed, to)
 	}
 	if c.tells {
-		if r.owed == nil {
-			r.owed = map[int]place{}
+		if s.owed == nil {
+			s.owed = map[int]place{}
 		}
-		r.owed[to] = next(h)
+		s.owed[to] = next(h)
 	}
 }
 
 // lost says that no message comes from a node any more.
-func (r *row) lost(node int) { delete(r.owed, node) }
+func (s *succession) lost(node int) { delete(s.owed, node) }
 
 // left says that a step that was recorded is left to the device, and landed that it has been waited for.
-func (r *row) left(h *header) { r.flies, r.last = true, next(h) }
-func (r *row) landed()        { r.flies = false }
+func (s *succession) left(h *header) { s.flies, s.last = true, next(h) }
+func (s *succession) landed()        { s.flies = false }
 
 // next is what a step chooses.
 func next(h *header) place { return place{h.Seq, int(h.First + h.Count)} }
