@@ -59,11 +59,9 @@ func TestALoadedModelHasACostForEachMode(t *testing.T) {
 	for i, size := range placement.CurveSizes {
 		curve[i] = 1e-6 + size/10e9
 	}
-	kernels := placement.Kernels{Layer: curve, Product: curve, Attend: curve, Intense: [3]float64{1, 1, 1}}
-	rates := placement.Rates{Memory: kernels, Cache: kernels, PrefillProduct: 1e11, PrefillAttend: 1e11, Crowd: [3]float64{1, 1, 1}, Packed: [2]float64{1, 1}}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	a, err := orrery.Start(ctx, orrery.Config{Name: "a", Memory: 1 << 30, Bandwidth: 1e10, Threads: 1, Rates: rates, Logger: quiet()})
+	a, err := orrery.Start(ctx, orrery.Config{Name: "a", Memory: 1 << 30, Bandwidth: 1e10, Threads: 1, Rates: ratesOf(curve), Logger: quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,11 +96,9 @@ func TestCostsCanBeOfWhatNodesDoNow(t *testing.T) {
 	for i := range curve {
 		curve[i] = float64(1 + i) // s: no machine is so slow
 	}
-	kernels := placement.Kernels{Layer: curve, Product: curve, Attend: curve, Intense: [3]float64{1, 1, 1}}
-	rates := placement.Rates{Memory: kernels, Cache: kernels, PrefillProduct: 1e11, PrefillAttend: 1e11, Crowd: [3]float64{1, 1, 1}, Packed: [2]float64{1, 1}}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	a, err := orrery.Start(ctx, orrery.Config{Name: "a", Memory: 1 << 30, Bandwidth: 1e10, Threads: 1, Rates: rates, Logger: quiet()})
+	a, err := orrery.Start(ctx, orrery.Config{Name: "a", Memory: 1 << 30, Bandwidth: 1e10, Threads: 1, Rates: ratesOf(curve), Logger: quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,4 +152,10 @@ func TestHowLongItTakesToHandOutAStepIsMeasured(t *testing.T) {
 			t.Errorf("%d nodes: %v s, %v", len(nodes), turn, err)
 		}
 	}
+}
+
+// ratesOf are those of a node whose operations all take what a curve says.
+func ratesOf(c placement.Curve) placement.Rates {
+	k := placement.Kernels{Layer: c, Product: c, Attend: c, Intense: [3]float64{1, 1, 1}}
+	return placement.Rates{Memory: k, Cache: k, PrefillProduct: 1e11, PrefillAttend: 1e11, Crowd: [3]float64{1, 1, 1}, Packed: [2]float64{1, 1}}
 }

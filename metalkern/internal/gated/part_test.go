@@ -215,9 +215,7 @@ func TestAnyPartsGiveTheSameResult(t *testing.T) {
 		t.Fatal(err)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		halts := rapid.Bool().Draw(t, "halts")
-		o := Options{Fast: rapid.Bool().Draw(t, "fast"), Coherent: halts, Halts: halts, Looks: uint32(rapid.SampledFrom([]int{0, 50, 1 << 30}).Draw(t, "looks")),
-			Patience: time.Duration(rapid.SampledFrom([]int{0, 1, 1000}).Draw(t, "patience")) * time.Millisecond}
+		o := drawnOptions(t)
 		steps := rapid.SliceOfN(rapid.IntRange(0, 3), 2, 7).Draw(t, "messages of each part")
 		naps := rapid.SliceOfN(rapid.IntRange(0, 3), 16, 16).Draw(t, "naps")
 		b := newBench(t, o)

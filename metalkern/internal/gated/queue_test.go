@@ -555,15 +555,20 @@ func TestCountsOfLanesGoRound(t *testing.T) {
 	}
 }
 
+// drawnOptions are of a queue that waits in any way, more or less patiently.
+func drawnOptions(t *rapid.T) Options {
+	halts := rapid.Bool().Draw(t, "halts")
+	return Options{Fast: rapid.Bool().Draw(t, "fast"), Coherent: halts, Halts: halts, Looks: uint32(rapid.SampledFrom([]int{0, 50, 1 << 30}).Draw(t, "looks")),
+		Patience: time.Duration(rapid.SampledFrom([]int{0, 1, 1000}).Draw(t, "patience")) * time.Millisecond}
+}
+
 // Whatever is awaited, in whatever order messages come and however impatient the queue is, results are those of the messages in order.
 func TestAnyScheduleGivesTheSameResult(t *testing.T) {
 	if err := flag.Set("rapid.checks", "20"); err != nil { // each takes tens of milliseconds
 		t.Fatal(err)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		halts := rapid.Bool().Draw(t, "halts")
-		o := Options{Fast: rapid.Bool().Draw(t, "fast"), Coherent: halts, Halts: halts, Looks: uint32(rapid.SampledFrom([]int{0, 50, 1 << 30}).Draw(t, "looks")),
-			Patience: time.Duration(rapid.SampledFrom([]int{0, 1, 1000}).Draw(t, "patience")) * time.Millisecond}
+		o := drawnOptions(t)
 		steps := rapid.SliceOfN(rapid.IntRange(1, 3), 1, 4).Draw(t, "messages of each step")
 		naps := rapid.SliceOfN(rapid.IntRange(0, 3), 16, 16).Draw(t, "naps")
 		b := newBench(t, o)
