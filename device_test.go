@@ -2,7 +2,6 @@ package orrery_test
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -10,28 +9,14 @@ import (
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/cluster"
-	"github.com/orrery-ai/orrery/metalkern"
-	"github.com/orrery-ai/orrery/metalkern/gpu"
+	"github.com/orrery-ai/orrery/metalkern/emulator/emulatortest"
 	"github.com/orrery-ai/orrery/placement"
 )
-
-// emulated skips the test where there is no emulator.
-func emulated(t *testing.T) {
-	t.Helper()
-	host, err := metalkern.Open("emulator")
-	if unavailable := new(gpu.UnavailableError); errors.As(err, &unavailable) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	host.Close()
-}
 
 // mixed is a cluster of a node that computes on the CPU and one that does on an emulated GPU, the faster of them last.
 func mixed(t *testing.T, ctx context.Context, devices ...string) *orrery.Cluster {
 	t.Helper()
-	emulated(t)
+	emulatortest.Device(t).Close() // or the test is skipped
 	var nodes []*orrery.Cluster
 	for i, device := range devices {
 		cfg := orrery.Config{Name: device, Device: device, Bandwidth: 1e9 + float64(i), Memory: 2 << 30, Threads: 1, NoCalibration: true, Logger: quiet()}
@@ -151,7 +136,7 @@ func TestANodeOnAGPUIsMeasuredAndItsStepsArePredicted(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	emulated(t)
+	emulatortest.Device(t).Close() // or the test is skipped
 	dir := t.TempDir()
 	var rates placement.Rates
 	for range 2 { // the second finds what the first has kept

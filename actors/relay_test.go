@@ -7,8 +7,7 @@ import (
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/metalkern"
-	"github.com/orrery-ai/orrery/metalkern/gpu"
+	"github.com/orrery-ai/orrery/metalkern/emulator/emulatortest"
 	"github.com/orrery-ai/orrery/model/modeltest"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/sampling"
@@ -18,20 +17,7 @@ import (
 // emulators is a rig of nodes with emulated GPUs, or the test is skipped.
 func emulators(t *testing.T, nodes int) *rig {
 	t.Helper()
-	open := func() device.Device {
-		h, err := metalkern.Open("emulator")
-		if unavailable := new(gpu.UnavailableError); errors.As(err, &unavailable) {
-			t.Skip(err)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := metalkern.NewDevice(h)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
-	}
+	open := func() device.Device { return emulatortest.Device(t) }
 	return newRigOf(t, nodes, computers{open, modeltest.Options{Format: device.F16}, attention.F16}, func(_ int, c *transport.Config) { c.Synch = transport.Safe })
 }
 

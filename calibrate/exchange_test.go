@@ -8,25 +8,14 @@ import (
 
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu"
-	"github.com/orrery-ai/orrery/metalkern"
-	"github.com/orrery-ai/orrery/metalkern/gpu"
+	"github.com/orrery-ai/orrery/metalkern/emulator/emulatortest"
 	"github.com/orrery-ai/orrery/transport"
 )
 
 // emulated is an emulated GPU; the test is skipped where there is none.
 func emulated(t *testing.T) device.Device {
 	t.Helper()
-	h, err := metalkern.Open("emulator")
-	if unavailable := new(gpu.UnavailableError); errors.As(err, &unavailable) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := metalkern.NewDevice(h)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := emulatortest.Device(t)
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {
 			t.Error(err)
