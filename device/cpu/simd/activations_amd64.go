@@ -9,53 +9,55 @@ import (
 	"github.com/orrery-ai/orrery/device/quant"
 )
 
-const (
-	wholeElements = 128 // that the routines take together
-	wholeBytes    = 448 // and what they are then
-	wholeAlign    = 64  // what numbers had best begin at a multiple of
-)
+// wholeAlign is what numbers had best begin at a multiple of.
+const wholeAlign = 64
 
-// wholeRoutines are the products with one layout, of 1, 2, 4 or 8 tokens.
+// wholeRoutines are the products with one layout.
 type wholeRoutines struct {
 	quant.Layout
-	zero    uint32 // the byte that stands for zero among unsigned weights, four times
-	product [4]func(s []float32, stride int, q, k, next []byte, n, dim int)
+	elements, bytes int    // of activations that the routines take together, and what they are then
+	times           uint32 // what stands for zero among unsigned weights, four times, or 1 where sums are needed as they are
+	numbers         func(dst []byte, x []float32, times uint32)
+	product         [4]func(s []float32, stride int, q, k, next []byte, n, dim int) // of 1, 2, 4 or 8 tokens
 }
 
 var (
-	wholeQ8_0 = wholeRoutines{quant.Q8_0, 0x80808080, [...]func(s []float32, stride int, q, k, next []byte, n, dim int){
+	wholeQ8_0 = wholeRoutines{quant.Q8_0, 128, 448, 0x80808080, wholeAVX512, [...]func(s []float32, stride int, q, k, next []byte, n, dim int){
 		product1Q8_0Whole, product2Q8_0Whole, product4Q8_0Whole, product8Q8_0Whole}}
-	wholeQ4_0 = wholeRoutines{quant.Q4_0, 0x08080808, [...]func(s []float32, stride int, q, k, next []byte, n, dim int){
+	wholeQ4_0 = wholeRoutines{quant.Q4_0, 128, 448, 0x08080808, wholeAVX512, [...]func(s []float32, stride int, q, k, next []byte, n, dim int){
 		product1Q4_0Whole, product2Q4_0Whole, product4Q4_0Whole, product8Q4_0Whole}}
+	wholeQ4_K = wholeRoutines{quant.Q4_K, 256, 768, 0x01010101, wholeQ4_KAVX512, [...]func(s []float32, stride int, q, k, next []byte, n, dim int){
+		product1Q4_KWhole, product2Q4_KWhole, product4Q4_KWhole, product8Q4_KWhole}}
 )
+
+// wholes are those that there are.
+var wholes = []*wholeRoutines{&wholeQ8_0, &wholeQ4_0, &wholeQ4_K}
 
 // wholeFor is the routines for rows of so many elements, or nil.
 func wholeFor(l quant.Layout, cols int) *wholeRoutines {
-	switch {
-	case !haveGFNI || cols == 0 || cols%wholeElements != 0:
-	case l == quant.Q8_0:
-		return &wholeQ8_0
-	case l == quant.Q4_0:
-		return &wholeQ4_0
+	for _, of := range wholes {
+		if haveGFNI && of.Layout == l && cols > 0 && cols%of.elements == 0 {
+			return of
+		}
 	}
 	return nil
 }
 
 // whole is the whole numbers of x, in the memory of dst if they fit in.
 func whole(dst []byte, x []float32, of *wholeRoutines) []byte {
-	size := len(x) / wholeElements * wholeBytes
+	size := len(x) / of.elements * of.bytes
 	if cap(dst) < size {
 		dst = slices.Grow(dst[:0], size+wholeAlign)
 		dst = dst[:cap(dst)]
 		dst = dst[-uintptr(unsafe.Pointer(unsafe.SliceData(dst)))%wholeAlign:]
 	}
 	dst = dst[:size]
-	wholeAVX512(dst, x, of.zero)
+	of.numbers(dst, x, of.times)
 	return dst
 }
 
 func wholeProduct(a *Activations, dst []float32, stride int, w []byte, rows int) {
-	row, size := a.cols/a.routines.Elements*a.routines.Bytes, a.cols/wholeElements*wholeBytes
+	row, size := a.cols/a.routines.Elements*a.routines.Bytes, a.cols/a.routines.elements*a.routines.bytes
 	step := rows
 	if a.tokens > 8 {
 		step = max(4, productBytes/row&^3)

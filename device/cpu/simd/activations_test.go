@@ -14,10 +14,14 @@ import (
 var wholeTests = []struct {
 	name   string
 	layout quant.Layout
+	scales []int // where a block has halves
+	cols   []int
+	most   float32 // activations with which no product is too large
 	twin   func(dst []float32, src []byte)
 }{
-	{"Q8_0", quant.Q8_0, quant.FromQ8_0},
-	{"Q4_0", quant.Q4_0, quant.FromQ4_0},
+	{"Q8_0", quant.Q8_0, []int{0}, []int{128, 256, 640}, 0x1p118, quant.FromQ8_0},
+	{"Q4_0", quant.Q4_0, []int{0}, []int{128, 256, 640}, 0x1p118, quant.FromQ4_0},
+	{"Q4_K", quant.Q4_K, []int{0, 2}, []int{256, 512, 1280}, 0x1p112, quant.FromQ4_K},
 }
 
 // wholeOf is x as the routines have it: whole numbers in groups of 32, and their scales.
@@ -43,10 +47,10 @@ func TestProductsOfWholeNumbersAreExactButForAddingUp(t *testing.T) {
 	r := rand.New(rand.NewPCG(31, 32))
 	var a Activations
 	for _, c := range wholeTests {
-		for _, cols := range []int{128, 256, 640} {
+		for _, cols := range c.cols {
 			for _, rows := range []int{0, 1, 2, 3, 4, 5, 11} {
 				for _, tokens := range []int{0, 1, 2, 3, 4, 7, 8, 17} {
-					w := blocks(r, rows*cols/32, c.layout, []int{0})
+					w := blocks(r, rows*cols/c.layout.Elements, c.layout, c.scales)
 					values := make([]float32, rows*cols)
 					c.twin(values, w)
 					stride := rows + r.IntN(3)
@@ -103,10 +107,10 @@ func TestWholeNumbersOfAnySizeAndWhatIsNotFinite(t *testing.T) {
 	inf := float32(math.Inf(1))
 	var a Activations
 	for _, c := range wholeTests {
-		w := blocks(r, rows*cols/32, c.layout, []int{0})
+		w := blocks(r, rows*cols/c.layout.Elements, c.layout, c.scales)
 		values := make([]float32, rows*cols)
 		c.twin(values, w)
-		for _, size := range []float32{0, 0x1p-149, 0x1p-126, 0x1p-112, 1e-30, 1, 1e30, 0x1p118} {
+		for _, size := range []float32{0, 0x1p-149, 0x1p-126, 0x1p-112, 1e-30, 1, 1e30, c.most} {
 			x, dst := make([]float32, cols), make([]float32, rows)
 			for i := range x {
 				x[i] = size * (1 - float32(r.IntN(5))/2)
@@ -135,13 +139,15 @@ func TestWholeNumbersOfAnySizeAndWhatIsNotFinite(t *testing.T) {
 					t.Fatalf("%s: with %v in the second token, element %d is %v", c.name, special, i, v)
 				}
 			}
-			spoiled := slices.Clone(w)
-			ToF16(spoiled[(2*cols/32+5)*c.layout.Bytes:], []float32{special})
-			a.Set(c.layout, x, 1, cols)
-			a.Product(dst, rows, spoiled, rows)
-			for i, v := range dst[:rows] {
-				if finite := v-v == 0; finite != (i != 2) {
-					t.Fatalf("%s: with a scale of %v in row 2, element %d is %v", c.name, special, i, v)
+			for _, at := range c.scales {
+				spoiled := slices.Clone(w)
+				ToF16(spoiled[(2*cols+cols/2)/c.layout.Elements*c.layout.Bytes+at:], []float32{special})
+				a.Set(c.layout, x, 1, cols)
+				a.Product(dst, rows, spoiled, rows)
+				for i, v := range dst[:rows] {
+					if finite := v-v == 0; finite != (i != 2) {
+						t.Fatalf("%s: with a scale of %v in row 2, element %d is %v", c.name, special, i, v)
+					}
 				}
 			}
 		}
@@ -155,7 +161,7 @@ func TestOnlyWhatRoutinesTakeIsSet(t *testing.T) {
 			layout quant.Layout
 			cols   int
 			want   bool
-		}{{quant.Q8_0, 128, true}, {quant.Q4_0, 256, true}, {quant.Q8_0, 160, false}, {quant.Q4_0, 0, false}, {quant.Q4_K, 256, false}, {quant.Layout{}, 128, false}} {
+		}{{quant.Q8_0, 128, true}, {quant.Q4_0, 256, true}, {quant.Q8_0, 160, false}, {quant.Q4_0, 0, false}, {quant.Q4_K, 256, true}, {quant.Q4_K, 128, false}, {quant.Layout{}, 128, false}} {
 			if got := a.Set(c.layout, make([]float32, c.cols), 1, c.cols); got != (c.want && haveGFNI) {
 				t.Errorf("%+v, %d columns: %v", c.layout, c.cols, got)
 			}

@@ -79,7 +79,7 @@ func TestRoutinesReadNothingBehindWhatTheyAreGiven(t *testing.T) {
 				for _, tokens := range []int{1, 2, 4, 8} {
 					var a Activations
 					if cols := 256; a.Set(c.layout, singlesAtTheEnd(t, r, tokens*cols), tokens, cols) {
-						a.Product(singlesAtTheEnd(t, r, tokens*rows), rows, atTheEnd(t, rows*cols/32*c.layout.Bytes), rows)
+						a.Product(singlesAtTheEnd(t, r, tokens*rows), rows, atTheEnd(t, rows*cols/c.layout.Elements*c.layout.Bytes), rows)
 					}
 				}
 			}
