@@ -28,10 +28,12 @@ var (
 		product1Q4_0Whole, product2Q4_0Whole, product4Q4_0Whole, product8Q4_0Whole}}
 	wholeQ4_K = wholeRoutines{quant.Q4_K, 256, 768, 0x01010101, wholeQ4_KAVX512, [...]func(s []float32, stride int, q, k, next []byte, n, dim int){
 		product1Q4_KWhole, product2Q4_KWhole, product4Q4_KWhole, product8Q4_KWhole}}
+	wholeQ6_K = wholeRoutines{quant.Q6_K, 256, 1280, 0x20202020, wholeQ6_KAVX512, [...]func(s []float32, stride int, q, k, next []byte, n, dim int){
+		product1Q6_KWhole, product2Q6_KWhole, product4Q6_KWhole, product8Q6_KWhole}}
 )
 
 // wholes are those that there are.
-var wholes = []*wholeRoutines{&wholeQ8_0, &wholeQ4_0, &wholeQ4_K}
+var wholes = []*wholeRoutines{&wholeQ8_0, &wholeQ4_0, &wholeQ4_K, &wholeQ6_K}
 
 // wholeFor is the routines for rows of so many elements, or nil.
 func wholeFor(l quant.Layout, cols int) *wholeRoutines {

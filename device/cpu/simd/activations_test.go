@@ -22,6 +22,7 @@ var wholeTests = []struct {
 	{"Q8_0", quant.Q8_0, []int{0}, []int{128, 256, 640}, 0x1p118, quant.FromQ8_0},
 	{"Q4_0", quant.Q4_0, []int{0}, []int{128, 256, 640}, 0x1p118, quant.FromQ4_0},
 	{"Q4_K", quant.Q4_K, []int{0, 2}, []int{256, 512, 1280}, 0x1p112, quant.FromQ4_K},
+	{"Q6_K", quant.Q6_K, []int{208}, []int{256, 512, 1280}, 0x1p112, quant.FromQ6_K},
 }
 
 // wholeOf is x as the routines have it: whole numbers in groups of 32, and their scales.
@@ -161,7 +162,7 @@ func TestOnlyWhatRoutinesTakeIsSet(t *testing.T) {
 			layout quant.Layout
 			cols   int
 			want   bool
-		}{{quant.Q8_0, 128, true}, {quant.Q4_0, 256, true}, {quant.Q8_0, 160, false}, {quant.Q4_0, 0, false}, {quant.Q4_K, 256, true}, {quant.Q4_K, 128, false}, {quant.Layout{}, 128, false}} {
+		}{{quant.Q8_0, 128, true}, {quant.Q4_0, 256, true}, {quant.Q8_0, 160, false}, {quant.Q4_0, 0, false}, {quant.Q4_K, 256, true}, {quant.Q4_K, 128, false}, {quant.Q6_K, 512, true}, {quant.Q6_K, 384, false}, {quant.Layout{}, 128, false}} {
 			if got := a.Set(c.layout, make([]float32, c.cols), 1, c.cols); got != (c.want && haveGFNI) {
 				t.Errorf("%+v, %d columns: %v", c.layout, c.cols, got)
 			}

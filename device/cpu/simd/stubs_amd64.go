@@ -2169,6 +2169,22 @@ func wholeAVX512(dst []byte, x []float32, times uint32)
 //go:noescape
 func wholeQ4_KAVX512(dst []byte, x []float32, times uint32)
 
+// wholeQ6_KAVX512 turns x, of a multiple of 256 elements, into whole numbers of 16 bits, at most 32639: each group of 32 of them with a scale, their largest divided by that,
+// which is NaN if one of them is not finite. For each 256 dst has 1280 bytes:
+//
+//	parts [4]struct {           // of two groups each
+//		upper [4][16]int8       // n = 256*upper + lower
+//		lower [4][16]int8
+//	start [4][4]int32       // -times*(the sum of a lane's numbers) is 256*start + below>>24
+//	below [4][4]uint32
+//		scale [4][4]float32     // of each group eight times
+//	}
+//
+// times is a byte, four times.
+//
+//go:noescape
+func wholeQ6_KAVX512(dst []byte, x []float32, times uint32)
+
 // product1Q8_0Whole is
 //
 //	for h := range 1 {
@@ -2348,3 +2364,63 @@ func product4Q4_KWhole(s []float32, stride int, q []byte, k []byte, next []byte,
 //
 //go:noescape
 func product8Q4_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product1Q6_KWhole is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ6_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product2Q6_KWhole is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ6_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product4Q6_KWhole is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ6_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product8Q6_KWhole is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ6_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product8Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"math"
+
 	"github.com/mmcloughlin/avo/ir"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -40,6 +43,7 @@ var wholeFormats = []wholeFormat{
 	{"Q8_0", "q8_0", wholeInOrder, 4 * 34, beginWholeQ8_0},
 	{"Q4_0", "q4_0", wholeInOrder, 4 * 18, beginWholeQ4_0},
 	{"Q4_K", "q4_k", wholeQ4_K, 144, beginWholeQ4_K},
+	{"Q6_K", "q6_k", wholeQ6_K, 210, beginWholeQ6_K},
 }
 
 // Up to how many tokens registers are left for what does not change, and for what two parts of a row have in common.
@@ -204,6 +208,59 @@ func beginWholeQ4_K(a *asm, p wholeProducts) wholeReader {
 				}
 				v := halvesOf(row)
 				return []reg.VecVirtual{nibbles(v[0]), nibbles(v[1])}
+			},
+		}
+	}}
+}
+
+// beginWholeQ6_K takes a block of each row, 64 elements at a time, whose scales are one for each quarter.
+func beginWholeQ6_K(a *asm, p wholeProducts) wholeReader {
+	const highAt, scalesAt, factorAt = 128, 192, 208
+	var placesOf [4]func() reg.VecVirtual // of a part's scales, as the upper bytes of dwords
+	for part := range placesOf {
+		placesOf[part] = p.keep(a, a.words(fmt.Sprintf("scales%d", part), func(i int) uint32 { return uint32(16*(i%4)+4*part+i/4) << 24 }))
+	}
+	factors := p.keep(a, a.words16("factorsQ6_K", func(i int) uint16 { return uint16(i%4*8 + 1) })) // each row's d in each quarter
+	bytes, lanes := a.byteMask(0x8888888888888888), a.laneMasks(3)
+	return wholeReader{open: func(rows []operand.Mem, _ reg.GPVirtual, _ int) wholeStep {
+		scales, halves, d := a.quarters(rows, scalesAt, lanes), a.ZMM(), a.ZMM()
+		a.VPBROADCASTD(moved(rows[0], factorAt-2), halves) // there may be nothing behind it
+		for r, m := range rows[1:] {
+			a.VPBROADCASTD(moved(m, factorAt-2), lanes[r], halves)
+		}
+		a.VPERMW(halves, factors(), halves)
+		a.VCVTPH2PS(halves.AsY(), d)
+		a.VMULPS_BCST(a.dword("upperByte", math.Float32bits(0x1p-24)), d, d)
+		return wholeStep{
+			scales: func(part int) reg.VecVirtual {
+				v := a.ZMM()
+				a.VPERMB_Z(scales, placesOf[part](), bytes, v)
+				a.VCVTDQ2PS(v, v)
+				a.VMULPS(d, v, v)
+				return v
+			},
+			weights: func(part, row int) []reg.VecVirtual {
+				half, high := part/2, part%2 == 1
+				v, low := a.ZMM(), moved(rows[row], 64*half)
+				a.VBROADCASTI64X4(moved(rows[row], highAt+32*half), v)
+				bits := func(name string, first, second uint64) { // of v, as bits 4 and 5
+					m := a.constant(name, func() {
+						for i := range 8 {
+							a.AddDatum(8*i, operand.U64([]uint64{first, second}[i/4]))
+						}
+					})
+					a.raw("VGF2P8AFFINEQB", false, nil, operand.U8(0), m, v, v)
+				}
+				if !high {
+					bits("lowerPairs", 0x01020000, 0x04080000)
+					a.VPTERNLOGD(operand.U8(0xf8), low, a.vectorOf("nibbleMask", func(int) uint32 { return 0x0f0f0f0f }), v) // v | nibbles & low
+					return []reg.VecVirtual{v}
+				}
+				bits("upperPairs", 0x10200000, 0x40800000)
+				nibbles := a.ZMM()
+				a.VMOVDQU64(low, nibbles)
+				a.VPORD(a.highNibbles(nibbles), v, v)
+				return []reg.VecVirtual{v}
 			},
 		}
 	}}

@@ -18,7 +18,7 @@ const (
 type wholeOrder struct {
 	name     string // of the routine
 	file     string
-	elements int    // of a step
+	elements int // of a step
 	parts    int
 	halves   int // vectors of a part: 2 if a quarter is a group of 32, 1 if it is half of one
 	// place is where the first sixteen numbers of a group are, or the others: the part and the sixteenth byte in it.
@@ -63,13 +63,19 @@ var (
 			"\t\tsum   [4][4]float32     // times*(the sum of a group's numbers)*scale, four times\n" +
 			"\t\tscale [4][4]float32     // of each group four times\n\t}\n",
 	}
+	wholeQ6_K = wholeOrder{
+		name: "wholeQ6_K", file: "whole_q6_k", elements: 256, parts: 4, halves: 1, place: func(group, half int) (int, int) { return group / 2, group%2*2 + half },
+		doc: "\tparts [4]struct {           // of two groups each\n" +
+			"\t\tupper [4][16]int8       // n = 256*upper + lower\n" +
+			"\t\tlower [4][16]int8\n" + startDoc + "\t\tscale [4][4]float32     // of each group eight times\n\t}\n",
+	}
 )
 
 const startDoc = "\tstart [4][4]int32       // -times*(the sum of a lane's numbers) is 256*start + below>>24\n" +
 	"\tbelow [4][4]uint32\n"
 
 // wholeOrders are those that some format needs.
-var wholeOrders = []wholeOrder{wholeInOrder, wholeQ4_K}
+var wholeOrders = []wholeOrder{wholeInOrder, wholeQ4_K, wholeQ6_K}
 
 // wholeNumbers writes what wholeProduct takes of one token.
 func wholeNumbers(a *asm, o wholeOrder) {
