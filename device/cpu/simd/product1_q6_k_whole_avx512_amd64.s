@@ -34,6 +34,9 @@ end2:
 	VMOVDQU64 scales2<>+0(SB), Z2
 	VMOVDQU64 scales3<>+0(SB), Z3
 	VMOVDQU64 factorsQ6_K<>+0(SB), Z4
+	VMOVDQU64 nibbleMask<>+0(SB), Z5
+	VMOVDQU64 lowerPairs<>+0(SB), Z6
+	VMOVDQU64 upperPairs<>+0(SB), Z7
 	MOVQ      $0x8888888888888888, R8
 	KMOVQ     R8, K1
 	MOVL      $0x000000f0, R8
@@ -51,268 +54,260 @@ end2:
 	JLT       done4
 
 rows3:
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
 	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
+	VXORPS Z10, Z10, Z10
+	VXORPS Z11, Z11, Z11
 	MOVQ   DI, R9
 	CMPQ   R9, $0x000000d2
 	JLT    end6
 
 loop5:
-	VBROADCASTI32X4     192(CX), Z9
-	VBROADCASTI32X4     192(CX)(DI*1), K2, Z9
-	VBROADCASTI32X4     192(CX)(DI*2), K3, Z9
-	VBROADCASTI32X4     192(CX)(BX*1), K4, Z9
-	VPBROADCASTD        206(CX), Z10
-	VPBROADCASTD        206(CX)(DI*1), K2, Z10
-	VPBROADCASTD        206(CX)(DI*2), K3, Z10
-	VPBROADCASTD        206(CX)(BX*1), K4, Z10
-	VPERMW              Z10, Z4, Z10
-	VCVTPH2PS           Y10, Z10
-	VMULPS.BCST         upperByte<>+0(SB), Z10, Z10
+	VBROADCASTI32X4     192(CX), Z12
+	VBROADCASTI32X4     192(CX)(DI*1), K2, Z12
+	VBROADCASTI32X4     192(CX)(DI*2), K3, Z12
+	VBROADCASTI32X4     192(CX)(BX*1), K4, Z12
+	VPBROADCASTD        206(CX), Z13
+	VPBROADCASTD        206(CX)(DI*1), K2, Z13
+	VPBROADCASTD        206(CX)(DI*2), K3, Z13
+	VPBROADCASTD        206(CX)(BX*1), K4, Z13
+	VPERMW              Z13, Z4, Z13
+	VCVTPH2PS           Y13, Z13
+	VMULPS.BCST         upperByte<>+0(SB), Z13, Z13
 	LEAQ                (CX)(R8*1), R10
-	VPERMB.Z            Z9, Z0, K1, Z11
-	VCVTDQ2PS           Z11, Z11
-	VMULPS              Z10, Z11, Z11
-	VMOVDQU64           256(AX), Z12
-	VMULPS              Z12, Z11, Z11
-	VBROADCASTI64X4     128(CX), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, (CX), Z13, Z12
-	VMOVDQU64           128(AX), Z13
-	VMOVDQU64           (AX), Z14
-	VPDPBUSD            Z14, Z12, Z13
-	VMOVDQU64           192(AX), Z15
-	VPSHLDD             $0x08, Z15, Z13, Z13
-	VMOVDQU64           64(AX), Z16
-	VPDPBUSD            Z16, Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x00, Z11, Z12
-	VFMADD231PS         Z12, Z13, Z5
+	VPERMB.Z            Z12, Z0, K1, Z14
+	VCVTDQ2PS           Z14, Z14
+	VMULPS              Z13, Z14, Z14
+	VMOVDQU64           256(AX), Z15
+	VMULPS              Z15, Z14, Z14
+	VBROADCASTI64X4     128(CX), Z15
+	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
+	VPTERNLOGD          $0xf8, (CX), Z5, Z15
+	VMOVDQU64           128(AX), Z16
+	VMOVDQU64           (AX), Z17
+	VPDPBUSD            Z17, Z15, Z16
+	VMOVDQU64           192(AX), Z18
+	VPSHLDD             $0x08, Z18, Z16, Z16
+	VMOVDQU64           64(AX), Z19
+	VPDPBUSD            Z19, Z15, Z16
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0x00, Z14, Z15
+	VFMADD231PS         Z15, Z16, Z8
 	PREFETCHT0          (R10)
 	PREFETCHT0          64(R10)
 	PREFETCHT0          128(R10)
-	VBROADCASTI64X4     128(CX)(DI*1), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, (CX)(DI*1), Z13, Z12
-	VMOVDQU64           128(AX), Z13
-	VPDPBUSD            Z14, Z12, Z13
-	VPSHLDD             $0x08, Z15, Z13, Z13
-	VPDPBUSD            Z16, Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x55, Z11, Z12
-	VFMADD231PS         Z12, Z13, Z6
+	VBROADCASTI64X4     128(CX)(DI*1), Z15
+	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
+	VPTERNLOGD          $0xf8, (CX)(DI*1), Z5, Z15
+	VMOVDQU64           128(AX), Z16
+	VPDPBUSD            Z17, Z15, Z16
+	VPSHLDD             $0x08, Z18, Z16, Z16
+	VPDPBUSD            Z19, Z15, Z16
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0x55, Z14, Z15
+	VFMADD231PS         Z15, Z16, Z9
 	PREFETCHT0          (R10)(DI*1)
 	PREFETCHT0          64(R10)(DI*1)
 	PREFETCHT0          128(R10)(DI*1)
 	PREFETCHT1          (DX)
-	VBROADCASTI64X4     128(CX)(DI*2), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, (CX)(DI*2), Z13, Z12
-	VMOVDQU64           128(AX), Z13
-	VPDPBUSD            Z14, Z12, Z13
-	VPSHLDD             $0x08, Z15, Z13, Z13
-	VPDPBUSD            Z16, Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xaa, Z11, Z12
-	VFMADD231PS         Z12, Z13, Z7
+	VBROADCASTI64X4     128(CX)(DI*2), Z15
+	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
+	VPTERNLOGD          $0xf8, (CX)(DI*2), Z5, Z15
+	VMOVDQU64           128(AX), Z16
+	VPDPBUSD            Z17, Z15, Z16
+	VPSHLDD             $0x08, Z18, Z16, Z16
+	VPDPBUSD            Z19, Z15, Z16
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0xaa, Z14, Z15
+	VFMADD231PS         Z15, Z16, Z10
 	PREFETCHT0          (R10)(DI*2)
 	PREFETCHT0          64(R10)(DI*2)
 	PREFETCHT0          128(R10)(DI*2)
 	PREFETCHT1          64(DX)
-	VBROADCASTI64X4     128(CX)(BX*1), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, (CX)(BX*1), Z13, Z12
-	VMOVDQU64           128(AX), Z13
-	VPDPBUSD            Z14, Z12, Z13
-	VPSHLDD             $0x08, Z15, Z13, Z13
-	VPDPBUSD            Z16, Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xff, Z11, Z11
-	VFMADD231PS         Z11, Z13, Z8
+	VBROADCASTI64X4     128(CX)(BX*1), Z15
+	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
+	VPTERNLOGD          $0xf8, (CX)(BX*1), Z5, Z15
+	VMOVDQU64           128(AX), Z16
+	VPDPBUSD            Z17, Z15, Z16
+	VPSHLDD             $0x08, Z18, Z16, Z16
+	VPDPBUSD            Z19, Z15, Z16
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0xff, Z14, Z14
+	VFMADD231PS         Z14, Z16, Z11
 	PREFETCHT0          (R10)(BX*1)
 	PREFETCHT0          64(R10)(BX*1)
 	PREFETCHT0          128(R10)(BX*1)
 	PREFETCHT1          128(DX)
-	VPERMB.Z            Z9, Z1, K1, Z11
-	VCVTDQ2PS           Z11, Z11
-	VMULPS              Z10, Z11, Z11
-	VMOVDQU64           576(AX), Z12
-	VMULPS              Z12, Z11, Z11
-	VBROADCASTI64X4     128(CX), Z12
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z12, Z12
-	VMOVDQU64           (CX), Z13
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
-	VPORD               Z13, Z12, Z12
-	VMOVDQU64           448(AX), Z13
-	VMOVDQU64           320(AX), Z14
-	VPDPBUSD            Z14, Z12, Z13
-	VMOVDQU64           512(AX), Z15
-	VPSHLDD             $0x08, Z15, Z13, Z13
-	VMOVDQU64           384(AX), Z16
-	VPDPBUSD            Z16, Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x00, Z11, Z12
-	VFMADD231PS         Z12, Z13, Z5
+	VPERMB.Z            Z12, Z1, K1, Z14
+	VCVTDQ2PS           Z14, Z14
+	VMULPS              Z13, Z14, Z14
+	VMOVDQU64           576(AX), Z15
+	VMULPS              Z15, Z14, Z14
+	VBROADCASTI64X4     128(CX), Z15
+	VGF2P8AFFINEQB      $0x00, Z7, Z15, Z15
+	VMOVDQU64           (CX), Z16
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z16
+	VPORD               Z16, Z15, Z15
+	VMOVDQU64           448(AX), Z16
+	VMOVDQU64           320(AX), Z17
+	VPDPBUSD            Z17, Z15, Z16
+	VMOVDQU64           512(AX), Z18
+	VPSHLDD             $0x08, Z18, Z16, Z16
+	VMOVDQU64           384(AX), Z19
+	VPDPBUSD            Z19, Z15, Z16
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0x00, Z14, Z15
+	VFMADD231PS         Z15, Z16, Z8
 	PREFETCHT1          192(DX)
-	VBROADCASTI64X4     128(CX)(DI*1), Z12
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z12, Z12
-	VMOVDQU64           (CX)(DI*1), Z13
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
-	VPORD               Z13, Z12, Z12
-	VMOVDQU64           448(AX), Z13
-	VPDPBUSD            Z14, Z12, Z13
-	VPSHLDD             $0x08, Z15, Z13, Z13
-	VPDPBUSD            Z16, Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x55, Z11, Z12
-	VFMADD231PS         Z12, Z13, Z6
+	VBROADCASTI64X4     128(CX)(DI*1), Z15
+	VGF2P8AFFINEQB      $0x00, Z7, Z15, Z15
+	VMOVDQU64           (CX)(DI*1), Z16
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z16
+	VPORD               Z16, Z15, Z15
+	VMOVDQU64           448(AX), Z16
+	VPDPBUSD            Z17, Z15, Z16
+	VPSHLDD             $0x08, Z18, Z16, Z16
+	VPDPBUSD            Z19, Z15, Z16
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0x55, Z14, Z15
+	VFMADD231PS         Z15, Z16, Z9
 	PREFETCHT1          256(DX)
-	VBROADCASTI64X4     128(CX)(DI*2), Z12
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z12, Z12
-	VMOVDQU64           (CX)(DI*2), Z13
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
-	VPORD               Z13, Z12, Z12
-	VMOVDQU64           448(AX), Z13
-	VPDPBUSD            Z14, Z12, Z13
-	VPSHLDD             $0x08, Z15, Z13, Z13
-	VPDPBUSD            Z16, Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xaa, Z11, Z12
-	VFMADD231PS         Z12, Z13, Z7
+	VBROADCASTI64X4     128(CX)(DI*2), Z15
+	VGF2P8AFFINEQB      $0x00, Z7, Z15, Z15
+	VMOVDQU64           (CX)(DI*2), Z16
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z16
+	VPORD               Z16, Z15, Z15
+	VMOVDQU64           448(AX), Z16
+	VPDPBUSD            Z17, Z15, Z16
+	VPSHLDD             $0x08, Z18, Z16, Z16
+	VPDPBUSD            Z19, Z15, Z16
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0xaa, Z14, Z15
+	VFMADD231PS         Z15, Z16, Z10
 	PREFETCHT1          320(DX)
-	VBROADCASTI64X4     128(CX)(BX*1), Z12
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z12, Z12
-	VMOVDQU64           (CX)(BX*1), Z13
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
-	VPORD               Z13, Z12, Z12
-	VMOVDQU64           448(AX), Z13
-	VPDPBUSD            Z14, Z12, Z13
-	VPSHLDD             $0x08, Z15, Z13, Z13
-	VPDPBUSD            Z16, Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xff, Z11, Z11
-	VFMADD231PS         Z11, Z13, Z8
+	VBROADCASTI64X4     128(CX)(BX*1), Z15
+	VGF2P8AFFINEQB      $0x00, Z7, Z15, Z15
+	VMOVDQU64           (CX)(BX*1), Z16
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z16
+	VPORD               Z16, Z15, Z15
+	VMOVDQU64           448(AX), Z16
+	VPDPBUSD            Z17, Z15, Z16
+	VPSHLDD             $0x08, Z18, Z16, Z16
+	VPDPBUSD            Z19, Z15, Z16
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0xff, Z14, Z14
+	VFMADD231PS         Z14, Z16, Z11
 	PREFETCHT1          384(DX)
-	VPERMB.Z            Z9, Z2, K1, Z11
-	VCVTDQ2PS           Z11, Z11
-	VMULPS              Z10, Z11, Z11
-	VMOVDQU64           896(AX), Z12
-	VMULPS              Z12, Z11, Z11
-	VBROADCASTI64X4     160(CX), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, 64(CX), Z13, Z12
-	VMOVDQU64           768(AX), Z13
-	VMOVDQU64           640(AX), Z14
-	VPDPBUSD            Z14, Z12, Z13
-	VMOVDQU64           832(AX), Z15
-	VPSHLDD             $0x08, Z15, Z13, Z13
-	VMOVDQU64           704(AX), Z16
-	VPDPBUSD            Z16, Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x00, Z11, Z12
-	VFMADD231PS         Z12, Z13, Z5
-	VBROADCASTI64X4     160(CX)(DI*1), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z13, Z12
-	VMOVDQU64           768(AX), Z13
-	VPDPBUSD            Z14, Z12, Z13
-	VPSHLDD             $0x08, Z15, Z13, Z13
-	VPDPBUSD            Z16, Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x55, Z11, Z12
-	VFMADD231PS         Z12, Z13, Z6
+	VPERMB.Z            Z12, Z2, K1, Z14
+	VCVTDQ2PS           Z14, Z14
+	VMULPS              Z13, Z14, Z14
+	VMOVDQU64           896(AX), Z15
+	VMULPS              Z15, Z14, Z14
+	VBROADCASTI64X4     160(CX), Z15
+	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
+	VPTERNLOGD          $0xf8, 64(CX), Z5, Z15
+	VMOVDQU64           768(AX), Z16
+	VMOVDQU64           640(AX), Z17
+	VPDPBUSD            Z17, Z15, Z16
+	VMOVDQU64           832(AX), Z18
+	VPSHLDD             $0x08, Z18, Z16, Z16
+	VMOVDQU64           704(AX), Z19
+	VPDPBUSD            Z19, Z15, Z16
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0x00, Z14, Z15
+	VFMADD231PS         Z15, Z16, Z8
+	VBROADCASTI64X4     160(CX)(DI*1), Z15
+	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
+	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z5, Z15
+	VMOVDQU64           768(AX), Z16
+	VPDPBUSD            Z17, Z15, Z16
+	VPSHLDD             $0x08, Z18, Z16, Z16
+	VPDPBUSD            Z19, Z15, Z16
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0x55, Z14, Z15
+	VFMADD231PS         Z15, Z16, Z9
 	PREFETCHT1          448(DX)
-	VBROADCASTI64X4     160(CX)(DI*2), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, 64(CX)(DI*2), Z13, Z12
-	VMOVDQU64           768(AX), Z13
-	VPDPBUSD            Z14, Z12, Z13
-	VPSHLDD             $0x08, Z15, Z13, Z13
-	VPDPBUSD            Z16, Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xaa, Z11, Z12
-	VFMADD231PS         Z12, Z13, Z7
+	VBROADCASTI64X4     160(CX)(DI*2), Z15
+	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
+	VPTERNLOGD          $0xf8, 64(CX)(DI*2), Z5, Z15
+	VMOVDQU64           768(AX), Z16
+	VPDPBUSD            Z17, Z15, Z16
+	VPSHLDD             $0x08, Z18, Z16, Z16
+	VPDPBUSD            Z19, Z15, Z16
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0xaa, Z14, Z15
+	VFMADD231PS         Z15, Z16, Z10
 	PREFETCHT1          512(DX)
-	VBROADCASTI64X4     160(CX)(BX*1), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, 64(CX)(BX*1), Z13, Z12
-	VMOVDQU64           768(AX), Z13
-	VPDPBUSD            Z14, Z12, Z13
-	VPSHLDD             $0x08, Z15, Z13, Z13
-	VPDPBUSD            Z16, Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xff, Z11, Z11
-	VFMADD231PS         Z11, Z13, Z8
+	VBROADCASTI64X4     160(CX)(BX*1), Z15
+	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
+	VPTERNLOGD          $0xf8, 64(CX)(BX*1), Z5, Z15
+	VMOVDQU64           768(AX), Z16
+	VPDPBUSD            Z17, Z15, Z16
+	VPSHLDD             $0x08, Z18, Z16, Z16
+	VPDPBUSD            Z19, Z15, Z16
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0xff, Z14, Z14
+	VFMADD231PS         Z14, Z16, Z11
 	PREFETCHT1          576(DX)
-	VPERMB.Z            Z9, Z3, K1, Z9
-	VCVTDQ2PS           Z9, Z9
-	VMULPS              Z10, Z9, Z9
-	VMOVDQU64           1216(AX), Z10
-	VMULPS              Z10, Z9, Z9
-	VBROADCASTI64X4     160(CX), Z10
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z10, Z10
-	VMOVDQU64           64(CX), Z11
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
-	VPORD               Z11, Z10, Z10
-	VMOVDQU64           1088(AX), Z11
-	VMOVDQU64           960(AX), Z12
-	VPDPBUSD            Z12, Z10, Z11
-	VMOVDQU64           1152(AX), Z13
-	VPSHLDD             $0x08, Z13, Z11, Z11
-	VMOVDQU64           1024(AX), Z14
-	VPDPBUSD            Z14, Z10, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z9, Z10
-	VFMADD231PS         Z10, Z11, Z5
+	VPERMB.Z            Z12, Z3, K1, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              Z13, Z12, Z12
+	VMOVDQU64           1216(AX), Z13
+	VMULPS              Z13, Z12, Z12
+	VBROADCASTI64X4     160(CX), Z13
+	VGF2P8AFFINEQB      $0x00, Z7, Z13, Z13
+	VMOVDQU64           64(CX), Z14
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z14
+	VPORD               Z14, Z13, Z13
+	VMOVDQU64           1088(AX), Z14
+	VMOVDQU64           960(AX), Z15
+	VPDPBUSD            Z15, Z13, Z14
+	VMOVDQU64           1152(AX), Z16
+	VPSHLDD             $0x08, Z16, Z14, Z14
+	VMOVDQU64           1024(AX), Z17
+	VPDPBUSD            Z17, Z13, Z14
+	VCVTDQ2PS           Z14, Z14
+	VPERMILPS           $0x00, Z12, Z13
+	VFMADD231PS         Z13, Z14, Z8
 	PREFETCHT1          640(DX)
-	VBROADCASTI64X4     160(CX)(DI*1), Z10
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z10, Z10
-	VMOVDQU64           64(CX)(DI*1), Z11
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
-	VPORD               Z11, Z10, Z10
-	VMOVDQU64           1088(AX), Z11
-	VPDPBUSD            Z12, Z10, Z11
-	VPSHLDD             $0x08, Z13, Z11, Z11
-	VPDPBUSD            Z14, Z10, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x55, Z9, Z10
-	VFMADD231PS         Z10, Z11, Z6
+	VBROADCASTI64X4     160(CX)(DI*1), Z13
+	VGF2P8AFFINEQB      $0x00, Z7, Z13, Z13
+	VMOVDQU64           64(CX)(DI*1), Z14
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z14
+	VPORD               Z14, Z13, Z13
+	VMOVDQU64           1088(AX), Z14
+	VPDPBUSD            Z15, Z13, Z14
+	VPSHLDD             $0x08, Z16, Z14, Z14
+	VPDPBUSD            Z17, Z13, Z14
+	VCVTDQ2PS           Z14, Z14
+	VPERMILPS           $0x55, Z12, Z13
+	VFMADD231PS         Z13, Z14, Z9
 	PREFETCHT1          704(DX)
-	VBROADCASTI64X4     160(CX)(DI*2), Z10
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z10, Z10
-	VMOVDQU64           64(CX)(DI*2), Z11
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
-	VPORD               Z11, Z10, Z10
-	VMOVDQU64           1088(AX), Z11
-	VPDPBUSD            Z12, Z10, Z11
-	VPSHLDD             $0x08, Z13, Z11, Z11
-	VPDPBUSD            Z14, Z10, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0xaa, Z9, Z10
-	VFMADD231PS         Z10, Z11, Z7
+	VBROADCASTI64X4     160(CX)(DI*2), Z13
+	VGF2P8AFFINEQB      $0x00, Z7, Z13, Z13
+	VMOVDQU64           64(CX)(DI*2), Z14
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z14
+	VPORD               Z14, Z13, Z13
+	VMOVDQU64           1088(AX), Z14
+	VPDPBUSD            Z15, Z13, Z14
+	VPSHLDD             $0x08, Z16, Z14, Z14
+	VPDPBUSD            Z17, Z13, Z14
+	VCVTDQ2PS           Z14, Z14
+	VPERMILPS           $0xaa, Z12, Z13
+	VFMADD231PS         Z13, Z14, Z10
 	PREFETCHT1          768(DX)
-	VBROADCASTI64X4     160(CX)(BX*1), Z10
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z10, Z10
-	VMOVDQU64           64(CX)(BX*1), Z11
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
-	VPORD               Z11, Z10, Z10
-	VMOVDQU64           1088(AX), Z11
-	VPDPBUSD            Z12, Z10, Z11
-	VPSHLDD             $0x08, Z13, Z11, Z11
-	VPDPBUSD            Z14, Z10, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0xff, Z9, Z9
-	VFMADD231PS         Z9, Z11, Z8
+	VBROADCASTI64X4     160(CX)(BX*1), Z13
+	VGF2P8AFFINEQB      $0x00, Z7, Z13, Z13
+	VMOVDQU64           64(CX)(BX*1), Z14
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z14
+	VPORD               Z14, Z13, Z13
+	VMOVDQU64           1088(AX), Z14
+	VPDPBUSD            Z15, Z13, Z14
+	VPSHLDD             $0x08, Z16, Z14, Z14
+	VPDPBUSD            Z17, Z13, Z14
+	VCVTDQ2PS           Z14, Z14
+	VPERMILPS           $0xff, Z12, Z12
+	VFMADD231PS         Z12, Z14, Z11
 	PREFETCHT1          832(DX)
 	ADDQ                $0x00000348, DX
 	CMPQ                DX, next_len+88(FP)
@@ -327,24 +322,24 @@ end6:
 	SUBQ       SI, AX
 	MOVL       $0x0000cccc, R9
 	KMOVW      R9, K5
-	VSHUFPS    $0x4e, Z6, Z5, Z9
-	VMOVAPS    Z6, K5, Z5
-	VADDPS     Z9, Z5, Z5
-	VSHUFPS    $0x4e, Z8, Z7, Z6
-	VMOVAPS    Z8, K5, Z7
-	VADDPS     Z6, Z7, Z7
-	VSHUFPS    $0xdd, Z7, Z5, Z6
-	VSHUFPS    $0x88, Z7, Z5, Z5
-	VADDPS     Z6, Z5, Z5
-	VSHUFF32X4 $0xee, Z5, Z5, Z6
-	VSHUFF32X4 $0x44, Z5, Z5, Z5
-	VADDPS     Z6, Z5, Z5
-	VSHUFF32X4 $0xdd, Z5, Z5, Z6
-	VSHUFF32X4 $0x88, Z5, Z5, Z5
-	VADDPS     Z6, Z5, Z5
+	VSHUFPS    $0x4e, Z9, Z8, Z12
+	VMOVAPS    Z9, K5, Z8
+	VADDPS     Z12, Z8, Z8
+	VSHUFPS    $0x4e, Z11, Z10, Z9
+	VMOVAPS    Z11, K5, Z10
+	VADDPS     Z9, Z10, Z10
+	VSHUFPS    $0xdd, Z10, Z8, Z9
+	VSHUFPS    $0x88, Z10, Z8, Z8
+	VADDPS     Z9, Z8, Z8
+	VSHUFF32X4 $0xee, Z8, Z8, Z9
+	VSHUFF32X4 $0x44, Z8, Z8, Z8
+	VADDPS     Z9, Z8, Z8
+	VSHUFF32X4 $0xdd, Z8, Z8, Z9
+	VSHUFF32X4 $0x88, Z8, Z8, Z8
+	VADDPS     Z9, Z8, Z8
 	MOVQ       s_base+0(FP), R9
 	MOVQ       stride+24(FP), R10
-	VMOVUPS    X5, (R9)
+	VMOVUPS    X8, (R9)
 	ADDQ       R10, R9
 	ADDQ       $0x00000010, s_base+0(FP)
 	ADDQ       DI, CX
@@ -359,82 +354,80 @@ done4:
 	JLT  done8
 
 rows7:
-	VXORPS Z5, Z5, Z5
+	VXORPS Z8, Z8, Z8
 	MOVQ   DI, BX
 	CMPQ   BX, $0x000000d2
 	JLT    end10
 
 loop9:
-	VBROADCASTI32X4     192(CX), Z6
-	VPBROADCASTD        206(CX), Z7
-	VPERMW              Z7, Z4, Z7
-	VCVTPH2PS           Y7, Z7
-	VMULPS.BCST         upperByte<>+0(SB), Z7, Z7
-	VPERMB.Z            Z6, Z0, K1, Z8
-	VCVTDQ2PS           Z8, Z8
-	VMULPS              Z7, Z8, Z8
-	VMULPS              256(AX), Z8, Z8
-	VBROADCASTI64X4     128(CX), Z9
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z9, Z9
-	VMOVUPS             nibbleMask<>+0(SB), Z10
-	VPTERNLOGD          $0xf8, (CX), Z10, Z9
-	VMOVDQU64           128(AX), Z10
-	VPDPBUSD            (AX), Z9, Z10
-	VPSHLDD             $0x08, 192(AX), Z10, Z10
-	VPDPBUSD            64(AX), Z9, Z10
-	VCVTDQ2PS           Z10, Z10
-	VPERMILPS           $0x00, Z8, Z8
-	VFMADD231PS         Z8, Z10, Z5
+	VBROADCASTI32X4     192(CX), Z9
+	VPBROADCASTD        206(CX), Z10
+	VPERMW              Z10, Z4, Z10
+	VCVTPH2PS           Y10, Z10
+	VMULPS.BCST         upperByte<>+0(SB), Z10, Z10
+	VPERMB.Z            Z9, Z0, K1, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              Z10, Z11, Z11
+	VMULPS              256(AX), Z11, Z11
+	VBROADCASTI64X4     128(CX), Z12
+	VGF2P8AFFINEQB      $0x00, Z6, Z12, Z12
+	VPTERNLOGD          $0xf8, (CX), Z5, Z12
+	VMOVDQU64           128(AX), Z13
+	VPDPBUSD            (AX), Z12, Z13
+	VPSHLDD             $0x08, 192(AX), Z13, Z13
+	VPDPBUSD            64(AX), Z12, Z13
+	VCVTDQ2PS           Z13, Z13
+	VPERMILPS           $0x00, Z11, Z11
+	VFMADD231PS         Z11, Z13, Z8
 	PREFETCHT1          (DX)
-	VPERMB.Z            Z6, Z1, K1, Z8
-	VCVTDQ2PS           Z8, Z8
-	VMULPS              Z7, Z8, Z8
-	VMULPS              576(AX), Z8, Z8
-	VBROADCASTI64X4     128(CX), Z9
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z9, Z9
-	VMOVDQU64           (CX), Z10
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z10, Z10
-	VPORD               Z10, Z9, Z9
-	VMOVDQU64           448(AX), Z10
-	VPDPBUSD            320(AX), Z9, Z10
-	VPSHLDD             $0x08, 512(AX), Z10, Z10
-	VPDPBUSD            384(AX), Z9, Z10
-	VCVTDQ2PS           Z10, Z10
-	VPERMILPS           $0x00, Z8, Z8
-	VFMADD231PS         Z8, Z10, Z5
+	VPERMB.Z            Z9, Z1, K1, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              Z10, Z11, Z11
+	VMULPS              576(AX), Z11, Z11
+	VBROADCASTI64X4     128(CX), Z12
+	VGF2P8AFFINEQB      $0x00, Z7, Z12, Z12
+	VMOVDQU64           (CX), Z13
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
+	VPORD               Z13, Z12, Z12
+	VMOVDQU64           448(AX), Z13
+	VPDPBUSD            320(AX), Z12, Z13
+	VPSHLDD             $0x08, 512(AX), Z13, Z13
+	VPDPBUSD            384(AX), Z12, Z13
+	VCVTDQ2PS           Z13, Z13
+	VPERMILPS           $0x00, Z11, Z11
+	VFMADD231PS         Z11, Z13, Z8
 	PREFETCHT1          64(DX)
-	VPERMB.Z            Z6, Z2, K1, Z8
-	VCVTDQ2PS           Z8, Z8
-	VMULPS              Z7, Z8, Z8
-	VMULPS              896(AX), Z8, Z8
-	VBROADCASTI64X4     160(CX), Z9
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z9, Z9
-	VMOVUPS             nibbleMask<>+0(SB), Z10
-	VPTERNLOGD          $0xf8, 64(CX), Z10, Z9
-	VMOVDQU64           768(AX), Z10
-	VPDPBUSD            640(AX), Z9, Z10
-	VPSHLDD             $0x08, 832(AX), Z10, Z10
-	VPDPBUSD            704(AX), Z9, Z10
-	VCVTDQ2PS           Z10, Z10
-	VPERMILPS           $0x00, Z8, Z8
-	VFMADD231PS         Z8, Z10, Z5
+	VPERMB.Z            Z9, Z2, K1, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              Z10, Z11, Z11
+	VMULPS              896(AX), Z11, Z11
+	VBROADCASTI64X4     160(CX), Z12
+	VGF2P8AFFINEQB      $0x00, Z6, Z12, Z12
+	VPTERNLOGD          $0xf8, 64(CX), Z5, Z12
+	VMOVDQU64           768(AX), Z13
+	VPDPBUSD            640(AX), Z12, Z13
+	VPSHLDD             $0x08, 832(AX), Z13, Z13
+	VPDPBUSD            704(AX), Z12, Z13
+	VCVTDQ2PS           Z13, Z13
+	VPERMILPS           $0x00, Z11, Z11
+	VFMADD231PS         Z11, Z13, Z8
 	PREFETCHT1          128(DX)
-	VPERMB.Z            Z6, Z3, K1, Z6
-	VCVTDQ2PS           Z6, Z6
-	VMULPS              Z7, Z6, Z6
-	VMULPS              1216(AX), Z6, Z6
-	VBROADCASTI64X4     160(CX), Z7
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z7, Z7
-	VMOVDQU64           64(CX), Z8
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z8, Z8
-	VPORD               Z8, Z7, Z7
-	VMOVDQU64           1088(AX), Z8
-	VPDPBUSD            960(AX), Z7, Z8
-	VPSHLDD             $0x08, 1152(AX), Z8, Z8
-	VPDPBUSD            1024(AX), Z7, Z8
-	VCVTDQ2PS           Z8, Z8
-	VPERMILPS           $0x00, Z6, Z6
-	VFMADD231PS         Z6, Z8, Z5
+	VPERMB.Z            Z9, Z3, K1, Z9
+	VCVTDQ2PS           Z9, Z9
+	VMULPS              Z10, Z9, Z9
+	VMULPS              1216(AX), Z9, Z9
+	VBROADCASTI64X4     160(CX), Z10
+	VGF2P8AFFINEQB      $0x00, Z7, Z10, Z10
+	VMOVDQU64           64(CX), Z11
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
+	VPORD               Z11, Z10, Z10
+	VMOVDQU64           1088(AX), Z11
+	VPDPBUSD            960(AX), Z10, Z11
+	VPSHLDD             $0x08, 1152(AX), Z11, Z11
+	VPDPBUSD            1024(AX), Z10, Z11
+	VCVTDQ2PS           Z11, Z11
+	VPERMILPS           $0x00, Z9, Z9
+	VFMADD231PS         Z9, Z11, Z8
 	PREFETCHT1          192(DX)
 	ADDQ                $0x000000d2, DX
 	CMPQ                DX, next_len+88(FP)
@@ -449,15 +442,15 @@ end10:
 	SUBQ          SI, AX
 	MOVQ          s_base+0(FP), BX
 	MOVQ          stride+24(FP), R8
-	VPERMILPS     $0x4e, Z5, Z6
-	VADDPS        Z6, Z5, Z5
-	VPERMILPS     $0xb1, Z5, Z6
-	VADDPS        Z6, Z5, Z5
-	VEXTRACTF64X4 $0x01, Z5, Y6
-	VADDPS        Y6, Y5, Y5
-	VEXTRACTF128  $0x01, Y5, X6
-	VADDPS        X6, X5, X5
-	VMOVSS        X5, (BX)
+	VPERMILPS     $0x4e, Z8, Z9
+	VADDPS        Z9, Z8, Z8
+	VPERMILPS     $0xb1, Z8, Z9
+	VADDPS        Z9, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VADDPS        Y9, Y8, Y8
+	VEXTRACTF128  $0x01, Y8, X9
+	VADDPS        X9, X8, X8
+	VMOVSS        X8, (BX)
 	ADDQ          R8, BX
 	ADDQ          $0x00000004, s_base+0(FP)
 	SUBQ          $0x00000001, n+104(FP)
@@ -574,19 +567,6 @@ DATA factorsQ6_K<>+60(SB)/2, $0x0011
 DATA factorsQ6_K<>+62(SB)/2, $0x0019
 GLOBL factorsQ6_K<>(SB), RODATA|NOPTR, $64
 
-DATA upperByte<>+0(SB)/4, $0x33800000
-GLOBL upperByte<>(SB), RODATA|NOPTR, $4
-
-DATA lowerPairs<>+0(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+8(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+16(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+24(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+32(SB)/8, $0x0000000004080000
-DATA lowerPairs<>+40(SB)/8, $0x0000000004080000
-DATA lowerPairs<>+48(SB)/8, $0x0000000004080000
-DATA lowerPairs<>+56(SB)/8, $0x0000000004080000
-GLOBL lowerPairs<>(SB), RODATA|NOPTR, $64
-
 DATA nibbleMask<>+0(SB)/4, $0x0f0f0f0f
 DATA nibbleMask<>+4(SB)/4, $0x0f0f0f0f
 DATA nibbleMask<>+8(SB)/4, $0x0f0f0f0f
@@ -605,6 +585,16 @@ DATA nibbleMask<>+56(SB)/4, $0x0f0f0f0f
 DATA nibbleMask<>+60(SB)/4, $0x0f0f0f0f
 GLOBL nibbleMask<>(SB), RODATA|NOPTR, $64
 
+DATA lowerPairs<>+0(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+8(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+16(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+24(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+32(SB)/8, $0x0000000004080000
+DATA lowerPairs<>+40(SB)/8, $0x0000000004080000
+DATA lowerPairs<>+48(SB)/8, $0x0000000004080000
+DATA lowerPairs<>+56(SB)/8, $0x0000000004080000
+GLOBL lowerPairs<>(SB), RODATA|NOPTR, $64
+
 DATA upperPairs<>+0(SB)/8, $0x0000000010200000
 DATA upperPairs<>+8(SB)/8, $0x0000000010200000
 DATA upperPairs<>+16(SB)/8, $0x0000000010200000
@@ -614,6 +604,9 @@ DATA upperPairs<>+40(SB)/8, $0x0000000040800000
 DATA upperPairs<>+48(SB)/8, $0x0000000040800000
 DATA upperPairs<>+56(SB)/8, $0x0000000040800000
 GLOBL upperPairs<>(SB), RODATA|NOPTR, $64
+
+DATA upperByte<>+0(SB)/4, $0x33800000
+GLOBL upperByte<>(SB), RODATA|NOPTR, $4
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

@@ -73,8 +73,9 @@ loop5:
 	VMULPS              256(AX), Z10, Z11
 	VMULPS              256(AX)(SI*1), Z10, Z10
 	VBROADCASTI64X4     128(CX), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
+	VMOVDQU64           lowerPairs<>+0(SB), Z13
+	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
+	VMOVDQU64           nibbleMask<>+0(SB), Z13
 	VPTERNLOGD          $0xf8, (CX), Z13, Z12
 	VMOVDQU64           128(AX), Z13
 	VPDPBUSD            (AX), Z12, Z13
@@ -91,8 +92,9 @@ loop5:
 	VPERMILPS           $0x00, Z10, Z12
 	VFMADD231PS         Z12, Z13, Z4
 	VBROADCASTI64X4     128(CX)(DI*1), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
+	VMOVDQU64           lowerPairs<>+0(SB), Z13
+	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
+	VMOVDQU64           nibbleMask<>+0(SB), Z13
 	VPTERNLOGD          $0xf8, (CX)(DI*1), Z13, Z12
 	VMOVDQU64           128(AX), Z13
 	VPDPBUSD            (AX), Z12, Z13
@@ -110,8 +112,9 @@ loop5:
 	VFMADD231PS         Z12, Z13, Z5
 	PREFETCHT1          (DX)
 	VBROADCASTI64X4     128(CX)(DI*2), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
+	VMOVDQU64           lowerPairs<>+0(SB), Z13
+	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
+	VMOVDQU64           nibbleMask<>+0(SB), Z13
 	VPTERNLOGD          $0xf8, (CX)(DI*2), Z13, Z12
 	VMOVDQU64           128(AX), Z13
 	VPDPBUSD            (AX), Z12, Z13
@@ -129,8 +132,9 @@ loop5:
 	VFMADD231PS         Z12, Z13, Z6
 	PREFETCHT1          64(DX)
 	VBROADCASTI64X4     128(CX)(BX*1), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
+	VMOVDQU64           lowerPairs<>+0(SB), Z13
+	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
+	VMOVDQU64           nibbleMask<>+0(SB), Z13
 	VPTERNLOGD          $0xf8, (CX)(BX*1), Z13, Z12
 	VMOVDQU64           128(AX), Z13
 	VPDPBUSD            (AX), Z12, Z13
@@ -154,7 +158,8 @@ loop5:
 	VMULPS              576(AX), Z10, Z11
 	VMULPS              576(AX)(SI*1), Z10, Z10
 	VBROADCASTI64X4     128(CX), Z12
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z12, Z12
+	VMOVDQU64           upperPairs<>+0(SB), Z13
+	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
 	VMOVDQU64           (CX), Z13
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
 	VPORD               Z13, Z12, Z12
@@ -174,7 +179,8 @@ loop5:
 	VFMADD231PS         Z12, Z13, Z4
 	PREFETCHT1          192(DX)
 	VBROADCASTI64X4     128(CX)(DI*1), Z12
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z12, Z12
+	VMOVDQU64           upperPairs<>+0(SB), Z13
+	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
 	VMOVDQU64           (CX)(DI*1), Z13
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
 	VPORD               Z13, Z12, Z12
@@ -194,7 +200,8 @@ loop5:
 	VFMADD231PS         Z12, Z13, Z5
 	PREFETCHT1          256(DX)
 	VBROADCASTI64X4     128(CX)(DI*2), Z12
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z12, Z12
+	VMOVDQU64           upperPairs<>+0(SB), Z13
+	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
 	VMOVDQU64           (CX)(DI*2), Z13
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
 	VPORD               Z13, Z12, Z12
@@ -214,7 +221,8 @@ loop5:
 	VFMADD231PS         Z12, Z13, Z6
 	PREFETCHT1          320(DX)
 	VBROADCASTI64X4     128(CX)(BX*1), Z12
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z12, Z12
+	VMOVDQU64           upperPairs<>+0(SB), Z13
+	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
 	VMOVDQU64           (CX)(BX*1), Z13
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
 	VPORD               Z13, Z12, Z12
@@ -240,8 +248,9 @@ loop5:
 	VMULPS              896(AX), Z10, Z11
 	VMULPS              896(AX)(SI*1), Z10, Z10
 	VBROADCASTI64X4     160(CX), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
+	VMOVDQU64           lowerPairs<>+0(SB), Z13
+	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
+	VMOVDQU64           nibbleMask<>+0(SB), Z13
 	VPTERNLOGD          $0xf8, 64(CX), Z13, Z12
 	VMOVDQU64           768(AX), Z13
 	VPDPBUSD            640(AX), Z12, Z13
@@ -258,8 +267,9 @@ loop5:
 	VPERMILPS           $0x00, Z10, Z12
 	VFMADD231PS         Z12, Z13, Z4
 	VBROADCASTI64X4     160(CX)(DI*1), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
+	VMOVDQU64           lowerPairs<>+0(SB), Z13
+	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
+	VMOVDQU64           nibbleMask<>+0(SB), Z13
 	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z13, Z12
 	VMOVDQU64           768(AX), Z13
 	VPDPBUSD            640(AX), Z12, Z13
@@ -277,8 +287,9 @@ loop5:
 	VFMADD231PS         Z12, Z13, Z5
 	PREFETCHT1          448(DX)
 	VBROADCASTI64X4     160(CX)(DI*2), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
+	VMOVDQU64           lowerPairs<>+0(SB), Z13
+	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
+	VMOVDQU64           nibbleMask<>+0(SB), Z13
 	VPTERNLOGD          $0xf8, 64(CX)(DI*2), Z13, Z12
 	VMOVDQU64           768(AX), Z13
 	VPDPBUSD            640(AX), Z12, Z13
@@ -296,8 +307,9 @@ loop5:
 	VFMADD231PS         Z12, Z13, Z6
 	PREFETCHT1          512(DX)
 	VBROADCASTI64X4     160(CX)(BX*1), Z12
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z12, Z12
-	VMOVUPS             nibbleMask<>+0(SB), Z13
+	VMOVDQU64           lowerPairs<>+0(SB), Z13
+	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
+	VMOVDQU64           nibbleMask<>+0(SB), Z13
 	VPTERNLOGD          $0xf8, 64(CX)(BX*1), Z13, Z12
 	VMOVDQU64           768(AX), Z13
 	VPDPBUSD            640(AX), Z12, Z13
@@ -321,7 +333,8 @@ loop5:
 	VMULPS              1216(AX), Z8, Z9
 	VMULPS              1216(AX)(SI*1), Z8, Z8
 	VBROADCASTI64X4     160(CX), Z10
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z10, Z10
+	VMOVDQU64           upperPairs<>+0(SB), Z11
+	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
 	VMOVDQU64           64(CX), Z11
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
 	VPORD               Z11, Z10, Z10
@@ -341,7 +354,8 @@ loop5:
 	VFMADD231PS         Z10, Z11, Z4
 	PREFETCHT1          640(DX)
 	VBROADCASTI64X4     160(CX)(DI*1), Z10
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z10, Z10
+	VMOVDQU64           upperPairs<>+0(SB), Z11
+	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
 	VMOVDQU64           64(CX)(DI*1), Z11
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
 	VPORD               Z11, Z10, Z10
@@ -361,7 +375,8 @@ loop5:
 	VFMADD231PS         Z10, Z11, Z5
 	PREFETCHT1          704(DX)
 	VBROADCASTI64X4     160(CX)(DI*2), Z10
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z10, Z10
+	VMOVDQU64           upperPairs<>+0(SB), Z11
+	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
 	VMOVDQU64           64(CX)(DI*2), Z11
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
 	VPORD               Z11, Z10, Z10
@@ -381,7 +396,8 @@ loop5:
 	VFMADD231PS         Z10, Z11, Z6
 	PREFETCHT1          768(DX)
 	VBROADCASTI64X4     160(CX)(BX*1), Z10
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z10, Z10
+	VMOVDQU64           upperPairs<>+0(SB), Z11
+	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
 	VMOVDQU64           64(CX)(BX*1), Z11
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
 	VPORD               Z11, Z10, Z10
@@ -479,8 +495,9 @@ loop9:
 	VMULPS              256(AX), Z4, Z5
 	VMULPS              256(AX)(SI*1), Z4, Z4
 	VBROADCASTI64X4     128(CX), Z6
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z6, Z6
-	VMOVUPS             nibbleMask<>+0(SB), Z7
+	VMOVDQU64           lowerPairs<>+0(SB), Z7
+	VGF2P8AFFINEQB      $0x00, Z7, Z6, Z6
+	VMOVDQU64           nibbleMask<>+0(SB), Z7
 	VPTERNLOGD          $0xf8, (CX), Z7, Z6
 	VMOVDQU64           128(AX), Z7
 	VPDPBUSD            (AX), Z6, Z7
@@ -504,7 +521,8 @@ loop9:
 	VMULPS              576(AX), Z4, Z5
 	VMULPS              576(AX)(SI*1), Z4, Z4
 	VBROADCASTI64X4     128(CX), Z6
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z6, Z6
+	VMOVDQU64           upperPairs<>+0(SB), Z7
+	VGF2P8AFFINEQB      $0x00, Z7, Z6, Z6
 	VMOVDQU64           (CX), Z7
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z7, Z7
 	VPORD               Z7, Z6, Z6
@@ -530,8 +548,9 @@ loop9:
 	VMULPS              896(AX), Z4, Z5
 	VMULPS              896(AX)(SI*1), Z4, Z4
 	VBROADCASTI64X4     160(CX), Z6
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z6, Z6
-	VMOVUPS             nibbleMask<>+0(SB), Z7
+	VMOVDQU64           lowerPairs<>+0(SB), Z7
+	VGF2P8AFFINEQB      $0x00, Z7, Z6, Z6
+	VMOVDQU64           nibbleMask<>+0(SB), Z7
 	VPTERNLOGD          $0xf8, 64(CX), Z7, Z6
 	VMOVDQU64           768(AX), Z7
 	VPDPBUSD            640(AX), Z6, Z7
@@ -555,7 +574,8 @@ loop9:
 	VMULPS              1216(AX), Z2, Z3
 	VMULPS              1216(AX)(SI*1), Z2, Z2
 	VBROADCASTI64X4     160(CX), Z4
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z4, Z4
+	VMOVDQU64           upperPairs<>+0(SB), Z5
+	VGF2P8AFFINEQB      $0x00, Z5, Z4, Z4
 	VMOVDQU64           64(CX), Z5
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z5, Z5
 	VPORD               Z5, Z4, Z4
@@ -722,19 +742,6 @@ DATA factorsQ6_K<>+60(SB)/2, $0x0011
 DATA factorsQ6_K<>+62(SB)/2, $0x0019
 GLOBL factorsQ6_K<>(SB), RODATA|NOPTR, $64
 
-DATA upperByte<>+0(SB)/4, $0x33800000
-GLOBL upperByte<>(SB), RODATA|NOPTR, $4
-
-DATA lowerPairs<>+0(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+8(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+16(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+24(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+32(SB)/8, $0x0000000004080000
-DATA lowerPairs<>+40(SB)/8, $0x0000000004080000
-DATA lowerPairs<>+48(SB)/8, $0x0000000004080000
-DATA lowerPairs<>+56(SB)/8, $0x0000000004080000
-GLOBL lowerPairs<>(SB), RODATA|NOPTR, $64
-
 DATA nibbleMask<>+0(SB)/4, $0x0f0f0f0f
 DATA nibbleMask<>+4(SB)/4, $0x0f0f0f0f
 DATA nibbleMask<>+8(SB)/4, $0x0f0f0f0f
@@ -753,6 +760,16 @@ DATA nibbleMask<>+56(SB)/4, $0x0f0f0f0f
 DATA nibbleMask<>+60(SB)/4, $0x0f0f0f0f
 GLOBL nibbleMask<>(SB), RODATA|NOPTR, $64
 
+DATA lowerPairs<>+0(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+8(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+16(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+24(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+32(SB)/8, $0x0000000004080000
+DATA lowerPairs<>+40(SB)/8, $0x0000000004080000
+DATA lowerPairs<>+48(SB)/8, $0x0000000004080000
+DATA lowerPairs<>+56(SB)/8, $0x0000000004080000
+GLOBL lowerPairs<>(SB), RODATA|NOPTR, $64
+
 DATA upperPairs<>+0(SB)/8, $0x0000000010200000
 DATA upperPairs<>+8(SB)/8, $0x0000000010200000
 DATA upperPairs<>+16(SB)/8, $0x0000000010200000
@@ -762,6 +779,9 @@ DATA upperPairs<>+40(SB)/8, $0x0000000040800000
 DATA upperPairs<>+48(SB)/8, $0x0000000040800000
 DATA upperPairs<>+56(SB)/8, $0x0000000040800000
 GLOBL upperPairs<>(SB), RODATA|NOPTR, $64
+
+DATA upperByte<>+0(SB)/4, $0x33800000
+GLOBL upperByte<>(SB), RODATA|NOPTR, $4
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

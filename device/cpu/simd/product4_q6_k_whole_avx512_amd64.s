@@ -84,8 +84,9 @@ loop5:
 	VMULPS              256(AX)(SI*2), Z18, Z21
 	VMULPS              256(AX)(BX*1), Z18, Z18
 	VBROADCASTI64X4     128(CX), Z22
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z22, Z22
-	VMOVUPS             nibbleMask<>+0(SB), Z23
+	VMOVDQU64           lowerPairs<>+0(SB), Z23
+	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
+	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, (CX), Z23, Z22
 	VMOVDQU64           128(AX), Z23
 	VPDPBUSD            (AX), Z22, Z23
@@ -116,8 +117,9 @@ loop5:
 	VPERMILPS           $0x00, Z18, Z22
 	VFMADD231PS         Z22, Z23, Z12
 	VBROADCASTI64X4     128(CX)(DI*1), Z22
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z22, Z22
-	VMOVUPS             nibbleMask<>+0(SB), Z23
+	VMOVDQU64           lowerPairs<>+0(SB), Z23
+	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
+	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, (CX)(DI*1), Z23, Z22
 	VMOVDQU64           128(AX), Z23
 	VPDPBUSD            (AX), Z22, Z23
@@ -149,8 +151,9 @@ loop5:
 	VFMADD231PS         Z22, Z23, Z13
 	PREFETCHT1          (DX)
 	VBROADCASTI64X4     128(CX)(DI*2), Z22
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z22, Z22
-	VMOVUPS             nibbleMask<>+0(SB), Z23
+	VMOVDQU64           lowerPairs<>+0(SB), Z23
+	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
+	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, (CX)(DI*2), Z23, Z22
 	VMOVDQU64           128(AX), Z23
 	VPDPBUSD            (AX), Z22, Z23
@@ -182,8 +185,9 @@ loop5:
 	VFMADD231PS         Z22, Z23, Z14
 	PREFETCHT1          64(DX)
 	VBROADCASTI64X4     128(CX)(R8*1), Z22
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z22, Z22
-	VMOVUPS             nibbleMask<>+0(SB), Z23
+	VMOVDQU64           lowerPairs<>+0(SB), Z23
+	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
+	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, (CX)(R8*1), Z23, Z22
 	VMOVDQU64           128(AX), Z23
 	VPDPBUSD            (AX), Z22, Z23
@@ -223,7 +227,8 @@ loop5:
 	VMULPS              576(AX)(SI*2), Z18, Z21
 	VMULPS              576(AX)(BX*1), Z18, Z18
 	VBROADCASTI64X4     128(CX), Z22
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z22, Z22
+	VMOVDQU64           upperPairs<>+0(SB), Z23
+	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
 	VMOVDQU64           (CX), Z23
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z23
 	VPORD               Z23, Z22, Z22
@@ -257,7 +262,8 @@ loop5:
 	VFMADD231PS         Z22, Z23, Z12
 	PREFETCHT1          192(DX)
 	VBROADCASTI64X4     128(CX)(DI*1), Z22
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z22, Z22
+	VMOVDQU64           upperPairs<>+0(SB), Z23
+	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
 	VMOVDQU64           (CX)(DI*1), Z23
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z23
 	VPORD               Z23, Z22, Z22
@@ -291,7 +297,8 @@ loop5:
 	VFMADD231PS         Z22, Z23, Z13
 	PREFETCHT1          256(DX)
 	VBROADCASTI64X4     128(CX)(DI*2), Z22
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z22, Z22
+	VMOVDQU64           upperPairs<>+0(SB), Z23
+	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
 	VMOVDQU64           (CX)(DI*2), Z23
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z23
 	VPORD               Z23, Z22, Z22
@@ -325,7 +332,8 @@ loop5:
 	VFMADD231PS         Z22, Z23, Z14
 	PREFETCHT1          320(DX)
 	VBROADCASTI64X4     128(CX)(R8*1), Z22
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z22, Z22
+	VMOVDQU64           upperPairs<>+0(SB), Z23
+	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
 	VMOVDQU64           (CX)(R8*1), Z23
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z23
 	VPORD               Z23, Z22, Z22
@@ -367,8 +375,9 @@ loop5:
 	VMULPS              896(AX)(SI*2), Z18, Z21
 	VMULPS              896(AX)(BX*1), Z18, Z18
 	VBROADCASTI64X4     160(CX), Z22
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z22, Z22
-	VMOVUPS             nibbleMask<>+0(SB), Z23
+	VMOVDQU64           lowerPairs<>+0(SB), Z23
+	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
+	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, 64(CX), Z23, Z22
 	VMOVDQU64           768(AX), Z23
 	VPDPBUSD            640(AX), Z22, Z23
@@ -399,8 +408,9 @@ loop5:
 	VPERMILPS           $0x00, Z18, Z22
 	VFMADD231PS         Z22, Z23, Z12
 	VBROADCASTI64X4     160(CX)(DI*1), Z22
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z22, Z22
-	VMOVUPS             nibbleMask<>+0(SB), Z23
+	VMOVDQU64           lowerPairs<>+0(SB), Z23
+	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
+	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z23, Z22
 	VMOVDQU64           768(AX), Z23
 	VPDPBUSD            640(AX), Z22, Z23
@@ -432,8 +442,9 @@ loop5:
 	VFMADD231PS         Z22, Z23, Z13
 	PREFETCHT1          448(DX)
 	VBROADCASTI64X4     160(CX)(DI*2), Z22
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z22, Z22
-	VMOVUPS             nibbleMask<>+0(SB), Z23
+	VMOVDQU64           lowerPairs<>+0(SB), Z23
+	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
+	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, 64(CX)(DI*2), Z23, Z22
 	VMOVDQU64           768(AX), Z23
 	VPDPBUSD            640(AX), Z22, Z23
@@ -465,8 +476,9 @@ loop5:
 	VFMADD231PS         Z22, Z23, Z14
 	PREFETCHT1          512(DX)
 	VBROADCASTI64X4     160(CX)(R8*1), Z22
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z22, Z22
-	VMOVUPS             nibbleMask<>+0(SB), Z23
+	VMOVDQU64           lowerPairs<>+0(SB), Z23
+	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
+	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, 64(CX)(R8*1), Z23, Z22
 	VMOVDQU64           768(AX), Z23
 	VPDPBUSD            640(AX), Z22, Z23
@@ -506,7 +518,8 @@ loop5:
 	VMULPS              1216(AX)(SI*2), Z16, Z19
 	VMULPS              1216(AX)(BX*1), Z16, Z16
 	VBROADCASTI64X4     160(CX), Z20
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z20, Z20
+	VMOVDQU64           upperPairs<>+0(SB), Z21
+	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
 	VMOVDQU64           64(CX), Z21
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
 	VPORD               Z21, Z20, Z20
@@ -540,7 +553,8 @@ loop5:
 	VFMADD231PS         Z20, Z21, Z12
 	PREFETCHT1          640(DX)
 	VBROADCASTI64X4     160(CX)(DI*1), Z20
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z20, Z20
+	VMOVDQU64           upperPairs<>+0(SB), Z21
+	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
 	VMOVDQU64           64(CX)(DI*1), Z21
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
 	VPORD               Z21, Z20, Z20
@@ -574,7 +588,8 @@ loop5:
 	VFMADD231PS         Z20, Z21, Z13
 	PREFETCHT1          704(DX)
 	VBROADCASTI64X4     160(CX)(DI*2), Z20
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z20, Z20
+	VMOVDQU64           upperPairs<>+0(SB), Z21
+	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
 	VMOVDQU64           64(CX)(DI*2), Z21
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
 	VPORD               Z21, Z20, Z20
@@ -608,7 +623,8 @@ loop5:
 	VFMADD231PS         Z20, Z21, Z14
 	PREFETCHT1          768(DX)
 	VBROADCASTI64X4     160(CX)(R8*1), Z20
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z20, Z20
+	VMOVDQU64           upperPairs<>+0(SB), Z21
+	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
 	VMOVDQU64           64(CX)(R8*1), Z21
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
 	VPORD               Z21, Z20, Z20
@@ -751,8 +767,9 @@ loop9:
 	VMULPS              256(AX)(SI*2), Z6, Z9
 	VMULPS              256(AX)(BX*1), Z6, Z6
 	VBROADCASTI64X4     128(CX), Z10
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z10, Z10
-	VMOVUPS             nibbleMask<>+0(SB), Z11
+	VMOVDQU64           lowerPairs<>+0(SB), Z11
+	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
+	VMOVDQU64           nibbleMask<>+0(SB), Z11
 	VPTERNLOGD          $0xf8, (CX), Z11, Z10
 	VMOVDQU64           128(AX), Z11
 	VPDPBUSD            (AX), Z10, Z11
@@ -792,7 +809,8 @@ loop9:
 	VMULPS              576(AX)(SI*2), Z6, Z9
 	VMULPS              576(AX)(BX*1), Z6, Z6
 	VBROADCASTI64X4     128(CX), Z10
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z10, Z10
+	VMOVDQU64           upperPairs<>+0(SB), Z11
+	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
 	VMOVDQU64           (CX), Z11
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
 	VPORD               Z11, Z10, Z10
@@ -834,8 +852,9 @@ loop9:
 	VMULPS              896(AX)(SI*2), Z6, Z9
 	VMULPS              896(AX)(BX*1), Z6, Z6
 	VBROADCASTI64X4     160(CX), Z10
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z10, Z10
-	VMOVUPS             nibbleMask<>+0(SB), Z11
+	VMOVDQU64           lowerPairs<>+0(SB), Z11
+	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
+	VMOVDQU64           nibbleMask<>+0(SB), Z11
 	VPTERNLOGD          $0xf8, 64(CX), Z11, Z10
 	VMOVDQU64           768(AX), Z11
 	VPDPBUSD            640(AX), Z10, Z11
@@ -875,7 +894,8 @@ loop9:
 	VMULPS              1216(AX)(SI*2), Z4, Z7
 	VMULPS              1216(AX)(BX*1), Z4, Z4
 	VBROADCASTI64X4     160(CX), Z8
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z8, Z8
+	VMOVDQU64           upperPairs<>+0(SB), Z9
+	VGF2P8AFFINEQB      $0x00, Z9, Z8, Z8
 	VMOVDQU64           64(CX), Z9
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z9, Z9
 	VPORD               Z9, Z8, Z8
@@ -1076,19 +1096,6 @@ DATA factorsQ6_K<>+60(SB)/2, $0x0011
 DATA factorsQ6_K<>+62(SB)/2, $0x0019
 GLOBL factorsQ6_K<>(SB), RODATA|NOPTR, $64
 
-DATA upperByte<>+0(SB)/4, $0x33800000
-GLOBL upperByte<>(SB), RODATA|NOPTR, $4
-
-DATA lowerPairs<>+0(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+8(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+16(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+24(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+32(SB)/8, $0x0000000004080000
-DATA lowerPairs<>+40(SB)/8, $0x0000000004080000
-DATA lowerPairs<>+48(SB)/8, $0x0000000004080000
-DATA lowerPairs<>+56(SB)/8, $0x0000000004080000
-GLOBL lowerPairs<>(SB), RODATA|NOPTR, $64
-
 DATA nibbleMask<>+0(SB)/4, $0x0f0f0f0f
 DATA nibbleMask<>+4(SB)/4, $0x0f0f0f0f
 DATA nibbleMask<>+8(SB)/4, $0x0f0f0f0f
@@ -1107,6 +1114,16 @@ DATA nibbleMask<>+56(SB)/4, $0x0f0f0f0f
 DATA nibbleMask<>+60(SB)/4, $0x0f0f0f0f
 GLOBL nibbleMask<>(SB), RODATA|NOPTR, $64
 
+DATA lowerPairs<>+0(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+8(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+16(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+24(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+32(SB)/8, $0x0000000004080000
+DATA lowerPairs<>+40(SB)/8, $0x0000000004080000
+DATA lowerPairs<>+48(SB)/8, $0x0000000004080000
+DATA lowerPairs<>+56(SB)/8, $0x0000000004080000
+GLOBL lowerPairs<>(SB), RODATA|NOPTR, $64
+
 DATA upperPairs<>+0(SB)/8, $0x0000000010200000
 DATA upperPairs<>+8(SB)/8, $0x0000000010200000
 DATA upperPairs<>+16(SB)/8, $0x0000000010200000
@@ -1116,6 +1133,9 @@ DATA upperPairs<>+40(SB)/8, $0x0000000040800000
 DATA upperPairs<>+48(SB)/8, $0x0000000040800000
 DATA upperPairs<>+56(SB)/8, $0x0000000040800000
 GLOBL upperPairs<>(SB), RODATA|NOPTR, $64
+
+DATA upperByte<>+0(SB)/4, $0x33800000
+GLOBL upperByte<>(SB), RODATA|NOPTR, $4
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

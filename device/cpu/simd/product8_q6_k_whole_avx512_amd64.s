@@ -85,8 +85,9 @@ loop5:
 	VMULPS              256(AX)(BX*2), Z18, Z25
 	VMULPS              256(AX)(R9*1), Z18, Z18
 	VBROADCASTI64X4     128(CX), Z26
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z26, Z26
-	VMOVUPS             nibbleMask<>+0(SB), Z27
+	VMOVDQU64           lowerPairs<>+0(SB), Z27
+	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
+	VMOVDQU64           nibbleMask<>+0(SB), Z27
 	VPTERNLOGD          $0xf8, (CX), Z27, Z26
 	VMOVDQU64           128(AX), Z27
 	VPDPBUSD            (AX), Z26, Z27
@@ -145,8 +146,9 @@ loop5:
 	VPERMILPS           $0x00, Z18, Z26
 	VFMADD231PS         Z26, Z27, Z14
 	VBROADCASTI64X4     128(CX)(DI*1), Z26
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z26, Z26
-	VMOVUPS             nibbleMask<>+0(SB), Z27
+	VMOVDQU64           lowerPairs<>+0(SB), Z27
+	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
+	VMOVDQU64           nibbleMask<>+0(SB), Z27
 	VPTERNLOGD          $0xf8, (CX)(DI*1), Z27, Z26
 	VMOVDQU64           128(AX), Z27
 	VPDPBUSD            (AX), Z26, Z27
@@ -218,7 +220,8 @@ loop5:
 	VMULPS              576(AX)(BX*2), Z18, Z25
 	VMULPS              576(AX)(R9*1), Z18, Z18
 	VBROADCASTI64X4     128(CX), Z26
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z26, Z26
+	VMOVDQU64           upperPairs<>+0(SB), Z27
+	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
 	VMOVDQU64           (CX), Z27
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z27, Z27
 	VPORD               Z27, Z26, Z26
@@ -280,7 +283,8 @@ loop5:
 	VFMADD231PS         Z26, Z27, Z14
 	PREFETCHT1          64(DX)
 	VBROADCASTI64X4     128(CX)(DI*1), Z26
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z26, Z26
+	VMOVDQU64           upperPairs<>+0(SB), Z27
+	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
 	VMOVDQU64           (CX)(DI*1), Z27
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z27, Z27
 	VPORD               Z27, Z26, Z26
@@ -354,8 +358,9 @@ loop5:
 	VMULPS              896(AX)(BX*2), Z18, Z25
 	VMULPS              896(AX)(R9*1), Z18, Z18
 	VBROADCASTI64X4     160(CX), Z26
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z26, Z26
-	VMOVUPS             nibbleMask<>+0(SB), Z27
+	VMOVDQU64           lowerPairs<>+0(SB), Z27
+	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
+	VMOVDQU64           nibbleMask<>+0(SB), Z27
 	VPTERNLOGD          $0xf8, 64(CX), Z27, Z26
 	VMOVDQU64           768(AX), Z27
 	VPDPBUSD            640(AX), Z26, Z27
@@ -415,8 +420,9 @@ loop5:
 	VFMADD231PS         Z26, Z27, Z14
 	PREFETCHT1          192(DX)
 	VBROADCASTI64X4     160(CX)(DI*1), Z26
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z26, Z26
-	VMOVUPS             nibbleMask<>+0(SB), Z27
+	VMOVDQU64           lowerPairs<>+0(SB), Z27
+	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
+	VMOVDQU64           nibbleMask<>+0(SB), Z27
 	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z27, Z26
 	VMOVDQU64           768(AX), Z27
 	VPDPBUSD            640(AX), Z26, Z27
@@ -488,7 +494,8 @@ loop5:
 	VMULPS              1216(AX)(BX*2), Z16, Z23
 	VMULPS              1216(AX)(R9*1), Z16, Z16
 	VBROADCASTI64X4     160(CX), Z24
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z24, Z24
+	VMOVDQU64           upperPairs<>+0(SB), Z25
+	VGF2P8AFFINEQB      $0x00, Z25, Z24, Z24
 	VMOVDQU64           64(CX), Z25
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z25, Z25
 	VPORD               Z25, Z24, Z24
@@ -550,7 +557,8 @@ loop5:
 	VFMADD231PS         Z24, Z25, Z14
 	PREFETCHT1          320(DX)
 	VBROADCASTI64X4     160(CX)(DI*1), Z24
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z24, Z24
+	VMOVDQU64           upperPairs<>+0(SB), Z25
+	VGF2P8AFFINEQB      $0x00, Z25, Z24, Z24
 	VMOVDQU64           64(CX)(DI*1), Z25
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z25, Z25
 	VPORD               Z25, Z24, Z24
@@ -735,8 +743,9 @@ loop9:
 	VMULPS              256(AX)(BX*2), Z10, Z17
 	VMULPS              256(AX)(R9*1), Z10, Z10
 	VBROADCASTI64X4     128(CX), Z18
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z18, Z18
-	VMOVUPS             nibbleMask<>+0(SB), Z19
+	VMOVDQU64           lowerPairs<>+0(SB), Z19
+	VGF2P8AFFINEQB      $0x00, Z19, Z18, Z18
+	VMOVDQU64           nibbleMask<>+0(SB), Z19
 	VPTERNLOGD          $0xf8, (CX), Z19, Z18
 	VMOVDQU64           128(AX), Z19
 	VPDPBUSD            (AX), Z18, Z19
@@ -808,7 +817,8 @@ loop9:
 	VMULPS              576(AX)(BX*2), Z10, Z17
 	VMULPS              576(AX)(R9*1), Z10, Z10
 	VBROADCASTI64X4     128(CX), Z18
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z18, Z18
+	VMOVDQU64           upperPairs<>+0(SB), Z19
+	VGF2P8AFFINEQB      $0x00, Z19, Z18, Z18
 	VMOVDQU64           (CX), Z19
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
 	VPORD               Z19, Z18, Z18
@@ -882,8 +892,9 @@ loop9:
 	VMULPS              896(AX)(BX*2), Z10, Z17
 	VMULPS              896(AX)(R9*1), Z10, Z10
 	VBROADCASTI64X4     160(CX), Z18
-	VGF2P8AFFINEQB      $0x00, lowerPairs<>+0(SB), Z18, Z18
-	VMOVUPS             nibbleMask<>+0(SB), Z19
+	VMOVDQU64           lowerPairs<>+0(SB), Z19
+	VGF2P8AFFINEQB      $0x00, Z19, Z18, Z18
+	VMOVDQU64           nibbleMask<>+0(SB), Z19
 	VPTERNLOGD          $0xf8, 64(CX), Z19, Z18
 	VMOVDQU64           768(AX), Z19
 	VPDPBUSD            640(AX), Z18, Z19
@@ -955,7 +966,8 @@ loop9:
 	VMULPS              1216(AX)(BX*2), Z8, Z15
 	VMULPS              1216(AX)(R9*1), Z8, Z8
 	VBROADCASTI64X4     160(CX), Z16
-	VGF2P8AFFINEQB      $0x00, upperPairs<>+0(SB), Z16, Z16
+	VMOVDQU64           upperPairs<>+0(SB), Z17
+	VGF2P8AFFINEQB      $0x00, Z17, Z16, Z16
 	VMOVDQU64           64(CX), Z17
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
 	VPORD               Z17, Z16, Z16
@@ -1224,19 +1236,6 @@ DATA factorsQ6_K<>+60(SB)/2, $0x0011
 DATA factorsQ6_K<>+62(SB)/2, $0x0019
 GLOBL factorsQ6_K<>(SB), RODATA|NOPTR, $64
 
-DATA upperByte<>+0(SB)/4, $0x33800000
-GLOBL upperByte<>(SB), RODATA|NOPTR, $4
-
-DATA lowerPairs<>+0(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+8(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+16(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+24(SB)/8, $0x0000000001020000
-DATA lowerPairs<>+32(SB)/8, $0x0000000004080000
-DATA lowerPairs<>+40(SB)/8, $0x0000000004080000
-DATA lowerPairs<>+48(SB)/8, $0x0000000004080000
-DATA lowerPairs<>+56(SB)/8, $0x0000000004080000
-GLOBL lowerPairs<>(SB), RODATA|NOPTR, $64
-
 DATA nibbleMask<>+0(SB)/4, $0x0f0f0f0f
 DATA nibbleMask<>+4(SB)/4, $0x0f0f0f0f
 DATA nibbleMask<>+8(SB)/4, $0x0f0f0f0f
@@ -1255,6 +1254,16 @@ DATA nibbleMask<>+56(SB)/4, $0x0f0f0f0f
 DATA nibbleMask<>+60(SB)/4, $0x0f0f0f0f
 GLOBL nibbleMask<>(SB), RODATA|NOPTR, $64
 
+DATA lowerPairs<>+0(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+8(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+16(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+24(SB)/8, $0x0000000001020000
+DATA lowerPairs<>+32(SB)/8, $0x0000000004080000
+DATA lowerPairs<>+40(SB)/8, $0x0000000004080000
+DATA lowerPairs<>+48(SB)/8, $0x0000000004080000
+DATA lowerPairs<>+56(SB)/8, $0x0000000004080000
+GLOBL lowerPairs<>(SB), RODATA|NOPTR, $64
+
 DATA upperPairs<>+0(SB)/8, $0x0000000010200000
 DATA upperPairs<>+8(SB)/8, $0x0000000010200000
 DATA upperPairs<>+16(SB)/8, $0x0000000010200000
@@ -1264,6 +1273,9 @@ DATA upperPairs<>+40(SB)/8, $0x0000000040800000
 DATA upperPairs<>+48(SB)/8, $0x0000000040800000
 DATA upperPairs<>+56(SB)/8, $0x0000000040800000
 GLOBL upperPairs<>(SB), RODATA|NOPTR, $64
+
+DATA upperByte<>+0(SB)/4, $0x33800000
+GLOBL upperByte<>(SB), RODATA|NOPTR, $4
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

@@ -221,6 +221,16 @@ func beginWholeQ6_K(a *asm, p wholeProducts) wholeReader {
 		placesOf[part] = p.keep(a, a.words(fmt.Sprintf("scales%d", part), func(i int) uint32 { return uint32(16*(i%4)+4*part+i/4) << 24 }))
 	}
 	factors := p.keep(a, a.words16("factorsQ6_K", func(i int) uint16 { return uint16(i%4*8 + 1) })) // each row's d in each quarter
+	nibbles := p.keep(a, a.words("nibbleMask", func(int) uint32 { return 0x0f0f0f0f }))
+	// The two bits of each of the elements of a part, as bits 4 and 5 of its bytes.
+	pairsOf := func(name string, first, second uint64) func() reg.VecVirtual {
+		return p.keep(a, a.constant(name, func() {
+			for i := range 8 {
+				a.AddDatum(8*i, operand.U64([]uint64{first, second}[i/4]))
+			}
+		}))
+	}
+	pairs := [2]func() reg.VecVirtual{pairsOf("lowerPairs", 0x01020000, 0x04080000), pairsOf("upperPairs", 0x10200000, 0x40800000)}
 	bytes, lanes := a.byteMask(0x8888888888888888), a.laneMasks(3)
 	return wholeReader{open: func(rows []operand.Mem, _ reg.GPVirtual, _ int) wholeStep {
 		scales, halves, d := a.quarters(rows, scalesAt, lanes), a.ZMM(), a.ZMM()
@@ -240,26 +250,16 @@ func beginWholeQ6_K(a *asm, p wholeProducts) wholeReader {
 				return v
 			},
 			weights: func(part, row int) []reg.VecVirtual {
-				half, high := part/2, part%2 == 1
-				v, low := a.ZMM(), moved(rows[row], 64*half)
-				a.VBROADCASTI64X4(moved(rows[row], highAt+32*half), v)
-				bits := func(name string, first, second uint64) { // of v, as bits 4 and 5
-					m := a.constant(name, func() {
-						for i := range 8 {
-							a.AddDatum(8*i, operand.U64([]uint64{first, second}[i/4]))
-						}
-					})
-					a.raw("VGF2P8AFFINEQB", false, nil, operand.U8(0), m, v, v)
-				}
-				if !high {
-					bits("lowerPairs", 0x01020000, 0x04080000)
-					a.VPTERNLOGD(operand.U8(0xf8), low, a.vectorOf("nibbleMask", func(int) uint32 { return 0x0f0f0f0f }), v) // v | nibbles & low
+				v, low := a.ZMM(), moved(rows[row], part/2*64)
+				a.VBROADCASTI64X4(moved(rows[row], highAt+part/2*32), v)
+				a.raw("VGF2P8AFFINEQB", false, nil, operand.U8(0), pairs[part%2](), v, v)
+				if part%2 == 0 {
+					a.VPTERNLOGD(operand.U8(0xf8), low, nibbles(), v) // v | nibbles & low
 					return []reg.VecVirtual{v}
 				}
-				bits("upperPairs", 0x10200000, 0x40800000)
-				nibbles := a.ZMM()
-				a.VMOVDQU64(low, nibbles)
-				a.VPORD(a.highNibbles(nibbles), v, v)
+				upper := a.ZMM()
+				a.VMOVDQU64(low, upper)
+				a.VPORD(a.highNibbles(upper), v, v)
 				return []reg.VecVirtual{v}
 			},
 		}
