@@ -187,7 +187,7 @@ const wholeStep = 1.0 / (2 * 32639)
 // stepOf is that for products of few tokens with weights of a format.
 func stepOf(f device.Format) float64 {
 	switch f {
-	case device.Q8_0, device.Q4_0, device.Q4_K, device.Q6_K:
+	case device.Q8_0, device.Q4_0, device.Q4_K, device.Q6_K, device.MLX4, device.MLX8:
 		return wholeStep
 	}
 	return 0

@@ -18,21 +18,42 @@ type wholeRoutines struct {
 	elements, bytes int    // of activations that the routines take together, and what they are then
 	times           uint32 // what stands for zero among unsigned weights, four times, or 1 where sums are needed as they are
 	numbers         func(dst []byte, x []float32, times uint32)
-	product         [4]func(s []float32, stride int, q, k, next []byte, n, dim int) // of 1, 2, 4 or 8 tokens
+
+	// Products of 1, 2, 4 or 8 tokens.
+	product       [4]func(s []float32, stride int, q, k, next []byte, n, dim int)
+	affineProduct [4]func(s []float32, stride int, q, k, next []byte, n, dim, per int, numbers *[2][4096]float32)
 }
 
 var (
-	wholeQ8_0 = wholeRoutines{quant.Q8_0, 128, 448, 0x80808080, wholeAVX512, [...]func(s []float32, stride int, q, k, next []byte, n, dim int){
-		product1Q8_0Whole, product2Q8_0Whole, product4Q8_0Whole, product8Q8_0Whole}}
-	wholeQ4_0 = wholeRoutines{quant.Q4_0, 128, 448, 0x08080808, wholeAVX512, [...]func(s []float32, stride int, q, k, next []byte, n, dim int){
-		product1Q4_0Whole, product2Q4_0Whole, product4Q4_0Whole, product8Q4_0Whole}}
-	wholeQ4_K = wholeRoutines{quant.Q4_K, 256, 768, 0x01010101, wholeQ4_KAVX512, [...]func(s []float32, stride int, q, k, next []byte, n, dim int){
-		product1Q4_KWhole, product2Q4_KWhole, product4Q4_KWhole, product8Q4_KWhole}}
-	wholeQ6_K = wholeRoutines{quant.Q6_K, 256, 1280, 0x20202020, wholeQ6_KAVX512, [...]func(s []float32, stride int, q, k, next []byte, n, dim int){
-		product1Q6_KWhole, product2Q6_KWhole, product4Q6_KWhole, product8Q6_KWhole}}
+	wholeQ8_0 = wholeRoutines{
+		Layout: quant.Q8_0, elements: 128, bytes: 448, times: 0x80808080, numbers: wholeAVX512,
+		product: [...]func(s []float32, stride int, q, k, next []byte, n, dim int){product1Q8_0Whole, product2Q8_0Whole, product4Q8_0Whole, product8Q8_0Whole},
+	}
+	wholeQ4_0 = wholeRoutines{
+		Layout: quant.Q4_0, elements: 128, bytes: 448, times: 0x08080808, numbers: wholeAVX512,
+		product: [...]func(s []float32, stride int, q, k, next []byte, n, dim int){product1Q4_0Whole, product2Q4_0Whole, product4Q4_0Whole, product8Q4_0Whole},
+	}
+	wholeQ4_K = wholeRoutines{
+		Layout: quant.Q4_K, elements: 256, bytes: 768, times: 0x01010101, numbers: wholeQ4_KAVX512,
+		product: [...]func(s []float32, stride int, q, k, next []byte, n, dim int){product1Q4_KWhole, product2Q4_KWhole, product4Q4_KWhole, product8Q4_KWhole},
+	}
+	wholeQ6_K = wholeRoutines{
+		Layout: quant.Q6_K, elements: 256, bytes: 1280, times: 0x20202020, numbers: wholeQ6_KAVX512,
+		product: [...]func(s []float32, stride int, q, k, next []byte, n, dim int){product1Q6_KWhole, product2Q6_KWhole, product4Q6_KWhole, product8Q6_KWhole},
+	}
+	wholeAffine8 = wholeRoutines{
+		Layout: quant.Layout{Elements: 1, Bytes: 1}, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine8AVX512,
+		affineProduct: [...]func(s []float32, stride int, q, k, next []byte, n, dim, per int, numbers *[2][4096]float32){
+			product1Affine8Whole, product2Affine8Whole, product4Affine8Whole, product8Affine8Whole},
+	}
+	wholeAffine4 = wholeRoutines{
+		Layout: quant.Layout{Elements: 2, Bytes: 1}, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine4AVX512,
+		affineProduct: [...]func(s []float32, stride int, q, k, next []byte, n, dim, per int, numbers *[2][4096]float32){
+			product1Affine4Whole, product2Affine4Whole, product4Affine4Whole, product8Affine4Whole},
+	}
 )
 
-// wholes are those that there are.
+// wholes are those for blocks.
 var wholes = []*wholeRoutines{&wholeQ8_0, &wholeQ4_0, &wholeQ4_K, &wholeQ6_K}
 
 // wholeFor is the routines for rows of so many elements, or nil.
@@ -41,6 +62,18 @@ func wholeFor(l quant.Layout, cols int) *wholeRoutines {
 		if haveGFNI && of.Layout == l && cols > 0 && cols%of.elements == 0 {
 			return of
 		}
+	}
+	return nil
+}
+
+// wholeForAffine is the routines for rows of so many elements in groups, or nil.
+func wholeForAffine(bits, group, cols int) *wholeRoutines {
+	of := &wholeAffine8
+	if bits == 4 {
+		of = &wholeAffine4
+	}
+	if haveGFNI && group >= QuantizedGroup && of.elements%group == 0 && cols > 0 && cols%of.elements == 0 {
+		return of
 	}
 	return nil
 }
@@ -58,10 +91,12 @@ func whole(dst []byte, x []float32, of *wholeRoutines) []byte {
 	return dst
 }
 
-func wholeProduct(a *Activations, dst []float32, stride int, w []byte, rows int) {
-	row, size := a.cols/a.routines.Elements*a.routines.Bytes, a.cols/a.routines.elements*a.routines.bytes
+// wholeProduct is the product with some rows, whose scales and biases are numbers if they are affine.
+func wholeProduct(a *Activations, dst []float32, stride int, w []byte, numbers *AffineNumbers, rows int) {
+	of := a.routines
+	row, size := a.cols/of.Elements*of.Bytes, a.cols/of.elements*of.bytes
 	step := rows
-	if a.tokens > 8 {
+	if a.tokens > 8 && numbers == nil {
 		step = max(4, productBytes/row&^3)
 	}
 	for r := 0; r < rows; r += step {
@@ -72,7 +107,11 @@ func wholeProduct(a *Activations, dst []float32, stride int, w []byte, rows int)
 			for take < 8 && t+2*take <= a.tokens {
 				take, at = 2*take, at+1
 			}
-			a.routines.product[at](dst[t*stride+r:], stride, a.numbers[t*size:], part, next, n, a.cols)
+			if numbers == nil {
+				of.product[at](dst[t*stride+r:], stride, a.numbers[t*size:], part, next, n, a.cols)
+			} else {
+				of.affineProduct[at](dst[t*stride+r:], stride, a.numbers[t*size:], part, next, n, a.cols, of.elements/a.group, (*[2][4096]float32)(numbers))
+			}
 			next = part[:0] // it is on its way
 			t += take
 		}

@@ -84,6 +84,17 @@ func TestRoutinesReadNothingBehindWhatTheyAreGiven(t *testing.T) {
 				}
 			}
 		}
+		for _, bits := range []int{4, 8} {
+			for rows := 1; rows <= 9; rows++ {
+				for _, tokens := range []int{1, 2, 4, 8} {
+					var a Activations
+					if cols := 256; a.SetAffine(bits, 64, singlesAtTheEnd(t, r, tokens*cols), tokens, cols) {
+						numbers := (*AffineNumbers)(unsafe.Pointer(&atTheEnd(t, int(unsafe.Sizeof(AffineNumbers{})))[0]))
+						a.ProductAffine(singlesAtTheEnd(t, r, tokens*rows), rows, atTheEnd(t, rows*cols*bits/8), numbers, rows)
+					}
+				}
+			}
+		}
 		var queries Queries
 		var weights Weights
 		for _, bits := range []int{4, 8} {

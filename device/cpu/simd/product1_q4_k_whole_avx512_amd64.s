@@ -82,10 +82,9 @@ loop5:
 	VCVTDQ2PS           Z14, Z14
 	VMULPS              Z10, Z14, Z14
 	VMOVDQU64           256(AX), Z10
-	VMULPS              Z10, Z13, Z10
-	VMOVDQU64           640(AX), Z13
-	VFMADD231PS         Z13, Z14, Z10
-	VADDPS              Z10, Z9, Z9
+	VFMADD231PS         Z10, Z13, Z9
+	VMOVDQU64           640(AX), Z10
+	VFMADD231PS         Z10, Z14, Z9
 	LEAQ                (CX)(R8*1), R10
 	VPERMB.Z            Z11, Z0, K1, Z10
 	VCVTDQ2PS           Z10, Z10
@@ -296,9 +295,8 @@ loop9:
 	VPERMB.Z            Z8, Z3, K1, Z11
 	VCVTDQ2PS           Z11, Z11
 	VMULPS              Z7, Z11, Z11
-	VMULPS              256(AX), Z10, Z7
-	VFMADD231PS         640(AX), Z11, Z7
-	VADDPS              Z7, Z6, Z6
+	VFMADD231PS         256(AX), Z10, Z6
+	VFMADD231PS         640(AX), Z11, Z6
 	VPERMB.Z            Z8, Z0, K1, Z7
 	VCVTDQ2PS           Z7, Z7
 	VMULPS              Z9, Z7, Z7

@@ -79,12 +79,10 @@ loop5:
 	VPERMB.Z            Z11, Z14, K1, Z14
 	VCVTDQ2PS           Z14, Z14
 	VMULPS              Z10, Z14, Z14
-	VMULPS              256(AX), Z13, Z10
-	VFMADD231PS         640(AX), Z14, Z10
-	VADDPS              Z10, Z8, Z8
-	VMULPS              256(AX)(SI*1), Z13, Z10
-	VFMADD231PS         640(AX)(SI*1), Z14, Z10
-	VADDPS              Z10, Z9, Z9
+	VFMADD231PS         256(AX), Z13, Z8
+	VFMADD231PS         640(AX), Z14, Z8
+	VFMADD231PS         256(AX)(SI*1), Z13, Z9
+	VFMADD231PS         640(AX)(SI*1), Z14, Z9
 	VMOVDQU64           evenScales<>+0(SB), Z10
 	VPERMB.Z            Z11, Z10, K1, Z10
 	VCVTDQ2PS           Z10, Z10
@@ -376,12 +374,10 @@ loop9:
 	VPERMB.Z            Z5, Z8, K1, Z8
 	VCVTDQ2PS           Z8, Z8
 	VMULPS              Z4, Z8, Z8
-	VMULPS              256(AX), Z7, Z4
-	VFMADD231PS         640(AX), Z8, Z4
-	VADDPS              Z4, Z2, Z2
-	VMULPS              256(AX)(SI*1), Z7, Z4
-	VFMADD231PS         640(AX)(SI*1), Z8, Z4
-	VADDPS              Z4, Z3, Z3
+	VFMADD231PS         256(AX), Z7, Z2
+	VFMADD231PS         640(AX), Z8, Z2
+	VFMADD231PS         256(AX)(SI*1), Z7, Z3
+	VFMADD231PS         640(AX)(SI*1), Z8, Z3
 	VMOVDQU64           evenScales<>+0(SB), Z4
 	VPERMB.Z            Z5, Z4, K1, Z4
 	VCVTDQ2PS           Z4, Z4

@@ -94,21 +94,21 @@ loop5:
 	VPERMB.Z            Z17, Z20, K1, Z20
 	VCVTDQ2PS           Z20, Z20
 	VMULPS              Z16, Z20, Z20
-	VMULPS              256(AX), Z19, Z16
+	VMOVUPS             (SP), Z16
+	VFMADD231PS         256(AX), Z19, Z16
 	VFMADD231PS         640(AX), Z20, Z16
-	VADDPS              (SP), Z16, Z16
 	VMOVUPS             Z16, (SP)
-	VMULPS              256(AX)(SI*1), Z19, Z16
+	VMOVUPS             64(SP), Z16
+	VFMADD231PS         256(AX)(SI*1), Z19, Z16
 	VFMADD231PS         640(AX)(SI*1), Z20, Z16
-	VADDPS              64(SP), Z16, Z16
 	VMOVUPS             Z16, 64(SP)
-	VMULPS              256(AX)(SI*2), Z19, Z16
+	VMOVUPS             128(SP), Z16
+	VFMADD231PS         256(AX)(SI*2), Z19, Z16
 	VFMADD231PS         640(AX)(SI*2), Z20, Z16
-	VADDPS              128(SP), Z16, Z16
 	VMOVUPS             Z16, 128(SP)
-	VMULPS              256(AX)(BX*1), Z19, Z16
+	VMOVUPS             192(SP), Z16
+	VFMADD231PS         256(AX)(BX*1), Z19, Z16
 	VFMADD231PS         640(AX)(BX*1), Z20, Z16
-	VADDPS              192(SP), Z16, Z16
 	VMOVUPS             Z16, 192(SP)
 	VMOVDQU64           evenScales<>+0(SB), Z16
 	VPERMB.Z            Z17, Z16, K1, Z16
@@ -610,21 +610,21 @@ loop9:
 	VPERMB.Z            Z5, Z8, K1, Z8
 	VCVTDQ2PS           Z8, Z8
 	VMULPS              Z4, Z8, Z8
-	VMULPS              256(AX), Z7, Z4
+	VMOVUPS             (SP), Z4
+	VFMADD231PS         256(AX), Z7, Z4
 	VFMADD231PS         640(AX), Z8, Z4
-	VADDPS              (SP), Z4, Z4
 	VMOVUPS             Z4, (SP)
-	VMULPS              256(AX)(SI*1), Z7, Z4
+	VMOVUPS             64(SP), Z4
+	VFMADD231PS         256(AX)(SI*1), Z7, Z4
 	VFMADD231PS         640(AX)(SI*1), Z8, Z4
-	VADDPS              64(SP), Z4, Z4
 	VMOVUPS             Z4, 64(SP)
-	VMULPS              256(AX)(SI*2), Z7, Z4
+	VMOVUPS             128(SP), Z4
+	VFMADD231PS         256(AX)(SI*2), Z7, Z4
 	VFMADD231PS         640(AX)(SI*2), Z8, Z4
-	VADDPS              128(SP), Z4, Z4
 	VMOVUPS             Z4, 128(SP)
-	VMULPS              256(AX)(BX*1), Z7, Z4
+	VMOVUPS             192(SP), Z4
+	VFMADD231PS         256(AX)(BX*1), Z7, Z4
 	VFMADD231PS         640(AX)(BX*1), Z8, Z4
-	VADDPS              192(SP), Z4, Z4
 	VMOVUPS             Z4, 192(SP)
 	VMOVDQU64           evenScales<>+0(SB), Z4
 	VPERMB.Z            Z5, Z4, K1, Z4

@@ -101,37 +101,37 @@ loop5:
 	VPERMB.Z            Z17, Z20, K1, Z20
 	VCVTDQ2PS           Z20, Z20
 	VMULPS              Z16, Z20, Z20
-	VMULPS              256(AX), Z19, Z16
+	VMOVUPS             (SP), Z16
+	VFMADD231PS         256(AX), Z19, Z16
 	VFMADD231PS         640(AX), Z20, Z16
-	VADDPS              (SP), Z16, Z16
 	VMOVUPS             Z16, (SP)
-	VMULPS              256(AX)(SI*1), Z19, Z16
+	VMOVUPS             64(SP), Z16
+	VFMADD231PS         256(AX)(SI*1), Z19, Z16
 	VFMADD231PS         640(AX)(SI*1), Z20, Z16
-	VADDPS              64(SP), Z16, Z16
 	VMOVUPS             Z16, 64(SP)
-	VMULPS              256(AX)(SI*2), Z19, Z16
+	VMOVUPS             128(SP), Z16
+	VFMADD231PS         256(AX)(SI*2), Z19, Z16
 	VFMADD231PS         640(AX)(SI*2), Z20, Z16
-	VADDPS              128(SP), Z16, Z16
 	VMOVUPS             Z16, 128(SP)
-	VMULPS              256(AX)(BX*1), Z19, Z16
+	VMOVUPS             192(SP), Z16
+	VFMADD231PS         256(AX)(BX*1), Z19, Z16
 	VFMADD231PS         640(AX)(BX*1), Z20, Z16
-	VADDPS              192(SP), Z16, Z16
 	VMOVUPS             Z16, 192(SP)
-	VMULPS              256(AX)(SI*4), Z19, Z16
+	VMOVUPS             256(SP), Z16
+	VFMADD231PS         256(AX)(SI*4), Z19, Z16
 	VFMADD231PS         640(AX)(SI*4), Z20, Z16
-	VADDPS              256(SP), Z16, Z16
 	VMOVUPS             Z16, 256(SP)
-	VMULPS              256(AX)(R8*1), Z19, Z16
+	VMOVUPS             320(SP), Z16
+	VFMADD231PS         256(AX)(R8*1), Z19, Z16
 	VFMADD231PS         640(AX)(R8*1), Z20, Z16
-	VADDPS              320(SP), Z16, Z16
 	VMOVUPS             Z16, 320(SP)
-	VMULPS              256(AX)(BX*2), Z19, Z16
+	VMOVUPS             384(SP), Z16
+	VFMADD231PS         256(AX)(BX*2), Z19, Z16
 	VFMADD231PS         640(AX)(BX*2), Z20, Z16
-	VADDPS              384(SP), Z16, Z16
 	VMOVUPS             Z16, 384(SP)
-	VMULPS              256(AX)(R9*1), Z19, Z16
+	VMOVUPS             448(SP), Z16
+	VFMADD231PS         256(AX)(R9*1), Z19, Z16
 	VFMADD231PS         640(AX)(R9*1), Z20, Z16
-	VADDPS              448(SP), Z16, Z16
 	VMOVUPS             Z16, 448(SP)
 	VMOVDQU64           evenScales<>+0(SB), Z16
 	VPERMB.Z            Z17, Z16, K1, Z16
@@ -659,37 +659,37 @@ loop9:
 	VPERMB.Z            Z9, Z12, K1, Z12
 	VCVTDQ2PS           Z12, Z12
 	VMULPS              Z8, Z12, Z12
-	VMULPS              256(AX), Z11, Z8
+	VMOVUPS             (SP), Z8
+	VFMADD231PS         256(AX), Z11, Z8
 	VFMADD231PS         640(AX), Z12, Z8
-	VADDPS              (SP), Z8, Z8
 	VMOVUPS             Z8, (SP)
-	VMULPS              256(AX)(SI*1), Z11, Z8
+	VMOVUPS             64(SP), Z8
+	VFMADD231PS         256(AX)(SI*1), Z11, Z8
 	VFMADD231PS         640(AX)(SI*1), Z12, Z8
-	VADDPS              64(SP), Z8, Z8
 	VMOVUPS             Z8, 64(SP)
-	VMULPS              256(AX)(SI*2), Z11, Z8
+	VMOVUPS             128(SP), Z8
+	VFMADD231PS         256(AX)(SI*2), Z11, Z8
 	VFMADD231PS         640(AX)(SI*2), Z12, Z8
-	VADDPS              128(SP), Z8, Z8
 	VMOVUPS             Z8, 128(SP)
-	VMULPS              256(AX)(BX*1), Z11, Z8
+	VMOVUPS             192(SP), Z8
+	VFMADD231PS         256(AX)(BX*1), Z11, Z8
 	VFMADD231PS         640(AX)(BX*1), Z12, Z8
-	VADDPS              192(SP), Z8, Z8
 	VMOVUPS             Z8, 192(SP)
-	VMULPS              256(AX)(SI*4), Z11, Z8
+	VMOVUPS             256(SP), Z8
+	VFMADD231PS         256(AX)(SI*4), Z11, Z8
 	VFMADD231PS         640(AX)(SI*4), Z12, Z8
-	VADDPS              256(SP), Z8, Z8
 	VMOVUPS             Z8, 256(SP)
-	VMULPS              256(AX)(R8*1), Z11, Z8
+	VMOVUPS             320(SP), Z8
+	VFMADD231PS         256(AX)(R8*1), Z11, Z8
 	VFMADD231PS         640(AX)(R8*1), Z12, Z8
-	VADDPS              320(SP), Z8, Z8
 	VMOVUPS             Z8, 320(SP)
-	VMULPS              256(AX)(BX*2), Z11, Z8
+	VMOVUPS             384(SP), Z8
+	VFMADD231PS         256(AX)(BX*2), Z11, Z8
 	VFMADD231PS         640(AX)(BX*2), Z12, Z8
-	VADDPS              384(SP), Z8, Z8
 	VMOVUPS             Z8, 384(SP)
-	VMULPS              256(AX)(R9*1), Z11, Z8
+	VMOVUPS             448(SP), Z8
+	VFMADD231PS         256(AX)(R9*1), Z11, Z8
 	VFMADD231PS         640(AX)(R9*1), Z12, Z8
-	VADDPS              448(SP), Z8, Z8
 	VMOVUPS             Z8, 448(SP)
 	VMOVDQU64           evenScales<>+0(SB), Z8
 	VPERMB.Z            Z9, Z8, K1, Z8

@@ -23,18 +23,24 @@ var wholes = func() []routine {
 	return rs
 }()
 
-// mostTakenOff is up to how many tokens registers are left for what is taken off their products.
-const mostTakenOff = 2
+// mostBeside is up to how many tokens registers are left for what is beside their products.
+const mostBeside = 2
 
 const nearRow = 1024 // how far ahead in a long row what a product of one token reads is brought into the first cache
 
 func wholeProduct(a *asm, f wholeFormat, vectors int) {
 	keys, o := min(4, 16/vectors), f.order
 	name := fmt.Sprintf("product%d%sWhole", vectors, f.name)
-	a.begin(name, "func(s []float32, stride int, q, k, next []byte, n, dim int)",
+	parameters, weight := "n, dim int", "k[j*dim+i]"
+	if f.affine {
+		parameters = fmt.Sprintf("n, dim, per int, numbers *[2][%d]float32", affineNumbers)
+		weight = "(numbers[0][g]*k[j*dim+i] + numbers[1][g])"
+	}
+	a.begin(name, "func(s []float32, stride int, q, k, next []byte, "+parameters+")",
 		name+" is", "",
-		fmt.Sprintf("\tfor h := range %d {\n\t\tfor j := range n {\n\t\t\tfor i := range dim {\n\t\t\t\ts[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0\n\t\t\t}\n\t\t}\n\t}", vectors),
-		"", fmt.Sprintf("for q as %sAVX512 makes it and dim a multiple of %d. It prefetches next, about as many bytes of it as k has at most.", o.name, o.elements))
+		fmt.Sprintf("\tfor h := range %d {\n\t\tfor j := range n {\n\t\t\tfor i := range dim {\n\t\t\t\ts[h*stride+j] += q[h*dim+i] * %s // from 0\n\t\t\t}\n\t\t}\n\t}", vectors, weight),
+		"", fmt.Sprintf("for q as %sAVX512 makes it and dim a multiple of %d. It prefetches next, about as many bytes of it as k has at most.", o.name, o.elements)+
+			map[bool]string{true: fmt.Sprintf("\ng = (j*dim + i)*per/%d; per is 1, 2 or 4, and there are three numbers behind those of the last row.", o.elements)}[f.affine])
 	stride, q, k := a.slot(a.Param("stride")), a.ptr("q"), a.ptr("k")
 	next, limit := a.ahead()
 	s := a.slot(a.Param("s").Base()) // there are too few registers to keep it in one
@@ -51,9 +57,9 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 		a.ADDQ(operand.U32(f.bytes), row)
 	})
 	units, rows := a.multiples(activations, vectors), a.multiples(row, keys)
-	reader := f.begin(a, wholeProducts{k, rows, vectors})
-	var waiting operand.Mem // what is taken off, where there are too few registers
-	if o.sums && vectors > mostTakenOff {
+	reader := f.begin(a, wholeProducts{k, rows, vectors, keys})
+	var waiting operand.Mem // what is beside the products, where there are too few registers
+	if o.sums && vectors > mostBeside {
 		waiting = a.AllocLocal(64 * vectors)
 	}
 	soon := a.GP64() // how far ahead of its use memory is brought from the second cache into the first: to the next rows, or further on in long ones
@@ -65,8 +71,8 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 		a.CMPQ(row, operand.U32(2*nearRow))
 		a.CMOVQHI(far, soon)
 	}
-	// sums is the products of some rows, and what is to be taken off them: for each token those of the rows in each quarter.
-	sums := func(keys int) (acc, off []reg.VecVirtual) {
+	// sums is the products of some rows, and what is beside them: for each token those of the rows in each quarter.
+	sums := func(keys int) (acc, beside []reg.VecVirtual) {
 		acc = a.zeroed(vectors * keys)
 		switch {
 		case waiting.Base != nil:
@@ -74,7 +80,7 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 				a.VMOVUPS(a.zeroed(1)[0], waiting.Offset(64*h))
 			}
 		case o.sums:
-			off = a.zeroed(vectors)
+			beside = a.zeroed(vectors)
 		}
 		stored := strided(k, rows, 1, keys)
 		left := a.copyOf(row)
@@ -96,26 +102,24 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 			}
 			step := reader.open(stored, left, f.bytes)
 			if o.sums {
-				least := make([]reg.VecVirtual, o.parts)
-				for part := range least {
-					least[part] = step.least(part)
+				factors := make([]reg.VecVirtual, o.parts)
+				for part := range factors {
+					factors[part] = step.beside(part)
 				}
 				for h := range vectors {
-					v := a.ZMM()
-					for part, least := range least {
-						sum := operandOf(h, o.sum(part))
-						if part == 0 {
-							a.VMULPS(sum, least, v)
-						} else {
-							a.VFMADD231PS(sum, least, v)
-						}
+					var v reg.VecVirtual
+					if waiting.Base == nil {
+						v = beside[h]
+					} else {
+						v = a.ZMM()
+						a.VMOVUPS(waiting.Offset(64*h), v)
 					}
-					if off != nil {
-						a.VADDPS(v, off[h], off[h])
-						continue
+					for part, factor := range factors {
+						a.VFMADD231PS(operandOf(h, o.sum(part)), factor, v)
 					}
-					a.VADDPS(waiting.Offset(64*h), v, v)
-					a.VMOVUPS(v, waiting.Offset(64*h))
+					if waiting.Base != nil {
+						a.VMOVUPS(v, waiting.Offset(64*h))
+					}
 				}
 			}
 			var coming []operand.Mem
@@ -176,16 +180,23 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 			a.ADDQ(operand.U32(o.bytes()), q)
 		})
 		a.SUBQ(activations, q)
-		return acc, off
+		if reader.leave != nil {
+			reader.leave(keys)
+		}
+		return acc, beside
 	}
-	// takenOff is what is to be taken off a token's products, from where it is.
-	takenOff := func(off []reg.VecVirtual, h int) reg.VecVirtual {
+	// besides is what is beside a token's products, from where it is.
+	besides := func(beside []reg.VecVirtual, h int) reg.VecVirtual {
 		if waiting.Base == nil {
-			return off[h]
+			return beside[h]
 		}
 		v := a.ZMM()
 		a.VMOVUPS(waiting.Offset(64*h), v)
 		return v
+	}
+	together, single := a.VSUBPS, a.VSUBSS
+	if f.affine {
+		together, single = a.VADDPS, a.VADDSS
 	}
 	// place is where a token's results go, and how far from those of the next.
 	place := func() (out, step reg.GPVirtual) {
@@ -195,14 +206,14 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 		return out, step
 	}
 	a.whileSlot(n, keys, func() {
-		v, off := sums(keys)
+		v, beside := sums(keys)
 		total := a.laneSums(v)
 		if o.sums {
 			var all []reg.VecVirtual
 			for h := range vectors {
-				all = append(all, takenOff(off, h))
+				all = append(all, besides(beside, h))
 			}
-			a.VSUBPS(a.quarterSums(all, keys), total, total)
+			together(a.quarterSums(all, keys), total, total)
 		}
 		out, step := place()
 		a.spread(total, out, step, vectors, keys)
@@ -212,12 +223,12 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 		}
 	})
 	a.whileSlot(n, 1, func() {
-		v, off := sums(1)
+		v, beside := sums(1)
 		out, step := place()
 		for h, v := range v {
 			a.laneSum(v)
 			if o.sums {
-				a.VSUBSS(a.quarterSum(takenOff(off, h)), v.AsX(), v.AsX())
+				single(a.quarterSum(besides(beside, h)), v.AsX(), v.AsX())
 			}
 			a.VMOVSS(v.AsX(), at(out, 0))
 			a.ADDQ(step, out)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"math/bits"
 
 	"github.com/mmcloughlin/avo/ir"
 	"github.com/mmcloughlin/avo/operand"
@@ -14,6 +15,7 @@ type wholeFormat struct {
 	name, file string
 	order      wholeOrder // of the activations that it is multiplied with
 	bytes      int        // of a step in a row
+	affine     bool       // scales are float32, in arrays of their own beside biases, which are added; else what is beside scales is taken off
 	// begin reads what does not change. What it gives back is called for each step of some rows.
 	begin func(a *asm, p wholeProducts) wholeReader
 }
@@ -23,11 +25,13 @@ type wholeProducts struct {
 	k       reg.GPVirtual   // the first of the rows, at the step
 	row     []reg.GPVirtual // bytes of one, and of three, as strided takes them
 	vectors int             // tokens
+	keys    int             // rows that go together
 }
 
 // wholeReader reads steps of rows.
 type wholeReader struct {
 	enter func(keys int)                                                    // before the first step of so many rows, if it is there
+	leave func(keys int)                                                    // behind the last one
 	open  func(rows []operand.Mem, left reg.GPVirtual, bytes int) wholeStep // a step, with so many bytes of a row left from it on
 }
 
@@ -35,15 +39,25 @@ type wholeReader struct {
 // quarter, then those of the second.
 type wholeStep struct {
 	scales  func(part int) reg.VecVirtual        // float32
-	least   func(part int) reg.VecVirtual        // what the sums of the activations are multiplied by and taken off, if the order has sums
+	beside  func(part int) reg.VecVirtual        // what the sums of the activations are multiplied by, if the order has sums
 	weights func(part, row int) []reg.VecVirtual // unsigned bytes, as the order has their activations
 }
 
 var wholeFormats = []wholeFormat{
-	{"Q8_0", "q8_0", wholeInOrder, 4 * 34, beginWholeQ8_0},
-	{"Q4_0", "q4_0", wholeInOrder, 4 * 18, beginWholeQ4_0},
-	{"Q4_K", "q4_k", wholeQ4_K, 144, beginWholeQ4_K},
-	{"Q6_K", "q6_k", wholeQ6_K, 210, beginWholeQ6_K},
+	{"Q8_0", "q8_0", wholeInOrder, 4 * 34, false, beginWholeQ8_0},
+	{"Q4_0", "q4_0", wholeInOrder, 4 * 18, false, beginWholeQ4_0},
+	{"Q4_K", "q4_k", wholeQ4_K, 144, false, beginWholeQ4_K},
+	{"Q6_K", "q6_k", wholeQ6_K, 210, false, beginWholeQ6_K},
+	{"Affine8", "affine8", wholeAffine8, 128, true, func(a *asm, p wholeProducts) wholeReader {
+		return beginWholeAffine(a, p, 128, a.firstAndSecond)
+	}},
+	{"Affine4", "affine4", wholeAffine4, 64, true, func(a *asm, p wholeProducts) wholeReader {
+		return beginWholeAffine(a, p, 64, func(m operand.Mem) []reg.VecVirtual {
+			v := a.ZMM()
+			a.VMOVDQU64(m, v)
+			return []reg.VecVirtual{a.lowNibbles(v), a.highNibbles(v)}
+		})
+	}},
 }
 
 // Up to how many tokens registers are left for what does not change, and for what two parts of a row have in common.
@@ -200,7 +214,7 @@ func beginWholeQ4_K(a *asm, p wholeProducts) wholeReader {
 		}
 		return wholeStep{
 			scales: func(part int) reg.VecVirtual { return times(scalesOf[part](), d) },
-			least:  func(part int) reg.VecVirtual { return times(leastOf[part](), dmin) },
+			beside: func(part int) reg.VecVirtual { return times(leastOf[part](), dmin) },
 			weights: func(part, row int) []reg.VecVirtual {
 				nibbles := a.lowNibbles
 				if part == 1 {
@@ -264,6 +278,48 @@ func beginWholeQ6_K(a *asm, p wholeProducts) wholeReader {
 			},
 		}
 	}}
+}
+
+// beginWholeAffine takes 128 elements of each row, in so many bytes, whose scales and biases are one, two or four.
+func beginWholeAffine(a *asm, p wholeProducts, bytes int, weights func(m operand.Mem) []reg.VecVirtual) wholeReader {
+	numbers, per, row := a.integer("numbers"), a.integer("per"), a.copyOf(p.row[0])
+	a.SHRQ(operand.U8(uint64(bits.TrailingZeros(uint(bytes/4)))), row)
+	a.IMULQ(per, row) // bytes of a row's scales
+	places, t := a.ZMM(), a.ZMM()
+	a.VPBROADCASTD(per.As32(), places)
+	a.VMOVDQU64(a.words("quarters", func(i int) uint32 { return uint32(i / 4) }), t)
+	a.VPMULLD(t, places, places)
+	a.VPSRLD(operand.U8(2), places, places)
+	a.VPADDD(a.words("rows", func(i int) uint32 { return uint32(i % 4 * 4) }), places, places)
+	waiting := a.AllocLocal(64)
+	a.VMOVDQU64(places, waiting)
+	kept := p.keep(a, waiting)
+	a.SHLQ(operand.U8(2), per)
+	step := a.slot(a.Param("per"))
+	a.MOVQ(per, step)
+	rows, lanes := a.multiples(row, p.keys), a.laneMasks(3)
+	spread := func(m []operand.Mem, disp int) reg.VecVirtual {
+		v := a.quarters(m, disp, lanes)
+		a.VPERMPS(v, kept(), v)
+		return v
+	}
+	return wholeReader{
+		open: func(weightsOf []operand.Mem, _ reg.GPVirtual, _ int) wholeStep {
+			m := strided(numbers, rows, 1, len(weightsOf))
+			scales, biases := spread(m, 0), spread(m, 4*affineNumbers)
+			a.ADDQ(step, numbers)
+			return wholeStep{
+				scales:  func(int) reg.VecVirtual { return scales },
+				beside:  func(int) reg.VecVirtual { return biases },
+				weights: func(_, row int) []reg.VecVirtual { return weights(weightsOf[row]) },
+			}
+		},
+		leave: func(keys int) {
+			for range keys - 1 {
+				a.ADDQ(row, numbers)
+			}
+		},
+	}
 }
 
 // quarters is sixteen bytes of each of some rows, with lanes the masks of the second row's and those after.

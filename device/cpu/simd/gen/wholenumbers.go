@@ -69,13 +69,26 @@ var (
 			"\t\tupper [4][16]int8       // n = 256*upper + lower\n" +
 			"\t\tlower [4][16]int8\n" + startDoc + "\t\tscale [4][4]float32     // of each group eight times\n\t}\n",
 	}
+	wholeAffine8 = wholeOrder{
+		name: "wholeAffine8", file: "whole_affine8", elements: 128, parts: 1, halves: 2, sums: true, place: func(group, half int) (int, int) { return 0, 4*half + group },
+		doc: "\tupper [2][4][16]int8    // of the first and the second half of each group: n = 256*upper + lower\n" +
+			"\tlower [2][4][16]int8\n" + sumDoc,
+	}
+	wholeAffine4 = wholeOrder{
+		name: "wholeAffine4", file: "whole_affine4", elements: 128, parts: 1, halves: 2, sums: true, apart: true, place: func(group, half int) (int, int) { return 0, 4*half + group },
+		doc: "\tupper [2][4][16]int8    // of the elements of even number in each group, and of the others: n = 256*upper + lower\n" +
+			"\tlower [2][4][16]int8\n" + sumDoc,
+	}
 )
+
+const sumDoc = "\tsum   [4][4]float32     // times*(the sum of a group's numbers)*scale, four times\n" +
+	"\tscale [4][4]float32     // of each group four times\n"
 
 const startDoc = "\tstart [4][4]int32       // -times*(the sum of a lane's numbers) is 256*start + below>>24\n" +
 	"\tbelow [4][4]uint32\n"
 
 // wholeOrders are those that some format needs.
-var wholeOrders = []wholeOrder{wholeInOrder, wholeQ4_K, wholeQ6_K}
+var wholeOrders = []wholeOrder{wholeInOrder, wholeQ4_K, wholeQ6_K, wholeAffine8, wholeAffine4}
 
 // wholeNumbers writes what wholeProduct takes of one token.
 func wholeNumbers(a *asm, o wholeOrder) {
