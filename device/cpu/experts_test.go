@@ -166,7 +166,7 @@ func TestExpertsEqualFloat64(t *testing.T) {
 					s.Experts(dst, x, to, &e, room)
 					if first == nil {
 						first = dst.Data
-						checkExperts(t, dst, before, x, to, values)
+						checkExperts(t, dst, before, x, to, values, stepOf(f))
 						return
 					}
 					if !slices.Equal(first, dst.Data) {
@@ -178,19 +178,42 @@ func TestExpertsEqualFloat64(t *testing.T) {
 	}
 }
 
-func checkExperts(t *testing.T, got, before, x device.Tensor, to device.Routing, values [3][][]float64) {
+// mayBeOff is what w times x may be off, where each of x is and products may be off by step times the largest of 32 of them.
+func mayBeOff(w, x, off []float64, step float64) []float64 {
+	each := make([]float64, len(x))
+	for k := range each {
+		for _, v := range x[k&^31 : min(k|31+1, len(x))] {
+			each[k] = max(each[k], step*math.Abs(v))
+		}
+		each[k] += off[k]
+	}
+	sizes := make([]float64, len(w))
+	for i, v := range w {
+		sizes[i] = math.Abs(v)
+	}
+	return times(sizes, each)
+}
+
+// checkExperts checks what each token got, with products that may be off by step times the largest of 32 activations.
+func checkExperts(t *testing.T, got, before, x device.Tensor, to device.Routing, values [3][][]float64, step float64) {
 	t.Helper()
 	for token := range x.Rows {
-		want, size := make([]float64, x.Cols), 1.0
-		in := make([]float64, x.Cols)
+		want, off, size := make([]float64, x.Cols), make([]float64, x.Cols), 1.0
+		in, exact := make([]float64, x.Cols), make([]float64, x.Cols)
 		for i, v := range x.Row(token) {
 			in[i], want[i] = float64(v), float64(before.Row(token)[i])
 		}
 		for i := range to.Active {
 			expert, weight := to.Experts[token*to.Active+i], float64(to.Weights[token*to.Active+i])
 			gate, up := times(values[0][expert], in), times(values[1][expert], in)
+			gateOff, upOff := mayBeOff(values[0][expert], in, exact, step), mayBeOff(values[1][expert], in, exact, step)
 			for k, g := range gate {
-				gate[k] = g / (1 + math.Exp(-g)) * up[k]
+				silu := g / (1 + math.Exp(-g))
+				gateOff[k] = 1.1*gateOff[k]*(math.Abs(up[k])+upOff[k]) + math.Abs(silu)*upOff[k] // SiLU's slope is at most 1.1
+				gate[k] = silu * up[k]
+			}
+			for k, v := range mayBeOff(values[2][expert], gate, gateOff, step) {
+				off[k] += weight * v
 			}
 			for k, v := range times(values[2][expert], gate) {
 				want[k] += weight * v
@@ -198,7 +221,7 @@ func checkExperts(t *testing.T, got, before, x device.Tensor, to device.Routing,
 			}
 		}
 		for k, v := range got.Row(token) {
-			near(t, fmt.Sprintf("element %d of token %d", k, token), v, want[k], size, 3e-6)
+			near(t, fmt.Sprintf("element %d of token %d", k, token), v, want[k], 3e-6*size+off[k], 1)
 		}
 	}
 }

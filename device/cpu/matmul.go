@@ -51,21 +51,27 @@ var products = [...]func(dst []float32, stride int, x []float32, w []byte, token
 
 // prepare makes whole numbers of x, in memory that is the job's until it is done, if such weights are multiplied so.
 func (j *dotsJob) prepare(whole *simd.Activations) {
-	if whole.Set(j.w.Format.Block(), j.x.Data, j.x.Rows, j.x.Cols) {
+	ready := false
+	if j.w.Format.Affine() {
+		ready = simd.AffineRows(j.w.Cols/j.w.Group) > 0 && whole.SetAffine(bitsOf(j.w.Format), j.w.Group, j.x.Data, j.x.Rows, j.x.Cols)
+	} else {
+		ready = whole.Set(j.w.Format.Block(), j.x.Data, j.x.Rows, j.x.Cols)
+	}
+	if ready {
 		j.whole = whole
 	}
 }
 
 func (j *dotsJob) run(first, end int, w *worker) {
-	if j.whole != nil {
-		j.whole.Product(j.dst.Data[first:], j.dst.Cols, j.w.Data[j.w.Format.MatrixBytes(first, j.w.Cols):], end-first)
-		return
-	}
 	if j.w.Format.Affine() {
 		j.affine(first, end, w)
 		return
 	}
 	data := j.w.Data[j.w.Format.MatrixBytes(first, j.w.Cols):]
+	if j.whole != nil {
+		j.whole.Product(j.dst.Data[first:], j.dst.Cols, data, end-first)
+		return
+	}
 	products[j.w.Format](j.dst.Data[first:], j.dst.Cols, j.x.Data, data, j.x.Rows, end-first, j.w.Cols)
 }
 
@@ -73,15 +79,19 @@ func (j *dotsJob) run(first, end int, w *worker) {
 // after the others, expanded where they stay in the nearest caches.
 func (j *dotsJob) affine(first, end int, w *worker) {
 	cols, groups := j.w.Cols, j.w.Cols/j.w.Group
-	if most := simd.AffineRows(groups); most >= rowsTogether {
+	if most := simd.AffineRows(groups); most > 0 {
 		if w.numbers == nil {
 			w.numbers = new(simd.AffineNumbers)
 		}
 		for row := first; row < end; row += most {
 			n := min(most, end-row)
 			numbersOf(w.numbers[0][:n*groups], w.numbers[1][:n*groups], j.w, row*groups)
-			simd.ProductAffine(j.dst.Data[row:], j.dst.Cols, j.x.Data, j.w.Data[j.w.Format.MatrixBytes(row, cols):], bitsOf(j.w.Format), j.w.Group,
-				w.numbers, j.x.Rows, n, cols)
+			dst, data := j.dst.Data[row:], j.w.Data[j.w.Format.MatrixBytes(row, cols):]
+			if j.whole != nil {
+				j.whole.ProductAffine(dst, j.dst.Cols, data, w.numbers, n)
+			} else {
+				simd.ProductAffine(dst, j.dst.Cols, j.x.Data, data, bitsOf(j.w.Format), j.w.Group, w.numbers, j.x.Rows, n, cols)
+			}
 		}
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/internal/ggufnames"
@@ -16,12 +17,39 @@ import (
 // WriteGGUF writes a GGUF file instead, without a tokenizer. Matrices are in a format that such files have, or in F16 if
 // their rows are not whole blocks of it; vectors are in F32.
 func WriteGGUF(path string, config []byte, format device.Format, seed uint64, progress func(done, total int64)) error {
+	if _, ok := ggufwrite.Types[format]; !ok {
+		return fmt.Errorf("GGUF files have no weights in %v", format)
+	}
+	return createGGUF(path, config, func(*model.Config, string) device.Format { return format }, seed, progress)
+}
+
+// WriteQ4KM is WriteGGUF with the mixture of formats that llama.cpp calls Q4_K_M.
+func WriteQ4KM(path string, config []byte, seed uint64, progress func(done, total int64)) error {
+	return createGGUF(path, config, formatQ4KM, seed, progress)
+}
+
+// formatQ4KM is Q6_K for the matrix that gives logits, and in half of the layers for those of values and those back from the feed-forward network: in the
+// first and the last eighth, and in every third one between. All others are Q4_K (llama.cpp's llama-quant.cpp).
+func formatQ4KM(c *model.Config, name string) device.Format {
+	if name == "output.weight" || name == "token_embd.weight" && c.Tied {
+		return device.Q6_K
+	}
+	var layer int
+	var part string
+	if n, _ := fmt.Sscanf(name, "blk.%d.%s", &layer, &part); n < 2 || !strings.HasPrefix(part, "attn_v.") && !strings.HasPrefix(part, "ffn_down") {
+		return device.Q4_K
+	}
+	if eighth := c.Layers / 8; layer < eighth || layer >= 7*c.Layers/8 || (layer-eighth)%3 == 2 {
+		return device.Q6_K
+	}
+	return device.Q4_K
+}
+
+// createGGUF writes a file whose matrices have the formats that GGUF's names are given.
+func createGGUF(path string, config []byte, format func(c *model.Config, name string) device.Format, seed uint64, progress func(done, total int64)) error {
 	c, err := model.ParseConfig(config)
 	if err != nil {
 		return fmt.Errorf("config.json: %w", err)
-	}
-	if _, ok := ggufwrite.Types[format]; !ok {
-		return fmt.Errorf("GGUF files have no weights in %v", format)
 	}
 	f, err := os.Create(path)
 	if err != nil {
@@ -33,7 +61,7 @@ func WriteGGUF(path string, config []byte, format device.Format, seed uint64, pr
 	return nil
 }
 
-func writeGGUF(f io.Writer, c *model.Config, format device.Format, seed uint64, progress func(done, total int64)) error {
+func writeGGUF(f io.Writer, c *model.Config, format func(c *model.Config, name string) device.Format, seed uint64, progress func(done, total int64)) error {
 	d := newDrawer(seed)
 	out := &told{progress: progress}
 	var tensors []ggufwrite.Tensor
@@ -41,16 +69,16 @@ func writeGGUF(f io.Writer, c *model.Config, format device.Format, seed uint64, 
 		tensors = append(tensors, t)
 	}
 	for _, t := range c.Tensors() {
-		stored := device.F32
+		stored, name := device.F32, ggufnames.ToGGUF(t.Name)
 		if len(t.Shape) == 2 {
-			stored = format
-			if t.Shape[1]%format.Block().Elements != 0 {
+			stored = format(c, name)
+			if t.Shape[1]%stored.Block().Elements != 0 {
 				stored = device.F16
 			}
 		}
 		size := int64(stored.MatrixBytes(1, elements(t)))
 		out.total += size
-		tensors = append(tensors, ggufwrite.Tensor{Name: ggufnames.ToGGUF(t.Name), Type: ggufwrite.Types[stored], Shape: t.Shape, Bytes: size,
+		tensors = append(tensors, ggufwrite.Tensor{Name: name, Type: ggufwrite.Types[stored], Shape: t.Shape, Bytes: size,
 			Write: func(w io.Writer) error {
 				out.w = w
 				return d.write(out, t, stored)

@@ -14,6 +14,7 @@ import (
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu"
 	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/model/gguf"
 )
 
 // config is a small geometry with everything that the architectures have.
@@ -99,6 +100,64 @@ func TestQuantizedModelsOpenAndStayFinite(t *testing.T) {
 	} {
 		if err == nil {
 			t.Errorf("%s is written", what)
+		}
+	}
+}
+
+func TestTheMixtureOfFormatsIsLlamaCpps(t *testing.T) {
+	for _, tied := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "x.gguf")
+		wide := config("llama", tied)
+		for small, large := range map[string]string{`"hidden_size": 128`: `"hidden_size": 256`, `"intermediate_size": 320`: `"intermediate_size": 512`,
+			`"head_dim": 16`: `"head_dim": 32`, `"num_hidden_layers": 6`: `"num_hidden_layers": 16`} {
+			wide = bytes.ReplaceAll(wide, []byte(small), []byte(large))
+		}
+		if err := WriteQ4KM(path, wide, 3, nil); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := gguf.Parse(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head := "output.weight"
+		if tied {
+			head = "token_embd.weight"
+		}
+		fine := map[string]bool{head: true}
+		for _, layer := range []int{0, 1, 4, 7, 10, 13, 14, 15} { // as llama-quantize says of the 16 layers of Llama-3.2-1B
+			fine[fmt.Sprintf("blk.%d.attn_v.weight", layer)] = true
+			fine[fmt.Sprintf("blk.%d.ffn_down.weight", layer)] = true
+		}
+		for name, tensor := range f.Tensors {
+			want := gguf.Q4_K
+			switch {
+			case fine[name]:
+				want = gguf.Q6_K
+			case len(tensor.Shape) == 1:
+				want = gguf.F32
+			}
+			if tensor.Type != want {
+				t.Errorf("%s is %v, not %v", name, tensor.Type, want)
+			}
+			delete(fine, name)
+		}
+		if len(fine) > 0 {
+			t.Errorf("there is no %v", fine)
+		}
+		m, err := model.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dev := cpu.New(1)
+		if rms := logits(t, m, dev); !(rms > 0.1 && rms < 10) {
+			t.Errorf("logits have a root mean square of %g", rms)
+		}
+		if err := errors.Join(dev.Close(), m.Close()); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 type command struct {
 	Config  string `help:"config.json of the shape." required:"" type:"existingfile" placeholder:"FILE"`
 	Out     string `help:"Directory to write to, which is made if it is not there; with --gguf the file." required:"" type:"path" placeholder:"DIR|FILE"`
-	Weights string `help:"Storage of the weights: bf16, f16 or f32; q8_0, q4_0, q4_k or q6_k, with --gguf; mlx8 or mlx4, without it." enum:"bf16,f16,f32,q8_0,q4_0,q4_k,q6_k,mlx8,mlx4" default:"bf16"`
+	Weights string `help:"Storage of the weights: bf16, f16 or f32; q8_0, q4_0, q4_k, q6_k or q4_k_m, with --gguf; mlx8 or mlx4, without it." enum:"bf16,f16,f32,q8_0,q4_0,q4_k,q6_k,q4_k_m,mlx8,mlx4" default:"bf16"`
 	GGUF    bool   `name:"gguf" help:"Write a GGUF file instead of a directory."`
 	Context int    `help:"Positions that the model is said to be made for, instead of what the configuration says." placeholder:"N"`
 	Seed    uint64 `help:"Of the weights." default:"1"`
@@ -37,7 +37,10 @@ func main() {
 	k.FatalIfErrorf(c.run())
 }
 
-// formats is what --weights may be.
+// mixed is llama.cpp's mixture of Q4_K and Q6_K.
+const mixed = "q4_k_m"
+
+// formats is what --weights may be otherwise.
 var formats = map[string]device.Format{
 	"bf16": device.BF16, "f16": device.F16, "f32": device.F32, "q8_0": device.Q8_0, "q4_0": device.Q4_0, "q4_k": device.Q4_K, "q6_k": device.Q6_K,
 	"mlx8": device.MLX8, "mlx4": device.MLX4,
@@ -51,12 +54,19 @@ func (c *command) run() error {
 	if config, err = random.Extend(config, c.Context); err != nil {
 		return fmt.Errorf("%s: %w", c.Config, err)
 	}
-	write := random.Write
-	if c.GGUF {
-		write = random.WriteGGUF
-	}
 	began, size := time.Now(), int64(0)
-	if err := write(c.Out, config, formats[c.Weights], c.Seed, func(_, total int64) { size = total }); err != nil {
+	progress := func(_, total int64) { size = total }
+	switch {
+	case c.Weights == mixed && !c.GGUF:
+		err = fmt.Errorf("--weights %s needs --gguf", mixed)
+	case c.Weights == mixed:
+		err = random.WriteQ4KM(c.Out, config, c.Seed, progress)
+	case c.GGUF:
+		err = random.WriteGGUF(c.Out, config, formats[c.Weights], c.Seed, progress)
+	default:
+		err = random.Write(c.Out, config, formats[c.Weights], c.Seed, progress)
+	}
+	if err != nil {
 		return err
 	}
 	fmt.Printf("%s: %s of weights in %v\n", c.Out, placement.FormatBytes(size), time.Since(began).Round(time.Millisecond))

@@ -7,6 +7,7 @@ import "github.com/orrery-ai/orrery/device/quant"
 // 32 it is among. The zero value is ready.
 type Activations struct {
 	tokens, cols int
+	group        int    // of the weights, if they are affine
 	numbers      []byte // as the routines take them
 	routines     *wholeRoutines
 }
@@ -14,11 +15,21 @@ type Activations struct {
 // Set takes x [tokens][cols] for products with weights of that layout, and reports whether there are routines for them here. If not, they are to be
 // multiplied as they are.
 func (a *Activations) Set(l quant.Layout, x []float32, tokens, cols int) bool {
-	a.tokens, a.cols, a.routines = tokens, cols, wholeFor(l, cols)
-	if a.routines == nil {
+	return a.set(wholeFor(l, cols), x, tokens, cols)
+}
+
+// SetAffine is Set for weights of 4 or 8 bits in affine groups.
+func (a *Activations) SetAffine(bits, group int, x []float32, tokens, cols int) bool {
+	a.group = group
+	return a.set(wholeForAffine(bits, group, cols), x, tokens, cols)
+}
+
+func (a *Activations) set(of *wholeRoutines, x []float32, tokens, cols int) bool {
+	a.tokens, a.cols, a.routines = tokens, cols, of
+	if of == nil {
 		return false
 	}
-	a.numbers = whole(a.numbers, x[:tokens*cols], a.routines)
+	a.numbers = whole(a.numbers, x[:tokens*cols], of)
 	return true
 }
 
@@ -28,5 +39,13 @@ func (a *Activations) Product(dst []float32, stride int, w []byte, rows int) {
 	if a.tokens == 0 || rows == 0 {
 		return
 	}
-	wholeProduct(a, dst[:(a.tokens-1)*stride+rows], stride, w, rows)
+	wholeProduct(a, dst[:(a.tokens-1)*stride+rows], stride, w, nil, rows)
+}
+
+// ProductAffine is [ProductAffine] with these activations, after a SetAffine that reported true.
+func (a *Activations) ProductAffine(dst []float32, stride int, w []byte, numbers *AffineNumbers, rows int) {
+	if a.tokens == 0 || rows == 0 {
+		return
+	}
+	wholeProduct(a, dst[:(a.tokens-1)*stride+rows], stride, w, numbers, rows)
 }

@@ -9,10 +9,12 @@ type wholeRoutines struct{}
 
 func wholeFor(quant.Layout, int) *wholeRoutines { return nil }
 
+func wholeForAffine(int, int, int) *wholeRoutines { return nil }
+
 func whole(_ []byte, _ []float32, _ *wholeRoutines) []byte {
 	panic("simd: nothing multiplies whole numbers")
 }
 
-func wholeProduct(*Activations, []float32, int, []byte, int) {
+func wholeProduct(*Activations, []float32, int, []byte, *AffineNumbers, int) {
 	panic("simd: nothing multiplies whole numbers")
 }

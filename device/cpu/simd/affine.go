@@ -3,13 +3,13 @@ package simd
 // AffineNumbers is the scales, and the biases, of the groups of some rows.
 type AffineNumbers [2][4096]float32
 
-// AffineRows is for how many rows of so many groups [ProductAffine] takes the numbers, 0 if it cannot multiply such
-// rows here.
+// AffineRows is for how many rows of so many groups, a multiple of four, products take the numbers; 0 if there is none for such rows here. Three more
+// numbers than those may be read.
 func AffineRows(groups int) int {
 	if !haveAVX512 && !haveNEON || groups == 0 {
 		return 0
 	}
-	return len(AffineNumbers{}[0]) / groups
+	return (len(AffineNumbers{}[0]) - 3) / groups &^ 3
 }
 
 // ProductAffine is

@@ -79,7 +79,18 @@ func TestRoutinesReadNothingBehindWhatTheyAreGiven(t *testing.T) {
 				for _, tokens := range []int{1, 2, 4, 8} {
 					var a Activations
 					if cols := 256; a.Set(c.layout, singlesAtTheEnd(t, r, tokens*cols), tokens, cols) {
-						a.Product(singlesAtTheEnd(t, r, tokens*rows), rows, atTheEnd(t, rows*cols/32*c.layout.Bytes), rows)
+						a.Product(singlesAtTheEnd(t, r, tokens*rows), rows, atTheEnd(t, rows*cols/c.layout.Elements*c.layout.Bytes), rows)
+					}
+				}
+			}
+		}
+		for _, bits := range []int{4, 8} {
+			for rows := 1; rows <= 9; rows++ {
+				for _, tokens := range []int{1, 2, 4, 8} {
+					var a Activations
+					if cols := 256; a.SetAffine(bits, 64, singlesAtTheEnd(t, r, tokens*cols), tokens, cols) {
+						numbers := (*AffineNumbers)(unsafe.Pointer(&atTheEnd(t, int(unsafe.Sizeof(AffineNumbers{})))[0]))
+						a.ProductAffine(singlesAtTheEnd(t, r, tokens*rows), rows, atTheEnd(t, rows*cols*bits/8), numbers, rows)
 					}
 				}
 			}

@@ -74,9 +74,9 @@ loop5:
 	VPERMW              Z10, Z4, Z4
 	VBROADCASTI32X4     56(CX)(BX*1), K1, Z4
 	VCVTPH2PS           Y6, Z5
+	LEAQ                (CX)(R8*1), R10
 	VMOVDQU64           384(AX), Z6
 	VMULPS              Z6, Z5, Z5
-	LEAQ                (CX)(R8*1), R10
 	VPANDD.BCST         nibbles<>+0(SB), Z7, Z6
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z7, Z7
 	VMOVDQU64           256(AX), Z10

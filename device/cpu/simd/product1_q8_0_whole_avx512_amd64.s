@@ -120,9 +120,9 @@ loop5:
 	MOVW         R12, 22(SP)(R10*1)
 	MOVWLZX      102(R11)(BX*1), R11
 	MOVW         R11, 30(SP)(R10*1)
+	LEAQ         (CX)(R8*1), R11
 	VMOVDQU64    384(AX), Z15
 	VMULPS       Z15, Z14, Z14
-	LEAQ         (CX)(R8*1), R11
 	VMOVDQU32    2(CX), X1
 	VINSERTI32X4 $0x01, 36(CX), Z1, Z1
 	VINSERTI32X4 $0x02, 70(CX), Z1, Z1

@@ -2140,19 +2140,76 @@ func product2Q6_KAVX2(s []float32, stride int, q []float32, k []byte, next []byt
 //go:noescape
 func product4Q6_KAVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
 
-// wholeAVX512 turns x, of a multiple of 128 elements, into whole numbers of 16 bits, at most 32639: each 32 of them with a scale, their largest divided by that,
+// wholeAVX512 turns x, of a multiple of 128 elements, into whole numbers of 16 bits, at most 32639: each group of 32 of them with a scale, their largest divided by that,
 // which is NaN if one of them is not finite. For each 128 dst has 448 bytes:
 //
 //	upper [2][4][16]int8    // of the first and the second half of each group: n = 256*upper + lower
 //	lower [2][4][16]int8
-//	start [4][4]int32       // -zero*(the sum of four numbers of the first half and four of the second) is 256*start + below>>24
+//	start [4][4]int32       // -times*(the sum of a lane's numbers) is 256*start + below>>24
 //	below [4][4]uint32
 //	scale [4][4]float32     // of each group four times
 //
-// zero is a byte, four times.
+// times is a byte, four times.
 //
 //go:noescape
-func wholeAVX512(dst []byte, x []float32, zero uint32)
+func wholeAVX512(dst []byte, x []float32, times uint32)
+
+// wholeQ4_KAVX512 turns x, of a multiple of 256 elements, into whole numbers of 16 bits, at most 32639: each group of 32 of them with a scale, their largest divided by that,
+// which is NaN if one of them is not finite. For each 256 dst has 768 bytes:
+//
+//	parts [2]struct {           // groups 0, 2, 4 and 6; the others
+//		upper [2][4][16]int8    // of the first and the second half of each group: n = 256*upper + lower
+//		lower [2][4][16]int8
+//		sum   [4][4]float32     // times*(the sum of a group's numbers)*scale, four times
+//		scale [4][4]float32     // of each group four times
+//	}
+//
+// times is a byte, four times.
+//
+//go:noescape
+func wholeQ4_KAVX512(dst []byte, x []float32, times uint32)
+
+// wholeQ6_KAVX512 turns x, of a multiple of 256 elements, into whole numbers of 16 bits, at most 32639: each group of 32 of them with a scale, their largest divided by that,
+// which is NaN if one of them is not finite. For each 256 dst has 1280 bytes:
+//
+//	parts [4]struct {           // of two groups each
+//		upper [4][16]int8       // n = 256*upper + lower
+//		lower [4][16]int8
+//	start [4][4]int32       // -times*(the sum of a lane's numbers) is 256*start + below>>24
+//	below [4][4]uint32
+//		scale [4][4]float32     // of each group eight times
+//	}
+//
+// times is a byte, four times.
+//
+//go:noescape
+func wholeQ6_KAVX512(dst []byte, x []float32, times uint32)
+
+// wholeAffine8AVX512 turns x, of a multiple of 128 elements, into whole numbers of 16 bits, at most 32639: each group of 32 of them with a scale, their largest divided by that,
+// which is NaN if one of them is not finite. For each 128 dst has 384 bytes:
+//
+//	upper [2][4][16]int8    // of the first and the second half of each group: n = 256*upper + lower
+//	lower [2][4][16]int8
+//	sum   [4][4]float32     // times*(the sum of a group's numbers)*scale, four times
+//	scale [4][4]float32     // of each group four times
+//
+// times is a byte, four times.
+//
+//go:noescape
+func wholeAffine8AVX512(dst []byte, x []float32, times uint32)
+
+// wholeAffine4AVX512 turns x, of a multiple of 128 elements, into whole numbers of 16 bits, at most 32639: each group of 32 of them with a scale, their largest divided by that,
+// which is NaN if one of them is not finite. For each 128 dst has 384 bytes:
+//
+//	upper [2][4][16]int8    // of the elements of even number in each group, and of the others: n = 256*upper + lower
+//	lower [2][4][16]int8
+//	sum   [4][4]float32     // times*(the sum of a group's numbers)*scale, four times
+//	scale [4][4]float32     // of each group four times
+//
+// times is a byte, four times.
+//
+//go:noescape
+func wholeAffine4AVX512(dst []byte, x []float32, times uint32)
 
 // product1Q8_0Whole is
 //
@@ -2273,3 +2330,251 @@ func product4Q4_0Whole(s []float32, stride int, q []byte, k []byte, next []byte,
 //
 //go:noescape
 func product8Q4_0Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product1Q4_KWhole is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ4_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q4_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product2Q4_KWhole is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ4_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q4_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product4Q4_KWhole is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ4_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q4_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product8Q4_KWhole is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ4_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product8Q4_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product1Q6_KWhole is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ6_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product2Q6_KWhole is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ6_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product4Q6_KWhole is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ6_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product8Q6_KWhole is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ6_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product8Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product1Affine8Whole is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine8AVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product1Affine8Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
+// product2Affine8Whole is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine8AVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product2Affine8Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
+// product4Affine8Whole is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine8AVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product4Affine8Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
+// product8Affine8Whole is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine8AVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product8Affine8Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
+// product1Affine4Whole is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine4AVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product1Affine4Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
+// product2Affine4Whole is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine4AVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product2Affine4Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
+// product4Affine4Whole is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine4AVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product4Affine4Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
+// product8Affine4Whole is
+//
+//	for h := range 8 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine4AVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product8Affine4Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)

@@ -4,13 +4,13 @@
 
 #include "textflag.h"
 
-// func wholeAVX512(dst []byte, x []float32, zero uint32)
+// func wholeAVX512(dst []byte, x []float32, times uint32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, FMA3
 TEXT ·wholeAVX512(SB), NOSPLIT, $0-52
 	MOVQ         dst_base+0(FP), AX
 	MOVQ         x_base+24(FP), CX
 	MOVQ         x_len+32(FP), DX
-	MOVL         zero+48(FP), BX
+	MOVL         times+48(FP), BX
 	VPBROADCASTD BX, Z0
 	VPBROADCASTD magnitude<>+0(SB), Z1
 	VPBROADCASTD half<>+0(SB), Z2
@@ -153,17 +153,17 @@ loop1:
 	VXORPS        Z3, Z3, Z3
 	VXORPS        Z4, Z4, Z4
 	VPDPBUSD      (AX), Z0, Z3
-	VPDPBUSD      64(AX), Z0, Z3
 	VPDPBUSD      128(AX), Z0, Z4
+	VPDPBUSD      64(AX), Z0, Z3
 	VPDPBUSD      192(AX), Z0, Z4
-	VXORPS        Z5, Z5, Z5
 	VPSLLD        $0x08, Z3, Z3
 	VPADDD        Z3, Z4, Z4
-	VPSUBD        Z4, Z5, Z5
-	VPSRAD        $0x08, Z5, Z3
+	VXORPS        Z3, Z3, Z3
+	VPSUBD        Z4, Z3, Z4
+	VPSRAD        $0x08, Z4, Z3
 	VMOVDQU64     Z3, 256(AX)
-	VPSLLD        $0x18, Z5, Z5
-	VMOVDQU64     Z5, 320(AX)
+	VPSLLD        $0x18, Z4, Z4
+	VMOVDQU64     Z4, 320(AX)
 	ADDQ          $0x00000200, CX
 	ADDQ          $0x000001c0, AX
 	SUBQ          $0x00000080, DX

@@ -10,8 +10,8 @@ import (
 func BenchmarkProductOfWholeNumbers(b *testing.B) {
 	const rows, cols = 256, 2048
 	r := rand.New(rand.NewPCG(1, 1))
-	for _, c := range blockTests[:2] {
-		w := blocks(r, rows*cols/32, c.layout, c.scales)
+	for _, c := range blockTests {
+		w := blocks(r, rows*cols/c.layout.Elements, c.layout, c.scales)
 		for _, tokens := range []int{1, 2, 4, 8} {
 			x, dst := make([]float32, tokens*cols), make([]float32, tokens*rows)
 			for i := range x {
