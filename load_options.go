@@ -31,6 +31,9 @@ const (
 	KVQ4  = attention.Q4  // 4 bits, likewise: 0.28 of the memory
 )
 
+// MaxBlockTokens bounds LoadOptions.BlockTokens.
+const MaxBlockTokens = 1 << 14
+
 // LoadOptions says how a model is loaded. A zero in any field means its default.
 type LoadOptions struct {
 	Mode    Mode // of new sequences, unless they say otherwise; default Pipeline. Auto: see there
@@ -42,7 +45,7 @@ type LoadOptions struct {
 	Waiting     int           // sequences that wait for memory in the order in which they came; default 64, negative: none
 	WaitTimeout time.Duration // how long each waits at the most; default 1 min
 	Chunk       int           // tokens that a node computes at a time in prefill; default 1024
-	BlockTokens int           // tokens of a KV block; default 256
+	BlockTokens int           // tokens of a KV block, at most MaxBlockTokens; default 256
 	KV          KVFormat      // storage of keys and values; default KVF16
 	StepTimeout time.Duration // bound on every wait within a step; default 2 min
 	LoadTimeout time.Duration // bound on loading, the reading of weights from a disk included; default 5 min
@@ -81,8 +84,8 @@ func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
 		return o, fmt.Errorf("context %d is not between 1 and %d, which the model was made for", o.Context, c.MaxPositions)
 	case o.Chunk < 1 || o.Chunk > 1<<16:
 		return o, fmt.Errorf("chunk %d is not between 1 and 65536 tokens", o.Chunk)
-	case o.BlockTokens < 1 || o.BlockTokens > 1<<14:
-		return o, fmt.Errorf("a block of %d is not between 1 and 16384 tokens", o.BlockTokens)
+	case o.BlockTokens < 1 || o.BlockTokens > MaxBlockTokens:
+		return o, fmt.Errorf("a block of %d is not between 1 and %d tokens", o.BlockTokens, MaxBlockTokens)
 	case o.Sequences < 1 || o.Sequences > 1<<12:
 		return o, fmt.Errorf("%d sequences is not between 1 and 4096", o.Sequences)
 	case o.StepTimeout < 0 || o.LoadTimeout < 0 || o.WaitTimeout < 0:

@@ -68,15 +68,24 @@ func (c *conductor) fail(ctx actor.Context, err error) {
 	for _, id := range slices.Sorted(maps.Keys(c.seqs)) {
 		c.failSequence(ctx, c.seqs[id], err)
 	}
+	for _, step := range c.steps {
+		c.forget(ctx, step.seq)
+	}
 }
 
 // failSequence ends a sequence's job with an error. Its KV cache is in a state between steps that cannot
 // be gone on from, so the sequence is closed.
 func (c *conductor) failSequence(ctx actor.Context, s *sequence, err error) {
 	s.failed = err
+	if s.closed {
+		c.forget(ctx, s)
+		return
+	}
 	c.closeSequence(ctx, s.id, err)
 }
 
+// closeSequence ends a sequence for those who use it. Unless it has failed, steps of it that are in flight run to their end before the nodes hear of
+// that: one that knew it no more would refuse its part of such a step, and what devices exchange for steps is of no use once one has gone wrong.
 func (c *conductor) closeSequence(ctx actor.Context, id uint64, cause error) {
 	s := c.seqs[id]
 	if s == nil {
@@ -84,14 +93,7 @@ func (c *conductor) closeSequence(ctx actor.Context, id uint64, cause error) {
 		return
 	}
 	delete(c.seqs, id)
-	for n, step := range c.steps {
-		if step.seq == s {
-			delete(c.steps, n)
-			if c.round == n {
-				c.round = 0
-			}
-		}
-	}
+	s.closed = true
 	if s.asked != nil && s.asked.answer != nil {
 		ctx.Send(s.asked.answer, cause)
 	}
@@ -104,10 +106,25 @@ func (c *conductor) closeSequence(ctx actor.Context, id uint64, cause error) {
 	if s.job != nil {
 		c.endJob(s, cause)
 	}
-	for _, name := range c.spec.Nodes {
-		ctx.Send(layerShardPID(name, c.handle.model), &proto.CloseSequence{Sequence: id})
+	if s.inFlight == 0 || s.failed != nil {
+		c.forget(ctx, s)
 	}
-	c.leave(ctx, id) // whoever is admitted now reaches the nodes after the memory is free
+}
+
+// forget has the nodes give up what they hold of a sequence that is closed, whatever has become of its steps.
+func (c *conductor) forget(ctx actor.Context, s *sequence) {
+	for n, step := range c.steps {
+		if step.seq == s {
+			delete(c.steps, n)
+			if c.round == n {
+				c.round = 0
+			}
+		}
+	}
+	for _, name := range c.spec.Nodes {
+		ctx.Send(layerShardPID(name, c.handle.model), &proto.CloseSequence{Sequence: s.id})
+	}
+	c.leave(ctx, s.id) // whoever is admitted now reaches the nodes after the memory is free
 }
 
 // checkDeadlines fails steps that took too long, and gives up copies and announcements that did.

@@ -199,6 +199,16 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 	c.handle.recorder.Load().Add(trace.Span{Begin: step.began, Kind: trace.Step, Seq: s.id, Step: r.Step, First: uint32(step.end - step.fed), Count: uint32(step.fed),
 		Layer: trace.NoLayer, Peer: trace.Nobody})
 	s.inFlight--
+	if s.closed {
+		if c.round == r.Step {
+			c.round = 0
+		}
+		if s.inFlight == 0 {
+			c.forget(ctx, s)
+		}
+		c.advanceOthers(ctx, s)
+		return
+	}
 	if step.each {
 		if s.relayed = nil; step.relayed {
 			s.relayed = s.machine.Epoch().Owners

@@ -2,8 +2,10 @@ package actors
 
 import (
 	"errors"
+	"log/slog"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
@@ -12,13 +14,23 @@ import (
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/sampling"
 	"github.com/orrery-ai/orrery/transport"
+	"github.com/orrery-ai/orrery/transport/fault"
 )
 
 // emulators is a rig of nodes with emulated GPUs, or the test is skipped.
 func emulators(t *testing.T, nodes int) *rig {
 	t.Helper()
+	return emulatorsWith(t, nodes, func(int, *transport.Config) {})
+}
+
+// emulatorsWith is emulators with what change makes of the configuration of each node's endpoint.
+func emulatorsWith(t *testing.T, nodes int, change func(node int, c *transport.Config)) *rig {
+	t.Helper()
 	open := func() device.Device { return emulatortest.Device(t) }
-	return newRigOf(t, nodes, computers{open, modeltest.Options{Format: device.F16}, attention.F16}, func(_ int, c *transport.Config) { c.Synch = transport.Safe })
+	return newRigOf(t, nodes, computers{open, modeltest.Options{Format: device.F16}, attention.F16}, func(node int, c *transport.Config) {
+		c.Synch = transport.Safe
+		change(node, c)
+	})
 }
 
 // relays is how many tokens have come to node 0's device from the device of the node with the last layers.
@@ -81,4 +93,60 @@ func TestACancelledSequenceGoesOnBehindTheStepsThatWereAhead(t *testing.T) {
 	got = append(got, rest...)
 	got = append(got, r.generate(c, seq, Job{MaxTokens: n - len(got)})...)
 	same(t, "cancelled, and gone on", got, want)
+}
+
+// What a step is announced by is late, so that the sequence is closed before the next owner hears of the step. A node that knew the sequence no more would
+// refuse the step, and end what the devices exchange, for all sequences to come.
+func TestClosingASequenceInTheMiddleOfItsStepsLeavesTheWaysBetweenDevices(t *testing.T) {
+	ids := prompt(20)
+	const n = 5
+	one := emulators(t, 1)
+	c := one.load(one.spec(placement.Pipeline))
+	want := one.generate(c, one.sequence(c, placement.Pipeline), Job{IDs: ids, MaxTokens: n})
+	for _, c := range []struct {
+		mode      placement.Mode
+		script    string
+		announced transport.Purpose // where steps are
+		closes    uint64            // when so many messages have gone out there
+		used      transport.Purpose // what comes to node 0 from the other's device
+	}{
+		{placement.Pipeline, "after 3 frames of hidden: stall 300ms", transport.Hidden, 4, transport.HiddenAhead},
+		{placement.Pooled, "after 2 frames of query: delay 50ms", transport.Query, 3, transport.PartialAhead},
+	} {
+		t.Run(c.mode.String(), func(t *testing.T) {
+			script, err := fault.Parse(c.script)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in := fault.New(script, slog.New(slog.DiscardHandler))
+			t.Cleanup(in.Close)
+			r := emulatorsWith(t, 2, func(node int, tc *transport.Config) {
+				if node == 0 {
+					tc.Dial, tc.Share = in.Dial, in.Share
+				}
+			})
+			loaded := r.load(r.spec(c.mode))
+			seq := r.sequence(loaded, c.mode)
+			run := r.start(loaded, seq, Job{IDs: ids, MaxTokens: n})
+			for by := time.Now().Add(patience); r.endpoints[0].Counters()[c.announced].MessagesOut < c.closes; time.Sleep(time.Millisecond) {
+				if time.Now().After(by) {
+					t.Fatalf("%+v have gone out", r.endpoints[0].Counters()[c.announced])
+				}
+			}
+			loaded.CloseSequence(seq)
+			if _, _, err := r.drain(run); !errors.Is(err, ErrClosed) {
+				t.Fatalf("the job ended with %v", err)
+			}
+			came := func() uint64 { return r.endpoints[0].Counters()[c.used].MessagesIn }
+			for range 2 { // while the first is on its way messages of the one that was closed may still come
+				before := came()
+				seq = r.sequence(loaded, c.mode)
+				same(t, "after another one was closed", r.generate(loaded, seq, Job{IDs: ids, MaxTokens: n}), want)
+				loaded.CloseSequence(seq)
+				if came() == before {
+					t.Error("nothing goes from device to device any more")
+				}
+			}
+		})
+	}
 }

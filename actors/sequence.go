@@ -31,6 +31,7 @@ type sequence struct {
 	progress    time.Time // of copies, announcements and steps
 	lastFailure string
 	failed      error
+	closed      bool            // but for steps that were in flight then
 	pilot       *steering.Pilot // chooses its modes; nil: whoever uses it does
 	stalls      int             // how often copies failed that further steps have to wait for
 }

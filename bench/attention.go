@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu"
@@ -65,6 +66,9 @@ func (o *Attending) check() error {
 	if len(o.Depths) == 0 || len(o.Formats) == 0 || len(o.Batches) == 0 || slices.Min(o.Depths) < 1 || slices.Min(o.Batches) < 1 || o.Threads < 1 || o.Block < 1 || o.Repeat < 1 {
 		return fmt.Errorf("bench: %d depths, %d formats, %d batches, %d threads, blocks of %d, %d runs: there must be some of each",
 			len(o.Depths), len(o.Formats), len(o.Batches), o.Threads, o.Block, o.Repeat)
+	}
+	if o.Block > orrery.MaxBlockTokens {
+		return fmt.Errorf("bench: a block of %d is not between 1 and %d tokens", o.Block, orrery.MaxBlockTokens)
 	}
 	if least, most := slices.Min(o.Depths), slices.Max(o.Batches); most > least {
 		return fmt.Errorf("bench: %d tokens attend at once, and there are %d keys, theirs included", most, least)

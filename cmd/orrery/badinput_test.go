@@ -137,6 +137,14 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		"a peer of no port":         {[]string{"bench", "transport", "--peer", "here"}, []string{"--peer here", "port"}},
 		"a listener of no port":     {[]string{"bench", "transport", "--listen", "here"}, []string{"--listen here", "port"}},
 		"a memory test of nothing":  {[]string{"bench", "memory", "--model", "missing", "--nodes", "1"}, []string{"1 node, pipeline, context 1024: model missing:"}},
+		"attention in huge blocks":  {[]string{"bench", "attention", "--block", "16385"}, []string{"block of 16385", "16384"}},
+		"more at the end than all":  {[]string{"bench", "memory", "--context", "4096,512", "--last", "505"}, []string{"--last 505", "512", "504"}},
+		"nothing before decoding":   {[]string{"bench", "memory", "--context", "8"}, []string{"--decode 8", "8 tokens"}},
+		"no time at all":            {[]string{"bench", "memory", "--timeout", "0"}, []string{"--timeout", "more than 0"}},
+		"a trace into a directory":  {[]string{"trace", "-o", "."}, []string{"--output", "is a directory", "FILE"}},
+		"a trace to nowhere":        {[]string{"trace", "-o", "missing/x.json"}, []string{"--output", "missing", "no such file"}},
+		"a picture in no directory": {[]string{"bench", "attention", "--plot", "missing/x.svg"}, []string{"--plot", "missing", "no such file"}},
+		"a plan's picture nowhere":  {planned("--context", "9", "--plot", "missing/x.svg"), []string{"--plot", "missing", "no such file"}},
 		"an absurd demo":            {[]string{"demo", "--nodes", "1", "--context", "3000000"}, []string{"3000000", "262144"}},
 	}
 	refused(t, cases)

@@ -18,17 +18,17 @@ import (
 )
 
 type benchMemoryCmd struct {
-	Model   string        `help:"Directory or GGUF file of a model, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
-	Context []countFlag   `help:"Contexts to load the model with (default: ${default})." default:"1024,32768" placeholder:"N"`
-	Nodes   []countFlag   `help:"Numbers of node processes to start (default: ${default})." default:"1,3" placeholder:"N"`
-	Modes   []modeFlag    `help:"Modes: pipeline, pooled, ring (default: ${default})." default:"pipeline" placeholder:"MODE"`
-	KV      kvFlag        `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
-	Chunk   countFlag     `help:"Tokens that a node computes at a time in prefill." default:"1024"`
-	Last    countFlag     `help:"Tokens to compute at the end of the context: fewer than a chunk do not use all that was counted." default:"1024"`
-	Block   countFlag     `help:"Tokens of a KV block." default:"256"`
-	Decode  countFlag     `help:"Tokens to generate at the end of the context." default:"8"`
-	Timeout time.Duration `help:"Bound on every wait within a step: a chunk behind a long context takes its time." default:"10m"`
-	Format  string        `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table"`
+	Model   string      `help:"Directory or GGUF file of a model, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
+	Context []countFlag `help:"Contexts to load the model with (default: ${default})." default:"1024,32768" placeholder:"N"`
+	Nodes   []countFlag `help:"Numbers of node processes to start (default: ${default})." default:"1,3" placeholder:"N"`
+	Modes   []modeFlag  `help:"Modes: pipeline, pooled, ring (default: ${default})." default:"pipeline" placeholder:"MODE"`
+	KV      kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
+	Chunk   countFlag   `help:"Tokens that a node computes at a time in prefill." default:"1024"`
+	Last    countFlag   `help:"Tokens to compute at the end of each context: fewer than a chunk do not use all that was counted (default: 1024, or the whole of a smaller context)." placeholder:"N"`
+	Block   countFlag   `help:"Tokens of a KV block." default:"256"`
+	Decode  countFlag   `help:"Tokens to generate at the end of the context." default:"8"`
+	Timeout waitFlag    `help:"Bound on every wait within a step: a chunk behind a long context takes its time." default:"10m"`
+	Format  string      `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table"`
 }
 
 // Help is shown below the flags' summary.
@@ -42,6 +42,30 @@ Each case has node processes of its own. They load the model, compute the larges
 steps and some chunks, fill the context with made-up keys and values, compute some
 tokens behind those, and decode to the end. What they took at the most is then held against what was
 predicted when the model was loaded. docs/placement.md has the results.`
+}
+
+// Validate looks at the flags together.
+func (c *benchMemoryCmd) Validate() error {
+	for _, tokens := range c.Context {
+		switch room := int(tokens) - int(c.Decode); {
+		case room < 1:
+			return fmt.Errorf("--decode %d: a context of %d tokens has room for %d, behind one that is computed", c.Decode, tokens, tokens-1)
+		case int(c.Last) > room:
+			return fmt.Errorf("--last %d: of a context of %d tokens, %d of which are generated, at most %d are computed", c.Last, tokens, c.Decode, room)
+		}
+	}
+	return nil
+}
+
+// defaultLast is --last where it is not given.
+const defaultLast = 1024
+
+// last is how many tokens are computed at the end of a context.
+func (c *benchMemoryCmd) last(context int) int {
+	if c.Last > 0 {
+		return int(c.Last)
+	}
+	return min(defaultLast, context-int(c.Decode))
 }
 
 // memoryRow is one node of one case. Sizes are in bytes.
@@ -112,11 +136,11 @@ func (c *benchMemoryCmd) exercise(ctx context.Context, log *slog.Logger, local *
 	}
 	defer cluster.Close()
 	m, err := cluster.Load(ctx, ref, orrery.LoadOptions{Mode: mode, Context: tokens, Chunk: int(c.Chunk), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV),
-		StepTimeout: c.Timeout})
+		StepTimeout: time.Duration(c.Timeout)})
 	if err != nil {
 		return nil, err
 	}
-	e := bench.Exercise{Mode: mode, Compute: int(c.Chunk), Last: int(c.Last), Decode: int(c.Decode), Progress: prefillProgress(fmt.Sprintf("%v, %d tokens:", mode, tokens))}
+	e := bench.Exercise{Mode: mode, Compute: int(c.Chunk), Last: c.last(tokens), Decode: int(c.Decode), Progress: prefillProgress(fmt.Sprintf("%v, %d tokens:", mode, tokens))}
 	if n := len(local.processes); n > 1 && mode != orrery.Pipeline {
 		steps := placement.Steps{Mode: mode, Fastest: true, Chunk: min(int(c.Chunk), tokens), Context: tokens}
 		room := placement.RoomFor(int(c.Block), n, steps)

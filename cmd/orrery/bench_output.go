@@ -20,8 +20,10 @@ func (f *pictureFlags) Validate() error {
 	if f.Plot == "" {
 		return nil
 	}
-	_, err := pictureFormat(f.Plot)
-	return err
+	if _, err := pictureFormat(f.Plot); err != nil {
+		return err
+	}
+	return canWrite("--plot", f.Plot)
 }
 
 // writeAll prints a report, and draws the picture if one is asked for.

@@ -17,9 +17,9 @@ import (
 
 // benchReadCmd is a process of its own, so that it can keep to the processor of a node.
 type benchReadCmd struct {
-	CPUs    cpusFlag      `name:"cpus" help:"Processors to keep to, from 0 (Linux only)." placeholder:"N,…"`
-	Threads threadsFlag   `help:"Threads that read." default:"1"`
-	For     time.Duration `help:"How long." default:"300ms"`
+	CPUs    cpusFlag    `name:"cpus" help:"Processors to keep to, from 0 (Linux only)." placeholder:"N,…"`
+	Threads threadsFlag `help:"Threads that read." default:"1"`
+	For     waitFlag    `help:"How long." default:"300ms"`
 }
 
 // readReport is how fast memory was read.
@@ -35,7 +35,7 @@ func (c *benchReadCmd) Run() error {
 		}
 	}
 	runtime.GOMAXPROCS(int(c.Threads))
-	rate, err := cpu.MeasureBandwidth(c.For)
+	rate, err := cpu.MeasureBandwidth(time.Duration(c.For))
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/orrery-ai/orrery"
 )
@@ -53,6 +54,19 @@ func (s *shareFlag) UnmarshalText(b []byte) error {
 		return fmt.Errorf("%.20q is not a share above 0 and up to 1", b)
 	}
 	*s = shareFlag(v)
+	return nil
+}
+
+// waitFlag is how long something may take, or is to take: more than no time.
+type waitFlag time.Duration
+
+// UnmarshalText reads the duration.
+func (w *waitFlag) UnmarshalText(b []byte) error {
+	d, err := time.ParseDuration(string(b))
+	if err != nil || d <= 0 {
+		return fmt.Errorf("%.20q is not a time of more than 0, as 10m or 500ms", b)
+	}
+	*w = waitFlag(d)
 	return nil
 }
 

@@ -54,6 +54,9 @@ func (c *logitsCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if err := canWrite("--out", c.Out); err != nil {
+		return err
+	}
 	cluster, end, err := c.open(ctx, log)
 	if err != nil {
 		return err

@@ -178,38 +178,46 @@ func writeNodesCSV(w io.Writer, r *nodesReport) error {
 	return c.WriteAll(rows)
 }
 
+func micro(seconds float64) string { return fmt.Sprintf("%.0f µs", 1e6*seconds) }
+
 func nodesText(r *nodesReport) string {
-	t := newTable("node", "device", "cores", "memory", "free", "read GB/s", "weights GB/s", "KV GB/s", "q8, q4", "GFLOP/s", "attention", "turn", "ahead", "version")
-	rightAligned(t, 14)
-	micro := func(seconds float64) string { return fmt.Sprintf("%.0f µs", 1e6*seconds) }
+	t := newTable("node", "device", "cores", "memory", "free", "version")
+	rightAligned(t, 6)
+	speeds := newTable("node", "read GB/s", "weights GB/s", "KV GB/s", "q8, q4", "GFLOP/s", "attention", "turn", "ahead")
+	rightAligned(speeds, 9)
 	giga := func(v float64) string { return fmt.Sprintf("%.1f", v/1e9) }
 	for _, n := range r.Nodes {
-		row := table.Row{n.Name, n.Device, n.Cores, placement.FormatBytes(n.Memory), placement.FormatBytes(n.Free), giga(n.Bandwidth), "-", "-", "-", "-", "-", "-", "-", n.Version}
+		t.AppendRow(table.Row{n.Name, n.Device, n.Cores, placement.FormatBytes(n.Memory), placement.FormatBytes(n.Free), n.Version})
+		row := table.Row{n.Name, giga(n.Bandwidth), "-", "-", "-", "-", "-", "-", "-"}
 		if k := n.Rates; k != nil {
-			row[6] = giga(k.Memory.Layer.Rate()) + " / " + giga(k.Cache.Layer.Rate())
-			row[7] = giga(k.Memory.Attend.Rate()) + " / " + giga(k.Cache.Attend.Rate())
-			row[8] = fmt.Sprintf("%.2f, %.2f", k.Packed[0], k.Packed[1])
-			row[9], row[10], row[11] = fmt.Sprintf("%.0f", k.PrefillProduct/1e9), fmt.Sprintf("%.0f", k.PrefillAttend/1e9), micro(k.Turn)
+			row[2] = giga(k.Memory.Layer.Rate()) + " / " + giga(k.Cache.Layer.Rate())
+			row[3] = giga(k.Memory.Attend.Rate()) + " / " + giga(k.Cache.Attend.Rate())
+			row[4] = fmt.Sprintf("%.2f, %.2f", k.Packed[0], k.Packed[1])
+			row[5], row[6], row[7] = fmt.Sprintf("%.0f", k.PrefillProduct/1e9), fmt.Sprintf("%.0f", k.PrefillAttend/1e9), micro(k.Turn)
 			if k.Gate > 0 {
-				row[12] = micro(k.Gate)
+				row[8] = micro(k.Gate)
 			}
 		}
-		t.AppendRow(row)
+		speeds.AppendRow(row)
 	}
-	text := t.Render() + "\nweights and KV: decode, from memory / from the caches; q8, q4: times as long a byte of KV; GFLOP/s and attention: prefill\n" +
-		"turn: a step besides its operations; ahead: the device's part of an exchange that it was given ahead\n"
+	text := t.Render() + "\n\n" + speeds.Render() + "\nweights and KV: decode, from memory / from the caches; q8, q4: times as long a byte of KV; GFLOP/s and attention:\n" +
+		"prefill; turn: a step besides its operations; ahead: the device's part of an exchange that it was given ahead\n"
 	for _, n := range r.Nodes {
 		if n.Short > 0 {
 			text += fmt.Sprintf("WARNING: other programs took %s of the memory that node %s has promised: it takes on nothing new\n", placement.FormatBytes(n.Short), n.Name)
 		}
 	}
-	if len(r.Links) == 0 {
-		return text
+	if len(r.Links) > 0 {
+		text += "\n" + linksText(r.Links)
 	}
-	t = newTable("from", "to", "over", "shared", "busy exchange", "paused exchange", "of devices", "GB/s", "")
+	return text
+}
+
+func linksText(links []linkReport) string {
+	t := newTable("from", "to", "over", "shared", "busy exchange", "paused exchange", "of devices", "GB/s", "")
 	rightAligned(t, 8)
 	guessed := false
-	for _, l := range r.Links {
+	for _, l := range links {
 		mark, ahead := "", "-"
 		if l.Guessed {
 			mark, guessed = "*", true
@@ -226,7 +234,7 @@ func nodesText(r *nodesReport) string {
 		}
 		t.AppendRow(table.Row{l.From, l.To, over, shared, micro(l.Busy), micro(l.Paused), ahead, fmt.Sprintf("%.2f", l.Rate/1e9), mark})
 	}
-	text += "\n" + t.Render() + "\n"
+	text := t.Render() + "\n"
 	if guessed {
 		text += "* not measured, since there are many pairs: the medians of those that were\n"
 	}

@@ -7,7 +7,9 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
+	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/plan"
 )
 
@@ -126,6 +128,31 @@ func TestAutoWithoutMeasurementsSaysSo(t *testing.T) {
 	auto := generate(t, "--join", nodes[0].addr, "--mode", "auto", "--prompt", "falcon", "--ignore-eos", "--max-tokens", "20")
 	if len(auto.Auto) != 1 || auto.Auto[0].Mode != "pipeline" || !strings.Contains(auto.Auto[0].Reason, "node a can do was not measured") || auto.Tokens != 20 {
 		t.Errorf("%+v", auto)
+	}
+}
+
+func TestTheTableOfNodesFitsA120ColumnsTerminal(t *testing.T) {
+	var curve placement.Curve
+	for i, bytes := range placement.CurveSizes {
+		curve[i] = bytes / 2987.3e9
+	}
+	kernels := placement.Kernels{Layer: curve, Product: curve, Attend: curve}
+	rates := &placement.Rates{Memory: kernels, Cache: kernels, PrefillProduct: 379e12, PrefillAttend: 252e12, Packed: [2]float64{2.53, 3.42}, Turn: 150e-6, Gate: 175e-6}
+	r := &nodesReport{}
+	for _, name := range []string{"studio-1", "studio-2", "macbook-pro"} {
+		r.Nodes = append(r.Nodes, nodeReport{Name: name, Device: "cuda:0 NVIDIA H100 80GB HBM3 (132 units)", Cores: 128, Memory: 1023 << 30, Free: 1022 << 30, Bandwidth: 2987.3e9, Rates: rates, Version: "0.1.0"})
+		r.Links = append(r.Links, linkReport{From: name, To: "macbook-pro", Over: "shared memory", Memory: 1023 << 20, Busy: 1234e-6, Paused: 1234e-6, Ahead: 123e-6, Rate: 12.34e9, Guessed: true})
+	}
+	text := nodesText(r)
+	for line := range strings.Lines(text) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 120 {
+			t.Errorf("a line of %d columns: %s", n, line)
+		}
+	}
+	for _, want := range []string{"studio-1", "1023.0 GiB", "2987.3 / 2987.3", "2.53, 3.42", "379000", "252000", "150 µs", "175 µs", "0.1.0", "1234 µs", "12.34"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
 	}
 }
 

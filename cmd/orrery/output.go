@@ -34,6 +34,20 @@ func writeFile(path string, write func(f *os.File) error) error {
 	return err
 }
 
+// canWrite says what would keep a file from being made, as far as that shows before there is anything to write. No path is none.
+func canWrite(flag, path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("%s %s is a directory: name a file, as %s", flag, path, filepath.Join(path, "FILE"))
+	}
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("%s %s: %w", flag, path, err)
+	}
+	return nil
+}
+
 // pictureFormat is what kind of picture a file's name asks for: svg or png.
 func pictureFormat(path string) (string, error) {
 	switch ext := strings.ToLower(filepath.Ext(path)); ext {

@@ -141,6 +141,9 @@ func (c *planCmd) read() (*plan.Arch, *plan.Cluster, plan.Options, error) {
 		if _, err := pictureFormat(c.Plot); err != nil {
 			return nil, nil, none, err
 		}
+		if err := canWrite("--plot", c.Plot); err != nil {
+			return nil, nil, none, err
+		}
 	}
 	arch, name, err := c.arch()
 	if err != nil {

@@ -54,9 +54,9 @@ func (c *traceCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if c.Output != "" { // found out now, and not after the generation
-		if _, err := os.Stat(filepath.Dir(c.Output)); err != nil {
-			return fmt.Errorf("--output: %w", err)
+	for _, mode := range c.Mode { // found out now, and not after the generation
+		if err := canWrite("--output", c.path(orrery.Mode(mode))); err != nil {
+			return err
 		}
 	}
 	r := &traceReport{Model: c.Model, Synch: orrery.Synch(c.Synch).String()}
@@ -161,15 +161,20 @@ func madeUp(n, vocab int) []int32 {
 	return ids
 }
 
+// path is the file for the trace of a mode, or "".
+func (c *traceCmd) path(mode orrery.Mode) string {
+	if c.Output == "" || len(c.Mode) == 1 {
+		return c.Output
+	}
+	ext := filepath.Ext(c.Output)
+	return strings.TrimSuffix(c.Output, ext) + "-" + mode.String() + ext
+}
+
 // save writes the trace of a mode, if it is wanted.
 func (c *traceCmd) save(tr *trace.Trace, r *traceReport, mode orrery.Mode) error {
-	if c.Output == "" {
+	path := c.path(mode)
+	if path == "" {
 		return nil
-	}
-	path := c.Output
-	if len(c.Mode) > 1 {
-		ext := filepath.Ext(path)
-		path = strings.TrimSuffix(path, ext) + "-" + mode.String() + ext
 	}
 	about := map[string]string{"orrery": orrery.Version, "model": c.Model, "mode": mode.String(), "synch": r.Synch}
 	if err := writeFile(path, func(f *os.File) error { return tr.WriteChrome(f, about) }); err != nil {

@@ -156,10 +156,10 @@ FN void attend(const float* q, const uchar* kv, const Block* blocks, float* out,
         const float sum = row_sum(l[r]);
         if (row < rows) {
             const ulong to = ulong(row / P.group) * P.heads + head * P.group + row % P.group;
-            const float scale = P.finish ? (sum > 0.0f ? fdivide(1.0f, sum) : 0.0f) : 1.0f;
+            const float scale = P.finish ? (sum == 0.0f ? 0.0f : fdivide(1.0f, sum)) : 1.0f;
             UNROLL for (int i = 0; i < D / 8; i++) UNROLL for (int e = r * 2; e < r * 2 + 2; e++)
                 out[to * D + i * 8 + c_col(t.lane, e)] = o[i * 4 + e] * scale;
-            if (!P.finish && c_col(t.lane, 0) == 0) { out_m[to] = sum > 0.0f ? m[r] * LN2 : neg_inf(); out_l[to] = sum; }
+            if (!P.finish && c_col(t.lane, 0) == 0) { out_m[to] = sum == 0.0f ? neg_inf() : m[r] * LN2; out_l[to] = sum; }
         }
     }
 }

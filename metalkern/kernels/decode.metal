@@ -154,7 +154,7 @@ FN void decode(device const float* q, device const uchar* kv, device const Block
             m[r] = top;
             float sum = 0;
             UNROLL for (int i = 0; i < SUB * 4; i++) {
-                x[r][i] = x[r][i] > LOWEST ? fexp2(x[r][i] - top + SHIFT) : 0.0f;
+                x[r][i] = x[r][i] == LOWEST ? 0.0f : fexp2(x[r][i] - top + SHIFT);    // NaN stays
                 sum += x[r][i];
             }
             l[r] = l[r] * f[r] + sum;
@@ -213,7 +213,7 @@ FN void decode(device const float* q, device const uchar* kv, device const Block
         float top = LOWEST, sum = 0;
         for (int g = 0; g < NSG; g++) top = max(top, sh_ml[g * ROWS + t.tid].x);
         for (int g = 0; g < NSG; g++) sum += sh_ml[g * ROWS + t.tid].y * fexp2(sh_ml[g * ROWS + t.tid].x - top - SHIFT);
-        out_m[at + t.tid] = sum > 0.0f ? top * LN2 : neg_inf();
+        out_m[at + t.tid] = sum == 0.0f ? neg_inf() : top * LN2;
         out_l[at + t.tid] = sum;
     }
 }

@@ -3,7 +3,6 @@ package kernels
 import (
 	"math"
 	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"github.com/orrery-ai/orrery/attention"
@@ -25,11 +24,12 @@ type cache struct {
 
 // newCache fills blocks of the lengths given, from the first position on, in a buffer of NaN. Its keys and values stand for what kernels make halves of.
 func newCache(l Layer, seed uint64, firstPosition int, lengths ...int) *cache {
-	return cacheOf(l, roundToHalves, seed, firstPosition, lengths...)
+	return cacheOf(l, roundToHalves, func(int, int, []float32) {}, seed, firstPosition, lengths...)
 }
 
-// cacheOf is newCache for keys and values of which kernels make something else.
-func cacheOf(l Layer, round func([]float32), seed uint64, firstPosition int, lengths ...int) *cache {
+// cacheOf is newCache for keys and values that edit has changed, and of which kernels make something else. edit is given keys (0) or values (1) of a token, of
+// all heads, before they are stored.
+func cacheOf(l Layer, round func([]float32), edit func(which, token int, row []float32), seed uint64, firstPosition int, lengths ...int) *cache {
 	random := rand.New(rand.NewPCG(seed, 1))
 	c := &cache{layer: l}
 	p := plane.Layout{Bits: l.Bits, Dim: l.Shape.HeadDim}
@@ -46,11 +46,12 @@ func cacheOf(l Layer, round func([]float32), seed uint64, firstPosition int, len
 			rows := [2][]float32{}
 			for which := range rows {
 				row := make([]float32, l.Shape.KVHeads*l.Shape.HeadDim)
+				for i := range row {
+					row[i] = float32(random.NormFloat64())
+				}
+				edit(which, len(c.first), row)
 				for h := range l.Shape.KVHeads {
 					x := row[h*l.Shape.HeadDim : (h+1)*l.Shape.HeadDim]
-					for i := range x {
-						x[i] = float32(random.NormFloat64())
-					}
 					at := data[which*size+h*p.Bytes(capacity):]
 					p.Put(at, capacity, token, x)
 					p.Get(x, at, capacity, token)
@@ -178,78 +179,44 @@ func TestDecodeAttentionOverBlocksIsExact(t *testing.T) {
 	})
 }
 
-// TestStagedDecodeAttentionIsExact holds staged.cu to float64, where a host takes it.
-func TestStagedDecodeAttentionIsExact(t *testing.T) {
-	cases := stagedCases()
-	list := []instance{mergeInstance}
-	onHosts(t, list, func(t *testing.T, b *bench) {
-		if _, ok := b.set.stagedFor(cases[0].layer); !ok {
-			t.Skip("not for this host")
-		}
-		for _, c := range cases {
-			t.Run(c.name, func(t *testing.T) {
-				testDecode(b.sub(t), c, b.set.Decode)
-			})
-		}
-	})
-}
-
-func stagedCases() []decodeCase {
-	var cases []decodeCase
-	for _, bits := range []int{16, 8, 4} {
-		add := func(what string, heads, kvHeads, window, first int, lengths, positions []int, parts int) {
-			l := Layer{Shape: shapeOf(heads, kvHeads, stagedDim), Bits: bits, Window: window}
-			cases = append(cases, decodeCase{title("%d bits, %s", bits, what), l, first, lengths, positions, parts})
-		}
-		add("groups of 5", 10, 2, 0, 0, []int{33, 70, 0, 1, 130}, []int{233}, 3)
-		add("groups of 8", 8, 1, 0, 0, []int{256, 64, 31}, []int{350}, 1)
-		add("groups of 1, many blocks", 2, 2, 0, 3, slices.Repeat([]int{17}, 40), []int{600}, 2)
-		add("one key", 4, 1, 0, 0, []int{1}, []int{0}, 1)
-		add("no key", 4, 1, 0, 10, []int{20}, []int{9}, 2)
-		add("only empty blocks", 4, 1, 0, 0, []int{0, 0}, []int{5}, 1)
-		add("several queries, each with its causal limit", 4, 1, 0, 5, []int{64, 64, 40}, []int{4, 5, 68, 69, 100, 172, 500}, 4)
-		add("more parts than steps", 4, 1, 0, 0, []int{65}, []int{64}, 3)
-		add("a window", 4, 1, 50, 0, []int{64, 64, 64}, []int{20, 100, 191, 240, 300}, 2)
-	}
-	return cases
-}
-
 // sharedDecode is the kernel that all hosts have.
 func (s *Set) sharedDecode(l Layer) (*Decode, error) { return s.decode(l, l.decodeForm()) }
 
-func testDecode(b *bench, c decodeCase, kernel func(Layer) (*Decode, error)) {
-	s := c.layer.Shape
-	decode, err := kernel(c.layer)
-	if err != nil {
-		b.Fatal(err)
-	}
-	round := roundToHalves
+// roundOf is what a kernel makes of what bytes and scales stand for.
+func roundOf(decode *Decode) func([]float32) {
 	if decode.staged.depth > 0 { // scales are multiplied with sums
-		round = func([]float32) {}
+		return func([]float32) {}
 	}
-	kv := cacheOf(c.layer, round, 3, c.first, c.lengths...)
-	q := randoms(4, len(c.positions)*s.Heads*s.HeadDim, 1.5)
-	rows := len(c.positions)
+	return roundToHalves
+}
+
+// attended is what a kernel, and the merge of its parts, made of queries.
+type attended struct{ o, m, l, attention []float32 }
+
+// attend runs a kernel on queries q at the positions given, and merges the parts.
+func (b *bench) attend(decode *Decode, kv *cache, q []float32, positions []int, parts int) attended {
+	b.Helper()
+	s, rows := decode.layer.Shape, len(positions)
 	queries := make([]Query, rows)
-	for i, p := range c.positions {
+	for i, p := range positions {
 		queries[i] = Query{Begin: 0, Count: uint32(len(kv.blocks)), Tiles: uint32(kv.tiles), Position: int32(p)}
 	}
 	merge, err := b.set.Merge()
 	if err != nil {
 		b.Fatal(err)
 	}
-	split := Split{Parts: c.parts, Tiles: (kv.tiles + c.parts - 1) / c.parts}
+	split := Split{Parts: parts, Tiles: (kv.tiles + parts - 1) / parts}
 	qs, data, blocks, list := buffer(b, q), buffer(b, kv.data), buffer(b, kv.blocks), buffer(b, queries)
 	n, wide := rows*s.Heads, rows*s.Heads*s.HeadDim
 	got := b.inOrders(func() []float32 {
-		parts := Partial{room(b, c.parts*wide), room(b, c.parts*n), room(b, c.parts*n)}
+		partial := Partial{room(b, parts*wide), room(b, parts*n), room(b, parts*n)}
 		whole := Partial{room(b, wide), room(b, n), room(b, n)}
 		out := room(b, wide)
-		decode.Launch(b.queue, qs, data, blocks, list, rows, split, parts)
-		if err := merge.Into(b.queue, whole, false, parts, c.parts, rows, s); err != nil {
+		decode.Launch(b.queue, qs, data, blocks, list, rows, split, partial)
+		if err := merge.Into(b.queue, whole, false, partial, parts, rows, s); err != nil {
 			b.Fatal(err)
 		}
-		if err := merge.Finish(b.queue, out, gpu.Range{}, parts, c.parts, rows, s); err != nil {
+		if err := merge.Finish(b.queue, out, gpu.Range{}, partial, parts, rows, s); err != nil {
 			b.Fatal(err)
 		}
 		all := floats(b, whole.O, wide)
@@ -257,27 +224,107 @@ func testDecode(b *bench, c decodeCase, kernel func(Layer) (*Decode, error)) {
 		all = append(all, floats(b, whole.L, n)...)
 		return append(all, floats(b, out, wide)...)
 	})
+	return attended{got[:wide], got[wide : wide+n], got[wide+n : wide+2*n], got[wide+2*n:]}
+}
+
+func testDecode(b *bench, c decodeCase, kernel func(Layer) (*Decode, error)) {
+	s := c.layer.Shape
+	decode, err := kernel(c.layer)
+	if err != nil {
+		b.Fatal(err)
+	}
+	kv := cacheOf(c.layer, roundOf(decode), func(int, int, []float32) {}, 3, c.first, c.lengths...)
+	q := randoms(4, len(c.positions)*s.Heads*s.HeadDim, 1.5)
+	got := b.attend(decode, kv, q, c.positions, c.parts)
 	o, m, l := kv.attend(q, c.positions)
-	gotO, gotM, gotL, out := got[:wide], got[wide:wide+n], got[wide+n:wide+2*n], got[wide+2*n:]
 	const tolerance = 2e-5
-	attention := make([]float64, wide)
+	attention := make([]float64, len(o))
 	for i := range m {
 		if math.IsInf(m[i], -1) {
-			if !math.IsInf(float64(gotM[i]), -1) || gotL[i] != 0 {
-				b.Errorf("row %d without keys has m = %v, l = %v", i, gotM[i], gotL[i])
+			if !math.IsInf(float64(got.m[i]), -1) || got.l[i] != 0 {
+				b.Errorf("row %d without keys has m = %v, l = %v", i, got.m[i], got.l[i])
 			}
 			continue
 		}
 		// m may be any number that is not far below the largest score; what counts is l·e^m and o·e^m.
-		f := math.Exp(float64(gotM[i]) - m[i])
-		if d := math.Abs(float64(gotL[i])*f/l[i] - 1); !(d <= tolerance*3) {
-			b.Errorf("row %d: l is %v at m = %v, not %v at %v", i, gotL[i], gotM[i], l[i], m[i])
+		f := math.Exp(float64(got.m[i]) - m[i])
+		if d := math.Abs(float64(got.l[i])*f/l[i] - 1); !(d <= tolerance*3) {
+			b.Errorf("row %d: l is %v at m = %v, not %v at %v", i, got.l[i], got.m[i], l[i], m[i])
 		}
 		for j := range s.HeadDim {
 			o[i*s.HeadDim+j] /= f
 			attention[i*s.HeadDim+j] = o[i*s.HeadDim+j] * f / l[i]
 		}
 	}
-	near(b, "o", gotO, o, tolerance*3)
-	near(b, "attention", out, attention, tolerance)
+	near(b, "o", got.o, o, tolerance*3)
+	near(b, "attention", got.attention, attention, tolerance)
+}
+
+// TestWhatIsNotFiniteIsNotAttention plants NaN and infinities: what a query sees of them must show in its result, however good other parts are, and in no other head's.
+func TestWhatIsNotFiniteIsNotAttention(t *testing.T) {
+	var list []instance
+	layer := func(bits int) Layer { return Layer{Shape: shapeOf(4, 2, stagedDim), Bits: bits} }
+	for _, bits := range []int{16, 8, 4} {
+		list = append(list, layer(bits).decode(layer(bits).decodeForm()))
+	}
+	const token, tokens, parts = 40, 200, 3
+	onHosts(t, append(list, mergeInstance), func(t *testing.T, b *bench) {
+		kernels := map[string]func(Layer) (*Decode, error){"shared": b.set.sharedDecode}
+		if _, ok := b.set.stagedFor(layer(16)); ok {
+			kernels["staged"] = b.set.Decode
+		}
+		for name, kernel := range kernels {
+			for _, bits := range []int{16, 8, 4} {
+				for what, v := range map[string]float64{"NaN": math.NaN(), "+Inf": math.Inf(1), "-Inf": math.Inf(-1)} {
+					for which, where := range []string{"a key", "a value", "a query"} {
+						t.Run(title("%s, %d bits, %s in %s", name, bits, what, where), func(t *testing.T) {
+							b := b.sub(t)
+							decode, err := kernel(layer(bits))
+							if err != nil {
+								t.Fatal(err)
+							}
+							s := decode.layer.Shape
+							at := s.HeadDim + 77 // of the second key-value head
+							kv := cacheOf(decode.layer, roundOf(decode), func(i, j int, row []float32) {
+								if i == which && j == token {
+									row[at] = float32(v)
+								}
+							}, 5, 0, tokens)
+							q := randoms(6, s.Heads*s.HeadDim, 1.5)
+							if which == 2 {
+								for h := s.Group(); h < s.Heads; h++ {
+									q[h*s.HeadDim+77] = float32(v)
+								}
+							}
+							got := b.attend(decode, kv, q, []int{tokens - 1}, parts)
+							o, _, l := kv.attend(q, []int{tokens - 1})
+							for h := range s.Heads {
+								want, have := o[h*s.HeadDim:(h+1)*s.HeadDim], got.attention[h*s.HeadDim:(h+1)*s.HeadDim]
+								bad := have[77]-have[77] != 0
+								if v := want[77] / l[h]; v-v == 0 {
+									if h >= s.Group() && bad {
+										continue // a score of -Inf may be NaN, as the two terms of a query may differ in sign
+									}
+									for i := range want {
+										want[i] /= l[h]
+									}
+									near(b, title("head %d", h), have, want, 2e-5)
+									continue
+								}
+								if h < s.Group() {
+									t.Fatalf("head %d is not finite in float64", h)
+								}
+								if !bad {
+									t.Errorf("head %d has %v", h, have[77])
+								}
+								if o, l := got.o[h*s.HeadDim+77], got.l[h]; o-o == 0 && l-l == 0 || got.m[h] == float32(math.Inf(-1)) {
+									t.Errorf("the part of head %d is o = %v, m = %v, l = %v", h, o, got.m[h], l)
+								}
+							}
+						})
+					}
+				}
+			}
+		}
+	})
 }

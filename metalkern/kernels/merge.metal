@@ -8,7 +8,7 @@ struct MergeParams {
     int sinks;           // of finish: the heads, if each has a sink in sink, else 0
 };
 // A group takes one row. Of heads of up to 128 elements a thread has one element of every other part, else of all. What the first parts hold is asked for before
-// it is known what each counts for. part_o: [parts][rows][dim]; part_m, part_l: [parts][rows].
+// it is known what each counts for. A part is empty if its l is 0; one of NaN is not. part_o: [parts][rows][dim]; part_m, part_l: [parts][rows].
 KERNEL(merge, 256, 1)(BUF(0, const float, part_o), BUF(1, const float, part_m), BUF(2, const float, part_l), BUF(3, float, out), BUF(4, float, out_m), BUF(5, float, out_l),
                       BUF(6, const float, sink), ARG(7, MergeParams, P) GRID_ARGS) {
     const Ctx t = GRID_SOON;
@@ -26,14 +26,14 @@ KERNEL(merge, 256, 1)(BUF(0, const float, part_o), BUF(1, const float, part_m), 
     float top = LOWEST;
     for (int i = int(t.lane); i < P.parts; i += 32) {
         const float l = part_l[ulong(i) * P.rows + row], m = part_m[ulong(i) * P.rows + row];
-        if (l > 0.0f) top = max(top, m);
+        if (l != 0.0f) top = max(top, m);
     }
     top = simd_max(top);
     float sum = 0, v = 0;
     if (P.into) {
-        const float l = out_l[row], m = l > 0.0f ? out_m[row] : LOWEST;
+        const float l = out_l[row], m = l == 0.0f ? LOWEST : out_m[row];
         top = max(top, m);
-        const float f = l > 0.0f ? fexp2((m - top) * LOG2E) : 0.0f;
+        const float f = l == 0.0f ? 0.0f : fexp2((m - top) * LOG2E);
         sum = l * f;
         if (f > 0.0f && have && mine == 0) v = out[row * P.dim + d] * f;
     }
@@ -41,7 +41,7 @@ KERNEL(merge, 256, 1)(BUF(0, const float, part_o), BUF(1, const float, part_m), 
         const int n = min(256, P.parts - base);
         if (int(t.tid) < n) {
             const ulong at = ulong(base + int(t.tid)) * P.rows + row;
-            const float l = part_l[at], f = l > 0.0f ? fexp2((part_m[at] - top) * LOG2E) : 0.0f;
+            const float l = part_l[at], f = l == 0.0f ? 0.0f : fexp2((part_m[at] - top) * LOG2E);
             weight[t.tid] = float2(f, f * l);
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -67,8 +67,8 @@ KERNEL(merge, 256, 1)(BUF(0, const float, part_o), BUF(1, const float, part_m), 
     if (P.finish) {
         const float s = P.sinks > 0 ? sink[row % P.sinks] : LOWEST, base = max(top, s);
         const float rest = fexp2((top - base) * LOG2E), all = sum * rest + (P.sinks > 0 ? fexp2((s - base) * LOG2E) : 0.0f);
-        v = sum > 0.0f ? fdivide(v * rest, all) : 0.0f;
+        v = sum == 0.0f ? 0.0f : fdivide(v * rest, all);
     }
     if (have && mine == 0) out[row * P.dim + d] = v;
-    if (t.tid == 0 && !P.finish) { out_m[row] = sum > 0.0f ? top : neg_inf(); out_l[row] = sum; }
+    if (t.tid == 0 && !P.finish) { out_m[row] = sum == 0.0f ? neg_inf() : top; out_l[row] = sum; }
 }

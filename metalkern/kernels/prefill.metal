@@ -180,10 +180,10 @@ FN void prefill(device const float* q, device const uchar* kv, device const Bloc
         const float sum = row_sum(l[a][r]);
         if (row < rows) {
             const ulong to = ulong(row / P.group) * P.heads + head * P.group + row % P.group;
-            const float scale = P.finish ? (sum > 0.0f ? fdivide(1.0f, sum) : 0.0f) : 1.0f;
+            const float scale = P.finish ? (sum == 0.0f ? 0.0f : fdivide(1.0f, sum)) : 1.0f;
             UNROLL for (int i = 0; i < D / 8; i++) UNROLL for (int e = r * 2; e < r * 2 + 2; e++)
                 out[to * D + i * 8 + c_col(t.lane, e)] = c_get(o[a][i], e) * scale;
-            if (!P.finish && c_col(t.lane, 0) == 0) { out_m[to] = sum > 0.0f ? m[a][r] * LN2 : neg_inf(); out_l[to] = sum; }
+            if (!P.finish && c_col(t.lane, 0) == 0) { out_m[to] = sum == 0.0f ? neg_inf() : m[a][r] * LN2; out_l[to] = sum; }
         }
     }
 }

@@ -6,8 +6,10 @@
 //
 // Scales are not multiplied with elements. A step's sums over the 32 elements of a scale are multiplied with it, and for values the
 // weight of each key is, once for each scale, as two terms again. So an element of q4 costs a mask as a key, since halves below 2^-13 are whole numbers times 2^-24,
-// and a mask and a subtraction as a value. What is subtracted from a key's elements is what sums begin with. SHIFT lets weights times scales stay halves for values
-// of up to 8,000, and UP queries of as much.
+// and a mask and a subtraction as a value. What is subtracted from a key's elements is what sums begin with.
+//
+// Halves end at 65,504. So each query is multiplied with a power of two that brings its largest element to 2^14 or more, and scores are in units of what that makes
+// of 1. Weights times scales stay halves for values of up to 8,000, as SHIFT is chosen; where they do not, all is computed once more without it.
 struct StagedParams {
     int heads, group;
     float scale;                          // on q·k, times log2 e
@@ -17,9 +19,11 @@ struct Query { uint begin, count, tiles; int position; };
 
 constexpr int STEP_KEYS = 32;
 
-// pair_keep: of a word's bits, some of them turned over, those of a mask.
+// pair_keep: of a word's bits, some of them turned over, those of a mask. larger: of two, or the one that is a number.
 #if defined(DIALECT_CPP)
 FN uint pair_keep(uint w, uint flip, uint mask) { return (w ^ flip) & mask; }
+FN float larger(float a, float b) { return __builtin_fmaxf(a, b); }
+FN float magnitude(float x) { return __builtin_fabsf(x); }
 typedef uchar* Place;                                // in threadgroup memory
 FN Place place_of(uchar* p) { return p; }
 FN uint pair_fma(uint a, uint b, uint c) { return pair_of(pair_lo(a) * pair_lo(b) + pair_lo(c), pair_hi(a) * pair_hi(b) + pair_hi(c)); }
@@ -42,6 +46,8 @@ FN void load_columns(uint (&r)[4], Place base, uint offset, uint lane) {
     emu::arrive(emu::LOAD);
 }
 #else
+FN float larger(float a, float b) { float r; asm("max.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b)); return r; }
+FN float magnitude(float x) { float r; asm("abs.f32 %0, %1;" : "=f"(r) : "f"(x)); return r; }
 FN uint pair_keep(uint w, uint flip, uint mask) { uint r; asm("lop3.b32 %0, %1, %2, %3, 0x28;" : "=r"(r) : "r"(w), "r"(flip), "r"(mask)); return r; }
 typedef uint Place;
 FN Place place_of(uchar* p) { return shared_address(p); }
@@ -170,14 +176,15 @@ FN void decode(const float* q, const uchar* kv, const Block* blocks, const Query
     typedef Feed<F> Fed;
     constexpr int D = 128, FRAGS = D / 16, TILES = STEP_KEYS / 8;
     constexpr bool SCALED = F::BITS < 16;
-    constexpr float UP = SCALED ? 64.0f : 1.0f, BITS_ARE = SCALED ? 0x1p-24f : 1.0f, UNDO = 1.0f / (UP * BITS_ARE);
+    constexpr float BITS_ARE = SCALED ? 0x1p-24f : 1.0f;
     const uint head = t.tg.x, split = t.tg.y, row = t.tg.z, lane = t.lane, part = lane % 4, mine = lane / 4;
     const Query query = queries[row];
 
     Fed feed;
     const uint steps = query.tiles * (TILE / STEP_KEYS), all = t.ntg.y * NSG, which = split * NSG + t.sg;
     feed.kv = kv; feed.blocks = blocks; feed.head = head; feed.position = query.position; feed.window = P.window > 0 ? P.window : 1 << 30;
-    feed.at = uint(ulong(steps) * which / all); feed.end = uint(ulong(steps) * (which + 1) / all);
+    const uint first_step = uint(ulong(steps) * which / all);
+    feed.at = first_step; feed.end = uint(ulong(steps) * (which + 1) / all);
     feed.block = query.begin; feed.last = query.begin + query.count; feed.end_block = 0; feed.limit = 0;
     if (feed.at < feed.end) feed.find(query, lane);
     int* const places = all_places + t.sg * (DEPTH * 2);
@@ -185,13 +192,19 @@ FN void decode(const float* q, const uchar* kv, const Block* blocks, const Query
 
     // Rows 8 and up of A are what rounding leaves of rows 0 to 7.
     FragA<half> qa[FRAGS];
-    float begin[4];
+    float begin[4], of[FRAGS][2][2], largest = 0;
     const float* q0 = q + (ulong(row) * P.heads + head * P.group + mine) * D;
+    UNROLL for (int f = 0; f < FRAGS; f++) UNROLL for (int p = 0; p < 2; p++) UNROLL for (int e = 0; e < 2; e++) {
+        of[f][p][e] = int(mine) < P.group ? q0[S::key(f, part, p, e)] : 0.0f;
+        largest = larger(largest, magnitude(of[f][p][e]));
+    }
+    // The powers of two by their bits: up brings the largest element to [2^14, 2^15), and undo makes scores of sums. Within these bounds
+    // LOWEST times undo is still far below any score, and undo finite.
+    const uint exponent = min(max(as_type<uint>(magnitude(row_max(largest) * P.scale)) >> 23, 77u), SCALED ? 244u : 254u);
+    const float up = as_type<float>((268u - exponent) << 23), undo = as_type<float>((exponent - (SCALED ? 14u - 24u : 14u)) << 23);
     UNROLL for (int i = 0; i < 4; i++) begin[i] = 0;
     UNROLL for (int f = 0; f < FRAGS; f++) UNROLL for (int p = 0; p < 2; p++) {
-        const float by = P.scale * (p ? UP / S::UP : UP);
-        float x = 0, y = 0;
-        if (int(mine) < P.group) { x = q0[S::key(f, part, p, 0)] * by; y = q0[S::key(f, part, p, 1)] * by; }
+        const float by = P.scale * (p ? up / S::UP : up), x = of[f][p][0] * by, y = of[f][p][1] * by;
         const uint hi = pair_of(x, y), lo = pair_of(x - pair_lo(hi), y - pair_hi(hi));
         qa[f].r[2 * p] = hi; qa[f].r[2 * p + 1] = lo;
         begin[f / 2] += (pair_lo(hi) + pair_hi(hi) + (pair_lo(lo) + pair_hi(lo))) * (p ? S::UP : 1.0f);
@@ -200,7 +213,7 @@ FN void decode(const float* q, const uchar* kv, const Block* blocks, const Query
 
     FragC o[D / 8];
     UNROLL for (int i = 0; i < D / 8; i++) c_zero(o[i]);
-    float m = LOWEST, l = 0;
+    float m = LOWEST, l = 0, shift = S::SHIFT;
     FragC begins[4];
     UNROLL for (int i = 0; i < 4; i++) { begins[i].e[0] = begins[i].e[1] = begin[i]; begins[i].e[2] = begins[i].e[3] = 0; }
     const uint rows_at = Fed::place(lane % 8, lane / 8), columns_at = Fed::place(lane / 8 % 2 * 8 + lane % 8, lane / 16);
@@ -257,16 +270,15 @@ FN void decode(const float* q, const uchar* kv, const Block* blocks, const Query
                 if (key >= n || key < lowest) x[i] = LOWEST;
             }
         float top = m;
-        UNROLL for (int i = 0; i < TILES * 2; i++) top = max(top, x[i]);
+        UNROLL for (int i = 0; i < TILES * 2; i++) top = larger(top, x[i]);
         top = row_max(top);
         if (simd_any(top > m)) {
-            const float f = fexp2((m - top) * UNDO);
+            const float f = fexp2((m - top) * undo);
             l *= f;
             UNROLL for (int i = 0; i < D / 8; i++) UNROLL for (int e = 0; e < 4; e++) o[i].e[e] *= f;
             m = top;
         }
-        const float add = S::SHIFT - m * UNDO;
-        UNROLL for (int i = 0; i < TILES * 2; i++) { x[i] = fexp2(fma(x[i], UNDO, add)); l += x[i]; }
+        UNROLL for (int i = 0; i < TILES * 2; i++) { x[i] = fexp2(fma(x[i] - m, undo, shift)); l += x[i]; }
 
         UNROLL for (int i = 0; i < STEP_KEYS / 16; i++) {
             uint hi[2], lo[2];
@@ -300,17 +312,30 @@ FN void decode(const float* q, const uchar* kv, const Block* blocks, const Query
             }
         }
         if (++stage == DEPTH) stage = 0;
+        if (SCALED && done + 1 == asked && shift > 0.0f) {
+            // A weight times a scale that is no half has left nothing finite in any element of that scale. Weights of at most 1 leave no such products.
+            float odd = 0;
+            UNROLL for (int i = 0; i < 4; i++) odd = fma(o[4 * i].e[0], 0.0f, odd);
+            if (simd_any(odd != 0.0f)) {
+                shift = 0; m = LOWEST; l = 0;
+                UNROLL for (int i = 0; i < D / 8; i++) c_zero(o[i]);
+                feed.at = first_step; feed.block = query.begin;
+                feed.find(query, lane);
+                done = -DEPTH; asked = into = stage = 0;
+            }
+        }
     }
 
     // The simdgroups' parts are one.
     l = row_sum(l);
-    m = l > 0.0f ? m * UNDO : LOWEST;
-    if (part == 0) sh_ml[t.sg * 8 + mine] = float2(m, l);
+    m = l == 0.0f ? LOWEST : m * undo;
+    const float unshift = fexp2(-shift);
+    if (part == 0) sh_ml[t.sg * 8 + mine] = float2(m, l * unshift);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     float* sh_o = (float*)pool;                      // [NSG][group][D]
     float top = LOWEST;
     UNROLL for (int g = 0; g < NSG; g++) top = max(top, sh_ml[g * 8 + mine].x);
-    const float f = fexp2(m - top - S::SHIFT);
+    const float f = fexp2(m - top) * unshift;
     if (int(mine) < P.group)
         UNROLL for (int n = 0; n < D / 8; n++) UNROLL for (int e = 0; e < 2; e++)
             sh_o[(int(t.sg) * P.group + int(mine)) * D + S::value(n, int(part) * 2 + e)] = (o[n].e[e] + o[n].e[e + 2]) * (n & 1 ? f / S::UP : f);
@@ -324,8 +349,8 @@ FN void decode(const float* q, const uchar* kv, const Block* blocks, const Query
     if (t.tid < uint(P.group)) {
         float top = LOWEST, sum = 0;
         for (int g = 0; g < NSG; g++) top = max(top, sh_ml[g * 8 + t.tid].x);
-        for (int g = 0; g < NSG; g++) sum += sh_ml[g * 8 + t.tid].y * fexp2(sh_ml[g * 8 + t.tid].x - top - S::SHIFT);
-        out_m[to + t.tid] = sum > 0.0f ? top * LN2 : neg_inf();
+        for (int g = 0; g < NSG; g++) sum += sh_ml[g * 8 + t.tid].y * fexp2(sh_ml[g * 8 + t.tid].x - top);
+        out_m[to + t.tid] = sum == 0.0f ? neg_inf() : top * LN2;
         out_l[to + t.tid] = sum;
     }
 }
