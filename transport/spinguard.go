@@ -25,9 +25,9 @@ const (
 	// find out whether it does costs a slice, of 3 or 4 ms with Linux.
 	minPause = 10 * time.Millisecond
 	maxPause = 80 * time.Millisecond
-	// looksPerSystemYield is how often the clock is looked at between two occasions for threads of other processes to run, which is about 10 µs: who drives
-	// the steps may have been woken on this very processor, and his slice would only come after ours.
-	looksPerSystemYield = 16
+	// looksPerYield is how often the clock is looked at, in about 10 µs, between two occasions for others to run: goroutines, for which the runtime wakes a thread each time, and
+	// threads of other processes, such as of one who drives the steps, and who was woken on this very processor: their slice would come after ours.
+	looksPerYield = 16
 )
 
 func (g *spinGuard) maySpin(now time.Time) bool { return int64(now.Sub(g.began)) >= g.until.Load() }
@@ -74,9 +74,9 @@ func (g *spinGuard) spin(now, end time.Time, tries int, done func() bool, meanwh
 			return
 		}
 		meanwhile()
-		if looks%looksPerSystemYield == 0 {
+		if looks%looksPerYield == 0 {
 			yield()
+			runtime.Gosched()
 		}
-		runtime.Gosched()
 	}
 }
