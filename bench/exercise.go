@@ -16,6 +16,7 @@ type Exercise struct {
 	Spread  int // tokens with which every node has a block, where nodes ask each other; otherwise 0
 	Asking  int // tokens of the largest step behind those, see placement.Room
 	Alone   int // in ring, tokens of the largest step that one node computes by itself; otherwise 0
+	Steps   int // of one token, so many that all memory is used through which they come and results go
 	Last    int // tokens to compute at the end of the context, as many as there is time for
 	Decode  int // tokens to generate, up to the last of the context
 	// Progress, unless nil, is told of the tokens computed at the end.
@@ -26,7 +27,7 @@ type Exercise struct {
 const few = 48
 
 // Run has the largest steps computed of which queries go to all nodes, and which one node computes alone, each in a session of
-// its own. In another it computes what comes first, several times what nodes compute at once, so that all buffers are used; fills
+// its own, and then many that are as small as can be. In another session it computes what comes first, several times what nodes compute at once, so that all buffers are used; fills
 // the session with made-up tokens, computes the last ones behind them, and generates up to the last token of
 // the context. Of a context that has no room for all that, more is computed, and less made up.
 func (e *Exercise) Run(ctx context.Context, m *orrery.Model) error {
@@ -52,7 +53,51 @@ func (e *Exercise) Run(ctx context.Context, m *orrery.Model) error {
 			return err
 		}
 	}
+	if err := e.steps(ctx, m); err != nil {
+		return err
+	}
 	return e.session(ctx, m, func(s *orrery.Session) error { return e.whole(ctx, m, s, room) })
+}
+
+// stepsFor is how long small steps may take: where they take long, what they use is little beside the model.
+const stepsFor = 15 * time.Second
+
+// steps decodes, in as many sessions as it takes. In ring it has rounds computed before, as small as can be, of which the other nodes are told, too.
+func (e *Exercise) steps(ctx context.Context, m *orrery.Model) error {
+	start := time.Now()
+	var rounds int
+	if e.Mode == orrery.Ring && e.Spread > 0 && e.Spread < m.Context() {
+		rounds = e.Steps / (e.Spread / 32) // a round tells all its tokens
+	}
+	late := func() bool { return time.Since(start) > stepsFor }
+	for range rounds {
+		if late() {
+			break
+		}
+		err := e.session(ctx, m, func(s *orrery.Session) error {
+			_, err := generate(ctx, s, someIDs(e.Spread, m.Vocab()), 1, nil)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	const piece = 64 // between two looks at the clock
+	for left := e.Steps; left > 0 && m.Context() > piece && !late(); {
+		err := e.session(ctx, m, func(s *orrery.Session) error {
+			for used := 0; left > 0 && used+1+piece <= m.Context() && !late(); used += 1 + piece {
+				if _, err := generate(ctx, s, someIDs(1, m.Vocab()), piece, nil); err != nil {
+					return err
+				}
+				left -= piece
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // session runs what is to be done in a session of its own.

@@ -15,10 +15,10 @@ func Footprint(c *model.Config, kv attention.Format, block, nodes int, secured b
 		Nodes: nodes, Block: block, Layers: c.Layers, KV: int64(shape.BlockBytes(kv, block)), Hidden: 4 * int64(c.Hidden),
 		Query: 4 * int64(shape.Heads*shape.HeadDim), Answer: shape.PartialBytes(1),
 		Step: func(rows int) int64 { return stepBytes(c, rows) },
-		Peer: transport.PeerBytes, Turns: transport.TurnsBytes,
+		Peer: transport.PeerBytes, Client: transport.ClientBytes, Stream: transport.StreamBytes, Turns: transport.TurnsBytes,
 	}
 	if secured {
-		b.Peer, b.Turns = transport.PeerBytes+transport.SecuredBytes, 0
+		b.Peer, b.Client, b.Turns = transport.PeerBytes+transport.SecuredBytes, transport.ClientBytes+transport.SecuredClientBytes, 0
 	}
 	return b
 }

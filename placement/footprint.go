@@ -187,7 +187,7 @@ func (f *footprint) scratch(mode Mode, node int, r Range, holds int64) int64 {
 	if f.Model.ScratchBytes == nil {
 		return 0
 	}
-	return f.Model.ScratchBytes(Steps{Mode: mode, Layers: r, Fastest: node == f.first, Tokens: int(holds) * f.BlockTokens,
+	return f.Model.ScratchBytes(Steps{Mode: mode, Layers: r, Fastest: node == f.first, Behind: node == (f.first+1)%len(f.Nodes), Tokens: int(holds) * f.BlockTokens,
 		Chunk: min(f.Chunk, f.Context), Context: f.Context, Sequences: f.Sequences})
 }
 

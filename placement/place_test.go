@@ -320,7 +320,7 @@ func takes(r *Request, mode Mode, node int, rg Range, blocks int) int64 {
 	}
 	total := (r.Context + r.BlockTokens - 1) / r.BlockTokens * r.BlockTokens
 	staged := (r.Chunk+r.BlockTokens-1)/r.BlockTokens*r.BlockTokens + r.BlockTokens
-	n := RuntimeBytes + r.Model.ScratchBytes(Steps{mode, rg, node == fastestOf(r.Nodes), blocks * r.BlockTokens, min(r.Chunk, r.Context), r.Context, r.Sequences})
+	n := RuntimeBytes + r.Model.ScratchBytes(Steps{mode, rg, node == fastestOf(r.Nodes), node == (fastestOf(r.Nodes)+1)%len(r.Nodes), blocks * r.BlockTokens, min(r.Chunk, r.Context), r.Context, r.Sequences})
 	keeps := total / r.BlockTokens
 	if mode != Pipeline {
 		keeps = min(blocks+staged/r.BlockTokens, keeps)

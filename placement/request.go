@@ -30,6 +30,7 @@ type Steps struct {
 	Mode      Mode  // 0: any of them
 	Layers    Range // that it has
 	Fastest   bool  // in ring mode it computes by itself what is too little for a round
+	Behind    bool  // it comes after the fastest in the ring
 	Tokens    int   // of a sequence that it holds in pooled and ring mode; the last block counts as a whole one
 	Chunk     int   // tokens of a prefill step, at most Context
 	Context   int   // tokens of a sequence

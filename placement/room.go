@@ -61,7 +61,9 @@ type Buffers struct {
 	Query  int64                // of a token in a layer, all heads
 	Answer int64                // its partial result
 	Step   func(rows int) int64 // activations and logits of a step of so many tokens
-	Peer   int64                // what the connections to and from another member keep
+	Peer   int64                // what the connections to and from another member keep before messages go through them
+	Client int64                // and those to and from who drives the steps
+	Stream int64                // what each of those through shared memory takes once they do, of which another member has two each way, for small messages and for bulk, and who drives one
 	Turns  int64                // and each on which lanes take turns
 	Slots  int                  // tokens whose queries and answers lie in the slots that devices exchange by with another member; 0 if they make no exchanges
 }
@@ -75,7 +77,7 @@ func (b *Buffers) Bytes(s Steps) int64 {
 	owner := s.Layers.Len() > 0
 	parts := b.Answer * int64(partRows(s.Context))
 
-	n := peers * b.Peer
+	n := peers*b.Peer + b.Client + b.streams(s)*b.Stream
 	switch {
 	case b.Nodes == 1 || s.Mode == Pipeline: // one lane on each connection
 	case s.Mode == 0:
@@ -126,6 +128,34 @@ func (b *Buffers) Bytes(s Steps) int64 {
 		n += received(2, int64(ParcelBlocks(b.Block))*b.KV, int64(min(b.Layers, 2))*(all-min(held, 1))*b.KV)
 	}
 	return n
+}
+
+// streams is on how many of the connections there are messages. In pipeline and pooled steps come to the first owner, and hidden states go from each to the next. A ring has neighbours, and
+// only the fastest node asks there and has blocks copied.
+func (b *Buffers) streams(s Steps) int64 {
+	peers := int64(b.Nodes - 1)
+	owner, asked := s.Layers.Len() > 0, s.Tokens > 0
+	first, last := owner && s.Layers.First == 0, owner && s.Layers.End == b.Layers
+	count := func(used bool, n int64) int64 {
+		if used {
+			return n
+		}
+		return 0
+	}
+	steps, results := count(first, 1), count(owner, 1)
+	switch {
+	case peers == 0:
+		return steps + results
+	case s.Mode == 0 || b.Slots > 0: // devices tell each other what they exchange
+		return 2 + 4*peers
+	case s.Mode == Pipeline:
+		return steps + results + count(owner && !first, 1) + count(owner && !last, 1)
+	case s.Mode == Pooled: // queries and answers, hidden states, and copies
+		return steps + results + count(owner || asked, 2*peers) + count(owner, peers) + count(asked, peers)
+	case s.Fastest: // queries and answers, copies, and parcels: to a neighbour who gets copies, too, and from one
+		return 2 + 3*peers + 1
+	}
+	return 2 + count(asked, 2) + 2 + count(asked && !s.Behind, 1)
 }
 
 // received is the most that a receiver holds that takes so many messages of message bytes, if there are all bytes of them at a time.

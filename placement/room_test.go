@@ -8,7 +8,7 @@ import (
 
 // buffers are those of a model of 6 layers, in bytes that can be told apart.
 func buffers(nodes int) *Buffers {
-	return &Buffers{Nodes: nodes, Block: 256, Layers: 6, KV: 128 << 10, Hidden: 1 << 10, Query: 1 << 10, Answer: 1056, Step: func(rows int) int64 { return int64(rows) * 11520 }, Peer: 1, Turns: 3}
+	return &Buffers{Nodes: nodes, Block: 256, Layers: 6, KV: 128 << 10, Hidden: 1 << 10, Query: 1 << 10, Answer: 1056, Step: func(rows int) int64 { return int64(rows) * 11520 }, Peer: 1, Client: 2, Stream: 5, Turns: 3}
 }
 
 func TestANodeOfARingComputesNoMoreThanItHolds(t *testing.T) {
@@ -35,7 +35,7 @@ func TestOneModeTakesNoMoreThanAll(t *testing.T) {
 		b := buffers(rapid.IntRange(1, 9).Draw(t, "nodes"))
 		b.Block = rapid.IntRange(1, 300).Draw(t, "block")
 		first := rapid.IntRange(0, b.Layers).Draw(t, "first")
-		s := Steps{Layers: Range{first, rapid.IntRange(first, b.Layers).Draw(t, "end")}, Fastest: rapid.Bool().Draw(t, "fastest"),
+		s := Steps{Layers: Range{first, rapid.IntRange(first, b.Layers).Draw(t, "end")}, Fastest: rapid.Bool().Draw(t, "fastest"), Behind: rapid.Bool().Draw(t, "behind"),
 			Context: rapid.IntRange(1, 5000).Draw(t, "context"), Sequences: rapid.IntRange(1, 3).Draw(t, "sequences")}
 		s.Chunk = rapid.IntRange(1, min(s.Context, 600)).Draw(t, "chunk")
 		s.Tokens = b.Block * rapid.IntRange(0, (s.Context+b.Block-1)/b.Block).Draw(t, "blocks")
@@ -61,6 +61,39 @@ func TestOneModeTakesNoMoreThanAll(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestOnlyConnectionsThatMessagesGoThroughAreCounted(t *testing.T) {
+	all, first, middle, last, none := Range{0, 6}, Range{0, 2}, Range{2, 4}, Range{4, 6}, Range{}
+	for _, k := range []struct {
+		nodes int
+		s     Steps
+		slots int
+		want  int64
+	}{
+		{1, Steps{Mode: Pooled, Layers: all, Tokens: 256}, 0, 2}, // steps and results
+		{3, Steps{Mode: Pipeline, Layers: first}, 0, 3},          // and hidden states
+		{3, Steps{Mode: Pipeline, Layers: middle}, 0, 3},         // no steps
+		{3, Steps{Mode: Pipeline, Layers: last}, 0, 2},
+		{3, Steps{Mode: Pipeline, Layers: none}, 0, 0},
+		{3, Steps{Mode: Pipeline, Layers: last}, 8, 10}, // of devices that exchange
+		{3, Steps{Mode: Pooled, Layers: first, Tokens: 256}, 0, 10},
+		{3, Steps{Mode: Pooled, Layers: middle, Tokens: 256}, 0, 9},
+		{3, Steps{Mode: Pooled, Layers: first}, 0, 8}, // nothing is copied here
+		{3, Steps{Mode: Pooled, Tokens: 256}, 0, 6},   // nor from here
+		{3, Steps{Mode: Ring, Layers: all, Fastest: true, Tokens: 512}, 0, 9},
+		{3, Steps{Mode: Ring, Layers: all, Tokens: 256}, 0, 7},
+		{3, Steps{Mode: Ring, Layers: all, Tokens: 256, Behind: true}, 0, 6},
+		{2, Steps{Mode: Ring, Layers: all, Fastest: true, Tokens: 512}, 0, 6},
+		{2, Steps{Mode: Ring, Layers: all, Tokens: 256, Behind: true}, 0, 6},
+		{3, Steps{Layers: middle, Tokens: 256}, 0, 10},
+	} {
+		b := buffers(k.nodes)
+		b.Slots = k.slots
+		if got := b.streams(k.s); got != k.want {
+			t.Errorf("%d nodes, %+v: messages go through %d streams, want %d", k.nodes, k.s, got, k.want)
+		}
+	}
 }
 
 func TestStepsThatAskAreChunksWhereThereIsRoom(t *testing.T) {

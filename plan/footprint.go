@@ -69,7 +69,7 @@ func (l *Layer) kvBytes(kv KV) int64 {
 
 // buffers is what package engine's Footprint is, with float32 activations and connections under TLS, here from an Arch.
 func (a *Arch) buffers(kv KV, block, nodes int) *placement.Buffers {
-	b := &placement.Buffers{Nodes: nodes, Block: block, Layers: len(a.Layers), Hidden: 4 * int64(a.Hidden), Peer: perPeer}
+	b := &placement.Buffers{Nodes: nodes, Block: block, Layers: len(a.Layers), Hidden: 4 * int64(a.Hidden), Peer: perPeer, Client: perClient, Stream: perStream}
 	var cols, routes, wide int64
 	for i := range a.Layers {
 		l := &a.Layers[i]
@@ -98,8 +98,12 @@ func (a *Arch) buffers(kv KV, block, nodes int) *placement.Buffers {
 // roundUp is the next multiple of what devices read at once, in elements.
 func roundUp(n int) int { return (n + 3) &^ 3 }
 
-// perPeer is what the connections to and from another member keep in buffers, in bytes.
-const perPeer = (329 + 2096) << 10
+// What connections keep in buffers, in bytes: those to and from another member, and who drives, and what a stream through shared memory takes besides.
+const (
+	perPeer   = (329 + 4*12) << 10
+	perClient = (113 + 2*12) << 10
+	perStream = 512 << 10
+)
 
 // logitsBytes bounds the logits that are computed at a time, but for a large vocabulary.
 const logitsBytes = 1 << 20

@@ -23,9 +23,8 @@ const (
 	// attendFor is how long somebody attends. A message that takes longer is hardly delayed, in proportion,
 	// by the waking of a thread: that is 0.1 ms where the core of a virtual machine sleeps.
 	attendFor = 2 * time.Millisecond
-	// readsPerYield is how often a socket is tried between two looks at the clock, and two occasions for
-	// other goroutines to run.
-	readsPerYield = 8
+	// readsPerLook is how often a socket is tried between two looks at the clock.
+	readsPerLook = 8
 )
 
 // holders is how many goroutines of this process wait with their threads.
@@ -83,7 +82,7 @@ func (l *link) attend(w waiter, deadline time.Time) {
 	}
 	if fast {
 		turn := l.e.turn.Add(1)
-		l.e.spins.spin(now, end, readsPerYield, func() bool { return !l.readAs(place, w) || l.e.turn.Load() != turn }, l.poller.glance)
+		l.e.spins.spin(now, end, readsPerLook, func() bool { return !l.readAs(place, w) || l.e.turn.Load() != turn }, l.poller.glance)
 		return
 	}
 	for more, left := l.tidy(w), attendFor; more && left > 0; more = l.readAs(place, w) {

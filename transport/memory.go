@@ -8,15 +8,28 @@ import (
 )
 
 // PeerBytes is the most that the connections to and from one peer keep in buffers at this end, in bytes, besides
-// messages, what waits for them, and the largest actor message that has come: the read buffers, two for one where waits read, and the memory
-// that the connections of one machine go through.
-const PeerBytes = controlBuffer + 2*smallBuffer + bulkBuffer + 5*creditBuffer + streamsBytes
+// messages, what waits for them, and the largest actor message that has come: the read buffers, two for one where waits read, and what streams through
+// shared memory take before anything goes through them.
+const PeerBytes = controlBuffer + 2*smallBuffer + bulkBuffer + 5*creditBuffer + peerStreams*idleStream
 
-// streamsBytes is the memory of the streams to and from a peer of the same machine.
-const streamsBytes = 2 * 2 * (outRoom + backRoom + shm.HeadsBytes)
+// ClientBytes is the same of who drives the steps: of the connections by which they come, and results go.
+const ClientBytes = 2*smallBuffer + creditBuffer + clientStreams*idleStream
 
-// SecuredBytes is what all six connections to and from one peer keep besides under TLS: records.
-const SecuredBytes = 6 * tlsBytes
+// The connections of a machine's processes go through streams, where they can: for small messages and for bulk to and from each peer, for small ones to and from who drives.
+const (
+	peerStreams   = 2 * 2
+	clientStreams = 2
+	// StreamBytes is what a stream takes more once enough messages have gone through it: it is a ring, and all of it is used in turn.
+	StreamBytes = outRoom - firstPage
+	idleStream  = shm.HeadsBytes + backRoom + firstPage
+	firstPage   = 4 << 10 // of what goes out
+)
+
+// SecuredBytes is what all six connections to and from one peer keep besides under TLS: records. SecuredClientBytes is that of those to and from who drives.
+const (
+	SecuredBytes       = 6 * tlsBytes
+	SecuredClientBytes = clientStreams * tlsBytes
+)
 
 // TurnsBytes is what an inbound connection without TLS keeps besides if lanes take turns on it: what was read ahead by a wrong guess.
 const TurnsBytes = spillBytes + aheadFrames*mostHead

@@ -63,7 +63,7 @@ func TestConnectionsKeepNoMoreThanIsPredicted(t *testing.T) {
 		if spilled == 0 {
 			t.Error("no guess was wrong: nothing was tested")
 		}
-		if want := PeerBytes + 2*TurnsBytes; sum > want {
+		if want := PeerBytes - peerStreams*idleStream + 2*TurnsBytes; sum > want {
 			t.Errorf("%d bytes on the connections of node %s, %d were predicted", sum, e.c.Node, want)
 		}
 	}

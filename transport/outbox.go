@@ -83,8 +83,8 @@ func (b *Outbox) Close() {
 	b.wg.Wait()
 }
 
-// looksPerYield is how often a word is looked at between two looks at the clock.
-const looksPerYield = 1000
+// readsOfAWord is how often a word is looked at between two looks at the clock.
+const readsOfAWord = 1000
 
 // awaitSignal waits until a device has signalled the messages before count; false if dead is closed first. With [Fast] it spins first, and
 // again whenever somebody has called the lane's Signalled.
@@ -92,7 +92,7 @@ func (e *Endpoint) awaitSignal(l *device.Lane, count uint32, dead <-chan struct{
 	signalled := func() bool { return device.Reached(l.Words.Done.Load(), count) }
 	for !signalled() {
 		if now := time.Now(); e.fast(now) {
-			e.spins.spin(now, now.Add(attendFor), looksPerYield, signalled, func() {})
+			e.spins.spin(now, now.Add(attendFor), readsOfAWord, signalled, func() {})
 			if signalled() {
 				break
 			}

@@ -25,6 +25,9 @@ const (
 	// find out whether it does costs a slice, of 3 or 4 ms with Linux.
 	minPause = 10 * time.Millisecond
 	maxPause = 80 * time.Millisecond
+	// looksPerYield is how often the clock is looked at, in about 10 µs, between two occasions for others to run: goroutines, for which the runtime wakes a thread each time, and
+	// threads of other processes, such as of one who drives the steps, and who was woken on this very processor: their slice would come after ours.
+	looksPerYield = 16
 )
 
 func (g *spinGuard) maySpin(now time.Time) bool { return int64(now.Sub(g.began)) >= g.until.Load() }
@@ -60,7 +63,7 @@ func (g *spinGuard) stopped(now time.Time) {
 // spin calls done, tries times between two looks at the clock, until it is true or the end has come. Meanwhile is
 // called as often as the clock is looked at.
 func (g *spinGuard) spin(now, end time.Time, tries int, done func() bool, meanwhile func()) {
-	for {
+	for looks := 1; ; looks++ {
 		for range tries {
 			if done() {
 				return
@@ -71,6 +74,9 @@ func (g *spinGuard) spin(now, end time.Time, tries int, done func() bool, meanwh
 			return
 		}
 		meanwhile()
-		runtime.Gosched()
+		if looks%looksPerYield == 0 {
+			yield()
+			runtime.Gosched()
+		}
 	}
 }

@@ -140,7 +140,7 @@ func (c *benchMemoryCmd) exercise(ctx context.Context, log *slog.Logger, local *
 	if err != nil {
 		return nil, err
 	}
-	e := bench.Exercise{Mode: mode, Compute: int(c.Chunk), Last: c.last(tokens), Decode: int(c.Decode), Progress: prefillProgress(fmt.Sprintf("%v, %d tokens:", mode, tokens))}
+	e := bench.Exercise{Mode: mode, Compute: int(c.Chunk), Steps: smallSteps, Last: c.last(tokens), Decode: int(c.Decode), Progress: prefillProgress(fmt.Sprintf("%v, %d tokens:", mode, tokens))}
 	if n := len(local.processes); n > 1 && mode != orrery.Pipeline {
 		steps := placement.Steps{Mode: mode, Fastest: true, Chunk: min(int(c.Chunk), tokens), Context: tokens}
 		room := placement.RoomFor(int(c.Block), n, steps)
@@ -152,6 +152,9 @@ func (c *benchMemoryCmd) exercise(ctx context.Context, log *slog.Logger, local *
 	}
 	return m.Plans().Plans[mode], e.Run(ctx, m)
 }
+
+// smallSteps is how many steps of one token fill the memory through which they come, and their results go: each is some 100 bytes of 516 KiB.
+const smallSteps = 5500
 
 func writeMemory(w io.Writer, format string, rows []memoryRow) error {
 	switch format {

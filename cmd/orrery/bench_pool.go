@@ -36,8 +36,8 @@ func (benchPoolCmd) Help() string {
     --modes pipeline,pooled --plot pool.svg
 
 Each node process has one thread and keeps to one processor, and this command
-to the others; if there are more nodes than processors they share them all, and
-the report says so. The cache is filled with made-up keys and values up to each
+to the others, or to that of the last node; if there are more nodes than
+processors they share them all, and the report says so. The cache is filled with made-up keys and values up to each
 depth. Each run is held against what was predicted from measurements just before
 and just after it: the report has the median of the quotients, and the extremes.`
 }
@@ -57,10 +57,12 @@ func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
 	switch cores := runtime.NumCPU(); {
 	case most > cores:
 		r.Notes = append(r.Notes, fmt.Sprintf("There are %s for %s: they share them, and pooling gains what those have.", counted(cores, "core"), counted(most, "node")))
-	case most == cores:
-		r.Notes = append(r.Notes, "This command, which drives the steps, shares the nodes' cores.")
 	case len(available) == cores:
-		if err := pin(available[most:]); err != nil {
+		others := available[min(most, cores-1):]
+		if most == cores { // whose node has nothing to do when a step's result is there, as it comes from the last owner of layers
+			r.Notes = append(r.Notes, "This command, which drives the steps, shares the last node's core.")
+		}
+		if err := pin(others); err != nil {
 			return err
 		}
 	}
