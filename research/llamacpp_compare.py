@@ -50,7 +50,7 @@ def options():
     p.add_argument("--llama-cpp", metavar="DIR", help="checkout to build llama.cpp from (default: it is in --dir, built before)")
     p.add_argument("--orrery", metavar="FILE", help="orrery, built (default: it is built from this checkout)")
     p.add_argument("--dir", default="/tmp/orrery-llamacpp", help="for weights, states and programs (default: %(default)s)")
-    p.add_argument("--weights", type=words, default="q8_0,q4_0", help="(default: %(default)s)")
+    p.add_argument("--weights", type=words, default="q8_0,q4_0", help="as makemodel --gguf names them (default: %(default)s)")
     p.add_argument("--threads", type=numbers, default="1,2", help="(default: %(default)s)")
     p.add_argument("--depths", type=numbers, default="0,4096,16384", help="of decode (default: %(default)s)")
     p.add_argument("--kv", type=words, default="f16,q8_0", help="of decode behind a context (default: %(default)s)")

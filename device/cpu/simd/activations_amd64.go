@@ -38,7 +38,7 @@ var (
 		product: [...]func(s []float32, stride int, q, k, next []byte, n, dim int){product1Q4_KWhole, product2Q4_KWhole, product4Q4_KWhole, product8Q4_KWhole},
 	}
 	wholeQ6_K = wholeRoutines{
-		Layout: quant.Q6_K, elements: 256, bytes: 1280, times: 0x20202020, numbers: wholeQ6_KAVX512,
+		Layout: quant.Q6_K, elements: 256, bytes: 1024, times: 0x20202020, numbers: wholeQ6_KAVX512,
 		product: [...]func(s []float32, stride int, q, k, next []byte, n, dim int){product1Q6_KWhole, product2Q6_KWhole, product4Q6_KWhole, product8Q6_KWhole},
 	}
 	wholeAffine8 = wholeRoutines{

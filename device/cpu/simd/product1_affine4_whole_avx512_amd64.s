@@ -80,9 +80,9 @@ loop5:
 	VBROADCASTI32X4     16384(R8)(R9*1), K3, Z7
 	VPERMPS             Z7, Z0, Z7
 	ADDQ                per+120(FP), R8
+	LEAQ                (CX)(R11*1), R13
 	VMOVDQU64           256(AX), Z8
 	VFMADD231PS         Z8, Z7, Z5
-	LEAQ                (CX)(R11*1), R13
 	VMOVDQU64           320(AX), Z7
 	VMULPS              Z7, Z6, Z6
 	VMOVDQU64           (CX), Z7

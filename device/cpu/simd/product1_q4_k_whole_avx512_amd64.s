@@ -75,150 +75,150 @@ loop5:
 	VCVTPH2PS           Y10, Z12
 	VEXTRACTI64X4       $0x01, Z10, Y10
 	VCVTPH2PS           Y10, Z10
+	LEAQ                (CX)(R8*1), R10
 	VPERMB.Z            Z11, Z2, K1, Z13
 	VCVTDQ2PS           Z13, Z13
 	VMULPS              Z10, Z13, Z13
-	VPERMB.Z            Z11, Z3, K1, Z14
-	VCVTDQ2PS           Z14, Z14
-	VMULPS              Z10, Z14, Z14
-	VMOVDQU64           256(AX), Z10
-	VFMADD231PS         Z10, Z13, Z9
-	VMOVDQU64           640(AX), Z10
-	VFMADD231PS         Z10, Z14, Z9
-	LEAQ                (CX)(R8*1), R10
-	VPERMB.Z            Z11, Z0, K1, Z10
-	VCVTDQ2PS           Z10, Z10
-	VMULPS              Z12, Z10, Z10
-	VMOVDQU64           320(AX), Z13
-	VMULPS              Z13, Z10, Z10
-	VMOVDQU64           16(CX), Z13
-	VSHUFI32X4          $0x88, 80(CX), Z13, Z14
-	VSHUFI32X4          $0xdd, 80(CX), Z13, Z13
-	VPANDD.BCST         nibbles<>+0(SB), Z14, Z15
-	VPANDD.BCST         nibbles<>+0(SB), Z13, Z16
-	VMOVDQU64           none<>+0(SB), Z17
-	VMOVDQU64           (AX), Z18
-	VPDPBUSD            Z18, Z15, Z17
-	VMOVDQU64           64(AX), Z19
-	VPDPBUSD            Z19, Z16, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VMOVDQU64           128(AX), Z20
-	VPDPBUSD            Z20, Z15, Z17
-	VMOVDQU64           192(AX), Z15
-	VPDPBUSD            Z15, Z16, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x00, Z10, Z16
-	VFMADD231PS         Z16, Z17, Z5
+	VMOVDQU64           256(AX), Z14
+	VFMADD231PS         Z14, Z13, Z9
+	VPERMB.Z            Z11, Z0, K1, Z13
+	VCVTDQ2PS           Z13, Z13
+	VMULPS              Z12, Z13, Z13
+	VMOVDQU64           320(AX), Z14
+	VMULPS              Z14, Z13, Z13
+	VMOVDQU64           16(CX), Z14
+	VSHUFI32X4          $0x88, 80(CX), Z14, Z15
+	VSHUFI32X4          $0xdd, 80(CX), Z14, Z14
+	VPANDD.BCST         nibbles<>+0(SB), Z15, Z16
+	VPANDD.BCST         nibbles<>+0(SB), Z14, Z17
+	VMOVDQU64           none<>+0(SB), Z18
+	VMOVDQU64           (AX), Z19
+	VPDPBUSD            Z19, Z16, Z18
+	VMOVDQU64           64(AX), Z20
+	VPDPBUSD            Z20, Z17, Z18
+	VPSLLD              $0x08, Z18, Z18
+	VMOVDQU64           128(AX), Z21
+	VPDPBUSD            Z21, Z16, Z18
+	VMOVDQU64           192(AX), Z16
+	VPDPBUSD            Z16, Z17, Z18
+	VCVTDQ2PS           Z18, Z18
+	VPERMILPS           $0x00, Z13, Z17
+	VFMADD231PS         Z17, Z18, Z5
 	PREFETCHT0          (R10)
 	PREFETCHT0          64(R10)
 	PREFETCHT1          (DX)
-	VMOVDQU64           16(CX)(DI*1), Z16
-	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z16, Z17
-	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z16, Z16
-	VPANDD.BCST         nibbles<>+0(SB), Z17, Z21
-	VPANDD.BCST         nibbles<>+0(SB), Z16, Z22
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            Z18, Z21, Z23
-	VPDPBUSD            Z19, Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            Z20, Z21, Z23
-	VPDPBUSD            Z15, Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x55, Z10, Z21
-	VFMADD231PS         Z21, Z23, Z6
+	VMOVDQU64           16(CX)(DI*1), Z17
+	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z17, Z18
+	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z17, Z17
+	VPANDD.BCST         nibbles<>+0(SB), Z18, Z22
+	VPANDD.BCST         nibbles<>+0(SB), Z17, Z23
+	VMOVDQU64           none<>+0(SB), Z24
+	VPDPBUSD            Z19, Z22, Z24
+	VPDPBUSD            Z20, Z23, Z24
+	VPSLLD              $0x08, Z24, Z24
+	VPDPBUSD            Z21, Z22, Z24
+	VPDPBUSD            Z16, Z23, Z24
+	VCVTDQ2PS           Z24, Z24
+	VPERMILPS           $0x55, Z13, Z22
+	VFMADD231PS         Z22, Z24, Z6
 	PREFETCHT0          (R10)(DI*1)
 	PREFETCHT0          64(R10)(DI*1)
 	PREFETCHT1          64(DX)
-	VMOVDQU64           16(CX)(DI*2), Z21
-	VSHUFI32X4          $0x88, 80(CX)(DI*2), Z21, Z22
-	VSHUFI32X4          $0xdd, 80(CX)(DI*2), Z21, Z21
-	VPANDD.BCST         nibbles<>+0(SB), Z22, Z23
-	VPANDD.BCST         nibbles<>+0(SB), Z21, Z24
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            Z18, Z23, Z25
-	VPDPBUSD            Z19, Z24, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            Z20, Z23, Z25
-	VPDPBUSD            Z15, Z24, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0xaa, Z10, Z23
-	VFMADD231PS         Z23, Z25, Z7
+	VMOVDQU64           16(CX)(DI*2), Z22
+	VSHUFI32X4          $0x88, 80(CX)(DI*2), Z22, Z23
+	VSHUFI32X4          $0xdd, 80(CX)(DI*2), Z22, Z22
+	VPANDD.BCST         nibbles<>+0(SB), Z23, Z24
+	VPANDD.BCST         nibbles<>+0(SB), Z22, Z25
+	VMOVDQU64           none<>+0(SB), Z26
+	VPDPBUSD            Z19, Z24, Z26
+	VPDPBUSD            Z20, Z25, Z26
+	VPSLLD              $0x08, Z26, Z26
+	VPDPBUSD            Z21, Z24, Z26
+	VPDPBUSD            Z16, Z25, Z26
+	VCVTDQ2PS           Z26, Z26
+	VPERMILPS           $0xaa, Z13, Z24
+	VFMADD231PS         Z24, Z26, Z7
 	PREFETCHT0          (R10)(DI*2)
 	PREFETCHT0          64(R10)(DI*2)
 	PREFETCHT1          128(DX)
-	VMOVDQU64           16(CX)(BX*1), Z23
-	VSHUFI32X4          $0x88, 80(CX)(BX*1), Z23, Z24
-	VSHUFI32X4          $0xdd, 80(CX)(BX*1), Z23, Z23
-	VPANDD.BCST         nibbles<>+0(SB), Z24, Z25
-	VPANDD.BCST         nibbles<>+0(SB), Z23, Z26
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            Z18, Z25, Z27
-	VPDPBUSD            Z19, Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            Z20, Z25, Z27
-	VPDPBUSD            Z15, Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0xff, Z10, Z10
-	VFMADD231PS         Z10, Z27, Z8
+	VMOVDQU64           16(CX)(BX*1), Z24
+	VSHUFI32X4          $0x88, 80(CX)(BX*1), Z24, Z25
+	VSHUFI32X4          $0xdd, 80(CX)(BX*1), Z24, Z24
+	VPANDD.BCST         nibbles<>+0(SB), Z25, Z26
+	VPANDD.BCST         nibbles<>+0(SB), Z24, Z27
+	VMOVDQU64           none<>+0(SB), Z28
+	VPDPBUSD            Z19, Z26, Z28
+	VPDPBUSD            Z20, Z27, Z28
+	VPSLLD              $0x08, Z28, Z28
+	VPDPBUSD            Z21, Z26, Z28
+	VPDPBUSD            Z16, Z27, Z28
+	VCVTDQ2PS           Z28, Z28
+	VPERMILPS           $0xff, Z13, Z13
+	VFMADD231PS         Z13, Z28, Z8
 	PREFETCHT0          (R10)(BX*1)
 	PREFETCHT0          64(R10)(BX*1)
 	PREFETCHT1          192(DX)
+	VPERMB.Z            Z11, Z3, K1, Z13
+	VCVTDQ2PS           Z13, Z13
+	VMULPS              Z10, Z13, Z13
+	VMOVDQU64           640(AX), Z10
+	VFMADD231PS         Z10, Z13, Z9
 	VPERMB.Z            Z11, Z1, K1, Z10
 	VCVTDQ2PS           Z10, Z10
 	VMULPS              Z12, Z10, Z10
 	VMOVDQU64           704(AX), Z11
 	VMULPS              Z11, Z10, Z10
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z11
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z11
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z12
 	VMOVDQU64           none<>+0(SB), Z13
 	VMOVDQU64           384(AX), Z14
 	VPDPBUSD            Z14, Z11, Z13
 	VMOVDQU64           448(AX), Z15
 	VPDPBUSD            Z15, Z12, Z13
 	VPSLLD              $0x08, Z13, Z13
-	VMOVDQU64           512(AX), Z18
-	VPDPBUSD            Z18, Z11, Z13
+	VMOVDQU64           512(AX), Z16
+	VPDPBUSD            Z16, Z11, Z13
 	VMOVDQU64           576(AX), Z11
 	VPDPBUSD            Z11, Z12, Z13
 	VCVTDQ2PS           Z13, Z13
 	VPERMILPS           $0x00, Z10, Z12
 	VFMADD231PS         Z12, Z13, Z5
 	PREFETCHT1          256(DX)
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z12
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z13
-	VMOVDQU64           none<>+0(SB), Z16
-	VPDPBUSD            Z14, Z12, Z16
-	VPDPBUSD            Z15, Z13, Z16
-	VPSLLD              $0x08, Z16, Z16
-	VPDPBUSD            Z18, Z12, Z16
-	VPDPBUSD            Z11, Z13, Z16
-	VCVTDQ2PS           Z16, Z16
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z18, Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z13
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            Z14, Z12, Z17
+	VPDPBUSD            Z15, Z13, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            Z16, Z12, Z17
+	VPDPBUSD            Z11, Z13, Z17
+	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0x55, Z10, Z12
-	VFMADD231PS         Z12, Z16, Z6
+	VFMADD231PS         Z12, Z17, Z6
 	PREFETCHT1          320(DX)
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z22, Z12
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z13
-	VMOVDQU64           none<>+0(SB), Z16
-	VPDPBUSD            Z14, Z12, Z16
-	VPDPBUSD            Z15, Z13, Z16
-	VPSLLD              $0x08, Z16, Z16
-	VPDPBUSD            Z18, Z12, Z16
-	VPDPBUSD            Z11, Z13, Z16
-	VCVTDQ2PS           Z16, Z16
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z22, Z13
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            Z14, Z12, Z17
+	VPDPBUSD            Z15, Z13, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            Z16, Z12, Z17
+	VPDPBUSD            Z11, Z13, Z17
+	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0xaa, Z10, Z12
-	VFMADD231PS         Z12, Z16, Z7
+	VFMADD231PS         Z12, Z17, Z7
 	PREFETCHT1          384(DX)
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z24, Z12
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z13
-	VMOVDQU64           none<>+0(SB), Z16
-	VPDPBUSD            Z14, Z12, Z16
-	VPDPBUSD            Z15, Z13, Z16
-	VPSLLD              $0x08, Z16, Z16
-	VPDPBUSD            Z18, Z12, Z16
-	VPDPBUSD            Z11, Z13, Z16
-	VCVTDQ2PS           Z16, Z16
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z25, Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z24, Z13
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            Z14, Z12, Z17
+	VPDPBUSD            Z15, Z13, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            Z16, Z12, Z17
+	VPDPBUSD            Z11, Z13, Z17
+	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0xff, Z10, Z10
-	VFMADD231PS         Z10, Z16, Z8
+	VFMADD231PS         Z10, Z17, Z8
 	PREFETCHT1          448(DX)
 	PREFETCHT1          512(DX)
 	ADDQ                $0x00000240, DX
@@ -292,36 +292,36 @@ loop9:
 	VPERMB.Z            Z8, Z2, K1, Z10
 	VCVTDQ2PS           Z10, Z10
 	VMULPS              Z7, Z10, Z10
-	VPERMB.Z            Z8, Z3, K1, Z11
-	VCVTDQ2PS           Z11, Z11
-	VMULPS              Z7, Z11, Z11
 	VFMADD231PS         256(AX), Z10, Z6
-	VFMADD231PS         640(AX), Z11, Z6
-	VPERMB.Z            Z8, Z0, K1, Z7
-	VCVTDQ2PS           Z7, Z7
-	VMULPS              Z9, Z7, Z7
-	VMULPS              320(AX), Z7, Z7
-	VMOVDQU64           16(CX), Z10
-	VSHUFI32X4          $0x88, 80(CX), Z10, Z11
-	VSHUFI32X4          $0xdd, 80(CX), Z10, Z10
-	VPANDD.BCST         nibbles<>+0(SB), Z11, Z12
-	VPANDD.BCST         nibbles<>+0(SB), Z10, Z13
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            (AX), Z12, Z14
-	VPDPBUSD            64(AX), Z13, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            128(AX), Z12, Z14
-	VPDPBUSD            192(AX), Z13, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0x00, Z7, Z7
-	VFMADD231PS         Z7, Z14, Z5
+	VPERMB.Z            Z8, Z0, K1, Z10
+	VCVTDQ2PS           Z10, Z10
+	VMULPS              Z9, Z10, Z10
+	VMULPS              320(AX), Z10, Z10
+	VMOVDQU64           16(CX), Z11
+	VSHUFI32X4          $0x88, 80(CX), Z11, Z12
+	VSHUFI32X4          $0xdd, 80(CX), Z11, Z11
+	VPANDD.BCST         nibbles<>+0(SB), Z12, Z13
+	VPANDD.BCST         nibbles<>+0(SB), Z11, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            (AX), Z13, Z15
+	VPDPBUSD            64(AX), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            128(AX), Z13, Z15
+	VPDPBUSD            192(AX), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0x00, Z10, Z10
+	VFMADD231PS         Z10, Z15, Z5
 	PREFETCHT1          (DX)
+	VPERMB.Z            Z8, Z3, K1, Z10
+	VCVTDQ2PS           Z10, Z10
+	VMULPS              Z7, Z10, Z10
+	VFMADD231PS         640(AX), Z10, Z6
 	VPERMB.Z            Z8, Z1, K1, Z7
 	VCVTDQ2PS           Z7, Z7
 	VMULPS              Z9, Z7, Z7
 	VMULPS              704(AX), Z7, Z7
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z8
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z10, Z9
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z12, Z8
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z9
 	VMOVDQU64           none<>+0(SB), Z10
 	VPDPBUSD            384(AX), Z8, Z10
 	VPDPBUSD            448(AX), Z9, Z10

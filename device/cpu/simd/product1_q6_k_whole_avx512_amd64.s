@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func product1Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VBMI, CMOV, MMX+
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VBMI, AVX512VL, CMOV, MMX+
 TEXT ·product1Q6_KWhole(SB), NOSPLIT, $0-120
 	MOVQ q_base+32(FP), AX
 	MOVQ k_base+56(FP), CX
@@ -21,7 +21,7 @@ TEXT ·product1Q6_KWhole(SB), NOSPLIT, $0-120
 	JLT  end2
 
 loop1:
-	ADDQ $0x00000500, SI
+	ADDQ $0x00000400, SI
 	ADDQ $0x000000d2, DI
 	SUBQ $0x00000100, BX
 	CMPQ BX, $0x00000100
@@ -58,296 +58,306 @@ rows3:
 	VXORPS Z9, Z9, Z9
 	VXORPS Z10, Z10, Z10
 	VXORPS Z11, Z11, Z11
+	VXORPS Z12, Z12, Z12
 	MOVQ   DI, R9
 	CMPQ   R9, $0x000000d2
 	JLT    end6
 
 loop5:
-	VBROADCASTI32X4     192(CX), Z12
-	VBROADCASTI32X4     192(CX)(DI*1), K2, Z12
-	VBROADCASTI32X4     192(CX)(DI*2), K3, Z12
-	VBROADCASTI32X4     192(CX)(BX*1), K4, Z12
-	VPBROADCASTD        206(CX), Z13
-	VPBROADCASTD        206(CX)(DI*1), K2, Z13
-	VPBROADCASTD        206(CX)(DI*2), K3, Z13
-	VPBROADCASTD        206(CX)(BX*1), K4, Z13
-	VPERMW              Z13, Z4, Z13
-	VCVTPH2PS           Y13, Z13
-	VMULPS.BCST         upperByte<>+0(SB), Z13, Z13
+	VBROADCASTI32X4     192(CX), Z13
+	VBROADCASTI32X4     192(CX)(DI*1), K2, Z13
+	VBROADCASTI32X4     192(CX)(DI*2), K3, Z13
+	VBROADCASTI32X4     192(CX)(BX*1), K4, Z13
+	VPBROADCASTD        206(CX), Z14
+	VPBROADCASTD        206(CX)(DI*1), K2, Z14
+	VPBROADCASTD        206(CX)(DI*2), K3, Z14
+	VPBROADCASTD        206(CX)(BX*1), K4, Z14
+	VPERMW              Z14, Z4, Z14
+	VCVTPH2PS           Y14, Z14
+	VMULPS.BCST         upperByte<>+0(SB), Z14, Z14
 	LEAQ                (CX)(R8*1), R10
-	VPERMB.Z            Z12, Z0, K1, Z14
-	VCVTDQ2PS           Z14, Z14
-	VMULPS              Z13, Z14, Z14
-	VMOVDQU64           256(AX), Z15
-	VMULPS              Z15, Z14, Z14
-	VBROADCASTI64X4     128(CX), Z15
-	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
-	VPTERNLOGD          $0xf8, (CX), Z5, Z15
+	VPERMB.Z            Z13, Z0, K1, Z15
+	VCVTDQ2PS           Z15, Z15
+	VMULPS              Z14, Z15, Z15
 	VMOVDQU64           128(AX), Z16
-	VMOVDQU64           (AX), Z17
-	VPDPBUSD            Z17, Z15, Z16
-	VMOVDQU64           192(AX), Z18
-	VPSHLDD             $0x08, Z18, Z16, Z16
+	VFMADD231PS         Z16, Z15, Z12
+	VMOVDQU64           192(AX), Z16
+	VMULPS              Z16, Z15, Z15
+	VBROADCASTI64X4     128(CX), Z16
+	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
+	VPTERNLOGD          $0xf8, (CX), Z5, Z16
+	VMOVDQU64           none<>+0(SB), Z17
+	VMOVDQU64           (AX), Z18
+	VPDPBUSD            Z18, Z16, Z17
+	VPSLLD              $0x08, Z17, Z17
 	VMOVDQU64           64(AX), Z19
-	VPDPBUSD            Z19, Z15, Z16
-	VCVTDQ2PS           Z16, Z16
-	VPERMILPS           $0x00, Z14, Z15
-	VFMADD231PS         Z15, Z16, Z8
+	VPDPBUSD            Z19, Z16, Z17
+	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0x00, Z15, Z16
+	VFMADD231PS         Z16, Z17, Z8
 	PREFETCHT0          (R10)
 	PREFETCHT0          64(R10)
 	PREFETCHT0          128(R10)
-	VBROADCASTI64X4     128(CX)(DI*1), Z15
-	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
-	VPTERNLOGD          $0xf8, (CX)(DI*1), Z5, Z15
-	VMOVDQU64           128(AX), Z16
-	VPDPBUSD            Z17, Z15, Z16
-	VPSHLDD             $0x08, Z18, Z16, Z16
-	VPDPBUSD            Z19, Z15, Z16
-	VCVTDQ2PS           Z16, Z16
-	VPERMILPS           $0x55, Z14, Z15
-	VFMADD231PS         Z15, Z16, Z9
+	VBROADCASTI64X4     128(CX)(DI*1), Z16
+	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
+	VPTERNLOGD          $0xf8, (CX)(DI*1), Z5, Z16
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            Z18, Z16, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            Z19, Z16, Z17
+	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0x55, Z15, Z16
+	VFMADD231PS         Z16, Z17, Z9
 	PREFETCHT0          (R10)(DI*1)
 	PREFETCHT0          64(R10)(DI*1)
 	PREFETCHT0          128(R10)(DI*1)
 	PREFETCHT1          (DX)
-	VBROADCASTI64X4     128(CX)(DI*2), Z15
-	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
-	VPTERNLOGD          $0xf8, (CX)(DI*2), Z5, Z15
-	VMOVDQU64           128(AX), Z16
-	VPDPBUSD            Z17, Z15, Z16
-	VPSHLDD             $0x08, Z18, Z16, Z16
-	VPDPBUSD            Z19, Z15, Z16
-	VCVTDQ2PS           Z16, Z16
-	VPERMILPS           $0xaa, Z14, Z15
-	VFMADD231PS         Z15, Z16, Z10
+	VBROADCASTI64X4     128(CX)(DI*2), Z16
+	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
+	VPTERNLOGD          $0xf8, (CX)(DI*2), Z5, Z16
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            Z18, Z16, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            Z19, Z16, Z17
+	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0xaa, Z15, Z16
+	VFMADD231PS         Z16, Z17, Z10
 	PREFETCHT0          (R10)(DI*2)
 	PREFETCHT0          64(R10)(DI*2)
 	PREFETCHT0          128(R10)(DI*2)
 	PREFETCHT1          64(DX)
-	VBROADCASTI64X4     128(CX)(BX*1), Z15
-	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
-	VPTERNLOGD          $0xf8, (CX)(BX*1), Z5, Z15
-	VMOVDQU64           128(AX), Z16
-	VPDPBUSD            Z17, Z15, Z16
-	VPSHLDD             $0x08, Z18, Z16, Z16
-	VPDPBUSD            Z19, Z15, Z16
-	VCVTDQ2PS           Z16, Z16
-	VPERMILPS           $0xff, Z14, Z14
-	VFMADD231PS         Z14, Z16, Z11
+	VBROADCASTI64X4     128(CX)(BX*1), Z16
+	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
+	VPTERNLOGD          $0xf8, (CX)(BX*1), Z5, Z16
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            Z18, Z16, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            Z19, Z16, Z17
+	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0xff, Z15, Z15
+	VFMADD231PS         Z15, Z17, Z11
 	PREFETCHT0          (R10)(BX*1)
 	PREFETCHT0          64(R10)(BX*1)
 	PREFETCHT0          128(R10)(BX*1)
 	PREFETCHT1          128(DX)
-	VPERMB.Z            Z12, Z1, K1, Z14
-	VCVTDQ2PS           Z14, Z14
-	VMULPS              Z13, Z14, Z14
-	VMOVDQU64           576(AX), Z15
-	VMULPS              Z15, Z14, Z14
-	VBROADCASTI64X4     128(CX), Z15
-	VGF2P8AFFINEQB      $0x00, Z7, Z15, Z15
-	VMOVDQU64           (CX), Z16
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z16
-	VPORD               Z16, Z15, Z15
+	VPERMB.Z            Z13, Z1, K1, Z15
+	VCVTDQ2PS           Z15, Z15
+	VMULPS              Z14, Z15, Z15
+	VMOVDQU64           384(AX), Z16
+	VFMADD231PS         Z16, Z15, Z12
 	VMOVDQU64           448(AX), Z16
-	VMOVDQU64           320(AX), Z17
-	VPDPBUSD            Z17, Z15, Z16
-	VMOVDQU64           512(AX), Z18
-	VPSHLDD             $0x08, Z18, Z16, Z16
-	VMOVDQU64           384(AX), Z19
-	VPDPBUSD            Z19, Z15, Z16
-	VCVTDQ2PS           Z16, Z16
-	VPERMILPS           $0x00, Z14, Z15
-	VFMADD231PS         Z15, Z16, Z8
+	VMULPS              Z16, Z15, Z15
+	VBROADCASTI64X4     128(CX), Z16
+	VGF2P8AFFINEQB      $0x00, Z7, Z16, Z16
+	VMOVDQU64           (CX), Z17
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
+	VPORD               Z17, Z16, Z16
+	VMOVDQU64           none<>+0(SB), Z17
+	VMOVDQU64           256(AX), Z18
+	VPDPBUSD            Z18, Z16, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VMOVDQU64           320(AX), Z19
+	VPDPBUSD            Z19, Z16, Z17
+	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0x00, Z15, Z16
+	VFMADD231PS         Z16, Z17, Z8
 	PREFETCHT1          192(DX)
-	VBROADCASTI64X4     128(CX)(DI*1), Z15
-	VGF2P8AFFINEQB      $0x00, Z7, Z15, Z15
-	VMOVDQU64           (CX)(DI*1), Z16
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z16
-	VPORD               Z16, Z15, Z15
-	VMOVDQU64           448(AX), Z16
-	VPDPBUSD            Z17, Z15, Z16
-	VPSHLDD             $0x08, Z18, Z16, Z16
-	VPDPBUSD            Z19, Z15, Z16
-	VCVTDQ2PS           Z16, Z16
-	VPERMILPS           $0x55, Z14, Z15
-	VFMADD231PS         Z15, Z16, Z9
+	VBROADCASTI64X4     128(CX)(DI*1), Z16
+	VGF2P8AFFINEQB      $0x00, Z7, Z16, Z16
+	VMOVDQU64           (CX)(DI*1), Z17
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
+	VPORD               Z17, Z16, Z16
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            Z18, Z16, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            Z19, Z16, Z17
+	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0x55, Z15, Z16
+	VFMADD231PS         Z16, Z17, Z9
 	PREFETCHT1          256(DX)
-	VBROADCASTI64X4     128(CX)(DI*2), Z15
-	VGF2P8AFFINEQB      $0x00, Z7, Z15, Z15
-	VMOVDQU64           (CX)(DI*2), Z16
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z16
-	VPORD               Z16, Z15, Z15
-	VMOVDQU64           448(AX), Z16
-	VPDPBUSD            Z17, Z15, Z16
-	VPSHLDD             $0x08, Z18, Z16, Z16
-	VPDPBUSD            Z19, Z15, Z16
-	VCVTDQ2PS           Z16, Z16
-	VPERMILPS           $0xaa, Z14, Z15
-	VFMADD231PS         Z15, Z16, Z10
+	VBROADCASTI64X4     128(CX)(DI*2), Z16
+	VGF2P8AFFINEQB      $0x00, Z7, Z16, Z16
+	VMOVDQU64           (CX)(DI*2), Z17
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
+	VPORD               Z17, Z16, Z16
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            Z18, Z16, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            Z19, Z16, Z17
+	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0xaa, Z15, Z16
+	VFMADD231PS         Z16, Z17, Z10
 	PREFETCHT1          320(DX)
-	VBROADCASTI64X4     128(CX)(BX*1), Z15
-	VGF2P8AFFINEQB      $0x00, Z7, Z15, Z15
-	VMOVDQU64           (CX)(BX*1), Z16
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z16
-	VPORD               Z16, Z15, Z15
-	VMOVDQU64           448(AX), Z16
-	VPDPBUSD            Z17, Z15, Z16
-	VPSHLDD             $0x08, Z18, Z16, Z16
-	VPDPBUSD            Z19, Z15, Z16
-	VCVTDQ2PS           Z16, Z16
-	VPERMILPS           $0xff, Z14, Z14
-	VFMADD231PS         Z14, Z16, Z11
+	VBROADCASTI64X4     128(CX)(BX*1), Z16
+	VGF2P8AFFINEQB      $0x00, Z7, Z16, Z16
+	VMOVDQU64           (CX)(BX*1), Z17
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
+	VPORD               Z17, Z16, Z16
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            Z18, Z16, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            Z19, Z16, Z17
+	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0xff, Z15, Z15
+	VFMADD231PS         Z15, Z17, Z11
 	PREFETCHT1          384(DX)
-	VPERMB.Z            Z12, Z2, K1, Z14
-	VCVTDQ2PS           Z14, Z14
-	VMULPS              Z13, Z14, Z14
-	VMOVDQU64           896(AX), Z15
-	VMULPS              Z15, Z14, Z14
-	VBROADCASTI64X4     160(CX), Z15
-	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
-	VPTERNLOGD          $0xf8, 64(CX), Z5, Z15
-	VMOVDQU64           768(AX), Z16
-	VMOVDQU64           640(AX), Z17
-	VPDPBUSD            Z17, Z15, Z16
-	VMOVDQU64           832(AX), Z18
-	VPSHLDD             $0x08, Z18, Z16, Z16
-	VMOVDQU64           704(AX), Z19
-	VPDPBUSD            Z19, Z15, Z16
-	VCVTDQ2PS           Z16, Z16
-	VPERMILPS           $0x00, Z14, Z15
-	VFMADD231PS         Z15, Z16, Z8
-	VBROADCASTI64X4     160(CX)(DI*1), Z15
-	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
-	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z5, Z15
-	VMOVDQU64           768(AX), Z16
-	VPDPBUSD            Z17, Z15, Z16
-	VPSHLDD             $0x08, Z18, Z16, Z16
-	VPDPBUSD            Z19, Z15, Z16
-	VCVTDQ2PS           Z16, Z16
-	VPERMILPS           $0x55, Z14, Z15
-	VFMADD231PS         Z15, Z16, Z9
+	VPERMB.Z            Z13, Z2, K1, Z15
+	VCVTDQ2PS           Z15, Z15
+	VMULPS              Z14, Z15, Z15
+	VMOVDQU64           640(AX), Z16
+	VFMADD231PS         Z16, Z15, Z12
+	VMOVDQU64           704(AX), Z16
+	VMULPS              Z16, Z15, Z15
+	VBROADCASTI64X4     160(CX), Z16
+	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
+	VPTERNLOGD          $0xf8, 64(CX), Z5, Z16
+	VMOVDQU64           none<>+0(SB), Z17
+	VMOVDQU64           512(AX), Z18
+	VPDPBUSD            Z18, Z16, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VMOVDQU64           576(AX), Z19
+	VPDPBUSD            Z19, Z16, Z17
+	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0x00, Z15, Z16
+	VFMADD231PS         Z16, Z17, Z8
+	VBROADCASTI64X4     160(CX)(DI*1), Z16
+	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
+	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z5, Z16
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            Z18, Z16, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            Z19, Z16, Z17
+	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0x55, Z15, Z16
+	VFMADD231PS         Z16, Z17, Z9
 	PREFETCHT1          448(DX)
-	VBROADCASTI64X4     160(CX)(DI*2), Z15
-	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
-	VPTERNLOGD          $0xf8, 64(CX)(DI*2), Z5, Z15
-	VMOVDQU64           768(AX), Z16
-	VPDPBUSD            Z17, Z15, Z16
-	VPSHLDD             $0x08, Z18, Z16, Z16
-	VPDPBUSD            Z19, Z15, Z16
-	VCVTDQ2PS           Z16, Z16
-	VPERMILPS           $0xaa, Z14, Z15
-	VFMADD231PS         Z15, Z16, Z10
+	VBROADCASTI64X4     160(CX)(DI*2), Z16
+	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
+	VPTERNLOGD          $0xf8, 64(CX)(DI*2), Z5, Z16
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            Z18, Z16, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            Z19, Z16, Z17
+	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0xaa, Z15, Z16
+	VFMADD231PS         Z16, Z17, Z10
 	PREFETCHT1          512(DX)
-	VBROADCASTI64X4     160(CX)(BX*1), Z15
-	VGF2P8AFFINEQB      $0x00, Z6, Z15, Z15
-	VPTERNLOGD          $0xf8, 64(CX)(BX*1), Z5, Z15
-	VMOVDQU64           768(AX), Z16
-	VPDPBUSD            Z17, Z15, Z16
-	VPSHLDD             $0x08, Z18, Z16, Z16
-	VPDPBUSD            Z19, Z15, Z16
-	VCVTDQ2PS           Z16, Z16
-	VPERMILPS           $0xff, Z14, Z14
-	VFMADD231PS         Z14, Z16, Z11
+	VBROADCASTI64X4     160(CX)(BX*1), Z16
+	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
+	VPTERNLOGD          $0xf8, 64(CX)(BX*1), Z5, Z16
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            Z18, Z16, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            Z19, Z16, Z17
+	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0xff, Z15, Z15
+	VFMADD231PS         Z15, Z17, Z11
 	PREFETCHT1          576(DX)
-	VPERMB.Z            Z12, Z3, K1, Z12
-	VCVTDQ2PS           Z12, Z12
-	VMULPS              Z13, Z12, Z12
-	VMOVDQU64           1216(AX), Z13
-	VMULPS              Z13, Z12, Z12
-	VBROADCASTI64X4     160(CX), Z13
-	VGF2P8AFFINEQB      $0x00, Z7, Z13, Z13
-	VMOVDQU64           64(CX), Z14
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z14
-	VPORD               Z14, Z13, Z13
-	VMOVDQU64           1088(AX), Z14
-	VMOVDQU64           960(AX), Z15
-	VPDPBUSD            Z15, Z13, Z14
-	VMOVDQU64           1152(AX), Z16
-	VPSHLDD             $0x08, Z16, Z14, Z14
-	VMOVDQU64           1024(AX), Z17
-	VPDPBUSD            Z17, Z13, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0x00, Z12, Z13
-	VFMADD231PS         Z13, Z14, Z8
+	VPERMB.Z            Z13, Z3, K1, Z13
+	VCVTDQ2PS           Z13, Z13
+	VMULPS              Z14, Z13, Z13
+	VMOVDQU64           896(AX), Z14
+	VFMADD231PS         Z14, Z13, Z12
+	VMOVDQU64           960(AX), Z14
+	VMULPS              Z14, Z13, Z13
+	VBROADCASTI64X4     160(CX), Z14
+	VGF2P8AFFINEQB      $0x00, Z7, Z14, Z14
+	VMOVDQU64           64(CX), Z15
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
+	VPORD               Z15, Z14, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VMOVDQU64           768(AX), Z16
+	VPDPBUSD            Z16, Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VMOVDQU64           832(AX), Z17
+	VPDPBUSD            Z17, Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0x00, Z13, Z14
+	VFMADD231PS         Z14, Z15, Z8
 	PREFETCHT1          640(DX)
-	VBROADCASTI64X4     160(CX)(DI*1), Z13
-	VGF2P8AFFINEQB      $0x00, Z7, Z13, Z13
-	VMOVDQU64           64(CX)(DI*1), Z14
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z14
-	VPORD               Z14, Z13, Z13
-	VMOVDQU64           1088(AX), Z14
-	VPDPBUSD            Z15, Z13, Z14
-	VPSHLDD             $0x08, Z16, Z14, Z14
-	VPDPBUSD            Z17, Z13, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0x55, Z12, Z13
-	VFMADD231PS         Z13, Z14, Z9
+	VBROADCASTI64X4     160(CX)(DI*1), Z14
+	VGF2P8AFFINEQB      $0x00, Z7, Z14, Z14
+	VMOVDQU64           64(CX)(DI*1), Z15
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
+	VPORD               Z15, Z14, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            Z16, Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            Z17, Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0x55, Z13, Z14
+	VFMADD231PS         Z14, Z15, Z9
 	PREFETCHT1          704(DX)
-	VBROADCASTI64X4     160(CX)(DI*2), Z13
-	VGF2P8AFFINEQB      $0x00, Z7, Z13, Z13
-	VMOVDQU64           64(CX)(DI*2), Z14
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z14
-	VPORD               Z14, Z13, Z13
-	VMOVDQU64           1088(AX), Z14
-	VPDPBUSD            Z15, Z13, Z14
-	VPSHLDD             $0x08, Z16, Z14, Z14
-	VPDPBUSD            Z17, Z13, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0xaa, Z12, Z13
-	VFMADD231PS         Z13, Z14, Z10
+	VBROADCASTI64X4     160(CX)(DI*2), Z14
+	VGF2P8AFFINEQB      $0x00, Z7, Z14, Z14
+	VMOVDQU64           64(CX)(DI*2), Z15
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
+	VPORD               Z15, Z14, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            Z16, Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            Z17, Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xaa, Z13, Z14
+	VFMADD231PS         Z14, Z15, Z10
 	PREFETCHT1          768(DX)
-	VBROADCASTI64X4     160(CX)(BX*1), Z13
-	VGF2P8AFFINEQB      $0x00, Z7, Z13, Z13
-	VMOVDQU64           64(CX)(BX*1), Z14
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z14
-	VPORD               Z14, Z13, Z13
-	VMOVDQU64           1088(AX), Z14
-	VPDPBUSD            Z15, Z13, Z14
-	VPSHLDD             $0x08, Z16, Z14, Z14
-	VPDPBUSD            Z17, Z13, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0xff, Z12, Z12
-	VFMADD231PS         Z12, Z14, Z11
+	VBROADCASTI64X4     160(CX)(BX*1), Z14
+	VGF2P8AFFINEQB      $0x00, Z7, Z14, Z14
+	VMOVDQU64           64(CX)(BX*1), Z15
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
+	VPORD               Z15, Z14, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            Z16, Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            Z17, Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xff, Z13, Z13
+	VFMADD231PS         Z13, Z15, Z11
 	PREFETCHT1          832(DX)
 	ADDQ                $0x00000348, DX
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x000000d2, CX
-	ADDQ                $0x00000500, AX
+	ADDQ                $0x00000400, AX
 	SUBQ                $0x000000d2, R9
 	CMPQ                R9, $0x000000d2
 	JGE                 loop5
 
 end6:
-	SUBQ       SI, AX
-	MOVL       $0x0000cccc, R9
-	KMOVW      R9, K5
-	VSHUFPS    $0x4e, Z9, Z8, Z12
-	VMOVAPS    Z9, K5, Z8
-	VADDPS     Z12, Z8, Z8
-	VSHUFPS    $0x4e, Z11, Z10, Z9
-	VMOVAPS    Z11, K5, Z10
-	VADDPS     Z9, Z10, Z10
-	VSHUFPS    $0xdd, Z10, Z8, Z9
-	VSHUFPS    $0x88, Z10, Z8, Z8
-	VADDPS     Z9, Z8, Z8
-	VSHUFF32X4 $0xee, Z8, Z8, Z9
-	VSHUFF32X4 $0x44, Z8, Z8, Z8
-	VADDPS     Z9, Z8, Z8
-	VSHUFF32X4 $0xdd, Z8, Z8, Z9
-	VSHUFF32X4 $0x88, Z8, Z8, Z8
-	VADDPS     Z9, Z8, Z8
-	MOVQ       s_base+0(FP), R9
-	MOVQ       stride+24(FP), R10
-	VMOVUPS    X8, (R9)
-	ADDQ       R10, R9
-	ADDQ       $0x00000010, s_base+0(FP)
-	ADDQ       DI, CX
-	ADDQ       DI, CX
-	ADDQ       DI, CX
-	SUBQ       $0x00000004, n+104(FP)
-	CMPQ       n+104(FP), $0x00000004
-	JGE        rows3
+	SUBQ          SI, AX
+	MOVL          $0x0000cccc, R9
+	KMOVW         R9, K5
+	VSHUFPS       $0x4e, Z9, Z8, Z13
+	VMOVAPS       Z9, K5, Z8
+	VADDPS        Z13, Z8, Z8
+	VSHUFPS       $0x4e, Z11, Z10, Z9
+	VMOVAPS       Z11, K5, Z10
+	VADDPS        Z9, Z10, Z10
+	VSHUFPS       $0xdd, Z10, Z8, Z9
+	VSHUFPS       $0x88, Z10, Z8, Z8
+	VADDPS        Z9, Z8, Z8
+	VSHUFF32X4    $0xee, Z8, Z8, Z9
+	VSHUFF32X4    $0x44, Z8, Z8, Z8
+	VADDPS        Z9, Z8, Z8
+	VSHUFF32X4    $0xdd, Z8, Z8, Z9
+	VSHUFF32X4    $0x88, Z8, Z8, Z8
+	VADDPS        Z9, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z12, Y9
+	VADDPS        Y9, Y12, Y12
+	VEXTRACTF32X4 $0x01, Y12, X9
+	VADDPS        X9, X12, X12
+	VSUBPS        Z12, Z8, Z8
+	MOVQ          s_base+0(FP), R9
+	MOVQ          stride+24(FP), R10
+	VMOVUPS       X8, (R9)
+	ADDQ          R10, R9
+	ADDQ          $0x00000010, s_base+0(FP)
+	ADDQ          DI, CX
+	ADDQ          DI, CX
+	ADDQ          DI, CX
+	SUBQ          $0x00000004, n+104(FP)
+	CMPQ          n+104(FP), $0x00000004
+	JGE           rows3
 
 done4:
 	CMPQ n+104(FP), $0x00000001
@@ -355,85 +365,90 @@ done4:
 
 rows7:
 	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
 	MOVQ   DI, BX
 	CMPQ   BX, $0x000000d2
 	JLT    end10
 
 loop9:
-	VBROADCASTI32X4     192(CX), Z9
-	VPBROADCASTD        206(CX), Z10
-	VPERMW              Z10, Z4, Z10
-	VCVTPH2PS           Y10, Z10
-	VMULPS.BCST         upperByte<>+0(SB), Z10, Z10
-	VPERMB.Z            Z9, Z0, K1, Z11
-	VCVTDQ2PS           Z11, Z11
-	VMULPS              Z10, Z11, Z11
-	VMULPS              256(AX), Z11, Z11
-	VBROADCASTI64X4     128(CX), Z12
-	VGF2P8AFFINEQB      $0x00, Z6, Z12, Z12
-	VPTERNLOGD          $0xf8, (CX), Z5, Z12
-	VMOVDQU64           128(AX), Z13
-	VPDPBUSD            (AX), Z12, Z13
-	VPSHLDD             $0x08, 192(AX), Z13, Z13
-	VPDPBUSD            64(AX), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x00, Z11, Z11
-	VFMADD231PS         Z11, Z13, Z8
+	VBROADCASTI32X4     192(CX), Z10
+	VPBROADCASTD        206(CX), Z11
+	VPERMW              Z11, Z4, Z11
+	VCVTPH2PS           Y11, Z11
+	VMULPS.BCST         upperByte<>+0(SB), Z11, Z11
+	VPERMB.Z            Z10, Z0, K1, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              Z11, Z12, Z12
+	VFMADD231PS         128(AX), Z12, Z9
+	VMULPS              192(AX), Z12, Z12
+	VBROADCASTI64X4     128(CX), Z13
+	VGF2P8AFFINEQB      $0x00, Z6, Z13, Z13
+	VPTERNLOGD          $0xf8, (CX), Z5, Z13
+	VMOVDQU64           none<>+0(SB), Z14
+	VPDPBUSD            (AX), Z13, Z14
+	VPSLLD              $0x08, Z14, Z14
+	VPDPBUSD            64(AX), Z13, Z14
+	VCVTDQ2PS           Z14, Z14
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z14, Z8
 	PREFETCHT1          (DX)
-	VPERMB.Z            Z9, Z1, K1, Z11
-	VCVTDQ2PS           Z11, Z11
-	VMULPS              Z10, Z11, Z11
-	VMULPS              576(AX), Z11, Z11
-	VBROADCASTI64X4     128(CX), Z12
-	VGF2P8AFFINEQB      $0x00, Z7, Z12, Z12
-	VMOVDQU64           (CX), Z13
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
-	VPORD               Z13, Z12, Z12
-	VMOVDQU64           448(AX), Z13
-	VPDPBUSD            320(AX), Z12, Z13
-	VPSHLDD             $0x08, 512(AX), Z13, Z13
-	VPDPBUSD            384(AX), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x00, Z11, Z11
-	VFMADD231PS         Z11, Z13, Z8
+	VPERMB.Z            Z10, Z1, K1, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              Z11, Z12, Z12
+	VFMADD231PS         384(AX), Z12, Z9
+	VMULPS              448(AX), Z12, Z12
+	VBROADCASTI64X4     128(CX), Z13
+	VGF2P8AFFINEQB      $0x00, Z7, Z13, Z13
+	VMOVDQU64           (CX), Z14
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z14
+	VPORD               Z14, Z13, Z13
+	VMOVDQU64           none<>+0(SB), Z14
+	VPDPBUSD            256(AX), Z13, Z14
+	VPSLLD              $0x08, Z14, Z14
+	VPDPBUSD            320(AX), Z13, Z14
+	VCVTDQ2PS           Z14, Z14
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z14, Z8
 	PREFETCHT1          64(DX)
-	VPERMB.Z            Z9, Z2, K1, Z11
-	VCVTDQ2PS           Z11, Z11
-	VMULPS              Z10, Z11, Z11
-	VMULPS              896(AX), Z11, Z11
-	VBROADCASTI64X4     160(CX), Z12
-	VGF2P8AFFINEQB      $0x00, Z6, Z12, Z12
-	VPTERNLOGD          $0xf8, 64(CX), Z5, Z12
-	VMOVDQU64           768(AX), Z13
-	VPDPBUSD            640(AX), Z12, Z13
-	VPSHLDD             $0x08, 832(AX), Z13, Z13
-	VPDPBUSD            704(AX), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x00, Z11, Z11
-	VFMADD231PS         Z11, Z13, Z8
+	VPERMB.Z            Z10, Z2, K1, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              Z11, Z12, Z12
+	VFMADD231PS         640(AX), Z12, Z9
+	VMULPS              704(AX), Z12, Z12
+	VBROADCASTI64X4     160(CX), Z13
+	VGF2P8AFFINEQB      $0x00, Z6, Z13, Z13
+	VPTERNLOGD          $0xf8, 64(CX), Z5, Z13
+	VMOVDQU64           none<>+0(SB), Z14
+	VPDPBUSD            512(AX), Z13, Z14
+	VPSLLD              $0x08, Z14, Z14
+	VPDPBUSD            576(AX), Z13, Z14
+	VCVTDQ2PS           Z14, Z14
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z14, Z8
 	PREFETCHT1          128(DX)
-	VPERMB.Z            Z9, Z3, K1, Z9
-	VCVTDQ2PS           Z9, Z9
-	VMULPS              Z10, Z9, Z9
-	VMULPS              1216(AX), Z9, Z9
-	VBROADCASTI64X4     160(CX), Z10
-	VGF2P8AFFINEQB      $0x00, Z7, Z10, Z10
-	VMOVDQU64           64(CX), Z11
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
-	VPORD               Z11, Z10, Z10
-	VMOVDQU64           1088(AX), Z11
-	VPDPBUSD            960(AX), Z10, Z11
-	VPSHLDD             $0x08, 1152(AX), Z11, Z11
-	VPDPBUSD            1024(AX), Z10, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z9, Z9
-	VFMADD231PS         Z9, Z11, Z8
+	VPERMB.Z            Z10, Z3, K1, Z10
+	VCVTDQ2PS           Z10, Z10
+	VMULPS              Z11, Z10, Z10
+	VFMADD231PS         896(AX), Z10, Z9
+	VMULPS              960(AX), Z10, Z10
+	VBROADCASTI64X4     160(CX), Z11
+	VGF2P8AFFINEQB      $0x00, Z7, Z11, Z11
+	VMOVDQU64           64(CX), Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z12, Z12
+	VPORD               Z12, Z11, Z11
+	VMOVDQU64           none<>+0(SB), Z12
+	VPDPBUSD            768(AX), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            832(AX), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VPERMILPS           $0x00, Z10, Z10
+	VFMADD231PS         Z10, Z12, Z8
 	PREFETCHT1          192(DX)
 	ADDQ                $0x000000d2, DX
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x000000d2, CX
-	ADDQ                $0x00000500, AX
+	ADDQ                $0x00000400, AX
 	SUBQ                $0x000000d2, BX
 	CMPQ                BX, $0x000000d2
 	JGE                 loop9
@@ -442,14 +457,19 @@ end10:
 	SUBQ          SI, AX
 	MOVQ          s_base+0(FP), BX
 	MOVQ          stride+24(FP), R8
-	VPERMILPS     $0x4e, Z8, Z9
-	VADDPS        Z9, Z8, Z8
-	VPERMILPS     $0xb1, Z8, Z9
-	VADDPS        Z9, Z8, Z8
-	VEXTRACTF64X4 $0x01, Z8, Y9
-	VADDPS        Y9, Y8, Y8
-	VEXTRACTF128  $0x01, Y8, X9
-	VADDPS        X9, X8, X8
+	VPERMILPS     $0x4e, Z8, Z10
+	VADDPS        Z10, Z8, Z8
+	VPERMILPS     $0xb1, Z8, Z10
+	VADDPS        Z10, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y10
+	VADDPS        Y10, Y8, Y8
+	VEXTRACTF128  $0x01, Y8, X10
+	VADDPS        X10, X8, X8
+	VEXTRACTF64X4 $0x01, Z9, Y10
+	VADDPS        Y10, Y9, Y9
+	VEXTRACTF32X4 $0x01, Y9, X10
+	VADDPS        X10, X9, X9
+	VSUBSS        X9, X8, X8
 	VMOVSS        X8, (BX)
 	ADDQ          R8, BX
 	ADDQ          $0x00000004, s_base+0(FP)
@@ -607,6 +627,24 @@ GLOBL upperPairs<>(SB), RODATA|NOPTR, $64
 
 DATA upperByte<>+0(SB)/4, $0x33800000
 GLOBL upperByte<>(SB), RODATA|NOPTR, $4
+
+DATA none<>+0(SB)/4, $0x00000000
+DATA none<>+4(SB)/4, $0x00000000
+DATA none<>+8(SB)/4, $0x00000000
+DATA none<>+12(SB)/4, $0x00000000
+DATA none<>+16(SB)/4, $0x00000000
+DATA none<>+20(SB)/4, $0x00000000
+DATA none<>+24(SB)/4, $0x00000000
+DATA none<>+28(SB)/4, $0x00000000
+DATA none<>+32(SB)/4, $0x00000000
+DATA none<>+36(SB)/4, $0x00000000
+DATA none<>+40(SB)/4, $0x00000000
+DATA none<>+44(SB)/4, $0x00000000
+DATA none<>+48(SB)/4, $0x00000000
+DATA none<>+52(SB)/4, $0x00000000
+DATA none<>+56(SB)/4, $0x00000000
+DATA none<>+60(SB)/4, $0x00000000
+GLOBL none<>(SB), RODATA|NOPTR, $64
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

@@ -75,124 +75,124 @@ loop5:
 	VPERMB.Z            Z11, Z13, K1, Z13
 	VCVTDQ2PS           Z13, Z13
 	VMULPS              Z10, Z13, Z13
-	VMOVDQU64           oddMinimums<>+0(SB), Z14
-	VPERMB.Z            Z11, Z14, K1, Z14
-	VCVTDQ2PS           Z14, Z14
-	VMULPS              Z10, Z14, Z14
 	VFMADD231PS         256(AX), Z13, Z8
-	VFMADD231PS         640(AX), Z14, Z8
 	VFMADD231PS         256(AX)(SI*1), Z13, Z9
-	VFMADD231PS         640(AX)(SI*1), Z14, Z9
-	VMOVDQU64           evenScales<>+0(SB), Z10
-	VPERMB.Z            Z11, Z10, K1, Z10
-	VCVTDQ2PS           Z10, Z10
-	VMULPS              Z12, Z10, Z10
-	VMULPS              320(AX), Z10, Z13
-	VMULPS              320(AX)(SI*1), Z10, Z10
-	VMOVDQU64           16(CX), Z14
-	VSHUFI32X4          $0x88, 80(CX), Z14, Z15
-	VSHUFI32X4          $0xdd, 80(CX), Z14, Z14
-	VPANDD.BCST         nibbles<>+0(SB), Z15, Z16
-	VPANDD.BCST         nibbles<>+0(SB), Z14, Z17
-	VMOVDQU64           none<>+0(SB), Z18
-	VPDPBUSD            (AX), Z16, Z18
-	VPDPBUSD            64(AX), Z17, Z18
-	VPSLLD              $0x08, Z18, Z18
-	VPDPBUSD            128(AX), Z16, Z18
-	VPDPBUSD            192(AX), Z17, Z18
-	VCVTDQ2PS           Z18, Z18
-	VPERMILPS           $0x00, Z13, Z19
-	VFMADD231PS         Z19, Z18, Z0
-	VMOVDQU64           none<>+0(SB), Z18
-	VPDPBUSD            (AX)(SI*1), Z16, Z18
-	VPDPBUSD            64(AX)(SI*1), Z17, Z18
-	VPSLLD              $0x08, Z18, Z18
-	VPDPBUSD            128(AX)(SI*1), Z16, Z18
-	VPDPBUSD            192(AX)(SI*1), Z17, Z18
-	VCVTDQ2PS           Z18, Z18
-	VPERMILPS           $0x00, Z10, Z16
-	VFMADD231PS         Z16, Z18, Z4
-	PREFETCHT1          (DX)
-	VMOVDQU64           16(CX)(DI*1), Z16
-	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z16, Z17
-	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z16, Z16
-	VPANDD.BCST         nibbles<>+0(SB), Z17, Z18
-	VPANDD.BCST         nibbles<>+0(SB), Z16, Z19
-	VMOVDQU64           none<>+0(SB), Z20
-	VPDPBUSD            (AX), Z18, Z20
-	VPDPBUSD            64(AX), Z19, Z20
-	VPSLLD              $0x08, Z20, Z20
-	VPDPBUSD            128(AX), Z18, Z20
-	VPDPBUSD            192(AX), Z19, Z20
-	VCVTDQ2PS           Z20, Z20
-	VPERMILPS           $0x55, Z13, Z21
-	VFMADD231PS         Z21, Z20, Z1
-	VMOVDQU64           none<>+0(SB), Z20
-	VPDPBUSD            (AX)(SI*1), Z18, Z20
-	VPDPBUSD            64(AX)(SI*1), Z19, Z20
-	VPSLLD              $0x08, Z20, Z20
-	VPDPBUSD            128(AX)(SI*1), Z18, Z20
-	VPDPBUSD            192(AX)(SI*1), Z19, Z20
-	VCVTDQ2PS           Z20, Z20
-	VPERMILPS           $0x55, Z10, Z18
-	VFMADD231PS         Z18, Z20, Z5
-	PREFETCHT1          64(DX)
-	VMOVDQU64           16(CX)(DI*2), Z18
-	VSHUFI32X4          $0x88, 80(CX)(DI*2), Z18, Z19
-	VSHUFI32X4          $0xdd, 80(CX)(DI*2), Z18, Z18
-	VPANDD.BCST         nibbles<>+0(SB), Z19, Z20
-	VPANDD.BCST         nibbles<>+0(SB), Z18, Z21
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX), Z20, Z22
-	VPDPBUSD            64(AX), Z21, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX), Z20, Z22
-	VPDPBUSD            192(AX), Z21, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xaa, Z13, Z23
-	VFMADD231PS         Z23, Z22, Z2
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(SI*1), Z20, Z22
-	VPDPBUSD            64(AX)(SI*1), Z21, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(SI*1), Z20, Z22
-	VPDPBUSD            192(AX)(SI*1), Z21, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xaa, Z10, Z20
-	VFMADD231PS         Z20, Z22, Z6
-	PREFETCHT1          128(DX)
-	VMOVDQU64           16(CX)(BX*1), Z20
-	VSHUFI32X4          $0x88, 80(CX)(BX*1), Z20, Z21
-	VSHUFI32X4          $0xdd, 80(CX)(BX*1), Z20, Z20
-	VPANDD.BCST         nibbles<>+0(SB), Z21, Z22
-	VPANDD.BCST         nibbles<>+0(SB), Z20, Z23
-	VMOVDQU64           none<>+0(SB), Z24
-	VPDPBUSD            (AX), Z22, Z24
-	VPDPBUSD            64(AX), Z23, Z24
-	VPSLLD              $0x08, Z24, Z24
-	VPDPBUSD            128(AX), Z22, Z24
-	VPDPBUSD            192(AX), Z23, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0xff, Z13, Z13
-	VFMADD231PS         Z13, Z24, Z3
-	VMOVDQU64           none<>+0(SB), Z13
-	VPDPBUSD            (AX)(SI*1), Z22, Z13
-	VPDPBUSD            64(AX)(SI*1), Z23, Z13
-	VPSLLD              $0x08, Z13, Z13
-	VPDPBUSD            128(AX)(SI*1), Z22, Z13
-	VPDPBUSD            192(AX)(SI*1), Z23, Z13
+	VMOVDQU64           evenScales<>+0(SB), Z13
+	VPERMB.Z            Z11, Z13, K1, Z13
 	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xff, Z10, Z10
-	VFMADD231PS         Z10, Z13, Z7
+	VMULPS              Z12, Z13, Z13
+	VMULPS              320(AX), Z13, Z14
+	VMULPS              320(AX)(SI*1), Z13, Z13
+	VMOVDQU64           16(CX), Z15
+	VSHUFI32X4          $0x88, 80(CX), Z15, Z16
+	VSHUFI32X4          $0xdd, 80(CX), Z15, Z15
+	VPANDD.BCST         nibbles<>+0(SB), Z16, Z17
+	VPANDD.BCST         nibbles<>+0(SB), Z15, Z18
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            (AX), Z17, Z19
+	VPDPBUSD            64(AX), Z18, Z19
+	VPSLLD              $0x08, Z19, Z19
+	VPDPBUSD            128(AX), Z17, Z19
+	VPDPBUSD            192(AX), Z18, Z19
+	VCVTDQ2PS           Z19, Z19
+	VPERMILPS           $0x00, Z14, Z20
+	VFMADD231PS         Z20, Z19, Z0
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            (AX)(SI*1), Z17, Z19
+	VPDPBUSD            64(AX)(SI*1), Z18, Z19
+	VPSLLD              $0x08, Z19, Z19
+	VPDPBUSD            128(AX)(SI*1), Z17, Z19
+	VPDPBUSD            192(AX)(SI*1), Z18, Z19
+	VCVTDQ2PS           Z19, Z19
+	VPERMILPS           $0x00, Z13, Z17
+	VFMADD231PS         Z17, Z19, Z4
+	PREFETCHT1          (DX)
+	VMOVDQU64           16(CX)(DI*1), Z17
+	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z17, Z18
+	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z17, Z17
+	VPANDD.BCST         nibbles<>+0(SB), Z18, Z19
+	VPANDD.BCST         nibbles<>+0(SB), Z17, Z20
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            (AX), Z19, Z21
+	VPDPBUSD            64(AX), Z20, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            128(AX), Z19, Z21
+	VPDPBUSD            192(AX), Z20, Z21
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0x55, Z14, Z22
+	VFMADD231PS         Z22, Z21, Z1
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            (AX)(SI*1), Z19, Z21
+	VPDPBUSD            64(AX)(SI*1), Z20, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            128(AX)(SI*1), Z19, Z21
+	VPDPBUSD            192(AX)(SI*1), Z20, Z21
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0x55, Z13, Z19
+	VFMADD231PS         Z19, Z21, Z5
+	PREFETCHT1          64(DX)
+	VMOVDQU64           16(CX)(DI*2), Z19
+	VSHUFI32X4          $0x88, 80(CX)(DI*2), Z19, Z20
+	VSHUFI32X4          $0xdd, 80(CX)(DI*2), Z19, Z19
+	VPANDD.BCST         nibbles<>+0(SB), Z20, Z21
+	VPANDD.BCST         nibbles<>+0(SB), Z19, Z22
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            (AX), Z21, Z23
+	VPDPBUSD            64(AX), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
+	VPDPBUSD            128(AX), Z21, Z23
+	VPDPBUSD            192(AX), Z22, Z23
+	VCVTDQ2PS           Z23, Z23
+	VPERMILPS           $0xaa, Z14, Z24
+	VFMADD231PS         Z24, Z23, Z2
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            (AX)(SI*1), Z21, Z23
+	VPDPBUSD            64(AX)(SI*1), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
+	VPDPBUSD            128(AX)(SI*1), Z21, Z23
+	VPDPBUSD            192(AX)(SI*1), Z22, Z23
+	VCVTDQ2PS           Z23, Z23
+	VPERMILPS           $0xaa, Z13, Z21
+	VFMADD231PS         Z21, Z23, Z6
+	PREFETCHT1          128(DX)
+	VMOVDQU64           16(CX)(BX*1), Z21
+	VSHUFI32X4          $0x88, 80(CX)(BX*1), Z21, Z22
+	VSHUFI32X4          $0xdd, 80(CX)(BX*1), Z21, Z21
+	VPANDD.BCST         nibbles<>+0(SB), Z22, Z23
+	VPANDD.BCST         nibbles<>+0(SB), Z21, Z24
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            (AX), Z23, Z25
+	VPDPBUSD            64(AX), Z24, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            128(AX), Z23, Z25
+	VPDPBUSD            192(AX), Z24, Z25
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0xff, Z14, Z14
+	VFMADD231PS         Z14, Z25, Z3
+	VMOVDQU64           none<>+0(SB), Z14
+	VPDPBUSD            (AX)(SI*1), Z23, Z14
+	VPDPBUSD            64(AX)(SI*1), Z24, Z14
+	VPSLLD              $0x08, Z14, Z14
+	VPDPBUSD            128(AX)(SI*1), Z23, Z14
+	VPDPBUSD            192(AX)(SI*1), Z24, Z14
+	VCVTDQ2PS           Z14, Z14
+	VPERMILPS           $0xff, Z13, Z13
+	VFMADD231PS         Z13, Z14, Z7
 	PREFETCHT1          192(DX)
+	VMOVDQU64           oddMinimums<>+0(SB), Z13
+	VPERMB.Z            Z11, Z13, K1, Z13
+	VCVTDQ2PS           Z13, Z13
+	VMULPS              Z10, Z13, Z13
+	VFMADD231PS         640(AX), Z13, Z8
+	VFMADD231PS         640(AX)(SI*1), Z13, Z9
 	VMOVDQU64           oddScales<>+0(SB), Z10
 	VPERMB.Z            Z11, Z10, K1, Z10
 	VCVTDQ2PS           Z10, Z10
 	VMULPS              Z12, Z10, Z10
 	VMULPS              704(AX), Z10, Z11
 	VMULPS              704(AX)(SI*1), Z10, Z10
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z12
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z13
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z13
 	VMOVDQU64           none<>+0(SB), Z14
 	VPDPBUSD            384(AX), Z12, Z14
 	VPDPBUSD            448(AX), Z13, Z14
@@ -212,8 +212,8 @@ loop5:
 	VPERMILPS           $0x00, Z10, Z12
 	VFMADD231PS         Z12, Z14, Z4
 	PREFETCHT1          256(DX)
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z12
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z13
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z18, Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z13
 	VMOVDQU64           none<>+0(SB), Z14
 	VPDPBUSD            384(AX), Z12, Z14
 	VPDPBUSD            448(AX), Z13, Z14
@@ -233,8 +233,8 @@ loop5:
 	VPERMILPS           $0x55, Z10, Z12
 	VFMADD231PS         Z12, Z14, Z5
 	PREFETCHT1          320(DX)
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z12
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z18, Z13
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z13
 	VMOVDQU64           none<>+0(SB), Z14
 	VPDPBUSD            384(AX), Z12, Z14
 	VPDPBUSD            448(AX), Z13, Z14
@@ -254,8 +254,8 @@ loop5:
 	VPERMILPS           $0xaa, Z10, Z12
 	VFMADD231PS         Z12, Z14, Z6
 	PREFETCHT1          384(DX)
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z12
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z13
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z22, Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z13
 	VMOVDQU64           none<>+0(SB), Z14
 	VPDPBUSD            384(AX), Z12, Z14
 	VPDPBUSD            448(AX), Z13, Z14
@@ -370,52 +370,52 @@ loop9:
 	VPERMB.Z            Z5, Z7, K1, Z7
 	VCVTDQ2PS           Z7, Z7
 	VMULPS              Z4, Z7, Z7
-	VMOVDQU64           oddMinimums<>+0(SB), Z8
-	VPERMB.Z            Z5, Z8, K1, Z8
-	VCVTDQ2PS           Z8, Z8
-	VMULPS              Z4, Z8, Z8
 	VFMADD231PS         256(AX), Z7, Z2
-	VFMADD231PS         640(AX), Z8, Z2
 	VFMADD231PS         256(AX)(SI*1), Z7, Z3
-	VFMADD231PS         640(AX)(SI*1), Z8, Z3
-	VMOVDQU64           evenScales<>+0(SB), Z4
-	VPERMB.Z            Z5, Z4, K1, Z4
-	VCVTDQ2PS           Z4, Z4
-	VMULPS              Z6, Z4, Z4
-	VMULPS              320(AX), Z4, Z7
-	VMULPS              320(AX)(SI*1), Z4, Z4
-	VMOVDQU64           16(CX), Z8
-	VSHUFI32X4          $0x88, 80(CX), Z8, Z9
-	VSHUFI32X4          $0xdd, 80(CX), Z8, Z8
-	VPANDD.BCST         nibbles<>+0(SB), Z9, Z10
-	VPANDD.BCST         nibbles<>+0(SB), Z8, Z11
-	VMOVDQU64           none<>+0(SB), Z12
-	VPDPBUSD            (AX), Z10, Z12
-	VPDPBUSD            64(AX), Z11, Z12
-	VPSLLD              $0x08, Z12, Z12
-	VPDPBUSD            128(AX), Z10, Z12
-	VPDPBUSD            192(AX), Z11, Z12
-	VCVTDQ2PS           Z12, Z12
-	VPERMILPS           $0x00, Z7, Z7
-	VFMADD231PS         Z7, Z12, Z0
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            (AX)(SI*1), Z10, Z7
-	VPDPBUSD            64(AX)(SI*1), Z11, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            128(AX)(SI*1), Z10, Z7
-	VPDPBUSD            192(AX)(SI*1), Z11, Z7
+	VMOVDQU64           evenScales<>+0(SB), Z7
+	VPERMB.Z            Z5, Z7, K1, Z7
 	VCVTDQ2PS           Z7, Z7
-	VPERMILPS           $0x00, Z4, Z4
-	VFMADD231PS         Z4, Z7, Z1
+	VMULPS              Z6, Z7, Z7
+	VMULPS              320(AX), Z7, Z8
+	VMULPS              320(AX)(SI*1), Z7, Z7
+	VMOVDQU64           16(CX), Z9
+	VSHUFI32X4          $0x88, 80(CX), Z9, Z10
+	VSHUFI32X4          $0xdd, 80(CX), Z9, Z9
+	VPANDD.BCST         nibbles<>+0(SB), Z10, Z11
+	VPANDD.BCST         nibbles<>+0(SB), Z9, Z12
+	VMOVDQU64           none<>+0(SB), Z13
+	VPDPBUSD            (AX), Z11, Z13
+	VPDPBUSD            64(AX), Z12, Z13
+	VPSLLD              $0x08, Z13, Z13
+	VPDPBUSD            128(AX), Z11, Z13
+	VPDPBUSD            192(AX), Z12, Z13
+	VCVTDQ2PS           Z13, Z13
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z13, Z0
+	VMOVDQU64           none<>+0(SB), Z8
+	VPDPBUSD            (AX)(SI*1), Z11, Z8
+	VPDPBUSD            64(AX)(SI*1), Z12, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            128(AX)(SI*1), Z11, Z8
+	VPDPBUSD            192(AX)(SI*1), Z12, Z8
+	VCVTDQ2PS           Z8, Z8
+	VPERMILPS           $0x00, Z7, Z7
+	VFMADD231PS         Z7, Z8, Z1
 	PREFETCHT1          (DX)
+	VMOVDQU64           oddMinimums<>+0(SB), Z7
+	VPERMB.Z            Z5, Z7, K1, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              Z4, Z7, Z7
+	VFMADD231PS         640(AX), Z7, Z2
+	VFMADD231PS         640(AX)(SI*1), Z7, Z3
 	VMOVDQU64           oddScales<>+0(SB), Z4
 	VPERMB.Z            Z5, Z4, K1, Z4
 	VCVTDQ2PS           Z4, Z4
 	VMULPS              Z6, Z4, Z4
 	VMULPS              704(AX), Z4, Z5
 	VMULPS              704(AX)(SI*1), Z4, Z4
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z9, Z6
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z8, Z7
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z10, Z6
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z9, Z7
 	VMOVDQU64           none<>+0(SB), Z8
 	VPDPBUSD            384(AX), Z6, Z8
 	VPDPBUSD            448(AX), Z7, Z8

@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func product2Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VBMI, CMOV, MMX+
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VBMI, AVX512VL, CMOV, MMX+
 TEXT ·product2Q6_KWhole(SB), NOSPLIT, $0-120
 	MOVQ q_base+32(FP), AX
 	MOVQ k_base+56(FP), CX
@@ -21,7 +21,7 @@ TEXT ·product2Q6_KWhole(SB), NOSPLIT, $0-120
 	JLT  end2
 
 loop1:
-	ADDQ $0x00000500, SI
+	ADDQ $0x00000400, SI
 	ADDQ $0x000000d2, DI
 	SUBQ $0x00000100, BX
 	CMPQ BX, $0x00000100
@@ -49,378 +49,388 @@ rows3:
 	VXORPS Z5, Z5, Z5
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
+	VXORPS Z8, Z8, Z8
+	VXORPS Z9, Z9, Z9
 	MOVQ   DI, R8
 	CMPQ   R8, $0x000000d2
 	JLT    end6
 
 loop5:
-	VBROADCASTI32X4     192(CX), Z8
-	VBROADCASTI32X4     192(CX)(DI*1), K2, Z8
-	VBROADCASTI32X4     192(CX)(DI*2), K3, Z8
-	VBROADCASTI32X4     192(CX)(BX*1), K4, Z8
-	VPBROADCASTD        206(CX), Z9
-	VPBROADCASTD        206(CX)(DI*1), K2, Z9
-	VPBROADCASTD        206(CX)(DI*2), K3, Z9
-	VPBROADCASTD        206(CX)(BX*1), K4, Z9
-	VMOVDQU64           factorsQ6_K<>+0(SB), Z10
-	VPERMW              Z9, Z10, Z9
-	VCVTPH2PS           Y9, Z9
-	VMULPS.BCST         upperByte<>+0(SB), Z9, Z9
-	VMOVDQU64           scales0<>+0(SB), Z10
-	VPERMB.Z            Z8, Z10, K1, Z10
-	VCVTDQ2PS           Z10, Z10
-	VMULPS              Z9, Z10, Z10
-	VMULPS              256(AX), Z10, Z11
-	VMULPS              256(AX)(SI*1), Z10, Z10
-	VBROADCASTI64X4     128(CX), Z12
-	VMOVDQU64           lowerPairs<>+0(SB), Z13
-	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
-	VMOVDQU64           nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, (CX), Z13, Z12
-	VMOVDQU64           128(AX), Z13
-	VPDPBUSD            (AX), Z12, Z13
-	VPSHLDD             $0x08, 192(AX), Z13, Z13
-	VPDPBUSD            64(AX), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x00, Z11, Z14
-	VFMADD231PS         Z14, Z13, Z0
-	VMOVDQU64           128(AX)(SI*1), Z13
-	VPDPBUSD            (AX)(SI*1), Z12, Z13
-	VPSHLDD             $0x08, 192(AX)(SI*1), Z13, Z13
-	VPDPBUSD            64(AX)(SI*1), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x00, Z10, Z12
-	VFMADD231PS         Z12, Z13, Z4
-	VBROADCASTI64X4     128(CX)(DI*1), Z12
-	VMOVDQU64           lowerPairs<>+0(SB), Z13
-	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
-	VMOVDQU64           nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, (CX)(DI*1), Z13, Z12
-	VMOVDQU64           128(AX), Z13
-	VPDPBUSD            (AX), Z12, Z13
-	VPSHLDD             $0x08, 192(AX), Z13, Z13
-	VPDPBUSD            64(AX), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x55, Z11, Z14
-	VFMADD231PS         Z14, Z13, Z1
-	VMOVDQU64           128(AX)(SI*1), Z13
-	VPDPBUSD            (AX)(SI*1), Z12, Z13
-	VPSHLDD             $0x08, 192(AX)(SI*1), Z13, Z13
-	VPDPBUSD            64(AX)(SI*1), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x55, Z10, Z12
-	VFMADD231PS         Z12, Z13, Z5
+	VBROADCASTI32X4     192(CX), Z10
+	VBROADCASTI32X4     192(CX)(DI*1), K2, Z10
+	VBROADCASTI32X4     192(CX)(DI*2), K3, Z10
+	VBROADCASTI32X4     192(CX)(BX*1), K4, Z10
+	VPBROADCASTD        206(CX), Z11
+	VPBROADCASTD        206(CX)(DI*1), K2, Z11
+	VPBROADCASTD        206(CX)(DI*2), K3, Z11
+	VPBROADCASTD        206(CX)(BX*1), K4, Z11
+	VMOVDQU64           factorsQ6_K<>+0(SB), Z12
+	VPERMW              Z11, Z12, Z11
+	VCVTPH2PS           Y11, Z11
+	VMULPS.BCST         upperByte<>+0(SB), Z11, Z11
+	VMOVDQU64           scales0<>+0(SB), Z12
+	VPERMB.Z            Z10, Z12, K1, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              Z11, Z12, Z12
+	VFMADD231PS         128(AX), Z12, Z8
+	VFMADD231PS         128(AX)(SI*1), Z12, Z9
+	VMULPS              192(AX), Z12, Z13
+	VMULPS              192(AX)(SI*1), Z12, Z12
+	VBROADCASTI64X4     128(CX), Z14
+	VMOVDQU64           lowerPairs<>+0(SB), Z15
+	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
+	VMOVDQU64           nibbleMask<>+0(SB), Z15
+	VPTERNLOGD          $0xf8, (CX), Z15, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            (AX), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            64(AX), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0x00, Z13, Z16
+	VFMADD231PS         Z16, Z15, Z0
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            (AX)(SI*1), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            64(AX)(SI*1), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0x00, Z12, Z14
+	VFMADD231PS         Z14, Z15, Z4
+	VBROADCASTI64X4     128(CX)(DI*1), Z14
+	VMOVDQU64           lowerPairs<>+0(SB), Z15
+	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
+	VMOVDQU64           nibbleMask<>+0(SB), Z15
+	VPTERNLOGD          $0xf8, (CX)(DI*1), Z15, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            (AX), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            64(AX), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0x55, Z13, Z16
+	VFMADD231PS         Z16, Z15, Z1
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            (AX)(SI*1), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            64(AX)(SI*1), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0x55, Z12, Z14
+	VFMADD231PS         Z14, Z15, Z5
 	PREFETCHT1          (DX)
-	VBROADCASTI64X4     128(CX)(DI*2), Z12
-	VMOVDQU64           lowerPairs<>+0(SB), Z13
-	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
-	VMOVDQU64           nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, (CX)(DI*2), Z13, Z12
-	VMOVDQU64           128(AX), Z13
-	VPDPBUSD            (AX), Z12, Z13
-	VPSHLDD             $0x08, 192(AX), Z13, Z13
-	VPDPBUSD            64(AX), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xaa, Z11, Z14
-	VFMADD231PS         Z14, Z13, Z2
-	VMOVDQU64           128(AX)(SI*1), Z13
-	VPDPBUSD            (AX)(SI*1), Z12, Z13
-	VPSHLDD             $0x08, 192(AX)(SI*1), Z13, Z13
-	VPDPBUSD            64(AX)(SI*1), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xaa, Z10, Z12
-	VFMADD231PS         Z12, Z13, Z6
+	VBROADCASTI64X4     128(CX)(DI*2), Z14
+	VMOVDQU64           lowerPairs<>+0(SB), Z15
+	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
+	VMOVDQU64           nibbleMask<>+0(SB), Z15
+	VPTERNLOGD          $0xf8, (CX)(DI*2), Z15, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            (AX), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            64(AX), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xaa, Z13, Z16
+	VFMADD231PS         Z16, Z15, Z2
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            (AX)(SI*1), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            64(AX)(SI*1), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xaa, Z12, Z14
+	VFMADD231PS         Z14, Z15, Z6
 	PREFETCHT1          64(DX)
-	VBROADCASTI64X4     128(CX)(BX*1), Z12
-	VMOVDQU64           lowerPairs<>+0(SB), Z13
-	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
-	VMOVDQU64           nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, (CX)(BX*1), Z13, Z12
-	VMOVDQU64           128(AX), Z13
-	VPDPBUSD            (AX), Z12, Z13
-	VPSHLDD             $0x08, 192(AX), Z13, Z13
-	VPDPBUSD            64(AX), Z12, Z13
+	VBROADCASTI64X4     128(CX)(BX*1), Z14
+	VMOVDQU64           lowerPairs<>+0(SB), Z15
+	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
+	VMOVDQU64           nibbleMask<>+0(SB), Z15
+	VPTERNLOGD          $0xf8, (CX)(BX*1), Z15, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            (AX), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            64(AX), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xff, Z13, Z13
+	VFMADD231PS         Z13, Z15, Z3
+	VMOVDQU64           none<>+0(SB), Z13
+	VPDPBUSD            (AX)(SI*1), Z14, Z13
+	VPSLLD              $0x08, Z13, Z13
+	VPDPBUSD            64(AX)(SI*1), Z14, Z13
 	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xff, Z11, Z11
-	VFMADD231PS         Z11, Z13, Z3
-	VMOVDQU64           128(AX)(SI*1), Z11
-	VPDPBUSD            (AX)(SI*1), Z12, Z11
-	VPSHLDD             $0x08, 192(AX)(SI*1), Z11, Z11
-	VPDPBUSD            64(AX)(SI*1), Z12, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0xff, Z10, Z10
-	VFMADD231PS         Z10, Z11, Z7
+	VPERMILPS           $0xff, Z12, Z12
+	VFMADD231PS         Z12, Z13, Z7
 	PREFETCHT1          128(DX)
-	VMOVDQU64           scales1<>+0(SB), Z10
-	VPERMB.Z            Z8, Z10, K1, Z10
-	VCVTDQ2PS           Z10, Z10
-	VMULPS              Z9, Z10, Z10
-	VMULPS              576(AX), Z10, Z11
-	VMULPS              576(AX)(SI*1), Z10, Z10
-	VBROADCASTI64X4     128(CX), Z12
-	VMOVDQU64           upperPairs<>+0(SB), Z13
-	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
-	VMOVDQU64           (CX), Z13
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
-	VPORD               Z13, Z12, Z12
-	VMOVDQU64           448(AX), Z13
-	VPDPBUSD            320(AX), Z12, Z13
-	VPSHLDD             $0x08, 512(AX), Z13, Z13
-	VPDPBUSD            384(AX), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x00, Z11, Z14
-	VFMADD231PS         Z14, Z13, Z0
-	VMOVDQU64           448(AX)(SI*1), Z13
-	VPDPBUSD            320(AX)(SI*1), Z12, Z13
-	VPSHLDD             $0x08, 512(AX)(SI*1), Z13, Z13
-	VPDPBUSD            384(AX)(SI*1), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x00, Z10, Z12
-	VFMADD231PS         Z12, Z13, Z4
+	VMOVDQU64           scales1<>+0(SB), Z12
+	VPERMB.Z            Z10, Z12, K1, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              Z11, Z12, Z12
+	VFMADD231PS         384(AX), Z12, Z8
+	VFMADD231PS         384(AX)(SI*1), Z12, Z9
+	VMULPS              448(AX), Z12, Z13
+	VMULPS              448(AX)(SI*1), Z12, Z12
+	VBROADCASTI64X4     128(CX), Z14
+	VMOVDQU64           upperPairs<>+0(SB), Z15
+	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
+	VMOVDQU64           (CX), Z15
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
+	VPORD               Z15, Z14, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            256(AX), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            320(AX), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0x00, Z13, Z16
+	VFMADD231PS         Z16, Z15, Z0
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            256(AX)(SI*1), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            320(AX)(SI*1), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0x00, Z12, Z14
+	VFMADD231PS         Z14, Z15, Z4
 	PREFETCHT1          192(DX)
-	VBROADCASTI64X4     128(CX)(DI*1), Z12
-	VMOVDQU64           upperPairs<>+0(SB), Z13
-	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
-	VMOVDQU64           (CX)(DI*1), Z13
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
-	VPORD               Z13, Z12, Z12
-	VMOVDQU64           448(AX), Z13
-	VPDPBUSD            320(AX), Z12, Z13
-	VPSHLDD             $0x08, 512(AX), Z13, Z13
-	VPDPBUSD            384(AX), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x55, Z11, Z14
-	VFMADD231PS         Z14, Z13, Z1
-	VMOVDQU64           448(AX)(SI*1), Z13
-	VPDPBUSD            320(AX)(SI*1), Z12, Z13
-	VPSHLDD             $0x08, 512(AX)(SI*1), Z13, Z13
-	VPDPBUSD            384(AX)(SI*1), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x55, Z10, Z12
-	VFMADD231PS         Z12, Z13, Z5
+	VBROADCASTI64X4     128(CX)(DI*1), Z14
+	VMOVDQU64           upperPairs<>+0(SB), Z15
+	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
+	VMOVDQU64           (CX)(DI*1), Z15
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
+	VPORD               Z15, Z14, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            256(AX), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            320(AX), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0x55, Z13, Z16
+	VFMADD231PS         Z16, Z15, Z1
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            256(AX)(SI*1), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            320(AX)(SI*1), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0x55, Z12, Z14
+	VFMADD231PS         Z14, Z15, Z5
 	PREFETCHT1          256(DX)
-	VBROADCASTI64X4     128(CX)(DI*2), Z12
-	VMOVDQU64           upperPairs<>+0(SB), Z13
-	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
-	VMOVDQU64           (CX)(DI*2), Z13
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
-	VPORD               Z13, Z12, Z12
-	VMOVDQU64           448(AX), Z13
-	VPDPBUSD            320(AX), Z12, Z13
-	VPSHLDD             $0x08, 512(AX), Z13, Z13
-	VPDPBUSD            384(AX), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xaa, Z11, Z14
-	VFMADD231PS         Z14, Z13, Z2
-	VMOVDQU64           448(AX)(SI*1), Z13
-	VPDPBUSD            320(AX)(SI*1), Z12, Z13
-	VPSHLDD             $0x08, 512(AX)(SI*1), Z13, Z13
-	VPDPBUSD            384(AX)(SI*1), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xaa, Z10, Z12
-	VFMADD231PS         Z12, Z13, Z6
+	VBROADCASTI64X4     128(CX)(DI*2), Z14
+	VMOVDQU64           upperPairs<>+0(SB), Z15
+	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
+	VMOVDQU64           (CX)(DI*2), Z15
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
+	VPORD               Z15, Z14, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            256(AX), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            320(AX), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xaa, Z13, Z16
+	VFMADD231PS         Z16, Z15, Z2
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            256(AX)(SI*1), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            320(AX)(SI*1), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xaa, Z12, Z14
+	VFMADD231PS         Z14, Z15, Z6
 	PREFETCHT1          320(DX)
-	VBROADCASTI64X4     128(CX)(BX*1), Z12
+	VBROADCASTI64X4     128(CX)(BX*1), Z14
+	VMOVDQU64           upperPairs<>+0(SB), Z15
+	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
+	VMOVDQU64           (CX)(BX*1), Z15
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
+	VPORD               Z15, Z14, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            256(AX), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            320(AX), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xff, Z13, Z13
+	VFMADD231PS         Z13, Z15, Z3
+	VMOVDQU64           none<>+0(SB), Z13
+	VPDPBUSD            256(AX)(SI*1), Z14, Z13
+	VPSLLD              $0x08, Z13, Z13
+	VPDPBUSD            320(AX)(SI*1), Z14, Z13
+	VCVTDQ2PS           Z13, Z13
+	VPERMILPS           $0xff, Z12, Z12
+	VFMADD231PS         Z12, Z13, Z7
+	PREFETCHT1          384(DX)
+	VMOVDQU64           scales2<>+0(SB), Z12
+	VPERMB.Z            Z10, Z12, K1, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              Z11, Z12, Z12
+	VFMADD231PS         640(AX), Z12, Z8
+	VFMADD231PS         640(AX)(SI*1), Z12, Z9
+	VMULPS              704(AX), Z12, Z13
+	VMULPS              704(AX)(SI*1), Z12, Z12
+	VBROADCASTI64X4     160(CX), Z14
+	VMOVDQU64           lowerPairs<>+0(SB), Z15
+	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
+	VMOVDQU64           nibbleMask<>+0(SB), Z15
+	VPTERNLOGD          $0xf8, 64(CX), Z15, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            512(AX), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            576(AX), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0x00, Z13, Z16
+	VFMADD231PS         Z16, Z15, Z0
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            512(AX)(SI*1), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            576(AX)(SI*1), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0x00, Z12, Z14
+	VFMADD231PS         Z14, Z15, Z4
+	VBROADCASTI64X4     160(CX)(DI*1), Z14
+	VMOVDQU64           lowerPairs<>+0(SB), Z15
+	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
+	VMOVDQU64           nibbleMask<>+0(SB), Z15
+	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z15, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            512(AX), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            576(AX), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0x55, Z13, Z16
+	VFMADD231PS         Z16, Z15, Z1
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            512(AX)(SI*1), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            576(AX)(SI*1), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0x55, Z12, Z14
+	VFMADD231PS         Z14, Z15, Z5
+	PREFETCHT1          448(DX)
+	VBROADCASTI64X4     160(CX)(DI*2), Z14
+	VMOVDQU64           lowerPairs<>+0(SB), Z15
+	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
+	VMOVDQU64           nibbleMask<>+0(SB), Z15
+	VPTERNLOGD          $0xf8, 64(CX)(DI*2), Z15, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            512(AX), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            576(AX), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xaa, Z13, Z16
+	VFMADD231PS         Z16, Z15, Z2
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            512(AX)(SI*1), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            576(AX)(SI*1), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xaa, Z12, Z14
+	VFMADD231PS         Z14, Z15, Z6
+	PREFETCHT1          512(DX)
+	VBROADCASTI64X4     160(CX)(BX*1), Z14
+	VMOVDQU64           lowerPairs<>+0(SB), Z15
+	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
+	VMOVDQU64           nibbleMask<>+0(SB), Z15
+	VPTERNLOGD          $0xf8, 64(CX)(BX*1), Z15, Z14
+	VMOVDQU64           none<>+0(SB), Z15
+	VPDPBUSD            512(AX), Z14, Z15
+	VPSLLD              $0x08, Z15, Z15
+	VPDPBUSD            576(AX), Z14, Z15
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xff, Z13, Z13
+	VFMADD231PS         Z13, Z15, Z3
+	VMOVDQU64           none<>+0(SB), Z13
+	VPDPBUSD            512(AX)(SI*1), Z14, Z13
+	VPSLLD              $0x08, Z13, Z13
+	VPDPBUSD            576(AX)(SI*1), Z14, Z13
+	VCVTDQ2PS           Z13, Z13
+	VPERMILPS           $0xff, Z12, Z12
+	VFMADD231PS         Z12, Z13, Z7
+	PREFETCHT1          576(DX)
+	VMOVDQU64           scales3<>+0(SB), Z12
+	VPERMB.Z            Z10, Z12, K1, Z10
+	VCVTDQ2PS           Z10, Z10
+	VMULPS              Z11, Z10, Z10
+	VFMADD231PS         896(AX), Z10, Z8
+	VFMADD231PS         896(AX)(SI*1), Z10, Z9
+	VMULPS              960(AX), Z10, Z11
+	VMULPS              960(AX)(SI*1), Z10, Z10
+	VBROADCASTI64X4     160(CX), Z12
 	VMOVDQU64           upperPairs<>+0(SB), Z13
 	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
-	VMOVDQU64           (CX)(BX*1), Z13
+	VMOVDQU64           64(CX), Z13
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
 	VPORD               Z13, Z12, Z12
-	VMOVDQU64           448(AX), Z13
-	VPDPBUSD            320(AX), Z12, Z13
-	VPSHLDD             $0x08, 512(AX), Z13, Z13
-	VPDPBUSD            384(AX), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xff, Z11, Z11
-	VFMADD231PS         Z11, Z13, Z3
-	VMOVDQU64           448(AX)(SI*1), Z11
-	VPDPBUSD            320(AX)(SI*1), Z12, Z11
-	VPSHLDD             $0x08, 512(AX)(SI*1), Z11, Z11
-	VPDPBUSD            384(AX)(SI*1), Z12, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0xff, Z10, Z10
-	VFMADD231PS         Z10, Z11, Z7
-	PREFETCHT1          384(DX)
-	VMOVDQU64           scales2<>+0(SB), Z10
-	VPERMB.Z            Z8, Z10, K1, Z10
-	VCVTDQ2PS           Z10, Z10
-	VMULPS              Z9, Z10, Z10
-	VMULPS              896(AX), Z10, Z11
-	VMULPS              896(AX)(SI*1), Z10, Z10
-	VBROADCASTI64X4     160(CX), Z12
-	VMOVDQU64           lowerPairs<>+0(SB), Z13
-	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
-	VMOVDQU64           nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, 64(CX), Z13, Z12
-	VMOVDQU64           768(AX), Z13
-	VPDPBUSD            640(AX), Z12, Z13
-	VPSHLDD             $0x08, 832(AX), Z13, Z13
-	VPDPBUSD            704(AX), Z12, Z13
+	VMOVDQU64           none<>+0(SB), Z13
+	VPDPBUSD            768(AX), Z12, Z13
+	VPSLLD              $0x08, Z13, Z13
+	VPDPBUSD            832(AX), Z12, Z13
 	VCVTDQ2PS           Z13, Z13
 	VPERMILPS           $0x00, Z11, Z14
 	VFMADD231PS         Z14, Z13, Z0
-	VMOVDQU64           768(AX)(SI*1), Z13
-	VPDPBUSD            640(AX)(SI*1), Z12, Z13
-	VPSHLDD             $0x08, 832(AX)(SI*1), Z13, Z13
-	VPDPBUSD            704(AX)(SI*1), Z12, Z13
+	VMOVDQU64           none<>+0(SB), Z13
+	VPDPBUSD            768(AX)(SI*1), Z12, Z13
+	VPSLLD              $0x08, Z13, Z13
+	VPDPBUSD            832(AX)(SI*1), Z12, Z13
 	VCVTDQ2PS           Z13, Z13
 	VPERMILPS           $0x00, Z10, Z12
 	VFMADD231PS         Z12, Z13, Z4
+	PREFETCHT1          640(DX)
 	VBROADCASTI64X4     160(CX)(DI*1), Z12
-	VMOVDQU64           lowerPairs<>+0(SB), Z13
+	VMOVDQU64           upperPairs<>+0(SB), Z13
 	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
-	VMOVDQU64           nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z13, Z12
-	VMOVDQU64           768(AX), Z13
-	VPDPBUSD            640(AX), Z12, Z13
-	VPSHLDD             $0x08, 832(AX), Z13, Z13
-	VPDPBUSD            704(AX), Z12, Z13
+	VMOVDQU64           64(CX)(DI*1), Z13
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
+	VPORD               Z13, Z12, Z12
+	VMOVDQU64           none<>+0(SB), Z13
+	VPDPBUSD            768(AX), Z12, Z13
+	VPSLLD              $0x08, Z13, Z13
+	VPDPBUSD            832(AX), Z12, Z13
 	VCVTDQ2PS           Z13, Z13
 	VPERMILPS           $0x55, Z11, Z14
 	VFMADD231PS         Z14, Z13, Z1
-	VMOVDQU64           768(AX)(SI*1), Z13
-	VPDPBUSD            640(AX)(SI*1), Z12, Z13
-	VPSHLDD             $0x08, 832(AX)(SI*1), Z13, Z13
-	VPDPBUSD            704(AX)(SI*1), Z12, Z13
+	VMOVDQU64           none<>+0(SB), Z13
+	VPDPBUSD            768(AX)(SI*1), Z12, Z13
+	VPSLLD              $0x08, Z13, Z13
+	VPDPBUSD            832(AX)(SI*1), Z12, Z13
 	VCVTDQ2PS           Z13, Z13
 	VPERMILPS           $0x55, Z10, Z12
 	VFMADD231PS         Z12, Z13, Z5
-	PREFETCHT1          448(DX)
+	PREFETCHT1          704(DX)
 	VBROADCASTI64X4     160(CX)(DI*2), Z12
-	VMOVDQU64           lowerPairs<>+0(SB), Z13
+	VMOVDQU64           upperPairs<>+0(SB), Z13
 	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
-	VMOVDQU64           nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, 64(CX)(DI*2), Z13, Z12
-	VMOVDQU64           768(AX), Z13
-	VPDPBUSD            640(AX), Z12, Z13
-	VPSHLDD             $0x08, 832(AX), Z13, Z13
-	VPDPBUSD            704(AX), Z12, Z13
+	VMOVDQU64           64(CX)(DI*2), Z13
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
+	VPORD               Z13, Z12, Z12
+	VMOVDQU64           none<>+0(SB), Z13
+	VPDPBUSD            768(AX), Z12, Z13
+	VPSLLD              $0x08, Z13, Z13
+	VPDPBUSD            832(AX), Z12, Z13
 	VCVTDQ2PS           Z13, Z13
 	VPERMILPS           $0xaa, Z11, Z14
 	VFMADD231PS         Z14, Z13, Z2
-	VMOVDQU64           768(AX)(SI*1), Z13
-	VPDPBUSD            640(AX)(SI*1), Z12, Z13
-	VPSHLDD             $0x08, 832(AX)(SI*1), Z13, Z13
-	VPDPBUSD            704(AX)(SI*1), Z12, Z13
+	VMOVDQU64           none<>+0(SB), Z13
+	VPDPBUSD            768(AX)(SI*1), Z12, Z13
+	VPSLLD              $0x08, Z13, Z13
+	VPDPBUSD            832(AX)(SI*1), Z12, Z13
 	VCVTDQ2PS           Z13, Z13
 	VPERMILPS           $0xaa, Z10, Z12
 	VFMADD231PS         Z12, Z13, Z6
-	PREFETCHT1          512(DX)
+	PREFETCHT1          768(DX)
 	VBROADCASTI64X4     160(CX)(BX*1), Z12
-	VMOVDQU64           lowerPairs<>+0(SB), Z13
+	VMOVDQU64           upperPairs<>+0(SB), Z13
 	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
-	VMOVDQU64           nibbleMask<>+0(SB), Z13
-	VPTERNLOGD          $0xf8, 64(CX)(BX*1), Z13, Z12
-	VMOVDQU64           768(AX), Z13
-	VPDPBUSD            640(AX), Z12, Z13
-	VPSHLDD             $0x08, 832(AX), Z13, Z13
-	VPDPBUSD            704(AX), Z12, Z13
+	VMOVDQU64           64(CX)(BX*1), Z13
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
+	VPORD               Z13, Z12, Z12
+	VMOVDQU64           none<>+0(SB), Z13
+	VPDPBUSD            768(AX), Z12, Z13
+	VPSLLD              $0x08, Z13, Z13
+	VPDPBUSD            832(AX), Z12, Z13
 	VCVTDQ2PS           Z13, Z13
 	VPERMILPS           $0xff, Z11, Z11
 	VFMADD231PS         Z11, Z13, Z3
-	VMOVDQU64           768(AX)(SI*1), Z11
-	VPDPBUSD            640(AX)(SI*1), Z12, Z11
-	VPSHLDD             $0x08, 832(AX)(SI*1), Z11, Z11
-	VPDPBUSD            704(AX)(SI*1), Z12, Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            768(AX)(SI*1), Z12, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            832(AX)(SI*1), Z12, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0xff, Z10, Z10
 	VFMADD231PS         Z10, Z11, Z7
-	PREFETCHT1          576(DX)
-	VMOVDQU64           scales3<>+0(SB), Z10
-	VPERMB.Z            Z8, Z10, K1, Z8
-	VCVTDQ2PS           Z8, Z8
-	VMULPS              Z9, Z8, Z8
-	VMULPS              1216(AX), Z8, Z9
-	VMULPS              1216(AX)(SI*1), Z8, Z8
-	VBROADCASTI64X4     160(CX), Z10
-	VMOVDQU64           upperPairs<>+0(SB), Z11
-	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
-	VMOVDQU64           64(CX), Z11
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
-	VPORD               Z11, Z10, Z10
-	VMOVDQU64           1088(AX), Z11
-	VPDPBUSD            960(AX), Z10, Z11
-	VPSHLDD             $0x08, 1152(AX), Z11, Z11
-	VPDPBUSD            1024(AX), Z10, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z9, Z12
-	VFMADD231PS         Z12, Z11, Z0
-	VMOVDQU64           1088(AX)(SI*1), Z11
-	VPDPBUSD            960(AX)(SI*1), Z10, Z11
-	VPSHLDD             $0x08, 1152(AX)(SI*1), Z11, Z11
-	VPDPBUSD            1024(AX)(SI*1), Z10, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z8, Z10
-	VFMADD231PS         Z10, Z11, Z4
-	PREFETCHT1          640(DX)
-	VBROADCASTI64X4     160(CX)(DI*1), Z10
-	VMOVDQU64           upperPairs<>+0(SB), Z11
-	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
-	VMOVDQU64           64(CX)(DI*1), Z11
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
-	VPORD               Z11, Z10, Z10
-	VMOVDQU64           1088(AX), Z11
-	VPDPBUSD            960(AX), Z10, Z11
-	VPSHLDD             $0x08, 1152(AX), Z11, Z11
-	VPDPBUSD            1024(AX), Z10, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x55, Z9, Z12
-	VFMADD231PS         Z12, Z11, Z1
-	VMOVDQU64           1088(AX)(SI*1), Z11
-	VPDPBUSD            960(AX)(SI*1), Z10, Z11
-	VPSHLDD             $0x08, 1152(AX)(SI*1), Z11, Z11
-	VPDPBUSD            1024(AX)(SI*1), Z10, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x55, Z8, Z10
-	VFMADD231PS         Z10, Z11, Z5
-	PREFETCHT1          704(DX)
-	VBROADCASTI64X4     160(CX)(DI*2), Z10
-	VMOVDQU64           upperPairs<>+0(SB), Z11
-	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
-	VMOVDQU64           64(CX)(DI*2), Z11
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
-	VPORD               Z11, Z10, Z10
-	VMOVDQU64           1088(AX), Z11
-	VPDPBUSD            960(AX), Z10, Z11
-	VPSHLDD             $0x08, 1152(AX), Z11, Z11
-	VPDPBUSD            1024(AX), Z10, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0xaa, Z9, Z12
-	VFMADD231PS         Z12, Z11, Z2
-	VMOVDQU64           1088(AX)(SI*1), Z11
-	VPDPBUSD            960(AX)(SI*1), Z10, Z11
-	VPSHLDD             $0x08, 1152(AX)(SI*1), Z11, Z11
-	VPDPBUSD            1024(AX)(SI*1), Z10, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0xaa, Z8, Z10
-	VFMADD231PS         Z10, Z11, Z6
-	PREFETCHT1          768(DX)
-	VBROADCASTI64X4     160(CX)(BX*1), Z10
-	VMOVDQU64           upperPairs<>+0(SB), Z11
-	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
-	VMOVDQU64           64(CX)(BX*1), Z11
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
-	VPORD               Z11, Z10, Z10
-	VMOVDQU64           1088(AX), Z11
-	VPDPBUSD            960(AX), Z10, Z11
-	VPSHLDD             $0x08, 1152(AX), Z11, Z11
-	VPDPBUSD            1024(AX), Z10, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0xff, Z9, Z9
-	VFMADD231PS         Z9, Z11, Z3
-	VMOVDQU64           1088(AX)(SI*1), Z9
-	VPDPBUSD            960(AX)(SI*1), Z10, Z9
-	VPSHLDD             $0x08, 1152(AX)(SI*1), Z9, Z9
-	VPDPBUSD            1024(AX)(SI*1), Z10, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0xff, Z8, Z8
-	VFMADD231PS         Z8, Z9, Z7
 	PREFETCHT1          832(DX)
 	ADDQ                $0x00000348, DX
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x000000d2, CX
-	ADDQ                $0x00000500, AX
+	ADDQ                $0x00000400, AX
 	SUBQ                $0x000000d2, R8
 	CMPQ                R8, $0x000000d2
 	JGE                 loop5
@@ -429,9 +439,9 @@ end6:
 	SUBQ          SI, AX
 	MOVL          $0x0000cccc, R8
 	KMOVW         R8, K5
-	VSHUFPS       $0x4e, Z1, Z0, Z8
+	VSHUFPS       $0x4e, Z1, Z0, Z10
 	VMOVAPS       Z1, K5, Z0
-	VADDPS        Z8, Z0, Z0
+	VADDPS        Z10, Z0, Z0
 	VSHUFPS       $0x4e, Z3, Z2, Z1
 	VMOVAPS       Z3, K5, Z2
 	VADDPS        Z1, Z2, Z2
@@ -455,6 +465,16 @@ end6:
 	VSHUFF32X4    $0xdd, Z0, Z0, Z1
 	VSHUFF32X4    $0x88, Z0, Z0, Z0
 	VADDPS        Z1, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z8, Y1
+	VADDPS        Y1, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X1
+	VADDPS        X1, X8, X8
+	VEXTRACTF64X4 $0x01, Z9, Y1
+	VADDPS        Y1, Y9, Y9
+	VEXTRACTF32X4 $0x01, Y9, X1
+	VADDPS        X1, X9, X9
+	VINSERTF32X4  $0x01, X9, Z8, Z8
+	VSUBPS        Z8, Z0, Z0
 	MOVQ          s_base+0(FP), R8
 	MOVQ          stride+24(FP), R9
 	VMOVUPS       X0, (R8)
@@ -477,128 +497,138 @@ done4:
 rows7:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
+	VXORPS Z2, Z2, Z2
+	VXORPS Z3, Z3, Z3
 	MOVQ   DI, BX
 	CMPQ   BX, $0x000000d2
 	JLT    end10
 
 loop9:
-	VBROADCASTI32X4     192(CX), Z2
-	VPBROADCASTD        206(CX), Z3
-	VMOVDQU64           factorsQ6_K<>+0(SB), Z4
-	VPERMW              Z3, Z4, Z3
-	VCVTPH2PS           Y3, Z3
-	VMULPS.BCST         upperByte<>+0(SB), Z3, Z3
-	VMOVDQU64           scales0<>+0(SB), Z4
-	VPERMB.Z            Z2, Z4, K1, Z4
-	VCVTDQ2PS           Z4, Z4
-	VMULPS              Z3, Z4, Z4
-	VMULPS              256(AX), Z4, Z5
-	VMULPS              256(AX)(SI*1), Z4, Z4
-	VBROADCASTI64X4     128(CX), Z6
-	VMOVDQU64           lowerPairs<>+0(SB), Z7
-	VGF2P8AFFINEQB      $0x00, Z7, Z6, Z6
-	VMOVDQU64           nibbleMask<>+0(SB), Z7
-	VPTERNLOGD          $0xf8, (CX), Z7, Z6
-	VMOVDQU64           128(AX), Z7
-	VPDPBUSD            (AX), Z6, Z7
-	VPSHLDD             $0x08, 192(AX), Z7, Z7
-	VPDPBUSD            64(AX), Z6, Z7
+	VBROADCASTI32X4     192(CX), Z4
+	VPBROADCASTD        206(CX), Z5
+	VMOVDQU64           factorsQ6_K<>+0(SB), Z6
+	VPERMW              Z5, Z6, Z5
+	VCVTPH2PS           Y5, Z5
+	VMULPS.BCST         upperByte<>+0(SB), Z5, Z5
+	VMOVDQU64           scales0<>+0(SB), Z6
+	VPERMB.Z            Z4, Z6, K1, Z6
+	VCVTDQ2PS           Z6, Z6
+	VMULPS              Z5, Z6, Z6
+	VFMADD231PS         128(AX), Z6, Z2
+	VFMADD231PS         128(AX)(SI*1), Z6, Z3
+	VMULPS              192(AX), Z6, Z7
+	VMULPS              192(AX)(SI*1), Z6, Z6
+	VBROADCASTI64X4     128(CX), Z8
+	VMOVDQU64           lowerPairs<>+0(SB), Z9
+	VGF2P8AFFINEQB      $0x00, Z9, Z8, Z8
+	VMOVDQU64           nibbleMask<>+0(SB), Z9
+	VPTERNLOGD          $0xf8, (CX), Z9, Z8
+	VMOVDQU64           none<>+0(SB), Z9
+	VPDPBUSD            (AX), Z8, Z9
+	VPSLLD              $0x08, Z9, Z9
+	VPDPBUSD            64(AX), Z8, Z9
+	VCVTDQ2PS           Z9, Z9
+	VPERMILPS           $0x00, Z7, Z7
+	VFMADD231PS         Z7, Z9, Z0
+	VMOVDQU64           none<>+0(SB), Z7
+	VPDPBUSD            (AX)(SI*1), Z8, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            64(AX)(SI*1), Z8, Z7
 	VCVTDQ2PS           Z7, Z7
-	VPERMILPS           $0x00, Z5, Z5
-	VFMADD231PS         Z5, Z7, Z0
-	VMOVDQU64           128(AX)(SI*1), Z5
-	VPDPBUSD            (AX)(SI*1), Z6, Z5
-	VPSHLDD             $0x08, 192(AX)(SI*1), Z5, Z5
-	VPDPBUSD            64(AX)(SI*1), Z6, Z5
-	VCVTDQ2PS           Z5, Z5
-	VPERMILPS           $0x00, Z4, Z4
-	VFMADD231PS         Z4, Z5, Z1
+	VPERMILPS           $0x00, Z6, Z6
+	VFMADD231PS         Z6, Z7, Z1
 	PREFETCHT1          (DX)
-	VMOVDQU64           scales1<>+0(SB), Z4
-	VPERMB.Z            Z2, Z4, K1, Z4
+	VMOVDQU64           scales1<>+0(SB), Z6
+	VPERMB.Z            Z4, Z6, K1, Z6
+	VCVTDQ2PS           Z6, Z6
+	VMULPS              Z5, Z6, Z6
+	VFMADD231PS         384(AX), Z6, Z2
+	VFMADD231PS         384(AX)(SI*1), Z6, Z3
+	VMULPS              448(AX), Z6, Z7
+	VMULPS              448(AX)(SI*1), Z6, Z6
+	VBROADCASTI64X4     128(CX), Z8
+	VMOVDQU64           upperPairs<>+0(SB), Z9
+	VGF2P8AFFINEQB      $0x00, Z9, Z8, Z8
+	VMOVDQU64           (CX), Z9
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z9, Z9
+	VPORD               Z9, Z8, Z8
+	VMOVDQU64           none<>+0(SB), Z9
+	VPDPBUSD            256(AX), Z8, Z9
+	VPSLLD              $0x08, Z9, Z9
+	VPDPBUSD            320(AX), Z8, Z9
+	VCVTDQ2PS           Z9, Z9
+	VPERMILPS           $0x00, Z7, Z7
+	VFMADD231PS         Z7, Z9, Z0
+	VMOVDQU64           none<>+0(SB), Z7
+	VPDPBUSD            256(AX)(SI*1), Z8, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            320(AX)(SI*1), Z8, Z7
+	VCVTDQ2PS           Z7, Z7
+	VPERMILPS           $0x00, Z6, Z6
+	VFMADD231PS         Z6, Z7, Z1
+	PREFETCHT1          64(DX)
+	VMOVDQU64           scales2<>+0(SB), Z6
+	VPERMB.Z            Z4, Z6, K1, Z6
+	VCVTDQ2PS           Z6, Z6
+	VMULPS              Z5, Z6, Z6
+	VFMADD231PS         640(AX), Z6, Z2
+	VFMADD231PS         640(AX)(SI*1), Z6, Z3
+	VMULPS              704(AX), Z6, Z7
+	VMULPS              704(AX)(SI*1), Z6, Z6
+	VBROADCASTI64X4     160(CX), Z8
+	VMOVDQU64           lowerPairs<>+0(SB), Z9
+	VGF2P8AFFINEQB      $0x00, Z9, Z8, Z8
+	VMOVDQU64           nibbleMask<>+0(SB), Z9
+	VPTERNLOGD          $0xf8, 64(CX), Z9, Z8
+	VMOVDQU64           none<>+0(SB), Z9
+	VPDPBUSD            512(AX), Z8, Z9
+	VPSLLD              $0x08, Z9, Z9
+	VPDPBUSD            576(AX), Z8, Z9
+	VCVTDQ2PS           Z9, Z9
+	VPERMILPS           $0x00, Z7, Z7
+	VFMADD231PS         Z7, Z9, Z0
+	VMOVDQU64           none<>+0(SB), Z7
+	VPDPBUSD            512(AX)(SI*1), Z8, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            576(AX)(SI*1), Z8, Z7
+	VCVTDQ2PS           Z7, Z7
+	VPERMILPS           $0x00, Z6, Z6
+	VFMADD231PS         Z6, Z7, Z1
+	PREFETCHT1          128(DX)
+	VMOVDQU64           scales3<>+0(SB), Z6
+	VPERMB.Z            Z4, Z6, K1, Z4
 	VCVTDQ2PS           Z4, Z4
-	VMULPS              Z3, Z4, Z4
-	VMULPS              576(AX), Z4, Z5
-	VMULPS              576(AX)(SI*1), Z4, Z4
-	VBROADCASTI64X4     128(CX), Z6
+	VMULPS              Z5, Z4, Z4
+	VFMADD231PS         896(AX), Z4, Z2
+	VFMADD231PS         896(AX)(SI*1), Z4, Z3
+	VMULPS              960(AX), Z4, Z5
+	VMULPS              960(AX)(SI*1), Z4, Z4
+	VBROADCASTI64X4     160(CX), Z6
 	VMOVDQU64           upperPairs<>+0(SB), Z7
 	VGF2P8AFFINEQB      $0x00, Z7, Z6, Z6
-	VMOVDQU64           (CX), Z7
+	VMOVDQU64           64(CX), Z7
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z7, Z7
 	VPORD               Z7, Z6, Z6
-	VMOVDQU64           448(AX), Z7
-	VPDPBUSD            320(AX), Z6, Z7
-	VPSHLDD             $0x08, 512(AX), Z7, Z7
-	VPDPBUSD            384(AX), Z6, Z7
+	VMOVDQU64           none<>+0(SB), Z7
+	VPDPBUSD            768(AX), Z6, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            832(AX), Z6, Z7
 	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z5, Z5
 	VFMADD231PS         Z5, Z7, Z0
-	VMOVDQU64           448(AX)(SI*1), Z5
-	VPDPBUSD            320(AX)(SI*1), Z6, Z5
-	VPSHLDD             $0x08, 512(AX)(SI*1), Z5, Z5
-	VPDPBUSD            384(AX)(SI*1), Z6, Z5
+	VMOVDQU64           none<>+0(SB), Z5
+	VPDPBUSD            768(AX)(SI*1), Z6, Z5
+	VPSLLD              $0x08, Z5, Z5
+	VPDPBUSD            832(AX)(SI*1), Z6, Z5
 	VCVTDQ2PS           Z5, Z5
 	VPERMILPS           $0x00, Z4, Z4
 	VFMADD231PS         Z4, Z5, Z1
-	PREFETCHT1          64(DX)
-	VMOVDQU64           scales2<>+0(SB), Z4
-	VPERMB.Z            Z2, Z4, K1, Z4
-	VCVTDQ2PS           Z4, Z4
-	VMULPS              Z3, Z4, Z4
-	VMULPS              896(AX), Z4, Z5
-	VMULPS              896(AX)(SI*1), Z4, Z4
-	VBROADCASTI64X4     160(CX), Z6
-	VMOVDQU64           lowerPairs<>+0(SB), Z7
-	VGF2P8AFFINEQB      $0x00, Z7, Z6, Z6
-	VMOVDQU64           nibbleMask<>+0(SB), Z7
-	VPTERNLOGD          $0xf8, 64(CX), Z7, Z6
-	VMOVDQU64           768(AX), Z7
-	VPDPBUSD            640(AX), Z6, Z7
-	VPSHLDD             $0x08, 832(AX), Z7, Z7
-	VPDPBUSD            704(AX), Z6, Z7
-	VCVTDQ2PS           Z7, Z7
-	VPERMILPS           $0x00, Z5, Z5
-	VFMADD231PS         Z5, Z7, Z0
-	VMOVDQU64           768(AX)(SI*1), Z5
-	VPDPBUSD            640(AX)(SI*1), Z6, Z5
-	VPSHLDD             $0x08, 832(AX)(SI*1), Z5, Z5
-	VPDPBUSD            704(AX)(SI*1), Z6, Z5
-	VCVTDQ2PS           Z5, Z5
-	VPERMILPS           $0x00, Z4, Z4
-	VFMADD231PS         Z4, Z5, Z1
-	PREFETCHT1          128(DX)
-	VMOVDQU64           scales3<>+0(SB), Z4
-	VPERMB.Z            Z2, Z4, K1, Z2
-	VCVTDQ2PS           Z2, Z2
-	VMULPS              Z3, Z2, Z2
-	VMULPS              1216(AX), Z2, Z3
-	VMULPS              1216(AX)(SI*1), Z2, Z2
-	VBROADCASTI64X4     160(CX), Z4
-	VMOVDQU64           upperPairs<>+0(SB), Z5
-	VGF2P8AFFINEQB      $0x00, Z5, Z4, Z4
-	VMOVDQU64           64(CX), Z5
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z5, Z5
-	VPORD               Z5, Z4, Z4
-	VMOVDQU64           1088(AX), Z5
-	VPDPBUSD            960(AX), Z4, Z5
-	VPSHLDD             $0x08, 1152(AX), Z5, Z5
-	VPDPBUSD            1024(AX), Z4, Z5
-	VCVTDQ2PS           Z5, Z5
-	VPERMILPS           $0x00, Z3, Z3
-	VFMADD231PS         Z3, Z5, Z0
-	VMOVDQU64           1088(AX)(SI*1), Z3
-	VPDPBUSD            960(AX)(SI*1), Z4, Z3
-	VPSHLDD             $0x08, 1152(AX)(SI*1), Z3, Z3
-	VPDPBUSD            1024(AX)(SI*1), Z4, Z3
-	VCVTDQ2PS           Z3, Z3
-	VPERMILPS           $0x00, Z2, Z2
-	VFMADD231PS         Z2, Z3, Z1
 	PREFETCHT1          192(DX)
 	ADDQ                $0x000000d2, DX
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x000000d2, CX
-	ADDQ                $0x00000500, AX
+	ADDQ                $0x00000400, AX
 	SUBQ                $0x000000d2, BX
 	CMPQ                BX, $0x000000d2
 	JGE                 loop9
@@ -607,14 +637,19 @@ end10:
 	SUBQ          SI, AX
 	MOVQ          s_base+0(FP), BX
 	MOVQ          stride+24(FP), R8
-	VPERMILPS     $0x4e, Z0, Z2
-	VADDPS        Z2, Z0, Z0
-	VPERMILPS     $0xb1, Z0, Z2
-	VADDPS        Z2, Z0, Z0
-	VEXTRACTF64X4 $0x01, Z0, Y2
-	VADDPS        Y2, Y0, Y0
-	VEXTRACTF128  $0x01, Y0, X2
-	VADDPS        X2, X0, X0
+	VPERMILPS     $0x4e, Z0, Z4
+	VADDPS        Z4, Z0, Z0
+	VPERMILPS     $0xb1, Z0, Z4
+	VADDPS        Z4, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VEXTRACTF64X4 $0x01, Z2, Y4
+	VADDPS        Y4, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X4
+	VADDPS        X4, X2, X2
+	VSUBSS        X2, X0, X0
 	VMOVSS        X0, (BX)
 	ADDQ          R8, BX
 	VPERMILPS     $0x4e, Z1, Z0
@@ -625,6 +660,11 @@ end10:
 	VADDPS        Y0, Y1, Y1
 	VEXTRACTF128  $0x01, Y1, X0
 	VADDPS        X0, X1, X1
+	VEXTRACTF64X4 $0x01, Z3, Y0
+	VADDPS        Y0, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X0
+	VADDPS        X0, X3, X3
+	VSUBSS        X3, X1, X1
 	VMOVSS        X1, (BX)
 	ADDQ          R8, BX
 	ADDQ          $0x00000004, s_base+0(FP)
@@ -782,6 +822,24 @@ GLOBL upperPairs<>(SB), RODATA|NOPTR, $64
 
 DATA upperByte<>+0(SB)/4, $0x33800000
 GLOBL upperByte<>(SB), RODATA|NOPTR, $4
+
+DATA none<>+0(SB)/4, $0x00000000
+DATA none<>+4(SB)/4, $0x00000000
+DATA none<>+8(SB)/4, $0x00000000
+DATA none<>+12(SB)/4, $0x00000000
+DATA none<>+16(SB)/4, $0x00000000
+DATA none<>+20(SB)/4, $0x00000000
+DATA none<>+24(SB)/4, $0x00000000
+DATA none<>+28(SB)/4, $0x00000000
+DATA none<>+32(SB)/4, $0x00000000
+DATA none<>+36(SB)/4, $0x00000000
+DATA none<>+40(SB)/4, $0x00000000
+DATA none<>+44(SB)/4, $0x00000000
+DATA none<>+48(SB)/4, $0x00000000
+DATA none<>+52(SB)/4, $0x00000000
+DATA none<>+56(SB)/4, $0x00000000
+DATA none<>+60(SB)/4, $0x00000000
+GLOBL none<>(SB), RODATA|NOPTR, $64
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

@@ -90,202 +90,210 @@ loop5:
 	VPERMB.Z            Z17, Z19, K1, Z19
 	VCVTDQ2PS           Z19, Z19
 	VMULPS              Z16, Z19, Z19
-	VMOVDQU64           oddMinimums<>+0(SB), Z20
-	VPERMB.Z            Z17, Z20, K1, Z20
+	VMOVUPS             (SP), Z20
+	VFMADD231PS         256(AX), Z19, Z20
+	VMOVUPS             Z20, (SP)
+	VMOVUPS             64(SP), Z20
+	VFMADD231PS         256(AX)(SI*1), Z19, Z20
+	VMOVUPS             Z20, 64(SP)
+	VMOVUPS             128(SP), Z20
+	VFMADD231PS         256(AX)(SI*2), Z19, Z20
+	VMOVUPS             Z20, 128(SP)
+	VMOVUPS             192(SP), Z20
+	VFMADD231PS         256(AX)(BX*1), Z19, Z20
+	VMOVUPS             Z20, 192(SP)
+	VMOVDQU64           evenScales<>+0(SB), Z19
+	VPERMB.Z            Z17, Z19, K1, Z19
+	VCVTDQ2PS           Z19, Z19
+	VMULPS              Z18, Z19, Z19
+	VMULPS              320(AX), Z19, Z20
+	VMULPS              320(AX)(SI*1), Z19, Z21
+	VMULPS              320(AX)(SI*2), Z19, Z22
+	VMULPS              320(AX)(BX*1), Z19, Z19
+	VMOVDQU64           16(CX), Z23
+	VSHUFI32X4          $0x88, 80(CX), Z23, Z24
+	VSHUFI32X4          $0xdd, 80(CX), Z23, Z23
+	VPANDD.BCST         nibbles<>+0(SB), Z24, Z24
+	VPANDD.BCST         nibbles<>+0(SB), Z23, Z23
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            (AX), Z24, Z25
+	VPDPBUSD            64(AX), Z23, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            128(AX), Z24, Z25
+	VPDPBUSD            192(AX), Z23, Z25
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x00, Z20, Z26
+	VFMADD231PS         Z26, Z25, Z0
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            (AX)(SI*1), Z24, Z25
+	VPDPBUSD            64(AX)(SI*1), Z23, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            128(AX)(SI*1), Z24, Z25
+	VPDPBUSD            192(AX)(SI*1), Z23, Z25
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x00, Z21, Z26
+	VFMADD231PS         Z26, Z25, Z4
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            (AX)(SI*2), Z24, Z25
+	VPDPBUSD            64(AX)(SI*2), Z23, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            128(AX)(SI*2), Z24, Z25
+	VPDPBUSD            192(AX)(SI*2), Z23, Z25
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x00, Z22, Z26
+	VFMADD231PS         Z26, Z25, Z8
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            (AX)(BX*1), Z24, Z25
+	VPDPBUSD            64(AX)(BX*1), Z23, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            128(AX)(BX*1), Z24, Z25
+	VPDPBUSD            192(AX)(BX*1), Z23, Z25
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x00, Z19, Z23
+	VFMADD231PS         Z23, Z25, Z12
+	PREFETCHT1          (DX)
+	VMOVDQU64           16(CX)(DI*1), Z23
+	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z23, Z24
+	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z23, Z23
+	VPANDD.BCST         nibbles<>+0(SB), Z24, Z24
+	VPANDD.BCST         nibbles<>+0(SB), Z23, Z23
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            (AX), Z24, Z25
+	VPDPBUSD            64(AX), Z23, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            128(AX), Z24, Z25
+	VPDPBUSD            192(AX), Z23, Z25
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z20, Z26
+	VFMADD231PS         Z26, Z25, Z1
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            (AX)(SI*1), Z24, Z25
+	VPDPBUSD            64(AX)(SI*1), Z23, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            128(AX)(SI*1), Z24, Z25
+	VPDPBUSD            192(AX)(SI*1), Z23, Z25
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z21, Z26
+	VFMADD231PS         Z26, Z25, Z5
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            (AX)(SI*2), Z24, Z25
+	VPDPBUSD            64(AX)(SI*2), Z23, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            128(AX)(SI*2), Z24, Z25
+	VPDPBUSD            192(AX)(SI*2), Z23, Z25
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z22, Z26
+	VFMADD231PS         Z26, Z25, Z9
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            (AX)(BX*1), Z24, Z25
+	VPDPBUSD            64(AX)(BX*1), Z23, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            128(AX)(BX*1), Z24, Z25
+	VPDPBUSD            192(AX)(BX*1), Z23, Z25
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z19, Z23
+	VFMADD231PS         Z23, Z25, Z13
+	PREFETCHT1          64(DX)
+	VMOVDQU64           16(CX)(DI*2), Z23
+	VSHUFI32X4          $0x88, 80(CX)(DI*2), Z23, Z24
+	VSHUFI32X4          $0xdd, 80(CX)(DI*2), Z23, Z23
+	VPANDD.BCST         nibbles<>+0(SB), Z24, Z24
+	VPANDD.BCST         nibbles<>+0(SB), Z23, Z23
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            (AX), Z24, Z25
+	VPDPBUSD            64(AX), Z23, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            128(AX), Z24, Z25
+	VPDPBUSD            192(AX), Z23, Z25
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0xaa, Z20, Z26
+	VFMADD231PS         Z26, Z25, Z2
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            (AX)(SI*1), Z24, Z25
+	VPDPBUSD            64(AX)(SI*1), Z23, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            128(AX)(SI*1), Z24, Z25
+	VPDPBUSD            192(AX)(SI*1), Z23, Z25
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0xaa, Z21, Z26
+	VFMADD231PS         Z26, Z25, Z6
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            (AX)(SI*2), Z24, Z25
+	VPDPBUSD            64(AX)(SI*2), Z23, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            128(AX)(SI*2), Z24, Z25
+	VPDPBUSD            192(AX)(SI*2), Z23, Z25
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0xaa, Z22, Z26
+	VFMADD231PS         Z26, Z25, Z10
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            (AX)(BX*1), Z24, Z25
+	VPDPBUSD            64(AX)(BX*1), Z23, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            128(AX)(BX*1), Z24, Z25
+	VPDPBUSD            192(AX)(BX*1), Z23, Z25
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0xaa, Z19, Z23
+	VFMADD231PS         Z23, Z25, Z14
+	PREFETCHT1          128(DX)
+	VMOVDQU64           16(CX)(R8*1), Z23
+	VSHUFI32X4          $0x88, 80(CX)(R8*1), Z23, Z24
+	VSHUFI32X4          $0xdd, 80(CX)(R8*1), Z23, Z23
+	VPANDD.BCST         nibbles<>+0(SB), Z24, Z24
+	VPANDD.BCST         nibbles<>+0(SB), Z23, Z23
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            (AX), Z24, Z25
+	VPDPBUSD            64(AX), Z23, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            128(AX), Z24, Z25
+	VPDPBUSD            192(AX), Z23, Z25
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0xff, Z20, Z20
+	VFMADD231PS         Z20, Z25, Z3
+	VMOVDQU64           none<>+0(SB), Z20
+	VPDPBUSD            (AX)(SI*1), Z24, Z20
+	VPDPBUSD            64(AX)(SI*1), Z23, Z20
+	VPSLLD              $0x08, Z20, Z20
+	VPDPBUSD            128(AX)(SI*1), Z24, Z20
+	VPDPBUSD            192(AX)(SI*1), Z23, Z20
 	VCVTDQ2PS           Z20, Z20
-	VMULPS              Z16, Z20, Z20
+	VPERMILPS           $0xff, Z21, Z21
+	VFMADD231PS         Z21, Z20, Z7
+	VMOVDQU64           none<>+0(SB), Z20
+	VPDPBUSD            (AX)(SI*2), Z24, Z20
+	VPDPBUSD            64(AX)(SI*2), Z23, Z20
+	VPSLLD              $0x08, Z20, Z20
+	VPDPBUSD            128(AX)(SI*2), Z24, Z20
+	VPDPBUSD            192(AX)(SI*2), Z23, Z20
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0xff, Z22, Z21
+	VFMADD231PS         Z21, Z20, Z11
+	VMOVDQU64           none<>+0(SB), Z20
+	VPDPBUSD            (AX)(BX*1), Z24, Z20
+	VPDPBUSD            64(AX)(BX*1), Z23, Z20
+	VPSLLD              $0x08, Z20, Z20
+	VPDPBUSD            128(AX)(BX*1), Z24, Z20
+	VPDPBUSD            192(AX)(BX*1), Z23, Z20
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0xff, Z19, Z19
+	VFMADD231PS         Z19, Z20, Z15
+	PREFETCHT1          192(DX)
+	VMOVDQU64           oddMinimums<>+0(SB), Z19
+	VPERMB.Z            Z17, Z19, K1, Z19
+	VCVTDQ2PS           Z19, Z19
+	VMULPS              Z16, Z19, Z19
 	VMOVUPS             (SP), Z16
-	VFMADD231PS         256(AX), Z19, Z16
-	VFMADD231PS         640(AX), Z20, Z16
+	VFMADD231PS         640(AX), Z19, Z16
 	VMOVUPS             Z16, (SP)
 	VMOVUPS             64(SP), Z16
-	VFMADD231PS         256(AX)(SI*1), Z19, Z16
-	VFMADD231PS         640(AX)(SI*1), Z20, Z16
+	VFMADD231PS         640(AX)(SI*1), Z19, Z16
 	VMOVUPS             Z16, 64(SP)
 	VMOVUPS             128(SP), Z16
-	VFMADD231PS         256(AX)(SI*2), Z19, Z16
-	VFMADD231PS         640(AX)(SI*2), Z20, Z16
+	VFMADD231PS         640(AX)(SI*2), Z19, Z16
 	VMOVUPS             Z16, 128(SP)
 	VMOVUPS             192(SP), Z16
-	VFMADD231PS         256(AX)(BX*1), Z19, Z16
-	VFMADD231PS         640(AX)(BX*1), Z20, Z16
+	VFMADD231PS         640(AX)(BX*1), Z19, Z16
 	VMOVUPS             Z16, 192(SP)
-	VMOVDQU64           evenScales<>+0(SB), Z16
-	VPERMB.Z            Z17, Z16, K1, Z16
-	VCVTDQ2PS           Z16, Z16
-	VMULPS              Z18, Z16, Z16
-	VMULPS              320(AX), Z16, Z19
-	VMULPS              320(AX)(SI*1), Z16, Z20
-	VMULPS              320(AX)(SI*2), Z16, Z21
-	VMULPS              320(AX)(BX*1), Z16, Z16
-	VMOVDQU64           16(CX), Z22
-	VSHUFI32X4          $0x88, 80(CX), Z22, Z23
-	VSHUFI32X4          $0xdd, 80(CX), Z22, Z22
-	VPANDD.BCST         nibbles<>+0(SB), Z23, Z23
-	VPANDD.BCST         nibbles<>+0(SB), Z22, Z22
-	VMOVDQU64           none<>+0(SB), Z24
-	VPDPBUSD            (AX), Z23, Z24
-	VPDPBUSD            64(AX), Z22, Z24
-	VPSLLD              $0x08, Z24, Z24
-	VPDPBUSD            128(AX), Z23, Z24
-	VPDPBUSD            192(AX), Z22, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0x00, Z19, Z25
-	VFMADD231PS         Z25, Z24, Z0
-	VMOVDQU64           none<>+0(SB), Z24
-	VPDPBUSD            (AX)(SI*1), Z23, Z24
-	VPDPBUSD            64(AX)(SI*1), Z22, Z24
-	VPSLLD              $0x08, Z24, Z24
-	VPDPBUSD            128(AX)(SI*1), Z23, Z24
-	VPDPBUSD            192(AX)(SI*1), Z22, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0x00, Z20, Z25
-	VFMADD231PS         Z25, Z24, Z4
-	VMOVDQU64           none<>+0(SB), Z24
-	VPDPBUSD            (AX)(SI*2), Z23, Z24
-	VPDPBUSD            64(AX)(SI*2), Z22, Z24
-	VPSLLD              $0x08, Z24, Z24
-	VPDPBUSD            128(AX)(SI*2), Z23, Z24
-	VPDPBUSD            192(AX)(SI*2), Z22, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0x00, Z21, Z25
-	VFMADD231PS         Z25, Z24, Z8
-	VMOVDQU64           none<>+0(SB), Z24
-	VPDPBUSD            (AX)(BX*1), Z23, Z24
-	VPDPBUSD            64(AX)(BX*1), Z22, Z24
-	VPSLLD              $0x08, Z24, Z24
-	VPDPBUSD            128(AX)(BX*1), Z23, Z24
-	VPDPBUSD            192(AX)(BX*1), Z22, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0x00, Z16, Z22
-	VFMADD231PS         Z22, Z24, Z12
-	PREFETCHT1          (DX)
-	VMOVDQU64           16(CX)(DI*1), Z22
-	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z22, Z23
-	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z22, Z22
-	VPANDD.BCST         nibbles<>+0(SB), Z23, Z23
-	VPANDD.BCST         nibbles<>+0(SB), Z22, Z22
-	VMOVDQU64           none<>+0(SB), Z24
-	VPDPBUSD            (AX), Z23, Z24
-	VPDPBUSD            64(AX), Z22, Z24
-	VPSLLD              $0x08, Z24, Z24
-	VPDPBUSD            128(AX), Z23, Z24
-	VPDPBUSD            192(AX), Z22, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0x55, Z19, Z25
-	VFMADD231PS         Z25, Z24, Z1
-	VMOVDQU64           none<>+0(SB), Z24
-	VPDPBUSD            (AX)(SI*1), Z23, Z24
-	VPDPBUSD            64(AX)(SI*1), Z22, Z24
-	VPSLLD              $0x08, Z24, Z24
-	VPDPBUSD            128(AX)(SI*1), Z23, Z24
-	VPDPBUSD            192(AX)(SI*1), Z22, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0x55, Z20, Z25
-	VFMADD231PS         Z25, Z24, Z5
-	VMOVDQU64           none<>+0(SB), Z24
-	VPDPBUSD            (AX)(SI*2), Z23, Z24
-	VPDPBUSD            64(AX)(SI*2), Z22, Z24
-	VPSLLD              $0x08, Z24, Z24
-	VPDPBUSD            128(AX)(SI*2), Z23, Z24
-	VPDPBUSD            192(AX)(SI*2), Z22, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0x55, Z21, Z25
-	VFMADD231PS         Z25, Z24, Z9
-	VMOVDQU64           none<>+0(SB), Z24
-	VPDPBUSD            (AX)(BX*1), Z23, Z24
-	VPDPBUSD            64(AX)(BX*1), Z22, Z24
-	VPSLLD              $0x08, Z24, Z24
-	VPDPBUSD            128(AX)(BX*1), Z23, Z24
-	VPDPBUSD            192(AX)(BX*1), Z22, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0x55, Z16, Z22
-	VFMADD231PS         Z22, Z24, Z13
-	PREFETCHT1          64(DX)
-	VMOVDQU64           16(CX)(DI*2), Z22
-	VSHUFI32X4          $0x88, 80(CX)(DI*2), Z22, Z23
-	VSHUFI32X4          $0xdd, 80(CX)(DI*2), Z22, Z22
-	VPANDD.BCST         nibbles<>+0(SB), Z23, Z23
-	VPANDD.BCST         nibbles<>+0(SB), Z22, Z22
-	VMOVDQU64           none<>+0(SB), Z24
-	VPDPBUSD            (AX), Z23, Z24
-	VPDPBUSD            64(AX), Z22, Z24
-	VPSLLD              $0x08, Z24, Z24
-	VPDPBUSD            128(AX), Z23, Z24
-	VPDPBUSD            192(AX), Z22, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0xaa, Z19, Z25
-	VFMADD231PS         Z25, Z24, Z2
-	VMOVDQU64           none<>+0(SB), Z24
-	VPDPBUSD            (AX)(SI*1), Z23, Z24
-	VPDPBUSD            64(AX)(SI*1), Z22, Z24
-	VPSLLD              $0x08, Z24, Z24
-	VPDPBUSD            128(AX)(SI*1), Z23, Z24
-	VPDPBUSD            192(AX)(SI*1), Z22, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0xaa, Z20, Z25
-	VFMADD231PS         Z25, Z24, Z6
-	VMOVDQU64           none<>+0(SB), Z24
-	VPDPBUSD            (AX)(SI*2), Z23, Z24
-	VPDPBUSD            64(AX)(SI*2), Z22, Z24
-	VPSLLD              $0x08, Z24, Z24
-	VPDPBUSD            128(AX)(SI*2), Z23, Z24
-	VPDPBUSD            192(AX)(SI*2), Z22, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0xaa, Z21, Z25
-	VFMADD231PS         Z25, Z24, Z10
-	VMOVDQU64           none<>+0(SB), Z24
-	VPDPBUSD            (AX)(BX*1), Z23, Z24
-	VPDPBUSD            64(AX)(BX*1), Z22, Z24
-	VPSLLD              $0x08, Z24, Z24
-	VPDPBUSD            128(AX)(BX*1), Z23, Z24
-	VPDPBUSD            192(AX)(BX*1), Z22, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0xaa, Z16, Z22
-	VFMADD231PS         Z22, Z24, Z14
-	PREFETCHT1          128(DX)
-	VMOVDQU64           16(CX)(R8*1), Z22
-	VSHUFI32X4          $0x88, 80(CX)(R8*1), Z22, Z23
-	VSHUFI32X4          $0xdd, 80(CX)(R8*1), Z22, Z22
-	VPANDD.BCST         nibbles<>+0(SB), Z23, Z23
-	VPANDD.BCST         nibbles<>+0(SB), Z22, Z22
-	VMOVDQU64           none<>+0(SB), Z24
-	VPDPBUSD            (AX), Z23, Z24
-	VPDPBUSD            64(AX), Z22, Z24
-	VPSLLD              $0x08, Z24, Z24
-	VPDPBUSD            128(AX), Z23, Z24
-	VPDPBUSD            192(AX), Z22, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0xff, Z19, Z19
-	VFMADD231PS         Z19, Z24, Z3
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(SI*1), Z23, Z19
-	VPDPBUSD            64(AX)(SI*1), Z22, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            128(AX)(SI*1), Z23, Z19
-	VPDPBUSD            192(AX)(SI*1), Z22, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0xff, Z20, Z20
-	VFMADD231PS         Z20, Z19, Z7
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(SI*2), Z23, Z19
-	VPDPBUSD            64(AX)(SI*2), Z22, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            128(AX)(SI*2), Z23, Z19
-	VPDPBUSD            192(AX)(SI*2), Z22, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0xff, Z21, Z20
-	VFMADD231PS         Z20, Z19, Z11
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(BX*1), Z23, Z19
-	VPDPBUSD            64(AX)(BX*1), Z22, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            128(AX)(BX*1), Z23, Z19
-	VPDPBUSD            192(AX)(BX*1), Z22, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0xff, Z16, Z16
-	VFMADD231PS         Z16, Z19, Z15
-	PREFETCHT1          192(DX)
 	VMOVDQU64           oddScales<>+0(SB), Z16
 	VPERMB.Z            Z17, Z16, K1, Z16
 	VCVTDQ2PS           Z16, Z16
@@ -606,76 +614,84 @@ loop9:
 	VPERMB.Z            Z5, Z7, K1, Z7
 	VCVTDQ2PS           Z7, Z7
 	VMULPS              Z4, Z7, Z7
-	VMOVDQU64           oddMinimums<>+0(SB), Z8
-	VPERMB.Z            Z5, Z8, K1, Z8
+	VMOVUPS             (SP), Z8
+	VFMADD231PS         256(AX), Z7, Z8
+	VMOVUPS             Z8, (SP)
+	VMOVUPS             64(SP), Z8
+	VFMADD231PS         256(AX)(SI*1), Z7, Z8
+	VMOVUPS             Z8, 64(SP)
+	VMOVUPS             128(SP), Z8
+	VFMADD231PS         256(AX)(SI*2), Z7, Z8
+	VMOVUPS             Z8, 128(SP)
+	VMOVUPS             192(SP), Z8
+	VFMADD231PS         256(AX)(BX*1), Z7, Z8
+	VMOVUPS             Z8, 192(SP)
+	VMOVDQU64           evenScales<>+0(SB), Z7
+	VPERMB.Z            Z5, Z7, K1, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              Z6, Z7, Z7
+	VMULPS              320(AX), Z7, Z8
+	VMULPS              320(AX)(SI*1), Z7, Z9
+	VMULPS              320(AX)(SI*2), Z7, Z10
+	VMULPS              320(AX)(BX*1), Z7, Z7
+	VMOVDQU64           16(CX), Z11
+	VSHUFI32X4          $0x88, 80(CX), Z11, Z12
+	VSHUFI32X4          $0xdd, 80(CX), Z11, Z11
+	VPANDD.BCST         nibbles<>+0(SB), Z12, Z12
+	VPANDD.BCST         nibbles<>+0(SB), Z11, Z11
+	VMOVDQU64           none<>+0(SB), Z13
+	VPDPBUSD            (AX), Z12, Z13
+	VPDPBUSD            64(AX), Z11, Z13
+	VPSLLD              $0x08, Z13, Z13
+	VPDPBUSD            128(AX), Z12, Z13
+	VPDPBUSD            192(AX), Z11, Z13
+	VCVTDQ2PS           Z13, Z13
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z13, Z0
+	VMOVDQU64           none<>+0(SB), Z8
+	VPDPBUSD            (AX)(SI*1), Z12, Z8
+	VPDPBUSD            64(AX)(SI*1), Z11, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            128(AX)(SI*1), Z12, Z8
+	VPDPBUSD            192(AX)(SI*1), Z11, Z8
 	VCVTDQ2PS           Z8, Z8
-	VMULPS              Z4, Z8, Z8
+	VPERMILPS           $0x00, Z9, Z9
+	VFMADD231PS         Z9, Z8, Z1
+	VMOVDQU64           none<>+0(SB), Z8
+	VPDPBUSD            (AX)(SI*2), Z12, Z8
+	VPDPBUSD            64(AX)(SI*2), Z11, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            128(AX)(SI*2), Z12, Z8
+	VPDPBUSD            192(AX)(SI*2), Z11, Z8
+	VCVTDQ2PS           Z8, Z8
+	VPERMILPS           $0x00, Z10, Z9
+	VFMADD231PS         Z9, Z8, Z2
+	VMOVDQU64           none<>+0(SB), Z8
+	VPDPBUSD            (AX)(BX*1), Z12, Z8
+	VPDPBUSD            64(AX)(BX*1), Z11, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            128(AX)(BX*1), Z12, Z8
+	VPDPBUSD            192(AX)(BX*1), Z11, Z8
+	VCVTDQ2PS           Z8, Z8
+	VPERMILPS           $0x00, Z7, Z7
+	VFMADD231PS         Z7, Z8, Z3
+	PREFETCHT1          (DX)
+	VMOVDQU64           oddMinimums<>+0(SB), Z7
+	VPERMB.Z            Z5, Z7, K1, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              Z4, Z7, Z7
 	VMOVUPS             (SP), Z4
-	VFMADD231PS         256(AX), Z7, Z4
-	VFMADD231PS         640(AX), Z8, Z4
+	VFMADD231PS         640(AX), Z7, Z4
 	VMOVUPS             Z4, (SP)
 	VMOVUPS             64(SP), Z4
-	VFMADD231PS         256(AX)(SI*1), Z7, Z4
-	VFMADD231PS         640(AX)(SI*1), Z8, Z4
+	VFMADD231PS         640(AX)(SI*1), Z7, Z4
 	VMOVUPS             Z4, 64(SP)
 	VMOVUPS             128(SP), Z4
-	VFMADD231PS         256(AX)(SI*2), Z7, Z4
-	VFMADD231PS         640(AX)(SI*2), Z8, Z4
+	VFMADD231PS         640(AX)(SI*2), Z7, Z4
 	VMOVUPS             Z4, 128(SP)
 	VMOVUPS             192(SP), Z4
-	VFMADD231PS         256(AX)(BX*1), Z7, Z4
-	VFMADD231PS         640(AX)(BX*1), Z8, Z4
+	VFMADD231PS         640(AX)(BX*1), Z7, Z4
 	VMOVUPS             Z4, 192(SP)
-	VMOVDQU64           evenScales<>+0(SB), Z4
-	VPERMB.Z            Z5, Z4, K1, Z4
-	VCVTDQ2PS           Z4, Z4
-	VMULPS              Z6, Z4, Z4
-	VMULPS              320(AX), Z4, Z7
-	VMULPS              320(AX)(SI*1), Z4, Z8
-	VMULPS              320(AX)(SI*2), Z4, Z9
-	VMULPS              320(AX)(BX*1), Z4, Z4
-	VMOVDQU64           16(CX), Z10
-	VSHUFI32X4          $0x88, 80(CX), Z10, Z11
-	VSHUFI32X4          $0xdd, 80(CX), Z10, Z10
-	VPANDD.BCST         nibbles<>+0(SB), Z11, Z11
-	VPANDD.BCST         nibbles<>+0(SB), Z10, Z10
-	VMOVDQU64           none<>+0(SB), Z12
-	VPDPBUSD            (AX), Z11, Z12
-	VPDPBUSD            64(AX), Z10, Z12
-	VPSLLD              $0x08, Z12, Z12
-	VPDPBUSD            128(AX), Z11, Z12
-	VPDPBUSD            192(AX), Z10, Z12
-	VCVTDQ2PS           Z12, Z12
-	VPERMILPS           $0x00, Z7, Z7
-	VFMADD231PS         Z7, Z12, Z0
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            (AX)(SI*1), Z11, Z7
-	VPDPBUSD            64(AX)(SI*1), Z10, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            128(AX)(SI*1), Z11, Z7
-	VPDPBUSD            192(AX)(SI*1), Z10, Z7
-	VCVTDQ2PS           Z7, Z7
-	VPERMILPS           $0x00, Z8, Z8
-	VFMADD231PS         Z8, Z7, Z1
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            (AX)(SI*2), Z11, Z7
-	VPDPBUSD            64(AX)(SI*2), Z10, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            128(AX)(SI*2), Z11, Z7
-	VPDPBUSD            192(AX)(SI*2), Z10, Z7
-	VCVTDQ2PS           Z7, Z7
-	VPERMILPS           $0x00, Z9, Z8
-	VFMADD231PS         Z8, Z7, Z2
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            (AX)(BX*1), Z11, Z7
-	VPDPBUSD            64(AX)(BX*1), Z10, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            128(AX)(BX*1), Z11, Z7
-	VPDPBUSD            192(AX)(BX*1), Z10, Z7
-	VCVTDQ2PS           Z7, Z7
-	VPERMILPS           $0x00, Z4, Z4
-	VFMADD231PS         Z4, Z7, Z3
-	PREFETCHT1          (DX)
 	VMOVDQU64           oddScales<>+0(SB), Z4
 	VPERMB.Z            Z5, Z4, K1, Z4
 	VCVTDQ2PS           Z4, Z4

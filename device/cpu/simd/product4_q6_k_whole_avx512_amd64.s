@@ -5,8 +5,8 @@
 #include "textflag.h"
 
 // func product4Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VBMI, CMOV, MMX+
-TEXT ·product4Q6_KWhole(SB), NOSPLIT, $0-120
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VBMI, AVX512VL, CMOV, MMX+
+TEXT ·product4Q6_KWhole(SB), NOSPLIT, $256-120
 	MOVQ q_base+32(FP), AX
 	MOVQ k_base+56(FP), CX
 	MOVQ next_base+80(FP), DX
@@ -21,7 +21,7 @@ TEXT ·product4Q6_KWhole(SB), NOSPLIT, $0-120
 	JLT  end2
 
 loop1:
-	ADDQ $0x00000500, SI
+	ADDQ $0x00000400, SI
 	ADDQ $0x000000d2, DI
 	SUBQ $0x00000100, BX
 	CMPQ BX, $0x00000100
@@ -42,25 +42,33 @@ end2:
 	JLT   done4
 
 rows3:
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	VXORPS Z12, Z12, Z12
-	VXORPS Z13, Z13, Z13
-	VXORPS Z14, Z14, Z14
-	VXORPS Z15, Z15, Z15
-	MOVQ   DI, R9
-	CMPQ   R9, $0x000000d2
-	JLT    end6
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VXORPS  Z8, Z8, Z8
+	VXORPS  Z9, Z9, Z9
+	VXORPS  Z10, Z10, Z10
+	VXORPS  Z11, Z11, Z11
+	VXORPS  Z12, Z12, Z12
+	VXORPS  Z13, Z13, Z13
+	VXORPS  Z14, Z14, Z14
+	VXORPS  Z15, Z15, Z15
+	VXORPS  Z16, Z16, Z16
+	VMOVUPS Z16, (SP)
+	VXORPS  Z16, Z16, Z16
+	VMOVUPS Z16, 64(SP)
+	VXORPS  Z16, Z16, Z16
+	VMOVUPS Z16, 128(SP)
+	VXORPS  Z16, Z16, Z16
+	VMOVUPS Z16, 192(SP)
+	MOVQ    DI, R9
+	CMPQ    R9, $0x000000d2
+	JLT     end6
 
 loop5:
 	VBROADCASTI32X4     192(CX), Z16
@@ -79,39 +87,51 @@ loop5:
 	VPERMB.Z            Z16, Z18, K1, Z18
 	VCVTDQ2PS           Z18, Z18
 	VMULPS              Z17, Z18, Z18
-	VMULPS              256(AX), Z18, Z19
-	VMULPS              256(AX)(SI*1), Z18, Z20
-	VMULPS              256(AX)(SI*2), Z18, Z21
-	VMULPS              256(AX)(BX*1), Z18, Z18
+	VMOVUPS             (SP), Z19
+	VFMADD231PS         128(AX), Z18, Z19
+	VMOVUPS             Z19, (SP)
+	VMOVUPS             64(SP), Z19
+	VFMADD231PS         128(AX)(SI*1), Z18, Z19
+	VMOVUPS             Z19, 64(SP)
+	VMOVUPS             128(SP), Z19
+	VFMADD231PS         128(AX)(SI*2), Z18, Z19
+	VMOVUPS             Z19, 128(SP)
+	VMOVUPS             192(SP), Z19
+	VFMADD231PS         128(AX)(BX*1), Z18, Z19
+	VMOVUPS             Z19, 192(SP)
+	VMULPS              192(AX), Z18, Z19
+	VMULPS              192(AX)(SI*1), Z18, Z20
+	VMULPS              192(AX)(SI*2), Z18, Z21
+	VMULPS              192(AX)(BX*1), Z18, Z18
 	VBROADCASTI64X4     128(CX), Z22
 	VMOVDQU64           lowerPairs<>+0(SB), Z23
 	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
 	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, (CX), Z23, Z22
-	VMOVDQU64           128(AX), Z23
+	VMOVDQU64           none<>+0(SB), Z23
 	VPDPBUSD            (AX), Z22, Z23
-	VPSHLDD             $0x08, 192(AX), Z23, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            64(AX), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x00, Z19, Z24
 	VFMADD231PS         Z24, Z23, Z0
-	VMOVDQU64           128(AX)(SI*1), Z23
+	VMOVDQU64           none<>+0(SB), Z23
 	VPDPBUSD            (AX)(SI*1), Z22, Z23
-	VPSHLDD             $0x08, 192(AX)(SI*1), Z23, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            64(AX)(SI*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x00, Z20, Z24
 	VFMADD231PS         Z24, Z23, Z4
-	VMOVDQU64           128(AX)(SI*2), Z23
+	VMOVDQU64           none<>+0(SB), Z23
 	VPDPBUSD            (AX)(SI*2), Z22, Z23
-	VPSHLDD             $0x08, 192(AX)(SI*2), Z23, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            64(AX)(SI*2), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x00, Z21, Z24
 	VFMADD231PS         Z24, Z23, Z8
-	VMOVDQU64           128(AX)(BX*1), Z23
+	VMOVDQU64           none<>+0(SB), Z23
 	VPDPBUSD            (AX)(BX*1), Z22, Z23
-	VPSHLDD             $0x08, 192(AX)(BX*1), Z23, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            64(AX)(BX*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x00, Z18, Z22
@@ -121,30 +141,30 @@ loop5:
 	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
 	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, (CX)(DI*1), Z23, Z22
-	VMOVDQU64           128(AX), Z23
+	VMOVDQU64           none<>+0(SB), Z23
 	VPDPBUSD            (AX), Z22, Z23
-	VPSHLDD             $0x08, 192(AX), Z23, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            64(AX), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x55, Z19, Z24
 	VFMADD231PS         Z24, Z23, Z1
-	VMOVDQU64           128(AX)(SI*1), Z23
+	VMOVDQU64           none<>+0(SB), Z23
 	VPDPBUSD            (AX)(SI*1), Z22, Z23
-	VPSHLDD             $0x08, 192(AX)(SI*1), Z23, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            64(AX)(SI*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x55, Z20, Z24
 	VFMADD231PS         Z24, Z23, Z5
-	VMOVDQU64           128(AX)(SI*2), Z23
+	VMOVDQU64           none<>+0(SB), Z23
 	VPDPBUSD            (AX)(SI*2), Z22, Z23
-	VPSHLDD             $0x08, 192(AX)(SI*2), Z23, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            64(AX)(SI*2), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x55, Z21, Z24
 	VFMADD231PS         Z24, Z23, Z9
-	VMOVDQU64           128(AX)(BX*1), Z23
+	VMOVDQU64           none<>+0(SB), Z23
 	VPDPBUSD            (AX)(BX*1), Z22, Z23
-	VPSHLDD             $0x08, 192(AX)(BX*1), Z23, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            64(AX)(BX*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x55, Z18, Z22
@@ -155,30 +175,30 @@ loop5:
 	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
 	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, (CX)(DI*2), Z23, Z22
-	VMOVDQU64           128(AX), Z23
+	VMOVDQU64           none<>+0(SB), Z23
 	VPDPBUSD            (AX), Z22, Z23
-	VPSHLDD             $0x08, 192(AX), Z23, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            64(AX), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xaa, Z19, Z24
 	VFMADD231PS         Z24, Z23, Z2
-	VMOVDQU64           128(AX)(SI*1), Z23
+	VMOVDQU64           none<>+0(SB), Z23
 	VPDPBUSD            (AX)(SI*1), Z22, Z23
-	VPSHLDD             $0x08, 192(AX)(SI*1), Z23, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            64(AX)(SI*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xaa, Z20, Z24
 	VFMADD231PS         Z24, Z23, Z6
-	VMOVDQU64           128(AX)(SI*2), Z23
+	VMOVDQU64           none<>+0(SB), Z23
 	VPDPBUSD            (AX)(SI*2), Z22, Z23
-	VPSHLDD             $0x08, 192(AX)(SI*2), Z23, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            64(AX)(SI*2), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xaa, Z21, Z24
 	VFMADD231PS         Z24, Z23, Z10
-	VMOVDQU64           128(AX)(BX*1), Z23
+	VMOVDQU64           none<>+0(SB), Z23
 	VPDPBUSD            (AX)(BX*1), Z22, Z23
-	VPSHLDD             $0x08, 192(AX)(BX*1), Z23, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            64(AX)(BX*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xaa, Z18, Z22
@@ -189,30 +209,30 @@ loop5:
 	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
 	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, (CX)(R8*1), Z23, Z22
-	VMOVDQU64           128(AX), Z23
+	VMOVDQU64           none<>+0(SB), Z23
 	VPDPBUSD            (AX), Z22, Z23
-	VPSHLDD             $0x08, 192(AX), Z23, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            64(AX), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xff, Z19, Z19
 	VFMADD231PS         Z19, Z23, Z3
-	VMOVDQU64           128(AX)(SI*1), Z19
+	VMOVDQU64           none<>+0(SB), Z19
 	VPDPBUSD            (AX)(SI*1), Z22, Z19
-	VPSHLDD             $0x08, 192(AX)(SI*1), Z19, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            64(AX)(SI*1), Z22, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0xff, Z20, Z20
 	VFMADD231PS         Z20, Z19, Z7
-	VMOVDQU64           128(AX)(SI*2), Z19
+	VMOVDQU64           none<>+0(SB), Z19
 	VPDPBUSD            (AX)(SI*2), Z22, Z19
-	VPSHLDD             $0x08, 192(AX)(SI*2), Z19, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            64(AX)(SI*2), Z22, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0xff, Z21, Z20
 	VFMADD231PS         Z20, Z19, Z11
-	VMOVDQU64           128(AX)(BX*1), Z19
+	VMOVDQU64           none<>+0(SB), Z19
 	VPDPBUSD            (AX)(BX*1), Z22, Z19
-	VPSHLDD             $0x08, 192(AX)(BX*1), Z19, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            64(AX)(BX*1), Z22, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0xff, Z18, Z18
@@ -222,41 +242,53 @@ loop5:
 	VPERMB.Z            Z16, Z18, K1, Z18
 	VCVTDQ2PS           Z18, Z18
 	VMULPS              Z17, Z18, Z18
-	VMULPS              576(AX), Z18, Z19
-	VMULPS              576(AX)(SI*1), Z18, Z20
-	VMULPS              576(AX)(SI*2), Z18, Z21
-	VMULPS              576(AX)(BX*1), Z18, Z18
+	VMOVUPS             (SP), Z19
+	VFMADD231PS         384(AX), Z18, Z19
+	VMOVUPS             Z19, (SP)
+	VMOVUPS             64(SP), Z19
+	VFMADD231PS         384(AX)(SI*1), Z18, Z19
+	VMOVUPS             Z19, 64(SP)
+	VMOVUPS             128(SP), Z19
+	VFMADD231PS         384(AX)(SI*2), Z18, Z19
+	VMOVUPS             Z19, 128(SP)
+	VMOVUPS             192(SP), Z19
+	VFMADD231PS         384(AX)(BX*1), Z18, Z19
+	VMOVUPS             Z19, 192(SP)
+	VMULPS              448(AX), Z18, Z19
+	VMULPS              448(AX)(SI*1), Z18, Z20
+	VMULPS              448(AX)(SI*2), Z18, Z21
+	VMULPS              448(AX)(BX*1), Z18, Z18
 	VBROADCASTI64X4     128(CX), Z22
 	VMOVDQU64           upperPairs<>+0(SB), Z23
 	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
 	VMOVDQU64           (CX), Z23
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z23
 	VPORD               Z23, Z22, Z22
-	VMOVDQU64           448(AX), Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            256(AX), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            320(AX), Z22, Z23
-	VPSHLDD             $0x08, 512(AX), Z23, Z23
-	VPDPBUSD            384(AX), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x00, Z19, Z24
 	VFMADD231PS         Z24, Z23, Z0
-	VMOVDQU64           448(AX)(SI*1), Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            256(AX)(SI*1), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            320(AX)(SI*1), Z22, Z23
-	VPSHLDD             $0x08, 512(AX)(SI*1), Z23, Z23
-	VPDPBUSD            384(AX)(SI*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x00, Z20, Z24
 	VFMADD231PS         Z24, Z23, Z4
-	VMOVDQU64           448(AX)(SI*2), Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            256(AX)(SI*2), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            320(AX)(SI*2), Z22, Z23
-	VPSHLDD             $0x08, 512(AX)(SI*2), Z23, Z23
-	VPDPBUSD            384(AX)(SI*2), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x00, Z21, Z24
 	VFMADD231PS         Z24, Z23, Z8
-	VMOVDQU64           448(AX)(BX*1), Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            256(AX)(BX*1), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            320(AX)(BX*1), Z22, Z23
-	VPSHLDD             $0x08, 512(AX)(BX*1), Z23, Z23
-	VPDPBUSD            384(AX)(BX*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x00, Z18, Z22
 	VFMADD231PS         Z22, Z23, Z12
@@ -267,31 +299,31 @@ loop5:
 	VMOVDQU64           (CX)(DI*1), Z23
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z23
 	VPORD               Z23, Z22, Z22
-	VMOVDQU64           448(AX), Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            256(AX), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            320(AX), Z22, Z23
-	VPSHLDD             $0x08, 512(AX), Z23, Z23
-	VPDPBUSD            384(AX), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x55, Z19, Z24
 	VFMADD231PS         Z24, Z23, Z1
-	VMOVDQU64           448(AX)(SI*1), Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            256(AX)(SI*1), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            320(AX)(SI*1), Z22, Z23
-	VPSHLDD             $0x08, 512(AX)(SI*1), Z23, Z23
-	VPDPBUSD            384(AX)(SI*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x55, Z20, Z24
 	VFMADD231PS         Z24, Z23, Z5
-	VMOVDQU64           448(AX)(SI*2), Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            256(AX)(SI*2), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            320(AX)(SI*2), Z22, Z23
-	VPSHLDD             $0x08, 512(AX)(SI*2), Z23, Z23
-	VPDPBUSD            384(AX)(SI*2), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x55, Z21, Z24
 	VFMADD231PS         Z24, Z23, Z9
-	VMOVDQU64           448(AX)(BX*1), Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            256(AX)(BX*1), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            320(AX)(BX*1), Z22, Z23
-	VPSHLDD             $0x08, 512(AX)(BX*1), Z23, Z23
-	VPDPBUSD            384(AX)(BX*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x55, Z18, Z22
 	VFMADD231PS         Z22, Z23, Z13
@@ -302,31 +334,31 @@ loop5:
 	VMOVDQU64           (CX)(DI*2), Z23
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z23
 	VPORD               Z23, Z22, Z22
-	VMOVDQU64           448(AX), Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            256(AX), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            320(AX), Z22, Z23
-	VPSHLDD             $0x08, 512(AX), Z23, Z23
-	VPDPBUSD            384(AX), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xaa, Z19, Z24
 	VFMADD231PS         Z24, Z23, Z2
-	VMOVDQU64           448(AX)(SI*1), Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            256(AX)(SI*1), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            320(AX)(SI*1), Z22, Z23
-	VPSHLDD             $0x08, 512(AX)(SI*1), Z23, Z23
-	VPDPBUSD            384(AX)(SI*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xaa, Z20, Z24
 	VFMADD231PS         Z24, Z23, Z6
-	VMOVDQU64           448(AX)(SI*2), Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            256(AX)(SI*2), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            320(AX)(SI*2), Z22, Z23
-	VPSHLDD             $0x08, 512(AX)(SI*2), Z23, Z23
-	VPDPBUSD            384(AX)(SI*2), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xaa, Z21, Z24
 	VFMADD231PS         Z24, Z23, Z10
-	VMOVDQU64           448(AX)(BX*1), Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            256(AX)(BX*1), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            320(AX)(BX*1), Z22, Z23
-	VPSHLDD             $0x08, 512(AX)(BX*1), Z23, Z23
-	VPDPBUSD            384(AX)(BX*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xaa, Z18, Z22
 	VFMADD231PS         Z22, Z23, Z14
@@ -337,31 +369,31 @@ loop5:
 	VMOVDQU64           (CX)(R8*1), Z23
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z23
 	VPORD               Z23, Z22, Z22
-	VMOVDQU64           448(AX), Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            256(AX), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
 	VPDPBUSD            320(AX), Z22, Z23
-	VPSHLDD             $0x08, 512(AX), Z23, Z23
-	VPDPBUSD            384(AX), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xff, Z19, Z19
 	VFMADD231PS         Z19, Z23, Z3
-	VMOVDQU64           448(AX)(SI*1), Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            256(AX)(SI*1), Z22, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            320(AX)(SI*1), Z22, Z19
-	VPSHLDD             $0x08, 512(AX)(SI*1), Z19, Z19
-	VPDPBUSD            384(AX)(SI*1), Z22, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0xff, Z20, Z20
 	VFMADD231PS         Z20, Z19, Z7
-	VMOVDQU64           448(AX)(SI*2), Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            256(AX)(SI*2), Z22, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            320(AX)(SI*2), Z22, Z19
-	VPSHLDD             $0x08, 512(AX)(SI*2), Z19, Z19
-	VPDPBUSD            384(AX)(SI*2), Z22, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0xff, Z21, Z20
 	VFMADD231PS         Z20, Z19, Z11
-	VMOVDQU64           448(AX)(BX*1), Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            256(AX)(BX*1), Z22, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            320(AX)(BX*1), Z22, Z19
-	VPSHLDD             $0x08, 512(AX)(BX*1), Z19, Z19
-	VPDPBUSD            384(AX)(BX*1), Z22, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0xff, Z18, Z18
 	VFMADD231PS         Z18, Z19, Z15
@@ -370,40 +402,52 @@ loop5:
 	VPERMB.Z            Z16, Z18, K1, Z18
 	VCVTDQ2PS           Z18, Z18
 	VMULPS              Z17, Z18, Z18
-	VMULPS              896(AX), Z18, Z19
-	VMULPS              896(AX)(SI*1), Z18, Z20
-	VMULPS              896(AX)(SI*2), Z18, Z21
-	VMULPS              896(AX)(BX*1), Z18, Z18
+	VMOVUPS             (SP), Z19
+	VFMADD231PS         640(AX), Z18, Z19
+	VMOVUPS             Z19, (SP)
+	VMOVUPS             64(SP), Z19
+	VFMADD231PS         640(AX)(SI*1), Z18, Z19
+	VMOVUPS             Z19, 64(SP)
+	VMOVUPS             128(SP), Z19
+	VFMADD231PS         640(AX)(SI*2), Z18, Z19
+	VMOVUPS             Z19, 128(SP)
+	VMOVUPS             192(SP), Z19
+	VFMADD231PS         640(AX)(BX*1), Z18, Z19
+	VMOVUPS             Z19, 192(SP)
+	VMULPS              704(AX), Z18, Z19
+	VMULPS              704(AX)(SI*1), Z18, Z20
+	VMULPS              704(AX)(SI*2), Z18, Z21
+	VMULPS              704(AX)(BX*1), Z18, Z18
 	VBROADCASTI64X4     160(CX), Z22
 	VMOVDQU64           lowerPairs<>+0(SB), Z23
 	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
 	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, 64(CX), Z23, Z22
-	VMOVDQU64           768(AX), Z23
-	VPDPBUSD            640(AX), Z22, Z23
-	VPSHLDD             $0x08, 832(AX), Z23, Z23
-	VPDPBUSD            704(AX), Z22, Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            512(AX), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
+	VPDPBUSD            576(AX), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x00, Z19, Z24
 	VFMADD231PS         Z24, Z23, Z0
-	VMOVDQU64           768(AX)(SI*1), Z23
-	VPDPBUSD            640(AX)(SI*1), Z22, Z23
-	VPSHLDD             $0x08, 832(AX)(SI*1), Z23, Z23
-	VPDPBUSD            704(AX)(SI*1), Z22, Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            512(AX)(SI*1), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
+	VPDPBUSD            576(AX)(SI*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x00, Z20, Z24
 	VFMADD231PS         Z24, Z23, Z4
-	VMOVDQU64           768(AX)(SI*2), Z23
-	VPDPBUSD            640(AX)(SI*2), Z22, Z23
-	VPSHLDD             $0x08, 832(AX)(SI*2), Z23, Z23
-	VPDPBUSD            704(AX)(SI*2), Z22, Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            512(AX)(SI*2), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
+	VPDPBUSD            576(AX)(SI*2), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x00, Z21, Z24
 	VFMADD231PS         Z24, Z23, Z8
-	VMOVDQU64           768(AX)(BX*1), Z23
-	VPDPBUSD            640(AX)(BX*1), Z22, Z23
-	VPSHLDD             $0x08, 832(AX)(BX*1), Z23, Z23
-	VPDPBUSD            704(AX)(BX*1), Z22, Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            512(AX)(BX*1), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
+	VPDPBUSD            576(AX)(BX*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x00, Z18, Z22
 	VFMADD231PS         Z22, Z23, Z12
@@ -412,31 +456,31 @@ loop5:
 	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
 	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z23, Z22
-	VMOVDQU64           768(AX), Z23
-	VPDPBUSD            640(AX), Z22, Z23
-	VPSHLDD             $0x08, 832(AX), Z23, Z23
-	VPDPBUSD            704(AX), Z22, Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            512(AX), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
+	VPDPBUSD            576(AX), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x55, Z19, Z24
 	VFMADD231PS         Z24, Z23, Z1
-	VMOVDQU64           768(AX)(SI*1), Z23
-	VPDPBUSD            640(AX)(SI*1), Z22, Z23
-	VPSHLDD             $0x08, 832(AX)(SI*1), Z23, Z23
-	VPDPBUSD            704(AX)(SI*1), Z22, Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            512(AX)(SI*1), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
+	VPDPBUSD            576(AX)(SI*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x55, Z20, Z24
 	VFMADD231PS         Z24, Z23, Z5
-	VMOVDQU64           768(AX)(SI*2), Z23
-	VPDPBUSD            640(AX)(SI*2), Z22, Z23
-	VPSHLDD             $0x08, 832(AX)(SI*2), Z23, Z23
-	VPDPBUSD            704(AX)(SI*2), Z22, Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            512(AX)(SI*2), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
+	VPDPBUSD            576(AX)(SI*2), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x55, Z21, Z24
 	VFMADD231PS         Z24, Z23, Z9
-	VMOVDQU64           768(AX)(BX*1), Z23
-	VPDPBUSD            640(AX)(BX*1), Z22, Z23
-	VPSHLDD             $0x08, 832(AX)(BX*1), Z23, Z23
-	VPDPBUSD            704(AX)(BX*1), Z22, Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            512(AX)(BX*1), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
+	VPDPBUSD            576(AX)(BX*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x55, Z18, Z22
 	VFMADD231PS         Z22, Z23, Z13
@@ -446,31 +490,31 @@ loop5:
 	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
 	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, 64(CX)(DI*2), Z23, Z22
-	VMOVDQU64           768(AX), Z23
-	VPDPBUSD            640(AX), Z22, Z23
-	VPSHLDD             $0x08, 832(AX), Z23, Z23
-	VPDPBUSD            704(AX), Z22, Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            512(AX), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
+	VPDPBUSD            576(AX), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xaa, Z19, Z24
 	VFMADD231PS         Z24, Z23, Z2
-	VMOVDQU64           768(AX)(SI*1), Z23
-	VPDPBUSD            640(AX)(SI*1), Z22, Z23
-	VPSHLDD             $0x08, 832(AX)(SI*1), Z23, Z23
-	VPDPBUSD            704(AX)(SI*1), Z22, Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            512(AX)(SI*1), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
+	VPDPBUSD            576(AX)(SI*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xaa, Z20, Z24
 	VFMADD231PS         Z24, Z23, Z6
-	VMOVDQU64           768(AX)(SI*2), Z23
-	VPDPBUSD            640(AX)(SI*2), Z22, Z23
-	VPSHLDD             $0x08, 832(AX)(SI*2), Z23, Z23
-	VPDPBUSD            704(AX)(SI*2), Z22, Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            512(AX)(SI*2), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
+	VPDPBUSD            576(AX)(SI*2), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xaa, Z21, Z24
 	VFMADD231PS         Z24, Z23, Z10
-	VMOVDQU64           768(AX)(BX*1), Z23
-	VPDPBUSD            640(AX)(BX*1), Z22, Z23
-	VPSHLDD             $0x08, 832(AX)(BX*1), Z23, Z23
-	VPDPBUSD            704(AX)(BX*1), Z22, Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            512(AX)(BX*1), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
+	VPDPBUSD            576(AX)(BX*1), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xaa, Z18, Z22
 	VFMADD231PS         Z22, Z23, Z14
@@ -480,31 +524,31 @@ loop5:
 	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
 	VMOVDQU64           nibbleMask<>+0(SB), Z23
 	VPTERNLOGD          $0xf8, 64(CX)(R8*1), Z23, Z22
-	VMOVDQU64           768(AX), Z23
-	VPDPBUSD            640(AX), Z22, Z23
-	VPSHLDD             $0x08, 832(AX), Z23, Z23
-	VPDPBUSD            704(AX), Z22, Z23
+	VMOVDQU64           none<>+0(SB), Z23
+	VPDPBUSD            512(AX), Z22, Z23
+	VPSLLD              $0x08, Z23, Z23
+	VPDPBUSD            576(AX), Z22, Z23
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xff, Z19, Z19
 	VFMADD231PS         Z19, Z23, Z3
-	VMOVDQU64           768(AX)(SI*1), Z19
-	VPDPBUSD            640(AX)(SI*1), Z22, Z19
-	VPSHLDD             $0x08, 832(AX)(SI*1), Z19, Z19
-	VPDPBUSD            704(AX)(SI*1), Z22, Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            512(AX)(SI*1), Z22, Z19
+	VPSLLD              $0x08, Z19, Z19
+	VPDPBUSD            576(AX)(SI*1), Z22, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0xff, Z20, Z20
 	VFMADD231PS         Z20, Z19, Z7
-	VMOVDQU64           768(AX)(SI*2), Z19
-	VPDPBUSD            640(AX)(SI*2), Z22, Z19
-	VPSHLDD             $0x08, 832(AX)(SI*2), Z19, Z19
-	VPDPBUSD            704(AX)(SI*2), Z22, Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            512(AX)(SI*2), Z22, Z19
+	VPSLLD              $0x08, Z19, Z19
+	VPDPBUSD            576(AX)(SI*2), Z22, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0xff, Z21, Z20
 	VFMADD231PS         Z20, Z19, Z11
-	VMOVDQU64           768(AX)(BX*1), Z19
-	VPDPBUSD            640(AX)(BX*1), Z22, Z19
-	VPSHLDD             $0x08, 832(AX)(BX*1), Z19, Z19
-	VPDPBUSD            704(AX)(BX*1), Z22, Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            512(AX)(BX*1), Z22, Z19
+	VPSLLD              $0x08, Z19, Z19
+	VPDPBUSD            576(AX)(BX*1), Z22, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0xff, Z18, Z18
 	VFMADD231PS         Z18, Z19, Z15
@@ -513,41 +557,53 @@ loop5:
 	VPERMB.Z            Z16, Z18, K1, Z16
 	VCVTDQ2PS           Z16, Z16
 	VMULPS              Z17, Z16, Z16
-	VMULPS              1216(AX), Z16, Z17
-	VMULPS              1216(AX)(SI*1), Z16, Z18
-	VMULPS              1216(AX)(SI*2), Z16, Z19
-	VMULPS              1216(AX)(BX*1), Z16, Z16
+	VMOVUPS             (SP), Z17
+	VFMADD231PS         896(AX), Z16, Z17
+	VMOVUPS             Z17, (SP)
+	VMOVUPS             64(SP), Z17
+	VFMADD231PS         896(AX)(SI*1), Z16, Z17
+	VMOVUPS             Z17, 64(SP)
+	VMOVUPS             128(SP), Z17
+	VFMADD231PS         896(AX)(SI*2), Z16, Z17
+	VMOVUPS             Z17, 128(SP)
+	VMOVUPS             192(SP), Z17
+	VFMADD231PS         896(AX)(BX*1), Z16, Z17
+	VMOVUPS             Z17, 192(SP)
+	VMULPS              960(AX), Z16, Z17
+	VMULPS              960(AX)(SI*1), Z16, Z18
+	VMULPS              960(AX)(SI*2), Z16, Z19
+	VMULPS              960(AX)(BX*1), Z16, Z16
 	VBROADCASTI64X4     160(CX), Z20
 	VMOVDQU64           upperPairs<>+0(SB), Z21
 	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
 	VMOVDQU64           64(CX), Z21
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
 	VPORD               Z21, Z20, Z20
-	VMOVDQU64           1088(AX), Z21
-	VPDPBUSD            960(AX), Z20, Z21
-	VPSHLDD             $0x08, 1152(AX), Z21, Z21
-	VPDPBUSD            1024(AX), Z20, Z21
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            768(AX), Z20, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            832(AX), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
 	VPERMILPS           $0x00, Z17, Z22
 	VFMADD231PS         Z22, Z21, Z0
-	VMOVDQU64           1088(AX)(SI*1), Z21
-	VPDPBUSD            960(AX)(SI*1), Z20, Z21
-	VPSHLDD             $0x08, 1152(AX)(SI*1), Z21, Z21
-	VPDPBUSD            1024(AX)(SI*1), Z20, Z21
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            768(AX)(SI*1), Z20, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            832(AX)(SI*1), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
 	VPERMILPS           $0x00, Z18, Z22
 	VFMADD231PS         Z22, Z21, Z4
-	VMOVDQU64           1088(AX)(SI*2), Z21
-	VPDPBUSD            960(AX)(SI*2), Z20, Z21
-	VPSHLDD             $0x08, 1152(AX)(SI*2), Z21, Z21
-	VPDPBUSD            1024(AX)(SI*2), Z20, Z21
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            768(AX)(SI*2), Z20, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            832(AX)(SI*2), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
 	VPERMILPS           $0x00, Z19, Z22
 	VFMADD231PS         Z22, Z21, Z8
-	VMOVDQU64           1088(AX)(BX*1), Z21
-	VPDPBUSD            960(AX)(BX*1), Z20, Z21
-	VPSHLDD             $0x08, 1152(AX)(BX*1), Z21, Z21
-	VPDPBUSD            1024(AX)(BX*1), Z20, Z21
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            768(AX)(BX*1), Z20, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            832(AX)(BX*1), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
 	VPERMILPS           $0x00, Z16, Z20
 	VFMADD231PS         Z20, Z21, Z12
@@ -558,31 +614,31 @@ loop5:
 	VMOVDQU64           64(CX)(DI*1), Z21
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
 	VPORD               Z21, Z20, Z20
-	VMOVDQU64           1088(AX), Z21
-	VPDPBUSD            960(AX), Z20, Z21
-	VPSHLDD             $0x08, 1152(AX), Z21, Z21
-	VPDPBUSD            1024(AX), Z20, Z21
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            768(AX), Z20, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            832(AX), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
 	VPERMILPS           $0x55, Z17, Z22
 	VFMADD231PS         Z22, Z21, Z1
-	VMOVDQU64           1088(AX)(SI*1), Z21
-	VPDPBUSD            960(AX)(SI*1), Z20, Z21
-	VPSHLDD             $0x08, 1152(AX)(SI*1), Z21, Z21
-	VPDPBUSD            1024(AX)(SI*1), Z20, Z21
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            768(AX)(SI*1), Z20, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            832(AX)(SI*1), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
 	VPERMILPS           $0x55, Z18, Z22
 	VFMADD231PS         Z22, Z21, Z5
-	VMOVDQU64           1088(AX)(SI*2), Z21
-	VPDPBUSD            960(AX)(SI*2), Z20, Z21
-	VPSHLDD             $0x08, 1152(AX)(SI*2), Z21, Z21
-	VPDPBUSD            1024(AX)(SI*2), Z20, Z21
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            768(AX)(SI*2), Z20, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            832(AX)(SI*2), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
 	VPERMILPS           $0x55, Z19, Z22
 	VFMADD231PS         Z22, Z21, Z9
-	VMOVDQU64           1088(AX)(BX*1), Z21
-	VPDPBUSD            960(AX)(BX*1), Z20, Z21
-	VPSHLDD             $0x08, 1152(AX)(BX*1), Z21, Z21
-	VPDPBUSD            1024(AX)(BX*1), Z20, Z21
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            768(AX)(BX*1), Z20, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            832(AX)(BX*1), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
 	VPERMILPS           $0x55, Z16, Z20
 	VFMADD231PS         Z20, Z21, Z13
@@ -593,31 +649,31 @@ loop5:
 	VMOVDQU64           64(CX)(DI*2), Z21
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
 	VPORD               Z21, Z20, Z20
-	VMOVDQU64           1088(AX), Z21
-	VPDPBUSD            960(AX), Z20, Z21
-	VPSHLDD             $0x08, 1152(AX), Z21, Z21
-	VPDPBUSD            1024(AX), Z20, Z21
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            768(AX), Z20, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            832(AX), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
 	VPERMILPS           $0xaa, Z17, Z22
 	VFMADD231PS         Z22, Z21, Z2
-	VMOVDQU64           1088(AX)(SI*1), Z21
-	VPDPBUSD            960(AX)(SI*1), Z20, Z21
-	VPSHLDD             $0x08, 1152(AX)(SI*1), Z21, Z21
-	VPDPBUSD            1024(AX)(SI*1), Z20, Z21
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            768(AX)(SI*1), Z20, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            832(AX)(SI*1), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
 	VPERMILPS           $0xaa, Z18, Z22
 	VFMADD231PS         Z22, Z21, Z6
-	VMOVDQU64           1088(AX)(SI*2), Z21
-	VPDPBUSD            960(AX)(SI*2), Z20, Z21
-	VPSHLDD             $0x08, 1152(AX)(SI*2), Z21, Z21
-	VPDPBUSD            1024(AX)(SI*2), Z20, Z21
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            768(AX)(SI*2), Z20, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            832(AX)(SI*2), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
 	VPERMILPS           $0xaa, Z19, Z22
 	VFMADD231PS         Z22, Z21, Z10
-	VMOVDQU64           1088(AX)(BX*1), Z21
-	VPDPBUSD            960(AX)(BX*1), Z20, Z21
-	VPSHLDD             $0x08, 1152(AX)(BX*1), Z21, Z21
-	VPDPBUSD            1024(AX)(BX*1), Z20, Z21
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            768(AX)(BX*1), Z20, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            832(AX)(BX*1), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
 	VPERMILPS           $0xaa, Z16, Z20
 	VFMADD231PS         Z20, Z21, Z14
@@ -628,31 +684,31 @@ loop5:
 	VMOVDQU64           64(CX)(R8*1), Z21
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
 	VPORD               Z21, Z20, Z20
-	VMOVDQU64           1088(AX), Z21
-	VPDPBUSD            960(AX), Z20, Z21
-	VPSHLDD             $0x08, 1152(AX), Z21, Z21
-	VPDPBUSD            1024(AX), Z20, Z21
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            768(AX), Z20, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            832(AX), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
 	VPERMILPS           $0xff, Z17, Z17
 	VFMADD231PS         Z17, Z21, Z3
-	VMOVDQU64           1088(AX)(SI*1), Z17
-	VPDPBUSD            960(AX)(SI*1), Z20, Z17
-	VPSHLDD             $0x08, 1152(AX)(SI*1), Z17, Z17
-	VPDPBUSD            1024(AX)(SI*1), Z20, Z17
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            768(AX)(SI*1), Z20, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            832(AX)(SI*1), Z20, Z17
 	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0xff, Z18, Z18
 	VFMADD231PS         Z18, Z17, Z7
-	VMOVDQU64           1088(AX)(SI*2), Z17
-	VPDPBUSD            960(AX)(SI*2), Z20, Z17
-	VPSHLDD             $0x08, 1152(AX)(SI*2), Z17, Z17
-	VPDPBUSD            1024(AX)(SI*2), Z20, Z17
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            768(AX)(SI*2), Z20, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            832(AX)(SI*2), Z20, Z17
 	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0xff, Z19, Z18
 	VFMADD231PS         Z18, Z17, Z11
-	VMOVDQU64           1088(AX)(BX*1), Z17
-	VPDPBUSD            960(AX)(BX*1), Z20, Z17
-	VPSHLDD             $0x08, 1152(AX)(BX*1), Z17, Z17
-	VPDPBUSD            1024(AX)(BX*1), Z20, Z17
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            768(AX)(BX*1), Z20, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            832(AX)(BX*1), Z20, Z17
 	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0xff, Z16, Z16
 	VFMADD231PS         Z16, Z17, Z15
@@ -661,7 +717,7 @@ loop5:
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x000000d2, CX
-	ADDQ                $0x00000500, AX
+	ADDQ                $0x00000400, AX
 	SUBQ                $0x000000d2, R9
 	CMPQ                R9, $0x000000d2
 	JGE                 loop5
@@ -717,6 +773,30 @@ end6:
 	VSHUFF32X4    $0xdd, Z8, Z0, Z1
 	VSHUFF32X4    $0x88, Z8, Z0, Z0
 	VADDPS        Z1, Z0, Z0
+	VMOVUPS       (SP), Z1
+	VMOVUPS       64(SP), Z2
+	VMOVUPS       128(SP), Z3
+	VMOVUPS       192(SP), Z4
+	VEXTRACTF64X4 $0x01, Z1, Y5
+	VADDPS        Y5, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X5
+	VADDPS        X5, X1, X1
+	VEXTRACTF64X4 $0x01, Z2, Y5
+	VADDPS        Y5, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X5
+	VADDPS        X5, X2, X2
+	VINSERTF32X4  $0x01, X2, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z3, Y2
+	VADDPS        Y2, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X2
+	VADDPS        X2, X3, X3
+	VINSERTF32X4  $0x02, X3, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z4, Y2
+	VADDPS        Y2, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X2
+	VADDPS        X2, X4, X4
+	VINSERTF32X4  $0x03, X4, Z1, Z1
+	VSUBPS        Z1, Z0, Z0
 	MOVQ          s_base+0(FP), R9
 	MOVQ          stride+24(FP), R10
 	VMOVUPS       X0, (R9)
@@ -743,13 +823,21 @@ done4:
 	JLT  done8
 
 rows7:
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	MOVQ   DI, R8
-	CMPQ   R8, $0x000000d2
-	JLT    end10
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VMOVUPS Z4, (SP)
+	VXORPS  Z4, Z4, Z4
+	VMOVUPS Z4, 64(SP)
+	VXORPS  Z4, Z4, Z4
+	VMOVUPS Z4, 128(SP)
+	VXORPS  Z4, Z4, Z4
+	VMOVUPS Z4, 192(SP)
+	MOVQ    DI, R8
+	CMPQ    R8, $0x000000d2
+	JLT     end10
 
 loop9:
 	VBROADCASTI32X4     192(CX), Z4
@@ -762,39 +850,51 @@ loop9:
 	VPERMB.Z            Z4, Z6, K1, Z6
 	VCVTDQ2PS           Z6, Z6
 	VMULPS              Z5, Z6, Z6
-	VMULPS              256(AX), Z6, Z7
-	VMULPS              256(AX)(SI*1), Z6, Z8
-	VMULPS              256(AX)(SI*2), Z6, Z9
-	VMULPS              256(AX)(BX*1), Z6, Z6
+	VMOVUPS             (SP), Z7
+	VFMADD231PS         128(AX), Z6, Z7
+	VMOVUPS             Z7, (SP)
+	VMOVUPS             64(SP), Z7
+	VFMADD231PS         128(AX)(SI*1), Z6, Z7
+	VMOVUPS             Z7, 64(SP)
+	VMOVUPS             128(SP), Z7
+	VFMADD231PS         128(AX)(SI*2), Z6, Z7
+	VMOVUPS             Z7, 128(SP)
+	VMOVUPS             192(SP), Z7
+	VFMADD231PS         128(AX)(BX*1), Z6, Z7
+	VMOVUPS             Z7, 192(SP)
+	VMULPS              192(AX), Z6, Z7
+	VMULPS              192(AX)(SI*1), Z6, Z8
+	VMULPS              192(AX)(SI*2), Z6, Z9
+	VMULPS              192(AX)(BX*1), Z6, Z6
 	VBROADCASTI64X4     128(CX), Z10
 	VMOVDQU64           lowerPairs<>+0(SB), Z11
 	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
 	VMOVDQU64           nibbleMask<>+0(SB), Z11
 	VPTERNLOGD          $0xf8, (CX), Z11, Z10
-	VMOVDQU64           128(AX), Z11
+	VMOVDQU64           none<>+0(SB), Z11
 	VPDPBUSD            (AX), Z10, Z11
-	VPSHLDD             $0x08, 192(AX), Z11, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            64(AX), Z10, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z7, Z7
 	VFMADD231PS         Z7, Z11, Z0
-	VMOVDQU64           128(AX)(SI*1), Z7
+	VMOVDQU64           none<>+0(SB), Z7
 	VPDPBUSD            (AX)(SI*1), Z10, Z7
-	VPSHLDD             $0x08, 192(AX)(SI*1), Z7, Z7
+	VPSLLD              $0x08, Z7, Z7
 	VPDPBUSD            64(AX)(SI*1), Z10, Z7
 	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z8, Z8
 	VFMADD231PS         Z8, Z7, Z1
-	VMOVDQU64           128(AX)(SI*2), Z7
+	VMOVDQU64           none<>+0(SB), Z7
 	VPDPBUSD            (AX)(SI*2), Z10, Z7
-	VPSHLDD             $0x08, 192(AX)(SI*2), Z7, Z7
+	VPSLLD              $0x08, Z7, Z7
 	VPDPBUSD            64(AX)(SI*2), Z10, Z7
 	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z9, Z8
 	VFMADD231PS         Z8, Z7, Z2
-	VMOVDQU64           128(AX)(BX*1), Z7
+	VMOVDQU64           none<>+0(SB), Z7
 	VPDPBUSD            (AX)(BX*1), Z10, Z7
-	VPSHLDD             $0x08, 192(AX)(BX*1), Z7, Z7
+	VPSLLD              $0x08, Z7, Z7
 	VPDPBUSD            64(AX)(BX*1), Z10, Z7
 	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z6, Z6
@@ -804,41 +904,53 @@ loop9:
 	VPERMB.Z            Z4, Z6, K1, Z6
 	VCVTDQ2PS           Z6, Z6
 	VMULPS              Z5, Z6, Z6
-	VMULPS              576(AX), Z6, Z7
-	VMULPS              576(AX)(SI*1), Z6, Z8
-	VMULPS              576(AX)(SI*2), Z6, Z9
-	VMULPS              576(AX)(BX*1), Z6, Z6
+	VMOVUPS             (SP), Z7
+	VFMADD231PS         384(AX), Z6, Z7
+	VMOVUPS             Z7, (SP)
+	VMOVUPS             64(SP), Z7
+	VFMADD231PS         384(AX)(SI*1), Z6, Z7
+	VMOVUPS             Z7, 64(SP)
+	VMOVUPS             128(SP), Z7
+	VFMADD231PS         384(AX)(SI*2), Z6, Z7
+	VMOVUPS             Z7, 128(SP)
+	VMOVUPS             192(SP), Z7
+	VFMADD231PS         384(AX)(BX*1), Z6, Z7
+	VMOVUPS             Z7, 192(SP)
+	VMULPS              448(AX), Z6, Z7
+	VMULPS              448(AX)(SI*1), Z6, Z8
+	VMULPS              448(AX)(SI*2), Z6, Z9
+	VMULPS              448(AX)(BX*1), Z6, Z6
 	VBROADCASTI64X4     128(CX), Z10
 	VMOVDQU64           upperPairs<>+0(SB), Z11
 	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
 	VMOVDQU64           (CX), Z11
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
 	VPORD               Z11, Z10, Z10
-	VMOVDQU64           448(AX), Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            256(AX), Z10, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            320(AX), Z10, Z11
-	VPSHLDD             $0x08, 512(AX), Z11, Z11
-	VPDPBUSD            384(AX), Z10, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z7, Z7
 	VFMADD231PS         Z7, Z11, Z0
-	VMOVDQU64           448(AX)(SI*1), Z7
+	VMOVDQU64           none<>+0(SB), Z7
+	VPDPBUSD            256(AX)(SI*1), Z10, Z7
+	VPSLLD              $0x08, Z7, Z7
 	VPDPBUSD            320(AX)(SI*1), Z10, Z7
-	VPSHLDD             $0x08, 512(AX)(SI*1), Z7, Z7
-	VPDPBUSD            384(AX)(SI*1), Z10, Z7
 	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z8, Z8
 	VFMADD231PS         Z8, Z7, Z1
-	VMOVDQU64           448(AX)(SI*2), Z7
+	VMOVDQU64           none<>+0(SB), Z7
+	VPDPBUSD            256(AX)(SI*2), Z10, Z7
+	VPSLLD              $0x08, Z7, Z7
 	VPDPBUSD            320(AX)(SI*2), Z10, Z7
-	VPSHLDD             $0x08, 512(AX)(SI*2), Z7, Z7
-	VPDPBUSD            384(AX)(SI*2), Z10, Z7
 	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z9, Z8
 	VFMADD231PS         Z8, Z7, Z2
-	VMOVDQU64           448(AX)(BX*1), Z7
+	VMOVDQU64           none<>+0(SB), Z7
+	VPDPBUSD            256(AX)(BX*1), Z10, Z7
+	VPSLLD              $0x08, Z7, Z7
 	VPDPBUSD            320(AX)(BX*1), Z10, Z7
-	VPSHLDD             $0x08, 512(AX)(BX*1), Z7, Z7
-	VPDPBUSD            384(AX)(BX*1), Z10, Z7
 	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z6, Z6
 	VFMADD231PS         Z6, Z7, Z3
@@ -847,40 +959,52 @@ loop9:
 	VPERMB.Z            Z4, Z6, K1, Z6
 	VCVTDQ2PS           Z6, Z6
 	VMULPS              Z5, Z6, Z6
-	VMULPS              896(AX), Z6, Z7
-	VMULPS              896(AX)(SI*1), Z6, Z8
-	VMULPS              896(AX)(SI*2), Z6, Z9
-	VMULPS              896(AX)(BX*1), Z6, Z6
+	VMOVUPS             (SP), Z7
+	VFMADD231PS         640(AX), Z6, Z7
+	VMOVUPS             Z7, (SP)
+	VMOVUPS             64(SP), Z7
+	VFMADD231PS         640(AX)(SI*1), Z6, Z7
+	VMOVUPS             Z7, 64(SP)
+	VMOVUPS             128(SP), Z7
+	VFMADD231PS         640(AX)(SI*2), Z6, Z7
+	VMOVUPS             Z7, 128(SP)
+	VMOVUPS             192(SP), Z7
+	VFMADD231PS         640(AX)(BX*1), Z6, Z7
+	VMOVUPS             Z7, 192(SP)
+	VMULPS              704(AX), Z6, Z7
+	VMULPS              704(AX)(SI*1), Z6, Z8
+	VMULPS              704(AX)(SI*2), Z6, Z9
+	VMULPS              704(AX)(BX*1), Z6, Z6
 	VBROADCASTI64X4     160(CX), Z10
 	VMOVDQU64           lowerPairs<>+0(SB), Z11
 	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
 	VMOVDQU64           nibbleMask<>+0(SB), Z11
 	VPTERNLOGD          $0xf8, 64(CX), Z11, Z10
-	VMOVDQU64           768(AX), Z11
-	VPDPBUSD            640(AX), Z10, Z11
-	VPSHLDD             $0x08, 832(AX), Z11, Z11
-	VPDPBUSD            704(AX), Z10, Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            512(AX), Z10, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            576(AX), Z10, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z7, Z7
 	VFMADD231PS         Z7, Z11, Z0
-	VMOVDQU64           768(AX)(SI*1), Z7
-	VPDPBUSD            640(AX)(SI*1), Z10, Z7
-	VPSHLDD             $0x08, 832(AX)(SI*1), Z7, Z7
-	VPDPBUSD            704(AX)(SI*1), Z10, Z7
+	VMOVDQU64           none<>+0(SB), Z7
+	VPDPBUSD            512(AX)(SI*1), Z10, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            576(AX)(SI*1), Z10, Z7
 	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z8, Z8
 	VFMADD231PS         Z8, Z7, Z1
-	VMOVDQU64           768(AX)(SI*2), Z7
-	VPDPBUSD            640(AX)(SI*2), Z10, Z7
-	VPSHLDD             $0x08, 832(AX)(SI*2), Z7, Z7
-	VPDPBUSD            704(AX)(SI*2), Z10, Z7
+	VMOVDQU64           none<>+0(SB), Z7
+	VPDPBUSD            512(AX)(SI*2), Z10, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            576(AX)(SI*2), Z10, Z7
 	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z9, Z8
 	VFMADD231PS         Z8, Z7, Z2
-	VMOVDQU64           768(AX)(BX*1), Z7
-	VPDPBUSD            640(AX)(BX*1), Z10, Z7
-	VPSHLDD             $0x08, 832(AX)(BX*1), Z7, Z7
-	VPDPBUSD            704(AX)(BX*1), Z10, Z7
+	VMOVDQU64           none<>+0(SB), Z7
+	VPDPBUSD            512(AX)(BX*1), Z10, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            576(AX)(BX*1), Z10, Z7
 	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z6, Z6
 	VFMADD231PS         Z6, Z7, Z3
@@ -889,41 +1013,53 @@ loop9:
 	VPERMB.Z            Z4, Z6, K1, Z4
 	VCVTDQ2PS           Z4, Z4
 	VMULPS              Z5, Z4, Z4
-	VMULPS              1216(AX), Z4, Z5
-	VMULPS              1216(AX)(SI*1), Z4, Z6
-	VMULPS              1216(AX)(SI*2), Z4, Z7
-	VMULPS              1216(AX)(BX*1), Z4, Z4
+	VMOVUPS             (SP), Z5
+	VFMADD231PS         896(AX), Z4, Z5
+	VMOVUPS             Z5, (SP)
+	VMOVUPS             64(SP), Z5
+	VFMADD231PS         896(AX)(SI*1), Z4, Z5
+	VMOVUPS             Z5, 64(SP)
+	VMOVUPS             128(SP), Z5
+	VFMADD231PS         896(AX)(SI*2), Z4, Z5
+	VMOVUPS             Z5, 128(SP)
+	VMOVUPS             192(SP), Z5
+	VFMADD231PS         896(AX)(BX*1), Z4, Z5
+	VMOVUPS             Z5, 192(SP)
+	VMULPS              960(AX), Z4, Z5
+	VMULPS              960(AX)(SI*1), Z4, Z6
+	VMULPS              960(AX)(SI*2), Z4, Z7
+	VMULPS              960(AX)(BX*1), Z4, Z4
 	VBROADCASTI64X4     160(CX), Z8
 	VMOVDQU64           upperPairs<>+0(SB), Z9
 	VGF2P8AFFINEQB      $0x00, Z9, Z8, Z8
 	VMOVDQU64           64(CX), Z9
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z9, Z9
 	VPORD               Z9, Z8, Z8
-	VMOVDQU64           1088(AX), Z9
-	VPDPBUSD            960(AX), Z8, Z9
-	VPSHLDD             $0x08, 1152(AX), Z9, Z9
-	VPDPBUSD            1024(AX), Z8, Z9
+	VMOVDQU64           none<>+0(SB), Z9
+	VPDPBUSD            768(AX), Z8, Z9
+	VPSLLD              $0x08, Z9, Z9
+	VPDPBUSD            832(AX), Z8, Z9
 	VCVTDQ2PS           Z9, Z9
 	VPERMILPS           $0x00, Z5, Z5
 	VFMADD231PS         Z5, Z9, Z0
-	VMOVDQU64           1088(AX)(SI*1), Z5
-	VPDPBUSD            960(AX)(SI*1), Z8, Z5
-	VPSHLDD             $0x08, 1152(AX)(SI*1), Z5, Z5
-	VPDPBUSD            1024(AX)(SI*1), Z8, Z5
+	VMOVDQU64           none<>+0(SB), Z5
+	VPDPBUSD            768(AX)(SI*1), Z8, Z5
+	VPSLLD              $0x08, Z5, Z5
+	VPDPBUSD            832(AX)(SI*1), Z8, Z5
 	VCVTDQ2PS           Z5, Z5
 	VPERMILPS           $0x00, Z6, Z6
 	VFMADD231PS         Z6, Z5, Z1
-	VMOVDQU64           1088(AX)(SI*2), Z5
-	VPDPBUSD            960(AX)(SI*2), Z8, Z5
-	VPSHLDD             $0x08, 1152(AX)(SI*2), Z5, Z5
-	VPDPBUSD            1024(AX)(SI*2), Z8, Z5
+	VMOVDQU64           none<>+0(SB), Z5
+	VPDPBUSD            768(AX)(SI*2), Z8, Z5
+	VPSLLD              $0x08, Z5, Z5
+	VPDPBUSD            832(AX)(SI*2), Z8, Z5
 	VCVTDQ2PS           Z5, Z5
 	VPERMILPS           $0x00, Z7, Z6
 	VFMADD231PS         Z6, Z5, Z2
-	VMOVDQU64           1088(AX)(BX*1), Z5
-	VPDPBUSD            960(AX)(BX*1), Z8, Z5
-	VPSHLDD             $0x08, 1152(AX)(BX*1), Z5, Z5
-	VPDPBUSD            1024(AX)(BX*1), Z8, Z5
+	VMOVDQU64           none<>+0(SB), Z5
+	VPDPBUSD            768(AX)(BX*1), Z8, Z5
+	VPSLLD              $0x08, Z5, Z5
+	VPDPBUSD            832(AX)(BX*1), Z8, Z5
 	VCVTDQ2PS           Z5, Z5
 	VPERMILPS           $0x00, Z4, Z4
 	VFMADD231PS         Z4, Z5, Z3
@@ -932,7 +1068,7 @@ loop9:
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x000000d2, CX
-	ADDQ                $0x00000500, AX
+	ADDQ                $0x00000400, AX
 	SUBQ                $0x000000d2, R8
 	CMPQ                R8, $0x000000d2
 	JGE                 loop9
@@ -949,6 +1085,12 @@ end10:
 	VADDPS        Y4, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X4
 	VADDPS        X4, X0, X0
+	VMOVUPS       (SP), Z4
+	VEXTRACTF64X4 $0x01, Z4, Y5
+	VADDPS        Y5, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X5
+	VADDPS        X5, X4, X4
+	VSUBSS        X4, X0, X0
 	VMOVSS        X0, (R8)
 	ADDQ          R9, R8
 	VPERMILPS     $0x4e, Z1, Z0
@@ -959,6 +1101,12 @@ end10:
 	VADDPS        Y0, Y1, Y1
 	VEXTRACTF128  $0x01, Y1, X0
 	VADDPS        X0, X1, X1
+	VMOVUPS       64(SP), Z0
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VSUBSS        X0, X1, X1
 	VMOVSS        X1, (R8)
 	ADDQ          R9, R8
 	VPERMILPS     $0x4e, Z2, Z0
@@ -969,6 +1117,12 @@ end10:
 	VADDPS        Y0, Y2, Y2
 	VEXTRACTF128  $0x01, Y2, X0
 	VADDPS        X0, X2, X2
+	VMOVUPS       128(SP), Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VSUBSS        X0, X2, X2
 	VMOVSS        X2, (R8)
 	ADDQ          R9, R8
 	VPERMILPS     $0x4e, Z3, Z0
@@ -979,6 +1133,12 @@ end10:
 	VADDPS        Y0, Y3, Y3
 	VEXTRACTF128  $0x01, Y3, X0
 	VADDPS        X0, X3, X3
+	VMOVUPS       192(SP), Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VSUBSS        X0, X3, X3
 	VMOVSS        X3, (R8)
 	ADDQ          R9, R8
 	ADDQ          $0x00000004, s_base+0(FP)
@@ -1136,6 +1296,24 @@ GLOBL upperPairs<>(SB), RODATA|NOPTR, $64
 
 DATA upperByte<>+0(SB)/4, $0x33800000
 GLOBL upperByte<>(SB), RODATA|NOPTR, $4
+
+DATA none<>+0(SB)/4, $0x00000000
+DATA none<>+4(SB)/4, $0x00000000
+DATA none<>+8(SB)/4, $0x00000000
+DATA none<>+12(SB)/4, $0x00000000
+DATA none<>+16(SB)/4, $0x00000000
+DATA none<>+20(SB)/4, $0x00000000
+DATA none<>+24(SB)/4, $0x00000000
+DATA none<>+28(SB)/4, $0x00000000
+DATA none<>+32(SB)/4, $0x00000000
+DATA none<>+36(SB)/4, $0x00000000
+DATA none<>+40(SB)/4, $0x00000000
+DATA none<>+44(SB)/4, $0x00000000
+DATA none<>+48(SB)/4, $0x00000000
+DATA none<>+52(SB)/4, $0x00000000
+DATA none<>+56(SB)/4, $0x00000000
+DATA none<>+60(SB)/4, $0x00000000
+GLOBL none<>(SB), RODATA|NOPTR, $64
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

@@ -97,210 +97,226 @@ loop5:
 	VPERMB.Z            Z17, Z19, K1, Z19
 	VCVTDQ2PS           Z19, Z19
 	VMULPS              Z16, Z19, Z19
-	VMOVDQU64           oddMinimums<>+0(SB), Z20
-	VPERMB.Z            Z17, Z20, K1, Z20
+	VMOVUPS             (SP), Z20
+	VFMADD231PS         256(AX), Z19, Z20
+	VMOVUPS             Z20, (SP)
+	VMOVUPS             64(SP), Z20
+	VFMADD231PS         256(AX)(SI*1), Z19, Z20
+	VMOVUPS             Z20, 64(SP)
+	VMOVUPS             128(SP), Z20
+	VFMADD231PS         256(AX)(SI*2), Z19, Z20
+	VMOVUPS             Z20, 128(SP)
+	VMOVUPS             192(SP), Z20
+	VFMADD231PS         256(AX)(BX*1), Z19, Z20
+	VMOVUPS             Z20, 192(SP)
+	VMOVUPS             256(SP), Z20
+	VFMADD231PS         256(AX)(SI*4), Z19, Z20
+	VMOVUPS             Z20, 256(SP)
+	VMOVUPS             320(SP), Z20
+	VFMADD231PS         256(AX)(R8*1), Z19, Z20
+	VMOVUPS             Z20, 320(SP)
+	VMOVUPS             384(SP), Z20
+	VFMADD231PS         256(AX)(BX*2), Z19, Z20
+	VMOVUPS             Z20, 384(SP)
+	VMOVUPS             448(SP), Z20
+	VFMADD231PS         256(AX)(R9*1), Z19, Z20
+	VMOVUPS             Z20, 448(SP)
+	VMOVDQU64           evenScales<>+0(SB), Z19
+	VPERMB.Z            Z17, Z19, K1, Z19
+	VCVTDQ2PS           Z19, Z19
+	VMULPS              Z18, Z19, Z19
+	VMULPS              320(AX), Z19, Z20
+	VMULPS              320(AX)(SI*1), Z19, Z21
+	VMULPS              320(AX)(SI*2), Z19, Z22
+	VMULPS              320(AX)(BX*1), Z19, Z23
+	VMULPS              320(AX)(SI*4), Z19, Z24
+	VMULPS              320(AX)(R8*1), Z19, Z25
+	VMULPS              320(AX)(BX*2), Z19, Z26
+	VMULPS              320(AX)(R9*1), Z19, Z19
+	VMOVDQU64           16(CX), Z27
+	VSHUFI32X4          $0x88, 80(CX), Z27, Z28
+	VSHUFI32X4          $0xdd, 80(CX), Z27, Z27
+	VPANDD.BCST         nibbles<>+0(SB), Z28, Z28
+	VPANDD.BCST         nibbles<>+0(SB), Z27, Z27
+	VMOVDQU64           none<>+0(SB), Z29
+	VPDPBUSD            (AX), Z28, Z29
+	VPDPBUSD            64(AX), Z27, Z29
+	VPSLLD              $0x08, Z29, Z29
+	VPDPBUSD            128(AX), Z28, Z29
+	VPDPBUSD            192(AX), Z27, Z29
+	VCVTDQ2PS           Z29, Z29
+	VPERMILPS           $0x00, Z20, Z30
+	VFMADD231PS         Z30, Z29, Z0
+	VMOVDQU64           none<>+0(SB), Z29
+	VPDPBUSD            (AX)(SI*1), Z28, Z29
+	VPDPBUSD            64(AX)(SI*1), Z27, Z29
+	VPSLLD              $0x08, Z29, Z29
+	VPDPBUSD            128(AX)(SI*1), Z28, Z29
+	VPDPBUSD            192(AX)(SI*1), Z27, Z29
+	VCVTDQ2PS           Z29, Z29
+	VPERMILPS           $0x00, Z21, Z30
+	VFMADD231PS         Z30, Z29, Z2
+	VMOVDQU64           none<>+0(SB), Z29
+	VPDPBUSD            (AX)(SI*2), Z28, Z29
+	VPDPBUSD            64(AX)(SI*2), Z27, Z29
+	VPSLLD              $0x08, Z29, Z29
+	VPDPBUSD            128(AX)(SI*2), Z28, Z29
+	VPDPBUSD            192(AX)(SI*2), Z27, Z29
+	VCVTDQ2PS           Z29, Z29
+	VPERMILPS           $0x00, Z22, Z30
+	VFMADD231PS         Z30, Z29, Z4
+	VMOVDQU64           none<>+0(SB), Z29
+	VPDPBUSD            (AX)(BX*1), Z28, Z29
+	VPDPBUSD            64(AX)(BX*1), Z27, Z29
+	VPSLLD              $0x08, Z29, Z29
+	VPDPBUSD            128(AX)(BX*1), Z28, Z29
+	VPDPBUSD            192(AX)(BX*1), Z27, Z29
+	VCVTDQ2PS           Z29, Z29
+	VPERMILPS           $0x00, Z23, Z30
+	VFMADD231PS         Z30, Z29, Z6
+	VMOVDQU64           none<>+0(SB), Z29
+	VPDPBUSD            (AX)(SI*4), Z28, Z29
+	VPDPBUSD            64(AX)(SI*4), Z27, Z29
+	VPSLLD              $0x08, Z29, Z29
+	VPDPBUSD            128(AX)(SI*4), Z28, Z29
+	VPDPBUSD            192(AX)(SI*4), Z27, Z29
+	VCVTDQ2PS           Z29, Z29
+	VPERMILPS           $0x00, Z24, Z30
+	VFMADD231PS         Z30, Z29, Z8
+	VMOVDQU64           none<>+0(SB), Z29
+	VPDPBUSD            (AX)(R8*1), Z28, Z29
+	VPDPBUSD            64(AX)(R8*1), Z27, Z29
+	VPSLLD              $0x08, Z29, Z29
+	VPDPBUSD            128(AX)(R8*1), Z28, Z29
+	VPDPBUSD            192(AX)(R8*1), Z27, Z29
+	VCVTDQ2PS           Z29, Z29
+	VPERMILPS           $0x00, Z25, Z30
+	VFMADD231PS         Z30, Z29, Z10
+	VMOVDQU64           none<>+0(SB), Z29
+	VPDPBUSD            (AX)(BX*2), Z28, Z29
+	VPDPBUSD            64(AX)(BX*2), Z27, Z29
+	VPSLLD              $0x08, Z29, Z29
+	VPDPBUSD            128(AX)(BX*2), Z28, Z29
+	VPDPBUSD            192(AX)(BX*2), Z27, Z29
+	VCVTDQ2PS           Z29, Z29
+	VPERMILPS           $0x00, Z26, Z30
+	VFMADD231PS         Z30, Z29, Z12
+	VMOVDQU64           none<>+0(SB), Z29
+	VPDPBUSD            (AX)(R9*1), Z28, Z29
+	VPDPBUSD            64(AX)(R9*1), Z27, Z29
+	VPSLLD              $0x08, Z29, Z29
+	VPDPBUSD            128(AX)(R9*1), Z28, Z29
+	VPDPBUSD            192(AX)(R9*1), Z27, Z29
+	VCVTDQ2PS           Z29, Z29
+	VPERMILPS           $0x00, Z19, Z27
+	VFMADD231PS         Z27, Z29, Z14
+	PREFETCHT1          (DX)
+	VMOVDQU64           16(CX)(DI*1), Z27
+	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z27, Z28
+	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z27, Z27
+	VPANDD.BCST         nibbles<>+0(SB), Z28, Z28
+	VPANDD.BCST         nibbles<>+0(SB), Z27, Z27
+	VMOVDQU64           none<>+0(SB), Z29
+	VPDPBUSD            (AX), Z28, Z29
+	VPDPBUSD            64(AX), Z27, Z29
+	VPSLLD              $0x08, Z29, Z29
+	VPDPBUSD            128(AX), Z28, Z29
+	VPDPBUSD            192(AX), Z27, Z29
+	VCVTDQ2PS           Z29, Z29
+	VPERMILPS           $0x55, Z20, Z20
+	VFMADD231PS         Z20, Z29, Z1
+	VMOVDQU64           none<>+0(SB), Z20
+	VPDPBUSD            (AX)(SI*1), Z28, Z20
+	VPDPBUSD            64(AX)(SI*1), Z27, Z20
+	VPSLLD              $0x08, Z20, Z20
+	VPDPBUSD            128(AX)(SI*1), Z28, Z20
+	VPDPBUSD            192(AX)(SI*1), Z27, Z20
 	VCVTDQ2PS           Z20, Z20
-	VMULPS              Z16, Z20, Z20
+	VPERMILPS           $0x55, Z21, Z21
+	VFMADD231PS         Z21, Z20, Z3
+	VMOVDQU64           none<>+0(SB), Z20
+	VPDPBUSD            (AX)(SI*2), Z28, Z20
+	VPDPBUSD            64(AX)(SI*2), Z27, Z20
+	VPSLLD              $0x08, Z20, Z20
+	VPDPBUSD            128(AX)(SI*2), Z28, Z20
+	VPDPBUSD            192(AX)(SI*2), Z27, Z20
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z22, Z21
+	VFMADD231PS         Z21, Z20, Z5
+	VMOVDQU64           none<>+0(SB), Z20
+	VPDPBUSD            (AX)(BX*1), Z28, Z20
+	VPDPBUSD            64(AX)(BX*1), Z27, Z20
+	VPSLLD              $0x08, Z20, Z20
+	VPDPBUSD            128(AX)(BX*1), Z28, Z20
+	VPDPBUSD            192(AX)(BX*1), Z27, Z20
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z23, Z21
+	VFMADD231PS         Z21, Z20, Z7
+	VMOVDQU64           none<>+0(SB), Z20
+	VPDPBUSD            (AX)(SI*4), Z28, Z20
+	VPDPBUSD            64(AX)(SI*4), Z27, Z20
+	VPSLLD              $0x08, Z20, Z20
+	VPDPBUSD            128(AX)(SI*4), Z28, Z20
+	VPDPBUSD            192(AX)(SI*4), Z27, Z20
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z20, Z9
+	VMOVDQU64           none<>+0(SB), Z20
+	VPDPBUSD            (AX)(R8*1), Z28, Z20
+	VPDPBUSD            64(AX)(R8*1), Z27, Z20
+	VPSLLD              $0x08, Z20, Z20
+	VPDPBUSD            128(AX)(R8*1), Z28, Z20
+	VPDPBUSD            192(AX)(R8*1), Z27, Z20
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z25, Z21
+	VFMADD231PS         Z21, Z20, Z11
+	VMOVDQU64           none<>+0(SB), Z20
+	VPDPBUSD            (AX)(BX*2), Z28, Z20
+	VPDPBUSD            64(AX)(BX*2), Z27, Z20
+	VPSLLD              $0x08, Z20, Z20
+	VPDPBUSD            128(AX)(BX*2), Z28, Z20
+	VPDPBUSD            192(AX)(BX*2), Z27, Z20
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z26, Z21
+	VFMADD231PS         Z21, Z20, Z13
+	VMOVDQU64           none<>+0(SB), Z20
+	VPDPBUSD            (AX)(R9*1), Z28, Z20
+	VPDPBUSD            64(AX)(R9*1), Z27, Z20
+	VPSLLD              $0x08, Z20, Z20
+	VPDPBUSD            128(AX)(R9*1), Z28, Z20
+	VPDPBUSD            192(AX)(R9*1), Z27, Z20
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z19, Z19
+	VFMADD231PS         Z19, Z20, Z15
+	PREFETCHT1          64(DX)
+	VMOVDQU64           oddMinimums<>+0(SB), Z19
+	VPERMB.Z            Z17, Z19, K1, Z19
+	VCVTDQ2PS           Z19, Z19
+	VMULPS              Z16, Z19, Z19
 	VMOVUPS             (SP), Z16
-	VFMADD231PS         256(AX), Z19, Z16
-	VFMADD231PS         640(AX), Z20, Z16
+	VFMADD231PS         640(AX), Z19, Z16
 	VMOVUPS             Z16, (SP)
 	VMOVUPS             64(SP), Z16
-	VFMADD231PS         256(AX)(SI*1), Z19, Z16
-	VFMADD231PS         640(AX)(SI*1), Z20, Z16
+	VFMADD231PS         640(AX)(SI*1), Z19, Z16
 	VMOVUPS             Z16, 64(SP)
 	VMOVUPS             128(SP), Z16
-	VFMADD231PS         256(AX)(SI*2), Z19, Z16
-	VFMADD231PS         640(AX)(SI*2), Z20, Z16
+	VFMADD231PS         640(AX)(SI*2), Z19, Z16
 	VMOVUPS             Z16, 128(SP)
 	VMOVUPS             192(SP), Z16
-	VFMADD231PS         256(AX)(BX*1), Z19, Z16
-	VFMADD231PS         640(AX)(BX*1), Z20, Z16
+	VFMADD231PS         640(AX)(BX*1), Z19, Z16
 	VMOVUPS             Z16, 192(SP)
 	VMOVUPS             256(SP), Z16
-	VFMADD231PS         256(AX)(SI*4), Z19, Z16
-	VFMADD231PS         640(AX)(SI*4), Z20, Z16
+	VFMADD231PS         640(AX)(SI*4), Z19, Z16
 	VMOVUPS             Z16, 256(SP)
 	VMOVUPS             320(SP), Z16
-	VFMADD231PS         256(AX)(R8*1), Z19, Z16
-	VFMADD231PS         640(AX)(R8*1), Z20, Z16
+	VFMADD231PS         640(AX)(R8*1), Z19, Z16
 	VMOVUPS             Z16, 320(SP)
 	VMOVUPS             384(SP), Z16
-	VFMADD231PS         256(AX)(BX*2), Z19, Z16
-	VFMADD231PS         640(AX)(BX*2), Z20, Z16
+	VFMADD231PS         640(AX)(BX*2), Z19, Z16
 	VMOVUPS             Z16, 384(SP)
 	VMOVUPS             448(SP), Z16
-	VFMADD231PS         256(AX)(R9*1), Z19, Z16
-	VFMADD231PS         640(AX)(R9*1), Z20, Z16
+	VFMADD231PS         640(AX)(R9*1), Z19, Z16
 	VMOVUPS             Z16, 448(SP)
-	VMOVDQU64           evenScales<>+0(SB), Z16
-	VPERMB.Z            Z17, Z16, K1, Z16
-	VCVTDQ2PS           Z16, Z16
-	VMULPS              Z18, Z16, Z16
-	VMULPS              320(AX), Z16, Z19
-	VMULPS              320(AX)(SI*1), Z16, Z20
-	VMULPS              320(AX)(SI*2), Z16, Z21
-	VMULPS              320(AX)(BX*1), Z16, Z22
-	VMULPS              320(AX)(SI*4), Z16, Z23
-	VMULPS              320(AX)(R8*1), Z16, Z24
-	VMULPS              320(AX)(BX*2), Z16, Z25
-	VMULPS              320(AX)(R9*1), Z16, Z16
-	VMOVDQU64           16(CX), Z26
-	VSHUFI32X4          $0x88, 80(CX), Z26, Z27
-	VSHUFI32X4          $0xdd, 80(CX), Z26, Z26
-	VPANDD.BCST         nibbles<>+0(SB), Z27, Z27
-	VPANDD.BCST         nibbles<>+0(SB), Z26, Z26
-	VMOVDQU64           none<>+0(SB), Z28
-	VPDPBUSD            (AX), Z27, Z28
-	VPDPBUSD            64(AX), Z26, Z28
-	VPSLLD              $0x08, Z28, Z28
-	VPDPBUSD            128(AX), Z27, Z28
-	VPDPBUSD            192(AX), Z26, Z28
-	VCVTDQ2PS           Z28, Z28
-	VPERMILPS           $0x00, Z19, Z29
-	VFMADD231PS         Z29, Z28, Z0
-	VMOVDQU64           none<>+0(SB), Z28
-	VPDPBUSD            (AX)(SI*1), Z27, Z28
-	VPDPBUSD            64(AX)(SI*1), Z26, Z28
-	VPSLLD              $0x08, Z28, Z28
-	VPDPBUSD            128(AX)(SI*1), Z27, Z28
-	VPDPBUSD            192(AX)(SI*1), Z26, Z28
-	VCVTDQ2PS           Z28, Z28
-	VPERMILPS           $0x00, Z20, Z29
-	VFMADD231PS         Z29, Z28, Z2
-	VMOVDQU64           none<>+0(SB), Z28
-	VPDPBUSD            (AX)(SI*2), Z27, Z28
-	VPDPBUSD            64(AX)(SI*2), Z26, Z28
-	VPSLLD              $0x08, Z28, Z28
-	VPDPBUSD            128(AX)(SI*2), Z27, Z28
-	VPDPBUSD            192(AX)(SI*2), Z26, Z28
-	VCVTDQ2PS           Z28, Z28
-	VPERMILPS           $0x00, Z21, Z29
-	VFMADD231PS         Z29, Z28, Z4
-	VMOVDQU64           none<>+0(SB), Z28
-	VPDPBUSD            (AX)(BX*1), Z27, Z28
-	VPDPBUSD            64(AX)(BX*1), Z26, Z28
-	VPSLLD              $0x08, Z28, Z28
-	VPDPBUSD            128(AX)(BX*1), Z27, Z28
-	VPDPBUSD            192(AX)(BX*1), Z26, Z28
-	VCVTDQ2PS           Z28, Z28
-	VPERMILPS           $0x00, Z22, Z29
-	VFMADD231PS         Z29, Z28, Z6
-	VMOVDQU64           none<>+0(SB), Z28
-	VPDPBUSD            (AX)(SI*4), Z27, Z28
-	VPDPBUSD            64(AX)(SI*4), Z26, Z28
-	VPSLLD              $0x08, Z28, Z28
-	VPDPBUSD            128(AX)(SI*4), Z27, Z28
-	VPDPBUSD            192(AX)(SI*4), Z26, Z28
-	VCVTDQ2PS           Z28, Z28
-	VPERMILPS           $0x00, Z23, Z29
-	VFMADD231PS         Z29, Z28, Z8
-	VMOVDQU64           none<>+0(SB), Z28
-	VPDPBUSD            (AX)(R8*1), Z27, Z28
-	VPDPBUSD            64(AX)(R8*1), Z26, Z28
-	VPSLLD              $0x08, Z28, Z28
-	VPDPBUSD            128(AX)(R8*1), Z27, Z28
-	VPDPBUSD            192(AX)(R8*1), Z26, Z28
-	VCVTDQ2PS           Z28, Z28
-	VPERMILPS           $0x00, Z24, Z29
-	VFMADD231PS         Z29, Z28, Z10
-	VMOVDQU64           none<>+0(SB), Z28
-	VPDPBUSD            (AX)(BX*2), Z27, Z28
-	VPDPBUSD            64(AX)(BX*2), Z26, Z28
-	VPSLLD              $0x08, Z28, Z28
-	VPDPBUSD            128(AX)(BX*2), Z27, Z28
-	VPDPBUSD            192(AX)(BX*2), Z26, Z28
-	VCVTDQ2PS           Z28, Z28
-	VPERMILPS           $0x00, Z25, Z29
-	VFMADD231PS         Z29, Z28, Z12
-	VMOVDQU64           none<>+0(SB), Z28
-	VPDPBUSD            (AX)(R9*1), Z27, Z28
-	VPDPBUSD            64(AX)(R9*1), Z26, Z28
-	VPSLLD              $0x08, Z28, Z28
-	VPDPBUSD            128(AX)(R9*1), Z27, Z28
-	VPDPBUSD            192(AX)(R9*1), Z26, Z28
-	VCVTDQ2PS           Z28, Z28
-	VPERMILPS           $0x00, Z16, Z26
-	VFMADD231PS         Z26, Z28, Z14
-	PREFETCHT1          (DX)
-	VMOVDQU64           16(CX)(DI*1), Z26
-	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z26, Z27
-	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z26, Z26
-	VPANDD.BCST         nibbles<>+0(SB), Z27, Z27
-	VPANDD.BCST         nibbles<>+0(SB), Z26, Z26
-	VMOVDQU64           none<>+0(SB), Z28
-	VPDPBUSD            (AX), Z27, Z28
-	VPDPBUSD            64(AX), Z26, Z28
-	VPSLLD              $0x08, Z28, Z28
-	VPDPBUSD            128(AX), Z27, Z28
-	VPDPBUSD            192(AX), Z26, Z28
-	VCVTDQ2PS           Z28, Z28
-	VPERMILPS           $0x55, Z19, Z19
-	VFMADD231PS         Z19, Z28, Z1
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(SI*1), Z27, Z19
-	VPDPBUSD            64(AX)(SI*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            128(AX)(SI*1), Z27, Z19
-	VPDPBUSD            192(AX)(SI*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z20, Z20
-	VFMADD231PS         Z20, Z19, Z3
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(SI*2), Z27, Z19
-	VPDPBUSD            64(AX)(SI*2), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            128(AX)(SI*2), Z27, Z19
-	VPDPBUSD            192(AX)(SI*2), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z21, Z20
-	VFMADD231PS         Z20, Z19, Z5
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(BX*1), Z27, Z19
-	VPDPBUSD            64(AX)(BX*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            128(AX)(BX*1), Z27, Z19
-	VPDPBUSD            192(AX)(BX*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z22, Z20
-	VFMADD231PS         Z20, Z19, Z7
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(SI*4), Z27, Z19
-	VPDPBUSD            64(AX)(SI*4), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            128(AX)(SI*4), Z27, Z19
-	VPDPBUSD            192(AX)(SI*4), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z23, Z20
-	VFMADD231PS         Z20, Z19, Z9
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(R8*1), Z27, Z19
-	VPDPBUSD            64(AX)(R8*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            128(AX)(R8*1), Z27, Z19
-	VPDPBUSD            192(AX)(R8*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z24, Z20
-	VFMADD231PS         Z20, Z19, Z11
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(BX*2), Z27, Z19
-	VPDPBUSD            64(AX)(BX*2), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            128(AX)(BX*2), Z27, Z19
-	VPDPBUSD            192(AX)(BX*2), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z25, Z20
-	VFMADD231PS         Z20, Z19, Z13
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(R9*1), Z27, Z19
-	VPDPBUSD            64(AX)(R9*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            128(AX)(R9*1), Z27, Z19
-	VPDPBUSD            192(AX)(R9*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z16, Z16
-	VFMADD231PS         Z16, Z19, Z15
-	PREFETCHT1          64(DX)
 	VMOVDQU64           oddScales<>+0(SB), Z16
 	VPERMB.Z            Z17, Z16, K1, Z16
 	VCVTDQ2PS           Z16, Z16
@@ -655,132 +671,148 @@ loop9:
 	VPERMB.Z            Z9, Z11, K1, Z11
 	VCVTDQ2PS           Z11, Z11
 	VMULPS              Z8, Z11, Z11
-	VMOVDQU64           oddMinimums<>+0(SB), Z12
-	VPERMB.Z            Z9, Z12, K1, Z12
+	VMOVUPS             (SP), Z12
+	VFMADD231PS         256(AX), Z11, Z12
+	VMOVUPS             Z12, (SP)
+	VMOVUPS             64(SP), Z12
+	VFMADD231PS         256(AX)(SI*1), Z11, Z12
+	VMOVUPS             Z12, 64(SP)
+	VMOVUPS             128(SP), Z12
+	VFMADD231PS         256(AX)(SI*2), Z11, Z12
+	VMOVUPS             Z12, 128(SP)
+	VMOVUPS             192(SP), Z12
+	VFMADD231PS         256(AX)(BX*1), Z11, Z12
+	VMOVUPS             Z12, 192(SP)
+	VMOVUPS             256(SP), Z12
+	VFMADD231PS         256(AX)(SI*4), Z11, Z12
+	VMOVUPS             Z12, 256(SP)
+	VMOVUPS             320(SP), Z12
+	VFMADD231PS         256(AX)(R8*1), Z11, Z12
+	VMOVUPS             Z12, 320(SP)
+	VMOVUPS             384(SP), Z12
+	VFMADD231PS         256(AX)(BX*2), Z11, Z12
+	VMOVUPS             Z12, 384(SP)
+	VMOVUPS             448(SP), Z12
+	VFMADD231PS         256(AX)(R9*1), Z11, Z12
+	VMOVUPS             Z12, 448(SP)
+	VMOVDQU64           evenScales<>+0(SB), Z11
+	VPERMB.Z            Z9, Z11, K1, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              Z10, Z11, Z11
+	VMULPS              320(AX), Z11, Z12
+	VMULPS              320(AX)(SI*1), Z11, Z13
+	VMULPS              320(AX)(SI*2), Z11, Z14
+	VMULPS              320(AX)(BX*1), Z11, Z15
+	VMULPS              320(AX)(SI*4), Z11, Z16
+	VMULPS              320(AX)(R8*1), Z11, Z17
+	VMULPS              320(AX)(BX*2), Z11, Z18
+	VMULPS              320(AX)(R9*1), Z11, Z11
+	VMOVDQU64           16(CX), Z19
+	VSHUFI32X4          $0x88, 80(CX), Z19, Z20
+	VSHUFI32X4          $0xdd, 80(CX), Z19, Z19
+	VPANDD.BCST         nibbles<>+0(SB), Z20, Z20
+	VPANDD.BCST         nibbles<>+0(SB), Z19, Z19
+	VMOVDQU64           none<>+0(SB), Z21
+	VPDPBUSD            (AX), Z20, Z21
+	VPDPBUSD            64(AX), Z19, Z21
+	VPSLLD              $0x08, Z21, Z21
+	VPDPBUSD            128(AX), Z20, Z21
+	VPDPBUSD            192(AX), Z19, Z21
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z21, Z0
+	VMOVDQU64           none<>+0(SB), Z12
+	VPDPBUSD            (AX)(SI*1), Z20, Z12
+	VPDPBUSD            64(AX)(SI*1), Z19, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            128(AX)(SI*1), Z20, Z12
+	VPDPBUSD            192(AX)(SI*1), Z19, Z12
 	VCVTDQ2PS           Z12, Z12
-	VMULPS              Z8, Z12, Z12
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z1
+	VMOVDQU64           none<>+0(SB), Z12
+	VPDPBUSD            (AX)(SI*2), Z20, Z12
+	VPDPBUSD            64(AX)(SI*2), Z19, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            128(AX)(SI*2), Z20, Z12
+	VPDPBUSD            192(AX)(SI*2), Z19, Z12
+	VCVTDQ2PS           Z12, Z12
+	VPERMILPS           $0x00, Z14, Z13
+	VFMADD231PS         Z13, Z12, Z2
+	VMOVDQU64           none<>+0(SB), Z12
+	VPDPBUSD            (AX)(BX*1), Z20, Z12
+	VPDPBUSD            64(AX)(BX*1), Z19, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            128(AX)(BX*1), Z20, Z12
+	VPDPBUSD            192(AX)(BX*1), Z19, Z12
+	VCVTDQ2PS           Z12, Z12
+	VPERMILPS           $0x00, Z15, Z13
+	VFMADD231PS         Z13, Z12, Z3
+	VMOVDQU64           none<>+0(SB), Z12
+	VPDPBUSD            (AX)(SI*4), Z20, Z12
+	VPDPBUSD            64(AX)(SI*4), Z19, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            128(AX)(SI*4), Z20, Z12
+	VPDPBUSD            192(AX)(SI*4), Z19, Z12
+	VCVTDQ2PS           Z12, Z12
+	VPERMILPS           $0x00, Z16, Z13
+	VFMADD231PS         Z13, Z12, Z4
+	VMOVDQU64           none<>+0(SB), Z12
+	VPDPBUSD            (AX)(R8*1), Z20, Z12
+	VPDPBUSD            64(AX)(R8*1), Z19, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            128(AX)(R8*1), Z20, Z12
+	VPDPBUSD            192(AX)(R8*1), Z19, Z12
+	VCVTDQ2PS           Z12, Z12
+	VPERMILPS           $0x00, Z17, Z13
+	VFMADD231PS         Z13, Z12, Z5
+	VMOVDQU64           none<>+0(SB), Z12
+	VPDPBUSD            (AX)(BX*2), Z20, Z12
+	VPDPBUSD            64(AX)(BX*2), Z19, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            128(AX)(BX*2), Z20, Z12
+	VPDPBUSD            192(AX)(BX*2), Z19, Z12
+	VCVTDQ2PS           Z12, Z12
+	VPERMILPS           $0x00, Z18, Z13
+	VFMADD231PS         Z13, Z12, Z6
+	VMOVDQU64           none<>+0(SB), Z12
+	VPDPBUSD            (AX)(R9*1), Z20, Z12
+	VPDPBUSD            64(AX)(R9*1), Z19, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            128(AX)(R9*1), Z20, Z12
+	VPDPBUSD            192(AX)(R9*1), Z19, Z12
+	VCVTDQ2PS           Z12, Z12
+	VPERMILPS           $0x00, Z11, Z11
+	VFMADD231PS         Z11, Z12, Z7
+	PREFETCHT1          (DX)
+	VMOVDQU64           oddMinimums<>+0(SB), Z11
+	VPERMB.Z            Z9, Z11, K1, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              Z8, Z11, Z11
 	VMOVUPS             (SP), Z8
-	VFMADD231PS         256(AX), Z11, Z8
-	VFMADD231PS         640(AX), Z12, Z8
+	VFMADD231PS         640(AX), Z11, Z8
 	VMOVUPS             Z8, (SP)
 	VMOVUPS             64(SP), Z8
-	VFMADD231PS         256(AX)(SI*1), Z11, Z8
-	VFMADD231PS         640(AX)(SI*1), Z12, Z8
+	VFMADD231PS         640(AX)(SI*1), Z11, Z8
 	VMOVUPS             Z8, 64(SP)
 	VMOVUPS             128(SP), Z8
-	VFMADD231PS         256(AX)(SI*2), Z11, Z8
-	VFMADD231PS         640(AX)(SI*2), Z12, Z8
+	VFMADD231PS         640(AX)(SI*2), Z11, Z8
 	VMOVUPS             Z8, 128(SP)
 	VMOVUPS             192(SP), Z8
-	VFMADD231PS         256(AX)(BX*1), Z11, Z8
-	VFMADD231PS         640(AX)(BX*1), Z12, Z8
+	VFMADD231PS         640(AX)(BX*1), Z11, Z8
 	VMOVUPS             Z8, 192(SP)
 	VMOVUPS             256(SP), Z8
-	VFMADD231PS         256(AX)(SI*4), Z11, Z8
-	VFMADD231PS         640(AX)(SI*4), Z12, Z8
+	VFMADD231PS         640(AX)(SI*4), Z11, Z8
 	VMOVUPS             Z8, 256(SP)
 	VMOVUPS             320(SP), Z8
-	VFMADD231PS         256(AX)(R8*1), Z11, Z8
-	VFMADD231PS         640(AX)(R8*1), Z12, Z8
+	VFMADD231PS         640(AX)(R8*1), Z11, Z8
 	VMOVUPS             Z8, 320(SP)
 	VMOVUPS             384(SP), Z8
-	VFMADD231PS         256(AX)(BX*2), Z11, Z8
-	VFMADD231PS         640(AX)(BX*2), Z12, Z8
+	VFMADD231PS         640(AX)(BX*2), Z11, Z8
 	VMOVUPS             Z8, 384(SP)
 	VMOVUPS             448(SP), Z8
-	VFMADD231PS         256(AX)(R9*1), Z11, Z8
-	VFMADD231PS         640(AX)(R9*1), Z12, Z8
+	VFMADD231PS         640(AX)(R9*1), Z11, Z8
 	VMOVUPS             Z8, 448(SP)
-	VMOVDQU64           evenScales<>+0(SB), Z8
-	VPERMB.Z            Z9, Z8, K1, Z8
-	VCVTDQ2PS           Z8, Z8
-	VMULPS              Z10, Z8, Z8
-	VMULPS              320(AX), Z8, Z11
-	VMULPS              320(AX)(SI*1), Z8, Z12
-	VMULPS              320(AX)(SI*2), Z8, Z13
-	VMULPS              320(AX)(BX*1), Z8, Z14
-	VMULPS              320(AX)(SI*4), Z8, Z15
-	VMULPS              320(AX)(R8*1), Z8, Z16
-	VMULPS              320(AX)(BX*2), Z8, Z17
-	VMULPS              320(AX)(R9*1), Z8, Z8
-	VMOVDQU64           16(CX), Z18
-	VSHUFI32X4          $0x88, 80(CX), Z18, Z19
-	VSHUFI32X4          $0xdd, 80(CX), Z18, Z18
-	VPANDD.BCST         nibbles<>+0(SB), Z19, Z19
-	VPANDD.BCST         nibbles<>+0(SB), Z18, Z18
-	VMOVDQU64           none<>+0(SB), Z20
-	VPDPBUSD            (AX), Z19, Z20
-	VPDPBUSD            64(AX), Z18, Z20
-	VPSLLD              $0x08, Z20, Z20
-	VPDPBUSD            128(AX), Z19, Z20
-	VPDPBUSD            192(AX), Z18, Z20
-	VCVTDQ2PS           Z20, Z20
-	VPERMILPS           $0x00, Z11, Z11
-	VFMADD231PS         Z11, Z20, Z0
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX)(SI*1), Z19, Z11
-	VPDPBUSD            64(AX)(SI*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            128(AX)(SI*1), Z19, Z11
-	VPDPBUSD            192(AX)(SI*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z12, Z12
-	VFMADD231PS         Z12, Z11, Z1
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX)(SI*2), Z19, Z11
-	VPDPBUSD            64(AX)(SI*2), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            128(AX)(SI*2), Z19, Z11
-	VPDPBUSD            192(AX)(SI*2), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z13, Z12
-	VFMADD231PS         Z12, Z11, Z2
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX)(BX*1), Z19, Z11
-	VPDPBUSD            64(AX)(BX*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            128(AX)(BX*1), Z19, Z11
-	VPDPBUSD            192(AX)(BX*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z14, Z12
-	VFMADD231PS         Z12, Z11, Z3
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX)(SI*4), Z19, Z11
-	VPDPBUSD            64(AX)(SI*4), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            128(AX)(SI*4), Z19, Z11
-	VPDPBUSD            192(AX)(SI*4), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z15, Z12
-	VFMADD231PS         Z12, Z11, Z4
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX)(R8*1), Z19, Z11
-	VPDPBUSD            64(AX)(R8*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            128(AX)(R8*1), Z19, Z11
-	VPDPBUSD            192(AX)(R8*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z16, Z12
-	VFMADD231PS         Z12, Z11, Z5
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX)(BX*2), Z19, Z11
-	VPDPBUSD            64(AX)(BX*2), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            128(AX)(BX*2), Z19, Z11
-	VPDPBUSD            192(AX)(BX*2), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z17, Z12
-	VFMADD231PS         Z12, Z11, Z6
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX)(R9*1), Z19, Z11
-	VPDPBUSD            64(AX)(R9*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            128(AX)(R9*1), Z19, Z11
-	VPDPBUSD            192(AX)(R9*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z8, Z8
-	VFMADD231PS         Z8, Z11, Z7
-	PREFETCHT1          (DX)
 	VMOVDQU64           oddScales<>+0(SB), Z8
 	VPERMB.Z            Z9, Z8, K1, Z8
 	VCVTDQ2PS           Z8, Z8

@@ -5,8 +5,8 @@
 #include "textflag.h"
 
 // func product8Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VBMI, CMOV, MMX+
-TEXT ·product8Q6_KWhole(SB), NOSPLIT, $0-120
+// Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VBMI, AVX512VL, CMOV, MMX+
+TEXT ·product8Q6_KWhole(SB), NOSPLIT, $512-120
 	MOVQ q_base+32(FP), AX
 	MOVQ k_base+56(FP), CX
 	MOVQ next_base+80(FP), DX
@@ -21,7 +21,7 @@ TEXT ·product8Q6_KWhole(SB), NOSPLIT, $0-120
 	JLT  end2
 
 loop1:
-	ADDQ $0x00000500, SI
+	ADDQ $0x00000400, SI
 	ADDQ $0x000000d2, DI
 	SUBQ $0x00000100, BX
 	CMPQ BX, $0x00000100
@@ -43,25 +43,41 @@ end2:
 	JLT   done4
 
 rows3:
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	VXORPS Z8, Z8, Z8
-	VXORPS Z9, Z9, Z9
-	VXORPS Z10, Z10, Z10
-	VXORPS Z11, Z11, Z11
-	VXORPS Z12, Z12, Z12
-	VXORPS Z13, Z13, Z13
-	VXORPS Z14, Z14, Z14
-	VXORPS Z15, Z15, Z15
-	MOVQ   DI, R10
-	CMPQ   R10, $0x000000d2
-	JLT    end6
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VXORPS  Z8, Z8, Z8
+	VXORPS  Z9, Z9, Z9
+	VXORPS  Z10, Z10, Z10
+	VXORPS  Z11, Z11, Z11
+	VXORPS  Z12, Z12, Z12
+	VXORPS  Z13, Z13, Z13
+	VXORPS  Z14, Z14, Z14
+	VXORPS  Z15, Z15, Z15
+	VXORPS  Z16, Z16, Z16
+	VMOVUPS Z16, (SP)
+	VXORPS  Z16, Z16, Z16
+	VMOVUPS Z16, 64(SP)
+	VXORPS  Z16, Z16, Z16
+	VMOVUPS Z16, 128(SP)
+	VXORPS  Z16, Z16, Z16
+	VMOVUPS Z16, 192(SP)
+	VXORPS  Z16, Z16, Z16
+	VMOVUPS Z16, 256(SP)
+	VXORPS  Z16, Z16, Z16
+	VMOVUPS Z16, 320(SP)
+	VXORPS  Z16, Z16, Z16
+	VMOVUPS Z16, 384(SP)
+	VXORPS  Z16, Z16, Z16
+	VMOVUPS Z16, 448(SP)
+	MOVQ    DI, R10
+	CMPQ    R10, $0x000000d2
+	JLT     end6
 
 loop5:
 	VBROADCASTI32X4     192(CX), Z16
@@ -76,71 +92,95 @@ loop5:
 	VPERMB.Z            Z16, Z18, K1, Z18
 	VCVTDQ2PS           Z18, Z18
 	VMULPS              Z17, Z18, Z18
-	VMULPS              256(AX), Z18, Z19
-	VMULPS              256(AX)(SI*1), Z18, Z20
-	VMULPS              256(AX)(SI*2), Z18, Z21
-	VMULPS              256(AX)(BX*1), Z18, Z22
-	VMULPS              256(AX)(SI*4), Z18, Z23
-	VMULPS              256(AX)(R8*1), Z18, Z24
-	VMULPS              256(AX)(BX*2), Z18, Z25
-	VMULPS              256(AX)(R9*1), Z18, Z18
+	VMOVUPS             (SP), Z19
+	VFMADD231PS         128(AX), Z18, Z19
+	VMOVUPS             Z19, (SP)
+	VMOVUPS             64(SP), Z19
+	VFMADD231PS         128(AX)(SI*1), Z18, Z19
+	VMOVUPS             Z19, 64(SP)
+	VMOVUPS             128(SP), Z19
+	VFMADD231PS         128(AX)(SI*2), Z18, Z19
+	VMOVUPS             Z19, 128(SP)
+	VMOVUPS             192(SP), Z19
+	VFMADD231PS         128(AX)(BX*1), Z18, Z19
+	VMOVUPS             Z19, 192(SP)
+	VMOVUPS             256(SP), Z19
+	VFMADD231PS         128(AX)(SI*4), Z18, Z19
+	VMOVUPS             Z19, 256(SP)
+	VMOVUPS             320(SP), Z19
+	VFMADD231PS         128(AX)(R8*1), Z18, Z19
+	VMOVUPS             Z19, 320(SP)
+	VMOVUPS             384(SP), Z19
+	VFMADD231PS         128(AX)(BX*2), Z18, Z19
+	VMOVUPS             Z19, 384(SP)
+	VMOVUPS             448(SP), Z19
+	VFMADD231PS         128(AX)(R9*1), Z18, Z19
+	VMOVUPS             Z19, 448(SP)
+	VMULPS              192(AX), Z18, Z19
+	VMULPS              192(AX)(SI*1), Z18, Z20
+	VMULPS              192(AX)(SI*2), Z18, Z21
+	VMULPS              192(AX)(BX*1), Z18, Z22
+	VMULPS              192(AX)(SI*4), Z18, Z23
+	VMULPS              192(AX)(R8*1), Z18, Z24
+	VMULPS              192(AX)(BX*2), Z18, Z25
+	VMULPS              192(AX)(R9*1), Z18, Z18
 	VBROADCASTI64X4     128(CX), Z26
 	VMOVDQU64           lowerPairs<>+0(SB), Z27
 	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
 	VMOVDQU64           nibbleMask<>+0(SB), Z27
 	VPTERNLOGD          $0xf8, (CX), Z27, Z26
-	VMOVDQU64           128(AX), Z27
+	VMOVDQU64           none<>+0(SB), Z27
 	VPDPBUSD            (AX), Z26, Z27
-	VPSHLDD             $0x08, 192(AX), Z27, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            64(AX), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z19, Z28
 	VFMADD231PS         Z28, Z27, Z0
-	VMOVDQU64           128(AX)(SI*1), Z27
+	VMOVDQU64           none<>+0(SB), Z27
 	VPDPBUSD            (AX)(SI*1), Z26, Z27
-	VPSHLDD             $0x08, 192(AX)(SI*1), Z27, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            64(AX)(SI*1), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z20, Z28
 	VFMADD231PS         Z28, Z27, Z2
-	VMOVDQU64           128(AX)(SI*2), Z27
+	VMOVDQU64           none<>+0(SB), Z27
 	VPDPBUSD            (AX)(SI*2), Z26, Z27
-	VPSHLDD             $0x08, 192(AX)(SI*2), Z27, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            64(AX)(SI*2), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z21, Z28
 	VFMADD231PS         Z28, Z27, Z4
-	VMOVDQU64           128(AX)(BX*1), Z27
+	VMOVDQU64           none<>+0(SB), Z27
 	VPDPBUSD            (AX)(BX*1), Z26, Z27
-	VPSHLDD             $0x08, 192(AX)(BX*1), Z27, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            64(AX)(BX*1), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z22, Z28
 	VFMADD231PS         Z28, Z27, Z6
-	VMOVDQU64           128(AX)(SI*4), Z27
+	VMOVDQU64           none<>+0(SB), Z27
 	VPDPBUSD            (AX)(SI*4), Z26, Z27
-	VPSHLDD             $0x08, 192(AX)(SI*4), Z27, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            64(AX)(SI*4), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z23, Z28
 	VFMADD231PS         Z28, Z27, Z8
-	VMOVDQU64           128(AX)(R8*1), Z27
+	VMOVDQU64           none<>+0(SB), Z27
 	VPDPBUSD            (AX)(R8*1), Z26, Z27
-	VPSHLDD             $0x08, 192(AX)(R8*1), Z27, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            64(AX)(R8*1), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z24, Z28
 	VFMADD231PS         Z28, Z27, Z10
-	VMOVDQU64           128(AX)(BX*2), Z27
+	VMOVDQU64           none<>+0(SB), Z27
 	VPDPBUSD            (AX)(BX*2), Z26, Z27
-	VPSHLDD             $0x08, 192(AX)(BX*2), Z27, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            64(AX)(BX*2), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z25, Z28
 	VFMADD231PS         Z28, Z27, Z12
-	VMOVDQU64           128(AX)(R9*1), Z27
+	VMOVDQU64           none<>+0(SB), Z27
 	VPDPBUSD            (AX)(R9*1), Z26, Z27
-	VPSHLDD             $0x08, 192(AX)(R9*1), Z27, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            64(AX)(R9*1), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z18, Z26
@@ -150,58 +190,58 @@ loop5:
 	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
 	VMOVDQU64           nibbleMask<>+0(SB), Z27
 	VPTERNLOGD          $0xf8, (CX)(DI*1), Z27, Z26
-	VMOVDQU64           128(AX), Z27
+	VMOVDQU64           none<>+0(SB), Z27
 	VPDPBUSD            (AX), Z26, Z27
-	VPSHLDD             $0x08, 192(AX), Z27, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            64(AX), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x55, Z19, Z19
 	VFMADD231PS         Z19, Z27, Z1
-	VMOVDQU64           128(AX)(SI*1), Z19
+	VMOVDQU64           none<>+0(SB), Z19
 	VPDPBUSD            (AX)(SI*1), Z26, Z19
-	VPSHLDD             $0x08, 192(AX)(SI*1), Z19, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            64(AX)(SI*1), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z20, Z20
 	VFMADD231PS         Z20, Z19, Z3
-	VMOVDQU64           128(AX)(SI*2), Z19
+	VMOVDQU64           none<>+0(SB), Z19
 	VPDPBUSD            (AX)(SI*2), Z26, Z19
-	VPSHLDD             $0x08, 192(AX)(SI*2), Z19, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            64(AX)(SI*2), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z21, Z20
 	VFMADD231PS         Z20, Z19, Z5
-	VMOVDQU64           128(AX)(BX*1), Z19
+	VMOVDQU64           none<>+0(SB), Z19
 	VPDPBUSD            (AX)(BX*1), Z26, Z19
-	VPSHLDD             $0x08, 192(AX)(BX*1), Z19, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            64(AX)(BX*1), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z22, Z20
 	VFMADD231PS         Z20, Z19, Z7
-	VMOVDQU64           128(AX)(SI*4), Z19
+	VMOVDQU64           none<>+0(SB), Z19
 	VPDPBUSD            (AX)(SI*4), Z26, Z19
-	VPSHLDD             $0x08, 192(AX)(SI*4), Z19, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            64(AX)(SI*4), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z23, Z20
 	VFMADD231PS         Z20, Z19, Z9
-	VMOVDQU64           128(AX)(R8*1), Z19
+	VMOVDQU64           none<>+0(SB), Z19
 	VPDPBUSD            (AX)(R8*1), Z26, Z19
-	VPSHLDD             $0x08, 192(AX)(R8*1), Z19, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            64(AX)(R8*1), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z24, Z20
 	VFMADD231PS         Z20, Z19, Z11
-	VMOVDQU64           128(AX)(BX*2), Z19
+	VMOVDQU64           none<>+0(SB), Z19
 	VPDPBUSD            (AX)(BX*2), Z26, Z19
-	VPSHLDD             $0x08, 192(AX)(BX*2), Z19, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            64(AX)(BX*2), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z25, Z20
 	VFMADD231PS         Z20, Z19, Z13
-	VMOVDQU64           128(AX)(R9*1), Z19
+	VMOVDQU64           none<>+0(SB), Z19
 	VPDPBUSD            (AX)(R9*1), Z26, Z19
-	VPSHLDD             $0x08, 192(AX)(R9*1), Z19, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            64(AX)(R9*1), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z18, Z18
@@ -211,73 +251,97 @@ loop5:
 	VPERMB.Z            Z16, Z18, K1, Z18
 	VCVTDQ2PS           Z18, Z18
 	VMULPS              Z17, Z18, Z18
-	VMULPS              576(AX), Z18, Z19
-	VMULPS              576(AX)(SI*1), Z18, Z20
-	VMULPS              576(AX)(SI*2), Z18, Z21
-	VMULPS              576(AX)(BX*1), Z18, Z22
-	VMULPS              576(AX)(SI*4), Z18, Z23
-	VMULPS              576(AX)(R8*1), Z18, Z24
-	VMULPS              576(AX)(BX*2), Z18, Z25
-	VMULPS              576(AX)(R9*1), Z18, Z18
+	VMOVUPS             (SP), Z19
+	VFMADD231PS         384(AX), Z18, Z19
+	VMOVUPS             Z19, (SP)
+	VMOVUPS             64(SP), Z19
+	VFMADD231PS         384(AX)(SI*1), Z18, Z19
+	VMOVUPS             Z19, 64(SP)
+	VMOVUPS             128(SP), Z19
+	VFMADD231PS         384(AX)(SI*2), Z18, Z19
+	VMOVUPS             Z19, 128(SP)
+	VMOVUPS             192(SP), Z19
+	VFMADD231PS         384(AX)(BX*1), Z18, Z19
+	VMOVUPS             Z19, 192(SP)
+	VMOVUPS             256(SP), Z19
+	VFMADD231PS         384(AX)(SI*4), Z18, Z19
+	VMOVUPS             Z19, 256(SP)
+	VMOVUPS             320(SP), Z19
+	VFMADD231PS         384(AX)(R8*1), Z18, Z19
+	VMOVUPS             Z19, 320(SP)
+	VMOVUPS             384(SP), Z19
+	VFMADD231PS         384(AX)(BX*2), Z18, Z19
+	VMOVUPS             Z19, 384(SP)
+	VMOVUPS             448(SP), Z19
+	VFMADD231PS         384(AX)(R9*1), Z18, Z19
+	VMOVUPS             Z19, 448(SP)
+	VMULPS              448(AX), Z18, Z19
+	VMULPS              448(AX)(SI*1), Z18, Z20
+	VMULPS              448(AX)(SI*2), Z18, Z21
+	VMULPS              448(AX)(BX*1), Z18, Z22
+	VMULPS              448(AX)(SI*4), Z18, Z23
+	VMULPS              448(AX)(R8*1), Z18, Z24
+	VMULPS              448(AX)(BX*2), Z18, Z25
+	VMULPS              448(AX)(R9*1), Z18, Z18
 	VBROADCASTI64X4     128(CX), Z26
 	VMOVDQU64           upperPairs<>+0(SB), Z27
 	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
 	VMOVDQU64           (CX), Z27
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z27, Z27
 	VPORD               Z27, Z26, Z26
-	VMOVDQU64           448(AX), Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            256(AX), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            320(AX), Z26, Z27
-	VPSHLDD             $0x08, 512(AX), Z27, Z27
-	VPDPBUSD            384(AX), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z19, Z28
 	VFMADD231PS         Z28, Z27, Z0
-	VMOVDQU64           448(AX)(SI*1), Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            256(AX)(SI*1), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            320(AX)(SI*1), Z26, Z27
-	VPSHLDD             $0x08, 512(AX)(SI*1), Z27, Z27
-	VPDPBUSD            384(AX)(SI*1), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z20, Z28
 	VFMADD231PS         Z28, Z27, Z2
-	VMOVDQU64           448(AX)(SI*2), Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            256(AX)(SI*2), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            320(AX)(SI*2), Z26, Z27
-	VPSHLDD             $0x08, 512(AX)(SI*2), Z27, Z27
-	VPDPBUSD            384(AX)(SI*2), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z21, Z28
 	VFMADD231PS         Z28, Z27, Z4
-	VMOVDQU64           448(AX)(BX*1), Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            256(AX)(BX*1), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            320(AX)(BX*1), Z26, Z27
-	VPSHLDD             $0x08, 512(AX)(BX*1), Z27, Z27
-	VPDPBUSD            384(AX)(BX*1), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z22, Z28
 	VFMADD231PS         Z28, Z27, Z6
-	VMOVDQU64           448(AX)(SI*4), Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            256(AX)(SI*4), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            320(AX)(SI*4), Z26, Z27
-	VPSHLDD             $0x08, 512(AX)(SI*4), Z27, Z27
-	VPDPBUSD            384(AX)(SI*4), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z23, Z28
 	VFMADD231PS         Z28, Z27, Z8
-	VMOVDQU64           448(AX)(R8*1), Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            256(AX)(R8*1), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            320(AX)(R8*1), Z26, Z27
-	VPSHLDD             $0x08, 512(AX)(R8*1), Z27, Z27
-	VPDPBUSD            384(AX)(R8*1), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z24, Z28
 	VFMADD231PS         Z28, Z27, Z10
-	VMOVDQU64           448(AX)(BX*2), Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            256(AX)(BX*2), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            320(AX)(BX*2), Z26, Z27
-	VPSHLDD             $0x08, 512(AX)(BX*2), Z27, Z27
-	VPDPBUSD            384(AX)(BX*2), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z25, Z28
 	VFMADD231PS         Z28, Z27, Z12
-	VMOVDQU64           448(AX)(R9*1), Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            256(AX)(R9*1), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            320(AX)(R9*1), Z26, Z27
-	VPSHLDD             $0x08, 512(AX)(R9*1), Z27, Z27
-	VPDPBUSD            384(AX)(R9*1), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z18, Z26
 	VFMADD231PS         Z26, Z27, Z14
@@ -288,59 +352,59 @@ loop5:
 	VMOVDQU64           (CX)(DI*1), Z27
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z27, Z27
 	VPORD               Z27, Z26, Z26
-	VMOVDQU64           448(AX), Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            256(AX), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
 	VPDPBUSD            320(AX), Z26, Z27
-	VPSHLDD             $0x08, 512(AX), Z27, Z27
-	VPDPBUSD            384(AX), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x55, Z19, Z19
 	VFMADD231PS         Z19, Z27, Z1
-	VMOVDQU64           448(AX)(SI*1), Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            256(AX)(SI*1), Z26, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            320(AX)(SI*1), Z26, Z19
-	VPSHLDD             $0x08, 512(AX)(SI*1), Z19, Z19
-	VPDPBUSD            384(AX)(SI*1), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z20, Z20
 	VFMADD231PS         Z20, Z19, Z3
-	VMOVDQU64           448(AX)(SI*2), Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            256(AX)(SI*2), Z26, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            320(AX)(SI*2), Z26, Z19
-	VPSHLDD             $0x08, 512(AX)(SI*2), Z19, Z19
-	VPDPBUSD            384(AX)(SI*2), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z21, Z20
 	VFMADD231PS         Z20, Z19, Z5
-	VMOVDQU64           448(AX)(BX*1), Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            256(AX)(BX*1), Z26, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            320(AX)(BX*1), Z26, Z19
-	VPSHLDD             $0x08, 512(AX)(BX*1), Z19, Z19
-	VPDPBUSD            384(AX)(BX*1), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z22, Z20
 	VFMADD231PS         Z20, Z19, Z7
-	VMOVDQU64           448(AX)(SI*4), Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            256(AX)(SI*4), Z26, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            320(AX)(SI*4), Z26, Z19
-	VPSHLDD             $0x08, 512(AX)(SI*4), Z19, Z19
-	VPDPBUSD            384(AX)(SI*4), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z23, Z20
 	VFMADD231PS         Z20, Z19, Z9
-	VMOVDQU64           448(AX)(R8*1), Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            256(AX)(R8*1), Z26, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            320(AX)(R8*1), Z26, Z19
-	VPSHLDD             $0x08, 512(AX)(R8*1), Z19, Z19
-	VPDPBUSD            384(AX)(R8*1), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z24, Z20
 	VFMADD231PS         Z20, Z19, Z11
-	VMOVDQU64           448(AX)(BX*2), Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            256(AX)(BX*2), Z26, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            320(AX)(BX*2), Z26, Z19
-	VPSHLDD             $0x08, 512(AX)(BX*2), Z19, Z19
-	VPDPBUSD            384(AX)(BX*2), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z25, Z20
 	VFMADD231PS         Z20, Z19, Z13
-	VMOVDQU64           448(AX)(R9*1), Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            256(AX)(R9*1), Z26, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            320(AX)(R9*1), Z26, Z19
-	VPSHLDD             $0x08, 512(AX)(R9*1), Z19, Z19
-	VPDPBUSD            384(AX)(R9*1), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z18, Z18
 	VFMADD231PS         Z18, Z19, Z15
@@ -349,72 +413,96 @@ loop5:
 	VPERMB.Z            Z16, Z18, K1, Z18
 	VCVTDQ2PS           Z18, Z18
 	VMULPS              Z17, Z18, Z18
-	VMULPS              896(AX), Z18, Z19
-	VMULPS              896(AX)(SI*1), Z18, Z20
-	VMULPS              896(AX)(SI*2), Z18, Z21
-	VMULPS              896(AX)(BX*1), Z18, Z22
-	VMULPS              896(AX)(SI*4), Z18, Z23
-	VMULPS              896(AX)(R8*1), Z18, Z24
-	VMULPS              896(AX)(BX*2), Z18, Z25
-	VMULPS              896(AX)(R9*1), Z18, Z18
+	VMOVUPS             (SP), Z19
+	VFMADD231PS         640(AX), Z18, Z19
+	VMOVUPS             Z19, (SP)
+	VMOVUPS             64(SP), Z19
+	VFMADD231PS         640(AX)(SI*1), Z18, Z19
+	VMOVUPS             Z19, 64(SP)
+	VMOVUPS             128(SP), Z19
+	VFMADD231PS         640(AX)(SI*2), Z18, Z19
+	VMOVUPS             Z19, 128(SP)
+	VMOVUPS             192(SP), Z19
+	VFMADD231PS         640(AX)(BX*1), Z18, Z19
+	VMOVUPS             Z19, 192(SP)
+	VMOVUPS             256(SP), Z19
+	VFMADD231PS         640(AX)(SI*4), Z18, Z19
+	VMOVUPS             Z19, 256(SP)
+	VMOVUPS             320(SP), Z19
+	VFMADD231PS         640(AX)(R8*1), Z18, Z19
+	VMOVUPS             Z19, 320(SP)
+	VMOVUPS             384(SP), Z19
+	VFMADD231PS         640(AX)(BX*2), Z18, Z19
+	VMOVUPS             Z19, 384(SP)
+	VMOVUPS             448(SP), Z19
+	VFMADD231PS         640(AX)(R9*1), Z18, Z19
+	VMOVUPS             Z19, 448(SP)
+	VMULPS              704(AX), Z18, Z19
+	VMULPS              704(AX)(SI*1), Z18, Z20
+	VMULPS              704(AX)(SI*2), Z18, Z21
+	VMULPS              704(AX)(BX*1), Z18, Z22
+	VMULPS              704(AX)(SI*4), Z18, Z23
+	VMULPS              704(AX)(R8*1), Z18, Z24
+	VMULPS              704(AX)(BX*2), Z18, Z25
+	VMULPS              704(AX)(R9*1), Z18, Z18
 	VBROADCASTI64X4     160(CX), Z26
 	VMOVDQU64           lowerPairs<>+0(SB), Z27
 	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
 	VMOVDQU64           nibbleMask<>+0(SB), Z27
 	VPTERNLOGD          $0xf8, 64(CX), Z27, Z26
-	VMOVDQU64           768(AX), Z27
-	VPDPBUSD            640(AX), Z26, Z27
-	VPSHLDD             $0x08, 832(AX), Z27, Z27
-	VPDPBUSD            704(AX), Z26, Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            512(AX), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
+	VPDPBUSD            576(AX), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z19, Z28
 	VFMADD231PS         Z28, Z27, Z0
-	VMOVDQU64           768(AX)(SI*1), Z27
-	VPDPBUSD            640(AX)(SI*1), Z26, Z27
-	VPSHLDD             $0x08, 832(AX)(SI*1), Z27, Z27
-	VPDPBUSD            704(AX)(SI*1), Z26, Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            512(AX)(SI*1), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
+	VPDPBUSD            576(AX)(SI*1), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z20, Z28
 	VFMADD231PS         Z28, Z27, Z2
-	VMOVDQU64           768(AX)(SI*2), Z27
-	VPDPBUSD            640(AX)(SI*2), Z26, Z27
-	VPSHLDD             $0x08, 832(AX)(SI*2), Z27, Z27
-	VPDPBUSD            704(AX)(SI*2), Z26, Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            512(AX)(SI*2), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
+	VPDPBUSD            576(AX)(SI*2), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z21, Z28
 	VFMADD231PS         Z28, Z27, Z4
-	VMOVDQU64           768(AX)(BX*1), Z27
-	VPDPBUSD            640(AX)(BX*1), Z26, Z27
-	VPSHLDD             $0x08, 832(AX)(BX*1), Z27, Z27
-	VPDPBUSD            704(AX)(BX*1), Z26, Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            512(AX)(BX*1), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
+	VPDPBUSD            576(AX)(BX*1), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z22, Z28
 	VFMADD231PS         Z28, Z27, Z6
-	VMOVDQU64           768(AX)(SI*4), Z27
-	VPDPBUSD            640(AX)(SI*4), Z26, Z27
-	VPSHLDD             $0x08, 832(AX)(SI*4), Z27, Z27
-	VPDPBUSD            704(AX)(SI*4), Z26, Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            512(AX)(SI*4), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
+	VPDPBUSD            576(AX)(SI*4), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z23, Z28
 	VFMADD231PS         Z28, Z27, Z8
-	VMOVDQU64           768(AX)(R8*1), Z27
-	VPDPBUSD            640(AX)(R8*1), Z26, Z27
-	VPSHLDD             $0x08, 832(AX)(R8*1), Z27, Z27
-	VPDPBUSD            704(AX)(R8*1), Z26, Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            512(AX)(R8*1), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
+	VPDPBUSD            576(AX)(R8*1), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z24, Z28
 	VFMADD231PS         Z28, Z27, Z10
-	VMOVDQU64           768(AX)(BX*2), Z27
-	VPDPBUSD            640(AX)(BX*2), Z26, Z27
-	VPSHLDD             $0x08, 832(AX)(BX*2), Z27, Z27
-	VPDPBUSD            704(AX)(BX*2), Z26, Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            512(AX)(BX*2), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
+	VPDPBUSD            576(AX)(BX*2), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z25, Z28
 	VFMADD231PS         Z28, Z27, Z12
-	VMOVDQU64           768(AX)(R9*1), Z27
-	VPDPBUSD            640(AX)(R9*1), Z26, Z27
-	VPSHLDD             $0x08, 832(AX)(R9*1), Z27, Z27
-	VPDPBUSD            704(AX)(R9*1), Z26, Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            512(AX)(R9*1), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
+	VPDPBUSD            576(AX)(R9*1), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x00, Z18, Z26
 	VFMADD231PS         Z26, Z27, Z14
@@ -424,59 +512,59 @@ loop5:
 	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
 	VMOVDQU64           nibbleMask<>+0(SB), Z27
 	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z27, Z26
-	VMOVDQU64           768(AX), Z27
-	VPDPBUSD            640(AX), Z26, Z27
-	VPSHLDD             $0x08, 832(AX), Z27, Z27
-	VPDPBUSD            704(AX), Z26, Z27
+	VMOVDQU64           none<>+0(SB), Z27
+	VPDPBUSD            512(AX), Z26, Z27
+	VPSLLD              $0x08, Z27, Z27
+	VPDPBUSD            576(AX), Z26, Z27
 	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0x55, Z19, Z19
 	VFMADD231PS         Z19, Z27, Z1
-	VMOVDQU64           768(AX)(SI*1), Z19
-	VPDPBUSD            640(AX)(SI*1), Z26, Z19
-	VPSHLDD             $0x08, 832(AX)(SI*1), Z19, Z19
-	VPDPBUSD            704(AX)(SI*1), Z26, Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            512(AX)(SI*1), Z26, Z19
+	VPSLLD              $0x08, Z19, Z19
+	VPDPBUSD            576(AX)(SI*1), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z20, Z20
 	VFMADD231PS         Z20, Z19, Z3
-	VMOVDQU64           768(AX)(SI*2), Z19
-	VPDPBUSD            640(AX)(SI*2), Z26, Z19
-	VPSHLDD             $0x08, 832(AX)(SI*2), Z19, Z19
-	VPDPBUSD            704(AX)(SI*2), Z26, Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            512(AX)(SI*2), Z26, Z19
+	VPSLLD              $0x08, Z19, Z19
+	VPDPBUSD            576(AX)(SI*2), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z21, Z20
 	VFMADD231PS         Z20, Z19, Z5
-	VMOVDQU64           768(AX)(BX*1), Z19
-	VPDPBUSD            640(AX)(BX*1), Z26, Z19
-	VPSHLDD             $0x08, 832(AX)(BX*1), Z19, Z19
-	VPDPBUSD            704(AX)(BX*1), Z26, Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            512(AX)(BX*1), Z26, Z19
+	VPSLLD              $0x08, Z19, Z19
+	VPDPBUSD            576(AX)(BX*1), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z22, Z20
 	VFMADD231PS         Z20, Z19, Z7
-	VMOVDQU64           768(AX)(SI*4), Z19
-	VPDPBUSD            640(AX)(SI*4), Z26, Z19
-	VPSHLDD             $0x08, 832(AX)(SI*4), Z19, Z19
-	VPDPBUSD            704(AX)(SI*4), Z26, Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            512(AX)(SI*4), Z26, Z19
+	VPSLLD              $0x08, Z19, Z19
+	VPDPBUSD            576(AX)(SI*4), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z23, Z20
 	VFMADD231PS         Z20, Z19, Z9
-	VMOVDQU64           768(AX)(R8*1), Z19
-	VPDPBUSD            640(AX)(R8*1), Z26, Z19
-	VPSHLDD             $0x08, 832(AX)(R8*1), Z19, Z19
-	VPDPBUSD            704(AX)(R8*1), Z26, Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            512(AX)(R8*1), Z26, Z19
+	VPSLLD              $0x08, Z19, Z19
+	VPDPBUSD            576(AX)(R8*1), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z24, Z20
 	VFMADD231PS         Z20, Z19, Z11
-	VMOVDQU64           768(AX)(BX*2), Z19
-	VPDPBUSD            640(AX)(BX*2), Z26, Z19
-	VPSHLDD             $0x08, 832(AX)(BX*2), Z19, Z19
-	VPDPBUSD            704(AX)(BX*2), Z26, Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            512(AX)(BX*2), Z26, Z19
+	VPSLLD              $0x08, Z19, Z19
+	VPDPBUSD            576(AX)(BX*2), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z25, Z20
 	VFMADD231PS         Z20, Z19, Z13
-	VMOVDQU64           768(AX)(R9*1), Z19
-	VPDPBUSD            640(AX)(R9*1), Z26, Z19
-	VPSHLDD             $0x08, 832(AX)(R9*1), Z19, Z19
-	VPDPBUSD            704(AX)(R9*1), Z26, Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            512(AX)(R9*1), Z26, Z19
+	VPSLLD              $0x08, Z19, Z19
+	VPDPBUSD            576(AX)(R9*1), Z26, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x55, Z18, Z18
 	VFMADD231PS         Z18, Z19, Z15
@@ -485,73 +573,97 @@ loop5:
 	VPERMB.Z            Z16, Z18, K1, Z16
 	VCVTDQ2PS           Z16, Z16
 	VMULPS              Z17, Z16, Z16
-	VMULPS              1216(AX), Z16, Z17
-	VMULPS              1216(AX)(SI*1), Z16, Z18
-	VMULPS              1216(AX)(SI*2), Z16, Z19
-	VMULPS              1216(AX)(BX*1), Z16, Z20
-	VMULPS              1216(AX)(SI*4), Z16, Z21
-	VMULPS              1216(AX)(R8*1), Z16, Z22
-	VMULPS              1216(AX)(BX*2), Z16, Z23
-	VMULPS              1216(AX)(R9*1), Z16, Z16
+	VMOVUPS             (SP), Z17
+	VFMADD231PS         896(AX), Z16, Z17
+	VMOVUPS             Z17, (SP)
+	VMOVUPS             64(SP), Z17
+	VFMADD231PS         896(AX)(SI*1), Z16, Z17
+	VMOVUPS             Z17, 64(SP)
+	VMOVUPS             128(SP), Z17
+	VFMADD231PS         896(AX)(SI*2), Z16, Z17
+	VMOVUPS             Z17, 128(SP)
+	VMOVUPS             192(SP), Z17
+	VFMADD231PS         896(AX)(BX*1), Z16, Z17
+	VMOVUPS             Z17, 192(SP)
+	VMOVUPS             256(SP), Z17
+	VFMADD231PS         896(AX)(SI*4), Z16, Z17
+	VMOVUPS             Z17, 256(SP)
+	VMOVUPS             320(SP), Z17
+	VFMADD231PS         896(AX)(R8*1), Z16, Z17
+	VMOVUPS             Z17, 320(SP)
+	VMOVUPS             384(SP), Z17
+	VFMADD231PS         896(AX)(BX*2), Z16, Z17
+	VMOVUPS             Z17, 384(SP)
+	VMOVUPS             448(SP), Z17
+	VFMADD231PS         896(AX)(R9*1), Z16, Z17
+	VMOVUPS             Z17, 448(SP)
+	VMULPS              960(AX), Z16, Z17
+	VMULPS              960(AX)(SI*1), Z16, Z18
+	VMULPS              960(AX)(SI*2), Z16, Z19
+	VMULPS              960(AX)(BX*1), Z16, Z20
+	VMULPS              960(AX)(SI*4), Z16, Z21
+	VMULPS              960(AX)(R8*1), Z16, Z22
+	VMULPS              960(AX)(BX*2), Z16, Z23
+	VMULPS              960(AX)(R9*1), Z16, Z16
 	VBROADCASTI64X4     160(CX), Z24
 	VMOVDQU64           upperPairs<>+0(SB), Z25
 	VGF2P8AFFINEQB      $0x00, Z25, Z24, Z24
 	VMOVDQU64           64(CX), Z25
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z25, Z25
 	VPORD               Z25, Z24, Z24
-	VMOVDQU64           1088(AX), Z25
-	VPDPBUSD            960(AX), Z24, Z25
-	VPSHLDD             $0x08, 1152(AX), Z25, Z25
-	VPDPBUSD            1024(AX), Z24, Z25
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            768(AX), Z24, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            832(AX), Z24, Z25
 	VCVTDQ2PS           Z25, Z25
 	VPERMILPS           $0x00, Z17, Z26
 	VFMADD231PS         Z26, Z25, Z0
-	VMOVDQU64           1088(AX)(SI*1), Z25
-	VPDPBUSD            960(AX)(SI*1), Z24, Z25
-	VPSHLDD             $0x08, 1152(AX)(SI*1), Z25, Z25
-	VPDPBUSD            1024(AX)(SI*1), Z24, Z25
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            768(AX)(SI*1), Z24, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            832(AX)(SI*1), Z24, Z25
 	VCVTDQ2PS           Z25, Z25
 	VPERMILPS           $0x00, Z18, Z26
 	VFMADD231PS         Z26, Z25, Z2
-	VMOVDQU64           1088(AX)(SI*2), Z25
-	VPDPBUSD            960(AX)(SI*2), Z24, Z25
-	VPSHLDD             $0x08, 1152(AX)(SI*2), Z25, Z25
-	VPDPBUSD            1024(AX)(SI*2), Z24, Z25
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            768(AX)(SI*2), Z24, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            832(AX)(SI*2), Z24, Z25
 	VCVTDQ2PS           Z25, Z25
 	VPERMILPS           $0x00, Z19, Z26
 	VFMADD231PS         Z26, Z25, Z4
-	VMOVDQU64           1088(AX)(BX*1), Z25
-	VPDPBUSD            960(AX)(BX*1), Z24, Z25
-	VPSHLDD             $0x08, 1152(AX)(BX*1), Z25, Z25
-	VPDPBUSD            1024(AX)(BX*1), Z24, Z25
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            768(AX)(BX*1), Z24, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            832(AX)(BX*1), Z24, Z25
 	VCVTDQ2PS           Z25, Z25
 	VPERMILPS           $0x00, Z20, Z26
 	VFMADD231PS         Z26, Z25, Z6
-	VMOVDQU64           1088(AX)(SI*4), Z25
-	VPDPBUSD            960(AX)(SI*4), Z24, Z25
-	VPSHLDD             $0x08, 1152(AX)(SI*4), Z25, Z25
-	VPDPBUSD            1024(AX)(SI*4), Z24, Z25
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            768(AX)(SI*4), Z24, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            832(AX)(SI*4), Z24, Z25
 	VCVTDQ2PS           Z25, Z25
 	VPERMILPS           $0x00, Z21, Z26
 	VFMADD231PS         Z26, Z25, Z8
-	VMOVDQU64           1088(AX)(R8*1), Z25
-	VPDPBUSD            960(AX)(R8*1), Z24, Z25
-	VPSHLDD             $0x08, 1152(AX)(R8*1), Z25, Z25
-	VPDPBUSD            1024(AX)(R8*1), Z24, Z25
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            768(AX)(R8*1), Z24, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            832(AX)(R8*1), Z24, Z25
 	VCVTDQ2PS           Z25, Z25
 	VPERMILPS           $0x00, Z22, Z26
 	VFMADD231PS         Z26, Z25, Z10
-	VMOVDQU64           1088(AX)(BX*2), Z25
-	VPDPBUSD            960(AX)(BX*2), Z24, Z25
-	VPSHLDD             $0x08, 1152(AX)(BX*2), Z25, Z25
-	VPDPBUSD            1024(AX)(BX*2), Z24, Z25
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            768(AX)(BX*2), Z24, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            832(AX)(BX*2), Z24, Z25
 	VCVTDQ2PS           Z25, Z25
 	VPERMILPS           $0x00, Z23, Z26
 	VFMADD231PS         Z26, Z25, Z12
-	VMOVDQU64           1088(AX)(R9*1), Z25
-	VPDPBUSD            960(AX)(R9*1), Z24, Z25
-	VPSHLDD             $0x08, 1152(AX)(R9*1), Z25, Z25
-	VPDPBUSD            1024(AX)(R9*1), Z24, Z25
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            768(AX)(R9*1), Z24, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            832(AX)(R9*1), Z24, Z25
 	VCVTDQ2PS           Z25, Z25
 	VPERMILPS           $0x00, Z16, Z24
 	VFMADD231PS         Z24, Z25, Z14
@@ -562,59 +674,59 @@ loop5:
 	VMOVDQU64           64(CX)(DI*1), Z25
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z25, Z25
 	VPORD               Z25, Z24, Z24
-	VMOVDQU64           1088(AX), Z25
-	VPDPBUSD            960(AX), Z24, Z25
-	VPSHLDD             $0x08, 1152(AX), Z25, Z25
-	VPDPBUSD            1024(AX), Z24, Z25
+	VMOVDQU64           none<>+0(SB), Z25
+	VPDPBUSD            768(AX), Z24, Z25
+	VPSLLD              $0x08, Z25, Z25
+	VPDPBUSD            832(AX), Z24, Z25
 	VCVTDQ2PS           Z25, Z25
 	VPERMILPS           $0x55, Z17, Z17
 	VFMADD231PS         Z17, Z25, Z1
-	VMOVDQU64           1088(AX)(SI*1), Z17
-	VPDPBUSD            960(AX)(SI*1), Z24, Z17
-	VPSHLDD             $0x08, 1152(AX)(SI*1), Z17, Z17
-	VPDPBUSD            1024(AX)(SI*1), Z24, Z17
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            768(AX)(SI*1), Z24, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            832(AX)(SI*1), Z24, Z17
 	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0x55, Z18, Z18
 	VFMADD231PS         Z18, Z17, Z3
-	VMOVDQU64           1088(AX)(SI*2), Z17
-	VPDPBUSD            960(AX)(SI*2), Z24, Z17
-	VPSHLDD             $0x08, 1152(AX)(SI*2), Z17, Z17
-	VPDPBUSD            1024(AX)(SI*2), Z24, Z17
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            768(AX)(SI*2), Z24, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            832(AX)(SI*2), Z24, Z17
 	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0x55, Z19, Z18
 	VFMADD231PS         Z18, Z17, Z5
-	VMOVDQU64           1088(AX)(BX*1), Z17
-	VPDPBUSD            960(AX)(BX*1), Z24, Z17
-	VPSHLDD             $0x08, 1152(AX)(BX*1), Z17, Z17
-	VPDPBUSD            1024(AX)(BX*1), Z24, Z17
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            768(AX)(BX*1), Z24, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            832(AX)(BX*1), Z24, Z17
 	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0x55, Z20, Z18
 	VFMADD231PS         Z18, Z17, Z7
-	VMOVDQU64           1088(AX)(SI*4), Z17
-	VPDPBUSD            960(AX)(SI*4), Z24, Z17
-	VPSHLDD             $0x08, 1152(AX)(SI*4), Z17, Z17
-	VPDPBUSD            1024(AX)(SI*4), Z24, Z17
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            768(AX)(SI*4), Z24, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            832(AX)(SI*4), Z24, Z17
 	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0x55, Z21, Z18
 	VFMADD231PS         Z18, Z17, Z9
-	VMOVDQU64           1088(AX)(R8*1), Z17
-	VPDPBUSD            960(AX)(R8*1), Z24, Z17
-	VPSHLDD             $0x08, 1152(AX)(R8*1), Z17, Z17
-	VPDPBUSD            1024(AX)(R8*1), Z24, Z17
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            768(AX)(R8*1), Z24, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            832(AX)(R8*1), Z24, Z17
 	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0x55, Z22, Z18
 	VFMADD231PS         Z18, Z17, Z11
-	VMOVDQU64           1088(AX)(BX*2), Z17
-	VPDPBUSD            960(AX)(BX*2), Z24, Z17
-	VPSHLDD             $0x08, 1152(AX)(BX*2), Z17, Z17
-	VPDPBUSD            1024(AX)(BX*2), Z24, Z17
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            768(AX)(BX*2), Z24, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            832(AX)(BX*2), Z24, Z17
 	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0x55, Z23, Z18
 	VFMADD231PS         Z18, Z17, Z13
-	VMOVDQU64           1088(AX)(R9*1), Z17
-	VPDPBUSD            960(AX)(R9*1), Z24, Z17
-	VPSHLDD             $0x08, 1152(AX)(R9*1), Z17, Z17
-	VPDPBUSD            1024(AX)(R9*1), Z24, Z17
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            768(AX)(R9*1), Z24, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            832(AX)(R9*1), Z24, Z17
 	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0x55, Z16, Z16
 	VFMADD231PS         Z16, Z17, Z15
@@ -623,7 +735,7 @@ loop5:
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x000000d2, CX
-	ADDQ                $0x00000500, AX
+	ADDQ                $0x00000400, AX
 	SUBQ                $0x000000d2, R10
 	CMPQ                R10, $0x000000d2
 	JGE                 loop5
@@ -679,6 +791,54 @@ end6:
 	VSHUFF32X4    $0xdd, Z8, Z0, Z1
 	VSHUFF32X4    $0x88, Z8, Z0, Z0
 	VADDPS        Z1, Z0, Z0
+	VMOVUPS       (SP), Z1
+	VMOVUPS       64(SP), Z2
+	VMOVUPS       128(SP), Z3
+	VMOVUPS       192(SP), Z4
+	VMOVUPS       256(SP), Z5
+	VMOVUPS       320(SP), Z6
+	VMOVUPS       384(SP), Z7
+	VMOVUPS       448(SP), Z8
+	VEXTRACTF64X4 $0x01, Z1, Y9
+	VADDPS        Y9, Y1, Y1
+	VEXTRACTF32X4 $0x01, Y1, X9
+	VADDPS        X9, X1, X1
+	VEXTRACTF64X4 $0x01, Z2, Y9
+	VADDPS        Y9, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X9
+	VADDPS        X9, X2, X2
+	VMOVLHPS      X2, X1, X1
+	VEXTRACTF64X4 $0x01, Z3, Y2
+	VADDPS        Y2, Y3, Y3
+	VEXTRACTF32X4 $0x01, Y3, X2
+	VADDPS        X2, X3, X3
+	VEXTRACTF64X4 $0x01, Z4, Y2
+	VADDPS        Y2, Y4, Y4
+	VEXTRACTF32X4 $0x01, Y4, X2
+	VADDPS        X2, X4, X4
+	VMOVLHPS      X4, X3, X3
+	VINSERTF32X4  $0x01, X3, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z5, Y2
+	VADDPS        Y2, Y5, Y5
+	VEXTRACTF32X4 $0x01, Y5, X2
+	VADDPS        X2, X5, X5
+	VEXTRACTF64X4 $0x01, Z6, Y2
+	VADDPS        Y2, Y6, Y6
+	VEXTRACTF32X4 $0x01, Y6, X2
+	VADDPS        X2, X6, X6
+	VMOVLHPS      X6, X5, X5
+	VINSERTF32X4  $0x02, X5, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z7, Y2
+	VADDPS        Y2, Y7, Y7
+	VEXTRACTF32X4 $0x01, Y7, X2
+	VADDPS        X2, X7, X7
+	VEXTRACTF64X4 $0x01, Z8, Y2
+	VADDPS        Y2, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X2
+	VADDPS        X2, X8, X8
+	VMOVLHPS      X8, X7, X7
+	VINSERTF32X4  $0x03, X7, Z1, Z1
+	VSUBPS        Z1, Z0, Z0
 	MOVQ          s_base+0(FP), R10
 	MOVQ          stride+24(FP), R11
 	VMOVLPS       X0, (R10)
@@ -711,17 +871,33 @@ done4:
 	JLT  done8
 
 rows7:
-	VXORPS Z0, Z0, Z0
-	VXORPS Z1, Z1, Z1
-	VXORPS Z2, Z2, Z2
-	VXORPS Z3, Z3, Z3
-	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
-	VXORPS Z7, Z7, Z7
-	MOVQ   DI, R10
-	CMPQ   R10, $0x000000d2
-	JLT    end10
+	VXORPS  Z0, Z0, Z0
+	VXORPS  Z1, Z1, Z1
+	VXORPS  Z2, Z2, Z2
+	VXORPS  Z3, Z3, Z3
+	VXORPS  Z4, Z4, Z4
+	VXORPS  Z5, Z5, Z5
+	VXORPS  Z6, Z6, Z6
+	VXORPS  Z7, Z7, Z7
+	VXORPS  Z8, Z8, Z8
+	VMOVUPS Z8, (SP)
+	VXORPS  Z8, Z8, Z8
+	VMOVUPS Z8, 64(SP)
+	VXORPS  Z8, Z8, Z8
+	VMOVUPS Z8, 128(SP)
+	VXORPS  Z8, Z8, Z8
+	VMOVUPS Z8, 192(SP)
+	VXORPS  Z8, Z8, Z8
+	VMOVUPS Z8, 256(SP)
+	VXORPS  Z8, Z8, Z8
+	VMOVUPS Z8, 320(SP)
+	VXORPS  Z8, Z8, Z8
+	VMOVUPS Z8, 384(SP)
+	VXORPS  Z8, Z8, Z8
+	VMOVUPS Z8, 448(SP)
+	MOVQ    DI, R10
+	CMPQ    R10, $0x000000d2
+	JLT     end10
 
 loop9:
 	VBROADCASTI32X4     192(CX), Z8
@@ -734,71 +910,95 @@ loop9:
 	VPERMB.Z            Z8, Z10, K1, Z10
 	VCVTDQ2PS           Z10, Z10
 	VMULPS              Z9, Z10, Z10
-	VMULPS              256(AX), Z10, Z11
-	VMULPS              256(AX)(SI*1), Z10, Z12
-	VMULPS              256(AX)(SI*2), Z10, Z13
-	VMULPS              256(AX)(BX*1), Z10, Z14
-	VMULPS              256(AX)(SI*4), Z10, Z15
-	VMULPS              256(AX)(R8*1), Z10, Z16
-	VMULPS              256(AX)(BX*2), Z10, Z17
-	VMULPS              256(AX)(R9*1), Z10, Z10
+	VMOVUPS             (SP), Z11
+	VFMADD231PS         128(AX), Z10, Z11
+	VMOVUPS             Z11, (SP)
+	VMOVUPS             64(SP), Z11
+	VFMADD231PS         128(AX)(SI*1), Z10, Z11
+	VMOVUPS             Z11, 64(SP)
+	VMOVUPS             128(SP), Z11
+	VFMADD231PS         128(AX)(SI*2), Z10, Z11
+	VMOVUPS             Z11, 128(SP)
+	VMOVUPS             192(SP), Z11
+	VFMADD231PS         128(AX)(BX*1), Z10, Z11
+	VMOVUPS             Z11, 192(SP)
+	VMOVUPS             256(SP), Z11
+	VFMADD231PS         128(AX)(SI*4), Z10, Z11
+	VMOVUPS             Z11, 256(SP)
+	VMOVUPS             320(SP), Z11
+	VFMADD231PS         128(AX)(R8*1), Z10, Z11
+	VMOVUPS             Z11, 320(SP)
+	VMOVUPS             384(SP), Z11
+	VFMADD231PS         128(AX)(BX*2), Z10, Z11
+	VMOVUPS             Z11, 384(SP)
+	VMOVUPS             448(SP), Z11
+	VFMADD231PS         128(AX)(R9*1), Z10, Z11
+	VMOVUPS             Z11, 448(SP)
+	VMULPS              192(AX), Z10, Z11
+	VMULPS              192(AX)(SI*1), Z10, Z12
+	VMULPS              192(AX)(SI*2), Z10, Z13
+	VMULPS              192(AX)(BX*1), Z10, Z14
+	VMULPS              192(AX)(SI*4), Z10, Z15
+	VMULPS              192(AX)(R8*1), Z10, Z16
+	VMULPS              192(AX)(BX*2), Z10, Z17
+	VMULPS              192(AX)(R9*1), Z10, Z10
 	VBROADCASTI64X4     128(CX), Z18
 	VMOVDQU64           lowerPairs<>+0(SB), Z19
 	VGF2P8AFFINEQB      $0x00, Z19, Z18, Z18
 	VMOVDQU64           nibbleMask<>+0(SB), Z19
 	VPTERNLOGD          $0xf8, (CX), Z19, Z18
-	VMOVDQU64           128(AX), Z19
+	VMOVDQU64           none<>+0(SB), Z19
 	VPDPBUSD            (AX), Z18, Z19
-	VPSHLDD             $0x08, 192(AX), Z19, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            64(AX), Z18, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x00, Z11, Z11
 	VFMADD231PS         Z11, Z19, Z0
-	VMOVDQU64           128(AX)(SI*1), Z11
+	VMOVDQU64           none<>+0(SB), Z11
 	VPDPBUSD            (AX)(SI*1), Z18, Z11
-	VPSHLDD             $0x08, 192(AX)(SI*1), Z11, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            64(AX)(SI*1), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z12, Z12
 	VFMADD231PS         Z12, Z11, Z1
-	VMOVDQU64           128(AX)(SI*2), Z11
+	VMOVDQU64           none<>+0(SB), Z11
 	VPDPBUSD            (AX)(SI*2), Z18, Z11
-	VPSHLDD             $0x08, 192(AX)(SI*2), Z11, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            64(AX)(SI*2), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z13, Z12
 	VFMADD231PS         Z12, Z11, Z2
-	VMOVDQU64           128(AX)(BX*1), Z11
+	VMOVDQU64           none<>+0(SB), Z11
 	VPDPBUSD            (AX)(BX*1), Z18, Z11
-	VPSHLDD             $0x08, 192(AX)(BX*1), Z11, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            64(AX)(BX*1), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z14, Z12
 	VFMADD231PS         Z12, Z11, Z3
-	VMOVDQU64           128(AX)(SI*4), Z11
+	VMOVDQU64           none<>+0(SB), Z11
 	VPDPBUSD            (AX)(SI*4), Z18, Z11
-	VPSHLDD             $0x08, 192(AX)(SI*4), Z11, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            64(AX)(SI*4), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z15, Z12
 	VFMADD231PS         Z12, Z11, Z4
-	VMOVDQU64           128(AX)(R8*1), Z11
+	VMOVDQU64           none<>+0(SB), Z11
 	VPDPBUSD            (AX)(R8*1), Z18, Z11
-	VPSHLDD             $0x08, 192(AX)(R8*1), Z11, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            64(AX)(R8*1), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z16, Z12
 	VFMADD231PS         Z12, Z11, Z5
-	VMOVDQU64           128(AX)(BX*2), Z11
+	VMOVDQU64           none<>+0(SB), Z11
 	VPDPBUSD            (AX)(BX*2), Z18, Z11
-	VPSHLDD             $0x08, 192(AX)(BX*2), Z11, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            64(AX)(BX*2), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z17, Z12
 	VFMADD231PS         Z12, Z11, Z6
-	VMOVDQU64           128(AX)(R9*1), Z11
+	VMOVDQU64           none<>+0(SB), Z11
 	VPDPBUSD            (AX)(R9*1), Z18, Z11
-	VPSHLDD             $0x08, 192(AX)(R9*1), Z11, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            64(AX)(R9*1), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z10, Z10
@@ -808,73 +1008,97 @@ loop9:
 	VPERMB.Z            Z8, Z10, K1, Z10
 	VCVTDQ2PS           Z10, Z10
 	VMULPS              Z9, Z10, Z10
-	VMULPS              576(AX), Z10, Z11
-	VMULPS              576(AX)(SI*1), Z10, Z12
-	VMULPS              576(AX)(SI*2), Z10, Z13
-	VMULPS              576(AX)(BX*1), Z10, Z14
-	VMULPS              576(AX)(SI*4), Z10, Z15
-	VMULPS              576(AX)(R8*1), Z10, Z16
-	VMULPS              576(AX)(BX*2), Z10, Z17
-	VMULPS              576(AX)(R9*1), Z10, Z10
+	VMOVUPS             (SP), Z11
+	VFMADD231PS         384(AX), Z10, Z11
+	VMOVUPS             Z11, (SP)
+	VMOVUPS             64(SP), Z11
+	VFMADD231PS         384(AX)(SI*1), Z10, Z11
+	VMOVUPS             Z11, 64(SP)
+	VMOVUPS             128(SP), Z11
+	VFMADD231PS         384(AX)(SI*2), Z10, Z11
+	VMOVUPS             Z11, 128(SP)
+	VMOVUPS             192(SP), Z11
+	VFMADD231PS         384(AX)(BX*1), Z10, Z11
+	VMOVUPS             Z11, 192(SP)
+	VMOVUPS             256(SP), Z11
+	VFMADD231PS         384(AX)(SI*4), Z10, Z11
+	VMOVUPS             Z11, 256(SP)
+	VMOVUPS             320(SP), Z11
+	VFMADD231PS         384(AX)(R8*1), Z10, Z11
+	VMOVUPS             Z11, 320(SP)
+	VMOVUPS             384(SP), Z11
+	VFMADD231PS         384(AX)(BX*2), Z10, Z11
+	VMOVUPS             Z11, 384(SP)
+	VMOVUPS             448(SP), Z11
+	VFMADD231PS         384(AX)(R9*1), Z10, Z11
+	VMOVUPS             Z11, 448(SP)
+	VMULPS              448(AX), Z10, Z11
+	VMULPS              448(AX)(SI*1), Z10, Z12
+	VMULPS              448(AX)(SI*2), Z10, Z13
+	VMULPS              448(AX)(BX*1), Z10, Z14
+	VMULPS              448(AX)(SI*4), Z10, Z15
+	VMULPS              448(AX)(R8*1), Z10, Z16
+	VMULPS              448(AX)(BX*2), Z10, Z17
+	VMULPS              448(AX)(R9*1), Z10, Z10
 	VBROADCASTI64X4     128(CX), Z18
 	VMOVDQU64           upperPairs<>+0(SB), Z19
 	VGF2P8AFFINEQB      $0x00, Z19, Z18, Z18
 	VMOVDQU64           (CX), Z19
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
 	VPORD               Z19, Z18, Z18
-	VMOVDQU64           448(AX), Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            256(AX), Z18, Z19
+	VPSLLD              $0x08, Z19, Z19
 	VPDPBUSD            320(AX), Z18, Z19
-	VPSHLDD             $0x08, 512(AX), Z19, Z19
-	VPDPBUSD            384(AX), Z18, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x00, Z11, Z11
 	VFMADD231PS         Z11, Z19, Z0
-	VMOVDQU64           448(AX)(SI*1), Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            256(AX)(SI*1), Z18, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            320(AX)(SI*1), Z18, Z11
-	VPSHLDD             $0x08, 512(AX)(SI*1), Z11, Z11
-	VPDPBUSD            384(AX)(SI*1), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z12, Z12
 	VFMADD231PS         Z12, Z11, Z1
-	VMOVDQU64           448(AX)(SI*2), Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            256(AX)(SI*2), Z18, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            320(AX)(SI*2), Z18, Z11
-	VPSHLDD             $0x08, 512(AX)(SI*2), Z11, Z11
-	VPDPBUSD            384(AX)(SI*2), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z13, Z12
 	VFMADD231PS         Z12, Z11, Z2
-	VMOVDQU64           448(AX)(BX*1), Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            256(AX)(BX*1), Z18, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            320(AX)(BX*1), Z18, Z11
-	VPSHLDD             $0x08, 512(AX)(BX*1), Z11, Z11
-	VPDPBUSD            384(AX)(BX*1), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z14, Z12
 	VFMADD231PS         Z12, Z11, Z3
-	VMOVDQU64           448(AX)(SI*4), Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            256(AX)(SI*4), Z18, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            320(AX)(SI*4), Z18, Z11
-	VPSHLDD             $0x08, 512(AX)(SI*4), Z11, Z11
-	VPDPBUSD            384(AX)(SI*4), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z15, Z12
 	VFMADD231PS         Z12, Z11, Z4
-	VMOVDQU64           448(AX)(R8*1), Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            256(AX)(R8*1), Z18, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            320(AX)(R8*1), Z18, Z11
-	VPSHLDD             $0x08, 512(AX)(R8*1), Z11, Z11
-	VPDPBUSD            384(AX)(R8*1), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z16, Z12
 	VFMADD231PS         Z12, Z11, Z5
-	VMOVDQU64           448(AX)(BX*2), Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            256(AX)(BX*2), Z18, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            320(AX)(BX*2), Z18, Z11
-	VPSHLDD             $0x08, 512(AX)(BX*2), Z11, Z11
-	VPDPBUSD            384(AX)(BX*2), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z17, Z12
 	VFMADD231PS         Z12, Z11, Z6
-	VMOVDQU64           448(AX)(R9*1), Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            256(AX)(R9*1), Z18, Z11
+	VPSLLD              $0x08, Z11, Z11
 	VPDPBUSD            320(AX)(R9*1), Z18, Z11
-	VPSHLDD             $0x08, 512(AX)(R9*1), Z11, Z11
-	VPDPBUSD            384(AX)(R9*1), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z10, Z10
 	VFMADD231PS         Z10, Z11, Z7
@@ -883,72 +1107,96 @@ loop9:
 	VPERMB.Z            Z8, Z10, K1, Z10
 	VCVTDQ2PS           Z10, Z10
 	VMULPS              Z9, Z10, Z10
-	VMULPS              896(AX), Z10, Z11
-	VMULPS              896(AX)(SI*1), Z10, Z12
-	VMULPS              896(AX)(SI*2), Z10, Z13
-	VMULPS              896(AX)(BX*1), Z10, Z14
-	VMULPS              896(AX)(SI*4), Z10, Z15
-	VMULPS              896(AX)(R8*1), Z10, Z16
-	VMULPS              896(AX)(BX*2), Z10, Z17
-	VMULPS              896(AX)(R9*1), Z10, Z10
+	VMOVUPS             (SP), Z11
+	VFMADD231PS         640(AX), Z10, Z11
+	VMOVUPS             Z11, (SP)
+	VMOVUPS             64(SP), Z11
+	VFMADD231PS         640(AX)(SI*1), Z10, Z11
+	VMOVUPS             Z11, 64(SP)
+	VMOVUPS             128(SP), Z11
+	VFMADD231PS         640(AX)(SI*2), Z10, Z11
+	VMOVUPS             Z11, 128(SP)
+	VMOVUPS             192(SP), Z11
+	VFMADD231PS         640(AX)(BX*1), Z10, Z11
+	VMOVUPS             Z11, 192(SP)
+	VMOVUPS             256(SP), Z11
+	VFMADD231PS         640(AX)(SI*4), Z10, Z11
+	VMOVUPS             Z11, 256(SP)
+	VMOVUPS             320(SP), Z11
+	VFMADD231PS         640(AX)(R8*1), Z10, Z11
+	VMOVUPS             Z11, 320(SP)
+	VMOVUPS             384(SP), Z11
+	VFMADD231PS         640(AX)(BX*2), Z10, Z11
+	VMOVUPS             Z11, 384(SP)
+	VMOVUPS             448(SP), Z11
+	VFMADD231PS         640(AX)(R9*1), Z10, Z11
+	VMOVUPS             Z11, 448(SP)
+	VMULPS              704(AX), Z10, Z11
+	VMULPS              704(AX)(SI*1), Z10, Z12
+	VMULPS              704(AX)(SI*2), Z10, Z13
+	VMULPS              704(AX)(BX*1), Z10, Z14
+	VMULPS              704(AX)(SI*4), Z10, Z15
+	VMULPS              704(AX)(R8*1), Z10, Z16
+	VMULPS              704(AX)(BX*2), Z10, Z17
+	VMULPS              704(AX)(R9*1), Z10, Z10
 	VBROADCASTI64X4     160(CX), Z18
 	VMOVDQU64           lowerPairs<>+0(SB), Z19
 	VGF2P8AFFINEQB      $0x00, Z19, Z18, Z18
 	VMOVDQU64           nibbleMask<>+0(SB), Z19
 	VPTERNLOGD          $0xf8, 64(CX), Z19, Z18
-	VMOVDQU64           768(AX), Z19
-	VPDPBUSD            640(AX), Z18, Z19
-	VPSHLDD             $0x08, 832(AX), Z19, Z19
-	VPDPBUSD            704(AX), Z18, Z19
+	VMOVDQU64           none<>+0(SB), Z19
+	VPDPBUSD            512(AX), Z18, Z19
+	VPSLLD              $0x08, Z19, Z19
+	VPDPBUSD            576(AX), Z18, Z19
 	VCVTDQ2PS           Z19, Z19
 	VPERMILPS           $0x00, Z11, Z11
 	VFMADD231PS         Z11, Z19, Z0
-	VMOVDQU64           768(AX)(SI*1), Z11
-	VPDPBUSD            640(AX)(SI*1), Z18, Z11
-	VPSHLDD             $0x08, 832(AX)(SI*1), Z11, Z11
-	VPDPBUSD            704(AX)(SI*1), Z18, Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            512(AX)(SI*1), Z18, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            576(AX)(SI*1), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z12, Z12
 	VFMADD231PS         Z12, Z11, Z1
-	VMOVDQU64           768(AX)(SI*2), Z11
-	VPDPBUSD            640(AX)(SI*2), Z18, Z11
-	VPSHLDD             $0x08, 832(AX)(SI*2), Z11, Z11
-	VPDPBUSD            704(AX)(SI*2), Z18, Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            512(AX)(SI*2), Z18, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            576(AX)(SI*2), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z13, Z12
 	VFMADD231PS         Z12, Z11, Z2
-	VMOVDQU64           768(AX)(BX*1), Z11
-	VPDPBUSD            640(AX)(BX*1), Z18, Z11
-	VPSHLDD             $0x08, 832(AX)(BX*1), Z11, Z11
-	VPDPBUSD            704(AX)(BX*1), Z18, Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            512(AX)(BX*1), Z18, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            576(AX)(BX*1), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z14, Z12
 	VFMADD231PS         Z12, Z11, Z3
-	VMOVDQU64           768(AX)(SI*4), Z11
-	VPDPBUSD            640(AX)(SI*4), Z18, Z11
-	VPSHLDD             $0x08, 832(AX)(SI*4), Z11, Z11
-	VPDPBUSD            704(AX)(SI*4), Z18, Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            512(AX)(SI*4), Z18, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            576(AX)(SI*4), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z15, Z12
 	VFMADD231PS         Z12, Z11, Z4
-	VMOVDQU64           768(AX)(R8*1), Z11
-	VPDPBUSD            640(AX)(R8*1), Z18, Z11
-	VPSHLDD             $0x08, 832(AX)(R8*1), Z11, Z11
-	VPDPBUSD            704(AX)(R8*1), Z18, Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            512(AX)(R8*1), Z18, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            576(AX)(R8*1), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z16, Z12
 	VFMADD231PS         Z12, Z11, Z5
-	VMOVDQU64           768(AX)(BX*2), Z11
-	VPDPBUSD            640(AX)(BX*2), Z18, Z11
-	VPSHLDD             $0x08, 832(AX)(BX*2), Z11, Z11
-	VPDPBUSD            704(AX)(BX*2), Z18, Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            512(AX)(BX*2), Z18, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            576(AX)(BX*2), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z17, Z12
 	VFMADD231PS         Z12, Z11, Z6
-	VMOVDQU64           768(AX)(R9*1), Z11
-	VPDPBUSD            640(AX)(R9*1), Z18, Z11
-	VPSHLDD             $0x08, 832(AX)(R9*1), Z11, Z11
-	VPDPBUSD            704(AX)(R9*1), Z18, Z11
+	VMOVDQU64           none<>+0(SB), Z11
+	VPDPBUSD            512(AX)(R9*1), Z18, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            576(AX)(R9*1), Z18, Z11
 	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z10, Z10
 	VFMADD231PS         Z10, Z11, Z7
@@ -957,73 +1205,97 @@ loop9:
 	VPERMB.Z            Z8, Z10, K1, Z8
 	VCVTDQ2PS           Z8, Z8
 	VMULPS              Z9, Z8, Z8
-	VMULPS              1216(AX), Z8, Z9
-	VMULPS              1216(AX)(SI*1), Z8, Z10
-	VMULPS              1216(AX)(SI*2), Z8, Z11
-	VMULPS              1216(AX)(BX*1), Z8, Z12
-	VMULPS              1216(AX)(SI*4), Z8, Z13
-	VMULPS              1216(AX)(R8*1), Z8, Z14
-	VMULPS              1216(AX)(BX*2), Z8, Z15
-	VMULPS              1216(AX)(R9*1), Z8, Z8
+	VMOVUPS             (SP), Z9
+	VFMADD231PS         896(AX), Z8, Z9
+	VMOVUPS             Z9, (SP)
+	VMOVUPS             64(SP), Z9
+	VFMADD231PS         896(AX)(SI*1), Z8, Z9
+	VMOVUPS             Z9, 64(SP)
+	VMOVUPS             128(SP), Z9
+	VFMADD231PS         896(AX)(SI*2), Z8, Z9
+	VMOVUPS             Z9, 128(SP)
+	VMOVUPS             192(SP), Z9
+	VFMADD231PS         896(AX)(BX*1), Z8, Z9
+	VMOVUPS             Z9, 192(SP)
+	VMOVUPS             256(SP), Z9
+	VFMADD231PS         896(AX)(SI*4), Z8, Z9
+	VMOVUPS             Z9, 256(SP)
+	VMOVUPS             320(SP), Z9
+	VFMADD231PS         896(AX)(R8*1), Z8, Z9
+	VMOVUPS             Z9, 320(SP)
+	VMOVUPS             384(SP), Z9
+	VFMADD231PS         896(AX)(BX*2), Z8, Z9
+	VMOVUPS             Z9, 384(SP)
+	VMOVUPS             448(SP), Z9
+	VFMADD231PS         896(AX)(R9*1), Z8, Z9
+	VMOVUPS             Z9, 448(SP)
+	VMULPS              960(AX), Z8, Z9
+	VMULPS              960(AX)(SI*1), Z8, Z10
+	VMULPS              960(AX)(SI*2), Z8, Z11
+	VMULPS              960(AX)(BX*1), Z8, Z12
+	VMULPS              960(AX)(SI*4), Z8, Z13
+	VMULPS              960(AX)(R8*1), Z8, Z14
+	VMULPS              960(AX)(BX*2), Z8, Z15
+	VMULPS              960(AX)(R9*1), Z8, Z8
 	VBROADCASTI64X4     160(CX), Z16
 	VMOVDQU64           upperPairs<>+0(SB), Z17
 	VGF2P8AFFINEQB      $0x00, Z17, Z16, Z16
 	VMOVDQU64           64(CX), Z17
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
 	VPORD               Z17, Z16, Z16
-	VMOVDQU64           1088(AX), Z17
-	VPDPBUSD            960(AX), Z16, Z17
-	VPSHLDD             $0x08, 1152(AX), Z17, Z17
-	VPDPBUSD            1024(AX), Z16, Z17
+	VMOVDQU64           none<>+0(SB), Z17
+	VPDPBUSD            768(AX), Z16, Z17
+	VPSLLD              $0x08, Z17, Z17
+	VPDPBUSD            832(AX), Z16, Z17
 	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0x00, Z9, Z9
 	VFMADD231PS         Z9, Z17, Z0
-	VMOVDQU64           1088(AX)(SI*1), Z9
-	VPDPBUSD            960(AX)(SI*1), Z16, Z9
-	VPSHLDD             $0x08, 1152(AX)(SI*1), Z9, Z9
-	VPDPBUSD            1024(AX)(SI*1), Z16, Z9
+	VMOVDQU64           none<>+0(SB), Z9
+	VPDPBUSD            768(AX)(SI*1), Z16, Z9
+	VPSLLD              $0x08, Z9, Z9
+	VPDPBUSD            832(AX)(SI*1), Z16, Z9
 	VCVTDQ2PS           Z9, Z9
 	VPERMILPS           $0x00, Z10, Z10
 	VFMADD231PS         Z10, Z9, Z1
-	VMOVDQU64           1088(AX)(SI*2), Z9
-	VPDPBUSD            960(AX)(SI*2), Z16, Z9
-	VPSHLDD             $0x08, 1152(AX)(SI*2), Z9, Z9
-	VPDPBUSD            1024(AX)(SI*2), Z16, Z9
+	VMOVDQU64           none<>+0(SB), Z9
+	VPDPBUSD            768(AX)(SI*2), Z16, Z9
+	VPSLLD              $0x08, Z9, Z9
+	VPDPBUSD            832(AX)(SI*2), Z16, Z9
 	VCVTDQ2PS           Z9, Z9
 	VPERMILPS           $0x00, Z11, Z10
 	VFMADD231PS         Z10, Z9, Z2
-	VMOVDQU64           1088(AX)(BX*1), Z9
-	VPDPBUSD            960(AX)(BX*1), Z16, Z9
-	VPSHLDD             $0x08, 1152(AX)(BX*1), Z9, Z9
-	VPDPBUSD            1024(AX)(BX*1), Z16, Z9
+	VMOVDQU64           none<>+0(SB), Z9
+	VPDPBUSD            768(AX)(BX*1), Z16, Z9
+	VPSLLD              $0x08, Z9, Z9
+	VPDPBUSD            832(AX)(BX*1), Z16, Z9
 	VCVTDQ2PS           Z9, Z9
 	VPERMILPS           $0x00, Z12, Z10
 	VFMADD231PS         Z10, Z9, Z3
-	VMOVDQU64           1088(AX)(SI*4), Z9
-	VPDPBUSD            960(AX)(SI*4), Z16, Z9
-	VPSHLDD             $0x08, 1152(AX)(SI*4), Z9, Z9
-	VPDPBUSD            1024(AX)(SI*4), Z16, Z9
+	VMOVDQU64           none<>+0(SB), Z9
+	VPDPBUSD            768(AX)(SI*4), Z16, Z9
+	VPSLLD              $0x08, Z9, Z9
+	VPDPBUSD            832(AX)(SI*4), Z16, Z9
 	VCVTDQ2PS           Z9, Z9
 	VPERMILPS           $0x00, Z13, Z10
 	VFMADD231PS         Z10, Z9, Z4
-	VMOVDQU64           1088(AX)(R8*1), Z9
-	VPDPBUSD            960(AX)(R8*1), Z16, Z9
-	VPSHLDD             $0x08, 1152(AX)(R8*1), Z9, Z9
-	VPDPBUSD            1024(AX)(R8*1), Z16, Z9
+	VMOVDQU64           none<>+0(SB), Z9
+	VPDPBUSD            768(AX)(R8*1), Z16, Z9
+	VPSLLD              $0x08, Z9, Z9
+	VPDPBUSD            832(AX)(R8*1), Z16, Z9
 	VCVTDQ2PS           Z9, Z9
 	VPERMILPS           $0x00, Z14, Z10
 	VFMADD231PS         Z10, Z9, Z5
-	VMOVDQU64           1088(AX)(BX*2), Z9
-	VPDPBUSD            960(AX)(BX*2), Z16, Z9
-	VPSHLDD             $0x08, 1152(AX)(BX*2), Z9, Z9
-	VPDPBUSD            1024(AX)(BX*2), Z16, Z9
+	VMOVDQU64           none<>+0(SB), Z9
+	VPDPBUSD            768(AX)(BX*2), Z16, Z9
+	VPSLLD              $0x08, Z9, Z9
+	VPDPBUSD            832(AX)(BX*2), Z16, Z9
 	VCVTDQ2PS           Z9, Z9
 	VPERMILPS           $0x00, Z15, Z10
 	VFMADD231PS         Z10, Z9, Z6
-	VMOVDQU64           1088(AX)(R9*1), Z9
-	VPDPBUSD            960(AX)(R9*1), Z16, Z9
-	VPSHLDD             $0x08, 1152(AX)(R9*1), Z9, Z9
-	VPDPBUSD            1024(AX)(R9*1), Z16, Z9
+	VMOVDQU64           none<>+0(SB), Z9
+	VPDPBUSD            768(AX)(R9*1), Z16, Z9
+	VPSLLD              $0x08, Z9, Z9
+	VPDPBUSD            832(AX)(R9*1), Z16, Z9
 	VCVTDQ2PS           Z9, Z9
 	VPERMILPS           $0x00, Z8, Z8
 	VFMADD231PS         Z8, Z9, Z7
@@ -1032,7 +1304,7 @@ loop9:
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x000000d2, CX
-	ADDQ                $0x00000500, AX
+	ADDQ                $0x00000400, AX
 	SUBQ                $0x000000d2, R10
 	CMPQ                R10, $0x000000d2
 	JGE                 loop9
@@ -1049,6 +1321,12 @@ end10:
 	VADDPS        Y8, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X8
 	VADDPS        X8, X0, X0
+	VMOVUPS       (SP), Z8
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VADDPS        Y9, Y8, Y8
+	VEXTRACTF32X4 $0x01, Y8, X9
+	VADDPS        X9, X8, X8
+	VSUBSS        X8, X0, X0
 	VMOVSS        X0, (R10)
 	ADDQ          R11, R10
 	VPERMILPS     $0x4e, Z1, Z0
@@ -1059,6 +1337,12 @@ end10:
 	VADDPS        Y0, Y1, Y1
 	VEXTRACTF128  $0x01, Y1, X0
 	VADDPS        X0, X1, X1
+	VMOVUPS       64(SP), Z0
+	VEXTRACTF64X4 $0x01, Z0, Y8
+	VADDPS        Y8, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X8
+	VADDPS        X8, X0, X0
+	VSUBSS        X0, X1, X1
 	VMOVSS        X1, (R10)
 	ADDQ          R11, R10
 	VPERMILPS     $0x4e, Z2, Z0
@@ -1069,6 +1353,12 @@ end10:
 	VADDPS        Y0, Y2, Y2
 	VEXTRACTF128  $0x01, Y2, X0
 	VADDPS        X0, X2, X2
+	VMOVUPS       128(SP), Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VSUBSS        X0, X2, X2
 	VMOVSS        X2, (R10)
 	ADDQ          R11, R10
 	VPERMILPS     $0x4e, Z3, Z0
@@ -1079,6 +1369,12 @@ end10:
 	VADDPS        Y0, Y3, Y3
 	VEXTRACTF128  $0x01, Y3, X0
 	VADDPS        X0, X3, X3
+	VMOVUPS       192(SP), Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VSUBSS        X0, X3, X3
 	VMOVSS        X3, (R10)
 	ADDQ          R11, R10
 	VPERMILPS     $0x4e, Z4, Z0
@@ -1089,6 +1385,12 @@ end10:
 	VADDPS        Y0, Y4, Y4
 	VEXTRACTF128  $0x01, Y4, X0
 	VADDPS        X0, X4, X4
+	VMOVUPS       256(SP), Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VSUBSS        X0, X4, X4
 	VMOVSS        X4, (R10)
 	ADDQ          R11, R10
 	VPERMILPS     $0x4e, Z5, Z0
@@ -1099,6 +1401,12 @@ end10:
 	VADDPS        Y0, Y5, Y5
 	VEXTRACTF128  $0x01, Y5, X0
 	VADDPS        X0, X5, X5
+	VMOVUPS       320(SP), Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VSUBSS        X0, X5, X5
 	VMOVSS        X5, (R10)
 	ADDQ          R11, R10
 	VPERMILPS     $0x4e, Z6, Z0
@@ -1109,6 +1417,12 @@ end10:
 	VADDPS        Y0, Y6, Y6
 	VEXTRACTF128  $0x01, Y6, X0
 	VADDPS        X0, X6, X6
+	VMOVUPS       384(SP), Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VSUBSS        X0, X6, X6
 	VMOVSS        X6, (R10)
 	ADDQ          R11, R10
 	VPERMILPS     $0x4e, Z7, Z0
@@ -1119,6 +1433,12 @@ end10:
 	VADDPS        Y0, Y7, Y7
 	VEXTRACTF128  $0x01, Y7, X0
 	VADDPS        X0, X7, X7
+	VMOVUPS       448(SP), Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VSUBSS        X0, X7, X7
 	VMOVSS        X7, (R10)
 	ADDQ          R11, R10
 	ADDQ          $0x00000004, s_base+0(FP)
@@ -1276,6 +1596,24 @@ GLOBL upperPairs<>(SB), RODATA|NOPTR, $64
 
 DATA upperByte<>+0(SB)/4, $0x33800000
 GLOBL upperByte<>(SB), RODATA|NOPTR, $4
+
+DATA none<>+0(SB)/4, $0x00000000
+DATA none<>+4(SB)/4, $0x00000000
+DATA none<>+8(SB)/4, $0x00000000
+DATA none<>+12(SB)/4, $0x00000000
+DATA none<>+16(SB)/4, $0x00000000
+DATA none<>+20(SB)/4, $0x00000000
+DATA none<>+24(SB)/4, $0x00000000
+DATA none<>+28(SB)/4, $0x00000000
+DATA none<>+32(SB)/4, $0x00000000
+DATA none<>+36(SB)/4, $0x00000000
+DATA none<>+40(SB)/4, $0x00000000
+DATA none<>+44(SB)/4, $0x00000000
+DATA none<>+48(SB)/4, $0x00000000
+DATA none<>+52(SB)/4, $0x00000000
+DATA none<>+56(SB)/4, $0x00000000
+DATA none<>+60(SB)/4, $0x00000000
+GLOBL none<>(SB), RODATA|NOPTR, $64
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

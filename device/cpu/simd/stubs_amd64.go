@@ -2170,13 +2170,12 @@ func wholeAVX512(dst []byte, x []float32, times uint32)
 func wholeQ4_KAVX512(dst []byte, x []float32, times uint32)
 
 // wholeQ6_KAVX512 turns x, of a multiple of 256 elements, into whole numbers of 16 bits, at most 32639: each group of 32 of them with a scale, their largest divided by that,
-// which is NaN if one of them is not finite. For each 256 dst has 1280 bytes:
+// which is NaN if one of them is not finite. For each 256 dst has 1024 bytes:
 //
 //	parts [4]struct {           // of two groups each
 //		upper [4][16]int8       // n = 256*upper + lower
 //		lower [4][16]int8
-//	start [4][4]int32       // -times*(the sum of a lane's numbers) is 256*start + below>>24
-//	below [4][4]uint32
+//		sum   [4][4]float32     // times*(the sum of sixteen numbers)*scale, four times
 //		scale [4][4]float32     // of each group eight times
 //	}
 //

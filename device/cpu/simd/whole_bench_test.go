@@ -8,28 +8,40 @@ import (
 
 // BenchmarkProductOfWholeNumbers is products with weights in the second cache, beside those in float32: what they take of the processor, memory aside.
 func BenchmarkProductOfWholeNumbers(b *testing.B) {
-	const rows, cols = 256, 2048
+	const rows, cols, group = 256, 2048, 64
 	r := rand.New(rand.NewPCG(1, 1))
-	for _, c := range blockTests {
-		w := blocks(r, rows*cols/c.layout.Elements, c.layout, c.scales)
-		for _, tokens := range []int{1, 2, 4, 8} {
-			x, dst := make([]float32, tokens*cols), make([]float32, tokens*rows)
-			for i := range x {
-				x[i] = float32(r.NormFloat64())
-			}
-			run := func(name string, op func()) {
-				b.Run(fmt.Sprintf("%s/tokens=%d/%s", c.name, tokens, name), func(b *testing.B) {
-					for b.Loop() {
-						op()
-					}
-					b.ReportMetric(float64(len(w))*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
-				})
-			}
-			run("float32", func() { c.product(dst, rows, x, w, tokens, rows, cols) })
-			var a Activations
+	var a Activations
+	for _, tokens := range []int{1, 2, 4, 8} {
+		x, dst := make([]float32, tokens*cols), make([]float32, tokens*rows)
+		for i := range x {
+			x[i] = float32(r.NormFloat64())
+		}
+		run := func(format, name string, bytes int, op func()) {
+			b.Run(fmt.Sprintf("%s/tokens=%d/%s", format, tokens, name), func(b *testing.B) {
+				for b.Loop() {
+					op()
+				}
+				b.ReportMetric(float64(bytes)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GB/s")
+			})
+		}
+		for _, c := range blockTests {
+			w := blocks(r, rows*cols/c.layout.Elements, c.layout, c.scales)
+			run(c.name, "float32", len(w), func() { c.product(dst, rows, x, w, tokens, rows, cols) })
 			if a.Set(c.layout, x, tokens, cols) {
-				run("whole", func() { a.Product(dst, rows, w, rows) })
-				run("set", func() { a.Set(c.layout, x, tokens, cols) })
+				run(c.name, "whole", len(w), func() { a.Product(dst, rows, w, rows) })
+				run(c.name, "set", len(w), func() { a.Set(c.layout, x, tokens, cols) })
+			}
+		}
+		for _, bits := range []int{8, 4} {
+			if AffineRows(cols/group) == 0 {
+				continue
+			}
+			format, most := fmt.Sprintf("affine%d", bits), AffineRows(cols/group)
+			w, numbers, _, _ := affine(r, bits, group, most*cols) // of so many rows, as the scales are
+			run(format, "float32", len(w), func() { ProductAffine(dst, rows, x, w, bits, group, &numbers, tokens, most, cols) })
+			if a.SetAffine(bits, group, x, tokens, cols) {
+				run(format, "whole", len(w), func() { a.ProductAffine(dst, rows, w, &numbers, most) })
+				run(format, "set", len(w), func() { a.SetAffine(bits, group, x, tokens, cols) })
 			}
 		}
 	}

@@ -38,14 +38,14 @@ loop1:
 	VSUBSS        X5, X5, X7
 	VFMADD231SS   inverse<>+0(SB), X5, X7
 	VBROADCASTSS  X7, X7
-	VMOVUPS       X7, 256(AX)
+	VMOVUPS       X7, 192(AX)
 	VMULPS        Z6, Z3, Z3
 	VCVTPS2DQ     Z3, Z3
 	VPMOVDB       Z3, 64(AX)
 	VPADDD        Z2, Z3, Z3
 	VPSRAD        $0x08, Z3, Z3
 	VPMOVDB       Z3, (AX)
-	VMOVUPS       X7, 272(AX)
+	VMOVUPS       X7, 208(AX)
 	VMULPS        Z6, Z4, Z4
 	VCVTPS2DQ     Z4, Z4
 	VPMOVDB       Z4, 80(AX)
@@ -72,14 +72,14 @@ loop1:
 	VSUBSS        X5, X5, X7
 	VFMADD231SS   inverse<>+0(SB), X5, X7
 	VBROADCASTSS  X7, X7
-	VMOVUPS       X7, 288(AX)
+	VMOVUPS       X7, 224(AX)
 	VMULPS        Z6, Z3, Z3
 	VCVTPS2DQ     Z3, Z3
 	VPMOVDB       Z3, 96(AX)
 	VPADDD        Z2, Z3, Z3
 	VPSRAD        $0x08, Z3, Z3
 	VPMOVDB       Z3, 32(AX)
-	VMOVUPS       X7, 304(AX)
+	VMOVUPS       X7, 240(AX)
 	VMULPS        Z6, Z4, Z4
 	VCVTPS2DQ     Z4, Z4
 	VPMOVDB       Z4, 112(AX)
@@ -106,20 +106,20 @@ loop1:
 	VSUBSS        X5, X5, X7
 	VFMADD231SS   inverse<>+0(SB), X5, X7
 	VBROADCASTSS  X7, X7
-	VMOVUPS       X7, 576(AX)
+	VMOVUPS       X7, 448(AX)
 	VMULPS        Z6, Z3, Z3
 	VCVTPS2DQ     Z3, Z3
-	VPMOVDB       Z3, 384(AX)
+	VPMOVDB       Z3, 320(AX)
 	VPADDD        Z2, Z3, Z3
 	VPSRAD        $0x08, Z3, Z3
-	VPMOVDB       Z3, 320(AX)
-	VMOVUPS       X7, 592(AX)
+	VPMOVDB       Z3, 256(AX)
+	VMOVUPS       X7, 464(AX)
 	VMULPS        Z6, Z4, Z4
 	VCVTPS2DQ     Z4, Z4
-	VPMOVDB       Z4, 400(AX)
+	VPMOVDB       Z4, 336(AX)
 	VPADDD        Z2, Z4, Z4
 	VPSRAD        $0x08, Z4, Z4
-	VPMOVDB       Z4, 336(AX)
+	VPMOVDB       Z4, 272(AX)
 	VMOVUPS       384(CX), Z3
 	VMOVUPS       448(CX), Z4
 	VPANDD        Z1, Z3, Z5
@@ -140,20 +140,20 @@ loop1:
 	VSUBSS        X5, X5, X7
 	VFMADD231SS   inverse<>+0(SB), X5, X7
 	VBROADCASTSS  X7, X7
-	VMOVUPS       X7, 608(AX)
+	VMOVUPS       X7, 480(AX)
 	VMULPS        Z6, Z3, Z3
 	VCVTPS2DQ     Z3, Z3
-	VPMOVDB       Z3, 416(AX)
+	VPMOVDB       Z3, 352(AX)
 	VPADDD        Z2, Z3, Z3
 	VPSRAD        $0x08, Z3, Z3
-	VPMOVDB       Z3, 352(AX)
-	VMOVUPS       X7, 624(AX)
+	VPMOVDB       Z3, 288(AX)
+	VMOVUPS       X7, 496(AX)
 	VMULPS        Z6, Z4, Z4
 	VCVTPS2DQ     Z4, Z4
-	VPMOVDB       Z4, 432(AX)
+	VPMOVDB       Z4, 368(AX)
 	VPADDD        Z2, Z4, Z4
 	VPSRAD        $0x08, Z4, Z4
-	VPMOVDB       Z4, 368(AX)
+	VPMOVDB       Z4, 304(AX)
 	VMOVUPS       512(CX), Z3
 	VMOVUPS       576(CX), Z4
 	VPANDD        Z1, Z3, Z5
@@ -174,20 +174,20 @@ loop1:
 	VSUBSS        X5, X5, X7
 	VFMADD231SS   inverse<>+0(SB), X5, X7
 	VBROADCASTSS  X7, X7
-	VMOVUPS       X7, 896(AX)
+	VMOVUPS       X7, 704(AX)
 	VMULPS        Z6, Z3, Z3
 	VCVTPS2DQ     Z3, Z3
-	VPMOVDB       Z3, 704(AX)
+	VPMOVDB       Z3, 576(AX)
 	VPADDD        Z2, Z3, Z3
 	VPSRAD        $0x08, Z3, Z3
-	VPMOVDB       Z3, 640(AX)
-	VMOVUPS       X7, 912(AX)
+	VPMOVDB       Z3, 512(AX)
+	VMOVUPS       X7, 720(AX)
 	VMULPS        Z6, Z4, Z4
 	VCVTPS2DQ     Z4, Z4
-	VPMOVDB       Z4, 720(AX)
+	VPMOVDB       Z4, 592(AX)
 	VPADDD        Z2, Z4, Z4
 	VPSRAD        $0x08, Z4, Z4
-	VPMOVDB       Z4, 656(AX)
+	VPMOVDB       Z4, 528(AX)
 	VMOVUPS       640(CX), Z3
 	VMOVUPS       704(CX), Z4
 	VPANDD        Z1, Z3, Z5
@@ -208,20 +208,20 @@ loop1:
 	VSUBSS        X5, X5, X7
 	VFMADD231SS   inverse<>+0(SB), X5, X7
 	VBROADCASTSS  X7, X7
-	VMOVUPS       X7, 928(AX)
+	VMOVUPS       X7, 736(AX)
 	VMULPS        Z6, Z3, Z3
 	VCVTPS2DQ     Z3, Z3
-	VPMOVDB       Z3, 736(AX)
+	VPMOVDB       Z3, 608(AX)
 	VPADDD        Z2, Z3, Z3
 	VPSRAD        $0x08, Z3, Z3
-	VPMOVDB       Z3, 672(AX)
-	VMOVUPS       X7, 944(AX)
+	VPMOVDB       Z3, 544(AX)
+	VMOVUPS       X7, 752(AX)
 	VMULPS        Z6, Z4, Z4
 	VCVTPS2DQ     Z4, Z4
-	VPMOVDB       Z4, 752(AX)
+	VPMOVDB       Z4, 624(AX)
 	VPADDD        Z2, Z4, Z4
 	VPSRAD        $0x08, Z4, Z4
-	VPMOVDB       Z4, 688(AX)
+	VPMOVDB       Z4, 560(AX)
 	VMOVUPS       768(CX), Z3
 	VMOVUPS       832(CX), Z4
 	VPANDD        Z1, Z3, Z5
@@ -242,20 +242,20 @@ loop1:
 	VSUBSS        X5, X5, X7
 	VFMADD231SS   inverse<>+0(SB), X5, X7
 	VBROADCASTSS  X7, X7
-	VMOVUPS       X7, 1216(AX)
+	VMOVUPS       X7, 960(AX)
 	VMULPS        Z6, Z3, Z3
 	VCVTPS2DQ     Z3, Z3
-	VPMOVDB       Z3, 1024(AX)
+	VPMOVDB       Z3, 832(AX)
 	VPADDD        Z2, Z3, Z3
 	VPSRAD        $0x08, Z3, Z3
-	VPMOVDB       Z3, 960(AX)
-	VMOVUPS       X7, 1232(AX)
+	VPMOVDB       Z3, 768(AX)
+	VMOVUPS       X7, 976(AX)
 	VMULPS        Z6, Z4, Z4
 	VCVTPS2DQ     Z4, Z4
-	VPMOVDB       Z4, 1040(AX)
+	VPMOVDB       Z4, 848(AX)
 	VPADDD        Z2, Z4, Z4
 	VPSRAD        $0x08, Z4, Z4
-	VPMOVDB       Z4, 976(AX)
+	VPMOVDB       Z4, 784(AX)
 	VMOVUPS       896(CX), Z3
 	VMOVUPS       960(CX), Z4
 	VPANDD        Z1, Z3, Z5
@@ -276,70 +276,74 @@ loop1:
 	VSUBSS        X5, X5, X7
 	VFMADD231SS   inverse<>+0(SB), X5, X7
 	VBROADCASTSS  X7, X7
-	VMOVUPS       X7, 1248(AX)
+	VMOVUPS       X7, 992(AX)
 	VMULPS        Z6, Z3, Z3
 	VCVTPS2DQ     Z3, Z3
-	VPMOVDB       Z3, 1056(AX)
+	VPMOVDB       Z3, 864(AX)
 	VPADDD        Z2, Z3, Z3
 	VPSRAD        $0x08, Z3, Z3
-	VPMOVDB       Z3, 992(AX)
-	VMOVUPS       X7, 1264(AX)
+	VPMOVDB       Z3, 800(AX)
+	VMOVUPS       X7, 1008(AX)
 	VMULPS        Z6, Z4, Z4
 	VCVTPS2DQ     Z4, Z4
-	VPMOVDB       Z4, 1072(AX)
+	VPMOVDB       Z4, 880(AX)
 	VPADDD        Z2, Z4, Z4
 	VPSRAD        $0x08, Z4, Z4
-	VPMOVDB       Z4, 1008(AX)
+	VPMOVDB       Z4, 816(AX)
 	VXORPS        Z3, Z3, Z3
 	VXORPS        Z4, Z4, Z4
 	VPDPBUSD      (AX), Z0, Z3
 	VPDPBUSD      64(AX), Z0, Z4
 	VPSLLD        $0x08, Z3, Z3
 	VPADDD        Z3, Z4, Z4
-	VXORPS        Z3, Z3, Z3
-	VPSUBD        Z4, Z3, Z4
-	VPSRAD        $0x08, Z4, Z3
-	VMOVDQU64     Z3, 128(AX)
-	VPSLLD        $0x18, Z4, Z4
-	VMOVDQU64     Z4, 192(AX)
+	VPSHUFD       $0x4e, Z4, Z3
+	VPADDD        Z3, Z4, Z4
+	VPSHUFD       $0xb1, Z4, Z3
+	VPADDD        Z3, Z4, Z4
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        192(AX), Z4, Z4
+	VMOVUPS       Z4, 128(AX)
 	VXORPS        Z3, Z3, Z3
 	VXORPS        Z4, Z4, Z4
-	VPDPBUSD      320(AX), Z0, Z3
-	VPDPBUSD      384(AX), Z0, Z4
+	VPDPBUSD      256(AX), Z0, Z3
+	VPDPBUSD      320(AX), Z0, Z4
 	VPSLLD        $0x08, Z3, Z3
 	VPADDD        Z3, Z4, Z4
-	VXORPS        Z3, Z3, Z3
-	VPSUBD        Z4, Z3, Z4
-	VPSRAD        $0x08, Z4, Z3
-	VMOVDQU64     Z3, 448(AX)
-	VPSLLD        $0x18, Z4, Z4
-	VMOVDQU64     Z4, 512(AX)
+	VPSHUFD       $0x4e, Z4, Z3
+	VPADDD        Z3, Z4, Z4
+	VPSHUFD       $0xb1, Z4, Z3
+	VPADDD        Z3, Z4, Z4
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        448(AX), Z4, Z4
+	VMOVUPS       Z4, 384(AX)
 	VXORPS        Z3, Z3, Z3
 	VXORPS        Z4, Z4, Z4
-	VPDPBUSD      640(AX), Z0, Z3
-	VPDPBUSD      704(AX), Z0, Z4
+	VPDPBUSD      512(AX), Z0, Z3
+	VPDPBUSD      576(AX), Z0, Z4
 	VPSLLD        $0x08, Z3, Z3
 	VPADDD        Z3, Z4, Z4
-	VXORPS        Z3, Z3, Z3
-	VPSUBD        Z4, Z3, Z4
-	VPSRAD        $0x08, Z4, Z3
-	VMOVDQU64     Z3, 768(AX)
-	VPSLLD        $0x18, Z4, Z4
-	VMOVDQU64     Z4, 832(AX)
+	VPSHUFD       $0x4e, Z4, Z3
+	VPADDD        Z3, Z4, Z4
+	VPSHUFD       $0xb1, Z4, Z3
+	VPADDD        Z3, Z4, Z4
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        704(AX), Z4, Z4
+	VMOVUPS       Z4, 640(AX)
 	VXORPS        Z3, Z3, Z3
 	VXORPS        Z4, Z4, Z4
-	VPDPBUSD      960(AX), Z0, Z3
-	VPDPBUSD      1024(AX), Z0, Z4
+	VPDPBUSD      768(AX), Z0, Z3
+	VPDPBUSD      832(AX), Z0, Z4
 	VPSLLD        $0x08, Z3, Z3
 	VPADDD        Z3, Z4, Z4
-	VXORPS        Z3, Z3, Z3
-	VPSUBD        Z4, Z3, Z4
-	VPSRAD        $0x08, Z4, Z3
-	VMOVDQU64     Z3, 1088(AX)
-	VPSLLD        $0x18, Z4, Z4
-	VMOVDQU64     Z4, 1152(AX)
+	VPSHUFD       $0x4e, Z4, Z3
+	VPADDD        Z3, Z4, Z4
+	VPSHUFD       $0xb1, Z4, Z3
+	VPADDD        Z3, Z4, Z4
+	VCVTDQ2PS     Z4, Z4
+	VMULPS        960(AX), Z4, Z4
+	VMOVUPS       Z4, 896(AX)
 	ADDQ          $0x00000400, CX
-	ADDQ          $0x00000500, AX
+	ADDQ          $0x00000400, AX
 	SUBQ          $0x00000100, DX
 	CMPQ          DX, $0x00000100
 	JGE           loop1

@@ -71,6 +71,15 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 		a.CMPQ(row, operand.U32(2*nearRow))
 		a.CMOVQHI(far, soon)
 	}
+	// besides is what is beside a token's products, from where it is.
+	besides := func(beside []reg.VecVirtual, h int) reg.VecVirtual {
+		if waiting.Base == nil {
+			return beside[h]
+		}
+		v := a.ZMM()
+		a.VMOVUPS(waiting.Offset(64*h), v)
+		return v
+	}
 	// sums is the products of some rows, and what is beside them: for each token those of the rows in each quarter.
 	sums := func(keys int) (acc, beside []reg.VecVirtual) {
 		acc = a.zeroed(vectors * keys)
@@ -101,27 +110,6 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 				}
 			}
 			step := reader.open(stored, left, f.bytes)
-			if o.sums {
-				factors := make([]reg.VecVirtual, o.parts)
-				for part := range factors {
-					factors[part] = step.beside(part)
-				}
-				for h := range vectors {
-					var v reg.VecVirtual
-					if waiting.Base == nil {
-						v = beside[h]
-					} else {
-						v = a.ZMM()
-						a.VMOVUPS(waiting.Offset(64*h), v)
-					}
-					for part, factor := range factors {
-						a.VFMADD231PS(operandOf(h, o.sum(part)), factor, v)
-					}
-					if waiting.Base != nil {
-						a.VMOVUPS(v, waiting.Offset(64*h))
-					}
-				}
-			}
 			var coming []operand.Mem
 			if vectors == 1 && keys > 1 {
 				near := a.GP64()
@@ -130,6 +118,16 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 			}
 			lines, places := (keys*f.bytes+cacheLine-1)/cacheLine, o.parts*keys
 			for part := range o.parts {
+				if o.sums {
+					factor := step.beside(part)
+					for h := range vectors {
+						v := besides(beside, h)
+						a.VFMADD231PS(operandOf(h, o.sum(part)), factor, v)
+						if waiting.Base != nil {
+							a.VMOVUPS(v, waiting.Offset(64*h))
+						}
+					}
+				}
 				scales, factors := step.scales(part), make([]reg.VecVirtual, vectors)
 				for h := range factors {
 					factors[h] = scales
@@ -184,15 +182,6 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 			reader.leave(keys)
 		}
 		return acc, beside
-	}
-	// besides is what is beside a token's products, from where it is.
-	besides := func(beside []reg.VecVirtual, h int) reg.VecVirtual {
-		if waiting.Base == nil {
-			return beside[h]
-		}
-		v := a.ZMM()
-		a.VMOVUPS(waiting.Offset(64*h), v)
-		return v
 	}
 	together, single := a.VSUBPS, a.VSUBSS
 	if f.affine {

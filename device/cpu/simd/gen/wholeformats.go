@@ -255,14 +255,20 @@ func beginWholeQ6_K(a *asm, p wholeProducts) wholeReader {
 		a.VPERMW(halves, factors(), halves)
 		a.VCVTPH2PS(halves.AsY(), d)
 		a.VMULPS_BCST(a.dword("upperByte", math.Float32bits(0x1p-24)), d, d)
-		return wholeStep{
-			scales: func(part int) reg.VecVirtual {
+		made := map[int]reg.VecVirtual{}
+		scalesOf := func(part int) reg.VecVirtual {
+			if made[part] == nil {
 				v := a.ZMM()
 				a.VPERMB_Z(scales, placesOf[part](), bytes, v)
 				a.VCVTDQ2PS(v, v)
 				a.VMULPS(d, v, v)
-				return v
-			},
+				made[part] = v
+			}
+			return made[part]
+		}
+		return wholeStep{
+			scales: scalesOf,
+			beside: scalesOf, // as often as what stands for zero among the unsigned weights
 			weights: func(part, row int) []reg.VecVirtual {
 				v, low := a.ZMM(), moved(rows[row], part/2*64)
 				a.VBROADCASTI64X4(moved(rows[row], highAt+part/2*32), v)

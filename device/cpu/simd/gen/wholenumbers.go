@@ -23,7 +23,8 @@ type wholeOrder struct {
 	halves   int // vectors of a part: 2 if a quarter is a group of 32, 1 if it is half of one
 	// place is where the first sixteen numbers of a group are, or the others: the part and the sixteenth byte in it.
 	place func(group, half int) (part, at int)
-	// sums says that there are the sums of groups, for what is added to all weights of one. If not, weights are off by a number, and there is what corrects that.
+	// sums says that there are the sums of quarters, for what all weights of one are off by. If not, that is one number for all weights, and there is what corrects
+	// their products as whole numbers: it takes more room, but no multiplication.
 	sums bool
 	// apart says that the first half is the elements of even number.
 	apart bool
@@ -53,7 +54,9 @@ var (
 	wholeInOrder = wholeOrder{
 		name: "whole", file: "whole", elements: 128, parts: 1, halves: 2, place: func(group, half int) (int, int) { return 0, 4*half + group },
 		doc: "\tupper [2][4][16]int8    // of the first and the second half of each group: n = 256*upper + lower\n" +
-			"\tlower [2][4][16]int8\n" + startDoc + "\tscale [4][4]float32     // of each group four times\n",
+			"\tlower [2][4][16]int8\n" + "\tstart [4][4]int32       // -times*(the sum of a lane's numbers) is 256*start + below>>24\n" +
+			"\tbelow [4][4]uint32\n" +
+			"\tscale [4][4]float32     // of each group four times\n",
 	}
 	wholeQ4_K = wholeOrder{
 		name: "wholeQ4_K", file: "whole_q4_k", elements: 256, parts: 2, halves: 2, sums: true, place: func(group, half int) (int, int) { return group % 2, 4*half + group/2 },
@@ -64,10 +67,12 @@ var (
 			"\t\tscale [4][4]float32     // of each group four times\n\t}\n",
 	}
 	wholeQ6_K = wholeOrder{
-		name: "wholeQ6_K", file: "whole_q6_k", elements: 256, parts: 4, halves: 1, place: func(group, half int) (int, int) { return group / 2, group%2*2 + half },
+		name: "wholeQ6_K", file: "whole_q6_k", elements: 256, parts: 4, halves: 1, sums: true, place: func(group, half int) (int, int) { return group / 2, group%2*2 + half },
 		doc: "\tparts [4]struct {           // of two groups each\n" +
 			"\t\tupper [4][16]int8       // n = 256*upper + lower\n" +
-			"\t\tlower [4][16]int8\n" + startDoc + "\t\tscale [4][4]float32     // of each group eight times\n\t}\n",
+			"\t\tlower [4][16]int8\n" +
+			"\t\tsum   [4][4]float32     // times*(the sum of sixteen numbers)*scale, four times\n" +
+			"\t\tscale [4][4]float32     // of each group eight times\n\t}\n",
 	}
 	wholeAffine8 = wholeOrder{
 		name: "wholeAffine8", file: "whole_affine8", elements: 128, parts: 1, halves: 2, sums: true, place: func(group, half int) (int, int) { return 0, 4*half + group },
@@ -83,9 +88,6 @@ var (
 
 const sumDoc = "\tsum   [4][4]float32     // times*(the sum of a group's numbers)*scale, four times\n" +
 	"\tscale [4][4]float32     // of each group four times\n"
-
-const startDoc = "\tstart [4][4]int32       // -times*(the sum of a lane's numbers) is 256*start + below>>24\n" +
-	"\tbelow [4][4]uint32\n"
 
 // wholeOrders are those that some format needs.
 var wholeOrders = []wholeOrder{wholeInOrder, wholeQ4_K, wholeQ6_K, wholeAffine8, wholeAffine4}
