@@ -168,7 +168,7 @@ func TestAHolderThatSaysNothingEndsAStepThatWasRecordedAheadAtItsDeadline(t *tes
 		t.Fatal(err)
 	}
 	b.takeUp(owned(2, placement.Pooled, 3, 2, 8), 3, 0) // node 1 is to hold a block, and answers nothing
-	if _, failed := b.chunk(2, 8, ids[8:9]); failed == nil || failed.Lost != "n1" || !strings.Contains(failed.Text, "partial-ahead/9, message 0") {
+	if _, failed := b.chunk(2, 8, ids[8:9]); failed == nil || failed.Lost != "n1" || !strings.Contains(failed.Text, "n1 on lane partial-ahead") {
 		t.Fatalf("the step failed with %+v", failed)
 	}
 }

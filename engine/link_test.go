@@ -234,7 +234,7 @@ func TestANodeThatSaysNothingEndsRelayedStepsAtTheirDeadline(t *testing.T) {
 		if res := b.result(); res.Err != nil {
 			b.engines[1].busy.Unlock()
 			b.engines[1].Close() // it has taken the announcements by then, whose weights go next
-			if res.Node != 0 || res.Err.Lost != "n1" || !strings.Contains(res.Err.Text, "hidden-ahead/9, message 0") {
+			if res.Node != 0 || res.Err.Lost != "n1" || !strings.Contains(res.Err.Text, "n1 on lane hidden-ahead") {
 				t.Errorf("the result is %+v", res)
 			}
 			return

@@ -21,9 +21,9 @@ type ErrPeerLost struct {
 	Cause error
 }
 
-// Error names the peer, the lane and the message.
+// Error names the peer and what the lane is for.
 func (e *ErrPeerLost) Error() string {
-	return fmt.Sprintf("transport: lost peer %s%s: %v", e.Node, where(e.Lane, e.Seq), e.Cause)
+	return fmt.Sprintf("transport: lost peer %s%s: %v", e.Node, where(e.Lane), e.Cause)
 }
 
 // Unwrap is the cause.
@@ -36,9 +36,9 @@ type ErrTimeout struct {
 	Seq  uint64
 }
 
-// Error names the peer, the lane and the message.
+// Error names the peer and what the lane is for.
 func (e *ErrTimeout) Error() string {
-	return fmt.Sprintf("transport: timeout waiting for peer %s%s", e.Node, where(e.Lane, e.Seq))
+	return fmt.Sprintf("transport: timeout waiting for peer %s%s", e.Node, where(e.Lane))
 }
 
 // Timeout makes it a timeout for those who test for net.Error's method.
@@ -64,16 +64,17 @@ type ErrNoReceiver struct {
 	Reason string
 }
 
-// Error names the peer and the lane.
+// Error names the peer and what the lane is for.
 func (e *ErrNoReceiver) Error() string {
-	return fmt.Sprintf("transport: peer %s does not receive on lane %s: %s", e.Node, e.Lane, e.Reason)
+	return fmt.Sprintf("transport: peer %s does not receive%s: %s", e.Node, where(e.Lane), e.Reason)
 }
 
-func where(k LaneKey, seq uint64) string {
+// where is for people, to whom numbers of loadings and of messages say nothing: they are in the error's fields.
+func where(k LaneKey) string {
 	if k == (LaneKey{}) {
 		return ""
 	}
-	return fmt.Sprintf(" on lane %s, message %d", k, seq)
+	return fmt.Sprintf(" on lane %s", k.Purpose)
 }
 
 // Causes that callers see as something else, or only as text.
@@ -95,7 +96,7 @@ func laneError(cause error, node string, key LaneKey, seq uint64) error {
 		return io.EOF
 	}
 	if cause == ErrClosed {
-		return fmt.Errorf("lane %s with peer %s: %w", key, node, ErrClosed)
+		return fmt.Errorf("lane %s with peer %s: %w", key.Purpose, node, ErrClosed)
 	}
 	return &ErrPeerLost{Node: node, Lane: key, Seq: seq, Cause: cause}
 }
