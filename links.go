@@ -26,13 +26,14 @@ type MeasuredLink struct {
 	Sending  time.Duration // of Paused, what From was kept busy with
 	Rate     float64       // bytes/s of large messages from From to To
 	Ahead    time.Duration // an exchange that the devices of both were given ahead, of [placement.AheadBytes] each way; 0 if they make none
+	Telling  time.Duration // what it takes To, while it computes, to tell From of a step and to take in the next; 0 between nodes
 	Guessed  bool          // not measured: the medians of the pairs that were, see [Cluster.MeasureLinks]
 }
 
 // way is the link as predictions know it: what a message takes when the other end has to wake.
 func (l MeasuredLink) way() placement.Link {
 	latency := l.Paused.Seconds() / 2
-	return placement.Link{Latency: latency, Bandwidth: l.Rate, Sending: min(l.Sending.Seconds(), latency), Ahead: l.Ahead.Seconds()}
+	return placement.Link{Latency: latency, Bandwidth: l.Rate, Sending: min(l.Sending.Seconds(), latency), Ahead: l.Ahead.Seconds(), Telling: l.Telling.Seconds()}
 }
 
 const (
@@ -214,7 +215,7 @@ func (c *Cluster) measureLink(ctx context.Context, a, b cluster.Node) (calibrate
 }
 
 func newLink(from, to string, l calibrate.Link) MeasuredLink {
-	return MeasuredLink{From: from, To: to, Busy: l.Busy, Paused: l.Paused, Sending: l.Sending, Rate: l.Bandwidth, Ahead: l.Ahead}
+	return MeasuredLink{From: from, To: to, Busy: l.Busy, Paused: l.Paused, Sending: l.Sending, Rate: l.Bandwidth, Ahead: l.Ahead, Telling: l.Telling}
 }
 
 // Ways is the way between this process, from where steps are driven, and each of [Cluster.Nodes]. They are

@@ -78,12 +78,12 @@ func (b *bench) take(n int) []byte {
 // fits reports whether an operation can read so many bytes in one piece.
 func (b *bench) fits(bytes int) bool { return bytes <= len(b.arena) }
 
-// How often short operations are repeated, to be timed together, and how many samples there are at the least. Where steps that are alike are kept
-// there are enough for some to come when the first are known.
+// How often short operations are repeated, to be timed together, and how many samples there are at the least: about as long as a step, which has the machine's interrupts in it, too,
+// and memory as it is on average. Where steps that are alike are kept there are enough for some to come when the first are known.
 const (
-	sampleTime      = 50 * time.Microsecond
+	sampleTime      = time.Millisecond
 	alikeSampleTime = 600 * time.Microsecond
-	fewSamples      = 2
+	fewSamples      = 3
 	fewAlikeSamples = 4
 	fewAlike        = 8 // operations of a sample
 )
@@ -104,9 +104,8 @@ func (b *bench) run(times int, op func()) float64 {
 	return time.Since(start).Seconds()
 }
 
-// seconds is how long an operation takes: the lower quartile of some samples, taken for about as long as
-// given. What disturbs a machine makes it slower, never faster, and some of it passes. Once the deadline has
-// passed it is one sample.
+// seconds is how long an operation takes: the median of some samples, taken for about as long as
+// given, as the time of a step that is predicted is a median. Once the deadline has passed it is one sample.
 func (b *bench) seconds(within time.Duration, op func()) float64 {
 	if *b.err != nil {
 		return shortest
@@ -124,7 +123,8 @@ func (b *bench) seconds(within time.Duration, op func()) float64 {
 	if first < sampleTime.Seconds() {
 		times = int(sampleTime.Seconds()/first) + 1
 	}
-	return b.quartile(within, fewSamples, func() float64 { return b.run(times, op) / float64(times) })
+	all := b.samples(within, fewSamples, func() float64 { return b.run(times, op) / float64(times) })
+	return all[len(all)/2]
 }
 
 // among is how long an operation takes among others of its kind: what more of them take more. So what it takes to hand over the first ones, and to wait for the last,
@@ -137,14 +137,19 @@ func (b *bench) among(within time.Duration, first float64, op func()) float64 {
 	return max((many-few)/float64(2*times), shortest)
 }
 
-// quartile is the lower quartile of samples: of few at the least, unless it is late.
+// quartile is the lower quartile of samples: what disturbs a machine makes it slower, never faster, and some of it passes.
 func (b *bench) quartile(within time.Duration, few int, sample func() float64) float64 {
-	var samples []float64
-	for start := time.Now(); len(samples) == 0 || !b.late() && *b.err == nil && (len(samples) < few || time.Since(start) < within); {
-		samples = append(samples, sample())
+	all := b.samples(within, few, sample)
+	return all[len(all)/4]
+}
+
+// samples is some samples, in order: few at the least, unless it is late.
+func (b *bench) samples(within time.Duration, few int, sample func() float64) (all []float64) {
+	for start := time.Now(); len(all) == 0 || !b.late() && *b.err == nil && (len(all) < few || time.Since(start) < within); {
+		all = append(all, sample())
 	}
-	slices.Sort(samples)
-	return samples[len(samples)/4]
+	slices.Sort(all)
+	return all
 }
 
 // shortest is what anything takes, in seconds.

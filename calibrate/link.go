@@ -17,6 +17,7 @@ type Link struct {
 	Sending   time.Duration // of Paused, what handing the message over took: the median
 	Bandwidth float64       // bytes/s of messages sent one after another
 	Ahead     time.Duration // an exchange of the nodes' devices, see [MeasureExchange]; 0 if they make none
+	Telling   time.Duration // what telling of a piece of work, and taking in the next one, takes the other node of its time to compute: the median
 }
 
 // What is sent to measure a link. Every part ends after its share of the time, whatever it has measured then.
@@ -38,6 +39,7 @@ const (
 const (
 	answer byte = iota // send it back
 	swallow
+	working // compute as often as the next byte says, each time for one more message; tell of each, and then what that took
 )
 
 // probeLane is the lane of a measurement to the node that measures, or to the peer, which may be the same.
@@ -81,13 +83,16 @@ func MeasureLink(ctx context.Context, e *transport.Endpoint, peer string, id uin
 	if l.Busy, _, err = p.exchanges(0, busyTime); err != nil {
 		return l, err
 	}
+	if l.Telling, err = p.telling(); err != nil {
+		return l, err
+	}
 	l.Bandwidth, err = p.throughput()
 	return l, err
 }
 
 // Check finds what no link has: it may have come from another node.
 func (l Link) Check() error {
-	if l.Busy <= 0 || l.Paused <= 0 || l.Sending < 0 || l.Ahead < 0 || !(l.Bandwidth >= 1 && l.Bandwidth <= 1e18) {
+	if l.Busy <= 0 || l.Paused <= 0 || l.Sending < 0 || l.Ahead < 0 || l.Telling < 0 || l.Telling > LinkTime || !(l.Bandwidth >= 1 && l.Bandwidth <= 1e18) {
 		return fmt.Errorf("a link of %+v cannot be", l)
 	}
 	return nil
@@ -109,6 +114,7 @@ func Typical(all []Link) Link {
 		Sending:   time.Duration(middle(func(l Link) float64 { return float64(l.Sending) })),
 		Bandwidth: middle(func(l Link) float64 { return l.Bandwidth }),
 		Ahead:     time.Duration(middle(func(l Link) float64 { return float64(l.Ahead) })),
+		Telling:   time.Duration(middle(func(l Link) float64 { return float64(l.Telling) })),
 	}
 }
 
@@ -211,10 +217,17 @@ func (e *Echo) Serve(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(m.Bytes) > 0 && m.Bytes[0] == answer {
+		todo := 0
+		switch {
+		case len(m.Bytes) > 0 && m.Bytes[0] == answer:
 			err = e.out.Send(deadline, m.Bytes)
+		case len(m.Bytes) > 1 && m.Bytes[0] == working:
+			todo = int(m.Bytes[1])
 		}
 		m.Release()
+		if todo > 0 {
+			err = e.work(deadline, todo)
+		}
 		if err != nil {
 			return err
 		}

@@ -48,8 +48,27 @@ func TestALinkIsMeasuredAndItsLanesEnd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if l.Busy <= 0 || l.Paused <= 0 || l.Sending <= 0 || l.Sending > l.Paused || !(l.Bandwidth > 0) {
+		if l.Busy <= 0 || l.Paused <= 0 || l.Sending <= 0 || l.Sending > l.Paused || !(l.Bandwidth > 0) || l.Check() != nil {
 			t.Errorf("%+v", l)
+		}
+	}
+}
+
+func TestLinksThatCannotBeAreRefused(t *testing.T) {
+	good := Link{Busy: 1, Paused: 2, Sending: 1, Bandwidth: 1, Telling: 3}
+	if err := good.Check(); err != nil {
+		t.Fatal(err)
+	}
+	for what, spoil := range map[string]func(l *Link){
+		"no time":                 func(l *Link) { l.Busy = 0 },
+		"no bandwidth":            func(l *Link) { l.Bandwidth = 0 },
+		"telling before the work": func(l *Link) { l.Telling = -1 },
+		"telling for too long":    func(l *Link) { l.Telling = 2 * LinkTime },
+	} {
+		l := good
+		spoil(&l)
+		if l.Check() == nil {
+			t.Errorf("%s was accepted: %+v", what, l)
 		}
 	}
 }

@@ -191,9 +191,12 @@ func (c *Cost) exchanges() bool {
 }
 
 // handOver is the time from one owner to the next, or from the last one to the first of the next step: by
-// way of who drives the steps, if that is known. If they are the same the next step is there when the token is.
+// way of who drives the steps, if that is known. If they are the same the next step is there when the token is, and what counts is that the node tells of the one and takes in the
+// other, unless its device computes meanwhile.
 func (c *Cost) handOver(from, to int, last bool) float64 {
 	switch {
+	case from == to && c.driver != nil && !c.speeds[from].records():
+		return c.driver[from].Telling
 	case from == to:
 		return 0
 	case last && c.driver != nil:

@@ -213,6 +213,26 @@ func TestHoldersOnTheSameProcessorsSlowEachOther(t *testing.T) {
 	}
 }
 
+// The next step is there when the token is; but to tell who drives of the token takes the node's time, unless its device computes meanwhile.
+func TestANodeThatComputesAllLayersTellsOfEachStep(t *testing.T) {
+	for _, record := range []float64{0, 1e-6} {
+		r, w := fourLayers(Pipeline, rated(1e9, 1e9))
+		r.Nodes[0].Rates.Record = record
+		c := costOf(t, r, w, mesh(1, thunderbolt), 1)
+		before := c.Step(1000).Seconds()
+		if err := c.DriveFrom([]Link{{Bandwidth: 1, Telling: 0.5}}, 0); err != nil {
+			t.Fatal(err)
+		}
+		want := before
+		if record == 0 {
+			want += 0.5
+		}
+		if got := c.Step(1000).Seconds(); !near(got, want) {
+			t.Errorf("recorded in %v s: a step of %v s, want %v", record, got, want)
+		}
+	}
+}
+
 func TestWhoDrivesTheStepsHandsThemOver(t *testing.T) {
 	r, w := fourLayers(Pipeline, rated(1e9, 1e9), rated(1e9, 1e9))
 	c := costOf(t, r, w, mesh(2, thunderbolt), 1)
@@ -227,7 +247,8 @@ func TestWhoDrivesTheStepsHandsThemOver(t *testing.T) {
 	if got, want := c.Step(1000).HandOver, one+1+0.5+2; !near(got, want) {
 		t.Errorf("with who drives them: %v s, want %v", got, want)
 	}
-	for _, bad := range [][]Link{nil, {{Bandwidth: 1}}, {{Bandwidth: 1}, {Latency: -1, Bandwidth: 1}}, {{Bandwidth: 1}, {Latency: 1, Sending: 2, Bandwidth: 1}}} {
+	for _, bad := range [][]Link{nil, {{Bandwidth: 1}}, {{Bandwidth: 1}, {Latency: -1, Bandwidth: 1}}, {{Bandwidth: 1}, {Latency: 1, Sending: 2, Bandwidth: 1}},
+		{{Bandwidth: 1}, {Bandwidth: 1, Telling: -1}}, {{Bandwidth: 1, Telling: math.NaN()}, {Bandwidth: 1}}} {
 		if err := c.DriveFrom(bad, 0); err == nil {
 			t.Errorf("ways %v were accepted", bad)
 		}

@@ -25,6 +25,9 @@ type Link struct {
 	Sending   float64 // seconds of Latency in which the sender can do nothing else, such as send to another node
 	// Ahead is what an exchange takes that the devices of both ends were given ahead, of AheadBytes each way, in seconds: theirs may go another way. 0 is not known, or that they make none.
 	Ahead float64
+	// Telling is what it takes the node at the other end, of its time to compute, to tell of a step that it has done, and to take in the next one, in seconds; it counts on the
+	// way from who drives.
+	Telling float64
 }
 
 // AheadBytes is the size of the messages that exchanges of devices are measured with: the queries of a large model.
@@ -44,6 +47,9 @@ func (l Link) check() error {
 	}
 	if !(l.Ahead >= 0 && l.Ahead <= maxLatency) {
 		return fmt.Errorf("an exchange of %v seconds is not in 0..%d", l.Ahead, maxLatency)
+	}
+	if !(l.Telling >= 0 && l.Telling <= maxLatency) {
+		return fmt.Errorf("telling of a step for %v seconds is not in 0..%d", l.Telling, maxLatency)
 	}
 	if !(l.Bandwidth >= 1 && l.Bandwidth <= maxBandwidth) {
 		return fmt.Errorf("bandwidth %v is not in 1..1e18 bytes/s", l.Bandwidth)
