@@ -9,7 +9,7 @@ import (
 const (
 	// vectorKeys is the number of keys of a tile in the vector form. Its scores, and the keys and
 	// values of one head (64 KiB at 128 elements), stay in the nearest caches between passes.
-	vectorKeys = 128
+	vectorKeys = 256
 	// vectorRows is the number of queries that share a tile in the vector form.
 	vectorRows = 8
 	// tileKeys is the number of keys of a tile in the tiled form.

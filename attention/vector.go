@@ -131,7 +131,7 @@ func (f *Flash) tile(p Partial, r, head, query, group, n int, t *tile, values, n
 	case F16:
 		simd.Values(o, f.s, vectorKeys, t.v, next, group, n, dim)
 	default:
-		f.weights.Values(format.Bits(), o, f.s, vectorKeys, t.v, t.vs, next, group, n, dim)
+		f.weights.Values(format.Bits(), o, f.s, vectorKeys, t.v, t.vs, l, next, group, n, dim)
 	}
 }
 

@@ -109,7 +109,7 @@ func TestRoutinesReadNothingBehindWhatTheyAreGiven(t *testing.T) {
 						stored := atTheEnd(t, 2*rows*groups(dim))
 						queries.Set(bits, x, 1, heads, dim)
 						queries.Scores(0, s, rows, w, stored, nil, rows)
-						weights.Values(bits, x, s, rows, w, stored, nil, heads, rows, dim)
+						weights.Values(bits, x, s, rows, w, stored, singlesAtTheEnd(t, r, heads), nil, heads, rows, dim)
 						if dim%32 != 0 || AffineRows(dim/32) == 0 {
 							continue
 						}

@@ -40,7 +40,7 @@ loop6:
 	VCVTPH2PS     Y1, Z1
 	VMOVUPS       Z1, (AX)
 	VCVTPH2PS     Y2, Z1
-	VMOVUPS       Z1, 512(AX)
+	VMOVUPS       Z1, 1024(AX)
 	ADDQ          $0x00000040, CX
 	ADDQ          $0x40, AX
 	SUBQ          $0x00000010, BX
@@ -64,14 +64,14 @@ loop8:
 	VCVTPH2PS     Y3, Z3
 	VMOVUPS       Z3, (AX)
 	VCVTPH2PS     Y4, Z3
-	VMOVUPS       Z3, 512(AX)
+	VMOVUPS       Z3, 1024(AX)
 	VMOVDQU32     quarters2<>+0(SB), Z3
 	VPERMI2Q      Z2, Z1, Z3
 	VEXTRACTI64X4 $0x01, Z3, Y1
 	VCVTPH2PS     Y3, Z2
-	VMOVUPS       Z2, 1024(AX)
+	VMOVUPS       Z2, 2048(AX)
 	VCVTPH2PS     Y1, Z2
-	VMOVUPS       Z2, 1536(AX)
+	VMOVUPS       Z2, 3072(AX)
 	ADDQ          $0x00000080, CX
 	ADDQ          $0x40, AX
 	SUBQ          $0x00000010, BX

@@ -38,7 +38,7 @@ func BenchmarkStoredRows(b *testing.B) {
 				stored := inHalves(scales)
 				queries.Set(bits, q, 1, heads, dim)
 				run("queries", func() { queries.Scores(0, s, n, rows, stored, nil, n) })
-				run("weights", func() { weights.Values(bits, o, s, n, rows, stored, nil, heads, n, dim) })
+				run("weights", func() { weights.Values(bits, o, s, n, rows, stored, o, nil, heads, n, dim) })
 			}
 		}
 	}

@@ -30,7 +30,7 @@ loop3:
 	VGATHERDPS (DI)(Z0*4), K1, Z1
 	VMOVUPS    Z1, (R8)
 	ADDQ       $0x04, DI
-	ADDQ       $0x00000200, R8
+	ADDQ       $0x00000400, R8
 	SUBQ       $0x00000001, R9
 	CMPQ       R9, $0x00000001
 	JGE        loop3

@@ -1,7 +1,7 @@
 package simd
 
 // dealtKeys is the number of rows whose scales are dealt out at a time.
-const dealtKeys = 128
+const dealtKeys = 256
 
 // scaling makes of scales as they are stored, halves [n][groups], what routines take. The zero value is ready.
 type scaling struct {

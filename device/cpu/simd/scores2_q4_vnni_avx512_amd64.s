@@ -163,7 +163,7 @@ loop3:
 	ADDQ             $0x00000010, R8
 	ADDQ             $0x00000010, R9
 	ADDQ             $0x00000010, R10
-	ADDQ             $0x00000200, R11
+	ADDQ             $0x00000400, R11
 	ADDQ             $0x000000d0, R12
 	SUBQ             $0x00000010, R13
 	CMPQ             R13, $0x00000010

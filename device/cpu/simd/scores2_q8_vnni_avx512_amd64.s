@@ -196,7 +196,7 @@ loop3:
 	ADDQ             $0x00000020, R8
 	ADDQ             $0x00000020, R9
 	ADDQ             $0x00000020, R10
-	ADDQ             $0x00000200, R11
+	ADDQ             $0x00000400, R11
 	ADDQ             $0x000000d0, R12
 	SUBQ             $0x00000020, R13
 	CMPQ             R13, $0x00000020

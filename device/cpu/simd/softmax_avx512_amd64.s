@@ -51,238 +51,238 @@ loop3:
 	JGE    loop3
 
 end4:
-	VEXTRACTF64X4 $0x01, Z4, Y8
-	VMAXPS        Y8, Y4, Y4
-	VEXTRACTF128  $0x01, Y4, X8
-	VMAXPS        X8, X4, X4
-	VMOVHLPS      X4, X4, X8
-	VMAXPS        X8, X4, X4
-	VMOVSHDUP     X4, X8
-	VMAXSS        X8, X4, X4
-	VMOVSS        X4, (DX)
-	VBROADCASTSS  X4, Z4
-	VCMPPS        $0x04, minusInf<>+0(SB), Z4, K1
-	VMOVAPS.Z     Z4, K1, Z4
-	VEXTRACTF64X4 $0x01, Z5, Y8
-	VMAXPS        Y8, Y5, Y5
-	VEXTRACTF128  $0x01, Y5, X8
-	VMAXPS        X8, X5, X5
-	VMOVHLPS      X5, X5, X8
-	VMAXPS        X8, X5, X5
-	VMOVSHDUP     X5, X8
-	VMAXSS        X8, X5, X5
-	VMOVSS        X5, 4(DX)
-	VBROADCASTSS  X5, Z5
-	VCMPPS        $0x04, minusInf<>+0(SB), Z5, K1
-	VMOVAPS.Z     Z5, K1, Z5
-	VEXTRACTF64X4 $0x01, Z6, Y8
-	VMAXPS        Y8, Y6, Y6
-	VEXTRACTF128  $0x01, Y6, X8
-	VMAXPS        X8, X6, X6
-	VMOVHLPS      X6, X6, X8
-	VMAXPS        X8, X6, X6
-	VMOVSHDUP     X6, X8
-	VMAXSS        X8, X6, X6
-	VMOVSS        X6, 8(DX)
-	VBROADCASTSS  X6, Z6
-	VCMPPS        $0x04, minusInf<>+0(SB), Z6, K1
-	VMOVAPS.Z     Z6, K1, Z6
-	VEXTRACTF64X4 $0x01, Z7, Y8
-	VMAXPS        Y8, Y7, Y7
-	VEXTRACTF128  $0x01, Y7, X8
-	VMAXPS        X8, X7, X7
-	VMOVHLPS      X7, X7, X8
-	VMAXPS        X8, X7, X7
-	VMOVSHDUP     X7, X8
-	VMAXSS        X8, X7, X7
-	VMOVSS        X7, 12(DX)
-	VBROADCASTSS  X7, Z7
-	VCMPPS        $0x04, minusInf<>+0(SB), Z7, K1
-	VMOVAPS.Z     Z7, K1, Z7
-	VSUBPS        Z4, Z0, Z0
-	VMOVUPS       expMagic<>+0(SB), Z8
-	VMOVAPS       Z8, Z9
-	VFMADD231PS   expLog2E<>+0(SB), Z0, Z8
-	VSUBPS        Z9, Z8, Z9
-	VCMPPS        $0x05, expLow<>+0(SB), Z0, K1
-	VFNMADD231PS  expLn2Hi<>+0(SB), Z9, Z0
-	VFNMADD231PS  expLn2Lo<>+0(SB), Z9, Z0
-	VPSLLD        $0x17, Z8, Z8
-	VMOVUPS       expC5<>+0(SB), Z9
-	VFMADD213PS   expC4<>+0(SB), Z0, Z9
-	VFMADD213PS   expC3<>+0(SB), Z0, Z9
-	VFMADD213PS   expC2<>+0(SB), Z0, Z9
-	VFMADD213PS   one<>+0(SB), Z0, Z9
-	VFMADD213PS   one<>+0(SB), Z0, Z9
-	VPADDD.Z      Z8, Z9, K1, Z0
-	VMOVSS        X0, (SI)
-	VSUBPS        Z5, Z1, Z1
-	VMOVUPS       expMagic<>+0(SB), Z8
-	VMOVAPS       Z8, Z9
-	VFMADD231PS   expLog2E<>+0(SB), Z1, Z8
-	VSUBPS        Z9, Z8, Z9
-	VCMPPS        $0x05, expLow<>+0(SB), Z1, K1
-	VFNMADD231PS  expLn2Hi<>+0(SB), Z9, Z1
-	VFNMADD231PS  expLn2Lo<>+0(SB), Z9, Z1
-	VPSLLD        $0x17, Z8, Z8
-	VMOVUPS       expC5<>+0(SB), Z9
-	VFMADD213PS   expC4<>+0(SB), Z1, Z9
-	VFMADD213PS   expC3<>+0(SB), Z1, Z9
-	VFMADD213PS   expC2<>+0(SB), Z1, Z9
-	VFMADD213PS   one<>+0(SB), Z1, Z9
-	VFMADD213PS   one<>+0(SB), Z1, Z9
-	VPADDD.Z      Z8, Z9, K1, Z1
-	VMOVSS        X1, 4(SI)
-	VSUBPS        Z6, Z2, Z2
-	VMOVUPS       expMagic<>+0(SB), Z8
-	VMOVAPS       Z8, Z9
-	VFMADD231PS   expLog2E<>+0(SB), Z2, Z8
-	VSUBPS        Z9, Z8, Z9
-	VCMPPS        $0x05, expLow<>+0(SB), Z2, K1
-	VFNMADD231PS  expLn2Hi<>+0(SB), Z9, Z2
-	VFNMADD231PS  expLn2Lo<>+0(SB), Z9, Z2
-	VPSLLD        $0x17, Z8, Z8
-	VMOVUPS       expC5<>+0(SB), Z9
-	VFMADD213PS   expC4<>+0(SB), Z2, Z9
-	VFMADD213PS   expC3<>+0(SB), Z2, Z9
-	VFMADD213PS   expC2<>+0(SB), Z2, Z9
-	VFMADD213PS   one<>+0(SB), Z2, Z9
-	VFMADD213PS   one<>+0(SB), Z2, Z9
-	VPADDD.Z      Z8, Z9, K1, Z2
-	VMOVSS        X2, 8(SI)
-	VSUBPS        Z7, Z3, Z3
-	VMOVUPS       expMagic<>+0(SB), Z8
-	VMOVAPS       Z8, Z9
-	VFMADD231PS   expLog2E<>+0(SB), Z3, Z8
-	VSUBPS        Z9, Z8, Z9
-	VCMPPS        $0x05, expLow<>+0(SB), Z3, K1
-	VFNMADD231PS  expLn2Hi<>+0(SB), Z9, Z3
-	VFNMADD231PS  expLn2Lo<>+0(SB), Z9, Z3
-	VPSLLD        $0x17, Z8, Z8
-	VMOVUPS       expC5<>+0(SB), Z9
-	VFMADD213PS   expC4<>+0(SB), Z3, Z9
-	VFMADD213PS   expC3<>+0(SB), Z3, Z9
-	VFMADD213PS   expC2<>+0(SB), Z3, Z9
-	VFMADD213PS   one<>+0(SB), Z3, Z9
-	VFMADD213PS   one<>+0(SB), Z3, Z9
-	VPADDD.Z      Z8, Z9, K1, Z3
-	VMOVSS        X3, 12(SI)
-	VXORPS        Z8, Z8, Z8
-	VXORPS        Z9, Z9, Z9
-	VXORPS        Z10, Z10, Z10
-	VXORPS        Z11, Z11, Z11
-	MOVQ          AX, R10
-	LEAQ          (R10)(CX*1), R11
-	LEAQ          (R11)(CX*1), R12
-	LEAQ          (R12)(CX*1), R13
-	MOVQ          R9, R14
-	CMPQ          R14, $0x00000010
-	JLT           end6
+	VEXTRACTF64X4     $0x01, Z4, Y8
+	VMAXPS            Y8, Y4, Y4
+	VEXTRACTF128      $0x01, Y4, X8
+	VMAXPS            X8, X4, X4
+	VMOVHLPS          X4, X4, X8
+	VMAXPS            X8, X4, X4
+	VMOVSHDUP         X4, X8
+	VMAXSS            X8, X4, X4
+	VMOVSS            X4, (DX)
+	VBROADCASTSS      X4, Z4
+	VCMPPS            $0x04, minusInf<>+0(SB), Z4, K1
+	VMOVAPS.Z         Z4, K1, Z4
+	VEXTRACTF64X4     $0x01, Z5, Y8
+	VMAXPS            Y8, Y5, Y5
+	VEXTRACTF128      $0x01, Y5, X8
+	VMAXPS            X8, X5, X5
+	VMOVHLPS          X5, X5, X8
+	VMAXPS            X8, X5, X5
+	VMOVSHDUP         X5, X8
+	VMAXSS            X8, X5, X5
+	VMOVSS            X5, 4(DX)
+	VBROADCASTSS      X5, Z5
+	VCMPPS            $0x04, minusInf<>+0(SB), Z5, K1
+	VMOVAPS.Z         Z5, K1, Z5
+	VEXTRACTF64X4     $0x01, Z6, Y8
+	VMAXPS            Y8, Y6, Y6
+	VEXTRACTF128      $0x01, Y6, X8
+	VMAXPS            X8, X6, X6
+	VMOVHLPS          X6, X6, X8
+	VMAXPS            X8, X6, X6
+	VMOVSHDUP         X6, X8
+	VMAXSS            X8, X6, X6
+	VMOVSS            X6, 8(DX)
+	VBROADCASTSS      X6, Z6
+	VCMPPS            $0x04, minusInf<>+0(SB), Z6, K1
+	VMOVAPS.Z         Z6, K1, Z6
+	VEXTRACTF64X4     $0x01, Z7, Y8
+	VMAXPS            Y8, Y7, Y7
+	VEXTRACTF128      $0x01, Y7, X8
+	VMAXPS            X8, X7, X7
+	VMOVHLPS          X7, X7, X8
+	VMAXPS            X8, X7, X7
+	VMOVSHDUP         X7, X8
+	VMAXSS            X8, X7, X7
+	VMOVSS            X7, 12(DX)
+	VBROADCASTSS      X7, Z7
+	VCMPPS            $0x04, minusInf<>+0(SB), Z7, K1
+	VMOVAPS.Z         Z7, K1, Z7
+	VSUBPS            Z4, Z0, Z0
+	VBROADCASTSS      expMagic<>+0(SB), Z8
+	VMOVAPS           Z8, Z9
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z0, Z8
+	VSUBPS            Z9, Z8, Z9
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z0, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z9, Z0
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z9, Z0
+	VPSLLD            $0x17, Z8, Z8
+	VBROADCASTSS      expC5<>+0(SB), Z9
+	VFMADD213PS.BCST  expC4<>+0(SB), Z0, Z9
+	VFMADD213PS.BCST  expC3<>+0(SB), Z0, Z9
+	VFMADD213PS.BCST  expC2<>+0(SB), Z0, Z9
+	VFMADD213PS.BCST  one<>+0(SB), Z0, Z9
+	VFMADD213PS.BCST  one<>+0(SB), Z0, Z9
+	VPADDD.Z          Z8, Z9, K1, Z0
+	VMOVSS            X0, (SI)
+	VSUBPS            Z5, Z1, Z1
+	VBROADCASTSS      expMagic<>+0(SB), Z8
+	VMOVAPS           Z8, Z9
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z1, Z8
+	VSUBPS            Z9, Z8, Z9
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z1, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z9, Z1
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z9, Z1
+	VPSLLD            $0x17, Z8, Z8
+	VBROADCASTSS      expC5<>+0(SB), Z9
+	VFMADD213PS.BCST  expC4<>+0(SB), Z1, Z9
+	VFMADD213PS.BCST  expC3<>+0(SB), Z1, Z9
+	VFMADD213PS.BCST  expC2<>+0(SB), Z1, Z9
+	VFMADD213PS.BCST  one<>+0(SB), Z1, Z9
+	VFMADD213PS.BCST  one<>+0(SB), Z1, Z9
+	VPADDD.Z          Z8, Z9, K1, Z1
+	VMOVSS            X1, 4(SI)
+	VSUBPS            Z6, Z2, Z2
+	VBROADCASTSS      expMagic<>+0(SB), Z8
+	VMOVAPS           Z8, Z9
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z2, Z8
+	VSUBPS            Z9, Z8, Z9
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z2, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z9, Z2
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z9, Z2
+	VPSLLD            $0x17, Z8, Z8
+	VBROADCASTSS      expC5<>+0(SB), Z9
+	VFMADD213PS.BCST  expC4<>+0(SB), Z2, Z9
+	VFMADD213PS.BCST  expC3<>+0(SB), Z2, Z9
+	VFMADD213PS.BCST  expC2<>+0(SB), Z2, Z9
+	VFMADD213PS.BCST  one<>+0(SB), Z2, Z9
+	VFMADD213PS.BCST  one<>+0(SB), Z2, Z9
+	VPADDD.Z          Z8, Z9, K1, Z2
+	VMOVSS            X2, 8(SI)
+	VSUBPS            Z7, Z3, Z3
+	VBROADCASTSS      expMagic<>+0(SB), Z8
+	VMOVAPS           Z8, Z9
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z3, Z8
+	VSUBPS            Z9, Z8, Z9
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z3, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z9, Z3
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z9, Z3
+	VPSLLD            $0x17, Z8, Z8
+	VBROADCASTSS      expC5<>+0(SB), Z9
+	VFMADD213PS.BCST  expC4<>+0(SB), Z3, Z9
+	VFMADD213PS.BCST  expC3<>+0(SB), Z3, Z9
+	VFMADD213PS.BCST  expC2<>+0(SB), Z3, Z9
+	VFMADD213PS.BCST  one<>+0(SB), Z3, Z9
+	VFMADD213PS.BCST  one<>+0(SB), Z3, Z9
+	VPADDD.Z          Z8, Z9, K1, Z3
+	VMOVSS            X3, 12(SI)
+	VXORPS            Z8, Z8, Z8
+	VXORPS            Z9, Z9, Z9
+	VXORPS            Z10, Z10, Z10
+	VXORPS            Z11, Z11, Z11
+	MOVQ              AX, R10
+	LEAQ              (R10)(CX*1), R11
+	LEAQ              (R11)(CX*1), R12
+	LEAQ              (R12)(CX*1), R13
+	MOVQ              R9, R14
+	CMPQ              R14, $0x00000010
+	JLT               end6
 
 loop5:
-	VMOVUPS      (R10), Z12
-	VSUBPS       Z4, Z12, Z12
-	VMOVUPS      expMagic<>+0(SB), Z13
-	VMOVAPS      Z13, Z14
-	VFMADD231PS  expLog2E<>+0(SB), Z12, Z13
-	VSUBPS       Z14, Z13, Z14
-	VCMPPS       $0x05, expLow<>+0(SB), Z12, K1
-	VFNMADD231PS expLn2Hi<>+0(SB), Z14, Z12
-	VFNMADD231PS expLn2Lo<>+0(SB), Z14, Z12
-	VPSLLD       $0x17, Z13, Z13
-	VMOVUPS      expC5<>+0(SB), Z14
-	VFMADD213PS  expC4<>+0(SB), Z12, Z14
-	VFMADD213PS  expC3<>+0(SB), Z12, Z14
-	VFMADD213PS  expC2<>+0(SB), Z12, Z14
-	VFMADD213PS  one<>+0(SB), Z12, Z14
-	VFMADD213PS  one<>+0(SB), Z12, Z14
-	VPADDD.Z     Z13, Z14, K1, Z12
-	VMOVUPS      Z12, (R10)
-	VADDPS       Z12, Z8, Z8
-	ADDQ         $0x00000040, R10
-	PREFETCHT1   (DI)
-	PREFETCHT1   64(DI)
-	ADDQ         $0x00000080, DI
-	CMPQ         DI, next_len+112(FP)
-	CMOVQHI      next_len+112(FP), DI
-	VMOVUPS      (R11), Z12
-	VSUBPS       Z5, Z12, Z12
-	VMOVUPS      expMagic<>+0(SB), Z13
-	VMOVAPS      Z13, Z14
-	VFMADD231PS  expLog2E<>+0(SB), Z12, Z13
-	VSUBPS       Z14, Z13, Z14
-	VCMPPS       $0x05, expLow<>+0(SB), Z12, K1
-	VFNMADD231PS expLn2Hi<>+0(SB), Z14, Z12
-	VFNMADD231PS expLn2Lo<>+0(SB), Z14, Z12
-	VPSLLD       $0x17, Z13, Z13
-	VMOVUPS      expC5<>+0(SB), Z14
-	VFMADD213PS  expC4<>+0(SB), Z12, Z14
-	VFMADD213PS  expC3<>+0(SB), Z12, Z14
-	VFMADD213PS  expC2<>+0(SB), Z12, Z14
-	VFMADD213PS  one<>+0(SB), Z12, Z14
-	VFMADD213PS  one<>+0(SB), Z12, Z14
-	VPADDD.Z     Z13, Z14, K1, Z12
-	VMOVUPS      Z12, (R11)
-	VADDPS       Z12, Z9, Z9
-	ADDQ         $0x00000040, R11
-	PREFETCHT1   (DI)
-	PREFETCHT1   64(DI)
-	ADDQ         $0x00000080, DI
-	CMPQ         DI, next_len+112(FP)
-	CMOVQHI      next_len+112(FP), DI
-	VMOVUPS      (R12), Z12
-	VSUBPS       Z6, Z12, Z12
-	VMOVUPS      expMagic<>+0(SB), Z13
-	VMOVAPS      Z13, Z14
-	VFMADD231PS  expLog2E<>+0(SB), Z12, Z13
-	VSUBPS       Z14, Z13, Z14
-	VCMPPS       $0x05, expLow<>+0(SB), Z12, K1
-	VFNMADD231PS expLn2Hi<>+0(SB), Z14, Z12
-	VFNMADD231PS expLn2Lo<>+0(SB), Z14, Z12
-	VPSLLD       $0x17, Z13, Z13
-	VMOVUPS      expC5<>+0(SB), Z14
-	VFMADD213PS  expC4<>+0(SB), Z12, Z14
-	VFMADD213PS  expC3<>+0(SB), Z12, Z14
-	VFMADD213PS  expC2<>+0(SB), Z12, Z14
-	VFMADD213PS  one<>+0(SB), Z12, Z14
-	VFMADD213PS  one<>+0(SB), Z12, Z14
-	VPADDD.Z     Z13, Z14, K1, Z12
-	VMOVUPS      Z12, (R12)
-	VADDPS       Z12, Z10, Z10
-	ADDQ         $0x00000040, R12
-	PREFETCHT1   (DI)
-	PREFETCHT1   64(DI)
-	ADDQ         $0x00000080, DI
-	CMPQ         DI, next_len+112(FP)
-	CMOVQHI      next_len+112(FP), DI
-	VMOVUPS      (R13), Z12
-	VSUBPS       Z7, Z12, Z12
-	VMOVUPS      expMagic<>+0(SB), Z13
-	VMOVAPS      Z13, Z14
-	VFMADD231PS  expLog2E<>+0(SB), Z12, Z13
-	VSUBPS       Z14, Z13, Z14
-	VCMPPS       $0x05, expLow<>+0(SB), Z12, K1
-	VFNMADD231PS expLn2Hi<>+0(SB), Z14, Z12
-	VFNMADD231PS expLn2Lo<>+0(SB), Z14, Z12
-	VPSLLD       $0x17, Z13, Z13
-	VMOVUPS      expC5<>+0(SB), Z14
-	VFMADD213PS  expC4<>+0(SB), Z12, Z14
-	VFMADD213PS  expC3<>+0(SB), Z12, Z14
-	VFMADD213PS  expC2<>+0(SB), Z12, Z14
-	VFMADD213PS  one<>+0(SB), Z12, Z14
-	VFMADD213PS  one<>+0(SB), Z12, Z14
-	VPADDD.Z     Z13, Z14, K1, Z12
-	VMOVUPS      Z12, (R13)
-	VADDPS       Z12, Z11, Z11
-	ADDQ         $0x00000040, R13
-	PREFETCHT1   (DI)
-	PREFETCHT1   64(DI)
-	ADDQ         $0x00000080, DI
-	CMPQ         DI, next_len+112(FP)
-	CMOVQHI      next_len+112(FP), DI
-	SUBQ         $0x00000010, R14
-	CMPQ         R14, $0x00000010
-	JGE          loop5
+	VMOVUPS           (R10), Z12
+	VSUBPS            Z4, Z12, Z12
+	VBROADCASTSS      expMagic<>+0(SB), Z13
+	VMOVAPS           Z13, Z14
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z12, Z13
+	VSUBPS            Z14, Z13, Z14
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z12, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z14, Z12
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z14, Z12
+	VPSLLD            $0x17, Z13, Z13
+	VBROADCASTSS      expC5<>+0(SB), Z14
+	VFMADD213PS.BCST  expC4<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  expC3<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  expC2<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  one<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  one<>+0(SB), Z12, Z14
+	VPADDD.Z          Z13, Z14, K1, Z12
+	VMOVUPS           Z12, (R10)
+	VADDPS            Z12, Z8, Z8
+	ADDQ              $0x00000040, R10
+	PREFETCHT1        (DI)
+	PREFETCHT1        64(DI)
+	ADDQ              $0x00000080, DI
+	CMPQ              DI, next_len+112(FP)
+	CMOVQHI           next_len+112(FP), DI
+	VMOVUPS           (R11), Z12
+	VSUBPS            Z5, Z12, Z12
+	VBROADCASTSS      expMagic<>+0(SB), Z13
+	VMOVAPS           Z13, Z14
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z12, Z13
+	VSUBPS            Z14, Z13, Z14
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z12, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z14, Z12
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z14, Z12
+	VPSLLD            $0x17, Z13, Z13
+	VBROADCASTSS      expC5<>+0(SB), Z14
+	VFMADD213PS.BCST  expC4<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  expC3<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  expC2<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  one<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  one<>+0(SB), Z12, Z14
+	VPADDD.Z          Z13, Z14, K1, Z12
+	VMOVUPS           Z12, (R11)
+	VADDPS            Z12, Z9, Z9
+	ADDQ              $0x00000040, R11
+	PREFETCHT1        (DI)
+	PREFETCHT1        64(DI)
+	ADDQ              $0x00000080, DI
+	CMPQ              DI, next_len+112(FP)
+	CMOVQHI           next_len+112(FP), DI
+	VMOVUPS           (R12), Z12
+	VSUBPS            Z6, Z12, Z12
+	VBROADCASTSS      expMagic<>+0(SB), Z13
+	VMOVAPS           Z13, Z14
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z12, Z13
+	VSUBPS            Z14, Z13, Z14
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z12, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z14, Z12
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z14, Z12
+	VPSLLD            $0x17, Z13, Z13
+	VBROADCASTSS      expC5<>+0(SB), Z14
+	VFMADD213PS.BCST  expC4<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  expC3<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  expC2<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  one<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  one<>+0(SB), Z12, Z14
+	VPADDD.Z          Z13, Z14, K1, Z12
+	VMOVUPS           Z12, (R12)
+	VADDPS            Z12, Z10, Z10
+	ADDQ              $0x00000040, R12
+	PREFETCHT1        (DI)
+	PREFETCHT1        64(DI)
+	ADDQ              $0x00000080, DI
+	CMPQ              DI, next_len+112(FP)
+	CMOVQHI           next_len+112(FP), DI
+	VMOVUPS           (R13), Z12
+	VSUBPS            Z7, Z12, Z12
+	VBROADCASTSS      expMagic<>+0(SB), Z13
+	VMOVAPS           Z13, Z14
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z12, Z13
+	VSUBPS            Z14, Z13, Z14
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z12, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z14, Z12
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z14, Z12
+	VPSLLD            $0x17, Z13, Z13
+	VBROADCASTSS      expC5<>+0(SB), Z14
+	VFMADD213PS.BCST  expC4<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  expC3<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  expC2<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  one<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST  one<>+0(SB), Z12, Z14
+	VPADDD.Z          Z13, Z14, K1, Z12
+	VMOVUPS           Z12, (R13)
+	VADDPS            Z12, Z11, Z11
+	ADDQ              $0x00000040, R13
+	PREFETCHT1        (DI)
+	PREFETCHT1        64(DI)
+	ADDQ              $0x00000080, DI
+	CMPQ              DI, next_len+112(FP)
+	CMOVQHI           next_len+112(FP), DI
+	SUBQ              $0x00000010, R14
+	CMPQ              R14, $0x00000010
+	JGE               loop5
 
 end6:
 	VEXTRACTF64X4 $0x01, Z8, Y4
@@ -365,126 +365,126 @@ loop9:
 	JGE    loop9
 
 end10:
-	VEXTRACTF64X4 $0x01, Z2, Y4
-	VMAXPS        Y4, Y2, Y2
-	VEXTRACTF128  $0x01, Y2, X4
-	VMAXPS        X4, X2, X2
-	VMOVHLPS      X2, X2, X4
-	VMAXPS        X4, X2, X2
-	VMOVSHDUP     X2, X4
-	VMAXSS        X4, X2, X2
-	VMOVSS        X2, (DX)
-	VBROADCASTSS  X2, Z2
-	VCMPPS        $0x04, minusInf<>+0(SB), Z2, K1
-	VMOVAPS.Z     Z2, K1, Z2
-	VEXTRACTF64X4 $0x01, Z3, Y4
-	VMAXPS        Y4, Y3, Y3
-	VEXTRACTF128  $0x01, Y3, X4
-	VMAXPS        X4, X3, X3
-	VMOVHLPS      X3, X3, X4
-	VMAXPS        X4, X3, X3
-	VMOVSHDUP     X3, X4
-	VMAXSS        X4, X3, X3
-	VMOVSS        X3, 4(DX)
-	VBROADCASTSS  X3, Z3
-	VCMPPS        $0x04, minusInf<>+0(SB), Z3, K1
-	VMOVAPS.Z     Z3, K1, Z3
-	VSUBPS        Z2, Z0, Z0
-	VMOVUPS       expMagic<>+0(SB), Z4
-	VMOVAPS       Z4, Z5
-	VFMADD231PS   expLog2E<>+0(SB), Z0, Z4
-	VSUBPS        Z5, Z4, Z5
-	VCMPPS        $0x05, expLow<>+0(SB), Z0, K1
-	VFNMADD231PS  expLn2Hi<>+0(SB), Z5, Z0
-	VFNMADD231PS  expLn2Lo<>+0(SB), Z5, Z0
-	VPSLLD        $0x17, Z4, Z4
-	VMOVUPS       expC5<>+0(SB), Z5
-	VFMADD213PS   expC4<>+0(SB), Z0, Z5
-	VFMADD213PS   expC3<>+0(SB), Z0, Z5
-	VFMADD213PS   expC2<>+0(SB), Z0, Z5
-	VFMADD213PS   one<>+0(SB), Z0, Z5
-	VFMADD213PS   one<>+0(SB), Z0, Z5
-	VPADDD.Z      Z4, Z5, K1, Z0
-	VMOVSS        X0, (SI)
-	VSUBPS        Z3, Z1, Z1
-	VMOVUPS       expMagic<>+0(SB), Z4
-	VMOVAPS       Z4, Z5
-	VFMADD231PS   expLog2E<>+0(SB), Z1, Z4
-	VSUBPS        Z5, Z4, Z5
-	VCMPPS        $0x05, expLow<>+0(SB), Z1, K1
-	VFNMADD231PS  expLn2Hi<>+0(SB), Z5, Z1
-	VFNMADD231PS  expLn2Lo<>+0(SB), Z5, Z1
-	VPSLLD        $0x17, Z4, Z4
-	VMOVUPS       expC5<>+0(SB), Z5
-	VFMADD213PS   expC4<>+0(SB), Z1, Z5
-	VFMADD213PS   expC3<>+0(SB), Z1, Z5
-	VFMADD213PS   expC2<>+0(SB), Z1, Z5
-	VFMADD213PS   one<>+0(SB), Z1, Z5
-	VFMADD213PS   one<>+0(SB), Z1, Z5
-	VPADDD.Z      Z4, Z5, K1, Z1
-	VMOVSS        X1, 4(SI)
-	VXORPS        Z4, Z4, Z4
-	VXORPS        Z5, Z5, Z5
-	MOVQ          AX, R10
-	LEAQ          (R10)(CX*1), R11
-	MOVQ          R9, R12
-	CMPQ          R12, $0x00000010
-	JLT           end12
+	VEXTRACTF64X4     $0x01, Z2, Y4
+	VMAXPS            Y4, Y2, Y2
+	VEXTRACTF128      $0x01, Y2, X4
+	VMAXPS            X4, X2, X2
+	VMOVHLPS          X2, X2, X4
+	VMAXPS            X4, X2, X2
+	VMOVSHDUP         X2, X4
+	VMAXSS            X4, X2, X2
+	VMOVSS            X2, (DX)
+	VBROADCASTSS      X2, Z2
+	VCMPPS            $0x04, minusInf<>+0(SB), Z2, K1
+	VMOVAPS.Z         Z2, K1, Z2
+	VEXTRACTF64X4     $0x01, Z3, Y4
+	VMAXPS            Y4, Y3, Y3
+	VEXTRACTF128      $0x01, Y3, X4
+	VMAXPS            X4, X3, X3
+	VMOVHLPS          X3, X3, X4
+	VMAXPS            X4, X3, X3
+	VMOVSHDUP         X3, X4
+	VMAXSS            X4, X3, X3
+	VMOVSS            X3, 4(DX)
+	VBROADCASTSS      X3, Z3
+	VCMPPS            $0x04, minusInf<>+0(SB), Z3, K1
+	VMOVAPS.Z         Z3, K1, Z3
+	VSUBPS            Z2, Z0, Z0
+	VBROADCASTSS      expMagic<>+0(SB), Z4
+	VMOVAPS           Z4, Z5
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z0, Z4
+	VSUBPS            Z5, Z4, Z5
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z0, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z5, Z0
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z5, Z0
+	VPSLLD            $0x17, Z4, Z4
+	VBROADCASTSS      expC5<>+0(SB), Z5
+	VFMADD213PS.BCST  expC4<>+0(SB), Z0, Z5
+	VFMADD213PS.BCST  expC3<>+0(SB), Z0, Z5
+	VFMADD213PS.BCST  expC2<>+0(SB), Z0, Z5
+	VFMADD213PS.BCST  one<>+0(SB), Z0, Z5
+	VFMADD213PS.BCST  one<>+0(SB), Z0, Z5
+	VPADDD.Z          Z4, Z5, K1, Z0
+	VMOVSS            X0, (SI)
+	VSUBPS            Z3, Z1, Z1
+	VBROADCASTSS      expMagic<>+0(SB), Z4
+	VMOVAPS           Z4, Z5
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z1, Z4
+	VSUBPS            Z5, Z4, Z5
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z1, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z5, Z1
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z5, Z1
+	VPSLLD            $0x17, Z4, Z4
+	VBROADCASTSS      expC5<>+0(SB), Z5
+	VFMADD213PS.BCST  expC4<>+0(SB), Z1, Z5
+	VFMADD213PS.BCST  expC3<>+0(SB), Z1, Z5
+	VFMADD213PS.BCST  expC2<>+0(SB), Z1, Z5
+	VFMADD213PS.BCST  one<>+0(SB), Z1, Z5
+	VFMADD213PS.BCST  one<>+0(SB), Z1, Z5
+	VPADDD.Z          Z4, Z5, K1, Z1
+	VMOVSS            X1, 4(SI)
+	VXORPS            Z4, Z4, Z4
+	VXORPS            Z5, Z5, Z5
+	MOVQ              AX, R10
+	LEAQ              (R10)(CX*1), R11
+	MOVQ              R9, R12
+	CMPQ              R12, $0x00000010
+	JLT               end12
 
 loop11:
-	VMOVUPS      (R10), Z6
-	VSUBPS       Z2, Z6, Z6
-	VMOVUPS      expMagic<>+0(SB), Z7
-	VMOVAPS      Z7, Z8
-	VFMADD231PS  expLog2E<>+0(SB), Z6, Z7
-	VSUBPS       Z8, Z7, Z8
-	VCMPPS       $0x05, expLow<>+0(SB), Z6, K1
-	VFNMADD231PS expLn2Hi<>+0(SB), Z8, Z6
-	VFNMADD231PS expLn2Lo<>+0(SB), Z8, Z6
-	VPSLLD       $0x17, Z7, Z7
-	VMOVUPS      expC5<>+0(SB), Z8
-	VFMADD213PS  expC4<>+0(SB), Z6, Z8
-	VFMADD213PS  expC3<>+0(SB), Z6, Z8
-	VFMADD213PS  expC2<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VPADDD.Z     Z7, Z8, K1, Z6
-	VMOVUPS      Z6, (R10)
-	VADDPS       Z6, Z4, Z4
-	ADDQ         $0x00000040, R10
-	PREFETCHT1   (DI)
-	PREFETCHT1   64(DI)
-	ADDQ         $0x00000080, DI
-	CMPQ         DI, next_len+112(FP)
-	CMOVQHI      next_len+112(FP), DI
-	VMOVUPS      (R11), Z6
-	VSUBPS       Z3, Z6, Z6
-	VMOVUPS      expMagic<>+0(SB), Z7
-	VMOVAPS      Z7, Z8
-	VFMADD231PS  expLog2E<>+0(SB), Z6, Z7
-	VSUBPS       Z8, Z7, Z8
-	VCMPPS       $0x05, expLow<>+0(SB), Z6, K1
-	VFNMADD231PS expLn2Hi<>+0(SB), Z8, Z6
-	VFNMADD231PS expLn2Lo<>+0(SB), Z8, Z6
-	VPSLLD       $0x17, Z7, Z7
-	VMOVUPS      expC5<>+0(SB), Z8
-	VFMADD213PS  expC4<>+0(SB), Z6, Z8
-	VFMADD213PS  expC3<>+0(SB), Z6, Z8
-	VFMADD213PS  expC2<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VPADDD.Z     Z7, Z8, K1, Z6
-	VMOVUPS      Z6, (R11)
-	VADDPS       Z6, Z5, Z5
-	ADDQ         $0x00000040, R11
-	PREFETCHT1   (DI)
-	PREFETCHT1   64(DI)
-	ADDQ         $0x00000080, DI
-	CMPQ         DI, next_len+112(FP)
-	CMOVQHI      next_len+112(FP), DI
-	SUBQ         $0x00000010, R12
-	CMPQ         R12, $0x00000010
-	JGE          loop11
+	VMOVUPS           (R10), Z6
+	VSUBPS            Z2, Z6, Z6
+	VBROADCASTSS      expMagic<>+0(SB), Z7
+	VMOVAPS           Z7, Z8
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z6, Z7
+	VSUBPS            Z8, Z7, Z8
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z6, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z8, Z6
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z8, Z6
+	VPSLLD            $0x17, Z7, Z7
+	VBROADCASTSS      expC5<>+0(SB), Z8
+	VFMADD213PS.BCST  expC4<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  expC3<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  expC2<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  one<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  one<>+0(SB), Z6, Z8
+	VPADDD.Z          Z7, Z8, K1, Z6
+	VMOVUPS           Z6, (R10)
+	VADDPS            Z6, Z4, Z4
+	ADDQ              $0x00000040, R10
+	PREFETCHT1        (DI)
+	PREFETCHT1        64(DI)
+	ADDQ              $0x00000080, DI
+	CMPQ              DI, next_len+112(FP)
+	CMOVQHI           next_len+112(FP), DI
+	VMOVUPS           (R11), Z6
+	VSUBPS            Z3, Z6, Z6
+	VBROADCASTSS      expMagic<>+0(SB), Z7
+	VMOVAPS           Z7, Z8
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z6, Z7
+	VSUBPS            Z8, Z7, Z8
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z6, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z8, Z6
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z8, Z6
+	VPSLLD            $0x17, Z7, Z7
+	VBROADCASTSS      expC5<>+0(SB), Z8
+	VFMADD213PS.BCST  expC4<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  expC3<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  expC2<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  one<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  one<>+0(SB), Z6, Z8
+	VPADDD.Z          Z7, Z8, K1, Z6
+	VMOVUPS           Z6, (R11)
+	VADDPS            Z6, Z5, Z5
+	ADDQ              $0x00000040, R11
+	PREFETCHT1        (DI)
+	PREFETCHT1        64(DI)
+	ADDQ              $0x00000080, DI
+	CMPQ              DI, next_len+112(FP)
+	CMOVQHI           next_len+112(FP), DI
+	SUBQ              $0x00000010, R12
+	CMPQ              R12, $0x00000010
+	JGE               loop11
 
 end12:
 	VEXTRACTF64X4 $0x01, Z4, Y2
@@ -538,70 +538,70 @@ loop15:
 	JGE    loop15
 
 end16:
-	VEXTRACTF64X4 $0x01, Z1, Y2
-	VMAXPS        Y2, Y1, Y1
-	VEXTRACTF128  $0x01, Y1, X2
-	VMAXPS        X2, X1, X1
-	VMOVHLPS      X1, X1, X2
-	VMAXPS        X2, X1, X1
-	VMOVSHDUP     X1, X2
-	VMAXSS        X2, X1, X1
-	VMOVSS        X1, (DX)
-	VBROADCASTSS  X1, Z1
-	VCMPPS        $0x04, minusInf<>+0(SB), Z1, K1
-	VMOVAPS.Z     Z1, K1, Z1
-	VSUBPS        Z1, Z0, Z0
-	VMOVUPS       expMagic<>+0(SB), Z2
-	VMOVAPS       Z2, Z3
-	VFMADD231PS   expLog2E<>+0(SB), Z0, Z2
-	VSUBPS        Z3, Z2, Z3
-	VCMPPS        $0x05, expLow<>+0(SB), Z0, K1
-	VFNMADD231PS  expLn2Hi<>+0(SB), Z3, Z0
-	VFNMADD231PS  expLn2Lo<>+0(SB), Z3, Z0
-	VPSLLD        $0x17, Z2, Z2
-	VMOVUPS       expC5<>+0(SB), Z3
-	VFMADD213PS   expC4<>+0(SB), Z0, Z3
-	VFMADD213PS   expC3<>+0(SB), Z0, Z3
-	VFMADD213PS   expC2<>+0(SB), Z0, Z3
-	VFMADD213PS   one<>+0(SB), Z0, Z3
-	VFMADD213PS   one<>+0(SB), Z0, Z3
-	VPADDD.Z      Z2, Z3, K1, Z0
-	VMOVSS        X0, (SI)
-	VXORPS        Z2, Z2, Z2
-	MOVQ          AX, R10
-	MOVQ          R9, R11
-	CMPQ          R11, $0x00000010
-	JLT           end18
+	VEXTRACTF64X4     $0x01, Z1, Y2
+	VMAXPS            Y2, Y1, Y1
+	VEXTRACTF128      $0x01, Y1, X2
+	VMAXPS            X2, X1, X1
+	VMOVHLPS          X1, X1, X2
+	VMAXPS            X2, X1, X1
+	VMOVSHDUP         X1, X2
+	VMAXSS            X2, X1, X1
+	VMOVSS            X1, (DX)
+	VBROADCASTSS      X1, Z1
+	VCMPPS            $0x04, minusInf<>+0(SB), Z1, K1
+	VMOVAPS.Z         Z1, K1, Z1
+	VSUBPS            Z1, Z0, Z0
+	VBROADCASTSS      expMagic<>+0(SB), Z2
+	VMOVAPS           Z2, Z3
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z0, Z2
+	VSUBPS            Z3, Z2, Z3
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z0, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z3, Z0
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z3, Z0
+	VPSLLD            $0x17, Z2, Z2
+	VBROADCASTSS      expC5<>+0(SB), Z3
+	VFMADD213PS.BCST  expC4<>+0(SB), Z0, Z3
+	VFMADD213PS.BCST  expC3<>+0(SB), Z0, Z3
+	VFMADD213PS.BCST  expC2<>+0(SB), Z0, Z3
+	VFMADD213PS.BCST  one<>+0(SB), Z0, Z3
+	VFMADD213PS.BCST  one<>+0(SB), Z0, Z3
+	VPADDD.Z          Z2, Z3, K1, Z0
+	VMOVSS            X0, (SI)
+	VXORPS            Z2, Z2, Z2
+	MOVQ              AX, R10
+	MOVQ              R9, R11
+	CMPQ              R11, $0x00000010
+	JLT               end18
 
 loop17:
-	VMOVUPS      (R10), Z3
-	VSUBPS       Z1, Z3, Z3
-	VMOVUPS      expMagic<>+0(SB), Z4
-	VMOVAPS      Z4, Z5
-	VFMADD231PS  expLog2E<>+0(SB), Z3, Z4
-	VSUBPS       Z5, Z4, Z5
-	VCMPPS       $0x05, expLow<>+0(SB), Z3, K1
-	VFNMADD231PS expLn2Hi<>+0(SB), Z5, Z3
-	VFNMADD231PS expLn2Lo<>+0(SB), Z5, Z3
-	VPSLLD       $0x17, Z4, Z4
-	VMOVUPS      expC5<>+0(SB), Z5
-	VFMADD213PS  expC4<>+0(SB), Z3, Z5
-	VFMADD213PS  expC3<>+0(SB), Z3, Z5
-	VFMADD213PS  expC2<>+0(SB), Z3, Z5
-	VFMADD213PS  one<>+0(SB), Z3, Z5
-	VFMADD213PS  one<>+0(SB), Z3, Z5
-	VPADDD.Z     Z4, Z5, K1, Z3
-	VMOVUPS      Z3, (R10)
-	VADDPS       Z3, Z2, Z2
-	ADDQ         $0x00000040, R10
-	PREFETCHT1   (DI)
-	PREFETCHT1   64(DI)
-	ADDQ         $0x00000080, DI
-	CMPQ         DI, next_len+112(FP)
-	CMOVQHI      next_len+112(FP), DI
-	SUBQ         $0x00000010, R11
-	CMPQ         R11, $0x00000010
-	JGE          loop17
+	VMOVUPS           (R10), Z3
+	VSUBPS            Z1, Z3, Z3
+	VBROADCASTSS      expMagic<>+0(SB), Z4
+	VMOVAPS           Z4, Z5
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z3, Z4
+	VSUBPS            Z5, Z4, Z5
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z3, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z5, Z3
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z5, Z3
+	VPSLLD            $0x17, Z4, Z4
+	VBROADCASTSS      expC5<>+0(SB), Z5
+	VFMADD213PS.BCST  expC4<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST  expC3<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST  expC2<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST  one<>+0(SB), Z3, Z5
+	VFMADD213PS.BCST  one<>+0(SB), Z3, Z5
+	VPADDD.Z          Z4, Z5, K1, Z3
+	VMOVUPS           Z3, (R10)
+	VADDPS            Z3, Z2, Z2
+	ADDQ              $0x00000040, R10
+	PREFETCHT1        (DI)
+	PREFETCHT1        64(DI)
+	ADDQ              $0x00000080, DI
+	CMPQ              DI, next_len+112(FP)
+	CMOVQHI           next_len+112(FP), DI
+	SUBQ              $0x00000010, R11
+	CMPQ              R11, $0x00000010
+	JGE               loop17
 
 end18:
 	VEXTRACTF64X4 $0x01, Z2, Y1
@@ -646,181 +646,31 @@ DATA minusInf<>+60(SB)/4, $0xff800000
 GLOBL minusInf<>(SB), RODATA|NOPTR, $64
 
 DATA expMagic<>+0(SB)/4, $0x4b400000
-DATA expMagic<>+4(SB)/4, $0x4b400000
-DATA expMagic<>+8(SB)/4, $0x4b400000
-DATA expMagic<>+12(SB)/4, $0x4b400000
-DATA expMagic<>+16(SB)/4, $0x4b400000
-DATA expMagic<>+20(SB)/4, $0x4b400000
-DATA expMagic<>+24(SB)/4, $0x4b400000
-DATA expMagic<>+28(SB)/4, $0x4b400000
-DATA expMagic<>+32(SB)/4, $0x4b400000
-DATA expMagic<>+36(SB)/4, $0x4b400000
-DATA expMagic<>+40(SB)/4, $0x4b400000
-DATA expMagic<>+44(SB)/4, $0x4b400000
-DATA expMagic<>+48(SB)/4, $0x4b400000
-DATA expMagic<>+52(SB)/4, $0x4b400000
-DATA expMagic<>+56(SB)/4, $0x4b400000
-DATA expMagic<>+60(SB)/4, $0x4b400000
-GLOBL expMagic<>(SB), RODATA|NOPTR, $64
+GLOBL expMagic<>(SB), RODATA|NOPTR, $4
 
 DATA expLog2E<>+0(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+4(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+8(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+12(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+16(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+20(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+24(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+28(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+32(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+36(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+40(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+44(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+48(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+52(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+56(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+60(SB)/4, $0x3fb8aa3b
-GLOBL expLog2E<>(SB), RODATA|NOPTR, $64
+GLOBL expLog2E<>(SB), RODATA|NOPTR, $4
 
 DATA expLow<>+0(SB)/4, $0xc2ad3333
-DATA expLow<>+4(SB)/4, $0xc2ad3333
-DATA expLow<>+8(SB)/4, $0xc2ad3333
-DATA expLow<>+12(SB)/4, $0xc2ad3333
-DATA expLow<>+16(SB)/4, $0xc2ad3333
-DATA expLow<>+20(SB)/4, $0xc2ad3333
-DATA expLow<>+24(SB)/4, $0xc2ad3333
-DATA expLow<>+28(SB)/4, $0xc2ad3333
-DATA expLow<>+32(SB)/4, $0xc2ad3333
-DATA expLow<>+36(SB)/4, $0xc2ad3333
-DATA expLow<>+40(SB)/4, $0xc2ad3333
-DATA expLow<>+44(SB)/4, $0xc2ad3333
-DATA expLow<>+48(SB)/4, $0xc2ad3333
-DATA expLow<>+52(SB)/4, $0xc2ad3333
-DATA expLow<>+56(SB)/4, $0xc2ad3333
-DATA expLow<>+60(SB)/4, $0xc2ad3333
-GLOBL expLow<>(SB), RODATA|NOPTR, $64
+GLOBL expLow<>(SB), RODATA|NOPTR, $4
 
 DATA expLn2Hi<>+0(SB)/4, $0x3f318000
-DATA expLn2Hi<>+4(SB)/4, $0x3f318000
-DATA expLn2Hi<>+8(SB)/4, $0x3f318000
-DATA expLn2Hi<>+12(SB)/4, $0x3f318000
-DATA expLn2Hi<>+16(SB)/4, $0x3f318000
-DATA expLn2Hi<>+20(SB)/4, $0x3f318000
-DATA expLn2Hi<>+24(SB)/4, $0x3f318000
-DATA expLn2Hi<>+28(SB)/4, $0x3f318000
-DATA expLn2Hi<>+32(SB)/4, $0x3f318000
-DATA expLn2Hi<>+36(SB)/4, $0x3f318000
-DATA expLn2Hi<>+40(SB)/4, $0x3f318000
-DATA expLn2Hi<>+44(SB)/4, $0x3f318000
-DATA expLn2Hi<>+48(SB)/4, $0x3f318000
-DATA expLn2Hi<>+52(SB)/4, $0x3f318000
-DATA expLn2Hi<>+56(SB)/4, $0x3f318000
-DATA expLn2Hi<>+60(SB)/4, $0x3f318000
-GLOBL expLn2Hi<>(SB), RODATA|NOPTR, $64
+GLOBL expLn2Hi<>(SB), RODATA|NOPTR, $4
 
 DATA expLn2Lo<>+0(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+4(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+8(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+12(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+16(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+20(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+24(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+28(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+32(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+36(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+40(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+44(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+48(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+52(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+56(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+60(SB)/4, $0xb95e8083
-GLOBL expLn2Lo<>(SB), RODATA|NOPTR, $64
+GLOBL expLn2Lo<>(SB), RODATA|NOPTR, $4
 
 DATA expC5<>+0(SB)/4, $0x3c083128
-DATA expC5<>+4(SB)/4, $0x3c083128
-DATA expC5<>+8(SB)/4, $0x3c083128
-DATA expC5<>+12(SB)/4, $0x3c083128
-DATA expC5<>+16(SB)/4, $0x3c083128
-DATA expC5<>+20(SB)/4, $0x3c083128
-DATA expC5<>+24(SB)/4, $0x3c083128
-DATA expC5<>+28(SB)/4, $0x3c083128
-DATA expC5<>+32(SB)/4, $0x3c083128
-DATA expC5<>+36(SB)/4, $0x3c083128
-DATA expC5<>+40(SB)/4, $0x3c083128
-DATA expC5<>+44(SB)/4, $0x3c083128
-DATA expC5<>+48(SB)/4, $0x3c083128
-DATA expC5<>+52(SB)/4, $0x3c083128
-DATA expC5<>+56(SB)/4, $0x3c083128
-DATA expC5<>+60(SB)/4, $0x3c083128
-GLOBL expC5<>(SB), RODATA|NOPTR, $64
+GLOBL expC5<>(SB), RODATA|NOPTR, $4
 
 DATA expC4<>+0(SB)/4, $0x3d2b9532
-DATA expC4<>+4(SB)/4, $0x3d2b9532
-DATA expC4<>+8(SB)/4, $0x3d2b9532
-DATA expC4<>+12(SB)/4, $0x3d2b9532
-DATA expC4<>+16(SB)/4, $0x3d2b9532
-DATA expC4<>+20(SB)/4, $0x3d2b9532
-DATA expC4<>+24(SB)/4, $0x3d2b9532
-DATA expC4<>+28(SB)/4, $0x3d2b9532
-DATA expC4<>+32(SB)/4, $0x3d2b9532
-DATA expC4<>+36(SB)/4, $0x3d2b9532
-DATA expC4<>+40(SB)/4, $0x3d2b9532
-DATA expC4<>+44(SB)/4, $0x3d2b9532
-DATA expC4<>+48(SB)/4, $0x3d2b9532
-DATA expC4<>+52(SB)/4, $0x3d2b9532
-DATA expC4<>+56(SB)/4, $0x3d2b9532
-DATA expC4<>+60(SB)/4, $0x3d2b9532
-GLOBL expC4<>(SB), RODATA|NOPTR, $64
+GLOBL expC4<>(SB), RODATA|NOPTR, $4
 
 DATA expC3<>+0(SB)/4, $0x3e2aabd8
-DATA expC3<>+4(SB)/4, $0x3e2aabd8
-DATA expC3<>+8(SB)/4, $0x3e2aabd8
-DATA expC3<>+12(SB)/4, $0x3e2aabd8
-DATA expC3<>+16(SB)/4, $0x3e2aabd8
-DATA expC3<>+20(SB)/4, $0x3e2aabd8
-DATA expC3<>+24(SB)/4, $0x3e2aabd8
-DATA expC3<>+28(SB)/4, $0x3e2aabd8
-DATA expC3<>+32(SB)/4, $0x3e2aabd8
-DATA expC3<>+36(SB)/4, $0x3e2aabd8
-DATA expC3<>+40(SB)/4, $0x3e2aabd8
-DATA expC3<>+44(SB)/4, $0x3e2aabd8
-DATA expC3<>+48(SB)/4, $0x3e2aabd8
-DATA expC3<>+52(SB)/4, $0x3e2aabd8
-DATA expC3<>+56(SB)/4, $0x3e2aabd8
-DATA expC3<>+60(SB)/4, $0x3e2aabd8
-GLOBL expC3<>(SB), RODATA|NOPTR, $64
+GLOBL expC3<>(SB), RODATA|NOPTR, $4
 
 DATA expC2<>+0(SB)/4, $0x3efffefe
-DATA expC2<>+4(SB)/4, $0x3efffefe
-DATA expC2<>+8(SB)/4, $0x3efffefe
-DATA expC2<>+12(SB)/4, $0x3efffefe
-DATA expC2<>+16(SB)/4, $0x3efffefe
-DATA expC2<>+20(SB)/4, $0x3efffefe
-DATA expC2<>+24(SB)/4, $0x3efffefe
-DATA expC2<>+28(SB)/4, $0x3efffefe
-DATA expC2<>+32(SB)/4, $0x3efffefe
-DATA expC2<>+36(SB)/4, $0x3efffefe
-DATA expC2<>+40(SB)/4, $0x3efffefe
-DATA expC2<>+44(SB)/4, $0x3efffefe
-DATA expC2<>+48(SB)/4, $0x3efffefe
-DATA expC2<>+52(SB)/4, $0x3efffefe
-DATA expC2<>+56(SB)/4, $0x3efffefe
-DATA expC2<>+60(SB)/4, $0x3efffefe
-GLOBL expC2<>(SB), RODATA|NOPTR, $64
+GLOBL expC2<>(SB), RODATA|NOPTR, $4
 
 DATA one<>+0(SB)/4, $0x3f800000
-DATA one<>+4(SB)/4, $0x3f800000
-DATA one<>+8(SB)/4, $0x3f800000
-DATA one<>+12(SB)/4, $0x3f800000
-DATA one<>+16(SB)/4, $0x3f800000
-DATA one<>+20(SB)/4, $0x3f800000
-DATA one<>+24(SB)/4, $0x3f800000
-DATA one<>+28(SB)/4, $0x3f800000
-DATA one<>+32(SB)/4, $0x3f800000
-DATA one<>+36(SB)/4, $0x3f800000
-DATA one<>+40(SB)/4, $0x3f800000
-DATA one<>+44(SB)/4, $0x3f800000
-DATA one<>+48(SB)/4, $0x3f800000
-DATA one<>+52(SB)/4, $0x3f800000
-DATA one<>+56(SB)/4, $0x3f800000
-DATA one<>+60(SB)/4, $0x3f800000
-GLOBL one<>(SB), RODATA|NOPTR, $64
+GLOBL one<>(SB), RODATA|NOPTR, $4

@@ -1716,7 +1716,7 @@ func fixAVX512(planes []byte, starts []byte, q []float32, factor float32, step i
 //
 //	for g := range groups {
 //		for j := range n {
-//			dst[g*128+j] = src[j*groups+g] // as f16
+//			dst[g*256+j] = src[j*groups+g] // as f16
 //		}
 //	}
 //
@@ -1729,7 +1729,7 @@ func dealAVX512(dst []float32, src []byte, groups int, n int)
 //
 //	for g := range groups {
 //		for j := range n {
-//			dst[g*128+j] = src[j*groups+g]
+//			dst[g*256+j] = src[j*groups+g]
 //		}
 //	}
 //
@@ -1828,28 +1828,45 @@ func scores2Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32
 //go:noescape
 func scores4Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
 
-// weighQ8VNNI is, for 128 weights p of each head,
+// largestAVX512 is
 //
-//	for h := range heads {
-//		for g := range groups {
-//			largest := max(|p[h*stride+j] * scales[g*128+j]|...)
-//			unit := max(largest, 0x1p-100) / 0xfffff0
-//			w[g].unit[h] = unit
-//			for j := range 128 {
-//				n := round(p[h*stride+j] * scales[g*128+j] / unit)
+//	for i := range most {
+//		most[i] = max(x[i*stride+j]...) // for j < 256, by bits: what is negative counts as larger than infinity, and so does NaN
+//	}
+//
+//go:noescape
+func largestAVX512(most []float32, x []float32, stride int)
+
+// normalizeAVX512 is
+//
+//	for i := range most {
+//		most[i] = max(x[256*i+j] & bits...) // for j < 256, by bits, as largestAVX512 has them
+//		x[256*i+j] *= 1 / max(most[i], 0x1p-100)
+//	}
+//
+//go:noescape
+func normalizeAVX512(most []float32, x []float32, bits uint32)
+
+// weigh24Q8VNNI is, for 256 weights p of each head and scales that normalizeAVX512 has divided by mostScales,
+//
+//	for h, m := range most {
+//		m = max(m, 0x1p-100)
+//		for g := range mostScales {
+//			w[g].unit[h] = m * mostScales[g] / 0xfffff0
+//			for j := range 256 {
+//				n := round(p[h*stride+j] * (0xfffff0 / m) * scales[g*256+j])
 //				w[g].high[h][j], w[g].mid[h][j], w[g].low[h][j] = high, mid, low // n = (high*256 + mid)*256 + low, unsigned
 //			}
-//			most = max(most, bits of largest)
 //		}
 //	}
 //
-// In 4 bits w[g] also has where sums start, -8 times that of the numbers. In 8 bits a negative product counts as the largest of all.
+// In 4 bits w[g] also has where sums start, -8 times that of the numbers.
 // It prefetches next, at most 256 bytes of it for each head and group.
 //
 //go:noescape
-func weighQ8VNNI(w []byte, p []float32, stride int, scales []float32, next []byte, heads int, groups int) (most uint32)
+func weigh24Q8VNNI(w []byte, p []float32, stride int, scales []float32, most []float32, mostScales []float32, next []byte)
 
-// values1Q8VNNI is
+// values1Q8By24VNNI is
 //
 //	for h := range 1 {
 //		for j := range n {
@@ -1859,12 +1876,12 @@ func weighQ8VNNI(w []byte, p []float32, stride int, scales []float32, next []byt
 //		}
 //	}
 //
-// for w as weighQ8VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
+// for w as weigh24Q8VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
 //
 //go:noescape
-func values1Q8VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+func values1Q8By24VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
 
-// values2Q8VNNI is
+// values2Q8By24VNNI is
 //
 //	for h := range 2 {
 //		for j := range n {
@@ -1874,12 +1891,12 @@ func values1Q8VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int
 //		}
 //	}
 //
-// for w as weighQ8VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
+// for w as weigh24Q8VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
 //
 //go:noescape
-func values2Q8VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+func values2Q8By24VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
 
-// values4Q8VNNI is
+// values4Q8By24VNNI is
 //
 //	for h := range 4 {
 //		for j := range n {
@@ -1889,33 +1906,95 @@ func values2Q8VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int
 //		}
 //	}
 //
-// for w as weighQ8VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most half as many bytes as v has of it.
+// for w as weigh24Q8VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most half as many bytes as v has of it.
 //
 //go:noescape
-func values4Q8VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+func values4Q8By24VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
 
-// weighQ4VNNI is, for 128 weights p of each head,
+// weigh16Q8VNNI is, for 256 weights p of each head and scales that normalizeAVX512 has divided by mostScales,
 //
-//	for h := range heads {
-//		for g := range groups {
-//			largest := max(|p[h*stride+j] * scales[g*128+j]|...)
-//			unit := max(largest, 0x1p-100) / 0x7f7f70
-//			w[g].unit[h] = unit
-//			for j := range 128 {
-//				n := round(p[h*stride+j] * scales[g*128+j] / unit)
+//	for h, m := range most {
+//		m = max(m, 0x1p-100)
+//		for g := range mostScales {
+//			w[g].unit[h] = m * mostScales[g] / 0xfff0
+//			for j := range 256 {
+//				n := round(p[h*stride+j] * (0xfff0 / m) * scales[g*256+j])
+//				w[g].high[h][j], w[g].low[h][j] = high, low // n = high*256 + low, unsigned
+//			}
+//		}
+//	}
+//
+// In 4 bits w[g] also has where sums start, -8 times that of the numbers.
+// It prefetches next, at most 256 bytes of it for each head and group.
+//
+//go:noescape
+func weigh16Q8VNNI(w []byte, p []float32, stride int, scales []float32, most []float32, mostScales []float32, next []byte)
+
+// values1Q8By16VNNI is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += w[h, from+j, i/32] * v[j*dim+i] // v without its scale
+//			}
+//		}
+//	}
+//
+// for w as weigh16Q8VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
+//
+//go:noescape
+func values1Q8By16VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+
+// values2Q8By16VNNI is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += w[h, from+j, i/32] * v[j*dim+i] // v without its scale
+//			}
+//		}
+//	}
+//
+// for w as weigh16Q8VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
+//
+//go:noescape
+func values2Q8By16VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+
+// values4Q8By16VNNI is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += w[h, from+j, i/32] * v[j*dim+i] // v without its scale
+//			}
+//		}
+//	}
+//
+// for w as weigh16Q8VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most half as many bytes as v has of it.
+//
+//go:noescape
+func values4Q8By16VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+
+// weigh24Q4VNNI is, for 256 weights p of each head and scales that normalizeAVX512 has divided by mostScales,
+//
+//	for h, m := range most {
+//		m = max(m, 0x1p-100)
+//		for g := range mostScales {
+//			w[g].unit[h] = m * mostScales[g] / 0x7f7f70
+//			for j := range 256 {
+//				n := round(p[h*stride+j] * (0x7f7f70 / m) * scales[g*256+j])
 //				w[g].high[h][j], w[g].mid[h][j], w[g].low[h][j] = high, mid, low // n = (high*256 + mid)*256 + low, signed
 //			}
-//			most = max(most, bits of largest)
 //		}
 //	}
 //
-// In 4 bits w[g] also has where sums start, -8 times that of the numbers. In 8 bits a negative product counts as the largest of all.
+// In 4 bits w[g] also has where sums start, -8 times that of the numbers.
 // It prefetches next, at most 256 bytes of it for each head and group.
 //
 //go:noescape
-func weighQ4VNNI(w []byte, p []float32, stride int, scales []float32, next []byte, heads int, groups int) (most uint32)
+func weigh24Q4VNNI(w []byte, p []float32, stride int, scales []float32, most []float32, mostScales []float32, next []byte)
 
-// values1Q4VNNI is
+// values1Q4By24VNNI is
 //
 //	for h := range 1 {
 //		for j := range n {
@@ -1925,12 +2004,12 @@ func weighQ4VNNI(w []byte, p []float32, stride int, scales []float32, next []byt
 //		}
 //	}
 //
-// for w as weighQ4VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
+// for w as weigh24Q4VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
 //
 //go:noescape
-func values1Q4VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+func values1Q4By24VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
 
-// values2Q4VNNI is
+// values2Q4By24VNNI is
 //
 //	for h := range 2 {
 //		for j := range n {
@@ -1940,12 +2019,12 @@ func values1Q4VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int
 //		}
 //	}
 //
-// for w as weighQ4VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
+// for w as weigh24Q4VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
 //
 //go:noescape
-func values2Q4VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+func values2Q4By24VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
 
-// values4Q4VNNI is
+// values4Q4By24VNNI is
 //
 //	for h := range 4 {
 //		for j := range n {
@@ -1955,10 +2034,74 @@ func values2Q4VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int
 //		}
 //	}
 //
-// for w as weighQ4VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most half as many bytes as v has of it.
+// for w as weigh24Q4VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most half as many bytes as v has of it.
 //
 //go:noescape
-func values4Q4VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+func values4Q4By24VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+
+// weigh16Q4VNNI is, for 256 weights p of each head and scales that normalizeAVX512 has divided by mostScales,
+//
+//	for h, m := range most {
+//		m = max(m, 0x1p-100)
+//		for g := range mostScales {
+//			w[g].unit[h] = m * mostScales[g] / 0x7f70
+//			for j := range 256 {
+//				n := round(p[h*stride+j] * (0x7f70 / m) * scales[g*256+j])
+//				w[g].high[h][j], w[g].low[h][j] = high, low // n = high*256 + low, signed
+//			}
+//		}
+//	}
+//
+// In 4 bits w[g] also has where sums start, -8 times that of the numbers.
+// It prefetches next, at most 256 bytes of it for each head and group.
+//
+//go:noescape
+func weigh16Q4VNNI(w []byte, p []float32, stride int, scales []float32, most []float32, mostScales []float32, next []byte)
+
+// values1Q4By16VNNI is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += w[h, from+j, i/32] * v[j*dim+i] // v without its scale
+//			}
+//		}
+//	}
+//
+// for w as weigh16Q4VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
+//
+//go:noescape
+func values1Q4By16VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+
+// values2Q4By16VNNI is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += w[h, from+j, i/32] * v[j*dim+i] // v without its scale
+//			}
+//		}
+//	}
+//
+// for w as weigh16Q4VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most as many bytes as v has of it.
+//
+//go:noescape
+func values2Q4By16VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+
+// values4Q4By16VNNI is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				o[h*dim+i] += w[h, from+j, i/32] * v[j*dim+i] // v without its scale
+//			}
+//		}
+//	}
+//
+// for w as weigh16Q4VNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most half as many bytes as v has of it.
+//
+//go:noescape
+func values4Q4By16VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
 
 // product1Q8_0AVX2 is
 //

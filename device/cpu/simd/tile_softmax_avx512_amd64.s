@@ -30,137 +30,137 @@ loop1:
 	JGE    loop1
 
 end2:
-	VCMPPS       $0x04, minusInf<>+0(SB), Z0, K1
-	VMOVAPS.Z    Z0, K1, Z3
-	VMOVUPS      (CX), Z4
-	VSUBPS       Z3, Z4, Z4
-	VMOVUPS      expMagic<>+0(SB), Z5
-	VMOVAPS      Z5, Z6
-	VFMADD231PS  expLog2E<>+0(SB), Z4, Z5
-	VSUBPS       Z6, Z5, Z6
-	VCMPPS       $0x05, expLow<>+0(SB), Z4, K1
-	VFNMADD231PS expLn2Hi<>+0(SB), Z6, Z4
-	VFNMADD231PS expLn2Lo<>+0(SB), Z6, Z4
-	VPSLLD       $0x17, Z5, Z5
-	VMOVUPS      expC5<>+0(SB), Z6
-	VFMADD213PS  expC4<>+0(SB), Z4, Z6
-	VFMADD213PS  expC3<>+0(SB), Z4, Z6
-	VFMADD213PS  expC2<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VPADDD.Z     Z5, Z6, K1, Z4
-	VMOVUPS      Z4, (BX)
-	VMOVUPS      Z0, (CX)
-	VCMPPS       $0x04, minusInf<>+0(SB), Z1, K1
-	VMOVAPS.Z    Z1, K1, Z0
-	VMOVUPS      64(CX), Z4
-	VSUBPS       Z0, Z4, Z4
-	VMOVUPS      expMagic<>+0(SB), Z5
-	VMOVAPS      Z5, Z6
-	VFMADD231PS  expLog2E<>+0(SB), Z4, Z5
-	VSUBPS       Z6, Z5, Z6
-	VCMPPS       $0x05, expLow<>+0(SB), Z4, K1
-	VFNMADD231PS expLn2Hi<>+0(SB), Z6, Z4
-	VFNMADD231PS expLn2Lo<>+0(SB), Z6, Z4
-	VPSLLD       $0x17, Z5, Z5
-	VMOVUPS      expC5<>+0(SB), Z6
-	VFMADD213PS  expC4<>+0(SB), Z4, Z6
-	VFMADD213PS  expC3<>+0(SB), Z4, Z6
-	VFMADD213PS  expC2<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VPADDD.Z     Z5, Z6, K1, Z4
-	VMOVUPS      Z4, 64(BX)
-	VMOVUPS      Z1, 64(CX)
-	VCMPPS       $0x04, minusInf<>+0(SB), Z2, K1
-	VMOVAPS.Z    Z2, K1, Z1
-	VMOVUPS      128(CX), Z4
-	VSUBPS       Z1, Z4, Z4
-	VMOVUPS      expMagic<>+0(SB), Z5
-	VMOVAPS      Z5, Z6
-	VFMADD231PS  expLog2E<>+0(SB), Z4, Z5
-	VSUBPS       Z6, Z5, Z6
-	VCMPPS       $0x05, expLow<>+0(SB), Z4, K1
-	VFNMADD231PS expLn2Hi<>+0(SB), Z6, Z4
-	VFNMADD231PS expLn2Lo<>+0(SB), Z6, Z4
-	VPSLLD       $0x17, Z5, Z5
-	VMOVUPS      expC5<>+0(SB), Z6
-	VFMADD213PS  expC4<>+0(SB), Z4, Z6
-	VFMADD213PS  expC3<>+0(SB), Z4, Z6
-	VFMADD213PS  expC2<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VPADDD.Z     Z5, Z6, K1, Z4
-	VMOVUPS      Z4, 128(BX)
-	VMOVUPS      Z2, 128(CX)
-	VXORPS       Z2, Z2, Z2
-	VXORPS       Z4, Z4, Z4
-	VXORPS       Z5, Z5, Z5
-	CMPQ         SI, $0x00000001
-	JLT          end4
+	VCMPPS            $0x04, minusInf<>+0(SB), Z0, K1
+	VMOVAPS.Z         Z0, K1, Z3
+	VMOVUPS           (CX), Z4
+	VSUBPS            Z3, Z4, Z4
+	VBROADCASTSS      expMagic<>+0(SB), Z5
+	VMOVAPS           Z5, Z6
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z4, Z5
+	VSUBPS            Z6, Z5, Z6
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z4, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z6, Z4
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z6, Z4
+	VPSLLD            $0x17, Z5, Z5
+	VBROADCASTSS      expC5<>+0(SB), Z6
+	VFMADD213PS.BCST  expC4<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  expC3<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  expC2<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  one<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  one<>+0(SB), Z4, Z6
+	VPADDD.Z          Z5, Z6, K1, Z4
+	VMOVUPS           Z4, (BX)
+	VMOVUPS           Z0, (CX)
+	VCMPPS            $0x04, minusInf<>+0(SB), Z1, K1
+	VMOVAPS.Z         Z1, K1, Z0
+	VMOVUPS           64(CX), Z4
+	VSUBPS            Z0, Z4, Z4
+	VBROADCASTSS      expMagic<>+0(SB), Z5
+	VMOVAPS           Z5, Z6
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z4, Z5
+	VSUBPS            Z6, Z5, Z6
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z4, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z6, Z4
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z6, Z4
+	VPSLLD            $0x17, Z5, Z5
+	VBROADCASTSS      expC5<>+0(SB), Z6
+	VFMADD213PS.BCST  expC4<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  expC3<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  expC2<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  one<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  one<>+0(SB), Z4, Z6
+	VPADDD.Z          Z5, Z6, K1, Z4
+	VMOVUPS           Z4, 64(BX)
+	VMOVUPS           Z1, 64(CX)
+	VCMPPS            $0x04, minusInf<>+0(SB), Z2, K1
+	VMOVAPS.Z         Z2, K1, Z1
+	VMOVUPS           128(CX), Z4
+	VSUBPS            Z1, Z4, Z4
+	VBROADCASTSS      expMagic<>+0(SB), Z5
+	VMOVAPS           Z5, Z6
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z4, Z5
+	VSUBPS            Z6, Z5, Z6
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z4, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z6, Z4
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z6, Z4
+	VPSLLD            $0x17, Z5, Z5
+	VBROADCASTSS      expC5<>+0(SB), Z6
+	VFMADD213PS.BCST  expC4<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  expC3<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  expC2<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  one<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST  one<>+0(SB), Z4, Z6
+	VPADDD.Z          Z5, Z6, K1, Z4
+	VMOVUPS           Z4, 128(BX)
+	VMOVUPS           Z2, 128(CX)
+	VXORPS            Z2, Z2, Z2
+	VXORPS            Z4, Z4, Z4
+	VXORPS            Z5, Z5, Z5
+	CMPQ              SI, $0x00000001
+	JLT               end4
 
 loop3:
-	VMOVUPS      (AX), Z6
-	VSUBPS       Z3, Z6, Z6
-	VMOVUPS      expMagic<>+0(SB), Z7
-	VMOVAPS      Z7, Z8
-	VFMADD231PS  expLog2E<>+0(SB), Z6, Z7
-	VSUBPS       Z8, Z7, Z8
-	VCMPPS       $0x05, expLow<>+0(SB), Z6, K1
-	VFNMADD231PS expLn2Hi<>+0(SB), Z8, Z6
-	VFNMADD231PS expLn2Lo<>+0(SB), Z8, Z6
-	VPSLLD       $0x17, Z7, Z7
-	VMOVUPS      expC5<>+0(SB), Z8
-	VFMADD213PS  expC4<>+0(SB), Z6, Z8
-	VFMADD213PS  expC3<>+0(SB), Z6, Z8
-	VFMADD213PS  expC2<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VPADDD.Z     Z7, Z8, K1, Z6
-	VMOVUPS      Z6, (AX)
-	VADDPS       Z6, Z2, Z2
-	VMOVUPS      64(AX), Z6
-	VSUBPS       Z0, Z6, Z6
-	VMOVUPS      expMagic<>+0(SB), Z7
-	VMOVAPS      Z7, Z8
-	VFMADD231PS  expLog2E<>+0(SB), Z6, Z7
-	VSUBPS       Z8, Z7, Z8
-	VCMPPS       $0x05, expLow<>+0(SB), Z6, K1
-	VFNMADD231PS expLn2Hi<>+0(SB), Z8, Z6
-	VFNMADD231PS expLn2Lo<>+0(SB), Z8, Z6
-	VPSLLD       $0x17, Z7, Z7
-	VMOVUPS      expC5<>+0(SB), Z8
-	VFMADD213PS  expC4<>+0(SB), Z6, Z8
-	VFMADD213PS  expC3<>+0(SB), Z6, Z8
-	VFMADD213PS  expC2<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VPADDD.Z     Z7, Z8, K1, Z6
-	VMOVUPS      Z6, 64(AX)
-	VADDPS       Z6, Z4, Z4
-	VMOVUPS      128(AX), Z6
-	VSUBPS       Z1, Z6, Z6
-	VMOVUPS      expMagic<>+0(SB), Z7
-	VMOVAPS      Z7, Z8
-	VFMADD231PS  expLog2E<>+0(SB), Z6, Z7
-	VSUBPS       Z8, Z7, Z8
-	VCMPPS       $0x05, expLow<>+0(SB), Z6, K1
-	VFNMADD231PS expLn2Hi<>+0(SB), Z8, Z6
-	VFNMADD231PS expLn2Lo<>+0(SB), Z8, Z6
-	VPSLLD       $0x17, Z7, Z7
-	VMOVUPS      expC5<>+0(SB), Z8
-	VFMADD213PS  expC4<>+0(SB), Z6, Z8
-	VFMADD213PS  expC3<>+0(SB), Z6, Z8
-	VFMADD213PS  expC2<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VPADDD.Z     Z7, Z8, K1, Z6
-	VMOVUPS      Z6, 128(AX)
-	VADDPS       Z6, Z5, Z5
-	ADDQ         $0x000000c0, AX
-	SUBQ         $0x00000001, SI
-	CMPQ         SI, $0x00000001
-	JGE          loop3
+	VMOVUPS           (AX), Z6
+	VSUBPS            Z3, Z6, Z6
+	VBROADCASTSS      expMagic<>+0(SB), Z7
+	VMOVAPS           Z7, Z8
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z6, Z7
+	VSUBPS            Z8, Z7, Z8
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z6, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z8, Z6
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z8, Z6
+	VPSLLD            $0x17, Z7, Z7
+	VBROADCASTSS      expC5<>+0(SB), Z8
+	VFMADD213PS.BCST  expC4<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  expC3<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  expC2<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  one<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  one<>+0(SB), Z6, Z8
+	VPADDD.Z          Z7, Z8, K1, Z6
+	VMOVUPS           Z6, (AX)
+	VADDPS            Z6, Z2, Z2
+	VMOVUPS           64(AX), Z6
+	VSUBPS            Z0, Z6, Z6
+	VBROADCASTSS      expMagic<>+0(SB), Z7
+	VMOVAPS           Z7, Z8
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z6, Z7
+	VSUBPS            Z8, Z7, Z8
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z6, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z8, Z6
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z8, Z6
+	VPSLLD            $0x17, Z7, Z7
+	VBROADCASTSS      expC5<>+0(SB), Z8
+	VFMADD213PS.BCST  expC4<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  expC3<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  expC2<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  one<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  one<>+0(SB), Z6, Z8
+	VPADDD.Z          Z7, Z8, K1, Z6
+	VMOVUPS           Z6, 64(AX)
+	VADDPS            Z6, Z4, Z4
+	VMOVUPS           128(AX), Z6
+	VSUBPS            Z1, Z6, Z6
+	VBROADCASTSS      expMagic<>+0(SB), Z7
+	VMOVAPS           Z7, Z8
+	VFMADD231PS.BCST  expLog2E<>+0(SB), Z6, Z7
+	VSUBPS            Z8, Z7, Z8
+	VCMPPS.BCST       $0x05, expLow<>+0(SB), Z6, K1
+	VFNMADD231PS.BCST expLn2Hi<>+0(SB), Z8, Z6
+	VFNMADD231PS.BCST expLn2Lo<>+0(SB), Z8, Z6
+	VPSLLD            $0x17, Z7, Z7
+	VBROADCASTSS      expC5<>+0(SB), Z8
+	VFMADD213PS.BCST  expC4<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  expC3<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  expC2<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  one<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST  one<>+0(SB), Z6, Z8
+	VPADDD.Z          Z7, Z8, K1, Z6
+	VMOVUPS           Z6, 128(AX)
+	VADDPS            Z6, Z5, Z5
+	ADDQ              $0x000000c0, AX
+	SUBQ              $0x00000001, SI
+	CMPQ              SI, $0x00000001
+	JGE               loop3
 
 end4:
 	VMOVUPS     (BX), Z0
@@ -194,181 +194,31 @@ DATA minusInf<>+60(SB)/4, $0xff800000
 GLOBL minusInf<>(SB), RODATA|NOPTR, $64
 
 DATA expMagic<>+0(SB)/4, $0x4b400000
-DATA expMagic<>+4(SB)/4, $0x4b400000
-DATA expMagic<>+8(SB)/4, $0x4b400000
-DATA expMagic<>+12(SB)/4, $0x4b400000
-DATA expMagic<>+16(SB)/4, $0x4b400000
-DATA expMagic<>+20(SB)/4, $0x4b400000
-DATA expMagic<>+24(SB)/4, $0x4b400000
-DATA expMagic<>+28(SB)/4, $0x4b400000
-DATA expMagic<>+32(SB)/4, $0x4b400000
-DATA expMagic<>+36(SB)/4, $0x4b400000
-DATA expMagic<>+40(SB)/4, $0x4b400000
-DATA expMagic<>+44(SB)/4, $0x4b400000
-DATA expMagic<>+48(SB)/4, $0x4b400000
-DATA expMagic<>+52(SB)/4, $0x4b400000
-DATA expMagic<>+56(SB)/4, $0x4b400000
-DATA expMagic<>+60(SB)/4, $0x4b400000
-GLOBL expMagic<>(SB), RODATA|NOPTR, $64
+GLOBL expMagic<>(SB), RODATA|NOPTR, $4
 
 DATA expLog2E<>+0(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+4(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+8(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+12(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+16(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+20(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+24(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+28(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+32(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+36(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+40(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+44(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+48(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+52(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+56(SB)/4, $0x3fb8aa3b
-DATA expLog2E<>+60(SB)/4, $0x3fb8aa3b
-GLOBL expLog2E<>(SB), RODATA|NOPTR, $64
+GLOBL expLog2E<>(SB), RODATA|NOPTR, $4
 
 DATA expLow<>+0(SB)/4, $0xc2ad3333
-DATA expLow<>+4(SB)/4, $0xc2ad3333
-DATA expLow<>+8(SB)/4, $0xc2ad3333
-DATA expLow<>+12(SB)/4, $0xc2ad3333
-DATA expLow<>+16(SB)/4, $0xc2ad3333
-DATA expLow<>+20(SB)/4, $0xc2ad3333
-DATA expLow<>+24(SB)/4, $0xc2ad3333
-DATA expLow<>+28(SB)/4, $0xc2ad3333
-DATA expLow<>+32(SB)/4, $0xc2ad3333
-DATA expLow<>+36(SB)/4, $0xc2ad3333
-DATA expLow<>+40(SB)/4, $0xc2ad3333
-DATA expLow<>+44(SB)/4, $0xc2ad3333
-DATA expLow<>+48(SB)/4, $0xc2ad3333
-DATA expLow<>+52(SB)/4, $0xc2ad3333
-DATA expLow<>+56(SB)/4, $0xc2ad3333
-DATA expLow<>+60(SB)/4, $0xc2ad3333
-GLOBL expLow<>(SB), RODATA|NOPTR, $64
+GLOBL expLow<>(SB), RODATA|NOPTR, $4
 
 DATA expLn2Hi<>+0(SB)/4, $0x3f318000
-DATA expLn2Hi<>+4(SB)/4, $0x3f318000
-DATA expLn2Hi<>+8(SB)/4, $0x3f318000
-DATA expLn2Hi<>+12(SB)/4, $0x3f318000
-DATA expLn2Hi<>+16(SB)/4, $0x3f318000
-DATA expLn2Hi<>+20(SB)/4, $0x3f318000
-DATA expLn2Hi<>+24(SB)/4, $0x3f318000
-DATA expLn2Hi<>+28(SB)/4, $0x3f318000
-DATA expLn2Hi<>+32(SB)/4, $0x3f318000
-DATA expLn2Hi<>+36(SB)/4, $0x3f318000
-DATA expLn2Hi<>+40(SB)/4, $0x3f318000
-DATA expLn2Hi<>+44(SB)/4, $0x3f318000
-DATA expLn2Hi<>+48(SB)/4, $0x3f318000
-DATA expLn2Hi<>+52(SB)/4, $0x3f318000
-DATA expLn2Hi<>+56(SB)/4, $0x3f318000
-DATA expLn2Hi<>+60(SB)/4, $0x3f318000
-GLOBL expLn2Hi<>(SB), RODATA|NOPTR, $64
+GLOBL expLn2Hi<>(SB), RODATA|NOPTR, $4
 
 DATA expLn2Lo<>+0(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+4(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+8(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+12(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+16(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+20(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+24(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+28(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+32(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+36(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+40(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+44(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+48(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+52(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+56(SB)/4, $0xb95e8083
-DATA expLn2Lo<>+60(SB)/4, $0xb95e8083
-GLOBL expLn2Lo<>(SB), RODATA|NOPTR, $64
+GLOBL expLn2Lo<>(SB), RODATA|NOPTR, $4
 
 DATA expC5<>+0(SB)/4, $0x3c083128
-DATA expC5<>+4(SB)/4, $0x3c083128
-DATA expC5<>+8(SB)/4, $0x3c083128
-DATA expC5<>+12(SB)/4, $0x3c083128
-DATA expC5<>+16(SB)/4, $0x3c083128
-DATA expC5<>+20(SB)/4, $0x3c083128
-DATA expC5<>+24(SB)/4, $0x3c083128
-DATA expC5<>+28(SB)/4, $0x3c083128
-DATA expC5<>+32(SB)/4, $0x3c083128
-DATA expC5<>+36(SB)/4, $0x3c083128
-DATA expC5<>+40(SB)/4, $0x3c083128
-DATA expC5<>+44(SB)/4, $0x3c083128
-DATA expC5<>+48(SB)/4, $0x3c083128
-DATA expC5<>+52(SB)/4, $0x3c083128
-DATA expC5<>+56(SB)/4, $0x3c083128
-DATA expC5<>+60(SB)/4, $0x3c083128
-GLOBL expC5<>(SB), RODATA|NOPTR, $64
+GLOBL expC5<>(SB), RODATA|NOPTR, $4
 
 DATA expC4<>+0(SB)/4, $0x3d2b9532
-DATA expC4<>+4(SB)/4, $0x3d2b9532
-DATA expC4<>+8(SB)/4, $0x3d2b9532
-DATA expC4<>+12(SB)/4, $0x3d2b9532
-DATA expC4<>+16(SB)/4, $0x3d2b9532
-DATA expC4<>+20(SB)/4, $0x3d2b9532
-DATA expC4<>+24(SB)/4, $0x3d2b9532
-DATA expC4<>+28(SB)/4, $0x3d2b9532
-DATA expC4<>+32(SB)/4, $0x3d2b9532
-DATA expC4<>+36(SB)/4, $0x3d2b9532
-DATA expC4<>+40(SB)/4, $0x3d2b9532
-DATA expC4<>+44(SB)/4, $0x3d2b9532
-DATA expC4<>+48(SB)/4, $0x3d2b9532
-DATA expC4<>+52(SB)/4, $0x3d2b9532
-DATA expC4<>+56(SB)/4, $0x3d2b9532
-DATA expC4<>+60(SB)/4, $0x3d2b9532
-GLOBL expC4<>(SB), RODATA|NOPTR, $64
+GLOBL expC4<>(SB), RODATA|NOPTR, $4
 
 DATA expC3<>+0(SB)/4, $0x3e2aabd8
-DATA expC3<>+4(SB)/4, $0x3e2aabd8
-DATA expC3<>+8(SB)/4, $0x3e2aabd8
-DATA expC3<>+12(SB)/4, $0x3e2aabd8
-DATA expC3<>+16(SB)/4, $0x3e2aabd8
-DATA expC3<>+20(SB)/4, $0x3e2aabd8
-DATA expC3<>+24(SB)/4, $0x3e2aabd8
-DATA expC3<>+28(SB)/4, $0x3e2aabd8
-DATA expC3<>+32(SB)/4, $0x3e2aabd8
-DATA expC3<>+36(SB)/4, $0x3e2aabd8
-DATA expC3<>+40(SB)/4, $0x3e2aabd8
-DATA expC3<>+44(SB)/4, $0x3e2aabd8
-DATA expC3<>+48(SB)/4, $0x3e2aabd8
-DATA expC3<>+52(SB)/4, $0x3e2aabd8
-DATA expC3<>+56(SB)/4, $0x3e2aabd8
-DATA expC3<>+60(SB)/4, $0x3e2aabd8
-GLOBL expC3<>(SB), RODATA|NOPTR, $64
+GLOBL expC3<>(SB), RODATA|NOPTR, $4
 
 DATA expC2<>+0(SB)/4, $0x3efffefe
-DATA expC2<>+4(SB)/4, $0x3efffefe
-DATA expC2<>+8(SB)/4, $0x3efffefe
-DATA expC2<>+12(SB)/4, $0x3efffefe
-DATA expC2<>+16(SB)/4, $0x3efffefe
-DATA expC2<>+20(SB)/4, $0x3efffefe
-DATA expC2<>+24(SB)/4, $0x3efffefe
-DATA expC2<>+28(SB)/4, $0x3efffefe
-DATA expC2<>+32(SB)/4, $0x3efffefe
-DATA expC2<>+36(SB)/4, $0x3efffefe
-DATA expC2<>+40(SB)/4, $0x3efffefe
-DATA expC2<>+44(SB)/4, $0x3efffefe
-DATA expC2<>+48(SB)/4, $0x3efffefe
-DATA expC2<>+52(SB)/4, $0x3efffefe
-DATA expC2<>+56(SB)/4, $0x3efffefe
-DATA expC2<>+60(SB)/4, $0x3efffefe
-GLOBL expC2<>(SB), RODATA|NOPTR, $64
+GLOBL expC2<>(SB), RODATA|NOPTR, $4
 
 DATA one<>+0(SB)/4, $0x3f800000
-DATA one<>+4(SB)/4, $0x3f800000
-DATA one<>+8(SB)/4, $0x3f800000
-DATA one<>+12(SB)/4, $0x3f800000
-DATA one<>+16(SB)/4, $0x3f800000
-DATA one<>+20(SB)/4, $0x3f800000
-DATA one<>+24(SB)/4, $0x3f800000
-DATA one<>+28(SB)/4, $0x3f800000
-DATA one<>+32(SB)/4, $0x3f800000
-DATA one<>+36(SB)/4, $0x3f800000
-DATA one<>+40(SB)/4, $0x3f800000
-DATA one<>+44(SB)/4, $0x3f800000
-DATA one<>+48(SB)/4, $0x3f800000
-DATA one<>+52(SB)/4, $0x3f800000
-DATA one<>+56(SB)/4, $0x3f800000
-DATA one<>+60(SB)/4, $0x3f800000
-GLOBL one<>(SB), RODATA|NOPTR, $64
+GLOBL one<>(SB), RODATA|NOPTR, $4

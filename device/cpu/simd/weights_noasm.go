@@ -5,6 +5,6 @@ package simd
 // set says that there is no routine that takes whole numbers.
 func (w *Weights) set(int, []byte, []byte, int, int) []float32 { return nil }
 
-func (w *Weights) add(int, []float32, []float32, int, []byte, []float32, []byte, int, int, int) bool {
+func (w *Weights) add(int, []float32, []float32, int, []byte, []float32, []float32, []byte, int, int) bool {
 	panic("simd: nothing makes weights for this")
 }

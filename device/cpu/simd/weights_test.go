@@ -7,13 +7,18 @@ import (
 	"testing"
 )
 
-// weightError is by how much a sum of values may be off for each value, as a share of the largest product of weight and scale in its
-// group times the value's magnitude without its scale: a little more than half a step of whole numbers of 24 bits, one bit a sign in 4 bits.
-func weightError(bits int) float64 {
-	if bits == 4 {
-		return 0.75 / 0x7f7f70
+// weightStep is twice by how much a weight times a scale may be off, as a share of the largest weight times the largest scale beside it: one of the whole numbers
+// that it may be, and half as much for the rounding of what they are made of.
+func weightStep(bits int, few bool) float64 {
+	switch {
+	case bits == 8 && few:
+		return 1.5 / 0xfff0
+	case bits == 8:
+		return 1.5 / 0xfffff0
+	case few:
+		return 1.5 / 0x7f70
 	}
-	return 0.75 / 0xfffff0
+	return 1.5 / 0x7f7f70
 }
 
 // softmaxed is n weights for each of heads, as a softmax leaves them: the largest anything up to 1, and most much smaller.
@@ -28,40 +33,87 @@ func softmaxed(r *rand.Rand, heads, stride, n int) []float32 {
 	return p
 }
 
+// Few bits are taken where what weights sum up to is large beside each.
 func TestWeightedSumsOfValuesEqualFloat64(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(23, 24))
 		var w Weights
 		for _, bits := range []int{8, 4} {
 			for _, heads := range []int{1, 2, 4, 7} {
-				for _, n := range []int{0, 1, 4, 50, 128, 161} {
-					for _, dim := range []int{16, 32, 96, 128, 256} {
-						what := fmt.Sprintf("%d bits, %d heads, %d rows of %d", bits, heads, n, dim)
-						stride := n + 3
-						rows, scales, _ := quantizedRows(r, bits, n, dim)
-						if bits == 8 {
+				for _, n := range []int{0, 1, 4, 50, 256, 261} {
+					for _, dim := range []int{16, 32, 96, 256} {
+						for _, few := range []bool{false, true} {
+							what := fmt.Sprintf("%d bits, %d heads, %d rows of %d, few bits %v", bits, heads, n, dim, few)
+							stride := n + 3
+							rows, scales, _ := quantizedRows(r, bits, n, dim)
+							if bits == 8 {
+								for i, v := range scales {
+									scales[i] = float32(math.Abs(float64(v)))
+								}
+							}
+							p, o, sums, most := softmaxed(r, heads, stride, n), floats(t, r, heads*dim), make([]float32, heads), make([]float64, heads)
+							for h := range heads {
+								for _, v := range p[h*stride : h*stride+n] {
+									most[h] = max(most[h], float64(v))
+									sums[h] += v
+								}
+								if few {
+									sums[h] = weighedFew * float32(most[h])
+								}
+							}
+							old := append([]float32(nil), o...)
+							w.Values(bits, o, p, stride, rows, inHalves(scales), sums, rows[:min(len(rows), 64)], heads, n, dim)
+							largest := make([]float64, groups(dim)) // scale of each group
 							for i, v := range scales {
-								scales[i] = float32(math.Abs(float64(v)))
+								largest[i%groups(dim)] = max(largest[i%groups(dim)], math.Abs(float64(v)))
+							}
+							for i := range o {
+								h, d := i/dim, i%dim
+								want, size, whole := float64(old[i]), math.Abs(float64(old[i])), 0.0
+								for j := range n {
+									weight := float64(p[h*stride+j]) * float64(scales[j*groups(dim)+d/QuantizedGroup])
+									value := float64(element(bits, rows[j*dim*bits/8:], d))
+									want, size, whole = want+weight*value, size+math.Abs(weight*value), whole+math.Abs(value)
+								}
+								off := 3e-6 * size
+								if w.weighed != nil {
+									off += weightStep(bits, few) * most[h] / 2 * largest[d/QuantizedGroup] * whole
+								}
+								if diff := math.Abs(float64(o[i]) - want); !(diff <= off) {
+									t.Fatalf("%s: sum %d is %v, not %v: off by %g, more than %g", what, i, o[i], want, diff, off)
+								}
 							}
 						}
-						p, o := softmaxed(r, heads, stride, n), floats(t, r, heads*dim)
-						old := append([]float32(nil), o...)
-						w.Values(bits, o, p, stride, rows, inHalves(scales), rows[:min(len(rows), 64)], heads, n, dim)
-						for i := range o {
-							h, d := i/dim, i%dim
-							want, size, largest, whole := float64(old[i]), math.Abs(float64(old[i])), 0.0, 0.0
-							for j := range n {
-								weight := float64(p[h*stride+j]) * float64(scales[j*groups(dim)+d/QuantizedGroup])
-								value := float64(element(bits, rows[j*dim*bits/8:], d))
-								want, size = want+weight*value, size+math.Abs(weight*value)
-								largest, whole = max(largest, math.Abs(weight)), whole+math.Abs(value)
-							}
-							off := 3e-6 * size
-							if w.weighed != nil {
-								off += weightError(bits) * largest * whole
-							}
-							near(t, what+": sum "+fmt.Sprint(i), o[i], want, off, 1)
-						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// Sums of whole numbers must fit, whatever the values are.
+func TestWeightedSumsOfTheLargestValuesDoNotOverflow(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		const heads, dim = 4, 64
+		for _, bits := range []int{8, 4} {
+			for _, of := range []byte{0x80, 0x7f, 0x00, 0xff} { // values of 8 bits, and two of 4
+				for _, sum := range []float32{0, 1000} {
+					rows, scales, p := make([]byte, dealtKeys*dim*bits/8), make([]float32, dealtKeys*groups(dim)), make([]float32, heads*dealtKeys)
+					for i := range rows {
+						rows[i] = of
+					}
+					for i := range scales {
+						scales[i] = 0.5
+					}
+					for i := range p {
+						p[i] = 1
+					}
+					o := make([]float32, heads*dim)
+					var w Weights
+					w.Values(bits, o, p, dealtKeys, rows, inHalves(scales), []float32{sum, sum, sum, sum}, nil, heads, dealtKeys, dim)
+					for i, v := range o {
+						want := dealtKeys / 2 * float64(element(bits, rows, i%dim))
+						near(t, fmt.Sprintf("%d bits, all %#x, weights up to %v: sum %d", bits, of, sum, i), v, want, math.Abs(want), 1e-5)
 					}
 				}
 			}
@@ -104,7 +156,7 @@ func TestWeightsOfAnySizeAndWhatIsNotFinite(t *testing.T) {
 				}
 				got, want := make([]float32, heads*dim), make([]float32, heads*dim)
 				var w Weights
-				w.Values(bits, got, p, n, rows, inHalves(by), nil, heads, n, dim)
+				w.Values(bits, got, p, n, rows, inHalves(by), make([]float32, heads), nil, heads, n, dim)
 				ValuesQuantized(bits, want, p, n, rows, by, nil, heads, n, dim)
 				for i, v := range got {
 					near(t, fmt.Sprintf("%d bits, %s: sum %d", bits, c.what, i), v, float64(want[i]), 1, 1e-5)

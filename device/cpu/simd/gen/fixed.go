@@ -28,7 +28,7 @@ const (
 	fixedPlanes = 3                   // bytes of a number, the highest first
 	fixedGroup  = group * fixedPlanes // bytes of a head's numbers in a group, plane by plane
 	fixedStart  = 8                   // and of where its sums start: those of the upper two planes, that of the lowest
-	fixedKeys   = 128                 // keys for which there are scales
+	fixedKeys   = 256                 // keys for which there are scales
 )
 
 // dot is VPDPBUSD: in each dword, four unsigned bytes of u times four signed ones of m are added to sum. m may be a dword for all.

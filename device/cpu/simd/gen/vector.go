@@ -34,20 +34,16 @@ var expPoly = []float32{expC5, expC4, expC3, expC2, 1, 1}
 
 // exp replaces x by e^x. x must be at most 88; -Inf gives 0 and NaN gives NaN.
 func (a *asm) exp(x reg.VecVirtual) {
-	t, n, p := a.vec(), a.vec(), a.vec()
+	if a.wide {
+		a.wideExp(x)
+		return
+	}
+	t, n, p, low := a.YMM(), a.YMM(), a.YMM(), a.YMM()
 	a.VMOVUPS(a.splat("expMagic", expMagic), t)
 	a.VMOVAPS(t, n)
 	a.VFMADD231PS(a.splat("expLog2E", expLog2E), x, t)
 	a.VSUBPS(n, t, n)
-	var low reg.VecVirtual
-	var kept reg.OpmaskVirtual
-	if a.wide {
-		kept = a.K()
-		a.VCMPPS(operand.U8(5), a.splat("expLow", expLow), x, kept) // not less than: true for NaN
-	} else {
-		low = a.YMM()
-		a.VCMPPS(operand.U8(5), a.splat("expLow", expLow), x, low)
-	}
+	a.VCMPPS(operand.U8(5), a.splat("expLow", expLow), x, low) // not less than: true for NaN
 	a.VFNMADD231PS(a.splat("expLn2Hi", expLn2Hi), n, x)
 	a.VFNMADD231PS(a.splat("expLn2Lo", expLn2Lo), n, x)
 	a.VPSLLD(operand.U8(23), t, t)
@@ -55,12 +51,27 @@ func (a *asm) exp(x reg.VecVirtual) {
 	for i, name := range []string{"expC4", "expC3", "expC2", "one", "one"} {
 		a.VFMADD213PS(a.splat(name, expPoly[i+1]), x, p)
 	}
-	if a.wide {
-		a.VPADDD_Z(t, p, kept, x)
-		return
-	}
 	a.VPADDD(t, p, p)
 	a.VANDPS(low, p, x)
+}
+
+// wideExp is exp for AVX-512. Its constants are broadcast, as whole vectors of them would lie across two cache lines: the linker aligns them to half of one.
+func (a *asm) wideExp(x reg.VecVirtual) {
+	single := func(name string, v float32) operand.Mem { return a.dword(name, math.Float32bits(v)) }
+	t, n, p, kept := a.ZMM(), a.ZMM(), a.ZMM(), a.K()
+	a.VBROADCASTSS(single("expMagic", expMagic), t)
+	a.VMOVAPS(t, n)
+	a.VFMADD231PS_BCST(single("expLog2E", expLog2E), x, t)
+	a.VSUBPS(n, t, n)
+	a.VCMPPS_BCST(operand.U8(5), single("expLow", expLow), x, kept) // not less than: true for NaN
+	a.VFNMADD231PS_BCST(single("expLn2Hi", expLn2Hi), n, x)
+	a.VFNMADD231PS_BCST(single("expLn2Lo", expLn2Lo), n, x)
+	a.VPSLLD(operand.U8(23), t, t)
+	a.VBROADCASTSS(single("expC5", expPoly[0]), p)
+	for i, name := range []string{"expC4", "expC3", "expC2", "one", "one"} {
+		a.VFMADD213PS_BCST(single(name, expPoly[i+1]), x, p)
+	}
+	a.VPADDD_Z(t, p, kept, x)
 }
 
 // broadcast fills a vector with a float32 parameter.

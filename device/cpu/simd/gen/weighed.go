@@ -8,136 +8,196 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// weighed are the sums of values of 8 and 4 bits whose weights are whole numbers of 24 bits, three bytes. The bytes of four values are turned so that
-// each lane has four of one element, and VNNI multiplies them with those of four weights, the same in all lanes. A weight is that of
+// weighed are the sums of values of 8 and 4 bits whose weights are whole numbers of 24 or 16 bits, three bytes or two. The bytes of four values are turned
+// so that each lane has four of one element, and VNNI multiplies them with those of four weights, the same in all lanes. A weight is that of
 // the softmax times the scale of a group, so each group of elements has numbers of its own.
 var weighed = func() []routine {
-	var rs []routine
+	rs := []routine{{"largest_avx512", largestOfRows}, {"normalize_avx512", normalize}}
 	for _, bits := range []int{8, 4} {
-		rs = append(rs, routine{fmt.Sprintf("weigh_q%d_vnni_avx512", bits), func(a *asm) { a.wide = true; weigh(a, bits) }})
-		for _, heads := range []int{1, 2, 4} {
-			rs = append(rs, routine{fmt.Sprintf("values%d_q%d_vnni_avx512", heads, bits), func(a *asm) { a.wide = true; weighedValues(a, heads, bits) }})
+		for _, planes := range []int{3, 2} {
+			rs = append(rs, routine{fmt.Sprintf("weigh%d_q%d_vnni_avx512", 8*planes, bits), func(a *asm) { a.wide = true; weigh(a, bits, planes) }})
+			for _, heads := range []int{1, 2, 4} {
+				rs = append(rs, routine{fmt.Sprintf("values%d_q%d_by%d_vnni_avx512", heads, bits, 8*planes), func(a *asm) { a.wide = true; weighedValues(a, heads, bits, planes) }})
+			}
 		}
 	}
 	return rs
 }()
 
 const (
-	weighedStarts = 16                        // bytes of what to multiply a group's sums with, for each head; then where those of the upper two bytes start
-	weighedLow    = 32                        // and where those of the lowest byte do
-	weighedHeader = 48                        // bytes of all that; then the numbers
-	weighedPlanes = 3                         // bytes of a number, the highest first
-	weighAhead    = 4 * cacheLine             // bytes of next that are asked for with a head's numbers in a group
-	weighedHead   = weighedPlanes * fixedKeys // bytes of a head's numbers in a group, plane by plane
+	weighedStarts = 16            // bytes of what to multiply a group's sums with, for each head; then where those of all bytes but a third start
+	weighedLow    = 32            // and where those of a third do
+	weighedHeader = 48            // bytes of all that; then the numbers, those of a head after those of another, a plane of bytes after another, the highest first
+	weighAhead    = 4 * cacheLine // bytes of next that are asked for with a head's numbers in a group
 )
 
-// weigh writes one head of what weighedValues takes.
-func weigh(a *asm, bits int) {
-	// Values of 8 bits are signed, their scales positive; of 4 bits unsigned once 8 is added, and their scales have a sign.
-	count, number := 0xfffff0, "unsigned" // less than fits by more than rounding adds
-	if bits == 4 {
-		count, number = 0x7f7f70, "signed"
+// largestOf leaves in the lowest element of the first of v, whose vectors it overwrites, what is largest in all of them as whole numbers without a sign.
+func (a *asm) largestOf(v []reg.VecVirtual) {
+	for n := len(v); n > 1; n = (n + 1) / 2 {
+		for i := range n / 2 {
+			a.VPMAXUD(v[(n+1)/2+i], v[i], v[i])
+		}
 	}
-	a.begin(fmt.Sprintf("weighQ%dVNNI", bits), "func(w []byte, p []float32, stride int, scales []float32, next []byte, heads, groups int) (most uint32)",
-		fmt.Sprintf("weighQ%dVNNI is, for %d weights p of each head,", bits, fixedKeys), "",
-		fmt.Sprintf("\tfor h := range heads {\n\t\tfor g := range groups {\n\t\t\tlargest := max(|p[h*stride+j] * scales[g*%d+j]|...)\n\t\t\tunit := max(largest, 0x1p-100) / %#x\n\t\t\tw[g].unit[h] = unit\n"+
-			"\t\t\tfor j := range %d {\n\t\t\t\tn := round(p[h*stride+j] * scales[g*%d+j] / unit)\n\t\t\t\tw[g].high[h][j], w[g].mid[h][j], w[g].low[h][j] = high, mid, low // n = (high*256 + mid)*256 + low, %s\n\t\t\t}\n"+
-			"\t\t\tmost = max(most, bits of largest)\n\t\t}\n\t}", fixedKeys, count, fixedKeys, fixedKeys, number),
-		"", "In 4 bits w[g] also has where sums start, -8 times that of the numbers. In 8 bits a negative product counts as the largest of all.",
-		fmt.Sprintf("It prefetches next, at most %d bytes of it for each head and group.", weighAhead))
-	w, stride, heads, perHead := a.ptr("w"), a.integer("stride"), a.integer("heads"), a.ptr("p")
+	top, t := v[0], a.ZMM()
+	a.VEXTRACTI64X4(operand.U8(1), top, t.AsY())
+	a.VPMAXUD(t.AsY(), top.AsY(), top.AsY())
+	a.VEXTRACTI32X4(operand.U8(1), top, t.AsX())
+	a.VPMAXUD(t.AsX(), top.AsX(), top.AsX())
+	for _, swap := range []uint64{0x4e, 0xb1} {
+		a.VPSHUFD(operand.U8(swap), top.AsX(), t.AsX())
+		a.VPMAXUD(t.AsX(), top.AsX(), top.AsX())
+	}
+}
+
+// largestOfRows writes what weights are measured by.
+func largestOfRows(a *asm) {
+	a.wide = true
+	a.begin("largestAVX512", "func(most, x []float32, stride int)",
+		"largestAVX512 is", "", fmt.Sprintf("\tfor i := range most {\n\t\tmost[i] = max(x[i*stride+j]...) // for j < %d, by bits: what is negative counts as larger than infinity, and so does NaN\n\t}", fixedKeys))
+	most, rows, x, stride := a.ptr("most"), a.length("most"), a.ptr("x"), a.integer("stride")
 	a.SHLQ(operand.U8(2), stride)
+	a.repeat(rows, 1, func() {
+		v := make([]reg.VecVirtual, 4)
+		for i := range v {
+			v[i] = a.ZMM()
+			a.VMOVUPS(at(x, 64*i), v[i])
+			for j := i + len(v); j < fixedKeys/16; j += len(v) {
+				a.VPMAXUD(at(x, 64*j), v[i], v[i])
+			}
+		}
+		a.largestOf(v)
+		a.VMOVSS(v[0].AsX(), at(most, 0))
+		a.ADDQ(stride, x)
+		a.ADDQ(operand.U8(4), most)
+	})
+	a.VZEROUPPER()
+	a.RET()
+}
+
+// least is what takes the place of a smaller largest number, so that the inverse is a normal number.
+func (a *asm) least() operand.Mem { return a.dword("least", math.Float32bits(0x1p-100)) }
+
+// normalize writes the division of scales by the largest of their group.
+func normalize(a *asm) {
+	a.wide = true
+	a.begin("normalizeAVX512", "func(most, x []float32, bits uint32)",
+		"normalizeAVX512 is", "", fmt.Sprintf("\tfor i := range most {\n\t\tmost[i] = max(x[%d*i+j] & bits...) // for j < %d, by bits, as largestAVX512 has them\n"+
+			"\t\tx[%d*i+j] *= 1 / max(most[i], 0x1p-100)\n\t}", fixedKeys, fixedKeys, fixedKeys))
+	most, rows, x, bits := a.ptr("most"), a.length("most"), a.ptr("x"), a.ZMM()
+	mask := a.GP32()
+	a.Load(a.Param("bits"), mask)
+	a.VPBROADCASTD(mask, bits)
+	a.repeat(rows, 1, func() {
+		v := make([]reg.VecVirtual, fixedKeys/16)
+		for i := range v {
+			v[i] = a.ZMM()
+			a.VPANDD(at(x, 64*i), bits, v[i])
+		}
+		a.largestOf(v)
+		a.VMOVSS(v[0].AsX(), at(most, 0))
+		factor := a.ZMM()
+		a.VMAXSS(a.least(), v[0].AsX(), v[0].AsX())
+		a.VMOVSS(a.dword("one", math.Float32bits(1)), factor.AsX())
+		a.VDIVSS(v[0].AsX(), factor.AsX(), factor.AsX())
+		a.VBROADCASTSS(factor.AsX(), factor)
+		for i := range v {
+			scaled := a.ZMM()
+			a.VMULPS(at(x, 64*i), factor, scaled)
+			a.VMOVUPS(scaled, at(x, 64*i))
+		}
+		a.ADDQ(operand.U32(4*fixedKeys), x)
+		a.ADDQ(operand.U8(4), most)
+	})
+	a.VZEROUPPER()
+	a.RET()
+}
+
+// weighCount is the largest of a weight's numbers: less than fits by more than rounding adds. Values of 8 bits are signed, their scales positive; those of 4 bits
+// unsigned once 8 is added, and their scales have a sign.
+func weighCount(bits, planes int) float32 {
+	return map[[2]int]float32{{8, 3}: 0xfffff0, {8, 2}: 0xfff0, {4, 3}: 0x7f7f70, {4, 2}: 0x7f70}[[2]int{bits, planes}]
+}
+
+// weigh writes one head of what weighedValues takes.
+func weigh(a *asm, bits, planes int) {
+	count, number := weighCount(bits, planes), "unsigned"
+	if bits == 4 {
+		number = "signed"
+	}
+	digits := "w[g].high[h][j], w[g].mid[h][j], w[g].low[h][j] = high, mid, low // n = (high*256 + mid)*256 + low, "
+	if planes == 2 {
+		digits = "w[g].high[h][j], w[g].low[h][j] = high, low // n = high*256 + low, "
+	}
+	a.begin(fmt.Sprintf("weigh%dQ%dVNNI", 8*planes, bits), "func(w []byte, p []float32, stride int, scales, most, mostScales []float32, next []byte)",
+		fmt.Sprintf("weigh%dQ%dVNNI is, for %d weights p of each head and scales that normalizeAVX512 has divided by mostScales,", 8*planes, bits, fixedKeys), "",
+		fmt.Sprintf("\tfor h, m := range most {\n\t\tm = max(m, 0x1p-100)\n\t\tfor g := range mostScales {\n\t\t\tw[g].unit[h] = m * mostScales[g] / %#x\n"+
+			"\t\t\tfor j := range %d {\n\t\t\t\tn := round(p[h*stride+j] * (%#x / m) * scales[g*%d+j])\n\t\t\t\t%s%s\n\t\t\t}\n\t\t}\n\t}", int(count), fixedKeys, int(count), fixedKeys, digits, number),
+		"", "In 4 bits w[g] also has where sums start, -8 times that of the numbers.",
+		fmt.Sprintf("It prefetches next, at most %d bytes of it for each head and group.", weighAhead))
+	w, stride, perHead := a.ptr("w"), a.integer("stride"), a.ptr("p")
+	a.SHLQ(operand.U8(2), stride)
+	heads, most, mostScales0 := a.length("most"), a.ptr("most"), a.slot(a.Param("mostScales").Base())
+	groups0, scales0 := a.slot(a.Param("mostScales").Len()), a.slot(a.Param("scales").Base())
 	step := a.GP64() // bytes of a group
-	a.LEAQ(atIndex(heads, heads, 2, 0), step)
-	a.SHLQ(operand.U8(7), step)
+	if planes == 3 {
+		a.LEAQ(atIndex(heads, heads, 2, 0), step)
+	} else {
+		a.LEAQ(atIndex(heads, heads, 1, 0), step)
+	}
+	a.SHLQ(operand.U8(8), step)
 	a.ADDQ(operand.U8(weighedHeader), step)
-	header, numbers, scales, groups := a.GP64(), a.GP64(), a.GP64(), a.GP64()
+	header, numbers, scales, mostScales, groups := a.GP64(), a.GP64(), a.GP64(), a.GP64(), a.GP64()
 	p := make([]reg.VecVirtual, fixedKeys/16)
 	for i := range p {
 		p[i] = a.ZMM()
 	}
 	next, limit := a.ahead()
-	all := a.GP32()
-	a.XORL(all, all)
 	numbers0 := a.copyOf(w)
 	a.ADDQ(operand.U8(weighedHeader), numbers0)
-	natural := a.ZMM()
+	natural, split := a.ZMM(), a.ZMM()
 	a.VMOVDQU32(a.words("natural", func(i int) uint32 { return uint32(i%4*4 + i/4) }), natural)
-	planes := a.ZMM() // in each quarter, the lowest bytes of its numbers, the middle ones, the highest
-	a.VMOVDQU32(a.words("planes", func(i int) uint32 { return uint32(0x0c080400 + i%4*0x01010101) }), planes)
+	if planes == 3 { // in each quarter, the lowest bytes of its numbers, the middle ones, the highest
+		a.VMOVDQU32(a.words("split", func(i int) uint32 { return uint32(0x0c080400 + i%4*0x01010101) }), split)
+	} else { // the lower bytes of its words, the upper ones
+		a.VMOVDQU32(a.words("split", func(i int) uint32 { return uint32(0x06040200 + i%4/2*0x01010101 + i%4%2*0x08080808) }), split)
+	}
 	a.repeat(heads, 1, func() {
+		unit, factor := a.XMM(), a.ZMM()
+		a.VMOVSS(at(most, 0), unit)
+		a.VMAXSS(a.least(), unit, unit)
+		a.VMOVSS(a.dword("count", math.Float32bits(count)), factor.AsX())
+		a.VDIVSS(unit, factor.AsX(), factor.AsX())
+		a.VMULSS(a.dword("inverse", math.Float32bits(1/count)), unit, unit)
+		a.VBROADCASTSS(factor.AsX(), factor)
 		for i := range p {
-			a.VMOVUPS(at(perHead, 64*i), p[i])
+			a.VMULPS(at(perHead, 64*i), factor, p[i])
 		}
-		a.MOVQ(w, header)
-		a.MOVQ(numbers0, numbers)
-		a.Load(a.Param("scales").Base(), scales)
-		a.Load(a.Param("groups"), groups)
+		for _, r := range []struct {
+			from operand.Op
+			to   reg.GPVirtual
+		}{{w, header}, {numbers0, numbers}, {scales0, scales}, {mostScales0, mostScales}, {groups0, groups}} {
+			a.MOVQ(r.from, r.to)
+		}
 		a.repeat(groups, 1, func() {
-			products := make([]reg.VecVirtual, len(p))
-			for i := range p {
-				products[i] = a.ZMM()
-				a.VMULPS(at(scales, 64*i), p[i], products[i])
-			}
-			largest := make([]reg.VecVirtual, 2)
-			for i, x := range products {
-				if bits == 4 {
-					size := a.ZMM()
-					a.VPANDD_BCST(a.dword("size", 0x7fffffff), x, size)
-					x = size
-				}
-				if i < len(largest) {
-					largest[i] = a.ZMM()
-					a.VMOVDQA32(x, largest[i])
-				} else {
-					a.VPMAXUD(x, largest[i%2], largest[i%2])
-				}
-			}
-			top, t := largest[0], largest[1]
-			a.VPMAXUD(t, top, top)
-			a.VEXTRACTI64X4(operand.U8(1), top, t.AsY())
-			a.VPMAXUD(t.AsY(), top.AsY(), top.AsY())
-			a.VEXTRACTI32X4(operand.U8(1), top, t.AsX())
-			a.VPMAXUD(t.AsX(), top.AsX(), top.AsX())
-			for _, swap := range []uint64{0x4e, 0xb1} {
-				a.VPSHUFD(operand.U8(swap), top.AsX(), t.AsX())
-				a.VPMAXUD(t.AsX(), top.AsX(), top.AsX())
-			}
-			bitsOf := a.GP32()
-			a.VMOVD(top.AsX(), bitsOf)
-			a.CMPL(bitsOf, all)
-			a.CMOVLHI(bitsOf, all)
-			a.VMAXSS(a.dword("least", math.Float32bits(0x1p-100)), top.AsX(), top.AsX())
-			unit, factor := a.XMM(), a.ZMM()
-			a.VMULSS(a.dword("inverse", math.Float32bits(1/float32(count))), top.AsX(), unit)
-			a.VMOVSS(unit, at(header, 0))
-			a.VMOVSS(a.dword("count", math.Float32bits(float32(count))), factor.AsX())
-			a.VDIVSS(top.AsX(), factor.AsX(), factor.AsX())
-			a.VBROADCASTSS(factor.AsX(), factor)
+			of := a.XMM()
+			a.VMULSS(at(mostScales, 0), unit, of)
+			a.VMOVSS(of, at(header, 0))
 			var sums []reg.VecVirtual
 			if bits == 4 {
-				sums = a.zeroed(weighedPlanes)
+				sums = a.zeroed(planes)
 			}
 			a.prefetch(next, limit, weighAhead)
-			for _, x := range products {
-				a.VMULPS(factor, x, x)
-				a.VCVTPS2DQ(x, x)
-				if bits == 4 {
-					a.VPADDD_BCST(a.dword("digits", 0x00808080), x, x)
+			for i := 0; i < len(p); i += 4 {
+				x := make([]reg.VecVirtual, 4)
+				for j := range x {
+					x[j] = a.ZMM()
+					a.VMULPS(at(scales, 64*(i+j)), p[i+j], x[j])
+					a.VCVTPS2DQ(x[j], x[j])
+					if bits == 4 {
+						a.VPADDD_BCST(a.dword("digits", map[int]uint32{3: 0x00808080, 2: 0x00008080}[planes]), x[j], x[j])
+					}
 				}
-				a.VPSHUFB(planes, x, x)
-			}
-			for i := 0; i < len(products); i += 4 {
-				x := products[i : i+4]
-				high, low := []reg.VecVirtual{a.ZMM(), a.ZMM()}, []reg.VecVirtual{a.ZMM(), a.ZMM()}
-				for j := range low {
-					a.VPUNPCKLDQ(x[2*j+1], x[2*j], low[j])
-					a.VPUNPCKHDQ(x[2*j+1], x[2*j], high[j])
-				}
-				a.VPUNPCKLQDQ(high[1], high[0], high[0])
-				a.VPUNPCKHQDQ(low[1], low[0], high[1])
-				a.VPUNPCKLQDQ(low[1], low[0], low[0])
-				for plane, v := range []reg.VecVirtual{high[0], high[1], low[0]} {
+				for plane, v := range a.planes(x, split, planes) {
 					if bits == 4 {
 						eight := a.ZMM()
 						a.VPBROADCASTD(a.dword("eight", 0x08080808), eight)
@@ -151,8 +211,8 @@ func weigh(a *asm, bits int) {
 			if bits == 4 {
 				a.VPSLLD(operand.U8(8), sums[0], sums[0])
 				a.VPADDD(sums[1], sums[0], sums[0])
-				for i, sum := range []reg.VecVirtual{sums[0], sums[2]} {
-					t := sums[1]
+				for i, sum := range append(sums[:1:1], sums[2:]...) {
+					t := a.ZMM()
 					a.VEXTRACTI64X4(operand.U8(1), sum, t.AsY())
 					a.VPADDD(t.AsY(), sum.AsY(), sum.AsY())
 					a.VEXTRACTI32X4(operand.U8(1), sum, t.AsX())
@@ -161,31 +221,59 @@ func weigh(a *asm, bits int) {
 						a.VPSHUFD(operand.U8(swap), sum.AsX(), t.AsX())
 						a.VPADDD(t.AsX(), sum.AsX(), sum.AsX())
 					}
-					a.VPXORD(t.AsX(), t.AsX(), t.AsX())
-					a.VPSUBD(sum.AsX(), t.AsX(), t.AsX())
-					a.VMOVD(t.AsX(), at(header, []int{weighedStarts, weighedLow}[i]))
+					total := a.GP32()
+					a.VMOVD(sum.AsX(), total)
+					a.NEGL(total)
+					a.MOVL(total, at(header, []int{weighedStarts, weighedLow}[i]))
 				}
 			}
 			a.ADDQ(operand.U32(4*fixedKeys), scales)
+			a.ADDQ(operand.U8(4), mostScales)
 			a.ADDQ(step, header)
 			a.ADDQ(step, numbers)
 		})
 		a.ADDQ(stride, perHead)
+		a.ADDQ(operand.U8(4), most)
 		a.ADDQ(operand.U8(4), w)
-		a.ADDQ(operand.U32(weighedHead), numbers0)
+		a.ADDQ(operand.U32(uint64(planes*fixedKeys)), numbers0)
 	})
-	a.Store(all, a.Return("most"))
 	a.VZEROUPPER()
 	a.RET()
 }
 
+// planes is the bytes of 64 numbers, the highest first, each plane in the order of the vectors' quarters: all first ones, all second ones, and so on. split
+// is what sorts the bytes in a quarter.
+func (a *asm) planes(x []reg.VecVirtual, split reg.VecVirtual, planes int) []reg.VecVirtual {
+	if planes == 2 {
+		a.VPACKUSDW(x[1], x[0], x[0])
+		a.VPACKUSDW(x[3], x[2], x[2])
+		a.VPSHUFB(split, x[0], x[0])
+		a.VPSHUFB(split, x[2], x[2])
+		a.VPUNPCKHQDQ(x[2], x[0], x[1])
+		a.VPUNPCKLQDQ(x[2], x[0], x[0])
+		return []reg.VecVirtual{x[1], x[0]}
+	}
+	for _, v := range x {
+		a.VPSHUFB(split, v, v)
+	}
+	high, low := []reg.VecVirtual{a.ZMM(), a.ZMM()}, []reg.VecVirtual{a.ZMM(), a.ZMM()}
+	for j := range low {
+		a.VPUNPCKLDQ(x[2*j+1], x[2*j], low[j])
+		a.VPUNPCKHDQ(x[2*j+1], x[2*j], high[j])
+	}
+	a.VPUNPCKLQDQ(high[1], high[0], high[0])
+	a.VPUNPCKHQDQ(low[1], low[0], high[1])
+	a.VPUNPCKLQDQ(low[1], low[0], low[0])
+	return []reg.VecVirtual{high[0], high[1], low[0]}
+}
+
 // weighedValues writes the sums of n values, weighted for each of heads queries.
-func weighedValues(a *asm, heads, bits int) {
-	name := fmt.Sprintf("values%dQ%dVNNI", heads, bits)
+func weighedValues(a *asm, heads, bits, planes int) {
+	name := fmt.Sprintf("values%dQ%dBy%dVNNI", heads, bits, 8*planes)
 	a.begin(name, "func(o []float32, w []byte, from int, v, next []byte, n, dim int)",
 		name+" is", "",
 		fmt.Sprintf("\tfor h := range %d {\n\t\tfor j := range n {\n\t\t\tfor i := range dim {\n\t\t\t\to[h*dim+i] += w[h, from+j, i/32] * v[j*dim+i] // v without its scale\n\t\t\t}\n\t\t}\n\t}", heads),
-		"", fmt.Sprintf("for w as weighQ%dVNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most %s of it.", bits, map[bool]string{true: "half as many bytes as v has", false: "as many bytes as v has"}[heads == 4]))
+		"", fmt.Sprintf("for w as weigh%dQ%dVNNI makes it, n a multiple of 4 and at least 4, and dim of 32. It prefetches next, at most %s of it.", 8*planes, bits, map[bool]string{true: "half as many bytes as v has", false: "as many bytes as v has"}[heads == 4]))
 	o, w := a.ptr("o"), a.ptr("w")
 	from, v0, n := a.slot(a.Param("from")), a.slot(a.Param("v").Base()), a.slot(a.Param("n"))
 	row, row3, row4 := a.integer("dim"), a.GP64(), a.GP64()
@@ -207,9 +295,10 @@ func weighedValues(a *asm, heads, bits int) {
 	a.VMOVDQU32(a.words("turn", func(i int) uint32 { return turnOf(bits, i) }), turn)
 	left := a.copyOf(row)
 	a.repeat(left, bytes, func() {
-		sums := make([][weighedPlanes][2]reg.VecVirtual, heads) // of each head's planes, two vectors
+		perNumbers := planes * fixedKeys            // bytes of a head's numbers in a group
+		sums := make([][3][2]reg.VecVirtual, heads) // of each head's planes, two vectors
 		for h := range sums {
-			for plane := range weighedPlanes {
+			for plane := range planes {
 				for u := range 2 {
 					if plane > 0 && bits == 4 {
 						sums[h][plane][u] = a.ZMM()
@@ -231,9 +320,9 @@ func weighedValues(a *asm, heads, bits int) {
 			rows := []operand.Mem{at(v, 0), atIndex(v, row, 1, 0), atIndex(v, row, 2, 0), atIndex(v, row3, 1, 0)}
 			x := a.turned(rows, lanes, turn, bits)
 			for h := range heads {
-				for plane := range weighedPlanes {
+				for plane := range planes {
 					number := a.ZMM()
-					a.VPBROADCASTD(at(numbers, weighedHeader+h*weighedHead+plane*fixedKeys), number)
+					a.VPBROADCASTD(at(numbers, weighedHeader+h*perNumbers+plane*fixedKeys), number)
 					for u := range 2 {
 						if bits == 8 {
 							a.dot(x[u], number, sums[h][plane][u])
@@ -253,18 +342,23 @@ func weighedValues(a *asm, heads, bits int) {
 		})
 		out := a.copyOf(o)
 		for h := range heads {
-			for u := range 2 {
-				high, low := sums[h][0][u], sums[h][2][u]
-				a.VPSLLD(operand.U8(8), high, high)
-				a.VPADDD(sums[h][1][u], high, high)
-				a.VCVTDQ2PS(high, high)
-				a.VCVTDQ2PS(low, low)
-				a.VFMADD231PS_BCST(a.dword("byte", math.Float32bits(256)), high, low)
+			var all [2]reg.VecVirtual
+			for u := range all {
+				all[u] = sums[h][0][u]
+				a.VPSLLD(operand.U8(8), all[u], all[u])
+				a.VPADDD(sums[h][1][u], all[u], all[u])
+				a.VCVTDQ2PS(all[u], all[u])
+				if planes == 3 {
+					high, low := all[u], sums[h][2][u]
+					a.VCVTDQ2PS(low, low)
+					a.VFMADD231PS_BCST(a.dword("byte", math.Float32bits(256)), high, low)
+					all[u] = low
+				}
 			}
 			for part, name := range []string{"first", "second"} {
 				x, sum := a.ZMM(), a.ZMM()
 				a.VMOVDQU32(a.words(name, func(i int) uint32 { return whereIs(bits, 16*part+i) }), x)
-				a.VPERMI2PS(sums[h][2][1], sums[h][2][0], x)
+				a.VPERMI2PS(all[1], all[0], x)
 				a.VMOVUPS(at(out, 64*part), sum)
 				a.VFMADD231PS_BCST(at(w, 4*h), x, sum)
 				a.VMOVUPS(sum, at(out, 64*part))
@@ -275,7 +369,7 @@ func weighedValues(a *asm, heads, bits int) {
 		}
 		a.ADDQ(operand.U32(bytes), v0)
 		a.ADDQ(operand.U32(4*group), o)
-		a.ADDQ(operand.U32(weighedHeader+heads*weighedHead), w)
+		a.ADDQ(operand.U32(uint64(weighedHeader+heads*perNumbers)), w)
 	})
 	a.VZEROUPPER()
 	a.RET()

@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func values1Q8VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+// func values1Q8By16VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
 // Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VBMI, AVX512VL, AVX512_VNNI, CMOV, MMX+
-TEXT ·values1Q8VNNI(SB), NOSPLIT, $0-120
+TEXT ·values1Q8By16VNNI(SB), NOSPLIT, $0-120
 	MOVQ      o_base+0(FP), AX
 	MOVQ      w_base+24(FP), CX
 	MOVQ      dim+112(FP), DX
@@ -32,8 +32,6 @@ loop1:
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
 	VXORPS Z4, Z4, Z4
-	VXORPS Z5, Z5, Z5
-	VXORPS Z6, Z6, Z6
 	MOVQ   CX, R11
 	ADDQ   from+48(FP), R11
 	MOVQ   v_base+56(FP), R9
@@ -45,23 +43,20 @@ loop1:
 loop3:
 	CMPQ            R10, v_len+64(FP)
 	CMOVQHI         v_len+64(FP), R10
-	VMOVDQU32       (R9), Y7
-	VBROADCASTI64X4 (R9)(DX*1), K1, Z7
-	VMOVDQU32       (R9)(DX*2), Y8
-	VBROADCASTI64X4 (R9)(BX*1), K1, Z8
-	VPUNPCKLBW      Z8, Z7, Z9
-	VPUNPCKHBW      Z8, Z7, Z7
-	VPERMB          Z9, Z0, Z9
+	VMOVDQU32       (R9), Y5
+	VBROADCASTI64X4 (R9)(DX*1), K1, Z5
+	VMOVDQU32       (R9)(DX*2), Y6
+	VBROADCASTI64X4 (R9)(BX*1), K1, Z6
+	VPUNPCKLBW      Z6, Z5, Z7
+	VPUNPCKHBW      Z6, Z5, Z5
 	VPERMB          Z7, Z0, Z7
-	VPBROADCASTD    48(R11), Z10
-	VPDPBUSD        Z9, Z10, Z1
-	VPDPBUSD        Z7, Z10, Z2
-	VPBROADCASTD    176(R11), Z10
-	VPDPBUSD        Z9, Z10, Z3
-	VPDPBUSD        Z7, Z10, Z4
-	VPBROADCASTD    304(R11), Z10
-	VPDPBUSD        Z9, Z10, Z5
-	VPDPBUSD        Z7, Z10, Z6
+	VPERMB          Z5, Z0, Z5
+	VPBROADCASTD    48(R11), Z8
+	VPDPBUSD        Z7, Z8, Z1
+	VPDPBUSD        Z5, Z8, Z2
+	VPBROADCASTD    304(R11), Z8
+	VPDPBUSD        Z7, Z8, Z3
+	VPDPBUSD        Z5, Z8, Z4
 	PREFETCHT0      (R10)
 	PREFETCHT0      (R10)(DX*1)
 	PREFETCHT0      (R10)(DX*2)
@@ -83,26 +78,22 @@ end4:
 	VPSLLD           $0x08, Z1, Z1
 	VPADDD           Z3, Z1, Z1
 	VCVTDQ2PS        Z1, Z1
-	VCVTDQ2PS        Z5, Z5
-	VFMADD231PS.BCST byte<>+0(SB), Z1, Z5
 	VPSLLD           $0x08, Z2, Z2
 	VPADDD           Z4, Z2, Z2
 	VCVTDQ2PS        Z2, Z2
-	VCVTDQ2PS        Z6, Z6
-	VFMADD231PS.BCST byte<>+0(SB), Z2, Z6
-	VMOVDQU32        first<>+0(SB), Z1
-	VPERMI2PS        Z6, Z5, Z1
-	VMOVUPS          (R9), Z2
-	VFMADD231PS.BCST (CX), Z1, Z2
-	VMOVUPS          Z2, (R9)
-	VMOVDQU32        second<>+0(SB), Z1
-	VPERMI2PS        Z6, Z5, Z1
-	VMOVUPS          64(R9), Z2
-	VFMADD231PS.BCST (CX), Z1, Z2
-	VMOVUPS          Z2, 64(R9)
+	VMOVDQU32        first<>+0(SB), Z3
+	VPERMI2PS        Z2, Z1, Z3
+	VMOVUPS          (R9), Z4
+	VFMADD231PS.BCST (CX), Z3, Z4
+	VMOVUPS          Z4, (R9)
+	VMOVDQU32        second<>+0(SB), Z3
+	VPERMI2PS        Z2, Z1, Z3
+	VMOVUPS          64(R9), Z1
+	VFMADD231PS.BCST (CX), Z3, Z1
+	VMOVUPS          Z1, 64(R9)
 	ADDQ             $0x00000020, v_base+56(FP)
 	ADDQ             $0x00000080, AX
-	ADDQ             $0x000001b0, CX
+	ADDQ             $0x00000230, CX
 	SUBQ             $0x00000020, R8
 	CMPQ             R8, $0x00000020
 	JGE              loop1
@@ -128,9 +119,6 @@ DATA turn<>+52(SB)/4, $0x3b1b3a1a
 DATA turn<>+56(SB)/4, $0x3d1d3c1c
 DATA turn<>+60(SB)/4, $0x3f1f3e1e
 GLOBL turn<>(SB), RODATA|NOPTR, $64
-
-DATA byte<>+0(SB)/4, $0x43800000
-GLOBL byte<>(SB), RODATA|NOPTR, $4
 
 DATA first<>+0(SB)/4, $0x00000000
 DATA first<>+4(SB)/4, $0x00000001

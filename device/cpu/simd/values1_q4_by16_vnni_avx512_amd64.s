@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func values1Q4VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+// func values1Q4By16VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VBMI, AVX512VL, AVX512_VNNI, CMOV, MMX+
-TEXT ·values1Q4VNNI(SB), NOSPLIT, $0-120
+TEXT ·values1Q4By16VNNI(SB), NOSPLIT, $0-120
 	MOVQ      o_base+0(FP), AX
 	MOVQ      w_base+24(FP), CX
 	MOVQ      dim+112(FP), DX
@@ -37,8 +37,6 @@ loop1:
 	VXORPS       Z2, Z2, Z2
 	VPBROADCASTD 16(CX), Z3
 	VPBROADCASTD 16(CX), Z4
-	VPBROADCASTD 32(CX), Z5
-	VPBROADCASTD 32(CX), Z6
 	MOVQ         CX, R11
 	ADDQ         from+48(FP), R11
 	MOVQ         v_base+56(FP), R9
@@ -50,23 +48,20 @@ loop1:
 loop3:
 	CMPQ            R10, v_len+64(FP)
 	CMOVQHI         v_len+64(FP), R10
-	VMOVDQU32       (R9), X7
-	VBROADCASTI32X4 (R9)(DX*1), K1, Z7
-	VBROADCASTI32X4 (R9)(DX*2), K2, Z7
-	VBROADCASTI32X4 (R9)(BX*1), K3, Z7
-	VPERMB          Z7, Z0, Z7
-	VPSRLD          $0x04, Z7, Z8
-	VPANDD.BCST     nibbles<>+0(SB), Z7, Z7
-	VPANDD.BCST     nibbles<>+0(SB), Z8, Z8
-	VPBROADCASTD    48(R11), Z9
-	VPDPBUSD        Z9, Z7, Z1
-	VPDPBUSD        Z9, Z8, Z2
-	VPBROADCASTD    176(R11), Z9
-	VPDPBUSD        Z9, Z7, Z3
-	VPDPBUSD        Z9, Z8, Z4
-	VPBROADCASTD    304(R11), Z9
-	VPDPBUSD        Z9, Z7, Z5
-	VPDPBUSD        Z9, Z8, Z6
+	VMOVDQU32       (R9), X5
+	VBROADCASTI32X4 (R9)(DX*1), K1, Z5
+	VBROADCASTI32X4 (R9)(DX*2), K2, Z5
+	VBROADCASTI32X4 (R9)(BX*1), K3, Z5
+	VPERMB          Z5, Z0, Z5
+	VPSRLD          $0x04, Z5, Z6
+	VPANDD.BCST     nibbles<>+0(SB), Z5, Z5
+	VPANDD.BCST     nibbles<>+0(SB), Z6, Z6
+	VPBROADCASTD    48(R11), Z7
+	VPDPBUSD        Z7, Z5, Z1
+	VPDPBUSD        Z7, Z6, Z2
+	VPBROADCASTD    304(R11), Z7
+	VPDPBUSD        Z7, Z5, Z3
+	VPDPBUSD        Z7, Z6, Z4
 	PREFETCHT0      (R10)
 	PREFETCHT0      (R10)(DX*1)
 	PREFETCHT0      (R10)(DX*2)
@@ -87,26 +82,22 @@ end4:
 	VPSLLD           $0x08, Z1, Z1
 	VPADDD           Z3, Z1, Z1
 	VCVTDQ2PS        Z1, Z1
-	VCVTDQ2PS        Z5, Z5
-	VFMADD231PS.BCST byte<>+0(SB), Z1, Z5
 	VPSLLD           $0x08, Z2, Z2
 	VPADDD           Z4, Z2, Z2
 	VCVTDQ2PS        Z2, Z2
-	VCVTDQ2PS        Z6, Z6
-	VFMADD231PS.BCST byte<>+0(SB), Z2, Z6
-	VMOVDQU32        first<>+0(SB), Z1
-	VPERMI2PS        Z6, Z5, Z1
-	VMOVUPS          (R9), Z2
-	VFMADD231PS.BCST (CX), Z1, Z2
-	VMOVUPS          Z2, (R9)
-	VMOVDQU32        second<>+0(SB), Z1
-	VPERMI2PS        Z6, Z5, Z1
-	VMOVUPS          64(R9), Z2
-	VFMADD231PS.BCST (CX), Z1, Z2
-	VMOVUPS          Z2, 64(R9)
+	VMOVDQU32        first<>+0(SB), Z3
+	VPERMI2PS        Z2, Z1, Z3
+	VMOVUPS          (R9), Z4
+	VFMADD231PS.BCST (CX), Z3, Z4
+	VMOVUPS          Z4, (R9)
+	VMOVDQU32        second<>+0(SB), Z3
+	VPERMI2PS        Z2, Z1, Z3
+	VMOVUPS          64(R9), Z1
+	VFMADD231PS.BCST (CX), Z3, Z1
+	VMOVUPS          Z1, 64(R9)
 	ADDQ             $0x00000010, v_base+56(FP)
 	ADDQ             $0x00000080, AX
-	ADDQ             $0x000001b0, CX
+	ADDQ             $0x00000230, CX
 	SUBQ             $0x00000010, R8
 	CMPQ             R8, $0x00000010
 	JGE              loop1
@@ -135,9 +126,6 @@ GLOBL turn<>(SB), RODATA|NOPTR, $64
 
 DATA nibbles<>+0(SB)/4, $0x0f0f0f0f
 GLOBL nibbles<>(SB), RODATA|NOPTR, $4
-
-DATA byte<>+0(SB)/4, $0x43800000
-GLOBL byte<>(SB), RODATA|NOPTR, $4
 
 DATA first<>+0(SB)/4, $0x00000000
 DATA first<>+4(SB)/4, $0x00000002

@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func values2Q8VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+// func values4Q8By16VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
 // Requires: AVX, AVX512BW, AVX512DQ, AVX512F, AVX512VBMI, AVX512VL, AVX512_VNNI, CMOV, MMX+
-TEXT ·values2Q8VNNI(SB), NOSPLIT, $0-120
+TEXT ·values4Q8By16VNNI(SB), NOSPLIT, $0-120
 	MOVQ      o_base+0(FP), AX
 	MOVQ      w_base+24(FP), CX
 	MOVQ      dim+112(FP), DX
@@ -40,6 +40,10 @@ loop1:
 	VXORPS Z10, Z10, Z10
 	VXORPS Z11, Z11, Z11
 	VXORPS Z12, Z12, Z12
+	VXORPS Z13, Z13, Z13
+	VXORPS Z14, Z14, Z14
+	VXORPS Z15, Z15, Z15
+	VXORPS Z16, Z16, Z16
 	MOVQ   CX, R12
 	ADDQ   from+48(FP), R12
 	MOVQ   v_base+56(FP), R10
@@ -51,39 +55,44 @@ loop1:
 loop3:
 	CMPQ            R11, v_len+64(FP)
 	CMOVQHI         v_len+64(FP), R11
-	VMOVDQU32       (R10), Y13
-	VBROADCASTI64X4 (R10)(DX*1), K1, Z13
-	VMOVDQU32       (R10)(DX*2), Y14
-	VBROADCASTI64X4 (R10)(BX*1), K1, Z14
-	VPUNPCKLBW      Z14, Z13, Z15
-	VPUNPCKHBW      Z14, Z13, Z13
-	VPERMB          Z15, Z0, Z15
-	VPERMB          Z13, Z0, Z13
-	VPBROADCASTD    48(R12), Z16
-	VPDPBUSD        Z15, Z16, Z1
-	VPDPBUSD        Z13, Z16, Z2
-	VPBROADCASTD    176(R12), Z16
-	VPDPBUSD        Z15, Z16, Z3
-	VPDPBUSD        Z13, Z16, Z4
-	VPBROADCASTD    304(R12), Z16
-	VPDPBUSD        Z15, Z16, Z5
-	VPDPBUSD        Z13, Z16, Z6
-	VPBROADCASTD    432(R12), Z16
-	VPDPBUSD        Z15, Z16, Z7
-	VPDPBUSD        Z13, Z16, Z8
-	VPBROADCASTD    560(R12), Z16
-	VPDPBUSD        Z15, Z16, Z9
-	VPDPBUSD        Z13, Z16, Z10
-	VPBROADCASTD    688(R12), Z16
-	VPDPBUSD        Z15, Z16, Z11
-	VPDPBUSD        Z13, Z16, Z12
+	VMOVDQU32       (R10), Y17
+	VBROADCASTI64X4 (R10)(DX*1), K1, Z17
+	VMOVDQU32       (R10)(DX*2), Y18
+	VBROADCASTI64X4 (R10)(BX*1), K1, Z18
+	VPUNPCKLBW      Z18, Z17, Z19
+	VPUNPCKHBW      Z18, Z17, Z17
+	VPERMB          Z19, Z0, Z19
+	VPERMB          Z17, Z0, Z17
+	VPBROADCASTD    48(R12), Z20
+	VPDPBUSD        Z19, Z20, Z1
+	VPDPBUSD        Z17, Z20, Z2
+	VPBROADCASTD    304(R12), Z20
+	VPDPBUSD        Z19, Z20, Z3
+	VPDPBUSD        Z17, Z20, Z4
+	VPBROADCASTD    560(R12), Z20
+	VPDPBUSD        Z19, Z20, Z5
+	VPDPBUSD        Z17, Z20, Z6
+	VPBROADCASTD    816(R12), Z20
+	VPDPBUSD        Z19, Z20, Z7
+	VPDPBUSD        Z17, Z20, Z8
+	VPBROADCASTD    1072(R12), Z20
+	VPDPBUSD        Z19, Z20, Z9
+	VPDPBUSD        Z17, Z20, Z10
+	VPBROADCASTD    1328(R12), Z20
+	VPDPBUSD        Z19, Z20, Z11
+	VPDPBUSD        Z17, Z20, Z12
+	VPBROADCASTD    1584(R12), Z20
+	VPDPBUSD        Z19, Z20, Z13
+	VPDPBUSD        Z17, Z20, Z14
+	VPBROADCASTD    1840(R12), Z20
+	VPDPBUSD        Z19, Z20, Z15
+	VPDPBUSD        Z17, Z20, Z16
 	PREFETCHT0      (R11)
 	PREFETCHT0      (R11)(DX*1)
 	PREFETCHT0      (R11)(DX*2)
 	PREFETCHT0      (R11)(BX*1)
 	PREFETCHT1      (R8)
-	PREFETCHT1      64(R8)
-	ADDQ            $0x00000080, R8
+	ADDQ            $0x00000040, R8
 	CMPQ            R8, next_len+88(FP)
 	CMOVQHI         next_len+88(FP), R8
 	ADDQ            $0x04, R12
@@ -98,47 +107,73 @@ end4:
 	VPSLLD           $0x08, Z1, Z1
 	VPADDD           Z3, Z1, Z1
 	VCVTDQ2PS        Z1, Z1
-	VCVTDQ2PS        Z5, Z5
-	VFMADD231PS.BCST byte<>+0(SB), Z1, Z5
 	VPSLLD           $0x08, Z2, Z2
 	VPADDD           Z4, Z2, Z2
 	VCVTDQ2PS        Z2, Z2
+	VMOVDQU32        first<>+0(SB), Z3
+	VPERMI2PS        Z2, Z1, Z3
+	VMOVUPS          (R10), Z4
+	VFMADD231PS.BCST (CX), Z3, Z4
+	VMOVUPS          Z4, (R10)
+	VMOVDQU32        second<>+0(SB), Z3
+	VPERMI2PS        Z2, Z1, Z3
+	VMOVUPS          64(R10), Z1
+	VFMADD231PS.BCST (CX), Z3, Z1
+	VMOVUPS          Z1, 64(R10)
+	ADDQ             DI, R10
+	VPSLLD           $0x08, Z5, Z5
+	VPADDD           Z7, Z5, Z5
+	VCVTDQ2PS        Z5, Z5
+	VPSLLD           $0x08, Z6, Z6
+	VPADDD           Z8, Z6, Z6
 	VCVTDQ2PS        Z6, Z6
-	VFMADD231PS.BCST byte<>+0(SB), Z2, Z6
 	VMOVDQU32        first<>+0(SB), Z1
 	VPERMI2PS        Z6, Z5, Z1
 	VMOVUPS          (R10), Z2
-	VFMADD231PS.BCST (CX), Z1, Z2
+	VFMADD231PS.BCST 4(CX), Z1, Z2
 	VMOVUPS          Z2, (R10)
 	VMOVDQU32        second<>+0(SB), Z1
 	VPERMI2PS        Z6, Z5, Z1
 	VMOVUPS          64(R10), Z2
-	VFMADD231PS.BCST (CX), Z1, Z2
+	VFMADD231PS.BCST 4(CX), Z1, Z2
 	VMOVUPS          Z2, 64(R10)
 	ADDQ             DI, R10
-	VPSLLD           $0x08, Z7, Z7
-	VPADDD           Z9, Z7, Z7
-	VCVTDQ2PS        Z7, Z7
-	VCVTDQ2PS        Z11, Z11
-	VFMADD231PS.BCST byte<>+0(SB), Z7, Z11
-	VPSLLD           $0x08, Z8, Z8
-	VPADDD           Z10, Z8, Z8
-	VCVTDQ2PS        Z8, Z8
-	VCVTDQ2PS        Z12, Z12
-	VFMADD231PS.BCST byte<>+0(SB), Z8, Z12
+	VPSLLD           $0x08, Z9, Z9
+	VPADDD           Z11, Z9, Z9
+	VCVTDQ2PS        Z9, Z9
+	VPSLLD           $0x08, Z10, Z10
+	VPADDD           Z12, Z10, Z10
+	VCVTDQ2PS        Z10, Z10
 	VMOVDQU32        first<>+0(SB), Z1
-	VPERMI2PS        Z12, Z11, Z1
+	VPERMI2PS        Z10, Z9, Z1
 	VMOVUPS          (R10), Z2
-	VFMADD231PS.BCST 4(CX), Z1, Z2
+	VFMADD231PS.BCST 8(CX), Z1, Z2
 	VMOVUPS          Z2, (R10)
 	VMOVDQU32        second<>+0(SB), Z1
-	VPERMI2PS        Z12, Z11, Z1
+	VPERMI2PS        Z10, Z9, Z1
 	VMOVUPS          64(R10), Z2
-	VFMADD231PS.BCST 4(CX), Z1, Z2
+	VFMADD231PS.BCST 8(CX), Z1, Z2
+	VMOVUPS          Z2, 64(R10)
+	ADDQ             DI, R10
+	VPSLLD           $0x08, Z13, Z13
+	VPADDD           Z15, Z13, Z13
+	VCVTDQ2PS        Z13, Z13
+	VPSLLD           $0x08, Z14, Z14
+	VPADDD           Z16, Z14, Z14
+	VCVTDQ2PS        Z14, Z14
+	VMOVDQU32        first<>+0(SB), Z1
+	VPERMI2PS        Z14, Z13, Z1
+	VMOVUPS          (R10), Z2
+	VFMADD231PS.BCST 12(CX), Z1, Z2
+	VMOVUPS          Z2, (R10)
+	VMOVDQU32        second<>+0(SB), Z1
+	VPERMI2PS        Z14, Z13, Z1
+	VMOVUPS          64(R10), Z2
+	VFMADD231PS.BCST 12(CX), Z1, Z2
 	VMOVUPS          Z2, 64(R10)
 	ADDQ             $0x00000020, v_base+56(FP)
 	ADDQ             $0x00000080, AX
-	ADDQ             $0x00000330, CX
+	ADDQ             $0x00000830, CX
 	SUBQ             $0x00000020, R9
 	CMPQ             R9, $0x00000020
 	JGE              loop1
@@ -164,9 +199,6 @@ DATA turn<>+52(SB)/4, $0x3b1b3a1a
 DATA turn<>+56(SB)/4, $0x3d1d3c1c
 DATA turn<>+60(SB)/4, $0x3f1f3e1e
 GLOBL turn<>(SB), RODATA|NOPTR, $64
-
-DATA byte<>+0(SB)/4, $0x43800000
-GLOBL byte<>(SB), RODATA|NOPTR, $4
 
 DATA first<>+0(SB)/4, $0x00000000
 DATA first<>+4(SB)/4, $0x00000001

@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func values2Q4VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+// func values2Q4By16VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VBMI, AVX512VL, AVX512_VNNI, CMOV, MMX+
-TEXT ·values2Q4VNNI(SB), NOSPLIT, $0-120
+TEXT ·values2Q4By16VNNI(SB), NOSPLIT, $0-120
 	MOVQ      o_base+0(FP), AX
 	MOVQ      w_base+24(FP), CX
 	MOVQ      dim+112(FP), DX
@@ -37,14 +37,10 @@ loop1:
 	VXORPS       Z2, Z2, Z2
 	VPBROADCASTD 16(CX), Z3
 	VPBROADCASTD 16(CX), Z4
-	VPBROADCASTD 32(CX), Z5
-	VPBROADCASTD 32(CX), Z6
-	VXORPS       Z7, Z7, Z7
-	VXORPS       Z8, Z8, Z8
-	VPBROADCASTD 20(CX), Z9
-	VPBROADCASTD 20(CX), Z10
-	VPBROADCASTD 36(CX), Z11
-	VPBROADCASTD 36(CX), Z12
+	VXORPS       Z5, Z5, Z5
+	VXORPS       Z6, Z6, Z6
+	VPBROADCASTD 20(CX), Z7
+	VPBROADCASTD 20(CX), Z8
 	MOVQ         CX, R12
 	ADDQ         from+48(FP), R12
 	MOVQ         v_base+56(FP), R10
@@ -56,32 +52,26 @@ loop1:
 loop3:
 	CMPQ            R11, v_len+64(FP)
 	CMOVQHI         v_len+64(FP), R11
-	VMOVDQU32       (R10), X13
-	VBROADCASTI32X4 (R10)(DX*1), K1, Z13
-	VBROADCASTI32X4 (R10)(DX*2), K2, Z13
-	VBROADCASTI32X4 (R10)(BX*1), K3, Z13
-	VPERMB          Z13, Z0, Z13
-	VPSRLD          $0x04, Z13, Z14
-	VPANDD.BCST     nibbles<>+0(SB), Z13, Z13
-	VPANDD.BCST     nibbles<>+0(SB), Z14, Z14
-	VPBROADCASTD    48(R12), Z15
-	VPDPBUSD        Z15, Z13, Z1
-	VPDPBUSD        Z15, Z14, Z2
-	VPBROADCASTD    176(R12), Z15
-	VPDPBUSD        Z15, Z13, Z3
-	VPDPBUSD        Z15, Z14, Z4
-	VPBROADCASTD    304(R12), Z15
-	VPDPBUSD        Z15, Z13, Z5
-	VPDPBUSD        Z15, Z14, Z6
-	VPBROADCASTD    432(R12), Z15
-	VPDPBUSD        Z15, Z13, Z7
-	VPDPBUSD        Z15, Z14, Z8
-	VPBROADCASTD    560(R12), Z15
-	VPDPBUSD        Z15, Z13, Z9
-	VPDPBUSD        Z15, Z14, Z10
-	VPBROADCASTD    688(R12), Z15
-	VPDPBUSD        Z15, Z13, Z11
-	VPDPBUSD        Z15, Z14, Z12
+	VMOVDQU32       (R10), X9
+	VBROADCASTI32X4 (R10)(DX*1), K1, Z9
+	VBROADCASTI32X4 (R10)(DX*2), K2, Z9
+	VBROADCASTI32X4 (R10)(BX*1), K3, Z9
+	VPERMB          Z9, Z0, Z9
+	VPSRLD          $0x04, Z9, Z10
+	VPANDD.BCST     nibbles<>+0(SB), Z9, Z9
+	VPANDD.BCST     nibbles<>+0(SB), Z10, Z10
+	VPBROADCASTD    48(R12), Z11
+	VPDPBUSD        Z11, Z9, Z1
+	VPDPBUSD        Z11, Z10, Z2
+	VPBROADCASTD    304(R12), Z11
+	VPDPBUSD        Z11, Z9, Z3
+	VPDPBUSD        Z11, Z10, Z4
+	VPBROADCASTD    560(R12), Z11
+	VPDPBUSD        Z11, Z9, Z5
+	VPDPBUSD        Z11, Z10, Z6
+	VPBROADCASTD    816(R12), Z11
+	VPDPBUSD        Z11, Z9, Z7
+	VPDPBUSD        Z11, Z10, Z8
 	PREFETCHT0      (R11)
 	PREFETCHT0      (R11)(DX*1)
 	PREFETCHT0      (R11)(DX*2)
@@ -102,47 +92,39 @@ end4:
 	VPSLLD           $0x08, Z1, Z1
 	VPADDD           Z3, Z1, Z1
 	VCVTDQ2PS        Z1, Z1
-	VCVTDQ2PS        Z5, Z5
-	VFMADD231PS.BCST byte<>+0(SB), Z1, Z5
 	VPSLLD           $0x08, Z2, Z2
 	VPADDD           Z4, Z2, Z2
 	VCVTDQ2PS        Z2, Z2
-	VCVTDQ2PS        Z6, Z6
-	VFMADD231PS.BCST byte<>+0(SB), Z2, Z6
-	VMOVDQU32        first<>+0(SB), Z1
-	VPERMI2PS        Z6, Z5, Z1
-	VMOVUPS          (R10), Z2
-	VFMADD231PS.BCST (CX), Z1, Z2
-	VMOVUPS          Z2, (R10)
-	VMOVDQU32        second<>+0(SB), Z1
-	VPERMI2PS        Z6, Z5, Z1
-	VMOVUPS          64(R10), Z2
-	VFMADD231PS.BCST (CX), Z1, Z2
-	VMOVUPS          Z2, 64(R10)
+	VMOVDQU32        first<>+0(SB), Z3
+	VPERMI2PS        Z2, Z1, Z3
+	VMOVUPS          (R10), Z4
+	VFMADD231PS.BCST (CX), Z3, Z4
+	VMOVUPS          Z4, (R10)
+	VMOVDQU32        second<>+0(SB), Z3
+	VPERMI2PS        Z2, Z1, Z3
+	VMOVUPS          64(R10), Z1
+	VFMADD231PS.BCST (CX), Z3, Z1
+	VMOVUPS          Z1, 64(R10)
 	ADDQ             DI, R10
-	VPSLLD           $0x08, Z7, Z7
-	VPADDD           Z9, Z7, Z7
-	VCVTDQ2PS        Z7, Z7
-	VCVTDQ2PS        Z11, Z11
-	VFMADD231PS.BCST byte<>+0(SB), Z7, Z11
-	VPSLLD           $0x08, Z8, Z8
-	VPADDD           Z10, Z8, Z8
-	VCVTDQ2PS        Z8, Z8
-	VCVTDQ2PS        Z12, Z12
-	VFMADD231PS.BCST byte<>+0(SB), Z8, Z12
+	VPSLLD           $0x08, Z5, Z5
+	VPADDD           Z7, Z5, Z5
+	VCVTDQ2PS        Z5, Z5
+	VPSLLD           $0x08, Z6, Z6
+	VPADDD           Z8, Z6, Z6
+	VCVTDQ2PS        Z6, Z6
 	VMOVDQU32        first<>+0(SB), Z1
-	VPERMI2PS        Z12, Z11, Z1
+	VPERMI2PS        Z6, Z5, Z1
 	VMOVUPS          (R10), Z2
 	VFMADD231PS.BCST 4(CX), Z1, Z2
 	VMOVUPS          Z2, (R10)
 	VMOVDQU32        second<>+0(SB), Z1
-	VPERMI2PS        Z12, Z11, Z1
+	VPERMI2PS        Z6, Z5, Z1
 	VMOVUPS          64(R10), Z2
 	VFMADD231PS.BCST 4(CX), Z1, Z2
 	VMOVUPS          Z2, 64(R10)
 	ADDQ             $0x00000010, v_base+56(FP)
 	ADDQ             $0x00000080, AX
-	ADDQ             $0x00000330, CX
+	ADDQ             $0x00000430, CX
 	SUBQ             $0x00000010, R9
 	CMPQ             R9, $0x00000010
 	JGE              loop1
@@ -171,9 +153,6 @@ GLOBL turn<>(SB), RODATA|NOPTR, $64
 
 DATA nibbles<>+0(SB)/4, $0x0f0f0f0f
 GLOBL nibbles<>(SB), RODATA|NOPTR, $4
-
-DATA byte<>+0(SB)/4, $0x43800000
-GLOBL byte<>(SB), RODATA|NOPTR, $4
 
 DATA first<>+0(SB)/4, $0x00000000
 DATA first<>+4(SB)/4, $0x00000002
