@@ -157,7 +157,7 @@ func FuzzLaneMessages(f *testing.F) {
 		merged := e.work.merged.Slice(0, 1)
 		merged.Reset()
 		_ = e.mergePayload(h, payload, merged)
-		if r, err := b.driver.parse(0, msg); err == nil && r.Logits != nil && len(r.Logits) != int(h.Count)*vocab {
+		if r, _, err := b.driver.parse(0, msg); err == nil && r.Logits != nil && len(r.Logits) != int(h.Count)*vocab {
 			t.Errorf("%d logits of %d rows", len(r.Logits), h.Count)
 		}
 		s.Release()
