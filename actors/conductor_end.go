@@ -84,6 +84,7 @@ func (c *conductor) closeSequence(ctx actor.Context, id uint64, cause error) {
 		return
 	}
 	delete(c.seqs, id)
+	c.batcher.Gone(id)
 	for n, step := range c.steps {
 		if step.seq == s {
 			delete(c.steps, n)
