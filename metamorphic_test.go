@@ -60,6 +60,7 @@ type metamorphicCase struct {
 	Chunk      int
 	Block      int
 	Switches   []orrery.SwitchAt
+	Beside     []int // other sequences that decode at the same time: how many of the prompt's tokens each has for its own
 }
 
 func drawCase(r *rand.Rand) metamorphicCase {
@@ -88,6 +89,9 @@ func drawCase(r *rand.Rand) metamorphicCase {
 		c.Switches = append(c.Switches, orrery.SwitchAt{Token: r.IntN(c.Prompt + 1), Mode: modes[r.IntN(3)]})
 	}
 	slices.SortFunc(c.Switches, func(a, b orrery.SwitchAt) int { return a.Token - b.Token })
+	for range r.IntN(4) {
+		c.Beside = append(c.Beside, 1+r.IntN(c.Prompt))
+	}
 	return c
 }
 
@@ -112,7 +116,7 @@ func (c metamorphicCase) run(t *testing.T) {
 	wantTokens, _ := greedy(t, ctx, whole, ids, orrery.GenerateOptions{MaxTokens: 24})
 
 	nodes := startNodes(t, c.Bandwidths...)
-	m, err := nodes[len(nodes)-1].Load(ctx, dir, orrery.LoadOptions{Context: 1024, Mode: c.Mode, Chunk: c.Chunk, BlockTokens: c.Block, KV: c.KV, Sequences: 2})
+	m, err := nodes[len(nodes)-1].Load(ctx, dir, orrery.LoadOptions{Context: 1024, Mode: c.Mode, Chunk: c.Chunk, BlockTokens: c.Block, KV: c.KV, Sequences: 2 + len(c.Beside)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,11 +134,60 @@ func (c metamorphicCase) run(t *testing.T) {
 		late = append(late, orrery.SwitchAt{Token: s.Token % 24, Mode: s.Mode})
 	}
 	slices.SortFunc(late, func(a, b orrery.SwitchAt) int { return a.Token - b.Token })
+	beside := c.beside(t, ctx, whole, m, ids)
 	tokens, switches := greedy(t, ctx, m, ids, orrery.GenerateOptions{MaxTokens: 24, SwitchAt: late})
 	checkSwitches(t, late, switches)
 	if !slices.Equal(tokens, wantTokens) {
 		t.Errorf("tokens %v, on one node %v", tokens, wantTokens)
 	}
+	beside()
+}
+
+// beside begins to generate in the other sequences, each in a mode of its own, and returns what waits for them and holds their tokens against those of one
+// node. The last of several is given up midway.
+func (c metamorphicCase) beside(t *testing.T, ctx context.Context, whole, m *orrery.Model, ids []int32) (check func()) {
+	const most = 32
+	var want [][]int32
+	for _, n := range c.Beside {
+		tokens, _ := greedy(t, ctx, whole, ids[:n], orrery.GenerateOptions{MaxTokens: most})
+		want = append(want, tokens)
+	}
+	var all sync.WaitGroup
+	for i, n := range c.Beside {
+		s, err := m.NewSession(ctx, orrery.SessionOptions{Mode: orrery.Pipeline + orrery.Mode(i)%3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		upTo := most
+		if i > 0 && i == len(c.Beside)-1 {
+			upTo = most / 2
+		}
+		all.Go(func() {
+			defer s.Close()
+			g, err := s.GenerateIDs(ctx, ids[:n], orrery.GenerateOptions{MaxTokens: most, IgnoreEOS: true})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			var got []int32
+			for token, err := range g.Tokens() {
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if token.ID >= 0 {
+					got = append(got, token.ID)
+				}
+				if len(got) == upTo {
+					break
+				}
+			}
+			if !slices.Equal(got, want[i][:upTo]) {
+				t.Errorf("sequence %d of those beside: tokens %v, on one node %v", i, got, want[i][:upTo])
+			}
+		})
+	}
+	return all.Wait
 }
 
 // checkSwitches holds the reports against what was asked for. The last may be missing: a switch is not

@@ -11,6 +11,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/orrery-ai/orrery/admission"
+	"github.com/orrery-ai/orrery/batching"
 	"github.com/orrery-ai/orrery/engine"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/proto"
@@ -29,6 +30,7 @@ type conductor struct {
 	modes       []placement.Mode // that a sequence may be in
 	pairBytes   int64            // of a token's keys and values in one layer
 	desk        *admission.Desk
+	batcher     *batching.Batcher
 	predict     steering.Predictor // for sequences in placement.Auto; nil: nothing is predicted
 	unpredicted string             // why
 	lessons     steering.Lessons   // of all of them
@@ -96,6 +98,7 @@ func newConductor(h *Conductor, p *residence.Policy) *conductor {
 		room[i] = p.KV
 	}
 	c.desk = admission.NewDesk(room, h.spec.MaxWaiting)
+	c.batcher = batching.New(h.spec.together())
 	for i := range c.loaded {
 		c.loaded[i] = h.spec.Mode == placement.Ring || n == 1
 	}
@@ -175,6 +178,7 @@ func (c *conductor) Receive(ctx actor.Context) {
 		c.checkDeadlines(ctx, time.Now())
 		c.advanceOthers(ctx, nil) // whoever let others go first, and saw no result of theirs
 	}
+	c.begin(ctx)
 }
 
 func (c *conductor) tick(root *actor.RootContext, self *actor.PID) {
@@ -205,9 +209,14 @@ func (c *conductor) onSequence(ctx actor.Context, id uint64, do func(*sequence))
 	}
 }
 
-// advance carries out what the machine asks for, begins the steps that may begin, and ends a job that is
+// advance carries out what the machine asks for, begins the steps that may begin, but for those that go with others', and ends a job that is
 // done. It is called after every event of a sequence.
 func (c *conductor) advance(ctx actor.Context, s *sequence) {
+	c.progress(ctx, s)
+	c.queue(s)
+}
+
+func (c *conductor) progress(ctx actor.Context, s *sequence) {
 	c.act(ctx, s)
 	c.payBack(ctx, s)
 	if s.machine.Stuck() && s.failed == nil {

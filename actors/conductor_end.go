@@ -94,6 +94,7 @@ func (c *conductor) closeSequence(ctx actor.Context, id uint64, cause error) {
 	}
 	delete(c.seqs, id)
 	s.closed = true
+	c.batcher.Withdraw(id)
 	if s.asked != nil && s.asked.answer != nil {
 		ctx.Send(s.asked.answer, cause)
 	}
@@ -121,6 +122,7 @@ func (c *conductor) forget(ctx actor.Context, s *sequence) {
 			}
 		}
 	}
+	c.batcher.Gone(s.id)
 	for _, name := range c.spec.Nodes {
 		ctx.Send(layerShardPID(name, c.handle.model), &proto.CloseSequence{Sequence: s.id})
 	}

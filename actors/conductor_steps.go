@@ -26,6 +26,7 @@ type stepInFlight struct {
 	alone   bool   // no other step was in flight at any time meanwhile, but for those that follow it or that it follows
 	wants   bool   // a token
 	after   uint64 // the step that it follows, or 0
+	leaves  bool   // its token to one that follows it
 	each    bool   // all owners of layers say when it is done
 	relayed bool   // so far all of them say that it went from device to device
 }
@@ -43,9 +44,9 @@ func (c *conductor) nextStep(s *sequence) (n int, round, single bool) {
 	return n, round, single
 }
 
-// issue begins steps of a sequence's job while it may.
+// issue begins steps of a sequence's job while it may, up to one that goes with those of others.
 func (c *conductor) issue(ctx actor.Context, s *sequence) {
-	for len(s.job.pending) > 0 && !s.ended && !s.held() {
+	for len(s.job.pending) > 0 && !s.ended && !s.held() && !c.decodes(s) {
 		n, round, single := c.nextStep(s)
 		if c.round != 0 || c.wanting != 0 && c.wanting != s.id {
 			return
@@ -101,12 +102,12 @@ func (c *conductor) follow(ctx actor.Context, s *sequence) {
 		}
 	}
 	l := c.look(s)
-	if before == 0 || !l.follows(c.steps[before].fed) {
+	if before == 0 || !c.steps[before].leaves || !l.follows(c.steps[before].fed) {
 		return
 	}
 	want := l.behind(j)
 	step := c.newStep(s, s.machine.Step(s.position+1), 1, l.results(want), before)
-	step.wants, step.each, step.relayed = true, want.Each, true
+	step.wants, step.each, step.relayed, step.leaves = true, want.Each, true, want.Followed
 	owner := s.machine.Epoch().OwnerOf(0)
 	err := c.handle.driver.Chunk(owner, s.id, c.last, step.epoch, s.position, make([]int32, 1), want)
 	s.position++
@@ -120,7 +121,7 @@ func (c *conductor) issueChunk(ctx actor.Context, s *sequence, n int) bool {
 	want := l.want(s.job, n, chooses(s.job, n))
 	first := s.position
 	step := c.newStep(s, s.machine.Step(first+n), n, l.results(want), 0)
-	step.wants, step.each, step.relayed = want.Token, want.Each, true
+	step.wants, step.each, step.relayed, step.leaves = want.Token, want.Each, true, want.Followed
 	owner := s.machine.Epoch().OwnerOf(0)
 	err := c.handle.driver.Chunk(owner, s.id, c.last, step.epoch, first, ids, want)
 	return c.issued(ctx, s, n, owner, err)
@@ -191,6 +192,7 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 		return
 	}
 	delete(c.steps, r.Step)
+	c.batcher.Done(s.id)
 	for _, next := range c.steps {
 		if next.after == r.Step {
 			next.since = time.Now() // it has the node from now on
@@ -228,6 +230,7 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 	}
 	c.advance(ctx, s)
 	c.advanceOthers(ctx, s)
+	c.begin(ctx)
 	c.came = time.Time{}
 }
 

@@ -9,8 +9,9 @@
 //
 // Where a model was loaded from:
 //
-//	Conductor       one for each loaded model: admits sequences, hands out their steps, holds their
-//	                residence (package residence), and runs the mode switches
+//	Conductor       one for each loaded model: admits sequences (package admission), batches their
+//	                steps (package batching) and hands them out, holds their residence (package
+//	                residence), and runs the mode switches
 //
 // Mailboxes carry control, as the protobuf messages of package proto, addressed by PID across the
 // cluster. Tensors, and the steps themselves, go over the engine's lanes: an actor is told of a step

@@ -27,9 +27,10 @@ func (l *lookahead) each(tokens int) bool {
 	return tokens == 1 && len(l.owners) > 1 && !l.spread && !l.watched && distinct(l.owners)
 }
 
-// followed reports whether another step comes behind one of so many tokens that chooses one, when ahead others are to choose before it.
+// followed reports whether another step comes behind one of so many tokens that chooses one, when ahead others are to choose before it. With other sequences at
+// work none does: when its token is there it goes with theirs.
 func (l *lookahead) followed(tokens, ahead int) bool {
-	return l.produced+ahead+1 < l.most && !l.watched && (len(l.owners) == 1 || l.alone && l.each(tokens))
+	return l.produced+ahead+1 < l.most && !l.watched && l.alone && (len(l.owners) == 1 || l.each(tokens))
 }
 
 // follows reports whether a step may be handed out behind one of so many tokens, whose token alone is waited for. Other nodes' devices must

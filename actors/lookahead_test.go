@@ -109,8 +109,8 @@ func TestOnlyWhatNobodyWatchesIsAheadAndNodesMustHaveRelayed(t *testing.T) {
 		n    int
 		want bool
 	}{
-		"one owner":                   {lookahead{most: 9, due: -1, owners: ownersOf(0)}, 1, true},
-		"one owner, a prompt":         {lookahead{most: 9, due: -1, owners: ownersOf(0)}, 7, true},
+		"one owner":                   {lookahead{most: 9, due: -1, owners: ownersOf(0), alone: true}, 1, true},
+		"one owner, a prompt":         {lookahead{most: 9, due: -1, owners: ownersOf(0), alone: true}, 7, true},
 		"two that relay":              {lookahead{most: 9, due: -1, owners: ownersOf(0, 1), relayed: ownersOf(0, 1), alone: true}, 1, true},
 		"two that do not":             {lookahead{most: 9, due: -1, owners: ownersOf(0, 1), alone: true}, 1, false},
 		"two, of which others relay":  {lookahead{most: 9, due: -1, owners: ownersOf(0, 1), relayed: ownersOf(1, 0), alone: true}, 1, false},
@@ -118,10 +118,11 @@ func TestOnlyWhatNobodyWatchesIsAheadAndNodesMustHaveRelayed(t *testing.T) {
 		"two, and another sequence":   {lookahead{most: 9, due: -1, owners: ownersOf(0, 1), relayed: ownersOf(0, 1)}, 1, false},
 		"two, a prompt":               {lookahead{most: 9, due: -1, owners: ownersOf(0, 1), relayed: ownersOf(0, 1), alone: true}, 7, false},
 		"one node twice":              {lookahead{most: 9, due: -1, owners: ownersOf(0, 1, 0), relayed: ownersOf(0, 1, 0), alone: true}, 1, false},
-		"the last token":              {lookahead{most: 9, produced: 8, due: -1, owners: ownersOf(0)}, 1, false},
-		"a switch is due":             {lookahead{most: 9, produced: 3, due: 4, owners: ownersOf(0)}, 1, false},
-		"a switch is due in a while":  {lookahead{most: 9, produced: 2, due: 4, owners: ownersOf(0)}, 1, true},
-		"a trace, or logits are read": {lookahead{most: 9, due: -1, watched: true, owners: ownersOf(0)}, 1, false},
+		"one owner, another sequence": {lookahead{most: 9, due: -1, owners: ownersOf(0)}, 1, false},
+		"the last token":              {lookahead{most: 9, produced: 8, due: -1, owners: ownersOf(0), alone: true}, 1, false},
+		"a switch is due":             {lookahead{most: 9, produced: 3, due: 4, owners: ownersOf(0), alone: true}, 1, false},
+		"a switch is due in a while":  {lookahead{most: 9, produced: 2, due: 4, owners: ownersOf(0), alone: true}, 1, true},
+		"a trace, or logits are read": {lookahead{most: 9, due: -1, watched: true, owners: ownersOf(0), alone: true}, 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := c.l.follows(c.n); got != c.want {

@@ -19,7 +19,7 @@ type Decoding struct {
 	Batch  int                             // sequences that generate at the same time
 	Tokens int                             // of each to generate in each run
 	Repeat int                             // runs
-	Plain  *cpu.PlainRead                  // by as many threads as the nodes have, before each run, when they have nothing to do; nil: not measured
+	Plain  *cpu.PlainRead                  // by as many threads as the nodes have, before each run, when they have nothing to do; nil, or several sequences: not measured
 	Done   func(Decoded)                   // told of each as it is there; may be nil
 	Costs  map[orrery.Mode]*placement.Cost // by which to predict; nil: nothing is
 }
@@ -29,7 +29,7 @@ type Decoded struct {
 	Depth     int
 	Mode      orrery.Mode
 	Speed     Spread  // tokens/s of all sequences together
-	StepBytes int64   // weights and KV cache that a step of one sequence reads
+	StepBytes int64   // weights and KV cache that a step reads; 0 with several sequences, of which as many share the weights as have gone together
 	Read      Spread  // Plain, in bytes/s; 0 if there is none
 	OfRead    Spread  // part of Plain that a run reached, measured just before it; 0 if there is none
 	Predicted float64 // tokens/s; 0: it was not predicted
@@ -38,7 +38,7 @@ type Decoded struct {
 // Seconds is the time between two tokens, of whichever sequence, in the median run.
 func (d *Decoded) Seconds() float64 { return 1 / d.Speed.Median }
 
-// ReadRate is how many bytes/s the median run read.
+// ReadRate is how many bytes/s the median run read; 0 where StepBytes is.
 func (d *Decoded) ReadRate() float64 { return float64(d.StepBytes) * d.Speed.Median }
 
 // warm is the tokens of a run before those that are timed: its first fills buffers, its second is the first that
@@ -99,11 +99,15 @@ func (o *Decoding) measure(ctx context.Context, m *orrery.Model, depth int, mode
 			}
 		}
 	}
-	d := Decoded{Depth: depth, Mode: mode, StepBytes: m.StepBytes(depth)}
+	d := Decoded{Depth: depth, Mode: mode}
+	plain := o.Plain != nil && o.Batch == 1
+	if o.Batch == 1 {
+		d.StepBytes = m.StepBytes(depth)
+	}
 	var speeds, reads, ofRead []float64
 	for range o.Repeat {
 		read := 0.0
-		if o.Plain != nil {
+		if plain {
 			read = o.Plain.Rate(0)
 		}
 		speed, err := o.together(ctx, m, sessions)
@@ -111,12 +115,12 @@ func (o *Decoding) measure(ctx context.Context, m *orrery.Model, depth int, mode
 			return Decoded{}, err
 		}
 		speeds = append(speeds, speed)
-		if o.Plain != nil {
+		if plain {
 			reads, ofRead = append(reads, read), append(ofRead, speed*float64(d.StepBytes)/read)
 		}
 	}
 	d.Speed = SpreadOf(speeds)
-	if o.Plain != nil {
+	if plain {
 		d.Read, d.OfRead = SpreadOf(reads), SpreadOf(ofRead)
 	}
 	if c := o.Costs[mode]; c != nil {

@@ -24,8 +24,13 @@ func (w *workspace) choosesItself(h *header) bool {
 
 // choose records the choice of the token for a position, that follows a row of the step.
 func (w *workspace) choose(h *header, dec *model.Decoder, row, position int) choice {
-	out, to := w.logits.Slice(0, 1), w.scratch.Choice(1)
+	out := w.logits.Slice(0, 1)
 	dec.Logits(w.stream, w.scratch, row, row+1, out)
+	return w.pick(h, out, w.scratch.Choice(1), position)
+}
+
+// pick is choose from a row of logits, on the device, to a place there.
+func (w *workspace) pick(h *header, out device.Tensor, to []int32, position int) choice {
 	switch {
 	case !w.choosesItself(h):
 		return choice{logits: w.stream.Download(bytesOf(out.Data))}
@@ -39,20 +44,32 @@ func (w *workspace) choose(h *header, dec *model.Decoder, row, position int) cho
 
 // chosen is the token for a position, once what choose recorded has run.
 func (w *workspace) chosen(c choice, h *header, position int) (int32, error) {
+	token, err := w.readOut(c, h, position)
+	if err == nil && token < 0 {
+		return w.handedOut(c, h, position)
+	}
+	return token, err
+}
+
+// readOut is chosen, or -1 where the device has found something wrong with the logits.
+func (w *workspace) readOut(c choice, h *header, position int) (int32, error) {
 	if c.token != nil {
-		if token, err := c.made(h); err != nil || token >= 0 {
-			return token, err
-		}
-		c.logits = w.stream.Download(bytesOf(c.row.Data)) // the sampler says what is wrong with them
-		if err := w.wait(); err != nil {
-			return 0, err
-		}
+		return c.made(h)
 	}
 	row, err := viewOf[float32](c.logits, w.logits.Cols)
 	if err != nil {
 		return 0, err
 	}
 	return w.sampler.Sample(row, h.Sampling, position)
+}
+
+// handedOut is the token that the sampler chooses where the device could not: it says what is wrong with the logits.
+func (w *workspace) handedOut(c choice, h *header, position int) (int32, error) {
+	c.token, c.logits = nil, w.stream.Download(bytesOf(c.row.Data))
+	if err := w.wait(); err != nil {
+		return 0, err
+	}
+	return w.readOut(c, h, position)
 }
 
 // made is the token that the device has chosen; -1 if something is wrong with the logits.

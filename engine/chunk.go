@@ -26,6 +26,8 @@ func (e *Engine) runStep(h header, payload []byte) {
 		if ids, err = viewOf[int32](payload, int(h.Count)); err == nil {
 			err = e.chunk(h, ids, nil)
 		}
+	case kindBatch:
+		e.runBatch(h, payload)
 	case kindRound:
 		e.land()
 		err = e.round(h, payload)
@@ -44,6 +46,10 @@ func (e *Engine) runHidden(from int, h header, payload []byte, msg *transport.Me
 	defer e.busy.Unlock()
 	e.work.incoming, e.work.relay = msg, relay{}
 	defer e.work.taken()
+	if h.Kind == kindBatch {
+		e.runBatch(h, payload)
+		return
+	}
 	var hidden []float32
 	var err error
 	if h.Kind != kindAhead {
@@ -259,9 +265,10 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 		e.computed(trace.Merge, &h, layer, began)
 		return nil
 	}
-	merged := w.merged.Slice(0, w.scratch.Rows())
+	merged, query := w.merged.Slice(0, w.scratch.Rows()), h
+	query.Kind = kindQuery
 	err := topology.Star(e.cfg.Node, peers,
-		func(node int) error { return e.ask(h, node, layer, queries) },
+		func(node int) error { return e.ask(query, node, layer, queries) },
 		func() {
 			own()
 			w.stream.Reset(merged)
@@ -273,7 +280,7 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 				e.computed(trace.Merge, &h, layer, began)
 				return nil
 			}
-			if err := e.mergePart(h, node, layer, merged); err != nil {
+			if err := e.mergePart(&h, node, layer, merged); err != nil {
 				return fmt.Errorf("partial from %s: %w", e.cfg.Nodes[node], err)
 			}
 			return nil
@@ -287,19 +294,24 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 	return nil
 }
 
-// endStep reports the blocks that the step opened and filled, and says that it needs none any more: whoever hears of its result may
-// close the sequence, and count on the memory. What was recorded has run.
+// endStep ends the step's use of its blocks, see ended. What was recorded has run.
 func (e *Engine) endStep(seq uint64) {
 	w := &e.work
 	w.ahead = false // its exchanges are over
-	w.step.End()
-	if len(w.step.Opened)+len(w.step.Sealed) > 0 {
-		e.cfg.OnBlocks(seq, w.step.Opened, w.step.Sealed)
+	e.ended(seq, w.step, w.table)
+	w.table = nil
+}
+
+// ended reports the blocks that a step opened and filled, and says that it needs none any more: whoever hears of its result may close the sequence, and count
+// on the memory.
+func (e *Engine) ended(seq uint64, step *kvcache.Step, table *kvcache.Table) {
+	step.End()
+	if len(step.Opened)+len(step.Sealed) > 0 {
+		e.cfg.OnBlocks(seq, step.Opened, step.Sealed)
 	}
-	if w.table != nil {
-		w.table.Release()
-		w.step.Release()
-		w.table = nil
+	if table != nil {
+		table.Release()
+		step.Release()
 	}
 }
 

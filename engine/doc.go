@@ -12,6 +12,9 @@
 // token then goes from owner to owner by their devices, too (link.go), and the next one is recorded while it runs (flight.go), as far as
 // is known what it will be (succession.go).
 //
+// The next tokens of several sequences make one step, whose rows go through the weights together, and attend each by its own sequence's
+// table (batch.go, batchask.go).
+//
 // Only prefill in ring differs (ring.go): each node computes its own tokens through all layers, and
 // for each layer the KV blocks go round, one hop at a time, the transfer of one overlapping the
 // computation on another.

@@ -57,6 +57,7 @@ type Driver struct {
 	wg      sync.WaitGroup
 	closed  atomic.Bool
 	trace   atomic.Pointer[trace.Recorder]
+	rows    [rowBytes * BatchRows]byte // of the Batch that is handed out
 }
 
 // SetTrace has the handing out of steps recorded from now on; with nil no more.
@@ -146,25 +147,36 @@ func (d *Driver) take(node int, r *transport.Receiver) {
 			return
 		}
 		at := time.Now()
-		res, err := d.parse(node, msg.Bytes)
+		res, chosen, err := d.parse(node, msg.Bytes)
 		res.At = at
 		if err != nil {
 			d.cfg.Logger.Warn("bad result", "peer", d.cfg.Nodes[node], "err", err)
 		} else {
 			waited(rec, &header{Seq: res.Seq, Step: res.Step}, transport.Result, node, trace.NoLayer, began, len(msg.Bytes))
-			d.cfg.OnResult(res)
+			if len(chosen) == 0 {
+				d.cfg.OnResult(res)
+			}
+			for i := range len(chosen) / chosenBytes {
+				d.cfg.OnResult(chosenAt(chosen, i, res))
+			}
 		}
 		msg.Release()
 	}
 }
 
-func (d *Driver) parse(node int, msg []byte) (Result, error) {
+// parse reads a result or, if chosen is not empty, what the results of several sequences' steps have in common, with the tokens of each.
+func (d *Driver) parse(node int, msg []byte) (res Result, chosen []byte, err error) {
 	h, payload, err := decode(msg)
 	if err != nil {
-		return Result{}, err
+		return Result{}, nil, err
 	}
-	res := Result{Node: node, Seq: h.Seq, Step: h.Step, Token: -1}
+	res = Result{Node: node, Seq: h.Seq, Step: h.Step, Token: -1}
 	switch h.Kind {
+	case kindChosen:
+		if n := int(h.Count); n < 1 || n > BatchRows || len(payload) != n*chosenBytes {
+			return res, nil, fmt.Errorf("the tokens of %d sequences came in %d bytes", n, len(payload))
+		}
+		chosen = payload
 	case kindDone:
 		res.Token, res.Relayed = int32(h.B), h.Flags&relayed != 0
 	case kindLogits:
@@ -175,13 +187,23 @@ func (d *Driver) parse(node int, msg []byte) (Result, error) {
 	default:
 		err = fmt.Errorf("a result of kind %d is not known", h.Kind)
 	}
-	return res, err
+	return res, chosen, err
 }
 
 // Chunk hands a run of consecutive tokens from first on to the owner of the first layer.
 func (d *Driver) Chunk(node int, seq, step, epoch uint64, first int, ids []int32, w Want) error {
 	h := header{Kind: kindChunk, Flags: w.flags(), Sampling: w.Sampling, Seq: seq, Step: step, Epoch: epoch, First: uint32(first), Count: uint32(len(ids))}
 	return d.send(node, h, nil, ids)
+}
+
+// Batch hands the next tokens of several sequences, at most [BatchRows], to the owner of the first layer, in one step. One goroutine at a time calls it.
+func (d *Driver) Batch(node int, rows []BatchRow) error {
+	for i := range rows {
+		rows[i].encode(d.rows[i*rowBytes:])
+	}
+	h := rows[0].header(0)
+	h.Kind, h.Count = kindBatch, uint32(len(rows))
+	return d.send(node, h, d.rows[:len(rows)*rowBytes], nil)
 }
 
 // Round hands a round of ring prefill to every node; pieces divide the tokens ids.
@@ -197,12 +219,13 @@ func (d *Driver) Round(seq, step, epoch uint64, pieces []residence.Piece, ids []
 	return nil
 }
 
-func (d *Driver) send(node int, h header, pieces []byte, ids []int32) error {
+// send sends what a step is made of, and its ids.
+func (d *Driver) send(node int, h header, parts []byte, ids []int32) error {
 	var head [headerBytes]byte
 	rec := d.trace.Load()
 	began := rec.Now()
-	err := d.step[node].Send(time.Now().Add(d.cfg.StepTimeout), h.encode(&head), pieces, bytesOf(ids))
-	sent(rec, &h, transport.Step, node, trace.NoLayer, began, len(pieces)+4*len(ids))
+	err := d.step[node].Send(time.Now().Add(d.cfg.StepTimeout), h.encode(&head), parts, bytesOf(ids))
+	sent(rec, &h, transport.Step, node, trace.NoLayer, began, len(parts)+4*len(ids))
 	return err
 }
 

@@ -106,6 +106,7 @@ type workspace struct {
 	incoming  *transport.Message // with the hidden state that the step begins with, until that has been copied
 	ahead     bool               // the step is recorded ahead with its exchanges
 	relay     relay              // of the step
+	batch     batch              // of a step of several sequences
 	trace     *trace.Recorder    // of the step
 	fault     error              // of the stream, see wait
 }

@@ -10,18 +10,27 @@ import (
 )
 
 // ask sends a layer's queries to a node that holds earlier blocks.
-func (e *Engine) ask(h header, node, layer int, queries []byte) error {
-	h.Kind, h.Layer = kindQuery, uint32(layer)
+func (e *Engine) ask(h header, node, layer int, queries ...[]byte) error {
+	h.Layer = uint32(layer)
 	began := e.work.trace.Now()
-	if err := e.lanes.queryOut[node].Send(e.deadline(), h.encode(&e.work.head), queries); err != nil {
+	if err := e.lanes.queryOut[node].Send(e.deadline(), h.encode(&e.work.head), queries...); err != nil {
 		return fmt.Errorf("query to %s: %w", e.cfg.Nodes[node], err)
 	}
-	sent(e.work.trace, &h, transport.Query, node, layer, began, len(queries))
+	bytes := 0
+	for _, q := range queries {
+		bytes += len(q)
+	}
+	sent(e.work.trace, &h, transport.Query, node, layer, began, bytes)
 	return nil
 }
 
-// mergePart waits for one holder's answer. Answers to a step that failed earlier are passed over.
-func (e *Engine) mergePart(h header, node, layer int, merged attention.Partial) error {
+// mergePart waits for one holder's answer.
+func (e *Engine) mergePart(h *header, node, layer int, merged attention.Partial) error {
+	return e.answered(h, node, layer, func(got header, payload []byte) error { return e.mergePayload(got, payload, merged) })
+}
+
+// answered waits for one holder's answer, for take. Answers to a step that failed earlier are passed over.
+func (e *Engine) answered(h *header, node, layer int, take func(got header, payload []byte) error) error {
 	deadline, began := e.deadline(), e.work.trace.Now()
 	for {
 		msg, err := e.lanes.partialIn[node].Receive(deadline)
@@ -35,7 +44,7 @@ func (e *Engine) mergePart(h header, node, layer int, merged attention.Partial) 
 		}
 		if err == nil {
 			waited(e.work.trace, &got, transport.Partial, node, layer, began, len(msg.Bytes))
-			err = e.mergePayload(got, payload, merged)
+			err = take(got, payload)
 		}
 		msg.Release()
 		return err
@@ -43,13 +52,7 @@ func (e *Engine) mergePart(h header, node, layer int, merged attention.Partial) 
 }
 
 func (e *Engine) mergePayload(got header, payload []byte, merged attention.Partial) error {
-	if got.Kind == kindFail {
-		return parseReason(payload)
-	}
-	if got.Kind != kindPartial {
-		return fmt.Errorf("a message of kind %d is not a partial", got.Kind)
-	}
-	part, err := partialOf(e.work.stream.Upload(payload), merged.Rows, e.shape)
+	part, err := e.partialIn(got, payload, merged.Rows)
 	if err != nil {
 		return err
 	}
@@ -57,6 +60,17 @@ func (e *Engine) mergePayload(got header, payload []byte, merged attention.Parti
 	e.work.stream.Merge(merged, part)
 	e.computed(trace.Merge, &got, int(got.Layer), began)
 	return nil
+}
+
+// partialIn is the answer to so many queries in a message, for the device, or why there is none.
+func (e *Engine) partialIn(got header, payload []byte, rows int) (attention.Partial, error) {
+	switch got.Kind {
+	case kindFail:
+		return attention.Partial{}, parseReason(payload)
+	case kindPartial:
+		return partialOf(e.work.stream.Upload(payload), rows, e.shape)
+	}
+	return attention.Partial{}, fmt.Errorf("a message of kind %d is not a partial", got.Kind)
 }
 
 // RemoteError is a failure that another node reported.

@@ -21,6 +21,8 @@ const (
 	kindDone                    // Result: the step is finished on this node
 	kindFail                    // Partial, KVRing, Result: the payload says why
 	kindAhead                   // Query: a step will ask for layers [Layer, A) on the lanes of devices, from message C on. Hidden: a step's hidden state comes by their message C, and its token is to go by A
+	kindBatch                   // Step, Hidden: kindChunk of the next tokens of several sequences. Query: attend to what you hold of each
+	kindChosen                  // Result: the tokens of steps of several sequences, which are finished on this node
 )
 
 // What a step should give back, and whether it is one of a row.
@@ -61,12 +63,29 @@ func (h *header) encode(b *[headerBytes]byte) []byte {
 	le.PutUint32(b[40:], h.A)
 	le.PutUint32(b[44:], h.B)
 	le.PutUint32(b[48:], h.C)
-	le.PutUint32(b[52:], math.Float32bits(h.Sampling.Temperature))
-	le.PutUint32(b[56:], math.Float32bits(h.Sampling.TopP))
-	le.PutUint32(b[60:], math.Float32bits(h.Sampling.MinP))
-	le.PutUint64(b[64:], h.Sampling.Seed)
-	le.PutUint32(b[72:], uint32(h.Sampling.TopK))
+	encodeSampling(b[52:], &h.Sampling)
 	return b[:]
+}
+
+// encodeSampling takes 24 bytes.
+func encodeSampling(b []byte, p *sampling.Params) {
+	le := binary.LittleEndian
+	le.PutUint32(b, math.Float32bits(p.Temperature))
+	le.PutUint32(b[4:], math.Float32bits(p.TopP))
+	le.PutUint32(b[8:], math.Float32bits(p.MinP))
+	le.PutUint64(b[12:], p.Seed)
+	le.PutUint32(b[20:], uint32(p.TopK))
+}
+
+func decodeSampling(b []byte) sampling.Params {
+	le := binary.LittleEndian
+	return sampling.Params{
+		Temperature: math.Float32frombits(le.Uint32(b)),
+		TopP:        math.Float32frombits(le.Uint32(b[4:])),
+		MinP:        math.Float32frombits(le.Uint32(b[8:])),
+		Seed:        le.Uint64(b[12:]),
+		TopK:        int(le.Uint32(b[20:])),
+	}
 }
 
 // decode splits a message into its header and payload.
@@ -78,12 +97,6 @@ func decode(msg []byte) (h header, payload []byte, err error) {
 	h = header{Kind: kind(msg[0]), Flags: msg[1], Layer: le.Uint32(msg[4:]), Seq: le.Uint64(msg[8:]), Step: le.Uint64(msg[16:]),
 		Epoch: le.Uint64(msg[24:]), First: le.Uint32(msg[32:]), Count: le.Uint32(msg[36:]),
 		A: le.Uint32(msg[40:]), B: le.Uint32(msg[44:]), C: le.Uint32(msg[48:])}
-	h.Sampling = sampling.Params{
-		Temperature: math.Float32frombits(le.Uint32(msg[52:])),
-		TopP:        math.Float32frombits(le.Uint32(msg[56:])),
-		MinP:        math.Float32frombits(le.Uint32(msg[60:])),
-		Seed:        le.Uint64(msg[64:]),
-		TopK:        int(le.Uint32(msg[72:])),
-	}
+	h.Sampling = decodeSampling(msg[52:])
 	return h, msg[headerBytes:], nil
 }

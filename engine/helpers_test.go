@@ -34,7 +34,9 @@ type bench struct {
 	testing.TB
 	model   *model.Model
 	engines []*Engine
-	seqs    []*kvcache.Sequence
+	seq     uint64              // the sequence that is in use: seqID unless use says otherwise
+	seqs    []*kvcache.Sequence // of it, by node
+	opened  map[uint64][]*kvcache.Sequence
 	budgets []*kvcache.Budget
 	driver  *Driver
 	results chan Result
@@ -72,7 +74,7 @@ func newBench(t testing.TB, s setup) *bench {
 	if s.device == nil {
 		s.device, s.kv = func() device.Device { return cpu.New(1) }, attention.F32
 	}
-	b := &bench{TB: t, model: modeltest.Open(t, s.model), results: make(chan Result, 1000), copied: make(chan error, 1000), blocks: s.block, kv: s.kv}
+	b := &bench{TB: t, seq: seqID, opened: map[uint64][]*kvcache.Sequence{}, model: modeltest.Open(t, s.model), results: make(chan Result, 1000), copied: make(chan error, 1000), blocks: s.block, kv: s.kv}
 	log := slog.New(slog.DiscardHandler)
 	var names []string
 	var endpoints []*transport.Endpoint
@@ -164,14 +166,18 @@ func (b *bench) open(e *residence.Epoch) {
 	for i, eng := range b.engines {
 		budget := kvcache.NewBudget(1 << 26)
 		g.Memory = b.devices[i]
-		s, err := kvcache.NewSequence(seqID, i, g, budget, e)
+		s, err := kvcache.NewSequence(b.seq, i, g, budget, e)
 		if err != nil {
 			b.Fatal(err)
 		}
 		eng.AddSequence(s)
 		b.seqs, b.budgets = append(b.seqs, s), append(b.budgets, budget)
 	}
+	b.opened[b.seq] = b.seqs
 }
+
+// use has what follows be about a sequence.
+func (b *bench) use(seq uint64) { b.seq, b.seqs = seq, b.opened[seq] }
 
 func (b *bench) takeUp(e *residence.Epoch, batch uint64, nodes ...int) {
 	b.Helper()
@@ -197,7 +203,7 @@ func (b *bench) copyTo(batch uint64, from, to int, r residence.Rect) {
 		messages += p.Layers.Len()
 	}
 	for _, p := range parts {
-		if err := b.engines[from].SendPart(seqID, batch, 0, to, messages, p); err != nil {
+		if err := b.engines[from].SendPart(b.seq, batch, 0, to, messages, p); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -236,7 +242,7 @@ func (b *bench) chunk(epoch uint64, first int, ids []int32) ([]float32, *RemoteE
 	table := b.seqs[0].Use(epoch)
 	owner := table.Epoch.OwnerOf(0)
 	table.Release()
-	if err := b.driver.Chunk(owner, seqID, b.steps, epoch, first, ids, Want{Logits: true}); err != nil {
+	if err := b.driver.Chunk(owner, b.seq, b.steps, epoch, first, ids, Want{Logits: true}); err != nil {
 		b.Fatal(err)
 	}
 	return b.collect(1, first, len(ids))
@@ -250,7 +256,7 @@ func (b *bench) collect(nodes, first, n int) (logits []float32, failed *RemoteEr
 	for nodes > 0 {
 		r := b.result()
 		switch {
-		case r.Step != b.steps || r.Seq != seqID:
+		case r.Step != b.steps || r.Seq != b.seq:
 			b.Fatalf("a result of step %d of sequence %d, expected %d", r.Step, r.Seq, b.steps)
 		case r.Err != nil:
 			nodes, failed = nodes-1, r.Err

@@ -26,7 +26,7 @@ func init() {
 	}
 }
 
-func TestHeadersSurviveTheWire(t *testing.T) {
+func TestHeadersAndRowsSurviveTheWire(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		u32, u64 := rapid.Uint32(), rapid.Uint64()
 		want := header{Kind: kind(rapid.Byte().Draw(t, "kind")), Flags: rapid.Byte().Draw(t, "flags"), Layer: u32.Draw(t, "layer"),
@@ -44,6 +44,17 @@ func TestHeadersSurviveTheWire(t *testing.T) {
 	if _, _, err := decode(make([]byte, headerBytes-1)); err == nil {
 		t.Error("a message without a header was taken")
 	}
+	rapid.Check(t, func(t *rapid.T) {
+		u32, u64 := rapid.Uint32(), rapid.Uint64()
+		want := BatchRow{Seq: u64.Draw(t, "seq"), Step: u64.Draw(t, "step"), Epoch: u64.Draw(t, "epoch"), First: int(u32.Draw(t, "first")), ID: rapid.Int32().Draw(t, "id"),
+			Sampling: sampling.Params{Temperature: rapid.Float32().Draw(t, "temperature"), TopK: int(u32.Draw(t, "top k")), TopP: rapid.Float32().Draw(t, "top p"), MinP: rapid.Float32().Draw(t, "min p"), Seed: u64.Draw(t, "seed")}}
+		var b [rowBytes]byte
+		want.encode(b[:])
+		var got BatchRow
+		if got.decode(b[:]); got != want {
+			t.Fatalf("%+v became %+v", want, got)
+		}
+	})
 }
 
 func TestPiecesSurviveTheWire(t *testing.T) {
@@ -100,6 +111,18 @@ func FuzzLaneMessages(f *testing.F) {
 	add(header{Kind: kindLogits, Seq: seqID, Count: 1}, make([]byte, 4*vocab))
 	add(header{Kind: kindLogits, Seq: seqID, Count: 0xffffffff}, nil)
 	add(header{Kind: 200, Seq: 1 << 63}, []byte{1})
+	rows := make([]byte, 2*rowBytes)
+	for i := range 2 {
+		r := BatchRow{Seq: seqID + uint64(i), Step: 1, Epoch: 1, First: 8, ID: 3}
+		r.encode(rows[i*rowBytes:])
+	}
+	add(header{Kind: kindBatch, Count: 1}, rows[:rowBytes])
+	add(header{Kind: kindBatch, Count: 2}, rows)
+	add(header{Kind: kindBatch, Count: 2}, append(rows[:rowBytes:rowBytes], rows[:rowBytes]...))
+	add(header{Kind: kindBatch, Count: 0xffffffff}, rows)
+	add(header{Kind: kindBatch, Count: 2, Layer: 1}, append(rows[:2*rowBytes:2*rowBytes], make([]byte, 2*4*width)...))
+	add(header{Kind: kindChosen, Count: 2}, make([]byte, 2*chosenBytes))
+	add(header{Kind: kindChosen, Count: 0xffffffff}, nil)
 	f.Add([]byte("short"))
 
 	b := newBench(f, setup{nodes: 1, model: modeltest.Options{Layers: 2}, timeout: patience})
@@ -147,6 +170,9 @@ func FuzzLaneMessages(f *testing.F) {
 		if part, err := server.compute(h, payload); err == nil && len(part[1]) != 4*e.shape.Heads*int(h.Count) {
 			t.Errorf("an answer of %d bytes to %d queries", len(part[1]), h.Count)
 		}
+		if part, _, err := server.computeRows(h, payload); err == nil && len(part[1]) != 4*e.shape.Heads*int(h.Count) {
+			t.Errorf("an answer of %d bytes to queries of %d sequences", len(part[1]), h.Count)
+		}
 		belt := &belt{engine: e, h: h}
 		if c, err := belt.parse(h, payload, int(h.Layer)); err == nil && len(c.kv) > 0 {
 			e.work.runs = append(e.work.runs[:0], run{0, math.MaxInt32, 1})
@@ -158,8 +184,8 @@ func FuzzLaneMessages(f *testing.F) {
 		merged := e.work.merged.Slice(0, 1)
 		merged.Reset()
 		_ = e.mergePayload(h, payload, merged)
-		if r, err := b.driver.parse(0, msg); err == nil && r.Logits != nil && len(r.Logits) != int(h.Count)*vocab {
-			t.Errorf("%d logits of %d rows", len(r.Logits), h.Count)
+		if r, chosen, err := b.driver.parse(0, msg); err == nil && (r.Logits != nil && len(r.Logits) != int(h.Count)*vocab || len(chosen) > BatchRows*chosenBytes) {
+			t.Errorf("%d logits of %d rows, %d bytes of tokens", len(r.Logits), h.Count, len(chosen))
 		}
 		s.Release()
 		if budget.Used() != 0 {

@@ -25,10 +25,11 @@ type sizes struct{ step, hidden, query, partial, block, parcel, result int }
 func sizesOf(c Config, s attention.Shape) sizes {
 	width, asking := s.Heads*s.HeadDim, c.Room.Asking
 	vocab := c.Model.Config.Vocab
+	rows := rowBytes * BatchRows
 	return sizes{
-		step:    headerBytes + 4*max(c.Rows, c.RoundTokens) + pieceBytes*(c.RoundTokens/c.BlockTokens+2),
-		hidden:  headerBytes + 4*c.Rows*c.Model.Config.Hidden,
-		query:   headerBytes + 4*asking*width,
+		step:    headerBytes + max(4*max(c.Rows, c.RoundTokens)+pieceBytes*(c.RoundTokens/c.BlockTokens+2), rows),
+		hidden:  headerBytes + 4*c.Rows*c.Model.Config.Hidden + rows,
+		query:   headerBytes + 4*asking*width + rows,
 		partial: headerBytes + 4*asking*(width+2*s.Heads),
 		block:   headerBytes + s.BlockBytes(c.KV, c.BlockTokens),
 		parcel:  headerBytes + placement.ParcelBlocks(c.BlockTokens)*(extentBytes+s.BlockBytes(c.KV, c.BlockTokens)),

@@ -6,6 +6,7 @@ import (
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/trace"
 	"github.com/orrery-ai/orrery/transport"
 )
@@ -22,6 +23,8 @@ type server struct {
 	queries []byte            // of a step that is recorded ahead, in the device's memory
 	head    [headerBytes]byte
 	trace   *trace.Recorder // of the query
+	rows    [BatchRows]BatchRow
+	tables  []*kvcache.Table // of the rows of a query of several sequences
 }
 
 // record records what was done for the peer since began.
@@ -40,7 +43,13 @@ func (s *server) answer(h header, payload []byte, query *transport.Message) {
 		return
 	}
 	defer s.record(trace.Answer, &h, s.trace.Now())
-	part, err := s.compute(h, payload)
+	var part [3][]byte
+	var err error
+	if h.Kind == kindBatch {
+		part, h.A, err = s.computeRows(h, payload)
+	} else {
+		part, err = s.compute(h, payload)
+	}
 	query.Release()
 	began := s.trace.Now()
 	if err != nil {

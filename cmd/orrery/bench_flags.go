@@ -19,7 +19,7 @@ type decodingFlags struct {
 	Modes  []modeFlag  `help:"Modes: pipeline, pooled, ring." placeholder:"MODE"`
 	KV     kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
 	Block  countFlag   `help:"Tokens of a KV block." default:"256"`
-	Batch  countFlag   `help:"Sequences that generate at the same time. A node computes for one of them at a time, so this gains where nodes would wait for each other." default:"1"`
+	Batch  countFlag   `help:"Sequences that generate at the same time. Steps compute up to eight of them together, and read the weights once for all." default:"1"`
 	Tokens countFlag   `help:"Tokens of each sequence to generate in each run." default:"32"`
 	Repeat countFlag   `help:"Runs." default:"5"`
 	pictureFlags

@@ -33,7 +33,7 @@ type decodingRow struct {
 	Mode      string       `json:"mode"`
 	Speed     bench.Spread `json:"tokens_per_second"`
 	Step      float64      `json:"step_seconds"`
-	Bytes     int64        `json:"step_bytes"`
+	Bytes     int64        `json:"step_bytes"` // 0, as what follows, with several sequences
 	Rate      float64      `json:"read_bytes_per_second"`
 	Share     float64      `json:"share_of_read"`                         // of what was read just before each run or, if that was not measured, of ReadAll
 	Predicted float64      `json:"predicted_tokens_per_second,omitempty"` // 0: not predicted
@@ -92,6 +92,9 @@ func (r *decodingReport) write(w io.Writer, format string) error {
 
 // ofWhat says what shares are of.
 func (r *decodingReport) ofWhat() string {
+	if r.Batch > 1 {
+		return "A step is the time between two tokens, of whichever sequence. What was read depends on how many of them shared the weights."
+	}
 	if len(r.measured) > 0 && r.measured[0].OfRead.Median > 0 {
 		return "Share is of a plain read by as many threads just before each run: the median."
 	}
@@ -113,8 +116,12 @@ func (r *decodingReport) table() string {
 		if row.Predicted > 0 {
 			predicted, ratio = fmt.Sprintf("%.1f", row.Predicted), fmt.Sprintf("%.2f", row.Ratio)
 		}
+		rate, share := "-", "-"
+		if row.Bytes > 0 {
+			rate, share = fmt.Sprintf("%.1f", row.Rate/1e9), fmt.Sprintf("%.0f%%", 100*row.Share)
+		}
 		t.AppendRow(table.Row{row.Depth, row.Mode, fmt.Sprintf("%.1f", row.Speed.Median), fmt.Sprintf("%.1f", row.Speed.Min), fmt.Sprintf("%.1f", row.Speed.Max),
-			milliseconds(row.Step), fmt.Sprintf("%.1f", row.Rate/1e9), fmt.Sprintf("%.0f%%", 100*row.Share), predicted, ratio})
+			milliseconds(row.Step), rate, share, predicted, ratio})
 	}
 	return t.Render()
 }
