@@ -237,6 +237,28 @@ func TestQuantizedProductsEqualFloat64(t *testing.T) {
 	}
 }
 
+func TestProductsWithQuantizedWeightsAllocateNothingInASteadyState(t *testing.T) {
+	const rows, cols = 256, 512
+	r := rand.New(rand.NewPCG(16, 16))
+	for _, f := range []device.Format{device.Q8_0, device.Q4_0, device.Q4_K, device.Q6_K, device.MLX4, device.MLX8} {
+		w, _ := quantized(r, f, rows, cols)
+		onStreams(t, func(t *testing.T, threads int, s device.Stream) {
+			for _, tokens := range []int{1, 7, 40} {
+				x, dst := random(r, tokens, cols), device.NewTensor(tokens, rows)
+				n := 1.0
+				for range 20 { // until every worker has had its part
+					if n = testing.AllocsPerRun(3, func() { s.MatMul(dst, x, w) }); n == 0 {
+						break
+					}
+				}
+				if n > 0 {
+					t.Errorf("%v: %v allocations for %d tokens on %d threads", f, n, tokens, threads)
+				}
+			}
+		})
+	}
+}
+
 // largest is the largest magnitude.
 func largest(x []float32) float32 {
 	most := float32(0)

@@ -227,24 +227,26 @@ func checkExperts(t *testing.T, got, before, x device.Tensor, to device.Routing,
 }
 
 func TestATokenOfFewGetsTheSameFromItsExpertsInAnyBatch(t *testing.T) {
-	const width, hidden, active = 64, 96, 2
-	r := rand.New(rand.NewPCG(5, 6))
-	e, _ := someExperts(r, device.BF16, 6, width, hidden)
-	x, logits := random(r, dotTokens, hidden), random(r, dotTokens, 6)
-	onStreams(t, func(t *testing.T, _ int, s device.Stream) {
-		run := func(first, end int) []float32 {
-			to, dst := routing(end-first, active), device.NewTensor(end-first, hidden)
-			s.Route(to, logits.Slice(first, end), true)
-			s.Experts(dst, x.Slice(first, end), to, &e, make([]float32, (end-first)*device.ExpertsRoom(active, width, hidden)))
-			return dst.Data
-		}
-		all := run(0, x.Rows)
-		for i := range x.Rows {
-			if !slices.Equal(run(i, i+1), all[i*hidden:(i+1)*hidden]) {
-				t.Errorf("token %d differs alone", i)
+	const width, hidden, active = 256, 256, 2
+	for _, f := range []device.Format{device.BF16, device.Q8_0, device.Q4_K, device.MLX4} {
+		r := rand.New(rand.NewPCG(5, 6))
+		e, _ := someExperts(r, f, 6, width, hidden)
+		x, logits := random(r, dotTokens, hidden), random(r, dotTokens, 6)
+		onStreams(t, func(t *testing.T, _ int, s device.Stream) {
+			run := func(first, end int) []float32 {
+				to, dst := routing(end-first, active), device.NewTensor(end-first, hidden)
+				s.Route(to, logits.Slice(first, end), true)
+				s.Experts(dst, x.Slice(first, end), to, &e, make([]float32, (end-first)*device.ExpertsRoom(active, width, hidden)))
+				return dst.Data
 			}
-		}
-	})
+			all := run(0, x.Rows)
+			for i := range x.Rows {
+				if !slices.Equal(run(i, i+1), all[i*hidden:(i+1)*hidden]) {
+					t.Errorf("%v: token %d differs alone", f, i)
+				}
+			}
+		})
+	}
 }
 
 func TestArgmaxIsTheFirstOfTheLargestOrNothing(t *testing.T) {

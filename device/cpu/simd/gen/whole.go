@@ -31,16 +31,16 @@ const nearRow = 1024 // how far ahead in a long row what a product of one token 
 func wholeProduct(a *asm, f wholeFormat, vectors int) {
 	keys, o := min(4, 16/vectors), f.order
 	name := fmt.Sprintf("product%d%sWhole", vectors, f.name)
-	parameters, weight := "n, dim int", "k[j*dim+i]"
+	parameters, weight, groups := "n, dim int", "k[j*dim+i]", ""
 	if f.affine {
+		groups = fmt.Sprintf("\ng = (j*dim + i)*per/%d; per is 1, 2 or 4, and there are three numbers behind those of the last row.", o.elements)
 		parameters = fmt.Sprintf("n, dim, per int, numbers *[2][%d]float32", affineNumbers)
 		weight = "(numbers[0][g]*k[j*dim+i] + numbers[1][g])"
 	}
 	a.begin(name, "func(s []float32, stride int, q, k, next []byte, "+parameters+")",
 		name+" is", "",
 		fmt.Sprintf("\tfor h := range %d {\n\t\tfor j := range n {\n\t\t\tfor i := range dim {\n\t\t\t\ts[h*stride+j] += q[h*dim+i] * %s // from 0\n\t\t\t}\n\t\t}\n\t}", vectors, weight),
-		"", fmt.Sprintf("for q as %sAVX512 makes it and dim a multiple of %d. It prefetches next, about as many bytes of it as k has at most.", o.name, o.elements)+
-			map[bool]string{true: fmt.Sprintf("\ng = (j*dim + i)*per/%d; per is 1, 2 or 4, and there are three numbers behind those of the last row.", o.elements)}[f.affine])
+		"", fmt.Sprintf("for q as %sAVX512 makes it and dim a multiple of %d. It prefetches next, about as many bytes of it as k has at most.", o.name, o.elements)+groups)
 	stride, q, k := a.slot(a.Param("stride")), a.ptr("q"), a.ptr("k")
 	next, limit := a.ahead()
 	s := a.slot(a.Param("s").Base()) // there are too few registers to keep it in one

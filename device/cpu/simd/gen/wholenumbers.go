@@ -45,9 +45,14 @@ func (o wholeOrder) scales(part int) int {
 	return o.below(part) + 64
 }
 
+// partBytes is the bytes of a part, and bytes those of a step.
 func (o wholeOrder) partBytes() int {
-	return 128*o.halves + map[bool]int{true: 64, false: 128}[o.sums] + 64
+	if o.sums {
+		return 128*o.halves + 2*64
+	}
+	return 128*o.halves + 3*64
 }
+
 func (o wholeOrder) bytes() int { return o.parts * o.partBytes() }
 
 var (
