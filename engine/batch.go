@@ -45,13 +45,16 @@ type batchRow struct {
 }
 
 // runBatch runs this node's layers over the next tokens of several sequences, and hands them on: to the owner of the next layer, or to the driver. It tells
-// of what fails.
-func (e *Engine) runBatch(h header, payload []byte) {
+// of what fails. Whether it was handed over with hidden states depends on whose message it is.
+func (e *Engine) runBatch(h header, payload []byte, handed bool) {
 	w, b, width := &e.work, &e.work.batch, 0
-	if h.Layer > 0 {
+	if handed {
 		width = e.cfg.Model.Config.Hidden
 	}
 	hidden, err := decodeRows(&b.came, &h, payload, width)
+	if err == nil && handed != (h.Layer > 0) {
+		err = fmt.Errorf("layer %d of a step begins with a hidden state: %v", h.Layer, handed)
+	}
 	if err != nil {
 		e.fail(h, err)
 		return

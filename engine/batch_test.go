@@ -255,25 +255,28 @@ func TestBatchesThatDoNotFitAreRefused(t *testing.T) {
 	}
 	hidden := make([]byte, 2*4*b.model.Config.Hidden)
 	for name, c := range map[string]struct {
-		h     header
-		parts []byte
-		rows  int // that are told of
-		want  string
+		h      header
+		parts  []byte
+		handed bool // by another node
+		rows   int  // that are told of
+		want   string
 	}{
-		"cut short":                       {message(0, 2), encoded[:rowBytes], 1, "2 sequences came in 56 bytes"},
-		"too long":                        {message(0, 1), encoded, 1, "1 sequences came in 112 bytes"},
-		"nobody":                          {message(0, 0), nil, 1, "0 sequences"},
-		"absurdly many":                   {message(0, 1<<32-1), encoded, 1, "at most 8 sequences"},
-		"too many":                        {message(0, BatchRows+1), make([]byte, (BatchRows+1)*rowBytes)[:len(encoded)], 1, "9 sequences"},
-		"twice":                           {message(0, 2), slices.Concat(encoded[:rowBytes], encoded[:rowBytes]), 2, "sequence 5 is twice"},
-		"no such layer":                   {message(9, 2), slices.Concat(encoded, hidden), 2, "from layer 9"},
-		"a hidden state at another's":     {message(2, 2), slices.Concat(encoded, hidden), 2, "layer 2 is not of n0"},
-		"within the layers, but no state": {message(2, 2), encoded, 1, "2 sequences came in 112 bytes"},
+		"cut short":                       {message(0, 2), encoded[:rowBytes], false, 1, "2 sequences came in 56 bytes"},
+		"too long":                        {message(0, 1), encoded, false, 1, "1 sequences came in 112 bytes"},
+		"nobody":                          {message(0, 0), nil, false, 1, "0 sequences"},
+		"absurdly many":                   {message(0, 1<<32-1), encoded, false, 1, "at most 8 sequences"},
+		"too many":                        {message(0, BatchRows+1), make([]byte, (BatchRows+1)*rowBytes)[:len(encoded)], false, 1, "9 sequences"},
+		"twice":                           {message(0, 2), slices.Concat(encoded[:rowBytes], encoded[:rowBytes]), false, 2, "sequence 5 is twice"},
+		"no such layer":                   {message(9, 2), slices.Concat(encoded, hidden), true, 2, "from layer 9"},
+		"a hidden state at another's":     {message(2, 2), slices.Concat(encoded, hidden), true, 2, "layer 2 is not of n0"},
+		"handed over at the first layer":  {message(0, 2), slices.Concat(encoded, hidden), true, 1, "layer 0 of a step begins with a hidden state"},
+		"handed out within the layers":    {message(2, 2), encoded, false, 1, "layer 2 of a step begins with a hidden state: false"},
+		"within the layers, but no state": {message(2, 2), encoded, true, 1, "2 sequences came in 112 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var head [headerBytes]byte
 			send := func() error { return b.driver.send(0, c.h, c.parts, nil) }
-			if c.h.Layer > 0 {
+			if c.handed {
 				send = func() error {
 					return b.engines[1].lanes.hiddenOut[0].Send(time.Now().Add(patience), c.h.encode(&head), c.parts)
 				}

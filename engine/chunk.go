@@ -27,7 +27,7 @@ func (e *Engine) runStep(h header, payload []byte) {
 			err = e.chunk(h, ids, nil)
 		}
 	case kindBatch:
-		e.runBatch(h, payload)
+		e.runBatch(h, payload, false)
 	case kindRound:
 		e.land()
 		err = e.round(h, payload)
@@ -47,7 +47,7 @@ func (e *Engine) runHidden(from int, h header, payload []byte, msg *transport.Me
 	e.work.incoming, e.work.relay = msg, relay{}
 	defer e.work.taken()
 	if h.Kind == kindBatch {
-		e.runBatch(h, payload)
+		e.runBatch(h, payload, true)
 		return
 	}
 	var hidden []float32
