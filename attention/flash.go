@@ -8,7 +8,7 @@ import (
 
 const (
 	// vectorKeys is the number of keys of a tile in the vector form. Its scores, and the keys and
-	// values of one head (64 KiB at 128 elements), stay in the nearest caches between passes.
+	// values of one head (128 KiB at 128 elements, in halves), stay in the nearest caches between passes.
 	vectorKeys = 256
 	// vectorRows is the number of queries that share a tile in the vector form.
 	vectorRows = 8

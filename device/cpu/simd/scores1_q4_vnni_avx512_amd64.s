@@ -79,12 +79,7 @@ loop3:
 	VPDPBUSD.BCST    36(R12), Z8, Z2
 	VPDPBUSD.BCST    68(R12), Z8, Z3
 	PREFETCHT1       (BX)
-	PREFETCHT1       64(BX)
-	PREFETCHT1       128(BX)
-	PREFETCHT1       192(BX)
-	ADDQ             $0x00000100, BX
-	CMPQ             BX, next_len+112(FP)
-	CMOVQHI          next_len+112(FP), BX
+	PREFETCHT0       (SI)
 	VPSRLD           $0x04, Z5, Z8
 	VPANDD.BCST      nibbles<>+0(SB), Z5, Z5
 	VPANDD.BCST      nibbles<>+0(SB), Z8, Z8
@@ -94,6 +89,8 @@ loop3:
 	VPDPBUSD.BCST    12(R12), Z8, Z1
 	VPDPBUSD.BCST    44(R12), Z8, Z2
 	VPDPBUSD.BCST    76(R12), Z8, Z3
+	PREFETCHT1       64(BX)
+	PREFETCHT0       64(SI)
 	VPSRLD           $0x04, Z6, Z8
 	VPANDD.BCST      nibbles<>+0(SB), Z6, Z6
 	VPANDD.BCST      nibbles<>+0(SB), Z8, Z8
@@ -103,13 +100,8 @@ loop3:
 	VPDPBUSD.BCST    20(R12), Z8, Z1
 	VPDPBUSD.BCST    52(R12), Z8, Z2
 	VPDPBUSD.BCST    84(R12), Z8, Z3
-	PREFETCHT0       (SI)
-	PREFETCHT0       64(SI)
+	PREFETCHT1       128(BX)
 	PREFETCHT0       128(SI)
-	PREFETCHT0       192(SI)
-	ADDQ             $0x00000100, SI
-	CMPQ             SI, k_len+64(FP)
-	CMOVQHI          k_len+64(FP), SI
 	VPSRLD           $0x04, Z7, Z8
 	VPANDD.BCST      nibbles<>+0(SB), Z7, Z7
 	VPANDD.BCST      nibbles<>+0(SB), Z8, Z8
@@ -119,6 +111,14 @@ loop3:
 	VPDPBUSD.BCST    28(R12), Z8, Z1
 	VPDPBUSD.BCST    60(R12), Z8, Z2
 	VPDPBUSD.BCST    92(R12), Z8, Z3
+	PREFETCHT1       192(BX)
+	PREFETCHT0       192(SI)
+	ADDQ             $0x00000100, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
+	ADDQ             $0x00000100, SI
+	CMPQ             SI, k_len+64(FP)
+	CMOVQHI          k_len+64(FP), SI
 	VPSLLD           $0x08, Z1, Z1
 	VPADDD           Z2, Z1, Z1
 	VCVTDQ2PS        Z1, Z1

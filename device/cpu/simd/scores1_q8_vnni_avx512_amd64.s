@@ -73,31 +73,31 @@ loop3:
 	VPDPBUSD.BCST    32(R12), Z4, Z2
 	VPDPBUSD.BCST    64(R12), Z4, Z3
 	PREFETCHT1       (BX)
-	PREFETCHT1       64(BX)
-	PREFETCHT1       128(BX)
-	PREFETCHT1       192(BX)
-	ADDQ             $0x00000100, BX
-	CMPQ             BX, next_len+112(FP)
-	CMOVQHI          next_len+112(FP), BX
+	PREFETCHT0       (SI)
 	VPXORD.BCST      signs<>+0(SB), Z5, Z5
 	VPDPBUSD.BCST    4(R12), Z5, Z1
 	VPDPBUSD.BCST    36(R12), Z5, Z2
 	VPDPBUSD.BCST    68(R12), Z5, Z3
+	PREFETCHT1       64(BX)
+	PREFETCHT0       64(SI)
 	VPXORD.BCST      signs<>+0(SB), Z6, Z6
 	VPDPBUSD.BCST    8(R12), Z6, Z1
 	VPDPBUSD.BCST    40(R12), Z6, Z2
 	VPDPBUSD.BCST    72(R12), Z6, Z3
-	PREFETCHT0       (SI)
-	PREFETCHT0       64(SI)
+	PREFETCHT1       128(BX)
 	PREFETCHT0       128(SI)
-	PREFETCHT0       192(SI)
-	ADDQ             $0x00000100, SI
-	CMPQ             SI, k_len+64(FP)
-	CMOVQHI          k_len+64(FP), SI
 	VPXORD.BCST      signs<>+0(SB), Z7, Z7
 	VPDPBUSD.BCST    12(R12), Z7, Z1
 	VPDPBUSD.BCST    44(R12), Z7, Z2
 	VPDPBUSD.BCST    76(R12), Z7, Z3
+	PREFETCHT1       192(BX)
+	PREFETCHT0       192(SI)
+	ADDQ             $0x00000100, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
+	ADDQ             $0x00000100, SI
+	CMPQ             SI, k_len+64(FP)
+	CMOVQHI          k_len+64(FP), SI
 	VMOVDQU32        16(DI), X10
 	VBROADCASTI32X4  16(DI)(CX*1), K1, Z10
 	VBROADCASTI32X4  16(DI)(CX*2), K2, Z10
@@ -127,31 +127,31 @@ loop3:
 	VPDPBUSD.BCST    48(R12), Z10, Z2
 	VPDPBUSD.BCST    80(R12), Z10, Z3
 	PREFETCHT1       (BX)
-	PREFETCHT1       64(BX)
-	PREFETCHT1       128(BX)
-	PREFETCHT1       192(BX)
-	ADDQ             $0x00000100, BX
-	CMPQ             BX, next_len+112(FP)
-	CMOVQHI          next_len+112(FP), BX
+	PREFETCHT0       (SI)
 	VPXORD.BCST      signs<>+0(SB), Z11, Z11
 	VPDPBUSD.BCST    20(R12), Z11, Z1
 	VPDPBUSD.BCST    52(R12), Z11, Z2
 	VPDPBUSD.BCST    84(R12), Z11, Z3
+	PREFETCHT1       64(BX)
+	PREFETCHT0       64(SI)
 	VPXORD.BCST      signs<>+0(SB), Z12, Z12
 	VPDPBUSD.BCST    24(R12), Z12, Z1
 	VPDPBUSD.BCST    56(R12), Z12, Z2
 	VPDPBUSD.BCST    88(R12), Z12, Z3
-	PREFETCHT0       (SI)
-	PREFETCHT0       64(SI)
+	PREFETCHT1       128(BX)
 	PREFETCHT0       128(SI)
-	PREFETCHT0       192(SI)
-	ADDQ             $0x00000100, SI
-	CMPQ             SI, k_len+64(FP)
-	CMOVQHI          k_len+64(FP), SI
 	VPXORD.BCST      signs<>+0(SB), Z13, Z13
 	VPDPBUSD.BCST    28(R12), Z13, Z1
 	VPDPBUSD.BCST    60(R12), Z13, Z2
 	VPDPBUSD.BCST    92(R12), Z13, Z3
+	PREFETCHT1       192(BX)
+	PREFETCHT0       192(SI)
+	ADDQ             $0x00000100, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
+	ADDQ             $0x00000100, SI
+	CMPQ             SI, k_len+64(FP)
+	CMOVQHI          k_len+64(FP), SI
 	VPSLLD           $0x08, Z1, Z1
 	VPADDD           Z2, Z1, Z1
 	VCVTDQ2PS        Z1, Z1

@@ -89,12 +89,7 @@ loop3:
 	VPDPBUSD.BCST    68(R12), Z12, Z4
 	VPDPBUSD.BCST    164(R12), Z12, Z7
 	PREFETCHT1       (BX)
-	PREFETCHT1       64(BX)
-	PREFETCHT1       128(BX)
-	PREFETCHT1       192(BX)
-	ADDQ             $0x00000100, BX
-	CMPQ             BX, next_len+112(FP)
-	CMOVQHI          next_len+112(FP), BX
+	PREFETCHT0       (SI)
 	VPSRLD           $0x04, Z9, Z12
 	VPANDD.BCST      nibbles<>+0(SB), Z9, Z9
 	VPANDD.BCST      nibbles<>+0(SB), Z12, Z12
@@ -110,6 +105,8 @@ loop3:
 	VPDPBUSD.BCST    140(R12), Z12, Z6
 	VPDPBUSD.BCST    76(R12), Z12, Z4
 	VPDPBUSD.BCST    172(R12), Z12, Z7
+	PREFETCHT1       64(BX)
+	PREFETCHT0       64(SI)
 	VPSRLD           $0x04, Z10, Z12
 	VPANDD.BCST      nibbles<>+0(SB), Z10, Z10
 	VPANDD.BCST      nibbles<>+0(SB), Z12, Z12
@@ -125,13 +122,8 @@ loop3:
 	VPDPBUSD.BCST    148(R12), Z12, Z6
 	VPDPBUSD.BCST    84(R12), Z12, Z4
 	VPDPBUSD.BCST    180(R12), Z12, Z7
-	PREFETCHT0       (SI)
-	PREFETCHT0       64(SI)
+	PREFETCHT1       128(BX)
 	PREFETCHT0       128(SI)
-	PREFETCHT0       192(SI)
-	ADDQ             $0x00000100, SI
-	CMPQ             SI, k_len+64(FP)
-	CMOVQHI          k_len+64(FP), SI
 	VPSRLD           $0x04, Z11, Z12
 	VPANDD.BCST      nibbles<>+0(SB), Z11, Z11
 	VPANDD.BCST      nibbles<>+0(SB), Z12, Z12
@@ -147,6 +139,14 @@ loop3:
 	VPDPBUSD.BCST    156(R12), Z12, Z6
 	VPDPBUSD.BCST    92(R12), Z12, Z4
 	VPDPBUSD.BCST    188(R12), Z12, Z7
+	PREFETCHT1       192(BX)
+	PREFETCHT0       192(SI)
+	ADDQ             $0x00000100, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
+	ADDQ             $0x00000100, SI
+	CMPQ             SI, k_len+64(FP)
+	CMOVQHI          k_len+64(FP), SI
 	VPSLLD           $0x08, Z2, Z2
 	VPADDD           Z3, Z2, Z2
 	VCVTDQ2PS        Z2, Z2

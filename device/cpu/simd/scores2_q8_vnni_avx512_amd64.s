@@ -80,12 +80,7 @@ loop3:
 	VPDPBUSD.BCST    64(R12), Z8, Z4
 	VPDPBUSD.BCST    160(R12), Z8, Z7
 	PREFETCHT1       (BX)
-	PREFETCHT1       64(BX)
-	PREFETCHT1       128(BX)
-	PREFETCHT1       192(BX)
-	ADDQ             $0x00000100, BX
-	CMPQ             BX, next_len+112(FP)
-	CMOVQHI          next_len+112(FP), BX
+	PREFETCHT0       (SI)
 	VPXORD.BCST      signs<>+0(SB), Z9, Z9
 	VPDPBUSD.BCST    4(R12), Z9, Z2
 	VPDPBUSD.BCST    100(R12), Z9, Z5
@@ -93,6 +88,8 @@ loop3:
 	VPDPBUSD.BCST    132(R12), Z9, Z6
 	VPDPBUSD.BCST    68(R12), Z9, Z4
 	VPDPBUSD.BCST    164(R12), Z9, Z7
+	PREFETCHT1       64(BX)
+	PREFETCHT0       64(SI)
 	VPXORD.BCST      signs<>+0(SB), Z10, Z10
 	VPDPBUSD.BCST    8(R12), Z10, Z2
 	VPDPBUSD.BCST    104(R12), Z10, Z5
@@ -100,13 +97,8 @@ loop3:
 	VPDPBUSD.BCST    136(R12), Z10, Z6
 	VPDPBUSD.BCST    72(R12), Z10, Z4
 	VPDPBUSD.BCST    168(R12), Z10, Z7
-	PREFETCHT0       (SI)
-	PREFETCHT0       64(SI)
+	PREFETCHT1       128(BX)
 	PREFETCHT0       128(SI)
-	PREFETCHT0       192(SI)
-	ADDQ             $0x00000100, SI
-	CMPQ             SI, k_len+64(FP)
-	CMOVQHI          k_len+64(FP), SI
 	VPXORD.BCST      signs<>+0(SB), Z11, Z11
 	VPDPBUSD.BCST    12(R12), Z11, Z2
 	VPDPBUSD.BCST    108(R12), Z11, Z5
@@ -114,6 +106,14 @@ loop3:
 	VPDPBUSD.BCST    140(R12), Z11, Z6
 	VPDPBUSD.BCST    76(R12), Z11, Z4
 	VPDPBUSD.BCST    172(R12), Z11, Z7
+	PREFETCHT1       192(BX)
+	PREFETCHT0       192(SI)
+	ADDQ             $0x00000100, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
+	ADDQ             $0x00000100, SI
+	CMPQ             SI, k_len+64(FP)
+	CMOVQHI          k_len+64(FP), SI
 	VMOVDQU32        16(DI), X14
 	VBROADCASTI32X4  16(DI)(CX*1), K1, Z14
 	VBROADCASTI32X4  16(DI)(CX*2), K2, Z14
@@ -146,12 +146,7 @@ loop3:
 	VPDPBUSD.BCST    80(R12), Z14, Z4
 	VPDPBUSD.BCST    176(R12), Z14, Z7
 	PREFETCHT1       (BX)
-	PREFETCHT1       64(BX)
-	PREFETCHT1       128(BX)
-	PREFETCHT1       192(BX)
-	ADDQ             $0x00000100, BX
-	CMPQ             BX, next_len+112(FP)
-	CMOVQHI          next_len+112(FP), BX
+	PREFETCHT0       (SI)
 	VPXORD.BCST      signs<>+0(SB), Z15, Z15
 	VPDPBUSD.BCST    20(R12), Z15, Z2
 	VPDPBUSD.BCST    116(R12), Z15, Z5
@@ -159,6 +154,8 @@ loop3:
 	VPDPBUSD.BCST    148(R12), Z15, Z6
 	VPDPBUSD.BCST    84(R12), Z15, Z4
 	VPDPBUSD.BCST    180(R12), Z15, Z7
+	PREFETCHT1       64(BX)
+	PREFETCHT0       64(SI)
 	VPXORD.BCST      signs<>+0(SB), Z16, Z16
 	VPDPBUSD.BCST    24(R12), Z16, Z2
 	VPDPBUSD.BCST    120(R12), Z16, Z5
@@ -166,13 +163,8 @@ loop3:
 	VPDPBUSD.BCST    152(R12), Z16, Z6
 	VPDPBUSD.BCST    88(R12), Z16, Z4
 	VPDPBUSD.BCST    184(R12), Z16, Z7
-	PREFETCHT0       (SI)
-	PREFETCHT0       64(SI)
+	PREFETCHT1       128(BX)
 	PREFETCHT0       128(SI)
-	PREFETCHT0       192(SI)
-	ADDQ             $0x00000100, SI
-	CMPQ             SI, k_len+64(FP)
-	CMOVQHI          k_len+64(FP), SI
 	VPXORD.BCST      signs<>+0(SB), Z17, Z17
 	VPDPBUSD.BCST    28(R12), Z17, Z2
 	VPDPBUSD.BCST    124(R12), Z17, Z5
@@ -180,6 +172,14 @@ loop3:
 	VPDPBUSD.BCST    156(R12), Z17, Z6
 	VPDPBUSD.BCST    92(R12), Z17, Z4
 	VPDPBUSD.BCST    188(R12), Z17, Z7
+	PREFETCHT1       192(BX)
+	PREFETCHT0       192(SI)
+	ADDQ             $0x00000100, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
+	ADDQ             $0x00000100, SI
+	CMPQ             SI, k_len+64(FP)
+	CMOVQHI          k_len+64(FP), SI
 	VPSLLD           $0x08, Z2, Z2
 	VPADDD           Z3, Z2, Z2
 	VCVTDQ2PS        Z2, Z2

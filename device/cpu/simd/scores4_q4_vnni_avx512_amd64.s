@@ -109,12 +109,7 @@ loop3:
 	VPDPBUSD.BCST    260(R12), Z20, Z12
 	VPDPBUSD.BCST    356(R12), Z20, Z15
 	PREFETCHT1       (BX)
-	PREFETCHT1       64(BX)
-	PREFETCHT1       128(BX)
-	PREFETCHT1       192(BX)
-	ADDQ             $0x00000100, BX
-	CMPQ             BX, next_len+112(FP)
-	CMOVQHI          next_len+112(FP), BX
+	PREFETCHT0       (SI)
 	VPSRLD           $0x04, Z17, Z20
 	VPANDD.BCST      nibbles<>+0(SB), Z17, Z17
 	VPANDD.BCST      nibbles<>+0(SB), Z20, Z20
@@ -142,6 +137,8 @@ loop3:
 	VPDPBUSD.BCST    172(R12), Z20, Z9
 	VPDPBUSD.BCST    268(R12), Z20, Z12
 	VPDPBUSD.BCST    364(R12), Z20, Z15
+	PREFETCHT1       64(BX)
+	PREFETCHT0       64(SI)
 	VPSRLD           $0x04, Z18, Z20
 	VPANDD.BCST      nibbles<>+0(SB), Z18, Z18
 	VPANDD.BCST      nibbles<>+0(SB), Z20, Z20
@@ -169,13 +166,8 @@ loop3:
 	VPDPBUSD.BCST    180(R12), Z20, Z9
 	VPDPBUSD.BCST    276(R12), Z20, Z12
 	VPDPBUSD.BCST    372(R12), Z20, Z15
-	PREFETCHT0       (SI)
-	PREFETCHT0       64(SI)
+	PREFETCHT1       128(BX)
 	PREFETCHT0       128(SI)
-	PREFETCHT0       192(SI)
-	ADDQ             $0x00000100, SI
-	CMPQ             SI, k_len+64(FP)
-	CMOVQHI          k_len+64(FP), SI
 	VPSRLD           $0x04, Z19, Z20
 	VPANDD.BCST      nibbles<>+0(SB), Z19, Z19
 	VPANDD.BCST      nibbles<>+0(SB), Z20, Z20
@@ -203,6 +195,14 @@ loop3:
 	VPDPBUSD.BCST    188(R12), Z20, Z9
 	VPDPBUSD.BCST    284(R12), Z20, Z12
 	VPDPBUSD.BCST    380(R12), Z20, Z15
+	PREFETCHT1       192(BX)
+	PREFETCHT0       192(SI)
+	ADDQ             $0x00000100, BX
+	CMPQ             BX, next_len+112(FP)
+	CMOVQHI          next_len+112(FP), BX
+	ADDQ             $0x00000100, SI
+	CMPQ             SI, k_len+64(FP)
+	CMOVQHI          k_len+64(FP), SI
 	VPSLLD           $0x08, Z4, Z4
 	VPADDD           Z5, Z4, Z4
 	VCVTDQ2PS        Z4, Z4

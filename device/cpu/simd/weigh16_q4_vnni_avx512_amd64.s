@@ -62,10 +62,7 @@ loop3:
 	VXORPS        Z19, Z19, Z19
 	VXORPS        Z20, Z20, Z20
 	PREFETCHT1    (R13)
-	PREFETCHT1    64(R13)
-	PREFETCHT1    128(R13)
-	PREFETCHT1    192(R13)
-	ADDQ          $0x00000100, R13
+	ADDQ          $0x00000040, R13
 	CMPQ          R13, next_len+136(FP)
 	CMOVQHI       next_len+136(FP), R13
 	VMULPS        (R10), Z0, Z21
@@ -96,6 +93,10 @@ loop3:
 	VPDPBUSD      Z21, Z22, Z20
 	VPERMD        Z21, Z16, Z21
 	VMOVDQU32     Z21, 256(R9)
+	PREFETCHT1    (R13)
+	ADDQ          $0x00000040, R13
+	CMPQ          R13, next_len+136(FP)
+	CMOVQHI       next_len+136(FP), R13
 	VMULPS        256(R10), Z4, Z21
 	VCVTPS2DQ     Z21, Z21
 	VPADDD.BCST   digits<>+0(SB), Z21, Z21
@@ -124,6 +125,10 @@ loop3:
 	VPDPBUSD      Z21, Z22, Z20
 	VPERMD        Z21, Z16, Z21
 	VMOVDQU32     Z21, 320(R9)
+	PREFETCHT1    (R13)
+	ADDQ          $0x00000040, R13
+	CMPQ          R13, next_len+136(FP)
+	CMOVQHI       next_len+136(FP), R13
 	VMULPS        512(R10), Z8, Z21
 	VCVTPS2DQ     Z21, Z21
 	VPADDD.BCST   digits<>+0(SB), Z21, Z21
@@ -152,6 +157,10 @@ loop3:
 	VPDPBUSD      Z21, Z22, Z20
 	VPERMD        Z21, Z16, Z21
 	VMOVDQU32     Z21, 384(R9)
+	PREFETCHT1    (R13)
+	ADDQ          $0x00000040, R13
+	CMPQ          R13, next_len+136(FP)
+	CMOVQHI       next_len+136(FP), R13
 	VMULPS        768(R10), Z12, Z21
 	VCVTPS2DQ     Z21, Z21
 	VPADDD.BCST   digits<>+0(SB), Z21, Z21

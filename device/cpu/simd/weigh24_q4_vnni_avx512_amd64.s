@@ -63,10 +63,7 @@ loop3:
 	VXORPS        Z20, Z20, Z20
 	VXORPS        Z21, Z21, Z21
 	PREFETCHT1    (R13)
-	PREFETCHT1    64(R13)
-	PREFETCHT1    128(R13)
-	PREFETCHT1    192(R13)
-	ADDQ          $0x00000100, R13
+	ADDQ          $0x00000040, R13
 	CMPQ          R13, next_len+136(FP)
 	CMOVQHI       next_len+136(FP), R13
 	VMULPS        (R10), Z0, Z22
@@ -107,6 +104,10 @@ loop3:
 	VPDPBUSD      Z26, Z22, Z21
 	VPERMD        Z26, Z16, Z26
 	VMOVDQU32     Z26, 512(R9)
+	PREFETCHT1    (R13)
+	ADDQ          $0x00000040, R13
+	CMPQ          R13, next_len+136(FP)
+	CMOVQHI       next_len+136(FP), R13
 	VMULPS        256(R10), Z4, Z22
 	VCVTPS2DQ     Z22, Z22
 	VPADDD.BCST   digits<>+0(SB), Z22, Z22
@@ -145,6 +146,10 @@ loop3:
 	VPDPBUSD      Z26, Z22, Z21
 	VPERMD        Z26, Z16, Z26
 	VMOVDQU32     Z26, 576(R9)
+	PREFETCHT1    (R13)
+	ADDQ          $0x00000040, R13
+	CMPQ          R13, next_len+136(FP)
+	CMOVQHI       next_len+136(FP), R13
 	VMULPS        512(R10), Z8, Z22
 	VCVTPS2DQ     Z22, Z22
 	VPADDD.BCST   digits<>+0(SB), Z22, Z22
@@ -183,6 +188,10 @@ loop3:
 	VPDPBUSD      Z26, Z22, Z21
 	VPERMD        Z26, Z16, Z26
 	VMOVDQU32     Z26, 640(R9)
+	PREFETCHT1    (R13)
+	ADDQ          $0x00000040, R13
+	CMPQ          R13, next_len+136(FP)
+	CMOVQHI       next_len+136(FP), R13
 	VMULPS        768(R10), Z12, Z22
 	VCVTPS2DQ     Z22, Z22
 	VPADDD.BCST   digits<>+0(SB), Z22, Z22

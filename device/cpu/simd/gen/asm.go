@@ -209,6 +209,11 @@ func (a *asm) prefetch(next reg.GPVirtual, limit operand.Mem, bytes int) {
 	for disp := 0; disp < bytes; disp += cacheLine {
 		a.PREFETCHT1(at(next, disp))
 	}
+	a.advance(next, limit, bytes)
+}
+
+// advance moves next on by so many bytes, to limit at most.
+func (a *asm) advance(next reg.GPVirtual, limit operand.Mem, bytes int) {
 	a.ADDQ(operand.U32(bytes), next)
 	a.CMPQ(next, limit)
 	a.CMOVQHI(limit, next)
@@ -240,7 +245,5 @@ func (n near) ask(bytes int) {
 	for disp := 0; disp < bytes; disp += cacheLine {
 		n.PREFETCHT0(at(n.at, disp))
 	}
-	n.ADDQ(operand.U32(bytes), n.at)
-	n.CMPQ(n.at, n.end)
-	n.CMOVQHI(n.end, n.at)
+	n.advance(n.at, n.end, bytes)
 }

@@ -258,13 +258,12 @@ func fixedScores(a *asm, heads, bits int) {
 						}
 						column++
 					}
-					switch i {
-					case 0:
-						a.prefetch(next, limit, 16*16)
-					case 2:
-						near.ask(16 * 16)
-					}
+					// One by one: of several at once some wait for each other.
+					a.PREFETCHT1(at(next, cacheLine*i))
+					a.PREFETCHT0(at(near.at, cacheLine*i))
 				}
+				a.advance(next, limit, 16*16)
+				a.advance(near.at, near.end, 16*16)
 			}
 			for h := range heads {
 				high, low := sums[h][0], sums[h][2]

@@ -186,8 +186,8 @@ func weigh(a *asm, bits, planes int) {
 			if bits == 4 {
 				sums = a.zeroed(planes)
 			}
-			a.prefetch(next, limit, weighAhead)
 			for i := 0; i < len(p); i += 4 {
+				a.prefetch(next, limit, 4*weighAhead/len(p))
 				x := make([]reg.VecVirtual, 4)
 				for j := range x {
 					x[j] = a.ZMM()
