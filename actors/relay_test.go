@@ -99,7 +99,7 @@ func TestACancelledSequenceGoesOnBehindTheStepsThatWereAhead(t *testing.T) {
 // refuse the step, and end what the devices exchange, for all sequences to come.
 func TestClosingASequenceInTheMiddleOfItsStepsLeavesTheWaysBetweenDevices(t *testing.T) {
 	ids := prompt(20)
-	const n = 5
+	const n = 4
 	one := emulators(t, 1)
 	c := one.load(one.spec(placement.Pipeline))
 	want := one.generate(c, one.sequence(c, placement.Pipeline), Job{IDs: ids, MaxTokens: n})
@@ -111,7 +111,7 @@ func TestClosingASequenceInTheMiddleOfItsStepsLeavesTheWaysBetweenDevices(t *tes
 		used      transport.Purpose // what comes to node 0 from the other's device
 	}{
 		{placement.Pipeline, "after 3 frames of hidden: stall 300ms", transport.Hidden, 4, transport.HiddenAhead},
-		{placement.Pooled, "after 2 frames of query: delay 50ms", transport.Query, 3, transport.PartialAhead},
+		{placement.Pooled, "after 2 frames of query: delay 30ms", transport.Query, 3, transport.PartialAhead},
 	} {
 		t.Run(c.mode.String(), func(t *testing.T) {
 			script, err := fault.Parse(c.script)

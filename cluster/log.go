@@ -8,17 +8,15 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/orrery-ai/orrery/internal/lograte"
 )
 
 // bridge is the writer behind memberlist's logger. Each line begins with its level in brackets. Whoever
 // can reach the port can cause warnings, so only so many are written in a time; the others are counted.
 type bridge struct {
-	log *slog.Logger
-
-	mu      sync.Mutex
-	since   time.Time // begin of the present period
-	said    int       // warnings written in it
-	dropped int       // and not written
+	log   *slog.Logger
+	warns lograte.Limit
 }
 
 const (
@@ -27,22 +25,6 @@ const (
 )
 
 func newBridge(l *slog.Logger) *log.Logger { return log.New(&bridge{log: l}, "", 0) }
-
-// allows counts a warning, and reports whether it is to be written, and how many before it were not.
-func (b *bridge) allows(now time.Time) (ok bool, dropped int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if now.Sub(b.since) >= warnPeriod {
-		dropped = b.dropped
-		b.since, b.said, b.dropped = now, 0, 0
-	}
-	if b.said >= maxWarns {
-		b.dropped++
-		return false, 0
-	}
-	b.said++
-	return true, dropped
-}
 
 // toldOtherwise begins the warnings and errors of memberlist that this package logs itself, in one
 // line, or reports as events; they are kept for debugging only.
@@ -84,7 +66,7 @@ func (b *bridge) Write(line []byte) (int, error) {
 	}
 	if level < slog.LevelWarn {
 		b.log.Log(ctx, level, "gossip: "+string(msg))
-	} else if ok, dropped := b.allows(time.Now()); ok {
+	} else if ok, dropped := b.warns.Allow(time.Now(), warnPeriod, maxWarns); ok {
 		b.log.Log(ctx, level, "gossip: "+string(msg), "not_said_before", dropped)
 	}
 	return len(line), nil

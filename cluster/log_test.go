@@ -18,7 +18,7 @@ func TestAStrangerCannotFloodTheLog(t *testing.T) {
 	if n := strings.Count(out.String(), "\n"); n != maxWarns {
 		t.Errorf("1000 warnings made %d lines, want %d", n, maxWarns)
 	}
-	ok, dropped := b.allows(time.Now().Add(2 * warnPeriod))
+	ok, dropped := b.warns.Allow(time.Now().Add(2*warnPeriod), warnPeriod, maxWarns)
 	if !ok || dropped != 1000-maxWarns {
 		t.Errorf("a period later: written %v, %d counted as not written", ok, dropped)
 	}

@@ -134,15 +134,8 @@ func (r *attentionReport) title() string {
 	return fmt.Sprintf("Attention of a layer, %d heads over %d of keys and values, %d elements, %s", r.Heads, r.KVHeads, r.HeadDim, counted(r.Threads, "thread"))
 }
 
-func (r *attentionReport) write(w io.Writer, format string) error {
-	switch format {
-	case "json":
-		return encodeJSON(w, r)
-	case "csv":
-		return r.writeCSV(w)
-	}
-	_, err := fmt.Fprintf(w, "%s\n%s\nShares are medians: of a plain read of as many bytes in turn with each call, and of what the multipliers do at the most.\n", r.title(), r.table())
-	return err
+func (r *attentionReport) text() string {
+	return fmt.Sprintf("%s\n%s\nShares are medians: of a plain read of as many bytes in turn with each call, and of what the multipliers do at the most.\n", r.title(), r.table())
 }
 
 func (r *attentionReport) table() string {

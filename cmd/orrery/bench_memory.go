@@ -49,7 +49,7 @@ func (c *benchMemoryCmd) Validate() error {
 	for _, tokens := range c.Context {
 		switch room := int(tokens) - int(c.Decode); {
 		case room < 1:
-			return fmt.Errorf("--decode %d: a context of %d tokens has room for %d, behind one that is computed", c.Decode, tokens, tokens-1)
+			return fmt.Errorf("--decode %d: a context of %d tokens has no room for so many, behind one that is computed", c.Decode, tokens)
 		case int(c.Last) > room:
 			return fmt.Errorf("--last %d: of a context of %d tokens, %d of which are generated, at most %d are computed", c.Last, tokens, c.Decode, room)
 		}

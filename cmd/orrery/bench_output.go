@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 
@@ -27,8 +26,8 @@ func (f *pictureFlags) Validate() error {
 }
 
 // writeAll prints a report, and draws the picture if one is asked for.
-func (f *pictureFlags) writeAll(r interface{ write(io.Writer, string) error }, p *bench.Picture) error {
-	if err := r.write(os.Stdout, f.Format); err != nil || f.Plot == "" {
+func (f *pictureFlags) writeAll(r report, p *bench.Picture) error {
+	if err := writeReport(os.Stdout, f.Format, r); err != nil || f.Plot == "" {
 		return err
 	}
 	return draw(f.Plot, p.Draw)

@@ -147,20 +147,13 @@ func (r *prefillingReport) title() string {
 	return fmt.Sprintf("%s on %s: reading prompts, keys and values in %s", r.Model, what, r.KV)
 }
 
-func (r *prefillingReport) write(w io.Writer, format string) error {
-	switch format {
-	case "json":
-		return encodeJSON(w, r)
-	case "csv":
-		return r.writeCSV(w)
+func (r *prefillingReport) text() string {
+	text := fmt.Sprintf("%s\n%s\n", r.title(), r.table())
+	if len(r.Rows) == 0 || r.Rows[0].Peak == nil {
+		return text
 	}
-	_, err := fmt.Fprintf(w, "%s\n%s\n", r.title(), r.table())
-	if err != nil || len(r.Rows) == 0 || r.Rows[0].Peak == nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "The multipliers do %.0f GFLOP/s at the most, a large product %.0f: medians; shares are of what was measured just before each run.\n",
+	return text + fmt.Sprintf("The multipliers do %.0f GFLOP/s at the most, a large product %.0f: medians; shares are of what was measured just before each run.\n",
 		r.median(func(row *prefillingRow) float64 { return row.Peak.Median })/1e9, r.median(func(row *prefillingRow) float64 { return row.Product.Median })/1e9)
-	return err
 }
 
 // median is that of something over all rows.

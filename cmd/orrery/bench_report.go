@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
@@ -67,13 +68,8 @@ func (r *decodingReport) title() string {
 	return fmt.Sprintf("%s on %s: decoding over depth", r.Model, what)
 }
 
-func (r *decodingReport) write(w io.Writer, format string) error {
-	switch format {
-	case "json":
-		return encodeJSON(w, r)
-	case "csv":
-		return r.writeCSV(w)
-	}
+func (r *decodingReport) text() string {
+	w := new(strings.Builder)
 	fmt.Fprintf(w, "%s\n", r.title())
 	for _, note := range r.notes {
 		fmt.Fprintf(w, "%s\n", note)
@@ -86,8 +82,8 @@ func (r *decodingReport) write(w io.Writer, format string) error {
 	if r.Unpredicted != "" {
 		fmt.Fprintf(w, "Nothing is predicted: %s\n", r.Unpredicted)
 	}
-	_, err := fmt.Fprintf(w, "%s\n%s\n", r.table(), r.ofWhat())
-	return err
+	fmt.Fprintf(w, "%s\n%s\n", r.table(), r.ofWhat())
+	return w.String()
 }
 
 // ofWhat says what shares are of.

@@ -41,7 +41,7 @@ func TestBenchPoolHoldsEveryModeAtEveryDepthAgainstPredictions(t *testing.T) {
 	}
 	for format, want := range map[string]string{"table": "Of 3 cases 1 are within 15% of what was predicted, 2 within 20%.", "csv": "measured_over_predicted_max\n1,0,pipeline,"} {
 		var b strings.Builder
-		if err := r.write(&b, format); err != nil || !strings.Contains(b.String(), want) {
+		if err := writeReport(&b, format, &r); err != nil || !strings.Contains(b.String(), want) {
 			t.Errorf("%s: %v in\n%s", format, err, b.String())
 		}
 	}
@@ -109,14 +109,14 @@ func TestBenchPrefillMeasuresEveryPromptAgainstItsLimits(t *testing.T) {
 	}
 	for format, want := range map[string]string{"table": "of a product", "csv": "share_of_large_product"} {
 		var b strings.Builder
-		if err := r.write(&b, format); err != nil || !strings.Contains(b.String(), want) {
+		if err := writeReport(&b, format, &r); err != nil || !strings.Contains(b.String(), want) {
 			t.Errorf("%s: %v in\n%s", format, err, b.String())
 		}
 	}
 	r.Rows[0].Peak = nil // as of a GPU
 	for format, want := range map[string]string{"table": " - │", "csv": ",,,,\n"} {
 		var b strings.Builder
-		if err := r.write(&b, format); err != nil || !strings.Contains(b.String(), want) {
+		if err := writeReport(&b, format, &r); err != nil || !strings.Contains(b.String(), want) {
 			t.Errorf("%s: %v in\n%s", format, err, b.String())
 		}
 	}
@@ -146,7 +146,7 @@ func TestBenchAttentionMeasuresEveryFormat(t *testing.T) {
 	}
 	for format, want := range map[string]string{"table": "of a read", "csv": "300,q8,64,"} {
 		var b strings.Builder
-		if err := r.write(&b, format); err != nil || !strings.Contains(b.String(), want) {
+		if err := writeReport(&b, format, &r); err != nil || !strings.Contains(b.String(), want) {
 			t.Errorf("%s: %v in\n%s", format, err, b.String())
 		}
 	}

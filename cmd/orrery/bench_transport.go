@@ -107,7 +107,7 @@ func (c *benchTransportCmd) Run(ctx context.Context, log *slog.Logger) error {
 		}
 	}
 	r.judge()
-	return r.write(os.Stdout, c.Format)
+	return writeReport(os.Stdout, c.Format, r)
 }
 
 // What is measured over, as it is printed.

@@ -167,18 +167,6 @@ func paceName(paced bool) string {
 	return "back to back"
 }
 
-// write prints the report as table, json or csv.
-func (r *transportReport) write(w io.Writer, format string) error {
-	switch format {
-	case "json":
-		return encodeJSON(w, r)
-	case "csv":
-		return r.writeCSV(w)
-	}
-	_, err := io.WriteString(w, r.text())
-	return err
-}
-
 // writeCSV is a line for each row of each table; what a row lacks is empty.
 func (r *transportReport) writeCSV(w io.Writer) error {
 	c := csv.NewWriter(w)

@@ -60,7 +60,7 @@ func (c *nodesCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return writeNodes(os.Stdout, c.Format, newNodesReport(status, links))
+	return writeReport(os.Stdout, c.Format, newNodesReport(status, links))
 }
 
 // nodesReport is what is printed.
@@ -121,19 +121,8 @@ func newNodesReport(status []orrery.NodeStatus, links []orrery.MeasuredLink) *no
 	return r
 }
 
-func writeNodes(w io.Writer, format string, r *nodesReport) error {
-	switch format {
-	case "json":
-		return encodeJSON(w, r)
-	case "csv":
-		return writeNodesCSV(w, r)
-	}
-	_, err := io.WriteString(w, nodesText(r))
-	return err
-}
-
-// writeNodesCSV is a line for each thing measured: of a node, or from a node to a peer.
-func writeNodesCSV(w io.Writer, r *nodesReport) error {
+// writeCSV is a line for each thing measured: of a node, or from a node to a peer.
+func (r *nodesReport) writeCSV(w io.Writer) error {
 	c := csv.NewWriter(w)
 	rows := [][]string{{"node", "peer", "measure", "value"}}
 	add := func(node, peer, measure string, value float64) {
@@ -180,7 +169,7 @@ func writeNodesCSV(w io.Writer, r *nodesReport) error {
 
 func micro(seconds float64) string { return fmt.Sprintf("%.0f µs", 1e6*seconds) }
 
-func nodesText(r *nodesReport) string {
+func (r *nodesReport) text() string {
 	t := newTable("node", "device", "cores", "memory", "free", "version")
 	rightAligned(t, 6)
 	speeds := newTable("node", "read GB/s", "weights GB/s", "KV GB/s", "q8, q4", "GFLOP/s", "attention", "turn", "ahead")

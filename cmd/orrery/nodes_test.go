@@ -143,7 +143,7 @@ func TestTheTableOfNodesFitsA120ColumnsTerminal(t *testing.T) {
 		r.Nodes = append(r.Nodes, nodeReport{Name: name, Device: "cuda:0 NVIDIA H100 80GB HBM3 (132 units)", Cores: 128, Memory: 1023 << 30, Free: 1022 << 30, Bandwidth: 2987.3e9, Rates: rates, Version: "0.1.0"})
 		r.Links = append(r.Links, linkReport{From: name, To: "macbook-pro", Over: "shared memory", Memory: 1023 << 20, Busy: 1234e-6, Paused: 1234e-6, Ahead: 123e-6, Rate: 12.34e9, Guessed: true})
 	}
-	text := nodesText(r)
+	text := r.text()
 	for line := range strings.Lines(text) {
 		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 120 {
 			t.Errorf("a line of %d columns: %s", n, line)
@@ -158,12 +158,12 @@ func TestTheTableOfNodesFitsA120ColumnsTerminal(t *testing.T) {
 
 func TestNodesWarnsOfANodeThatIsShortOfMemory(t *testing.T) {
 	r := &nodesReport{Nodes: []nodeReport{{Name: "a", Memory: 4 << 30}, {Name: "b", Memory: 4 << 30, Short: 2 << 30}}}
-	text := nodesText(r)
+	text := r.text()
 	if !strings.Contains(text, "WARNING") || !strings.Contains(text, "2.0 GiB of the memory that node b") || strings.Contains(text, "node a has promised") {
 		t.Errorf("%s", text)
 	}
 	var csv strings.Builder
-	if err := writeNodes(&csv, "csv", r); err != nil || strings.Count(csv.String(), "short_bytes") != 1 {
+	if err := writeReport(&csv, "csv", r); err != nil || strings.Count(csv.String(), "short_bytes") != 1 {
 		t.Errorf("%v\n%s", err, csv.String())
 	}
 }

@@ -17,6 +17,24 @@ func encodeJSON(w io.Writer, report any) error {
 	return e.Encode(report)
 }
 
+// report is what a command has found, which as JSON is itself.
+type report interface {
+	text() string // for people
+	writeCSV(w io.Writer) error
+}
+
+// writeReport prints a report as table, json or csv.
+func writeReport(w io.Writer, format string, r report) error {
+	switch format {
+	case "json":
+		return encodeJSON(w, r)
+	case "csv":
+		return r.writeCSV(w)
+	}
+	_, err := io.WriteString(w, r.text())
+	return err
+}
+
 // writeFile makes a file, or replaces what was in it. If it cannot be written whole nothing of it stays; what is no
 // file, as /dev/stdout, is left alone.
 func writeFile(path string, write func(f *os.File) error) error {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
@@ -70,20 +71,15 @@ func (r *poolReport) curves() (all []bench.Curve) {
 	return all
 }
 
-func (r *poolReport) write(w io.Writer, format string) error {
-	switch format {
-	case "json":
-		return encodeJSON(w, r)
-	case "csv":
-		return r.writeCSV(w)
-	}
+func (r *poolReport) text() string {
+	w := new(strings.Builder)
 	fmt.Fprintf(w, "%s\n", r.title())
 	for _, note := range r.Notes {
 		fmt.Fprintf(w, "%s\n", note)
 	}
-	_, err := fmt.Fprintf(w, "%s\nMedians of the rounds, and their extremes. Of %d cases %d are within 15%% of what was predicted, %d within 20%%.\n",
+	fmt.Fprintf(w, "%s\nMedians of the rounds, and their extremes. Of %d cases %d are within 15%% of what was predicted, %d within 20%%.\n",
 		r.table(), len(r.Rows), r.within(0.15), r.within(0.2))
-	return err
+	return w.String()
 }
 
 func (r *poolReport) table() string {

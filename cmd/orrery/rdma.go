@@ -70,18 +70,7 @@ func (c *rdmaCmd) Run() error {
 	default:
 		r.Adapters = adapters
 	}
-	return r.write(os.Stdout, c.Format)
-}
-
-func (r *rdmaReport) write(w io.Writer, format string) error {
-	switch format {
-	case "json":
-		return encodeJSON(w, r)
-	case "csv":
-		return r.writeCSV(w)
-	}
-	_, err := io.WriteString(w, r.text())
-	return err
+	return writeReport(os.Stdout, c.Format, &r)
 }
 
 // writeCSV is a line for each port.

@@ -79,7 +79,7 @@ func (c *traceCmd) Run(ctx context.Context, log *slog.Logger) error {
 			return err
 		}
 	}
-	return r.write(os.Stdout, c.Format)
+	return writeReport(os.Stdout, c.Format, r)
 }
 
 // begin starts or joins the nodes.

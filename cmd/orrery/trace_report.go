@@ -128,17 +128,6 @@ func (r *traceReport) add(mode orrery.Mode, tr *trace.Trace) {
 	r.Modes = append(r.Modes, m)
 }
 
-func (r *traceReport) write(w io.Writer, format string) error {
-	switch format {
-	case "json":
-		return encodeJSON(w, r)
-	case "csv":
-		return r.writeCSV(w)
-	}
-	_, err := io.WriteString(w, r.text())
-	return err
-}
-
 // text is the report for people.
 func (r *traceReport) text() string {
 	var b strings.Builder
