@@ -94,8 +94,8 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 	if w.relay, err = e.relayOf(&h, table.Epoch, layers); err != nil {
 		return err
 	}
-	if (h.Layer == 0) != (hidden == nil && w.relay.from == nil) {
-		return fmt.Errorf("layer %d of a step begins with a hidden state: %v", h.Layer, hidden != nil)
+	if handed := hidden != nil || w.relay.from != nil; h.Layer == 0 && (handed || h.Kind == kindAhead) || h.Layer > 0 && !handed {
+		return fmt.Errorf("layer %d of a step begins with a hidden state: %v", h.Layer, handed)
 	}
 	course, err := e.succession.of(&h, w.relay.end())
 	if err != nil {

@@ -88,6 +88,7 @@ func FuzzLaneMessages(f *testing.F) {
 	add(header{Kind: kindChunk, Seq: seqID, Epoch: 1, Count: 1, First: 8, Layer: 1}, make([]byte, 4))
 	add(header{Kind: kindChunk, Seq: seqID, Epoch: 1, Count: 0xffffffff, First: 0xffffffff, Layer: 0xffffffff}, nil)
 	add(header{Kind: kindChunk, Seq: seqID, Epoch: 1, Count: 1, First: 0xffffffff}, make([]byte, 4))
+	add(header{Kind: kindAhead, Seq: seqID, Epoch: 1, Count: 1, First: 0xffffffff}, nil)
 	add(header{Kind: kindRound, Seq: seqID, Epoch: 1, Count: 4, First: 8, A: 1}, append(encodePieces([]residence.Piece{{Tokens: span(8, 12)}}), make([]byte, 16)...))
 	add(header{Kind: kindRound, Seq: seqID, Epoch: 1, Count: 4, First: 8, A: 0xffffffff}, make([]byte, 32))
 	add(header{Kind: kindQuery, Seq: seqID, Epoch: 1, Count: 1, First: 8, Layer: 1}, make([]byte, 4*width))
