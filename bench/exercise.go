@@ -71,7 +71,7 @@ func (e *Exercise) steps(ctx context.Context, m *orrery.Model) error {
 	}
 	late := func() bool { return time.Since(start) > stepsFor }
 	for range rounds {
-		if late() {
+		if time.Since(start) > stepsFor/2 {
 			break
 		}
 		err := e.session(ctx, m, func(s *orrery.Session) error {

@@ -110,10 +110,17 @@ const keptSamples = 3
 // spins is how long nodes spin that wait for a message, unless they are told not to, before they sleep.
 const spins = 2 * time.Millisecond
 
-// idle waits like that.
+// late is how much later than asked for the system may end a sleep.
+const late = 2 * time.Millisecond
+
+// idle waits like that, and spins again for what the sleep might have been too long.
 func idle(d time.Duration) {
-	for start := time.Now(); time.Since(start) < min(d, spins); {
+	start := time.Now()
+	for time.Since(start) < min(d, spins) {
 		runtime.Gosched()
 	}
-	time.Sleep(d - spins)
+	time.Sleep(d - spins - late)
+	for time.Since(start) < d {
+		runtime.Gosched()
+	}
 }

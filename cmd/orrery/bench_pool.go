@@ -44,6 +44,7 @@ and just after it: the report has the median of the quotients, and the extremes.
 
 // Run measures.
 func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
+	coarsenTimers(log)
 	ref, err := (&modelFlags{Model: c.Model}).ref()
 	if err != nil {
 		return err

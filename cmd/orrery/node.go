@@ -65,6 +65,13 @@ const gcPercent = 25
 
 // Run runs the node until it is interrupted.
 func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
+	choice, err := orrery.ChooseDevice(c.Device)
+	if err != nil {
+		return err
+	}
+	if choice.Kind == orrery.DeviceCPU { // a GPU's host naps for less
+		coarsenTimers(log)
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -89,10 +96,6 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	if !c.Child {
-		choice, err := orrery.ChooseDevice(c.Device)
-		if err != nil {
-			return err
-		}
 		cfg.Device = choice.Kind
 		sayWithout(os.Stdout, choice)
 	}
