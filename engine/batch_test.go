@@ -198,7 +198,7 @@ func TestARowThatFailsLeavesTheOthersAlone(t *testing.T) {
 		"closed on the next owner":      {true, func(b *bench, r *BatchRow, s *sequenceOf) { b.engines[1].RemoveSequence(s.id) }, "sequence 6 is not open on n1"},
 		"closed on one that is asked":   {false, func(b *bench, r *BatchRow, s *sequenceOf) { b.engines[1].RemoveSequence(s.id) }, "sequence 6 is not open on n1 in epoch 2"},
 		"released on one that is asked": {false, func(b *bench, r *BatchRow, s *sequenceOf) { b.opened[s.id][2].Release() }, "sequence 6 is not open on n2 in epoch 2"},
-		"memory is full":                {true, func(b *bench, r *BatchRow, s *sequenceOf) { b.opened[s.id][1].Release() }, "sequence 6"},
+		"released on the next owner":    {true, func(b *bench, r *BatchRow, s *sequenceOf) { b.opened[s.id][1].Release() }, "sequence 6"},
 		"another way": {true, func(b *bench, r *BatchRow, s *sequenceOf) {
 			b.use(s.id)
 			b.open(owned(1, placement.Ring, 4, 3, 0))
@@ -322,7 +322,7 @@ func TestBatchesThatDoNotFitAreRefused(t *testing.T) {
 
 // A node that says nothing ends the step for all rows, with its name.
 func TestALostNodeEndsAllRowsOfAStep(t *testing.T) {
-	b := newBench(t, setup{nodes: 3, mute: map[int]bool{}, timeout: patience})
+	b := newBench(t, setup{nodes: 3, timeout: patience})
 	all := b.begin([]laid{{9, 8, false}, {10, 8, false}})
 	b.engines[1].cfg.Endpoint.Close()
 	rows := []BatchRow{b.row(all[0]), b.row(all[1])}
