@@ -16,6 +16,8 @@ type bench struct {
 	arena    []byte // of the device
 	weights  []byte // smaller, in pages such as weights lie in
 	at       int
+	cold     bool      // what is read is to come from memory, see cool
+	beside   []*bench  // that an operation runs on, too, and reads as much of theirs
 	deadline time.Time // of all measurements
 	once     bool      // what is measured does not matter: kernels are to be compiled
 	turn     float64   // seconds that a wait for the device takes besides what it waits for
@@ -23,15 +25,15 @@ type bench struct {
 	taken    *[][]byte // of the device
 }
 
-// newBench is a bench on an arena. close gives back what it takes.
+// newBench is a bench on an arena, which is to be read from memory. close gives back what it takes.
 func newBench(s Subject, arena []byte, deadline time.Time) *bench {
-	return &bench{Subject: s, stream: s.Device.NewStream(), arena: arena, weights: first(arena, weightsBytes), deadline: deadline, err: new(error), taken: new([][]byte)}
+	return &bench{Subject: s, stream: s.Device.NewStream(), arena: arena, cold: true, weights: first(arena, weightsBytes), deadline: deadline, err: new(error), taken: new([][]byte)}
 }
 
-// over is a bench on another arena.
+// over is a bench on another arena, of which the caches may hold what they do.
 func (b *bench) over(arena []byte) *bench {
 	part := *b
-	part.arena, part.at = arena, 0
+	part.arena, part.at, part.cold = arena, 0, false
 	return &part
 }
 
@@ -110,7 +112,9 @@ func (b *bench) seconds(within time.Duration, op func()) float64 {
 	if *b.err != nil {
 		return shortest
 	}
+	at := b.at
 	first := b.run(1, op) // with cold caches and code
+	reads := b.since(at)
 	switch {
 	case b.once:
 		return b.run(1, op)
@@ -123,7 +127,13 @@ func (b *bench) seconds(within time.Duration, op func()) float64 {
 	if first < sampleTime.Seconds() {
 		times = int(sampleTime.Seconds()/first) + 1
 	}
-	all := b.samples(within, fewSamples, func() float64 { return b.run(times, op) / float64(times) })
+	if b.flushes() && reads > 0 {
+		times = max(min(times, len(b.arena)/reads), 1) // nothing twice
+	}
+	all := b.samples(within, fewSamples, func() float64 {
+		b.cool(times * reads)
+		return b.run(times, op) / float64(times)
+	})
 	return all[len(all)/2]
 }
 

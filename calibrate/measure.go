@@ -54,7 +54,7 @@ func (m *Measured) Disturbed() bool { return m.Others > disturbed }
 // Measure measures a device, in less than two seconds besides what compiling its kernels takes, which it does the first time. It goes over everything a few times and takes medians,
 // since a processor may be slower for a while than it is before and after.
 func Measure(s Subject) (m Measured, err error) {
-	arena, free, err := newArena(s.Device, s.Memory, arenaTime)
+	arena, free, err := newArena(s.Device, s.Memory, mostFor(s.Device), arenaTime)
 	if err != nil {
 		return m, err
 	}
@@ -76,7 +76,7 @@ func Measure(s Subject) (m Measured, err error) {
 	if err != nil {
 		return m, err
 	}
-	if m.Bandwidth, err = s.Bandwidth(arena, bandwidthFor); err != nil {
+	if m.Bandwidth, err = b.bandwidth(bandwidthFor); err != nil {
 		return m, err
 	}
 	var all []placement.Rates
@@ -134,7 +134,7 @@ func Again(known placement.Rates, d device.Device) (r placement.Rates, err error
 		return known, fmt.Errorf("only processors are measured again, not %s", d.Name())
 	}
 	s := Subject{Device: d, Memory: 8 * mostArena, Mapped: true, KVHeads: KVHeads, HeadDim: HeadDim}
-	arena, free, err := newArena(d, s.Memory, arenaTime)
+	arena, free, err := newArena(d, s.Memory, mostFor(d), arenaTime)
 	if err != nil {
 		return known, err
 	}
@@ -169,7 +169,9 @@ const longest = 2 * 6e-3
 
 // kernels measures the decode operations, from memory and from the caches.
 func (b *bench) kernels(r *placement.Rates) {
-	b.over(b.arena).curves(&r.Memory)
+	memory := b.over(b.arena)
+	memory.cold = true
+	memory.curves(&r.Memory)
 	b.over(first(b.arena, cacheBytes)).curves(&r.Cache)
 	if b.Mapped {
 		weights := b.over(first(b.weights, cacheBytes))
@@ -283,6 +285,7 @@ func (b *bench) crowd(r *placement.Rates) {
 		for i, o := range benches {
 			ops[i] = o.attend(size, int(placement.Intensities[0]), attention.F16)
 		}
+		benches[0].beside = benches[1:]
 		took := benches[0].seconds(crowdFor, func() {
 			var all sync.WaitGroup
 			for i, op := range ops {

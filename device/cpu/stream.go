@@ -30,6 +30,7 @@ type stream struct {
 	route   routeJob
 	experts expertsJob
 	argmax  argmaxJob
+	flush   flushJob
 }
 
 var _ device.Stream = (*stream)(nil)

@@ -2720,3 +2720,18 @@ func product4Affine4Whole(s []float32, stride int, q []byte, k []byte, next []by
 //
 //go:noescape
 func product8Affine4Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
+// flushAsm flushes the lines in which b, which is not empty, lies, by CLFLUSH. What is read after it is read from memory.
+//
+//go:noescape
+func flushAsm(b []byte)
+
+// flushOptAsm flushes the lines in which b, which is not empty, lies, by CLFLUSHOPT. What is read after it is read from memory.
+//
+//go:noescape
+func flushOptAsm(b []byte)
+
+// haveFlushOptAsm reports whether the processor has CLFLUSHOPT.
+//
+//go:noescape
+func haveFlushOptAsm() (have bool)
