@@ -10,7 +10,6 @@ import (
 
 const (
 	mostArena  = 512 << 20 // more than caches hold: the largest of a processor are about half of this
-	flushArena = 256 << 20 // the most where caches can be emptied: what is read at once, or in turn, at the largest
 	leastArena = 8 << 20
 	pieceBytes = 1 << 20
 	arenaTime  = 400 * time.Millisecond
@@ -18,10 +17,10 @@ const (
 )
 
 // newArena takes memory of a device as package kvcache takes it for whole blocks, in huge pages where there are such, so that
-// reading costs as many address translations here as there: an eighth of what may be used, or so much at the most, or
+// reading costs as many address translations here as there: an eighth of what may be used, within bounds, or
 // what has been filled when the time is up. free gives it back.
-func newArena(d device.Memory, memory int64, most int, within time.Duration) (arena []byte, free func(), err error) {
-	size := int(min(max(memory/8, leastArena), int64(most)))
+func newArena(d device.Memory, memory int64, within time.Duration) (arena []byte, free func(), err error) {
+	size := int(min(max(memory/8, leastArena), mostArena))
 	all, err := d.Alloc(size)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%d bytes to measure with: %w", size, err)

@@ -31,7 +31,7 @@ func TestTheArenaGoesBack(t *testing.T) {
 		want   int
 	}{{time.Hour, 128 << 20}, {0, leastArena}} { // of a GiB, and when the time is up
 		before := residentBytes(t)
-		arena, free, err := newArena(device.Host{}, 1<<30, mostArena, k.within)
+		arena, free, err := newArena(device.Host{}, 1<<30, k.within)
 		if err != nil {
 			t.Fatal(err)
 		}

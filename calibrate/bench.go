@@ -17,7 +17,6 @@ type bench struct {
 	weights  []byte // smaller, in pages such as weights lie in
 	at       int
 	cold     bool      // what is read is to come from memory, see cool
-	beside   []*bench  // that an operation runs on, too, and reads as much of theirs
 	deadline time.Time // of all measurements
 	once     bool      // what is measured does not matter: kernels are to be compiled
 	turn     float64   // seconds that a wait for the device takes besides what it waits for
@@ -25,15 +24,15 @@ type bench struct {
 	taken    *[][]byte // of the device
 }
 
-// newBench is a bench on an arena, which is to be read from memory. close gives back what it takes.
+// newBench is a bench on an arena. close gives back what it takes.
 func newBench(s Subject, arena []byte, deadline time.Time) *bench {
-	return &bench{Subject: s, stream: s.Device.NewStream(), arena: arena, cold: true, weights: first(arena, weightsBytes), deadline: deadline, err: new(error), taken: new([][]byte)}
+	return &bench{Subject: s, stream: s.Device.NewStream(), arena: arena, weights: first(arena, weightsBytes), deadline: deadline, err: new(error), taken: new([][]byte)}
 }
 
-// over is a bench on another arena, of which the caches may hold what they do.
+// over is a bench on another arena.
 func (b *bench) over(arena []byte) *bench {
 	part := *b
-	part.arena, part.at, part.cold = arena, 0, false
+	part.arena, part.at = arena, 0
 	return &part
 }
 
@@ -115,6 +114,10 @@ func (b *bench) seconds(within time.Duration, op func()) float64 {
 	at := b.at
 	first := b.run(1, op) // with cold caches and code
 	reads := b.since(at)
+	if b.cold && b.flush(nil) && !b.once && !b.late() {
+		b.cool(reads, 1, op)
+		first = b.run(1, op)
+	}
 	switch {
 	case b.once:
 		return b.run(1, op)
@@ -127,11 +130,8 @@ func (b *bench) seconds(within time.Duration, op func()) float64 {
 	if first < sampleTime.Seconds() {
 		times = int(sampleTime.Seconds()/first) + 1
 	}
-	if b.flushes() && reads > 0 {
-		times = max(min(times, len(b.arena)/reads), 1) // nothing twice
-	}
 	all := b.samples(within, fewSamples, func() float64 {
-		b.cool(times * reads)
+		b.cool(reads, times, op)
 		return b.run(times, op) / float64(times)
 	})
 	return all[len(all)/2]

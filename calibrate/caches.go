@@ -25,14 +25,11 @@ func (b *bench) cached(r *placement.Rates) {
 			continue
 		}
 		first := 0
-		if n > len(b.weights) { // where the one before did not read, which is there already, or else was
+		if n > len(b.weights) { // where the one before did not read, which is there already
 			first = min(at, len(arena)-n)
 			at = first + n
 		}
 		part := b.over(arena[first:][:n])
-		if n > len(b.weights) {
-			b.flush(part.arena)
-		}
 		r.Cached[i] = share(fast.At(float64(size)), slow.At(float64(size)), part.settled(n/size, op(part, size)))
 	}
 }

@@ -54,7 +54,7 @@ func (m *Measured) Disturbed() bool { return m.Others > disturbed }
 // Measure measures a device, in less than two seconds besides what compiling its kernels takes, which it does the first time. It goes over everything a few times and takes medians,
 // since a processor may be slower for a while than it is before and after.
 func Measure(s Subject) (m Measured, err error) {
-	arena, free, err := newArena(s.Device, s.Memory, mostFor(s.Device), arenaTime)
+	arena, free, err := newArena(s.Device, s.Memory, arenaTime)
 	if err != nil {
 		return m, err
 	}
@@ -134,7 +134,7 @@ func Again(known placement.Rates, d device.Device) (r placement.Rates, err error
 		return known, fmt.Errorf("only processors are measured again, not %s", d.Name())
 	}
 	s := Subject{Device: d, Memory: 8 * mostArena, Mapped: true, KVHeads: KVHeads, HeadDim: HeadDim}
-	arena, free, err := newArena(d, s.Memory, mostFor(d), arenaTime)
+	arena, free, err := newArena(d, s.Memory, arenaTime)
 	if err != nil {
 		return known, err
 	}
@@ -285,7 +285,6 @@ func (b *bench) crowd(r *placement.Rates) {
 		for i, o := range benches {
 			ops[i] = o.attend(size, int(placement.Intensities[0]), attention.F16)
 		}
-		benches[0].beside = benches[1:]
 		took := benches[0].seconds(crowdFor, func() {
 			var all sync.WaitGroup
 			for i, op := range ops {

@@ -51,7 +51,7 @@ func Together(s Sitting, d device.Device) (slower float64, err error) {
 	if err := s.check(); err != nil {
 		return 0, err
 	}
-	arena, free, err := newArena(d, 8*placement.TogetherBytes, mostArena, TogetherIn/2)
+	arena, free, err := newArena(d, 8*placement.TogetherBytes, TogetherIn/2)
 	if err != nil {
 		return 0, err
 	}
