@@ -10,6 +10,8 @@
 // F16 is the IEEE 754 half, BF16 the upper half of a float32. Assembly and twin may differ in the
 // last bits, because they add in another order; either gives the same bits each time.
 //
+// Flush alone has no twin: without assembly, and on arm64, it reports that it cannot.
+//
 // Lengths are those of the Go loops: a slice that is too short panics.
 package simd
 
