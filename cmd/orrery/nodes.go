@@ -203,7 +203,7 @@ func (r *nodesReport) text() string {
 }
 
 func linksText(links []linkReport) string {
-	t := newTable("from", "to", "over", "shared", "busy exchange", "paused exchange", "of devices", "GB/s", "")
+	t := newTable("from", "to", "over", "shared", "busy exchange", "paused exchange", "of devices", "GB/s")
 	rightAligned(t, 8)
 	guessed := false
 	for _, l := range links {
@@ -221,7 +221,7 @@ func linksText(links []linkReport) string {
 		if l.Memory > 0 {
 			shared = placement.FormatBytes(l.Memory)
 		}
-		t.AppendRow(table.Row{l.From, l.To, over, shared, micro(l.Busy), micro(l.Paused), ahead, fmt.Sprintf("%.2f", l.Rate/1e9), mark})
+		t.AppendRow(table.Row{l.From, l.To, over, shared, micro(l.Busy), micro(l.Paused), ahead, fmt.Sprintf("%.2f%s", l.Rate/1e9, mark)})
 	}
 	text := t.Render() + "\n"
 	if guessed {
