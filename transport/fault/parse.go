@@ -19,6 +19,12 @@ const (
 	maxBits     = 1000
 )
 
+// What stands between words, and all that ends one.
+const (
+	blanks = " \t\r"
+	ends   = blanks + "\n:;#"
+)
+
 // SyntaxError says where a script is not understood.
 type SyntaxError struct {
 	Line, Column int    // from 1; columns are bytes
@@ -56,7 +62,7 @@ func Parse(text string) (Script, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.Text = strings.Join(strings.Fields(text[from:p.ended]), " ")
+		r.Text = strings.Join(strings.FieldsFunc(text[from:p.ended], func(c rune) bool { return strings.ContainsRune(blanks, c) }), " ")
 		s = append(s, r)
 	}
 	return s, nil
@@ -89,7 +95,7 @@ type parser struct {
 func (p *parser) next() {
 	p.ended = p.at
 	comment := false
-	for p.at < len(p.text) && (strings.IndexByte(" \t\r", p.text[p.at]) >= 0 || p.text[p.at] == '#' || comment && p.text[p.at] != '\n') {
+	for p.at < len(p.text) && (strings.IndexByte(blanks, p.text[p.at]) >= 0 || p.text[p.at] == '#' || comment && p.text[p.at] != '\n') {
 		comment = comment || p.text[p.at] == '#'
 		p.step()
 	}
@@ -105,7 +111,7 @@ func (p *parser) next() {
 		p.step()
 	default:
 		p.kind = word
-		for p.at < len(p.text) && strings.IndexByte(" \t\r\n:;#", p.text[p.at]) < 0 {
+		for p.at < len(p.text) && strings.IndexByte(ends, p.text[p.at]) < 0 {
 			p.step()
 		}
 	}

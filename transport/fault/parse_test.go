@@ -71,6 +71,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("after 3 frames of partial: delay 20ms; after 1MiB on bulk: flip bit; each at 2s to n1 back: cut # end")
 	f.Add("after 0 frames: reorder 3\nat 1h: half-open;;\n\n")
 	f.Add("at 1s: flip 2 bits;after 1B:truncate")
+	f.Add("at 2s to \xeb\v\f\u0085\u2003 \t\r on bulk: cut") // other than blanks belongs to a name
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := Parse(text)
 		if err != nil {
