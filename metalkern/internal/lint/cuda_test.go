@@ -37,7 +37,7 @@ func TestKernelsAreCUDA(t *testing.T) {
 func TestWrongCUDAIsFound(t *testing.T) {
 	const kernel = "KERNEL(f, 32, 1)(BUF(0, float, x) GRID_ARGS) { %s }"
 	for text, found := range map[string]bool{
-		`x[0] = GRID.lane;`:                                           false,
+		`x[0] = GRID.lane;`: false,
 		`float y; asm("mov.f32 %0, %1;" : "=f"(y) : "f"(x[0]));`:           false,
 		`float y; asm("mov.f32 %0, %1;" : "=f"(y) : "Q"(x[0]));`:           true, // no such operand
 		`float y; asm("mov.f32 %0, %2;" : "=f"(y) : "f"(x[0]));`:           true, // no operand 2
