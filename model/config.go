@@ -165,10 +165,9 @@ func ParseConfig(b []byte) (Config, error) {
 	if r.NormEps != nil {
 		eps = *r.NormEps
 	}
-	if !(eps > 0 && eps < 1) {
-		return Config{}, fmt.Errorf("rms_norm_eps %g is not between 0 and 1", eps)
+	if c.NormEps = float32(eps); !(c.NormEps > 0 && c.NormEps < 1) {
+		return Config{}, fmt.Errorf("rms_norm_eps %g is, in float32, not between 0 and 1", eps)
 	}
-	c.NormEps = float32(eps)
 	if err := c.setEOS(r.EOS); err != nil {
 		return Config{}, err
 	}

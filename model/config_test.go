@@ -121,6 +121,7 @@ func TestBadConfigsAreRefusedByField(t *testing.T) {
 		{fields{"vocab_size": 1 << 31}, "vocab_size"},
 		{fields{"max_position_embeddings": -1}, "max_position_embeddings"},
 		{fields{"rms_norm_eps": 0}, "rms_norm_eps"},
+		{fields{"rms_norm_eps": 1e-60}, "rms_norm_eps 1e-60"},
 		{fields{"hidden_act": "gelu"}, `hidden_act "gelu"`},
 		{fields{"eos_token_id": "</s>"}, "eos_token_id"},
 		{fields{"eos_token_id": []int{1, 256}}, "eos_token_id 256"},
@@ -133,11 +134,13 @@ func TestBadConfigsAreRefusedByField(t *testing.T) {
 		{fields{"rope_parameters": fields{"rope_type": "linear"}}, "rope_parameters: factor is missing"},
 		{fields{"rope_parameters": fields{"partial_rotary_factor": 0.5}}, "partial_rotary_factor"},
 		{rope("factor", 0), "factor 0"},
+		{rope("factor", 1e-310), "factor 1e-310"},
 		{rope("low_freq_factor", nil), "low_freq_factor is missing"},
 		{rope("high_freq_factor", 1), "not below high_freq_factor"},
 		{rope("original_max_position_embeddings", nil), "original_max_position_embeddings is missing"},
 		{fields{"rope_scaling": fields{"rope_type": "factors", "factors": []int{1, 1}}}, "rope_scaling: 2 factors for 8 pairs"},
 		{fields{"rope_scaling": fields{"rope_type": "factors", "factors": []int{1, 1, 1, 0, 1, 1, 1, 1}}}, "factors[3] 0"},
+		{fields{"rope_scaling": fields{"rope_type": "factors", "factors": []float64{1, 1, 1, 1, 1, 1, 1, 1e-310}}}, "factors[7] 1e-310"},
 		{fields{"partial_rotary_factor": 0.5}, "partial_rotary_factor"},
 		{fields{"use_sliding_window": true}, "use_sliding_window"},
 		{fields{"layer_types": []string{"full_attention", "sliding_attention"}}, "layer_types[1]"},
@@ -233,6 +236,8 @@ func FuzzParseConfig(f *testing.F) {
 		"eos_token_id":[1,2],"rope_parameters":{"rope_type":"llama3","factor":2,"low_freq_factor":1,"high_freq_factor":2,"original_max_position_embeddings":4}}`))
 	f.Add([]byte(`{"model_type":"qwen3_moe","num_hidden_layers":3,"hidden_size":8,"num_attention_heads":4,"vocab_size":9,"num_experts":4,"num_experts_per_tok":2,
 		"moe_intermediate_size":8,"decoder_sparse_step":2,"mlp_only_layers":[1,2],"intermediate_size":8}`))
+	f.Add([]byte(`{"model_type":"llama","num_hidden_layers":1,"hidden_size":8,"intermediate_size":8,"num_attention_heads":1,"vocab_size":9,
+		"rope_scaling":{"type":"linear","factor":1e-310}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := ParseConfig(b)
 		if err != nil {

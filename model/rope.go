@@ -77,6 +77,9 @@ func (r *rawRope) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*plain)(r))
 }
 
+// canStretch is whether frequencies times or over f stay finite, and above 0.
+func canStretch(f float64) bool { return f >= 1e-6 && f <= 1e6 }
+
 // rope joins the spellings, in the order of transformers: rope_scaling before rope_parameters, a
 // theta inside them before one outside, rope_type before type.
 func (r *rawConfig) rope(fam family, headDim int) (Rope, error) {
@@ -115,8 +118,8 @@ func (r *rawConfig) rope(fam family, headDim int) (Rope, error) {
 			return Rope{}, fmt.Errorf("%s: %d factors for %d pairs", where, len(raw.Factors), headDim/2)
 		}
 		for i, f := range raw.Factors {
-			if !(f > 0 && f <= 1e6) {
-				return Rope{}, fmt.Errorf("%s: factors[%d] %g is not between 0 and 1e6", where, i, f)
+			if !canStretch(f) {
+				return Rope{}, fmt.Errorf("%s: factors[%d] %g is not between 1e-6 and 1e6", where, i, f)
 			}
 		}
 		out.Factors = raw.Factors
@@ -126,8 +129,8 @@ func (r *rawConfig) rope(fam family, headDim int) (Rope, error) {
 		if from == nil {
 			return fmt.Errorf("%s: %s is missing", where, name)
 		}
-		if !(*from > 0 && *from <= 1e6) {
-			return fmt.Errorf("%s: %s %g is not between 0 and 1e6", where, name, *from)
+		if !canStretch(*from) {
+			return fmt.Errorf("%s: %s %g is not between 1e-6 and 1e6", where, name, *from)
 		}
 		*to = *from
 		return nil

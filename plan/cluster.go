@@ -141,7 +141,7 @@ func (c *Cluster) addNodes(d *described) error {
 		switch {
 		case n.Name == "" || len(n.Name) > 64 || strings.ContainsAny(n.Name, " \t\r\n,="):
 			return fmt.Errorf("nodes[%d]: name %.70q is empty, longer than 64 bytes, or has a space, a comma or =", i, n.Name)
-		case count < 1 || len(c.Nodes)+count > maxNodes:
+		case count < 1 || count > maxNodes-len(c.Nodes):
 			return fmt.Errorf("%s: count %d is not positive, or makes more than %d nodes", at, count, maxNodes)
 		}
 		if err := cmp.Or(

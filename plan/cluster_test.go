@@ -88,6 +88,7 @@ func TestBadClustersNameTheField(t *testing.T) {
 		"bandwidth NaN":                     {"546GB/s", "NaNGB/s"},
 		"count 0":                           {"count: 2", "count: 0"},
 		"more than 1024 nodes":              {"count: 2", "count: 1024"},
+		"count 9223372036854775807":         {"name: little", "name: little, count: 9223372036854775807"},
 		"two nodes of the name little":      {"name: big, count: 2", "name: little"},
 		"a comma":                           {"name: little", `name: "a,b"`},
 		"links.fast: latency":               {"latency: 30us", "latency: -30us"},
@@ -126,6 +127,7 @@ func TestBadClustersNameTheField(t *testing.T) {
 func FuzzParseCluster(f *testing.F) {
 	f.Add([]byte(small))
 	f.Add([]byte("nodes: &a [*a]"))
+	f.Add([]byte(strings.Replace(small, "name: little", "name: little, count: 9223372036854775807", 1)))
 	f.Add([]byte("nodes:\n  ! 0\n00008:\n  0: 0\n"))
 	for _, file := range []string{"m4-cluster", "m4-scale", "h100-scale"} {
 		b, err := os.ReadFile("../research/" + file + ".yaml")

@@ -16,6 +16,7 @@ const (
 	maxVocab      = 1 << 22
 	maxExperts    = 1 << 14
 	maxPositions  = 1 << 27
+	maxParams     = 1 << 50
 	maxConfigSize = 4 << 20 // bytes
 )
 
@@ -124,6 +125,7 @@ func ParseConfig(b []byte) (*Arch, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
+	total := int64(0)
 	for l := range layers {
 		layer := Layer{Kept: 2 * int64(a.Hidden)} // the two norms
 		family(&r, a, l, &layer)
@@ -131,6 +133,9 @@ func ParseConfig(b []byte) (*Arch, error) {
 			return nil, r.err
 		}
 		a.Layers = append(a.Layers, layer)
+		if total += layer.params(); total > maxParams {
+			return nil, fmt.Errorf("layers 0 to %d have %d parameters, over %d: a width or a number of experts is wrong", l, total, maxParams)
+		}
 	}
 	return a, nil
 }

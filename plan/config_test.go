@@ -132,6 +132,14 @@ func TestBadConfigsNameTheField(t *testing.T) {
 			t.Errorf("want %q, got %v", k.want, err)
 		}
 	}
+	for want, change := range map[string]map[string]any{
+		"intermediate_size is missing": {"intermediate_size": nil, "mlp_bias": true},
+		"parameters, over":             {"num_hidden_layers": 1024, "hidden_size": 1 << 20, "intermediate_size": 1 << 20},
+	} {
+		if _, err := ParseConfig(edited(t, "Llama-3.3-70B", change)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
 }
 
 func TestLayersDifferWhereTheConfigSaysSo(t *testing.T) {
@@ -177,6 +185,9 @@ func FuzzParseConfig(f *testing.F) {
 		}
 		f.Add(b)
 	}
+	f.Add([]byte(`{"model_type":"llama","num_hidden_layers":1,"hidden_size":8,"num_attention_heads":1,"vocab_size":9,"mlp_bias":true}`))
+	f.Add([]byte(`{"model_type":"mixtral","num_hidden_layers":1000,"hidden_size":1000000,"num_attention_heads":1,"vocab_size":9,
+		"num_local_experts":10000,"num_experts_per_tok":1,"intermediate_size":1000000}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := ParseConfig(b)
 		if err != nil {

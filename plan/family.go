@@ -52,7 +52,7 @@ var families = map[string]family{
 		grouped(r, a, l, r.AttentionBias, r.AttentionBias)
 		dense(r, a, l)
 		if r.MLPBias {
-			l.Kept += 2*int64(*r.Intermediate) + int64(a.Hidden)
+			l.Kept += int64(l.Wide) + int64(a.Hidden) // of gate and up, and of down
 		}
 	},
 	"qwen2": func(r *reader, a *Arch, layer int, l *Layer) {
@@ -236,11 +236,12 @@ func (a *Arch) Params() int64 {
 		n += a.table()
 	}
 	for i := range a.Layers {
-		l := &a.Layers[i]
-		n += l.Dense + l.Kept + int64(l.Experts)*(l.Expert+l.Bias)
+		n += a.Layers[i].params()
 	}
 	return n
 }
+
+func (l *Layer) params() int64 { return l.Dense + l.Kept + int64(l.Experts)*(l.Expert+l.Bias) }
 
 // Active is how many parameters decoding a token uses: not all experts, and of the embedding one row.
 func (a *Arch) Active() int64 {

@@ -16,9 +16,6 @@ import (
 	orrery "github.com/orrery-ai/orrery/proto"
 )
 
-// patience is how long the futures of tests wait: none should.
-const patience = 20 * time.Second
-
 // attach gives an endpoint an actor system.
 func attach(t testing.TB, e *Endpoint) *actor.ActorSystem {
 	t.Helper()

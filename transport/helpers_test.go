@@ -2,11 +2,13 @@ package transport
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +21,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0))) // on one core nobody spins, and devices share no memory
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		standin.Clean()
 		os.Exit(code)
@@ -66,6 +69,8 @@ func endpoint(t testing.TB, node string, c Config) (*Endpoint, *logBook) {
 	if c.Cluster == "" {
 		c.Cluster = "test"
 	}
+	// None is up in a test that does not set it, however busy the machine.
+	c.DialTimeout, c.WriteTimeout = cmp.Or(c.DialTimeout, patience), cmp.Or(c.WriteTimeout, patience)
 	if fabric != nil && c.RDMA.Use == "" {
 		c.RDMA = RDMA{Use: "auto", Library: fabric.Library}
 	}
@@ -154,8 +159,11 @@ func fill(t testing.TB, s *Sender) {
 	}
 }
 
+// patience is how long tests wait for what should come at once.
+const patience = 30 * time.Second
+
 // soon is a deadline that no sound test reaches.
-func soon() time.Time { return time.Now().Add(20 * time.Second) }
+func soon() time.Time { return time.Now().Add(patience) }
 
 // eventually waits for something that must happen.
 func eventually(t testing.TB, what string, f func() bool) {

@@ -81,9 +81,9 @@ func TestThreeProcessesGiveTheSameTextInEveryModeAndAcrossSwitches(t *testing.T)
 	}
 }
 
-// lostWithin is how soon a generation has ended that a node was lost from, on whatever machine: far sooner than a step's
-// deadline would end it. Where nothing else runs it takes 0.8 s if the node was killed, and 2.4 s if it was frozen.
-const lostWithin = 10 * time.Second
+// lostWithin is how soon a generation has ended that a node was lost from, however busy the machine: sooner than a step's
+// deadline would end it, which is two minutes. Where nothing else runs it takes 0.8 s if the node was killed, and 2.4 s if it was frozen.
+const lostWithin = time.Minute
 
 func TestALostNodeEndsTheGenerationByNameAndTheOthersServeOn(t *testing.T) {
 	for _, c := range []struct {

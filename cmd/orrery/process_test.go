@@ -69,9 +69,9 @@ func install(from, to string) error {
 
 // Bounds on what a test waits for. They end a test that hangs; none is a claim about speed.
 const (
-	readyWithin = 20 * time.Second
-	exitWithin  = 20 * time.Second
-	longWithin  = 60 * time.Second
+	readyWithin = 60 * time.Second
+	exitWithin  = 60 * time.Second
+	longWithin  = 180 * time.Second
 )
 
 // output is what a process printed so far.
@@ -141,7 +141,7 @@ func startCommand(t testing.TB, stdin io.Reader, cmd *exec.Cmd) *command {
 	t.Helper()
 	c := &command{t: t, cmd: cmd, stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = stdin, c.stdout, c.stderr
-	c.cmd.WaitDelay = 5 * time.Second // its node processes hold its standard error a little longer
+	c.cmd.WaitDelay = exitWithin // its node processes hold its standard error a little longer
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -194,6 +194,16 @@ func run(t testing.TB, within time.Duration, args ...string) (stdout, stderr str
 	c := start(t, args...)
 	status = c.wait(within)
 	return c.stdout.String(), c.stderr.String(), status
+}
+
+// logs waits for what a process is to write to its standard error: it is behind what the process has done.
+func (c *command) logs(want ...string) {
+	c.t.Helper()
+	for _, w := range want {
+		if !c.stderr.until(exitWithin, func(s string) bool { return strings.Contains(s, w) }) {
+			c.t.Errorf("orrery %.200s: %q is not in what it logs: %s", strings.Join(c.cmd.Args[1:], " "), w, c.stderr)
+		}
+	}
 }
 
 // testNode is a node process.
