@@ -149,6 +149,10 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 	if step.waiting--; step.waiting > 0 {
 		return
 	}
+	if vocab := c.spec.Model.Config.Vocab; step.wants && step.token < 0 || int(step.token) >= vocab {
+		c.stepFailed(ctx, s, c.spec.Nodes[r.Node], "", fmt.Errorf("token %d came of the step, which is none of the %d of the vocabulary", step.token, vocab))
+		return
+	}
 	delete(c.steps, r.Step)
 	if step.prompt {
 		c.prompts.Done(s.id)

@@ -2,31 +2,17 @@ package actors
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/orrery-ai/orrery/placement"
-	"github.com/orrery-ai/orrery/transport"
-	"github.com/orrery-ai/orrery/transport/fault"
 )
 
 // However many prompts are read, the nodes have no more of them than keeps all busy: what waits there waits for all that came before, with its deadline running.
 func TestManyPromptsTakeTurnsAtTheNodes(t *testing.T) {
 	const sequences = 12
-	script, err := fault.Parse("after 1 frame of result: stall 1h")
-	if err != nil {
-		t.Fatal(err)
-	}
-	in := fault.New(script, slog.New(slog.DiscardHandler))
-	t.Cleanup(in.Close)
-	r := newRigWith(t, 2, func(node int, tc *transport.Config) {
-		tc.DialTimeout = time.Second
-		if node == 1 {
-			tc.Dial, tc.Share = in.Dial, in.Share
-		}
-	})
+	r := stalled(t)
 	s := r.spec(placement.Pipeline)
 	r.keep(&s, sequences+1)
 	c := r.load(s)
