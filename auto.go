@@ -23,7 +23,7 @@ type Choice = steering.Decision
 const predictWithin = 20 * time.Second
 
 // steer has a conductor choose modes by what the nodes and the ways between them were measured to do, once for
-// each loading of the model. The caller holds m.loading.
+// each loading of the model. The caller is the one that loads.
 func (m *Model) steer(ctx context.Context, c *actors.Conductor) {
 	m.mu.Lock()
 	steered, nodes := m.steered == c, m.nodes

@@ -27,7 +27,7 @@ type Model struct {
 	chat    *tokenizer.ChatTemplate // nil if the model has none
 	noChat  error                   // why not
 
-	loading sync.Mutex // one load at a time
+	loading chan struct{} // with room for one: who has put something in loads, or closes
 
 	mu        sync.Mutex
 	conductor *actors.Conductor // nil between loads
@@ -51,7 +51,7 @@ func (c *Cluster) Load(ctx context.Context, ref string, o LoadOptions) (*Model, 
 	if err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
-	m := &Model{cluster: c, ref: ref, files: files}
+	m := &Model{cluster: c, ref: ref, files: files, loading: make(chan struct{}, 1)}
 	if err = m.loadText(); err == nil {
 		err = m.setOptions(o)
 	}
@@ -87,10 +87,14 @@ func (m *Model) loadText() error {
 }
 
 // ready is the conductor of the loaded model. If a node was lost, the model is loaded again on those that
-// are there. auto is whether it is to choose modes.
+// are there; whoever asks meanwhile waits for that, as long as ctx. auto is whether it is to choose modes.
 func (m *Model) ready(ctx context.Context, auto bool) (*actors.Conductor, error) {
-	m.loading.Lock()
-	defer m.loading.Unlock()
+	select {
+	case m.loading <- struct{}{}:
+		defer func() { <-m.loading }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("the model is being loaded: %w", context.Cause(ctx))
+	}
 	m.mu.Lock()
 	conductor, closed := m.conductor, m.closed
 	m.mu.Unlock()
@@ -195,8 +199,8 @@ func (m *Model) Close() error {
 }
 
 func (m *Model) close() error {
-	m.loading.Lock()
-	defer m.loading.Unlock()
+	m.loading <- struct{}{}
+	defer func() { <-m.loading }()
 	m.mu.Lock()
 	conductor, closed := m.conductor, m.closed
 	m.conductor, m.closed = nil, true

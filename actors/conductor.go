@@ -3,9 +3,7 @@ package actors
 import (
 	"fmt"
 	"log/slog"
-	"maps"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -31,6 +29,7 @@ type conductor struct {
 	pairBytes   int64            // of a token's keys and values in one layer
 	desk        *admission.Desk
 	batcher     *batching.Batcher
+	prompts     *batching.Prompts
 	predict     steering.Predictor // for sequences in placement.Auto; nil: nothing is predicted
 	unpredicted string             // why
 	lessons     steering.Lessons   // of all of them
@@ -41,9 +40,6 @@ type conductor struct {
 	seqs        map[uint64]*sequence
 	steps       map[uint64]*stepInFlight
 	last        uint64 // step number
-	round       uint64 // the round of ring prefill in flight, which is alone, or 0
-	wanting     uint64 // the sequence that waits to begin a round, or 0: nothing else begins
-	justRound   uint64 // the sequence whose round was the last, until the others have had their turn
 	broken      error
 	came        time.Time     // the result that is being taken; zero if it has led to a step, or none is
 	ticking     chan struct{} // closed to end the goroutine that ticks
@@ -98,7 +94,7 @@ func newConductor(h *Conductor, p *residence.Policy) *conductor {
 		room[i] = p.KV
 	}
 	c.desk = admission.NewDesk(room, h.spec.MaxWaiting)
-	c.batcher = batching.New(h.spec.together())
+	c.batcher, c.prompts = batching.New(h.spec.together()), batching.NewPrompts()
 	for i := range c.loaded {
 		c.loaded[i] = h.spec.Mode == placement.Ring || n == 1
 	}
@@ -125,7 +121,6 @@ func (c *conductor) Receive(ctx actor.Context) {
 		if s := c.seqs[msg.seq]; s != nil && s.job != nil && s.job.ticket == msg.ticket {
 			s.job.cancelled = msg.cause
 			c.advance(ctx, s)
-			c.advanceOthers(ctx, s) // they may have waited for it to begin a round
 		}
 	case *switchMode:
 		c.switchMode(ctx, msg)
@@ -133,7 +128,6 @@ func (c *conductor) Receive(ctx actor.Context) {
 		c.fill(ctx, msg)
 	case *closeSequence:
 		c.closeSequence(ctx, msg.seq, fmt.Errorf("the sequence %w", ErrClosed))
-		c.advanceOthers(ctx, nil)
 	case *engine.Result:
 		c.result(ctx, msg)
 	case *proto.LayersLoading:
@@ -176,7 +170,6 @@ func (c *conductor) Receive(ctx actor.Context) {
 		c.nodeLost(ctx, msg.name, msg.cause)
 	case tick:
 		c.checkDeadlines(ctx, time.Now())
-		c.advanceOthers(ctx, nil) // whoever let others go first, and saw no result of theirs
 	}
 	c.begin(ctx)
 }
@@ -209,11 +202,11 @@ func (c *conductor) onSequence(ctx actor.Context, id uint64, do func(*sequence))
 	}
 }
 
-// advance carries out what the machine asks for, begins the steps that may begin, but for those that go with others', and ends a job that is
-// done. It is called after every event of a sequence.
+// advance carries out what the machine asks for, says which step may begin next, and ends a job that is done. It is called after every event of a sequence.
 func (c *conductor) advance(ctx actor.Context, s *sequence) {
 	c.progress(ctx, s)
 	c.queue(s)
+	c.act(ctx, s) // before a round the machine may want blocks to be closed
 }
 
 func (c *conductor) progress(ctx actor.Context, s *sequence) {
@@ -232,23 +225,9 @@ func (c *conductor) progress(ctx actor.Context, s *sequence) {
 	c.askDue(ctx, s)
 	c.act(ctx, s)
 	if s.job.cancelled == nil {
-		c.issue(ctx, s)
 		c.follow(ctx, s)
-		c.act(ctx, s)
 	}
 	if s.job != nil && s.inFlight == 0 && (s.job.cancelled != nil || s.ended) {
 		c.endJob(s, s.job.cancelled)
-	}
-}
-
-// advanceOthers lets the other sequences begin what had to wait.
-func (c *conductor) advanceOthers(ctx actor.Context, s *sequence) {
-	if s != nil && len(c.seqs) == 1 && c.seqs[s.id] == s {
-		return
-	}
-	for _, id := range slices.Sorted(maps.Keys(c.seqs)) {
-		if o := c.seqs[id]; o != nil && o != s {
-			c.advance(ctx, o)
-		}
 	}
 }

@@ -14,34 +14,77 @@ func (c *conductor) decodes(s *sequence) bool {
 		j.Logits == nil && c.handle.recorder.Load() == nil && s.machine.CanStep() && s.machine.Fits(s.position+1)
 }
 
-// queue tells the batcher whether a sequence is ready. It is called after every event of the sequence.
+// queue says which step of a sequence may begin next, if one may. It is called after every event of the sequence.
 func (c *conductor) queue(s *sequence) {
-	if !c.decodes(s) {
-		c.batcher.Withdraw(s.id)
+	if c.decodes(s) {
+		c.prompts.Withdraw(s.id)
+		c.batcher.Ready(s.id, s.machine.Epoch().Owners)
 		return
 	}
-	if c.wanting == s.id {
-		c.wanting = 0
+	c.batcher.Withdraw(s.id)
+	switch round, ok := c.reads(s); {
+	case !ok:
+		c.prompts.Withdraw(s.id)
+	case round:
+		c.prompts.ReadyRound(s.id)
+	default:
+		c.prompts.Ready(s.id, s.machine.Epoch().Owners)
 	}
-	c.batcher.Ready(s.id, s.machine.Epoch().Owners)
 }
 
-// begin begins the steps of one token that may begin, each of as many sequences as the batcher puts together.
-func (c *conductor) begin(ctx actor.Context) {
-	for c.round == 0 && c.wanting == 0 {
-		var most [engine.BatchRows]uint64
-		ids := c.batcher.Next(most[:0])
-		switch len(ids) {
-		case 0:
-			return
-		case 1: // which others may follow
-			s := c.seqs[ids[0]]
-			c.issueChunk(ctx, s, 1)
-			c.follow(ctx, s)
-		default:
-			c.issueBatch(ctx, ids)
-		}
+// reads reports whether a step of a sequence's job may begin that goes alone, as those of prompts do, and whether it is a round.
+func (c *conductor) reads(s *sequence) (round, ok bool) {
+	j := s.job
+	if j == nil || s.opener != nil || j.cancelled != nil || s.ended || s.held() || len(j.pending) == 0 {
+		return false, false
 	}
+	n, round, single := c.nextStep(s)
+	if round {
+		return true, s.machine.CanRound() && s.machine.FitsRound(n)
+	}
+	return false, s.machine.CanStep() && s.inFlight < window(len(s.machine.Epoch().Owners), single) && s.machine.Fits(s.position+n)
+}
+
+// begin begins the steps that may begin.
+func (c *conductor) begin(ctx actor.Context) {
+	for c.prompts.Open() && (c.beginTokens(ctx) || c.beginPrompt(ctx)) {
+	}
+	if id := c.prompts.NextRound(len(c.steps)); id != 0 {
+		s := c.seqs[id]
+		n, _, _ := c.nextStep(s)
+		c.issueRound(ctx, s, n)
+	}
+}
+
+// beginTokens begins a step of one token, of as many sequences as the batcher puts together.
+func (c *conductor) beginTokens(ctx actor.Context) bool {
+	var most [engine.BatchRows]uint64
+	ids := c.batcher.Next(most[:0])
+	switch len(ids) {
+	case 0:
+		return false
+	case 1: // which others may follow
+		s := c.seqs[ids[0]]
+		c.issueChunk(ctx, s, 1, false)
+		c.follow(ctx, s)
+	default:
+		c.issueBatch(ctx, ids)
+	}
+	return true
+}
+
+// beginPrompt begins a step of one sequence's prompt.
+func (c *conductor) beginPrompt(ctx actor.Context) bool {
+	id := c.prompts.Next()
+	if id == 0 {
+		return false
+	}
+	s := c.seqs[id]
+	n, _, _ := c.nextStep(s)
+	c.issueChunk(ctx, s, n, true)
+	c.follow(ctx, s)
+	c.queue(s)
+	return true
 }
 
 // issueBatch begins a step of several sequences: one of each, as far as its residence and its job are concerned.

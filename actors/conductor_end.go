@@ -32,9 +32,6 @@ func (c *conductor) endJob(s *sequence, err error) {
 	s.job, s.ended = nil, false
 	c.handle.recorder.Load().Add(trace.Span{Begin: j.began, Kind: trace.Job, Seq: s.id, First: uint32(j.base), Count: uint32(j.fed + j.produced),
 		Layer: trace.NoLayer, Peer: trace.Nobody})
-	if c.wanting == s.id {
-		c.wanting = 0
-	}
 	c.handle.setSink(s.id, nil)
 	j.emit(Event{Kind: Ended, Err: err})
 	close(j.events)
@@ -47,7 +44,6 @@ func (c *conductor) stepFailed(ctx actor.Context, s *sequence, node, lost string
 		return
 	}
 	c.failSequence(ctx, s, fmt.Errorf("node %s: %w", node, cause))
-	c.advanceOthers(ctx, s)
 }
 
 func (c *conductor) nodeLost(ctx actor.Context, name string, cause error) {
@@ -95,6 +91,7 @@ func (c *conductor) closeSequence(ctx actor.Context, id uint64, cause error) {
 	delete(c.seqs, id)
 	s.closed = true
 	c.batcher.Withdraw(id)
+	c.prompts.Withdraw(id)
 	if s.asked != nil && s.asked.answer != nil {
 		ctx.Send(s.asked.answer, cause)
 	}
@@ -117,12 +114,10 @@ func (c *conductor) forget(ctx actor.Context, s *sequence) {
 	for n, step := range c.steps {
 		if step.seq == s {
 			delete(c.steps, n)
-			if c.round == n {
-				c.round = 0
-			}
 		}
 	}
 	c.batcher.Gone(s.id)
+	c.prompts.Gone(s.id)
 	for _, name := range c.spec.Nodes {
 		ctx.Send(layerShardPID(name, c.handle.model), &proto.CloseSequence{Sequence: s.id})
 	}

@@ -29,6 +29,7 @@ type stepInFlight struct {
 	leaves  bool   // its token to one that follows it
 	each    bool   // all owners of layers say when it is done
 	relayed bool   // so far all of them say that it went from device to device
+	prompt  bool   // package batching counts it among the parts of prompts and their rounds
 }
 
 // nextStep says how the next of the tokens to feed are to be computed: how many, in a round of ring prefill or
@@ -44,51 +45,10 @@ func (c *conductor) nextStep(s *sequence) (n int, round, single bool) {
 	return n, round, single
 }
 
-// issue begins steps of a sequence's job while it may, up to one that goes with those of others.
-func (c *conductor) issue(ctx actor.Context, s *sequence) {
-	for len(s.job.pending) > 0 && !s.ended && !s.held() && !c.decodes(s) {
-		n, round, single := c.nextStep(s)
-		if c.round != 0 || c.wanting != 0 && c.wanting != s.id {
-			return
-		}
-		if round {
-			if c.justRound == s.id && c.othersWait(s) {
-				c.justRound = 0 // one step each for them before the next round
-				return
-			}
-			c.wanting = s.id
-			if len(c.steps) > 0 || !s.machine.CanRound() || !s.machine.FitsRound(n) {
-				return
-			}
-			c.wanting = 0
-			c.issueRound(ctx, s, n)
-			return
-		}
-		c.wanting = 0
-		if !s.machine.CanStep() || s.inFlight >= window(len(s.machine.Epoch().Owners), single) ||
-			!s.machine.Fits(s.position+n) {
-			return
-		}
-		if !c.issueChunk(ctx, s, n) {
-			return
-		}
-	}
-}
-
-// othersWait reports whether another sequence has a step to begin.
-func (c *conductor) othersWait(s *sequence) bool {
-	for _, o := range c.seqs {
-		if o != s && o.job != nil && len(o.job.pending) > 0 && !o.ended && o.opener == nil && o.machine.CanStep() {
-			return true
-		}
-	}
-	return false
-}
-
 // follow begins the step behind the one whose token is waited for, where the nodes know that before it has been here ([lookahead]).
 func (c *conductor) follow(ctx actor.Context, s *sequence) {
 	j := s.job
-	if j == nil || s.ended || s.held() || len(j.pending) > 0 || c.round != 0 || c.wanting != 0 || !s.machine.CanStep() || !s.machine.Fits(s.position+1) {
+	if j == nil || s.ended || s.held() || len(j.pending) > 0 || !c.prompts.Open() || !s.machine.CanStep() || !s.machine.Fits(s.position+1) {
 		return
 	}
 	before := uint64(0)
@@ -116,15 +76,16 @@ func (c *conductor) follow(ctx actor.Context, s *sequence) {
 	}
 }
 
-func (c *conductor) issueChunk(ctx actor.Context, s *sequence, n int) bool {
+// issueChunk begins a step of one sequence; prompt says whether it was its prompt's turn, or its token's.
+func (c *conductor) issueChunk(ctx actor.Context, s *sequence, n int, prompt bool) {
 	ids, l := s.job.pending[:n], c.look(s)
 	want := l.want(s.job, n, chooses(s.job, n))
 	first := s.position
 	step := c.newStep(s, s.machine.Step(first+n), n, l.results(want), 0)
-	step.wants, step.each, step.relayed, step.leaves = want.Token, want.Each, true, want.Followed
+	step.wants, step.each, step.relayed, step.leaves, step.prompt = want.Token, want.Each, true, want.Followed, prompt
 	owner := s.machine.Epoch().OwnerOf(0)
 	err := c.handle.driver.Chunk(owner, s.id, c.last, step.epoch, first, ids, want)
-	return c.issued(ctx, s, n, owner, err)
+	c.issued(ctx, s, n, owner, err)
 }
 
 func (c *conductor) issueRound(ctx actor.Context, s *sequence, n int) {
@@ -132,8 +93,7 @@ func (c *conductor) issueRound(ctx actor.Context, s *sequence, n int) {
 	ids, want := j.pending[:n], engine.Want{Token: chooses(j, n), Sampling: j.Sampling, Logits: j.Logits != nil}
 	epoch, pieces := s.machine.Round(n)
 	step := c.newStep(s, epoch, n, len(c.spec.Nodes), 0)
-	step.pieces, step.wants = pieces, want.Token
-	c.round = c.last
+	step.pieces, step.wants, step.prompt = pieces, want.Token, true
 	c.issued(ctx, s, n, 0, c.handle.driver.Round(s.id, c.last, epoch, pieces, ids, want))
 }
 
@@ -159,14 +119,12 @@ func (c *conductor) newStep(s *sequence, epoch uint64, n, results int, after uin
 }
 
 // issued notes that tokens were handed out, or that they could not be.
-func (c *conductor) issued(ctx actor.Context, s *sequence, n, owner int, err error) bool {
+func (c *conductor) issued(ctx actor.Context, s *sequence, n, owner int, err error) {
 	s.position += n
 	s.job.pending = s.job.pending[n:]
-	if err == nil {
-		return true
+	if err != nil {
+		c.stepFailed(ctx, s, c.spec.Nodes[owner], engine.Lost(err), err)
 	}
-	c.stepFailed(ctx, s, c.spec.Nodes[owner], engine.Lost(err), err)
-	return false
 }
 
 // result takes what a node says about a step.
@@ -191,8 +149,16 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 	if step.waiting--; step.waiting > 0 {
 		return
 	}
+	if vocab := c.spec.Model.Config.Vocab; step.wants && step.token < 0 || int(step.token) >= vocab {
+		c.stepFailed(ctx, s, c.spec.Nodes[r.Node], "", fmt.Errorf("token %d came of the step, which is none of the %d of the vocabulary", step.token, vocab))
+		return
+	}
 	delete(c.steps, r.Step)
-	c.batcher.Done(s.id)
+	if step.prompt {
+		c.prompts.Done(s.id)
+	} else {
+		c.batcher.Done(s.id)
+	}
 	for _, next := range c.steps {
 		if next.after == r.Step {
 			next.since = time.Now() // it has the node from now on
@@ -202,13 +168,9 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 		Layer: trace.NoLayer, Peer: trace.Nobody})
 	s.inFlight--
 	if s.closed {
-		if c.round == r.Step {
-			c.round = 0
-		}
 		if s.inFlight == 0 {
 			c.forget(ctx, s)
 		}
-		c.advanceOthers(ctx, s)
 		return
 	}
 	if step.each {
@@ -217,7 +179,6 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 		}
 	}
 	if step.pieces != nil {
-		c.round, c.justRound = 0, s.id
 		s.machine.RoundDone(step.epoch, step.pieces)
 	} else {
 		s.machine.Done(step.epoch, step.end)
@@ -229,7 +190,6 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 		c.chooseNext(ctx, s, step)
 	}
 	c.advance(ctx, s)
-	c.advanceOthers(ctx, s)
 	c.begin(ctx)
 	c.came = time.Time{}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/orrery-ai/orrery/engine"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/transport"
 	"github.com/orrery-ai/orrery/transport/fault"
@@ -77,6 +78,40 @@ func TestADecodeOverADamagedConnectionGivesTheRightTokensOrSaysWhatHappened(t *t
 			}
 			again := r.load(r.spec(c.mode))
 			same(t, "the next request", r.generate(again, r.sequence(again, c.mode), Job{IDs: prompt(20), MaxTokens: tokens}), want)
+		})
+	}
+}
+
+// stalled is a rig of two nodes where no result but the first comes back.
+func stalled(t *testing.T) *rig {
+	t.Helper()
+	script, err := fault.Parse("after 1 frame of result: stall 1h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := fault.New(script, slog.New(slog.DiscardHandler))
+	t.Cleanup(in.Close)
+	return newRigWith(t, 2, func(node int, tc *transport.Config) {
+		tc.DialTimeout = time.Second
+		if node == 1 {
+			tc.Dial, tc.Share = in.Dial, in.Share
+		}
+	})
+}
+
+// A step that gives no token, or one that the model does not have, ends its sequence: nothing else would.
+func TestAStepWithoutItsTokenEndsTheSequence(t *testing.T) {
+	for name, token := range map[string]int32{"none": -1, "of another vocabulary": 256} {
+		t.Run(name, func(t *testing.T) {
+			r := stalled(t)
+			c := r.load(r.spec(placement.Pipeline))
+			run := r.start(c, r.sequence(c, placement.Pipeline), Job{IDs: prompt(1), MaxTokens: 9})
+			for r.next(run).Kind != Generated {
+			}
+			r.systems[0].Root.Send(c.pid, &engine.Result{Node: 1, Step: 2, Token: token})
+			if tokens, _, err := r.drain(run); err == nil || len(tokens) > 0 || !strings.Contains(err.Error(), "node n1: token") {
+				t.Errorf("tokens %v, %v", tokens, err)
+			}
 		})
 	}
 }

@@ -112,12 +112,17 @@ func (b *Batcher) wayOf(owners []residence.Owner) *way {
 			return w
 		}
 	}
-	w := &way{owners: slices.Clone(owners)}
-	for i, o := range owners {
-		if !slices.ContainsFunc(owners[:i], func(p residence.Owner) bool { return p.Node == o.Node }) {
-			w.nodes++
-		}
-	}
+	w := &way{owners: slices.Clone(owners), nodes: nodesOf(owners)}
 	b.ways = append(b.ways, w)
 	return w
+}
+
+// nodesOf is how many nodes own layers.
+func nodesOf(owners []residence.Owner) (n int) {
+	for i, o := range owners {
+		if !slices.ContainsFunc(owners[:i], func(p residence.Owner) bool { return p.Node == o.Node }) {
+			n++
+		}
+	}
+	return n
 }

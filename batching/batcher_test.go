@@ -28,10 +28,10 @@ func ownersOf(nodes []int) (all []residence.Owner) {
 	return all
 }
 
-// TestTranscripts plays the stories in testdata. Run with -rewrite after a change that is meant. After each event all steps begin that may. An event of several
+// TestTranscripts plays the stories in testdata/tokens. Run with -rewrite after a change that is meant. After each event all steps begin that may. An event of several
 // sequences is one of each, one after the other, before that.
 func TestTranscripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/tokens", func(t *testing.T, path string) {
 		var b *Batcher
 		datadriven.RunTest(t, path, func(t *testing.T, c *datadriven.TestData) string {
 			var ids []uint64

@@ -24,7 +24,8 @@ type batch struct {
 	all     [BatchRows]batchRow
 	rows    []*batchRow // those that go on, or have failed since they began
 	layers  residence.Span
-	next    int // the owner of the layers behind, or nobody
+	next    int  // the owner of the layers behind, or nobody
+	asking  bool // of a row other nodes have blocks
 	ids     [BatchRows]int32
 	peers   []int // that are asked at the layer
 	parts   [][]byte
@@ -59,7 +60,7 @@ func (e *Engine) runBatch(h header, payload []byte, handed bool) {
 		e.fail(h, err)
 		return
 	}
-	b.rows = b.rows[:0]
+	b.rows, b.asking = b.rows[:0], false
 	if err := e.gather(&h); err != nil {
 		for i := range h.Count {
 			e.fail(b.came[i].header(h.Layer), err)
@@ -126,14 +127,17 @@ func (e *Engine) join(r *batchRow) (err error) {
 	if layers != b.layers || next != b.next {
 		return fmt.Errorf("sequence %d does not go from node to node as sequence %d does, with which it came", r.Seq, b.rows[0].Seq)
 	}
-	if len(b.rows) >= e.work.merged.Rows && asksAny(r.table, layers) {
+	asking := b.asking || asksAny(r.table, layers)
+	if asking && len(b.rows) >= e.work.merged.Rows {
 		return fmt.Errorf("a step of %d sequences has to ask other nodes, for which %s has room for %d", len(b.rows)+1, e.self(), e.work.merged.Rows)
 	}
-	if first > 0 {
-		return nil
+	if b.ids[r.at] = r.ID; first == 0 {
+		if err := e.checkIDs(b.ids[r.at : r.at+1]); err != nil {
+			return err
+		}
 	}
-	b.ids[r.at] = r.ID
-	return e.checkIDs(b.ids[r.at : r.at+1])
+	b.asking = asking
+	return nil
 }
 
 // goesApart says whether rows ask other nodes by way of devices.

@@ -242,6 +242,32 @@ func TestARowThatFailsLeavesTheOthersAlone(t *testing.T) {
 	}
 }
 
+// Where there is room for two that ask others, a third is refused, whether it asks itself or one before it does.
+func TestRowsForWhichThereIsNoRoomToAskAreRefused(t *testing.T) {
+	for name, places := range map[string][]laid{
+		"the last asks":  {{9, 0, false}, {10, 0, false}, {14, 12, false}},
+		"the first asks": {{14, 12, false}, {9, 0, false}, {10, 0, false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, setup{nodes: 2, asking: 2})
+			var rows []BatchRow
+			all := b.begin(places)
+			for _, s := range all {
+				rows = append(rows, b.row(s))
+			}
+			got := b.batched(rows)
+			for i := range 2 {
+				if r := got[rows[i].Step]; r.Err != nil || r.Token < 0 {
+					t.Errorf("row %d: %+v", i, r)
+				}
+			}
+			if r := got[rows[2].Step]; r.Err == nil || !strings.Contains(r.Err.Text, "for which n0 has room for 2") {
+				t.Errorf("the row beyond: %+v", r)
+			}
+		})
+	}
+}
+
 func TestBatchesThatDoNotFitAreRefused(t *testing.T) {
 	b := newBench(t, setup{nodes: 2})
 	all := b.begin([]laid{{9, 0, true}, {10, 0, true}})

@@ -57,6 +57,7 @@ type setup struct {
 	mute      map[int]bool // nodes that are there and never answer
 	timeout   time.Duration
 	block     int
+	asking    int // tokens of a step that may ask other nodes; 64 unless set
 	device    func() device.Device // a CPU unless set
 	kv        attention.Format     // F32 if device is not set
 }
@@ -70,6 +71,9 @@ func newBench(t testing.TB, s setup) *bench {
 	}
 	if s.block == 0 {
 		s.block = 4
+	}
+	if s.asking == 0 {
+		s.asking = 64
 	}
 	if s.device == nil {
 		s.device, s.kv = func() device.Device { return cpu.New(1) }, attention.F32
@@ -117,7 +121,7 @@ func newBench(t testing.TB, s setup) *bench {
 		dev := s.device()
 		t.Cleanup(func() { dev.Close() })
 		b.devices = append(b.devices, dev)
-		e, err := New(Config{Model: b.model, Device: dev, Endpoint: endpoints[i], ModelID: 9, Nodes: names, Node: i, Client: "n0", Rows: 64, Room: placement.Room{Rows: 64, Asking: 64}, Askers: all,
+		e, err := New(Config{Model: b.model, Device: dev, Endpoint: endpoints[i], ModelID: 9, Nodes: names, Node: i, Client: "n0", Rows: 64, Room: placement.Room{Rows: 64, Asking: s.asking}, Askers: all,
 			RoundTokens: 64, BlockTokens: s.block, KV: s.kv, StepTimeout: s.timeout, Logger: log,
 			OnBlocks: func(uint64, []*kvcache.Block, []*kvcache.Block) {},
 			OnCopied: func(_, _ uint64, _ uint32, _ int64, err error) { b.copied <- err }})

@@ -17,11 +17,13 @@ import (
 //	7  class    u8
 //	8  length   u32  bytes that follow, at most 1024
 //
+// The version counts what changes in what nodes tell each other over lanes, too: the steps and answers of package engine.
+//
 // Then come reason, cluster, from, to and memory, each a u16 length and bytes, and frameBytes, window and
 // features, u32.
 const (
 	helloMagic   = "ORRY"
-	helloVersion = 4
+	helloVersion = 5
 	helloPrefix  = 12
 	maxHello     = 1024
 )
