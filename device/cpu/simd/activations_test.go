@@ -76,7 +76,7 @@ func checkWhole(t *testing.T, what string, dst, old []float32, stride int, x, we
 }
 
 func TestProductsOfWholeNumbersAreExactButForAddingUp(t *testing.T) {
-	if !haveGFNI {
+	if !haveAVX2 {
 		t.Skip("there are no routines for whole numbers on this machine")
 	}
 	r := rand.New(rand.NewPCG(31, 32))
@@ -132,7 +132,7 @@ func affine(r *rand.Rand, bits, group, n int) (w []byte, numbers AffineNumbers, 
 }
 
 func TestProductsOfWholeNumbersWithAffineGroupsAreExactButForAddingUp(t *testing.T) {
-	if !haveGFNI {
+	if !haveAVX2 {
 		t.Skip("there are no routines for whole numbers on this machine")
 	}
 	r := rand.New(rand.NewPCG(35, 36))
@@ -169,7 +169,7 @@ func TestProductsOfWholeNumbersWithAffineGroupsAreExactButForAddingUp(t *testing
 }
 
 func TestWhatIsNotFiniteStaysInItsTokenAndRowOfAffineGroups(t *testing.T) {
-	if !haveGFNI {
+	if !haveAVX2 {
 		t.Skip("there are no routines for whole numbers on this machine")
 	}
 	r := rand.New(rand.NewPCG(37, 38))
@@ -208,7 +208,7 @@ func TestWhatIsNotFiniteStaysInItsTokenAndRowOfAffineGroups(t *testing.T) {
 }
 
 func TestWholeNumbersOfAnySizeAndWhatIsNotFinite(t *testing.T) {
-	if !haveGFNI {
+	if !haveAVX2 {
 		t.Skip("there are no routines for whole numbers on this machine")
 	}
 	r := rand.New(rand.NewPCG(33, 34))
@@ -271,7 +271,7 @@ func TestOnlyWhatRoutinesTakeIsSet(t *testing.T) {
 			cols   int
 			want   bool
 		}{{quant.Q8_0, 128, true}, {quant.Q4_0, 256, true}, {quant.Q8_0, 160, false}, {quant.Q4_0, 0, false}, {quant.Q4_K, 256, true}, {quant.Q4_K, 128, false}, {quant.Q6_K, 512, true}, {quant.Q6_K, 384, false}, {quant.Layout{}, 128, false}} {
-			if got := a.Set(c.layout, make([]float32, c.cols), 1, c.cols); got != (c.want && haveGFNI) {
+			if got := a.Set(c.layout, make([]float32, c.cols), 1, c.cols); got != (c.want && haveAVX2) {
 				t.Errorf("%+v, %d columns: %v", c.layout, c.cols, got)
 			}
 		}
@@ -279,7 +279,7 @@ func TestOnlyWhatRoutinesTakeIsSet(t *testing.T) {
 			bits, group, cols int
 			want              bool
 		}{{4, 32, 128, true}, {8, 64, 256, true}, {4, 128, 384, true}, {8, 32, 160, false}, {4, 256, 256, false}, {4, 16, 128, false}, {8, 64, 0, false}} {
-			if got := a.SetAffine(c.bits, c.group, make([]float32, c.cols), 1, c.cols); got != (c.want && haveGFNI) {
+			if got := a.SetAffine(c.bits, c.group, make([]float32, c.cols), 1, c.cols); got != (c.want && haveAVX2) {
 				t.Errorf("%d bits in groups of %d, %d columns: %v", c.bits, c.group, c.cols, got)
 			}
 		}
