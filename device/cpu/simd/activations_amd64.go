@@ -86,7 +86,7 @@ func wholes() []wholeRoutines {
 	switch {
 	case haveGFNI:
 		return wideWholes
-	case haveAVX2:
+	case haveAVX2 && !haveAVX512: // which is faster in float32, but with one token
 		return narrowWholes
 	}
 	return nil
