@@ -53,7 +53,7 @@ var products = [...]func(dst []float32, stride int, x []float32, w []byte, token
 func (j *dotsJob) prepare(whole *simd.Activations) {
 	ready := false
 	if j.w.Format.Affine() {
-		ready = simd.AffineRows(j.w.Cols/j.w.Group) > 0 && whole.SetAffine(bitsOf(j.w.Format), j.w.Group, j.x.Data, j.x.Rows, j.x.Cols)
+		ready = simd.AffineRows(j.w.Cols/j.w.Group, true) > 0 && whole.SetAffine(bitsOf(j.w.Format), j.w.Group, j.x.Data, j.x.Rows, j.x.Cols)
 	} else {
 		ready = whole.Set(j.w.Format.Block(), j.x.Data, j.x.Rows, j.x.Cols)
 	}
@@ -79,7 +79,7 @@ func (j *dotsJob) run(first, end int, w *worker) {
 // after the others, expanded where they stay in the nearest caches.
 func (j *dotsJob) affine(first, end int, w *worker) {
 	cols, groups := j.w.Cols, j.w.Cols/j.w.Group
-	if most := simd.AffineRows(groups); most > 0 {
+	if most := simd.AffineRows(groups, j.whole != nil); most > 0 {
 		if w.numbers == nil {
 			w.numbers = new(simd.AffineNumbers)
 		}

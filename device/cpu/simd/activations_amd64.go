@@ -16,50 +16,86 @@ const wholeAlign = 64
 type wholeRoutines struct {
 	quant.Layout
 	elements, bytes int    // of activations that the routines take together, and what they are then
-	times           uint32 // what stands for zero among unsigned weights, four times, or 1 where sums are needed as they are
+	times           uint32 // what stands for zero among unsigned weights, with AVX-512 as four bytes, or 1 where sums are needed as they are
 	numbers         func(dst []byte, x []float32, times uint32)
 
-	// Products of 1, 2, 4 or 8 tokens.
-	product       [4]func(s []float32, stride int, q, k, next []byte, n, dim int)
-	affineProduct [4]func(s []float32, stride int, q, k, next []byte, n, dim, per int, numbers *[2][4096]float32)
+	// Products of 1, 2 and 4 tokens, and with AVX-512 of 8: of blocks, or of affine groups.
+	product       []wholeProductOf
+	affineProduct []affineProductOf
 }
 
-var (
-	wholeQ8_0 = wholeRoutines{
-		Layout: quant.Q8_0, elements: 128, bytes: 448, times: 0x80808080, numbers: wholeAVX512,
-		product: [...]func(s []float32, stride int, q, k, next []byte, n, dim int){product1Q8_0Whole, product2Q8_0Whole, product4Q8_0Whole, product8Q8_0Whole},
-	}
-	wholeQ4_0 = wholeRoutines{
-		Layout: quant.Q4_0, elements: 128, bytes: 448, times: 0x08080808, numbers: wholeAVX512,
-		product: [...]func(s []float32, stride int, q, k, next []byte, n, dim int){product1Q4_0Whole, product2Q4_0Whole, product4Q4_0Whole, product8Q4_0Whole},
-	}
-	wholeQ4_K = wholeRoutines{
-		Layout: quant.Q4_K, elements: 256, bytes: 768, times: 0x01010101, numbers: wholeQ4_KAVX512,
-		product: [...]func(s []float32, stride int, q, k, next []byte, n, dim int){product1Q4_KWhole, product2Q4_KWhole, product4Q4_KWhole, product8Q4_KWhole},
-	}
-	wholeQ6_K = wholeRoutines{
-		Layout: quant.Q6_K, elements: 256, bytes: 1024, times: 0x20202020, numbers: wholeQ6_KAVX512,
-		product: [...]func(s []float32, stride int, q, k, next []byte, n, dim int){product1Q6_KWhole, product2Q6_KWhole, product4Q6_KWhole, product8Q6_KWhole},
-	}
-	wholeAffine8 = wholeRoutines{
-		Layout: quant.Layout{Elements: 1, Bytes: 1}, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine8AVX512,
-		affineProduct: [...]func(s []float32, stride int, q, k, next []byte, n, dim, per int, numbers *[2][4096]float32){
-			product1Affine8Whole, product2Affine8Whole, product4Affine8Whole, product8Affine8Whole},
-	}
-	wholeAffine4 = wholeRoutines{
-		Layout: quant.Layout{Elements: 2, Bytes: 1}, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine4AVX512,
-		affineProduct: [...]func(s []float32, stride int, q, k, next []byte, n, dim, per int, numbers *[2][4096]float32){
-			product1Affine4Whole, product2Affine4Whole, product4Affine4Whole, product8Affine4Whole},
-	}
+type (
+	wholeProductOf  func(s []float32, stride int, q, k, next []byte, n, dim int)
+	affineProductOf func(s []float32, stride int, q, k, next []byte, n, dim, per int, numbers *[2][4096]float32)
 )
 
-// wholes are those for blocks.
-var wholes = []*wholeRoutines{&wholeQ8_0, &wholeQ4_0, &wholeQ4_K, &wholeQ6_K}
+// The layouts of affine weights.
+var (
+	affine8 = quant.Layout{Elements: 1, Bytes: 1}
+	affine4 = quant.Layout{Elements: 2, Bytes: 1}
+)
+
+// wideWholes are for AVX-512 with VNNI, GFNI and VBMI2.
+var wideWholes = []wholeRoutines{
+	{
+		Layout: quant.Q8_0, elements: 128, bytes: 448, times: 0x80808080, numbers: wholeAVX512,
+		product: []wholeProductOf{product1Q8_0Whole, product2Q8_0Whole, product4Q8_0Whole, product8Q8_0Whole},
+	}, {
+		Layout: quant.Q4_0, elements: 128, bytes: 448, times: 0x08080808, numbers: wholeAVX512,
+		product: []wholeProductOf{product1Q4_0Whole, product2Q4_0Whole, product4Q4_0Whole, product8Q4_0Whole},
+	}, {
+		Layout: quant.Q4_K, elements: 256, bytes: 768, times: 0x01010101, numbers: wholeQ4_KAVX512,
+		product: []wholeProductOf{product1Q4_KWhole, product2Q4_KWhole, product4Q4_KWhole, product8Q4_KWhole},
+	}, {
+		Layout: quant.Q6_K, elements: 256, bytes: 1024, times: 0x20202020, numbers: wholeQ6_KAVX512,
+		product: []wholeProductOf{product1Q6_KWhole, product2Q6_KWhole, product4Q6_KWhole, product8Q6_KWhole},
+	}, {
+		Layout: affine8, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine8AVX512,
+		affineProduct: []affineProductOf{product1Affine8Whole, product2Affine8Whole, product4Affine8Whole, product8Affine8Whole},
+	}, {
+		Layout: affine4, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine4AVX512,
+		affineProduct: []affineProductOf{product1Affine4Whole, product2Affine4Whole, product4Affine4Whole, product8Affine4Whole},
+	},
+}
+
+// narrowWholes are for AVX2. Their results have the same bits.
+var narrowWholes = []wholeRoutines{
+	{
+		Layout: quant.Q8_0, elements: 128, bytes: 384, times: 0, numbers: wholePairsAVX2,
+		product: []wholeProductOf{product1Q8_0WholeAVX2, product2Q8_0WholeAVX2, product4Q8_0WholeAVX2},
+	}, {
+		Layout: quant.Q4_0, elements: 128, bytes: 384, times: 8, numbers: wholeAVX2,
+		product: []wholeProductOf{product1Q4_0WholeAVX2, product2Q4_0WholeAVX2, product4Q4_0WholeAVX2},
+	}, {
+		Layout: quant.Q4_K, elements: 256, bytes: 768, times: 1, numbers: wholeQ4_KAVX2,
+		product: []wholeProductOf{product1Q4_KWholeAVX2, product2Q4_KWholeAVX2, product4Q4_KWholeAVX2},
+	}, {
+		Layout: quant.Q6_K, elements: 256, bytes: 1024, times: 32, numbers: wholeQ6_KAVX2,
+		product: []wholeProductOf{product1Q6_KWholeAVX2, product2Q6_KWholeAVX2, product4Q6_KWholeAVX2},
+	}, {
+		Layout: affine8, elements: 128, bytes: 384, times: 1, numbers: wholeAffine8PairsAVX2,
+		affineProduct: []affineProductOf{product1Affine8WholeAVX2, product2Affine8WholeAVX2, product4Affine8WholeAVX2},
+	}, {
+		Layout: affine4, elements: 128, bytes: 384, times: 1, numbers: wholeAffine4AVX2,
+		affineProduct: []affineProductOf{product1Affine4WholeAVX2, product2Affine4WholeAVX2, product4Affine4WholeAVX2},
+	},
+}
+
+// wholes are those for this processor.
+func wholes() []wholeRoutines {
+	switch {
+	case haveGFNI:
+		return wideWholes
+	case haveAVX2 && !haveAVX512: // which is faster in float32, but with one token
+		return narrowWholes
+	}
+	return nil
+}
 
 // wholeFor is the routines for rows of so many elements, or nil.
 func wholeFor(l quant.Layout, cols int) *wholeRoutines {
-	for _, of := range wholes {
-		if haveGFNI && of.Layout == l && cols > 0 && cols%of.elements == 0 {
+	for i := range wholes() {
+		if of := &wholes()[i]; of.Layout == l && of.product != nil && cols > 0 && cols%of.elements == 0 {
 			return of
 		}
 	}
@@ -68,12 +104,14 @@ func wholeFor(l quant.Layout, cols int) *wholeRoutines {
 
 // wholeForAffine is the routines for rows of so many elements in groups, or nil.
 func wholeForAffine(bits, group, cols int) *wholeRoutines {
-	of := &wholeAffine8
+	l := affine8
 	if bits == 4 {
-		of = &wholeAffine4
+		l = affine4
 	}
-	if haveGFNI && group >= QuantizedGroup && of.elements%group == 0 && cols > 0 && cols%of.elements == 0 {
-		return of
+	for i := range wholes() {
+		if of := &wholes()[i]; of.Layout == l && group >= QuantizedGroup && of.elements%group == 0 && cols > 0 && cols%of.elements == 0 {
+			return of
+		}
 	}
 	return nil
 }
@@ -94,9 +132,10 @@ func whole(dst []byte, x []float32, of *wholeRoutines) []byte {
 // wholeProduct is the product with some rows, whose scales and biases are numbers if they are affine.
 func wholeProduct(a *Activations, dst []float32, stride int, w []byte, numbers *AffineNumbers, rows int) {
 	of := a.routines
+	most := 1 << (max(len(of.product), len(of.affineProduct)) - 1) // tokens that a routine takes
 	row, size := a.cols/of.Elements*of.Bytes, a.cols/of.elements*of.bytes
 	step := rows
-	if a.tokens > 8 && numbers == nil {
+	if a.tokens > most && numbers == nil {
 		step = max(4, productBytes/row&^3)
 	}
 	for r := 0; r < rows; r += step {
@@ -104,7 +143,7 @@ func wholeProduct(a *Activations, dst []float32, stride int, w []byte, numbers *
 		part, next := w[r*row:(r+n)*row], w[min(len(w), r*row+ahead(n*row, row)):]
 		for t := 0; t < a.tokens; {
 			take, at := 1, 0
-			for take < 8 && t+2*take <= a.tokens {
+			for take < most && t+2*take <= a.tokens {
 				take, at = 2*take, at+1
 			}
 			if numbers == nil {

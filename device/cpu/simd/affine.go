@@ -3,10 +3,10 @@ package simd
 // AffineNumbers is the scales, and the biases, of the groups of some rows.
 type AffineNumbers [2][4096]float32
 
-// AffineRows is for how many rows of so many groups, a multiple of four, products take the numbers; 0 if there is none for such rows here. Three more
-// numbers than those may be read.
-func AffineRows(groups int) int {
-	if !haveAVX512 && !haveNEON || groups == 0 {
+// AffineRows is for how many rows of so many groups, a multiple of four, products take the numbers, those of [Activations] if whole, else [ProductAffine];
+// 0 if there is none for such rows here. Three more numbers than those may be read.
+func AffineRows(groups int, whole bool) int {
+	if !(haveAVX512 || haveNEON || whole && haveAVX2) || groups == 0 {
 		return 0
 	}
 	return (len(AffineNumbers{}[0]) - 3) / groups &^ 3
@@ -24,7 +24,7 @@ func AffineRows(groups int) int {
 //		}
 //	}
 //
-// for weights of 4 or 8 bits and at most [AffineRows] rows. group is 32 or a multiple of it. A token's result does
+// for weights of 4 or 8 bits and at most AffineRows(cols/group, false) rows. group is 32 or a multiple of it. A token's result does
 // not depend on the others. What lies in w behind the rows is brought into the cache meanwhile.
 func ProductAffine(dst []float32, stride int, x []float32, w []byte, bits, group int, numbers *AffineNumbers, tokens, rows, cols int) {
 	if tokens == 0 || rows == 0 {

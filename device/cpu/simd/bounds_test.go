@@ -110,7 +110,7 @@ func TestRoutinesReadNothingBehindWhatTheyAreGiven(t *testing.T) {
 						queries.Set(bits, x, 1, heads, dim)
 						queries.Scores(0, s, rows, w, stored, nil, rows)
 						weights.Values(bits, x, s, rows, w, stored, singlesAtTheEnd(t, r, heads), nil, heads, rows, dim)
-						if dim%32 != 0 || AffineRows(dim/32) == 0 {
+						if dim%32 != 0 || AffineRows(dim/32, false) == 0 {
 							continue
 						}
 						ProductAffine(s, rows, x, w, bits, 32, new(AffineNumbers), heads, rows, dim)

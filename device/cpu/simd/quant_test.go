@@ -138,7 +138,7 @@ func TestAffineGroupsExpandAsTheTwinSays(t *testing.T) {
 }
 
 func TestProductsOfAffineGroupsEqualFloat64(t *testing.T) {
-	if AffineRows(1) == 0 {
+	if AffineRows(1, false) == 0 {
 		t.Skip("there is no such routine on this machine")
 	}
 	r := rand.New(rand.NewPCG(11, 11))

@@ -28,6 +28,10 @@ type wholeOrder struct {
 	sums bool
 	// apart says that the first half is the elements of even number.
 	apart bool
+	// narrow says that it is for AVX2, whose routines take what corrects products as one number for each lane.
+	narrow bool
+	// pairs says that the numbers are whole, as words, those of even number in place of the upper bytes and the others in place of the lower ones.
+	pairs bool
 	doc   string // of a step
 }
 
@@ -39,7 +43,7 @@ func (o wholeOrder) below(part int) int { return o.start(part) + 64 }
 func (o wholeOrder) sum(part int) int   { return o.start(part) }
 
 func (o wholeOrder) scales(part int) int {
-	if o.sums {
+	if o.sums || o.narrow {
 		return o.sum(part) + 64
 	}
 	return o.below(part) + 64
@@ -47,7 +51,7 @@ func (o wholeOrder) scales(part int) int {
 
 // partBytes is the bytes of a part, and bytes those of a step.
 func (o wholeOrder) partBytes() int {
-	if o.sums {
+	if o.sums || o.narrow {
 		return 128*o.halves + 2*64
 	}
 	return 128*o.halves + 3*64
