@@ -1,8 +1,8 @@
 // Package cpu computes on the processor, with the inner loops of package simd.
 //
-// A device owns a bounded pool of workers, which look for work for some 20 µs and then sleep. An operation of
-// a stream runs at once, on the goroutine that calls it; large ones are cut into ranges that idle
-// workers take as well, one after the other, until none is left. Each worker that is woken has at least
+// A device owns a bounded pool of workers, which look for work for some 100 µs and then sleep. An operation of
+// a stream runs at once, on the goroutine that calls it; large ones are divided into a part for it and
+// one for each idle worker, and who has done its part takes half of what is left of another. Each worker that is woken has at least
 // some 30 µs of work, since waking it may cost as much; smaller operations run on their caller alone. In a
 // steady state nothing is allocated: each stream keeps its arguments and each worker its scratch.
 //

@@ -53,31 +53,6 @@ type worker struct {
 	whole    simd.Activations    // of an expert's tokens
 }
 
-// A batch is one operation in progress. Its stream reuses it.
-type batch struct {
-	job  job
-	n    int          // items
-	step int          // items to take at a time
-	next atomic.Int64 // first item that nobody has taken
-
-	joined atomic.Int32 // workers at it now; it changes under the pool's mutex
-
-	// Guarded by the pool's mutex.
-	open int       // workers that may still join
-	left sync.Cond // joined became 0
-}
-
-// work takes items until none is left.
-func (b *batch) work(w *worker) {
-	for {
-		first := int(b.next.Add(int64(b.step))) - b.step
-		if first >= b.n {
-			return
-		}
-		b.job.run(first, min(first+b.step, b.n), w)
-	}
-}
-
 // pool is the workers of a device. The queue holds at most one batch of each stream.
 type pool struct {
 	threads int
@@ -121,13 +96,14 @@ func (p *pool) serve() {
 			return
 		}
 		b := p.queue[0]
+		part := b.open
 		b.open--
 		if b.open == 0 {
 			p.remove(b)
 		}
 		b.joined.Add(1)
 		p.mu.Unlock()
-		b.work(&w)
+		b.work(part, &w)
 		p.mu.Lock()
 		if b.joined.Add(-1) == 0 {
 			b.left.Signal()
@@ -135,17 +111,19 @@ func (p *pool) serve() {
 	}
 }
 
-// run computes the n items of j, step at a time, on the caller and on workers that are idle. cost is
+// run computes the n items of j on the caller and on workers that are idle, who take step at a time. cost is
 // about how long it takes on one thread, in nanoseconds.
 func (p *pool) run(b *batch, own *worker, j job, n, step int, cost float64) {
-	b.job, b.n, b.step = j, n, max(1, step)
-	b.next.Store(0)
-	cost = min(cost, 1e12)
-	helpers := min(p.threads-1, (n-1)/b.step, int(cost/share)-1)
-	if helpers <= 0 {
-		b.work(own)
+	if n == 0 {
 		return
 	}
+	step, cost = max(1, step), min(cost, 1e12)
+	helpers := min(p.threads-1, (n-1)/step, int(cost/share)-1)
+	if helpers <= 0 {
+		j.run(0, n, own)
+		return
+	}
+	b.divide(j, n, step, helpers+1)
 	b.left.L = &p.mu
 	b.open = helpers
 	p.mu.Lock()
@@ -156,7 +134,7 @@ func (p *pool) run(b *batch, own *worker, j job, n, step int, cost float64) {
 	for range min(helpers, sleeping, int(cost/grain)-1) {
 		p.wake.Signal()
 	}
-	b.work(own)
+	b.work(0, own)
 	p.mu.Lock()
 	p.remove(b) // nobody joins any more
 	p.mu.Unlock()

@@ -56,19 +56,19 @@ func (s *stream) RMSNorm(dst, x device.Tensor, weight []float32, eps float32) {
 func (j *normJob) run(first, end int, _ *worker) {
 	for i := first; i < end; i++ {
 		x := j.x.Row(i)
-		var sums [4]float32 // four chains of additions
+		var a, b, c, d float32 // four chains of additions, in registers
 		n := len(x) &^ 3
 		for k := 0; k < n; k += 4 {
 			v := x[k : k+4 : k+4]
-			sums[0] += v[0] * v[0]
-			sums[1] += v[1] * v[1]
-			sums[2] += v[2] * v[2]
-			sums[3] += v[3] * v[3]
+			a += v[0] * v[0]
+			b += v[1] * v[1]
+			c += v[2] * v[2]
+			d += v[3] * v[3]
 		}
 		for _, v := range x[n:] {
-			sums[0] += v * v
+			a += v * v
 		}
-		mean := (sums[0] + sums[1] + sums[2] + sums[3]) / float32(len(x))
+		mean := (a + b + c + d) / float32(len(x))
 		f := float32(1 / math.Sqrt(float64(mean+j.eps)))
 		dst, weight := j.dst.Row(i)[:len(x)], j.weight[:len(x)]
 		for k, v := range x {
@@ -90,10 +90,7 @@ func (s *stream) Add(dst, x device.Tensor) {
 
 func (j *addJob) run(first, end int, _ *worker) {
 	for i := first; i < end; i++ {
-		dst := j.dst.Row(i)
-		for k, v := range j.x.Row(i)[:len(dst)] {
-			dst[k] += v
-		}
+		simd.ScaleAdd(j.dst.Row(i), j.x.Row(i), 1, 1)
 	}
 }
 
@@ -113,10 +110,7 @@ func (s *stream) AddBias(dst device.Tensor, b []float32) {
 
 func (j *biasJob) run(first, end int, _ *worker) {
 	for i := first; i < end; i++ {
-		dst := j.dst.Row(i)
-		for k, v := range j.b[:len(dst)] {
-			dst[k] += v
-		}
+		simd.ScaleAdd(j.dst.Row(i), j.b, 1, 1)
 	}
 }
 

@@ -45,7 +45,7 @@ func (s *stream) runBy(j job, n, together int, cost float64) {
 	total, threads := float64(n)*cost, s.pool.threads
 	step := n
 	if threads > 1 {
-		// Ranges of about half the grain even out the workers' speeds, at little cost. There are as many for each worker.
+		// Steps of about half the grain even out the workers' speeds, at little cost. There are as many for each worker.
 		each := max(1, int(min(total/(grain/2), 1e9)+float64(threads)-1)/threads)
 		step = (n + each*threads - 1) / (each * threads)
 		step = (step + together - 1) / together * together
