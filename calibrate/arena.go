@@ -13,7 +13,9 @@ const (
 	leastArena = 8 << 20
 	pieceBytes = 1 << 20
 	arenaTime  = 400 * time.Millisecond
-	pageBytes  = 4096
+	// fillTime is enough to be given more than caches hold by a host that gives memory slowly, 256 MiB at 300 MB/s: where that is to be compared, and not hurried.
+	fillTime  = time.Second
+	pageBytes = 4096
 )
 
 // newArena takes memory of a device as package kvcache takes it for whole blocks, in huge pages where there are such, so that

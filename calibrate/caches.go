@@ -10,7 +10,7 @@ import (
 
 // cached measures how much of the reading the caches serve, by how much is read in turn: from how an operation's time
 // lies between what it takes from the caches and from memory. As much as models' weights have is read by matrix products, and
-// what only a KV cache has by attention.
+// what only a KV cache has by attention. Of what does not fit into the arena, or would take long, as much is taken to be there by chance.
 func (b *bench) cached(r *placement.Rates) {
 	at := 0
 	for i, reads := range placement.CacheSizes {
@@ -22,6 +22,9 @@ func (b *bench) cached(r *placement.Rates) {
 		}
 		if !b.once && b.late() || n > len(arena) || float64(n/size)*slow.At(float64(size)) > longestRound {
 			r.Cached[i] = 0
+			if i > 0 {
+				r.Cached[i] = r.Cached[i-1] * placement.CacheSizes[i-1] / reads
+			}
 			continue
 		}
 		first := 0

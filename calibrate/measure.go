@@ -126,7 +126,7 @@ func (b *bench) pass(r *placement.Rates, before []placement.Rates) {
 // AgainBytes is the memory that Again takes for the time being.
 const AgainBytes = mostArena + weightsBytes
 
-// Again measures once more those of a node's rates that steps of decode go by, in about half a second, and leaves
+// Again measures once more those of a node's rates that steps of decode go by, in about a second, and leaves
 // the others as they are known. It is for who holds predictions against what is measured at the same time: a
 // machine's speed changes within seconds where others share it. The device is a processor.
 func Again(known placement.Rates, d device.Device) (r placement.Rates, err error) {
@@ -134,7 +134,7 @@ func Again(known placement.Rates, d device.Device) (r placement.Rates, err error
 		return known, fmt.Errorf("only processors are measured again, not %s", d.Name())
 	}
 	s := Subject{Device: d, Memory: 8 * mostArena, Mapped: true, KVHeads: KVHeads, HeadDim: HeadDim}
-	arena, free, err := newArena(d, s.Memory, arenaTime)
+	arena, free, err := newArena(d, s.Memory, fillTime)
 	if err != nil {
 		return known, err
 	}

@@ -27,7 +27,7 @@ const (
 	// togetherRounds is how many slots there are of each kind.
 	togetherRounds = 3
 	// TogetherIn is how long after it was asked a node begins: until then it takes memory to read.
-	TogetherIn = 500 * time.Millisecond
+	TogetherIn = fillTime + 200*time.Millisecond
 	// sliceBytes is what is attended to between two looks at the clock.
 	sliceBytes = 1 << 20
 )
@@ -51,7 +51,7 @@ func Together(s Sitting, d device.Device) (slower float64, err error) {
 	if err := s.check(); err != nil {
 		return 0, err
 	}
-	arena, free, err := newArena(d, 8*placement.TogetherBytes, TogetherIn/2)
+	arena, free, err := newArena(d, 8*placement.TogetherBytes, fillTime)
 	if err != nil {
 		return 0, err
 	}
