@@ -79,7 +79,7 @@ type documented struct {
 	prose bool     // it is named within a sentence, and may leave out what the sentence is not about
 }
 
-// shown are the commands in code blocks, and between backquotes if they begin with the program's name.
+// shown are the commands in code blocks, fenced or indented, and between backquotes if they begin with the program's name.
 func shown(where, text string) []documented {
 	var all []documented
 	add := func(line string, prose bool) {
@@ -95,12 +95,13 @@ func shown(where, text string) []documented {
 	var prose []string
 	joined := ""
 	for line := range strings.Lines(text) {
+		indented := strings.HasPrefix(line, "    ")
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "```") {
 			inBlock = !inBlock
 			continue
 		}
-		if !inBlock {
+		if !inBlock && !indented {
 			prose = append(prose, line)
 			continue
 		}
