@@ -71,7 +71,7 @@ func write(t *testing.T, ctx context.Context, m *Model, o GenerateOptions) (toke
 }
 
 func TestAutoSaysWhatItChoseAndKeepsTheTokens(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	m := autoModel(t, ctx)
 	want, plain := write(t, ctx, m, GenerateOptions{Mode: Pipeline, MaxTokens: 200})
@@ -104,7 +104,7 @@ func TestAutoSaysWhatItChoseAndKeepsTheTokens(t *testing.T) {
 
 // Nobody knows how long an answer of no given length will be: a switch must pay within what is to be expected.
 func TestAutoExpectsNoLongerAnswerThanThereHasBeen(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	m := autoModel(t, ctx)
 	m.conductor.Steer(crossing(1), "")

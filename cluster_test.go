@@ -22,7 +22,7 @@ func quiet() *slog.Logger {
 // startNodes starts nodes of their own, on real sockets, in this process; bandwidths are what they claim.
 func startNodes(t testing.TB, bandwidths ...float64) []*orrery.Cluster {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var nodes []*orrery.Cluster
 	for i, b := range bandwidths {
@@ -51,7 +51,7 @@ func startNodes(t testing.TB, bandwidths ...float64) []*orrery.Cluster {
 
 func TestRecallAnswers(t *testing.T) {
 	nodes := startNodes(t, 1e9, 2e9, 1e9)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	for _, mode := range []orrery.Mode{orrery.Pipeline, orrery.Pooled, orrery.Ring} {
 		m, err := nodes[0].Load(ctx, "recall", orrery.LoadOptions{Mode: mode, Chunk: 256, BlockTokens: 64, Context: 2048})

@@ -41,7 +41,7 @@ func mixed(t *testing.T, ctx context.Context, devices ...string) *orrery.Cluster
 }
 
 func TestExchangesAreMeasuredOfDevicesThatMakeThem(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	c := mixed(t, ctx, "cpu", "emulator")
 	links, err := c.MeasureLinks(ctx)
@@ -86,7 +86,7 @@ func say(t *testing.T, ctx context.Context, c *orrery.Cluster, mode orrery.Mode,
 }
 
 func TestACPUAndAnEmulatedGPUSayTheSameInEveryModeAndAcrossSwitches(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	alone, c := mixed(t, ctx, "cpu"), mixed(t, ctx, "cpu", "emulator")
 	switches := []orrery.SwitchAt{{Token: 2, Mode: orrery.Pooled}, {Token: 4, Mode: orrery.Ring}, {Token: 6, Mode: orrery.Pipeline}}
@@ -111,7 +111,7 @@ func TestACPUAndAnEmulatedGPUSayTheSameInEveryModeAndAcrossSwitches(t *testing.T
 }
 
 func TestAGPUThatCannotAttendOverAFormatSaysSoWhenAModelIsLoaded(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	_, err := mixed(t, ctx, "emulator").Load(ctx, "recall", orrery.LoadOptions{Context: 128, KV: orrery.KVF32})
 	if err == nil || !strings.Contains(err.Error(), "--kv f16") {
@@ -134,7 +134,7 @@ func TestANodeOnAGPUIsMeasuredAndItsStepsArePredicted(t *testing.T) {
 	if testing.Short() {
 		t.Skip("the emulator is slow")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	emulatortest.Device(t).Close() // or the test is skipped
 	dir := t.TempDir()

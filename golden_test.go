@@ -13,7 +13,7 @@ import (
 // TestLogitsEqualTransformersOnAnyClusterInEveryMode holds the worst logit of each golden to 1e-3 of their
 // spread, on one node and on three unlike ones, with some of the tokens decoded and switches on the way.
 func TestLogitsEqualTransformersOnAnyClusterInEveryMode(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	one, three := startNodes(t, 1e10)[0], startNodes(t, 1e10, 2e10, 1.5e10)[0]
 	for _, g := range modeltest.Goldens(t, "model/testdata/goldens") {

@@ -30,7 +30,7 @@ func (b *logBook) count(what string) int {
 }
 
 func TestAClientIsWarnedOfANodeThatIsShortOfMemory(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var book logBook
 	log := slog.New(slog.NewTextHandler(&book, &slog.HandlerOptions{Level: slog.LevelWarn}))

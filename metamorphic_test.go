@@ -96,7 +96,7 @@ func drawCase(r *rand.Rand) metamorphicCase {
 }
 
 func (c metamorphicCase) run(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
 	if err := modeltest.Write(dir, c.Model); err != nil {

@@ -17,7 +17,7 @@ import (
 // TestTheEmbeddedModelAnswersFromQuantizedFiles makes GGUF files and an MLX folder of it, with its vocabulary and chat
 // template, and lets three nodes answer from them in every mode.
 func TestTheEmbeddedModelAnswersFromQuantizedFiles(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	const from = "recall/model"
 	dir := t.TempDir()

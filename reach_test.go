@@ -31,7 +31,7 @@ type besieged struct {
 
 func besiege(t *testing.T) *besieged {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	quiet := slog.New(slog.DiscardHandler)
 	n, err := Start(ctx, Config{Name: "besieged", Memory: 1 << 30, Bandwidth: 1e9, Threads: 1, Logger: quiet})
@@ -209,7 +209,7 @@ func TestSenselessMessagesDoNotEndANode(t *testing.T) {
 	for seed := range uint64(4) {
 		b := besiege(t)
 		targets := b.reachable(t, b.ids())
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		r := rand.New(rand.NewPCG(seed, 1))
 		all := kinds(t)

@@ -15,7 +15,7 @@ const layersOfRecall = 6
 
 func TestATraceCoversAllSessionsOfAModelAndWhatWasCollectedOnTheWay(t *testing.T) {
 	nodes := startNodes(t, 1e9, 2e9)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	m, err := nodes[1].Load(ctx, "recall", orrery.LoadOptions{Mode: orrery.Pooled, Chunk: 64, BlockTokens: 16, Context: 512, Sequences: 2})
 	if err != nil {

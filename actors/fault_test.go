@@ -45,15 +45,19 @@ func TestADecodeOverADamagedConnectionGivesTheRightTokensOrSaysWhatHappened(t *t
 			var log logBook
 			in := fault.New(script, slog.New(slog.NewTextHandler(&log, nil)))
 			t.Cleanup(in.Close)
+			ends := patience
+			if c.harm {
+				ends = 4 * time.Second // what the fault leaves without an answer; nothing before it must need as long
+			}
 			r := newRigWith(t, 3, func(node int, tc *transport.Config) {
-				tc.Checksums, tc.DialTimeout = transport.ChecksumsOn, time.Second
+				tc.Checksums, tc.DialTimeout = transport.ChecksumsOn, ends
 				if node == 1 {
 					tc.Dial, tc.Share = in.Dial, in.Share
 				}
 			})
 			spec := r.spec(c.mode)
 			if c.harm {
-				spec.StepTimeout = time.Second
+				spec.StepTimeout = ends
 			}
 			model, err := Load(r.context(), r.systems[0], r.endpoints[0], spec)
 			if err != nil {

@@ -37,7 +37,7 @@ func someRates() placement.Rates {
 // load loads a small model on nodes of this process.
 func load(t *testing.T, nodes int, o orrery.LoadOptions) (context.Context, *orrery.Model) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	t.Cleanup(cancel)
 	dir := t.TempDir()
 	if err := modeltest.Write(dir, modeltest.Options{}); err != nil {

@@ -20,10 +20,11 @@ import (
 )
 
 const (
-	// faultWait ends waits that a fault leaves without an answer.
-	faultWait = 300 * time.Millisecond
+	// faultWait ends waits that a fault leaves without an answer, and silentDial dials. Messages before the fault must not need as long.
+	faultWait  = time.Second
+	silentDial = 2 * time.Second
 	// patience is a deadline that no sound test reaches.
-	patience = 20 * time.Second
+	patience = 30 * time.Second
 	messages = 24
 )
 
@@ -178,11 +179,11 @@ func TestEveryFaultEndsInRightDataOrInAnErrorThatSaysWhere(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("%s, %s, %s, %s", script, purpose, synch, over), func(t *testing.T) {
 				t.Parallel()
-				a, b := damaged(t, script, transport.Config{Synch: synch, Checksums: transport.ChecksumsOn, DialTimeout: 500 * time.Millisecond}, false, way.shared)
-				wait := patience
+				wait, dial := patience, patience
 				if c.silent {
-					wait = faultWait
+					wait, dial = faultWait, silentDial
 				}
+				a, b := damaged(t, script, transport.Config{Synch: synch, Checksums: transport.ChecksumsOn, DialTimeout: dial}, false, way.shared)
 				// A second lane of the class shares the connection.
 				beside := transport.LaneKey{Model: 1, Purpose: transport.Query}
 				if purpose == transport.KVMove {
@@ -218,11 +219,11 @@ func TestUnderTLSNothingDamagedComesThrough(t *testing.T) {
 	for _, script := range []string{"after 300KiB: flip bit", "after 300KiB: truncate", "after 300KiB: cut", "after 300KiB: half-open"} {
 		t.Run(script, func(t *testing.T) {
 			t.Parallel()
-			a, b := damaged(t, script, transport.Config{DialTimeout: 500 * time.Millisecond}, true, false)
-			wait := patience
+			wait, dial := patience, patience
 			if strings.HasSuffix(script, "half-open") {
-				wait = faultWait
+				wait, dial = faultWait, silentDial
 			}
+			a, b := damaged(t, script, transport.Config{DialTimeout: dial}, true, false)
 			sent, received := talk(t, a, b, transport.LaneKey{Model: 1, Purpose: transport.KVMove}, wait)
 			if sent == nil && received == nil {
 				t.Error("everything came")
