@@ -81,12 +81,39 @@ var narrowWholes = []wholeRoutines{
 	},
 }
 
+// vnniWholes are for AVX-VNNI, with the same bits again.
+var vnniWholes = []wholeRoutines{
+	{
+		Layout: quant.Q8_0, elements: 128, bytes: 384, times: 128, numbers: wholeAVX2,
+		product: []wholeProductOf{product1Q8_0WholeAVXVNNI, product2Q8_0WholeAVXVNNI, product4Q8_0WholeAVXVNNI},
+	}, {
+		Layout: quant.Q4_0, elements: 128, bytes: 384, times: 8, numbers: wholeAVX2,
+		product: []wholeProductOf{product1Q4_0WholeAVXVNNI, product2Q4_0WholeAVXVNNI, product4Q4_0WholeAVXVNNI},
+	}, {
+		Layout: quant.Q4_K, elements: 256, bytes: 768, times: 1, numbers: wholeQ4_KAVX2,
+		product: []wholeProductOf{product1Q4_KWholeAVXVNNI, product2Q4_KWholeAVXVNNI, product4Q4_KWholeAVXVNNI},
+	}, {
+		Layout: quant.Q6_K, elements: 256, bytes: 1024, times: 32, numbers: wholeQ6_KAVX2,
+		product: []wholeProductOf{product1Q6_KWholeAVXVNNI, product2Q6_KWholeAVXVNNI, product4Q6_KWholeAVXVNNI},
+	}, {
+		Layout: affine8, elements: 128, bytes: 384, times: 1, numbers: wholeAffine8AVX2,
+		affineProduct: []affineProductOf{product1Affine8WholeAVXVNNI, product2Affine8WholeAVXVNNI, product4Affine8WholeAVXVNNI},
+	}, {
+		Layout: affine4, elements: 128, bytes: 384, times: 1, numbers: wholeAffine4AVX2,
+		affineProduct: []affineProductOf{product1Affine4WholeAVXVNNI, product2Affine4WholeAVXVNNI, product4Affine4WholeAVXVNNI},
+	},
+}
+
 // wholes are those for this processor.
 func wholes() []wholeRoutines {
 	switch {
 	case haveGFNI:
 		return wideWholes
-	case haveAVX2 && !haveAVX512: // which is faster in float32, but with one token
+	case haveAVX512: // which is faster in float32, but with one token
+		return nil
+	case haveAVXVNNI:
+		return vnniWholes
+	case haveAVX2:
 		return narrowWholes
 	}
 	return nil

@@ -21,7 +21,7 @@ func (o wholeOrder) inPairs() wholeOrder {
 	return o
 }
 
-var narrowOrders = []wholeOrder{wholeInOrder.narrowOf(), wholeInOrder.inPairs(), wholeQ4_K.narrowOf(), wholeQ6_K.narrowOf(), wholeAffine8.inPairs(), wholeAffine4.narrowOf()}
+var narrowOrders = []wholeOrder{wholeInOrder.narrowOf(), wholeInOrder.inPairs(), wholeQ4_K.narrowOf(), wholeQ6_K.narrowOf(), wholeAffine8.narrowOf(), wholeAffine8.inPairs(), wholeAffine4.narrowOf()}
 
 // layout describes a step, for AVX2.
 func (o wholeOrder) layout() string {
@@ -178,11 +178,6 @@ func (a *asm) wordsOf(name string, word uint16) operand.Mem {
 			a.AddDatum(2*i, operand.U16(word))
 		}
 	})
-}
-
-// bytesOf is a vector of AVX2 in memory, the same byte all over.
-func (a *asm) bytesOf(name string, b uint8) operand.Mem {
-	return a.wordsOf(name, uint16(b)<<8|uint16(b))
 }
 
 // eitherHalf is sixteen bytes in memory, twice.

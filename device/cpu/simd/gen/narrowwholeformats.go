@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -13,8 +14,27 @@ type narrowWholeFormat struct {
 	order      wholeOrder
 	bytes      int
 	affine     bool
+	constants  []narrowConstant
+	kept       int // of the constants, for which there are registers with one token; with more there are for all
 	begin      func(p *narrowWhole) narrowReader
 }
+
+// A narrowConstant is a vector, the same word all over.
+type narrowConstant struct {
+	name string
+	word uint16
+}
+
+var (
+	upperBytes = narrowConstant{"upper", 256}
+	lowerBytes = narrowConstant{"lower", 1}
+	fifteens   = narrowConstant{"fifteen", 0x0f0f}
+	upperPairs = narrowConstant{"pairs", 0x3030}
+	evenBytes  = narrowConstant{"evenBytes", 0xff}
+	signs      = narrowConstant{"signs", 0x8080}
+	ofNibbles  = []narrowConstant{fifteens, upperBytes, lowerBytes}
+	ofSixths   = []narrowConstant{fifteens, upperPairs, upperBytes, lowerBytes}
+)
 
 // narrowReader reads steps of one row or four.
 type narrowReader struct {
@@ -30,7 +50,7 @@ type narrowStep struct {
 }
 
 var narrowWholeFormats = []narrowWholeFormat{
-	{"Q8_0", "q8_0", wholeInOrder.inPairs(), 4 * 34, false, func(p *narrowWhole) narrowReader {
+	{"Q8_0", "q8_0", wholeInOrder.inPairs(), 4 * 34, false, nil, 0, func(p *narrowWhole) narrowReader {
 		return p.blocks(34, func(m operand.Mem, half int) []reg.VecVirtual {
 			var words []reg.VecVirtual
 			for i := range 2 {
@@ -43,27 +63,27 @@ var narrowWholeFormats = []narrowWholeFormat{
 			return words
 		})
 	}},
-	{"Q4_0", "q4_0", wholeInOrder.narrowOf(), 4 * 18, false, func(p *narrowWhole) narrowReader {
+	{"Q4_0", "q4_0", wholeInOrder.narrowOf(), 4 * 18, false, ofNibbles, 3, func(p *narrowWhole) narrowReader {
 		return p.blocks(18, func(m operand.Mem, half int) []reg.VecVirtual {
 			v := p.sixteenOf(moved(m, 36*half+2), moved(m, 36*half+20))
 			return []reg.VecVirtual{p.nibblesOf(v, false), p.nibblesOf(v, true)}
 		})
 	}},
-	{"Q4_K", "q4_k", wholeQ4_K.narrowOf(), 144, false, beginNarrowQ4_K},
-	{"Q6_K", "q6_k", wholeQ6_K.narrowOf(), 210, false, beginNarrowQ6_K},
-	{"Affine8", "affine8", wholeAffine8.inPairs(), 128, true, func(p *narrowWhole) narrowReader {
+	{"Q4_K", "q4_k", wholeQ4_K.narrowOf(), 144, false, ofNibbles, 1, beginNarrowQ4_K},
+	{"Q6_K", "q6_k", wholeQ6_K.narrowOf(), 210, false, ofSixths, 2, beginNarrowQ6_K},
+	{"Affine8", "affine8", wholeAffine8.inPairs(), 128, true, []narrowConstant{evenBytes}, 1, func(p *narrowWhole) narrowReader {
 		return p.affine(func(m operand.Mem, half int) []reg.VecVirtual {
 			var words []reg.VecVirtual
 			for i := range 2 {
 				v, even := p.sixteenOf(moved(m, 64*half+16*i), moved(m, 64*half+32+16*i)), p.YMM()
-				p.VPAND(p.wordsOf("lowerByte", 0xff), v, even)
+				p.VPAND(p.constant(evenBytes), v, even)
 				p.VPSRLW(operand.U8(8), v, v)
 				words = append(words, even, v)
 			}
 			return words
 		})
 	}},
-	{"Affine4", "affine4", wholeAffine4.narrowOf(), 64, true, func(p *narrowWhole) narrowReader {
+	{"Affine4", "affine4", wholeAffine4.narrowOf(), 64, true, ofNibbles, 1, func(p *narrowWhole) narrowReader {
 		return p.affine(func(m operand.Mem, half int) []reg.VecVirtual {
 			v := p.YMM()
 			p.VMOVDQU(moved(m, 32*half), v)
@@ -71,6 +91,44 @@ var narrowWholeFormats = []narrowWholeFormat{
 		})
 	}},
 }
+
+// vnniWholeFormats are those for AVX-VNNI, which adds up products of any bytes.
+var vnniWholeFormats = func() []narrowWholeFormat {
+	formats := slices.Clone(narrowWholeFormats)
+	for i := range formats {
+		f := &formats[i]
+		switch f.name {
+		case "Q8_0":
+			f.order, f.constants, f.kept = wholeInOrder.narrowOf(), []narrowConstant{signs}, 1
+			f.begin = func(p *narrowWhole) narrowReader {
+				return p.blocks(34, func(m operand.Mem, half int) []reg.VecVirtual {
+					var bytes []reg.VecVirtual
+					for i := range 2 {
+						v := p.sixteenOf(moved(m, 68*half+2+16*i), moved(m, 68*half+36+16*i))
+						p.VPXOR(p.constant(signs), v, v)
+						bytes = append(bytes, v)
+					}
+					return bytes
+				})
+			}
+		case "Affine8":
+			f.order, f.constants, f.kept = wholeAffine8.narrowOf(), nil, 0
+			f.begin = func(p *narrowWhole) narrowReader {
+				return p.affine(func(m operand.Mem, half int) []reg.VecVirtual {
+					var bytes []reg.VecVirtual
+					for i := range 2 {
+						bytes = append(bytes, p.sixteenOf(moved(m, 64*half+16*i), moved(m, 64*half+32+16*i)))
+					}
+					return bytes
+				})
+			}
+		default:
+			f.constants = f.constants[:len(f.constants)-2] // without those that put bytes together
+			f.kept = len(f.constants)
+		}
+	}
+	return formats
+}()
 
 // sixteenOf is sixteen bytes in each half.
 func (a *asm) sixteenOf(low, high operand.Mem) reg.VecVirtual {
@@ -81,14 +139,14 @@ func (a *asm) sixteenOf(low, high operand.Mem) reg.VecVirtual {
 }
 
 // nibblesOf is four bits of each byte, the lower ones in a register of their own.
-func (a *asm) nibblesOf(bytes reg.VecVirtual, upper bool) reg.VecVirtual {
+func (p *narrowWhole) nibblesOf(bytes reg.VecVirtual, upper bool) reg.VecVirtual {
 	v := bytes
 	if upper {
-		a.VPSRLW(operand.U8(4), v, v)
+		p.VPSRLW(operand.U8(4), v, v)
 	} else {
-		v = a.YMM()
+		v = p.YMM()
 	}
-	a.VPAND(a.bytesOf("fifteen", 15), bytes, v)
+	p.VPAND(p.constant(fifteens), bytes, v)
 	return v
 }
 
@@ -253,14 +311,14 @@ func beginNarrowQ6_K(p *narrowWhole) narrowReader {
 				if part%2 == 1 {
 					p.VPSRLW(operand.U8(4), v, v)
 				}
-				p.VPAND(p.bytesOf("fifteen", 15), v, v)
+				p.VPAND(p.constant(fifteens), v, v)
 				switch at := 4*(part%2) + 2*half; { // of two bits that belong to the fourth and the fifth
 				case at < 4:
 					p.VPSLLW(operand.U8(uint64(4-at)), pairs, pairs)
 				case at > 4:
 					p.VPSRLW(operand.U8(uint64(at-4)), pairs, pairs)
 				}
-				p.VPAND(p.bytesOf("pairs", 0x30), pairs, pairs)
+				p.VPAND(p.constant(upperPairs), pairs, pairs)
 				p.VPOR(pairs, v, v)
 				return []reg.VecVirtual{v}
 			},
