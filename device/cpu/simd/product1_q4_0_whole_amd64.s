@@ -6,7 +6,7 @@
 
 // func product1Q4_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·product1Q4_0WholeAVX2(SB), NOSPLIT, $136-120
+TEXT ·product1Q4_0WholeAVX2(SB), NOSPLIT, $72-120
 	MOVQ k_base+56(FP), AX
 	MOVQ q_base+32(FP), CX
 	MOVQ next_base+80(FP), DX
@@ -32,109 +32,54 @@ end2:
 	VMOVDQU fifteen<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
 	VMOVDQU lower<>+0(SB), Y2
-	VXORPS  Y3, Y3, Y3
-	VMOVDQU Y3, (SP)
-	VMOVDQU Y3, 32(SP)
 	MOVQ    DI, R9
 	SHLQ    $0x02, R9
 	MOVQ    $0x00000400, R8
 	CMPQ    DI, $0x00000800
 	CMOVQHI R8, R9
-	MOVQ    R9, 128(SP)
+	MOVQ    R9, 64(SP)
 	CMPQ    n+104(FP), $0x00000004
 	JLT     done4
 
 rows3:
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	VXORPS  Y8, Y8, Y8
-	VXORPS  Y9, Y9, Y9
-	VXORPS  Y10, Y10, Y10
-	MOVQ    DI, R8
-	XORQ    R9, R9
-	MOVWLZX (AX), R10
-	MOVW    R10, (SP)(R9*1)
-	MOVWLZX 18(AX), R10
-	MOVW    R10, 8(SP)(R9*1)
-	MOVWLZX 36(AX), R10
-	MOVW    R10, 16(SP)(R9*1)
-	MOVWLZX 54(AX), R10
-	MOVW    R10, 24(SP)(R9*1)
-	MOVWLZX (AX)(DI*1), R10
-	MOVW    R10, 2(SP)(R9*1)
-	MOVWLZX 18(AX)(DI*1), R10
-	MOVW    R10, 10(SP)(R9*1)
-	MOVWLZX 36(AX)(DI*1), R10
-	MOVW    R10, 18(SP)(R9*1)
-	MOVWLZX 54(AX)(DI*1), R10
-	MOVW    R10, 26(SP)(R9*1)
-	MOVWLZX (AX)(DI*2), R10
-	MOVW    R10, 4(SP)(R9*1)
-	MOVWLZX 18(AX)(DI*2), R10
-	MOVW    R10, 12(SP)(R9*1)
-	MOVWLZX 36(AX)(DI*2), R10
-	MOVW    R10, 20(SP)(R9*1)
-	MOVWLZX 54(AX)(DI*2), R10
-	MOVW    R10, 28(SP)(R9*1)
-	MOVWLZX (AX)(BX*1), R10
-	MOVW    R10, 6(SP)(R9*1)
-	MOVWLZX 18(AX)(BX*1), R10
-	MOVW    R10, 14(SP)(R9*1)
-	MOVWLZX 36(AX)(BX*1), R10
-	MOVW    R10, 22(SP)(R9*1)
-	MOVWLZX 54(AX)(BX*1), R10
-	MOVW    R10, 30(SP)(R9*1)
-	CMPQ    R8, $0x00000048
-	JLT     end6
+	VXORPS Y3, Y3, Y3
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	MOVQ   DI, R8
+	CMPQ   R8, $0x00000048
+	JLT    end6
 
 loop5:
-	VCVTPH2PS      (SP)(R9*1), Y11
-	VCVTPH2PS      16(SP)(R9*1), Y12
-	XORQ           $0x20, R9
-	MOVQ           AX, R10
-	LEAQ           72(AX), R11
-	CMPQ           R8, $0x00000048
-	CMOVQGT        R11, R10
-	MOVWLZX        (R10), R11
-	MOVW           R11, (SP)(R9*1)
-	MOVWLZX        18(R10), R11
-	MOVW           R11, 8(SP)(R9*1)
-	MOVWLZX        36(R10), R11
-	MOVW           R11, 16(SP)(R9*1)
-	MOVWLZX        54(R10), R11
-	MOVW           R11, 24(SP)(R9*1)
-	MOVWLZX        (R10)(DI*1), R11
-	MOVW           R11, 2(SP)(R9*1)
-	MOVWLZX        18(R10)(DI*1), R11
-	MOVW           R11, 10(SP)(R9*1)
-	MOVWLZX        36(R10)(DI*1), R11
-	MOVW           R11, 18(SP)(R9*1)
-	MOVWLZX        54(R10)(DI*1), R11
-	MOVW           R11, 26(SP)(R9*1)
-	MOVWLZX        (R10)(DI*2), R11
-	MOVW           R11, 4(SP)(R9*1)
-	MOVWLZX        18(R10)(DI*2), R11
-	MOVW           R11, 12(SP)(R9*1)
-	MOVWLZX        36(R10)(DI*2), R11
-	MOVW           R11, 20(SP)(R9*1)
-	MOVWLZX        54(R10)(DI*2), R11
-	MOVW           R11, 28(SP)(R9*1)
-	MOVWLZX        (R10)(BX*1), R11
-	MOVW           R11, 6(SP)(R9*1)
-	MOVWLZX        18(R10)(BX*1), R11
-	MOVW           R11, 14(SP)(R9*1)
-	MOVWLZX        36(R10)(BX*1), R11
-	MOVW           R11, 22(SP)(R9*1)
-	MOVWLZX        54(R10)(BX*1), R10
-	MOVW           R10, 30(SP)(R9*1)
+	VXORPS         Y11, Y11, Y11
+	VPINSRW        $0x00, (AX), X11, X11
+	VPINSRW        $0x01, (AX)(DI*1), X11, X11
+	VPINSRW        $0x02, (AX)(DI*2), X11, X11
+	VPINSRW        $0x03, (AX)(BX*1), X11, X11
+	VPINSRW        $0x04, 18(AX), X11, X11
+	VPINSRW        $0x05, 18(AX)(DI*1), X11, X11
+	VPINSRW        $0x06, 18(AX)(DI*2), X11, X11
+	VPINSRW        $0x07, 18(AX)(BX*1), X11, X11
+	VCVTPH2PS      X11, Y11
 	VMULPS         320(CX), Y11, Y11
-	VMOVUPS        Y11, 64(SP)
-	VMULPS         352(CX), Y12, Y11
-	VMOVUPS        Y11, 96(SP)
+	VMOVUPS        Y11, (SP)
+	VXORPS         Y11, Y11, Y11
+	VPINSRW        $0x00, 36(AX), X11, X11
+	VPINSRW        $0x01, 36(AX)(DI*1), X11, X11
+	VPINSRW        $0x02, 36(AX)(DI*2), X11, X11
+	VPINSRW        $0x03, 36(AX)(BX*1), X11, X11
+	VPINSRW        $0x04, 54(AX), X11, X11
+	VPINSRW        $0x05, 54(AX)(DI*1), X11, X11
+	VPINSRW        $0x06, 54(AX)(DI*2), X11, X11
+	VPINSRW        $0x07, 54(AX)(BX*1), X11, X11
+	VCVTPH2PS      X11, Y11
+	VMULPS         352(CX), Y11, Y11
+	VMOVUPS        Y11, 32(SP)
 	VBROADCASTI128 2(AX), Y11
 	VINSERTI128    $0x01, 20(AX), Y11, Y11
 	VPAND          Y0, Y11, Y12
@@ -151,11 +96,11 @@ loop5:
 	VPADDD         Y12, Y13, Y13
 	VPADDD         256(CX), Y13, Y13
 	VCVTDQ2PS      Y13, Y13
-	VPERMILPS      $0x00, 64(SP), Y11
+	VPERMILPS      $0x00, (SP), Y11
 	VFMADD231PS    Y11, Y13, Y3
-	MOVQ           128(SP), R10
-	ADDQ           AX, R10
-	PREFETCHT0     (R10)
+	MOVQ           64(SP), R9
+	ADDQ           AX, R9
+	PREFETCHT0     (R9)
 	VBROADCASTI128 2(AX)(DI*1), Y11
 	VINSERTI128    $0x01, 20(AX)(DI*1), Y11, Y11
 	VPAND          Y0, Y11, Y12
@@ -172,11 +117,11 @@ loop5:
 	VPADDD         Y12, Y13, Y13
 	VPADDD         256(CX), Y13, Y13
 	VCVTDQ2PS      Y13, Y13
-	VPERMILPS      $0x55, 64(SP), Y11
+	VPERMILPS      $0x55, (SP), Y11
 	VFMADD231PS    Y11, Y13, Y5
-	MOVQ           128(SP), R10
-	ADDQ           AX, R10
-	PREFETCHT0     (R10)(DI*1)
+	MOVQ           64(SP), R9
+	ADDQ           AX, R9
+	PREFETCHT0     (R9)(DI*1)
 	PREFETCHT1     (DX)
 	VBROADCASTI128 2(AX)(DI*2), Y11
 	VINSERTI128    $0x01, 20(AX)(DI*2), Y11, Y11
@@ -194,11 +139,11 @@ loop5:
 	VPADDD         Y12, Y13, Y13
 	VPADDD         256(CX), Y13, Y13
 	VCVTDQ2PS      Y13, Y13
-	VPERMILPS      $0xaa, 64(SP), Y11
+	VPERMILPS      $0xaa, (SP), Y11
 	VFMADD231PS    Y11, Y13, Y7
-	MOVQ           128(SP), R10
-	ADDQ           AX, R10
-	PREFETCHT0     (R10)(DI*2)
+	MOVQ           64(SP), R9
+	ADDQ           AX, R9
+	PREFETCHT0     (R9)(DI*2)
 	VBROADCASTI128 2(AX)(BX*1), Y11
 	VINSERTI128    $0x01, 20(AX)(BX*1), Y11, Y11
 	VPAND          Y0, Y11, Y12
@@ -215,11 +160,11 @@ loop5:
 	VPADDD         Y12, Y13, Y13
 	VPADDD         256(CX), Y13, Y13
 	VCVTDQ2PS      Y13, Y13
-	VPERMILPS      $0xff, 64(SP), Y11
+	VPERMILPS      $0xff, (SP), Y11
 	VFMADD231PS    Y11, Y13, Y9
-	MOVQ           128(SP), R10
-	ADDQ           AX, R10
-	PREFETCHT0     (R10)(BX*1)
+	MOVQ           64(SP), R9
+	ADDQ           AX, R9
+	PREFETCHT0     (R9)(BX*1)
 	PREFETCHT1     64(DX)
 	VBROADCASTI128 38(AX), Y11
 	VINSERTI128    $0x01, 56(AX), Y11, Y11
@@ -237,7 +182,7 @@ loop5:
 	VPADDD         Y12, Y13, Y13
 	VPADDD         288(CX), Y13, Y13
 	VCVTDQ2PS      Y13, Y13
-	VPERMILPS      $0x00, 96(SP), Y11
+	VPERMILPS      $0x00, 32(SP), Y11
 	VFMADD231PS    Y11, Y13, Y4
 	PREFETCHT1     128(DX)
 	VBROADCASTI128 38(AX)(DI*1), Y11
@@ -256,7 +201,7 @@ loop5:
 	VPADDD         Y12, Y13, Y13
 	VPADDD         288(CX), Y13, Y13
 	VCVTDQ2PS      Y13, Y13
-	VPERMILPS      $0x55, 96(SP), Y11
+	VPERMILPS      $0x55, 32(SP), Y11
 	VFMADD231PS    Y11, Y13, Y6
 	VBROADCASTI128 38(AX)(DI*2), Y11
 	VINSERTI128    $0x01, 56(AX)(DI*2), Y11, Y11
@@ -274,7 +219,7 @@ loop5:
 	VPADDD         Y12, Y13, Y13
 	VPADDD         288(CX), Y13, Y13
 	VCVTDQ2PS      Y13, Y13
-	VPERMILPS      $0xaa, 96(SP), Y11
+	VPERMILPS      $0xaa, 32(SP), Y11
 	VFMADD231PS    Y11, Y13, Y8
 	PREFETCHT1     192(DX)
 	VBROADCASTI128 38(AX)(BX*1), Y11
@@ -293,7 +238,7 @@ loop5:
 	VPADDD         Y12, Y13, Y13
 	VPADDD         288(CX), Y13, Y13
 	VCVTDQ2PS      Y13, Y13
-	VPERMILPS      $0xff, 96(SP), Y11
+	VPERMILPS      $0xff, 32(SP), Y11
 	VFMADD231PS    Y11, Y13, Y10
 	PREFETCHT1     256(DX)
 	ADDQ           $0x00000120, DX
@@ -345,42 +290,26 @@ done4:
 	JLT  done8
 
 rows7:
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	MOVQ    DI, BX
-	XORQ    R8, R8
-	MOVWLZX (AX), R9
-	MOVW    R9, (SP)(R8*1)
-	MOVWLZX 18(AX), R9
-	MOVW    R9, 8(SP)(R8*1)
-	MOVWLZX 36(AX), R9
-	MOVW    R9, 16(SP)(R8*1)
-	MOVWLZX 54(AX), R9
-	MOVW    R9, 24(SP)(R8*1)
-	CMPQ    BX, $0x00000048
-	JLT     end10
+	VXORPS Y3, Y3, Y3
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   DI, BX
+	CMPQ   BX, $0x00000048
+	JLT    end10
 
 loop9:
-	VCVTPH2PS      (SP)(R8*1), Y5
-	VCVTPH2PS      16(SP)(R8*1), Y6
-	XORQ           $0x20, R8
-	MOVQ           AX, R9
-	LEAQ           72(AX), R10
-	CMPQ           BX, $0x00000048
-	CMOVQGT        R10, R9
-	MOVWLZX        (R9), R10
-	MOVW           R10, (SP)(R8*1)
-	MOVWLZX        18(R9), R10
-	MOVW           R10, 8(SP)(R8*1)
-	MOVWLZX        36(R9), R10
-	MOVW           R10, 16(SP)(R8*1)
-	MOVWLZX        54(R9), R9
-	MOVW           R9, 24(SP)(R8*1)
+	VXORPS         Y5, Y5, Y5
+	VPINSRW        $0x00, (AX), X5, X5
+	VPINSRW        $0x04, 18(AX), X5, X5
+	VCVTPH2PS      X5, Y5
 	VMULPS         320(CX), Y5, Y5
-	VMOVUPS        Y5, 64(SP)
-	VMULPS         352(CX), Y6, Y5
-	VMOVUPS        Y5, 96(SP)
+	VMOVUPS        Y5, (SP)
+	VXORPS         Y5, Y5, Y5
+	VPINSRW        $0x00, 36(AX), X5, X5
+	VPINSRW        $0x04, 54(AX), X5, X5
+	VCVTPH2PS      X5, Y5
+	VMULPS         352(CX), Y5, Y5
+	VMOVUPS        Y5, 32(SP)
 	VBROADCASTI128 2(AX), Y5
 	VINSERTI128    $0x01, 20(AX), Y5, Y5
 	VPAND          Y0, Y5, Y6
@@ -397,7 +326,7 @@ loop9:
 	VPADDD         Y6, Y7, Y7
 	VPADDD         256(CX), Y7, Y7
 	VCVTDQ2PS      Y7, Y7
-	VPERMILPS      $0x00, 64(SP), Y5
+	VPERMILPS      $0x00, (SP), Y5
 	VFMADD231PS    Y5, Y7, Y3
 	PREFETCHT1     (DX)
 	VBROADCASTI128 38(AX), Y5
@@ -416,7 +345,7 @@ loop9:
 	VPADDD         Y6, Y7, Y7
 	VPADDD         288(CX), Y7, Y7
 	VCVTDQ2PS      Y7, Y7
-	VPERMILPS      $0x00, 96(SP), Y5
+	VPERMILPS      $0x00, 32(SP), Y5
 	VFMADD231PS    Y5, Y7, Y4
 	PREFETCHT1     64(DX)
 	ADDQ           $0x00000048, DX

@@ -6,7 +6,7 @@
 
 // func product2Q4_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·product2Q4_0WholeAVX2(SB), $704-120
+TEXT ·product2Q4_0WholeAVX2(SB), $640-120
 	MOVQ k_base+56(FP), AX
 	MOVQ q_base+32(FP), CX
 	MOVQ next_base+80(FP), DX
@@ -32,14 +32,19 @@ end2:
 	VMOVDQU fifteen<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
 	VMOVDQU lower<>+0(SB), Y2
-	VXORPS  Y3, Y3, Y3
-	VMOVDQU Y3, (SP)
-	VMOVDQU Y3, 32(SP)
 	CMPQ    n+104(FP), $0x00000004
 	JLT     done4
 
 rows3:
 	VXORPS  Y3, Y3, Y3
+	VMOVUPS Y3, 128(SP)
+	VMOVUPS Y3, 256(SP)
+	VMOVUPS Y3, 384(SP)
+	VMOVUPS Y3, 512(SP)
+	VMOVUPS Y3, 160(SP)
+	VMOVUPS Y3, 288(SP)
+	VMOVUPS Y3, 416(SP)
+	VMOVUPS Y3, 544(SP)
 	VMOVUPS Y3, 192(SP)
 	VMOVUPS Y3, 320(SP)
 	VMOVUPS Y3, 448(SP)
@@ -48,99 +53,39 @@ rows3:
 	VMOVUPS Y3, 352(SP)
 	VMOVUPS Y3, 480(SP)
 	VMOVUPS Y3, 608(SP)
-	VMOVUPS Y3, 256(SP)
-	VMOVUPS Y3, 384(SP)
-	VMOVUPS Y3, 512(SP)
-	VMOVUPS Y3, 640(SP)
-	VMOVUPS Y3, 288(SP)
-	VMOVUPS Y3, 416(SP)
-	VMOVUPS Y3, 544(SP)
-	VMOVUPS Y3, 672(SP)
 	MOVQ    DI, R8
-	XORQ    R9, R9
-	MOVWLZX (AX), R10
-	MOVW    R10, (SP)(R9*1)
-	MOVWLZX 18(AX), R10
-	MOVW    R10, 8(SP)(R9*1)
-	MOVWLZX 36(AX), R10
-	MOVW    R10, 16(SP)(R9*1)
-	MOVWLZX 54(AX), R10
-	MOVW    R10, 24(SP)(R9*1)
-	MOVWLZX (AX)(DI*1), R10
-	MOVW    R10, 2(SP)(R9*1)
-	MOVWLZX 18(AX)(DI*1), R10
-	MOVW    R10, 10(SP)(R9*1)
-	MOVWLZX 36(AX)(DI*1), R10
-	MOVW    R10, 18(SP)(R9*1)
-	MOVWLZX 54(AX)(DI*1), R10
-	MOVW    R10, 26(SP)(R9*1)
-	MOVWLZX (AX)(DI*2), R10
-	MOVW    R10, 4(SP)(R9*1)
-	MOVWLZX 18(AX)(DI*2), R10
-	MOVW    R10, 12(SP)(R9*1)
-	MOVWLZX 36(AX)(DI*2), R10
-	MOVW    R10, 20(SP)(R9*1)
-	MOVWLZX 54(AX)(DI*2), R10
-	MOVW    R10, 28(SP)(R9*1)
-	MOVWLZX (AX)(BX*1), R10
-	MOVW    R10, 6(SP)(R9*1)
-	MOVWLZX 18(AX)(BX*1), R10
-	MOVW    R10, 14(SP)(R9*1)
-	MOVWLZX 36(AX)(BX*1), R10
-	MOVW    R10, 22(SP)(R9*1)
-	MOVWLZX 54(AX)(BX*1), R10
-	MOVW    R10, 30(SP)(R9*1)
 	CMPQ    R8, $0x00000048
 	JLT     end6
 
 loop5:
-	VCVTPH2PS      (SP)(R9*1), Y3
-	VCVTPH2PS      16(SP)(R9*1), Y4
-	XORQ           $0x20, R9
-	MOVQ           AX, R10
-	LEAQ           72(AX), R11
-	CMPQ           R8, $0x00000048
-	CMOVQGT        R11, R10
-	MOVWLZX        (R10), R11
-	MOVW           R11, (SP)(R9*1)
-	MOVWLZX        18(R10), R11
-	MOVW           R11, 8(SP)(R9*1)
-	MOVWLZX        36(R10), R11
-	MOVW           R11, 16(SP)(R9*1)
-	MOVWLZX        54(R10), R11
-	MOVW           R11, 24(SP)(R9*1)
-	MOVWLZX        (R10)(DI*1), R11
-	MOVW           R11, 2(SP)(R9*1)
-	MOVWLZX        18(R10)(DI*1), R11
-	MOVW           R11, 10(SP)(R9*1)
-	MOVWLZX        36(R10)(DI*1), R11
-	MOVW           R11, 18(SP)(R9*1)
-	MOVWLZX        54(R10)(DI*1), R11
-	MOVW           R11, 26(SP)(R9*1)
-	MOVWLZX        (R10)(DI*2), R11
-	MOVW           R11, 4(SP)(R9*1)
-	MOVWLZX        18(R10)(DI*2), R11
-	MOVW           R11, 12(SP)(R9*1)
-	MOVWLZX        36(R10)(DI*2), R11
-	MOVW           R11, 20(SP)(R9*1)
-	MOVWLZX        54(R10)(DI*2), R11
-	MOVW           R11, 28(SP)(R9*1)
-	MOVWLZX        (R10)(BX*1), R11
-	MOVW           R11, 6(SP)(R9*1)
-	MOVWLZX        18(R10)(BX*1), R11
-	MOVW           R11, 14(SP)(R9*1)
-	MOVWLZX        36(R10)(BX*1), R11
-	MOVW           R11, 22(SP)(R9*1)
-	MOVWLZX        54(R10)(BX*1), R10
-	MOVW           R10, 30(SP)(R9*1)
-	VMULPS         320(CX), Y3, Y5
-	VMOVUPS        Y5, 64(SP)
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, (AX), X3, X3
+	VPINSRW        $0x01, (AX)(DI*1), X3, X3
+	VPINSRW        $0x02, (AX)(DI*2), X3, X3
+	VPINSRW        $0x03, (AX)(BX*1), X3, X3
+	VPINSRW        $0x04, 18(AX), X3, X3
+	VPINSRW        $0x05, 18(AX)(DI*1), X3, X3
+	VPINSRW        $0x06, 18(AX)(DI*2), X3, X3
+	VPINSRW        $0x07, 18(AX)(BX*1), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         320(CX), Y3, Y4
+	VMOVUPS        Y4, (SP)
 	VMULPS         320(CX)(SI*1), Y3, Y3
-	VMOVUPS        Y3, 128(SP)
-	VMULPS         352(CX), Y4, Y3
+	VMOVUPS        Y3, 64(SP)
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, 36(AX), X3, X3
+	VPINSRW        $0x01, 36(AX)(DI*1), X3, X3
+	VPINSRW        $0x02, 36(AX)(DI*2), X3, X3
+	VPINSRW        $0x03, 36(AX)(BX*1), X3, X3
+	VPINSRW        $0x04, 54(AX), X3, X3
+	VPINSRW        $0x05, 54(AX)(DI*1), X3, X3
+	VPINSRW        $0x06, 54(AX)(DI*2), X3, X3
+	VPINSRW        $0x07, 54(AX)(BX*1), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         352(CX), Y3, Y4
+	VMOVUPS        Y4, 32(SP)
+	VMULPS         352(CX)(SI*1), Y3, Y3
 	VMOVUPS        Y3, 96(SP)
-	VMULPS         352(CX)(SI*1), Y4, Y3
-	VMOVUPS        Y3, 160(SP)
 	VBROADCASTI128 2(AX), Y3
 	VINSERTI128    $0x01, 20(AX), Y3, Y3
 	VPAND          Y0, Y3, Y4
@@ -157,9 +102,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 64(SP), Y6
-	VFMADD213PS    192(SP), Y6, Y5
-	VMOVUPS        Y5, 192(SP)
+	VPERMILPS      $0x00, (SP), Y6
+	VFMADD213PS    128(SP), Y6, Y5
+	VMOVUPS        Y5, 128(SP)
 	VPMADDUBSW     (CX)(SI*1), Y4, Y5
 	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -171,9 +116,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         256(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 128(SP), Y3
-	VFMADD213PS    256(SP), Y3, Y5
-	VMOVUPS        Y5, 256(SP)
+	VPERMILPS      $0x00, 64(SP), Y3
+	VFMADD213PS    192(SP), Y3, Y5
+	VMOVUPS        Y5, 192(SP)
 	VBROADCASTI128 2(AX)(DI*1), Y3
 	VINSERTI128    $0x01, 20(AX)(DI*1), Y3, Y3
 	VPAND          Y0, Y3, Y4
@@ -190,9 +135,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x55, 64(SP), Y6
-	VFMADD213PS    320(SP), Y6, Y5
-	VMOVUPS        Y5, 320(SP)
+	VPERMILPS      $0x55, (SP), Y6
+	VFMADD213PS    256(SP), Y6, Y5
+	VMOVUPS        Y5, 256(SP)
 	VPMADDUBSW     (CX)(SI*1), Y4, Y5
 	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -204,9 +149,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         256(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x55, 128(SP), Y3
-	VFMADD213PS    384(SP), Y3, Y5
-	VMOVUPS        Y5, 384(SP)
+	VPERMILPS      $0x55, 64(SP), Y3
+	VFMADD213PS    320(SP), Y3, Y5
+	VMOVUPS        Y5, 320(SP)
 	PREFETCHT1     (DX)
 	VBROADCASTI128 2(AX)(DI*2), Y3
 	VINSERTI128    $0x01, 20(AX)(DI*2), Y3, Y3
@@ -224,9 +169,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xaa, 64(SP), Y6
-	VFMADD213PS    448(SP), Y6, Y5
-	VMOVUPS        Y5, 448(SP)
+	VPERMILPS      $0xaa, (SP), Y6
+	VFMADD213PS    384(SP), Y6, Y5
+	VMOVUPS        Y5, 384(SP)
 	VPMADDUBSW     (CX)(SI*1), Y4, Y5
 	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -238,9 +183,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         256(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xaa, 128(SP), Y3
-	VFMADD213PS    512(SP), Y3, Y5
-	VMOVUPS        Y5, 512(SP)
+	VPERMILPS      $0xaa, 64(SP), Y3
+	VFMADD213PS    448(SP), Y3, Y5
+	VMOVUPS        Y5, 448(SP)
 	VBROADCASTI128 2(AX)(BX*1), Y3
 	VINSERTI128    $0x01, 20(AX)(BX*1), Y3, Y3
 	VPAND          Y0, Y3, Y4
@@ -257,9 +202,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xff, 64(SP), Y6
-	VFMADD213PS    576(SP), Y6, Y5
-	VMOVUPS        Y5, 576(SP)
+	VPERMILPS      $0xff, (SP), Y6
+	VFMADD213PS    512(SP), Y6, Y5
+	VMOVUPS        Y5, 512(SP)
 	VPMADDUBSW     (CX)(SI*1), Y4, Y5
 	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -271,9 +216,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         256(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xff, 128(SP), Y3
-	VFMADD213PS    640(SP), Y3, Y5
-	VMOVUPS        Y5, 640(SP)
+	VPERMILPS      $0xff, 64(SP), Y3
+	VFMADD213PS    576(SP), Y3, Y5
+	VMOVUPS        Y5, 576(SP)
 	PREFETCHT1     64(DX)
 	VBROADCASTI128 38(AX), Y3
 	VINSERTI128    $0x01, 56(AX), Y3, Y3
@@ -291,9 +236,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 96(SP), Y6
-	VFMADD213PS    224(SP), Y6, Y5
-	VMOVUPS        Y5, 224(SP)
+	VPERMILPS      $0x00, 32(SP), Y6
+	VFMADD213PS    160(SP), Y6, Y5
+	VMOVUPS        Y5, 160(SP)
 	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
 	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -305,9 +250,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         288(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 160(SP), Y3
-	VFMADD213PS    288(SP), Y3, Y5
-	VMOVUPS        Y5, 288(SP)
+	VPERMILPS      $0x00, 96(SP), Y3
+	VFMADD213PS    224(SP), Y3, Y5
+	VMOVUPS        Y5, 224(SP)
 	PREFETCHT1     128(DX)
 	VBROADCASTI128 38(AX)(DI*1), Y3
 	VINSERTI128    $0x01, 56(AX)(DI*1), Y3, Y3
@@ -325,9 +270,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x55, 96(SP), Y6
-	VFMADD213PS    352(SP), Y6, Y5
-	VMOVUPS        Y5, 352(SP)
+	VPERMILPS      $0x55, 32(SP), Y6
+	VFMADD213PS    288(SP), Y6, Y5
+	VMOVUPS        Y5, 288(SP)
 	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
 	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -339,9 +284,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         288(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x55, 160(SP), Y3
-	VFMADD213PS    416(SP), Y3, Y5
-	VMOVUPS        Y5, 416(SP)
+	VPERMILPS      $0x55, 96(SP), Y3
+	VFMADD213PS    352(SP), Y3, Y5
+	VMOVUPS        Y5, 352(SP)
 	VBROADCASTI128 38(AX)(DI*2), Y3
 	VINSERTI128    $0x01, 56(AX)(DI*2), Y3, Y3
 	VPAND          Y0, Y3, Y4
@@ -358,9 +303,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xaa, 96(SP), Y6
-	VFMADD213PS    480(SP), Y6, Y5
-	VMOVUPS        Y5, 480(SP)
+	VPERMILPS      $0xaa, 32(SP), Y6
+	VFMADD213PS    416(SP), Y6, Y5
+	VMOVUPS        Y5, 416(SP)
 	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
 	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -372,9 +317,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         288(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xaa, 160(SP), Y3
-	VFMADD213PS    544(SP), Y3, Y5
-	VMOVUPS        Y5, 544(SP)
+	VPERMILPS      $0xaa, 96(SP), Y3
+	VFMADD213PS    480(SP), Y3, Y5
+	VMOVUPS        Y5, 480(SP)
 	PREFETCHT1     192(DX)
 	VBROADCASTI128 38(AX)(BX*1), Y3
 	VINSERTI128    $0x01, 56(AX)(BX*1), Y3, Y3
@@ -392,9 +337,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xff, 96(SP), Y6
-	VFMADD213PS    608(SP), Y6, Y5
-	VMOVUPS        Y5, 608(SP)
+	VPERMILPS      $0xff, 32(SP), Y6
+	VFMADD213PS    544(SP), Y6, Y5
+	VMOVUPS        Y5, 544(SP)
 	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
 	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -406,9 +351,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         288(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xff, 160(SP), Y3
-	VFMADD213PS    672(SP), Y3, Y5
-	VMOVUPS        Y5, 672(SP)
+	VPERMILPS      $0xff, 96(SP), Y3
+	VFMADD213PS    608(SP), Y3, Y5
+	VMOVUPS        Y5, 608(SP)
 	PREFETCHT1     256(DX)
 	ADDQ           $0x00000120, DX
 	CMPQ           DX, next_len+88(FP)
@@ -422,6 +367,37 @@ loop5:
 end6:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), R8
+	VMOVUPS      128(SP), Y3
+	VMOVUPS      256(SP), Y4
+	VMOVUPS      384(SP), Y5
+	VMOVUPS      512(SP), Y6
+	VUNPCKHPD    Y4, Y3, Y7
+	VUNPCKLPD    Y4, Y3, Y3
+	VADDPS       Y7, Y3, Y3
+	VUNPCKHPD    Y6, Y5, Y7
+	VUNPCKLPD    Y6, Y5, Y5
+	VADDPS       Y7, Y5, Y5
+	VSHUFPS      $0xdd, Y5, Y3, Y7
+	VSHUFPS      $0x88, Y5, Y3, Y3
+	VADDPS       Y7, Y3, Y3
+	VMOVUPS      160(SP), Y4
+	VMOVUPS      288(SP), Y5
+	VMOVUPS      416(SP), Y6
+	VMOVUPS      544(SP), Y7
+	VUNPCKHPD    Y5, Y4, Y8
+	VUNPCKLPD    Y5, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VUNPCKHPD    Y7, Y6, Y8
+	VUNPCKLPD    Y7, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VSHUFPS      $0xdd, Y6, Y4, Y8
+	VSHUFPS      $0x88, Y6, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVUPS      X3, (R8)
+	ADDQ         stride+24(FP), R8
 	VMOVUPS      192(SP), Y3
 	VMOVUPS      320(SP), Y4
 	VMOVUPS      448(SP), Y5
@@ -452,37 +428,6 @@ end6:
 	VEXTRACTF128 $0x01, Y3, X4
 	VADDPS       X4, X3, X3
 	VMOVUPS      X3, (R8)
-	ADDQ         stride+24(FP), R8
-	VMOVUPS      256(SP), Y3
-	VMOVUPS      384(SP), Y4
-	VMOVUPS      512(SP), Y5
-	VMOVUPS      640(SP), Y6
-	VUNPCKHPD    Y4, Y3, Y7
-	VUNPCKLPD    Y4, Y3, Y3
-	VADDPS       Y7, Y3, Y3
-	VUNPCKHPD    Y6, Y5, Y7
-	VUNPCKLPD    Y6, Y5, Y5
-	VADDPS       Y7, Y5, Y5
-	VSHUFPS      $0xdd, Y5, Y3, Y7
-	VSHUFPS      $0x88, Y5, Y3, Y3
-	VADDPS       Y7, Y3, Y3
-	VMOVUPS      288(SP), Y4
-	VMOVUPS      416(SP), Y5
-	VMOVUPS      544(SP), Y6
-	VMOVUPS      672(SP), Y7
-	VUNPCKHPD    Y5, Y4, Y8
-	VUNPCKLPD    Y5, Y4, Y4
-	VADDPS       Y8, Y4, Y4
-	VUNPCKHPD    Y7, Y6, Y8
-	VUNPCKLPD    Y7, Y6, Y6
-	VADDPS       Y8, Y6, Y6
-	VSHUFPS      $0xdd, Y6, Y4, Y8
-	VSHUFPS      $0x88, Y6, Y4, Y4
-	VADDPS       Y8, Y4, Y4
-	VADDPS       Y4, Y3, Y3
-	VEXTRACTF128 $0x01, Y3, X4
-	VADDPS       X4, X3, X3
-	VMOVUPS      X3, (R8)
 	MOVQ         s_base+0(FP), R8
 	ADDQ         $0x00000010, R8
 	MOVQ         R8, s_base+0(FP)
@@ -499,47 +444,31 @@ done4:
 
 rows7:
 	VXORPS  Y3, Y3, Y3
+	VMOVUPS Y3, 128(SP)
+	VMOVUPS Y3, 160(SP)
 	VMOVUPS Y3, 192(SP)
 	VMOVUPS Y3, 224(SP)
-	VMOVUPS Y3, 256(SP)
-	VMOVUPS Y3, 288(SP)
 	MOVQ    DI, BX
-	XORQ    R8, R8
-	MOVWLZX (AX), R9
-	MOVW    R9, (SP)(R8*1)
-	MOVWLZX 18(AX), R9
-	MOVW    R9, 8(SP)(R8*1)
-	MOVWLZX 36(AX), R9
-	MOVW    R9, 16(SP)(R8*1)
-	MOVWLZX 54(AX), R9
-	MOVW    R9, 24(SP)(R8*1)
 	CMPQ    BX, $0x00000048
 	JLT     end10
 
 loop9:
-	VCVTPH2PS      (SP)(R8*1), Y3
-	VCVTPH2PS      16(SP)(R8*1), Y4
-	XORQ           $0x20, R8
-	MOVQ           AX, R9
-	LEAQ           72(AX), R10
-	CMPQ           BX, $0x00000048
-	CMOVQGT        R10, R9
-	MOVWLZX        (R9), R10
-	MOVW           R10, (SP)(R8*1)
-	MOVWLZX        18(R9), R10
-	MOVW           R10, 8(SP)(R8*1)
-	MOVWLZX        36(R9), R10
-	MOVW           R10, 16(SP)(R8*1)
-	MOVWLZX        54(R9), R9
-	MOVW           R9, 24(SP)(R8*1)
-	VMULPS         320(CX), Y3, Y5
-	VMOVUPS        Y5, 64(SP)
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, (AX), X3, X3
+	VPINSRW        $0x04, 18(AX), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         320(CX), Y3, Y4
+	VMOVUPS        Y4, (SP)
 	VMULPS         320(CX)(SI*1), Y3, Y3
-	VMOVUPS        Y3, 128(SP)
-	VMULPS         352(CX), Y4, Y3
+	VMOVUPS        Y3, 64(SP)
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, 36(AX), X3, X3
+	VPINSRW        $0x04, 54(AX), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         352(CX), Y3, Y4
+	VMOVUPS        Y4, 32(SP)
+	VMULPS         352(CX)(SI*1), Y3, Y3
 	VMOVUPS        Y3, 96(SP)
-	VMULPS         352(CX)(SI*1), Y4, Y3
-	VMOVUPS        Y3, 160(SP)
 	VBROADCASTI128 2(AX), Y3
 	VINSERTI128    $0x01, 20(AX), Y3, Y3
 	VPAND          Y0, Y3, Y4
@@ -556,9 +485,9 @@ loop9:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 64(SP), Y6
-	VFMADD213PS    192(SP), Y6, Y5
-	VMOVUPS        Y5, 192(SP)
+	VPERMILPS      $0x00, (SP), Y6
+	VFMADD213PS    128(SP), Y6, Y5
+	VMOVUPS        Y5, 128(SP)
 	VPMADDUBSW     (CX)(SI*1), Y4, Y5
 	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -570,9 +499,9 @@ loop9:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         256(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 128(SP), Y3
-	VFMADD213PS    256(SP), Y3, Y5
-	VMOVUPS        Y5, 256(SP)
+	VPERMILPS      $0x00, 64(SP), Y3
+	VFMADD213PS    192(SP), Y3, Y5
+	VMOVUPS        Y5, 192(SP)
 	PREFETCHT1     (DX)
 	VBROADCASTI128 38(AX), Y3
 	VINSERTI128    $0x01, 56(AX), Y3, Y3
@@ -590,9 +519,9 @@ loop9:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 96(SP), Y6
-	VFMADD213PS    224(SP), Y6, Y5
-	VMOVUPS        Y5, 224(SP)
+	VPERMILPS      $0x00, 32(SP), Y6
+	VFMADD213PS    160(SP), Y6, Y5
+	VMOVUPS        Y5, 160(SP)
 	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
 	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -604,9 +533,9 @@ loop9:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         288(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 160(SP), Y3
-	VFMADD213PS    288(SP), Y3, Y5
-	VMOVUPS        Y5, 288(SP)
+	VPERMILPS      $0x00, 96(SP), Y3
+	VFMADD213PS    224(SP), Y3, Y5
+	VMOVUPS        Y5, 224(SP)
 	PREFETCHT1     64(DX)
 	ADDQ           $0x00000048, DX
 	CMPQ           DX, next_len+88(FP)
@@ -620,12 +549,12 @@ loop9:
 end10:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), BX
-	VMOVUPS      192(SP), Y3
+	VMOVUPS      128(SP), Y3
 	VPERMILPS    $0x4e, Y3, Y4
 	VADDPS       Y4, Y3, Y3
 	VPERMILPS    $0xb1, Y3, Y4
 	VADDPS       Y4, Y3, Y3
-	VMOVUPS      224(SP), Y4
+	VMOVUPS      160(SP), Y4
 	VPERMILPS    $0x4e, Y4, Y5
 	VADDPS       Y5, Y4, Y4
 	VPERMILPS    $0xb1, Y4, Y5
@@ -635,12 +564,12 @@ end10:
 	VADDPS       X4, X3, X3
 	VMOVSS       X3, (BX)
 	ADDQ         stride+24(FP), BX
-	VMOVUPS      256(SP), Y3
+	VMOVUPS      192(SP), Y3
 	VPERMILPS    $0x4e, Y3, Y4
 	VADDPS       Y4, Y3, Y3
 	VPERMILPS    $0xb1, Y3, Y4
 	VADDPS       Y4, Y3, Y3
-	VMOVUPS      288(SP), Y4
+	VMOVUPS      224(SP), Y4
 	VPERMILPS    $0x4e, Y4, Y5
 	VADDPS       Y5, Y4, Y4
 	VPERMILPS    $0xb1, Y4, Y5

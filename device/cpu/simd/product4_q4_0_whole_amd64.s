@@ -6,7 +6,7 @@
 
 // func product4Q4_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·product4Q4_0WholeAVX2(SB), $1344-120
+TEXT ·product4Q4_0WholeAVX2(SB), $1280-120
 	MOVQ k_base+56(FP), AX
 	MOVQ q_base+32(FP), CX
 	MOVQ next_base+80(FP), DX
@@ -33,14 +33,19 @@ end2:
 	VMOVDQU fifteen<>+0(SB), Y0
 	VMOVDQU upper<>+0(SB), Y1
 	VMOVDQU lower<>+0(SB), Y2
-	VXORPS  Y3, Y3, Y3
-	VMOVDQU Y3, (SP)
-	VMOVDQU Y3, 32(SP)
 	CMPQ    n+104(FP), $0x00000004
 	JLT     done4
 
 rows3:
 	VXORPS  Y3, Y3, Y3
+	VMOVUPS Y3, 256(SP)
+	VMOVUPS Y3, 512(SP)
+	VMOVUPS Y3, 768(SP)
+	VMOVUPS Y3, 1024(SP)
+	VMOVUPS Y3, 288(SP)
+	VMOVUPS Y3, 544(SP)
+	VMOVUPS Y3, 800(SP)
+	VMOVUPS Y3, 1056(SP)
 	VMOVUPS Y3, 320(SP)
 	VMOVUPS Y3, 576(SP)
 	VMOVUPS Y3, 832(SP)
@@ -65,107 +70,47 @@ rows3:
 	VMOVUPS Y3, 736(SP)
 	VMOVUPS Y3, 992(SP)
 	VMOVUPS Y3, 1248(SP)
-	VMOVUPS Y3, 512(SP)
-	VMOVUPS Y3, 768(SP)
-	VMOVUPS Y3, 1024(SP)
-	VMOVUPS Y3, 1280(SP)
-	VMOVUPS Y3, 544(SP)
-	VMOVUPS Y3, 800(SP)
-	VMOVUPS Y3, 1056(SP)
-	VMOVUPS Y3, 1312(SP)
 	MOVQ    DI, R9
-	XORQ    R10, R10
-	MOVWLZX (AX), R11
-	MOVW    R11, (SP)(R10*1)
-	MOVWLZX 18(AX), R11
-	MOVW    R11, 8(SP)(R10*1)
-	MOVWLZX 36(AX), R11
-	MOVW    R11, 16(SP)(R10*1)
-	MOVWLZX 54(AX), R11
-	MOVW    R11, 24(SP)(R10*1)
-	MOVWLZX (AX)(DI*1), R11
-	MOVW    R11, 2(SP)(R10*1)
-	MOVWLZX 18(AX)(DI*1), R11
-	MOVW    R11, 10(SP)(R10*1)
-	MOVWLZX 36(AX)(DI*1), R11
-	MOVW    R11, 18(SP)(R10*1)
-	MOVWLZX 54(AX)(DI*1), R11
-	MOVW    R11, 26(SP)(R10*1)
-	MOVWLZX (AX)(DI*2), R11
-	MOVW    R11, 4(SP)(R10*1)
-	MOVWLZX 18(AX)(DI*2), R11
-	MOVW    R11, 12(SP)(R10*1)
-	MOVWLZX 36(AX)(DI*2), R11
-	MOVW    R11, 20(SP)(R10*1)
-	MOVWLZX 54(AX)(DI*2), R11
-	MOVW    R11, 28(SP)(R10*1)
-	MOVWLZX (AX)(R8*1), R11
-	MOVW    R11, 6(SP)(R10*1)
-	MOVWLZX 18(AX)(R8*1), R11
-	MOVW    R11, 14(SP)(R10*1)
-	MOVWLZX 36(AX)(R8*1), R11
-	MOVW    R11, 22(SP)(R10*1)
-	MOVWLZX 54(AX)(R8*1), R11
-	MOVW    R11, 30(SP)(R10*1)
 	CMPQ    R9, $0x00000048
 	JLT     end6
 
 loop5:
-	VCVTPH2PS      (SP)(R10*1), Y3
-	VCVTPH2PS      16(SP)(R10*1), Y4
-	XORQ           $0x20, R10
-	MOVQ           AX, R11
-	LEAQ           72(AX), R12
-	CMPQ           R9, $0x00000048
-	CMOVQGT        R12, R11
-	MOVWLZX        (R11), R12
-	MOVW           R12, (SP)(R10*1)
-	MOVWLZX        18(R11), R12
-	MOVW           R12, 8(SP)(R10*1)
-	MOVWLZX        36(R11), R12
-	MOVW           R12, 16(SP)(R10*1)
-	MOVWLZX        54(R11), R12
-	MOVW           R12, 24(SP)(R10*1)
-	MOVWLZX        (R11)(DI*1), R12
-	MOVW           R12, 2(SP)(R10*1)
-	MOVWLZX        18(R11)(DI*1), R12
-	MOVW           R12, 10(SP)(R10*1)
-	MOVWLZX        36(R11)(DI*1), R12
-	MOVW           R12, 18(SP)(R10*1)
-	MOVWLZX        54(R11)(DI*1), R12
-	MOVW           R12, 26(SP)(R10*1)
-	MOVWLZX        (R11)(DI*2), R12
-	MOVW           R12, 4(SP)(R10*1)
-	MOVWLZX        18(R11)(DI*2), R12
-	MOVW           R12, 12(SP)(R10*1)
-	MOVWLZX        36(R11)(DI*2), R12
-	MOVW           R12, 20(SP)(R10*1)
-	MOVWLZX        54(R11)(DI*2), R12
-	MOVW           R12, 28(SP)(R10*1)
-	MOVWLZX        (R11)(R8*1), R12
-	MOVW           R12, 6(SP)(R10*1)
-	MOVWLZX        18(R11)(R8*1), R12
-	MOVW           R12, 14(SP)(R10*1)
-	MOVWLZX        36(R11)(R8*1), R12
-	MOVW           R12, 22(SP)(R10*1)
-	MOVWLZX        54(R11)(R8*1), R11
-	MOVW           R11, 30(SP)(R10*1)
-	VMULPS         320(CX), Y3, Y5
-	VMOVUPS        Y5, 64(SP)
-	VMULPS         320(CX)(SI*1), Y3, Y5
-	VMOVUPS        Y5, 128(SP)
-	VMULPS         320(CX)(SI*2), Y3, Y5
-	VMOVUPS        Y5, 192(SP)
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, (AX), X3, X3
+	VPINSRW        $0x01, (AX)(DI*1), X3, X3
+	VPINSRW        $0x02, (AX)(DI*2), X3, X3
+	VPINSRW        $0x03, (AX)(R8*1), X3, X3
+	VPINSRW        $0x04, 18(AX), X3, X3
+	VPINSRW        $0x05, 18(AX)(DI*1), X3, X3
+	VPINSRW        $0x06, 18(AX)(DI*2), X3, X3
+	VPINSRW        $0x07, 18(AX)(R8*1), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         320(CX), Y3, Y4
+	VMOVUPS        Y4, (SP)
+	VMULPS         320(CX)(SI*1), Y3, Y4
+	VMOVUPS        Y4, 64(SP)
+	VMULPS         320(CX)(SI*2), Y3, Y4
+	VMOVUPS        Y4, 128(SP)
 	VMULPS         320(CX)(BX*1), Y3, Y3
-	VMOVUPS        Y3, 256(SP)
-	VMULPS         352(CX), Y4, Y3
-	VMOVUPS        Y3, 96(SP)
-	VMULPS         352(CX)(SI*1), Y4, Y3
-	VMOVUPS        Y3, 160(SP)
-	VMULPS         352(CX)(SI*2), Y4, Y3
+	VMOVUPS        Y3, 192(SP)
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, 36(AX), X3, X3
+	VPINSRW        $0x01, 36(AX)(DI*1), X3, X3
+	VPINSRW        $0x02, 36(AX)(DI*2), X3, X3
+	VPINSRW        $0x03, 36(AX)(R8*1), X3, X3
+	VPINSRW        $0x04, 54(AX), X3, X3
+	VPINSRW        $0x05, 54(AX)(DI*1), X3, X3
+	VPINSRW        $0x06, 54(AX)(DI*2), X3, X3
+	VPINSRW        $0x07, 54(AX)(R8*1), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         352(CX), Y3, Y4
+	VMOVUPS        Y4, 32(SP)
+	VMULPS         352(CX)(SI*1), Y3, Y4
+	VMOVUPS        Y4, 96(SP)
+	VMULPS         352(CX)(SI*2), Y3, Y4
+	VMOVUPS        Y4, 160(SP)
+	VMULPS         352(CX)(BX*1), Y3, Y3
 	VMOVUPS        Y3, 224(SP)
-	VMULPS         352(CX)(BX*1), Y4, Y3
-	VMOVUPS        Y3, 288(SP)
 	VBROADCASTI128 2(AX), Y3
 	VINSERTI128    $0x01, 20(AX), Y3, Y3
 	VPAND          Y0, Y3, Y4
@@ -182,9 +127,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 64(SP), Y6
-	VFMADD213PS    320(SP), Y6, Y5
-	VMOVUPS        Y5, 320(SP)
+	VPERMILPS      $0x00, (SP), Y6
+	VFMADD213PS    256(SP), Y6, Y5
+	VMOVUPS        Y5, 256(SP)
 	VPMADDUBSW     (CX)(SI*1), Y4, Y5
 	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -196,9 +141,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 128(SP), Y6
-	VFMADD213PS    384(SP), Y6, Y5
-	VMOVUPS        Y5, 384(SP)
+	VPERMILPS      $0x00, 64(SP), Y6
+	VFMADD213PS    320(SP), Y6, Y5
+	VMOVUPS        Y5, 320(SP)
 	VPMADDUBSW     (CX)(SI*2), Y4, Y5
 	VPMADDUBSW     64(CX)(SI*2), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -210,9 +155,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX)(SI*2), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 192(SP), Y6
-	VFMADD213PS    448(SP), Y6, Y5
-	VMOVUPS        Y5, 448(SP)
+	VPERMILPS      $0x00, 128(SP), Y6
+	VFMADD213PS    384(SP), Y6, Y5
+	VMOVUPS        Y5, 384(SP)
 	VPMADDUBSW     (CX)(BX*1), Y4, Y5
 	VPMADDUBSW     64(CX)(BX*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -224,9 +169,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         256(CX)(BX*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 256(SP), Y3
-	VFMADD213PS    512(SP), Y3, Y5
-	VMOVUPS        Y5, 512(SP)
+	VPERMILPS      $0x00, 192(SP), Y3
+	VFMADD213PS    448(SP), Y3, Y5
+	VMOVUPS        Y5, 448(SP)
 	VBROADCASTI128 2(AX)(DI*1), Y3
 	VINSERTI128    $0x01, 20(AX)(DI*1), Y3, Y3
 	VPAND          Y0, Y3, Y4
@@ -243,9 +188,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x55, 64(SP), Y6
-	VFMADD213PS    576(SP), Y6, Y5
-	VMOVUPS        Y5, 576(SP)
+	VPERMILPS      $0x55, (SP), Y6
+	VFMADD213PS    512(SP), Y6, Y5
+	VMOVUPS        Y5, 512(SP)
 	VPMADDUBSW     (CX)(SI*1), Y4, Y5
 	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -257,9 +202,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x55, 128(SP), Y6
-	VFMADD213PS    640(SP), Y6, Y5
-	VMOVUPS        Y5, 640(SP)
+	VPERMILPS      $0x55, 64(SP), Y6
+	VFMADD213PS    576(SP), Y6, Y5
+	VMOVUPS        Y5, 576(SP)
 	VPMADDUBSW     (CX)(SI*2), Y4, Y5
 	VPMADDUBSW     64(CX)(SI*2), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -271,9 +216,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX)(SI*2), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x55, 192(SP), Y6
-	VFMADD213PS    704(SP), Y6, Y5
-	VMOVUPS        Y5, 704(SP)
+	VPERMILPS      $0x55, 128(SP), Y6
+	VFMADD213PS    640(SP), Y6, Y5
+	VMOVUPS        Y5, 640(SP)
 	VPMADDUBSW     (CX)(BX*1), Y4, Y5
 	VPMADDUBSW     64(CX)(BX*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -285,9 +230,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         256(CX)(BX*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x55, 256(SP), Y3
-	VFMADD213PS    768(SP), Y3, Y5
-	VMOVUPS        Y5, 768(SP)
+	VPERMILPS      $0x55, 192(SP), Y3
+	VFMADD213PS    704(SP), Y3, Y5
+	VMOVUPS        Y5, 704(SP)
 	PREFETCHT1     (DX)
 	VBROADCASTI128 2(AX)(DI*2), Y3
 	VINSERTI128    $0x01, 20(AX)(DI*2), Y3, Y3
@@ -305,9 +250,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xaa, 64(SP), Y6
-	VFMADD213PS    832(SP), Y6, Y5
-	VMOVUPS        Y5, 832(SP)
+	VPERMILPS      $0xaa, (SP), Y6
+	VFMADD213PS    768(SP), Y6, Y5
+	VMOVUPS        Y5, 768(SP)
 	VPMADDUBSW     (CX)(SI*1), Y4, Y5
 	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -319,9 +264,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xaa, 128(SP), Y6
-	VFMADD213PS    896(SP), Y6, Y5
-	VMOVUPS        Y5, 896(SP)
+	VPERMILPS      $0xaa, 64(SP), Y6
+	VFMADD213PS    832(SP), Y6, Y5
+	VMOVUPS        Y5, 832(SP)
 	VPMADDUBSW     (CX)(SI*2), Y4, Y5
 	VPMADDUBSW     64(CX)(SI*2), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -333,9 +278,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX)(SI*2), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xaa, 192(SP), Y6
-	VFMADD213PS    960(SP), Y6, Y5
-	VMOVUPS        Y5, 960(SP)
+	VPERMILPS      $0xaa, 128(SP), Y6
+	VFMADD213PS    896(SP), Y6, Y5
+	VMOVUPS        Y5, 896(SP)
 	VPMADDUBSW     (CX)(BX*1), Y4, Y5
 	VPMADDUBSW     64(CX)(BX*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -347,9 +292,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         256(CX)(BX*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xaa, 256(SP), Y3
-	VFMADD213PS    1024(SP), Y3, Y5
-	VMOVUPS        Y5, 1024(SP)
+	VPERMILPS      $0xaa, 192(SP), Y3
+	VFMADD213PS    960(SP), Y3, Y5
+	VMOVUPS        Y5, 960(SP)
 	VBROADCASTI128 2(AX)(R8*1), Y3
 	VINSERTI128    $0x01, 20(AX)(R8*1), Y3, Y3
 	VPAND          Y0, Y3, Y4
@@ -366,9 +311,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xff, 64(SP), Y6
-	VFMADD213PS    1088(SP), Y6, Y5
-	VMOVUPS        Y5, 1088(SP)
+	VPERMILPS      $0xff, (SP), Y6
+	VFMADD213PS    1024(SP), Y6, Y5
+	VMOVUPS        Y5, 1024(SP)
 	VPMADDUBSW     (CX)(SI*1), Y4, Y5
 	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -380,9 +325,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xff, 128(SP), Y6
-	VFMADD213PS    1152(SP), Y6, Y5
-	VMOVUPS        Y5, 1152(SP)
+	VPERMILPS      $0xff, 64(SP), Y6
+	VFMADD213PS    1088(SP), Y6, Y5
+	VMOVUPS        Y5, 1088(SP)
 	VPMADDUBSW     (CX)(SI*2), Y4, Y5
 	VPMADDUBSW     64(CX)(SI*2), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -394,9 +339,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX)(SI*2), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xff, 192(SP), Y6
-	VFMADD213PS    1216(SP), Y6, Y5
-	VMOVUPS        Y5, 1216(SP)
+	VPERMILPS      $0xff, 128(SP), Y6
+	VFMADD213PS    1152(SP), Y6, Y5
+	VMOVUPS        Y5, 1152(SP)
 	VPMADDUBSW     (CX)(BX*1), Y4, Y5
 	VPMADDUBSW     64(CX)(BX*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -408,9 +353,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         256(CX)(BX*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xff, 256(SP), Y3
-	VFMADD213PS    1280(SP), Y3, Y5
-	VMOVUPS        Y5, 1280(SP)
+	VPERMILPS      $0xff, 192(SP), Y3
+	VFMADD213PS    1216(SP), Y3, Y5
+	VMOVUPS        Y5, 1216(SP)
 	PREFETCHT1     64(DX)
 	VBROADCASTI128 38(AX), Y3
 	VINSERTI128    $0x01, 56(AX), Y3, Y3
@@ -428,9 +373,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 96(SP), Y6
-	VFMADD213PS    352(SP), Y6, Y5
-	VMOVUPS        Y5, 352(SP)
+	VPERMILPS      $0x00, 32(SP), Y6
+	VFMADD213PS    288(SP), Y6, Y5
+	VMOVUPS        Y5, 288(SP)
 	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
 	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -442,9 +387,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 160(SP), Y6
-	VFMADD213PS    416(SP), Y6, Y5
-	VMOVUPS        Y5, 416(SP)
+	VPERMILPS      $0x00, 96(SP), Y6
+	VFMADD213PS    352(SP), Y6, Y5
+	VMOVUPS        Y5, 352(SP)
 	VPMADDUBSW     32(CX)(SI*2), Y4, Y5
 	VPMADDUBSW     96(CX)(SI*2), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -456,9 +401,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX)(SI*2), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 224(SP), Y6
-	VFMADD213PS    480(SP), Y6, Y5
-	VMOVUPS        Y5, 480(SP)
+	VPERMILPS      $0x00, 160(SP), Y6
+	VFMADD213PS    416(SP), Y6, Y5
+	VMOVUPS        Y5, 416(SP)
 	VPMADDUBSW     32(CX)(BX*1), Y4, Y5
 	VPMADDUBSW     96(CX)(BX*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -470,9 +415,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         288(CX)(BX*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 288(SP), Y3
-	VFMADD213PS    544(SP), Y3, Y5
-	VMOVUPS        Y5, 544(SP)
+	VPERMILPS      $0x00, 224(SP), Y3
+	VFMADD213PS    480(SP), Y3, Y5
+	VMOVUPS        Y5, 480(SP)
 	PREFETCHT1     128(DX)
 	VBROADCASTI128 38(AX)(DI*1), Y3
 	VINSERTI128    $0x01, 56(AX)(DI*1), Y3, Y3
@@ -490,9 +435,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x55, 96(SP), Y6
-	VFMADD213PS    608(SP), Y6, Y5
-	VMOVUPS        Y5, 608(SP)
+	VPERMILPS      $0x55, 32(SP), Y6
+	VFMADD213PS    544(SP), Y6, Y5
+	VMOVUPS        Y5, 544(SP)
 	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
 	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -504,9 +449,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x55, 160(SP), Y6
-	VFMADD213PS    672(SP), Y6, Y5
-	VMOVUPS        Y5, 672(SP)
+	VPERMILPS      $0x55, 96(SP), Y6
+	VFMADD213PS    608(SP), Y6, Y5
+	VMOVUPS        Y5, 608(SP)
 	VPMADDUBSW     32(CX)(SI*2), Y4, Y5
 	VPMADDUBSW     96(CX)(SI*2), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -518,9 +463,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX)(SI*2), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x55, 224(SP), Y6
-	VFMADD213PS    736(SP), Y6, Y5
-	VMOVUPS        Y5, 736(SP)
+	VPERMILPS      $0x55, 160(SP), Y6
+	VFMADD213PS    672(SP), Y6, Y5
+	VMOVUPS        Y5, 672(SP)
 	VPMADDUBSW     32(CX)(BX*1), Y4, Y5
 	VPMADDUBSW     96(CX)(BX*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -532,9 +477,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         288(CX)(BX*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x55, 288(SP), Y3
-	VFMADD213PS    800(SP), Y3, Y5
-	VMOVUPS        Y5, 800(SP)
+	VPERMILPS      $0x55, 224(SP), Y3
+	VFMADD213PS    736(SP), Y3, Y5
+	VMOVUPS        Y5, 736(SP)
 	VBROADCASTI128 38(AX)(DI*2), Y3
 	VINSERTI128    $0x01, 56(AX)(DI*2), Y3, Y3
 	VPAND          Y0, Y3, Y4
@@ -551,9 +496,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xaa, 96(SP), Y6
-	VFMADD213PS    864(SP), Y6, Y5
-	VMOVUPS        Y5, 864(SP)
+	VPERMILPS      $0xaa, 32(SP), Y6
+	VFMADD213PS    800(SP), Y6, Y5
+	VMOVUPS        Y5, 800(SP)
 	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
 	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -565,9 +510,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xaa, 160(SP), Y6
-	VFMADD213PS    928(SP), Y6, Y5
-	VMOVUPS        Y5, 928(SP)
+	VPERMILPS      $0xaa, 96(SP), Y6
+	VFMADD213PS    864(SP), Y6, Y5
+	VMOVUPS        Y5, 864(SP)
 	VPMADDUBSW     32(CX)(SI*2), Y4, Y5
 	VPMADDUBSW     96(CX)(SI*2), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -579,9 +524,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX)(SI*2), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xaa, 224(SP), Y6
-	VFMADD213PS    992(SP), Y6, Y5
-	VMOVUPS        Y5, 992(SP)
+	VPERMILPS      $0xaa, 160(SP), Y6
+	VFMADD213PS    928(SP), Y6, Y5
+	VMOVUPS        Y5, 928(SP)
 	VPMADDUBSW     32(CX)(BX*1), Y4, Y5
 	VPMADDUBSW     96(CX)(BX*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -593,9 +538,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         288(CX)(BX*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xaa, 288(SP), Y3
-	VFMADD213PS    1056(SP), Y3, Y5
-	VMOVUPS        Y5, 1056(SP)
+	VPERMILPS      $0xaa, 224(SP), Y3
+	VFMADD213PS    992(SP), Y3, Y5
+	VMOVUPS        Y5, 992(SP)
 	PREFETCHT1     192(DX)
 	VBROADCASTI128 38(AX)(R8*1), Y3
 	VINSERTI128    $0x01, 56(AX)(R8*1), Y3, Y3
@@ -613,9 +558,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xff, 96(SP), Y6
-	VFMADD213PS    1120(SP), Y6, Y5
-	VMOVUPS        Y5, 1120(SP)
+	VPERMILPS      $0xff, 32(SP), Y6
+	VFMADD213PS    1056(SP), Y6, Y5
+	VMOVUPS        Y5, 1056(SP)
 	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
 	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -627,9 +572,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xff, 160(SP), Y6
-	VFMADD213PS    1184(SP), Y6, Y5
-	VMOVUPS        Y5, 1184(SP)
+	VPERMILPS      $0xff, 96(SP), Y6
+	VFMADD213PS    1120(SP), Y6, Y5
+	VMOVUPS        Y5, 1120(SP)
 	VPMADDUBSW     32(CX)(SI*2), Y4, Y5
 	VPMADDUBSW     96(CX)(SI*2), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -641,9 +586,9 @@ loop5:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX)(SI*2), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xff, 224(SP), Y6
-	VFMADD213PS    1248(SP), Y6, Y5
-	VMOVUPS        Y5, 1248(SP)
+	VPERMILPS      $0xff, 160(SP), Y6
+	VFMADD213PS    1184(SP), Y6, Y5
+	VMOVUPS        Y5, 1184(SP)
 	VPMADDUBSW     32(CX)(BX*1), Y4, Y5
 	VPMADDUBSW     96(CX)(BX*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -655,9 +600,9 @@ loop5:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         288(CX)(BX*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0xff, 288(SP), Y3
-	VFMADD213PS    1312(SP), Y3, Y5
-	VMOVUPS        Y5, 1312(SP)
+	VPERMILPS      $0xff, 224(SP), Y3
+	VFMADD213PS    1248(SP), Y3, Y5
+	VMOVUPS        Y5, 1248(SP)
 	PREFETCHT1     256(DX)
 	ADDQ           $0x00000120, DX
 	CMPQ           DX, next_len+88(FP)
@@ -671,6 +616,37 @@ loop5:
 end6:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), R9
+	VMOVUPS      256(SP), Y3
+	VMOVUPS      512(SP), Y4
+	VMOVUPS      768(SP), Y5
+	VMOVUPS      1024(SP), Y6
+	VUNPCKHPD    Y4, Y3, Y7
+	VUNPCKLPD    Y4, Y3, Y3
+	VADDPS       Y7, Y3, Y3
+	VUNPCKHPD    Y6, Y5, Y7
+	VUNPCKLPD    Y6, Y5, Y5
+	VADDPS       Y7, Y5, Y5
+	VSHUFPS      $0xdd, Y5, Y3, Y7
+	VSHUFPS      $0x88, Y5, Y3, Y3
+	VADDPS       Y7, Y3, Y3
+	VMOVUPS      288(SP), Y4
+	VMOVUPS      544(SP), Y5
+	VMOVUPS      800(SP), Y6
+	VMOVUPS      1056(SP), Y7
+	VUNPCKHPD    Y5, Y4, Y8
+	VUNPCKLPD    Y5, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VUNPCKHPD    Y7, Y6, Y8
+	VUNPCKLPD    Y7, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VSHUFPS      $0xdd, Y6, Y4, Y8
+	VSHUFPS      $0x88, Y6, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVUPS      X3, (R9)
+	ADDQ         stride+24(FP), R9
 	VMOVUPS      320(SP), Y3
 	VMOVUPS      576(SP), Y4
 	VMOVUPS      832(SP), Y5
@@ -763,37 +739,6 @@ end6:
 	VEXTRACTF128 $0x01, Y3, X4
 	VADDPS       X4, X3, X3
 	VMOVUPS      X3, (R9)
-	ADDQ         stride+24(FP), R9
-	VMOVUPS      512(SP), Y3
-	VMOVUPS      768(SP), Y4
-	VMOVUPS      1024(SP), Y5
-	VMOVUPS      1280(SP), Y6
-	VUNPCKHPD    Y4, Y3, Y7
-	VUNPCKLPD    Y4, Y3, Y3
-	VADDPS       Y7, Y3, Y3
-	VUNPCKHPD    Y6, Y5, Y7
-	VUNPCKLPD    Y6, Y5, Y5
-	VADDPS       Y7, Y5, Y5
-	VSHUFPS      $0xdd, Y5, Y3, Y7
-	VSHUFPS      $0x88, Y5, Y3, Y3
-	VADDPS       Y7, Y3, Y3
-	VMOVUPS      544(SP), Y4
-	VMOVUPS      800(SP), Y5
-	VMOVUPS      1056(SP), Y6
-	VMOVUPS      1312(SP), Y7
-	VUNPCKHPD    Y5, Y4, Y8
-	VUNPCKLPD    Y5, Y4, Y4
-	VADDPS       Y8, Y4, Y4
-	VUNPCKHPD    Y7, Y6, Y8
-	VUNPCKLPD    Y7, Y6, Y6
-	VADDPS       Y8, Y6, Y6
-	VSHUFPS      $0xdd, Y6, Y4, Y8
-	VSHUFPS      $0x88, Y6, Y4, Y4
-	VADDPS       Y8, Y4, Y4
-	VADDPS       Y4, Y3, Y3
-	VEXTRACTF128 $0x01, Y3, X4
-	VADDPS       X4, X3, X3
-	VMOVUPS      X3, (R9)
 	MOVQ         s_base+0(FP), R9
 	ADDQ         $0x00000010, R9
 	MOVQ         R9, s_base+0(FP)
@@ -810,59 +755,43 @@ done4:
 
 rows7:
 	VXORPS  Y3, Y3, Y3
+	VMOVUPS Y3, 256(SP)
+	VMOVUPS Y3, 288(SP)
 	VMOVUPS Y3, 320(SP)
 	VMOVUPS Y3, 352(SP)
 	VMOVUPS Y3, 384(SP)
 	VMOVUPS Y3, 416(SP)
 	VMOVUPS Y3, 448(SP)
 	VMOVUPS Y3, 480(SP)
-	VMOVUPS Y3, 512(SP)
-	VMOVUPS Y3, 544(SP)
 	MOVQ    DI, R8
-	XORQ    R9, R9
-	MOVWLZX (AX), R10
-	MOVW    R10, (SP)(R9*1)
-	MOVWLZX 18(AX), R10
-	MOVW    R10, 8(SP)(R9*1)
-	MOVWLZX 36(AX), R10
-	MOVW    R10, 16(SP)(R9*1)
-	MOVWLZX 54(AX), R10
-	MOVW    R10, 24(SP)(R9*1)
 	CMPQ    R8, $0x00000048
 	JLT     end10
 
 loop9:
-	VCVTPH2PS      (SP)(R9*1), Y3
-	VCVTPH2PS      16(SP)(R9*1), Y4
-	XORQ           $0x20, R9
-	MOVQ           AX, R10
-	LEAQ           72(AX), R11
-	CMPQ           R8, $0x00000048
-	CMOVQGT        R11, R10
-	MOVWLZX        (R10), R11
-	MOVW           R11, (SP)(R9*1)
-	MOVWLZX        18(R10), R11
-	MOVW           R11, 8(SP)(R9*1)
-	MOVWLZX        36(R10), R11
-	MOVW           R11, 16(SP)(R9*1)
-	MOVWLZX        54(R10), R10
-	MOVW           R10, 24(SP)(R9*1)
-	VMULPS         320(CX), Y3, Y5
-	VMOVUPS        Y5, 64(SP)
-	VMULPS         320(CX)(SI*1), Y3, Y5
-	VMOVUPS        Y5, 128(SP)
-	VMULPS         320(CX)(SI*2), Y3, Y5
-	VMOVUPS        Y5, 192(SP)
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, (AX), X3, X3
+	VPINSRW        $0x04, 18(AX), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         320(CX), Y3, Y4
+	VMOVUPS        Y4, (SP)
+	VMULPS         320(CX)(SI*1), Y3, Y4
+	VMOVUPS        Y4, 64(SP)
+	VMULPS         320(CX)(SI*2), Y3, Y4
+	VMOVUPS        Y4, 128(SP)
 	VMULPS         320(CX)(BX*1), Y3, Y3
-	VMOVUPS        Y3, 256(SP)
-	VMULPS         352(CX), Y4, Y3
-	VMOVUPS        Y3, 96(SP)
-	VMULPS         352(CX)(SI*1), Y4, Y3
-	VMOVUPS        Y3, 160(SP)
-	VMULPS         352(CX)(SI*2), Y4, Y3
+	VMOVUPS        Y3, 192(SP)
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, 36(AX), X3, X3
+	VPINSRW        $0x04, 54(AX), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         352(CX), Y3, Y4
+	VMOVUPS        Y4, 32(SP)
+	VMULPS         352(CX)(SI*1), Y3, Y4
+	VMOVUPS        Y4, 96(SP)
+	VMULPS         352(CX)(SI*2), Y3, Y4
+	VMOVUPS        Y4, 160(SP)
+	VMULPS         352(CX)(BX*1), Y3, Y3
 	VMOVUPS        Y3, 224(SP)
-	VMULPS         352(CX)(BX*1), Y4, Y3
-	VMOVUPS        Y3, 288(SP)
 	VBROADCASTI128 2(AX), Y3
 	VINSERTI128    $0x01, 20(AX), Y3, Y3
 	VPAND          Y0, Y3, Y4
@@ -879,9 +808,9 @@ loop9:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 64(SP), Y6
-	VFMADD213PS    320(SP), Y6, Y5
-	VMOVUPS        Y5, 320(SP)
+	VPERMILPS      $0x00, (SP), Y6
+	VFMADD213PS    256(SP), Y6, Y5
+	VMOVUPS        Y5, 256(SP)
 	VPMADDUBSW     (CX)(SI*1), Y4, Y5
 	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -893,9 +822,9 @@ loop9:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 128(SP), Y6
-	VFMADD213PS    384(SP), Y6, Y5
-	VMOVUPS        Y5, 384(SP)
+	VPERMILPS      $0x00, 64(SP), Y6
+	VFMADD213PS    320(SP), Y6, Y5
+	VMOVUPS        Y5, 320(SP)
 	VPMADDUBSW     (CX)(SI*2), Y4, Y5
 	VPMADDUBSW     64(CX)(SI*2), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -907,9 +836,9 @@ loop9:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         256(CX)(SI*2), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 192(SP), Y6
-	VFMADD213PS    448(SP), Y6, Y5
-	VMOVUPS        Y5, 448(SP)
+	VPERMILPS      $0x00, 128(SP), Y6
+	VFMADD213PS    384(SP), Y6, Y5
+	VMOVUPS        Y5, 384(SP)
 	VPMADDUBSW     (CX)(BX*1), Y4, Y5
 	VPMADDUBSW     64(CX)(BX*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -921,9 +850,9 @@ loop9:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         256(CX)(BX*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 256(SP), Y3
-	VFMADD213PS    512(SP), Y3, Y5
-	VMOVUPS        Y5, 512(SP)
+	VPERMILPS      $0x00, 192(SP), Y3
+	VFMADD213PS    448(SP), Y3, Y5
+	VMOVUPS        Y5, 448(SP)
 	PREFETCHT1     (DX)
 	VBROADCASTI128 38(AX), Y3
 	VINSERTI128    $0x01, 56(AX), Y3, Y3
@@ -941,9 +870,9 @@ loop9:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 96(SP), Y6
-	VFMADD213PS    352(SP), Y6, Y5
-	VMOVUPS        Y5, 352(SP)
+	VPERMILPS      $0x00, 32(SP), Y6
+	VFMADD213PS    288(SP), Y6, Y5
+	VMOVUPS        Y5, 288(SP)
 	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
 	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -955,9 +884,9 @@ loop9:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX)(SI*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 160(SP), Y6
-	VFMADD213PS    416(SP), Y6, Y5
-	VMOVUPS        Y5, 416(SP)
+	VPERMILPS      $0x00, 96(SP), Y6
+	VFMADD213PS    352(SP), Y6, Y5
+	VMOVUPS        Y5, 352(SP)
 	VPMADDUBSW     32(CX)(SI*2), Y4, Y5
 	VPMADDUBSW     96(CX)(SI*2), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -969,9 +898,9 @@ loop9:
 	VPADDD         Y6, Y5, Y5
 	VPADDD         288(CX)(SI*2), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 224(SP), Y6
-	VFMADD213PS    480(SP), Y6, Y5
-	VMOVUPS        Y5, 480(SP)
+	VPERMILPS      $0x00, 160(SP), Y6
+	VFMADD213PS    416(SP), Y6, Y5
+	VMOVUPS        Y5, 416(SP)
 	VPMADDUBSW     32(CX)(BX*1), Y4, Y5
 	VPMADDUBSW     96(CX)(BX*1), Y3, Y6
 	VPADDW         Y6, Y5, Y5
@@ -983,9 +912,9 @@ loop9:
 	VPADDD         Y4, Y5, Y5
 	VPADDD         288(CX)(BX*1), Y5, Y5
 	VCVTDQ2PS      Y5, Y5
-	VPERMILPS      $0x00, 288(SP), Y3
-	VFMADD213PS    544(SP), Y3, Y5
-	VMOVUPS        Y5, 544(SP)
+	VPERMILPS      $0x00, 224(SP), Y3
+	VFMADD213PS    480(SP), Y3, Y5
+	VMOVUPS        Y5, 480(SP)
 	PREFETCHT1     64(DX)
 	ADDQ           $0x00000048, DX
 	CMPQ           DX, next_len+88(FP)
@@ -999,6 +928,21 @@ loop9:
 end10:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), R8
+	VMOVUPS      256(SP), Y3
+	VPERMILPS    $0x4e, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VPERMILPS    $0xb1, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      288(SP), Y4
+	VPERMILPS    $0x4e, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VPERMILPS    $0xb1, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVSS       X3, (R8)
+	ADDQ         stride+24(FP), R8
 	VMOVUPS      320(SP), Y3
 	VPERMILPS    $0x4e, Y3, Y4
 	VADDPS       Y4, Y3, Y3
@@ -1035,21 +979,6 @@ end10:
 	VPERMILPS    $0xb1, Y3, Y4
 	VADDPS       Y4, Y3, Y3
 	VMOVUPS      480(SP), Y4
-	VPERMILPS    $0x4e, Y4, Y5
-	VADDPS       Y5, Y4, Y4
-	VPERMILPS    $0xb1, Y4, Y5
-	VADDPS       Y5, Y4, Y4
-	VADDPS       Y4, Y3, Y3
-	VEXTRACTF128 $0x01, Y3, X4
-	VADDPS       X4, X3, X3
-	VMOVSS       X3, (R8)
-	ADDQ         stride+24(FP), R8
-	VMOVUPS      512(SP), Y3
-	VPERMILPS    $0x4e, Y3, Y4
-	VADDPS       Y4, Y3, Y3
-	VPERMILPS    $0xb1, Y3, Y4
-	VADDPS       Y4, Y3, Y3
-	VMOVUPS      544(SP), Y4
 	VPERMILPS    $0x4e, Y4, Y5
 	VADDPS       Y5, Y4, Y4
 	VPERMILPS    $0xb1, Y4, Y5

@@ -2769,17 +2769,6 @@ func wholeQ4_KAVX2(dst []byte, x []float32, times uint32)
 //go:noescape
 func wholeQ6_KAVX2(dst []byte, x []float32, times uint32)
 
-// wholeAffine8AVX2 turns x, of a multiple of 128 elements, into whole numbers of 16 bits, at most 32639: each group of 32 of them with a scale, their largest divided by that,
-// which is NaN if one of them is not finite. For each 128 dst has 384 bytes:
-//
-//	upper [2][4][16]int8    // of the first and the second half of each group: n = 256*upper + lower
-//	lower [2][4][16]int8
-//	sum   [4][4]float32     // times*(the sum of a group's numbers)*scale, four times
-//	scale [4][4]float32     // of each group four times
-//
-//go:noescape
-func wholeAffine8AVX2(dst []byte, x []float32, times uint32)
-
 // wholeAffine8PairsAVX2 turns x, of a multiple of 128 elements, into whole numbers of 16 bits, at most 32639: each group of 32 of them with a scale, their largest divided by that,
 // which is NaN if one of them is not finite. For each 128 dst has 384 bytes:
 //
@@ -2817,6 +2806,36 @@ func wholeAffine4AVX2(dst []byte, x []float32, times uint32)
 //go:noescape
 func product1Q8_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
+// product2Q8_0WholeAVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholePairsAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q8_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product4Q8_0WholeAVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholePairsAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q8_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
 // product1Q4_0WholeAVX2 is
 //
 //	for h := range 1 {
@@ -2831,6 +2850,36 @@ func product1Q8_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []b
 //
 //go:noescape
 func product1Q4_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product2Q4_0WholeAVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q4_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product4Q4_0WholeAVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q4_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
 // product1Q4_KWholeAVX2 is
 //
@@ -2847,6 +2896,36 @@ func product1Q4_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []b
 //go:noescape
 func product1Q4_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
+// product2Q4_KWholeAVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ4_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q4_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product4Q4_KWholeAVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ4_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q4_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
 // product1Q6_KWholeAVX2 is
 //
 //	for h := range 1 {
@@ -2861,6 +2940,36 @@ func product1Q4_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []b
 //
 //go:noescape
 func product1Q6_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product2Q6_KWholeAVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ6_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product2Q6_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product4Q6_KWholeAVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ6_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product4Q6_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
 // product1Affine8WholeAVX2 is
 //
@@ -2878,6 +2987,38 @@ func product1Q6_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []b
 //go:noescape
 func product1Affine8WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
 
+// product2Affine8WholeAVX2 is
+//
+//	for h := range 2 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine8PairsAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product2Affine8WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
+// product4Affine8WholeAVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine8PairsAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product4Affine8WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
 // product1Affine4WholeAVX2 is
 //
 //	for h := range 1 {
@@ -2894,20 +3035,37 @@ func product1Affine8WholeAVX2(s []float32, stride int, q []byte, k []byte, next 
 //go:noescape
 func product1Affine4WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
 
-// product1Q8_0WholeAVXVNNI is
+// product2Affine4WholeAVX2 is
 //
-//	for h := range 1 {
+//	for h := range 2 {
 //		for j := range n {
 //			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
 //			}
 //		}
 //	}
 //
-// for q as wholeAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// for q as wholeAffine4AVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
 //
 //go:noescape
-func product1Q8_0WholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+func product2Affine4WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
+// product4Affine4WholeAVX2 is
+//
+//	for h := range 4 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine4AVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product4Affine4WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
 
 // product1Q4_0WholeAVXVNNI is
 //
@@ -2954,22 +3112,6 @@ func product1Q4_KWholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next 
 //go:noescape
 func product1Q6_KWholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
-// product1Affine8WholeAVXVNNI is
-//
-//	for h := range 1 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAffine8AVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
-//
-//go:noescape
-func product1Affine8WholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
-
 // product1Affine4WholeAVXVNNI is
 //
 //	for h := range 1 {
@@ -2985,374 +3127,6 @@ func product1Affine8WholeAVXVNNI(s []float32, stride int, q []byte, k []byte, ne
 //
 //go:noescape
 func product1Affine4WholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
-
-// product2Q8_0WholeAVX2 is
-//
-//	for h := range 2 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholePairsAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product2Q8_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product2Q4_0WholeAVX2 is
-//
-//	for h := range 2 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product2Q4_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product2Q4_KWholeAVX2 is
-//
-//	for h := range 2 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeQ4_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product2Q4_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product2Q6_KWholeAVX2 is
-//
-//	for h := range 2 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeQ6_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product2Q6_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product2Affine8WholeAVX2 is
-//
-//	for h := range 2 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAffine8PairsAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
-//
-//go:noescape
-func product2Affine8WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
-
-// product2Affine4WholeAVX2 is
-//
-//	for h := range 2 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAffine4AVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
-//
-//go:noescape
-func product2Affine4WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
-
-// product2Q8_0WholeAVXVNNI is
-//
-//	for h := range 2 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product2Q8_0WholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product2Q4_0WholeAVXVNNI is
-//
-//	for h := range 2 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product2Q4_0WholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product2Q4_KWholeAVXVNNI is
-//
-//	for h := range 2 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeQ4_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product2Q4_KWholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product2Q6_KWholeAVXVNNI is
-//
-//	for h := range 2 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeQ6_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product2Q6_KWholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product2Affine8WholeAVXVNNI is
-//
-//	for h := range 2 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAffine8AVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
-//
-//go:noescape
-func product2Affine8WholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
-
-// product2Affine4WholeAVXVNNI is
-//
-//	for h := range 2 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAffine4AVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
-//
-//go:noescape
-func product2Affine4WholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
-
-// product4Q8_0WholeAVX2 is
-//
-//	for h := range 4 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholePairsAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product4Q8_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product4Q4_0WholeAVX2 is
-//
-//	for h := range 4 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product4Q4_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product4Q4_KWholeAVX2 is
-//
-//	for h := range 4 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeQ4_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product4Q4_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product4Q6_KWholeAVX2 is
-//
-//	for h := range 4 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeQ6_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product4Q6_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product4Affine8WholeAVX2 is
-//
-//	for h := range 4 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAffine8PairsAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
-//
-//go:noescape
-func product4Affine8WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
-
-// product4Affine4WholeAVX2 is
-//
-//	for h := range 4 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAffine4AVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
-//
-//go:noescape
-func product4Affine4WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
-
-// product4Q8_0WholeAVXVNNI is
-//
-//	for h := range 4 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product4Q8_0WholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product4Q4_0WholeAVXVNNI is
-//
-//	for h := range 4 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product4Q4_0WholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product4Q4_KWholeAVXVNNI is
-//
-//	for h := range 4 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeQ4_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product4Q4_KWholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product4Q6_KWholeAVXVNNI is
-//
-//	for h := range 4 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeQ6_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product4Q6_KWholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product4Affine8WholeAVXVNNI is
-//
-//	for h := range 4 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAffine8AVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
-//
-//go:noescape
-func product4Affine8WholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
-
-// product4Affine4WholeAVXVNNI is
-//
-//	for h := range 4 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAffine4AVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
-//
-//go:noescape
-func product4Affine4WholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
 
 // flushAsm flushes the lines in which b, which is not empty, lies, by CLFLUSH. What is read after it is read from memory.
 //

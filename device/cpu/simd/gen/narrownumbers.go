@@ -21,7 +21,7 @@ func (o wholeOrder) inPairs() wholeOrder {
 	return o
 }
 
-var narrowOrders = []wholeOrder{wholeInOrder.narrowOf(), wholeInOrder.inPairs(), wholeQ4_K.narrowOf(), wholeQ6_K.narrowOf(), wholeAffine8.narrowOf(), wholeAffine8.inPairs(), wholeAffine4.narrowOf()}
+var narrowOrders = []wholeOrder{wholeInOrder.narrowOf(), wholeInOrder.inPairs(), wholeQ4_K.narrowOf(), wholeQ6_K.narrowOf(), wholeAffine8.inPairs(), wholeAffine4.narrowOf()}
 
 // layout describes a step, for AVX2.
 func (o wholeOrder) layout() string {

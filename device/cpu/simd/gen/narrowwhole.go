@@ -8,20 +8,20 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// narrowWholes are the products of wholes for AVX2, of 1, 2 or 4 rows of activations. Each lane has the same numbers in it and adds up in the same order,
-// so that results have the same bits.
+// narrowWholes are the products of wholes for AVX2, of 1, 2 or 4 rows of activations, and for AVX-VNNI, of one. Each lane has the same numbers in it and adds up in the
+// same order, so that results have the same bits.
 var narrowWholes = func() []routine {
 	var rs []routine
 	for _, o := range narrowOrders {
 		rs = append(rs, routine{o.file, func(a *asm) { narrowNumbers(a, o) }})
 	}
-	for _, vectors := range []int{1, 2, 4} {
-		for _, f := range narrowWholeFormats {
+	for _, f := range narrowWholeFormats {
+		for _, vectors := range []int{1, 2, 4} {
 			rs = append(rs, routine{fmt.Sprintf("product%d_%s_whole", vectors, f.file), func(a *asm) { narrowWholeProduct(a, f, vectors, false) }})
 		}
-		for _, f := range vnniWholeFormats {
-			rs = append(rs, routine{fmt.Sprintf("product%d_%s_whole_avxvnni", vectors, f.file), func(a *asm) { narrowWholeProduct(a, f, vectors, true) }})
-		}
+	}
+	for _, f := range vnniWholeFormats {
+		rs = append(rs, routine{fmt.Sprintf("product1_%s_whole_avxvnni", f.file), func(a *asm) { narrowWholeProduct(a, f, 1, true) }})
 	}
 	return rs
 }()
@@ -169,12 +169,9 @@ func (p *narrowWhole) products(rows int) {
 		p.acc = p.zeroed(2 * rows)
 	}
 	stored, left := strided(p.k, p.rows, 1, rows), p.copyOf(p.rows[0])
-	if p.reader.enter != nil {
-		p.reader.enter(rows)
-	}
 	p.repeat(left, p.f.bytes, func() {
 		tokens := strided(p.q, p.units, 1, p.vectors)
-		step := p.reader.open(stored, left)
+		step := p.reader.open(stored)
 		p.prepare(step, tokens)
 		lines, places, place := (rows*p.f.bytes+cacheLine-1)/cacheLine, 2*rows, 0
 		for half := range 2 {
