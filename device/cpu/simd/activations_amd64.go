@@ -22,6 +22,10 @@ type wholeRoutines struct {
 	// Products of 1, 2 and 4 tokens, and with AVX-512 of 8: of blocks, or of affine groups.
 	product       []wholeProductOf
 	affineProduct []affineProductOf
+
+	// Those of one token for AVX-VNNI, if they are faster than for AVX2.
+	vnniProduct       wholeProductOf
+	vnniAffineProduct affineProductOf
 }
 
 type (
@@ -58,26 +62,26 @@ var wideWholes = []wholeRoutines{
 	},
 }
 
-// narrowWholes are for AVX2. Their results have the same bits.
+// narrowWholes are for AVX2, and for AVX-VNNI. Their results have the same bits.
 var narrowWholes = []wholeRoutines{
 	{
 		Layout: quant.Q8_0, elements: 128, bytes: 384, times: 0, numbers: wholePairsAVX2,
 		product: []wholeProductOf{product1Q8_0WholeAVX2, product2Q8_0WholeAVX2, product4Q8_0WholeAVX2},
 	}, {
 		Layout: quant.Q4_0, elements: 128, bytes: 384, times: 8, numbers: wholeAVX2,
-		product: []wholeProductOf{product1Q4_0WholeAVX2, product2Q4_0WholeAVX2, product4Q4_0WholeAVX2},
+		product: []wholeProductOf{product1Q4_0WholeAVX2, product2Q4_0WholeAVX2, product4Q4_0WholeAVX2}, vnniProduct: product1Q4_0WholeAVXVNNI,
 	}, {
 		Layout: quant.Q4_K, elements: 256, bytes: 768, times: 1, numbers: wholeQ4_KAVX2,
-		product: []wholeProductOf{product1Q4_KWholeAVX2, product2Q4_KWholeAVX2, product4Q4_KWholeAVX2},
+		product: []wholeProductOf{product1Q4_KWholeAVX2, product2Q4_KWholeAVX2, product4Q4_KWholeAVX2}, vnniProduct: product1Q4_KWholeAVXVNNI,
 	}, {
 		Layout: quant.Q6_K, elements: 256, bytes: 1024, times: 32, numbers: wholeQ6_KAVX2,
-		product: []wholeProductOf{product1Q6_KWholeAVX2, product2Q6_KWholeAVX2, product4Q6_KWholeAVX2},
+		product: []wholeProductOf{product1Q6_KWholeAVX2, product2Q6_KWholeAVX2, product4Q6_KWholeAVX2}, vnniProduct: product1Q6_KWholeAVXVNNI,
 	}, {
 		Layout: affine8, elements: 128, bytes: 384, times: 1, numbers: wholeAffine8PairsAVX2,
 		affineProduct: []affineProductOf{product1Affine8WholeAVX2, product2Affine8WholeAVX2, product4Affine8WholeAVX2},
 	}, {
 		Layout: affine4, elements: 128, bytes: 384, times: 1, numbers: wholeAffine4AVX2,
-		affineProduct: []affineProductOf{product1Affine4WholeAVX2, product2Affine4WholeAVX2, product4Affine4WholeAVX2},
+		affineProduct: []affineProductOf{product1Affine4WholeAVX2, product2Affine4WholeAVX2, product4Affine4WholeAVX2}, vnniAffineProduct: product1Affine4WholeAVXVNNI,
 	},
 }
 
@@ -86,7 +90,9 @@ func wholes() []wholeRoutines {
 	switch {
 	case haveGFNI:
 		return wideWholes
-	case haveAVX2 && !haveAVX512: // which is faster in float32, but with one token
+	case haveAVX512: // which is faster in float32, but with one token
+		return nil
+	case haveAVX2:
 		return narrowWholes
 	}
 	return nil
@@ -114,6 +120,22 @@ func wholeForAffine(bits, group, cols int) *wholeRoutines {
 		}
 	}
 	return nil
+}
+
+// productOf is the product of 1<<at tokens.
+func (of *wholeRoutines) productOf(at int) wholeProductOf {
+	if at == 0 && haveAVXVNNI && of.vnniProduct != nil {
+		return of.vnniProduct
+	}
+	return of.product[at]
+}
+
+// affineProductOf is the same for affine groups.
+func (of *wholeRoutines) affineProductOf(at int) affineProductOf {
+	if at == 0 && haveAVXVNNI && of.vnniAffineProduct != nil {
+		return of.vnniAffineProduct
+	}
+	return of.affineProduct[at]
 }
 
 // whole is the whole numbers of x, in the memory of dst if they fit in.
@@ -147,9 +169,9 @@ func wholeProduct(a *Activations, dst []float32, stride int, w []byte, numbers *
 				take, at = 2*take, at+1
 			}
 			if numbers == nil {
-				of.product[at](dst[t*stride+r:], stride, a.numbers[t*size:], part, next, n, a.cols)
+				of.productOf(at)(dst[t*stride+r:], stride, a.numbers[t*size:], part, next, n, a.cols)
 			} else {
-				of.affineProduct[at](dst[t*stride+r:], stride, a.numbers[t*size:], part, next, n, a.cols, of.elements/a.group, (*[2][4096]float32)(numbers))
+				of.affineProductOf(at)(dst[t*stride+r:], stride, a.numbers[t*size:], part, next, n, a.cols, of.elements/a.group, (*[2][4096]float32)(numbers))
 			}
 			next = part[:0] // it is on its way
 			t += take

@@ -12,11 +12,12 @@ import (
 var haveVBMI = cpuid.CPU.Supports(cpuid.AVX512VBMI)
 
 // detect says which assembly runs here.
-func detect() (avx2, avx512, vnni, gfni bool) {
+func detect() (avx2, avxVNNI, avx512, vnni, gfni bool) {
 	limit := os.Getenv("ORRERY_SIMD")
 	avx2 = limit != "off" && cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3, cpuid.F16C)
-	avx512 = avx2 && limit != "avx2" && cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512DQ, cpuid.AVX512VL)
+	avxVNNI = avx2 && limit != "avx2" && cpuid.CPU.Supports(cpuid.AVXVNNI)
+	avx512 = avx2 && limit != "avx2" && limit != "avxvnni" && cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512DQ, cpuid.AVX512VL)
 	vnni = avx512 && limit != "avx512" && cpuid.CPU.Supports(cpuid.AVX512VNNI)
 	gfni = vnni && limit != "vnni" && cpuid.CPU.Supports(cpuid.AVX512VBMI2, cpuid.GFNI)
-	return avx2, avx512, vnni, gfni
+	return avx2, avxVNNI, avx512, vnni, gfni
 }

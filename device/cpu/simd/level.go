@@ -1,12 +1,13 @@
 package simd
 
-// haveAVX2, haveAVX512, haveVNNI and haveGFNI say which assembly is used; each implies those before it. The last is for GFNI and VBMI2.
-var haveAVX2, haveAVX512, haveVNNI, haveGFNI = detect()
+// haveAVX2, haveAVX512, haveVNNI and haveGFNI say which assembly is used; each implies those before it. The last is for GFNI and VBMI2. haveAVXVNNI, which implies
+// haveAVX2, matters where AVX-512 is not used.
+var haveAVX2, haveAVXVNNI, haveAVX512, haveVNNI, haveGFNI = detect()
 
 // haveNEON says that ARM's is used.
 var haveNEON = detectNEON()
 
-// Name is the instruction set in use, for people: "avx512 vnni gfni", "avx512 vnni", "avx512", "avx2", "neon", or "go" for the plain loops.
+// Name is the instruction set in use, for people: "avx512 vnni gfni", "avx512 vnni", "avx512", "avx2 vnni", "avx2", "neon", or "go" for the plain loops.
 func Name() string {
 	switch {
 	case haveGFNI:
@@ -15,6 +16,8 @@ func Name() string {
 		return "avx512 vnni"
 	case haveAVX512:
 		return "avx512"
+	case haveAVXVNNI:
+		return "avx2 vnni"
 	case haveAVX2:
 		return "avx2"
 	case haveNEON:

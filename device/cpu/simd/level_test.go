@@ -4,8 +4,8 @@ import "testing"
 
 // eachLevel runs a test with everything that the machine has, and with less of it, down to the twins.
 func eachLevel(t *testing.T, test func(t *testing.T)) {
-	avx2, avx512, vnni, gfni := haveAVX2, haveAVX512, haveVNNI, haveGFNI
-	defer func() { haveAVX2, haveAVX512, haveVNNI, haveGFNI = avx2, avx512, vnni, gfni }()
+	avx2, avxVNNI, avx512, vnni, gfni := haveAVX2, haveAVXVNNI, haveAVX512, haveVNNI, haveGFNI
+	defer func() { haveAVX2, haveAVXVNNI, haveAVX512, haveVNNI, haveGFNI = avx2, avxVNNI, avx512, vnni, gfni }()
 	neon := haveNEON
 	defer func() { haveNEON = neon }()
 	for {
@@ -17,6 +17,8 @@ func eachLevel(t *testing.T, test func(t *testing.T)) {
 			haveVNNI = false
 		case haveAVX512:
 			haveAVX512 = false
+		case haveAVXVNNI:
+			haveAVXVNNI = false
 		case haveAVX2:
 			haveAVX2 = false
 		case haveNEON:

@@ -29,6 +29,7 @@ loop1:
 
 end2:
 	LEAQ    (DI)(DI*2), BX
+	VMOVDQU fifteen<>+0(SB), Y0
 	MOVQ    numbers+128(FP), R8
 	MOVQ    per+120(FP), R9
 	MOVQ    DI, R10
@@ -67,10 +68,9 @@ end2:
 	JLT     done4
 
 rows3:
-	VXORPS  Y0, Y0, Y0
-	VMOVUPS Y0, 224(SP)
-	VMOVUPS Y0, 256(SP)
-	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VMOVUPS Y1, 224(SP)
+	VMOVUPS Y1, 256(SP)
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -78,201 +78,202 @@ rows3:
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
 	MOVQ    DI, R11
 	CMPQ    R11, $0x00000040
 	JLT     end6
 
 loop5:
-	VBROADCASTI128 (R8), Y8
-	VINSERTI128    $0x01, 16384(R8), Y8, Y8
-	VBROADCASTI128 (R8)(R10*1), Y9
-	VINSERTI128    $0x01, 16384(R8)(R10*1), Y9, Y9
-	VBROADCASTI128 (R8)(R10*2), Y10
-	VINSERTI128    $0x01, 16384(R8)(R10*2), Y10, Y10
-	VBROADCASTI128 (R8)(R9*1), Y11
-	VINSERTI128    $0x01, 16384(R8)(R9*1), Y11, Y11
-	VUNPCKLPS      Y9, Y8, Y12
-	VUNPCKLPS      Y11, Y10, Y13
-	VUNPCKLPD      Y13, Y12, Y14
-	VMOVUPS        Y14, 32(SP)
-	VUNPCKHPD      Y13, Y12, Y14
-	VMOVUPS        Y14, 64(SP)
-	VUNPCKHPS      Y9, Y8, Y8
-	VUNPCKHPS      Y11, Y10, Y9
-	VUNPCKLPD      Y9, Y8, Y10
-	VMOVUPS        Y10, 96(SP)
-	VUNPCKHPD      Y9, Y8, Y10
-	VMOVUPS        Y10, 128(SP)
+	VBROADCASTI128 (R8), Y9
+	VINSERTI128    $0x01, 16384(R8), Y9, Y9
+	VBROADCASTI128 (R8)(R10*1), Y10
+	VINSERTI128    $0x01, 16384(R8)(R10*1), Y10, Y10
+	VBROADCASTI128 (R8)(R10*2), Y11
+	VINSERTI128    $0x01, 16384(R8)(R10*2), Y11, Y11
+	VBROADCASTI128 (R8)(R9*1), Y12
+	VINSERTI128    $0x01, 16384(R8)(R9*1), Y12, Y12
+	VUNPCKLPS      Y10, Y9, Y13
+	VUNPCKLPS      Y12, Y11, Y14
+	VUNPCKLPD      Y14, Y13, Y15
+	VMOVUPS        Y15, 32(SP)
+	VUNPCKHPD      Y14, Y13, Y15
+	VMOVUPS        Y15, 64(SP)
+	VUNPCKHPS      Y10, Y9, Y9
+	VUNPCKHPS      Y12, Y11, Y10
+	VUNPCKLPD      Y10, Y9, Y11
+	VMOVUPS        Y11, 96(SP)
+	VUNPCKHPD      Y10, Y9, Y11
+	VMOVUPS        Y11, 128(SP)
 	ADDQ           per+120(FP), R8
 	MOVQ           (SP), R12
 	MOVQ           8(SP), R13
-	VBROADCASTI128 32(SP)(R12*1), Y8
-	VINSERTI128    $0x01, 32(SP)(R13*1), Y8, Y8
-	VMULPS         320(CX), Y8, Y8
-	VMOVUPS        Y8, 160(SP)
+	VBROADCASTI128 32(SP)(R12*1), Y9
+	VINSERTI128    $0x01, 32(SP)(R13*1), Y9, Y9
+	VMULPS         320(CX), Y9, Y9
+	VMOVUPS        Y9, 160(SP)
 	MOVQ           (SP), R12
 	MOVQ           8(SP), R13
-	VBROADCASTI128 48(SP)(R12*1), Y8
-	VINSERTI128    $0x01, 48(SP)(R13*1), Y8, Y8
-	VMOVUPS        224(SP), Y9
-	VFMADD231PS    256(CX), Y8, Y9
-	VMOVUPS        Y9, 224(SP)
+	VBROADCASTI128 48(SP)(R12*1), Y9
+	VINSERTI128    $0x01, 48(SP)(R13*1), Y9, Y9
+	VMOVUPS        224(SP), Y10
+	VFMADD231PS    256(CX), Y9, Y10
+	VMOVUPS        Y10, 224(SP)
 	MOVQ           16(SP), R12
 	MOVQ           24(SP), R13
-	VBROADCASTI128 32(SP)(R12*1), Y8
-	VINSERTI128    $0x01, 32(SP)(R13*1), Y8, Y8
-	VMULPS         352(CX), Y8, Y8
-	VMOVUPS        Y8, 192(SP)
+	VBROADCASTI128 32(SP)(R12*1), Y9
+	VINSERTI128    $0x01, 32(SP)(R13*1), Y9, Y9
+	VMULPS         352(CX), Y9, Y9
+	VMOVUPS        Y9, 192(SP)
 	MOVQ           16(SP), R12
 	MOVQ           24(SP), R13
-	VBROADCASTI128 48(SP)(R12*1), Y8
-	VINSERTI128    $0x01, 48(SP)(R13*1), Y8, Y8
-	VMOVUPS        256(SP), Y9
-	VFMADD231PS    288(CX), Y8, Y9
-	VMOVUPS        Y9, 256(SP)
-	VMOVDQU        (AX), Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     (CX), Y9, Y10
-	VPMADDUBSW     64(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     128(CX), Y9, Y9
-	VPMADDUBSW     192(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0x00, 160(SP), Y8
-	VFMADD231PS    Y8, Y10, Y0
+	VBROADCASTI128 48(SP)(R12*1), Y9
+	VINSERTI128    $0x01, 48(SP)(R13*1), Y9, Y9
+	VMOVUPS        256(SP), Y10
+	VFMADD231PS    288(CX), Y9, Y10
+	VMOVUPS        Y10, 256(SP)
+	VMOVDQU        (AX), Y9
+	VPAND          Y0, Y9, Y10
+	VPSRLW         $0x04, Y9, Y9
+	VPAND          Y0, Y9, Y9
+	VPMADDUBSW     (CX), Y10, Y11
+	VPMADDUBSW     64(CX), Y9, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     128(CX), Y10, Y10
+	VPMADDUBSW     192(CX), Y9, Y9
+	VPADDW         Y9, Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x00, 160(SP), Y9
+	VFMADD231PS    Y9, Y11, Y1
 	MOVQ           288(SP), R12
 	ADDQ           AX, R12
 	PREFETCHT0     (R12)
-	VMOVDQU        (AX)(DI*1), Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     (CX), Y9, Y10
-	VPMADDUBSW     64(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     128(CX), Y9, Y9
-	VPMADDUBSW     192(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0x55, 160(SP), Y8
-	VFMADD231PS    Y8, Y10, Y2
+	VMOVDQU        (AX)(DI*1), Y9
+	VPAND          Y0, Y9, Y10
+	VPSRLW         $0x04, Y9, Y9
+	VPAND          Y0, Y9, Y9
+	VPMADDUBSW     (CX), Y10, Y11
+	VPMADDUBSW     64(CX), Y9, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     128(CX), Y10, Y10
+	VPMADDUBSW     192(CX), Y9, Y9
+	VPADDW         Y9, Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x55, 160(SP), Y9
+	VFMADD231PS    Y9, Y11, Y3
 	MOVQ           288(SP), R12
 	ADDQ           AX, R12
 	PREFETCHT0     (R12)(DI*1)
 	PREFETCHT1     (DX)
-	VMOVDQU        (AX)(DI*2), Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     (CX), Y9, Y10
-	VPMADDUBSW     64(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     128(CX), Y9, Y9
-	VPMADDUBSW     192(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0xaa, 160(SP), Y8
-	VFMADD231PS    Y8, Y10, Y4
+	VMOVDQU        (AX)(DI*2), Y9
+	VPAND          Y0, Y9, Y10
+	VPSRLW         $0x04, Y9, Y9
+	VPAND          Y0, Y9, Y9
+	VPMADDUBSW     (CX), Y10, Y11
+	VPMADDUBSW     64(CX), Y9, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     128(CX), Y10, Y10
+	VPMADDUBSW     192(CX), Y9, Y9
+	VPADDW         Y9, Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xaa, 160(SP), Y9
+	VFMADD231PS    Y9, Y11, Y5
 	MOVQ           288(SP), R12
 	ADDQ           AX, R12
 	PREFETCHT0     (R12)(DI*2)
-	VMOVDQU        (AX)(BX*1), Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     (CX), Y9, Y10
-	VPMADDUBSW     64(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     128(CX), Y9, Y9
-	VPMADDUBSW     192(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0xff, 160(SP), Y8
-	VFMADD231PS    Y8, Y10, Y6
+	VMOVDQU        (AX)(BX*1), Y9
+	VPAND          Y0, Y9, Y10
+	VPSRLW         $0x04, Y9, Y9
+	VPAND          Y0, Y9, Y9
+	VPMADDUBSW     (CX), Y10, Y11
+	VPMADDUBSW     64(CX), Y9, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     128(CX), Y10, Y10
+	VPMADDUBSW     192(CX), Y9, Y9
+	VPADDW         Y9, Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xff, 160(SP), Y9
+	VFMADD231PS    Y9, Y11, Y7
 	MOVQ           288(SP), R12
 	ADDQ           AX, R12
 	PREFETCHT0     (R12)(BX*1)
 	PREFETCHT1     64(DX)
-	VMOVDQU        32(AX), Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     32(CX), Y9, Y10
-	VPMADDUBSW     96(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     160(CX), Y9, Y9
-	VPMADDUBSW     224(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0x00, 192(SP), Y8
-	VFMADD231PS    Y8, Y10, Y1
-	VMOVDQU        32(AX)(DI*1), Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     32(CX), Y9, Y10
-	VPMADDUBSW     96(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     160(CX), Y9, Y9
-	VPMADDUBSW     224(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0x55, 192(SP), Y8
-	VFMADD231PS    Y8, Y10, Y3
+	VMOVDQU        32(AX), Y9
+	VPAND          Y0, Y9, Y10
+	VPSRLW         $0x04, Y9, Y9
+	VPAND          Y0, Y9, Y9
+	VPMADDUBSW     32(CX), Y10, Y11
+	VPMADDUBSW     96(CX), Y9, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     160(CX), Y10, Y10
+	VPMADDUBSW     224(CX), Y9, Y9
+	VPADDW         Y9, Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x00, 192(SP), Y9
+	VFMADD231PS    Y9, Y11, Y2
+	VMOVDQU        32(AX)(DI*1), Y9
+	VPAND          Y0, Y9, Y10
+	VPSRLW         $0x04, Y9, Y9
+	VPAND          Y0, Y9, Y9
+	VPMADDUBSW     32(CX), Y10, Y11
+	VPMADDUBSW     96(CX), Y9, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     160(CX), Y10, Y10
+	VPMADDUBSW     224(CX), Y9, Y9
+	VPADDW         Y9, Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x55, 192(SP), Y9
+	VFMADD231PS    Y9, Y11, Y4
 	PREFETCHT1     128(DX)
-	VMOVDQU        32(AX)(DI*2), Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     32(CX), Y9, Y10
-	VPMADDUBSW     96(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     160(CX), Y9, Y9
-	VPMADDUBSW     224(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0xaa, 192(SP), Y8
-	VFMADD231PS    Y8, Y10, Y5
-	VMOVDQU        32(AX)(BX*1), Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     32(CX), Y9, Y10
-	VPMADDUBSW     96(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     160(CX), Y9, Y9
-	VPMADDUBSW     224(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0xff, 192(SP), Y8
-	VFMADD231PS    Y8, Y10, Y7
+	VMOVDQU        32(AX)(DI*2), Y9
+	VPAND          Y0, Y9, Y10
+	VPSRLW         $0x04, Y9, Y9
+	VPAND          Y0, Y9, Y9
+	VPMADDUBSW     32(CX), Y10, Y11
+	VPMADDUBSW     96(CX), Y9, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     160(CX), Y10, Y10
+	VPMADDUBSW     224(CX), Y9, Y9
+	VPADDW         Y9, Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xaa, 192(SP), Y9
+	VFMADD231PS    Y9, Y11, Y6
+	VMOVDQU        32(AX)(BX*1), Y9
+	VPAND          Y0, Y9, Y10
+	VPSRLW         $0x04, Y9, Y9
+	VPAND          Y0, Y9, Y9
+	VPMADDUBSW     32(CX), Y10, Y11
+	VPMADDUBSW     96(CX), Y9, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     160(CX), Y10, Y10
+	VPMADDUBSW     224(CX), Y9, Y9
+	VPADDW         Y9, Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xff, 192(SP), Y9
+	VFMADD231PS    Y9, Y11, Y8
 	PREFETCHT1     192(DX)
 	ADDQ           $0x00000100, DX
 	CMPQ           DX, next_len+88(FP)
@@ -289,34 +290,34 @@ end6:
 	ADDQ         R10, R8
 	ADDQ         R10, R8
 	MOVQ         s_base+0(FP), R11
-	VUNPCKHPD    Y2, Y0, Y8
-	VUNPCKLPD    Y2, Y0, Y0
-	VADDPS       Y8, Y0, Y0
-	VUNPCKHPD    Y6, Y4, Y8
-	VUNPCKLPD    Y6, Y4, Y4
-	VADDPS       Y8, Y4, Y4
-	VSHUFPS      $0xdd, Y4, Y0, Y8
-	VSHUFPS      $0x88, Y4, Y0, Y0
-	VADDPS       Y8, Y0, Y0
-	VUNPCKHPD    Y3, Y1, Y2
+	VUNPCKHPD    Y3, Y1, Y9
 	VUNPCKLPD    Y3, Y1, Y1
-	VADDPS       Y2, Y1, Y1
-	VUNPCKHPD    Y7, Y5, Y2
+	VADDPS       Y9, Y1, Y1
+	VUNPCKHPD    Y7, Y5, Y9
 	VUNPCKLPD    Y7, Y5, Y5
-	VADDPS       Y2, Y5, Y5
-	VSHUFPS      $0xdd, Y5, Y1, Y2
+	VADDPS       Y9, Y5, Y5
+	VSHUFPS      $0xdd, Y5, Y1, Y9
 	VSHUFPS      $0x88, Y5, Y1, Y1
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      224(SP), Y1
-	VMOVUPS      256(SP), Y2
+	VADDPS       Y9, Y1, Y1
+	VUNPCKHPD    Y4, Y2, Y3
+	VUNPCKLPD    Y4, Y2, Y2
+	VADDPS       Y3, Y2, Y2
+	VUNPCKHPD    Y8, Y6, Y3
+	VUNPCKLPD    Y8, Y6, Y6
+	VADDPS       Y3, Y6, Y6
+	VSHUFPS      $0xdd, Y6, Y2, Y3
+	VSHUFPS      $0x88, Y6, Y2, Y2
+	VADDPS       Y3, Y2, Y2
 	VADDPS       Y2, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X2
 	VADDPS       X2, X1, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      X0, (R11)
+	VMOVUPS      224(SP), Y2
+	VMOVUPS      256(SP), Y3
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VADDPS       X2, X1, X1
+	VMOVUPS      X1, (R11)
 	MOVQ         s_base+0(FP), R11
 	ADDQ         $0x00000010, R11
 	MOVQ         R11, s_base+0(FP)
@@ -332,95 +333,95 @@ done4:
 	JLT  done8
 
 rows7:
-	VXORPS  Y0, Y0, Y0
-	VMOVUPS Y0, 224(SP)
-	VMOVUPS Y0, 256(SP)
-	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
+	VMOVUPS Y1, 224(SP)
+	VMOVUPS Y1, 256(SP)
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
 	MOVQ    DI, BX
 	CMPQ    BX, $0x00000040
 	JLT     end10
 
 loop9:
-	VBROADCASTI128 (R8), Y2
-	VINSERTI128    $0x01, 16384(R8), Y2, Y2
 	VBROADCASTI128 (R8), Y3
 	VINSERTI128    $0x01, 16384(R8), Y3, Y3
 	VBROADCASTI128 (R8), Y4
 	VINSERTI128    $0x01, 16384(R8), Y4, Y4
 	VBROADCASTI128 (R8), Y5
 	VINSERTI128    $0x01, 16384(R8), Y5, Y5
-	VUNPCKLPS      Y3, Y2, Y6
-	VUNPCKLPS      Y5, Y4, Y7
-	VUNPCKLPD      Y7, Y6, Y8
-	VMOVUPS        Y8, 32(SP)
-	VUNPCKHPD      Y7, Y6, Y8
-	VMOVUPS        Y8, 64(SP)
-	VUNPCKHPS      Y3, Y2, Y2
-	VUNPCKHPS      Y5, Y4, Y3
-	VUNPCKLPD      Y3, Y2, Y4
-	VMOVUPS        Y4, 96(SP)
-	VUNPCKHPD      Y3, Y2, Y4
-	VMOVUPS        Y4, 128(SP)
+	VBROADCASTI128 (R8), Y6
+	VINSERTI128    $0x01, 16384(R8), Y6, Y6
+	VUNPCKLPS      Y4, Y3, Y7
+	VUNPCKLPS      Y6, Y5, Y8
+	VUNPCKLPD      Y8, Y7, Y9
+	VMOVUPS        Y9, 32(SP)
+	VUNPCKHPD      Y8, Y7, Y9
+	VMOVUPS        Y9, 64(SP)
+	VUNPCKHPS      Y4, Y3, Y3
+	VUNPCKHPS      Y6, Y5, Y4
+	VUNPCKLPD      Y4, Y3, Y5
+	VMOVUPS        Y5, 96(SP)
+	VUNPCKHPD      Y4, Y3, Y5
+	VMOVUPS        Y5, 128(SP)
 	ADDQ           per+120(FP), R8
 	MOVQ           (SP), R9
 	MOVQ           8(SP), R10
-	VBROADCASTI128 32(SP)(R9*1), Y2
-	VINSERTI128    $0x01, 32(SP)(R10*1), Y2, Y2
-	VMULPS         320(CX), Y2, Y2
-	VMOVUPS        Y2, 160(SP)
+	VBROADCASTI128 32(SP)(R9*1), Y3
+	VINSERTI128    $0x01, 32(SP)(R10*1), Y3, Y3
+	VMULPS         320(CX), Y3, Y3
+	VMOVUPS        Y3, 160(SP)
 	MOVQ           (SP), R9
 	MOVQ           8(SP), R10
-	VBROADCASTI128 48(SP)(R9*1), Y2
-	VINSERTI128    $0x01, 48(SP)(R10*1), Y2, Y2
-	VMOVUPS        224(SP), Y3
-	VFMADD231PS    256(CX), Y2, Y3
-	VMOVUPS        Y3, 224(SP)
+	VBROADCASTI128 48(SP)(R9*1), Y3
+	VINSERTI128    $0x01, 48(SP)(R10*1), Y3, Y3
+	VMOVUPS        224(SP), Y4
+	VFMADD231PS    256(CX), Y3, Y4
+	VMOVUPS        Y4, 224(SP)
 	MOVQ           16(SP), R9
 	MOVQ           24(SP), R10
-	VBROADCASTI128 32(SP)(R9*1), Y2
-	VINSERTI128    $0x01, 32(SP)(R10*1), Y2, Y2
-	VMULPS         352(CX), Y2, Y2
-	VMOVUPS        Y2, 192(SP)
+	VBROADCASTI128 32(SP)(R9*1), Y3
+	VINSERTI128    $0x01, 32(SP)(R10*1), Y3, Y3
+	VMULPS         352(CX), Y3, Y3
+	VMOVUPS        Y3, 192(SP)
 	MOVQ           16(SP), R9
 	MOVQ           24(SP), R10
-	VBROADCASTI128 48(SP)(R9*1), Y2
-	VINSERTI128    $0x01, 48(SP)(R10*1), Y2, Y2
-	VMOVUPS        256(SP), Y3
-	VFMADD231PS    288(CX), Y2, Y3
-	VMOVUPS        Y3, 256(SP)
-	VMOVDQU        (AX), Y2
-	VPAND          fifteen<>+0(SB), Y2, Y3
-	VPSRLW         $0x04, Y2, Y2
-	VPAND          fifteen<>+0(SB), Y2, Y2
-	VPMADDUBSW     (CX), Y3, Y4
-	VPMADDUBSW     64(CX), Y2, Y5
-	VPADDW         Y5, Y4, Y4
-	VPMADDWD       upper<>+0(SB), Y4, Y4
-	VPMADDUBSW     128(CX), Y3, Y3
-	VPMADDUBSW     192(CX), Y2, Y2
-	VPADDW         Y2, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y4, Y4
-	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 160(SP), Y2
-	VFMADD231PS    Y2, Y4, Y0
-	VMOVDQU        32(AX), Y2
-	VPAND          fifteen<>+0(SB), Y2, Y3
-	VPSRLW         $0x04, Y2, Y2
-	VPAND          fifteen<>+0(SB), Y2, Y2
-	VPMADDUBSW     32(CX), Y3, Y4
-	VPMADDUBSW     96(CX), Y2, Y5
-	VPADDW         Y5, Y4, Y4
-	VPMADDWD       upper<>+0(SB), Y4, Y4
-	VPMADDUBSW     160(CX), Y3, Y3
-	VPMADDUBSW     224(CX), Y2, Y2
-	VPADDW         Y2, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y4, Y4
-	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 192(SP), Y2
-	VFMADD231PS    Y2, Y4, Y1
+	VBROADCASTI128 48(SP)(R9*1), Y3
+	VINSERTI128    $0x01, 48(SP)(R10*1), Y3, Y3
+	VMOVUPS        256(SP), Y4
+	VFMADD231PS    288(CX), Y3, Y4
+	VMOVUPS        Y4, 256(SP)
+	VMOVDQU        (AX), Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDUBSW     64(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       upper<>+0(SB), Y5, Y5
+	VPMADDUBSW     128(CX), Y4, Y4
+	VPMADDUBSW     192(CX), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       lower<>+0(SB), Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 160(SP), Y3
+	VFMADD231PS    Y3, Y5, Y1
+	VMOVDQU        32(AX), Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDUBSW     96(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       upper<>+0(SB), Y5, Y5
+	VPMADDUBSW     160(CX), Y4, Y4
+	VPMADDUBSW     224(CX), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       lower<>+0(SB), Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 192(SP), Y3
+	VFMADD231PS    Y3, Y5, Y2
 	PREFETCHT1     (DX)
 	ADDQ           $0x00000040, DX
 	CMPQ           DX, next_len+88(FP)
@@ -434,24 +435,24 @@ loop9:
 end10:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), BX
-	VPERMILPS    $0x4e, Y0, Y2
-	VADDPS       Y2, Y0, Y0
-	VPERMILPS    $0xb1, Y0, Y2
-	VADDPS       Y2, Y0, Y0
-	VPERMILPS    $0x4e, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      224(SP), Y1
-	VMOVUPS      256(SP), Y2
+	VPERMILPS    $0x4e, Y1, Y3
+	VADDPS       Y3, Y1, Y1
+	VPERMILPS    $0xb1, Y1, Y3
+	VADDPS       Y3, Y1, Y1
+	VPERMILPS    $0x4e, Y2, Y3
+	VADDPS       Y3, Y2, Y2
+	VPERMILPS    $0xb1, Y2, Y3
+	VADDPS       Y3, Y2, Y2
 	VADDPS       Y2, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X2
 	VADDPS       X2, X1, X1
-	VADDPS       X1, X0, X0
-	VMOVSS       X0, (BX)
+	VMOVUPS      224(SP), Y2
+	VMOVUPS      256(SP), Y3
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VADDPS       X2, X1, X1
+	VMOVSS       X1, (BX)
 	MOVQ         s_base+0(FP), BX
 	ADDQ         $0x00000004, BX
 	MOVQ         BX, s_base+0(FP)

@@ -6,7 +6,7 @@
 
 // func product1Q4_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·product1Q4_0WholeAVX2(SB), NOSPLIT, $136-120
+TEXT ·product1Q4_0WholeAVX2(SB), NOSPLIT, $72-120
 	MOVQ k_base+56(FP), AX
 	MOVQ q_base+32(FP), CX
 	MOVQ next_base+80(FP), DX
@@ -29,269 +29,217 @@ loop1:
 
 end2:
 	LEAQ    (DI)(DI*2), BX
-	VXORPS  Y0, Y0, Y0
-	VMOVDQU Y0, (SP)
-	VMOVDQU Y0, 32(SP)
+	VMOVDQU fifteen<>+0(SB), Y0
+	VMOVDQU upper<>+0(SB), Y1
+	VMOVDQU lower<>+0(SB), Y2
 	MOVQ    DI, R9
 	SHLQ    $0x02, R9
 	MOVQ    $0x00000400, R8
 	CMPQ    DI, $0x00000800
 	CMOVQHI R8, R9
-	MOVQ    R9, 128(SP)
+	MOVQ    R9, 64(SP)
 	CMPQ    n+104(FP), $0x00000004
 	JLT     done4
 
 rows3:
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	MOVQ    DI, R8
-	XORQ    R9, R9
-	MOVWLZX (AX), R10
-	MOVW    R10, (SP)(R9*1)
-	MOVWLZX 18(AX), R10
-	MOVW    R10, 8(SP)(R9*1)
-	MOVWLZX 36(AX), R10
-	MOVW    R10, 16(SP)(R9*1)
-	MOVWLZX 54(AX), R10
-	MOVW    R10, 24(SP)(R9*1)
-	MOVWLZX (AX)(DI*1), R10
-	MOVW    R10, 2(SP)(R9*1)
-	MOVWLZX 18(AX)(DI*1), R10
-	MOVW    R10, 10(SP)(R9*1)
-	MOVWLZX 36(AX)(DI*1), R10
-	MOVW    R10, 18(SP)(R9*1)
-	MOVWLZX 54(AX)(DI*1), R10
-	MOVW    R10, 26(SP)(R9*1)
-	MOVWLZX (AX)(DI*2), R10
-	MOVW    R10, 4(SP)(R9*1)
-	MOVWLZX 18(AX)(DI*2), R10
-	MOVW    R10, 12(SP)(R9*1)
-	MOVWLZX 36(AX)(DI*2), R10
-	MOVW    R10, 20(SP)(R9*1)
-	MOVWLZX 54(AX)(DI*2), R10
-	MOVW    R10, 28(SP)(R9*1)
-	MOVWLZX (AX)(BX*1), R10
-	MOVW    R10, 6(SP)(R9*1)
-	MOVWLZX 18(AX)(BX*1), R10
-	MOVW    R10, 14(SP)(R9*1)
-	MOVWLZX 36(AX)(BX*1), R10
-	MOVW    R10, 22(SP)(R9*1)
-	MOVWLZX 54(AX)(BX*1), R10
-	MOVW    R10, 30(SP)(R9*1)
-	CMPQ    R8, $0x00000048
-	JLT     end6
+	VXORPS Y3, Y3, Y3
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	MOVQ   DI, R8
+	CMPQ   R8, $0x00000048
+	JLT    end6
 
 loop5:
-	VCVTPH2PS      (SP)(R9*1), Y8
-	VCVTPH2PS      16(SP)(R9*1), Y9
-	XORQ           $0x20, R9
-	MOVQ           AX, R10
-	LEAQ           72(AX), R11
-	CMPQ           R8, $0x00000048
-	CMOVQGT        R11, R10
-	MOVWLZX        (R10), R11
-	MOVW           R11, (SP)(R9*1)
-	MOVWLZX        18(R10), R11
-	MOVW           R11, 8(SP)(R9*1)
-	MOVWLZX        36(R10), R11
-	MOVW           R11, 16(SP)(R9*1)
-	MOVWLZX        54(R10), R11
-	MOVW           R11, 24(SP)(R9*1)
-	MOVWLZX        (R10)(DI*1), R11
-	MOVW           R11, 2(SP)(R9*1)
-	MOVWLZX        18(R10)(DI*1), R11
-	MOVW           R11, 10(SP)(R9*1)
-	MOVWLZX        36(R10)(DI*1), R11
-	MOVW           R11, 18(SP)(R9*1)
-	MOVWLZX        54(R10)(DI*1), R11
-	MOVW           R11, 26(SP)(R9*1)
-	MOVWLZX        (R10)(DI*2), R11
-	MOVW           R11, 4(SP)(R9*1)
-	MOVWLZX        18(R10)(DI*2), R11
-	MOVW           R11, 12(SP)(R9*1)
-	MOVWLZX        36(R10)(DI*2), R11
-	MOVW           R11, 20(SP)(R9*1)
-	MOVWLZX        54(R10)(DI*2), R11
-	MOVW           R11, 28(SP)(R9*1)
-	MOVWLZX        (R10)(BX*1), R11
-	MOVW           R11, 6(SP)(R9*1)
-	MOVWLZX        18(R10)(BX*1), R11
-	MOVW           R11, 14(SP)(R9*1)
-	MOVWLZX        36(R10)(BX*1), R11
-	MOVW           R11, 22(SP)(R9*1)
-	MOVWLZX        54(R10)(BX*1), R10
-	MOVW           R10, 30(SP)(R9*1)
-	VMULPS         320(CX), Y8, Y8
-	VMOVUPS        Y8, 64(SP)
-	VMULPS         352(CX), Y9, Y8
-	VMOVUPS        Y8, 96(SP)
-	VBROADCASTI128 2(AX), Y8
-	VINSERTI128    $0x01, 20(AX), Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     (CX), Y9, Y10
-	VPMADDUBSW     64(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     128(CX), Y9, Y9
-	VPMADDUBSW     192(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VPADDD         256(CX), Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0x00, 64(SP), Y8
-	VFMADD231PS    Y8, Y10, Y0
-	MOVQ           128(SP), R10
-	ADDQ           AX, R10
-	PREFETCHT0     (R10)
-	VBROADCASTI128 2(AX)(DI*1), Y8
-	VINSERTI128    $0x01, 20(AX)(DI*1), Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     (CX), Y9, Y10
-	VPMADDUBSW     64(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     128(CX), Y9, Y9
-	VPMADDUBSW     192(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VPADDD         256(CX), Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0x55, 64(SP), Y8
-	VFMADD231PS    Y8, Y10, Y2
-	MOVQ           128(SP), R10
-	ADDQ           AX, R10
-	PREFETCHT0     (R10)(DI*1)
+	VXORPS         Y11, Y11, Y11
+	VPINSRW        $0x00, (AX), X11, X11
+	VPINSRW        $0x01, (AX)(DI*1), X11, X11
+	VPINSRW        $0x02, (AX)(DI*2), X11, X11
+	VPINSRW        $0x03, (AX)(BX*1), X11, X11
+	VPINSRW        $0x04, 18(AX), X11, X11
+	VPINSRW        $0x05, 18(AX)(DI*1), X11, X11
+	VPINSRW        $0x06, 18(AX)(DI*2), X11, X11
+	VPINSRW        $0x07, 18(AX)(BX*1), X11, X11
+	VCVTPH2PS      X11, Y11
+	VMULPS         320(CX), Y11, Y11
+	VMOVUPS        Y11, (SP)
+	VXORPS         Y11, Y11, Y11
+	VPINSRW        $0x00, 36(AX), X11, X11
+	VPINSRW        $0x01, 36(AX)(DI*1), X11, X11
+	VPINSRW        $0x02, 36(AX)(DI*2), X11, X11
+	VPINSRW        $0x03, 36(AX)(BX*1), X11, X11
+	VPINSRW        $0x04, 54(AX), X11, X11
+	VPINSRW        $0x05, 54(AX)(DI*1), X11, X11
+	VPINSRW        $0x06, 54(AX)(DI*2), X11, X11
+	VPINSRW        $0x07, 54(AX)(BX*1), X11, X11
+	VCVTPH2PS      X11, Y11
+	VMULPS         352(CX), Y11, Y11
+	VMOVUPS        Y11, 32(SP)
+	VBROADCASTI128 2(AX), Y11
+	VINSERTI128    $0x01, 20(AX), Y11, Y11
+	VPAND          Y0, Y11, Y12
+	VPSRLW         $0x04, Y11, Y11
+	VPAND          Y0, Y11, Y11
+	VPMADDUBSW     (CX), Y12, Y13
+	VPMADDUBSW     64(CX), Y11, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       Y1, Y13, Y13
+	VPMADDUBSW     128(CX), Y12, Y12
+	VPMADDUBSW     192(CX), Y11, Y11
+	VPADDW         Y11, Y12, Y12
+	VPMADDWD       Y2, Y12, Y12
+	VPADDD         Y12, Y13, Y13
+	VPADDD         256(CX), Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0x00, (SP), Y11
+	VFMADD231PS    Y11, Y13, Y3
+	MOVQ           64(SP), R9
+	ADDQ           AX, R9
+	PREFETCHT0     (R9)
+	VBROADCASTI128 2(AX)(DI*1), Y11
+	VINSERTI128    $0x01, 20(AX)(DI*1), Y11, Y11
+	VPAND          Y0, Y11, Y12
+	VPSRLW         $0x04, Y11, Y11
+	VPAND          Y0, Y11, Y11
+	VPMADDUBSW     (CX), Y12, Y13
+	VPMADDUBSW     64(CX), Y11, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       Y1, Y13, Y13
+	VPMADDUBSW     128(CX), Y12, Y12
+	VPMADDUBSW     192(CX), Y11, Y11
+	VPADDW         Y11, Y12, Y12
+	VPMADDWD       Y2, Y12, Y12
+	VPADDD         Y12, Y13, Y13
+	VPADDD         256(CX), Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0x55, (SP), Y11
+	VFMADD231PS    Y11, Y13, Y5
+	MOVQ           64(SP), R9
+	ADDQ           AX, R9
+	PREFETCHT0     (R9)(DI*1)
 	PREFETCHT1     (DX)
-	VBROADCASTI128 2(AX)(DI*2), Y8
-	VINSERTI128    $0x01, 20(AX)(DI*2), Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     (CX), Y9, Y10
-	VPMADDUBSW     64(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     128(CX), Y9, Y9
-	VPMADDUBSW     192(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VPADDD         256(CX), Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0xaa, 64(SP), Y8
-	VFMADD231PS    Y8, Y10, Y4
-	MOVQ           128(SP), R10
-	ADDQ           AX, R10
-	PREFETCHT0     (R10)(DI*2)
-	VBROADCASTI128 2(AX)(BX*1), Y8
-	VINSERTI128    $0x01, 20(AX)(BX*1), Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     (CX), Y9, Y10
-	VPMADDUBSW     64(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     128(CX), Y9, Y9
-	VPMADDUBSW     192(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VPADDD         256(CX), Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0xff, 64(SP), Y8
-	VFMADD231PS    Y8, Y10, Y6
-	MOVQ           128(SP), R10
-	ADDQ           AX, R10
-	PREFETCHT0     (R10)(BX*1)
+	VBROADCASTI128 2(AX)(DI*2), Y11
+	VINSERTI128    $0x01, 20(AX)(DI*2), Y11, Y11
+	VPAND          Y0, Y11, Y12
+	VPSRLW         $0x04, Y11, Y11
+	VPAND          Y0, Y11, Y11
+	VPMADDUBSW     (CX), Y12, Y13
+	VPMADDUBSW     64(CX), Y11, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       Y1, Y13, Y13
+	VPMADDUBSW     128(CX), Y12, Y12
+	VPMADDUBSW     192(CX), Y11, Y11
+	VPADDW         Y11, Y12, Y12
+	VPMADDWD       Y2, Y12, Y12
+	VPADDD         Y12, Y13, Y13
+	VPADDD         256(CX), Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0xaa, (SP), Y11
+	VFMADD231PS    Y11, Y13, Y7
+	MOVQ           64(SP), R9
+	ADDQ           AX, R9
+	PREFETCHT0     (R9)(DI*2)
+	VBROADCASTI128 2(AX)(BX*1), Y11
+	VINSERTI128    $0x01, 20(AX)(BX*1), Y11, Y11
+	VPAND          Y0, Y11, Y12
+	VPSRLW         $0x04, Y11, Y11
+	VPAND          Y0, Y11, Y11
+	VPMADDUBSW     (CX), Y12, Y13
+	VPMADDUBSW     64(CX), Y11, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       Y1, Y13, Y13
+	VPMADDUBSW     128(CX), Y12, Y12
+	VPMADDUBSW     192(CX), Y11, Y11
+	VPADDW         Y11, Y12, Y12
+	VPMADDWD       Y2, Y12, Y12
+	VPADDD         Y12, Y13, Y13
+	VPADDD         256(CX), Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0xff, (SP), Y11
+	VFMADD231PS    Y11, Y13, Y9
+	MOVQ           64(SP), R9
+	ADDQ           AX, R9
+	PREFETCHT0     (R9)(BX*1)
 	PREFETCHT1     64(DX)
-	VBROADCASTI128 38(AX), Y8
-	VINSERTI128    $0x01, 56(AX), Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     32(CX), Y9, Y10
-	VPMADDUBSW     96(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     160(CX), Y9, Y9
-	VPMADDUBSW     224(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VPADDD         288(CX), Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0x00, 96(SP), Y8
-	VFMADD231PS    Y8, Y10, Y1
+	VBROADCASTI128 38(AX), Y11
+	VINSERTI128    $0x01, 56(AX), Y11, Y11
+	VPAND          Y0, Y11, Y12
+	VPSRLW         $0x04, Y11, Y11
+	VPAND          Y0, Y11, Y11
+	VPMADDUBSW     32(CX), Y12, Y13
+	VPMADDUBSW     96(CX), Y11, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       Y1, Y13, Y13
+	VPMADDUBSW     160(CX), Y12, Y12
+	VPMADDUBSW     224(CX), Y11, Y11
+	VPADDW         Y11, Y12, Y12
+	VPMADDWD       Y2, Y12, Y12
+	VPADDD         Y12, Y13, Y13
+	VPADDD         288(CX), Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0x00, 32(SP), Y11
+	VFMADD231PS    Y11, Y13, Y4
 	PREFETCHT1     128(DX)
-	VBROADCASTI128 38(AX)(DI*1), Y8
-	VINSERTI128    $0x01, 56(AX)(DI*1), Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     32(CX), Y9, Y10
-	VPMADDUBSW     96(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     160(CX), Y9, Y9
-	VPMADDUBSW     224(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VPADDD         288(CX), Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0x55, 96(SP), Y8
-	VFMADD231PS    Y8, Y10, Y3
-	VBROADCASTI128 38(AX)(DI*2), Y8
-	VINSERTI128    $0x01, 56(AX)(DI*2), Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     32(CX), Y9, Y10
-	VPMADDUBSW     96(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     160(CX), Y9, Y9
-	VPMADDUBSW     224(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VPADDD         288(CX), Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0xaa, 96(SP), Y8
-	VFMADD231PS    Y8, Y10, Y5
+	VBROADCASTI128 38(AX)(DI*1), Y11
+	VINSERTI128    $0x01, 56(AX)(DI*1), Y11, Y11
+	VPAND          Y0, Y11, Y12
+	VPSRLW         $0x04, Y11, Y11
+	VPAND          Y0, Y11, Y11
+	VPMADDUBSW     32(CX), Y12, Y13
+	VPMADDUBSW     96(CX), Y11, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       Y1, Y13, Y13
+	VPMADDUBSW     160(CX), Y12, Y12
+	VPMADDUBSW     224(CX), Y11, Y11
+	VPADDW         Y11, Y12, Y12
+	VPMADDWD       Y2, Y12, Y12
+	VPADDD         Y12, Y13, Y13
+	VPADDD         288(CX), Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0x55, 32(SP), Y11
+	VFMADD231PS    Y11, Y13, Y6
+	VBROADCASTI128 38(AX)(DI*2), Y11
+	VINSERTI128    $0x01, 56(AX)(DI*2), Y11, Y11
+	VPAND          Y0, Y11, Y12
+	VPSRLW         $0x04, Y11, Y11
+	VPAND          Y0, Y11, Y11
+	VPMADDUBSW     32(CX), Y12, Y13
+	VPMADDUBSW     96(CX), Y11, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       Y1, Y13, Y13
+	VPMADDUBSW     160(CX), Y12, Y12
+	VPMADDUBSW     224(CX), Y11, Y11
+	VPADDW         Y11, Y12, Y12
+	VPMADDWD       Y2, Y12, Y12
+	VPADDD         Y12, Y13, Y13
+	VPADDD         288(CX), Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0xaa, 32(SP), Y11
+	VFMADD231PS    Y11, Y13, Y8
 	PREFETCHT1     192(DX)
-	VBROADCASTI128 38(AX)(BX*1), Y8
-	VINSERTI128    $0x01, 56(AX)(BX*1), Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPMADDUBSW     32(CX), Y9, Y10
-	VPMADDUBSW     96(CX), Y8, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     160(CX), Y9, Y9
-	VPMADDUBSW     224(CX), Y8, Y8
-	VPADDW         Y8, Y9, Y9
-	VPMADDWD       lower<>+0(SB), Y9, Y9
-	VPADDD         Y9, Y10, Y10
-	VPADDD         288(CX), Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0xff, 96(SP), Y8
-	VFMADD231PS    Y8, Y10, Y7
+	VBROADCASTI128 38(AX)(BX*1), Y11
+	VINSERTI128    $0x01, 56(AX)(BX*1), Y11, Y11
+	VPAND          Y0, Y11, Y12
+	VPSRLW         $0x04, Y11, Y11
+	VPAND          Y0, Y11, Y11
+	VPMADDUBSW     32(CX), Y12, Y13
+	VPMADDUBSW     96(CX), Y11, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       Y1, Y13, Y13
+	VPMADDUBSW     160(CX), Y12, Y12
+	VPMADDUBSW     224(CX), Y11, Y11
+	VPADDW         Y11, Y12, Y12
+	VPMADDWD       Y2, Y12, Y12
+	VPADDD         Y12, Y13, Y13
+	VPADDD         288(CX), Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0xff, 32(SP), Y11
+	VFMADD231PS    Y11, Y13, Y10
 	PREFETCHT1     256(DX)
 	ADDQ           $0x00000120, DX
 	CMPQ           DX, next_len+88(FP)
@@ -305,28 +253,28 @@ loop5:
 end6:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), R8
-	VUNPCKHPD    Y2, Y0, Y8
-	VUNPCKLPD    Y2, Y0, Y0
-	VADDPS       Y8, Y0, Y0
-	VUNPCKHPD    Y6, Y4, Y8
+	VUNPCKHPD    Y5, Y3, Y11
+	VUNPCKLPD    Y5, Y3, Y3
+	VADDPS       Y11, Y3, Y3
+	VUNPCKHPD    Y9, Y7, Y11
+	VUNPCKLPD    Y9, Y7, Y7
+	VADDPS       Y11, Y7, Y7
+	VSHUFPS      $0xdd, Y7, Y3, Y11
+	VSHUFPS      $0x88, Y7, Y3, Y3
+	VADDPS       Y11, Y3, Y3
+	VUNPCKHPD    Y6, Y4, Y5
 	VUNPCKLPD    Y6, Y4, Y4
-	VADDPS       Y8, Y4, Y4
-	VSHUFPS      $0xdd, Y4, Y0, Y8
-	VSHUFPS      $0x88, Y4, Y0, Y0
-	VADDPS       Y8, Y0, Y0
-	VUNPCKHPD    Y3, Y1, Y2
-	VUNPCKLPD    Y3, Y1, Y1
-	VADDPS       Y2, Y1, Y1
-	VUNPCKHPD    Y7, Y5, Y2
-	VUNPCKLPD    Y7, Y5, Y5
-	VADDPS       Y2, Y5, Y5
-	VSHUFPS      $0xdd, Y5, Y1, Y2
-	VSHUFPS      $0x88, Y5, Y1, Y1
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      X0, (R8)
+	VADDPS       Y5, Y4, Y4
+	VUNPCKHPD    Y10, Y8, Y5
+	VUNPCKLPD    Y10, Y8, Y8
+	VADDPS       Y5, Y8, Y8
+	VSHUFPS      $0xdd, Y8, Y4, Y5
+	VSHUFPS      $0x88, Y8, Y4, Y4
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVUPS      X3, (R8)
 	MOVQ         s_base+0(FP), R8
 	ADDQ         $0x00000010, R8
 	MOVQ         R8, s_base+0(FP)
@@ -342,79 +290,63 @@ done4:
 	JLT  done8
 
 rows7:
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	MOVQ    DI, BX
-	XORQ    R8, R8
-	MOVWLZX (AX), R9
-	MOVW    R9, (SP)(R8*1)
-	MOVWLZX 18(AX), R9
-	MOVW    R9, 8(SP)(R8*1)
-	MOVWLZX 36(AX), R9
-	MOVW    R9, 16(SP)(R8*1)
-	MOVWLZX 54(AX), R9
-	MOVW    R9, 24(SP)(R8*1)
-	CMPQ    BX, $0x00000048
-	JLT     end10
+	VXORPS Y3, Y3, Y3
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	MOVQ   DI, BX
+	CMPQ   BX, $0x00000048
+	JLT    end10
 
 loop9:
-	VCVTPH2PS      (SP)(R8*1), Y2
-	VCVTPH2PS      16(SP)(R8*1), Y3
-	XORQ           $0x20, R8
-	MOVQ           AX, R9
-	LEAQ           72(AX), R10
-	CMPQ           BX, $0x00000048
-	CMOVQGT        R10, R9
-	MOVWLZX        (R9), R10
-	MOVW           R10, (SP)(R8*1)
-	MOVWLZX        18(R9), R10
-	MOVW           R10, 8(SP)(R8*1)
-	MOVWLZX        36(R9), R10
-	MOVW           R10, 16(SP)(R8*1)
-	MOVWLZX        54(R9), R9
-	MOVW           R9, 24(SP)(R8*1)
-	VMULPS         320(CX), Y2, Y2
-	VMOVUPS        Y2, 64(SP)
-	VMULPS         352(CX), Y3, Y2
-	VMOVUPS        Y2, 96(SP)
-	VBROADCASTI128 2(AX), Y2
-	VINSERTI128    $0x01, 20(AX), Y2, Y2
-	VPAND          fifteen<>+0(SB), Y2, Y3
-	VPSRLW         $0x04, Y2, Y2
-	VPAND          fifteen<>+0(SB), Y2, Y2
-	VPMADDUBSW     (CX), Y3, Y4
-	VPMADDUBSW     64(CX), Y2, Y5
-	VPADDW         Y5, Y4, Y4
-	VPMADDWD       upper<>+0(SB), Y4, Y4
-	VPMADDUBSW     128(CX), Y3, Y3
-	VPMADDUBSW     192(CX), Y2, Y2
-	VPADDW         Y2, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y4, Y4
-	VPADDD         256(CX), Y4, Y4
-	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 64(SP), Y2
-	VFMADD231PS    Y2, Y4, Y0
+	VXORPS         Y5, Y5, Y5
+	VPINSRW        $0x00, (AX), X5, X5
+	VPINSRW        $0x04, 18(AX), X5, X5
+	VCVTPH2PS      X5, Y5
+	VMULPS         320(CX), Y5, Y5
+	VMOVUPS        Y5, (SP)
+	VXORPS         Y5, Y5, Y5
+	VPINSRW        $0x00, 36(AX), X5, X5
+	VPINSRW        $0x04, 54(AX), X5, X5
+	VCVTPH2PS      X5, Y5
+	VMULPS         352(CX), Y5, Y5
+	VMOVUPS        Y5, 32(SP)
+	VBROADCASTI128 2(AX), Y5
+	VINSERTI128    $0x01, 20(AX), Y5, Y5
+	VPAND          Y0, Y5, Y6
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          Y0, Y5, Y5
+	VPMADDUBSW     (CX), Y6, Y7
+	VPMADDUBSW     64(CX), Y5, Y8
+	VPADDW         Y8, Y7, Y7
+	VPMADDWD       Y1, Y7, Y7
+	VPMADDUBSW     128(CX), Y6, Y6
+	VPMADDUBSW     192(CX), Y5, Y5
+	VPADDW         Y5, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y7, Y7
+	VPADDD         256(CX), Y7, Y7
+	VCVTDQ2PS      Y7, Y7
+	VPERMILPS      $0x00, (SP), Y5
+	VFMADD231PS    Y5, Y7, Y3
 	PREFETCHT1     (DX)
-	VBROADCASTI128 38(AX), Y2
-	VINSERTI128    $0x01, 56(AX), Y2, Y2
-	VPAND          fifteen<>+0(SB), Y2, Y3
-	VPSRLW         $0x04, Y2, Y2
-	VPAND          fifteen<>+0(SB), Y2, Y2
-	VPMADDUBSW     32(CX), Y3, Y4
-	VPMADDUBSW     96(CX), Y2, Y5
-	VPADDW         Y5, Y4, Y4
-	VPMADDWD       upper<>+0(SB), Y4, Y4
-	VPMADDUBSW     160(CX), Y3, Y3
-	VPMADDUBSW     224(CX), Y2, Y2
-	VPADDW         Y2, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y4, Y4
-	VPADDD         288(CX), Y4, Y4
-	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 96(SP), Y2
-	VFMADD231PS    Y2, Y4, Y1
+	VBROADCASTI128 38(AX), Y5
+	VINSERTI128    $0x01, 56(AX), Y5, Y5
+	VPAND          Y0, Y5, Y6
+	VPSRLW         $0x04, Y5, Y5
+	VPAND          Y0, Y5, Y5
+	VPMADDUBSW     32(CX), Y6, Y7
+	VPMADDUBSW     96(CX), Y5, Y8
+	VPADDW         Y8, Y7, Y7
+	VPMADDWD       Y1, Y7, Y7
+	VPMADDUBSW     160(CX), Y6, Y6
+	VPMADDUBSW     224(CX), Y5, Y5
+	VPADDW         Y5, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y7, Y7
+	VPADDD         288(CX), Y7, Y7
+	VCVTDQ2PS      Y7, Y7
+	VPERMILPS      $0x00, 32(SP), Y5
+	VFMADD231PS    Y5, Y7, Y4
 	PREFETCHT1     64(DX)
 	ADDQ           $0x00000048, DX
 	CMPQ           DX, next_len+88(FP)
@@ -428,18 +360,18 @@ loop9:
 end10:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), BX
-	VPERMILPS    $0x4e, Y0, Y2
-	VADDPS       Y2, Y0, Y0
-	VPERMILPS    $0xb1, Y0, Y2
-	VADDPS       Y2, Y0, Y0
-	VPERMILPS    $0x4e, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVSS       X0, (BX)
+	VPERMILPS    $0x4e, Y3, Y5
+	VADDPS       Y5, Y3, Y3
+	VPERMILPS    $0xb1, Y3, Y5
+	VADDPS       Y5, Y3, Y3
+	VPERMILPS    $0x4e, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VPERMILPS    $0xb1, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVSS       X3, (BX)
 	MOVQ         s_base+0(FP), BX
 	ADDQ         $0x00000004, BX
 	MOVQ         BX, s_base+0(FP)

@@ -29,6 +29,7 @@ loop1:
 
 end2:
 	LEAQ    (DI)(DI*2), BX
+	VMOVDQU fifteen<>+0(SB), Y0
 	MOVQ    DI, R9
 	SHLQ    $0x02, R9
 	MOVQ    $0x00000400, R8
@@ -39,10 +40,9 @@ end2:
 	JLT     done4
 
 rows3:
-	VXORPS  Y0, Y0, Y0
-	VMOVUPS Y0, 192(SP)
-	VMOVUPS Y0, 224(SP)
-	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VMOVUPS Y1, 192(SP)
+	VMOVUPS Y1, 224(SP)
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
@@ -50,390 +50,391 @@ rows3:
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
 	MOVQ    DI, R8
 	CMPQ    R8, $0x00000090
 	JLT     end6
 
 loop5:
-	VBROADCASTI128 (AX), Y8
-	VINSERTI128    $0x01, (AX)(DI*2), Y8, Y8
-	VBROADCASTI128 (AX)(DI*1), Y9
-	VINSERTI128    $0x01, (AX)(BX*1), Y9, Y9
-	VPUNPCKLWD     Y9, Y8, Y10
-	VEXTRACTI128   $0x01, Y10, X11
-	VPUNPCKLDQ     X11, X10, X10
-	VCVTPH2PS      X10, Y10
-	VPERMQ         $0x44, Y10, Y11
-	VPERMQ         $0xee, Y10, Y10
-	VPSHUFD        $0x90, Y8, Y12
-	VPSHUFD        $0xf9, Y8, Y8
-	VPSRLVD        shiftsQ4_K<>+0(SB), Y8, Y8
-	VPSRLD         $0x02, Y12, Y12
-	VPAND          masksQ4_K<>+0(SB), Y8, Y8
-	VPAND          uppersQ4_K<>+0(SB), Y12, Y12
-	VPOR           Y12, Y8, Y8
-	VPSHUFD        $0x90, Y9, Y12
+	VBROADCASTI128 (AX), Y9
+	VINSERTI128    $0x01, (AX)(DI*2), Y9, Y9
+	VBROADCASTI128 (AX)(DI*1), Y10
+	VINSERTI128    $0x01, (AX)(BX*1), Y10, Y10
+	VPUNPCKLWD     Y10, Y9, Y11
+	VEXTRACTI128   $0x01, Y11, X12
+	VPUNPCKLDQ     X12, X11, X11
+	VCVTPH2PS      X11, Y11
+	VPERMQ         $0x44, Y11, Y12
+	VPERMQ         $0xee, Y11, Y11
+	VPSHUFD        $0x90, Y9, Y13
 	VPSHUFD        $0xf9, Y9, Y9
 	VPSRLVD        shiftsQ4_K<>+0(SB), Y9, Y9
-	VPSRLD         $0x02, Y12, Y12
+	VPSRLD         $0x02, Y13, Y13
 	VPAND          masksQ4_K<>+0(SB), Y9, Y9
-	VPAND          uppersQ4_K<>+0(SB), Y12, Y12
-	VPOR           Y12, Y9, Y9
-	VPUNPCKLBW     Y9, Y8, Y12
-	VEXTRACTI128   $0x01, Y12, X13
-	VPUNPCKLWD     X13, X12, X14
-	VPUNPCKHWD     X13, X12, X12
-	VPUNPCKHBW     Y9, Y8, Y8
-	VEXTRACTI128   $0x01, Y8, X9
-	VPUNPCKLWD     X9, X8, X13
-	VPUNPCKHWD     X9, X8, X8
-	VPSHUFD        $0xd8, X14, X14
-	VMOVDQU        X14, (SP)
-	VPSHUFD        $0xd8, X12, X12
-	VMOVDQU        X12, 16(SP)
+	VPAND          uppersQ4_K<>+0(SB), Y13, Y13
+	VPOR           Y13, Y9, Y9
+	VPSHUFD        $0x90, Y10, Y13
+	VPSHUFD        $0xf9, Y10, Y10
+	VPSRLVD        shiftsQ4_K<>+0(SB), Y10, Y10
+	VPSRLD         $0x02, Y13, Y13
+	VPAND          masksQ4_K<>+0(SB), Y10, Y10
+	VPAND          uppersQ4_K<>+0(SB), Y13, Y13
+	VPOR           Y13, Y10, Y10
+	VPUNPCKLBW     Y10, Y9, Y13
+	VEXTRACTI128   $0x01, Y13, X14
+	VPUNPCKLWD     X14, X13, X15
+	VPUNPCKHWD     X14, X13, X13
+	VPUNPCKHBW     Y10, Y9, Y9
+	VEXTRACTI128   $0x01, Y9, X10
+	VPUNPCKLWD     X10, X9, X14
+	VPUNPCKHWD     X10, X9, X9
+	VPSHUFD        $0xd8, X15, X15
+	VMOVDQU        X15, (SP)
 	VPSHUFD        $0xd8, X13, X13
-	VMOVDQU        X13, 32(SP)
-	VPSHUFD        $0xd8, X8, X8
-	VMOVDQU        X8, 48(SP)
-	VPMOVZXBD      (SP), Y8
-	VCVTDQ2PS      Y8, Y8
-	VMULPS         Y11, Y8, Y8
-	VMULPS         320(CX), Y8, Y8
-	VMOVUPS        Y8, 64(SP)
-	VPMOVZXBD      16(SP), Y8
-	VCVTDQ2PS      Y8, Y8
-	VMULPS         Y10, Y8, Y8
-	VMOVUPS        192(SP), Y9
-	VFMADD231PS    256(CX), Y8, Y9
-	VMOVUPS        Y9, 192(SP)
-	VPMOVZXBD      32(SP), Y8
-	VCVTDQ2PS      Y8, Y8
-	VMULPS         Y11, Y8, Y8
-	VMULPS         352(CX), Y8, Y8
-	VMOVUPS        Y8, 96(SP)
-	VPMOVZXBD      48(SP), Y8
-	VCVTDQ2PS      Y8, Y8
-	VMULPS         Y10, Y8, Y8
-	VMOVUPS        224(SP), Y9
-	VFMADD231PS    288(CX), Y8, Y9
-	VMOVUPS        Y9, 224(SP)
-	VPMOVZXBD      8(SP), Y8
-	VCVTDQ2PS      Y8, Y8
-	VMULPS         Y11, Y8, Y8
-	VMULPS         704(CX), Y8, Y8
-	VMOVUPS        Y8, 128(SP)
-	VPMOVZXBD      24(SP), Y8
-	VCVTDQ2PS      Y8, Y8
-	VMULPS         Y10, Y8, Y8
-	VMOVUPS        192(SP), Y9
-	VFMADD231PS    640(CX), Y8, Y9
-	VMOVUPS        Y9, 192(SP)
-	VPMOVZXBD      40(SP), Y8
-	VCVTDQ2PS      Y8, Y8
-	VMULPS         Y11, Y8, Y8
-	VMULPS         736(CX), Y8, Y8
-	VMOVUPS        Y8, 160(SP)
-	VPMOVZXBD      56(SP), Y8
-	VCVTDQ2PS      Y8, Y8
-	VMULPS         Y10, Y8, Y8
-	VMOVUPS        224(SP), Y9
-	VFMADD231PS    672(CX), Y8, Y9
-	VMOVUPS        Y9, 224(SP)
-	VBROADCASTI128 16(AX), Y8
-	VINSERTI128    $0x01, 48(AX), Y8, Y8
-	VBROADCASTI128 32(AX), Y9
-	VINSERTI128    $0x01, 64(AX), Y9, Y9
-	VPAND          fifteen<>+0(SB), Y8, Y10
-	VPAND          fifteen<>+0(SB), Y9, Y11
-	VPMADDUBSW     (CX), Y10, Y12
-	VPMADDUBSW     64(CX), Y11, Y13
-	VPADDW         Y13, Y12, Y12
-	VPMADDWD       upper<>+0(SB), Y12, Y12
-	VPMADDUBSW     128(CX), Y10, Y10
-	VPMADDUBSW     192(CX), Y11, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       lower<>+0(SB), Y10, Y10
-	VPADDD         Y10, Y12, Y12
-	VCVTDQ2PS      Y12, Y12
-	VPERMILPS      $0x00, 64(SP), Y10
-	VFMADD231PS    Y10, Y12, Y0
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
+	VMOVDQU        X13, 16(SP)
+	VPSHUFD        $0xd8, X14, X14
+	VMOVDQU        X14, 32(SP)
+	VPSHUFD        $0xd8, X9, X9
+	VMOVDQU        X9, 48(SP)
+	VPMOVZXBD      (SP), Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         Y12, Y9, Y9
+	VMULPS         320(CX), Y9, Y9
+	VMOVUPS        Y9, 64(SP)
+	VPMOVZXBD      16(SP), Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         Y11, Y9, Y9
+	VMOVUPS        192(SP), Y10
+	VFMADD231PS    256(CX), Y9, Y10
+	VMOVUPS        Y10, 192(SP)
+	VPMOVZXBD      32(SP), Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         Y12, Y9, Y9
+	VMULPS         352(CX), Y9, Y9
+	VMOVUPS        Y9, 96(SP)
+	VPMOVZXBD      48(SP), Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         Y11, Y9, Y9
+	VMOVUPS        224(SP), Y10
+	VFMADD231PS    288(CX), Y9, Y10
+	VMOVUPS        Y10, 224(SP)
+	VPMOVZXBD      8(SP), Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         Y12, Y9, Y9
+	VMULPS         704(CX), Y9, Y9
+	VMOVUPS        Y9, 128(SP)
+	VPMOVZXBD      24(SP), Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         Y11, Y9, Y9
+	VMOVUPS        192(SP), Y10
+	VFMADD231PS    640(CX), Y9, Y10
+	VMOVUPS        Y10, 192(SP)
+	VPMOVZXBD      40(SP), Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         Y12, Y9, Y9
+	VMULPS         736(CX), Y9, Y9
+	VMOVUPS        Y9, 160(SP)
+	VPMOVZXBD      56(SP), Y9
+	VCVTDQ2PS      Y9, Y9
+	VMULPS         Y11, Y9, Y9
+	VMOVUPS        224(SP), Y10
+	VFMADD231PS    672(CX), Y9, Y10
+	VMOVUPS        Y10, 224(SP)
+	VBROADCASTI128 16(AX), Y9
+	VINSERTI128    $0x01, 48(AX), Y9, Y9
+	VBROADCASTI128 32(AX), Y10
+	VINSERTI128    $0x01, 64(AX), Y10, Y10
+	VPAND          Y0, Y9, Y11
+	VPAND          Y0, Y10, Y12
+	VPMADDUBSW     (CX), Y11, Y13
+	VPMADDUBSW     64(CX), Y12, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       upper<>+0(SB), Y13, Y13
+	VPMADDUBSW     128(CX), Y11, Y11
+	VPMADDUBSW     192(CX), Y12, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       lower<>+0(SB), Y11, Y11
+	VPADDD         Y11, Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0x00, 64(SP), Y11
+	VFMADD231PS    Y11, Y13, Y1
 	VPSRLW         $0x04, Y9, Y9
-	VPAND          fifteen<>+0(SB), Y9, Y9
-	VPMADDUBSW     384(CX), Y8, Y10
-	VPMADDUBSW     448(CX), Y9, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     512(CX), Y8, Y8
-	VPMADDUBSW     576(CX), Y9, Y9
-	VPADDW         Y9, Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0x00, 128(SP), Y8
-	VFMADD231PS    Y8, Y10, Y0
+	VPAND          Y0, Y9, Y9
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPMADDUBSW     384(CX), Y9, Y11
+	VPMADDUBSW     448(CX), Y10, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     512(CX), Y9, Y9
+	VPMADDUBSW     576(CX), Y10, Y10
+	VPADDW         Y10, Y9, Y9
+	VPMADDWD       lower<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x00, 128(SP), Y9
+	VFMADD231PS    Y9, Y11, Y1
 	MOVQ           256(SP), R9
 	ADDQ           AX, R9
 	PREFETCHT0     (R9)
 	PREFETCHT0     64(R9)
 	PREFETCHT1     (DX)
-	VBROADCASTI128 16(AX)(DI*1), Y8
-	VINSERTI128    $0x01, 48(AX)(DI*1), Y8, Y8
-	VBROADCASTI128 32(AX)(DI*1), Y9
-	VINSERTI128    $0x01, 64(AX)(DI*1), Y9, Y9
-	VPAND          fifteen<>+0(SB), Y8, Y10
-	VPAND          fifteen<>+0(SB), Y9, Y11
-	VPMADDUBSW     (CX), Y10, Y12
-	VPMADDUBSW     64(CX), Y11, Y13
-	VPADDW         Y13, Y12, Y12
-	VPMADDWD       upper<>+0(SB), Y12, Y12
-	VPMADDUBSW     128(CX), Y10, Y10
-	VPMADDUBSW     192(CX), Y11, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       lower<>+0(SB), Y10, Y10
-	VPADDD         Y10, Y12, Y12
-	VCVTDQ2PS      Y12, Y12
-	VPERMILPS      $0x55, 64(SP), Y10
-	VFMADD231PS    Y10, Y12, Y2
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
+	VBROADCASTI128 16(AX)(DI*1), Y9
+	VINSERTI128    $0x01, 48(AX)(DI*1), Y9, Y9
+	VBROADCASTI128 32(AX)(DI*1), Y10
+	VINSERTI128    $0x01, 64(AX)(DI*1), Y10, Y10
+	VPAND          Y0, Y9, Y11
+	VPAND          Y0, Y10, Y12
+	VPMADDUBSW     (CX), Y11, Y13
+	VPMADDUBSW     64(CX), Y12, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       upper<>+0(SB), Y13, Y13
+	VPMADDUBSW     128(CX), Y11, Y11
+	VPMADDUBSW     192(CX), Y12, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       lower<>+0(SB), Y11, Y11
+	VPADDD         Y11, Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0x55, 64(SP), Y11
+	VFMADD231PS    Y11, Y13, Y3
 	VPSRLW         $0x04, Y9, Y9
-	VPAND          fifteen<>+0(SB), Y9, Y9
-	VPMADDUBSW     384(CX), Y8, Y10
-	VPMADDUBSW     448(CX), Y9, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     512(CX), Y8, Y8
-	VPMADDUBSW     576(CX), Y9, Y9
-	VPADDW         Y9, Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0x55, 128(SP), Y8
-	VFMADD231PS    Y8, Y10, Y2
+	VPAND          Y0, Y9, Y9
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPMADDUBSW     384(CX), Y9, Y11
+	VPMADDUBSW     448(CX), Y10, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     512(CX), Y9, Y9
+	VPMADDUBSW     576(CX), Y10, Y10
+	VPADDW         Y10, Y9, Y9
+	VPMADDWD       lower<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x55, 128(SP), Y9
+	VFMADD231PS    Y9, Y11, Y3
 	MOVQ           256(SP), R9
 	ADDQ           AX, R9
 	PREFETCHT0     (R9)(DI*1)
 	PREFETCHT0     64(R9)(DI*1)
 	PREFETCHT1     64(DX)
-	VBROADCASTI128 16(AX)(DI*2), Y8
-	VINSERTI128    $0x01, 48(AX)(DI*2), Y8, Y8
-	VBROADCASTI128 32(AX)(DI*2), Y9
-	VINSERTI128    $0x01, 64(AX)(DI*2), Y9, Y9
-	VPAND          fifteen<>+0(SB), Y8, Y10
-	VPAND          fifteen<>+0(SB), Y9, Y11
-	VPMADDUBSW     (CX), Y10, Y12
-	VPMADDUBSW     64(CX), Y11, Y13
-	VPADDW         Y13, Y12, Y12
-	VPMADDWD       upper<>+0(SB), Y12, Y12
-	VPMADDUBSW     128(CX), Y10, Y10
-	VPMADDUBSW     192(CX), Y11, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       lower<>+0(SB), Y10, Y10
-	VPADDD         Y10, Y12, Y12
-	VCVTDQ2PS      Y12, Y12
-	VPERMILPS      $0xaa, 64(SP), Y10
-	VFMADD231PS    Y10, Y12, Y4
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
+	VBROADCASTI128 16(AX)(DI*2), Y9
+	VINSERTI128    $0x01, 48(AX)(DI*2), Y9, Y9
+	VBROADCASTI128 32(AX)(DI*2), Y10
+	VINSERTI128    $0x01, 64(AX)(DI*2), Y10, Y10
+	VPAND          Y0, Y9, Y11
+	VPAND          Y0, Y10, Y12
+	VPMADDUBSW     (CX), Y11, Y13
+	VPMADDUBSW     64(CX), Y12, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       upper<>+0(SB), Y13, Y13
+	VPMADDUBSW     128(CX), Y11, Y11
+	VPMADDUBSW     192(CX), Y12, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       lower<>+0(SB), Y11, Y11
+	VPADDD         Y11, Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0xaa, 64(SP), Y11
+	VFMADD231PS    Y11, Y13, Y5
 	VPSRLW         $0x04, Y9, Y9
-	VPAND          fifteen<>+0(SB), Y9, Y9
-	VPMADDUBSW     384(CX), Y8, Y10
-	VPMADDUBSW     448(CX), Y9, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     512(CX), Y8, Y8
-	VPMADDUBSW     576(CX), Y9, Y9
-	VPADDW         Y9, Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0xaa, 128(SP), Y8
-	VFMADD231PS    Y8, Y10, Y4
+	VPAND          Y0, Y9, Y9
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPMADDUBSW     384(CX), Y9, Y11
+	VPMADDUBSW     448(CX), Y10, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     512(CX), Y9, Y9
+	VPMADDUBSW     576(CX), Y10, Y10
+	VPADDW         Y10, Y9, Y9
+	VPMADDWD       lower<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xaa, 128(SP), Y9
+	VFMADD231PS    Y9, Y11, Y5
 	MOVQ           256(SP), R9
 	ADDQ           AX, R9
 	PREFETCHT0     (R9)(DI*2)
 	PREFETCHT0     64(R9)(DI*2)
 	PREFETCHT1     128(DX)
-	VBROADCASTI128 16(AX)(BX*1), Y8
-	VINSERTI128    $0x01, 48(AX)(BX*1), Y8, Y8
-	VBROADCASTI128 32(AX)(BX*1), Y9
-	VINSERTI128    $0x01, 64(AX)(BX*1), Y9, Y9
-	VPAND          fifteen<>+0(SB), Y8, Y10
-	VPAND          fifteen<>+0(SB), Y9, Y11
-	VPMADDUBSW     (CX), Y10, Y12
-	VPMADDUBSW     64(CX), Y11, Y13
-	VPADDW         Y13, Y12, Y12
-	VPMADDWD       upper<>+0(SB), Y12, Y12
-	VPMADDUBSW     128(CX), Y10, Y10
-	VPMADDUBSW     192(CX), Y11, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       lower<>+0(SB), Y10, Y10
-	VPADDD         Y10, Y12, Y12
-	VCVTDQ2PS      Y12, Y12
-	VPERMILPS      $0xff, 64(SP), Y10
-	VFMADD231PS    Y10, Y12, Y6
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
+	VBROADCASTI128 16(AX)(BX*1), Y9
+	VINSERTI128    $0x01, 48(AX)(BX*1), Y9, Y9
+	VBROADCASTI128 32(AX)(BX*1), Y10
+	VINSERTI128    $0x01, 64(AX)(BX*1), Y10, Y10
+	VPAND          Y0, Y9, Y11
+	VPAND          Y0, Y10, Y12
+	VPMADDUBSW     (CX), Y11, Y13
+	VPMADDUBSW     64(CX), Y12, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       upper<>+0(SB), Y13, Y13
+	VPMADDUBSW     128(CX), Y11, Y11
+	VPMADDUBSW     192(CX), Y12, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       lower<>+0(SB), Y11, Y11
+	VPADDD         Y11, Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0xff, 64(SP), Y11
+	VFMADD231PS    Y11, Y13, Y7
 	VPSRLW         $0x04, Y9, Y9
-	VPAND          fifteen<>+0(SB), Y9, Y9
-	VPMADDUBSW     384(CX), Y8, Y10
-	VPMADDUBSW     448(CX), Y9, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     512(CX), Y8, Y8
-	VPMADDUBSW     576(CX), Y9, Y9
-	VPADDW         Y9, Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0xff, 128(SP), Y8
-	VFMADD231PS    Y8, Y10, Y6
+	VPAND          Y0, Y9, Y9
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPMADDUBSW     384(CX), Y9, Y11
+	VPMADDUBSW     448(CX), Y10, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     512(CX), Y9, Y9
+	VPMADDUBSW     576(CX), Y10, Y10
+	VPADDW         Y10, Y9, Y9
+	VPMADDWD       lower<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xff, 128(SP), Y9
+	VFMADD231PS    Y9, Y11, Y7
 	MOVQ           256(SP), R9
 	ADDQ           AX, R9
 	PREFETCHT0     (R9)(BX*1)
 	PREFETCHT0     64(R9)(BX*1)
 	PREFETCHT1     192(DX)
-	VBROADCASTI128 80(AX), Y8
-	VINSERTI128    $0x01, 112(AX), Y8, Y8
-	VBROADCASTI128 96(AX), Y9
-	VINSERTI128    $0x01, 128(AX), Y9, Y9
-	VPAND          fifteen<>+0(SB), Y8, Y10
-	VPAND          fifteen<>+0(SB), Y9, Y11
-	VPMADDUBSW     32(CX), Y10, Y12
-	VPMADDUBSW     96(CX), Y11, Y13
-	VPADDW         Y13, Y12, Y12
-	VPMADDWD       upper<>+0(SB), Y12, Y12
-	VPMADDUBSW     160(CX), Y10, Y10
-	VPMADDUBSW     224(CX), Y11, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       lower<>+0(SB), Y10, Y10
-	VPADDD         Y10, Y12, Y12
-	VCVTDQ2PS      Y12, Y12
-	VPERMILPS      $0x00, 96(SP), Y10
-	VFMADD231PS    Y10, Y12, Y1
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
+	VBROADCASTI128 80(AX), Y9
+	VINSERTI128    $0x01, 112(AX), Y9, Y9
+	VBROADCASTI128 96(AX), Y10
+	VINSERTI128    $0x01, 128(AX), Y10, Y10
+	VPAND          Y0, Y9, Y11
+	VPAND          Y0, Y10, Y12
+	VPMADDUBSW     32(CX), Y11, Y13
+	VPMADDUBSW     96(CX), Y12, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       upper<>+0(SB), Y13, Y13
+	VPMADDUBSW     160(CX), Y11, Y11
+	VPMADDUBSW     224(CX), Y12, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       lower<>+0(SB), Y11, Y11
+	VPADDD         Y11, Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0x00, 96(SP), Y11
+	VFMADD231PS    Y11, Y13, Y2
 	VPSRLW         $0x04, Y9, Y9
-	VPAND          fifteen<>+0(SB), Y9, Y9
-	VPMADDUBSW     416(CX), Y8, Y10
-	VPMADDUBSW     480(CX), Y9, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     544(CX), Y8, Y8
-	VPMADDUBSW     608(CX), Y9, Y9
-	VPADDW         Y9, Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0x00, 160(SP), Y8
-	VFMADD231PS    Y8, Y10, Y1
+	VPAND          Y0, Y9, Y9
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPMADDUBSW     416(CX), Y9, Y11
+	VPMADDUBSW     480(CX), Y10, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     544(CX), Y9, Y9
+	VPMADDUBSW     608(CX), Y10, Y10
+	VPADDW         Y10, Y9, Y9
+	VPMADDWD       lower<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x00, 160(SP), Y9
+	VFMADD231PS    Y9, Y11, Y2
 	PREFETCHT1     256(DX)
-	VBROADCASTI128 80(AX)(DI*1), Y8
-	VINSERTI128    $0x01, 112(AX)(DI*1), Y8, Y8
-	VBROADCASTI128 96(AX)(DI*1), Y9
-	VINSERTI128    $0x01, 128(AX)(DI*1), Y9, Y9
-	VPAND          fifteen<>+0(SB), Y8, Y10
-	VPAND          fifteen<>+0(SB), Y9, Y11
-	VPMADDUBSW     32(CX), Y10, Y12
-	VPMADDUBSW     96(CX), Y11, Y13
-	VPADDW         Y13, Y12, Y12
-	VPMADDWD       upper<>+0(SB), Y12, Y12
-	VPMADDUBSW     160(CX), Y10, Y10
-	VPMADDUBSW     224(CX), Y11, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       lower<>+0(SB), Y10, Y10
-	VPADDD         Y10, Y12, Y12
-	VCVTDQ2PS      Y12, Y12
-	VPERMILPS      $0x55, 96(SP), Y10
-	VFMADD231PS    Y10, Y12, Y3
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
+	VBROADCASTI128 80(AX)(DI*1), Y9
+	VINSERTI128    $0x01, 112(AX)(DI*1), Y9, Y9
+	VBROADCASTI128 96(AX)(DI*1), Y10
+	VINSERTI128    $0x01, 128(AX)(DI*1), Y10, Y10
+	VPAND          Y0, Y9, Y11
+	VPAND          Y0, Y10, Y12
+	VPMADDUBSW     32(CX), Y11, Y13
+	VPMADDUBSW     96(CX), Y12, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       upper<>+0(SB), Y13, Y13
+	VPMADDUBSW     160(CX), Y11, Y11
+	VPMADDUBSW     224(CX), Y12, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       lower<>+0(SB), Y11, Y11
+	VPADDD         Y11, Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0x55, 96(SP), Y11
+	VFMADD231PS    Y11, Y13, Y4
 	VPSRLW         $0x04, Y9, Y9
-	VPAND          fifteen<>+0(SB), Y9, Y9
-	VPMADDUBSW     416(CX), Y8, Y10
-	VPMADDUBSW     480(CX), Y9, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     544(CX), Y8, Y8
-	VPMADDUBSW     608(CX), Y9, Y9
-	VPADDW         Y9, Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0x55, 160(SP), Y8
-	VFMADD231PS    Y8, Y10, Y3
+	VPAND          Y0, Y9, Y9
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPMADDUBSW     416(CX), Y9, Y11
+	VPMADDUBSW     480(CX), Y10, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     544(CX), Y9, Y9
+	VPMADDUBSW     608(CX), Y10, Y10
+	VPADDW         Y10, Y9, Y9
+	VPMADDWD       lower<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x55, 160(SP), Y9
+	VFMADD231PS    Y9, Y11, Y4
 	PREFETCHT1     320(DX)
-	VBROADCASTI128 80(AX)(DI*2), Y8
-	VINSERTI128    $0x01, 112(AX)(DI*2), Y8, Y8
-	VBROADCASTI128 96(AX)(DI*2), Y9
-	VINSERTI128    $0x01, 128(AX)(DI*2), Y9, Y9
-	VPAND          fifteen<>+0(SB), Y8, Y10
-	VPAND          fifteen<>+0(SB), Y9, Y11
-	VPMADDUBSW     32(CX), Y10, Y12
-	VPMADDUBSW     96(CX), Y11, Y13
-	VPADDW         Y13, Y12, Y12
-	VPMADDWD       upper<>+0(SB), Y12, Y12
-	VPMADDUBSW     160(CX), Y10, Y10
-	VPMADDUBSW     224(CX), Y11, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       lower<>+0(SB), Y10, Y10
-	VPADDD         Y10, Y12, Y12
-	VCVTDQ2PS      Y12, Y12
-	VPERMILPS      $0xaa, 96(SP), Y10
-	VFMADD231PS    Y10, Y12, Y5
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
+	VBROADCASTI128 80(AX)(DI*2), Y9
+	VINSERTI128    $0x01, 112(AX)(DI*2), Y9, Y9
+	VBROADCASTI128 96(AX)(DI*2), Y10
+	VINSERTI128    $0x01, 128(AX)(DI*2), Y10, Y10
+	VPAND          Y0, Y9, Y11
+	VPAND          Y0, Y10, Y12
+	VPMADDUBSW     32(CX), Y11, Y13
+	VPMADDUBSW     96(CX), Y12, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       upper<>+0(SB), Y13, Y13
+	VPMADDUBSW     160(CX), Y11, Y11
+	VPMADDUBSW     224(CX), Y12, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       lower<>+0(SB), Y11, Y11
+	VPADDD         Y11, Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0xaa, 96(SP), Y11
+	VFMADD231PS    Y11, Y13, Y6
 	VPSRLW         $0x04, Y9, Y9
-	VPAND          fifteen<>+0(SB), Y9, Y9
-	VPMADDUBSW     416(CX), Y8, Y10
-	VPMADDUBSW     480(CX), Y9, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     544(CX), Y8, Y8
-	VPMADDUBSW     608(CX), Y9, Y9
-	VPADDW         Y9, Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0xaa, 160(SP), Y8
-	VFMADD231PS    Y8, Y10, Y5
+	VPAND          Y0, Y9, Y9
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPMADDUBSW     416(CX), Y9, Y11
+	VPMADDUBSW     480(CX), Y10, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     544(CX), Y9, Y9
+	VPMADDUBSW     608(CX), Y10, Y10
+	VPADDW         Y10, Y9, Y9
+	VPMADDWD       lower<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xaa, 160(SP), Y9
+	VFMADD231PS    Y9, Y11, Y6
 	PREFETCHT1     384(DX)
-	VBROADCASTI128 80(AX)(BX*1), Y8
-	VINSERTI128    $0x01, 112(AX)(BX*1), Y8, Y8
-	VBROADCASTI128 96(AX)(BX*1), Y9
-	VINSERTI128    $0x01, 128(AX)(BX*1), Y9, Y9
-	VPAND          fifteen<>+0(SB), Y8, Y10
-	VPAND          fifteen<>+0(SB), Y9, Y11
-	VPMADDUBSW     32(CX), Y10, Y12
-	VPMADDUBSW     96(CX), Y11, Y13
-	VPADDW         Y13, Y12, Y12
-	VPMADDWD       upper<>+0(SB), Y12, Y12
-	VPMADDUBSW     160(CX), Y10, Y10
-	VPMADDUBSW     224(CX), Y11, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       lower<>+0(SB), Y10, Y10
-	VPADDD         Y10, Y12, Y12
-	VCVTDQ2PS      Y12, Y12
-	VPERMILPS      $0xff, 96(SP), Y10
-	VFMADD231PS    Y10, Y12, Y7
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
+	VBROADCASTI128 80(AX)(BX*1), Y9
+	VINSERTI128    $0x01, 112(AX)(BX*1), Y9, Y9
+	VBROADCASTI128 96(AX)(BX*1), Y10
+	VINSERTI128    $0x01, 128(AX)(BX*1), Y10, Y10
+	VPAND          Y0, Y9, Y11
+	VPAND          Y0, Y10, Y12
+	VPMADDUBSW     32(CX), Y11, Y13
+	VPMADDUBSW     96(CX), Y12, Y14
+	VPADDW         Y14, Y13, Y13
+	VPMADDWD       upper<>+0(SB), Y13, Y13
+	VPMADDUBSW     160(CX), Y11, Y11
+	VPMADDUBSW     224(CX), Y12, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       lower<>+0(SB), Y11, Y11
+	VPADDD         Y11, Y13, Y13
+	VCVTDQ2PS      Y13, Y13
+	VPERMILPS      $0xff, 96(SP), Y11
+	VFMADD231PS    Y11, Y13, Y8
 	VPSRLW         $0x04, Y9, Y9
-	VPAND          fifteen<>+0(SB), Y9, Y9
-	VPMADDUBSW     416(CX), Y8, Y10
-	VPMADDUBSW     480(CX), Y9, Y11
-	VPADDW         Y11, Y10, Y10
-	VPMADDWD       upper<>+0(SB), Y10, Y10
-	VPMADDUBSW     544(CX), Y8, Y8
-	VPMADDUBSW     608(CX), Y9, Y9
-	VPADDW         Y9, Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y10, Y10
-	VCVTDQ2PS      Y10, Y10
-	VPERMILPS      $0xff, 160(SP), Y8
-	VFMADD231PS    Y8, Y10, Y7
+	VPAND          Y0, Y9, Y9
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPMADDUBSW     416(CX), Y9, Y11
+	VPMADDUBSW     480(CX), Y10, Y12
+	VPADDW         Y12, Y11, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     544(CX), Y9, Y9
+	VPMADDUBSW     608(CX), Y10, Y10
+	VPADDW         Y10, Y9, Y9
+	VPMADDWD       lower<>+0(SB), Y9, Y9
+	VPADDD         Y9, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xff, 160(SP), Y9
+	VFMADD231PS    Y9, Y11, Y8
 	PREFETCHT1     448(DX)
 	PREFETCHT1     512(DX)
 	ADDQ           $0x00000240, DX
@@ -448,34 +449,34 @@ loop5:
 end6:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), R8
-	VUNPCKHPD    Y2, Y0, Y8
-	VUNPCKLPD    Y2, Y0, Y0
-	VADDPS       Y8, Y0, Y0
-	VUNPCKHPD    Y6, Y4, Y8
-	VUNPCKLPD    Y6, Y4, Y4
-	VADDPS       Y8, Y4, Y4
-	VSHUFPS      $0xdd, Y4, Y0, Y8
-	VSHUFPS      $0x88, Y4, Y0, Y0
-	VADDPS       Y8, Y0, Y0
-	VUNPCKHPD    Y3, Y1, Y2
+	VUNPCKHPD    Y3, Y1, Y9
 	VUNPCKLPD    Y3, Y1, Y1
-	VADDPS       Y2, Y1, Y1
-	VUNPCKHPD    Y7, Y5, Y2
+	VADDPS       Y9, Y1, Y1
+	VUNPCKHPD    Y7, Y5, Y9
 	VUNPCKLPD    Y7, Y5, Y5
-	VADDPS       Y2, Y5, Y5
-	VSHUFPS      $0xdd, Y5, Y1, Y2
+	VADDPS       Y9, Y5, Y5
+	VSHUFPS      $0xdd, Y5, Y1, Y9
 	VSHUFPS      $0x88, Y5, Y1, Y1
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      192(SP), Y1
-	VMOVUPS      224(SP), Y2
+	VADDPS       Y9, Y1, Y1
+	VUNPCKHPD    Y4, Y2, Y3
+	VUNPCKLPD    Y4, Y2, Y2
+	VADDPS       Y3, Y2, Y2
+	VUNPCKHPD    Y8, Y6, Y3
+	VUNPCKLPD    Y8, Y6, Y6
+	VADDPS       Y3, Y6, Y6
+	VSHUFPS      $0xdd, Y6, Y2, Y3
+	VSHUFPS      $0x88, Y6, Y2, Y2
+	VADDPS       Y3, Y2, Y2
 	VADDPS       Y2, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X2
 	VADDPS       X2, X1, X1
-	VSUBPS       X1, X0, X0
-	VMOVUPS      X0, (R8)
+	VMOVUPS      192(SP), Y2
+	VMOVUPS      224(SP), Y3
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VSUBPS       X2, X1, X1
+	VMOVUPS      X1, (R8)
 	MOVQ         s_base+0(FP), R8
 	ADDQ         $0x00000010, R8
 	MOVQ         R8, s_base+0(FP)
@@ -491,169 +492,169 @@ done4:
 	JLT  done8
 
 rows7:
-	VXORPS  Y0, Y0, Y0
-	VMOVUPS Y0, 192(SP)
-	VMOVUPS Y0, 224(SP)
-	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
+	VMOVUPS Y1, 192(SP)
+	VMOVUPS Y1, 224(SP)
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
 	MOVQ    DI, BX
 	CMPQ    BX, $0x00000090
 	JLT     end10
 
 loop9:
-	VBROADCASTI128 (AX), Y2
-	VINSERTI128    $0x01, (AX), Y2, Y2
 	VBROADCASTI128 (AX), Y3
 	VINSERTI128    $0x01, (AX), Y3, Y3
-	VPUNPCKLWD     Y3, Y2, Y4
-	VEXTRACTI128   $0x01, Y4, X5
-	VPUNPCKLDQ     X5, X4, X4
-	VCVTPH2PS      X4, Y4
-	VPERMQ         $0x44, Y4, Y5
-	VPERMQ         $0xee, Y4, Y4
-	VPSHUFD        $0x90, Y2, Y6
-	VPSHUFD        $0xf9, Y2, Y2
-	VPSRLVD        shiftsQ4_K<>+0(SB), Y2, Y2
-	VPSRLD         $0x02, Y6, Y6
-	VPAND          masksQ4_K<>+0(SB), Y2, Y2
-	VPAND          uppersQ4_K<>+0(SB), Y6, Y6
-	VPOR           Y6, Y2, Y2
-	VPSHUFD        $0x90, Y3, Y6
+	VBROADCASTI128 (AX), Y4
+	VINSERTI128    $0x01, (AX), Y4, Y4
+	VPUNPCKLWD     Y4, Y3, Y5
+	VEXTRACTI128   $0x01, Y5, X6
+	VPUNPCKLDQ     X6, X5, X5
+	VCVTPH2PS      X5, Y5
+	VPERMQ         $0x44, Y5, Y6
+	VPERMQ         $0xee, Y5, Y5
+	VPSHUFD        $0x90, Y3, Y7
 	VPSHUFD        $0xf9, Y3, Y3
 	VPSRLVD        shiftsQ4_K<>+0(SB), Y3, Y3
-	VPSRLD         $0x02, Y6, Y6
+	VPSRLD         $0x02, Y7, Y7
 	VPAND          masksQ4_K<>+0(SB), Y3, Y3
-	VPAND          uppersQ4_K<>+0(SB), Y6, Y6
-	VPOR           Y6, Y3, Y3
-	VPUNPCKLBW     Y3, Y2, Y6
-	VEXTRACTI128   $0x01, Y6, X7
-	VPUNPCKLWD     X7, X6, X8
-	VPUNPCKHWD     X7, X6, X6
-	VPUNPCKHBW     Y3, Y2, Y2
-	VEXTRACTI128   $0x01, Y2, X3
-	VPUNPCKLWD     X3, X2, X7
-	VPUNPCKHWD     X3, X2, X2
-	VPSHUFD        $0xd8, X8, X8
-	VMOVDQU        X8, (SP)
-	VPSHUFD        $0xd8, X6, X6
-	VMOVDQU        X6, 16(SP)
+	VPAND          uppersQ4_K<>+0(SB), Y7, Y7
+	VPOR           Y7, Y3, Y3
+	VPSHUFD        $0x90, Y4, Y7
+	VPSHUFD        $0xf9, Y4, Y4
+	VPSRLVD        shiftsQ4_K<>+0(SB), Y4, Y4
+	VPSRLD         $0x02, Y7, Y7
+	VPAND          masksQ4_K<>+0(SB), Y4, Y4
+	VPAND          uppersQ4_K<>+0(SB), Y7, Y7
+	VPOR           Y7, Y4, Y4
+	VPUNPCKLBW     Y4, Y3, Y7
+	VEXTRACTI128   $0x01, Y7, X8
+	VPUNPCKLWD     X8, X7, X9
+	VPUNPCKHWD     X8, X7, X7
+	VPUNPCKHBW     Y4, Y3, Y3
+	VEXTRACTI128   $0x01, Y3, X4
+	VPUNPCKLWD     X4, X3, X8
+	VPUNPCKHWD     X4, X3, X3
+	VPSHUFD        $0xd8, X9, X9
+	VMOVDQU        X9, (SP)
 	VPSHUFD        $0xd8, X7, X7
-	VMOVDQU        X7, 32(SP)
-	VPSHUFD        $0xd8, X2, X2
-	VMOVDQU        X2, 48(SP)
-	VPMOVZXBD      (SP), Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y5, Y2, Y2
-	VMULPS         320(CX), Y2, Y2
-	VMOVUPS        Y2, 64(SP)
-	VPMOVZXBD      16(SP), Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y4, Y2, Y2
-	VMOVUPS        192(SP), Y3
-	VFMADD231PS    256(CX), Y2, Y3
-	VMOVUPS        Y3, 192(SP)
-	VPMOVZXBD      32(SP), Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y5, Y2, Y2
-	VMULPS         352(CX), Y2, Y2
-	VMOVUPS        Y2, 96(SP)
-	VPMOVZXBD      48(SP), Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y4, Y2, Y2
-	VMOVUPS        224(SP), Y3
-	VFMADD231PS    288(CX), Y2, Y3
-	VMOVUPS        Y3, 224(SP)
-	VPMOVZXBD      8(SP), Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y5, Y2, Y2
-	VMULPS         704(CX), Y2, Y2
-	VMOVUPS        Y2, 128(SP)
-	VPMOVZXBD      24(SP), Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y4, Y2, Y2
-	VMOVUPS        192(SP), Y3
-	VFMADD231PS    640(CX), Y2, Y3
-	VMOVUPS        Y3, 192(SP)
-	VPMOVZXBD      40(SP), Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y5, Y2, Y2
-	VMULPS         736(CX), Y2, Y2
-	VMOVUPS        Y2, 160(SP)
-	VPMOVZXBD      56(SP), Y2
-	VCVTDQ2PS      Y2, Y2
-	VMULPS         Y4, Y2, Y2
-	VMOVUPS        224(SP), Y3
-	VFMADD231PS    672(CX), Y2, Y3
-	VMOVUPS        Y3, 224(SP)
-	VBROADCASTI128 16(AX), Y2
-	VINSERTI128    $0x01, 48(AX), Y2, Y2
-	VBROADCASTI128 32(AX), Y3
-	VINSERTI128    $0x01, 64(AX), Y3, Y3
-	VPAND          fifteen<>+0(SB), Y2, Y4
-	VPAND          fifteen<>+0(SB), Y3, Y5
-	VPMADDUBSW     (CX), Y4, Y6
-	VPMADDUBSW     64(CX), Y5, Y7
-	VPADDW         Y7, Y6, Y6
-	VPMADDWD       upper<>+0(SB), Y6, Y6
-	VPMADDUBSW     128(CX), Y4, Y4
-	VPMADDUBSW     192(CX), Y5, Y5
-	VPADDW         Y5, Y4, Y4
-	VPMADDWD       lower<>+0(SB), Y4, Y4
-	VPADDD         Y4, Y6, Y6
-	VCVTDQ2PS      Y6, Y6
-	VPERMILPS      $0x00, 64(SP), Y4
-	VFMADD231PS    Y4, Y6, Y0
-	VPSRLW         $0x04, Y2, Y2
-	VPAND          fifteen<>+0(SB), Y2, Y2
+	VMOVDQU        X7, 16(SP)
+	VPSHUFD        $0xd8, X8, X8
+	VMOVDQU        X8, 32(SP)
+	VPSHUFD        $0xd8, X3, X3
+	VMOVDQU        X3, 48(SP)
+	VPMOVZXBD      (SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         Y6, Y3, Y3
+	VMULPS         320(CX), Y3, Y3
+	VMOVUPS        Y3, 64(SP)
+	VPMOVZXBD      16(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         Y5, Y3, Y3
+	VMOVUPS        192(SP), Y4
+	VFMADD231PS    256(CX), Y3, Y4
+	VMOVUPS        Y4, 192(SP)
+	VPMOVZXBD      32(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         Y6, Y3, Y3
+	VMULPS         352(CX), Y3, Y3
+	VMOVUPS        Y3, 96(SP)
+	VPMOVZXBD      48(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         Y5, Y3, Y3
+	VMOVUPS        224(SP), Y4
+	VFMADD231PS    288(CX), Y3, Y4
+	VMOVUPS        Y4, 224(SP)
+	VPMOVZXBD      8(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         Y6, Y3, Y3
+	VMULPS         704(CX), Y3, Y3
+	VMOVUPS        Y3, 128(SP)
+	VPMOVZXBD      24(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         Y5, Y3, Y3
+	VMOVUPS        192(SP), Y4
+	VFMADD231PS    640(CX), Y3, Y4
+	VMOVUPS        Y4, 192(SP)
+	VPMOVZXBD      40(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         Y6, Y3, Y3
+	VMULPS         736(CX), Y3, Y3
+	VMOVUPS        Y3, 160(SP)
+	VPMOVZXBD      56(SP), Y3
+	VCVTDQ2PS      Y3, Y3
+	VMULPS         Y5, Y3, Y3
+	VMOVUPS        224(SP), Y4
+	VFMADD231PS    672(CX), Y3, Y4
+	VMOVUPS        Y4, 224(SP)
+	VBROADCASTI128 16(AX), Y3
+	VINSERTI128    $0x01, 48(AX), Y3, Y3
+	VBROADCASTI128 32(AX), Y4
+	VINSERTI128    $0x01, 64(AX), Y4, Y4
+	VPAND          Y0, Y3, Y5
+	VPAND          Y0, Y4, Y6
+	VPMADDUBSW     (CX), Y5, Y7
+	VPMADDUBSW     64(CX), Y6, Y8
+	VPADDW         Y8, Y7, Y7
+	VPMADDWD       upper<>+0(SB), Y7, Y7
+	VPMADDUBSW     128(CX), Y5, Y5
+	VPMADDUBSW     192(CX), Y6, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       lower<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VCVTDQ2PS      Y7, Y7
+	VPERMILPS      $0x00, 64(SP), Y5
+	VFMADD231PS    Y5, Y7, Y1
 	VPSRLW         $0x04, Y3, Y3
-	VPAND          fifteen<>+0(SB), Y3, Y3
-	VPMADDUBSW     384(CX), Y2, Y4
-	VPMADDUBSW     448(CX), Y3, Y5
-	VPADDW         Y5, Y4, Y4
-	VPMADDWD       upper<>+0(SB), Y4, Y4
-	VPMADDUBSW     512(CX), Y2, Y2
-	VPMADDUBSW     576(CX), Y3, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y4, Y4
-	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 128(SP), Y2
-	VFMADD231PS    Y2, Y4, Y0
+	VPAND          Y0, Y3, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPMADDUBSW     384(CX), Y3, Y5
+	VPMADDUBSW     448(CX), Y4, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       upper<>+0(SB), Y5, Y5
+	VPMADDUBSW     512(CX), Y3, Y3
+	VPMADDUBSW     576(CX), Y4, Y4
+	VPADDW         Y4, Y3, Y3
+	VPMADDWD       lower<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 128(SP), Y3
+	VFMADD231PS    Y3, Y5, Y1
 	PREFETCHT1     (DX)
-	VBROADCASTI128 80(AX), Y2
-	VINSERTI128    $0x01, 112(AX), Y2, Y2
-	VBROADCASTI128 96(AX), Y3
-	VINSERTI128    $0x01, 128(AX), Y3, Y3
-	VPAND          fifteen<>+0(SB), Y2, Y4
-	VPAND          fifteen<>+0(SB), Y3, Y5
-	VPMADDUBSW     32(CX), Y4, Y6
-	VPMADDUBSW     96(CX), Y5, Y7
-	VPADDW         Y7, Y6, Y6
-	VPMADDWD       upper<>+0(SB), Y6, Y6
-	VPMADDUBSW     160(CX), Y4, Y4
-	VPMADDUBSW     224(CX), Y5, Y5
-	VPADDW         Y5, Y4, Y4
-	VPMADDWD       lower<>+0(SB), Y4, Y4
-	VPADDD         Y4, Y6, Y6
-	VCVTDQ2PS      Y6, Y6
-	VPERMILPS      $0x00, 96(SP), Y4
-	VFMADD231PS    Y4, Y6, Y1
-	VPSRLW         $0x04, Y2, Y2
-	VPAND          fifteen<>+0(SB), Y2, Y2
+	VBROADCASTI128 80(AX), Y3
+	VINSERTI128    $0x01, 112(AX), Y3, Y3
+	VBROADCASTI128 96(AX), Y4
+	VINSERTI128    $0x01, 128(AX), Y4, Y4
+	VPAND          Y0, Y3, Y5
+	VPAND          Y0, Y4, Y6
+	VPMADDUBSW     32(CX), Y5, Y7
+	VPMADDUBSW     96(CX), Y6, Y8
+	VPADDW         Y8, Y7, Y7
+	VPMADDWD       upper<>+0(SB), Y7, Y7
+	VPMADDUBSW     160(CX), Y5, Y5
+	VPMADDUBSW     224(CX), Y6, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       lower<>+0(SB), Y5, Y5
+	VPADDD         Y5, Y7, Y7
+	VCVTDQ2PS      Y7, Y7
+	VPERMILPS      $0x00, 96(SP), Y5
+	VFMADD231PS    Y5, Y7, Y2
 	VPSRLW         $0x04, Y3, Y3
-	VPAND          fifteen<>+0(SB), Y3, Y3
-	VPMADDUBSW     416(CX), Y2, Y4
-	VPMADDUBSW     480(CX), Y3, Y5
-	VPADDW         Y5, Y4, Y4
-	VPMADDWD       upper<>+0(SB), Y4, Y4
-	VPMADDUBSW     544(CX), Y2, Y2
-	VPMADDUBSW     608(CX), Y3, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y4, Y4
-	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 160(SP), Y2
-	VFMADD231PS    Y2, Y4, Y1
+	VPAND          Y0, Y3, Y3
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPMADDUBSW     416(CX), Y3, Y5
+	VPMADDUBSW     480(CX), Y4, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       upper<>+0(SB), Y5, Y5
+	VPMADDUBSW     544(CX), Y3, Y3
+	VPMADDUBSW     608(CX), Y4, Y4
+	VPADDW         Y4, Y3, Y3
+	VPMADDWD       lower<>+0(SB), Y3, Y3
+	VPADDD         Y3, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 160(SP), Y3
+	VFMADD231PS    Y3, Y5, Y2
 	PREFETCHT1     64(DX)
 	PREFETCHT1     128(DX)
 	ADDQ           $0x00000090, DX
@@ -668,24 +669,24 @@ loop9:
 end10:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), BX
-	VPERMILPS    $0x4e, Y0, Y2
-	VADDPS       Y2, Y0, Y0
-	VPERMILPS    $0xb1, Y0, Y2
-	VADDPS       Y2, Y0, Y0
-	VPERMILPS    $0x4e, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      192(SP), Y1
-	VMOVUPS      224(SP), Y2
+	VPERMILPS    $0x4e, Y1, Y3
+	VADDPS       Y3, Y1, Y1
+	VPERMILPS    $0xb1, Y1, Y3
+	VADDPS       Y3, Y1, Y1
+	VPERMILPS    $0x4e, Y2, Y3
+	VADDPS       Y3, Y2, Y2
+	VPERMILPS    $0xb1, Y2, Y3
+	VADDPS       Y3, Y2, Y2
 	VADDPS       Y2, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X2
 	VADDPS       X2, X1, X1
-	VSUBPS       X1, X0, X0
-	VMOVSS       X0, (BX)
+	VMOVUPS      192(SP), Y2
+	VMOVUPS      224(SP), Y3
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VSUBPS       X2, X1, X1
+	VMOVSS       X1, (BX)
 	MOVQ         s_base+0(FP), BX
 	ADDQ         $0x00000004, BX
 	MOVQ         BX, s_base+0(FP)
@@ -696,6 +697,24 @@ end10:
 done8:
 	VZEROUPPER
 	RET
+
+DATA fifteen<>+0(SB)/2, $0x0f0f
+DATA fifteen<>+2(SB)/2, $0x0f0f
+DATA fifteen<>+4(SB)/2, $0x0f0f
+DATA fifteen<>+6(SB)/2, $0x0f0f
+DATA fifteen<>+8(SB)/2, $0x0f0f
+DATA fifteen<>+10(SB)/2, $0x0f0f
+DATA fifteen<>+12(SB)/2, $0x0f0f
+DATA fifteen<>+14(SB)/2, $0x0f0f
+DATA fifteen<>+16(SB)/2, $0x0f0f
+DATA fifteen<>+18(SB)/2, $0x0f0f
+DATA fifteen<>+20(SB)/2, $0x0f0f
+DATA fifteen<>+22(SB)/2, $0x0f0f
+DATA fifteen<>+24(SB)/2, $0x0f0f
+DATA fifteen<>+26(SB)/2, $0x0f0f
+DATA fifteen<>+28(SB)/2, $0x0f0f
+DATA fifteen<>+30(SB)/2, $0x0f0f
+GLOBL fifteen<>(SB), RODATA|NOPTR, $32
 
 DATA shiftsQ4_K<>+0(SB)/4, $0x00000000
 DATA shiftsQ4_K<>+4(SB)/4, $0x00000000
@@ -726,24 +745,6 @@ DATA uppersQ4_K<>+20(SB)/4, $0x00000000
 DATA uppersQ4_K<>+24(SB)/4, $0x30303030
 DATA uppersQ4_K<>+28(SB)/4, $0x30303030
 GLOBL uppersQ4_K<>(SB), RODATA|NOPTR, $32
-
-DATA fifteen<>+0(SB)/2, $0x0f0f
-DATA fifteen<>+2(SB)/2, $0x0f0f
-DATA fifteen<>+4(SB)/2, $0x0f0f
-DATA fifteen<>+6(SB)/2, $0x0f0f
-DATA fifteen<>+8(SB)/2, $0x0f0f
-DATA fifteen<>+10(SB)/2, $0x0f0f
-DATA fifteen<>+12(SB)/2, $0x0f0f
-DATA fifteen<>+14(SB)/2, $0x0f0f
-DATA fifteen<>+16(SB)/2, $0x0f0f
-DATA fifteen<>+18(SB)/2, $0x0f0f
-DATA fifteen<>+20(SB)/2, $0x0f0f
-DATA fifteen<>+22(SB)/2, $0x0f0f
-DATA fifteen<>+24(SB)/2, $0x0f0f
-DATA fifteen<>+26(SB)/2, $0x0f0f
-DATA fifteen<>+28(SB)/2, $0x0f0f
-DATA fifteen<>+30(SB)/2, $0x0f0f
-GLOBL fifteen<>(SB), RODATA|NOPTR, $32
 
 DATA upper<>+0(SB)/2, $0x0100
 DATA upper<>+2(SB)/2, $0x0100

@@ -29,6 +29,8 @@ loop1:
 
 end2:
 	LEAQ    (DI)(DI*2), BX
+	VMOVDQU fifteen<>+0(SB), Y0
+	VMOVDQU pairs<>+0(SB), Y1
 	MOVQ    DI, R9
 	SHLQ    $0x02, R9
 	MOVQ    $0x00000400, R8
@@ -39,227 +41,227 @@ end2:
 	JLT     done4
 
 rows3:
-	VXORPS  Y0, Y0, Y0
-	VMOVUPS Y0, 320(SP)
-	VMOVUPS Y0, 352(SP)
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VMOVUPS Y2, 320(SP)
+	VMOVUPS Y2, 352(SP)
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
 	MOVQ    DI, R8
 	CMPQ    R8, $0x000000d2
 	JLT     end6
 
 loop5:
-	VPXOR          Y8, Y8, Y8
-	VPINSRW        $0x00, 208(AX), X8, X8
-	VPINSRW        $0x01, 208(AX)(DI*1), X8, X8
-	VPINSRW        $0x02, 208(AX)(DI*2), X8, X8
-	VPINSRW        $0x03, 208(AX)(BX*1), X8, X8
-	VCVTPH2PS      X8, Y8
-	VPERMQ         $0x44, Y8, Y8
-	VBROADCASTI128 192(AX), Y9
-	VINSERTI128    $0x01, 192(AX)(DI*2), Y9, Y9
-	VBROADCASTI128 192(AX)(DI*1), Y10
-	VINSERTI128    $0x01, 192(AX)(BX*1), Y10, Y10
-	VPUNPCKLBW     Y10, Y9, Y11
+	VPXOR          Y10, Y10, Y10
+	VPINSRW        $0x00, 208(AX), X10, X10
+	VPINSRW        $0x01, 208(AX)(DI*1), X10, X10
+	VPINSRW        $0x02, 208(AX)(DI*2), X10, X10
+	VPINSRW        $0x03, 208(AX)(BX*1), X10, X10
+	VCVTPH2PS      X10, Y10
+	VPERMQ         $0x44, Y10, Y10
+	VBROADCASTI128 192(AX), Y11
+	VINSERTI128    $0x01, 192(AX)(DI*2), Y11, Y11
+	VBROADCASTI128 192(AX)(DI*1), Y12
+	VINSERTI128    $0x01, 192(AX)(BX*1), Y12, Y12
+	VPUNPCKLBW     Y12, Y11, Y13
+	VEXTRACTI128   $0x01, Y13, X14
+	VPUNPCKLWD     X14, X13, X15
+	VPUNPCKHWD     X14, X13, X13
+	VPUNPCKHBW     Y12, Y11, Y11
 	VEXTRACTI128   $0x01, Y11, X12
-	VPUNPCKLWD     X12, X11, X13
+	VPUNPCKLWD     X12, X11, X14
 	VPUNPCKHWD     X12, X11, X11
-	VPUNPCKHBW     Y10, Y9, Y9
-	VEXTRACTI128   $0x01, Y9, X10
-	VPUNPCKLWD     X10, X9, X12
-	VPUNPCKHWD     X10, X9, X9
-	VMOVDQU        X13, (SP)
-	VMOVDQU        X11, 16(SP)
-	VMOVDQU        X12, 32(SP)
-	VMOVDQU        X9, 48(SP)
-	VPMOVSXBD      (SP), Y9
-	VCVTDQ2PS      Y9, Y9
-	VMULPS         Y8, Y9, Y9
-	VMULPS         192(CX), Y9, Y10
-	VMOVUPS        Y10, 64(SP)
-	VMOVUPS        320(SP), Y10
-	VFMADD231PS    128(CX), Y9, Y10
-	VMOVUPS        Y10, 320(SP)
-	VPMOVSXBD      8(SP), Y9
-	VCVTDQ2PS      Y9, Y9
-	VMULPS         Y8, Y9, Y9
-	VMULPS         224(CX), Y9, Y10
-	VMOVUPS        Y10, 96(SP)
+	VMOVDQU        X15, (SP)
+	VMOVDQU        X13, 16(SP)
+	VMOVDQU        X14, 32(SP)
+	VMOVDQU        X11, 48(SP)
+	VPMOVSXBD      (SP), Y11
+	VCVTDQ2PS      Y11, Y11
+	VMULPS         Y10, Y11, Y11
+	VMULPS         192(CX), Y11, Y12
+	VMOVUPS        Y12, 64(SP)
+	VMOVUPS        320(SP), Y12
+	VFMADD231PS    128(CX), Y11, Y12
+	VMOVUPS        Y12, 320(SP)
+	VPMOVSXBD      8(SP), Y11
+	VCVTDQ2PS      Y11, Y11
+	VMULPS         Y10, Y11, Y11
+	VMULPS         224(CX), Y11, Y12
+	VMOVUPS        Y12, 96(SP)
+	VMOVUPS        352(SP), Y12
+	VFMADD231PS    160(CX), Y11, Y12
+	VMOVUPS        Y12, 352(SP)
+	VPMOVSXBD      16(SP), Y11
+	VCVTDQ2PS      Y11, Y11
+	VMULPS         Y10, Y11, Y11
+	VMULPS         448(CX), Y11, Y12
+	VMOVUPS        Y12, 128(SP)
+	VMOVUPS        320(SP), Y12
+	VFMADD231PS    384(CX), Y11, Y12
+	VMOVUPS        Y12, 320(SP)
+	VPMOVSXBD      24(SP), Y11
+	VCVTDQ2PS      Y11, Y11
+	VMULPS         Y10, Y11, Y11
+	VMULPS         480(CX), Y11, Y12
+	VMOVUPS        Y12, 160(SP)
+	VMOVUPS        352(SP), Y12
+	VFMADD231PS    416(CX), Y11, Y12
+	VMOVUPS        Y12, 352(SP)
+	VPMOVSXBD      32(SP), Y11
+	VCVTDQ2PS      Y11, Y11
+	VMULPS         Y10, Y11, Y11
+	VMULPS         704(CX), Y11, Y12
+	VMOVUPS        Y12, 192(SP)
+	VMOVUPS        320(SP), Y12
+	VFMADD231PS    640(CX), Y11, Y12
+	VMOVUPS        Y12, 320(SP)
+	VPMOVSXBD      40(SP), Y11
+	VCVTDQ2PS      Y11, Y11
+	VMULPS         Y10, Y11, Y11
+	VMULPS         736(CX), Y11, Y12
+	VMOVUPS        Y12, 224(SP)
+	VMOVUPS        352(SP), Y12
+	VFMADD231PS    672(CX), Y11, Y12
+	VMOVUPS        Y12, 352(SP)
+	VPMOVSXBD      48(SP), Y11
+	VCVTDQ2PS      Y11, Y11
+	VMULPS         Y10, Y11, Y11
+	VMULPS         960(CX), Y11, Y12
+	VMOVUPS        Y12, 256(SP)
+	VMOVUPS        320(SP), Y12
+	VFMADD231PS    896(CX), Y11, Y12
+	VMOVUPS        Y12, 320(SP)
+	VPMOVSXBD      56(SP), Y11
+	VCVTDQ2PS      Y11, Y11
+	VMULPS         Y10, Y11, Y11
+	VMULPS         992(CX), Y11, Y10
+	VMOVUPS        Y10, 288(SP)
 	VMOVUPS        352(SP), Y10
-	VFMADD231PS    160(CX), Y9, Y10
+	VFMADD231PS    928(CX), Y11, Y10
 	VMOVUPS        Y10, 352(SP)
-	VPMOVSXBD      16(SP), Y9
-	VCVTDQ2PS      Y9, Y9
-	VMULPS         Y8, Y9, Y9
-	VMULPS         448(CX), Y9, Y10
-	VMOVUPS        Y10, 128(SP)
-	VMOVUPS        320(SP), Y10
-	VFMADD231PS    384(CX), Y9, Y10
-	VMOVUPS        Y10, 320(SP)
-	VPMOVSXBD      24(SP), Y9
-	VCVTDQ2PS      Y9, Y9
-	VMULPS         Y8, Y9, Y9
-	VMULPS         480(CX), Y9, Y10
-	VMOVUPS        Y10, 160(SP)
-	VMOVUPS        352(SP), Y10
-	VFMADD231PS    416(CX), Y9, Y10
-	VMOVUPS        Y10, 352(SP)
-	VPMOVSXBD      32(SP), Y9
-	VCVTDQ2PS      Y9, Y9
-	VMULPS         Y8, Y9, Y9
-	VMULPS         704(CX), Y9, Y10
-	VMOVUPS        Y10, 192(SP)
-	VMOVUPS        320(SP), Y10
-	VFMADD231PS    640(CX), Y9, Y10
-	VMOVUPS        Y10, 320(SP)
-	VPMOVSXBD      40(SP), Y9
-	VCVTDQ2PS      Y9, Y9
-	VMULPS         Y8, Y9, Y9
-	VMULPS         736(CX), Y9, Y10
-	VMOVUPS        Y10, 224(SP)
-	VMOVUPS        352(SP), Y10
-	VFMADD231PS    672(CX), Y9, Y10
-	VMOVUPS        Y10, 352(SP)
-	VPMOVSXBD      48(SP), Y9
-	VCVTDQ2PS      Y9, Y9
-	VMULPS         Y8, Y9, Y9
-	VMULPS         960(CX), Y9, Y10
-	VMOVUPS        Y10, 256(SP)
-	VMOVUPS        320(SP), Y10
-	VFMADD231PS    896(CX), Y9, Y10
-	VMOVUPS        Y10, 320(SP)
-	VPMOVSXBD      56(SP), Y9
-	VCVTDQ2PS      Y9, Y9
-	VMULPS         Y8, Y9, Y9
-	VMULPS         992(CX), Y9, Y8
-	VMOVUPS        Y8, 288(SP)
-	VMOVUPS        352(SP), Y8
-	VFMADD231PS    928(CX), Y9, Y8
-	VMOVUPS        Y8, 352(SP)
-	VMOVDQU        (AX), Y8
-	VMOVDQU        128(AX), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x04, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     (CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     64(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x00, 64(SP), Y8
-	VFMADD231PS    Y8, Y9, Y0
-	VMOVDQU        (AX), Y8
-	VMOVDQU        128(AX), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     256(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     320(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x00, 128(SP), Y8
-	VFMADD231PS    Y8, Y9, Y0
-	VMOVDQU        64(AX), Y8
-	VMOVDQU        160(AX), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x04, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     512(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     576(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x00, 192(SP), Y8
-	VFMADD231PS    Y8, Y9, Y0
-	VMOVDQU        64(AX), Y8
-	VMOVDQU        160(AX), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     768(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     832(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x00, 256(SP), Y8
-	VFMADD231PS    Y8, Y9, Y0
+	VMOVDQU        (AX), Y10
+	VMOVDQU        128(AX), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x04, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     (CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     64(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x00, 64(SP), Y10
+	VFMADD231PS    Y10, Y11, Y2
+	VMOVDQU        (AX), Y10
+	VMOVDQU        128(AX), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     256(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     320(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x00, 128(SP), Y10
+	VFMADD231PS    Y10, Y11, Y2
+	VMOVDQU        64(AX), Y10
+	VMOVDQU        160(AX), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x04, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     512(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     576(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x00, 192(SP), Y10
+	VFMADD231PS    Y10, Y11, Y2
+	VMOVDQU        64(AX), Y10
+	VMOVDQU        160(AX), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     768(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     832(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x00, 256(SP), Y10
+	VFMADD231PS    Y10, Y11, Y2
 	MOVQ           384(SP), R9
 	ADDQ           AX, R9
 	PREFETCHT0     (R9)
 	PREFETCHT0     64(R9)
 	PREFETCHT0     128(R9)
 	PREFETCHT1     (DX)
-	VMOVDQU        (AX)(DI*1), Y8
-	VMOVDQU        128(AX)(DI*1), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x04, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     (CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     64(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x55, 64(SP), Y8
-	VFMADD231PS    Y8, Y9, Y2
-	VMOVDQU        (AX)(DI*1), Y8
-	VMOVDQU        128(AX)(DI*1), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     256(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     320(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x55, 128(SP), Y8
-	VFMADD231PS    Y8, Y9, Y2
-	VMOVDQU        64(AX)(DI*1), Y8
-	VMOVDQU        160(AX)(DI*1), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x04, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     512(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     576(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x55, 192(SP), Y8
-	VFMADD231PS    Y8, Y9, Y2
-	VMOVDQU        64(AX)(DI*1), Y8
-	VMOVDQU        160(AX)(DI*1), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     768(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     832(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x55, 256(SP), Y8
-	VFMADD231PS    Y8, Y9, Y2
+	VMOVDQU        (AX)(DI*1), Y10
+	VMOVDQU        128(AX)(DI*1), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x04, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     (CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     64(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x55, 64(SP), Y10
+	VFMADD231PS    Y10, Y11, Y4
+	VMOVDQU        (AX)(DI*1), Y10
+	VMOVDQU        128(AX)(DI*1), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     256(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     320(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x55, 128(SP), Y10
+	VFMADD231PS    Y10, Y11, Y4
+	VMOVDQU        64(AX)(DI*1), Y10
+	VMOVDQU        160(AX)(DI*1), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x04, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     512(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     576(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x55, 192(SP), Y10
+	VFMADD231PS    Y10, Y11, Y4
+	VMOVDQU        64(AX)(DI*1), Y10
+	VMOVDQU        160(AX)(DI*1), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     768(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     832(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x55, 256(SP), Y10
+	VFMADD231PS    Y10, Y11, Y4
 	MOVQ           384(SP), R9
 	ADDQ           AX, R9
 	PREFETCHT0     (R9)(DI*1)
@@ -267,62 +269,62 @@ loop5:
 	PREFETCHT0     128(R9)(DI*1)
 	PREFETCHT1     64(DX)
 	PREFETCHT1     128(DX)
-	VMOVDQU        (AX)(DI*2), Y8
-	VMOVDQU        128(AX)(DI*2), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x04, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     (CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     64(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xaa, 64(SP), Y8
-	VFMADD231PS    Y8, Y9, Y4
-	VMOVDQU        (AX)(DI*2), Y8
-	VMOVDQU        128(AX)(DI*2), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     256(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     320(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xaa, 128(SP), Y8
-	VFMADD231PS    Y8, Y9, Y4
-	VMOVDQU        64(AX)(DI*2), Y8
-	VMOVDQU        160(AX)(DI*2), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x04, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     512(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     576(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xaa, 192(SP), Y8
-	VFMADD231PS    Y8, Y9, Y4
-	VMOVDQU        64(AX)(DI*2), Y8
-	VMOVDQU        160(AX)(DI*2), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     768(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     832(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xaa, 256(SP), Y8
-	VFMADD231PS    Y8, Y9, Y4
+	VMOVDQU        (AX)(DI*2), Y10
+	VMOVDQU        128(AX)(DI*2), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x04, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     (CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     64(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xaa, 64(SP), Y10
+	VFMADD231PS    Y10, Y11, Y6
+	VMOVDQU        (AX)(DI*2), Y10
+	VMOVDQU        128(AX)(DI*2), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     256(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     320(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xaa, 128(SP), Y10
+	VFMADD231PS    Y10, Y11, Y6
+	VMOVDQU        64(AX)(DI*2), Y10
+	VMOVDQU        160(AX)(DI*2), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x04, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     512(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     576(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xaa, 192(SP), Y10
+	VFMADD231PS    Y10, Y11, Y6
+	VMOVDQU        64(AX)(DI*2), Y10
+	VMOVDQU        160(AX)(DI*2), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     768(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     832(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xaa, 256(SP), Y10
+	VFMADD231PS    Y10, Y11, Y6
 	MOVQ           384(SP), R9
 	ADDQ           AX, R9
 	PREFETCHT0     (R9)(DI*2)
@@ -330,62 +332,62 @@ loop5:
 	PREFETCHT0     128(R9)(DI*2)
 	PREFETCHT1     192(DX)
 	PREFETCHT1     256(DX)
-	VMOVDQU        (AX)(BX*1), Y8
-	VMOVDQU        128(AX)(BX*1), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x04, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     (CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     64(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xff, 64(SP), Y8
-	VFMADD231PS    Y8, Y9, Y6
-	VMOVDQU        (AX)(BX*1), Y8
-	VMOVDQU        128(AX)(BX*1), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     256(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     320(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xff, 128(SP), Y8
-	VFMADD231PS    Y8, Y9, Y6
-	VMOVDQU        64(AX)(BX*1), Y8
-	VMOVDQU        160(AX)(BX*1), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x04, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     512(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     576(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xff, 192(SP), Y8
-	VFMADD231PS    Y8, Y9, Y6
-	VMOVDQU        64(AX)(BX*1), Y8
-	VMOVDQU        160(AX)(BX*1), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     768(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     832(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xff, 256(SP), Y8
-	VFMADD231PS    Y8, Y9, Y6
+	VMOVDQU        (AX)(BX*1), Y10
+	VMOVDQU        128(AX)(BX*1), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x04, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     (CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     64(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xff, 64(SP), Y10
+	VFMADD231PS    Y10, Y11, Y8
+	VMOVDQU        (AX)(BX*1), Y10
+	VMOVDQU        128(AX)(BX*1), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     256(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     320(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xff, 128(SP), Y10
+	VFMADD231PS    Y10, Y11, Y8
+	VMOVDQU        64(AX)(BX*1), Y10
+	VMOVDQU        160(AX)(BX*1), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x04, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     512(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     576(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xff, 192(SP), Y10
+	VFMADD231PS    Y10, Y11, Y8
+	VMOVDQU        64(AX)(BX*1), Y10
+	VMOVDQU        160(AX)(BX*1), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     768(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     832(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xff, 256(SP), Y10
+	VFMADD231PS    Y10, Y11, Y8
 	MOVQ           384(SP), R9
 	ADDQ           AX, R9
 	PREFETCHT0     (R9)(BX*1)
@@ -393,243 +395,243 @@ loop5:
 	PREFETCHT0     128(R9)(BX*1)
 	PREFETCHT1     320(DX)
 	PREFETCHT1     384(DX)
-	VMOVDQU        32(AX), Y8
-	VMOVDQU        128(AX), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     32(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     96(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x00, 96(SP), Y8
-	VFMADD231PS    Y8, Y9, Y1
-	VMOVDQU        32(AX), Y8
-	VMOVDQU        128(AX), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSRLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     288(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     352(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x00, 160(SP), Y8
-	VFMADD231PS    Y8, Y9, Y1
-	VMOVDQU        96(AX), Y8
-	VMOVDQU        160(AX), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     544(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     608(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x00, 224(SP), Y8
-	VFMADD231PS    Y8, Y9, Y1
-	VMOVDQU        96(AX), Y8
-	VMOVDQU        160(AX), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSRLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     800(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     864(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x00, 288(SP), Y8
-	VFMADD231PS    Y8, Y9, Y1
+	VMOVDQU        32(AX), Y10
+	VMOVDQU        128(AX), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     32(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     96(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x00, 96(SP), Y10
+	VFMADD231PS    Y10, Y11, Y3
+	VMOVDQU        32(AX), Y10
+	VMOVDQU        128(AX), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPSRLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     288(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     352(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x00, 160(SP), Y10
+	VFMADD231PS    Y10, Y11, Y3
+	VMOVDQU        96(AX), Y10
+	VMOVDQU        160(AX), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     544(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     608(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x00, 224(SP), Y10
+	VFMADD231PS    Y10, Y11, Y3
+	VMOVDQU        96(AX), Y10
+	VMOVDQU        160(AX), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPSRLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     800(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     864(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x00, 288(SP), Y10
+	VFMADD231PS    Y10, Y11, Y3
 	PREFETCHT1     448(DX)
-	VMOVDQU        32(AX)(DI*1), Y8
-	VMOVDQU        128(AX)(DI*1), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     32(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     96(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x55, 96(SP), Y8
-	VFMADD231PS    Y8, Y9, Y3
-	VMOVDQU        32(AX)(DI*1), Y8
-	VMOVDQU        128(AX)(DI*1), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSRLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     288(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     352(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x55, 160(SP), Y8
-	VFMADD231PS    Y8, Y9, Y3
-	VMOVDQU        96(AX)(DI*1), Y8
-	VMOVDQU        160(AX)(DI*1), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     544(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     608(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x55, 224(SP), Y8
-	VFMADD231PS    Y8, Y9, Y3
-	VMOVDQU        96(AX)(DI*1), Y8
-	VMOVDQU        160(AX)(DI*1), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSRLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     800(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     864(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x55, 288(SP), Y8
-	VFMADD231PS    Y8, Y9, Y3
+	VMOVDQU        32(AX)(DI*1), Y10
+	VMOVDQU        128(AX)(DI*1), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     32(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     96(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x55, 96(SP), Y10
+	VFMADD231PS    Y10, Y11, Y5
+	VMOVDQU        32(AX)(DI*1), Y10
+	VMOVDQU        128(AX)(DI*1), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPSRLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     288(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     352(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x55, 160(SP), Y10
+	VFMADD231PS    Y10, Y11, Y5
+	VMOVDQU        96(AX)(DI*1), Y10
+	VMOVDQU        160(AX)(DI*1), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     544(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     608(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x55, 224(SP), Y10
+	VFMADD231PS    Y10, Y11, Y5
+	VMOVDQU        96(AX)(DI*1), Y10
+	VMOVDQU        160(AX)(DI*1), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPSRLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     800(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     864(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0x55, 288(SP), Y10
+	VFMADD231PS    Y10, Y11, Y5
 	PREFETCHT1     512(DX)
 	PREFETCHT1     576(DX)
-	VMOVDQU        32(AX)(DI*2), Y8
-	VMOVDQU        128(AX)(DI*2), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     32(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     96(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xaa, 96(SP), Y8
-	VFMADD231PS    Y8, Y9, Y5
-	VMOVDQU        32(AX)(DI*2), Y8
-	VMOVDQU        128(AX)(DI*2), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSRLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     288(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     352(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xaa, 160(SP), Y8
-	VFMADD231PS    Y8, Y9, Y5
-	VMOVDQU        96(AX)(DI*2), Y8
-	VMOVDQU        160(AX)(DI*2), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     544(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     608(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xaa, 224(SP), Y8
-	VFMADD231PS    Y8, Y9, Y5
-	VMOVDQU        96(AX)(DI*2), Y8
-	VMOVDQU        160(AX)(DI*2), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSRLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     800(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     864(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xaa, 288(SP), Y8
-	VFMADD231PS    Y8, Y9, Y5
+	VMOVDQU        32(AX)(DI*2), Y10
+	VMOVDQU        128(AX)(DI*2), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     32(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     96(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xaa, 96(SP), Y10
+	VFMADD231PS    Y10, Y11, Y7
+	VMOVDQU        32(AX)(DI*2), Y10
+	VMOVDQU        128(AX)(DI*2), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPSRLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     288(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     352(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xaa, 160(SP), Y10
+	VFMADD231PS    Y10, Y11, Y7
+	VMOVDQU        96(AX)(DI*2), Y10
+	VMOVDQU        160(AX)(DI*2), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     544(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     608(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xaa, 224(SP), Y10
+	VFMADD231PS    Y10, Y11, Y7
+	VMOVDQU        96(AX)(DI*2), Y10
+	VMOVDQU        160(AX)(DI*2), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPSRLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     800(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     864(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xaa, 288(SP), Y10
+	VFMADD231PS    Y10, Y11, Y7
 	PREFETCHT1     640(DX)
 	PREFETCHT1     704(DX)
-	VMOVDQU        32(AX)(BX*1), Y8
-	VMOVDQU        128(AX)(BX*1), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     32(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     96(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xff, 96(SP), Y8
-	VFMADD231PS    Y8, Y9, Y7
-	VMOVDQU        32(AX)(BX*1), Y8
-	VMOVDQU        128(AX)(BX*1), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSRLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     288(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     352(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xff, 160(SP), Y8
-	VFMADD231PS    Y8, Y9, Y7
-	VMOVDQU        96(AX)(BX*1), Y8
-	VMOVDQU        160(AX)(BX*1), Y9
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSLLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     544(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     608(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xff, 224(SP), Y8
-	VFMADD231PS    Y8, Y9, Y7
-	VMOVDQU        96(AX)(BX*1), Y8
-	VMOVDQU        160(AX)(BX*1), Y9
-	VPSRLW         $0x04, Y8, Y8
-	VPAND          fifteen<>+0(SB), Y8, Y8
-	VPSRLW         $0x02, Y9, Y9
-	VPAND          pairs<>+0(SB), Y9, Y9
-	VPOR           Y9, Y8, Y8
-	VPMADDUBSW     800(CX), Y8, Y9
-	VPMADDWD       upper<>+0(SB), Y9, Y9
-	VPMADDUBSW     864(CX), Y8, Y8
-	VPMADDWD       lower<>+0(SB), Y8, Y8
-	VPADDD         Y8, Y9, Y9
-	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xff, 288(SP), Y8
-	VFMADD231PS    Y8, Y9, Y7
+	VMOVDQU        32(AX)(BX*1), Y10
+	VMOVDQU        128(AX)(BX*1), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     32(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     96(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xff, 96(SP), Y10
+	VFMADD231PS    Y10, Y11, Y9
+	VMOVDQU        32(AX)(BX*1), Y10
+	VMOVDQU        128(AX)(BX*1), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPSRLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     288(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     352(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xff, 160(SP), Y10
+	VFMADD231PS    Y10, Y11, Y9
+	VMOVDQU        96(AX)(BX*1), Y10
+	VMOVDQU        160(AX)(BX*1), Y11
+	VPAND          Y0, Y10, Y10
+	VPSLLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     544(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     608(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xff, 224(SP), Y10
+	VFMADD231PS    Y10, Y11, Y9
+	VMOVDQU        96(AX)(BX*1), Y10
+	VMOVDQU        160(AX)(BX*1), Y11
+	VPSRLW         $0x04, Y10, Y10
+	VPAND          Y0, Y10, Y10
+	VPSRLW         $0x02, Y11, Y11
+	VPAND          Y1, Y11, Y11
+	VPOR           Y11, Y10, Y10
+	VPMADDUBSW     800(CX), Y10, Y11
+	VPMADDWD       upper<>+0(SB), Y11, Y11
+	VPMADDUBSW     864(CX), Y10, Y10
+	VPMADDWD       lower<>+0(SB), Y10, Y10
+	VPADDD         Y10, Y11, Y11
+	VCVTDQ2PS      Y11, Y11
+	VPERMILPS      $0xff, 288(SP), Y10
+	VFMADD231PS    Y10, Y11, Y9
 	PREFETCHT1     768(DX)
 	PREFETCHT1     832(DX)
 	ADDQ           $0x00000348, DX
@@ -644,34 +646,34 @@ loop5:
 end6:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), R8
-	VUNPCKHPD    Y2, Y0, Y8
-	VUNPCKLPD    Y2, Y0, Y0
-	VADDPS       Y8, Y0, Y0
-	VUNPCKHPD    Y6, Y4, Y8
-	VUNPCKLPD    Y6, Y4, Y4
-	VADDPS       Y8, Y4, Y4
-	VSHUFPS      $0xdd, Y4, Y0, Y8
-	VSHUFPS      $0x88, Y4, Y0, Y0
-	VADDPS       Y8, Y0, Y0
-	VUNPCKHPD    Y3, Y1, Y2
-	VUNPCKLPD    Y3, Y1, Y1
-	VADDPS       Y2, Y1, Y1
-	VUNPCKHPD    Y7, Y5, Y2
-	VUNPCKLPD    Y7, Y5, Y5
-	VADDPS       Y2, Y5, Y5
-	VSHUFPS      $0xdd, Y5, Y1, Y2
-	VSHUFPS      $0x88, Y5, Y1, Y1
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      320(SP), Y1
-	VMOVUPS      352(SP), Y2
-	VADDPS       Y2, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X2
-	VADDPS       X2, X1, X1
-	VSUBPS       X1, X0, X0
-	VMOVUPS      X0, (R8)
+	VUNPCKHPD    Y4, Y2, Y10
+	VUNPCKLPD    Y4, Y2, Y2
+	VADDPS       Y10, Y2, Y2
+	VUNPCKHPD    Y8, Y6, Y10
+	VUNPCKLPD    Y8, Y6, Y6
+	VADDPS       Y10, Y6, Y6
+	VSHUFPS      $0xdd, Y6, Y2, Y10
+	VSHUFPS      $0x88, Y6, Y2, Y2
+	VADDPS       Y10, Y2, Y2
+	VUNPCKHPD    Y5, Y3, Y4
+	VUNPCKLPD    Y5, Y3, Y3
+	VADDPS       Y4, Y3, Y3
+	VUNPCKHPD    Y9, Y7, Y4
+	VUNPCKLPD    Y9, Y7, Y7
+	VADDPS       Y4, Y7, Y7
+	VSHUFPS      $0xdd, Y7, Y3, Y4
+	VSHUFPS      $0x88, Y7, Y3, Y3
+	VADDPS       Y4, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VMOVUPS      320(SP), Y3
+	VMOVUPS      352(SP), Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VSUBPS       X3, X2, X2
+	VMOVUPS      X2, (R8)
 	MOVQ         s_base+0(FP), R8
 	ADDQ         $0x00000010, R8
 	MOVQ         R8, s_base+0(FP)
@@ -687,219 +689,219 @@ done4:
 	JLT  done8
 
 rows7:
-	VXORPS  Y0, Y0, Y0
-	VMOVUPS Y0, 320(SP)
-	VMOVUPS Y0, 352(SP)
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VMOVUPS Y2, 320(SP)
+	VMOVUPS Y2, 352(SP)
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
 	MOVQ    DI, BX
 	CMPQ    BX, $0x000000d2
 	JLT     end10
 
 loop9:
-	VPXOR          Y2, Y2, Y2
-	VPINSRW        $0x00, 208(AX), X2, X2
-	VPINSRW        $0x01, 208(AX), X2, X2
-	VPINSRW        $0x02, 208(AX), X2, X2
-	VPINSRW        $0x03, 208(AX), X2, X2
-	VCVTPH2PS      X2, Y2
-	VPERMQ         $0x44, Y2, Y2
-	VBROADCASTI128 192(AX), Y3
-	VINSERTI128    $0x01, 192(AX), Y3, Y3
-	VBROADCASTI128 192(AX), Y4
-	VINSERTI128    $0x01, 192(AX), Y4, Y4
-	VPUNPCKLBW     Y4, Y3, Y5
+	VPXOR          Y4, Y4, Y4
+	VPINSRW        $0x00, 208(AX), X4, X4
+	VPINSRW        $0x01, 208(AX), X4, X4
+	VPINSRW        $0x02, 208(AX), X4, X4
+	VPINSRW        $0x03, 208(AX), X4, X4
+	VCVTPH2PS      X4, Y4
+	VPERMQ         $0x44, Y4, Y4
+	VBROADCASTI128 192(AX), Y5
+	VINSERTI128    $0x01, 192(AX), Y5, Y5
+	VBROADCASTI128 192(AX), Y6
+	VINSERTI128    $0x01, 192(AX), Y6, Y6
+	VPUNPCKLBW     Y6, Y5, Y7
+	VEXTRACTI128   $0x01, Y7, X8
+	VPUNPCKLWD     X8, X7, X9
+	VPUNPCKHWD     X8, X7, X7
+	VPUNPCKHBW     Y6, Y5, Y5
 	VEXTRACTI128   $0x01, Y5, X6
-	VPUNPCKLWD     X6, X5, X7
+	VPUNPCKLWD     X6, X5, X8
 	VPUNPCKHWD     X6, X5, X5
-	VPUNPCKHBW     Y4, Y3, Y3
-	VEXTRACTI128   $0x01, Y3, X4
-	VPUNPCKLWD     X4, X3, X6
-	VPUNPCKHWD     X4, X3, X3
-	VMOVDQU        X7, (SP)
-	VMOVDQU        X5, 16(SP)
-	VMOVDQU        X6, 32(SP)
-	VMOVDQU        X3, 48(SP)
-	VPMOVSXBD      (SP), Y3
-	VCVTDQ2PS      Y3, Y3
-	VMULPS         Y2, Y3, Y3
-	VMULPS         192(CX), Y3, Y4
-	VMOVUPS        Y4, 64(SP)
-	VMOVUPS        320(SP), Y4
-	VFMADD231PS    128(CX), Y3, Y4
-	VMOVUPS        Y4, 320(SP)
-	VPMOVSXBD      8(SP), Y3
-	VCVTDQ2PS      Y3, Y3
-	VMULPS         Y2, Y3, Y3
-	VMULPS         224(CX), Y3, Y4
-	VMOVUPS        Y4, 96(SP)
+	VMOVDQU        X9, (SP)
+	VMOVDQU        X7, 16(SP)
+	VMOVDQU        X8, 32(SP)
+	VMOVDQU        X5, 48(SP)
+	VPMOVSXBD      (SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         192(CX), Y5, Y6
+	VMOVUPS        Y6, 64(SP)
+	VMOVUPS        320(SP), Y6
+	VFMADD231PS    128(CX), Y5, Y6
+	VMOVUPS        Y6, 320(SP)
+	VPMOVSXBD      8(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         224(CX), Y5, Y6
+	VMOVUPS        Y6, 96(SP)
+	VMOVUPS        352(SP), Y6
+	VFMADD231PS    160(CX), Y5, Y6
+	VMOVUPS        Y6, 352(SP)
+	VPMOVSXBD      16(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         448(CX), Y5, Y6
+	VMOVUPS        Y6, 128(SP)
+	VMOVUPS        320(SP), Y6
+	VFMADD231PS    384(CX), Y5, Y6
+	VMOVUPS        Y6, 320(SP)
+	VPMOVSXBD      24(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         480(CX), Y5, Y6
+	VMOVUPS        Y6, 160(SP)
+	VMOVUPS        352(SP), Y6
+	VFMADD231PS    416(CX), Y5, Y6
+	VMOVUPS        Y6, 352(SP)
+	VPMOVSXBD      32(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         704(CX), Y5, Y6
+	VMOVUPS        Y6, 192(SP)
+	VMOVUPS        320(SP), Y6
+	VFMADD231PS    640(CX), Y5, Y6
+	VMOVUPS        Y6, 320(SP)
+	VPMOVSXBD      40(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         736(CX), Y5, Y6
+	VMOVUPS        Y6, 224(SP)
+	VMOVUPS        352(SP), Y6
+	VFMADD231PS    672(CX), Y5, Y6
+	VMOVUPS        Y6, 352(SP)
+	VPMOVSXBD      48(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         960(CX), Y5, Y6
+	VMOVUPS        Y6, 256(SP)
+	VMOVUPS        320(SP), Y6
+	VFMADD231PS    896(CX), Y5, Y6
+	VMOVUPS        Y6, 320(SP)
+	VPMOVSXBD      56(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         992(CX), Y5, Y4
+	VMOVUPS        Y4, 288(SP)
 	VMOVUPS        352(SP), Y4
-	VFMADD231PS    160(CX), Y3, Y4
+	VFMADD231PS    928(CX), Y5, Y4
 	VMOVUPS        Y4, 352(SP)
-	VPMOVSXBD      16(SP), Y3
-	VCVTDQ2PS      Y3, Y3
-	VMULPS         Y2, Y3, Y3
-	VMULPS         448(CX), Y3, Y4
-	VMOVUPS        Y4, 128(SP)
-	VMOVUPS        320(SP), Y4
-	VFMADD231PS    384(CX), Y3, Y4
-	VMOVUPS        Y4, 320(SP)
-	VPMOVSXBD      24(SP), Y3
-	VCVTDQ2PS      Y3, Y3
-	VMULPS         Y2, Y3, Y3
-	VMULPS         480(CX), Y3, Y4
-	VMOVUPS        Y4, 160(SP)
-	VMOVUPS        352(SP), Y4
-	VFMADD231PS    416(CX), Y3, Y4
-	VMOVUPS        Y4, 352(SP)
-	VPMOVSXBD      32(SP), Y3
-	VCVTDQ2PS      Y3, Y3
-	VMULPS         Y2, Y3, Y3
-	VMULPS         704(CX), Y3, Y4
-	VMOVUPS        Y4, 192(SP)
-	VMOVUPS        320(SP), Y4
-	VFMADD231PS    640(CX), Y3, Y4
-	VMOVUPS        Y4, 320(SP)
-	VPMOVSXBD      40(SP), Y3
-	VCVTDQ2PS      Y3, Y3
-	VMULPS         Y2, Y3, Y3
-	VMULPS         736(CX), Y3, Y4
-	VMOVUPS        Y4, 224(SP)
-	VMOVUPS        352(SP), Y4
-	VFMADD231PS    672(CX), Y3, Y4
-	VMOVUPS        Y4, 352(SP)
-	VPMOVSXBD      48(SP), Y3
-	VCVTDQ2PS      Y3, Y3
-	VMULPS         Y2, Y3, Y3
-	VMULPS         960(CX), Y3, Y4
-	VMOVUPS        Y4, 256(SP)
-	VMOVUPS        320(SP), Y4
-	VFMADD231PS    896(CX), Y3, Y4
-	VMOVUPS        Y4, 320(SP)
-	VPMOVSXBD      56(SP), Y3
-	VCVTDQ2PS      Y3, Y3
-	VMULPS         Y2, Y3, Y3
-	VMULPS         992(CX), Y3, Y2
-	VMOVUPS        Y2, 288(SP)
-	VMOVUPS        352(SP), Y2
-	VFMADD231PS    928(CX), Y3, Y2
-	VMOVUPS        Y2, 352(SP)
-	VMOVDQU        (AX), Y2
-	VMOVDQU        128(AX), Y3
-	VPAND          fifteen<>+0(SB), Y2, Y2
-	VPSLLW         $0x04, Y3, Y3
-	VPAND          pairs<>+0(SB), Y3, Y3
-	VPOR           Y3, Y2, Y2
-	VPMADDUBSW     (CX), Y2, Y3
-	VPMADDWD       upper<>+0(SB), Y3, Y3
-	VPMADDUBSW     64(CX), Y2, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y3, Y3
-	VCVTDQ2PS      Y3, Y3
-	VPERMILPS      $0x00, 64(SP), Y2
-	VFMADD231PS    Y2, Y3, Y0
-	VMOVDQU        (AX), Y2
-	VMOVDQU        128(AX), Y3
-	VPSRLW         $0x04, Y2, Y2
-	VPAND          fifteen<>+0(SB), Y2, Y2
-	VPAND          pairs<>+0(SB), Y3, Y3
-	VPOR           Y3, Y2, Y2
-	VPMADDUBSW     256(CX), Y2, Y3
-	VPMADDWD       upper<>+0(SB), Y3, Y3
-	VPMADDUBSW     320(CX), Y2, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y3, Y3
-	VCVTDQ2PS      Y3, Y3
-	VPERMILPS      $0x00, 128(SP), Y2
-	VFMADD231PS    Y2, Y3, Y0
-	VMOVDQU        64(AX), Y2
-	VMOVDQU        160(AX), Y3
-	VPAND          fifteen<>+0(SB), Y2, Y2
-	VPSLLW         $0x04, Y3, Y3
-	VPAND          pairs<>+0(SB), Y3, Y3
-	VPOR           Y3, Y2, Y2
-	VPMADDUBSW     512(CX), Y2, Y3
-	VPMADDWD       upper<>+0(SB), Y3, Y3
-	VPMADDUBSW     576(CX), Y2, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y3, Y3
-	VCVTDQ2PS      Y3, Y3
-	VPERMILPS      $0x00, 192(SP), Y2
-	VFMADD231PS    Y2, Y3, Y0
-	VMOVDQU        64(AX), Y2
-	VMOVDQU        160(AX), Y3
-	VPSRLW         $0x04, Y2, Y2
-	VPAND          fifteen<>+0(SB), Y2, Y2
-	VPAND          pairs<>+0(SB), Y3, Y3
-	VPOR           Y3, Y2, Y2
-	VPMADDUBSW     768(CX), Y2, Y3
-	VPMADDWD       upper<>+0(SB), Y3, Y3
-	VPMADDUBSW     832(CX), Y2, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y3, Y3
-	VCVTDQ2PS      Y3, Y3
-	VPERMILPS      $0x00, 256(SP), Y2
-	VFMADD231PS    Y2, Y3, Y0
+	VMOVDQU        (AX), Y4
+	VMOVDQU        128(AX), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDWD       upper<>+0(SB), Y5, Y5
+	VPMADDUBSW     64(CX), Y4, Y4
+	VPMADDWD       lower<>+0(SB), Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 64(SP), Y4
+	VFMADD231PS    Y4, Y5, Y2
+	VMOVDQU        (AX), Y4
+	VMOVDQU        128(AX), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     256(CX), Y4, Y5
+	VPMADDWD       upper<>+0(SB), Y5, Y5
+	VPMADDUBSW     320(CX), Y4, Y4
+	VPMADDWD       lower<>+0(SB), Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 128(SP), Y4
+	VFMADD231PS    Y4, Y5, Y2
+	VMOVDQU        64(AX), Y4
+	VMOVDQU        160(AX), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     512(CX), Y4, Y5
+	VPMADDWD       upper<>+0(SB), Y5, Y5
+	VPMADDUBSW     576(CX), Y4, Y4
+	VPMADDWD       lower<>+0(SB), Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 192(SP), Y4
+	VFMADD231PS    Y4, Y5, Y2
+	VMOVDQU        64(AX), Y4
+	VMOVDQU        160(AX), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     768(CX), Y4, Y5
+	VPMADDWD       upper<>+0(SB), Y5, Y5
+	VPMADDUBSW     832(CX), Y4, Y4
+	VPMADDWD       lower<>+0(SB), Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 256(SP), Y4
+	VFMADD231PS    Y4, Y5, Y2
 	PREFETCHT1     (DX)
 	PREFETCHT1     64(DX)
-	VMOVDQU        32(AX), Y2
-	VMOVDQU        128(AX), Y3
-	VPAND          fifteen<>+0(SB), Y2, Y2
-	VPSLLW         $0x02, Y3, Y3
-	VPAND          pairs<>+0(SB), Y3, Y3
-	VPOR           Y3, Y2, Y2
-	VPMADDUBSW     32(CX), Y2, Y3
-	VPMADDWD       upper<>+0(SB), Y3, Y3
-	VPMADDUBSW     96(CX), Y2, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y3, Y3
-	VCVTDQ2PS      Y3, Y3
-	VPERMILPS      $0x00, 96(SP), Y2
-	VFMADD231PS    Y2, Y3, Y1
-	VMOVDQU        32(AX), Y2
-	VMOVDQU        128(AX), Y3
-	VPSRLW         $0x04, Y2, Y2
-	VPAND          fifteen<>+0(SB), Y2, Y2
-	VPSRLW         $0x02, Y3, Y3
-	VPAND          pairs<>+0(SB), Y3, Y3
-	VPOR           Y3, Y2, Y2
-	VPMADDUBSW     288(CX), Y2, Y3
-	VPMADDWD       upper<>+0(SB), Y3, Y3
-	VPMADDUBSW     352(CX), Y2, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y3, Y3
-	VCVTDQ2PS      Y3, Y3
-	VPERMILPS      $0x00, 160(SP), Y2
-	VFMADD231PS    Y2, Y3, Y1
-	VMOVDQU        96(AX), Y2
-	VMOVDQU        160(AX), Y3
-	VPAND          fifteen<>+0(SB), Y2, Y2
-	VPSLLW         $0x02, Y3, Y3
-	VPAND          pairs<>+0(SB), Y3, Y3
-	VPOR           Y3, Y2, Y2
-	VPMADDUBSW     544(CX), Y2, Y3
-	VPMADDWD       upper<>+0(SB), Y3, Y3
-	VPMADDUBSW     608(CX), Y2, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y3, Y3
-	VCVTDQ2PS      Y3, Y3
-	VPERMILPS      $0x00, 224(SP), Y2
-	VFMADD231PS    Y2, Y3, Y1
-	VMOVDQU        96(AX), Y2
-	VMOVDQU        160(AX), Y3
-	VPSRLW         $0x04, Y2, Y2
-	VPAND          fifteen<>+0(SB), Y2, Y2
-	VPSRLW         $0x02, Y3, Y3
-	VPAND          pairs<>+0(SB), Y3, Y3
-	VPOR           Y3, Y2, Y2
-	VPMADDUBSW     800(CX), Y2, Y3
-	VPMADDWD       upper<>+0(SB), Y3, Y3
-	VPMADDUBSW     864(CX), Y2, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y3, Y3
-	VCVTDQ2PS      Y3, Y3
-	VPERMILPS      $0x00, 288(SP), Y2
-	VFMADD231PS    Y2, Y3, Y1
+	VMOVDQU        32(AX), Y4
+	VMOVDQU        128(AX), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDWD       upper<>+0(SB), Y5, Y5
+	VPMADDUBSW     96(CX), Y4, Y4
+	VPMADDWD       lower<>+0(SB), Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 96(SP), Y4
+	VFMADD231PS    Y4, Y5, Y3
+	VMOVDQU        32(AX), Y4
+	VMOVDQU        128(AX), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPSRLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     288(CX), Y4, Y5
+	VPMADDWD       upper<>+0(SB), Y5, Y5
+	VPMADDUBSW     352(CX), Y4, Y4
+	VPMADDWD       lower<>+0(SB), Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 160(SP), Y4
+	VFMADD231PS    Y4, Y5, Y3
+	VMOVDQU        96(AX), Y4
+	VMOVDQU        160(AX), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     544(CX), Y4, Y5
+	VPMADDWD       upper<>+0(SB), Y5, Y5
+	VPMADDUBSW     608(CX), Y4, Y4
+	VPMADDWD       lower<>+0(SB), Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 224(SP), Y4
+	VFMADD231PS    Y4, Y5, Y3
+	VMOVDQU        96(AX), Y4
+	VMOVDQU        160(AX), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPSRLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     800(CX), Y4, Y5
+	VPMADDWD       upper<>+0(SB), Y5, Y5
+	VPMADDUBSW     864(CX), Y4, Y4
+	VPMADDWD       lower<>+0(SB), Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 288(SP), Y4
+	VFMADD231PS    Y4, Y5, Y3
 	PREFETCHT1     128(DX)
 	PREFETCHT1     192(DX)
 	ADDQ           $0x000000d2, DX
@@ -914,24 +916,24 @@ loop9:
 end10:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), BX
-	VPERMILPS    $0x4e, Y0, Y2
-	VADDPS       Y2, Y0, Y0
-	VPERMILPS    $0xb1, Y0, Y2
-	VADDPS       Y2, Y0, Y0
-	VPERMILPS    $0x4e, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      320(SP), Y1
-	VMOVUPS      352(SP), Y2
-	VADDPS       Y2, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X2
-	VADDPS       X2, X1, X1
-	VSUBPS       X1, X0, X0
-	VMOVSS       X0, (BX)
+	VPERMILPS    $0x4e, Y2, Y4
+	VADDPS       Y4, Y2, Y2
+	VPERMILPS    $0xb1, Y2, Y4
+	VADDPS       Y4, Y2, Y2
+	VPERMILPS    $0x4e, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VPERMILPS    $0xb1, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VMOVUPS      320(SP), Y3
+	VMOVUPS      352(SP), Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VSUBPS       X3, X2, X2
+	VMOVSS       X2, (BX)
 	MOVQ         s_base+0(FP), BX
 	ADDQ         $0x00000004, BX
 	MOVQ         BX, s_base+0(FP)

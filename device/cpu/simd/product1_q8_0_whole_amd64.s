@@ -6,7 +6,7 @@
 
 // func product1Q8_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·product1Q8_0WholeAVX2(SB), NOSPLIT, $136-120
+TEXT ·product1Q8_0WholeAVX2(SB), NOSPLIT, $72-120
 	MOVQ k_base+56(FP), AX
 	MOVQ q_base+32(FP), CX
 	MOVQ next_base+80(FP), DX
@@ -29,109 +29,54 @@ loop1:
 
 end2:
 	LEAQ    (DI)(DI*2), BX
-	VXORPS  Y0, Y0, Y0
-	VMOVDQU Y0, (SP)
-	VMOVDQU Y0, 32(SP)
 	MOVQ    DI, R9
 	SHLQ    $0x02, R9
 	MOVQ    $0x00000400, R8
 	CMPQ    DI, $0x00000800
 	CMOVQHI R8, R9
-	MOVQ    R9, 128(SP)
+	MOVQ    R9, 64(SP)
 	CMPQ    n+104(FP), $0x00000004
 	JLT     done4
 
 rows3:
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	VXORPS  Y2, Y2, Y2
-	VXORPS  Y3, Y3, Y3
-	VXORPS  Y4, Y4, Y4
-	VXORPS  Y5, Y5, Y5
-	VXORPS  Y6, Y6, Y6
-	VXORPS  Y7, Y7, Y7
-	MOVQ    DI, R8
-	XORQ    R9, R9
-	MOVWLZX (AX), R10
-	MOVW    R10, (SP)(R9*1)
-	MOVWLZX 34(AX), R10
-	MOVW    R10, 8(SP)(R9*1)
-	MOVWLZX 68(AX), R10
-	MOVW    R10, 16(SP)(R9*1)
-	MOVWLZX 102(AX), R10
-	MOVW    R10, 24(SP)(R9*1)
-	MOVWLZX (AX)(DI*1), R10
-	MOVW    R10, 2(SP)(R9*1)
-	MOVWLZX 34(AX)(DI*1), R10
-	MOVW    R10, 10(SP)(R9*1)
-	MOVWLZX 68(AX)(DI*1), R10
-	MOVW    R10, 18(SP)(R9*1)
-	MOVWLZX 102(AX)(DI*1), R10
-	MOVW    R10, 26(SP)(R9*1)
-	MOVWLZX (AX)(DI*2), R10
-	MOVW    R10, 4(SP)(R9*1)
-	MOVWLZX 34(AX)(DI*2), R10
-	MOVW    R10, 12(SP)(R9*1)
-	MOVWLZX 68(AX)(DI*2), R10
-	MOVW    R10, 20(SP)(R9*1)
-	MOVWLZX 102(AX)(DI*2), R10
-	MOVW    R10, 28(SP)(R9*1)
-	MOVWLZX (AX)(BX*1), R10
-	MOVW    R10, 6(SP)(R9*1)
-	MOVWLZX 34(AX)(BX*1), R10
-	MOVW    R10, 14(SP)(R9*1)
-	MOVWLZX 68(AX)(BX*1), R10
-	MOVW    R10, 22(SP)(R9*1)
-	MOVWLZX 102(AX)(BX*1), R10
-	MOVW    R10, 30(SP)(R9*1)
-	CMPQ    R8, $0x00000088
-	JLT     end6
+	VXORPS Y0, Y0, Y0
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	MOVQ   DI, R8
+	CMPQ   R8, $0x00000088
+	JLT    end6
 
 loop5:
-	VCVTPH2PS      (SP)(R9*1), Y8
-	VCVTPH2PS      16(SP)(R9*1), Y9
-	XORQ           $0x20, R9
-	MOVQ           AX, R10
-	LEAQ           136(AX), R11
-	CMPQ           R8, $0x00000088
-	CMOVQGT        R11, R10
-	MOVWLZX        (R10), R11
-	MOVW           R11, (SP)(R9*1)
-	MOVWLZX        34(R10), R11
-	MOVW           R11, 8(SP)(R9*1)
-	MOVWLZX        68(R10), R11
-	MOVW           R11, 16(SP)(R9*1)
-	MOVWLZX        102(R10), R11
-	MOVW           R11, 24(SP)(R9*1)
-	MOVWLZX        (R10)(DI*1), R11
-	MOVW           R11, 2(SP)(R9*1)
-	MOVWLZX        34(R10)(DI*1), R11
-	MOVW           R11, 10(SP)(R9*1)
-	MOVWLZX        68(R10)(DI*1), R11
-	MOVW           R11, 18(SP)(R9*1)
-	MOVWLZX        102(R10)(DI*1), R11
-	MOVW           R11, 26(SP)(R9*1)
-	MOVWLZX        (R10)(DI*2), R11
-	MOVW           R11, 4(SP)(R9*1)
-	MOVWLZX        34(R10)(DI*2), R11
-	MOVW           R11, 12(SP)(R9*1)
-	MOVWLZX        68(R10)(DI*2), R11
-	MOVW           R11, 20(SP)(R9*1)
-	MOVWLZX        102(R10)(DI*2), R11
-	MOVW           R11, 28(SP)(R9*1)
-	MOVWLZX        (R10)(BX*1), R11
-	MOVW           R11, 6(SP)(R9*1)
-	MOVWLZX        34(R10)(BX*1), R11
-	MOVW           R11, 14(SP)(R9*1)
-	MOVWLZX        68(R10)(BX*1), R11
-	MOVW           R11, 22(SP)(R9*1)
-	MOVWLZX        102(R10)(BX*1), R10
-	MOVW           R10, 30(SP)(R9*1)
+	VXORPS         Y8, Y8, Y8
+	VPINSRW        $0x00, (AX), X8, X8
+	VPINSRW        $0x01, (AX)(DI*1), X8, X8
+	VPINSRW        $0x02, (AX)(DI*2), X8, X8
+	VPINSRW        $0x03, (AX)(BX*1), X8, X8
+	VPINSRW        $0x04, 34(AX), X8, X8
+	VPINSRW        $0x05, 34(AX)(DI*1), X8, X8
+	VPINSRW        $0x06, 34(AX)(DI*2), X8, X8
+	VPINSRW        $0x07, 34(AX)(BX*1), X8, X8
+	VCVTPH2PS      X8, Y8
 	VMULPS         320(CX), Y8, Y8
-	VMOVUPS        Y8, 64(SP)
-	VMULPS         352(CX), Y9, Y8
-	VMOVUPS        Y8, 96(SP)
+	VMOVUPS        Y8, (SP)
+	VXORPS         Y8, Y8, Y8
+	VPINSRW        $0x00, 68(AX), X8, X8
+	VPINSRW        $0x01, 68(AX)(DI*1), X8, X8
+	VPINSRW        $0x02, 68(AX)(DI*2), X8, X8
+	VPINSRW        $0x03, 68(AX)(BX*1), X8, X8
+	VPINSRW        $0x04, 102(AX), X8, X8
+	VPINSRW        $0x05, 102(AX)(DI*1), X8, X8
+	VPINSRW        $0x06, 102(AX)(DI*2), X8, X8
+	VPINSRW        $0x07, 102(AX)(BX*1), X8, X8
+	VCVTPH2PS      X8, Y8
+	VMULPS         352(CX), Y8, Y8
+	VMOVUPS        Y8, 32(SP)
 	VBROADCASTI128 2(AX), Y8
 	VINSERTI128    $0x01, 36(AX), Y8, Y8
 	VPSLLW         $0x08, Y8, Y9
@@ -150,12 +95,12 @@ loop5:
 	VPMADDWD       192(CX), Y10, Y8
 	VPADDD         Y8, Y9, Y9
 	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x00, 64(SP), Y8
+	VPERMILPS      $0x00, (SP), Y8
 	VFMADD231PS    Y8, Y9, Y0
-	MOVQ           128(SP), R10
-	ADDQ           AX, R10
-	PREFETCHT0     (R10)
-	PREFETCHT0     64(R10)
+	MOVQ           64(SP), R9
+	ADDQ           AX, R9
+	PREFETCHT0     (R9)
+	PREFETCHT0     64(R9)
 	PREFETCHT1     (DX)
 	VBROADCASTI128 2(AX)(DI*1), Y8
 	VINSERTI128    $0x01, 36(AX)(DI*1), Y8, Y8
@@ -175,12 +120,12 @@ loop5:
 	VPMADDWD       192(CX), Y10, Y8
 	VPADDD         Y8, Y9, Y9
 	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x55, 64(SP), Y8
+	VPERMILPS      $0x55, (SP), Y8
 	VFMADD231PS    Y8, Y9, Y2
-	MOVQ           128(SP), R10
-	ADDQ           AX, R10
-	PREFETCHT0     (R10)(DI*1)
-	PREFETCHT0     64(R10)(DI*1)
+	MOVQ           64(SP), R9
+	ADDQ           AX, R9
+	PREFETCHT0     (R9)(DI*1)
+	PREFETCHT0     64(R9)(DI*1)
 	PREFETCHT1     64(DX)
 	VBROADCASTI128 2(AX)(DI*2), Y8
 	VINSERTI128    $0x01, 36(AX)(DI*2), Y8, Y8
@@ -200,12 +145,12 @@ loop5:
 	VPMADDWD       192(CX), Y10, Y8
 	VPADDD         Y8, Y9, Y9
 	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xaa, 64(SP), Y8
+	VPERMILPS      $0xaa, (SP), Y8
 	VFMADD231PS    Y8, Y9, Y4
-	MOVQ           128(SP), R10
-	ADDQ           AX, R10
-	PREFETCHT0     (R10)(DI*2)
-	PREFETCHT0     64(R10)(DI*2)
+	MOVQ           64(SP), R9
+	ADDQ           AX, R9
+	PREFETCHT0     (R9)(DI*2)
+	PREFETCHT0     64(R9)(DI*2)
 	PREFETCHT1     128(DX)
 	VBROADCASTI128 2(AX)(BX*1), Y8
 	VINSERTI128    $0x01, 36(AX)(BX*1), Y8, Y8
@@ -225,12 +170,12 @@ loop5:
 	VPMADDWD       192(CX), Y10, Y8
 	VPADDD         Y8, Y9, Y9
 	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xff, 64(SP), Y8
+	VPERMILPS      $0xff, (SP), Y8
 	VFMADD231PS    Y8, Y9, Y6
-	MOVQ           128(SP), R10
-	ADDQ           AX, R10
-	PREFETCHT0     (R10)(BX*1)
-	PREFETCHT0     64(R10)(BX*1)
+	MOVQ           64(SP), R9
+	ADDQ           AX, R9
+	PREFETCHT0     (R9)(BX*1)
+	PREFETCHT0     64(R9)(BX*1)
 	PREFETCHT1     192(DX)
 	VBROADCASTI128 70(AX), Y8
 	VINSERTI128    $0x01, 104(AX), Y8, Y8
@@ -250,7 +195,7 @@ loop5:
 	VPMADDWD       224(CX), Y10, Y8
 	VPADDD         Y8, Y9, Y9
 	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x00, 96(SP), Y8
+	VPERMILPS      $0x00, 32(SP), Y8
 	VFMADD231PS    Y8, Y9, Y1
 	PREFETCHT1     256(DX)
 	VBROADCASTI128 70(AX)(DI*1), Y8
@@ -271,7 +216,7 @@ loop5:
 	VPMADDWD       224(CX), Y10, Y8
 	VPADDD         Y8, Y9, Y9
 	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0x55, 96(SP), Y8
+	VPERMILPS      $0x55, 32(SP), Y8
 	VFMADD231PS    Y8, Y9, Y3
 	PREFETCHT1     320(DX)
 	VBROADCASTI128 70(AX)(DI*2), Y8
@@ -292,7 +237,7 @@ loop5:
 	VPMADDWD       224(CX), Y10, Y8
 	VPADDD         Y8, Y9, Y9
 	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xaa, 96(SP), Y8
+	VPERMILPS      $0xaa, 32(SP), Y8
 	VFMADD231PS    Y8, Y9, Y5
 	PREFETCHT1     384(DX)
 	VBROADCASTI128 70(AX)(BX*1), Y8
@@ -313,7 +258,7 @@ loop5:
 	VPMADDWD       224(CX), Y10, Y8
 	VPADDD         Y8, Y9, Y9
 	VCVTDQ2PS      Y9, Y9
-	VPERMILPS      $0xff, 96(SP), Y8
+	VPERMILPS      $0xff, 32(SP), Y8
 	VFMADD231PS    Y8, Y9, Y7
 	PREFETCHT1     448(DX)
 	PREFETCHT1     512(DX)
@@ -366,42 +311,26 @@ done4:
 	JLT  done8
 
 rows7:
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y0, Y0, Y0
-	VXORPS  Y1, Y1, Y1
-	MOVQ    DI, BX
-	XORQ    R8, R8
-	MOVWLZX (AX), R9
-	MOVW    R9, (SP)(R8*1)
-	MOVWLZX 34(AX), R9
-	MOVW    R9, 8(SP)(R8*1)
-	MOVWLZX 68(AX), R9
-	MOVW    R9, 16(SP)(R8*1)
-	MOVWLZX 102(AX), R9
-	MOVW    R9, 24(SP)(R8*1)
-	CMPQ    BX, $0x00000088
-	JLT     end10
+	VXORPS Y0, Y0, Y0
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	MOVQ   DI, BX
+	CMPQ   BX, $0x00000088
+	JLT    end10
 
 loop9:
-	VCVTPH2PS      (SP)(R8*1), Y2
-	VCVTPH2PS      16(SP)(R8*1), Y3
-	XORQ           $0x20, R8
-	MOVQ           AX, R9
-	LEAQ           136(AX), R10
-	CMPQ           BX, $0x00000088
-	CMOVQGT        R10, R9
-	MOVWLZX        (R9), R10
-	MOVW           R10, (SP)(R8*1)
-	MOVWLZX        34(R9), R10
-	MOVW           R10, 8(SP)(R8*1)
-	MOVWLZX        68(R9), R10
-	MOVW           R10, 16(SP)(R8*1)
-	MOVWLZX        102(R9), R9
-	MOVW           R9, 24(SP)(R8*1)
+	VXORPS         Y2, Y2, Y2
+	VPINSRW        $0x00, (AX), X2, X2
+	VPINSRW        $0x04, 34(AX), X2, X2
+	VCVTPH2PS      X2, Y2
 	VMULPS         320(CX), Y2, Y2
-	VMOVUPS        Y2, 64(SP)
-	VMULPS         352(CX), Y3, Y2
-	VMOVUPS        Y2, 96(SP)
+	VMOVUPS        Y2, (SP)
+	VXORPS         Y2, Y2, Y2
+	VPINSRW        $0x00, 68(AX), X2, X2
+	VPINSRW        $0x04, 102(AX), X2, X2
+	VCVTPH2PS      X2, Y2
+	VMULPS         352(CX), Y2, Y2
+	VMOVUPS        Y2, 32(SP)
 	VBROADCASTI128 2(AX), Y2
 	VINSERTI128    $0x01, 36(AX), Y2, Y2
 	VPSLLW         $0x08, Y2, Y3
@@ -420,7 +349,7 @@ loop9:
 	VPMADDWD       192(CX), Y4, Y2
 	VPADDD         Y2, Y3, Y3
 	VCVTDQ2PS      Y3, Y3
-	VPERMILPS      $0x00, 64(SP), Y2
+	VPERMILPS      $0x00, (SP), Y2
 	VFMADD231PS    Y2, Y3, Y0
 	PREFETCHT1     (DX)
 	VBROADCASTI128 70(AX), Y2
@@ -441,7 +370,7 @@ loop9:
 	VPMADDWD       224(CX), Y4, Y2
 	VPADDD         Y2, Y3, Y3
 	VCVTDQ2PS      Y3, Y3
-	VPERMILPS      $0x00, 96(SP), Y2
+	VPERMILPS      $0x00, 32(SP), Y2
 	VFMADD231PS    Y2, Y3, Y1
 	PREFETCHT1     64(DX)
 	PREFETCHT1     128(DX)

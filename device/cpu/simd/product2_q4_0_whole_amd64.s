@@ -6,7 +6,7 @@
 
 // func product2Q4_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·product2Q4_0WholeAVX2(SB), $704-120
+TEXT ·product2Q4_0WholeAVX2(SB), $640-120
 	MOVQ k_base+56(FP), AX
 	MOVQ q_base+32(FP), CX
 	MOVQ next_base+80(FP), DX
@@ -29,383 +29,331 @@ loop1:
 
 end2:
 	LEAQ    (DI)(DI*2), BX
-	VXORPS  Y0, Y0, Y0
-	VMOVDQU Y0, (SP)
-	VMOVDQU Y0, 32(SP)
+	VMOVDQU fifteen<>+0(SB), Y0
+	VMOVDQU upper<>+0(SB), Y1
+	VMOVDQU lower<>+0(SB), Y2
 	CMPQ    n+104(FP), $0x00000004
 	JLT     done4
 
 rows3:
-	VXORPS  Y0, Y0, Y0
-	VMOVUPS Y0, 192(SP)
-	VMOVUPS Y0, 320(SP)
-	VMOVUPS Y0, 448(SP)
-	VMOVUPS Y0, 576(SP)
-	VMOVUPS Y0, 224(SP)
-	VMOVUPS Y0, 352(SP)
-	VMOVUPS Y0, 480(SP)
-	VMOVUPS Y0, 608(SP)
-	VMOVUPS Y0, 256(SP)
-	VMOVUPS Y0, 384(SP)
-	VMOVUPS Y0, 512(SP)
-	VMOVUPS Y0, 640(SP)
-	VMOVUPS Y0, 288(SP)
-	VMOVUPS Y0, 416(SP)
-	VMOVUPS Y0, 544(SP)
-	VMOVUPS Y0, 672(SP)
+	VXORPS  Y3, Y3, Y3
+	VMOVUPS Y3, 128(SP)
+	VMOVUPS Y3, 256(SP)
+	VMOVUPS Y3, 384(SP)
+	VMOVUPS Y3, 512(SP)
+	VMOVUPS Y3, 160(SP)
+	VMOVUPS Y3, 288(SP)
+	VMOVUPS Y3, 416(SP)
+	VMOVUPS Y3, 544(SP)
+	VMOVUPS Y3, 192(SP)
+	VMOVUPS Y3, 320(SP)
+	VMOVUPS Y3, 448(SP)
+	VMOVUPS Y3, 576(SP)
+	VMOVUPS Y3, 224(SP)
+	VMOVUPS Y3, 352(SP)
+	VMOVUPS Y3, 480(SP)
+	VMOVUPS Y3, 608(SP)
 	MOVQ    DI, R8
-	XORQ    R9, R9
-	MOVWLZX (AX), R10
-	MOVW    R10, (SP)(R9*1)
-	MOVWLZX 18(AX), R10
-	MOVW    R10, 8(SP)(R9*1)
-	MOVWLZX 36(AX), R10
-	MOVW    R10, 16(SP)(R9*1)
-	MOVWLZX 54(AX), R10
-	MOVW    R10, 24(SP)(R9*1)
-	MOVWLZX (AX)(DI*1), R10
-	MOVW    R10, 2(SP)(R9*1)
-	MOVWLZX 18(AX)(DI*1), R10
-	MOVW    R10, 10(SP)(R9*1)
-	MOVWLZX 36(AX)(DI*1), R10
-	MOVW    R10, 18(SP)(R9*1)
-	MOVWLZX 54(AX)(DI*1), R10
-	MOVW    R10, 26(SP)(R9*1)
-	MOVWLZX (AX)(DI*2), R10
-	MOVW    R10, 4(SP)(R9*1)
-	MOVWLZX 18(AX)(DI*2), R10
-	MOVW    R10, 12(SP)(R9*1)
-	MOVWLZX 36(AX)(DI*2), R10
-	MOVW    R10, 20(SP)(R9*1)
-	MOVWLZX 54(AX)(DI*2), R10
-	MOVW    R10, 28(SP)(R9*1)
-	MOVWLZX (AX)(BX*1), R10
-	MOVW    R10, 6(SP)(R9*1)
-	MOVWLZX 18(AX)(BX*1), R10
-	MOVW    R10, 14(SP)(R9*1)
-	MOVWLZX 36(AX)(BX*1), R10
-	MOVW    R10, 22(SP)(R9*1)
-	MOVWLZX 54(AX)(BX*1), R10
-	MOVW    R10, 30(SP)(R9*1)
 	CMPQ    R8, $0x00000048
 	JLT     end6
 
 loop5:
-	VCVTPH2PS      (SP)(R9*1), Y0
-	VCVTPH2PS      16(SP)(R9*1), Y1
-	XORQ           $0x20, R9
-	MOVQ           AX, R10
-	LEAQ           72(AX), R11
-	CMPQ           R8, $0x00000048
-	CMOVQGT        R11, R10
-	MOVWLZX        (R10), R11
-	MOVW           R11, (SP)(R9*1)
-	MOVWLZX        18(R10), R11
-	MOVW           R11, 8(SP)(R9*1)
-	MOVWLZX        36(R10), R11
-	MOVW           R11, 16(SP)(R9*1)
-	MOVWLZX        54(R10), R11
-	MOVW           R11, 24(SP)(R9*1)
-	MOVWLZX        (R10)(DI*1), R11
-	MOVW           R11, 2(SP)(R9*1)
-	MOVWLZX        18(R10)(DI*1), R11
-	MOVW           R11, 10(SP)(R9*1)
-	MOVWLZX        36(R10)(DI*1), R11
-	MOVW           R11, 18(SP)(R9*1)
-	MOVWLZX        54(R10)(DI*1), R11
-	MOVW           R11, 26(SP)(R9*1)
-	MOVWLZX        (R10)(DI*2), R11
-	MOVW           R11, 4(SP)(R9*1)
-	MOVWLZX        18(R10)(DI*2), R11
-	MOVW           R11, 12(SP)(R9*1)
-	MOVWLZX        36(R10)(DI*2), R11
-	MOVW           R11, 20(SP)(R9*1)
-	MOVWLZX        54(R10)(DI*2), R11
-	MOVW           R11, 28(SP)(R9*1)
-	MOVWLZX        (R10)(BX*1), R11
-	MOVW           R11, 6(SP)(R9*1)
-	MOVWLZX        18(R10)(BX*1), R11
-	MOVW           R11, 14(SP)(R9*1)
-	MOVWLZX        36(R10)(BX*1), R11
-	MOVW           R11, 22(SP)(R9*1)
-	MOVWLZX        54(R10)(BX*1), R10
-	MOVW           R10, 30(SP)(R9*1)
-	VMULPS         320(CX), Y0, Y2
-	VMOVUPS        Y2, 64(SP)
-	VMULPS         320(CX)(SI*1), Y0, Y0
-	VMOVUPS        Y0, 128(SP)
-	VMULPS         352(CX), Y1, Y0
-	VMOVUPS        Y0, 96(SP)
-	VMULPS         352(CX)(SI*1), Y1, Y0
-	VMOVUPS        Y0, 160(SP)
-	VBROADCASTI128 2(AX), Y0
-	VINSERTI128    $0x01, 20(AX), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     (CX), Y1, Y2
-	VPMADDUBSW     64(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX), Y1, Y3
-	VPMADDUBSW     192(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, (AX), X3, X3
+	VPINSRW        $0x01, (AX)(DI*1), X3, X3
+	VPINSRW        $0x02, (AX)(DI*2), X3, X3
+	VPINSRW        $0x03, (AX)(BX*1), X3, X3
+	VPINSRW        $0x04, 18(AX), X3, X3
+	VPINSRW        $0x05, 18(AX)(DI*1), X3, X3
+	VPINSRW        $0x06, 18(AX)(DI*2), X3, X3
+	VPINSRW        $0x07, 18(AX)(BX*1), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         320(CX), Y3, Y4
+	VMOVUPS        Y4, (SP)
+	VMULPS         320(CX)(SI*1), Y3, Y3
+	VMOVUPS        Y3, 64(SP)
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, 36(AX), X3, X3
+	VPINSRW        $0x01, 36(AX)(DI*1), X3, X3
+	VPINSRW        $0x02, 36(AX)(DI*2), X3, X3
+	VPINSRW        $0x03, 36(AX)(BX*1), X3, X3
+	VPINSRW        $0x04, 54(AX), X3, X3
+	VPINSRW        $0x05, 54(AX)(DI*1), X3, X3
+	VPINSRW        $0x06, 54(AX)(DI*2), X3, X3
+	VPINSRW        $0x07, 54(AX)(BX*1), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         352(CX), Y3, Y4
+	VMOVUPS        Y4, 32(SP)
+	VMULPS         352(CX)(SI*1), Y3, Y3
+	VMOVUPS        Y3, 96(SP)
+	VBROADCASTI128 2(AX), Y3
+	VINSERTI128    $0x01, 20(AX), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDUBSW     64(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX), Y4, Y6
+	VPMADDUBSW     192(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, (SP), Y6
+	VFMADD213PS    128(SP), Y6, Y5
+	VMOVUPS        Y5, 128(SP)
+	VPMADDUBSW     (CX)(SI*1), Y4, Y5
+	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(SI*1), Y4, Y4
+	VPMADDUBSW     192(CX)(SI*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         256(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0x00, 64(SP), Y3
-	VFMADD213PS    192(SP), Y3, Y2
-	VMOVUPS        Y2, 192(SP)
-	VPMADDUBSW     (CX)(SI*1), Y1, Y2
-	VPMADDUBSW     64(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(SI*1), Y1, Y1
-	VPMADDUBSW     192(CX)(SI*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         256(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 128(SP), Y0
-	VFMADD213PS    256(SP), Y0, Y2
-	VMOVUPS        Y2, 256(SP)
-	VBROADCASTI128 2(AX)(DI*1), Y0
-	VINSERTI128    $0x01, 20(AX)(DI*1), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     (CX), Y1, Y2
-	VPMADDUBSW     64(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX), Y1, Y3
-	VPMADDUBSW     192(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VFMADD213PS    192(SP), Y3, Y5
+	VMOVUPS        Y5, 192(SP)
+	VBROADCASTI128 2(AX)(DI*1), Y3
+	VINSERTI128    $0x01, 20(AX)(DI*1), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDUBSW     64(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX), Y4, Y6
+	VPMADDUBSW     192(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, (SP), Y6
+	VFMADD213PS    256(SP), Y6, Y5
+	VMOVUPS        Y5, 256(SP)
+	VPMADDUBSW     (CX)(SI*1), Y4, Y5
+	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(SI*1), Y4, Y4
+	VPMADDUBSW     192(CX)(SI*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         256(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0x55, 64(SP), Y3
-	VFMADD213PS    320(SP), Y3, Y2
-	VMOVUPS        Y2, 320(SP)
-	VPMADDUBSW     (CX)(SI*1), Y1, Y2
-	VPMADDUBSW     64(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(SI*1), Y1, Y1
-	VPMADDUBSW     192(CX)(SI*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         256(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x55, 128(SP), Y0
-	VFMADD213PS    384(SP), Y0, Y2
-	VMOVUPS        Y2, 384(SP)
+	VFMADD213PS    320(SP), Y3, Y5
+	VMOVUPS        Y5, 320(SP)
 	PREFETCHT1     (DX)
-	VBROADCASTI128 2(AX)(DI*2), Y0
-	VINSERTI128    $0x01, 20(AX)(DI*2), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     (CX), Y1, Y2
-	VPMADDUBSW     64(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX), Y1, Y3
-	VPMADDUBSW     192(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VBROADCASTI128 2(AX)(DI*2), Y3
+	VINSERTI128    $0x01, 20(AX)(DI*2), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDUBSW     64(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX), Y4, Y6
+	VPMADDUBSW     192(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, (SP), Y6
+	VFMADD213PS    384(SP), Y6, Y5
+	VMOVUPS        Y5, 384(SP)
+	VPMADDUBSW     (CX)(SI*1), Y4, Y5
+	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(SI*1), Y4, Y4
+	VPMADDUBSW     192(CX)(SI*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         256(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0xaa, 64(SP), Y3
-	VFMADD213PS    448(SP), Y3, Y2
-	VMOVUPS        Y2, 448(SP)
-	VPMADDUBSW     (CX)(SI*1), Y1, Y2
-	VPMADDUBSW     64(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(SI*1), Y1, Y1
-	VPMADDUBSW     192(CX)(SI*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         256(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xaa, 128(SP), Y0
-	VFMADD213PS    512(SP), Y0, Y2
-	VMOVUPS        Y2, 512(SP)
-	VBROADCASTI128 2(AX)(BX*1), Y0
-	VINSERTI128    $0x01, 20(AX)(BX*1), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     (CX), Y1, Y2
-	VPMADDUBSW     64(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX), Y1, Y3
-	VPMADDUBSW     192(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VFMADD213PS    448(SP), Y3, Y5
+	VMOVUPS        Y5, 448(SP)
+	VBROADCASTI128 2(AX)(BX*1), Y3
+	VINSERTI128    $0x01, 20(AX)(BX*1), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDUBSW     64(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX), Y4, Y6
+	VPMADDUBSW     192(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, (SP), Y6
+	VFMADD213PS    512(SP), Y6, Y5
+	VMOVUPS        Y5, 512(SP)
+	VPMADDUBSW     (CX)(SI*1), Y4, Y5
+	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(SI*1), Y4, Y4
+	VPMADDUBSW     192(CX)(SI*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         256(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0xff, 64(SP), Y3
-	VFMADD213PS    576(SP), Y3, Y2
-	VMOVUPS        Y2, 576(SP)
-	VPMADDUBSW     (CX)(SI*1), Y1, Y2
-	VPMADDUBSW     64(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(SI*1), Y1, Y1
-	VPMADDUBSW     192(CX)(SI*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         256(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xff, 128(SP), Y0
-	VFMADD213PS    640(SP), Y0, Y2
-	VMOVUPS        Y2, 640(SP)
+	VFMADD213PS    576(SP), Y3, Y5
+	VMOVUPS        Y5, 576(SP)
 	PREFETCHT1     64(DX)
-	VBROADCASTI128 38(AX), Y0
-	VINSERTI128    $0x01, 56(AX), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     32(CX), Y1, Y2
-	VPMADDUBSW     96(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX), Y1, Y3
-	VPMADDUBSW     224(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VBROADCASTI128 38(AX), Y3
+	VINSERTI128    $0x01, 56(AX), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDUBSW     96(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX), Y4, Y6
+	VPMADDUBSW     224(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 32(SP), Y6
+	VFMADD213PS    160(SP), Y6, Y5
+	VMOVUPS        Y5, 160(SP)
+	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
+	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(SI*1), Y4, Y4
+	VPMADDUBSW     224(CX)(SI*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         288(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0x00, 96(SP), Y3
-	VFMADD213PS    224(SP), Y3, Y2
-	VMOVUPS        Y2, 224(SP)
-	VPMADDUBSW     32(CX)(SI*1), Y1, Y2
-	VPMADDUBSW     96(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(SI*1), Y1, Y1
-	VPMADDUBSW     224(CX)(SI*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         288(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 160(SP), Y0
-	VFMADD213PS    288(SP), Y0, Y2
-	VMOVUPS        Y2, 288(SP)
+	VFMADD213PS    224(SP), Y3, Y5
+	VMOVUPS        Y5, 224(SP)
 	PREFETCHT1     128(DX)
-	VBROADCASTI128 38(AX)(DI*1), Y0
-	VINSERTI128    $0x01, 56(AX)(DI*1), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     32(CX), Y1, Y2
-	VPMADDUBSW     96(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX), Y1, Y3
-	VPMADDUBSW     224(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VBROADCASTI128 38(AX)(DI*1), Y3
+	VINSERTI128    $0x01, 56(AX)(DI*1), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDUBSW     96(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX), Y4, Y6
+	VPMADDUBSW     224(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 32(SP), Y6
+	VFMADD213PS    288(SP), Y6, Y5
+	VMOVUPS        Y5, 288(SP)
+	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
+	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(SI*1), Y4, Y4
+	VPMADDUBSW     224(CX)(SI*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         288(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0x55, 96(SP), Y3
-	VFMADD213PS    352(SP), Y3, Y2
-	VMOVUPS        Y2, 352(SP)
-	VPMADDUBSW     32(CX)(SI*1), Y1, Y2
-	VPMADDUBSW     96(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(SI*1), Y1, Y1
-	VPMADDUBSW     224(CX)(SI*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         288(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x55, 160(SP), Y0
-	VFMADD213PS    416(SP), Y0, Y2
-	VMOVUPS        Y2, 416(SP)
-	VBROADCASTI128 38(AX)(DI*2), Y0
-	VINSERTI128    $0x01, 56(AX)(DI*2), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     32(CX), Y1, Y2
-	VPMADDUBSW     96(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX), Y1, Y3
-	VPMADDUBSW     224(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VFMADD213PS    352(SP), Y3, Y5
+	VMOVUPS        Y5, 352(SP)
+	VBROADCASTI128 38(AX)(DI*2), Y3
+	VINSERTI128    $0x01, 56(AX)(DI*2), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDUBSW     96(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX), Y4, Y6
+	VPMADDUBSW     224(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 32(SP), Y6
+	VFMADD213PS    416(SP), Y6, Y5
+	VMOVUPS        Y5, 416(SP)
+	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
+	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(SI*1), Y4, Y4
+	VPMADDUBSW     224(CX)(SI*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         288(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0xaa, 96(SP), Y3
-	VFMADD213PS    480(SP), Y3, Y2
-	VMOVUPS        Y2, 480(SP)
-	VPMADDUBSW     32(CX)(SI*1), Y1, Y2
-	VPMADDUBSW     96(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(SI*1), Y1, Y1
-	VPMADDUBSW     224(CX)(SI*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         288(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xaa, 160(SP), Y0
-	VFMADD213PS    544(SP), Y0, Y2
-	VMOVUPS        Y2, 544(SP)
+	VFMADD213PS    480(SP), Y3, Y5
+	VMOVUPS        Y5, 480(SP)
 	PREFETCHT1     192(DX)
-	VBROADCASTI128 38(AX)(BX*1), Y0
-	VINSERTI128    $0x01, 56(AX)(BX*1), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     32(CX), Y1, Y2
-	VPMADDUBSW     96(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX), Y1, Y3
-	VPMADDUBSW     224(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VBROADCASTI128 38(AX)(BX*1), Y3
+	VINSERTI128    $0x01, 56(AX)(BX*1), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDUBSW     96(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX), Y4, Y6
+	VPMADDUBSW     224(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 32(SP), Y6
+	VFMADD213PS    544(SP), Y6, Y5
+	VMOVUPS        Y5, 544(SP)
+	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
+	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(SI*1), Y4, Y4
+	VPMADDUBSW     224(CX)(SI*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         288(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0xff, 96(SP), Y3
-	VFMADD213PS    608(SP), Y3, Y2
-	VMOVUPS        Y2, 608(SP)
-	VPMADDUBSW     32(CX)(SI*1), Y1, Y2
-	VPMADDUBSW     96(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(SI*1), Y1, Y1
-	VPMADDUBSW     224(CX)(SI*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         288(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xff, 160(SP), Y0
-	VFMADD213PS    672(SP), Y0, Y2
-	VMOVUPS        Y2, 672(SP)
+	VFMADD213PS    608(SP), Y3, Y5
+	VMOVUPS        Y5, 608(SP)
 	PREFETCHT1     256(DX)
 	ADDQ           $0x00000120, DX
 	CMPQ           DX, next_len+88(FP)
@@ -419,67 +367,67 @@ loop5:
 end6:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), R8
-	VMOVUPS      192(SP), Y0
-	VMOVUPS      320(SP), Y1
-	VMOVUPS      448(SP), Y2
-	VMOVUPS      576(SP), Y3
-	VUNPCKHPD    Y1, Y0, Y4
-	VUNPCKLPD    Y1, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VUNPCKHPD    Y3, Y2, Y4
-	VUNPCKLPD    Y3, Y2, Y2
-	VADDPS       Y4, Y2, Y2
-	VSHUFPS      $0xdd, Y2, Y0, Y4
-	VSHUFPS      $0x88, Y2, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VMOVUPS      224(SP), Y1
-	VMOVUPS      352(SP), Y2
-	VMOVUPS      480(SP), Y3
-	VMOVUPS      608(SP), Y4
-	VUNPCKHPD    Y2, Y1, Y5
-	VUNPCKLPD    Y2, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VUNPCKHPD    Y4, Y3, Y5
+	VMOVUPS      128(SP), Y3
+	VMOVUPS      256(SP), Y4
+	VMOVUPS      384(SP), Y5
+	VMOVUPS      512(SP), Y6
+	VUNPCKHPD    Y4, Y3, Y7
 	VUNPCKLPD    Y4, Y3, Y3
-	VADDPS       Y5, Y3, Y3
-	VSHUFPS      $0xdd, Y3, Y1, Y5
-	VSHUFPS      $0x88, Y3, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      X0, (R8)
+	VADDPS       Y7, Y3, Y3
+	VUNPCKHPD    Y6, Y5, Y7
+	VUNPCKLPD    Y6, Y5, Y5
+	VADDPS       Y7, Y5, Y5
+	VSHUFPS      $0xdd, Y5, Y3, Y7
+	VSHUFPS      $0x88, Y5, Y3, Y3
+	VADDPS       Y7, Y3, Y3
+	VMOVUPS      160(SP), Y4
+	VMOVUPS      288(SP), Y5
+	VMOVUPS      416(SP), Y6
+	VMOVUPS      544(SP), Y7
+	VUNPCKHPD    Y5, Y4, Y8
+	VUNPCKLPD    Y5, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VUNPCKHPD    Y7, Y6, Y8
+	VUNPCKLPD    Y7, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VSHUFPS      $0xdd, Y6, Y4, Y8
+	VSHUFPS      $0x88, Y6, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVUPS      X3, (R8)
 	ADDQ         stride+24(FP), R8
-	VMOVUPS      256(SP), Y0
-	VMOVUPS      384(SP), Y1
-	VMOVUPS      512(SP), Y2
-	VMOVUPS      640(SP), Y3
-	VUNPCKHPD    Y1, Y0, Y4
-	VUNPCKLPD    Y1, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VUNPCKHPD    Y3, Y2, Y4
-	VUNPCKLPD    Y3, Y2, Y2
-	VADDPS       Y4, Y2, Y2
-	VSHUFPS      $0xdd, Y2, Y0, Y4
-	VSHUFPS      $0x88, Y2, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VMOVUPS      288(SP), Y1
-	VMOVUPS      416(SP), Y2
-	VMOVUPS      544(SP), Y3
-	VMOVUPS      672(SP), Y4
-	VUNPCKHPD    Y2, Y1, Y5
-	VUNPCKLPD    Y2, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VUNPCKHPD    Y4, Y3, Y5
+	VMOVUPS      192(SP), Y3
+	VMOVUPS      320(SP), Y4
+	VMOVUPS      448(SP), Y5
+	VMOVUPS      576(SP), Y6
+	VUNPCKHPD    Y4, Y3, Y7
 	VUNPCKLPD    Y4, Y3, Y3
-	VADDPS       Y5, Y3, Y3
-	VSHUFPS      $0xdd, Y3, Y1, Y5
-	VSHUFPS      $0x88, Y3, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      X0, (R8)
+	VADDPS       Y7, Y3, Y3
+	VUNPCKHPD    Y6, Y5, Y7
+	VUNPCKLPD    Y6, Y5, Y5
+	VADDPS       Y7, Y5, Y5
+	VSHUFPS      $0xdd, Y5, Y3, Y7
+	VSHUFPS      $0x88, Y5, Y3, Y3
+	VADDPS       Y7, Y3, Y3
+	VMOVUPS      224(SP), Y4
+	VMOVUPS      352(SP), Y5
+	VMOVUPS      480(SP), Y6
+	VMOVUPS      608(SP), Y7
+	VUNPCKHPD    Y5, Y4, Y8
+	VUNPCKLPD    Y5, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VUNPCKHPD    Y7, Y6, Y8
+	VUNPCKLPD    Y7, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VSHUFPS      $0xdd, Y6, Y4, Y8
+	VSHUFPS      $0x88, Y6, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVUPS      X3, (R8)
 	MOVQ         s_base+0(FP), R8
 	ADDQ         $0x00000010, R8
 	MOVQ         R8, s_base+0(FP)
@@ -495,115 +443,99 @@ done4:
 	JLT  done8
 
 rows7:
-	VXORPS  Y0, Y0, Y0
-	VMOVUPS Y0, 192(SP)
-	VMOVUPS Y0, 224(SP)
-	VMOVUPS Y0, 256(SP)
-	VMOVUPS Y0, 288(SP)
+	VXORPS  Y3, Y3, Y3
+	VMOVUPS Y3, 128(SP)
+	VMOVUPS Y3, 160(SP)
+	VMOVUPS Y3, 192(SP)
+	VMOVUPS Y3, 224(SP)
 	MOVQ    DI, BX
-	XORQ    R8, R8
-	MOVWLZX (AX), R9
-	MOVW    R9, (SP)(R8*1)
-	MOVWLZX 18(AX), R9
-	MOVW    R9, 8(SP)(R8*1)
-	MOVWLZX 36(AX), R9
-	MOVW    R9, 16(SP)(R8*1)
-	MOVWLZX 54(AX), R9
-	MOVW    R9, 24(SP)(R8*1)
 	CMPQ    BX, $0x00000048
 	JLT     end10
 
 loop9:
-	VCVTPH2PS      (SP)(R8*1), Y0
-	VCVTPH2PS      16(SP)(R8*1), Y1
-	XORQ           $0x20, R8
-	MOVQ           AX, R9
-	LEAQ           72(AX), R10
-	CMPQ           BX, $0x00000048
-	CMOVQGT        R10, R9
-	MOVWLZX        (R9), R10
-	MOVW           R10, (SP)(R8*1)
-	MOVWLZX        18(R9), R10
-	MOVW           R10, 8(SP)(R8*1)
-	MOVWLZX        36(R9), R10
-	MOVW           R10, 16(SP)(R8*1)
-	MOVWLZX        54(R9), R9
-	MOVW           R9, 24(SP)(R8*1)
-	VMULPS         320(CX), Y0, Y2
-	VMOVUPS        Y2, 64(SP)
-	VMULPS         320(CX)(SI*1), Y0, Y0
-	VMOVUPS        Y0, 128(SP)
-	VMULPS         352(CX), Y1, Y0
-	VMOVUPS        Y0, 96(SP)
-	VMULPS         352(CX)(SI*1), Y1, Y0
-	VMOVUPS        Y0, 160(SP)
-	VBROADCASTI128 2(AX), Y0
-	VINSERTI128    $0x01, 20(AX), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     (CX), Y1, Y2
-	VPMADDUBSW     64(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX), Y1, Y3
-	VPMADDUBSW     192(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, (AX), X3, X3
+	VPINSRW        $0x04, 18(AX), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         320(CX), Y3, Y4
+	VMOVUPS        Y4, (SP)
+	VMULPS         320(CX)(SI*1), Y3, Y3
+	VMOVUPS        Y3, 64(SP)
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, 36(AX), X3, X3
+	VPINSRW        $0x04, 54(AX), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         352(CX), Y3, Y4
+	VMOVUPS        Y4, 32(SP)
+	VMULPS         352(CX)(SI*1), Y3, Y3
+	VMOVUPS        Y3, 96(SP)
+	VBROADCASTI128 2(AX), Y3
+	VINSERTI128    $0x01, 20(AX), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDUBSW     64(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX), Y4, Y6
+	VPMADDUBSW     192(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, (SP), Y6
+	VFMADD213PS    128(SP), Y6, Y5
+	VMOVUPS        Y5, 128(SP)
+	VPMADDUBSW     (CX)(SI*1), Y4, Y5
+	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(SI*1), Y4, Y4
+	VPMADDUBSW     192(CX)(SI*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         256(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0x00, 64(SP), Y3
-	VFMADD213PS    192(SP), Y3, Y2
-	VMOVUPS        Y2, 192(SP)
-	VPMADDUBSW     (CX)(SI*1), Y1, Y2
-	VPMADDUBSW     64(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(SI*1), Y1, Y1
-	VPMADDUBSW     192(CX)(SI*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         256(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 128(SP), Y0
-	VFMADD213PS    256(SP), Y0, Y2
-	VMOVUPS        Y2, 256(SP)
+	VFMADD213PS    192(SP), Y3, Y5
+	VMOVUPS        Y5, 192(SP)
 	PREFETCHT1     (DX)
-	VBROADCASTI128 38(AX), Y0
-	VINSERTI128    $0x01, 56(AX), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     32(CX), Y1, Y2
-	VPMADDUBSW     96(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX), Y1, Y3
-	VPMADDUBSW     224(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VBROADCASTI128 38(AX), Y3
+	VINSERTI128    $0x01, 56(AX), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDUBSW     96(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX), Y4, Y6
+	VPMADDUBSW     224(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 32(SP), Y6
+	VFMADD213PS    160(SP), Y6, Y5
+	VMOVUPS        Y5, 160(SP)
+	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
+	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(SI*1), Y4, Y4
+	VPMADDUBSW     224(CX)(SI*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         288(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0x00, 96(SP), Y3
-	VFMADD213PS    224(SP), Y3, Y2
-	VMOVUPS        Y2, 224(SP)
-	VPMADDUBSW     32(CX)(SI*1), Y1, Y2
-	VPMADDUBSW     96(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(SI*1), Y1, Y1
-	VPMADDUBSW     224(CX)(SI*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         288(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 160(SP), Y0
-	VFMADD213PS    288(SP), Y0, Y2
-	VMOVUPS        Y2, 288(SP)
+	VFMADD213PS    224(SP), Y3, Y5
+	VMOVUPS        Y5, 224(SP)
 	PREFETCHT1     64(DX)
 	ADDQ           $0x00000048, DX
 	CMPQ           DX, next_len+88(FP)
@@ -617,35 +549,35 @@ loop9:
 end10:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), BX
-	VMOVUPS      192(SP), Y0
-	VPERMILPS    $0x4e, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VPERMILPS    $0xb1, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VMOVUPS      224(SP), Y1
-	VPERMILPS    $0x4e, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVSS       X0, (BX)
+	VMOVUPS      128(SP), Y3
+	VPERMILPS    $0x4e, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VPERMILPS    $0xb1, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      160(SP), Y4
+	VPERMILPS    $0x4e, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VPERMILPS    $0xb1, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVSS       X3, (BX)
 	ADDQ         stride+24(FP), BX
-	VMOVUPS      256(SP), Y0
-	VPERMILPS    $0x4e, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VPERMILPS    $0xb1, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VMOVUPS      288(SP), Y1
-	VPERMILPS    $0x4e, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVSS       X0, (BX)
+	VMOVUPS      192(SP), Y3
+	VPERMILPS    $0x4e, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VPERMILPS    $0xb1, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      224(SP), Y4
+	VPERMILPS    $0x4e, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VPERMILPS    $0xb1, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVSS       X3, (BX)
 	MOVQ         s_base+0(FP), BX
 	ADDQ         $0x00000004, BX
 	MOVQ         BX, s_base+0(FP)

@@ -28,952 +28,956 @@ loop1:
 	JGE  loop1
 
 end2:
-	LEAQ (DI)(DI*2), BX
-	CMPQ n+104(FP), $0x00000004
-	JLT  done4
+	LEAQ    (DI)(DI*2), BX
+	VMOVDQU fifteen<>+0(SB), Y0
+	VMOVDQU pairs<>+0(SB), Y1
+	VMOVDQU upper<>+0(SB), Y2
+	VMOVDQU lower<>+0(SB), Y3
+	CMPQ    n+104(FP), $0x00000004
+	JLT     done4
 
 rows3:
-	VXORPS  Y0, Y0, Y0
-	VMOVUPS Y0, 576(SP)
-	VMOVUPS Y0, 704(SP)
-	VMOVUPS Y0, 832(SP)
-	VMOVUPS Y0, 960(SP)
-	VMOVUPS Y0, 1088(SP)
-	VMOVUPS Y0, 608(SP)
-	VMOVUPS Y0, 736(SP)
-	VMOVUPS Y0, 864(SP)
-	VMOVUPS Y0, 992(SP)
-	VMOVUPS Y0, 1120(SP)
-	VMOVUPS Y0, 640(SP)
-	VMOVUPS Y0, 768(SP)
-	VMOVUPS Y0, 896(SP)
-	VMOVUPS Y0, 1024(SP)
-	VMOVUPS Y0, 1152(SP)
-	VMOVUPS Y0, 672(SP)
-	VMOVUPS Y0, 800(SP)
-	VMOVUPS Y0, 928(SP)
-	VMOVUPS Y0, 1056(SP)
-	VMOVUPS Y0, 1184(SP)
+	VXORPS  Y4, Y4, Y4
+	VMOVUPS Y4, 576(SP)
+	VMOVUPS Y4, 704(SP)
+	VMOVUPS Y4, 832(SP)
+	VMOVUPS Y4, 960(SP)
+	VMOVUPS Y4, 1088(SP)
+	VMOVUPS Y4, 608(SP)
+	VMOVUPS Y4, 736(SP)
+	VMOVUPS Y4, 864(SP)
+	VMOVUPS Y4, 992(SP)
+	VMOVUPS Y4, 1120(SP)
+	VMOVUPS Y4, 640(SP)
+	VMOVUPS Y4, 768(SP)
+	VMOVUPS Y4, 896(SP)
+	VMOVUPS Y4, 1024(SP)
+	VMOVUPS Y4, 1152(SP)
+	VMOVUPS Y4, 672(SP)
+	VMOVUPS Y4, 800(SP)
+	VMOVUPS Y4, 928(SP)
+	VMOVUPS Y4, 1056(SP)
+	VMOVUPS Y4, 1184(SP)
 	MOVQ    DI, R8
 	CMPQ    R8, $0x000000d2
 	JLT     end6
 
 loop5:
-	VPXOR          Y0, Y0, Y0
-	VPINSRW        $0x00, 208(AX), X0, X0
-	VPINSRW        $0x01, 208(AX)(DI*1), X0, X0
-	VPINSRW        $0x02, 208(AX)(DI*2), X0, X0
-	VPINSRW        $0x03, 208(AX)(BX*1), X0, X0
-	VCVTPH2PS      X0, Y0
-	VPERMQ         $0x44, Y0, Y0
-	VBROADCASTI128 192(AX), Y1
-	VINSERTI128    $0x01, 192(AX)(DI*2), Y1, Y1
-	VBROADCASTI128 192(AX)(DI*1), Y2
-	VINSERTI128    $0x01, 192(AX)(BX*1), Y2, Y2
-	VPUNPCKLBW     Y2, Y1, Y3
-	VEXTRACTI128   $0x01, Y3, X4
-	VPUNPCKLWD     X4, X3, X5
-	VPUNPCKHWD     X4, X3, X3
-	VPUNPCKHBW     Y2, Y1, Y1
-	VEXTRACTI128   $0x01, Y1, X2
-	VPUNPCKLWD     X2, X1, X4
-	VPUNPCKHWD     X2, X1, X1
-	VMOVDQU        X5, (SP)
-	VMOVDQU        X3, 16(SP)
-	VMOVDQU        X4, 32(SP)
-	VMOVDQU        X1, 48(SP)
-	VPMOVSXBD      (SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         192(CX), Y1, Y2
-	VMOVUPS        Y2, 64(SP)
-	VMULPS         192(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 320(SP)
-	VMOVUPS        576(SP), Y2
-	VFMADD231PS    128(CX), Y1, Y2
-	VMOVUPS        Y2, 576(SP)
-	VMOVUPS        640(SP), Y2
-	VFMADD231PS    128(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 640(SP)
-	VPMOVSXBD      8(SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         224(CX), Y1, Y2
-	VMOVUPS        Y2, 96(SP)
-	VMULPS         224(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 352(SP)
-	VMOVUPS        608(SP), Y2
-	VFMADD231PS    160(CX), Y1, Y2
-	VMOVUPS        Y2, 608(SP)
-	VMOVUPS        672(SP), Y2
-	VFMADD231PS    160(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 672(SP)
-	VPMOVSXBD      16(SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         448(CX), Y1, Y2
-	VMOVUPS        Y2, 128(SP)
-	VMULPS         448(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 384(SP)
-	VMOVUPS        576(SP), Y2
-	VFMADD231PS    384(CX), Y1, Y2
-	VMOVUPS        Y2, 576(SP)
-	VMOVUPS        640(SP), Y2
-	VFMADD231PS    384(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 640(SP)
-	VPMOVSXBD      24(SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         480(CX), Y1, Y2
-	VMOVUPS        Y2, 160(SP)
-	VMULPS         480(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 416(SP)
-	VMOVUPS        608(SP), Y2
-	VFMADD231PS    416(CX), Y1, Y2
-	VMOVUPS        Y2, 608(SP)
-	VMOVUPS        672(SP), Y2
-	VFMADD231PS    416(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 672(SP)
-	VPMOVSXBD      32(SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         704(CX), Y1, Y2
-	VMOVUPS        Y2, 192(SP)
-	VMULPS         704(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 448(SP)
-	VMOVUPS        576(SP), Y2
-	VFMADD231PS    640(CX), Y1, Y2
-	VMOVUPS        Y2, 576(SP)
-	VMOVUPS        640(SP), Y2
-	VFMADD231PS    640(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 640(SP)
-	VPMOVSXBD      40(SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         736(CX), Y1, Y2
-	VMOVUPS        Y2, 224(SP)
-	VMULPS         736(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 480(SP)
-	VMOVUPS        608(SP), Y2
-	VFMADD231PS    672(CX), Y1, Y2
-	VMOVUPS        Y2, 608(SP)
-	VMOVUPS        672(SP), Y2
-	VFMADD231PS    672(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 672(SP)
-	VPMOVSXBD      48(SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         960(CX), Y1, Y2
-	VMOVUPS        Y2, 256(SP)
-	VMULPS         960(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 512(SP)
-	VMOVUPS        576(SP), Y2
-	VFMADD231PS    896(CX), Y1, Y2
-	VMOVUPS        Y2, 576(SP)
-	VMOVUPS        640(SP), Y2
-	VFMADD231PS    896(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 640(SP)
-	VPMOVSXBD      56(SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         992(CX), Y1, Y0
-	VMOVUPS        Y0, 288(SP)
-	VMULPS         992(CX)(SI*1), Y1, Y0
-	VMOVUPS        Y0, 544(SP)
-	VMOVUPS        608(SP), Y0
-	VFMADD231PS    928(CX), Y1, Y0
-	VMOVUPS        Y0, 608(SP)
-	VMOVUPS        672(SP), Y0
-	VFMADD231PS    928(CX)(SI*1), Y1, Y0
-	VMOVUPS        Y0, 672(SP)
-	VMOVDQU        (AX), Y0
-	VMOVDQU        128(AX), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x04, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     (CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     64(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 64(SP), Y2
-	VFMADD213PS    704(SP), Y2, Y1
-	VMOVUPS        Y1, 704(SP)
-	VPMADDUBSW     (CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     64(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 320(SP), Y0
-	VFMADD213PS    768(SP), Y0, Y1
-	VMOVUPS        Y1, 768(SP)
-	VMOVDQU        (AX), Y0
-	VMOVDQU        128(AX), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     256(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     320(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 128(SP), Y2
-	VFMADD213PS    704(SP), Y2, Y1
-	VMOVUPS        Y1, 704(SP)
-	VPMADDUBSW     256(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     320(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 384(SP), Y0
-	VFMADD213PS    768(SP), Y0, Y1
-	VMOVUPS        Y1, 768(SP)
-	VMOVDQU        64(AX), Y0
-	VMOVDQU        160(AX), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x04, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     512(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     576(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 192(SP), Y2
-	VFMADD213PS    704(SP), Y2, Y1
-	VMOVUPS        Y1, 704(SP)
-	VPMADDUBSW     512(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     576(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 448(SP), Y0
-	VFMADD213PS    768(SP), Y0, Y1
-	VMOVUPS        Y1, 768(SP)
-	VMOVDQU        64(AX), Y0
-	VMOVDQU        160(AX), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     768(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     832(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 256(SP), Y2
-	VFMADD213PS    704(SP), Y2, Y1
-	VMOVUPS        Y1, 704(SP)
-	VPMADDUBSW     768(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     832(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 512(SP), Y0
-	VFMADD213PS    768(SP), Y0, Y1
-	VMOVUPS        Y1, 768(SP)
+	VPXOR          Y4, Y4, Y4
+	VPINSRW        $0x00, 208(AX), X4, X4
+	VPINSRW        $0x01, 208(AX)(DI*1), X4, X4
+	VPINSRW        $0x02, 208(AX)(DI*2), X4, X4
+	VPINSRW        $0x03, 208(AX)(BX*1), X4, X4
+	VCVTPH2PS      X4, Y4
+	VPERMQ         $0x44, Y4, Y4
+	VBROADCASTI128 192(AX), Y5
+	VINSERTI128    $0x01, 192(AX)(DI*2), Y5, Y5
+	VBROADCASTI128 192(AX)(DI*1), Y6
+	VINSERTI128    $0x01, 192(AX)(BX*1), Y6, Y6
+	VPUNPCKLBW     Y6, Y5, Y7
+	VEXTRACTI128   $0x01, Y7, X8
+	VPUNPCKLWD     X8, X7, X9
+	VPUNPCKHWD     X8, X7, X7
+	VPUNPCKHBW     Y6, Y5, Y5
+	VEXTRACTI128   $0x01, Y5, X6
+	VPUNPCKLWD     X6, X5, X8
+	VPUNPCKHWD     X6, X5, X5
+	VMOVDQU        X9, (SP)
+	VMOVDQU        X7, 16(SP)
+	VMOVDQU        X8, 32(SP)
+	VMOVDQU        X5, 48(SP)
+	VPMOVSXBD      (SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         192(CX), Y5, Y6
+	VMOVUPS        Y6, 64(SP)
+	VMULPS         192(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 320(SP)
+	VMOVUPS        576(SP), Y6
+	VFMADD231PS    128(CX), Y5, Y6
+	VMOVUPS        Y6, 576(SP)
+	VMOVUPS        640(SP), Y6
+	VFMADD231PS    128(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 640(SP)
+	VPMOVSXBD      8(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         224(CX), Y5, Y6
+	VMOVUPS        Y6, 96(SP)
+	VMULPS         224(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 352(SP)
+	VMOVUPS        608(SP), Y6
+	VFMADD231PS    160(CX), Y5, Y6
+	VMOVUPS        Y6, 608(SP)
+	VMOVUPS        672(SP), Y6
+	VFMADD231PS    160(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 672(SP)
+	VPMOVSXBD      16(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         448(CX), Y5, Y6
+	VMOVUPS        Y6, 128(SP)
+	VMULPS         448(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 384(SP)
+	VMOVUPS        576(SP), Y6
+	VFMADD231PS    384(CX), Y5, Y6
+	VMOVUPS        Y6, 576(SP)
+	VMOVUPS        640(SP), Y6
+	VFMADD231PS    384(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 640(SP)
+	VPMOVSXBD      24(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         480(CX), Y5, Y6
+	VMOVUPS        Y6, 160(SP)
+	VMULPS         480(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 416(SP)
+	VMOVUPS        608(SP), Y6
+	VFMADD231PS    416(CX), Y5, Y6
+	VMOVUPS        Y6, 608(SP)
+	VMOVUPS        672(SP), Y6
+	VFMADD231PS    416(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 672(SP)
+	VPMOVSXBD      32(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         704(CX), Y5, Y6
+	VMOVUPS        Y6, 192(SP)
+	VMULPS         704(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 448(SP)
+	VMOVUPS        576(SP), Y6
+	VFMADD231PS    640(CX), Y5, Y6
+	VMOVUPS        Y6, 576(SP)
+	VMOVUPS        640(SP), Y6
+	VFMADD231PS    640(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 640(SP)
+	VPMOVSXBD      40(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         736(CX), Y5, Y6
+	VMOVUPS        Y6, 224(SP)
+	VMULPS         736(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 480(SP)
+	VMOVUPS        608(SP), Y6
+	VFMADD231PS    672(CX), Y5, Y6
+	VMOVUPS        Y6, 608(SP)
+	VMOVUPS        672(SP), Y6
+	VFMADD231PS    672(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 672(SP)
+	VPMOVSXBD      48(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         960(CX), Y5, Y6
+	VMOVUPS        Y6, 256(SP)
+	VMULPS         960(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 512(SP)
+	VMOVUPS        576(SP), Y6
+	VFMADD231PS    896(CX), Y5, Y6
+	VMOVUPS        Y6, 576(SP)
+	VMOVUPS        640(SP), Y6
+	VFMADD231PS    896(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 640(SP)
+	VPMOVSXBD      56(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         992(CX), Y5, Y4
+	VMOVUPS        Y4, 288(SP)
+	VMULPS         992(CX)(SI*1), Y5, Y4
+	VMOVUPS        Y4, 544(SP)
+	VMOVUPS        608(SP), Y4
+	VFMADD231PS    928(CX), Y5, Y4
+	VMOVUPS        Y4, 608(SP)
+	VMOVUPS        672(SP), Y4
+	VFMADD231PS    928(CX)(SI*1), Y5, Y4
+	VMOVUPS        Y4, 672(SP)
+	VMOVDQU        (AX), Y4
+	VMOVDQU        128(AX), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     64(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 64(SP), Y6
+	VFMADD213PS    704(SP), Y6, Y5
+	VMOVUPS        Y5, 704(SP)
+	VPMADDUBSW     (CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     64(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 320(SP), Y4
+	VFMADD213PS    768(SP), Y4, Y5
+	VMOVUPS        Y5, 768(SP)
+	VMOVDQU        (AX), Y4
+	VMOVDQU        128(AX), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     256(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     320(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 128(SP), Y6
+	VFMADD213PS    704(SP), Y6, Y5
+	VMOVUPS        Y5, 704(SP)
+	VPMADDUBSW     256(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     320(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 384(SP), Y4
+	VFMADD213PS    768(SP), Y4, Y5
+	VMOVUPS        Y5, 768(SP)
+	VMOVDQU        64(AX), Y4
+	VMOVDQU        160(AX), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     512(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     576(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 192(SP), Y6
+	VFMADD213PS    704(SP), Y6, Y5
+	VMOVUPS        Y5, 704(SP)
+	VPMADDUBSW     512(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     576(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 448(SP), Y4
+	VFMADD213PS    768(SP), Y4, Y5
+	VMOVUPS        Y5, 768(SP)
+	VMOVDQU        64(AX), Y4
+	VMOVDQU        160(AX), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     768(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     832(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 256(SP), Y6
+	VFMADD213PS    704(SP), Y6, Y5
+	VMOVUPS        Y5, 704(SP)
+	VPMADDUBSW     768(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     832(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 512(SP), Y4
+	VFMADD213PS    768(SP), Y4, Y5
+	VMOVUPS        Y5, 768(SP)
 	PREFETCHT1     (DX)
-	VMOVDQU        (AX)(DI*1), Y0
-	VMOVDQU        128(AX)(DI*1), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x04, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     (CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     64(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 64(SP), Y2
-	VFMADD213PS    832(SP), Y2, Y1
-	VMOVUPS        Y1, 832(SP)
-	VPMADDUBSW     (CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     64(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 320(SP), Y0
-	VFMADD213PS    896(SP), Y0, Y1
-	VMOVUPS        Y1, 896(SP)
-	VMOVDQU        (AX)(DI*1), Y0
-	VMOVDQU        128(AX)(DI*1), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     256(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     320(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 128(SP), Y2
-	VFMADD213PS    832(SP), Y2, Y1
-	VMOVUPS        Y1, 832(SP)
-	VPMADDUBSW     256(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     320(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 384(SP), Y0
-	VFMADD213PS    896(SP), Y0, Y1
-	VMOVUPS        Y1, 896(SP)
-	VMOVDQU        64(AX)(DI*1), Y0
-	VMOVDQU        160(AX)(DI*1), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x04, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     512(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     576(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 192(SP), Y2
-	VFMADD213PS    832(SP), Y2, Y1
-	VMOVUPS        Y1, 832(SP)
-	VPMADDUBSW     512(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     576(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 448(SP), Y0
-	VFMADD213PS    896(SP), Y0, Y1
-	VMOVUPS        Y1, 896(SP)
-	VMOVDQU        64(AX)(DI*1), Y0
-	VMOVDQU        160(AX)(DI*1), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     768(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     832(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 256(SP), Y2
-	VFMADD213PS    832(SP), Y2, Y1
-	VMOVUPS        Y1, 832(SP)
-	VPMADDUBSW     768(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     832(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 512(SP), Y0
-	VFMADD213PS    896(SP), Y0, Y1
-	VMOVUPS        Y1, 896(SP)
+	VMOVDQU        (AX)(DI*1), Y4
+	VMOVDQU        128(AX)(DI*1), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     64(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 64(SP), Y6
+	VFMADD213PS    832(SP), Y6, Y5
+	VMOVUPS        Y5, 832(SP)
+	VPMADDUBSW     (CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     64(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 320(SP), Y4
+	VFMADD213PS    896(SP), Y4, Y5
+	VMOVUPS        Y5, 896(SP)
+	VMOVDQU        (AX)(DI*1), Y4
+	VMOVDQU        128(AX)(DI*1), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     256(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     320(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 128(SP), Y6
+	VFMADD213PS    832(SP), Y6, Y5
+	VMOVUPS        Y5, 832(SP)
+	VPMADDUBSW     256(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     320(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 384(SP), Y4
+	VFMADD213PS    896(SP), Y4, Y5
+	VMOVUPS        Y5, 896(SP)
+	VMOVDQU        64(AX)(DI*1), Y4
+	VMOVDQU        160(AX)(DI*1), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     512(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     576(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 192(SP), Y6
+	VFMADD213PS    832(SP), Y6, Y5
+	VMOVUPS        Y5, 832(SP)
+	VPMADDUBSW     512(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     576(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 448(SP), Y4
+	VFMADD213PS    896(SP), Y4, Y5
+	VMOVUPS        Y5, 896(SP)
+	VMOVDQU        64(AX)(DI*1), Y4
+	VMOVDQU        160(AX)(DI*1), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     768(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     832(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 256(SP), Y6
+	VFMADD213PS    832(SP), Y6, Y5
+	VMOVUPS        Y5, 832(SP)
+	VPMADDUBSW     768(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     832(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 512(SP), Y4
+	VFMADD213PS    896(SP), Y4, Y5
+	VMOVUPS        Y5, 896(SP)
 	PREFETCHT1     64(DX)
 	PREFETCHT1     128(DX)
-	VMOVDQU        (AX)(DI*2), Y0
-	VMOVDQU        128(AX)(DI*2), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x04, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     (CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     64(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 64(SP), Y2
-	VFMADD213PS    960(SP), Y2, Y1
-	VMOVUPS        Y1, 960(SP)
-	VPMADDUBSW     (CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     64(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 320(SP), Y0
-	VFMADD213PS    1024(SP), Y0, Y1
-	VMOVUPS        Y1, 1024(SP)
-	VMOVDQU        (AX)(DI*2), Y0
-	VMOVDQU        128(AX)(DI*2), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     256(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     320(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 128(SP), Y2
-	VFMADD213PS    960(SP), Y2, Y1
-	VMOVUPS        Y1, 960(SP)
-	VPMADDUBSW     256(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     320(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 384(SP), Y0
-	VFMADD213PS    1024(SP), Y0, Y1
-	VMOVUPS        Y1, 1024(SP)
-	VMOVDQU        64(AX)(DI*2), Y0
-	VMOVDQU        160(AX)(DI*2), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x04, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     512(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     576(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 192(SP), Y2
-	VFMADD213PS    960(SP), Y2, Y1
-	VMOVUPS        Y1, 960(SP)
-	VPMADDUBSW     512(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     576(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 448(SP), Y0
-	VFMADD213PS    1024(SP), Y0, Y1
-	VMOVUPS        Y1, 1024(SP)
-	VMOVDQU        64(AX)(DI*2), Y0
-	VMOVDQU        160(AX)(DI*2), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     768(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     832(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 256(SP), Y2
-	VFMADD213PS    960(SP), Y2, Y1
-	VMOVUPS        Y1, 960(SP)
-	VPMADDUBSW     768(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     832(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 512(SP), Y0
-	VFMADD213PS    1024(SP), Y0, Y1
-	VMOVUPS        Y1, 1024(SP)
+	VMOVDQU        (AX)(DI*2), Y4
+	VMOVDQU        128(AX)(DI*2), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     64(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 64(SP), Y6
+	VFMADD213PS    960(SP), Y6, Y5
+	VMOVUPS        Y5, 960(SP)
+	VPMADDUBSW     (CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     64(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 320(SP), Y4
+	VFMADD213PS    1024(SP), Y4, Y5
+	VMOVUPS        Y5, 1024(SP)
+	VMOVDQU        (AX)(DI*2), Y4
+	VMOVDQU        128(AX)(DI*2), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     256(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     320(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 128(SP), Y6
+	VFMADD213PS    960(SP), Y6, Y5
+	VMOVUPS        Y5, 960(SP)
+	VPMADDUBSW     256(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     320(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 384(SP), Y4
+	VFMADD213PS    1024(SP), Y4, Y5
+	VMOVUPS        Y5, 1024(SP)
+	VMOVDQU        64(AX)(DI*2), Y4
+	VMOVDQU        160(AX)(DI*2), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     512(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     576(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 192(SP), Y6
+	VFMADD213PS    960(SP), Y6, Y5
+	VMOVUPS        Y5, 960(SP)
+	VPMADDUBSW     512(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     576(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 448(SP), Y4
+	VFMADD213PS    1024(SP), Y4, Y5
+	VMOVUPS        Y5, 1024(SP)
+	VMOVDQU        64(AX)(DI*2), Y4
+	VMOVDQU        160(AX)(DI*2), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     768(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     832(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 256(SP), Y6
+	VFMADD213PS    960(SP), Y6, Y5
+	VMOVUPS        Y5, 960(SP)
+	VPMADDUBSW     768(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     832(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 512(SP), Y4
+	VFMADD213PS    1024(SP), Y4, Y5
+	VMOVUPS        Y5, 1024(SP)
 	PREFETCHT1     192(DX)
 	PREFETCHT1     256(DX)
-	VMOVDQU        (AX)(BX*1), Y0
-	VMOVDQU        128(AX)(BX*1), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x04, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     (CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     64(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 64(SP), Y2
-	VFMADD213PS    1088(SP), Y2, Y1
-	VMOVUPS        Y1, 1088(SP)
-	VPMADDUBSW     (CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     64(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 320(SP), Y0
-	VFMADD213PS    1152(SP), Y0, Y1
-	VMOVUPS        Y1, 1152(SP)
-	VMOVDQU        (AX)(BX*1), Y0
-	VMOVDQU        128(AX)(BX*1), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     256(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     320(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 128(SP), Y2
-	VFMADD213PS    1088(SP), Y2, Y1
-	VMOVUPS        Y1, 1088(SP)
-	VPMADDUBSW     256(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     320(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 384(SP), Y0
-	VFMADD213PS    1152(SP), Y0, Y1
-	VMOVUPS        Y1, 1152(SP)
-	VMOVDQU        64(AX)(BX*1), Y0
-	VMOVDQU        160(AX)(BX*1), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x04, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     512(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     576(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 192(SP), Y2
-	VFMADD213PS    1088(SP), Y2, Y1
-	VMOVUPS        Y1, 1088(SP)
-	VPMADDUBSW     512(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     576(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 448(SP), Y0
-	VFMADD213PS    1152(SP), Y0, Y1
-	VMOVUPS        Y1, 1152(SP)
-	VMOVDQU        64(AX)(BX*1), Y0
-	VMOVDQU        160(AX)(BX*1), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     768(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     832(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 256(SP), Y2
-	VFMADD213PS    1088(SP), Y2, Y1
-	VMOVUPS        Y1, 1088(SP)
-	VPMADDUBSW     768(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     832(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 512(SP), Y0
-	VFMADD213PS    1152(SP), Y0, Y1
-	VMOVUPS        Y1, 1152(SP)
+	VMOVDQU        (AX)(BX*1), Y4
+	VMOVDQU        128(AX)(BX*1), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     64(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 64(SP), Y6
+	VFMADD213PS    1088(SP), Y6, Y5
+	VMOVUPS        Y5, 1088(SP)
+	VPMADDUBSW     (CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     64(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 320(SP), Y4
+	VFMADD213PS    1152(SP), Y4, Y5
+	VMOVUPS        Y5, 1152(SP)
+	VMOVDQU        (AX)(BX*1), Y4
+	VMOVDQU        128(AX)(BX*1), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     256(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     320(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 128(SP), Y6
+	VFMADD213PS    1088(SP), Y6, Y5
+	VMOVUPS        Y5, 1088(SP)
+	VPMADDUBSW     256(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     320(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 384(SP), Y4
+	VFMADD213PS    1152(SP), Y4, Y5
+	VMOVUPS        Y5, 1152(SP)
+	VMOVDQU        64(AX)(BX*1), Y4
+	VMOVDQU        160(AX)(BX*1), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     512(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     576(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 192(SP), Y6
+	VFMADD213PS    1088(SP), Y6, Y5
+	VMOVUPS        Y5, 1088(SP)
+	VPMADDUBSW     512(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     576(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 448(SP), Y4
+	VFMADD213PS    1152(SP), Y4, Y5
+	VMOVUPS        Y5, 1152(SP)
+	VMOVDQU        64(AX)(BX*1), Y4
+	VMOVDQU        160(AX)(BX*1), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     768(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     832(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 256(SP), Y6
+	VFMADD213PS    1088(SP), Y6, Y5
+	VMOVUPS        Y5, 1088(SP)
+	VPMADDUBSW     768(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     832(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 512(SP), Y4
+	VFMADD213PS    1152(SP), Y4, Y5
+	VMOVUPS        Y5, 1152(SP)
 	PREFETCHT1     320(DX)
 	PREFETCHT1     384(DX)
-	VMOVDQU        32(AX), Y0
-	VMOVDQU        128(AX), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     32(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     96(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 96(SP), Y2
-	VFMADD213PS    736(SP), Y2, Y1
-	VMOVUPS        Y1, 736(SP)
-	VPMADDUBSW     32(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     96(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 352(SP), Y0
-	VFMADD213PS    800(SP), Y0, Y1
-	VMOVUPS        Y1, 800(SP)
-	VMOVDQU        32(AX), Y0
-	VMOVDQU        128(AX), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSRLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     288(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     352(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 160(SP), Y2
-	VFMADD213PS    736(SP), Y2, Y1
-	VMOVUPS        Y1, 736(SP)
-	VPMADDUBSW     288(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     352(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 416(SP), Y0
-	VFMADD213PS    800(SP), Y0, Y1
-	VMOVUPS        Y1, 800(SP)
-	VMOVDQU        96(AX), Y0
-	VMOVDQU        160(AX), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     544(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     608(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 224(SP), Y2
-	VFMADD213PS    736(SP), Y2, Y1
-	VMOVUPS        Y1, 736(SP)
-	VPMADDUBSW     544(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     608(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 480(SP), Y0
-	VFMADD213PS    800(SP), Y0, Y1
-	VMOVUPS        Y1, 800(SP)
-	VMOVDQU        96(AX), Y0
-	VMOVDQU        160(AX), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSRLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     800(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     864(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 288(SP), Y2
-	VFMADD213PS    736(SP), Y2, Y1
-	VMOVUPS        Y1, 736(SP)
-	VPMADDUBSW     800(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     864(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 544(SP), Y0
-	VFMADD213PS    800(SP), Y0, Y1
-	VMOVUPS        Y1, 800(SP)
+	VMOVDQU        32(AX), Y4
+	VMOVDQU        128(AX), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     96(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 96(SP), Y6
+	VFMADD213PS    736(SP), Y6, Y5
+	VMOVUPS        Y5, 736(SP)
+	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     96(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 352(SP), Y4
+	VFMADD213PS    800(SP), Y4, Y5
+	VMOVUPS        Y5, 800(SP)
+	VMOVDQU        32(AX), Y4
+	VMOVDQU        128(AX), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPSRLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     288(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     352(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 160(SP), Y6
+	VFMADD213PS    736(SP), Y6, Y5
+	VMOVUPS        Y5, 736(SP)
+	VPMADDUBSW     288(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     352(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 416(SP), Y4
+	VFMADD213PS    800(SP), Y4, Y5
+	VMOVUPS        Y5, 800(SP)
+	VMOVDQU        96(AX), Y4
+	VMOVDQU        160(AX), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     544(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     608(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 224(SP), Y6
+	VFMADD213PS    736(SP), Y6, Y5
+	VMOVUPS        Y5, 736(SP)
+	VPMADDUBSW     544(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     608(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 480(SP), Y4
+	VFMADD213PS    800(SP), Y4, Y5
+	VMOVUPS        Y5, 800(SP)
+	VMOVDQU        96(AX), Y4
+	VMOVDQU        160(AX), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPSRLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     800(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     864(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 288(SP), Y6
+	VFMADD213PS    736(SP), Y6, Y5
+	VMOVUPS        Y5, 736(SP)
+	VPMADDUBSW     800(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     864(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 544(SP), Y4
+	VFMADD213PS    800(SP), Y4, Y5
+	VMOVUPS        Y5, 800(SP)
 	PREFETCHT1     448(DX)
-	VMOVDQU        32(AX)(DI*1), Y0
-	VMOVDQU        128(AX)(DI*1), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     32(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     96(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 96(SP), Y2
-	VFMADD213PS    864(SP), Y2, Y1
-	VMOVUPS        Y1, 864(SP)
-	VPMADDUBSW     32(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     96(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 352(SP), Y0
-	VFMADD213PS    928(SP), Y0, Y1
-	VMOVUPS        Y1, 928(SP)
-	VMOVDQU        32(AX)(DI*1), Y0
-	VMOVDQU        128(AX)(DI*1), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSRLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     288(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     352(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 160(SP), Y2
-	VFMADD213PS    864(SP), Y2, Y1
-	VMOVUPS        Y1, 864(SP)
-	VPMADDUBSW     288(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     352(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 416(SP), Y0
-	VFMADD213PS    928(SP), Y0, Y1
-	VMOVUPS        Y1, 928(SP)
-	VMOVDQU        96(AX)(DI*1), Y0
-	VMOVDQU        160(AX)(DI*1), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     544(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     608(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 224(SP), Y2
-	VFMADD213PS    864(SP), Y2, Y1
-	VMOVUPS        Y1, 864(SP)
-	VPMADDUBSW     544(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     608(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 480(SP), Y0
-	VFMADD213PS    928(SP), Y0, Y1
-	VMOVUPS        Y1, 928(SP)
-	VMOVDQU        96(AX)(DI*1), Y0
-	VMOVDQU        160(AX)(DI*1), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSRLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     800(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     864(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 288(SP), Y2
-	VFMADD213PS    864(SP), Y2, Y1
-	VMOVUPS        Y1, 864(SP)
-	VPMADDUBSW     800(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     864(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 544(SP), Y0
-	VFMADD213PS    928(SP), Y0, Y1
-	VMOVUPS        Y1, 928(SP)
+	VMOVDQU        32(AX)(DI*1), Y4
+	VMOVDQU        128(AX)(DI*1), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     96(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 96(SP), Y6
+	VFMADD213PS    864(SP), Y6, Y5
+	VMOVUPS        Y5, 864(SP)
+	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     96(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 352(SP), Y4
+	VFMADD213PS    928(SP), Y4, Y5
+	VMOVUPS        Y5, 928(SP)
+	VMOVDQU        32(AX)(DI*1), Y4
+	VMOVDQU        128(AX)(DI*1), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPSRLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     288(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     352(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 160(SP), Y6
+	VFMADD213PS    864(SP), Y6, Y5
+	VMOVUPS        Y5, 864(SP)
+	VPMADDUBSW     288(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     352(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 416(SP), Y4
+	VFMADD213PS    928(SP), Y4, Y5
+	VMOVUPS        Y5, 928(SP)
+	VMOVDQU        96(AX)(DI*1), Y4
+	VMOVDQU        160(AX)(DI*1), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     544(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     608(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 224(SP), Y6
+	VFMADD213PS    864(SP), Y6, Y5
+	VMOVUPS        Y5, 864(SP)
+	VPMADDUBSW     544(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     608(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 480(SP), Y4
+	VFMADD213PS    928(SP), Y4, Y5
+	VMOVUPS        Y5, 928(SP)
+	VMOVDQU        96(AX)(DI*1), Y4
+	VMOVDQU        160(AX)(DI*1), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPSRLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     800(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     864(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 288(SP), Y6
+	VFMADD213PS    864(SP), Y6, Y5
+	VMOVUPS        Y5, 864(SP)
+	VPMADDUBSW     800(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     864(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 544(SP), Y4
+	VFMADD213PS    928(SP), Y4, Y5
+	VMOVUPS        Y5, 928(SP)
 	PREFETCHT1     512(DX)
 	PREFETCHT1     576(DX)
-	VMOVDQU        32(AX)(DI*2), Y0
-	VMOVDQU        128(AX)(DI*2), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     32(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     96(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 96(SP), Y2
-	VFMADD213PS    992(SP), Y2, Y1
-	VMOVUPS        Y1, 992(SP)
-	VPMADDUBSW     32(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     96(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 352(SP), Y0
-	VFMADD213PS    1056(SP), Y0, Y1
-	VMOVUPS        Y1, 1056(SP)
-	VMOVDQU        32(AX)(DI*2), Y0
-	VMOVDQU        128(AX)(DI*2), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSRLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     288(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     352(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 160(SP), Y2
-	VFMADD213PS    992(SP), Y2, Y1
-	VMOVUPS        Y1, 992(SP)
-	VPMADDUBSW     288(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     352(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 416(SP), Y0
-	VFMADD213PS    1056(SP), Y0, Y1
-	VMOVUPS        Y1, 1056(SP)
-	VMOVDQU        96(AX)(DI*2), Y0
-	VMOVDQU        160(AX)(DI*2), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     544(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     608(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 224(SP), Y2
-	VFMADD213PS    992(SP), Y2, Y1
-	VMOVUPS        Y1, 992(SP)
-	VPMADDUBSW     544(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     608(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 480(SP), Y0
-	VFMADD213PS    1056(SP), Y0, Y1
-	VMOVUPS        Y1, 1056(SP)
-	VMOVDQU        96(AX)(DI*2), Y0
-	VMOVDQU        160(AX)(DI*2), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSRLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     800(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     864(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 288(SP), Y2
-	VFMADD213PS    992(SP), Y2, Y1
-	VMOVUPS        Y1, 992(SP)
-	VPMADDUBSW     800(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     864(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 544(SP), Y0
-	VFMADD213PS    1056(SP), Y0, Y1
-	VMOVUPS        Y1, 1056(SP)
+	VMOVDQU        32(AX)(DI*2), Y4
+	VMOVDQU        128(AX)(DI*2), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     96(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 96(SP), Y6
+	VFMADD213PS    992(SP), Y6, Y5
+	VMOVUPS        Y5, 992(SP)
+	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     96(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 352(SP), Y4
+	VFMADD213PS    1056(SP), Y4, Y5
+	VMOVUPS        Y5, 1056(SP)
+	VMOVDQU        32(AX)(DI*2), Y4
+	VMOVDQU        128(AX)(DI*2), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPSRLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     288(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     352(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 160(SP), Y6
+	VFMADD213PS    992(SP), Y6, Y5
+	VMOVUPS        Y5, 992(SP)
+	VPMADDUBSW     288(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     352(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 416(SP), Y4
+	VFMADD213PS    1056(SP), Y4, Y5
+	VMOVUPS        Y5, 1056(SP)
+	VMOVDQU        96(AX)(DI*2), Y4
+	VMOVDQU        160(AX)(DI*2), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     544(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     608(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 224(SP), Y6
+	VFMADD213PS    992(SP), Y6, Y5
+	VMOVUPS        Y5, 992(SP)
+	VPMADDUBSW     544(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     608(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 480(SP), Y4
+	VFMADD213PS    1056(SP), Y4, Y5
+	VMOVUPS        Y5, 1056(SP)
+	VMOVDQU        96(AX)(DI*2), Y4
+	VMOVDQU        160(AX)(DI*2), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPSRLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     800(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     864(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 288(SP), Y6
+	VFMADD213PS    992(SP), Y6, Y5
+	VMOVUPS        Y5, 992(SP)
+	VPMADDUBSW     800(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     864(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 544(SP), Y4
+	VFMADD213PS    1056(SP), Y4, Y5
+	VMOVUPS        Y5, 1056(SP)
 	PREFETCHT1     640(DX)
 	PREFETCHT1     704(DX)
-	VMOVDQU        32(AX)(BX*1), Y0
-	VMOVDQU        128(AX)(BX*1), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     32(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     96(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 96(SP), Y2
-	VFMADD213PS    1120(SP), Y2, Y1
-	VMOVUPS        Y1, 1120(SP)
-	VPMADDUBSW     32(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     96(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 352(SP), Y0
-	VFMADD213PS    1184(SP), Y0, Y1
-	VMOVUPS        Y1, 1184(SP)
-	VMOVDQU        32(AX)(BX*1), Y0
-	VMOVDQU        128(AX)(BX*1), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSRLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     288(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     352(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 160(SP), Y2
-	VFMADD213PS    1120(SP), Y2, Y1
-	VMOVUPS        Y1, 1120(SP)
-	VPMADDUBSW     288(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     352(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 416(SP), Y0
-	VFMADD213PS    1184(SP), Y0, Y1
-	VMOVUPS        Y1, 1184(SP)
-	VMOVDQU        96(AX)(BX*1), Y0
-	VMOVDQU        160(AX)(BX*1), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     544(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     608(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 224(SP), Y2
-	VFMADD213PS    1120(SP), Y2, Y1
-	VMOVUPS        Y1, 1120(SP)
-	VPMADDUBSW     544(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     608(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 480(SP), Y0
-	VFMADD213PS    1184(SP), Y0, Y1
-	VMOVUPS        Y1, 1184(SP)
-	VMOVDQU        96(AX)(BX*1), Y0
-	VMOVDQU        160(AX)(BX*1), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSRLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     800(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     864(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 288(SP), Y2
-	VFMADD213PS    1120(SP), Y2, Y1
-	VMOVUPS        Y1, 1120(SP)
-	VPMADDUBSW     800(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     864(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 544(SP), Y0
-	VFMADD213PS    1184(SP), Y0, Y1
-	VMOVUPS        Y1, 1184(SP)
+	VMOVDQU        32(AX)(BX*1), Y4
+	VMOVDQU        128(AX)(BX*1), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     96(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 96(SP), Y6
+	VFMADD213PS    1120(SP), Y6, Y5
+	VMOVUPS        Y5, 1120(SP)
+	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     96(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 352(SP), Y4
+	VFMADD213PS    1184(SP), Y4, Y5
+	VMOVUPS        Y5, 1184(SP)
+	VMOVDQU        32(AX)(BX*1), Y4
+	VMOVDQU        128(AX)(BX*1), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPSRLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     288(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     352(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 160(SP), Y6
+	VFMADD213PS    1120(SP), Y6, Y5
+	VMOVUPS        Y5, 1120(SP)
+	VPMADDUBSW     288(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     352(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 416(SP), Y4
+	VFMADD213PS    1184(SP), Y4, Y5
+	VMOVUPS        Y5, 1184(SP)
+	VMOVDQU        96(AX)(BX*1), Y4
+	VMOVDQU        160(AX)(BX*1), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     544(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     608(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 224(SP), Y6
+	VFMADD213PS    1120(SP), Y6, Y5
+	VMOVUPS        Y5, 1120(SP)
+	VPMADDUBSW     544(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     608(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 480(SP), Y4
+	VFMADD213PS    1184(SP), Y4, Y5
+	VMOVUPS        Y5, 1184(SP)
+	VMOVDQU        96(AX)(BX*1), Y4
+	VMOVDQU        160(AX)(BX*1), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPSRLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     800(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     864(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 288(SP), Y6
+	VFMADD213PS    1120(SP), Y6, Y5
+	VMOVUPS        Y5, 1120(SP)
+	VPMADDUBSW     800(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     864(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 544(SP), Y4
+	VFMADD213PS    1184(SP), Y4, Y5
+	VMOVUPS        Y5, 1184(SP)
 	PREFETCHT1     768(DX)
 	PREFETCHT1     832(DX)
 	ADDQ           $0x00000348, DX
@@ -988,79 +992,79 @@ loop5:
 end6:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), R8
-	VMOVUPS      704(SP), Y0
-	VMOVUPS      832(SP), Y1
-	VMOVUPS      960(SP), Y2
-	VMOVUPS      1088(SP), Y3
-	VUNPCKHPD    Y1, Y0, Y4
-	VUNPCKLPD    Y1, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VUNPCKHPD    Y3, Y2, Y4
-	VUNPCKLPD    Y3, Y2, Y2
-	VADDPS       Y4, Y2, Y2
-	VSHUFPS      $0xdd, Y2, Y0, Y4
-	VSHUFPS      $0x88, Y2, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VMOVUPS      736(SP), Y1
-	VMOVUPS      864(SP), Y2
-	VMOVUPS      992(SP), Y3
-	VMOVUPS      1120(SP), Y4
-	VUNPCKHPD    Y2, Y1, Y5
-	VUNPCKLPD    Y2, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VUNPCKHPD    Y4, Y3, Y5
-	VUNPCKLPD    Y4, Y3, Y3
-	VADDPS       Y5, Y3, Y3
-	VSHUFPS      $0xdd, Y3, Y1, Y5
-	VSHUFPS      $0x88, Y3, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      576(SP), Y1
-	VMOVUPS      608(SP), Y2
-	VADDPS       Y2, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X2
-	VADDPS       X2, X1, X1
-	VSUBPS       X1, X0, X0
-	VMOVUPS      X0, (R8)
+	VMOVUPS      704(SP), Y4
+	VMOVUPS      832(SP), Y5
+	VMOVUPS      960(SP), Y6
+	VMOVUPS      1088(SP), Y7
+	VUNPCKHPD    Y5, Y4, Y8
+	VUNPCKLPD    Y5, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VUNPCKHPD    Y7, Y6, Y8
+	VUNPCKLPD    Y7, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VSHUFPS      $0xdd, Y6, Y4, Y8
+	VSHUFPS      $0x88, Y6, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VMOVUPS      736(SP), Y5
+	VMOVUPS      864(SP), Y6
+	VMOVUPS      992(SP), Y7
+	VMOVUPS      1120(SP), Y8
+	VUNPCKHPD    Y6, Y5, Y9
+	VUNPCKLPD    Y6, Y5, Y5
+	VADDPS       Y9, Y5, Y5
+	VUNPCKHPD    Y8, Y7, Y9
+	VUNPCKLPD    Y8, Y7, Y7
+	VADDPS       Y9, Y7, Y7
+	VSHUFPS      $0xdd, Y7, Y5, Y9
+	VSHUFPS      $0x88, Y7, Y5, Y5
+	VADDPS       Y9, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X5, X4, X4
+	VMOVUPS      576(SP), Y5
+	VMOVUPS      608(SP), Y6
+	VADDPS       Y6, Y5, Y5
+	VEXTRACTF128 $0x01, Y5, X6
+	VADDPS       X6, X5, X5
+	VSUBPS       X5, X4, X4
+	VMOVUPS      X4, (R8)
 	ADDQ         stride+24(FP), R8
-	VMOVUPS      768(SP), Y0
-	VMOVUPS      896(SP), Y1
-	VMOVUPS      1024(SP), Y2
-	VMOVUPS      1152(SP), Y3
-	VUNPCKHPD    Y1, Y0, Y4
-	VUNPCKLPD    Y1, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VUNPCKHPD    Y3, Y2, Y4
-	VUNPCKLPD    Y3, Y2, Y2
-	VADDPS       Y4, Y2, Y2
-	VSHUFPS      $0xdd, Y2, Y0, Y4
-	VSHUFPS      $0x88, Y2, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VMOVUPS      800(SP), Y1
-	VMOVUPS      928(SP), Y2
-	VMOVUPS      1056(SP), Y3
-	VMOVUPS      1184(SP), Y4
-	VUNPCKHPD    Y2, Y1, Y5
-	VUNPCKLPD    Y2, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VUNPCKHPD    Y4, Y3, Y5
-	VUNPCKLPD    Y4, Y3, Y3
-	VADDPS       Y5, Y3, Y3
-	VSHUFPS      $0xdd, Y3, Y1, Y5
-	VSHUFPS      $0x88, Y3, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      640(SP), Y1
-	VMOVUPS      672(SP), Y2
-	VADDPS       Y2, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X2
-	VADDPS       X2, X1, X1
-	VSUBPS       X1, X0, X0
-	VMOVUPS      X0, (R8)
+	VMOVUPS      768(SP), Y4
+	VMOVUPS      896(SP), Y5
+	VMOVUPS      1024(SP), Y6
+	VMOVUPS      1152(SP), Y7
+	VUNPCKHPD    Y5, Y4, Y8
+	VUNPCKLPD    Y5, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VUNPCKHPD    Y7, Y6, Y8
+	VUNPCKLPD    Y7, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VSHUFPS      $0xdd, Y6, Y4, Y8
+	VSHUFPS      $0x88, Y6, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VMOVUPS      800(SP), Y5
+	VMOVUPS      928(SP), Y6
+	VMOVUPS      1056(SP), Y7
+	VMOVUPS      1184(SP), Y8
+	VUNPCKHPD    Y6, Y5, Y9
+	VUNPCKLPD    Y6, Y5, Y5
+	VADDPS       Y9, Y5, Y5
+	VUNPCKHPD    Y8, Y7, Y9
+	VUNPCKLPD    Y8, Y7, Y7
+	VADDPS       Y9, Y7, Y7
+	VSHUFPS      $0xdd, Y7, Y5, Y9
+	VSHUFPS      $0x88, Y7, Y5, Y5
+	VADDPS       Y9, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X5, X4, X4
+	VMOVUPS      640(SP), Y5
+	VMOVUPS      672(SP), Y6
+	VADDPS       Y6, Y5, Y5
+	VEXTRACTF128 $0x01, Y5, X6
+	VADDPS       X6, X5, X5
+	VSUBPS       X5, X4, X4
+	VMOVUPS      X4, (R8)
 	MOVQ         s_base+0(FP), R8
 	ADDQ         $0x00000010, R8
 	MOVQ         R8, s_base+0(FP)
@@ -1076,343 +1080,343 @@ done4:
 	JLT  done8
 
 rows7:
-	VXORPS  Y0, Y0, Y0
-	VMOVUPS Y0, 576(SP)
-	VMOVUPS Y0, 704(SP)
-	VMOVUPS Y0, 608(SP)
-	VMOVUPS Y0, 736(SP)
-	VMOVUPS Y0, 640(SP)
-	VMOVUPS Y0, 768(SP)
-	VMOVUPS Y0, 672(SP)
-	VMOVUPS Y0, 800(SP)
+	VXORPS  Y4, Y4, Y4
+	VMOVUPS Y4, 576(SP)
+	VMOVUPS Y4, 704(SP)
+	VMOVUPS Y4, 608(SP)
+	VMOVUPS Y4, 736(SP)
+	VMOVUPS Y4, 640(SP)
+	VMOVUPS Y4, 768(SP)
+	VMOVUPS Y4, 672(SP)
+	VMOVUPS Y4, 800(SP)
 	MOVQ    DI, BX
 	CMPQ    BX, $0x000000d2
 	JLT     end10
 
 loop9:
-	VPXOR          Y0, Y0, Y0
-	VPINSRW        $0x00, 208(AX), X0, X0
-	VPINSRW        $0x01, 208(AX), X0, X0
-	VPINSRW        $0x02, 208(AX), X0, X0
-	VPINSRW        $0x03, 208(AX), X0, X0
-	VCVTPH2PS      X0, Y0
-	VPERMQ         $0x44, Y0, Y0
-	VBROADCASTI128 192(AX), Y1
-	VINSERTI128    $0x01, 192(AX), Y1, Y1
-	VBROADCASTI128 192(AX), Y2
-	VINSERTI128    $0x01, 192(AX), Y2, Y2
-	VPUNPCKLBW     Y2, Y1, Y3
-	VEXTRACTI128   $0x01, Y3, X4
-	VPUNPCKLWD     X4, X3, X5
-	VPUNPCKHWD     X4, X3, X3
-	VPUNPCKHBW     Y2, Y1, Y1
-	VEXTRACTI128   $0x01, Y1, X2
-	VPUNPCKLWD     X2, X1, X4
-	VPUNPCKHWD     X2, X1, X1
-	VMOVDQU        X5, (SP)
-	VMOVDQU        X3, 16(SP)
-	VMOVDQU        X4, 32(SP)
-	VMOVDQU        X1, 48(SP)
-	VPMOVSXBD      (SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         192(CX), Y1, Y2
-	VMOVUPS        Y2, 64(SP)
-	VMULPS         192(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 320(SP)
-	VMOVUPS        576(SP), Y2
-	VFMADD231PS    128(CX), Y1, Y2
-	VMOVUPS        Y2, 576(SP)
-	VMOVUPS        640(SP), Y2
-	VFMADD231PS    128(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 640(SP)
-	VPMOVSXBD      8(SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         224(CX), Y1, Y2
-	VMOVUPS        Y2, 96(SP)
-	VMULPS         224(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 352(SP)
-	VMOVUPS        608(SP), Y2
-	VFMADD231PS    160(CX), Y1, Y2
-	VMOVUPS        Y2, 608(SP)
-	VMOVUPS        672(SP), Y2
-	VFMADD231PS    160(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 672(SP)
-	VPMOVSXBD      16(SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         448(CX), Y1, Y2
-	VMOVUPS        Y2, 128(SP)
-	VMULPS         448(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 384(SP)
-	VMOVUPS        576(SP), Y2
-	VFMADD231PS    384(CX), Y1, Y2
-	VMOVUPS        Y2, 576(SP)
-	VMOVUPS        640(SP), Y2
-	VFMADD231PS    384(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 640(SP)
-	VPMOVSXBD      24(SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         480(CX), Y1, Y2
-	VMOVUPS        Y2, 160(SP)
-	VMULPS         480(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 416(SP)
-	VMOVUPS        608(SP), Y2
-	VFMADD231PS    416(CX), Y1, Y2
-	VMOVUPS        Y2, 608(SP)
-	VMOVUPS        672(SP), Y2
-	VFMADD231PS    416(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 672(SP)
-	VPMOVSXBD      32(SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         704(CX), Y1, Y2
-	VMOVUPS        Y2, 192(SP)
-	VMULPS         704(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 448(SP)
-	VMOVUPS        576(SP), Y2
-	VFMADD231PS    640(CX), Y1, Y2
-	VMOVUPS        Y2, 576(SP)
-	VMOVUPS        640(SP), Y2
-	VFMADD231PS    640(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 640(SP)
-	VPMOVSXBD      40(SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         736(CX), Y1, Y2
-	VMOVUPS        Y2, 224(SP)
-	VMULPS         736(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 480(SP)
-	VMOVUPS        608(SP), Y2
-	VFMADD231PS    672(CX), Y1, Y2
-	VMOVUPS        Y2, 608(SP)
-	VMOVUPS        672(SP), Y2
-	VFMADD231PS    672(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 672(SP)
-	VPMOVSXBD      48(SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         960(CX), Y1, Y2
-	VMOVUPS        Y2, 256(SP)
-	VMULPS         960(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 512(SP)
-	VMOVUPS        576(SP), Y2
-	VFMADD231PS    896(CX), Y1, Y2
-	VMOVUPS        Y2, 576(SP)
-	VMOVUPS        640(SP), Y2
-	VFMADD231PS    896(CX)(SI*1), Y1, Y2
-	VMOVUPS        Y2, 640(SP)
-	VPMOVSXBD      56(SP), Y1
-	VCVTDQ2PS      Y1, Y1
-	VMULPS         Y0, Y1, Y1
-	VMULPS         992(CX), Y1, Y0
-	VMOVUPS        Y0, 288(SP)
-	VMULPS         992(CX)(SI*1), Y1, Y0
-	VMOVUPS        Y0, 544(SP)
-	VMOVUPS        608(SP), Y0
-	VFMADD231PS    928(CX), Y1, Y0
-	VMOVUPS        Y0, 608(SP)
-	VMOVUPS        672(SP), Y0
-	VFMADD231PS    928(CX)(SI*1), Y1, Y0
-	VMOVUPS        Y0, 672(SP)
-	VMOVDQU        (AX), Y0
-	VMOVDQU        128(AX), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x04, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     (CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     64(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 64(SP), Y2
-	VFMADD213PS    704(SP), Y2, Y1
-	VMOVUPS        Y1, 704(SP)
-	VPMADDUBSW     (CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     64(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 320(SP), Y0
-	VFMADD213PS    768(SP), Y0, Y1
-	VMOVUPS        Y1, 768(SP)
-	VMOVDQU        (AX), Y0
-	VMOVDQU        128(AX), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     256(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     320(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 128(SP), Y2
-	VFMADD213PS    704(SP), Y2, Y1
-	VMOVUPS        Y1, 704(SP)
-	VPMADDUBSW     256(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     320(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 384(SP), Y0
-	VFMADD213PS    768(SP), Y0, Y1
-	VMOVUPS        Y1, 768(SP)
-	VMOVDQU        64(AX), Y0
-	VMOVDQU        160(AX), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x04, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     512(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     576(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 192(SP), Y2
-	VFMADD213PS    704(SP), Y2, Y1
-	VMOVUPS        Y1, 704(SP)
-	VPMADDUBSW     512(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     576(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 448(SP), Y0
-	VFMADD213PS    768(SP), Y0, Y1
-	VMOVUPS        Y1, 768(SP)
-	VMOVDQU        64(AX), Y0
-	VMOVDQU        160(AX), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     768(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     832(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 256(SP), Y2
-	VFMADD213PS    704(SP), Y2, Y1
-	VMOVUPS        Y1, 704(SP)
-	VPMADDUBSW     768(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     832(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 512(SP), Y0
-	VFMADD213PS    768(SP), Y0, Y1
-	VMOVUPS        Y1, 768(SP)
+	VPXOR          Y4, Y4, Y4
+	VPINSRW        $0x00, 208(AX), X4, X4
+	VPINSRW        $0x01, 208(AX), X4, X4
+	VPINSRW        $0x02, 208(AX), X4, X4
+	VPINSRW        $0x03, 208(AX), X4, X4
+	VCVTPH2PS      X4, Y4
+	VPERMQ         $0x44, Y4, Y4
+	VBROADCASTI128 192(AX), Y5
+	VINSERTI128    $0x01, 192(AX), Y5, Y5
+	VBROADCASTI128 192(AX), Y6
+	VINSERTI128    $0x01, 192(AX), Y6, Y6
+	VPUNPCKLBW     Y6, Y5, Y7
+	VEXTRACTI128   $0x01, Y7, X8
+	VPUNPCKLWD     X8, X7, X9
+	VPUNPCKHWD     X8, X7, X7
+	VPUNPCKHBW     Y6, Y5, Y5
+	VEXTRACTI128   $0x01, Y5, X6
+	VPUNPCKLWD     X6, X5, X8
+	VPUNPCKHWD     X6, X5, X5
+	VMOVDQU        X9, (SP)
+	VMOVDQU        X7, 16(SP)
+	VMOVDQU        X8, 32(SP)
+	VMOVDQU        X5, 48(SP)
+	VPMOVSXBD      (SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         192(CX), Y5, Y6
+	VMOVUPS        Y6, 64(SP)
+	VMULPS         192(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 320(SP)
+	VMOVUPS        576(SP), Y6
+	VFMADD231PS    128(CX), Y5, Y6
+	VMOVUPS        Y6, 576(SP)
+	VMOVUPS        640(SP), Y6
+	VFMADD231PS    128(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 640(SP)
+	VPMOVSXBD      8(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         224(CX), Y5, Y6
+	VMOVUPS        Y6, 96(SP)
+	VMULPS         224(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 352(SP)
+	VMOVUPS        608(SP), Y6
+	VFMADD231PS    160(CX), Y5, Y6
+	VMOVUPS        Y6, 608(SP)
+	VMOVUPS        672(SP), Y6
+	VFMADD231PS    160(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 672(SP)
+	VPMOVSXBD      16(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         448(CX), Y5, Y6
+	VMOVUPS        Y6, 128(SP)
+	VMULPS         448(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 384(SP)
+	VMOVUPS        576(SP), Y6
+	VFMADD231PS    384(CX), Y5, Y6
+	VMOVUPS        Y6, 576(SP)
+	VMOVUPS        640(SP), Y6
+	VFMADD231PS    384(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 640(SP)
+	VPMOVSXBD      24(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         480(CX), Y5, Y6
+	VMOVUPS        Y6, 160(SP)
+	VMULPS         480(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 416(SP)
+	VMOVUPS        608(SP), Y6
+	VFMADD231PS    416(CX), Y5, Y6
+	VMOVUPS        Y6, 608(SP)
+	VMOVUPS        672(SP), Y6
+	VFMADD231PS    416(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 672(SP)
+	VPMOVSXBD      32(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         704(CX), Y5, Y6
+	VMOVUPS        Y6, 192(SP)
+	VMULPS         704(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 448(SP)
+	VMOVUPS        576(SP), Y6
+	VFMADD231PS    640(CX), Y5, Y6
+	VMOVUPS        Y6, 576(SP)
+	VMOVUPS        640(SP), Y6
+	VFMADD231PS    640(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 640(SP)
+	VPMOVSXBD      40(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         736(CX), Y5, Y6
+	VMOVUPS        Y6, 224(SP)
+	VMULPS         736(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 480(SP)
+	VMOVUPS        608(SP), Y6
+	VFMADD231PS    672(CX), Y5, Y6
+	VMOVUPS        Y6, 608(SP)
+	VMOVUPS        672(SP), Y6
+	VFMADD231PS    672(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 672(SP)
+	VPMOVSXBD      48(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         960(CX), Y5, Y6
+	VMOVUPS        Y6, 256(SP)
+	VMULPS         960(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 512(SP)
+	VMOVUPS        576(SP), Y6
+	VFMADD231PS    896(CX), Y5, Y6
+	VMOVUPS        Y6, 576(SP)
+	VMOVUPS        640(SP), Y6
+	VFMADD231PS    896(CX)(SI*1), Y5, Y6
+	VMOVUPS        Y6, 640(SP)
+	VPMOVSXBD      56(SP), Y5
+	VCVTDQ2PS      Y5, Y5
+	VMULPS         Y4, Y5, Y5
+	VMULPS         992(CX), Y5, Y4
+	VMOVUPS        Y4, 288(SP)
+	VMULPS         992(CX)(SI*1), Y5, Y4
+	VMOVUPS        Y4, 544(SP)
+	VMOVUPS        608(SP), Y4
+	VFMADD231PS    928(CX), Y5, Y4
+	VMOVUPS        Y4, 608(SP)
+	VMOVUPS        672(SP), Y4
+	VFMADD231PS    928(CX)(SI*1), Y5, Y4
+	VMOVUPS        Y4, 672(SP)
+	VMOVDQU        (AX), Y4
+	VMOVDQU        128(AX), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     64(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 64(SP), Y6
+	VFMADD213PS    704(SP), Y6, Y5
+	VMOVUPS        Y5, 704(SP)
+	VPMADDUBSW     (CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     64(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 320(SP), Y4
+	VFMADD213PS    768(SP), Y4, Y5
+	VMOVUPS        Y5, 768(SP)
+	VMOVDQU        (AX), Y4
+	VMOVDQU        128(AX), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     256(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     320(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 128(SP), Y6
+	VFMADD213PS    704(SP), Y6, Y5
+	VMOVUPS        Y5, 704(SP)
+	VPMADDUBSW     256(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     320(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 384(SP), Y4
+	VFMADD213PS    768(SP), Y4, Y5
+	VMOVUPS        Y5, 768(SP)
+	VMOVDQU        64(AX), Y4
+	VMOVDQU        160(AX), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x04, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     512(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     576(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 192(SP), Y6
+	VFMADD213PS    704(SP), Y6, Y5
+	VMOVUPS        Y5, 704(SP)
+	VPMADDUBSW     512(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     576(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 448(SP), Y4
+	VFMADD213PS    768(SP), Y4, Y5
+	VMOVUPS        Y5, 768(SP)
+	VMOVDQU        64(AX), Y4
+	VMOVDQU        160(AX), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     768(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     832(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 256(SP), Y6
+	VFMADD213PS    704(SP), Y6, Y5
+	VMOVUPS        Y5, 704(SP)
+	VPMADDUBSW     768(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     832(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 512(SP), Y4
+	VFMADD213PS    768(SP), Y4, Y5
+	VMOVUPS        Y5, 768(SP)
 	PREFETCHT1     (DX)
 	PREFETCHT1     64(DX)
-	VMOVDQU        32(AX), Y0
-	VMOVDQU        128(AX), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     32(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     96(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 96(SP), Y2
-	VFMADD213PS    736(SP), Y2, Y1
-	VMOVUPS        Y1, 736(SP)
-	VPMADDUBSW     32(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     96(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 352(SP), Y0
-	VFMADD213PS    800(SP), Y0, Y1
-	VMOVUPS        Y1, 800(SP)
-	VMOVDQU        32(AX), Y0
-	VMOVDQU        128(AX), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSRLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     288(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     352(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 160(SP), Y2
-	VFMADD213PS    736(SP), Y2, Y1
-	VMOVUPS        Y1, 736(SP)
-	VPMADDUBSW     288(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     352(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 416(SP), Y0
-	VFMADD213PS    800(SP), Y0, Y1
-	VMOVUPS        Y1, 800(SP)
-	VMOVDQU        96(AX), Y0
-	VMOVDQU        160(AX), Y1
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSLLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     544(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     608(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 224(SP), Y2
-	VFMADD213PS    736(SP), Y2, Y1
-	VMOVUPS        Y1, 736(SP)
-	VPMADDUBSW     544(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     608(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 480(SP), Y0
-	VFMADD213PS    800(SP), Y0, Y1
-	VMOVUPS        Y1, 800(SP)
-	VMOVDQU        96(AX), Y0
-	VMOVDQU        160(AX), Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPSRLW         $0x02, Y1, Y1
-	VPAND          pairs<>+0(SB), Y1, Y1
-	VPOR           Y1, Y0, Y0
-	VPMADDUBSW     800(CX), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     864(CX), Y0, Y2
-	VPMADDWD       lower<>+0(SB), Y2, Y2
-	VPADDD         Y2, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 288(SP), Y2
-	VFMADD213PS    736(SP), Y2, Y1
-	VMOVUPS        Y1, 736(SP)
-	VPMADDUBSW     800(CX)(SI*1), Y0, Y1
-	VPMADDWD       upper<>+0(SB), Y1, Y1
-	VPMADDUBSW     864(CX)(SI*1), Y0, Y0
-	VPMADDWD       lower<>+0(SB), Y0, Y0
-	VPADDD         Y0, Y1, Y1
-	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 544(SP), Y0
-	VFMADD213PS    800(SP), Y0, Y1
-	VMOVUPS        Y1, 800(SP)
+	VMOVDQU        32(AX), Y4
+	VMOVDQU        128(AX), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     96(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 96(SP), Y6
+	VFMADD213PS    736(SP), Y6, Y5
+	VMOVUPS        Y5, 736(SP)
+	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     96(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 352(SP), Y4
+	VFMADD213PS    800(SP), Y4, Y5
+	VMOVUPS        Y5, 800(SP)
+	VMOVDQU        32(AX), Y4
+	VMOVDQU        128(AX), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPSRLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     288(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     352(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 160(SP), Y6
+	VFMADD213PS    736(SP), Y6, Y5
+	VMOVUPS        Y5, 736(SP)
+	VPMADDUBSW     288(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     352(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 416(SP), Y4
+	VFMADD213PS    800(SP), Y4, Y5
+	VMOVUPS        Y5, 800(SP)
+	VMOVDQU        96(AX), Y4
+	VMOVDQU        160(AX), Y5
+	VPAND          Y0, Y4, Y4
+	VPSLLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     544(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     608(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 224(SP), Y6
+	VFMADD213PS    736(SP), Y6, Y5
+	VMOVUPS        Y5, 736(SP)
+	VPMADDUBSW     544(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     608(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 480(SP), Y4
+	VFMADD213PS    800(SP), Y4, Y5
+	VMOVUPS        Y5, 800(SP)
+	VMOVDQU        96(AX), Y4
+	VMOVDQU        160(AX), Y5
+	VPSRLW         $0x04, Y4, Y4
+	VPAND          Y0, Y4, Y4
+	VPSRLW         $0x02, Y5, Y5
+	VPAND          Y1, Y5, Y5
+	VPOR           Y5, Y4, Y4
+	VPMADDUBSW     800(CX), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     864(CX), Y4, Y6
+	VPMADDWD       Y3, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 288(SP), Y6
+	VFMADD213PS    736(SP), Y6, Y5
+	VMOVUPS        Y5, 736(SP)
+	VPMADDUBSW     800(CX)(SI*1), Y4, Y5
+	VPMADDWD       Y2, Y5, Y5
+	VPMADDUBSW     864(CX)(SI*1), Y4, Y4
+	VPMADDWD       Y3, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 544(SP), Y4
+	VFMADD213PS    800(SP), Y4, Y5
+	VMOVUPS        Y5, 800(SP)
 	PREFETCHT1     128(DX)
 	PREFETCHT1     192(DX)
 	ADDQ           $0x000000d2, DX
@@ -1427,47 +1431,47 @@ loop9:
 end10:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), BX
-	VMOVUPS      704(SP), Y0
-	VPERMILPS    $0x4e, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VPERMILPS    $0xb1, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VMOVUPS      736(SP), Y1
-	VPERMILPS    $0x4e, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      576(SP), Y1
-	VMOVUPS      608(SP), Y2
-	VADDPS       Y2, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X2
-	VADDPS       X2, X1, X1
-	VSUBPS       X1, X0, X0
-	VMOVSS       X0, (BX)
+	VMOVUPS      704(SP), Y4
+	VPERMILPS    $0x4e, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VPERMILPS    $0xb1, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      736(SP), Y5
+	VPERMILPS    $0x4e, Y5, Y6
+	VADDPS       Y6, Y5, Y5
+	VPERMILPS    $0xb1, Y5, Y6
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X5, X4, X4
+	VMOVUPS      576(SP), Y5
+	VMOVUPS      608(SP), Y6
+	VADDPS       Y6, Y5, Y5
+	VEXTRACTF128 $0x01, Y5, X6
+	VADDPS       X6, X5, X5
+	VSUBPS       X5, X4, X4
+	VMOVSS       X4, (BX)
 	ADDQ         stride+24(FP), BX
-	VMOVUPS      768(SP), Y0
-	VPERMILPS    $0x4e, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VPERMILPS    $0xb1, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VMOVUPS      800(SP), Y1
-	VPERMILPS    $0x4e, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      640(SP), Y1
-	VMOVUPS      672(SP), Y2
-	VADDPS       Y2, Y1, Y1
-	VEXTRACTF128 $0x01, Y1, X2
-	VADDPS       X2, X1, X1
-	VSUBPS       X1, X0, X0
-	VMOVSS       X0, (BX)
+	VMOVUPS      768(SP), Y4
+	VPERMILPS    $0x4e, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VPERMILPS    $0xb1, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      800(SP), Y5
+	VPERMILPS    $0x4e, Y5, Y6
+	VADDPS       Y6, Y5, Y5
+	VPERMILPS    $0xb1, Y5, Y6
+	VADDPS       Y6, Y5, Y5
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VADDPS       X5, X4, X4
+	VMOVUPS      640(SP), Y5
+	VMOVUPS      672(SP), Y6
+	VADDPS       Y6, Y5, Y5
+	VEXTRACTF128 $0x01, Y5, X6
+	VADDPS       X6, X5, X5
+	VSUBPS       X5, X4, X4
+	VMOVSS       X4, (BX)
 	MOVQ         s_base+0(FP), BX
 	ADDQ         $0x00000004, BX
 	MOVQ         BX, s_base+0(FP)

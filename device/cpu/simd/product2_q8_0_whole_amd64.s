@@ -4,7 +4,7 @@
 
 // func product2Q8_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·product2Q8_0WholeAVX2(SB), $704-120
+TEXT ·product2Q8_0WholeAVX2(SB), $640-120
 	MOVQ k_base+56(FP), AX
 	MOVQ q_base+32(FP), CX
 	MOVQ next_base+80(FP), DX
@@ -26,15 +26,20 @@ loop1:
 	JGE  loop1
 
 end2:
-	LEAQ    (DI)(DI*2), BX
-	VXORPS  Y0, Y0, Y0
-	VMOVDQU Y0, (SP)
-	VMOVDQU Y0, 32(SP)
-	CMPQ    n+104(FP), $0x00000004
-	JLT     done4
+	LEAQ (DI)(DI*2), BX
+	CMPQ n+104(FP), $0x00000004
+	JLT  done4
 
 rows3:
 	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, 128(SP)
+	VMOVUPS Y0, 256(SP)
+	VMOVUPS Y0, 384(SP)
+	VMOVUPS Y0, 512(SP)
+	VMOVUPS Y0, 160(SP)
+	VMOVUPS Y0, 288(SP)
+	VMOVUPS Y0, 416(SP)
+	VMOVUPS Y0, 544(SP)
 	VMOVUPS Y0, 192(SP)
 	VMOVUPS Y0, 320(SP)
 	VMOVUPS Y0, 448(SP)
@@ -43,99 +48,39 @@ rows3:
 	VMOVUPS Y0, 352(SP)
 	VMOVUPS Y0, 480(SP)
 	VMOVUPS Y0, 608(SP)
-	VMOVUPS Y0, 256(SP)
-	VMOVUPS Y0, 384(SP)
-	VMOVUPS Y0, 512(SP)
-	VMOVUPS Y0, 640(SP)
-	VMOVUPS Y0, 288(SP)
-	VMOVUPS Y0, 416(SP)
-	VMOVUPS Y0, 544(SP)
-	VMOVUPS Y0, 672(SP)
 	MOVQ    DI, R8
-	XORQ    R9, R9
-	MOVWLZX (AX), R10
-	MOVW    R10, (SP)(R9*1)
-	MOVWLZX 34(AX), R10
-	MOVW    R10, 8(SP)(R9*1)
-	MOVWLZX 68(AX), R10
-	MOVW    R10, 16(SP)(R9*1)
-	MOVWLZX 102(AX), R10
-	MOVW    R10, 24(SP)(R9*1)
-	MOVWLZX (AX)(DI*1), R10
-	MOVW    R10, 2(SP)(R9*1)
-	MOVWLZX 34(AX)(DI*1), R10
-	MOVW    R10, 10(SP)(R9*1)
-	MOVWLZX 68(AX)(DI*1), R10
-	MOVW    R10, 18(SP)(R9*1)
-	MOVWLZX 102(AX)(DI*1), R10
-	MOVW    R10, 26(SP)(R9*1)
-	MOVWLZX (AX)(DI*2), R10
-	MOVW    R10, 4(SP)(R9*1)
-	MOVWLZX 34(AX)(DI*2), R10
-	MOVW    R10, 12(SP)(R9*1)
-	MOVWLZX 68(AX)(DI*2), R10
-	MOVW    R10, 20(SP)(R9*1)
-	MOVWLZX 102(AX)(DI*2), R10
-	MOVW    R10, 28(SP)(R9*1)
-	MOVWLZX (AX)(BX*1), R10
-	MOVW    R10, 6(SP)(R9*1)
-	MOVWLZX 34(AX)(BX*1), R10
-	MOVW    R10, 14(SP)(R9*1)
-	MOVWLZX 68(AX)(BX*1), R10
-	MOVW    R10, 22(SP)(R9*1)
-	MOVWLZX 102(AX)(BX*1), R10
-	MOVW    R10, 30(SP)(R9*1)
 	CMPQ    R8, $0x00000088
 	JLT     end6
 
 loop5:
-	VCVTPH2PS      (SP)(R9*1), Y0
-	VCVTPH2PS      16(SP)(R9*1), Y1
-	XORQ           $0x20, R9
-	MOVQ           AX, R10
-	LEAQ           136(AX), R11
-	CMPQ           R8, $0x00000088
-	CMOVQGT        R11, R10
-	MOVWLZX        (R10), R11
-	MOVW           R11, (SP)(R9*1)
-	MOVWLZX        34(R10), R11
-	MOVW           R11, 8(SP)(R9*1)
-	MOVWLZX        68(R10), R11
-	MOVW           R11, 16(SP)(R9*1)
-	MOVWLZX        102(R10), R11
-	MOVW           R11, 24(SP)(R9*1)
-	MOVWLZX        (R10)(DI*1), R11
-	MOVW           R11, 2(SP)(R9*1)
-	MOVWLZX        34(R10)(DI*1), R11
-	MOVW           R11, 10(SP)(R9*1)
-	MOVWLZX        68(R10)(DI*1), R11
-	MOVW           R11, 18(SP)(R9*1)
-	MOVWLZX        102(R10)(DI*1), R11
-	MOVW           R11, 26(SP)(R9*1)
-	MOVWLZX        (R10)(DI*2), R11
-	MOVW           R11, 4(SP)(R9*1)
-	MOVWLZX        34(R10)(DI*2), R11
-	MOVW           R11, 12(SP)(R9*1)
-	MOVWLZX        68(R10)(DI*2), R11
-	MOVW           R11, 20(SP)(R9*1)
-	MOVWLZX        102(R10)(DI*2), R11
-	MOVW           R11, 28(SP)(R9*1)
-	MOVWLZX        (R10)(BX*1), R11
-	MOVW           R11, 6(SP)(R9*1)
-	MOVWLZX        34(R10)(BX*1), R11
-	MOVW           R11, 14(SP)(R9*1)
-	MOVWLZX        68(R10)(BX*1), R11
-	MOVW           R11, 22(SP)(R9*1)
-	MOVWLZX        102(R10)(BX*1), R10
-	MOVW           R10, 30(SP)(R9*1)
-	VMULPS         320(CX), Y0, Y2
-	VMOVUPS        Y2, 64(SP)
+	VXORPS         Y0, Y0, Y0
+	VPINSRW        $0x00, (AX), X0, X0
+	VPINSRW        $0x01, (AX)(DI*1), X0, X0
+	VPINSRW        $0x02, (AX)(DI*2), X0, X0
+	VPINSRW        $0x03, (AX)(BX*1), X0, X0
+	VPINSRW        $0x04, 34(AX), X0, X0
+	VPINSRW        $0x05, 34(AX)(DI*1), X0, X0
+	VPINSRW        $0x06, 34(AX)(DI*2), X0, X0
+	VPINSRW        $0x07, 34(AX)(BX*1), X0, X0
+	VCVTPH2PS      X0, Y0
+	VMULPS         320(CX), Y0, Y1
+	VMOVUPS        Y1, (SP)
 	VMULPS         320(CX)(SI*1), Y0, Y0
-	VMOVUPS        Y0, 128(SP)
-	VMULPS         352(CX), Y1, Y0
+	VMOVUPS        Y0, 64(SP)
+	VXORPS         Y0, Y0, Y0
+	VPINSRW        $0x00, 68(AX), X0, X0
+	VPINSRW        $0x01, 68(AX)(DI*1), X0, X0
+	VPINSRW        $0x02, 68(AX)(DI*2), X0, X0
+	VPINSRW        $0x03, 68(AX)(BX*1), X0, X0
+	VPINSRW        $0x04, 102(AX), X0, X0
+	VPINSRW        $0x05, 102(AX)(DI*1), X0, X0
+	VPINSRW        $0x06, 102(AX)(DI*2), X0, X0
+	VPINSRW        $0x07, 102(AX)(BX*1), X0, X0
+	VCVTPH2PS      X0, Y0
+	VMULPS         352(CX), Y0, Y1
+	VMOVUPS        Y1, 32(SP)
+	VMULPS         352(CX)(SI*1), Y0, Y0
 	VMOVUPS        Y0, 96(SP)
-	VMULPS         352(CX)(SI*1), Y1, Y0
-	VMOVUPS        Y0, 160(SP)
 	VBROADCASTI128 2(AX), Y0
 	VINSERTI128    $0x01, 36(AX), Y0, Y0
 	VPSLLW         $0x08, Y0, Y1
@@ -154,9 +99,9 @@ loop5:
 	VPMADDWD       192(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 64(SP), Y5
-	VFMADD213PS    192(SP), Y5, Y4
-	VMOVUPS        Y4, 192(SP)
+	VPERMILPS      $0x00, (SP), Y5
+	VFMADD213PS    128(SP), Y5, Y4
+	VMOVUPS        Y4, 128(SP)
 	VPMADDWD       (CX)(SI*1), Y1, Y1
 	VPMADDWD       128(CX)(SI*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -165,9 +110,9 @@ loop5:
 	VPMADDWD       192(CX)(SI*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 128(SP), Y0
-	VFMADD213PS    256(SP), Y0, Y1
-	VMOVUPS        Y1, 256(SP)
+	VPERMILPS      $0x00, 64(SP), Y0
+	VFMADD213PS    192(SP), Y0, Y1
+	VMOVUPS        Y1, 192(SP)
 	PREFETCHT1     (DX)
 	VBROADCASTI128 2(AX)(DI*1), Y0
 	VINSERTI128    $0x01, 36(AX)(DI*1), Y0, Y0
@@ -187,9 +132,9 @@ loop5:
 	VPMADDWD       192(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x55, 64(SP), Y5
-	VFMADD213PS    320(SP), Y5, Y4
-	VMOVUPS        Y4, 320(SP)
+	VPERMILPS      $0x55, (SP), Y5
+	VFMADD213PS    256(SP), Y5, Y4
+	VMOVUPS        Y4, 256(SP)
 	VPMADDWD       (CX)(SI*1), Y1, Y1
 	VPMADDWD       128(CX)(SI*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -198,9 +143,9 @@ loop5:
 	VPMADDWD       192(CX)(SI*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 128(SP), Y0
-	VFMADD213PS    384(SP), Y0, Y1
-	VMOVUPS        Y1, 384(SP)
+	VPERMILPS      $0x55, 64(SP), Y0
+	VFMADD213PS    320(SP), Y0, Y1
+	VMOVUPS        Y1, 320(SP)
 	PREFETCHT1     64(DX)
 	VBROADCASTI128 2(AX)(DI*2), Y0
 	VINSERTI128    $0x01, 36(AX)(DI*2), Y0, Y0
@@ -220,9 +165,9 @@ loop5:
 	VPMADDWD       192(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xaa, 64(SP), Y5
-	VFMADD213PS    448(SP), Y5, Y4
-	VMOVUPS        Y4, 448(SP)
+	VPERMILPS      $0xaa, (SP), Y5
+	VFMADD213PS    384(SP), Y5, Y4
+	VMOVUPS        Y4, 384(SP)
 	VPMADDWD       (CX)(SI*1), Y1, Y1
 	VPMADDWD       128(CX)(SI*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -231,9 +176,9 @@ loop5:
 	VPMADDWD       192(CX)(SI*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 128(SP), Y0
-	VFMADD213PS    512(SP), Y0, Y1
-	VMOVUPS        Y1, 512(SP)
+	VPERMILPS      $0xaa, 64(SP), Y0
+	VFMADD213PS    448(SP), Y0, Y1
+	VMOVUPS        Y1, 448(SP)
 	PREFETCHT1     128(DX)
 	VBROADCASTI128 2(AX)(BX*1), Y0
 	VINSERTI128    $0x01, 36(AX)(BX*1), Y0, Y0
@@ -253,9 +198,9 @@ loop5:
 	VPMADDWD       192(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xff, 64(SP), Y5
-	VFMADD213PS    576(SP), Y5, Y4
-	VMOVUPS        Y4, 576(SP)
+	VPERMILPS      $0xff, (SP), Y5
+	VFMADD213PS    512(SP), Y5, Y4
+	VMOVUPS        Y4, 512(SP)
 	VPMADDWD       (CX)(SI*1), Y1, Y1
 	VPMADDWD       128(CX)(SI*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -264,9 +209,9 @@ loop5:
 	VPMADDWD       192(CX)(SI*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 128(SP), Y0
-	VFMADD213PS    640(SP), Y0, Y1
-	VMOVUPS        Y1, 640(SP)
+	VPERMILPS      $0xff, 64(SP), Y0
+	VFMADD213PS    576(SP), Y0, Y1
+	VMOVUPS        Y1, 576(SP)
 	PREFETCHT1     192(DX)
 	VBROADCASTI128 70(AX), Y0
 	VINSERTI128    $0x01, 104(AX), Y0, Y0
@@ -286,9 +231,9 @@ loop5:
 	VPMADDWD       224(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 96(SP), Y5
-	VFMADD213PS    224(SP), Y5, Y4
-	VMOVUPS        Y4, 224(SP)
+	VPERMILPS      $0x00, 32(SP), Y5
+	VFMADD213PS    160(SP), Y5, Y4
+	VMOVUPS        Y4, 160(SP)
 	VPMADDWD       32(CX)(SI*1), Y1, Y1
 	VPMADDWD       160(CX)(SI*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -297,9 +242,9 @@ loop5:
 	VPMADDWD       224(CX)(SI*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 160(SP), Y0
-	VFMADD213PS    288(SP), Y0, Y1
-	VMOVUPS        Y1, 288(SP)
+	VPERMILPS      $0x00, 96(SP), Y0
+	VFMADD213PS    224(SP), Y0, Y1
+	VMOVUPS        Y1, 224(SP)
 	PREFETCHT1     256(DX)
 	VBROADCASTI128 70(AX)(DI*1), Y0
 	VINSERTI128    $0x01, 104(AX)(DI*1), Y0, Y0
@@ -319,9 +264,9 @@ loop5:
 	VPMADDWD       224(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x55, 96(SP), Y5
-	VFMADD213PS    352(SP), Y5, Y4
-	VMOVUPS        Y4, 352(SP)
+	VPERMILPS      $0x55, 32(SP), Y5
+	VFMADD213PS    288(SP), Y5, Y4
+	VMOVUPS        Y4, 288(SP)
 	VPMADDWD       32(CX)(SI*1), Y1, Y1
 	VPMADDWD       160(CX)(SI*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -330,9 +275,9 @@ loop5:
 	VPMADDWD       224(CX)(SI*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 160(SP), Y0
-	VFMADD213PS    416(SP), Y0, Y1
-	VMOVUPS        Y1, 416(SP)
+	VPERMILPS      $0x55, 96(SP), Y0
+	VFMADD213PS    352(SP), Y0, Y1
+	VMOVUPS        Y1, 352(SP)
 	PREFETCHT1     320(DX)
 	VBROADCASTI128 70(AX)(DI*2), Y0
 	VINSERTI128    $0x01, 104(AX)(DI*2), Y0, Y0
@@ -352,9 +297,9 @@ loop5:
 	VPMADDWD       224(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xaa, 96(SP), Y5
-	VFMADD213PS    480(SP), Y5, Y4
-	VMOVUPS        Y4, 480(SP)
+	VPERMILPS      $0xaa, 32(SP), Y5
+	VFMADD213PS    416(SP), Y5, Y4
+	VMOVUPS        Y4, 416(SP)
 	VPMADDWD       32(CX)(SI*1), Y1, Y1
 	VPMADDWD       160(CX)(SI*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -363,9 +308,9 @@ loop5:
 	VPMADDWD       224(CX)(SI*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 160(SP), Y0
-	VFMADD213PS    544(SP), Y0, Y1
-	VMOVUPS        Y1, 544(SP)
+	VPERMILPS      $0xaa, 96(SP), Y0
+	VFMADD213PS    480(SP), Y0, Y1
+	VMOVUPS        Y1, 480(SP)
 	PREFETCHT1     384(DX)
 	VBROADCASTI128 70(AX)(BX*1), Y0
 	VINSERTI128    $0x01, 104(AX)(BX*1), Y0, Y0
@@ -385,9 +330,9 @@ loop5:
 	VPMADDWD       224(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xff, 96(SP), Y5
-	VFMADD213PS    608(SP), Y5, Y4
-	VMOVUPS        Y4, 608(SP)
+	VPERMILPS      $0xff, 32(SP), Y5
+	VFMADD213PS    544(SP), Y5, Y4
+	VMOVUPS        Y4, 544(SP)
 	VPMADDWD       32(CX)(SI*1), Y1, Y1
 	VPMADDWD       160(CX)(SI*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -396,9 +341,9 @@ loop5:
 	VPMADDWD       224(CX)(SI*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 160(SP), Y0
-	VFMADD213PS    672(SP), Y0, Y1
-	VMOVUPS        Y1, 672(SP)
+	VPERMILPS      $0xff, 96(SP), Y0
+	VFMADD213PS    608(SP), Y0, Y1
+	VMOVUPS        Y1, 608(SP)
 	PREFETCHT1     448(DX)
 	PREFETCHT1     512(DX)
 	ADDQ           $0x00000220, DX
@@ -413,6 +358,37 @@ loop5:
 end6:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), R8
+	VMOVUPS      128(SP), Y0
+	VMOVUPS      256(SP), Y1
+	VMOVUPS      384(SP), Y2
+	VMOVUPS      512(SP), Y3
+	VUNPCKHPD    Y1, Y0, Y4
+	VUNPCKLPD    Y1, Y0, Y0
+	VADDPS       Y4, Y0, Y0
+	VUNPCKHPD    Y3, Y2, Y4
+	VUNPCKLPD    Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	VSHUFPS      $0xdd, Y2, Y0, Y4
+	VSHUFPS      $0x88, Y2, Y0, Y0
+	VADDPS       Y4, Y0, Y0
+	VMOVUPS      160(SP), Y1
+	VMOVUPS      288(SP), Y2
+	VMOVUPS      416(SP), Y3
+	VMOVUPS      544(SP), Y4
+	VUNPCKHPD    Y2, Y1, Y5
+	VUNPCKLPD    Y2, Y1, Y1
+	VADDPS       Y5, Y1, Y1
+	VUNPCKHPD    Y4, Y3, Y5
+	VUNPCKLPD    Y4, Y3, Y3
+	VADDPS       Y5, Y3, Y3
+	VSHUFPS      $0xdd, Y3, Y1, Y5
+	VSHUFPS      $0x88, Y3, Y1, Y1
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVUPS      X0, (R8)
+	ADDQ         stride+24(FP), R8
 	VMOVUPS      192(SP), Y0
 	VMOVUPS      320(SP), Y1
 	VMOVUPS      448(SP), Y2
@@ -443,37 +419,6 @@ end6:
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
 	VMOVUPS      X0, (R8)
-	ADDQ         stride+24(FP), R8
-	VMOVUPS      256(SP), Y0
-	VMOVUPS      384(SP), Y1
-	VMOVUPS      512(SP), Y2
-	VMOVUPS      640(SP), Y3
-	VUNPCKHPD    Y1, Y0, Y4
-	VUNPCKLPD    Y1, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VUNPCKHPD    Y3, Y2, Y4
-	VUNPCKLPD    Y3, Y2, Y2
-	VADDPS       Y4, Y2, Y2
-	VSHUFPS      $0xdd, Y2, Y0, Y4
-	VSHUFPS      $0x88, Y2, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VMOVUPS      288(SP), Y1
-	VMOVUPS      416(SP), Y2
-	VMOVUPS      544(SP), Y3
-	VMOVUPS      672(SP), Y4
-	VUNPCKHPD    Y2, Y1, Y5
-	VUNPCKLPD    Y2, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VUNPCKHPD    Y4, Y3, Y5
-	VUNPCKLPD    Y4, Y3, Y3
-	VADDPS       Y5, Y3, Y3
-	VSHUFPS      $0xdd, Y3, Y1, Y5
-	VSHUFPS      $0x88, Y3, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      X0, (R8)
 	MOVQ         s_base+0(FP), R8
 	ADDQ         $0x00000010, R8
 	MOVQ         R8, s_base+0(FP)
@@ -490,47 +435,31 @@ done4:
 
 rows7:
 	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, 128(SP)
+	VMOVUPS Y0, 160(SP)
 	VMOVUPS Y0, 192(SP)
 	VMOVUPS Y0, 224(SP)
-	VMOVUPS Y0, 256(SP)
-	VMOVUPS Y0, 288(SP)
 	MOVQ    DI, BX
-	XORQ    R8, R8
-	MOVWLZX (AX), R9
-	MOVW    R9, (SP)(R8*1)
-	MOVWLZX 34(AX), R9
-	MOVW    R9, 8(SP)(R8*1)
-	MOVWLZX 68(AX), R9
-	MOVW    R9, 16(SP)(R8*1)
-	MOVWLZX 102(AX), R9
-	MOVW    R9, 24(SP)(R8*1)
 	CMPQ    BX, $0x00000088
 	JLT     end10
 
 loop9:
-	VCVTPH2PS      (SP)(R8*1), Y0
-	VCVTPH2PS      16(SP)(R8*1), Y1
-	XORQ           $0x20, R8
-	MOVQ           AX, R9
-	LEAQ           136(AX), R10
-	CMPQ           BX, $0x00000088
-	CMOVQGT        R10, R9
-	MOVWLZX        (R9), R10
-	MOVW           R10, (SP)(R8*1)
-	MOVWLZX        34(R9), R10
-	MOVW           R10, 8(SP)(R8*1)
-	MOVWLZX        68(R9), R10
-	MOVW           R10, 16(SP)(R8*1)
-	MOVWLZX        102(R9), R9
-	MOVW           R9, 24(SP)(R8*1)
-	VMULPS         320(CX), Y0, Y2
-	VMOVUPS        Y2, 64(SP)
+	VXORPS         Y0, Y0, Y0
+	VPINSRW        $0x00, (AX), X0, X0
+	VPINSRW        $0x04, 34(AX), X0, X0
+	VCVTPH2PS      X0, Y0
+	VMULPS         320(CX), Y0, Y1
+	VMOVUPS        Y1, (SP)
 	VMULPS         320(CX)(SI*1), Y0, Y0
-	VMOVUPS        Y0, 128(SP)
-	VMULPS         352(CX), Y1, Y0
+	VMOVUPS        Y0, 64(SP)
+	VXORPS         Y0, Y0, Y0
+	VPINSRW        $0x00, 68(AX), X0, X0
+	VPINSRW        $0x04, 102(AX), X0, X0
+	VCVTPH2PS      X0, Y0
+	VMULPS         352(CX), Y0, Y1
+	VMOVUPS        Y1, 32(SP)
+	VMULPS         352(CX)(SI*1), Y0, Y0
 	VMOVUPS        Y0, 96(SP)
-	VMULPS         352(CX)(SI*1), Y1, Y0
-	VMOVUPS        Y0, 160(SP)
 	VBROADCASTI128 2(AX), Y0
 	VINSERTI128    $0x01, 36(AX), Y0, Y0
 	VPSLLW         $0x08, Y0, Y1
@@ -549,9 +478,9 @@ loop9:
 	VPMADDWD       192(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 64(SP), Y5
-	VFMADD213PS    192(SP), Y5, Y4
-	VMOVUPS        Y4, 192(SP)
+	VPERMILPS      $0x00, (SP), Y5
+	VFMADD213PS    128(SP), Y5, Y4
+	VMOVUPS        Y4, 128(SP)
 	VPMADDWD       (CX)(SI*1), Y1, Y1
 	VPMADDWD       128(CX)(SI*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -560,9 +489,9 @@ loop9:
 	VPMADDWD       192(CX)(SI*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 128(SP), Y0
-	VFMADD213PS    256(SP), Y0, Y1
-	VMOVUPS        Y1, 256(SP)
+	VPERMILPS      $0x00, 64(SP), Y0
+	VFMADD213PS    192(SP), Y0, Y1
+	VMOVUPS        Y1, 192(SP)
 	PREFETCHT1     (DX)
 	VBROADCASTI128 70(AX), Y0
 	VINSERTI128    $0x01, 104(AX), Y0, Y0
@@ -582,9 +511,9 @@ loop9:
 	VPMADDWD       224(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 96(SP), Y5
-	VFMADD213PS    224(SP), Y5, Y4
-	VMOVUPS        Y4, 224(SP)
+	VPERMILPS      $0x00, 32(SP), Y5
+	VFMADD213PS    160(SP), Y5, Y4
+	VMOVUPS        Y4, 160(SP)
 	VPMADDWD       32(CX)(SI*1), Y1, Y1
 	VPMADDWD       160(CX)(SI*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -593,9 +522,9 @@ loop9:
 	VPMADDWD       224(CX)(SI*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 160(SP), Y0
-	VFMADD213PS    288(SP), Y0, Y1
-	VMOVUPS        Y1, 288(SP)
+	VPERMILPS      $0x00, 96(SP), Y0
+	VFMADD213PS    224(SP), Y0, Y1
+	VMOVUPS        Y1, 224(SP)
 	PREFETCHT1     64(DX)
 	PREFETCHT1     128(DX)
 	ADDQ           $0x00000088, DX
@@ -610,12 +539,12 @@ loop9:
 end10:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), BX
-	VMOVUPS      192(SP), Y0
+	VMOVUPS      128(SP), Y0
 	VPERMILPS    $0x4e, Y0, Y1
 	VADDPS       Y1, Y0, Y0
 	VPERMILPS    $0xb1, Y0, Y1
 	VADDPS       Y1, Y0, Y0
-	VMOVUPS      224(SP), Y1
+	VMOVUPS      160(SP), Y1
 	VPERMILPS    $0x4e, Y1, Y2
 	VADDPS       Y2, Y1, Y1
 	VPERMILPS    $0xb1, Y1, Y2
@@ -625,12 +554,12 @@ end10:
 	VADDPS       X1, X0, X0
 	VMOVSS       X0, (BX)
 	ADDQ         stride+24(FP), BX
-	VMOVUPS      256(SP), Y0
+	VMOVUPS      192(SP), Y0
 	VPERMILPS    $0x4e, Y0, Y1
 	VADDPS       Y1, Y0, Y0
 	VPERMILPS    $0xb1, Y0, Y1
 	VADDPS       Y1, Y0, Y0
-	VMOVUPS      288(SP), Y1
+	VMOVUPS      224(SP), Y1
 	VPERMILPS    $0x4e, Y1, Y2
 	VADDPS       Y2, Y1, Y1
 	VPERMILPS    $0xb1, Y1, Y2

@@ -6,7 +6,7 @@
 
 // func product4Q4_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·product4Q4_0WholeAVX2(SB), $1344-120
+TEXT ·product4Q4_0WholeAVX2(SB), $1280-120
 	MOVQ k_base+56(FP), AX
 	MOVQ q_base+32(FP), CX
 	MOVQ next_base+80(FP), DX
@@ -30,631 +30,579 @@ loop1:
 end2:
 	LEAQ    (SI)(SI*2), BX
 	LEAQ    (DI)(DI*2), R8
-	VXORPS  Y0, Y0, Y0
-	VMOVDQU Y0, (SP)
-	VMOVDQU Y0, 32(SP)
+	VMOVDQU fifteen<>+0(SB), Y0
+	VMOVDQU upper<>+0(SB), Y1
+	VMOVDQU lower<>+0(SB), Y2
 	CMPQ    n+104(FP), $0x00000004
 	JLT     done4
 
 rows3:
-	VXORPS  Y0, Y0, Y0
-	VMOVUPS Y0, 320(SP)
-	VMOVUPS Y0, 576(SP)
-	VMOVUPS Y0, 832(SP)
-	VMOVUPS Y0, 1088(SP)
-	VMOVUPS Y0, 352(SP)
-	VMOVUPS Y0, 608(SP)
-	VMOVUPS Y0, 864(SP)
-	VMOVUPS Y0, 1120(SP)
-	VMOVUPS Y0, 384(SP)
-	VMOVUPS Y0, 640(SP)
-	VMOVUPS Y0, 896(SP)
-	VMOVUPS Y0, 1152(SP)
-	VMOVUPS Y0, 416(SP)
-	VMOVUPS Y0, 672(SP)
-	VMOVUPS Y0, 928(SP)
-	VMOVUPS Y0, 1184(SP)
-	VMOVUPS Y0, 448(SP)
-	VMOVUPS Y0, 704(SP)
-	VMOVUPS Y0, 960(SP)
-	VMOVUPS Y0, 1216(SP)
-	VMOVUPS Y0, 480(SP)
-	VMOVUPS Y0, 736(SP)
-	VMOVUPS Y0, 992(SP)
-	VMOVUPS Y0, 1248(SP)
-	VMOVUPS Y0, 512(SP)
-	VMOVUPS Y0, 768(SP)
-	VMOVUPS Y0, 1024(SP)
-	VMOVUPS Y0, 1280(SP)
-	VMOVUPS Y0, 544(SP)
-	VMOVUPS Y0, 800(SP)
-	VMOVUPS Y0, 1056(SP)
-	VMOVUPS Y0, 1312(SP)
+	VXORPS  Y3, Y3, Y3
+	VMOVUPS Y3, 256(SP)
+	VMOVUPS Y3, 512(SP)
+	VMOVUPS Y3, 768(SP)
+	VMOVUPS Y3, 1024(SP)
+	VMOVUPS Y3, 288(SP)
+	VMOVUPS Y3, 544(SP)
+	VMOVUPS Y3, 800(SP)
+	VMOVUPS Y3, 1056(SP)
+	VMOVUPS Y3, 320(SP)
+	VMOVUPS Y3, 576(SP)
+	VMOVUPS Y3, 832(SP)
+	VMOVUPS Y3, 1088(SP)
+	VMOVUPS Y3, 352(SP)
+	VMOVUPS Y3, 608(SP)
+	VMOVUPS Y3, 864(SP)
+	VMOVUPS Y3, 1120(SP)
+	VMOVUPS Y3, 384(SP)
+	VMOVUPS Y3, 640(SP)
+	VMOVUPS Y3, 896(SP)
+	VMOVUPS Y3, 1152(SP)
+	VMOVUPS Y3, 416(SP)
+	VMOVUPS Y3, 672(SP)
+	VMOVUPS Y3, 928(SP)
+	VMOVUPS Y3, 1184(SP)
+	VMOVUPS Y3, 448(SP)
+	VMOVUPS Y3, 704(SP)
+	VMOVUPS Y3, 960(SP)
+	VMOVUPS Y3, 1216(SP)
+	VMOVUPS Y3, 480(SP)
+	VMOVUPS Y3, 736(SP)
+	VMOVUPS Y3, 992(SP)
+	VMOVUPS Y3, 1248(SP)
 	MOVQ    DI, R9
-	XORQ    R10, R10
-	MOVWLZX (AX), R11
-	MOVW    R11, (SP)(R10*1)
-	MOVWLZX 18(AX), R11
-	MOVW    R11, 8(SP)(R10*1)
-	MOVWLZX 36(AX), R11
-	MOVW    R11, 16(SP)(R10*1)
-	MOVWLZX 54(AX), R11
-	MOVW    R11, 24(SP)(R10*1)
-	MOVWLZX (AX)(DI*1), R11
-	MOVW    R11, 2(SP)(R10*1)
-	MOVWLZX 18(AX)(DI*1), R11
-	MOVW    R11, 10(SP)(R10*1)
-	MOVWLZX 36(AX)(DI*1), R11
-	MOVW    R11, 18(SP)(R10*1)
-	MOVWLZX 54(AX)(DI*1), R11
-	MOVW    R11, 26(SP)(R10*1)
-	MOVWLZX (AX)(DI*2), R11
-	MOVW    R11, 4(SP)(R10*1)
-	MOVWLZX 18(AX)(DI*2), R11
-	MOVW    R11, 12(SP)(R10*1)
-	MOVWLZX 36(AX)(DI*2), R11
-	MOVW    R11, 20(SP)(R10*1)
-	MOVWLZX 54(AX)(DI*2), R11
-	MOVW    R11, 28(SP)(R10*1)
-	MOVWLZX (AX)(R8*1), R11
-	MOVW    R11, 6(SP)(R10*1)
-	MOVWLZX 18(AX)(R8*1), R11
-	MOVW    R11, 14(SP)(R10*1)
-	MOVWLZX 36(AX)(R8*1), R11
-	MOVW    R11, 22(SP)(R10*1)
-	MOVWLZX 54(AX)(R8*1), R11
-	MOVW    R11, 30(SP)(R10*1)
 	CMPQ    R9, $0x00000048
 	JLT     end6
 
 loop5:
-	VCVTPH2PS      (SP)(R10*1), Y0
-	VCVTPH2PS      16(SP)(R10*1), Y1
-	XORQ           $0x20, R10
-	MOVQ           AX, R11
-	LEAQ           72(AX), R12
-	CMPQ           R9, $0x00000048
-	CMOVQGT        R12, R11
-	MOVWLZX        (R11), R12
-	MOVW           R12, (SP)(R10*1)
-	MOVWLZX        18(R11), R12
-	MOVW           R12, 8(SP)(R10*1)
-	MOVWLZX        36(R11), R12
-	MOVW           R12, 16(SP)(R10*1)
-	MOVWLZX        54(R11), R12
-	MOVW           R12, 24(SP)(R10*1)
-	MOVWLZX        (R11)(DI*1), R12
-	MOVW           R12, 2(SP)(R10*1)
-	MOVWLZX        18(R11)(DI*1), R12
-	MOVW           R12, 10(SP)(R10*1)
-	MOVWLZX        36(R11)(DI*1), R12
-	MOVW           R12, 18(SP)(R10*1)
-	MOVWLZX        54(R11)(DI*1), R12
-	MOVW           R12, 26(SP)(R10*1)
-	MOVWLZX        (R11)(DI*2), R12
-	MOVW           R12, 4(SP)(R10*1)
-	MOVWLZX        18(R11)(DI*2), R12
-	MOVW           R12, 12(SP)(R10*1)
-	MOVWLZX        36(R11)(DI*2), R12
-	MOVW           R12, 20(SP)(R10*1)
-	MOVWLZX        54(R11)(DI*2), R12
-	MOVW           R12, 28(SP)(R10*1)
-	MOVWLZX        (R11)(R8*1), R12
-	MOVW           R12, 6(SP)(R10*1)
-	MOVWLZX        18(R11)(R8*1), R12
-	MOVW           R12, 14(SP)(R10*1)
-	MOVWLZX        36(R11)(R8*1), R12
-	MOVW           R12, 22(SP)(R10*1)
-	MOVWLZX        54(R11)(R8*1), R11
-	MOVW           R11, 30(SP)(R10*1)
-	VMULPS         320(CX), Y0, Y2
-	VMOVUPS        Y2, 64(SP)
-	VMULPS         320(CX)(SI*1), Y0, Y2
-	VMOVUPS        Y2, 128(SP)
-	VMULPS         320(CX)(SI*2), Y0, Y2
-	VMOVUPS        Y2, 192(SP)
-	VMULPS         320(CX)(BX*1), Y0, Y0
-	VMOVUPS        Y0, 256(SP)
-	VMULPS         352(CX), Y1, Y0
-	VMOVUPS        Y0, 96(SP)
-	VMULPS         352(CX)(SI*1), Y1, Y0
-	VMOVUPS        Y0, 160(SP)
-	VMULPS         352(CX)(SI*2), Y1, Y0
-	VMOVUPS        Y0, 224(SP)
-	VMULPS         352(CX)(BX*1), Y1, Y0
-	VMOVUPS        Y0, 288(SP)
-	VBROADCASTI128 2(AX), Y0
-	VINSERTI128    $0x01, 20(AX), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     (CX), Y1, Y2
-	VPMADDUBSW     64(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX), Y1, Y3
-	VPMADDUBSW     192(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 64(SP), Y3
-	VFMADD213PS    320(SP), Y3, Y2
-	VMOVUPS        Y2, 320(SP)
-	VPMADDUBSW     (CX)(SI*1), Y1, Y2
-	VPMADDUBSW     64(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(SI*1), Y1, Y3
-	VPMADDUBSW     192(CX)(SI*1), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 128(SP), Y3
-	VFMADD213PS    384(SP), Y3, Y2
-	VMOVUPS        Y2, 384(SP)
-	VPMADDUBSW     (CX)(SI*2), Y1, Y2
-	VPMADDUBSW     64(CX)(SI*2), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(SI*2), Y1, Y3
-	VPMADDUBSW     192(CX)(SI*2), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX)(SI*2), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, (AX), X3, X3
+	VPINSRW        $0x01, (AX)(DI*1), X3, X3
+	VPINSRW        $0x02, (AX)(DI*2), X3, X3
+	VPINSRW        $0x03, (AX)(R8*1), X3, X3
+	VPINSRW        $0x04, 18(AX), X3, X3
+	VPINSRW        $0x05, 18(AX)(DI*1), X3, X3
+	VPINSRW        $0x06, 18(AX)(DI*2), X3, X3
+	VPINSRW        $0x07, 18(AX)(R8*1), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         320(CX), Y3, Y4
+	VMOVUPS        Y4, (SP)
+	VMULPS         320(CX)(SI*1), Y3, Y4
+	VMOVUPS        Y4, 64(SP)
+	VMULPS         320(CX)(SI*2), Y3, Y4
+	VMOVUPS        Y4, 128(SP)
+	VMULPS         320(CX)(BX*1), Y3, Y3
+	VMOVUPS        Y3, 192(SP)
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, 36(AX), X3, X3
+	VPINSRW        $0x01, 36(AX)(DI*1), X3, X3
+	VPINSRW        $0x02, 36(AX)(DI*2), X3, X3
+	VPINSRW        $0x03, 36(AX)(R8*1), X3, X3
+	VPINSRW        $0x04, 54(AX), X3, X3
+	VPINSRW        $0x05, 54(AX)(DI*1), X3, X3
+	VPINSRW        $0x06, 54(AX)(DI*2), X3, X3
+	VPINSRW        $0x07, 54(AX)(R8*1), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         352(CX), Y3, Y4
+	VMOVUPS        Y4, 32(SP)
+	VMULPS         352(CX)(SI*1), Y3, Y4
+	VMOVUPS        Y4, 96(SP)
+	VMULPS         352(CX)(SI*2), Y3, Y4
+	VMOVUPS        Y4, 160(SP)
+	VMULPS         352(CX)(BX*1), Y3, Y3
+	VMOVUPS        Y3, 224(SP)
+	VBROADCASTI128 2(AX), Y3
+	VINSERTI128    $0x01, 20(AX), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDUBSW     64(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX), Y4, Y6
+	VPMADDUBSW     192(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, (SP), Y6
+	VFMADD213PS    256(SP), Y6, Y5
+	VMOVUPS        Y5, 256(SP)
+	VPMADDUBSW     (CX)(SI*1), Y4, Y5
+	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(SI*1), Y4, Y6
+	VPMADDUBSW     192(CX)(SI*1), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 64(SP), Y6
+	VFMADD213PS    320(SP), Y6, Y5
+	VMOVUPS        Y5, 320(SP)
+	VPMADDUBSW     (CX)(SI*2), Y4, Y5
+	VPMADDUBSW     64(CX)(SI*2), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(SI*2), Y4, Y6
+	VPMADDUBSW     192(CX)(SI*2), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX)(SI*2), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 128(SP), Y6
+	VFMADD213PS    384(SP), Y6, Y5
+	VMOVUPS        Y5, 384(SP)
+	VPMADDUBSW     (CX)(BX*1), Y4, Y5
+	VPMADDUBSW     64(CX)(BX*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(BX*1), Y4, Y4
+	VPMADDUBSW     192(CX)(BX*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         256(CX)(BX*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0x00, 192(SP), Y3
-	VFMADD213PS    448(SP), Y3, Y2
-	VMOVUPS        Y2, 448(SP)
-	VPMADDUBSW     (CX)(BX*1), Y1, Y2
-	VPMADDUBSW     64(CX)(BX*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(BX*1), Y1, Y1
-	VPMADDUBSW     192(CX)(BX*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         256(CX)(BX*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 256(SP), Y0
-	VFMADD213PS    512(SP), Y0, Y2
-	VMOVUPS        Y2, 512(SP)
-	VBROADCASTI128 2(AX)(DI*1), Y0
-	VINSERTI128    $0x01, 20(AX)(DI*1), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     (CX), Y1, Y2
-	VPMADDUBSW     64(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX), Y1, Y3
-	VPMADDUBSW     192(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x55, 64(SP), Y3
-	VFMADD213PS    576(SP), Y3, Y2
-	VMOVUPS        Y2, 576(SP)
-	VPMADDUBSW     (CX)(SI*1), Y1, Y2
-	VPMADDUBSW     64(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(SI*1), Y1, Y3
-	VPMADDUBSW     192(CX)(SI*1), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x55, 128(SP), Y3
-	VFMADD213PS    640(SP), Y3, Y2
-	VMOVUPS        Y2, 640(SP)
-	VPMADDUBSW     (CX)(SI*2), Y1, Y2
-	VPMADDUBSW     64(CX)(SI*2), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(SI*2), Y1, Y3
-	VPMADDUBSW     192(CX)(SI*2), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX)(SI*2), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VFMADD213PS    448(SP), Y3, Y5
+	VMOVUPS        Y5, 448(SP)
+	VBROADCASTI128 2(AX)(DI*1), Y3
+	VINSERTI128    $0x01, 20(AX)(DI*1), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDUBSW     64(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX), Y4, Y6
+	VPMADDUBSW     192(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, (SP), Y6
+	VFMADD213PS    512(SP), Y6, Y5
+	VMOVUPS        Y5, 512(SP)
+	VPMADDUBSW     (CX)(SI*1), Y4, Y5
+	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(SI*1), Y4, Y6
+	VPMADDUBSW     192(CX)(SI*1), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 64(SP), Y6
+	VFMADD213PS    576(SP), Y6, Y5
+	VMOVUPS        Y5, 576(SP)
+	VPMADDUBSW     (CX)(SI*2), Y4, Y5
+	VPMADDUBSW     64(CX)(SI*2), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(SI*2), Y4, Y6
+	VPMADDUBSW     192(CX)(SI*2), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX)(SI*2), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 128(SP), Y6
+	VFMADD213PS    640(SP), Y6, Y5
+	VMOVUPS        Y5, 640(SP)
+	VPMADDUBSW     (CX)(BX*1), Y4, Y5
+	VPMADDUBSW     64(CX)(BX*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(BX*1), Y4, Y4
+	VPMADDUBSW     192(CX)(BX*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         256(CX)(BX*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0x55, 192(SP), Y3
-	VFMADD213PS    704(SP), Y3, Y2
-	VMOVUPS        Y2, 704(SP)
-	VPMADDUBSW     (CX)(BX*1), Y1, Y2
-	VPMADDUBSW     64(CX)(BX*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(BX*1), Y1, Y1
-	VPMADDUBSW     192(CX)(BX*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         256(CX)(BX*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x55, 256(SP), Y0
-	VFMADD213PS    768(SP), Y0, Y2
-	VMOVUPS        Y2, 768(SP)
+	VFMADD213PS    704(SP), Y3, Y5
+	VMOVUPS        Y5, 704(SP)
 	PREFETCHT1     (DX)
-	VBROADCASTI128 2(AX)(DI*2), Y0
-	VINSERTI128    $0x01, 20(AX)(DI*2), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     (CX), Y1, Y2
-	VPMADDUBSW     64(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX), Y1, Y3
-	VPMADDUBSW     192(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xaa, 64(SP), Y3
-	VFMADD213PS    832(SP), Y3, Y2
-	VMOVUPS        Y2, 832(SP)
-	VPMADDUBSW     (CX)(SI*1), Y1, Y2
-	VPMADDUBSW     64(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(SI*1), Y1, Y3
-	VPMADDUBSW     192(CX)(SI*1), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xaa, 128(SP), Y3
-	VFMADD213PS    896(SP), Y3, Y2
-	VMOVUPS        Y2, 896(SP)
-	VPMADDUBSW     (CX)(SI*2), Y1, Y2
-	VPMADDUBSW     64(CX)(SI*2), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(SI*2), Y1, Y3
-	VPMADDUBSW     192(CX)(SI*2), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX)(SI*2), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VBROADCASTI128 2(AX)(DI*2), Y3
+	VINSERTI128    $0x01, 20(AX)(DI*2), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDUBSW     64(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX), Y4, Y6
+	VPMADDUBSW     192(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, (SP), Y6
+	VFMADD213PS    768(SP), Y6, Y5
+	VMOVUPS        Y5, 768(SP)
+	VPMADDUBSW     (CX)(SI*1), Y4, Y5
+	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(SI*1), Y4, Y6
+	VPMADDUBSW     192(CX)(SI*1), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 64(SP), Y6
+	VFMADD213PS    832(SP), Y6, Y5
+	VMOVUPS        Y5, 832(SP)
+	VPMADDUBSW     (CX)(SI*2), Y4, Y5
+	VPMADDUBSW     64(CX)(SI*2), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(SI*2), Y4, Y6
+	VPMADDUBSW     192(CX)(SI*2), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX)(SI*2), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 128(SP), Y6
+	VFMADD213PS    896(SP), Y6, Y5
+	VMOVUPS        Y5, 896(SP)
+	VPMADDUBSW     (CX)(BX*1), Y4, Y5
+	VPMADDUBSW     64(CX)(BX*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(BX*1), Y4, Y4
+	VPMADDUBSW     192(CX)(BX*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         256(CX)(BX*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0xaa, 192(SP), Y3
-	VFMADD213PS    960(SP), Y3, Y2
-	VMOVUPS        Y2, 960(SP)
-	VPMADDUBSW     (CX)(BX*1), Y1, Y2
-	VPMADDUBSW     64(CX)(BX*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(BX*1), Y1, Y1
-	VPMADDUBSW     192(CX)(BX*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         256(CX)(BX*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xaa, 256(SP), Y0
-	VFMADD213PS    1024(SP), Y0, Y2
-	VMOVUPS        Y2, 1024(SP)
-	VBROADCASTI128 2(AX)(R8*1), Y0
-	VINSERTI128    $0x01, 20(AX)(R8*1), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     (CX), Y1, Y2
-	VPMADDUBSW     64(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX), Y1, Y3
-	VPMADDUBSW     192(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xff, 64(SP), Y3
-	VFMADD213PS    1088(SP), Y3, Y2
-	VMOVUPS        Y2, 1088(SP)
-	VPMADDUBSW     (CX)(SI*1), Y1, Y2
-	VPMADDUBSW     64(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(SI*1), Y1, Y3
-	VPMADDUBSW     192(CX)(SI*1), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xff, 128(SP), Y3
-	VFMADD213PS    1152(SP), Y3, Y2
-	VMOVUPS        Y2, 1152(SP)
-	VPMADDUBSW     (CX)(SI*2), Y1, Y2
-	VPMADDUBSW     64(CX)(SI*2), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(SI*2), Y1, Y3
-	VPMADDUBSW     192(CX)(SI*2), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX)(SI*2), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VFMADD213PS    960(SP), Y3, Y5
+	VMOVUPS        Y5, 960(SP)
+	VBROADCASTI128 2(AX)(R8*1), Y3
+	VINSERTI128    $0x01, 20(AX)(R8*1), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDUBSW     64(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX), Y4, Y6
+	VPMADDUBSW     192(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, (SP), Y6
+	VFMADD213PS    1024(SP), Y6, Y5
+	VMOVUPS        Y5, 1024(SP)
+	VPMADDUBSW     (CX)(SI*1), Y4, Y5
+	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(SI*1), Y4, Y6
+	VPMADDUBSW     192(CX)(SI*1), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 64(SP), Y6
+	VFMADD213PS    1088(SP), Y6, Y5
+	VMOVUPS        Y5, 1088(SP)
+	VPMADDUBSW     (CX)(SI*2), Y4, Y5
+	VPMADDUBSW     64(CX)(SI*2), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(SI*2), Y4, Y6
+	VPMADDUBSW     192(CX)(SI*2), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX)(SI*2), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 128(SP), Y6
+	VFMADD213PS    1152(SP), Y6, Y5
+	VMOVUPS        Y5, 1152(SP)
+	VPMADDUBSW     (CX)(BX*1), Y4, Y5
+	VPMADDUBSW     64(CX)(BX*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(BX*1), Y4, Y4
+	VPMADDUBSW     192(CX)(BX*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         256(CX)(BX*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0xff, 192(SP), Y3
-	VFMADD213PS    1216(SP), Y3, Y2
-	VMOVUPS        Y2, 1216(SP)
-	VPMADDUBSW     (CX)(BX*1), Y1, Y2
-	VPMADDUBSW     64(CX)(BX*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(BX*1), Y1, Y1
-	VPMADDUBSW     192(CX)(BX*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         256(CX)(BX*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xff, 256(SP), Y0
-	VFMADD213PS    1280(SP), Y0, Y2
-	VMOVUPS        Y2, 1280(SP)
+	VFMADD213PS    1216(SP), Y3, Y5
+	VMOVUPS        Y5, 1216(SP)
 	PREFETCHT1     64(DX)
-	VBROADCASTI128 38(AX), Y0
-	VINSERTI128    $0x01, 56(AX), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     32(CX), Y1, Y2
-	VPMADDUBSW     96(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX), Y1, Y3
-	VPMADDUBSW     224(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 96(SP), Y3
-	VFMADD213PS    352(SP), Y3, Y2
-	VMOVUPS        Y2, 352(SP)
-	VPMADDUBSW     32(CX)(SI*1), Y1, Y2
-	VPMADDUBSW     96(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(SI*1), Y1, Y3
-	VPMADDUBSW     224(CX)(SI*1), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 160(SP), Y3
-	VFMADD213PS    416(SP), Y3, Y2
-	VMOVUPS        Y2, 416(SP)
-	VPMADDUBSW     32(CX)(SI*2), Y1, Y2
-	VPMADDUBSW     96(CX)(SI*2), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(SI*2), Y1, Y3
-	VPMADDUBSW     224(CX)(SI*2), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX)(SI*2), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VBROADCASTI128 38(AX), Y3
+	VINSERTI128    $0x01, 56(AX), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDUBSW     96(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX), Y4, Y6
+	VPMADDUBSW     224(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 32(SP), Y6
+	VFMADD213PS    288(SP), Y6, Y5
+	VMOVUPS        Y5, 288(SP)
+	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
+	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(SI*1), Y4, Y6
+	VPMADDUBSW     224(CX)(SI*1), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 96(SP), Y6
+	VFMADD213PS    352(SP), Y6, Y5
+	VMOVUPS        Y5, 352(SP)
+	VPMADDUBSW     32(CX)(SI*2), Y4, Y5
+	VPMADDUBSW     96(CX)(SI*2), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(SI*2), Y4, Y6
+	VPMADDUBSW     224(CX)(SI*2), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX)(SI*2), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 160(SP), Y6
+	VFMADD213PS    416(SP), Y6, Y5
+	VMOVUPS        Y5, 416(SP)
+	VPMADDUBSW     32(CX)(BX*1), Y4, Y5
+	VPMADDUBSW     96(CX)(BX*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(BX*1), Y4, Y4
+	VPMADDUBSW     224(CX)(BX*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         288(CX)(BX*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0x00, 224(SP), Y3
-	VFMADD213PS    480(SP), Y3, Y2
-	VMOVUPS        Y2, 480(SP)
-	VPMADDUBSW     32(CX)(BX*1), Y1, Y2
-	VPMADDUBSW     96(CX)(BX*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(BX*1), Y1, Y1
-	VPMADDUBSW     224(CX)(BX*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         288(CX)(BX*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 288(SP), Y0
-	VFMADD213PS    544(SP), Y0, Y2
-	VMOVUPS        Y2, 544(SP)
+	VFMADD213PS    480(SP), Y3, Y5
+	VMOVUPS        Y5, 480(SP)
 	PREFETCHT1     128(DX)
-	VBROADCASTI128 38(AX)(DI*1), Y0
-	VINSERTI128    $0x01, 56(AX)(DI*1), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     32(CX), Y1, Y2
-	VPMADDUBSW     96(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX), Y1, Y3
-	VPMADDUBSW     224(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x55, 96(SP), Y3
-	VFMADD213PS    608(SP), Y3, Y2
-	VMOVUPS        Y2, 608(SP)
-	VPMADDUBSW     32(CX)(SI*1), Y1, Y2
-	VPMADDUBSW     96(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(SI*1), Y1, Y3
-	VPMADDUBSW     224(CX)(SI*1), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x55, 160(SP), Y3
-	VFMADD213PS    672(SP), Y3, Y2
-	VMOVUPS        Y2, 672(SP)
-	VPMADDUBSW     32(CX)(SI*2), Y1, Y2
-	VPMADDUBSW     96(CX)(SI*2), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(SI*2), Y1, Y3
-	VPMADDUBSW     224(CX)(SI*2), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX)(SI*2), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VBROADCASTI128 38(AX)(DI*1), Y3
+	VINSERTI128    $0x01, 56(AX)(DI*1), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDUBSW     96(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX), Y4, Y6
+	VPMADDUBSW     224(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 32(SP), Y6
+	VFMADD213PS    544(SP), Y6, Y5
+	VMOVUPS        Y5, 544(SP)
+	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
+	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(SI*1), Y4, Y6
+	VPMADDUBSW     224(CX)(SI*1), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 96(SP), Y6
+	VFMADD213PS    608(SP), Y6, Y5
+	VMOVUPS        Y5, 608(SP)
+	VPMADDUBSW     32(CX)(SI*2), Y4, Y5
+	VPMADDUBSW     96(CX)(SI*2), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(SI*2), Y4, Y6
+	VPMADDUBSW     224(CX)(SI*2), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX)(SI*2), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x55, 160(SP), Y6
+	VFMADD213PS    672(SP), Y6, Y5
+	VMOVUPS        Y5, 672(SP)
+	VPMADDUBSW     32(CX)(BX*1), Y4, Y5
+	VPMADDUBSW     96(CX)(BX*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(BX*1), Y4, Y4
+	VPMADDUBSW     224(CX)(BX*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         288(CX)(BX*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0x55, 224(SP), Y3
-	VFMADD213PS    736(SP), Y3, Y2
-	VMOVUPS        Y2, 736(SP)
-	VPMADDUBSW     32(CX)(BX*1), Y1, Y2
-	VPMADDUBSW     96(CX)(BX*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(BX*1), Y1, Y1
-	VPMADDUBSW     224(CX)(BX*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         288(CX)(BX*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x55, 288(SP), Y0
-	VFMADD213PS    800(SP), Y0, Y2
-	VMOVUPS        Y2, 800(SP)
-	VBROADCASTI128 38(AX)(DI*2), Y0
-	VINSERTI128    $0x01, 56(AX)(DI*2), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     32(CX), Y1, Y2
-	VPMADDUBSW     96(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX), Y1, Y3
-	VPMADDUBSW     224(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xaa, 96(SP), Y3
-	VFMADD213PS    864(SP), Y3, Y2
-	VMOVUPS        Y2, 864(SP)
-	VPMADDUBSW     32(CX)(SI*1), Y1, Y2
-	VPMADDUBSW     96(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(SI*1), Y1, Y3
-	VPMADDUBSW     224(CX)(SI*1), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xaa, 160(SP), Y3
-	VFMADD213PS    928(SP), Y3, Y2
-	VMOVUPS        Y2, 928(SP)
-	VPMADDUBSW     32(CX)(SI*2), Y1, Y2
-	VPMADDUBSW     96(CX)(SI*2), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(SI*2), Y1, Y3
-	VPMADDUBSW     224(CX)(SI*2), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX)(SI*2), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VFMADD213PS    736(SP), Y3, Y5
+	VMOVUPS        Y5, 736(SP)
+	VBROADCASTI128 38(AX)(DI*2), Y3
+	VINSERTI128    $0x01, 56(AX)(DI*2), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDUBSW     96(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX), Y4, Y6
+	VPMADDUBSW     224(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 32(SP), Y6
+	VFMADD213PS    800(SP), Y6, Y5
+	VMOVUPS        Y5, 800(SP)
+	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
+	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(SI*1), Y4, Y6
+	VPMADDUBSW     224(CX)(SI*1), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 96(SP), Y6
+	VFMADD213PS    864(SP), Y6, Y5
+	VMOVUPS        Y5, 864(SP)
+	VPMADDUBSW     32(CX)(SI*2), Y4, Y5
+	VPMADDUBSW     96(CX)(SI*2), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(SI*2), Y4, Y6
+	VPMADDUBSW     224(CX)(SI*2), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX)(SI*2), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xaa, 160(SP), Y6
+	VFMADD213PS    928(SP), Y6, Y5
+	VMOVUPS        Y5, 928(SP)
+	VPMADDUBSW     32(CX)(BX*1), Y4, Y5
+	VPMADDUBSW     96(CX)(BX*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(BX*1), Y4, Y4
+	VPMADDUBSW     224(CX)(BX*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         288(CX)(BX*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0xaa, 224(SP), Y3
-	VFMADD213PS    992(SP), Y3, Y2
-	VMOVUPS        Y2, 992(SP)
-	VPMADDUBSW     32(CX)(BX*1), Y1, Y2
-	VPMADDUBSW     96(CX)(BX*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(BX*1), Y1, Y1
-	VPMADDUBSW     224(CX)(BX*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         288(CX)(BX*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xaa, 288(SP), Y0
-	VFMADD213PS    1056(SP), Y0, Y2
-	VMOVUPS        Y2, 1056(SP)
+	VFMADD213PS    992(SP), Y3, Y5
+	VMOVUPS        Y5, 992(SP)
 	PREFETCHT1     192(DX)
-	VBROADCASTI128 38(AX)(R8*1), Y0
-	VINSERTI128    $0x01, 56(AX)(R8*1), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     32(CX), Y1, Y2
-	VPMADDUBSW     96(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX), Y1, Y3
-	VPMADDUBSW     224(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xff, 96(SP), Y3
-	VFMADD213PS    1120(SP), Y3, Y2
-	VMOVUPS        Y2, 1120(SP)
-	VPMADDUBSW     32(CX)(SI*1), Y1, Y2
-	VPMADDUBSW     96(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(SI*1), Y1, Y3
-	VPMADDUBSW     224(CX)(SI*1), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xff, 160(SP), Y3
-	VFMADD213PS    1184(SP), Y3, Y2
-	VMOVUPS        Y2, 1184(SP)
-	VPMADDUBSW     32(CX)(SI*2), Y1, Y2
-	VPMADDUBSW     96(CX)(SI*2), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(SI*2), Y1, Y3
-	VPMADDUBSW     224(CX)(SI*2), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX)(SI*2), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VBROADCASTI128 38(AX)(R8*1), Y3
+	VINSERTI128    $0x01, 56(AX)(R8*1), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDUBSW     96(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX), Y4, Y6
+	VPMADDUBSW     224(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 32(SP), Y6
+	VFMADD213PS    1056(SP), Y6, Y5
+	VMOVUPS        Y5, 1056(SP)
+	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
+	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(SI*1), Y4, Y6
+	VPMADDUBSW     224(CX)(SI*1), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 96(SP), Y6
+	VFMADD213PS    1120(SP), Y6, Y5
+	VMOVUPS        Y5, 1120(SP)
+	VPMADDUBSW     32(CX)(SI*2), Y4, Y5
+	VPMADDUBSW     96(CX)(SI*2), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(SI*2), Y4, Y6
+	VPMADDUBSW     224(CX)(SI*2), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX)(SI*2), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0xff, 160(SP), Y6
+	VFMADD213PS    1184(SP), Y6, Y5
+	VMOVUPS        Y5, 1184(SP)
+	VPMADDUBSW     32(CX)(BX*1), Y4, Y5
+	VPMADDUBSW     96(CX)(BX*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(BX*1), Y4, Y4
+	VPMADDUBSW     224(CX)(BX*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         288(CX)(BX*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0xff, 224(SP), Y3
-	VFMADD213PS    1248(SP), Y3, Y2
-	VMOVUPS        Y2, 1248(SP)
-	VPMADDUBSW     32(CX)(BX*1), Y1, Y2
-	VPMADDUBSW     96(CX)(BX*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(BX*1), Y1, Y1
-	VPMADDUBSW     224(CX)(BX*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         288(CX)(BX*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0xff, 288(SP), Y0
-	VFMADD213PS    1312(SP), Y0, Y2
-	VMOVUPS        Y2, 1312(SP)
+	VFMADD213PS    1248(SP), Y3, Y5
+	VMOVUPS        Y5, 1248(SP)
 	PREFETCHT1     256(DX)
 	ADDQ           $0x00000120, DX
 	CMPQ           DX, next_len+88(FP)
@@ -668,129 +616,129 @@ loop5:
 end6:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), R9
-	VMOVUPS      320(SP), Y0
-	VMOVUPS      576(SP), Y1
-	VMOVUPS      832(SP), Y2
-	VMOVUPS      1088(SP), Y3
-	VUNPCKHPD    Y1, Y0, Y4
-	VUNPCKLPD    Y1, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VUNPCKHPD    Y3, Y2, Y4
-	VUNPCKLPD    Y3, Y2, Y2
-	VADDPS       Y4, Y2, Y2
-	VSHUFPS      $0xdd, Y2, Y0, Y4
-	VSHUFPS      $0x88, Y2, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VMOVUPS      352(SP), Y1
-	VMOVUPS      608(SP), Y2
-	VMOVUPS      864(SP), Y3
-	VMOVUPS      1120(SP), Y4
-	VUNPCKHPD    Y2, Y1, Y5
-	VUNPCKLPD    Y2, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VUNPCKHPD    Y4, Y3, Y5
+	VMOVUPS      256(SP), Y3
+	VMOVUPS      512(SP), Y4
+	VMOVUPS      768(SP), Y5
+	VMOVUPS      1024(SP), Y6
+	VUNPCKHPD    Y4, Y3, Y7
 	VUNPCKLPD    Y4, Y3, Y3
-	VADDPS       Y5, Y3, Y3
-	VSHUFPS      $0xdd, Y3, Y1, Y5
-	VSHUFPS      $0x88, Y3, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      X0, (R9)
+	VADDPS       Y7, Y3, Y3
+	VUNPCKHPD    Y6, Y5, Y7
+	VUNPCKLPD    Y6, Y5, Y5
+	VADDPS       Y7, Y5, Y5
+	VSHUFPS      $0xdd, Y5, Y3, Y7
+	VSHUFPS      $0x88, Y5, Y3, Y3
+	VADDPS       Y7, Y3, Y3
+	VMOVUPS      288(SP), Y4
+	VMOVUPS      544(SP), Y5
+	VMOVUPS      800(SP), Y6
+	VMOVUPS      1056(SP), Y7
+	VUNPCKHPD    Y5, Y4, Y8
+	VUNPCKLPD    Y5, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VUNPCKHPD    Y7, Y6, Y8
+	VUNPCKLPD    Y7, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VSHUFPS      $0xdd, Y6, Y4, Y8
+	VSHUFPS      $0x88, Y6, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVUPS      X3, (R9)
 	ADDQ         stride+24(FP), R9
-	VMOVUPS      384(SP), Y0
-	VMOVUPS      640(SP), Y1
-	VMOVUPS      896(SP), Y2
-	VMOVUPS      1152(SP), Y3
-	VUNPCKHPD    Y1, Y0, Y4
-	VUNPCKLPD    Y1, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VUNPCKHPD    Y3, Y2, Y4
-	VUNPCKLPD    Y3, Y2, Y2
-	VADDPS       Y4, Y2, Y2
-	VSHUFPS      $0xdd, Y2, Y0, Y4
-	VSHUFPS      $0x88, Y2, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VMOVUPS      416(SP), Y1
-	VMOVUPS      672(SP), Y2
-	VMOVUPS      928(SP), Y3
-	VMOVUPS      1184(SP), Y4
-	VUNPCKHPD    Y2, Y1, Y5
-	VUNPCKLPD    Y2, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VUNPCKHPD    Y4, Y3, Y5
+	VMOVUPS      320(SP), Y3
+	VMOVUPS      576(SP), Y4
+	VMOVUPS      832(SP), Y5
+	VMOVUPS      1088(SP), Y6
+	VUNPCKHPD    Y4, Y3, Y7
 	VUNPCKLPD    Y4, Y3, Y3
-	VADDPS       Y5, Y3, Y3
-	VSHUFPS      $0xdd, Y3, Y1, Y5
-	VSHUFPS      $0x88, Y3, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      X0, (R9)
+	VADDPS       Y7, Y3, Y3
+	VUNPCKHPD    Y6, Y5, Y7
+	VUNPCKLPD    Y6, Y5, Y5
+	VADDPS       Y7, Y5, Y5
+	VSHUFPS      $0xdd, Y5, Y3, Y7
+	VSHUFPS      $0x88, Y5, Y3, Y3
+	VADDPS       Y7, Y3, Y3
+	VMOVUPS      352(SP), Y4
+	VMOVUPS      608(SP), Y5
+	VMOVUPS      864(SP), Y6
+	VMOVUPS      1120(SP), Y7
+	VUNPCKHPD    Y5, Y4, Y8
+	VUNPCKLPD    Y5, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VUNPCKHPD    Y7, Y6, Y8
+	VUNPCKLPD    Y7, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VSHUFPS      $0xdd, Y6, Y4, Y8
+	VSHUFPS      $0x88, Y6, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVUPS      X3, (R9)
 	ADDQ         stride+24(FP), R9
-	VMOVUPS      448(SP), Y0
-	VMOVUPS      704(SP), Y1
-	VMOVUPS      960(SP), Y2
-	VMOVUPS      1216(SP), Y3
-	VUNPCKHPD    Y1, Y0, Y4
-	VUNPCKLPD    Y1, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VUNPCKHPD    Y3, Y2, Y4
-	VUNPCKLPD    Y3, Y2, Y2
-	VADDPS       Y4, Y2, Y2
-	VSHUFPS      $0xdd, Y2, Y0, Y4
-	VSHUFPS      $0x88, Y2, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VMOVUPS      480(SP), Y1
-	VMOVUPS      736(SP), Y2
-	VMOVUPS      992(SP), Y3
-	VMOVUPS      1248(SP), Y4
-	VUNPCKHPD    Y2, Y1, Y5
-	VUNPCKLPD    Y2, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VUNPCKHPD    Y4, Y3, Y5
+	VMOVUPS      384(SP), Y3
+	VMOVUPS      640(SP), Y4
+	VMOVUPS      896(SP), Y5
+	VMOVUPS      1152(SP), Y6
+	VUNPCKHPD    Y4, Y3, Y7
 	VUNPCKLPD    Y4, Y3, Y3
-	VADDPS       Y5, Y3, Y3
-	VSHUFPS      $0xdd, Y3, Y1, Y5
-	VSHUFPS      $0x88, Y3, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      X0, (R9)
+	VADDPS       Y7, Y3, Y3
+	VUNPCKHPD    Y6, Y5, Y7
+	VUNPCKLPD    Y6, Y5, Y5
+	VADDPS       Y7, Y5, Y5
+	VSHUFPS      $0xdd, Y5, Y3, Y7
+	VSHUFPS      $0x88, Y5, Y3, Y3
+	VADDPS       Y7, Y3, Y3
+	VMOVUPS      416(SP), Y4
+	VMOVUPS      672(SP), Y5
+	VMOVUPS      928(SP), Y6
+	VMOVUPS      1184(SP), Y7
+	VUNPCKHPD    Y5, Y4, Y8
+	VUNPCKLPD    Y5, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VUNPCKHPD    Y7, Y6, Y8
+	VUNPCKLPD    Y7, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VSHUFPS      $0xdd, Y6, Y4, Y8
+	VSHUFPS      $0x88, Y6, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVUPS      X3, (R9)
 	ADDQ         stride+24(FP), R9
-	VMOVUPS      512(SP), Y0
-	VMOVUPS      768(SP), Y1
-	VMOVUPS      1024(SP), Y2
-	VMOVUPS      1280(SP), Y3
-	VUNPCKHPD    Y1, Y0, Y4
-	VUNPCKLPD    Y1, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VUNPCKHPD    Y3, Y2, Y4
-	VUNPCKLPD    Y3, Y2, Y2
-	VADDPS       Y4, Y2, Y2
-	VSHUFPS      $0xdd, Y2, Y0, Y4
-	VSHUFPS      $0x88, Y2, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VMOVUPS      544(SP), Y1
-	VMOVUPS      800(SP), Y2
-	VMOVUPS      1056(SP), Y3
-	VMOVUPS      1312(SP), Y4
-	VUNPCKHPD    Y2, Y1, Y5
-	VUNPCKLPD    Y2, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VUNPCKHPD    Y4, Y3, Y5
+	VMOVUPS      448(SP), Y3
+	VMOVUPS      704(SP), Y4
+	VMOVUPS      960(SP), Y5
+	VMOVUPS      1216(SP), Y6
+	VUNPCKHPD    Y4, Y3, Y7
 	VUNPCKLPD    Y4, Y3, Y3
-	VADDPS       Y5, Y3, Y3
-	VSHUFPS      $0xdd, Y3, Y1, Y5
-	VSHUFPS      $0x88, Y3, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      X0, (R9)
+	VADDPS       Y7, Y3, Y3
+	VUNPCKHPD    Y6, Y5, Y7
+	VUNPCKLPD    Y6, Y5, Y5
+	VADDPS       Y7, Y5, Y5
+	VSHUFPS      $0xdd, Y5, Y3, Y7
+	VSHUFPS      $0x88, Y5, Y3, Y3
+	VADDPS       Y7, Y3, Y3
+	VMOVUPS      480(SP), Y4
+	VMOVUPS      736(SP), Y5
+	VMOVUPS      992(SP), Y6
+	VMOVUPS      1248(SP), Y7
+	VUNPCKHPD    Y5, Y4, Y8
+	VUNPCKLPD    Y5, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VUNPCKHPD    Y7, Y6, Y8
+	VUNPCKLPD    Y7, Y6, Y6
+	VADDPS       Y8, Y6, Y6
+	VSHUFPS      $0xdd, Y6, Y4, Y8
+	VSHUFPS      $0x88, Y6, Y4, Y4
+	VADDPS       Y8, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVUPS      X3, (R9)
 	MOVQ         s_base+0(FP), R9
 	ADDQ         $0x00000010, R9
 	MOVQ         R9, s_base+0(FP)
@@ -806,183 +754,167 @@ done4:
 	JLT  done8
 
 rows7:
-	VXORPS  Y0, Y0, Y0
-	VMOVUPS Y0, 320(SP)
-	VMOVUPS Y0, 352(SP)
-	VMOVUPS Y0, 384(SP)
-	VMOVUPS Y0, 416(SP)
-	VMOVUPS Y0, 448(SP)
-	VMOVUPS Y0, 480(SP)
-	VMOVUPS Y0, 512(SP)
-	VMOVUPS Y0, 544(SP)
+	VXORPS  Y3, Y3, Y3
+	VMOVUPS Y3, 256(SP)
+	VMOVUPS Y3, 288(SP)
+	VMOVUPS Y3, 320(SP)
+	VMOVUPS Y3, 352(SP)
+	VMOVUPS Y3, 384(SP)
+	VMOVUPS Y3, 416(SP)
+	VMOVUPS Y3, 448(SP)
+	VMOVUPS Y3, 480(SP)
 	MOVQ    DI, R8
-	XORQ    R9, R9
-	MOVWLZX (AX), R10
-	MOVW    R10, (SP)(R9*1)
-	MOVWLZX 18(AX), R10
-	MOVW    R10, 8(SP)(R9*1)
-	MOVWLZX 36(AX), R10
-	MOVW    R10, 16(SP)(R9*1)
-	MOVWLZX 54(AX), R10
-	MOVW    R10, 24(SP)(R9*1)
 	CMPQ    R8, $0x00000048
 	JLT     end10
 
 loop9:
-	VCVTPH2PS      (SP)(R9*1), Y0
-	VCVTPH2PS      16(SP)(R9*1), Y1
-	XORQ           $0x20, R9
-	MOVQ           AX, R10
-	LEAQ           72(AX), R11
-	CMPQ           R8, $0x00000048
-	CMOVQGT        R11, R10
-	MOVWLZX        (R10), R11
-	MOVW           R11, (SP)(R9*1)
-	MOVWLZX        18(R10), R11
-	MOVW           R11, 8(SP)(R9*1)
-	MOVWLZX        36(R10), R11
-	MOVW           R11, 16(SP)(R9*1)
-	MOVWLZX        54(R10), R10
-	MOVW           R10, 24(SP)(R9*1)
-	VMULPS         320(CX), Y0, Y2
-	VMOVUPS        Y2, 64(SP)
-	VMULPS         320(CX)(SI*1), Y0, Y2
-	VMOVUPS        Y2, 128(SP)
-	VMULPS         320(CX)(SI*2), Y0, Y2
-	VMOVUPS        Y2, 192(SP)
-	VMULPS         320(CX)(BX*1), Y0, Y0
-	VMOVUPS        Y0, 256(SP)
-	VMULPS         352(CX), Y1, Y0
-	VMOVUPS        Y0, 96(SP)
-	VMULPS         352(CX)(SI*1), Y1, Y0
-	VMOVUPS        Y0, 160(SP)
-	VMULPS         352(CX)(SI*2), Y1, Y0
-	VMOVUPS        Y0, 224(SP)
-	VMULPS         352(CX)(BX*1), Y1, Y0
-	VMOVUPS        Y0, 288(SP)
-	VBROADCASTI128 2(AX), Y0
-	VINSERTI128    $0x01, 20(AX), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     (CX), Y1, Y2
-	VPMADDUBSW     64(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX), Y1, Y3
-	VPMADDUBSW     192(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 64(SP), Y3
-	VFMADD213PS    320(SP), Y3, Y2
-	VMOVUPS        Y2, 320(SP)
-	VPMADDUBSW     (CX)(SI*1), Y1, Y2
-	VPMADDUBSW     64(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(SI*1), Y1, Y3
-	VPMADDUBSW     192(CX)(SI*1), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 128(SP), Y3
-	VFMADD213PS    384(SP), Y3, Y2
-	VMOVUPS        Y2, 384(SP)
-	VPMADDUBSW     (CX)(SI*2), Y1, Y2
-	VPMADDUBSW     64(CX)(SI*2), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(SI*2), Y1, Y3
-	VPMADDUBSW     192(CX)(SI*2), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         256(CX)(SI*2), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, (AX), X3, X3
+	VPINSRW        $0x04, 18(AX), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         320(CX), Y3, Y4
+	VMOVUPS        Y4, (SP)
+	VMULPS         320(CX)(SI*1), Y3, Y4
+	VMOVUPS        Y4, 64(SP)
+	VMULPS         320(CX)(SI*2), Y3, Y4
+	VMOVUPS        Y4, 128(SP)
+	VMULPS         320(CX)(BX*1), Y3, Y3
+	VMOVUPS        Y3, 192(SP)
+	VXORPS         Y3, Y3, Y3
+	VPINSRW        $0x00, 36(AX), X3, X3
+	VPINSRW        $0x04, 54(AX), X3, X3
+	VCVTPH2PS      X3, Y3
+	VMULPS         352(CX), Y3, Y4
+	VMOVUPS        Y4, 32(SP)
+	VMULPS         352(CX)(SI*1), Y3, Y4
+	VMOVUPS        Y4, 96(SP)
+	VMULPS         352(CX)(SI*2), Y3, Y4
+	VMOVUPS        Y4, 160(SP)
+	VMULPS         352(CX)(BX*1), Y3, Y3
+	VMOVUPS        Y3, 224(SP)
+	VBROADCASTI128 2(AX), Y3
+	VINSERTI128    $0x01, 20(AX), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     (CX), Y4, Y5
+	VPMADDUBSW     64(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX), Y4, Y6
+	VPMADDUBSW     192(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, (SP), Y6
+	VFMADD213PS    256(SP), Y6, Y5
+	VMOVUPS        Y5, 256(SP)
+	VPMADDUBSW     (CX)(SI*1), Y4, Y5
+	VPMADDUBSW     64(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(SI*1), Y4, Y6
+	VPMADDUBSW     192(CX)(SI*1), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 64(SP), Y6
+	VFMADD213PS    320(SP), Y6, Y5
+	VMOVUPS        Y5, 320(SP)
+	VPMADDUBSW     (CX)(SI*2), Y4, Y5
+	VPMADDUBSW     64(CX)(SI*2), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(SI*2), Y4, Y6
+	VPMADDUBSW     192(CX)(SI*2), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         256(CX)(SI*2), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 128(SP), Y6
+	VFMADD213PS    384(SP), Y6, Y5
+	VMOVUPS        Y5, 384(SP)
+	VPMADDUBSW     (CX)(BX*1), Y4, Y5
+	VPMADDUBSW     64(CX)(BX*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     128(CX)(BX*1), Y4, Y4
+	VPMADDUBSW     192(CX)(BX*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         256(CX)(BX*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0x00, 192(SP), Y3
-	VFMADD213PS    448(SP), Y3, Y2
-	VMOVUPS        Y2, 448(SP)
-	VPMADDUBSW     (CX)(BX*1), Y1, Y2
-	VPMADDUBSW     64(CX)(BX*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     128(CX)(BX*1), Y1, Y1
-	VPMADDUBSW     192(CX)(BX*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         256(CX)(BX*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 256(SP), Y0
-	VFMADD213PS    512(SP), Y0, Y2
-	VMOVUPS        Y2, 512(SP)
+	VFMADD213PS    448(SP), Y3, Y5
+	VMOVUPS        Y5, 448(SP)
 	PREFETCHT1     (DX)
-	VBROADCASTI128 38(AX), Y0
-	VINSERTI128    $0x01, 56(AX), Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y1
-	VPSRLW         $0x04, Y0, Y0
-	VPAND          fifteen<>+0(SB), Y0, Y0
-	VPMADDUBSW     32(CX), Y1, Y2
-	VPMADDUBSW     96(CX), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX), Y1, Y3
-	VPMADDUBSW     224(CX), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 96(SP), Y3
-	VFMADD213PS    352(SP), Y3, Y2
-	VMOVUPS        Y2, 352(SP)
-	VPMADDUBSW     32(CX)(SI*1), Y1, Y2
-	VPMADDUBSW     96(CX)(SI*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(SI*1), Y1, Y3
-	VPMADDUBSW     224(CX)(SI*1), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX)(SI*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 160(SP), Y3
-	VFMADD213PS    416(SP), Y3, Y2
-	VMOVUPS        Y2, 416(SP)
-	VPMADDUBSW     32(CX)(SI*2), Y1, Y2
-	VPMADDUBSW     96(CX)(SI*2), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(SI*2), Y1, Y3
-	VPMADDUBSW     224(CX)(SI*2), Y0, Y4
-	VPADDW         Y4, Y3, Y3
-	VPMADDWD       lower<>+0(SB), Y3, Y3
-	VPADDD         Y3, Y2, Y2
-	VPADDD         288(CX)(SI*2), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
+	VBROADCASTI128 38(AX), Y3
+	VINSERTI128    $0x01, 56(AX), Y3, Y3
+	VPAND          Y0, Y3, Y4
+	VPSRLW         $0x04, Y3, Y3
+	VPAND          Y0, Y3, Y3
+	VPMADDUBSW     32(CX), Y4, Y5
+	VPMADDUBSW     96(CX), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX), Y4, Y6
+	VPMADDUBSW     224(CX), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 32(SP), Y6
+	VFMADD213PS    288(SP), Y6, Y5
+	VMOVUPS        Y5, 288(SP)
+	VPMADDUBSW     32(CX)(SI*1), Y4, Y5
+	VPMADDUBSW     96(CX)(SI*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(SI*1), Y4, Y6
+	VPMADDUBSW     224(CX)(SI*1), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX)(SI*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 96(SP), Y6
+	VFMADD213PS    352(SP), Y6, Y5
+	VMOVUPS        Y5, 352(SP)
+	VPMADDUBSW     32(CX)(SI*2), Y4, Y5
+	VPMADDUBSW     96(CX)(SI*2), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(SI*2), Y4, Y6
+	VPMADDUBSW     224(CX)(SI*2), Y3, Y7
+	VPADDW         Y7, Y6, Y6
+	VPMADDWD       Y2, Y6, Y6
+	VPADDD         Y6, Y5, Y5
+	VPADDD         288(CX)(SI*2), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
+	VPERMILPS      $0x00, 160(SP), Y6
+	VFMADD213PS    416(SP), Y6, Y5
+	VMOVUPS        Y5, 416(SP)
+	VPMADDUBSW     32(CX)(BX*1), Y4, Y5
+	VPMADDUBSW     96(CX)(BX*1), Y3, Y6
+	VPADDW         Y6, Y5, Y5
+	VPMADDWD       Y1, Y5, Y5
+	VPMADDUBSW     160(CX)(BX*1), Y4, Y4
+	VPMADDUBSW     224(CX)(BX*1), Y3, Y3
+	VPADDW         Y3, Y4, Y4
+	VPMADDWD       Y2, Y4, Y4
+	VPADDD         Y4, Y5, Y5
+	VPADDD         288(CX)(BX*1), Y5, Y5
+	VCVTDQ2PS      Y5, Y5
 	VPERMILPS      $0x00, 224(SP), Y3
-	VFMADD213PS    480(SP), Y3, Y2
-	VMOVUPS        Y2, 480(SP)
-	VPMADDUBSW     32(CX)(BX*1), Y1, Y2
-	VPMADDUBSW     96(CX)(BX*1), Y0, Y3
-	VPADDW         Y3, Y2, Y2
-	VPMADDWD       upper<>+0(SB), Y2, Y2
-	VPMADDUBSW     160(CX)(BX*1), Y1, Y1
-	VPMADDUBSW     224(CX)(BX*1), Y0, Y0
-	VPADDW         Y0, Y1, Y1
-	VPMADDWD       lower<>+0(SB), Y1, Y1
-	VPADDD         Y1, Y2, Y2
-	VPADDD         288(CX)(BX*1), Y2, Y2
-	VCVTDQ2PS      Y2, Y2
-	VPERMILPS      $0x00, 288(SP), Y0
-	VFMADD213PS    544(SP), Y0, Y2
-	VMOVUPS        Y2, 544(SP)
+	VFMADD213PS    480(SP), Y3, Y5
+	VMOVUPS        Y5, 480(SP)
 	PREFETCHT1     64(DX)
 	ADDQ           $0x00000048, DX
 	CMPQ           DX, next_len+88(FP)
@@ -996,65 +928,65 @@ loop9:
 end10:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), R8
-	VMOVUPS      320(SP), Y0
-	VPERMILPS    $0x4e, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VPERMILPS    $0xb1, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VMOVUPS      352(SP), Y1
-	VPERMILPS    $0x4e, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVSS       X0, (R8)
+	VMOVUPS      256(SP), Y3
+	VPERMILPS    $0x4e, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VPERMILPS    $0xb1, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      288(SP), Y4
+	VPERMILPS    $0x4e, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VPERMILPS    $0xb1, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVSS       X3, (R8)
 	ADDQ         stride+24(FP), R8
-	VMOVUPS      384(SP), Y0
-	VPERMILPS    $0x4e, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VPERMILPS    $0xb1, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VMOVUPS      416(SP), Y1
-	VPERMILPS    $0x4e, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVSS       X0, (R8)
+	VMOVUPS      320(SP), Y3
+	VPERMILPS    $0x4e, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VPERMILPS    $0xb1, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      352(SP), Y4
+	VPERMILPS    $0x4e, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VPERMILPS    $0xb1, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVSS       X3, (R8)
 	ADDQ         stride+24(FP), R8
-	VMOVUPS      448(SP), Y0
-	VPERMILPS    $0x4e, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VPERMILPS    $0xb1, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VMOVUPS      480(SP), Y1
-	VPERMILPS    $0x4e, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVSS       X0, (R8)
+	VMOVUPS      384(SP), Y3
+	VPERMILPS    $0x4e, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VPERMILPS    $0xb1, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      416(SP), Y4
+	VPERMILPS    $0x4e, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VPERMILPS    $0xb1, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVSS       X3, (R8)
 	ADDQ         stride+24(FP), R8
-	VMOVUPS      512(SP), Y0
-	VPERMILPS    $0x4e, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VPERMILPS    $0xb1, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VMOVUPS      544(SP), Y1
-	VPERMILPS    $0x4e, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVSS       X0, (R8)
+	VMOVUPS      448(SP), Y3
+	VPERMILPS    $0x4e, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VPERMILPS    $0xb1, Y3, Y4
+	VADDPS       Y4, Y3, Y3
+	VMOVUPS      480(SP), Y4
+	VPERMILPS    $0x4e, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VPERMILPS    $0xb1, Y4, Y5
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X4
+	VADDPS       X4, X3, X3
+	VMOVSS       X3, (R8)
 	MOVQ         s_base+0(FP), R8
 	ADDQ         $0x00000004, R8
 	MOVQ         R8, s_base+0(FP)

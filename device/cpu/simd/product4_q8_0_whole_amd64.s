@@ -4,7 +4,7 @@
 
 // func product4Q8_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·product4Q8_0WholeAVX2(SB), $1344-120
+TEXT ·product4Q8_0WholeAVX2(SB), $1280-120
 	MOVQ k_base+56(FP), AX
 	MOVQ q_base+32(FP), CX
 	MOVQ next_base+80(FP), DX
@@ -26,16 +26,21 @@ loop1:
 	JGE  loop1
 
 end2:
-	LEAQ    (SI)(SI*2), BX
-	LEAQ    (DI)(DI*2), R8
-	VXORPS  Y0, Y0, Y0
-	VMOVDQU Y0, (SP)
-	VMOVDQU Y0, 32(SP)
-	CMPQ    n+104(FP), $0x00000004
-	JLT     done4
+	LEAQ (SI)(SI*2), BX
+	LEAQ (DI)(DI*2), R8
+	CMPQ n+104(FP), $0x00000004
+	JLT  done4
 
 rows3:
 	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, 256(SP)
+	VMOVUPS Y0, 512(SP)
+	VMOVUPS Y0, 768(SP)
+	VMOVUPS Y0, 1024(SP)
+	VMOVUPS Y0, 288(SP)
+	VMOVUPS Y0, 544(SP)
+	VMOVUPS Y0, 800(SP)
+	VMOVUPS Y0, 1056(SP)
 	VMOVUPS Y0, 320(SP)
 	VMOVUPS Y0, 576(SP)
 	VMOVUPS Y0, 832(SP)
@@ -60,107 +65,47 @@ rows3:
 	VMOVUPS Y0, 736(SP)
 	VMOVUPS Y0, 992(SP)
 	VMOVUPS Y0, 1248(SP)
-	VMOVUPS Y0, 512(SP)
-	VMOVUPS Y0, 768(SP)
-	VMOVUPS Y0, 1024(SP)
-	VMOVUPS Y0, 1280(SP)
-	VMOVUPS Y0, 544(SP)
-	VMOVUPS Y0, 800(SP)
-	VMOVUPS Y0, 1056(SP)
-	VMOVUPS Y0, 1312(SP)
 	MOVQ    DI, R9
-	XORQ    R10, R10
-	MOVWLZX (AX), R11
-	MOVW    R11, (SP)(R10*1)
-	MOVWLZX 34(AX), R11
-	MOVW    R11, 8(SP)(R10*1)
-	MOVWLZX 68(AX), R11
-	MOVW    R11, 16(SP)(R10*1)
-	MOVWLZX 102(AX), R11
-	MOVW    R11, 24(SP)(R10*1)
-	MOVWLZX (AX)(DI*1), R11
-	MOVW    R11, 2(SP)(R10*1)
-	MOVWLZX 34(AX)(DI*1), R11
-	MOVW    R11, 10(SP)(R10*1)
-	MOVWLZX 68(AX)(DI*1), R11
-	MOVW    R11, 18(SP)(R10*1)
-	MOVWLZX 102(AX)(DI*1), R11
-	MOVW    R11, 26(SP)(R10*1)
-	MOVWLZX (AX)(DI*2), R11
-	MOVW    R11, 4(SP)(R10*1)
-	MOVWLZX 34(AX)(DI*2), R11
-	MOVW    R11, 12(SP)(R10*1)
-	MOVWLZX 68(AX)(DI*2), R11
-	MOVW    R11, 20(SP)(R10*1)
-	MOVWLZX 102(AX)(DI*2), R11
-	MOVW    R11, 28(SP)(R10*1)
-	MOVWLZX (AX)(R8*1), R11
-	MOVW    R11, 6(SP)(R10*1)
-	MOVWLZX 34(AX)(R8*1), R11
-	MOVW    R11, 14(SP)(R10*1)
-	MOVWLZX 68(AX)(R8*1), R11
-	MOVW    R11, 22(SP)(R10*1)
-	MOVWLZX 102(AX)(R8*1), R11
-	MOVW    R11, 30(SP)(R10*1)
 	CMPQ    R9, $0x00000088
 	JLT     end6
 
 loop5:
-	VCVTPH2PS      (SP)(R10*1), Y0
-	VCVTPH2PS      16(SP)(R10*1), Y1
-	XORQ           $0x20, R10
-	MOVQ           AX, R11
-	LEAQ           136(AX), R12
-	CMPQ           R9, $0x00000088
-	CMOVQGT        R12, R11
-	MOVWLZX        (R11), R12
-	MOVW           R12, (SP)(R10*1)
-	MOVWLZX        34(R11), R12
-	MOVW           R12, 8(SP)(R10*1)
-	MOVWLZX        68(R11), R12
-	MOVW           R12, 16(SP)(R10*1)
-	MOVWLZX        102(R11), R12
-	MOVW           R12, 24(SP)(R10*1)
-	MOVWLZX        (R11)(DI*1), R12
-	MOVW           R12, 2(SP)(R10*1)
-	MOVWLZX        34(R11)(DI*1), R12
-	MOVW           R12, 10(SP)(R10*1)
-	MOVWLZX        68(R11)(DI*1), R12
-	MOVW           R12, 18(SP)(R10*1)
-	MOVWLZX        102(R11)(DI*1), R12
-	MOVW           R12, 26(SP)(R10*1)
-	MOVWLZX        (R11)(DI*2), R12
-	MOVW           R12, 4(SP)(R10*1)
-	MOVWLZX        34(R11)(DI*2), R12
-	MOVW           R12, 12(SP)(R10*1)
-	MOVWLZX        68(R11)(DI*2), R12
-	MOVW           R12, 20(SP)(R10*1)
-	MOVWLZX        102(R11)(DI*2), R12
-	MOVW           R12, 28(SP)(R10*1)
-	MOVWLZX        (R11)(R8*1), R12
-	MOVW           R12, 6(SP)(R10*1)
-	MOVWLZX        34(R11)(R8*1), R12
-	MOVW           R12, 14(SP)(R10*1)
-	MOVWLZX        68(R11)(R8*1), R12
-	MOVW           R12, 22(SP)(R10*1)
-	MOVWLZX        102(R11)(R8*1), R11
-	MOVW           R11, 30(SP)(R10*1)
-	VMULPS         320(CX), Y0, Y2
-	VMOVUPS        Y2, 64(SP)
-	VMULPS         320(CX)(SI*1), Y0, Y2
-	VMOVUPS        Y2, 128(SP)
-	VMULPS         320(CX)(SI*2), Y0, Y2
-	VMOVUPS        Y2, 192(SP)
+	VXORPS         Y0, Y0, Y0
+	VPINSRW        $0x00, (AX), X0, X0
+	VPINSRW        $0x01, (AX)(DI*1), X0, X0
+	VPINSRW        $0x02, (AX)(DI*2), X0, X0
+	VPINSRW        $0x03, (AX)(R8*1), X0, X0
+	VPINSRW        $0x04, 34(AX), X0, X0
+	VPINSRW        $0x05, 34(AX)(DI*1), X0, X0
+	VPINSRW        $0x06, 34(AX)(DI*2), X0, X0
+	VPINSRW        $0x07, 34(AX)(R8*1), X0, X0
+	VCVTPH2PS      X0, Y0
+	VMULPS         320(CX), Y0, Y1
+	VMOVUPS        Y1, (SP)
+	VMULPS         320(CX)(SI*1), Y0, Y1
+	VMOVUPS        Y1, 64(SP)
+	VMULPS         320(CX)(SI*2), Y0, Y1
+	VMOVUPS        Y1, 128(SP)
 	VMULPS         320(CX)(BX*1), Y0, Y0
-	VMOVUPS        Y0, 256(SP)
-	VMULPS         352(CX), Y1, Y0
-	VMOVUPS        Y0, 96(SP)
-	VMULPS         352(CX)(SI*1), Y1, Y0
-	VMOVUPS        Y0, 160(SP)
-	VMULPS         352(CX)(SI*2), Y1, Y0
+	VMOVUPS        Y0, 192(SP)
+	VXORPS         Y0, Y0, Y0
+	VPINSRW        $0x00, 68(AX), X0, X0
+	VPINSRW        $0x01, 68(AX)(DI*1), X0, X0
+	VPINSRW        $0x02, 68(AX)(DI*2), X0, X0
+	VPINSRW        $0x03, 68(AX)(R8*1), X0, X0
+	VPINSRW        $0x04, 102(AX), X0, X0
+	VPINSRW        $0x05, 102(AX)(DI*1), X0, X0
+	VPINSRW        $0x06, 102(AX)(DI*2), X0, X0
+	VPINSRW        $0x07, 102(AX)(R8*1), X0, X0
+	VCVTPH2PS      X0, Y0
+	VMULPS         352(CX), Y0, Y1
+	VMOVUPS        Y1, 32(SP)
+	VMULPS         352(CX)(SI*1), Y0, Y1
+	VMOVUPS        Y1, 96(SP)
+	VMULPS         352(CX)(SI*2), Y0, Y1
+	VMOVUPS        Y1, 160(SP)
+	VMULPS         352(CX)(BX*1), Y0, Y0
 	VMOVUPS        Y0, 224(SP)
-	VMULPS         352(CX)(BX*1), Y1, Y0
-	VMOVUPS        Y0, 288(SP)
 	VBROADCASTI128 2(AX), Y0
 	VINSERTI128    $0x01, 36(AX), Y0, Y0
 	VPSLLW         $0x08, Y0, Y1
@@ -179,9 +124,9 @@ loop5:
 	VPMADDWD       192(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 64(SP), Y5
-	VFMADD213PS    320(SP), Y5, Y4
-	VMOVUPS        Y4, 320(SP)
+	VPERMILPS      $0x00, (SP), Y5
+	VFMADD213PS    256(SP), Y5, Y4
+	VMOVUPS        Y4, 256(SP)
 	VPMADDWD       (CX)(SI*1), Y1, Y4
 	VPMADDWD       128(CX)(SI*1), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -190,9 +135,9 @@ loop5:
 	VPMADDWD       192(CX)(SI*1), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 128(SP), Y5
-	VFMADD213PS    384(SP), Y5, Y4
-	VMOVUPS        Y4, 384(SP)
+	VPERMILPS      $0x00, 64(SP), Y5
+	VFMADD213PS    320(SP), Y5, Y4
+	VMOVUPS        Y4, 320(SP)
 	VPMADDWD       (CX)(SI*2), Y1, Y4
 	VPMADDWD       128(CX)(SI*2), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -201,9 +146,9 @@ loop5:
 	VPMADDWD       192(CX)(SI*2), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 192(SP), Y5
-	VFMADD213PS    448(SP), Y5, Y4
-	VMOVUPS        Y4, 448(SP)
+	VPERMILPS      $0x00, 128(SP), Y5
+	VFMADD213PS    384(SP), Y5, Y4
+	VMOVUPS        Y4, 384(SP)
 	VPMADDWD       (CX)(BX*1), Y1, Y1
 	VPMADDWD       128(CX)(BX*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -212,9 +157,9 @@ loop5:
 	VPMADDWD       192(CX)(BX*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 256(SP), Y0
-	VFMADD213PS    512(SP), Y0, Y1
-	VMOVUPS        Y1, 512(SP)
+	VPERMILPS      $0x00, 192(SP), Y0
+	VFMADD213PS    448(SP), Y0, Y1
+	VMOVUPS        Y1, 448(SP)
 	PREFETCHT1     (DX)
 	VBROADCASTI128 2(AX)(DI*1), Y0
 	VINSERTI128    $0x01, 36(AX)(DI*1), Y0, Y0
@@ -234,9 +179,9 @@ loop5:
 	VPMADDWD       192(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x55, 64(SP), Y5
-	VFMADD213PS    576(SP), Y5, Y4
-	VMOVUPS        Y4, 576(SP)
+	VPERMILPS      $0x55, (SP), Y5
+	VFMADD213PS    512(SP), Y5, Y4
+	VMOVUPS        Y4, 512(SP)
 	VPMADDWD       (CX)(SI*1), Y1, Y4
 	VPMADDWD       128(CX)(SI*1), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -245,9 +190,9 @@ loop5:
 	VPMADDWD       192(CX)(SI*1), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x55, 128(SP), Y5
-	VFMADD213PS    640(SP), Y5, Y4
-	VMOVUPS        Y4, 640(SP)
+	VPERMILPS      $0x55, 64(SP), Y5
+	VFMADD213PS    576(SP), Y5, Y4
+	VMOVUPS        Y4, 576(SP)
 	VPMADDWD       (CX)(SI*2), Y1, Y4
 	VPMADDWD       128(CX)(SI*2), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -256,9 +201,9 @@ loop5:
 	VPMADDWD       192(CX)(SI*2), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x55, 192(SP), Y5
-	VFMADD213PS    704(SP), Y5, Y4
-	VMOVUPS        Y4, 704(SP)
+	VPERMILPS      $0x55, 128(SP), Y5
+	VFMADD213PS    640(SP), Y5, Y4
+	VMOVUPS        Y4, 640(SP)
 	VPMADDWD       (CX)(BX*1), Y1, Y1
 	VPMADDWD       128(CX)(BX*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -267,9 +212,9 @@ loop5:
 	VPMADDWD       192(CX)(BX*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 256(SP), Y0
-	VFMADD213PS    768(SP), Y0, Y1
-	VMOVUPS        Y1, 768(SP)
+	VPERMILPS      $0x55, 192(SP), Y0
+	VFMADD213PS    704(SP), Y0, Y1
+	VMOVUPS        Y1, 704(SP)
 	PREFETCHT1     64(DX)
 	VBROADCASTI128 2(AX)(DI*2), Y0
 	VINSERTI128    $0x01, 36(AX)(DI*2), Y0, Y0
@@ -289,9 +234,9 @@ loop5:
 	VPMADDWD       192(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xaa, 64(SP), Y5
-	VFMADD213PS    832(SP), Y5, Y4
-	VMOVUPS        Y4, 832(SP)
+	VPERMILPS      $0xaa, (SP), Y5
+	VFMADD213PS    768(SP), Y5, Y4
+	VMOVUPS        Y4, 768(SP)
 	VPMADDWD       (CX)(SI*1), Y1, Y4
 	VPMADDWD       128(CX)(SI*1), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -300,9 +245,9 @@ loop5:
 	VPMADDWD       192(CX)(SI*1), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xaa, 128(SP), Y5
-	VFMADD213PS    896(SP), Y5, Y4
-	VMOVUPS        Y4, 896(SP)
+	VPERMILPS      $0xaa, 64(SP), Y5
+	VFMADD213PS    832(SP), Y5, Y4
+	VMOVUPS        Y4, 832(SP)
 	VPMADDWD       (CX)(SI*2), Y1, Y4
 	VPMADDWD       128(CX)(SI*2), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -311,9 +256,9 @@ loop5:
 	VPMADDWD       192(CX)(SI*2), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xaa, 192(SP), Y5
-	VFMADD213PS    960(SP), Y5, Y4
-	VMOVUPS        Y4, 960(SP)
+	VPERMILPS      $0xaa, 128(SP), Y5
+	VFMADD213PS    896(SP), Y5, Y4
+	VMOVUPS        Y4, 896(SP)
 	VPMADDWD       (CX)(BX*1), Y1, Y1
 	VPMADDWD       128(CX)(BX*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -322,9 +267,9 @@ loop5:
 	VPMADDWD       192(CX)(BX*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 256(SP), Y0
-	VFMADD213PS    1024(SP), Y0, Y1
-	VMOVUPS        Y1, 1024(SP)
+	VPERMILPS      $0xaa, 192(SP), Y0
+	VFMADD213PS    960(SP), Y0, Y1
+	VMOVUPS        Y1, 960(SP)
 	PREFETCHT1     128(DX)
 	VBROADCASTI128 2(AX)(R8*1), Y0
 	VINSERTI128    $0x01, 36(AX)(R8*1), Y0, Y0
@@ -344,9 +289,9 @@ loop5:
 	VPMADDWD       192(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xff, 64(SP), Y5
-	VFMADD213PS    1088(SP), Y5, Y4
-	VMOVUPS        Y4, 1088(SP)
+	VPERMILPS      $0xff, (SP), Y5
+	VFMADD213PS    1024(SP), Y5, Y4
+	VMOVUPS        Y4, 1024(SP)
 	VPMADDWD       (CX)(SI*1), Y1, Y4
 	VPMADDWD       128(CX)(SI*1), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -355,9 +300,9 @@ loop5:
 	VPMADDWD       192(CX)(SI*1), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xff, 128(SP), Y5
-	VFMADD213PS    1152(SP), Y5, Y4
-	VMOVUPS        Y4, 1152(SP)
+	VPERMILPS      $0xff, 64(SP), Y5
+	VFMADD213PS    1088(SP), Y5, Y4
+	VMOVUPS        Y4, 1088(SP)
 	VPMADDWD       (CX)(SI*2), Y1, Y4
 	VPMADDWD       128(CX)(SI*2), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -366,9 +311,9 @@ loop5:
 	VPMADDWD       192(CX)(SI*2), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xff, 192(SP), Y5
-	VFMADD213PS    1216(SP), Y5, Y4
-	VMOVUPS        Y4, 1216(SP)
+	VPERMILPS      $0xff, 128(SP), Y5
+	VFMADD213PS    1152(SP), Y5, Y4
+	VMOVUPS        Y4, 1152(SP)
 	VPMADDWD       (CX)(BX*1), Y1, Y1
 	VPMADDWD       128(CX)(BX*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -377,9 +322,9 @@ loop5:
 	VPMADDWD       192(CX)(BX*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 256(SP), Y0
-	VFMADD213PS    1280(SP), Y0, Y1
-	VMOVUPS        Y1, 1280(SP)
+	VPERMILPS      $0xff, 192(SP), Y0
+	VFMADD213PS    1216(SP), Y0, Y1
+	VMOVUPS        Y1, 1216(SP)
 	PREFETCHT1     192(DX)
 	VBROADCASTI128 70(AX), Y0
 	VINSERTI128    $0x01, 104(AX), Y0, Y0
@@ -399,9 +344,9 @@ loop5:
 	VPMADDWD       224(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 96(SP), Y5
-	VFMADD213PS    352(SP), Y5, Y4
-	VMOVUPS        Y4, 352(SP)
+	VPERMILPS      $0x00, 32(SP), Y5
+	VFMADD213PS    288(SP), Y5, Y4
+	VMOVUPS        Y4, 288(SP)
 	VPMADDWD       32(CX)(SI*1), Y1, Y4
 	VPMADDWD       160(CX)(SI*1), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -410,9 +355,9 @@ loop5:
 	VPMADDWD       224(CX)(SI*1), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 160(SP), Y5
-	VFMADD213PS    416(SP), Y5, Y4
-	VMOVUPS        Y4, 416(SP)
+	VPERMILPS      $0x00, 96(SP), Y5
+	VFMADD213PS    352(SP), Y5, Y4
+	VMOVUPS        Y4, 352(SP)
 	VPMADDWD       32(CX)(SI*2), Y1, Y4
 	VPMADDWD       160(CX)(SI*2), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -421,9 +366,9 @@ loop5:
 	VPMADDWD       224(CX)(SI*2), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 224(SP), Y5
-	VFMADD213PS    480(SP), Y5, Y4
-	VMOVUPS        Y4, 480(SP)
+	VPERMILPS      $0x00, 160(SP), Y5
+	VFMADD213PS    416(SP), Y5, Y4
+	VMOVUPS        Y4, 416(SP)
 	VPMADDWD       32(CX)(BX*1), Y1, Y1
 	VPMADDWD       160(CX)(BX*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -432,9 +377,9 @@ loop5:
 	VPMADDWD       224(CX)(BX*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 288(SP), Y0
-	VFMADD213PS    544(SP), Y0, Y1
-	VMOVUPS        Y1, 544(SP)
+	VPERMILPS      $0x00, 224(SP), Y0
+	VFMADD213PS    480(SP), Y0, Y1
+	VMOVUPS        Y1, 480(SP)
 	PREFETCHT1     256(DX)
 	VBROADCASTI128 70(AX)(DI*1), Y0
 	VINSERTI128    $0x01, 104(AX)(DI*1), Y0, Y0
@@ -454,9 +399,9 @@ loop5:
 	VPMADDWD       224(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x55, 96(SP), Y5
-	VFMADD213PS    608(SP), Y5, Y4
-	VMOVUPS        Y4, 608(SP)
+	VPERMILPS      $0x55, 32(SP), Y5
+	VFMADD213PS    544(SP), Y5, Y4
+	VMOVUPS        Y4, 544(SP)
 	VPMADDWD       32(CX)(SI*1), Y1, Y4
 	VPMADDWD       160(CX)(SI*1), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -465,9 +410,9 @@ loop5:
 	VPMADDWD       224(CX)(SI*1), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x55, 160(SP), Y5
-	VFMADD213PS    672(SP), Y5, Y4
-	VMOVUPS        Y4, 672(SP)
+	VPERMILPS      $0x55, 96(SP), Y5
+	VFMADD213PS    608(SP), Y5, Y4
+	VMOVUPS        Y4, 608(SP)
 	VPMADDWD       32(CX)(SI*2), Y1, Y4
 	VPMADDWD       160(CX)(SI*2), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -476,9 +421,9 @@ loop5:
 	VPMADDWD       224(CX)(SI*2), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x55, 224(SP), Y5
-	VFMADD213PS    736(SP), Y5, Y4
-	VMOVUPS        Y4, 736(SP)
+	VPERMILPS      $0x55, 160(SP), Y5
+	VFMADD213PS    672(SP), Y5, Y4
+	VMOVUPS        Y4, 672(SP)
 	VPMADDWD       32(CX)(BX*1), Y1, Y1
 	VPMADDWD       160(CX)(BX*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -487,9 +432,9 @@ loop5:
 	VPMADDWD       224(CX)(BX*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x55, 288(SP), Y0
-	VFMADD213PS    800(SP), Y0, Y1
-	VMOVUPS        Y1, 800(SP)
+	VPERMILPS      $0x55, 224(SP), Y0
+	VFMADD213PS    736(SP), Y0, Y1
+	VMOVUPS        Y1, 736(SP)
 	PREFETCHT1     320(DX)
 	VBROADCASTI128 70(AX)(DI*2), Y0
 	VINSERTI128    $0x01, 104(AX)(DI*2), Y0, Y0
@@ -509,9 +454,9 @@ loop5:
 	VPMADDWD       224(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xaa, 96(SP), Y5
-	VFMADD213PS    864(SP), Y5, Y4
-	VMOVUPS        Y4, 864(SP)
+	VPERMILPS      $0xaa, 32(SP), Y5
+	VFMADD213PS    800(SP), Y5, Y4
+	VMOVUPS        Y4, 800(SP)
 	VPMADDWD       32(CX)(SI*1), Y1, Y4
 	VPMADDWD       160(CX)(SI*1), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -520,9 +465,9 @@ loop5:
 	VPMADDWD       224(CX)(SI*1), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xaa, 160(SP), Y5
-	VFMADD213PS    928(SP), Y5, Y4
-	VMOVUPS        Y4, 928(SP)
+	VPERMILPS      $0xaa, 96(SP), Y5
+	VFMADD213PS    864(SP), Y5, Y4
+	VMOVUPS        Y4, 864(SP)
 	VPMADDWD       32(CX)(SI*2), Y1, Y4
 	VPMADDWD       160(CX)(SI*2), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -531,9 +476,9 @@ loop5:
 	VPMADDWD       224(CX)(SI*2), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xaa, 224(SP), Y5
-	VFMADD213PS    992(SP), Y5, Y4
-	VMOVUPS        Y4, 992(SP)
+	VPERMILPS      $0xaa, 160(SP), Y5
+	VFMADD213PS    928(SP), Y5, Y4
+	VMOVUPS        Y4, 928(SP)
 	VPMADDWD       32(CX)(BX*1), Y1, Y1
 	VPMADDWD       160(CX)(BX*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -542,9 +487,9 @@ loop5:
 	VPMADDWD       224(CX)(BX*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xaa, 288(SP), Y0
-	VFMADD213PS    1056(SP), Y0, Y1
-	VMOVUPS        Y1, 1056(SP)
+	VPERMILPS      $0xaa, 224(SP), Y0
+	VFMADD213PS    992(SP), Y0, Y1
+	VMOVUPS        Y1, 992(SP)
 	PREFETCHT1     384(DX)
 	VBROADCASTI128 70(AX)(R8*1), Y0
 	VINSERTI128    $0x01, 104(AX)(R8*1), Y0, Y0
@@ -564,9 +509,9 @@ loop5:
 	VPMADDWD       224(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xff, 96(SP), Y5
-	VFMADD213PS    1120(SP), Y5, Y4
-	VMOVUPS        Y4, 1120(SP)
+	VPERMILPS      $0xff, 32(SP), Y5
+	VFMADD213PS    1056(SP), Y5, Y4
+	VMOVUPS        Y4, 1056(SP)
 	VPMADDWD       32(CX)(SI*1), Y1, Y4
 	VPMADDWD       160(CX)(SI*1), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -575,9 +520,9 @@ loop5:
 	VPMADDWD       224(CX)(SI*1), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xff, 160(SP), Y5
-	VFMADD213PS    1184(SP), Y5, Y4
-	VMOVUPS        Y4, 1184(SP)
+	VPERMILPS      $0xff, 96(SP), Y5
+	VFMADD213PS    1120(SP), Y5, Y4
+	VMOVUPS        Y4, 1120(SP)
 	VPMADDWD       32(CX)(SI*2), Y1, Y4
 	VPMADDWD       160(CX)(SI*2), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -586,9 +531,9 @@ loop5:
 	VPMADDWD       224(CX)(SI*2), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0xff, 224(SP), Y5
-	VFMADD213PS    1248(SP), Y5, Y4
-	VMOVUPS        Y4, 1248(SP)
+	VPERMILPS      $0xff, 160(SP), Y5
+	VFMADD213PS    1184(SP), Y5, Y4
+	VMOVUPS        Y4, 1184(SP)
 	VPMADDWD       32(CX)(BX*1), Y1, Y1
 	VPMADDWD       160(CX)(BX*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -597,9 +542,9 @@ loop5:
 	VPMADDWD       224(CX)(BX*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0xff, 288(SP), Y0
-	VFMADD213PS    1312(SP), Y0, Y1
-	VMOVUPS        Y1, 1312(SP)
+	VPERMILPS      $0xff, 224(SP), Y0
+	VFMADD213PS    1248(SP), Y0, Y1
+	VMOVUPS        Y1, 1248(SP)
 	PREFETCHT1     448(DX)
 	PREFETCHT1     512(DX)
 	ADDQ           $0x00000220, DX
@@ -614,6 +559,37 @@ loop5:
 end6:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), R9
+	VMOVUPS      256(SP), Y0
+	VMOVUPS      512(SP), Y1
+	VMOVUPS      768(SP), Y2
+	VMOVUPS      1024(SP), Y3
+	VUNPCKHPD    Y1, Y0, Y4
+	VUNPCKLPD    Y1, Y0, Y0
+	VADDPS       Y4, Y0, Y0
+	VUNPCKHPD    Y3, Y2, Y4
+	VUNPCKLPD    Y3, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	VSHUFPS      $0xdd, Y2, Y0, Y4
+	VSHUFPS      $0x88, Y2, Y0, Y0
+	VADDPS       Y4, Y0, Y0
+	VMOVUPS      288(SP), Y1
+	VMOVUPS      544(SP), Y2
+	VMOVUPS      800(SP), Y3
+	VMOVUPS      1056(SP), Y4
+	VUNPCKHPD    Y2, Y1, Y5
+	VUNPCKLPD    Y2, Y1, Y1
+	VADDPS       Y5, Y1, Y1
+	VUNPCKHPD    Y4, Y3, Y5
+	VUNPCKLPD    Y4, Y3, Y3
+	VADDPS       Y5, Y3, Y3
+	VSHUFPS      $0xdd, Y3, Y1, Y5
+	VSHUFPS      $0x88, Y3, Y1, Y1
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVUPS      X0, (R9)
+	ADDQ         stride+24(FP), R9
 	VMOVUPS      320(SP), Y0
 	VMOVUPS      576(SP), Y1
 	VMOVUPS      832(SP), Y2
@@ -706,37 +682,6 @@ end6:
 	VEXTRACTF128 $0x01, Y0, X1
 	VADDPS       X1, X0, X0
 	VMOVUPS      X0, (R9)
-	ADDQ         stride+24(FP), R9
-	VMOVUPS      512(SP), Y0
-	VMOVUPS      768(SP), Y1
-	VMOVUPS      1024(SP), Y2
-	VMOVUPS      1280(SP), Y3
-	VUNPCKHPD    Y1, Y0, Y4
-	VUNPCKLPD    Y1, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VUNPCKHPD    Y3, Y2, Y4
-	VUNPCKLPD    Y3, Y2, Y2
-	VADDPS       Y4, Y2, Y2
-	VSHUFPS      $0xdd, Y2, Y0, Y4
-	VSHUFPS      $0x88, Y2, Y0, Y0
-	VADDPS       Y4, Y0, Y0
-	VMOVUPS      544(SP), Y1
-	VMOVUPS      800(SP), Y2
-	VMOVUPS      1056(SP), Y3
-	VMOVUPS      1312(SP), Y4
-	VUNPCKHPD    Y2, Y1, Y5
-	VUNPCKLPD    Y2, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VUNPCKHPD    Y4, Y3, Y5
-	VUNPCKLPD    Y4, Y3, Y3
-	VADDPS       Y5, Y3, Y3
-	VSHUFPS      $0xdd, Y3, Y1, Y5
-	VSHUFPS      $0x88, Y3, Y1, Y1
-	VADDPS       Y5, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVUPS      X0, (R9)
 	MOVQ         s_base+0(FP), R9
 	ADDQ         $0x00000010, R9
 	MOVQ         R9, s_base+0(FP)
@@ -753,59 +698,43 @@ done4:
 
 rows7:
 	VXORPS  Y0, Y0, Y0
+	VMOVUPS Y0, 256(SP)
+	VMOVUPS Y0, 288(SP)
 	VMOVUPS Y0, 320(SP)
 	VMOVUPS Y0, 352(SP)
 	VMOVUPS Y0, 384(SP)
 	VMOVUPS Y0, 416(SP)
 	VMOVUPS Y0, 448(SP)
 	VMOVUPS Y0, 480(SP)
-	VMOVUPS Y0, 512(SP)
-	VMOVUPS Y0, 544(SP)
 	MOVQ    DI, R8
-	XORQ    R9, R9
-	MOVWLZX (AX), R10
-	MOVW    R10, (SP)(R9*1)
-	MOVWLZX 34(AX), R10
-	MOVW    R10, 8(SP)(R9*1)
-	MOVWLZX 68(AX), R10
-	MOVW    R10, 16(SP)(R9*1)
-	MOVWLZX 102(AX), R10
-	MOVW    R10, 24(SP)(R9*1)
 	CMPQ    R8, $0x00000088
 	JLT     end10
 
 loop9:
-	VCVTPH2PS      (SP)(R9*1), Y0
-	VCVTPH2PS      16(SP)(R9*1), Y1
-	XORQ           $0x20, R9
-	MOVQ           AX, R10
-	LEAQ           136(AX), R11
-	CMPQ           R8, $0x00000088
-	CMOVQGT        R11, R10
-	MOVWLZX        (R10), R11
-	MOVW           R11, (SP)(R9*1)
-	MOVWLZX        34(R10), R11
-	MOVW           R11, 8(SP)(R9*1)
-	MOVWLZX        68(R10), R11
-	MOVW           R11, 16(SP)(R9*1)
-	MOVWLZX        102(R10), R10
-	MOVW           R10, 24(SP)(R9*1)
-	VMULPS         320(CX), Y0, Y2
-	VMOVUPS        Y2, 64(SP)
-	VMULPS         320(CX)(SI*1), Y0, Y2
-	VMOVUPS        Y2, 128(SP)
-	VMULPS         320(CX)(SI*2), Y0, Y2
-	VMOVUPS        Y2, 192(SP)
+	VXORPS         Y0, Y0, Y0
+	VPINSRW        $0x00, (AX), X0, X0
+	VPINSRW        $0x04, 34(AX), X0, X0
+	VCVTPH2PS      X0, Y0
+	VMULPS         320(CX), Y0, Y1
+	VMOVUPS        Y1, (SP)
+	VMULPS         320(CX)(SI*1), Y0, Y1
+	VMOVUPS        Y1, 64(SP)
+	VMULPS         320(CX)(SI*2), Y0, Y1
+	VMOVUPS        Y1, 128(SP)
 	VMULPS         320(CX)(BX*1), Y0, Y0
-	VMOVUPS        Y0, 256(SP)
-	VMULPS         352(CX), Y1, Y0
-	VMOVUPS        Y0, 96(SP)
-	VMULPS         352(CX)(SI*1), Y1, Y0
-	VMOVUPS        Y0, 160(SP)
-	VMULPS         352(CX)(SI*2), Y1, Y0
+	VMOVUPS        Y0, 192(SP)
+	VXORPS         Y0, Y0, Y0
+	VPINSRW        $0x00, 68(AX), X0, X0
+	VPINSRW        $0x04, 102(AX), X0, X0
+	VCVTPH2PS      X0, Y0
+	VMULPS         352(CX), Y0, Y1
+	VMOVUPS        Y1, 32(SP)
+	VMULPS         352(CX)(SI*1), Y0, Y1
+	VMOVUPS        Y1, 96(SP)
+	VMULPS         352(CX)(SI*2), Y0, Y1
+	VMOVUPS        Y1, 160(SP)
+	VMULPS         352(CX)(BX*1), Y0, Y0
 	VMOVUPS        Y0, 224(SP)
-	VMULPS         352(CX)(BX*1), Y1, Y0
-	VMOVUPS        Y0, 288(SP)
 	VBROADCASTI128 2(AX), Y0
 	VINSERTI128    $0x01, 36(AX), Y0, Y0
 	VPSLLW         $0x08, Y0, Y1
@@ -824,9 +753,9 @@ loop9:
 	VPMADDWD       192(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 64(SP), Y5
-	VFMADD213PS    320(SP), Y5, Y4
-	VMOVUPS        Y4, 320(SP)
+	VPERMILPS      $0x00, (SP), Y5
+	VFMADD213PS    256(SP), Y5, Y4
+	VMOVUPS        Y4, 256(SP)
 	VPMADDWD       (CX)(SI*1), Y1, Y4
 	VPMADDWD       128(CX)(SI*1), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -835,9 +764,9 @@ loop9:
 	VPMADDWD       192(CX)(SI*1), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 128(SP), Y5
-	VFMADD213PS    384(SP), Y5, Y4
-	VMOVUPS        Y4, 384(SP)
+	VPERMILPS      $0x00, 64(SP), Y5
+	VFMADD213PS    320(SP), Y5, Y4
+	VMOVUPS        Y4, 320(SP)
 	VPMADDWD       (CX)(SI*2), Y1, Y4
 	VPMADDWD       128(CX)(SI*2), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -846,9 +775,9 @@ loop9:
 	VPMADDWD       192(CX)(SI*2), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 192(SP), Y5
-	VFMADD213PS    448(SP), Y5, Y4
-	VMOVUPS        Y4, 448(SP)
+	VPERMILPS      $0x00, 128(SP), Y5
+	VFMADD213PS    384(SP), Y5, Y4
+	VMOVUPS        Y4, 384(SP)
 	VPMADDWD       (CX)(BX*1), Y1, Y1
 	VPMADDWD       128(CX)(BX*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -857,9 +786,9 @@ loop9:
 	VPMADDWD       192(CX)(BX*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 256(SP), Y0
-	VFMADD213PS    512(SP), Y0, Y1
-	VMOVUPS        Y1, 512(SP)
+	VPERMILPS      $0x00, 192(SP), Y0
+	VFMADD213PS    448(SP), Y0, Y1
+	VMOVUPS        Y1, 448(SP)
 	PREFETCHT1     (DX)
 	VBROADCASTI128 70(AX), Y0
 	VINSERTI128    $0x01, 104(AX), Y0, Y0
@@ -879,9 +808,9 @@ loop9:
 	VPMADDWD       224(CX), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 96(SP), Y5
-	VFMADD213PS    352(SP), Y5, Y4
-	VMOVUPS        Y4, 352(SP)
+	VPERMILPS      $0x00, 32(SP), Y5
+	VFMADD213PS    288(SP), Y5, Y4
+	VMOVUPS        Y4, 288(SP)
 	VPMADDWD       32(CX)(SI*1), Y1, Y4
 	VPMADDWD       160(CX)(SI*1), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -890,9 +819,9 @@ loop9:
 	VPMADDWD       224(CX)(SI*1), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 160(SP), Y5
-	VFMADD213PS    416(SP), Y5, Y4
-	VMOVUPS        Y4, 416(SP)
+	VPERMILPS      $0x00, 96(SP), Y5
+	VFMADD213PS    352(SP), Y5, Y4
+	VMOVUPS        Y4, 352(SP)
 	VPMADDWD       32(CX)(SI*2), Y1, Y4
 	VPMADDWD       160(CX)(SI*2), Y0, Y5
 	VPADDD         Y5, Y4, Y4
@@ -901,9 +830,9 @@ loop9:
 	VPMADDWD       224(CX)(SI*2), Y2, Y5
 	VPADDD         Y5, Y4, Y4
 	VCVTDQ2PS      Y4, Y4
-	VPERMILPS      $0x00, 224(SP), Y5
-	VFMADD213PS    480(SP), Y5, Y4
-	VMOVUPS        Y4, 480(SP)
+	VPERMILPS      $0x00, 160(SP), Y5
+	VFMADD213PS    416(SP), Y5, Y4
+	VMOVUPS        Y4, 416(SP)
 	VPMADDWD       32(CX)(BX*1), Y1, Y1
 	VPMADDWD       160(CX)(BX*1), Y0, Y0
 	VPADDD         Y0, Y1, Y1
@@ -912,9 +841,9 @@ loop9:
 	VPMADDWD       224(CX)(BX*1), Y2, Y0
 	VPADDD         Y0, Y1, Y1
 	VCVTDQ2PS      Y1, Y1
-	VPERMILPS      $0x00, 288(SP), Y0
-	VFMADD213PS    544(SP), Y0, Y1
-	VMOVUPS        Y1, 544(SP)
+	VPERMILPS      $0x00, 224(SP), Y0
+	VFMADD213PS    480(SP), Y0, Y1
+	VMOVUPS        Y1, 480(SP)
 	PREFETCHT1     64(DX)
 	PREFETCHT1     128(DX)
 	ADDQ           $0x00000088, DX
@@ -929,6 +858,21 @@ loop9:
 end10:
 	SUBQ         SI, CX
 	MOVQ         s_base+0(FP), R8
+	VMOVUPS      256(SP), Y0
+	VPERMILPS    $0x4e, Y0, Y1
+	VADDPS       Y1, Y0, Y0
+	VPERMILPS    $0xb1, Y0, Y1
+	VADDPS       Y1, Y0, Y0
+	VMOVUPS      288(SP), Y1
+	VPERMILPS    $0x4e, Y1, Y2
+	VADDPS       Y2, Y1, Y1
+	VPERMILPS    $0xb1, Y1, Y2
+	VADDPS       Y2, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVSS       X0, (R8)
+	ADDQ         stride+24(FP), R8
 	VMOVUPS      320(SP), Y0
 	VPERMILPS    $0x4e, Y0, Y1
 	VADDPS       Y1, Y0, Y0
@@ -965,21 +909,6 @@ end10:
 	VPERMILPS    $0xb1, Y0, Y1
 	VADDPS       Y1, Y0, Y0
 	VMOVUPS      480(SP), Y1
-	VPERMILPS    $0x4e, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VPERMILPS    $0xb1, Y1, Y2
-	VADDPS       Y2, Y1, Y1
-	VADDPS       Y1, Y0, Y0
-	VEXTRACTF128 $0x01, Y0, X1
-	VADDPS       X1, X0, X0
-	VMOVSS       X0, (R8)
-	ADDQ         stride+24(FP), R8
-	VMOVUPS      512(SP), Y0
-	VPERMILPS    $0x4e, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VPERMILPS    $0xb1, Y0, Y1
-	VADDPS       Y1, Y0, Y0
-	VMOVUPS      544(SP), Y1
 	VPERMILPS    $0x4e, Y1, Y2
 	VADDPS       Y2, Y1, Y1
 	VPERMILPS    $0xb1, Y1, Y2

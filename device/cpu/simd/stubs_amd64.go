@@ -3067,6 +3067,67 @@ func product2Affine4WholeAVX2(s []float32, stride int, q []byte, k []byte, next 
 //go:noescape
 func product4Affine4WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
 
+// product1Q4_0WholeAVXVNNI is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q4_0WholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product1Q4_KWholeAVXVNNI is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ4_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q4_KWholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product1Q6_KWholeAVXVNNI is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ6_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q6_KWholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product1Affine4WholeAVXVNNI is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine4AVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product1Affine4WholeAVXVNNI(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
 // flushAsm flushes the lines in which b, which is not empty, lies, by CLFLUSH. What is read after it is read from memory.
 //
 //go:noescape

@@ -5,7 +5,7 @@ package simd
 import "github.com/orrery-ai/orrery/device/quant"
 
 // detect says that there is no assembly for AVX: the routines below only stand for it, and are its twins.
-func detect() (avx2, avx512, vnni, gfni bool) { return false, false, false, false }
+func detect() (avx2, avxVNNI, avx512, vnni, gfni bool) { return false, false, false, false, false }
 
 func dotsF32AVX2(dst, x []float32, w []byte, _ int) { dotsF32Go(dst, x, w, 0) }
 

@@ -71,7 +71,10 @@ func compile(r routine) (*ir.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f, pass.Compile.Execute(f)
+	if err := pass.Compile.Execute(f); err != nil {
+		return nil, err
+	}
+	return f, encodeVEX(f)
 }
 
 // extended says whether a routine uses AVX-512, be it only its registers.

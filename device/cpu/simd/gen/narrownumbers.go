@@ -180,11 +180,6 @@ func (a *asm) wordsOf(name string, word uint16) operand.Mem {
 	})
 }
 
-// bytesOf is a vector of AVX2 in memory, the same byte all over.
-func (a *asm) bytesOf(name string, b uint8) operand.Mem {
-	return a.wordsOf(name, uint16(b)<<8|uint16(b))
-}
-
 // eitherHalf is sixteen bytes in memory, twice.
 func (a *asm) eitherHalf(name string, values ...uint8) operand.Mem {
 	return a.constant(name, func() {

@@ -2,13 +2,14 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// narrowWholes are the products of wholes for AVX2, of 1, 2 or 4 rows of activations. Each lane has the same numbers in it and adds up in the same order,
-// so that results have the same bits.
+// narrowWholes are the products of wholes for AVX2, of 1, 2 or 4 rows of activations, and for AVX-VNNI, of one. Each lane has the same numbers in it and adds up in the
+// same order, so that results have the same bits.
 var narrowWholes = func() []routine {
 	var rs []routine
 	for _, o := range narrowOrders {
@@ -16,8 +17,11 @@ var narrowWholes = func() []routine {
 	}
 	for _, f := range narrowWholeFormats {
 		for _, vectors := range []int{1, 2, 4} {
-			rs = append(rs, routine{fmt.Sprintf("product%d_%s_whole", vectors, f.file), func(a *asm) { narrowWholeProduct(a, f, vectors) }})
+			rs = append(rs, routine{fmt.Sprintf("product%d_%s_whole", vectors, f.file), func(a *asm) { narrowWholeProduct(a, f, vectors, false) }})
 		}
+	}
+	for _, f := range vnniWholeFormats {
+		rs = append(rs, routine{fmt.Sprintf("product1_%s_whole_avxvnni", f.file), func(a *asm) { narrowWholeProduct(a, f, 1, true) }})
 	}
 	return rs
 }()
@@ -25,9 +29,13 @@ var narrowWholes = func() []routine {
 // narrowRows is how many rows of weights go together.
 const narrowRows = 4
 
-func narrowWholeProduct(a *asm, f narrowWholeFormat, vectors int) {
-	o := f.order
-	name := fmt.Sprintf("product%d%sWholeAVX2", vectors, f.name)
+// narrowWholeProduct writes a product of so many tokens, for AVX-VNNI too or only for AVX2.
+func narrowWholeProduct(a *asm, f narrowWholeFormat, vectors int, vnni bool) {
+	o, set := f.order, "AVX2"
+	if vnni {
+		set = "AVXVNNI"
+	}
+	name := fmt.Sprintf("product%d%sWhole%s", vectors, f.name, set)
 	parameters, weight, groups := "n, dim int", "k[j*dim+i]", ""
 	if f.affine {
 		groups = fmt.Sprintf("\ng = (j*dim + i)*per/%d; per is 1, 2 or 4, and there are three numbers behind those of the last row.", o.elements)
@@ -41,7 +49,7 @@ func narrowWholeProduct(a *asm, f narrowWholeFormat, vectors int) {
 	if vectors > 1 {
 		a.Attributes(0) // the frame is too large for what is left of every stack
 	}
-	p := &narrowWhole{asm: a, f: f, vectors: vectors, s: a.slot(a.Param("s").Base()), stride: a.slot(a.Param("stride")), k: a.ptr("k"), q: a.ptr("q")}
+	p := &narrowWhole{asm: a, f: f, vectors: vectors, vnni: vnni, s: a.slot(a.Param("s").Base()), stride: a.slot(a.Param("stride")), k: a.ptr("k"), q: a.ptr("q")}
 	p.next, p.limit = a.ahead()
 	n, left := a.slot(a.Param("n")), a.integer("dim")
 	t := a.GP64()
@@ -56,6 +64,15 @@ func narrowWholeProduct(a *asm, f narrowWholeFormat, vectors int) {
 		a.ADDQ(operand.U32(f.bytes), row)
 	})
 	p.units, p.rows = a.multiples(activations, vectors), a.multiples(row, narrowRows)
+	keep := f.constants
+	if vectors == 1 {
+		keep = keep[:f.kept]
+	}
+	for _, c := range keep {
+		v := a.YMM()
+		a.VMOVDQU(a.wordsOf(c.name, c.word), v)
+		p.kept = append(p.kept, v)
+	}
 	p.reader = f.begin(p)
 	p.factors = a.AllocLocal(2 * 32 * o.parts * vectors)
 	if o.sums {
@@ -96,12 +113,14 @@ type narrowWhole struct {
 	*asm
 	f           narrowWholeFormat
 	vectors     int           // tokens
+	vnni        bool          // for AVX-VNNI
 	s, stride   operand.Mem   // where results go, and bytes from a token's to the next's
 	k, q        reg.GPVirtual // the first of the rows at the step, and the activations
 	rows, units []reg.GPVirtual
 	next        reg.GPVirtual
 	limit       operand.Mem
-	soon        operand.Mem // how far ahead of its use memory is brought from the second cache into the first: to the next rows, or further on in long ones
+	soon        operand.Mem      // how far ahead of its use memory is brought from the second cache into the first: to the next rows, or further on in long ones
+	kept        []reg.VecVirtual // the first of the constants
 	reader      narrowReader
 
 	factors operand.Mem      // of a step: of a token, of a part, of a half, what four rows' sums in the first of its quarters and in the second are multiplied by
@@ -120,6 +139,14 @@ func (p *narrowWhole) beside(token, half int) operand.Mem {
 
 func (p *narrowWhole) sum(row, token, half int) operand.Mem {
 	return p.sums.Offset(32 * ((row*p.vectors+token)*2 + half))
+}
+
+// constant is one of the format's.
+func (p *narrowWhole) constant(c narrowConstant) operand.Op {
+	if i := slices.Index(p.f.constants, c); i < len(p.kept) {
+		return p.kept[i]
+	}
+	return p.wordsOf(c.name, c.word)
 }
 
 // products adds up the products of some rows.
@@ -142,12 +169,9 @@ func (p *narrowWhole) products(rows int) {
 		p.acc = p.zeroed(2 * rows)
 	}
 	stored, left := strided(p.k, p.rows, 1, rows), p.copyOf(p.rows[0])
-	if p.reader.enter != nil {
-		p.reader.enter(rows)
-	}
 	p.repeat(left, p.f.bytes, func() {
 		tokens := strided(p.q, p.units, 1, p.vectors)
-		step := p.reader.open(stored, left)
+		step := p.reader.open(stored)
 		p.prepare(step, tokens)
 		lines, places, place := (rows*p.f.bytes+cacheLine-1)/cacheLine, 2*rows, 0
 		for half := range 2 {
@@ -215,7 +239,20 @@ func (p *narrowWhole) product(weights []reg.VecVirtual, token operand.Mem, part,
 	o := p.f.order
 	upper, lower := moved(token, o.upper(part)+32*half), moved(token, o.lower(part)+32*half)
 	var sum reg.VecVirtual
-	if o.pairs {
+	switch {
+	case p.vnni:
+		sum = p.zeroed(1)[0]
+		for i, w := range weights {
+			p.raw(vexDot, true, nil, moved(upper, 64*i), w, sum)
+		}
+		p.VPSLLD(operand.U8(8), sum, sum)
+		if !o.sums {
+			p.VPADDD(moved(token, o.start(part)+32*half), sum, sum)
+		}
+		for i, w := range weights {
+			p.raw(vexDot, true, nil, moved(lower, 64*i), w, sum)
+		}
+	case o.pairs:
 		for i, w := range weights { // even, odd, and those of the second half
 			v := p.YMM()
 			p.VPMADDWD(moved([]operand.Mem{upper, lower}[i%2], 64*(i/2)), w, v)
@@ -225,21 +262,11 @@ func (p *narrowWhole) product(weights []reg.VecVirtual, token operand.Mem, part,
 				sum = v
 			}
 		}
-	} else {
-		bytes := func(numbers operand.Mem) reg.VecVirtual {
-			v := p.YMM()
-			p.VPMADDUBSW(numbers, weights[0], v)
-			if len(weights) > 1 {
-				t := p.YMM()
-				p.VPMADDUBSW(moved(numbers, 64), weights[1], t)
-				p.VPADDW(t, v, v)
-			}
-			return v
-		}
-		sum = bytes(upper)
-		p.VPMADDWD(p.wordsOf("upper", 256), sum, sum)
-		low := bytes(lower)
-		p.VPMADDWD(p.wordsOf("lower", 1), low, low)
+	default:
+		sum = p.bytes(upper, weights)
+		p.VPMADDWD(p.constant(upperBytes), sum, sum)
+		low := p.bytes(lower, weights)
+		p.VPMADDWD(p.constant(lowerBytes), low, low)
 		p.VPADDD(low, sum, sum)
 		if !o.sums {
 			p.VPADDD(moved(token, o.start(part)+32*half), sum, sum)
@@ -247,6 +274,18 @@ func (p *narrowWhole) product(weights []reg.VecVirtual, token operand.Mem, part,
 	}
 	p.VCVTDQ2PS(sum, sum)
 	return sum
+}
+
+// bytes is the sums of two or four products with bytes of the numbers, as words: weights have six bits in one vector, or four bits in two.
+func (p *narrowWhole) bytes(numbers operand.Mem, weights []reg.VecVirtual) reg.VecVirtual {
+	v := p.YMM()
+	p.VPMADDUBSW(numbers, weights[0], v)
+	if len(weights) > 1 {
+		t := p.YMM()
+		p.VPMADDUBSW(moved(numbers, 64), weights[1], t)
+		p.VPADDW(t, v, v)
+	}
+	return v
 }
 
 // add adds the sum of products of a row and a token, times their scales.

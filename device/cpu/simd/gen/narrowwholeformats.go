@@ -13,13 +13,31 @@ type narrowWholeFormat struct {
 	order      wholeOrder
 	bytes      int
 	affine     bool
+	constants  []narrowConstant
+	kept       int // of the constants, for which there are registers with one token; with more there are for all
 	begin      func(p *narrowWhole) narrowReader
 }
 
+// A narrowConstant is a vector, the same word all over.
+type narrowConstant struct {
+	name string
+	word uint16
+}
+
+var (
+	upperBytes = narrowConstant{"upper", 256}
+	lowerBytes = narrowConstant{"lower", 1}
+	fifteens   = narrowConstant{"fifteen", 0x0f0f}
+	upperPairs = narrowConstant{"pairs", 0x3030}
+	evenBytes  = narrowConstant{"evenBytes", 0xff}
+	ofNibbles  = []narrowConstant{fifteens, upperBytes, lowerBytes}
+	ofSixths   = []narrowConstant{fifteens, upperPairs, upperBytes, lowerBytes}
+)
+
 // narrowReader reads steps of one row or four.
 type narrowReader struct {
-	enter, leave func(rows int)
-	open         func(rows []operand.Mem, left reg.GPVirtual) narrowStep
+	open  func(rows []operand.Mem) narrowStep
+	leave func(rows int) // behind the last step, if it is there
 }
 
 // narrowStep is a step. What four rows have lies in a vector as the rows' numbers of the half's first quarter, then those of the second.
@@ -30,7 +48,7 @@ type narrowStep struct {
 }
 
 var narrowWholeFormats = []narrowWholeFormat{
-	{"Q8_0", "q8_0", wholeInOrder.inPairs(), 4 * 34, false, func(p *narrowWhole) narrowReader {
+	{"Q8_0", "q8_0", wholeInOrder.inPairs(), 4 * 34, false, nil, 0, func(p *narrowWhole) narrowReader {
 		return p.blocks(34, func(m operand.Mem, half int) []reg.VecVirtual {
 			var words []reg.VecVirtual
 			for i := range 2 {
@@ -43,27 +61,27 @@ var narrowWholeFormats = []narrowWholeFormat{
 			return words
 		})
 	}},
-	{"Q4_0", "q4_0", wholeInOrder.narrowOf(), 4 * 18, false, func(p *narrowWhole) narrowReader {
+	{"Q4_0", "q4_0", wholeInOrder.narrowOf(), 4 * 18, false, ofNibbles, 3, func(p *narrowWhole) narrowReader {
 		return p.blocks(18, func(m operand.Mem, half int) []reg.VecVirtual {
 			v := p.sixteenOf(moved(m, 36*half+2), moved(m, 36*half+20))
 			return []reg.VecVirtual{p.nibblesOf(v, false), p.nibblesOf(v, true)}
 		})
 	}},
-	{"Q4_K", "q4_k", wholeQ4_K.narrowOf(), 144, false, beginNarrowQ4_K},
-	{"Q6_K", "q6_k", wholeQ6_K.narrowOf(), 210, false, beginNarrowQ6_K},
-	{"Affine8", "affine8", wholeAffine8.inPairs(), 128, true, func(p *narrowWhole) narrowReader {
+	{"Q4_K", "q4_k", wholeQ4_K.narrowOf(), 144, false, ofNibbles, 1, beginNarrowQ4_K},
+	{"Q6_K", "q6_k", wholeQ6_K.narrowOf(), 210, false, ofSixths, 2, beginNarrowQ6_K},
+	{"Affine8", "affine8", wholeAffine8.inPairs(), 128, true, []narrowConstant{evenBytes}, 1, func(p *narrowWhole) narrowReader {
 		return p.affine(func(m operand.Mem, half int) []reg.VecVirtual {
 			var words []reg.VecVirtual
 			for i := range 2 {
 				v, even := p.sixteenOf(moved(m, 64*half+16*i), moved(m, 64*half+32+16*i)), p.YMM()
-				p.VPAND(p.wordsOf("lowerByte", 0xff), v, even)
+				p.VPAND(p.constant(evenBytes), v, even)
 				p.VPSRLW(operand.U8(8), v, v)
 				words = append(words, even, v)
 			}
 			return words
 		})
 	}},
-	{"Affine4", "affine4", wholeAffine4.narrowOf(), 64, true, func(p *narrowWhole) narrowReader {
+	{"Affine4", "affine4", wholeAffine4.narrowOf(), 64, true, ofNibbles, 1, func(p *narrowWhole) narrowReader {
 		return p.affine(func(m operand.Mem, half int) []reg.VecVirtual {
 			v := p.YMM()
 			p.VMOVDQU(moved(m, 32*half), v)
@@ -71,6 +89,19 @@ var narrowWholeFormats = []narrowWholeFormat{
 		})
 	}},
 }
+
+// vnniWholeFormats are those for AVX-VNNI: weights of 8 bits gain nothing.
+var vnniWholeFormats = func() []narrowWholeFormat {
+	var formats []narrowWholeFormat
+	for _, f := range narrowWholeFormats {
+		if !f.order.pairs {
+			f.constants = f.constants[:len(f.constants)-2] // without those that put bytes together
+			f.kept = len(f.constants)
+			formats = append(formats, f)
+		}
+	}
+	return formats
+}()
 
 // sixteenOf is sixteen bytes in each half.
 func (a *asm) sixteenOf(low, high operand.Mem) reg.VecVirtual {
@@ -81,14 +112,14 @@ func (a *asm) sixteenOf(low, high operand.Mem) reg.VecVirtual {
 }
 
 // nibblesOf is four bits of each byte, the lower ones in a register of their own.
-func (a *asm) nibblesOf(bytes reg.VecVirtual, upper bool) reg.VecVirtual {
+func (p *narrowWhole) nibblesOf(bytes reg.VecVirtual, upper bool) reg.VecVirtual {
 	v := bytes
 	if upper {
-		a.VPSRLW(operand.U8(4), v, v)
+		p.VPSRLW(operand.U8(4), v, v)
 	} else {
-		v = a.YMM()
+		v = p.YMM()
 	}
-	a.VPAND(a.bytesOf("fifteen", 15), bytes, v)
+	p.VPAND(p.constant(fifteens), bytes, v)
 	return v
 }
 
@@ -101,46 +132,23 @@ func fourOf(rows []operand.Mem) []operand.Mem {
 	return four
 }
 
-// blocks reads blocks that begin with their scale. Scales are too far apart to be in one vector: they are put together in memory one step ahead, since what
-// was stored in pieces can be loaded as a whole only a while later.
+// blocks reads blocks that begin with their scale.
 func (p *narrowWhole) blocks(bytes int, weights func(m operand.Mem, half int) []reg.VecVirtual) narrowReader {
-	waiting := p.AllocLocal(2 * wholeScaleBytes) // of two steps
-	zero := p.zeroed(1)[0]                       // unlike what lies there, what is multiplied for rows that are not there takes no time
-	p.VMOVDQU(zero, waiting)
-	p.VMOVDQU(zero, waiting.Offset(wholeScaleBytes))
-	collect := func(rows []operand.Mem, to reg.GPVirtual) {
-		for r, m := range rows {
-			for g := range wholeGroups {
-				d := p.GP32()
-				p.MOVWLZX(moved(m, bytes*g), d)
-				p.MOVW(d.As16(), moved(waiting.Idx(to, 1), 2*(wholeGroups*g+r)))
-			}
+	return narrowReader{open: func(rows []operand.Mem) narrowStep {
+		return narrowStep{
+			scales: func(_, half int) reg.VecVirtual {
+				v := p.zeroed(1)[0]
+				for g := range 2 {
+					for r, m := range rows {
+						p.VPINSRW(operand.U8(uint64(narrowRows*g+r)), moved(m, bytes*(2*half+g)), v.AsX(), v.AsX())
+					}
+				}
+				p.VCVTPH2PS(v.AsX(), v)
+				return v
+			},
+			weights: func(_, half, row int) []reg.VecVirtual { return weights(rows[row], half) },
 		}
-	}
-	var place reg.GPVirtual
-	return narrowReader{
-		enter: func(rows int) {
-			place = p.GP64()
-			p.XORQ(place, place)
-			collect(strided(p.k, p.rows, 1, rows), place)
-		},
-		open: func(rows []operand.Mem, left reg.GPVirtual) narrowStep {
-			scales := []reg.VecVirtual{p.YMM(), p.YMM()}
-			for half, v := range scales {
-				p.VCVTPH2PS(moved(waiting.Idx(place, 1), 16*half), v)
-			}
-			p.XORQ(operand.U8(wholeScaleBytes), place)
-			ahead, further := p.copyOf(p.k), p.GP64()
-			p.LEAQ(at(p.k, p.f.bytes), further)
-			p.CMPQ(left, operand.U32(p.f.bytes))
-			p.CMOVQGT(further, ahead)
-			collect(strided(ahead, p.rows, 1, len(rows)), place)
-			return narrowStep{
-				scales:  func(_, half int) reg.VecVirtual { return scales[half] },
-				weights: func(_, half, row int) []reg.VecVirtual { return weights(rows[row], half) },
-			}
-		},
-	}
+	}}
 }
 
 // turned4 is sixteen bytes of each of four rows, those of the first and the third and those of the others, turned: dwords with the same byte of each row,
@@ -169,7 +177,7 @@ func (a *asm) inBothHalves(v reg.VecVirtual, quarter uint64) reg.VecVirtual {
 func beginNarrowQ4_K(p *narrowWhole) narrowReader {
 	waiting := p.AllocLocal(4 * 16) // scales 0 to 3, minimums 0 to 3, scales 4 to 7, minimums 4 to 7; a vector's first half is those of even numbers
 	quarter := func(values ...uint32) func(int) uint32 { return func(i int) uint32 { return 0x01010101 * values[i%4] } }
-	return narrowReader{open: func(rows []operand.Mem, _ reg.GPVirtual) narrowStep {
+	return narrowReader{open: func(rows []operand.Mem) narrowStep {
 		four := fourOf(rows)
 		heads := make([]reg.VecVirtual, 2)
 		for i := range heads {
@@ -223,7 +231,7 @@ func beginNarrowQ4_K(p *narrowWhole) narrowReader {
 func beginNarrowQ6_K(p *narrowWhole) narrowReader {
 	const highAt, scalesAt, factorAt = 128, 192, 208
 	waiting := p.AllocLocal(4 * 16) // the scales of parts
-	return narrowReader{open: func(rows []operand.Mem, _ reg.GPVirtual) narrowStep {
+	return narrowReader{open: func(rows []operand.Mem) narrowStep {
 		four := fourOf(rows)
 		d, scales := p.YMM(), make([]reg.VecVirtual, 2)
 		p.VPXOR(d, d, d)
@@ -253,14 +261,14 @@ func beginNarrowQ6_K(p *narrowWhole) narrowReader {
 				if part%2 == 1 {
 					p.VPSRLW(operand.U8(4), v, v)
 				}
-				p.VPAND(p.bytesOf("fifteen", 15), v, v)
+				p.VPAND(p.constant(fifteens), v, v)
 				switch at := 4*(part%2) + 2*half; { // of two bits that belong to the fourth and the fifth
 				case at < 4:
 					p.VPSLLW(operand.U8(uint64(4-at)), pairs, pairs)
 				case at > 4:
 					p.VPSRLW(operand.U8(uint64(at-4)), pairs, pairs)
 				}
-				p.VPAND(p.bytesOf("pairs", 0x30), pairs, pairs)
+				p.VPAND(p.constant(upperPairs), pairs, pairs)
 				p.VPOR(pairs, v, v)
 				return []reg.VecVirtual{v}
 			},
@@ -288,7 +296,7 @@ func (p *narrowWhole) affine(weights func(m operand.Mem, half int) []reg.VecVirt
 	waiting := p.AllocLocal(4 * 32) // scales of four rows, then biases, for each of the numbers
 	rowsOf := p.multiples(row, narrowRows)
 	return narrowReader{
-		open: func(weightsOf []operand.Mem, _ reg.GPVirtual) narrowStep {
+		open: func(weightsOf []operand.Mem) narrowStep {
 			var v []reg.VecVirtual
 			for _, m := range fourOf(strided(numbers, rowsOf, 1, len(weightsOf))) {
 				v = append(v, p.sixteenOf(m, moved(m, 4*affineNumbers)))
