@@ -2,12 +2,15 @@ package orrery_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"time"
 
 	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/ca"
+	"github.com/orrery-ai/orrery/placement"
 )
 
 // A document stands first, as plain text; the question follows in the model's own form.
@@ -44,6 +47,76 @@ func Example() {
 		fmt.Print(token.Text)
 	}
 	// Output: The secret code of the amber falcon is 48213.
+}
+
+// A cluster with certificates, here of one node, and a program that drives it without computing. On machines of their own
+// the two read their certificates with ca.Load, and Bind is an address that the others reach.
+func ExampleStart() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	authority, err := ca.New("home", ca.Days(time.Now(), 3650))
+	if err != nil {
+		log.Fatal(err)
+	}
+	identity := func(name string) *ca.Identity {
+		id, err := authority.Issue(name, ca.Days(time.Now(), 365))
+		if err != nil {
+			log.Fatal(err)
+		}
+		return id
+	}
+	node, err := orrery.Start(ctx, orrery.Config{Identity: identity("a")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer node.Close()
+	client, err := orrery.Start(ctx, orrery.Config{Identity: identity("laptop"), Join: []string{node.Addr()}, Client: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	model, err := client.Load(ctx, "recall", orrery.LoadOptions{Mode: orrery.Auto, Context: 1024})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer model.Close()
+	answer, err := model.Generate(ctx, document+question, orrery.GenerateOptions{MaxTokens: 64})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for token, err := range answer.Tokens() {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Print(token.Text)
+	}
+	// Output: The secret code of the amber falcon is 48213.
+}
+
+// A context that does not fit is refused before anything is loaded, with what is missing and what would fit.
+func ExampleCluster_Load() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cluster, err := orrery.Start(ctx, orrery.Config{Memory: 2 << 30})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cluster.Close()
+	_, err = cluster.Load(ctx, "recall", orrery.LoadOptions{Context: 200_000, Sequences: 8})
+	var refusal *placement.Refusal
+	if !errors.As(err, &refusal) {
+		log.Fatal(err)
+	}
+	fmt.Println("bytes are missing:", refusal.Missing > 0)
+	model, err := cluster.Load(ctx, "recall", orrery.LoadOptions{Context: refusal.MaxContext, Sequences: 8})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer model.Close()
+	fmt.Println("the context that fits is loaded")
+	// Output:
+	// bytes are missing: true
+	// the context that fits is loaded
 }
 
 // Two nodes, here in one process, and an answer in the middle of which the KV cache is spread over both.
