@@ -161,7 +161,7 @@ func TestAHolderThatCannotAnswerSaysWhyAndIsAskedByItsHostFromThenOn(t *testing.
 }
 
 func TestAHolderThatSaysNothingEndsAStepThatWasRecordedAheadAtItsDeadline(t *testing.T) {
-	b := newBench(t, emulated(t, setup{nodes: 2, timeout: time.Second, mute: map[int]bool{1: true}}))
+	b := newBench(t, emulated(t, setup{nodes: 2, timeout: 5 * time.Second, mute: map[int]bool{1: true}}))
 	ids := b.ids(9)
 	b.open(owned(1, placement.Pooled, 3, 2, 0))
 	if _, err := b.chunk(1, 0, ids[:8]); err != nil {

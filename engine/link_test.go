@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -222,17 +223,19 @@ func TestALostNodeEndsStepsThatAreRelayed(t *testing.T) {
 }
 
 func TestANodeThatSaysNothingEndsRelayedStepsAtTheirDeadline(t *testing.T) {
-	b := newBench(t, emulated(t, setup{nodes: 2, timeout: time.Second}))
+	b := newBench(t, emulated(t, setup{nodes: 2, timeout: 5 * time.Second})) // longer than the steps before take
 	b.open(withRelay(2))
 	r := &steps{bench: b, epoch: withRelay(2), came: map[uint64]*outcome{}}
 	r.chunk(0, b.ids(relayPrompt), Want{})
 	r.take(1)
 	b.engines[1].busy.Lock() // it takes no announcement
+	goOn := sync.OnceFunc(b.engines[1].busy.Unlock)
+	t.Cleanup(goOn) // before its engines are closed, which wait for it
 	r.chunk(relayPrompt, r.tokens, Want{Each: true, Followed: true})
 	r.chunk(relayPrompt+1, []int32{-1}, Want{Each: true, Follows: true})
 	for {
 		if res := b.result(); res.Err != nil {
-			b.engines[1].busy.Unlock()
+			goOn()
 			b.engines[1].Close() // it has taken the announcements by then, whose weights go next
 			if res.Node != 0 || res.Err.Lost != "n1" || !strings.Contains(res.Err.Text, "n1 on lane hidden-ahead") {
 				t.Errorf("the result is %+v", res)

@@ -177,10 +177,10 @@ func TestExtraVariablesKeepTheirOrder(t *testing.T) {
 	if err != nil || got != want {
 		t.Errorf("%s, %v, want %s", got, err, want)
 	}
-	for _, bad := range []string{`{`, `{"a"`, `[1`, `1 2`, ``} {
+	for _, bad := range []string{`{`, `{"a"`, `[1`, `1 2`, ``, strings.Repeat("[", 1<<20) + strings.Repeat("]", 1<<20)} {
 		_, err := c.Render(hello, false, map[string]any{"raw": json.RawMessage(bad)})
 		if err == nil || !strings.Contains(err.Error(), "variable raw") {
-			t.Errorf("%q: %v", bad, err)
+			t.Errorf("%.20q: %v", bad, err)
 		}
 	}
 }

@@ -47,13 +47,12 @@ func dictOf(keys []string, values []any) *exec.Dict {
 func toTemplate(v any) (any, error) {
 	switch v := v.(type) {
 	case json.RawMessage:
+		if err := json.Unmarshal(v, new(json.RawMessage)); err != nil { // one value, nested no deeper than encoding/json allows
+			return nil, err
+		}
 		d := json.NewDecoder(bytes.NewReader(v))
 		d.UseNumber()
-		value, err := orderedJSON(d)
-		if err == nil && d.More() {
-			err = errors.New("more than one JSON value")
-		}
-		return value, err
+		return orderedJSON(d)
 	case map[string]any:
 		var values []any
 		keys := make([]string, 0, len(v))
@@ -91,7 +90,7 @@ func toTemplate(v any) (any, error) {
 	return v, nil
 }
 
-// orderedJSON reads the next value, keeping the order of keys. (The decoder bounds how deep values nest.)
+// orderedJSON reads the next value, keeping the order of keys. Its tokens alone have no bound on how deep they nest.
 func orderedJSON(d *json.Decoder) (any, error) {
 	token, err := d.Token()
 	if err != nil {
