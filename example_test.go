@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/orrery-ai/orrery"
@@ -205,6 +207,48 @@ func ExampleModel_Trace() {
 	// position 76: more than computing: true
 	// position 77: more than computing: true
 	// position 78: more than computing: true
+}
+
+// Several answers at once, from goroutines of their own: their next tokens go through the model's weights together, and each is what it would be alone. Memory is kept for
+// two of the full context: who finds no room waits for its turn.
+func ExampleModel_Generate() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cluster, err := orrery.Start(ctx, orrery.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cluster.Close()
+	model, err := cluster.Load(ctx, "recall", orrery.LoadOptions{Context: 256, Sequences: 2})
+	if err != nil {
+		log.Fatal(err)
+	}
+	codes := []string{"48213", "36051", "17702"}
+	answers := make([]string, len(codes))
+	var all sync.WaitGroup
+	for i, code := range codes {
+		all.Go(func() {
+			text := strings.ReplaceAll(document, "48213", code)
+			answer, err := model.Generate(ctx, text+question, orrery.GenerateOptions{MaxTokens: 64})
+			if err != nil {
+				log.Fatal(err)
+			}
+			for token, err := range answer.Tokens() {
+				if err != nil {
+					log.Fatal(err)
+				}
+				answers[i] += token.Text
+			}
+		})
+	}
+	all.Wait()
+	for _, answer := range answers {
+		fmt.Println(answer)
+	}
+	// Output:
+	// The secret code of the amber falcon is 48213.
+	// The secret code of the amber falcon is 36051.
+	// The secret code of the amber falcon is 17702.
 }
 
 // A session keeps its KV cache between generations, so that a document is read once.

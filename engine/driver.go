@@ -49,7 +49,7 @@ type Result struct {
 	Err       *RemoteError
 }
 
-// Driver hands steps to the engines of one model and takes their results.
+// Driver hands steps to the engines of one model and takes their results. One goroutine at a time hands steps out.
 type Driver struct {
 	cfg     DriverConfig
 	step    []*transport.Sender
@@ -57,7 +57,8 @@ type Driver struct {
 	wg      sync.WaitGroup
 	closed  atomic.Bool
 	trace   atomic.Pointer[trace.Recorder]
-	rows    [rowBytes * BatchRows]byte // of the Batch that is handed out
+	head    [headerBytes]byte          // of the step that is handed out
+	rows    [rowBytes * BatchRows]byte // of it, if it is a Batch
 }
 
 // SetTrace has the handing out of steps recorded from now on; with nil no more.
@@ -196,7 +197,7 @@ func (d *Driver) Chunk(node int, seq, step, epoch uint64, first int, ids []int32
 	return d.send(node, h, nil, ids)
 }
 
-// Batch hands the next tokens of several sequences, at most [BatchRows], to the owner of the first layer, in one step. One goroutine at a time calls it.
+// Batch hands the next tokens of several sequences, at most [BatchRows], to the owner of the first layer, in one step.
 func (d *Driver) Batch(node int, rows []BatchRow) error {
 	for i := range rows {
 		rows[i].encode(d.rows[i*rowBytes:])
@@ -221,10 +222,9 @@ func (d *Driver) Round(seq, step, epoch uint64, pieces []residence.Piece, ids []
 
 // send sends what a step is made of, and its ids.
 func (d *Driver) send(node int, h header, parts []byte, ids []int32) error {
-	var head [headerBytes]byte
 	rec := d.trace.Load()
 	began := rec.Now()
-	err := d.step[node].Send(time.Now().Add(d.cfg.StepTimeout), h.encode(&head), parts, bytesOf(ids))
+	err := d.step[node].Send(time.Now().Add(d.cfg.StepTimeout), h.encode(&d.head), parts, bytesOf(ids))
 	sent(rec, &h, transport.Step, node, trace.NoLayer, began, len(parts)+4*len(ids))
 	return err
 }

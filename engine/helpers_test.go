@@ -57,7 +57,7 @@ type setup struct {
 	mute      map[int]bool // nodes that are there and never answer
 	timeout   time.Duration
 	block     int
-	asking    int // tokens of a step that may ask other nodes; 64 unless set
+	asking    int                  // tokens of a step that may ask other nodes; 64 unless set
 	device    func() device.Device // a CPU unless set
 	kv        attention.Format     // F32 if device is not set
 }
