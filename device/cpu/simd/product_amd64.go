@@ -151,27 +151,3 @@ func narrowProductQ4_0(vectors int, s []float32, stride int, q []float32, k, nex
 		product4Q4_0AVX2(s, stride, q, k, next, n, dim, halves)
 	}
 }
-
-// narrowProductQ4_K is the products of 1, 2 or 4 vectors.
-func narrowProductQ4_K(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
-	switch vectors {
-	case 1:
-		product1Q4_KAVX2(s, stride, q, k, next, n, dim, halves)
-	case 2:
-		product2Q4_KAVX2(s, stride, q, k, next, n, dim, halves)
-	case 4:
-		product4Q4_KAVX2(s, stride, q, k, next, n, dim, halves)
-	}
-}
-
-// narrowProductQ6_K is the products of 1, 2 or 4 vectors.
-func narrowProductQ6_K(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
-	switch vectors {
-	case 1:
-		product1Q6_KAVX2(s, stride, q, k, next, n, dim, halves)
-	case 2:
-		product2Q6_KAVX2(s, stride, q, k, next, n, dim, halves)
-	case 4:
-		product4Q6_KAVX2(s, stride, q, k, next, n, dim, halves)
-	}
-}

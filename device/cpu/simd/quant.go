@@ -134,15 +134,15 @@ type blocksOf struct {
 	from func(dst []float32, src []byte)
 	wide func(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32)
 
-	// narrow is wide for AVX2, of up to four vectors.
+	// narrow is wide for AVX2, of up to four vectors; nil where [Activations] take all that there is of the format.
 	narrow func(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32)
 }
 
 var (
 	blocksQ8_0 = blocksOf{quant.Q8_0, FromQ8_0, wideProductQ8_0, narrowProductQ8_0}
 	blocksQ4_0 = blocksOf{quant.Q4_0, FromQ4_0, wideProductQ4_0, narrowProductQ4_0}
-	blocksQ4_K = blocksOf{quant.Q4_K, FromQ4_K, wideProductQ4_K, narrowProductQ4_K}
-	blocksQ6_K = blocksOf{quant.Q6_K, FromQ6_K, wideProductQ6_K, narrowProductQ6_K}
+	blocksQ4_K = blocksOf{quant.Q4_K, FromQ4_K, wideProductQ4_K, nil}
+	blocksQ6_K = blocksOf{quant.Q6_K, FromQ6_K, wideProductQ6_K, nil}
 )
 
 func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int, of *blocksOf) {
@@ -155,7 +155,7 @@ func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, row
 	if haveAVX2 && !haveAVX512 {
 		product, most = of.narrow, 4
 	}
-	if !haveAVX2 && !haveNEON {
+	if !haveAVX2 && !haveNEON || product == nil {
 		productExpanded(dst, stride, x, w[:rows*row], tokens, rows, cols, of)
 		return
 	}

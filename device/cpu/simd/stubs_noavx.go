@@ -129,11 +129,3 @@ func narrowProductQ8_0(vectors int, s []float32, stride int, q []float32, k, nex
 func narrowProductQ4_0(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
 	wideProductQ4_0(vectors, s, stride, q, k, next, n, dim, halves)
 }
-
-func narrowProductQ4_K(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
-	wideProductQ4_K(vectors, s, stride, q, k, next, n, dim, halves)
-}
-
-func narrowProductQ6_K(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32) {
-	wideProductQ6_K(vectors, s, stride, q, k, next, n, dim, halves)
-}

@@ -7,29 +7,24 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// A narrowFormat is how a routine for AVX2 reads blocks of quantized weights: in groups with a scale, which multiplies their sums.
+// A narrowFormat is how a routine for AVX2 reads blocks of quantized weights, which begin with a half, the scale that multiplies their sum.
 type narrowFormat struct {
 	name     string
 	elements int
 	bytes    int
-	groups   int
-	steps    int // in a group
-	// step is a step of a group of a block at m: some vectors of eight weights, without the scale, and where in the block they belong.
-	step func(a *asm, m operand.Mem, group, i int) (weights []reg.VecVirtual, places []int)
-	// open reads the scales of all groups of a block at m, and behind them what to take off their weights, if there are such
-	// minimums; without it the block begins with a half, its scale.
-	open     func(a *asm, m operand.Mem, halves reg.GPVirtual) (numbers operand.Mem)
-	minimums bool
+	steps    int
+	// step is a step of a block at m: some vectors of eight weights, without the scale, and where in the block they belong.
+	step func(a *asm, m operand.Mem, i int) (weights []reg.VecVirtual, places []int)
 }
 
 var narrowFormats = []narrowFormat{
-	{"Q8_0", 32, 34, 1, 4, func(a *asm, m operand.Mem, _, i int) ([]reg.VecVirtual, []int) {
+	{"Q8_0", 32, 34, 4, func(a *asm, m operand.Mem, i int) ([]reg.VecVirtual, []int) {
 		v := a.YMM()
 		a.VPMOVSXBD(moved(m, 2+8*i), v)
 		a.VCVTDQ2PS(v, v)
 		return []reg.VecVirtual{v}, []int{8 * i}
-	}, nil, false},
-	{"Q4_0", 32, 18, 1, 2, func(a *asm, m operand.Mem, _, i int) ([]reg.VecVirtual, []int) {
+	}},
+	{"Q4_0", 32, 18, 2, func(a *asm, m operand.Mem, i int) ([]reg.VecVirtual, []int) {
 		low, high := a.YMM(), a.YMM()
 		a.VPMOVZXBD(moved(m, 2+8*i), high)
 		a.VPAND(a.words("fifteen", func(int) uint32 { return 15 }), high, low)
@@ -40,85 +35,7 @@ var narrowFormats = []narrowFormat{
 			a.VCVTDQ2PS(v, v)
 		}
 		return v, []int{8 * i, 16 + 8*i}
-	}, nil, false},
-	{"Q4_K", 256, 144, 8, 4, func(a *asm, m operand.Mem, group, i int) ([]reg.VecVirtual, []int) {
-		v := a.YMM()
-		a.VPMOVZXBD(moved(m, 16+group/2*32+8*i), v)
-		if group%2 == 0 {
-			a.VPAND(a.words("fifteen", func(int) uint32 { return 15 }), v, v)
-		} else {
-			a.VPSRLD(operand.U8(4), v, v)
-		}
-		a.VCVTDQ2PS(v, v)
-		return []reg.VecVirtual{v}, []int{32*group + 8*i}
-	}, narrowNumbersQ4K, true},
-	{"Q6_K", 256, 210, 16, 2, func(a *asm, m operand.Mem, group, i int) ([]reg.VecVirtual, []int) {
-		part, quarter, at := group/8, group/2%4, group%2*16+8*i
-		v, high := a.YMM(), a.YMM()
-		a.VPMOVZXBD(moved(m, 64*part+32*(quarter%2)+at), v)
-		if quarter >= 2 {
-			a.VPSRLD(operand.U8(4), v, v)
-		} else {
-			a.VPAND(a.words("fifteen", func(int) uint32 { return 15 }), v, v)
-		}
-		a.VPMOVZXBD(moved(m, 128+32*part+at), high)
-		switch quarter {
-		case 0, 1:
-			a.VPSLLD(operand.U8(uint64(4-2*quarter)), high, high)
-		case 3:
-			a.VPSRLD(operand.U8(2), high, high)
-		}
-		a.VPAND(a.words("upper", func(int) uint32 { return 0x30 }), high, high)
-		a.VPOR(high, v, v)
-		a.VPSUBD(a.words("thirtyTwo", func(int) uint32 { return 32 }), v, v)
-		a.VCVTDQ2PS(v, v)
-		return []reg.VecVirtual{v}, []int{16*group + 8*i}
-	}, narrowNumbersQ6K, false},
-}
-
-// narrowNumbersQ6K writes the sixteen scales of a block.
-func narrowNumbersQ6K(a *asm, m operand.Mem, halves reg.GPVirtual) operand.Mem {
-	numbers, factor, d := a.AllocLocal(64), a.YMM(), a.GP64()
-	a.MOVWQZX(moved(m, 208), d)
-	a.VBROADCASTSS(atIndex(halves, d, 4, 0), factor)
-	for i := range 2 {
-		v := a.YMM()
-		a.VPMOVSXBD(moved(m, 192+8*i), v)
-		a.VCVTDQ2PS(v, v)
-		a.VMULPS(factor, v, v)
-		a.VMOVUPS(v, numbers.Offset(32*i))
-	}
-	return numbers
-}
-
-// narrowNumbersQ4K writes the eight scales of a block, and then its eight minimums.
-func narrowNumbersQ4K(a *asm, m operand.Mem, halves reg.GPVirtual) operand.Mem {
-	numbers := a.AllocLocal(64)
-	raw := a.XMM()
-	a.VMOVUPS(moved(m, 4), raw)
-	for i, name := range []string{"Scales", "Minimums"} {
-		// Those from the fifth on have their upper two bits elsewhere.
-		low, high, d := a.YMM(), a.YMM(), a.GP64()
-		at := uint8(4 * i)
-		t := a.XMM()
-		a.VPSHUFB(a.octets("low"+name, at, at+1, at+2, at+3, 8, 9, 10, 11), raw, t)
-		a.VPMOVZXBD(t, low)
-		a.VPSHUFB(a.octets("high"+name, 0xff, 0xff, 0xff, 0xff, at, at+1, at+2, at+3), raw, t)
-		a.VPMOVZXBD(t, high)
-		if i == 1 {
-			a.VPSRLVD(a.words("shiftsQ4K", func(i int) uint32 { return uint32(i / 4 * 4) }), low, low)
-		}
-		a.VPAND(a.words("lowQ4K", func(i int) uint32 { return []uint32{63, 15}[i/4] }), low, low)
-		a.VPSRLD(operand.U8(2), high, high)
-		a.VPAND(a.words("highQ4K", func(i int) uint32 { return []uint32{0, 0x30}[i/4] }), high, high)
-		a.VPOR(high, low, low)
-		a.VCVTDQ2PS(low, low)
-		a.MOVWQZX(moved(m, 2*i), d)
-		a.VBROADCASTSS(atIndex(halves, d, 4, 0), high)
-		a.VMULPS(high, low, low)
-		a.VMOVUPS(low, numbers.Offset(32*i))
-	}
-	return numbers
+	}},
 }
 
 // narrowQuants are products of 1, 2 or 4 rows of activations with quantized weights, for AVX2. They add up in the same order, so
@@ -157,15 +74,7 @@ func narrowProduct(a *asm, f narrowFormat, vectors int) {
 		stored, queries := strided(k, rows, 1, keys), strided(q, units, 1, vectors)
 		left := a.copyOf(row)
 		a.repeat(left, f.bytes, func() {
-			numbers := make([]operand.Mem, keys)
-			for j, m := range stored {
-				if f.open != nil {
-					numbers[j] = f.open(a, m, halves)
-				}
-			}
-			for g := range f.groups {
-				a.narrowGroup(f, g, stored, queries, numbers, acc, halves)
-			}
+			a.narrowBlock(f, stored, queries, acc, halves)
 			for line := range (keys*f.bytes + cacheLine - 1) / cacheLine {
 				a.PREFETCHT1(at(next, line*cacheLine))
 			}
@@ -204,15 +113,14 @@ func narrowProduct(a *asm, f narrowFormat, vectors int) {
 	a.RET()
 }
 
-// narrowGroup adds a group of the rows stored, times the queries, to the sums acc.
-func (a *asm) narrowGroup(f narrowFormat, g int, stored, queries, numbers []operand.Mem, acc []reg.VecVirtual, halves reg.GPVirtual) {
+// narrowBlock adds a block of the rows stored, times the queries, to the sums acc.
+func (a *asm) narrowBlock(f narrowFormat, stored, queries []operand.Mem, acc []reg.VecVirtual, halves reg.GPVirtual) {
 	vectors := len(queries)
-	parts := a.zeroed(len(acc))                    // without their scales
-	activations := make([]reg.VecVirtual, vectors) // the sums of theirs, to take minimums off
+	parts := a.zeroed(len(acc)) // without their scales
 	for i := range f.steps {
 		shared := map[operand.Mem]reg.VecVirtual{}
 		for j, m := range stored {
-			weights, places := f.step(a, m, g, i)
+			weights, places := f.step(a, m, i)
 			for w, v := range weights {
 				for h, m := range queries {
 					x := moved(m, 4*places[w])
@@ -225,36 +133,16 @@ func (a *asm) narrowGroup(f narrowFormat, g int, stored, queries, numbers []oper
 						from = shared[x]
 					}
 					a.VFMADD231PS(from, v, parts[j*vectors+h])
-					switch {
-					case !f.minimums || j > 0:
-					case i == 0:
-						activations[h] = a.YMM()
-						a.VMOVUPS(from, activations[h])
-					default:
-						a.VADDPS(from, activations[h], activations[h])
-					}
 				}
 			}
 		}
 	}
 	for j, m := range stored {
-		scale := a.YMM()
-		if f.open == nil {
-			d := a.GP64()
-			a.MOVWQZX(m, d)
-			a.VBROADCASTSS(atIndex(halves, d, 4, 0), scale)
-		} else {
-			a.VBROADCASTSS(numbers[j].Offset(4*g), scale)
-		}
+		scale, d := a.YMM(), a.GP64()
+		a.MOVWQZX(m, d)
+		a.VBROADCASTSS(atIndex(halves, d, 4, 0), scale)
 		for h := range vectors {
 			a.VFMADD231PS(scale, parts[j*vectors+h], acc[j*vectors+h])
-		}
-		if f.minimums {
-			least := a.YMM()
-			a.VBROADCASTSS(numbers[j].Offset(4*(f.groups+g)), least)
-			for h := range vectors {
-				a.VFNMADD231PS(least, activations[h], acc[j*vectors+h])
-			}
 		}
 	}
 }
