@@ -1,11 +1,5 @@
 // What CUDA and C++ have in common: the part of Metal's library that kernels use.
 #if !defined(DIALECT_CPP)
-#ifndef __CUDACC_RTC__           /* clang checks the syntax without CUDA's headers */
-#define __device__ __attribute__((device))
-#define __global__ __attribute__((global))
-#define __shared__ __attribute__((shared))
-#define __launch_bounds__(...) __attribute__((launch_bounds(__VA_ARGS__)))
-#endif
 #define FN                __device__ inline __attribute__((always_inline))
 #define MEMBER            __device__ inline
 #else
