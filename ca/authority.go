@@ -87,6 +87,7 @@ func (a *Authority) Issue(node string, valid Period, also ...*Authority) (*Ident
 	if err := valid.check(); err != nil {
 		return nil, err
 	}
+	valid = Period{valid.From.Truncate(time.Second), valid.Until.Truncate(time.Second)} // as certificates hold it
 	if own := a.Period(); valid.From.Before(own.From) || valid.Until.After(own.Until) {
 		return nil, fmt.Errorf("a certificate from %s until %s would outlast its authority, which is valid from %s until %s",
 			date(valid.From), date(valid.Until), date(own.From), date(own.Until))
