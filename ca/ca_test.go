@@ -285,6 +285,17 @@ func TestNoCertificateOutlastsItsAuthority(t *testing.T) {
 	wantError(t, err, "never be valid")
 }
 
+func TestACertificateMayLastAsLongAsItsAuthority(t *testing.T) {
+	valid := Days(now.Add(700*time.Millisecond), 100) // certificates hold whole seconds
+	a, err := New("lab", valid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Issue("a", valid); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAnIdentityKnowsItsTime(t *testing.T) {
 	id := issue(t, authority(t, "here"), "a")
 	if err := id.Check(now); err != nil {
