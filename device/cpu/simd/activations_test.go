@@ -387,3 +387,38 @@ func TestProductsOfWholeNumbersHaveTheSameBitsWithAnyInstructions(t *testing.T) 
 		}
 	})
 }
+
+// Routines of several tokens have frames that a goroutine's first stack may have no room for.
+func TestProductsRunAtAnyDepthOfTheStack(t *testing.T) {
+	withWholeNumbers(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(43, 44))
+		const cols, rows, tokens = 256, 4, 7
+		w, x := blocks(r, rows*cols/quant.Q6_K.Elements, quant.Q6_K, []int{208}), floats(t, r, tokens*cols)
+		var a Activations
+		a.Set(quant.Q6_K, x, tokens, cols)
+		want := make([]float32, tokens*rows)
+		a.Product(want, rows, w, rows)
+		for depth := range 200 {
+			done := make(chan []float32)
+			go func() {
+				got := make([]float32, tokens*rows)
+				deeper(depth, func() { a.Product(got, rows, w, rows) })
+				done <- got
+			}()
+			if got := <-done; !slices.Equal(got, want) {
+				t.Fatalf("%d calls deep: %v, not %v", depth, got, want)
+			}
+		}
+	})
+}
+
+// deeper calls f so many calls further down, of some dozens of bytes each.
+//
+//go:noinline
+func deeper(calls int, f func()) {
+	if calls > 0 {
+		deeper(calls-1, f)
+		return
+	}
+	f()
+}
