@@ -150,7 +150,11 @@ func (c *conductor) result(ctx actor.Context, r *engine.Result) {
 		return
 	}
 	if vocab := c.spec.Model.Config.Vocab; step.wants && step.token < 0 || int(step.token) >= vocab {
-		c.stepFailed(ctx, s, c.spec.Nodes[r.Node], "", fmt.Errorf("token %d came of the step, which is none of the %d of the vocabulary", step.token, vocab))
+		node := r.Node
+		if step.pieces == nil { // others may have told of the step last
+			node = s.machine.Epoch().OwnerOf(c.spec.Model.Config.Layers - 1)
+		}
+		c.stepFailed(ctx, s, c.spec.Nodes[node], "", fmt.Errorf("token %d came of the step, which is none of the %d of the vocabulary", step.token, vocab))
 		return
 	}
 	delete(c.steps, r.Step)

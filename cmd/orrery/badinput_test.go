@@ -61,6 +61,11 @@ func TestBadFlagsAreNamed(t *testing.T) {
 	cases := map[string]badInput{
 		"unknown command":          {[]string{"frobnicate"}, []string{"frobnicate", "orrery --help"}},
 		"no prompt":                {[]string{"generate"}, []string{"--prompt or --prompt-file", "orrery generate --help"}},
+		"one prompt and several":   {generate("--prompts", os.DevNull), []string{"--prompt and --prompts"}},
+		"prompts from nowhere":     {[]string{"generate", "--prompts", "missing.txt"}, []string{"--prompts", "missing.txt", "no such file"}},
+		"no line with a prompt":    {[]string{"generate", "--prompts", os.DevNull}, []string{"--prompts", os.DevNull, "no line"}},
+		"two from standard input":  {[]string{"generate", "--prompts", "-", "--prompt-file", "-"}, []string{"--prompts -", "standard input"}},
+		"no sequences":             {generate("--sequences", "0"), []string{"--sequences", "1 or more"}},
 		"no such prompt file":      {[]string{"generate", "--prompt-file", "missing.txt"}, []string{"missing.txt", "no such file"}},
 		"an empty prompt file":     {[]string{"generate", "--prompt-file", os.DevNull}, []string{os.DevNull, "empty"}},
 		"too long for the context": {[]string{"generate", "--context", "64", "--prompt", strings.Repeat("word ", 100)}, []string{"context of 64", "--context "}},

@@ -22,6 +22,8 @@ type generateCmd struct {
 	KV           kvFlag     `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16" group:"Model:"`
 	Prompt       string     `help:"The prompt, or with --prompt-file what comes after the file's text." placeholder:"TEXT"`
 	PromptFile   string     `help:"File with the prompt, - for standard input." placeholder:"FILE"`
+	Prompts      string     `help:"File with a prompt on each line, - for standard input. All are answered, --sequences at a time; before each stands the text of --prompt-file." placeholder:"FILE"`
+	Sequences    countFlag  `help:"Prompts of --prompts that are answered at the same time. Steps compute the next tokens of up to eight together." default:"8"`
 	Chat         bool       `help:"Put the prompt into the model's chat template, as a user's message. With both --prompt-file and --prompt, the file's text stands before it."`
 	MaxTokens    countFlag  `help:"Tokens to generate at the most." default:"256"`
 	Temp         float32    `name:"temperature" help:"0 chooses the likeliest token." default:"0"`
@@ -45,14 +47,21 @@ func (generateCmd) Help() string {
     --prompt 'Once' --switch-at 64:pooled,128:ring
   orrery generate --nodes 2 --mode auto --chat --prompt-file notes.txt \
     --prompt 'Sum this up.' --max-tokens 4096
+  orrery generate --model ~/models/Qwen3-0.6B --chat --prompts questions.txt \
+    --sequences 4 --format json
 
 The answer goes to standard output, everything else to standard error.`
 }
 
 // Validate looks at the flags together.
 func (c *generateCmd) Validate() error {
-	if c.Prompt == "" && c.PromptFile == "" {
-		return errors.New("there is no prompt: give --prompt or --prompt-file")
+	switch {
+	case c.Prompt == "" && c.PromptFile == "" && c.Prompts == "":
+		return errors.New("there is no prompt: give --prompt or --prompt-file, or --prompts for several")
+	case c.Prompt != "" && c.Prompts != "":
+		return errors.New("--prompt and --prompts: give one of them")
+	case c.PromptFile == "-" && c.Prompts == "-":
+		return errors.New("--prompt-file - and --prompts -: only one of them can be standard input")
 	}
 	if orrery.Mode(c.Mode) == orrery.Auto && len(c.SwitchAt) > 0 {
 		return errors.New("--mode auto chooses when to switch: leave out --switch-at, or name a mode to begin in")
@@ -70,7 +79,7 @@ func (c *generateCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	plain, message, err := c.prompt()
+	plain, messages, err := c.messages()
 	if err != nil {
 		return err
 	}
@@ -80,8 +89,9 @@ func (c *generateCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	defer end()
 	options := c.options(c.KV, 0)
+	options.Sequences = min(int(c.Sequences), len(messages))
 	if c.Context == 0 {
-		options.ContextFor = c.need(plain + message)
+		options.ContextFor = c.need(plain, messages)
 	}
 	var loaded func()
 	options.Progress, loaded = showLoading()
@@ -90,20 +100,45 @@ func (c *generateCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	prompt := plain + message
-	if c.Chat {
-		rendered, err := m.RenderChat([]tokenizer.Message{{Role: "user", Content: message}})
-		if err != nil {
-			return err
+	prompts := make([]string, len(messages))
+	for i, message := range messages {
+		if c.Chat {
+			if message, err = m.RenderChat([]tokenizer.Message{{Role: "user", Content: message}}); err != nil {
+				return err
+			}
 		}
-		prompt = plain + rendered
+		prompts[i] = plain + message
 	}
-	g, err := m.Generate(ctx, prompt, orrery.GenerateOptions{MaxTokens: int(c.MaxTokens), IgnoreEOS: c.IgnoreEOS, SwitchAt: c.SwitchAt,
-		Sampling: c.sampling(), Progress: prefillProgress("prefill")})
+	if c.Prompts != "" {
+		return c.answerAll(ctx, m, messages, prompts)
+	}
+	o := c.how()
+	o.Progress = prefillProgress("prefill")
+	g, err := m.Generate(ctx, prompts[0], o)
 	if err != nil {
 		return err
 	}
 	return c.stream(g)
+}
+
+// how is how to go on from a prompt.
+func (c *generateCmd) how() orrery.GenerateOptions {
+	return orrery.GenerateOptions{MaxTokens: int(c.MaxTokens), IgnoreEOS: c.IgnoreEOS, SwitchAt: c.SwitchAt, Sampling: c.sampling()}
+}
+
+// messages is the text that stands before all of them as it is, and the messages: one, or those of --prompts.
+func (c *generateCmd) messages() (plain string, messages []string, err error) {
+	if c.Prompts == "" {
+		plain, message, err := c.prompt()
+		return plain, []string{message}, err
+	}
+	if c.PromptFile != "" {
+		if _, plain, err = c.prompt(); err != nil {
+			return "", nil, err
+		}
+	}
+	messages, err = readPrompts(c.Prompts)
+	return plain, messages, err
 }
 
 // prompt is the text that stands as it is, and the message.
@@ -132,10 +167,13 @@ func (c *generateCmd) prompt() (plain, message string, err error) {
 // templateTokens is room for what a chat template adds.
 const templateTokens = 1024
 
-// need says which context the prompt and the answer fit in.
-func (c *generateCmd) need(text string) func(t *tokenizer.Tokenizer, most int) (int, error) {
+// need says which context the longest prompt and its answer fit in.
+func (c *generateCmd) need(plain string, messages []string) func(t *tokenizer.Tokenizer, most int) (int, error) {
 	return func(t *tokenizer.Tokenizer, most int) (int, error) {
-		n := len(t.EncodePrompt(text, true))
+		n := 0
+		for _, message := range messages {
+			n = max(n, len(t.EncodePrompt(plain+message, true)))
+		}
 		if n >= most {
 			return 0, fmt.Errorf("the prompt has %d tokens, and the model was made for %d: shorten the prompt", n, most)
 		}
@@ -168,8 +206,7 @@ func (c *generateCmd) stream(g *orrery.Generation) error {
 		s.Prefill = 0 // the prompt was not read to its end: there is no speed to tell
 	}
 	if c.Format == "json" {
-		return errors.Join(failed, json.NewEncoder(os.Stdout).Encode(generateReport{Text: text.String(), PromptTokens: s.Prompt, Tokens: s.Tokens,
-			TTFTSeconds: s.TTFT.Seconds(), PrefillRate: s.PrefillRate(), DecodeRate: s.DecodeRate(), Switches: switchReports(s.Switches), Auto: choiceReports(s.Choices), Error: errorText(failed)}))
+		return errors.Join(failed, json.NewEncoder(os.Stdout).Encode(reportOf(text.String(), &s, failed)))
 	}
 	fmt.Println()
 	if s.Tokens > 0 {
@@ -193,8 +230,9 @@ func speed(format string, rate float64, over time.Duration) string {
 	return fmt.Sprintf(" at "+format+"/s", rate)
 }
 
-// generateReport is what --format json prints.
+// generateReport is what --format json prints, on a line for each of --prompts.
 type generateReport struct {
+	Prompt       string         `json:"prompt,omitempty"` // of --prompts
 	Text         string         `json:"text"`
 	PromptTokens int            `json:"prompt_tokens"`
 	Tokens       int            `json:"tokens"`
@@ -204,6 +242,11 @@ type generateReport struct {
 	Switches     []switchReport `json:"switches,omitempty"`
 	Auto         []choiceReport `json:"auto,omitempty"`
 	Error        string         `json:"error,omitempty"`
+}
+
+func reportOf(text string, s *orrery.Stats, failed error) generateReport {
+	return generateReport{Text: text, PromptTokens: s.Prompt, Tokens: s.Tokens, TTFTSeconds: s.TTFT.Seconds(), PrefillRate: s.PrefillRate(), DecodeRate: s.DecodeRate(),
+		Switches: switchReports(s.Switches), Auto: choiceReports(s.Choices), Error: errorText(failed)}
 }
 
 // switchReport is a mode switch, for programs.
