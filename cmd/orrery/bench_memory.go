@@ -105,7 +105,7 @@ func (c *benchMemoryCmd) Run(ctx context.Context, log *slog.Logger) error {
 
 // measure is one case, on node processes of its own.
 func (c *benchMemoryCmd) measure(ctx context.Context, log *slog.Logger, ref string, nodes int, mode orrery.Mode, tokens int) ([]memoryRow, error) {
-	local, err := startLocal(ctx, localOptions{Nodes: nodes, Device: orrery.DeviceCPU, RDMA: rdmaFlags{RDMA: "off"}}, log)
+	local, err := startLocal(ctx, localOptions{Nodes: nodes, Device: orrery.DeviceCPU, RDMA: rdmaFlags{RDMA: "off"}, Unmeasured: true}, log)
 	if err != nil {
 		return nil, err
 	}
