@@ -12,6 +12,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"github.com/orrery-ai/orrery/internal/compiled"
 	"github.com/orrery-ai/orrery/metalkern/dialect"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
@@ -258,13 +259,10 @@ func (h *Host) code(u dialect.Unit) ([]byte, error) {
 	text := dialect.Source(dialect.CUDA, u)
 	key := sha256.New()
 	fmt.Fprintf(key, "%d %s\n%s", h.compiler.version, strings.Join(options(h.info.Arch), " "), text)
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		dir = os.TempDir()
-	}
-	dir = filepath.Join(dir, "orrery", "cuda")
+	dir := compiled.Dir("cuda")
 	path := filepath.Join(dir, hex.EncodeToString(key.Sum(nil)[:16])+".cubin")
 	if code, err := os.ReadFile(path); err == nil && len(code) > 0 {
+		compiled.Used(path)
 		return code, nil
 	}
 	code, err := h.compiler.compile(u.Name, text, h.info.Arch)
@@ -273,6 +271,7 @@ func (h *Host) code(u dialect.Unit) ([]byte, error) {
 	}
 	// A cache that cannot be written costs time, not results.
 	if os.MkdirAll(dir, 0o755) == nil {
+		compiled.Trim(dir)
 		if temp, err := os.CreateTemp(dir, "new-*"); err == nil {
 			_, failed := temp.Write(code)
 			if temp.Close() == nil && failed == nil && os.Chmod(temp.Name(), cacheFilePermission) == nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/klauspost/cpuid/v2"
 
+	"github.com/orrery-ai/orrery/internal/compiled"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
@@ -52,11 +53,7 @@ func findCompiler() (*compiler, error) {
 		if err != nil {
 			continue
 		}
-		dir, err := os.UserCacheDir()
-		if err != nil {
-			dir = os.TempDir()
-		}
-		return &compiler{path: path, version: string(version), cache: filepath.Join(dir, "orrery", "emulator")}, nil
+		return &compiler{path: path, version: string(version), cache: compiled.Dir("emulator")}, nil
 	}
 	return nil, &gpu.UnavailableError{Kind: "emulator", Reason: "it needs a C++ compiler; none of " + strings.Join(names, ", ") + " is in PATH"}
 }
@@ -81,6 +78,7 @@ func (c *compiler) library(name, text string) (string, error) {
 	}
 	out := filepath.Join(c.cache, hex.EncodeToString(key.Sum(nil)[:16])+".so")
 	if _, err := os.Stat(out); err == nil {
+		compiled.Used(out)
 		return out, nil
 	}
 	dir, err := os.MkdirTemp("", "orrery-emulator-")
@@ -116,5 +114,6 @@ func (c *compiler) library(name, text string) (string, error) {
 		}
 		return "", &gpu.CompileError{Unit: name, Compiler: c.path, Log: log.String()}
 	}
+	compiled.Trim(c.cache)
 	return out, os.Rename(temp.Name(), out)
 }
