@@ -43,15 +43,24 @@ Examples:
   orrery demo --format json`
 }
 
-// longAnswer is how many tokens are generated beyond the answers, without switches and then with them.
-const longAnswer = 96
+// How many tokens the long answer has that is generated beyond the answers, without switches and then with them: about as
+// many as take a second, so that switches take effect while a fast device generates it.
+const (
+	longAnswerLeast = 96
+	longAnswerMost  = 640
+)
+
+// longAnswerRoom is how many tokens of the context there are for a long answer.
+func (c *demoCmd) longAnswerRoom() int {
+	return min(max(int(c.Context)/32, longAnswerLeast), longAnswerMost)
+}
 
 // turnTokens is room for a question and its answer.
 const turnTokens = 64
 
 // documentTokens is what the context has room for, beside the questions and the answers.
 func (c *demoCmd) documentTokens() int {
-	return int(c.Context) - 2*longAnswer - turnTokens*(int(c.Codes)+1)
+	return int(c.Context) - 2*c.longAnswerRoom() - turnTokens*(int(c.Codes)+1)
 }
 
 // tokensPerCode is room in the document for a code and the entries around it.
@@ -89,6 +98,8 @@ type demo struct {
 	asked    []recall.Code
 	report   demoReport
 	said     []demoSaid // in each session
+	rate     float64    // tokens/s of the last answer
+	longer   int        // tokens of the long answer
 	switched *demoRun   // the long answer with switches; nil: there was none
 }
 
@@ -169,6 +180,9 @@ func (d *demo) session(ctx context.Context, mode orrery.Mode) error {
 	if said.answers, err = d.ask(ctx, s, &run); err != nil {
 		return err
 	}
+	if d.longer == 0 {
+		d.longer = min(max(int(d.rate), longAnswerLeast), d.cmd.longAnswerRoom())
+	}
 	long, err := d.long(ctx, s, &run, nil)
 	if err != nil {
 		return err
@@ -179,7 +193,7 @@ func (d *demo) session(ctx context.Context, mode orrery.Mode) error {
 		again := demoRun{Mode: run.Mode}
 		var switches []orrery.SwitchAt
 		if mode == orrery.Pipeline {
-			again.Mode, switches = switching, []orrery.SwitchAt{{Token: longAnswer / 4, Mode: orrery.Pooled}, {Token: longAnswer / 2, Mode: orrery.Ring}, {Token: 3 * longAnswer / 4, Mode: orrery.Pipeline}}
+			again.Mode, switches = switching, []orrery.SwitchAt{{Token: d.longer / 8, Mode: orrery.Pooled}, {Token: 3 * d.longer / 8, Mode: orrery.Ring}, {Token: 5 * d.longer / 8, Mode: orrery.Pipeline}}
 			fmt.Fprintf(d.out, "\n%s, in the same session\n", strings.ToUpper(switching))
 		}
 		if said.more, err = d.long(ctx, s, &again, switches); err != nil {
@@ -226,7 +240,9 @@ func (d *demo) ask(ctx context.Context, s *orrery.Session, run *demoRun) (tokens
 			return nil, err
 		}
 		tokens = append(tokens, said...)
-		run.note(g.Stats())
+		st := g.Stats()
+		d.rate = st.DecodeRate()
+		run.note(st)
 		right := strings.TrimSpace(text) == code.Answer()
 		run.Answers = append(run.Answers, demoAnswer{Question: code.Question(), Answer: text, Right: right})
 		if !right {
@@ -234,7 +250,6 @@ func (d *demo) ask(ctx context.Context, s *orrery.Session, run *demoRun) (tokens
 		}
 		fmt.Fprintln(d.out)
 		if i == 0 {
-			st := g.Stats()
 			run.PrefillRate, run.TTFTSeconds = st.PrefillRate(), st.TTFT.Seconds()
 		}
 	}
@@ -247,7 +262,7 @@ func (d *demo) long(ctx context.Context, s *orrery.Session, run *demoRun, switch
 	if err != nil {
 		return nil, err
 	}
-	g, err := s.GenerateIDs(ctx, nil, orrery.GenerateOptions{MaxTokens: longAnswer, IgnoreEOS: true, SwitchAt: switches})
+	g, err := s.GenerateIDs(ctx, nil, orrery.GenerateOptions{MaxTokens: d.longer, IgnoreEOS: true, SwitchAt: switches})
 	if err != nil {
 		return nil, err
 	}
@@ -272,7 +287,7 @@ func (d *demo) long(ctx context.Context, s *orrery.Session, run *demoRun, switch
 		run.LongestGapSeconds = slices.Max(st.Gaps).Seconds()
 	}
 	if switches == nil && len(st.Switches) == 0 {
-		run.BytesPerToken = float64(after.Lanes-before.Lanes+after.Control-before.Control) / longAnswer
+		run.BytesPerToken = float64(after.Lanes-before.Lanes+after.Control-before.Control) / float64(d.longer)
 	}
 	run.note(st)
 	for i, r := range st.Switches {
@@ -282,7 +297,7 @@ func (d *demo) long(ctx context.Context, s *orrery.Session, run *demoRun, switch
 		}
 		fmt.Fprintf(d.out, "  %s%s\n", at, describeSwitch(r))
 	}
-	fmt.Fprintf(d.out, "  %d tokens more: %s\n", longAnswer, excerpt(text.String()))
+	fmt.Fprintf(d.out, "  %d tokens more: %s\n", d.longer, excerpt(text.String()))
 	return tokens, nil
 }
 
