@@ -304,16 +304,22 @@ func (b *bench) blocks(kv []attention.KV, tokens int, f attention.Format) {
 	}
 }
 
-// chunkProduct is the matrix product of so many rows with a matrix [width][width], and its operations.
+// chunkProduct is the matrix product of so many rows with a matrix [width][width], and its operations; nil if the arena is too small.
 func (b *bench) chunkProduct(rows, width int) (op func(), operations float64) {
+	if !b.fits(2 * width * width) {
+		return nil, 0
+	}
 	x, y := b.filled(rows, width), b.filled(rows, width)
 	return func() { b.stream.MatMul(y, x, b.matrix(width, width)) }, 2 * float64(rows) * float64(width) * float64(width)
 }
 
-// chunkAttend is the attention of a prefill chunk of so many rows over as many keys each, and its operations.
+// chunkAttend is the attention of a prefill chunk of so many rows over as many keys each, and its operations; nil if the arena is too small.
 func (b *bench) chunkAttend(rows, keys int) (op func(), operations float64) {
 	const group = 4
 	shape := b.shape(group)
+	if !b.fits(keys * shape.KVBytes(attention.F16)) {
+		return nil, 0
+	}
 	q := b.filled(rows, shape.Heads*b.HeadDim)
 	part := attention.PartialIn(b.floats, rows, shape)
 	kv := make([]attention.KV, (keys+blockTokens-1)/blockTokens)

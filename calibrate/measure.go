@@ -67,6 +67,9 @@ func Measure(s Subject) (m Measured, err error) {
 	}
 	defer freeWeights()
 	if s.Alike {
+		if _, err := s.Bandwidth(arena, 0); err != nil {
+			return m, err
+		}
 		b.once = true
 		b.pass(new(placement.Rates), nil)
 		b.once = false
@@ -241,7 +244,7 @@ func (b *bench) prefill(r *placement.Rates) {
 		for i, size := range sizes {
 			run, operations := op(size[0], size[1])
 			late := !b.once && b.late() && !b.Alike // of a GPU a small operation says next to nothing, and larger ones take no time
-			if i > 0 && (late || operations/rate > 2*chunkFor.Seconds()) {
+			if run == nil || i > 0 && (late || operations/rate > 2*chunkFor.Seconds()) {
 				break
 			}
 			within := chunkFor

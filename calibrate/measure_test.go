@@ -4,6 +4,7 @@ import (
 	"errors"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -103,6 +104,28 @@ func TestADeviceThatFailsIsNotMeasured(t *testing.T) {
 		Bandwidth: func([]byte, time.Duration) (float64, error) { return 1e9, nil }, Memory: 1 << 20, KVHeads: KVHeads, HeadDim: HeadDim})
 	if !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestCompilingTakesNoTimeOfMeasuring(t *testing.T) {
+	ops := func(compiling time.Duration) int64 {
+		d := fake{ops: new(atomic.Int64)}
+		compiled := false
+		_, err := Measure(Subject{Device: d, Memory: 1 << 20, KVHeads: KVHeads, HeadDim: HeadDim, Alike: true,
+			Bandwidth: func([]byte, time.Duration) (float64, error) {
+				if !compiled {
+					time.Sleep(compiling)
+				}
+				compiled = true
+				return 1e9, nil
+			}})
+		if err != nil && !strings.Contains(err.Error(), "rates") { // a device whose operations take no time has no rates
+			t.Fatal(err)
+		}
+		return d.ops.Load()
+	}
+	if at, late := ops(0), ops(Limit+50*time.Millisecond); late < at/10 {
+		t.Errorf("%d operations in a measurement before which kernels are compiled for long, %d where they are not", late, at)
 	}
 }
 
