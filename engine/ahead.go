@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -142,36 +143,43 @@ func (e *Engine) announce(h header, table *kvcache.Table, layers residence.Span)
 	if !any {
 		return false, nil
 	}
-	for node, p := range e.asking {
-		n := asks(table, layers, node)
-		if n == 0 {
-			continue
+	h.Kind = kindAhead
+	for node := range e.asking {
+		if n := asks(table, layers, node); n > 0 {
+			if err := e.announceTo(node, h, layers, n); err != nil {
+				return true, err
+			}
 		}
-		h.Kind, h.Layer, h.A, h.C = kindAhead, uint32(layers.First), uint32(layers.End), p.seq
-		if err := e.lanes.queryOut[node].Send(e.deadline(), h.encode(&e.work.head)); err != nil {
-			return true, fmt.Errorf("announcement to %s: %w", e.cfg.Nodes[node], err)
-		}
-		p.inbox.Expect(p.seq+uint32(n)-1, e.deadline())
-		p.out.Signalled() // soon: whoever sends may spin for it
-		p.passes(n, e.shape, int(h.Count))
 	}
 	return true, nil
 }
 
-// askAhead records that a layer's queries go to all holders, as soon as they have been computed. Their slots are free: each exchange awaits that of the next,
+// announceTo tells a node of a step for which it will be asked so many times, of which more may be said behind the header.
+func (e *Engine) announceTo(node int, h header, layers residence.Span, exchanges int, more ...[]byte) error {
+	p := e.asking[node]
+	h.Layer, h.A, h.C = uint32(layers.First), uint32(layers.End), p.seq
+	if err := e.lanes.queryOut[node].Send(e.deadline(), h.encode(&e.work.head), more...); err != nil {
+		return fmt.Errorf("announcement to %s: %w", e.cfg.Nodes[node], err)
+	}
+	p.inbox.Expect(p.seq+uint32(exchanges)-1, e.deadline())
+	p.out.Signalled() // soon: whoever sends may spin for it
+	p.passes(exchanges, e.shape, int(h.Count))
+	return nil
+}
+
+// askAhead records that a layer's queries go to some holders, as soon as they have been computed. Their slots are free: each exchange awaits that of the next,
 // while it waits for an answer anyway, and the first two are free from the start.
-func (e *Engine) askAhead(table *kvcache.Table, layer int) {
-	for _, node := range table.Peers(layer) {
+func (e *Engine) askAhead(peers []int) {
+	for _, node := range peers {
 		p := e.asking[node]
 		p.stream.Send(p.out, p.seq, bytesOf(e.work.scratch.Q.Data))
 	}
 }
 
-// attendAhead records a layer's attention over all holders, which have been asked. Their parts are merged after this node's own, in their order.
-func (e *Engine) attendAhead(h header, table *kvcache.Table, layer int, own func()) {
-	w, peers := &e.work, table.Peers(layer)
+// attendAhead records a layer's attention over the holders that have been asked, behind this node's own. Their parts are merged after that, in their order.
+func (e *Engine) attendAhead(h *header, peers []int, layer int) {
+	w := &e.work
 	rows := w.scratch.Rows()
-	own()
 	for _, node := range peers {
 		p := e.asking[node]
 		p.stream.Await(p.out, p.seq+1, 0)
@@ -191,7 +199,7 @@ func (e *Engine) attendAhead(h header, table *kvcache.Table, layer int, own func
 		}
 		w.stream.Finish(w.scratch.Attn, merged)
 	}
-	e.computed(trace.Merge, &h, layer, began)
+	e.computed(trace.Merge, h, layer, began)
 }
 
 // receive records that the next answer comes into part.
@@ -213,26 +221,35 @@ func (p *pair) passes(exchanges int, s attention.Shape, tokens int) {
 // giveUp ends the exchanges with all whom a step that has failed might have asked. It returns the cause: that which a holder tells, if one
 // does, else with the name of the peer whose lane failed.
 func (e *Engine) giveUp(h header, table *kvcache.Table, layers residence.Span, cause error) error {
-	for node, p := range e.asking {
-		if asks(table, layers, node) == 0 || p.broken {
+	for node := range e.asking {
+		if asks(table, layers, node) > 0 {
+			cause = e.giveUpOn(node, h, cause)
+		}
+	}
+	return cause
+}
+
+// giveUpOn is giveUp of one of them.
+func (e *Engine) giveUpOn(node int, h header, cause error) error {
+	p := e.asking[node]
+	if p.broken {
+		return cause
+	}
+	told := e.told(h, node)
+	for what, l := range map[string]*device.Lane{"partial from": p.in, "query to": p.out} {
+		if l == nil {
 			continue
 		}
-		told := e.told(h, node)
-		for what, l := range map[string]*device.Lane{"partial from": p.in, "query to": p.out} {
-			if l == nil {
-				continue
-			}
-			if err := l.Err(); err != nil && errors.Is(cause, err) {
-				cause = fmt.Errorf("%s %s: %w", what, e.cfg.Nodes[node], cause)
-			}
+		if err := l.Err(); err != nil && errors.Is(cause, err) {
+			cause = fmt.Errorf("%s %s: %w", what, e.cfg.Nodes[node], cause)
 		}
-		if told != nil {
-			cause = told
-		}
-		p.broken = true
-		p.close()
-		e.cfg.Logger.Warn("exchanges go by way of the hosts from now on", "peer", e.cfg.Nodes[node], "err", cause)
 	}
+	if told != nil {
+		cause = told
+	}
+	p.broken = true
+	p.close()
+	e.cfg.Logger.Warn("exchanges go by way of the hosts from now on", "peer", e.cfg.Nodes[node], "err", cause)
 	return cause
 }
 
@@ -256,41 +273,47 @@ func (e *Engine) told(h header, node int) error {
 }
 
 // answerAhead records the answers to a step that a peer has announced, and waits for them. If that fails the peer is told why, and then by the end of the
-// lanes that there will be none.
-func (s *server) answerAhead(h header) {
+// lanes that there will be none. err is what is wrong with the announcement.
+func (s *server) answerAhead(h header, err error) {
 	p := s.pair
-	err := fmt.Errorf("the device of %s makes no exchanges by itself any more", s.engine.self())
-	if p.usable() {
+	switch {
+	case err != nil:
+	case !p.usable():
+		err = fmt.Errorf("the device of %s makes no exchanges by itself any more", s.engine.self())
+	case h.Kind == kindAheadRows:
+		err = s.recordRows(h)
+	default:
 		err = s.recordAhead(h)
 	}
 	if err == nil || s.engine.closed.Load() {
 		return
 	}
 	s.engine.cfg.Logger.Warn("the queries of a step could not be answered", "peer", s.engine.cfg.Nodes[s.peer], "err", err)
-	h.Kind = kindFail
-	if err := s.reply.Send(s.engine.deadline(), h.encode(&s.head), reason(err)); err != nil {
-		s.engine.cfg.Logger.Debug("nor could the peer be told", "err", err)
-	}
+	s.refuse(h, err)
 	if p != nil {
 		p.broken = true
 		p.close()
 	}
 }
 
-func (s *server) recordAhead(h header) error {
-	e, p := s.engine, s.pair
-	n, layers := int(h.Count), residence.Span{First: int(h.Layer), End: int(h.A)}
-	if n < 1 || n > p.rows(&e.cfg) || layers.First >= layers.End || layers.End > e.layers || h.C != p.seq {
-		return fmt.Errorf("the announcement to %s of %d tokens at layers %v from message %d on does not fit (%d is next)", e.self(), n, layers, h.C, p.seq)
+// refuse tells the peer why there is no answer.
+func (s *server) refuse(h header, cause error) {
+	h.Kind = kindFail
+	if err := s.reply.Send(s.engine.deadline(), h.encode(&s.head), reason(cause)); err != nil {
+		s.engine.cfg.Logger.Debug("a peer could not be told why it is not answered", "peer", s.engine.cfg.Nodes[s.peer], "err", err)
 	}
-	_, table, err := e.find(h)
+}
+
+func (s *server) recordAhead(h header) error {
+	layers, err := s.announced(&h)
+	if err != nil {
+		return err
+	}
+	_, table, err := s.engine.find(h)
 	if err != nil {
 		return err
 	}
 	defer table.Release()
-	if err := s.roomFor(n); err != nil {
-		return err
-	}
 	asked := 0
 	for l := layers.First; l < layers.End; l++ {
 		if len(table.Held(l)) > 0 {
@@ -298,20 +321,36 @@ func (s *server) recordAhead(h header) error {
 		}
 	}
 	if asked == 0 {
-		return fmt.Errorf("nothing of layers %v is on %s", layers, e.self())
+		return fmt.Errorf("nothing of layers %v is on %s", layers, s.engine.self())
 	}
-	p.inbox.Expect(p.seq+uint32(asked)-1, e.deadline())
-	p.out.Signalled()
-	p.passes(asked, e.shape, n)
+	s.expect(&h, asked)
 	for l := layers.First; l < layers.End && err == nil; l++ {
 		if kv := table.Held(l); len(kv) > 0 {
-			err = s.recordLayer(h, l, n, kv)
+			err = s.recordLayer(h, l, func(part attention.Partial, q device.Tensor) {
+				s.stream.Reset(part)
+				s.stream.Attend(part, q, int(h.First), s.engine.shape, kv)
+			})
 		}
 	}
-	if waited := p.stream.Wait(); err == nil {
-		err = waited
+	return cmp.Or(err, s.stream.Wait())
+}
+
+// announced is the layers that a step is announced for, if it can be answered, for whose queries there is room then.
+func (s *server) announced(h *header) (layers residence.Span, err error) {
+	e, p := s.engine, s.pair
+	layers = residence.Span{First: int(h.Layer), End: int(h.A)}
+	if n := int(h.Count); n < 1 || n > p.rows(&e.cfg) || layers.First >= layers.End || layers.End > e.layers || h.C != p.seq {
+		return layers, fmt.Errorf("the announcement to %s of %d tokens at layers %v from message %d on does not fit (%d is next)", e.self(), n, layers, h.C, p.seq)
 	}
-	return err
+	return layers, s.roomFor(int(h.Count))
+}
+
+// expect says that so many exchanges of a step will come.
+func (s *server) expect(h *header, exchanges int) {
+	p := s.pair
+	p.inbox.Expect(p.seq+uint32(exchanges)-1, s.engine.deadline())
+	p.out.Signalled()
+	p.passes(exchanges, s.engine.shape, int(h.Count))
 }
 
 // roomFor makes room for the queries of a step: once for as many as there may be.
@@ -324,9 +363,9 @@ func (s *server) roomFor(tokens int) (err error) {
 	return err
 }
 
-// recordLayer records the answer to a layer's queries.
-func (s *server) recordLayer(h header, layer, n int, kv []attention.KV) error {
-	e, p := s.engine, s.pair
+// recordLayer records the answer to a layer's queries, which attend makes.
+func (s *server) recordLayer(h header, layer int, attend func(part attention.Partial, q device.Tensor)) error {
+	e, p, n := s.engine, s.pair, int(h.Count)
 	width := e.shape.Heads * e.shape.HeadDim
 	queries, size := 4*n*width, int(e.shape.PartialBytes(n))
 	part, err := partialOf(p.stream.Slot(p.out, p.seq)[:size], n, e.shape)
@@ -345,8 +384,7 @@ func (s *server) recordLayer(h header, layer, n int, kv []attention.KV) error {
 		}
 	}
 	began := s.trace.Now()
-	p.stream.Reset(part)
-	p.stream.Attend(part, device.Tensor{Rows: n, Cols: width, Data: q}, int(h.First), e.shape, kv)
+	attend(part, device.Tensor{Rows: n, Cols: width, Data: q})
 	p.stream.Signal(p.out, p.seq, size)
 	p.seq++
 	if s.trace != nil {

@@ -14,9 +14,8 @@ import (
 
 // The next tokens of several sequences make one step ([Driver.Batch]): its rows are multiplied with the weights together, and each is stored, and attends,
 // by its own sequence's blocks, table and position. Where blocks are on other nodes there is one exchange for each layer and node, with the queries of all
-// rows that have some there (batchask.go). A row that fails is told of by itself, and the others go on: its sequence may have been closed, here or on a node that is asked.
-//
-// Where devices exchange by themselves the rows are steps of their own, one behind the other: what goes over lanes between devices belongs to one table (ahead.go).
+// rows that have some there (batchask.go), or of all rows where devices exchange by themselves (batchahead.go). A row that fails is told of by itself, and the others
+// go on: its sequence may have been closed, here or on a node that is asked.
 
 // batch is the step of several sequences that is running.
 type batch struct {
@@ -27,7 +26,8 @@ type batch struct {
 	next    int  // the owner of the layers behind, or nobody
 	asking  bool // of a row other nodes have blocks
 	ids     [BatchRows]int32
-	peers   []int // that are asked at the layer
+	ahead   bool  // it is recorded ahead with its exchanges
+	peers   []int // that are asked at the layer or, ahead, at each
 	parts   [][]byte
 	encoded [BatchRows * max(rowBytes, chosenBytes)]byte
 }
@@ -65,10 +65,6 @@ func (e *Engine) runBatch(h header, payload []byte, handed bool) {
 		for i := range h.Count {
 			e.fail(b.came[i].header(h.Layer), err)
 		}
-		return
-	}
-	if e.goesApart() {
-		e.apart(h.Layer, hidden)
 		return
 	}
 	err = e.together(h, hidden)
@@ -140,48 +136,8 @@ func (e *Engine) join(r *batchRow) (err error) {
 	return nil
 }
 
-// goesApart says whether rows ask other nodes by way of devices.
-func (e *Engine) goesApart() bool {
-	for node, p := range e.asking {
-		if !p.usable() {
-			continue
-		}
-		for _, r := range e.work.batch.rows {
-			if asks(r.table, e.work.batch.layers, node) > 0 {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// apart runs the rows one behind the other, as steps of their own.
-func (e *Engine) apart(layer uint32, hidden []float32) {
-	w, b, width := &e.work, &e.work.batch, e.cfg.Model.Config.Hidden
-	msg := w.incoming
-	w.incoming = nil // until all of them have taken theirs
-	for _, r := range b.rows {
-		r.table.Release()
-		r.table = nil
-	}
-	for _, r := range b.rows {
-		var err error
-		w.relay = relay{}
-		if layer == 0 {
-			err = e.chunk(r.head, b.ids[r.at:r.at+1], nil)
-		} else {
-			err = e.chunk(r.head, nil, hidden[r.at*width:(r.at+1)*width])
-		}
-		if err != nil {
-			e.fail(r.head, err)
-			e.unlink(w.relay, err)
-		}
-	}
-	w.incoming = msg
-}
-
 // together runs the rows in one step. What fails of a row it notes there; an error is of all of them.
-func (e *Engine) together(h header, hidden []float32) error {
+func (e *Engine) together(h header, hidden []float32) (err error) {
 	w, b := &e.work, &e.work.batch
 	w.trace = e.trace.Load()
 	began := w.trace.Now()
@@ -209,6 +165,16 @@ func (e *Engine) together(h header, hidden []float32) error {
 		}
 	}
 	w.taken()
+	b.ahead, err = e.announceRows(h)
+	defer func() {
+		if err != nil && b.ahead {
+			err = e.giveUpRows(h, err)
+		}
+		b.ahead = false
+	}()
+	if err != nil {
+		return err
+	}
 	if h.Layer == 0 {
 		dec.Embed(w.stream, w.scratch, b.ids[:n])
 	}
@@ -219,6 +185,9 @@ func (e *Engine) together(h header, hidden []float32) error {
 	for l := b.layers.First; l < b.layers.End; l++ {
 		began := w.trace.Now()
 		dec.QKV(w.stream, l, w.scratch)
+		if b.ahead {
+			e.askAhead(b.peers)
+		}
 		for i, r := range b.rows {
 			kv, at, _, _ := r.step.Slot(0, l)
 			w.stream.Append(kv, at, w.scratch.K.Slice(i, i+1), w.scratch.V.Slice(i, i+1))
@@ -263,6 +232,7 @@ func (e *Engine) finishRows(h *header, dec *model.Decoder) error {
 	if err := w.wait(); err != nil {
 		return err
 	}
+	e.exchanged()
 	e.endRows()
 	began = w.trace.Now()
 	for _, r := range b.rows {
@@ -314,6 +284,7 @@ func (e *Engine) handOnRows(h *header) error {
 	if err := w.wait(); err != nil {
 		return err
 	}
+	e.exchanged()
 	e.endRows()
 	next := *h
 	b.parts = append(b.parts[:0], nil)

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -397,26 +399,70 @@ func TestSteadyBatchesAllocateNothing(t *testing.T) {
 	}
 }
 
-// The rows of a step whose sequences ask by way of devices are steps of their own.
-func TestDevicesExchangeForEachSequenceOfAStep(t *testing.T) {
-	play := func(together bool) (fed [][]int32, exchanges uint32) {
-		b := newBench(t, emulated(t, setup{nodes: 2, transport: ways["over connections"]}))
-		all := b.begin([]laid{{9, 8, false}, {14, 12, false}})
-		b.generate(all, 2, together)
-		for _, s := range all {
-			fed = append(fed, s.fed)
-		}
-		return fed, b.exchanges(0, 1)
+// Devices exchange once for each layer and holder of a step, whoever of its sequences has blocks there.
+func TestDevicesExchangeForAllSequencesOfAStep(t *testing.T) {
+	for name, c := range map[string]struct {
+		nodes  int
+		places []laid
+		asking uint32 // of the sequences ask node 1
+		way    string
+	}{
+		"over connections":                       {2, []laid{{9, 8, false}, {14, 12, false}}, 2, ""},
+		"over connections, with gates that spin": {2, []laid{{9, 8, false}, {14, 12, false}}, 2, ""},
+		"in shared memory":                       {2, []laid{{9, 8, false}, {14, 12, false}, {3, 0, false}}, 2, ""},
+		"some of which ask one or nobody":        {3, []laid{{9, 4, false}, {30, 28, false}, {1, 0, false}}, 1, "in shared memory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play := func(together bool) (all []*sequenceOf, logits [][]float32, exchanges uint32) {
+				b := newBench(t, emulated(t, setup{nodes: c.nodes, transport: ways[cmp.Or(c.way, name)]}))
+				all = b.begin(c.places)
+				logits = b.generate(all, 2, together)
+				return all, logits, b.exchanges(0, 1)
+			}
+			want, wantLogits, _ := play(false)
+			got, gotLogits, n := play(true)
+			for i := range want {
+				if !slices.Equal(got[i].fed, want[i].fed) {
+					t.Errorf("sequence %d: %v, alone %v", i, got[i].fed, want[i].fed)
+				}
+				near(t, fmt.Sprintf("logits behind what sequence %d has stored", i), gotLogits[i], wantLogits[i])
+			}
+			if steps := 2 + c.asking; n != 3*steps { // two of all, and one of each whose logits are wanted
+				t.Errorf("%d exchanges, not one for each of %d steps and 3 layers", n, steps)
+			}
+		})
 	}
-	want, n := play(false)
-	got, m := play(true)
-	for i := range want {
-		if !slices.Equal(got[i], want[i]) {
-			t.Errorf("sequence %d: %v, alone %v", i, got[i], want[i])
-		}
-	}
-	if n != m {
-		t.Errorf("%d exchanges, of single steps %d", m, n)
+}
+
+// A row that a holder cannot answer for is told of, the others have their tokens, and devices go on exchanging.
+func TestARowThatFailsLeavesTheOthersOfDevicesAlone(t *testing.T) {
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, emulated(t, setup{nodes: 2, transport: way}))
+			all := b.begin([]laid{{9, 8, false}, {14, 12, false}, {14, 12, false}})
+			before := b.exchanges(0, 1)
+			b.engines[1].RemoveSequence(all[1].id)
+			rows := []BatchRow{b.row(all[0]), b.row(all[1]), b.row(all[2])}
+			got := b.batched(rows)
+			if r := got[rows[1].Step]; r.Err == nil || r.Seq != rows[1].Seq || !strings.Contains(r.Err.Text, "sequence 6 is not open on n1") && !strings.Contains(r.Err.Text, "finite") {
+				t.Errorf("the row gave %+v", r)
+			}
+			for _, i := range []int{0, 2} {
+				r := got[rows[i].Step]
+				if r.Err != nil || r.Token < 0 {
+					t.Fatalf("row %d gave %+v", i, r)
+				}
+				all[i].fed = append(all[i].fed, r.Token)
+			}
+			for _, r := range b.batched([]BatchRow{b.row(all[0]), b.row(all[2])}) {
+				if r.Err != nil || r.Token < 0 {
+					t.Errorf("the next step gave %+v", r)
+				}
+			}
+			if n := b.exchanges(0, 1) - before; n != 2*3 {
+				t.Errorf("%d exchanges, not one for each of 2 steps and 3 layers", n)
+			}
+		})
 	}
 }
 

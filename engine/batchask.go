@@ -14,6 +14,11 @@ import (
 // attendRows computes a layer's attention for the rows of a step of several sequences into the scratch, each over the holders of its own sequence.
 func (e *Engine) attendRows(h *header, layer int) error {
 	w, b := &e.work, &e.work.batch
+	if b.ahead {
+		e.attendOwn(h, layer)
+		e.attendAhead(h, b.peers, layer)
+		return nil
+	}
 	b.peers = b.peers[:0]
 	for _, r := range b.rows {
 		for _, node := range r.table.Peers(layer) {
@@ -64,7 +69,7 @@ func (e *Engine) attendRows(h *header, layer int) error {
 	return nil
 }
 
-// attendOwn has each row attend to what this node has of its sequence. Of those that ask nobody that is all.
+// attendOwn has each row attend to what this node has of its sequence. Of those that ask nobody that is all, unless answers to all of them will come.
 func (e *Engine) attendOwn(h *header, layer int) {
 	w, began := &e.work, e.work.trace.Now()
 	for i, r := range w.batch.rows {
@@ -72,7 +77,7 @@ func (e *Engine) attendOwn(h *header, layer int) {
 		w.stream.Reset(part)
 		w.own = append(append(w.own[:0], r.table.Held(layer)...), r.step.Tail(layer)...)
 		w.stream.Attend(part, w.scratch.Q.Slice(i, i+1), r.First, e.shape, w.own)
-		if len(r.table.Peers(layer)) == 0 {
+		if !w.batch.ahead && len(r.table.Peers(layer)) == 0 {
 			w.stream.Finish(w.scratch.Attn.Slice(i, i+1), part)
 		}
 	}

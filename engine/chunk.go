@@ -162,7 +162,7 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 		began := w.trace.Now()
 		dec.QKV(w.stream, l, w.scratch)
 		if w.ahead {
-			e.askAhead(table, l)
+			e.askAhead(table.Peers(l))
 		}
 		e.store(l)
 		e.computed(trace.Project, &h, l, began)
@@ -256,7 +256,8 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 	}
 	switch {
 	case len(peers) > 0 && w.ahead:
-		e.attendAhead(h, table, layer, own)
+		own()
+		e.attendAhead(&h, peers, layer)
 		return nil
 	case len(peers) == 0:
 		own()

@@ -13,7 +13,7 @@
 // is known what it will be (succession.go).
 //
 // The next tokens of several sequences make one step, whose rows go through the weights together, and attend each by its own sequence's
-// table (batch.go, batchask.go).
+// table (batch.go, batchask.go, batchahead.go).
 //
 // Only prefill in ring differs (ring.go): each node computes its own tokens through all layers, and
 // for each layer the KV blocks go round, one hop at a time, the transfer of one overlapping the

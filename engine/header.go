@@ -12,17 +12,18 @@ import (
 type kind uint8
 
 const (
-	kindChunk   kind = iota + 1 // Step, Hidden: run the owner's layers over a run of tokens
-	kindRound                   // Step: a round of ring prefill
-	kindQuery                   // Query: attend to what you hold
-	kindPartial                 // Partial: the answer
-	kindBlock                   // KVMove, KVRing: one layer of a block
-	kindLogits                  // Result: some rows
-	kindDone                    // Result: the step is finished on this node
-	kindFail                    // Partial, KVRing, Result: the payload says why
-	kindAhead                   // Query: a step will ask for layers [Layer, A) on the lanes of devices, from message C on. Hidden: a step's hidden state comes by their message C, and its token is to go by A
-	kindBatch                   // Step, Hidden: kindChunk of the next tokens of several sequences. Query: attend to what you hold of each
-	kindChosen                  // Result: the tokens of steps of several sequences, which are finished on this node
+	kindChunk     kind = iota + 1 // Step, Hidden: run the owner's layers over a run of tokens
+	kindRound                     // Step: a round of ring prefill
+	kindQuery                     // Query: attend to what you hold
+	kindPartial                   // Partial: the answer
+	kindBlock                     // KVMove, KVRing: one layer of a block
+	kindLogits                    // Result: some rows
+	kindDone                      // Result: the step is finished on this node
+	kindFail                      // Partial, KVRing, Result: the payload says why
+	kindAhead                     // Query: a step will ask for layers [Layer, A) on the lanes of devices, from message C on. Hidden: a step's hidden state comes by their message C, and its token is to go by A
+	kindBatch                     // Step, Hidden: kindChunk of the next tokens of several sequences. Query: attend to what you hold of each
+	kindChosen                    // Result: the tokens of steps of several sequences, which are finished on this node
+	kindAheadRows                 // Query: kindAhead of a step of several sequences, whose rows are behind it: all of them are asked for at each of the layers
 )
 
 // What a step should give back, and whether it is one of a row.

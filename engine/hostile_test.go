@@ -121,6 +121,8 @@ func FuzzLaneMessages(f *testing.F) {
 	add(header{Kind: kindBatch, Count: 2}, append(rows[:rowBytes:rowBytes], rows[:rowBytes]...))
 	add(header{Kind: kindBatch, Count: 0xffffffff}, rows)
 	add(header{Kind: kindBatch, Count: 2, Layer: 1}, append(rows[:2*rowBytes:2*rowBytes], make([]byte, 2*4*width)...))
+	add(header{Kind: kindAheadRows, Count: 2, A: 2}, rows)
+	add(header{Kind: kindAheadRows, Count: 0xffffffff, A: 0xffffffff}, rows)
 	add(header{Kind: kindChosen, Count: 2}, make([]byte, 2*chosenBytes))
 	add(header{Kind: kindChosen, Count: 0xffffffff}, nil)
 	f.Add([]byte("short"))

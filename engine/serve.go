@@ -21,6 +21,7 @@ type server struct {
 	part    attention.Partial // for the largest query; without rows if the peer asks nobody
 	pair    *pair             // nil if the device makes no exchanges by itself, or the peer asks nobody
 	queries []byte            // of a step that is recorded ahead, in the device's memory
+	nothing []float32         // as long as a query: not numbers, but what is answered where there is no answer
 	head    [headerBytes]byte
 	trace   *trace.Recorder // of the query
 	rows    [BatchRows]BatchRow
@@ -37,9 +38,13 @@ func (s *server) record(k trace.Kind, h *header, began int64) {
 // answer releases a query as soon as it has been computed: the next one, which may come as soon as the answer has been sent, then takes its place.
 func (s *server) answer(h header, payload []byte, query *transport.Message) {
 	s.trace = s.engine.trace.Load()
-	if h.Kind == kindAhead {
+	if h.Kind == kindAhead || h.Kind == kindAheadRows {
+		var err error
+		if h.Kind == kindAheadRows {
+			_, err = decodeRows(&s.rows, &h, payload, 0)
+		}
 		query.Release()
-		s.answerAhead(h)
+		s.answerAhead(h, err)
 		return
 	}
 	defer s.record(trace.Answer, &h, s.trace.Now())
@@ -74,6 +79,9 @@ func newServer(e *Engine, peer int, part attention.Partial) (s *server, err erro
 	}
 	if s.pair, err = newPair(c, s.stream, c.Nodes[peer], e.shape, false); err != nil {
 		return nil, errors.Join(err, s.close())
+	}
+	if s.pair != nil {
+		s.nothing = nothings(e.shape.Heads * e.shape.HeadDim)
 	}
 	return s, nil
 }

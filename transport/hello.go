@@ -23,7 +23,7 @@ import (
 // features, u32.
 const (
 	helloMagic   = "ORRY"
-	helloVersion = 5
+	helloVersion = 6
 	helloPrefix  = 12
 	maxHello     = 1024
 )
