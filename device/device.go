@@ -103,3 +103,34 @@ type Stream interface {
 	// Close frees what the stream holds. Nothing is pending, and nothing is recorded afterwards.
 	Close() error
 }
+
+// A Batcher is a Stream that computes the attention of several sequences together.
+type Batcher interface {
+	Stream
+	// AttendRows is Reset and Attend of each row of p by itself: row i of q attends to what rows[i] has.
+	AttendRows(p attention.Partial, q Tensor, rows []Row, s attention.Shape)
+}
+
+// Row is what the query of a sequence attends to.
+type Row struct {
+	First int // its position
+	KV    []attention.KV
+}
+
+// AttendRows has a stream do what a [Batcher] does, whether it is one or not.
+func AttendRows(stream Stream, p attention.Partial, q Tensor, rows []Row, s attention.Shape) {
+	if b, ok := stream.(Batcher); ok {
+		b.AttendRows(p, q, rows, s)
+		return
+	}
+	AttendEach(stream, p, q, rows, s)
+}
+
+// AttendEach is AttendRows row by row.
+func AttendEach(stream Stream, p attention.Partial, q Tensor, rows []Row, s attention.Shape) {
+	for i, r := range rows {
+		part := p.Slice(i, i+1)
+		stream.Reset(part)
+		stream.Attend(part, q.Slice(i, i+1), r.First, s, r.KV)
+	}
+}

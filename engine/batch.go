@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/residence"
@@ -29,6 +30,7 @@ type batch struct {
 	ahead   bool  // it is recorded ahead with its exchanges
 	peers   []int // that are asked at the layer or, ahead, at each
 	parts   [][]byte
+	attend  [BatchRows]device.Row // what this node has for the rows at the layer
 	encoded [BatchRows * max(rowBytes, chosenBytes)]byte
 }
 

@@ -115,15 +115,20 @@ func (s *server) recordRows(h header) error {
 // attendRows records the attention of rows, each to what this node holds of it.
 func (s *server) attendRows(rows []BatchRow, tables *[BatchRows]*kvcache.Table, layer int, all attention.Partial, q device.Tensor) {
 	for i := range rows {
-		part := all.Slice(i, i+1)
-		if tables[i] == nil {
-			for _, to := range [][]float32{part.O, part.M, part.L} {
-				s.stream.Write(device.Tensor{Rows: 1, Cols: len(to), Data: to}, s.nothing[:len(to)])
-			}
+		s.attend[i] = device.Row{First: rows[i].First}
+		if tables[i] != nil {
+			s.attend[i].KV = tables[i].Held(layer)
+		}
+	}
+	device.AttendRows(s.stream, all, q, s.attend[:len(rows)], s.engine.shape)
+	for i := range rows {
+		if tables[i] != nil {
 			continue
 		}
-		s.stream.Reset(part)
-		s.stream.Attend(part, q.Slice(i, i+1), rows[i].First, s.engine.shape, tables[i].Held(layer))
+		part := all.Slice(i, i+1)
+		for _, to := range [][]float32{part.O, part.M, part.L} {
+			s.stream.Write(device.Tensor{Rows: 1, Cols: len(to), Data: to}, s.nothing[:len(to)])
+		}
 	}
 }
 

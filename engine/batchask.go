@@ -71,14 +71,26 @@ func (e *Engine) attendRows(h *header, layer int) error {
 
 // attendOwn has each row attend to what this node has of its sequence. Of those that ask nobody that is all, unless answers to all of them will come.
 func (e *Engine) attendOwn(h *header, layer int) {
-	w, began := &e.work, e.work.trace.Now()
-	for i, r := range w.batch.rows {
-		part := w.local.Slice(i, i+1)
-		w.stream.Reset(part)
-		w.own = append(append(w.own[:0], r.table.Held(layer)...), r.step.Tail(layer)...)
-		w.stream.Attend(part, w.scratch.Q.Slice(i, i+1), r.First, e.shape, w.own)
-		if !w.batch.ahead && len(r.table.Peers(layer)) == 0 {
-			w.stream.Finish(w.scratch.Attn.Slice(i, i+1), part)
+	w, b, began := &e.work, &e.work.batch, e.work.trace.Now()
+	n, alone := len(b.rows), true // no row asks
+	w.own = w.own[:0]
+	for i, r := range b.rows {
+		from := len(w.own)
+		w.own = append(append(w.own, r.table.Held(layer)...), r.step.Tail(layer)...)
+		b.attend[i] = device.Row{First: r.First, KV: w.own[from:]}
+		alone = alone && len(r.table.Peers(layer)) == 0
+	}
+	local := w.local.Slice(0, n)
+	device.AttendRows(w.stream, local, w.scratch.Q, b.attend[:n], e.shape)
+	switch {
+	case b.ahead:
+	case alone:
+		w.stream.Finish(w.scratch.Attn, local)
+	default:
+		for i, r := range b.rows {
+			if len(r.table.Peers(layer)) == 0 {
+				w.stream.Finish(w.scratch.Attn.Slice(i, i+1), local.Slice(i, i+1))
+			}
 		}
 	}
 	e.computed(trace.Attend, h, layer, began)
@@ -150,17 +162,17 @@ func (s *server) computeRows(h header, payload []byte) (answer [3][]byte, missin
 	}
 	began := s.trace.Now()
 	for i := range n {
-		part := s.part.Slice(i, i+1)
-		s.stream.Reset(part)
+		s.attend[i] = device.Row{First: s.rows[i].First}
 		_, table, err := e.find(s.rows[i].header(h.Layer))
 		if err != nil {
 			missing |= 1 << i
 			continue
 		}
 		s.tables = append(s.tables, table)
-		s.stream.Attend(part, device.Tensor{Rows: 1, Cols: width, Data: q[i*width : (i+1)*width]}, s.rows[i].First, e.shape, table.Held(layer))
+		s.attend[i].KV = table.Held(layer)
 	}
 	part := s.part.Slice(0, n)
+	device.AttendRows(s.stream, part, device.Tensor{Rows: n, Cols: width, Data: q}, s.attend[:n], e.shape)
 	for i, t := range [][]float32{part.O, part.M, part.L} {
 		answer[i] = s.stream.Download(bytesOf(t))
 	}

@@ -25,7 +25,8 @@ type server struct {
 	head    [headerBytes]byte
 	trace   *trace.Recorder // of the query
 	rows    [BatchRows]BatchRow
-	tables  []*kvcache.Table // of the rows of a query of several sequences
+	tables  []*kvcache.Table      // of the rows of a query of several sequences
+	attend  [BatchRows]device.Row // what this node has for them at the layer
 }
 
 // record records what was done for the peer since began.

@@ -172,10 +172,9 @@ func (m *memory) floats(f []float32) gpu.Range {
 }
 
 // address is where kernels find a slice of the device's.
-func (m *memory) address(b []byte) uint64 {
-	r := m.bytes(b)
-	return r.Buffer.Address() + uint64(r.Offset)
-}
+func (m *memory) address(b []byte) uint64 { return addressOf(m.bytes(b)) }
+
+func addressOf(r gpu.Range) uint64 { return r.Buffer.Address() + uint64(r.Offset) }
 
 // close frees what was not given back.
 func (m *memory) close() {
