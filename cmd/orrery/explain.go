@@ -19,6 +19,7 @@ var errSaidAlready = errors.New("the report says what is wrong")
 
 // explain prints an error, and what to do about it where that is known.
 func explain(w io.Writer, err error) {
+	clearBar()
 	if errors.Is(err, errSaidAlready) {
 		return
 	}

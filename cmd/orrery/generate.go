@@ -208,7 +208,9 @@ func (c *generateCmd) stream(g *orrery.Generation) error {
 	if c.Format == "json" {
 		return errors.Join(failed, json.NewEncoder(os.Stdout).Encode(reportOf(text.String(), &s, failed)))
 	}
-	fmt.Println()
+	if s.Tokens > 0 || failed == nil {
+		fmt.Println()
+	}
 	if s.Tokens > 0 {
 		fmt.Fprintf(os.Stderr, "\n%s read%s, first token after %v, %s written%s\n", counted(s.Prompt, "token"), speed("%.0f", s.PrefillRate(), s.Prefill),
 			s.TTFT.Round(time.Millisecond/10), counted(s.Tokens, "token"), speed("%.1f", s.DecodeRate(), s.Decode))

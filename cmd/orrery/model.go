@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/orrery-ai/orrery"
@@ -30,4 +32,16 @@ func (f *modelFlags) ref() (string, error) {
 		return f.Model, nil
 	}
 	return absolute(f.Model)
+}
+
+// absolute is the path from the root of a model that is there.
+func absolute(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(abs); err != nil {
+		return "", fmt.Errorf("model %s: %w", path, err)
+	}
+	return abs, nil
 }
