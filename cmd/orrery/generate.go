@@ -251,26 +251,6 @@ func reportOf(text string, s *orrery.Stats, failed error) generateReport {
 		Switches: switchReports(s.Switches), Auto: choiceReports(s.Choices), Error: errorText(failed)}
 }
 
-// switchReport is a mode switch, for programs.
-type switchReport struct {
-	From        string  `json:"from"`
-	To          string  `json:"to"`
-	AskedAt     int     `json:"asked_at_token"`
-	EffectiveAt int     `json:"effective_at_token"`
-	Bytes       int64   `json:"bytes_moved"`
-	Seconds     float64 `json:"seconds_until_effective"`
-	Error       string  `json:"error,omitempty"`
-}
-
-func switchReports(rs []orrery.SwitchReport) []switchReport {
-	var out []switchReport
-	for _, r := range rs {
-		out = append(out, switchReport{From: r.From.String(), To: r.To.String(), AskedAt: r.Asked, EffectiveAt: r.Tokens, Bytes: r.Bytes,
-			Seconds: r.Took.Seconds(), Error: errorText(r.Err)})
-	}
-	return out
-}
-
 func errorText(err error) string {
 	if err == nil {
 		return ""

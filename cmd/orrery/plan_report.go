@@ -88,21 +88,6 @@ func storage(w plan.Weights) string {
 	return "in " + w.String()
 }
 
-// numbered is a large number for people.
-func numbered(n int64) string {
-	if n < 1e9 {
-		return fmt.Sprintf("%.1f million", float64(n)/1e6)
-	}
-	return fmt.Sprintf("%.1f billion", float64(n)/1e9)
-}
-
-func counted(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
 // planColumns aligns numbers to the right, and names to the left.
 var planColumns = func() []table.ColumnConfig {
 	var cs []table.ColumnConfig
@@ -168,7 +153,7 @@ func planSteps(fit []plan.ModeReport) string {
 		s := m.Speeds[len(m.Speeds)-1]
 		full = s.Context
 		t.AppendRow(table.Row{m.Mode, milliseconds(s.Step.Weights), milliseconds(s.Step.KV), milliseconds(s.Step.Exchange), milliseconds(s.Step.HandOver),
-			milliseconds(s.Step.Seconds()), fmt.Sprintf("%.0f µs", 1e6*m.Exchange), fmt.Sprintf("%.0f%%", 100*s.Waiting)})
+			milliseconds(s.Step.Seconds()), microseconds(m.Exchange), percent(s.Waiting)})
 	}
 	return fmt.Sprintf("A decode step at %d tokens:\n%s", full, t.Render())
 }
