@@ -173,7 +173,10 @@ func (d *demo) printTables(wrong int, switched bool) {
 		verdict = fmt.Sprintf("%d answers were WRONG", wrong)
 	}
 	if r.SameTokens {
-		verdict += ",\nand the greedy tokens were the same in all modes and across the switches"
+		verdict += ",\nand the greedy tokens were the same in all modes"
+		if len(last.Switches) > 0 {
+			verdict += " and across the switches"
+		}
 	} else {
 		verdict += ",\nand the greedy tokens were NOT the same everywhere"
 	}

@@ -41,6 +41,7 @@ func hint(err error) string {
 	var join *cluster.JoinError
 	var exposed *orrery.ExposedError
 	var adapter *rdma.NoDeviceError
+	var lost *orrery.NodeLostError
 	switch {
 	case errors.As(err, &exposed):
 		return `make certificates, the first once for the cluster and the second for each machine:
@@ -53,6 +54,8 @@ and give --tls NAME.tls; or --insecure, where you trust everybody who can reach 
 		return fmt.Sprintf("--context %d, or again when another sequence has ended", busy.FreeTokens)
 	case errors.As(err, &busy):
 		return "again when another sequence has ended, or a node has its memory back"
+	case errors.As(err, &lost):
+		return "again: the nodes that are left take over what they have memory for"
 	case errors.As(err, &adapter):
 		return "--rdma off, or the name of an active adapter in the list that orrery rdma prints"
 	case errors.Is(err, cluster.ErrCluster):

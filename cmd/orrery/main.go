@@ -63,7 +63,7 @@ func main() {
 		err = checkEmpty(args)
 	}
 	if err != nil {
-		explainUsage(k, err)
+		explainUsage(k, plainer(args, err))
 		os.Exit(statusUsage)
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(c.LogLevel)}))
@@ -121,6 +121,17 @@ func checkEmpty(args []string) error {
 		return fmt.Errorf("%s is empty: give it a value, or leave it out", name)
 	}
 	return nil
+}
+
+// plainer is the error in words of ours where the parser's are of its own tokens: of a value that begins with a dash, it
+// says what it takes the dash for.
+func plainer(args []string, err error) error {
+	for i := 1; i < len(args); i++ {
+		if flag := args[i-1]; strings.HasPrefix(flag, "--") && strings.HasPrefix(err.Error(), flag+": expected ") && strings.HasPrefix(args[i], "-") {
+			return fmt.Errorf("%s: %q begins as a flag does: give a value, or %s=%s", flag, args[i], flag, args[i])
+		}
+	}
+	return err
 }
 
 // explainUsage prints what is wrong with the arguments, and where to read on. What was parsed may be nil.

@@ -15,14 +15,7 @@ import (
 
 // writePlan prints a report as text, json or csv.
 func writePlan(w io.Writer, format string, r *plan.Report) error {
-	switch format {
-	case "json":
-		return encodeJSON(w, r)
-	case "csv":
-		return writePlanCSV(w, r)
-	}
-	_, err := io.WriteString(w, planText(r))
-	return err
+	return writeAs(w, format, r, planText, writePlanCSV)
 }
 
 // writePlanCSV is a line for each mode and context: what a spreadsheet needs to draw the curves.

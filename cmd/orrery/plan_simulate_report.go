@@ -15,14 +15,7 @@ import (
 
 // writeScaling prints a simulation as text, json or csv.
 func writeScaling(w io.Writer, format string, s *plan.Scaling) error {
-	switch format {
-	case "json":
-		return encodeJSON(w, s)
-	case "csv":
-		return writeScalingCSV(w, s)
-	}
-	_, err := io.WriteString(w, scalingText(s))
-	return err
+	return writeAs(w, format, s, scalingText, writeScalingCSV)
 }
 
 // writeScalingCSV is a line for each point.
