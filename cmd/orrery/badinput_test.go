@@ -66,6 +66,7 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		"no line with a prompt":    {[]string{"generate", "--prompts", os.DevNull}, []string{"--prompts", os.DevNull, "no line"}},
 		"two from standard input":  {[]string{"generate", "--prompts", "-", "--prompt-file", "-"}, []string{"--prompts -", "standard input"}},
 		"no sequences":             {generate("--sequences", "0"), []string{"--sequences", "1 or more"}},
+		"no such model":            {generate("--model", "missing"), []string{"model missing", "no such file", "--data-dir", "recall"}},
 		"no such prompt file":      {[]string{"generate", "--prompt-file", "missing.txt"}, []string{"missing.txt", "no such file"}},
 		"an empty prompt file":     {[]string{"generate", "--prompt-file", os.DevNull}, []string{os.DevNull, "empty"}},
 		"too long for the context": {[]string{"generate", "--context", "64", "--prompt", strings.Repeat("word ", 100)}, []string{"context of 64", "--context "}},

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -28,20 +30,21 @@ func (f *modelFlags) options(kv kvFlag, context int) orrery.LoadOptions {
 // ref is the model's reference. A path is made absolute; a bare name stays one, which every node looks for in
 // its own --data-dir, and this command in the working directory.
 func (f *modelFlags) ref() (string, error) {
-	if f.Model == recall.Name || filepath.Base(f.Model) == f.Model {
+	if f.Model == recall.Name {
 		return f.Model, nil
 	}
-	return absolute(f.Model)
-}
-
-// absolute is the path from the root of a model that is there.
-func absolute(path string) (string, error) {
-	abs, err := filepath.Abs(path)
+	path, err := filepath.Abs(f.Model)
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(abs); err != nil {
-		return "", fmt.Errorf("model %s: %w", path, err)
+	switch _, err := os.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("model %s: no such file or directory: --model is a path, the same on every node, or a name in the working directory and in "+
+			"each node's --data-dir, or %q", f.Model, recall.Name)
+	case err != nil:
+		return "", fmt.Errorf("model %s: %w", f.Model, err)
+	case filepath.Base(f.Model) == f.Model:
+		return f.Model, nil
 	}
-	return abs, nil
+	return path, nil
 }
