@@ -22,6 +22,7 @@ import (
 	"github.com/orrery-ai/orrery/internal/resident"
 	"github.com/orrery-ai/orrery/metalkern"
 	"github.com/orrery-ai/orrery/model"
+	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/proto"
 	"github.com/orrery-ai/orrery/recall"
 	"github.com/orrery-ai/orrery/transport"
@@ -151,6 +152,9 @@ func (c *Cluster) startNode(ctx context.Context, self *cluster.Node) (err error)
 	}
 	if self.Memory = c.cfg.Memory; self.Memory == 0 {
 		self.Memory = choice.Memory
+	} else if self.Memory-choice.Memory > choice.Memory/8 { // what is free comes and goes by less
+		c.log.Warn("this node offers more memory than is free: a model that takes it may end the process", "offered", placement.FormatBytes(self.Memory),
+			"free", placement.FormatBytes(choice.Memory))
 	}
 	measured := measureMemory()
 	if onGPU(choice.Kind) { // other programs take memory of the host

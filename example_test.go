@@ -209,8 +209,8 @@ func ExampleModel_Trace() {
 	// position 78: more than computing: true
 }
 
-// Several answers at once, from goroutines of their own: their next tokens go through the model's weights together, and each is what it would be alone. Memory is kept for
-// two of the full context: who finds no room waits for its turn.
+// Several answers at once, from goroutines of their own: their next tokens go through the model's weights together, and
+// each is what it would be alone. Memory is kept for two of the full context: who finds no room waits for its turn.
 func ExampleModel_Generate() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

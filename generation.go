@@ -18,11 +18,13 @@ type Token struct {
 	At   time.Time // when it was chosen
 }
 
-// Generation is an answer on its way. Range over Tokens, or Close it.
+// Generation is an answer on its way. Range over Tokens, or Close it. It is for one goroutine, but SwitchMode may be called
+// from any.
 type Generation struct {
 	ctx      context.Context
 	session  *Session
 	running  *actors.Running
+	stop     []int32            // tokens that end it
 	decoder  *tokenizer.Decoder // nil if the model has no tokenizer: tokens come without text
 	progress func(done, total int)
 	closes   bool // the session belongs to the generation
@@ -36,6 +38,7 @@ type Stats struct {
 	Read     int             // of them, computed so far
 	Length   int             // tokens in the cache with the whole prompt
 	Tokens   int             // generated
+	Stopped  bool            // by an end-of-text token or one of StopIDs, and not by MaxTokens or the end of the context
 	Started  time.Time       // when the prompt was given
 	Prefill  time.Duration   // from the start until Read tokens were computed
 	TTFT     time.Duration   // from the start to the first token
@@ -68,8 +71,8 @@ func (s *Stats) MedianGap() time.Duration {
 }
 
 // newGeneration is the generation of a job that was asked for at a time: the first of its events may be there already.
-func newGeneration(ctx context.Context, s *Session, r *actors.Running, asked time.Time, progress func(done, total int)) *Generation {
-	g := &Generation{ctx: ctx, session: s, running: r, progress: progress, stats: Stats{Prompt: r.Feed, Length: r.Base + r.Feed, Started: asked}}
+func newGeneration(ctx context.Context, s *Session, r *actors.Running, stop []int32, asked time.Time, progress func(done, total int)) *Generation {
+	g := &Generation{ctx: ctx, session: s, running: r, stop: stop, progress: progress, stats: Stats{Prompt: r.Feed, Length: r.Base + r.Feed, Started: asked}}
 	if s.model.tok != nil {
 		g.decoder = s.model.tok.NewDecoder(true)
 	}
@@ -95,6 +98,7 @@ func (g *Generation) Tokens() iter.Seq2[Token, error] {
 				g.stats.Choices = append(g.stats.Choices, *e.Choice)
 			case actors.Generated:
 				g.count(e.At, last)
+				g.stats.Stopped = slices.Contains(g.stop, e.Token)
 				last = e.At
 				if !yield(Token{ID: e.Token, Text: g.text(e.Token), At: e.At}, nil) {
 					return

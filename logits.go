@@ -44,7 +44,7 @@ func (m *Model) Logits(ctx context.Context, ids []int32, o LogitsOptions, write 
 	if err != nil {
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
-	g := newGeneration(ctx, s, r, asked, o.Progress)
+	g := newGeneration(ctx, s, r, nil, asked, o.Progress)
 	for e := range g.events() {
 		switch {
 		case e.Kind == actors.Fed && o.Progress != nil:

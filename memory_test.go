@@ -73,3 +73,19 @@ func TestAClientIsWarnedOfANodeThatIsShortOfMemory(t *testing.T) {
 		t.Errorf("of 5 bytes %d are promised", n.Withheld())
 	}
 }
+
+func TestANodeThatOffersMoreThanIsFreeWarnsOfIt(t *testing.T) {
+	for memory, want := range map[int64]int{1 << 50: 1, 1 << 28: 0} {
+		var book logBook
+		c, err := Start(t.Context(), Config{Memory: memory, Threads: 1, Device: DeviceCPU, Bandwidth: 1e9, NoCalibration: true, Logger: slog.New(slog.NewTextHandler(&book, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := book.count("more memory than is free"); n != want {
+			t.Errorf("%d bytes: %d warnings, want %d", memory, n, want)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

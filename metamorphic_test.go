@@ -143,8 +143,8 @@ func (c metamorphicCase) run(t *testing.T) {
 	beside()
 }
 
-// beside begins to generate in the other sequences, each in a mode of its own, and returns what waits for them and holds their tokens against those of one
-// node. The last of several is given up midway.
+// beside begins to generate in the other sequences, each in a mode of its own, and returns what waits for them and
+// holds their tokens against those of one node. The last of several is given up midway.
 func (c metamorphicCase) beside(t *testing.T, ctx context.Context, whole, m *orrery.Model, ids []int32) (check func()) {
 	const most = 32
 	var want [][]int32

@@ -125,7 +125,7 @@ func (s *Session) GenerateIDs(ctx context.Context, ids []int32, o GenerateOption
 		return nil, fmt.Errorf("orrery: %w", err)
 	}
 	s.started = true
-	return newGeneration(ctx, s, r, asked, o.Progress), nil
+	return newGeneration(ctx, s, r, stop, asked, o.Progress), nil
 }
 
 // checkIDs reports the first token that the model does not have.

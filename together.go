@@ -65,8 +65,9 @@ func neighbours(nodes []cluster.Node) [][]int {
 	return all
 }
 
-// Slower is how many times longer each of [Cluster.Nodes] takes to attend while the others of its machine do so too, on processors of their own: 1 where there are none, or
-// where the machine has no memory left to measure it with. It is measured, and then known for ten minutes.
+// Slower is how many times longer each of [Cluster.Nodes] takes to attend while the others of its machine do so too, on
+// processors of their own: 1 where there are none, or where the machine has no memory left to measure it with. It is
+// measured, and then known for ten minutes.
 func (c *Cluster) Slower(ctx context.Context) ([]float64, error) { return c.slower(ctx, c.Nodes()) }
 
 func (c *Cluster) slower(ctx context.Context, nodes []cluster.Node) ([]float64, error) {

@@ -10,9 +10,9 @@ import (
 	"github.com/orrery-ai/orrery/recall"
 )
 
-// MeasureTurn is how many seconds this process takes from a step's result to the next step that it hands out: a median. It is of the
-// process that drives and hardly of the model, so it is measured with the one that comes with Orrery, which the nodes load for a moment. Predictions for models that
-// have not been run yet go by it from then on.
+// MeasureTurn is how many seconds this process takes from a step's result to the next step that it hands out: a median.
+// It is of the process that drives and hardly of the model, so it is measured with the one that comes with Orrery,
+// which the nodes load for a moment. Predictions for models that have not been run yet go by it from then on.
 func (c *Cluster) MeasureTurn(ctx context.Context) (seconds float64, err error) {
 	defer func() {
 		if err != nil {

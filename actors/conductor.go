@@ -202,7 +202,8 @@ func (c *conductor) onSequence(ctx actor.Context, id uint64, do func(*sequence))
 	}
 }
 
-// advance carries out what the machine asks for, says which step may begin next, and ends a job that is done. It is called after every event of a sequence.
+// advance carries out what the machine asks for, says which step may begin next, and ends a job that is done. It is
+// called after every event of a sequence.
 func (c *conductor) advance(ctx actor.Context, s *sequence) {
 	c.progress(ctx, s)
 	c.queue(s)

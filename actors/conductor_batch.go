@@ -6,8 +6,8 @@ import (
 	"github.com/orrery-ai/orrery/engine"
 )
 
-// decodes reports whether a sequence's next step may begin, and is one that goes with those of others: its one token is followed by another, and nobody
-// watches how it is computed.
+// decodes reports whether a sequence's next step may begin, and is one that goes with those of others: its one token is
+// followed by another, and nobody watches how it is computed.
 func (c *conductor) decodes(s *sequence) bool {
 	j := s.job
 	return j != nil && s.opener == nil && j.cancelled == nil && !s.ended && !s.held() && len(j.pending) == 1 && chooses(j, 1) && s.inFlight == 0 &&

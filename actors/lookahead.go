@@ -8,9 +8,10 @@ import (
 	"github.com/orrery-ai/orrery/residence"
 )
 
-// lookahead says which steps of a job may be handed out before the tokens that they feed are known. It is pure: it knows what the conductor does of the job,
-// and at most one step is ever behind the one whose token is waited for. If that token ends the job it has been fed then, which else the next job
-// would have done; so nothing of it is in the cache that would have to be taken out.
+// lookahead says which steps of a job may be handed out before the tokens that they feed are known. It is pure: it
+// knows what the conductor does of the job, and at most one step is ever behind the one whose token is waited for. If
+// that token ends the job it has been fed then, which else the next job would have done; so nothing of it is in the
+// cache that would have to be taken out.
 type lookahead struct {
 	most, produced int  // tokens to choose, and those that have been
 	due            int  // the count of tokens at which a switch is to be asked for, or -1
@@ -21,14 +22,15 @@ type lookahead struct {
 	relayed        []residence.Owner // of the sequence's last step that was relayed, nil if the last was not
 }
 
-// each reports whether a step of so many tokens, which chooses one, may be relayed: then each owner says when it is done. Where owners ask each other it is
-// not: a device would wait for the next step's messages while it answers those of this one, and takes longer for that.
+// each reports whether a step of so many tokens, which chooses one, may be relayed: then each owner says when it is
+// done. Where owners ask each other it is not: a device would wait for the next step's messages while it answers those
+// of this one, and takes longer for that.
 func (l *lookahead) each(tokens int) bool {
 	return tokens == 1 && len(l.owners) > 1 && !l.spread && !l.watched && distinct(l.owners)
 }
 
-// followed reports whether another step comes behind one of so many tokens that chooses one, when ahead others are to choose before it. With other sequences at
-// work none does: when its token is there it goes with theirs.
+// followed reports whether another step comes behind one of so many tokens that chooses one, when ahead others are to
+// choose before it. With other sequences at work none does: when its token is there it goes with theirs.
 func (l *lookahead) followed(tokens, ahead int) bool {
 	return l.produced+ahead+1 < l.most && !l.watched && l.alone && (len(l.owners) == 1 || l.each(tokens))
 }

@@ -16,8 +16,8 @@ func ownersOf(nodes ...int) (all []residence.Owner) {
 	return all
 }
 
-// play runs a job on a model of nodes, handing out steps ahead if it may, and returns the tokens that it gave, what is in the cache, and the length at which a
-// switch was asked for, -1 without one.
+// play runs a job on a model of nodes, handing out steps ahead if it may, and returns the tokens that it gave, what is
+// in the cache, and the length at which a switch was asked for, -1 without one.
 func play(t *rapid.T, l lookahead, prompt int, stop []int, step func(cache []int) int, ahead bool) (tokens, cache []int, switched int) {
 	type flight struct {
 		fed   []int // nil: the token of the step before
@@ -76,8 +76,9 @@ func play(t *rapid.T, l lookahead, prompt int, stop []int, step func(cache []int
 	return tokens, cache, switched
 }
 
-// Steps that are handed out ahead change neither what is generated nor where a switch falls, and leave in the cache what the sequence is: the prompt, what was
-// given out, and at most the last token of that, which the next job would feed.
+// Steps that are handed out ahead change neither what is generated nor where a switch falls, and leave in the cache
+// what the sequence is: the prompt, what was given out, and at most the last token of that, which the next job would
+// feed.
 func TestStepsAheadChangeNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := lookahead{most: rapid.IntRange(1, 20).Draw(t, "most"), due: rapid.IntRange(-1, 20).Draw(t, "switch"), watched: rapid.IntRange(0, 5).Draw(t, "watched") == 0,

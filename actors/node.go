@@ -75,7 +75,7 @@ func SpawnNode(system *actor.ActorSystem, m Machine) (*actor.PID, error) {
 		return &node{machine: m, memory: kvcache.NewBudget(m.Memory), prober: newProber(system, &m), models: map[uint64]*loadedModel{}}
 	},
 		actor.WithSupervisor(stopOnPanic(m.Logger)))
-	pid, err := system.Root.SpawnNamed(props, NodeID)
+	pid, err := system.Root.SpawnNamed(props, nodeID)
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", m.Name, err)
 	}

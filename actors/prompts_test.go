@@ -9,7 +9,8 @@ import (
 	"github.com/orrery-ai/orrery/placement"
 )
 
-// However many prompts are read, the nodes have no more of them than keeps all busy: what waits there waits for all that came before, with its deadline running.
+// However many prompts are read, the nodes have no more of them than keeps all busy: what waits there waits for all
+// that came before, with its deadline running.
 func TestManyPromptsTakeTurnsAtTheNodes(t *testing.T) {
 	const sequences = 12
 	r := stalled(t)

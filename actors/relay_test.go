@@ -95,8 +95,8 @@ func TestACancelledSequenceGoesOnBehindTheStepsThatWereAhead(t *testing.T) {
 	same(t, "cancelled, and gone on", got, want)
 }
 
-// What a step is announced by is late, so that the sequence is closed before the next owner hears of the step. A node that knew the sequence no more would
-// refuse the step, and end what the devices exchange, for all sequences to come.
+// What a step is announced by is late, so that the sequence is closed before the next owner hears of the step. A node
+// that knew the sequence no more would refuse the step, and end what the devices exchange, for all sequences to come.
 func TestClosingASequenceInTheMiddleOfItsStepsLeavesTheWaysBetweenDevices(t *testing.T) {
 	ids := prompt(20)
 	const n = 4

@@ -50,7 +50,8 @@ func newSequence(id uint64, m *residence.Machine, nodes int) *sequence {
 	return s
 }
 
-// nextToken is the token behind all that has been fed, which a step has chosen that followed the end of a job: a job that feeds nothing begins with it, if it samples alike.
+// nextToken is the token behind all that has been fed, which a step has chosen that followed the end of a job: a job
+// that feeds nothing begins with it, if it samples alike.
 type nextToken struct {
 	token    int32
 	sampling sampling.Params

@@ -28,8 +28,8 @@ func ownersOf(nodes []int) (all []residence.Owner) {
 	return all
 }
 
-// TestTranscripts plays the stories in testdata/tokens. Run with -rewrite after a change that is meant. After each event all steps begin that may. An event of several
-// sequences is one of each, one after the other, before that.
+// TestTranscripts plays the stories in testdata/tokens. Run with -rewrite after a change that is meant. After each
+// event all steps begin that may. An event of several sequences is one of each, one after the other, before that.
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/tokens", func(t *testing.T, path string) {
 		var b *Batcher
@@ -72,8 +72,9 @@ func TestTranscripts(t *testing.T) {
 	})
 }
 
-// TestNobodyWaitsForNothing plays random events: steps are no larger than may be and no more than there are nodes, a sequence is in one at a time, all have their
-// turn in the order of becoming ready, and none waits while a step may begin.
+// TestNobodyWaitsForNothing plays random events: steps are no larger than may be and no more than there are nodes, a
+// sequence is in one at a time, all have their turn in the order of becoming ready, and none waits while a step may
+// begin.
 func TestNobodyWaitsForNothing(t *testing.T) {
 	ways := [][]int{{0}, {0, 1}, {2, 0, 1}, {0, 1, 0}}
 	nodes := []int{1, 2, 3, 2}

@@ -6,8 +6,8 @@ import (
 	"github.com/orrery-ai/orrery/residence"
 )
 
-// Prompts says whose prompt goes on, for the sequences of one loaded model: by a part, a step of some tokens, or by a round of ring prefill, beside which nothing
-// else runs. Feed it events, then take what begins with Next and NextRound.
+// Prompts says whose prompt goes on, for the sequences of one loaded model: by a part, a step of some tokens, or by a
+// round of ring prefill, beside which nothing else runs. Feed it events, then take what begins with Next and NextRound.
 type Prompts struct {
 	readers map[uint64]*reader
 	queues  []*queue // as many as the layers have splits, of which there are few
@@ -34,8 +34,8 @@ type queue struct {
 // NewPrompts begins without any.
 func NewPrompts() *Prompts { return &Prompts{readers: map[uint64]*reader{}} }
 
-// Ready says that a sequence's next step is a part of its prompt, which may begin, and whose layers these are: the same as those of its parts in flight. One that
-// was ready keeps its turn.
+// Ready says that a sequence's next step is a part of its prompt, which may begin, and whose layers these are: the same
+// as those of its parts in flight. One that was ready keeps its turn.
 func (p *Prompts) Ready(id uint64, owners []residence.Owner) {
 	r := p.readers[id]
 	if r == nil {
@@ -113,8 +113,8 @@ func (p *Prompts) Next() uint64 {
 	return 0
 }
 
-// NextRound is the sequence whose round begins now, while so many other steps are in flight, or 0. What Next and others may begin has begun: from now on the first
-// round that waits stops them.
+// NextRound is the sequence whose round begins now, while so many other steps are in flight, or 0. What Next and others
+// may begin has begun: from now on the first round that waits stops them.
 func (p *Prompts) NextRound(inFlight int) uint64 {
 	p.resting = false
 	if p.round != 0 || len(p.rounds) == 0 || inFlight > 0 {

@@ -10,8 +10,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestTranscriptsOfPrompts plays the stories in testdata/prompts. After each event all steps begin that may. An event of several sequences is one of each, one
-// after the other, before that, and others says how many steps of another kind are in flight from then on.
+// TestTranscriptsOfPrompts plays the stories in testdata/prompts. After each event all steps begin that may. An event
+// of several sequences is one of each, one after the other, before that, and others says how many steps of another kind
+// are in flight from then on.
 func TestTranscriptsOfPrompts(t *testing.T) {
 	datadriven.Walk(t, "testdata/prompts", func(t *testing.T, path string) {
 		var p *Prompts
@@ -77,8 +78,8 @@ func TestTranscriptsOfPrompts(t *testing.T) {
 	})
 }
 
-// TestPromptsTakeTurns plays random events: no more parts are in flight than may be, a round is alone, between two of them all others have had their turn, and
-// everybody has it in the order of becoming ready.
+// TestPromptsTakeTurns plays random events: no more parts are in flight than may be, a round is alone, between two of
+// them all others have had their turn, and everybody has it in the order of becoming ready.
 func TestPromptsTakeTurns(t *testing.T) {
 	nodes := [][]int{{0}, {0, 1}, {2, 0, 1}}
 	rapid.Check(t, func(t *rapid.T) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -152,6 +153,18 @@ func TestAKilledNodeIsLostAndALeavingOneHasLeft(t *testing.T) {
 	}
 	if err := b.Leave(time.Second); !errors.Is(err, errClosed) {
 		t.Errorf("leaving after Close: %v", err)
+	}
+}
+
+func TestNodesThatLeaveTogetherDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	a, b, c := three(t)
+	var g errgroup.Group
+	for _, m := range []*Membership{a, b, c} {
+		g.Go(func() error { return errors.Join(m.Leave(patience), m.Close()) })
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -27,6 +27,9 @@ const (
 	probeInterval = 200 * time.Millisecond
 	probeTimeout  = 150 * time.Millisecond
 	resolveWithin = 5 * time.Second // one host name
+
+	gossipInterval = 50 * time.Millisecond
+	retransmitMult = 8 // news goes into as many packets, times the digits of the number of nodes
 )
 
 // memberlistConfig turns c into memberlist's configuration, without the delegates.
@@ -73,9 +76,9 @@ func (c *Config) memberlistConfig() (*memberlist.Config, error) {
 	m.SuspicionMult = 5
 	m.SuspicionMaxTimeoutMult = 1
 	m.AwarenessMaxMultiplier = 2
-	m.GossipInterval = 50 * time.Millisecond
+	m.GossipInterval = gossipInterval
 	m.TCPTimeout = 500 * time.Millisecond
-	m.RetransmitMult = 8                    // a broadcast that misses a node waits for the next push and pull
+	m.RetransmitMult = retransmitMult       // a broadcast that misses a node waits for the next push and pull
 	m.PushPullInterval = 2 * time.Second    // which repairs what gossip over UDP has lost
 	m.DeadNodeReclaimTime = time.Nanosecond // a node may come back at another address once it is known to be dead
 	m.EnableCompression = false             // messages are small

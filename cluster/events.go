@@ -181,7 +181,7 @@ func (o observer) NotifyLeave(n *memberlist.Node) {
 	if p.farewell {
 		p.end = Left
 	}
-	if p.alive && !p.cut && !p.farewell && !m.closed {
+	if p.alive && !p.cut && !p.farewell && !m.closed && !m.leaving {
 		p.doubted = true
 		m.running.Add(1)
 		go m.doubt(p, p.life, n.Name, p.node.Gossip)

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"errors"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -45,6 +47,24 @@ func (m *Membership) sayFarewell(within time.Duration) {
 			}
 		}
 	}
+}
+
+// tellLeaving has memberlist gossip that this node leaves, and returns when that is out, or nobody is left to hear
+// it. memberlist's own Leave waits for packets that it no longer sends once all others have left too, as nodes do
+// that one program started: so it is only asked to begin, and the packets are counted here.
+func (m *Membership) tellLeaving(end time.Time) error {
+	enough := uint64(retransmitMult * len(strconv.Itoa(m.list.NumMembers())))
+	before := m.packets.Load()
+	_ = m.list.Leave(time.Nanosecond) // the time is always over
+	look := time.NewTicker(gossipInterval / 5)
+	defer look.Stop()
+	for m.list.NumMembers() > 0 && m.packets.Load()-before < enough {
+		if time.Now().After(end) {
+			return errors.New("cluster: leave: the news was not out in time")
+		}
+		<-look.C
+	}
+	return nil
 }
 
 func (m *Membership) send(kind byte, name, addr string) {

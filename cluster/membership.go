@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -30,11 +31,14 @@ type Membership struct {
 	wake     chan struct{} // queue is not empty
 	accepted chan string   // names that acknowledged the farewell
 
+	packets atomic.Uint64 // of gossip, that could carry news
+
 	updating sync.Mutex // one Update at a time
 	stopping sync.Mutex // one Leave or Close at a time
 
 	mu      sync.Mutex // under memberlist's own lock: memberlist is not called while it is held
 	closed  bool
+	leaving bool // whoever goes now goes with us, or is not missed
 	self    Node
 	meta    []byte             // self, packed
 	members map[string]*member // the others, until their end has been told
@@ -151,13 +155,12 @@ func (m *Membership) Leave(timeout time.Duration) error {
 		return errClosed
 	default:
 	}
-	start := time.Now()
+	end := time.Now().Add(timeout)
+	m.mu.Lock()
+	m.leaving = true
+	m.mu.Unlock()
 	m.sayFarewell(min(farewellWithin, timeout/2))
-	left := max(timeout-time.Since(start), time.Millisecond) // memberlist takes 0 for no limit
-	if err := m.list.Leave(left); err != nil {
-		return fmt.Errorf("cluster: leave: %w", err)
-	}
-	return nil
+	return m.tellLeaving(end)
 }
 
 // Close ends the node's part without a word to the others, to whom it looks like a crash unless
@@ -191,6 +194,6 @@ func (d messenger) NodeMeta(int) []byte {
 }
 
 func (d messenger) NotifyMsg(b []byte)              { d.m.receive(b) }
-func (messenger) GetBroadcasts(int, int) [][]byte   { return nil }
+func (d messenger) GetBroadcasts(int, int) [][]byte { d.m.packets.Add(1); return nil }
 func (messenger) LocalState(bool) []byte            { return nil }
 func (messenger) MergeRemoteState(_ []byte, _ bool) {}

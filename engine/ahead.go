@@ -14,15 +14,17 @@ import (
 	"github.com/orrery-ai/orrery/transport"
 )
 
-// Where the devices of both ends can, a step of few tokens is recorded ahead with its exchanges. The owner announces it to the
-// holders ([kindAhead]): which layers it will ask for, and by which message of a pair of lanes the first. Each holder records
-// the answers to all of them. From then on queries and partials go from device to device, and the hosts only carry them.
+// Where the devices of both ends can, a step of few tokens is recorded ahead with its exchanges. The owner announces it
+// to the holders ([kindAhead]): which layers it will ask for, and by which message of a pair of lanes the first. Each
+// holder records the answers to all of them. From then on queries and partials go from device to device, and the hosts
+// only carry them.
 //
-// The lanes' messages are bare: what they are follows from their numbers, which both ends count alike. So a pair on which anything has gone wrong is never
-// used again; later steps exchange by way of the hosts.
+// The lanes' messages are bare: what they are follows from their numbers, which both ends count alike. So a pair on
+// which anything has gone wrong is never used again; later steps exchange by way of the hosts.
 
-// aheadRows bounds the tokens of a step that is recorded ahead where its messages go over connections: what more of them say would need large slots for every pair
-// of nodes, and the hosts would still have to send it. sharedRows bounds those whose messages go through shared memory.
+// aheadRows bounds the tokens of a step that is recorded ahead where its messages go over connections: what more of
+// them say would need large slots for every pair of nodes, and the hosts would still have to send it. sharedRows bounds
+// those whose messages go through shared memory.
 const (
 	aheadRows  = 8
 	sharedRows = 1024
@@ -167,8 +169,9 @@ func (e *Engine) announceTo(node int, h header, layers residence.Span, exchanges
 	return nil
 }
 
-// askAhead records that a layer's queries go to some holders, as soon as they have been computed. Their slots are free: each exchange awaits that of the next,
-// while it waits for an answer anyway, and the first two are free from the start.
+// askAhead records that a layer's queries go to some holders, as soon as they have been computed. Their slots are free:
+// each exchange awaits that of the next, while it waits for an answer anyway, and the first two are free from the
+// start.
 func (e *Engine) askAhead(peers []int) {
 	for _, node := range peers {
 		p := e.asking[node]
@@ -272,8 +275,8 @@ func (e *Engine) told(h header, node int) error {
 	}
 }
 
-// answerAhead records the answers to a step that a peer has announced, and waits for them. If that fails the peer is told why, and then by the end of the
-// lanes that there will be none. err is what is wrong with the announcement.
+// answerAhead records the answers to a step that a peer has announced, and waits for them. If that fails the peer is
+// told why, and then by the end of the lanes that there will be none. err is what is wrong with the announcement.
 func (s *server) answerAhead(h header, err error) {
 	p := s.pair
 	switch {

@@ -13,10 +13,11 @@ import (
 	"github.com/orrery-ai/orrery/transport"
 )
 
-// The next tokens of several sequences make one step ([Driver.Batch]): its rows are multiplied with the weights together, and each is stored, and attends,
-// by its own sequence's blocks, table and position. Where blocks are on other nodes there is one exchange for each layer and node, with the queries of all
-// rows that have some there (batchask.go), or of all rows where devices exchange by themselves (batchahead.go). A row that fails is told of by itself, and the others
-// go on: its sequence may have been closed, here or on a node that is asked.
+// The next tokens of several sequences make one step ([Driver.Batch]): its rows are multiplied with the weights
+// together, and each is stored, and attends, by its own sequence's blocks, table and position. Where blocks are on
+// other nodes there is one exchange for each layer and node, with the queries of all rows that have some there
+// (batchask.go), or of all rows where devices exchange by themselves (batchahead.go). A row that fails is told of by
+// itself, and the others go on: its sequence may have been closed, here or on a node that is asked.
 
 // batch is the step of several sequences that is running.
 type batch struct {
@@ -47,8 +48,9 @@ type batchRow struct {
 	err    error // why it goes on no more
 }
 
-// runBatch runs this node's layers over the next tokens of several sequences, and hands them on: to the owner of the next layer, or to the driver. It tells
-// of what fails. Whether it was handed over with hidden states depends on whose message it is.
+// runBatch runs this node's layers over the next tokens of several sequences, and hands them on: to the owner of the
+// next layer, or to the driver. It tells of what fails. Whether it was handed over with hidden states depends on whose
+// message it is.
 func (e *Engine) runBatch(h header, payload []byte, handed bool) {
 	w, b, width := &e.work, &e.work.batch, 0
 	if handed {

@@ -21,7 +21,8 @@ type sequenceOf struct {
 	sampling sampling.Params
 }
 
-// laid is where a sequence is: its layers are split over the nodes, or node 0 owns all of them and the blocks of 4 tokens before covered are dealt out.
+// laid is where a sequence is: its layers are split over the nodes, or node 0 owns all of them and the blocks of 4
+// tokens before covered are dealt out.
 type laid struct {
 	prompt, covered int
 	split           bool
@@ -100,7 +101,8 @@ func (b *bench) resultsOf(n int) map[uint64]Result {
 	return got
 }
 
-// generate gives every sequence so many tokens, in steps of those that which says go together, or each alone, and then the logits of a few more tokens, which what has been stored meanwhile has part in.
+// generate gives every sequence so many tokens, in steps of those that which says go together, or each alone, and then
+// the logits of a few more tokens, which what has been stored meanwhile has part in.
 func (b *bench) generate(all []*sequenceOf, tokens int, together bool) (logits [][]float32) {
 	b.Helper()
 	for i := range tokens {

@@ -11,11 +11,12 @@ import (
 	"github.com/orrery-ai/orrery/kvcache"
 )
 
-// A step of several sequences is recorded ahead, too (ahead.go). Whoever holds blocks of one of them is asked for every row at every layer of the step, so that both
-// ends count messages alike, of one size, whatever is where; of a row of which there is nothing the answer is a part without keys, which changes nothing.
+// A step of several sequences is recorded ahead, too (ahead.go). Whoever holds blocks of one of them is asked for every
+// row at every layer of the step, so that both ends count messages alike, of one size, whatever is where; of a row of
+// which there is nothing the answer is a part without keys, which changes nothing.
 //
-// A holder that does not have a row's sequence any more, because it has been closed, cannot say so before the answers. It answers with what is not a number, which is all
-// that becomes of that row, and tells why on the lane of answers.
+// A holder that does not have a row's sequence any more, because it has been closed, cannot say so before the answers.
+// It answers with what is not a number, which is all that becomes of that row, and tells why on the lane of answers.
 
 // announceRows tells all whom rows of the step will ask that it is recorded ahead; false, and nobody is told, if it cannot be.
 func (e *Engine) announceRows(h header) (bool, error) {

@@ -144,7 +144,8 @@ func (e *Engine) mergeRows(h *header, node, layer int, merged attention.Partial)
 	})
 }
 
-// computeRows is the answer to the queries of several sequences, each over what this node holds of it: o, m and l, and of which rows there is none, a bit for each.
+// computeRows is the answer to the queries of several sequences, each over what this node holds of it: o, m and l, and
+// of which rows there is none, a bit for each.
 func (s *server) computeRows(h header, payload []byte) (answer [3][]byte, missing uint32, err error) {
 	e := s.engine
 	layer, width := int(h.Layer), e.shape.Heads*e.shape.HeadDim

@@ -7,11 +7,12 @@ import (
 	"github.com/orrery-ai/orrery/sampling"
 )
 
-// BatchRows is how many sequences a step may have: as many tokens as all devices multiply weights by in one way, so that a token's result does not depend on
-// who goes with it, and as have room for their logits at a time.
+// BatchRows is how many sequences a step may have: as many tokens as all devices multiply weights by in one way, so
+// that a token's result does not depend on who goes with it, and as have room for their logits at a time.
 const BatchRows = 8
 
-// BatchRow is a sequence's part of a step of several: a token, behind which one is chosen. It is a step of its own by its number, of which the result is told.
+// BatchRow is a sequence's part of a step of several: a token, behind which one is chosen. It is a step of its own by
+// its number, of which the result is told.
 type BatchRow struct {
 	Seq, Step, Epoch uint64
 	First            int // position of the token

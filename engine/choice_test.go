@@ -11,8 +11,9 @@ import (
 	"github.com/orrery-ai/orrery/sampling"
 )
 
-// TestTheDeviceChoosesAsTheSamplerDoes holds tokens, the likeliest and those that are drawn, to the sampler's choice from the same logits, and the errors
-// to the sampler's. What the device chooses by itself is chosen without handing out logits.
+// TestTheDeviceChoosesAsTheSamplerDoes holds tokens, the likeliest and those that are drawn, to the sampler's choice
+// from the same logits, and the errors to the sampler's. What the device chooses by itself is chosen without handing
+// out logits.
 func TestTheDeviceChoosesAsTheSamplerDoes(t *testing.T) {
 	drawn := sampling.Params{Temperature: 0.5, TopK: 30, TopP: 0.9, Seed: 7}
 	for name, c := range map[string]struct {

@@ -303,8 +303,8 @@ func (e *Engine) endStep(seq uint64) {
 	w.table = nil
 }
 
-// ended reports the blocks that a step opened and filled, and says that it needs none any more: whoever hears of its result may close the sequence, and count
-// on the memory.
+// ended reports the blocks that a step opened and filled, and says that it needs none any more: whoever hears of its
+// result may close the sequence, and count on the memory.
 func (e *Engine) ended(seq uint64, step *kvcache.Step, table *kvcache.Table) {
 	step.End()
 	if len(step.Opened)+len(step.Sealed) > 0 {

@@ -36,8 +36,8 @@ type DriverConfig struct {
 // EveryStep is the step of a [Result] that says that a lane which all steps need has broken.
 const EveryStep = 0
 
-// Result is what a node says about a step, of which the numbers begin with 1, or about [EveryStep]. Exactly one of three: some rows of logits (Logits is set), the
-// end of the step on the node (Err and Logits are nil), or its failure.
+// Result is what a node says about a step, of which the numbers begin with 1, or about [EveryStep]. Exactly one of
+// three: some rows of logits (Logits is set), the end of the step on the node (Err and Logits are nil), or its failure.
 type Result struct {
 	Node      int
 	At        time.Time // when it came; zero of EveryStep
@@ -69,10 +69,12 @@ type Want struct {
 	Token    bool // a token sampled after the last one
 	Sampling sampling.Params
 	Logits   bool // the logits of every token
-	// Follows says that the step's one token, of which the id does not matter, is that which the sequence's step before it chooses, and Followed that such a
-	// step comes next, unless that one fails. If the last layers are not of the node that has the first the step before must have been [Result.Relayed], and both want Each.
+	// Follows says that the step's one token, of which the id does not matter, is that which the sequence's step before
+	// it chooses, and Followed that such a step comes next, unless that one fails. If the last layers are not of the
+	// node that has the first the step before must have been [Result.Relayed], and both want Each.
 	Follows, Followed bool
-	// Each says that each owner of layers gives a result when it needs the step no more, not only the last, so that steps may go from device to device.
+	// Each says that each owner of layers gives a result when it needs the step no more, not only the last, so that
+	// steps may go from device to device.
 	Each bool
 }
 

@@ -10,10 +10,12 @@ import (
 	"github.com/orrery-ai/orrery/transport"
 )
 
-// A step of decode can be recorded while the one before still runs, where the device says how far it has come ([device.Pacer]) and chooses the token itself: the next step's
-// embedding takes that from where the device has left it or, if other nodes have the last layers, from a message of theirs (link.go). So who drives hands out
-// a step behind the one whose token he waits for ([Want]), and of a token's way to him and back nothing is left between two steps. On devices where that
-// cannot be, the next step is there at least when the token is. What may be recorded behind what is the succession's to say.
+// A step of decode can be recorded while the one before still runs, where the device says how far it has come
+// ([device.Pacer]) and chooses the token itself: the next step's embedding takes that from where the device has left it
+// or, if other nodes have the last layers, from a message of theirs (link.go). So who drives hands out a step behind
+// the one whose token he waits for ([Want]), and of a token's way to him and back nothing is left between two steps. On
+// devices where that cannot be, the next step is there at least when the token is. What may be recorded behind what is
+// the succession's to say.
 
 // flight is a step that has been recorded, and that nobody has waited for.
 type flight struct {
@@ -50,7 +52,8 @@ func (e *Engine) note(h *header, token int32) {
 	}
 }
 
-// fly leaves a step that has been recorded to the device, if that and another one's following allow it. The step before, if that still flies, is waited for.
+// fly leaves a step that has been recorded to the device, if that and another one's following allow it. The step
+// before, if that still flies, is waited for.
 func (e *Engine) fly(h *header, c choice, layers residence.Span) bool {
 	w := &e.work
 	if w.pacer == nil || w.trace != nil || h.Flags&(followed|wantToken|wantLogits) != followed|wantToken || c.on == nil && layers.End == e.layers || w.fault != nil || !w.pacer.Part() {

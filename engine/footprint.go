@@ -23,8 +23,9 @@ func Footprint(c *model.Config, kv attention.Format, block, nodes int, secured b
 	return b
 }
 
-// SlotTokens is placement.Buffers.Slots where devices exchange by themselves. Through shared memory a node has the slots in which messages come in, since it
-// is the other that has those in which they go out; over connections it has both.
+// SlotTokens is placement.Buffers.Slots where devices exchange by themselves. Through shared memory a node has the
+// slots in which messages come in, since it is the other that has those in which they go out; over connections it has
+// both.
 func SlotTokens(shared bool) int {
 	if shared {
 		return sharedRows

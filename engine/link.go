@@ -10,13 +10,14 @@ import (
 	"github.com/orrery-ai/orrery/transport"
 )
 
-// Where the devices of all owners can, a step of one token is relayed: its hidden state goes from device to device, and the token that is chosen from the last device
-// to the first, which embeds it. Each owner announces the step to the next ([kindAhead], on the lane of hidden states) when it begins to record, and the
-// next records its own part meanwhile. So all owners record a step while the one before runs, and between two steps only
-// devices have anything to do.
+// Where the devices of all owners can, a step of one token is relayed: its hidden state goes from device to device, and
+// the token that is chosen from the last device to the first, which embeds it. Each owner announces the step to the
+// next ([kindAhead], on the lane of hidden states) when it begins to record, and the next records its own part
+// meanwhile. So all owners record a step while the one before runs, and between two steps only devices have anything to
+// do.
 //
-// Messages are bare: which step one belongs to follows from its number, which both ends count. So links on which a step has failed are never used
-// again; later steps go by way of the hosts.
+// Messages are bare: which step one belongs to follows from its number, which both ends count. So links on which a step
+// has failed are never used again; later steps go by way of the hosts.
 
 // link is the lanes between this node's steps and another's.
 type link struct {
@@ -35,7 +36,8 @@ func linkSizes(c *Config) transport.LaneSizes {
 	return transport.LaneSizes{Sent: n, Shared: n}
 }
 
-// newLink registers the lane on which messages come in; nil if the stream's device makes no exchanges by itself, or steps cannot follow each other on it.
+// newLink registers the lane on which messages come in; nil if the stream's device makes no exchanges by itself, or
+// steps cannot follow each other on it.
 func newLink(c *Config, w *workspace, node int) (*link, error) {
 	if w.exchanger == nil || w.pacer == nil {
 		return nil, nil
@@ -177,8 +179,8 @@ func (e *Engine) pass(h header, ep *residence.Epoch, layers residence.Span) erro
 	return nil
 }
 
-// begin records what a relayed step begins with: the token that comes, even if nobody needs it, or the hidden state. The slots that it sends from are awaited at
-// once: they have been free for long.
+// begin records what a relayed step begins with: the token that comes, even if nobody needs it, or the hidden state.
+// The slots that it sends from are awaited at once: they have been free for long.
 func (r *relay) begin(w *workspace) {
 	switch {
 	case r.from != nil:

@@ -8,8 +8,8 @@ type place struct {
 	position int
 }
 
-// succession is what a node knows of the steps that it records one behind the other, before it is known what those in front choose. It is pure: who holds it
-// says what happens.
+// succession is what a node knows of the steps that it records one behind the other, before it is known what those in
+// front choose. It is pure: who holds it says what happens.
 type succession struct {
 	flies bool          // a step has been recorded, and nobody has waited for it
 	last  place         // what that chooses

@@ -10,8 +10,8 @@ import (
 	"github.com/orrery-ai/orrery/residence"
 )
 
-// ErrStopped ends a fill whose caller wants no more of it.
-var ErrStopped = errors.New("the filling was stopped")
+// errStopped ends a fill whose caller wants no more of it.
+var errStopped = errors.New("the filling was stopped")
 
 // Fill stores keys and values of r that f makes up in whole blocks of a batch, as if they had been copied here;
 // an epoch that has them is taken up later. Between blocks it asks stop. It returns the bytes made, whether or
@@ -22,7 +22,7 @@ func (s *Sequence) Fill(batch uint64, r residence.Rect, f *Filler, stop func() b
 		block := residence.Rect{Layers: r.Layers, Tokens: residence.Span{First: first, End: min((first/size+1)*size, r.Tokens.End)}}
 		for l := r.Layers.First; l < r.Layers.End; l++ {
 			if stop() {
-				return bytes, ErrStopped
+				return bytes, errStopped
 			}
 			kv, memory, err := s.incoming(batch, block, l)
 			if err != nil {

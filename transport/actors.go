@@ -3,6 +3,7 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -14,7 +15,12 @@ type actors struct {
 	mu      sync.RWMutex
 	system  *actor.ActorSystem
 	exposed map[string]bool
+	gone    [goneKept]string // that were exposed, the latest of them
+	ended   int              // that were exposed, in all
 }
+
+// goneKept is how many actors are remembered when they have gone: what others sent them before they knew is no mistake.
+const goneKept = 64
 
 // futurePrefix begins the ids of protoactor's futures, and of our questions: see its actor.NewFuture and
 // ProcessRegistry.NextId, whose ids begin with the dollar.
@@ -63,6 +69,10 @@ func (e *Endpoint) Expose(id string) {
 func (e *Endpoint) Unexpose(id string) {
 	e.actors.mu.Lock()
 	defer e.actors.mu.Unlock()
+	if e.actors.exposed[id] {
+		e.actors.gone[e.actors.ended%goneKept] = id
+		e.actors.ended++
+	}
 	delete(e.actors.exposed, id)
 }
 
@@ -76,6 +86,13 @@ func (a *actors) isExposed(id string) bool {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	return a.exposed[id]
+}
+
+// hasGone is whether an actor was exposed until lately.
+func (a *actors) hasGone(id string) bool {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return slices.Contains(a.gone[:], id)
 }
 
 // claimFuture takes a future out of the registry, so that exactly one of those who want to complete it

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -164,6 +165,25 @@ func TestOnlyExposedActorsAreReached(t *testing.T) {
 	b.Expose("ghost")
 	if _, err := ask(sa, actor.NewPID("b", "ghost"), "exposed but absent"); !errors.Is(err, actor.ErrDeadLetter) {
 		t.Errorf("an actor that does not exist: %v", err)
+	}
+}
+
+func TestMessagesToAnActorThatHasGoneAreNoWarning(t *testing.T) {
+	a, _ := endpoint(t, "a", Config{})
+	b, log := endpoint(t, "b", Config{})
+	a.SetPeer("b", b.Addr())
+	b.SetPeer("a", a.Addr())
+	sa := attach(t, a)
+	gone := spawn(t, b, attach(t, b), "gone", echo)
+	b.Unexpose("gone")
+	for _, pid := range []*actor.PID{gone, actor.NewPID("b", "never")} {
+		if _, err := ask(sa, pid, "hello"); !errors.Is(err, actor.ErrDeadLetter) {
+			t.Errorf("%s: %v", pid.Id, err)
+		}
+	}
+	if text := log.String(); !strings.Contains(text, `level=DEBUG msg="message to an actor that is not exposed" node=b peer=a target=gone`) ||
+		!strings.Contains(text, `level=WARN msg="message to an actor that is not exposed" node=b peer=a target=never`) {
+		t.Error(text)
 	}
 }
 

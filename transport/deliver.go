@@ -1,7 +1,9 @@
 package transport
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -62,7 +64,11 @@ func (e *Endpoint) deliver(system *actor.ActorSystem, from string, env *orrery.E
 		e.c.Logger.Debug("late reply dropped", "peer", from, "target", env.Target, "message", env.Type)
 		e.answerNobody(system, target, sender)
 	default:
-		e.c.Logger.Warn("message to an actor that is not exposed", "peer", from, "target", env.Target, "message", env.Type)
+		level := slog.LevelWarn
+		if e.actors.hasGone(env.Target) {
+			level = slog.LevelDebug
+		}
+		e.c.Logger.Log(context.Background(), level, "message to an actor that is not exposed", "peer", from, "target", env.Target, "message", env.Type)
 		e.answerNobody(system, target, sender)
 	}
 	return nil

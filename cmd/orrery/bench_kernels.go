@@ -24,8 +24,9 @@ type benchKernelsCmd struct {
 
 // Help is the end of the command's help.
 func (*benchKernelsCmd) Help() string {
-	return `The share is of what the device was measured to do, in the same run: copy memory, counting bytes read and written, and multiply
-large matrices. Of the two it is the one that would take the kernel longer. On the emulator sizes are tiny and times say nothing.
+	return `The limit is what the device was measured to do, in the same run: copy memory,
+counting bytes read and written, or multiply large matrices, whichever would
+take the kernel longer. On the emulator sizes are tiny and times say nothing.
 
 Example:
   orrery bench kernels --only decode --format csv > decode.csv`
@@ -73,24 +74,16 @@ func writeKernels(w io.Writer, format string, r bench.Report) error {
 		}
 		return csv.NewWriter(w).WriteAll(rows)
 	}
-	t := newTable("Kernel", "Size", "Time", "GB/s", "TFLOP/s", "Share of", "")
+	t := newTable("kernel", "size", "time", "GB/s", "TFLOP/s", "limit", "of it")
 	rightAligned(t, 7)
 	for _, k := range r.Results {
 		flops := ""
 		if k.Operations > 0 {
 			flops = fmt.Sprintf("%.3g", k.PerSecond/1e12)
 		}
-		t.AppendRow([]any{k.Kernel, k.Size, shortTime(k.Seconds), fmt.Sprintf("%.4g", k.BytesPerSecond/1e9), flops, k.Limit, fmt.Sprintf("%.0f%%", 100*k.Share)})
+		t.AppendRow([]any{k.Kernel, k.Size, shortTime(k.Seconds), fmt.Sprintf("%.4g", k.BytesPerSecond/1e9), flops, k.Limit, percent(k.Share)})
 	}
 	_, err := fmt.Fprintf(w, "%s, %s, %d units: copies %.0f GB/s, multiplies %.0f TFLOP/s\n%s\n",
 		r.Device.Name, r.Device.Arch, r.Device.Units, r.Bandwidth/1e9, r.Matrix/1e12, t.Render())
 	return err
-}
-
-// shortTime is a time to three digits: "12.3 µs".
-func shortTime(seconds float64) string {
-	if seconds >= 1e-3 {
-		return fmt.Sprintf("%.3g ms", seconds*1e3)
-	}
-	return fmt.Sprintf("%.3g µs", seconds*1e6)
 }

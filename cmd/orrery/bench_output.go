@@ -1,9 +1,7 @@
 package main
 
 import (
-	"fmt"
 	"os"
-	"strconv"
 
 	"github.com/orrery-ai/orrery/bench"
 )
@@ -33,9 +31,6 @@ func (f *pictureFlags) writeAll(r report, p *bench.Picture) error {
 	return draw(f.Plot, p.Draw)
 }
 
-// number is a number in a CSV file, to six digits.
-func number(v float64) string { return strconv.FormatFloat(v, 'g', 6, 64) }
-
 // numbers are the numbers of a spread in a CSV file.
 func numbers(s bench.Spread) []string {
 	return []string{number(s.Median), number(s.Min), number(s.Max)}
@@ -46,5 +41,5 @@ func shareOf(share float64) string {
 	if share == 0 {
 		return "-"
 	}
-	return fmt.Sprintf("%.0f%%", 100*share)
+	return percent(share)
 }

@@ -67,8 +67,9 @@ func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
 			return err
 		}
 	}
-	// Who drives computes nothing. With one processor of the runtime's no thread of it is about to take another's work, for which it would sleep for 3 µs first: with
-	// coarse timers that is up to 2 ms, and no other is woken meanwhile for the token that has come.
+	// Who drives computes nothing. With one processor of the runtime's no thread of it is about to take another's work,
+	// for which it would sleep for 3 µs first: with coarse timers that is up to 2 ms, and no other is woken meanwhile
+	// for the token that has come.
 	runtime.GOMAXPROCS(1)
 	for _, n := range c.Nodes {
 		if err := c.measure(ctx, int(n), ref, available, r, log); err != nil {

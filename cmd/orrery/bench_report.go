@@ -34,9 +34,9 @@ type decodingRow struct {
 	Mode      string       `json:"mode"`
 	Speed     bench.Spread `json:"tokens_per_second"`
 	Step      float64      `json:"step_seconds"`
-	Bytes     int64        `json:"step_bytes"` // 0, as what follows, with several sequences
-	Rate      float64      `json:"read_bytes_per_second"`
-	Share     float64      `json:"share_of_read"`                         // of what was read just before each run or, if that was not measured, of ReadAll
+	Bytes     int64        `json:"step_bytes,omitempty"` // none, as of what follows, with several sequences
+	Rate      float64      `json:"read_bytes_per_second,omitempty"`
+	Share     float64      `json:"share_of_read,omitempty"`               // of what was read just before each run or, if that was not measured, of ReadAll
 	Predicted float64      `json:"predicted_tokens_per_second,omitempty"` // 0: not predicted
 	Ratio     float64      `json:"measured_over_predicted,omitempty"`
 }
@@ -97,10 +97,6 @@ func (r *decodingReport) ofWhat() string {
 	return "Share is of the plain read on all nodes at once."
 }
 
-func gigabytes(bytesPerSecond float64) string {
-	return fmt.Sprintf("%.1f GB/s", bytesPerSecond/1e9)
-}
-
 func (r *decodingReport) table() string {
 	t := newTable("depth", "mode", "tokens/s", "slowest", "fastest", "a step", "GB/s", "share", "predicted", "ratio")
 	rightAligned(t, 10)
@@ -114,10 +110,10 @@ func (r *decodingReport) table() string {
 		}
 		rate, share := "-", "-"
 		if row.Bytes > 0 {
-			rate, share = fmt.Sprintf("%.1f", row.Rate/1e9), fmt.Sprintf("%.0f%%", 100*row.Share)
+			rate, share = fmt.Sprintf("%.1f", row.Rate/1e9), percent(row.Share)
 		}
 		t.AppendRow(table.Row{row.Depth, row.Mode, fmt.Sprintf("%.1f", row.Speed.Median), fmt.Sprintf("%.1f", row.Speed.Min), fmt.Sprintf("%.1f", row.Speed.Max),
-			milliseconds(row.Step), rate, share, predicted, ratio})
+			shortTime(row.Step), rate, share, predicted, ratio})
 	}
 	return t.Render()
 }
@@ -130,7 +126,7 @@ func (r *decodingReport) writeCSV(w io.Writer) error {
 	}
 	for _, row := range r.Rows {
 		if err := c.Write([]string{strconv.Itoa(row.Depth), row.Mode, number(row.Speed.Median), number(row.Speed.Min), number(row.Speed.Max), number(row.Step),
-			strconv.FormatInt(row.Bytes, 10), number(row.Rate), number(row.Share), number(row.Predicted), number(row.Ratio)}); err != nil {
+			known(float64(row.Bytes)), known(row.Rate), known(row.Share), known(row.Predicted), known(row.Ratio)}); err != nil {
 			return err
 		}
 	}

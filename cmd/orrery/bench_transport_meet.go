@@ -30,8 +30,8 @@ type transportBench struct {
 	body       []byte
 }
 
-// meet makes an endpoint for the other end at addr, and lanes in both directions: over connections or, where that is asked for, through shared memory, and
-// then those of devices too.
+// meet makes an endpoint for the other end at addr, and lanes in both directions: over connections or, where that is
+// asked for, through shared memory, and then those of devices too.
 func meet(ctx context.Context, addr string, frame int, id *ca.Identity, shared bool, log *slog.Logger) (_ *transportBench, err error) {
 	t := &transportBench{addr: addr, frame: frame, id: id, bare: make(map[int]net.Conn), body: make([]byte, mostBulk-bulkHeader)}
 	defer func() {

@@ -128,15 +128,36 @@ func startLong(t testing.TB, args ...string) *command {
 }
 
 func TestAnInterruptedGenerationEndsAndSaysSo(t *testing.T) {
-	for name, args := range map[string][]string{"in one process": nil, "on node processes": {"--nodes", "2"}} {
-		g := startLong(t, append(args, "--prompt", "Once")...)
-		g.signal(syscall.SIGINT)
-		if status := g.wait(exitWithin); status != statusFailed {
-			t.Errorf("%s: status %d", name, status)
+	for _, c := range []struct {
+		name   string
+		args   []string
+		signal syscall.Signal
+		status int
+	}{
+		{"in one process", nil, syscall.SIGINT, 130},
+		{"on node processes", []string{"--nodes", "2"}, syscall.SIGTERM, 143},
+	} {
+		g := startLong(t, append(c.args, "--prompt", "Once")...)
+		g.signal(c.signal)
+		if status := g.wait(exitWithin); status != c.status {
+			t.Errorf("%s: status %d", c.name, status)
 		}
 		if lines := strings.Split(strings.TrimSpace(g.stderr.String()), "\n"); lines[len(lines)-1] != "orrery: interrupted" {
-			t.Errorf("%s: %s", name, g.stderr)
+			t.Errorf("%s: %s", c.name, g.stderr)
 		}
+	}
+}
+
+func TestAnInterruptionIsNotTakenForTheFailureOfWhatItEnds(t *testing.T) {
+	for _, args := range [][]string{{"bench", "decode"}, {"bench", "pool", "--rounds", "100"}} {
+		t.Run(args[1], func(t *testing.T) {
+			bench := start(t, append(args, "--log-level", "debug", "--nodes", "2", "--depth", "0")...)
+			bench.logs("local nodes are ready") // and memory is read, or the ways between them measured
+			bench.signal(syscall.SIGINT)
+			if status := bench.wait(exitWithin); status != 130 || !strings.HasSuffix(bench.stderr.String(), "\norrery: interrupted\n") {
+				t.Errorf("status %d", status)
+			}
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -68,6 +69,9 @@ const tokensPerCode = 64
 
 // Validate looks at the flags together.
 func (c *demoCmd) Validate() error {
+	if orrery.Mode(c.Mode) == orrery.Pipeline {
+		return errors.New("--mode pipeline: the others are compared with it: name pooled, ring or auto")
+	}
 	if least := tokensPerCode * int(c.Codes); c.documentTokens() < least {
 		return fmt.Errorf("a context of %d is too small for %d codes: use --context %d or more, or fewer --codes", c.Context, c.Codes, int(c.Context)-c.documentTokens()+least)
 	}

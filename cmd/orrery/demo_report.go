@@ -1,14 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/placement"
@@ -52,24 +49,6 @@ type demoAnswer struct {
 	Right    bool   `json:"right"`
 }
 
-// newTable is a table in the style of all our output.
-func newTable(header ...any) table.Writer {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleRounded)
-	t.Style().Format.Header = text.FormatDefault
-	t.AppendHeader(table.Row(header))
-	return t
-}
-
-// rightAligned makes all columns but the first right-aligned.
-func rightAligned(t table.Writer, columns int) {
-	var cs []table.ColumnConfig
-	for i := 2; i <= columns; i++ {
-		cs = append(cs, table.ColumnConfig{Number: i, Align: text.AlignRight, AlignHeader: text.AlignRight})
-	}
-	t.SetColumnConfigs(cs)
-}
-
 // showPlacement prints what is where, at the full context.
 func (d *demo) showPlacement() {
 	for _, n := range d.cluster.Nodes() {
@@ -78,7 +57,7 @@ func (d *demo) showPlacement() {
 	t := newTable("node", "cores", "memory", "bandwidth")
 	rightAligned(t, 4)
 	for _, n := range d.report.Nodes {
-		t.AppendRow(table.Row{n.Name, n.Cores, placement.FormatBytes(n.Memory), placement.FormatBytes(int64(n.Bandwidth)) + "/s"})
+		t.AppendRow(table.Row{n.Name, n.Cores, placement.FormatBytes(n.Memory), gigabytes(n.Bandwidth)})
 	}
 	fmt.Fprintf(d.out, "\n%s\n\nWhat each node holds, at the full context of %d tokens:\n%s\n", t.Render(), d.model.Context(), placementTable(d.model.Plans()))
 }
@@ -105,7 +84,7 @@ func placementTable(plans *placement.Reservation) string {
 				layers = fmt.Sprintf("%d-%d", s.Layers.First, s.Layers.End-1)
 			}
 			if mode != orrery.Pipeline {
-				tokens = fmt.Sprintf("%.0f%%", 100*s.TokenWeight)
+				tokens = percent(s.TokenWeight)
 			}
 			t.AppendRow(table.Row{fmt.Sprintf("%-8s %s", name, s.Node), layers, tokens, placement.FormatBytes(s.Weights), placement.FormatBytes(s.KV),
 				placement.FormatBytes(s.Rest), placement.FormatBytes(s.Needs())})
@@ -113,14 +92,6 @@ func placementTable(plans *placement.Reservation) string {
 		t.AppendSeparator()
 	}
 	return strings.Join(append([]string{t.Render()}, refused...), "\n")
-}
-
-// describeSwitch is a switch in one line.
-func describeSwitch(r orrery.SwitchReport) string {
-	if r.Err != nil {
-		return r.Err.Error()
-	}
-	return fmt.Sprintf("%v → %v: %s moved, in effect after %v and %d tokens", r.From, r.To, placement.FormatBytes(r.Bytes), r.Took.Round(100*time.Microsecond), r.Tokens-r.Asked)
 }
 
 // close prints the tables and the verdict, and is an error if that is bad.
@@ -145,9 +116,7 @@ func (d *demo) close() error {
 	}
 	r.AllRight = wrong == 0
 	if d.cmd.Format == "json" {
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		if err := e.Encode(r); err != nil {
+		if err := encodeJSON(os.Stdout, r); err != nil {
 			return err
 		}
 	} else {
@@ -204,7 +173,10 @@ func (d *demo) printTables(wrong int, switched bool) {
 		verdict = fmt.Sprintf("%d answers were WRONG", wrong)
 	}
 	if r.SameTokens {
-		verdict += ",\nand the greedy tokens were the same in all modes and across the switches"
+		verdict += ",\nand the greedy tokens were the same in all modes"
+		if len(last.Switches) > 0 {
+			verdict += " and across the switches"
+		}
 	} else {
 		verdict += ",\nand the greedy tokens were NOT the same everywhere"
 	}
@@ -213,5 +185,3 @@ func (d *demo) printTables(wrong int, switched bool) {
 	}
 	fmt.Fprintf(d.out, "%s.\n%.1f s in all.\n", verdict, r.Seconds)
 }
-
-func milliseconds(seconds float64) string { return fmt.Sprintf("%.1f ms", 1000*seconds) }

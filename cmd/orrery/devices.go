@@ -22,10 +22,11 @@ type devicesCmd struct {
 
 // Help is the end of the command's help.
 func (*devicesCmd) Help() string {
-	return `Memory is how fast it is read on a CPU, and how fast it is copied on a GPU, counting bytes read and written. Matrix is a large product
-in bf16 by Orrery's own kernel. What predictions go by, which is kept from the last time: weights and KV
-are how fast decode reads them, q8 and q4 how many times longer it takes for a byte of such KV, and the
-turn what a step takes besides its operations.
+	return `Memory is how fast it is read on a CPU, and how fast it is copied on a GPU,
+counting bytes read and written. Matrix is a large product in bf16 by Orrery's
+own kernel. What predictions go by, which is kept from the last time: weights
+and KV are how fast decode reads them, q8 and q4 how many times longer it takes
+for a byte of such KV, and the turn what a step takes besides its operations.
 
 Example:
   orrery devices --format json`
@@ -35,10 +36,10 @@ Example:
 type foundDevice struct {
 	Device    string           `json:"device"`
 	Name      string           `json:"name"`
-	Memory    int64            `json:"memory,omitempty"`    // bytes
-	Bandwidth float64          `json:"bandwidth,omitempty"` // bytes/s
-	Matrix    float64          `json:"matrix,omitempty"`    // operations/s
-	Rates     *placement.Rates `json:"rates,omitempty"`     // as nodes measure them
+	Memory    int64            `json:"memory_bytes,omitempty"`
+	Bandwidth float64          `json:"bytes_per_second,omitempty"`
+	Matrix    float64          `json:"matrix_operations_per_second,omitempty"`
+	Rates     *placement.Rates `json:"rates,omitempty"` // as nodes measure them
 	Note      string           `json:"note,omitempty"`
 }
 
@@ -103,36 +104,40 @@ func writeDevices(w io.Writer, format string, all []foundDevice) error {
 	case "json":
 		return encodeJSON(w, all)
 	case "csv":
-		rows := [][]string{{"device", "name", "memory", "bandwidth", "matrix", "weights", "kv", "q8", "q4", "turn", "note"}}
+		rows := [][]string{{"device", "name", "memory_bytes", "bytes_per_second", "matrix_operations_per_second", "weights_bytes_per_second",
+			"kv_bytes_per_second", "kv_q8_times_as_long_a_byte", "kv_q4_times_as_long_a_byte", "turn_seconds", "note"}}
 		for _, d := range all {
-			row := []string{d.Device, d.Name, fmt.Sprint(d.Memory)}
-			for _, v := range append([]float64{d.Bandwidth, d.Matrix}, d.speeds()...) {
-				row = append(row, fmt.Sprintf("%.6g", v))
+			row := []string{d.Device, d.Name, known(float64(d.Memory)), known(d.Bandwidth), known(d.Matrix)}
+			for _, v := range d.speeds() {
+				row = append(row, known(v))
 			}
 			rows = append(rows, append(row, d.Note))
 		}
 		return csv.NewWriter(w).WriteAll(rows)
 	}
-	t := newTable("Device", "Name", "Memory", "Matrix", "Weights", "KV", "q8, q4", "Turn", "")
+	t := newTable("device", "name", "memory GB/s", "matrix TFLOP/s", "weights GB/s", "KV GB/s", "q8, q4", "turn")
+	rightAligned(t, 8)
+	notes := ""
 	for _, d := range all {
-		memory, matrix, weights, kv, packed, turn := "", "", "", "", "", ""
-		if d.Bandwidth > 0 {
-			memory = fmt.Sprintf("%.0f GB/s", d.Bandwidth/1e9)
+		if d.Note != "" {
+			notes += fmt.Sprintf("%s: %s\n", d.Device, d.Note)
 		}
+		if d.Bandwidth == 0 {
+			continue
+		}
+		matrix, v := "-", d.speeds()
 		if d.Matrix > 0 {
-			matrix = fmt.Sprintf("%.0f TFLOP/s", d.Matrix/1e12)
+			matrix = fmt.Sprintf("%.0f", d.Matrix/1e12)
 		}
-		if v := d.speeds(); d.Rates != nil {
-			weights, kv = fmt.Sprintf("%.0f GB/s", v[0]/1e9), fmt.Sprintf("%.0f GB/s", v[1]/1e9)
-			packed, turn = fmt.Sprintf("%.2f, %.2f", v[2], v[3]), fmt.Sprintf("%.0f µs", 1e6*v[4])
-		}
-		t.AppendRow([]any{d.Device, d.Name, memory, matrix, weights, kv, packed, turn, d.Note})
+		t.AppendRow([]any{d.Device, d.Name, fmt.Sprintf("%.0f", d.Bandwidth/1e9), matrix, fmt.Sprintf("%.0f", v[0]/1e9), fmt.Sprintf("%.0f", v[1]/1e9),
+			fmt.Sprintf("%.2f, %.2f", v[2], v[3]), microseconds(v[4])})
 	}
-	_, err := fmt.Fprintln(w, t.Render())
+	_, err := fmt.Fprintf(w, "%s\n%s", t.Render(), notes)
 	return err
 }
 
-// speeds are what is shown of the rates: bytes/s of weights and of KV, how many times longer a byte takes in q8 and q4, and the turn in seconds. They are 0 if there are none.
+// speeds are what is shown of the rates: bytes/s of weights and of KV, how many times longer a byte takes in q8 and q4,
+// and the turn in seconds. They are 0 if there are none.
 func (d *foundDevice) speeds() []float64 {
 	r := d.Rates
 	if r == nil {

@@ -19,6 +19,7 @@ var errSaidAlready = errors.New("the report says what is wrong")
 
 // explain prints an error, and what to do about it where that is known.
 func explain(w io.Writer, err error) {
+	clearBar()
 	if errors.Is(err, errSaidAlready) {
 		return
 	}
@@ -40,6 +41,7 @@ func hint(err error) string {
 	var join *cluster.JoinError
 	var exposed *orrery.ExposedError
 	var adapter *rdma.NoDeviceError
+	var lost *orrery.NodeLostError
 	switch {
 	case errors.As(err, &exposed):
 		return `make certificates, the first once for the cluster and the second for each machine:
@@ -52,6 +54,8 @@ and give --tls NAME.tls; or --insecure, where you trust everybody who can reach 
 		return fmt.Sprintf("--context %d, or again when another sequence has ended", busy.FreeTokens)
 	case errors.As(err, &busy):
 		return "again when another sequence has ended, or a node has its memory back"
+	case errors.As(err, &lost):
+		return "again: the nodes that are left take over what they have memory for"
 	case errors.As(err, &adapter):
 		return "--rdma off, or the name of an active adapter in the list that orrery rdma prints"
 	case errors.Is(err, cluster.ErrCluster):

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +17,10 @@ type countFlag int
 // UnmarshalText reads the number.
 func (c *countFlag) UnmarshalText(b []byte) error {
 	n, err := strconv.ParseInt(string(b), 10, 32)
-	if err != nil || n < 1 {
+	switch {
+	case errors.Is(err, strconv.ErrRange) && n > 0:
+		return fmt.Errorf("%.20s is more than %d", b, math.MaxInt32)
+	case err != nil || n < 1:
 		return fmt.Errorf("%.20q is not a whole number of 1 or more", b)
 	}
 	*c = countFlag(n)

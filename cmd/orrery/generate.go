@@ -66,6 +66,9 @@ func (c *generateCmd) Validate() error {
 	if orrery.Mode(c.Mode) == orrery.Auto && len(c.SwitchAt) > 0 {
 		return errors.New("--mode auto chooses when to switch: leave out --switch-at, or name a mode to begin in")
 	}
+	if n := len(c.SwitchAt); n > 0 && c.SwitchAt[n-1].Token >= int(c.MaxTokens) {
+		return fmt.Errorf("--switch-at %d:%v: the answer ends before, with --max-tokens %d", c.SwitchAt[n-1].Token, c.SwitchAt[n-1].Mode, c.MaxTokens)
+	}
 	return c.sampling().Validate()
 }
 
@@ -208,10 +211,15 @@ func (c *generateCmd) stream(g *orrery.Generation) error {
 	if c.Format == "json" {
 		return errors.Join(failed, json.NewEncoder(os.Stdout).Encode(reportOf(text.String(), &s, failed)))
 	}
-	fmt.Println()
+	if s.Tokens > 0 || failed == nil {
+		fmt.Println()
+	}
 	if s.Tokens > 0 {
 		fmt.Fprintf(os.Stderr, "\n%s read%s, first token after %v, %s written%s\n", counted(s.Prompt, "token"), speed("%.0f", s.PrefillRate(), s.Prefill),
 			s.TTFT.Round(time.Millisecond/10), counted(s.Tokens, "token"), speed("%.1f", s.DecodeRate(), s.Decode))
+	}
+	if finish(&s, failed) == "length" && s.Tokens < int(c.MaxTokens) {
+		fmt.Fprintln(os.Stderr, "the context is full: --context allows for more")
 	}
 	if len(s.Choices) > 0 {
 		fmt.Fprintln(os.Stderr, choiceTable(choiceReports(s.Choices)))
@@ -236,6 +244,7 @@ type generateReport struct {
 	Text         string         `json:"text"`
 	PromptTokens int            `json:"prompt_tokens"`
 	Tokens       int            `json:"tokens"`
+	Finish       string         `json:"finish_reason,omitempty"` // stop or length, as others call it; none of an answer that failed
 	TTFTSeconds  float64        `json:"ttft_seconds"`
 	PrefillRate  float64        `json:"prefill_tokens_per_second"`
 	DecodeRate   float64        `json:"decode_tokens_per_second"`
@@ -245,28 +254,19 @@ type generateReport struct {
 }
 
 func reportOf(text string, s *orrery.Stats, failed error) generateReport {
-	return generateReport{Text: text, PromptTokens: s.Prompt, Tokens: s.Tokens, TTFTSeconds: s.TTFT.Seconds(), PrefillRate: s.PrefillRate(), DecodeRate: s.DecodeRate(),
+	return generateReport{Text: text, PromptTokens: s.Prompt, Tokens: s.Tokens, Finish: finish(s, failed), TTFTSeconds: s.TTFT.Seconds(), PrefillRate: s.PrefillRate(), DecodeRate: s.DecodeRate(),
 		Switches: switchReports(s.Switches), Auto: choiceReports(s.Choices), Error: errorText(failed)}
 }
 
-// switchReport is a mode switch, for programs.
-type switchReport struct {
-	From        string  `json:"from"`
-	To          string  `json:"to"`
-	AskedAt     int     `json:"asked_at_token"`
-	EffectiveAt int     `json:"effective_at_token"`
-	Bytes       int64   `json:"bytes_moved"`
-	Seconds     float64 `json:"seconds_until_effective"`
-	Error       string  `json:"error,omitempty"`
-}
-
-func switchReports(rs []orrery.SwitchReport) []switchReport {
-	var out []switchReport
-	for _, r := range rs {
-		out = append(out, switchReport{From: r.From.String(), To: r.To.String(), AskedAt: r.Asked, EffectiveAt: r.Tokens, Bytes: r.Bytes,
-			Seconds: r.Took.Seconds(), Error: errorText(r.Err)})
+// finish is why an answer ended: at a token that ends it, or for want of room.
+func finish(s *orrery.Stats, failed error) string {
+	switch {
+	case failed != nil:
+		return ""
+	case s.Stopped:
+		return "stop"
 	}
-	return out
+	return "length"
 }
 
 func errorText(err error) string {

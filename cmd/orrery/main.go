@@ -43,7 +43,8 @@ const (
 // options are how the command line is read and explained.
 func (*cli) options() []kong.Option {
 	return []kong.Option{kong.Name("orrery"), kong.Vars{"version": orrery.Version}, kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.Description(`An actor-model runtime for large language models on a cluster of unlike machines. "orrery demo" shows what it does.`)}
+		kong.Description(`An actor-model runtime for large language models on a cluster of unlike machines. "orrery demo" shows what it does.
+The exit status is 1 after a failure, 2 for wrong arguments, and 128 plus the signal's number after an interruption.`)}
 }
 
 func main() {
@@ -62,26 +63,46 @@ func main() {
 		err = checkEmpty(args)
 	}
 	if err != nil {
-		explainUsage(k, err)
+		explainUsage(k, plainer(args, err))
 		os.Exit(statusUsage)
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(c.LogLevel)}))
 	slog.SetDefault(log)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	ctx := untilInterrupted()
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.Bind(log)
 	if err := k.Run(); err != nil {
-		if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
-			err = errInterrupted // of the waits that it ended, one says so in its own words
+		status := statusFailed
+		var by interruption
+		if errors.As(context.Cause(ctx), &by) {
+			log.Debug("what the interruption ended", "err", err) // a wait or a process, in its own words
+			err, status = by, by.status()
 		}
 		explain(os.Stderr, err)
-		os.Exit(statusFailed)
+		os.Exit(status)
 	}
 }
 
-// errInterrupted is the end of a command that was asked to end.
-var errInterrupted = errors.New("interrupted")
+// interruption is the end of a command that was asked to end.
+type interruption struct{ by syscall.Signal }
+
+func (interruption) Error() string { return "interrupted" }
+
+// status is what shells have for the end by a signal.
+func (i interruption) status() int { return 128 + int(i.by) }
+
+// untilInterrupted is done when the command is asked to end. A second signal ends the program at once.
+func untilInterrupted() context.Context {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		s := <-signals
+		signal.Stop(signals)
+		cancel(interruption{s.(syscall.Signal)})
+	}()
+	return ctx
+}
 
 // checkEmpty reports a value that is empty, as of a variable that a script forgot to set. What is left out has a
 // default; what is empty would quietly have it too, and a node that is to join would be a cluster of its own.
@@ -100,6 +121,17 @@ func checkEmpty(args []string) error {
 		return fmt.Errorf("%s is empty: give it a value, or leave it out", name)
 	}
 	return nil
+}
+
+// plainer is the error in words of ours where the parser's are of its own tokens: of a value that begins with a dash, it
+// says what it takes the dash for.
+func plainer(args []string, err error) error {
+	for i := 1; i < len(args); i++ {
+		if flag := args[i-1]; strings.HasPrefix(flag, "--") && strings.HasPrefix(err.Error(), flag+": expected ") && strings.HasPrefix(args[i], "-") {
+			return fmt.Errorf("%s: %q begins as a flag does: give a value, or %s=%s", flag, args[i], flag, args[i])
+		}
+	}
+	return err
 }
 
 // explainUsage prints what is wrong with the arguments, and where to read on. What was parsed may be nil.

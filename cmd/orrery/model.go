@@ -1,6 +1,10 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/orrery-ai/orrery"
@@ -26,8 +30,21 @@ func (f *modelFlags) options(kv kvFlag, context int) orrery.LoadOptions {
 // ref is the model's reference. A path is made absolute; a bare name stays one, which every node looks for in
 // its own --data-dir, and this command in the working directory.
 func (f *modelFlags) ref() (string, error) {
-	if f.Model == recall.Name || filepath.Base(f.Model) == f.Model {
+	if f.Model == recall.Name {
 		return f.Model, nil
 	}
-	return absolute(f.Model)
+	path, err := filepath.Abs(f.Model)
+	if err != nil {
+		return "", err
+	}
+	switch _, err := os.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("model %s: no such file or directory: --model is a path, the same on every node, or a name in the working directory and in "+
+			"each node's --data-dir, or %q", f.Model, recall.Name)
+	case err != nil:
+		return "", fmt.Errorf("model %s: %w", f.Model, err)
+	case filepath.Base(f.Model) == f.Model:
+		return f.Model, nil
+	}
+	return path, nil
 }

@@ -115,7 +115,7 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	for _, self := range n.Nodes() {
 		if self.Name == n.Name() {
-			fmt.Printf("node %s: %s, %s offered, %s/s\n", self.Name, self.Device, placement.FormatBytes(self.Memory), placement.FormatBytes(int64(self.Bandwidth)))
+			fmt.Printf("node %s: %s, %s offered, read at %s\n", self.Name, self.Device, placement.FormatBytes(self.Memory), gigabytes(self.Bandwidth))
 		}
 	}
 	fmt.Printf("gossip on %s; join it with --join %s; ctrl-C leaves\n", n.Addr(), n.Addr())

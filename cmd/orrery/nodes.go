@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -29,13 +28,15 @@ func (nodesCmd) Help() string {
   orrery nodes --join 192.168.1.10:7946
   orrery nodes --nodes 3 --format json
 
-Speeds are what each node measured with its own kernels, of one token from
-memory and from the caches, and of a prefill chunk. A turn is what a step takes besides its
-operations, on a GPU until it begins and until the host has the result. An exchange is a KiB there and back: busy
-right after another one, paused when the other node had nothing to do for half a
-millisecond, as in decode. Over says what small messages between the two take, and
-shared how much memory the two share for that and for lanes of their GPUs.
-Without --join or --nodes it is about this machine.`
+Memory is what a node offers, free what of that no model was promised. Speeds are
+what each node measured with its own kernels, of one token from memory and from
+the caches, and of a prefill chunk. A turn is what a step takes besides its
+operations, on a GPU until it begins and until the host has the result. An
+exchange is a KiB there and back: busy right after another one, paused when the
+other node had nothing to do for half a millisecond, as in decode. Over says what
+small messages between the two take, and shared how much memory the two share for
+that and for lanes of their GPUs. Without --join or --nodes it is about this
+machine.`
 }
 
 // linksTimeout bounds the measuring of all links: a few rounds, each below a second unless something is wrong.
@@ -126,7 +127,7 @@ func (r *nodesReport) writeCSV(w io.Writer) error {
 	c := csv.NewWriter(w)
 	rows := [][]string{{"node", "peer", "measure", "value"}}
 	add := func(node, peer, measure string, value float64) {
-		rows = append(rows, []string{node, peer, measure, strconv.FormatFloat(value, 'g', 6, 64)})
+		rows = append(rows, []string{node, peer, measure, number(value)})
 	}
 	for _, n := range r.Nodes {
 		add(n.Name, "", "memory_bytes", float64(n.Memory))
@@ -140,8 +141,8 @@ func (r *nodesReport) writeCSV(w io.Writer) error {
 			add(n.Name, "", "weights_from_caches_bytes_per_second", k.Cache.Layer.Rate())
 			add(n.Name, "", "kv_from_memory_bytes_per_second", k.Memory.Attend.Rate())
 			add(n.Name, "", "kv_from_caches_bytes_per_second", k.Cache.Attend.Rate())
-			add(n.Name, "", "prefill_products_per_second", k.PrefillProduct)
-			add(n.Name, "", "prefill_attention_per_second", k.PrefillAttend)
+			add(n.Name, "", "prefill_product_operations_per_second", k.PrefillProduct)
+			add(n.Name, "", "prefill_attention_operations_per_second", k.PrefillAttend)
 			for i, bits := range placement.PackedBits {
 				add(n.Name, "", fmt.Sprintf("kv_q%d_times_as_long_a_byte", bits), k.Packed[i])
 			}
@@ -167,30 +168,28 @@ func (r *nodesReport) writeCSV(w io.Writer) error {
 	return c.WriteAll(rows)
 }
 
-func micro(seconds float64) string { return fmt.Sprintf("%.0f µs", 1e6*seconds) }
-
 func (r *nodesReport) text() string {
 	t := newTable("node", "device", "cores", "memory", "free", "version")
 	rightAligned(t, 6)
-	speeds := newTable("node", "read GB/s", "weights GB/s", "KV GB/s", "q8, q4", "GFLOP/s", "attention", "turn", "ahead")
-	rightAligned(speeds, 9)
+	speeds := newTable("node", "read GB/s", "weights GB/s", "KV GB/s", "q8, q4", "GFLOP/s", "turn", "ahead")
+	rightAligned(speeds, 8)
 	giga := func(v float64) string { return fmt.Sprintf("%.1f", v/1e9) }
 	for _, n := range r.Nodes {
 		t.AppendRow(table.Row{n.Name, n.Device, n.Cores, placement.FormatBytes(n.Memory), placement.FormatBytes(n.Free), n.Version})
-		row := table.Row{n.Name, giga(n.Bandwidth), "-", "-", "-", "-", "-", "-", "-"}
+		row := table.Row{n.Name, giga(n.Bandwidth), "-", "-", "-", "-", "-", "-"}
 		if k := n.Rates; k != nil {
 			row[2] = giga(k.Memory.Layer.Rate()) + " / " + giga(k.Cache.Layer.Rate())
 			row[3] = giga(k.Memory.Attend.Rate()) + " / " + giga(k.Cache.Attend.Rate())
 			row[4] = fmt.Sprintf("%.2f, %.2f", k.Packed[0], k.Packed[1])
-			row[5], row[6], row[7] = fmt.Sprintf("%.0f", k.PrefillProduct/1e9), fmt.Sprintf("%.0f", k.PrefillAttend/1e9), micro(k.Turn)
+			row[5], row[6] = fmt.Sprintf("%.0f / %.0f", k.PrefillProduct/1e9, k.PrefillAttend/1e9), microseconds(k.Turn)
 			if k.Gate > 0 {
-				row[8] = micro(k.Gate)
+				row[7] = microseconds(k.Gate)
 			}
 		}
 		speeds.AppendRow(row)
 	}
-	text := t.Render() + "\n\n" + speeds.Render() + "\nweights and KV: decode, from memory / from the caches; q8, q4: times as long a byte of KV; GFLOP/s and attention:\n" +
-		"prefill; turn: a step besides its operations; ahead: the device's part of an exchange that it was given ahead\n"
+	text := t.Render() + "\n\n" + speeds.Render() + "\nweights and KV: decode, from memory / from the caches; q8, q4: times as long a byte of KV; GFLOP/s: prefill, products /\n" +
+		"attention; turn: a step besides its operations; ahead: the device's part of an exchange that it was given ahead\n"
 	for _, n := range r.Nodes {
 		if n.Short > 0 {
 			text += fmt.Sprintf("WARNING: other programs took %s of the memory that node %s has promised: it takes on nothing new\n", placement.FormatBytes(n.Short), n.Name)
@@ -212,7 +211,7 @@ func linksText(links []linkReport) string {
 			mark, guessed = "*", true
 		}
 		if l.Ahead > 0 {
-			ahead = micro(l.Ahead)
+			ahead = microseconds(l.Ahead)
 		}
 		over, shared := l.Over, "-"
 		if over == "" {
@@ -221,7 +220,7 @@ func linksText(links []linkReport) string {
 		if l.Memory > 0 {
 			shared = placement.FormatBytes(l.Memory)
 		}
-		t.AppendRow(table.Row{l.From, l.To, over, shared, micro(l.Busy), micro(l.Paused), ahead, fmt.Sprintf("%.2f%s", l.Rate/1e9, mark)})
+		t.AppendRow(table.Row{l.From, l.To, over, shared, microseconds(l.Busy), microseconds(l.Paused), ahead, fmt.Sprintf("%.2f%s", l.Rate/1e9, mark)})
 	}
 	text := t.Render() + "\n"
 	if guessed {

@@ -25,13 +25,18 @@ type report interface {
 
 // writeReport prints a report as table, json or csv.
 func writeReport(w io.Writer, format string, r report) error {
+	return writeAs(w, format, r, report.text, func(w io.Writer, r report) error { return r.writeCSV(w) })
+}
+
+// writeAs prints what another package reports as text, which goes for any other format too, json or csv.
+func writeAs[T any](w io.Writer, format string, r T, text func(T) string, writeCSV func(io.Writer, T) error) error {
 	switch format {
 	case "json":
 		return encodeJSON(w, r)
 	case "csv":
-		return r.writeCSV(w)
+		return writeCSV(w, r)
 	}
-	_, err := io.WriteString(w, r.text())
+	_, err := io.WriteString(w, text(r))
 	return err
 }
 

@@ -16,12 +16,12 @@ import (
 )
 
 type planCmd struct {
-	Model      string       `help:"Directory with a config.json, or such a file, whose weights are not needed; or a GGUF file." required:"" type:"path" placeholder:"DIR|FILE"`
+	Model      string       `help:"Directory with a config.json, or such a file, whose weights are not needed; or a GGUF file, or \"recall\", the one that comes with Orrery." required:"" placeholder:"DIR|FILE"`
 	Cluster    string       `help:"YAML file that describes nodes and links." xor:"which" type:"existingfile" placeholder:"FILE"`
 	Context    countFlag    `help:"Tokens of each sequence, all of which must fit." required:"" placeholder:"N"`
 	Sequences  countFlag    `help:"Sequences at the same time." default:"1" placeholder:"N"`
 	KV         plan.KV      `name:"kv" help:"Storage of keys and values: f16, q8 or q4." default:"f16"`
-	Weights    plan.Weights `help:"Storage of matrices: bf16, q8, q6, q5, q4, or stored, as the model's files have them (default: stored for a GGUF file, else q4). Experts that are published in MXFP4 stay so." placeholder:"FORMAT"`
+	Weights    plan.Weights `help:"Storage of matrices: bf16, q8, q6, q5, q4, or stored, as the model's files have them (default: stored for a GGUF file and recall, else q4). Experts that are published in MXFP4 stay so." placeholder:"FORMAT"`
 	Link       string       `help:"Link of the file that joins all nodes (default: as the file has it)." placeholder:"NAME"`
 	Mode       modeFlag     `help:"Plan this mode only: pipeline, pooled or ring." placeholder:"MODE"`
 	Layers     layersFlag   `help:"Layers of some nodes, first and last." placeholder:"NODE=0-20,…"`

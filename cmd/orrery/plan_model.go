@@ -10,11 +10,21 @@ import (
 
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/plan"
+	"github.com/orrery-ai/orrery/recall"
 )
 
 // arch reads the geometry of the model that --model names, and what to call it. Its files are opened if it has no
 // config.json, as a GGUF file, or if weights as stored are asked for.
 func (c *planCmd) arch() (arch *plan.Arch, name string, err error) {
+	if c.Model == recall.Name {
+		m, err := recall.Open()
+		if err != nil {
+			return nil, "", err
+		}
+		defer m.Close()
+		arch, err := c.archOf(m)
+		return arch, recall.Name, err
+	}
 	file := c.Model
 	if info, err := os.Stat(file); err == nil && info.IsDir() {
 		file = filepath.Join(file, "config.json")
@@ -36,18 +46,25 @@ func (c *planCmd) arch() (arch *plan.Arch, name string, err error) {
 		return nil, "", err
 	}
 	defer m.Close()
+	arch, err = c.archOf(m)
+	return arch, modelName(c.Model), err
+}
+
+// archOf is the geometry of a model whose files are there.
+func (c *planCmd) archOf(m *model.Model) (*plan.Arch, error) {
 	b, err := m.File("config.json")
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	if arch, err = plan.ParseConfig(b); err != nil {
-		return nil, "", fmt.Errorf("%s: %w", c.Model, err)
+	arch, err := plan.ParseConfig(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.Model, err)
 	}
 	arch.Stored = &plan.Stored{Embed: m.EmbedBytes(), Head: m.HeadBytes()}
 	for l := range m.Config.Layers {
 		arch.Stored.Layers, arch.Stored.Reads = append(arch.Stored.Layers, m.LayerBytes(l)), append(arch.Stored.Reads, m.ReadBytes(l))
 	}
-	return arch, modelName(c.Model), nil
+	return arch, nil
 }
 
 // modelName is a file's name without what says that it is a model, or, of a config.json, its folder's.

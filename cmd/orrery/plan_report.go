@@ -15,14 +15,7 @@ import (
 
 // writePlan prints a report as text, json or csv.
 func writePlan(w io.Writer, format string, r *plan.Report) error {
-	switch format {
-	case "json":
-		return encodeJSON(w, r)
-	case "csv":
-		return writePlanCSV(w, r)
-	}
-	_, err := io.WriteString(w, planText(r))
-	return err
+	return writeAs(w, format, r, planText, writePlanCSV)
 }
 
 // writePlanCSV is a line for each mode and context: what a spreadsheet needs to draw the curves.
@@ -86,21 +79,6 @@ func storage(w plan.Weights) string {
 		return "as stored"
 	}
 	return "in " + w.String()
-}
-
-// numbered is a large number for people.
-func numbered(n int64) string {
-	if n < 1e9 {
-		return fmt.Sprintf("%.1f million", float64(n)/1e6)
-	}
-	return fmt.Sprintf("%.1f billion", float64(n)/1e9)
-}
-
-func counted(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // planColumns aligns numbers to the right, and names to the left.
@@ -168,7 +146,7 @@ func planSteps(fit []plan.ModeReport) string {
 		s := m.Speeds[len(m.Speeds)-1]
 		full = s.Context
 		t.AppendRow(table.Row{m.Mode, milliseconds(s.Step.Weights), milliseconds(s.Step.KV), milliseconds(s.Step.Exchange), milliseconds(s.Step.HandOver),
-			milliseconds(s.Step.Seconds()), fmt.Sprintf("%.0f µs", 1e6*m.Exchange), fmt.Sprintf("%.0f%%", 100*s.Waiting)})
+			milliseconds(s.Step.Seconds()), microseconds(m.Exchange), percent(s.Waiting)})
 	}
 	return fmt.Sprintf("A decode step at %d tokens:\n%s", full, t.Render())
 }

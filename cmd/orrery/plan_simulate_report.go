@@ -15,14 +15,7 @@ import (
 
 // writeScaling prints a simulation as text, json or csv.
 func writeScaling(w io.Writer, format string, s *plan.Scaling) error {
-	switch format {
-	case "json":
-		return encodeJSON(w, s)
-	case "csv":
-		return writeScalingCSV(w, s)
-	}
-	_, err := io.WriteString(w, scalingText(s))
-	return err
+	return writeAs(w, format, s, scalingText, writeScalingCSV)
 }
 
 // writeScalingCSV is a line for each point.
@@ -53,13 +46,13 @@ func writeScalingCSV(w io.Writer, s *plan.Scaling) error {
 func scalingText(s *plan.Scaling) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: weights %s, KV in %v; %d tokens in %d blocks; kernels reach %.0f%%\n", s.Model, storage(s.Weights), s.KV, s.Context, s.Blocks, 100*s.Efficiency)
-	fmt.Fprintf(&b, "link %s: %s", s.Link, microseconds(s.Wire.Latency))
+	fmt.Fprintf(&b, "link %s: %s", s.Link, shortTime(s.Wire.Latency))
 	if s.Wire.Jitter > 0 {
-		fmt.Fprintf(&b, " and jitter of %s on average", microseconds(s.Wire.Jitter))
+		fmt.Fprintf(&b, " and jitter of %s on average", shortTime(s.Wire.Jitter))
 	}
 	fmt.Fprintf(&b, ", %.1f GB/s", s.Wire.Bandwidth/1e9)
 	if s.Wire.PerMessage > 0 {
-		fmt.Fprintf(&b, " and %s for each message", microseconds(s.Wire.PerMessage))
+		fmt.Fprintf(&b, " and %s for each message", shortTime(s.Wire.PerMessage))
 	}
 	if s.Noise.Stragglers > 0 {
 		fmt.Fprintf(&b, "; %.1f%% of the nodes take %.2f times as long", 100*s.Noise.Stragglers, s.Noise.Slowdown)
@@ -132,7 +125,3 @@ func lanesText(l plan.Lanes) string {
 	return fmt.Sprintf("Assumed: what a node keeps for activations and lanes does not grow beyond that of %d nodes, %s. As the engine is,\nwith lanes between all pairs, it would be %s for each of %d nodes; so the model fits %s.",
 		l.Members, placement.FormatBytes(l.Bytes), placement.FormatBytes(l.Present), l.Nodes, present)
 }
-
-func microseconds(seconds float64) string { return fmt.Sprintf("%.3g µs", 1e6*seconds) }
-
-func percent(share float64) string { return fmt.Sprintf("%.0f%%", 100*share) }

@@ -189,3 +189,10 @@ func TestAGGUFFileIsPlannedAsItIsStored(t *testing.T) {
 		t.Errorf("in q4: %s, %d bytes of %d", what, smaller, size)
 	}
 }
+
+func TestTheModelThatShipsCanBePlanned(t *testing.T) {
+	stdout, stderr, status := run(t, exitWithin, "plan", "--model", "recall", "--cluster", m4Cluster, "--context", "32768")
+	if status != 0 || !strings.Contains(stdout, "recall (") || !strings.Contains(stdout, "weights as stored") {
+		t.Errorf("status %d\n%s%s", status, stdout, stderr)
+	}
+}

@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -12,6 +12,25 @@ import (
 
 	"github.com/orrery-ai/orrery/placement"
 )
+
+// unfinished is the bar that is on the terminal and has not come to its end.
+var unfinished atomic.Pointer[progressbar.ProgressBar]
+
+// newBar is a bar on the terminal.
+func newBar(total int64, more ...progressbar.Option) *progressbar.ProgressBar {
+	options := []progressbar.Option{progressbar.OptionSetWriter(os.Stderr), progressbar.OptionFullWidth(), progressbar.OptionSetPredictTime(false),
+		progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish()}
+	bar := progressbar.NewOptions64(total, append(options, more...)...)
+	unfinished.Store(bar)
+	return bar
+}
+
+// clearBar takes away what is left of a bar, so that an error has a line of its own.
+func clearBar() {
+	if bar := unfinished.Swap(nil); bar != nil {
+		_ = bar.Clear()
+	}
+}
 
 // prefillProgress shows how far the prompt is, with tokens/s and the time left, on a terminal; elsewhere it
 // says nothing.
@@ -23,13 +42,15 @@ func prefillProgress(what string) func(done, total int) {
 	var bar *progressbar.ProgressBar
 	return func(done, total int) {
 		if bar == nil {
-			bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionShowCount(), progressbar.OptionFullWidth(),
-				progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish())
+			bar = newBar(int64(total), progressbar.OptionShowCount())
 		}
 		rate := float64(done) / time.Since(began).Seconds()
 		left := time.Duration(float64(total-done) / rate * float64(time.Second)).Round(time.Second)
 		bar.Describe(fmt.Sprintf("%s %.0f tokens/s, %v left", what, rate, left))
 		_ = bar.Set(done) // only drawing can fail
+		if done == total {
+			unfinished.Store(nil)
+		}
 	}
 }
 
@@ -63,8 +84,7 @@ func (l *loading) note(node string, done, total int64) {
 		read, all = read+n, all+l.total[node]
 	}
 	if l.bar == nil {
-		l.bar = progressbar.NewOptions64(all, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionFullWidth(),
-			progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish())
+		l.bar = newBar(all)
 	}
 	l.bar.ChangeMax64(all)
 	l.bar.Describe(fmt.Sprintf("reading weights, %s of %s", placement.FormatBytes(read), placement.FormatBytes(all)))
@@ -77,16 +97,6 @@ func (l *loading) end() {
 	l.over = true
 	if l.bar != nil {
 		_ = l.bar.Finish()
+		unfinished.Store(nil)
 	}
-}
-
-func absolute(path string) (string, error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
-	if _, err := os.Stat(abs); err != nil {
-		return "", fmt.Errorf("model %s: %w", path, err)
-	}
-	return abs, nil
 }

@@ -16,9 +16,11 @@ const (
 	usualSlack = 50 * time.Microsecond
 )
 
-// coarsenTimers has the system wake threads of this process no more than about every two milliseconds for the sake of time. The runtime has a thread that looks after the others. Each time that a process has
-// had nothing to do, which is between any two steps of a node in pipeline, it does so every 20 µs at first, and on a virtual machine, where waking takes as long, with a core each, that was a third of a node's time. What has
-// come does not wait for time, and deadlines may be late by so much.
+// coarsenTimers has the system wake threads of this process no more than about every two milliseconds for the sake of
+// time. The runtime has a thread that looks after the others. Each time that a process has had nothing to do, which is
+// between any two steps of a node in pipeline, it does so every 20 µs at first, and on a virtual machine, where waking
+// takes as long, with a core each, that was a third of a node's time. What has come does not wait for time, and deadlines
+// may be late by so much.
 //
 // Threads inherit it from the one that starts them, and the runtime starts that one first: so the program begins again, once.
 func coarsenTimers(log *slog.Logger) {
