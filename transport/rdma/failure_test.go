@@ -228,11 +228,20 @@ func TestMuteAdapterEndsAtTheDeadlineAndAtClose(t *testing.T) {
 	p := provider(t, f)
 	a, _ := connect(t, p, p)
 	f.Set("mute", 1)
-	a.SetDeadline(time.Now().Add(50 * time.Millisecond))
-	n, err := a.Write(make([]byte, 10<<20))
-	if !errors.Is(err, os.ErrDeadlineExceeded) || n == 0 {
-		t.Errorf("Write gives %d, %v", n, err)
-	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		n, err := a.Write(make([]byte, 10<<20))
+		if !errors.Is(err, os.ErrDeadlineExceeded) || n == 0 {
+			t.Errorf("Write gives %d, %v", n, err)
+		}
+	})
+	eventually(t, "the writer sleeps", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.leader == &a.writer
+	})
+	a.SetDeadline(soonest())
+	wg.Wait()
 	if _, err := a.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Read gives %v", err)
 	}
