@@ -264,7 +264,7 @@ func (l *link) watch() {
 	}
 	a.watched = want
 	if err := l.sock.watch(l.poller, want); err != nil {
-		go l.fail(err, false)
+		l.fail(err, false)
 	}
 }
 

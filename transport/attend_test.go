@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -169,6 +171,33 @@ func TestWhoSpinsReadsWhatOthersWaitForAndMakesRoomForThem(t *testing.T) {
 	}
 	if b.turn.Load() == turn {
 		t.Error("who spins is not told that somebody else has something to do")
+	}
+}
+
+func TestAPollerThatBreaksEndsTheWaitsThatItWouldHaveEnded(t *testing.T) {
+	a, _ := endpoint(t, "a", Config{})
+	b, err := Listen("127.0.0.1:0", Config{Cluster: "test", Node: "b", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	a.SetPeer("b", b.Addr())
+	_, r := lane(t, a, b, LaneKey{1, Query}, 10)
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.Next()
+		done <- err
+	}()
+	eventually(t, "somebody waits who does not attend", func() bool { return r.parked.Load() })
+	b.pollers[classSmall].set.stop()
+	select {
+	case err := <-done:
+		var lost *ErrPeerLost
+		if !errors.As(err, &lost) || lost.Node != "a" || !strings.Contains(err.Error(), "waiting for messages") {
+			t.Errorf("error is %v", err)
+		}
+	case <-time.After(time.Until(soon())):
+		t.Error("the wait goes on, and nobody reads the connection")
 	}
 }
 

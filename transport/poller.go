@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"fmt"
 	"log/slog"
 	"maps"
 	"net"
@@ -39,8 +40,9 @@ type poller struct {
 	over atomic.Bool   // stop was called
 	done chan struct{} // closed when run has ended
 
-	mu    sync.Mutex
-	links map[int]*link // by descriptor
+	mu     sync.Mutex
+	links  map[int]*link // by descriptor
+	broken error         // why run has ended before stop
 
 	glancing sync.Mutex
 	seen     []*link // in the glance under way
@@ -66,6 +68,7 @@ func (p *poller) run(log *slog.Logger) {
 		if ready, err = p.set.wait(ready[:0]); err != nil {
 			if !p.over.Load() {
 				log.Error("cannot wait for messages", "err", err) // others closed descriptors of this process
+				p.fail(fmt.Errorf("waiting for messages: %w", err))
 			}
 			return
 		}
@@ -79,6 +82,17 @@ func (p *poller) run(log *slog.Logger) {
 			}
 		}
 		runtime.Gosched() // first those who have been woken
+	}
+}
+
+// fail ends the links: nobody would read them for those who wait.
+func (p *poller) fail(cause error) {
+	p.mu.Lock()
+	p.broken = cause
+	links := slices.Collect(maps.Values(p.links))
+	p.mu.Unlock()
+	for _, l := range links {
+		l.fail(cause, false)
 	}
 }
 
@@ -116,6 +130,9 @@ func (p *poller) stop() {
 func (p *poller) add(l *link, fd int, i interest) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.broken != nil {
+		return p.broken
+	}
 	p.links[fd] = l
 	return p.set.add(fd, i)
 }

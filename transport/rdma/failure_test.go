@@ -1,6 +1,7 @@
 package rdma
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -155,16 +156,92 @@ func TestFullQueueIsWaitedFor(t *testing.T) {
 	}
 }
 
+// Credits that found the queue full are paid when a send is complete, which then has to wake whoever sleeps.
+func TestCreditsThatFoundTheQueueFullArePaid(t *testing.T) {
+	for _, who := range []string{"reader", "writer"} {
+		t.Run("while the "+who+" sleeps", func(t *testing.T) {
+			f := standin.Start(t)
+			p := provider(t, f)
+			a, b := connect(t, p, p)
+			for range a.profile.slots { // all that b gives credits for
+				send(t, a, []byte("??"))
+			}
+			want(t, b, []byte("?")) // all have arrived, and none is read to its end
+			var wg sync.WaitGroup
+			ahead := 1
+			if who == "writer" {
+				ahead = b.profile.slots
+			}
+			for i := range ahead {
+				if i == ahead-1 {
+					f.Set("delay_us", 100_000)
+				}
+				send(t, b, []byte("!"))
+			}
+			f.Set("delay_us", 0)
+			if who == "writer" {
+				wg.Go(func() { send(t, b, []byte("!")) })
+				eventually(t, "the writer sleeps", func() bool {
+					b.mu.Lock()
+					defer b.mu.Unlock()
+					return b.leader == &b.writer
+				})
+				ahead++
+			}
+			f.Set("full", 1+a.profile.slots/2)
+			want(t, b, bytes.Repeat([]byte("?"), 2*a.profile.slots-1)) // the credits are due from the half on
+			if who == "reader" {
+				wg.Go(func() { want(t, b, []byte("more")) })
+			}
+			send(t, a, []byte("more"))
+			if n := f.Get("full"); n != 0 {
+				t.Errorf("the queue was not found full %d times", n)
+			}
+			want(t, a, bytes.Repeat([]byte("!"), ahead))
+			wg.Wait()
+		})
+	}
+}
+
+func TestAPollThatFailsEndsTheCallThatWasAboutToSleep(t *testing.T) {
+	f := standin.Start(t)
+	p := provider(t, f)
+	a, _ := connect(t, p, p)
+	f.Set("fail_poll_in", 1) // the second is the one after the request for an event
+	ended := make(chan error, 1)
+	go func() {
+		_, err := a.Read(make([]byte, 1))
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), "peer b: ibv_poll_cq") {
+			t.Errorf("Read gives %v", err)
+		}
+	case <-time.After(time.Until(soon())):
+		t.Error("Read sleeps on a broken connection")
+	}
+}
+
 func TestMuteAdapterEndsAtTheDeadlineAndAtClose(t *testing.T) {
 	f := standin.Start(t)
 	p := provider(t, f)
 	a, _ := connect(t, p, p)
 	f.Set("mute", 1)
-	a.SetDeadline(time.Now().Add(50 * time.Millisecond))
-	n, err := a.Write(make([]byte, 10<<20))
-	if !errors.Is(err, os.ErrDeadlineExceeded) || n == 0 {
-		t.Errorf("Write gives %d, %v", n, err)
-	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		n, err := a.Write(make([]byte, 10<<20))
+		if !errors.Is(err, os.ErrDeadlineExceeded) || n == 0 {
+			t.Errorf("Write gives %d, %v", n, err)
+		}
+	})
+	eventually(t, "the writer sleeps", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.leader == &a.writer
+	})
+	a.SetDeadline(soonest())
+	wg.Wait()
 	if _, err := a.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Read gives %v", err)
 	}

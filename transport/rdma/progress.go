@@ -122,12 +122,11 @@ func (c *Conn) sendData(slot, bytes int) error {
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, syscall.ENOMEM) || c.busy == 0 {
+		if c.full = errors.Is(err, syscall.ENOMEM) && c.busy > 0; !c.full {
 			c.free = append(c.free, slot)
 			c.fail(err)
 			return c.err
 		}
-		c.full = true
 		if err := c.await(&c.writer); err != nil {
 			c.free = append(c.free, slot)
 			return err
@@ -153,10 +152,10 @@ func (c *Conn) transmit(slot int, k kind, bytes int) error {
 }
 
 // pay sends a message of credits if one is due. If there is no slot, or the queue is full, the next completion
-// or read tries again.
+// or read tries again; whoever sleeps has to be woken by that completion.
 func (c *Conn) pay() {
-	if c.flow.due() && c.err == nil && !c.over() {
-		c.speak(kindCredit)
+	if c.flow.due() && c.err == nil && !c.over() && !c.speak(kindCredit) && c.leader != nil && c.armed < c.alert() {
+		c.wake(c.leader)
 	}
 }
 
@@ -171,7 +170,7 @@ func (c *Conn) speak(k kind) bool {
 		return true
 	}
 	c.free = append(c.free, slot)
-	if !errors.Is(err, syscall.ENOMEM) || c.busy == 0 {
+	if c.full = errors.Is(err, syscall.ENOMEM) && c.busy > 0; !c.full {
 		c.fail(err)
 	}
 	return false

@@ -33,6 +33,14 @@ const (
 	longPause  = time.Millisecond
 )
 
+// No completion is slept over, by these rules, all kept under mu:
+//
+//   - Who sleeps has asked for an event, and polled after that, since no event comes for what was there before (arm).
+//   - armed is not above what the adapter was asked for, unless the event waits to be taken; then the leader does not sleep.
+//   - Only the leader takes events, and then polls. When it leads no more it wakes the other, who leads in its
+//     place or is ready. So nobody sleeps for a leader that there is not.
+//   - What has to make an event (alert) grows only in a call that then arms, or that wakes the leader to do so (pay).
+
 // await waits until the reader has something to read, or the writer a slot and a credit. It has mu, and gives
 // it up while it waits.
 func (c *Conn) await(w *waiter) error {
@@ -145,7 +153,7 @@ func (c *Conn) arm() bool {
 		return false
 	}
 	c.armed = alert
-	return c.poll() == 0
+	return c.poll() == 0 && c.err == nil
 }
 
 // alert is what the waiters need to be woken for.

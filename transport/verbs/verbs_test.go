@@ -13,7 +13,7 @@ import (
 	"github.com/orrery-ai/orrery/internal/standin"
 )
 
-// end is a queue pair with a page of memory.
+// end is a queue pair with memory.
 type end struct {
 	channel *Channel
 	queue   *CQ
@@ -23,7 +23,7 @@ type end struct {
 	mr      *MR
 }
 
-const page = 4096
+const room = 64 << 10
 
 func must[T any](t testing.TB) func(T, error) T {
 	return func(v T, err error) T {
@@ -41,9 +41,9 @@ func newEnd(t testing.TB, ctx *Context, pd *PD) *end {
 	e := &end{channel: must[*Channel](t)(ctx.Channel())}
 	e.queue = must[*CQ](t)(ctx.CQ(16, 4, e.channel))
 	e.pair = must[*QP](t)(pd.QP(Reliable, e.queue, 4, 4))
-	e.memory = must[[]byte](t)(unix.Mmap(-1, 0, page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE))
+	e.memory = must[[]byte](t)(unix.Mmap(-1, 0, room, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE))
 	e.address = uintptr(unsafe.Pointer(&e.memory[0]))
-	e.mr = must[*MR](t)(pd.Register(e.address, page, LocalWrite))
+	e.mr = must[*MR](t)(pd.Register(e.address, room, LocalWrite))
 	t.Cleanup(func() {
 		if err := errors.Join(e.pair.Close(), e.queue.Close(), e.channel.Close(), e.mr.Close(), unix.Munmap(e.memory)); err != nil {
 			t.Error(err)
@@ -54,7 +54,7 @@ func newEnd(t testing.TB, ctx *Context, pd *PD) *end {
 
 func (e *end) post(t testing.TB, id uint64) {
 	t.Helper()
-	if err := e.pair.PostReceive(id, e.address, page, e.mr.LKey); err != nil {
+	if err := e.pair.PostReceive(id, e.address, room, e.mr.LKey); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -156,7 +156,7 @@ func TestMemoryThatIsNotRegisteredIsRefused(t *testing.T) {
 	ctx, pd := open(t, f)
 	a, b := connected(t, ctx, pd)
 	b.post(t, 1)
-	if err := a.pair.PostSend(1, a.address+1, page, a.mr.LKey); err != nil {
+	if err := a.pair.PostSend(1, a.address+1, room, a.mr.LKey); err != nil {
 		t.Fatal(err)
 	}
 	done := must[[]Completion](t)(a.queue.Poll())
@@ -169,7 +169,7 @@ func TestFailedVerbNamesItselfAndTheCause(t *testing.T) {
 	f := standin.Start(t)
 	ctx, pd := open(t, f)
 	f.Set("fail_mr", int(syscall.ENOMEM))
-	_, err := pd.Register(0, page, LocalWrite)
+	_, err := pd.Register(0, room, LocalWrite)
 	if !errors.Is(err, syscall.ENOMEM) || !strings.Contains(err.Error(), "ibv_reg_mr") {
 		t.Errorf("error is %v", err)
 	}

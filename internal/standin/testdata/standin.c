@@ -48,6 +48,7 @@ enum setting {
 	FAIL_RECEIVE_IN, /* the message received after so many does */
 	FAIL_STATUS,
 	LOSE_IN,	 /* the send after so many succeeds, and never arrives */
+	FAIL_POLL_IN,	 /* the poll after so many fails */
 	FULL,		 /* so many sends find the queue full */
 	DELAY_US,	 /* completions come so much later */
 	FAIL_OPEN, FAIL_PD, FAIL_MR, FAIL_CHANNEL, FAIL_CQ, FAIL_QP, FAIL_MODIFY, /* the verb fails with this errno */
@@ -59,8 +60,9 @@ enum setting {
 
 static const char *names[SETTINGS] = {
 	"thunderbolt", "devices", "port_down", "no_address", "unreachable", "mute", "fail_send_in", "fail_receive_in",
-	"fail_status", "lose_in", "full", "delay_us", "fail_open", "fail_pd", "fail_mr", "fail_channel", "fail_cq", "fail_qp",
-	"fail_modify", "contexts", "pds", "mrs", "mrs_peak", "channels", "cqs", "qps", "sends", "not_ready", "overflow", "misuse",
+	"fail_status", "lose_in", "fail_poll_in", "full", "delay_us", "fail_open", "fail_pd", "fail_mr", "fail_channel", "fail_cq",
+	"fail_qp", "fail_modify", "contexts", "pds", "mrs", "mrs_peak", "channels", "cqs", "qps", "sends", "not_ready",
+	"overflow", "misuse",
 };
 
 static _Atomic long settings[SETTINGS];
@@ -123,6 +125,7 @@ int standin_use(const char *directory)
 	atomic_store(&settings[FAIL_SEND_IN], -1);
 	atomic_store(&settings[FAIL_RECEIVE_IN], -1);
 	atomic_store(&settings[LOSE_IN], -1);
+	atomic_store(&settings[FAIL_POLL_IN], -1);
 	atomic_store(&settings[FAIL_STATUS], IBV_WC_GENERAL_ERR);
 	return 0;
 }
@@ -249,6 +252,11 @@ static int post_box(void)
 	return fd;
 }
 
+/*
+ * raise_event makes an event, if one was asked for. What it is about has to be there for all processors before
+ * armed is read, and armed is written before they look for it: all four in one order (seq_cst), or each side
+ * could miss the other's.
+ */
 static void raise_event(struct wire *w, int solicited)
 {
 	uint32_t armed = atomic_load(&w->armed);
@@ -259,7 +267,8 @@ static void raise_event(struct wire *w, int solicited)
 	struct sockaddr_un to = {.sun_family = AF_UNIX};
 	strncpy(to.sun_path, w->channel, sizeof to.sun_path - 1);
 	uint64_t cq = w->cq;
-	sendto(post_box(), &cq, sizeof cq, 0, (struct sockaddr *)&to, sizeof to);
+	if (sendto(post_box(), &cq, sizeof cq, 0, (struct sockaddr *)&to, sizeof to) < 0 && errno != ENOENT && errno != ECONNREFUSED)
+		add(OVERFLOW, 1); /* nobody closed the channel, and the event is lost */
 }
 
 struct alarm {
@@ -303,6 +312,8 @@ static void raise_later(struct wire *w, int solicited, uint64_t due)
 	pthread_mutex_lock(&clock_lock);
 	if (alarm_count < sizeof alarms / sizeof alarms[0])
 		alarms[alarm_count++] = (struct alarm){due, w, solicited};
+	else
+		add(OVERFLOW, 1);
 	pthread_mutex_unlock(&clock_lock);
 }
 
@@ -652,7 +663,7 @@ static void arrive(struct cq *c, struct qp *q)
 {
 	struct wire *w = q->mine;
 	uint64_t head = atomic_load(&w->head);
-	while (!q->failed && q->posted && head < atomic_load_explicit(&w->tail, memory_order_acquire)) {
+	while (!q->failed && q->posted && head < atomic_load(&w->tail)) {
 		struct message *m = &w->ring[head % w->capacity];
 		struct receive *r = &q->receives[q->first];
 		struct ibv_wc wc = {.wr_id = r->id, .opcode = IBV_WC_RECV, .byte_len = m->bytes};
@@ -677,6 +688,8 @@ static int poll_cq(struct ibv_cq *ibcq, int n, struct ibv_wc *wc)
 {
 	struct cq *c = (struct cq *)ibcq;
 	int done = 0;
+	if (countdown(FAIL_POLL_IN))
+		return -EIO;
 	pthread_mutex_lock(&c->lock);
 	for (struct qp *q = c->qps; q; q = q->next)
 		arrive(c, q);
@@ -692,12 +705,18 @@ static int poll_cq(struct ibv_cq *ibcq, int n, struct ibv_wc *wc)
 	return done;
 }
 
+/* A request for every completion stays one, whatever is asked for before its event. */
 static int req_notify_cq(struct ibv_cq *ibcq, int solicited)
 {
 	struct cq *c = (struct cq *)ibcq;
 	pthread_mutex_lock(&c->lock);
-	for (struct qp *q = c->qps; q; q = q->next)
-		atomic_store(&q->mine->armed, solicited ? 2 : 1);
+	for (struct qp *q = c->qps; q; q = q->next) {
+		uint32_t none = 0;
+		if (!solicited)
+			atomic_store(&q->mine->armed, 1);
+		else
+			atomic_compare_exchange_strong(&q->mine->armed, &none, 2);
+	}
 	pthread_mutex_unlock(&c->lock);
 	return 0;
 }
@@ -925,7 +944,7 @@ static enum ibv_wc_status deliver(struct qp *q, const struct ibv_sge *s, int sol
 	m->bytes = s->length;
 	m->solicited = solicited;
 	memcpy(m->data, (void *)(uintptr_t)s->addr, s->length);
-	atomic_store_explicit(&w->tail, tail + 1, memory_order_release);
+	atomic_store(&w->tail, tail + 1);
 	raise_event(w, solicited);
 	return IBV_WC_SUCCESS;
 }

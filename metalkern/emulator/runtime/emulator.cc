@@ -147,6 +147,50 @@ EXPORT void emu_free(void* data) {
         }
 }
 
+// What a worker runs groups in. Launches are many and short, and to make the stacks of a group takes longer than most of them run; so rooms are kept,
+// but not too many: each stack is two mappings, and Linux lets a process have 65,530.
+enum { EACH = STACK + GUARD, KEPT = 16 };
+struct Room {
+    Group group;
+    uint32_t threads;                    // that have a stack
+    char *stacks, *shared;
+    size_t shared_size;
+    Copy (*copies)[MAX_COPIES];
+};
+static std::mutex rooms_mu;
+static std::vector<Room*> rooms;         // that nobody is in
+
+// A room for so many threads with so much threadgroup memory, and a group of which nothing is known yet.
+static Room* enter(uint32_t threads, uint32_t limit) {
+    Room* r = 0;
+    {
+        std::lock_guard<std::mutex> lock(rooms_mu);
+        if (!rooms.empty()) { r = rooms.back(); rooms.pop_back(); }
+    }
+    if (!r) {
+        r = (Room*)calloc(1, sizeof(Room));
+        r->stacks = (char*)mmap(0, (size_t)MAX_THREADS * EACH, PROT_NONE, MAP_PRIVATE | MAP_ANON, -1, 0);
+        r->copies = (Copy(*)[MAX_COPIES])calloc(MAX_THREADS, sizeof *r->copies);
+    }
+    for (; r->threads < threads; r->threads++) mprotect(r->stacks + (size_t)r->threads * EACH + GUARD, STACK, PROT_READ | PROT_WRITE);
+    if (r->shared_size < limit) {
+        free(r->shared);
+        r->shared_size = (limit + 63) / 64 * 64 + 64;
+        r->shared = (char*)aligned_alloc(64, r->shared_size);
+    }
+    memset(&r->group, 0, sizeof r->group);
+    r->group.threads = threads; r->group.simdgroups = threads / 32; r->group.limit = limit;
+    r->group.shared = r->shared; r->group.copies = r->copies;
+    return r;
+}
+static void leave(Room* r) {
+    {
+        std::lock_guard<std::mutex> lock(rooms_mu);
+        if (rooms.size() < KEPT) { rooms.push_back(r); return; }
+    }
+    munmap(r->stacks, (size_t)MAX_THREADS * EACH); free(r->shared); free(r->copies); free(r);
+}
+
 struct Launch {
     void* kernel; uint32_t grid[3], threads, pool, limit, order, workers; uint64_t timeout_ms;
     void** args; uint64_t arg_count;
@@ -167,13 +211,9 @@ EXPORT int emu_launch(const Launch* l) {
         stack_t own = {};                // for the handler of faults, of which a full stack is one
         own.ss_sp = malloc(alternate); own.ss_size = alternate;
         sigaltstack(&own, 0);
-        Group* t = (Group*)calloc(1, sizeof(Group));
-        const size_t each = STACK + GUARD;
-        char* stacks = (char*)mmap(0, l->threads * each, PROT_NONE, MAP_PRIVATE | MAP_ANON, -1, 0);
-        for (uint32_t f = 0; f < l->threads; f++) mprotect(stacks + f * each + GUARD, STACK, PROT_READ | PROT_WRITE);
-        t->shared = (char*)aligned_alloc(64, (l->limit + 63) / 64 * 64 + 64); t->limit = l->limit;
-        t->copies = (Copy(*)[MAX_COPIES])calloc(l->threads, sizeof *t->copies);
-        t->kernel = (void (*)())l->kernel; t->threads = l->threads; t->simdgroups = l->threads / 32;
+        Room* room = enter(l->threads, l->limit);
+        Group* t = &room->group;
+        t->kernel = (void (*)())l->kernel;
         memcpy(t->grid, l->grid, sizeof t->grid); memcpy(t->args, l->args, l->arg_count * sizeof(void*));
         t->stop = &stop; t->error = message; t->error_size = sizeof message;
         for (uint64_t i; (i = next++) < total && !failed;) {
@@ -186,7 +226,7 @@ EXPORT int emu_launch(const Launch* l) {
             t->used = (l->pool + 15) & ~15u; t->pool = t->shared; memset(t->pool, 0xff, l->pool);
             for (uint32_t f = 0; f < l->threads; f++) {
                 // Not all stacks at the same place of a page: their tops would share few sets of the cache.
-                void** s = (void**)(stacks + (f + 1) * each - (f % 16) * 128 - 64);
+                void** s = (void**)(room->stacks + (size_t)(f + 1) * EACH - (f % 16) * 128 - 64);
 #if defined(__x86_64__)
                 *--s = 0; *--s = (void*)entry; s -= 6;
 #else
@@ -205,7 +245,7 @@ EXPORT int emu_launch(const Launch* l) {
         stack_t none = {};
         none.ss_flags = SS_DISABLE;
         sigaltstack(&none, 0);
-        free(own.ss_sp); munmap(stacks, l->threads * each); free(t->shared); free(t->copies); free(t);
+        free(own.ss_sp); leave(room);
         std::lock_guard<std::mutex> lock(mu);
         if (--running == 0) done.notify_all();
     };
