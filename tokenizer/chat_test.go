@@ -149,8 +149,8 @@ func TestBadChatConfigsAreRefusedByFile(t *testing.T) {
 		"bad Jinja":     {`{"chat_template": "{% if %}"}`, "", "m/tokenizer_config.json: chat_template: "},
 		"open tag":      {`{}`, "{% if x", "m/chat_template.jinja: "},
 		"recursive":     {`{}`, "{% for x in messages recursive %}{{ loop(messages) }}{% endfor %}", "m/chat_template.jinja: "},
-		"large":         {`{}`, strings.Repeat("x", maxTemplate+1), "m/chat_template.jinja: "},
-		"deeply nested": {`{}`, "{{" + strings.Repeat("(", maxTemplate/2), "m/chat_template.jinja: "},
+		"large":         {`{}`, strings.Repeat("x", 1<<20), "m/chat_template.jinja: "},
+		"deeply nested": {`{}`, "{{" + strings.Repeat("(", 60<<10), "m/chat_template.jinja: "},
 	} {
 		if _, err := LoadChat([]byte(c.config), []byte(c.jinja), "m"); err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
