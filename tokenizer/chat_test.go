@@ -83,12 +83,12 @@ func TestRunawayTemplatesEndInAnErrorThatNamesTheFile(t *testing.T) {
 	for source, want := range map[string]string{
 		"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}":                                       "calls deep",
 		"{% macro f() %}{{ g() }}{% endmacro %}{% macro g() %}{{ f() }}{% endmacro %}{{ g() }}": "calls deep",
-		"{% for i in range(1000000000000) %}{% endfor %}":                                       "range",
-		"{% for i in range(600) %}{% for j in range(600) %}{% endfor %}{% endfor %}":            "range",
+		"{% for i in range(1000000000000) %}{% endfor %}":                                       "more work",
+		"{% for i in range(600) %}{% for j in range(600) %}{% endfor %}{% endfor %}":            "more work",
 		"{% for i in range(0, 5, 0) %}{% endfor %}":                                             "step",
 		"{{ range() }}": "0 arguments",
-		"{% for i in range(40) %}{{ messages[0].content }}{% endfor %}": "the prompt is over",
-		"{{ 1 % 0 }}":              "divide by zero",
+		"{% for i in range(40) %}{{ messages[0].content }}{% endfor %}": "more work",
+		"{{ 1 % 0 }}":              "a division by zero",
 		"{{ messages.x.y }}":       "",
 		"{{ nothing() }}":          "not callable",
 		"{{ 'a' | nofilter }}":     "nofilter",
@@ -185,6 +185,33 @@ func TestExtraVariablesKeepTheirOrder(t *testing.T) {
 	}
 }
 
+// TestLongConversationsAreRendered: what bounds a hostile template must leave room for any conversation.
+func TestLongConversationsAreRendered(t *testing.T) {
+	data, err := os.ReadFile("testdata/chat.golden.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var golden struct{ Templates map[string]string }
+	if err := json.Unmarshal(data, &golden); err != nil {
+		t.Fatal(err)
+	}
+	var short, long []Message
+	for i := range 20000 {
+		short = append(short, Message{[]string{"user", "assistant"}[i%2], "x"})
+	}
+	for i := range 8 {
+		long = append(long, Message{[]string{"user", "assistant"}[i%2], strings.Repeat("<think>\"\n", 200<<10) + "</think>" + strings.Repeat("é ", 200<<10)})
+	}
+	tools := json.RawMessage("[" + strings.TrimSuffix(strings.Repeat(`{"name": "f", "parameters": {"a": {"type": "string"}, "b": {}}, "required": ["a"]},`, 1000), ",") + "]")
+	for name, source := range golden.Templates {
+		for _, messages := range [][]Message{short, long} {
+			if _, err := chatOf(t, source).Render(messages, true, map[string]any{"tools": tools}); err != nil {
+				t.Errorf("%s, %d messages: %v", name, len(messages), err)
+			}
+		}
+	}
+}
+
 func TestGoroutinesShareATemplate(t *testing.T) {
 	c := chatOf(t, "{% macro m(x) %}[{{ x }}]{% endmacro %}{% set ns = namespace(n=0) %}{% for x in messages %}{% set ns.n = ns.n + 1 %}{{ m(x.content) }}{{ ns.n }}{% endfor %}")
 	var wg sync.WaitGroup
@@ -219,6 +246,9 @@ func FuzzChat(f *testing.F) {
 		}
 		if err != nil && !strings.HasPrefix(err.Error(), "fuzz/") {
 			t.Fatalf("%q does not name the file", err)
+		}
+		if err != nil && strings.Contains(err.Error(), "runtime error") {
+			t.Fatal(err)
 		}
 	})
 }

@@ -53,7 +53,8 @@ func (e *dictOf) eval(r *run, s *scope) any {
 		if !hashable(key) {
 			fail("%s cannot be a key", typeName(key))
 		}
-		d.set(hashed(key), r.eval(e.values[i], s))
+		r.hash(key)
+		d.set(key, r.eval(e.values[i], s))
 	}
 	return d
 }
@@ -312,7 +313,7 @@ func (r *run) item(v, key any) (any, bool) {
 	case undefined:
 		fail("%s is undefined", v.what)
 	case *dict:
-		return v.get(key)
+		return r.find(v, key)
 	case *list:
 		i, ok := key.(int)
 		if i < 0 {

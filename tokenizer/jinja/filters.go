@@ -162,12 +162,13 @@ func (r *run) sort(items []any, of func(any) any, folded, backwards bool) {
 func sorted(r *run, v any, a arguments) any {
 	args := a.take(0, "reverse", "case_sensitive", "attribute")
 	l := copied(r, r.items(v))
-	r.sort(l.items, attributeOf(r, args[2]), args[1] == nil || !truth(*args[1]), args[0] != nil && truth(*args[0]))
+	r.sort(l.items, attributeOf(r, args[2], nil), args[1] == nil || !truth(*args[1]), args[0] != nil && truth(*args[0]))
 	return l
 }
 
 // attributeOf picks what the attribute argument of a filter names: "a.0.b", or a number.
-func attributeOf(r *run, argument *any) func(any) any {
+// otherwise, unless it is nil, stands for what is undefined.
+func attributeOf(r *run, argument, otherwise *any) func(any) any {
 	if argument == nil || *argument == nil {
 		return func(v any) any { return v }
 	}
@@ -194,10 +195,12 @@ func attributeOf(r *run, argument *any) func(any) any {
 			if name, isName := key.(string); !ok && isName {
 				item, ok = r.attribute(v, name)
 			}
-			if !ok {
-				return undefined{"an attribute"}
+			if v = item; !ok {
+				v = undefined{"an attribute"}
+				if otherwise != nil {
+					v = *otherwise
+				}
 			}
-			v = item
 		}
 		return v
 	}
@@ -227,13 +230,26 @@ func end(r *run, v any, i int) any {
 	return item
 }
 
-func toFloat(_ *run, v any, a arguments) any {
+// maxNumber is the longest text that is read as a number.
+const maxNumber = 400
+
+// digits is v without the white space around it, if it is a text that may be a number.
+func digits(r *run, v any) (string, bool) {
+	s, ok := v.(string)
+	if !ok || len(s) > maxNumber {
+		return "", false
+	}
+	r.spend(len(s))
+	return strings.TrimSpace(s), true
+}
+
+func toFloat(r *run, v any, a arguments) any {
 	args := a.take(0, "default")
 	if _, f, _, ok := number(v); ok {
 		return f
 	}
-	if s, ok := v.(string); ok {
-		if f, err := strconv.ParseFloat(strings.TrimSpace(s), 64); err == nil {
+	if s, ok := digits(r, v); ok {
+		if f, err := strconv.ParseFloat(s, 64); err == nil {
 			return f
 		}
 	}
@@ -243,12 +259,11 @@ func toFloat(_ *run, v any, a arguments) any {
 	return 0.0
 }
 
-func toInt(_ *run, v any, a arguments) any {
+func toInt(r *run, v any, a arguments) any {
 	args := a.take(0, "default", "base")
 	i, f, whole, ok := number(v)
 	base := or(args[1], 10)
-	if s, isText := v.(string); isText {
-		s = strings.TrimSpace(s)
+	if s, isText := digits(r, v); isText {
 		if base != 0 && (base < 2 || base > 36) {
 			fail("int: base %d is not from 2 to 36", base)
 		}
@@ -304,7 +319,7 @@ func join(r *run, v any, a arguments) any {
 	if args[0] != nil {
 		separator = r.text(*args[0])
 	}
-	of := attributeOf(r, args[1])
+	of := attributeOf(r, args[1], nil)
 	var b strings.Builder
 	for i, item := range r.items(v) {
 		if i > 0 {
@@ -320,14 +335,8 @@ func mapped(r *run, v any, a arguments) any {
 	items := r.items(v)
 	if len(a.list) == 0 {
 		args := a.take(1, "attribute", "default")
-		of := attributeOf(r, args[0])
-		return r.list(len(items), func(i int) any {
-			value := of(items[i])
-			if _, missing := value.(undefined); missing && args[1] != nil {
-				return *args[1]
-			}
-			return value
-		})
+		of := attributeOf(r, args[0], args[1])
+		return r.list(len(items), func(i int) any { return of(items[i]) })
 	}
 	f, ok := filterNamed(or(&a.list[0], ""))
 	if !ok {
@@ -349,7 +358,7 @@ func selected(r *run, v any, a arguments, byAttribute, want bool) any {
 		if len(rest.list) == 0 {
 			fail("the attribute is missing")
 		}
-		of = attributeOf(r, &rest.list[0])
+		of = attributeOf(r, &rest.list[0], nil)
 		rest.list = rest.list[1:]
 	}
 	is := test(func(_ *run, v any, _ arguments) bool { return truth(v) })
@@ -373,7 +382,7 @@ func selected(r *run, v any, a arguments, byAttribute, want bool) any {
 
 func extreme(r *run, v any, a arguments, sign int) any {
 	args := a.take(0, "case_sensitive", "attribute")
-	of := attributeOf(r, args[1])
+	of := attributeOf(r, args[1], nil)
 	items := r.items(v)
 	if len(items) == 0 {
 		return undefined{"an item of what is empty"}
@@ -413,19 +422,22 @@ func reverse(r *run, v any, a arguments) any {
 
 func round(_ *run, v any, a arguments) any {
 	args := a.take(0, "precision", "method")
-	_, f, _, ok := number(v)
+	i, f, whole, ok := number(v)
 	if !ok {
 		fail("round: %s is not a number", typeName(v))
 	}
-	digits := or(args[0], 0)
-	if digits < -300 || digits > 300 {
-		fail("round: precision %d is not from -300 to 300", digits)
+	precision := or(args[0], 0)
+	if precision < -300 || precision > 300 {
+		fail("round: precision %d is not from -300 to 300", precision)
 	}
-	scale := math.Pow(10, float64(digits))
+	scale := math.Pow(10, float64(precision))
 	switch method := or(args[1], "common"); method {
 	case "common":
-		if digits >= 0 {
-			f, _ = strconv.ParseFloat(strconv.FormatFloat(f, 'f', digits, 64), 64)
+		if whole && precision >= 0 {
+			return i
+		}
+		if precision >= 0 {
+			f, _ = strconv.ParseFloat(strconv.FormatFloat(f, 'f', precision, 64), 64)
 			return f
 		}
 		return math.RoundToEven(f*scale) / scale
@@ -441,7 +453,7 @@ func round(_ *run, v any, a arguments) any {
 
 func sum(r *run, v any, a arguments) any {
 	args := a.take(0, "attribute", "start")
-	of := attributeOf(r, args[0])
+	of := attributeOf(r, args[0], nil)
 	total := any(0)
 	if args[1] != nil {
 		total = *args[1]
@@ -456,7 +468,7 @@ func sum(r *run, v any, a arguments) any {
 // unique are the items of v of which no equal came before. Texts are equal whatever their case, as Jinja has it.
 func unique(r *run, v any, a arguments) any {
 	args := a.take(0, "case_sensitive", "attribute")
-	of := attributeOf(r, args[1])
+	of := attributeOf(r, args[1], nil)
 	seen := map[any]bool{}
 	l := &list{}
 	for _, item := range r.items(v) {
@@ -467,6 +479,7 @@ func unique(r *run, v any, a arguments) any {
 		if !hashable(key) {
 			fail("unique: %s cannot be told from others", typeName(key))
 		}
+		r.hash(key)
 		if r.spend(stepCost); seen[hashed(key)] {
 			continue
 		}

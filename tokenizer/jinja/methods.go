@@ -30,12 +30,15 @@ var dictMethods = map[string]method{
 		entries := self.(*dict).entries
 		return r.list(len(entries), func(i int) any { return entries[i].value })
 	},
-	"get": func(_ *run, self any, a arguments) any {
+	"get": func(r *run, self any, a arguments) any {
 		args := a.take(1, "key", "default")
-		if v, ok := self.(*dict).get(*args[0]); ok {
+		if v, ok := r.find(self.(*dict), *args[0]); ok {
 			return v
 		}
-		return or[any](args[1], nil)
+		if args[1] == nil {
+			return nil
+		}
+		return *args[1]
 	},
 }
 

@@ -259,7 +259,6 @@ func (n *callBlock) run(r *run, s *scope) jump {
 type loop struct {
 	items   []any
 	at      int
-	depth   int
 	changed any // what changed was last asked of; nil at first
 }
 
@@ -280,12 +279,7 @@ func (n *loopOver) run(r *run, s *scope) jump {
 	if len(items) == 0 {
 		return r.body(n.otherwise, r.inner(s))
 	}
-	l := &loop{items: items, depth: 1}
-	if v, _ := r.get(s, "loop"); v != nil {
-		if outer, ok := v.(*loop); ok {
-			l.depth = outer.depth + 1
-		}
-	}
+	l := &loop{items: items}
 	for i, item := range items {
 		l.at = i
 		in := r.inner(s)
@@ -320,10 +314,10 @@ func (l *loop) attribute(r *run, name string) (any, bool) {
 		return l.at == len(l.items)-1, true
 	case "length":
 		return len(l.items), true
-	case "depth":
-		return l.depth, true
+	case "depth": // of recursion, which there is none of
+		return 1, true
 	case "depth0":
-		return l.depth - 1, true
+		return 0, true
 	case "previtem":
 		return neighbour(l.at - 1), true
 	case "nextitem":

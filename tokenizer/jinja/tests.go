@@ -65,7 +65,7 @@ func init() {
 	for op, names := range map[string][]string{
 		"==": {"eq", "equalto"}, "!=": {"ne"}, "<": {"lt", "lessthan"}, "<=": {"le"}, ">": {"gt", "greaterthan"}, ">=": {"ge"},
 	} {
-		for _, name := range names {
+		for _, name := range append(names, op) {
 			tests[name] = comparing(op)
 		}
 	}

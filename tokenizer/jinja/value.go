@@ -24,7 +24,7 @@ type list struct {
 // dict is a mapping that keeps the order of its keys and does not change.
 type dict struct {
 	entries []entry
-	index   map[any]int // of entries, by key
+	index   map[any]int // of entries, by hashed key
 }
 
 type entry struct{ key, value any }
@@ -45,23 +45,32 @@ type Func func(args []any) (any, error)
 func newDict(size int) *dict { return &dict{index: make(map[any]int, size)} }
 
 func (d *dict) set(key, value any) {
-	if i, ok := d.index[key]; ok {
+	if i, ok := d.index[hashed(key)]; ok {
 		d.entries[i].value = value
 		return
 	}
-	d.index[key] = len(d.entries)
+	d.index[hashed(key)] = len(d.entries)
 	d.entries = append(d.entries, entry{key, value})
 }
 
-func (d *dict) get(key any) (any, bool) {
+// find is what d has under a key.
+func (r *run) find(d *dict, key any) (any, bool) {
 	if !hashable(key) {
 		return nil, false
 	}
+	r.hash(key)
 	i, ok := d.index[hashed(key)]
 	if !ok {
 		return nil, false
 	}
 	return d.entries[i].value, true
+}
+
+// hash pays for looking for a key.
+func (r *run) hash(key any) {
+	if s, ok := key.(string); ok {
+		r.read(s)
+	}
 }
 
 // hashable is whether v can be a key.
@@ -323,7 +332,7 @@ func (r *run) equal(a, b any) bool {
 			return false
 		}
 		for _, e := range a.entries {
-			v, ok := d.get(e.key)
+			v, ok := r.find(d, e.key)
 			if !ok || !r.equal(e.value, v) {
 				return false
 			}
@@ -376,7 +385,7 @@ func (r *run) contains(v, item any) bool {
 	case *list:
 		return slices.ContainsFunc(v.items, func(x any) bool { return r.equal(x, item) })
 	case *dict:
-		_, ok := v.get(item)
+		_, ok := r.find(v, item)
 		return ok
 	case undefined:
 		return false

@@ -11,7 +11,7 @@ const (
 	stepCost  = 8   // evaluating an expression, running a statement
 	itemCost  = 32  // an item of a list, beside what it refers to
 	entryCost = 128 // an entry of a mapping, a variable, a scope
-	readBytes = 16  // bytes that are looked at for one unit
+	readBytes = 8   // bytes that are looked at for one unit
 )
 
 // What a rendering is given to spend.
