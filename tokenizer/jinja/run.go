@@ -8,7 +8,12 @@ import (
 )
 
 // Render runs the template with variables, which are what FromGo takes, or a Func. An error of a Func is handed on.
-func (t *Template) Render(vars map[string]any) (text string, err error) {
+func (t *Template) Render(vars map[string]any) (string, error) {
+	return t.render(vars, workFor)
+}
+
+// render is Render with a purse of its own.
+func (t *Template) render(vars map[string]any, work func(map[string]any) int) (text string, err error) {
 	r := &run{out: new(output)}
 	defer func() {
 		if err != nil && r.line > 0 {
@@ -28,7 +33,7 @@ func (t *Template) Render(vars map[string]any) (text string, err error) {
 		values[name] = v
 		s.vars = append(s.vars, binding{name, v})
 	}
-	r.left = workFor(values)
+	r.left = work(values)
 	r.body(t.body, s)
 	return r.out.String(), nil
 }
