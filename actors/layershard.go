@@ -35,6 +35,7 @@ type layerShard struct {
 	shards    map[uint64]*sequenceChild
 	traced    traced
 	stopping  bool
+	connected bool // the lanes to the other nodes were opened, once
 
 	ctx     context.Context // ends with the actor
 	cancel  context.CancelFunc
@@ -160,6 +161,9 @@ func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) error {
 	for i, n := range msg.Askers {
 		askers[i] = int(n)
 	}
+	if step := engine.Footprint(&m.Config, s.geometry.Format, int(msg.BlockTokens), len(msg.Nodes), false).Step(int(msg.OwnRows)); step > msg.FixedBytes {
+		return fmt.Errorf("load: steps of %d tokens take %d bytes, and %d are kept for weights, activations and the rest", msg.OwnRows, step, msg.FixedBytes)
+	}
 	self, root := ctx.Self(), ctx.ActorSystem().Root
 	s.engine, err = engine.New(engine.Config{
 		Model: m, Device: s.machine.Device, Endpoint: s.machine.Endpoint, ModelID: msg.Model,
@@ -190,6 +194,10 @@ func (s *layerShard) connect() error {
 	if s.engine == nil {
 		return fmt.Errorf("no model is loaded")
 	}
+	if s.connected {
+		return fmt.Errorf("the lanes to the other nodes are open already")
+	}
+	s.connected = true
 	return s.engine.Connect()
 }
 

@@ -213,6 +213,9 @@ func (n *node) load(ctx actor.Context, msg *proto.LoadModel) {
 	ctx.Forward(pid)
 }
 
+// maxStepTimeout bounds the wait for a step that a conductor may ask for.
+const maxStepTimeout = 24 * time.Hour
+
 // checkLoad refuses what no conductor of ours would ask for.
 func checkLoad(m *proto.LoadModel) error {
 	switch {
@@ -230,8 +233,8 @@ func checkLoad(m *proto.LoadModel) error {
 		return fmt.Errorf("load: KV format %d is not known here", m.KvFormat)
 	case m.KvBytes < 0 || m.FixedBytes < 0 || m.KvBytes > 1<<50 || m.FixedBytes > 1<<50:
 		return fmt.Errorf("load: %d bytes to be kept, and %d for the KV cache", m.FixedBytes, m.KvBytes)
-	case m.StepTimeoutMs <= 0:
-		return fmt.Errorf("load: step timeout of %d ms", m.StepTimeoutMs)
+	case m.StepTimeoutMs <= 0 || m.StepTimeoutMs > maxStepTimeout.Milliseconds():
+		return fmt.Errorf("load: a step timeout of %d ms is not between 1 ms and %v", m.StepTimeoutMs, maxStepTimeout)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/orrery-ai/orrery/proto"
@@ -17,6 +18,7 @@ type Tracing struct {
 	conductor *Conductor
 	nodes     []tracedNode
 	recorder  *trace.Recorder // our own
+	room      int             // for spans on a node, at the most
 	own       tracedNode
 	stopped   bool
 }
@@ -37,7 +39,7 @@ func (c *Conductor) Trace(ctx context.Context, spans int) (*Tracing, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tracing{conductor: c, recorder: r, nodes: make([]tracedNode, len(c.spec.Nodes))}
+	t := &Tracing{conductor: c, recorder: r, room: 2 * spans, nodes: make([]tracedNode, len(c.spec.Nodes))}
 	t.own.Name = c.pid.Address
 	if !c.recorder.CompareAndSwap(nil, r) {
 		return nil, errors.New("the model is being traced already")
@@ -128,11 +130,17 @@ func (t *Tracing) Collect(ctx context.Context) error {
 
 var errTraceStopped = errors.New("the trace has been stopped")
 
-// collect reads a node's pages until one is not full.
+// collect reads a node's pages until one is not full, but no more than a node can have kept: who says that there are always more would
+// else be listened to until the memory is full.
 func (t *Tracing) collect(ctx context.Context, n int) error {
+	return t.collectFrom(ctx, layerShardPID(t.conductor.spec.Nodes[n], t.conductor.model), n)
+}
+
+// collectFrom is collect from the LayerShard of the node.
+func (t *Tracing) collectFrom(ctx context.Context, shard *actor.PID, n int) error {
 	node := &t.nodes[n]
-	for {
-		page, err := askShard[*proto.SpansRead](ctx, t, n, &proto.ReadSpans{From: node.next})
+	for before := len(node.Spans); len(node.Spans)-before < t.room; {
+		page, err := Ask[*proto.SpansRead](ctx, t.conductor.system, shard, &proto.ReadSpans{From: node.next})
 		if err != nil {
 			return err
 		}
@@ -150,6 +158,7 @@ func (t *Tracing) collect(ctx context.Context, n int) error {
 			return nil
 		}
 	}
+	return nil
 }
 
 func (t *Tracing) collectOwn() error {

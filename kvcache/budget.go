@@ -26,7 +26,7 @@ func (e *FullError) Error() string {
 func (b *Budget) Take(n int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.used+n > b.limit {
+	if n < 0 || n > b.limit-b.used { // n may be whatever a peer says
 		return &FullError{Need: n, Free: b.limit - b.used, Limit: b.limit}
 	}
 	b.used += n

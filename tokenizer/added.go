@@ -1,5 +1,7 @@
 package tokenizer
 
+import "fmt"
+
 // addedToken is a token that is found in the text itself, before any splitting: control tokens such as
 // <|im_end|>, and words that were added to a vocabulary after it was made.
 type addedToken struct {
@@ -21,7 +23,19 @@ type addedSet struct {
 	ends   map[uint32]int    // node → the token that ends there
 }
 
-func (a *addedSet) add(t addedToken, content string) {
+// What text is held to for each of its characters is at most as long as a token.
+const (
+	maxAdded    = 512     // bytes of an added token
+	maxAddedAll = 1 << 20 // and of all of them, without those that they begin with together
+)
+
+func (a *addedSet) add(t addedToken, content string) error {
+	switch {
+	case len(content) > maxAdded:
+		return fmt.Errorf("%d bytes, the limit is %d", len(content), maxAdded)
+	case len(a.next)+len(content) > maxAddedAll:
+		return fmt.Errorf("the tokens that are sought in the text have over %d bytes in all", maxAddedAll)
+	}
 	if a.next == nil {
 		a.next, a.ends = map[uint64]uint32{}, map[uint32]int{}
 	}
@@ -38,6 +52,7 @@ func (a *addedSet) add(t addedToken, content string) {
 	}
 	a.ends[node] = len(a.tokens)
 	a.tokens = append(a.tokens, t)
+	return nil
 }
 
 // longest is the longest token that s begins with, and its length in bytes: 0 if there is none.
@@ -79,7 +94,7 @@ func (a *addedSet) split(text string, token func(id int32), between func(string)
 			continue
 		}
 		if t.LStrip {
-			start = max(trimSpaceRight(text[:start]), done)
+			start = done + trimSpaceRight(text[done:start])
 		}
 		if t.RStrip {
 			end += spaceLeft(text[end:])

@@ -6,8 +6,7 @@ import (
 	"maps"
 	"time"
 
-	"github.com/nikolalohinski/gonja/v2/config"
-	"github.com/nikolalohinski/gonja/v2/exec"
+	"github.com/orrery-ai/orrery/tokenizer/jinja"
 )
 
 // Message is one turn of a conversation.
@@ -29,9 +28,9 @@ func (e *RaisedError) Error() string { return e.Message }
 // use it.
 type ChatTemplate struct {
 	file      string // where it came from, for errors
-	base      *exec.Template
-	withTools *exec.Template // used instead when tools are given; may be nil
-	tokens    map[string]any // bos_token, eos_token and the like
+	base      *jinja.Template
+	withTools *jinja.Template // used instead when tools are given; may be nil
+	tokens    map[string]any  // bos_token, eos_token and the like
 	now       func() time.Time
 }
 
@@ -58,8 +57,8 @@ func LoadChat(tokenizerConfig, chatTemplateJinja []byte, name string) (*ChatTemp
 func (c *chatConfig) template(file string) (*ChatTemplate, error) {
 	var err error
 	t := &ChatTemplate{file: file, tokens: c.tokens, now: time.Now}
-	if t.base, err = parseTemplate(c.base); err == nil && c.withTools != "" {
-		t.withTools, err = parseTemplate(c.withTools)
+	if t.base, err = jinja.Parse(c.base); err == nil && c.withTools != "" {
+		t.withTools, err = jinja.Parse(c.withTools)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", t.file, err)
@@ -69,64 +68,55 @@ func (c *chatConfig) template(file string) (*ChatTemplate, error) {
 
 // Render is the prompt for messages. addGenerationPrompt opens the assistant's turn. extra are further
 // variables: tools, enable_thinking, documents; a json.RawMessage among them, at any depth, keeps the order
-// of its keys. A refusal by the template itself is a RaisedError.
-func (t *ChatTemplate) Render(messages []Message, addGenerationPrompt bool, extra map[string]any) (prompt string, err error) {
-	defer func() {
-		// The interpreter panics on some mistakes of a template, such as a remainder by zero.
-		if p := recover(); p != nil {
-			prompt, err = "", fmt.Errorf("%s: %v", t.file, p)
-		}
-	}()
-	turns := make(list, len(messages))
+// of its keys. A refusal by the template itself is a RaisedError; a template that would use up more time or
+// memory than the conversation can need ends with jinja.ErrTooMuch.
+func (t *ChatTemplate) Render(messages []Message, addGenerationPrompt bool, extra map[string]any) (string, error) {
+	turns := make([]any, len(messages))
 	for i, m := range messages {
-		turns[i] = dictOf([]string{"role", "content"}, []any{m.Role, m.Content})
+		turns[i] = jinja.Record([]string{"role", "content"}, m.Role, m.Content)
 	}
-	r := &render{now: t.now}
-	data := maps.Clone(t.tokens)
-	for k, v := range extra {
-		if data[k], err = toTemplate(v); err != nil {
-			return "", fmt.Errorf("%s: variable %s: %w", t.file, k, err)
-		}
-	}
-	maps.Copy(data, r.functions())
-	data["messages"] = turns
-	data["add_generation_prompt"] = addGenerationPrompt
+	vars := maps.Clone(t.tokens)
+	maps.Copy(vars, extra)
+	vars["raise_exception"] = jinja.Func(raise)
+	vars["strftime_now"] = jinja.Func(t.strftimeNow)
+	vars["messages"] = turns
+	vars["add_generation_prompt"] = addGenerationPrompt
 
 	template := t.base
-	if t.withTools != nil && data["tools"] != nil {
+	if t.withTools != nil && vars["tools"] != nil {
 		template = t.withTools
 	}
-	err = template.Execute(&r.out, exec.NewContext(data))
+	prompt, err := template.Render(vars)
+	var raised *RaisedError
 	switch {
-	case r.raised != nil:
-		return "", fmt.Errorf("%s: %w", t.file, r.raised)
+	case errors.As(err, &raised):
+		return "", fmt.Errorf("%s: %w", t.file, raised)
 	case err != nil:
 		return "", fmt.Errorf("%s: %w", t.file, err)
 	}
-	return r.out.String(), nil
+	return prompt, nil
 }
 
-// maxTemplate is the largest template, in bytes; the largest published are under 20 KiB. With maxBrackets it
-// bounds the parser's stack.
-const maxTemplate = 128 << 10
+// raise is raise_exception(message).
+func raise(args []any) (any, error) {
+	if len(args) != 1 {
+		return nil, fmt.Errorf("raise_exception: %d arguments, want 1", len(args))
+	}
+	message, ok := args[0].(string)
+	if !ok {
+		return nil, errors.New("raise_exception: the message is not a string")
+	}
+	return nil, &RaisedError{message}
+}
 
-func parseTemplate(source string) (t *exec.Template, err error) {
-	if len(source) > maxTemplate {
-		return nil, fmt.Errorf("%d bytes, the limit is %d", len(source), maxTemplate)
+// strftimeNow is strftime_now(format).
+func (t *ChatTemplate) strftimeNow(args []any) (any, error) {
+	if len(args) != 1 {
+		return nil, fmt.Errorf("strftime_now: %d arguments, want 1", len(args))
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			t, err = nil, fmt.Errorf("%v", p)
-		}
-	}()
-	c := config.New()
-	c.TrimBlocks = true // with lstripBlocks what templates of this kind are written for
-	if source, err = lstripBlocks(source); err != nil {
-		return nil, err
+	format, ok := args[0].(string)
+	if !ok {
+		return nil, errors.New("strftime_now: the format is not a string")
 	}
-	t, err = exec.NewTemplate(rootTemplate, c, onlyTemplate(source), environment)
-	if inner := errors.Unwrap(err); inner != nil {
-		err = inner // without the whole template in its message
-	}
-	return t, err
+	return strftime(t.now(), format)
 }

@@ -83,12 +83,12 @@ func TestRunawayTemplatesEndInAnErrorThatNamesTheFile(t *testing.T) {
 	for source, want := range map[string]string{
 		"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}":                                       "calls deep",
 		"{% macro f() %}{{ g() }}{% endmacro %}{% macro g() %}{{ f() }}{% endmacro %}{{ g() }}": "calls deep",
-		"{% for i in range(1000000000000) %}{% endfor %}":                                       "range",
-		"{% for i in range(600) %}{% for j in range(600) %}{% endfor %}{% endfor %}":            "range",
+		"{% for i in range(1000000000000) %}{% endfor %}":                                       "more work",
+		"{% for i in range(600) %}{% for j in range(600) %}{% endfor %}{% endfor %}":            "more work",
 		"{% for i in range(0, 5, 0) %}{% endfor %}":                                             "step",
 		"{{ range() }}": "0 arguments",
-		"{% for i in range(40) %}{{ messages[0].content }}{% endfor %}": "the prompt is over",
-		"{{ 1 % 0 }}":              "divide by zero",
+		"{% for i in range(40) %}{{ messages[0].content }}{% endfor %}": "more work",
+		"{{ 1 % 0 }}":              "a division by zero",
 		"{{ messages.x.y }}":       "",
 		"{{ nothing() }}":          "not callable",
 		"{{ 'a' | nofilter }}":     "nofilter",
@@ -149,8 +149,8 @@ func TestBadChatConfigsAreRefusedByFile(t *testing.T) {
 		"bad Jinja":     {`{"chat_template": "{% if %}"}`, "", "m/tokenizer_config.json: chat_template: "},
 		"open tag":      {`{}`, "{% if x", "m/chat_template.jinja: "},
 		"recursive":     {`{}`, "{% for x in messages recursive %}{{ loop(messages) }}{% endfor %}", "m/chat_template.jinja: "},
-		"large":         {`{}`, strings.Repeat("x", maxTemplate+1), "m/chat_template.jinja: "},
-		"deeply nested": {`{}`, "{{" + strings.Repeat("(", maxTemplate/2), "m/chat_template.jinja: "},
+		"large":         {`{}`, strings.Repeat("x", 1<<20), "m/chat_template.jinja: "},
+		"deeply nested": {`{}`, "{{" + strings.Repeat("(", 60<<10), "m/chat_template.jinja: "},
 	} {
 		if _, err := LoadChat([]byte(c.config), []byte(c.jinja), "m"); err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
@@ -181,6 +181,33 @@ func TestExtraVariablesKeepTheirOrder(t *testing.T) {
 		_, err := c.Render(hello, false, map[string]any{"raw": json.RawMessage(bad)})
 		if err == nil || !strings.Contains(err.Error(), "variable raw") {
 			t.Errorf("%.20q: %v", bad, err)
+		}
+	}
+}
+
+// TestLongConversationsAreRendered: what bounds a hostile template must leave room for any conversation.
+func TestLongConversationsAreRendered(t *testing.T) {
+	data, err := os.ReadFile("testdata/chat.golden.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var golden struct{ Templates map[string]string }
+	if err := json.Unmarshal(data, &golden); err != nil {
+		t.Fatal(err)
+	}
+	var short, long []Message
+	for i := range 20000 {
+		short = append(short, Message{[]string{"user", "assistant"}[i%2], "x"})
+	}
+	for i := range 8 {
+		long = append(long, Message{[]string{"user", "assistant"}[i%2], strings.Repeat("<think>\"\n", 200<<10) + "</think>" + strings.Repeat("é ", 200<<10)})
+	}
+	tools := json.RawMessage("[" + strings.TrimSuffix(strings.Repeat(`{"name": "f", "parameters": {"a": {"type": "string"}, "b": {}}, "required": ["a"]},`, 1000), ",") + "]")
+	for name, source := range golden.Templates {
+		for _, messages := range [][]Message{short, long} {
+			if _, err := chatOf(t, source).Render(messages, true, map[string]any{"tools": tools}); err != nil {
+				t.Errorf("%s, %d messages: %v", name, len(messages), err)
+			}
 		}
 	}
 }
@@ -219,6 +246,9 @@ func FuzzChat(f *testing.F) {
 		}
 		if err != nil && !strings.HasPrefix(err.Error(), "fuzz/") {
 			t.Fatalf("%q does not name the file", err)
+		}
+		if err != nil && strings.Contains(err.Error(), "runtime error") {
+			t.Fatal(err)
 		}
 	})
 }

@@ -43,6 +43,25 @@ type templateIDs struct {
 
 func isTrue(b *bool) bool { return b == nil || *b } // add_prefix_space and use_regex are true by default
 
+// size is how many components c is made of.
+func (c *component) size() int {
+	if c == nil {
+		return 0
+	}
+	n := 1
+	for _, parts := range [...][]*component{c.Normalizers, c.PreTokenizers, c.Processors} {
+		for _, part := range parts {
+			n += part.size()
+		}
+	}
+	return n
+}
+
+const (
+	maxComponents = 64 // of a normalizer, pre-tokenizer or post-processor
+	maxAround     = 64 // tokens that are put around a prompt
+)
+
 // walk calls do for c, or for the parts of a Sequence, whatever the depth. A nil component has no parts.
 func (c *component) walk(field string, parts func(*component) ([]*component, string), do func(*component, string) error) error {
 	if c == nil {
@@ -61,7 +80,7 @@ func (c *component) walk(field string, parts func(*component) ([]*component, str
 }
 
 func unsupported(field, kind string) error {
-	return fmt.Errorf("%s.type: %q is not supported", field, kind)
+	return fmt.Errorf("%s.type: %.80q is not supported", field, kind)
 }
 
 func (f *tokenizerJSON) loadNormalizer(t *Tokenizer) error {
@@ -124,7 +143,7 @@ func (c *component) splitStage(field string) (stage, error) {
 	case "Removed":
 		matches, others = c.Invert, !c.Invert
 	default:
-		return nil, fmt.Errorf("%s.behavior: %q is not supported", field, c.Behavior)
+		return nil, fmt.Errorf("%s.behavior: %.80q is not supported", field, c.Behavior)
 	}
 	s, err := newSplit(pattern, matches, others)
 	if err != nil {
@@ -150,14 +169,19 @@ func (f *tokenizerJSON) loadTemplate(t *Tokenizer) error {
 			case item.SpecialToken != nil:
 				known, ok := c.SpecialTokens[item.SpecialToken.ID]
 				if !ok {
-					return fmt.Errorf("%s.single[%d]: %q is not in special_tokens", field, i, item.SpecialToken.ID)
+					return fmt.Errorf("%s.single[%d]: %.80q is not in special_tokens", field, i, item.SpecialToken.ID)
+				}
+				if len(known.IDs) > maxAround {
+					return fmt.Errorf("%s.special_tokens[%.80q].ids: %d of them, the limit is %d", field, item.SpecialToken.ID, len(known.IDs), maxAround)
 				}
 				for _, id := range known.IDs {
 					if t.Token(id) == "" {
-						return fmt.Errorf("%s.special_tokens[%q].ids: no token has id %d", field, item.SpecialToken.ID, id)
+						return fmt.Errorf("%s.special_tokens[%.80q].ids: no token has id %d", field, item.SpecialToken.ID, id)
 					}
 				}
-				*around = append(*around, known.IDs...)
+				if *around = append(*around, known.IDs...); len(*around) > maxAround {
+					return fmt.Errorf("%s.single[%d]: over %d tokens on a side of the prompt", field, i, maxAround)
+				}
 			case item.Sequence != nil && around == &t.prologue:
 				around = &t.coda
 			default:

@@ -17,11 +17,9 @@
 // space that an added token takes with lstrip or rstrip, are the exceptions.) A [Decoder] does it token
 // by token and never emits half a character.
 //
-// [LoadChat] reads a model's chat template, a Jinja program, and [ChatTemplate.Render] runs it. A template
-// comes with a model, so it can read no file, and how much it may write, count and nest is bounded. (A string
-// that it multiplies is not: a hostile template can still use up memory.) It is run by gonja, whose departures
-// from Jinja are put right where templates were seen to depend on them (chatmethods.go, chatvalue.go,
-// lstrip.go); one that stays is that None is written as nothing.
+// [LoadChat] reads a model's chat template, a Jinja program, and [ChatTemplate.Render] runs it. A template comes with a
+// model, so that nobody here has read it: it can reach nothing, and package jinja, which runs it, bounds the time and the
+// memory that it may take by the size of the conversation.
 //
 // Ids are those of the reference implementation (Hugging Face tokenizers 0.23.2; see testdata, and
 // research/make_tokenizer_goldens.cjs, which makes it), up to the version of Unicode: characters that were

@@ -1,5 +1,7 @@
 package tokenizer
 
+import "time"
+
 // encoder is the scratch of one Encode. The stages are chained once, when it is made.
 type encoder struct {
 	t     *Tokenizer
@@ -7,6 +9,8 @@ type encoder struct {
 	merge merger
 	form  []byte // a word in the byte-level alphabet
 	out   []int32
+
+	searching time.Duration // that searches for patterns may still take in this text
 }
 
 func newEncoder(t *Tokenizer) *encoder {
@@ -14,7 +18,7 @@ func newEncoder(t *Tokenizer) *encoder {
 	e.first = e.word
 	for i := len(t.stages) - 1; i >= 0; i-- {
 		s, next := t.stages[i], e.first
-		e.first = func(piece string) { s.split(piece, next) }
+		e.first = func(piece string) { s.split(piece, &e.searching, next) }
 	}
 	return e
 }
@@ -36,7 +40,7 @@ func (t *Tokenizer) EncodePrompt(text string, parseSpecial bool) []int32 {
 
 func (t *Tokenizer) encode(dst []int32, text string, parseSpecial bool) []int32 {
 	e := t.encoders.Get().(*encoder)
-	e.out = dst
+	e.out, e.searching = dst, searchTime(text)
 	switch {
 	case !parseSpecial:
 		if t.compose {

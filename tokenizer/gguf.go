@@ -39,7 +39,7 @@ type ggufMetadata struct{ values map[string]gguf.Value }
 const ggufPrefix = "tokenizer.ggml."
 
 // ggufKey names a key in an error.
-func ggufKey(key string, err error) error { return fmt.Errorf("key %q: %w", ggufPrefix+key, err) }
+func ggufKey(key string, err error) error { return fmt.Errorf("key %.80q: %w", ggufPrefix+key, err) }
 
 // ggufGet is a value as read reads it, or missing if there is none.
 func ggufGet[T any](m ggufMetadata, key string, missing T, read func(gguf.Value) (T, error)) (T, error) {

@@ -248,6 +248,7 @@ func TestBadVocabulariesAreRefusedByKey(t *testing.T) {
 		"bad byte":           {set(spm, "token_type", slices.Repeat([]int32{6}, 259+len(words))), `"<unk>"`},
 		"twice":              {pieces([]string{"a", "a"}), `"a" is both 259 and 260`},
 		"nameless":           {pieces([]string{"a", ""}), "260 is empty"},
+		"an endless piece":   {pieces([]string{"a", strings.Repeat("b", 1<<20)}), `"tokenizer.ggml.tokens": 260 has 1048576 bytes, the limit is 512`},
 		"no such first":      {set(spm, "bos_token_id", uint32(9999)), `"tokenizer.ggml.bos_token_id": no token has id 9999`},
 		"endless first":      {set(spm, "bos_token_id", uint64(1<<40)), `"tokenizer.ggml.bos_token_id": 1099511627776 is no token`},
 		"flag as number":     {set(spm, "add_bos_token", uint32(1)), `"tokenizer.ggml.add_bos_token": is a uint32, not a bool`},

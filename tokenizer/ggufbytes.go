@@ -60,7 +60,7 @@ func (m ggufMetadata) loadBytes(t *Tokenizer, v *ggufVocab) error {
 			continue
 		}
 		if other, twice := f.Model.Vocab[token]; twice {
-			return ggufKey("tokens", fmt.Errorf("%q is both %d and %d", token, other, id))
+			return ggufKey("tokens", fmt.Errorf("%.80q is both %d and %d", token, other, id))
 		}
 		f.Model.Vocab[token] = int32(id)
 	}

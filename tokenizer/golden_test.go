@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 )
 
 // recallFile is the vocabulary of the model that Orrery carries with it.
@@ -101,11 +102,11 @@ func TestPiecesAreTheReferences(t *testing.T) {
 
 // piecesOf runs text through the stages.
 func piecesOf(stages []stage, text string) []string {
-	pieces := []string{text}
+	pieces, left := []string{text}, time.Minute
 	for _, s := range stages {
 		var next []string
 		for _, p := range pieces {
-			s.split(p, func(q string) { next = append(next, q) })
+			s.split(p, &left, func(q string) { next = append(next, q) })
 		}
 		pieces = next
 	}

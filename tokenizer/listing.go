@@ -110,7 +110,7 @@ func (v *vocabulary) UnmarshalJSON(data []byte) error {
 		}
 		id, err := l.id()
 		if err != nil {
-			return fmt.Errorf("model.vocab: of %q: %w", token, err)
+			return fmt.Errorf("model.vocab: of %.80q: %w", token, err)
 		}
 		(*v)[token] = id
 	}
@@ -174,7 +174,7 @@ func (l *listing) pair() (pair [2]string, err error) {
 func parseMerge(line string) ([2]string, error) {
 	left, right, ok := strings.Cut(line, " ")
 	if !ok || strings.Contains(right, " ") {
-		return [2]string{}, fmt.Errorf("%q is not two tokens with a space between them", line)
+		return [2]string{}, fmt.Errorf("%.80q is not two tokens with a space between them", line)
 	}
 	return [2]string{left, right}, nil
 }

@@ -56,6 +56,11 @@ func load(data []byte) (*Tokenizer, error) {
 	if err := f.Model.check(); err != nil {
 		return nil, err
 	}
+	for field, c := range map[string]*component{"normalizer": f.Normalizer, "pre_tokenizer": f.PreTokenizer, "post_processor": f.PostProcessor} {
+		if n := c.size(); n > maxComponents {
+			return nil, fmt.Errorf("%s: %d parts, the limit is %d", field, n, maxComponents)
+		}
+	}
 	t := &Tokenizer{ignoreMerges: f.Model.IgnoreMerges}
 	t.cache.seed = maphash.MakeSeed()
 	t.encoders.New = func() any { return newEncoder(t) }
@@ -74,7 +79,7 @@ func load(data []byte) (*Tokenizer, error) {
 func (m *modelSection) check() error {
 	switch {
 	case m.Type != "BPE":
-		return fmt.Errorf("model.type: %q, want \"BPE\"", m.Type)
+		return fmt.Errorf("model.type: %.80q, want \"BPE\"", m.Type)
 	case len(m.Vocab) == 0:
 		return errors.New("model.vocab: missing or empty")
 	case m.Merges == nil:
@@ -95,7 +100,7 @@ func (f *tokenizerJSON) loadVocab(t *Tokenizer) error {
 	size, limit := int32(0), int32(min(len(f.Model.Vocab)+len(f.AddedTokens)+maxHole, 1<<30))
 	inRange := func(id int32, token string) error {
 		if id < 0 || id >= limit {
-			return fmt.Errorf("id %d of %q out of range [0, %d)", id, token, limit)
+			return fmt.Errorf("id %d of %.80q out of range [0, %d)", id, token, limit)
 		}
 		size = max(size, id+1)
 		return nil
@@ -117,7 +122,7 @@ func (f *tokenizerJSON) loadVocab(t *Tokenizer) error {
 	t.tokens, t.raws, t.special = make([]string, size), make([]string, size), make([]bool, size)
 	for token, id := range t.ids {
 		if t.tokens[id] != "" {
-			return fmt.Errorf("model.vocab: id %d is both %q and %q", id, min(t.tokens[id], token), max(t.tokens[id], token))
+			return fmt.Errorf("model.vocab: id %d is both %.80q and %.80q", id, min(t.tokens[id], token), max(t.tokens[id], token))
 		}
 		raw, ok := fromAlphabet(token)
 		if !ok {
@@ -128,7 +133,7 @@ func (f *tokenizerJSON) loadVocab(t *Tokenizer) error {
 	for b, r := range alphabet {
 		id, ok := t.ids[string(r)]
 		if !ok {
-			return fmt.Errorf("model.vocab: no token %q for byte %#02x", r, b)
+			return fmt.Errorf("model.vocab: no token %.80q for byte %#02x", r, b)
 		}
 		t.byteID[b] = id
 	}
@@ -147,7 +152,7 @@ func (f *tokenizerJSON) loadMerges(t *Tokenizer) error {
 		ids[2], ok[2] = t.ids[string(product)]
 		for i, known := range ok {
 			if !known {
-				return fmt.Errorf("model.merges[%d]: %q is not in model.vocab", rank, [3]string{m[0], m[1], string(product)}[i])
+				return fmt.Errorf("model.merges[%d]: %.80q is not in model.vocab", rank, [3]string{m[0], m[1], string(product)}[i])
 			}
 		}
 		t.merges[pairKey(ids[0], ids[1])] = merge{int32(rank), ids[2]}
@@ -162,23 +167,24 @@ func (f *tokenizerJSON) loadAdded(t *Tokenizer) error {
 			return fmt.Errorf("%s.content: missing or empty", field)
 		}
 		if have := t.tokens[a.ID]; have != "" && have != a.Content {
-			return fmt.Errorf("%s.id: id %d of %q is already %q", field, a.ID, a.Content, have)
+			return fmt.Errorf("%s.id: id %d of %.80q is already %.80q", field, a.ID, a.Content, have)
 		}
 		if id, ok := t.ids[a.Content]; ok && id != a.ID {
-			return fmt.Errorf("%s.id: %q is already id %d", field, a.Content, id)
+			return fmt.Errorf("%s.id: %.80q is already id %d", field, a.Content, id)
 		}
 		t.ids[a.Content] = a.ID
 		t.tokens[a.ID], t.raws[a.ID] = a.Content, a.Content
 		t.special[a.ID] = a.Special
-		if !a.Normalized {
-			t.verbatim.add(a, a.Content)
-			continue
+		set, content := &t.verbatim, a.Content
+		if a.Normalized {
+			set = &t.normalised
+			if t.compose {
+				content = nfc(content)
+			}
 		}
-		content := a.Content
-		if t.compose {
-			content = nfc(content)
+		if err := set.add(a, content); err != nil {
+			return fmt.Errorf("%s.content: %w", field, err)
 		}
-		t.normalised.add(a, content)
 	}
 	return nil
 }

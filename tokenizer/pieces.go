@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/orrery-ai/orrery/model/gguf"
@@ -18,12 +19,15 @@ const spaceMark = "▁"
 // markSpaces prepares text for the BPE of SentencePiece, which cuts nothing: merges go over the whole of it.
 type markSpaces struct{ prefix bool }
 
-func (m markSpaces) split(text string, emit func(string)) {
+func (m markSpaces) split(text string, _ *time.Duration, emit func(string)) {
 	if m.prefix {
 		text = " " + text
 	}
 	emit(strings.ReplaceAll(text, " ", spaceMark))
 }
+
+// maxPiece bounds a token, in bytes: every way to cut it in two is tried. The longest published are runs of 31 spaces.
+const maxPiece = 512
 
 // loadPieces loads the BPE of SentencePiece (Kudo and Richardson, 2018). Its file has no merges: two neighbours
 // may become a token whenever there is one of their text, and the one with the highest score comes first.
@@ -40,6 +44,11 @@ func (m ggufMetadata) loadPieces(t *Tokenizer, v *ggufVocab) error {
 	n := len(v.tokens)
 	t.tokens, t.raws, t.special = v.tokens, make([]string, n), make([]bool, n)
 	t.characters = true
+	for id, token := range v.tokens {
+		if len(token) > maxPiece {
+			return ggufKey("tokens", fmt.Errorf("%d has %d bytes, the limit is %d", id, len(token), maxPiece))
+		}
+	}
 	haveByte := [256]bool{}
 	for id, token := range v.tokens {
 		t.raws[id] = strings.ReplaceAll(token, spaceMark, " ")
@@ -52,7 +61,7 @@ func (m ggufMetadata) loadPieces(t *Tokenizer, v *ggufVocab) error {
 			t.byteID[b], t.raws[id], haveByte[b] = int32(id), string([]byte{b}), true
 		case ggufNormal:
 			if other, twice := t.ids[token]; twice {
-				return ggufKey("tokens", fmt.Errorf("%q is both %d and %d", token, other, id))
+				return ggufKey("tokens", fmt.Errorf("%.80q is both %d and %d", token, other, id))
 			}
 			if token == "" {
 				return ggufKey("tokens", fmt.Errorf("%d is empty", id))
@@ -77,10 +86,12 @@ func (m ggufMetadata) loadPieces(t *Tokenizer, v *ggufVocab) error {
 			return ggufKey("tokens", fmt.Errorf("%d is empty", a.ID))
 		}
 		if id, ok := t.ids[a.Content]; ok {
-			return ggufKey("tokens", fmt.Errorf("%q is both %d and %d", a.Content, id, a.ID))
+			return ggufKey("tokens", fmt.Errorf("%.80q is both %d and %d", a.Content, id, a.ID))
 		}
 		t.ids[a.Content], t.raws[a.ID], t.special[a.ID] = a.ID, a.Content, a.Special
-		t.verbatim.add(a, a.Content)
+		if err := t.verbatim.add(a, a.Content); err != nil {
+			return ggufKey("tokens", fmt.Errorf("%d: %w", a.ID, err))
+		}
 	}
 	prefix, err := ggufGet(m, "add_space_prefix", true, gguf.Value.Bool)
 	if err != nil {

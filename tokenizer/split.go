@@ -1,6 +1,8 @@
 package tokenizer
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"time"
 	"unicode"
@@ -11,7 +13,8 @@ import (
 
 // A stage cuts text into pieces, in order; merges never cross the edge of a piece.
 type stage interface {
-	split(text string, emit func(piece string))
+	// split may search for as long as left says, and takes from it what it took.
+	split(text string, left *time.Duration, emit func(piece string))
 }
 
 // known are the patterns that have a scanner.
@@ -21,9 +24,18 @@ var known = map[string]scanner{
 	patternQwen2:  scanQwen2,
 }
 
-// matchDeadline bounds the search for one match: patterns come with models, and a backtracking engine
-// can be made to search for ever.
-const matchDeadline = time.Second
+// Patterns come with models, and a backtracking engine can be made to search for ever.
+const (
+	matchDeadline = time.Second           // of the search for one match
+	textDeadline  = 2 * time.Second       // of all searches in a text,
+	byteDeadline  = 10 * time.Microsecond // and for each of its bytes
+	maxPattern    = 4 << 10               // bytes; the longest published have some 400
+)
+
+// searchTime is how long all searches in a text may take together.
+func searchTime(text string) time.Duration {
+	return textDeadline + time.Duration(len(text))*byteDeadline
+}
 
 // expression is a split pattern without a scanner.
 type expression struct {
@@ -36,16 +48,19 @@ func newSplit(pattern string, matches, others bool) (stage, error) {
 	if next, ok := known[pattern]; ok && matches {
 		return next, nil
 	}
+	if len(pattern) > maxPattern {
+		return nil, fmt.Errorf("%d bytes, the limit is %d", len(pattern), maxPattern)
+	}
 	re, err := regexp2.Compile(pattern, regexp2.None)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%.200v", err) // which quotes all of the pattern
 	}
 	re.MatchTimeout = matchDeadline
 	return &expression{re, matches, others}, nil
 }
 
-// split gives the rest of the text as one piece if the search for a match outruns its deadline.
-func (e *expression) split(text string, emit func(string)) {
+// split gives the rest of the text as one piece if the search outruns its deadline.
+func (e *expression) split(text string, left *time.Duration, emit func(string)) {
 	if text == "" {
 		return
 	}
@@ -58,8 +73,17 @@ func (e *expression) split(text string, emit func(string)) {
 			end += w
 		}
 	}
-	m, err := e.re.FindRunesMatch(runes)
-	for ; err == nil && m != nil; m, err = e.re.FindNextMatch(m) {
+	search := func(find func() (*regexp2.Match, error)) (*regexp2.Match, error) {
+		if *left <= 0 {
+			return nil, errSearchTime
+		}
+		began := time.Now()
+		m, err := find()
+		*left -= time.Since(began)
+		return m, err
+	}
+	m, err := search(func() (*regexp2.Match, error) { return e.re.FindRunesMatch(runes) })
+	for ; err == nil && m != nil; m, err = search(func() (*regexp2.Match, error) { return e.re.FindNextMatch(m) }) {
 		if m.Length == 0 {
 			continue
 		}
@@ -79,10 +103,12 @@ func (e *expression) split(text string, emit func(string)) {
 	}
 }
 
+var errSearchTime = errors.New("the pattern takes too long")
+
 // digits cuts out numerals, each by itself or in runs.
 type digits struct{ individual bool }
 
-func (d digits) split(text string, emit func(string)) {
+func (d digits) split(text string, _ *time.Duration, emit func(string)) {
 	for i := 0; i < len(text); {
 		c, w := classAt(text, i)
 		end := i + w
@@ -101,7 +127,7 @@ func (d digits) split(text string, emit func(string)) {
 // prefixSpace puts a space before text that does not begin with one.
 type prefixSpace struct{}
 
-func (prefixSpace) split(text string, emit func(string)) {
+func (prefixSpace) split(text string, _ *time.Duration, emit func(string)) {
 	if !strings.HasPrefix(text, " ") {
 		text = " " + text
 	}

@@ -162,10 +162,22 @@ func (e *Endpoint) poller(c class) (_ *poller, err error) {
 	return e.pollers[c], err
 }
 
-// SetPeer says where a node can be dialled. A connection that exists is not touched.
+// maxPeers bounds the nodes whose addresses are known, and maxAddress the bytes of one: peers tell of peers.
+const (
+	maxPeers   = 1 << 12
+	maxAddress = 300
+)
+
+// SetPeer says where a node can be dialled. A connection that exists is not touched. What cannot be a node's name or address, or
+// is one more than there may be, is not taken up: nobody sends to it then.
 func (e *Endpoint) SetPeer(node, addr string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	_, known := e.peers[node]
+	if err := checkName("peer", node); err != nil || len(addr) > maxAddress || !known && len(e.peers) >= maxPeers {
+		e.c.Logger.Warn("a peer's address is not taken up", "peer", fmt.Sprintf("%.40q", node), "addr", fmt.Sprintf("%.40q", addr), "known", len(e.peers))
+		return
+	}
 	e.peers[node] = addr
 }
 

@@ -68,6 +68,11 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		"no sequences":             {generate("--sequences", "0"), []string{"--sequences", "1 or more"}},
 		"no such model":            {generate("--model", "missing"), []string{"model missing", "no such file", "--data-dir", "recall"}},
 		"no such prompt file":      {[]string{"generate", "--prompt-file", "missing.txt"}, []string{"missing.txt", "no such file"}},
+		"a prompt without an end":  {[]string{"generate", "--prompt-file", "/dev/zero"}, []string{"/dev/zero", "over 64 MiB"}},
+		"prompts without an end":   {[]string{"generate", "--prompts", "/dev/zero"}, []string{"--prompts", "/dev/zero", "over 64 MiB"}},
+		"a plan without an end":    {[]string{"plan", "--model", minimaxConfig, "--cluster", "/dev/zero", "--context", "9"}, []string{"/dev/zero", "over 64 MiB"}},
+		"a model without an end":   {[]string{"plan", "--model", "/dev/zero", "--cluster", m4Cluster, "--context", "9"}, []string{"/dev/zero", "over 64 MiB"}},
+		"too many prompts":         {[]string{"generate", "--prompts", manyLines(t)}, []string{"--prompts", "over 65536 lines"}},
 		"an empty prompt file":     {[]string{"generate", "--prompt-file", os.DevNull}, []string{os.DevNull, "empty"}},
 		"too long for the context": {[]string{"generate", "--context", "64", "--prompt", strings.Repeat("word ", 100)}, []string{"context of 64", "--context "}},
 		"a context beyond the model's": {
@@ -160,6 +165,14 @@ func TestBadFlagsAreNamed(t *testing.T) {
 	refused(t, cases)
 }
 
+// manyLines is a file with a line more than there may be prompts.
+func manyLines(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "lines")
+	write(t, path, []byte(strings.Repeat("x\n", maxPrompts+1)))
+	return path
+}
+
 func TestBadTokenIDsAreNamed(t *testing.T) {
 	dir := t.TempDir()
 	cases := map[string]badInput{}
@@ -181,6 +194,7 @@ func TestBadTokenIDsAreNamed(t *testing.T) {
 	}
 	good := filepath.Join(dir, "good")
 	write(t, good, []byte("1 2 3"))
+	cases["no end"] = badInput{[]string{"logits", "--ids-file", "/dev/zero", "--out", out}, []string{"/dev/zero", "over 64 MiB"}}
 	cases["no such file"] = badInput{[]string{"logits", "--ids-file", "missing.txt", "--out", out}, []string{"--ids-file", "missing.txt"}}
 	cases["logits in auto"] = badInput{[]string{"logits", "--ids-file", good, "--out", out, "--mode", "auto"}, []string{"--mode auto", "pipeline, pooled or ring"}}
 	cases["nowhere to write"] = badInput{[]string{"logits", "--ids-file", good, "--out", filepath.Join(dir, "missing", "out.npy")}, []string{"out.npy", "no such file"}}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -149,12 +148,7 @@ func (c *generateCmd) prompt() (plain, message string, err error) {
 	if c.PromptFile == "" {
 		return "", c.Prompt, nil
 	}
-	var b []byte
-	if c.PromptFile == "-" {
-		b, err = io.ReadAll(os.Stdin)
-	} else {
-		b, err = os.ReadFile(c.PromptFile)
-	}
+	b, err := readInput(c.PromptFile)
 	if err != nil {
 		return "", "", fmt.Errorf("prompt: %w", err)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
@@ -18,17 +17,15 @@ import (
 
 // readPrompts reads a file with a prompt on each line that is not blank.
 func readPrompts(path string) (prompts []string, err error) {
-	var b []byte
-	if path == "-" {
-		b, err = io.ReadAll(os.Stdin)
-	} else {
-		b, err = os.ReadFile(path)
-	}
+	b, err := readInput(path)
 	if err != nil {
 		return nil, fmt.Errorf("--prompts: %w", err)
 	}
 	for line := range strings.Lines(string(b)) {
 		if line = strings.TrimRight(line, "\r\n"); strings.TrimSpace(line) != "" {
+			if len(prompts) == maxPrompts {
+				return nil, fmt.Errorf("--prompts: %s has over %d lines with a prompt: cut it into parts", path, maxPrompts)
+			}
 			prompts = append(prompts, line)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -84,12 +85,11 @@ func (c *logitsCmd) Run(ctx context.Context, log *slog.Logger) error {
 
 // readIDs reads token ids. What they may be is for the model to say.
 func readIDs(path string) ([]int32, error) {
-	f, err := os.Open(path)
+	b, err := readInput(path)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	s := bufio.NewScanner(f)
+	s := bufio.NewScanner(bytes.NewReader(b))
 	s.Split(bufio.ScanWords)
 	var ids []int32
 	for s.Scan() {

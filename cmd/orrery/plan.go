@@ -166,7 +166,7 @@ func (c *planCmd) cluster() (*plan.Cluster, error) {
 	if c.joined != nil {
 		return c.joined, nil
 	}
-	b, err := os.ReadFile(c.Cluster)
+	b, err := readInput(c.Cluster)
 	if err != nil {
 		return nil, err
 	}

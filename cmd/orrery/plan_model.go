@@ -30,7 +30,7 @@ func (c *planCmd) arch() (arch *plan.Arch, name string, err error) {
 		file = filepath.Join(file, "config.json")
 	}
 	if c.Weights != plan.WeightsStored && !strings.HasSuffix(file, ".gguf") {
-		b, err := os.ReadFile(file)
+		b, err := readInput(file)
 		if err == nil {
 			if arch, err = plan.ParseConfig(b); err != nil {
 				return nil, "", fmt.Errorf("%s: %w", file, err)

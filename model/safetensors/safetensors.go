@@ -15,6 +15,7 @@ const (
 	lengthBytes    = 8
 	maxHeaderBytes = 100_000_000 // the reference library's limit
 	maxDims        = 8
+	maxNameBytes   = 1 << 10
 )
 
 // dtypeBits is the width of an element of each type that the format knows.
@@ -91,6 +92,9 @@ func parseHeader(header []byte) (map[string]entry, error) {
 			return nil, fmt.Errorf("header: %w", err)
 		}
 		name := key.(string) // a key is a string, or Token has failed
+		if len(name) > maxNameBytes {
+			return nil, fmt.Errorf("tensor %.80q…: a name of %d bytes, the limit is %d", name, len(name), maxNameBytes)
+		}
 		if name == "__metadata__" {
 			var free json.RawMessage // strings by the format, null from MLX; of no use here
 			if err := dec.Decode(&free); err != nil {
@@ -127,7 +131,7 @@ func parseHeader(header []byte) (map[string]entry, error) {
 func (e entry) tensor(data []byte) (Tensor, error) {
 	width, known := dtypeBits[e.DType]
 	if !known {
-		return Tensor{}, fmt.Errorf("unknown dtype %q", e.DType)
+		return Tensor{}, fmt.Errorf("unknown dtype %.40q", e.DType)
 	}
 	if len(e.Shape) > maxDims {
 		return Tensor{}, fmt.Errorf("%d dimensions: the limit is %d", len(e.Shape), maxDims)

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+)
+
+// maxInput bounds what is read whole, in bytes: prompts, token ids, descriptions of clusters and models. It is many times the
+// longest text that a model reads.
+const maxInput = 64 << 20
+
+// maxPrompts bounds the prompts of a file.
+const maxPrompts = 1 << 16
+
+// readInput reads a file, or standard input if path is "-", without taking more memory than maxInput for one that never ends.
+func readInput(path string) ([]byte, error) {
+	f := os.Stdin
+	if path != "-" {
+		var err error
+		if f, err = os.Open(path); err != nil {
+			return nil, err
+		}
+		defer f.Close()
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxInput+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(b) > maxInput:
+		return nil, fmt.Errorf("%s has over %d MiB: cut it into parts", path, maxInput>>20)
+	}
+	return b, nil
+}
