@@ -136,14 +136,14 @@ func (m *Model) costs(ctx context.Context, nodes []cluster.Node, turn float64) (
 func workOf(f *model.Model, kv KVFormat) placement.Work {
 	c := &f.Config
 	width, kvWidth := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
-	w := placement.Work{HeadRead: f.HeadBytes(), HeadFLOPs: 2 * float64(c.Hidden) * float64(c.Vocab),
+	w := placement.Work{HeadRead: f.HeadBytes(), HeadIn: f.HeadFormats(), HeadFLOPs: 2 * float64(c.Hidden) * float64(c.Vocab),
 		HiddenBytes: 4 * int64(c.Hidden), KVBits: kv.Bits(), QueryBytes: 4 * int64(width), PartialBytes: 4 * int64(width+2*c.Heads)}
 	for l := range c.Layers {
 		mlp := 3 * c.Intermediate
 		if e := &c.Experts; c.Routed(l) {
 			mlp = e.Count + 3*e.Active*e.Width
 		}
-		w.ReadBytes = append(w.ReadBytes, f.ReadBytes(l))
+		w.ReadBytes, w.ReadIn = append(w.ReadBytes, f.ReadBytes(l)), append(w.ReadIn, f.ReadFormats(l))
 		w.TokenFLOPs = append(w.TokenFLOPs, 2*float64(c.Hidden)*float64(2*width+2*kvWidth+mlp))
 		w.PairFLOPs = append(w.PairFLOPs, 4*float64(width))
 	}

@@ -46,6 +46,9 @@ func TestAllExpertsAreHeldAndThoseInUseAreRead(t *testing.T) {
 		if got := f.LayerBytes(l) - w.ReadBytes[l]; got != idle {
 			t.Errorf("layer %d: %d bytes are not read in a step, want %d", l, got, idle)
 		}
+		if got := w.ReadIn[l]["F32"]; got != w.ReadBytes[l] {
+			t.Errorf("layer %d: %d bytes of F32 are read, of %d", l, got, w.ReadBytes[l])
+		}
 		if got := w.TokenFLOPs[l]; got != 2*matrices {
 			t.Errorf("layer %d: %g operations a token, want %g", l, got, 2*matrices)
 		}

@@ -232,6 +232,8 @@ func (s *layerShard) fetch(ctx actor.Context, layers residence.Span, loader *act
 			s.loaded = append(s.loaded, ready.decoder)
 			s.mu.Unlock()
 		}
+		settled := s.machine.settling.begin()
+		defer settled()
 		root.Send(self, ready)
 		if ready.err == nil {
 			if err := ready.decoder.Settle(s.ctx); err != nil && s.ctx.Err() == nil {

@@ -35,6 +35,8 @@ type Machine struct {
 	// OnMemory is told, in bytes, what of Memory is promised to models, and what of that other programs took,
 	// whenever one of them changes. It must not block.
 	OnMemory func(promised, short int64)
+
+	settling *settling // of the node's models
 }
 
 // PeerGone tells a Node that a member of the cluster is not there any more. What it had loaded goes.
@@ -71,6 +73,7 @@ const maxWaiting = 16
 
 // SpawnNode starts the Node actor of a machine, and lets other nodes reach it.
 func SpawnNode(system *actor.ActorSystem, m Machine) (*actor.PID, error) {
+	m.settling = new(settling)
 	props := actor.PropsFromProducer(func() actor.Actor {
 		return &node{machine: m, memory: kvcache.NewBudget(m.Memory), prober: newProber(system, &m), models: map[uint64]*loadedModel{}}
 	},

@@ -130,6 +130,7 @@ func (p *prober) node(msg *proto.MeasureNode, memory *kvcache.Budget, asker *act
 			reply(nil, errors.New("the node is leaving"))
 			return
 		}
+		p.machine.settling.wait(p.ctx, SettleWait)
 		if err := memory.Take(calibrate.AgainBytes); err != nil {
 			reply(nil, err)
 			return

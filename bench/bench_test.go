@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -82,17 +83,26 @@ func TestEveryModeIsMeasuredAtEveryDepth(t *testing.T) {
 	}
 	defer o.Plain.Close()
 	ctx, m := load(t, 2, orrery.LoadOptions{Context: o.Context(), Chunk: 32, BlockTokens: 16})
+	costs, err := m.Costs(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	o.Costs = func(context.Context) (map[orrery.Mode]*placement.Cost, error) { asked++; return costs, nil }
 	all, err := o.Run(ctx, m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(all) != 6 || told != 6 {
-		t.Fatalf("%d results, %d told of", len(all), told)
+	if len(all) != 6 || told != 6 || asked != 3 {
+		t.Fatalf("%d results, %d told of, predicted from %d measurements", len(all), told, asked)
 	}
 	const token = 4 * 2 * 2 * 16 * 2 // 4 layers, keys and values of 2 heads of 16 halves
 	for i, d := range all {
 		if d.Depth != o.Depths[i/3] || d.Mode != modes[i%3] || d.StepBytes != all[0].StepBytes+int64(d.Depth)*token {
 			t.Errorf("result %d: %+v", i, d)
+		}
+		if want := 1 / costs[d.Mode].Step(d.Depth).Seconds(); math.Abs(d.Predicted-want) > 1e-9*want {
+			t.Errorf("%v at %d: predicted %v, want %v", d.Mode, d.Depth, d.Predicted, want)
 		}
 		if !(0 < d.Speed.Min && d.Speed.Min <= d.Speed.Median && d.Speed.Median <= d.Speed.Max) || d.ReadRate() <= 0 || d.Seconds() <= 0 || d.Read.Median <= 0 || d.OfRead.Median <= 0 {
 			t.Errorf("%v at %d: %+v", d.Mode, d.Depth, d.Speed)

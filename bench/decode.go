@@ -14,14 +14,14 @@ import (
 
 // Decoding says what to measure of a loaded model.
 type Decoding struct {
-	Depths []int                           // tokens in the cache when it begins
-	Modes  []orrery.Mode                   //
-	Batch  int                             // sequences that generate at the same time
-	Tokens int                             // of each to generate in each run
-	Repeat int                             // runs
-	Plain  *cpu.PlainRead                  // by as many threads as the nodes have, before each run, when they have nothing to do; nil, or several sequences: not measured
-	Done   func(Decoded)                   // told of each as it is there; may be nil
-	Costs  map[orrery.Mode]*placement.Cost // by which to predict; nil: nothing is
+	Depths []int                                                          // tokens in the cache when it begins
+	Modes  []orrery.Mode                                                  //
+	Batch  int                                                            // sequences that generate at the same time
+	Tokens int                                                            // of each to generate in each run
+	Repeat int                                                            // runs
+	Plain  *cpu.PlainRead                                                 // by as many threads as the nodes have, before each run, when they have nothing to do; nil, or several sequences: not measured
+	Done   func(Decoded)                                                  // told of each as it is there; may be nil
+	Costs  func(context.Context) (map[orrery.Mode]*placement.Cost, error) // measures, and predicts from that; nil: nothing is predicted
 }
 
 // Decoded is how fast one mode was at one depth.
@@ -32,7 +32,7 @@ type Decoded struct {
 	StepBytes int64   // weights and KV cache that a step reads; 0 with several sequences, of which as many share the weights as have gone together
 	Read      Spread  // Plain, in bytes/s; 0 if there is none
 	OfRead    Spread  // part of Plain that a run reached, measured just before it; 0 if there is none
-	Predicted float64 // tokens/s; 0: it was not predicted
+	Predicted float64 // tokens/s, the mean of what was predicted before and after the runs at this depth; 0: it was not predicted
 }
 
 // Seconds is the time between two tokens, of whichever sequence, in the median run.
@@ -65,7 +65,12 @@ func (o *Decoding) Run(ctx context.Context, m *orrery.Model) ([]Decoded, error) 
 		return nil, err
 	}
 	var all []Decoded
+	before, err := o.costs(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, depth := range o.Depths {
+		first := len(all)
 		for _, mode := range o.Modes {
 			d, err := o.measure(ctx, m, depth, mode)
 			if err != nil {
@@ -76,8 +81,27 @@ func (o *Decoding) Run(ctx context.Context, m *orrery.Model) ([]Decoded, error) 
 			}
 			all = append(all, d)
 		}
+		after, err := o.costs(ctx)
+		if err != nil {
+			return all, err
+		}
+		for i := range all[first:] {
+			d := &all[first+i]
+			if was, is := before[d.Mode], after[d.Mode]; was != nil && is != nil {
+				d.Predicted = 2 / (was.Step(depth).Seconds() + is.Step(depth).Seconds())
+			}
+		}
+		before = after
 	}
 	return all, nil
+}
+
+// costs is Costs, if there is such.
+func (o *Decoding) costs(ctx context.Context) (map[orrery.Mode]*placement.Cost, error) {
+	if o.Costs == nil {
+		return nil, nil
+	}
+	return o.Costs(ctx)
 }
 
 func (o *Decoding) measure(ctx context.Context, m *orrery.Model, depth int, mode orrery.Mode) (Decoded, error) {
@@ -122,9 +146,6 @@ func (o *Decoding) measure(ctx context.Context, m *orrery.Model, depth int, mode
 	d.Speed = SpreadOf(speeds)
 	if plain {
 		d.Read, d.OfRead = SpreadOf(reads), SpreadOf(ofRead)
-	}
-	if c := o.Costs[mode]; c != nil {
-		d.Predicted = 1 / c.Step(depth).Seconds()
 	}
 	return d, nil
 }

@@ -16,7 +16,7 @@ import (
 const (
 	Limit        = 1450 * time.Millisecond
 	bandwidthFor = 150 * time.Millisecond
-	passes       = 3                    // over everything else, each for these times
+	passes       = 3                    // over what decode goes by, each for these times
 	curveFor     = 6 * time.Millisecond // a point of a curve
 	intenseFor   = 3 * time.Millisecond
 	chunkFor     = 25 * time.Millisecond
@@ -51,7 +51,7 @@ const disturbed = 0.1
 // Disturbed reports whether other processes had so much of the machine that the measurement says little.
 func (m *Measured) Disturbed() bool { return m.Others > disturbed }
 
-// Measure measures a device, in less than two seconds besides what compiling its kernels takes, which it does the first time. It goes over everything a few times and takes medians,
+// Measure measures a device, in less than two seconds besides what compiling its kernels takes, which it does the first time. It goes over what decode goes by a few times and takes medians,
 // since a processor may be slower for a while than it is before and after.
 func Measure(s Subject) (m Measured, err error) {
 	arena, free, err := newArena(s.Device, s.Memory, arenaTime)
@@ -71,7 +71,9 @@ func Measure(s Subject) (m Measured, err error) {
 			return m, err
 		}
 		b.once = true
-		b.pass(new(placement.Rates), nil)
+		compiled := new(placement.Rates)
+		b.decode(compiled)
+		b.rest(compiled)
 		b.once = false
 	}
 	b.deadline = time.Now().Add(Limit)
@@ -82,13 +84,16 @@ func Measure(s Subject) (m Measured, err error) {
 	if m.Bandwidth, err = b.bandwidth(bandwidthFor); err != nil {
 		return m, err
 	}
-	var all []placement.Rates
-	for len(all) == 0 || len(all) < passes && !b.late() {
-		var r placement.Rates
-		if b.pass(&r, all); *b.err != nil {
-			return m, nil // close gives it
-		}
+	all := make([]placement.Rates, 1, passes)
+	took := b.decode(&all[0])
+	b.rest(&all[0])
+	for len(all) < passes && time.Until(b.deadline) > took { // a pass that has not the time for all of it would be worth nothing
+		r := all[0]
+		took = b.decode(&r)
 		all = append(all, r)
+	}
+	if *b.err != nil {
+		return m, nil // close gives it
 	}
 	m.Rates = median(all)
 	after, err := workNow()
@@ -108,20 +113,24 @@ func (b *bench) mapWeights() (free func(), err error) {
 	return free, err
 }
 
-// pass measures everything once, but what takes longest not if it was in a pass before.
-func (b *bench) pass(r *placement.Rates, before []placement.Rates) {
+// decode measures what every step of decode goes by, once, and returns how long that took.
+func (b *bench) decode(r *placement.Rates) time.Duration {
+	start := time.Now()
 	b.measureTurn(r)
 	b.turn = r.Turn
 	b.kernels(r)
 	b.packed(r)
-	if len(before) == 0 {
-		b.cached(r)
-	} else {
-		r.Cached = before[0].Cached
-	}
 	b.kept(r, 1)
-	b.prefill(r)
 	r.Gate = b.measureGate()
+	b.release()
+	return time.Since(start)
+}
+
+// rest measures what need not be measured again: quotients of what is measured at the same time, and what takes long.
+func (b *bench) rest(r *placement.Rates) {
+	b.cached(r)
+	b.weighed(r)
+	b.prefill(r)
 	b.crowd(r)
 	b.release()
 }
@@ -130,7 +139,7 @@ func (b *bench) pass(r *placement.Rates, before []placement.Rates) {
 const AgainBytes = mostArena + weightsBytes
 
 // Again measures once more those of a node's rates that steps of decode go by, in about a second, and leaves
-// the others as they are known. It is for who holds predictions against what is measured at the same time: a
+// the others as they are known: it goes over operations a few times and takes medians, as Measure does. It is for who holds predictions against what is measured at the same time: a
 // machine's speed changes within seconds where others share it. The device is a processor.
 func Again(known placement.Rates, d device.Device) (r placement.Rates, err error) {
 	if _, ok := d.(interface{ AllocSparse(n int) ([]byte, error) }); !ok { // it has not the host's memory, in which weights are mapped
@@ -153,8 +162,14 @@ func Again(known placement.Rates, d device.Device) (r placement.Rates, err error
 		return known, err
 	}
 	defer freeWeights()
-	r = known
-	b.kernels(&r)
+	var all []placement.Rates
+	for took := time.Duration(0); len(all) < passes && time.Until(b.deadline) > 2*took; { // the caches take no longer than a pass
+		start, once := time.Now(), known
+		b.kernels(&once)
+		b.release()
+		all, took = append(all, once), time.Since(start)
+	}
+	r = median(all)
 	b.cached(&r)
 	b.kept(&r, keptSamples)
 	if *b.err != nil {
@@ -188,7 +203,7 @@ func (b *bench) curves(k *placement.Kernels) {
 	b.curve(&k.Layer, b.layer)
 	b.curve(&k.Product, b.product)
 	b.curve(&k.Attend, b.attendOne)
-	size := b.brisk(k)
+	size := b.brisk(&k.Attend, shortWhile)
 	one := b.seconds(intenseFor, b.attendOne(size))
 	for i := range k.Intense {
 		k.Intense[i] = b.seconds(intenseFor, b.attend(size, int(placement.Intensities[i+1]), attention.F16)) / one
@@ -216,12 +231,14 @@ func (b *bench) curve(c *placement.Curve, op func(bytes int) func()) {
 	}
 }
 
-// brisk is so many bytes that attention to them takes not long, but longer than to begin.
-func (b *bench) brisk(k *placement.Kernels) int {
-	const while = 120e-6 // seconds
+// shortWhile is not long, in seconds, but longer than attention takes to begin.
+const shortWhile = 120e-6
+
+// brisk is so many bytes that an operation takes about so long with them, or less, but longer than to begin.
+func (b *bench) brisk(c *placement.Curve, while float64) int {
 	for i := len(placement.CurveSizes) - 1; i > 0; i-- {
 		size := int(placement.CurveSizes[i])
-		if b.fits(size) && (k.Attend[i] < while || i == 1 && k.Attend[i] < longest) {
+		if b.fits(size) && (c[i] < while || i == 1 && c[i] < longest) {
 			return size
 		}
 	}
@@ -231,7 +248,7 @@ func (b *bench) brisk(k *placement.Kernels) int {
 // packed measures attention to quantized keys and values, against halves.
 func (b *bench) packed(r *placement.Rates) {
 	const group = 4
-	size := b.brisk(&r.Memory)
+	size := b.brisk(&r.Memory.Attend, shortWhile)
 	halves := b.seconds(intenseFor, b.attend(size, group, attention.F16))
 	for i, f := range []attention.Format{attention.Q8, attention.Q4} {
 		r.Packed[i] = b.seconds(intenseFor, b.attend(size, group, f)) / halves

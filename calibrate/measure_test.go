@@ -40,6 +40,11 @@ func TestWhatIsMeasuredOfTheProcessorCanBe(t *testing.T) {
 			}
 		}
 	}
+	for i, name := range placement.WeightFormats {
+		if !(m.Rates.Memory.Weights[i] > 0 && m.Rates.Cache.Weights[i] > 0) {
+			t.Errorf("weights in %s: %v from memory and %v from the caches", name, m.Rates.Memory.Weights[i], m.Rates.Cache.Weights[i])
+		}
+	}
 	for _, v := range m.Rates.Numbers() {
 		if float64(float32(*v)) != *v {
 			t.Errorf("%v is not what 4 bytes hold", *v)
@@ -151,6 +156,7 @@ func TestSharesThatRiseBecomeTheirMean(t *testing.T) {
 
 func TestOnlyDecodeIsMeasuredAgain(t *testing.T) {
 	known := someMeasured().Rates
+	known.Memory.Weights, known.Cache.Weights = [6]float64{1, 2, 3, 4, 5, 6}, [6]float64{2, 3, 4, 5, 6, 7}
 	d := cpu.New(1)
 	defer d.Close()
 	r, err := Again(known, d)
@@ -160,7 +166,7 @@ func TestOnlyDecodeIsMeasuredAgain(t *testing.T) {
 	if r.Memory == known.Memory || r.Cache == known.Cache || r.Cached == known.Cached {
 		t.Errorf("measured again, rates are what they were: %+v", r)
 	}
-	if r.PrefillProduct != known.PrefillProduct || r.PrefillAttend != known.PrefillAttend || r.Crowd != known.Crowd {
+	if r.Memory.Weights != known.Memory.Weights || r.Cache.Weights != known.Cache.Weights || r.PrefillProduct != known.PrefillProduct || r.PrefillAttend != known.PrefillAttend || r.Crowd != known.Crowd {
 		t.Errorf("what was not measured has changed: %+v", r)
 	}
 	if r, err := Again(known, struct{ device.Device }{d}); err == nil || r != known { // whose memory is not known to be the host's

@@ -19,7 +19,7 @@ func median(all []placement.Rates) (r placement.Rates) {
 			samples = append(samples, *n[i])
 		}
 		slices.Sort(samples)
-		*v = samples[len(samples)/2]
+		*v = (samples[(len(samples)-1)/2] + samples[len(samples)/2]) / 2
 	}
 	for _, k := range []*placement.Kernels{&r.Memory, &r.Cache} {
 		for _, c := range []*placement.Curve{&k.Layer, &k.Product, &k.Attend} {

@@ -2,6 +2,7 @@ package model_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -216,6 +217,35 @@ func TestAStepReadsTheExpertsOfAToken(t *testing.T) {
 	const expert = 4 * 3 * 64 * 48
 	if got, want := m.LayerBytes(1)-m.ReadBytes(1), int64(3*expert); got != want {
 		t.Errorf("%d bytes of %d experts are not read, want %d", got, 5, want)
+	}
+}
+
+func TestWhatAStepReadsIsDividedByFormats(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "model.gguf")
+	if err := errors.Join(modeltest.Write(dir, modeltest.Options{ModelType: "qwen3_moe", Layers: 2, Experts: 5, Active: 2, Fields: map[string]any{"mlp_only_layers": []int{0}}}),
+		modeltest.WriteGGUF(file, dir, device.Q8_0)); err != nil {
+		t.Fatal(err)
+	}
+	m, err := model.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	sum := func(formats map[string]int64) (n int64) {
+		for _, bytes := range formats {
+			n += bytes
+		}
+		return n
+	}
+	for l := range 2 {
+		formats := m.ReadFormats(l)
+		if got, want := sum(formats), m.ReadBytes(l); got != want || formats["Q8_0"] <= want/2 || formats["F32"] == 0 || len(formats) != 2 {
+			t.Errorf("layer %d: %v, of %d bytes", l, formats, want)
+		}
+	}
+	if got, want := m.HeadFormats(), m.HeadBytes(); sum(got) != want || got["Q8_0"] <= want/2 {
+		t.Errorf("head: %v, of %d bytes", got, want)
 	}
 }
 

@@ -21,14 +21,30 @@ func (m *Model) ReadBytes(layer int) int64 {
 	return n
 }
 
+// ReadFormats is how much of a layer's ReadBytes is stored in which format, by its name.
+func (m *Model) ReadFormats(layer int) map[string]int64 {
+	formats, e := m.weights.formats(m.Config.layerSpecs(layer)), &m.Config.Experts
+	if m.Config.Routed(layer) {
+		for f, n := range m.weights.formats(m.Config.expertSpecs(layer)[1:]) {
+			formats[f] -= n - n/int64(e.Count)*int64(e.Active)
+		}
+	}
+	return formats
+}
+
+// HeadFormats is the same for HeadBytes.
+func (m *Model) HeadFormats() map[string]int64 { return m.weights.formats(m.Config.headSpecs()) }
+
 // EmbedBytes is the size of the embedding table, which the first layer's node holds.
 func (m *Model) EmbedBytes() int64 { return m.weights.bytes([]spec{{name: embedName}}) }
 
 // HeadBytes is the size of the final norm and the head, which the last layer's node holds. A tied
 // head is the embedding table: a node that needs both holds it once, see RangeBytes.
 func (m *Model) HeadBytes() int64 {
-	return m.weights.bytes([]spec{{name: normName}, {name: m.Config.headTensor()}})
+	return m.weights.bytes(m.Config.headSpecs())
 }
+
+func (c *Config) headSpecs() []spec { return []spec{{name: normName}, {name: c.headTensor()}} }
 
 // RangeBytes is the size of all weights that a node needs to run r, with the embedding if r starts
 // at the first layer, and the norm and the head if it ends at the last.

@@ -158,9 +158,19 @@ func (w *weights) bytes(specs []spec) int64 {
 	var n int64
 	for _, s := range specs {
 		t := w.tensors[s.name]
-		n += int64(len(t.data)) + int64(len(t.scales)) + int64(len(t.biases))
+		n += t.bytes()
 	}
 	return n
+}
+
+// formats is what the tensors take in each format, by its name.
+func (w *weights) formats(specs []spec) map[string]int64 {
+	in := map[string]int64{}
+	for _, s := range specs {
+		t := w.tensors[s.name]
+		in[t.format.String()] += t.bytes()
+	}
+	return in
 }
 
 // matrix is a checked tensor as devices take it: in place, unless its file leaves it at an address

@@ -48,6 +48,11 @@ type storedTensor struct {
 	file string
 }
 
+// bytes is what it takes in its file.
+func (t *storedTensor) bytes() int64 {
+	return int64(len(t.data)) + int64(len(t.scales)) + int64(len(t.biases))
+}
+
 // openWeights reads the headers of model.safetensors, or else of the shards that the index names.
 func openWeights(src folder) (*weights, error) {
 	w := &weights{tensors: map[string]storedTensor{}, stored: func(name string) string { return name }}

@@ -12,20 +12,22 @@ import (
 // its computing. That matters for attention over MLA's latent, which does much with each byte; otherwise
 // decode is reading.
 type Cost struct {
-	model  Model
-	work   Work
-	plan   *Plan
-	links  [][]Link
-	speeds []speed // [nodes]
-	owners []owner
-	driver []Link    // [nodes] the way to each node from who drives the steps; nil if that is not known
-	turn   float64   // seconds that he takes from a step's result to the next step
-	shared [][]int   // the nodes on the same processors, of each node, itself included
-	cache  [][]int   // the nodes that share caches, likewise
-	slower []float64 // [nodes] how many times longer memory takes beside those; nil if that is not known
-	order  []int     // the holders, those first that get the first blocks
-	chunk  int
-	block  int
+	model   Model
+	work    Work
+	reading []stored // [layers] weights that a token reads
+	head    stored   // and of the head
+	plan    *Plan
+	links   [][]Link
+	speeds  []speed // [nodes]
+	owners  []owner
+	driver  []Link    // [nodes] the way to each node from who drives the steps; nil if that is not known
+	turn    float64   // seconds that he takes from a step's result to the next step
+	shared  [][]int   // the nodes on the same processors, of each node, itself included
+	cache   [][]int   // the nodes that share caches, likewise
+	slower  []float64 // [nodes] how many times longer memory takes beside those; nil if that is not known
+	order   []int     // the holders, those first that get the first blocks
+	chunk   int
+	block   int
 }
 
 // owner is a node that computes layers in decode.
@@ -52,7 +54,14 @@ func NewCost(r Request, p *Plan, w Work, links [][]Link, efficiency float64) (*C
 	if len(p.Shares) != n || len(links) != n {
 		return nil, fmt.Errorf("placement: %d nodes, but a plan for %d and links from %d", n, len(p.Shares), len(links))
 	}
-	c := &Cost{model: r.Model, work: w, plan: p, links: links, chunk: r.Chunk, block: r.BlockTokens}
+	c := &Cost{model: r.Model, work: w, plan: p, links: links, chunk: r.Chunk, block: r.BlockTokens, head: storedIn(w.HeadRead, w.HeadIn)}
+	for l, bytes := range w.ReadBytes {
+		var formats map[string]int64
+		if w.ReadIn != nil {
+			formats = w.ReadIn[l]
+		}
+		c.reading = append(c.reading, storedIn(bytes, formats))
+	}
 	for i, node := range r.Nodes {
 		if len(links[i]) != n {
 			return nil, fmt.Errorf("placement: node %s: links to %d of %d nodes", node.Name, len(links[i]), n)
@@ -134,7 +143,7 @@ func (c *Cost) step(context int, byWeight bool, cached []float64) (s Step) {
 	for i, o := range c.owners {
 		s.HandOver += c.handOver(o.node, c.owners[(i+1)%len(c.owners)].node, i == len(c.owners)-1)
 		for l := o.layers.First; l < o.layers.End; l++ {
-			s.Weights += c.speeds[o.node].layer(cached[o.node], float64(c.work.ReadBytes[l]), c.work.TokenFLOPs[l])
+			s.Weights += c.speeds[o.node].layer(cached[o.node], c.reading[l], c.work.TokenFLOPs[l])
 			keys := float64(max(context, 1)) // a token attends to itself
 			if w := c.model.window(l); w > 0 {
 				keys = min(keys, float64(w))
@@ -154,7 +163,7 @@ func (c *Cost) step(context int, byWeight bool, cached []float64) (s Step) {
 			s.Exchange += max(c.answered(o.node, times, holders)-slowest, 0)
 		}
 		if o.layers.End == last {
-			s.Weights += c.speeds[o.node].product(cached[o.node], float64(c.work.HeadRead), c.work.HeadFLOPs)
+			s.Weights += c.speeds[o.node].product(cached[o.node], c.head, c.work.HeadFLOPs)
 		}
 	}
 	s.HandOver += c.turns(s)

@@ -48,6 +48,8 @@ type Kernels struct {
 
 	// Intense is how many times longer attention takes with the other Intensities.
 	Intense [3]float64
+	// Weights is how many times longer a byte of weights takes in each of WeightFormats than one of BF16; 0 is not known.
+	Weights [len(WeightFormats)]float64
 }
 
 // Curve is how long an operation takes, in seconds, by the bytes that it reads: at each of CurveSizes.
@@ -80,6 +82,7 @@ func (r *Rates) Numbers() []*float64 {
 			add(c.curve[:])
 		}
 		add(k.Intense[:])
+		add(k.Weights[:])
 	}
 	add(r.Cached[:])
 	add(r.Kept[:])
@@ -180,6 +183,11 @@ func (r *Rates) Check() error {
 		}
 		if err := ascending("rates: "+name+".Intense", k.Intense[:], 1, 1e3); err != nil {
 			return err
+		}
+		for i, f := range k.Weights {
+			if !(f >= 0 && f <= 1e3) {
+				return fmt.Errorf("rates: %s.Weights %v, of %s, is not in 0..1000", name, f, WeightFormats[i])
+			}
 		}
 	}
 	if err := ascending("rates: Crowd", r.Crowd[:], 1, 1e3); err != nil {

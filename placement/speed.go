@@ -36,19 +36,19 @@ func (s speed) mixed(cached float64, takes func(k *Kernels) float64) float64 {
 }
 
 // layer is a decode step's pass through a layer, attention aside.
-func (s speed) layer(cached, bytes, operations float64) float64 {
+func (s speed) layer(cached float64, weights stored, operations float64) float64 {
 	if s.rates == nil {
-		return s.takes(bytes, operations)
+		return s.takes(weights.bytes, operations)
 	}
-	return s.mixed(cached, func(k *Kernels) float64 { return k.Layer.At(bytes) })
+	return s.mixed(cached, func(k *Kernels) float64 { return k.takes(&k.Layer, weights) })
 }
 
 // product is one matrix product of a decode step.
-func (s speed) product(cached, bytes, operations float64) float64 {
+func (s speed) product(cached float64, weights stored, operations float64) float64 {
 	if s.rates == nil {
-		return s.takes(bytes, operations)
+		return s.takes(weights.bytes, operations)
 	}
-	return s.mixed(cached, func(k *Kernels) float64 { return k.Product.At(bytes) })
+	return s.mixed(cached, func(k *Kernels) float64 { return k.takes(&k.Product, weights) })
 }
 
 // attend is the attention of one token over the keys and values of a layer, in decode, stored in elements of so many bits, and what of it is reading from memory. What is measured of the

@@ -7,15 +7,17 @@ import (
 
 // Work is what computing with a model takes, where [Model] is what holding it takes.
 type Work struct {
-	ReadBytes    []int64   // weights that decoding one token reads in each layer: of experts, the active ones
-	HeadRead     int64     // weights of the head, which decoding reads once a token
-	TokenFLOPs   []float64 // operations of one token's matrix products in each layer
-	HeadFLOPs    float64   // and in the head
-	PairFLOPs    []float64 // operations of attention between one query and one key in each layer, all heads
-	KVBits       int       // of an element of keys and values as it is stored: 32, 16, 8 or 4; 0 is 16
-	HiddenBytes  int64     // the hidden state of one token, as one node hands it to the next
-	QueryBytes   int64     // one token's queries of a layer, as an owner sends them to a holder
-	PartialBytes int64     // the holder's answer: (o, m, l) of every head
+	ReadBytes    []int64            // weights that decoding one token reads in each layer: of experts, the active ones
+	HeadRead     int64              // weights of the head, which decoding reads once a token
+	ReadIn       []map[string]int64 // of ReadBytes, those in each of WeightFormats, by name; nil: none are
+	HeadIn       map[string]int64   // and of HeadRead
+	TokenFLOPs   []float64          // operations of one token's matrix products in each layer
+	HeadFLOPs    float64            // and in the head
+	PairFLOPs    []float64          // operations of attention between one query and one key in each layer, all heads
+	KVBits       int                // of an element of keys and values as it is stored: 32, 16, 8 or 4; 0 is 16
+	HiddenBytes  int64              // the hidden state of one token, as one node hands it to the next
+	QueryBytes   int64              // one token's queries of a layer, as an owner sends them to a holder
+	PartialBytes int64              // the holder's answer: (o, m, l) of every head
 }
 
 // Link is the way from one node to another.
@@ -80,6 +82,17 @@ func (w *Work) check(m *Model) error {
 	}
 	if w.KVBits != 0 && w.KVBits != 16 && w.KVBits != 32 && !slices.Contains(PackedBits[:], w.KVBits) {
 		return fmt.Errorf("placement: model %q: KVBits %d are not 32, 16, 8 or 4", m.Name, w.KVBits)
+	}
+	if w.ReadIn != nil && len(w.ReadIn) != layers {
+		return fmt.Errorf("placement: model %q: ReadIn is of %d layers, LayerBytes of %d", m.Name, len(w.ReadIn), layers)
+	}
+	for l, formats := range w.ReadIn {
+		if err := checkFormats(w.ReadBytes[l], formats); err != nil {
+			return fmt.Errorf("placement: model %q layer %d: %w", m.Name, l, err)
+		}
+	}
+	if err := checkFormats(w.HeadRead, w.HeadIn); err != nil {
+		return fmt.Errorf("placement: model %q: head: %w", m.Name, err)
 	}
 	operations := func(n float64) bool { return n >= 0 && n <= maxFLOPS }
 	if !operations(w.HeadFLOPs) {

@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,6 +143,22 @@ func TestBadConfigsNameTheField(t *testing.T) {
 	}
 }
 
+func TestQuantizedWeightsAreReadInTheirFormat(t *testing.T) {
+	a := arch(t, "gpt-oss-120b") // whose experts are in MXFP4, whatever the other matrices are in
+	_, w := a.Footprint("", WeightsQ8, KVF16, 256, 3)
+	if got, want := w.ReadIn[0]["Q8_0"], WeightsQ8.bytes(a.Layers[0].Dense); got != want {
+		t.Errorf("%d bytes of the first layer are in Q8_0, want %d", got, want)
+	}
+	dense := arch(t, "Llama-3.3-70B")
+	_, w = dense.Footprint("", WeightsQ4, KVF16, 256, 3)
+	if got, all := w.ReadIn[0]["Q4_0"], w.ReadBytes[0]; got >= all || got < all*99/100 || w.HeadIn["Q4_0"] >= w.HeadRead {
+		t.Errorf("%d bytes of %d are in Q4_0, and %d of %d of the head", got, all, w.HeadIn["Q4_0"], w.HeadRead)
+	}
+	if _, w := dense.Footprint("", WeightsBF16, KVF16, 256, 3); w.ReadIn != nil || w.HeadIn != nil {
+		t.Errorf("bf16 is in %v and %v", w.ReadIn, w.HeadIn)
+	}
+}
+
 func TestLayersDifferWhereTheConfigSaysSo(t *testing.T) {
 	parse := func(name string, change map[string]any) *Arch {
 		t.Helper()
@@ -234,15 +251,22 @@ func weightsAreThoseOfTheFile(t *testing.T, kind string) {
 	if _, err := Make(a, &Cluster{}, Options{Weights: WeightsStored, Context: 100}); err == nil || !strings.Contains(err.Error(), "stored") {
 		t.Errorf("without files: %v", err)
 	}
-	a.Stored = &Stored{Embed: m.EmbedBytes(), Head: m.HeadBytes()}
+	a.Stored = &Stored{Embed: m.EmbedBytes(), Head: m.HeadBytes(), HeadIn: m.HeadFormats()}
 	for l := range m.Config.Layers {
+		a.Stored.ReadIn = append(a.Stored.ReadIn, m.ReadFormats(l))
 		a.Stored.Layers, a.Stored.Reads = append(a.Stored.Layers, m.LayerBytes(l)), append(a.Stored.Reads, m.ReadBytes(l))
 	}
 	p, w := a.Footprint("", WeightsStored, KVF16, 256, 1)
 	if p.EmbedBytes != m.EmbedBytes() || p.HeadBytes != m.HeadBytes() || w.HeadRead != m.HeadBytes() {
 		t.Errorf("embedding %d, head %d, read %d; want %d, %d", p.EmbedBytes, p.HeadBytes, w.HeadRead, m.EmbedBytes(), m.HeadBytes())
 	}
+	if !maps.Equal(w.HeadIn, m.HeadFormats()) {
+		t.Errorf("head in %v, want %v", w.HeadIn, m.HeadFormats())
+	}
 	for l := range m.Config.Layers {
+		if want := m.ReadFormats(l); !maps.Equal(w.ReadIn[l], want) {
+			t.Errorf("layer %d in %v, want %v", l, w.ReadIn[l], want)
+		}
 		if p.LayerBytes[l] != m.LayerBytes(l) || w.ReadBytes[l] != m.ReadBytes(l) {
 			t.Errorf("layer %d: %d bytes, %d read; want %d and %d", l, p.LayerBytes[l], w.ReadBytes[l], m.LayerBytes(l), m.ReadBytes(l))
 		}

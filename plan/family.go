@@ -23,6 +23,9 @@ type Stored struct {
 	Embed, Head int64   // the head with the last norm
 	Layers      []int64 //
 	Reads       []int64 // of each layer, what decoding a token reads
+
+	ReadIn []map[string]int64 // of Reads, what is in which format, by its name; nil is not known
+	HeadIn map[string]int64   // and of Head
 }
 
 // Layer is one layer's parameters and attention.

@@ -16,6 +16,13 @@ func (a *Arch) Footprint(name string, w Weights, kv KV, block, nodes int) (place
 		m.EmbedBytes, m.HeadBytes = w.bytes(a.table()), w.bytes(a.table())+kept*int64(a.Hidden)
 	}
 	work := placement.Work{HeadRead: m.HeadBytes, HeadFLOPs: 2 * float64(a.table()), HiddenBytes: 4 * int64(a.Hidden), KVBits: kv.bits()}
+	packed := map[Weights]string{WeightsQ8: "Q8_0", WeightsQ4: "Q4_0"}[w] // the name of the format, where rates are measured of it
+	switch {
+	case w == WeightsStored:
+		work.HeadIn, work.ReadIn = a.Stored.HeadIn, a.Stored.ReadIn
+	case packed != "":
+		work.HeadIn = map[string]int64{packed: w.bytes(a.table())}
+	}
 	windowed := false
 	for i := range a.Layers {
 		l := &a.Layers[i]
@@ -30,6 +37,13 @@ func (a *Arch) Footprint(name string, w Weights, kv KV, block, nodes int) (place
 			expert += kept * l.Bias
 			rest := w.bytes(l.Dense) + kept*l.Kept
 			held, read = rest+int64(l.Experts)*expert, rest+int64(l.Active)*expert
+			if packed != "" {
+				in := w.bytes(l.Dense)
+				if !l.MXFP4 {
+					in += int64(l.Active) * w.bytes(l.Expert)
+				}
+				work.ReadIn = append(work.ReadIn, map[string]int64{packed: in})
+			}
 		}
 		m.LayerBytes = append(m.LayerBytes, held)
 		m.KVBytesPerToken = append(m.KVBytesPerToken, l.kvBytes(kv))

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/term"
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/bench"
 	"github.com/orrery-ai/orrery/device/cpu"
+	"github.com/orrery-ai/orrery/placement"
 )
 
 // decodingFlags say what bench decode measures.
@@ -60,13 +62,28 @@ func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref stri
 	}
 	if d.Batch > 1 {
 		r.Unpredicted = "the cost model is of one sequence"
-	} else if d.Costs, err = m.Costs(ctx); err != nil {
+	} else if _, err := m.Costs(ctx); err != nil {
 		r.Unpredicted = err.Error()
+	} else {
+		d.Costs = func(ctx context.Context) (map[orrery.Mode]*placement.Cost, error) { return predict(ctx, m, r) }
 	}
 	d.Done = sayMeasured()
 	measured, err := d.Run(ctx, m)
 	r.add(measured)
 	return err
+}
+
+// predict predicts by what the nodes can do now: a machine that is shared with others is faster in one minute than in another. Of nodes that do not measure that again,
+// it goes by what they measured when they started.
+func predict(ctx context.Context, m *orrery.Model, r *decodingReport) (map[orrery.Mode]*placement.Cost, error) {
+	costs, err := m.CostsNow(ctx)
+	if err == nil || ctx.Err() != nil {
+		return costs, err
+	}
+	if note := "Predictions go by what the nodes measured when they started: " + err.Error(); !slices.Contains(r.notes, note) {
+		r.notes = append(r.notes, note)
+	}
+	return m.Costs(ctx)
 }
 
 // write prints the report, and draws the picture.

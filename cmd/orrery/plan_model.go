@@ -60,9 +60,10 @@ func (c *planCmd) archOf(m *model.Model) (*plan.Arch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Model, err)
 	}
-	arch.Stored = &plan.Stored{Embed: m.EmbedBytes(), Head: m.HeadBytes()}
+	arch.Stored = &plan.Stored{Embed: m.EmbedBytes(), Head: m.HeadBytes(), HeadIn: m.HeadFormats()}
 	for l := range m.Config.Layers {
-		arch.Stored.Layers, arch.Stored.Reads = append(arch.Stored.Layers, m.LayerBytes(l)), append(arch.Stored.Reads, m.ReadBytes(l))
+		s := arch.Stored
+		s.Layers, s.Reads, s.ReadIn = append(s.Layers, m.LayerBytes(l)), append(s.Reads, m.ReadBytes(l)), append(s.ReadIn, m.ReadFormats(l))
 	}
 	return arch, nil
 }

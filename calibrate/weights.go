@@ -1,0 +1,62 @@
+package calibrate
+
+import (
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/placement"
+)
+
+// weightFormats are those of placement.WeightFormats.
+var weightFormats = [len(placement.WeightFormats)]device.Format{device.Q8_0, device.Q4_0, device.Q4_K, device.Q6_K, device.MLX8, device.MLX4}
+
+// weighed measures what formats of weights there are against BF16, from memory and from the caches.
+func (b *bench) weighed(r *placement.Rates) {
+	memory := b.over(b.arena)
+	memory.cold = true
+	memory.weigh(&r.Memory)
+	arena := b.arena
+	if b.Mapped {
+		arena = b.weights
+	}
+	b.over(first(arena, cacheBytes)).weigh(&r.Cache)
+}
+
+// weigh measures how many times longer a byte of weights takes in each format than one of BF16, in products of as many bytes. A format that the device does not multiply stays unknown.
+func (b *bench) weigh(k *placement.Kernels) {
+	size := b.brisk(&k.Product, longProduct)
+	halves := b.seconds(intenseFor, b.productIn(device.BF16, size))
+	for i, f := range weightFormats {
+		if op := b.productIn(f, size); op != nil && (b.once || !b.late()) {
+			k.Weights[i] = b.seconds(intenseFor, op) / halves
+		}
+	}
+}
+
+// longProduct is so long that all threads take part in it, in seconds.
+const longProduct = 1e-3
+
+// productIn is one matrix product with one row, of about so many bytes of weights in a format, nil if the device has none with it.
+func (b *bench) productIn(f device.Format, bytes int) func() {
+	const cols = 2048
+	row := device.Matrix{Format: f, Rows: 1, Cols: cols, Data: make([]byte, f.MatrixBytes(1, cols))}
+	if f.Affine() {
+		row.Group, row.ScaleFormat = 64, device.BF16
+		row.Scales, row.Biases = make([]byte, row.GroupBytes()), make([]byte, row.GroupBytes())
+	}
+	loaded, err := b.Device.Load(row) // which tells in what pieces the device keeps it
+	if err != nil {
+		return nil
+	}
+	b.Device.Unload(loaded)
+	rows := max(bytes/(len(loaded.Data)+len(loaded.Scales)+len(loaded.Biases))&^(rowsAlign-1), rowsAlign)
+	loaded.Rows = rows
+	data, scales, biases := rows*len(loaded.Data), rows*len(loaded.Scales), rows*len(loaded.Biases)
+	x, y := b.filled(1, cols), b.filled(1, rows)
+	return func() {
+		w := loaded
+		w.Data, w.Scales, w.Biases = b.take(data), b.take(scales), b.take(biases)
+		b.stream.MatMul(y, x, w)
+	}
+}
+
+// rowsAlign is what rows of a matrix are a multiple of, for kernels.
+const rowsAlign = 16

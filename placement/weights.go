@@ -1,0 +1,54 @@
+package placement
+
+import "fmt"
+
+// WeightFormats are the formats of weights, by the names that package device gives them, of which [Kernels.Weights] tells how long a byte takes.
+var WeightFormats = [...]string{"Q8_0", "Q4_0", "Q4_K", "Q6_K", "MLX8", "MLX4"}
+
+// weightBits is what an element takes in each of WeightFormats, with its part of the scales.
+var weightBits = [len(WeightFormats)]float64{8.5, 4.5, 4.5, 6.5625, 8.5, 4.5}
+
+// stored is bytes of weights, and how many of them are in each of WeightFormats.
+type stored struct {
+	bytes  float64
+	packed [len(WeightFormats)]float64
+}
+
+// storedIn is bytes of which some are in formats by name.
+func storedIn(bytes int64, formats map[string]int64) stored {
+	s := stored{bytes: float64(bytes)}
+	for i, name := range WeightFormats {
+		s.packed[i] = float64(formats[name])
+	}
+	return s
+}
+
+// takes is how long an operation takes that reads such weights, by how long it takes with BF16: as long as with as many elements of that, which makes the matrices
+// and their rows as long, but for the time that its bytes take, which is as many times less as they are fewer and as one of them takes longer. What
+// it takes to begin is the same. A format of which nothing was measured is taken to be like BF16, byte for byte.
+func (k *Kernels) takes(c *Curve, s stored) float64 {
+	halves, bytes := s.bytes, s.bytes // of as many elements in BF16, and those of BF16 that take as long
+	for i, longer := range k.Weights {
+		if longer > 0 {
+			halves += s.packed[i] * (16/weightBits[i] - 1)
+			bytes += s.packed[i] * (longer - 1)
+		}
+	}
+	if halves == bytes {
+		return c.At(bytes)
+	}
+	begin := c.At(0)
+	return begin + (c.At(halves)-begin)*bytes/halves
+}
+
+// checkFormats finds formats of more bytes than there are in all.
+func checkFormats(bytes int64, formats map[string]int64) error {
+	left := bytes
+	for name, n := range formats {
+		if n < 0 || n > left {
+			return fmt.Errorf("%d bytes in %s, of %d in all formats", n, name, bytes)
+		}
+		left -= n
+	}
+	return nil
+}
