@@ -42,10 +42,10 @@ var (
 // wideWholes are for AVX-512 with VNNI, GFNI and VBMI2.
 var wideWholes = []wholeRoutines{
 	{
-		Layout: quant.Q8_0, elements: 128, bytes: 448, times: 0x80808080, numbers: wholeAVX512,
+		Layout: quant.Q8_0, elements: 128, bytes: 384, times: 0x80808080, numbers: wholeAVX512,
 		product: []wholeProductOf{product1Q8_0Whole, product2Q8_0Whole, product4Q8_0Whole, product8Q8_0Whole},
 	}, {
-		Layout: quant.Q4_0, elements: 128, bytes: 448, times: 0x08080808, numbers: wholeAVX512,
+		Layout: quant.Q4_0, elements: 128, bytes: 384, times: 0x08080808, numbers: wholeAVX512,
 		product: []wholeProductOf{product1Q4_0Whole, product2Q4_0Whole, product4Q4_0Whole, product8Q4_0Whole},
 	}, {
 		Layout: quant.Q4_K, elements: 256, bytes: 768, times: 0x01010101, numbers: wholeQ4_KAVX512,

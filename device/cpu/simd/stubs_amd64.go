@@ -2194,7 +2194,7 @@ func product2Q4_0AVX2(s []float32, stride int, q []float32, k []byte, next []byt
 func product4Q4_0AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
 
 // wholeAVX512 turns x, of a multiple of 128 elements, into whole numbers of 16 bits, at most 32639: each group of 32 of them with a scale, their largest divided by that,
-// which is NaN if one of them is not finite. For each 128 dst has 448 bytes:
+// which is NaN if one of them is not finite. For each 128 dst has 384 bytes:
 //
 //	upper [2][4][16]int8    // of the first and the second half of each group: n = 256*upper + lower
 //	lower [2][4][16]int8

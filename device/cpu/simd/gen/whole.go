@@ -151,7 +151,8 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 						if o.sums {
 							a.VPSLLD(operand.U8(8), sum, sum)
 						} else {
-							a.raw("VPSHLDD", false, nil, operand.U8(8), operandOf(h, o.below(part)), sum, sum)
+							// The sum's upper eight bits, which are the start's and no part of it, go, and the lowest become the start's.
+							a.raw("VPSHLDD", false, nil, operand.U8(8), operandOf(h, o.start(part)), sum, sum)
 						}
 						for i, w := range weights {
 							a.raw("VPDPBUSD", true, nil, operandOf(h, o.lower(part)+64*i), w, sum)
