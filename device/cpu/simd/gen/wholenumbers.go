@@ -36,8 +36,8 @@ type wholeOrder struct {
 }
 
 // Where in a step a part's bytes, and what is beside them, begin.
-func (o wholeOrder) upper(part int) int { return part * o.partBytes() }
-func (o wholeOrder) lower(part int) int { return o.upper(part) + 64*o.halves }
+func (o wholeOrder) upper(part int) int  { return part * o.partBytes() }
+func (o wholeOrder) lower(part int) int  { return o.upper(part) + 64*o.halves }
 func (o wholeOrder) start(part int) int  { return o.upper(part) + 128*o.halves }
 func (o wholeOrder) sum(part int) int    { return o.start(part) }
 func (o wholeOrder) scales(part int) int { return o.start(part) + 64 }
