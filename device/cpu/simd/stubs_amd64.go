@@ -2237,8 +2237,7 @@ func product4Q4_0AVX2(s []float32, stride int, q []float32, k []byte, next []byt
 //
 //	upper [2][4][16]int8    // of the first and the second half of each group: n = 256*upper + lower
 //	lower [2][4][16]int8
-//	start [4][4]int32       // -times*(the sum of a lane's numbers) is 256*start + below>>24
-//	below [4][4]uint32
+//	start [4][4]uint32      // -times*(the sum of a lane's numbers), turned: its lowest eight bits are above the others
 //	scale [4][4]float32     // of each group four times
 //
 // times is a byte, four times.

@@ -28,8 +28,6 @@ type wholeOrder struct {
 	sums bool
 	// apart says that the first half is the elements of even number.
 	apart bool
-	// narrow says that it is for AVX2, whose routines take what corrects products as one number for each lane.
-	narrow bool
 	// pairs says that the numbers are whole, as words, those of even number in place of the upper bytes and the others in place of the lower ones.
 	pairs bool
 	doc   string // of a step
@@ -50,8 +48,8 @@ var (
 	wholeInOrder = wholeOrder{
 		name: "whole", file: "whole", elements: 128, parts: 1, halves: 2, place: func(group, half int) (int, int) { return 0, 4*half + group },
 		doc: "\tupper [2][4][16]int8    // of the first and the second half of each group: n = 256*upper + lower\n" +
-			"\tlower [2][4][16]int8\n" + "\tstart [4][4]int32       // -times*(the sum of a lane's numbers) is 256*start + below>>24\n" +
-			"\tbelow [4][4]uint32\n" +
+			"\tlower [2][4][16]int8\n" +
+			"\tstart [4][4]uint32      // -times*(the sum of a lane's numbers), turned: its lowest eight bits are above the others\n" +
 			"\tscale [4][4]float32     // of each group four times\n",
 	}
 	wholeQ4_K = wholeOrder{
