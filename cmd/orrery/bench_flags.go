@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"golang.org/x/term"
 
@@ -24,6 +25,9 @@ type decodingFlags struct {
 	Batch  countFlag   `help:"Sequences that generate at the same time. Steps compute up to eight of them together, and read the weights once for all." default:"1"`
 	Tokens countFlag   `help:"Tokens of each sequence to generate in each run." default:"32"`
 	Repeat countFlag   `help:"Runs." default:"5"`
+
+	Settle time.Duration `help:"How long to leave the nodes alone once the model is loaded: weights that the CPU reads from a file then move into huge pages." default:"0s"`
+
 	pictureFlags
 }
 
@@ -68,6 +72,11 @@ func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref stri
 		d.Costs = func(ctx context.Context) (map[orrery.Mode]*placement.Cost, error) { return predict(ctx, m, r) }
 	}
 	d.Done = sayMeasured()
+	select {
+	case <-time.After(f.Settle):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	measured, err := d.Run(ctx, m)
 	r.add(measured)
 	return err

@@ -48,7 +48,7 @@ func TestBenchPoolHoldsEveryModeAtEveryDepthAgainstPredictions(t *testing.T) {
 }
 
 func TestBenchDecodeMeasuresOneNode(t *testing.T) {
-	stdout, stderr, status := run(t, longWithin, "bench", "decode", "--threads", "1", "--depth", "300", "--tokens", "2", "--repeat", "1", "--format", "csv")
+	stdout, stderr, status := run(t, longWithin, "bench", "decode", "--threads", "1", "--depth", "300", "--tokens", "2", "--repeat", "1", "--settle", "1ms", "--format", "csv")
 	if status != 0 {
 		t.Fatalf("status %d: %s", status, stderr)
 	}

@@ -26,6 +26,10 @@ type wholeRoutines struct {
 	// Those of one token for AVX-VNNI, if they are faster than for AVX2.
 	vnniProduct       wholeProductOf
 	vnniAffineProduct affineProductOf
+
+	// Those of one token for AVX-512 that are direct.
+	directProduct       wholeProductOf
+	directAffineProduct affineProductOf
 }
 
 type (
@@ -42,23 +46,23 @@ var (
 // wideWholes are for AVX-512 with VNNI, GFNI and VBMI2.
 var wideWholes = []wholeRoutines{
 	{
-		Layout: quant.Q8_0, elements: 128, bytes: 448, times: 0x80808080, numbers: wholeAVX512,
-		product: []wholeProductOf{product1Q8_0Whole, product2Q8_0Whole, product4Q8_0Whole, product8Q8_0Whole},
+		Layout: quant.Q8_0, elements: 128, bytes: 384, times: 0x80808080, numbers: wholeAVX512,
+		product: []wholeProductOf{product1Q8_0Whole, product2Q8_0Whole, product4Q8_0Whole, product8Q8_0Whole}, directProduct: product1Q8_0WholeDirect,
 	}, {
-		Layout: quant.Q4_0, elements: 128, bytes: 448, times: 0x08080808, numbers: wholeAVX512,
-		product: []wholeProductOf{product1Q4_0Whole, product2Q4_0Whole, product4Q4_0Whole, product8Q4_0Whole},
+		Layout: quant.Q4_0, elements: 128, bytes: 384, times: 0x08080808, numbers: wholeAVX512,
+		product: []wholeProductOf{product1Q4_0Whole, product2Q4_0Whole, product4Q4_0Whole, product8Q4_0Whole}, directProduct: product1Q4_0WholeDirect,
 	}, {
 		Layout: quant.Q4_K, elements: 256, bytes: 768, times: 0x01010101, numbers: wholeQ4_KAVX512,
-		product: []wholeProductOf{product1Q4_KWhole, product2Q4_KWhole, product4Q4_KWhole, product8Q4_KWhole},
+		product: []wholeProductOf{product1Q4_KWhole, product2Q4_KWhole, product4Q4_KWhole, product8Q4_KWhole}, directProduct: product1Q4_KWholeDirect,
 	}, {
 		Layout: quant.Q6_K, elements: 256, bytes: 1024, times: 0x20202020, numbers: wholeQ6_KAVX512,
-		product: []wholeProductOf{product1Q6_KWhole, product2Q6_KWhole, product4Q6_KWhole, product8Q6_KWhole},
+		product: []wholeProductOf{product1Q6_KWhole, product2Q6_KWhole, product4Q6_KWhole, product8Q6_KWhole}, directProduct: product1Q6_KWholeDirect,
 	}, {
 		Layout: affine8, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine8AVX512,
-		affineProduct: []affineProductOf{product1Affine8Whole, product2Affine8Whole, product4Affine8Whole, product8Affine8Whole},
+		affineProduct: []affineProductOf{product1Affine8Whole, product2Affine8Whole, product4Affine8Whole, product8Affine8Whole}, directAffineProduct: product1Affine8WholeDirect,
 	}, {
 		Layout: affine4, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine4AVX512,
-		affineProduct: []affineProductOf{product1Affine4Whole, product2Affine4Whole, product4Affine4Whole, product8Affine4Whole},
+		affineProduct: []affineProductOf{product1Affine4Whole, product2Affine4Whole, product4Affine4Whole, product8Affine4Whole}, directAffineProduct: product1Affine4WholeDirect,
 	},
 }
 
@@ -124,16 +128,22 @@ func wholeForAffine(bits, group, cols int) *wholeRoutines {
 
 // productOf is the product of 1<<at tokens.
 func (of *wholeRoutines) productOf(at int) wholeProductOf {
-	if at == 0 && haveAVXVNNI && of.vnniProduct != nil {
+	switch {
+	case at == 0 && haveAVXVNNI && of.vnniProduct != nil:
 		return of.vnniProduct
+	case at == 0 && direct && of.directProduct != nil:
+		return of.directProduct
 	}
 	return of.product[at]
 }
 
 // affineProductOf is the same for affine groups.
 func (of *wholeRoutines) affineProductOf(at int) affineProductOf {
-	if at == 0 && haveAVXVNNI && of.vnniAffineProduct != nil {
+	switch {
+	case at == 0 && haveAVXVNNI && of.vnniAffineProduct != nil:
 		return of.vnniAffineProduct
+	case at == 0 && direct && of.directAffineProduct != nil:
+		return of.directAffineProduct
 	}
 	return of.affineProduct[at]
 }

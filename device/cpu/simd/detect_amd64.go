@@ -21,3 +21,7 @@ func detect() (avx2, avxVNNI, avx512, vnni, gfni bool) {
 	gfni = vnni && limit != "vnni" && cpuid.CPU.Supports(cpuid.AVX512VBMI2, cpuid.GFNI)
 	return avx2, avxVNNI, avx512, vnni, gfni
 }
+
+// detectDirect says whether products of one token had better ask for memory into the first cache at once: AMD's processors (measured with Zen 5) read so 2% to 20% faster than
+// by way of the second, and Intel's do not.
+func detectDirect() bool { return cpuid.CPU.VendorID == cpuid.AMD }

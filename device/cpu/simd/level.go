@@ -4,6 +4,9 @@ package simd
 // haveAVX2, matters where AVX-512 is not used.
 var haveAVX2, haveAVXVNNI, haveAVX512, haveVNNI, haveGFNI = detect()
 
+// direct says which of the routines for AVX-512 products of one token take. Their results are the same.
+var direct = detectDirect()
+
 // haveNEON says that ARM's is used.
 var haveNEON = detectNEON()
 

@@ -8,13 +8,18 @@ func eachLevel(t *testing.T, test func(t *testing.T)) {
 	defer func() { haveAVX2, haveAVXVNNI, haveAVX512, haveVNNI, haveGFNI = avx2, avxVNNI, avx512, vnni, gfni }()
 	neon := haveNEON
 	defer func() { haveNEON = neon }()
+	was := direct
+	defer func() { direct = was }()
+	direct = haveAVX512
 	for {
 		t.Run(Name(), test)
 		switch {
+		case haveGFNI && direct:
+			direct = false
 		case haveGFNI:
-			haveGFNI = false
+			direct, haveGFNI = true, false
 		case haveVNNI:
-			haveVNNI = false
+			direct, haveVNNI = false, false
 		case haveAVX512:
 			haveAVX512 = false
 		case haveAVXVNNI:

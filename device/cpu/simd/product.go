@@ -48,6 +48,16 @@ func ahead(bytes, row int) int {
 	return min(bytes, rows*row)
 }
 
+// directAhead is ahead where routines that are direct take 2 rows of the elements given at a time, or 4 if they are longer than 4096: as close behind the last of
+// these as suffices, since the first cache must hold what is asked for until it is used.
+func directAhead(bytes, row, cols int) int {
+	others := 1
+	if cols > 4096 {
+		others = 3
+	}
+	return min(bytes, max(aheadBytes, others*row+aheadBytes/2))
+}
+
 // productOf is what the product with one format is made of.
 type productOf struct {
 	bytes int // of an element
@@ -81,7 +91,10 @@ func product(dst []float32, stride int, x []float32, w []byte, tokens, rows, col
 		n := min(step, rows-r)
 		part := w[r*row : (r+n)*row]
 		next := w[(r+n)*row:]
-		if wide { // it takes a few rows at a time, and the next of them come first
+		switch { // they take a few rows at a time, and the next of them come first
+		case wide && direct && tokens == 1:
+			next = w[min(len(w), r*row+directAhead(n*row, row, cols)):]
+		case wide:
 			next = w[min(len(w), r*row+ahead(n*row, row)):]
 		}
 		for t := 0; t < tokens; {

@@ -21,7 +21,7 @@ TEXT ·product1Q4_0Whole(SB), NOSPLIT, $0-120
 	JLT  end2
 
 loop1:
-	ADDQ $0x000001c0, SI
+	ADDQ $0x00000180, SI
 	ADDQ $0x00000048, DI
 	SUBQ $0x00000080, BX
 	CMPQ BX, $0x00000080
@@ -75,7 +75,7 @@ loop5:
 	VBROADCASTI32X4     56(CX)(BX*1), K1, Z4
 	VCVTPH2PS           Y6, Z5
 	LEAQ                (CX)(R8*1), R10
-	VMOVDQU64           384(AX), Z6
+	VMOVDQU64           320(AX), Z6
 	VMULPS              Z6, Z5, Z5
 	VPANDD.BCST         nibbles<>+0(SB), Z7, Z6
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z7, Z7
@@ -84,7 +84,7 @@ loop5:
 	VPDPBUSD            Z11, Z6, Z10
 	VMOVDQU64           64(AX), Z12
 	VPDPBUSD            Z12, Z7, Z10
-	VMOVDQU64           320(AX), Z13
+	VMOVDQU64           256(AX), Z13
 	VPSHLDD             $0x08, Z13, Z10, Z10
 	VMOVDQU64           128(AX), Z14
 	VPDPBUSD            Z14, Z6, Z10
@@ -139,7 +139,7 @@ loop5:
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000048, CX
-	ADDQ                $0x000001c0, AX
+	ADDQ                $0x00000180, AX
 	SUBQ                $0x00000048, R9
 	CMPQ                R9, $0x00000048
 	JGE                 loop5
@@ -193,13 +193,13 @@ loop9:
 	VPERMW              Z3, Z1, Z1
 	VBROADCASTI32X4     56(CX), K1, Z1
 	VCVTPH2PS           Y2, Z2
-	VMULPS              384(AX), Z2, Z2
+	VMULPS              320(AX), Z2, Z2
 	VPANDD.BCST         nibbles<>+0(SB), Z1, Z3
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z1, Z1
 	VMOVDQU64           256(AX), Z4
 	VPDPBUSD            (AX), Z3, Z4
 	VPDPBUSD            64(AX), Z1, Z4
-	VPSHLDD             $0x08, 320(AX), Z4, Z4
+	VPSHLDD             $0x08, 256(AX), Z4, Z4
 	VPDPBUSD            128(AX), Z3, Z4
 	VPDPBUSD            192(AX), Z1, Z4
 	VCVTDQ2PS           Z4, Z4
@@ -211,7 +211,7 @@ loop9:
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000048, CX
-	ADDQ                $0x000001c0, AX
+	ADDQ                $0x00000180, AX
 	SUBQ                $0x00000048, BX
 	CMPQ                BX, $0x00000048
 	JGE                 loop9

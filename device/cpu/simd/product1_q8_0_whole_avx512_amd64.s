@@ -21,7 +21,7 @@ TEXT ·product1Q8_0Whole(SB), NOSPLIT, $64-120
 	JLT  end2
 
 loop1:
-	ADDQ $0x000001c0, SI
+	ADDQ $0x00000180, SI
 	ADDQ $0x00000088, DI
 	SUBQ $0x00000080, BX
 	CMPQ BX, $0x00000080
@@ -121,7 +121,7 @@ loop5:
 	MOVWLZX      102(R11)(BX*1), R11
 	MOVW         R11, 30(SP)(R10*1)
 	LEAQ         (CX)(R8*1), R11
-	VMOVDQU64    384(AX), Z15
+	VMOVDQU64    320(AX), Z15
 	VMULPS       Z15, Z14, Z14
 	VMOVDQU32    2(CX), X1
 	VINSERTI32X4 $0x01, 36(CX), Z1, Z1
@@ -138,7 +138,7 @@ loop5:
 	VPDPBUSD     Z17, Z1, Z15
 	VMOVDQU64    64(AX), Z18
 	VPDPBUSD     Z18, Z2, Z15
-	VMOVDQU64    320(AX), Z19
+	VMOVDQU64    256(AX), Z19
 	VPSHLDD      $0x08, Z19, Z15, Z15
 	VMOVDQU64    128(AX), Z20
 	VPDPBUSD     Z20, Z1, Z15
@@ -225,7 +225,7 @@ loop5:
 	CMPQ         DX, next_len+88(FP)
 	CMOVQHI      next_len+88(FP), DX
 	ADDQ         $0x00000088, CX
-	ADDQ         $0x000001c0, AX
+	ADDQ         $0x00000180, AX
 	SUBQ         $0x00000088, R9
 	CMPQ         R9, $0x00000088
 	JGE          loop5
@@ -295,7 +295,7 @@ loop9:
 	MOVW         R10, 16(SP)(R8*1)
 	MOVWLZX      102(R9), R9
 	MOVW         R9, 24(SP)(R8*1)
-	VMULPS       384(AX), Z1, Z1
+	VMULPS       320(AX), Z1, Z1
 	VMOVDQU32    2(CX), X9
 	VINSERTI32X4 $0x01, 36(CX), Z9, Z9
 	VINSERTI32X4 $0x02, 70(CX), Z9, Z9
@@ -309,7 +309,7 @@ loop9:
 	VMOVDQU64    256(AX), Z2
 	VPDPBUSD     (AX), Z9, Z2
 	VPDPBUSD     64(AX), Z10, Z2
-	VPSHLDD      $0x08, 320(AX), Z2, Z2
+	VPSHLDD      $0x08, 256(AX), Z2, Z2
 	VPDPBUSD     128(AX), Z9, Z2
 	VPDPBUSD     192(AX), Z10, Z2
 	VCVTDQ2PS    Z2, Z2
@@ -322,7 +322,7 @@ loop9:
 	CMPQ         DX, next_len+88(FP)
 	CMOVQHI      next_len+88(FP), DX
 	ADDQ         $0x00000088, CX
-	ADDQ         $0x000001c0, AX
+	ADDQ         $0x00000180, AX
 	SUBQ         $0x00000088, BX
 	CMPQ         BX, $0x00000088
 	JGE          loop9

@@ -21,7 +21,7 @@ TEXT ·product2Q4_0Whole(SB), NOSPLIT, $0-120
 	JLT  end2
 
 loop1:
-	ADDQ $0x000001c0, SI
+	ADDQ $0x00000180, SI
 	ADDQ $0x00000048, DI
 	SUBQ $0x00000080, BX
 	CMPQ BX, $0x00000080
@@ -73,14 +73,14 @@ loop5:
 	VPERMW              Z14, Z8, Z8
 	VBROADCASTI32X4     56(CX)(BX*1), K1, Z8
 	VCVTPH2PS           Y10, Z9
-	VMULPS              384(AX), Z9, Z10
-	VMULPS              384(AX)(SI*1), Z9, Z9
+	VMULPS              320(AX), Z9, Z10
+	VMULPS              320(AX)(SI*1), Z9, Z9
 	VPANDD.BCST         nibbles<>+0(SB), Z11, Z14
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
 	VMOVDQU64           256(AX), Z15
 	VPDPBUSD            (AX), Z14, Z15
 	VPDPBUSD            64(AX), Z11, Z15
-	VPSHLDD             $0x08, 320(AX), Z15, Z15
+	VPSHLDD             $0x08, 256(AX), Z15, Z15
 	VPDPBUSD            128(AX), Z14, Z15
 	VPDPBUSD            192(AX), Z11, Z15
 	VCVTDQ2PS           Z15, Z15
@@ -89,7 +89,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*1), Z15
 	VPDPBUSD            (AX)(SI*1), Z14, Z15
 	VPDPBUSD            64(AX)(SI*1), Z11, Z15
-	VPSHLDD             $0x08, 320(AX)(SI*1), Z15, Z15
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z15, Z15
 	VPDPBUSD            128(AX)(SI*1), Z14, Z15
 	VPDPBUSD            192(AX)(SI*1), Z11, Z15
 	VCVTDQ2PS           Z15, Z15
@@ -101,7 +101,7 @@ loop5:
 	VMOVDQU64           256(AX), Z14
 	VPDPBUSD            (AX), Z11, Z14
 	VPDPBUSD            64(AX), Z12, Z14
-	VPSHLDD             $0x08, 320(AX), Z14, Z14
+	VPSHLDD             $0x08, 256(AX), Z14, Z14
 	VPDPBUSD            128(AX), Z11, Z14
 	VPDPBUSD            192(AX), Z12, Z14
 	VCVTDQ2PS           Z14, Z14
@@ -110,7 +110,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*1), Z14
 	VPDPBUSD            (AX)(SI*1), Z11, Z14
 	VPDPBUSD            64(AX)(SI*1), Z12, Z14
-	VPSHLDD             $0x08, 320(AX)(SI*1), Z14, Z14
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z14, Z14
 	VPDPBUSD            128(AX)(SI*1), Z11, Z14
 	VPDPBUSD            192(AX)(SI*1), Z12, Z14
 	VCVTDQ2PS           Z14, Z14
@@ -122,7 +122,7 @@ loop5:
 	VMOVDQU64           256(AX), Z13
 	VPDPBUSD            (AX), Z11, Z13
 	VPDPBUSD            64(AX), Z12, Z13
-	VPSHLDD             $0x08, 320(AX), Z13, Z13
+	VPSHLDD             $0x08, 256(AX), Z13, Z13
 	VPDPBUSD            128(AX), Z11, Z13
 	VPDPBUSD            192(AX), Z12, Z13
 	VCVTDQ2PS           Z13, Z13
@@ -131,7 +131,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*1), Z13
 	VPDPBUSD            (AX)(SI*1), Z11, Z13
 	VPDPBUSD            64(AX)(SI*1), Z12, Z13
-	VPSHLDD             $0x08, 320(AX)(SI*1), Z13, Z13
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z13, Z13
 	VPDPBUSD            128(AX)(SI*1), Z11, Z13
 	VPDPBUSD            192(AX)(SI*1), Z12, Z13
 	VCVTDQ2PS           Z13, Z13
@@ -143,7 +143,7 @@ loop5:
 	VMOVDQU64           256(AX), Z12
 	VPDPBUSD            (AX), Z11, Z12
 	VPDPBUSD            64(AX), Z8, Z12
-	VPSHLDD             $0x08, 320(AX), Z12, Z12
+	VPSHLDD             $0x08, 256(AX), Z12, Z12
 	VPDPBUSD            128(AX), Z11, Z12
 	VPDPBUSD            192(AX), Z8, Z12
 	VCVTDQ2PS           Z12, Z12
@@ -152,7 +152,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*1), Z10
 	VPDPBUSD            (AX)(SI*1), Z11, Z10
 	VPDPBUSD            64(AX)(SI*1), Z8, Z10
-	VPSHLDD             $0x08, 320(AX)(SI*1), Z10, Z10
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z10, Z10
 	VPDPBUSD            128(AX)(SI*1), Z11, Z10
 	VPDPBUSD            192(AX)(SI*1), Z8, Z10
 	VCVTDQ2PS           Z10, Z10
@@ -164,7 +164,7 @@ loop5:
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000048, CX
-	ADDQ                $0x000001c0, AX
+	ADDQ                $0x00000180, AX
 	SUBQ                $0x00000048, R8
 	CMPQ                R8, $0x00000048
 	JGE                 loop5
@@ -233,14 +233,14 @@ loop9:
 	VPERMW              Z4, Z2, Z2
 	VBROADCASTI32X4     56(CX), K1, Z2
 	VCVTPH2PS           Y3, Z3
-	VMULPS              384(AX), Z3, Z4
-	VMULPS              384(AX)(SI*1), Z3, Z3
+	VMULPS              320(AX), Z3, Z4
+	VMULPS              320(AX)(SI*1), Z3, Z3
 	VPANDD.BCST         nibbles<>+0(SB), Z2, Z5
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z2, Z2
 	VMOVDQU64           256(AX), Z6
 	VPDPBUSD            (AX), Z5, Z6
 	VPDPBUSD            64(AX), Z2, Z6
-	VPSHLDD             $0x08, 320(AX), Z6, Z6
+	VPSHLDD             $0x08, 256(AX), Z6, Z6
 	VPDPBUSD            128(AX), Z5, Z6
 	VPDPBUSD            192(AX), Z2, Z6
 	VCVTDQ2PS           Z6, Z6
@@ -249,7 +249,7 @@ loop9:
 	VMOVDQU64           256(AX)(SI*1), Z4
 	VPDPBUSD            (AX)(SI*1), Z5, Z4
 	VPDPBUSD            64(AX)(SI*1), Z2, Z4
-	VPSHLDD             $0x08, 320(AX)(SI*1), Z4, Z4
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z4, Z4
 	VPDPBUSD            128(AX)(SI*1), Z5, Z4
 	VPDPBUSD            192(AX)(SI*1), Z2, Z4
 	VCVTDQ2PS           Z4, Z4
@@ -261,7 +261,7 @@ loop9:
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000048, CX
-	ADDQ                $0x000001c0, AX
+	ADDQ                $0x00000180, AX
 	SUBQ                $0x00000048, BX
 	CMPQ                BX, $0x00000048
 	JGE                 loop9

@@ -21,7 +21,7 @@ TEXT ·product4Q4_0Whole(SB), NOSPLIT, $0-120
 	JLT  end2
 
 loop1:
-	ADDQ $0x000001c0, SI
+	ADDQ $0x00000180, SI
 	ADDQ $0x00000048, DI
 	SUBQ $0x00000080, BX
 	CMPQ BX, $0x00000080
@@ -82,16 +82,16 @@ loop5:
 	VPERMW              Z22, Z16, Z16
 	VBROADCASTI32X4     56(CX)(R8*1), K1, Z16
 	VCVTPH2PS           Y18, Z17
-	VMULPS              384(AX), Z17, Z18
-	VMULPS              384(AX)(SI*1), Z17, Z22
-	VMULPS              384(AX)(SI*2), Z17, Z23
-	VMULPS              384(AX)(BX*1), Z17, Z17
+	VMULPS              320(AX), Z17, Z18
+	VMULPS              320(AX)(SI*1), Z17, Z22
+	VMULPS              320(AX)(SI*2), Z17, Z23
+	VMULPS              320(AX)(BX*1), Z17, Z17
 	VPANDD.BCST         nibbles<>+0(SB), Z19, Z24
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
 	VMOVDQU64           256(AX), Z25
 	VPDPBUSD            (AX), Z24, Z25
 	VPDPBUSD            64(AX), Z19, Z25
-	VPSHLDD             $0x08, 320(AX), Z25, Z25
+	VPSHLDD             $0x08, 256(AX), Z25, Z25
 	VPDPBUSD            128(AX), Z24, Z25
 	VPDPBUSD            192(AX), Z19, Z25
 	VCVTDQ2PS           Z25, Z25
@@ -100,7 +100,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*1), Z25
 	VPDPBUSD            (AX)(SI*1), Z24, Z25
 	VPDPBUSD            64(AX)(SI*1), Z19, Z25
-	VPSHLDD             $0x08, 320(AX)(SI*1), Z25, Z25
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z25, Z25
 	VPDPBUSD            128(AX)(SI*1), Z24, Z25
 	VPDPBUSD            192(AX)(SI*1), Z19, Z25
 	VCVTDQ2PS           Z25, Z25
@@ -109,7 +109,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*2), Z25
 	VPDPBUSD            (AX)(SI*2), Z24, Z25
 	VPDPBUSD            64(AX)(SI*2), Z19, Z25
-	VPSHLDD             $0x08, 320(AX)(SI*2), Z25, Z25
+	VPSHLDD             $0x08, 256(AX)(SI*2), Z25, Z25
 	VPDPBUSD            128(AX)(SI*2), Z24, Z25
 	VPDPBUSD            192(AX)(SI*2), Z19, Z25
 	VCVTDQ2PS           Z25, Z25
@@ -118,7 +118,7 @@ loop5:
 	VMOVDQU64           256(AX)(BX*1), Z25
 	VPDPBUSD            (AX)(BX*1), Z24, Z25
 	VPDPBUSD            64(AX)(BX*1), Z19, Z25
-	VPSHLDD             $0x08, 320(AX)(BX*1), Z25, Z25
+	VPSHLDD             $0x08, 256(AX)(BX*1), Z25, Z25
 	VPDPBUSD            128(AX)(BX*1), Z24, Z25
 	VPDPBUSD            192(AX)(BX*1), Z19, Z25
 	VCVTDQ2PS           Z25, Z25
@@ -130,7 +130,7 @@ loop5:
 	VMOVDQU64           256(AX), Z24
 	VPDPBUSD            (AX), Z19, Z24
 	VPDPBUSD            64(AX), Z20, Z24
-	VPSHLDD             $0x08, 320(AX), Z24, Z24
+	VPSHLDD             $0x08, 256(AX), Z24, Z24
 	VPDPBUSD            128(AX), Z19, Z24
 	VPDPBUSD            192(AX), Z20, Z24
 	VCVTDQ2PS           Z24, Z24
@@ -139,7 +139,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*1), Z24
 	VPDPBUSD            (AX)(SI*1), Z19, Z24
 	VPDPBUSD            64(AX)(SI*1), Z20, Z24
-	VPSHLDD             $0x08, 320(AX)(SI*1), Z24, Z24
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z24, Z24
 	VPDPBUSD            128(AX)(SI*1), Z19, Z24
 	VPDPBUSD            192(AX)(SI*1), Z20, Z24
 	VCVTDQ2PS           Z24, Z24
@@ -148,7 +148,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*2), Z24
 	VPDPBUSD            (AX)(SI*2), Z19, Z24
 	VPDPBUSD            64(AX)(SI*2), Z20, Z24
-	VPSHLDD             $0x08, 320(AX)(SI*2), Z24, Z24
+	VPSHLDD             $0x08, 256(AX)(SI*2), Z24, Z24
 	VPDPBUSD            128(AX)(SI*2), Z19, Z24
 	VPDPBUSD            192(AX)(SI*2), Z20, Z24
 	VCVTDQ2PS           Z24, Z24
@@ -157,7 +157,7 @@ loop5:
 	VMOVDQU64           256(AX)(BX*1), Z24
 	VPDPBUSD            (AX)(BX*1), Z19, Z24
 	VPDPBUSD            64(AX)(BX*1), Z20, Z24
-	VPSHLDD             $0x08, 320(AX)(BX*1), Z24, Z24
+	VPSHLDD             $0x08, 256(AX)(BX*1), Z24, Z24
 	VPDPBUSD            128(AX)(BX*1), Z19, Z24
 	VPDPBUSD            192(AX)(BX*1), Z20, Z24
 	VCVTDQ2PS           Z24, Z24
@@ -169,7 +169,7 @@ loop5:
 	VMOVDQU64           256(AX), Z21
 	VPDPBUSD            (AX), Z19, Z21
 	VPDPBUSD            64(AX), Z20, Z21
-	VPSHLDD             $0x08, 320(AX), Z21, Z21
+	VPSHLDD             $0x08, 256(AX), Z21, Z21
 	VPDPBUSD            128(AX), Z19, Z21
 	VPDPBUSD            192(AX), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
@@ -178,7 +178,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*1), Z21
 	VPDPBUSD            (AX)(SI*1), Z19, Z21
 	VPDPBUSD            64(AX)(SI*1), Z20, Z21
-	VPSHLDD             $0x08, 320(AX)(SI*1), Z21, Z21
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z21, Z21
 	VPDPBUSD            128(AX)(SI*1), Z19, Z21
 	VPDPBUSD            192(AX)(SI*1), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
@@ -187,7 +187,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*2), Z21
 	VPDPBUSD            (AX)(SI*2), Z19, Z21
 	VPDPBUSD            64(AX)(SI*2), Z20, Z21
-	VPSHLDD             $0x08, 320(AX)(SI*2), Z21, Z21
+	VPSHLDD             $0x08, 256(AX)(SI*2), Z21, Z21
 	VPDPBUSD            128(AX)(SI*2), Z19, Z21
 	VPDPBUSD            192(AX)(SI*2), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
@@ -196,7 +196,7 @@ loop5:
 	VMOVDQU64           256(AX)(BX*1), Z21
 	VPDPBUSD            (AX)(BX*1), Z19, Z21
 	VPDPBUSD            64(AX)(BX*1), Z20, Z21
-	VPSHLDD             $0x08, 320(AX)(BX*1), Z21, Z21
+	VPSHLDD             $0x08, 256(AX)(BX*1), Z21, Z21
 	VPDPBUSD            128(AX)(BX*1), Z19, Z21
 	VPDPBUSD            192(AX)(BX*1), Z20, Z21
 	VCVTDQ2PS           Z21, Z21
@@ -208,7 +208,7 @@ loop5:
 	VMOVDQU64           256(AX), Z20
 	VPDPBUSD            (AX), Z19, Z20
 	VPDPBUSD            64(AX), Z16, Z20
-	VPSHLDD             $0x08, 320(AX), Z20, Z20
+	VPSHLDD             $0x08, 256(AX), Z20, Z20
 	VPDPBUSD            128(AX), Z19, Z20
 	VPDPBUSD            192(AX), Z16, Z20
 	VCVTDQ2PS           Z20, Z20
@@ -217,7 +217,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*1), Z18
 	VPDPBUSD            (AX)(SI*1), Z19, Z18
 	VPDPBUSD            64(AX)(SI*1), Z16, Z18
-	VPSHLDD             $0x08, 320(AX)(SI*1), Z18, Z18
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z18, Z18
 	VPDPBUSD            128(AX)(SI*1), Z19, Z18
 	VPDPBUSD            192(AX)(SI*1), Z16, Z18
 	VCVTDQ2PS           Z18, Z18
@@ -226,7 +226,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*2), Z18
 	VPDPBUSD            (AX)(SI*2), Z19, Z18
 	VPDPBUSD            64(AX)(SI*2), Z16, Z18
-	VPSHLDD             $0x08, 320(AX)(SI*2), Z18, Z18
+	VPSHLDD             $0x08, 256(AX)(SI*2), Z18, Z18
 	VPDPBUSD            128(AX)(SI*2), Z19, Z18
 	VPDPBUSD            192(AX)(SI*2), Z16, Z18
 	VCVTDQ2PS           Z18, Z18
@@ -235,7 +235,7 @@ loop5:
 	VMOVDQU64           256(AX)(BX*1), Z18
 	VPDPBUSD            (AX)(BX*1), Z19, Z18
 	VPDPBUSD            64(AX)(BX*1), Z16, Z18
-	VPSHLDD             $0x08, 320(AX)(BX*1), Z18, Z18
+	VPSHLDD             $0x08, 256(AX)(BX*1), Z18, Z18
 	VPDPBUSD            128(AX)(BX*1), Z19, Z18
 	VPDPBUSD            192(AX)(BX*1), Z16, Z18
 	VCVTDQ2PS           Z18, Z18
@@ -247,7 +247,7 @@ loop5:
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000048, CX
-	ADDQ                $0x000001c0, AX
+	ADDQ                $0x00000180, AX
 	SUBQ                $0x00000048, R9
 	CMPQ                R9, $0x00000048
 	JGE                 loop5
@@ -345,16 +345,16 @@ loop9:
 	VPERMW              Z6, Z4, Z4
 	VBROADCASTI32X4     56(CX), K1, Z4
 	VCVTPH2PS           Y5, Z5
-	VMULPS              384(AX), Z5, Z6
-	VMULPS              384(AX)(SI*1), Z5, Z7
-	VMULPS              384(AX)(SI*2), Z5, Z8
-	VMULPS              384(AX)(BX*1), Z5, Z5
+	VMULPS              320(AX), Z5, Z6
+	VMULPS              320(AX)(SI*1), Z5, Z7
+	VMULPS              320(AX)(SI*2), Z5, Z8
+	VMULPS              320(AX)(BX*1), Z5, Z5
 	VPANDD.BCST         nibbles<>+0(SB), Z4, Z9
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z4, Z4
 	VMOVDQU64           256(AX), Z10
 	VPDPBUSD            (AX), Z9, Z10
 	VPDPBUSD            64(AX), Z4, Z10
-	VPSHLDD             $0x08, 320(AX), Z10, Z10
+	VPSHLDD             $0x08, 256(AX), Z10, Z10
 	VPDPBUSD            128(AX), Z9, Z10
 	VPDPBUSD            192(AX), Z4, Z10
 	VCVTDQ2PS           Z10, Z10
@@ -363,7 +363,7 @@ loop9:
 	VMOVDQU64           256(AX)(SI*1), Z6
 	VPDPBUSD            (AX)(SI*1), Z9, Z6
 	VPDPBUSD            64(AX)(SI*1), Z4, Z6
-	VPSHLDD             $0x08, 320(AX)(SI*1), Z6, Z6
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z6, Z6
 	VPDPBUSD            128(AX)(SI*1), Z9, Z6
 	VPDPBUSD            192(AX)(SI*1), Z4, Z6
 	VCVTDQ2PS           Z6, Z6
@@ -372,7 +372,7 @@ loop9:
 	VMOVDQU64           256(AX)(SI*2), Z6
 	VPDPBUSD            (AX)(SI*2), Z9, Z6
 	VPDPBUSD            64(AX)(SI*2), Z4, Z6
-	VPSHLDD             $0x08, 320(AX)(SI*2), Z6, Z6
+	VPSHLDD             $0x08, 256(AX)(SI*2), Z6, Z6
 	VPDPBUSD            128(AX)(SI*2), Z9, Z6
 	VPDPBUSD            192(AX)(SI*2), Z4, Z6
 	VCVTDQ2PS           Z6, Z6
@@ -381,7 +381,7 @@ loop9:
 	VMOVDQU64           256(AX)(BX*1), Z6
 	VPDPBUSD            (AX)(BX*1), Z9, Z6
 	VPDPBUSD            64(AX)(BX*1), Z4, Z6
-	VPSHLDD             $0x08, 320(AX)(BX*1), Z6, Z6
+	VPSHLDD             $0x08, 256(AX)(BX*1), Z6, Z6
 	VPDPBUSD            128(AX)(BX*1), Z9, Z6
 	VPDPBUSD            192(AX)(BX*1), Z4, Z6
 	VCVTDQ2PS           Z6, Z6
@@ -393,7 +393,7 @@ loop9:
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000048, CX
-	ADDQ                $0x000001c0, AX
+	ADDQ                $0x00000180, AX
 	SUBQ                $0x00000048, R8
 	CMPQ                R8, $0x00000048
 	JGE                 loop9

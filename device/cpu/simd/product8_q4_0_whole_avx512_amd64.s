@@ -21,7 +21,7 @@ TEXT ·product8Q4_0Whole(SB), NOSPLIT, $0-120
 	JLT  end2
 
 loop1:
-	ADDQ $0x000001c0, SI
+	ADDQ $0x00000180, SI
 	ADDQ $0x00000048, DI
 	SUBQ $0x00000080, BX
 	CMPQ BX, $0x00000080
@@ -75,20 +75,20 @@ loop5:
 	VPERMW              Z20, Z16, Z16
 	VBROADCASTI32X4     56(CX)(DI*1), K1, Z16
 	VCVTPH2PS           Y18, Z17
-	VMULPS              384(AX), Z17, Z18
-	VMULPS              384(AX)(SI*1), Z17, Z20
-	VMULPS              384(AX)(SI*2), Z17, Z21
-	VMULPS              384(AX)(BX*1), Z17, Z22
-	VMULPS              384(AX)(SI*4), Z17, Z23
-	VMULPS              384(AX)(R8*1), Z17, Z24
-	VMULPS              384(AX)(BX*2), Z17, Z25
-	VMULPS              384(AX)(R9*1), Z17, Z17
+	VMULPS              320(AX), Z17, Z18
+	VMULPS              320(AX)(SI*1), Z17, Z20
+	VMULPS              320(AX)(SI*2), Z17, Z21
+	VMULPS              320(AX)(BX*1), Z17, Z22
+	VMULPS              320(AX)(SI*4), Z17, Z23
+	VMULPS              320(AX)(R8*1), Z17, Z24
+	VMULPS              320(AX)(BX*2), Z17, Z25
+	VMULPS              320(AX)(R9*1), Z17, Z17
 	VPANDD.BCST         nibbles<>+0(SB), Z19, Z26
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
 	VMOVDQU64           256(AX), Z27
 	VPDPBUSD            (AX), Z26, Z27
 	VPDPBUSD            64(AX), Z19, Z27
-	VPSHLDD             $0x08, 320(AX), Z27, Z27
+	VPSHLDD             $0x08, 256(AX), Z27, Z27
 	VPDPBUSD            128(AX), Z26, Z27
 	VPDPBUSD            192(AX), Z19, Z27
 	VCVTDQ2PS           Z27, Z27
@@ -97,7 +97,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*1), Z27
 	VPDPBUSD            (AX)(SI*1), Z26, Z27
 	VPDPBUSD            64(AX)(SI*1), Z19, Z27
-	VPSHLDD             $0x08, 320(AX)(SI*1), Z27, Z27
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z27, Z27
 	VPDPBUSD            128(AX)(SI*1), Z26, Z27
 	VPDPBUSD            192(AX)(SI*1), Z19, Z27
 	VCVTDQ2PS           Z27, Z27
@@ -106,7 +106,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*2), Z27
 	VPDPBUSD            (AX)(SI*2), Z26, Z27
 	VPDPBUSD            64(AX)(SI*2), Z19, Z27
-	VPSHLDD             $0x08, 320(AX)(SI*2), Z27, Z27
+	VPSHLDD             $0x08, 256(AX)(SI*2), Z27, Z27
 	VPDPBUSD            128(AX)(SI*2), Z26, Z27
 	VPDPBUSD            192(AX)(SI*2), Z19, Z27
 	VCVTDQ2PS           Z27, Z27
@@ -115,7 +115,7 @@ loop5:
 	VMOVDQU64           256(AX)(BX*1), Z27
 	VPDPBUSD            (AX)(BX*1), Z26, Z27
 	VPDPBUSD            64(AX)(BX*1), Z19, Z27
-	VPSHLDD             $0x08, 320(AX)(BX*1), Z27, Z27
+	VPSHLDD             $0x08, 256(AX)(BX*1), Z27, Z27
 	VPDPBUSD            128(AX)(BX*1), Z26, Z27
 	VPDPBUSD            192(AX)(BX*1), Z19, Z27
 	VCVTDQ2PS           Z27, Z27
@@ -124,7 +124,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*4), Z27
 	VPDPBUSD            (AX)(SI*4), Z26, Z27
 	VPDPBUSD            64(AX)(SI*4), Z19, Z27
-	VPSHLDD             $0x08, 320(AX)(SI*4), Z27, Z27
+	VPSHLDD             $0x08, 256(AX)(SI*4), Z27, Z27
 	VPDPBUSD            128(AX)(SI*4), Z26, Z27
 	VPDPBUSD            192(AX)(SI*4), Z19, Z27
 	VCVTDQ2PS           Z27, Z27
@@ -133,7 +133,7 @@ loop5:
 	VMOVDQU64           256(AX)(R8*1), Z27
 	VPDPBUSD            (AX)(R8*1), Z26, Z27
 	VPDPBUSD            64(AX)(R8*1), Z19, Z27
-	VPSHLDD             $0x08, 320(AX)(R8*1), Z27, Z27
+	VPSHLDD             $0x08, 256(AX)(R8*1), Z27, Z27
 	VPDPBUSD            128(AX)(R8*1), Z26, Z27
 	VPDPBUSD            192(AX)(R8*1), Z19, Z27
 	VCVTDQ2PS           Z27, Z27
@@ -142,7 +142,7 @@ loop5:
 	VMOVDQU64           256(AX)(BX*2), Z27
 	VPDPBUSD            (AX)(BX*2), Z26, Z27
 	VPDPBUSD            64(AX)(BX*2), Z19, Z27
-	VPSHLDD             $0x08, 320(AX)(BX*2), Z27, Z27
+	VPSHLDD             $0x08, 256(AX)(BX*2), Z27, Z27
 	VPDPBUSD            128(AX)(BX*2), Z26, Z27
 	VPDPBUSD            192(AX)(BX*2), Z19, Z27
 	VCVTDQ2PS           Z27, Z27
@@ -151,7 +151,7 @@ loop5:
 	VMOVDQU64           256(AX)(R9*1), Z27
 	VPDPBUSD            (AX)(R9*1), Z26, Z27
 	VPDPBUSD            64(AX)(R9*1), Z19, Z27
-	VPSHLDD             $0x08, 320(AX)(R9*1), Z27, Z27
+	VPSHLDD             $0x08, 256(AX)(R9*1), Z27, Z27
 	VPDPBUSD            128(AX)(R9*1), Z26, Z27
 	VPDPBUSD            192(AX)(R9*1), Z19, Z27
 	VCVTDQ2PS           Z27, Z27
@@ -163,7 +163,7 @@ loop5:
 	VMOVDQU64           256(AX), Z26
 	VPDPBUSD            (AX), Z19, Z26
 	VPDPBUSD            64(AX), Z16, Z26
-	VPSHLDD             $0x08, 320(AX), Z26, Z26
+	VPSHLDD             $0x08, 256(AX), Z26, Z26
 	VPDPBUSD            128(AX), Z19, Z26
 	VPDPBUSD            192(AX), Z16, Z26
 	VCVTDQ2PS           Z26, Z26
@@ -172,7 +172,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*1), Z18
 	VPDPBUSD            (AX)(SI*1), Z19, Z18
 	VPDPBUSD            64(AX)(SI*1), Z16, Z18
-	VPSHLDD             $0x08, 320(AX)(SI*1), Z18, Z18
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z18, Z18
 	VPDPBUSD            128(AX)(SI*1), Z19, Z18
 	VPDPBUSD            192(AX)(SI*1), Z16, Z18
 	VCVTDQ2PS           Z18, Z18
@@ -181,7 +181,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*2), Z18
 	VPDPBUSD            (AX)(SI*2), Z19, Z18
 	VPDPBUSD            64(AX)(SI*2), Z16, Z18
-	VPSHLDD             $0x08, 320(AX)(SI*2), Z18, Z18
+	VPSHLDD             $0x08, 256(AX)(SI*2), Z18, Z18
 	VPDPBUSD            128(AX)(SI*2), Z19, Z18
 	VPDPBUSD            192(AX)(SI*2), Z16, Z18
 	VCVTDQ2PS           Z18, Z18
@@ -190,7 +190,7 @@ loop5:
 	VMOVDQU64           256(AX)(BX*1), Z18
 	VPDPBUSD            (AX)(BX*1), Z19, Z18
 	VPDPBUSD            64(AX)(BX*1), Z16, Z18
-	VPSHLDD             $0x08, 320(AX)(BX*1), Z18, Z18
+	VPSHLDD             $0x08, 256(AX)(BX*1), Z18, Z18
 	VPDPBUSD            128(AX)(BX*1), Z19, Z18
 	VPDPBUSD            192(AX)(BX*1), Z16, Z18
 	VCVTDQ2PS           Z18, Z18
@@ -199,7 +199,7 @@ loop5:
 	VMOVDQU64           256(AX)(SI*4), Z18
 	VPDPBUSD            (AX)(SI*4), Z19, Z18
 	VPDPBUSD            64(AX)(SI*4), Z16, Z18
-	VPSHLDD             $0x08, 320(AX)(SI*4), Z18, Z18
+	VPSHLDD             $0x08, 256(AX)(SI*4), Z18, Z18
 	VPDPBUSD            128(AX)(SI*4), Z19, Z18
 	VPDPBUSD            192(AX)(SI*4), Z16, Z18
 	VCVTDQ2PS           Z18, Z18
@@ -208,7 +208,7 @@ loop5:
 	VMOVDQU64           256(AX)(R8*1), Z18
 	VPDPBUSD            (AX)(R8*1), Z19, Z18
 	VPDPBUSD            64(AX)(R8*1), Z16, Z18
-	VPSHLDD             $0x08, 320(AX)(R8*1), Z18, Z18
+	VPSHLDD             $0x08, 256(AX)(R8*1), Z18, Z18
 	VPDPBUSD            128(AX)(R8*1), Z19, Z18
 	VPDPBUSD            192(AX)(R8*1), Z16, Z18
 	VCVTDQ2PS           Z18, Z18
@@ -217,7 +217,7 @@ loop5:
 	VMOVDQU64           256(AX)(BX*2), Z18
 	VPDPBUSD            (AX)(BX*2), Z19, Z18
 	VPDPBUSD            64(AX)(BX*2), Z16, Z18
-	VPSHLDD             $0x08, 320(AX)(BX*2), Z18, Z18
+	VPSHLDD             $0x08, 256(AX)(BX*2), Z18, Z18
 	VPDPBUSD            128(AX)(BX*2), Z19, Z18
 	VPDPBUSD            192(AX)(BX*2), Z16, Z18
 	VCVTDQ2PS           Z18, Z18
@@ -226,7 +226,7 @@ loop5:
 	VMOVDQU64           256(AX)(R9*1), Z18
 	VPDPBUSD            (AX)(R9*1), Z19, Z18
 	VPDPBUSD            64(AX)(R9*1), Z16, Z18
-	VPSHLDD             $0x08, 320(AX)(R9*1), Z18, Z18
+	VPSHLDD             $0x08, 256(AX)(R9*1), Z18, Z18
 	VPDPBUSD            128(AX)(R9*1), Z19, Z18
 	VPDPBUSD            192(AX)(R9*1), Z16, Z18
 	VCVTDQ2PS           Z18, Z18
@@ -238,7 +238,7 @@ loop5:
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000048, CX
-	ADDQ                $0x000001c0, AX
+	ADDQ                $0x00000180, AX
 	SUBQ                $0x00000048, R10
 	CMPQ                R10, $0x00000048
 	JGE                 loop5
@@ -346,20 +346,20 @@ loop9:
 	VPERMW              Z10, Z8, Z8
 	VBROADCASTI32X4     56(CX), K1, Z8
 	VCVTPH2PS           Y9, Z9
-	VMULPS              384(AX), Z9, Z10
-	VMULPS              384(AX)(SI*1), Z9, Z11
-	VMULPS              384(AX)(SI*2), Z9, Z12
-	VMULPS              384(AX)(BX*1), Z9, Z13
-	VMULPS              384(AX)(SI*4), Z9, Z14
-	VMULPS              384(AX)(R8*1), Z9, Z15
-	VMULPS              384(AX)(BX*2), Z9, Z16
-	VMULPS              384(AX)(R9*1), Z9, Z9
+	VMULPS              320(AX), Z9, Z10
+	VMULPS              320(AX)(SI*1), Z9, Z11
+	VMULPS              320(AX)(SI*2), Z9, Z12
+	VMULPS              320(AX)(BX*1), Z9, Z13
+	VMULPS              320(AX)(SI*4), Z9, Z14
+	VMULPS              320(AX)(R8*1), Z9, Z15
+	VMULPS              320(AX)(BX*2), Z9, Z16
+	VMULPS              320(AX)(R9*1), Z9, Z9
 	VPANDD.BCST         nibbles<>+0(SB), Z8, Z17
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z8, Z8
 	VMOVDQU64           256(AX), Z18
 	VPDPBUSD            (AX), Z17, Z18
 	VPDPBUSD            64(AX), Z8, Z18
-	VPSHLDD             $0x08, 320(AX), Z18, Z18
+	VPSHLDD             $0x08, 256(AX), Z18, Z18
 	VPDPBUSD            128(AX), Z17, Z18
 	VPDPBUSD            192(AX), Z8, Z18
 	VCVTDQ2PS           Z18, Z18
@@ -368,7 +368,7 @@ loop9:
 	VMOVDQU64           256(AX)(SI*1), Z10
 	VPDPBUSD            (AX)(SI*1), Z17, Z10
 	VPDPBUSD            64(AX)(SI*1), Z8, Z10
-	VPSHLDD             $0x08, 320(AX)(SI*1), Z10, Z10
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z10, Z10
 	VPDPBUSD            128(AX)(SI*1), Z17, Z10
 	VPDPBUSD            192(AX)(SI*1), Z8, Z10
 	VCVTDQ2PS           Z10, Z10
@@ -377,7 +377,7 @@ loop9:
 	VMOVDQU64           256(AX)(SI*2), Z10
 	VPDPBUSD            (AX)(SI*2), Z17, Z10
 	VPDPBUSD            64(AX)(SI*2), Z8, Z10
-	VPSHLDD             $0x08, 320(AX)(SI*2), Z10, Z10
+	VPSHLDD             $0x08, 256(AX)(SI*2), Z10, Z10
 	VPDPBUSD            128(AX)(SI*2), Z17, Z10
 	VPDPBUSD            192(AX)(SI*2), Z8, Z10
 	VCVTDQ2PS           Z10, Z10
@@ -386,7 +386,7 @@ loop9:
 	VMOVDQU64           256(AX)(BX*1), Z10
 	VPDPBUSD            (AX)(BX*1), Z17, Z10
 	VPDPBUSD            64(AX)(BX*1), Z8, Z10
-	VPSHLDD             $0x08, 320(AX)(BX*1), Z10, Z10
+	VPSHLDD             $0x08, 256(AX)(BX*1), Z10, Z10
 	VPDPBUSD            128(AX)(BX*1), Z17, Z10
 	VPDPBUSD            192(AX)(BX*1), Z8, Z10
 	VCVTDQ2PS           Z10, Z10
@@ -395,7 +395,7 @@ loop9:
 	VMOVDQU64           256(AX)(SI*4), Z10
 	VPDPBUSD            (AX)(SI*4), Z17, Z10
 	VPDPBUSD            64(AX)(SI*4), Z8, Z10
-	VPSHLDD             $0x08, 320(AX)(SI*4), Z10, Z10
+	VPSHLDD             $0x08, 256(AX)(SI*4), Z10, Z10
 	VPDPBUSD            128(AX)(SI*4), Z17, Z10
 	VPDPBUSD            192(AX)(SI*4), Z8, Z10
 	VCVTDQ2PS           Z10, Z10
@@ -404,7 +404,7 @@ loop9:
 	VMOVDQU64           256(AX)(R8*1), Z10
 	VPDPBUSD            (AX)(R8*1), Z17, Z10
 	VPDPBUSD            64(AX)(R8*1), Z8, Z10
-	VPSHLDD             $0x08, 320(AX)(R8*1), Z10, Z10
+	VPSHLDD             $0x08, 256(AX)(R8*1), Z10, Z10
 	VPDPBUSD            128(AX)(R8*1), Z17, Z10
 	VPDPBUSD            192(AX)(R8*1), Z8, Z10
 	VCVTDQ2PS           Z10, Z10
@@ -413,7 +413,7 @@ loop9:
 	VMOVDQU64           256(AX)(BX*2), Z10
 	VPDPBUSD            (AX)(BX*2), Z17, Z10
 	VPDPBUSD            64(AX)(BX*2), Z8, Z10
-	VPSHLDD             $0x08, 320(AX)(BX*2), Z10, Z10
+	VPSHLDD             $0x08, 256(AX)(BX*2), Z10, Z10
 	VPDPBUSD            128(AX)(BX*2), Z17, Z10
 	VPDPBUSD            192(AX)(BX*2), Z8, Z10
 	VCVTDQ2PS           Z10, Z10
@@ -422,7 +422,7 @@ loop9:
 	VMOVDQU64           256(AX)(R9*1), Z10
 	VPDPBUSD            (AX)(R9*1), Z17, Z10
 	VPDPBUSD            64(AX)(R9*1), Z8, Z10
-	VPSHLDD             $0x08, 320(AX)(R9*1), Z10, Z10
+	VPSHLDD             $0x08, 256(AX)(R9*1), Z10, Z10
 	VPDPBUSD            128(AX)(R9*1), Z17, Z10
 	VPDPBUSD            192(AX)(R9*1), Z8, Z10
 	VCVTDQ2PS           Z10, Z10
@@ -434,7 +434,7 @@ loop9:
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000048, CX
-	ADDQ                $0x000001c0, AX
+	ADDQ                $0x00000180, AX
 	SUBQ                $0x00000048, R10
 	CMPQ                R10, $0x00000048
 	JGE                 loop9

@@ -4,42 +4,48 @@ package simd
 
 // wideProductF32 is the products of 1, 2, 4 or 8 vectors.
 func wideProductF32(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int) {
-	switch vectors {
-	case 1:
+	switch {
+	case vectors == 1 && direct:
+		product1F32Direct(s, stride, q, k, next, n, dim)
+	case vectors == 1:
 		product1F32AVX512(s, stride, q, k, next, n, dim)
-	case 2:
+	case vectors == 2:
 		product2F32AVX512(s, stride, q, k, next, n, dim)
-	case 4:
+	case vectors == 4:
 		product4F32AVX512(s, stride, q, k, next, n, dim)
-	case 8:
+	case vectors == 8:
 		product8F32AVX512(s, stride, q, k, next, n, dim)
 	}
 }
 
 // wideProductF16 is the products of 1, 2, 4 or 8 vectors.
 func wideProductF16(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int) {
-	switch vectors {
-	case 1:
+	switch {
+	case vectors == 1 && direct:
+		product1F16Direct(s, stride, q, k, next, n, dim)
+	case vectors == 1:
 		product1F16AVX512(s, stride, q, k, next, n, dim)
-	case 2:
+	case vectors == 2:
 		product2F16AVX512(s, stride, q, k, next, n, dim)
-	case 4:
+	case vectors == 4:
 		product4F16AVX512(s, stride, q, k, next, n, dim)
-	case 8:
+	case vectors == 8:
 		product8F16AVX512(s, stride, q, k, next, n, dim)
 	}
 }
 
 // wideProductBF16 is the products of 1, 2, 4 or 8 vectors.
 func wideProductBF16(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int) {
-	switch vectors {
-	case 1:
+	switch {
+	case vectors == 1 && direct:
+		product1BF16Direct(s, stride, q, k, next, n, dim)
+	case vectors == 1:
 		product1BF16AVX512(s, stride, q, k, next, n, dim)
-	case 2:
+	case vectors == 2:
 		product2BF16AVX512(s, stride, q, k, next, n, dim)
-	case 4:
+	case vectors == 4:
 		product4BF16AVX512(s, stride, q, k, next, n, dim)
-	case 8:
+	case vectors == 8:
 		product8BF16AVX512(s, stride, q, k, next, n, dim)
 	}
 }

@@ -779,6 +779,45 @@ func product4BF16AVX512(s []float32, stride int, q []float32, k []byte, next []b
 //go:noescape
 func product8BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
 
+// product1F32Direct is
+//
+//	for j := range n {
+//		for i := range dim {
+//			s[j] += q[i] * k[j*dim+i] // from 0
+//		}
+//	}
+//
+// for dim a multiple of 16, with the bits of product1F32AVX512. It prefetches next, at most as many bytes of it as k has.
+//
+//go:noescape
+func product1F32Direct(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product1F16Direct is
+//
+//	for j := range n {
+//		for i := range dim {
+//			s[j] += q[i] * k[j*dim+i] // from 0
+//		}
+//	}
+//
+// for dim a multiple of 16, with the bits of product1F16AVX512. It prefetches next, at most as many bytes of it as k has.
+//
+//go:noescape
+func product1F16Direct(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
+// product1BF16Direct is
+//
+//	for j := range n {
+//		for i := range dim {
+//			s[j] += q[i] * k[j*dim+i] // from 0
+//		}
+//	}
+//
+// for dim a multiple of 16, with the bits of product1BF16AVX512. It prefetches next, at most as many bytes of it as k has.
+//
+//go:noescape
+func product1BF16Direct(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+
 // product1Q8_0AVX512 is
 //
 //	for h := range 1 {
@@ -2194,12 +2233,11 @@ func product2Q4_0AVX2(s []float32, stride int, q []float32, k []byte, next []byt
 func product4Q4_0AVX2(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int, halves *[65536]float32)
 
 // wholeAVX512 turns x, of a multiple of 128 elements, into whole numbers of 16 bits, at most 32639: each group of 32 of them with a scale, their largest divided by that,
-// which is NaN if one of them is not finite. For each 128 dst has 448 bytes:
+// which is NaN if one of them is not finite. For each 128 dst has 384 bytes:
 //
 //	upper [2][4][16]int8    // of the first and the second half of each group: n = 256*upper + lower
 //	lower [2][4][16]int8
-//	start [4][4]int32       // -times*(the sum of a lane's numbers) is 256*start + below>>24
-//	below [4][4]uint32
+//	start [4][4]uint32      // -times*(the sum of a lane's numbers), turned: its lowest eight bits are above the others
 //	scale [4][4]float32     // of each group four times
 //
 // times is a byte, four times.
@@ -2323,6 +2361,21 @@ func product4Q8_0Whole(s []float32, stride int, q []byte, k []byte, next []byte,
 //go:noescape
 func product8Q8_0Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
+// product1Q8_0WholeDirect is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q8_0WholeDirect(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
 // product1Q4_0Whole is
 //
 //	for h := range 1 {
@@ -2382,6 +2435,21 @@ func product4Q4_0Whole(s []float32, stride int, q []byte, k []byte, next []byte,
 //
 //go:noescape
 func product8Q4_0Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product1Q4_0WholeDirect is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q4_0WholeDirect(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
 // product1Q4_KWhole is
 //
@@ -2443,6 +2511,21 @@ func product4Q4_KWhole(s []float32, stride int, q []byte, k []byte, next []byte,
 //go:noescape
 func product8Q4_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
+// product1Q4_KWholeDirect is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ4_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q4_KWholeDirect(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
 // product1Q6_KWhole is
 //
 //	for h := range 1 {
@@ -2502,6 +2585,21 @@ func product4Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte,
 //
 //go:noescape
 func product8Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product1Q6_KWholeDirect is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ6_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product1Q6_KWholeDirect(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
 // product1Affine8Whole is
 //
@@ -2567,6 +2665,22 @@ func product4Affine8Whole(s []float32, stride int, q []byte, k []byte, next []by
 //go:noescape
 func product8Affine8Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
 
+// product1Affine8WholeDirect is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine8AVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product1Affine8WholeDirect(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
 // product1Affine4Whole is
 //
 //	for h := range 1 {
@@ -2630,6 +2744,22 @@ func product4Affine4Whole(s []float32, stride int, q []byte, k []byte, next []by
 //
 //go:noescape
 func product8Affine4Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
+// product1Affine4WholeDirect is
+//
+//	for h := range 1 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine4AVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product1Affine4WholeDirect(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
 
 // wholeAVX2 turns x, of a multiple of 128 elements, into whole numbers of 16 bits, at most 32639: each group of 32 of them with a scale, their largest divided by that,
 // which is NaN if one of them is not finite. For each 128 dst has 384 bytes:

@@ -7,6 +7,8 @@ import "github.com/orrery-ai/orrery/device/quant"
 // detect says that there is no assembly for AVX: the routines below only stand for it, and are its twins.
 func detect() (avx2, avxVNNI, avx512, vnni, gfni bool) { return false, false, false, false, false }
 
+func detectDirect() bool { return false }
+
 func dotsF32AVX2(dst, x []float32, w []byte, _ int) { dotsF32Go(dst, x, w, 0) }
 
 func dotsPairF32AVX2(dst, dst2, x, x2 []float32, w []byte, _ int) {

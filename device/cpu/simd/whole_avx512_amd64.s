@@ -38,7 +38,7 @@ loop1:
 	VSUBSS        X5, X5, X7
 	VFMADD231SS   inverse<>+0(SB), X5, X7
 	VBROADCASTSS  X7, X7
-	VMOVUPS       X7, 384(AX)
+	VMOVUPS       X7, 320(AX)
 	VMULPS        Z6, Z3, Z3
 	VCVTPS2DQ     Z3, Z3
 	VPMOVDB       Z3, 128(AX)
@@ -71,7 +71,7 @@ loop1:
 	VSUBSS        X5, X5, X7
 	VFMADD231SS   inverse<>+0(SB), X5, X7
 	VBROADCASTSS  X7, X7
-	VMOVUPS       X7, 400(AX)
+	VMOVUPS       X7, 336(AX)
 	VMULPS        Z6, Z3, Z3
 	VCVTPS2DQ     Z3, Z3
 	VPMOVDB       Z3, 144(AX)
@@ -104,7 +104,7 @@ loop1:
 	VSUBSS        X5, X5, X7
 	VFMADD231SS   inverse<>+0(SB), X5, X7
 	VBROADCASTSS  X7, X7
-	VMOVUPS       X7, 416(AX)
+	VMOVUPS       X7, 352(AX)
 	VMULPS        Z6, Z3, Z3
 	VCVTPS2DQ     Z3, Z3
 	VPMOVDB       Z3, 160(AX)
@@ -137,7 +137,7 @@ loop1:
 	VSUBSS        X5, X5, X7
 	VFMADD231SS   inverse<>+0(SB), X5, X7
 	VBROADCASTSS  X7, X7
-	VMOVUPS       X7, 432(AX)
+	VMOVUPS       X7, 368(AX)
 	VMULPS        Z6, Z3, Z3
 	VCVTPS2DQ     Z3, Z3
 	VPMOVDB       Z3, 176(AX)
@@ -160,12 +160,10 @@ loop1:
 	VPADDD        Z3, Z4, Z4
 	VXORPS        Z3, Z3, Z3
 	VPSUBD        Z4, Z3, Z4
-	VPSRAD        $0x08, Z4, Z3
-	VMOVDQU64     Z3, 256(AX)
-	VPSLLD        $0x18, Z4, Z4
-	VMOVDQU64     Z4, 320(AX)
+	VPRORD        $0x08, Z4, Z4
+	VMOVDQU64     Z4, 256(AX)
 	ADDQ          $0x00000200, CX
-	ADDQ          $0x000001c0, AX
+	ADDQ          $0x00000180, AX
 	SUBQ          $0x00000080, DX
 	CMPQ          DX, $0x00000080
 	JGE           loop1

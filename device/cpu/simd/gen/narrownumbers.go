@@ -8,20 +8,15 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// narrowOf is an order for AVX2: the same, but for what corrects products.
-func (o wholeOrder) narrowOf() wholeOrder {
-	o.narrow = true
-	return o
-}
-
 // inPairs is an order for AVX2 in words, for weights of 8 bits: two products of such bytes with bytes are too much for a word.
 func (o wholeOrder) inPairs() wholeOrder {
-	o.narrow, o.pairs = true, true
+	o.pairs = true
 	o.name, o.file = o.name+"Pairs", o.file+"_pairs"
 	return o
 }
 
-var narrowOrders = []wholeOrder{wholeInOrder.narrowOf(), wholeInOrder.inPairs(), wholeQ4_K.narrowOf(), wholeQ6_K.narrowOf(), wholeAffine8.inPairs(), wholeAffine4.narrowOf()}
+// narrowOrders are those for AVX2, of which what corrects products is one number for each lane, as it is.
+var narrowOrders = []wholeOrder{wholeInOrder, wholeInOrder.inPairs(), wholeQ4_K, wholeQ6_K, wholeAffine8.inPairs(), wholeAffine4}
 
 // layout describes a step, for AVX2.
 func (o wholeOrder) layout() string {

@@ -61,14 +61,14 @@ var narrowWholeFormats = []narrowWholeFormat{
 			return words
 		})
 	}},
-	{"Q4_0", "q4_0", wholeInOrder.narrowOf(), 4 * 18, false, ofNibbles, 3, func(p *narrowWhole) narrowReader {
+	{"Q4_0", "q4_0", wholeInOrder, 4 * 18, false, ofNibbles, 3, func(p *narrowWhole) narrowReader {
 		return p.blocks(18, func(m operand.Mem, half int) []reg.VecVirtual {
 			v := p.sixteenOf(moved(m, 36*half+2), moved(m, 36*half+20))
 			return []reg.VecVirtual{p.nibblesOf(v, false), p.nibblesOf(v, true)}
 		})
 	}},
-	{"Q4_K", "q4_k", wholeQ4_K.narrowOf(), 144, false, ofNibbles, 1, beginNarrowQ4_K},
-	{"Q6_K", "q6_k", wholeQ6_K.narrowOf(), 210, false, ofSixths, 2, beginNarrowQ6_K},
+	{"Q4_K", "q4_k", wholeQ4_K, 144, false, ofNibbles, 1, beginNarrowQ4_K},
+	{"Q6_K", "q6_k", wholeQ6_K, 210, false, ofSixths, 2, beginNarrowQ6_K},
 	{"Affine8", "affine8", wholeAffine8.inPairs(), 128, true, []narrowConstant{evenBytes}, 1, func(p *narrowWhole) narrowReader {
 		return p.affine(func(m operand.Mem, half int) []reg.VecVirtual {
 			var words []reg.VecVirtual
@@ -81,7 +81,7 @@ var narrowWholeFormats = []narrowWholeFormat{
 			return words
 		})
 	}},
-	{"Affine4", "affine4", wholeAffine4.narrowOf(), 64, true, ofNibbles, 1, func(p *narrowWhole) narrowReader {
+	{"Affine4", "affine4", wholeAffine4, 64, true, ofNibbles, 1, func(p *narrowWhole) narrowReader {
 		return p.affine(func(m operand.Mem, half int) []reg.VecVirtual {
 			v := p.YMM()
 			p.VMOVDQU(moved(m, 32*half), v)

@@ -17,8 +17,9 @@ var wholes = func() []routine {
 	}
 	for _, f := range wholeFormats {
 		for _, vectors := range []int{1, 2, 4, 8} {
-			rs = append(rs, routine{fmt.Sprintf("product%d_%s_whole_avx512", vectors, f.file), func(a *asm) { a.wide = true; wholeProduct(a, f, vectors) }})
+			rs = append(rs, routine{fmt.Sprintf("product%d_%s_whole_avx512", vectors, f.file), func(a *asm) { a.wide = true; wholeProduct(a, f, vectors, false) }})
 		}
+		rs = append(rs, routine{fmt.Sprintf("product1_%s_whole_direct_avx512", f.file), func(a *asm) { a.wide = true; wholeProduct(a, f, 1, true) }})
 	}
 	return rs
 }()
@@ -28,9 +29,13 @@ const mostBeside = 2
 
 const nearRow = 1024 // how far ahead in a long row what a product of one token reads is brought into the first cache
 
-func wholeProduct(a *asm, f wholeFormat, vectors int) {
+// wholeProduct writes a product. One that is direct asks for what comes to be brought into the first cache at once, rather than into the second and from there into the first.
+func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
 	keys, o := min(4, 16/vectors), f.order
-	name := fmt.Sprintf("product%d%sWhole", vectors, f.name)
+	name, ask := fmt.Sprintf("product%d%sWhole", vectors, f.name), a.PREFETCHT1
+	if direct {
+		name, ask = name+"Direct", a.PREFETCHT0
+	}
 	parameters, weight, groups := "n, dim int", "k[j*dim+i]", ""
 	if f.affine {
 		groups = fmt.Sprintf("\ng = (j*dim + i)*per/%d; per is 1, 2 or 4, and there are three numbers behind those of the last row.", o.elements)
@@ -63,7 +68,7 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 		waiting = a.AllocLocal(64 * vectors)
 	}
 	soon := a.GP64() // how far ahead of its use memory is brought from the second cache into the first: to the next rows, or further on in long ones
-	if vectors == 1 {
+	if vectors == 1 && !direct {
 		far := a.GP64()
 		a.MOVQ(row, soon)
 		a.SHLQ(operand.U8(2), soon)
@@ -111,7 +116,7 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 			}
 			step := reader.open(stored, left, f.bytes)
 			var coming []operand.Mem
-			if vectors == 1 && keys > 1 {
+			if vectors == 1 && keys > 1 && !direct {
 				near := a.GP64()
 				a.LEAQ(atIndex(k, soon, 1, 0), near)
 				coming = strided(near, rows, 1, keys)
@@ -151,7 +156,8 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 						if o.sums {
 							a.VPSLLD(operand.U8(8), sum, sum)
 						} else {
-							a.raw("VPSHLDD", false, nil, operand.U8(8), operandOf(h, o.below(part)), sum, sum)
+							// The sum's upper eight bits, which are the start's and no part of it, go, and the lowest become the start's.
+							a.raw("VPSHLDD", false, nil, operand.U8(8), operandOf(h, o.start(part)), sum, sum)
 						}
 						for i, w := range weights {
 							a.raw("VPDPBUSD", true, nil, operandOf(h, o.lower(part)+64*i), w, sum)
@@ -167,7 +173,7 @@ func wholeProduct(a *asm, f wholeFormat, vectors int) {
 					}
 					// Evenly: too many at once would be dropped.
 					for line := lines * (part*keys + r) / places; line < lines*(part*keys+r+1)/places; line++ {
-						a.PREFETCHT1(at(next, line*cacheLine))
+						ask(at(next, line*cacheLine))
 					}
 				}
 			}

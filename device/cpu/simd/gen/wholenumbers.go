@@ -24,47 +24,32 @@ type wholeOrder struct {
 	// place is where the first sixteen numbers of a group are, or the others: the part and the sixteenth byte in it.
 	place func(group, half int) (part, at int)
 	// sums says that there are the sums of quarters, for what all weights of one are off by. If not, that is one number for all weights, and there is what corrects
-	// their products as whole numbers: it takes more room, but no multiplication.
+	// their products as whole numbers, which takes no multiplication.
 	sums bool
 	// apart says that the first half is the elements of even number.
 	apart bool
-	// narrow says that it is for AVX2, whose routines take what corrects products as one number for each lane.
-	narrow bool
 	// pairs says that the numbers are whole, as words, those of even number in place of the upper bytes and the others in place of the lower ones.
 	pairs bool
 	doc   string // of a step
 }
 
 // Where in a step a part's bytes, and what is beside them, begin.
-func (o wholeOrder) upper(part int) int { return part * o.partBytes() }
-func (o wholeOrder) lower(part int) int { return o.upper(part) + 64*o.halves }
-func (o wholeOrder) start(part int) int { return o.upper(part) + 128*o.halves }
-func (o wholeOrder) below(part int) int { return o.start(part) + 64 }
-func (o wholeOrder) sum(part int) int   { return o.start(part) }
-
-func (o wholeOrder) scales(part int) int {
-	if o.sums || o.narrow {
-		return o.sum(part) + 64
-	}
-	return o.below(part) + 64
-}
+func (o wholeOrder) upper(part int) int  { return part * o.partBytes() }
+func (o wholeOrder) lower(part int) int  { return o.upper(part) + 64*o.halves }
+func (o wholeOrder) start(part int) int  { return o.upper(part) + 128*o.halves }
+func (o wholeOrder) sum(part int) int    { return o.start(part) }
+func (o wholeOrder) scales(part int) int { return o.start(part) + 64 }
 
 // partBytes is the bytes of a part, and bytes those of a step.
-func (o wholeOrder) partBytes() int {
-	if o.sums || o.narrow {
-		return 128*o.halves + 2*64
-	}
-	return 128*o.halves + 3*64
-}
-
-func (o wholeOrder) bytes() int { return o.parts * o.partBytes() }
+func (o wholeOrder) partBytes() int { return 128*o.halves + 2*64 }
+func (o wholeOrder) bytes() int     { return o.parts * o.partBytes() }
 
 var (
 	wholeInOrder = wholeOrder{
 		name: "whole", file: "whole", elements: 128, parts: 1, halves: 2, place: func(group, half int) (int, int) { return 0, 4*half + group },
 		doc: "\tupper [2][4][16]int8    // of the first and the second half of each group: n = 256*upper + lower\n" +
-			"\tlower [2][4][16]int8\n" + "\tstart [4][4]int32       // -times*(the sum of a lane's numbers) is 256*start + below>>24\n" +
-			"\tbelow [4][4]uint32\n" +
+			"\tlower [2][4][16]int8\n" +
+			"\tstart [4][4]uint32      // -times*(the sum of a lane's numbers), turned: its lowest eight bits are above the others\n" +
 			"\tscale [4][4]float32     // of each group four times\n",
 	}
 	wholeQ4_K = wholeOrder{
@@ -183,10 +168,8 @@ func wholeNumbers(a *asm, o wholeOrder) {
 			}
 			none := a.zeroed(1)[0]
 			a.VPSUBD(all, none, all)
-			a.VPSRAD(operand.U8(8), all, upper)
-			a.VMOVDQU64(upper, at(dst, o.start(part)))
-			a.VPSLLD(operand.U8(24), all, all)
-			a.VMOVDQU64(all, at(dst, o.below(part)))
+			a.VPRORD(operand.U8(8), all, all)
+			a.VMOVDQU64(all, at(dst, o.start(part)))
 		}
 		a.ADDQ(operand.U32(4*o.elements), x)
 		a.ADDQ(operand.U32(o.bytes()), dst)
