@@ -22,6 +22,8 @@ type asm struct {
 	once   bool // weights may be rounded once where their twins are rounded twice
 	consts map[string]operand.Mem
 	labels int
+
+	exponential *exponential // for AVX-512, where it is held
 }
 
 // lanes is the number of float32 in one vector.
@@ -157,12 +159,21 @@ func (a *asm) sum(v reg.VecVirtual) {
 		a.VEXTRACTF64X4(operand.U8(1), v, h)
 		a.VADDPS(h, v.AsY(), v.AsY())
 	}
-	a.VEXTRACTF128(operand.U8(1), v.AsY(), t)
+	a.upper(v.AsY(), t)
 	a.VADDPS(t, v.AsX(), v.AsX())
 	a.VMOVHLPS(v.AsX(), v.AsX(), t)
 	a.VADDPS(t, v.AsX(), v.AsX())
 	a.VMOVSHDUP(v.AsX(), t)
 	a.VADDSS(t, v.AsX(), v.AsX())
+}
+
+// upper is the upper half of a vector of AVX2. That of AVX2 reaches half of the registers only.
+func (a *asm) upper(v reg.Register, x reg.VecVirtual) {
+	if a.wide {
+		a.VEXTRACTF32X4(operand.U8(1), v, x)
+	} else {
+		a.VEXTRACTF128(operand.U8(1), v, x)
+	}
 }
 
 // at is the memory disp bytes after base.

@@ -29,6 +29,9 @@ func softmax(a *asm) {
 	ahead, limit := a.ahead()
 	heads, n := a.integer("heads"), a.integer("n")
 	bytes := a.lanes() * 4
+	if a.wide {
+		a.holdExp()
+	}
 	// rows does so many heads together: what one waits for, the others fill.
 	rows := func(heads int) {
 		p := make([]reg.GPVirtual, heads)
