@@ -2,6 +2,15 @@
 
 package simd
 
+// wideSoftmax is Softmax for n a multiple of 16.
+func wideSoftmax(s []float32, stride int, m, l, f []float32, next []byte, heads, n int) {
+	if nearAtOnce {
+		softmaxNearAVX512(s, stride, m, l, f, next, heads, n)
+		return
+	}
+	softmaxAVX512(s, stride, m, l, f, next, heads, n)
+}
+
 // scoresAVX512 is scores for dim a multiple of 16.
 func scoresAVX512(s []float32, stride int, q []float32, k, next []byte, heads, n, dim int) {
 	for heads > 0 {

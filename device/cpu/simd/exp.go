@@ -41,7 +41,7 @@ func Softmax(s []float32, stride int, m, l, f []float32, next []byte, heads, n i
 	next = next[:min(len(next), SoftmaxAhead(heads, n))]
 	switch {
 	case haveAVX512:
-		softmaxAVX512(s, stride, m, l, f, next, heads, end)
+		wideSoftmax(s, stride, m, l, f, next, heads, end)
 	case haveAVX2:
 		softmaxAVX2(s, stride, m, l, f, next, heads, end)
 	default:

@@ -21,14 +21,23 @@ TEXT ·scores1F16AVX512(SB), NOSPLIT, $0-120
 	ADDQ    $0x00000800, R9
 	CMPQ    R9, k_len+64(FP)
 	CMOVQHI k_len+64(FP), R9
-	SHLQ    $0x01, R8
-	LEAQ    (R8)(R8*2), R10
-	LEAQ    (R10)(R8*2), R11
-	LEAQ    (R11)(R8*2), R12
-	CMPQ    DI, $0x00000010
-	JLT     end2
+	CMPB    ·nearAtOnce+0(SB), $0x00
+	JEQ     begin1
+	MOVQ    SI, R9
+	MOVQ    next_len+88(FP), SI
+	MOVQ    SI, k_len+64(FP)
+	LEAQ    next_len+88(FP), SI
+	MOVQ    SI, next_len+88(FP)
 
-loop1:
+begin1:
+	SHLQ $0x01, R8
+	LEAQ (R8)(R8*2), R10
+	LEAQ (R10)(R8*2), R11
+	LEAQ (R11)(R8*2), R12
+	CMPQ DI, $0x00000010
+	JLT  end3
+
+loop2:
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -48,9 +57,9 @@ loop1:
 	LEAQ   (BX)(R8*8), R13
 	MOVQ   R8, R14
 	CMPQ   R14, $0x00000020
-	JLT    end4
+	JLT    end5
 
-loop3:
+loop4:
 	VMOVUPS     (DX), Z16
 	VCVTPH2PS   (BX), Z17
 	VFMADD231PS Z17, Z16, Z0
@@ -111,9 +120,9 @@ loop3:
 	ADDQ        $0x00000020, R13
 	SUBQ        $0x00000020, R14
 	CMPQ        R14, $0x00000020
-	JGE         loop3
+	JGE         loop4
 
-end4:
+end5:
 	SUBQ       R8, DX
 	SUBQ       R8, DX
 	MOVL       $0x0000cccc, R13
@@ -185,20 +194,20 @@ end4:
 	ADDQ       R8, BX
 	SUBQ       $0x00000010, DI
 	CMPQ       DI, $0x00000010
-	JGE        loop1
+	JGE        loop2
 
-end2:
+end3:
 	CMPQ DI, $0x00000001
-	JLT  end6
+	JLT  end7
 
-loop5:
+loop6:
 	MOVQ   AX, R10
 	VXORPS Z0, Z0, Z0
 	MOVQ   R8, R11
 	CMPQ   R11, $0x00000020
-	JLT    end8
+	JLT    end9
 
-loop7:
+loop8:
 	VCVTPH2PS   (BX), Z1
 	VMOVUPS     (DX), Z2
 	VFMADD231PS Z1, Z2, Z0
@@ -214,9 +223,9 @@ loop7:
 	ADDQ        $0x00000040, DX
 	SUBQ        $0x00000020, R11
 	CMPQ        R11, $0x00000020
-	JGE         loop7
+	JGE         loop8
 
-end8:
+end9:
 	SUBQ          R8, DX
 	SUBQ          R8, DX
 	VPERMILPS     $0x4e, Z0, Z1
@@ -232,8 +241,8 @@ end8:
 	ADDQ          $0x00000004, AX
 	SUBQ          $0x00000001, DI
 	CMPQ          DI, $0x00000001
-	JGE           loop5
+	JGE           loop6
 
-end6:
+end7:
 	VZEROUPPER
 	RET

@@ -94,7 +94,7 @@ func softmaxAVX2(s []float32, stride int, m, l, f []float32, _ []byte, heads, n 
 	softmaxGo(s, stride, m, l, f, heads, n)
 }
 
-func softmaxAVX512(s []float32, stride int, m, l, f []float32, _ []byte, heads, n int) {
+func wideSoftmax(s []float32, stride int, m, l, f []float32, _ []byte, heads, n int) {
 	softmaxGo(s, stride, m, l, f, heads, n)
 }
 

@@ -18,15 +18,24 @@ TEXT ·values1F16AVX512(SB), NOSPLIT, $0-120
 	ADDQ    $0x00000800, DI
 	CMPQ    DI, v_len+64(FP)
 	CMOVQHI v_len+64(FP), DI
-	MOVQ    n+104(FP), R8
-	MOVQ    dim+112(FP), R9
-	SHLQ    $0x02, DX
-	MOVQ    R9, DX
-	SHLQ    $0x01, DX
-	CMPQ    R9, $0x00000080
-	JLT     end2
+	CMPB    ·nearAtOnce+0(SB), $0x00
+	JEQ     begin1
+	MOVQ    SI, DI
+	MOVQ    next_len+88(FP), SI
+	MOVQ    SI, v_len+64(FP)
+	LEAQ    next_len+88(FP), SI
+	MOVQ    SI, next_len+88(FP)
 
-loop1:
+begin1:
+	MOVQ n+104(FP), R8
+	MOVQ dim+112(FP), R9
+	SHLQ $0x02, DX
+	MOVQ R9, DX
+	SHLQ $0x01, DX
+	CMPQ R9, $0x00000080
+	JLT  end3
+
+loop2:
 	MOVQ    AX, R10
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
@@ -40,9 +49,9 @@ loop1:
 	MOVQ    CX, R11
 	MOVQ    R8, R12
 	CMPQ    R12, $0x00000001
-	JLT     end4
+	JLT     end5
 
-loop3:
+loop4:
 	VBROADCASTSS (R11), Z8
 	VCVTPH2PS    (R10), Z9
 	VFMADD231PS  Z9, Z8, Z0
@@ -78,9 +87,9 @@ loop3:
 	ADDQ         DX, R10
 	SUBQ         $0x00000001, R12
 	CMPQ         R12, $0x00000001
-	JGE          loop3
+	JGE          loop4
 
-end4:
+end5:
 	MOVQ    AX, R10
 	VMOVUPS Z0, (R10)
 	VMOVUPS Z1, 64(R10)
@@ -94,13 +103,13 @@ end4:
 	ADDQ    $0x00000100, BX
 	SUBQ    $0x00000080, R9
 	CMPQ    R9, $0x00000080
-	JGE     loop1
+	JGE     loop2
 
-end2:
+end3:
 	CMPQ R9, $0x00000040
-	JLT  end6
+	JLT  end7
 
-loop5:
+loop6:
 	MOVQ    AX, R10
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
@@ -110,9 +119,9 @@ loop5:
 	MOVQ    CX, R11
 	MOVQ    R8, R12
 	CMPQ    R12, $0x00000001
-	JLT     end8
+	JLT     end9
 
-loop7:
+loop8:
 	VBROADCASTSS (R11), Z4
 	VCVTPH2PS    (R10), Z5
 	VFMADD231PS  Z5, Z4, Z0
@@ -136,9 +145,9 @@ loop7:
 	ADDQ         DX, R10
 	SUBQ         $0x00000001, R12
 	CMPQ         R12, $0x00000001
-	JGE          loop7
+	JGE          loop8
 
-end8:
+end9:
 	MOVQ    AX, R10
 	VMOVUPS Z0, (R10)
 	VMOVUPS Z1, 64(R10)
@@ -148,13 +157,13 @@ end8:
 	ADDQ    $0x00000080, BX
 	SUBQ    $0x00000040, R9
 	CMPQ    R9, $0x00000040
-	JGE     loop5
+	JGE     loop6
 
-end6:
+end7:
 	CMPQ R9, $0x00000020
-	JLT  end10
+	JLT  end11
 
-loop9:
+loop10:
 	MOVQ    AX, R10
 	VMOVUPS (R10), Z0
 	VMOVUPS 64(R10), Z1
@@ -162,9 +171,9 @@ loop9:
 	MOVQ    CX, R11
 	MOVQ    R8, R12
 	CMPQ    R12, $0x00000001
-	JLT     end12
+	JLT     end13
 
-loop11:
+loop12:
 	VBROADCASTSS (R11), Z2
 	VCVTPH2PS    (R10), Z3
 	VFMADD231PS  Z3, Z2, Z0
@@ -182,9 +191,9 @@ loop11:
 	ADDQ         DX, R10
 	SUBQ         $0x00000001, R12
 	CMPQ         R12, $0x00000001
-	JGE          loop11
+	JGE          loop12
 
-end12:
+end13:
 	MOVQ    AX, R10
 	VMOVUPS Z0, (R10)
 	VMOVUPS Z1, 64(R10)
@@ -192,22 +201,22 @@ end12:
 	ADDQ    $0x00000040, BX
 	SUBQ    $0x00000020, R9
 	CMPQ    R9, $0x00000020
-	JGE     loop9
+	JGE     loop10
 
-end10:
+end11:
 	CMPQ R9, $0x00000010
-	JLT  end14
+	JLT  end15
 
-loop13:
+loop14:
 	MOVQ    AX, R10
 	VMOVUPS (R10), Z0
 	MOVQ    BX, R10
 	MOVQ    CX, R11
 	MOVQ    R8, R12
 	CMPQ    R12, $0x00000001
-	JLT     end16
+	JLT     end17
 
-loop15:
+loop16:
 	VBROADCASTSS (R11), Z1
 	VCVTPH2PS    (R10), Z2
 	VFMADD231PS  Z2, Z1, Z0
@@ -223,17 +232,17 @@ loop15:
 	ADDQ         DX, R10
 	SUBQ         $0x00000001, R12
 	CMPQ         R12, $0x00000001
-	JGE          loop15
+	JGE          loop16
 
-end16:
+end17:
 	MOVQ    AX, R10
 	VMOVUPS Z0, (R10)
 	ADDQ    $0x00000040, AX
 	ADDQ    $0x00000020, BX
 	SUBQ    $0x00000010, R9
 	CMPQ    R9, $0x00000010
-	JGE     loop13
+	JGE     loop14
 
-end14:
+end15:
 	VZEROUPPER
 	RET

@@ -18,15 +18,24 @@ TEXT ·values2F16AVX512(SB), NOSPLIT, $0-120
 	ADDQ    $0x00000800, DI
 	CMPQ    DI, v_len+64(FP)
 	CMOVQHI v_len+64(FP), DI
-	MOVQ    n+104(FP), R8
-	MOVQ    dim+112(FP), R9
-	SHLQ    $0x02, DX
-	MOVQ    R9, R10
-	SHLQ    $0x01, R10
-	CMPQ    R9, $0x00000080
-	JLT     end2
+	CMPB    ·nearAtOnce+0(SB), $0x00
+	JEQ     begin1
+	MOVQ    SI, DI
+	MOVQ    next_len+88(FP), SI
+	MOVQ    SI, v_len+64(FP)
+	LEAQ    next_len+88(FP), SI
+	MOVQ    SI, next_len+88(FP)
 
-loop1:
+begin1:
+	MOVQ n+104(FP), R8
+	MOVQ dim+112(FP), R9
+	SHLQ $0x02, DX
+	MOVQ R9, R10
+	SHLQ $0x01, R10
+	CMPQ R9, $0x00000080
+	JLT  end3
+
+loop2:
 	MOVQ    AX, R11
 	VMOVUPS (R11), Z0
 	VMOVUPS 64(R11), Z1
@@ -49,9 +58,9 @@ loop1:
 	MOVQ    CX, R12
 	MOVQ    R8, R13
 	CMPQ    R13, $0x00000001
-	JLT     end4
+	JLT     end5
 
-loop3:
+loop4:
 	VBROADCASTSS (R12), Z16
 	VCVTPH2PS    (R11), Z17
 	VFMADD231PS  Z17, Z16, Z0
@@ -96,9 +105,9 @@ loop3:
 	ADDQ         R10, R11
 	SUBQ         $0x00000001, R13
 	CMPQ         R13, $0x00000001
-	JGE          loop3
+	JGE          loop4
 
-end4:
+end5:
 	MOVQ    AX, R11
 	VMOVUPS Z0, (R11)
 	VMOVUPS Z1, 64(R11)
@@ -121,13 +130,13 @@ end4:
 	ADDQ    $0x00000100, BX
 	SUBQ    $0x00000080, R9
 	CMPQ    R9, $0x00000080
-	JGE     loop1
+	JGE     loop2
 
-end2:
+end3:
 	CMPQ R9, $0x00000040
-	JLT  end6
+	JLT  end7
 
-loop5:
+loop6:
 	MOVQ    AX, R11
 	VMOVUPS (R11), Z0
 	VMOVUPS 64(R11), Z1
@@ -142,9 +151,9 @@ loop5:
 	MOVQ    CX, R12
 	MOVQ    R8, R13
 	CMPQ    R13, $0x00000001
-	JLT     end8
+	JLT     end9
 
-loop7:
+loop8:
 	VBROADCASTSS (R12), Z8
 	VCVTPH2PS    (R11), Z9
 	VFMADD231PS  Z9, Z8, Z0
@@ -173,9 +182,9 @@ loop7:
 	ADDQ         R10, R11
 	SUBQ         $0x00000001, R13
 	CMPQ         R13, $0x00000001
-	JGE          loop7
+	JGE          loop8
 
-end8:
+end9:
 	MOVQ    AX, R11
 	VMOVUPS Z0, (R11)
 	VMOVUPS Z1, 64(R11)
@@ -190,13 +199,13 @@ end8:
 	ADDQ    $0x00000080, BX
 	SUBQ    $0x00000040, R9
 	CMPQ    R9, $0x00000040
-	JGE     loop5
+	JGE     loop6
 
-end6:
+end7:
 	CMPQ R9, $0x00000020
-	JLT  end10
+	JLT  end11
 
-loop9:
+loop10:
 	MOVQ    AX, R11
 	VMOVUPS (R11), Z0
 	VMOVUPS 64(R11), Z1
@@ -207,9 +216,9 @@ loop9:
 	MOVQ    CX, R12
 	MOVQ    R8, R13
 	CMPQ    R13, $0x00000001
-	JLT     end12
+	JLT     end13
 
-loop11:
+loop12:
 	VBROADCASTSS (R12), Z4
 	VCVTPH2PS    (R11), Z5
 	VFMADD231PS  Z5, Z4, Z0
@@ -230,9 +239,9 @@ loop11:
 	ADDQ         R10, R11
 	SUBQ         $0x00000001, R13
 	CMPQ         R13, $0x00000001
-	JGE          loop11
+	JGE          loop12
 
-end12:
+end13:
 	MOVQ    AX, R11
 	VMOVUPS Z0, (R11)
 	VMOVUPS Z1, 64(R11)
@@ -243,13 +252,13 @@ end12:
 	ADDQ    $0x00000040, BX
 	SUBQ    $0x00000020, R9
 	CMPQ    R9, $0x00000020
-	JGE     loop9
+	JGE     loop10
 
-end10:
+end11:
 	CMPQ R9, $0x00000010
-	JLT  end14
+	JLT  end15
 
-loop13:
+loop14:
 	MOVQ    AX, R11
 	VMOVUPS (R11), Z0
 	LEAQ    (R11)(R10*2), R11
@@ -258,9 +267,9 @@ loop13:
 	MOVQ    CX, R12
 	MOVQ    R8, R13
 	CMPQ    R13, $0x00000001
-	JLT     end16
+	JLT     end17
 
-loop15:
+loop16:
 	VBROADCASTSS (R12), Z2
 	VCVTPH2PS    (R11), Z3
 	VFMADD231PS  Z3, Z2, Z0
@@ -278,9 +287,9 @@ loop15:
 	ADDQ         R10, R11
 	SUBQ         $0x00000001, R13
 	CMPQ         R13, $0x00000001
-	JGE          loop15
+	JGE          loop16
 
-end16:
+end17:
 	MOVQ    AX, R11
 	VMOVUPS Z0, (R11)
 	LEAQ    (R11)(R10*2), R11
@@ -289,8 +298,8 @@ end16:
 	ADDQ    $0x00000020, BX
 	SUBQ    $0x00000010, R9
 	CMPQ    R9, $0x00000010
-	JGE     loop13
+	JGE     loop14
 
-end14:
+end15:
 	VZEROUPPER
 	RET

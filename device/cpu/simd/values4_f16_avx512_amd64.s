@@ -18,16 +18,25 @@ TEXT ·values4F16AVX512(SB), NOSPLIT, $0-120
 	ADDQ    $0x00000800, DI
 	CMPQ    DI, v_len+64(FP)
 	CMOVQHI v_len+64(FP), DI
-	MOVQ    n+104(FP), R8
-	MOVQ    dim+112(FP), R9
-	SHLQ    $0x02, DX
-	LEAQ    (DX)(DX*2), R10
-	MOVQ    R9, R11
-	SHLQ    $0x01, R11
-	CMPQ    R9, $0x00000040
-	JLT     end2
+	CMPB    ·nearAtOnce+0(SB), $0x00
+	JEQ     begin1
+	MOVQ    SI, DI
+	MOVQ    next_len+88(FP), SI
+	MOVQ    SI, v_len+64(FP)
+	LEAQ    next_len+88(FP), SI
+	MOVQ    SI, next_len+88(FP)
 
-loop1:
+begin1:
+	MOVQ n+104(FP), R8
+	MOVQ dim+112(FP), R9
+	SHLQ $0x02, DX
+	LEAQ (DX)(DX*2), R10
+	MOVQ R9, R11
+	SHLQ $0x01, R11
+	CMPQ R9, $0x00000040
+	JLT  end3
+
+loop2:
 	MOVQ    AX, R12
 	VMOVUPS (R12), Z0
 	VMOVUPS 64(R12), Z1
@@ -52,9 +61,9 @@ loop1:
 	MOVQ    CX, R13
 	MOVQ    R8, R14
 	CMPQ    R14, $0x00000001
-	JLT     end4
+	JLT     end5
 
-loop3:
+loop4:
 	VBROADCASTSS (R13), Z16
 	VCVTPH2PS    (R12), Z17
 	VFMADD231PS  Z17, Z16, Z0
@@ -93,9 +102,9 @@ loop3:
 	ADDQ         R11, R12
 	SUBQ         $0x00000001, R14
 	CMPQ         R14, $0x00000001
-	JGE          loop3
+	JGE          loop4
 
-end4:
+end5:
 	MOVQ    AX, R12
 	VMOVUPS Z0, (R12)
 	VMOVUPS Z1, 64(R12)
@@ -120,13 +129,13 @@ end4:
 	ADDQ    $0x00000080, BX
 	SUBQ    $0x00000040, R9
 	CMPQ    R9, $0x00000040
-	JGE     loop1
+	JGE     loop2
 
-end2:
+end3:
 	CMPQ R9, $0x00000020
-	JLT  end6
+	JLT  end7
 
-loop5:
+loop6:
 	MOVQ    AX, R12
 	VMOVUPS (R12), Z0
 	VMOVUPS 64(R12), Z1
@@ -143,9 +152,9 @@ loop5:
 	MOVQ    CX, R13
 	MOVQ    R8, R14
 	CMPQ    R14, $0x00000001
-	JLT     end8
+	JLT     end9
 
-loop7:
+loop8:
 	VBROADCASTSS (R13), Z8
 	VCVTPH2PS    (R12), Z9
 	VFMADD231PS  Z9, Z8, Z0
@@ -172,9 +181,9 @@ loop7:
 	ADDQ         R11, R12
 	SUBQ         $0x00000001, R14
 	CMPQ         R14, $0x00000001
-	JGE          loop7
+	JGE          loop8
 
-end8:
+end9:
 	MOVQ    AX, R12
 	VMOVUPS Z0, (R12)
 	VMOVUPS Z1, 64(R12)
@@ -191,13 +200,13 @@ end8:
 	ADDQ    $0x00000040, BX
 	SUBQ    $0x00000020, R9
 	CMPQ    R9, $0x00000020
-	JGE     loop5
+	JGE     loop6
 
-end6:
+end7:
 	CMPQ R9, $0x00000010
-	JLT  end10
+	JLT  end11
 
-loop9:
+loop10:
 	MOVQ    AX, R12
 	VMOVUPS (R12), Z0
 	LEAQ    (R12)(R11*2), R12
@@ -210,9 +219,9 @@ loop9:
 	MOVQ    CX, R13
 	MOVQ    R8, R14
 	CMPQ    R14, $0x00000001
-	JLT     end12
+	JLT     end13
 
-loop11:
+loop12:
 	VBROADCASTSS (R13), Z4
 	VCVTPH2PS    (R12), Z5
 	VFMADD231PS  Z5, Z4, Z0
@@ -234,9 +243,9 @@ loop11:
 	ADDQ         R11, R12
 	SUBQ         $0x00000001, R14
 	CMPQ         R14, $0x00000001
-	JGE          loop11
+	JGE          loop12
 
-end12:
+end13:
 	MOVQ    AX, R12
 	VMOVUPS Z0, (R12)
 	LEAQ    (R12)(R11*2), R12
@@ -249,8 +258,8 @@ end12:
 	ADDQ    $0x00000020, BX
 	SUBQ    $0x00000010, R9
 	CMPQ    R9, $0x00000010
-	JGE     loop9
+	JGE     loop10
 
-end10:
+end11:
 	VZEROUPPER
 	RET

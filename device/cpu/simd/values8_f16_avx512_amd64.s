@@ -18,18 +18,27 @@ TEXT ·values8F16AVX512(SB), NOSPLIT, $8-120
 	ADDQ    $0x00000800, DI
 	CMPQ    DI, v_len+64(FP)
 	CMOVQHI v_len+64(FP), DI
-	MOVQ    n+104(FP), R8
-	MOVQ    dim+112(FP), R9
-	SHLQ    $0x02, DX
-	LEAQ    (DX)(DX*2), R10
-	LEAQ    (R10)(DX*2), R11
-	LEAQ    (R11)(DX*2), R12
-	MOVQ    R9, R13
-	SHLQ    $0x01, R13
-	CMPQ    R9, $0x00000020
-	JLT     end2
+	CMPB    ·nearAtOnce+0(SB), $0x00
+	JEQ     begin1
+	MOVQ    SI, DI
+	MOVQ    next_len+88(FP), SI
+	MOVQ    SI, v_len+64(FP)
+	LEAQ    next_len+88(FP), SI
+	MOVQ    SI, next_len+88(FP)
 
-loop1:
+begin1:
+	MOVQ n+104(FP), R8
+	MOVQ dim+112(FP), R9
+	SHLQ $0x02, DX
+	LEAQ (DX)(DX*2), R10
+	LEAQ (R10)(DX*2), R11
+	LEAQ (R11)(DX*2), R12
+	MOVQ R9, R13
+	SHLQ $0x01, R13
+	CMPQ R9, $0x00000020
+	JLT  end3
+
+loop2:
 	MOVQ    AX, R14
 	VMOVUPS (R14), Z0
 	VMOVUPS 64(R14), Z1
@@ -58,9 +67,9 @@ loop1:
 	MOVQ    CX, R15
 	MOVQ    R8, BP
 	CMPQ    BP, $0x00000001
-	JLT     end4
+	JLT     end5
 
-loop3:
+loop4:
 	VBROADCASTSS (R15), Z16
 	VCVTPH2PS    (R14), Z17
 	VFMADD231PS  Z17, Z16, Z0
@@ -99,9 +108,9 @@ loop3:
 	ADDQ         R13, R14
 	SUBQ         $0x00000001, BP
 	CMPQ         BP, $0x00000001
-	JGE          loop3
+	JGE          loop4
 
-end4:
+end5:
 	MOVQ    AX, R14
 	VMOVUPS Z0, (R14)
 	VMOVUPS Z1, 64(R14)
@@ -130,13 +139,13 @@ end4:
 	ADDQ    $0x00000040, BX
 	SUBQ    $0x00000020, R9
 	CMPQ    R9, $0x00000020
-	JGE     loop1
+	JGE     loop2
 
-end2:
+end3:
 	CMPQ R9, $0x00000010
-	JLT  end6
+	JLT  end7
 
-loop5:
+loop6:
 	MOVQ    AX, R14
 	VMOVUPS (R14), Z0
 	LEAQ    (R14)(R13*2), R14
@@ -157,9 +166,9 @@ loop5:
 	MOVQ    CX, R15
 	MOVQ    R8, BP
 	CMPQ    BP, $0x00000001
-	JLT     end8
+	JLT     end9
 
-loop7:
+loop8:
 	VBROADCASTSS (R15), Z8
 	VCVTPH2PS    (R14), Z9
 	VFMADD231PS  Z9, Z8, Z0
@@ -189,9 +198,9 @@ loop7:
 	ADDQ         R13, R14
 	SUBQ         $0x00000001, BP
 	CMPQ         BP, $0x00000001
-	JGE          loop7
+	JGE          loop8
 
-end8:
+end9:
 	MOVQ    AX, R14
 	VMOVUPS Z0, (R14)
 	LEAQ    (R14)(R13*2), R14
@@ -212,8 +221,8 @@ end8:
 	ADDQ    $0x00000020, BX
 	SUBQ    $0x00000010, R9
 	CMPQ    R9, $0x00000010
-	JGE     loop5
+	JGE     loop6
 
-end6:
+end7:
 	VZEROUPPER
 	RET

@@ -19,9 +19,12 @@ type asm struct {
 	*build.Context
 	wide   bool // vectors are those of AVX-512
 	roomy  bool // many of them are free
+	atOnce bool // memory is asked for into the first cache, rather than into the second
 	once   bool // weights may be rounded once where their twins are rounded twice
 	consts map[string]operand.Mem
 	labels int
+
+	exponential *exponential // for AVX-512, where it is held
 }
 
 // lanes is the number of float32 in one vector.
@@ -157,12 +160,21 @@ func (a *asm) sum(v reg.VecVirtual) {
 		a.VEXTRACTF64X4(operand.U8(1), v, h)
 		a.VADDPS(h, v.AsY(), v.AsY())
 	}
-	a.VEXTRACTF128(operand.U8(1), v.AsY(), t)
+	a.upper(v.AsY(), t)
 	a.VADDPS(t, v.AsX(), v.AsX())
 	a.VMOVHLPS(v.AsX(), v.AsX(), t)
 	a.VADDPS(t, v.AsX(), v.AsX())
 	a.VMOVSHDUP(v.AsX(), t)
 	a.VADDSS(t, v.AsX(), v.AsX())
+}
+
+// upper is the upper half of a vector of AVX2. That of AVX2 reaches half of the registers only.
+func (a *asm) upper(v reg.Register, x reg.VecVirtual) {
+	if a.wide {
+		a.VEXTRACTF32X4(operand.U8(1), v, x)
+	} else {
+		a.VEXTRACTF128(operand.U8(1), v, x)
+	}
 }
 
 // at is the memory disp bytes after base.
@@ -207,7 +219,11 @@ func (a *asm) ahead() (next reg.GPVirtual, limit operand.Mem) {
 // prefetch asks for so many bytes at next, and moves it on, to limit at most.
 func (a *asm) prefetch(next reg.GPVirtual, limit operand.Mem, bytes int) {
 	for disp := 0; disp < bytes; disp += cacheLine {
-		a.PREFETCHT1(at(next, disp))
+		if a.atOnce {
+			a.PREFETCHT0(at(next, disp))
+		} else {
+			a.PREFETCHT1(at(next, disp))
+		}
 	}
 	a.advance(next, limit, bytes)
 }
@@ -237,6 +253,20 @@ func (a *asm) near(name string) near {
 	a.ADDQ(operand.U32(nearBytes), n.at)
 	a.CMPQ(n.at, n.end)
 	a.CMOVQHI(n.end, n.at)
+	return n
+}
+
+// orNext has n begin at next instead, and nothing left of that, where memory is to come into the first cache at once.
+func (n near) orNext(next reg.GPVirtual, limit operand.Mem) near {
+	begin := n.label("begin")
+	n.CMPB(operand.NewDataAddr(operand.Symbol{Name: "·nearAtOnce"}, 0), operand.U8(0))
+	n.JEQ(operand.LabelRef(begin))
+	n.MOVQ(next, n.at)
+	n.MOVQ(limit, next)
+	n.MOVQ(next, n.end)
+	n.LEAQ(limit, next) // which the first cache has: else the requests for nothing would keep the second busy
+	n.MOVQ(next, limit)
+	n.Label(begin)
 	return n
 }
 

@@ -141,7 +141,7 @@ func values(a *asm, heads int) {
 	next, limit := a.ahead()
 	asked := func(int) {}
 	if a.wide {
-		asked = a.near("v").ask
+		asked = a.near("v").orNext(next, limit).ask
 	}
 	n, dim := a.integer("n"), a.integer("dim")
 	a.SHLQ(operand.U8(2), stride)

@@ -72,7 +72,7 @@ func (a *asm) products(f format, heads, keys int, near bool) {
 	wider := uint8(4 / f.bytes) // how many times the bytes of a row a query has
 	asked := func(int) {}
 	if near {
-		asked = a.near("k").ask
+		asked = a.near("k").orNext(next, limit).ask
 	}
 	if f.bytes == 2 {
 		a.SHLQ(operand.U8(1), row)

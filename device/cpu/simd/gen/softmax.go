@@ -11,6 +11,7 @@ import (
 var softmaxes = []routine{
 	{"softmax", softmax},
 	{"softmax_avx512", func(a *asm) { a.wide = true; softmax(a) }},
+	{"softmax_near_avx512", func(a *asm) { a.wide, a.atOnce = true, true; softmax(a) }},
 }
 
 // softmaxAhead is how many bytes of next are asked for with sixteen scores.
@@ -18,6 +19,9 @@ const softmaxAhead = 128
 
 func softmax(a *asm) {
 	name := "softmax" + a.suffix()
+	if a.atOnce {
+		name = "softmaxNear" + a.suffix()
+	}
 	a.begin(name, "func(s []float32, stride int, m, l, f []float32, next []byte, heads, n int)",
 		name+" is, for each head, with a row of s [heads][stride],", "",
 		"\tnext := m\n\tfor j := range n {\n\t\tnext = max(next, s[j])\n\t}\n\tif next == -Inf {\n\t\tf, base = 0, 0\n\t} else {\n\t\tf, base = exp(m-next), next\n\t}\n\tm, l = next, l*f\n"+
@@ -29,6 +33,9 @@ func softmax(a *asm) {
 	ahead, limit := a.ahead()
 	heads, n := a.integer("heads"), a.integer("n")
 	bytes := a.lanes() * 4
+	if a.wide {
+		a.holdExp()
+	}
 	// rows does so many heads together: what one waits for, the others fill.
 	rows := func(heads int) {
 		p := make([]reg.GPVirtual, heads)

@@ -156,6 +156,9 @@ func tileSoftmax(a *asm) {
 			"\tfor j := range n {\n\t\ts[j] = exp(s[j] - base)\n\t\tl += s[j]\n\t}",
 		"", a.tileDoc("with s [n][24] and m, l, f [24]."))
 	s, m, l, f, n := a.ptr("s"), a.ptr("m"), a.ptr("l"), a.ptr("f"), a.integer("n")
+	if a.wide {
+		a.holdExp()
+	}
 	next := a.vectors(m, 0)
 	p, left := a.copyOf(s), a.copyOf(n)
 	a.repeat(left, 1, func() {

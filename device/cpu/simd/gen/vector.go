@@ -55,21 +55,41 @@ func (a *asm) exp(x reg.VecVirtual) {
 	a.VANDPS(low, p, x)
 }
 
-// wideExp is exp for AVX-512. Its constants are broadcast, as whole vectors of them would lie across two cache lines: the linker aligns them to half of one.
+// exponential is the constants of exp for AVX-512, in registers: what a vector takes of memory's two loads a cycle would be most of its time.
+type exponential struct {
+	magic, log2E, low, ln2Hi, ln2Lo reg.VecVirtual
+	poly                            []reg.VecVirtual
+}
+
+// holdExp loads the constants that exp takes from then on.
+func (a *asm) holdExp() {
+	single := func(name string, v float32) reg.VecVirtual {
+		x := a.ZMM()
+		a.VBROADCASTSS(a.dword(name, math.Float32bits(v)), x)
+		return x
+	}
+	one := single("one", 1)
+	a.exponential = &exponential{
+		magic: single("expMagic", expMagic), log2E: single("expLog2E", expLog2E), low: single("expLow", expLow),
+		ln2Hi: single("expLn2Hi", expLn2Hi), ln2Lo: single("expLn2Lo", expLn2Lo),
+		poly: []reg.VecVirtual{single("expC5", expC5), single("expC4", expC4), single("expC3", expC3), single("expC2", expC2), one, one},
+	}
+}
+
+// wideExp is exp for AVX-512, in a routine that holds its constants.
 func (a *asm) wideExp(x reg.VecVirtual) {
-	single := func(name string, v float32) operand.Mem { return a.dword(name, math.Float32bits(v)) }
+	e := a.exponential
 	t, n, p, kept := a.ZMM(), a.ZMM(), a.ZMM(), a.K()
-	a.VBROADCASTSS(single("expMagic", expMagic), t)
-	a.VMOVAPS(t, n)
-	a.VFMADD231PS_BCST(single("expLog2E", expLog2E), x, t)
-	a.VSUBPS(n, t, n)
-	a.VCMPPS_BCST(operand.U8(5), single("expLow", expLow), x, kept) // not less than: true for NaN
-	a.VFNMADD231PS_BCST(single("expLn2Hi", expLn2Hi), n, x)
-	a.VFNMADD231PS_BCST(single("expLn2Lo", expLn2Lo), n, x)
+	a.VMOVAPS(e.magic, t)
+	a.VFMADD231PS(e.log2E, x, t)
+	a.VSUBPS(e.magic, t, n)
+	a.VCMPPS(operand.U8(5), e.low, x, kept) // not less than: true for NaN
+	a.VFNMADD231PS(e.ln2Hi, n, x)
+	a.VFNMADD231PS(e.ln2Lo, n, x)
 	a.VPSLLD(operand.U8(23), t, t)
-	a.VBROADCASTSS(single("expC5", expPoly[0]), p)
-	for i, name := range []string{"expC4", "expC3", "expC2", "one", "one"} {
-		a.VFMADD213PS_BCST(single(name, expPoly[i+1]), x, p)
+	a.VMOVAPS(e.poly[0], p)
+	for _, c := range e.poly[1:] {
+		a.VFMADD213PS(c, x, p)
 	}
 	a.VPADDD_Z(t, p, kept, x)
 }
@@ -93,7 +113,7 @@ func (a *asm) largest(v reg.VecVirtual) {
 		a.VEXTRACTF64X4(operand.U8(1), v, h)
 		a.VMAXPS(h, v.AsY(), v.AsY())
 	}
-	a.VEXTRACTF128(operand.U8(1), v.AsY(), t)
+	a.upper(v.AsY(), t)
 	a.VMAXPS(t, v.AsX(), v.AsX())
 	a.VMOVHLPS(v.AsX(), v.AsX(), t)
 	a.VMAXPS(t, v.AsX(), v.AsX())
