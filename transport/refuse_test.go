@@ -67,7 +67,7 @@ func goodHello() hello {
 func TestWrongHelloIsRefusedWithTheReason(t *testing.T) {
 	b, log := endpoint(t, "b", Config{})
 	for reason, change := range map[string]func(*hello){
-		"protocol version 9, want 5":     func(h *hello) { h.version = 9 },
+		"protocol version 9, want 6":     func(h *hello) { h.version = 9 },
 		"cluster \"other\", want":        func(h *hello) { h.cluster = "other" },
 		"the node dialled is \"b\", not": func(h *hello) { h.to = "z" },
 		"cannot connect to itself":       func(h *hello) { h.from = "b" },

@@ -44,24 +44,31 @@ Examples:
   orrery demo --format json`
 }
 
-// How many tokens the long answer has that is generated beyond the answers, without switches and then with them: about as
-// many as take a second, so that switches take effect while a fast device generates it.
+// How many tokens the long answer has that is generated beyond the answers, without switches and then with them: about
+// as many as take half a second, so that switches take effect while a fast device generates it.
 const (
 	longAnswerLeast = 96
-	longAnswerMost  = 640
+	longAnswerMost  = 384
 )
 
-// longAnswerRoom is how many tokens of the context there are for a long answer.
+// longAnswerRoom is how many tokens there is room for in a long answer.
 func (c *demoCmd) longAnswerRoom() int {
-	return min(max(int(c.Context)/32, longAnswerLeast), longAnswerMost)
+	if int(c.Context) > recall.MaxTokens {
+		return longAnswerLeast // the model may know no position beyond the context
+	}
+	return longAnswerMost
 }
+
+// loadedTokens is the context that the model is loaded with: what a long answer has beyond the least comes on top, so that
+// the document is the same on every device.
+func (c *demoCmd) loadedTokens() int { return int(c.Context) + 2*(c.longAnswerRoom()-longAnswerLeast) }
 
 // turnTokens is room for a question and its answer.
 const turnTokens = 64
 
 // documentTokens is what the context has room for, beside the questions and the answers.
 func (c *demoCmd) documentTokens() int {
-	return int(c.Context) - 2*c.longAnswerRoom() - turnTokens*(int(c.Codes)+1)
+	return int(c.Context) - 2*longAnswerLeast - turnTokens*(int(c.Codes)+1)
 }
 
 // tokensPerCode is room in the document for a code and the entries around it.
@@ -127,7 +134,7 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	defer d.cluster.Close()
-	if d.model, err = d.cluster.Load(ctx, recall.Name, orrery.LoadOptions{Context: int(c.Context), Chunk: int(c.Chunk), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV)}); err != nil {
+	if d.model, err = d.cluster.Load(ctx, recall.Name, orrery.LoadOptions{Context: c.loadedTokens(), Chunk: int(c.Chunk), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV)}); err != nil {
 		return err
 	}
 	d.showPlacement()
@@ -185,7 +192,7 @@ func (d *demo) session(ctx context.Context, mode orrery.Mode) error {
 		return err
 	}
 	if d.longer == 0 {
-		d.longer = min(max(int(d.rate), longAnswerLeast), d.cmd.longAnswerRoom())
+		d.longer = min(max(int(d.rate/2), longAnswerLeast), d.cmd.longAnswerRoom())
 	}
 	long, err := d.long(ctx, s, &run, nil)
 	if err != nil {
