@@ -92,7 +92,7 @@ func (c *Config) subject(d device.Device, memory int64) (s calibrate.Subject, id
 
 // measureNode has a node measure again what it does in decode.
 func (c *Cluster) measureNode(ctx context.Context, n cluster.Node) (rates placement.Rates, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*calibrate.Limit+actors.SettleWait+pairTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 2*calibrate.AgainLimit+actors.SettleWait+pairTimeout)
 	defer cancel()
 	c.endpoint.SetPeer(n.Name, n.Transport)
 	m, err := actors.Ask[*proto.NodeMeasured](ctx, c.system, actors.NodePID(n.Name), &proto.MeasureNode{Rates: n.Rates.Values(), Asker: c.membership.Self().Transport})

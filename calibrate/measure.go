@@ -138,7 +138,12 @@ func (b *bench) rest(r *placement.Rates) {
 // AgainBytes is the memory that Again takes for the time being.
 const AgainBytes = mostArena + weightsBytes
 
-// Again measures once more those of a node's rates that steps of decode go by, in about a second, and leaves
+// AgainLimit is how long Again takes, besides filling its memory.
+const AgainLimit = Limit + settleLimit
+
+const settleLimit = 2 * time.Second // of what caches hold and keep
+
+// Again measures once more those of a node's rates that steps of decode go by, in a second or two, and leaves
 // the others as they are known: it goes over operations a few times and takes medians, as Measure does. It is for who holds predictions against what is measured at the same time: a
 // machine's speed changes within seconds where others share it. The device is a processor.
 func Again(known placement.Rates, d device.Device) (r placement.Rates, err error) {
@@ -170,6 +175,7 @@ func Again(known placement.Rates, d device.Device) (r placement.Rates, err error
 		all, took = append(all, once), time.Since(start)
 	}
 	r = median(all)
+	b.deadline, b.settle = time.Now().Add(settleLimit), settleAgain
 	b.cached(&r)
 	b.kept(&r, keptSamples)
 	if *b.err != nil {

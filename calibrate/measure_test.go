@@ -201,6 +201,29 @@ func TestWhatIsSettledIsNotTheFirstTimesRound(t *testing.T) {
 	}
 }
 
+func TestCachesAreSteadyWhenTheyKeepNoMore(t *testing.T) {
+	const fast, slow = 5.0, 10.0
+	rounds := func(kept func(round int) float64) int {
+		var all []float64
+		for n := 0; n < 200; n++ {
+			noise := 0.02 * float64(n*7919%5-2) / 2 // of both signs, as on a machine that others share
+			all = append(all, slow-(slow-fast)*kept(n)+noise)
+			if steady(all) {
+				return n + 1
+			}
+		}
+		return 200
+	}
+	if n := rounds(func(int) float64 { return 0 }); n != 2*fewPasses {
+		t.Errorf("of what is not kept there were %d rounds", n)
+	}
+	for _, slowly := range []float64{16, 32, 64} { // as many rounds until all is kept
+		if n := rounds(func(n int) float64 { return min(float64(n)/slowly, 1) }); n < int(slowly) || n > int(slowly)+20 {
+			t.Errorf("of what is kept after %v rounds there were %d", slowly, n)
+		}
+	}
+}
+
 func TestOnceTimeIsUpEachOperationRunsOnce(t *testing.T) {
 	b := idler(1 << 20)
 	b.deadline = time.Now().Add(-time.Second)
