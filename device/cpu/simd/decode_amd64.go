@@ -4,7 +4,7 @@ package simd
 
 // wideSoftmax is Softmax for n a multiple of 16.
 func wideSoftmax(s []float32, stride int, m, l, f []float32, next []byte, heads, n int) {
-	if nearAtOnce {
+	if direct {
 		softmaxNearAVX512(s, stride, m, l, f, next, heads, n)
 		return
 	}

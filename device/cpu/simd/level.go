@@ -4,7 +4,8 @@ package simd
 // haveAVX2, matters where AVX-512 is not used.
 var haveAVX2, haveAVXVNNI, haveAVX512, haveVNNI, haveGFNI = detect()
 
-// direct says which of the routines for AVX-512 products of one token take. Their results are the same.
+// direct says that memory comes into the first cache at once: which of the routines for AVX-512 products of one token and softmax take, and what those for
+// scores and values over halves ask for. Results are the same.
 var direct = detectDirect()
 
 // haveNEON says that ARM's is used.

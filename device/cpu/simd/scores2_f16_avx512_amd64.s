@@ -21,7 +21,7 @@ TEXT ·scores2F16AVX512(SB), NOSPLIT, $0-120
 	ADDQ    $0x00000800, R9
 	CMPQ    R9, k_len+64(FP)
 	CMOVQHI k_len+64(FP), R9
-	CMPB    ·nearAtOnce+0(SB), $0x00
+	CMPB    ·direct+0(SB), $0x00
 	JEQ     begin1
 	MOVQ    SI, R9
 	MOVQ    next_len+88(FP), SI

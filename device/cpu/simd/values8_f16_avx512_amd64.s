@@ -18,7 +18,7 @@ TEXT ·values8F16AVX512(SB), NOSPLIT, $8-120
 	ADDQ    $0x00000800, DI
 	CMPQ    DI, v_len+64(FP)
 	CMOVQHI v_len+64(FP), DI
-	CMPB    ·nearAtOnce+0(SB), $0x00
+	CMPB    ·direct+0(SB), $0x00
 	JEQ     begin1
 	MOVQ    SI, DI
 	MOVQ    next_len+88(FP), SI

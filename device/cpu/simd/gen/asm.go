@@ -259,7 +259,7 @@ func (a *asm) near(name string) near {
 // orNext has n begin at next instead, and nothing left of that, where memory is to come into the first cache at once.
 func (n near) orNext(next reg.GPVirtual, limit operand.Mem) near {
 	begin := n.label("begin")
-	n.CMPB(operand.NewDataAddr(operand.Symbol{Name: "·nearAtOnce"}, 0), operand.U8(0))
+	n.CMPB(operand.NewDataAddr(operand.Symbol{Name: "·direct"}, 0), operand.U8(0))
 	n.JEQ(operand.LabelRef(begin))
 	n.MOVQ(next, n.at)
 	n.MOVQ(limit, next)
