@@ -11,8 +11,8 @@ import (
 
 var _ device.Batcher = (*stream)(nil)
 
-// AttendRows implements [device.Batcher]: in one launch, where every row sees something, in one format. Lists of blocks lie where they are, and each query says how
-// far from the first of them its own is.
+// AttendRows implements [device.Batcher]: in one launch, where every row sees something, in one format. Lists of blocks
+// lie where they are, and each query says how far from the first of them its own is.
 func (s *stream) AttendRows(p attention.Partial, q device.Tensor, rows []device.Row, shape attention.Shape) {
 	if q.Rows != len(rows) || p.Rows != len(rows) || q.Cols != shape.Heads*shape.HeadDim || p.Heads != shape.Heads || p.Dim != shape.HeadDim {
 		mismatch("AttendRows", "queries [%d][%d] of %d rows and a partial [%d][%d][%d], of shape %+v", q.Rows, q.Cols, len(rows), p.Rows, p.Heads, p.Dim, shape)

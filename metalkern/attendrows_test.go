@@ -3,11 +3,13 @@ package metalkern
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/device/cpu"
+	"github.com/orrery-ai/orrery/metalkern/kernels"
 )
 
 // Rows of sequences of different lengths, which attend together, attend to what each has: also where one has nothing, and where what is left pending is merged row by row.
@@ -54,6 +56,12 @@ func testRows(t *testing.T, dev *Device, f attention.Format, dim int, lengths []
 		}
 		for range 2 { // the second time lists are those of before
 			device.AttendRows(st, p, q, rows, shape)
+			if s, ok := st.(*stream); ok {
+				one := n <= kernels.DecodeRows && !slices.Contains(lengths, 0)
+				if left := s.pending.is(p) && s.pending.count > 0; left != one {
+					t.Errorf("the parts of all rows are pending: %v, want %v", left, one)
+				}
+			}
 			all = append(all, finish(t, st, p.L)...)
 		}
 		device.AttendRows(st, p, q, rows, shape)
