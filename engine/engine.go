@@ -12,6 +12,7 @@ import (
 
 	"github.com/orrery-ai/orrery/attention"
 	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/internal/nap"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/placement"
@@ -73,6 +74,7 @@ type Engine struct {
 	busy       sync.Mutex // one step at a time: it guards what follows
 	work       workspace
 	flying     *flight // the step that runs on the device while the next one is recorded, if there is one
+	flights    nap.Watch
 	succession succession
 
 	chosen sync.Map // by sequence, a chose of its step before, if another one follows that

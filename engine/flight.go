@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/orrery-ai/orrery/internal/nap"
 	"github.com/orrery-ai/orrery/kvcache"
 	"github.com/orrery-ai/orrery/residence"
 	"github.com/orrery-ai/orrery/transport"
@@ -78,7 +79,12 @@ func (e *Engine) land() {
 	}
 	e.flying = nil
 	e.succession.landed()
+	passed := e.work.pacer.Passed()
 	err := e.work.pacer.WaitPart()
+	if !passed {
+		e.flights.Ran(time.Since(f.since))
+	}
+	e.flights.Ended()
 	if err != nil && f.ahead {
 		err = e.giveUp(f.header, f.table, f.layers, err)
 	}
@@ -115,36 +121,36 @@ func (f *flight) end(e *Engine, ran bool) {
 	w.step, w.table = step, table
 }
 
-// How the next step is waited for while one flies: it is nearly always there within a moment.
-const (
-	spinForStep = 300 * time.Microsecond
-	napForStep  = 20 * time.Microsecond
-)
+// napForStep is how long naps are while the next step is waited for and one flies: it is nearly always there within a moment, and so must be who lands the other.
+const napForStep = 20 * time.Microsecond
 
 // nextStep waits for the next message of the lane of steps. A step that flies lands when it has run.
 func (e *Engine) nextStep(r *transport.Receiver) (*transport.Message, error) {
-	for began := time.Now(); ; {
+	for {
 		if m := r.Ready(); m != nil {
 			return m, nil
 		}
-		if !e.waits() {
+		waits, naps := e.waits()
+		switch {
+		case !waits:
 			return r.Next()
-		}
-		if time.Since(began) > spinForStep {
-			time.Sleep(napForStep)
-		} else {
+		case naps:
+			nap.For(napForStep)
+		default:
 			runtime.Gosched()
 		}
 	}
 }
 
-// waits reports whether a step flies, and has not run: one that has is landed.
-func (e *Engine) waits() bool {
+// waits reports whether a step flies, and has not run, and whether there is time for a nap until it has. One that has run is landed.
+func (e *Engine) waits() (waits, naps bool) {
 	e.busy.Lock()
 	defer e.busy.Unlock()
-	if e.flying != nil && !e.work.pacer.Passed() && time.Since(e.flying.since) < e.cfg.StepTimeout {
-		return true
+	if e.flying != nil && !e.work.pacer.Passed() {
+		if running := time.Since(e.flying.since); running < e.cfg.StepTimeout {
+			return true, e.flights.Naps(running)
+		}
 	}
 	e.land()
-	return false
+	return false, false
 }

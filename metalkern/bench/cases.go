@@ -58,6 +58,12 @@ func (b *bench) cases() []maker {
 			}
 		}
 	}
+	for _, bits := range []int{16, 8, 4} {
+		for _, s := range []attention.Shape{{Heads: 32, KVHeads: 8, HeadDim: 64}, {Heads: 16, KVHeads: 2, HeadDim: 128}, {Heads: 4, KVHeads: 2, HeadDim: 64}} {
+			s.Scale = float32(1 / math.Sqrt(float64(s.HeadDim)))
+			list = append(list, decodeCase(bits, contexts[len(contexts)-1], s))
+		}
+	}
 	for _, n := range chunk {
 		for _, bits := range []int{16, 8, 4} {
 			list = append(list, prefillCase(bits, n, attention.Shape{Heads: 32, KVHeads: 8, HeadDim: 128, Scale: float32(1 / math.Sqrt(128))}))

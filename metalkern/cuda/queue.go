@@ -8,16 +8,13 @@ import (
 	"time"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/orrery-ai/orrery/internal/nap"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
 const (
-	// spin is how long a wait polls before it sleeps between polls, and how long before and after it was over the last time.
-	spin = 200 * time.Microsecond
-	// nap is how long it sleeps.
-	nap = 50 * time.Microsecond
+	// napFor is how long a wait sleeps between polls.
+	napFor = 50 * time.Microsecond
 	// closeTimeout bounds Close.
 	closeTimeout = 10 * time.Second
 	// eventNoTiming is CU_EVENT_DISABLE_TIMING.
@@ -38,8 +35,8 @@ type queue struct {
 	firstFence int
 	fenced     int
 
-	ungraphed bool          // the driver has refused to make a graph
-	took      time.Duration // the last wait
+	ungraphed bool // the driver has refused to make a graph
+	watch     nap.Watch
 
 	halt   uintptr                     // where the word lies that stops the launches that come next, or 0
 	params [maxArgs + 1]unsafe.Pointer // what the driver takes
@@ -244,12 +241,11 @@ func (q *queue) query(function, of uintptr) int32 {
 // until waits until a stream or an event has come to its end.
 func (q *queue) until(function, of uintptr, deadline time.Time) error {
 	start := time.Now()
-	running := time.Duration(0) // when it was last seen not to have ended: after that a nap may have gone on for longer than it ran
 	for {
 		r := q.query(function, of)
 		switch {
 		case status(r) == success:
-			q.took = running
+			q.watch.Ended()
 			return nil
 		case status(r) != notReady:
 			return q.host.driver.check("a kernel failed", r)
@@ -258,10 +254,8 @@ func (q *queue) until(function, of uintptr, deadline time.Time) error {
 		if now.After(deadline) {
 			return &gpu.TimeoutError{Device: q.host.info.Name}
 		}
-		running = now.Sub(start)
-		if running > spin && (running < q.took-spin || running > q.took+spin) {
-			rest := unix.NsecToTimespec(int64(nap))
-			_ = unix.Nanosleep(&rest, nil) // Go's own sleep may take a millisecond; whether a signal has cut this one short does not matter
+		if q.watch.Naps(now.Sub(start)) {
+			nap.For(napFor)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/orrery-ai/orrery/internal/nap"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
@@ -89,7 +90,7 @@ func (r *Runner) run(steps []Step) error {
 
 // await waits for an event. Who has recorded it raises it before the limit, whatever happens.
 func await(e Event, v uint64) error {
-	for end := time.Now().Add(launchLimit); e.Value() < v; time.Sleep(eventNap) {
+	for end := time.Now().Add(launchLimit); e.Value() < v; nap.For(eventNap) {
 		if time.Now().After(end) {
 			return errors.New("gated: an event was not reached in time")
 		}

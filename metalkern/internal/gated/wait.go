@@ -8,13 +8,13 @@ import (
 	"time"
 
 	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/internal/nap"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
 const (
-	// spin is how long a wait polls before it sleeps between polls; for a step with messages it always polls while something runs, because the host tells others.
-	spin = 200 * time.Microsecond
-	nap  = 50 * time.Microsecond
+	// napFor is how long a wait sleeps between polls, once it has polled for nap.Spin; for a step with messages it always polls while something runs, because the host tells others.
+	napFor = 50 * time.Microsecond
 	// grace is how long after its deadline a wait lets gates see the abort word, so that the queue can be used again.
 	grace = time.Second
 )
@@ -148,7 +148,7 @@ func (q *Queue) arrive(o *operation, deadline time.Time) error {
 		if !now.Before(deadline) {
 			return &gpu.TimeoutError{Device: q.name()}
 		}
-		pause(now.Sub(start) < spin)
+		pause(now.Sub(start) < nap.Spin)
 	}
 }
 
@@ -170,7 +170,7 @@ func (q *Queue) drain(end int, deadline time.Time) error {
 		if !now.Before(deadline) && (!gated || now.Sub(deadline) > grace) {
 			return &gpu.TimeoutError{Device: q.name()}
 		}
-		pause(q.talks || now.Sub(start) < spin)
+		pause(q.talks || now.Sub(start) < nap.Spin)
 	}
 	q.pump(q.order, time.Now())
 	return nil
@@ -192,7 +192,7 @@ func pause(short bool) {
 		runtime.Gosched()
 		return
 	}
-	time.Sleep(nap)
+	nap.For(napFor)
 }
 
 // land takes the first batch down.
