@@ -263,28 +263,30 @@ func testDecode(b *bench, c decodeCase, kernel func(Layer) (*Decode, error)) {
 // TestWhatIsNotFiniteIsNotAttention plants NaN and infinities: what a query sees of them must show in its result, however good other parts are, and in no other head's.
 func TestWhatIsNotFiniteIsNotAttention(t *testing.T) {
 	var list []instance
-	layer := func(bits int) Layer { return Layer{Shape: shapeOf(4, 2, stagedDim), Bits: bits} }
-	for _, bits := range []int{16, 8, 4} {
-		list = append(list, layer(bits).decode(layer(bits).decodeForm()))
+	var layers []Layer
+	for _, of := range stagedLayers() {
+		l := Layer{Shape: shapeOf(4, 2, of.dim), Bits: of.bits}
+		layers, list = append(layers, l), append(list, l.decode(l.decodeForm()))
 	}
 	const token, tokens, parts = 40, 200, 3
 	onHosts(t, append(list, mergeInstance), func(t *testing.T, b *bench) {
 		kernels := map[string]func(Layer) (*Decode, error){"shared": b.set.sharedDecode}
-		if _, ok := b.set.stagedFor(layer(16)); ok {
+		if _, ok := b.set.stagedFor(layers[0]); ok {
 			kernels["staged"] = b.set.Decode
 		}
 		for name, kernel := range kernels {
-			for _, bits := range []int{16, 8, 4} {
+			for _, layer := range layers {
 				for what, v := range map[string]float64{"NaN": math.NaN(), "+Inf": math.Inf(1), "-Inf": math.Inf(-1)} {
 					for which, where := range []string{"a key", "a value", "a query"} {
-						t.Run(title("%s, %d bits, %s in %s", name, bits, what, where), func(t *testing.T) {
+						t.Run(title("%s, heads of %d, %d bits, %s in %s", name, layer.Shape.HeadDim, layer.Bits, what, where), func(t *testing.T) {
 							b := b.sub(t)
-							decode, err := kernel(layer(bits))
+							decode, err := kernel(layer)
 							if err != nil {
 								t.Fatal(err)
 							}
 							s := decode.layer.Shape
-							at := s.HeadDim + 77 // of the second key-value head
+							const element = 45
+							at := s.HeadDim + element // of the second key-value head
 							kv := cacheOf(decode.layer, roundOf(decode), func(i, j int, row []float32) {
 								if i == which && j == token {
 									row[at] = float32(v)
@@ -293,15 +295,15 @@ func TestWhatIsNotFiniteIsNotAttention(t *testing.T) {
 							q := randoms(6, s.Heads*s.HeadDim, 1.5)
 							if which == 2 {
 								for h := s.Group(); h < s.Heads; h++ {
-									q[h*s.HeadDim+77] = float32(v)
+									q[h*s.HeadDim+element] = float32(v)
 								}
 							}
 							got := b.attend(decode, kv, q, []int{tokens - 1}, parts)
 							o, _, l := kv.attend(q, []int{tokens - 1})
 							for h := range s.Heads {
 								want, have := o[h*s.HeadDim:(h+1)*s.HeadDim], got.attention[h*s.HeadDim:(h+1)*s.HeadDim]
-								bad := have[77]-have[77] != 0
-								if v := want[77] / l[h]; v-v == 0 {
+								bad := have[element]-have[element] != 0
+								if v := want[element] / l[h]; v-v == 0 {
 									if h >= s.Group() && bad {
 										continue // a score of -Inf may be NaN, as the two terms of a query may differ in sign
 									}
@@ -315,9 +317,9 @@ func TestWhatIsNotFiniteIsNotAttention(t *testing.T) {
 									t.Fatalf("head %d is not finite in float64", h)
 								}
 								if !bad {
-									t.Errorf("head %d has %v", h, have[77])
+									t.Errorf("head %d has %v", h, have[element])
 								}
-								if o, l := got.o[h*s.HeadDim+77], got.l[h]; o-o == 0 && l-l == 0 || got.m[h] == float32(math.Inf(-1)) {
+								if o, l := got.o[h*s.HeadDim+element], got.l[h]; o-o == 0 && l-l == 0 || got.m[h] == float32(math.Inf(-1)) {
 									t.Errorf("the part of head %d is o = %v, m = %v, l = %v", h, o, got.m[h], l)
 								}
 							}

@@ -1,4 +1,4 @@
-// Attention of decode.metal for heads of 128 without a soft cap and up to 8 query heads to a key-value head, for GPUs that copy to threadgroup memory on
+// Attention of decode.metal for heads of 64 and 128 without a soft cap and up to 8 query heads to a key-value head, for GPUs that copy to threadgroup memory on
 // their own: each simdgroup keeps DEPTH steps of 32 keys on their way, whatever registers it has left, and takes steps that follow one another.
 //
 // ldmatrix hands out what it reads in units of 16 bytes, which is how keys and values become fragments without a permutation: of a key's row a lane gets one word of each
@@ -29,6 +29,7 @@ FN Place place_of(uchar* p) { return p; }
 FN uint pair_fma(uint a, uint b, uint c) { return pair_of(pair_lo(a) * pair_lo(b) + pair_lo(c), pair_hi(a) * pair_hi(b) + pair_hi(c)); }
 FN uint pair_less(uint a, uint b, uint c) { return pair_of(pair_lo(a) * pair_lo(b) - pair_lo(c), pair_hi(a) * pair_hi(b) - pair_hi(c)); }
 FN uint4 load16(Place p) { uint4 v; memcpy(&v, p, 16); return v; }
+FN uint2 load8(Place p) { uint2 v; memcpy(&v, p, 8); return v; }
 FN void copy16(Place p, const uchar* src, bool valid) { async_copy16(p, src, valid); }
 FN void mma(FragC& d, const FragA<half>& a, const FragB<half>& b, const FragC& c) { d = c; mma(d, a, b); }
 // Four matrices of eight rows of 16 bytes: lane 8m + i says where row i of matrix m lies, and gets word lane % 4 of row lane / 4 of each.
@@ -54,6 +55,7 @@ FN Place place_of(uchar* p) { return shared_address(p); }
 FN uint pair_fma(uint a, uint b, uint c) { uint r; asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(c)); return r; }
 FN uint pair_less(uint a, uint b, uint c) { uint r; asm("{ .reg .b32 n;\nneg.f16x2 n, %3;\nfma.rn.f16x2 %0, %1, %2, n; }" : "=r"(r) : "r"(a), "r"(b), "r"(c)); return r; }
 FN uint4 load16(Place p) { uint4 v; asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(p) : "memory"); return v; }
+FN uint2 load8(Place p) { uint2 v; asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(p) : "memory"); return v; }
 FN void copy16(Place p, const uchar* src, bool valid) { asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" :: "r"(p), "l"(src), "r"(valid ? 16 : 0) : "memory"); }
 FN void mma(FragC& d, const FragA<half>& a, const FragB<half>& b, const FragC& c) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
@@ -68,12 +70,12 @@ FN void load_columns(uint (&r)[4], Place base, uint offset, uint) {
 }
 #endif
 
-// What a format makes of words. UNITS: of 16 bytes, of a row of 128 elements. Matrix step f of a key has elements key(f, lane % 4, p, e), p being the half of the
+// What a format makes of words. Matrix step f of a key has elements key(f, lane % 4, p, e), p being the half of the
 // step's 16 and e the place in a pair; column of fragment n of the values is element value(n, column). UP is what elements are multiplied with besides, in fragments with odd p, n.
 // SHIFT is as in decode.metal.
 template <typename F> struct Staged;
 template <> struct Staged<Q4> {
-    static constexpr int UNITS = 4, FRAGS = 4;       // fragments that a unit of values makes
+    static constexpr int FRAGS = 4;                  // fragments that a unit, 16 bytes, of values makes
     static constexpr float ZERO = 8, UP = 16, SHIFT = 6;
     FN static int key(int f, int part, int p, int e) { return f / 2 * 32 + part * 8 + f % 2 * 4 + p * 2 + e; }
     FN static void keys(FragB<half>& b, int f, const uint* r) {
@@ -87,7 +89,7 @@ template <> struct Staged<Q4> {
     }
 };
 template <> struct Staged<Q8> {
-    static constexpr int UNITS = 8, FRAGS = 2;
+    static constexpr int FRAGS = 2;
     static constexpr float ZERO = 128, UP = 1, SHIFT = 10;
     FN static int key(int f, int part, int p, int e) { return f * 16 + part * 4 + p + 2 * e; }
     FN static void keys(FragB<half>& b, int f, const uint* r) {
@@ -97,7 +99,7 @@ template <> struct Staged<Q8> {
     FN static uint values(uint r, int n) { return pair_sub(pair_keep(n & 1 ? r >> 8 : r, 0x00800080u, 0x00ff00ffu) | 0x64006400u, 0x64806480u); }
 };
 template <> struct Staged<F16> {
-    static constexpr int UNITS = 16, FRAGS = 1;
+    static constexpr int FRAGS = 1;
     static constexpr float ZERO = 0, UP = 1, SHIFT = 12;
     FN static int key(int f, int part, int p, int e) { return f * 16 + p * 8 + part * 2 + e; }
     FN static void keys(FragB<half>& b, int f, const uint* r) { b.r[0] = r[2 * f]; b.r[1] = r[2 * f + 1]; }
@@ -105,9 +107,21 @@ template <> struct Staged<F16> {
     FN static uint values(uint r, int) { return r; }
 };
 
+// The scales of two keys, one behind the other, two to a word.
+template <int WORDS> struct Scales {
+    uint of[2][WORDS];
+    FN void load(Place p) {
+        if (WORDS == 2) { const uint4 w = load16(p); of[0][0] = w.x; of[0][WORDS - 1] = w.y; of[1][0] = w.z; of[1][WORDS - 1] = w.w; }
+        else { const uint2 w = load8(p); of[0][0] = w.x; of[1][0] = w.y; }
+    }
+    FN void clear(int key) { UNROLL for (int i = 0; i < WORDS; i++) of[key][i] = 0; }
+    FN float scale(int key, int i) const { return i & 1 ? pair_hi(of[key][i / 2]) : pair_lo(of[key][i / 2]); }
+    FN uint both(int i) const { return i & 1 ? zip_hi(of[0][i / 2], of[1][i / 2]) : zip_lo(of[0][i / 2], of[1][i / 2]); }
+};
+
 // The steps of a simdgroup that are still to be asked for, and the block that the next is in.
-template <typename F> struct Feed {
-    static constexpr int D = 128, UNITS = Staged<F>::UNITS, ROW = UNITS * 16, SCALES = F::BITS == 16 ? 0 : 8;      // bytes of a key, and of its scales
+template <typename F, int D> struct Feed {
+    static constexpr int ROW = D * F::BITS / 8, UNITS = ROW / 16, SCALES = F::BITS == 16 ? 0 : D / 16;             // bytes of a key, in units of 16, and of its scales
     static constexpr int PLANE = STEP_KEYS * ROW, STAGE = 2 * (PLANE + STEP_KEYS * SCALES);
     const uchar *kv, *k, *v, *ks, *vs;
     const Block* blocks;
@@ -115,7 +129,7 @@ template <typename F> struct Feed {
     int position, window, limit, lowest;
 
     // Where unit u of a key lies in a stage's plane: eight keys' same unit lies in eight different places modulo 128 bytes, as ldmatrix wants.
-    FN static uint place(uint key, uint u) { return key * ROW + (u ^ (UNITS == 4 ? key / 2 % 4 : key % 8)) * 16; }
+    FN static uint place(uint key, uint u) { return key * ROW + (u ^ (UNITS < 8 ? key / (8 / (UNITS < 8 ? UNITS : 8)) % UNITS : key % 8)) * 16; }
 
     FN void enter() {
         const Block b = blocks[block];
@@ -155,14 +169,15 @@ template <typename F> struct Feed {
             const uchar *from = k + ulong(uint(token)) * ROW + lane * 16, *other = v + ulong(uint(token)) * ROW + lane * 16;
             const uint first = place(lane / UNITS, lane % UNITS);
             UNROLL for (int i = 0; i < UNITS; i++) {
-                const Place here = to + ((first ^ (UNITS == 4 ? 0 : i * (32 / UNITS) % 8 * 16)) + i * 512);
+                const Place here = to + ((first ^ (UNITS < 8 ? 0 : i * (32 / UNITS) % 8 * 16)) + i * 512);
                 const bool valid = i * (32 / UNITS) + int(lane / UNITS) < n;
                 copy16(here, from + i * 512, valid);
                 copy16(here + PLANE, other + i * 512, valid);
             }
             if (SCALES > 0) {
-                const uint key = lane % 16 * 2;
-                copy16(to + (2 * PLANE + lane * 16), (lane < 16 ? ks : vs) + ulong(uint(token) + key) * SCALES, int(key) < n);
+                constexpr int UNIT = 16 / (SCALES > 0 ? SCALES : 16), LANES = STEP_KEYS / UNIT;    // keys whose scales are a unit, and lanes that copy those of a step
+                const uint key = lane % LANES * UNIT;
+                if (lane < 2 * LANES) copy16(to + (2 * PLANE + lane * 16), (lane < LANES ? ks : vs) + ulong(uint(token) + key) * SCALES, int(key) < n);
             }
             if (lane == 0) { places[0] = lowest - token; places[1] = n; }
         }
@@ -170,11 +185,12 @@ template <typename F> struct Feed {
     }
 };
 
-template <typename F, int NSG, int DEPTH>
+template <typename F, int D, int NSG, int DEPTH>
 FN void decode(const float* q, const uchar* kv, const Block* blocks, const Query* queries, float* out, float* out_m, float* out_l, const StagedParams& P, uchar* pool, int* all_places, float2* sh_ml, Ctx t) {
     typedef Staged<F> S;
-    typedef Feed<F> Fed;
-    constexpr int D = 128, FRAGS = D / 16, TILES = STEP_KEYS / 8;
+    typedef Feed<F, D> Fed;
+    constexpr int FRAGS = D / 16, TILES = STEP_KEYS / 8, GROUPS = D / 32, UNITS = Fed::UNITS;
+    constexpr int WITH = UNITS < 4 ? 4 / UNITS : 1;             // tiles of eight keys whose rows four matrices are
     constexpr bool SCALED = F::BITS < 16;
     constexpr float BITS_ARE = SCALED ? 0x1p-24f : 1.0f;
     const uint head = t.tg.x, split = t.tg.y, row = t.tg.z, lane = t.lane, part = lane % 4, mine = lane / 4;
@@ -192,7 +208,7 @@ FN void decode(const float* q, const uchar* kv, const Block* blocks, const Query
 
     // Rows 8 and up of A are what rounding leaves of rows 0 to 7.
     FragA<half> qa[FRAGS];
-    float begin[4], of[FRAGS][2][2], largest = 0;
+    float begin[GROUPS], of[FRAGS][2][2], largest = 0;
     const float* q0 = q + (ulong(row) * P.heads + head * P.group + mine) * D;
     UNROLL for (int f = 0; f < FRAGS; f++) UNROLL for (int p = 0; p < 2; p++) UNROLL for (int e = 0; e < 2; e++) {
         of[f][p][e] = int(mine) < P.group ? q0[S::key(f, part, p, e)] : 0.0f;
@@ -202,21 +218,21 @@ FN void decode(const float* q, const uchar* kv, const Block* blocks, const Query
     // LOWEST times undo is still far below any score, and undo finite.
     const uint exponent = min(max(as_type<uint>(magnitude(row_max(largest) * P.scale)) >> 23, 77u), SCALED ? 244u : 254u);
     const float up = as_type<float>((268u - exponent) << 23), undo = as_type<float>((exponent - (SCALED ? 14u - 24u : 14u)) << 23);
-    UNROLL for (int i = 0; i < 4; i++) begin[i] = 0;
+    UNROLL for (int i = 0; i < GROUPS; i++) begin[i] = 0;
     UNROLL for (int f = 0; f < FRAGS; f++) UNROLL for (int p = 0; p < 2; p++) {
         const float by = P.scale * (p ? up / S::UP : up), x = of[f][p][0] * by, y = of[f][p][1] * by;
         const uint hi = pair_of(x, y), lo = pair_of(x - pair_lo(hi), y - pair_hi(hi));
         qa[f].r[2 * p] = hi; qa[f].r[2 * p + 1] = lo;
         begin[f / 2] += (pair_lo(hi) + pair_hi(hi) + (pair_lo(lo) + pair_hi(lo))) * (p ? S::UP : 1.0f);
     }
-    if (SCALED) UNROLL for (int i = 0; i < 4; i++) begin[i] = row_sum(begin[i]) * (-S::ZERO * BITS_ARE);
+    if (SCALED) UNROLL for (int i = 0; i < GROUPS; i++) begin[i] = row_sum(begin[i]) * (-S::ZERO * BITS_ARE);
 
     FragC o[D / 8];
     UNROLL for (int i = 0; i < D / 8; i++) c_zero(o[i]);
     float m = LOWEST, l = 0, shift = S::SHIFT;
-    FragC begins[4];
-    UNROLL for (int i = 0; i < 4; i++) { begins[i].e[0] = begins[i].e[1] = begin[i]; begins[i].e[2] = begins[i].e[3] = 0; }
-    const uint rows_at = Fed::place(lane % 8, lane / 8), columns_at = Fed::place(lane / 8 % 2 * 8 + lane % 8, lane / 16);
+    FragC begins[GROUPS];
+    UNROLL for (int i = 0; i < GROUPS; i++) { begins[i].e[0] = begins[i].e[1] = begin[i]; begins[i].e[2] = begins[i].e[3] = 0; }
+    const uint rows_at = Fed::place(lane / 8 / (4 / WITH) * 8 + lane % 8, lane / 8 % (4 / WITH)), columns_at = Fed::place(lane / 8 % 2 * 8 + lane % 8, lane / 16);
     int asked = 0, into = 0, stage = 0;
     for (int done = 1 - DEPTH; done < asked; done++) {           // before the first, DEPTH - 1 steps are asked for
         if (done >= 0) {
@@ -233,35 +249,38 @@ FN void decode(const float* q, const uchar* kv, const Block* blocks, const Query
         const int lowest = places[2 * stage], n = places[2 * stage + 1];
 
         float x[TILES * 2];
-        UNROLL for (int i = 0; i < TILES; i++) {
-            uint r[S::UNITS];
-            UNROLL for (int u = 0; u < S::UNITS; u += 4) {
+        UNROLL for (int both = 0; both < TILES; both += WITH) {
+            uint rows[UNITS * WITH];
+            UNROLL for (int u = 0; u < UNITS * WITH; u += 4) {
                 uint four[4];
-                load_rows(four, at, (rows_at ^ uint(u * 16)) + i * 8 * Fed::ROW, lane);
-                UNROLL for (int j = 0; j < 4; j++) r[u + j] = four[j];
+                load_rows(four, at, (rows_at ^ uint(u * 16)) + both * 8 * Fed::ROW, lane);
+                UNROLL for (int j = 0; j < 4; j++) rows[u + j] = four[j];
             }
-            if (SCALED) {
-                const uint4 w = load16(at + (2 * Fed::PLANE + (i * 8 + part * 2) * Fed::SCALES));
-                const uint first[2] = {w.x, w.y}, second[2] = {w.z, w.w};
-                x[2 * i] = x[2 * i + 1] = 0;
-                UNROLL for (int j = 0; j < 4; j++) {
+            UNROLL for (int i = both; i < both + WITH; i++) {
+                const uint* r = rows + (i - both) * UNITS;
+                if (SCALED) {
+                    Scales<(D + 63) / 64> w;
+                    w.load(at + (2 * Fed::PLANE + (i * 8 + part * 2) * Fed::SCALES));
+                    x[2 * i] = x[2 * i + 1] = 0;
+                    UNROLL for (int j = 0; j < GROUPS; j++) {
+                        FragC c;
+                        FragB<half> b0, b1;
+                        S::keys(b0, 2 * j, r); S::keys(b1, 2 * j + 1, r);
+                        mma(c, qa[2 * j], b0, begins[j]);
+                        mma(c, qa[2 * j + 1], b1);
+                        x[2 * i] = fma(c.e[0] + c.e[2], w.scale(0, j), x[2 * i]);
+                        x[2 * i + 1] = fma(c.e[1] + c.e[3], w.scale(1, j), x[2 * i + 1]);
+                    }
+                } else {
                     FragC c;
-                    FragB<half> b0, b1;
-                    S::keys(b0, 2 * j, r); S::keys(b1, 2 * j + 1, r);
-                    mma(c, qa[2 * j], b0, begins[j]);
-                    mma(c, qa[2 * j + 1], b1);
-                    x[2 * i] = fma(c.e[0] + c.e[2], j & 1 ? pair_hi(first[j / 2]) : pair_lo(first[j / 2]), x[2 * i]);
-                    x[2 * i + 1] = fma(c.e[1] + c.e[3], j & 1 ? pair_hi(second[j / 2]) : pair_lo(second[j / 2]), x[2 * i + 1]);
+                    c_zero(c);
+                    UNROLL for (int f = 0; f < FRAGS; f++) {
+                        FragB<half> b;
+                        S::keys(b, f, r);
+                        mma(c, qa[f], b);
+                    }
+                    x[2 * i] = c.e[0] + c.e[2]; x[2 * i + 1] = c.e[1] + c.e[3];
                 }
-            } else {
-                FragC c;
-                c_zero(c);
-                UNROLL for (int f = 0; f < FRAGS; f++) {
-                    FragB<half> b;
-                    S::keys(b, f, r);
-                    mma(c, qa[f], b);
-                }
-                x[2 * i] = c.e[0] + c.e[2]; x[2 * i + 1] = c.e[1] + c.e[3];
             }
         }
         if (n < STEP_KEYS || lowest > 0)
@@ -287,13 +306,18 @@ FN void decode(const float* q, const uchar* kv, const Block* blocks, const Query
                 hi[p] = pair_of(u, v);
                 lo[p] = pair_of(u - pair_lo(hi[p]), v - pair_hi(hi[p]));
             }
-            FragA<half> pa[4];
+            FragA<half> pa[GROUPS];
             if (SCALED) {
                 UNROLL for (int p = 0; p < 2; p++) {
-                    uint4 w = load16(at + (2 * Fed::PLANE + (STEP_KEYS + i * 16 + p * 8 + part * 2) * Fed::SCALES));
-                    if (i * 16 + p * 8 + int(part) * 2 + 1 >= n) w.z = w.w = 0;  // a unit of scales is two keys', of which the second may be anything
-                    UNROLL for (int j = 0; j < 4; j++) {
-                        const uint a = j < 2 ? w.x : w.y, b = j < 2 ? w.z : w.w, s = j & 1 ? zip_hi(a, b) : zip_lo(a, b), h = pair_mul(hi[p], s);
+                    const int key = i * 16 + p * 8 + int(part) * 2;
+                    Scales<(D + 63) / 64> w;
+                    w.load(at + (2 * Fed::PLANE + (STEP_KEYS + key) * Fed::SCALES));
+                    if (key + 1 >= n) {                          // a unit of scales is several keys', of which those behind the first may be anything
+                        w.clear(1);
+                        if (key >= n) w.clear(0);
+                    }
+                    UNROLL for (int j = 0; j < GROUPS; j++) {
+                        const uint s = w.both(j), h = pair_mul(hi[p], s);
                         pa[j].r[2 * p] = h;
                         pa[j].r[2 * p + 1] = pair_fma(lo[p], s, pair_less(hi[p], s, h));
                     }
@@ -301,7 +325,7 @@ FN void decode(const float* q, const uchar* kv, const Block* blocks, const Query
             } else {
                 UNROLL for (int p = 0; p < 2; p++) { pa[0].r[2 * p] = hi[p]; pa[0].r[2 * p + 1] = lo[p]; }
             }
-            UNROLL for (int u = 0; u < S::UNITS; u += 2) {
+            UNROLL for (int u = 0; u < UNITS; u += 2) {
                 uint r[4];
                 load_columns(r, at, Fed::PLANE + (columns_at ^ uint(u * 16)) + i * 16 * Fed::ROW, lane);
                 UNROLL for (int j = 0; j < 2 * S::FRAGS; j++) {
@@ -315,7 +339,7 @@ FN void decode(const float* q, const uchar* kv, const Block* blocks, const Query
         if (SCALED && done + 1 == asked && shift > 0.0f) {
             // A weight times a scale that is no half has left nothing finite in any element of that scale. Weights of at most 1 leave no such products.
             float odd = 0;
-            UNROLL for (int i = 0; i < 4; i++) odd = fma(o[4 * i].e[0], 0.0f, odd);
+            UNROLL for (int i = 0; i < GROUPS; i++) odd = fma(o[4 * i].e[0], 0.0f, odd);
             if (simd_any(odd != 0.0f)) {
                 shift = 0; m = LOWEST; l = 0;
                 UNROLL for (int i = 0; i < D / 8; i++) c_zero(o[i]);
@@ -355,9 +379,9 @@ FN void decode(const float* q, const uchar* kv, const Block* blocks, const Query
     }
 }
 
-#define STAGED(name, F, NSG, DEPTH, GROUPS)                                                                            \
+#define STAGED(name, F, D, NSG, DEPTH, GROUPS)                                                                            \
 KERNEL(name, NSG * 32, GROUPS)(BUF(0, const float, q), BUF(1, const uchar, kv), BUF(2, const Block, blocks), BUF(3, const Query, queries), \
              BUF(4, float, out), BUF(5, float, out_m), BUF(6, float, out_l), ARG(7, StagedParams, P) GRID_ARGS) {      \
     SHARED(int, places, NSG * DEPTH * 2); SHARED(float2, sh_ml, NSG * 8);                                              \
-    decode<F, NSG, DEPTH>(q, kv, blocks, queries, out, out_m, out_l, P, POOL, places, sh_ml, GRID);                    \
+    decode<F, D, NSG, DEPTH>(q, kv, blocks, queries, out, out_m, out_l, P, POOL, places, sh_ml, GRID);                    \
 }

@@ -13,34 +13,36 @@ type stagedForm struct{ simdgroups, depth, groups int }
 
 // What staged.cu has.
 const (
-	stagedDim   = 128
 	stagedGroup = 8
 	stagedKeys  = 32
 	// leastStaged is threadgroup memory, in bytes, that tells an emulator of what CUDA has from one of what Metal has.
 	leastStaged = 64 << 10
 )
 
-// stagedForms are the forms by the bits of keys and values.
-var stagedForms = map[int]stagedForm{16: {2, 2, 3}, 8: {4, 2, 2}, 4: {4, 2, 2}}
+// stagedForms are the forms by the elements of a head and the bits of keys and values.
+var stagedForms = map[int]map[int]stagedForm{
+	64:  {16: {2, 2, 4}, 8: {4, 2, 3}, 4: {4, 2, 3}},
+	128: {16: {2, 2, 3}, 8: {4, 2, 2}, 4: {4, 2, 2}},
+}
 
 func (l Layer) staged(g stagedForm) instance {
 	format := map[int]string{16: "F16", 8: "Q8", 4: "Q4"}[l.Bits]
-	name := fmt.Sprintf("decode_staged_%s_s%d_d%d_g%d", format, g.simdgroups, g.depth, g.groups)
-	return instance{"staged.cu", name, fmt.Sprintf("STAGED(%s, %s, %d, %d, %d)", name, format, g.simdgroups, g.depth, g.groups)}
+	name := fmt.Sprintf("decode_staged_%s_d%d_s%d_d%d_g%d", format, l.Shape.HeadDim, g.simdgroups, g.depth, g.groups)
+	return instance{"staged.cu", name, fmt.Sprintf("STAGED(%s, %s, %d, %d, %d, %d)", name, format, l.Shape.HeadDim, g.simdgroups, g.depth, g.groups)}
 }
 
 // pool is the threadgroup memory, in bytes, of a group: what is on its way, where its results go in the end.
-func (g stagedForm) pool(bits int) int {
-	p := plane.Layout{Bits: bits, Dim: stagedDim}
-	return max(g.simdgroups*g.depth*2*stagedKeys*(p.RowBytes()+2*p.Scales()), g.simdgroups*stagedGroup*stagedDim*4)
+func (g stagedForm) pool(l Layer) int {
+	p := plane.Layout{Bits: l.Bits, Dim: l.Shape.HeadDim}
+	return max(g.simdgroups*g.depth*2*stagedKeys*(p.RowBytes()+2*p.Scales()), g.simdgroups*stagedGroup*l.Shape.HeadDim*4)
 }
 
 // stagedFor is the form for a layer, if it and this host are for one.
 func (s *Set) stagedFor(l Layer) (stagedForm, bool) {
-	g, ok := stagedForms[l.Bits]
+	g, ok := stagedForms[l.Shape.HeadDim][l.Bits]
 	info := s.host.Info()
-	return g, ok && (info.Kind == "cuda" || info.Kind == "emulator" && info.Pool >= leastStaged) && l.Shape.HeadDim == stagedDim && l.Shape.KVHeads > 0 && l.Shape.Heads%l.Shape.KVHeads == 0 &&
-		l.Shape.Group() <= stagedGroup && l.SoftCap == 0 && g.pool(l.Bits) <= info.Pool
+	return g, ok && (info.Kind == "cuda" || info.Kind == "emulator" && info.Pool >= leastStaged) && l.Shape.KVHeads > 0 && l.Shape.Heads%l.Shape.KVHeads == 0 &&
+		l.Shape.Group() <= stagedGroup && l.SoftCap == 0 && g.pool(l) <= info.Pool
 }
 
 func (s *Set) staged(l Layer, g stagedForm) (*Decode, error) {
@@ -67,6 +69,6 @@ type stagedParams struct {
 func (d *Decode) launchStaged(queue gpu.Queue, q, kv, blocks, queries gpu.Range, rows int, s Split, out Partial) {
 	shape, g := d.layer.Shape, d.staged
 	p := stagedParams{heads: int32(shape.Heads), group: int32(shape.Group()), scale: shape.Scale * math.Log2E, window: int32(d.layer.Window)}
-	queue.Launch(d.kernel, gpu.Grid{X: shape.KVHeads, Y: max(1, s.Parts), Z: rows, Threads: g.simdgroups * gpu.SimdWidth, Pool: g.pool(d.layer.Bits)},
+	queue.Launch(d.kernel, gpu.Grid{X: shape.KVHeads, Y: max(1, s.Parts), Z: rows, Threads: g.simdgroups * gpu.SimdWidth, Pool: g.pool(d.layer)},
 		arg(q), arg(kv), arg(blocks), arg(queries), arg(out.O), arg(out.M), arg(out.L), gpu.Value(&p))
 }

@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"testing"
@@ -9,11 +10,24 @@ import (
 // onStaged runs a test on each host that takes staged.cu.
 func onStaged(t *testing.T, test func(t *testing.T, b *bench)) {
 	onHosts(t, []instance{mergeInstance}, func(t *testing.T, b *bench) {
-		if _, ok := b.set.stagedFor(Layer{Shape: shapeOf(1, 1, stagedDim), Bits: 16}); !ok {
+		if _, ok := b.set.stagedFor(Layer{Shape: shapeOf(1, 1, 128), Bits: 16}); !ok {
 			t.Skip("not for this host")
 		}
 		test(t, b)
 	})
+}
+
+// stagedLayer is what a form of staged.cu is for.
+type stagedLayer struct{ dim, bits int }
+
+func stagedLayers() []stagedLayer {
+	var all []stagedLayer
+	for _, dim := range slices.Sorted(maps.Keys(stagedForms)) {
+		for _, bits := range []int{16, 8, 4} {
+			all = append(all, stagedLayer{dim, bits})
+		}
+	}
+	return all
 }
 
 func TestStagedDecodeAttentionIsExact(t *testing.T) {
@@ -28,10 +42,10 @@ func TestStagedDecodeAttentionIsExact(t *testing.T) {
 
 func stagedCases() []decodeCase {
 	var cases []decodeCase
-	for _, bits := range []int{16, 8, 4} {
+	for _, of := range stagedLayers() {
 		add := func(what string, heads, kvHeads, window, first int, lengths, positions []int, parts int) {
-			l := Layer{Shape: shapeOf(heads, kvHeads, stagedDim), Bits: bits, Window: window}
-			cases = append(cases, decodeCase{title("%d bits, %s", bits, what), l, first, lengths, positions, parts})
+			l := Layer{Shape: shapeOf(heads, kvHeads, of.dim), Bits: of.bits, Window: window}
+			cases = append(cases, decodeCase{title("heads of %d, %d bits, %s", of.dim, of.bits, what), l, first, lengths, positions, parts})
 		}
 		add("groups of 5", 10, 2, 0, 0, []int{33, 70, 0, 1, 130}, []int{233}, 3)
 		add("groups of 8", 8, 1, 0, 0, []int{256, 64, 31}, []int{350}, 1)
@@ -41,6 +55,7 @@ func stagedCases() []decodeCase {
 		add("only empty blocks", 4, 1, 0, 0, []int{0, 0}, []int{5}, 1)
 		add("several queries, each with its causal limit", 4, 1, 0, 5, []int{64, 64, 40}, []int{4, 5, 68, 69, 100, 172, 500}, 4)
 		add("more parts than steps", 4, 1, 0, 0, []int{65}, []int{64}, 3)
+		add("blocks of odd lengths", 4, 2, 0, 0, []int{65, 66, 67, 5, 6, 7}, []int{250}, 2)
 		add("a window", 4, 1, 50, 0, []int{64, 64, 64}, []int{20, 100, 191, 240, 300}, 2)
 	}
 	return cases
@@ -72,15 +87,15 @@ func TestStagedDecodeAttentionIsExactAtAnyMagnitude(t *testing.T) {
 		{"everything large", []float64{1e10}, []float64{1e4}, 1e5, 1e5, 1e5},
 	}
 	onStaged(t, func(t *testing.T, b *bench) {
-		for _, bits := range []int{16, 8, 4} {
+		for _, of := range stagedLayers() {
 			for _, c := range cases {
-				t.Run(title("%d bits, %s", bits, c.name), func(t *testing.T) {
+				t.Run(title("heads of %d, %d bits, %s", of.dim, of.bits, c.name), func(t *testing.T) {
 					b := b.sub(t)
-					decode, err := b.set.Decode(Layer{Shape: shapeOf(10, 2, stagedDim), Bits: bits})
+					decode, err := b.set.Decode(Layer{Shape: shapeOf(10, 2, of.dim), Bits: of.bits})
 					if err != nil {
 						t.Fatal(err)
 					}
-					s, end := decode.layer.Shape, largest[bits]
+					s, end := decode.layer.Shape, largest[of.bits]
 					kv := cacheOf(decode.layer, roundOf(decode), func(which, token int, row []float32) {
 						for i := range row {
 							by := c.keys[token%len(c.keys)]

@@ -29,8 +29,10 @@ func StreamUnits() []dialect.Unit {
 	for _, f := range []WeightFormat{F16, BF16, Q8, Q4} {
 		list = append(list, streamKernels(f)...)
 	}
-	for bits, g := range stagedForms {
-		list = append(list, Layer{Bits: bits}.staged(g))
+	for dim, forms := range stagedForms {
+		for bits, g := range forms {
+			list = append(list, Layer{Shape: attention.Shape{HeadDim: dim}, Bits: bits}.staged(g))
+		}
 	}
 	return unitsOf(list)
 }
