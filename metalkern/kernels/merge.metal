@@ -7,16 +7,16 @@ struct MergeParams {
     int finish;          // whether to divide: out is then attention itself, and out_m and out_l are not written
     int sinks;           // of finish: the heads, if each has a sink in sink, else 0
 };
-// A group takes one row. Of heads of up to 128 elements a thread has one element of every other part, else of all. What the first parts hold is asked for before
+// A group takes one row. A thread has one element of all parts or, of heads of up to 128 or 64 elements, of every second or fourth. What the first parts hold is asked for before
 // it is known what each counts for. A part is empty if its l is 0; one of NaN is not. part_o: [parts][rows][dim]; part_m, part_l: [parts][rows].
 KERNEL(merge, 256, 1)(BUF(0, const float, part_o), BUF(1, const float, part_m), BUF(2, const float, part_l), BUF(3, float, out), BUF(4, float, out_m), BUF(5, float, out_l),
                       BUF(6, const float, sink), ARG(7, MergeParams, P) GRID_ARGS) {
     const Ctx t = GRID_SOON;
     SHARED(float2, weight, 256);                     // of each part: its factor, and that times l
-    SHARED(float, other, 128);
+    SHARED(float, other, 256);
     constexpr int TOGETHER = 17;                     // that are on their way at the same time
     const ulong row = t.tg.x;
-    const int each = P.dim <= 128 ? 2 : 1, mine = each == 2 ? int(t.tid) / 128 : 0, d = each == 2 ? int(t.tid) % 128 : int(t.tid);
+    const int each = P.dim <= 64 ? 4 : P.dim <= 128 ? 2 : 1, wide = 256 / each, mine = int(t.tid) / wide, d = int(t.tid) % wide;
     const bool have = d < P.dim;
     float o[TOGETHER];
     UNROLL for (int j = 0; j < TOGETHER; j++) {
@@ -29,7 +29,7 @@ KERNEL(merge, 256, 1)(BUF(0, const float, part_o), BUF(1, const float, part_m), 
         if (l != 0.0f) top = max(top, m);
     }
     top = simd_max(top);
-    float sum = 0, v = 0;
+    float sum = 0, rest = 0, v = 0;                  // rest: of the sum, what this lane's parts add
     if (P.into) {
         const float l = out_l[row], m = l == 0.0f ? LOWEST : out_m[row];
         top = max(top, m);
@@ -45,7 +45,7 @@ KERNEL(merge, 256, 1)(BUF(0, const float, part_o), BUF(1, const float, part_m), 
             weight[t.tid] = float2(f, f * l);
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        for (int i = 0; i < n; i++) sum += weight[i].y;
+        for (int i = int(t.lane); i < n; i += 32) rest += weight[i].y;
         for (int i = mine; i < n; i += TOGETHER * each) {
             if (base + i != mine)
                 UNROLL for (int j = 0; j < TOGETHER; j++) {
@@ -59,15 +59,16 @@ KERNEL(merge, 256, 1)(BUF(0, const float, part_o), BUF(1, const float, part_m), 
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
     }
-    if (each == 2) {
-        if (mine == 1) other[d] = v;
+    sum += simd_sum(rest);
+    if (each > 1) {
+        other[t.tid] = v;
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        if (mine == 0) v += other[d];
+        if (mine == 0) for (int i = 1; i < each; i++) v += other[i * wide + d];
     }
     if (P.finish) {
         const float s = P.sinks > 0 ? sink[row % P.sinks] : LOWEST, base = max(top, s);
-        const float rest = fexp2((top - base) * LOG2E), all = sum * rest + (P.sinks > 0 ? fexp2((s - base) * LOG2E) : 0.0f);
-        v = sum == 0.0f ? 0.0f : fdivide(v * rest, all);
+        const float down = fexp2((top - base) * LOG2E), all = sum * down + (P.sinks > 0 ? fexp2((s - base) * LOG2E) : 0.0f);
+        v = sum == 0.0f ? 0.0f : fdivide(v * down, all);
     }
     if (have && mine == 0) out[row * P.dim + d] = v;
     if (t.tid == 0 && !P.finish) { out_m[row] = sum == 0.0f ? neg_inf() : top; out_l[row] = sum; }

@@ -3,8 +3,6 @@ package kernels
 import (
 	"math"
 	"testing"
-
-	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
 type prefillCase struct {
@@ -151,60 +149,4 @@ func testPrefill(b *bench, c prefillCase, kernel *Prefill) {
 	near(b, "o", gotO, o, bound)
 	near(b, "attention", out, want, 2*bound)
 	near(b, "attention with sinks", sunk, wantSunk, 2*bound)
-}
-
-func TestSinksEnterOnceAfterTheMerge(t *testing.T) {
-	onHosts(t, []instance{mergeInstance}, func(t *testing.T, b *bench) {
-		const rows, parts = 3, 4
-		s := shapeOf(2, 1, 64)
-		n, wide := rows*s.Heads, rows*s.Heads*s.HeadDim
-		o, m, l := randoms(1, parts*wide, 1), randoms(2, parts*n, 3), randoms(3, parts*n, 1)
-		sinks := []float32{0.5, 6}
-		for i := range l {
-			l[i] = float32(math.Abs(float64(l[i]))) + 0.1
-		}
-		m[0], l[0] = float32(math.Inf(-1)), 0 // an empty part
-		for i := range parts {                // and a row of empty parts
-			m[i*n+n-1], l[i*n+n-1] = float32(math.Inf(-1)), 0
-		}
-		want := make([]float64, wide)
-		for i := range n - 1 {
-			top := float64(sinks[i%s.Heads])
-			for p := range parts {
-				top = max(top, float64(m[p*n+i]))
-			}
-			sum := math.Exp(float64(sinks[i%s.Heads]) - top)
-			for p := range parts {
-				f := math.Exp(float64(m[p*n+i]) - top)
-				sum += float64(l[p*n+i]) * f
-				if f == 0 {
-					continue
-				}
-				for j := range s.HeadDim {
-					want[i*s.HeadDim+j] += float64(o[(p*n+i)*s.HeadDim+j]) * f
-				}
-			}
-			for j := range s.HeadDim {
-				want[i*s.HeadDim+j] /= sum
-			}
-		}
-		merge, err := b.set.Merge()
-		must(b, err)
-		ps := Partial{buffer(b, o), buffer(b, m), buffer(b, l)}
-		out := room(b, wide)
-		must(b, merge.Finish(b.queue, out, buffer(b, sinks), ps, parts, rows, s))
-		near(b, "attention", floats(b, out, wide), want, 1e-6)
-
-		// The same parts, one after the other into what is there.
-		whole := Partial{room(b, wide), room(b, n), room(b, n)}
-		at := func(r gpu.Range, bytes int) gpu.Range {
-			return gpu.Range{Buffer: r.Buffer, Offset: r.Offset + int64(bytes)}
-		}
-		for p := range parts {
-			part := Partial{at(ps.O, 4*p*wide), at(ps.M, 4*p*n), at(ps.L, 4*p*n)}
-			must(b, merge.Into(b.queue, whole, p > 0, part, 1, rows, s))
-		}
-		must(b, merge.Finish(b.queue, out, buffer(b, sinks), whole, 1, rows, s))
-		near(b, "attention from parts merged in turn", floats(b, out, wide), want, 1e-6)
-	})
 }

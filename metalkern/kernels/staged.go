@@ -21,7 +21,7 @@ const (
 
 // stagedForms are the forms by the elements of a head and the bits of keys and values.
 var stagedForms = map[int]map[int]stagedForm{
-	64:  {16: {2, 2, 4}, 8: {4, 2, 3}, 4: {4, 2, 3}},
+	64:  {16: {2, 2, 3}, 8: {4, 3, 2}, 4: {8, 2, 2}},
 	128: {16: {2, 2, 3}, 8: {4, 2, 2}, 4: {4, 2, 2}},
 }
 
