@@ -43,16 +43,16 @@ func (c *commands) Submit(steps []gated.Step) (gated.Batch, error) {
 	for i := range steps {
 		switch s := &steps[i]; {
 		case s.Wait != nil:
-			q.memory("cuStreamWaitValue", c.driver.streamWait, s.Wait.(*event), s.Value, waitGEQ)
+			q.memory("cuStreamWaitValue", c.driver.streamWait, s.Wait.(*event), s.Count, waitGEQ)
 		case s.Signal != nil:
-			q.memory("cuStreamWriteValue", c.driver.streamWrite, s.Signal.(*event), s.Value, 0)
+			q.memory("cuStreamWriteValue", c.driver.streamWrite, s.Signal.(*event), s.Count, 0)
 		case s.Groups.Buffer != nil:
 			q.fail(errors.New("cuda: launches do not take their sizes from memory"))
 		default:
 			if s.Halt.Buffer != nil {
 				q.halt = q.inside(s.Halt, 4)
 			}
-			q.Launch(s.Kernel, s.Grid, s.Args...)
+			q.Launch(&s.Call)
 			q.halt = 0
 		}
 	}
@@ -79,7 +79,7 @@ func (q *queue) taken() error {
 func (q *queue) memory(what string, function uintptr, e *event, v uint64, flags uintptr) {
 	q.flush()
 	defer q.host.current()()
-	q.note(what, call(function, q.stream, e.buffer.device, uintptr(v), flags))
+	q.note(what, call4(function, q.stream, e.buffer.device, uintptr(v), flags))
 }
 
 // mark records an event in the stream.
@@ -90,7 +90,7 @@ func (c *commands) mark(at *uintptr) error {
 	} else if err := c.driver.check("cuEventCreate", call(c.driver.eventCreate, uintptr(unsafe.Pointer(at)), 0)); err != nil {
 		return err
 	}
-	return c.driver.check("cuEventRecord", call(c.driver.eventRecord, *at, c.queue.stream))
+	return c.driver.check("cuEventRecord", call4(c.driver.eventRecord, *at, c.queue.stream, 0, 0))
 }
 
 // Close implements [gated.Device]. The queue is not closed.
@@ -114,7 +114,7 @@ type batch struct {
 // Done implements [gated.Batch].
 func (b *batch) Done() (bool, error) {
 	defer b.current()()
-	switch r := call(b.driver.eventQuery, b.end); status(r) {
+	switch r := call4(b.driver.eventQuery, b.end, 0, 0, 0); status(r) {
 	case success:
 		return true, nil
 	case notReady:

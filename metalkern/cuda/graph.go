@@ -93,8 +93,9 @@ type nodeParams struct {
 func (q *queue) nodeParams(r *recording, l *launch) *nodeParams {
 	r.params(l, &q.params)
 	g := l.grid
-	return &nodeParams{function: l.kernel.function, gridX: uint32(g.X), gridY: uint32(g.Y), gridZ: uint32(g.Z), threadsX: uint32(g.Threads), threadsY: 1, threadsZ: 1,
+	q.node = nodeParams{function: l.kernel.function, gridX: uint32(g.X), gridY: uint32(g.Y), gridZ: uint32(g.Z), threadsX: uint32(g.Threads), threadsY: 1, threadsZ: 1,
 		pool: uint32(g.Pool), params: &q.params[0]}
+	return &q.node
 }
 
 // capture makes a graph of the launches, each of which follows the one before. A driver that cannot has refused: launches by themselves
@@ -134,14 +135,14 @@ func (q *queue) replay(g *graph, r *recording) {
 			continue
 		}
 		p := q.nodeParams(r, l)
-		if status := call(d.graphSetKernel, g.exec, g.nodes[i], uintptr(unsafe.Pointer(p))); status != 0 {
+		if status := call4(d.graphSetKernel, g.exec, g.nodes[i], uintptr(unsafe.Pointer(p)), 0); status != 0 {
 			q.note("new arguments for "+l.kernel.name, status)
 			return
 		}
 		runtime.KeepAlive(p)
 		copy(g.data[l.at:l.end], r.data[l.at:l.end])
 	}
-	if status := call(d.graphLaunch, g.exec, q.stream); status != 0 {
+	if status := call4(d.graphLaunch, g.exec, q.stream, 0, 0); status != 0 {
 		q.note("cuGraphLaunch", status)
 	}
 }

@@ -46,7 +46,7 @@ func TestGraphsTakeTheArgumentsOfEachRound(t *testing.T) {
 			launches, want := mostRecorded+leastGraph+round, uint32(0)
 			for i := range launches {
 				p := struct{ n, by uint32 }{n, uint32(i * (again + 1) / 7)}
-				q.Launch(k, gpu.Grid{X: 2, Y: 1, Z: 1, Threads: 64}, gpu.Buf(x), gpu.Value(&p))
+				gpu.Launch(q, k, gpu.Grid{X: 2, Y: 1, Z: 1, Threads: 64}, gpu.Buffers(gpu.Range{Buffer: x}), p)
 				want = want*3 + p.by
 			}
 			got := make([]byte, 4*n)

@@ -161,6 +161,6 @@ func (d *Decode) Launch(queue gpu.Queue, q, kv, blocks, queries gpu.Range, rows 
 	if d.layer.SoftCap > 0 {
 		p.softCap, p.softCapRcp = d.layer.SoftCap*math.Log2E, 1/(d.layer.SoftCap*math.Log2E)
 	}
-	queue.Launch(d.kernel, gpu.Grid{X: shape.KVHeads, Y: max(1, s.Parts), Z: rows, Threads: d.form.simdgroups * gpu.SimdWidth},
-		arg(q), arg(kv), arg(blocks), arg(queries), arg(out.O), arg(out.M), arg(out.L), gpu.Value(&p))
+	gpu.Launch(queue, d.kernel, gpu.Grid{X: shape.KVHeads, Y: max(1, s.Parts), Z: rows, Threads: d.form.simdgroups * gpu.SimdWidth},
+		gpu.Buffers(q, kv, blocks, queries, out.O, out.M, out.L), p)
 }

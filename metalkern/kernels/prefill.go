@@ -102,5 +102,5 @@ func (p *Prefill) Launch(queue gpu.Queue, q, kv, blocks gpu.Range, count, tiles,
 	}
 	grid := p.group
 	grid.X, grid.Y, grid.Z = (tokens*shape.Group()+p.rows-1)/p.rows, shape.KVHeads, 1
-	queue.Launch(p.kernel, grid, arg(q), arg(kv), arg(blocks), arg(out.O), arg(out.M), arg(out.L), gpu.Value(&params))
+	gpu.Launch(queue, p.kernel, grid, gpu.Buffers(q, kv, blocks, out.O, out.M, out.L), params)
 }

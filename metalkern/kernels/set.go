@@ -138,6 +138,3 @@ func unit(file string, list []instance) dialect.Unit {
 	}
 	return u
 }
-
-// arg is a pair of a buffer and an offset as an argument.
-func arg(r gpu.Range) gpu.Arg { return gpu.At(r.Buffer, r.Offset) }

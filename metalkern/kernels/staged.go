@@ -67,6 +67,6 @@ type stagedParams struct {
 func (d *Decode) launchStaged(queue gpu.Queue, q, kv, blocks, queries gpu.Range, rows int, s Split, out Partial) {
 	shape, g := d.layer.Shape, d.staged
 	p := stagedParams{heads: int32(shape.Heads), group: int32(shape.Group()), scale: shape.Scale * math.Log2E, window: int32(d.layer.Window)}
-	queue.Launch(d.kernel, gpu.Grid{X: shape.KVHeads, Y: max(1, s.Parts), Z: rows, Threads: g.simdgroups * gpu.SimdWidth, Pool: g.pool(d.layer.Bits)},
-		arg(q), arg(kv), arg(blocks), arg(queries), arg(out.O), arg(out.M), arg(out.L), gpu.Value(&p))
+	gpu.Launch(queue, d.kernel, gpu.Grid{X: shape.KVHeads, Y: max(1, s.Parts), Z: rows, Threads: g.simdgroups * gpu.SimdWidth, Pool: g.pool(d.layer.Bits)},
+		gpu.Buffers(q, kv, blocks, queries, out.O, out.M, out.L), p)
 }

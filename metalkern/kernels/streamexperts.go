@@ -36,13 +36,13 @@ func (s *Set) streamOneTokensExperts(queue gpu.Queue, dst, x gpu.Range, to Route
 }
 
 func (s *Set) streamExperts(queue gpu.Queue, kind kindOfStream, out, up, x gpu.Range, to Routes, e Experts, f WeightFormat, p streamParams, grid gpu.Grid, g streamForm) error {
-	k, err := s.made(g.recipe("stream experts "+string(kind), f), func() instance { return streamExperts(kind, f, g) })
+	k, err := s.made(g.recipe(kind, true, f), func() instance { return streamExperts(kind, f, g) })
 	if err != nil {
 		return err
 	}
 	warps, slots := g.shape(int(p.cols))
 	p.warps, p.slots = int32(warps), int32(slots)
 	grid.Z, grid.Threads, grid.Pool = 1, warps*slots*gpu.SimdWidth, g.pool(f, int(p.cols), rowsOf(int(p.rows), grid.X))
-	queue.Launch(k, grid, arg(x), arg(e.Origin), arg(e.Table), arg(to.Chosen), arg(to.Weights), arg(out), arg(up), gpu.Value(&p))
+	gpu.Launch(queue, k, grid, gpu.Buffers(x, e.Origin, e.Table, to.Chosen, to.Weights, out, up), p)
 	return nil
 }
