@@ -132,7 +132,7 @@ func (s *Set) decode(l Layer, f decodeForm) (*Decode, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Decode{layer: l, host: s.host.Info(), kernel: k, form: f}, nil
+	return &Decode{layer: l, host: s.info, kernel: k, form: f}, nil
 }
 
 // Split divides so many tiles of each of rows queries so that the device is full, and full to the end.

@@ -30,7 +30,7 @@ func (s *Set) gemmForm(f WeightFormat) gemmForm { return s.formOf(f, gemmLarge, 
 
 // formOf is the large form, or the small one where that does not fit.
 func (s *Set) formOf(f WeightFormat, large, small gemmForm) gemmForm {
-	if g := large.of(f); s.host.Info().Pool >= g.pool(f) {
+	if g := large.of(f); s.info.Pool >= g.pool(f) {
 		return g
 	}
 	return small.of(f)

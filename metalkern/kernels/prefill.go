@@ -67,7 +67,7 @@ func (s *Set) Prefill(l Layer) (*Prefill, error) {
 	if s.attendFor(l) {
 		return s.attend(l)
 	}
-	return s.prefill(l, l.prefillForm(s.host.Info().Pool))
+	return s.prefill(l, l.prefillForm(s.info.Pool))
 }
 
 func (s *Set) prefill(l Layer, f prefillForm) (*Prefill, error) {

@@ -38,7 +38,7 @@ func (g stagedForm) pool(bits int) int {
 // stagedFor is the form for a layer, if it and this host are for one.
 func (s *Set) stagedFor(l Layer) (stagedForm, bool) {
 	g, ok := stagedForms[l.Bits]
-	info := s.host.Info()
+	info := &s.info
 	return g, ok && (info.Kind == "cuda" || info.Kind == "emulator" && info.Pool >= leastStaged) && l.Shape.HeadDim == stagedDim && l.Shape.KVHeads > 0 && l.Shape.Heads%l.Shape.KVHeads == 0 &&
 		l.Shape.Group() <= stagedGroup && l.SoftCap == 0 && g.pool(l.Bits) <= info.Pool
 }
@@ -48,7 +48,7 @@ func (s *Set) staged(l Layer, g stagedForm) (*Decode, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Decode{layer: l, host: s.host.Info(), kernel: k, staged: g}, nil
+	return &Decode{layer: l, host: s.info, kernel: k, staged: g}, nil
 }
 
 // split is [Decode.Split]: groups divide the steps of a query evenly, so the tiles of a part are as many at most.

@@ -98,7 +98,7 @@ func rowsOf(rows, groups int) int { return (rows+groups-1)/groups + 1 }
 // streams is the form for a product of one token with matrices like w, of so many rows together, if this host is for one.
 func (s *Set) streams(w Weights, rows, tokens int, kind kindOfStream) (streamForm, bool) {
 	forms, ok := streamForms[w.Format]
-	info := s.host.Info()
+	info := &s.info
 	if !ok || tokens != 1 || info.Kind == "metal" || w.Cols > streamWide || w.Data.Offset%16 != 0 {
 		return streamForm{}, false
 	}
@@ -143,7 +143,7 @@ func (s *Set) stream(queue gpu.Queue, kind kindOfStream, n Normed, list [MostMat
 	}
 	warps, slots := g.shape(w.Cols)
 	p.cols, p.warps, p.slots, p.eps = int32(w.Cols), int32(warps), int32(slots), n.Eps
-	blocks := s.host.Info().Units
+	blocks := s.info.Units
 	gpu.Launch(queue, k, gpu.Grid{X: blocks, Y: 1, Z: 1, Threads: warps * slots * gpu.SimdWidth, Pool: g.pool(w.Format, w.Cols, rowsOf(int(p.rows), blocks))},
 		gpu.Buffers(n.X, list[0].W.Data, list[0].W.scales(), list[0].Out, list[1].W.Data, list[1].W.scales(), list[1].Out,
 			list[2].W.Data, list[2].W.scales(), list[2].Out, n.Weight, n.Out), p)

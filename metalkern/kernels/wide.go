@@ -48,12 +48,12 @@ func (s *Set) wideFor(f WeightFormat) bool {
 		return false
 	}
 	_, tiles := s.host.(gpu.Tiles)
-	return tiles && s.host.Info().Arch == hopper
+	return tiles && s.info.Arch == hopper
 }
 
 // wideForm is the form for a product.
 func (s *Set) wideForm(rows, tokens int) wideForm {
-	units, tokenTiles := s.host.Info().Units, (tokens+wideTokens-1)/wideTokens
+	units, tokenTiles := s.info.Units, (tokens+wideTokens-1)/wideTokens
 	rounds := func(f wideForm) int { return (tokenTiles*((rows+f.rows-1)/f.rows) + units - 1) / units }
 	switch {
 	case 2*rounds(wideAlone) > rounds(wideNarrow): // a narrow tile takes half the time
@@ -83,7 +83,7 @@ func (s *Set) wide(queue gpu.Queue, out, terms gpu.Range, w Weights, tokens int,
 	if p.weights, err = host.TileMap(w.Data, w.Rows, w.Cols, form.rows/form.cluster); err != nil {
 		return err
 	}
-	blocks := min(tokenTiles*rowTiles, s.host.Info().Units/form.cluster*form.cluster)
+	blocks := min(tokenTiles*rowTiles, s.info.Units/form.cluster*form.cluster)
 	gpu.Launch(queue, k, gpu.Grid{X: blocks, Y: 1, Z: 1, Threads: wideThreads, Pool: form.pool()}, gpu.Buffers(out), p)
 	return nil
 }
