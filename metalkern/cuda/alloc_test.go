@@ -40,7 +40,7 @@ type step struct {
 }
 
 func newStep(q *queue) *step {
-	s := &step{queue: q, kernel: &kernel{name: "k", function: 1, host: q.host, pool: 1 << 20}, staging: make([]byte, 64)}
+	s := &step{queue: q, kernel: &kernel{name: "k", function: 1, host: q.host}, staging: make([]byte, 64)}
 	for i := range s.buffers {
 		s.buffers[i].Buffer = &buffer{host: q.host, device: uintptr(i+1) << 12, size: 1 << 10}
 	}
@@ -73,6 +73,29 @@ func TestAStepAllocatesNothing(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { s.run(t) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestLaunchesWithOtherGridsAreTheSameGraph(t *testing.T) {
+	q := still(t)
+	k, x := newStep(q).kernel, gpu.Buffers(gpu.Range{Buffer: &buffer{host: q.host, device: 1 << 12, size: 1 << 10}})
+	for round := range 5 {
+		for i := range leastGraph {
+			gpu.Launch(q, k, gpu.Grid{X: 1 + i*round, Y: 1, Z: 1, Threads: 64}, x, uint64(i))
+		}
+		if err := q.Wait(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range q.graphs.all {
+			for i, grid := range g.grids {
+				if grid.X != 1+i*round {
+					t.Errorf("in round %d launch %d has %d groups", round, i, grid.X)
+				}
+			}
+		}
+	}
+	if n := len(q.graphs.all); n != 1 {
+		t.Errorf("%d graphs", n)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"slices"
 	"unsafe"
+
+	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
 const (
@@ -19,13 +21,14 @@ const (
 	mostSeen = 4096
 )
 
-// graph is launches that the driver has prepared. They go to the device together, with other values if need be.
+// graph is launches that the driver has prepared. They go to the device together, with other values and grids if need be.
 type graph struct {
 	graph, exec uintptr
 	nodes       []uintptr
 	shape       []byte
-	data        []byte // arguments that the nodes have now
-	used        uint64 // when, in uses of the queue's graphs
+	data        []byte     // arguments that the nodes have now
+	grids       []gpu.Grid // likewise
+	used        uint64     // when, in uses of the queue's graphs
 }
 
 // graphs are the graphs of a queue.
@@ -102,12 +105,13 @@ func (q *queue) nodeParams(r *recording, l *launch) *nodeParams {
 // do the same, slower.
 func (q *queue) capture(r *recording) (g *graph, refused bool) {
 	d := q.host.driver
-	g = &graph{shape: slices.Clone(r.shape), data: slices.Clone(r.data), nodes: make([]uintptr, len(r.launches))}
+	g = &graph{shape: slices.Clone(r.shape), data: slices.Clone(r.data), nodes: make([]uintptr, len(r.launches)), grids: make([]gpu.Grid, len(r.launches))}
 	if call(d.graphCreate, uintptr(unsafe.Pointer(&g.graph)), 0) != 0 {
 		return nil, true
 	}
 	for i := range r.launches {
 		p := q.nodeParams(r, &r.launches[i])
+		g.grids[i] = r.launches[i].grid
 		status := call(d.graphAddKernel, uintptr(unsafe.Pointer(&g.nodes[i])), g.graph, 0, 0, uintptr(unsafe.Pointer(p)))
 		runtime.KeepAlive(p)
 		if status == 0 && i > 0 {
@@ -131,7 +135,7 @@ func (q *queue) replay(g *graph, r *recording) {
 	d := q.host.driver
 	for i := range r.launches {
 		l := &r.launches[i]
-		if bytes.Equal(g.data[l.at:l.end], r.data[l.at:l.end]) {
+		if g.grids[i] == l.grid && bytes.Equal(g.data[l.at:l.end], r.data[l.at:l.end]) {
 			continue
 		}
 		p := q.nodeParams(r, l)
@@ -141,6 +145,7 @@ func (q *queue) replay(g *graph, r *recording) {
 		}
 		runtime.KeepAlive(p)
 		copy(g.data[l.at:l.end], r.data[l.at:l.end])
+		g.grids[i] = l.grid
 	}
 	if status := call4(d.graphLaunch, g.exec, q.stream, 0, 0); status != 0 {
 		q.note("cuGraphLaunch", status)

@@ -74,9 +74,12 @@ func (q *queue) note(what string, r int32) {
 
 // allow lets launches of k have so much threadgroup memory.
 func (k *kernel) allow(pool int) error {
+	if int64(pool) <= k.pool.Load() {
+		return nil
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if pool <= k.pool {
+	if int64(pool) <= k.pool.Load() { // another queue has asked meanwhile
 		return nil
 	}
 	defer k.host.current()()
@@ -84,7 +87,7 @@ func (k *kernel) allow(pool int) error {
 	if err := d.check(fmt.Sprintf("%s with %d bytes of shared memory", k.name, pool), call(d.functionSet, k.function, functionPoolBytes, uintptr(pool))); err != nil {
 		return err
 	}
-	k.pool = pool
+	k.pool.Store(int64(pool))
 	return nil
 }
 

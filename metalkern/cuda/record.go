@@ -20,7 +20,7 @@ var padding [8]byte
 // recording is launches in order, with copies of their arguments.
 type recording struct {
 	launches []launch
-	shape    []byte // what a graph of the launches consists of: functions, grids, and the addresses of buffers
+	shape    []byte // what a graph of the launches consists of: functions, and the addresses of buffers
 	data     []byte // arguments, each at a multiple of 8
 }
 
@@ -39,8 +39,7 @@ func (r *recording) reset() {
 
 // add records a launch.
 func (r *recording) add(k *kernel, c *gpu.Call, halt uintptr) error {
-	g := c.Grid
-	l := launch{kernel: k, grid: g, at: int32(len(r.data)), buffers: int32(len(c.Buffers)), value: int32(len(c.Value))}
+	l := launch{kernel: k, grid: c.Grid, at: int32(len(r.data)), buffers: int32(len(c.Buffers)), value: int32(len(c.Value))}
 	le := binary.LittleEndian
 	for i, at := range c.Buffers {
 		b, ok := at.Buffer.(*buffer)
@@ -51,9 +50,8 @@ func (r *recording) add(k *kernel, c *gpu.Call, halt uintptr) error {
 		r.data = le.AppendUint64(r.data, uint64(b.device)+uint64(at.Offset))
 	}
 	r.shape = le.AppendUint64(r.shape, uint64(k.function))
-	for _, n := range [...]int{g.X, g.Y, g.Z, g.Threads, g.Pool, len(c.Value)} {
-		r.shape = le.AppendUint32(r.shape, uint32(n))
-	}
+	r.shape = le.AppendUint32(r.shape, uint32(len(c.Buffers)))
+	r.shape = le.AppendUint32(r.shape, uint32(len(c.Value)))
 	r.shape = append(r.shape, r.data[l.at:]...)
 	r.data = le.AppendUint64(r.data, uint64(halt))
 	r.data = append(append(r.data, c.Value...), padding[:-len(c.Value)&7]...)
