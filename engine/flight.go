@@ -59,7 +59,11 @@ func (e *Engine) fly(h *header, c choice, layers residence.Span) bool {
 	if w.pacer == nil || w.trace != nil || h.Flags&(followed|wantToken|wantLogits) != followed|wantToken || c.on == nil && layers.End == e.layers || w.fault != nil || !w.pacer.Part() {
 		return false
 	}
-	f := &flight{header: *h, choice: c, step: w.step, table: w.table, layers: layers, ahead: w.ahead, relay: w.relay, since: time.Now()}
+	f := &e.flights[0]
+	if f == e.flying {
+		f = &e.flights[1]
+	}
+	*f = flight{header: *h, choice: c, step: w.step, table: w.table, layers: layers, ahead: w.ahead, relay: w.relay, since: time.Now()}
 	w.table, w.ahead = nil, false
 	e.land()
 	e.flying = f
