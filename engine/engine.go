@@ -73,8 +73,9 @@ type Engine struct {
 
 	busy       sync.Mutex // one step at a time: it guards what follows
 	work       workspace
-	flying     *flight // the step that runs on the device while the next one is recorded, if there is one
-	flights    nap.Watch
+	flying     *flight   // the step that runs on the device while the next one is recorded, if there is one
+	flights    [2]flight // of which it is one
+	flight     nap.Watch // how long they take
 	succession succession
 
 	chosen sync.Map // by sequence, a chose of its step before, if another one follows that

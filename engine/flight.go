@@ -60,7 +60,11 @@ func (e *Engine) fly(h *header, c choice, layers residence.Span) bool {
 	if w.pacer == nil || w.trace != nil || h.Flags&(followed|wantToken|wantLogits) != followed|wantToken || c.on == nil && layers.End == e.layers || w.fault != nil || !w.pacer.Part() {
 		return false
 	}
-	f := &flight{header: *h, choice: c, step: w.step, table: w.table, layers: layers, ahead: w.ahead, relay: w.relay, since: time.Now()}
+	f := &e.flights[0]
+	if f == e.flying {
+		f = &e.flights[1]
+	}
+	*f = flight{header: *h, choice: c, step: w.step, table: w.table, layers: layers, ahead: w.ahead, relay: w.relay, since: time.Now()}
 	w.table, w.ahead = nil, false
 	e.land()
 	e.flying = f
@@ -82,9 +86,9 @@ func (e *Engine) land() {
 	passed := e.work.pacer.Passed()
 	err := e.work.pacer.WaitPart()
 	if !passed {
-		e.flights.Ran(time.Since(f.since))
+		e.flight.Ran(time.Since(f.since))
 	}
-	e.flights.Ended()
+	e.flight.Ended()
 	if err != nil && f.ahead {
 		err = e.giveUp(f.header, f.table, f.layers, err)
 	}
@@ -148,7 +152,7 @@ func (e *Engine) waits() (waits, naps bool) {
 	defer e.busy.Unlock()
 	if e.flying != nil && !e.work.pacer.Passed() {
 		if running := time.Since(e.flying.since); running < e.cfg.StepTimeout {
-			return true, e.flights.Naps(running)
+			return true, e.flight.Naps(running)
 		}
 	}
 	e.land()

@@ -91,11 +91,11 @@ func (s *stream) Await(l *device.Lane, seq uint32, n int) {
 // Receive implements [device.Exchanger].
 func (s *stream) Receive(l *device.Lane, seq uint32, dst ...[]byte) {
 	s.exchange(l, func(q gpu.Exchanger) {
-		var parts [3]gpu.Part
-		for i, b := range dst {
-			parts[i] = s.part(b)
+		s.message = s.message[:0]
+		for _, b := range dst {
+			s.message = append(s.message, s.part(b))
 		}
-		q.Receive(l, seq, parts[:len(dst)]...)
+		q.Receive(l, seq, s.message...)
 	})
 }
 

@@ -43,7 +43,7 @@ func open(t *testing.T) *Device {
 const chunk = 40
 
 // place is a device's memory for tensors of a test.
-func place(t *testing.T, dev device.Memory, floats int) *device.Arena {
+func place(t testing.TB, dev device.Memory, floats int) *device.Arena {
 	t.Helper()
 	a, err := device.NewArena(dev, 4*floats)
 	if err != nil {
@@ -54,7 +54,7 @@ func place(t *testing.T, dev device.Memory, floats int) *device.Arena {
 }
 
 // block is an empty block in a device's memory.
-func block(t *testing.T, dev device.Memory, f attention.Format, shape attention.Shape, first, tokens int) attention.KV {
+func block(t testing.TB, dev device.Memory, f attention.Format, shape attention.Shape, first, tokens int) attention.KV {
 	t.Helper()
 	half := shape.BlockBytes(f, tokens) / 2
 	b, err := dev.Alloc(2 * half)

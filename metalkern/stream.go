@@ -25,7 +25,8 @@ type stream struct {
 	orders   room        // in which experts compute, and the parts of an arg-max
 	parts    room        // partials that are to be merged
 
-	slots map[*device.Lane][2][]byte // of the lanes of the queue
+	slots   map[*device.Lane][2][]byte // of the lanes of the queue
+	message []gpu.Part                 // the parts of the last one
 
 	lists   lists
 	decodes map[kernels.Layer]*kernels.Decode

@@ -3,6 +3,7 @@ package metalkern
 import (
 	"errors"
 	"fmt"
+	"math"
 	"unsafe"
 
 	"github.com/orrery-ai/orrery/device"
@@ -27,7 +28,7 @@ type weights struct {
 }
 
 // weightFormats are what kernels call formats without groups, and with those of GGUF.
-var weightFormats = map[device.Format]kernels.WeightFormat{
+var weightFormats = [math.MaxUint8 + 1]kernels.WeightFormat{
 	device.F32: kernels.F32, device.F16: kernels.F16, device.BF16: kernels.BF16,
 	device.Q8_0: kernels.Q8, device.Q4_0: kernels.Q4, device.Q4_K: kernels.Q4K, device.Q6_K: kernels.Q6K,
 }

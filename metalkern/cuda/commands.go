@@ -19,8 +19,8 @@ const waitGEQ = 0
 type commands struct {
 	*Host
 	queue *queue
-	base  uintptr   // the event that times are counted from
-	spare []uintptr // events that nothing uses now
+	base  uintptr  // the event that times are counted from
+	spare []*batch // with events that nothing uses now
 }
 
 var _ gated.Device = (*commands)(nil)
@@ -31,28 +31,29 @@ func (c *commands) Submit(steps []gated.Step) (gated.Batch, error) {
 	if q.err != nil {
 		return nil, q.taken()
 	}
-	b := &batch{commands: c}
 	if c.base == 0 {
 		if err := c.mark(&c.base); err != nil {
 			return nil, err
 		}
 	}
+	b := c.batch()
 	if err := c.mark(&b.begin); err != nil {
+		b.Release()
 		return nil, err
 	}
 	for i := range steps {
 		switch s := &steps[i]; {
 		case s.Wait != nil:
-			q.memory("cuStreamWaitValue", c.driver.streamWait, s.Wait.(*event), s.Value, waitGEQ)
+			q.memory("cuStreamWaitValue", c.driver.streamWait, s.Wait.(*event), s.Count, waitGEQ)
 		case s.Signal != nil:
-			q.memory("cuStreamWriteValue", c.driver.streamWrite, s.Signal.(*event), s.Value, 0)
+			q.memory("cuStreamWriteValue", c.driver.streamWrite, s.Signal.(*event), s.Count, 0)
 		case s.Groups.Buffer != nil:
 			q.fail(errors.New("cuda: launches do not take their sizes from memory"))
 		default:
 			if s.Halt.Buffer != nil {
 				q.halt = q.inside(s.Halt, 4)
 			}
-			q.Launch(s.Kernel, s.Grid, s.Args...)
+			q.Launch(&s.Call)
 			q.halt = 0
 		}
 	}
@@ -79,24 +80,39 @@ func (q *queue) taken() error {
 func (q *queue) memory(what string, function uintptr, e *event, v uint64, flags uintptr) {
 	q.flush()
 	defer q.host.current()()
-	q.note(what, call(function, q.stream, e.buffer.device, uintptr(v), flags))
+	q.note(what, call4(function, q.stream, e.buffer.device, uintptr(v), flags))
 }
 
-// mark records an event in the stream.
+// batch is a batch with events, or with those that mark will make.
+func (c *commands) batch() *batch {
+	n := len(c.spare)
+	if n == 0 {
+		return &batch{commands: c}
+	}
+	b := c.spare[n-1]
+	c.spare = c.spare[:n-1]
+	return b
+}
+
+// mark records an event in the stream, which it makes if there is none.
 func (c *commands) mark(at *uintptr) error {
 	defer c.current()()
-	if n := len(c.spare); n > 0 {
-		*at, c.spare = c.spare[n-1], c.spare[:n-1]
-	} else if err := c.driver.check("cuEventCreate", call(c.driver.eventCreate, uintptr(unsafe.Pointer(at)), 0)); err != nil {
-		return err
+	if *at == 0 {
+		if err := c.driver.check("cuEventCreate", call(c.driver.eventCreate, uintptr(unsafe.Pointer(at)), 0)); err != nil {
+			return err
+		}
 	}
-	return c.driver.check("cuEventRecord", call(c.driver.eventRecord, *at, c.queue.stream))
+	return c.driver.check("cuEventRecord", call4(c.driver.eventRecord, *at, c.queue.stream, 0, 0))
 }
 
 // Close implements [gated.Device]. The queue is not closed.
 func (c *commands) Close() error {
 	defer c.current()()
-	for _, e := range append(c.spare, c.base) {
+	events := []uintptr{c.base}
+	for _, b := range c.spare {
+		events = append(events, b.begin, b.end)
+	}
+	for _, e := range events {
 		if e != 0 {
 			call(c.driver.eventDestroy, e)
 		}
@@ -114,7 +130,7 @@ type batch struct {
 // Done implements [gated.Batch].
 func (b *batch) Done() (bool, error) {
 	defer b.current()()
-	switch r := call(b.driver.eventQuery, b.end); status(r) {
+	switch r := call4(b.driver.eventQuery, b.end, 0, 0, 0); status(r) {
 	case success:
 		return true, nil
 	case notReady:
@@ -138,13 +154,7 @@ func (b *batch) Times() (begin, end time.Duration) {
 }
 
 // Release implements [gated.Batch].
-func (b *batch) Release() {
-	for _, e := range []uintptr{b.begin, b.end} {
-		if e != 0 {
-			b.spare = append(b.spare, e)
-		}
-	}
-}
+func (b *batch) Release() { b.spare = append(b.spare, b) }
 
 // event is a word that streams wait for and set.
 type event struct {

@@ -48,12 +48,15 @@ var streamDependent = launchAttribute{id: 6, value: 1}
 // launchOne gives a launch to the stream.
 func (q *queue) launchOne(l *launch) int32 {
 	g, d := l.grid, q.host.driver
-	if !q.host.dependent || d.launchEx == 0 {
+	if d.launchEx == 0 {
 		return call(d.launch, l.kernel.function, uintptr(g.X), uintptr(g.Y), uintptr(g.Z), uintptr(g.Threads), 1, 1, uintptr(g.Pool), q.stream, uintptr(unsafe.Pointer(&q.params[0])), 0)
 	}
 	c := &q.config
-	*c = launchConfig{uint32(g.X), uint32(g.Y), uint32(g.Z), uint32(g.Threads), 1, 1, uint32(g.Pool), q.stream, &streamDependent, 1}
-	return call(d.launchEx, uintptr(unsafe.Pointer(c)), l.kernel.function, uintptr(unsafe.Pointer(&q.params[0])), 0)
+	*c = launchConfig{gridX: uint32(g.X), gridY: uint32(g.Y), gridZ: uint32(g.Z), threadsX: uint32(g.Threads), threadsY: 1, threadsZ: 1, pool: uint32(g.Pool), stream: q.stream}
+	if q.host.dependent {
+		c.attributes, c.count = &streamDependent, 1
+	}
+	return call4(d.launchEx, uintptr(unsafe.Pointer(c)), l.kernel.function, uintptr(unsafe.Pointer(&q.params[0])), 0)
 }
 
 // edge is CUgraphEdgeData: from port 1, that of kernels which let others start, programmatic.

@@ -120,6 +120,6 @@ func (d *driver) check(what string, r int32) error {
 // current makes the context that of this thread, which stays the goroutine's until release.
 func (h *Host) current() (release func()) {
 	runtime.LockOSThread()
-	call(h.driver.contextSet, h.context)
+	call4(h.driver.contextSet, h.context, 0, 0, 0)
 	return runtime.UnlockOSThread
 }

@@ -111,8 +111,8 @@ func (e *exchanger) now() gpu.Queue {
 	return e.queue
 }
 
-// Launch implements [gpu.Queue].
-func (e *exchanger) Launch(k gpu.Kernel, g gpu.Grid, args ...gpu.Arg) { e.now().Launch(k, g, args...) }
+// Launch implements [gpu.Queue]; Next is the queue's.
+func (e *exchanger) Launch(c *gpu.Call) { e.now().Launch(c) }
 
 // Write implements [gpu.Queue].
 func (e *exchanger) Write(dst gpu.Range, src []byte) { e.now().Write(dst, src) }

@@ -74,7 +74,7 @@ func newExchangeBench(t *testing.T, spin bool) *exchangeBench {
 
 func (b *exchangeBench) launch(to, from gpu.Range, by uint32) {
 	p := struct{ n, by uint32 }{messageWords, by}
-	b.queue.Launch(b.kernel, gpu.Grid{X: (messageWords + 63) / 64, Y: 1, Z: 1, Threads: 64}, gpu.At(to.Buffer, to.Offset), gpu.At(from.Buffer, from.Offset), gpu.Buf(b.runs), gpu.Value(&p))
+	gpu.Launch(b.queue, b.kernel, gpu.Grid{X: (messageWords + 63) / 64, Y: 1, Z: 1, Threads: 64}, gpu.Buffers(to, from, gpu.Range{Buffer: b.runs}), p)
 }
 
 // step records the answer to message seq, in one of the two ways.

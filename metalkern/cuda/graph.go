@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"slices"
 	"unsafe"
+
+	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
 const (
@@ -19,13 +21,14 @@ const (
 	mostSeen = 4096
 )
 
-// graph is launches that the driver has prepared. They go to the device together, with other values if need be.
+// graph is launches that the driver has prepared. They go to the device together, with other values and grids if need be.
 type graph struct {
 	graph, exec uintptr
 	nodes       []uintptr
 	shape       []byte
-	data        []byte // arguments that the nodes have now
-	used        uint64 // when, in uses of the queue's graphs
+	data        []byte     // arguments that the nodes have now
+	grids       []gpu.Grid // likewise
+	used        uint64     // when, in uses of the queue's graphs
 }
 
 // graphs are the graphs of a queue.
@@ -93,20 +96,22 @@ type nodeParams struct {
 func (q *queue) nodeParams(r *recording, l *launch) *nodeParams {
 	r.params(l, &q.params)
 	g := l.grid
-	return &nodeParams{function: l.kernel.function, gridX: uint32(g.X), gridY: uint32(g.Y), gridZ: uint32(g.Z), threadsX: uint32(g.Threads), threadsY: 1, threadsZ: 1,
+	q.node = nodeParams{function: l.kernel.function, gridX: uint32(g.X), gridY: uint32(g.Y), gridZ: uint32(g.Z), threadsX: uint32(g.Threads), threadsY: 1, threadsZ: 1,
 		pool: uint32(g.Pool), params: &q.params[0]}
+	return &q.node
 }
 
 // capture makes a graph of the launches, each of which follows the one before. A driver that cannot has refused: launches by themselves
 // do the same, slower.
 func (q *queue) capture(r *recording) (g *graph, refused bool) {
 	d := q.host.driver
-	g = &graph{shape: slices.Clone(r.shape), data: slices.Clone(r.data), nodes: make([]uintptr, len(r.launches))}
+	g = &graph{shape: slices.Clone(r.shape), data: slices.Clone(r.data), nodes: make([]uintptr, len(r.launches)), grids: make([]gpu.Grid, len(r.launches))}
 	if call(d.graphCreate, uintptr(unsafe.Pointer(&g.graph)), 0) != 0 {
 		return nil, true
 	}
 	for i := range r.launches {
 		p := q.nodeParams(r, &r.launches[i])
+		g.grids[i] = r.launches[i].grid
 		status := call(d.graphAddKernel, uintptr(unsafe.Pointer(&g.nodes[i])), g.graph, 0, 0, uintptr(unsafe.Pointer(p)))
 		runtime.KeepAlive(p)
 		if status == 0 && i > 0 {
@@ -130,18 +135,19 @@ func (q *queue) replay(g *graph, r *recording) {
 	d := q.host.driver
 	for i := range r.launches {
 		l := &r.launches[i]
-		if bytes.Equal(g.data[l.at:l.end], r.data[l.at:l.end]) {
+		if g.grids[i] == l.grid && bytes.Equal(g.data[l.at:l.end], r.data[l.at:l.end]) {
 			continue
 		}
 		p := q.nodeParams(r, l)
-		if status := call(d.graphSetKernel, g.exec, g.nodes[i], uintptr(unsafe.Pointer(p))); status != 0 {
+		if status := call4(d.graphSetKernel, g.exec, g.nodes[i], uintptr(unsafe.Pointer(p)), 0); status != 0 {
 			q.note("new arguments for "+l.kernel.name, status)
 			return
 		}
 		runtime.KeepAlive(p)
 		copy(g.data[l.at:l.end], r.data[l.at:l.end])
+		g.grids[i] = l.grid
 	}
-	if status := call(d.graphLaunch, g.exec, q.stream); status != 0 {
+	if status := call4(d.graphLaunch, g.exec, q.stream, 0, 0); status != 0 {
 		q.note("cuGraphLaunch", status)
 	}
 }

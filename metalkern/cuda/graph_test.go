@@ -19,8 +19,8 @@ KERNEL(add, 64, 1)(BUF(0, uint, x), ARG(1, Params, P) GRID_ARGS) {
     if (i < P.n) x[i] = x[i] * 3 + P.by;
 }`
 
-// TestGraphsTakeTheArgumentsOfEachRound repeats launches, which become a graph, with other values, and then with another buffer.
-func TestGraphsTakeTheArgumentsOfEachRound(t *testing.T) {
+// TestGraphsTakeTheArgumentsAndGridsOfEachRound repeats launches, which become a graph, with other values and grids, and then with another buffer.
+func TestGraphsTakeTheArgumentsAndGridsOfEachRound(t *testing.T) {
 	h := open(t)
 	lib, err := h.Compile(dialect.Unit{Name: "add", Files: []dialect.File{{Name: "add.metal", Text: addUp}}})
 	if err != nil {
@@ -43,11 +43,14 @@ func TestGraphsTakeTheArgumentsOfEachRound(t *testing.T) {
 		}
 		for again := range 4 {
 			q.Write(gpu.Range{Buffer: x}, make([]byte, 4*n))
-			launches, want := mostRecorded+leastGraph+round, uint32(0)
+			launches, want := mostRecorded+leastGraph+round, [2]uint32{} // of the elements of each group
 			for i := range launches {
 				p := struct{ n, by uint32 }{n, uint32(i * (again + 1) / 7)}
-				q.Launch(k, gpu.Grid{X: 2, Y: 1, Z: 1, Threads: 64}, gpu.Buf(x), gpu.Value(&p))
-				want = want*3 + p.by
+				groups := 1 + (i+again)%len(want)
+				gpu.Launch(q, k, gpu.Grid{X: groups, Y: 1, Z: 1, Threads: 64}, gpu.Buffers(gpu.Range{Buffer: x}), p)
+				for j := range groups {
+					want[j] = want[j]*3 + p.by
+				}
 			}
 			got := make([]byte, 4*n)
 			q.Read(got, gpu.Range{Buffer: x})
@@ -55,8 +58,8 @@ func TestGraphsTakeTheArgumentsOfEachRound(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := range n {
-				if v := binary.LittleEndian.Uint32(got[4*i:]); v != want {
-					t.Fatalf("round %d, %d: element %d is %d, not %d", round, again, i, v, want)
+				if v := binary.LittleEndian.Uint32(got[4*i:]); v != want[i/64] {
+					t.Fatalf("round %d, %d: element %d is %d, not %d", round, again, i, v, want[i/64])
 				}
 			}
 		}

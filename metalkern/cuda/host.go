@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/orrery-ai/orrery/internal/compiled"
@@ -231,8 +232,8 @@ type kernel struct {
 	name     string
 	function uintptr
 	host     *Host
-	pool     int // the most that it may be launched with
-	mu       sync.Mutex
+	pool     atomic.Int64 // the most that it may be launched with
+	mu       sync.Mutex   // of changes of it
 }
 
 func (k *kernel) Name() string { return k.name }
@@ -286,7 +287,8 @@ func (h *Host) code(u dialect.Unit) ([]byte, error) {
 // Kernel implements [gpu.Library].
 func (u *unit) Kernel(name string) (gpu.Kernel, error) {
 	defer u.host.current()()
-	k := &kernel{name: name, host: u.host, pool: poolWithoutAsking}
+	k := &kernel{name: name, host: u.host}
+	k.pool.Store(poolWithoutAsking)
 	text := cString(name)
 	if err := u.host.driver.check(u.name+" has no kernel "+name, call(u.host.driver.moduleFunction, uintptr(unsafe.Pointer(&k.function)), u.module, uintptr(unsafe.Pointer(&text[0])))); err != nil {
 		return nil, err

@@ -82,7 +82,7 @@ func TestAQueueRunsInOrderInBothKindsOfMemory(t *testing.T) {
 		q.Write(gpu.Range{Buffer: x}, data)
 		start := q.Mark()
 		for range 3 {
-			q.Launch(k, gpu.Grid{X: 16, Y: 1, Z: 1, Threads: 64}, gpu.Buf(x), gpu.Value(&p))
+			gpu.Launch(q, k, gpu.Grid{X: 16, Y: 1, Z: 1, Threads: 64}, gpu.Buffers(gpu.Range{Buffer: x}), p)
 		}
 		end := q.Mark()
 		q.Read(got, gpu.Range{Buffer: x})

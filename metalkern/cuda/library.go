@@ -5,6 +5,7 @@ package cuda
 import (
 	"fmt"
 	"runtime"
+	"sync"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -45,11 +46,25 @@ func goString(p uintptr) string {
 }
 
 // call calls a C function with integers and pointers; pointers are converted in the call itself, so that what they point to stays
-// where it is.
+// where it is. It allocates.
 //
 //go:uintptrescapes
 func call(f uintptr, args ...uintptr) int32 {
 	r, _, _ := purego.SyscallN(f, args...)
 	runtime.KeepAlive(args)
+	return int32(r)
+}
+
+// words are the arguments of one call4, which would be allocated at each call if they were not kept: SyscallN lets them escape.
+var words = sync.Pool{New: func() any { return new([4]uintptr) }}
+
+// call4 is call of a function of up to four arguments, and allocates nothing. What a function has no argument for it does not look at.
+//
+//go:uintptrescapes
+func call4(f, a, b, c, d uintptr) int32 {
+	w := words.Get().(*[4]uintptr)
+	*w = [4]uintptr{a, b, c, d}
+	r, _, _ := purego.SyscallN(f, w[:]...)
+	words.Put(w)
 	return int32(r)
 }

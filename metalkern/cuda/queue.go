@@ -41,6 +41,8 @@ type queue struct {
 	halt   uintptr                     // where the word lies that stops the launches that come next, or 0
 	params [maxArgs + 1]unsafe.Pointer // what the driver takes
 	config launchConfig                // likewise
+	node   nodeParams                  // likewise
+	call   gpu.Call                    // the next
 }
 
 var _ gpu.Fencer = (*queue)(nil)
@@ -69,9 +71,12 @@ func (q *queue) note(what string, r int32) {
 
 // allow lets launches of k have so much threadgroup memory.
 func (k *kernel) allow(pool int) error {
+	if int64(pool) <= k.pool.Load() {
+		return nil
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if pool <= k.pool {
+	if int64(pool) <= k.pool.Load() { // another queue has asked meanwhile
 		return nil
 	}
 	defer k.host.current()()
@@ -79,25 +84,28 @@ func (k *kernel) allow(pool int) error {
 	if err := d.check(fmt.Sprintf("%s with %d bytes of shared memory", k.name, pool), call(d.functionSet, k.function, functionPoolBytes, uintptr(pool))); err != nil {
 		return err
 	}
-	k.pool = pool
+	k.pool.Store(int64(pool))
 	return nil
 }
 
+// Next implements [gpu.Queue].
+func (q *queue) Next() *gpu.Call { return &q.call }
+
 // Launch implements [gpu.Queue].
-func (q *queue) Launch(k gpu.Kernel, g gpu.Grid, args ...gpu.Arg) {
-	own, ok := k.(*kernel)
-	if !ok || len(args) > maxArgs {
-		q.fail(fmt.Errorf("cuda: launch of %v with %d arguments", k, len(args)))
+func (q *queue) Launch(c *gpu.Call) {
+	own, ok := c.Kernel.(*kernel)
+	if !ok || len(c.Buffers) >= maxArgs {
+		q.fail(fmt.Errorf("cuda: launch of %v with %d buffers", c.Kernel, len(c.Buffers)))
 		return
 	}
 	if q.err != nil {
 		return
 	}
-	if err := own.allow(g.Pool); err != nil {
+	if err := own.allow(c.Grid.Pool); err != nil {
 		q.fail(err)
 		return
 	}
-	if err := q.recorded.add(own, g, args, q.halt); err != nil {
+	if err := q.recorded.add(own, c, q.halt); err != nil {
 		q.fail(err)
 		return
 	}
@@ -124,7 +132,7 @@ func (q *queue) Write(dst gpu.Range, src []byte) {
 	}
 	q.flush()
 	defer q.host.current()()
-	q.note("a copy to the device", call(q.host.driver.copyTo, to, uintptr(unsafe.Pointer(&src[0])), uintptr(len(src)), q.stream))
+	q.note("a copy to the device", call4(q.host.driver.copyTo, to, uintptr(unsafe.Pointer(&src[0])), uintptr(len(src)), q.stream))
 }
 
 // Read implements [gpu.Queue].
@@ -135,7 +143,7 @@ func (q *queue) Read(dst []byte, src gpu.Range) {
 	}
 	q.flush()
 	defer q.host.current()()
-	q.note("a copy from the device", call(q.host.driver.copyFrom, uintptr(unsafe.Pointer(&dst[0])), from, uintptr(len(dst)), q.stream))
+	q.note("a copy from the device", call4(q.host.driver.copyFrom, uintptr(unsafe.Pointer(&dst[0])), from, uintptr(len(dst)), q.stream))
 }
 
 // Copy implements [gpu.Queue].
@@ -146,7 +154,7 @@ func (q *queue) Copy(dst, src gpu.Range, n int64) {
 	}
 	q.flush()
 	defer q.host.current()()
-	q.note("a copy on the device", call(q.host.driver.copyWithin, to, from, uintptr(n), q.stream))
+	q.note("a copy on the device", call4(q.host.driver.copyWithin, to, from, uintptr(n), q.stream))
 }
 
 // Mark implements [gpu.Queue].
@@ -159,7 +167,7 @@ func (q *queue) Mark() int {
 		q.note("cuEventCreate", call(d.eventCreate, uintptr(unsafe.Pointer(&e)), 0))
 		q.events = append(q.events, e)
 	}
-	q.note("cuEventRecord", call(d.eventRecord, q.events[q.marked], q.stream))
+	q.note("cuEventRecord", call4(d.eventRecord, q.events[q.marked], q.stream, 0, 0))
 	q.marked++
 	return q.marked - 1
 }
@@ -193,7 +201,7 @@ func (q *queue) Fence() {
 	if *e == 0 {
 		q.note("cuEventCreate", call(d.eventCreate, uintptr(unsafe.Pointer(e)), eventNoTiming))
 	}
-	q.note("cuEventRecord", call(d.eventRecord, *e, q.stream))
+	q.note("cuEventRecord", call4(d.eventRecord, *e, q.stream, 0, 0))
 	q.fenced++
 }
 
@@ -235,7 +243,7 @@ func (q *queue) Wait(deadline time.Time) error {
 // query asks the driver how far a stream or an event has come.
 func (q *queue) query(function, of uintptr) int32 {
 	defer q.host.current()()
-	return call(function, of)
+	return call4(function, of, 0, 0, 0)
 }
 
 // until waits until a stream or an event has come to its end.

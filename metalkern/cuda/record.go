@@ -20,51 +20,41 @@ var padding [8]byte
 // recording is launches in order, with copies of their arguments.
 type recording struct {
 	launches []launch
-	shape    []byte // what a graph of the launches consists of: functions, grids, and the addresses of buffers
+	shape    []byte // what a graph of the launches consists of: functions, and the addresses of buffers
 	data     []byte // arguments, each at a multiple of 8
-	sizes    []int32
 }
 
-// launch is one of them. Its arguments are the next sizes of the recording, and lie in data from at to end. The last is what every
-// kernel has beyond its own: where the word lies that stops it, or 0.
+// launch is one of them. Its arguments lie in data from at to end: the addresses of so many buffers; what every kernel has behind its own parameters, where
+// the word lies that stops it, or 0; and a value of so many bytes, unless there is none.
 type launch struct {
-	kernel  *kernel
-	grid    gpu.Grid
-	args    [2]int32
-	at, end int32
+	kernel         *kernel
+	grid           gpu.Grid
+	at, end        int32
+	buffers, value int32
 }
 
 func (r *recording) reset() {
-	r.launches, r.shape, r.data, r.sizes = r.launches[:0], r.shape[:0], r.data[:0], r.sizes[:0]
+	r.launches, r.shape, r.data = r.launches[:0], r.shape[:0], r.data[:0]
 }
 
 // add records a launch.
-func (r *recording) add(k *kernel, g gpu.Grid, args []gpu.Arg, halt uintptr) error {
-	l := launch{kernel: k, grid: g, args: [2]int32{int32(len(r.sizes)), int32(len(r.sizes) + len(args) + 1)}, at: int32(len(r.data))}
+func (r *recording) add(k *kernel, c *gpu.Call, halt uintptr) error {
+	l := launch{kernel: k, grid: c.Grid, at: int32(len(r.data)), buffers: int32(len(c.Buffers)), value: int32(len(c.Value))}
 	le := binary.LittleEndian
-	r.shape = le.AppendUint64(r.shape, uint64(k.function))
-	for _, n := range [...]int{g.X, g.Y, g.Z, g.Threads, g.Pool} {
-		r.shape = le.AppendUint32(r.shape, uint32(n))
-	}
-	for i, a := range args {
-		if a.Buffer == nil {
-			r.shape = le.AppendUint64(r.shape, uint64(a.Size))
-			r.data = append(r.data, unsafe.Slice((*byte)(a.Value), a.Size)...)
-			r.data = append(r.data, padding[:-a.Size&7]...)
-			r.sizes = append(r.sizes, int32(a.Size+-a.Size&7))
-			continue
-		}
-		b, ok := a.Buffer.(*buffer)
-		if !ok || b.device == 0 || a.Offset < 0 || a.Offset > b.size {
+	for i, at := range c.Buffers {
+		b, ok := at.Buffer.(*buffer)
+		if !ok || b.device == 0 || at.Offset < 0 || at.Offset > b.size {
+			r.data = r.data[:l.at]
 			return fmt.Errorf("cuda: argument %d of %s is not a buffer, or begins past its end", i, k.name)
 		}
-		address := uint64(b.device) + uint64(a.Offset)
-		r.shape = le.AppendUint64(r.shape, address)
-		r.data = le.AppendUint64(r.data, address)
-		r.sizes = append(r.sizes, 8)
+		r.data = le.AppendUint64(r.data, uint64(b.device)+uint64(at.Offset))
 	}
+	r.shape = le.AppendUint64(r.shape, uint64(k.function))
+	r.shape = le.AppendUint32(r.shape, uint32(len(c.Buffers)))
+	r.shape = le.AppendUint32(r.shape, uint32(len(c.Value)))
+	r.shape = append(r.shape, r.data[l.at:]...)
 	r.data = le.AppendUint64(r.data, uint64(halt))
-	r.sizes = append(r.sizes, 8)
+	r.data = append(append(r.data, c.Value...), padding[:-len(c.Value)&7]...)
 	l.end = int32(len(r.data))
 	r.launches = append(r.launches, l)
 	return nil
@@ -72,11 +62,15 @@ func (r *recording) add(k *kernel, g gpu.Grid, args []gpu.Arg, halt uintptr) err
 
 // params fills in where the arguments of a launch lie, as the driver takes them.
 func (r *recording) params(l *launch, params *[maxArgs + 1]unsafe.Pointer) {
-	at := l.at
-	for i, size := range r.sizes[l.args[0]:l.args[1]] {
-		params[i] = unsafe.Pointer(&r.data[at])
-		at += size
+	n, halt := int(l.buffers), int(l.at+8*l.buffers)
+	for i := range n {
+		params[i] = unsafe.Pointer(&r.data[int(l.at)+8*i])
 	}
+	if l.value > 0 {
+		params[n] = unsafe.Pointer(&r.data[halt+8])
+		n++
+	}
+	params[n] = unsafe.Pointer(&r.data[halt])
 }
 
 // launchAll gives the launches to the device, one after the other.

@@ -94,7 +94,7 @@ func (k *talker) all() gpu.Part {
 // multiply multiplies x.
 func (k *talker) multiply(by uint32) {
 	p := struct{ n, by uint32 }{messageWords, by}
-	k.queue.Launch(k.kernel, gpu.Grid{X: (messageWords + 63) / 64, Y: 1, Z: 1, Threads: 64}, gpu.Buf(k.x), gpu.Buf(k.x), gpu.Buf(k.runs), gpu.Value(&p))
+	gpu.Launch(k.queue, k.kernel, gpu.Grid{X: (messageWords + 63) / 64, Y: 1, Z: 1, Threads: 64}, gpu.Buffers(gpu.Range{Buffer: k.x}, gpu.Range{Buffer: k.x}, gpu.Range{Buffer: k.runs}), p)
 }
 
 // factor is what x is multiplied by after message seq.

@@ -29,10 +29,10 @@ type tensorMap struct {
 }
 
 // TileMap implements [gpu.Tiles].
-func (h *Host) TileMap(m *gpu.TileMap, r gpu.Range, rows, cols, boxRows int) error {
+func (h *Host) TileMap(r gpu.Range, rows, cols, boxRows int) (m gpu.TileMap, err error) {
 	b, ok := r.Buffer.(*buffer)
 	if !ok || b.device == 0 || r.Offset < 0 || r.Offset > b.size-int64(rows)*int64(cols)*2 {
-		return fmt.Errorf("cuda: tiles of [%d][%d] reach outside of their buffer", rows, cols)
+		return m, fmt.Errorf("cuda: tiles of [%d][%d] reach outside of their buffer", rows, cols)
 	}
 	t := &tensorMap{dims: [2]uint64{uint64(cols), uint64(rows)}, strides: [2]uint64{uint64(cols) * 2}, boxes: [2]uint32{tileCols, uint32(boxRows)}, element: [2]uint32{1, 1}}
 	at := -uintptr(unsafe.Pointer(&t.room)) % tileAlign
@@ -40,9 +40,9 @@ func (h *Host) TileMap(m *gpu.TileMap, r gpu.Range, rows, cols, boxRows int) err
 	status := call(h.driver.tensorMap, uintptr(unsafe.Pointer(&t.room[at])), tileElements, 2, b.device+uintptr(r.Offset), uintptr(unsafe.Pointer(&t.dims)), uintptr(unsafe.Pointer(&t.strides)),
 		uintptr(unsafe.Pointer(&t.boxes)), uintptr(unsafe.Pointer(&t.element)), 0, tileSwizzle, tilePromotion, 0)
 	if status != 0 {
-		return h.driver.check(fmt.Sprintf("a map of tiles of [%d][%d] at %#x", rows, cols, b.device+uintptr(r.Offset)), status)
+		return m, h.driver.check(fmt.Sprintf("a map of tiles of [%d][%d] at %#x", rows, cols, b.device+uintptr(r.Offset)), status)
 	}
 	copy(m[:], t.room[at:])
 	runtime.KeepAlive(t)
-	return nil
+	return m, nil
 }

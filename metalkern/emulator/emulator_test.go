@@ -108,14 +108,14 @@ func (b *bench) alloc(n int64) gpu.Buffer {
 
 type params struct{ n uint32 }
 
-// launch runs a kernel over one group.
-func (b *bench) launch(name string, g gpu.Grid, args ...gpu.Arg) error {
+// try runs a kernel over one group.
+func try[P any](b *bench, name string, g gpu.Grid, buffers []gpu.Range, value P) error {
 	b.Helper()
 	k, err := b.lib.Kernel(name)
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.q.Launch(k, g, args...)
+	gpu.Launch(b.q, k, g, buffers, value)
 	return b.q.Wait(time.Now().Add(limit))
 }
 
@@ -145,7 +145,7 @@ func TestABarrierMakesTheOrderOfThreadsIrrelevant(t *testing.T) {
 		b.h.SetOrder(order)
 		x := b.alloc(256)
 		numbers(x)
-		if err := b.launch("rotate", grid(64), gpu.Buf(x), gpu.Value(&p)); err != nil {
+		if err := try(b, "rotate", grid(64), gpu.Buffers(gpu.Range{Buffer: x}), p); err != nil {
 			t.Fatal(err)
 		}
 		for i, v := range floats(x) {
@@ -163,7 +163,7 @@ func TestAMissingBarrierShows(t *testing.T) {
 		b.h.SetOrder(order)
 		x := b.alloc(256)
 		numbers(x)
-		if err := b.launch("rotate_without_barrier", grid(64), gpu.Buf(x), gpu.Value(&p)); err != nil {
+		if err := try(b, "rotate_without_barrier", grid(64), gpu.Buffers(gpu.Range{Buffer: x}), p); err != nil {
 			t.Fatal(err)
 		}
 		for i, v := range floats(x) {
@@ -192,12 +192,12 @@ func TestMistakesEndTheLaunchWithTheirPlace(t *testing.T) {
 		{"past_the_end", 32, "256 bytes past the begin of a buffer of 256"},
 		{"too_much_shared", 32, "threadgroup memory of 400000 bytes"},
 	} {
-		err := b.launch(c.kernel, grid(c.threads), gpu.Buf(x), gpu.Value(&p))
+		err := try(b, c.kernel, grid(c.threads), gpu.Buffers(gpu.Range{Buffer: x}), p)
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), c.kernel) || !strings.Contains(err.Error(), "group (0, 0, 0)") {
 			t.Errorf("%s: %v", c.kernel, err)
 		}
 	}
-	if err := b.launch("rotate", grid(64), gpu.Buf(x), gpu.Value(&p)); err != nil {
+	if err := try(b, "rotate", grid(64), gpu.Buffers(gpu.Range{Buffer: x}), p); err != nil {
 		t.Errorf("after the mistakes: %v", err)
 	}
 }
@@ -214,7 +214,7 @@ func TestMemoryThatWasNotWrittenIsNaN(t *testing.T) {
 	clear(x.Bytes())
 	g := grid(32)
 	g.Pool = 128
-	if err := b.launch("unwritten", g, gpu.Buf(x), gpu.Value(&p)); err != nil {
+	if err := try(b, "unwritten", g, gpu.Buffers(gpu.Range{Buffer: x}), p); err != nil {
 		t.Fatal(err)
 	}
 	for i, v := range floats(x) {
@@ -233,7 +233,7 @@ func TestAsynchronousCopiesAreMadeWhenTheyAreWaitedFor(t *testing.T) {
 		right  bool
 	}{{"copied", true}, {"copied_too_soon", false}} {
 		x := b.alloc(128)
-		if err := b.launch(c.kernel, grid(32), gpu.Buf(x), gpu.Buf(y)); err != nil {
+		if err := try(b, c.kernel, grid(32), gpu.Buffers(gpu.Range{Buffer: x}, gpu.Range{Buffer: y}), struct{}{}); err != nil {
 			t.Fatal(err)
 		}
 		if v := floats(x)[5]; (v == 20) != c.right {
@@ -249,7 +249,7 @@ func TestAnEndlessKernelEndsAtTheDeadline(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := params{}
-	b.q.Launch(k, grid(32), gpu.Buf(b.alloc(128)), gpu.Value(&p))
+	gpu.Launch(b.q, k, grid(32), gpu.Buffers(gpu.Range{Buffer: b.alloc(128)}), p)
 	late := new(gpu.TimeoutError)
 	if err := b.q.Wait(time.Now().Add(50 * time.Millisecond)); !errors.As(err, &late) {
 		t.Errorf("the error is %v", err)
@@ -261,7 +261,7 @@ func TestEveryThreadOfEveryGroupRuns(t *testing.T) {
 	p := params{}
 	g := gpu.Grid{X: 3, Y: 4, Z: 5, Threads: 64}
 	x := b.alloc(3 * 4 * 5 * 64 * 4)
-	if err := b.launch("place", g, gpu.Buf(x), gpu.Value(&p)); err != nil {
+	if err := try(b, "place", g, gpu.Buffers(gpu.Range{Buffer: x}), p); err != nil {
 		t.Fatal(err)
 	}
 	for i := range x.Len() / 4 {
@@ -281,10 +281,10 @@ func TestBadLaunchesAndCopiesAreErrors(t *testing.T) {
 	freed.Free()
 	p := params{}
 	for what, record := range map[string]func(){
-		"no groups":             func() { b.q.Launch(k, gpu.Grid{Threads: 64}, gpu.Buf(x), gpu.Value(&p)) },
-		"half a simdgroup":      func() { b.q.Launch(k, grid(48), gpu.Buf(x), gpu.Value(&p)) },
-		"a buffer that is gone": func() { b.q.Launch(k, grid(64), gpu.Buf(freed), gpu.Value(&p)) },
-		"an empty argument":     func() { b.q.Launch(k, grid(64), gpu.Arg{}, gpu.Value(&p)) },
+		"no groups":             func() { gpu.Launch(b.q, k, gpu.Grid{Threads: 64}, gpu.Buffers(gpu.Range{Buffer: x}), p) },
+		"half a simdgroup":      func() { gpu.Launch(b.q, k, grid(48), gpu.Buffers(gpu.Range{Buffer: x}), p) },
+		"a buffer that is gone": func() { gpu.Launch(b.q, k, grid(64), gpu.Buffers(gpu.Range{Buffer: freed}), p) },
+		"an empty argument":     func() { gpu.Launch(b.q, k, grid(64), gpu.Buffers(gpu.Range{}), p) },
 		"a write past the end":  func() { b.q.Write(gpu.Range{Buffer: x, Offset: 250}, make([]byte, 8)) },
 		"a read before it":      func() { b.q.Read(make([]byte, 8), gpu.Range{Buffer: x, Offset: -8}) },
 		"a copy of too much":    func() { b.q.Copy(gpu.Range{Buffer: x}, gpu.Range{Buffer: x}, 300) },

@@ -28,6 +28,7 @@ type queue struct {
 	fences  []int // how many of pending are before each
 	marks   []time.Time
 	marked  int // marks given out
+	blank   gpu.Call
 }
 
 var _ gpu.Fencer = (*queue)(nil)
@@ -50,32 +51,31 @@ func (q *queue) fail(err error) {
 	}
 }
 
+// Next implements [gpu.Queue].
+func (q *queue) Next() *gpu.Call { return &q.blank }
+
 // Launch implements [gpu.Queue].
-func (q *queue) Launch(k gpu.Kernel, g gpu.Grid, args ...gpu.Arg) {
-	own, ok := k.(*kernel)
-	if !ok || len(args) > maxArgs || g.X <= 0 || g.Y <= 0 || g.Z <= 0 {
-		q.fail(fmt.Errorf("emulator: launch of %v over [%d][%d][%d] groups with %d arguments", k, g.X, g.Y, g.Z, len(args)))
+func (q *queue) Launch(c *gpu.Call) {
+	own, ok := c.Kernel.(*kernel)
+	g := c.Grid
+	if !ok || len(c.Buffers) >= maxArgs || len(c.Value) > maxValueSize || g.X <= 0 || g.Y <= 0 || g.Z <= 0 {
+		q.fail(fmt.Errorf("emulator: launch of %v over [%d][%d][%d] groups with %d buffers and a value of %d bytes", c.Kernel, g.X, g.Y, g.Z, len(c.Buffers), len(c.Value)))
 		return
 	}
-	addresses := make([]unsafe.Pointer, max(1, len(args)))
-	for i, a := range args {
-		switch {
-		case a.Buffer != nil:
-			b, ok := a.Buffer.(*buffer)
-			if !ok || b.data == nil || a.Offset < 0 || a.Offset > b.size {
-				q.fail(fmt.Errorf("emulator: argument %d of %s is not a buffer, or begins past its end", i, own.name))
-				return
-			}
-			addresses[i] = unsafe.Add(b.data, a.Offset)
-		case a.Size > 0 && a.Size <= maxValueSize:
-			value := make([]byte, a.Size+valueAlign)
-			at := (valueAlign - int(uintptr(unsafe.Pointer(&value[0]))%valueAlign)) % valueAlign
-			copy(value[at:], unsafe.Slice((*byte)(a.Value), a.Size))
-			addresses[i] = unsafe.Pointer(&value[at])
-		default:
-			q.fail(fmt.Errorf("emulator: argument %d of %s is neither a buffer nor a value of at most %d bytes", i, own.name, maxValueSize))
+	addresses := make([]unsafe.Pointer, 0, maxArgs)
+	for i, r := range c.Buffers {
+		b, ok := r.Buffer.(*buffer)
+		if !ok || b.data == nil || r.Offset < 0 || r.Offset > b.size {
+			q.fail(fmt.Errorf("emulator: argument %d of %s is not a buffer, or begins past its end", i, own.name))
 			return
 		}
+		addresses = append(addresses, unsafe.Add(b.data, r.Offset))
+	}
+	if n := len(c.Value); n > 0 {
+		value := make([]byte, n+valueAlign)
+		at := -int(uintptr(unsafe.Pointer(&value[0]))) & (valueAlign - 1)
+		copy(value[at:], c.Value)
+		addresses = append(addresses, unsafe.Pointer(&value[at]))
 	}
 	order := q.host.order.Load()
 	q.pending = append(q.pending, func(deadline time.Time) error {
@@ -84,7 +84,7 @@ func (q *queue) Launch(k gpu.Kernel, g gpu.Grid, args ...gpu.Arg) {
 			kernel: own.entry, x: uint32(g.X), y: uint32(g.Y), z: uint32(g.Z), threads: uint32(g.Threads), pool: uint32(g.Pool),
 			limit: uint32(poolBytes[q.host.target]), order_: order, workers: uint32(min(runtime.NumCPU(), g.X*g.Y*g.Z)),
 			timeoutMillis: uint64(max(1, time.Until(deadline).Milliseconds())),
-			args:          unsafe.Pointer(&addresses[0]), argCount: uint64(len(args)),
+			args:          unsafe.Pointer(unsafe.SliceData(addresses)), argCount: uint64(len(addresses)),
 			message: unsafe.Pointer(&message[0]), messageSize: errorBytes,
 		}
 		r, _, _ := purego.SyscallN(library.run, uintptr(unsafe.Pointer(l)))

@@ -3,7 +3,6 @@ package gpu
 import (
 	"fmt"
 	"time"
-	"unsafe"
 
 	"github.com/orrery-ai/orrery/metalkern/dialect"
 )
@@ -62,7 +61,7 @@ type Buffer interface {
 	Free() error
 }
 
-// Range is a part of a buffer that a copy reads or writes.
+// Range is a part of a buffer, from a place on: what a copy reads or writes, or a kernel's argument.
 type Range struct {
 	Buffer Buffer
 	Offset int64
@@ -84,28 +83,13 @@ type Grid struct {
 	Pool    int // bytes of threadgroup memory beyond what the kernel's source declares
 }
 
-// Arg is one argument of a kernel, in the order of its parameters: a buffer, or a value.
-type Arg struct {
-	Buffer Buffer
-	Offset int64          // bytes into the buffer
-	Value  unsafe.Pointer // Size bytes, read by Launch; used if Buffer is nil
-	Size   int
-}
-
-// Buf is the argument of a buffer parameter.
-func Buf(b Buffer) Arg { return Arg{Buffer: b} }
-
-// At is the argument of a buffer parameter that begins some bytes into the buffer.
-func At(b Buffer, offset int64) Arg { return Arg{Buffer: b, Offset: offset} }
-
-// Value is the argument of a parameter passed by value, with the layout that the kernel's struct has.
-func Value[T any](v *T) Arg { return Arg{Value: unsafe.Pointer(v), Size: int(unsafe.Sizeof(*v))} }
-
 // Queue runs launches and copies in the order in which they were given. It belongs to one goroutine. Mistakes and
 // failures are kept, and returned by the next Wait.
 type Queue interface {
-	// Launch runs a kernel.
-	Launch(k Kernel, g Grid, args ...Arg)
+	// Next is where the next call is described, by [Launch]: memory that the queue uses again and again.
+	Next() *Call
+	// Launch runs a kernel. The queue keeps nothing of the call.
+	Launch(c *Call)
 	// Write copies src to the device, and Read copies from it to dst. Both slices must be left alone until Wait.
 	Write(dst Range, src []byte)
 	Read(dst []byte, src Range)

@@ -31,7 +31,7 @@ func (s *Set) Argmax(queue gpu.Queue, index, x, scratch gpu.Range, rows, cols in
 	}
 	p := argmaxParams{uint32(cols), uint32((cols + argmaxPart - 1) / argmaxPart)}
 	places := gpu.Range{Buffer: scratch.Buffer, Offset: scratch.Offset + 4*int64(rows)*int64(p.parts)}
-	queue.Launch(parts, gpu.Grid{X: int(p.parts), Y: rows, Z: 1, Threads: elementThreads}, arg(x), arg(scratch), arg(places), gpu.Value(&p))
-	queue.Launch(merge, groups(rows, elementThreads), arg(scratch), arg(places), arg(index), gpu.Value(&p))
+	gpu.Launch(queue, parts, gpu.Grid{X: int(p.parts), Y: rows, Z: 1, Threads: elementThreads}, gpu.Buffers(x, scratch, places), p)
+	gpu.Launch(queue, merge, groups(rows, elementThreads), gpu.Buffers(scratch, places, index), p)
 	return nil
 }

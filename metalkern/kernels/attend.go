@@ -22,7 +22,7 @@ func (l Layer) attend() instance {
 
 // attendFor reports whether attention of many queries of a layer is for attend.cu.
 func (s *Set) attendFor(l Layer) bool {
-	return s.host.Info().Arch == hopper && l.Shape.HeadDim == attendDim && l.SoftCap == 0
+	return s.info.Arch == hopper && l.Shape.HeadDim == attendDim && l.SoftCap == 0
 }
 
 func (s *Set) attend(l Layer) (*Prefill, error) {

@@ -132,7 +132,7 @@ func (s *Set) decode(l Layer, f decodeForm) (*Decode, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Decode{layer: l, host: s.host.Info(), kernel: k, form: f}, nil
+	return &Decode{layer: l, host: s.info, kernel: k, form: f}, nil
 }
 
 // Split divides so many tiles of each of rows queries so that the device is full, and full to the end.
@@ -161,6 +161,6 @@ func (d *Decode) Launch(queue gpu.Queue, q, kv, blocks, queries gpu.Range, rows 
 	if d.layer.SoftCap > 0 {
 		p.softCap, p.softCapRcp = d.layer.SoftCap*math.Log2E, 1/(d.layer.SoftCap*math.Log2E)
 	}
-	queue.Launch(d.kernel, gpu.Grid{X: shape.KVHeads, Y: max(1, s.Parts), Z: rows, Threads: d.form.simdgroups * gpu.SimdWidth},
-		arg(q), arg(kv), arg(blocks), arg(queries), arg(out.O), arg(out.M), arg(out.L), gpu.Value(&p))
+	gpu.Launch(queue, d.kernel, gpu.Grid{X: shape.KVHeads, Y: max(1, s.Parts), Z: rows, Threads: d.form.simdgroups * gpu.SimdWidth},
+		gpu.Buffers(q, kv, blocks, queries, out.O, out.M, out.L), p)
 }

@@ -131,7 +131,7 @@ func (s *Set) Experts(queue gpu.Queue, dst, x gpu.Range, to Routes, e Experts, r
 	}
 	n := tokens * e.Gate.Cols
 	p := gatherParams{uint64(n), uint32(e.Gate.Cols), uint32(to.Active)}
-	queue.Launch(k, threads(n), arg(dst), arg(room.Other), arg(to.Weights), gpu.Value(&p))
+	gpu.Launch(queue, k, threads(n), gpu.Buffers(dst, room.Other, to.Weights), p)
 	return nil
 }
 
@@ -147,8 +147,8 @@ func (s *Set) oneTokensExperts(queue gpu.Queue, dst, x gpu.Range, to Routes, e E
 		return err
 	}
 	p := expertsParams{int32(e.Down.Rows), int32(e.Down.Cols), int32(to.Active), 1}
-	queue.Launch(k, groups((e.Down.Rows+togetherForm.rows-1)/togetherForm.rows, togetherForm.simdgroups*gpu.SimdWidth),
-		arg(room.Gate), arg(e.Origin), arg(e.Table), arg(to.Chosen), arg(to.Weights), arg(dst), gpu.Value(&p))
+	gpu.Launch(queue, k, groups((e.Down.Rows+togetherForm.rows-1)/togetherForm.rows, togetherForm.simdgroups*gpu.SimdWidth),
+		gpu.Buffers(room.Gate, e.Origin, e.Table, to.Chosen, to.Weights, dst), p)
 	return nil
 }
 
@@ -163,8 +163,8 @@ func (s *Set) few(queue gpu.Queue, out, x gpu.Range, to Routes, e Experts, l lis
 		return err
 	}
 	p := expertsParams{int32(w.Rows), int32(w.Cols), int32(to.Active), flag(each == 1)}
-	queue.Launch(k, gpu.Grid{X: (w.Rows + rows - 1) / rows, Y: l.most, Z: 1, Threads: expertForm.simdgroups * gpu.SimdWidth},
-		arg(x), arg(e.Origin), arg(e.Table), arg(to.Chosen), arg(l.order), arg(l.tiles), arg(out), gpu.Value(&p))
+	gpu.Launch(queue, k, gpu.Grid{X: (w.Rows + rows - 1) / rows, Y: l.most, Z: 1, Threads: expertForm.simdgroups * gpu.SimdWidth},
+		gpu.Buffers(x, e.Origin, e.Table, to.Chosen, l.order, l.tiles, out), p)
 	return nil
 }
 
@@ -206,7 +206,7 @@ func (s *Set) expertGemm(queue gpu.Queue, out, terms gpu.Range, e Experts, l lis
 	}
 	rowTiles := (w.Rows + form.bn - 1) / form.bn
 	p := expertGemmParams{int32(w.Rows), int32(w.Cols), int32(part), int32(active), uint32(rowTiles), uint32(rows)}
-	queue.Launch(k, gpu.Grid{X: l.most * rowTiles, Y: 1, Z: 1, Threads: form.bm / form.wm * (form.bn / form.wn) * gpu.SimdWidth, Pool: form.pool(w.Format)},
-		arg(terms), arg(e.Origin), arg(e.Table), arg(l.order), arg(l.tiles), arg(out), gpu.Value(&p))
+	gpu.Launch(queue, k, gpu.Grid{X: l.most * rowTiles, Y: 1, Z: 1, Threads: form.bm / form.wm * (form.bn / form.wn) * gpu.SimdWidth, Pool: form.pool(w.Format)},
+		gpu.Buffers(terms, e.Origin, e.Table, l.order, l.tiles, out), p)
 	return nil
 }

@@ -30,7 +30,7 @@ func (s *Set) gemmForm(f WeightFormat) gemmForm { return s.formOf(f, gemmLarge, 
 
 // formOf is the large form, or the small one where that does not fit.
 func (s *Set) formOf(f WeightFormat, large, small gemmForm) gemmForm {
-	if g := large.of(f); s.host.Info().Pool >= g.pool(f) {
+	if g := large.of(f); s.info.Pool >= g.pool(f) {
 		return g
 	}
 	return small.of(f)
@@ -94,7 +94,7 @@ func (s *Set) split(queue gpu.Queue, dst, x gpu.Range, f WeightFormat, n int) er
 		return err
 	}
 	p := splitParams{uint64(n)}
-	queue.Launch(k, threads(n/8), arg(dst), arg(x), gpu.Value(&p))
+	gpu.Launch(queue, k, threads(n/8), gpu.Buffers(dst, x), p)
 	return nil
 }
 
@@ -108,7 +108,7 @@ func (s *Set) gemm(queue gpu.Queue, out, terms gpu.Range, w Weights, tokens int,
 	}
 	tokenTiles, rowTiles := (tokens+form.bm-1)/form.bm, (w.Rows+form.bn-1)/form.bn
 	p := gemmParams{tokens: int32(tokens), rows: int32(w.Rows), cols: int32(w.Cols), add: flag(add), tokenTiles: uint32(tokenTiles), rowTiles: uint32(rowTiles)}
-	queue.Launch(k, gpu.Grid{X: tokenTiles * rowTiles, Y: 1, Z: 1, Threads: form.bm / form.wm * (form.bn / form.wn) * gpu.SimdWidth, Pool: form.pool(w.Format)},
-		arg(terms), arg(w.Data), w.scales(), arg(out), gpu.Value(&p))
+	gpu.Launch(queue, k, gpu.Grid{X: tokenTiles * rowTiles, Y: 1, Z: 1, Threads: form.bm / form.wm * (form.bn / form.wn) * gpu.SimdWidth, Pool: form.pool(w.Format)},
+		gpu.Buffers(terms, w.Data, w.scales(), out), p)
 	return nil
 }

@@ -88,7 +88,7 @@ func (s *Set) matvec(queue gpu.Queue, out, sum, x gpu.Range, w Weights, tokens i
 		return err
 	}
 	p := matvecParams{rows: int32(w.Rows), cols: int32(w.Cols), tokens: int32(tokens), add: add}
-	queue.Launch(k, groups(form.groups(w.Rows), form.simdgroups*gpu.SimdWidth), arg(x), arg(w.Data), w.scales(), arg(out), arg(sum), gpu.Value(&p))
+	gpu.Launch(queue, k, groups(form.groups(w.Rows), form.simdgroups*gpu.SimdWidth), gpu.Buffers(x, w.Data, w.scales(), out, sum), p)
 	return nil
 }
 
@@ -125,8 +125,7 @@ func (s *Set) Matvecs(queue gpu.Queue, x gpu.Range, list []Into, tokens int) err
 		return err
 	}
 	var p matvecsParams
-	args := make([]gpu.Arg, 0, 3*MostMatvecs+2)
-	args = append(args, arg(x))
+	buffers := append(make([]gpu.Range, 0, 3*MostMatvecs+1), x)
 	all := 0
 	for i := range MostMatvecs {
 		if i > 0 {
@@ -137,9 +136,9 @@ func (s *Set) Matvecs(queue gpu.Queue, x gpu.Range, list []Into, tokens int) err
 			p.each[i] = matvecParams{rows: int32(one.W.Rows), cols: int32(one.W.Cols), tokens: int32(tokens)}
 			all += form.groups(one.W.Rows)
 		}
-		args = append(args, arg(one.W.Data), one.W.scales(), arg(one.Out))
+		buffers = append(buffers, one.W.Data, one.W.scales(), one.Out)
 	}
-	queue.Launch(k, groups(all, form.simdgroups*gpu.SimdWidth), append(args, gpu.Value(&p))...)
+	gpu.Launch(queue, k, groups(all, form.simdgroups*gpu.SimdWidth), buffers, p)
 	return nil
 }
 
@@ -157,8 +156,8 @@ func (s *Set) Gated(queue gpu.Queue, x gpu.Range, gate, up Into, tokens int) err
 		return err
 	}
 	p := matvecParams{rows: int32(up.W.Rows), cols: int32(up.W.Cols), tokens: int32(tokens)}
-	queue.Launch(k, groups(form.groups(2*up.W.Rows), form.simdgroups*gpu.SimdWidth),
-		arg(x), arg(gate.W.Data), gate.W.scales(), arg(up.W.Data), up.W.scales(), arg(gate.Out), arg(up.Out), gpu.Value(&p))
+	gpu.Launch(queue, k, groups(form.groups(2*up.W.Rows), form.simdgroups*gpu.SimdWidth),
+		gpu.Buffers(x, gate.W.Data, gate.W.scales(), up.W.Data, up.W.scales(), gate.Out, up.Out), p)
 	return nil
 }
 

@@ -32,7 +32,7 @@ func (m *Merge) launch(queue gpu.Queue, parts Partial, out Partial, sinks gpu.Ra
 	}
 	p.rows *= int32(shape.Heads)
 	p.dim = int32(shape.HeadDim)
-	queue.Launch(m.kernel, gpu.Grid{X: int(p.rows), Y: 1, Z: 1, Threads: maxMergeDim}, arg(parts.O), arg(parts.M), arg(parts.L), arg(out.O), arg(out.M), arg(out.L), arg(sinks), gpu.Value(&p))
+	gpu.Launch(queue, m.kernel, gpu.Grid{X: int(p.rows), Y: 1, Z: 1, Threads: maxMergeDim}, gpu.Buffers(parts.O, parts.M, parts.L, out.O, out.M, out.L, sinks), p)
 	return nil
 }
 

@@ -67,7 +67,7 @@ func (s *Set) Prefill(l Layer) (*Prefill, error) {
 	if s.attendFor(l) {
 		return s.attend(l)
 	}
-	return s.prefill(l, l.prefillForm(s.host.Info().Pool))
+	return s.prefill(l, l.prefillForm(s.info.Pool))
 }
 
 func (s *Set) prefill(l Layer, f prefillForm) (*Prefill, error) {
@@ -102,5 +102,5 @@ func (p *Prefill) Launch(queue gpu.Queue, q, kv, blocks gpu.Range, count, tiles,
 	}
 	grid := p.group
 	grid.X, grid.Y, grid.Z = (tokens*shape.Group()+p.rows-1)/p.rows, shape.KVHeads, 1
-	queue.Launch(p.kernel, grid, arg(q), arg(kv), arg(blocks), arg(out.O), arg(out.M), arg(out.L), gpu.Value(&params))
+	gpu.Launch(queue, p.kernel, grid, gpu.Buffers(q, kv, blocks, out.O, out.M, out.L), params)
 }

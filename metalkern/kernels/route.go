@@ -35,7 +35,7 @@ func (s *Set) Route(queue gpu.Queue, to Routes, logits gpu.Range, tokens, expert
 		return err
 	}
 	p := routeParams{int32(tokens), int32(experts), int32(to.Active), flag(normalized)}
-	queue.Launch(k, groups((tokens+7)/8, elementThreads), arg(logits), arg(to.Chosen), arg(to.Weights), gpu.Value(&p))
+	gpu.Launch(queue, k, groups((tokens+7)/8, elementThreads), gpu.Buffers(logits, to.Chosen, to.Weights), p)
 	return nil
 }
 
@@ -77,8 +77,8 @@ func (s *Set) list(queue gpu.Queue, scratch gpu.Range, r Routes, tokens, experts
 	begins := at(rounded(4 * pairs))
 	l := listed{order: scratch, tiles: at(rounded(4*pairs) + rounded(4*(experts+1))), most: mostTiles(pairs, experts, each)}
 	p := assignParams{int32(pairs), int32(experts)}
-	queue.Launch(assign, groups(experts, elementThreads), arg(r.Chosen), arg(l.order), arg(begins), gpu.Value(&p))
+	gpu.Launch(queue, assign, groups(experts, elementThreads), gpu.Buffers(r.Chosen, l.order, begins), p)
 	cut := tilesParams{int32(experts), int32(each), int32(l.most)}
-	queue.Launch(tiles, groups(1, elementThreads), arg(begins), arg(l.tiles), gpu.Value(&cut))
+	gpu.Launch(queue, tiles, groups(1, elementThreads), gpu.Buffers(begins, l.tiles), cut)
 	return l, nil
 }

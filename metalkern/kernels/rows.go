@@ -52,7 +52,7 @@ func (s *Set) Embed(queue gpu.Queue, dst gpu.Range, table Weights, ids gpu.Range
 		return err
 	}
 	p := embedParams{int32(table.Rows), int32(table.Cols)}
-	queue.Launch(k, groups(n, 128), arg(dst), arg(table.Data), table.scales(), arg(ids), gpu.Value(&p))
+	gpu.Launch(queue, k, groups(n, 128), gpu.Buffers(dst, table.Data, table.scales(), ids), p)
 	return nil
 }
 
@@ -68,7 +68,7 @@ func (s *Set) Norm(queue gpu.Queue, dst, x, weight gpu.Range, rows, cols int, ep
 		return err
 	}
 	p := normParams{int32(rows), int32(cols), eps, offset}
-	queue.Launch(k, grid, arg(dst), arg(x), arg(weight), gpu.Value(&p))
+	gpu.Launch(queue, k, grid, gpu.Buffers(dst, x, weight), p)
 	return nil
 }
 
@@ -88,7 +88,7 @@ func (s *Set) Ropes(queue gpu.Queue, x, y, cos, sin gpu.Range, rows, heads, othe
 	if interleaved {
 		p.step, p.gap = 2, 1
 	}
-	queue.Launch(k, threads(rows*(heads+others)*pairs), arg(x), arg(y), arg(cos), arg(sin), gpu.Value(&p))
+	gpu.Launch(queue, k, threads(rows*(heads+others)*pairs), gpu.Buffers(x, y, cos, sin), p)
 	return nil
 }
 
@@ -98,12 +98,7 @@ func (s *Set) element(queue gpu.Queue, name string, grid gpu.Grid, n, cols int, 
 	if err != nil {
 		return err
 	}
-	p := elementParams{n: uint64(n), cols: uint32(cols)}
-	args := make([]gpu.Arg, 0, 4)
-	for _, b := range buffers {
-		args = append(args, arg(b))
-	}
-	queue.Launch(k, grid, append(args, gpu.Value(&p))...)
+	gpu.Launch(queue, k, grid, buffers, elementParams{n: uint64(n), cols: uint32(cols)})
 	return nil
 }
 

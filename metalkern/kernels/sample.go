@@ -70,7 +70,7 @@ type kept struct {
 // draw writes the token in which number falls.
 func (k *kept) draw(queue gpu.Queue, token gpu.Range, number uint64) {
 	k.params.number = number
-	queue.Launch(k.kernel, groups(1, 256), arg(k.x), arg(k.bound), arg(k.weights), arg(k.equals), arg(token), gpu.Value(&k.params))
+	gpu.Launch(queue, k.kernel, groups(1, 256), gpu.Buffers(k.x, k.bound, k.weights, k.equals, token), k.params)
 }
 
 // keep finds what d keeps.
@@ -111,11 +111,8 @@ func (s *Set) keep(queue gpu.Queue, x, scratch gpu.Range, cols int, d Draw) (k k
 	var from, to uint32
 	launch := func(kernel gpu.Kernel, threads int, rest ...gpu.Range) {
 		from, to = (p.turn+1)%2, p.turn%2
-		args := []gpu.Arg{arg(x), arg(best), arg(bounds[from]), arg(digits[from]), arg(bounds[to])}
-		for _, r := range rest {
-			args = append(args, arg(r))
-		}
-		queue.Launch(kernel, groups(parts, threads), append(args, gpu.Value(&p))...)
+		buffers := append(make([]gpu.Range, 0, 7), x, best, bounds[from], digits[from], bounds[to])
+		gpu.Launch(queue, kernel, groups(parts, threads), append(buffers, rest...), p)
 		p.turn++
 	}
 	find := func() {

@@ -41,6 +41,7 @@ type instance struct {
 // Set is the kernels of one host. Its methods may be called from any goroutine.
 type Set struct {
 	host gpu.Host
+	info gpu.Info // the host's
 
 	mu      sync.RWMutex
 	kernels map[string]gpu.Kernel
@@ -56,7 +57,7 @@ type recipe struct {
 
 // New makes a set that has compiled nothing yet.
 func New(host gpu.Host) *Set {
-	return &Set{host: host, kernels: map[string]gpu.Kernel{}, recipes: map[recipe]gpu.Kernel{}}
+	return &Set{host: host, info: host.Info(), kernels: map[string]gpu.Kernel{}, recipes: map[recipe]gpu.Kernel{}}
 }
 
 // Host is the host that the set belongs to.
@@ -138,6 +139,3 @@ func unit(file string, list []instance) dialect.Unit {
 	}
 	return u
 }
-
-// arg is a pair of a buffer and an offset as an argument.
-func arg(r gpu.Range) gpu.Arg { return gpu.At(r.Buffer, r.Offset) }

@@ -59,7 +59,7 @@ func (s *Set) Pack(queue gpu.Queue, packed, x gpu.Range, w Weights, tokens int) 
 		return err
 	}
 	p := matvecParams{rows: int32(w.Rows), cols: int32(w.Cols), tokens: int32(tokens)}
-	queue.Launch(k, groups((w.Cols/16+7)/8, elementThreads), arg(packed), arg(x), gpu.Value(&p))
+	gpu.Launch(queue, k, groups((w.Cols/16+7)/8, elementThreads), gpu.Buffers(packed, x), p)
 	return nil
 }
 
@@ -81,6 +81,6 @@ func (s *Set) skinny(queue gpu.Queue, out, packed gpu.Range, w Weights, tokens i
 	}
 	p := matvecParams{rows: int32(w.Rows), cols: int32(w.Cols), tokens: int32(tokens), add: flag(add)}
 	rows := 8 * form.tiles
-	queue.Launch(k, groups((w.Rows+rows-1)/rows, form.simdgroups*gpu.SimdWidth), arg(packed), arg(w.Data), w.scales(), arg(out), gpu.Value(&p))
+	gpu.Launch(queue, k, groups((w.Rows+rows-1)/rows, form.simdgroups*gpu.SimdWidth), gpu.Buffers(packed, w.Data, w.scales(), out), p)
 	return nil
 }

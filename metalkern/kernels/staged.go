@@ -40,7 +40,7 @@ func (g stagedForm) pool(l Layer) int {
 // stagedFor is the form for a layer, if it and this host are for one.
 func (s *Set) stagedFor(l Layer) (stagedForm, bool) {
 	g, ok := stagedForms[l.Shape.HeadDim][l.Bits]
-	info := s.host.Info()
+	info := &s.info
 	return g, ok && (info.Kind == "cuda" || info.Kind == "emulator" && info.Pool >= leastStaged) && l.Shape.KVHeads > 0 && l.Shape.Heads%l.Shape.KVHeads == 0 &&
 		l.Shape.Group() <= stagedGroup && l.SoftCap == 0 && g.pool(l) <= info.Pool
 }
@@ -50,7 +50,7 @@ func (s *Set) staged(l Layer, g stagedForm) (*Decode, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Decode{layer: l, host: s.host.Info(), kernel: k, staged: g}, nil
+	return &Decode{layer: l, host: s.info, kernel: k, staged: g}, nil
 }
 
 // split is [Decode.Split]: groups divide the steps of a query evenly, so the tiles of a part are as many at most.
@@ -69,6 +69,6 @@ type stagedParams struct {
 func (d *Decode) launchStaged(queue gpu.Queue, q, kv, blocks, queries gpu.Range, rows int, s Split, out Partial) {
 	shape, g := d.layer.Shape, d.staged
 	p := stagedParams{heads: int32(shape.Heads), group: int32(shape.Group()), scale: shape.Scale * math.Log2E, window: int32(d.layer.Window)}
-	queue.Launch(d.kernel, gpu.Grid{X: shape.KVHeads, Y: max(1, s.Parts), Z: rows, Threads: g.simdgroups * gpu.SimdWidth, Pool: g.pool(d.layer)},
-		arg(q), arg(kv), arg(blocks), arg(queries), arg(out.O), arg(out.M), arg(out.L), gpu.Value(&p))
+	gpu.Launch(queue, d.kernel, gpu.Grid{X: shape.KVHeads, Y: max(1, s.Parts), Z: rows, Threads: g.simdgroups * gpu.SimdWidth, Pool: g.pool(d.layer)},
+		gpu.Buffers(q, kv, blocks, queries, out.O, out.M, out.L), p)
 }

@@ -32,7 +32,7 @@ func (s *Set) Append(queue gpu.Queue, kv gpu.Range, b Block, bits, at int, k, v 
 		return err
 	}
 	p := appendParams{k: b.K, v: b.V, tokens: int32(tokens), kvHeads: int32(shape.KVHeads), dim: int32(shape.HeadDim), at: uint32(at), capacity: b.Capacity}
-	queue.Launch(kernel, threads(tokens*shape.KVHeads*shape.HeadDim/2), arg(kv), arg(k), arg(v), gpu.Value(&p))
+	gpu.Launch(queue, kernel, threads(tokens*shape.KVHeads*shape.HeadDim/2), gpu.Buffers(kv, k, v), p)
 	return nil
 }
 
@@ -51,6 +51,6 @@ func (s *Set) quantize(queue gpu.Queue, kv gpu.Range, b Block, l plane.Layout, a
 		return err
 	}
 	p := quantizeParams{b.K, b.V, uint32(tokens), uint32(kvHeads), uint32(at), b.Capacity}
-	queue.Launch(kernel, groups(max(1, (2*tokens*kvHeads*l.Scales()+7)/8), elementThreads), arg(kv), arg(k), arg(v), gpu.Value(&p))
+	gpu.Launch(queue, kernel, groups(max(1, (2*tokens*kvHeads*l.Scales()+7)/8), elementThreads), gpu.Buffers(kv, k, v), p)
 	return nil
 }

@@ -54,8 +54,8 @@ func (g streamForm) args(f WeightFormat, kind kindOfStream) string {
 	return fmt.Sprintf("%s, %s, %d, %d, %d", f.tag(), kind, g.rows, g.depth, g.threads)
 }
 
-func (g streamForm) recipe(what string, f WeightFormat) recipe {
-	return recipe{what, f, [7]int{g.rows, g.depth, g.threads}}
+func (g streamForm) recipe(kind kindOfStream, experts bool, f WeightFormat) recipe {
+	return recipe{string(kind), f, [7]int{g.rows, g.depth, g.threads, int(flag(experts))}}
 }
 
 func stream(kind kindOfStream, f WeightFormat, g streamForm) instance {
@@ -98,7 +98,7 @@ func rowsOf(rows, groups int) int { return (rows+groups-1)/groups + 1 }
 // streams is the form for a product of one token with matrices like w, of so many rows together, if this host is for one.
 func (s *Set) streams(w Weights, rows, tokens int, kind kindOfStream) (streamForm, bool) {
 	forms, ok := streamForms[w.Format]
-	info := s.host.Info()
+	info := &s.info
 	if !ok || tokens != 1 || info.Kind == "metal" || w.Cols > streamWide || w.Data.Offset%16 != 0 {
 		return streamForm{}, false
 	}
@@ -137,16 +137,16 @@ func (s *Set) stream(queue gpu.Queue, kind kindOfStream, n Normed, list [MostMat
 	if err := w.Check(); err != nil {
 		return err
 	}
-	k, err := s.made(g.recipe("stream "+string(kind), w.Format), func() instance { return stream(kind, w.Format, g) })
+	k, err := s.made(g.recipe(kind, false, w.Format), func() instance { return stream(kind, w.Format, g) })
 	if err != nil {
 		return err
 	}
 	warps, slots := g.shape(w.Cols)
 	p.cols, p.warps, p.slots, p.eps = int32(w.Cols), int32(warps), int32(slots), n.Eps
-	blocks := s.host.Info().Units
-	queue.Launch(k, gpu.Grid{X: blocks, Y: 1, Z: 1, Threads: warps * slots * gpu.SimdWidth, Pool: g.pool(w.Format, w.Cols, rowsOf(int(p.rows), blocks))},
-		arg(n.X), arg(list[0].W.Data), list[0].W.scales(), arg(list[0].Out), arg(list[1].W.Data), list[1].W.scales(), arg(list[1].Out),
-		arg(list[2].W.Data), list[2].W.scales(), arg(list[2].Out), arg(n.Weight), arg(n.Out), gpu.Value(&p))
+	blocks := s.info.Units
+	gpu.Launch(queue, k, gpu.Grid{X: blocks, Y: 1, Z: 1, Threads: warps * slots * gpu.SimdWidth, Pool: g.pool(w.Format, w.Cols, rowsOf(int(p.rows), blocks))},
+		gpu.Buffers(n.X, list[0].W.Data, list[0].W.scales(), list[0].Out, list[1].W.Data, list[1].W.scales(), list[1].Out,
+			list[2].W.Data, list[2].W.scales(), list[2].Out, n.Weight, n.Out), p)
 	return nil
 }
 

@@ -14,7 +14,7 @@ func streamExperts(kind kindOfStream, f WeightFormat, g streamForm) instance {
 
 // expertStreams are the forms of the two launches for a token's experts, if this host is for them.
 func (s *Set) expertStreams(e Experts, active int) (gate, down streamForm, ok bool) {
-	info, all := s.host.Info(), e.Down
+	info, all := &s.info, e.Down
 	all.Cols *= active
 	gate, ok = s.streams(e.Gate, 2*e.Gate.Rows, 1, streamPaired)
 	if !ok || gate.pool(e.Gate.Format, e.Gate.Cols, rowsOf(2*e.Gate.Rows, max(1, info.Units/active)))+streamOwn > info.Pool || e.Down.Format.scaled() && e.Down.Cols%streamCols != 0 {
@@ -26,7 +26,7 @@ func (s *Set) expertStreams(e Experts, active int) (gate, down streamForm, ok bo
 
 // streamOneTokensExperts is [Set.oneTokensExperts] by kernels of stream.cu.
 func (s *Set) streamOneTokensExperts(queue gpu.Queue, dst, x gpu.Range, to Routes, e Experts, room ExpertsRoom, gate, down streamForm) error {
-	units := s.host.Info().Units
+	units := s.info.Units
 	p := streamParams{rows: int32(2 * e.Gate.Rows), cols: int32(e.Gate.Cols)}
 	if err := s.streamExperts(queue, streamPaired, room.Gate, room.Other, x, to, e, e.Gate.Format, p, gpu.Grid{X: max(1, units/to.Active), Y: to.Active}, gate); err != nil {
 		return err
@@ -36,13 +36,13 @@ func (s *Set) streamOneTokensExperts(queue gpu.Queue, dst, x gpu.Range, to Route
 }
 
 func (s *Set) streamExperts(queue gpu.Queue, kind kindOfStream, out, up, x gpu.Range, to Routes, e Experts, f WeightFormat, p streamParams, grid gpu.Grid, g streamForm) error {
-	k, err := s.made(g.recipe("stream experts "+string(kind), f), func() instance { return streamExperts(kind, f, g) })
+	k, err := s.made(g.recipe(kind, true, f), func() instance { return streamExperts(kind, f, g) })
 	if err != nil {
 		return err
 	}
 	warps, slots := g.shape(int(p.cols))
 	p.warps, p.slots = int32(warps), int32(slots)
 	grid.Z, grid.Threads, grid.Pool = 1, warps*slots*gpu.SimdWidth, g.pool(f, int(p.cols), rowsOf(int(p.rows), grid.X))
-	queue.Launch(k, grid, arg(x), arg(e.Origin), arg(e.Table), arg(to.Chosen), arg(to.Weights), arg(out), arg(up), gpu.Value(&p))
+	gpu.Launch(queue, k, grid, gpu.Buffers(x, e.Origin, e.Table, to.Chosen, to.Weights, out, up), p)
 	return nil
 }

@@ -123,9 +123,9 @@ func (w Weights) Check() error {
 }
 
 // scales is the argument for the scales, of a matrix that may have none.
-func (w Weights) scales() gpu.Arg {
+func (w Weights) scales() gpu.Range {
 	if w.Format.scaled() {
-		return arg(w.Scales)
+		return w.Scales
 	}
-	return arg(w.Data)
+	return w.Data
 }

@@ -8,6 +8,7 @@
 struct alignas(64) TensorMap { ulong words[16]; };
 
 struct WideParams {
+    TensorMap x, w;
     int tokens, rows, cols;      // cols a multiple of 8
     int add;                     // whether out is added to
     int token_tiles, row_tiles;  // of the result; token_tiles a multiple of CLUSTER
@@ -47,7 +48,7 @@ FN void wide_tile(const WideParams& P, int i, int& token, int& row, int bn) {
 }
 
 template <typename E, int BN, int STAGES, int CLUSTER>
-FN void wide(const TensorMap& x, const TensorMap& w, float* out, const WideParams& P, uchar* pool, ulong* barriers, Ctx t) {
+FN void wide(float* out, const WideParams& P, uchar* pool, ulong* barriers, Ctx t) {
     constexpr uint PART_BYTES = BN / CLUSTER * WIDE_COLS * 2, STAGE_BYTES = 2 * TERM_BYTES + CLUSTER * PART_BYTES;
     const uint tiles_at = (shared_address(pool) + 1023) & ~1023u;        // [STAGES][hi, lo, weights], swizzled
     const uint full = shared_address(barriers), empty = full + STAGES * 8;
@@ -70,10 +71,10 @@ FN void wide(const TensorMap& x, const TensorMap& w, float* out, const WideParam
                     const uint to = tiles_at + stage * STAGE_BYTES, done = full + stage * 8;
                     barrier_wait(empty + stage * 8, phase ^ 1);
                     barrier_expect(done, STAGE_BYTES);
-                    bring(to, x, step * WIDE_COLS, token, done);
-                    bring(to + TERM_BYTES, x, step * WIDE_COLS, P.tokens + token, done);
-                    if (CLUSTER > 1) bring_all(to + 2 * TERM_BYTES + rank * PART_BYTES, w, step * WIDE_COLS, row + int(rank) * (BN / CLUSTER), done, (1 << CLUSTER) - 1);
-                    else bring(to + 2 * TERM_BYTES, w, step * WIDE_COLS, row, done);
+                    bring(to, P.x, step * WIDE_COLS, token, done);
+                    bring(to + TERM_BYTES, P.x, step * WIDE_COLS, P.tokens + token, done);
+                    if (CLUSTER > 1) bring_all(to + 2 * TERM_BYTES + rank * PART_BYTES, P.w, step * WIDE_COLS, row + int(rank) * (BN / CLUSTER), done, (1 << CLUSTER) - 1);
+                    else bring(to + 2 * TERM_BYTES, P.w, step * WIDE_COLS, row, done);
                     WIDE_NEXT()
                 }
             }
@@ -124,7 +125,7 @@ FN void wide(const TensorMap& x, const TensorMap& w, float* out, const WideParam
     if (CLUSTER > 1) cluster_barrier();                                  // others may still bring tiles here, and arrive
 }
 #define WIDE(name, E, BN, STAGES, CLUSTER)                                                                             \
-extern "C" __global__ void __launch_bounds__(384, 1) __cluster_dims__(CLUSTER, 1, 1) name(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap w, float* out, const WideParams P GRID_ARGS) { \
+extern "C" __global__ void __launch_bounds__(384, 1) __cluster_dims__(CLUSTER, 1, 1) name(float* out, const __grid_constant__ WideParams P GRID_ARGS) { \
     __shared__ ulong barriers[2 * STAGES];                                                                             \
-    wide<E, BN, STAGES, CLUSTER>(x, w, out, P, POOL, barriers, GRID);                                                  \
+    wide<E, BN, STAGES, CLUSTER>(out, P, POOL, barriers, GRID);                                                        \
 }

@@ -30,7 +30,12 @@ const (
 // pool is the shared memory of a block, in bytes: stages of two terms and weights, at a multiple of 1024.
 func (f wideForm) pool() int { return f.stages*(2*wideTokens+f.rows)*wideCols*2 + 1024 }
 
-type wideParams struct{ tokens, rows, cols, add, tokenTiles, rowTiles int32 }
+// wideParams ends where WideParams does, at a multiple of 64 bytes.
+type wideParams struct {
+	x, weights                                    gpu.TileMap
+	tokens, rows, cols, add, tokenTiles, rowTiles int32
+	_                                             [40]byte
+}
 
 func wide(f WeightFormat, g wideForm) instance {
 	name := fmt.Sprintf("wide_%v_n%d_s%d_c%d", f, g.rows, g.stages, g.cluster)
@@ -43,12 +48,12 @@ func (s *Set) wideFor(f WeightFormat) bool {
 		return false
 	}
 	_, tiles := s.host.(gpu.Tiles)
-	return tiles && s.host.Info().Arch == hopper
+	return tiles && s.info.Arch == hopper
 }
 
 // wideForm is the form for a product.
 func (s *Set) wideForm(rows, tokens int) wideForm {
-	units, tokenTiles := s.host.Info().Units, (tokens+wideTokens-1)/wideTokens
+	units, tokenTiles := s.info.Units, (tokens+wideTokens-1)/wideTokens
 	rounds := func(f wideForm) int { return (tokenTiles*((rows+f.rows-1)/f.rows) + units - 1) / units }
 	switch {
 	case 2*rounds(wideAlone) > rounds(wideNarrow): // a narrow tile takes half the time
@@ -69,17 +74,16 @@ func (s *Set) wide(queue gpu.Queue, out, terms gpu.Range, w Weights, tokens int,
 		return err
 	}
 	host := s.host.(gpu.Tiles)
-	var x, weights gpu.TileMap
-	if err := host.TileMap(&x, terms, 2*tokens, w.Cols, wideTokens); err != nil {
-		return err
-	}
-	if err := host.TileMap(&weights, w.Data, w.Rows, w.Cols, form.rows/form.cluster); err != nil {
-		return err
-	}
 	each := wideTokens * form.cluster
 	tokenTiles, rowTiles := (tokens+each-1)/each*form.cluster, (w.Rows+form.rows-1)/form.rows
 	p := wideParams{tokens: int32(tokens), rows: int32(w.Rows), cols: int32(w.Cols), add: flag(add), tokenTiles: int32(tokenTiles), rowTiles: int32(rowTiles)}
-	blocks := min(tokenTiles*rowTiles, s.host.Info().Units/form.cluster*form.cluster)
-	queue.Launch(k, gpu.Grid{X: blocks, Y: 1, Z: 1, Threads: wideThreads, Pool: form.pool()}, gpu.Value(&x), gpu.Value(&weights), arg(out), gpu.Value(&p))
+	if p.x, err = host.TileMap(terms, 2*tokens, w.Cols, wideTokens); err != nil {
+		return err
+	}
+	if p.weights, err = host.TileMap(w.Data, w.Rows, w.Cols, form.rows/form.cluster); err != nil {
+		return err
+	}
+	blocks := min(tokenTiles*rowTiles, s.info.Units/form.cluster*form.cluster)
+	gpu.Launch(queue, k, gpu.Grid{X: blocks, Y: 1, Z: 1, Threads: wideThreads, Pool: form.pool()}, gpu.Buffers(out), p)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"time"
+	"unsafe"
 
 	"github.com/orrery-ai/orrery/metalkern/internal/gated"
 )
@@ -42,7 +43,7 @@ func (c *commands) Close() error {
 }
 
 // check says what is wrong with a launch.
-func (c *commands) check(s gated.Step) error {
+func (c *commands) check(s *gated.Step) error {
 	k, ok := s.Kernel.(*kernel)
 	if !ok || k.host != c.Host {
 		return fmt.Errorf("metal: the kernel %s is not of this device", s.Kernel.Name())
@@ -50,11 +51,8 @@ func (c *commands) check(s gated.Step) error {
 	if s.Grid.Threads > k.threads || k.static+poolRoom(s.Grid.Pool) > c.info.Pool {
 		return fmt.Errorf("metal: %s cannot run in groups of %d threads with %d bytes of threadgroup memory; the most is %d, and %d bytes", k.name, s.Grid.Threads, k.static+s.Grid.Pool, k.threads, c.info.Pool)
 	}
-	for i, a := range s.Args {
-		if a.Buffer == nil {
-			continue
-		}
-		if b, ok := a.Buffer.(*buffer); !ok || b.buffer.object == 0 || b.host != c.Host {
+	for i, r := range s.Buffers {
+		if b, ok := r.Buffer.(*buffer); !ok || b.buffer.object == 0 || b.host != c.Host {
 			return fmt.Errorf("metal: argument %d of %s is not a buffer of this device, or was freed", i, k.name)
 		}
 	}
@@ -63,11 +61,11 @@ func (c *commands) check(s gated.Step) error {
 
 // Submit implements [gated.Device].
 func (c *commands) Submit(steps []gated.Step) (gated.Batch, error) {
-	for _, s := range steps {
-		if s.Kernel == nil {
+	for i := range steps {
+		if steps[i].Kernel == nil {
 			continue
 		}
-		if err := c.check(s); err != nil {
+		if err := c.check(&steps[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -97,14 +95,14 @@ func (c *commands) encode(to mtlCommandBuffer, steps []gated.Step) error {
 		return errors.New("metal: the queue makes no command buffer")
 	}
 	defer c.end()
-	for _, s := range steps {
-		switch {
+	for i := range steps {
+		switch s := &steps[i]; {
 		case s.Wait != nil:
 			c.end()
-			to.encodeWait(s.Wait.(event).event, s.Value)
+			to.encodeWait(s.Wait.(event).event, s.Count)
 		case s.Signal != nil:
 			c.end()
-			to.encodeSignal(s.Signal.(event).event, s.Value)
+			to.encodeSignal(s.Signal.(event).event, s.Count)
 		default:
 			if err := c.begin(to); err != nil {
 				return err
@@ -144,15 +142,14 @@ func (c *commands) end() {
 // poolRoom is a length of threadgroup memory that Metal takes.
 func poolRoom(n int) int { return (n + poolAlign - 1) / poolAlign * poolAlign }
 
-func (c *commands) launch(s gated.Step) {
+func (c *commands) launch(s *gated.Step) {
 	k := s.Kernel.(*kernel)
 	c.encoder.setPipeline(k.pipeline)
-	for i, a := range s.Args {
-		if a.Buffer == nil {
-			c.encoder.setBytes(a.Value, a.Size, i)
-		} else {
-			c.encoder.setBuffer(a.Buffer.(*buffer).buffer, uint64(a.Offset), i)
-		}
+	for i, r := range s.Buffers {
+		c.encoder.setBuffer(r.Buffer.(*buffer).buffer, uint64(r.Offset), i)
+	}
+	if len(s.Value) > 0 {
+		c.encoder.setBytes(unsafe.Pointer(unsafe.SliceData(s.Value)), len(s.Value), len(s.Buffers))
 	}
 	// It stays from launch to launch; a kernel that wants none must not have what another one wanted. Every kernel has the argument, so there is some if it fits.
 	pool := poolRoom(s.Grid.Pool)

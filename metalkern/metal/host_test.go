@@ -123,7 +123,7 @@ func newBench(t *testing.T) *bench {
 
 func (b *bench) launch(x, y gpu.Range, n int) {
 	p := struct{ n uint32 }{uint32(n)}
-	b.queue.Launch(b.twice, gpu.Grid{X: (n + 63) / 64, Y: 1, Z: 1, Threads: 64}, gpu.At(x.Buffer, x.Offset), gpu.At(y.Buffer, y.Offset), gpu.Value(&p))
+	gpu.Launch(b.queue, b.twice, gpu.Grid{X: (n + 63) / 64, Y: 1, Z: 1, Threads: 64}, gpu.Buffers(x, y), p)
 }
 
 func TestAQueueRunsInOrder(t *testing.T) {

@@ -128,13 +128,17 @@ func block() argument { return argument{} }
 
 const maxWords = 8
 
+// rooms are for the words of one call, which would be allocated at each call if they were not kept: SyscallN lets them escape.
+var rooms = sync.Pool{New: func() any { return new([maxWords]uintptr) }}
+
 // call calls a function of C's.
 func call(f uintptr, args ...argument) uintptr {
-	var words [maxWords]uintptr
+	words := rooms.Get().(*[maxWords]uintptr)
 	for i, a := range args {
 		words[i] = a.word
 	}
 	r, _, _ := purego.SyscallN(f, words[:len(args)]...)
+	rooms.Put(words)
 	runtime.KeepAlive(args)
 	return r
 }
@@ -144,12 +148,13 @@ type result uintptr
 
 // send sends a message.
 func send(o object, s *selector, args ...argument) result {
-	var words [maxWords]uintptr
+	words := rooms.Get().(*[maxWords]uintptr)
 	words[0], words[1] = uintptr(o), s.id
 	for i, a := range args {
 		words[2+i] = a.word
 	}
 	r, _, _ := purego.SyscallN(symbols.send, words[:2+len(args)]...)
+	rooms.Put(words)
 	runtime.KeepAlive(args)
 	return result(r)
 }

@@ -23,9 +23,7 @@ type Device interface {
 
 // Step is a launch, or a use of an event.
 type Step struct {
-	Kernel gpu.Kernel // the launch's, or nil
-	Grid   gpu.Grid
-	Args   []gpu.Arg
+	gpu.Call // the launch; without a kernel there is none
 	// Groups is where the launch's X, Y and Z lie, as three uint32, instead of in Grid, if its buffer is not nil. They are read when the launch's
 	// turn comes; nothing runs if one is 0.
 	Groups gpu.Range
@@ -35,9 +33,9 @@ type Step struct {
 	// Groups, if its buffer is not nil.
 	Halt gpu.Range
 
-	Wait   Event // steps after this one run when the event has reached Value
-	Signal Event // the event is set to Value when the steps before have run, and the host sees what they wrote
-	Value  uint64
+	Wait   Event // steps after this one run when the event has reached Count
+	Signal Event // the event is set to Count when the steps before have run, and the host sees what they wrote
+	Count  uint64
 }
 
 // Batch is what has been submitted at once.

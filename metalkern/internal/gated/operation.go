@@ -8,15 +8,13 @@ import (
 
 // operation is a launch, or what a step does to a lane.
 type operation struct {
-	kind   kind
-	kernel gpu.Kernel
-	grid   gpu.Grid
-	args   []gpu.Arg
-	lane   *lane
-	seq    uint32
-	bytes  int
-	parts  []gpu.Part // of a message that is received, or the one that is sent: what the operations behind, as many as fused says, do with it too
-	fused  int
+	kind  kind
+	call  gpu.Call
+	lane  *lane
+	seq   uint32
+	bytes int
+	parts []gpu.Part // of a message that is received, or the one that is sent: what the operations behind, as many as fused says, do with it too
+	fused int
 }
 
 type kind uint8
@@ -44,9 +42,9 @@ func segment(list []operation, next int) int {
 
 // arena keeps arguments until they have been submitted.
 type arena struct {
-	args   []gpu.Arg
-	parts  []gpu.Part
-	values []byte
+	buffers []gpu.Range
+	parts   []gpu.Part
+	values  []byte
 }
 
 const (
@@ -56,48 +54,36 @@ const (
 	maxValue   = 4096 // bytes, as Metal has it
 )
 
-// keep copies arguments, and the values that they point to.
-func (a *arena) keep(args []gpu.Arg) []gpu.Arg {
-	if len(a.args)+len(args) > cap(a.args) {
-		a.args = make([]gpu.Arg, 0, max(argChunk, len(args)))
+// kept copies a list to a room, or to one that is larger: so one suffices for a step, once there was one like it.
+func kept[T any](room *[]T, list []T, chunk int) []T {
+	if len(*room)+len(list) > cap(*room) {
+		*room = make([]T, 0, max(2*cap(*room), chunk, len(list)))
 	}
-	from := len(a.args)
-	a.args = append(a.args, args...)
-	kept := a.args[from:len(a.args):len(a.args)]
-	for i := range kept {
-		if v := &kept[i]; v.Buffer == nil {
-			v.Value = a.value(v.Value, v.Size)
-		}
-	}
-	return kept
+	from := len(*room)
+	*room = append(*room, list...)
+	return (*room)[from:len(*room):len(*room)]
 }
 
-func (a *arena) value(p unsafe.Pointer, n int) unsafe.Pointer {
-	if len(a.values)+n > cap(a.values) {
-		a.values = make([]byte, 0, valueChunk)
-	}
-	from := len(a.values)
-	a.values = append(a.values, unsafe.Slice((*byte)(p), n)...)
-	kept := unsafe.Pointer(&a.values[from])
+// keep is a call with copies of its arguments.
+func (a *arena) keep(k gpu.Kernel, g gpu.Grid, buffers []gpu.Range, value []byte) gpu.Call {
+	c := gpu.Call{Kernel: k, Grid: g, Buffers: kept(&a.buffers, buffers, argChunk), Value: kept(&a.values, value, valueChunk)}
 	a.values = a.values[:min(cap(a.values), (len(a.values)+valueAlign-1)/valueAlign*valueAlign)]
-	return kept
+	return c
+}
+
+// call is a call of a kernel of this package's.
+func call[P any](a *arena, k gpu.Kernel, g gpu.Grid, buffers []gpu.Range, value P) gpu.Call {
+	return a.keep(k, g, buffers, unsafe.Slice((*byte)(unsafe.Pointer(&value)), unsafe.Sizeof(value)))
 }
 
 // keepParts copies parts.
-func (a *arena) keepParts(parts []gpu.Part) []gpu.Part {
-	if len(a.parts)+len(parts) > cap(a.parts) {
-		a.parts = make([]gpu.Part, 0, max(argChunk, len(parts)))
-	}
-	from := len(a.parts)
-	a.parts = append(a.parts, parts...)
-	return a.parts[from:len(a.parts):len(a.parts)]
-}
+func (a *arena) keepParts(parts []gpu.Part) []gpu.Part { return kept(&a.parts, parts, argChunk) }
 
 // reset forgets everything.
 func (a *arena) reset() {
-	clear(a.args)
+	clear(a.buffers)
 	clear(a.parts)
-	a.args, a.parts, a.values = a.args[:0], a.parts[:0], a.values[:0]
+	a.buffers, a.parts, a.values = a.buffers[:0], a.parts[:0], a.values[:0]
 }
 
 // rooms are pieces of memory for the time of a step.

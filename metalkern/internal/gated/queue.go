@@ -80,6 +80,8 @@ type Queue struct {
 	flying []flight // submitted, not ended, the first first
 	stuck  bool     // what flies is of a step that was given up at its deadline; nothing is submitted until it has ended
 	steps  []Step
+	gates  []*gateParams // among the steps
+	blank  gpu.Call
 	err    error
 
 	marks []int // batches with times that were submitted before
@@ -154,7 +156,6 @@ func (q *Queue) record(o operation) {
 
 // add is record without more: nothing is submitted.
 func (q *Queue) add(o operation) {
-	o.args = q.now().arena.keep(o.args)
 	q.list = append(q.list, o)
 }
 
@@ -166,20 +167,24 @@ func (q *Queue) begin() {
 	q.Submit()
 }
 
+// Next implements [gpu.Queue].
+func (q *Queue) Next() *gpu.Call { return &q.blank }
+
 // Launch implements [gpu.Queue].
-func (q *Queue) Launch(k gpu.Kernel, g gpu.Grid, args ...gpu.Arg) {
-	if k == nil || len(args) > maxArgs || g.X <= 0 || g.Y <= 0 || g.Z <= 0 || g.Threads <= 0 || g.Threads%gpu.SimdWidth != 0 || g.Pool < 0 {
-		q.fail(fmt.Errorf("%s: launch of %v over [%d][%d][%d] groups of %d threads with %d arguments and %d bytes of threadgroup memory", q.name(), k, g.X, g.Y, g.Z, g.Threads, len(args), g.Pool))
+func (q *Queue) Launch(c *gpu.Call) {
+	k, g := c.Kernel, c.Grid
+	if k == nil || len(c.Buffers) >= maxArgs || len(c.Value) > maxValue || g.X <= 0 || g.Y <= 0 || g.Z <= 0 || g.Threads <= 0 || g.Threads%gpu.SimdWidth != 0 || g.Pool < 0 {
+		q.fail(fmt.Errorf("%s: launch of %v over [%d][%d][%d] groups of %d threads with %d buffers, a value of %d bytes and %d bytes of threadgroup memory", q.name(), k, g.X, g.Y, g.Z, g.Threads, len(c.Buffers), len(c.Value), g.Pool))
 		return
 	}
-	for i, a := range args {
-		if a.Buffer == nil && (a.Value == nil || a.Size <= 0 || a.Size > maxValue) || a.Buffer != nil && (a.Offset < 0 || a.Offset > a.Buffer.Len()) {
-			q.fail(fmt.Errorf("%s: argument %d of %s is neither a value of at most %d bytes nor a place in a buffer", q.name(), i, k.Name(), maxValue))
+	for i, b := range c.Buffers {
+		if b.Buffer == nil || b.Offset < 0 || b.Offset > b.Buffer.Len() {
+			q.fail(fmt.Errorf("%s: argument %d of %s is not a place in a buffer", q.name(), i, k.Name()))
 			return
 		}
 	}
 	q.tighten()
-	q.record(operation{kernel: k, grid: g, args: args})
+	q.record(operation{call: q.now().arena.keep(k, g, c.Buffers, c.Value)})
 }
 
 // inside says whether n bytes of a buffer begin at the offset.
@@ -264,8 +269,7 @@ func (q *Queue) Copy(dst, src gpu.Range, n int64) {
 
 func (q *Queue) copy(dst, src gpu.Range, n int64) {
 	p := copyParams{n: uint64(n), wide: wide(dst.Offset, src.Offset)}
-	args := [...]gpu.Arg{gpu.At(src.Buffer, src.Offset), gpu.At(dst.Buffer, dst.Offset), gpu.Value(&p)}
-	q.add(operation{kernel: q.kernels.copy, grid: copyGrid(n), args: args[:]})
+	q.add(operation{call: call(&q.now().arena, q.kernels.copy, copyGrid(n), gpu.Buffers(src, dst), p)})
 }
 
 // copyGrid is the size of the launch that copies n bytes.

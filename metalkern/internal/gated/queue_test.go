@@ -120,7 +120,7 @@ func (b *bench) exchange(seq uint32) {
 	}
 	p := mixParams{words, b.step}
 	b.step++
-	b.queue.Launch(b.mix, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: 32}, gpu.At(b.sum.Buffer, b.sum.Offset), gpu.At(in.Buffer, in.Offset), gpu.At(out.Buffer, out.Offset), gpu.Value(&p))
+	gpu.Launch(b.queue, b.mix, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: 32}, gpu.Buffers(b.sum, in, out), p)
 	b.queue.Signal(b.in, seq, 0)
 	b.queue.Signal(b.out, seq, 4*words)
 }
@@ -135,7 +135,7 @@ func (b *bench) pass(seq uint32) {
 	b.queue.Receive(b.in, seq, at(b.message, 0, half), at(b.message, half, 4*words-half))
 	p := mixParams{words, b.step}
 	b.step++
-	b.queue.Launch(b.mix, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: 32}, gpu.At(b.sum.Buffer, b.sum.Offset), gpu.At(b.message.Buffer, b.message.Offset), gpu.At(b.answer.Buffer, b.answer.Offset), gpu.Value(&p))
+	gpu.Launch(b.queue, b.mix, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: 32}, gpu.Buffers(b.sum, b.message, b.answer), p)
 	b.queue.Send(b.out, seq, at(b.answer, 0, 4*words))
 }
 
@@ -207,9 +207,11 @@ func TestBadArgumentsAreErrorsOfTheNextWait(t *testing.T) {
 	b := newBench(t, ways["fast"])
 	other := newBench(t, ways["fast"])
 	for what, record := range map[string]func(){
-		"no groups":             func() { b.queue.Launch(b.mix, gpu.Grid{Threads: 32}) },
-		"half a simdgroup":      func() { b.queue.Launch(b.mix, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: 16}) },
-		"an empty argument":     func() { b.queue.Launch(b.mix, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: 32}, gpu.Arg{}) },
+		"no groups":        func() { gpu.Launch(b.queue, b.mix, gpu.Grid{Threads: 32}, nil, mixParams{}) },
+		"half a simdgroup": func() { gpu.Launch(b.queue, b.mix, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: 16}, nil, mixParams{}) },
+		"an empty argument": func() {
+			gpu.Launch(b.queue, b.mix, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: 32}, gpu.Buffers(gpu.Range{}), mixParams{})
+		},
 		"a write past the end":  func() { b.queue.Write(gpu.Range{Buffer: b.sum.Buffer, Offset: 4 * words}, []byte{1}) },
 		"a read before it":      func() { b.queue.Read(make([]byte, 4), gpu.Range{Buffer: b.sum.Buffer, Offset: -4}) },
 		"a copy of too much":    func() { b.queue.Copy(b.sum, b.sum, 1000) },
@@ -298,7 +300,8 @@ func gateRun(t *testing.T, prepare func(w *device.LaneWords, c *control)) (why, 
 	l := b.queue.lanes[b.in]
 	prepare(&l.Words, b.queue.words)
 	p := gateParams{waits: 1, ready: device.WordSent, want: 5, looks: 1000, place: 7, grids: 1}
-	done, err := b.device.Submit([]Step{{Kernel: b.queue.kernels.gate, Grid: gpu.Grid{X: 1, Y: 1, Z: 1, Threads: 32}, Args: []gpu.Arg{gpu.Buf(l.buffer), gpu.Buf(l.own), gpu.Buf(b.queue.control), gpu.At(grids.Buffer, 0), gpu.Value(&p)}}})
+	done, err := b.device.Submit([]Step{{Call: call(new(arena), b.queue.kernels.gate, oneGroup(gpu.SimdWidth),
+		gpu.Buffers(gpu.Range{Buffer: l.buffer}, gpu.Range{Buffer: l.own}, gpu.Range{Buffer: b.queue.control}, grids), p)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -518,7 +521,7 @@ func TestALaunchThatOutlastsTheDeadlineIsWaitedForByTheNextWait(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	held, err := b.device.Submit([]Step{{Wait: hold, Value: 1}})
+	held, err := b.device.Submit([]Step{{Wait: hold, Count: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}

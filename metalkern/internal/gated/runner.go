@@ -27,6 +27,7 @@ type Runner struct {
 	work  chan *ran
 	done  sync.WaitGroup
 	start time.Time
+	spare []*ran // released
 }
 
 var (
@@ -68,19 +69,20 @@ func (r *Runner) run(steps []Step) error {
 		s := &steps[i]
 		switch {
 		case s.Wait != nil:
-			if err := await(s.Wait, s.Value); err != nil {
+			if err := await(s.Wait, s.Count); err != nil {
 				return err
 			}
 			continue
 		case s.Signal != nil:
-			s.Signal.Set(s.Value)
+			s.Signal.Set(s.Count)
 			continue
 		}
 		g, runs := s.size()
 		if !runs {
 			continue
 		}
-		r.queue.Launch(s.Kernel, g, s.Args...)
+		s.Grid = g
+		r.queue.Launch(&s.Call)
 		if err := r.queue.Wait(time.Now().Add(launchLimit)); err != nil {
 			return err
 		}
@@ -111,9 +113,15 @@ func (s *Step) size() (gpu.Grid, bool) {
 
 // Submit implements [Device].
 func (r *Runner) Submit(steps []Step) (Batch, error) {
-	b := &ran{steps: append([]Step{}, steps...)}
-	for i := range b.steps { // the queue may reuse what values and arguments point to
-		b.steps[i].Args = new(arena).keep(b.steps[i].Args)
+	b := &ran{runner: r}
+	if n := len(r.spare); n > 0 {
+		b, r.spare = r.spare[n-1], r.spare[:n-1]
+	}
+	b.steps, b.done, b.err = append(b.steps[:0], steps...), false, nil
+	b.arena.reset()
+	for i := range b.steps { // the queue may reuse what arguments lie in
+		c := &b.steps[i].Call
+		*c = b.arena.keep(c.Kernel, c.Grid, c.Buffers, c.Value)
 	}
 	select {
 	case r.work <- b:
@@ -125,7 +133,9 @@ func (r *Runner) Submit(steps []Step) (Batch, error) {
 
 // ran is a batch of a runner.
 type ran struct {
+	runner     *Runner
 	steps      []Step
+	arena      arena
 	mu         sync.Mutex
 	done       bool
 	err        error
@@ -138,7 +148,7 @@ func (b *ran) Done() (bool, error) {
 	return b.done, b.err
 }
 func (b *ran) Times() (time.Duration, time.Duration) { return b.begin, b.end }
-func (b *ran) Release()                              {}
+func (b *ran) Release()                              { b.runner.spare = append(b.runner.spare, b) }
 
 // count is an event of a runner.
 type count struct{ v atomic.Uint64 }

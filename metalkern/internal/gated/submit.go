@@ -2,6 +2,7 @@ package gated
 
 import (
 	"encoding/binary"
+	"unsafe"
 
 	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
@@ -14,7 +15,6 @@ type encoder struct {
 	count int       // of them
 	gated bool      // whether launches are behind a gate
 	waits bool      // whether a gate waits
-	gates []*gateParams
 }
 
 // submit gives the operations before to to the GPU.
@@ -40,7 +40,7 @@ func (q *Queue) give(to int) {
 			return
 		}
 	}
-	q.steps = q.steps[:0]
+	q.steps, q.gates = q.steps[:0], q.gates[:0]
 	switch {
 	case !q.options.Halts && e.gated:
 		e.gate(nil, gateParams{})
@@ -51,7 +51,7 @@ func (q *Queue) give(to int) {
 		o := &list[i]
 		switch {
 		case o.kind == launches:
-			e.launch(o.kernel, o.grid, o.args)
+			e.launch(o.call)
 		case q.split:
 		case o.fused > 0 && o.kind == awaits:
 			e.receive(o, q.next+i)
@@ -65,7 +65,7 @@ func (q *Queue) give(to int) {
 			e.signal(o)
 		}
 	}
-	for _, g := range e.gates {
+	for _, g := range q.gates {
 		if g.grids = uint32(e.count); q.options.Halts {
 			g.grids = 1
 		}
@@ -94,12 +94,12 @@ func (q *Queue) give(to int) {
 func (e *encoder) add(s Step) { e.q.steps = append(e.q.steps, s) }
 
 // launch runs a kernel unless a gate before has poisoned the step.
-func (e *encoder) launch(k gpu.Kernel, g gpu.Grid, args []gpu.Arg) {
-	s := Step{Kernel: k, Grid: g, Args: args, Halt: e.halt()}
+func (e *encoder) launch(c gpu.Call) {
+	s := Step{Call: c, Halt: e.halt()}
 	if e.gated && !e.q.options.Halts {
 		s.Groups = gpu.Range{Buffer: e.grids.Buffer, Offset: e.grids.Offset + int64(e.count*gridBytes)}
 		to := bytes(s.Groups, gridBytes)
-		for i, n := range []int{g.X, g.Y, g.Z} {
+		for i, n := range []int{c.Grid.X, c.Grid.Y, c.Grid.Z} {
 			binary.LittleEndian.PutUint32(to[4*i:], uint32(n))
 		}
 		e.count++
@@ -119,35 +119,38 @@ func (e *encoder) halt() gpu.Range {
 func (e *encoder) restore() {
 	q := e.q
 	p := copyParams{n: gridBytes}
-	e.add(Step{Kernel: q.kernels.copy, Grid: copyGrid(gridBytes), Args: q.now().arena.keep([]gpu.Arg{gpu.At(q.control, goAt), gpu.Buf(q.halt), gpu.Value(&p)})})
+	from, to := gpu.Range{Buffer: q.control, Offset: goAt}, gpu.Range{Buffer: q.halt}
+	e.add(Step{Call: call(&q.now().arena, q.kernels.copy, copyGrid(gridBytes), gpu.Buffers(from, to), p)})
 	q.halted = false
 }
 
 // gate is a gate on a lane's words, or one that only asks whether the step is poisoned.
 func (e *encoder) gate(l *lane, p gateParams) {
-	counts, words := gpu.Buf(e.q.control), gpu.Buf(e.q.control)
+	control := gpu.Range{Buffer: e.q.control}
+	counts, words := control, control
 	if l != nil {
-		counts, words = gpu.Buf(l.buffer), gpu.Buf(l.own)
+		counts, words = gpu.Range{Buffer: l.buffer}, gpu.Range{Buffer: l.own}
 	}
-	args := e.q.now().arena.keep([]gpu.Arg{counts, words, gpu.Buf(e.q.control), e.stopped(), gpu.Value(&p)})
-	e.pass(Step{Kernel: e.q.kernels.gate, Grid: gpu.Grid{X: 1, Y: 1, Z: 1, Threads: gpu.SimdWidth}, Args: args}, (*gateParams)(args[len(args)-1].Value))
+	e.pass(call(&e.q.now().arena, e.q.kernels.gate, oneGroup(gpu.SimdWidth), gpu.Buffers(counts, words, control, e.stopped()), p))
 }
 
 // stopped is what a gate sets to 0.
-func (e *encoder) stopped() gpu.Arg {
+func (e *encoder) stopped() gpu.Range {
 	if e.q.options.Halts {
-		return gpu.Buf(e.q.halt)
+		return gpu.Range{Buffer: e.q.halt}
 	}
-	return gpu.At(e.grids.Buffer, e.grids.Offset)
+	return e.grids
 }
 
-// pass adds a launch that is a gate for what follows.
-func (e *encoder) pass(s Step, p *gateParams) {
-	e.gates = append(e.gates, p)
-	s.Halt, s.Settle = e.halt(), true
-	e.add(s)
+// pass adds a launch that is a gate for what follows. Its value begins with that of a gate.
+func (e *encoder) pass(c gpu.Call) {
+	e.q.gates = append(e.q.gates, (*gateParams)(unsafe.Pointer(unsafe.SliceData(c.Value))))
+	e.add(Step{Call: c, Halt: e.halt(), Settle: true})
 	e.gated = true
 }
+
+// oneGroup is a grid of one group of so many threads.
+func oneGroup(threads int) gpu.Grid { return gpu.Grid{X: 1, Y: 1, Z: 1, Threads: threads} }
 
 // arrival is what a gate on a message is told; what the GPU waits for before it looks is recorded.
 func (e *encoder) arrival(o *operation, place int) gateParams {
@@ -159,7 +162,7 @@ func (e *encoder) arrival(o *operation, place int) gateParams {
 	count := l.await(o.seq)
 	if !q.options.Fast {
 		p.looks = eventLooks
-		e.add(Step{Wait: l.arrivals, Value: count})
+		e.add(Step{Wait: l.arrivals, Count: count})
 	}
 	e.waits = true
 	return p
@@ -179,7 +182,7 @@ func (e *encoder) signal(o *operation) {
 		e.publish(l, o.seq, publishParams{count: uint32(o.bytes+3) / 4})
 	}
 	p := e.counting(o)
-	e.launch(q.kernels.signal, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: gpu.SimdWidth}, q.now().arena.keep([]gpu.Arg{e.counted(l), gpu.Value(&p)}))
+	e.launch(call(&q.now().arena, q.kernels.signal, oneGroup(gpu.SimdWidth), gpu.Buffers(e.counted(l)), p))
 	e.tell(l)
 }
 
@@ -193,17 +196,17 @@ func (e *encoder) counting(o *operation) signalParams {
 }
 
 // counted is where it counts.
-func (e *encoder) counted(l *lane) gpu.Arg {
+func (e *encoder) counted(l *lane) gpu.Range {
 	if e.q.options.Fast {
-		return gpu.Buf(l.buffer)
+		return gpu.Range{Buffer: l.buffer}
 	}
-	return gpu.At(l.own, shadowAt)
+	return gpu.Range{Buffer: l.own, Offset: shadowAt}
 }
 
 // tell lets the host see what was counted.
 func (e *encoder) tell(l *lane) {
 	if !e.q.options.Fast {
-		e.add(Step{Signal: l.signals, Value: l.told})
+		e.add(Step{Signal: l.signals, Count: l.told})
 	}
 }
 
@@ -212,18 +215,19 @@ func (e *encoder) receive(o *operation, place int) {
 	q, l := e.q, o.lane
 	p := receiveParams{gate: e.arrival(o, place), signal: e.counting(o)}
 	slot := l.slot(o.seq)
-	args := [...]gpu.Arg{gpu.Buf(l.buffer), gpu.Buf(l.own), gpu.Buf(q.control), e.stopped(), e.counted(l), gpu.At(slot.Buffer, slot.Offset), {}, {}, {}, gpu.Value(&p)}
 	from := slot.Offset
+	var to [mostParts]gpu.Range
 	for i := range mostParts {
 		part := o.parts[min(i, len(o.parts)-1)]
-		args[6+i] = gpu.At(part.At.Buffer, part.At.Offset)
+		to[i] = part.At
 		if i < len(o.parts) {
 			p.count[i], p.wide[i] = uint32(part.Bytes/4), wide(from, part.At.Offset)
 			from += part.Bytes
 		}
 	}
-	kept := q.now().arena.keep(args[:])
-	e.pass(Step{Kernel: q.kernels.receive, Grid: gpu.Grid{X: 1, Y: 1, Z: 1, Threads: fusedThreads}, Args: kept}, &(*receiveParams)(kept[len(kept)-1].Value).gate)
+	lane, own, control := gpu.Range{Buffer: l.buffer}, gpu.Range{Buffer: l.own}, gpu.Range{Buffer: q.control}
+	e.pass(call(&q.now().arena, q.kernels.receive, oneGroup(fusedThreads),
+		gpu.Buffers(lane, own, control, e.stopped(), e.counted(l), slot, to[0], to[1], to[2]), p))
 	e.tell(l)
 }
 
@@ -240,13 +244,11 @@ func (e *encoder) send(o *operation) {
 	q, l := e.q, o.lane
 	slot, from := l.slot(o.seq), o.parts[0].At
 	p := sendParams{count: uint32(o.bytes / 4), wide: wide(slot.Offset, from.Offset), signal: e.counting(o)}
-	e.launch(q.kernels.send, gpu.Grid{X: 1, Y: 1, Z: 1, Threads: fusedThreads},
-		q.now().arena.keep([]gpu.Arg{e.counted(l), gpu.At(slot.Buffer, slot.Offset), gpu.At(from.Buffer, from.Offset), gpu.Value(&p)}))
+	e.launch(call(&q.now().arena, q.kernels.send, oneGroup(fusedThreads), gpu.Buffers(e.counted(l), slot, from), p))
 	e.tell(l)
 }
 
 func (e *encoder) publish(l *lane, seq uint32, p publishParams) {
-	slot := l.slot(seq)
-	args := e.q.now().arena.keep([]gpu.Arg{gpu.At(slot.Buffer, slot.Offset), gpu.Buf(l.buffer), gpu.Value(&p)})
-	e.launch(e.q.kernels.publish, gpu.Grid{X: (int(p.count) + publishWords - 1) / publishWords, Y: 1, Z: 1, Threads: 256}, args)
+	grid := gpu.Grid{X: (int(p.count) + publishWords - 1) / publishWords, Y: 1, Z: 1, Threads: 256}
+	e.launch(call(&e.q.now().arena, e.q.kernels.publish, grid, gpu.Buffers(l.slot(seq), gpu.Range{Buffer: l.buffer}), p))
 }
