@@ -30,7 +30,7 @@ func (j *numbersJob) run(first, end int, _ *worker) {
 // wholeNumbers is x as words, until the next call. What it reports is lost if there is no memory for it, as Wait says then.
 func (s *stream) wholeNumbers(x device.Tensor) (numbers device.Tensor, ok bool) {
 	cols := simd.WholeRow(x.Cols)
-	memory, err := s.numbers.atLeast(4 * x.Rows * cols)
+	memory, err := s.numbers.atLeast(int(device.NumbersBytes(x.Rows, x.Cols)))
 	if err != nil {
 		s.err = err
 		return device.Tensor{}, false
