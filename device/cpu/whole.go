@@ -69,6 +69,9 @@ func (j *gemmJob) packWhole(dst []float32, worker *worker, row, k, n int) {
 	w := &j.w
 	block := w.Format.Block()
 	src := w.Data[(row*w.Cols+k)/block.Elements*block.Bytes:]
+	if ahead := simd.GEMMCols * w.Cols / block.Elements * block.Bytes; ahead < len(src) {
+		simd.Prefetch(src[ahead:min(ahead+n/block.Elements*block.Bytes, len(src))])
+	}
 	if !w.Format.Affine() {
 		j.whole.Weights(dst, src, n)
 		return
