@@ -66,7 +66,7 @@ func slotTokens(nodes []cluster.Node) int {
 // request is what placement is asked.
 func (m *Model) request(nodes []cluster.Node) placement.Request {
 	c, o := &m.files.Config, m.opts
-	buffers := engine.Footprint(c, o.KV, o.BlockTokens, len(nodes), m.cluster.cfg.Identity != nil)
+	buffers := engine.Footprint(m.files, o.KV, o.BlockTokens, len(nodes), m.cluster.cfg.Identity != nil)
 	buffers.Slots = slotTokens(nodes)
 	r := placement.Request{Mode: m.opts.Mode, Context: m.opts.Context, Sequences: m.opts.Sequences, Chunk: m.opts.Chunk, BlockTokens: m.opts.BlockTokens,
 		Model: placement.Model{Name: m.ref, EmbedBytes: m.files.EmbedBytes(), HeadBytes: m.files.HeadBytes(), Tied: c.Tied, BlockOverhead: placement.BlockOverhead,

@@ -161,7 +161,7 @@ func (s *layerShard) load(ctx actor.Context, msg *proto.LoadModel) error {
 	for i, n := range msg.Askers {
 		askers[i] = int(n)
 	}
-	if step := engine.Footprint(&m.Config, s.geometry.Format, int(msg.BlockTokens), len(msg.Nodes), false).Step(int(msg.OwnRows)); step > msg.FixedBytes {
+	if step := engine.Footprint(m, s.geometry.Format, int(msg.BlockTokens), len(msg.Nodes), false).Step(int(msg.OwnRows)); step > msg.FixedBytes {
 		return fmt.Errorf("load: steps of %d tokens take %d bytes, and %d are kept for weights, activations and the rest", msg.OwnRows, step, msg.FixedBytes)
 	}
 	self, root := ctx.Self(), ctx.ActorSystem().Root

@@ -9,12 +9,13 @@ import (
 
 // Footprint is what sizes the memory that an engine takes besides weights and KV cache, on one of nodes members that have KV
 // blocks of block tokens, and connections under TLS if they are secured.
-func Footprint(c *model.Config, kv attention.Format, block, nodes int, secured bool) *placement.Buffers {
+func Footprint(m *model.Model, kv attention.Format, block, nodes int, secured bool) *placement.Buffers {
+	c := &m.Config
 	shape := c.Shape()
 	b := &placement.Buffers{
 		Nodes: nodes, Block: block, Layers: c.Layers, KV: int64(shape.BlockBytes(kv, block)), Hidden: 4 * int64(c.Hidden),
 		Query: 4 * int64(shape.Heads*shape.HeadDim), Answer: shape.PartialBytes(1),
-		Step: func(rows int) int64 { return stepBytes(c, rows) },
+		Step: func(rows int) int64 { return stepBytes(c, rows) + m.NumbersBytes(rows) },
 		Peer: transport.PeerBytes, Client: transport.ClientBytes, Stream: transport.StreamBytes, Turns: transport.TurnsBytes,
 	}
 	if secured {

@@ -1,6 +1,9 @@
 package model
 
-import "github.com/orrery-ai/orrery/attention"
+import (
+	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/device"
+)
 
 // Range is layers [First, End).
 type Range struct{ First, End int }
@@ -84,6 +87,28 @@ func (c *Config) ScratchBytes(rows int) int64 {
 		cols += n
 	}
 	return 4 * int64(rows) * int64(cols)
+}
+
+// NumbersBytes is what products of steps of up to rows tokens take besides a Scratch, if weights are quantized: activations as whole numbers,
+// of those of a matrix at a time.
+func (m *Model) NumbersBytes(rows int) int64 {
+	c := &m.Config
+	if !m.quantized() {
+		return 0
+	}
+	return device.NumbersBytes(rows, max(c.Hidden, c.Heads*c.HeadDim, c.Intermediate, c.Experts.Active*c.Experts.Width))
+}
+
+// quantized reports whether any weights of the layers are.
+func (m *Model) quantized() bool {
+	for l := range m.Config.Layers {
+		for _, s := range m.Config.layerSpecs(l) {
+			if !dense(m.weights.tensors[s.name].format) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // LogitsBytes is what so many rows of logits take besides a Scratch for steps of up to steps tokens: nothing

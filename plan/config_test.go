@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -74,7 +75,7 @@ func footprintIsCounted(t *testing.T, dir string) {
 					for _, s := range [][3]int{{chunk, 8192, 4096}, {chunk, chunk, block}, {chunk, chunk + 1, 0}, {block / 2, 3 * block, block}, {1, 1, 1}} {
 						for _, fastest := range []bool{false, true} {
 							steps := placement.Steps{Mode: mode, Layers: r, Fastest: fastest, Chunk: s[0], Context: s[1], Tokens: s[2], Sequences: 2}
-							if got, want := got.ScratchBytes(steps), engine.Footprint(&loaded.Config, format, block, nodes, true).Bytes(steps); got != want {
+							if got, want := got.ScratchBytes(steps), engine.Footprint(loaded, format, block, nodes, true).Bytes(steps); got != want {
 								t.Errorf("%d nodes: activations of %+v are %d bytes, the engine says %d", nodes, steps, got, want)
 							}
 						}
@@ -225,14 +226,17 @@ func FuzzParseConfig(f *testing.F) {
 // TestWeightsAsStoredAreThoseOfTheFiles plans a GGUF file by the bytes that it has.
 func TestWeightsAsStoredAreThoseOfTheFiles(t *testing.T) {
 	for _, kind := range []string{"qwen2", "qwen3_moe"} {
-		t.Run(kind, func(t *testing.T) { weightsAreThoseOfTheFile(t, kind) })
+		for _, format := range []device.Format{0, device.Q8_0} {
+			t.Run(fmt.Sprint(kind, " ", format), func(t *testing.T) { weightsAreThoseOfTheFile(t, kind, format) })
+		}
 	}
 }
 
-func weightsAreThoseOfTheFile(t *testing.T, kind string) {
+// weightsAreThoseOfTheFile has matrices in a format, or as they are for 0.
+func weightsAreThoseOfTheFile(t *testing.T, kind string, format device.Format) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "model.gguf")
-	if err := errors.Join(modeltest.Write(dir, modeltest.Options{ModelType: kind}), modeltest.WriteGGUF(file, dir, 0)); err != nil {
+	if err := errors.Join(modeltest.Write(dir, modeltest.Options{ModelType: kind}), modeltest.WriteGGUF(file, dir, format)); err != nil {
 		t.Fatal(err)
 	}
 	m, err := model.Open(file)
@@ -262,6 +266,14 @@ func weightsAreThoseOfTheFile(t *testing.T, kind string) {
 	}
 	if !maps.Equal(w.HeadIn, m.HeadFormats()) {
 		t.Errorf("head in %v, want %v", w.HeadIn, m.HeadFormats())
+	}
+	steps := placement.Steps{Layers: placement.Range{First: 0, End: m.Config.Layers}, Chunk: 64, Context: 100, Sequences: 1}
+	if got, want := p.ScratchBytes(steps), engine.Footprint(m, attention.F16, 256, 1, true).Bytes(steps); got != want {
+		t.Errorf("activations are %d bytes, the engine says %d", got, want)
+	}
+	bf16, _ := a.Footprint("", WeightsBF16, KVF16, 256, 1)
+	if more := p.ScratchBytes(steps) - bf16.ScratchBytes(steps); (more > 0) != (format != 0) { // numbers of activations
+		t.Errorf("activations take %d bytes more than with weights in bf16", more)
 	}
 	for l := range m.Config.Layers {
 		if want := m.ReadFormats(l); !maps.Equal(w.ReadIn[l], want) {

@@ -37,6 +37,7 @@ type Layer struct {
 	Expert  int64 // parameters of the matrices of one
 	Bias    int64 // parameters of the biases of one, never quantized
 	MXFP4   bool  // experts are stored as MXFP4, whatever the other matrices are
+	Inner   int   // elements that the last product of an MLP takes, for all experts that a token uses
 	Wide    int   // elements between the products of an MLP, for all experts that a token uses with what comes of each
 
 	Rows   []int // elements of each vector that a token leaves in the cache, quantized one by one
@@ -197,7 +198,7 @@ func windows(r *reader, layer int, l *Layer, otherwise bool) {
 func dense(r *reader, a *Arch, l *Layer) {
 	width := r.number("intermediate_size", r.Intermediate, 1, maxWidth)
 	l.Dense += 3 * int64(a.Hidden) * int64(width)
-	l.Wide = 2 * width
+	l.Inner, l.Wide = width, 2*width
 }
 
 // routed is a router over experts that are gated MLPs.
@@ -206,7 +207,7 @@ func routed(r *reader, a *Arch, l *Layer, experts, width int) {
 	l.Active = r.number("num_experts_per_tok", r.ExpertsPerToken, 1, experts)
 	l.Expert = 3 * int64(a.Hidden) * int64(width)
 	l.Kept += int64(experts) * int64(a.Hidden)
-	l.Wide = l.Active * (width + max(width, a.Hidden))
+	l.Inner, l.Wide = l.Active*width, l.Active*(width+max(width, a.Hidden))
 }
 
 // afterDense is the MLP of GLM and DeepSeek: dense in the first layers, then routed and shared experts,

@@ -1,6 +1,9 @@
 package plan
 
-import "github.com/orrery-ai/orrery/placement"
+import (
+	"github.com/orrery-ai/orrery/device"
+	"github.com/orrery-ai/orrery/placement"
+)
 
 // Footprint is what a model takes in the given formats: to hold, and to compute with. Chunks of
 // prefill, blocks and the number of nodes size its activations and lanes. WeightsStored needs a.Stored.
@@ -8,7 +11,7 @@ func (a *Arch) Footprint(name string, w Weights, kv KV, block, nodes int) (place
 	const kept = 2 // bytes of a parameter that is not quantized
 	m := placement.Model{
 		Name: name, Tied: a.Tied, BlockOverhead: placement.BlockOverhead,
-		ScratchBytes: a.buffers(kv, block, nodes).Bytes,
+		ScratchBytes: a.buffers(w, kv, block, nodes).Bytes,
 	}
 	if w == WeightsStored {
 		m.EmbedBytes, m.HeadBytes = a.Stored.Embed, a.Stored.Head
@@ -82,9 +85,10 @@ func (l *Layer) kvBytes(kv KV) int64 {
 }
 
 // buffers is what package engine's Footprint is, with float32 activations and connections under TLS, here from an Arch.
-func (a *Arch) buffers(kv KV, block, nodes int) *placement.Buffers {
+func (a *Arch) buffers(w Weights, kv KV, block, nodes int) *placement.Buffers {
 	b := &placement.Buffers{Nodes: nodes, Block: block, Layers: len(a.Layers), Hidden: 4 * int64(a.Hidden), Peer: perPeer, Client: perClient, Stream: perStream}
 	var cols, routes, wide int64
+	widest := 0 // elements that a matrix takes
 	for i := range a.Layers {
 		l := &a.Layers[i]
 		var elements int64
@@ -94,6 +98,7 @@ func (a *Arch) buffers(kv KV, block, nodes int) *placement.Buffers {
 		// The hidden state and its norm, queries and results, keys and values, angles, routes, and what is within the MLP.
 		cols = max(cols, int64(2*a.Hidden+a.Heads*(l.Key+l.Value))+elements+int64(l.Key/2*2))
 		routes, wide = max(routes, int64(roundUp(l.Experts)+2*roundUp(l.Active))), max(wide, int64(l.Wide))
+		widest = max(widest, a.Hidden, a.Heads*l.Value, l.Inner)
 		b.Query = max(b.Query, 4*int64(a.Heads*l.Key))
 		b.Answer = max(b.Answer, 4*int64(a.Heads*(l.Value+2)))
 		b.KV = max(b.KV, int64(block)*l.kvBytes(kv))
@@ -104,9 +109,27 @@ func (a *Arch) buffers(kv KV, block, nodes int) *placement.Buffers {
 		if logits := min(rows, max(8, logitsBytes/4/int64(a.Vocab))) * int64(a.Vocab); logits > rows*wide {
 			n += 4 * logits // otherwise they lie where the MLP computes
 		}
+		if a.quantized(w) {
+			n += device.NumbersBytes(tokens, widest)
+		}
 		return n
 	}
 	return b
+}
+
+// quantized reports whether matrices are, in such a format.
+func (a *Arch) quantized(w Weights) bool {
+	if w != WeightsStored {
+		return w != WeightsBF16
+	}
+	for _, in := range a.Stored.ReadIn {
+		for name := range in {
+			if name != device.F32.String() && name != device.F16.String() && name != device.BF16.String() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // roundUp is the next multiple of what devices read at once, in elements.

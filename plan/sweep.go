@@ -180,7 +180,7 @@ func (s *sweep) lanes() Lanes {
 	o := &s.options
 	most := slices.Max(o.Counts)
 	all := placement.Steps{Layers: placement.Range{End: len(s.arch.Layers)}, Fastest: true, Tokens: o.Context, Chunk: o.Chunk, Context: o.Context, Sequences: 1}
-	l := Lanes{Members: laneMembers, Nodes: most, Bytes: s.arch.buffers(o.KV, o.Block, min(most, laneMembers)).Bytes(all), Present: s.arch.buffers(o.KV, o.Block, most).Bytes(all)}
+	l := Lanes{Members: laneMembers, Nodes: most, Bytes: s.arch.buffers(o.Weights, o.KV, o.Block, min(most, laneMembers)).Bytes(all), Present: s.arch.buffers(o.Weights, o.KV, o.Block, most).Bytes(all)}
 	for _, count := range slices.Backward(o.Counts) {
 		r, _ := s.request(count, count)
 		for _, r.Mode = range s.modes {

@@ -184,10 +184,9 @@ func stored(r *rand.Rand, f device.Format, n int) ([]byte, []float64) {
 // whole numbers they have 16 bits.
 const wholeStep = 1.0 / (2 * 32639)
 
-// stepOf is that for products of few tokens with weights of a format.
-func stepOf(f device.Format) float64 {
-	switch f {
-	case device.Q8_0, device.Q4_0, device.Q4_K, device.Q6_K, device.MLX4, device.MLX8:
+// stepOf is that for weights like w.
+func stepOf(w device.Matrix) float64 {
+	if _, ok := wholeGEMM(w); ok {
 		return wholeStep
 	}
 	return 0
@@ -195,7 +194,10 @@ func stepOf(f device.Format) float64 {
 
 func TestQuantizedProductsEqualFloat64(t *testing.T) {
 	for _, f := range []device.Format{device.Q8_0, device.Q4_0, device.Q4_K, device.Q6_K, device.MLX4, device.MLX8} {
-		for _, size := range []struct{ tokens, rows, cols int }{{1, 1, 256}, {1, 70, 512}, {3, 33, 768}, {16, 17, 256}, {17, 40, 512}, {100, 35, 768}} {
+		for _, size := range []struct{ tokens, rows, cols int }{{1, 1, 256}, {1, 70, 512}, {3, 33, 768}, {16, 17, 256}, {17, 40, 512}, {33, 130, 256}, {100, 35, 768}, {9, 5, 640}, {100, 70, 384}, {23, 40, 160}} {
+			if size.cols%f.Block().Elements != 0 || f.Affine() && size.cols%128 != 0 {
+				continue
+			}
 			r := rand.New(rand.NewPCG(6, uint64(size.rows)))
 			x := random(r, size.tokens, size.cols)
 			w, values := quantized(r, f, size.rows, size.cols)
@@ -210,11 +212,9 @@ func TestQuantizedProductsEqualFloat64(t *testing.T) {
 						weight := values[i%size.rows*size.cols+k]
 						want += float64(a) * weight
 						sum += math.Abs(float64(a) * weight)
-						if size.tokens <= dotTokens {
-							steps += math.Abs(weight) * float64(largest(row[k&^31:(k|31)+1]))
-						}
+						steps += math.Abs(weight) * float64(largest(row[k&^31:(k|31)+1]))
 					}
-					if !(math.Abs(float64(v)-want) <= 1e-6*(1+sum)+stepOf(f)*steps) {
+					if !(math.Abs(float64(v)-want) <= 1e-6*(1+sum)+stepOf(w)*steps) {
 						t.Fatalf("%v %+v: element %d is %v, want %v", f, size, i, v, want)
 					}
 				}
@@ -279,15 +279,18 @@ func TestATokensProductDoesNotDependOnItsBatch(t *testing.T) {
 		} else {
 			w, _ = matrix(r, f, rows, cols)
 		}
-		x := random(r, dotTokens, cols)
 		onStreams(t, func(t *testing.T, _ int, s device.Stream) {
-			all, one := device.NewTensor(dotTokens, rows), device.NewTensor(1, rows)
-			s.MatMul(all, x, w)
-			for i := range dotTokens {
-				s.MatMul(one, x.Slice(i, i+1), w)
-				for k, v := range one.Data {
-					if all.Row(i)[k] != v {
-						t.Fatalf("%v token %d element %d: %v in a batch, %v alone", f, i, k, all.Row(i)[k], v)
+			for _, c := range []struct{ tokens, part int }{{dotTokens, 1}, {203, 71}, {203, dotTokens + 1}} { // few at a time, and many
+				x := random(r, c.tokens, cols)
+				all := device.NewTensor(c.tokens, rows)
+				s.MatMul(all, x, w)
+				for i := 0; i+c.part <= c.tokens; i += c.part {
+					some := device.NewTensor(c.part, rows)
+					s.MatMul(some, x.Slice(i, i+c.part), w)
+					for k, v := range some.Data {
+						if want := all.Row(i + k/rows)[k%rows]; v != want {
+							t.Fatalf("%v token %d element %d: %v of %d tokens, %v of %d", f, i+k/rows, k%rows, want, c.tokens, v, c.part)
+						}
 					}
 				}
 			}

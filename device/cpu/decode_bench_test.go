@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -96,40 +97,44 @@ func BenchmarkDecodeProduct(b *testing.B) {
 }
 
 // BenchmarkPrefillProduct is the product of a chunk with the matrices of Llama-3.2-1B, and its share of what the
-// multipliers reach when all operands lie in the first cache.
+// multipliers reach in float32 when all operands lie in the first cache.
 func BenchmarkPrefillProduct(b *testing.B) {
 	const tokens, depth = 512, 128
 	packA, packB, tile := make([]float32, 12*depth), make([]float32, 32*depth), make([]float32, 12*32)
 	for _, size := range []struct{ rows, cols int }{{2048, 2048}, {8192, 2048}, {2048, 8192}} {
-		for _, threads := range []int{1, 2} {
-			b.Run(fmt.Sprintf("%dx%d/threads=%d", size.rows, size.cols, threads), func(b *testing.B) {
-				d := New(threads)
-				defer d.Close()
-				s := d.NewStream()
-				x, dst := random(rand.New(rand.NewPCG(1, 1)), tokens, size.cols), device.NewTensor(tokens, size.rows)
-				w := device.Matrix{Format: device.BF16, Rows: size.rows, Cols: size.cols, Data: make([]byte, 2*size.rows*size.cols)}
-				for i := range w.Data {
-					w.Data[i] = 0x3c
-				}
-				var rates, shares []float64
-				for b.Loop() {
-					start := time.Now()
-					s.MatMul(dst, x, w)
-					rate := 2 * tokens * float64(size.rows) * float64(size.cols) / time.Since(start).Seconds() / 1e9
-					const times = 2000
-					start = time.Now()
-					for range times {
-						simd.GEMMTwice(tile, 32, packA, packB, depth, true)
+		for _, f := range []device.Format{device.BF16, device.Q8_0, device.Q4_0, device.Q4_K, device.Q6_K, device.MLX8, device.MLX4} {
+			for _, threads := range []int{1, 2} {
+				b.Run(fmt.Sprintf("%dx%d-%v/threads=%d", size.rows, size.cols, f, threads), func(b *testing.B) {
+					d := New(threads)
+					defer d.Close()
+					s := d.NewStream()
+					x, dst := random(rand.New(rand.NewPCG(1, 1)), tokens, size.cols), device.NewTensor(tokens, size.rows)
+					w := device.Matrix{Format: f, Rows: size.rows, Cols: size.cols, Data: bytes.Repeat([]byte{0x3c}, f.MatrixBytes(size.rows, size.cols))}
+					if f.Affine() {
+						w.Group, w.ScaleFormat = 64, device.BF16
+						w.Scales = bytes.Repeat([]byte{0x3c}, w.GroupBytes())
+						w.Biases = w.Scales
 					}
-					peak := float64(threads) * times * 2 * 12 * 32 * depth / time.Since(start).Seconds() / 1e9
-					rates, shares = append(rates, rate), append(shares, 100*rate/peak)
-				}
-				slices.Sort(rates)
-				slices.Sort(shares)
-				b.ReportMetric(0, "ns/op")
-				b.ReportMetric(rates[len(rates)/2], "GFLOP/s")
-				b.ReportMetric(shares[len(shares)/2], "%-of-peak")
-			})
+					var rates, shares []float64
+					for b.Loop() {
+						start := time.Now()
+						s.MatMul(dst, x, w)
+						rate := 2 * tokens * float64(size.rows) * float64(size.cols) / time.Since(start).Seconds() / 1e9
+						const times = 2000
+						start = time.Now()
+						for range times {
+							simd.GEMMTwice(tile, 32, packA, packB, depth, true)
+						}
+						peak := float64(threads) * times * 2 * 12 * 32 * depth / time.Since(start).Seconds() / 1e9
+						rates, shares = append(rates, rate), append(shares, 100*rate/peak)
+					}
+					slices.Sort(rates)
+					slices.Sort(shares)
+					b.ReportMetric(0, "ns/op")
+					b.ReportMetric(rates[len(rates)/2], "GFLOP/s")
+					b.ReportMetric(shares[len(shares)/2], "%-of-peak")
+				})
+			}
 		}
 	}
 }

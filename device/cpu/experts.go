@@ -24,6 +24,8 @@ type expertsJob struct {
 	up     device.Tensor // [pairs][width], in order
 	out    device.Tensor // [pairs][hidden], in order, where up was
 
+	numbers device.Tensor // x, and then gate, as whole numbers, if an expert multiplies so
+
 	inner  innerJob
 	outer  outerJob
 	gather gatherJob
@@ -51,7 +53,13 @@ func (s *stream) Experts(dst, x device.Tensor, to device.Routing, e *device.Expe
 	j.out = device.Tensor{Rows: pairs, Cols: hidden, Data: room[pairs*width:][:pairs*hidden]}
 	j.sort()
 	j.inner.expertsJob, j.outer.expertsJob, j.gather.expertsJob = j, j, j
+	if !s.expertNumbers(x, e.Gate, e.Up) {
+		return
+	}
 	s.pieces(&j.inner, &j.inner.split, width, e.Gate[0], 2)
+	if !s.expertNumbers(j.gate, e.Down) {
+		return
+	}
 	s.pieces(&j.outer, &j.outer.split, hidden, e.Down[0], 1)
 	s.run(&j.gather, dst.Rows, 0.4*float64(to.Active*hidden))
 }
@@ -82,6 +90,21 @@ func (j *expertsJob) sort() {
 		j.counts[e]++
 		j.order[to], j.place[i], j.from[to] = int32(i), to, int32(i/j.to.Active)
 	}
+}
+
+// expertNumbers makes whole numbers of x if an expert in use multiplies many rows with such a matrix so. It reports whether there was memory for it.
+func (s *stream) expertNumbers(x device.Tensor, matrices ...[]device.Matrix) bool {
+	s.experts.numbers = device.Tensor{}
+	for _, u := range s.experts.used {
+		for _, of := range matrices {
+			if _, whole := wholeGEMM(of[u.expert]); whole && u.end-u.first > dotTokens {
+				var ok bool
+				s.experts.numbers, ok = s.wholeNumbers(x)
+				return ok
+			}
+		}
+	}
+	return true
 }
 
 // split is the products of the experts in use as items: each the same number of rows of one expert's matrix.
@@ -119,8 +142,8 @@ func (j *innerJob) run(first, end int, w *worker) {
 		n, a, b := j.split.rowsOf(i, width)
 		u := j.used[n]
 		from := j.from[u.first:u.end]
-		product(j.gate.Slice(u.first, u.end), j.x, from, j.e.Gate[u.expert], a, b, w)
-		product(j.up.Slice(u.first, u.end), j.x, from, j.e.Up[u.expert], a, b, w)
+		product(j.gate.Slice(u.first, u.end), j.x, j.numbers, from, j.e.Gate[u.expert], a, b, w)
+		product(j.up.Slice(u.first, u.end), j.x, j.numbers, from, j.e.Up[u.expert], a, b, w)
 		for r := u.first; r < u.end; r++ {
 			gate := j.gate.Row(r)[a:b]
 			simd.SwiGLU(gate, gate, j.up.Row(r)[a:b])
@@ -138,7 +161,11 @@ func (j *outerJob) run(first, end int, w *worker) {
 	for i := first; i < end; i++ {
 		n, a, b := j.split.rowsOf(i, j.out.Cols)
 		u := j.used[n]
-		product(j.out.Slice(u.first, u.end), j.gate.Slice(u.first, u.end), nil, j.e.Down[u.expert], a, b, w)
+		numbers := j.numbers
+		if numbers.Rows > 0 {
+			numbers = numbers.Slice(u.first, u.end)
+		}
+		product(j.out.Slice(u.first, u.end), j.gate.Slice(u.first, u.end), numbers, nil, j.e.Down[u.expert], a, b, w)
 	}
 }
 
@@ -158,11 +185,12 @@ func (j *gatherJob) run(first, end int, _ *worker) {
 	}
 }
 
-// product sets columns [a, b) of dst to x by rows [a, b) of w, where row i of x is that of number from[i], if there is from.
-func product(dst, x device.Tensor, from []int32, w device.Matrix, a, b int, worker *worker) {
+// product sets columns [a, b) of dst to x by rows [a, b) of w, where row i of x is that of number from[i], if there is from; numbers is x as whole numbers.
+func product(dst, x, numbers device.Tensor, from []int32, w device.Matrix, a, b int, worker *worker) {
 	if dst.Rows > dotTokens {
 		worker.packs()
-		j := gemmJob{dst: dst, x: device.Tensor{Rows: dst.Rows, Cols: x.Cols, Data: x.Data}, from: from, w: w, rows: roundUp(dst.Rows, simd.GEMMRows), cols: b - a}
+		j := gemmJob{dst: dst, x: device.Tensor{Rows: dst.Rows, Cols: x.Cols, Data: x.Data}, from: from, w: w, rows: roundUp(dst.Rows, simd.GEMMRows), cols: b - a, numbers: numbers}
+		j.whole, j.words = wholeGEMM(w)
 		j.tile(0, a, worker)
 		return
 	}

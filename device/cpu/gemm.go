@@ -8,14 +8,15 @@ import (
 // The packed product. Its items are tiles of dst. Each goes through the columns of x and w (the depth)
 // in steps; in each it packs its rows of w, as float32, then some of its rows of x at a time, and
 // multiplies the two: 16 rows of w (12 KiB) stay in the first cache while rows of x stream by from the
-// second, which holds both packs. With AVX-512 it is 32 rows of w.
+// second, which holds both packs. With AVX-512 it is 32 rows of w. Where quantized weights are multiplied as
+// whole numbers, both packs are of words, and x has been made numbers before.
 const (
 	depth    = 192 // columns in one step; of quantized weights as many as the largest block has
 	maxDepth = 256
 	packRows = 96  // rows of x packed together: 72 KiB
 	maxTile  = 256 // rows of w in a tile: 192 KiB packed
 	minTile  = 64
-	tileSize = simd.GEMMRows * simd.GEMMCols
+	tileSize = simd.GEMMRows * 2 * simd.GEMMCols
 )
 
 type gemmJob struct {
@@ -24,11 +25,21 @@ type gemmJob struct {
 	w          device.Matrix
 	rows, cols int // of a tile of dst
 	across     int // tiles in a row of tiles
+
+	words   bool // x and w are multiplied as whole numbers:
+	whole   simd.WholeGEMM
+	numbers device.Tensor // x, as words
 }
 
 // matMat computes a product of many tokens.
 func (s *stream) matMat(dst, x device.Tensor, w device.Matrix) {
-	j := gemmJob{dst: dst, x: x, w: w, rows: roundUp(x.Rows, simd.GEMMRows), cols: min(maxTile, roundUp(w.Rows, simd.GEMMCols))}
+	j := gemmJob{dst: dst, x: x, w: w, rows: roundUp(x.Rows, simd.GEMMRows), cols: min(maxTile, roundUp(w.Rows, 2*simd.GEMMCols))}
+	if j.whole, j.words = wholeGEMM(w); j.words {
+		var ok bool
+		if j.numbers, ok = s.wholeNumbers(x); !ok {
+			return
+		}
+	}
 	tiles := 0
 	for { // halve the tiles until there are enough for every thread to end at about the same time
 		j.across = (w.Rows + j.cols - 1) / j.cols
@@ -39,7 +50,7 @@ func (s *stream) matMat(dst, x device.Tensor, w device.Matrix) {
 		if j.rows >= 2*packRows && j.rows >= j.cols {
 			j.rows = roundUp(j.rows/2, simd.GEMMRows)
 		} else if j.cols >= 2*minTile {
-			j.cols = roundUp(j.cols/2, simd.GEMMCols)
+			j.cols = roundUp(j.cols/2, 2*simd.GEMMCols)
 		} else {
 			break
 		}
@@ -77,7 +88,11 @@ func (j *gemmJob) tile(row, col int, w *worker) {
 			for i := 0; i < m; i += simd.GEMMRows {
 				j.packX(w, i, row+r+i, min(simd.GEMMRows, m-i), k, n)
 			}
-			j.multiply(w, row+r, m, col, cols, n, k > 0)
+			if j.words {
+				j.multiplyWhole(w, row+r, m, col, cols, n, k > 0)
+			} else {
+				j.multiply(w, row+r, m, col, cols, n, k > 0)
+			}
 		}
 	}
 	if j.w.Cols == 0 {
@@ -89,27 +104,38 @@ func (j *gemmJob) tile(row, col int, w *worker) {
 
 // packX packs n columns from k on of some rows from one on, as rows at of the tile.
 func (j *gemmJob) packX(w *worker, at, first, rows, k, n int) {
+	x := j.x
+	if j.words {
+		x, k, n = j.numbers, simd.WholeRow(k), j.whole.X(n)
+	}
 	if j.from == nil {
-		simd.PackRows(w.a[at*n:], j.x.Data[first*j.x.Cols+k:], j.x.Cols, rows, n)
+		simd.PackRows(w.a[at*n:], x.Data[first*x.Cols+k:], x.Cols, rows, n)
 		return
 	}
 	for r := range rows {
-		copy(w.rows[r*n:(r+1)*n], j.x.Data[int(j.from[first+r])*j.x.Cols+k:])
+		copy(w.rows[r*n:(r+1)*n], x.Data[int(j.from[first+r])*x.Cols+k:])
 	}
 	simd.PackRows(w.a[at*n:], w.rows, n, rows, n)
 }
 
 // packWeights packs n columns from k on of the rows [col, col+cols) of w.
 func (j *gemmJob) packWeights(w *worker, col, cols, k, n int) {
-	bytes := j.w.Format.Bytes()
+	bytes, size := j.w.Format.Bytes(), n // of what is packed of a row
+	if j.words {
+		size = j.whole.W(n)
+	}
 	for i := 0; i < cols; i += simd.GEMMCols {
-		dst := w.b[i*n:]
+		dst := w.b[i*size:]
 		rows := min(simd.GEMMCols, cols-i)
 		if bytes == 0 {
 			for r := range rows {
-				expand(w.rows[r*n:(r+1)*n], j.w, col+i+r, k)
+				if to := w.rows[r*size : (r+1)*size]; j.words {
+					j.packWhole(to, w, col+i+r, k, n)
+				} else {
+					expand(to, j.w, col+i+r, k)
+				}
 			}
-			simd.PackF32(dst, bytesOf(w.rows), n, rows, n)
+			simd.PackF32(dst, bytesOf(w.rows), size, rows, size)
 			continue
 		}
 		src := j.w.Data[((col+i)*j.w.Cols+k)*bytes:]
@@ -152,17 +178,21 @@ func (j *gemmJob) multiply(w *worker, row, m, col, cols, n int, add bool) {
 			}
 			// At an edge, by way of a whole tile.
 			simd.GEMM(w.c[:], simd.GEMMCols, a, b, n, false)
-			for i := range min(simd.GEMMRows, m-r) {
-				from := w.c[i*simd.GEMMCols:][:min(simd.GEMMCols, cols-c)]
-				to := j.dst.Data[at+i*stride:]
-				if !add {
-					copy(to, from)
-					continue
-				}
-				for i, v := range from {
-					to[i] += v
-				}
-			}
+			w.edge(j.dst.Data[at:], stride, simd.GEMMCols, min(simd.GEMMRows, m-r), min(simd.GEMMCols, cols-c), add)
+		}
+	}
+}
+
+// edge adds what is in use of a whole tile, whose rows have so many columns together, to dst, or sets dst to it.
+func (w *worker) edge(dst []float32, stride, together, rows, cols int, add bool) {
+	for r := range rows {
+		from, to := w.c[r*together:][:cols], dst[r*stride:]
+		if !add {
+			copy(to, from)
+			continue
+		}
+		for i, v := range from {
+			to[i] += v
 		}
 	}
 }

@@ -51,15 +51,15 @@ var products = [...]func(dst []float32, stride int, x []float32, w []byte, token
 
 // prepare makes whole numbers of x, in memory that is the job's until it is done, if such weights are multiplied so.
 func (j *dotsJob) prepare(whole *simd.Activations) {
-	ready := false
+	if _, ok := wholeGEMM(j.w); !ok {
+		return
+	}
 	if j.w.Format.Affine() {
-		ready = simd.AffineRows(j.w.Cols/j.w.Group, true) > 0 && whole.SetAffine(bitsOf(j.w.Format), j.w.Group, j.x.Data, j.x.Rows, j.x.Cols)
+		whole.SetAffine(bitsOf(j.w.Format), j.w.Group, j.x.Data, j.x.Rows, j.x.Cols)
 	} else {
-		ready = whole.Set(j.w.Format.Block(), j.x.Data, j.x.Rows, j.x.Cols)
+		whole.Set(j.w.Format.Block(), j.x.Data, j.x.Rows, j.x.Cols)
 	}
-	if ready {
-		j.whole = whole
-	}
+	j.whole = whole
 }
 
 func (j *dotsJob) run(first, end int, w *worker) {

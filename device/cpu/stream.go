@@ -13,7 +13,10 @@ type stream struct {
 	pool  *pool
 	batch batch
 	own   worker
-	whole simd.Activations // of the product in progress
+	whole simd.Activations // of the product of few tokens in progress
+	err   error            // there was no memory for something since the last Wait
+
+	numbers room // of the activations of many tokens, as words
 
 	embed  embedJob
 	norm   normJob
@@ -24,6 +27,7 @@ type stream struct {
 	store  appendJob
 	dots   dotsJob
 	gemm   gemmJob
+	words  numbersJob
 	attend attendJob
 	finish finishJob
 
@@ -68,10 +72,17 @@ func (s *stream) Upload(src []byte) []byte { return src }
 func (s *stream) Download(src []byte) []byte { return src }
 
 // Wait implements [device.Stream]: everything has run already.
-func (s *stream) Wait() error { return nil }
+func (s *stream) Wait() error {
+	err := s.err
+	s.err = nil
+	return err
+}
 
 // Close implements [device.Stream].
-func (s *stream) Close() error { return nil }
+func (s *stream) Close() error {
+	s.numbers.free()
+	return nil
+}
 
 // mismatch panics: shapes do not fit. Its arguments cost nothing where it is not called.
 func mismatch(operation, format string, args ...any) {

@@ -30,6 +30,11 @@ type wholeRoutines struct {
 	// Those of one token for AVX-512 that are direct.
 	directProduct       wholeProductOf
 	directAffineProduct affineProductOf
+
+	// For many tokens, see [WholeGEMM].
+	kernel      *wholeKernel
+	words       func(dst []int16, scales, least []float32, src []byte, halves *[65536]float32)
+	affineWords func(dst []int16, src []byte)
 }
 
 type (
@@ -48,21 +53,27 @@ var wideWholes = []wholeRoutines{
 	{
 		Layout: quant.Q8_0, elements: 128, bytes: 384, times: 0x80808080, numbers: wholeAVX512,
 		product: []wholeProductOf{product1Q8_0Whole, product2Q8_0Whole, product4Q8_0Whole, product8Q8_0Whole}, directProduct: product1Q8_0WholeDirect,
+		kernel: &wholeScaled, words: wordsQ8_0AVX2,
 	}, {
 		Layout: quant.Q4_0, elements: 128, bytes: 384, times: 0x08080808, numbers: wholeAVX512,
 		product: []wholeProductOf{product1Q4_0Whole, product2Q4_0Whole, product4Q4_0Whole, product8Q4_0Whole}, directProduct: product1Q4_0WholeDirect,
+		kernel: &wholeScaled, words: wordsQ4_0AVX2,
 	}, {
 		Layout: quant.Q4_K, elements: 256, bytes: 768, times: 0x01010101, numbers: wholeQ4_KAVX512,
 		product: []wholeProductOf{product1Q4_KWhole, product2Q4_KWhole, product4Q4_KWhole, product8Q4_KWhole}, directProduct: product1Q4_KWholeDirect,
+		kernel: &wholeAdding, words: wordsQ4_KAVX2,
 	}, {
 		Layout: quant.Q6_K, elements: 256, bytes: 1024, times: 0x20202020, numbers: wholeQ6_KAVX512,
 		product: []wholeProductOf{product1Q6_KWhole, product2Q6_KWhole, product4Q6_KWhole, product8Q6_KWhole}, directProduct: product1Q6_KWholeDirect,
+		kernel: &wholeHalves, words: wordsQ6_KAVX2,
 	}, {
 		Layout: affine8, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine8AVX512,
 		affineProduct: []affineProductOf{product1Affine8Whole, product2Affine8Whole, product4Affine8Whole, product8Affine8Whole}, directAffineProduct: product1Affine8WholeDirect,
+		kernel: &wholeAdding, affineWords: wordsAffine8AVX2,
 	}, {
 		Layout: affine4, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine4AVX512,
 		affineProduct: []affineProductOf{product1Affine4Whole, product2Affine4Whole, product4Affine4Whole, product8Affine4Whole}, directAffineProduct: product1Affine4WholeDirect,
+		kernel: &wholeAdding, affineWords: wordsAffine4AVX2,
 	},
 }
 
@@ -71,21 +82,27 @@ var narrowWholes = []wholeRoutines{
 	{
 		Layout: quant.Q8_0, elements: 128, bytes: 384, times: 0, numbers: wholePairsAVX2,
 		product: []wholeProductOf{product1Q8_0WholeAVX2, product2Q8_0WholeAVX2, product4Q8_0WholeAVX2},
+		kernel:  &wholeScaled, words: wordsQ8_0AVX2,
 	}, {
 		Layout: quant.Q4_0, elements: 128, bytes: 384, times: 8, numbers: wholeAVX2,
 		product: []wholeProductOf{product1Q4_0WholeAVX2, product2Q4_0WholeAVX2, product4Q4_0WholeAVX2}, vnniProduct: product1Q4_0WholeAVXVNNI,
+		kernel: &wholeScaled, words: wordsQ4_0AVX2,
 	}, {
 		Layout: quant.Q4_K, elements: 256, bytes: 768, times: 1, numbers: wholeQ4_KAVX2,
 		product: []wholeProductOf{product1Q4_KWholeAVX2, product2Q4_KWholeAVX2, product4Q4_KWholeAVX2}, vnniProduct: product1Q4_KWholeAVXVNNI,
+		kernel: &wholeAdding, words: wordsQ4_KAVX2,
 	}, {
 		Layout: quant.Q6_K, elements: 256, bytes: 1024, times: 32, numbers: wholeQ6_KAVX2,
 		product: []wholeProductOf{product1Q6_KWholeAVX2, product2Q6_KWholeAVX2, product4Q6_KWholeAVX2}, vnniProduct: product1Q6_KWholeAVXVNNI,
+		kernel: &wholeHalves, words: wordsQ6_KAVX2,
 	}, {
 		Layout: affine8, elements: 128, bytes: 384, times: 1, numbers: wholeAffine8PairsAVX2,
 		affineProduct: []affineProductOf{product1Affine8WholeAVX2, product2Affine8WholeAVX2, product4Affine8WholeAVX2},
+		kernel:        &wholeAdding, affineWords: wordsAffine8AVX2,
 	}, {
 		Layout: affine4, elements: 128, bytes: 384, times: 1, numbers: wholeAffine4AVX2,
 		affineProduct: []affineProductOf{product1Affine4WholeAVX2, product2Affine4WholeAVX2, product4Affine4WholeAVX2}, vnniAffineProduct: product1Affine4WholeAVXVNNI,
+		kernel: &wholeAdding, affineWords: wordsAffine4AVX2,
 	},
 }
 

@@ -4,6 +4,8 @@ package simd
 
 import "github.com/orrery-ai/orrery/device/quant"
 
+const noWholeNumbers = "simd: nothing multiplies whole numbers"
+
 // wholeRoutines are none.
 type wholeRoutines struct{}
 
@@ -12,9 +14,9 @@ func wholeFor(quant.Layout, int) *wholeRoutines { return nil }
 func wholeForAffine(int, int, int) *wholeRoutines { return nil }
 
 func whole(_ []byte, _ []float32, _ *wholeRoutines) []byte {
-	panic("simd: nothing multiplies whole numbers")
+	panic(noWholeNumbers)
 }
 
 func wholeProduct(*Activations, []float32, int, []byte, *AffineNumbers, int) {
-	panic("simd: nothing multiplies whole numbers")
+	panic(noWholeNumbers)
 }

@@ -3204,3 +3204,252 @@ func flushOptAsm(b []byte)
 //
 //go:noescape
 func haveFlushOptAsm() (have bool)
+
+// wordsAVX2 turns x, of a multiple of 32 elements, into whole numbers of 16 bits, at most 32639: each 32 of them with a scale, their largest divided by that,
+// which is NaN if one of them is not finite, and with their sum times that.
+//
+//go:noescape
+func wordsAVX2(dst []int16, scales []float32, sums []float32, x []float32)
+
+// wordsQ8_0AVX2 writes the weights of blocks of Q8_0, without their scales, and these.
+//
+//go:noescape
+func wordsQ8_0AVX2(dst []int16, scales []float32, least []float32, src []byte, halves *[65536]float32)
+
+// wordsQ4_0AVX2 writes the weights of blocks of Q4_0, without their scales, and these.
+//
+//go:noescape
+func wordsQ4_0AVX2(dst []int16, scales []float32, least []float32, src []byte, halves *[65536]float32)
+
+// wordsQ4_KAVX2 writes the weights of blocks of Q4_K, without their scales and minimums, and these: the eight scales, and what minimums add.
+//
+//go:noescape
+func wordsQ4_KAVX2(dst []int16, scales []float32, least []float32, src []byte, halves *[65536]float32)
+
+// wordsQ6_KAVX2 writes the weights of blocks of Q6_K, without their scales, and these: sixteen of a block.
+//
+//go:noescape
+func wordsQ6_KAVX2(dst []int16, scales []float32, least []float32, src []byte, halves *[65536]float32)
+
+// wordsAffine8AVX2 is
+//
+//	for i := range dst {
+//		dst[i] = src[i]
+//	}
+//
+// for src of 8 bits and len(dst) a multiple of 32.
+//
+//go:noescape
+func wordsAffine8AVX2(dst []int16, src []byte)
+
+// wordsAffine4AVX2 is
+//
+//	for i := range dst {
+//		dst[i] = src[i]
+//	}
+//
+// for src of 4 bits and len(dst) a multiple of 32.
+//
+//go:noescape
+func wordsAffine4AVX2(dst []int16, src []byte)
+
+// gemmWholeAVX512 is
+//
+//	for r := range 6 {
+//		for j := range 32 {
+//			f := float32(0)
+//			for g := range groups {
+//				sum := int32(0)
+//				for i := range 32 {
+//					sum += x.words[g*16+i/2][r][i%2] * w.words[g*16+i/2][j][i%2]
+//				}
+//				f += float32(sum) * w.scales[g][j] * x.scales[g][r]
+//			}
+//			if add {
+//				f += c[r*stride+j]
+//			}
+//			c[r*stride+j] = f
+//		}
+//	}
+//
+// for groups > 0 and x made of
+//
+//	words  [groups*16][6][2]int16
+//	scales [groups][6]float32
+//
+// and w of
+//
+//		words  [groups*16][16][2]int16
+//		scales [groups][16]float32
+//	 Columns from the sixteenth on are of a second w, behind the first.
+//
+//go:noescape
+func gemmWholeAVX512(c []float32, stride int, x []float32, w []float32, groups int, add bool)
+
+// gemmWholeAVX2 is
+//
+//	for r := range 6 {
+//		for j := range 16 {
+//			f := float32(0)
+//			for g := range groups {
+//				sum := int32(0)
+//				for i := range 32 {
+//					sum += x.words[g*16+i/2][r][i%2] * w.words[g*16+i/2][j][i%2]
+//				}
+//				f += float32(sum) * w.scales[g][j] * x.scales[g][r]
+//			}
+//			if add {
+//				f += c[r*stride+j]
+//			}
+//			c[r*stride+j] = f
+//		}
+//	}
+//
+// for groups > 0 and x made of
+//
+//	words  [groups*16][6][2]int16
+//	scales [groups][6]float32
+//
+// and w of
+//
+//	words  [groups*16][16][2]int16
+//	scales [groups][16]float32
+//
+//go:noescape
+func gemmWholeAVX2(c []float32, stride int, x []float32, w []float32, groups int, add bool)
+
+// gemmWholeSumsAVX512 is
+//
+//	for r := range 6 {
+//		for j := range 32 {
+//			f := float32(0)
+//			for g := range groups {
+//				sum := int32(0)
+//				for i := range 32 {
+//					sum += x.words[g*16+i/2][r][i%2] * w.words[g*16+i/2][j][i%2]
+//				}
+//				f += float32(sum) * w.scales[g][j] * x.scales[g][r]
+//				f += w.least[g][j] * x.sums[g][r]
+//			}
+//			if add {
+//				f += c[r*stride+j]
+//			}
+//			c[r*stride+j] = f
+//		}
+//	}
+//
+// for groups > 0 and x made of
+//
+//	words  [groups*16][6][2]int16
+//	scales [groups][6]float32
+//	sums   [groups][6]float32
+//
+// and w of
+//
+//		words  [groups*16][16][2]int16
+//		scales [groups][16]float32
+//		least  [groups][16]float32
+//	 Columns from the sixteenth on are of a second w, behind the first.
+//
+//go:noescape
+func gemmWholeSumsAVX512(c []float32, stride int, x []float32, w []float32, groups int, add bool)
+
+// gemmWholeSumsAVX2 is
+//
+//	for r := range 6 {
+//		for j := range 16 {
+//			f := float32(0)
+//			for g := range groups {
+//				sum := int32(0)
+//				for i := range 32 {
+//					sum += x.words[g*16+i/2][r][i%2] * w.words[g*16+i/2][j][i%2]
+//				}
+//				f += float32(sum) * w.scales[g][j] * x.scales[g][r]
+//				f += w.least[g][j] * x.sums[g][r]
+//			}
+//			if add {
+//				f += c[r*stride+j]
+//			}
+//			c[r*stride+j] = f
+//		}
+//	}
+//
+// for groups > 0 and x made of
+//
+//	words  [groups*16][6][2]int16
+//	scales [groups][6]float32
+//	sums   [groups][6]float32
+//
+// and w of
+//
+//	words  [groups*16][16][2]int16
+//	scales [groups][16]float32
+//	least  [groups][16]float32
+//
+//go:noescape
+func gemmWholeSumsAVX2(c []float32, stride int, x []float32, w []float32, groups int, add bool)
+
+// gemmWholeHalvesAVX512 is
+//
+//	for r := range 6 {
+//		for j := range 32 {
+//			f := float32(0)
+//			for h := range 2 * groups {
+//				sum := int32(0)
+//				for i := range 16 {
+//					sum += x.words[h*8+i/2][r][i%2] * w.words[h*8+i/2][j][i%2]
+//				}
+//				f += float32(sum) * w.scales[h][j] * x.scales[h/2][r]
+//			}
+//			if add {
+//				f += c[r*stride+j]
+//			}
+//			c[r*stride+j] = f
+//		}
+//	}
+//
+// for groups > 0 and x made of
+//
+//	words  [groups*16][6][2]int16
+//	scales [groups][6]float32
+//
+// and w of
+//
+//		words  [groups*16][16][2]int16
+//		scales [groups*2][16]float32
+//	 Columns from the sixteenth on are of a second w, behind the first.
+//
+//go:noescape
+func gemmWholeHalvesAVX512(c []float32, stride int, x []float32, w []float32, groups int, add bool)
+
+// gemmWholeHalvesAVX2 is
+//
+//	for r := range 6 {
+//		for j := range 16 {
+//			f := float32(0)
+//			for h := range 2 * groups {
+//				sum := int32(0)
+//				for i := range 16 {
+//					sum += x.words[h*8+i/2][r][i%2] * w.words[h*8+i/2][j][i%2]
+//				}
+//				f += float32(sum) * w.scales[h][j] * x.scales[h/2][r]
+//			}
+//			if add {
+//				f += c[r*stride+j]
+//			}
+//			c[r*stride+j] = f
+//		}
+//	}
+//
+// for groups > 0 and x made of
+//
+//	words  [groups*16][6][2]int16
+//	scales [groups][6]float32
+//
+// and w of
+//
+//	words  [groups*16][16][2]int16
+//	scales [groups*2][16]float32
+//
+//go:noescape
+func gemmWholeHalvesAVX2(c []float32, stride int, x []float32, w []float32, groups int, add bool)

@@ -54,20 +54,20 @@ loop1:
 	VPERMQ       $0xd8, Y4, Y4
 	VPACKSSDW    Y7, Y6, Y6
 	VPERMQ       $0xd8, Y6, Y6
-	VPMADDWD     ones<>+0(SB), Y4, Y3
-	VPMADDWD     ones<>+0(SB), Y6, Y2
-	VPADDD       Y3, Y2, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPMADDWD     ones<>+0(SB), Y4, Y2
+	VPMADDWD     ones<>+0(SB), Y6, Y3
+	VPADDD       Y2, Y3, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 320(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 256(AX)
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 256(AX)
 	VPSHUFB      pairs<>+0(SB), Y4, Y4
 	VPERMQ       $0xd8, Y4, Y4
 	VMOVDQU      X4, (AX)
@@ -112,20 +112,20 @@ loop1:
 	VPERMQ       $0xd8, Y4, Y4
 	VPACKSSDW    Y7, Y6, Y6
 	VPERMQ       $0xd8, Y6, Y6
-	VPMADDWD     ones<>+0(SB), Y4, Y3
-	VPMADDWD     ones<>+0(SB), Y6, Y2
-	VPADDD       Y3, Y2, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPMADDWD     ones<>+0(SB), Y4, Y2
+	VPMADDWD     ones<>+0(SB), Y6, Y3
+	VPADDD       Y2, Y3, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 336(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 272(AX)
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 272(AX)
 	VPSHUFB      pairs<>+0(SB), Y4, Y4
 	VPERMQ       $0xd8, Y4, Y4
 	VMOVDQU      X4, 16(AX)
@@ -170,20 +170,20 @@ loop1:
 	VPERMQ       $0xd8, Y4, Y4
 	VPACKSSDW    Y7, Y6, Y6
 	VPERMQ       $0xd8, Y6, Y6
-	VPMADDWD     ones<>+0(SB), Y4, Y3
-	VPMADDWD     ones<>+0(SB), Y6, Y2
-	VPADDD       Y3, Y2, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPMADDWD     ones<>+0(SB), Y4, Y2
+	VPMADDWD     ones<>+0(SB), Y6, Y3
+	VPADDD       Y2, Y3, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 352(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 288(AX)
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 288(AX)
 	VPSHUFB      pairs<>+0(SB), Y4, Y4
 	VPERMQ       $0xd8, Y4, Y4
 	VMOVDQU      X4, 32(AX)
@@ -228,20 +228,20 @@ loop1:
 	VPERMQ       $0xd8, Y4, Y4
 	VPACKSSDW    Y7, Y6, Y6
 	VPERMQ       $0xd8, Y6, Y6
-	VPMADDWD     ones<>+0(SB), Y4, Y3
-	VPMADDWD     ones<>+0(SB), Y6, Y2
-	VPADDD       Y3, Y2, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPMADDWD     ones<>+0(SB), Y4, Y2
+	VPMADDWD     ones<>+0(SB), Y6, Y3
+	VPADDD       Y2, Y3, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 368(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 304(AX)
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 304(AX)
 	VPSHUFB      pairs<>+0(SB), Y4, Y4
 	VPERMQ       $0xd8, Y4, Y4
 	VMOVDQU      X4, 48(AX)

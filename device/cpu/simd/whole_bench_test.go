@@ -2,8 +2,10 @@ package simd
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
+	"time"
 )
 
 // BenchmarkProductOfWholeNumbers is products with weights in the second cache, beside those in float32: what they take of the processor, memory aside.
@@ -42,6 +44,33 @@ func BenchmarkProductOfWholeNumbers(b *testing.B) {
 				run(format, "whole", len(w), func() { a.ProductAffine(dst, rows, w, &numbers, most) })
 				run(format, "set", len(w), func() { a.SetAffine(bits, group, x, tokens, cols) })
 			}
+		}
+	}
+}
+
+// BenchmarkWholeGEMM is the kernels of products of many tokens, with packs in the first cache, beside that in float32: the fastest of the runs.
+func BenchmarkWholeGEMM(b *testing.B) {
+	const n = WholeStep
+	run := func(name string, products int, op func()) {
+		b.Run(name, func(b *testing.B) {
+			const times = 100
+			best := time.Duration(math.MaxInt64)
+			for b.Loop() {
+				start := time.Now()
+				for range times {
+					op()
+				}
+				best = min(best, time.Since(start))
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(2*float64(products)*times/best.Seconds()/1e9, "GFLOP/s")
+		})
+	}
+	x, w, c := make([]float32, 2*GEMMRows*n), make([]float32, 2*GEMMCols*n), make([]float32, 4*GEMMRows*GEMMCols)
+	run("float32", 4*GEMMRows*GEMMCols*n, func() { GEMMTwice(c, 2*GEMMCols, x, w, n, true) })
+	for _, f := range wholeTests {
+		if g, ok := WholeGEMMFor(f.layout, n); ok {
+			run(f.name, GEMMRows*WholeGEMMCols()*n, func() { g.Multiply(c, 2*GEMMCols, x, w, n, true) })
 		}
 	}
 }

@@ -54,30 +54,30 @@ loop1:
 	VPERMQ       $0xd8, Y4, Y4
 	VPACKSSDW    Y7, Y6, Y6
 	VPERMQ       $0xd8, Y6, Y6
-	VPMADDWD     ones<>+0(SB), Y4, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPMADDWD     ones<>+0(SB), Y4, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 192(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 128(AX)
-	VPMADDWD     ones<>+0(SB), Y6, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 128(AX)
+	VPMADDWD     ones<>+0(SB), Y6, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 208(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 144(AX)
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 144(AX)
 	VPADDW       half<>+0(SB), Y4, Y2
 	VPSRAW       $0x08, Y2, Y2
 	VPADDW       half<>+0(SB), Y6, Y3
@@ -130,30 +130,30 @@ loop1:
 	VPERMQ       $0xd8, Y4, Y4
 	VPACKSSDW    Y7, Y6, Y6
 	VPERMQ       $0xd8, Y6, Y6
-	VPMADDWD     ones<>+0(SB), Y4, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPMADDWD     ones<>+0(SB), Y4, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 224(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 160(AX)
-	VPMADDWD     ones<>+0(SB), Y6, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 160(AX)
+	VPMADDWD     ones<>+0(SB), Y6, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 240(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 176(AX)
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 176(AX)
 	VPADDW       half<>+0(SB), Y4, Y2
 	VPSRAW       $0x08, Y2, Y2
 	VPADDW       half<>+0(SB), Y6, Y3
@@ -206,30 +206,30 @@ loop1:
 	VPERMQ       $0xd8, Y4, Y4
 	VPACKSSDW    Y7, Y6, Y6
 	VPERMQ       $0xd8, Y6, Y6
-	VPMADDWD     ones<>+0(SB), Y4, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPMADDWD     ones<>+0(SB), Y4, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 448(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 384(AX)
-	VPMADDWD     ones<>+0(SB), Y6, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 384(AX)
+	VPMADDWD     ones<>+0(SB), Y6, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 464(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 400(AX)
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 400(AX)
 	VPADDW       half<>+0(SB), Y4, Y2
 	VPSRAW       $0x08, Y2, Y2
 	VPADDW       half<>+0(SB), Y6, Y3
@@ -282,30 +282,30 @@ loop1:
 	VPERMQ       $0xd8, Y4, Y4
 	VPACKSSDW    Y7, Y6, Y6
 	VPERMQ       $0xd8, Y6, Y6
-	VPMADDWD     ones<>+0(SB), Y4, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPMADDWD     ones<>+0(SB), Y4, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 480(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 416(AX)
-	VPMADDWD     ones<>+0(SB), Y6, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 416(AX)
+	VPMADDWD     ones<>+0(SB), Y6, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 496(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 432(AX)
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 432(AX)
 	VPADDW       half<>+0(SB), Y4, Y2
 	VPSRAW       $0x08, Y2, Y2
 	VPADDW       half<>+0(SB), Y6, Y3
@@ -358,30 +358,30 @@ loop1:
 	VPERMQ       $0xd8, Y4, Y4
 	VPACKSSDW    Y7, Y6, Y6
 	VPERMQ       $0xd8, Y6, Y6
-	VPMADDWD     ones<>+0(SB), Y4, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPMADDWD     ones<>+0(SB), Y4, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 704(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 640(AX)
-	VPMADDWD     ones<>+0(SB), Y6, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 640(AX)
+	VPMADDWD     ones<>+0(SB), Y6, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 720(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 656(AX)
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 656(AX)
 	VPADDW       half<>+0(SB), Y4, Y2
 	VPSRAW       $0x08, Y2, Y2
 	VPADDW       half<>+0(SB), Y6, Y3
@@ -434,30 +434,30 @@ loop1:
 	VPERMQ       $0xd8, Y4, Y4
 	VPACKSSDW    Y7, Y6, Y6
 	VPERMQ       $0xd8, Y6, Y6
-	VPMADDWD     ones<>+0(SB), Y4, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPMADDWD     ones<>+0(SB), Y4, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 736(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 672(AX)
-	VPMADDWD     ones<>+0(SB), Y6, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 672(AX)
+	VPMADDWD     ones<>+0(SB), Y6, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 752(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 688(AX)
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 688(AX)
 	VPADDW       half<>+0(SB), Y4, Y2
 	VPSRAW       $0x08, Y2, Y2
 	VPADDW       half<>+0(SB), Y6, Y3
@@ -510,30 +510,30 @@ loop1:
 	VPERMQ       $0xd8, Y4, Y4
 	VPACKSSDW    Y7, Y6, Y6
 	VPERMQ       $0xd8, Y6, Y6
-	VPMADDWD     ones<>+0(SB), Y4, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPMADDWD     ones<>+0(SB), Y4, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 960(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 896(AX)
-	VPMADDWD     ones<>+0(SB), Y6, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 896(AX)
+	VPMADDWD     ones<>+0(SB), Y6, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 976(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 912(AX)
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 912(AX)
 	VPADDW       half<>+0(SB), Y4, Y2
 	VPSRAW       $0x08, Y2, Y2
 	VPADDW       half<>+0(SB), Y6, Y3
@@ -586,30 +586,30 @@ loop1:
 	VPERMQ       $0xd8, Y4, Y4
 	VPACKSSDW    Y7, Y6, Y6
 	VPERMQ       $0xd8, Y6, Y6
-	VPMADDWD     ones<>+0(SB), Y4, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPMADDWD     ones<>+0(SB), Y4, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 992(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 928(AX)
-	VPMADDWD     ones<>+0(SB), Y6, Y2
-	VPHADDD      Y2, Y2, Y2
-	VPERMQ       $0x08, Y2, Y2
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 928(AX)
+	VPMADDWD     ones<>+0(SB), Y6, Y3
+	VPHADDD      Y3, Y3, Y3
+	VPERMQ       $0x08, Y3, Y3
 	VMOVUPS      X8, 1008(AX)
-	VPSHUFD      $0x4e, X2, X3
-	VPADDD       X3, X2, X2
-	VPSHUFD      $0xb1, X2, X3
-	VPADDD       X3, X2, X2
-	VPMULLD      X0, X2, X2
-	VCVTDQ2PS    X2, X2
-	VMULPS       X8, X2, X2
-	VMOVDQU      X2, 944(AX)
+	VPSHUFD      $0x4e, X3, X2
+	VPADDD       X2, X3, X3
+	VPSHUFD      $0xb1, X3, X2
+	VPADDD       X2, X3, X3
+	VPMULLD      X0, X3, X3
+	VCVTDQ2PS    X3, X3
+	VMULPS       X8, X3, X3
+	VMOVDQU      X3, 944(AX)
 	VPADDW       half<>+0(SB), Y4, Y2
 	VPSRAW       $0x08, Y2, Y2
 	VPADDW       half<>+0(SB), Y6, Y3

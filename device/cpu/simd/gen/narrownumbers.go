@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -59,40 +58,8 @@ func narrowNumbers(a *asm, o wholeOrder) {
 }
 
 func (a *asm) narrowNumbersOfGroup(o wholeOrder, g int, dst, x reg.GPVirtual, times, magnitude reg.VecVirtual) {
-	v, largest, t := make([]reg.VecVirtual, group/lanes), a.YMM(), a.YMM()
-	for i := range v {
-		v[i] = a.YMM()
-		a.VMOVUPS(at(x, 4*(group*g+lanes*i)), v[i])
-		if i == 0 {
-			a.VPAND(magnitude, v[0], largest)
-			continue
-		}
-		a.VPAND(magnitude, v[i], t)
-		a.VPMAXUD(t, largest, largest) // as whole numbers infinity and NaN are the largest
-	}
-	a.VEXTRACTI128(operand.U8(1), largest, t.AsX())
-	a.VPMAXUD(t.AsX(), largest.AsX(), largest.AsX())
-	for _, swap := range []uint64{0x4e, 0xb1} {
-		a.VPSHUFD(operand.U8(swap), largest.AsX(), t.AsX())
-		a.VPMAXUD(t.AsX(), largest.AsX(), largest.AsX())
-	}
-	factor, scale := a.YMM(), a.XMM()
-	a.VMOVSS(a.dword("most", math.Float32bits(wholeMost)), factor.AsX())
-	a.VDIVSS(largest.AsX(), factor.AsX(), factor.AsX())
-	a.VMINSS(a.dword("finite", math.Float32bits(math.MaxFloat32)), factor.AsX(), factor.AsX())
-	a.VBROADCASTSS(factor.AsX(), factor)
-	a.VSUBSS(largest.AsX(), largest.AsX(), scale) // 0, or NaN
-	a.VFMADD231SS(a.dword("inverse", math.Float32bits(1.0/wholeMost)), largest.AsX(), scale)
-	a.VBROADCASTSS(scale, scale)
-	for _, v := range v {
-		a.VMULPS(factor, v, v)
-		a.VCVTPS2DQ(v, v)
-	}
-	halves := []reg.VecVirtual{v[0], v[2]} // sixteen words each
-	for i, half := range halves {
-		a.VPACKSSDW(v[2*i+1], half, half)
-		a.VPERMQ(operand.U8(0xd8), half, half)
-	}
+	halves, scale := a.numbersOfGroup(x, g, magnitude)
+	t := a.YMM()
 	ones := a.wordsOf("ones", 1)
 	var all reg.VecVirtual
 	for i, half := range halves {
