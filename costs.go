@@ -22,7 +22,7 @@ func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.costs(ctx, nodes, m.turn())
+	return m.costs(ctx, nodes, m.turn(), false)
 }
 
 // CostsNow is Costs from what is measured now, one node after another, where those of Costs may be minutes old, or
@@ -49,7 +49,7 @@ func (m *Model) CostsNow(ctx context.Context) (map[Mode]*placement.Cost, error) 
 	if before == 0 {
 		before = turn
 	}
-	return m.costs(ctx, nodes, before)
+	return m.costs(ctx, nodes, before, true)
 }
 
 // turn is how many seconds this process takes from a step's result to the next step: of this model, else as it was measured; 0 if there was none yet.
@@ -80,8 +80,8 @@ func (m *Model) calibrated() ([]cluster.Node, error) {
 	return nodes, nil
 }
 
-// costs is Costs with nodes of such rates, and such a turn.
-func (m *Model) costs(ctx context.Context, nodes []cluster.Node, turn float64) (map[Mode]*placement.Cost, error) {
+// costs is Costs with nodes of such rates, such a turn, and what they are to the others of their machine, all of them if it is to be as well known as can be.
+func (m *Model) costs(ctx context.Context, nodes []cluster.Node, turn float64, all bool) (map[Mode]*placement.Cost, error) {
 	m.mu.Lock()
 	asked, plans := m.asked, m.plans
 	m.mu.Unlock()
@@ -101,11 +101,11 @@ func (m *Model) costs(ctx context.Context, nodes []cluster.Node, turn float64) (
 	if err != nil {
 		return nil, err
 	}
-	together, err := m.cluster.together(ctx, nodes, layoutOf(m.files))
+	beside, err := m.cluster.together(ctx, nodes, layoutOf(m.files), all)
 	if err != nil {
 		return nil, err
 	}
-	m.cluster.log.Debug("what predictions go by", "nodes", asked.Nodes, "links", links, "ways", ways, "turn", turn, "together", together)
+	m.cluster.log.Debug("what predictions go by", "nodes", asked.Nodes, "links", links, "ways", ways, "turn", turn, "together", beside)
 	costs := map[Mode]*placement.Cost{}
 	shares := tokenShares(plans, nodes)
 	for mode, plan := range plans.Plans {
@@ -123,7 +123,7 @@ func (m *Model) costs(ctx context.Context, nodes []cluster.Node, turn float64) (
 			err = cost.DriveFrom(ways, turn)
 		}
 		if err == nil {
-			err = cost.ShareMemory(together)
+			err = cost.ShareMemory(beside)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("orrery: %w", err)

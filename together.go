@@ -70,28 +70,32 @@ func neighbourhoods(nodes []cluster.Node) (all []neighbours) {
 	return all
 }
 
-// Together is what was measured of each of [Cluster.Nodes] beside the others of its machine, with keys and values that lie as rates are measured: nothing where that has no memory left for it,
-// and of GPUs. It is measured, and then known for ten minutes.
+// Together is what was measured of each of [Cluster.Nodes] beside the others of its machine, with keys and values that lie as rates are measured: nothing of a node that shares its processors or has the machine
+// to itself, of GPUs, and where there is no memory left for it. It is measured, and then known for ten minutes.
 func (c *Cluster) Together(ctx context.Context) ([]placement.Together, error) {
-	return c.together(ctx, c.Nodes(), calibrate.Layout{Layers: 1, KVHeads: calibrate.KVHeads, HeadDim: calibrate.HeadDim})
+	return c.together(ctx, c.Nodes(), calibrate.Layout{Layers: 1, KVHeads: calibrate.KVHeads, HeadDim: calibrate.HeadDim}, false)
 }
 
-func (c *Cluster) together(ctx context.Context, nodes []cluster.Node, l calibrate.Layout) ([]placement.Together, error) {
+// together is Together with what a model's steps read. All nodes with processors may sit, those too of whom it is known from their start what the caches hold, though less well.
+func (c *Cluster) together(ctx context.Context, nodes []cluster.Node, l calibrate.Layout, all bool) ([]placement.Together, error) {
 	end, err := c.links.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	all := make([]placement.Together, len(nodes))
+	known := make([]placement.Together, len(nodes))
 	for _, group := range neighbourhoods(nodes) {
+		if !all && !group.apart {
+			continue
+		}
 		var addresses, names []string
 		for _, i := range group.nodes {
 			c.endpoint.SetPeer(nodes[i].Name, nodes[i].Transport)
 			addresses, names = append(addresses, nodes[i].Transport), append(names, nodes[i].Name)
 		}
 		key := fmt.Sprint(l, addresses)
-		measured, known := c.machines.get(key)
-		if !known {
+		measured, ok := c.machines.get(key)
+		if !ok {
 			measured, err = actors.Sit(ctx, c.system, c.endpoint, names, c.membership.Self().Transport, l, group.apart)
 			if err == nil {
 				err = checkTogether(measured)
@@ -103,10 +107,10 @@ func (c *Cluster) together(ctx context.Context, nodes []cluster.Node, l calibrat
 			c.machines.put(key, measured)
 		}
 		for j, i := range group.nodes {
-			all[i] = measured[j]
+			known[i] = measured[j]
 		}
 	}
-	return all, ctx.Err()
+	return known, ctx.Err()
 }
 
 // checkTogether finds what no node measures: it may have come from another one.
