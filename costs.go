@@ -7,21 +7,22 @@ import (
 	"math"
 	"slices"
 
+	"github.com/orrery-ai/orrery/calibrate"
 	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/model"
 	"github.com/orrery-ai/orrery/placement"
 )
 
 // Costs predicts, for each mode that the model is placed in, how long its steps take: from the rates that
-// the nodes measured when they started, the ways between them, and how much nodes of one machine slow each
-// other down, which are measured now if that was not done lately; and from how long this process took to hand out the last steps of the
+// the nodes measured when they started, the ways between them, and what nodes of one machine are to each
+// other, which are measured now if that was not done lately; and from how long this process took to hand out the last steps of the
 // model, if there were any. A node that was started without calibration makes an error that names it.
 func (m *Model) Costs(ctx context.Context) (map[Mode]*placement.Cost, error) {
 	nodes, err := m.calibrated()
 	if err != nil {
 		return nil, err
 	}
-	return m.costs(ctx, nodes, m.turn())
+	return m.costs(ctx, nodes, m.turn(), false)
 }
 
 // CostsNow is Costs from what is measured now, one node after another, where those of Costs may be minutes old, or
@@ -48,7 +49,7 @@ func (m *Model) CostsNow(ctx context.Context) (map[Mode]*placement.Cost, error) 
 	if before == 0 {
 		before = turn
 	}
-	return m.costs(ctx, nodes, before)
+	return m.costs(ctx, nodes, before, true)
 }
 
 // turn is how many seconds this process takes from a step's result to the next step: of this model, else as it was measured; 0 if there was none yet.
@@ -79,8 +80,8 @@ func (m *Model) calibrated() ([]cluster.Node, error) {
 	return nodes, nil
 }
 
-// costs is Costs with nodes of such rates, and such a turn.
-func (m *Model) costs(ctx context.Context, nodes []cluster.Node, turn float64) (map[Mode]*placement.Cost, error) {
+// costs is Costs with nodes of such rates, such a turn, and what they are to the others of their machine, all of them if it is to be as well known as can be.
+func (m *Model) costs(ctx context.Context, nodes []cluster.Node, turn float64, all bool) (map[Mode]*placement.Cost, error) {
 	m.mu.Lock()
 	asked, plans := m.asked, m.plans
 	m.mu.Unlock()
@@ -100,11 +101,11 @@ func (m *Model) costs(ctx context.Context, nodes []cluster.Node, turn float64) (
 	if err != nil {
 		return nil, err
 	}
-	slower, err := m.cluster.slower(ctx, nodes)
+	beside, err := m.cluster.together(ctx, nodes, layoutOf(m.files), all)
 	if err != nil {
 		return nil, err
 	}
-	m.cluster.log.Debug("what predictions go by", "nodes", asked.Nodes, "links", links, "ways", ways, "turn", turn, "slower", slower)
+	m.cluster.log.Debug("what predictions go by", "nodes", asked.Nodes, "links", links, "ways", ways, "turn", turn, "together", beside)
 	costs := map[Mode]*placement.Cost{}
 	shares := tokenShares(plans, nodes)
 	for mode, plan := range plans.Plans {
@@ -122,7 +123,7 @@ func (m *Model) costs(ctx context.Context, nodes []cluster.Node, turn float64) (
 			err = cost.DriveFrom(ways, turn)
 		}
 		if err == nil {
-			err = cost.ShareMemory(slower)
+			err = cost.ShareMemory(beside)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("orrery: %w", err)
@@ -130,6 +131,16 @@ func (m *Model) costs(ctx context.Context, nodes []cluster.Node, turn float64) (
 		costs[mode] = cost
 	}
 	return costs, nil
+}
+
+// layoutOf is what nodes read in a step of the model.
+func layoutOf(f *model.Model) calibrate.Layout {
+	c := &f.Config
+	bytes := f.HeadBytes()
+	for l := range c.Layers {
+		bytes += f.ReadBytes(l)
+	}
+	return calibrate.Layout{Layers: c.Layers, KVHeads: c.KVHeads, HeadDim: c.HeadDim, LayerBytes: bytes / int64(c.Layers)}
 }
 
 // workOf is what computing with a model and a cache in a format takes: of experts, those that a token goes to.

@@ -103,7 +103,7 @@ func (c *Cluster) forgetWays(nodes []cluster.Node) {
 	maps.DeleteFunc(c.links.links, func(ends [2]string, _ linkEntry) bool { return at[ends[0]] && at[ends[1]] })
 	c.machines.mu.Lock()
 	defer c.machines.mu.Unlock()
-	clear(c.machines.slower)
+	clear(c.machines.together)
 }
 
 // Links is the way between each two of [Cluster.Nodes], in their order: links[i][j] leads from node i to

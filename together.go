@@ -2,124 +2,123 @@ package orrery
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/orrery-ai/orrery/actors"
 	"github.com/orrery-ai/orrery/calibrate"
 	"github.com/orrery-ai/orrery/cluster"
-	"github.com/orrery-ai/orrery/proto"
+	"github.com/orrery-ai/orrery/placement"
 )
 
-// machineBook keeps how much the nodes of a machine slow each other down, by their transport addresses.
+// machineBook keeps what nodes of a machine measured together, by how what they attended to lay, and their transport addresses.
 type machineBook struct {
-	mu     sync.Mutex
-	slower map[string]slowerEntry
+	mu       sync.Mutex
+	together map[string]togetherEntry
 }
 
-type slowerEntry struct {
-	slower []float64
-	at     time.Time
+type togetherEntry struct {
+	together []placement.Together
+	at       time.Time
 }
 
-func newMachineBook() *machineBook { return &machineBook{slower: map[string]slowerEntry{}} }
+func newMachineBook() *machineBook { return &machineBook{together: map[string]togetherEntry{}} }
 
-func (b *machineBook) get(key string) ([]float64, bool) {
+func (b *machineBook) get(key string) ([]placement.Together, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e, ok := b.slower[key]
-	return e.slower, ok && time.Since(e.at) < linksStayFor
+	e, ok := b.together[key]
+	return e.together, ok && time.Since(e.at) < linksStayFor
 }
 
-func (b *machineBook) put(key string, slower []float64) {
+func (b *machineBook) put(key string, together []placement.Together) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	maps.DeleteFunc(b.slower, func(_ string, e slowerEntry) bool { return time.Since(e.at) >= linksStayFor })
-	b.slower[key] = slowerEntry{slower, time.Now()}
+	maps.DeleteFunc(b.together, func(_ string, e togetherEntry) bool { return time.Since(e.at) >= linksStayFor })
+	b.together[key] = togetherEntry{together, time.Now()}
 }
 
-// neighbours is the nodes, by their index, of each machine that has several on processors of their own: they
-// share its memory. A GPU has memory of its own.
-func neighbours(nodes []cluster.Node) [][]int {
+// neighbours is the nodes, by their index, of each machine, who share its memory, and whether each of them has processors of its own. A GPU has memory of its own.
+type neighbours struct {
+	nodes []int
+	apart bool
+}
+
+// neighbourhoods is all machines on which nodes compute with processors.
+func neighbourhoods(nodes []cluster.Node) (all []neighbours) {
 	byMachine := map[string][]int{}
 	for i, n := range nodes {
-		if n.Machine != "" && !n.OnGPU() {
+		switch {
+		case n.OnGPU():
+		case n.Machine == "": // not known
+			all = append(all, neighbours{nodes: []int{i}})
+		default:
 			byMachine[n.Machine] = append(byMachine[n.Machine], i)
 		}
 	}
-	var all [][]int
 	for _, machine := range slices.Sorted(maps.Keys(byMachine)) {
 		group := byMachine[machine]
-		apart := slices.ContainsFunc(group, func(i int) bool { return nodes[i].CPUs != nodes[group[0]].CPUs })
-		if apart && len(group) <= calibrate.MaxTogether {
-			all = append(all, group)
+		if len(group) > calibrate.MaxTogether {
+			continue
 		}
+		apart := slices.ContainsFunc(group, func(i int) bool { return nodes[i].CPUs != nodes[group[0]].CPUs })
+		all = append(all, neighbours{group, apart})
 	}
 	return all
 }
 
-// Slower is how many times longer each of [Cluster.Nodes] takes to attend while the others of its machine do so too, on
-// processors of their own: 1 where there are none, or where the machine has no memory left to measure it with. It is
-// measured, and then known for ten minutes.
-func (c *Cluster) Slower(ctx context.Context) ([]float64, error) { return c.slower(ctx, c.Nodes()) }
+// Together is what was measured of each of [Cluster.Nodes] beside the others of its machine, with keys and values that lie as rates are measured: nothing of a node that shares its processors or has the machine
+// to itself, of GPUs, and where there is no memory left for it. It is measured, and then known for ten minutes.
+func (c *Cluster) Together(ctx context.Context) ([]placement.Together, error) {
+	return c.together(ctx, c.Nodes(), calibrate.Layout{Layers: 1, KVHeads: calibrate.KVHeads, HeadDim: calibrate.HeadDim}, false)
+}
 
-func (c *Cluster) slower(ctx context.Context, nodes []cluster.Node) ([]float64, error) {
+// together is Together with what a model's steps read. All nodes with processors may sit, those too of whom it is known from their start what the caches hold, though less well.
+func (c *Cluster) together(ctx context.Context, nodes []cluster.Node, l calibrate.Layout, all bool) ([]placement.Together, error) {
 	end, err := c.links.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	slower := make([]float64, len(nodes))
-	for i := range slower {
-		slower[i] = 1
-	}
-	for _, group := range neighbours(nodes) {
-		var names []string
-		for _, i := range group {
-			names = append(names, nodes[i].Transport)
+	known := make([]placement.Together, len(nodes))
+	for _, group := range neighbourhoods(nodes) {
+		if !all && !group.apart {
+			continue
 		}
-		key := strings.Join(names, " ")
-		measured, known := c.machines.get(key)
-		if !known {
-			if measured, err = c.measureTogether(ctx, nodes, group); err != nil {
-				c.log.Warn("how nodes of a machine slow each other down is not known", "err", err)
+		var addresses, names []string
+		for _, i := range group.nodes {
+			c.endpoint.SetPeer(nodes[i].Name, nodes[i].Transport)
+			addresses, names = append(addresses, nodes[i].Transport), append(names, nodes[i].Name)
+		}
+		key := fmt.Sprint(l, addresses)
+		measured, ok := c.machines.get(key)
+		if !ok {
+			measured, err = actors.Sit(ctx, c.system, c.endpoint, names, c.membership.Self().Transport, l, group.apart)
+			if err == nil {
+				err = checkTogether(measured)
+			}
+			if err != nil {
+				c.log.Warn("what nodes of a machine are to each other is not known", "nodes", names, "err", err)
 				continue
 			}
 			c.machines.put(key, measured)
 		}
-		for j, i := range group {
-			slower[i] = measured[j]
+		for j, i := range group.nodes {
+			known[i] = measured[j]
 		}
 	}
-	return slower, ctx.Err()
+	return known, ctx.Err()
 }
 
-func (c *Cluster) measureTogether(ctx context.Context, nodes []cluster.Node, group []int) ([]float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, calibrate.Sitting{Nodes: len(group)}.Time()+pairTimeout)
-	defer cancel()
-	slower := make([]float64, len(group))
-	g, ctx := errgroup.WithContext(ctx)
-	for turn, i := range group {
-		c.endpoint.SetPeer(nodes[i].Name, nodes[i].Transport)
-		g.Go(func() error {
-			m, err := actors.Ask[*proto.TogetherMeasured](ctx, c.system, actors.NodePID(nodes[i].Name),
-				&proto.MeasureTogether{Nodes: uint32(len(group)), Turn: uint32(turn), Asker: c.membership.Self().Transport})
-			if err == nil && m.Error != "" {
-				err = errors.New(m.Error)
-			}
-			if err != nil {
-				return fmt.Errorf("orrery: node %s: %w", nodes[i].Name, err)
-			}
-			slower[turn] = m.Slower
-			return nil
-		})
+// checkTogether finds what no node measures: it may have come from another one.
+func checkTogether(all []placement.Together) error {
+	for i := range all {
+		if err := all[i].Check(); err != nil {
+			return fmt.Errorf("orrery: %w", err)
+		}
 	}
-	return slower, g.Wait()
+	return nil
 }

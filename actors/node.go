@@ -129,10 +129,10 @@ func (n *node) Receive(ctx actor.Context) {
 			n.meet(msg.Peer, msg.Address)
 			n.prober.measure(msg, ctx.Sender())
 		}
-	case *proto.MeasureTogether:
+	case *proto.TakeSeat:
 		if ctx.Sender() != nil {
-			n.meet(ctx.Sender().Address, msg.Asker)
-			n.prober.together(msg, n.memory, ctx.Sender())
+			n.meet(msg.From, msg.Address)
+			n.prober.seat(msg, n.memory, ctx.Sender())
 		}
 	case *proto.MeasureNode:
 		if ctx.Sender() != nil {

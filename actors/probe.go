@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/orrery-ai/orrery/calibrate"
 	"github.com/orrery-ai/orrery/kvcache"
@@ -86,30 +87,62 @@ func (p *prober) measure(msg *proto.MeasureLink, asker *actor.PID) {
 	}
 }
 
-// together measures how much the nodes of this machine slow each other down, and answers who asked. It begins at
-// once, as the others do, or not at all.
-func (p *prober) together(msg *proto.MeasureTogether, memory *kvcache.Budget, asker *actor.PID) {
-	reply := func(slower float64, err error) {
-		p.root.Send(asker, &proto.TogetherMeasured{Slower: slower, Error: errorText(err)})
-	}
+// seat has this node sit with others of its machine, and answers who asked when it has its memory.
+func (p *prober) seat(msg *proto.TakeSeat, memory *kvcache.Budget, asker *actor.PID) {
+	reply := func(err error) { p.root.Send(asker, &proto.EchoReady{Error: errorText(err)}) }
 	err := p.begin(func() {
 		select {
 		case p.turn <- struct{}{}:
 			defer func() { <-p.turn }()
-		default:
-			reply(0, errors.New("something else is being measured"))
+		case <-p.ctx.Done():
+			reply(errors.New("the node is leaving"))
 			return
 		}
-		if err := memory.Take(placement.TogetherBytes); err != nil {
-			reply(0, err)
+		if err := memory.Take(calibrate.SeatBytes); err != nil {
+			reply(err)
 			return
 		}
-		defer memory.Give(placement.TogetherBytes)
-		reply(calibrate.Together(calibrate.Sitting{Nodes: int(msg.Nodes), Turn: int(msg.Turn)}, p.machine.Device))
+		defer memory.Give(calibrate.SeatBytes)
+		s, err := calibrate.NewSeat(p.machine.Endpoint, msg.From, msg.Lane, p.machine.Device, calibrate.Layout{Layers: int(msg.Layers), KVHeads: int(msg.KvHeads), HeadDim: int(msg.HeadDim), LayerBytes: msg.LayerBytes})
+		reply(err)
+		if err == nil {
+			p.serve(s, msg.From)
+		}
 	})
 	if err != nil {
-		reply(0, err)
+		reply(err)
 	}
+}
+
+// serve is the other end of a measurement until that ends.
+func (p *prober) serve(s server, from string) {
+	if err := s.Serve(p.ctx); err != nil && p.ctx.Err() == nil {
+		p.machine.Logger.Debug("a probe ended early", "peer", from, "err", err)
+	}
+}
+
+// Sit measures nodes of a machine together, whose Node actors make the seats, see [calibrate.Sit]. self is the address by which they reach this process's endpoint.
+func Sit(ctx context.Context, system *actor.ActorSystem, e *transport.Endpoint, nodes []string, self string, l calibrate.Layout, apart bool) ([]placement.Together, error) {
+	chairs := make([]calibrate.Chair, len(nodes))
+	for i, n := range nodes {
+		chairs[i] = calibrate.Chair{Peer: n, ID: rand.Uint64()}
+	}
+	return calibrate.Sit(ctx, e, chairs, l, apart, func(ctx context.Context) error {
+		g, ctx := errgroup.WithContext(ctx)
+		for _, c := range chairs {
+			g.Go(func() error {
+				ready, err := Ask[*proto.EchoReady](ctx, system, NodePID(c.Peer), &proto.TakeSeat{From: system.Address(), Address: self, Lane: c.ID, Layers: uint32(l.Layers), KvHeads: uint32(l.KVHeads), HeadDim: uint32(l.HeadDim), LayerBytes: l.LayerBytes})
+				if err == nil {
+					err = errorOf(ready.Error)
+				}
+				if err != nil {
+					return fmt.Errorf("node %s: %w", c.Peer, err)
+				}
+				return nil
+			})
+		}
+		return g.Wait()
+	})
 }
 
 // node measures again what this node's device does in decode, and answers who asked.
@@ -167,9 +200,7 @@ func (p *prober) echo(msg *proto.MakeEcho, asker *actor.PID) {
 		if err != nil || e == nil {
 			return
 		}
-		if err := e.Serve(p.ctx); err != nil && p.ctx.Err() == nil {
-			p.machine.Logger.Debug("a probe ended early", "peer", msg.From, "err", err)
-		}
+		p.serve(e, msg.From)
 	})
 	if err != nil {
 		reply(false, err)

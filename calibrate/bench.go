@@ -16,18 +16,17 @@ type bench struct {
 	arena    []byte // of the device
 	weights  []byte // smaller, in pages such as weights lie in
 	at       int
-	cold     bool          // what is read is to come from memory, see cool
-	deadline time.Time     // of all measurements
-	settle   time.Duration // how long caches may take to settle, at one size
-	once     bool          // what is measured does not matter: kernels are to be compiled
-	turn     float64       // seconds that a wait for the device takes besides what it waits for
-	err      *error        // the first failure of the device
-	taken    *[][]byte     // of the device
+	cold     bool      // what is read is to come from memory, see cool
+	deadline time.Time // of all measurements
+	once     bool      // what is measured does not matter: kernels are to be compiled
+	turn     float64   // seconds that a wait for the device takes besides what it waits for
+	err      *error    // the first failure of the device
+	taken    *[][]byte // of the device
 }
 
 // newBench is a bench on an arena. close gives back what it takes.
 func newBench(s Subject, arena []byte, deadline time.Time) *bench {
-	return &bench{Subject: s, stream: s.Device.NewStream(), arena: arena, weights: first(arena, weightsBytes), deadline: deadline, settle: settleFor, err: new(error), taken: new([][]byte)}
+	return &bench{Subject: s, stream: s.Device.NewStream(), arena: arena, weights: first(arena, weightsBytes), deadline: deadline, err: new(error), taken: new([][]byte)}
 }
 
 // over is a bench on another arena.

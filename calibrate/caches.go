@@ -50,11 +50,10 @@ func share(fast, slow, took float64) float64 {
 
 // How often all parts are read at the least, and for how long at the most, until caches are taken to have settled. A last cache of 300 MiB that is
 // shared with others took 10 times round to keep 64 MiB of one core, 30 for 112 MiB, and 64, which are 600 ms, for 128 MiB. That is too long for a node that
-// starts.
+// starts; [Sit] waits for longer.
 const (
-	fewPasses   = 4
-	settleFor   = 150 * time.Millisecond
-	settleAgain = 700 * time.Millisecond
+	fewPasses = 4
+	settleFor = 150 * time.Millisecond
 )
 
 // round is how long an operation takes when it reads all parts of the arena once.
@@ -74,7 +73,7 @@ func (b *bench) settled(parts int, op func()) float64 {
 	var all []float64
 	for start := time.Now(); ; {
 		all = append(all, b.round(parts, op))
-		if n := len(all); b.once || b.late() || n >= fewPasses && time.Since(start) > b.settle || steady(all) {
+		if n := len(all); b.once || b.late() || n >= fewPasses && time.Since(start) > settleFor || steady(all) {
 			return middle(all[n*2/3:])
 		}
 	}

@@ -139,13 +139,13 @@ func (b *bench) rest(r *placement.Rates) {
 const AgainBytes = mostArena + weightsBytes
 
 // AgainLimit is how long Again takes, besides filling its memory.
-const AgainLimit = Limit + settleLimit
+const AgainLimit = Limit + keptLimit
 
-const settleLimit = 2 * time.Second // of what caches hold and keep
+const keptLimit = time.Second // of what caches keep
 
 // Again measures once more those of a node's rates that steps of decode go by, in a second or two, and leaves
 // the others as they are known: it goes over operations a few times and takes medians, as Measure does. It is for who holds predictions against what is measured at the same time: a
-// machine's speed changes within seconds where others share it. The device is a processor.
+// machine's speed changes within seconds where others share it. What caches hold is measured with the others of the machine, see [Sit]. The device is a processor.
 func Again(known placement.Rates, d device.Device) (r placement.Rates, err error) {
 	if _, ok := d.(interface{ AllocSparse(n int) ([]byte, error) }); !ok { // it has not the host's memory, in which weights are mapped
 		return known, fmt.Errorf("only processors are measured again, not %s", d.Name())
@@ -175,8 +175,7 @@ func Again(known placement.Rates, d device.Device) (r placement.Rates, err error
 		all, took = append(all, once), time.Since(start)
 	}
 	r = median(all)
-	b.deadline, b.settle = time.Now().Add(settleLimit), settleAgain
-	b.cached(&r)
+	b.deadline = time.Now().Add(keptLimit)
 	b.kept(&r, keptSamples)
 	if *b.err != nil {
 		return known, nil // close gives it

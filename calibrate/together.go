@@ -1,120 +1,343 @@
 package calibrate
 
 import (
+	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
-	"github.com/orrery-ai/orrery/attention"
-	"github.com/orrery-ai/orrery/device"
 	"github.com/orrery-ai/orrery/placement"
+	"github.com/orrery-ai/orrery/transport"
 )
-
-// Sitting is when a node attends to keys and values in turn with others of its machine, and when with all of
-// them at once: how much they slow each other down is what the memory that they share cannot serve. It is
-// divided into slots of a [SlotTime]. Each round begins with one for all, and then has one for each.
-type Sitting struct {
-	Nodes int // on the machine, at most MaxTogether
-	Turn  int // of this one among them, from 0
-}
 
 const (
 	// MaxTogether bounds the nodes of a machine that are measured together.
 	MaxTogether = 16
-	// SlotTime is how long a slot is.
-	SlotTime = 40 * time.Millisecond
-	// togetherRounds is how many slots there are of each kind.
-	togetherRounds = 3
-	// TogetherIn is how long after it was asked a node begins: until then it takes memory to read.
-	TogetherIn = fillTime + 200*time.Millisecond
-	// sliceBytes is what is attended to between two looks at the clock.
-	sliceBytes = 1 << 20
+	// SittingTime bounds a sitting, from when its seats have their memory.
+	SittingTime = 12 * time.Second
+	// SeatTime is how long it may take a node to have it.
+	SeatTime = fillTime + LinkTime
+
+	sittingFor     = 6 * time.Second        // after which the sizes that are left are told from those before
+	settleTogether = 350 * time.Millisecond // at one size: as long as it takes a short answer
+	apartSamples   = 6                      // of memory's speed
+	apartBytes     = 32 << 20               // that each of them reads
+	cacheSamples   = 24                     // of the caches'
+	leastKeys      = 1 << 20                // that each attends to where no weights are read
 )
 
-// Time bounds the whole of it.
-func (s Sitting) Time() time.Duration {
-	return TogetherIn + time.Duration(togetherRounds*(1+s.Nodes))*SlotTime
+// Chair is a node that sits, and the lanes to it, which go by ID as those of [MeasureLink] do.
+type Chair struct {
+	Peer string
+	ID   uint64
 }
 
-func (s Sitting) check() error {
-	if s.Nodes < 1 || s.Nodes > MaxTogether || s.Turn < 0 || s.Turn >= s.Nodes {
-		return fmt.Errorf("a sitting of %d nodes at the turn of %d: there may be %d", s.Nodes, s.Turn, MaxTogether)
+// Sit has nodes of one machine read as the steps of decode have them do: their part of the weights in turn, and keys and values in turn, too, each node its part, and if they have
+// processors of their own all of them at once, until the last is done. It measures how much longer memory takes than one of them alone with such keys and values as rates are measured with, and
+// what the caches come to hold, by how much all of them read. Once this end is ready it calls invite, which must see to it that the nodes have made their seats.
+func Sit(ctx context.Context, e *transport.Endpoint, chairs []Chair, l Layout, apart bool, invite func(context.Context) error) (all []placement.Together, err error) {
+	if len(chairs) < 1 || len(chairs) > MaxTogether {
+		return nil, fmt.Errorf("%d nodes sit together: there may be 1 to %d", len(chairs), MaxTogether)
+	}
+	ctx, cancel := context.WithTimeout(ctx, SeatTime+SittingTime)
+	defer cancel()
+	s := sitting{}
+	if part := l.LayerBytes * int64(l.Layers) / int64(len(chairs)); l.LayerBytes <= weightsBytes && part <= weightsBytes {
+		s.weights = int(part)
+	}
+	s.deadline, _ = ctx.Deadline()
+	for _, c := range chairs {
+		in, err := e.Receiver(c.Peer, probeLane(c.ID, true), seatBytes)
+		if err != nil {
+			return nil, err
+		}
+		defer in.Close()
+		defer context.AfterFunc(ctx, in.Close)()
+		s.in = append(s.in, in)
+	}
+	if err := invite(ctx); err != nil {
+		return nil, err
+	}
+	for _, c := range chairs {
+		out, err := e.Sender(c.Peer, probeLane(c.ID, false), seatBytes)
+		if err != nil {
+			return nil, err
+		}
+		defer out.Close()
+		s.out = append(s.out, out)
+	}
+	return s.measure(apart)
+}
+
+// sitting is Sit under way.
+type sitting struct {
+	in       []*transport.Receiver
+	out      []*transport.Sender
+	weights  int // bytes of weights that each seat reads; 0: more than caches hold
+	deadline time.Time
+	late     time.Time // from when on nothing more is measured
+	at       int       // of the seats' memory, where what was attended to last ends
+}
+
+// A manner is an order in which all seats are told something of the same part of their memory. It gives what each of them said.
+type manner func(verb byte, first, bytes int) ([]float64, error)
+
+func (s *sitting) measure(apart bool) ([]placement.Together, error) {
+	s.late = time.Now().Add(sittingFor)
+	rooms, err := s.inTurn(sayRoom, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	room := int(slices.Min(rooms)) / pieceAlign * pieceAlign
+	if room < leastArena {
+		return nil, errors.New("there was no time to fill memory with keys and values")
+	}
+	var fast, slow reads
+	if fast.keys, err = s.fromCaches(attendTo, min(room, cacheBytes)); err != nil {
+		return nil, err
+	}
+	if s.weights > 0 {
+		part := min(s.weights, cacheBytes)
+		if fast.weights, err = s.fromCaches(multiply, part); err != nil {
+			return nil, err
+		}
+		if slow.weights, err = s.weighed(part); err != nil {
+			return nil, err
+		}
+	}
+	all := make([]placement.Together, len(s.in))
+	ways := []*way{{tell: s.inTurn, sharing: func(i int) *placement.Sharing { return &all[i].Turn }}}
+	if apart {
+		ways = append(ways, &way{tell: s.atOnce, sharing: func(i int) *placement.Sharing { return &all[i].Once }})
+	}
+	for _, w := range ways {
+		w.slow.weights = slow.weights
+		if err := s.fromMemory(w, min(room, apartBytes)); err != nil {
+			return nil, err
+		}
+	}
+	for i, bytes := range placement.TogetherKeys {
+		keys := int(bytes) / len(s.in) / pieceAlign * pieceAlign
+		if s.weights == 0 {
+			keys = max(keys, leastKeys)
+		}
+		for _, w := range ways {
+			if keys > room || i > 0 && time.Now().After(s.late) {
+				w.guess(i, len(s.in), (s.weights+keys)*len(s.in))
+			} else if err := s.settled(w, i, keys, room, fast); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i := range all {
+		for _, s := range []*placement.Sharing{&all[i].Turn, &all[i].Once} {
+			falling(s.Cached[:])
+			falling(s.Weights[:])
+		}
+	}
+	return all, nil
+}
+
+// way is one of the manners, and what is measured of it.
+type way struct {
+	tell    manner
+	sharing func(seat int) *placement.Sharing
+	slow    reads // from memory
+}
+
+// reads is what each seat takes for a byte, in seconds.
+type reads struct {
+	keys    []float64
+	weights []float64 // nil if none are read
+}
+
+// guess has as much of so many bytes be there by chance as they are more than those before.
+func (w *way) guess(i, seats, bytes int) {
+	for seat := range seats {
+		s := w.sharing(seat)
+		s.Bytes[i] = float64(bytes)
+		more := s.Bytes[i] / s.Bytes[i-1]
+		s.Cached[i], s.Weights[i], s.Every[i] = s.Cached[i-1]/more, s.Weights[i-1]/more, s.Every[i-1]*more
+	}
+}
+
+// settled measures what each seat finds in the caches of weights, and of a part of its memory, when they have been read again and again until the caches hold of them what they will. What was
+// attended to before is another part, or else it would be there already.
+func (s *sitting) settled(w *way, at, part, room int, fast reads) error {
+	if s.at+part > room {
+		s.at = 0
+	}
+	first := s.at
+	s.at += part
+	keys, layers := make([][]float64, len(s.in)), make([][]float64, len(s.in))
+	var rounds []float64
+	for start := time.Now(); ; {
+		began := time.Now()
+		for _, what := range []struct {
+			tell         manner
+			verb         byte
+			first, bytes int
+			all          [][]float64
+		}{{s.inTurn, multiply, 0, s.weights, layers}, {w.tell, attendTo, first, part, keys}} {
+			if what.bytes == 0 {
+				continue
+			}
+			said, err := what.tell(what.verb, what.first, what.bytes)
+			if err != nil {
+				return err
+			}
+			for i, seconds := range said {
+				what.all[i] = append(what.all[i], seconds)
+			}
+		}
+		rounds = append(rounds, time.Since(began).Seconds())
+		if n := len(rounds); time.Now().After(s.late) || n >= fewPasses && time.Since(start) > settleTogether || steady(rounds) {
+			last := n * 2 / 3
+			for i := range s.in {
+				sharing := w.sharing(i)
+				sharing.Bytes[at], sharing.Every[at] = float64((s.weights+part)*len(s.in)), middle(rounds[last:])
+				if part > 0 {
+					sharing.Cached[at] = share(fast.keys[i], w.slow.keys[i], middle(keys[i][last:]))
+					sharing.Weights[at] = sharing.Cached[at]
+				}
+				if s.weights > 0 {
+					sharing.Weights[at] = share(fast.weights[i], w.slow.weights[i], middle(layers[i][last:]))
+				}
+				if part == 0 {
+					sharing.Cached[at] = sharing.Weights[at]
+				}
+			}
+			return nil
+		}
+	}
+}
+
+// weighed is how long each seat takes for a byte of weights that no cache holds.
+func (s *sitting) weighed(bytes int) ([]float64, error) {
+	slow := make([]float64, len(s.in))
+	for i := range s.in {
+		var all []float64
+		for range apartSamples {
+			if _, err := s.ask(i, forgetWeights, 0, bytes); err != nil {
+				return nil, err
+			}
+			seconds, err := s.ask(i, multiply, 0, bytes)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, seconds)
+		}
+		slow[i] = middle(all)
+	}
+	return slow, nil
+}
+
+// fromMemory measures how long each seat takes for a byte that no cache holds, and how many times longer that is than alone and of such as rates are measured with.
+func (s *sitting) fromMemory(w *way, bytes int) error {
+	slow, factors := make([][]float64, len(s.in)), make([][]float64, len(s.in))
+	for range apartSamples {
+		alone := make([]float64, len(s.in))
+		for i := range s.in {
+			if _, err := s.ask(i, forgetPart, 0, bytes); err != nil {
+				return err
+			}
+			var err error
+			if alone[i], err = s.ask(i, attendRate, 0, bytes); err != nil {
+				return err
+			}
+		}
+		if _, err := w.tell(forgetPart, 0, bytes); err != nil {
+			return err
+		}
+		said, err := w.tell(attendTo, 0, bytes)
+		if err != nil {
+			return err
+		}
+		for i, seconds := range said {
+			slow[i] = append(slow[i], seconds)
+			factors[i] = append(factors[i], seconds/alone[i])
+		}
+	}
+	for i := range s.in {
+		w.slow.keys = append(w.slow.keys, middle(slow[i]))
+		w.sharing(i).Slower = max(middle(factors[i]), 1)
 	}
 	return nil
 }
 
-// Together sits: it attends, and returns how many times longer that takes while the others do it too. All nodes
-// of the sitting must be asked within a few milliseconds.
-func Together(s Sitting, d device.Device) (slower float64, err error) {
-	start := time.Now().Add(TogetherIn)
-	if err := s.check(); err != nil {
+// fromCaches is how long each seat takes for a byte of so few that they stay in the caches, if it is told to do such a thing with them.
+func (s *sitting) fromCaches(verb byte, bytes int) ([]float64, error) {
+	fast := make([]float64, len(s.in))
+	for i := range s.in {
+		var all []float64
+		for range cacheSamples {
+			seconds, err := s.ask(i, verb, 0, bytes)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, seconds)
+		}
+		fast[i] = middle(all[cacheSamples/2:])
+	}
+	return fast, nil
+}
+
+// inTurn tells one seat after another.
+func (s *sitting) inTurn(verb byte, first, bytes int) ([]float64, error) {
+	said := make([]float64, len(s.in))
+	for i := range s.in {
+		var err error
+		if said[i], err = s.ask(i, verb, first, bytes); err != nil {
+			return nil, err
+		}
+	}
+	return said, nil
+}
+
+// atOnce tells all seats, and then waits for them.
+func (s *sitting) atOnce(verb byte, first, bytes int) ([]float64, error) {
+	for i := range s.in {
+		if err := s.tell(i, verb, first, bytes); err != nil {
+			return nil, err
+		}
+	}
+	said := make([]float64, len(s.in))
+	for i := range s.in {
+		var err error
+		if said[i], err = s.hear(i); err != nil {
+			return nil, err
+		}
+	}
+	return said, nil
+}
+
+func (s *sitting) ask(seat int, verb byte, first, bytes int) (float64, error) {
+	if err := s.tell(seat, verb, first, bytes); err != nil {
 		return 0, err
 	}
-	arena, free, err := newArena(d, 8*placement.TogetherBytes, fillTime)
+	return s.hear(seat)
+}
+
+func (s *sitting) tell(seat int, verb byte, first, bytes int) error {
+	message := binary.LittleEndian.AppendUint64([]byte{verb}, uint64(first))
+	return s.out[seat].Send(s.deadline, binary.LittleEndian.AppendUint64(message, uint64(bytes)))
+}
+
+func (s *sitting) hear(seat int) (float64, error) {
+	m, err := s.in[seat].Receive(s.deadline)
 	if err != nil {
 		return 0, err
 	}
-	defer free()
-	b := newBench(Subject{Device: d, KVHeads: KVHeads, HeadDim: HeadDim}, arena, start.Add(2*s.Time()))
-	defer func() { err = errors.Join(err, b.close()) }()
-	attend := b.attend(sliceBytes, int(placement.Intensities[0]), attention.F16)
-	if *b.err == nil {
-		attend() // with cold code
-		b.finish()
+	defer m.Release()
+	if len(m.Bytes) != 8 {
+		return 0, fmt.Errorf("a seat answers in %d bytes, not 8", len(m.Bytes))
 	}
-	var all, alone []float64
-	slots := 1 + s.Nodes
-	for round := 0; round < togetherRounds && *b.err == nil; round++ {
-		at := start.Add(time.Duration(round*slots) * SlotTime)
-		all = append(all, b.during(at, attend))
-		alone = append(alone, b.during(at.Add(time.Duration(1+s.Turn)*SlotTime), attend))
+	said := math.Float64frombits(binary.LittleEndian.Uint64(m.Bytes))
+	if !(said >= 0 && said <= math.MaxInt) {
+		return 0, fmt.Errorf("a seat says %v", said)
 	}
-	if *b.err != nil {
-		return 0, nil // close gives it
-	}
-	return slowdown(all, alone)
-}
-
-var errNoTime = errors.New("the machine had no time to measure how its nodes slow each other down")
-
-// slowdown is the median over the rounds of how much faster one was alone. Where a speed is 0 there was no time
-// to measure it.
-func slowdown(all, alone []float64) (float64, error) {
-	var factors []float64
-	for i := range all {
-		if all[i] > 0 && alone[i] > 0 {
-			factors = append(factors, alone[i]/all[i])
-		}
-	}
-	if len(factors) == 0 {
-		return 0, errNoTime
-	}
-	slices.Sort(factors)
-	return max(factors[len(factors)/2], 1), nil
-}
-
-// during is how often op can be done in a second, in the middle half of a slot: the others' may begin and end
-// a little earlier or later.
-func (b *bench) during(slot time.Time, op func()) float64 {
-	time.Sleep(time.Until(slot))
-	from, to, end := slot.Add(SlotTime/4), slot.Add(3*SlotTime/4), slot.Add(SlotTime)
-	var times int
-	var began, ended time.Time
-	for now := time.Now(); now.Before(end); {
-		op()
-		b.finish()
-		after := time.Now()
-		if !now.Before(from) && now.Before(to) {
-			if times++; times == 1 {
-				began = now
-			}
-			ended = after
-		}
-		now = after
-	}
-	if times == 0 {
-		return 0
-	}
-	return float64(times) / ended.Sub(began).Seconds()
+	return said, nil
 }

@@ -20,12 +20,11 @@ type Cost struct {
 	links   [][]Link
 	speeds  []speed // [nodes]
 	owners  []owner
-	driver  []Link    // [nodes] the way to each node from who drives the steps; nil if that is not known
-	turn    float64   // seconds that he takes from a step's result to the next step
-	shared  [][]int   // the nodes on the same processors, of each node, itself included
-	cache   [][]int   // the nodes that share caches, likewise
-	slower  []float64 // [nodes] how many times longer memory takes beside those; nil if that is not known
-	order   []int     // the holders, those first that get the first blocks
+	driver  []Link  // [nodes] the way to each node from who drives the steps; nil if that is not known
+	turn    float64 // seconds that he takes from a step's result to the next step
+	shared  [][]int // the nodes on the same processors, of each node, itself included
+	cache   [][]int // the nodes that share caches, likewise
+	order   []int   // the holders, those first that get the first blocks
 	chunk   int
 	block   int
 }
@@ -131,31 +130,31 @@ func (c *Cost) stepOf(context int, byWeight bool) (s Step) {
 	// What stays in the caches goes by how long a step takes, and that by what stays: each round comes nearer, from below.
 	const rounds = 6
 	for range rounds {
-		s = c.step(context, byWeight, c.cached(reads, s.Seconds()))
+		s = c.step(context, byWeight, c.readings(reads, s.Seconds()))
 	}
 	return s
 }
 
-// step is stepOf, with such shares of each node's reading from the caches.
-func (c *Cost) step(context int, byWeight bool, cached []float64) (s Step) {
+// step is stepOf, if each node reads like that.
+func (c *Cost) step(context int, byWeight bool, reads []readings) (s Step) {
 	last := len(c.model.LayerBytes)
 	times, memory, tokens := make([]float64, len(c.speeds)), make([]float64, len(c.speeds)), make([]float64, len(c.speeds))
 	for i, o := range c.owners {
 		s.HandOver += c.handOver(o.node, c.owners[(i+1)%len(c.owners)].node, i == len(c.owners)-1)
 		for l := o.layers.First; l < o.layers.End; l++ {
-			s.Weights += c.speeds[o.node].layer(cached[o.node], c.reading[l], c.work.TokenFLOPs[l])
+			s.Weights += c.speeds[o.node].layer(reads[o.node].weights, c.reading[l], c.work.TokenFLOPs[l])
 			keys := float64(max(context, 1)) // a token attends to itself
 			if w := c.model.window(l); w > 0 {
 				keys = min(keys, float64(w))
 			}
 			if c.model.window(l) > 0 || c.plan.Mode == Pipeline {
-				took, _ := c.attend(o.node, l, cached[o.node], keys)
+				took, _ := c.attend(o.node, l, reads[o.node].own, keys)
 				s.KV += took
 				continue
 			}
 			holders := c.held(o.node, context, byWeight, tokens)
 			for j := range c.plan.Shares {
-				times[j], memory[j] = c.attend(j, l, cached[j], tokens[j])
+				times[j], memory[j] = c.attend(j, l, reads[j].held, tokens[j])
 			}
 			c.crowd(times, memory)
 			slowest := slices.Max(times)
@@ -163,7 +162,7 @@ func (c *Cost) step(context int, byWeight bool, cached []float64) (s Step) {
 			s.Exchange += max(c.answered(o.node, times, holders)-slowest, 0)
 		}
 		if o.layers.End == last {
-			s.Weights += c.speeds[o.node].product(cached[o.node], c.head, c.work.HeadFLOPs)
+			s.Weights += c.speeds[o.node].product(reads[o.node].weights, c.head, c.work.HeadFLOPs)
 		}
 	}
 	s.HandOver += c.turns(s)
@@ -215,8 +214,8 @@ func (c *Cost) handOver(from, to int, last bool) float64 {
 }
 
 // attend is the time in which a node attends to so many keys of a layer, for one query, and of it what reading from memory takes.
-func (c *Cost) attend(node, layer int, cached, keys float64) (took, memory float64) {
-	return c.speeds[node].attend(cached, keys*float64(c.model.KVBytesPerToken[layer]), keys*c.work.PairFLOPs[layer], c.work.KVBits)
+func (c *Cost) attend(node, layer int, r reading, keys float64) (took, memory float64) {
+	return c.speeds[node].attend(r, keys*float64(c.model.KVBytesPerToken[layer]), keys*c.work.PairFLOPs[layer], c.work.KVBits)
 }
 
 // answered is when the last answer to a layer's queries is there, if holders attend for such times.

@@ -144,41 +144,6 @@ func TestCachesForgetWhatIsNotReadForLong(t *testing.T) {
 	}
 }
 
-func TestHoldersThatShareAMemorySlowEachOtherForWhatComesFromThere(t *testing.T) {
-	for name, c := range map[string]struct {
-		cached       [7]float64
-		measured, kv float64
-	}{
-		"no caches":                              {[7]float64{}, 1.5, 1.5},
-		"all is there":                           {[7]float64{1, 1, 1, 1, 1, 1, 1}, 1.5, 1},
-		"one alone had more from the caches":     {[7]float64{0, 0, 0, 0, 0, 0, 0.6}, 1.06 / 0.7, 1.2},
-		"which hold less beside others, no more": {[7]float64{0, 0, 0, 0, 0, 0, 0.6}, 0.9 / 0.7, 1},
-	} {
-		same := rated(1e9, 2e9)
-		same.Cached = c.cached
-		r, w := fourLayers(Pooled, same, same, same)
-		r.Context = 3840
-		for i := range r.Nodes {
-			r.Nodes[i].Machine, r.Nodes[i].CPUs = "x", string(rune('0'+i))
-		}
-		cost := costOf(t, r, w, mesh(3, thunderbolt), 1)
-		alone := cost.Step(3840)
-		if err := cost.ShareMemory([]float64{c.measured, c.measured, c.measured}); err != nil {
-			t.Fatal(err)
-		}
-		if s := cost.Step(3840); !near(s.KV, c.kv*alone.KV) || s.Weights != alone.Weights {
-			t.Errorf("%s: three at once take %+v, one of three %+v", name, s, alone)
-		}
-	}
-	r, w := fourLayers(Pooled, rated(1e9, 1e9), rated(1e9, 1e9), rated(1e9, 1e9))
-	c := costOf(t, r, w, mesh(3, thunderbolt), 1)
-	for name, slower := range map[string][]float64{"too few": {1, 1}, "faster": {1, 0.9, 1}, "no number": {math.NaN(), 1, 1}, "absurd": {1, 1, 1e9}} {
-		if err := c.ShareMemory(slower); err == nil {
-			t.Errorf("%s is accepted", name)
-		}
-	}
-}
-
 func TestHoldersOnTheSameProcessorsSlowEachOther(t *testing.T) {
 	same := rated(1e9, 1e9)
 	r, w := fourLayers(Pooled, same, same, same)

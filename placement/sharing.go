@@ -54,16 +54,31 @@ func (c *Cost) reads(context int) []float64 {
 	return together
 }
 
-// cached is what share of its reading each node does from the caches in a step, by what all nodes of its machine
-// read in one, and how long after the one before it begins.
-func (c *Cost) cached(reads []float64, interval float64) []float64 {
-	shares := make([]float64, len(reads))
+// readings is how a node reads in a step.
+type readings struct {
+	weights reading
+	own     reading // keys and values that nodes attend to in turn
+	held    reading // and at once, for which crowd knows how much longer still memory takes
+}
+
+// readings is how each node reads in a step in which all nodes of its machine read so many bytes, and that begins so long after the one before.
+func (c *Cost) readings(reads []float64, interval float64) []readings {
+	all := make([]readings, len(reads))
 	for i, s := range c.speeds {
-		if s.rates != nil {
-			shares[i] = s.caches.share(reads[i], interval)
+		if s.rates == nil {
+			continue
+		}
+		b := &s.atOnce
+		if c.plan.Mode == Pipeline {
+			b = &s.inTurn
+		}
+		all[i] = readings{
+			weights: reading{b.weights.share(reads[i], interval), 1},
+			own:     reading{s.inTurn.keys.share(reads[i], interval), s.inTurn.slower},
+			held:    reading{s.atOnce.keys.share(reads[i], interval), s.inTurn.slower},
 		}
 	}
-	return shares
+	return all
 }
 
 // crowd turns what nodes would take alone, some of it to read from memory, into what they take at once: those on the same processors
@@ -84,7 +99,7 @@ func (c *Cost) crowd(times, memory []float64) {
 		}
 		fromMemory := memory[i] / alone[i]
 		times[i] = max(alone[i], sum/float64(busy)*s.rates.crowd(busy))
-		if c.slower == nil || len(c.cache[i]) == len(c.shared[i]) {
+		if len(c.cache[i]) == len(c.shared[i]) {
 			continue
 		}
 		others := 0.0
@@ -93,46 +108,41 @@ func (c *Cost) crowd(times, memory []float64) {
 				others++
 			}
 		}
-		times[i] *= 1 + fromMemory*(c.slower[i]-1)*others/float64(len(c.cache[i])-len(c.shared[i]))
+		times[i] *= 1 + fromMemory*(s.atOnce.slower-1)*others/float64(len(c.cache[i])-len(c.shared[i]))
 	}
 }
 
-// TogetherBytes is how much each node of a machine attends to, again and again, when it is measured how they slow each other down.
-const TogetherBytes = 256 << 20
-
-// ShareMemory tells of each node how many times longer attention to TogetherBytes takes while the other nodes of its machine,
-// on processors of their own, attend to as much. Without it, predictions take each node to have the memory to itself.
-func (c *Cost) ShareMemory(slower []float64) error {
-	if len(slower) != len(c.speeds) {
-		return fmt.Errorf("placement: how %d of %d nodes slow each other down", len(slower), len(c.speeds))
+// ShareMemory tells what was measured of each node beside the others of its machine. Without it, or where nothing was, predictions take each node to have the memory to itself, and the caches to hold as much for
+// several nodes as for one that reads as much as they do.
+func (c *Cost) ShareMemory(together []Together) error {
+	if len(together) != len(c.speeds) {
+		return fmt.Errorf("placement: what %d of %d nodes are to the others of their machine", len(together), len(c.speeds))
 	}
-	for i, s := range slower {
-		if !(s >= 1 && s <= maxSlower) {
-			return fmt.Errorf("placement: node %s is %v times slower beside others", c.plan.Shares[i].Node, s)
+	for i := range together {
+		if err := together[i].Check(); err != nil {
+			return fmt.Errorf("placement: node %s: %w", c.plan.Shares[i].Node, err)
 		}
 	}
-	c.slower = slices.Clone(slower)
-	for i, s := range c.speeds {
-		if s.rates != nil {
-			c.slower[i] = s.slowerMemory(slower[i], len(c.cache[i]))
+	for i := range c.speeds {
+		s := &c.speeds[i]
+		turn, once := together[i].Turn, together[i].Once
+		if s.rates == nil || !turn.Known() {
+			continue
 		}
+		s.inTurn = beside{keys: among(&turn, turn.Cached[:]), slower: turn.Slower}
+		strangers := s.inTurn.keys.intrusion(s.rates)
+		s.inTurn.keys.pass(strangers)
+		s.inTurn.weights = among(&turn, turn.Weights[:])
+		s.inTurn.weights.pass(strangers)
+		if !once.Known() {
+			s.atOnce = beside{s.inTurn.keys, s.inTurn.weights, 1}
+			continue
+		}
+		s.atOnce = beside{among(&once, once.Cached[:]), among(&once, once.Weights[:]), max(once.Slower/turn.Slower, 1)}
+		s.atOnce.keys.pass(strangers)
+		s.atOnce.weights.pass(strangers)
 	}
 	return nil
-}
-
-const maxSlower = 1e3
-
-// slowerMemory is how many times longer memory takes, if attending beside others takes so many times longer: the caches hold less for each of so many
-// nodes than for one, and are no slower.
-func (s speed) slowerMemory(slower float64, nodes int) float64 {
-	const slice = 1 << 20
-	cache, memory := s.rates.Cache.Attend.At(slice), s.rates.Memory.Attend.At(slice)
-	alone, together := s.caches.share(TogetherBytes, 0), s.caches.share(TogetherBytes*float64(nodes), 0)
-	if together == 1 {
-		return 1
-	}
-	took := slower * (alone*cache + (1-alone)*memory)
-	return max((took-together*cache)/((1-together)*memory), 1)
 }
 
 // DriveFrom tells the way between each node and the process that drives the steps: it hands a step to the

@@ -4,20 +4,34 @@ import "fmt"
 
 // speed is how fast a node works: by the rates that were measured of it or, without them, at its
 // bandwidth and FLOPS times an efficiency, where each piece of work takes the longer of its reading and
-// its computing. cached is what share of its reading a decode step does from the caches.
+// its computing.
 type speed struct {
-	rates   *Rates  // nil if none were measured
-	caches  caches  // of those
-	read    float64 // bytes/s
-	compute float64 // operations/s
+	rates          *Rates  // nil if none were measured
+	inTurn, atOnce beside  // nodes of its machine that read in turn, and at once
+	read           float64 // bytes/s
+	compute        float64 // operations/s
 }
+
+// beside is what a node finds of memory and caches that it shares.
+type beside struct {
+	keys, weights caches
+	slower        float64 // how many times longer keys and values take from memory
+}
+
+// reading is how a step reads: what share of it from the caches, and how many times longer keys and values from memory take than was measured of the node alone.
+type reading struct{ cached, slower float64 }
+
+// fromMemory is how one reads alone what no cache holds.
+var fromMemory = reading{0, 1}
 
 func newSpeed(n Node, efficiency float64) (speed, error) {
 	if n.Rates.Known() {
 		if err := n.Rates.Check(); err != nil {
 			return speed{}, fmt.Errorf("placement: node %s: %w", n.Name, err)
 		}
-		return speed{rates: &n.Rates, caches: newCaches(&n.Rates)}, nil
+		c := newCaches(&n.Rates)
+		alone := beside{c, c, 1}
+		return speed{rates: &n.Rates, inTurn: alone, atOnce: alone}, nil
 	}
 	if !(n.FLOPS >= 1 && n.FLOPS <= maxFLOPS) {
 		return speed{}, fmt.Errorf("placement: node %s: no rates were measured of it, and FLOPS %v is not in 1..1e24", n.Name, n.FLOPS)
@@ -31,29 +45,29 @@ func (s speed) takes(bytes, operations float64) float64 {
 }
 
 // mixed is the time of what is read from the caches in part.
-func (s speed) mixed(cached float64, takes func(k *Kernels) float64) float64 {
-	return cached*takes(&s.rates.Cache) + (1-cached)*takes(&s.rates.Memory)
+func (s speed) mixed(r reading, takes func(k *Kernels) float64) float64 {
+	return r.cached*takes(&s.rates.Cache) + (1-r.cached)*takes(&s.rates.Memory)
 }
 
 // layer is a decode step's pass through a layer, attention aside.
-func (s speed) layer(cached float64, weights stored, operations float64) float64 {
+func (s speed) layer(r reading, weights stored, operations float64) float64 {
 	if s.rates == nil {
 		return s.takes(weights.bytes, operations)
 	}
-	return s.mixed(cached, func(k *Kernels) float64 { return k.takes(&k.Layer, weights) })
+	return s.mixed(r, func(k *Kernels) float64 { return k.takes(&k.Layer, weights) })
 }
 
 // product is one matrix product of a decode step.
-func (s speed) product(cached float64, weights stored, operations float64) float64 {
+func (s speed) product(r reading, weights stored, operations float64) float64 {
 	if s.rates == nil {
 		return s.takes(weights.bytes, operations)
 	}
-	return s.mixed(cached, func(k *Kernels) float64 { return k.takes(&k.Product, weights) })
+	return s.mixed(r, func(k *Kernels) float64 { return k.takes(&k.Product, weights) })
 }
 
 // attend is the attention of one token over the keys and values of a layer, in decode, stored in elements of so many bits, and what of it is reading from memory. What is measured of the
 // operations for each byte is that of halves, so elements count.
-func (s speed) attend(cached, bytes, operations float64, bits int) (took, memory float64) {
+func (s speed) attend(r reading, bytes, operations float64, bits int) (took, memory float64) {
 	if s.rates == nil {
 		took = s.takes(bytes, operations)
 		return took, took
@@ -62,8 +76,8 @@ func (s speed) attend(cached, bytes, operations float64, bits int) (took, memory
 		const scales = 0.5 // bits of an element
 		operations *= (float64(bits) + scales) / 16
 	}
-	memory = s.rates.packed(bits) * (1 - cached) * s.rates.Memory.attend(bytes, operations)
-	return memory + s.rates.packed(bits)*cached*s.rates.Cache.attend(bytes, operations), memory
+	memory = s.rates.packed(bits) * (1 - r.cached) * r.slower * s.rates.Memory.attend(bytes, operations)
+	return memory + s.rates.packed(bits)*r.cached*s.rates.Cache.attend(bytes, operations), memory
 }
 
 // turn is what a step takes the node besides its operations.

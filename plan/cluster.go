@@ -40,18 +40,18 @@ type Cluster struct {
 
 // Measured is what was measured of a running cluster.
 type Measured struct {
-	Nodes  []placement.Node   // with Rates
-	Links  [][]placement.Link // [i][j] leads from node i to node j
-	Ways   []placement.Link   // to each node from where steps are driven
-	Turn   float64            // seconds that who drives takes from a step's result to the next step; 0 if that is not known
-	Slower []float64          // how many times longer each node takes to attend while the others of its machine do too
+	Nodes    []placement.Node     // with Rates
+	Links    [][]placement.Link   // [i][j] leads from node i to node j
+	Ways     []placement.Link     // to each node from where steps are driven
+	Turn     float64              // seconds that who drives takes from a step's result to the next step; 0 if that is not known
+	Together []placement.Together // what each node is to the others of its machine
 }
 
 // Cluster is that cluster.
 func (m *Measured) Cluster() (*Cluster, error) {
 	n := len(m.Nodes)
-	if n == 0 || n > maxNodes || len(m.Links) != n || len(m.Ways) != n || len(m.Slower) != n {
-		return nil, fmt.Errorf("%d nodes, links from %d, ways to %d and how %d slow each other down: at least one node, at most %d, and all of the same number", n, len(m.Links), len(m.Ways), len(m.Slower), maxNodes)
+	if n == 0 || n > maxNodes || len(m.Links) != n || len(m.Ways) != n || len(m.Together) != n {
+		return nil, fmt.Errorf("%d nodes, links from %d, ways to %d and what %d are to each other: at least one node, at most %d, and all of the same number", n, len(m.Links), len(m.Ways), len(m.Together), maxNodes)
 	}
 	return &Cluster{Nodes: m.Nodes, measured: m}, nil
 }
@@ -64,7 +64,7 @@ func (m *Measured) tell(c *placement.Cost) error {
 	if err := c.DriveFrom(m.Ways, m.Turn); err != nil {
 		return err
 	}
-	return c.ShareMemory(m.Slower)
+	return c.ShareMemory(m.Together)
 }
 
 // described is the file.

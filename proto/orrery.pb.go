@@ -2079,31 +2079,36 @@ func (x *LinkMeasured) GetAheadSeconds() float64 {
 	return 0
 }
 
-// Measure how much the nodes of a machine slow each other down when all attend at once. Asked of the Node
-// actors of them all at the same time; answered with TogetherMeasured.
-type MeasureTogether struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Nodes         uint32                 `protobuf:"varint,1,opt,name=nodes,proto3" json:"nodes,omitempty"` // on the machine
-	Turn          uint32                 `protobuf:"varint,2,opt,name=turn,proto3" json:"turn,omitempty"`   // of this one, from 0
-	Asker         string                 `protobuf:"bytes,3,opt,name=asker,proto3" json:"asker,omitempty"`  // address by which the node reaches who asks
+// Take a seat among nodes of a machine that are measured together, who attend as the asker tells over a lane. Asked of the Node
+// actors of them all at the same time; answered with EchoReady when the node has memory to attend to.
+type TakeSeat struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	From    string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	Address string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // of its transport
+	Lane    uint64                 `protobuf:"varint,3,opt,name=lane,proto3" json:"lane,omitempty"`      // chosen by who asks
+	// of the model whose steps are to be predicted
+	Layers        uint32 `protobuf:"varint,4,opt,name=layers,proto3" json:"layers,omitempty"`
+	KvHeads       uint32 `protobuf:"varint,5,opt,name=kv_heads,json=kvHeads,proto3" json:"kv_heads,omitempty"`
+	HeadDim       uint32 `protobuf:"varint,6,opt,name=head_dim,json=headDim,proto3" json:"head_dim,omitempty"`
+	LayerBytes    int64  `protobuf:"varint,7,opt,name=layer_bytes,json=layerBytes,proto3" json:"layer_bytes,omitempty"` // of a layer's weights
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *MeasureTogether) Reset() {
-	*x = MeasureTogether{}
+func (x *TakeSeat) Reset() {
+	*x = TakeSeat{}
 	mi := &file_orrery_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *MeasureTogether) String() string {
+func (x *TakeSeat) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*MeasureTogether) ProtoMessage() {}
+func (*TakeSeat) ProtoMessage() {}
 
-func (x *MeasureTogether) ProtoReflect() protoreflect.Message {
+func (x *TakeSeat) ProtoReflect() protoreflect.Message {
 	mi := &file_orrery_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -2115,80 +2120,56 @@ func (x *MeasureTogether) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use MeasureTogether.ProtoReflect.Descriptor instead.
-func (*MeasureTogether) Descriptor() ([]byte, []int) {
+// Deprecated: Use TakeSeat.ProtoReflect.Descriptor instead.
+func (*TakeSeat) Descriptor() ([]byte, []int) {
 	return file_orrery_proto_rawDescGZIP(), []int{32}
 }
 
-func (x *MeasureTogether) GetNodes() uint32 {
+func (x *TakeSeat) GetFrom() string {
 	if x != nil {
-		return x.Nodes
-	}
-	return 0
-}
-
-func (x *MeasureTogether) GetTurn() uint32 {
-	if x != nil {
-		return x.Turn
-	}
-	return 0
-}
-
-func (x *MeasureTogether) GetAsker() string {
-	if x != nil {
-		return x.Asker
+		return x.From
 	}
 	return ""
 }
 
-type TogetherMeasured struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
-	Slower        float64                `protobuf:"fixed64,2,opt,name=slower,proto3" json:"slower,omitempty"` // how many times longer it takes than alone
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *TogetherMeasured) Reset() {
-	*x = TogetherMeasured{}
-	mi := &file_orrery_proto_msgTypes[33]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *TogetherMeasured) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*TogetherMeasured) ProtoMessage() {}
-
-func (x *TogetherMeasured) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[33]
+func (x *TakeSeat) GetAddress() string {
 	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use TogetherMeasured.ProtoReflect.Descriptor instead.
-func (*TogetherMeasured) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{33}
-}
-
-func (x *TogetherMeasured) GetError() string {
-	if x != nil {
-		return x.Error
+		return x.Address
 	}
 	return ""
 }
 
-func (x *TogetherMeasured) GetSlower() float64 {
+func (x *TakeSeat) GetLane() uint64 {
 	if x != nil {
-		return x.Slower
+		return x.Lane
+	}
+	return 0
+}
+
+func (x *TakeSeat) GetLayers() uint32 {
+	if x != nil {
+		return x.Layers
+	}
+	return 0
+}
+
+func (x *TakeSeat) GetKvHeads() uint32 {
+	if x != nil {
+		return x.KvHeads
+	}
+	return 0
+}
+
+func (x *TakeSeat) GetHeadDim() uint32 {
+	if x != nil {
+		return x.HeadDim
+	}
+	return 0
+}
+
+func (x *TakeSeat) GetLayerBytes() int64 {
+	if x != nil {
+		return x.LayerBytes
 	}
 	return 0
 }
@@ -2204,7 +2185,7 @@ type MeasureNode struct {
 
 func (x *MeasureNode) Reset() {
 	*x = MeasureNode{}
-	mi := &file_orrery_proto_msgTypes[34]
+	mi := &file_orrery_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2216,7 +2197,7 @@ func (x *MeasureNode) String() string {
 func (*MeasureNode) ProtoMessage() {}
 
 func (x *MeasureNode) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[34]
+	mi := &file_orrery_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2229,7 +2210,7 @@ func (x *MeasureNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MeasureNode.ProtoReflect.Descriptor instead.
 func (*MeasureNode) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{34}
+	return file_orrery_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MeasureNode) GetRates() []float64 {
@@ -2256,7 +2237,7 @@ type NodeMeasured struct {
 
 func (x *NodeMeasured) Reset() {
 	*x = NodeMeasured{}
-	mi := &file_orrery_proto_msgTypes[35]
+	mi := &file_orrery_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2249,7 @@ func (x *NodeMeasured) String() string {
 func (*NodeMeasured) ProtoMessage() {}
 
 func (x *NodeMeasured) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[35]
+	mi := &file_orrery_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2262,7 @@ func (x *NodeMeasured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeMeasured.ProtoReflect.Descriptor instead.
 func (*NodeMeasured) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{35}
+	return file_orrery_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *NodeMeasured) GetError() string {
@@ -2311,7 +2292,7 @@ type MakeEcho struct {
 
 func (x *MakeEcho) Reset() {
 	*x = MakeEcho{}
-	mi := &file_orrery_proto_msgTypes[36]
+	mi := &file_orrery_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2323,7 +2304,7 @@ func (x *MakeEcho) String() string {
 func (*MakeEcho) ProtoMessage() {}
 
 func (x *MakeEcho) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[36]
+	mi := &file_orrery_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2336,7 +2317,7 @@ func (x *MakeEcho) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MakeEcho.ProtoReflect.Descriptor instead.
 func (*MakeEcho) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{36}
+	return file_orrery_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MakeEcho) GetFrom() string {
@@ -2377,7 +2358,7 @@ type EchoReady struct {
 
 func (x *EchoReady) Reset() {
 	*x = EchoReady{}
-	mi := &file_orrery_proto_msgTypes[37]
+	mi := &file_orrery_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2389,7 +2370,7 @@ func (x *EchoReady) String() string {
 func (*EchoReady) ProtoMessage() {}
 
 func (x *EchoReady) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[37]
+	mi := &file_orrery_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2402,7 +2383,7 @@ func (x *EchoReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EchoReady.ProtoReflect.Descriptor instead.
 func (*EchoReady) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{37}
+	return file_orrery_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *EchoReady) GetError() string {
@@ -2430,7 +2411,7 @@ type StartTrace struct {
 
 func (x *StartTrace) Reset() {
 	*x = StartTrace{}
-	mi := &file_orrery_proto_msgTypes[38]
+	mi := &file_orrery_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2442,7 +2423,7 @@ func (x *StartTrace) String() string {
 func (*StartTrace) ProtoMessage() {}
 
 func (x *StartTrace) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[38]
+	mi := &file_orrery_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2455,7 +2436,7 @@ func (x *StartTrace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartTrace.ProtoReflect.Descriptor instead.
 func (*StartTrace) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{38}
+	return file_orrery_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StartTrace) GetSpans() uint32 {
@@ -2474,7 +2455,7 @@ type StopTrace struct {
 
 func (x *StopTrace) Reset() {
 	*x = StopTrace{}
-	mi := &file_orrery_proto_msgTypes[39]
+	mi := &file_orrery_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2486,7 +2467,7 @@ func (x *StopTrace) String() string {
 func (*StopTrace) ProtoMessage() {}
 
 func (x *StopTrace) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[39]
+	mi := &file_orrery_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2499,7 +2480,7 @@ func (x *StopTrace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopTrace.ProtoReflect.Descriptor instead.
 func (*StopTrace) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{39}
+	return file_orrery_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *StopTrace) GetForget() bool {
@@ -2518,7 +2499,7 @@ type TraceSet struct {
 
 func (x *TraceSet) Reset() {
 	*x = TraceSet{}
-	mi := &file_orrery_proto_msgTypes[40]
+	mi := &file_orrery_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2530,7 +2511,7 @@ func (x *TraceSet) String() string {
 func (*TraceSet) ProtoMessage() {}
 
 func (x *TraceSet) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[40]
+	mi := &file_orrery_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2543,7 +2524,7 @@ func (x *TraceSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TraceSet.ProtoReflect.Descriptor instead.
 func (*TraceSet) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{40}
+	return file_orrery_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TraceSet) GetError() string {
@@ -2564,7 +2545,7 @@ type ReadSpans struct {
 
 func (x *ReadSpans) Reset() {
 	*x = ReadSpans{}
-	mi := &file_orrery_proto_msgTypes[41]
+	mi := &file_orrery_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2576,7 +2557,7 @@ func (x *ReadSpans) String() string {
 func (*ReadSpans) ProtoMessage() {}
 
 func (x *ReadSpans) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[41]
+	mi := &file_orrery_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2589,7 +2570,7 @@ func (x *ReadSpans) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSpans.ProtoReflect.Descriptor instead.
 func (*ReadSpans) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{41}
+	return file_orrery_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReadSpans) GetFrom() uint64 {
@@ -2610,7 +2591,7 @@ type SpansRead struct {
 
 func (x *SpansRead) Reset() {
 	*x = SpansRead{}
-	mi := &file_orrery_proto_msgTypes[42]
+	mi := &file_orrery_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2622,7 +2603,7 @@ func (x *SpansRead) String() string {
 func (*SpansRead) ProtoMessage() {}
 
 func (x *SpansRead) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[42]
+	mi := &file_orrery_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2635,7 +2616,7 @@ func (x *SpansRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpansRead.ProtoReflect.Descriptor instead.
 func (*SpansRead) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{42}
+	return file_orrery_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SpansRead) GetSpans() []byte {
@@ -2668,7 +2649,7 @@ type ReadClock struct {
 
 func (x *ReadClock) Reset() {
 	*x = ReadClock{}
-	mi := &file_orrery_proto_msgTypes[43]
+	mi := &file_orrery_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2680,7 +2661,7 @@ func (x *ReadClock) String() string {
 func (*ReadClock) ProtoMessage() {}
 
 func (x *ReadClock) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[43]
+	mi := &file_orrery_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2693,7 +2674,7 @@ func (x *ReadClock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadClock.ProtoReflect.Descriptor instead.
 func (*ReadClock) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{43}
+	return file_orrery_proto_rawDescGZIP(), []int{42}
 }
 
 type ClockRead struct {
@@ -2705,7 +2686,7 @@ type ClockRead struct {
 
 func (x *ClockRead) Reset() {
 	*x = ClockRead{}
-	mi := &file_orrery_proto_msgTypes[44]
+	mi := &file_orrery_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2717,7 +2698,7 @@ func (x *ClockRead) String() string {
 func (*ClockRead) ProtoMessage() {}
 
 func (x *ClockRead) ProtoReflect() protoreflect.Message {
-	mi := &file_orrery_proto_msgTypes[44]
+	mi := &file_orrery_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2730,7 +2711,7 @@ func (x *ClockRead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockRead.ProtoReflect.Descriptor instead.
 func (*ClockRead) Descriptor() ([]byte, []int) {
-	return file_orrery_proto_rawDescGZIP(), []int{44}
+	return file_orrery_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ClockRead) GetNanoseconds() int64 {
@@ -2894,14 +2875,16 @@ const file_orrery_proto_rawDesc = "" +
 	"\x0epaused_seconds\x18\x03 \x01(\x01R\rpausedSeconds\x12\x1c\n" +
 	"\tbandwidth\x18\x04 \x01(\x01R\tbandwidth\x12'\n" +
 	"\x0fsending_seconds\x18\x05 \x01(\x01R\x0esendingSeconds\x12#\n" +
-	"\rahead_seconds\x18\x06 \x01(\x01R\faheadSeconds\"Q\n" +
-	"\x0fMeasureTogether\x12\x14\n" +
-	"\x05nodes\x18\x01 \x01(\rR\x05nodes\x12\x12\n" +
-	"\x04turn\x18\x02 \x01(\rR\x04turn\x12\x14\n" +
-	"\x05asker\x18\x03 \x01(\tR\x05asker\"@\n" +
-	"\x10TogetherMeasured\x12\x14\n" +
-	"\x05error\x18\x01 \x01(\tR\x05error\x12\x16\n" +
-	"\x06slower\x18\x02 \x01(\x01R\x06slower\"9\n" +
+	"\rahead_seconds\x18\x06 \x01(\x01R\faheadSeconds\"\xbb\x01\n" +
+	"\bTakeSeat\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04lane\x18\x03 \x01(\x04R\x04lane\x12\x16\n" +
+	"\x06layers\x18\x04 \x01(\rR\x06layers\x12\x19\n" +
+	"\bkv_heads\x18\x05 \x01(\rR\akvHeads\x12\x19\n" +
+	"\bhead_dim\x18\x06 \x01(\rR\aheadDim\x12\x1f\n" +
+	"\vlayer_bytes\x18\a \x01(\x03R\n" +
+	"layerBytes\"9\n" +
 	"\vMeasureNode\x12\x14\n" +
 	"\x05rates\x18\x01 \x03(\x01R\x05rates\x12\x14\n" +
 	"\x05asker\x18\x02 \x01(\tR\x05asker\":\n" +
@@ -2945,53 +2928,52 @@ func file_orrery_proto_rawDescGZIP() []byte {
 	return file_orrery_proto_rawDescData
 }
 
-var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_orrery_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_orrery_proto_goTypes = []any{
-	(*Span)(nil),             // 0: orrery.Span
-	(*Rect)(nil),             // 1: orrery.Rect
-	(*LoadModel)(nil),        // 2: orrery.LoadModel
-	(*Loaded)(nil),           // 3: orrery.Loaded
-	(*Connect)(nil),          // 4: orrery.Connect
-	(*Connected)(nil),        // 5: orrery.Connected
-	(*UnloadModel)(nil),      // 6: orrery.UnloadModel
-	(*LayersLoading)(nil),    // 7: orrery.LayersLoading
-	(*LoadLayers)(nil),       // 8: orrery.LoadLayers
-	(*LayersLoaded)(nil),     // 9: orrery.LayersLoaded
-	(*OpenSequence)(nil),     // 10: orrery.OpenSequence
-	(*SequenceOpened)(nil),   // 11: orrery.SequenceOpened
-	(*CloseSequence)(nil),    // 12: orrery.CloseSequence
-	(*Lend)(nil),             // 13: orrery.Lend
-	(*Lent)(nil),             // 14: orrery.Lent
-	(*Owner)(nil),            // 15: orrery.Owner
-	(*Holding)(nil),          // 16: orrery.Holding
-	(*Epoch)(nil),            // 17: orrery.Epoch
-	(*TakeUpEpoch)(nil),      // 18: orrery.TakeUpEpoch
-	(*EpochTaken)(nil),       // 19: orrery.EpochTaken
-	(*CopyPart)(nil),         // 20: orrery.CopyPart
-	(*Copied)(nil),           // 21: orrery.Copied
-	(*FillParts)(nil),        // 22: orrery.FillParts
-	(*RetireEpochs)(nil),     // 23: orrery.RetireEpochs
-	(*DiscardBatch)(nil),     // 24: orrery.DiscardBatch
-	(*Released)(nil),         // 25: orrery.Released
-	(*StatsRequest)(nil),     // 26: orrery.StatsRequest
-	(*Stats)(nil),            // 27: orrery.Stats
-	(*Way)(nil),              // 28: orrery.Way
-	(*Promise)(nil),          // 29: orrery.Promise
-	(*MeasureLink)(nil),      // 30: orrery.MeasureLink
-	(*LinkMeasured)(nil),     // 31: orrery.LinkMeasured
-	(*MeasureTogether)(nil),  // 32: orrery.MeasureTogether
-	(*TogetherMeasured)(nil), // 33: orrery.TogetherMeasured
-	(*MeasureNode)(nil),      // 34: orrery.MeasureNode
-	(*NodeMeasured)(nil),     // 35: orrery.NodeMeasured
-	(*MakeEcho)(nil),         // 36: orrery.MakeEcho
-	(*EchoReady)(nil),        // 37: orrery.EchoReady
-	(*StartTrace)(nil),       // 38: orrery.StartTrace
-	(*StopTrace)(nil),        // 39: orrery.StopTrace
-	(*TraceSet)(nil),         // 40: orrery.TraceSet
-	(*ReadSpans)(nil),        // 41: orrery.ReadSpans
-	(*SpansRead)(nil),        // 42: orrery.SpansRead
-	(*ReadClock)(nil),        // 43: orrery.ReadClock
-	(*ClockRead)(nil),        // 44: orrery.ClockRead
+	(*Span)(nil),           // 0: orrery.Span
+	(*Rect)(nil),           // 1: orrery.Rect
+	(*LoadModel)(nil),      // 2: orrery.LoadModel
+	(*Loaded)(nil),         // 3: orrery.Loaded
+	(*Connect)(nil),        // 4: orrery.Connect
+	(*Connected)(nil),      // 5: orrery.Connected
+	(*UnloadModel)(nil),    // 6: orrery.UnloadModel
+	(*LayersLoading)(nil),  // 7: orrery.LayersLoading
+	(*LoadLayers)(nil),     // 8: orrery.LoadLayers
+	(*LayersLoaded)(nil),   // 9: orrery.LayersLoaded
+	(*OpenSequence)(nil),   // 10: orrery.OpenSequence
+	(*SequenceOpened)(nil), // 11: orrery.SequenceOpened
+	(*CloseSequence)(nil),  // 12: orrery.CloseSequence
+	(*Lend)(nil),           // 13: orrery.Lend
+	(*Lent)(nil),           // 14: orrery.Lent
+	(*Owner)(nil),          // 15: orrery.Owner
+	(*Holding)(nil),        // 16: orrery.Holding
+	(*Epoch)(nil),          // 17: orrery.Epoch
+	(*TakeUpEpoch)(nil),    // 18: orrery.TakeUpEpoch
+	(*EpochTaken)(nil),     // 19: orrery.EpochTaken
+	(*CopyPart)(nil),       // 20: orrery.CopyPart
+	(*Copied)(nil),         // 21: orrery.Copied
+	(*FillParts)(nil),      // 22: orrery.FillParts
+	(*RetireEpochs)(nil),   // 23: orrery.RetireEpochs
+	(*DiscardBatch)(nil),   // 24: orrery.DiscardBatch
+	(*Released)(nil),       // 25: orrery.Released
+	(*StatsRequest)(nil),   // 26: orrery.StatsRequest
+	(*Stats)(nil),          // 27: orrery.Stats
+	(*Way)(nil),            // 28: orrery.Way
+	(*Promise)(nil),        // 29: orrery.Promise
+	(*MeasureLink)(nil),    // 30: orrery.MeasureLink
+	(*LinkMeasured)(nil),   // 31: orrery.LinkMeasured
+	(*TakeSeat)(nil),       // 32: orrery.TakeSeat
+	(*MeasureNode)(nil),    // 33: orrery.MeasureNode
+	(*NodeMeasured)(nil),   // 34: orrery.NodeMeasured
+	(*MakeEcho)(nil),       // 35: orrery.MakeEcho
+	(*EchoReady)(nil),      // 36: orrery.EchoReady
+	(*StartTrace)(nil),     // 37: orrery.StartTrace
+	(*StopTrace)(nil),      // 38: orrery.StopTrace
+	(*TraceSet)(nil),       // 39: orrery.TraceSet
+	(*ReadSpans)(nil),      // 40: orrery.ReadSpans
+	(*SpansRead)(nil),      // 41: orrery.SpansRead
+	(*ReadClock)(nil),      // 42: orrery.ReadClock
+	(*ClockRead)(nil),      // 43: orrery.ClockRead
 }
 var file_orrery_proto_depIdxs = []int32{
 	0,  // 0: orrery.Rect.layers:type_name -> orrery.Span
@@ -3026,7 +3008,7 @@ func file_orrery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orrery_proto_rawDesc), len(file_orrery_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   45,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -53,7 +53,7 @@ func (f *planJoinFlags) running(ctx context.Context, log *slog.Logger) (*plan.Cl
 	if err != nil {
 		return nil, err
 	}
-	slower, err := c.Slower(ctx)
+	together, err := c.Together(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +61,6 @@ func (f *planJoinFlags) running(ctx context.Context, log *slog.Logger) (*plan.Cl
 	if err != nil {
 		log.Warn("predictions take this command to hand out steps in no time", "err", err)
 	}
-	m := plan.Measured{Nodes: nodes, Links: links, Ways: ways, Turn: turn, Slower: slower}
+	m := plan.Measured{Nodes: nodes, Links: links, Ways: ways, Turn: turn, Together: together}
 	return m.Cluster()
 }
