@@ -26,7 +26,6 @@ const (
 	apartSamples   = 6                      // of memory's speed
 	apartBytes     = 32 << 20               // that each of them reads
 	cacheSamples   = 24                     // of the caches'
-	leastKeys      = 1 << 20                // that each attends to where no weights are read
 )
 
 // Chair is a node that sits, and the lanes to it, which go by ID as those of [MeasureLink] do.
@@ -44,10 +43,7 @@ func Sit(ctx context.Context, e *transport.Endpoint, chairs []Chair, l Layout, a
 	}
 	ctx, cancel := context.WithTimeout(ctx, SeatTime+SittingTime)
 	defer cancel()
-	s := sitting{}
-	if part := l.LayerBytes * int64(l.Layers) / int64(len(chairs)); l.LayerBytes <= weightsBytes && part <= weightsBytes {
-		s.weights = int(part)
-	}
+	s := sitting{weights: l.weights(len(chairs))}
 	s.deadline, _ = ctx.Deadline()
 	for _, c := range chairs {
 		in, err := e.Receiver(c.Peer, probeLane(c.ID, true), seatBytes)
@@ -120,10 +116,10 @@ func (s *sitting) measure(apart bool) ([]placement.Together, error) {
 		}
 	}
 	for i, bytes := range placement.TogetherKeys {
-		keys := int(bytes) / len(s.in) / pieceAlign * pieceAlign
-		if s.weights == 0 {
-			keys = max(keys, leastKeys)
+		if bytes == 0 && s.weights == 0 {
+			bytes = placement.TogetherKeys[1] / 2 // something is read
 		}
+		keys := int(bytes) / len(s.in) / pieceAlign * pieceAlign
 		for _, w := range ways {
 			if keys > room || i > 0 && time.Now().After(s.late) {
 				w.guess(i, len(s.in), (s.weights+keys)*len(s.in))
