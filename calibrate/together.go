@@ -21,11 +21,13 @@ const (
 	// SeatTime is how long it may take a node to have it.
 	SeatTime = fillTime + LinkTime
 
-	sittingFor     = 6 * time.Second        // after which the sizes that are left are told from those before
-	settleTogether = 350 * time.Millisecond // at one size: as long as it takes a short answer
-	apartSamples   = 6                      // of memory's speed
-	apartBytes     = 32 << 20               // that each of them reads
-	cacheSamples   = 24                     // of the caches'
+	sittingFor = 6 * time.Second // after which the sizes that are left are told from those before
+	// How long caches may take to settle, at one size: as long as a short answer takes. Whether they have is not looked for, as it may come slowly.
+	settleTogether = 350 * time.Millisecond
+	settledRounds  = 64
+	apartSamples   = 6        // of memory's speed
+	apartBytes     = 32 << 20 // that each of them reads
+	cacheSamples   = 24       // of the caches'
 )
 
 // Chair is a node that sits, and the lanes to it, which go by ID as those of [MeasureLink] do.
@@ -190,7 +192,7 @@ func (s *sitting) settled(w *way, at, part, room int, fast reads) error {
 			}
 		}
 		rounds = append(rounds, time.Since(began).Seconds())
-		if n := len(rounds); time.Now().After(s.late) || n >= fewPasses && time.Since(start) > settleTogether || steady(rounds) {
+		if n := len(rounds); time.Now().After(s.late) || n >= fewPasses && time.Since(start) > settleTogether || n == settledRounds {
 			last := n * 2 / 3
 			for i := range s.in {
 				sharing := w.sharing(i)
