@@ -46,6 +46,24 @@ func (l Layout) Check() error {
 	return nil
 }
 
+// weights is how many bytes of weights each of some seats reads: 0 where caches hold none to speak of, or there are too few to measure.
+func (l Layout) weights(seats int) int {
+	if l.LayerBytes < leastLayer || l.LayerBytes > weightsBytes {
+		return 0
+	}
+	if part := l.LayerBytes * int64(l.Layers) / int64(seats); part <= weightsBytes {
+		return int(part)
+	}
+	return 0
+}
+
+const leastLayer = 64 << 10
+
+// SeatBytes is the memory that a seat takes for the time being: for keys and values, and for weights.
+const SeatBytes = seatArena + weightsBytes
+
+const seatArena = 256 << 20
+
 // Seat is a node's part in a sitting, see [Sit]: memory full of keys and values, to which it attends as it is told over a lane.
 type Seat struct {
 	in         *transport.Receiver
@@ -69,11 +87,11 @@ func NewSeat(e *transport.Endpoint, from string, id uint64, d device.Device, l L
 	if err := l.Check(); err != nil {
 		return nil, err
 	}
-	arena, free, err := newArena(d, 8*placement.TogetherBytes, fillTime)
+	arena, free, err := newArena(d, 8*seatArena, fillTime)
 	if err != nil {
 		return nil, err
 	}
-	weights, freeWeights, err := newWeights(8 * placement.TogetherBytes)
+	weights, freeWeights, err := newWeights(8 * seatArena)
 	if err != nil {
 		free()
 		return nil, err
@@ -81,7 +99,7 @@ func NewSeat(e *transport.Endpoint, from string, id uint64, d device.Device, l L
 	s := &Seat{layout: l, passes: map[pass]func() int{}, free: func() { free(); freeWeights() }}
 	s.bench = newBench(Subject{Device: d, KVHeads: KVHeads, HeadDim: HeadDim}, arena, time.Now().Add(SittingTime))
 	s.bench.weights = weights
-	if l.LayerBytes > 0 && l.LayerBytes <= int64(len(weights)) {
+	if l.LayerBytes >= leastLayer && l.LayerBytes <= int64(len(weights)) {
 		s.multiplies = s.bench.over(weights)
 		s.layer = s.multiplies.layer(int(l.LayerBytes))
 	}
@@ -159,6 +177,9 @@ func (s *Seat) do(message []byte) (float64, error) {
 		key := pass{message[0], int(begin), int(n)}
 		do := s.passes[key]
 		if do == nil {
+			if len(s.passes) == mostPasses {
+				return 0, fmt.Errorf("a seat is told to attend to more than %d parts", mostPasses)
+			}
 			do = s.newPass(key)
 			s.passes[key] = do
 		}
@@ -186,8 +207,8 @@ func (s *Seat) do(message []byte) (float64, error) {
 	return 0, fmt.Errorf("a seat is told to do %d, which it does not know", message[0])
 }
 
-// SeatBytes is the memory that a seat takes for the time being.
-const SeatBytes = placement.TogetherBytes + weightsBytes
+// mostPasses bounds what a seat remembers.
+const mostPasses = 256
 
 // fewBlocks is how many blocks each layer has at the least, or else there are fewer layers.
 const fewBlocks = 8

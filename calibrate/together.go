@@ -21,12 +21,13 @@ const (
 	// SeatTime is how long it may take a node to have it.
 	SeatTime = fillTime + LinkTime
 
-	sittingFor     = 6 * time.Second        // after which the sizes that are left are told from those before
-	settleTogether = 350 * time.Millisecond // at one size: as long as it takes a short answer
-	apartSamples   = 6                      // of memory's speed
-	apartBytes     = 32 << 20               // that each of them reads
-	cacheSamples   = 24                     // of the caches'
-	leastKeys      = 1 << 20                // that each attends to where no weights are read
+	sittingFor = 6 * time.Second // after which the sizes that are left are told from those before
+	// How long caches may take to settle, at one size: as long as a short answer takes. Whether they have is not looked for, as it may come slowly.
+	settleTogether = 350 * time.Millisecond
+	settledRounds  = 64
+	apartSamples   = 6        // of memory's speed
+	apartBytes     = 32 << 20 // that each of them reads
+	cacheSamples   = 24       // of the caches'
 )
 
 // Chair is a node that sits, and the lanes to it, which go by ID as those of [MeasureLink] do.
@@ -44,10 +45,7 @@ func Sit(ctx context.Context, e *transport.Endpoint, chairs []Chair, l Layout, a
 	}
 	ctx, cancel := context.WithTimeout(ctx, SeatTime+SittingTime)
 	defer cancel()
-	s := sitting{}
-	if part := l.LayerBytes * int64(l.Layers) / int64(len(chairs)); l.LayerBytes <= weightsBytes && part <= weightsBytes {
-		s.weights = int(part)
-	}
+	s := sitting{weights: l.weights(len(chairs))}
 	s.deadline, _ = ctx.Deadline()
 	for _, c := range chairs {
 		in, err := e.Receiver(c.Peer, probeLane(c.ID, true), seatBytes)
@@ -120,10 +118,10 @@ func (s *sitting) measure(apart bool) ([]placement.Together, error) {
 		}
 	}
 	for i, bytes := range placement.TogetherKeys {
-		keys := int(bytes) / len(s.in) / pieceAlign * pieceAlign
-		if s.weights == 0 {
-			keys = max(keys, leastKeys)
+		if bytes == 0 && s.weights == 0 {
+			bytes = placement.TogetherKeys[1] / 2 // something is read
 		}
+		keys := int(bytes) / len(s.in) / pieceAlign * pieceAlign
 		for _, w := range ways {
 			if keys > room || i > 0 && time.Now().After(s.late) {
 				w.guess(i, len(s.in), (s.weights+keys)*len(s.in))
@@ -194,7 +192,7 @@ func (s *sitting) settled(w *way, at, part, room int, fast reads) error {
 			}
 		}
 		rounds = append(rounds, time.Since(began).Seconds())
-		if n := len(rounds); time.Now().After(s.late) || n >= fewPasses && time.Since(start) > settleTogether || steady(rounds) {
+		if n := len(rounds); time.Now().After(s.late) || n >= fewPasses && time.Since(start) > settleTogether || n == settledRounds {
 			last := n * 2 / 3
 			for i := range s.in {
 				sharing := w.sharing(i)

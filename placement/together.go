@@ -20,9 +20,6 @@ type Sharing struct {
 // TogetherKeys is how much nodes of a machine read together when that is measured, besides weights, in bytes.
 var TogetherKeys = [...]float64{0, 8 << 20, 16 << 20, 24 << 20, 32 << 20, 48 << 20, 64 << 20, 96 << 20, 128 << 20, 192 << 20, 256 << 20, 512 << 20}
 
-// TogetherBytes is how much memory a node takes for the time being that is measured with others.
-const TogetherBytes = 256 << 20
-
 // Known reports whether it was measured.
 func (s *Sharing) Known() bool { return s.Slower > 0 }
 
