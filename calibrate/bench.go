@@ -176,6 +176,12 @@ func (b *bench) floats(n int) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(data))), n)
 }
 
+// ints takes n whole numbers of the device.
+func (b *bench) ints(n int) []int32 {
+	data := b.floats(n)
+	return unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(data))), n)
+}
+
 // filled is a tensor without zeros.
 func (b *bench) filled(rows, cols int) device.Tensor {
 	t := device.Tensor{Rows: rows, Cols: cols, Data: b.floats(rows * cols)}
@@ -193,7 +199,7 @@ func someFloats(n int) []float32 {
 	return x
 }
 
-func bytesOf(x []float32) []byte {
+func bytesOf[T float32 | int32](x []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), 4*len(x))
 }
 
@@ -201,6 +207,9 @@ func bytesOf(x []float32) []byte {
 func (b *bench) matrix(rows, cols int) device.Matrix {
 	return device.Matrix{Format: device.BF16, Rows: rows, Cols: cols, Data: b.take(2 * rows * cols)}
 }
+
+// eps is that of norms.
+const eps = 1e-5
 
 // layer is a decode step's pass through a layer with so many bytes of weights, attention aside, as package
 // model's Decoder records it.
@@ -221,7 +230,6 @@ func (b *bench) layer(bytes int) func() {
 	weight := b.filled(1, h).Data
 	room := bytesOf(b.floats(kvWidth)) // a token's keys and values
 	kv := attention.KV{Format: attention.F16, HeadDim: dim, Cap: 1, K: room[:2*kvWidth], V: room[2*kvWidth:]}
-	const eps = 1e-5
 	s := b.stream
 	return func() {
 		s.RMSNorm(norm, x, weight, eps)

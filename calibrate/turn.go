@@ -22,14 +22,14 @@ const (
 )
 
 // measureTurn measures what a step takes besides its operations: the time of a few short layers, and of what goes there
-// and back with them, less what as many take within a longer recording; and what the host takes to hand over a layer, and a step besides its layers, if the device tells how far it has come. A processor
+// and back with them, less what as many take within a longer recording; and what the host takes to hand over a layer, and a step besides its layers (the embedding, the head and the choice of a token), if the device tells how far it has come. A processor
 // computes what it is handed at once: all are 0.
 func (b *bench) measureTurn(r *placement.Rates) {
 	if !b.Alike {
 		return
 	}
 	const width = 64
-	x, src := b.filled(1, width), someFloats(width)
+	x, src, weight := b.filled(1, width), someFloats(width), b.filled(1, width).Data
 	layer, attend := b.layer(turnBytes), b.attend(turnBytes, int(placement.Intensities[0]), attention.F16)
 	if *b.err != nil {
 		return
@@ -60,11 +60,22 @@ func (b *bench) measureTurn(r *placement.Rates) {
 		return
 	}
 	b.fail(p.WaitPart())
+	table, norm, logits, chosen := b.matrix(width, width), b.filled(1, width), b.filled(1, width), b.ints(1)
 	few, r.Record = b.slope(n, func(n int) float64 {
+		b.at = 0
 		start := time.Now()
-		record(n)
+		p.EmbedChosen(x, table, chosen)
+		for range n {
+			layer()
+			attend()
+		}
+		p.RMSNorm(norm, x, weight, eps)
+		p.MatMul(logits, norm, table)
+		p.Argmax(chosen, logits)
+		p.Download(bytesOf(chosen))
+		p.Part()
 		recorded := time.Since(start).Seconds()
-		b.finish()
+		b.fail(p.WaitPart())
 		return recorded
 	})
 	r.Begin = max(few-r.Record*float64(n), 0)

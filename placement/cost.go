@@ -170,12 +170,15 @@ func (c *Cost) step(context int, byWeight bool, reads []readings) (s Step) {
 }
 
 // turns is what a step takes besides its operations and the ways between nodes. One that a single node computes is recorded while the one before runs, where that can
-// be, and then only counts as far as that takes longer. No more than two steps are under way then: who drives hands out one when he has the token of the one before the one that runs.
+// be, and then recording it, with telling of one and taking in the next, only counts as far as that takes longer. No more than two steps are under way then: who drives hands out one when he has the token of the one before the one that runs.
 // So each takes half at the least of all that lies between its being handed out and its token.
 func (c *Cost) turns(s Step) (all float64) {
 	if o := c.owners[0]; len(c.owners) == 1 && c.speeds[o.node].records() && !c.exchanges() {
 		r, device := c.speeds[o.node].rates, s.Weights+s.KV
 		recording := r.Begin + r.Record*float64(o.layers.Len())
+		if c.driver != nil {
+			recording += c.driver[o.node].Telling
+		}
 		round := recording + r.Turn + device
 		if c.driver != nil {
 			round += 2*c.driver[o.node].Latency + c.turn
