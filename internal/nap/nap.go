@@ -7,7 +7,7 @@ package nap
 import "time"
 
 // Spin is how long a Watch polls before it naps between polls, and how long before and after the time at which it expects the end.
-const Spin = 200 * time.Microsecond
+const Spin = 300 * time.Microsecond
 
 // Watch says when to nap while something is polled that comes again and again, and takes about as long as the last time. The zero value expects nothing.
 type Watch struct {

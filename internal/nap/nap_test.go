@@ -20,10 +20,10 @@ func TestAWatchNapsButAboutTheExpectedEnd(t *testing.T) {
 		times []time.Duration
 		want  []bool
 	}{
-		{"nothing is expected", []time.Duration{0, 199 * us, 250 * us, 3000 * us}, []bool{false, false, true, true}},
-		{"the last took 3 ms", []time.Duration{100 * us, 500 * us, 2700 * us, 2900 * us, 3100 * us, 3500 * us, 150 * us}, []bool{false, true, true, false, false, true, false}},
-		{"the last took 150 µs", []time.Duration{100 * us, 300 * us, 400 * us}, []bool{false, false, true}},
-		{"the last was seen at 400 µs", []time.Duration{250 * us, 500 * us, 700 * us}, []bool{false, false, true}},
+		{"nothing is expected", []time.Duration{0, 299 * us, 350 * us, 3000 * us}, []bool{false, false, true, true}},
+		{"the last took 3 ms", []time.Duration{100 * us, 500 * us, 2600 * us, 2900 * us, 3100 * us, 3500 * us, 150 * us}, []bool{false, true, true, false, false, true, false}},
+		{"the last took 150 µs", []time.Duration{100 * us, 400 * us, 500 * us}, []bool{false, false, true}},
+		{"the last was seen at 500 µs", []time.Duration{350 * us, 700 * us, 900 * us}, []bool{false, false, true}},
 	} {
 		got := runs(c.times...)
 		for i := range got {
