@@ -30,12 +30,18 @@ type recorder struct {
 	chosen   []int32
 	draw     sampling.Params
 	position int
+
+	in, out *device.Lane // nil unless steps exchange
+	seq     uint32
 }
 
-// recorderTokens is how many tokens a block of a recorder has: steps of a run of a test that does not begin one.
-const recorderTokens = 1 << 20
+// recorderTokens is how many tokens a block of a recorder has, and recorderBlocks how many blocks there are. When the last is full it is written anew.
+const (
+	recorderTokens = 256
+	recorderBlocks = 4
+)
 
-func newRecorder(tb testing.TB, m *model.Model, sequences int) *recorder {
+func newRecorder(tb testing.TB, m *model.Model, sequences int, f attention.Format) *recorder {
 	tb.Helper()
 	dev, err := NewDevice(&gputest.Host{Device: hopper})
 	if err != nil {
@@ -63,16 +69,29 @@ func newRecorder(tb testing.TB, m *model.Model, sequences int) *recorder {
 	for range sequences {
 		layers := make([][]attention.KV, m.Config.Layers)
 		for l := range layers {
-			for i := range 4 { // three of them sealed
-				layers[l] = append(layers[l], block(tb, dev, attention.F16, shape, i*recorderTokens, recorderTokens))
+			for i := range recorderBlocks {
+				layers[l] = append(layers[l], block(tb, dev, f, shape, i*recorderTokens, recorderTokens))
 				layers[l][i].Len = recorderTokens
 			}
-			layers[l][3].Len = 0
+			layers[l][recorderBlocks-1].Len = 0
 		}
 		r.kv = append(r.kv, layers)
 	}
-	r.position = 3 * recorderTokens
+	r.position = (recorderBlocks - 1) * recorderTokens
 	return r
+}
+
+// exchange has steps send each layer's queries to another node, and receive what it makes of them.
+func (r *recorder) exchange(tb testing.TB) {
+	tb.Helper()
+	size := int(r.d.Shape().PartialBytes(len(r.rows)))
+	var err error
+	if r.in, err = r.st.NewLane(device.LaneEnd{Size: size, Spin: true}); err == nil {
+		r.out, err = r.st.NewLane(device.LaneEnd{Size: size, Out: true, Spin: true})
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // step records a step.
@@ -87,9 +106,15 @@ func (r *recorder) step() {
 		for row := range n {
 			kv := r.kv[row][l]
 			open := &kv[len(kv)-1]
+			open.Len = r.position - open.First
 			st.Append(open, open.Len, s.K.Slice(row, row+1), s.V.Slice(row, row+1))
 			open.Len++
 			r.rows[row] = device.Row{First: r.position, KV: kv}
+		}
+		if r.in != nil {
+			st.Send(r.out, r.seq, bytesOf(s.Q.Data))
+			st.Receive(r.in, r.seq, bytesOf(r.acc.O), bytesOf(r.acc.M), bytesOf(r.acc.L))
+			r.seq++
 		}
 		st.Reset(r.acc)
 		if n == 1 {
@@ -109,7 +134,9 @@ func (r *recorder) step() {
 		}
 	}
 	st.Download(bytesOf(s.Choice(n)))
-	r.position++
+	if r.position++; r.position == recorderBlocks*recorderTokens {
+		r.position -= recorderTokens
+	}
 }
 
 // run records steps, each behind the one before.
@@ -130,16 +157,19 @@ var recorded = []struct {
 	name      string
 	options   modeltest.Options
 	sequences int
+	kv        attention.Format
 	draw      sampling.Params
+	exchange  bool
 }{
-	{"dense", modeltest.Options{Format: device.BF16}, 1, sampling.Params{}},
-	{"drawn", modeltest.Options{Format: device.BF16}, 1, sampling.Params{Temperature: 0.8, TopK: 50, TopP: 0.95}},
-	{"with biases", modeltest.Options{ModelType: "qwen2", Format: device.F16, AttentionBias: true}, 1, sampling.Params{}},
-	{"with norms of heads", modeltest.Options{ModelType: "qwen3", Format: device.F32}, 1, sampling.Params{}},
-	{"experts", modeltest.Options{ModelType: "qwen3_moe", Format: device.BF16}, 1, sampling.Params{}},
-	{"two sequences", modeltest.Options{Format: device.BF16}, 2, sampling.Params{}},
-	{"four sequences", modeltest.Options{Format: device.BF16}, 4, sampling.Params{}},
-	{"four sequences with experts", modeltest.Options{ModelType: "qwen3_moe", Format: device.BF16}, 4, sampling.Params{}},
+	{name: "dense", options: modeltest.Options{Format: device.BF16}, sequences: 1, kv: attention.F16},
+	{name: "drawn", options: modeltest.Options{Format: device.BF16}, sequences: 1, kv: attention.F16, draw: sampling.Params{Temperature: 0.8, TopK: 50, TopP: 0.95}},
+	{name: "with biases", options: modeltest.Options{ModelType: "qwen2", Format: device.F16, AttentionBias: true}, sequences: 1, kv: attention.Q8},
+	{name: "with norms of heads", options: modeltest.Options{ModelType: "qwen3", Format: device.F32}, sequences: 1, kv: attention.Q4},
+	{name: "experts", options: modeltest.Options{ModelType: "qwen3_moe", Format: device.BF16}, sequences: 1, kv: attention.F16},
+	{name: "two sequences", options: modeltest.Options{Format: device.BF16}, sequences: 2, kv: attention.F16},
+	{name: "four sequences", options: modeltest.Options{Format: device.BF16}, sequences: 4, kv: attention.F16},
+	{name: "four sequences with experts", options: modeltest.Options{ModelType: "qwen3_moe", Format: device.BF16}, sequences: 4, kv: attention.F16},
+	{name: "exchanges", options: modeltest.Options{Format: device.BF16}, sequences: 1, kv: attention.F16, exchange: true},
 }
 
 func openRecorded(tb testing.TB, o modeltest.Options) *model.Model {
@@ -150,8 +180,10 @@ func openRecorded(tb testing.TB, o modeltest.Options) *model.Model {
 func TestRecordingAStepAllocatesNothing(t *testing.T) {
 	for _, c := range recorded {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRecorder(t, openRecorded(t, c.options), c.sequences)
-			r.draw = c.draw
+			r := newRecorder(t, openRecorded(t, c.options), c.sequences, c.kv)
+			if r.draw = c.draw; c.exchange {
+				r.exchange(t)
+			}
 			r.run(t, 4)
 			if n := testing.AllocsPerRun(100, func() { r.run(t, 1) }); n != 0 {
 				t.Errorf("%v allocations", n)
@@ -163,8 +195,11 @@ func TestRecordingAStepAllocatesNothing(t *testing.T) {
 // BenchmarkRecord is the host's time for a step of decode, without what a GPU's driver takes.
 func BenchmarkRecord(b *testing.B) {
 	for _, c := range recorded {
+		if c.exchange { // launches that a goroutine runs one by one take the time
+			continue
+		}
 		b.Run(c.name, func(b *testing.B) {
-			r := newRecorder(b, openRecorded(b, c.options), c.sequences)
+			r := newRecorder(b, openRecorded(b, c.options), c.sequences, c.kv)
 			r.draw = c.draw
 			r.run(b, 4)
 			q := r.st.queue.(*gputest.Queue)

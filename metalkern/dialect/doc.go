@@ -12,7 +12,7 @@
 //	KERNEL(name, threads, groups)(BUF(0, const float, x), ARG(1, Params, P) GRID_ARGS) { … }
 //
 // declares a kernel for groups of at most so many threads, of which a multiprocessor should be able to hold so many
-// groups. BUF is a pointer to a buffer and ARG a struct by reference. GRID is the thread's place, a Ctx: tg and
+// groups. BUF is a pointer to a buffer and ARG, the last parameter if there is one, a struct by reference. GRID is the thread's place, a Ctx: tg and
 // ntg (the group, and the groups of the grid), tid, lane and sg. SHARED(T, name, n) is an array in threadgroup
 // memory whose size is known when compiling, POOL the memory asked for at the launch. FN marks a function,
 // UNROLL a loop to unroll. A pair is two halves in a 32-bit word. async_copy16 copies from a buffer to threadgroup

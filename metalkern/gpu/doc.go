@@ -6,4 +6,7 @@
 //
 // A launch is a grid of groups of threads. Threads come in simdgroups of 32 (CUDA's warps). What Metal calls
 // threadgroup memory, and CUDA shared memory, is fixed in the kernel's source, or asked for at the launch ([Grid.Pool]).
+//
+// A kernel's parameters are buffers and, behind them, a value, if it has one. [Launch] describes a launch to a queue, in memory that the queue uses again:
+// recording a step allocates nothing.
 package gpu

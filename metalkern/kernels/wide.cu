@@ -8,11 +8,12 @@
 struct alignas(64) TensorMap { ulong words[16]; };
 
 struct WideParams {
-    TensorMap x, w;
+    TensorMap x, w;              // of the terms, and of the weights
     int tokens, rows, cols;      // cols a multiple of 8
     int add;                     // whether out is added to
     int token_tiles, row_tiles;  // of the result; token_tiles a multiple of CLUSTER
 };
+static_assert(sizeof(WideParams) == 320, "as in wide.go");
 constexpr int WIDE_TOKENS = 128, WIDE_COLS = 64, WIDE_BAND = 8;
 constexpr uint TERM_BYTES = WIDE_TOKENS * WIDE_COLS * 2;
 

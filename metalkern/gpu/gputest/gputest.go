@@ -2,16 +2,17 @@
 package gputest
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/orrery-ai/orrery/metalkern/dialect"
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
-// Host takes kernels for compiled and launches for run, and says of itself what Device says. Memory that is Local has addresses and no contents.
+// Host takes kernels for compiled and launches for run, and says of itself what Device says. Nothing is ever written to its memory.
 type Host struct {
 	Device gpu.Info
-	next   uint64 // address of the next buffer
+	given  atomic.Uint64 // addresses, in bytes
 }
 
 var _ gpu.Host = (*Host)(nil)
@@ -23,14 +24,9 @@ const pageBytes = 4096
 func (h *Host) Info() gpu.Info { return h.Device }
 
 // Alloc implements [gpu.Host].
-func (h *Host) Alloc(n int64, m gpu.Memory) (gpu.Buffer, error) {
-	h.next += pageBytes
-	b := &buffer{address: h.next, size: n}
-	h.next += uint64(n+pageBytes-1) / pageBytes * pageBytes
-	if m == gpu.Mapped {
-		b.data = make([]byte, n)
-	}
-	return b, nil
+func (h *Host) Alloc(n int64, _ gpu.Memory) (gpu.Buffer, error) {
+	room := uint64(n+pageBytes-1)/pageBytes*pageBytes + pageBytes
+	return &buffer{address: h.given.Add(room) - room + pageBytes, data: make([]byte, n)}, nil
 }
 
 // Compile implements [gpu.Host].
@@ -44,11 +40,10 @@ func (h *Host) Close() error { return nil }
 
 type buffer struct {
 	address uint64
-	size    int64
 	data    []byte
 }
 
-func (b *buffer) Len() int64      { return b.size }
+func (b *buffer) Len() int64      { return int64(len(b.data)) }
 func (b *buffer) Bytes() []byte   { return b.data }
 func (b *buffer) Address() uint64 { return b.address }
 func (b *buffer) Free() error     { return nil }

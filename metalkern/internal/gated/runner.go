@@ -111,12 +111,20 @@ func (s *Step) size() (gpu.Grid, bool) {
 	return g, g.X*g.Y*g.Z != 0 && !halted
 }
 
+// batch is one that was released, or a new one.
+func (r *Runner) batch() *ran {
+	n := len(r.spare)
+	if n == 0 {
+		return &ran{runner: r}
+	}
+	b := r.spare[n-1]
+	r.spare = r.spare[:n-1]
+	return b
+}
+
 // Submit implements [Device].
 func (r *Runner) Submit(steps []Step) (Batch, error) {
-	b := &ran{runner: r}
-	if n := len(r.spare); n > 0 {
-		b, r.spare = r.spare[n-1], r.spare[:n-1]
-	}
+	b := r.batch()
 	b.steps, b.done, b.err = append(b.steps[:0], steps...), false, nil
 	b.arena.reset()
 	for i := range b.steps { // the queue may reuse what arguments lie in

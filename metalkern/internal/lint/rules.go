@@ -23,7 +23,7 @@ var (
 	literal   = regexp.MustCompile(`(?:\b\d+\.\d*|\B\.\d+)(?:[eE][-+]?\d+)?[\w.]*|\b\d+[eE][-+]?\d+\w*`)
 	lasting   = regexp.MustCompile(`\bstatic\s+(\w+)`)
 	entry     = regexp.MustCompile(`(?m)^\s*KERNEL\(`)
-	bound     = regexp.MustCompile(`\b(?:HOST_BUF|BUF|ARG)\(\s*(\d+)`)
+	bound     = regexp.MustCompile(`\b(HOST_BUF|BUF|ARG)\(\s*(\d+)`)
 	defined   = regexp.MustCompile(`\bFN\s+[\w<>,\s*&]*?\b(\w+)\s*\(`)
 	directive = regexp.MustCompile(`(?m)^#(?:if|elif|else|endif)[^\n]*`)
 	local     = regexp.MustCompile(`\bSHARED\(|\bKERNEL\(|\bFN\b`)
@@ -43,8 +43,8 @@ func init() {
 }
 
 // Rules looks for what Metal's compiler refuses, or what only shows on Metal, and a C++ compiler does not know: words that are reserved or do
-// not exist there, literals that are doubles elsewhere, variables that outlive a call, arrays in threadgroup memory outside of a kernel, functions that its library has, and arguments
-// whose numbers are not their places, which other hosts do not look at. The error is a *[gpu.CompileError] that names file and line.
+// not exist there, literals that are doubles elsewhere, variables that outlive a call, arrays in threadgroup memory outside of a kernel, functions that its library has, arguments
+// whose numbers are not their places, which other hosts do not look at, and values that are not a kernel's last argument, which no host knows. The error is a *[gpu.CompileError] that names file and line.
 func Rules(u dialect.Unit) error {
 	var log strings.Builder
 	for _, f := range u.Files {
@@ -91,8 +91,11 @@ func Rules(u dialect.Unit) error {
 			head, _, _ := strings.Cut(text[m[0]:], "{")
 			numbers := bound.FindAllStringSubmatch(head, -1)
 			for place, n := range numbers {
-				if v, err := strconv.Atoi(n[1]); err != nil || v != place {
-					note(m[1], "argument %d has number %s", place, n[1])
+				if v, err := strconv.Atoi(n[2]); err != nil || v != place {
+					note(m[1], "argument %d has number %s", place, n[2])
+				}
+				if n[1] == "ARG" && place < len(numbers)-1 {
+					note(m[1], "argument %d is a value, and is not the last", place)
 				}
 			}
 			if len(numbers) > maxArguments {

@@ -32,6 +32,7 @@ func TestBrokenRulesAreFoundWithTheirLine(t *testing.T) {
 		"FN void f() { SHARED(float, s, 4); }":                                                               "outside of a kernel",
 		"KERNEL(k, 32, 1)(BUF(0, float, x), BUF(2, float, y) GRID_ARGS) {}":                                  "argument 1 has number 2",
 		"KERNEL(k, 32, 1)(BUF(1, float, x), ARG(0, P, p) GRID_ARGS) {}":                                      "argument 0 has number 1",
+		"KERNEL(k, 32, 1)(ARG(0, P, p), BUF(1, float, x) GRID_ARGS) {}":                                      "argument 0 is a value, and is not the last",
 		"#define K(name) \\\nKERNEL(name, 32, 1)(BUF(0, float, x), BUF(0, float, y) GRID_ARGS) {}":           "argument 1 has number 0",
 		"#if defined(__METAL_VERSION__)\nFN void f() { asm(\"nop\"); }\n#else\n#endif":                       "asm is not Metal's",
 		"#if defined(__METAL_VERSION__)\n#if X\n#else\nFN void f() { asm(\"nop\"); }\n#endif\n#else\n#endif": "asm is not Metal's",
