@@ -139,9 +139,13 @@ func (b *bench) rest(r *placement.Rates) {
 const AgainBytes = mostArena + weightsBytes
 
 // AgainLimit is how long Again takes, besides filling its memory.
-const AgainLimit = Limit + keptLimit
+const AgainLimit = againFor + keptLimit
 
-const keptLimit = time.Second // of what caches keep
+const (
+	againFor    = 2 * time.Second
+	passesAgain = 5           // over what decode goes by
+	keptLimit   = time.Second // of what caches keep
+)
 
 // Again measures once more those of a node's rates that steps of decode go by, in a second or two, and leaves
 // the others as they are known: it goes over operations a few times and takes medians, as Measure does. It is for who holds predictions against what is measured at the same time: a
@@ -156,7 +160,7 @@ func Again(known placement.Rates, d device.Device) (r placement.Rates, err error
 		return known, err
 	}
 	defer free()
-	b := newBench(s, arena, time.Now().Add(Limit))
+	b := newBench(s, arena, time.Now().Add(againFor))
 	defer func() {
 		if failed := b.close(); failed != nil {
 			r, err = known, failed
@@ -168,7 +172,7 @@ func Again(known placement.Rates, d device.Device) (r placement.Rates, err error
 	}
 	defer freeWeights()
 	var all []placement.Rates
-	for took := time.Duration(0); len(all) < passes && time.Until(b.deadline) > 2*took; { // the caches take no longer than a pass
+	for took := time.Duration(0); len(all) < passesAgain && time.Until(b.deadline) > took; {
 		start, once := time.Now(), known
 		b.kernels(&once)
 		b.release()

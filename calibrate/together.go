@@ -38,7 +38,7 @@ type Chair struct {
 
 // Sit has nodes of one machine read as the steps of decode have them do: their part of the weights in turn, and keys and values in turn, too, each node its part, and if they have
 // processors of their own all of them at once, until the last is done. It measures how much longer memory takes than one of them alone with such keys and values as rates are measured with, and
-// what the caches come to hold, by how much all of them read. Once this end is ready it calls invite, which must see to it that the nodes have made their seats.
+// what the caches come to hold, by how much all of them read. Of ring it measures what they hold where one node reads all weights. Once this end is ready it calls invite, which must see to it that the nodes have made their seats.
 func Sit(ctx context.Context, e *transport.Endpoint, chairs []Chair, l Layout, apart bool, invite func(context.Context) error) (all []placement.Together, err error) {
 	if len(chairs) < 1 || len(chairs) > MaxTogether {
 		return nil, fmt.Errorf("%d nodes sit together: there may be 1 to %d", len(chairs), MaxTogether)
@@ -107,13 +107,27 @@ func (s *sitting) measure(apart bool) ([]placement.Together, error) {
 		}
 	}
 	all := make([]placement.Together, len(s.in))
-	ways := []*way{{tell: s.inTurn, sharing: func(i int) *placement.Sharing { return &all[i].Turn }}}
+	part := func() ([]float64, error) { return s.inTurn(multiply, 0, s.weights) }
+	ways := []*way{{weigh: part, attend: s.inTurn, sharing: func(i int) *placement.Sharing { return &all[i].Turn }}}
 	if apart {
-		ways = append(ways, &way{tell: s.atOnce, sharing: func(i int) *placement.Sharing { return &all[i].Once }})
+		once := &way{weigh: part, attend: s.atOnce, sharing: func(i int) *placement.Sharing { return &all[i].Once }}
+		ways = append(ways, once)
+		if whole := s.weights * len(s.in); whole > 0 && whole <= weightsBytes {
+			one := func() ([]float64, error) {
+				said, err := s.ask(0, multiply, 0, whole)
+				return slices.Repeat([]float64{said}, len(s.in)), err
+			}
+			ways = append(ways, &way{weigh: one, attend: s.atOnce, sharing: func(i int) *placement.Sharing { return &all[i].Ring }, beyond: once})
+		}
 	}
 	for _, w := range ways {
 		w.slow.weights = slow.weights
-		if err := s.fromMemory(w, min(room, apartBytes)); err != nil {
+		if w.beyond != nil {
+			w.slow = w.beyond.slow
+			for i := range all {
+				w.sharing(i).Slower = w.beyond.sharing(i).Slower
+			}
+		} else if err := s.fromMemory(w, min(room, apartBytes)); err != nil {
 			return nil, err
 		}
 	}
@@ -125,13 +139,18 @@ func (s *sitting) measure(apart bool) ([]placement.Together, error) {
 		for _, w := range ways {
 			if keys > room || i > 0 && time.Now().After(s.late) {
 				w.guess(i, len(s.in), (s.weights+keys)*len(s.in))
+			} else if w.beyond != nil && bytes > mostBeside {
+				w.follow(i, len(s.in))
 			} else if err := s.settled(w, i, keys, room, fast); err != nil {
 				return nil, err
 			}
 		}
 	}
 	for i := range all {
-		for _, s := range []*placement.Sharing{&all[i].Turn, &all[i].Once} {
+		if len(ways) == 2 {
+			all[i].Ring = all[i].Once
+		}
+		for _, s := range []*placement.Sharing{&all[i].Turn, &all[i].Once, &all[i].Ring} {
 			falling(s.Cached[:])
 			falling(s.Weights[:])
 		}
@@ -139,12 +158,17 @@ func (s *sitting) measure(apart bool) ([]placement.Together, error) {
 	return all, nil
 }
 
-// way is one of the manners, and what is measured of it.
+// way is how weights and keys and values are read, and what is measured of that.
 type way struct {
-	tell    manner
+	weigh   func() ([]float64, error)
+	attend  manner
 	sharing func(seat int) *placement.Sharing
+	beyond  *way  // that it is like where there are more keys and values than mostBeside; nil if it is like none
 	slow    reads // from memory
 }
+
+// mostBeside is beside how many bytes of keys and values it matters which nodes read the weights: caches hold little of them beside more.
+const mostBeside = 32 << 20
 
 // reads is what each seat takes for a byte, in seconds.
 type reads struct {
@@ -162,6 +186,14 @@ func (w *way) guess(i, seats, bytes int) {
 	}
 }
 
+// follow has it be as in the way that it is like.
+func (w *way) follow(i, seats int) {
+	for seat := range seats {
+		s, like := w.sharing(seat), w.beyond.sharing(seat)
+		s.Bytes[i], s.Cached[i], s.Weights[i], s.Every[i] = like.Bytes[i], like.Cached[i], like.Weights[i], like.Every[i]
+	}
+}
+
 // settled measures what each seat finds in the caches of weights, and of a part of its memory, when they have been read again and again until the caches hold of them what they will. What was
 // attended to before is another part, or else it would be there already.
 func (s *sitting) settled(w *way, at, part, room int, fast reads) error {
@@ -174,22 +206,19 @@ func (s *sitting) settled(w *way, at, part, room int, fast reads) error {
 	var rounds []float64
 	for start := time.Now(); ; {
 		began := time.Now()
-		for _, what := range []struct {
-			tell         manner
-			verb         byte
-			first, bytes int
-			all          [][]float64
-		}{{s.inTurn, multiply, 0, s.weights, layers}, {w.tell, attendTo, first, part, keys}} {
-			if what.bytes == 0 {
-				continue
-			}
-			said, err := what.tell(what.verb, what.first, what.bytes)
+		if s.weights > 0 {
+			said, err := w.weigh()
 			if err != nil {
 				return err
 			}
-			for i, seconds := range said {
-				what.all[i] = append(what.all[i], seconds)
+			gather(layers, said)
+		}
+		if part > 0 {
+			said, err := w.attend(attendTo, first, part)
+			if err != nil {
+				return err
 			}
+			gather(keys, said)
 		}
 		rounds = append(rounds, time.Since(began).Seconds())
 		if n := len(rounds); time.Now().After(s.late) || n >= fewPasses && time.Since(start) > settleTogether || n == settledRounds {
@@ -210,6 +239,13 @@ func (s *sitting) settled(w *way, at, part, room int, fast reads) error {
 			}
 			return nil
 		}
+	}
+}
+
+// gather adds what each seat said.
+func gather(all [][]float64, said []float64) {
+	for i, v := range said {
+		all[i] = append(all[i], v)
 	}
 }
 
@@ -247,10 +283,10 @@ func (s *sitting) fromMemory(w *way, bytes int) error {
 				return err
 			}
 		}
-		if _, err := w.tell(forgetPart, 0, bytes); err != nil {
+		if _, err := w.attend(forgetPart, 0, bytes); err != nil {
 			return err
 		}
-		said, err := w.tell(attendTo, 0, bytes)
+		said, err := w.attend(attendTo, 0, bytes)
 		if err != nil {
 			return err
 		}

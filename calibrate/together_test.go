@@ -63,7 +63,7 @@ func TestNodesOfAMachineSitTogether(t *testing.T) {
 			t.Fatalf("%d of two nodes", len(all))
 		}
 		for i := range all {
-			if err := all[i].Check(); err != nil || !all[i].Turn.Known() || all[i].Once.Known() != apart {
+			if err := all[i].Check(); err != nil || !all[i].Turn.Known() || all[i].Once.Known() != apart || all[i].Ring.Known() != apart {
 				t.Errorf("node %d, apart %v: %+v, %v", i, apart, all[i], err)
 			}
 			if first, want := all[i].Turn.Bytes[0], float64(small.LayerBytes*int64(small.Layers)); first != want {

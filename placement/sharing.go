@@ -126,21 +126,20 @@ func (c *Cost) ShareMemory(together []Together) error {
 	for i := range c.speeds {
 		s := &c.speeds[i]
 		turn, once := together[i].Turn, together[i].Once
+		if c.plan.Mode == Ring {
+			once = together[i].Ring
+		}
 		if s.rates == nil || !turn.Known() {
 			continue
 		}
-		s.inTurn = beside{keys: among(&turn, turn.Cached[:]), slower: turn.Slower}
-		strangers := s.inTurn.keys.intrusion(s.rates)
-		s.inTurn.keys.pass(strangers)
-		s.inTurn.weights = among(&turn, turn.Weights[:])
-		s.inTurn.weights.pass(strangers)
-		if !once.Known() {
-			s.atOnce = beside{s.inTurn.keys, s.inTurn.weights, 1}
-			continue
+		alone := among(&turn, turn.Cached[:])
+		strangers := alone.intrusion(s.rates)
+		s.inTurn = newBeside(&turn, strangers)
+		s.atOnce = beside{s.inTurn.keys, s.inTurn.weights, 1}
+		if once.Known() {
+			s.atOnce = newBeside(&once, strangers)
+			s.atOnce.slower = max(once.Slower/turn.Slower, 1)
 		}
-		s.atOnce = beside{among(&once, once.Cached[:]), among(&once, once.Weights[:]), max(once.Slower/turn.Slower, 1)}
-		s.atOnce.keys.pass(strangers)
-		s.atOnce.weights.pass(strangers)
 	}
 	return nil
 }

@@ -18,6 +18,14 @@ type beside struct {
 	slower        float64 // how many times longer keys and values take from memory
 }
 
+// newBeside is what was measured, where strangers put so many bytes/s into the caches.
+func newBeside(s *Sharing, strangers float64) beside {
+	b := beside{among(s, s.Cached[:]), among(s, s.Weights[:]), s.Slower}
+	b.keys.pass(strangers)
+	b.weights.pass(strangers)
+	return b
+}
+
 // reading is how a step reads: what share of it from the caches, and how many times longer keys and values from memory take than was measured of the node alone.
 type reading struct{ cached, slower float64 }
 

@@ -6,6 +6,7 @@ import "fmt"
 type Together struct {
 	Turn Sharing // in turn: each node attends to its part when the one before is done, as the owners of layers do
 	Once Sharing // all at once, each to its part, until the last of them is done, as holders do; not known of nodes on the same processors
+	Ring Sharing // at once, where one of them reads all weights
 }
 
 // Sharing is how nodes of a machine that read in some manner share its memory and its caches.
@@ -18,14 +19,14 @@ type Sharing struct {
 }
 
 // TogetherKeys is how much nodes of a machine read together when that is measured, besides weights, in bytes.
-var TogetherKeys = [...]float64{0, 8 << 20, 16 << 20, 24 << 20, 32 << 20, 48 << 20, 64 << 20, 96 << 20, 128 << 20, 192 << 20, 256 << 20, 512 << 20}
+var TogetherKeys = [...]float64{0, 8 << 20, 16 << 20, 24 << 20, 32 << 20, 48 << 20, 64 << 20, 96 << 20, 128 << 20, 256 << 20, 512 << 20}
 
 // Known reports whether it was measured.
 func (s *Sharing) Known() bool { return s.Slower > 0 }
 
 // Check finds what no node has.
 func (t *Together) Check() error {
-	for name, s := range map[string]*Sharing{"in turn": &t.Turn, "at once": &t.Once} {
+	for name, s := range map[string]*Sharing{"in turn": &t.Turn, "at once": &t.Once, "in ring": &t.Ring} {
 		if !s.Known() {
 			if *s != (Sharing{}) {
 				return fmt.Errorf("nodes that read %s are %v times slower, and share caches", name, s.Slower)

@@ -43,6 +43,7 @@ func TestNodesOfAMachineReadAsWasMeasuredOfThemTogether(t *testing.T) {
 	}{
 		{"in turn", Pipeline, Together{Turn: turn, Once: once}, 0.25/2 + 0.75, 0.5/2 + 0.5*1.25},
 		{"at once", Pooled, Together{Turn: turn, Once: once}, 1, (0.75/2 + 0.25*2.5) / 3},
+		{"in ring", Ring, Together{Turn: turn, Once: turn, Ring: once}, 1, (0.75/2 + 0.25*2.5) / 3},
 		{"in turn alone is known", Pooled, Together{Turn: turn}, 0.25/2 + 0.75, (0.5/2 + 0.5*1.25) / 3},
 	} {
 		s := neighbouring(t, c.mode, c.together).Step(context)
@@ -91,6 +92,7 @@ func TestWhatNoNodesMeasureTogetherIsRefused(t *testing.T) {
 		"more than all weights": func(t *Together) { t.Turn.Weights[3] = math.Inf(1) },
 		"less bytes":            func(t *Together) { t.Turn.Bytes[3] = 1 },
 		"no bytes":              func(t *Together) { t.Turn.Bytes[0] = 0 },
+		"no time in ring":       func(t *Together) { t.Ring.Slower = 1 },
 		"no time":               func(t *Together) { t.Once.Every[0] = 0 },
 		"no time that is one":   func(t *Together) { t.Once.Every[0] = math.NaN() },
 	} {
