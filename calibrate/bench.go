@@ -312,13 +312,17 @@ func (b *bench) blocks(kv []attention.KV, tokens int, f attention.Format) {
 	}
 }
 
-// chunkProduct is the matrix product of so many rows with a matrix [width][width], and its operations; nil if the arena is too small.
-func (b *bench) chunkProduct(rows, width int) (op func(), operations float64) {
-	if !b.fits(2 * width * width) {
-		return nil, 0
+// chunkProduct is the matrix product of so many rows with a matrix [width][width] in a format, and its operations; nil if the arena is too small, or the device has none.
+func (b *bench) chunkProduct(f device.Format) func(rows, width int) (op func(), operations float64) {
+	return func(rows, width int) (op func(), operations float64) {
+		row, ok := b.row(f, width)
+		if !ok || !b.fits(width*len(row.Data)) {
+			return nil, 0
+		}
+		row.Rows = width
+		x, y := b.filled(rows, width), b.filled(rows, width)
+		return func() { b.stream.MatMul(y, x, b.weightsLike(row)) }, 2 * float64(rows) * float64(width) * float64(width)
 	}
-	x, y := b.filled(rows, width), b.filled(rows, width)
-	return func() { b.stream.MatMul(y, x, b.matrix(width, width)) }, 2 * float64(rows) * float64(width) * float64(width)
 }
 
 // chunkAttend is the attention of a prefill chunk of so many rows over as many keys each, and its operations; nil if the arena is too small.

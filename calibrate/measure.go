@@ -281,7 +281,11 @@ func (b *bench) prefill(r *placement.Rates) {
 		}
 		return rate
 	}
-	r.PrefillProduct = speed(b.chunkProduct, [2]int{16, 64}, [2]int{1024, 128}, [2]int{1024, 1024}, [2]int{1024, 4096})
+	products := [][2]int{{16, 64}, {1024, 128}, {1024, 1024}, {1024, 4096}}
+	r.PrefillProduct = speed(b.chunkProduct(device.BF16), products...)
+	if b.once || b.Alike || !b.late() {
+		r.PrefillPacked = speed(b.chunkProduct(device.Q8_0), products[1:]...)
+	}
 	r.PrefillAttend = speed(b.chunkAttend, [2]int{16, 64}, [2]int{64, 256}, [2]int{256, 2048}, [2]int{1024, 8192})
 }
 

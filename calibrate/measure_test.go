@@ -166,7 +166,7 @@ func TestOnlyDecodeIsMeasuredAgain(t *testing.T) {
 	if r.Memory == known.Memory || r.Cache == known.Cache {
 		t.Errorf("measured again, rates are what they were: %+v", r)
 	}
-	if r.Memory.Weights != known.Memory.Weights || r.Cache.Weights != known.Cache.Weights || r.PrefillProduct != known.PrefillProduct || r.PrefillAttend != known.PrefillAttend || r.Crowd != known.Crowd || r.Cached != known.Cached {
+	if r.Memory.Weights != known.Memory.Weights || r.Cache.Weights != known.Cache.Weights || r.PrefillProduct != known.PrefillProduct || r.PrefillPacked != known.PrefillPacked || r.PrefillAttend != known.PrefillAttend || r.Crowd != known.Crowd || r.Cached != known.Cached {
 		t.Errorf("what was not measured has changed: %+v", r)
 	}
 	if r, err := Again(known, struct{ device.Device }{d}); err == nil || r != known { // whose memory is not known to be the host's

@@ -24,7 +24,7 @@ func someMeasured() Measured {
 		c[i] = 1e-6 + size/1e10
 	}
 	k := placement.Kernels{Layer: c, Product: c, Attend: c, Intense: [3]float64{1, 2, 3}}
-	return Measured{Bandwidth: 1e10, Rates: placement.Rates{Memory: k, Cache: k, PrefillProduct: 1e9, PrefillAttend: 1e9, Crowd: [3]float64{1, 2, 3}, Packed: [2]float64{1.25, 2}}}
+	return Measured{Bandwidth: 1e10, Rates: placement.Rates{Memory: k, Cache: k, PrefillProduct: 1e9, PrefillPacked: 2e9, PrefillAttend: 1e9, Crowd: [3]float64{1, 2, 3}, Packed: [2]float64{1.25, 2}}}
 }
 
 // counted is a measuring that counts itself.

@@ -37,25 +37,34 @@ const longProduct = 1e-3
 // productIn is one matrix product with one row, of about so many bytes of weights in a format, nil if the device has none with it.
 func (b *bench) productIn(f device.Format, bytes int) func() {
 	const cols = 2048
-	row := device.Matrix{Format: f, Rows: 1, Cols: cols, Data: make([]byte, f.MatrixBytes(1, cols))}
+	w, ok := b.row(f, cols)
+	if !ok {
+		return nil
+	}
+	w.Rows = max(bytes/(len(w.Data)+len(w.Scales)+len(w.Biases))&^(rowsAlign-1), rowsAlign)
+	x, y := b.filled(1, cols), b.filled(1, w.Rows)
+	return func() { b.stream.MatMul(y, x, b.weightsLike(w)) }
+}
+
+// row is one row of weights in a format as the device keeps it; ok is false if it has no products with it.
+func (b *bench) row(f device.Format, cols int) (row device.Matrix, ok bool) {
+	row = device.Matrix{Format: f, Rows: 1, Cols: cols, Data: make([]byte, f.MatrixBytes(1, cols))}
 	if f.Affine() {
 		row.Group, row.ScaleFormat = 64, device.BF16
 		row.Scales, row.Biases = make([]byte, row.GroupBytes()), make([]byte, row.GroupBytes())
 	}
 	loaded, err := b.Device.Load(row) // which tells in what pieces the device keeps it
 	if err != nil {
-		return nil
+		return device.Matrix{}, false
 	}
 	b.Device.Unload(loaded)
-	rows := max(bytes/(len(loaded.Data)+len(loaded.Scales)+len(loaded.Biases))&^(rowsAlign-1), rowsAlign)
-	loaded.Rows = rows
-	data, scales, biases := rows*len(loaded.Data), rows*len(loaded.Scales), rows*len(loaded.Biases)
-	x, y := b.filled(1, cols), b.filled(1, rows)
-	return func() {
-		w := loaded
-		w.Data, w.Scales, w.Biases = b.take(data), b.take(scales), b.take(biases)
-		b.stream.MatMul(y, x, w)
-	}
+	return loaded, true
+}
+
+// weightsLike is w.Rows rows of weights of the arena, whose pieces are as those of w.
+func (b *bench) weightsLike(w device.Matrix) device.Matrix {
+	w.Data, w.Scales, w.Biases = b.take(w.Rows*len(w.Data)), b.take(w.Rows*len(w.Scales)), b.take(w.Rows*len(w.Biases))
+	return w
 }
 
 // rowsAlign is what rows of a matrix are a multiple of, for kernels.

@@ -57,7 +57,7 @@ func (c *Cost) weights(layer, n int) float64 {
 func (c *Cost) matrices(node int, r Range, n int) float64 {
 	t := 0.0
 	for l := r.First; l < r.End; l++ {
-		t += c.speeds[node].matrices(c.weights(l, n), float64(n)*c.work.TokenFLOPs[l])
+		t += c.speeds[node].matrices(c.weights(l, n), float64(n)*c.work.TokenFLOPs[l], c.reading[l].share())
 	}
 	return t
 }

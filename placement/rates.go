@@ -19,6 +19,7 @@ type Rates struct {
 	Kept [4]float64
 
 	PrefillProduct float64 // operations/s of a chunk's matrix products
+	PrefillPacked  float64 // of those with weights in WeightFormats, all of which take about as long; 0 is not known, as many as the others
 	PrefillAttend  float64 // and of its attention
 
 	// Crowd is how many times longer attention takes when two, three and four nodes such as this one attend at
@@ -86,7 +87,7 @@ func (r *Rates) Numbers() []*float64 {
 	}
 	add(r.Cached[:])
 	add(r.Kept[:])
-	all = append(all, &r.PrefillProduct, &r.PrefillAttend)
+	all = append(all, &r.PrefillProduct, &r.PrefillPacked, &r.PrefillAttend)
 	add(r.Crowd[:])
 	add(r.Packed[:])
 	return append(all, &r.Turn, &r.Record, &r.Begin, &r.Gate)
@@ -222,6 +223,9 @@ func (r *Rates) Check() error {
 		if !(s.speed >= 1 && s.speed <= maxFLOPS) {
 			return fmt.Errorf("rates: %s %v is not in 1..1e24 operations/s", s.name, s.speed)
 		}
+	}
+	if !(r.PrefillPacked >= 0 && r.PrefillPacked <= maxFLOPS) {
+		return fmt.Errorf("rates: PrefillPacked %v is not in 0..1e24 operations/s", r.PrefillPacked)
 	}
 	return nil
 }

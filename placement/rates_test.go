@@ -397,6 +397,7 @@ func TestRatesThatCannotBeAreNamed(t *testing.T) {
 		"Cached":         func(r *Rates) { r.Cached[1] = 1.5 },
 		"Kept":           func(r *Rates) { r.Kept = [4]float64{0.5, 0.6, 0, 0} },
 		"PrefillProduct": func(r *Rates) { r.PrefillProduct = 0 },
+		"PrefillPacked":  func(r *Rates) { r.PrefillPacked = -1 },
 		"PrefillAttend":  func(r *Rates) { r.PrefillAttend = math.NaN() },
 		"Packed":         func(r *Rates) { r.Packed[1] = 0 },
 		"Turn":           func(r *Rates) { r.Turn = -1 },

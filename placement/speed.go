@@ -108,12 +108,16 @@ func devices(a, b speed) float64 {
 	return a.turn() + b.turn()
 }
 
-// matrices is the matrix products of a layer for a prefill chunk.
-func (s speed) matrices(bytes, operations float64) float64 {
+// matrices is the matrix products of a layer for a prefill chunk, of which a share are with weights in one of WeightFormats.
+func (s speed) matrices(bytes, operations, share float64) float64 {
 	if s.rates == nil {
 		return s.takes(bytes, operations)
 	}
-	return max(s.rates.Memory.Layer.At(bytes), operations/s.rates.PrefillProduct)
+	packed := s.rates.PrefillPacked
+	if packed == 0 {
+		packed = s.rates.PrefillProduct
+	}
+	return max(s.rates.Memory.Layer.At(bytes), operations*((1-share)/s.rates.PrefillProduct+share/packed))
 }
 
 // attendChunk is the attention of a prefill chunk over keys and values of a layer.

@@ -23,6 +23,19 @@ func storedIn(bytes int64, formats map[string]int64) stored {
 	return s
 }
 
+// share is the share of the elements that are in one of WeightFormats, if the others are in BF16.
+func (s stored) share() float64 {
+	packed, others := 0.0, 8*s.bytes/16
+	for i, bytes := range s.packed {
+		packed += 8 * bytes / weightBits[i]
+		others -= 8 * bytes / 16
+	}
+	if packed == 0 {
+		return 0
+	}
+	return packed / (packed + others)
+}
+
 // takes is how long an operation takes that reads such weights, by how long it takes with BF16: as long as with as many elements of that, which makes the matrices
 // and their rows as long, but for the time that its bytes take, which is as many times less as they are fewer and as one of them takes longer. What
 // it takes to begin is the same. A format of which nothing was measured is taken to be like BF16, byte for byte.

@@ -56,6 +56,31 @@ func TestAByteOfWeightsTakesAsLongAsItsFormat(t *testing.T) {
 	}
 }
 
+func TestAChunkTakesAsLongAsProductsWithItsFormats(t *testing.T) {
+	const layer = 1 << 20
+	rates := rated(1e9, 1e9)
+	r, w := fourLayers(Pipeline, rates)
+	chunk := func(in map[string]int64, packed float64) float64 {
+		rates.PrefillPacked = packed
+		r.Nodes[0].Rates = rates
+		w.ReadIn = []map[string]int64{in, in, in, in}
+		const tokens = 100_000 // enough that computing takes longer than reading
+		return costOf(t, r, w, mesh(1, Link{}), 1).matrices(0, Range{0, 4}, tokens)
+	}
+	all, twice := map[string]int64{"Q8_0": layer}, 2*rates.PrefillProduct
+	plain := chunk(nil, twice)
+	if got := chunk(all, twice); !near(got, plain/2) {
+		t.Errorf("products twice as fast: %v s, want %v", got, plain/2)
+	}
+	if got := chunk(all, 0); !near(got, plain) {
+		t.Errorf("products of which nothing is known: %v s, want %v", got, plain)
+	}
+	const packed, others = layer / 2 * 8 / 8.5, layer / 2 / 2 // elements
+	if got, want := chunk(map[string]int64{"Q8_0": layer / 2}, twice), plain*(others+packed/2)/(others+packed); !near(got, want) {
+		t.Errorf("half of the bytes: %v s, want %v", got, want)
+	}
+}
+
 func TestFormatsAreNoMoreThanAllBytes(t *testing.T) {
 	for want, spoil := range map[string]func(*Work){
 		"ReadIn is of 1 layers": func(w *Work) { w.ReadIn = make([]map[string]int64, 1) },

@@ -142,6 +142,7 @@ func (r *nodesReport) writeCSV(w io.Writer) error {
 			add(n.Name, "", "kv_from_memory_bytes_per_second", k.Memory.Attend.Rate())
 			add(n.Name, "", "kv_from_caches_bytes_per_second", k.Cache.Attend.Rate())
 			add(n.Name, "", "prefill_product_operations_per_second", k.PrefillProduct)
+			add(n.Name, "", "prefill_quantized_product_operations_per_second", k.PrefillPacked)
 			add(n.Name, "", "prefill_attention_operations_per_second", k.PrefillAttend)
 			for i, bits := range placement.PackedBits {
 				add(n.Name, "", fmt.Sprintf("kv_q%d_times_as_long_a_byte", bits), k.Packed[i])

@@ -54,7 +54,7 @@ func TestNodesShowsWhatNodesMeasured(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 	rows, err := csv.NewReader(strings.NewReader(show("--format", "csv"))).ReadAll()
-	if err != nil || len(rows) != 1+2*12+4 {
+	if err != nil || len(rows) != 1+2*13+4 {
 		t.Errorf("%d rows of csv, %v", len(rows), err)
 	}
 	if table := show("--no-links"); !strings.Contains(table, "1.0 GiB") || strings.Contains(table, "paused") {
