@@ -9,7 +9,8 @@ import (
 	"github.com/orrery-ai/orrery/metalkern/gpu"
 )
 
-// Host takes kernels for compiled and launches for run, and says of itself what Device says. Nothing is ever written to its memory.
+// Host takes kernels for compiled and launches for run, and says of itself what Device says. Its memory holds zeros. What is large and
+// Local has no contents: models would take as much as on a GPU.
 type Host struct {
 	Device gpu.Info
 	given  atomic.Uint64 // addresses, in bytes
@@ -17,16 +18,24 @@ type Host struct {
 
 var _ gpu.Host = (*Host)(nil)
 
-// pageBytes is what buffers begin at multiples of.
-const pageBytes = 4096
+const (
+	// pageBytes is what buffers begin at multiples of.
+	pageBytes = 4096
+	// large is the size, in bytes, of the least Local buffer without contents.
+	large = 1 << 20
+)
 
 // Info implements [gpu.Host].
 func (h *Host) Info() gpu.Info { return h.Device }
 
 // Alloc implements [gpu.Host].
-func (h *Host) Alloc(n int64, _ gpu.Memory) (gpu.Buffer, error) {
+func (h *Host) Alloc(n int64, m gpu.Memory) (gpu.Buffer, error) {
 	room := uint64(n+pageBytes-1)/pageBytes*pageBytes + pageBytes
-	return &buffer{address: h.given.Add(room) - room + pageBytes, data: make([]byte, n)}, nil
+	b := &buffer{address: h.given.Add(room) - room + pageBytes, size: n}
+	if m == gpu.Mapped || n < large {
+		b.data = make([]byte, n)
+	}
+	return b, nil
 }
 
 // Compile implements [gpu.Host].
@@ -40,10 +49,11 @@ func (h *Host) Close() error { return nil }
 
 type buffer struct {
 	address uint64
+	size    int64
 	data    []byte
 }
 
-func (b *buffer) Len() int64      { return int64(len(b.data)) }
+func (b *buffer) Len() int64      { return b.size }
 func (b *buffer) Bytes() []byte   { return b.data }
 func (b *buffer) Address() uint64 { return b.address }
 func (b *buffer) Free() error     { return nil }
