@@ -76,13 +76,17 @@ func (c *Cluster) Together(ctx context.Context) ([]placement.Together, error) {
 	return c.together(ctx, c.Nodes(), calibrate.Layout{Layers: 1, KVHeads: calibrate.KVHeads, HeadDim: calibrate.HeadDim}, false)
 }
 
-// together is Together with what a model's steps read. All nodes with processors may sit, those too of whom it is known from their start what the caches hold, though less well.
+// together is Together with what a model's steps read. All nodes with processors may sit, and for longer, those too of whom it is known from their start what the caches hold, though less well.
 func (c *Cluster) together(ctx context.Context, nodes []cluster.Node, l calibrate.Layout, all bool) ([]placement.Together, error) {
 	end, err := c.links.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
+	within := calibrate.SittingBriefly
+	if all {
+		within = calibrate.SittingFor
+	}
 	known := make([]placement.Together, len(nodes))
 	for _, group := range neighbourhoods(nodes) {
 		if !all && !group.apart {
@@ -96,7 +100,7 @@ func (c *Cluster) together(ctx context.Context, nodes []cluster.Node, l calibrat
 		key := fmt.Sprint(l, addresses)
 		measured, ok := c.machines.get(key)
 		if !ok {
-			measured, err = actors.Sit(ctx, c.system, c.endpoint, names, c.membership.Self().Transport, l, group.apart)
+			measured, err = actors.Sit(ctx, c.system, c.endpoint, names, c.membership.Self().Transport, l, group.apart, within)
 			if err == nil {
 				err = checkTogether(measured)
 			}

@@ -122,12 +122,12 @@ func (p *prober) serve(s server, from string) {
 }
 
 // Sit measures nodes of a machine together, whose Node actors make the seats, see [calibrate.Sit]. self is the address by which they reach this process's endpoint.
-func Sit(ctx context.Context, system *actor.ActorSystem, e *transport.Endpoint, nodes []string, self string, l calibrate.Layout, apart bool) ([]placement.Together, error) {
+func Sit(ctx context.Context, system *actor.ActorSystem, e *transport.Endpoint, nodes []string, self string, l calibrate.Layout, apart bool, within time.Duration) ([]placement.Together, error) {
 	chairs := make([]calibrate.Chair, len(nodes))
 	for i, n := range nodes {
 		chairs[i] = calibrate.Chair{Peer: n, ID: rand.Uint64()}
 	}
-	return calibrate.Sit(ctx, e, chairs, l, apart, func(ctx context.Context) error {
+	return calibrate.Sit(ctx, e, chairs, l, apart, within, func(ctx context.Context) error {
 		g, ctx := errgroup.WithContext(ctx)
 		for _, c := range chairs {
 			g.Go(func() error {

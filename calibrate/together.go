@@ -21,13 +21,17 @@ const (
 	// SeatTime is how long it may take a node to have it.
 	SeatTime = fillTime + LinkTime
 
-	sittingFor = 6 * time.Second // after which the sizes that are left are told from those before
-	// How long caches may take to settle, at one size: as long as a short answer takes. Whether they have is not looked for, as it may come slowly.
-	settleTogether = 350 * time.Millisecond
-	settledRounds  = 64
-	apartSamples   = 6        // of memory's speed
-	apartBytes     = 32 << 20 // that each of them reads
-	cacheSamples   = 24       // of the caches'
+	// SittingFor is how long a sitting may be that is to tell as much as it can, and SittingBriefly one that somebody waits for. What it has no time for is told from what it had.
+	SittingFor     = 6 * time.Second
+	SittingBriefly = 2 * time.Second
+
+	// For how much of that, and how many rounds, caches may settle at one size. With all of it that is as long as a short answer takes. Whether they have settled is not looked for, as it may come slowly.
+	settlePart    = 1. / 17
+	settledRounds = 64
+
+	apartSamples = 6        // of memory's speed
+	apartBytes   = 32 << 20 // that each of them reads
+	cacheSamples = 24       // of the caches'
 )
 
 // Chair is a node that sits, and the lanes to it, which go by ID as those of [MeasureLink] do.
@@ -36,16 +40,17 @@ type Chair struct {
 	ID   uint64
 }
 
-// Sit has nodes of one machine read as the steps of decode have them do: their part of the weights in turn, and keys and values in turn, too, each node its part, and if they have
-// processors of their own all of them at once, until the last is done. It measures how much longer memory takes than one of them alone with such keys and values as rates are measured with, and
-// what the caches come to hold, by how much all of them read. Of ring it measures what they hold where one node reads all weights. Once this end is ready it calls invite, which must see to it that the nodes have made their seats.
-func Sit(ctx context.Context, e *transport.Endpoint, chairs []Chair, l Layout, apart bool, invite func(context.Context) error) (all []placement.Together, err error) {
+// Sit has nodes of one machine read as the steps of decode have them do. Each reads its part of the weights in turn, and then its part of keys and values in turn, too, as in pipeline; and if
+// they have processors of their own all of them read keys and values at once, until the last is done, as in pooled, and with one that reads all weights, as in ring. It measures how much longer
+// memory takes than one of them alone with such keys and values as rates are measured with, and what the caches come to hold, by how much all of them read. Once this end is ready it calls invite,
+// which must see to it that the nodes have made their seats. Within is [SittingFor] or [SittingBriefly].
+func Sit(ctx context.Context, e *transport.Endpoint, chairs []Chair, l Layout, apart bool, within time.Duration, invite func(context.Context) error) (all []placement.Together, err error) {
 	if len(chairs) < 1 || len(chairs) > MaxTogether {
 		return nil, fmt.Errorf("%d nodes sit together: there may be 1 to %d", len(chairs), MaxTogether)
 	}
 	ctx, cancel := context.WithTimeout(ctx, SeatTime+SittingTime)
 	defer cancel()
-	s := sitting{weights: l.weights(len(chairs))}
+	s := sitting{weights: l.weights(len(chairs)), within: within}
 	s.deadline, _ = ctx.Deadline()
 	for _, c := range chairs {
 		in, err := e.Receiver(c.Peer, probeLane(c.ID, true), seatBytes)
@@ -76,6 +81,7 @@ type sitting struct {
 	out      []*transport.Sender
 	weights  int // bytes of weights that each seat reads; 0: more than caches hold
 	deadline time.Time
+	within   time.Duration
 	late     time.Time // from when on nothing more is measured
 	at       int       // of the seats' memory, where what was attended to last ends
 }
@@ -84,7 +90,7 @@ type sitting struct {
 type manner func(verb byte, first, bytes int) ([]float64, error)
 
 func (s *sitting) measure(apart bool) ([]placement.Together, error) {
-	s.late = time.Now().Add(sittingFor)
+	s.late = time.Now().Add(s.within)
 	rooms, err := s.inTurn(sayRoom, 0, 0)
 	if err != nil {
 		return nil, err
@@ -221,7 +227,7 @@ func (s *sitting) settled(w *way, at, part, room int, fast reads) error {
 			gather(keys, said)
 		}
 		rounds = append(rounds, time.Since(began).Seconds())
-		if n := len(rounds); time.Now().After(s.late) || n >= fewPasses && time.Since(start) > settleTogether || n == settledRounds {
+		if n := len(rounds); time.Now().After(s.late) || n >= fewPasses && time.Since(start).Seconds() > settlePart*s.within.Seconds() || n == settledRounds {
 			last := n * 2 / 3
 			for i := range s.in {
 				sharing := w.sharing(i)

@@ -40,7 +40,7 @@ func sit(t *testing.T, l Layout, apart bool, devices ...device.Device) ([]placem
 			return err
 		})
 	}
-	return Sit(t.Context(), a, chairs, l, apart, func(context.Context) error {
+	return Sit(t.Context(), a, chairs, l, apart, SittingBriefly, func(context.Context) error {
 		for _, invite := range invites {
 			if err := invite(); err != nil {
 				return err
@@ -105,7 +105,7 @@ func TestADeviceThatFailsEndsTheSitting(t *testing.T) {
 func TestASittingHasBounds(t *testing.T) {
 	a := endpoint(t, "a")
 	for _, n := range []int{0, MaxTogether + 1} {
-		if _, err := Sit(t.Context(), a, make([]Chair, n), small, true, nil); err == nil {
+		if _, err := Sit(t.Context(), a, make([]Chair, n), small, true, SittingBriefly, nil); err == nil {
 			t.Errorf("%d nodes are accepted", n)
 		}
 	}
