@@ -41,7 +41,7 @@ func (benchPrefillCmd) Help() string {
 
 Each run is a session of its own. The cache is filled with made-up keys and values up
 to each depth. Before each run, while the nodes have nothing to do, it measures what as
-many threads reach in a large product, and what their multipliers do at the most: the
+many threads reach in a large product in bf16, and what their multipliers do at the most: the
 inner kernel of that product on operands that lie in the first cache.`
 }
 

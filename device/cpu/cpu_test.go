@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -201,21 +202,27 @@ func TestQuantizedProductsEqualFloat64(t *testing.T) {
 			r := rand.New(rand.NewPCG(6, uint64(size.rows)))
 			x := random(r, size.tokens, size.cols)
 			w, values := quantized(r, f, size.rows, size.cols)
+			want, off := make([]float64, size.tokens*size.rows), make([]float64, size.tokens*size.rows)
+			for i := range want {
+				row, sum, steps := x.Row(i/size.rows), 0.0, 0.0
+				for k := 0; k < len(row); k += 32 {
+					most := float64(largest(row[k : k+32]))
+					for l, a := range row[k : k+32] {
+						weight := values[i%size.rows*size.cols+k+l]
+						want[i] += float64(a) * weight
+						sum += math.Abs(float64(a) * weight)
+						steps += math.Abs(weight) * most
+					}
+				}
+				off[i] = 1e-6*(1+sum) + stepOf(w)*steps
+			}
 			var first device.Tensor
 			onStreams(t, func(t *testing.T, threads int, s device.Stream) {
 				dst := random(r, size.tokens, size.rows)
 				s.MatMul(dst, x, w)
 				for i, v := range dst.Data {
-					var want, sum, steps float64
-					row := x.Row(i / size.rows)
-					for k, a := range row {
-						weight := values[i%size.rows*size.cols+k]
-						want += float64(a) * weight
-						sum += math.Abs(float64(a) * weight)
-						steps += math.Abs(weight) * float64(largest(row[k&^31:(k|31)+1]))
-					}
-					if !(math.Abs(float64(v)-want) <= 1e-6*(1+sum)+stepOf(w)*steps) {
-						t.Fatalf("%v %+v: element %d is %v, want %v", f, size, i, v, want)
+					if !(math.Abs(float64(v)-want[i]) <= off[i]) {
+						t.Fatalf("%v %+v: element %d is %v, want %v", f, size, i, v, want[i])
 					}
 				}
 				if first.Data == nil {
@@ -257,6 +264,28 @@ func TestProductsWithQuantizedWeightsAllocateNothingInASteadyState(t *testing.T)
 			}
 		})
 	}
+}
+
+func TestAProductThatThereIsNoMemoryForIsReportedByWait(t *testing.T) {
+	w, _ := quantized(rand.New(rand.NewPCG(17, 17)), device.Q8_0, 32, 256)
+	if _, ok := wholeGEMM(w); !ok {
+		t.Skip("nothing multiplies whole numbers")
+	}
+	const tokens = 1 << 40
+	onStreams(t, func(t *testing.T, _ int, s device.Stream) {
+		s.MatMul(device.Tensor{Rows: tokens, Cols: w.Rows}, device.Tensor{Rows: tokens, Cols: w.Cols}, w)
+		if err := s.Wait(); err == nil || !strings.Contains(err.Error(), "whole numbers of activations [1099511627776][256]") {
+			t.Errorf("Wait says %v", err)
+		}
+		if err := s.Wait(); err != nil {
+			t.Errorf("and then %v", err)
+		}
+		x, dst := random(rand.New(rand.NewPCG(18, 18)), 20, w.Cols), device.NewTensor(20, w.Rows)
+		s.MatMul(dst, x, w)
+		if err := errors.Join(s.Wait(), s.Close()); err != nil || dst.Data[0] == 0 {
+			t.Errorf("a product that there is memory for: %v, %v", dst.Data[0], err)
+		}
+	})
 }
 
 // largest is the largest magnitude.

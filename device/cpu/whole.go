@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"fmt"
 	"unsafe"
 
 	"github.com/orrery-ai/orrery/device"
@@ -27,12 +28,12 @@ func (j *numbersJob) run(first, end int, _ *worker) {
 	}
 }
 
-// wholeNumbers is x as words, until the next call. What it reports is lost if there is no memory for it, as Wait says then.
+// wholeNumbers is x as words, until the next call. If there is no memory for them ok is false, and Wait says so.
 func (s *stream) wholeNumbers(x device.Tensor) (numbers device.Tensor, ok bool) {
 	cols := simd.WholeRow(x.Cols)
 	memory, err := s.numbers.atLeast(int(device.NumbersBytes(x.Rows, x.Cols)))
 	if err != nil {
-		s.err = err
+		s.err = fmt.Errorf("cpu: whole numbers of activations [%d][%d]: %w", x.Rows, x.Cols, err)
 		return device.Tensor{}, false
 	}
 	numbers = device.Tensor{Rows: x.Rows, Cols: cols, Data: unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(memory))), x.Rows*cols)}
