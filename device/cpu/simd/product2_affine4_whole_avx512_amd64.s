@@ -83,95 +83,111 @@ loop5:
 	ADDQ                per+120(FP), R8
 	VFMADD231PS         256(AX), Z11, Z8
 	VFMADD231PS         256(AX)(SI*1), Z11, Z9
-	VMULPS              320(AX), Z10, Z11
+	VMOVDQU64           (CX), Z11
+	VPANDD.BCST         nibbles<>+0(SB), Z11, Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
+	VMOVDQU64           (CX)(DI*1), Z13
+	VPANDD.BCST         nibbles<>+0(SB), Z13, Z14
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           (AX), Z17
+	VPDPBUSD            Z17, Z12, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VMOVDQU64           64(AX), Z17
+	VPDPBUSD            Z17, Z11, Z15
+	VPDPBUSD            Z17, Z13, Z16
+	VPSLLD              $0x08, Z15, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           128(AX), Z17
+	VPDPBUSD            Z17, Z12, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VMOVDQU64           192(AX), Z17
+	VPDPBUSD            Z17, Z11, Z15
+	VPDPBUSD            Z17, Z13, Z16
+	VCVTDQ2PS           Z15, Z15
+	VMULPS              320(AX), Z10, Z18
+	VPERMILPS           $0x00, Z18, Z17
+	VFMADD231PS         Z17, Z15, Z0
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0x55, Z18, Z15
+	VFMADD231PS         Z15, Z16, Z1
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           (AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z12, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VMOVDQU64           64(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z11, Z15
+	VPDPBUSD            Z17, Z13, Z16
+	VPSLLD              $0x08, Z15, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           128(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z12, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VMOVDQU64           192(AX)(SI*1), Z12
+	VPDPBUSD            Z12, Z11, Z15
+	VPDPBUSD            Z12, Z13, Z16
+	VCVTDQ2PS           Z15, Z15
 	VMULPS              320(AX)(SI*1), Z10, Z10
-	VMOVDQU64           (CX), Z12
-	VPANDD.BCST         nibbles<>+0(SB), Z12, Z13
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z12, Z12
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            (AX), Z13, Z14
-	VPDPBUSD            64(AX), Z12, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            128(AX), Z13, Z14
-	VPDPBUSD            192(AX), Z12, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0x00, Z11, Z15
-	VFMADD231PS         Z15, Z14, Z0
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            (AX)(SI*1), Z13, Z14
-	VPDPBUSD            64(AX)(SI*1), Z12, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            128(AX)(SI*1), Z13, Z14
-	VPDPBUSD            192(AX)(SI*1), Z12, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0x00, Z10, Z12
-	VFMADD231PS         Z12, Z14, Z4
+	VPERMILPS           $0x00, Z10, Z11
+	VFMADD231PS         Z11, Z15, Z4
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0x55, Z10, Z11
+	VFMADD231PS         Z11, Z16, Z5
 	PREFETCHT1          (DX)
-	VMOVDQU64           (CX)(DI*1), Z12
-	VPANDD.BCST         nibbles<>+0(SB), Z12, Z13
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z12, Z12
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            (AX), Z13, Z14
-	VPDPBUSD            64(AX), Z12, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            128(AX), Z13, Z14
-	VPDPBUSD            192(AX), Z12, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0x55, Z11, Z15
-	VFMADD231PS         Z15, Z14, Z1
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            (AX)(SI*1), Z13, Z14
-	VPDPBUSD            64(AX)(SI*1), Z12, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            128(AX)(SI*1), Z13, Z14
-	VPDPBUSD            192(AX)(SI*1), Z12, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0x55, Z10, Z12
-	VFMADD231PS         Z12, Z14, Z5
 	PREFETCHT1          64(DX)
-	VMOVDQU64           (CX)(DI*2), Z12
-	VPANDD.BCST         nibbles<>+0(SB), Z12, Z13
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z12, Z12
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            (AX), Z13, Z14
-	VPDPBUSD            64(AX), Z12, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            128(AX), Z13, Z14
-	VPDPBUSD            192(AX), Z12, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0xaa, Z11, Z15
-	VFMADD231PS         Z15, Z14, Z2
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            (AX)(SI*1), Z13, Z14
-	VPDPBUSD            64(AX)(SI*1), Z12, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            128(AX)(SI*1), Z13, Z14
-	VPDPBUSD            192(AX)(SI*1), Z12, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0xaa, Z10, Z12
-	VFMADD231PS         Z12, Z14, Z6
-	PREFETCHT1          128(DX)
-	VMOVDQU64           (CX)(BX*1), Z12
-	VPANDD.BCST         nibbles<>+0(SB), Z12, Z13
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z12, Z12
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            (AX), Z13, Z14
-	VPDPBUSD            64(AX), Z12, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            128(AX), Z13, Z14
-	VPDPBUSD            192(AX), Z12, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0xff, Z11, Z11
-	VFMADD231PS         Z11, Z14, Z3
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX)(SI*1), Z13, Z11
-	VPDPBUSD            64(AX)(SI*1), Z12, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            128(AX)(SI*1), Z13, Z11
-	VPDPBUSD            192(AX)(SI*1), Z12, Z11
-	VCVTDQ2PS           Z11, Z11
+	VMOVDQU64           (CX)(DI*2), Z11
+	VPANDD.BCST         nibbles<>+0(SB), Z11, Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
+	VMOVDQU64           (CX)(BX*1), Z13
+	VPANDD.BCST         nibbles<>+0(SB), Z13, Z14
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           (AX), Z17
+	VPDPBUSD            Z17, Z12, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VMOVDQU64           64(AX), Z17
+	VPDPBUSD            Z17, Z11, Z15
+	VPDPBUSD            Z17, Z13, Z16
+	VPSLLD              $0x08, Z15, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           128(AX), Z17
+	VPDPBUSD            Z17, Z12, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VMOVDQU64           192(AX), Z17
+	VPDPBUSD            Z17, Z11, Z15
+	VPDPBUSD            Z17, Z13, Z16
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xaa, Z18, Z17
+	VFMADD231PS         Z17, Z15, Z2
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0xff, Z18, Z15
+	VFMADD231PS         Z15, Z16, Z3
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           (AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z12, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VMOVDQU64           64(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z11, Z15
+	VPDPBUSD            Z17, Z13, Z16
+	VPSLLD              $0x08, Z15, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           128(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z12, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VMOVDQU64           192(AX)(SI*1), Z12
+	VPDPBUSD            Z12, Z11, Z15
+	VPDPBUSD            Z12, Z13, Z16
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xaa, Z10, Z11
+	VFMADD231PS         Z11, Z15, Z6
+	VCVTDQ2PS           Z16, Z16
 	VPERMILPS           $0xff, Z10, Z10
-	VFMADD231PS         Z10, Z11, Z7
+	VFMADD231PS         Z10, Z16, Z7
+	PREFETCHT1          128(DX)
 	PREFETCHT1          192(DX)
 	ADDQ                $0x00000100, DX
 	CMPQ                DX, next_len+88(FP)
@@ -263,29 +279,29 @@ loop9:
 	ADDQ                per+120(FP), R8
 	VFMADD231PS         256(AX), Z5, Z2
 	VFMADD231PS         256(AX)(SI*1), Z5, Z3
-	VMULPS              320(AX), Z4, Z5
+	VMOVDQU64           (CX), Z5
+	VPANDD.BCST         nibbles<>+0(SB), Z5, Z6
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z5, Z5
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            (AX), Z6, Z7
+	VPDPBUSD            64(AX), Z5, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            128(AX), Z6, Z7
+	VPDPBUSD            192(AX), Z5, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              320(AX), Z4, Z8
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z7, Z0
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            (AX)(SI*1), Z6, Z7
+	VPDPBUSD            64(AX)(SI*1), Z5, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            128(AX)(SI*1), Z6, Z7
+	VPDPBUSD            192(AX)(SI*1), Z5, Z7
+	VCVTDQ2PS           Z7, Z7
 	VMULPS              320(AX)(SI*1), Z4, Z4
-	VMOVDQU64           (CX), Z6
-	VPANDD.BCST         nibbles<>+0(SB), Z6, Z7
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z6, Z6
-	VMOVDQU64           none<>+0(SB), Z8
-	VPDPBUSD            (AX), Z7, Z8
-	VPDPBUSD            64(AX), Z6, Z8
-	VPSLLD              $0x08, Z8, Z8
-	VPDPBUSD            128(AX), Z7, Z8
-	VPDPBUSD            192(AX), Z6, Z8
-	VCVTDQ2PS           Z8, Z8
-	VPERMILPS           $0x00, Z5, Z5
-	VFMADD231PS         Z5, Z8, Z0
-	VMOVDQU64           none<>+0(SB), Z5
-	VPDPBUSD            (AX)(SI*1), Z7, Z5
-	VPDPBUSD            64(AX)(SI*1), Z6, Z5
-	VPSLLD              $0x08, Z5, Z5
-	VPDPBUSD            128(AX)(SI*1), Z7, Z5
-	VPDPBUSD            192(AX)(SI*1), Z6, Z5
-	VCVTDQ2PS           Z5, Z5
 	VPERMILPS           $0x00, Z4, Z4
-	VFMADD231PS         Z4, Z5, Z1
+	VFMADD231PS         Z4, Z7, Z1
 	PREFETCHT1          (DX)
 	ADDQ                $0x00000040, DX
 	CMPQ                DX, next_len+88(FP)
@@ -380,21 +396,3 @@ GLOBL nibbles<>(SB), RODATA|NOPTR, $4
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8
-
-DATA none<>+0(SB)/4, $0x00000000
-DATA none<>+4(SB)/4, $0x00000000
-DATA none<>+8(SB)/4, $0x00000000
-DATA none<>+12(SB)/4, $0x00000000
-DATA none<>+16(SB)/4, $0x00000000
-DATA none<>+20(SB)/4, $0x00000000
-DATA none<>+24(SB)/4, $0x00000000
-DATA none<>+28(SB)/4, $0x00000000
-DATA none<>+32(SB)/4, $0x00000000
-DATA none<>+36(SB)/4, $0x00000000
-DATA none<>+40(SB)/4, $0x00000000
-DATA none<>+44(SB)/4, $0x00000000
-DATA none<>+48(SB)/4, $0x00000000
-DATA none<>+52(SB)/4, $0x00000000
-DATA none<>+56(SB)/4, $0x00000000
-DATA none<>+60(SB)/4, $0x00000000
-GLOBL none<>(SB), RODATA|NOPTR, $64

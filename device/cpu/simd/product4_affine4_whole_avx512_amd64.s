@@ -108,169 +108,201 @@ loop5:
 	VMOVUPS             256(SP), Z18
 	VFMADD231PS         256(AX)(BX*1), Z17, Z18
 	VMOVUPS             Z18, 256(SP)
-	VMULPS              320(AX), Z16, Z17
-	VMULPS              320(AX)(SI*1), Z16, Z18
-	VMULPS              320(AX)(SI*2), Z16, Z19
+	VMOVDQU64           (CX), Z17
+	VPANDD.BCST         nibbles<>+0(SB), Z17, Z18
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
+	VMOVDQU64           (CX)(DI*1), Z19
+	VPANDD.BCST         nibbles<>+0(SB), Z19, Z20
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z0
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z1
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(SI*1), Z16, Z25
+	VPERMILPS           $0x00, Z25, Z23
+	VFMADD231PS         Z23, Z21, Z4
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z25, Z21
+	VFMADD231PS         Z21, Z22, Z5
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(SI*2), Z16, Z26
+	VPERMILPS           $0x00, Z26, Z23
+	VFMADD231PS         Z23, Z21, Z8
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z26, Z21
+	VFMADD231PS         Z21, Z22, Z9
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(BX*1), Z18
+	VPDPBUSD            Z18, Z17, Z21
+	VPDPBUSD            Z18, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
 	VMULPS              320(AX)(BX*1), Z16, Z16
-	VMOVDQU64           (CX), Z20
-	VPANDD.BCST         nibbles<>+0(SB), Z20, Z21
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX), Z21, Z22
-	VPDPBUSD            64(AX), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX), Z21, Z22
-	VPDPBUSD            192(AX), Z20, Z22
+	VPERMILPS           $0x00, Z16, Z17
+	VFMADD231PS         Z17, Z21, Z12
 	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x00, Z17, Z23
-	VFMADD231PS         Z23, Z22, Z0
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(SI*1), Z21, Z22
-	VPDPBUSD            64(AX)(SI*1), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(SI*1), Z21, Z22
-	VPDPBUSD            192(AX)(SI*1), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x00, Z18, Z23
-	VFMADD231PS         Z23, Z22, Z4
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(SI*2), Z21, Z22
-	VPDPBUSD            64(AX)(SI*2), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(SI*2), Z21, Z22
-	VPDPBUSD            192(AX)(SI*2), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x00, Z19, Z23
-	VFMADD231PS         Z23, Z22, Z8
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(BX*1), Z21, Z22
-	VPDPBUSD            64(AX)(BX*1), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(BX*1), Z21, Z22
-	VPDPBUSD            192(AX)(BX*1), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x00, Z16, Z20
-	VFMADD231PS         Z20, Z22, Z12
+	VPERMILPS           $0x55, Z16, Z17
+	VFMADD231PS         Z17, Z22, Z13
 	PREFETCHT1          (DX)
-	VMOVDQU64           (CX)(DI*1), Z20
-	VPANDD.BCST         nibbles<>+0(SB), Z20, Z21
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX), Z21, Z22
-	VPDPBUSD            64(AX), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX), Z21, Z22
-	VPDPBUSD            192(AX), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x55, Z17, Z23
-	VFMADD231PS         Z23, Z22, Z1
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(SI*1), Z21, Z22
-	VPDPBUSD            64(AX)(SI*1), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(SI*1), Z21, Z22
-	VPDPBUSD            192(AX)(SI*1), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x55, Z18, Z23
-	VFMADD231PS         Z23, Z22, Z5
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(SI*2), Z21, Z22
-	VPDPBUSD            64(AX)(SI*2), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(SI*2), Z21, Z22
-	VPDPBUSD            192(AX)(SI*2), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x55, Z19, Z23
-	VFMADD231PS         Z23, Z22, Z9
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(BX*1), Z21, Z22
-	VPDPBUSD            64(AX)(BX*1), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(BX*1), Z21, Z22
-	VPDPBUSD            192(AX)(BX*1), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x55, Z16, Z20
-	VFMADD231PS         Z20, Z22, Z13
 	PREFETCHT1          64(DX)
-	VMOVDQU64           (CX)(DI*2), Z20
-	VPANDD.BCST         nibbles<>+0(SB), Z20, Z21
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX), Z21, Z22
-	VPDPBUSD            64(AX), Z20, Z22
+	VMOVDQU64           (CX)(DI*2), Z17
+	VPANDD.BCST         nibbles<>+0(SB), Z17, Z18
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
+	VMOVDQU64           (CX)(R8*1), Z19
+	VPANDD.BCST         nibbles<>+0(SB), Z19, Z20
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
 	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX), Z21, Z22
-	VPDPBUSD            192(AX), Z20, Z22
+	VMOVDQU64           128(AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z2
 	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xaa, Z17, Z23
-	VFMADD231PS         Z23, Z22, Z2
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(SI*1), Z21, Z22
-	VPDPBUSD            64(AX)(SI*1), Z20, Z22
+	VPERMILPS           $0xff, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z3
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
 	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(SI*1), Z21, Z22
-	VPDPBUSD            192(AX)(SI*1), Z20, Z22
+	VMOVDQU64           128(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z25, Z23
+	VFMADD231PS         Z23, Z21, Z6
 	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xaa, Z18, Z23
-	VFMADD231PS         Z23, Z22, Z6
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(SI*2), Z21, Z22
-	VPDPBUSD            64(AX)(SI*2), Z20, Z22
+	VPERMILPS           $0xff, Z25, Z21
+	VFMADD231PS         Z21, Z22, Z7
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
 	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(SI*2), Z21, Z22
-	VPDPBUSD            192(AX)(SI*2), Z20, Z22
+	VMOVDQU64           128(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z26, Z23
+	VFMADD231PS         Z23, Z21, Z10
 	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xaa, Z19, Z23
-	VFMADD231PS         Z23, Z22, Z10
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(BX*1), Z21, Z22
-	VPDPBUSD            64(AX)(BX*1), Z20, Z22
+	VPERMILPS           $0xff, Z26, Z21
+	VFMADD231PS         Z21, Z22, Z11
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
 	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(BX*1), Z21, Z22
-	VPDPBUSD            192(AX)(BX*1), Z20, Z22
+	VMOVDQU64           128(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(BX*1), Z18
+	VPDPBUSD            Z18, Z17, Z21
+	VPDPBUSD            Z18, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z16, Z17
+	VFMADD231PS         Z17, Z21, Z14
 	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xaa, Z16, Z20
-	VFMADD231PS         Z20, Z22, Z14
-	PREFETCHT1          128(DX)
-	VMOVDQU64           (CX)(R8*1), Z20
-	VPANDD.BCST         nibbles<>+0(SB), Z20, Z21
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX), Z21, Z22
-	VPDPBUSD            64(AX), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX), Z21, Z22
-	VPDPBUSD            192(AX), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xff, Z17, Z17
-	VFMADD231PS         Z17, Z22, Z3
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            (AX)(SI*1), Z21, Z17
-	VPDPBUSD            64(AX)(SI*1), Z20, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            128(AX)(SI*1), Z21, Z17
-	VPDPBUSD            192(AX)(SI*1), Z20, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0xff, Z18, Z18
-	VFMADD231PS         Z18, Z17, Z7
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            (AX)(SI*2), Z21, Z17
-	VPDPBUSD            64(AX)(SI*2), Z20, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            128(AX)(SI*2), Z21, Z17
-	VPDPBUSD            192(AX)(SI*2), Z20, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0xff, Z19, Z18
-	VFMADD231PS         Z18, Z17, Z11
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            (AX)(BX*1), Z21, Z17
-	VPDPBUSD            64(AX)(BX*1), Z20, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            128(AX)(BX*1), Z21, Z17
-	VPDPBUSD            192(AX)(BX*1), Z20, Z17
-	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0xff, Z16, Z16
-	VFMADD231PS         Z16, Z17, Z15
+	VFMADD231PS         Z16, Z22, Z15
+	PREFETCHT1          128(DX)
 	PREFETCHT1          192(DX)
 	ADDQ                $0x00000100, DX
 	CMPQ                DX, next_len+88(FP)
@@ -421,49 +453,49 @@ loop9:
 	VMOVUPS             256(SP), Z6
 	VFMADD231PS         256(AX)(BX*1), Z5, Z6
 	VMOVUPS             Z6, 256(SP)
-	VMULPS              320(AX), Z4, Z5
-	VMULPS              320(AX)(SI*1), Z4, Z6
-	VMULPS              320(AX)(SI*2), Z4, Z7
+	VMOVDQU64           (CX), Z5
+	VPANDD.BCST         nibbles<>+0(SB), Z5, Z6
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z5, Z5
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            (AX), Z6, Z7
+	VPDPBUSD            64(AX), Z5, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            128(AX), Z6, Z7
+	VPDPBUSD            192(AX), Z5, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              320(AX), Z4, Z8
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z7, Z0
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            (AX)(SI*1), Z6, Z7
+	VPDPBUSD            64(AX)(SI*1), Z5, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            128(AX)(SI*1), Z6, Z7
+	VPDPBUSD            192(AX)(SI*1), Z5, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              320(AX)(SI*1), Z4, Z8
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z7, Z1
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            (AX)(SI*2), Z6, Z7
+	VPDPBUSD            64(AX)(SI*2), Z5, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            128(AX)(SI*2), Z6, Z7
+	VPDPBUSD            192(AX)(SI*2), Z5, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              320(AX)(SI*2), Z4, Z8
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z7, Z2
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            (AX)(BX*1), Z6, Z7
+	VPDPBUSD            64(AX)(BX*1), Z5, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            128(AX)(BX*1), Z6, Z7
+	VPDPBUSD            192(AX)(BX*1), Z5, Z7
+	VCVTDQ2PS           Z7, Z7
 	VMULPS              320(AX)(BX*1), Z4, Z4
-	VMOVDQU64           (CX), Z8
-	VPANDD.BCST         nibbles<>+0(SB), Z8, Z9
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z8, Z8
-	VMOVDQU64           none<>+0(SB), Z10
-	VPDPBUSD            (AX), Z9, Z10
-	VPDPBUSD            64(AX), Z8, Z10
-	VPSLLD              $0x08, Z10, Z10
-	VPDPBUSD            128(AX), Z9, Z10
-	VPDPBUSD            192(AX), Z8, Z10
-	VCVTDQ2PS           Z10, Z10
-	VPERMILPS           $0x00, Z5, Z5
-	VFMADD231PS         Z5, Z10, Z0
-	VMOVDQU64           none<>+0(SB), Z5
-	VPDPBUSD            (AX)(SI*1), Z9, Z5
-	VPDPBUSD            64(AX)(SI*1), Z8, Z5
-	VPSLLD              $0x08, Z5, Z5
-	VPDPBUSD            128(AX)(SI*1), Z9, Z5
-	VPDPBUSD            192(AX)(SI*1), Z8, Z5
-	VCVTDQ2PS           Z5, Z5
-	VPERMILPS           $0x00, Z6, Z6
-	VFMADD231PS         Z6, Z5, Z1
-	VMOVDQU64           none<>+0(SB), Z5
-	VPDPBUSD            (AX)(SI*2), Z9, Z5
-	VPDPBUSD            64(AX)(SI*2), Z8, Z5
-	VPSLLD              $0x08, Z5, Z5
-	VPDPBUSD            128(AX)(SI*2), Z9, Z5
-	VPDPBUSD            192(AX)(SI*2), Z8, Z5
-	VCVTDQ2PS           Z5, Z5
-	VPERMILPS           $0x00, Z7, Z6
-	VFMADD231PS         Z6, Z5, Z2
-	VMOVDQU64           none<>+0(SB), Z5
-	VPDPBUSD            (AX)(BX*1), Z9, Z5
-	VPDPBUSD            64(AX)(BX*1), Z8, Z5
-	VPSLLD              $0x08, Z5, Z5
-	VPDPBUSD            128(AX)(BX*1), Z9, Z5
-	VPDPBUSD            192(AX)(BX*1), Z8, Z5
-	VCVTDQ2PS           Z5, Z5
 	VPERMILPS           $0x00, Z4, Z4
-	VFMADD231PS         Z4, Z5, Z3
+	VFMADD231PS         Z4, Z7, Z3
 	PREFETCHT1          (DX)
 	ADDQ                $0x00000040, DX
 	CMPQ                DX, next_len+88(FP)
@@ -592,21 +624,3 @@ GLOBL nibbles<>(SB), RODATA|NOPTR, $4
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8
-
-DATA none<>+0(SB)/4, $0x00000000
-DATA none<>+4(SB)/4, $0x00000000
-DATA none<>+8(SB)/4, $0x00000000
-DATA none<>+12(SB)/4, $0x00000000
-DATA none<>+16(SB)/4, $0x00000000
-DATA none<>+20(SB)/4, $0x00000000
-DATA none<>+24(SB)/4, $0x00000000
-DATA none<>+28(SB)/4, $0x00000000
-DATA none<>+32(SB)/4, $0x00000000
-DATA none<>+36(SB)/4, $0x00000000
-DATA none<>+40(SB)/4, $0x00000000
-DATA none<>+44(SB)/4, $0x00000000
-DATA none<>+48(SB)/4, $0x00000000
-DATA none<>+52(SB)/4, $0x00000000
-DATA none<>+56(SB)/4, $0x00000000
-DATA none<>+60(SB)/4, $0x00000000
-GLOBL none<>(SB), RODATA|NOPTR, $64

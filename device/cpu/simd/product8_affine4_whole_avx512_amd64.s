@@ -124,165 +124,197 @@ loop5:
 	VMOVUPS             512(SP), Z18
 	VFMADD231PS         256(AX)(R9*1), Z17, Z18
 	VMOVUPS             Z18, 512(SP)
-	VMULPS              320(AX), Z16, Z17
-	VMULPS              320(AX)(SI*1), Z16, Z18
-	VMULPS              320(AX)(SI*2), Z16, Z19
-	VMULPS              320(AX)(BX*1), Z16, Z20
-	VMULPS              320(AX)(SI*4), Z16, Z21
-	VMULPS              320(AX)(R8*1), Z16, Z22
-	VMULPS              320(AX)(BX*2), Z16, Z23
+	VMOVDQU64           (CX), Z17
+	VPANDD.BCST         nibbles<>+0(SB), Z17, Z18
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
+	VMOVDQU64           (CX)(DI*1), Z19
+	VPANDD.BCST         nibbles<>+0(SB), Z19, Z20
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z0
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z1
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(SI*1), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z2
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z3
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(SI*2), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z4
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z5
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(BX*1), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z6
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z7
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*4), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(SI*4), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX)(SI*4), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(SI*4), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(SI*4), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z8
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z9
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(R8*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(R8*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX)(R8*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(R8*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(R8*1), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z10
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z11
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(BX*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(BX*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX)(BX*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(BX*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(BX*2), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z12
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z13
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(R9*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(R9*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX)(R9*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(R9*1), Z18
+	VPDPBUSD            Z18, Z17, Z21
+	VPDPBUSD            Z18, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
 	VMULPS              320(AX)(R9*1), Z16, Z16
-	VMOVDQU64           (CX), Z24
-	VPANDD.BCST         nibbles<>+0(SB), Z24, Z25
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z24, Z24
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            (AX), Z25, Z26
-	VPDPBUSD            64(AX), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            128(AX), Z25, Z26
-	VPDPBUSD            192(AX), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z17, Z27
-	VFMADD231PS         Z27, Z26, Z0
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            (AX)(SI*1), Z25, Z26
-	VPDPBUSD            64(AX)(SI*1), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            128(AX)(SI*1), Z25, Z26
-	VPDPBUSD            192(AX)(SI*1), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z18, Z27
-	VFMADD231PS         Z27, Z26, Z2
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            (AX)(SI*2), Z25, Z26
-	VPDPBUSD            64(AX)(SI*2), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            128(AX)(SI*2), Z25, Z26
-	VPDPBUSD            192(AX)(SI*2), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z19, Z27
-	VFMADD231PS         Z27, Z26, Z4
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            (AX)(BX*1), Z25, Z26
-	VPDPBUSD            64(AX)(BX*1), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            128(AX)(BX*1), Z25, Z26
-	VPDPBUSD            192(AX)(BX*1), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z20, Z27
-	VFMADD231PS         Z27, Z26, Z6
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            (AX)(SI*4), Z25, Z26
-	VPDPBUSD            64(AX)(SI*4), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            128(AX)(SI*4), Z25, Z26
-	VPDPBUSD            192(AX)(SI*4), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z21, Z27
-	VFMADD231PS         Z27, Z26, Z8
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            (AX)(R8*1), Z25, Z26
-	VPDPBUSD            64(AX)(R8*1), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            128(AX)(R8*1), Z25, Z26
-	VPDPBUSD            192(AX)(R8*1), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z22, Z27
-	VFMADD231PS         Z27, Z26, Z10
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            (AX)(BX*2), Z25, Z26
-	VPDPBUSD            64(AX)(BX*2), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            128(AX)(BX*2), Z25, Z26
-	VPDPBUSD            192(AX)(BX*2), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z23, Z27
-	VFMADD231PS         Z27, Z26, Z12
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            (AX)(R9*1), Z25, Z26
-	VPDPBUSD            64(AX)(R9*1), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            128(AX)(R9*1), Z25, Z26
-	VPDPBUSD            192(AX)(R9*1), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z16, Z24
-	VFMADD231PS         Z24, Z26, Z14
-	PREFETCHT1          (DX)
-	VMOVDQU64           (CX)(DI*1), Z24
-	VPANDD.BCST         nibbles<>+0(SB), Z24, Z25
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z24, Z24
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            (AX), Z25, Z26
-	VPDPBUSD            64(AX), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            128(AX), Z25, Z26
-	VPDPBUSD            192(AX), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x55, Z17, Z17
-	VFMADD231PS         Z17, Z26, Z1
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            (AX)(SI*1), Z25, Z17
-	VPDPBUSD            64(AX)(SI*1), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            128(AX)(SI*1), Z25, Z17
-	VPDPBUSD            192(AX)(SI*1), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z18, Z18
-	VFMADD231PS         Z18, Z17, Z3
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            (AX)(SI*2), Z25, Z17
-	VPDPBUSD            64(AX)(SI*2), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            128(AX)(SI*2), Z25, Z17
-	VPDPBUSD            192(AX)(SI*2), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z19, Z18
-	VFMADD231PS         Z18, Z17, Z5
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            (AX)(BX*1), Z25, Z17
-	VPDPBUSD            64(AX)(BX*1), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            128(AX)(BX*1), Z25, Z17
-	VPDPBUSD            192(AX)(BX*1), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z20, Z18
-	VFMADD231PS         Z18, Z17, Z7
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            (AX)(SI*4), Z25, Z17
-	VPDPBUSD            64(AX)(SI*4), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            128(AX)(SI*4), Z25, Z17
-	VPDPBUSD            192(AX)(SI*4), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z21, Z18
-	VFMADD231PS         Z18, Z17, Z9
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            (AX)(R8*1), Z25, Z17
-	VPDPBUSD            64(AX)(R8*1), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            128(AX)(R8*1), Z25, Z17
-	VPDPBUSD            192(AX)(R8*1), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z22, Z18
-	VFMADD231PS         Z18, Z17, Z11
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            (AX)(BX*2), Z25, Z17
-	VPDPBUSD            64(AX)(BX*2), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            128(AX)(BX*2), Z25, Z17
-	VPDPBUSD            192(AX)(BX*2), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z23, Z18
-	VFMADD231PS         Z18, Z17, Z13
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            (AX)(R9*1), Z25, Z17
-	VPDPBUSD            64(AX)(R9*1), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            128(AX)(R9*1), Z25, Z17
-	VPDPBUSD            192(AX)(R9*1), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0x00, Z16, Z17
+	VFMADD231PS         Z17, Z21, Z14
+	VCVTDQ2PS           Z22, Z22
 	VPERMILPS           $0x55, Z16, Z16
-	VFMADD231PS         Z16, Z17, Z15
+	VFMADD231PS         Z16, Z22, Z15
+	PREFETCHT1          (DX)
 	PREFETCHT1          64(DX)
 	ADDQ                $0x00000080, DX
 	CMPQ                DX, next_len+88(FP)
@@ -485,89 +517,89 @@ loop9:
 	VMOVUPS             512(SP), Z10
 	VFMADD231PS         256(AX)(R9*1), Z9, Z10
 	VMOVUPS             Z10, 512(SP)
-	VMULPS              320(AX), Z8, Z9
-	VMULPS              320(AX)(SI*1), Z8, Z10
-	VMULPS              320(AX)(SI*2), Z8, Z11
+	VMOVDQU64           (CX), Z9
+	VPANDD.BCST         nibbles<>+0(SB), Z9, Z10
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z9, Z9
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            (AX), Z10, Z11
+	VPDPBUSD            64(AX), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            128(AX), Z10, Z11
+	VPDPBUSD            192(AX), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              320(AX), Z8, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z0
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            (AX)(SI*1), Z10, Z11
+	VPDPBUSD            64(AX)(SI*1), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            128(AX)(SI*1), Z10, Z11
+	VPDPBUSD            192(AX)(SI*1), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              320(AX)(SI*1), Z8, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z1
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            (AX)(SI*2), Z10, Z11
+	VPDPBUSD            64(AX)(SI*2), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            128(AX)(SI*2), Z10, Z11
+	VPDPBUSD            192(AX)(SI*2), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              320(AX)(SI*2), Z8, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z2
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            (AX)(BX*1), Z10, Z11
+	VPDPBUSD            64(AX)(BX*1), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            128(AX)(BX*1), Z10, Z11
+	VPDPBUSD            192(AX)(BX*1), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
 	VMULPS              320(AX)(BX*1), Z8, Z12
-	VMULPS              320(AX)(SI*4), Z8, Z13
-	VMULPS              320(AX)(R8*1), Z8, Z14
-	VMULPS              320(AX)(BX*2), Z8, Z15
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z3
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            (AX)(SI*4), Z10, Z11
+	VPDPBUSD            64(AX)(SI*4), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            128(AX)(SI*4), Z10, Z11
+	VPDPBUSD            192(AX)(SI*4), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              320(AX)(SI*4), Z8, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z4
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            (AX)(R8*1), Z10, Z11
+	VPDPBUSD            64(AX)(R8*1), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            128(AX)(R8*1), Z10, Z11
+	VPDPBUSD            192(AX)(R8*1), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              320(AX)(R8*1), Z8, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z5
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            (AX)(BX*2), Z10, Z11
+	VPDPBUSD            64(AX)(BX*2), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            128(AX)(BX*2), Z10, Z11
+	VPDPBUSD            192(AX)(BX*2), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              320(AX)(BX*2), Z8, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z6
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            (AX)(R9*1), Z10, Z11
+	VPDPBUSD            64(AX)(R9*1), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            128(AX)(R9*1), Z10, Z11
+	VPDPBUSD            192(AX)(R9*1), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
 	VMULPS              320(AX)(R9*1), Z8, Z8
-	VMOVDQU64           (CX), Z16
-	VPANDD.BCST         nibbles<>+0(SB), Z16, Z17
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z16
-	VMOVDQU64           none<>+0(SB), Z18
-	VPDPBUSD            (AX), Z17, Z18
-	VPDPBUSD            64(AX), Z16, Z18
-	VPSLLD              $0x08, Z18, Z18
-	VPDPBUSD            128(AX), Z17, Z18
-	VPDPBUSD            192(AX), Z16, Z18
-	VCVTDQ2PS           Z18, Z18
-	VPERMILPS           $0x00, Z9, Z9
-	VFMADD231PS         Z9, Z18, Z0
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            (AX)(SI*1), Z17, Z9
-	VPDPBUSD            64(AX)(SI*1), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            128(AX)(SI*1), Z17, Z9
-	VPDPBUSD            192(AX)(SI*1), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z10, Z10
-	VFMADD231PS         Z10, Z9, Z1
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            (AX)(SI*2), Z17, Z9
-	VPDPBUSD            64(AX)(SI*2), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            128(AX)(SI*2), Z17, Z9
-	VPDPBUSD            192(AX)(SI*2), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z11, Z10
-	VFMADD231PS         Z10, Z9, Z2
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            (AX)(BX*1), Z17, Z9
-	VPDPBUSD            64(AX)(BX*1), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            128(AX)(BX*1), Z17, Z9
-	VPDPBUSD            192(AX)(BX*1), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z12, Z10
-	VFMADD231PS         Z10, Z9, Z3
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            (AX)(SI*4), Z17, Z9
-	VPDPBUSD            64(AX)(SI*4), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            128(AX)(SI*4), Z17, Z9
-	VPDPBUSD            192(AX)(SI*4), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z13, Z10
-	VFMADD231PS         Z10, Z9, Z4
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            (AX)(R8*1), Z17, Z9
-	VPDPBUSD            64(AX)(R8*1), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            128(AX)(R8*1), Z17, Z9
-	VPDPBUSD            192(AX)(R8*1), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z14, Z10
-	VFMADD231PS         Z10, Z9, Z5
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            (AX)(BX*2), Z17, Z9
-	VPDPBUSD            64(AX)(BX*2), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            128(AX)(BX*2), Z17, Z9
-	VPDPBUSD            192(AX)(BX*2), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z15, Z10
-	VFMADD231PS         Z10, Z9, Z6
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            (AX)(R9*1), Z17, Z9
-	VPDPBUSD            64(AX)(R9*1), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            128(AX)(R9*1), Z17, Z9
-	VPDPBUSD            192(AX)(R9*1), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
 	VPERMILPS           $0x00, Z8, Z8
-	VFMADD231PS         Z8, Z9, Z7
+	VFMADD231PS         Z8, Z11, Z7
 	PREFETCHT1          (DX)
 	ADDQ                $0x00000040, DX
 	CMPQ                DX, next_len+88(FP)
@@ -760,21 +792,3 @@ GLOBL nibbles<>(SB), RODATA|NOPTR, $4
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8
-
-DATA none<>+0(SB)/4, $0x00000000
-DATA none<>+4(SB)/4, $0x00000000
-DATA none<>+8(SB)/4, $0x00000000
-DATA none<>+12(SB)/4, $0x00000000
-DATA none<>+16(SB)/4, $0x00000000
-DATA none<>+20(SB)/4, $0x00000000
-DATA none<>+24(SB)/4, $0x00000000
-DATA none<>+28(SB)/4, $0x00000000
-DATA none<>+32(SB)/4, $0x00000000
-DATA none<>+36(SB)/4, $0x00000000
-DATA none<>+40(SB)/4, $0x00000000
-DATA none<>+44(SB)/4, $0x00000000
-DATA none<>+48(SB)/4, $0x00000000
-DATA none<>+52(SB)/4, $0x00000000
-DATA none<>+56(SB)/4, $0x00000000
-DATA none<>+60(SB)/4, $0x00000000
-GLOBL none<>(SB), RODATA|NOPTR, $64

@@ -75,163 +75,203 @@ loop5:
 	VPERMW              Z20, Z16, Z16
 	VBROADCASTI32X4     56(CX)(DI*1), K1, Z16
 	VCVTPH2PS           Y18, Z17
-	VMULPS              320(AX), Z17, Z18
-	VMULPS              320(AX)(SI*1), Z17, Z20
-	VMULPS              320(AX)(SI*2), Z17, Z21
-	VMULPS              320(AX)(BX*1), Z17, Z22
-	VMULPS              320(AX)(SI*4), Z17, Z23
-	VMULPS              320(AX)(R8*1), Z17, Z24
-	VMULPS              320(AX)(BX*2), Z17, Z25
-	VMULPS              320(AX)(R9*1), Z17, Z17
-	VPANDD.BCST         nibbles<>+0(SB), Z19, Z26
+	VPANDD.BCST         nibbles<>+0(SB), Z19, Z18
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
-	VMOVDQU64           256(AX), Z27
-	VPDPBUSD            (AX), Z26, Z27
-	VPDPBUSD            64(AX), Z19, Z27
-	VPSHLDD             $0x08, 256(AX), Z27, Z27
-	VPDPBUSD            128(AX), Z26, Z27
-	VPDPBUSD            192(AX), Z19, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z18, Z28
-	VFMADD231PS         Z28, Z27, Z0
-	VMOVDQU64           256(AX)(SI*1), Z27
-	VPDPBUSD            (AX)(SI*1), Z26, Z27
-	VPDPBUSD            64(AX)(SI*1), Z19, Z27
-	VPSHLDD             $0x08, 256(AX)(SI*1), Z27, Z27
-	VPDPBUSD            128(AX)(SI*1), Z26, Z27
-	VPDPBUSD            192(AX)(SI*1), Z19, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z20, Z28
-	VFMADD231PS         Z28, Z27, Z2
-	VMOVDQU64           256(AX)(SI*2), Z27
-	VPDPBUSD            (AX)(SI*2), Z26, Z27
-	VPDPBUSD            64(AX)(SI*2), Z19, Z27
-	VPSHLDD             $0x08, 256(AX)(SI*2), Z27, Z27
-	VPDPBUSD            128(AX)(SI*2), Z26, Z27
-	VPDPBUSD            192(AX)(SI*2), Z19, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z21, Z28
-	VFMADD231PS         Z28, Z27, Z4
-	VMOVDQU64           256(AX)(BX*1), Z27
-	VPDPBUSD            (AX)(BX*1), Z26, Z27
-	VPDPBUSD            64(AX)(BX*1), Z19, Z27
-	VPSHLDD             $0x08, 256(AX)(BX*1), Z27, Z27
-	VPDPBUSD            128(AX)(BX*1), Z26, Z27
-	VPDPBUSD            192(AX)(BX*1), Z19, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z22, Z28
-	VFMADD231PS         Z28, Z27, Z6
-	VMOVDQU64           256(AX)(SI*4), Z27
-	VPDPBUSD            (AX)(SI*4), Z26, Z27
-	VPDPBUSD            64(AX)(SI*4), Z19, Z27
-	VPSHLDD             $0x08, 256(AX)(SI*4), Z27, Z27
-	VPDPBUSD            128(AX)(SI*4), Z26, Z27
-	VPDPBUSD            192(AX)(SI*4), Z19, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z23, Z28
-	VFMADD231PS         Z28, Z27, Z8
-	VMOVDQU64           256(AX)(R8*1), Z27
-	VPDPBUSD            (AX)(R8*1), Z26, Z27
-	VPDPBUSD            64(AX)(R8*1), Z19, Z27
-	VPSHLDD             $0x08, 256(AX)(R8*1), Z27, Z27
-	VPDPBUSD            128(AX)(R8*1), Z26, Z27
-	VPDPBUSD            192(AX)(R8*1), Z19, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z24, Z28
-	VFMADD231PS         Z28, Z27, Z10
-	VMOVDQU64           256(AX)(BX*2), Z27
-	VPDPBUSD            (AX)(BX*2), Z26, Z27
-	VPDPBUSD            64(AX)(BX*2), Z19, Z27
-	VPSHLDD             $0x08, 256(AX)(BX*2), Z27, Z27
-	VPDPBUSD            128(AX)(BX*2), Z26, Z27
-	VPDPBUSD            192(AX)(BX*2), Z19, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z25, Z28
-	VFMADD231PS         Z28, Z27, Z12
-	VMOVDQU64           256(AX)(R9*1), Z27
-	VPDPBUSD            (AX)(R9*1), Z26, Z27
-	VPDPBUSD            64(AX)(R9*1), Z19, Z27
-	VPSHLDD             $0x08, 256(AX)(R9*1), Z27, Z27
-	VPDPBUSD            128(AX)(R9*1), Z26, Z27
-	VPDPBUSD            192(AX)(R9*1), Z19, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z17, Z19
-	VFMADD231PS         Z19, Z27, Z14
-	PREFETCHT1          (DX)
-	VPANDD.BCST         nibbles<>+0(SB), Z16, Z19
+	VPANDD.BCST         nibbles<>+0(SB), Z16, Z20
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z16
-	VMOVDQU64           256(AX), Z26
-	VPDPBUSD            (AX), Z19, Z26
-	VPDPBUSD            64(AX), Z16, Z26
-	VPSHLDD             $0x08, 256(AX), Z26, Z26
-	VPDPBUSD            128(AX), Z19, Z26
-	VPDPBUSD            192(AX), Z16, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x55, Z18, Z18
-	VFMADD231PS         Z18, Z26, Z1
-	VMOVDQU64           256(AX)(SI*1), Z18
-	VPDPBUSD            (AX)(SI*1), Z19, Z18
-	VPDPBUSD            64(AX)(SI*1), Z16, Z18
-	VPSHLDD             $0x08, 256(AX)(SI*1), Z18, Z18
-	VPDPBUSD            128(AX)(SI*1), Z19, Z18
-	VPDPBUSD            192(AX)(SI*1), Z16, Z18
-	VCVTDQ2PS           Z18, Z18
-	VPERMILPS           $0x55, Z20, Z20
-	VFMADD231PS         Z20, Z18, Z3
-	VMOVDQU64           256(AX)(SI*2), Z18
-	VPDPBUSD            (AX)(SI*2), Z19, Z18
-	VPDPBUSD            64(AX)(SI*2), Z16, Z18
-	VPSHLDD             $0x08, 256(AX)(SI*2), Z18, Z18
-	VPDPBUSD            128(AX)(SI*2), Z19, Z18
-	VPDPBUSD            192(AX)(SI*2), Z16, Z18
-	VCVTDQ2PS           Z18, Z18
-	VPERMILPS           $0x55, Z21, Z20
-	VFMADD231PS         Z20, Z18, Z5
-	VMOVDQU64           256(AX)(BX*1), Z18
-	VPDPBUSD            (AX)(BX*1), Z19, Z18
-	VPDPBUSD            64(AX)(BX*1), Z16, Z18
-	VPSHLDD             $0x08, 256(AX)(BX*1), Z18, Z18
-	VPDPBUSD            128(AX)(BX*1), Z19, Z18
-	VPDPBUSD            192(AX)(BX*1), Z16, Z18
-	VCVTDQ2PS           Z18, Z18
-	VPERMILPS           $0x55, Z22, Z20
-	VFMADD231PS         Z20, Z18, Z7
-	VMOVDQU64           256(AX)(SI*4), Z18
-	VPDPBUSD            (AX)(SI*4), Z19, Z18
-	VPDPBUSD            64(AX)(SI*4), Z16, Z18
-	VPSHLDD             $0x08, 256(AX)(SI*4), Z18, Z18
-	VPDPBUSD            128(AX)(SI*4), Z19, Z18
-	VPDPBUSD            192(AX)(SI*4), Z16, Z18
-	VCVTDQ2PS           Z18, Z18
-	VPERMILPS           $0x55, Z23, Z20
-	VFMADD231PS         Z20, Z18, Z9
-	VMOVDQU64           256(AX)(R8*1), Z18
-	VPDPBUSD            (AX)(R8*1), Z19, Z18
-	VPDPBUSD            64(AX)(R8*1), Z16, Z18
-	VPSHLDD             $0x08, 256(AX)(R8*1), Z18, Z18
-	VPDPBUSD            128(AX)(R8*1), Z19, Z18
-	VPDPBUSD            192(AX)(R8*1), Z16, Z18
-	VCVTDQ2PS           Z18, Z18
-	VPERMILPS           $0x55, Z24, Z20
-	VFMADD231PS         Z20, Z18, Z11
-	VMOVDQU64           256(AX)(BX*2), Z18
-	VPDPBUSD            (AX)(BX*2), Z19, Z18
-	VPDPBUSD            64(AX)(BX*2), Z16, Z18
-	VPSHLDD             $0x08, 256(AX)(BX*2), Z18, Z18
-	VPDPBUSD            128(AX)(BX*2), Z19, Z18
-	VPDPBUSD            192(AX)(BX*2), Z16, Z18
-	VCVTDQ2PS           Z18, Z18
-	VPERMILPS           $0x55, Z25, Z20
-	VFMADD231PS         Z20, Z18, Z13
-	VMOVDQU64           256(AX)(R9*1), Z18
-	VPDPBUSD            (AX)(R9*1), Z19, Z18
-	VPDPBUSD            64(AX)(R9*1), Z16, Z18
-	VPSHLDD             $0x08, 256(AX)(R9*1), Z18, Z18
-	VPDPBUSD            128(AX)(R9*1), Z19, Z18
-	VPDPBUSD            192(AX)(R9*1), Z16, Z18
-	VCVTDQ2PS           Z18, Z18
+	VMOVDQU64           256(AX), Z22
+	VMOVDQU64           Z22, Z21
+	VMOVDQU64           Z22, Z23
+	VMOVDQU64           (AX), Z24
+	VPDPBUSD            Z24, Z18, Z21
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           64(AX), Z24
+	VPDPBUSD            Z24, Z19, Z21
+	VPDPBUSD            Z24, Z16, Z23
+	VPSHLDD             $0x08, Z22, Z21, Z21
+	VPSHLDD             $0x08, Z22, Z23, Z23
+	VMOVDQU64           128(AX), Z22
+	VPDPBUSD            Z22, Z18, Z21
+	VPDPBUSD            Z22, Z20, Z23
+	VMOVDQU64           192(AX), Z22
+	VPDPBUSD            Z22, Z19, Z21
+	VPDPBUSD            Z22, Z16, Z23
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX), Z17, Z24
+	VPERMILPS           $0x00, Z24, Z22
+	VFMADD231PS         Z22, Z21, Z0
+	VCVTDQ2PS           Z23, Z23
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z23, Z1
+	VMOVDQU64           256(AX)(SI*1), Z22
+	VMOVDQU64           Z22, Z21
+	VMOVDQU64           Z22, Z23
+	VMOVDQU64           (AX)(SI*1), Z24
+	VPDPBUSD            Z24, Z18, Z21
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           64(AX)(SI*1), Z24
+	VPDPBUSD            Z24, Z19, Z21
+	VPDPBUSD            Z24, Z16, Z23
+	VPSHLDD             $0x08, Z22, Z21, Z21
+	VPSHLDD             $0x08, Z22, Z23, Z23
+	VMOVDQU64           128(AX)(SI*1), Z22
+	VPDPBUSD            Z22, Z18, Z21
+	VPDPBUSD            Z22, Z20, Z23
+	VMOVDQU64           192(AX)(SI*1), Z22
+	VPDPBUSD            Z22, Z19, Z21
+	VPDPBUSD            Z22, Z16, Z23
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(SI*1), Z17, Z24
+	VPERMILPS           $0x00, Z24, Z22
+	VFMADD231PS         Z22, Z21, Z2
+	VCVTDQ2PS           Z23, Z23
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z23, Z3
+	VMOVDQU64           256(AX)(SI*2), Z22
+	VMOVDQU64           Z22, Z21
+	VMOVDQU64           Z22, Z23
+	VMOVDQU64           (AX)(SI*2), Z24
+	VPDPBUSD            Z24, Z18, Z21
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           64(AX)(SI*2), Z24
+	VPDPBUSD            Z24, Z19, Z21
+	VPDPBUSD            Z24, Z16, Z23
+	VPSHLDD             $0x08, Z22, Z21, Z21
+	VPSHLDD             $0x08, Z22, Z23, Z23
+	VMOVDQU64           128(AX)(SI*2), Z22
+	VPDPBUSD            Z22, Z18, Z21
+	VPDPBUSD            Z22, Z20, Z23
+	VMOVDQU64           192(AX)(SI*2), Z22
+	VPDPBUSD            Z22, Z19, Z21
+	VPDPBUSD            Z22, Z16, Z23
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(SI*2), Z17, Z24
+	VPERMILPS           $0x00, Z24, Z22
+	VFMADD231PS         Z22, Z21, Z4
+	VCVTDQ2PS           Z23, Z23
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z23, Z5
+	VMOVDQU64           256(AX)(BX*1), Z22
+	VMOVDQU64           Z22, Z21
+	VMOVDQU64           Z22, Z23
+	VMOVDQU64           (AX)(BX*1), Z24
+	VPDPBUSD            Z24, Z18, Z21
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           64(AX)(BX*1), Z24
+	VPDPBUSD            Z24, Z19, Z21
+	VPDPBUSD            Z24, Z16, Z23
+	VPSHLDD             $0x08, Z22, Z21, Z21
+	VPSHLDD             $0x08, Z22, Z23, Z23
+	VMOVDQU64           128(AX)(BX*1), Z22
+	VPDPBUSD            Z22, Z18, Z21
+	VPDPBUSD            Z22, Z20, Z23
+	VMOVDQU64           192(AX)(BX*1), Z22
+	VPDPBUSD            Z22, Z19, Z21
+	VPDPBUSD            Z22, Z16, Z23
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(BX*1), Z17, Z24
+	VPERMILPS           $0x00, Z24, Z22
+	VFMADD231PS         Z22, Z21, Z6
+	VCVTDQ2PS           Z23, Z23
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z23, Z7
+	VMOVDQU64           256(AX)(SI*4), Z22
+	VMOVDQU64           Z22, Z21
+	VMOVDQU64           Z22, Z23
+	VMOVDQU64           (AX)(SI*4), Z24
+	VPDPBUSD            Z24, Z18, Z21
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           64(AX)(SI*4), Z24
+	VPDPBUSD            Z24, Z19, Z21
+	VPDPBUSD            Z24, Z16, Z23
+	VPSHLDD             $0x08, Z22, Z21, Z21
+	VPSHLDD             $0x08, Z22, Z23, Z23
+	VMOVDQU64           128(AX)(SI*4), Z22
+	VPDPBUSD            Z22, Z18, Z21
+	VPDPBUSD            Z22, Z20, Z23
+	VMOVDQU64           192(AX)(SI*4), Z22
+	VPDPBUSD            Z22, Z19, Z21
+	VPDPBUSD            Z22, Z16, Z23
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(SI*4), Z17, Z24
+	VPERMILPS           $0x00, Z24, Z22
+	VFMADD231PS         Z22, Z21, Z8
+	VCVTDQ2PS           Z23, Z23
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z23, Z9
+	VMOVDQU64           256(AX)(R8*1), Z22
+	VMOVDQU64           Z22, Z21
+	VMOVDQU64           Z22, Z23
+	VMOVDQU64           (AX)(R8*1), Z24
+	VPDPBUSD            Z24, Z18, Z21
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           64(AX)(R8*1), Z24
+	VPDPBUSD            Z24, Z19, Z21
+	VPDPBUSD            Z24, Z16, Z23
+	VPSHLDD             $0x08, Z22, Z21, Z21
+	VPSHLDD             $0x08, Z22, Z23, Z23
+	VMOVDQU64           128(AX)(R8*1), Z22
+	VPDPBUSD            Z22, Z18, Z21
+	VPDPBUSD            Z22, Z20, Z23
+	VMOVDQU64           192(AX)(R8*1), Z22
+	VPDPBUSD            Z22, Z19, Z21
+	VPDPBUSD            Z22, Z16, Z23
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(R8*1), Z17, Z24
+	VPERMILPS           $0x00, Z24, Z22
+	VFMADD231PS         Z22, Z21, Z10
+	VCVTDQ2PS           Z23, Z23
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z23, Z11
+	VMOVDQU64           256(AX)(BX*2), Z22
+	VMOVDQU64           Z22, Z21
+	VMOVDQU64           Z22, Z23
+	VMOVDQU64           (AX)(BX*2), Z24
+	VPDPBUSD            Z24, Z18, Z21
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           64(AX)(BX*2), Z24
+	VPDPBUSD            Z24, Z19, Z21
+	VPDPBUSD            Z24, Z16, Z23
+	VPSHLDD             $0x08, Z22, Z21, Z21
+	VPSHLDD             $0x08, Z22, Z23, Z23
+	VMOVDQU64           128(AX)(BX*2), Z22
+	VPDPBUSD            Z22, Z18, Z21
+	VPDPBUSD            Z22, Z20, Z23
+	VMOVDQU64           192(AX)(BX*2), Z22
+	VPDPBUSD            Z22, Z19, Z21
+	VPDPBUSD            Z22, Z16, Z23
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(BX*2), Z17, Z24
+	VPERMILPS           $0x00, Z24, Z22
+	VFMADD231PS         Z22, Z21, Z12
+	VCVTDQ2PS           Z23, Z23
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z23, Z13
+	VMOVDQU64           256(AX)(R9*1), Z22
+	VMOVDQU64           Z22, Z21
+	VMOVDQU64           Z22, Z23
+	VMOVDQU64           (AX)(R9*1), Z24
+	VPDPBUSD            Z24, Z18, Z21
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           64(AX)(R9*1), Z24
+	VPDPBUSD            Z24, Z19, Z21
+	VPDPBUSD            Z24, Z16, Z23
+	VPSHLDD             $0x08, Z22, Z21, Z21
+	VPSHLDD             $0x08, Z22, Z23, Z23
+	VMOVDQU64           128(AX)(R9*1), Z22
+	VPDPBUSD            Z22, Z18, Z21
+	VPDPBUSD            Z22, Z20, Z23
+	VMOVDQU64           192(AX)(R9*1), Z18
+	VPDPBUSD            Z18, Z19, Z21
+	VPDPBUSD            Z18, Z16, Z23
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(R9*1), Z17, Z17
+	VPERMILPS           $0x00, Z17, Z16
+	VFMADD231PS         Z16, Z21, Z14
+	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0x55, Z17, Z16
-	VFMADD231PS         Z16, Z18, Z15
+	VFMADD231PS         Z16, Z23, Z15
+	PREFETCHT1          (DX)
 	PREFETCHT1          64(DX)
 	PREFETCHT1          128(DX)
 	ADDQ                $0x00000090, DX
@@ -346,88 +386,88 @@ loop9:
 	VPERMW              Z10, Z8, Z8
 	VBROADCASTI32X4     56(CX), K1, Z8
 	VCVTPH2PS           Y9, Z9
-	VMULPS              320(AX), Z9, Z10
-	VMULPS              320(AX)(SI*1), Z9, Z11
-	VMULPS              320(AX)(SI*2), Z9, Z12
-	VMULPS              320(AX)(BX*1), Z9, Z13
-	VMULPS              320(AX)(SI*4), Z9, Z14
-	VMULPS              320(AX)(R8*1), Z9, Z15
-	VMULPS              320(AX)(BX*2), Z9, Z16
-	VMULPS              320(AX)(R9*1), Z9, Z9
-	VPANDD.BCST         nibbles<>+0(SB), Z8, Z17
+	VPANDD.BCST         nibbles<>+0(SB), Z8, Z10
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z8, Z8
-	VMOVDQU64           256(AX), Z18
-	VPDPBUSD            (AX), Z17, Z18
-	VPDPBUSD            64(AX), Z8, Z18
-	VPSHLDD             $0x08, 256(AX), Z18, Z18
-	VPDPBUSD            128(AX), Z17, Z18
-	VPDPBUSD            192(AX), Z8, Z18
-	VCVTDQ2PS           Z18, Z18
-	VPERMILPS           $0x00, Z10, Z10
-	VFMADD231PS         Z10, Z18, Z0
-	VMOVDQU64           256(AX)(SI*1), Z10
-	VPDPBUSD            (AX)(SI*1), Z17, Z10
-	VPDPBUSD            64(AX)(SI*1), Z8, Z10
-	VPSHLDD             $0x08, 256(AX)(SI*1), Z10, Z10
-	VPDPBUSD            128(AX)(SI*1), Z17, Z10
-	VPDPBUSD            192(AX)(SI*1), Z8, Z10
-	VCVTDQ2PS           Z10, Z10
-	VPERMILPS           $0x00, Z11, Z11
-	VFMADD231PS         Z11, Z10, Z1
-	VMOVDQU64           256(AX)(SI*2), Z10
-	VPDPBUSD            (AX)(SI*2), Z17, Z10
-	VPDPBUSD            64(AX)(SI*2), Z8, Z10
-	VPSHLDD             $0x08, 256(AX)(SI*2), Z10, Z10
-	VPDPBUSD            128(AX)(SI*2), Z17, Z10
-	VPDPBUSD            192(AX)(SI*2), Z8, Z10
-	VCVTDQ2PS           Z10, Z10
-	VPERMILPS           $0x00, Z12, Z11
-	VFMADD231PS         Z11, Z10, Z2
-	VMOVDQU64           256(AX)(BX*1), Z10
-	VPDPBUSD            (AX)(BX*1), Z17, Z10
-	VPDPBUSD            64(AX)(BX*1), Z8, Z10
-	VPSHLDD             $0x08, 256(AX)(BX*1), Z10, Z10
-	VPDPBUSD            128(AX)(BX*1), Z17, Z10
-	VPDPBUSD            192(AX)(BX*1), Z8, Z10
-	VCVTDQ2PS           Z10, Z10
-	VPERMILPS           $0x00, Z13, Z11
-	VFMADD231PS         Z11, Z10, Z3
-	VMOVDQU64           256(AX)(SI*4), Z10
-	VPDPBUSD            (AX)(SI*4), Z17, Z10
-	VPDPBUSD            64(AX)(SI*4), Z8, Z10
-	VPSHLDD             $0x08, 256(AX)(SI*4), Z10, Z10
-	VPDPBUSD            128(AX)(SI*4), Z17, Z10
-	VPDPBUSD            192(AX)(SI*4), Z8, Z10
-	VCVTDQ2PS           Z10, Z10
-	VPERMILPS           $0x00, Z14, Z11
-	VFMADD231PS         Z11, Z10, Z4
-	VMOVDQU64           256(AX)(R8*1), Z10
-	VPDPBUSD            (AX)(R8*1), Z17, Z10
-	VPDPBUSD            64(AX)(R8*1), Z8, Z10
-	VPSHLDD             $0x08, 256(AX)(R8*1), Z10, Z10
-	VPDPBUSD            128(AX)(R8*1), Z17, Z10
-	VPDPBUSD            192(AX)(R8*1), Z8, Z10
-	VCVTDQ2PS           Z10, Z10
-	VPERMILPS           $0x00, Z15, Z11
-	VFMADD231PS         Z11, Z10, Z5
-	VMOVDQU64           256(AX)(BX*2), Z10
-	VPDPBUSD            (AX)(BX*2), Z17, Z10
-	VPDPBUSD            64(AX)(BX*2), Z8, Z10
-	VPSHLDD             $0x08, 256(AX)(BX*2), Z10, Z10
-	VPDPBUSD            128(AX)(BX*2), Z17, Z10
-	VPDPBUSD            192(AX)(BX*2), Z8, Z10
-	VCVTDQ2PS           Z10, Z10
-	VPERMILPS           $0x00, Z16, Z11
-	VFMADD231PS         Z11, Z10, Z6
-	VMOVDQU64           256(AX)(R9*1), Z10
-	VPDPBUSD            (AX)(R9*1), Z17, Z10
-	VPDPBUSD            64(AX)(R9*1), Z8, Z10
-	VPSHLDD             $0x08, 256(AX)(R9*1), Z10, Z10
-	VPDPBUSD            128(AX)(R9*1), Z17, Z10
-	VPDPBUSD            192(AX)(R9*1), Z8, Z10
-	VCVTDQ2PS           Z10, Z10
+	VMOVDQU64           256(AX), Z11
+	VPDPBUSD            (AX), Z10, Z11
+	VPDPBUSD            64(AX), Z8, Z11
+	VPSHLDD             $0x08, 256(AX), Z11, Z11
+	VPDPBUSD            128(AX), Z10, Z11
+	VPDPBUSD            192(AX), Z8, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              320(AX), Z9, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z0
+	VMOVDQU64           256(AX)(SI*1), Z11
+	VPDPBUSD            (AX)(SI*1), Z10, Z11
+	VPDPBUSD            64(AX)(SI*1), Z8, Z11
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z11, Z11
+	VPDPBUSD            128(AX)(SI*1), Z10, Z11
+	VPDPBUSD            192(AX)(SI*1), Z8, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              320(AX)(SI*1), Z9, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z1
+	VMOVDQU64           256(AX)(SI*2), Z11
+	VPDPBUSD            (AX)(SI*2), Z10, Z11
+	VPDPBUSD            64(AX)(SI*2), Z8, Z11
+	VPSHLDD             $0x08, 256(AX)(SI*2), Z11, Z11
+	VPDPBUSD            128(AX)(SI*2), Z10, Z11
+	VPDPBUSD            192(AX)(SI*2), Z8, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              320(AX)(SI*2), Z9, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z2
+	VMOVDQU64           256(AX)(BX*1), Z11
+	VPDPBUSD            (AX)(BX*1), Z10, Z11
+	VPDPBUSD            64(AX)(BX*1), Z8, Z11
+	VPSHLDD             $0x08, 256(AX)(BX*1), Z11, Z11
+	VPDPBUSD            128(AX)(BX*1), Z10, Z11
+	VPDPBUSD            192(AX)(BX*1), Z8, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              320(AX)(BX*1), Z9, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z3
+	VMOVDQU64           256(AX)(SI*4), Z11
+	VPDPBUSD            (AX)(SI*4), Z10, Z11
+	VPDPBUSD            64(AX)(SI*4), Z8, Z11
+	VPSHLDD             $0x08, 256(AX)(SI*4), Z11, Z11
+	VPDPBUSD            128(AX)(SI*4), Z10, Z11
+	VPDPBUSD            192(AX)(SI*4), Z8, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              320(AX)(SI*4), Z9, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z4
+	VMOVDQU64           256(AX)(R8*1), Z11
+	VPDPBUSD            (AX)(R8*1), Z10, Z11
+	VPDPBUSD            64(AX)(R8*1), Z8, Z11
+	VPSHLDD             $0x08, 256(AX)(R8*1), Z11, Z11
+	VPDPBUSD            128(AX)(R8*1), Z10, Z11
+	VPDPBUSD            192(AX)(R8*1), Z8, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              320(AX)(R8*1), Z9, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z5
+	VMOVDQU64           256(AX)(BX*2), Z11
+	VPDPBUSD            (AX)(BX*2), Z10, Z11
+	VPDPBUSD            64(AX)(BX*2), Z8, Z11
+	VPSHLDD             $0x08, 256(AX)(BX*2), Z11, Z11
+	VPDPBUSD            128(AX)(BX*2), Z10, Z11
+	VPDPBUSD            192(AX)(BX*2), Z8, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              320(AX)(BX*2), Z9, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z6
+	VMOVDQU64           256(AX)(R9*1), Z11
+	VPDPBUSD            (AX)(R9*1), Z10, Z11
+	VPDPBUSD            64(AX)(R9*1), Z8, Z11
+	VPSHLDD             $0x08, 256(AX)(R9*1), Z11, Z11
+	VPDPBUSD            128(AX)(R9*1), Z10, Z11
+	VPDPBUSD            192(AX)(R9*1), Z8, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              320(AX)(R9*1), Z9, Z9
 	VPERMILPS           $0x00, Z9, Z8
-	VFMADD231PS         Z8, Z10, Z7
+	VFMADD231PS         Z8, Z11, Z7
 	PREFETCHT1          (DX)
 	PREFETCHT1          64(DX)
 	ADDQ                $0x00000048, DX

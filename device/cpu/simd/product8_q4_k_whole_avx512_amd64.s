@@ -125,169 +125,201 @@ loop5:
 	VPERMB.Z            Z17, Z19, K1, Z19
 	VCVTDQ2PS           Z19, Z19
 	VMULPS              Z18, Z19, Z19
-	VMULPS              320(AX), Z19, Z20
-	VMULPS              320(AX)(SI*1), Z19, Z21
-	VMULPS              320(AX)(SI*2), Z19, Z22
-	VMULPS              320(AX)(BX*1), Z19, Z23
-	VMULPS              320(AX)(SI*4), Z19, Z24
-	VMULPS              320(AX)(R8*1), Z19, Z25
-	VMULPS              320(AX)(BX*2), Z19, Z26
+	VMOVDQU64           16(CX), Z20
+	VSHUFI32X4          $0x88, 80(CX), Z20, Z21
+	VSHUFI32X4          $0xdd, 80(CX), Z20, Z20
+	VPANDD.BCST         nibbles<>+0(SB), Z21, Z21
+	VPANDD.BCST         nibbles<>+0(SB), Z20, Z20
+	VMOVDQU64           16(CX)(DI*1), Z22
+	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z22, Z23
+	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z22, Z22
+	VPANDD.BCST         nibbles<>+0(SB), Z23, Z23
+	VPANDD.BCST         nibbles<>+0(SB), Z22, Z22
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
+	VPSLLD              $0x08, Z25, Z25
+	VMOVDQU64           128(AX), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
+	VMULPS              320(AX), Z19, Z27
+	VPERMILPS           $0x00, Z27, Z26
+	VFMADD231PS         Z26, Z24, Z0
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z27, Z24
+	VFMADD231PS         Z24, Z25, Z1
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX)(SI*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX)(SI*1), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
+	VPSLLD              $0x08, Z25, Z25
+	VMOVDQU64           128(AX)(SI*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX)(SI*1), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
+	VMULPS              320(AX)(SI*1), Z19, Z27
+	VPERMILPS           $0x00, Z27, Z26
+	VFMADD231PS         Z26, Z24, Z2
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z27, Z24
+	VFMADD231PS         Z24, Z25, Z3
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX)(SI*2), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX)(SI*2), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
+	VPSLLD              $0x08, Z25, Z25
+	VMOVDQU64           128(AX)(SI*2), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX)(SI*2), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
+	VMULPS              320(AX)(SI*2), Z19, Z27
+	VPERMILPS           $0x00, Z27, Z26
+	VFMADD231PS         Z26, Z24, Z4
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z27, Z24
+	VFMADD231PS         Z24, Z25, Z5
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX)(BX*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX)(BX*1), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
+	VPSLLD              $0x08, Z25, Z25
+	VMOVDQU64           128(AX)(BX*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX)(BX*1), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
+	VMULPS              320(AX)(BX*1), Z19, Z27
+	VPERMILPS           $0x00, Z27, Z26
+	VFMADD231PS         Z26, Z24, Z6
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z27, Z24
+	VFMADD231PS         Z24, Z25, Z7
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX)(SI*4), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX)(SI*4), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
+	VPSLLD              $0x08, Z25, Z25
+	VMOVDQU64           128(AX)(SI*4), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX)(SI*4), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
+	VMULPS              320(AX)(SI*4), Z19, Z27
+	VPERMILPS           $0x00, Z27, Z26
+	VFMADD231PS         Z26, Z24, Z8
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z27, Z24
+	VFMADD231PS         Z24, Z25, Z9
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX)(R8*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX)(R8*1), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
+	VPSLLD              $0x08, Z25, Z25
+	VMOVDQU64           128(AX)(R8*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX)(R8*1), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
+	VMULPS              320(AX)(R8*1), Z19, Z27
+	VPERMILPS           $0x00, Z27, Z26
+	VFMADD231PS         Z26, Z24, Z10
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z27, Z24
+	VFMADD231PS         Z24, Z25, Z11
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX)(BX*2), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX)(BX*2), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
+	VPSLLD              $0x08, Z25, Z25
+	VMOVDQU64           128(AX)(BX*2), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX)(BX*2), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
+	VMULPS              320(AX)(BX*2), Z19, Z27
+	VPERMILPS           $0x00, Z27, Z26
+	VFMADD231PS         Z26, Z24, Z12
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z27, Z24
+	VFMADD231PS         Z24, Z25, Z13
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX)(R9*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX)(R9*1), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
+	VPSLLD              $0x08, Z25, Z25
+	VMOVDQU64           128(AX)(R9*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX)(R9*1), Z21
+	VPDPBUSD            Z21, Z20, Z24
+	VPDPBUSD            Z21, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
 	VMULPS              320(AX)(R9*1), Z19, Z19
-	VMOVDQU64           16(CX), Z27
-	VSHUFI32X4          $0x88, 80(CX), Z27, Z28
-	VSHUFI32X4          $0xdd, 80(CX), Z27, Z27
-	VPANDD.BCST         nibbles<>+0(SB), Z28, Z28
-	VPANDD.BCST         nibbles<>+0(SB), Z27, Z27
-	VMOVDQU64           none<>+0(SB), Z29
-	VPDPBUSD            (AX), Z28, Z29
-	VPDPBUSD            64(AX), Z27, Z29
-	VPSLLD              $0x08, Z29, Z29
-	VPDPBUSD            128(AX), Z28, Z29
-	VPDPBUSD            192(AX), Z27, Z29
-	VCVTDQ2PS           Z29, Z29
-	VPERMILPS           $0x00, Z20, Z30
-	VFMADD231PS         Z30, Z29, Z0
-	VMOVDQU64           none<>+0(SB), Z29
-	VPDPBUSD            (AX)(SI*1), Z28, Z29
-	VPDPBUSD            64(AX)(SI*1), Z27, Z29
-	VPSLLD              $0x08, Z29, Z29
-	VPDPBUSD            128(AX)(SI*1), Z28, Z29
-	VPDPBUSD            192(AX)(SI*1), Z27, Z29
-	VCVTDQ2PS           Z29, Z29
-	VPERMILPS           $0x00, Z21, Z30
-	VFMADD231PS         Z30, Z29, Z2
-	VMOVDQU64           none<>+0(SB), Z29
-	VPDPBUSD            (AX)(SI*2), Z28, Z29
-	VPDPBUSD            64(AX)(SI*2), Z27, Z29
-	VPSLLD              $0x08, Z29, Z29
-	VPDPBUSD            128(AX)(SI*2), Z28, Z29
-	VPDPBUSD            192(AX)(SI*2), Z27, Z29
-	VCVTDQ2PS           Z29, Z29
-	VPERMILPS           $0x00, Z22, Z30
-	VFMADD231PS         Z30, Z29, Z4
-	VMOVDQU64           none<>+0(SB), Z29
-	VPDPBUSD            (AX)(BX*1), Z28, Z29
-	VPDPBUSD            64(AX)(BX*1), Z27, Z29
-	VPSLLD              $0x08, Z29, Z29
-	VPDPBUSD            128(AX)(BX*1), Z28, Z29
-	VPDPBUSD            192(AX)(BX*1), Z27, Z29
-	VCVTDQ2PS           Z29, Z29
-	VPERMILPS           $0x00, Z23, Z30
-	VFMADD231PS         Z30, Z29, Z6
-	VMOVDQU64           none<>+0(SB), Z29
-	VPDPBUSD            (AX)(SI*4), Z28, Z29
-	VPDPBUSD            64(AX)(SI*4), Z27, Z29
-	VPSLLD              $0x08, Z29, Z29
-	VPDPBUSD            128(AX)(SI*4), Z28, Z29
-	VPDPBUSD            192(AX)(SI*4), Z27, Z29
-	VCVTDQ2PS           Z29, Z29
-	VPERMILPS           $0x00, Z24, Z30
-	VFMADD231PS         Z30, Z29, Z8
-	VMOVDQU64           none<>+0(SB), Z29
-	VPDPBUSD            (AX)(R8*1), Z28, Z29
-	VPDPBUSD            64(AX)(R8*1), Z27, Z29
-	VPSLLD              $0x08, Z29, Z29
-	VPDPBUSD            128(AX)(R8*1), Z28, Z29
-	VPDPBUSD            192(AX)(R8*1), Z27, Z29
-	VCVTDQ2PS           Z29, Z29
-	VPERMILPS           $0x00, Z25, Z30
-	VFMADD231PS         Z30, Z29, Z10
-	VMOVDQU64           none<>+0(SB), Z29
-	VPDPBUSD            (AX)(BX*2), Z28, Z29
-	VPDPBUSD            64(AX)(BX*2), Z27, Z29
-	VPSLLD              $0x08, Z29, Z29
-	VPDPBUSD            128(AX)(BX*2), Z28, Z29
-	VPDPBUSD            192(AX)(BX*2), Z27, Z29
-	VCVTDQ2PS           Z29, Z29
-	VPERMILPS           $0x00, Z26, Z30
-	VFMADD231PS         Z30, Z29, Z12
-	VMOVDQU64           none<>+0(SB), Z29
-	VPDPBUSD            (AX)(R9*1), Z28, Z29
-	VPDPBUSD            64(AX)(R9*1), Z27, Z29
-	VPSLLD              $0x08, Z29, Z29
-	VPDPBUSD            128(AX)(R9*1), Z28, Z29
-	VPDPBUSD            192(AX)(R9*1), Z27, Z29
-	VCVTDQ2PS           Z29, Z29
-	VPERMILPS           $0x00, Z19, Z27
-	VFMADD231PS         Z27, Z29, Z14
-	PREFETCHT1          (DX)
-	VMOVDQU64           16(CX)(DI*1), Z27
-	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z27, Z28
-	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z27, Z27
-	VPANDD.BCST         nibbles<>+0(SB), Z28, Z28
-	VPANDD.BCST         nibbles<>+0(SB), Z27, Z27
-	VMOVDQU64           none<>+0(SB), Z29
-	VPDPBUSD            (AX), Z28, Z29
-	VPDPBUSD            64(AX), Z27, Z29
-	VPSLLD              $0x08, Z29, Z29
-	VPDPBUSD            128(AX), Z28, Z29
-	VPDPBUSD            192(AX), Z27, Z29
-	VCVTDQ2PS           Z29, Z29
-	VPERMILPS           $0x55, Z20, Z20
-	VFMADD231PS         Z20, Z29, Z1
-	VMOVDQU64           none<>+0(SB), Z20
-	VPDPBUSD            (AX)(SI*1), Z28, Z20
-	VPDPBUSD            64(AX)(SI*1), Z27, Z20
-	VPSLLD              $0x08, Z20, Z20
-	VPDPBUSD            128(AX)(SI*1), Z28, Z20
-	VPDPBUSD            192(AX)(SI*1), Z27, Z20
-	VCVTDQ2PS           Z20, Z20
-	VPERMILPS           $0x55, Z21, Z21
-	VFMADD231PS         Z21, Z20, Z3
-	VMOVDQU64           none<>+0(SB), Z20
-	VPDPBUSD            (AX)(SI*2), Z28, Z20
-	VPDPBUSD            64(AX)(SI*2), Z27, Z20
-	VPSLLD              $0x08, Z20, Z20
-	VPDPBUSD            128(AX)(SI*2), Z28, Z20
-	VPDPBUSD            192(AX)(SI*2), Z27, Z20
-	VCVTDQ2PS           Z20, Z20
-	VPERMILPS           $0x55, Z22, Z21
-	VFMADD231PS         Z21, Z20, Z5
-	VMOVDQU64           none<>+0(SB), Z20
-	VPDPBUSD            (AX)(BX*1), Z28, Z20
-	VPDPBUSD            64(AX)(BX*1), Z27, Z20
-	VPSLLD              $0x08, Z20, Z20
-	VPDPBUSD            128(AX)(BX*1), Z28, Z20
-	VPDPBUSD            192(AX)(BX*1), Z27, Z20
-	VCVTDQ2PS           Z20, Z20
-	VPERMILPS           $0x55, Z23, Z21
-	VFMADD231PS         Z21, Z20, Z7
-	VMOVDQU64           none<>+0(SB), Z20
-	VPDPBUSD            (AX)(SI*4), Z28, Z20
-	VPDPBUSD            64(AX)(SI*4), Z27, Z20
-	VPSLLD              $0x08, Z20, Z20
-	VPDPBUSD            128(AX)(SI*4), Z28, Z20
-	VPDPBUSD            192(AX)(SI*4), Z27, Z20
-	VCVTDQ2PS           Z20, Z20
-	VPERMILPS           $0x55, Z24, Z21
-	VFMADD231PS         Z21, Z20, Z9
-	VMOVDQU64           none<>+0(SB), Z20
-	VPDPBUSD            (AX)(R8*1), Z28, Z20
-	VPDPBUSD            64(AX)(R8*1), Z27, Z20
-	VPSLLD              $0x08, Z20, Z20
-	VPDPBUSD            128(AX)(R8*1), Z28, Z20
-	VPDPBUSD            192(AX)(R8*1), Z27, Z20
-	VCVTDQ2PS           Z20, Z20
-	VPERMILPS           $0x55, Z25, Z21
-	VFMADD231PS         Z21, Z20, Z11
-	VMOVDQU64           none<>+0(SB), Z20
-	VPDPBUSD            (AX)(BX*2), Z28, Z20
-	VPDPBUSD            64(AX)(BX*2), Z27, Z20
-	VPSLLD              $0x08, Z20, Z20
-	VPDPBUSD            128(AX)(BX*2), Z28, Z20
-	VPDPBUSD            192(AX)(BX*2), Z27, Z20
-	VCVTDQ2PS           Z20, Z20
-	VPERMILPS           $0x55, Z26, Z21
-	VFMADD231PS         Z21, Z20, Z13
-	VMOVDQU64           none<>+0(SB), Z20
-	VPDPBUSD            (AX)(R9*1), Z28, Z20
-	VPDPBUSD            64(AX)(R9*1), Z27, Z20
-	VPSLLD              $0x08, Z20, Z20
-	VPDPBUSD            128(AX)(R9*1), Z28, Z20
-	VPDPBUSD            192(AX)(R9*1), Z27, Z20
-	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x00, Z19, Z20
+	VFMADD231PS         Z20, Z24, Z14
+	VCVTDQ2PS           Z25, Z25
 	VPERMILPS           $0x55, Z19, Z19
-	VFMADD231PS         Z19, Z20, Z15
+	VFMADD231PS         Z19, Z25, Z15
+	PREFETCHT1          (DX)
 	PREFETCHT1          64(DX)
 	VMOVDQU64           oddMinimums<>+0(SB), Z19
 	VPERMB.Z            Z17, Z19, K1, Z19
@@ -321,169 +353,201 @@ loop5:
 	VPERMB.Z            Z17, Z16, K1, Z16
 	VCVTDQ2PS           Z16, Z16
 	VMULPS              Z18, Z16, Z16
-	VMULPS              704(AX), Z16, Z17
-	VMULPS              704(AX)(SI*1), Z16, Z18
-	VMULPS              704(AX)(SI*2), Z16, Z19
-	VMULPS              704(AX)(BX*1), Z16, Z20
-	VMULPS              704(AX)(SI*4), Z16, Z21
-	VMULPS              704(AX)(R8*1), Z16, Z22
-	VMULPS              704(AX)(BX*2), Z16, Z23
+	VMOVDQU64           16(CX), Z17
+	VSHUFI32X4          $0x88, 80(CX), Z17, Z18
+	VSHUFI32X4          $0xdd, 80(CX), Z17, Z17
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z18, Z18
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
+	VMOVDQU64           16(CX)(DI*1), Z19
+	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z19, Z20
+	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z19, Z19
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           512(AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z0
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z1
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           512(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX)(SI*1), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z2
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z3
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           512(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX)(SI*2), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z4
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z5
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           512(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX)(BX*1), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z6
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z7
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX)(SI*4), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX)(SI*4), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           512(AX)(SI*4), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX)(SI*4), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX)(SI*4), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z8
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z9
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX)(R8*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX)(R8*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           512(AX)(R8*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX)(R8*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX)(R8*1), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z10
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z11
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX)(BX*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX)(BX*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           512(AX)(BX*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX)(BX*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX)(BX*2), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z12
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z13
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX)(R9*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX)(R9*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           512(AX)(R9*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX)(R9*1), Z18
+	VPDPBUSD            Z18, Z17, Z21
+	VPDPBUSD            Z18, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
 	VMULPS              704(AX)(R9*1), Z16, Z16
-	VMOVDQU64           16(CX), Z24
-	VSHUFI32X4          $0x88, 80(CX), Z24, Z25
-	VSHUFI32X4          $0xdd, 80(CX), Z24, Z24
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z25, Z25
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z24, Z24
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            384(AX), Z25, Z26
-	VPDPBUSD            448(AX), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            512(AX), Z25, Z26
-	VPDPBUSD            576(AX), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z17, Z27
-	VFMADD231PS         Z27, Z26, Z0
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            384(AX)(SI*1), Z25, Z26
-	VPDPBUSD            448(AX)(SI*1), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            512(AX)(SI*1), Z25, Z26
-	VPDPBUSD            576(AX)(SI*1), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z18, Z27
-	VFMADD231PS         Z27, Z26, Z2
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            384(AX)(SI*2), Z25, Z26
-	VPDPBUSD            448(AX)(SI*2), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            512(AX)(SI*2), Z25, Z26
-	VPDPBUSD            576(AX)(SI*2), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z19, Z27
-	VFMADD231PS         Z27, Z26, Z4
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            384(AX)(BX*1), Z25, Z26
-	VPDPBUSD            448(AX)(BX*1), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            512(AX)(BX*1), Z25, Z26
-	VPDPBUSD            576(AX)(BX*1), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z20, Z27
-	VFMADD231PS         Z27, Z26, Z6
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            384(AX)(SI*4), Z25, Z26
-	VPDPBUSD            448(AX)(SI*4), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            512(AX)(SI*4), Z25, Z26
-	VPDPBUSD            576(AX)(SI*4), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z21, Z27
-	VFMADD231PS         Z27, Z26, Z8
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            384(AX)(R8*1), Z25, Z26
-	VPDPBUSD            448(AX)(R8*1), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            512(AX)(R8*1), Z25, Z26
-	VPDPBUSD            576(AX)(R8*1), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z22, Z27
-	VFMADD231PS         Z27, Z26, Z10
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            384(AX)(BX*2), Z25, Z26
-	VPDPBUSD            448(AX)(BX*2), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            512(AX)(BX*2), Z25, Z26
-	VPDPBUSD            576(AX)(BX*2), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z23, Z27
-	VFMADD231PS         Z27, Z26, Z12
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            384(AX)(R9*1), Z25, Z26
-	VPDPBUSD            448(AX)(R9*1), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            512(AX)(R9*1), Z25, Z26
-	VPDPBUSD            576(AX)(R9*1), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x00, Z16, Z24
-	VFMADD231PS         Z24, Z26, Z14
-	PREFETCHT1          128(DX)
-	VMOVDQU64           16(CX)(DI*1), Z24
-	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z24, Z25
-	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z24, Z24
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z25, Z25
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z24, Z24
-	VMOVDQU64           none<>+0(SB), Z26
-	VPDPBUSD            384(AX), Z25, Z26
-	VPDPBUSD            448(AX), Z24, Z26
-	VPSLLD              $0x08, Z26, Z26
-	VPDPBUSD            512(AX), Z25, Z26
-	VPDPBUSD            576(AX), Z24, Z26
-	VCVTDQ2PS           Z26, Z26
-	VPERMILPS           $0x55, Z17, Z17
-	VFMADD231PS         Z17, Z26, Z1
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            384(AX)(SI*1), Z25, Z17
-	VPDPBUSD            448(AX)(SI*1), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            512(AX)(SI*1), Z25, Z17
-	VPDPBUSD            576(AX)(SI*1), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z18, Z18
-	VFMADD231PS         Z18, Z17, Z3
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            384(AX)(SI*2), Z25, Z17
-	VPDPBUSD            448(AX)(SI*2), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            512(AX)(SI*2), Z25, Z17
-	VPDPBUSD            576(AX)(SI*2), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z19, Z18
-	VFMADD231PS         Z18, Z17, Z5
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            384(AX)(BX*1), Z25, Z17
-	VPDPBUSD            448(AX)(BX*1), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            512(AX)(BX*1), Z25, Z17
-	VPDPBUSD            576(AX)(BX*1), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z20, Z18
-	VFMADD231PS         Z18, Z17, Z7
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            384(AX)(SI*4), Z25, Z17
-	VPDPBUSD            448(AX)(SI*4), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            512(AX)(SI*4), Z25, Z17
-	VPDPBUSD            576(AX)(SI*4), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z21, Z18
-	VFMADD231PS         Z18, Z17, Z9
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            384(AX)(R8*1), Z25, Z17
-	VPDPBUSD            448(AX)(R8*1), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            512(AX)(R8*1), Z25, Z17
-	VPDPBUSD            576(AX)(R8*1), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z22, Z18
-	VFMADD231PS         Z18, Z17, Z11
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            384(AX)(BX*2), Z25, Z17
-	VPDPBUSD            448(AX)(BX*2), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            512(AX)(BX*2), Z25, Z17
-	VPDPBUSD            576(AX)(BX*2), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z23, Z18
-	VFMADD231PS         Z18, Z17, Z13
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            384(AX)(R9*1), Z25, Z17
-	VPDPBUSD            448(AX)(R9*1), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            512(AX)(R9*1), Z25, Z17
-	VPDPBUSD            576(AX)(R9*1), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0x00, Z16, Z17
+	VFMADD231PS         Z17, Z21, Z14
+	VCVTDQ2PS           Z22, Z22
 	VPERMILPS           $0x55, Z16, Z16
-	VFMADD231PS         Z16, Z17, Z15
+	VFMADD231PS         Z16, Z22, Z15
+	PREFETCHT1          128(DX)
 	PREFETCHT1          192(DX)
 	PREFETCHT1          256(DX)
 	ADDQ                $0x00000120, DX
@@ -699,91 +763,91 @@ loop9:
 	VPERMB.Z            Z9, Z11, K1, Z11
 	VCVTDQ2PS           Z11, Z11
 	VMULPS              Z10, Z11, Z11
-	VMULPS              320(AX), Z11, Z12
-	VMULPS              320(AX)(SI*1), Z11, Z13
-	VMULPS              320(AX)(SI*2), Z11, Z14
+	VMOVDQU64           16(CX), Z12
+	VSHUFI32X4          $0x88, 80(CX), Z12, Z13
+	VSHUFI32X4          $0xdd, 80(CX), Z12, Z12
+	VPANDD.BCST         nibbles<>+0(SB), Z13, Z13
+	VPANDD.BCST         nibbles<>+0(SB), Z12, Z12
+	VXORPS              Z14, Z14, Z14
+	VPDPBUSD            (AX), Z13, Z14
+	VPDPBUSD            64(AX), Z12, Z14
+	VPSLLD              $0x08, Z14, Z14
+	VPDPBUSD            128(AX), Z13, Z14
+	VPDPBUSD            192(AX), Z12, Z14
+	VCVTDQ2PS           Z14, Z14
+	VMULPS              320(AX), Z11, Z15
+	VPERMILPS           $0x00, Z15, Z15
+	VFMADD231PS         Z15, Z14, Z0
+	VXORPS              Z14, Z14, Z14
+	VPDPBUSD            (AX)(SI*1), Z13, Z14
+	VPDPBUSD            64(AX)(SI*1), Z12, Z14
+	VPSLLD              $0x08, Z14, Z14
+	VPDPBUSD            128(AX)(SI*1), Z13, Z14
+	VPDPBUSD            192(AX)(SI*1), Z12, Z14
+	VCVTDQ2PS           Z14, Z14
+	VMULPS              320(AX)(SI*1), Z11, Z15
+	VPERMILPS           $0x00, Z15, Z15
+	VFMADD231PS         Z15, Z14, Z1
+	VXORPS              Z14, Z14, Z14
+	VPDPBUSD            (AX)(SI*2), Z13, Z14
+	VPDPBUSD            64(AX)(SI*2), Z12, Z14
+	VPSLLD              $0x08, Z14, Z14
+	VPDPBUSD            128(AX)(SI*2), Z13, Z14
+	VPDPBUSD            192(AX)(SI*2), Z12, Z14
+	VCVTDQ2PS           Z14, Z14
+	VMULPS              320(AX)(SI*2), Z11, Z15
+	VPERMILPS           $0x00, Z15, Z15
+	VFMADD231PS         Z15, Z14, Z2
+	VXORPS              Z14, Z14, Z14
+	VPDPBUSD            (AX)(BX*1), Z13, Z14
+	VPDPBUSD            64(AX)(BX*1), Z12, Z14
+	VPSLLD              $0x08, Z14, Z14
+	VPDPBUSD            128(AX)(BX*1), Z13, Z14
+	VPDPBUSD            192(AX)(BX*1), Z12, Z14
+	VCVTDQ2PS           Z14, Z14
 	VMULPS              320(AX)(BX*1), Z11, Z15
-	VMULPS              320(AX)(SI*4), Z11, Z16
-	VMULPS              320(AX)(R8*1), Z11, Z17
-	VMULPS              320(AX)(BX*2), Z11, Z18
+	VPERMILPS           $0x00, Z15, Z15
+	VFMADD231PS         Z15, Z14, Z3
+	VXORPS              Z14, Z14, Z14
+	VPDPBUSD            (AX)(SI*4), Z13, Z14
+	VPDPBUSD            64(AX)(SI*4), Z12, Z14
+	VPSLLD              $0x08, Z14, Z14
+	VPDPBUSD            128(AX)(SI*4), Z13, Z14
+	VPDPBUSD            192(AX)(SI*4), Z12, Z14
+	VCVTDQ2PS           Z14, Z14
+	VMULPS              320(AX)(SI*4), Z11, Z15
+	VPERMILPS           $0x00, Z15, Z15
+	VFMADD231PS         Z15, Z14, Z4
+	VXORPS              Z14, Z14, Z14
+	VPDPBUSD            (AX)(R8*1), Z13, Z14
+	VPDPBUSD            64(AX)(R8*1), Z12, Z14
+	VPSLLD              $0x08, Z14, Z14
+	VPDPBUSD            128(AX)(R8*1), Z13, Z14
+	VPDPBUSD            192(AX)(R8*1), Z12, Z14
+	VCVTDQ2PS           Z14, Z14
+	VMULPS              320(AX)(R8*1), Z11, Z15
+	VPERMILPS           $0x00, Z15, Z15
+	VFMADD231PS         Z15, Z14, Z5
+	VXORPS              Z14, Z14, Z14
+	VPDPBUSD            (AX)(BX*2), Z13, Z14
+	VPDPBUSD            64(AX)(BX*2), Z12, Z14
+	VPSLLD              $0x08, Z14, Z14
+	VPDPBUSD            128(AX)(BX*2), Z13, Z14
+	VPDPBUSD            192(AX)(BX*2), Z12, Z14
+	VCVTDQ2PS           Z14, Z14
+	VMULPS              320(AX)(BX*2), Z11, Z15
+	VPERMILPS           $0x00, Z15, Z15
+	VFMADD231PS         Z15, Z14, Z6
+	VXORPS              Z14, Z14, Z14
+	VPDPBUSD            (AX)(R9*1), Z13, Z14
+	VPDPBUSD            64(AX)(R9*1), Z12, Z14
+	VPSLLD              $0x08, Z14, Z14
+	VPDPBUSD            128(AX)(R9*1), Z13, Z14
+	VPDPBUSD            192(AX)(R9*1), Z12, Z14
+	VCVTDQ2PS           Z14, Z14
 	VMULPS              320(AX)(R9*1), Z11, Z11
-	VMOVDQU64           16(CX), Z19
-	VSHUFI32X4          $0x88, 80(CX), Z19, Z20
-	VSHUFI32X4          $0xdd, 80(CX), Z19, Z19
-	VPANDD.BCST         nibbles<>+0(SB), Z20, Z20
-	VPANDD.BCST         nibbles<>+0(SB), Z19, Z19
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            (AX), Z20, Z21
-	VPDPBUSD            64(AX), Z19, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            128(AX), Z20, Z21
-	VPDPBUSD            192(AX), Z19, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0x00, Z12, Z12
-	VFMADD231PS         Z12, Z21, Z0
-	VMOVDQU64           none<>+0(SB), Z12
-	VPDPBUSD            (AX)(SI*1), Z20, Z12
-	VPDPBUSD            64(AX)(SI*1), Z19, Z12
-	VPSLLD              $0x08, Z12, Z12
-	VPDPBUSD            128(AX)(SI*1), Z20, Z12
-	VPDPBUSD            192(AX)(SI*1), Z19, Z12
-	VCVTDQ2PS           Z12, Z12
-	VPERMILPS           $0x00, Z13, Z13
-	VFMADD231PS         Z13, Z12, Z1
-	VMOVDQU64           none<>+0(SB), Z12
-	VPDPBUSD            (AX)(SI*2), Z20, Z12
-	VPDPBUSD            64(AX)(SI*2), Z19, Z12
-	VPSLLD              $0x08, Z12, Z12
-	VPDPBUSD            128(AX)(SI*2), Z20, Z12
-	VPDPBUSD            192(AX)(SI*2), Z19, Z12
-	VCVTDQ2PS           Z12, Z12
-	VPERMILPS           $0x00, Z14, Z13
-	VFMADD231PS         Z13, Z12, Z2
-	VMOVDQU64           none<>+0(SB), Z12
-	VPDPBUSD            (AX)(BX*1), Z20, Z12
-	VPDPBUSD            64(AX)(BX*1), Z19, Z12
-	VPSLLD              $0x08, Z12, Z12
-	VPDPBUSD            128(AX)(BX*1), Z20, Z12
-	VPDPBUSD            192(AX)(BX*1), Z19, Z12
-	VCVTDQ2PS           Z12, Z12
-	VPERMILPS           $0x00, Z15, Z13
-	VFMADD231PS         Z13, Z12, Z3
-	VMOVDQU64           none<>+0(SB), Z12
-	VPDPBUSD            (AX)(SI*4), Z20, Z12
-	VPDPBUSD            64(AX)(SI*4), Z19, Z12
-	VPSLLD              $0x08, Z12, Z12
-	VPDPBUSD            128(AX)(SI*4), Z20, Z12
-	VPDPBUSD            192(AX)(SI*4), Z19, Z12
-	VCVTDQ2PS           Z12, Z12
-	VPERMILPS           $0x00, Z16, Z13
-	VFMADD231PS         Z13, Z12, Z4
-	VMOVDQU64           none<>+0(SB), Z12
-	VPDPBUSD            (AX)(R8*1), Z20, Z12
-	VPDPBUSD            64(AX)(R8*1), Z19, Z12
-	VPSLLD              $0x08, Z12, Z12
-	VPDPBUSD            128(AX)(R8*1), Z20, Z12
-	VPDPBUSD            192(AX)(R8*1), Z19, Z12
-	VCVTDQ2PS           Z12, Z12
-	VPERMILPS           $0x00, Z17, Z13
-	VFMADD231PS         Z13, Z12, Z5
-	VMOVDQU64           none<>+0(SB), Z12
-	VPDPBUSD            (AX)(BX*2), Z20, Z12
-	VPDPBUSD            64(AX)(BX*2), Z19, Z12
-	VPSLLD              $0x08, Z12, Z12
-	VPDPBUSD            128(AX)(BX*2), Z20, Z12
-	VPDPBUSD            192(AX)(BX*2), Z19, Z12
-	VCVTDQ2PS           Z12, Z12
-	VPERMILPS           $0x00, Z18, Z13
-	VFMADD231PS         Z13, Z12, Z6
-	VMOVDQU64           none<>+0(SB), Z12
-	VPDPBUSD            (AX)(R9*1), Z20, Z12
-	VPDPBUSD            64(AX)(R9*1), Z19, Z12
-	VPSLLD              $0x08, Z12, Z12
-	VPDPBUSD            128(AX)(R9*1), Z20, Z12
-	VPDPBUSD            192(AX)(R9*1), Z19, Z12
-	VCVTDQ2PS           Z12, Z12
 	VPERMILPS           $0x00, Z11, Z11
-	VFMADD231PS         Z11, Z12, Z7
+	VFMADD231PS         Z11, Z14, Z7
 	PREFETCHT1          (DX)
 	VMOVDQU64           oddMinimums<>+0(SB), Z11
 	VPERMB.Z            Z9, Z11, K1, Z11
@@ -817,91 +881,91 @@ loop9:
 	VPERMB.Z            Z9, Z8, K1, Z8
 	VCVTDQ2PS           Z8, Z8
 	VMULPS              Z10, Z8, Z8
-	VMULPS              704(AX), Z8, Z9
-	VMULPS              704(AX)(SI*1), Z8, Z10
-	VMULPS              704(AX)(SI*2), Z8, Z11
+	VMOVDQU64           16(CX), Z9
+	VSHUFI32X4          $0x88, 80(CX), Z9, Z10
+	VSHUFI32X4          $0xdd, 80(CX), Z9, Z9
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z10, Z10
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z9, Z9
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            384(AX), Z10, Z11
+	VPDPBUSD            448(AX), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            512(AX), Z10, Z11
+	VPDPBUSD            576(AX), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              704(AX), Z8, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z0
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            384(AX)(SI*1), Z10, Z11
+	VPDPBUSD            448(AX)(SI*1), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            512(AX)(SI*1), Z10, Z11
+	VPDPBUSD            576(AX)(SI*1), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              704(AX)(SI*1), Z8, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z1
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            384(AX)(SI*2), Z10, Z11
+	VPDPBUSD            448(AX)(SI*2), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            512(AX)(SI*2), Z10, Z11
+	VPDPBUSD            576(AX)(SI*2), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              704(AX)(SI*2), Z8, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z2
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            384(AX)(BX*1), Z10, Z11
+	VPDPBUSD            448(AX)(BX*1), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            512(AX)(BX*1), Z10, Z11
+	VPDPBUSD            576(AX)(BX*1), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
 	VMULPS              704(AX)(BX*1), Z8, Z12
-	VMULPS              704(AX)(SI*4), Z8, Z13
-	VMULPS              704(AX)(R8*1), Z8, Z14
-	VMULPS              704(AX)(BX*2), Z8, Z15
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z3
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            384(AX)(SI*4), Z10, Z11
+	VPDPBUSD            448(AX)(SI*4), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            512(AX)(SI*4), Z10, Z11
+	VPDPBUSD            576(AX)(SI*4), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              704(AX)(SI*4), Z8, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z4
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            384(AX)(R8*1), Z10, Z11
+	VPDPBUSD            448(AX)(R8*1), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            512(AX)(R8*1), Z10, Z11
+	VPDPBUSD            576(AX)(R8*1), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              704(AX)(R8*1), Z8, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z5
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            384(AX)(BX*2), Z10, Z11
+	VPDPBUSD            448(AX)(BX*2), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            512(AX)(BX*2), Z10, Z11
+	VPDPBUSD            576(AX)(BX*2), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
+	VMULPS              704(AX)(BX*2), Z8, Z12
+	VPERMILPS           $0x00, Z12, Z12
+	VFMADD231PS         Z12, Z11, Z6
+	VXORPS              Z11, Z11, Z11
+	VPDPBUSD            384(AX)(R9*1), Z10, Z11
+	VPDPBUSD            448(AX)(R9*1), Z9, Z11
+	VPSLLD              $0x08, Z11, Z11
+	VPDPBUSD            512(AX)(R9*1), Z10, Z11
+	VPDPBUSD            576(AX)(R9*1), Z9, Z11
+	VCVTDQ2PS           Z11, Z11
 	VMULPS              704(AX)(R9*1), Z8, Z8
-	VMOVDQU64           16(CX), Z16
-	VSHUFI32X4          $0x88, 80(CX), Z16, Z17
-	VSHUFI32X4          $0xdd, 80(CX), Z16, Z16
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z16
-	VMOVDQU64           none<>+0(SB), Z18
-	VPDPBUSD            384(AX), Z17, Z18
-	VPDPBUSD            448(AX), Z16, Z18
-	VPSLLD              $0x08, Z18, Z18
-	VPDPBUSD            512(AX), Z17, Z18
-	VPDPBUSD            576(AX), Z16, Z18
-	VCVTDQ2PS           Z18, Z18
-	VPERMILPS           $0x00, Z9, Z9
-	VFMADD231PS         Z9, Z18, Z0
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            384(AX)(SI*1), Z17, Z9
-	VPDPBUSD            448(AX)(SI*1), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            512(AX)(SI*1), Z17, Z9
-	VPDPBUSD            576(AX)(SI*1), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z10, Z10
-	VFMADD231PS         Z10, Z9, Z1
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            384(AX)(SI*2), Z17, Z9
-	VPDPBUSD            448(AX)(SI*2), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            512(AX)(SI*2), Z17, Z9
-	VPDPBUSD            576(AX)(SI*2), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z11, Z10
-	VFMADD231PS         Z10, Z9, Z2
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            384(AX)(BX*1), Z17, Z9
-	VPDPBUSD            448(AX)(BX*1), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            512(AX)(BX*1), Z17, Z9
-	VPDPBUSD            576(AX)(BX*1), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z12, Z10
-	VFMADD231PS         Z10, Z9, Z3
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            384(AX)(SI*4), Z17, Z9
-	VPDPBUSD            448(AX)(SI*4), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            512(AX)(SI*4), Z17, Z9
-	VPDPBUSD            576(AX)(SI*4), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z13, Z10
-	VFMADD231PS         Z10, Z9, Z4
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            384(AX)(R8*1), Z17, Z9
-	VPDPBUSD            448(AX)(R8*1), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            512(AX)(R8*1), Z17, Z9
-	VPDPBUSD            576(AX)(R8*1), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z14, Z10
-	VFMADD231PS         Z10, Z9, Z5
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            384(AX)(BX*2), Z17, Z9
-	VPDPBUSD            448(AX)(BX*2), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            512(AX)(BX*2), Z17, Z9
-	VPDPBUSD            576(AX)(BX*2), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z15, Z10
-	VFMADD231PS         Z10, Z9, Z6
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            384(AX)(R9*1), Z17, Z9
-	VPDPBUSD            448(AX)(R9*1), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            512(AX)(R9*1), Z17, Z9
-	VPDPBUSD            576(AX)(R9*1), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
 	VPERMILPS           $0x00, Z8, Z8
-	VFMADD231PS         Z8, Z9, Z7
+	VFMADD231PS         Z8, Z11, Z7
 	PREFETCHT1          64(DX)
 	PREFETCHT1          128(DX)
 	ADDQ                $0x00000090, DX
@@ -1216,24 +1280,6 @@ GLOBL uppersQ4_K<>(SB), RODATA|NOPTR, $64
 
 DATA nibbles<>+0(SB)/4, $0x0f0f0f0f
 GLOBL nibbles<>(SB), RODATA|NOPTR, $4
-
-DATA none<>+0(SB)/4, $0x00000000
-DATA none<>+4(SB)/4, $0x00000000
-DATA none<>+8(SB)/4, $0x00000000
-DATA none<>+12(SB)/4, $0x00000000
-DATA none<>+16(SB)/4, $0x00000000
-DATA none<>+20(SB)/4, $0x00000000
-DATA none<>+24(SB)/4, $0x00000000
-DATA none<>+28(SB)/4, $0x00000000
-DATA none<>+32(SB)/4, $0x00000000
-DATA none<>+36(SB)/4, $0x00000000
-DATA none<>+40(SB)/4, $0x00000000
-DATA none<>+44(SB)/4, $0x00000000
-DATA none<>+48(SB)/4, $0x00000000
-DATA none<>+52(SB)/4, $0x00000000
-DATA none<>+56(SB)/4, $0x00000000
-DATA none<>+60(SB)/4, $0x00000000
-GLOBL none<>(SB), RODATA|NOPTR, $64
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

@@ -116,136 +116,152 @@ loop5:
 	VMOVUPS             448(SP), Z19
 	VFMADD231PS         128(AX)(R9*1), Z18, Z19
 	VMOVUPS             Z19, 448(SP)
-	VMULPS              192(AX), Z18, Z19
-	VMULPS              192(AX)(SI*1), Z18, Z20
-	VMULPS              192(AX)(SI*2), Z18, Z21
-	VMULPS              192(AX)(BX*1), Z18, Z22
-	VMULPS              192(AX)(SI*4), Z18, Z23
+	VBROADCASTI64X4     128(CX), Z19
+	VMOVDQU64           lowerPairs<>+0(SB), Z20
+	VGF2P8AFFINEQB      $0x00, Z20, Z19, Z19
+	VMOVDQU64           nibbleMask<>+0(SB), Z20
+	VPTERNLOGD          $0xf8, (CX), Z20, Z19
+	VBROADCASTI64X4     128(CX)(DI*1), Z20
+	VMOVDQU64           lowerPairs<>+0(SB), Z21
+	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
+	VMOVDQU64           nibbleMask<>+0(SB), Z21
+	VPTERNLOGD          $0xf8, (CX)(DI*1), Z21, Z20
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              192(AX), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z0
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z1
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              192(AX)(SI*1), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z2
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z3
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              192(AX)(SI*2), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z4
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z5
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              192(AX)(BX*1), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z6
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z7
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*4), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX)(SI*4), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              192(AX)(SI*4), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z8
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z9
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(R8*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX)(R8*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
 	VMULPS              192(AX)(R8*1), Z18, Z24
-	VMULPS              192(AX)(BX*2), Z18, Z25
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z10
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z11
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(BX*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX)(BX*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              192(AX)(BX*2), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z12
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z13
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(R9*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX)(R9*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
 	VMULPS              192(AX)(R9*1), Z18, Z18
-	VBROADCASTI64X4     128(CX), Z26
-	VMOVDQU64           lowerPairs<>+0(SB), Z27
-	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
-	VMOVDQU64           nibbleMask<>+0(SB), Z27
-	VPTERNLOGD          $0xf8, (CX), Z27, Z26
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            (AX), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            64(AX), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z19, Z28
-	VFMADD231PS         Z28, Z27, Z0
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            (AX)(SI*1), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            64(AX)(SI*1), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z20, Z28
-	VFMADD231PS         Z28, Z27, Z2
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            (AX)(SI*2), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            64(AX)(SI*2), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z21, Z28
-	VFMADD231PS         Z28, Z27, Z4
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            (AX)(BX*1), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            64(AX)(BX*1), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z22, Z28
-	VFMADD231PS         Z28, Z27, Z6
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            (AX)(SI*4), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            64(AX)(SI*4), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z23, Z28
-	VFMADD231PS         Z28, Z27, Z8
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            (AX)(R8*1), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            64(AX)(R8*1), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z24, Z28
-	VFMADD231PS         Z28, Z27, Z10
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            (AX)(BX*2), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            64(AX)(BX*2), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z25, Z28
-	VFMADD231PS         Z28, Z27, Z12
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            (AX)(R9*1), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            64(AX)(R9*1), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z18, Z26
-	VFMADD231PS         Z26, Z27, Z14
-	VBROADCASTI64X4     128(CX)(DI*1), Z26
-	VMOVDQU64           lowerPairs<>+0(SB), Z27
-	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
-	VMOVDQU64           nibbleMask<>+0(SB), Z27
-	VPTERNLOGD          $0xf8, (CX)(DI*1), Z27, Z26
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            (AX), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            64(AX), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x55, Z19, Z19
-	VFMADD231PS         Z19, Z27, Z1
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(SI*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            64(AX)(SI*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z20, Z20
-	VFMADD231PS         Z20, Z19, Z3
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(SI*2), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            64(AX)(SI*2), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z21, Z20
-	VFMADD231PS         Z20, Z19, Z5
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(BX*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            64(AX)(BX*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z22, Z20
-	VFMADD231PS         Z20, Z19, Z7
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(SI*4), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            64(AX)(SI*4), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z23, Z20
-	VFMADD231PS         Z20, Z19, Z9
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(R8*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            64(AX)(R8*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z24, Z20
-	VFMADD231PS         Z20, Z19, Z11
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(BX*2), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            64(AX)(BX*2), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z25, Z20
-	VFMADD231PS         Z20, Z19, Z13
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(R9*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            64(AX)(R9*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
+	VPERMILPS           $0x00, Z18, Z19
+	VFMADD231PS         Z19, Z21, Z14
+	VCVTDQ2PS           Z22, Z22
 	VPERMILPS           $0x55, Z18, Z18
-	VFMADD231PS         Z18, Z19, Z15
+	VFMADD231PS         Z18, Z22, Z15
 	PREFETCHT1          (DX)
 	VMOVDQU64           scales1<>+0(SB), Z18
 	VPERMB.Z            Z16, Z18, K1, Z18
@@ -275,139 +291,155 @@ loop5:
 	VMOVUPS             448(SP), Z19
 	VFMADD231PS         384(AX)(R9*1), Z18, Z19
 	VMOVUPS             Z19, 448(SP)
-	VMULPS              448(AX), Z18, Z19
-	VMULPS              448(AX)(SI*1), Z18, Z20
-	VMULPS              448(AX)(SI*2), Z18, Z21
-	VMULPS              448(AX)(BX*1), Z18, Z22
-	VMULPS              448(AX)(SI*4), Z18, Z23
+	VBROADCASTI64X4     128(CX), Z19
+	VMOVDQU64           upperPairs<>+0(SB), Z20
+	VGF2P8AFFINEQB      $0x00, Z20, Z19, Z19
+	VMOVDQU64           (CX), Z20
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
+	VPORD               Z20, Z19, Z19
+	VBROADCASTI64X4     128(CX)(DI*1), Z20
+	VMOVDQU64           upperPairs<>+0(SB), Z21
+	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
+	VMOVDQU64           (CX)(DI*1), Z21
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
+	VPORD               Z21, Z20, Z20
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              448(AX), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z0
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z1
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              448(AX)(SI*1), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z2
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z3
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              448(AX)(SI*2), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z4
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z5
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              448(AX)(BX*1), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z6
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z7
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX)(SI*4), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX)(SI*4), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              448(AX)(SI*4), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z8
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z9
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX)(R8*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX)(R8*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
 	VMULPS              448(AX)(R8*1), Z18, Z24
-	VMULPS              448(AX)(BX*2), Z18, Z25
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z10
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z11
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX)(BX*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX)(BX*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              448(AX)(BX*2), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z12
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z13
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX)(R9*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX)(R9*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
 	VMULPS              448(AX)(R9*1), Z18, Z18
-	VBROADCASTI64X4     128(CX), Z26
-	VMOVDQU64           upperPairs<>+0(SB), Z27
-	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
-	VMOVDQU64           (CX), Z27
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z27, Z27
-	VPORD               Z27, Z26, Z26
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            256(AX), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            320(AX), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z19, Z28
-	VFMADD231PS         Z28, Z27, Z0
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            256(AX)(SI*1), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            320(AX)(SI*1), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z20, Z28
-	VFMADD231PS         Z28, Z27, Z2
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            256(AX)(SI*2), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            320(AX)(SI*2), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z21, Z28
-	VFMADD231PS         Z28, Z27, Z4
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            256(AX)(BX*1), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            320(AX)(BX*1), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z22, Z28
-	VFMADD231PS         Z28, Z27, Z6
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            256(AX)(SI*4), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            320(AX)(SI*4), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z23, Z28
-	VFMADD231PS         Z28, Z27, Z8
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            256(AX)(R8*1), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            320(AX)(R8*1), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z24, Z28
-	VFMADD231PS         Z28, Z27, Z10
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            256(AX)(BX*2), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            320(AX)(BX*2), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z25, Z28
-	VFMADD231PS         Z28, Z27, Z12
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            256(AX)(R9*1), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            320(AX)(R9*1), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z18, Z26
-	VFMADD231PS         Z26, Z27, Z14
-	PREFETCHT1          64(DX)
-	VBROADCASTI64X4     128(CX)(DI*1), Z26
-	VMOVDQU64           upperPairs<>+0(SB), Z27
-	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
-	VMOVDQU64           (CX)(DI*1), Z27
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z27, Z27
-	VPORD               Z27, Z26, Z26
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            256(AX), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            320(AX), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x55, Z19, Z19
-	VFMADD231PS         Z19, Z27, Z1
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            256(AX)(SI*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            320(AX)(SI*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z20, Z20
-	VFMADD231PS         Z20, Z19, Z3
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            256(AX)(SI*2), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            320(AX)(SI*2), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z21, Z20
-	VFMADD231PS         Z20, Z19, Z5
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            256(AX)(BX*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            320(AX)(BX*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z22, Z20
-	VFMADD231PS         Z20, Z19, Z7
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            256(AX)(SI*4), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            320(AX)(SI*4), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z23, Z20
-	VFMADD231PS         Z20, Z19, Z9
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            256(AX)(R8*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            320(AX)(R8*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z24, Z20
-	VFMADD231PS         Z20, Z19, Z11
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            256(AX)(BX*2), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            320(AX)(BX*2), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z25, Z20
-	VFMADD231PS         Z20, Z19, Z13
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            256(AX)(R9*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            320(AX)(R9*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
+	VPERMILPS           $0x00, Z18, Z19
+	VFMADD231PS         Z19, Z21, Z14
+	VCVTDQ2PS           Z22, Z22
 	VPERMILPS           $0x55, Z18, Z18
-	VFMADD231PS         Z18, Z19, Z15
+	VFMADD231PS         Z18, Z22, Z15
+	PREFETCHT1          64(DX)
 	PREFETCHT1          128(DX)
 	VMOVDQU64           scales2<>+0(SB), Z18
 	VPERMB.Z            Z16, Z18, K1, Z18
@@ -437,137 +469,153 @@ loop5:
 	VMOVUPS             448(SP), Z19
 	VFMADD231PS         640(AX)(R9*1), Z18, Z19
 	VMOVUPS             Z19, 448(SP)
-	VMULPS              704(AX), Z18, Z19
-	VMULPS              704(AX)(SI*1), Z18, Z20
-	VMULPS              704(AX)(SI*2), Z18, Z21
-	VMULPS              704(AX)(BX*1), Z18, Z22
-	VMULPS              704(AX)(SI*4), Z18, Z23
+	VBROADCASTI64X4     160(CX), Z19
+	VMOVDQU64           lowerPairs<>+0(SB), Z20
+	VGF2P8AFFINEQB      $0x00, Z20, Z19, Z19
+	VMOVDQU64           nibbleMask<>+0(SB), Z20
+	VPTERNLOGD          $0xf8, 64(CX), Z20, Z19
+	VBROADCASTI64X4     160(CX)(DI*1), Z20
+	VMOVDQU64           lowerPairs<>+0(SB), Z21
+	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
+	VMOVDQU64           nibbleMask<>+0(SB), Z21
+	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z21, Z20
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z0
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z1
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX)(SI*1), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z2
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z3
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX)(SI*2), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z4
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z5
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX)(BX*1), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z6
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z7
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX)(SI*4), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX)(SI*4), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX)(SI*4), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z8
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z9
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX)(R8*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX)(R8*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
 	VMULPS              704(AX)(R8*1), Z18, Z24
-	VMULPS              704(AX)(BX*2), Z18, Z25
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z10
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z11
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX)(BX*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX)(BX*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX)(BX*2), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z12
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z13
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX)(R9*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX)(R9*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
 	VMULPS              704(AX)(R9*1), Z18, Z18
-	VBROADCASTI64X4     160(CX), Z26
-	VMOVDQU64           lowerPairs<>+0(SB), Z27
-	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
-	VMOVDQU64           nibbleMask<>+0(SB), Z27
-	VPTERNLOGD          $0xf8, 64(CX), Z27, Z26
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            512(AX), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            576(AX), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z19, Z28
-	VFMADD231PS         Z28, Z27, Z0
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            512(AX)(SI*1), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            576(AX)(SI*1), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z20, Z28
-	VFMADD231PS         Z28, Z27, Z2
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            512(AX)(SI*2), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            576(AX)(SI*2), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z21, Z28
-	VFMADD231PS         Z28, Z27, Z4
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            512(AX)(BX*1), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            576(AX)(BX*1), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z22, Z28
-	VFMADD231PS         Z28, Z27, Z6
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            512(AX)(SI*4), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            576(AX)(SI*4), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z23, Z28
-	VFMADD231PS         Z28, Z27, Z8
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            512(AX)(R8*1), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            576(AX)(R8*1), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z24, Z28
-	VFMADD231PS         Z28, Z27, Z10
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            512(AX)(BX*2), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            576(AX)(BX*2), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z25, Z28
-	VFMADD231PS         Z28, Z27, Z12
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            512(AX)(R9*1), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            576(AX)(R9*1), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x00, Z18, Z26
-	VFMADD231PS         Z26, Z27, Z14
-	PREFETCHT1          192(DX)
-	VBROADCASTI64X4     160(CX)(DI*1), Z26
-	VMOVDQU64           lowerPairs<>+0(SB), Z27
-	VGF2P8AFFINEQB      $0x00, Z27, Z26, Z26
-	VMOVDQU64           nibbleMask<>+0(SB), Z27
-	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z27, Z26
-	VMOVDQU64           none<>+0(SB), Z27
-	VPDPBUSD            512(AX), Z26, Z27
-	VPSLLD              $0x08, Z27, Z27
-	VPDPBUSD            576(AX), Z26, Z27
-	VCVTDQ2PS           Z27, Z27
-	VPERMILPS           $0x55, Z19, Z19
-	VFMADD231PS         Z19, Z27, Z1
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            512(AX)(SI*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            576(AX)(SI*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z20, Z20
-	VFMADD231PS         Z20, Z19, Z3
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            512(AX)(SI*2), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            576(AX)(SI*2), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z21, Z20
-	VFMADD231PS         Z20, Z19, Z5
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            512(AX)(BX*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            576(AX)(BX*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z22, Z20
-	VFMADD231PS         Z20, Z19, Z7
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            512(AX)(SI*4), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            576(AX)(SI*4), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z23, Z20
-	VFMADD231PS         Z20, Z19, Z9
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            512(AX)(R8*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            576(AX)(R8*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z24, Z20
-	VFMADD231PS         Z20, Z19, Z11
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            512(AX)(BX*2), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            576(AX)(BX*2), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x55, Z25, Z20
-	VFMADD231PS         Z20, Z19, Z13
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            512(AX)(R9*1), Z26, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            576(AX)(R9*1), Z26, Z19
-	VCVTDQ2PS           Z19, Z19
+	VPERMILPS           $0x00, Z18, Z19
+	VFMADD231PS         Z19, Z21, Z14
+	VCVTDQ2PS           Z22, Z22
 	VPERMILPS           $0x55, Z18, Z18
-	VFMADD231PS         Z18, Z19, Z15
+	VFMADD231PS         Z18, Z22, Z15
+	PREFETCHT1          192(DX)
 	PREFETCHT1          256(DX)
 	VMOVDQU64           scales3<>+0(SB), Z18
 	VPERMB.Z            Z16, Z18, K1, Z16
@@ -597,139 +645,155 @@ loop5:
 	VMOVUPS             448(SP), Z17
 	VFMADD231PS         896(AX)(R9*1), Z16, Z17
 	VMOVUPS             Z17, 448(SP)
-	VMULPS              960(AX), Z16, Z17
-	VMULPS              960(AX)(SI*1), Z16, Z18
-	VMULPS              960(AX)(SI*2), Z16, Z19
-	VMULPS              960(AX)(BX*1), Z16, Z20
-	VMULPS              960(AX)(SI*4), Z16, Z21
+	VBROADCASTI64X4     160(CX), Z17
+	VMOVDQU64           upperPairs<>+0(SB), Z18
+	VGF2P8AFFINEQB      $0x00, Z18, Z17, Z17
+	VMOVDQU64           64(CX), Z18
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z18, Z18
+	VPORD               Z18, Z17, Z17
+	VBROADCASTI64X4     160(CX)(DI*1), Z18
+	VMOVDQU64           upperPairs<>+0(SB), Z19
+	VGF2P8AFFINEQB      $0x00, Z19, Z18, Z18
+	VMOVDQU64           64(CX)(DI*1), Z19
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
+	VPORD               Z19, Z18, Z18
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
+	VMULPS              960(AX), Z16, Z22
+	VPERMILPS           $0x00, Z22, Z21
+	VFMADD231PS         Z21, Z19, Z0
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z22, Z19
+	VFMADD231PS         Z19, Z20, Z1
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX)(SI*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX)(SI*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
+	VMULPS              960(AX)(SI*1), Z16, Z22
+	VPERMILPS           $0x00, Z22, Z21
+	VFMADD231PS         Z21, Z19, Z2
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z22, Z19
+	VFMADD231PS         Z19, Z20, Z3
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX)(SI*2), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX)(SI*2), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
+	VMULPS              960(AX)(SI*2), Z16, Z22
+	VPERMILPS           $0x00, Z22, Z21
+	VFMADD231PS         Z21, Z19, Z4
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z22, Z19
+	VFMADD231PS         Z19, Z20, Z5
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX)(BX*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX)(BX*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
+	VMULPS              960(AX)(BX*1), Z16, Z22
+	VPERMILPS           $0x00, Z22, Z21
+	VFMADD231PS         Z21, Z19, Z6
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z22, Z19
+	VFMADD231PS         Z19, Z20, Z7
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX)(SI*4), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX)(SI*4), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
+	VMULPS              960(AX)(SI*4), Z16, Z22
+	VPERMILPS           $0x00, Z22, Z21
+	VFMADD231PS         Z21, Z19, Z8
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z22, Z19
+	VFMADD231PS         Z19, Z20, Z9
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX)(R8*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX)(R8*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
 	VMULPS              960(AX)(R8*1), Z16, Z22
-	VMULPS              960(AX)(BX*2), Z16, Z23
+	VPERMILPS           $0x00, Z22, Z21
+	VFMADD231PS         Z21, Z19, Z10
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z22, Z19
+	VFMADD231PS         Z19, Z20, Z11
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX)(BX*2), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX)(BX*2), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
+	VMULPS              960(AX)(BX*2), Z16, Z22
+	VPERMILPS           $0x00, Z22, Z21
+	VFMADD231PS         Z21, Z19, Z12
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z22, Z19
+	VFMADD231PS         Z19, Z20, Z13
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX)(R9*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX)(R9*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
 	VMULPS              960(AX)(R9*1), Z16, Z16
-	VBROADCASTI64X4     160(CX), Z24
-	VMOVDQU64           upperPairs<>+0(SB), Z25
-	VGF2P8AFFINEQB      $0x00, Z25, Z24, Z24
-	VMOVDQU64           64(CX), Z25
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z25, Z25
-	VPORD               Z25, Z24, Z24
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            768(AX), Z24, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            832(AX), Z24, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z17, Z26
-	VFMADD231PS         Z26, Z25, Z0
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            768(AX)(SI*1), Z24, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            832(AX)(SI*1), Z24, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z18, Z26
-	VFMADD231PS         Z26, Z25, Z2
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            768(AX)(SI*2), Z24, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            832(AX)(SI*2), Z24, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z19, Z26
-	VFMADD231PS         Z26, Z25, Z4
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            768(AX)(BX*1), Z24, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            832(AX)(BX*1), Z24, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z20, Z26
-	VFMADD231PS         Z26, Z25, Z6
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            768(AX)(SI*4), Z24, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            832(AX)(SI*4), Z24, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z21, Z26
-	VFMADD231PS         Z26, Z25, Z8
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            768(AX)(R8*1), Z24, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            832(AX)(R8*1), Z24, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z22, Z26
-	VFMADD231PS         Z26, Z25, Z10
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            768(AX)(BX*2), Z24, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            832(AX)(BX*2), Z24, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z23, Z26
-	VFMADD231PS         Z26, Z25, Z12
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            768(AX)(R9*1), Z24, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            832(AX)(R9*1), Z24, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z16, Z24
-	VFMADD231PS         Z24, Z25, Z14
-	PREFETCHT1          320(DX)
-	VBROADCASTI64X4     160(CX)(DI*1), Z24
-	VMOVDQU64           upperPairs<>+0(SB), Z25
-	VGF2P8AFFINEQB      $0x00, Z25, Z24, Z24
-	VMOVDQU64           64(CX)(DI*1), Z25
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z25, Z25
-	VPORD               Z25, Z24, Z24
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            768(AX), Z24, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            832(AX), Z24, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x55, Z17, Z17
-	VFMADD231PS         Z17, Z25, Z1
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            768(AX)(SI*1), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            832(AX)(SI*1), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z18, Z18
-	VFMADD231PS         Z18, Z17, Z3
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            768(AX)(SI*2), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            832(AX)(SI*2), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z19, Z18
-	VFMADD231PS         Z18, Z17, Z5
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            768(AX)(BX*1), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            832(AX)(BX*1), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z20, Z18
-	VFMADD231PS         Z18, Z17, Z7
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            768(AX)(SI*4), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            832(AX)(SI*4), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z21, Z18
-	VFMADD231PS         Z18, Z17, Z9
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            768(AX)(R8*1), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            832(AX)(R8*1), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z22, Z18
-	VFMADD231PS         Z18, Z17, Z11
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            768(AX)(BX*2), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            832(AX)(BX*2), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x55, Z23, Z18
-	VFMADD231PS         Z18, Z17, Z13
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            768(AX)(R9*1), Z24, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            832(AX)(R9*1), Z24, Z17
-	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0x00, Z16, Z17
+	VFMADD231PS         Z17, Z19, Z14
+	VCVTDQ2PS           Z20, Z20
 	VPERMILPS           $0x55, Z16, Z16
-	VFMADD231PS         Z16, Z17, Z15
+	VFMADD231PS         Z16, Z20, Z15
+	PREFETCHT1          320(DX)
 	PREFETCHT1          384(DX)
 	ADDQ                $0x000001a4, DX
 	CMPQ                DX, next_len+88(FP)
@@ -934,75 +998,75 @@ loop9:
 	VMOVUPS             448(SP), Z11
 	VFMADD231PS         128(AX)(R9*1), Z10, Z11
 	VMOVUPS             Z11, 448(SP)
-	VMULPS              192(AX), Z10, Z11
-	VMULPS              192(AX)(SI*1), Z10, Z12
+	VBROADCASTI64X4     128(CX), Z11
+	VMOVDQU64           lowerPairs<>+0(SB), Z12
+	VGF2P8AFFINEQB      $0x00, Z12, Z11, Z11
+	VMOVDQU64           nibbleMask<>+0(SB), Z12
+	VPTERNLOGD          $0xf8, (CX), Z12, Z11
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            (AX), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            64(AX), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              192(AX), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z0
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            (AX)(SI*1), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            64(AX)(SI*1), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              192(AX)(SI*1), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z1
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            (AX)(SI*2), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            64(AX)(SI*2), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
 	VMULPS              192(AX)(SI*2), Z10, Z13
-	VMULPS              192(AX)(BX*1), Z10, Z14
-	VMULPS              192(AX)(SI*4), Z10, Z15
-	VMULPS              192(AX)(R8*1), Z10, Z16
-	VMULPS              192(AX)(BX*2), Z10, Z17
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z2
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            (AX)(BX*1), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            64(AX)(BX*1), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              192(AX)(BX*1), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z3
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            (AX)(SI*4), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            64(AX)(SI*4), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              192(AX)(SI*4), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z4
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            (AX)(R8*1), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            64(AX)(R8*1), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              192(AX)(R8*1), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z5
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            (AX)(BX*2), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            64(AX)(BX*2), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              192(AX)(BX*2), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z6
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            (AX)(R9*1), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            64(AX)(R9*1), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
 	VMULPS              192(AX)(R9*1), Z10, Z10
-	VBROADCASTI64X4     128(CX), Z18
-	VMOVDQU64           lowerPairs<>+0(SB), Z19
-	VGF2P8AFFINEQB      $0x00, Z19, Z18, Z18
-	VMOVDQU64           nibbleMask<>+0(SB), Z19
-	VPTERNLOGD          $0xf8, (CX), Z19, Z18
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX), Z18, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            64(AX), Z18, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x00, Z11, Z11
-	VFMADD231PS         Z11, Z19, Z0
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX)(SI*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            64(AX)(SI*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z12, Z12
-	VFMADD231PS         Z12, Z11, Z1
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX)(SI*2), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            64(AX)(SI*2), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z13, Z12
-	VFMADD231PS         Z12, Z11, Z2
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX)(BX*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            64(AX)(BX*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z14, Z12
-	VFMADD231PS         Z12, Z11, Z3
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX)(SI*4), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            64(AX)(SI*4), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z15, Z12
-	VFMADD231PS         Z12, Z11, Z4
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX)(R8*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            64(AX)(R8*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z16, Z12
-	VFMADD231PS         Z12, Z11, Z5
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX)(BX*2), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            64(AX)(BX*2), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z17, Z12
-	VFMADD231PS         Z12, Z11, Z6
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX)(R9*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            64(AX)(R9*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z10, Z10
-	VFMADD231PS         Z10, Z11, Z7
+	VFMADD231PS         Z10, Z12, Z7
 	PREFETCHT1          (DX)
 	VMOVDQU64           scales1<>+0(SB), Z10
 	VPERMB.Z            Z8, Z10, K1, Z10
@@ -1032,76 +1096,76 @@ loop9:
 	VMOVUPS             448(SP), Z11
 	VFMADD231PS         384(AX)(R9*1), Z10, Z11
 	VMOVUPS             Z11, 448(SP)
-	VMULPS              448(AX), Z10, Z11
-	VMULPS              448(AX)(SI*1), Z10, Z12
+	VBROADCASTI64X4     128(CX), Z11
+	VMOVDQU64           upperPairs<>+0(SB), Z12
+	VGF2P8AFFINEQB      $0x00, Z12, Z11, Z11
+	VMOVDQU64           (CX), Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z12, Z12
+	VPORD               Z12, Z11, Z11
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            256(AX), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            320(AX), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              448(AX), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z0
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            256(AX)(SI*1), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            320(AX)(SI*1), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              448(AX)(SI*1), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z1
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            256(AX)(SI*2), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            320(AX)(SI*2), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
 	VMULPS              448(AX)(SI*2), Z10, Z13
-	VMULPS              448(AX)(BX*1), Z10, Z14
-	VMULPS              448(AX)(SI*4), Z10, Z15
-	VMULPS              448(AX)(R8*1), Z10, Z16
-	VMULPS              448(AX)(BX*2), Z10, Z17
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z2
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            256(AX)(BX*1), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            320(AX)(BX*1), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              448(AX)(BX*1), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z3
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            256(AX)(SI*4), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            320(AX)(SI*4), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              448(AX)(SI*4), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z4
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            256(AX)(R8*1), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            320(AX)(R8*1), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              448(AX)(R8*1), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z5
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            256(AX)(BX*2), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            320(AX)(BX*2), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              448(AX)(BX*2), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z6
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            256(AX)(R9*1), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            320(AX)(R9*1), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
 	VMULPS              448(AX)(R9*1), Z10, Z10
-	VBROADCASTI64X4     128(CX), Z18
-	VMOVDQU64           upperPairs<>+0(SB), Z19
-	VGF2P8AFFINEQB      $0x00, Z19, Z18, Z18
-	VMOVDQU64           (CX), Z19
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
-	VPORD               Z19, Z18, Z18
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            256(AX), Z18, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            320(AX), Z18, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x00, Z11, Z11
-	VFMADD231PS         Z11, Z19, Z0
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            256(AX)(SI*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            320(AX)(SI*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z12, Z12
-	VFMADD231PS         Z12, Z11, Z1
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            256(AX)(SI*2), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            320(AX)(SI*2), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z13, Z12
-	VFMADD231PS         Z12, Z11, Z2
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            256(AX)(BX*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            320(AX)(BX*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z14, Z12
-	VFMADD231PS         Z12, Z11, Z3
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            256(AX)(SI*4), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            320(AX)(SI*4), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z15, Z12
-	VFMADD231PS         Z12, Z11, Z4
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            256(AX)(R8*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            320(AX)(R8*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z16, Z12
-	VFMADD231PS         Z12, Z11, Z5
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            256(AX)(BX*2), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            320(AX)(BX*2), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z17, Z12
-	VFMADD231PS         Z12, Z11, Z6
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            256(AX)(R9*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            320(AX)(R9*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z10, Z10
-	VFMADD231PS         Z10, Z11, Z7
+	VFMADD231PS         Z10, Z12, Z7
 	PREFETCHT1          64(DX)
 	VMOVDQU64           scales2<>+0(SB), Z10
 	VPERMB.Z            Z8, Z10, K1, Z10
@@ -1131,75 +1195,75 @@ loop9:
 	VMOVUPS             448(SP), Z11
 	VFMADD231PS         640(AX)(R9*1), Z10, Z11
 	VMOVUPS             Z11, 448(SP)
-	VMULPS              704(AX), Z10, Z11
-	VMULPS              704(AX)(SI*1), Z10, Z12
+	VBROADCASTI64X4     160(CX), Z11
+	VMOVDQU64           lowerPairs<>+0(SB), Z12
+	VGF2P8AFFINEQB      $0x00, Z12, Z11, Z11
+	VMOVDQU64           nibbleMask<>+0(SB), Z12
+	VPTERNLOGD          $0xf8, 64(CX), Z12, Z11
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            512(AX), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            576(AX), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              704(AX), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z0
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            512(AX)(SI*1), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            576(AX)(SI*1), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              704(AX)(SI*1), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z1
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            512(AX)(SI*2), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            576(AX)(SI*2), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
 	VMULPS              704(AX)(SI*2), Z10, Z13
-	VMULPS              704(AX)(BX*1), Z10, Z14
-	VMULPS              704(AX)(SI*4), Z10, Z15
-	VMULPS              704(AX)(R8*1), Z10, Z16
-	VMULPS              704(AX)(BX*2), Z10, Z17
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z2
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            512(AX)(BX*1), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            576(AX)(BX*1), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              704(AX)(BX*1), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z3
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            512(AX)(SI*4), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            576(AX)(SI*4), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              704(AX)(SI*4), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z4
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            512(AX)(R8*1), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            576(AX)(R8*1), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              704(AX)(R8*1), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z5
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            512(AX)(BX*2), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            576(AX)(BX*2), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              704(AX)(BX*2), Z10, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z6
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            512(AX)(R9*1), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            576(AX)(R9*1), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
 	VMULPS              704(AX)(R9*1), Z10, Z10
-	VBROADCASTI64X4     160(CX), Z18
-	VMOVDQU64           lowerPairs<>+0(SB), Z19
-	VGF2P8AFFINEQB      $0x00, Z19, Z18, Z18
-	VMOVDQU64           nibbleMask<>+0(SB), Z19
-	VPTERNLOGD          $0xf8, 64(CX), Z19, Z18
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            512(AX), Z18, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            576(AX), Z18, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x00, Z11, Z11
-	VFMADD231PS         Z11, Z19, Z0
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            512(AX)(SI*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            576(AX)(SI*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z12, Z12
-	VFMADD231PS         Z12, Z11, Z1
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            512(AX)(SI*2), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            576(AX)(SI*2), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z13, Z12
-	VFMADD231PS         Z12, Z11, Z2
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            512(AX)(BX*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            576(AX)(BX*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z14, Z12
-	VFMADD231PS         Z12, Z11, Z3
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            512(AX)(SI*4), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            576(AX)(SI*4), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z15, Z12
-	VFMADD231PS         Z12, Z11, Z4
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            512(AX)(R8*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            576(AX)(R8*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z16, Z12
-	VFMADD231PS         Z12, Z11, Z5
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            512(AX)(BX*2), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            576(AX)(BX*2), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z17, Z12
-	VFMADD231PS         Z12, Z11, Z6
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            512(AX)(R9*1), Z18, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            576(AX)(R9*1), Z18, Z11
-	VCVTDQ2PS           Z11, Z11
 	VPERMILPS           $0x00, Z10, Z10
-	VFMADD231PS         Z10, Z11, Z7
+	VFMADD231PS         Z10, Z12, Z7
 	PREFETCHT1          128(DX)
 	VMOVDQU64           scales3<>+0(SB), Z10
 	VPERMB.Z            Z8, Z10, K1, Z8
@@ -1229,76 +1293,76 @@ loop9:
 	VMOVUPS             448(SP), Z9
 	VFMADD231PS         896(AX)(R9*1), Z8, Z9
 	VMOVUPS             Z9, 448(SP)
-	VMULPS              960(AX), Z8, Z9
-	VMULPS              960(AX)(SI*1), Z8, Z10
+	VBROADCASTI64X4     160(CX), Z9
+	VMOVDQU64           upperPairs<>+0(SB), Z10
+	VGF2P8AFFINEQB      $0x00, Z10, Z9, Z9
+	VMOVDQU64           64(CX), Z10
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z10, Z10
+	VPORD               Z10, Z9, Z9
+	VXORPS              Z10, Z10, Z10
+	VPDPBUSD            768(AX), Z9, Z10
+	VPSLLD              $0x08, Z10, Z10
+	VPDPBUSD            832(AX), Z9, Z10
+	VCVTDQ2PS           Z10, Z10
+	VMULPS              960(AX), Z8, Z11
+	VPERMILPS           $0x00, Z11, Z11
+	VFMADD231PS         Z11, Z10, Z0
+	VXORPS              Z10, Z10, Z10
+	VPDPBUSD            768(AX)(SI*1), Z9, Z10
+	VPSLLD              $0x08, Z10, Z10
+	VPDPBUSD            832(AX)(SI*1), Z9, Z10
+	VCVTDQ2PS           Z10, Z10
+	VMULPS              960(AX)(SI*1), Z8, Z11
+	VPERMILPS           $0x00, Z11, Z11
+	VFMADD231PS         Z11, Z10, Z1
+	VXORPS              Z10, Z10, Z10
+	VPDPBUSD            768(AX)(SI*2), Z9, Z10
+	VPSLLD              $0x08, Z10, Z10
+	VPDPBUSD            832(AX)(SI*2), Z9, Z10
+	VCVTDQ2PS           Z10, Z10
 	VMULPS              960(AX)(SI*2), Z8, Z11
-	VMULPS              960(AX)(BX*1), Z8, Z12
-	VMULPS              960(AX)(SI*4), Z8, Z13
-	VMULPS              960(AX)(R8*1), Z8, Z14
-	VMULPS              960(AX)(BX*2), Z8, Z15
+	VPERMILPS           $0x00, Z11, Z11
+	VFMADD231PS         Z11, Z10, Z2
+	VXORPS              Z10, Z10, Z10
+	VPDPBUSD            768(AX)(BX*1), Z9, Z10
+	VPSLLD              $0x08, Z10, Z10
+	VPDPBUSD            832(AX)(BX*1), Z9, Z10
+	VCVTDQ2PS           Z10, Z10
+	VMULPS              960(AX)(BX*1), Z8, Z11
+	VPERMILPS           $0x00, Z11, Z11
+	VFMADD231PS         Z11, Z10, Z3
+	VXORPS              Z10, Z10, Z10
+	VPDPBUSD            768(AX)(SI*4), Z9, Z10
+	VPSLLD              $0x08, Z10, Z10
+	VPDPBUSD            832(AX)(SI*4), Z9, Z10
+	VCVTDQ2PS           Z10, Z10
+	VMULPS              960(AX)(SI*4), Z8, Z11
+	VPERMILPS           $0x00, Z11, Z11
+	VFMADD231PS         Z11, Z10, Z4
+	VXORPS              Z10, Z10, Z10
+	VPDPBUSD            768(AX)(R8*1), Z9, Z10
+	VPSLLD              $0x08, Z10, Z10
+	VPDPBUSD            832(AX)(R8*1), Z9, Z10
+	VCVTDQ2PS           Z10, Z10
+	VMULPS              960(AX)(R8*1), Z8, Z11
+	VPERMILPS           $0x00, Z11, Z11
+	VFMADD231PS         Z11, Z10, Z5
+	VXORPS              Z10, Z10, Z10
+	VPDPBUSD            768(AX)(BX*2), Z9, Z10
+	VPSLLD              $0x08, Z10, Z10
+	VPDPBUSD            832(AX)(BX*2), Z9, Z10
+	VCVTDQ2PS           Z10, Z10
+	VMULPS              960(AX)(BX*2), Z8, Z11
+	VPERMILPS           $0x00, Z11, Z11
+	VFMADD231PS         Z11, Z10, Z6
+	VXORPS              Z10, Z10, Z10
+	VPDPBUSD            768(AX)(R9*1), Z9, Z10
+	VPSLLD              $0x08, Z10, Z10
+	VPDPBUSD            832(AX)(R9*1), Z9, Z10
+	VCVTDQ2PS           Z10, Z10
 	VMULPS              960(AX)(R9*1), Z8, Z8
-	VBROADCASTI64X4     160(CX), Z16
-	VMOVDQU64           upperPairs<>+0(SB), Z17
-	VGF2P8AFFINEQB      $0x00, Z17, Z16, Z16
-	VMOVDQU64           64(CX), Z17
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
-	VPORD               Z17, Z16, Z16
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            768(AX), Z16, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            832(AX), Z16, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0x00, Z9, Z9
-	VFMADD231PS         Z9, Z17, Z0
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            768(AX)(SI*1), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            832(AX)(SI*1), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z10, Z10
-	VFMADD231PS         Z10, Z9, Z1
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            768(AX)(SI*2), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            832(AX)(SI*2), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z11, Z10
-	VFMADD231PS         Z10, Z9, Z2
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            768(AX)(BX*1), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            832(AX)(BX*1), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z12, Z10
-	VFMADD231PS         Z10, Z9, Z3
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            768(AX)(SI*4), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            832(AX)(SI*4), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z13, Z10
-	VFMADD231PS         Z10, Z9, Z4
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            768(AX)(R8*1), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            832(AX)(R8*1), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z14, Z10
-	VFMADD231PS         Z10, Z9, Z5
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            768(AX)(BX*2), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            832(AX)(BX*2), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z15, Z10
-	VFMADD231PS         Z10, Z9, Z6
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            768(AX)(R9*1), Z16, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            832(AX)(R9*1), Z16, Z9
-	VCVTDQ2PS           Z9, Z9
 	VPERMILPS           $0x00, Z8, Z8
-	VFMADD231PS         Z8, Z9, Z7
+	VFMADD231PS         Z8, Z10, Z7
 	PREFETCHT1          192(DX)
 	ADDQ                $0x000000d2, DX
 	CMPQ                DX, next_len+88(FP)
@@ -1596,24 +1660,6 @@ GLOBL upperPairs<>(SB), RODATA|NOPTR, $64
 
 DATA upperByte<>+0(SB)/4, $0x33800000
 GLOBL upperByte<>(SB), RODATA|NOPTR, $4
-
-DATA none<>+0(SB)/4, $0x00000000
-DATA none<>+4(SB)/4, $0x00000000
-DATA none<>+8(SB)/4, $0x00000000
-DATA none<>+12(SB)/4, $0x00000000
-DATA none<>+16(SB)/4, $0x00000000
-DATA none<>+20(SB)/4, $0x00000000
-DATA none<>+24(SB)/4, $0x00000000
-DATA none<>+28(SB)/4, $0x00000000
-DATA none<>+32(SB)/4, $0x00000000
-DATA none<>+36(SB)/4, $0x00000000
-DATA none<>+40(SB)/4, $0x00000000
-DATA none<>+44(SB)/4, $0x00000000
-DATA none<>+48(SB)/4, $0x00000000
-DATA none<>+52(SB)/4, $0x00000000
-DATA none<>+56(SB)/4, $0x00000000
-DATA none<>+60(SB)/4, $0x00000000
-GLOBL none<>(SB), RODATA|NOPTR, $64
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

@@ -32,6 +32,7 @@ const nearRow = 1024 // how far ahead in a long row what a product of one token 
 // wholeProduct writes a product. One that is direct asks for what comes to be brought into the first cache at once, rather than into the second and from there into the first.
 func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
 	keys, o := min(4, 16/vectors), f.order
+	sharing := min(vectors, 2) // rows that take what they need of a token from registers
 	name, ask := fmt.Sprintf("product%d%sWhole", vectors, f.name), a.PREFETCHT1
 	if direct {
 		name, ask = name+"Direct", a.PREFETCHT0
@@ -103,13 +104,16 @@ func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
 		}
 		a.repeat(left, f.bytes, func() {
 			tokens := strided(q, units, 1, vectors)
-			operandOf := func(token, disp int) operand.Op { return moved(tokens[token], disp) }
-			if vectors == 1 && keys > 1 { // the rows share them
+			// sharedBy gives what a token has at a place, in a register if so many rows take it.
+			sharedBy := func(rows, token int) func(disp int) operand.Op {
 				have := map[int]reg.VecVirtual{}
-				operandOf = func(_, disp int) operand.Op {
+				return func(disp int) operand.Op {
+					if rows == 1 {
+						return moved(tokens[token], disp)
+					}
 					if have[disp] == nil {
 						have[disp] = a.ZMM()
-						a.VMOVDQU64(at(q, disp), have[disp])
+						a.VMOVDQU64(moved(tokens[token], disp), have[disp])
 					}
 					return have[disp]
 				}
@@ -127,52 +131,76 @@ func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
 					factor := step.beside(part)
 					for h := range vectors {
 						v := besides(beside, h)
-						a.VFMADD231PS(operandOf(h, o.sum(part)), factor, v)
+						a.VFMADD231PS(moved(tokens[h], o.sum(part)), factor, v)
 						if waiting.Base != nil {
 							a.VMOVUPS(v, waiting.Offset(64*h))
 						}
 					}
 				}
 				scales, factors := step.scales(part), make([]reg.VecVirtual, vectors)
-				for h := range factors {
-					factors[h] = scales
-					if h+1 < vectors {
-						factors[h] = a.ZMM()
+				factorOf := func(h int) reg.VecVirtual {
+					if factors[h] == nil {
+						factors[h] = scales
+						if h+1 < vectors {
+							factors[h] = a.ZMM()
+						}
+						a.VMULPS(moved(tokens[h], o.scales(part)), scales, factors[h])
 					}
-					a.VMULPS(operandOf(h, o.scales(part)), scales, factors[h])
+					return factors[h]
 				}
-				for r := range keys {
-					weights := step.weights(part, r)
+				sharedByAll := sharedBy(keys, 0)
+				for first := 0; first < keys; first += sharing {
+					rows := min(sharing, keys-first)
+					weights, sums := make([][]reg.VecVirtual, rows), make([]reg.VecVirtual, rows)
+					for r := range rows {
+						weights[r] = step.weights(part, first+r)
+					}
 					for h := range vectors {
-						sum, factor := a.ZMM(), a.ZMM()
-						if o.sums {
-							a.VMOVDQU64(a.words("none", func(int) uint32 { return 0 }), sum)
-						} else {
-							a.VMOVDQU64(moved(tokens[h], o.start(part)), sum)
+						operandOf := sharedByAll
+						if vectors > 1 {
+							operandOf = sharedBy(rows, h)
 						}
-						for i, w := range weights {
-							a.raw("VPDPBUSD", true, nil, operandOf(h, o.upper(part)+64*i), w, sum)
+						products := func(at int) {
+							for i := range o.halves {
+								for r, sum := range sums {
+									a.raw("VPDPBUSD", true, nil, operandOf(at+64*i), weights[r][i], sum)
+								}
+							}
 						}
-						if o.sums {
-							a.VPSLLD(operand.U8(8), sum, sum)
-						} else {
-							// The sum's upper eight bits, which are the start's and no part of it, go, and the lowest become the start's.
-							a.raw("VPSHLDD", false, nil, operand.U8(8), operandOf(h, o.start(part)), sum, sum)
+						for r := range sums {
+							if o.sums {
+								sums[r] = a.zeroed(1)[0]
+							} else {
+								sums[r] = a.ZMM()
+								a.VMOVDQU64(operandOf(o.start(part)), sums[r])
+							}
 						}
-						for i, w := range weights {
-							a.raw("VPDPBUSD", true, nil, operandOf(h, o.lower(part)+64*i), w, sum)
+						products(o.upper(part))
+						for _, sum := range sums {
+							if o.sums {
+								a.VPSLLD(operand.U8(8), sum, sum)
+							} else {
+								// The sum's upper eight bits, which are the start's and no part of it, go, and the lowest become the start's.
+								a.raw("VPSHLDD", false, nil, operand.U8(8), operandOf(o.start(part)), sum, sum)
+							}
 						}
-						a.VCVTDQ2PS(sum, sum)
-						a.VPERMILPS(operand.U8(uint64(r*0x55)), factors[h], factor)
-						a.VFMADD231PS(factor, sum, acc[h*keys+r])
+						products(o.lower(part))
+						for r, sum := range sums {
+							a.VCVTDQ2PS(sum, sum)
+							factor := a.ZMM()
+							a.VPERMILPS(operand.U8(uint64((first+r)*0x55)), factorOf(h), factor)
+							a.VFMADD231PS(factor, sum, acc[h*keys+first+r])
+						}
 					}
 					if coming != nil && part == 0 {
-						for disp := 0; disp < f.bytes-cacheLine/2; disp += cacheLine {
-							a.PREFETCHT0(moved(coming[r], disp))
+						for r := first; r < first+rows; r++ {
+							for disp := 0; disp < f.bytes-cacheLine/2; disp += cacheLine {
+								a.PREFETCHT0(moved(coming[r], disp))
+							}
 						}
 					}
 					// Evenly: too many at once would be dropped.
-					for line := lines * (part*keys + r) / places; line < lines*(part*keys+r+1)/places; line++ {
+					for line := lines * (part*keys + first) / places; line < lines*(part*keys+first+rows)/places; line++ {
 						ask(at(next, line*cacheLine))
 					}
 				}
