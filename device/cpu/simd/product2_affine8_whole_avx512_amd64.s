@@ -49,6 +49,11 @@ end2:
 	KMOVW        R11, K2
 	MOVL         $0x0000f000, R11
 	KMOVW        R11, K3
+	MOVQ         DI, R11
+	SHLQ         $0x02, R11
+	MOVQ         $0x00000400, R12
+	CMPQ         DI, $0x00000800
+	CMOVQHI      R12, R11
 	CMPQ         n+104(FP), $0x00000004
 	JLT          done4
 
@@ -63,8 +68,8 @@ rows3:
 	VXORPS Z7, Z7, Z7
 	VXORPS Z8, Z8, Z8
 	VXORPS Z9, Z9, Z9
-	MOVQ   DI, R11
-	CMPQ   R11, $0x00000080
+	MOVQ   DI, R12
+	CMPQ   R12, $0x00000080
 	JLT    end6
 
 loop5:
@@ -81,6 +86,7 @@ loop5:
 	VMOVDQU64       (SP), Z12
 	VPERMPS         Z11, Z12, Z11
 	ADDQ            per+120(FP), R8
+	LEAQ            (CX)(R11*1), R13
 	VFMADD231PS     256(AX), Z11, Z8
 	VFMADD231PS     256(AX)(SI*1), Z11, Z9
 	VMOVDQU64       (CX), Z11
@@ -135,6 +141,10 @@ loop5:
 	VCVTDQ2PS       Z16, Z16
 	VPERMILPS       $0x55, Z10, Z11
 	VFMADD231PS     Z11, Z16, Z5
+	PREFETCHT0      (R13)
+	PREFETCHT0      64(R13)
+	PREFETCHT0      (R13)(DI*1)
+	PREFETCHT0      64(R13)(DI*1)
 	PREFETCHT1      (DX)
 	PREFETCHT1      64(DX)
 	PREFETCHT1      128(DX)
@@ -189,6 +199,10 @@ loop5:
 	VCVTDQ2PS       Z16, Z16
 	VPERMILPS       $0xff, Z10, Z10
 	VFMADD231PS     Z10, Z16, Z7
+	PREFETCHT0      (R13)(DI*2)
+	PREFETCHT0      64(R13)(DI*2)
+	PREFETCHT0      (R13)(BX*1)
+	PREFETCHT0      64(R13)(BX*1)
 	PREFETCHT1      256(DX)
 	PREFETCHT1      320(DX)
 	PREFETCHT1      384(DX)
@@ -198,8 +212,8 @@ loop5:
 	CMOVQHI         next_len+88(FP), DX
 	ADDQ            $0x00000080, CX
 	ADDQ            $0x00000180, AX
-	SUBQ            $0x00000080, R11
-	CMPQ            R11, $0x00000080
+	SUBQ            $0x00000080, R12
+	CMPQ            R12, $0x00000080
 	JGE             loop5
 
 end6:
@@ -207,8 +221,8 @@ end6:
 	ADDQ          R10, R8
 	ADDQ          R10, R8
 	ADDQ          R10, R8
-	MOVL          $0x0000cccc, R11
-	KMOVW         R11, K4
+	MOVL          $0x0000cccc, R12
+	KMOVW         R12, K4
 	VSHUFPS       $0x4e, Z1, Z0, Z10
 	VMOVAPS       Z1, K4, Z0
 	VADDPS        Z10, Z0, Z0
@@ -227,8 +241,8 @@ end6:
 	VSHUFPS       $0xdd, Z6, Z4, Z1
 	VSHUFPS       $0x88, Z6, Z4, Z4
 	VADDPS        Z1, Z4, Z4
-	MOVL          $0x0000ff00, R11
-	KMOVW         R11, K4
+	MOVL          $0x0000ff00, R12
+	KMOVW         R12, K4
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K4, Z0
 	VADDPS        Z1, Z0, Z0
@@ -245,13 +259,13 @@ end6:
 	VADDPS        X1, X9, X9
 	VINSERTF32X4  $0x01, X9, Z8, Z8
 	VADDPS        Z8, Z0, Z0
-	MOVQ          s_base+0(FP), R11
-	MOVQ          stride+24(FP), R12
-	VMOVUPS       X0, (R11)
-	ADDQ          R12, R11
+	MOVQ          s_base+0(FP), R12
+	MOVQ          stride+24(FP), R13
+	VMOVUPS       X0, (R12)
+	ADDQ          R13, R12
 	VEXTRACTF32X4 $0x01, Z0, X0
-	VMOVUPS       X0, (R11)
-	ADDQ          R12, R11
+	VMOVUPS       X0, (R12)
+	ADDQ          R13, R12
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX

@@ -28,17 +28,22 @@ loop1:
 	JGE  loop1
 
 end2:
-	LEAQ  (DI)(DI*2), BX
-	MOVL  $0x0000f000, R8
-	KMOVD R8, K1
-	MOVL  $0x00002222, R8
-	KMOVD R8, K2
-	MOVL  $0x00004444, R8
-	KMOVD R8, K3
-	MOVL  $0x00008888, R8
-	KMOVD R8, K4
-	CMPQ  n+104(FP), $0x00000004
-	JLT   done4
+	LEAQ    (DI)(DI*2), BX
+	MOVL    $0x0000f000, R8
+	KMOVD   R8, K1
+	MOVL    $0x00002222, R8
+	KMOVD   R8, K2
+	MOVL    $0x00004444, R8
+	KMOVD   R8, K3
+	MOVL    $0x00008888, R8
+	KMOVD   R8, K4
+	MOVQ    DI, R8
+	SHLQ    $0x02, R8
+	MOVQ    $0x00000400, R9
+	CMPQ    DI, $0x00000800
+	CMOVQHI R9, R8
+	CMPQ    n+104(FP), $0x00000004
+	JLT     done4
 
 rows3:
 	VXORPS Z0, Z0, Z0
@@ -49,8 +54,8 @@ rows3:
 	VXORPS Z5, Z5, Z5
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
-	MOVQ   DI, R8
-	CMPQ   R8, $0x00000048
+	MOVQ   DI, R9
+	CMPQ   R9, $0x00000048
 	JLT    end6
 
 loop5:
@@ -73,6 +78,7 @@ loop5:
 	VPERMW              Z14, Z8, Z8
 	VBROADCASTI32X4     56(CX)(BX*1), K1, Z8
 	VCVTPH2PS           Y10, Z9
+	LEAQ                (CX)(R8*1), R10
 	VPANDD.BCST         nibbles<>+0(SB), Z11, Z10
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
 	VPANDD.BCST         nibbles<>+0(SB), Z12, Z14
@@ -125,6 +131,8 @@ loop5:
 	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0x55, Z9, Z10
 	VFMADD231PS         Z10, Z17, Z5
+	PREFETCHT0          (R10)
+	PREFETCHT0          (R10)(DI*1)
 	PREFETCHT1          (DX)
 	PREFETCHT1          64(DX)
 	VPANDD.BCST         nibbles<>+0(SB), Z13, Z10
@@ -177,6 +185,8 @@ loop5:
 	VCVTDQ2PS           Z15, Z15
 	VPERMILPS           $0xff, Z9, Z8
 	VFMADD231PS         Z8, Z15, Z7
+	PREFETCHT0          (R10)(DI*2)
+	PREFETCHT0          (R10)(BX*1)
 	PREFETCHT1          128(DX)
 	PREFETCHT1          192(DX)
 	PREFETCHT1          256(DX)
@@ -185,14 +195,14 @@ loop5:
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000048, CX
 	ADDQ                $0x00000180, AX
-	SUBQ                $0x00000048, R8
-	CMPQ                R8, $0x00000048
+	SUBQ                $0x00000048, R9
+	CMPQ                R9, $0x00000048
 	JGE                 loop5
 
 end6:
 	SUBQ          SI, AX
-	MOVL          $0x0000cccc, R8
-	KMOVW         R8, K5
+	MOVL          $0x0000cccc, R9
+	KMOVW         R9, K5
 	VSHUFPS       $0x4e, Z1, Z0, Z8
 	VMOVAPS       Z1, K5, Z0
 	VADDPS        Z8, Z0, Z0
@@ -211,21 +221,21 @@ end6:
 	VSHUFPS       $0xdd, Z6, Z4, Z1
 	VSHUFPS       $0x88, Z6, Z4, Z4
 	VADDPS        Z1, Z4, Z4
-	MOVL          $0x0000ff00, R8
-	KMOVW         R8, K5
+	MOVL          $0x0000ff00, R9
+	KMOVW         R9, K5
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K5, Z0
 	VADDPS        Z1, Z0, Z0
 	VSHUFF32X4    $0xdd, Z0, Z0, Z1
 	VSHUFF32X4    $0x88, Z0, Z0, Z0
 	VADDPS        Z1, Z0, Z0
-	MOVQ          s_base+0(FP), R8
-	MOVQ          stride+24(FP), R9
-	VMOVUPS       X0, (R8)
-	ADDQ          R9, R8
+	MOVQ          s_base+0(FP), R9
+	MOVQ          stride+24(FP), R10
+	VMOVUPS       X0, (R9)
+	ADDQ          R10, R9
 	VEXTRACTF32X4 $0x01, Z0, X0
-	VMOVUPS       X0, (R8)
-	ADDQ          R9, R8
+	VMOVUPS       X0, (R9)
+	ADDQ          R10, R9
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX

@@ -28,17 +28,22 @@ loop1:
 	JGE  loop1
 
 end2:
-	LEAQ  (DI)(DI*2), BX
-	MOVQ  $0x8888888888888888, R8
-	KMOVQ R8, K1
-	MOVL  $0x000000f0, R8
-	KMOVW R8, K2
-	MOVL  $0x00000f00, R8
-	KMOVW R8, K3
-	MOVL  $0x0000f000, R8
-	KMOVW R8, K4
-	CMPQ  n+104(FP), $0x00000004
-	JLT   done4
+	LEAQ    (DI)(DI*2), BX
+	MOVQ    $0x8888888888888888, R8
+	KMOVQ   R8, K1
+	MOVL    $0x000000f0, R8
+	KMOVW   R8, K2
+	MOVL    $0x00000f00, R8
+	KMOVW   R8, K3
+	MOVL    $0x0000f000, R8
+	KMOVW   R8, K4
+	MOVQ    DI, R8
+	SHLQ    $0x02, R8
+	MOVQ    $0x00000400, R9
+	CMPQ    DI, $0x00000800
+	CMOVQHI R9, R8
+	CMPQ    n+104(FP), $0x00000004
+	JLT     done4
 
 rows3:
 	VXORPS Z0, Z0, Z0
@@ -51,8 +56,8 @@ rows3:
 	VXORPS Z7, Z7, Z7
 	VXORPS Z8, Z8, Z8
 	VXORPS Z9, Z9, Z9
-	MOVQ   DI, R8
-	CMPQ   R8, $0x000000d2
+	MOVQ   DI, R9
+	CMPQ   R9, $0x000000d2
 	JLT    end6
 
 loop5:
@@ -68,6 +73,7 @@ loop5:
 	VPERMW              Z11, Z12, Z11
 	VCVTPH2PS           Y11, Z11
 	VMULPS.BCST         upperByte<>+0(SB), Z11, Z11
+	LEAQ                (CX)(R8*1), R10
 	VMOVDQU64           scales0<>+0(SB), Z12
 	VPERMB.Z            Z10, Z12, K1, Z12
 	VCVTDQ2PS           Z12, Z12
@@ -118,6 +124,12 @@ loop5:
 	VCVTDQ2PS           Z16, Z16
 	VPERMILPS           $0x55, Z12, Z13
 	VFMADD231PS         Z13, Z16, Z5
+	PREFETCHT0          (R10)
+	PREFETCHT0          64(R10)
+	PREFETCHT0          128(R10)
+	PREFETCHT0          (R10)(DI*1)
+	PREFETCHT0          64(R10)(DI*1)
+	PREFETCHT0          128(R10)(DI*1)
 	PREFETCHT1          (DX)
 	VBROADCASTI64X4     128(CX)(DI*2), Z13
 	VMOVDQU64           lowerPairs<>+0(SB), Z14
@@ -161,6 +173,12 @@ loop5:
 	VCVTDQ2PS           Z16, Z16
 	VPERMILPS           $0xff, Z12, Z12
 	VFMADD231PS         Z12, Z16, Z7
+	PREFETCHT0          (R10)(DI*2)
+	PREFETCHT0          64(R10)(DI*2)
+	PREFETCHT0          128(R10)(DI*2)
+	PREFETCHT0          (R10)(BX*1)
+	PREFETCHT0          64(R10)(BX*1)
+	PREFETCHT0          128(R10)(BX*1)
 	PREFETCHT1          64(DX)
 	PREFETCHT1          128(DX)
 	VMOVDQU64           scales1<>+0(SB), Z12
@@ -463,14 +481,14 @@ loop5:
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x000000d2, CX
 	ADDQ                $0x00000400, AX
-	SUBQ                $0x000000d2, R8
-	CMPQ                R8, $0x000000d2
+	SUBQ                $0x000000d2, R9
+	CMPQ                R9, $0x000000d2
 	JGE                 loop5
 
 end6:
 	SUBQ          SI, AX
-	MOVL          $0x0000cccc, R8
-	KMOVW         R8, K5
+	MOVL          $0x0000cccc, R9
+	KMOVW         R9, K5
 	VSHUFPS       $0x4e, Z1, Z0, Z10
 	VMOVAPS       Z1, K5, Z0
 	VADDPS        Z10, Z0, Z0
@@ -489,8 +507,8 @@ end6:
 	VSHUFPS       $0xdd, Z6, Z4, Z1
 	VSHUFPS       $0x88, Z6, Z4, Z4
 	VADDPS        Z1, Z4, Z4
-	MOVL          $0x0000ff00, R8
-	KMOVW         R8, K5
+	MOVL          $0x0000ff00, R9
+	KMOVW         R9, K5
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K5, Z0
 	VADDPS        Z1, Z0, Z0
@@ -507,13 +525,13 @@ end6:
 	VADDPS        X1, X9, X9
 	VINSERTF32X4  $0x01, X9, Z8, Z8
 	VSUBPS        Z8, Z0, Z0
-	MOVQ          s_base+0(FP), R8
-	MOVQ          stride+24(FP), R9
-	VMOVUPS       X0, (R8)
-	ADDQ          R9, R8
+	MOVQ          s_base+0(FP), R9
+	MOVQ          stride+24(FP), R10
+	VMOVUPS       X0, (R9)
+	ADDQ          R10, R9
 	VEXTRACTF32X4 $0x01, Z0, X0
-	VMOVUPS       X0, (R8)
-	ADDQ          R9, R8
+	VMOVUPS       X0, (R9)
+	ADDQ          R10, R9
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX

@@ -31,6 +31,11 @@ end2:
 	LEAQ      (DI)(DI*2), BX
 	VXORPS    Z0, Z0, Z0
 	VMOVDQU64 Z0, (SP)
+	MOVQ      DI, R8
+	SHLQ      $0x02, R8
+	MOVQ      $0x00000400, R9
+	CMPQ      DI, $0x00000800
+	CMOVQHI   R9, R8
 	CMPQ      n+104(FP), $0x00000004
 	JLT       done4
 
@@ -43,82 +48,83 @@ rows3:
 	VXORPS  Z5, Z5, Z5
 	VXORPS  Z6, Z6, Z6
 	VXORPS  Z7, Z7, Z7
-	MOVQ    DI, R8
-	XORQ    R9, R9
-	MOVWLZX (CX), R10
-	MOVW    R10, (SP)(R9*1)
-	MOVWLZX 34(CX), R10
-	MOVW    R10, 8(SP)(R9*1)
-	MOVWLZX 68(CX), R10
-	MOVW    R10, 16(SP)(R9*1)
-	MOVWLZX 102(CX), R10
-	MOVW    R10, 24(SP)(R9*1)
-	MOVWLZX (CX)(DI*1), R10
-	MOVW    R10, 2(SP)(R9*1)
-	MOVWLZX 34(CX)(DI*1), R10
-	MOVW    R10, 10(SP)(R9*1)
-	MOVWLZX 68(CX)(DI*1), R10
-	MOVW    R10, 18(SP)(R9*1)
-	MOVWLZX 102(CX)(DI*1), R10
-	MOVW    R10, 26(SP)(R9*1)
-	MOVWLZX (CX)(DI*2), R10
-	MOVW    R10, 4(SP)(R9*1)
-	MOVWLZX 34(CX)(DI*2), R10
-	MOVW    R10, 12(SP)(R9*1)
-	MOVWLZX 68(CX)(DI*2), R10
-	MOVW    R10, 20(SP)(R9*1)
-	MOVWLZX 102(CX)(DI*2), R10
-	MOVW    R10, 28(SP)(R9*1)
-	MOVWLZX (CX)(BX*1), R10
-	MOVW    R10, 6(SP)(R9*1)
-	MOVWLZX 34(CX)(BX*1), R10
-	MOVW    R10, 14(SP)(R9*1)
-	MOVWLZX 68(CX)(BX*1), R10
-	MOVW    R10, 22(SP)(R9*1)
-	MOVWLZX 102(CX)(BX*1), R10
-	MOVW    R10, 30(SP)(R9*1)
-	CMPQ    R8, $0x00000088
+	MOVQ    DI, R9
+	XORQ    R10, R10
+	MOVWLZX (CX), R11
+	MOVW    R11, (SP)(R10*1)
+	MOVWLZX 34(CX), R11
+	MOVW    R11, 8(SP)(R10*1)
+	MOVWLZX 68(CX), R11
+	MOVW    R11, 16(SP)(R10*1)
+	MOVWLZX 102(CX), R11
+	MOVW    R11, 24(SP)(R10*1)
+	MOVWLZX (CX)(DI*1), R11
+	MOVW    R11, 2(SP)(R10*1)
+	MOVWLZX 34(CX)(DI*1), R11
+	MOVW    R11, 10(SP)(R10*1)
+	MOVWLZX 68(CX)(DI*1), R11
+	MOVW    R11, 18(SP)(R10*1)
+	MOVWLZX 102(CX)(DI*1), R11
+	MOVW    R11, 26(SP)(R10*1)
+	MOVWLZX (CX)(DI*2), R11
+	MOVW    R11, 4(SP)(R10*1)
+	MOVWLZX 34(CX)(DI*2), R11
+	MOVW    R11, 12(SP)(R10*1)
+	MOVWLZX 68(CX)(DI*2), R11
+	MOVW    R11, 20(SP)(R10*1)
+	MOVWLZX 102(CX)(DI*2), R11
+	MOVW    R11, 28(SP)(R10*1)
+	MOVWLZX (CX)(BX*1), R11
+	MOVW    R11, 6(SP)(R10*1)
+	MOVWLZX 34(CX)(BX*1), R11
+	MOVW    R11, 14(SP)(R10*1)
+	MOVWLZX 68(CX)(BX*1), R11
+	MOVW    R11, 22(SP)(R10*1)
+	MOVWLZX 102(CX)(BX*1), R11
+	MOVW    R11, 30(SP)(R10*1)
+	CMPQ    R9, $0x00000088
 	JLT     end6
 
 loop5:
-	VCVTPH2PS       (SP)(R9*1), Z8
-	XORQ            $0x20, R9
-	MOVQ            CX, R10
-	LEAQ            136(CX), R11
-	CMPQ            R8, $0x00000088
-	CMOVQGT         R11, R10
-	MOVWLZX         (R10), R11
-	MOVW            R11, (SP)(R9*1)
-	MOVWLZX         34(R10), R11
-	MOVW            R11, 8(SP)(R9*1)
-	MOVWLZX         68(R10), R11
-	MOVW            R11, 16(SP)(R9*1)
-	MOVWLZX         102(R10), R11
-	MOVW            R11, 24(SP)(R9*1)
-	MOVWLZX         (R10)(DI*1), R11
-	MOVW            R11, 2(SP)(R9*1)
-	MOVWLZX         34(R10)(DI*1), R11
-	MOVW            R11, 10(SP)(R9*1)
-	MOVWLZX         68(R10)(DI*1), R11
-	MOVW            R11, 18(SP)(R9*1)
-	MOVWLZX         102(R10)(DI*1), R11
-	MOVW            R11, 26(SP)(R9*1)
-	MOVWLZX         (R10)(DI*2), R11
-	MOVW            R11, 4(SP)(R9*1)
-	MOVWLZX         34(R10)(DI*2), R11
-	MOVW            R11, 12(SP)(R9*1)
-	MOVWLZX         68(R10)(DI*2), R11
-	MOVW            R11, 20(SP)(R9*1)
-	MOVWLZX         102(R10)(DI*2), R11
-	MOVW            R11, 28(SP)(R9*1)
-	MOVWLZX         (R10)(BX*1), R11
-	MOVW            R11, 6(SP)(R9*1)
-	MOVWLZX         34(R10)(BX*1), R11
-	MOVW            R11, 14(SP)(R9*1)
-	MOVWLZX         68(R10)(BX*1), R11
-	MOVW            R11, 22(SP)(R9*1)
-	MOVWLZX         102(R10)(BX*1), R10
-	MOVW            R10, 30(SP)(R9*1)
+	VCVTPH2PS       (SP)(R10*1), Z8
+	XORQ            $0x20, R10
+	MOVQ            CX, R11
+	LEAQ            136(CX), R12
+	CMPQ            R9, $0x00000088
+	CMOVQGT         R12, R11
+	MOVWLZX         (R11), R12
+	MOVW            R12, (SP)(R10*1)
+	MOVWLZX         34(R11), R12
+	MOVW            R12, 8(SP)(R10*1)
+	MOVWLZX         68(R11), R12
+	MOVW            R12, 16(SP)(R10*1)
+	MOVWLZX         102(R11), R12
+	MOVW            R12, 24(SP)(R10*1)
+	MOVWLZX         (R11)(DI*1), R12
+	MOVW            R12, 2(SP)(R10*1)
+	MOVWLZX         34(R11)(DI*1), R12
+	MOVW            R12, 10(SP)(R10*1)
+	MOVWLZX         68(R11)(DI*1), R12
+	MOVW            R12, 18(SP)(R10*1)
+	MOVWLZX         102(R11)(DI*1), R12
+	MOVW            R12, 26(SP)(R10*1)
+	MOVWLZX         (R11)(DI*2), R12
+	MOVW            R12, 4(SP)(R10*1)
+	MOVWLZX         34(R11)(DI*2), R12
+	MOVW            R12, 12(SP)(R10*1)
+	MOVWLZX         68(R11)(DI*2), R12
+	MOVW            R12, 20(SP)(R10*1)
+	MOVWLZX         102(R11)(DI*2), R12
+	MOVW            R12, 28(SP)(R10*1)
+	MOVWLZX         (R11)(BX*1), R12
+	MOVW            R12, 6(SP)(R10*1)
+	MOVWLZX         34(R11)(BX*1), R12
+	MOVW            R12, 14(SP)(R10*1)
+	MOVWLZX         68(R11)(BX*1), R12
+	MOVW            R12, 22(SP)(R10*1)
+	MOVWLZX         102(R11)(BX*1), R11
+	MOVW            R11, 30(SP)(R10*1)
+	LEAQ            (CX)(R8*1), R11
 	VBROADCASTI32X4 2(CX), Z9
 	VINSERTI32X4    $0x01, 36(CX), Z9, Z9
 	VINSERTI32X4    $0x02, 70(CX), Z9, Z9
@@ -187,6 +193,10 @@ loop5:
 	VCVTDQ2PS       Z15, Z15
 	VPERMILPS       $0x55, Z8, Z9
 	VFMADD231PS     Z9, Z15, Z5
+	PREFETCHT0      (R11)
+	PREFETCHT0      64(R11)
+	PREFETCHT0      (R11)(DI*1)
+	PREFETCHT0      64(R11)(DI*1)
 	PREFETCHT1      (DX)
 	PREFETCHT1      64(DX)
 	PREFETCHT1      128(DX)
@@ -257,6 +267,10 @@ loop5:
 	VCVTDQ2PS       Z15, Z15
 	VPERMILPS       $0xff, Z8, Z8
 	VFMADD231PS     Z8, Z15, Z7
+	PREFETCHT0      (R11)(DI*2)
+	PREFETCHT0      64(R11)(DI*2)
+	PREFETCHT0      (R11)(BX*1)
+	PREFETCHT0      64(R11)(BX*1)
 	PREFETCHT1      256(DX)
 	PREFETCHT1      320(DX)
 	PREFETCHT1      384(DX)
@@ -267,14 +281,14 @@ loop5:
 	CMOVQHI         next_len+88(FP), DX
 	ADDQ            $0x00000088, CX
 	ADDQ            $0x00000180, AX
-	SUBQ            $0x00000088, R8
-	CMPQ            R8, $0x00000088
+	SUBQ            $0x00000088, R9
+	CMPQ            R9, $0x00000088
 	JGE             loop5
 
 end6:
 	SUBQ          SI, AX
-	MOVL          $0x0000cccc, R8
-	KMOVW         R8, K1
+	MOVL          $0x0000cccc, R9
+	KMOVW         R9, K1
 	VSHUFPS       $0x4e, Z1, Z0, Z8
 	VMOVAPS       Z1, K1, Z0
 	VADDPS        Z8, Z0, Z0
@@ -293,21 +307,21 @@ end6:
 	VSHUFPS       $0xdd, Z6, Z4, Z1
 	VSHUFPS       $0x88, Z6, Z4, Z4
 	VADDPS        Z1, Z4, Z4
-	MOVL          $0x0000ff00, R8
-	KMOVW         R8, K1
+	MOVL          $0x0000ff00, R9
+	KMOVW         R9, K1
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K1, Z0
 	VADDPS        Z1, Z0, Z0
 	VSHUFF32X4    $0xdd, Z0, Z0, Z1
 	VSHUFF32X4    $0x88, Z0, Z0, Z0
 	VADDPS        Z1, Z0, Z0
-	MOVQ          s_base+0(FP), R8
-	MOVQ          stride+24(FP), R9
-	VMOVUPS       X0, (R8)
-	ADDQ          R9, R8
+	MOVQ          s_base+0(FP), R9
+	MOVQ          stride+24(FP), R10
+	VMOVUPS       X0, (R9)
+	ADDQ          R10, R9
 	VEXTRACTF32X4 $0x01, Z0, X0
-	VMOVUPS       X0, (R8)
-	ADDQ          R9, R8
+	VMOVUPS       X0, (R9)
+	ADDQ          R10, R9
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX

@@ -50,6 +50,11 @@ end2:
 	KMOVW        R12, K2
 	MOVL         $0x0000f000, R12
 	KMOVW        R12, K3
+	MOVQ         DI, R12
+	SHLQ         $0x02, R12
+	MOVQ         $0x00000400, R13
+	CMPQ         DI, $0x00000800
+	CMOVQHI      R13, R12
 	CMPQ         n+104(FP), $0x00000004
 	JLT          done4
 
@@ -78,8 +83,8 @@ rows3:
 	VMOVUPS Z16, 192(SP)
 	VXORPS  Z16, Z16, Z16
 	VMOVUPS Z16, 256(SP)
-	MOVQ    DI, R12
-	CMPQ    R12, $0x00000040
+	MOVQ    DI, R13
+	CMPQ    R13, $0x00000040
 	JLT     end6
 
 loop5:
@@ -96,6 +101,7 @@ loop5:
 	VMOVDQU64           (SP), Z18
 	VPERMPS             Z17, Z18, Z17
 	ADDQ                per+120(FP), R9
+	LEAQ                (CX)(R12*1), R14
 	VMOVUPS             64(SP), Z18
 	VFMADD231PS         256(AX), Z17, Z18
 	VMOVUPS             Z18, 64(SP)
@@ -206,6 +212,8 @@ loop5:
 	VCVTDQ2PS           Z22, Z22
 	VPERMILPS           $0x55, Z16, Z17
 	VFMADD231PS         Z17, Z22, Z13
+	PREFETCHT0          (R14)
+	PREFETCHT0          (R14)(DI*1)
 	PREFETCHT1          (DX)
 	PREFETCHT1          64(DX)
 	VMOVDQU64           (CX)(DI*2), Z17
@@ -302,6 +310,8 @@ loop5:
 	VCVTDQ2PS           Z22, Z22
 	VPERMILPS           $0xff, Z16, Z16
 	VFMADD231PS         Z16, Z22, Z15
+	PREFETCHT0          (R14)(DI*2)
+	PREFETCHT0          (R14)(R8*1)
 	PREFETCHT1          128(DX)
 	PREFETCHT1          192(DX)
 	ADDQ                $0x00000100, DX
@@ -309,8 +319,8 @@ loop5:
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000040, CX
 	ADDQ                $0x00000180, AX
-	SUBQ                $0x00000040, R12
-	CMPQ                R12, $0x00000040
+	SUBQ                $0x00000040, R13
+	CMPQ                R13, $0x00000040
 	JGE                 loop5
 
 end6:
@@ -318,8 +328,8 @@ end6:
 	ADDQ          R11, R9
 	ADDQ          R11, R9
 	ADDQ          R11, R9
-	MOVL          $0x0000cccc, R12
-	KMOVW         R12, K4
+	MOVL          $0x0000cccc, R13
+	KMOVW         R13, K4
 	VSHUFPS       $0x4e, Z1, Z0, Z16
 	VMOVAPS       Z1, K4, Z0
 	VADDPS        Z16, Z0, Z0
@@ -356,8 +366,8 @@ end6:
 	VSHUFPS       $0xdd, Z14, Z12, Z1
 	VSHUFPS       $0x88, Z14, Z12, Z12
 	VADDPS        Z1, Z12, Z12
-	MOVL          $0x0000ff00, R12
-	KMOVW         R12, K4
+	MOVL          $0x0000ff00, R13
+	KMOVW         R13, K4
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K4, Z0
 	VADDPS        Z1, Z0, Z0
@@ -391,19 +401,19 @@ end6:
 	VADDPS        X2, X4, X4
 	VINSERTF32X4  $0x03, X4, Z1, Z1
 	VADDPS        Z1, Z0, Z0
-	MOVQ          s_base+0(FP), R12
-	MOVQ          stride+24(FP), R13
-	VMOVUPS       X0, (R12)
-	ADDQ          R13, R12
+	MOVQ          s_base+0(FP), R13
+	MOVQ          stride+24(FP), R14
+	VMOVUPS       X0, (R13)
+	ADDQ          R14, R13
 	VEXTRACTF32X4 $0x01, Z0, X1
-	VMOVUPS       X1, (R12)
-	ADDQ          R13, R12
+	VMOVUPS       X1, (R13)
+	ADDQ          R14, R13
 	VEXTRACTF32X4 $0x02, Z0, X1
-	VMOVUPS       X1, (R12)
-	ADDQ          R13, R12
+	VMOVUPS       X1, (R13)
+	ADDQ          R14, R13
 	VEXTRACTF32X4 $0x03, Z0, X0
-	VMOVUPS       X0, (R12)
-	ADDQ          R13, R12
+	VMOVUPS       X0, (R13)
+	ADDQ          R14, R13
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX

@@ -28,18 +28,23 @@ loop1:
 	JGE  loop1
 
 end2:
-	LEAQ  (SI)(SI*2), BX
-	LEAQ  (DI)(DI*2), R8
-	MOVL  $0x0000f000, R9
-	KMOVD R9, K1
-	MOVL  $0x00002222, R9
-	KMOVD R9, K2
-	MOVL  $0x00004444, R9
-	KMOVD R9, K3
-	MOVL  $0x00008888, R9
-	KMOVD R9, K4
-	CMPQ  n+104(FP), $0x00000004
-	JLT   done4
+	LEAQ    (SI)(SI*2), BX
+	LEAQ    (DI)(DI*2), R8
+	MOVL    $0x0000f000, R9
+	KMOVD   R9, K1
+	MOVL    $0x00002222, R9
+	KMOVD   R9, K2
+	MOVL    $0x00004444, R9
+	KMOVD   R9, K3
+	MOVL    $0x00008888, R9
+	KMOVD   R9, K4
+	MOVQ    DI, R9
+	SHLQ    $0x02, R9
+	MOVQ    $0x00000400, R10
+	CMPQ    DI, $0x00000800
+	CMOVQHI R10, R9
+	CMPQ    n+104(FP), $0x00000004
+	JLT     done4
 
 rows3:
 	VXORPS Z0, Z0, Z0
@@ -58,8 +63,8 @@ rows3:
 	VXORPS Z13, Z13, Z13
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
-	MOVQ   DI, R9
-	CMPQ   R9, $0x00000048
+	MOVQ   DI, R10
+	CMPQ   R10, $0x00000048
 	JLT    end6
 
 loop5:
@@ -82,6 +87,7 @@ loop5:
 	VPERMW              Z22, Z16, Z16
 	VBROADCASTI32X4     56(CX)(R8*1), K1, Z16
 	VCVTPH2PS           Y18, Z17
+	LEAQ                (CX)(R9*1), R11
 	VPANDD.BCST         nibbles<>+0(SB), Z19, Z18
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
 	VPANDD.BCST         nibbles<>+0(SB), Z20, Z22
@@ -182,6 +188,8 @@ loop5:
 	VCVTDQ2PS           Z25, Z25
 	VPERMILPS           $0x55, Z17, Z18
 	VFMADD231PS         Z18, Z25, Z13
+	PREFETCHT0          (R11)
+	PREFETCHT0          (R11)(DI*1)
 	PREFETCHT1          (DX)
 	PREFETCHT1          64(DX)
 	VPANDD.BCST         nibbles<>+0(SB), Z21, Z18
@@ -280,6 +288,8 @@ loop5:
 	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xff, Z17, Z16
 	VFMADD231PS         Z16, Z23, Z15
+	PREFETCHT0          (R11)(DI*2)
+	PREFETCHT0          (R11)(R8*1)
 	PREFETCHT1          128(DX)
 	PREFETCHT1          192(DX)
 	PREFETCHT1          256(DX)
@@ -288,14 +298,14 @@ loop5:
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000048, CX
 	ADDQ                $0x00000180, AX
-	SUBQ                $0x00000048, R9
-	CMPQ                R9, $0x00000048
+	SUBQ                $0x00000048, R10
+	CMPQ                R10, $0x00000048
 	JGE                 loop5
 
 end6:
 	SUBQ          SI, AX
-	MOVL          $0x0000cccc, R9
-	KMOVW         R9, K5
+	MOVL          $0x0000cccc, R10
+	KMOVW         R10, K5
 	VSHUFPS       $0x4e, Z1, Z0, Z16
 	VMOVAPS       Z1, K5, Z0
 	VADDPS        Z16, Z0, Z0
@@ -332,8 +342,8 @@ end6:
 	VSHUFPS       $0xdd, Z14, Z12, Z1
 	VSHUFPS       $0x88, Z14, Z12, Z12
 	VADDPS        Z1, Z12, Z12
-	MOVL          $0x0000ff00, R9
-	KMOVW         R9, K5
+	MOVL          $0x0000ff00, R10
+	KMOVW         R10, K5
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K5, Z0
 	VADDPS        Z1, Z0, Z0
@@ -343,19 +353,19 @@ end6:
 	VSHUFF32X4    $0xdd, Z8, Z0, Z1
 	VSHUFF32X4    $0x88, Z8, Z0, Z0
 	VADDPS        Z1, Z0, Z0
-	MOVQ          s_base+0(FP), R9
-	MOVQ          stride+24(FP), R10
-	VMOVUPS       X0, (R9)
-	ADDQ          R10, R9
+	MOVQ          s_base+0(FP), R10
+	MOVQ          stride+24(FP), R11
+	VMOVUPS       X0, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x01, Z0, X1
-	VMOVUPS       X1, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X1, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x02, Z0, X1
-	VMOVUPS       X1, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X1, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x03, Z0, X0
-	VMOVUPS       X0, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X0, (R10)
+	ADDQ          R11, R10
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX

@@ -28,18 +28,23 @@ loop1:
 	JGE  loop1
 
 end2:
-	LEAQ  (SI)(SI*2), BX
-	LEAQ  (DI)(DI*2), R8
-	MOVQ  $0x1111111111111111, R9
-	KMOVQ R9, K1
-	MOVL  $0x000000f0, R9
-	KMOVW R9, K2
-	MOVL  $0x00000f00, R9
-	KMOVW R9, K3
-	MOVL  $0x0000f000, R9
-	KMOVW R9, K4
-	CMPQ  n+104(FP), $0x00000004
-	JLT   done4
+	LEAQ    (SI)(SI*2), BX
+	LEAQ    (DI)(DI*2), R8
+	MOVQ    $0x1111111111111111, R9
+	KMOVQ   R9, K1
+	MOVL    $0x000000f0, R9
+	KMOVW   R9, K2
+	MOVL    $0x00000f00, R9
+	KMOVW   R9, K3
+	MOVL    $0x0000f000, R9
+	KMOVW   R9, K4
+	MOVQ    DI, R9
+	SHLQ    $0x02, R9
+	MOVQ    $0x00000400, R10
+	CMPQ    DI, $0x00000800
+	CMOVQHI R10, R9
+	CMPQ    n+104(FP), $0x00000004
+	JLT     done4
 
 rows3:
 	VXORPS  Z0, Z0, Z0
@@ -66,8 +71,8 @@ rows3:
 	VMOVUPS Z16, 128(SP)
 	VXORPS  Z16, Z16, Z16
 	VMOVUPS Z16, 192(SP)
-	MOVQ    DI, R9
-	CMPQ    R9, $0x00000090
+	MOVQ    DI, R10
+	CMPQ    R10, $0x00000090
 	JLT     end6
 
 loop5:
@@ -86,6 +91,7 @@ loop5:
 	VCVTPH2PS           Y16, Z18
 	VEXTRACTI64X4       $0x01, Z16, Y16
 	VCVTPH2PS           Y16, Z16
+	LEAQ                (CX)(R9*1), R11
 	VMOVDQU64           evenMinimums<>+0(SB), Z19
 	VPERMB.Z            Z17, Z19, K1, Z19
 	VCVTDQ2PS           Z19, Z19
@@ -208,6 +214,10 @@ loop5:
 	VCVTDQ2PS           Z25, Z25
 	VPERMILPS           $0x55, Z19, Z20
 	VFMADD231PS         Z20, Z25, Z13
+	PREFETCHT0          (R11)
+	PREFETCHT0          64(R11)
+	PREFETCHT0          (R11)(DI*1)
+	PREFETCHT0          64(R11)(DI*1)
 	PREFETCHT1          (DX)
 	PREFETCHT1          64(DX)
 	VMOVDQU64           16(CX)(DI*2), Z20
@@ -308,6 +318,10 @@ loop5:
 	VCVTDQ2PS           Z25, Z25
 	VPERMILPS           $0xff, Z19, Z19
 	VFMADD231PS         Z19, Z25, Z15
+	PREFETCHT0          (R11)(DI*2)
+	PREFETCHT0          64(R11)(DI*2)
+	PREFETCHT0          (R11)(R8*1)
+	PREFETCHT0          64(R11)(R8*1)
 	PREFETCHT1          128(DX)
 	PREFETCHT1          192(DX)
 	VMOVDQU64           oddMinimums<>+0(SB), Z19
@@ -540,14 +554,14 @@ loop5:
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000090, CX
 	ADDQ                $0x00000300, AX
-	SUBQ                $0x00000090, R9
-	CMPQ                R9, $0x00000090
+	SUBQ                $0x00000090, R10
+	CMPQ                R10, $0x00000090
 	JGE                 loop5
 
 end6:
 	SUBQ          SI, AX
-	MOVL          $0x0000cccc, R9
-	KMOVW         R9, K5
+	MOVL          $0x0000cccc, R10
+	KMOVW         R10, K5
 	VSHUFPS       $0x4e, Z1, Z0, Z16
 	VMOVAPS       Z1, K5, Z0
 	VADDPS        Z16, Z0, Z0
@@ -584,8 +598,8 @@ end6:
 	VSHUFPS       $0xdd, Z14, Z12, Z1
 	VSHUFPS       $0x88, Z14, Z12, Z12
 	VADDPS        Z1, Z12, Z12
-	MOVL          $0x0000ff00, R9
-	KMOVW         R9, K5
+	MOVL          $0x0000ff00, R10
+	KMOVW         R10, K5
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K5, Z0
 	VADDPS        Z1, Z0, Z0
@@ -619,19 +633,19 @@ end6:
 	VADDPS        X2, X4, X4
 	VINSERTF32X4  $0x03, X4, Z1, Z1
 	VSUBPS        Z1, Z0, Z0
-	MOVQ          s_base+0(FP), R9
-	MOVQ          stride+24(FP), R10
-	VMOVUPS       X0, (R9)
-	ADDQ          R10, R9
+	MOVQ          s_base+0(FP), R10
+	MOVQ          stride+24(FP), R11
+	VMOVUPS       X0, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x01, Z0, X1
-	VMOVUPS       X1, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X1, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x02, Z0, X1
-	VMOVUPS       X1, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X1, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x03, Z0, X0
-	VMOVUPS       X0, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X0, (R10)
+	ADDQ          R11, R10
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX

@@ -32,6 +32,11 @@ end2:
 	LEAQ      (DI)(DI*2), R8
 	VXORPS    Z0, Z0, Z0
 	VMOVDQU64 Z0, (SP)
+	MOVQ      DI, R9
+	SHLQ      $0x02, R9
+	MOVQ      $0x00000400, R10
+	CMPQ      DI, $0x00000800
+	CMOVQHI   R10, R9
 	CMPQ      n+104(FP), $0x00000004
 	JLT       done4
 
@@ -52,82 +57,83 @@ rows3:
 	VXORPS  Z13, Z13, Z13
 	VXORPS  Z14, Z14, Z14
 	VXORPS  Z15, Z15, Z15
-	MOVQ    DI, R9
-	XORQ    R10, R10
-	MOVWLZX (CX), R11
-	MOVW    R11, (SP)(R10*1)
-	MOVWLZX 34(CX), R11
-	MOVW    R11, 8(SP)(R10*1)
-	MOVWLZX 68(CX), R11
-	MOVW    R11, 16(SP)(R10*1)
-	MOVWLZX 102(CX), R11
-	MOVW    R11, 24(SP)(R10*1)
-	MOVWLZX (CX)(DI*1), R11
-	MOVW    R11, 2(SP)(R10*1)
-	MOVWLZX 34(CX)(DI*1), R11
-	MOVW    R11, 10(SP)(R10*1)
-	MOVWLZX 68(CX)(DI*1), R11
-	MOVW    R11, 18(SP)(R10*1)
-	MOVWLZX 102(CX)(DI*1), R11
-	MOVW    R11, 26(SP)(R10*1)
-	MOVWLZX (CX)(DI*2), R11
-	MOVW    R11, 4(SP)(R10*1)
-	MOVWLZX 34(CX)(DI*2), R11
-	MOVW    R11, 12(SP)(R10*1)
-	MOVWLZX 68(CX)(DI*2), R11
-	MOVW    R11, 20(SP)(R10*1)
-	MOVWLZX 102(CX)(DI*2), R11
-	MOVW    R11, 28(SP)(R10*1)
-	MOVWLZX (CX)(R8*1), R11
-	MOVW    R11, 6(SP)(R10*1)
-	MOVWLZX 34(CX)(R8*1), R11
-	MOVW    R11, 14(SP)(R10*1)
-	MOVWLZX 68(CX)(R8*1), R11
-	MOVW    R11, 22(SP)(R10*1)
-	MOVWLZX 102(CX)(R8*1), R11
-	MOVW    R11, 30(SP)(R10*1)
-	CMPQ    R9, $0x00000088
+	MOVQ    DI, R10
+	XORQ    R11, R11
+	MOVWLZX (CX), R12
+	MOVW    R12, (SP)(R11*1)
+	MOVWLZX 34(CX), R12
+	MOVW    R12, 8(SP)(R11*1)
+	MOVWLZX 68(CX), R12
+	MOVW    R12, 16(SP)(R11*1)
+	MOVWLZX 102(CX), R12
+	MOVW    R12, 24(SP)(R11*1)
+	MOVWLZX (CX)(DI*1), R12
+	MOVW    R12, 2(SP)(R11*1)
+	MOVWLZX 34(CX)(DI*1), R12
+	MOVW    R12, 10(SP)(R11*1)
+	MOVWLZX 68(CX)(DI*1), R12
+	MOVW    R12, 18(SP)(R11*1)
+	MOVWLZX 102(CX)(DI*1), R12
+	MOVW    R12, 26(SP)(R11*1)
+	MOVWLZX (CX)(DI*2), R12
+	MOVW    R12, 4(SP)(R11*1)
+	MOVWLZX 34(CX)(DI*2), R12
+	MOVW    R12, 12(SP)(R11*1)
+	MOVWLZX 68(CX)(DI*2), R12
+	MOVW    R12, 20(SP)(R11*1)
+	MOVWLZX 102(CX)(DI*2), R12
+	MOVW    R12, 28(SP)(R11*1)
+	MOVWLZX (CX)(R8*1), R12
+	MOVW    R12, 6(SP)(R11*1)
+	MOVWLZX 34(CX)(R8*1), R12
+	MOVW    R12, 14(SP)(R11*1)
+	MOVWLZX 68(CX)(R8*1), R12
+	MOVW    R12, 22(SP)(R11*1)
+	MOVWLZX 102(CX)(R8*1), R12
+	MOVW    R12, 30(SP)(R11*1)
+	CMPQ    R10, $0x00000088
 	JLT     end6
 
 loop5:
-	VCVTPH2PS       (SP)(R10*1), Z16
-	XORQ            $0x20, R10
-	MOVQ            CX, R11
-	LEAQ            136(CX), R12
-	CMPQ            R9, $0x00000088
-	CMOVQGT         R12, R11
-	MOVWLZX         (R11), R12
-	MOVW            R12, (SP)(R10*1)
-	MOVWLZX         34(R11), R12
-	MOVW            R12, 8(SP)(R10*1)
-	MOVWLZX         68(R11), R12
-	MOVW            R12, 16(SP)(R10*1)
-	MOVWLZX         102(R11), R12
-	MOVW            R12, 24(SP)(R10*1)
-	MOVWLZX         (R11)(DI*1), R12
-	MOVW            R12, 2(SP)(R10*1)
-	MOVWLZX         34(R11)(DI*1), R12
-	MOVW            R12, 10(SP)(R10*1)
-	MOVWLZX         68(R11)(DI*1), R12
-	MOVW            R12, 18(SP)(R10*1)
-	MOVWLZX         102(R11)(DI*1), R12
-	MOVW            R12, 26(SP)(R10*1)
-	MOVWLZX         (R11)(DI*2), R12
-	MOVW            R12, 4(SP)(R10*1)
-	MOVWLZX         34(R11)(DI*2), R12
-	MOVW            R12, 12(SP)(R10*1)
-	MOVWLZX         68(R11)(DI*2), R12
-	MOVW            R12, 20(SP)(R10*1)
-	MOVWLZX         102(R11)(DI*2), R12
-	MOVW            R12, 28(SP)(R10*1)
-	MOVWLZX         (R11)(R8*1), R12
-	MOVW            R12, 6(SP)(R10*1)
-	MOVWLZX         34(R11)(R8*1), R12
-	MOVW            R12, 14(SP)(R10*1)
-	MOVWLZX         68(R11)(R8*1), R12
-	MOVW            R12, 22(SP)(R10*1)
-	MOVWLZX         102(R11)(R8*1), R11
-	MOVW            R11, 30(SP)(R10*1)
+	VCVTPH2PS       (SP)(R11*1), Z16
+	XORQ            $0x20, R11
+	MOVQ            CX, R12
+	LEAQ            136(CX), R13
+	CMPQ            R10, $0x00000088
+	CMOVQGT         R13, R12
+	MOVWLZX         (R12), R13
+	MOVW            R13, (SP)(R11*1)
+	MOVWLZX         34(R12), R13
+	MOVW            R13, 8(SP)(R11*1)
+	MOVWLZX         68(R12), R13
+	MOVW            R13, 16(SP)(R11*1)
+	MOVWLZX         102(R12), R13
+	MOVW            R13, 24(SP)(R11*1)
+	MOVWLZX         (R12)(DI*1), R13
+	MOVW            R13, 2(SP)(R11*1)
+	MOVWLZX         34(R12)(DI*1), R13
+	MOVW            R13, 10(SP)(R11*1)
+	MOVWLZX         68(R12)(DI*1), R13
+	MOVW            R13, 18(SP)(R11*1)
+	MOVWLZX         102(R12)(DI*1), R13
+	MOVW            R13, 26(SP)(R11*1)
+	MOVWLZX         (R12)(DI*2), R13
+	MOVW            R13, 4(SP)(R11*1)
+	MOVWLZX         34(R12)(DI*2), R13
+	MOVW            R13, 12(SP)(R11*1)
+	MOVWLZX         68(R12)(DI*2), R13
+	MOVW            R13, 20(SP)(R11*1)
+	MOVWLZX         102(R12)(DI*2), R13
+	MOVW            R13, 28(SP)(R11*1)
+	MOVWLZX         (R12)(R8*1), R13
+	MOVW            R13, 6(SP)(R11*1)
+	MOVWLZX         34(R12)(R8*1), R13
+	MOVW            R13, 14(SP)(R11*1)
+	MOVWLZX         68(R12)(R8*1), R13
+	MOVW            R13, 22(SP)(R11*1)
+	MOVWLZX         102(R12)(R8*1), R12
+	MOVW            R12, 30(SP)(R11*1)
+	LEAQ            (CX)(R9*1), R12
 	VBROADCASTI32X4 2(CX), Z17
 	VINSERTI32X4    $0x01, 36(CX), Z17, Z17
 	VINSERTI32X4    $0x02, 70(CX), Z17, Z17
@@ -244,6 +250,10 @@ loop5:
 	VCVTDQ2PS       Z23, Z23
 	VPERMILPS       $0x55, Z16, Z17
 	VFMADD231PS     Z17, Z23, Z13
+	PREFETCHT0      (R12)
+	PREFETCHT0      64(R12)
+	PREFETCHT0      (R12)(DI*1)
+	PREFETCHT0      64(R12)(DI*1)
 	PREFETCHT1      (DX)
 	PREFETCHT1      64(DX)
 	PREFETCHT1      128(DX)
@@ -360,6 +370,10 @@ loop5:
 	VCVTDQ2PS       Z23, Z23
 	VPERMILPS       $0xff, Z16, Z16
 	VFMADD231PS     Z16, Z23, Z15
+	PREFETCHT0      (R12)(DI*2)
+	PREFETCHT0      64(R12)(DI*2)
+	PREFETCHT0      (R12)(R8*1)
+	PREFETCHT0      64(R12)(R8*1)
 	PREFETCHT1      256(DX)
 	PREFETCHT1      320(DX)
 	PREFETCHT1      384(DX)
@@ -370,14 +384,14 @@ loop5:
 	CMOVQHI         next_len+88(FP), DX
 	ADDQ            $0x00000088, CX
 	ADDQ            $0x00000180, AX
-	SUBQ            $0x00000088, R9
-	CMPQ            R9, $0x00000088
+	SUBQ            $0x00000088, R10
+	CMPQ            R10, $0x00000088
 	JGE             loop5
 
 end6:
 	SUBQ          SI, AX
-	MOVL          $0x0000cccc, R9
-	KMOVW         R9, K1
+	MOVL          $0x0000cccc, R10
+	KMOVW         R10, K1
 	VSHUFPS       $0x4e, Z1, Z0, Z16
 	VMOVAPS       Z1, K1, Z0
 	VADDPS        Z16, Z0, Z0
@@ -414,8 +428,8 @@ end6:
 	VSHUFPS       $0xdd, Z14, Z12, Z1
 	VSHUFPS       $0x88, Z14, Z12, Z12
 	VADDPS        Z1, Z12, Z12
-	MOVL          $0x0000ff00, R9
-	KMOVW         R9, K1
+	MOVL          $0x0000ff00, R10
+	KMOVW         R10, K1
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K1, Z0
 	VADDPS        Z1, Z0, Z0
@@ -425,19 +439,19 @@ end6:
 	VSHUFF32X4    $0xdd, Z8, Z0, Z1
 	VSHUFF32X4    $0x88, Z8, Z0, Z0
 	VADDPS        Z1, Z0, Z0
-	MOVQ          s_base+0(FP), R9
-	MOVQ          stride+24(FP), R10
-	VMOVUPS       X0, (R9)
-	ADDQ          R10, R9
+	MOVQ          s_base+0(FP), R10
+	MOVQ          stride+24(FP), R11
+	VMOVUPS       X0, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x01, Z0, X1
-	VMOVUPS       X1, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X1, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x02, Z0, X1
-	VMOVUPS       X1, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X1, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x03, Z0, X0
-	VMOVUPS       X0, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X0, (R10)
+	ADDQ          R11, R10
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX

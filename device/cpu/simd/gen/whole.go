@@ -7,7 +7,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// wholes are the products of 1, 2, 4 or 8 rows of activations, as whole numbers of 16 bits, with quantized weights. A lane has weights of one
+// wholes are the products of 1, 2 or 4 rows of activations, as whole numbers of 16 bits, with quantized weights. A lane has weights of one
 // group in one vector or two, and VNNI adds up their products with one byte of the numbers and then with the other, between which the sum moves up by a byte. So
 // one conversion and one multiplication by scales serve 64 weights or 128.
 var wholes = func() []routine {
@@ -16,13 +16,18 @@ var wholes = func() []routine {
 		rs = append(rs, routine{o.file + "_avx512", func(a *asm) { wholeNumbers(a, o) }})
 	}
 	for _, f := range wholeFormats {
-		for _, vectors := range []int{1, 2, 4, 8} {
+		for _, vectors := range []int{1, 2, 4} {
 			rs = append(rs, routine{fmt.Sprintf("product%d_%s_whole_avx512", vectors, f.file), func(a *asm) { a.wide = true; wholeProduct(a, f, vectors, false) }})
 		}
 		rs = append(rs, routine{fmt.Sprintf("product1_%s_whole_direct_avx512", f.file), func(a *asm) { a.wide = true; wholeProduct(a, f, 1, true) }})
 	}
 	return rs
 }()
+
+const (
+	wholeRows    = 4 // that go together
+	wholeSharing = 2 // of them that have what they need of a token in registers at once, if there are several tokens
+)
 
 // mostBeside is up to how many tokens registers are left for what is beside their products.
 const mostBeside = 2
@@ -31,8 +36,7 @@ const nearRow = 1024 // how far ahead in a long row what a product of one token 
 
 // wholeProduct writes a product. One that is direct asks for what comes to be brought into the first cache at once, rather than into the second and from there into the first.
 func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
-	keys, o := min(4, 16/vectors), f.order
-	sharing := min(vectors, 2) // rows that take what they need of a token from registers
+	o := f.order
 	name, ask := fmt.Sprintf("product%d%sWhole", vectors, f.name), a.PREFETCHT1
 	if direct {
 		name, ask = name+"Direct", a.PREFETCHT0
@@ -62,14 +66,14 @@ func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
 		a.ADDQ(operand.U32(o.bytes()), activations)
 		a.ADDQ(operand.U32(f.bytes), row)
 	})
-	units, rows := a.multiples(activations, vectors), a.multiples(row, keys)
-	reader := f.begin(a, wholeProducts{k, rows, vectors, keys})
+	units, rows := a.multiples(activations, vectors), a.multiples(row, wholeRows)
+	reader := f.begin(a, wholeProducts{k, rows, vectors, wholeRows})
 	var waiting operand.Mem // what is beside the products, where there are too few registers
 	if o.sums && vectors > mostBeside {
 		waiting = a.AllocLocal(64 * vectors)
 	}
 	soon := a.GP64() // how far ahead of its use memory is brought from the second cache into the first: to the next rows, or further on in long ones
-	if vectors == 1 && !direct {
+	if !direct {
 		far := a.GP64()
 		a.MOVQ(row, soon)
 		a.SHLQ(operand.U8(2), soon)
@@ -104,7 +108,7 @@ func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
 		}
 		a.repeat(left, f.bytes, func() {
 			tokens := strided(q, units, 1, vectors)
-			// sharedBy gives what a token has at a place, in a register if so many rows take it.
+			// sharedBy gives what a token has at a place: loaded once if several rows take it.
 			sharedBy := func(rows, token int) func(disp int) operand.Op {
 				have := map[int]reg.VecVirtual{}
 				return func(disp int) operand.Op {
@@ -120,7 +124,7 @@ func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
 			}
 			step := reader.open(stored, left, f.bytes)
 			var coming []operand.Mem
-			if vectors == 1 && keys > 1 && !direct {
+			if keys > 1 && !direct {
 				near := a.GP64()
 				a.LEAQ(atIndex(k, soon, 1, 0), near)
 				coming = strided(near, rows, 1, keys)
@@ -148,17 +152,19 @@ func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
 					}
 					return factors[h]
 				}
-				sharedByAll := sharedBy(keys, 0)
+				sharing, sharedByAll := min(keys, wholeSharing), sharedBy(keys, 0)
+				if vectors == 1 { // all rows share, and their weights come one after the other
+					sharing = 1
+				}
 				for first := 0; first < keys; first += sharing {
-					rows := min(sharing, keys-first)
-					weights, sums := make([][]reg.VecVirtual, rows), make([]reg.VecVirtual, rows)
-					for r := range rows {
+					weights, sums := make([][]reg.VecVirtual, sharing), make([]reg.VecVirtual, sharing)
+					for r := range weights {
 						weights[r] = step.weights(part, first+r)
 					}
 					for h := range vectors {
 						operandOf := sharedByAll
 						if vectors > 1 {
-							operandOf = sharedBy(rows, h)
+							operandOf = sharedBy(sharing, h)
 						}
 						products := func(at int) {
 							for i := range o.halves {
@@ -193,14 +199,14 @@ func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
 						}
 					}
 					if coming != nil && part == 0 {
-						for r := first; r < first+rows; r++ {
+						for r := first; r < first+sharing; r++ {
 							for disp := 0; disp < f.bytes-cacheLine/2; disp += cacheLine {
 								a.PREFETCHT0(moved(coming[r], disp))
 							}
 						}
 					}
 					// Evenly: too many at once would be dropped.
-					for line := lines * (part*keys + first) / places; line < lines*(part*keys+first+rows)/places; line++ {
+					for line := lines * (part*keys + first) / places; line < lines*(part*keys+first+sharing)/places; line++ {
 						ask(at(next, line*cacheLine))
 					}
 				}
@@ -228,20 +234,20 @@ func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
 		a.MOVQ(stride, step)
 		return out, step
 	}
-	a.whileSlot(n, keys, func() {
-		v, beside := sums(keys)
+	a.whileSlot(n, wholeRows, func() {
+		v, beside := sums(wholeRows)
 		total := a.laneSums(v)
 		if o.sums {
 			var all []reg.VecVirtual
 			for h := range vectors {
 				all = append(all, besides(beside, h))
 			}
-			together(a.quarterSums(all, keys), total, total)
+			together(a.quarterSums(all), total, total)
 		}
 		out, step := place()
-		a.spread(total, out, step, vectors, keys)
-		a.ADDQ(operand.U32(keys*4), s)
-		for range keys - 1 {
+		a.spread(total, out, step, vectors, wholeRows)
+		a.ADDQ(operand.U32(wholeRows*4), s)
+		for range wholeRows - 1 {
 			a.ADDQ(row, k)
 		}
 	})
@@ -272,15 +278,12 @@ func (a *asm) quarterSum(v reg.VecVirtual) reg.VecVirtual {
 	return v.AsX().(reg.VecVirtual)
 }
 
-// quarterSums is the quarterSum of each vector, of which the first two lanes count or all four, in their order. It destroys them.
-func (a *asm) quarterSums(v []reg.VecVirtual, lanes int) reg.VecVirtual {
-	for i := 0; i < len(v); i += 4 / lanes {
+// quarterSums is the quarterSum of each vector, in their order. It destroys them.
+func (a *asm) quarterSums(v []reg.VecVirtual) reg.VecVirtual {
+	for i := range v {
 		quarter := a.quarterSum(v[i])
-		if lanes == 2 {
-			a.VMOVLHPS(a.quarterSum(v[i+1]), quarter, quarter)
-		}
 		if i > 0 {
-			a.VINSERTF32X4(operand.U8(uint64(i*lanes/4)), quarter, v[0], v[0])
+			a.VINSERTF32X4(operand.U8(uint64(i)), quarter, v[0], v[0])
 		}
 	}
 	return v[0]
