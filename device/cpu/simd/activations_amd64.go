@@ -3,6 +3,7 @@
 package simd
 
 import (
+	"math/bits"
 	"slices"
 	"unsafe"
 
@@ -19,7 +20,7 @@ type wholeRoutines struct {
 	times           uint32 // what stands for zero among unsigned weights, with AVX-512 as four bytes, or 1 where sums are needed as they are
 	numbers         func(dst []byte, x []float32, times uint32)
 
-	// Products of 1, 2 and 4 tokens, and with AVX-512 of 8: of blocks, or of affine groups.
+	// Products of 1, 2 and 4 tokens: of blocks, or of affine groups.
 	product       []wholeProductOf
 	affineProduct []affineProductOf
 
@@ -52,27 +53,27 @@ var (
 var wideWholes = []wholeRoutines{
 	{
 		Layout: quant.Q8_0, elements: 128, bytes: 384, times: 0x80808080, numbers: wholeAVX512,
-		product: []wholeProductOf{product1Q8_0Whole, product2Q8_0Whole, product4Q8_0Whole, product8Q8_0Whole}, directProduct: product1Q8_0WholeDirect,
+		product: []wholeProductOf{product1Q8_0Whole, product2Q8_0Whole, product4Q8_0Whole}, directProduct: product1Q8_0WholeDirect,
 		kernel: &wholeScaled, words: wordsQ8_0AVX2,
 	}, {
 		Layout: quant.Q4_0, elements: 128, bytes: 384, times: 0x08080808, numbers: wholeAVX512,
-		product: []wholeProductOf{product1Q4_0Whole, product2Q4_0Whole, product4Q4_0Whole, product8Q4_0Whole}, directProduct: product1Q4_0WholeDirect,
+		product: []wholeProductOf{product1Q4_0Whole, product2Q4_0Whole, product4Q4_0Whole}, directProduct: product1Q4_0WholeDirect,
 		kernel: &wholeScaled, words: wordsQ4_0AVX2,
 	}, {
 		Layout: quant.Q4_K, elements: 256, bytes: 768, times: 0x01010101, numbers: wholeQ4_KAVX512,
-		product: []wholeProductOf{product1Q4_KWhole, product2Q4_KWhole, product4Q4_KWhole, product8Q4_KWhole}, directProduct: product1Q4_KWholeDirect,
+		product: []wholeProductOf{product1Q4_KWhole, product2Q4_KWhole, product4Q4_KWhole}, directProduct: product1Q4_KWholeDirect,
 		kernel: &wholeAdding, words: wordsQ4_KAVX2,
 	}, {
 		Layout: quant.Q6_K, elements: 256, bytes: 1024, times: 0x20202020, numbers: wholeQ6_KAVX512,
-		product: []wholeProductOf{product1Q6_KWhole, product2Q6_KWhole, product4Q6_KWhole, product8Q6_KWhole}, directProduct: product1Q6_KWholeDirect,
+		product: []wholeProductOf{product1Q6_KWhole, product2Q6_KWhole, product4Q6_KWhole}, directProduct: product1Q6_KWholeDirect,
 		kernel: &wholeHalves, words: wordsQ6_KAVX2,
 	}, {
 		Layout: affine8, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine8AVX512,
-		affineProduct: []affineProductOf{product1Affine8Whole, product2Affine8Whole, product4Affine8Whole, product8Affine8Whole}, directAffineProduct: product1Affine8WholeDirect,
+		affineProduct: []affineProductOf{product1Affine8Whole, product2Affine8Whole, product4Affine8Whole}, directAffineProduct: product1Affine8WholeDirect,
 		kernel: &wholeAdding, affineWords: wordsAffine8AVX2,
 	}, {
 		Layout: affine4, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine4AVX512,
-		affineProduct: []affineProductOf{product1Affine4Whole, product2Affine4Whole, product4Affine4Whole, product8Affine4Whole}, directAffineProduct: product1Affine4WholeDirect,
+		affineProduct: []affineProductOf{product1Affine4Whole, product2Affine4Whole, product4Affine4Whole}, directAffineProduct: product1Affine4WholeDirect,
 		kernel: &wholeAdding, affineWords: wordsAffine4AVX2,
 	},
 }
@@ -129,10 +130,10 @@ func wholeFor(l quant.Layout, cols int) *wholeRoutines {
 	return nil
 }
 
-// wholeForAffine is the routines for rows of so many elements in groups, or nil.
-func wholeForAffine(bits, group, cols int) *wholeRoutines {
+// wholeForAffine is the routines for rows of so many elements, of 4 or 8 bits, in groups, or nil.
+func wholeForAffine(width, group, cols int) *wholeRoutines {
 	l := affine8
-	if bits == 4 {
+	if width == 4 {
 		l = affine4
 	}
 	for i := range wholes() {
@@ -184,17 +185,15 @@ func wholeProduct(a *Activations, dst []float32, stride int, w []byte, numbers *
 	most := 1 << (max(len(of.product), len(of.affineProduct)) - 1) // tokens that a routine takes
 	row, size := a.cols/of.Elements*of.Bytes, a.cols/of.elements*of.bytes
 	step := rows
-	if a.tokens > most && numbers == nil {
-		step = max(4, productBytes/row&^3)
+	if numbers == nil {
+		step = rowsAtOnce(rows, row, a.tokens, most)
 	}
 	for r := 0; r < rows; r += step {
 		n := min(step, rows-r)
 		part, next := w[r*row:(r+n)*row], w[min(len(w), r*row+ahead(n*row, row)):]
 		for t := 0; t < a.tokens; {
-			take, at := 1, 0
-			for take < most && t+2*take <= a.tokens {
-				take, at = 2*take, at+1
-			}
+			take := together(a.tokens-t, most)
+			at := bits.TrailingZeros(uint(take))
 			if numbers == nil {
 				of.productOf(at)(dst[t*stride+r:], stride, a.numbers[t*size:], part, next, n, a.cols)
 			} else {

@@ -34,10 +34,7 @@ func ProductAffine(dst []float32, stride int, x []float32, w []byte, bits, group
 	dst, x = dst[:(tokens-1)*stride+rows], x[:tokens*cols]
 	part, next := w[:rows*row], w[min(len(w), min(4, rows)*row):]
 	for t := 0; t < tokens; {
-		take := 1
-		for take < 8 && t+2*take <= tokens {
-			take *= 2
-		}
+		take := together(tokens-t, 8)
 		if bits == 4 {
 			wideProductAffine4(take, dst[t*stride:], stride, x[t*cols:], part, next, rows, cols, group, numbers)
 		} else {

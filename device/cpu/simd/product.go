@@ -30,14 +30,31 @@ func ProductBF16(dst []float32, stride int, x []float32, w []byte, tokens, rows,
 // ProductTokens is up to how many tokens these products are faster than [GEMM].
 func ProductTokens() int {
 	if haveAVX512 {
-		return 16
+		return 32
 	}
 	return 8
 }
 
-// productBytes is how many of the weights more tokens than one routine takes use before going on: few enough
+// productBytes is how many of the weights tokens that several routines take, one after the other, use before going on: few enough
 // for the first cache.
 const productBytes = 16 << 10
+
+// rowsAtOnce is how many of some rows the tokens use before going on, where a routine takes 1, 2 and so on up to most of them.
+func rowsAtOnce(rows, row, tokens, most int) int {
+	if together(tokens, most) == tokens {
+		return rows
+	}
+	return max(4, productBytes/max(1, row)&^3)
+}
+
+// together is how many of some tokens a routine takes, where there is one for each power of two up to most.
+func together(tokens, most int) int {
+	take := 1
+	for take < most && 2*take <= tokens {
+		take *= 2
+	}
+	return take
+}
 
 // aheadBytes is how far ahead of the weights in use further ones are asked for, at least: memory takes a while, and rows of four bits are short.
 const aheadBytes = 8 << 10
@@ -60,8 +77,8 @@ func directAhead(bytes, row, cols int) int {
 
 // productOf is what the product with one format is made of.
 type productOf struct {
-	bytes int // of an element
-	wide  func(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int)
+	bytes int                                                                                 // of an element
+	wide  func(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int) // with AVX-512 of one vector: for more see panel
 	one   func(dst, x []float32, w []byte)
 	pair  func(dst, dst2, x, x2 []float32, w []byte)
 }
@@ -78,15 +95,16 @@ func product(dst []float32, stride int, x []float32, w []byte, tokens, rows, col
 	}
 	row := cols * of.bytes
 	dst, x = dst[:(tokens-1)*stride+rows], x[:tokens*cols]
-	most := 2
 	wide := cols > 0 && (haveAVX512 && cols%16 == 0 || haveNEON && cols%8 == 0)
+	if wide && haveAVX512 && tokens > 1 {
+		productWide(dst, stride, x, w, tokens, rows, cols, of)
+		return
+	}
+	most := 2
 	if wide {
 		most = 8
 	}
-	step := rows
-	if tokens > most {
-		step = max(4, productBytes/max(1, row)&^3)
-	}
+	step := rowsAtOnce(rows, row, tokens, most)
 	for r := 0; r < rows; r += step {
 		n := min(step, rows-r)
 		part := w[r*row : (r+n)*row]
@@ -102,10 +120,7 @@ func product(dst []float32, stride int, x []float32, w []byte, tokens, rows, col
 			left := tokens - t
 			switch {
 			case wide:
-				take := 1
-				for take < 8 && 2*take <= left {
-					take *= 2
-				}
+				take := together(left, most)
 				of.wide(take, out, stride, in, part, next, n, cols)
 				next = part[:0] // it is on its way
 				t += take

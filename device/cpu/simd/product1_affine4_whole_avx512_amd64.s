@@ -81,14 +81,11 @@ loop5:
 	VPERMPS             Z7, Z0, Z7
 	ADDQ                per+120(FP), R8
 	LEAQ                (CX)(R11*1), R13
-	VMOVDQU64           256(AX), Z8
-	VFMADD231PS         Z8, Z7, Z5
-	VMOVDQU64           320(AX), Z7
-	VMULPS              Z7, Z6, Z6
+	VFMADD231PS         256(AX), Z7, Z5
 	VMOVDQU64           (CX), Z7
 	VPANDD.BCST         nibbles<>+0(SB), Z7, Z8
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z7, Z7
-	VMOVDQU64           none<>+0(SB), Z9
+	VXORPS              Z9, Z9, Z9
 	VMOVDQU64           (AX), Z10
 	VPDPBUSD            Z10, Z8, Z9
 	VMOVDQU64           64(AX), Z11
@@ -99,6 +96,7 @@ loop5:
 	VMOVDQU64           192(AX), Z8
 	VPDPBUSD            Z8, Z7, Z9
 	VCVTDQ2PS           Z9, Z9
+	VMULPS              320(AX), Z6, Z6
 	VPERMILPS           $0x00, Z6, Z7
 	VFMADD231PS         Z7, Z9, Z1
 	PREFETCHT0          (R13)
@@ -106,7 +104,7 @@ loop5:
 	VMOVDQU64           (CX)(DI*1), Z7
 	VPANDD.BCST         nibbles<>+0(SB), Z7, Z9
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z7, Z7
-	VMOVDQU64           none<>+0(SB), Z13
+	VXORPS              Z13, Z13, Z13
 	VPDPBUSD            Z10, Z9, Z13
 	VPDPBUSD            Z11, Z7, Z13
 	VPSLLD              $0x08, Z13, Z13
@@ -120,7 +118,7 @@ loop5:
 	VMOVDQU64           (CX)(DI*2), Z7
 	VPANDD.BCST         nibbles<>+0(SB), Z7, Z9
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z7, Z7
-	VMOVDQU64           none<>+0(SB), Z13
+	VXORPS              Z13, Z13, Z13
 	VPDPBUSD            Z10, Z9, Z13
 	VPDPBUSD            Z11, Z7, Z13
 	VPSLLD              $0x08, Z13, Z13
@@ -134,7 +132,7 @@ loop5:
 	VMOVDQU64           (CX)(BX*1), Z7
 	VPANDD.BCST         nibbles<>+0(SB), Z7, Z9
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z7, Z7
-	VMOVDQU64           none<>+0(SB), Z13
+	VXORPS              Z13, Z13, Z13
 	VPDPBUSD            Z10, Z9, Z13
 	VPDPBUSD            Z11, Z7, Z13
 	VPSLLD              $0x08, Z13, Z13
@@ -211,17 +209,17 @@ loop9:
 	VPERMPS             Z4, Z0, Z4
 	ADDQ                per+120(FP), R8
 	VFMADD231PS         256(AX), Z4, Z2
-	VMULPS              320(AX), Z3, Z3
 	VMOVDQU64           (CX), Z4
 	VPANDD.BCST         nibbles<>+0(SB), Z4, Z5
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z4, Z4
-	VMOVDQU64           none<>+0(SB), Z6
+	VXORPS              Z6, Z6, Z6
 	VPDPBUSD            (AX), Z5, Z6
 	VPDPBUSD            64(AX), Z4, Z6
 	VPSLLD              $0x08, Z6, Z6
 	VPDPBUSD            128(AX), Z5, Z6
 	VPDPBUSD            192(AX), Z4, Z6
 	VCVTDQ2PS           Z6, Z6
+	VMULPS              320(AX), Z3, Z3
 	VPERMILPS           $0x00, Z3, Z3
 	VFMADD231PS         Z3, Z6, Z1
 	PREFETCHT1          (DX)
@@ -303,21 +301,3 @@ GLOBL nibbles<>(SB), RODATA|NOPTR, $4
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8
-
-DATA none<>+0(SB)/4, $0x00000000
-DATA none<>+4(SB)/4, $0x00000000
-DATA none<>+8(SB)/4, $0x00000000
-DATA none<>+12(SB)/4, $0x00000000
-DATA none<>+16(SB)/4, $0x00000000
-DATA none<>+20(SB)/4, $0x00000000
-DATA none<>+24(SB)/4, $0x00000000
-DATA none<>+28(SB)/4, $0x00000000
-DATA none<>+32(SB)/4, $0x00000000
-DATA none<>+36(SB)/4, $0x00000000
-DATA none<>+40(SB)/4, $0x00000000
-DATA none<>+44(SB)/4, $0x00000000
-DATA none<>+48(SB)/4, $0x00000000
-DATA none<>+52(SB)/4, $0x00000000
-DATA none<>+56(SB)/4, $0x00000000
-DATA none<>+60(SB)/4, $0x00000000
-GLOBL none<>(SB), RODATA|NOPTR, $64

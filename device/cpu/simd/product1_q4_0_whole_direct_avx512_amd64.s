@@ -69,31 +69,30 @@ loop5:
 	VPERMW              Z10, Z4, Z4
 	VBROADCASTI32X4     56(CX)(BX*1), K1, Z4
 	VCVTPH2PS           Y6, Z5
-	VMOVDQU64           320(AX), Z6
-	VMULPS              Z6, Z5, Z5
 	VPANDD.BCST         nibbles<>+0(SB), Z7, Z6
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z7, Z7
-	VMOVDQU64           256(AX), Z10
-	VMOVDQU64           (AX), Z11
-	VPDPBUSD            Z11, Z6, Z10
-	VMOVDQU64           64(AX), Z12
-	VPDPBUSD            Z12, Z7, Z10
-	VMOVDQU64           256(AX), Z13
-	VPSHLDD             $0x08, Z13, Z10, Z10
+	VMOVDQU64           256(AX), Z11
+	VMOVDQU64           Z11, Z10
+	VMOVDQU64           (AX), Z12
+	VPDPBUSD            Z12, Z6, Z10
+	VMOVDQU64           64(AX), Z13
+	VPDPBUSD            Z13, Z7, Z10
+	VPSHLDD             $0x08, Z11, Z10, Z10
 	VMOVDQU64           128(AX), Z14
 	VPDPBUSD            Z14, Z6, Z10
 	VMOVDQU64           192(AX), Z6
 	VPDPBUSD            Z6, Z7, Z10
 	VCVTDQ2PS           Z10, Z10
+	VMULPS              320(AX), Z5, Z5
 	VPERMILPS           $0x00, Z5, Z7
 	VFMADD231PS         Z7, Z10, Z0
 	PREFETCHT0          (DX)
 	VPANDD.BCST         nibbles<>+0(SB), Z8, Z7
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z8, Z8
-	VMOVDQU64           256(AX), Z10
-	VPDPBUSD            Z11, Z7, Z10
-	VPDPBUSD            Z12, Z8, Z10
-	VPSHLDD             $0x08, Z13, Z10, Z10
+	VMOVDQU64           Z11, Z10
+	VPDPBUSD            Z12, Z7, Z10
+	VPDPBUSD            Z13, Z8, Z10
+	VPSHLDD             $0x08, Z11, Z10, Z10
 	VPDPBUSD            Z14, Z7, Z10
 	VPDPBUSD            Z6, Z8, Z10
 	VCVTDQ2PS           Z10, Z10
@@ -102,10 +101,10 @@ loop5:
 	PREFETCHT0          64(DX)
 	VPANDD.BCST         nibbles<>+0(SB), Z9, Z7
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z9, Z8
-	VMOVDQU64           256(AX), Z9
-	VPDPBUSD            Z11, Z7, Z9
-	VPDPBUSD            Z12, Z8, Z9
-	VPSHLDD             $0x08, Z13, Z9, Z9
+	VMOVDQU64           Z11, Z9
+	VPDPBUSD            Z12, Z7, Z9
+	VPDPBUSD            Z13, Z8, Z9
+	VPSHLDD             $0x08, Z11, Z9, Z9
 	VPDPBUSD            Z14, Z7, Z9
 	VPDPBUSD            Z6, Z8, Z9
 	VCVTDQ2PS           Z9, Z9
@@ -114,10 +113,10 @@ loop5:
 	PREFETCHT0          128(DX)
 	VPANDD.BCST         nibbles<>+0(SB), Z4, Z7
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z4, Z4
-	VMOVDQU64           256(AX), Z8
-	VPDPBUSD            Z11, Z7, Z8
-	VPDPBUSD            Z12, Z4, Z8
-	VPSHLDD             $0x08, Z13, Z8, Z8
+	VMOVDQU64           Z11, Z8
+	VPDPBUSD            Z12, Z7, Z8
+	VPDPBUSD            Z13, Z4, Z8
+	VPSHLDD             $0x08, Z11, Z8, Z8
 	VPDPBUSD            Z14, Z7, Z8
 	VPDPBUSD            Z6, Z4, Z8
 	VCVTDQ2PS           Z8, Z8
@@ -183,7 +182,6 @@ loop9:
 	VPERMW              Z3, Z1, Z1
 	VBROADCASTI32X4     56(CX), K1, Z1
 	VCVTPH2PS           Y2, Z2
-	VMULPS              320(AX), Z2, Z2
 	VPANDD.BCST         nibbles<>+0(SB), Z1, Z3
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z1, Z1
 	VMOVDQU64           256(AX), Z4
@@ -193,6 +191,7 @@ loop9:
 	VPDPBUSD            128(AX), Z3, Z4
 	VPDPBUSD            192(AX), Z1, Z4
 	VCVTDQ2PS           Z4, Z4
+	VMULPS              320(AX), Z2, Z2
 	VPERMILPS           $0x00, Z2, Z1
 	VFMADD231PS         Z1, Z4, Z0
 	PREFETCHT0          (DX)

@@ -73,19 +73,16 @@ loop5:
 	VPERMB.Z            Z11, Z2, K1, Z13
 	VCVTDQ2PS           Z13, Z13
 	VMULPS              Z10, Z13, Z13
-	VMOVDQU64           256(AX), Z14
-	VFMADD231PS         Z14, Z13, Z9
+	VFMADD231PS         256(AX), Z13, Z9
 	VPERMB.Z            Z11, Z0, K1, Z13
 	VCVTDQ2PS           Z13, Z13
 	VMULPS              Z12, Z13, Z13
-	VMOVDQU64           320(AX), Z14
-	VMULPS              Z14, Z13, Z13
 	VMOVDQU64           16(CX), Z14
 	VSHUFI32X4          $0x88, 80(CX), Z14, Z15
 	VSHUFI32X4          $0xdd, 80(CX), Z14, Z14
 	VPANDD.BCST         nibbles<>+0(SB), Z15, Z16
 	VPANDD.BCST         nibbles<>+0(SB), Z14, Z17
-	VMOVDQU64           none<>+0(SB), Z18
+	VXORPS              Z18, Z18, Z18
 	VMOVDQU64           (AX), Z19
 	VPDPBUSD            Z19, Z16, Z18
 	VMOVDQU64           64(AX), Z20
@@ -96,6 +93,7 @@ loop5:
 	VMOVDQU64           192(AX), Z16
 	VPDPBUSD            Z16, Z17, Z18
 	VCVTDQ2PS           Z18, Z18
+	VMULPS              320(AX), Z13, Z13
 	VPERMILPS           $0x00, Z13, Z17
 	VFMADD231PS         Z17, Z18, Z5
 	PREFETCHT0          (DX)
@@ -104,7 +102,7 @@ loop5:
 	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z17, Z17
 	VPANDD.BCST         nibbles<>+0(SB), Z18, Z22
 	VPANDD.BCST         nibbles<>+0(SB), Z17, Z23
-	VMOVDQU64           none<>+0(SB), Z24
+	VXORPS              Z24, Z24, Z24
 	VPDPBUSD            Z19, Z22, Z24
 	VPDPBUSD            Z20, Z23, Z24
 	VPSLLD              $0x08, Z24, Z24
@@ -119,7 +117,7 @@ loop5:
 	VSHUFI32X4          $0xdd, 80(CX)(DI*2), Z22, Z22
 	VPANDD.BCST         nibbles<>+0(SB), Z23, Z24
 	VPANDD.BCST         nibbles<>+0(SB), Z22, Z25
-	VMOVDQU64           none<>+0(SB), Z26
+	VXORPS              Z26, Z26, Z26
 	VPDPBUSD            Z19, Z24, Z26
 	VPDPBUSD            Z20, Z25, Z26
 	VPSLLD              $0x08, Z26, Z26
@@ -134,7 +132,7 @@ loop5:
 	VSHUFI32X4          $0xdd, 80(CX)(BX*1), Z24, Z24
 	VPANDD.BCST         nibbles<>+0(SB), Z25, Z26
 	VPANDD.BCST         nibbles<>+0(SB), Z24, Z27
-	VMOVDQU64           none<>+0(SB), Z28
+	VXORPS              Z28, Z28, Z28
 	VPDPBUSD            Z19, Z26, Z28
 	VPDPBUSD            Z20, Z27, Z28
 	VPSLLD              $0x08, Z28, Z28
@@ -147,16 +145,13 @@ loop5:
 	VPERMB.Z            Z11, Z3, K1, Z13
 	VCVTDQ2PS           Z13, Z13
 	VMULPS              Z10, Z13, Z13
-	VMOVDQU64           640(AX), Z10
-	VFMADD231PS         Z10, Z13, Z9
+	VFMADD231PS         640(AX), Z13, Z9
 	VPERMB.Z            Z11, Z1, K1, Z10
 	VCVTDQ2PS           Z10, Z10
 	VMULPS              Z12, Z10, Z10
-	VMOVDQU64           704(AX), Z11
-	VMULPS              Z11, Z10, Z10
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z11
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z12
-	VMOVDQU64           none<>+0(SB), Z13
+	VXORPS              Z13, Z13, Z13
 	VMOVDQU64           384(AX), Z14
 	VPDPBUSD            Z14, Z11, Z13
 	VMOVDQU64           448(AX), Z15
@@ -167,12 +162,13 @@ loop5:
 	VMOVDQU64           576(AX), Z11
 	VPDPBUSD            Z11, Z12, Z13
 	VCVTDQ2PS           Z13, Z13
+	VMULPS              704(AX), Z10, Z10
 	VPERMILPS           $0x00, Z10, Z12
 	VFMADD231PS         Z12, Z13, Z5
 	PREFETCHT0          256(DX)
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z18, Z12
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z13
-	VMOVDQU64           none<>+0(SB), Z17
+	VXORPS              Z17, Z17, Z17
 	VPDPBUSD            Z14, Z12, Z17
 	VPDPBUSD            Z15, Z13, Z17
 	VPSLLD              $0x08, Z17, Z17
@@ -184,7 +180,7 @@ loop5:
 	PREFETCHT0          320(DX)
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z12
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z22, Z13
-	VMOVDQU64           none<>+0(SB), Z17
+	VXORPS              Z17, Z17, Z17
 	VPDPBUSD            Z14, Z12, Z17
 	VPDPBUSD            Z15, Z13, Z17
 	VPSLLD              $0x08, Z17, Z17
@@ -196,7 +192,7 @@ loop5:
 	PREFETCHT0          384(DX)
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z25, Z12
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z24, Z13
-	VMOVDQU64           none<>+0(SB), Z17
+	VXORPS              Z17, Z17, Z17
 	VPDPBUSD            Z14, Z12, Z17
 	VPDPBUSD            Z15, Z13, Z17
 	VPSLLD              $0x08, Z17, Z17
@@ -282,19 +278,19 @@ loop9:
 	VPERMB.Z            Z8, Z0, K1, Z10
 	VCVTDQ2PS           Z10, Z10
 	VMULPS              Z9, Z10, Z10
-	VMULPS              320(AX), Z10, Z10
 	VMOVDQU64           16(CX), Z11
 	VSHUFI32X4          $0x88, 80(CX), Z11, Z12
 	VSHUFI32X4          $0xdd, 80(CX), Z11, Z11
 	VPANDD.BCST         nibbles<>+0(SB), Z12, Z13
 	VPANDD.BCST         nibbles<>+0(SB), Z11, Z14
-	VMOVDQU64           none<>+0(SB), Z15
+	VXORPS              Z15, Z15, Z15
 	VPDPBUSD            (AX), Z13, Z15
 	VPDPBUSD            64(AX), Z14, Z15
 	VPSLLD              $0x08, Z15, Z15
 	VPDPBUSD            128(AX), Z13, Z15
 	VPDPBUSD            192(AX), Z14, Z15
 	VCVTDQ2PS           Z15, Z15
+	VMULPS              320(AX), Z10, Z10
 	VPERMILPS           $0x00, Z10, Z10
 	VFMADD231PS         Z10, Z15, Z5
 	PREFETCHT0          (DX)
@@ -305,16 +301,16 @@ loop9:
 	VPERMB.Z            Z8, Z1, K1, Z7
 	VCVTDQ2PS           Z7, Z7
 	VMULPS              Z9, Z7, Z7
-	VMULPS              704(AX), Z7, Z7
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z12, Z8
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z9
-	VMOVDQU64           none<>+0(SB), Z10
+	VXORPS              Z10, Z10, Z10
 	VPDPBUSD            384(AX), Z8, Z10
 	VPDPBUSD            448(AX), Z9, Z10
 	VPSLLD              $0x08, Z10, Z10
 	VPDPBUSD            512(AX), Z8, Z10
 	VPDPBUSD            576(AX), Z9, Z10
 	VCVTDQ2PS           Z10, Z10
+	VMULPS              704(AX), Z7, Z7
 	VPERMILPS           $0x00, Z7, Z7
 	VFMADD231PS         Z7, Z10, Z5
 	PREFETCHT0          64(DX)
@@ -518,24 +514,6 @@ GLOBL uppersQ4_K<>(SB), RODATA|NOPTR, $64
 
 DATA nibbles<>+0(SB)/4, $0x0f0f0f0f
 GLOBL nibbles<>(SB), RODATA|NOPTR, $4
-
-DATA none<>+0(SB)/4, $0x00000000
-DATA none<>+4(SB)/4, $0x00000000
-DATA none<>+8(SB)/4, $0x00000000
-DATA none<>+12(SB)/4, $0x00000000
-DATA none<>+16(SB)/4, $0x00000000
-DATA none<>+20(SB)/4, $0x00000000
-DATA none<>+24(SB)/4, $0x00000000
-DATA none<>+28(SB)/4, $0x00000000
-DATA none<>+32(SB)/4, $0x00000000
-DATA none<>+36(SB)/4, $0x00000000
-DATA none<>+40(SB)/4, $0x00000000
-DATA none<>+44(SB)/4, $0x00000000
-DATA none<>+48(SB)/4, $0x00000000
-DATA none<>+52(SB)/4, $0x00000000
-DATA none<>+56(SB)/4, $0x00000000
-DATA none<>+60(SB)/4, $0x00000000
-GLOBL none<>(SB), RODATA|NOPTR, $64
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

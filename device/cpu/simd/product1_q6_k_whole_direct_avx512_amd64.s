@@ -73,26 +73,24 @@ loop5:
 	VPERMB.Z            Z13, Z0, K1, Z15
 	VCVTDQ2PS           Z15, Z15
 	VMULPS              Z14, Z15, Z15
-	VMOVDQU64           128(AX), Z16
-	VFMADD231PS         Z16, Z15, Z12
-	VMOVDQU64           192(AX), Z16
-	VMULPS              Z16, Z15, Z15
+	VFMADD231PS         128(AX), Z15, Z12
 	VBROADCASTI64X4     128(CX), Z16
 	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
 	VPTERNLOGD          $0xf8, (CX), Z5, Z16
-	VMOVDQU64           none<>+0(SB), Z17
+	VXORPS              Z17, Z17, Z17
 	VMOVDQU64           (AX), Z18
 	VPDPBUSD            Z18, Z16, Z17
 	VPSLLD              $0x08, Z17, Z17
 	VMOVDQU64           64(AX), Z19
 	VPDPBUSD            Z19, Z16, Z17
 	VCVTDQ2PS           Z17, Z17
+	VMULPS              192(AX), Z15, Z15
 	VPERMILPS           $0x00, Z15, Z16
 	VFMADD231PS         Z16, Z17, Z8
 	VBROADCASTI64X4     128(CX)(DI*1), Z16
 	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
 	VPTERNLOGD          $0xf8, (CX)(DI*1), Z5, Z16
-	VMOVDQU64           none<>+0(SB), Z17
+	VXORPS              Z17, Z17, Z17
 	VPDPBUSD            Z18, Z16, Z17
 	VPSLLD              $0x08, Z17, Z17
 	VPDPBUSD            Z19, Z16, Z17
@@ -103,7 +101,7 @@ loop5:
 	VBROADCASTI64X4     128(CX)(DI*2), Z16
 	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
 	VPTERNLOGD          $0xf8, (CX)(DI*2), Z5, Z16
-	VMOVDQU64           none<>+0(SB), Z17
+	VXORPS              Z17, Z17, Z17
 	VPDPBUSD            Z18, Z16, Z17
 	VPSLLD              $0x08, Z17, Z17
 	VPDPBUSD            Z19, Z16, Z17
@@ -114,7 +112,7 @@ loop5:
 	VBROADCASTI64X4     128(CX)(BX*1), Z16
 	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
 	VPTERNLOGD          $0xf8, (CX)(BX*1), Z5, Z16
-	VMOVDQU64           none<>+0(SB), Z17
+	VXORPS              Z17, Z17, Z17
 	VPDPBUSD            Z18, Z16, Z17
 	VPSLLD              $0x08, Z17, Z17
 	VPDPBUSD            Z19, Z16, Z17
@@ -125,22 +123,20 @@ loop5:
 	VPERMB.Z            Z13, Z1, K1, Z15
 	VCVTDQ2PS           Z15, Z15
 	VMULPS              Z14, Z15, Z15
-	VMOVDQU64           384(AX), Z16
-	VFMADD231PS         Z16, Z15, Z12
-	VMOVDQU64           448(AX), Z16
-	VMULPS              Z16, Z15, Z15
+	VFMADD231PS         384(AX), Z15, Z12
 	VBROADCASTI64X4     128(CX), Z16
 	VGF2P8AFFINEQB      $0x00, Z7, Z16, Z16
 	VMOVDQU64           (CX), Z17
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
 	VPORD               Z17, Z16, Z16
-	VMOVDQU64           none<>+0(SB), Z17
+	VXORPS              Z17, Z17, Z17
 	VMOVDQU64           256(AX), Z18
 	VPDPBUSD            Z18, Z16, Z17
 	VPSLLD              $0x08, Z17, Z17
 	VMOVDQU64           320(AX), Z19
 	VPDPBUSD            Z19, Z16, Z17
 	VCVTDQ2PS           Z17, Z17
+	VMULPS              448(AX), Z15, Z15
 	VPERMILPS           $0x00, Z15, Z16
 	VFMADD231PS         Z16, Z17, Z8
 	PREFETCHT0          192(DX)
@@ -149,7 +145,7 @@ loop5:
 	VMOVDQU64           (CX)(DI*1), Z17
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
 	VPORD               Z17, Z16, Z16
-	VMOVDQU64           none<>+0(SB), Z17
+	VXORPS              Z17, Z17, Z17
 	VPDPBUSD            Z18, Z16, Z17
 	VPSLLD              $0x08, Z17, Z17
 	VPDPBUSD            Z19, Z16, Z17
@@ -162,7 +158,7 @@ loop5:
 	VMOVDQU64           (CX)(DI*2), Z17
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
 	VPORD               Z17, Z16, Z16
-	VMOVDQU64           none<>+0(SB), Z17
+	VXORPS              Z17, Z17, Z17
 	VPDPBUSD            Z18, Z16, Z17
 	VPSLLD              $0x08, Z17, Z17
 	VPDPBUSD            Z19, Z16, Z17
@@ -175,7 +171,7 @@ loop5:
 	VMOVDQU64           (CX)(BX*1), Z17
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
 	VPORD               Z17, Z16, Z16
-	VMOVDQU64           none<>+0(SB), Z17
+	VXORPS              Z17, Z17, Z17
 	VPDPBUSD            Z18, Z16, Z17
 	VPSLLD              $0x08, Z17, Z17
 	VPDPBUSD            Z19, Z16, Z17
@@ -186,26 +182,24 @@ loop5:
 	VPERMB.Z            Z13, Z2, K1, Z15
 	VCVTDQ2PS           Z15, Z15
 	VMULPS              Z14, Z15, Z15
-	VMOVDQU64           640(AX), Z16
-	VFMADD231PS         Z16, Z15, Z12
-	VMOVDQU64           704(AX), Z16
-	VMULPS              Z16, Z15, Z15
+	VFMADD231PS         640(AX), Z15, Z12
 	VBROADCASTI64X4     160(CX), Z16
 	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
 	VPTERNLOGD          $0xf8, 64(CX), Z5, Z16
-	VMOVDQU64           none<>+0(SB), Z17
+	VXORPS              Z17, Z17, Z17
 	VMOVDQU64           512(AX), Z18
 	VPDPBUSD            Z18, Z16, Z17
 	VPSLLD              $0x08, Z17, Z17
 	VMOVDQU64           576(AX), Z19
 	VPDPBUSD            Z19, Z16, Z17
 	VCVTDQ2PS           Z17, Z17
+	VMULPS              704(AX), Z15, Z15
 	VPERMILPS           $0x00, Z15, Z16
 	VFMADD231PS         Z16, Z17, Z8
 	VBROADCASTI64X4     160(CX)(DI*1), Z16
 	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
 	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z5, Z16
-	VMOVDQU64           none<>+0(SB), Z17
+	VXORPS              Z17, Z17, Z17
 	VPDPBUSD            Z18, Z16, Z17
 	VPSLLD              $0x08, Z17, Z17
 	VPDPBUSD            Z19, Z16, Z17
@@ -216,7 +210,7 @@ loop5:
 	VBROADCASTI64X4     160(CX)(DI*2), Z16
 	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
 	VPTERNLOGD          $0xf8, 64(CX)(DI*2), Z5, Z16
-	VMOVDQU64           none<>+0(SB), Z17
+	VXORPS              Z17, Z17, Z17
 	VPDPBUSD            Z18, Z16, Z17
 	VPSLLD              $0x08, Z17, Z17
 	VPDPBUSD            Z19, Z16, Z17
@@ -227,7 +221,7 @@ loop5:
 	VBROADCASTI64X4     160(CX)(BX*1), Z16
 	VGF2P8AFFINEQB      $0x00, Z6, Z16, Z16
 	VPTERNLOGD          $0xf8, 64(CX)(BX*1), Z5, Z16
-	VMOVDQU64           none<>+0(SB), Z17
+	VXORPS              Z17, Z17, Z17
 	VPDPBUSD            Z18, Z16, Z17
 	VPSLLD              $0x08, Z17, Z17
 	VPDPBUSD            Z19, Z16, Z17
@@ -238,22 +232,20 @@ loop5:
 	VPERMB.Z            Z13, Z3, K1, Z13
 	VCVTDQ2PS           Z13, Z13
 	VMULPS              Z14, Z13, Z13
-	VMOVDQU64           896(AX), Z14
-	VFMADD231PS         Z14, Z13, Z12
-	VMOVDQU64           960(AX), Z14
-	VMULPS              Z14, Z13, Z13
+	VFMADD231PS         896(AX), Z13, Z12
 	VBROADCASTI64X4     160(CX), Z14
 	VGF2P8AFFINEQB      $0x00, Z7, Z14, Z14
 	VMOVDQU64           64(CX), Z15
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
 	VPORD               Z15, Z14, Z14
-	VMOVDQU64           none<>+0(SB), Z15
+	VXORPS              Z15, Z15, Z15
 	VMOVDQU64           768(AX), Z16
 	VPDPBUSD            Z16, Z14, Z15
 	VPSLLD              $0x08, Z15, Z15
 	VMOVDQU64           832(AX), Z17
 	VPDPBUSD            Z17, Z14, Z15
 	VCVTDQ2PS           Z15, Z15
+	VMULPS              960(AX), Z13, Z13
 	VPERMILPS           $0x00, Z13, Z14
 	VFMADD231PS         Z14, Z15, Z8
 	PREFETCHT0          640(DX)
@@ -262,7 +254,7 @@ loop5:
 	VMOVDQU64           64(CX)(DI*1), Z15
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
 	VPORD               Z15, Z14, Z14
-	VMOVDQU64           none<>+0(SB), Z15
+	VXORPS              Z15, Z15, Z15
 	VPDPBUSD            Z16, Z14, Z15
 	VPSLLD              $0x08, Z15, Z15
 	VPDPBUSD            Z17, Z14, Z15
@@ -275,7 +267,7 @@ loop5:
 	VMOVDQU64           64(CX)(DI*2), Z15
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
 	VPORD               Z15, Z14, Z14
-	VMOVDQU64           none<>+0(SB), Z15
+	VXORPS              Z15, Z15, Z15
 	VPDPBUSD            Z16, Z14, Z15
 	VPSLLD              $0x08, Z15, Z15
 	VPDPBUSD            Z17, Z14, Z15
@@ -288,7 +280,7 @@ loop5:
 	VMOVDQU64           64(CX)(BX*1), Z15
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
 	VPORD               Z15, Z14, Z14
-	VMOVDQU64           none<>+0(SB), Z15
+	VXORPS              Z15, Z15, Z15
 	VPDPBUSD            Z16, Z14, Z15
 	VPSLLD              $0x08, Z15, Z15
 	VPDPBUSD            Z17, Z14, Z15
@@ -362,15 +354,15 @@ loop9:
 	VCVTDQ2PS           Z12, Z12
 	VMULPS              Z11, Z12, Z12
 	VFMADD231PS         128(AX), Z12, Z9
-	VMULPS              192(AX), Z12, Z12
 	VBROADCASTI64X4     128(CX), Z13
 	VGF2P8AFFINEQB      $0x00, Z6, Z13, Z13
 	VPTERNLOGD          $0xf8, (CX), Z5, Z13
-	VMOVDQU64           none<>+0(SB), Z14
+	VXORPS              Z14, Z14, Z14
 	VPDPBUSD            (AX), Z13, Z14
 	VPSLLD              $0x08, Z14, Z14
 	VPDPBUSD            64(AX), Z13, Z14
 	VCVTDQ2PS           Z14, Z14
+	VMULPS              192(AX), Z12, Z12
 	VPERMILPS           $0x00, Z12, Z12
 	VFMADD231PS         Z12, Z14, Z8
 	PREFETCHT0          (DX)
@@ -378,17 +370,17 @@ loop9:
 	VCVTDQ2PS           Z12, Z12
 	VMULPS              Z11, Z12, Z12
 	VFMADD231PS         384(AX), Z12, Z9
-	VMULPS              448(AX), Z12, Z12
 	VBROADCASTI64X4     128(CX), Z13
 	VGF2P8AFFINEQB      $0x00, Z7, Z13, Z13
 	VMOVDQU64           (CX), Z14
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z14
 	VPORD               Z14, Z13, Z13
-	VMOVDQU64           none<>+0(SB), Z14
+	VXORPS              Z14, Z14, Z14
 	VPDPBUSD            256(AX), Z13, Z14
 	VPSLLD              $0x08, Z14, Z14
 	VPDPBUSD            320(AX), Z13, Z14
 	VCVTDQ2PS           Z14, Z14
+	VMULPS              448(AX), Z12, Z12
 	VPERMILPS           $0x00, Z12, Z12
 	VFMADD231PS         Z12, Z14, Z8
 	PREFETCHT0          64(DX)
@@ -396,15 +388,15 @@ loop9:
 	VCVTDQ2PS           Z12, Z12
 	VMULPS              Z11, Z12, Z12
 	VFMADD231PS         640(AX), Z12, Z9
-	VMULPS              704(AX), Z12, Z12
 	VBROADCASTI64X4     160(CX), Z13
 	VGF2P8AFFINEQB      $0x00, Z6, Z13, Z13
 	VPTERNLOGD          $0xf8, 64(CX), Z5, Z13
-	VMOVDQU64           none<>+0(SB), Z14
+	VXORPS              Z14, Z14, Z14
 	VPDPBUSD            512(AX), Z13, Z14
 	VPSLLD              $0x08, Z14, Z14
 	VPDPBUSD            576(AX), Z13, Z14
 	VCVTDQ2PS           Z14, Z14
+	VMULPS              704(AX), Z12, Z12
 	VPERMILPS           $0x00, Z12, Z12
 	VFMADD231PS         Z12, Z14, Z8
 	PREFETCHT0          128(DX)
@@ -412,17 +404,17 @@ loop9:
 	VCVTDQ2PS           Z10, Z10
 	VMULPS              Z11, Z10, Z10
 	VFMADD231PS         896(AX), Z10, Z9
-	VMULPS              960(AX), Z10, Z10
 	VBROADCASTI64X4     160(CX), Z11
 	VGF2P8AFFINEQB      $0x00, Z7, Z11, Z11
 	VMOVDQU64           64(CX), Z12
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z12, Z12
 	VPORD               Z12, Z11, Z11
-	VMOVDQU64           none<>+0(SB), Z12
+	VXORPS              Z12, Z12, Z12
 	VPDPBUSD            768(AX), Z11, Z12
 	VPSLLD              $0x08, Z12, Z12
 	VPDPBUSD            832(AX), Z11, Z12
 	VCVTDQ2PS           Z12, Z12
+	VMULPS              960(AX), Z10, Z10
 	VPERMILPS           $0x00, Z10, Z10
 	VFMADD231PS         Z10, Z12, Z8
 	PREFETCHT0          192(DX)
@@ -609,24 +601,6 @@ GLOBL upperPairs<>(SB), RODATA|NOPTR, $64
 
 DATA upperByte<>+0(SB)/4, $0x33800000
 GLOBL upperByte<>(SB), RODATA|NOPTR, $4
-
-DATA none<>+0(SB)/4, $0x00000000
-DATA none<>+4(SB)/4, $0x00000000
-DATA none<>+8(SB)/4, $0x00000000
-DATA none<>+12(SB)/4, $0x00000000
-DATA none<>+16(SB)/4, $0x00000000
-DATA none<>+20(SB)/4, $0x00000000
-DATA none<>+24(SB)/4, $0x00000000
-DATA none<>+28(SB)/4, $0x00000000
-DATA none<>+32(SB)/4, $0x00000000
-DATA none<>+36(SB)/4, $0x00000000
-DATA none<>+40(SB)/4, $0x00000000
-DATA none<>+44(SB)/4, $0x00000000
-DATA none<>+48(SB)/4, $0x00000000
-DATA none<>+52(SB)/4, $0x00000000
-DATA none<>+56(SB)/4, $0x00000000
-DATA none<>+60(SB)/4, $0x00000000
-GLOBL none<>(SB), RODATA|NOPTR, $64
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

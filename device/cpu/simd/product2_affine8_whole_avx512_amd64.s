@@ -49,6 +49,11 @@ end2:
 	KMOVW        R11, K2
 	MOVL         $0x0000f000, R11
 	KMOVW        R11, K3
+	MOVQ         DI, R11
+	SHLQ         $0x02, R11
+	MOVQ         $0x00000400, R12
+	CMPQ         DI, $0x00000800
+	CMOVQHI      R12, R11
 	CMPQ         n+104(FP), $0x00000004
 	JLT          done4
 
@@ -63,8 +68,8 @@ rows3:
 	VXORPS Z7, Z7, Z7
 	VXORPS Z8, Z8, Z8
 	VXORPS Z9, Z9, Z9
-	MOVQ   DI, R11
-	CMPQ   R11, $0x00000080
+	MOVQ   DI, R12
+	CMPQ   R12, $0x00000080
 	JLT    end6
 
 loop5:
@@ -81,100 +86,125 @@ loop5:
 	VMOVDQU64       (SP), Z12
 	VPERMPS         Z11, Z12, Z11
 	ADDQ            per+120(FP), R8
+	LEAQ            (CX)(R11*1), R13
 	VFMADD231PS     256(AX), Z11, Z8
 	VFMADD231PS     256(AX)(SI*1), Z11, Z9
-	VMULPS          320(AX), Z10, Z11
+	VMOVDQU64       (CX), Z11
+	VSHUFI32X4      $0x88, 64(CX), Z11, Z12
+	VSHUFI32X4      $0xdd, 64(CX), Z11, Z11
+	VMOVDQU64       (CX)(DI*1), Z13
+	VSHUFI32X4      $0x88, 64(CX)(DI*1), Z13, Z14
+	VSHUFI32X4      $0xdd, 64(CX)(DI*1), Z13, Z13
+	VXORPS          Z15, Z15, Z15
+	VXORPS          Z16, Z16, Z16
+	VMOVDQU64       (AX), Z17
+	VPDPBUSD        Z17, Z12, Z15
+	VPDPBUSD        Z17, Z14, Z16
+	VMOVDQU64       64(AX), Z17
+	VPDPBUSD        Z17, Z11, Z15
+	VPDPBUSD        Z17, Z13, Z16
+	VPSLLD          $0x08, Z15, Z15
+	VPSLLD          $0x08, Z16, Z16
+	VMOVDQU64       128(AX), Z17
+	VPDPBUSD        Z17, Z12, Z15
+	VPDPBUSD        Z17, Z14, Z16
+	VMOVDQU64       192(AX), Z17
+	VPDPBUSD        Z17, Z11, Z15
+	VPDPBUSD        Z17, Z13, Z16
+	VCVTDQ2PS       Z15, Z15
+	VMULPS          320(AX), Z10, Z18
+	VPERMILPS       $0x00, Z18, Z17
+	VFMADD231PS     Z17, Z15, Z0
+	VCVTDQ2PS       Z16, Z16
+	VPERMILPS       $0x55, Z18, Z15
+	VFMADD231PS     Z15, Z16, Z1
+	VXORPS          Z15, Z15, Z15
+	VXORPS          Z16, Z16, Z16
+	VMOVDQU64       (AX)(SI*1), Z17
+	VPDPBUSD        Z17, Z12, Z15
+	VPDPBUSD        Z17, Z14, Z16
+	VMOVDQU64       64(AX)(SI*1), Z17
+	VPDPBUSD        Z17, Z11, Z15
+	VPDPBUSD        Z17, Z13, Z16
+	VPSLLD          $0x08, Z15, Z15
+	VPSLLD          $0x08, Z16, Z16
+	VMOVDQU64       128(AX)(SI*1), Z17
+	VPDPBUSD        Z17, Z12, Z15
+	VPDPBUSD        Z17, Z14, Z16
+	VMOVDQU64       192(AX)(SI*1), Z12
+	VPDPBUSD        Z12, Z11, Z15
+	VPDPBUSD        Z12, Z13, Z16
+	VCVTDQ2PS       Z15, Z15
 	VMULPS          320(AX)(SI*1), Z10, Z10
-	VMOVDQU64       (CX), Z12
-	VSHUFI32X4      $0x88, 64(CX), Z12, Z13
-	VSHUFI32X4      $0xdd, 64(CX), Z12, Z12
-	VMOVDQU64       none<>+0(SB), Z14
-	VPDPBUSD        (AX), Z13, Z14
-	VPDPBUSD        64(AX), Z12, Z14
-	VPSLLD          $0x08, Z14, Z14
-	VPDPBUSD        128(AX), Z13, Z14
-	VPDPBUSD        192(AX), Z12, Z14
-	VCVTDQ2PS       Z14, Z14
-	VPERMILPS       $0x00, Z11, Z15
-	VFMADD231PS     Z15, Z14, Z0
-	VMOVDQU64       none<>+0(SB), Z14
-	VPDPBUSD        (AX)(SI*1), Z13, Z14
-	VPDPBUSD        64(AX)(SI*1), Z12, Z14
-	VPSLLD          $0x08, Z14, Z14
-	VPDPBUSD        128(AX)(SI*1), Z13, Z14
-	VPDPBUSD        192(AX)(SI*1), Z12, Z14
-	VCVTDQ2PS       Z14, Z14
-	VPERMILPS       $0x00, Z10, Z12
-	VFMADD231PS     Z12, Z14, Z4
+	VPERMILPS       $0x00, Z10, Z11
+	VFMADD231PS     Z11, Z15, Z4
+	VCVTDQ2PS       Z16, Z16
+	VPERMILPS       $0x55, Z10, Z11
+	VFMADD231PS     Z11, Z16, Z5
+	PREFETCHT0      (R13)
+	PREFETCHT0      64(R13)
+	PREFETCHT0      (R13)(DI*1)
+	PREFETCHT0      64(R13)(DI*1)
 	PREFETCHT1      (DX)
 	PREFETCHT1      64(DX)
-	VMOVDQU64       (CX)(DI*1), Z12
-	VSHUFI32X4      $0x88, 64(CX)(DI*1), Z12, Z13
-	VSHUFI32X4      $0xdd, 64(CX)(DI*1), Z12, Z12
-	VMOVDQU64       none<>+0(SB), Z14
-	VPDPBUSD        (AX), Z13, Z14
-	VPDPBUSD        64(AX), Z12, Z14
-	VPSLLD          $0x08, Z14, Z14
-	VPDPBUSD        128(AX), Z13, Z14
-	VPDPBUSD        192(AX), Z12, Z14
-	VCVTDQ2PS       Z14, Z14
-	VPERMILPS       $0x55, Z11, Z15
-	VFMADD231PS     Z15, Z14, Z1
-	VMOVDQU64       none<>+0(SB), Z14
-	VPDPBUSD        (AX)(SI*1), Z13, Z14
-	VPDPBUSD        64(AX)(SI*1), Z12, Z14
-	VPSLLD          $0x08, Z14, Z14
-	VPDPBUSD        128(AX)(SI*1), Z13, Z14
-	VPDPBUSD        192(AX)(SI*1), Z12, Z14
-	VCVTDQ2PS       Z14, Z14
-	VPERMILPS       $0x55, Z10, Z12
-	VFMADD231PS     Z12, Z14, Z5
 	PREFETCHT1      128(DX)
 	PREFETCHT1      192(DX)
-	VMOVDQU64       (CX)(DI*2), Z12
-	VSHUFI32X4      $0x88, 64(CX)(DI*2), Z12, Z13
-	VSHUFI32X4      $0xdd, 64(CX)(DI*2), Z12, Z12
-	VMOVDQU64       none<>+0(SB), Z14
-	VPDPBUSD        (AX), Z13, Z14
-	VPDPBUSD        64(AX), Z12, Z14
-	VPSLLD          $0x08, Z14, Z14
-	VPDPBUSD        128(AX), Z13, Z14
-	VPDPBUSD        192(AX), Z12, Z14
-	VCVTDQ2PS       Z14, Z14
-	VPERMILPS       $0xaa, Z11, Z15
-	VFMADD231PS     Z15, Z14, Z2
-	VMOVDQU64       none<>+0(SB), Z14
-	VPDPBUSD        (AX)(SI*1), Z13, Z14
-	VPDPBUSD        64(AX)(SI*1), Z12, Z14
-	VPSLLD          $0x08, Z14, Z14
-	VPDPBUSD        128(AX)(SI*1), Z13, Z14
-	VPDPBUSD        192(AX)(SI*1), Z12, Z14
-	VCVTDQ2PS       Z14, Z14
-	VPERMILPS       $0xaa, Z10, Z12
-	VFMADD231PS     Z12, Z14, Z6
+	VMOVDQU64       (CX)(DI*2), Z11
+	VSHUFI32X4      $0x88, 64(CX)(DI*2), Z11, Z12
+	VSHUFI32X4      $0xdd, 64(CX)(DI*2), Z11, Z11
+	VMOVDQU64       (CX)(BX*1), Z13
+	VSHUFI32X4      $0x88, 64(CX)(BX*1), Z13, Z14
+	VSHUFI32X4      $0xdd, 64(CX)(BX*1), Z13, Z13
+	VXORPS          Z15, Z15, Z15
+	VXORPS          Z16, Z16, Z16
+	VMOVDQU64       (AX), Z17
+	VPDPBUSD        Z17, Z12, Z15
+	VPDPBUSD        Z17, Z14, Z16
+	VMOVDQU64       64(AX), Z17
+	VPDPBUSD        Z17, Z11, Z15
+	VPDPBUSD        Z17, Z13, Z16
+	VPSLLD          $0x08, Z15, Z15
+	VPSLLD          $0x08, Z16, Z16
+	VMOVDQU64       128(AX), Z17
+	VPDPBUSD        Z17, Z12, Z15
+	VPDPBUSD        Z17, Z14, Z16
+	VMOVDQU64       192(AX), Z17
+	VPDPBUSD        Z17, Z11, Z15
+	VPDPBUSD        Z17, Z13, Z16
+	VCVTDQ2PS       Z15, Z15
+	VPERMILPS       $0xaa, Z18, Z17
+	VFMADD231PS     Z17, Z15, Z2
+	VCVTDQ2PS       Z16, Z16
+	VPERMILPS       $0xff, Z18, Z15
+	VFMADD231PS     Z15, Z16, Z3
+	VXORPS          Z15, Z15, Z15
+	VXORPS          Z16, Z16, Z16
+	VMOVDQU64       (AX)(SI*1), Z17
+	VPDPBUSD        Z17, Z12, Z15
+	VPDPBUSD        Z17, Z14, Z16
+	VMOVDQU64       64(AX)(SI*1), Z17
+	VPDPBUSD        Z17, Z11, Z15
+	VPDPBUSD        Z17, Z13, Z16
+	VPSLLD          $0x08, Z15, Z15
+	VPSLLD          $0x08, Z16, Z16
+	VMOVDQU64       128(AX)(SI*1), Z17
+	VPDPBUSD        Z17, Z12, Z15
+	VPDPBUSD        Z17, Z14, Z16
+	VMOVDQU64       192(AX)(SI*1), Z12
+	VPDPBUSD        Z12, Z11, Z15
+	VPDPBUSD        Z12, Z13, Z16
+	VCVTDQ2PS       Z15, Z15
+	VPERMILPS       $0xaa, Z10, Z11
+	VFMADD231PS     Z11, Z15, Z6
+	VCVTDQ2PS       Z16, Z16
+	VPERMILPS       $0xff, Z10, Z10
+	VFMADD231PS     Z10, Z16, Z7
+	PREFETCHT0      (R13)(DI*2)
+	PREFETCHT0      64(R13)(DI*2)
+	PREFETCHT0      (R13)(BX*1)
+	PREFETCHT0      64(R13)(BX*1)
 	PREFETCHT1      256(DX)
 	PREFETCHT1      320(DX)
-	VMOVDQU64       (CX)(BX*1), Z12
-	VSHUFI32X4      $0x88, 64(CX)(BX*1), Z12, Z13
-	VSHUFI32X4      $0xdd, 64(CX)(BX*1), Z12, Z12
-	VMOVDQU64       none<>+0(SB), Z14
-	VPDPBUSD        (AX), Z13, Z14
-	VPDPBUSD        64(AX), Z12, Z14
-	VPSLLD          $0x08, Z14, Z14
-	VPDPBUSD        128(AX), Z13, Z14
-	VPDPBUSD        192(AX), Z12, Z14
-	VCVTDQ2PS       Z14, Z14
-	VPERMILPS       $0xff, Z11, Z11
-	VFMADD231PS     Z11, Z14, Z3
-	VMOVDQU64       none<>+0(SB), Z11
-	VPDPBUSD        (AX)(SI*1), Z13, Z11
-	VPDPBUSD        64(AX)(SI*1), Z12, Z11
-	VPSLLD          $0x08, Z11, Z11
-	VPDPBUSD        128(AX)(SI*1), Z13, Z11
-	VPDPBUSD        192(AX)(SI*1), Z12, Z11
-	VCVTDQ2PS       Z11, Z11
-	VPERMILPS       $0xff, Z10, Z10
-	VFMADD231PS     Z10, Z11, Z7
 	PREFETCHT1      384(DX)
 	PREFETCHT1      448(DX)
 	ADDQ            $0x00000200, DX
@@ -182,8 +212,8 @@ loop5:
 	CMOVQHI         next_len+88(FP), DX
 	ADDQ            $0x00000080, CX
 	ADDQ            $0x00000180, AX
-	SUBQ            $0x00000080, R11
-	CMPQ            R11, $0x00000080
+	SUBQ            $0x00000080, R12
+	CMPQ            R12, $0x00000080
 	JGE             loop5
 
 end6:
@@ -191,8 +221,8 @@ end6:
 	ADDQ          R10, R8
 	ADDQ          R10, R8
 	ADDQ          R10, R8
-	MOVL          $0x0000cccc, R11
-	KMOVW         R11, K4
+	MOVL          $0x0000cccc, R12
+	KMOVW         R12, K4
 	VSHUFPS       $0x4e, Z1, Z0, Z10
 	VMOVAPS       Z1, K4, Z0
 	VADDPS        Z10, Z0, Z0
@@ -211,8 +241,8 @@ end6:
 	VSHUFPS       $0xdd, Z6, Z4, Z1
 	VSHUFPS       $0x88, Z6, Z4, Z4
 	VADDPS        Z1, Z4, Z4
-	MOVL          $0x0000ff00, R11
-	KMOVW         R11, K4
+	MOVL          $0x0000ff00, R12
+	KMOVW         R12, K4
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K4, Z0
 	VADDPS        Z1, Z0, Z0
@@ -229,13 +259,13 @@ end6:
 	VADDPS        X1, X9, X9
 	VINSERTF32X4  $0x01, X9, Z8, Z8
 	VADDPS        Z8, Z0, Z0
-	MOVQ          s_base+0(FP), R11
-	MOVQ          stride+24(FP), R12
-	VMOVUPS       X0, (R11)
-	ADDQ          R12, R11
+	MOVQ          s_base+0(FP), R12
+	MOVQ          stride+24(FP), R13
+	VMOVUPS       X0, (R12)
+	ADDQ          R13, R12
 	VEXTRACTF32X4 $0x01, Z0, X0
-	VMOVUPS       X0, (R11)
-	ADDQ          R12, R11
+	VMOVUPS       X0, (R12)
+	ADDQ          R13, R12
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX
@@ -267,29 +297,29 @@ loop9:
 	ADDQ            per+120(FP), R8
 	VFMADD231PS     256(AX), Z5, Z2
 	VFMADD231PS     256(AX)(SI*1), Z5, Z3
-	VMULPS          320(AX), Z4, Z5
+	VMOVDQU64       (CX), Z5
+	VSHUFI32X4      $0x88, 64(CX), Z5, Z6
+	VSHUFI32X4      $0xdd, 64(CX), Z5, Z5
+	VXORPS          Z7, Z7, Z7
+	VPDPBUSD        (AX), Z6, Z7
+	VPDPBUSD        64(AX), Z5, Z7
+	VPSLLD          $0x08, Z7, Z7
+	VPDPBUSD        128(AX), Z6, Z7
+	VPDPBUSD        192(AX), Z5, Z7
+	VCVTDQ2PS       Z7, Z7
+	VMULPS          320(AX), Z4, Z8
+	VPERMILPS       $0x00, Z8, Z8
+	VFMADD231PS     Z8, Z7, Z0
+	VXORPS          Z7, Z7, Z7
+	VPDPBUSD        (AX)(SI*1), Z6, Z7
+	VPDPBUSD        64(AX)(SI*1), Z5, Z7
+	VPSLLD          $0x08, Z7, Z7
+	VPDPBUSD        128(AX)(SI*1), Z6, Z7
+	VPDPBUSD        192(AX)(SI*1), Z5, Z7
+	VCVTDQ2PS       Z7, Z7
 	VMULPS          320(AX)(SI*1), Z4, Z4
-	VMOVDQU64       (CX), Z6
-	VSHUFI32X4      $0x88, 64(CX), Z6, Z7
-	VSHUFI32X4      $0xdd, 64(CX), Z6, Z6
-	VMOVDQU64       none<>+0(SB), Z8
-	VPDPBUSD        (AX), Z7, Z8
-	VPDPBUSD        64(AX), Z6, Z8
-	VPSLLD          $0x08, Z8, Z8
-	VPDPBUSD        128(AX), Z7, Z8
-	VPDPBUSD        192(AX), Z6, Z8
-	VCVTDQ2PS       Z8, Z8
-	VPERMILPS       $0x00, Z5, Z5
-	VFMADD231PS     Z5, Z8, Z0
-	VMOVDQU64       none<>+0(SB), Z5
-	VPDPBUSD        (AX)(SI*1), Z7, Z5
-	VPDPBUSD        64(AX)(SI*1), Z6, Z5
-	VPSLLD          $0x08, Z5, Z5
-	VPDPBUSD        128(AX)(SI*1), Z7, Z5
-	VPDPBUSD        192(AX)(SI*1), Z6, Z5
-	VCVTDQ2PS       Z5, Z5
 	VPERMILPS       $0x00, Z4, Z4
-	VFMADD231PS     Z4, Z5, Z1
+	VFMADD231PS     Z4, Z7, Z1
 	PREFETCHT1      (DX)
 	PREFETCHT1      64(DX)
 	ADDQ            $0x00000080, DX
@@ -379,21 +409,3 @@ DATA rows<>+52(SB)/4, $0x00000004
 DATA rows<>+56(SB)/4, $0x00000008
 DATA rows<>+60(SB)/4, $0x0000000c
 GLOBL rows<>(SB), RODATA|NOPTR, $64
-
-DATA none<>+0(SB)/4, $0x00000000
-DATA none<>+4(SB)/4, $0x00000000
-DATA none<>+8(SB)/4, $0x00000000
-DATA none<>+12(SB)/4, $0x00000000
-DATA none<>+16(SB)/4, $0x00000000
-DATA none<>+20(SB)/4, $0x00000000
-DATA none<>+24(SB)/4, $0x00000000
-DATA none<>+28(SB)/4, $0x00000000
-DATA none<>+32(SB)/4, $0x00000000
-DATA none<>+36(SB)/4, $0x00000000
-DATA none<>+40(SB)/4, $0x00000000
-DATA none<>+44(SB)/4, $0x00000000
-DATA none<>+48(SB)/4, $0x00000000
-DATA none<>+52(SB)/4, $0x00000000
-DATA none<>+56(SB)/4, $0x00000000
-DATA none<>+60(SB)/4, $0x00000000
-GLOBL none<>(SB), RODATA|NOPTR, $64

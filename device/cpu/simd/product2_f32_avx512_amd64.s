@@ -4,24 +4,39 @@
 
 #include "textflag.h"
 
-// func product2F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+// func product2F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
-TEXT ·product2F32AVX512(SB), NOSPLIT, $0-120
-	MOVQ s_base+0(FP), AX
-	MOVQ stride+24(FP), CX
-	MOVQ q_base+32(FP), DX
-	MOVQ k_base+56(FP), BX
-	MOVQ next_base+80(FP), SI
-	ADDQ SI, next_len+88(FP)
-	MOVQ n+104(FP), DI
-	MOVQ dim+112(FP), R8
+TEXT ·product2F32AVX512(SB), NOSPLIT, $8-144
+	MOVQ from+112(FP), AX
+	MOVQ to+120(FP), CX
+	MOVQ dim+128(FP), DX
+	SUBQ CX, DX
+	SUBQ AX, CX
+	MOVQ DX, to+120(FP)
+	MOVQ s_base+0(FP), DX
+	MOVQ stride+24(FP), BX
+	MOVQ q_base+32(FP), SI
+	MOVQ k_base+56(FP), DI
+	MOVQ next_base+80(FP), R8
+	ADDQ R8, next_len+88(FP)
+	MOVQ n+104(FP), R9
+	MOVQ dim+128(FP), R10
+	SHLQ $0x02, BX
+	LEAQ (SI)(AX*4), SI
+	LEAQ (DI)(AX*4), DI
 	SHLQ $0x02, CX
-	SHLQ $0x02, R8
-	LEAQ (R8)(R8*2), R9
-	CMPQ DI, $0x00000004
+	MOVQ CX, (SP)
+	SHLQ $0x02, R10
+	NEGQ CX
+	ADDQ R10, CX
+	MOVQ CX, dim+128(FP)
+	LEAQ (R10)(R10*2), AX
+	CMPQ R9, $0x00000004
 	JLT  end2
 
 loop1:
+	CMPQ   from+112(FP), $0x00
+	JNE    resumed3
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -30,42 +45,76 @@ loop1:
 	VXORPS Z5, Z5, Z5
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
-	MOVQ   R8, R10
-	CMPQ   R10, $0x00000040
-	JLT    end4
+	JMP    begun4
 
-loop3:
-	VMOVUPS     (DX), Z8
-	VMOVUPS     (DX)(R8*1), Z9
-	VMOVUPS     (BX), Z10
+resumed3:
+	MOVQ    sums+136(FP), CX
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+	VMOVUPS 128(CX), Z2
+	VMOVUPS 192(CX), Z3
+	VMOVUPS 256(CX), Z4
+	VMOVUPS 320(CX), Z5
+	VMOVUPS 384(CX), Z6
+	VMOVUPS 448(CX), Z7
+
+begun4:
+	MOVQ (SP), CX
+	CMPQ CX, $0x00000040
+	JLT  end6
+
+loop5:
+	VMOVUPS     (SI), Z8
+	VMOVUPS     (SI)(R10*1), Z9
+	VMOVUPS     (DI), Z10
 	VFMADD231PS Z10, Z8, Z0
 	VFMADD231PS Z10, Z9, Z4
-	VMOVUPS     (BX)(R8*1), Z10
+	VMOVUPS     (DI)(R10*1), Z10
 	VFMADD231PS Z10, Z8, Z1
 	VFMADD231PS Z10, Z9, Z5
-	VMOVUPS     (BX)(R8*2), Z10
+	VMOVUPS     (DI)(R10*2), Z10
 	VFMADD231PS Z10, Z8, Z2
 	VFMADD231PS Z10, Z9, Z6
-	VMOVUPS     (BX)(R9*1), Z10
+	VMOVUPS     (DI)(AX*1), Z10
 	VFMADD231PS Z10, Z8, Z3
 	VFMADD231PS Z10, Z9, Z7
-	PREFETCHT1  (SI)
-	PREFETCHT1  64(SI)
-	PREFETCHT1  128(SI)
-	PREFETCHT1  192(SI)
-	ADDQ        $0x00000100, SI
-	CMPQ        SI, next_len+88(FP)
-	CMOVQHI     next_len+88(FP), SI
-	ADDQ        $0x00000040, BX
-	ADDQ        $0x00000040, DX
-	SUBQ        $0x00000040, R10
-	CMPQ        R10, $0x00000040
-	JGE         loop3
+	PREFETCHT1  (R8)
+	PREFETCHT1  64(R8)
+	PREFETCHT1  128(R8)
+	PREFETCHT1  192(R8)
+	ADDQ        $0x00000100, R8
+	CMPQ        R8, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), R8
+	LEAQ        (DI)(R10*4), R11
+	PREFETCHT0  (R11)
+	PREFETCHT0  (R11)(R10*1)
+	PREFETCHT0  (R11)(R10*2)
+	PREFETCHT0  (R11)(AX*1)
+	ADDQ        $0x00000040, DI
+	ADDQ        $0x00000040, SI
+	SUBQ        $0x00000040, CX
+	CMPQ        CX, $0x00000040
+	JGE         loop5
 
-end4:
-	SUBQ          R8, DX
-	MOVL          $0x0000cccc, R10
-	KMOVW         R10, K1
+end6:
+	SUBQ    (SP), SI
+	ADDQ    dim+128(FP), DI
+	CMPQ    to+120(FP), $0x00
+	JEQ     last7
+	MOVQ    sums+136(FP), CX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS Z3, 192(CX)
+	VMOVUPS Z4, 256(CX)
+	VMOVUPS Z5, 320(CX)
+	VMOVUPS Z6, 384(CX)
+	VMOVUPS Z7, 448(CX)
+	JMP     ended8
+
+last7:
+	MOVL          $0x0000cccc, CX
+	KMOVW         CX, K1
 	VSHUFPS       $0x4e, Z1, Z0, Z8
 	VMOVAPS       Z1, K1, Z0
 	VADDPS        Z8, Z0, Z0
@@ -84,58 +133,80 @@ end4:
 	VSHUFPS       $0xdd, Z6, Z4, Z1
 	VSHUFPS       $0x88, Z6, Z4, Z4
 	VADDPS        Z1, Z4, Z4
-	MOVL          $0x0000ff00, R10
-	KMOVW         R10, K1
+	MOVL          $0x0000ff00, CX
+	KMOVW         CX, K1
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K1, Z0
 	VADDPS        Z1, Z0, Z0
 	VSHUFF32X4    $0xdd, Z0, Z0, Z1
 	VSHUFF32X4    $0x88, Z0, Z0, Z0
 	VADDPS        Z1, Z0, Z0
-	MOVQ          AX, R10
-	VMOVUPS       X0, (R10)
-	ADDQ          CX, R10
+	MOVQ          DX, CX
+	VMOVUPS       X0, (CX)
+	ADDQ          BX, CX
 	VEXTRACTF32X4 $0x01, Z0, X0
-	VMOVUPS       X0, (R10)
-	ADDQ          CX, R10
-	ADDQ          $0x00000010, AX
-	ADDQ          R8, BX
-	ADDQ          R8, BX
-	ADDQ          R8, BX
-	SUBQ          $0x00000004, DI
-	CMPQ          DI, $0x00000004
-	JGE           loop1
+	VMOVUPS       X0, (CX)
+	ADDQ          BX, CX
+
+ended8:
+	ADDQ $0x00000200, sums+136(FP)
+	ADDQ $0x00000010, DX
+	ADDQ R10, DI
+	ADDQ R10, DI
+	ADDQ R10, DI
+	SUBQ $0x00000004, R9
+	CMPQ R9, $0x00000004
+	JGE  loop1
 
 end2:
-	CMPQ DI, $0x00000001
-	JLT  end6
+	CMPQ R9, $0x00000001
+	JLT  end10
 
-loop5:
-	MOVQ   AX, R9
+loop9:
+	CMPQ   from+112(FP), $0x00
+	JNE    resumed11
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
-	MOVQ   R8, R10
-	CMPQ   R10, $0x00000040
-	JLT    end8
+	JMP    begun12
 
-loop7:
-	VMOVUPS     (BX), Z2
-	VMOVUPS     (DX), Z3
+resumed11:
+	MOVQ    sums+136(FP), AX
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+
+begun12:
+	MOVQ (SP), AX
+	CMPQ AX, $0x00000040
+	JLT  end14
+
+loop13:
+	VMOVUPS     (DI), Z2
+	VMOVUPS     (SI), Z3
 	VFMADD231PS Z2, Z3, Z0
-	VMOVUPS     (DX)(R8*1), Z3
+	VMOVUPS     (SI)(R10*1), Z3
 	VFMADD231PS Z2, Z3, Z1
-	PREFETCHT1  (SI)
+	PREFETCHT1  (R8)
+	ADDQ        $0x00000040, R8
+	CMPQ        R8, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), R8
+	ADDQ        $0x00000040, DI
 	ADDQ        $0x00000040, SI
-	CMPQ        SI, next_len+88(FP)
-	CMOVQHI     next_len+88(FP), SI
-	ADDQ        $0x00000040, BX
-	ADDQ        $0x00000040, DX
-	SUBQ        $0x00000040, R10
-	CMPQ        R10, $0x00000040
-	JGE         loop7
+	SUBQ        $0x00000040, AX
+	CMPQ        AX, $0x00000040
+	JGE         loop13
 
-end8:
-	SUBQ          R8, DX
+end14:
+	SUBQ    (SP), SI
+	ADDQ    dim+128(FP), DI
+	CMPQ    to+120(FP), $0x00
+	JEQ     last15
+	MOVQ    sums+136(FP), AX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, 64(AX)
+	JMP     ended16
+
+last15:
+	MOVQ          DX, AX
 	VPERMILPS     $0x4e, Z0, Z2
 	VADDPS        Z2, Z0, Z0
 	VPERMILPS     $0xb1, Z0, Z2
@@ -144,8 +215,8 @@ end8:
 	VADDPS        Y2, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X2
 	VADDPS        X2, X0, X0
-	VMOVSS        X0, (R9)
-	ADDQ          CX, R9
+	VMOVSS        X0, (AX)
+	ADDQ          BX, AX
 	VPERMILPS     $0x4e, Z1, Z0
 	VADDPS        Z0, Z1, Z1
 	VPERMILPS     $0xb1, Z1, Z0
@@ -154,13 +225,16 @@ end8:
 	VADDPS        Y0, Y1, Y1
 	VEXTRACTF128  $0x01, Y1, X0
 	VADDPS        X0, X1, X1
-	VMOVSS        X1, (R9)
-	ADDQ          CX, R9
-	ADDQ          $0x00000004, AX
-	SUBQ          $0x00000001, DI
-	CMPQ          DI, $0x00000001
-	JGE           loop5
+	VMOVSS        X1, (AX)
+	ADDQ          BX, AX
 
-end6:
+ended16:
+	ADDQ $0x00000080, sums+136(FP)
+	ADDQ $0x00000004, DX
+	SUBQ $0x00000001, R9
+	CMPQ R9, $0x00000001
+	JGE  loop9
+
+end10:
 	VZEROUPPER
 	RET

@@ -28,17 +28,22 @@ loop1:
 	JGE  loop1
 
 end2:
-	LEAQ  (DI)(DI*2), BX
-	MOVL  $0x0000f000, R8
-	KMOVD R8, K1
-	MOVL  $0x00002222, R8
-	KMOVD R8, K2
-	MOVL  $0x00004444, R8
-	KMOVD R8, K3
-	MOVL  $0x00008888, R8
-	KMOVD R8, K4
-	CMPQ  n+104(FP), $0x00000004
-	JLT   done4
+	LEAQ    (DI)(DI*2), BX
+	MOVL    $0x0000f000, R8
+	KMOVD   R8, K1
+	MOVL    $0x00002222, R8
+	KMOVD   R8, K2
+	MOVL    $0x00004444, R8
+	KMOVD   R8, K3
+	MOVL    $0x00008888, R8
+	KMOVD   R8, K4
+	MOVQ    DI, R8
+	SHLQ    $0x02, R8
+	MOVQ    $0x00000400, R9
+	CMPQ    DI, $0x00000800
+	CMOVQHI R9, R8
+	CMPQ    n+104(FP), $0x00000004
+	JLT     done4
 
 rows3:
 	VXORPS Z0, Z0, Z0
@@ -49,8 +54,8 @@ rows3:
 	VXORPS Z5, Z5, Z5
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
-	MOVQ   DI, R8
-	CMPQ   R8, $0x00000048
+	MOVQ   DI, R9
+	CMPQ   R9, $0x00000048
 	JLT    end6
 
 loop5:
@@ -73,91 +78,116 @@ loop5:
 	VPERMW              Z14, Z8, Z8
 	VBROADCASTI32X4     56(CX)(BX*1), K1, Z8
 	VCVTPH2PS           Y10, Z9
-	VMULPS              320(AX), Z9, Z10
-	VMULPS              320(AX)(SI*1), Z9, Z9
-	VPANDD.BCST         nibbles<>+0(SB), Z11, Z14
+	LEAQ                (CX)(R8*1), R10
+	VPANDD.BCST         nibbles<>+0(SB), Z11, Z10
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
-	VMOVDQU64           256(AX), Z15
-	VPDPBUSD            (AX), Z14, Z15
-	VPDPBUSD            64(AX), Z11, Z15
-	VPSHLDD             $0x08, 256(AX), Z15, Z15
-	VPDPBUSD            128(AX), Z14, Z15
-	VPDPBUSD            192(AX), Z11, Z15
-	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0x00, Z10, Z16
-	VFMADD231PS         Z16, Z15, Z0
-	VMOVDQU64           256(AX)(SI*1), Z15
-	VPDPBUSD            (AX)(SI*1), Z14, Z15
-	VPDPBUSD            64(AX)(SI*1), Z11, Z15
-	VPSHLDD             $0x08, 256(AX)(SI*1), Z15, Z15
-	VPDPBUSD            128(AX)(SI*1), Z14, Z15
-	VPDPBUSD            192(AX)(SI*1), Z11, Z15
-	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0x00, Z9, Z11
-	VFMADD231PS         Z11, Z15, Z4
-	PREFETCHT1          (DX)
-	VPANDD.BCST         nibbles<>+0(SB), Z12, Z11
+	VPANDD.BCST         nibbles<>+0(SB), Z12, Z14
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z12, Z12
-	VMOVDQU64           256(AX), Z14
-	VPDPBUSD            (AX), Z11, Z14
-	VPDPBUSD            64(AX), Z12, Z14
-	VPSHLDD             $0x08, 256(AX), Z14, Z14
-	VPDPBUSD            128(AX), Z11, Z14
-	VPDPBUSD            192(AX), Z12, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0x55, Z10, Z15
-	VFMADD231PS         Z15, Z14, Z1
-	VMOVDQU64           256(AX)(SI*1), Z14
-	VPDPBUSD            (AX)(SI*1), Z11, Z14
-	VPDPBUSD            64(AX)(SI*1), Z12, Z14
-	VPSHLDD             $0x08, 256(AX)(SI*1), Z14, Z14
-	VPDPBUSD            128(AX)(SI*1), Z11, Z14
-	VPDPBUSD            192(AX)(SI*1), Z12, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0x55, Z9, Z11
-	VFMADD231PS         Z11, Z14, Z5
+	VMOVDQU64           256(AX), Z16
+	VMOVDQU64           Z16, Z15
+	VMOVDQU64           Z16, Z17
+	VMOVDQU64           (AX), Z18
+	VPDPBUSD            Z18, Z10, Z15
+	VPDPBUSD            Z18, Z14, Z17
+	VMOVDQU64           64(AX), Z18
+	VPDPBUSD            Z18, Z11, Z15
+	VPDPBUSD            Z18, Z12, Z17
+	VPSHLDD             $0x08, Z16, Z15, Z15
+	VPSHLDD             $0x08, Z16, Z17, Z17
+	VMOVDQU64           128(AX), Z16
+	VPDPBUSD            Z16, Z10, Z15
+	VPDPBUSD            Z16, Z14, Z17
+	VMOVDQU64           192(AX), Z16
+	VPDPBUSD            Z16, Z11, Z15
+	VPDPBUSD            Z16, Z12, Z17
+	VCVTDQ2PS           Z15, Z15
+	VMULPS              320(AX), Z9, Z18
+	VPERMILPS           $0x00, Z18, Z16
+	VFMADD231PS         Z16, Z15, Z0
+	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0x55, Z18, Z15
+	VFMADD231PS         Z15, Z17, Z1
+	VMOVDQU64           256(AX)(SI*1), Z16
+	VMOVDQU64           Z16, Z15
+	VMOVDQU64           Z16, Z17
+	VMOVDQU64           (AX)(SI*1), Z19
+	VPDPBUSD            Z19, Z10, Z15
+	VPDPBUSD            Z19, Z14, Z17
+	VMOVDQU64           64(AX)(SI*1), Z19
+	VPDPBUSD            Z19, Z11, Z15
+	VPDPBUSD            Z19, Z12, Z17
+	VPSHLDD             $0x08, Z16, Z15, Z15
+	VPSHLDD             $0x08, Z16, Z17, Z17
+	VMOVDQU64           128(AX)(SI*1), Z16
+	VPDPBUSD            Z16, Z10, Z15
+	VPDPBUSD            Z16, Z14, Z17
+	VMOVDQU64           192(AX)(SI*1), Z10
+	VPDPBUSD            Z10, Z11, Z15
+	VPDPBUSD            Z10, Z12, Z17
+	VCVTDQ2PS           Z15, Z15
+	VMULPS              320(AX)(SI*1), Z9, Z9
+	VPERMILPS           $0x00, Z9, Z10
+	VFMADD231PS         Z10, Z15, Z4
+	VCVTDQ2PS           Z17, Z17
+	VPERMILPS           $0x55, Z9, Z10
+	VFMADD231PS         Z10, Z17, Z5
+	PREFETCHT0          (R10)
+	PREFETCHT0          (R10)(DI*1)
+	PREFETCHT1          (DX)
 	PREFETCHT1          64(DX)
-	VPANDD.BCST         nibbles<>+0(SB), Z13, Z11
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z12
-	VMOVDQU64           256(AX), Z13
-	VPDPBUSD            (AX), Z11, Z13
-	VPDPBUSD            64(AX), Z12, Z13
-	VPSHLDD             $0x08, 256(AX), Z13, Z13
-	VPDPBUSD            128(AX), Z11, Z13
-	VPDPBUSD            192(AX), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xaa, Z10, Z14
-	VFMADD231PS         Z14, Z13, Z2
-	VMOVDQU64           256(AX)(SI*1), Z13
-	VPDPBUSD            (AX)(SI*1), Z11, Z13
-	VPDPBUSD            64(AX)(SI*1), Z12, Z13
-	VPSHLDD             $0x08, 256(AX)(SI*1), Z13, Z13
-	VPDPBUSD            128(AX)(SI*1), Z11, Z13
-	VPDPBUSD            192(AX)(SI*1), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xaa, Z9, Z11
-	VFMADD231PS         Z11, Z13, Z6
-	PREFETCHT1          128(DX)
-	VPANDD.BCST         nibbles<>+0(SB), Z8, Z11
+	VPANDD.BCST         nibbles<>+0(SB), Z13, Z10
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z11
+	VPANDD.BCST         nibbles<>+0(SB), Z8, Z12
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z8, Z8
-	VMOVDQU64           256(AX), Z12
-	VPDPBUSD            (AX), Z11, Z12
-	VPDPBUSD            64(AX), Z8, Z12
-	VPSHLDD             $0x08, 256(AX), Z12, Z12
-	VPDPBUSD            128(AX), Z11, Z12
-	VPDPBUSD            192(AX), Z8, Z12
-	VCVTDQ2PS           Z12, Z12
-	VPERMILPS           $0xff, Z10, Z10
-	VFMADD231PS         Z10, Z12, Z3
-	VMOVDQU64           256(AX)(SI*1), Z10
-	VPDPBUSD            (AX)(SI*1), Z11, Z10
-	VPDPBUSD            64(AX)(SI*1), Z8, Z10
-	VPSHLDD             $0x08, 256(AX)(SI*1), Z10, Z10
-	VPDPBUSD            128(AX)(SI*1), Z11, Z10
-	VPDPBUSD            192(AX)(SI*1), Z8, Z10
-	VCVTDQ2PS           Z10, Z10
+	VMOVDQU64           256(AX), Z14
+	VMOVDQU64           Z14, Z13
+	VMOVDQU64           Z14, Z15
+	VMOVDQU64           (AX), Z16
+	VPDPBUSD            Z16, Z10, Z13
+	VPDPBUSD            Z16, Z12, Z15
+	VMOVDQU64           64(AX), Z16
+	VPDPBUSD            Z16, Z11, Z13
+	VPDPBUSD            Z16, Z8, Z15
+	VPSHLDD             $0x08, Z14, Z13, Z13
+	VPSHLDD             $0x08, Z14, Z15, Z15
+	VMOVDQU64           128(AX), Z14
+	VPDPBUSD            Z14, Z10, Z13
+	VPDPBUSD            Z14, Z12, Z15
+	VMOVDQU64           192(AX), Z14
+	VPDPBUSD            Z14, Z11, Z13
+	VPDPBUSD            Z14, Z8, Z15
+	VCVTDQ2PS           Z13, Z13
+	VPERMILPS           $0xaa, Z18, Z14
+	VFMADD231PS         Z14, Z13, Z2
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xff, Z18, Z13
+	VFMADD231PS         Z13, Z15, Z3
+	VMOVDQU64           256(AX)(SI*1), Z14
+	VMOVDQU64           Z14, Z13
+	VMOVDQU64           Z14, Z15
+	VMOVDQU64           (AX)(SI*1), Z16
+	VPDPBUSD            Z16, Z10, Z13
+	VPDPBUSD            Z16, Z12, Z15
+	VMOVDQU64           64(AX)(SI*1), Z16
+	VPDPBUSD            Z16, Z11, Z13
+	VPDPBUSD            Z16, Z8, Z15
+	VPSHLDD             $0x08, Z14, Z13, Z13
+	VPSHLDD             $0x08, Z14, Z15, Z15
+	VMOVDQU64           128(AX)(SI*1), Z14
+	VPDPBUSD            Z14, Z10, Z13
+	VPDPBUSD            Z14, Z12, Z15
+	VMOVDQU64           192(AX)(SI*1), Z10
+	VPDPBUSD            Z10, Z11, Z13
+	VPDPBUSD            Z10, Z8, Z15
+	VCVTDQ2PS           Z13, Z13
+	VPERMILPS           $0xaa, Z9, Z8
+	VFMADD231PS         Z8, Z13, Z6
+	VCVTDQ2PS           Z15, Z15
 	VPERMILPS           $0xff, Z9, Z8
-	VFMADD231PS         Z8, Z10, Z7
+	VFMADD231PS         Z8, Z15, Z7
+	PREFETCHT0          (R10)(DI*2)
+	PREFETCHT0          (R10)(BX*1)
+	PREFETCHT1          128(DX)
 	PREFETCHT1          192(DX)
 	PREFETCHT1          256(DX)
 	ADDQ                $0x00000120, DX
@@ -165,14 +195,14 @@ loop5:
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000048, CX
 	ADDQ                $0x00000180, AX
-	SUBQ                $0x00000048, R8
-	CMPQ                R8, $0x00000048
+	SUBQ                $0x00000048, R9
+	CMPQ                R9, $0x00000048
 	JGE                 loop5
 
 end6:
 	SUBQ          SI, AX
-	MOVL          $0x0000cccc, R8
-	KMOVW         R8, K5
+	MOVL          $0x0000cccc, R9
+	KMOVW         R9, K5
 	VSHUFPS       $0x4e, Z1, Z0, Z8
 	VMOVAPS       Z1, K5, Z0
 	VADDPS        Z8, Z0, Z0
@@ -191,21 +221,21 @@ end6:
 	VSHUFPS       $0xdd, Z6, Z4, Z1
 	VSHUFPS       $0x88, Z6, Z4, Z4
 	VADDPS        Z1, Z4, Z4
-	MOVL          $0x0000ff00, R8
-	KMOVW         R8, K5
+	MOVL          $0x0000ff00, R9
+	KMOVW         R9, K5
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K5, Z0
 	VADDPS        Z1, Z0, Z0
 	VSHUFF32X4    $0xdd, Z0, Z0, Z1
 	VSHUFF32X4    $0x88, Z0, Z0, Z0
 	VADDPS        Z1, Z0, Z0
-	MOVQ          s_base+0(FP), R8
-	MOVQ          stride+24(FP), R9
-	VMOVUPS       X0, (R8)
-	ADDQ          R9, R8
+	MOVQ          s_base+0(FP), R9
+	MOVQ          stride+24(FP), R10
+	VMOVUPS       X0, (R9)
+	ADDQ          R10, R9
 	VEXTRACTF32X4 $0x01, Z0, X0
-	VMOVUPS       X0, (R8)
-	ADDQ          R9, R8
+	VMOVUPS       X0, (R9)
+	ADDQ          R10, R9
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX
@@ -233,28 +263,28 @@ loop9:
 	VPERMW              Z4, Z2, Z2
 	VBROADCASTI32X4     56(CX), K1, Z2
 	VCVTPH2PS           Y3, Z3
-	VMULPS              320(AX), Z3, Z4
-	VMULPS              320(AX)(SI*1), Z3, Z3
-	VPANDD.BCST         nibbles<>+0(SB), Z2, Z5
+	VPANDD.BCST         nibbles<>+0(SB), Z2, Z4
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z2, Z2
-	VMOVDQU64           256(AX), Z6
-	VPDPBUSD            (AX), Z5, Z6
-	VPDPBUSD            64(AX), Z2, Z6
-	VPSHLDD             $0x08, 256(AX), Z6, Z6
-	VPDPBUSD            128(AX), Z5, Z6
-	VPDPBUSD            192(AX), Z2, Z6
-	VCVTDQ2PS           Z6, Z6
-	VPERMILPS           $0x00, Z4, Z4
-	VFMADD231PS         Z4, Z6, Z0
-	VMOVDQU64           256(AX)(SI*1), Z4
-	VPDPBUSD            (AX)(SI*1), Z5, Z4
-	VPDPBUSD            64(AX)(SI*1), Z2, Z4
-	VPSHLDD             $0x08, 256(AX)(SI*1), Z4, Z4
-	VPDPBUSD            128(AX)(SI*1), Z5, Z4
-	VPDPBUSD            192(AX)(SI*1), Z2, Z4
-	VCVTDQ2PS           Z4, Z4
+	VMOVDQU64           256(AX), Z5
+	VPDPBUSD            (AX), Z4, Z5
+	VPDPBUSD            64(AX), Z2, Z5
+	VPSHLDD             $0x08, 256(AX), Z5, Z5
+	VPDPBUSD            128(AX), Z4, Z5
+	VPDPBUSD            192(AX), Z2, Z5
+	VCVTDQ2PS           Z5, Z5
+	VMULPS              320(AX), Z3, Z6
+	VPERMILPS           $0x00, Z6, Z6
+	VFMADD231PS         Z6, Z5, Z0
+	VMOVDQU64           256(AX)(SI*1), Z5
+	VPDPBUSD            (AX)(SI*1), Z4, Z5
+	VPDPBUSD            64(AX)(SI*1), Z2, Z5
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z5, Z5
+	VPDPBUSD            128(AX)(SI*1), Z4, Z5
+	VPDPBUSD            192(AX)(SI*1), Z2, Z5
+	VCVTDQ2PS           Z5, Z5
+	VMULPS              320(AX)(SI*1), Z3, Z3
 	VPERMILPS           $0x00, Z3, Z2
-	VFMADD231PS         Z2, Z4, Z1
+	VFMADD231PS         Z2, Z5, Z1
 	PREFETCHT1          (DX)
 	PREFETCHT1          64(DX)
 	ADDQ                $0x00000048, DX

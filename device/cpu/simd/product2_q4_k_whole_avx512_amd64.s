@@ -28,17 +28,22 @@ loop1:
 	JGE  loop1
 
 end2:
-	LEAQ  (DI)(DI*2), BX
-	MOVQ  $0x1111111111111111, R8
-	KMOVQ R8, K1
-	MOVL  $0x000000f0, R8
-	KMOVW R8, K2
-	MOVL  $0x00000f00, R8
-	KMOVW R8, K3
-	MOVL  $0x0000f000, R8
-	KMOVW R8, K4
-	CMPQ  n+104(FP), $0x00000004
-	JLT   done4
+	LEAQ    (DI)(DI*2), BX
+	MOVQ    $0x1111111111111111, R8
+	KMOVQ   R8, K1
+	MOVL    $0x000000f0, R8
+	KMOVW   R8, K2
+	MOVL    $0x00000f00, R8
+	KMOVW   R8, K3
+	MOVL    $0x0000f000, R8
+	KMOVW   R8, K4
+	MOVQ    DI, R8
+	SHLQ    $0x02, R8
+	MOVQ    $0x00000400, R9
+	CMPQ    DI, $0x00000800
+	CMOVQHI R9, R8
+	CMPQ    n+104(FP), $0x00000004
+	JLT     done4
 
 rows3:
 	VXORPS Z0, Z0, Z0
@@ -51,8 +56,8 @@ rows3:
 	VXORPS Z7, Z7, Z7
 	VXORPS Z8, Z8, Z8
 	VXORPS Z9, Z9, Z9
-	MOVQ   DI, R8
-	CMPQ   R8, $0x00000090
+	MOVQ   DI, R9
+	CMPQ   R9, $0x00000090
 	JLT    end6
 
 loop5:
@@ -71,6 +76,7 @@ loop5:
 	VCVTPH2PS           Y10, Z12
 	VEXTRACTI64X4       $0x01, Z10, Y10
 	VCVTPH2PS           Y10, Z10
+	LEAQ                (CX)(R8*1), R10
 	VMOVDQU64           evenMinimums<>+0(SB), Z13
 	VPERMB.Z            Z11, Z13, K1, Z13
 	VCVTDQ2PS           Z13, Z13
@@ -81,103 +87,127 @@ loop5:
 	VPERMB.Z            Z11, Z13, K1, Z13
 	VCVTDQ2PS           Z13, Z13
 	VMULPS              Z12, Z13, Z13
-	VMULPS              320(AX), Z13, Z14
+	VMOVDQU64           16(CX), Z14
+	VSHUFI32X4          $0x88, 80(CX), Z14, Z15
+	VSHUFI32X4          $0xdd, 80(CX), Z14, Z14
+	VPANDD.BCST         nibbles<>+0(SB), Z15, Z16
+	VPANDD.BCST         nibbles<>+0(SB), Z14, Z17
+	VMOVDQU64           16(CX)(DI*1), Z18
+	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z18, Z19
+	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z18, Z18
+	VPANDD.BCST         nibbles<>+0(SB), Z19, Z20
+	VPANDD.BCST         nibbles<>+0(SB), Z18, Z21
+	VXORPS              Z22, Z22, Z22
+	VXORPS              Z23, Z23, Z23
+	VMOVDQU64           (AX), Z24
+	VPDPBUSD            Z24, Z16, Z22
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           64(AX), Z24
+	VPDPBUSD            Z24, Z17, Z22
+	VPDPBUSD            Z24, Z21, Z23
+	VPSLLD              $0x08, Z22, Z22
+	VPSLLD              $0x08, Z23, Z23
+	VMOVDQU64           128(AX), Z24
+	VPDPBUSD            Z24, Z16, Z22
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           192(AX), Z24
+	VPDPBUSD            Z24, Z17, Z22
+	VPDPBUSD            Z24, Z21, Z23
+	VCVTDQ2PS           Z22, Z22
+	VMULPS              320(AX), Z13, Z25
+	VPERMILPS           $0x00, Z25, Z24
+	VFMADD231PS         Z24, Z22, Z0
+	VCVTDQ2PS           Z23, Z23
+	VPERMILPS           $0x55, Z25, Z22
+	VFMADD231PS         Z22, Z23, Z1
+	VXORPS              Z22, Z22, Z22
+	VXORPS              Z23, Z23, Z23
+	VMOVDQU64           (AX)(SI*1), Z24
+	VPDPBUSD            Z24, Z16, Z22
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           64(AX)(SI*1), Z24
+	VPDPBUSD            Z24, Z17, Z22
+	VPDPBUSD            Z24, Z21, Z23
+	VPSLLD              $0x08, Z22, Z22
+	VPSLLD              $0x08, Z23, Z23
+	VMOVDQU64           128(AX)(SI*1), Z24
+	VPDPBUSD            Z24, Z16, Z22
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           192(AX)(SI*1), Z16
+	VPDPBUSD            Z16, Z17, Z22
+	VPDPBUSD            Z16, Z21, Z23
+	VCVTDQ2PS           Z22, Z22
 	VMULPS              320(AX)(SI*1), Z13, Z13
-	VMOVDQU64           16(CX), Z15
-	VSHUFI32X4          $0x88, 80(CX), Z15, Z16
-	VSHUFI32X4          $0xdd, 80(CX), Z15, Z15
-	VPANDD.BCST         nibbles<>+0(SB), Z16, Z17
-	VPANDD.BCST         nibbles<>+0(SB), Z15, Z18
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX), Z17, Z19
-	VPDPBUSD            64(AX), Z18, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            128(AX), Z17, Z19
-	VPDPBUSD            192(AX), Z18, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x00, Z14, Z20
-	VFMADD231PS         Z20, Z19, Z0
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(SI*1), Z17, Z19
-	VPDPBUSD            64(AX)(SI*1), Z18, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            128(AX)(SI*1), Z17, Z19
-	VPDPBUSD            192(AX)(SI*1), Z18, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0x00, Z13, Z17
-	VFMADD231PS         Z17, Z19, Z4
+	VPERMILPS           $0x00, Z13, Z16
+	VFMADD231PS         Z16, Z22, Z4
+	VCVTDQ2PS           Z23, Z23
+	VPERMILPS           $0x55, Z13, Z16
+	VFMADD231PS         Z16, Z23, Z5
+	PREFETCHT0          (R10)
+	PREFETCHT0          64(R10)
+	PREFETCHT0          (R10)(DI*1)
+	PREFETCHT0          64(R10)(DI*1)
 	PREFETCHT1          (DX)
-	VMOVDQU64           16(CX)(DI*1), Z17
-	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z17, Z18
-	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z17, Z17
-	VPANDD.BCST         nibbles<>+0(SB), Z18, Z19
-	VPANDD.BCST         nibbles<>+0(SB), Z17, Z20
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            (AX), Z19, Z21
-	VPDPBUSD            64(AX), Z20, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            128(AX), Z19, Z21
-	VPDPBUSD            192(AX), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0x55, Z14, Z22
-	VFMADD231PS         Z22, Z21, Z1
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            (AX)(SI*1), Z19, Z21
-	VPDPBUSD            64(AX)(SI*1), Z20, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            128(AX)(SI*1), Z19, Z21
-	VPDPBUSD            192(AX)(SI*1), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0x55, Z13, Z19
-	VFMADD231PS         Z19, Z21, Z5
 	PREFETCHT1          64(DX)
-	VMOVDQU64           16(CX)(DI*2), Z19
-	VSHUFI32X4          $0x88, 80(CX)(DI*2), Z19, Z20
-	VSHUFI32X4          $0xdd, 80(CX)(DI*2), Z19, Z19
-	VPANDD.BCST         nibbles<>+0(SB), Z20, Z21
-	VPANDD.BCST         nibbles<>+0(SB), Z19, Z22
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            (AX), Z21, Z23
-	VPDPBUSD            64(AX), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            128(AX), Z21, Z23
-	VPDPBUSD            192(AX), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xaa, Z14, Z24
-	VFMADD231PS         Z24, Z23, Z2
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            (AX)(SI*1), Z21, Z23
-	VPDPBUSD            64(AX)(SI*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            128(AX)(SI*1), Z21, Z23
-	VPDPBUSD            192(AX)(SI*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xaa, Z13, Z21
-	VFMADD231PS         Z21, Z23, Z6
-	PREFETCHT1          128(DX)
-	VMOVDQU64           16(CX)(BX*1), Z21
-	VSHUFI32X4          $0x88, 80(CX)(BX*1), Z21, Z22
-	VSHUFI32X4          $0xdd, 80(CX)(BX*1), Z21, Z21
-	VPANDD.BCST         nibbles<>+0(SB), Z22, Z23
-	VPANDD.BCST         nibbles<>+0(SB), Z21, Z24
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            (AX), Z23, Z25
-	VPDPBUSD            64(AX), Z24, Z25
+	VMOVDQU64           16(CX)(DI*2), Z16
+	VSHUFI32X4          $0x88, 80(CX)(DI*2), Z16, Z17
+	VSHUFI32X4          $0xdd, 80(CX)(DI*2), Z16, Z16
+	VPANDD.BCST         nibbles<>+0(SB), Z17, Z20
+	VPANDD.BCST         nibbles<>+0(SB), Z16, Z21
+	VMOVDQU64           16(CX)(BX*1), Z22
+	VSHUFI32X4          $0x88, 80(CX)(BX*1), Z22, Z23
+	VSHUFI32X4          $0xdd, 80(CX)(BX*1), Z22, Z22
+	VPANDD.BCST         nibbles<>+0(SB), Z23, Z24
+	VPANDD.BCST         nibbles<>+0(SB), Z22, Z26
+	VXORPS              Z27, Z27, Z27
+	VXORPS              Z28, Z28, Z28
+	VMOVDQU64           (AX), Z29
+	VPDPBUSD            Z29, Z20, Z27
+	VPDPBUSD            Z29, Z24, Z28
+	VMOVDQU64           64(AX), Z29
+	VPDPBUSD            Z29, Z21, Z27
+	VPDPBUSD            Z29, Z26, Z28
+	VPSLLD              $0x08, Z27, Z27
+	VPSLLD              $0x08, Z28, Z28
+	VMOVDQU64           128(AX), Z29
+	VPDPBUSD            Z29, Z20, Z27
+	VPDPBUSD            Z29, Z24, Z28
+	VMOVDQU64           192(AX), Z29
+	VPDPBUSD            Z29, Z21, Z27
+	VPDPBUSD            Z29, Z26, Z28
+	VCVTDQ2PS           Z27, Z27
+	VPERMILPS           $0xaa, Z25, Z29
+	VFMADD231PS         Z29, Z27, Z2
+	VCVTDQ2PS           Z28, Z28
+	VPERMILPS           $0xff, Z25, Z25
+	VFMADD231PS         Z25, Z28, Z3
+	VXORPS              Z25, Z25, Z25
+	VXORPS              Z27, Z27, Z27
+	VMOVDQU64           (AX)(SI*1), Z28
+	VPDPBUSD            Z28, Z20, Z25
+	VPDPBUSD            Z28, Z24, Z27
+	VMOVDQU64           64(AX)(SI*1), Z28
+	VPDPBUSD            Z28, Z21, Z25
+	VPDPBUSD            Z28, Z26, Z27
 	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            128(AX), Z23, Z25
-	VPDPBUSD            192(AX), Z24, Z25
+	VPSLLD              $0x08, Z27, Z27
+	VMOVDQU64           128(AX)(SI*1), Z28
+	VPDPBUSD            Z28, Z20, Z25
+	VPDPBUSD            Z28, Z24, Z27
+	VMOVDQU64           192(AX)(SI*1), Z20
+	VPDPBUSD            Z20, Z21, Z25
+	VPDPBUSD            Z20, Z26, Z27
 	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0xff, Z14, Z14
-	VFMADD231PS         Z14, Z25, Z3
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            (AX)(SI*1), Z23, Z14
-	VPDPBUSD            64(AX)(SI*1), Z24, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            128(AX)(SI*1), Z23, Z14
-	VPDPBUSD            192(AX)(SI*1), Z24, Z14
-	VCVTDQ2PS           Z14, Z14
+	VPERMILPS           $0xaa, Z13, Z20
+	VFMADD231PS         Z20, Z25, Z6
+	VCVTDQ2PS           Z27, Z27
 	VPERMILPS           $0xff, Z13, Z13
-	VFMADD231PS         Z13, Z14, Z7
+	VFMADD231PS         Z13, Z27, Z7
+	PREFETCHT0          (R10)(DI*2)
+	PREFETCHT0          64(R10)(DI*2)
+	PREFETCHT0          (R10)(BX*1)
+	PREFETCHT0          64(R10)(BX*1)
+	PREFETCHT1          128(DX)
 	PREFETCHT1          192(DX)
 	VMOVDQU64           oddMinimums<>+0(SB), Z13
 	VPERMB.Z            Z11, Z13, K1, Z13
@@ -189,91 +219,107 @@ loop5:
 	VPERMB.Z            Z11, Z10, K1, Z10
 	VCVTDQ2PS           Z10, Z10
 	VMULPS              Z12, Z10, Z10
-	VMULPS              704(AX), Z10, Z11
-	VMULPS              704(AX)(SI*1), Z10, Z10
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z12
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z13
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            384(AX), Z12, Z14
-	VPDPBUSD            448(AX), Z13, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            512(AX), Z12, Z14
-	VPDPBUSD            576(AX), Z13, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0x00, Z11, Z15
-	VFMADD231PS         Z15, Z14, Z0
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            384(AX)(SI*1), Z12, Z14
-	VPDPBUSD            448(AX)(SI*1), Z13, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            512(AX)(SI*1), Z12, Z14
-	VPDPBUSD            576(AX)(SI*1), Z13, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0x00, Z10, Z12
-	VFMADD231PS         Z12, Z14, Z4
-	PREFETCHT1          256(DX)
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z18, Z12
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z13
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            384(AX), Z12, Z14
-	VPDPBUSD            448(AX), Z13, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            512(AX), Z12, Z14
-	VPDPBUSD            576(AX), Z13, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0x55, Z11, Z15
-	VFMADD231PS         Z15, Z14, Z1
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            384(AX)(SI*1), Z12, Z14
-	VPDPBUSD            448(AX)(SI*1), Z13, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            512(AX)(SI*1), Z12, Z14
-	VPDPBUSD            576(AX)(SI*1), Z13, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0x55, Z10, Z12
-	VFMADD231PS         Z12, Z14, Z5
-	PREFETCHT1          320(DX)
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z11
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z12
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z13
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            384(AX), Z12, Z14
-	VPDPBUSD            448(AX), Z13, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            512(AX), Z12, Z14
-	VPDPBUSD            576(AX), Z13, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0xaa, Z11, Z15
-	VFMADD231PS         Z15, Z14, Z2
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            384(AX)(SI*1), Z12, Z14
-	VPDPBUSD            448(AX)(SI*1), Z13, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            512(AX)(SI*1), Z12, Z14
-	VPDPBUSD            576(AX)(SI*1), Z13, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0xaa, Z10, Z12
-	VFMADD231PS         Z12, Z14, Z6
-	PREFETCHT1          384(DX)
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z22, Z12
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z13
-	VMOVDQU64           none<>+0(SB), Z14
-	VPDPBUSD            384(AX), Z12, Z14
-	VPDPBUSD            448(AX), Z13, Z14
-	VPSLLD              $0x08, Z14, Z14
-	VPDPBUSD            512(AX), Z12, Z14
-	VPDPBUSD            576(AX), Z13, Z14
-	VCVTDQ2PS           Z14, Z14
-	VPERMILPS           $0xff, Z11, Z11
-	VFMADD231PS         Z11, Z14, Z3
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            384(AX)(SI*1), Z12, Z11
-	VPDPBUSD            448(AX)(SI*1), Z13, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            512(AX)(SI*1), Z12, Z11
-	VPDPBUSD            576(AX)(SI*1), Z13, Z11
-	VCVTDQ2PS           Z11, Z11
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z18, Z14
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z18, Z18, Z18
+	VMOVDQU64           384(AX), Z19
+	VPDPBUSD            Z19, Z11, Z15
+	VPDPBUSD            Z19, Z13, Z18
+	VMOVDQU64           448(AX), Z19
+	VPDPBUSD            Z19, Z12, Z15
+	VPDPBUSD            Z19, Z14, Z18
+	VPSLLD              $0x08, Z15, Z15
+	VPSLLD              $0x08, Z18, Z18
+	VMOVDQU64           512(AX), Z19
+	VPDPBUSD            Z19, Z11, Z15
+	VPDPBUSD            Z19, Z13, Z18
+	VMOVDQU64           576(AX), Z19
+	VPDPBUSD            Z19, Z12, Z15
+	VPDPBUSD            Z19, Z14, Z18
+	VCVTDQ2PS           Z15, Z15
+	VMULPS              704(AX), Z10, Z20
+	VPERMILPS           $0x00, Z20, Z19
+	VFMADD231PS         Z19, Z15, Z0
+	VCVTDQ2PS           Z18, Z18
+	VPERMILPS           $0x55, Z20, Z15
+	VFMADD231PS         Z15, Z18, Z1
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z18, Z18, Z18
+	VMOVDQU64           384(AX)(SI*1), Z19
+	VPDPBUSD            Z19, Z11, Z15
+	VPDPBUSD            Z19, Z13, Z18
+	VMOVDQU64           448(AX)(SI*1), Z19
+	VPDPBUSD            Z19, Z12, Z15
+	VPDPBUSD            Z19, Z14, Z18
+	VPSLLD              $0x08, Z15, Z15
+	VPSLLD              $0x08, Z18, Z18
+	VMOVDQU64           512(AX)(SI*1), Z19
+	VPDPBUSD            Z19, Z11, Z15
+	VPDPBUSD            Z19, Z13, Z18
+	VMOVDQU64           576(AX)(SI*1), Z11
+	VPDPBUSD            Z11, Z12, Z15
+	VPDPBUSD            Z11, Z14, Z18
+	VCVTDQ2PS           Z15, Z15
+	VMULPS              704(AX)(SI*1), Z10, Z10
+	VPERMILPS           $0x00, Z10, Z11
+	VFMADD231PS         Z11, Z15, Z4
+	VCVTDQ2PS           Z18, Z18
+	VPERMILPS           $0x55, Z10, Z11
+	VFMADD231PS         Z11, Z18, Z5
+	PREFETCHT1          256(DX)
+	PREFETCHT1          320(DX)
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z11
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z13
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z22, Z14
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           384(AX), Z17
+	VPDPBUSD            Z17, Z11, Z15
+	VPDPBUSD            Z17, Z13, Z16
+	VMOVDQU64           448(AX), Z17
+	VPDPBUSD            Z17, Z12, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VPSLLD              $0x08, Z15, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           512(AX), Z17
+	VPDPBUSD            Z17, Z11, Z15
+	VPDPBUSD            Z17, Z13, Z16
+	VMOVDQU64           576(AX), Z17
+	VPDPBUSD            Z17, Z12, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xaa, Z20, Z17
+	VFMADD231PS         Z17, Z15, Z2
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0xff, Z20, Z15
+	VFMADD231PS         Z15, Z16, Z3
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           384(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z11, Z15
+	VPDPBUSD            Z17, Z13, Z16
+	VMOVDQU64           448(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z12, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VPSLLD              $0x08, Z15, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           512(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z11, Z15
+	VPDPBUSD            Z17, Z13, Z16
+	VMOVDQU64           576(AX)(SI*1), Z11
+	VPDPBUSD            Z11, Z12, Z15
+	VPDPBUSD            Z11, Z14, Z16
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xaa, Z10, Z11
+	VFMADD231PS         Z11, Z15, Z6
+	VCVTDQ2PS           Z16, Z16
 	VPERMILPS           $0xff, Z10, Z10
-	VFMADD231PS         Z10, Z11, Z7
+	VFMADD231PS         Z10, Z16, Z7
+	PREFETCHT1          384(DX)
 	PREFETCHT1          448(DX)
 	PREFETCHT1          512(DX)
 	ADDQ                $0x00000240, DX
@@ -281,14 +327,14 @@ loop5:
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000090, CX
 	ADDQ                $0x00000300, AX
-	SUBQ                $0x00000090, R8
-	CMPQ                R8, $0x00000090
+	SUBQ                $0x00000090, R9
+	CMPQ                R9, $0x00000090
 	JGE                 loop5
 
 end6:
 	SUBQ          SI, AX
-	MOVL          $0x0000cccc, R8
-	KMOVW         R8, K5
+	MOVL          $0x0000cccc, R9
+	KMOVW         R9, K5
 	VSHUFPS       $0x4e, Z1, Z0, Z10
 	VMOVAPS       Z1, K5, Z0
 	VADDPS        Z10, Z0, Z0
@@ -307,8 +353,8 @@ end6:
 	VSHUFPS       $0xdd, Z6, Z4, Z1
 	VSHUFPS       $0x88, Z6, Z4, Z4
 	VADDPS        Z1, Z4, Z4
-	MOVL          $0x0000ff00, R8
-	KMOVW         R8, K5
+	MOVL          $0x0000ff00, R9
+	KMOVW         R9, K5
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K5, Z0
 	VADDPS        Z1, Z0, Z0
@@ -325,13 +371,13 @@ end6:
 	VADDPS        X1, X9, X9
 	VINSERTF32X4  $0x01, X9, Z8, Z8
 	VSUBPS        Z8, Z0, Z0
-	MOVQ          s_base+0(FP), R8
-	MOVQ          stride+24(FP), R9
-	VMOVUPS       X0, (R8)
-	ADDQ          R9, R8
+	MOVQ          s_base+0(FP), R9
+	MOVQ          stride+24(FP), R10
+	VMOVUPS       X0, (R9)
+	ADDQ          R10, R9
 	VEXTRACTF32X4 $0x01, Z0, X0
-	VMOVUPS       X0, (R8)
-	ADDQ          R9, R8
+	VMOVUPS       X0, (R9)
+	ADDQ          R10, R9
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX
@@ -376,31 +422,31 @@ loop9:
 	VPERMB.Z            Z5, Z7, K1, Z7
 	VCVTDQ2PS           Z7, Z7
 	VMULPS              Z6, Z7, Z7
-	VMULPS              320(AX), Z7, Z8
+	VMOVDQU64           16(CX), Z8
+	VSHUFI32X4          $0x88, 80(CX), Z8, Z9
+	VSHUFI32X4          $0xdd, 80(CX), Z8, Z8
+	VPANDD.BCST         nibbles<>+0(SB), Z9, Z10
+	VPANDD.BCST         nibbles<>+0(SB), Z8, Z11
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            (AX), Z10, Z12
+	VPDPBUSD            64(AX), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            128(AX), Z10, Z12
+	VPDPBUSD            192(AX), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
+	VMULPS              320(AX), Z7, Z13
+	VPERMILPS           $0x00, Z13, Z13
+	VFMADD231PS         Z13, Z12, Z0
+	VXORPS              Z12, Z12, Z12
+	VPDPBUSD            (AX)(SI*1), Z10, Z12
+	VPDPBUSD            64(AX)(SI*1), Z11, Z12
+	VPSLLD              $0x08, Z12, Z12
+	VPDPBUSD            128(AX)(SI*1), Z10, Z12
+	VPDPBUSD            192(AX)(SI*1), Z11, Z12
+	VCVTDQ2PS           Z12, Z12
 	VMULPS              320(AX)(SI*1), Z7, Z7
-	VMOVDQU64           16(CX), Z9
-	VSHUFI32X4          $0x88, 80(CX), Z9, Z10
-	VSHUFI32X4          $0xdd, 80(CX), Z9, Z9
-	VPANDD.BCST         nibbles<>+0(SB), Z10, Z11
-	VPANDD.BCST         nibbles<>+0(SB), Z9, Z12
-	VMOVDQU64           none<>+0(SB), Z13
-	VPDPBUSD            (AX), Z11, Z13
-	VPDPBUSD            64(AX), Z12, Z13
-	VPSLLD              $0x08, Z13, Z13
-	VPDPBUSD            128(AX), Z11, Z13
-	VPDPBUSD            192(AX), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x00, Z8, Z8
-	VFMADD231PS         Z8, Z13, Z0
-	VMOVDQU64           none<>+0(SB), Z8
-	VPDPBUSD            (AX)(SI*1), Z11, Z8
-	VPDPBUSD            64(AX)(SI*1), Z12, Z8
-	VPSLLD              $0x08, Z8, Z8
-	VPDPBUSD            128(AX)(SI*1), Z11, Z8
-	VPDPBUSD            192(AX)(SI*1), Z12, Z8
-	VCVTDQ2PS           Z8, Z8
 	VPERMILPS           $0x00, Z7, Z7
-	VFMADD231PS         Z7, Z8, Z1
+	VFMADD231PS         Z7, Z12, Z1
 	PREFETCHT1          (DX)
 	VMOVDQU64           oddMinimums<>+0(SB), Z7
 	VPERMB.Z            Z5, Z7, K1, Z7
@@ -412,28 +458,28 @@ loop9:
 	VPERMB.Z            Z5, Z4, K1, Z4
 	VCVTDQ2PS           Z4, Z4
 	VMULPS              Z6, Z4, Z4
-	VMULPS              704(AX), Z4, Z5
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z9, Z5
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z8, Z6
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            384(AX), Z5, Z7
+	VPDPBUSD            448(AX), Z6, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            512(AX), Z5, Z7
+	VPDPBUSD            576(AX), Z6, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              704(AX), Z4, Z8
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z7, Z0
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            384(AX)(SI*1), Z5, Z7
+	VPDPBUSD            448(AX)(SI*1), Z6, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            512(AX)(SI*1), Z5, Z7
+	VPDPBUSD            576(AX)(SI*1), Z6, Z7
+	VCVTDQ2PS           Z7, Z7
 	VMULPS              704(AX)(SI*1), Z4, Z4
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z10, Z6
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z9, Z7
-	VMOVDQU64           none<>+0(SB), Z8
-	VPDPBUSD            384(AX), Z6, Z8
-	VPDPBUSD            448(AX), Z7, Z8
-	VPSLLD              $0x08, Z8, Z8
-	VPDPBUSD            512(AX), Z6, Z8
-	VPDPBUSD            576(AX), Z7, Z8
-	VCVTDQ2PS           Z8, Z8
-	VPERMILPS           $0x00, Z5, Z5
-	VFMADD231PS         Z5, Z8, Z0
-	VMOVDQU64           none<>+0(SB), Z5
-	VPDPBUSD            384(AX)(SI*1), Z6, Z5
-	VPDPBUSD            448(AX)(SI*1), Z7, Z5
-	VPSLLD              $0x08, Z5, Z5
-	VPDPBUSD            512(AX)(SI*1), Z6, Z5
-	VPDPBUSD            576(AX)(SI*1), Z7, Z5
-	VCVTDQ2PS           Z5, Z5
 	VPERMILPS           $0x00, Z4, Z4
-	VFMADD231PS         Z4, Z5, Z1
+	VFMADD231PS         Z4, Z7, Z1
 	PREFETCHT1          64(DX)
 	PREFETCHT1          128(DX)
 	ADDQ                $0x00000090, DX
@@ -650,24 +696,6 @@ GLOBL uppersQ4_K<>(SB), RODATA|NOPTR, $64
 
 DATA nibbles<>+0(SB)/4, $0x0f0f0f0f
 GLOBL nibbles<>(SB), RODATA|NOPTR, $4
-
-DATA none<>+0(SB)/4, $0x00000000
-DATA none<>+4(SB)/4, $0x00000000
-DATA none<>+8(SB)/4, $0x00000000
-DATA none<>+12(SB)/4, $0x00000000
-DATA none<>+16(SB)/4, $0x00000000
-DATA none<>+20(SB)/4, $0x00000000
-DATA none<>+24(SB)/4, $0x00000000
-DATA none<>+28(SB)/4, $0x00000000
-DATA none<>+32(SB)/4, $0x00000000
-DATA none<>+36(SB)/4, $0x00000000
-DATA none<>+40(SB)/4, $0x00000000
-DATA none<>+44(SB)/4, $0x00000000
-DATA none<>+48(SB)/4, $0x00000000
-DATA none<>+52(SB)/4, $0x00000000
-DATA none<>+56(SB)/4, $0x00000000
-DATA none<>+60(SB)/4, $0x00000000
-GLOBL none<>(SB), RODATA|NOPTR, $64
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

@@ -28,17 +28,22 @@ loop1:
 	JGE  loop1
 
 end2:
-	LEAQ  (DI)(DI*2), BX
-	MOVQ  $0x8888888888888888, R8
-	KMOVQ R8, K1
-	MOVL  $0x000000f0, R8
-	KMOVW R8, K2
-	MOVL  $0x00000f00, R8
-	KMOVW R8, K3
-	MOVL  $0x0000f000, R8
-	KMOVW R8, K4
-	CMPQ  n+104(FP), $0x00000004
-	JLT   done4
+	LEAQ    (DI)(DI*2), BX
+	MOVQ    $0x8888888888888888, R8
+	KMOVQ   R8, K1
+	MOVL    $0x000000f0, R8
+	KMOVW   R8, K2
+	MOVL    $0x00000f00, R8
+	KMOVW   R8, K3
+	MOVL    $0x0000f000, R8
+	KMOVW   R8, K4
+	MOVQ    DI, R8
+	SHLQ    $0x02, R8
+	MOVQ    $0x00000400, R9
+	CMPQ    DI, $0x00000800
+	CMOVQHI R9, R8
+	CMPQ    n+104(FP), $0x00000004
+	JLT     done4
 
 rows3:
 	VXORPS Z0, Z0, Z0
@@ -51,8 +56,8 @@ rows3:
 	VXORPS Z7, Z7, Z7
 	VXORPS Z8, Z8, Z8
 	VXORPS Z9, Z9, Z9
-	MOVQ   DI, R8
-	CMPQ   R8, $0x000000d2
+	MOVQ   DI, R9
+	CMPQ   R9, $0x000000d2
 	JLT    end6
 
 loop5:
@@ -68,92 +73,113 @@ loop5:
 	VPERMW              Z11, Z12, Z11
 	VCVTPH2PS           Y11, Z11
 	VMULPS.BCST         upperByte<>+0(SB), Z11, Z11
+	LEAQ                (CX)(R8*1), R10
 	VMOVDQU64           scales0<>+0(SB), Z12
 	VPERMB.Z            Z10, Z12, K1, Z12
 	VCVTDQ2PS           Z12, Z12
 	VMULPS              Z11, Z12, Z12
 	VFMADD231PS         128(AX), Z12, Z8
 	VFMADD231PS         128(AX)(SI*1), Z12, Z9
-	VMULPS              192(AX), Z12, Z13
-	VMULPS              192(AX)(SI*1), Z12, Z12
-	VBROADCASTI64X4     128(CX), Z14
-	VMOVDQU64           lowerPairs<>+0(SB), Z15
-	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
-	VMOVDQU64           nibbleMask<>+0(SB), Z15
-	VPTERNLOGD          $0xf8, (CX), Z15, Z14
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            (AX), Z14, Z15
-	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            64(AX), Z14, Z15
-	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0x00, Z13, Z16
-	VFMADD231PS         Z16, Z15, Z0
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            (AX)(SI*1), Z14, Z15
-	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            64(AX)(SI*1), Z14, Z15
-	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0x00, Z12, Z14
-	VFMADD231PS         Z14, Z15, Z4
+	VBROADCASTI64X4     128(CX), Z13
+	VMOVDQU64           lowerPairs<>+0(SB), Z14
+	VGF2P8AFFINEQB      $0x00, Z14, Z13, Z13
+	VMOVDQU64           nibbleMask<>+0(SB), Z14
+	VPTERNLOGD          $0xf8, (CX), Z14, Z13
 	VBROADCASTI64X4     128(CX)(DI*1), Z14
 	VMOVDQU64           lowerPairs<>+0(SB), Z15
 	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
 	VMOVDQU64           nibbleMask<>+0(SB), Z15
 	VPTERNLOGD          $0xf8, (CX)(DI*1), Z15, Z14
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            (AX), Z14, Z15
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           (AX), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            64(AX), Z14, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           64(AX), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0x55, Z13, Z16
-	VFMADD231PS         Z16, Z15, Z1
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            (AX)(SI*1), Z14, Z15
+	VMULPS              192(AX), Z12, Z18
+	VPERMILPS           $0x00, Z18, Z17
+	VFMADD231PS         Z17, Z15, Z0
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0x55, Z18, Z15
+	VFMADD231PS         Z15, Z16, Z1
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           (AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            64(AX)(SI*1), Z14, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           64(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0x55, Z12, Z14
-	VFMADD231PS         Z14, Z15, Z5
+	VMULPS              192(AX)(SI*1), Z12, Z12
+	VPERMILPS           $0x00, Z12, Z13
+	VFMADD231PS         Z13, Z15, Z4
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0x55, Z12, Z13
+	VFMADD231PS         Z13, Z16, Z5
+	PREFETCHT0          (R10)
+	PREFETCHT0          64(R10)
+	PREFETCHT0          128(R10)
+	PREFETCHT0          (R10)(DI*1)
+	PREFETCHT0          64(R10)(DI*1)
+	PREFETCHT0          128(R10)(DI*1)
 	PREFETCHT1          (DX)
-	VBROADCASTI64X4     128(CX)(DI*2), Z14
-	VMOVDQU64           lowerPairs<>+0(SB), Z15
-	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
-	VMOVDQU64           nibbleMask<>+0(SB), Z15
-	VPTERNLOGD          $0xf8, (CX)(DI*2), Z15, Z14
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            (AX), Z14, Z15
-	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            64(AX), Z14, Z15
-	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0xaa, Z13, Z16
-	VFMADD231PS         Z16, Z15, Z2
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            (AX)(SI*1), Z14, Z15
-	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            64(AX)(SI*1), Z14, Z15
-	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0xaa, Z12, Z14
-	VFMADD231PS         Z14, Z15, Z6
-	PREFETCHT1          64(DX)
+	VBROADCASTI64X4     128(CX)(DI*2), Z13
+	VMOVDQU64           lowerPairs<>+0(SB), Z14
+	VGF2P8AFFINEQB      $0x00, Z14, Z13, Z13
+	VMOVDQU64           nibbleMask<>+0(SB), Z14
+	VPTERNLOGD          $0xf8, (CX)(DI*2), Z14, Z13
 	VBROADCASTI64X4     128(CX)(BX*1), Z14
 	VMOVDQU64           lowerPairs<>+0(SB), Z15
 	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
 	VMOVDQU64           nibbleMask<>+0(SB), Z15
 	VPTERNLOGD          $0xf8, (CX)(BX*1), Z15, Z14
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            (AX), Z14, Z15
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           (AX), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            64(AX), Z14, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           64(AX), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0xff, Z13, Z13
-	VFMADD231PS         Z13, Z15, Z3
-	VMOVDQU64           none<>+0(SB), Z13
-	VPDPBUSD            (AX)(SI*1), Z14, Z13
-	VPSLLD              $0x08, Z13, Z13
-	VPDPBUSD            64(AX)(SI*1), Z14, Z13
-	VCVTDQ2PS           Z13, Z13
+	VPERMILPS           $0xaa, Z18, Z17
+	VFMADD231PS         Z17, Z15, Z2
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0xff, Z18, Z15
+	VFMADD231PS         Z15, Z16, Z3
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           (AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VPSLLD              $0x08, Z15, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           64(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xaa, Z12, Z13
+	VFMADD231PS         Z13, Z15, Z6
+	VCVTDQ2PS           Z16, Z16
 	VPERMILPS           $0xff, Z12, Z12
-	VFMADD231PS         Z12, Z13, Z7
+	VFMADD231PS         Z12, Z16, Z7
+	PREFETCHT0          (R10)(DI*2)
+	PREFETCHT0          64(R10)(DI*2)
+	PREFETCHT0          128(R10)(DI*2)
+	PREFETCHT0          (R10)(BX*1)
+	PREFETCHT0          64(R10)(BX*1)
+	PREFETCHT0          128(R10)(BX*1)
+	PREFETCHT1          64(DX)
 	PREFETCHT1          128(DX)
 	VMOVDQU64           scales1<>+0(SB), Z12
 	VPERMB.Z            Z10, Z12, K1, Z12
@@ -161,91 +187,99 @@ loop5:
 	VMULPS              Z11, Z12, Z12
 	VFMADD231PS         384(AX), Z12, Z8
 	VFMADD231PS         384(AX)(SI*1), Z12, Z9
-	VMULPS              448(AX), Z12, Z13
-	VMULPS              448(AX)(SI*1), Z12, Z12
-	VBROADCASTI64X4     128(CX), Z14
-	VMOVDQU64           upperPairs<>+0(SB), Z15
-	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
-	VMOVDQU64           (CX), Z15
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
-	VPORD               Z15, Z14, Z14
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            256(AX), Z14, Z15
-	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            320(AX), Z14, Z15
-	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0x00, Z13, Z16
-	VFMADD231PS         Z16, Z15, Z0
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            256(AX)(SI*1), Z14, Z15
-	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            320(AX)(SI*1), Z14, Z15
-	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0x00, Z12, Z14
-	VFMADD231PS         Z14, Z15, Z4
-	PREFETCHT1          192(DX)
+	VBROADCASTI64X4     128(CX), Z13
+	VMOVDQU64           upperPairs<>+0(SB), Z14
+	VGF2P8AFFINEQB      $0x00, Z14, Z13, Z13
+	VMOVDQU64           (CX), Z14
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z14
+	VPORD               Z14, Z13, Z13
 	VBROADCASTI64X4     128(CX)(DI*1), Z14
 	VMOVDQU64           upperPairs<>+0(SB), Z15
 	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
 	VMOVDQU64           (CX)(DI*1), Z15
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
 	VPORD               Z15, Z14, Z14
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            256(AX), Z14, Z15
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           256(AX), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            320(AX), Z14, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           320(AX), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0x55, Z13, Z16
-	VFMADD231PS         Z16, Z15, Z1
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            256(AX)(SI*1), Z14, Z15
+	VMULPS              448(AX), Z12, Z18
+	VPERMILPS           $0x00, Z18, Z17
+	VFMADD231PS         Z17, Z15, Z0
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0x55, Z18, Z15
+	VFMADD231PS         Z15, Z16, Z1
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           256(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            320(AX)(SI*1), Z14, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           320(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0x55, Z12, Z14
-	VFMADD231PS         Z14, Z15, Z5
+	VMULPS              448(AX)(SI*1), Z12, Z12
+	VPERMILPS           $0x00, Z12, Z13
+	VFMADD231PS         Z13, Z15, Z4
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0x55, Z12, Z13
+	VFMADD231PS         Z13, Z16, Z5
+	PREFETCHT1          192(DX)
 	PREFETCHT1          256(DX)
-	VBROADCASTI64X4     128(CX)(DI*2), Z14
-	VMOVDQU64           upperPairs<>+0(SB), Z15
-	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
-	VMOVDQU64           (CX)(DI*2), Z15
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
-	VPORD               Z15, Z14, Z14
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            256(AX), Z14, Z15
-	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            320(AX), Z14, Z15
-	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0xaa, Z13, Z16
-	VFMADD231PS         Z16, Z15, Z2
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            256(AX)(SI*1), Z14, Z15
-	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            320(AX)(SI*1), Z14, Z15
-	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0xaa, Z12, Z14
-	VFMADD231PS         Z14, Z15, Z6
-	PREFETCHT1          320(DX)
+	VBROADCASTI64X4     128(CX)(DI*2), Z13
+	VMOVDQU64           upperPairs<>+0(SB), Z14
+	VGF2P8AFFINEQB      $0x00, Z14, Z13, Z13
+	VMOVDQU64           (CX)(DI*2), Z14
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z14, Z14
+	VPORD               Z14, Z13, Z13
 	VBROADCASTI64X4     128(CX)(BX*1), Z14
 	VMOVDQU64           upperPairs<>+0(SB), Z15
 	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
 	VMOVDQU64           (CX)(BX*1), Z15
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z15, Z15
 	VPORD               Z15, Z14, Z14
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            256(AX), Z14, Z15
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           256(AX), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            320(AX), Z14, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           320(AX), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0xff, Z13, Z13
-	VFMADD231PS         Z13, Z15, Z3
-	VMOVDQU64           none<>+0(SB), Z13
-	VPDPBUSD            256(AX)(SI*1), Z14, Z13
-	VPSLLD              $0x08, Z13, Z13
-	VPDPBUSD            320(AX)(SI*1), Z14, Z13
-	VCVTDQ2PS           Z13, Z13
+	VPERMILPS           $0xaa, Z18, Z17
+	VFMADD231PS         Z17, Z15, Z2
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0xff, Z18, Z15
+	VFMADD231PS         Z15, Z16, Z3
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           256(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VPSLLD              $0x08, Z15, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           320(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xaa, Z12, Z13
+	VFMADD231PS         Z13, Z15, Z6
+	VCVTDQ2PS           Z16, Z16
 	VPERMILPS           $0xff, Z12, Z12
-	VFMADD231PS         Z12, Z13, Z7
+	VFMADD231PS         Z12, Z16, Z7
+	PREFETCHT1          320(DX)
 	PREFETCHT1          384(DX)
 	VMOVDQU64           scales2<>+0(SB), Z12
 	VPERMB.Z            Z10, Z12, K1, Z12
@@ -253,86 +287,94 @@ loop5:
 	VMULPS              Z11, Z12, Z12
 	VFMADD231PS         640(AX), Z12, Z8
 	VFMADD231PS         640(AX)(SI*1), Z12, Z9
-	VMULPS              704(AX), Z12, Z13
-	VMULPS              704(AX)(SI*1), Z12, Z12
-	VBROADCASTI64X4     160(CX), Z14
-	VMOVDQU64           lowerPairs<>+0(SB), Z15
-	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
-	VMOVDQU64           nibbleMask<>+0(SB), Z15
-	VPTERNLOGD          $0xf8, 64(CX), Z15, Z14
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            512(AX), Z14, Z15
-	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            576(AX), Z14, Z15
-	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0x00, Z13, Z16
-	VFMADD231PS         Z16, Z15, Z0
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            512(AX)(SI*1), Z14, Z15
-	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            576(AX)(SI*1), Z14, Z15
-	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0x00, Z12, Z14
-	VFMADD231PS         Z14, Z15, Z4
+	VBROADCASTI64X4     160(CX), Z13
+	VMOVDQU64           lowerPairs<>+0(SB), Z14
+	VGF2P8AFFINEQB      $0x00, Z14, Z13, Z13
+	VMOVDQU64           nibbleMask<>+0(SB), Z14
+	VPTERNLOGD          $0xf8, 64(CX), Z14, Z13
 	VBROADCASTI64X4     160(CX)(DI*1), Z14
 	VMOVDQU64           lowerPairs<>+0(SB), Z15
 	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
 	VMOVDQU64           nibbleMask<>+0(SB), Z15
 	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z15, Z14
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            512(AX), Z14, Z15
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           512(AX), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            576(AX), Z14, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           576(AX), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0x55, Z13, Z16
-	VFMADD231PS         Z16, Z15, Z1
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            512(AX)(SI*1), Z14, Z15
+	VMULPS              704(AX), Z12, Z18
+	VPERMILPS           $0x00, Z18, Z17
+	VFMADD231PS         Z17, Z15, Z0
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0x55, Z18, Z15
+	VFMADD231PS         Z15, Z16, Z1
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           512(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            576(AX)(SI*1), Z14, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           576(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0x55, Z12, Z14
-	VFMADD231PS         Z14, Z15, Z5
+	VMULPS              704(AX)(SI*1), Z12, Z12
+	VPERMILPS           $0x00, Z12, Z13
+	VFMADD231PS         Z13, Z15, Z4
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0x55, Z12, Z13
+	VFMADD231PS         Z13, Z16, Z5
 	PREFETCHT1          448(DX)
-	VBROADCASTI64X4     160(CX)(DI*2), Z14
-	VMOVDQU64           lowerPairs<>+0(SB), Z15
-	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
-	VMOVDQU64           nibbleMask<>+0(SB), Z15
-	VPTERNLOGD          $0xf8, 64(CX)(DI*2), Z15, Z14
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            512(AX), Z14, Z15
-	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            576(AX), Z14, Z15
-	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0xaa, Z13, Z16
-	VFMADD231PS         Z16, Z15, Z2
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            512(AX)(SI*1), Z14, Z15
-	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            576(AX)(SI*1), Z14, Z15
-	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0xaa, Z12, Z14
-	VFMADD231PS         Z14, Z15, Z6
-	PREFETCHT1          512(DX)
+	VBROADCASTI64X4     160(CX)(DI*2), Z13
+	VMOVDQU64           lowerPairs<>+0(SB), Z14
+	VGF2P8AFFINEQB      $0x00, Z14, Z13, Z13
+	VMOVDQU64           nibbleMask<>+0(SB), Z14
+	VPTERNLOGD          $0xf8, 64(CX)(DI*2), Z14, Z13
 	VBROADCASTI64X4     160(CX)(BX*1), Z14
 	VMOVDQU64           lowerPairs<>+0(SB), Z15
 	VGF2P8AFFINEQB      $0x00, Z15, Z14, Z14
 	VMOVDQU64           nibbleMask<>+0(SB), Z15
 	VPTERNLOGD          $0xf8, 64(CX)(BX*1), Z15, Z14
-	VMOVDQU64           none<>+0(SB), Z15
-	VPDPBUSD            512(AX), Z14, Z15
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           512(AX), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VPSLLD              $0x08, Z15, Z15
-	VPDPBUSD            576(AX), Z14, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           576(AX), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
 	VCVTDQ2PS           Z15, Z15
-	VPERMILPS           $0xff, Z13, Z13
-	VFMADD231PS         Z13, Z15, Z3
-	VMOVDQU64           none<>+0(SB), Z13
-	VPDPBUSD            512(AX)(SI*1), Z14, Z13
-	VPSLLD              $0x08, Z13, Z13
-	VPDPBUSD            576(AX)(SI*1), Z14, Z13
-	VCVTDQ2PS           Z13, Z13
+	VPERMILPS           $0xaa, Z18, Z17
+	VFMADD231PS         Z17, Z15, Z2
+	VCVTDQ2PS           Z16, Z16
+	VPERMILPS           $0xff, Z18, Z15
+	VFMADD231PS         Z15, Z16, Z3
+	VXORPS              Z15, Z15, Z15
+	VXORPS              Z16, Z16, Z16
+	VMOVDQU64           512(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VPSLLD              $0x08, Z15, Z15
+	VPSLLD              $0x08, Z16, Z16
+	VMOVDQU64           576(AX)(SI*1), Z17
+	VPDPBUSD            Z17, Z13, Z15
+	VPDPBUSD            Z17, Z14, Z16
+	VCVTDQ2PS           Z15, Z15
+	VPERMILPS           $0xaa, Z12, Z13
+	VFMADD231PS         Z13, Z15, Z6
+	VCVTDQ2PS           Z16, Z16
 	VPERMILPS           $0xff, Z12, Z12
-	VFMADD231PS         Z12, Z13, Z7
+	VFMADD231PS         Z12, Z16, Z7
+	PREFETCHT1          512(DX)
 	PREFETCHT1          576(DX)
 	VMOVDQU64           scales3<>+0(SB), Z12
 	VPERMB.Z            Z10, Z12, K1, Z10
@@ -340,105 +382,113 @@ loop5:
 	VMULPS              Z11, Z10, Z10
 	VFMADD231PS         896(AX), Z10, Z8
 	VFMADD231PS         896(AX)(SI*1), Z10, Z9
-	VMULPS              960(AX), Z10, Z11
-	VMULPS              960(AX)(SI*1), Z10, Z10
-	VBROADCASTI64X4     160(CX), Z12
-	VMOVDQU64           upperPairs<>+0(SB), Z13
-	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
-	VMOVDQU64           64(CX), Z13
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
-	VPORD               Z13, Z12, Z12
-	VMOVDQU64           none<>+0(SB), Z13
-	VPDPBUSD            768(AX), Z12, Z13
-	VPSLLD              $0x08, Z13, Z13
-	VPDPBUSD            832(AX), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x00, Z11, Z14
-	VFMADD231PS         Z14, Z13, Z0
-	VMOVDQU64           none<>+0(SB), Z13
-	VPDPBUSD            768(AX)(SI*1), Z12, Z13
-	VPSLLD              $0x08, Z13, Z13
-	VPDPBUSD            832(AX)(SI*1), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x00, Z10, Z12
-	VFMADD231PS         Z12, Z13, Z4
-	PREFETCHT1          640(DX)
+	VBROADCASTI64X4     160(CX), Z11
+	VMOVDQU64           upperPairs<>+0(SB), Z12
+	VGF2P8AFFINEQB      $0x00, Z12, Z11, Z11
+	VMOVDQU64           64(CX), Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z12, Z12
+	VPORD               Z12, Z11, Z11
 	VBROADCASTI64X4     160(CX)(DI*1), Z12
 	VMOVDQU64           upperPairs<>+0(SB), Z13
 	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
 	VMOVDQU64           64(CX)(DI*1), Z13
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
 	VPORD               Z13, Z12, Z12
-	VMOVDQU64           none<>+0(SB), Z13
-	VPDPBUSD            768(AX), Z12, Z13
+	VXORPS              Z13, Z13, Z13
+	VXORPS              Z14, Z14, Z14
+	VMOVDQU64           768(AX), Z15
+	VPDPBUSD            Z15, Z11, Z13
+	VPDPBUSD            Z15, Z12, Z14
 	VPSLLD              $0x08, Z13, Z13
-	VPDPBUSD            832(AX), Z12, Z13
+	VPSLLD              $0x08, Z14, Z14
+	VMOVDQU64           832(AX), Z15
+	VPDPBUSD            Z15, Z11, Z13
+	VPDPBUSD            Z15, Z12, Z14
 	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x55, Z11, Z14
-	VFMADD231PS         Z14, Z13, Z1
-	VMOVDQU64           none<>+0(SB), Z13
-	VPDPBUSD            768(AX)(SI*1), Z12, Z13
+	VMULPS              960(AX), Z10, Z16
+	VPERMILPS           $0x00, Z16, Z15
+	VFMADD231PS         Z15, Z13, Z0
+	VCVTDQ2PS           Z14, Z14
+	VPERMILPS           $0x55, Z16, Z13
+	VFMADD231PS         Z13, Z14, Z1
+	VXORPS              Z13, Z13, Z13
+	VXORPS              Z14, Z14, Z14
+	VMOVDQU64           768(AX)(SI*1), Z15
+	VPDPBUSD            Z15, Z11, Z13
+	VPDPBUSD            Z15, Z12, Z14
 	VPSLLD              $0x08, Z13, Z13
-	VPDPBUSD            832(AX)(SI*1), Z12, Z13
+	VPSLLD              $0x08, Z14, Z14
+	VMOVDQU64           832(AX)(SI*1), Z15
+	VPDPBUSD            Z15, Z11, Z13
+	VPDPBUSD            Z15, Z12, Z14
 	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x55, Z10, Z12
-	VFMADD231PS         Z12, Z13, Z5
+	VMULPS              960(AX)(SI*1), Z10, Z10
+	VPERMILPS           $0x00, Z10, Z11
+	VFMADD231PS         Z11, Z13, Z4
+	VCVTDQ2PS           Z14, Z14
+	VPERMILPS           $0x55, Z10, Z11
+	VFMADD231PS         Z11, Z14, Z5
+	PREFETCHT1          640(DX)
 	PREFETCHT1          704(DX)
-	VBROADCASTI64X4     160(CX)(DI*2), Z12
-	VMOVDQU64           upperPairs<>+0(SB), Z13
-	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
-	VMOVDQU64           64(CX)(DI*2), Z13
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
-	VPORD               Z13, Z12, Z12
-	VMOVDQU64           none<>+0(SB), Z13
-	VPDPBUSD            768(AX), Z12, Z13
-	VPSLLD              $0x08, Z13, Z13
-	VPDPBUSD            832(AX), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xaa, Z11, Z14
-	VFMADD231PS         Z14, Z13, Z2
-	VMOVDQU64           none<>+0(SB), Z13
-	VPDPBUSD            768(AX)(SI*1), Z12, Z13
-	VPSLLD              $0x08, Z13, Z13
-	VPDPBUSD            832(AX)(SI*1), Z12, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xaa, Z10, Z12
-	VFMADD231PS         Z12, Z13, Z6
-	PREFETCHT1          768(DX)
+	VBROADCASTI64X4     160(CX)(DI*2), Z11
+	VMOVDQU64           upperPairs<>+0(SB), Z12
+	VGF2P8AFFINEQB      $0x00, Z12, Z11, Z11
+	VMOVDQU64           64(CX)(DI*2), Z12
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z12, Z12
+	VPORD               Z12, Z11, Z11
 	VBROADCASTI64X4     160(CX)(BX*1), Z12
 	VMOVDQU64           upperPairs<>+0(SB), Z13
 	VGF2P8AFFINEQB      $0x00, Z13, Z12, Z12
 	VMOVDQU64           64(CX)(BX*1), Z13
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z13, Z13
 	VPORD               Z13, Z12, Z12
-	VMOVDQU64           none<>+0(SB), Z13
-	VPDPBUSD            768(AX), Z12, Z13
+	VXORPS              Z13, Z13, Z13
+	VXORPS              Z14, Z14, Z14
+	VMOVDQU64           768(AX), Z15
+	VPDPBUSD            Z15, Z11, Z13
+	VPDPBUSD            Z15, Z12, Z14
 	VPSLLD              $0x08, Z13, Z13
-	VPDPBUSD            832(AX), Z12, Z13
+	VPSLLD              $0x08, Z14, Z14
+	VMOVDQU64           832(AX), Z15
+	VPDPBUSD            Z15, Z11, Z13
+	VPDPBUSD            Z15, Z12, Z14
 	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0xff, Z11, Z11
-	VFMADD231PS         Z11, Z13, Z3
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            768(AX)(SI*1), Z12, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            832(AX)(SI*1), Z12, Z11
-	VCVTDQ2PS           Z11, Z11
+	VPERMILPS           $0xaa, Z16, Z15
+	VFMADD231PS         Z15, Z13, Z2
+	VCVTDQ2PS           Z14, Z14
+	VPERMILPS           $0xff, Z16, Z13
+	VFMADD231PS         Z13, Z14, Z3
+	VXORPS              Z13, Z13, Z13
+	VXORPS              Z14, Z14, Z14
+	VMOVDQU64           768(AX)(SI*1), Z15
+	VPDPBUSD            Z15, Z11, Z13
+	VPDPBUSD            Z15, Z12, Z14
+	VPSLLD              $0x08, Z13, Z13
+	VPSLLD              $0x08, Z14, Z14
+	VMOVDQU64           832(AX)(SI*1), Z15
+	VPDPBUSD            Z15, Z11, Z13
+	VPDPBUSD            Z15, Z12, Z14
+	VCVTDQ2PS           Z13, Z13
+	VPERMILPS           $0xaa, Z10, Z11
+	VFMADD231PS         Z11, Z13, Z6
+	VCVTDQ2PS           Z14, Z14
 	VPERMILPS           $0xff, Z10, Z10
-	VFMADD231PS         Z10, Z11, Z7
+	VFMADD231PS         Z10, Z14, Z7
+	PREFETCHT1          768(DX)
 	PREFETCHT1          832(DX)
 	ADDQ                $0x00000348, DX
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x000000d2, CX
 	ADDQ                $0x00000400, AX
-	SUBQ                $0x000000d2, R8
-	CMPQ                R8, $0x000000d2
+	SUBQ                $0x000000d2, R9
+	CMPQ                R9, $0x000000d2
 	JGE                 loop5
 
 end6:
 	SUBQ          SI, AX
-	MOVL          $0x0000cccc, R8
-	KMOVW         R8, K5
+	MOVL          $0x0000cccc, R9
+	KMOVW         R9, K5
 	VSHUFPS       $0x4e, Z1, Z0, Z10
 	VMOVAPS       Z1, K5, Z0
 	VADDPS        Z10, Z0, Z0
@@ -457,8 +507,8 @@ end6:
 	VSHUFPS       $0xdd, Z6, Z4, Z1
 	VSHUFPS       $0x88, Z6, Z4, Z4
 	VADDPS        Z1, Z4, Z4
-	MOVL          $0x0000ff00, R8
-	KMOVW         R8, K5
+	MOVL          $0x0000ff00, R9
+	KMOVW         R9, K5
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K5, Z0
 	VADDPS        Z1, Z0, Z0
@@ -475,13 +525,13 @@ end6:
 	VADDPS        X1, X9, X9
 	VINSERTF32X4  $0x01, X9, Z8, Z8
 	VSUBPS        Z8, Z0, Z0
-	MOVQ          s_base+0(FP), R8
-	MOVQ          stride+24(FP), R9
-	VMOVUPS       X0, (R8)
-	ADDQ          R9, R8
+	MOVQ          s_base+0(FP), R9
+	MOVQ          stride+24(FP), R10
+	VMOVUPS       X0, (R9)
+	ADDQ          R10, R9
 	VEXTRACTF32X4 $0x01, Z0, X0
-	VMOVUPS       X0, (R8)
-	ADDQ          R9, R8
+	VMOVUPS       X0, (R9)
+	ADDQ          R10, R9
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX
@@ -516,27 +566,27 @@ loop9:
 	VMULPS              Z5, Z6, Z6
 	VFMADD231PS         128(AX), Z6, Z2
 	VFMADD231PS         128(AX)(SI*1), Z6, Z3
-	VMULPS              192(AX), Z6, Z7
+	VBROADCASTI64X4     128(CX), Z7
+	VMOVDQU64           lowerPairs<>+0(SB), Z8
+	VGF2P8AFFINEQB      $0x00, Z8, Z7, Z7
+	VMOVDQU64           nibbleMask<>+0(SB), Z8
+	VPTERNLOGD          $0xf8, (CX), Z8, Z7
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            (AX), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            64(AX), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
+	VMULPS              192(AX), Z6, Z9
+	VPERMILPS           $0x00, Z9, Z9
+	VFMADD231PS         Z9, Z8, Z0
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            (AX)(SI*1), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            64(AX)(SI*1), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
 	VMULPS              192(AX)(SI*1), Z6, Z6
-	VBROADCASTI64X4     128(CX), Z8
-	VMOVDQU64           lowerPairs<>+0(SB), Z9
-	VGF2P8AFFINEQB      $0x00, Z9, Z8, Z8
-	VMOVDQU64           nibbleMask<>+0(SB), Z9
-	VPTERNLOGD          $0xf8, (CX), Z9, Z8
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            (AX), Z8, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            64(AX), Z8, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z7, Z7
-	VFMADD231PS         Z7, Z9, Z0
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            (AX)(SI*1), Z8, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            64(AX)(SI*1), Z8, Z7
-	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z6, Z6
-	VFMADD231PS         Z6, Z7, Z1
+	VFMADD231PS         Z6, Z8, Z1
 	PREFETCHT1          (DX)
 	VMOVDQU64           scales1<>+0(SB), Z6
 	VPERMB.Z            Z4, Z6, K1, Z6
@@ -544,28 +594,28 @@ loop9:
 	VMULPS              Z5, Z6, Z6
 	VFMADD231PS         384(AX), Z6, Z2
 	VFMADD231PS         384(AX)(SI*1), Z6, Z3
-	VMULPS              448(AX), Z6, Z7
+	VBROADCASTI64X4     128(CX), Z7
+	VMOVDQU64           upperPairs<>+0(SB), Z8
+	VGF2P8AFFINEQB      $0x00, Z8, Z7, Z7
+	VMOVDQU64           (CX), Z8
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z8, Z8
+	VPORD               Z8, Z7, Z7
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            256(AX), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            320(AX), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
+	VMULPS              448(AX), Z6, Z9
+	VPERMILPS           $0x00, Z9, Z9
+	VFMADD231PS         Z9, Z8, Z0
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            256(AX)(SI*1), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            320(AX)(SI*1), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
 	VMULPS              448(AX)(SI*1), Z6, Z6
-	VBROADCASTI64X4     128(CX), Z8
-	VMOVDQU64           upperPairs<>+0(SB), Z9
-	VGF2P8AFFINEQB      $0x00, Z9, Z8, Z8
-	VMOVDQU64           (CX), Z9
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z9, Z9
-	VPORD               Z9, Z8, Z8
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            256(AX), Z8, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            320(AX), Z8, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z7, Z7
-	VFMADD231PS         Z7, Z9, Z0
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            256(AX)(SI*1), Z8, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            320(AX)(SI*1), Z8, Z7
-	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z6, Z6
-	VFMADD231PS         Z6, Z7, Z1
+	VFMADD231PS         Z6, Z8, Z1
 	PREFETCHT1          64(DX)
 	VMOVDQU64           scales2<>+0(SB), Z6
 	VPERMB.Z            Z4, Z6, K1, Z6
@@ -573,27 +623,27 @@ loop9:
 	VMULPS              Z5, Z6, Z6
 	VFMADD231PS         640(AX), Z6, Z2
 	VFMADD231PS         640(AX)(SI*1), Z6, Z3
-	VMULPS              704(AX), Z6, Z7
+	VBROADCASTI64X4     160(CX), Z7
+	VMOVDQU64           lowerPairs<>+0(SB), Z8
+	VGF2P8AFFINEQB      $0x00, Z8, Z7, Z7
+	VMOVDQU64           nibbleMask<>+0(SB), Z8
+	VPTERNLOGD          $0xf8, 64(CX), Z8, Z7
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            512(AX), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            576(AX), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
+	VMULPS              704(AX), Z6, Z9
+	VPERMILPS           $0x00, Z9, Z9
+	VFMADD231PS         Z9, Z8, Z0
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            512(AX)(SI*1), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            576(AX)(SI*1), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
 	VMULPS              704(AX)(SI*1), Z6, Z6
-	VBROADCASTI64X4     160(CX), Z8
-	VMOVDQU64           lowerPairs<>+0(SB), Z9
-	VGF2P8AFFINEQB      $0x00, Z9, Z8, Z8
-	VMOVDQU64           nibbleMask<>+0(SB), Z9
-	VPTERNLOGD          $0xf8, 64(CX), Z9, Z8
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            512(AX), Z8, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            576(AX), Z8, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z7, Z7
-	VFMADD231PS         Z7, Z9, Z0
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            512(AX)(SI*1), Z8, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            576(AX)(SI*1), Z8, Z7
-	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z6, Z6
-	VFMADD231PS         Z6, Z7, Z1
+	VFMADD231PS         Z6, Z8, Z1
 	PREFETCHT1          128(DX)
 	VMOVDQU64           scales3<>+0(SB), Z6
 	VPERMB.Z            Z4, Z6, K1, Z4
@@ -601,28 +651,28 @@ loop9:
 	VMULPS              Z5, Z4, Z4
 	VFMADD231PS         896(AX), Z4, Z2
 	VFMADD231PS         896(AX)(SI*1), Z4, Z3
-	VMULPS              960(AX), Z4, Z5
+	VBROADCASTI64X4     160(CX), Z5
+	VMOVDQU64           upperPairs<>+0(SB), Z6
+	VGF2P8AFFINEQB      $0x00, Z6, Z5, Z5
+	VMOVDQU64           64(CX), Z6
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z6, Z6
+	VPORD               Z6, Z5, Z5
+	VXORPS              Z6, Z6, Z6
+	VPDPBUSD            768(AX), Z5, Z6
+	VPSLLD              $0x08, Z6, Z6
+	VPDPBUSD            832(AX), Z5, Z6
+	VCVTDQ2PS           Z6, Z6
+	VMULPS              960(AX), Z4, Z7
+	VPERMILPS           $0x00, Z7, Z7
+	VFMADD231PS         Z7, Z6, Z0
+	VXORPS              Z6, Z6, Z6
+	VPDPBUSD            768(AX)(SI*1), Z5, Z6
+	VPSLLD              $0x08, Z6, Z6
+	VPDPBUSD            832(AX)(SI*1), Z5, Z6
+	VCVTDQ2PS           Z6, Z6
 	VMULPS              960(AX)(SI*1), Z4, Z4
-	VBROADCASTI64X4     160(CX), Z6
-	VMOVDQU64           upperPairs<>+0(SB), Z7
-	VGF2P8AFFINEQB      $0x00, Z7, Z6, Z6
-	VMOVDQU64           64(CX), Z7
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z7, Z7
-	VPORD               Z7, Z6, Z6
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            768(AX), Z6, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            832(AX), Z6, Z7
-	VCVTDQ2PS           Z7, Z7
-	VPERMILPS           $0x00, Z5, Z5
-	VFMADD231PS         Z5, Z7, Z0
-	VMOVDQU64           none<>+0(SB), Z5
-	VPDPBUSD            768(AX)(SI*1), Z6, Z5
-	VPSLLD              $0x08, Z5, Z5
-	VPDPBUSD            832(AX)(SI*1), Z6, Z5
-	VCVTDQ2PS           Z5, Z5
 	VPERMILPS           $0x00, Z4, Z4
-	VFMADD231PS         Z4, Z5, Z1
+	VFMADD231PS         Z4, Z6, Z1
 	PREFETCHT1          192(DX)
 	ADDQ                $0x000000d2, DX
 	CMPQ                DX, next_len+88(FP)
@@ -822,24 +872,6 @@ GLOBL upperPairs<>(SB), RODATA|NOPTR, $64
 
 DATA upperByte<>+0(SB)/4, $0x33800000
 GLOBL upperByte<>(SB), RODATA|NOPTR, $4
-
-DATA none<>+0(SB)/4, $0x00000000
-DATA none<>+4(SB)/4, $0x00000000
-DATA none<>+8(SB)/4, $0x00000000
-DATA none<>+12(SB)/4, $0x00000000
-DATA none<>+16(SB)/4, $0x00000000
-DATA none<>+20(SB)/4, $0x00000000
-DATA none<>+24(SB)/4, $0x00000000
-DATA none<>+28(SB)/4, $0x00000000
-DATA none<>+32(SB)/4, $0x00000000
-DATA none<>+36(SB)/4, $0x00000000
-DATA none<>+40(SB)/4, $0x00000000
-DATA none<>+44(SB)/4, $0x00000000
-DATA none<>+48(SB)/4, $0x00000000
-DATA none<>+52(SB)/4, $0x00000000
-DATA none<>+56(SB)/4, $0x00000000
-DATA none<>+60(SB)/4, $0x00000000
-GLOBL none<>(SB), RODATA|NOPTR, $64
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

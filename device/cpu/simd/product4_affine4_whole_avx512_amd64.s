@@ -50,6 +50,11 @@ end2:
 	KMOVW        R12, K2
 	MOVL         $0x0000f000, R12
 	KMOVW        R12, K3
+	MOVQ         DI, R12
+	SHLQ         $0x02, R12
+	MOVQ         $0x00000400, R13
+	CMPQ         DI, $0x00000800
+	CMOVQHI      R13, R12
 	CMPQ         n+104(FP), $0x00000004
 	JLT          done4
 
@@ -78,8 +83,8 @@ rows3:
 	VMOVUPS Z16, 192(SP)
 	VXORPS  Z16, Z16, Z16
 	VMOVUPS Z16, 256(SP)
-	MOVQ    DI, R12
-	CMPQ    R12, $0x00000040
+	MOVQ    DI, R13
+	CMPQ    R13, $0x00000040
 	JLT     end6
 
 loop5:
@@ -96,6 +101,7 @@ loop5:
 	VMOVDQU64           (SP), Z18
 	VPERMPS             Z17, Z18, Z17
 	ADDQ                per+120(FP), R9
+	LEAQ                (CX)(R12*1), R14
 	VMOVUPS             64(SP), Z18
 	VFMADD231PS         256(AX), Z17, Z18
 	VMOVUPS             Z18, 64(SP)
@@ -108,177 +114,213 @@ loop5:
 	VMOVUPS             256(SP), Z18
 	VFMADD231PS         256(AX)(BX*1), Z17, Z18
 	VMOVUPS             Z18, 256(SP)
-	VMULPS              320(AX), Z16, Z17
-	VMULPS              320(AX)(SI*1), Z16, Z18
-	VMULPS              320(AX)(SI*2), Z16, Z19
+	VMOVDQU64           (CX), Z17
+	VPANDD.BCST         nibbles<>+0(SB), Z17, Z18
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
+	VMOVDQU64           (CX)(DI*1), Z19
+	VPANDD.BCST         nibbles<>+0(SB), Z19, Z20
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z0
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z1
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(SI*1), Z16, Z25
+	VPERMILPS           $0x00, Z25, Z23
+	VFMADD231PS         Z23, Z21, Z4
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z25, Z21
+	VFMADD231PS         Z21, Z22, Z5
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              320(AX)(SI*2), Z16, Z26
+	VPERMILPS           $0x00, Z26, Z23
+	VFMADD231PS         Z23, Z21, Z8
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z26, Z21
+	VFMADD231PS         Z21, Z22, Z9
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           128(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(BX*1), Z18
+	VPDPBUSD            Z18, Z17, Z21
+	VPDPBUSD            Z18, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
 	VMULPS              320(AX)(BX*1), Z16, Z16
-	VMOVDQU64           (CX), Z20
-	VPANDD.BCST         nibbles<>+0(SB), Z20, Z21
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX), Z21, Z22
-	VPDPBUSD            64(AX), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX), Z21, Z22
-	VPDPBUSD            192(AX), Z20, Z22
+	VPERMILPS           $0x00, Z16, Z17
+	VFMADD231PS         Z17, Z21, Z12
 	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x00, Z17, Z23
-	VFMADD231PS         Z23, Z22, Z0
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(SI*1), Z21, Z22
-	VPDPBUSD            64(AX)(SI*1), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(SI*1), Z21, Z22
-	VPDPBUSD            192(AX)(SI*1), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x00, Z18, Z23
-	VFMADD231PS         Z23, Z22, Z4
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(SI*2), Z21, Z22
-	VPDPBUSD            64(AX)(SI*2), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(SI*2), Z21, Z22
-	VPDPBUSD            192(AX)(SI*2), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x00, Z19, Z23
-	VFMADD231PS         Z23, Z22, Z8
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(BX*1), Z21, Z22
-	VPDPBUSD            64(AX)(BX*1), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(BX*1), Z21, Z22
-	VPDPBUSD            192(AX)(BX*1), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x00, Z16, Z20
-	VFMADD231PS         Z20, Z22, Z12
+	VPERMILPS           $0x55, Z16, Z17
+	VFMADD231PS         Z17, Z22, Z13
+	PREFETCHT0          (R14)
+	PREFETCHT0          (R14)(DI*1)
 	PREFETCHT1          (DX)
-	VMOVDQU64           (CX)(DI*1), Z20
-	VPANDD.BCST         nibbles<>+0(SB), Z20, Z21
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX), Z21, Z22
-	VPDPBUSD            64(AX), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX), Z21, Z22
-	VPDPBUSD            192(AX), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x55, Z17, Z23
-	VFMADD231PS         Z23, Z22, Z1
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(SI*1), Z21, Z22
-	VPDPBUSD            64(AX)(SI*1), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(SI*1), Z21, Z22
-	VPDPBUSD            192(AX)(SI*1), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x55, Z18, Z23
-	VFMADD231PS         Z23, Z22, Z5
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(SI*2), Z21, Z22
-	VPDPBUSD            64(AX)(SI*2), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(SI*2), Z21, Z22
-	VPDPBUSD            192(AX)(SI*2), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x55, Z19, Z23
-	VFMADD231PS         Z23, Z22, Z9
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(BX*1), Z21, Z22
-	VPDPBUSD            64(AX)(BX*1), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(BX*1), Z21, Z22
-	VPDPBUSD            192(AX)(BX*1), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x55, Z16, Z20
-	VFMADD231PS         Z20, Z22, Z13
 	PREFETCHT1          64(DX)
-	VMOVDQU64           (CX)(DI*2), Z20
-	VPANDD.BCST         nibbles<>+0(SB), Z20, Z21
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX), Z21, Z22
-	VPDPBUSD            64(AX), Z20, Z22
+	VMOVDQU64           (CX)(DI*2), Z17
+	VPANDD.BCST         nibbles<>+0(SB), Z17, Z18
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
+	VMOVDQU64           (CX)(R8*1), Z19
+	VPANDD.BCST         nibbles<>+0(SB), Z19, Z20
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
 	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX), Z21, Z22
-	VPDPBUSD            192(AX), Z20, Z22
+	VMOVDQU64           128(AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z2
 	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xaa, Z17, Z23
-	VFMADD231PS         Z23, Z22, Z2
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(SI*1), Z21, Z22
-	VPDPBUSD            64(AX)(SI*1), Z20, Z22
+	VPERMILPS           $0xff, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z3
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
 	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(SI*1), Z21, Z22
-	VPDPBUSD            192(AX)(SI*1), Z20, Z22
+	VMOVDQU64           128(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z25, Z23
+	VFMADD231PS         Z23, Z21, Z6
 	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xaa, Z18, Z23
-	VFMADD231PS         Z23, Z22, Z6
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(SI*2), Z21, Z22
-	VPDPBUSD            64(AX)(SI*2), Z20, Z22
+	VPERMILPS           $0xff, Z25, Z21
+	VFMADD231PS         Z21, Z22, Z7
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
 	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(SI*2), Z21, Z22
-	VPDPBUSD            192(AX)(SI*2), Z20, Z22
+	VMOVDQU64           128(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z26, Z23
+	VFMADD231PS         Z23, Z21, Z10
 	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xaa, Z19, Z23
-	VFMADD231PS         Z23, Z22, Z10
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX)(BX*1), Z21, Z22
-	VPDPBUSD            64(AX)(BX*1), Z20, Z22
+	VPERMILPS           $0xff, Z26, Z21
+	VFMADD231PS         Z21, Z22, Z11
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           64(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
 	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX)(BX*1), Z21, Z22
-	VPDPBUSD            192(AX)(BX*1), Z20, Z22
+	VMOVDQU64           128(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           192(AX)(BX*1), Z18
+	VPDPBUSD            Z18, Z17, Z21
+	VPDPBUSD            Z18, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z16, Z17
+	VFMADD231PS         Z17, Z21, Z14
 	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xaa, Z16, Z20
-	VFMADD231PS         Z20, Z22, Z14
-	PREFETCHT1          128(DX)
-	VMOVDQU64           (CX)(R8*1), Z20
-	VPANDD.BCST         nibbles<>+0(SB), Z20, Z21
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            (AX), Z21, Z22
-	VPDPBUSD            64(AX), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            128(AX), Z21, Z22
-	VPDPBUSD            192(AX), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xff, Z17, Z17
-	VFMADD231PS         Z17, Z22, Z3
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            (AX)(SI*1), Z21, Z17
-	VPDPBUSD            64(AX)(SI*1), Z20, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            128(AX)(SI*1), Z21, Z17
-	VPDPBUSD            192(AX)(SI*1), Z20, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0xff, Z18, Z18
-	VFMADD231PS         Z18, Z17, Z7
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            (AX)(SI*2), Z21, Z17
-	VPDPBUSD            64(AX)(SI*2), Z20, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            128(AX)(SI*2), Z21, Z17
-	VPDPBUSD            192(AX)(SI*2), Z20, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0xff, Z19, Z18
-	VFMADD231PS         Z18, Z17, Z11
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            (AX)(BX*1), Z21, Z17
-	VPDPBUSD            64(AX)(BX*1), Z20, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            128(AX)(BX*1), Z21, Z17
-	VPDPBUSD            192(AX)(BX*1), Z20, Z17
-	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0xff, Z16, Z16
-	VFMADD231PS         Z16, Z17, Z15
+	VFMADD231PS         Z16, Z22, Z15
+	PREFETCHT0          (R14)(DI*2)
+	PREFETCHT0          (R14)(R8*1)
+	PREFETCHT1          128(DX)
 	PREFETCHT1          192(DX)
 	ADDQ                $0x00000100, DX
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000040, CX
 	ADDQ                $0x00000180, AX
-	SUBQ                $0x00000040, R12
-	CMPQ                R12, $0x00000040
+	SUBQ                $0x00000040, R13
+	CMPQ                R13, $0x00000040
 	JGE                 loop5
 
 end6:
@@ -286,8 +328,8 @@ end6:
 	ADDQ          R11, R9
 	ADDQ          R11, R9
 	ADDQ          R11, R9
-	MOVL          $0x0000cccc, R12
-	KMOVW         R12, K4
+	MOVL          $0x0000cccc, R13
+	KMOVW         R13, K4
 	VSHUFPS       $0x4e, Z1, Z0, Z16
 	VMOVAPS       Z1, K4, Z0
 	VADDPS        Z16, Z0, Z0
@@ -324,8 +366,8 @@ end6:
 	VSHUFPS       $0xdd, Z14, Z12, Z1
 	VSHUFPS       $0x88, Z14, Z12, Z12
 	VADDPS        Z1, Z12, Z12
-	MOVL          $0x0000ff00, R12
-	KMOVW         R12, K4
+	MOVL          $0x0000ff00, R13
+	KMOVW         R13, K4
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K4, Z0
 	VADDPS        Z1, Z0, Z0
@@ -359,19 +401,19 @@ end6:
 	VADDPS        X2, X4, X4
 	VINSERTF32X4  $0x03, X4, Z1, Z1
 	VADDPS        Z1, Z0, Z0
-	MOVQ          s_base+0(FP), R12
-	MOVQ          stride+24(FP), R13
-	VMOVUPS       X0, (R12)
-	ADDQ          R13, R12
+	MOVQ          s_base+0(FP), R13
+	MOVQ          stride+24(FP), R14
+	VMOVUPS       X0, (R13)
+	ADDQ          R14, R13
 	VEXTRACTF32X4 $0x01, Z0, X1
-	VMOVUPS       X1, (R12)
-	ADDQ          R13, R12
+	VMOVUPS       X1, (R13)
+	ADDQ          R14, R13
 	VEXTRACTF32X4 $0x02, Z0, X1
-	VMOVUPS       X1, (R12)
-	ADDQ          R13, R12
+	VMOVUPS       X1, (R13)
+	ADDQ          R14, R13
 	VEXTRACTF32X4 $0x03, Z0, X0
-	VMOVUPS       X0, (R12)
-	ADDQ          R13, R12
+	VMOVUPS       X0, (R13)
+	ADDQ          R14, R13
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX
@@ -421,49 +463,49 @@ loop9:
 	VMOVUPS             256(SP), Z6
 	VFMADD231PS         256(AX)(BX*1), Z5, Z6
 	VMOVUPS             Z6, 256(SP)
-	VMULPS              320(AX), Z4, Z5
-	VMULPS              320(AX)(SI*1), Z4, Z6
-	VMULPS              320(AX)(SI*2), Z4, Z7
+	VMOVDQU64           (CX), Z5
+	VPANDD.BCST         nibbles<>+0(SB), Z5, Z6
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z5, Z5
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            (AX), Z6, Z7
+	VPDPBUSD            64(AX), Z5, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            128(AX), Z6, Z7
+	VPDPBUSD            192(AX), Z5, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              320(AX), Z4, Z8
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z7, Z0
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            (AX)(SI*1), Z6, Z7
+	VPDPBUSD            64(AX)(SI*1), Z5, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            128(AX)(SI*1), Z6, Z7
+	VPDPBUSD            192(AX)(SI*1), Z5, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              320(AX)(SI*1), Z4, Z8
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z7, Z1
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            (AX)(SI*2), Z6, Z7
+	VPDPBUSD            64(AX)(SI*2), Z5, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            128(AX)(SI*2), Z6, Z7
+	VPDPBUSD            192(AX)(SI*2), Z5, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              320(AX)(SI*2), Z4, Z8
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z7, Z2
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            (AX)(BX*1), Z6, Z7
+	VPDPBUSD            64(AX)(BX*1), Z5, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            128(AX)(BX*1), Z6, Z7
+	VPDPBUSD            192(AX)(BX*1), Z5, Z7
+	VCVTDQ2PS           Z7, Z7
 	VMULPS              320(AX)(BX*1), Z4, Z4
-	VMOVDQU64           (CX), Z8
-	VPANDD.BCST         nibbles<>+0(SB), Z8, Z9
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z8, Z8
-	VMOVDQU64           none<>+0(SB), Z10
-	VPDPBUSD            (AX), Z9, Z10
-	VPDPBUSD            64(AX), Z8, Z10
-	VPSLLD              $0x08, Z10, Z10
-	VPDPBUSD            128(AX), Z9, Z10
-	VPDPBUSD            192(AX), Z8, Z10
-	VCVTDQ2PS           Z10, Z10
-	VPERMILPS           $0x00, Z5, Z5
-	VFMADD231PS         Z5, Z10, Z0
-	VMOVDQU64           none<>+0(SB), Z5
-	VPDPBUSD            (AX)(SI*1), Z9, Z5
-	VPDPBUSD            64(AX)(SI*1), Z8, Z5
-	VPSLLD              $0x08, Z5, Z5
-	VPDPBUSD            128(AX)(SI*1), Z9, Z5
-	VPDPBUSD            192(AX)(SI*1), Z8, Z5
-	VCVTDQ2PS           Z5, Z5
-	VPERMILPS           $0x00, Z6, Z6
-	VFMADD231PS         Z6, Z5, Z1
-	VMOVDQU64           none<>+0(SB), Z5
-	VPDPBUSD            (AX)(SI*2), Z9, Z5
-	VPDPBUSD            64(AX)(SI*2), Z8, Z5
-	VPSLLD              $0x08, Z5, Z5
-	VPDPBUSD            128(AX)(SI*2), Z9, Z5
-	VPDPBUSD            192(AX)(SI*2), Z8, Z5
-	VCVTDQ2PS           Z5, Z5
-	VPERMILPS           $0x00, Z7, Z6
-	VFMADD231PS         Z6, Z5, Z2
-	VMOVDQU64           none<>+0(SB), Z5
-	VPDPBUSD            (AX)(BX*1), Z9, Z5
-	VPDPBUSD            64(AX)(BX*1), Z8, Z5
-	VPSLLD              $0x08, Z5, Z5
-	VPDPBUSD            128(AX)(BX*1), Z9, Z5
-	VPDPBUSD            192(AX)(BX*1), Z8, Z5
-	VCVTDQ2PS           Z5, Z5
 	VPERMILPS           $0x00, Z4, Z4
-	VFMADD231PS         Z4, Z5, Z3
+	VFMADD231PS         Z4, Z7, Z3
 	PREFETCHT1          (DX)
 	ADDQ                $0x00000040, DX
 	CMPQ                DX, next_len+88(FP)
@@ -592,21 +634,3 @@ GLOBL nibbles<>(SB), RODATA|NOPTR, $4
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8
-
-DATA none<>+0(SB)/4, $0x00000000
-DATA none<>+4(SB)/4, $0x00000000
-DATA none<>+8(SB)/4, $0x00000000
-DATA none<>+12(SB)/4, $0x00000000
-DATA none<>+16(SB)/4, $0x00000000
-DATA none<>+20(SB)/4, $0x00000000
-DATA none<>+24(SB)/4, $0x00000000
-DATA none<>+28(SB)/4, $0x00000000
-DATA none<>+32(SB)/4, $0x00000000
-DATA none<>+36(SB)/4, $0x00000000
-DATA none<>+40(SB)/4, $0x00000000
-DATA none<>+44(SB)/4, $0x00000000
-DATA none<>+48(SB)/4, $0x00000000
-DATA none<>+52(SB)/4, $0x00000000
-DATA none<>+56(SB)/4, $0x00000000
-DATA none<>+60(SB)/4, $0x00000000
-GLOBL none<>(SB), RODATA|NOPTR, $64

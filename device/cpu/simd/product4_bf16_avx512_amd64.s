@@ -4,24 +4,39 @@
 
 #include "textflag.h"
 
-// func product4BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+// func product4BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
-TEXT ·product4BF16AVX512(SB), NOSPLIT, $0-120
-	MOVQ s_base+0(FP), AX
-	MOVQ stride+24(FP), CX
-	MOVQ q_base+32(FP), DX
-	MOVQ k_base+56(FP), BX
-	MOVQ next_base+80(FP), SI
-	ADDQ SI, next_len+88(FP)
-	MOVQ n+104(FP), DI
-	MOVQ dim+112(FP), R8
-	SHLQ $0x02, CX
-	SHLQ $0x01, R8
-	LEAQ (R8)(R8*2), R9
-	CMPQ DI, $0x00000004
+TEXT ·product4BF16AVX512(SB), NOSPLIT, $8-144
+	MOVQ from+112(FP), AX
+	MOVQ to+120(FP), CX
+	MOVQ dim+128(FP), DX
+	SUBQ CX, DX
+	SUBQ AX, CX
+	MOVQ DX, to+120(FP)
+	MOVQ s_base+0(FP), DX
+	MOVQ stride+24(FP), BX
+	MOVQ q_base+32(FP), SI
+	MOVQ k_base+56(FP), DI
+	MOVQ next_base+80(FP), R8
+	ADDQ R8, next_len+88(FP)
+	MOVQ n+104(FP), R9
+	MOVQ dim+128(FP), R10
+	SHLQ $0x02, BX
+	LEAQ (SI)(AX*4), SI
+	LEAQ (DI)(AX*2), DI
+	SHLQ $0x01, CX
+	MOVQ CX, (SP)
+	SHLQ $0x01, R10
+	NEGQ CX
+	ADDQ R10, CX
+	MOVQ CX, dim+128(FP)
+	LEAQ (R10)(R10*2), AX
+	CMPQ R9, $0x00000004
 	JLT  end2
 
 loop1:
+	CMPQ   from+112(FP), $0x00
+	JNE    resumed3
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -38,55 +53,105 @@ loop1:
 	VXORPS Z13, Z13, Z13
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
-	MOVQ   R8, R10
-	CMPQ   R10, $0x00000020
-	JLT    end4
+	JMP    begun4
 
-loop3:
-	VPMOVZXWD   (BX), Z16
+resumed3:
+	MOVQ    sums+136(FP), CX
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+	VMOVUPS 128(CX), Z2
+	VMOVUPS 192(CX), Z3
+	VMOVUPS 256(CX), Z4
+	VMOVUPS 320(CX), Z5
+	VMOVUPS 384(CX), Z6
+	VMOVUPS 448(CX), Z7
+	VMOVUPS 512(CX), Z8
+	VMOVUPS 576(CX), Z9
+	VMOVUPS 640(CX), Z10
+	VMOVUPS 704(CX), Z11
+	VMOVUPS 768(CX), Z12
+	VMOVUPS 832(CX), Z13
+	VMOVUPS 896(CX), Z14
+	VMOVUPS 960(CX), Z15
+
+begun4:
+	MOVQ (SP), CX
+	CMPQ CX, $0x00000020
+	JLT  end6
+
+loop5:
+	VPMOVZXWD   (DI), Z16
 	VPSLLD      $0x10, Z16, Z16
-	VPMOVZXWD   (BX)(R8*1), Z17
+	VPMOVZXWD   (DI)(R10*1), Z17
 	VPSLLD      $0x10, Z17, Z17
-	VPMOVZXWD   (BX)(R8*2), Z18
+	VPMOVZXWD   (DI)(R10*2), Z18
 	VPSLLD      $0x10, Z18, Z18
-	VPMOVZXWD   (BX)(R9*1), Z19
+	VPMOVZXWD   (DI)(AX*1), Z19
 	VPSLLD      $0x10, Z19, Z19
-	VMOVUPS     (DX), Z20
+	VMOVUPS     (SI), Z20
 	VFMADD231PS Z16, Z20, Z0
 	VFMADD231PS Z17, Z20, Z1
 	VFMADD231PS Z18, Z20, Z2
 	VFMADD231PS Z19, Z20, Z3
-	VMOVUPS     (DX)(R8*2), Z20
+	VMOVUPS     (SI)(R10*2), Z20
 	VFMADD231PS Z16, Z20, Z4
 	VFMADD231PS Z17, Z20, Z5
 	VFMADD231PS Z18, Z20, Z6
 	VFMADD231PS Z19, Z20, Z7
-	VMOVUPS     (DX)(R8*4), Z20
+	VMOVUPS     (SI)(R10*4), Z20
 	VFMADD231PS Z16, Z20, Z8
 	VFMADD231PS Z17, Z20, Z9
 	VFMADD231PS Z18, Z20, Z10
 	VFMADD231PS Z19, Z20, Z11
-	VMOVUPS     (DX)(R9*2), Z20
+	VMOVUPS     (SI)(AX*2), Z20
 	VFMADD231PS Z16, Z20, Z12
 	VFMADD231PS Z17, Z20, Z13
 	VFMADD231PS Z18, Z20, Z14
 	VFMADD231PS Z19, Z20, Z15
-	PREFETCHT1  (SI)
-	PREFETCHT1  64(SI)
-	ADDQ        $0x00000080, SI
-	CMPQ        SI, next_len+88(FP)
-	CMOVQHI     next_len+88(FP), SI
-	ADDQ        $0x00000020, BX
-	ADDQ        $0x00000040, DX
-	SUBQ        $0x00000020, R10
-	CMPQ        R10, $0x00000020
-	JGE         loop3
+	PREFETCHT1  (R8)
+	PREFETCHT1  64(R8)
+	ADDQ        $0x00000080, R8
+	CMPQ        R8, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), R8
+	LEAQ        (DI)(R10*4), R11
+	PREFETCHT0  (R11)
+	PREFETCHT0  (R11)(R10*1)
+	PREFETCHT0  (R11)(R10*2)
+	PREFETCHT0  (R11)(AX*1)
+	ADDQ        $0x00000020, DI
+	ADDQ        $0x00000040, SI
+	SUBQ        $0x00000020, CX
+	CMPQ        CX, $0x00000020
+	JGE         loop5
 
-end4:
-	SUBQ          R8, DX
-	SUBQ          R8, DX
-	MOVL          $0x0000cccc, R10
-	KMOVW         R10, K1
+end6:
+	SUBQ    (SP), SI
+	SUBQ    (SP), SI
+	ADDQ    dim+128(FP), DI
+	CMPQ    to+120(FP), $0x00
+	JEQ     last7
+	MOVQ    sums+136(FP), CX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS Z3, 192(CX)
+	VMOVUPS Z4, 256(CX)
+	VMOVUPS Z5, 320(CX)
+	VMOVUPS Z6, 384(CX)
+	VMOVUPS Z7, 448(CX)
+	VMOVUPS Z8, 512(CX)
+	VMOVUPS Z9, 576(CX)
+	VMOVUPS Z10, 640(CX)
+	VMOVUPS Z11, 704(CX)
+	VMOVUPS Z12, 768(CX)
+	VMOVUPS Z13, 832(CX)
+	VMOVUPS Z14, 896(CX)
+	VMOVUPS Z15, 960(CX)
+	JMP     ended8
+
+last7:
+	MOVL          $0x0000cccc, CX
+	KMOVW         CX, K1
 	VSHUFPS       $0x4e, Z1, Z0, Z16
 	VMOVAPS       Z1, K1, Z0
 	VADDPS        Z16, Z0, Z0
@@ -123,8 +188,8 @@ end4:
 	VSHUFPS       $0xdd, Z14, Z12, Z1
 	VSHUFPS       $0x88, Z14, Z12, Z12
 	VADDPS        Z1, Z12, Z12
-	MOVL          $0x0000ff00, R10
-	KMOVW         R10, K1
+	MOVL          $0x0000ff00, CX
+	KMOVW         CX, K1
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K1, Z0
 	VADDPS        Z1, Z0, Z0
@@ -134,64 +199,90 @@ end4:
 	VSHUFF32X4    $0xdd, Z8, Z0, Z1
 	VSHUFF32X4    $0x88, Z8, Z0, Z0
 	VADDPS        Z1, Z0, Z0
-	MOVQ          AX, R10
-	VMOVUPS       X0, (R10)
-	ADDQ          CX, R10
+	MOVQ          DX, CX
+	VMOVUPS       X0, (CX)
+	ADDQ          BX, CX
 	VEXTRACTF32X4 $0x01, Z0, X1
-	VMOVUPS       X1, (R10)
-	ADDQ          CX, R10
+	VMOVUPS       X1, (CX)
+	ADDQ          BX, CX
 	VEXTRACTF32X4 $0x02, Z0, X1
-	VMOVUPS       X1, (R10)
-	ADDQ          CX, R10
+	VMOVUPS       X1, (CX)
+	ADDQ          BX, CX
 	VEXTRACTF32X4 $0x03, Z0, X0
-	VMOVUPS       X0, (R10)
-	ADDQ          CX, R10
-	ADDQ          $0x00000010, AX
-	ADDQ          R8, BX
-	ADDQ          R8, BX
-	ADDQ          R8, BX
-	SUBQ          $0x00000004, DI
-	CMPQ          DI, $0x00000004
-	JGE           loop1
+	VMOVUPS       X0, (CX)
+	ADDQ          BX, CX
+
+ended8:
+	ADDQ $0x00000400, sums+136(FP)
+	ADDQ $0x00000010, DX
+	ADDQ R10, DI
+	ADDQ R10, DI
+	ADDQ R10, DI
+	SUBQ $0x00000004, R9
+	CMPQ R9, $0x00000004
+	JGE  loop1
 
 end2:
-	CMPQ DI, $0x00000001
-	JLT  end6
+	CMPQ R9, $0x00000001
+	JLT  end10
 
-loop5:
-	MOVQ   AX, R10
+loop9:
+	CMPQ   from+112(FP), $0x00
+	JNE    resumed11
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
 	VXORPS Z3, Z3, Z3
-	MOVQ   R8, R11
-	CMPQ   R11, $0x00000020
-	JLT    end8
+	JMP    begun12
 
-loop7:
-	VPMOVZXWD   (BX), Z4
+resumed11:
+	MOVQ    sums+136(FP), CX
+	VMOVUPS (CX), Z0
+	VMOVUPS 64(CX), Z1
+	VMOVUPS 128(CX), Z2
+	VMOVUPS 192(CX), Z3
+
+begun12:
+	MOVQ (SP), CX
+	CMPQ CX, $0x00000020
+	JLT  end14
+
+loop13:
+	VPMOVZXWD   (DI), Z4
 	VPSLLD      $0x10, Z4, Z4
-	VMOVUPS     (DX), Z5
+	VMOVUPS     (SI), Z5
 	VFMADD231PS Z4, Z5, Z0
-	VMOVUPS     (DX)(R8*2), Z5
+	VMOVUPS     (SI)(R10*2), Z5
 	VFMADD231PS Z4, Z5, Z1
-	VMOVUPS     (DX)(R8*4), Z5
+	VMOVUPS     (SI)(R10*4), Z5
 	VFMADD231PS Z4, Z5, Z2
-	VMOVUPS     (DX)(R9*2), Z5
+	VMOVUPS     (SI)(AX*2), Z5
 	VFMADD231PS Z4, Z5, Z3
-	PREFETCHT1  (SI)
-	ADDQ        $0x00000020, SI
-	CMPQ        SI, next_len+88(FP)
-	CMOVQHI     next_len+88(FP), SI
-	ADDQ        $0x00000020, BX
-	ADDQ        $0x00000040, DX
-	SUBQ        $0x00000020, R11
-	CMPQ        R11, $0x00000020
-	JGE         loop7
+	PREFETCHT1  (R8)
+	ADDQ        $0x00000020, R8
+	CMPQ        R8, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), R8
+	ADDQ        $0x00000020, DI
+	ADDQ        $0x00000040, SI
+	SUBQ        $0x00000020, CX
+	CMPQ        CX, $0x00000020
+	JGE         loop13
 
-end8:
-	SUBQ          R8, DX
-	SUBQ          R8, DX
+end14:
+	SUBQ    (SP), SI
+	SUBQ    (SP), SI
+	ADDQ    dim+128(FP), DI
+	CMPQ    to+120(FP), $0x00
+	JEQ     last15
+	MOVQ    sums+136(FP), CX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	VMOVUPS Z2, 128(CX)
+	VMOVUPS Z3, 192(CX)
+	JMP     ended16
+
+last15:
+	MOVQ          DX, CX
 	VPERMILPS     $0x4e, Z0, Z4
 	VADDPS        Z4, Z0, Z0
 	VPERMILPS     $0xb1, Z0, Z4
@@ -200,8 +291,8 @@ end8:
 	VADDPS        Y4, Y0, Y0
 	VEXTRACTF128  $0x01, Y0, X4
 	VADDPS        X4, X0, X0
-	VMOVSS        X0, (R10)
-	ADDQ          CX, R10
+	VMOVSS        X0, (CX)
+	ADDQ          BX, CX
 	VPERMILPS     $0x4e, Z1, Z0
 	VADDPS        Z0, Z1, Z1
 	VPERMILPS     $0xb1, Z1, Z0
@@ -210,8 +301,8 @@ end8:
 	VADDPS        Y0, Y1, Y1
 	VEXTRACTF128  $0x01, Y1, X0
 	VADDPS        X0, X1, X1
-	VMOVSS        X1, (R10)
-	ADDQ          CX, R10
+	VMOVSS        X1, (CX)
+	ADDQ          BX, CX
 	VPERMILPS     $0x4e, Z2, Z0
 	VADDPS        Z0, Z2, Z2
 	VPERMILPS     $0xb1, Z2, Z0
@@ -220,8 +311,8 @@ end8:
 	VADDPS        Y0, Y2, Y2
 	VEXTRACTF128  $0x01, Y2, X0
 	VADDPS        X0, X2, X2
-	VMOVSS        X2, (R10)
-	ADDQ          CX, R10
+	VMOVSS        X2, (CX)
+	ADDQ          BX, CX
 	VPERMILPS     $0x4e, Z3, Z0
 	VADDPS        Z0, Z3, Z3
 	VPERMILPS     $0xb1, Z3, Z0
@@ -230,13 +321,16 @@ end8:
 	VADDPS        Y0, Y3, Y3
 	VEXTRACTF128  $0x01, Y3, X0
 	VADDPS        X0, X3, X3
-	VMOVSS        X3, (R10)
-	ADDQ          CX, R10
-	ADDQ          $0x00000004, AX
-	SUBQ          $0x00000001, DI
-	CMPQ          DI, $0x00000001
-	JGE           loop5
+	VMOVSS        X3, (CX)
+	ADDQ          BX, CX
 
-end6:
+ended16:
+	ADDQ $0x00000100, sums+136(FP)
+	ADDQ $0x00000004, DX
+	SUBQ $0x00000001, R9
+	CMPQ R9, $0x00000001
+	JGE  loop9
+
+end10:
 	VZEROUPPER
 	RET

@@ -28,18 +28,23 @@ loop1:
 	JGE  loop1
 
 end2:
-	LEAQ  (SI)(SI*2), BX
-	LEAQ  (DI)(DI*2), R8
-	MOVL  $0x0000f000, R9
-	KMOVD R9, K1
-	MOVL  $0x00002222, R9
-	KMOVD R9, K2
-	MOVL  $0x00004444, R9
-	KMOVD R9, K3
-	MOVL  $0x00008888, R9
-	KMOVD R9, K4
-	CMPQ  n+104(FP), $0x00000004
-	JLT   done4
+	LEAQ    (SI)(SI*2), BX
+	LEAQ    (DI)(DI*2), R8
+	MOVL    $0x0000f000, R9
+	KMOVD   R9, K1
+	MOVL    $0x00002222, R9
+	KMOVD   R9, K2
+	MOVL    $0x00004444, R9
+	KMOVD   R9, K3
+	MOVL    $0x00008888, R9
+	KMOVD   R9, K4
+	MOVQ    DI, R9
+	SHLQ    $0x02, R9
+	MOVQ    $0x00000400, R10
+	CMPQ    DI, $0x00000800
+	CMOVQHI R10, R9
+	CMPQ    n+104(FP), $0x00000004
+	JLT     done4
 
 rows3:
 	VXORPS Z0, Z0, Z0
@@ -58,8 +63,8 @@ rows3:
 	VXORPS Z13, Z13, Z13
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
-	MOVQ   DI, R9
-	CMPQ   R9, $0x00000048
+	MOVQ   DI, R10
+	CMPQ   R10, $0x00000048
 	JLT    end6
 
 loop5:
@@ -82,165 +87,210 @@ loop5:
 	VPERMW              Z22, Z16, Z16
 	VBROADCASTI32X4     56(CX)(R8*1), K1, Z16
 	VCVTPH2PS           Y18, Z17
-	VMULPS              320(AX), Z17, Z18
-	VMULPS              320(AX)(SI*1), Z17, Z22
-	VMULPS              320(AX)(SI*2), Z17, Z23
-	VMULPS              320(AX)(BX*1), Z17, Z17
-	VPANDD.BCST         nibbles<>+0(SB), Z19, Z24
+	LEAQ                (CX)(R9*1), R11
+	VPANDD.BCST         nibbles<>+0(SB), Z19, Z18
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
-	VMOVDQU64           256(AX), Z25
-	VPDPBUSD            (AX), Z24, Z25
-	VPDPBUSD            64(AX), Z19, Z25
-	VPSHLDD             $0x08, 256(AX), Z25, Z25
-	VPDPBUSD            128(AX), Z24, Z25
-	VPDPBUSD            192(AX), Z19, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z18, Z26
-	VFMADD231PS         Z26, Z25, Z0
-	VMOVDQU64           256(AX)(SI*1), Z25
-	VPDPBUSD            (AX)(SI*1), Z24, Z25
-	VPDPBUSD            64(AX)(SI*1), Z19, Z25
-	VPSHLDD             $0x08, 256(AX)(SI*1), Z25, Z25
-	VPDPBUSD            128(AX)(SI*1), Z24, Z25
-	VPDPBUSD            192(AX)(SI*1), Z19, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z22, Z26
-	VFMADD231PS         Z26, Z25, Z4
-	VMOVDQU64           256(AX)(SI*2), Z25
-	VPDPBUSD            (AX)(SI*2), Z24, Z25
-	VPDPBUSD            64(AX)(SI*2), Z19, Z25
-	VPSHLDD             $0x08, 256(AX)(SI*2), Z25, Z25
-	VPDPBUSD            128(AX)(SI*2), Z24, Z25
-	VPDPBUSD            192(AX)(SI*2), Z19, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z23, Z26
-	VFMADD231PS         Z26, Z25, Z8
-	VMOVDQU64           256(AX)(BX*1), Z25
-	VPDPBUSD            (AX)(BX*1), Z24, Z25
-	VPDPBUSD            64(AX)(BX*1), Z19, Z25
-	VPSHLDD             $0x08, 256(AX)(BX*1), Z25, Z25
-	VPDPBUSD            128(AX)(BX*1), Z24, Z25
-	VPDPBUSD            192(AX)(BX*1), Z19, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z17, Z19
-	VFMADD231PS         Z19, Z25, Z12
-	PREFETCHT1          (DX)
-	VPANDD.BCST         nibbles<>+0(SB), Z20, Z19
+	VPANDD.BCST         nibbles<>+0(SB), Z20, Z22
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
 	VMOVDQU64           256(AX), Z24
-	VPDPBUSD            (AX), Z19, Z24
-	VPDPBUSD            64(AX), Z20, Z24
-	VPSHLDD             $0x08, 256(AX), Z24, Z24
-	VPDPBUSD            128(AX), Z19, Z24
-	VPDPBUSD            192(AX), Z20, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0x55, Z18, Z25
-	VFMADD231PS         Z25, Z24, Z1
+	VMOVDQU64           Z24, Z23
+	VMOVDQU64           Z24, Z25
+	VMOVDQU64           (AX), Z26
+	VPDPBUSD            Z26, Z18, Z23
+	VPDPBUSD            Z26, Z22, Z25
+	VMOVDQU64           64(AX), Z26
+	VPDPBUSD            Z26, Z19, Z23
+	VPDPBUSD            Z26, Z20, Z25
+	VPSHLDD             $0x08, Z24, Z23, Z23
+	VPSHLDD             $0x08, Z24, Z25, Z25
+	VMOVDQU64           128(AX), Z24
+	VPDPBUSD            Z24, Z18, Z23
+	VPDPBUSD            Z24, Z22, Z25
+	VMOVDQU64           192(AX), Z24
+	VPDPBUSD            Z24, Z19, Z23
+	VPDPBUSD            Z24, Z20, Z25
+	VCVTDQ2PS           Z23, Z23
+	VMULPS              320(AX), Z17, Z26
+	VPERMILPS           $0x00, Z26, Z24
+	VFMADD231PS         Z24, Z23, Z0
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z26, Z23
+	VFMADD231PS         Z23, Z25, Z1
 	VMOVDQU64           256(AX)(SI*1), Z24
-	VPDPBUSD            (AX)(SI*1), Z19, Z24
-	VPDPBUSD            64(AX)(SI*1), Z20, Z24
-	VPSHLDD             $0x08, 256(AX)(SI*1), Z24, Z24
-	VPDPBUSD            128(AX)(SI*1), Z19, Z24
-	VPDPBUSD            192(AX)(SI*1), Z20, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0x55, Z22, Z25
-	VFMADD231PS         Z25, Z24, Z5
+	VMOVDQU64           Z24, Z23
+	VMOVDQU64           Z24, Z25
+	VMOVDQU64           (AX)(SI*1), Z27
+	VPDPBUSD            Z27, Z18, Z23
+	VPDPBUSD            Z27, Z22, Z25
+	VMOVDQU64           64(AX)(SI*1), Z27
+	VPDPBUSD            Z27, Z19, Z23
+	VPDPBUSD            Z27, Z20, Z25
+	VPSHLDD             $0x08, Z24, Z23, Z23
+	VPSHLDD             $0x08, Z24, Z25, Z25
+	VMOVDQU64           128(AX)(SI*1), Z24
+	VPDPBUSD            Z24, Z18, Z23
+	VPDPBUSD            Z24, Z22, Z25
+	VMOVDQU64           192(AX)(SI*1), Z24
+	VPDPBUSD            Z24, Z19, Z23
+	VPDPBUSD            Z24, Z20, Z25
+	VCVTDQ2PS           Z23, Z23
+	VMULPS              320(AX)(SI*1), Z17, Z27
+	VPERMILPS           $0x00, Z27, Z24
+	VFMADD231PS         Z24, Z23, Z4
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z27, Z23
+	VFMADD231PS         Z23, Z25, Z5
 	VMOVDQU64           256(AX)(SI*2), Z24
-	VPDPBUSD            (AX)(SI*2), Z19, Z24
-	VPDPBUSD            64(AX)(SI*2), Z20, Z24
-	VPSHLDD             $0x08, 256(AX)(SI*2), Z24, Z24
-	VPDPBUSD            128(AX)(SI*2), Z19, Z24
-	VPDPBUSD            192(AX)(SI*2), Z20, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0x55, Z23, Z25
-	VFMADD231PS         Z25, Z24, Z9
+	VMOVDQU64           Z24, Z23
+	VMOVDQU64           Z24, Z25
+	VMOVDQU64           (AX)(SI*2), Z28
+	VPDPBUSD            Z28, Z18, Z23
+	VPDPBUSD            Z28, Z22, Z25
+	VMOVDQU64           64(AX)(SI*2), Z28
+	VPDPBUSD            Z28, Z19, Z23
+	VPDPBUSD            Z28, Z20, Z25
+	VPSHLDD             $0x08, Z24, Z23, Z23
+	VPSHLDD             $0x08, Z24, Z25, Z25
+	VMOVDQU64           128(AX)(SI*2), Z24
+	VPDPBUSD            Z24, Z18, Z23
+	VPDPBUSD            Z24, Z22, Z25
+	VMOVDQU64           192(AX)(SI*2), Z24
+	VPDPBUSD            Z24, Z19, Z23
+	VPDPBUSD            Z24, Z20, Z25
+	VCVTDQ2PS           Z23, Z23
+	VMULPS              320(AX)(SI*2), Z17, Z28
+	VPERMILPS           $0x00, Z28, Z24
+	VFMADD231PS         Z24, Z23, Z8
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z28, Z23
+	VFMADD231PS         Z23, Z25, Z9
 	VMOVDQU64           256(AX)(BX*1), Z24
-	VPDPBUSD            (AX)(BX*1), Z19, Z24
-	VPDPBUSD            64(AX)(BX*1), Z20, Z24
-	VPSHLDD             $0x08, 256(AX)(BX*1), Z24, Z24
-	VPDPBUSD            128(AX)(BX*1), Z19, Z24
-	VPDPBUSD            192(AX)(BX*1), Z20, Z24
-	VCVTDQ2PS           Z24, Z24
-	VPERMILPS           $0x55, Z17, Z19
-	VFMADD231PS         Z19, Z24, Z13
+	VMOVDQU64           Z24, Z23
+	VMOVDQU64           Z24, Z25
+	VMOVDQU64           (AX)(BX*1), Z29
+	VPDPBUSD            Z29, Z18, Z23
+	VPDPBUSD            Z29, Z22, Z25
+	VMOVDQU64           64(AX)(BX*1), Z29
+	VPDPBUSD            Z29, Z19, Z23
+	VPDPBUSD            Z29, Z20, Z25
+	VPSHLDD             $0x08, Z24, Z23, Z23
+	VPSHLDD             $0x08, Z24, Z25, Z25
+	VMOVDQU64           128(AX)(BX*1), Z24
+	VPDPBUSD            Z24, Z18, Z23
+	VPDPBUSD            Z24, Z22, Z25
+	VMOVDQU64           192(AX)(BX*1), Z18
+	VPDPBUSD            Z18, Z19, Z23
+	VPDPBUSD            Z18, Z20, Z25
+	VCVTDQ2PS           Z23, Z23
+	VMULPS              320(AX)(BX*1), Z17, Z17
+	VPERMILPS           $0x00, Z17, Z18
+	VFMADD231PS         Z18, Z23, Z12
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z17, Z18
+	VFMADD231PS         Z18, Z25, Z13
+	PREFETCHT0          (R11)
+	PREFETCHT0          (R11)(DI*1)
+	PREFETCHT1          (DX)
 	PREFETCHT1          64(DX)
-	VPANDD.BCST         nibbles<>+0(SB), Z21, Z19
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z20
-	VMOVDQU64           256(AX), Z21
-	VPDPBUSD            (AX), Z19, Z21
-	VPDPBUSD            64(AX), Z20, Z21
-	VPSHLDD             $0x08, 256(AX), Z21, Z21
-	VPDPBUSD            128(AX), Z19, Z21
-	VPDPBUSD            192(AX), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0xaa, Z18, Z24
-	VFMADD231PS         Z24, Z21, Z2
-	VMOVDQU64           256(AX)(SI*1), Z21
-	VPDPBUSD            (AX)(SI*1), Z19, Z21
-	VPDPBUSD            64(AX)(SI*1), Z20, Z21
-	VPSHLDD             $0x08, 256(AX)(SI*1), Z21, Z21
-	VPDPBUSD            128(AX)(SI*1), Z19, Z21
-	VPDPBUSD            192(AX)(SI*1), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0xaa, Z22, Z24
-	VFMADD231PS         Z24, Z21, Z6
-	VMOVDQU64           256(AX)(SI*2), Z21
-	VPDPBUSD            (AX)(SI*2), Z19, Z21
-	VPDPBUSD            64(AX)(SI*2), Z20, Z21
-	VPSHLDD             $0x08, 256(AX)(SI*2), Z21, Z21
-	VPDPBUSD            128(AX)(SI*2), Z19, Z21
-	VPDPBUSD            192(AX)(SI*2), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0xaa, Z23, Z24
-	VFMADD231PS         Z24, Z21, Z10
-	VMOVDQU64           256(AX)(BX*1), Z21
-	VPDPBUSD            (AX)(BX*1), Z19, Z21
-	VPDPBUSD            64(AX)(BX*1), Z20, Z21
-	VPSHLDD             $0x08, 256(AX)(BX*1), Z21, Z21
-	VPDPBUSD            128(AX)(BX*1), Z19, Z21
-	VPDPBUSD            192(AX)(BX*1), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0xaa, Z17, Z19
-	VFMADD231PS         Z19, Z21, Z14
-	PREFETCHT1          128(DX)
-	VPANDD.BCST         nibbles<>+0(SB), Z16, Z19
+	VPANDD.BCST         nibbles<>+0(SB), Z21, Z18
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z19
+	VPANDD.BCST         nibbles<>+0(SB), Z16, Z20
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z16, Z16
-	VMOVDQU64           256(AX), Z20
-	VPDPBUSD            (AX), Z19, Z20
-	VPDPBUSD            64(AX), Z16, Z20
-	VPSHLDD             $0x08, 256(AX), Z20, Z20
-	VPDPBUSD            128(AX), Z19, Z20
-	VPDPBUSD            192(AX), Z16, Z20
-	VCVTDQ2PS           Z20, Z20
-	VPERMILPS           $0xff, Z18, Z18
-	VFMADD231PS         Z18, Z20, Z3
-	VMOVDQU64           256(AX)(SI*1), Z18
-	VPDPBUSD            (AX)(SI*1), Z19, Z18
-	VPDPBUSD            64(AX)(SI*1), Z16, Z18
-	VPSHLDD             $0x08, 256(AX)(SI*1), Z18, Z18
-	VPDPBUSD            128(AX)(SI*1), Z19, Z18
-	VPDPBUSD            192(AX)(SI*1), Z16, Z18
-	VCVTDQ2PS           Z18, Z18
-	VPERMILPS           $0xff, Z22, Z20
-	VFMADD231PS         Z20, Z18, Z7
-	VMOVDQU64           256(AX)(SI*2), Z18
-	VPDPBUSD            (AX)(SI*2), Z19, Z18
-	VPDPBUSD            64(AX)(SI*2), Z16, Z18
-	VPSHLDD             $0x08, 256(AX)(SI*2), Z18, Z18
-	VPDPBUSD            128(AX)(SI*2), Z19, Z18
-	VPDPBUSD            192(AX)(SI*2), Z16, Z18
-	VCVTDQ2PS           Z18, Z18
-	VPERMILPS           $0xff, Z23, Z20
-	VFMADD231PS         Z20, Z18, Z11
-	VMOVDQU64           256(AX)(BX*1), Z18
-	VPDPBUSD            (AX)(BX*1), Z19, Z18
-	VPDPBUSD            64(AX)(BX*1), Z16, Z18
-	VPSHLDD             $0x08, 256(AX)(BX*1), Z18, Z18
-	VPDPBUSD            128(AX)(BX*1), Z19, Z18
-	VPDPBUSD            192(AX)(BX*1), Z16, Z18
-	VCVTDQ2PS           Z18, Z18
+	VMOVDQU64           256(AX), Z22
+	VMOVDQU64           Z22, Z21
+	VMOVDQU64           Z22, Z23
+	VMOVDQU64           (AX), Z24
+	VPDPBUSD            Z24, Z18, Z21
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           64(AX), Z24
+	VPDPBUSD            Z24, Z19, Z21
+	VPDPBUSD            Z24, Z16, Z23
+	VPSHLDD             $0x08, Z22, Z21, Z21
+	VPSHLDD             $0x08, Z22, Z23, Z23
+	VMOVDQU64           128(AX), Z22
+	VPDPBUSD            Z22, Z18, Z21
+	VPDPBUSD            Z22, Z20, Z23
+	VMOVDQU64           192(AX), Z22
+	VPDPBUSD            Z22, Z19, Z21
+	VPDPBUSD            Z22, Z16, Z23
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z26, Z22
+	VFMADD231PS         Z22, Z21, Z2
+	VCVTDQ2PS           Z23, Z23
+	VPERMILPS           $0xff, Z26, Z21
+	VFMADD231PS         Z21, Z23, Z3
+	VMOVDQU64           256(AX)(SI*1), Z22
+	VMOVDQU64           Z22, Z21
+	VMOVDQU64           Z22, Z23
+	VMOVDQU64           (AX)(SI*1), Z24
+	VPDPBUSD            Z24, Z18, Z21
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           64(AX)(SI*1), Z24
+	VPDPBUSD            Z24, Z19, Z21
+	VPDPBUSD            Z24, Z16, Z23
+	VPSHLDD             $0x08, Z22, Z21, Z21
+	VPSHLDD             $0x08, Z22, Z23, Z23
+	VMOVDQU64           128(AX)(SI*1), Z22
+	VPDPBUSD            Z22, Z18, Z21
+	VPDPBUSD            Z22, Z20, Z23
+	VMOVDQU64           192(AX)(SI*1), Z22
+	VPDPBUSD            Z22, Z19, Z21
+	VPDPBUSD            Z22, Z16, Z23
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z27, Z22
+	VFMADD231PS         Z22, Z21, Z6
+	VCVTDQ2PS           Z23, Z23
+	VPERMILPS           $0xff, Z27, Z21
+	VFMADD231PS         Z21, Z23, Z7
+	VMOVDQU64           256(AX)(SI*2), Z22
+	VMOVDQU64           Z22, Z21
+	VMOVDQU64           Z22, Z23
+	VMOVDQU64           (AX)(SI*2), Z24
+	VPDPBUSD            Z24, Z18, Z21
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           64(AX)(SI*2), Z24
+	VPDPBUSD            Z24, Z19, Z21
+	VPDPBUSD            Z24, Z16, Z23
+	VPSHLDD             $0x08, Z22, Z21, Z21
+	VPSHLDD             $0x08, Z22, Z23, Z23
+	VMOVDQU64           128(AX)(SI*2), Z22
+	VPDPBUSD            Z22, Z18, Z21
+	VPDPBUSD            Z22, Z20, Z23
+	VMOVDQU64           192(AX)(SI*2), Z22
+	VPDPBUSD            Z22, Z19, Z21
+	VPDPBUSD            Z22, Z16, Z23
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z28, Z22
+	VFMADD231PS         Z22, Z21, Z10
+	VCVTDQ2PS           Z23, Z23
+	VPERMILPS           $0xff, Z28, Z21
+	VFMADD231PS         Z21, Z23, Z11
+	VMOVDQU64           256(AX)(BX*1), Z22
+	VMOVDQU64           Z22, Z21
+	VMOVDQU64           Z22, Z23
+	VMOVDQU64           (AX)(BX*1), Z24
+	VPDPBUSD            Z24, Z18, Z21
+	VPDPBUSD            Z24, Z20, Z23
+	VMOVDQU64           64(AX)(BX*1), Z24
+	VPDPBUSD            Z24, Z19, Z21
+	VPDPBUSD            Z24, Z16, Z23
+	VPSHLDD             $0x08, Z22, Z21, Z21
+	VPSHLDD             $0x08, Z22, Z23, Z23
+	VMOVDQU64           128(AX)(BX*1), Z22
+	VPDPBUSD            Z22, Z18, Z21
+	VPDPBUSD            Z22, Z20, Z23
+	VMOVDQU64           192(AX)(BX*1), Z18
+	VPDPBUSD            Z18, Z19, Z21
+	VPDPBUSD            Z18, Z16, Z23
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z17, Z16
+	VFMADD231PS         Z16, Z21, Z14
+	VCVTDQ2PS           Z23, Z23
 	VPERMILPS           $0xff, Z17, Z16
-	VFMADD231PS         Z16, Z18, Z15
+	VFMADD231PS         Z16, Z23, Z15
+	PREFETCHT0          (R11)(DI*2)
+	PREFETCHT0          (R11)(R8*1)
+	PREFETCHT1          128(DX)
 	PREFETCHT1          192(DX)
 	PREFETCHT1          256(DX)
 	ADDQ                $0x00000120, DX
@@ -248,14 +298,14 @@ loop5:
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000048, CX
 	ADDQ                $0x00000180, AX
-	SUBQ                $0x00000048, R9
-	CMPQ                R9, $0x00000048
+	SUBQ                $0x00000048, R10
+	CMPQ                R10, $0x00000048
 	JGE                 loop5
 
 end6:
 	SUBQ          SI, AX
-	MOVL          $0x0000cccc, R9
-	KMOVW         R9, K5
+	MOVL          $0x0000cccc, R10
+	KMOVW         R10, K5
 	VSHUFPS       $0x4e, Z1, Z0, Z16
 	VMOVAPS       Z1, K5, Z0
 	VADDPS        Z16, Z0, Z0
@@ -292,8 +342,8 @@ end6:
 	VSHUFPS       $0xdd, Z14, Z12, Z1
 	VSHUFPS       $0x88, Z14, Z12, Z12
 	VADDPS        Z1, Z12, Z12
-	MOVL          $0x0000ff00, R9
-	KMOVW         R9, K5
+	MOVL          $0x0000ff00, R10
+	KMOVW         R10, K5
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K5, Z0
 	VADDPS        Z1, Z0, Z0
@@ -303,19 +353,19 @@ end6:
 	VSHUFF32X4    $0xdd, Z8, Z0, Z1
 	VSHUFF32X4    $0x88, Z8, Z0, Z0
 	VADDPS        Z1, Z0, Z0
-	MOVQ          s_base+0(FP), R9
-	MOVQ          stride+24(FP), R10
-	VMOVUPS       X0, (R9)
-	ADDQ          R10, R9
+	MOVQ          s_base+0(FP), R10
+	MOVQ          stride+24(FP), R11
+	VMOVUPS       X0, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x01, Z0, X1
-	VMOVUPS       X1, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X1, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x02, Z0, X1
-	VMOVUPS       X1, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X1, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x03, Z0, X0
-	VMOVUPS       X0, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X0, (R10)
+	ADDQ          R11, R10
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX
@@ -345,48 +395,48 @@ loop9:
 	VPERMW              Z6, Z4, Z4
 	VBROADCASTI32X4     56(CX), K1, Z4
 	VCVTPH2PS           Y5, Z5
-	VMULPS              320(AX), Z5, Z6
-	VMULPS              320(AX)(SI*1), Z5, Z7
-	VMULPS              320(AX)(SI*2), Z5, Z8
-	VMULPS              320(AX)(BX*1), Z5, Z5
-	VPANDD.BCST         nibbles<>+0(SB), Z4, Z9
+	VPANDD.BCST         nibbles<>+0(SB), Z4, Z6
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z4, Z4
-	VMOVDQU64           256(AX), Z10
-	VPDPBUSD            (AX), Z9, Z10
-	VPDPBUSD            64(AX), Z4, Z10
-	VPSHLDD             $0x08, 256(AX), Z10, Z10
-	VPDPBUSD            128(AX), Z9, Z10
-	VPDPBUSD            192(AX), Z4, Z10
-	VCVTDQ2PS           Z10, Z10
-	VPERMILPS           $0x00, Z6, Z6
-	VFMADD231PS         Z6, Z10, Z0
-	VMOVDQU64           256(AX)(SI*1), Z6
-	VPDPBUSD            (AX)(SI*1), Z9, Z6
-	VPDPBUSD            64(AX)(SI*1), Z4, Z6
-	VPSHLDD             $0x08, 256(AX)(SI*1), Z6, Z6
-	VPDPBUSD            128(AX)(SI*1), Z9, Z6
-	VPDPBUSD            192(AX)(SI*1), Z4, Z6
-	VCVTDQ2PS           Z6, Z6
-	VPERMILPS           $0x00, Z7, Z7
-	VFMADD231PS         Z7, Z6, Z1
-	VMOVDQU64           256(AX)(SI*2), Z6
-	VPDPBUSD            (AX)(SI*2), Z9, Z6
-	VPDPBUSD            64(AX)(SI*2), Z4, Z6
-	VPSHLDD             $0x08, 256(AX)(SI*2), Z6, Z6
-	VPDPBUSD            128(AX)(SI*2), Z9, Z6
-	VPDPBUSD            192(AX)(SI*2), Z4, Z6
-	VCVTDQ2PS           Z6, Z6
-	VPERMILPS           $0x00, Z8, Z7
-	VFMADD231PS         Z7, Z6, Z2
-	VMOVDQU64           256(AX)(BX*1), Z6
-	VPDPBUSD            (AX)(BX*1), Z9, Z6
-	VPDPBUSD            64(AX)(BX*1), Z4, Z6
-	VPSHLDD             $0x08, 256(AX)(BX*1), Z6, Z6
-	VPDPBUSD            128(AX)(BX*1), Z9, Z6
-	VPDPBUSD            192(AX)(BX*1), Z4, Z6
-	VCVTDQ2PS           Z6, Z6
+	VMOVDQU64           256(AX), Z7
+	VPDPBUSD            (AX), Z6, Z7
+	VPDPBUSD            64(AX), Z4, Z7
+	VPSHLDD             $0x08, 256(AX), Z7, Z7
+	VPDPBUSD            128(AX), Z6, Z7
+	VPDPBUSD            192(AX), Z4, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              320(AX), Z5, Z8
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z7, Z0
+	VMOVDQU64           256(AX)(SI*1), Z7
+	VPDPBUSD            (AX)(SI*1), Z6, Z7
+	VPDPBUSD            64(AX)(SI*1), Z4, Z7
+	VPSHLDD             $0x08, 256(AX)(SI*1), Z7, Z7
+	VPDPBUSD            128(AX)(SI*1), Z6, Z7
+	VPDPBUSD            192(AX)(SI*1), Z4, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              320(AX)(SI*1), Z5, Z8
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z7, Z1
+	VMOVDQU64           256(AX)(SI*2), Z7
+	VPDPBUSD            (AX)(SI*2), Z6, Z7
+	VPDPBUSD            64(AX)(SI*2), Z4, Z7
+	VPSHLDD             $0x08, 256(AX)(SI*2), Z7, Z7
+	VPDPBUSD            128(AX)(SI*2), Z6, Z7
+	VPDPBUSD            192(AX)(SI*2), Z4, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              320(AX)(SI*2), Z5, Z8
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z7, Z2
+	VMOVDQU64           256(AX)(BX*1), Z7
+	VPDPBUSD            (AX)(BX*1), Z6, Z7
+	VPDPBUSD            64(AX)(BX*1), Z4, Z7
+	VPSHLDD             $0x08, 256(AX)(BX*1), Z7, Z7
+	VPDPBUSD            128(AX)(BX*1), Z6, Z7
+	VPDPBUSD            192(AX)(BX*1), Z4, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              320(AX)(BX*1), Z5, Z5
 	VPERMILPS           $0x00, Z5, Z4
-	VFMADD231PS         Z4, Z6, Z3
+	VFMADD231PS         Z4, Z7, Z3
 	PREFETCHT1          (DX)
 	PREFETCHT1          64(DX)
 	ADDQ                $0x00000048, DX

@@ -28,18 +28,23 @@ loop1:
 	JGE  loop1
 
 end2:
-	LEAQ  (SI)(SI*2), BX
-	LEAQ  (DI)(DI*2), R8
-	MOVQ  $0x1111111111111111, R9
-	KMOVQ R9, K1
-	MOVL  $0x000000f0, R9
-	KMOVW R9, K2
-	MOVL  $0x00000f00, R9
-	KMOVW R9, K3
-	MOVL  $0x0000f000, R9
-	KMOVW R9, K4
-	CMPQ  n+104(FP), $0x00000004
-	JLT   done4
+	LEAQ    (SI)(SI*2), BX
+	LEAQ    (DI)(DI*2), R8
+	MOVQ    $0x1111111111111111, R9
+	KMOVQ   R9, K1
+	MOVL    $0x000000f0, R9
+	KMOVW   R9, K2
+	MOVL    $0x00000f00, R9
+	KMOVW   R9, K3
+	MOVL    $0x0000f000, R9
+	KMOVW   R9, K4
+	MOVQ    DI, R9
+	SHLQ    $0x02, R9
+	MOVQ    $0x00000400, R10
+	CMPQ    DI, $0x00000800
+	CMOVQHI R10, R9
+	CMPQ    n+104(FP), $0x00000004
+	JLT     done4
 
 rows3:
 	VXORPS  Z0, Z0, Z0
@@ -66,8 +71,8 @@ rows3:
 	VMOVUPS Z16, 128(SP)
 	VXORPS  Z16, Z16, Z16
 	VMOVUPS Z16, 192(SP)
-	MOVQ    DI, R9
-	CMPQ    R9, $0x00000090
+	MOVQ    DI, R10
+	CMPQ    R10, $0x00000090
 	JLT     end6
 
 loop5:
@@ -86,6 +91,7 @@ loop5:
 	VCVTPH2PS           Y16, Z18
 	VEXTRACTI64X4       $0x01, Z16, Y16
 	VCVTPH2PS           Y16, Z16
+	LEAQ                (CX)(R9*1), R11
 	VMOVDQU64           evenMinimums<>+0(SB), Z19
 	VPERMB.Z            Z17, Z19, K1, Z19
 	VCVTDQ2PS           Z19, Z19
@@ -106,177 +112,217 @@ loop5:
 	VPERMB.Z            Z17, Z19, K1, Z19
 	VCVTDQ2PS           Z19, Z19
 	VMULPS              Z18, Z19, Z19
-	VMULPS              320(AX), Z19, Z20
-	VMULPS              320(AX)(SI*1), Z19, Z21
-	VMULPS              320(AX)(SI*2), Z19, Z22
+	VMOVDQU64           16(CX), Z20
+	VSHUFI32X4          $0x88, 80(CX), Z20, Z21
+	VSHUFI32X4          $0xdd, 80(CX), Z20, Z20
+	VPANDD.BCST         nibbles<>+0(SB), Z21, Z21
+	VPANDD.BCST         nibbles<>+0(SB), Z20, Z20
+	VMOVDQU64           16(CX)(DI*1), Z22
+	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z22, Z23
+	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z22, Z22
+	VPANDD.BCST         nibbles<>+0(SB), Z23, Z23
+	VPANDD.BCST         nibbles<>+0(SB), Z22, Z22
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
+	VPSLLD              $0x08, Z25, Z25
+	VMOVDQU64           128(AX), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
+	VMULPS              320(AX), Z19, Z27
+	VPERMILPS           $0x00, Z27, Z26
+	VFMADD231PS         Z26, Z24, Z0
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z27, Z24
+	VFMADD231PS         Z24, Z25, Z1
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX)(SI*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX)(SI*1), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
+	VPSLLD              $0x08, Z25, Z25
+	VMOVDQU64           128(AX)(SI*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX)(SI*1), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
+	VMULPS              320(AX)(SI*1), Z19, Z28
+	VPERMILPS           $0x00, Z28, Z26
+	VFMADD231PS         Z26, Z24, Z4
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z28, Z24
+	VFMADD231PS         Z24, Z25, Z5
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX)(SI*2), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX)(SI*2), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
+	VPSLLD              $0x08, Z25, Z25
+	VMOVDQU64           128(AX)(SI*2), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX)(SI*2), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
+	VMULPS              320(AX)(SI*2), Z19, Z29
+	VPERMILPS           $0x00, Z29, Z26
+	VFMADD231PS         Z26, Z24, Z8
+	VCVTDQ2PS           Z25, Z25
+	VPERMILPS           $0x55, Z29, Z24
+	VFMADD231PS         Z24, Z25, Z9
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX)(BX*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX)(BX*1), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
+	VPSLLD              $0x08, Z25, Z25
+	VMOVDQU64           128(AX)(BX*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX)(BX*1), Z21
+	VPDPBUSD            Z21, Z20, Z24
+	VPDPBUSD            Z21, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
 	VMULPS              320(AX)(BX*1), Z19, Z19
-	VMOVDQU64           16(CX), Z23
-	VSHUFI32X4          $0x88, 80(CX), Z23, Z24
-	VSHUFI32X4          $0xdd, 80(CX), Z23, Z23
-	VPANDD.BCST         nibbles<>+0(SB), Z24, Z24
-	VPANDD.BCST         nibbles<>+0(SB), Z23, Z23
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            (AX), Z24, Z25
-	VPDPBUSD            64(AX), Z23, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            128(AX), Z24, Z25
-	VPDPBUSD            192(AX), Z23, Z25
+	VPERMILPS           $0x00, Z19, Z20
+	VFMADD231PS         Z20, Z24, Z12
 	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z20, Z26
-	VFMADD231PS         Z26, Z25, Z0
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            (AX)(SI*1), Z24, Z25
-	VPDPBUSD            64(AX)(SI*1), Z23, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            128(AX)(SI*1), Z24, Z25
-	VPDPBUSD            192(AX)(SI*1), Z23, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z21, Z26
-	VFMADD231PS         Z26, Z25, Z4
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            (AX)(SI*2), Z24, Z25
-	VPDPBUSD            64(AX)(SI*2), Z23, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            128(AX)(SI*2), Z24, Z25
-	VPDPBUSD            192(AX)(SI*2), Z23, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z22, Z26
-	VFMADD231PS         Z26, Z25, Z8
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            (AX)(BX*1), Z24, Z25
-	VPDPBUSD            64(AX)(BX*1), Z23, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            128(AX)(BX*1), Z24, Z25
-	VPDPBUSD            192(AX)(BX*1), Z23, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x00, Z19, Z23
-	VFMADD231PS         Z23, Z25, Z12
+	VPERMILPS           $0x55, Z19, Z20
+	VFMADD231PS         Z20, Z25, Z13
+	PREFETCHT0          (R11)
+	PREFETCHT0          64(R11)
+	PREFETCHT0          (R11)(DI*1)
+	PREFETCHT0          64(R11)(DI*1)
 	PREFETCHT1          (DX)
-	VMOVDQU64           16(CX)(DI*1), Z23
-	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z23, Z24
-	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z23, Z23
-	VPANDD.BCST         nibbles<>+0(SB), Z24, Z24
-	VPANDD.BCST         nibbles<>+0(SB), Z23, Z23
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            (AX), Z24, Z25
-	VPDPBUSD            64(AX), Z23, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            128(AX), Z24, Z25
-	VPDPBUSD            192(AX), Z23, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x55, Z20, Z26
-	VFMADD231PS         Z26, Z25, Z1
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            (AX)(SI*1), Z24, Z25
-	VPDPBUSD            64(AX)(SI*1), Z23, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            128(AX)(SI*1), Z24, Z25
-	VPDPBUSD            192(AX)(SI*1), Z23, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x55, Z21, Z26
-	VFMADD231PS         Z26, Z25, Z5
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            (AX)(SI*2), Z24, Z25
-	VPDPBUSD            64(AX)(SI*2), Z23, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            128(AX)(SI*2), Z24, Z25
-	VPDPBUSD            192(AX)(SI*2), Z23, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x55, Z22, Z26
-	VFMADD231PS         Z26, Z25, Z9
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            (AX)(BX*1), Z24, Z25
-	VPDPBUSD            64(AX)(BX*1), Z23, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            128(AX)(BX*1), Z24, Z25
-	VPDPBUSD            192(AX)(BX*1), Z23, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0x55, Z19, Z23
-	VFMADD231PS         Z23, Z25, Z13
 	PREFETCHT1          64(DX)
-	VMOVDQU64           16(CX)(DI*2), Z23
-	VSHUFI32X4          $0x88, 80(CX)(DI*2), Z23, Z24
-	VSHUFI32X4          $0xdd, 80(CX)(DI*2), Z23, Z23
-	VPANDD.BCST         nibbles<>+0(SB), Z24, Z24
+	VMOVDQU64           16(CX)(DI*2), Z20
+	VSHUFI32X4          $0x88, 80(CX)(DI*2), Z20, Z21
+	VSHUFI32X4          $0xdd, 80(CX)(DI*2), Z20, Z20
+	VPANDD.BCST         nibbles<>+0(SB), Z21, Z21
+	VPANDD.BCST         nibbles<>+0(SB), Z20, Z20
+	VMOVDQU64           16(CX)(R8*1), Z22
+	VSHUFI32X4          $0x88, 80(CX)(R8*1), Z22, Z23
+	VSHUFI32X4          $0xdd, 80(CX)(R8*1), Z22, Z22
 	VPANDD.BCST         nibbles<>+0(SB), Z23, Z23
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            (AX), Z24, Z25
-	VPDPBUSD            64(AX), Z23, Z25
+	VPANDD.BCST         nibbles<>+0(SB), Z22, Z22
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
 	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            128(AX), Z24, Z25
-	VPDPBUSD            192(AX), Z23, Z25
+	VMOVDQU64           128(AX), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
+	VPERMILPS           $0xaa, Z27, Z26
+	VFMADD231PS         Z26, Z24, Z2
 	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0xaa, Z20, Z26
-	VFMADD231PS         Z26, Z25, Z2
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            (AX)(SI*1), Z24, Z25
-	VPDPBUSD            64(AX)(SI*1), Z23, Z25
+	VPERMILPS           $0xff, Z27, Z24
+	VFMADD231PS         Z24, Z25, Z3
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX)(SI*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX)(SI*1), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
 	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            128(AX)(SI*1), Z24, Z25
-	VPDPBUSD            192(AX)(SI*1), Z23, Z25
+	VMOVDQU64           128(AX)(SI*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX)(SI*1), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
+	VPERMILPS           $0xaa, Z28, Z26
+	VFMADD231PS         Z26, Z24, Z6
 	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0xaa, Z21, Z26
-	VFMADD231PS         Z26, Z25, Z6
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            (AX)(SI*2), Z24, Z25
-	VPDPBUSD            64(AX)(SI*2), Z23, Z25
+	VPERMILPS           $0xff, Z28, Z24
+	VFMADD231PS         Z24, Z25, Z7
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX)(SI*2), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX)(SI*2), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
 	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            128(AX)(SI*2), Z24, Z25
-	VPDPBUSD            192(AX)(SI*2), Z23, Z25
+	VMOVDQU64           128(AX)(SI*2), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX)(SI*2), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
+	VPERMILPS           $0xaa, Z29, Z26
+	VFMADD231PS         Z26, Z24, Z10
 	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0xaa, Z22, Z26
-	VFMADD231PS         Z26, Z25, Z10
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            (AX)(BX*1), Z24, Z25
-	VPDPBUSD            64(AX)(BX*1), Z23, Z25
+	VPERMILPS           $0xff, Z29, Z24
+	VFMADD231PS         Z24, Z25, Z11
+	VXORPS              Z24, Z24, Z24
+	VXORPS              Z25, Z25, Z25
+	VMOVDQU64           (AX)(BX*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           64(AX)(BX*1), Z26
+	VPDPBUSD            Z26, Z20, Z24
+	VPDPBUSD            Z26, Z22, Z25
+	VPSLLD              $0x08, Z24, Z24
 	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            128(AX)(BX*1), Z24, Z25
-	VPDPBUSD            192(AX)(BX*1), Z23, Z25
+	VMOVDQU64           128(AX)(BX*1), Z26
+	VPDPBUSD            Z26, Z21, Z24
+	VPDPBUSD            Z26, Z23, Z25
+	VMOVDQU64           192(AX)(BX*1), Z21
+	VPDPBUSD            Z21, Z20, Z24
+	VPDPBUSD            Z21, Z22, Z25
+	VCVTDQ2PS           Z24, Z24
+	VPERMILPS           $0xaa, Z19, Z20
+	VFMADD231PS         Z20, Z24, Z14
 	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0xaa, Z19, Z23
-	VFMADD231PS         Z23, Z25, Z14
-	PREFETCHT1          128(DX)
-	VMOVDQU64           16(CX)(R8*1), Z23
-	VSHUFI32X4          $0x88, 80(CX)(R8*1), Z23, Z24
-	VSHUFI32X4          $0xdd, 80(CX)(R8*1), Z23, Z23
-	VPANDD.BCST         nibbles<>+0(SB), Z24, Z24
-	VPANDD.BCST         nibbles<>+0(SB), Z23, Z23
-	VMOVDQU64           none<>+0(SB), Z25
-	VPDPBUSD            (AX), Z24, Z25
-	VPDPBUSD            64(AX), Z23, Z25
-	VPSLLD              $0x08, Z25, Z25
-	VPDPBUSD            128(AX), Z24, Z25
-	VPDPBUSD            192(AX), Z23, Z25
-	VCVTDQ2PS           Z25, Z25
-	VPERMILPS           $0xff, Z20, Z20
-	VFMADD231PS         Z20, Z25, Z3
-	VMOVDQU64           none<>+0(SB), Z20
-	VPDPBUSD            (AX)(SI*1), Z24, Z20
-	VPDPBUSD            64(AX)(SI*1), Z23, Z20
-	VPSLLD              $0x08, Z20, Z20
-	VPDPBUSD            128(AX)(SI*1), Z24, Z20
-	VPDPBUSD            192(AX)(SI*1), Z23, Z20
-	VCVTDQ2PS           Z20, Z20
-	VPERMILPS           $0xff, Z21, Z21
-	VFMADD231PS         Z21, Z20, Z7
-	VMOVDQU64           none<>+0(SB), Z20
-	VPDPBUSD            (AX)(SI*2), Z24, Z20
-	VPDPBUSD            64(AX)(SI*2), Z23, Z20
-	VPSLLD              $0x08, Z20, Z20
-	VPDPBUSD            128(AX)(SI*2), Z24, Z20
-	VPDPBUSD            192(AX)(SI*2), Z23, Z20
-	VCVTDQ2PS           Z20, Z20
-	VPERMILPS           $0xff, Z22, Z21
-	VFMADD231PS         Z21, Z20, Z11
-	VMOVDQU64           none<>+0(SB), Z20
-	VPDPBUSD            (AX)(BX*1), Z24, Z20
-	VPDPBUSD            64(AX)(BX*1), Z23, Z20
-	VPSLLD              $0x08, Z20, Z20
-	VPDPBUSD            128(AX)(BX*1), Z24, Z20
-	VPDPBUSD            192(AX)(BX*1), Z23, Z20
-	VCVTDQ2PS           Z20, Z20
 	VPERMILPS           $0xff, Z19, Z19
-	VFMADD231PS         Z19, Z20, Z15
+	VFMADD231PS         Z19, Z25, Z15
+	PREFETCHT0          (R11)(DI*2)
+	PREFETCHT0          64(R11)(DI*2)
+	PREFETCHT0          (R11)(R8*1)
+	PREFETCHT0          64(R11)(R8*1)
+	PREFETCHT1          128(DX)
 	PREFETCHT1          192(DX)
 	VMOVDQU64           oddMinimums<>+0(SB), Z19
 	VPERMB.Z            Z17, Z19, K1, Z19
@@ -298,177 +344,209 @@ loop5:
 	VPERMB.Z            Z17, Z16, K1, Z16
 	VCVTDQ2PS           Z16, Z16
 	VMULPS              Z18, Z16, Z16
-	VMULPS              704(AX), Z16, Z17
-	VMULPS              704(AX)(SI*1), Z16, Z18
-	VMULPS              704(AX)(SI*2), Z16, Z19
+	VMOVDQU64           16(CX), Z17
+	VSHUFI32X4          $0x88, 80(CX), Z17, Z18
+	VSHUFI32X4          $0xdd, 80(CX), Z17, Z17
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z18, Z18
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
+	VMOVDQU64           16(CX)(DI*1), Z19
+	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z19, Z20
+	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z19, Z19
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           512(AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z0
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z1
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           512(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX)(SI*1), Z16, Z25
+	VPERMILPS           $0x00, Z25, Z23
+	VFMADD231PS         Z23, Z21, Z4
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z25, Z21
+	VFMADD231PS         Z21, Z22, Z5
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           512(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX)(SI*2), Z16, Z26
+	VPERMILPS           $0x00, Z26, Z23
+	VFMADD231PS         Z23, Z21, Z8
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z26, Z21
+	VFMADD231PS         Z21, Z22, Z9
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           512(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX)(BX*1), Z18
+	VPDPBUSD            Z18, Z17, Z21
+	VPDPBUSD            Z18, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
 	VMULPS              704(AX)(BX*1), Z16, Z16
-	VMOVDQU64           16(CX), Z20
-	VSHUFI32X4          $0x88, 80(CX), Z20, Z21
-	VSHUFI32X4          $0xdd, 80(CX), Z20, Z20
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            384(AX), Z21, Z22
-	VPDPBUSD            448(AX), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            512(AX), Z21, Z22
-	VPDPBUSD            576(AX), Z20, Z22
+	VPERMILPS           $0x00, Z16, Z17
+	VFMADD231PS         Z17, Z21, Z12
 	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x00, Z17, Z23
-	VFMADD231PS         Z23, Z22, Z0
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            384(AX)(SI*1), Z21, Z22
-	VPDPBUSD            448(AX)(SI*1), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            512(AX)(SI*1), Z21, Z22
-	VPDPBUSD            576(AX)(SI*1), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x00, Z18, Z23
-	VFMADD231PS         Z23, Z22, Z4
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            384(AX)(SI*2), Z21, Z22
-	VPDPBUSD            448(AX)(SI*2), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            512(AX)(SI*2), Z21, Z22
-	VPDPBUSD            576(AX)(SI*2), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x00, Z19, Z23
-	VFMADD231PS         Z23, Z22, Z8
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            384(AX)(BX*1), Z21, Z22
-	VPDPBUSD            448(AX)(BX*1), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            512(AX)(BX*1), Z21, Z22
-	VPDPBUSD            576(AX)(BX*1), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x00, Z16, Z20
-	VFMADD231PS         Z20, Z22, Z12
+	VPERMILPS           $0x55, Z16, Z17
+	VFMADD231PS         Z17, Z22, Z13
 	PREFETCHT1          256(DX)
-	VMOVDQU64           16(CX)(DI*1), Z20
-	VSHUFI32X4          $0x88, 80(CX)(DI*1), Z20, Z21
-	VSHUFI32X4          $0xdd, 80(CX)(DI*1), Z20, Z20
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            384(AX), Z21, Z22
-	VPDPBUSD            448(AX), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            512(AX), Z21, Z22
-	VPDPBUSD            576(AX), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x55, Z17, Z23
-	VFMADD231PS         Z23, Z22, Z1
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            384(AX)(SI*1), Z21, Z22
-	VPDPBUSD            448(AX)(SI*1), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            512(AX)(SI*1), Z21, Z22
-	VPDPBUSD            576(AX)(SI*1), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x55, Z18, Z23
-	VFMADD231PS         Z23, Z22, Z5
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            384(AX)(SI*2), Z21, Z22
-	VPDPBUSD            448(AX)(SI*2), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            512(AX)(SI*2), Z21, Z22
-	VPDPBUSD            576(AX)(SI*2), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x55, Z19, Z23
-	VFMADD231PS         Z23, Z22, Z9
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            384(AX)(BX*1), Z21, Z22
-	VPDPBUSD            448(AX)(BX*1), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            512(AX)(BX*1), Z21, Z22
-	VPDPBUSD            576(AX)(BX*1), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0x55, Z16, Z20
-	VFMADD231PS         Z20, Z22, Z13
 	PREFETCHT1          320(DX)
-	VMOVDQU64           16(CX)(DI*2), Z20
-	VSHUFI32X4          $0x88, 80(CX)(DI*2), Z20, Z21
-	VSHUFI32X4          $0xdd, 80(CX)(DI*2), Z20, Z20
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
+	VMOVDQU64           16(CX)(DI*2), Z17
+	VSHUFI32X4          $0x88, 80(CX)(DI*2), Z17, Z18
+	VSHUFI32X4          $0xdd, 80(CX)(DI*2), Z17, Z17
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z18, Z18
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z17, Z17
+	VMOVDQU64           16(CX)(R8*1), Z19
+	VSHUFI32X4          $0x88, 80(CX)(R8*1), Z19, Z20
+	VSHUFI32X4          $0xdd, 80(CX)(R8*1), Z19, Z19
 	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            384(AX), Z21, Z22
-	VPDPBUSD            448(AX), Z20, Z22
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
 	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            512(AX), Z21, Z22
-	VPDPBUSD            576(AX), Z20, Z22
+	VMOVDQU64           512(AX), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z2
 	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xaa, Z17, Z23
-	VFMADD231PS         Z23, Z22, Z2
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            384(AX)(SI*1), Z21, Z22
-	VPDPBUSD            448(AX)(SI*1), Z20, Z22
+	VPERMILPS           $0xff, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z3
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
 	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            512(AX)(SI*1), Z21, Z22
-	VPDPBUSD            576(AX)(SI*1), Z20, Z22
+	VMOVDQU64           512(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z25, Z23
+	VFMADD231PS         Z23, Z21, Z6
 	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xaa, Z18, Z23
-	VFMADD231PS         Z23, Z22, Z6
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            384(AX)(SI*2), Z21, Z22
-	VPDPBUSD            448(AX)(SI*2), Z20, Z22
+	VPERMILPS           $0xff, Z25, Z21
+	VFMADD231PS         Z21, Z22, Z7
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
 	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            512(AX)(SI*2), Z21, Z22
-	VPDPBUSD            576(AX)(SI*2), Z20, Z22
+	VMOVDQU64           512(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z26, Z23
+	VFMADD231PS         Z23, Z21, Z10
 	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xaa, Z19, Z23
-	VFMADD231PS         Z23, Z22, Z10
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            384(AX)(BX*1), Z21, Z22
-	VPDPBUSD            448(AX)(BX*1), Z20, Z22
+	VPERMILPS           $0xff, Z26, Z21
+	VFMADD231PS         Z21, Z22, Z11
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           384(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           448(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z17, Z21
+	VPDPBUSD            Z23, Z19, Z22
+	VPSLLD              $0x08, Z21, Z21
 	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            512(AX)(BX*1), Z21, Z22
-	VPDPBUSD            576(AX)(BX*1), Z20, Z22
+	VMOVDQU64           512(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z18, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VMOVDQU64           576(AX)(BX*1), Z18
+	VPDPBUSD            Z18, Z17, Z21
+	VPDPBUSD            Z18, Z19, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z16, Z17
+	VFMADD231PS         Z17, Z21, Z14
 	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xaa, Z16, Z20
-	VFMADD231PS         Z20, Z22, Z14
-	PREFETCHT1          384(DX)
-	VMOVDQU64           16(CX)(R8*1), Z20
-	VSHUFI32X4          $0x88, 80(CX)(R8*1), Z20, Z21
-	VSHUFI32X4          $0xdd, 80(CX)(R8*1), Z20, Z20
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z22
-	VPDPBUSD            384(AX), Z21, Z22
-	VPDPBUSD            448(AX), Z20, Z22
-	VPSLLD              $0x08, Z22, Z22
-	VPDPBUSD            512(AX), Z21, Z22
-	VPDPBUSD            576(AX), Z20, Z22
-	VCVTDQ2PS           Z22, Z22
-	VPERMILPS           $0xff, Z17, Z17
-	VFMADD231PS         Z17, Z22, Z3
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            384(AX)(SI*1), Z21, Z17
-	VPDPBUSD            448(AX)(SI*1), Z20, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            512(AX)(SI*1), Z21, Z17
-	VPDPBUSD            576(AX)(SI*1), Z20, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0xff, Z18, Z18
-	VFMADD231PS         Z18, Z17, Z7
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            384(AX)(SI*2), Z21, Z17
-	VPDPBUSD            448(AX)(SI*2), Z20, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            512(AX)(SI*2), Z21, Z17
-	VPDPBUSD            576(AX)(SI*2), Z20, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0xff, Z19, Z18
-	VFMADD231PS         Z18, Z17, Z11
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            384(AX)(BX*1), Z21, Z17
-	VPDPBUSD            448(AX)(BX*1), Z20, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            512(AX)(BX*1), Z21, Z17
-	VPDPBUSD            576(AX)(BX*1), Z20, Z17
-	VCVTDQ2PS           Z17, Z17
 	VPERMILPS           $0xff, Z16, Z16
-	VFMADD231PS         Z16, Z17, Z15
+	VFMADD231PS         Z16, Z22, Z15
+	PREFETCHT1          384(DX)
 	PREFETCHT1          448(DX)
 	PREFETCHT1          512(DX)
 	ADDQ                $0x00000240, DX
@@ -476,14 +554,14 @@ loop5:
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x00000090, CX
 	ADDQ                $0x00000300, AX
-	SUBQ                $0x00000090, R9
-	CMPQ                R9, $0x00000090
+	SUBQ                $0x00000090, R10
+	CMPQ                R10, $0x00000090
 	JGE                 loop5
 
 end6:
 	SUBQ          SI, AX
-	MOVL          $0x0000cccc, R9
-	KMOVW         R9, K5
+	MOVL          $0x0000cccc, R10
+	KMOVW         R10, K5
 	VSHUFPS       $0x4e, Z1, Z0, Z16
 	VMOVAPS       Z1, K5, Z0
 	VADDPS        Z16, Z0, Z0
@@ -520,8 +598,8 @@ end6:
 	VSHUFPS       $0xdd, Z14, Z12, Z1
 	VSHUFPS       $0x88, Z14, Z12, Z12
 	VADDPS        Z1, Z12, Z12
-	MOVL          $0x0000ff00, R9
-	KMOVW         R9, K5
+	MOVL          $0x0000ff00, R10
+	KMOVW         R10, K5
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K5, Z0
 	VADDPS        Z1, Z0, Z0
@@ -555,19 +633,19 @@ end6:
 	VADDPS        X2, X4, X4
 	VINSERTF32X4  $0x03, X4, Z1, Z1
 	VSUBPS        Z1, Z0, Z0
-	MOVQ          s_base+0(FP), R9
-	MOVQ          stride+24(FP), R10
-	VMOVUPS       X0, (R9)
-	ADDQ          R10, R9
+	MOVQ          s_base+0(FP), R10
+	MOVQ          stride+24(FP), R11
+	VMOVUPS       X0, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x01, Z0, X1
-	VMOVUPS       X1, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X1, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x02, Z0, X1
-	VMOVUPS       X1, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X1, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x03, Z0, X0
-	VMOVUPS       X0, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X0, (R10)
+	ADDQ          R11, R10
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX
@@ -630,51 +708,51 @@ loop9:
 	VPERMB.Z            Z5, Z7, K1, Z7
 	VCVTDQ2PS           Z7, Z7
 	VMULPS              Z6, Z7, Z7
-	VMULPS              320(AX), Z7, Z8
-	VMULPS              320(AX)(SI*1), Z7, Z9
-	VMULPS              320(AX)(SI*2), Z7, Z10
+	VMOVDQU64           16(CX), Z8
+	VSHUFI32X4          $0x88, 80(CX), Z8, Z9
+	VSHUFI32X4          $0xdd, 80(CX), Z8, Z8
+	VPANDD.BCST         nibbles<>+0(SB), Z9, Z9
+	VPANDD.BCST         nibbles<>+0(SB), Z8, Z8
+	VXORPS              Z10, Z10, Z10
+	VPDPBUSD            (AX), Z9, Z10
+	VPDPBUSD            64(AX), Z8, Z10
+	VPSLLD              $0x08, Z10, Z10
+	VPDPBUSD            128(AX), Z9, Z10
+	VPDPBUSD            192(AX), Z8, Z10
+	VCVTDQ2PS           Z10, Z10
+	VMULPS              320(AX), Z7, Z11
+	VPERMILPS           $0x00, Z11, Z11
+	VFMADD231PS         Z11, Z10, Z0
+	VXORPS              Z10, Z10, Z10
+	VPDPBUSD            (AX)(SI*1), Z9, Z10
+	VPDPBUSD            64(AX)(SI*1), Z8, Z10
+	VPSLLD              $0x08, Z10, Z10
+	VPDPBUSD            128(AX)(SI*1), Z9, Z10
+	VPDPBUSD            192(AX)(SI*1), Z8, Z10
+	VCVTDQ2PS           Z10, Z10
+	VMULPS              320(AX)(SI*1), Z7, Z11
+	VPERMILPS           $0x00, Z11, Z11
+	VFMADD231PS         Z11, Z10, Z1
+	VXORPS              Z10, Z10, Z10
+	VPDPBUSD            (AX)(SI*2), Z9, Z10
+	VPDPBUSD            64(AX)(SI*2), Z8, Z10
+	VPSLLD              $0x08, Z10, Z10
+	VPDPBUSD            128(AX)(SI*2), Z9, Z10
+	VPDPBUSD            192(AX)(SI*2), Z8, Z10
+	VCVTDQ2PS           Z10, Z10
+	VMULPS              320(AX)(SI*2), Z7, Z11
+	VPERMILPS           $0x00, Z11, Z11
+	VFMADD231PS         Z11, Z10, Z2
+	VXORPS              Z10, Z10, Z10
+	VPDPBUSD            (AX)(BX*1), Z9, Z10
+	VPDPBUSD            64(AX)(BX*1), Z8, Z10
+	VPSLLD              $0x08, Z10, Z10
+	VPDPBUSD            128(AX)(BX*1), Z9, Z10
+	VPDPBUSD            192(AX)(BX*1), Z8, Z10
+	VCVTDQ2PS           Z10, Z10
 	VMULPS              320(AX)(BX*1), Z7, Z7
-	VMOVDQU64           16(CX), Z11
-	VSHUFI32X4          $0x88, 80(CX), Z11, Z12
-	VSHUFI32X4          $0xdd, 80(CX), Z11, Z11
-	VPANDD.BCST         nibbles<>+0(SB), Z12, Z12
-	VPANDD.BCST         nibbles<>+0(SB), Z11, Z11
-	VMOVDQU64           none<>+0(SB), Z13
-	VPDPBUSD            (AX), Z12, Z13
-	VPDPBUSD            64(AX), Z11, Z13
-	VPSLLD              $0x08, Z13, Z13
-	VPDPBUSD            128(AX), Z12, Z13
-	VPDPBUSD            192(AX), Z11, Z13
-	VCVTDQ2PS           Z13, Z13
-	VPERMILPS           $0x00, Z8, Z8
-	VFMADD231PS         Z8, Z13, Z0
-	VMOVDQU64           none<>+0(SB), Z8
-	VPDPBUSD            (AX)(SI*1), Z12, Z8
-	VPDPBUSD            64(AX)(SI*1), Z11, Z8
-	VPSLLD              $0x08, Z8, Z8
-	VPDPBUSD            128(AX)(SI*1), Z12, Z8
-	VPDPBUSD            192(AX)(SI*1), Z11, Z8
-	VCVTDQ2PS           Z8, Z8
-	VPERMILPS           $0x00, Z9, Z9
-	VFMADD231PS         Z9, Z8, Z1
-	VMOVDQU64           none<>+0(SB), Z8
-	VPDPBUSD            (AX)(SI*2), Z12, Z8
-	VPDPBUSD            64(AX)(SI*2), Z11, Z8
-	VPSLLD              $0x08, Z8, Z8
-	VPDPBUSD            128(AX)(SI*2), Z12, Z8
-	VPDPBUSD            192(AX)(SI*2), Z11, Z8
-	VCVTDQ2PS           Z8, Z8
-	VPERMILPS           $0x00, Z10, Z9
-	VFMADD231PS         Z9, Z8, Z2
-	VMOVDQU64           none<>+0(SB), Z8
-	VPDPBUSD            (AX)(BX*1), Z12, Z8
-	VPDPBUSD            64(AX)(BX*1), Z11, Z8
-	VPSLLD              $0x08, Z8, Z8
-	VPDPBUSD            128(AX)(BX*1), Z12, Z8
-	VPDPBUSD            192(AX)(BX*1), Z11, Z8
-	VCVTDQ2PS           Z8, Z8
 	VPERMILPS           $0x00, Z7, Z7
-	VFMADD231PS         Z7, Z8, Z3
+	VFMADD231PS         Z7, Z10, Z3
 	PREFETCHT1          (DX)
 	VMOVDQU64           oddMinimums<>+0(SB), Z7
 	VPERMB.Z            Z5, Z7, K1, Z7
@@ -696,51 +774,51 @@ loop9:
 	VPERMB.Z            Z5, Z4, K1, Z4
 	VCVTDQ2PS           Z4, Z4
 	VMULPS              Z6, Z4, Z4
-	VMULPS              704(AX), Z4, Z5
-	VMULPS              704(AX)(SI*1), Z4, Z6
-	VMULPS              704(AX)(SI*2), Z4, Z7
+	VMOVDQU64           16(CX), Z5
+	VSHUFI32X4          $0x88, 80(CX), Z5, Z6
+	VSHUFI32X4          $0xdd, 80(CX), Z5, Z5
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z6, Z6
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z5, Z5
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            384(AX), Z6, Z7
+	VPDPBUSD            448(AX), Z5, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            512(AX), Z6, Z7
+	VPDPBUSD            576(AX), Z5, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              704(AX), Z4, Z8
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z7, Z0
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            384(AX)(SI*1), Z6, Z7
+	VPDPBUSD            448(AX)(SI*1), Z5, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            512(AX)(SI*1), Z6, Z7
+	VPDPBUSD            576(AX)(SI*1), Z5, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              704(AX)(SI*1), Z4, Z8
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z7, Z1
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            384(AX)(SI*2), Z6, Z7
+	VPDPBUSD            448(AX)(SI*2), Z5, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            512(AX)(SI*2), Z6, Z7
+	VPDPBUSD            576(AX)(SI*2), Z5, Z7
+	VCVTDQ2PS           Z7, Z7
+	VMULPS              704(AX)(SI*2), Z4, Z8
+	VPERMILPS           $0x00, Z8, Z8
+	VFMADD231PS         Z8, Z7, Z2
+	VXORPS              Z7, Z7, Z7
+	VPDPBUSD            384(AX)(BX*1), Z6, Z7
+	VPDPBUSD            448(AX)(BX*1), Z5, Z7
+	VPSLLD              $0x08, Z7, Z7
+	VPDPBUSD            512(AX)(BX*1), Z6, Z7
+	VPDPBUSD            576(AX)(BX*1), Z5, Z7
+	VCVTDQ2PS           Z7, Z7
 	VMULPS              704(AX)(BX*1), Z4, Z4
-	VMOVDQU64           16(CX), Z8
-	VSHUFI32X4          $0x88, 80(CX), Z8, Z9
-	VSHUFI32X4          $0xdd, 80(CX), Z8, Z8
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z9, Z9
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z8, Z8
-	VMOVDQU64           none<>+0(SB), Z10
-	VPDPBUSD            384(AX), Z9, Z10
-	VPDPBUSD            448(AX), Z8, Z10
-	VPSLLD              $0x08, Z10, Z10
-	VPDPBUSD            512(AX), Z9, Z10
-	VPDPBUSD            576(AX), Z8, Z10
-	VCVTDQ2PS           Z10, Z10
-	VPERMILPS           $0x00, Z5, Z5
-	VFMADD231PS         Z5, Z10, Z0
-	VMOVDQU64           none<>+0(SB), Z5
-	VPDPBUSD            384(AX)(SI*1), Z9, Z5
-	VPDPBUSD            448(AX)(SI*1), Z8, Z5
-	VPSLLD              $0x08, Z5, Z5
-	VPDPBUSD            512(AX)(SI*1), Z9, Z5
-	VPDPBUSD            576(AX)(SI*1), Z8, Z5
-	VCVTDQ2PS           Z5, Z5
-	VPERMILPS           $0x00, Z6, Z6
-	VFMADD231PS         Z6, Z5, Z1
-	VMOVDQU64           none<>+0(SB), Z5
-	VPDPBUSD            384(AX)(SI*2), Z9, Z5
-	VPDPBUSD            448(AX)(SI*2), Z8, Z5
-	VPSLLD              $0x08, Z5, Z5
-	VPDPBUSD            512(AX)(SI*2), Z9, Z5
-	VPDPBUSD            576(AX)(SI*2), Z8, Z5
-	VCVTDQ2PS           Z5, Z5
-	VPERMILPS           $0x00, Z7, Z6
-	VFMADD231PS         Z6, Z5, Z2
-	VMOVDQU64           none<>+0(SB), Z5
-	VPDPBUSD            384(AX)(BX*1), Z9, Z5
-	VPDPBUSD            448(AX)(BX*1), Z8, Z5
-	VPSLLD              $0x08, Z5, Z5
-	VPDPBUSD            512(AX)(BX*1), Z9, Z5
-	VPDPBUSD            576(AX)(BX*1), Z8, Z5
-	VCVTDQ2PS           Z5, Z5
 	VPERMILPS           $0x00, Z4, Z4
-	VFMADD231PS         Z4, Z5, Z3
+	VFMADD231PS         Z4, Z7, Z3
 	PREFETCHT1          64(DX)
 	PREFETCHT1          128(DX)
 	ADDQ                $0x00000090, DX
@@ -991,24 +1069,6 @@ GLOBL uppersQ4_K<>(SB), RODATA|NOPTR, $64
 
 DATA nibbles<>+0(SB)/4, $0x0f0f0f0f
 GLOBL nibbles<>(SB), RODATA|NOPTR, $4
-
-DATA none<>+0(SB)/4, $0x00000000
-DATA none<>+4(SB)/4, $0x00000000
-DATA none<>+8(SB)/4, $0x00000000
-DATA none<>+12(SB)/4, $0x00000000
-DATA none<>+16(SB)/4, $0x00000000
-DATA none<>+20(SB)/4, $0x00000000
-DATA none<>+24(SB)/4, $0x00000000
-DATA none<>+28(SB)/4, $0x00000000
-DATA none<>+32(SB)/4, $0x00000000
-DATA none<>+36(SB)/4, $0x00000000
-DATA none<>+40(SB)/4, $0x00000000
-DATA none<>+44(SB)/4, $0x00000000
-DATA none<>+48(SB)/4, $0x00000000
-DATA none<>+52(SB)/4, $0x00000000
-DATA none<>+56(SB)/4, $0x00000000
-DATA none<>+60(SB)/4, $0x00000000
-GLOBL none<>(SB), RODATA|NOPTR, $64
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

@@ -28,18 +28,23 @@ loop1:
 	JGE  loop1
 
 end2:
-	LEAQ  (SI)(SI*2), BX
-	LEAQ  (DI)(DI*2), R8
-	MOVQ  $0x8888888888888888, R9
-	KMOVQ R9, K1
-	MOVL  $0x000000f0, R9
-	KMOVW R9, K2
-	MOVL  $0x00000f00, R9
-	KMOVW R9, K3
-	MOVL  $0x0000f000, R9
-	KMOVW R9, K4
-	CMPQ  n+104(FP), $0x00000004
-	JLT   done4
+	LEAQ    (SI)(SI*2), BX
+	LEAQ    (DI)(DI*2), R8
+	MOVQ    $0x8888888888888888, R9
+	KMOVQ   R9, K1
+	MOVL    $0x000000f0, R9
+	KMOVW   R9, K2
+	MOVL    $0x00000f00, R9
+	KMOVW   R9, K3
+	MOVL    $0x0000f000, R9
+	KMOVW   R9, K4
+	MOVQ    DI, R9
+	SHLQ    $0x02, R9
+	MOVQ    $0x00000400, R10
+	CMPQ    DI, $0x00000800
+	CMOVQHI R10, R9
+	CMPQ    n+104(FP), $0x00000004
+	JLT     done4
 
 rows3:
 	VXORPS  Z0, Z0, Z0
@@ -66,8 +71,8 @@ rows3:
 	VMOVUPS Z16, 128(SP)
 	VXORPS  Z16, Z16, Z16
 	VMOVUPS Z16, 192(SP)
-	MOVQ    DI, R9
-	CMPQ    R9, $0x000000d2
+	MOVQ    DI, R10
+	CMPQ    R10, $0x000000d2
 	JLT     end6
 
 loop5:
@@ -83,6 +88,7 @@ loop5:
 	VPERMW              Z17, Z18, Z17
 	VCVTPH2PS           Y17, Z17
 	VMULPS.BCST         upperByte<>+0(SB), Z17, Z17
+	LEAQ                (CX)(R9*1), R11
 	VMOVDQU64           scales0<>+0(SB), Z18
 	VPERMB.Z            Z16, Z18, K1, Z18
 	VCVTDQ2PS           Z18, Z18
@@ -99,144 +105,172 @@ loop5:
 	VMOVUPS             192(SP), Z19
 	VFMADD231PS         128(AX)(BX*1), Z18, Z19
 	VMOVUPS             Z19, 192(SP)
-	VMULPS              192(AX), Z18, Z19
-	VMULPS              192(AX)(SI*1), Z18, Z20
-	VMULPS              192(AX)(SI*2), Z18, Z21
+	VBROADCASTI64X4     128(CX), Z19
+	VMOVDQU64           lowerPairs<>+0(SB), Z20
+	VGF2P8AFFINEQB      $0x00, Z20, Z19, Z19
+	VMOVDQU64           nibbleMask<>+0(SB), Z20
+	VPTERNLOGD          $0xf8, (CX), Z20, Z19
+	VBROADCASTI64X4     128(CX)(DI*1), Z20
+	VMOVDQU64           lowerPairs<>+0(SB), Z21
+	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
+	VMOVDQU64           nibbleMask<>+0(SB), Z21
+	VPTERNLOGD          $0xf8, (CX)(DI*1), Z21, Z20
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              192(AX), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z0
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z1
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              192(AX)(SI*1), Z18, Z25
+	VPERMILPS           $0x00, Z25, Z23
+	VFMADD231PS         Z23, Z21, Z4
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z25, Z21
+	VFMADD231PS         Z21, Z22, Z5
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              192(AX)(SI*2), Z18, Z26
+	VPERMILPS           $0x00, Z26, Z23
+	VFMADD231PS         Z23, Z21, Z8
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z26, Z21
+	VFMADD231PS         Z21, Z22, Z9
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
 	VMULPS              192(AX)(BX*1), Z18, Z18
-	VBROADCASTI64X4     128(CX), Z22
-	VMOVDQU64           lowerPairs<>+0(SB), Z23
-	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
-	VMOVDQU64           nibbleMask<>+0(SB), Z23
-	VPTERNLOGD          $0xf8, (CX), Z23, Z22
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            (AX), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            64(AX), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x00, Z19, Z24
-	VFMADD231PS         Z24, Z23, Z0
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            (AX)(SI*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            64(AX)(SI*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x00, Z20, Z24
-	VFMADD231PS         Z24, Z23, Z4
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            (AX)(SI*2), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            64(AX)(SI*2), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x00, Z21, Z24
-	VFMADD231PS         Z24, Z23, Z8
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            (AX)(BX*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            64(AX)(BX*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x00, Z18, Z22
-	VFMADD231PS         Z22, Z23, Z12
-	VBROADCASTI64X4     128(CX)(DI*1), Z22
-	VMOVDQU64           lowerPairs<>+0(SB), Z23
-	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
-	VMOVDQU64           nibbleMask<>+0(SB), Z23
-	VPTERNLOGD          $0xf8, (CX)(DI*1), Z23, Z22
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            (AX), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            64(AX), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x55, Z19, Z24
-	VFMADD231PS         Z24, Z23, Z1
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            (AX)(SI*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            64(AX)(SI*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x55, Z20, Z24
-	VFMADD231PS         Z24, Z23, Z5
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            (AX)(SI*2), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            64(AX)(SI*2), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x55, Z21, Z24
-	VFMADD231PS         Z24, Z23, Z9
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            (AX)(BX*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            64(AX)(BX*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x55, Z18, Z22
-	VFMADD231PS         Z22, Z23, Z13
+	VPERMILPS           $0x00, Z18, Z19
+	VFMADD231PS         Z19, Z21, Z12
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z18, Z19
+	VFMADD231PS         Z19, Z22, Z13
+	PREFETCHT0          (R11)
+	PREFETCHT0          64(R11)
+	PREFETCHT0          128(R11)
+	PREFETCHT0          (R11)(DI*1)
+	PREFETCHT0          64(R11)(DI*1)
+	PREFETCHT0          128(R11)(DI*1)
 	PREFETCHT1          (DX)
-	VBROADCASTI64X4     128(CX)(DI*2), Z22
-	VMOVDQU64           lowerPairs<>+0(SB), Z23
-	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
-	VMOVDQU64           nibbleMask<>+0(SB), Z23
-	VPTERNLOGD          $0xf8, (CX)(DI*2), Z23, Z22
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            (AX), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            64(AX), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xaa, Z19, Z24
-	VFMADD231PS         Z24, Z23, Z2
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            (AX)(SI*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            64(AX)(SI*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xaa, Z20, Z24
-	VFMADD231PS         Z24, Z23, Z6
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            (AX)(SI*2), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            64(AX)(SI*2), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xaa, Z21, Z24
-	VFMADD231PS         Z24, Z23, Z10
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            (AX)(BX*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            64(AX)(BX*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xaa, Z18, Z22
-	VFMADD231PS         Z22, Z23, Z14
-	PREFETCHT1          64(DX)
-	VBROADCASTI64X4     128(CX)(R8*1), Z22
-	VMOVDQU64           lowerPairs<>+0(SB), Z23
-	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
-	VMOVDQU64           nibbleMask<>+0(SB), Z23
-	VPTERNLOGD          $0xf8, (CX)(R8*1), Z23, Z22
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            (AX), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            64(AX), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xff, Z19, Z19
-	VFMADD231PS         Z19, Z23, Z3
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(SI*1), Z22, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            64(AX)(SI*1), Z22, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0xff, Z20, Z20
-	VFMADD231PS         Z20, Z19, Z7
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(SI*2), Z22, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            64(AX)(SI*2), Z22, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0xff, Z21, Z20
-	VFMADD231PS         Z20, Z19, Z11
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            (AX)(BX*1), Z22, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            64(AX)(BX*1), Z22, Z19
-	VCVTDQ2PS           Z19, Z19
+	VBROADCASTI64X4     128(CX)(DI*2), Z19
+	VMOVDQU64           lowerPairs<>+0(SB), Z20
+	VGF2P8AFFINEQB      $0x00, Z20, Z19, Z19
+	VMOVDQU64           nibbleMask<>+0(SB), Z20
+	VPTERNLOGD          $0xf8, (CX)(DI*2), Z20, Z19
+	VBROADCASTI64X4     128(CX)(R8*1), Z20
+	VMOVDQU64           lowerPairs<>+0(SB), Z21
+	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
+	VMOVDQU64           nibbleMask<>+0(SB), Z21
+	VPTERNLOGD          $0xf8, (CX)(R8*1), Z21, Z20
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z2
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0xff, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z3
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z25, Z23
+	VFMADD231PS         Z23, Z21, Z6
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0xff, Z25, Z21
+	VFMADD231PS         Z21, Z22, Z7
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z26, Z23
+	VFMADD231PS         Z23, Z21, Z10
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0xff, Z26, Z21
+	VFMADD231PS         Z21, Z22, Z11
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           (AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           64(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z18, Z19
+	VFMADD231PS         Z19, Z21, Z14
+	VCVTDQ2PS           Z22, Z22
 	VPERMILPS           $0xff, Z18, Z18
-	VFMADD231PS         Z18, Z19, Z15
+	VFMADD231PS         Z18, Z22, Z15
+	PREFETCHT0          (R11)(DI*2)
+	PREFETCHT0          64(R11)(DI*2)
+	PREFETCHT0          128(R11)(DI*2)
+	PREFETCHT0          (R11)(R8*1)
+	PREFETCHT0          64(R11)(R8*1)
+	PREFETCHT0          128(R11)(R8*1)
+	PREFETCHT1          64(DX)
 	PREFETCHT1          128(DX)
 	VMOVDQU64           scales1<>+0(SB), Z18
 	VPERMB.Z            Z16, Z18, K1, Z18
@@ -254,149 +288,165 @@ loop5:
 	VMOVUPS             192(SP), Z19
 	VFMADD231PS         384(AX)(BX*1), Z18, Z19
 	VMOVUPS             Z19, 192(SP)
-	VMULPS              448(AX), Z18, Z19
-	VMULPS              448(AX)(SI*1), Z18, Z20
-	VMULPS              448(AX)(SI*2), Z18, Z21
+	VBROADCASTI64X4     128(CX), Z19
+	VMOVDQU64           upperPairs<>+0(SB), Z20
+	VGF2P8AFFINEQB      $0x00, Z20, Z19, Z19
+	VMOVDQU64           (CX), Z20
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
+	VPORD               Z20, Z19, Z19
+	VBROADCASTI64X4     128(CX)(DI*1), Z20
+	VMOVDQU64           upperPairs<>+0(SB), Z21
+	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
+	VMOVDQU64           (CX)(DI*1), Z21
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
+	VPORD               Z21, Z20, Z20
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              448(AX), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z0
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z1
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              448(AX)(SI*1), Z18, Z25
+	VPERMILPS           $0x00, Z25, Z23
+	VFMADD231PS         Z23, Z21, Z4
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z25, Z21
+	VFMADD231PS         Z21, Z22, Z5
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              448(AX)(SI*2), Z18, Z26
+	VPERMILPS           $0x00, Z26, Z23
+	VFMADD231PS         Z23, Z21, Z8
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z26, Z21
+	VFMADD231PS         Z21, Z22, Z9
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
 	VMULPS              448(AX)(BX*1), Z18, Z18
-	VBROADCASTI64X4     128(CX), Z22
-	VMOVDQU64           upperPairs<>+0(SB), Z23
-	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
-	VMOVDQU64           (CX), Z23
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z23
-	VPORD               Z23, Z22, Z22
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            256(AX), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            320(AX), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x00, Z19, Z24
-	VFMADD231PS         Z24, Z23, Z0
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            256(AX)(SI*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            320(AX)(SI*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x00, Z20, Z24
-	VFMADD231PS         Z24, Z23, Z4
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            256(AX)(SI*2), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            320(AX)(SI*2), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x00, Z21, Z24
-	VFMADD231PS         Z24, Z23, Z8
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            256(AX)(BX*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            320(AX)(BX*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x00, Z18, Z22
-	VFMADD231PS         Z22, Z23, Z12
+	VPERMILPS           $0x00, Z18, Z19
+	VFMADD231PS         Z19, Z21, Z12
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z18, Z19
+	VFMADD231PS         Z19, Z22, Z13
 	PREFETCHT1          192(DX)
-	VBROADCASTI64X4     128(CX)(DI*1), Z22
-	VMOVDQU64           upperPairs<>+0(SB), Z23
-	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
-	VMOVDQU64           (CX)(DI*1), Z23
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z23
-	VPORD               Z23, Z22, Z22
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            256(AX), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            320(AX), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x55, Z19, Z24
-	VFMADD231PS         Z24, Z23, Z1
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            256(AX)(SI*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            320(AX)(SI*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x55, Z20, Z24
-	VFMADD231PS         Z24, Z23, Z5
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            256(AX)(SI*2), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            320(AX)(SI*2), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x55, Z21, Z24
-	VFMADD231PS         Z24, Z23, Z9
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            256(AX)(BX*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            320(AX)(BX*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x55, Z18, Z22
-	VFMADD231PS         Z22, Z23, Z13
 	PREFETCHT1          256(DX)
-	VBROADCASTI64X4     128(CX)(DI*2), Z22
-	VMOVDQU64           upperPairs<>+0(SB), Z23
-	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
-	VMOVDQU64           (CX)(DI*2), Z23
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z23
-	VPORD               Z23, Z22, Z22
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            256(AX), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            320(AX), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xaa, Z19, Z24
-	VFMADD231PS         Z24, Z23, Z2
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            256(AX)(SI*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            320(AX)(SI*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xaa, Z20, Z24
-	VFMADD231PS         Z24, Z23, Z6
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            256(AX)(SI*2), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            320(AX)(SI*2), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xaa, Z21, Z24
-	VFMADD231PS         Z24, Z23, Z10
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            256(AX)(BX*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            320(AX)(BX*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xaa, Z18, Z22
-	VFMADD231PS         Z22, Z23, Z14
-	PREFETCHT1          320(DX)
-	VBROADCASTI64X4     128(CX)(R8*1), Z22
-	VMOVDQU64           upperPairs<>+0(SB), Z23
-	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
-	VMOVDQU64           (CX)(R8*1), Z23
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z23, Z23
-	VPORD               Z23, Z22, Z22
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            256(AX), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            320(AX), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xff, Z19, Z19
-	VFMADD231PS         Z19, Z23, Z3
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            256(AX)(SI*1), Z22, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            320(AX)(SI*1), Z22, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0xff, Z20, Z20
-	VFMADD231PS         Z20, Z19, Z7
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            256(AX)(SI*2), Z22, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            320(AX)(SI*2), Z22, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0xff, Z21, Z20
-	VFMADD231PS         Z20, Z19, Z11
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            256(AX)(BX*1), Z22, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            320(AX)(BX*1), Z22, Z19
-	VCVTDQ2PS           Z19, Z19
+	VBROADCASTI64X4     128(CX)(DI*2), Z19
+	VMOVDQU64           upperPairs<>+0(SB), Z20
+	VGF2P8AFFINEQB      $0x00, Z20, Z19, Z19
+	VMOVDQU64           (CX)(DI*2), Z20
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z20, Z20
+	VPORD               Z20, Z19, Z19
+	VBROADCASTI64X4     128(CX)(R8*1), Z20
+	VMOVDQU64           upperPairs<>+0(SB), Z21
+	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
+	VMOVDQU64           (CX)(R8*1), Z21
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
+	VPORD               Z21, Z20, Z20
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z2
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0xff, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z3
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z25, Z23
+	VFMADD231PS         Z23, Z21, Z6
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0xff, Z25, Z21
+	VFMADD231PS         Z21, Z22, Z7
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z26, Z23
+	VFMADD231PS         Z23, Z21, Z10
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0xff, Z26, Z21
+	VFMADD231PS         Z21, Z22, Z11
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           256(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           320(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z18, Z19
+	VFMADD231PS         Z19, Z21, Z14
+	VCVTDQ2PS           Z22, Z22
 	VPERMILPS           $0xff, Z18, Z18
-	VFMADD231PS         Z18, Z19, Z15
+	VFMADD231PS         Z18, Z22, Z15
+	PREFETCHT1          320(DX)
 	PREFETCHT1          384(DX)
 	VMOVDQU64           scales2<>+0(SB), Z18
 	VPERMB.Z            Z16, Z18, K1, Z18
@@ -414,144 +464,160 @@ loop5:
 	VMOVUPS             192(SP), Z19
 	VFMADD231PS         640(AX)(BX*1), Z18, Z19
 	VMOVUPS             Z19, 192(SP)
-	VMULPS              704(AX), Z18, Z19
-	VMULPS              704(AX)(SI*1), Z18, Z20
-	VMULPS              704(AX)(SI*2), Z18, Z21
+	VBROADCASTI64X4     160(CX), Z19
+	VMOVDQU64           lowerPairs<>+0(SB), Z20
+	VGF2P8AFFINEQB      $0x00, Z20, Z19, Z19
+	VMOVDQU64           nibbleMask<>+0(SB), Z20
+	VPTERNLOGD          $0xf8, 64(CX), Z20, Z19
+	VBROADCASTI64X4     160(CX)(DI*1), Z20
+	VMOVDQU64           lowerPairs<>+0(SB), Z21
+	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
+	VMOVDQU64           nibbleMask<>+0(SB), Z21
+	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z21, Z20
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX), Z18, Z24
+	VPERMILPS           $0x00, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z0
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z1
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX)(SI*1), Z18, Z25
+	VPERMILPS           $0x00, Z25, Z23
+	VFMADD231PS         Z23, Z21, Z4
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z25, Z21
+	VFMADD231PS         Z21, Z22, Z5
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VMULPS              704(AX)(SI*2), Z18, Z26
+	VPERMILPS           $0x00, Z26, Z23
+	VFMADD231PS         Z23, Z21, Z8
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z26, Z21
+	VFMADD231PS         Z21, Z22, Z9
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
 	VMULPS              704(AX)(BX*1), Z18, Z18
-	VBROADCASTI64X4     160(CX), Z22
-	VMOVDQU64           lowerPairs<>+0(SB), Z23
-	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
-	VMOVDQU64           nibbleMask<>+0(SB), Z23
-	VPTERNLOGD          $0xf8, 64(CX), Z23, Z22
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            512(AX), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            576(AX), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x00, Z19, Z24
-	VFMADD231PS         Z24, Z23, Z0
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            512(AX)(SI*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            576(AX)(SI*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x00, Z20, Z24
-	VFMADD231PS         Z24, Z23, Z4
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            512(AX)(SI*2), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            576(AX)(SI*2), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x00, Z21, Z24
-	VFMADD231PS         Z24, Z23, Z8
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            512(AX)(BX*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            576(AX)(BX*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x00, Z18, Z22
-	VFMADD231PS         Z22, Z23, Z12
-	VBROADCASTI64X4     160(CX)(DI*1), Z22
-	VMOVDQU64           lowerPairs<>+0(SB), Z23
-	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
-	VMOVDQU64           nibbleMask<>+0(SB), Z23
-	VPTERNLOGD          $0xf8, 64(CX)(DI*1), Z23, Z22
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            512(AX), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            576(AX), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x55, Z19, Z24
-	VFMADD231PS         Z24, Z23, Z1
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            512(AX)(SI*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            576(AX)(SI*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x55, Z20, Z24
-	VFMADD231PS         Z24, Z23, Z5
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            512(AX)(SI*2), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            576(AX)(SI*2), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x55, Z21, Z24
-	VFMADD231PS         Z24, Z23, Z9
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            512(AX)(BX*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            576(AX)(BX*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0x55, Z18, Z22
-	VFMADD231PS         Z22, Z23, Z13
+	VPERMILPS           $0x00, Z18, Z19
+	VFMADD231PS         Z19, Z21, Z12
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0x55, Z18, Z19
+	VFMADD231PS         Z19, Z22, Z13
 	PREFETCHT1          448(DX)
-	VBROADCASTI64X4     160(CX)(DI*2), Z22
-	VMOVDQU64           lowerPairs<>+0(SB), Z23
-	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
-	VMOVDQU64           nibbleMask<>+0(SB), Z23
-	VPTERNLOGD          $0xf8, 64(CX)(DI*2), Z23, Z22
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            512(AX), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            576(AX), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xaa, Z19, Z24
-	VFMADD231PS         Z24, Z23, Z2
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            512(AX)(SI*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            576(AX)(SI*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xaa, Z20, Z24
-	VFMADD231PS         Z24, Z23, Z6
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            512(AX)(SI*2), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            576(AX)(SI*2), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xaa, Z21, Z24
-	VFMADD231PS         Z24, Z23, Z10
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            512(AX)(BX*1), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            576(AX)(BX*1), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xaa, Z18, Z22
-	VFMADD231PS         Z22, Z23, Z14
-	PREFETCHT1          512(DX)
-	VBROADCASTI64X4     160(CX)(R8*1), Z22
-	VMOVDQU64           lowerPairs<>+0(SB), Z23
-	VGF2P8AFFINEQB      $0x00, Z23, Z22, Z22
-	VMOVDQU64           nibbleMask<>+0(SB), Z23
-	VPTERNLOGD          $0xf8, 64(CX)(R8*1), Z23, Z22
-	VMOVDQU64           none<>+0(SB), Z23
-	VPDPBUSD            512(AX), Z22, Z23
-	VPSLLD              $0x08, Z23, Z23
-	VPDPBUSD            576(AX), Z22, Z23
-	VCVTDQ2PS           Z23, Z23
-	VPERMILPS           $0xff, Z19, Z19
-	VFMADD231PS         Z19, Z23, Z3
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            512(AX)(SI*1), Z22, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            576(AX)(SI*1), Z22, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0xff, Z20, Z20
-	VFMADD231PS         Z20, Z19, Z7
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            512(AX)(SI*2), Z22, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            576(AX)(SI*2), Z22, Z19
-	VCVTDQ2PS           Z19, Z19
-	VPERMILPS           $0xff, Z21, Z20
-	VFMADD231PS         Z20, Z19, Z11
-	VMOVDQU64           none<>+0(SB), Z19
-	VPDPBUSD            512(AX)(BX*1), Z22, Z19
-	VPSLLD              $0x08, Z19, Z19
-	VPDPBUSD            576(AX)(BX*1), Z22, Z19
-	VCVTDQ2PS           Z19, Z19
+	VBROADCASTI64X4     160(CX)(DI*2), Z19
+	VMOVDQU64           lowerPairs<>+0(SB), Z20
+	VGF2P8AFFINEQB      $0x00, Z20, Z19, Z19
+	VMOVDQU64           nibbleMask<>+0(SB), Z20
+	VPTERNLOGD          $0xf8, 64(CX)(DI*2), Z20, Z19
+	VBROADCASTI64X4     160(CX)(R8*1), Z20
+	VMOVDQU64           lowerPairs<>+0(SB), Z21
+	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
+	VMOVDQU64           nibbleMask<>+0(SB), Z21
+	VPTERNLOGD          $0xf8, 64(CX)(R8*1), Z21, Z20
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z24, Z23
+	VFMADD231PS         Z23, Z21, Z2
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0xff, Z24, Z21
+	VFMADD231PS         Z21, Z22, Z3
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX)(SI*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z25, Z23
+	VFMADD231PS         Z23, Z21, Z6
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0xff, Z25, Z21
+	VFMADD231PS         Z21, Z22, Z7
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX)(SI*2), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z26, Z23
+	VFMADD231PS         Z23, Z21, Z10
+	VCVTDQ2PS           Z22, Z22
+	VPERMILPS           $0xff, Z26, Z21
+	VFMADD231PS         Z21, Z22, Z11
+	VXORPS              Z21, Z21, Z21
+	VXORPS              Z22, Z22, Z22
+	VMOVDQU64           512(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VPSLLD              $0x08, Z21, Z21
+	VPSLLD              $0x08, Z22, Z22
+	VMOVDQU64           576(AX)(BX*1), Z23
+	VPDPBUSD            Z23, Z19, Z21
+	VPDPBUSD            Z23, Z20, Z22
+	VCVTDQ2PS           Z21, Z21
+	VPERMILPS           $0xaa, Z18, Z19
+	VFMADD231PS         Z19, Z21, Z14
+	VCVTDQ2PS           Z22, Z22
 	VPERMILPS           $0xff, Z18, Z18
-	VFMADD231PS         Z18, Z19, Z15
+	VFMADD231PS         Z18, Z22, Z15
+	PREFETCHT1          512(DX)
 	PREFETCHT1          576(DX)
 	VMOVDQU64           scales3<>+0(SB), Z18
 	VPERMB.Z            Z16, Z18, K1, Z16
@@ -569,163 +635,179 @@ loop5:
 	VMOVUPS             192(SP), Z17
 	VFMADD231PS         896(AX)(BX*1), Z16, Z17
 	VMOVUPS             Z17, 192(SP)
-	VMULPS              960(AX), Z16, Z17
-	VMULPS              960(AX)(SI*1), Z16, Z18
-	VMULPS              960(AX)(SI*2), Z16, Z19
+	VBROADCASTI64X4     160(CX), Z17
+	VMOVDQU64           upperPairs<>+0(SB), Z18
+	VGF2P8AFFINEQB      $0x00, Z18, Z17, Z17
+	VMOVDQU64           64(CX), Z18
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z18, Z18
+	VPORD               Z18, Z17, Z17
+	VBROADCASTI64X4     160(CX)(DI*1), Z18
+	VMOVDQU64           upperPairs<>+0(SB), Z19
+	VGF2P8AFFINEQB      $0x00, Z19, Z18, Z18
+	VMOVDQU64           64(CX)(DI*1), Z19
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
+	VPORD               Z19, Z18, Z18
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
+	VMULPS              960(AX), Z16, Z22
+	VPERMILPS           $0x00, Z22, Z21
+	VFMADD231PS         Z21, Z19, Z0
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z22, Z19
+	VFMADD231PS         Z19, Z20, Z1
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX)(SI*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX)(SI*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
+	VMULPS              960(AX)(SI*1), Z16, Z23
+	VPERMILPS           $0x00, Z23, Z21
+	VFMADD231PS         Z21, Z19, Z4
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z23, Z19
+	VFMADD231PS         Z19, Z20, Z5
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX)(SI*2), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX)(SI*2), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
+	VMULPS              960(AX)(SI*2), Z16, Z24
+	VPERMILPS           $0x00, Z24, Z21
+	VFMADD231PS         Z21, Z19, Z8
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z24, Z19
+	VFMADD231PS         Z19, Z20, Z9
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX)(BX*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX)(BX*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
 	VMULPS              960(AX)(BX*1), Z16, Z16
-	VBROADCASTI64X4     160(CX), Z20
-	VMOVDQU64           upperPairs<>+0(SB), Z21
-	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
-	VMOVDQU64           64(CX), Z21
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
-	VPORD               Z21, Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            768(AX), Z20, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            832(AX), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0x00, Z17, Z22
-	VFMADD231PS         Z22, Z21, Z0
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            768(AX)(SI*1), Z20, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            832(AX)(SI*1), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0x00, Z18, Z22
-	VFMADD231PS         Z22, Z21, Z4
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            768(AX)(SI*2), Z20, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            832(AX)(SI*2), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0x00, Z19, Z22
-	VFMADD231PS         Z22, Z21, Z8
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            768(AX)(BX*1), Z20, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            832(AX)(BX*1), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0x00, Z16, Z20
-	VFMADD231PS         Z20, Z21, Z12
+	VPERMILPS           $0x00, Z16, Z17
+	VFMADD231PS         Z17, Z19, Z12
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0x55, Z16, Z17
+	VFMADD231PS         Z17, Z20, Z13
 	PREFETCHT1          640(DX)
-	VBROADCASTI64X4     160(CX)(DI*1), Z20
-	VMOVDQU64           upperPairs<>+0(SB), Z21
-	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
-	VMOVDQU64           64(CX)(DI*1), Z21
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
-	VPORD               Z21, Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            768(AX), Z20, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            832(AX), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0x55, Z17, Z22
-	VFMADD231PS         Z22, Z21, Z1
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            768(AX)(SI*1), Z20, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            832(AX)(SI*1), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0x55, Z18, Z22
-	VFMADD231PS         Z22, Z21, Z5
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            768(AX)(SI*2), Z20, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            832(AX)(SI*2), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0x55, Z19, Z22
-	VFMADD231PS         Z22, Z21, Z9
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            768(AX)(BX*1), Z20, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            832(AX)(BX*1), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0x55, Z16, Z20
-	VFMADD231PS         Z20, Z21, Z13
 	PREFETCHT1          704(DX)
-	VBROADCASTI64X4     160(CX)(DI*2), Z20
-	VMOVDQU64           upperPairs<>+0(SB), Z21
-	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
-	VMOVDQU64           64(CX)(DI*2), Z21
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
-	VPORD               Z21, Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            768(AX), Z20, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            832(AX), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0xaa, Z17, Z22
-	VFMADD231PS         Z22, Z21, Z2
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            768(AX)(SI*1), Z20, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            832(AX)(SI*1), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0xaa, Z18, Z22
-	VFMADD231PS         Z22, Z21, Z6
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            768(AX)(SI*2), Z20, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            832(AX)(SI*2), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0xaa, Z19, Z22
-	VFMADD231PS         Z22, Z21, Z10
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            768(AX)(BX*1), Z20, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            832(AX)(BX*1), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0xaa, Z16, Z20
-	VFMADD231PS         Z20, Z21, Z14
-	PREFETCHT1          768(DX)
-	VBROADCASTI64X4     160(CX)(R8*1), Z20
-	VMOVDQU64           upperPairs<>+0(SB), Z21
-	VGF2P8AFFINEQB      $0x00, Z21, Z20, Z20
-	VMOVDQU64           64(CX)(R8*1), Z21
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z21, Z21
-	VPORD               Z21, Z20, Z20
-	VMOVDQU64           none<>+0(SB), Z21
-	VPDPBUSD            768(AX), Z20, Z21
-	VPSLLD              $0x08, Z21, Z21
-	VPDPBUSD            832(AX), Z20, Z21
-	VCVTDQ2PS           Z21, Z21
-	VPERMILPS           $0xff, Z17, Z17
-	VFMADD231PS         Z17, Z21, Z3
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            768(AX)(SI*1), Z20, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            832(AX)(SI*1), Z20, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0xff, Z18, Z18
-	VFMADD231PS         Z18, Z17, Z7
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            768(AX)(SI*2), Z20, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            832(AX)(SI*2), Z20, Z17
-	VCVTDQ2PS           Z17, Z17
-	VPERMILPS           $0xff, Z19, Z18
-	VFMADD231PS         Z18, Z17, Z11
-	VMOVDQU64           none<>+0(SB), Z17
-	VPDPBUSD            768(AX)(BX*1), Z20, Z17
-	VPSLLD              $0x08, Z17, Z17
-	VPDPBUSD            832(AX)(BX*1), Z20, Z17
-	VCVTDQ2PS           Z17, Z17
+	VBROADCASTI64X4     160(CX)(DI*2), Z17
+	VMOVDQU64           upperPairs<>+0(SB), Z18
+	VGF2P8AFFINEQB      $0x00, Z18, Z17, Z17
+	VMOVDQU64           64(CX)(DI*2), Z18
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z18, Z18
+	VPORD               Z18, Z17, Z17
+	VBROADCASTI64X4     160(CX)(R8*1), Z18
+	VMOVDQU64           upperPairs<>+0(SB), Z19
+	VGF2P8AFFINEQB      $0x00, Z19, Z18, Z18
+	VMOVDQU64           64(CX)(R8*1), Z19
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z19, Z19
+	VPORD               Z19, Z18, Z18
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
+	VPERMILPS           $0xaa, Z22, Z21
+	VFMADD231PS         Z21, Z19, Z2
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0xff, Z22, Z19
+	VFMADD231PS         Z19, Z20, Z3
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX)(SI*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX)(SI*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
+	VPERMILPS           $0xaa, Z23, Z21
+	VFMADD231PS         Z21, Z19, Z6
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0xff, Z23, Z19
+	VFMADD231PS         Z19, Z20, Z7
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX)(SI*2), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX)(SI*2), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
+	VPERMILPS           $0xaa, Z24, Z21
+	VFMADD231PS         Z21, Z19, Z10
+	VCVTDQ2PS           Z20, Z20
+	VPERMILPS           $0xff, Z24, Z19
+	VFMADD231PS         Z19, Z20, Z11
+	VXORPS              Z19, Z19, Z19
+	VXORPS              Z20, Z20, Z20
+	VMOVDQU64           768(AX)(BX*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VPSLLD              $0x08, Z19, Z19
+	VPSLLD              $0x08, Z20, Z20
+	VMOVDQU64           832(AX)(BX*1), Z21
+	VPDPBUSD            Z21, Z17, Z19
+	VPDPBUSD            Z21, Z18, Z20
+	VCVTDQ2PS           Z19, Z19
+	VPERMILPS           $0xaa, Z16, Z17
+	VFMADD231PS         Z17, Z19, Z14
+	VCVTDQ2PS           Z20, Z20
 	VPERMILPS           $0xff, Z16, Z16
-	VFMADD231PS         Z16, Z17, Z15
+	VFMADD231PS         Z16, Z20, Z15
+	PREFETCHT1          768(DX)
 	PREFETCHT1          832(DX)
 	ADDQ                $0x00000348, DX
 	CMPQ                DX, next_len+88(FP)
 	CMOVQHI             next_len+88(FP), DX
 	ADDQ                $0x000000d2, CX
 	ADDQ                $0x00000400, AX
-	SUBQ                $0x000000d2, R9
-	CMPQ                R9, $0x000000d2
+	SUBQ                $0x000000d2, R10
+	CMPQ                R10, $0x000000d2
 	JGE                 loop5
 
 end6:
 	SUBQ          SI, AX
-	MOVL          $0x0000cccc, R9
-	KMOVW         R9, K5
+	MOVL          $0x0000cccc, R10
+	KMOVW         R10, K5
 	VSHUFPS       $0x4e, Z1, Z0, Z16
 	VMOVAPS       Z1, K5, Z0
 	VADDPS        Z16, Z0, Z0
@@ -762,8 +844,8 @@ end6:
 	VSHUFPS       $0xdd, Z14, Z12, Z1
 	VSHUFPS       $0x88, Z14, Z12, Z12
 	VADDPS        Z1, Z12, Z12
-	MOVL          $0x0000ff00, R9
-	KMOVW         R9, K5
+	MOVL          $0x0000ff00, R10
+	KMOVW         R10, K5
 	VSHUFF32X4    $0x4e, Z4, Z0, Z1
 	VMOVAPS       Z4, K5, Z0
 	VADDPS        Z1, Z0, Z0
@@ -797,19 +879,19 @@ end6:
 	VADDPS        X2, X4, X4
 	VINSERTF32X4  $0x03, X4, Z1, Z1
 	VSUBPS        Z1, Z0, Z0
-	MOVQ          s_base+0(FP), R9
-	MOVQ          stride+24(FP), R10
-	VMOVUPS       X0, (R9)
-	ADDQ          R10, R9
+	MOVQ          s_base+0(FP), R10
+	MOVQ          stride+24(FP), R11
+	VMOVUPS       X0, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x01, Z0, X1
-	VMOVUPS       X1, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X1, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x02, Z0, X1
-	VMOVUPS       X1, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X1, (R10)
+	ADDQ          R11, R10
 	VEXTRACTF32X4 $0x03, Z0, X0
-	VMOVUPS       X0, (R9)
-	ADDQ          R10, R9
+	VMOVUPS       X0, (R10)
+	ADDQ          R11, R10
 	ADDQ          $0x00000010, s_base+0(FP)
 	ADDQ          DI, CX
 	ADDQ          DI, CX
@@ -862,43 +944,43 @@ loop9:
 	VMOVUPS             192(SP), Z7
 	VFMADD231PS         128(AX)(BX*1), Z6, Z7
 	VMOVUPS             Z7, 192(SP)
-	VMULPS              192(AX), Z6, Z7
-	VMULPS              192(AX)(SI*1), Z6, Z8
+	VBROADCASTI64X4     128(CX), Z7
+	VMOVDQU64           lowerPairs<>+0(SB), Z8
+	VGF2P8AFFINEQB      $0x00, Z8, Z7, Z7
+	VMOVDQU64           nibbleMask<>+0(SB), Z8
+	VPTERNLOGD          $0xf8, (CX), Z8, Z7
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            (AX), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            64(AX), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
+	VMULPS              192(AX), Z6, Z9
+	VPERMILPS           $0x00, Z9, Z9
+	VFMADD231PS         Z9, Z8, Z0
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            (AX)(SI*1), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            64(AX)(SI*1), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
+	VMULPS              192(AX)(SI*1), Z6, Z9
+	VPERMILPS           $0x00, Z9, Z9
+	VFMADD231PS         Z9, Z8, Z1
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            (AX)(SI*2), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            64(AX)(SI*2), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
 	VMULPS              192(AX)(SI*2), Z6, Z9
+	VPERMILPS           $0x00, Z9, Z9
+	VFMADD231PS         Z9, Z8, Z2
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            (AX)(BX*1), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            64(AX)(BX*1), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
 	VMULPS              192(AX)(BX*1), Z6, Z6
-	VBROADCASTI64X4     128(CX), Z10
-	VMOVDQU64           lowerPairs<>+0(SB), Z11
-	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
-	VMOVDQU64           nibbleMask<>+0(SB), Z11
-	VPTERNLOGD          $0xf8, (CX), Z11, Z10
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            (AX), Z10, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            64(AX), Z10, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z7, Z7
-	VFMADD231PS         Z7, Z11, Z0
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            (AX)(SI*1), Z10, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            64(AX)(SI*1), Z10, Z7
-	VCVTDQ2PS           Z7, Z7
-	VPERMILPS           $0x00, Z8, Z8
-	VFMADD231PS         Z8, Z7, Z1
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            (AX)(SI*2), Z10, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            64(AX)(SI*2), Z10, Z7
-	VCVTDQ2PS           Z7, Z7
-	VPERMILPS           $0x00, Z9, Z8
-	VFMADD231PS         Z8, Z7, Z2
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            (AX)(BX*1), Z10, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            64(AX)(BX*1), Z10, Z7
-	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z6, Z6
-	VFMADD231PS         Z6, Z7, Z3
+	VFMADD231PS         Z6, Z8, Z3
 	PREFETCHT1          (DX)
 	VMOVDQU64           scales1<>+0(SB), Z6
 	VPERMB.Z            Z4, Z6, K1, Z6
@@ -916,44 +998,44 @@ loop9:
 	VMOVUPS             192(SP), Z7
 	VFMADD231PS         384(AX)(BX*1), Z6, Z7
 	VMOVUPS             Z7, 192(SP)
-	VMULPS              448(AX), Z6, Z7
-	VMULPS              448(AX)(SI*1), Z6, Z8
+	VBROADCASTI64X4     128(CX), Z7
+	VMOVDQU64           upperPairs<>+0(SB), Z8
+	VGF2P8AFFINEQB      $0x00, Z8, Z7, Z7
+	VMOVDQU64           (CX), Z8
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z8, Z8
+	VPORD               Z8, Z7, Z7
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            256(AX), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            320(AX), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
+	VMULPS              448(AX), Z6, Z9
+	VPERMILPS           $0x00, Z9, Z9
+	VFMADD231PS         Z9, Z8, Z0
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            256(AX)(SI*1), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            320(AX)(SI*1), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
+	VMULPS              448(AX)(SI*1), Z6, Z9
+	VPERMILPS           $0x00, Z9, Z9
+	VFMADD231PS         Z9, Z8, Z1
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            256(AX)(SI*2), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            320(AX)(SI*2), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
 	VMULPS              448(AX)(SI*2), Z6, Z9
+	VPERMILPS           $0x00, Z9, Z9
+	VFMADD231PS         Z9, Z8, Z2
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            256(AX)(BX*1), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            320(AX)(BX*1), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
 	VMULPS              448(AX)(BX*1), Z6, Z6
-	VBROADCASTI64X4     128(CX), Z10
-	VMOVDQU64           upperPairs<>+0(SB), Z11
-	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
-	VMOVDQU64           (CX), Z11
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z11, Z11
-	VPORD               Z11, Z10, Z10
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            256(AX), Z10, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            320(AX), Z10, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z7, Z7
-	VFMADD231PS         Z7, Z11, Z0
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            256(AX)(SI*1), Z10, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            320(AX)(SI*1), Z10, Z7
-	VCVTDQ2PS           Z7, Z7
-	VPERMILPS           $0x00, Z8, Z8
-	VFMADD231PS         Z8, Z7, Z1
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            256(AX)(SI*2), Z10, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            320(AX)(SI*2), Z10, Z7
-	VCVTDQ2PS           Z7, Z7
-	VPERMILPS           $0x00, Z9, Z8
-	VFMADD231PS         Z8, Z7, Z2
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            256(AX)(BX*1), Z10, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            320(AX)(BX*1), Z10, Z7
-	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z6, Z6
-	VFMADD231PS         Z6, Z7, Z3
+	VFMADD231PS         Z6, Z8, Z3
 	PREFETCHT1          64(DX)
 	VMOVDQU64           scales2<>+0(SB), Z6
 	VPERMB.Z            Z4, Z6, K1, Z6
@@ -971,43 +1053,43 @@ loop9:
 	VMOVUPS             192(SP), Z7
 	VFMADD231PS         640(AX)(BX*1), Z6, Z7
 	VMOVUPS             Z7, 192(SP)
-	VMULPS              704(AX), Z6, Z7
-	VMULPS              704(AX)(SI*1), Z6, Z8
+	VBROADCASTI64X4     160(CX), Z7
+	VMOVDQU64           lowerPairs<>+0(SB), Z8
+	VGF2P8AFFINEQB      $0x00, Z8, Z7, Z7
+	VMOVDQU64           nibbleMask<>+0(SB), Z8
+	VPTERNLOGD          $0xf8, 64(CX), Z8, Z7
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            512(AX), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            576(AX), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
+	VMULPS              704(AX), Z6, Z9
+	VPERMILPS           $0x00, Z9, Z9
+	VFMADD231PS         Z9, Z8, Z0
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            512(AX)(SI*1), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            576(AX)(SI*1), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
+	VMULPS              704(AX)(SI*1), Z6, Z9
+	VPERMILPS           $0x00, Z9, Z9
+	VFMADD231PS         Z9, Z8, Z1
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            512(AX)(SI*2), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            576(AX)(SI*2), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
 	VMULPS              704(AX)(SI*2), Z6, Z9
+	VPERMILPS           $0x00, Z9, Z9
+	VFMADD231PS         Z9, Z8, Z2
+	VXORPS              Z8, Z8, Z8
+	VPDPBUSD            512(AX)(BX*1), Z7, Z8
+	VPSLLD              $0x08, Z8, Z8
+	VPDPBUSD            576(AX)(BX*1), Z7, Z8
+	VCVTDQ2PS           Z8, Z8
 	VMULPS              704(AX)(BX*1), Z6, Z6
-	VBROADCASTI64X4     160(CX), Z10
-	VMOVDQU64           lowerPairs<>+0(SB), Z11
-	VGF2P8AFFINEQB      $0x00, Z11, Z10, Z10
-	VMOVDQU64           nibbleMask<>+0(SB), Z11
-	VPTERNLOGD          $0xf8, 64(CX), Z11, Z10
-	VMOVDQU64           none<>+0(SB), Z11
-	VPDPBUSD            512(AX), Z10, Z11
-	VPSLLD              $0x08, Z11, Z11
-	VPDPBUSD            576(AX), Z10, Z11
-	VCVTDQ2PS           Z11, Z11
-	VPERMILPS           $0x00, Z7, Z7
-	VFMADD231PS         Z7, Z11, Z0
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            512(AX)(SI*1), Z10, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            576(AX)(SI*1), Z10, Z7
-	VCVTDQ2PS           Z7, Z7
-	VPERMILPS           $0x00, Z8, Z8
-	VFMADD231PS         Z8, Z7, Z1
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            512(AX)(SI*2), Z10, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            576(AX)(SI*2), Z10, Z7
-	VCVTDQ2PS           Z7, Z7
-	VPERMILPS           $0x00, Z9, Z8
-	VFMADD231PS         Z8, Z7, Z2
-	VMOVDQU64           none<>+0(SB), Z7
-	VPDPBUSD            512(AX)(BX*1), Z10, Z7
-	VPSLLD              $0x08, Z7, Z7
-	VPDPBUSD            576(AX)(BX*1), Z10, Z7
-	VCVTDQ2PS           Z7, Z7
 	VPERMILPS           $0x00, Z6, Z6
-	VFMADD231PS         Z6, Z7, Z3
+	VFMADD231PS         Z6, Z8, Z3
 	PREFETCHT1          128(DX)
 	VMOVDQU64           scales3<>+0(SB), Z6
 	VPERMB.Z            Z4, Z6, K1, Z4
@@ -1025,44 +1107,44 @@ loop9:
 	VMOVUPS             192(SP), Z5
 	VFMADD231PS         896(AX)(BX*1), Z4, Z5
 	VMOVUPS             Z5, 192(SP)
-	VMULPS              960(AX), Z4, Z5
-	VMULPS              960(AX)(SI*1), Z4, Z6
+	VBROADCASTI64X4     160(CX), Z5
+	VMOVDQU64           upperPairs<>+0(SB), Z6
+	VGF2P8AFFINEQB      $0x00, Z6, Z5, Z5
+	VMOVDQU64           64(CX), Z6
+	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z6, Z6
+	VPORD               Z6, Z5, Z5
+	VXORPS              Z6, Z6, Z6
+	VPDPBUSD            768(AX), Z5, Z6
+	VPSLLD              $0x08, Z6, Z6
+	VPDPBUSD            832(AX), Z5, Z6
+	VCVTDQ2PS           Z6, Z6
+	VMULPS              960(AX), Z4, Z7
+	VPERMILPS           $0x00, Z7, Z7
+	VFMADD231PS         Z7, Z6, Z0
+	VXORPS              Z6, Z6, Z6
+	VPDPBUSD            768(AX)(SI*1), Z5, Z6
+	VPSLLD              $0x08, Z6, Z6
+	VPDPBUSD            832(AX)(SI*1), Z5, Z6
+	VCVTDQ2PS           Z6, Z6
+	VMULPS              960(AX)(SI*1), Z4, Z7
+	VPERMILPS           $0x00, Z7, Z7
+	VFMADD231PS         Z7, Z6, Z1
+	VXORPS              Z6, Z6, Z6
+	VPDPBUSD            768(AX)(SI*2), Z5, Z6
+	VPSLLD              $0x08, Z6, Z6
+	VPDPBUSD            832(AX)(SI*2), Z5, Z6
+	VCVTDQ2PS           Z6, Z6
 	VMULPS              960(AX)(SI*2), Z4, Z7
+	VPERMILPS           $0x00, Z7, Z7
+	VFMADD231PS         Z7, Z6, Z2
+	VXORPS              Z6, Z6, Z6
+	VPDPBUSD            768(AX)(BX*1), Z5, Z6
+	VPSLLD              $0x08, Z6, Z6
+	VPDPBUSD            832(AX)(BX*1), Z5, Z6
+	VCVTDQ2PS           Z6, Z6
 	VMULPS              960(AX)(BX*1), Z4, Z4
-	VBROADCASTI64X4     160(CX), Z8
-	VMOVDQU64           upperPairs<>+0(SB), Z9
-	VGF2P8AFFINEQB      $0x00, Z9, Z8, Z8
-	VMOVDQU64           64(CX), Z9
-	VGF2P8AFFINEQB.BCST $0x00, upperNibbles<>+0(SB), Z9, Z9
-	VPORD               Z9, Z8, Z8
-	VMOVDQU64           none<>+0(SB), Z9
-	VPDPBUSD            768(AX), Z8, Z9
-	VPSLLD              $0x08, Z9, Z9
-	VPDPBUSD            832(AX), Z8, Z9
-	VCVTDQ2PS           Z9, Z9
-	VPERMILPS           $0x00, Z5, Z5
-	VFMADD231PS         Z5, Z9, Z0
-	VMOVDQU64           none<>+0(SB), Z5
-	VPDPBUSD            768(AX)(SI*1), Z8, Z5
-	VPSLLD              $0x08, Z5, Z5
-	VPDPBUSD            832(AX)(SI*1), Z8, Z5
-	VCVTDQ2PS           Z5, Z5
-	VPERMILPS           $0x00, Z6, Z6
-	VFMADD231PS         Z6, Z5, Z1
-	VMOVDQU64           none<>+0(SB), Z5
-	VPDPBUSD            768(AX)(SI*2), Z8, Z5
-	VPSLLD              $0x08, Z5, Z5
-	VPDPBUSD            832(AX)(SI*2), Z8, Z5
-	VCVTDQ2PS           Z5, Z5
-	VPERMILPS           $0x00, Z7, Z6
-	VFMADD231PS         Z6, Z5, Z2
-	VMOVDQU64           none<>+0(SB), Z5
-	VPDPBUSD            768(AX)(BX*1), Z8, Z5
-	VPSLLD              $0x08, Z5, Z5
-	VPDPBUSD            832(AX)(BX*1), Z8, Z5
-	VCVTDQ2PS           Z5, Z5
 	VPERMILPS           $0x00, Z4, Z4
-	VFMADD231PS         Z4, Z5, Z3
+	VFMADD231PS         Z4, Z6, Z3
 	PREFETCHT1          192(DX)
 	ADDQ                $0x000000d2, DX
 	CMPQ                DX, next_len+88(FP)
@@ -1296,24 +1378,6 @@ GLOBL upperPairs<>(SB), RODATA|NOPTR, $64
 
 DATA upperByte<>+0(SB)/4, $0x33800000
 GLOBL upperByte<>(SB), RODATA|NOPTR, $4
-
-DATA none<>+0(SB)/4, $0x00000000
-DATA none<>+4(SB)/4, $0x00000000
-DATA none<>+8(SB)/4, $0x00000000
-DATA none<>+12(SB)/4, $0x00000000
-DATA none<>+16(SB)/4, $0x00000000
-DATA none<>+20(SB)/4, $0x00000000
-DATA none<>+24(SB)/4, $0x00000000
-DATA none<>+28(SB)/4, $0x00000000
-DATA none<>+32(SB)/4, $0x00000000
-DATA none<>+36(SB)/4, $0x00000000
-DATA none<>+40(SB)/4, $0x00000000
-DATA none<>+44(SB)/4, $0x00000000
-DATA none<>+48(SB)/4, $0x00000000
-DATA none<>+52(SB)/4, $0x00000000
-DATA none<>+56(SB)/4, $0x00000000
-DATA none<>+60(SB)/4, $0x00000000
-GLOBL none<>(SB), RODATA|NOPTR, $64
 
 DATA upperNibbles<>+0(SB)/8, $0x1020408000000000
 GLOBL upperNibbles<>(SB), RODATA|NOPTR, $8

@@ -4,26 +4,41 @@
 
 #include "textflag.h"
 
-// func product8F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+// func product8F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 // Requires: AVX, AVX512DQ, AVX512F, CMOV, MMX+
-TEXT ·product8F16AVX512(SB), NOSPLIT, $0-120
-	MOVQ s_base+0(FP), AX
-	MOVQ stride+24(FP), CX
-	MOVQ q_base+32(FP), DX
-	MOVQ k_base+56(FP), BX
-	MOVQ next_base+80(FP), SI
-	ADDQ SI, next_len+88(FP)
-	MOVQ n+104(FP), DI
-	MOVQ dim+112(FP), R8
-	SHLQ $0x02, CX
-	SHLQ $0x01, R8
-	LEAQ (R8)(R8*2), R9
-	LEAQ (R9)(R8*2), R10
-	LEAQ (R10)(R8*2), R11
-	CMPQ DI, $0x00000002
+TEXT ·product8F16AVX512(SB), NOSPLIT, $8-144
+	MOVQ from+112(FP), AX
+	MOVQ to+120(FP), CX
+	MOVQ dim+128(FP), DX
+	SUBQ CX, DX
+	SUBQ AX, CX
+	MOVQ DX, to+120(FP)
+	MOVQ s_base+0(FP), DX
+	MOVQ stride+24(FP), BX
+	MOVQ q_base+32(FP), SI
+	MOVQ k_base+56(FP), DI
+	MOVQ next_base+80(FP), R8
+	ADDQ R8, next_len+88(FP)
+	MOVQ n+104(FP), R9
+	MOVQ dim+128(FP), R10
+	SHLQ $0x02, BX
+	LEAQ (SI)(AX*4), SI
+	LEAQ (DI)(AX*2), DI
+	SHLQ $0x01, CX
+	MOVQ CX, (SP)
+	SHLQ $0x01, R10
+	NEGQ CX
+	ADDQ R10, CX
+	MOVQ CX, dim+128(FP)
+	LEAQ (R10)(R10*2), AX
+	LEAQ (AX)(R10*2), CX
+	LEAQ (CX)(R10*2), R11
+	CMPQ R9, $0x00000002
 	JLT  end2
 
 loop1:
+	CMPQ   from+112(FP), $0x00
+	JNE    resumed3
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -40,50 +55,95 @@ loop1:
 	VXORPS Z13, Z13, Z13
 	VXORPS Z14, Z14, Z14
 	VXORPS Z15, Z15, Z15
-	MOVQ   R8, R12
-	CMPQ   R12, $0x00000020
-	JLT    end4
+	JMP    begun4
 
-loop3:
-	VCVTPH2PS   (BX), Z16
-	VCVTPH2PS   (BX)(R8*1), Z17
-	VMOVUPS     (DX), Z18
+resumed3:
+	MOVQ    sums+136(FP), R12
+	VMOVUPS (R12), Z0
+	VMOVUPS 64(R12), Z1
+	VMOVUPS 128(R12), Z2
+	VMOVUPS 192(R12), Z3
+	VMOVUPS 256(R12), Z4
+	VMOVUPS 320(R12), Z5
+	VMOVUPS 384(R12), Z6
+	VMOVUPS 448(R12), Z7
+	VMOVUPS 512(R12), Z8
+	VMOVUPS 576(R12), Z9
+	VMOVUPS 640(R12), Z10
+	VMOVUPS 704(R12), Z11
+	VMOVUPS 768(R12), Z12
+	VMOVUPS 832(R12), Z13
+	VMOVUPS 896(R12), Z14
+	VMOVUPS 960(R12), Z15
+
+begun4:
+	MOVQ (SP), R12
+	CMPQ R12, $0x00000020
+	JLT  end6
+
+loop5:
+	VCVTPH2PS   (DI), Z16
+	VCVTPH2PS   (DI)(R10*1), Z17
+	VMOVUPS     (SI), Z18
 	VFMADD231PS Z16, Z18, Z0
 	VFMADD231PS Z17, Z18, Z1
-	VMOVUPS     (DX)(R8*2), Z18
+	VMOVUPS     (SI)(R10*2), Z18
 	VFMADD231PS Z16, Z18, Z2
 	VFMADD231PS Z17, Z18, Z3
-	VMOVUPS     (DX)(R8*4), Z18
+	VMOVUPS     (SI)(R10*4), Z18
 	VFMADD231PS Z16, Z18, Z4
 	VFMADD231PS Z17, Z18, Z5
-	VMOVUPS     (DX)(R9*2), Z18
+	VMOVUPS     (SI)(AX*2), Z18
 	VFMADD231PS Z16, Z18, Z6
 	VFMADD231PS Z17, Z18, Z7
-	VMOVUPS     (DX)(R8*8), Z18
+	VMOVUPS     (SI)(R10*8), Z18
 	VFMADD231PS Z16, Z18, Z8
 	VFMADD231PS Z17, Z18, Z9
-	VMOVUPS     (DX)(R10*2), Z18
+	VMOVUPS     (SI)(CX*2), Z18
 	VFMADD231PS Z16, Z18, Z10
 	VFMADD231PS Z17, Z18, Z11
-	VMOVUPS     (DX)(R9*4), Z18
+	VMOVUPS     (SI)(AX*4), Z18
 	VFMADD231PS Z16, Z18, Z12
 	VFMADD231PS Z17, Z18, Z13
-	VMOVUPS     (DX)(R11*2), Z18
+	VMOVUPS     (SI)(R11*2), Z18
 	VFMADD231PS Z16, Z18, Z14
 	VFMADD231PS Z17, Z18, Z15
-	PREFETCHT1  (SI)
+	PREFETCHT1  (R8)
+	ADDQ        $0x00000040, R8
+	CMPQ        R8, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), R8
+	ADDQ        $0x00000020, DI
 	ADDQ        $0x00000040, SI
-	CMPQ        SI, next_len+88(FP)
-	CMOVQHI     next_len+88(FP), SI
-	ADDQ        $0x00000020, BX
-	ADDQ        $0x00000040, DX
 	SUBQ        $0x00000020, R12
 	CMPQ        R12, $0x00000020
-	JGE         loop3
+	JGE         loop5
 
-end4:
-	SUBQ          R8, DX
-	SUBQ          R8, DX
+end6:
+	SUBQ    (SP), SI
+	SUBQ    (SP), SI
+	ADDQ    dim+128(FP), DI
+	CMPQ    to+120(FP), $0x00
+	JEQ     last7
+	MOVQ    sums+136(FP), R12
+	VMOVUPS Z0, (R12)
+	VMOVUPS Z1, 64(R12)
+	VMOVUPS Z2, 128(R12)
+	VMOVUPS Z3, 192(R12)
+	VMOVUPS Z4, 256(R12)
+	VMOVUPS Z5, 320(R12)
+	VMOVUPS Z6, 384(R12)
+	VMOVUPS Z7, 448(R12)
+	VMOVUPS Z8, 512(R12)
+	VMOVUPS Z9, 576(R12)
+	VMOVUPS Z10, 640(R12)
+	VMOVUPS Z11, 704(R12)
+	VMOVUPS Z12, 768(R12)
+	VMOVUPS Z13, 832(R12)
+	VMOVUPS Z14, 896(R12)
+	VMOVUPS Z15, 960(R12)
+	JMP     ended8
+
+last7:
 	MOVL          $0x0000cccc, R12
 	KMOVW         R12, K1
 	VSHUFPS       $0x4e, Z1, Z0, Z16
@@ -133,38 +193,42 @@ end4:
 	VSHUFF32X4    $0xdd, Z8, Z0, Z1
 	VSHUFF32X4    $0x88, Z8, Z0, Z0
 	VADDPS        Z1, Z0, Z0
-	MOVQ          AX, R12
+	MOVQ          DX, R12
 	VMOVLPS       X0, (R12)
-	ADDQ          CX, R12
+	ADDQ          BX, R12
 	VMOVHPS       X0, (R12)
-	ADDQ          CX, R12
+	ADDQ          BX, R12
 	VEXTRACTF32X4 $0x01, Z0, X1
 	VMOVLPS       X1, (R12)
-	ADDQ          CX, R12
+	ADDQ          BX, R12
 	VMOVHPS       X1, (R12)
-	ADDQ          CX, R12
+	ADDQ          BX, R12
 	VEXTRACTF32X4 $0x02, Z0, X1
 	VMOVLPS       X1, (R12)
-	ADDQ          CX, R12
+	ADDQ          BX, R12
 	VMOVHPS       X1, (R12)
-	ADDQ          CX, R12
+	ADDQ          BX, R12
 	VEXTRACTF32X4 $0x03, Z0, X0
 	VMOVLPS       X0, (R12)
-	ADDQ          CX, R12
+	ADDQ          BX, R12
 	VMOVHPS       X0, (R12)
-	ADDQ          CX, R12
-	ADDQ          $0x00000008, AX
-	ADDQ          R8, BX
-	SUBQ          $0x00000002, DI
-	CMPQ          DI, $0x00000002
-	JGE           loop1
+	ADDQ          BX, R12
+
+ended8:
+	ADDQ $0x00000400, sums+136(FP)
+	ADDQ $0x00000008, DX
+	ADDQ R10, DI
+	SUBQ $0x00000002, R9
+	CMPQ R9, $0x00000002
+	JGE  loop1
 
 end2:
-	CMPQ DI, $0x00000001
-	JLT  end6
+	CMPQ R9, $0x00000001
+	JLT  end10
 
-loop5:
-	MOVQ   AX, R12
+loop9:
+	CMPQ   from+112(FP), $0x00
+	JNE    resumed11
 	VXORPS Z0, Z0, Z0
 	VXORPS Z1, Z1, Z1
 	VXORPS Z2, Z2, Z2
@@ -173,41 +237,71 @@ loop5:
 	VXORPS Z5, Z5, Z5
 	VXORPS Z6, Z6, Z6
 	VXORPS Z7, Z7, Z7
-	MOVQ   R8, R13
-	CMPQ   R13, $0x00000020
-	JLT    end8
+	JMP    begun12
 
-loop7:
-	VCVTPH2PS   (BX), Z8
-	VMOVUPS     (DX), Z9
+resumed11:
+	MOVQ    sums+136(FP), R12
+	VMOVUPS (R12), Z0
+	VMOVUPS 64(R12), Z1
+	VMOVUPS 128(R12), Z2
+	VMOVUPS 192(R12), Z3
+	VMOVUPS 256(R12), Z4
+	VMOVUPS 320(R12), Z5
+	VMOVUPS 384(R12), Z6
+	VMOVUPS 448(R12), Z7
+
+begun12:
+	MOVQ (SP), R12
+	CMPQ R12, $0x00000020
+	JLT  end14
+
+loop13:
+	VCVTPH2PS   (DI), Z8
+	VMOVUPS     (SI), Z9
 	VFMADD231PS Z8, Z9, Z0
-	VMOVUPS     (DX)(R8*2), Z9
+	VMOVUPS     (SI)(R10*2), Z9
 	VFMADD231PS Z8, Z9, Z1
-	VMOVUPS     (DX)(R8*4), Z9
+	VMOVUPS     (SI)(R10*4), Z9
 	VFMADD231PS Z8, Z9, Z2
-	VMOVUPS     (DX)(R9*2), Z9
+	VMOVUPS     (SI)(AX*2), Z9
 	VFMADD231PS Z8, Z9, Z3
-	VMOVUPS     (DX)(R8*8), Z9
+	VMOVUPS     (SI)(R10*8), Z9
 	VFMADD231PS Z8, Z9, Z4
-	VMOVUPS     (DX)(R10*2), Z9
+	VMOVUPS     (SI)(CX*2), Z9
 	VFMADD231PS Z8, Z9, Z5
-	VMOVUPS     (DX)(R9*4), Z9
+	VMOVUPS     (SI)(AX*4), Z9
 	VFMADD231PS Z8, Z9, Z6
-	VMOVUPS     (DX)(R11*2), Z9
+	VMOVUPS     (SI)(R11*2), Z9
 	VFMADD231PS Z8, Z9, Z7
-	PREFETCHT1  (SI)
-	ADDQ        $0x00000020, SI
-	CMPQ        SI, next_len+88(FP)
-	CMOVQHI     next_len+88(FP), SI
-	ADDQ        $0x00000020, BX
-	ADDQ        $0x00000040, DX
-	SUBQ        $0x00000020, R13
-	CMPQ        R13, $0x00000020
-	JGE         loop7
+	PREFETCHT1  (R8)
+	ADDQ        $0x00000020, R8
+	CMPQ        R8, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), R8
+	ADDQ        $0x00000020, DI
+	ADDQ        $0x00000040, SI
+	SUBQ        $0x00000020, R12
+	CMPQ        R12, $0x00000020
+	JGE         loop13
 
-end8:
-	SUBQ          R8, DX
-	SUBQ          R8, DX
+end14:
+	SUBQ    (SP), SI
+	SUBQ    (SP), SI
+	ADDQ    dim+128(FP), DI
+	CMPQ    to+120(FP), $0x00
+	JEQ     last15
+	MOVQ    sums+136(FP), R12
+	VMOVUPS Z0, (R12)
+	VMOVUPS Z1, 64(R12)
+	VMOVUPS Z2, 128(R12)
+	VMOVUPS Z3, 192(R12)
+	VMOVUPS Z4, 256(R12)
+	VMOVUPS Z5, 320(R12)
+	VMOVUPS Z6, 384(R12)
+	VMOVUPS Z7, 448(R12)
+	JMP     ended16
+
+last15:
+	MOVQ          DX, R12
 	VPERMILPS     $0x4e, Z0, Z8
 	VADDPS        Z8, Z0, Z0
 	VPERMILPS     $0xb1, Z0, Z8
@@ -217,7 +311,7 @@ end8:
 	VEXTRACTF128  $0x01, Y0, X8
 	VADDPS        X8, X0, X0
 	VMOVSS        X0, (R12)
-	ADDQ          CX, R12
+	ADDQ          BX, R12
 	VPERMILPS     $0x4e, Z1, Z0
 	VADDPS        Z0, Z1, Z1
 	VPERMILPS     $0xb1, Z1, Z0
@@ -227,7 +321,7 @@ end8:
 	VEXTRACTF128  $0x01, Y1, X0
 	VADDPS        X0, X1, X1
 	VMOVSS        X1, (R12)
-	ADDQ          CX, R12
+	ADDQ          BX, R12
 	VPERMILPS     $0x4e, Z2, Z0
 	VADDPS        Z0, Z2, Z2
 	VPERMILPS     $0xb1, Z2, Z0
@@ -237,7 +331,7 @@ end8:
 	VEXTRACTF128  $0x01, Y2, X0
 	VADDPS        X0, X2, X2
 	VMOVSS        X2, (R12)
-	ADDQ          CX, R12
+	ADDQ          BX, R12
 	VPERMILPS     $0x4e, Z3, Z0
 	VADDPS        Z0, Z3, Z3
 	VPERMILPS     $0xb1, Z3, Z0
@@ -247,7 +341,7 @@ end8:
 	VEXTRACTF128  $0x01, Y3, X0
 	VADDPS        X0, X3, X3
 	VMOVSS        X3, (R12)
-	ADDQ          CX, R12
+	ADDQ          BX, R12
 	VPERMILPS     $0x4e, Z4, Z0
 	VADDPS        Z0, Z4, Z4
 	VPERMILPS     $0xb1, Z4, Z0
@@ -257,7 +351,7 @@ end8:
 	VEXTRACTF128  $0x01, Y4, X0
 	VADDPS        X0, X4, X4
 	VMOVSS        X4, (R12)
-	ADDQ          CX, R12
+	ADDQ          BX, R12
 	VPERMILPS     $0x4e, Z5, Z0
 	VADDPS        Z0, Z5, Z5
 	VPERMILPS     $0xb1, Z5, Z0
@@ -267,7 +361,7 @@ end8:
 	VEXTRACTF128  $0x01, Y5, X0
 	VADDPS        X0, X5, X5
 	VMOVSS        X5, (R12)
-	ADDQ          CX, R12
+	ADDQ          BX, R12
 	VPERMILPS     $0x4e, Z6, Z0
 	VADDPS        Z0, Z6, Z6
 	VPERMILPS     $0xb1, Z6, Z0
@@ -277,7 +371,7 @@ end8:
 	VEXTRACTF128  $0x01, Y6, X0
 	VADDPS        X0, X6, X6
 	VMOVSS        X6, (R12)
-	ADDQ          CX, R12
+	ADDQ          BX, R12
 	VPERMILPS     $0x4e, Z7, Z0
 	VADDPS        Z0, Z7, Z7
 	VPERMILPS     $0xb1, Z7, Z0
@@ -287,12 +381,15 @@ end8:
 	VEXTRACTF128  $0x01, Y7, X0
 	VADDPS        X0, X7, X7
 	VMOVSS        X7, (R12)
-	ADDQ          CX, R12
-	ADDQ          $0x00000004, AX
-	SUBQ          $0x00000001, DI
-	CMPQ          DI, $0x00000001
-	JGE           loop5
+	ADDQ          BX, R12
 
-end6:
+ended16:
+	ADDQ $0x00000200, sums+136(FP)
+	ADDQ $0x00000004, DX
+	SUBQ $0x00000001, R9
+	CMPQ R9, $0x00000001
+	JGE  loop9
+
+end10:
 	VZEROUPPER
 	RET

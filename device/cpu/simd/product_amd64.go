@@ -2,51 +2,66 @@
 
 package simd
 
-// wideProductF32 is the products of 1, 2, 4 or 8 vectors.
-func wideProductF32(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int) {
-	switch {
-	case vectors == 1 && direct:
+// wideProductF32 is the product of one vector.
+func wideProductF32(_ int, s []float32, stride int, q []float32, k, next []byte, n, dim int) {
+	if direct {
 		product1F32Direct(s, stride, q, k, next, n, dim)
-	case vectors == 1:
-		product1F32AVX512(s, stride, q, k, next, n, dim)
-	case vectors == 2:
-		product2F32AVX512(s, stride, q, k, next, n, dim)
-	case vectors == 4:
-		product4F32AVX512(s, stride, q, k, next, n, dim)
-	case vectors == 8:
-		product8F32AVX512(s, stride, q, k, next, n, dim)
+		return
+	}
+	product1F32AVX512(s, stride, q, k, next, n, dim)
+}
+
+// panelProductF32 is a panel's products of 2, 4 or 8 vectors.
+func panelProductF32(vectors int, s []float32, stride int, q []float32, k, next []byte, n, from, to, dim int, sums *panelSums) {
+	switch vectors {
+	case 2:
+		product2F32AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 4:
+		product4F32AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 8:
+		product8F32AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
 	}
 }
 
-// wideProductF16 is the products of 1, 2, 4 or 8 vectors.
-func wideProductF16(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int) {
-	switch {
-	case vectors == 1 && direct:
+// wideProductF16 is the product of one vector.
+func wideProductF16(_ int, s []float32, stride int, q []float32, k, next []byte, n, dim int) {
+	if direct {
 		product1F16Direct(s, stride, q, k, next, n, dim)
-	case vectors == 1:
-		product1F16AVX512(s, stride, q, k, next, n, dim)
-	case vectors == 2:
-		product2F16AVX512(s, stride, q, k, next, n, dim)
-	case vectors == 4:
-		product4F16AVX512(s, stride, q, k, next, n, dim)
-	case vectors == 8:
-		product8F16AVX512(s, stride, q, k, next, n, dim)
+		return
+	}
+	product1F16AVX512(s, stride, q, k, next, n, dim)
+}
+
+// panelProductF16 is a panel's products of 2, 4 or 8 vectors.
+func panelProductF16(vectors int, s []float32, stride int, q []float32, k, next []byte, n, from, to, dim int, sums *panelSums) {
+	switch vectors {
+	case 2:
+		product2F16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 4:
+		product4F16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 8:
+		product8F16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
 	}
 }
 
-// wideProductBF16 is the products of 1, 2, 4 or 8 vectors.
-func wideProductBF16(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int) {
-	switch {
-	case vectors == 1 && direct:
+// wideProductBF16 is the product of one vector.
+func wideProductBF16(_ int, s []float32, stride int, q []float32, k, next []byte, n, dim int) {
+	if direct {
 		product1BF16Direct(s, stride, q, k, next, n, dim)
-	case vectors == 1:
-		product1BF16AVX512(s, stride, q, k, next, n, dim)
-	case vectors == 2:
-		product2BF16AVX512(s, stride, q, k, next, n, dim)
-	case vectors == 4:
-		product4BF16AVX512(s, stride, q, k, next, n, dim)
-	case vectors == 8:
-		product8BF16AVX512(s, stride, q, k, next, n, dim)
+		return
+	}
+	product1BF16AVX512(s, stride, q, k, next, n, dim)
+}
+
+// panelProductBF16 is a panel's products of 2, 4 or 8 vectors.
+func panelProductBF16(vectors int, s []float32, stride int, q []float32, k, next []byte, n, from, to, dim int, sums *panelSums) {
+	switch vectors {
+	case 2:
+		product2BF16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 4:
+		product4BF16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 8:
+		product8BF16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
 	}
 }
 

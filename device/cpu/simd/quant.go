@@ -159,18 +159,12 @@ func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, row
 		productExpanded(dst, stride, x, w[:rows*row], tokens, rows, cols, of)
 		return
 	}
-	step := rows
-	if tokens > most {
-		step = max(4, productBytes/max(1, row)&^3)
-	}
+	step := rowsAtOnce(rows, row, tokens, most)
 	for r := 0; r < rows; r += step {
 		n := min(step, rows-r)
 		part, next := w[r*row:(r+n)*row], w[min(len(w), r*row+ahead(n*row, row)):]
 		for t := 0; t < tokens; {
-			take := 1
-			for take < most && t+2*take <= tokens {
-				take *= 2
-			}
+			take := together(tokens-t, most)
 			product(take, dst[t*stride+r:], stride, x[t*cols:], part, next, n, cols, halves())
 			next = part[:0] // it is on its way
 			t += take

@@ -640,46 +640,52 @@ func product1F32AVX512(s []float32, stride int, q []float32, k []byte, next []by
 //
 //	for h := range 2 {
 //		for j := range n {
-//			for i := range dim {
+//			for i := from; i < to; i++ {
 //				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
 //			}
 //		}
 //	}
 //
-// for dim a multiple of 16. It prefetches next, at most 4*n*dim bytes of it.
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 4*n*(to-from) bytes of it.
 //
 //go:noescape
-func product2F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+func product2F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 
 // product4F32AVX512 is
 //
 //	for h := range 4 {
 //		for j := range n {
-//			for i := range dim {
+//			for i := from; i < to; i++ {
 //				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
 //			}
 //		}
 //	}
 //
-// for dim a multiple of 16. It prefetches next, at most 4*n*dim bytes of it.
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 4*n*(to-from) bytes of it.
 //
 //go:noescape
-func product4F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+func product4F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 
 // product8F32AVX512 is
 //
 //	for h := range 8 {
 //		for j := range n {
-//			for i := range dim {
+//			for i := from; i < to; i++ {
 //				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
 //			}
 //		}
 //	}
 //
-// for dim a multiple of 16. It prefetches next, at most 4*n*dim bytes of it.
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 4*n*(to-from) bytes of it.
 //
 //go:noescape
-func product8F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+func product8F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 
 // product1F16AVX512 is
 //
@@ -700,46 +706,52 @@ func product1F16AVX512(s []float32, stride int, q []float32, k []byte, next []by
 //
 //	for h := range 2 {
 //		for j := range n {
-//			for i := range dim {
+//			for i := from; i < to; i++ {
 //				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
 //			}
 //		}
 //	}
 //
-// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 2*n*(to-from) bytes of it.
 //
 //go:noescape
-func product2F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+func product2F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 
 // product4F16AVX512 is
 //
 //	for h := range 4 {
 //		for j := range n {
-//			for i := range dim {
+//			for i := from; i < to; i++ {
 //				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
 //			}
 //		}
 //	}
 //
-// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 2*n*(to-from) bytes of it.
 //
 //go:noescape
-func product4F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+func product4F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 
 // product8F16AVX512 is
 //
 //	for h := range 8 {
 //		for j := range n {
-//			for i := range dim {
+//			for i := from; i < to; i++ {
 //				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
 //			}
 //		}
 //	}
 //
-// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 2*n*(to-from) bytes of it.
 //
 //go:noescape
-func product8F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+func product8F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 
 // product1BF16AVX512 is
 //
@@ -760,46 +772,52 @@ func product1BF16AVX512(s []float32, stride int, q []float32, k []byte, next []b
 //
 //	for h := range 2 {
 //		for j := range n {
-//			for i := range dim {
+//			for i := from; i < to; i++ {
 //				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
 //			}
 //		}
 //	}
 //
-// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 2*n*(to-from) bytes of it.
 //
 //go:noescape
-func product2BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+func product2BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 
 // product4BF16AVX512 is
 //
 //	for h := range 4 {
 //		for j := range n {
-//			for i := range dim {
+//			for i := from; i < to; i++ {
 //				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
 //			}
 //		}
 //	}
 //
-// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 2*n*(to-from) bytes of it.
 //
 //go:noescape
-func product4BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+func product4BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 
 // product8BF16AVX512 is
 //
 //	for h := range 8 {
 //		for j := range n {
-//			for i := range dim {
+//			for i := from; i < to; i++ {
 //				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
 //			}
 //		}
 //	}
 //
-// for dim a multiple of 16. It prefetches next, at most 2*n*dim bytes of it.
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 2*n*(to-from) bytes of it.
 //
 //go:noescape
-func product8BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, dim int)
+func product8BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 
 // product1F32Direct is
 //
@@ -2368,21 +2386,6 @@ func product2Q8_0Whole(s []float32, stride int, q []byte, k []byte, next []byte,
 //go:noescape
 func product4Q8_0Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
-// product8Q8_0Whole is
-//
-//	for h := range 8 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product8Q8_0Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
 // product1Q8_0WholeDirect is
 //
 //	for h := range 1 {
@@ -2442,21 +2445,6 @@ func product2Q4_0Whole(s []float32, stride int, q []byte, k []byte, next []byte,
 //
 //go:noescape
 func product4Q4_0Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product8Q4_0Whole is
-//
-//	for h := range 8 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product8Q4_0Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
 // product1Q4_0WholeDirect is
 //
@@ -2518,21 +2506,6 @@ func product2Q4_KWhole(s []float32, stride int, q []byte, k []byte, next []byte,
 //go:noescape
 func product4Q4_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
-// product8Q4_KWhole is
-//
-//	for h := range 8 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeQ4_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product8Q4_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
 // product1Q4_KWholeDirect is
 //
 //	for h := range 1 {
@@ -2592,21 +2565,6 @@ func product2Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte,
 //
 //go:noescape
 func product4Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
-
-// product8Q6_KWhole is
-//
-//	for h := range 8 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeQ6_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
-//
-//go:noescape
-func product8Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
 // product1Q6_KWholeDirect is
 //
@@ -2671,22 +2629,6 @@ func product2Affine8Whole(s []float32, stride int, q []byte, k []byte, next []by
 //go:noescape
 func product4Affine8Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
 
-// product8Affine8Whole is
-//
-//	for h := range 8 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAffine8AVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
-//
-//go:noescape
-func product8Affine8Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
-
 // product1Affine8WholeDirect is
 //
 //	for h := range 1 {
@@ -2750,22 +2692,6 @@ func product2Affine4Whole(s []float32, stride int, q []byte, k []byte, next []by
 //
 //go:noescape
 func product4Affine4Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
-
-// product8Affine4Whole is
-//
-//	for h := range 8 {
-//		for j := range n {
-//			for i := range dim {
-//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
-//			}
-//		}
-//	}
-//
-// for q as wholeAffine4AVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
-// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
-//
-//go:noescape
-func product8Affine4Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
 
 // product1Affine4WholeDirect is
 //

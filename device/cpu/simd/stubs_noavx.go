@@ -9,6 +9,15 @@ func detect() (avx2, avxVNNI, avx512, vnni, gfni bool) { return false, false, fa
 
 func detectDirect() bool { return false }
 
+// Panels are for AVX-512.
+
+func panelProductF32(int, []float32, int, []float32, []byte, []byte, int, int, int, int, *panelSums) {
+}
+func panelProductF16(int, []float32, int, []float32, []byte, []byte, int, int, int, int, *panelSums) {
+}
+func panelProductBF16(int, []float32, int, []float32, []byte, []byte, int, int, int, int, *panelSums) {
+}
+
 func dotsF32AVX2(dst, x []float32, w []byte, _ int) { dotsF32Go(dst, x, w, 0) }
 
 func dotsPairF32AVX2(dst, dst2, x, x2 []float32, w []byte, _ int) {

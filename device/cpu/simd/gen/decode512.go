@@ -92,33 +92,7 @@ func (a *asm) products(f format, heads, keys int, near bool) {
 		}
 		left := a.copyOf(row)
 		a.repeat(left, step, func() {
-			if heads < keys { // few heads: a key at a time
-				y := make([]reg.VecVirtual, heads)
-				for h := range y {
-					y[h] = a.ZMM()
-					a.VMOVUPS(queries[h], y[h])
-				}
-				for j := range keys {
-					x := a.ZMM()
-					a.load(f, stored[j], x)
-					for h := range heads {
-						a.VFMADD231PS(x, y[h], acc[h*keys+j])
-					}
-				}
-			} else {
-				x := make([]reg.VecVirtual, keys)
-				for j := range x {
-					x[j] = a.ZMM()
-					a.load(f, stored[j], x[j])
-				}
-				for h := range heads {
-					y := a.ZMM()
-					a.VMOVUPS(queries[h], y)
-					for j := range keys {
-						a.VFMADD231PS(x[j], y, acc[h*keys+j])
-					}
-				}
-			}
+			a.multiply(f, stored, queries, acc)
 			a.prefetch(next, limit, keys*step)
 			asked(keys * step)
 			a.ADDQ(operand.U32(step), k)
@@ -151,6 +125,38 @@ func (a *asm) products(f format, heads, keys int, near bool) {
 	})
 	a.VZEROUPPER()
 	a.RET()
+}
+
+// multiply adds the products of sixteen elements of some keys with those of each head to sums, which are a head's for all keys, then the next's.
+func (a *asm) multiply(f format, stored, queries []operand.Mem, acc []reg.VecVirtual) {
+	heads, keys := len(queries), len(stored)
+	if heads < keys { // few heads: a key at a time
+		y := make([]reg.VecVirtual, heads)
+		for h := range y {
+			y[h] = a.ZMM()
+			a.VMOVUPS(queries[h], y[h])
+		}
+		for j := range keys {
+			x := a.ZMM()
+			a.load(f, stored[j], x)
+			for h := range heads {
+				a.VFMADD231PS(x, y[h], acc[h*keys+j])
+			}
+		}
+		return
+	}
+	x := make([]reg.VecVirtual, keys)
+	for j := range x {
+		x[j] = a.ZMM()
+		a.load(f, stored[j], x[j])
+	}
+	for h := range heads {
+		y := a.ZMM()
+		a.VMOVUPS(queries[h], y)
+		for j := range keys {
+			a.VFMADD231PS(x[j], y, acc[h*keys+j])
+		}
+	}
 }
 
 // laneSums is the sums of the lanes of 4, 8 or 16 vectors, which it destroys, in their order. Lanes add up as

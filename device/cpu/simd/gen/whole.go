@@ -7,7 +7,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// wholes are the products of 1, 2, 4 or 8 rows of activations, as whole numbers of 16 bits, with quantized weights. A lane has weights of one
+// wholes are the products of 1, 2 or 4 rows of activations, as whole numbers of 16 bits, with quantized weights. A lane has weights of one
 // group in one vector or two, and VNNI adds up their products with one byte of the numbers and then with the other, between which the sum moves up by a byte. So
 // one conversion and one multiplication by scales serve 64 weights or 128.
 var wholes = func() []routine {
@@ -16,13 +16,18 @@ var wholes = func() []routine {
 		rs = append(rs, routine{o.file + "_avx512", func(a *asm) { wholeNumbers(a, o) }})
 	}
 	for _, f := range wholeFormats {
-		for _, vectors := range []int{1, 2, 4, 8} {
+		for _, vectors := range []int{1, 2, 4} {
 			rs = append(rs, routine{fmt.Sprintf("product%d_%s_whole_avx512", vectors, f.file), func(a *asm) { a.wide = true; wholeProduct(a, f, vectors, false) }})
 		}
 		rs = append(rs, routine{fmt.Sprintf("product1_%s_whole_direct_avx512", f.file), func(a *asm) { a.wide = true; wholeProduct(a, f, 1, true) }})
 	}
 	return rs
 }()
+
+const (
+	wholeRows    = 4 // that go together
+	wholeSharing = 2 // of them that have what they need of a token in registers at once, if there are several tokens
+)
 
 // mostBeside is up to how many tokens registers are left for what is beside their products.
 const mostBeside = 2
@@ -31,7 +36,7 @@ const nearRow = 1024 // how far ahead in a long row what a product of one token 
 
 // wholeProduct writes a product. One that is direct asks for what comes to be brought into the first cache at once, rather than into the second and from there into the first.
 func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
-	keys, o := min(4, 16/vectors), f.order
+	o := f.order
 	name, ask := fmt.Sprintf("product%d%sWhole", vectors, f.name), a.PREFETCHT1
 	if direct {
 		name, ask = name+"Direct", a.PREFETCHT0
@@ -61,14 +66,14 @@ func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
 		a.ADDQ(operand.U32(o.bytes()), activations)
 		a.ADDQ(operand.U32(f.bytes), row)
 	})
-	units, rows := a.multiples(activations, vectors), a.multiples(row, keys)
-	reader := f.begin(a, wholeProducts{k, rows, vectors, keys})
+	units, rows := a.multiples(activations, vectors), a.multiples(row, wholeRows)
+	reader := f.begin(a, wholeProducts{k, rows, vectors, wholeRows})
 	var waiting operand.Mem // what is beside the products, where there are too few registers
 	if o.sums && vectors > mostBeside {
 		waiting = a.AllocLocal(64 * vectors)
 	}
 	soon := a.GP64() // how far ahead of its use memory is brought from the second cache into the first: to the next rows, or further on in long ones
-	if vectors == 1 && !direct {
+	if !direct {
 		far := a.GP64()
 		a.MOVQ(row, soon)
 		a.SHLQ(operand.U8(2), soon)
@@ -103,20 +108,23 @@ func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
 		}
 		a.repeat(left, f.bytes, func() {
 			tokens := strided(q, units, 1, vectors)
-			operandOf := func(token, disp int) operand.Op { return moved(tokens[token], disp) }
-			if vectors == 1 && keys > 1 { // the rows share them
+			// sharedBy gives what a token has at a place: loaded once if several rows take it.
+			sharedBy := func(rows, token int) func(disp int) operand.Op {
 				have := map[int]reg.VecVirtual{}
-				operandOf = func(_, disp int) operand.Op {
+				return func(disp int) operand.Op {
+					if rows == 1 {
+						return moved(tokens[token], disp)
+					}
 					if have[disp] == nil {
 						have[disp] = a.ZMM()
-						a.VMOVDQU64(at(q, disp), have[disp])
+						a.VMOVDQU64(moved(tokens[token], disp), have[disp])
 					}
 					return have[disp]
 				}
 			}
 			step := reader.open(stored, left, f.bytes)
 			var coming []operand.Mem
-			if vectors == 1 && keys > 1 && !direct {
+			if keys > 1 && !direct {
 				near := a.GP64()
 				a.LEAQ(atIndex(k, soon, 1, 0), near)
 				coming = strided(near, rows, 1, keys)
@@ -127,52 +135,78 @@ func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
 					factor := step.beside(part)
 					for h := range vectors {
 						v := besides(beside, h)
-						a.VFMADD231PS(operandOf(h, o.sum(part)), factor, v)
+						a.VFMADD231PS(moved(tokens[h], o.sum(part)), factor, v)
 						if waiting.Base != nil {
 							a.VMOVUPS(v, waiting.Offset(64*h))
 						}
 					}
 				}
 				scales, factors := step.scales(part), make([]reg.VecVirtual, vectors)
-				for h := range factors {
-					factors[h] = scales
-					if h+1 < vectors {
-						factors[h] = a.ZMM()
+				factorOf := func(h int) reg.VecVirtual {
+					if factors[h] == nil {
+						factors[h] = scales
+						if h+1 < vectors {
+							factors[h] = a.ZMM()
+						}
+						a.VMULPS(moved(tokens[h], o.scales(part)), scales, factors[h])
 					}
-					a.VMULPS(operandOf(h, o.scales(part)), scales, factors[h])
+					return factors[h]
 				}
-				for r := range keys {
-					weights := step.weights(part, r)
+				sharing, sharedByAll := min(keys, wholeSharing), sharedBy(keys, 0)
+				if vectors == 1 { // all rows share, and their weights come one after the other
+					sharing = 1
+				}
+				for first := 0; first < keys; first += sharing {
+					weights, sums := make([][]reg.VecVirtual, sharing), make([]reg.VecVirtual, sharing)
+					for r := range weights {
+						weights[r] = step.weights(part, first+r)
+					}
 					for h := range vectors {
-						sum, factor := a.ZMM(), a.ZMM()
-						if o.sums {
-							a.VMOVDQU64(a.words("none", func(int) uint32 { return 0 }), sum)
-						} else {
-							a.VMOVDQU64(moved(tokens[h], o.start(part)), sum)
+						operandOf := sharedByAll
+						if vectors > 1 {
+							operandOf = sharedBy(sharing, h)
 						}
-						for i, w := range weights {
-							a.raw("VPDPBUSD", true, nil, operandOf(h, o.upper(part)+64*i), w, sum)
+						products := func(at int) {
+							for i := range o.halves {
+								for r, sum := range sums {
+									a.raw("VPDPBUSD", true, nil, operandOf(at+64*i), weights[r][i], sum)
+								}
+							}
 						}
-						if o.sums {
-							a.VPSLLD(operand.U8(8), sum, sum)
-						} else {
-							// The sum's upper eight bits, which are the start's and no part of it, go, and the lowest become the start's.
-							a.raw("VPSHLDD", false, nil, operand.U8(8), operandOf(h, o.start(part)), sum, sum)
+						for r := range sums {
+							if o.sums {
+								sums[r] = a.zeroed(1)[0]
+							} else {
+								sums[r] = a.ZMM()
+								a.VMOVDQU64(operandOf(o.start(part)), sums[r])
+							}
 						}
-						for i, w := range weights {
-							a.raw("VPDPBUSD", true, nil, operandOf(h, o.lower(part)+64*i), w, sum)
+						products(o.upper(part))
+						for _, sum := range sums {
+							if o.sums {
+								a.VPSLLD(operand.U8(8), sum, sum)
+							} else {
+								// The sum's upper eight bits, which are the start's and no part of it, go, and the lowest become the start's.
+								a.raw("VPSHLDD", false, nil, operand.U8(8), operandOf(o.start(part)), sum, sum)
+							}
 						}
-						a.VCVTDQ2PS(sum, sum)
-						a.VPERMILPS(operand.U8(uint64(r*0x55)), factors[h], factor)
-						a.VFMADD231PS(factor, sum, acc[h*keys+r])
+						products(o.lower(part))
+						for r, sum := range sums {
+							a.VCVTDQ2PS(sum, sum)
+							factor := a.ZMM()
+							a.VPERMILPS(operand.U8(uint64((first+r)*0x55)), factorOf(h), factor)
+							a.VFMADD231PS(factor, sum, acc[h*keys+first+r])
+						}
 					}
 					if coming != nil && part == 0 {
-						for disp := 0; disp < f.bytes-cacheLine/2; disp += cacheLine {
-							a.PREFETCHT0(moved(coming[r], disp))
+						for r := first; r < first+sharing; r++ {
+							for disp := 0; disp < f.bytes-cacheLine/2; disp += cacheLine {
+								a.PREFETCHT0(moved(coming[r], disp))
+							}
 						}
 					}
 					// Evenly: too many at once would be dropped.
-					for line := lines * (part*keys + r) / places; line < lines*(part*keys+r+1)/places; line++ {
+					for line := lines * (part*keys + first) / places; line < lines*(part*keys+first+sharing)/places; line++ {
 						ask(at(next, line*cacheLine))
 					}
 				}
@@ -200,20 +234,20 @@ func wholeProduct(a *asm, f wholeFormat, vectors int, direct bool) {
 		a.MOVQ(stride, step)
 		return out, step
 	}
-	a.whileSlot(n, keys, func() {
-		v, beside := sums(keys)
+	a.whileSlot(n, wholeRows, func() {
+		v, beside := sums(wholeRows)
 		total := a.laneSums(v)
 		if o.sums {
 			var all []reg.VecVirtual
 			for h := range vectors {
 				all = append(all, besides(beside, h))
 			}
-			together(a.quarterSums(all, keys), total, total)
+			together(a.quarterSums(all), total, total)
 		}
 		out, step := place()
-		a.spread(total, out, step, vectors, keys)
-		a.ADDQ(operand.U32(keys*4), s)
-		for range keys - 1 {
+		a.spread(total, out, step, vectors, wholeRows)
+		a.ADDQ(operand.U32(wholeRows*4), s)
+		for range wholeRows - 1 {
 			a.ADDQ(row, k)
 		}
 	})
@@ -244,15 +278,12 @@ func (a *asm) quarterSum(v reg.VecVirtual) reg.VecVirtual {
 	return v.AsX().(reg.VecVirtual)
 }
 
-// quarterSums is the quarterSum of each vector, of which the first two lanes count or all four, in their order. It destroys them.
-func (a *asm) quarterSums(v []reg.VecVirtual, lanes int) reg.VecVirtual {
-	for i := 0; i < len(v); i += 4 / lanes {
+// quarterSums is the quarterSum of each vector, in their order. It destroys them.
+func (a *asm) quarterSums(v []reg.VecVirtual) reg.VecVirtual {
+	for i := range v {
 		quarter := a.quarterSum(v[i])
-		if lanes == 2 {
-			a.VMOVLHPS(a.quarterSum(v[i+1]), quarter, quarter)
-		}
 		if i > 0 {
-			a.VINSERTF32X4(operand.U8(uint64(i*lanes/4)), quarter, v[0], v[0])
+			a.VINSERTF32X4(operand.U8(uint64(i)), quarter, v[0], v[0])
 		}
 	}
 	return v[0]

@@ -118,7 +118,7 @@ func beginWholeQ8_0(a *asm, p wholeProducts) wholeReader {
 				weights: func(_, row int) []reg.VecVirtual {
 					half := func(i int) reg.VecVirtual {
 						v := a.ZMM()
-						a.VMOVDQU32(moved(rows[row], 2+16*i), v.AsX())
+						a.VBROADCASTI32X4(moved(rows[row], 2+16*i), v)
 						for g := 1; g < wholeGroups; g++ {
 							a.VINSERTI32X4(operand.U8(uint64(g)), moved(rows[row], bytes*g+2+16*i), v, v)
 						}

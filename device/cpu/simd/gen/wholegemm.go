@@ -25,7 +25,7 @@ type wholeGEMM struct {
 
 const (
 	gemmRows = 6      // of activations
-	panel    = 16     // weights that lie together
+	packedRows    = 16     // weights that lie together
 	pairs    = 32 / 2 // steps of a group
 )
 
@@ -80,23 +80,23 @@ func (k wholeGEMM) write(a *asm) {
 	xs, ws, t := a.GP64(), a.GP64(), a.GP64() // where scales begin, and what is behind them
 	a.IMUL3Q(operand.U32(pairs*gemmRows*4), groups, t)
 	a.LEAQ(atIndex(x, t, 1, 0), xs)
-	a.IMUL3Q(operand.U32(pairs*panel*4), groups, t)
+	a.IMUL3Q(operand.U32(pairs*packedRows*4), groups, t)
 	a.LEAQ(atIndex(w, t, 1, 0), ws)
 	var sums, least reg.GPVirtual
 	if k.sums {
 		sums, least = a.GP64(), a.GP64()
 		a.IMUL3Q(operand.U32(gemmRows*4), groups, t)
 		a.LEAQ(atIndex(xs, t, 1, 0), sums)
-		a.IMUL3Q(operand.U32(panel*4), groups, t)
+		a.IMUL3Q(operand.U32(packedRows*4), groups, t)
 		a.LEAQ(atIndex(ws, t, 1, 0), least)
 	}
-	// of is the memory of a vector's weights, or of what goes with them: the second vector of AVX-512 is of the next panel, that of AVX2 of the same.
+	// of is the memory of a vector's weights, or of what goes with them: the second vector of AVX-512 is of the next packedRows, that of AVX2 of the same.
 	beside := scales // of the float32 of a group beside its words
 	if k.sums {
 		beside++
 	}
 	second := a.GP64()
-	a.IMUL3Q(operand.U32(uint32(pairs+beside)*panel*4), groups, second)
+	a.IMUL3Q(operand.U32(uint32(pairs+beside)*packedRows*4), groups, second)
 	of := func(p reg.GPVirtual, j, disp int) operand.Mem {
 		switch {
 		case j == 0:
@@ -174,11 +174,11 @@ func (k wholeGEMM) write(a *asm) {
 		}
 		a.ADDQ(operand.U32(2*32*gemmRows), x)
 		a.ADDQ(operand.U32(4*gemmRows), xs)
-		a.ADDQ(operand.U32(2*32*panel), w)
-		a.ADDQ(operand.U32(4*panel*scales), ws)
+		a.ADDQ(operand.U32(2*32*packedRows), w)
+		a.ADDQ(operand.U32(4*packedRows*scales), ws)
 		if k.sums {
 			a.ADDQ(operand.U32(4*gemmRows), sums)
-			a.ADDQ(operand.U32(4*panel), least)
+			a.ADDQ(operand.U32(4*packedRows), least)
 		}
 	})
 	if !a.wide {
@@ -201,7 +201,7 @@ func (k wholeGEMM) products(a *asm, x, w reg.GPVirtual, first, n int, of func(p 
 	for u := range n {
 		b := [cols]reg.VecVirtual{a.vec(), a.vec()}
 		for j, v := range b {
-			a.VMOVUPS(of(w, j, (first+u)*4*panel), v)
+			a.VMOVUPS(of(w, j, (first+u)*4*packedRows), v)
 		}
 		for r := range gemmRows {
 			by := a.vec()
