@@ -9,6 +9,7 @@ type Weights struct {
 
 // weighed is the weights of up to dealtKeys values for four heads, times the scales of each group, as whole numbers.
 type weighed struct {
+	turned     [dealtKeys * QuantizedGroup]byte // a group of the values
 	numbers    [weighedBytes]byte
 	p          [4 * dealtKeys]float32 // weights and zeros
 	rest       [4 * fixedDim]byte     // the last one to three values, and zeros
