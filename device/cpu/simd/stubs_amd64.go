@@ -555,28 +555,6 @@ func scores8F16AVX512(s []float32, stride int, q []float32, k []byte, next []byt
 //go:noescape
 func values8F16AVX512(o []float32, p []float32, stride int, v []byte, next []byte, n int, dim int)
 
-// softmaxAVX2 is, for each head, with a row of s [heads][stride],
-//
-//	next := m
-//	for j := range n {
-//		next = max(next, s[j])
-//	}
-//	if next == -Inf {
-//		f, base = 0, 0
-//	} else {
-//		f, base = exp(m-next), next
-//	}
-//	m, l = next, l*f
-//	for j := range n {
-//		s[j] = exp(s[j] - base)
-//		l += s[j]
-//	}
-//
-// for n a multiple of 8. It prefetches next, at most 128 bytes with 16 scores.
-//
-//go:noescape
-func softmaxAVX2(s []float32, stride int, m []float32, l []float32, f []float32, next []byte, heads int, n int)
-
 // softmaxAVX512 is, for each head, with a row of s [heads][stride],
 //
 //	next := m
@@ -620,6 +598,28 @@ func softmaxAVX512(s []float32, stride int, m []float32, l []float32, f []float3
 //
 //go:noescape
 func softmaxNearAVX512(s []float32, stride int, m []float32, l []float32, f []float32, next []byte, heads int, n int)
+
+// softmaxAVX2 is, for each head, with a row of s [heads][stride],
+//
+//	next := m
+//	for j := range n {
+//		next = max(next, s[j])
+//	}
+//	if next == -Inf {
+//		f, base = 0, 0
+//	} else {
+//		f, base = exp(m-next), next
+//	}
+//	m, l = next, l*f
+//	for j := range n {
+//		s[j] = exp(s[j] - base)
+//		l += s[j]
+//	}
+//
+// for n a multiple of 16. It prefetches next, at most 128 bytes with 16 scores.
+//
+//go:noescape
+func softmaxAVX2(s []float32, stride int, m []float32, l []float32, f []float32, next []byte, heads int, n int)
 
 // product1F32AVX512 is
 //

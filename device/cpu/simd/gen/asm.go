@@ -24,7 +24,8 @@ type asm struct {
 	consts map[string]operand.Mem
 	labels int
 
-	exponential *exponential // for AVX-512, where it is held
+	exponential *exponential              // for AVX-512, where it is held
+	held        map[string]reg.VecVirtual // constants of the exponential for AVX2
 }
 
 // lanes is the number of float32 in one vector.
