@@ -34,10 +34,63 @@ loop1:
 	MOVQ    BX, R9
 	MOVQ    CX, R10
 	MOVQ    DI, R11
-	CMPQ    R11, $0x00000001
+	CMPQ    R11, $0x00000002
 	JLT     end4
 
 loop3:
+	VBROADCASTSS (R10), Y8
+	VCVTPH2PS    (R9), Y9
+	VFMADD231PS  Y9, Y8, Y0
+	VCVTPH2PS    16(R9), Y9
+	VFMADD231PS  Y9, Y8, Y1
+	VCVTPH2PS    32(R9), Y9
+	VFMADD231PS  Y9, Y8, Y2
+	VCVTPH2PS    48(R9), Y9
+	VFMADD231PS  Y9, Y8, Y3
+	VCVTPH2PS    64(R9), Y9
+	VFMADD231PS  Y9, Y8, Y4
+	VCVTPH2PS    80(R9), Y9
+	VFMADD231PS  Y9, Y8, Y5
+	VCVTPH2PS    96(R9), Y9
+	VFMADD231PS  Y9, Y8, Y6
+	VCVTPH2PS    112(R9), Y9
+	VFMADD231PS  Y9, Y8, Y7
+	VBROADCASTSS 4(R10), Y8
+	VCVTPH2PS    (R9)(DX*1), Y9
+	VFMADD231PS  Y9, Y8, Y0
+	VCVTPH2PS    16(R9)(DX*1), Y9
+	VFMADD231PS  Y9, Y8, Y1
+	VCVTPH2PS    32(R9)(DX*1), Y9
+	VFMADD231PS  Y9, Y8, Y2
+	VCVTPH2PS    48(R9)(DX*1), Y9
+	VFMADD231PS  Y9, Y8, Y3
+	VCVTPH2PS    64(R9)(DX*1), Y9
+	VFMADD231PS  Y9, Y8, Y4
+	VCVTPH2PS    80(R9)(DX*1), Y9
+	VFMADD231PS  Y9, Y8, Y5
+	VCVTPH2PS    96(R9)(DX*1), Y9
+	VFMADD231PS  Y9, Y8, Y6
+	VCVTPH2PS    112(R9)(DX*1), Y9
+	VFMADD231PS  Y9, Y8, Y7
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	PREFETCHT1   128(SI)
+	PREFETCHT1   192(SI)
+	ADDQ         $0x00000100, SI
+	CMPQ         SI, next_len+88(FP)
+	CMOVQHI      next_len+88(FP), SI
+	ADDQ         $0x00000008, R10
+	ADDQ         DX, R9
+	ADDQ         DX, R9
+	SUBQ         $0x00000002, R11
+	CMPQ         R11, $0x00000002
+	JGE          loop3
+
+end4:
+	CMPQ R11, $0x00000001
+	JLT  end6
+
+loop5:
 	VBROADCASTSS (R10), Y8
 	VCVTPH2PS    (R9), Y9
 	VFMADD231PS  Y9, Y8, Y0
@@ -64,9 +117,9 @@ loop3:
 	ADDQ         DX, R9
 	SUBQ         $0x00000001, R11
 	CMPQ         R11, $0x00000001
-	JGE          loop3
+	JGE          loop5
 
-end4:
+end6:
 	MOVQ    AX, R9
 	VMOVUPS Y0, (R9)
 	VMOVUPS Y1, 32(R9)
@@ -84,9 +137,9 @@ end4:
 
 end2:
 	CMPQ R8, $0x00000020
-	JLT  end6
+	JLT  end8
 
-loop5:
+loop7:
 	MOVQ    AX, R9
 	VMOVUPS (R9), Y0
 	VMOVUPS 32(R9), Y1
@@ -95,10 +148,45 @@ loop5:
 	MOVQ    BX, R9
 	MOVQ    CX, R10
 	MOVQ    DI, R11
-	CMPQ    R11, $0x00000001
-	JLT     end8
+	CMPQ    R11, $0x00000002
+	JLT     end10
 
-loop7:
+loop9:
+	VBROADCASTSS (R10), Y4
+	VCVTPH2PS    (R9), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VCVTPH2PS    16(R9), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VCVTPH2PS    32(R9), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VCVTPH2PS    48(R9), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	VBROADCASTSS 4(R10), Y4
+	VCVTPH2PS    (R9)(DX*1), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VCVTPH2PS    16(R9)(DX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VCVTPH2PS    32(R9)(DX*1), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VCVTPH2PS    48(R9)(DX*1), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	PREFETCHT1   (SI)
+	PREFETCHT1   64(SI)
+	ADDQ         $0x00000080, SI
+	CMPQ         SI, next_len+88(FP)
+	CMOVQHI      next_len+88(FP), SI
+	ADDQ         $0x00000008, R10
+	ADDQ         DX, R9
+	ADDQ         DX, R9
+	SUBQ         $0x00000002, R11
+	CMPQ         R11, $0x00000002
+	JGE          loop9
+
+end10:
+	CMPQ R11, $0x00000001
+	JLT  end12
+
+loop11:
 	VBROADCASTSS (R10), Y4
 	VCVTPH2PS    (R9), Y5
 	VFMADD231PS  Y5, Y4, Y0
@@ -116,9 +204,9 @@ loop7:
 	ADDQ         DX, R9
 	SUBQ         $0x00000001, R11
 	CMPQ         R11, $0x00000001
-	JGE          loop7
+	JGE          loop11
 
-end8:
+end12:
 	MOVQ    AX, R9
 	VMOVUPS Y0, (R9)
 	VMOVUPS Y1, 32(R9)
@@ -128,23 +216,49 @@ end8:
 	ADDQ    $0x00000040, BX
 	SUBQ    $0x00000020, R8
 	CMPQ    R8, $0x00000020
-	JGE     loop5
+	JGE     loop7
 
-end6:
+end8:
 	CMPQ R8, $0x00000010
-	JLT  end10
+	JLT  end14
 
-loop9:
+loop13:
 	MOVQ    AX, R9
 	VMOVUPS (R9), Y0
 	VMOVUPS 32(R9), Y1
 	MOVQ    BX, R9
 	MOVQ    CX, R10
 	MOVQ    DI, R11
-	CMPQ    R11, $0x00000001
-	JLT     end12
+	CMPQ    R11, $0x00000002
+	JLT     end16
 
-loop11:
+loop15:
+	VBROADCASTSS (R10), Y2
+	VCVTPH2PS    (R9), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VCVTPH2PS    16(R9), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	VBROADCASTSS 4(R10), Y2
+	VCVTPH2PS    (R9)(DX*1), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VCVTPH2PS    16(R9)(DX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	PREFETCHT1   (SI)
+	ADDQ         $0x00000040, SI
+	CMPQ         SI, next_len+88(FP)
+	CMOVQHI      next_len+88(FP), SI
+	ADDQ         $0x00000008, R10
+	ADDQ         DX, R9
+	ADDQ         DX, R9
+	SUBQ         $0x00000002, R11
+	CMPQ         R11, $0x00000002
+	JGE          loop15
+
+end16:
+	CMPQ R11, $0x00000001
+	JLT  end18
+
+loop17:
 	VBROADCASTSS (R10), Y2
 	VCVTPH2PS    (R9), Y3
 	VFMADD231PS  Y3, Y2, Y0
@@ -158,9 +272,9 @@ loop11:
 	ADDQ         DX, R9
 	SUBQ         $0x00000001, R11
 	CMPQ         R11, $0x00000001
-	JGE          loop11
+	JGE          loop17
 
-end12:
+end18:
 	MOVQ    AX, R9
 	VMOVUPS Y0, (R9)
 	VMOVUPS Y1, 32(R9)
@@ -168,22 +282,44 @@ end12:
 	ADDQ    $0x00000020, BX
 	SUBQ    $0x00000010, R8
 	CMPQ    R8, $0x00000010
-	JGE     loop9
+	JGE     loop13
 
-end10:
+end14:
 	CMPQ R8, $0x00000008
-	JLT  end14
+	JLT  end20
 
-loop13:
+loop19:
 	MOVQ    AX, R9
 	VMOVUPS (R9), Y0
 	MOVQ    BX, R9
 	MOVQ    CX, R10
 	MOVQ    DI, R11
-	CMPQ    R11, $0x00000001
-	JLT     end16
+	CMPQ    R11, $0x00000002
+	JLT     end22
 
-loop15:
+loop21:
+	VBROADCASTSS (R10), Y1
+	VCVTPH2PS    (R9), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	VBROADCASTSS 4(R10), Y1
+	VCVTPH2PS    (R9)(DX*1), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	PREFETCHT1   (SI)
+	ADDQ         $0x00000020, SI
+	CMPQ         SI, next_len+88(FP)
+	CMOVQHI      next_len+88(FP), SI
+	ADDQ         $0x00000008, R10
+	ADDQ         DX, R9
+	ADDQ         DX, R9
+	SUBQ         $0x00000002, R11
+	CMPQ         R11, $0x00000002
+	JGE          loop21
+
+end22:
+	CMPQ R11, $0x00000001
+	JLT  end24
+
+loop23:
 	VBROADCASTSS (R10), Y1
 	VCVTPH2PS    (R9), Y2
 	VFMADD231PS  Y2, Y1, Y0
@@ -195,17 +331,17 @@ loop15:
 	ADDQ         DX, R9
 	SUBQ         $0x00000001, R11
 	CMPQ         R11, $0x00000001
-	JGE          loop15
+	JGE          loop23
 
-end16:
+end24:
 	MOVQ    AX, R9
 	VMOVUPS Y0, (R9)
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000010, BX
 	SUBQ    $0x00000008, R8
 	CMPQ    R8, $0x00000008
-	JGE     loop13
+	JGE     loop19
 
-end14:
+end20:
 	VZEROUPPER
 	RET
