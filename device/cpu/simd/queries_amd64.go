@@ -74,31 +74,24 @@ func fix(dst []byte, bits int, q []float32, heads, dim int) ([]byte, bool) {
 	return dst, true
 }
 
-// fixedScores is the products of the keys with one of the shares of heads that fix makes.
+// fixedScores is the products of keys with one of the shares of heads that fix makes.
 type fixedScores func(s []float32, stride int, q, k []byte, scales []float32, next []byte, n, dim int)
 
 // For 1, 2 and 4 heads.
 var (
-	wideFixed8   = [...]fixedScores{scores1Q8VNNI, scores2Q8VNNI, scores4Q8VNNI}
-	wideFixed4   = [...]fixedScores{scores1Q4VNNI, scores2Q4VNNI, scores4Q4VNNI}
-	narrowFixed8 = [...]fixedScores{scores1Q8AVXVNNI, scores2Q8AVXVNNI, scores4Q8AVXVNNI}
-	narrowFixed4 = [...]fixedScores{scores1Q4AVXVNNI, scores2Q4AVXVNNI, scores4Q4AVXVNNI}
-	oldFixed4 = [...]fixedScores{scores1Q4FixedAVX2, scores2Q4FixedAVX2, scores4Q4FixedAVX2}
+	fixed8 = [...]fixedScores{scores1Q8VNNI, scores2Q8VNNI, scores4Q8VNNI}
+	fixed4 = [...]fixedScores{scores1Q4VNNI, scores2Q4VNNI, scores4Q4VNNI}
 )
 
 // fixedFor is the routines for keys of 8 or 4 bits.
 func fixedFor(bits int) *[3]fixedScores {
 	switch {
-	case haveVNNI && bits == 8:
-		return &wideFixed8
-	case haveVNNI:
-		return &wideFixed4
+	case !haveVNNI:
+		return narrowFixedFor(bits)
 	case bits == 8:
-		return &narrowFixed8
-	case !haveAVXVNNI:
-		return &oldFixed4
+		return &fixed8
 	}
-	return &narrowFixed4
+	return &fixed4
 }
 
 // scoresFixed is [Queries.Scores] of a query that fix took, for at most dealtKeys keys.
