@@ -1889,11 +1889,6 @@ func scores2Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32
 //go:noescape
 func scores4Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
 
-// fixAVX2 is fixAVX512 for AVX2.
-//
-//go:noescape
-func fixAVX2(planes []byte, starts []byte, q []float32, factor float32, step int, order *[16]byte, zero uint32)
-
 // dealAVX2 is dealAVX512 for AVX2.
 //
 //go:noescape
@@ -1904,47 +1899,52 @@ func dealAVX2(dst []float32, src []byte, groups int, n int)
 //go:noescape
 func regroupAVX2(dst []float32, src []float32, groups int, n int)
 
-// scores1Q8AVXVNNI is scores1Q8VNNI for AVX-VNNI.
+// fixAVX2 is fixAVX512 for AVX2.
+//
+//go:noescape
+func fixAVX2(planes []byte, starts []byte, q []float32, factor float32, step int, order *[16]byte, zero uint32)
+
+// scores1Q8AVXVNNI is scores1Q8VNNI with vectors of AVX2.
 //
 //go:noescape
 func scores1Q8AVXVNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
 
-// scores1Q4AVXVNNI is scores1Q4VNNI for AVX-VNNI.
+// scores1Q4AVXVNNI is scores1Q4VNNI with vectors of AVX2.
 //
 //go:noescape
 func scores1Q4AVXVNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
 
-// scores1Q4FixedAVX2 is scores1Q4VNNI for AVX-VNNI.
+// scores1Q4FixedAVX2 is scores1Q4VNNI with vectors of AVX2.
 //
 //go:noescape
 func scores1Q4FixedAVX2(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
 
-// scores2Q8AVXVNNI is scores2Q8VNNI for AVX-VNNI.
+// scores2Q8AVXVNNI is scores2Q8VNNI with vectors of AVX2.
 //
 //go:noescape
 func scores2Q8AVXVNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
 
-// scores2Q4AVXVNNI is scores2Q4VNNI for AVX-VNNI.
+// scores2Q4AVXVNNI is scores2Q4VNNI with vectors of AVX2.
 //
 //go:noescape
 func scores2Q4AVXVNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
 
-// scores2Q4FixedAVX2 is scores2Q4VNNI for AVX-VNNI.
+// scores2Q4FixedAVX2 is scores2Q4VNNI with vectors of AVX2.
 //
 //go:noescape
 func scores2Q4FixedAVX2(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
 
-// scores4Q8AVXVNNI is scores4Q8VNNI for AVX-VNNI.
+// scores4Q8AVXVNNI is scores4Q8VNNI with vectors of AVX2.
 //
 //go:noescape
 func scores4Q8AVXVNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
 
-// scores4Q4AVXVNNI is scores4Q4VNNI for AVX-VNNI.
+// scores4Q4AVXVNNI is scores4Q4VNNI with vectors of AVX2.
 //
 //go:noescape
 func scores4Q4AVXVNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
 
-// scores4Q4FixedAVX2 is scores4Q4VNNI for AVX-VNNI.
+// scores4Q4FixedAVX2 is scores4Q4VNNI with vectors of AVX2.
 //
 //go:noescape
 func scores4Q4FixedAVX2(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)

@@ -10,7 +10,7 @@ import (
 // narrowFixed are the scores of queries as whole numbers for AVX-VNNI: what fixed are for AVX-512, of the same numbers and with the same bits. There are half as many
 // registers, of half the size: sixteen keys are turned into the stack, for two heads at a time to take them from there.
 var narrowFixed = func() []routine {
-	rs := []routine{{"fix", narrowFix}, {"deal", narrowDeal}, {"regroup", narrowRegroup}}
+	rs := []routine{{"fix", narrowFix}}
 	for _, heads := range []int{1, 2, 4} {
 		for _, bits := range []int{8, 4} {
 			rs = append(rs, routine{fmt.Sprintf("scores%d_q%d_avxvnni", heads, bits), func(a *asm) { narrowFixedScores(a, heads, bits, true) }})
@@ -113,92 +113,6 @@ func narrowFix(a *asm) {
 	a.RET()
 }
 
-// narrowDeal writes scales group by group.
-func narrowDeal(a *asm) {
-	a.begin("dealAVX2", "func(dst []float32, src []byte, groups, n int)",
-		"dealAVX2 is dealAVX512 for AVX2.")
-	dst, src, groups, n := a.ptr("dst"), a.ptr("src"), a.integer("groups"), a.integer("n")
-	split := a.YMM()
-	a.VMOVDQU(a.bytesOf("split", func(i int) uint32 { return uint32(i%8/2*4 + i/8*2 + i%2) }), split)
-	// stored writes the lower and the upper halves of eight dwords, as groups g and g + 1.
-	stored := func(x reg.VecVirtual, g int) {
-		a.VPSHUFB(split, x, x)
-		a.VPERMQ(operand.U8(0xd8), x, x)
-		upper, y := a.XMM(), a.YMM()
-		a.VEXTRACTI128(operand.U8(1), x, upper)
-		a.VCVTPH2PS(x.AsX(), y)
-		a.VMOVUPS(y, at(dst, 4*fixedKeys*g))
-		a.VCVTPH2PS(upper, y)
-		a.VMOVUPS(y, at(dst, 4*fixedKeys*(g+1)))
-	}
-	next := func(bytes int) {
-		a.ADDQ(operand.U32(bytes), src)
-		a.ADDQ(operand.U8(4*lanes), dst)
-	}
-	two, four, done := a.label("two"), a.label("four"), a.label("done")
-	a.CMPQ(groups, operand.U8(2))
-	a.JEQ(operand.LabelRef(two))
-	a.JHI(operand.LabelRef(four))
-	a.repeat(n, lanes, func() {
-		y := a.YMM()
-		a.VCVTPH2PS(at(src, 0), y)
-		a.VMOVUPS(y, at(dst, 0))
-		next(2 * lanes)
-	})
-	a.JMP(operand.LabelRef(done))
-	a.Label(two)
-	a.repeat(n, lanes, func() {
-		x := a.YMM()
-		a.VMOVDQU(at(src, 0), x)
-		stored(x, 0)
-		next(4 * lanes)
-	})
-	a.JMP(operand.LabelRef(done))
-	a.Label(four)
-	a.repeat(n, lanes, func() {
-		x := a.YMM()
-		a.VMOVUPS(at(src, 0), x)
-		for g, which := range []uint64{0x88, 0xdd} { // the first two groups of each row, the others
-			pairs := a.YMM()
-			a.VSHUFPS(operand.U8(which), at(src, 32), x, pairs)
-			a.VPERMQ(operand.U8(0xd8), pairs, pairs)
-			stored(pairs, 2*g)
-		}
-		next(8 * lanes)
-	})
-	a.Label(done)
-	a.VZEROUPPER()
-	a.RET()
-}
-
-// narrowRegroup writes singles group by group.
-func narrowRegroup(a *asm) {
-	a.begin("regroupAVX2", "func(dst, src []float32, groups, n int)",
-		"regroupAVX2 is regroupAVX512 for AVX2.")
-	dst, src, groups, n := a.ptr("dst"), a.ptr("src"), a.integer("groups"), a.integer("n")
-	index, step := a.YMM(), a.copyOf(groups)
-	a.VMOVD(step.As32(), index.AsX())
-	a.VPBROADCASTD(index.AsX(), index)
-	a.VPMULLD(a.words("lanes", func(i int) uint32 { return uint32(i) }), index, index)
-	a.SHLQ(operand.U8(5), step) // bytes of eight keys' scales
-	a.repeat(n, lanes, func() {
-		from, to, left := a.copyOf(src), a.copyOf(dst), a.copyOf(groups)
-		a.repeat(left, 1, func() {
-			v, all := a.YMM(), a.YMM()
-			a.VXORPS(v, v, v)
-			a.VPCMPEQD(all, all, all)
-			a.VGATHERDPS(all, operand.Mem{Base: from, Index: index, Scale: 4}, v)
-			a.VMOVUPS(v, at(to, 0))
-			a.ADDQ(operand.U8(4), from)
-			a.ADDQ(operand.U32(4*fixedKeys), to)
-		})
-		a.ADDQ(step, src)
-		a.ADDQ(operand.U8(4*lanes), dst)
-	})
-	a.VZEROUPPER()
-	a.RET()
-}
-
 // scratch is memory on the stack, at a boundary of vectors.
 func (a *asm) scratch(bytes int) reg.GPVirtual {
 	p := a.GP64()
@@ -208,6 +122,33 @@ func (a *asm) scratch(bytes int) reg.GPVirtual {
 	return p
 }
 
+// narrowScores writes scores of whole numbers without AVX-512.
+type narrowScores struct {
+	*asm
+	heads, bits     int
+	vnni            bool // AVX-VNNI, rather than AVX2
+	q, scales       reg.GPVirtual
+	turned          reg.GPVirtual // keys of a group, then what products sum up to over groups
+	next            reg.GPVirtual
+	lines, ofColumn int // of next that are asked for with a group, and columns so far
+}
+
+const (
+	narrowKeys    = 2                        // vectors of keys
+	narrowColumn  = 32 * narrowKeys          // bytes of four elements of each key
+	narrowColumns = group / 4 * narrowColumn // bytes of a group
+)
+
+// total is where products of a head with a vector of keys sum up.
+func (p *narrowScores) total(head, u int) operand.Mem {
+	return at(p.turned, narrowColumns+32*(narrowKeys*head+u))
+}
+
+// start is where the sums of a head's bytes begin, but for those of the highest.
+func (p *narrowScores) start(head, plane int) operand.Mem {
+	return at(p.q, p.heads*fixedGroup+head*fixedStart+4*(plane-1))
+}
+
 // narrowFixedScores writes the products of heads queries with n keys.
 func narrowFixedScores(a *asm, heads, bits int, vnni bool) {
 	name := fmt.Sprintf("scores%dQ%dAVXVNNI", heads, bits)
@@ -215,14 +156,11 @@ func narrowFixedScores(a *asm, heads, bits int, vnni bool) {
 		name = fmt.Sprintf("scores%dQ%dFixedAVX2", heads, bits)
 	}
 	a.begin(name, "func(s []float32, stride int, q, k []byte, scales []float32, next []byte, n, dim int)",
-		name+fmt.Sprintf(" is scores%dQ%dVNNI for AVX-VNNI.", heads, bits))
-	a.Attributes(0)             // the frame is too large for what is left of every stack
-	const vectors = 2           // of keys
-	const columns = group / 4   // of four elements of each key
-	const column = 32 * vectors // bytes
+		name+fmt.Sprintf(" is scores%dQ%dVNNI with vectors of AVX2.", heads, bits))
+	a.Attributes(0) // the frame is too large for what is left of every stack
+	p := &narrowScores{asm: a, heads: heads, bits: bits, vnni: vnni, turned: a.scratch(narrowColumns + 32*narrowKeys*heads)}
 	bytes := group * bits / 8
-	turned := a.scratch(columns*column + 32*vectors*heads)
-	total := func(h, u int) operand.Mem { return at(turned, columns*column+32*(vectors*h+u)) }
+	p.lines = 16 * bytes / cacheLine
 	n, s, k, scales0 := a.slot(a.Param("n")), a.slot(a.Param("s").Base()), a.slot(a.Param("k").Base()), a.slot(a.Param("scales").Base())
 	row, row3 := a.integer("dim"), a.GP64()
 	if bits == 4 {
@@ -230,102 +168,36 @@ func narrowFixedScores(a *asm, heads, bits int, vnni bool) {
 	}
 	a.LEAQ(atIndex(row, row, 2, 0), row3)
 	next, limit := a.ahead()
+	p.next = next
 	a.whileSlot(n, 16, func() {
-		from, scales, q := a.GP64(), a.GP64(), a.ptr("q")
-		a.MOVQ(k, from)
-		a.MOVQ(scales0, scales)
-		a.ADDQ(operand.U8(fixedHeader), q)
+		from := atSlot(a, k)
+		p.q, p.scales = a.ptr("q"), atSlot(a, scales0)
+		a.ADDQ(operand.U8(fixedHeader), p.q)
 		zero := a.zeroed(1)[0]
 		for h := range heads {
-			for u := range vectors {
-				a.VMOVDQU(zero, total(h, u))
+			for u := range narrowKeys {
+				a.VMOVDQA(zero, p.total(h, u))
 			}
 		}
 		left := a.copyOf(row)
 		a.repeat(left, bytes, func() {
-			a.turnKeys(from, row, row3, turned, bits)
-			asked := 0
+			a.turnKeys(from, row, row3, p.turned, bits)
+			p.ofColumn = 0
 			for first := 0; first < heads; first += 2 {
-				pair := min(2, heads-first)
-				sums := make([][fixedPlanes][vectors]reg.VecVirtual, pair)
-				for h := range sums {
-					for u := range vectors {
-						start := heads*fixedGroup + (first+h)*fixedStart
-						for p := range fixedPlanes {
-							if vnni && p > 0 {
-								sums[h][p][u] = a.YMM()
-								a.VPBROADCASTD(at(q, start+4*(p-1)), sums[h][p][u])
-							} else {
-								sums[h][p][u] = a.zeroed(1)[0]
-							}
-						}
-					}
-				}
-				for c := range columns {
-					var keys [vectors]reg.VecVirtual
-					for u := range keys {
-						keys[u] = a.YMM()
-						a.VMOVDQA(at(turned, column*c+32*u), keys[u])
-					}
-					for h := range sums {
-						for p := range fixedPlanes {
-							number := a.YMM()
-							a.VPBROADCASTD(at(q, (first+h)*fixedGroup+p*group+4*c), number)
-							for u := range keys {
-								if vnni {
-									a.narrowDot(number, keys[u], sums[h][p][u])
-									continue
-								}
-								t := a.YMM()
-								a.VPMADDUBSW(number, keys[u], t)
-								a.VPADDW(t, sums[h][p][u], sums[h][p][u])
-							}
-						}
-					}
-					// As evenly as lines can be.
-					for ; asked < 16*bytes/cacheLine*(columns*first+(c+1)*pair)/(columns*heads); asked++ {
-						a.PREFETCHT1(at(next, cacheLine*asked))
-					}
-				}
-				for h := range sums {
-					for u := range vectors {
-						high, mid, low, sum := sums[h][0][u], sums[h][1][u], sums[h][2][u], a.YMM()
-						if vnni {
-							a.VPSLLD(operand.U8(8), high, high)
-							a.VPADDD(mid, high, high)
-						} else {
-							start := heads*fixedGroup + (first+h)*fixedStart
-							a.VPMADDWD(a.wordsOf("word256", 256), high, high)
-							for i, v := range []reg.VecVirtual{mid, low} {
-								begin := a.YMM()
-								a.VPBROADCASTD(at(q, start+4*i), begin)
-								a.VPMADDWD(a.wordsOf("wordOnes", 1), v, v)
-								a.VPADDD(begin, v, v)
-							}
-							a.VPADDD(mid, high, high)
-						}
-						a.VCVTDQ2PS(high, high)
-						a.VCVTDQ2PS(low, low)
-						a.VFMADD231PS(a.splat("byte", 256), high, low)
-						a.VMOVUPS(total(first+h, u), sum)
-						a.VFMADD231PS(at(scales, 32*u), low, sum)
-						a.VMOVUPS(sum, total(first+h, u))
-					}
-				}
+				p.products(first, min(2, heads-first))
 			}
 			a.advance(next, limit, 16*bytes)
 			a.ADDQ(operand.U8(bytes), from)
-			a.ADDQ(operand.U32(4*fixedKeys), scales)
-			a.ADDQ(operand.U32(heads*(fixedGroup+fixedStart)), q)
+			a.ADDQ(operand.U32(4*fixedKeys), p.scales)
+			a.ADDQ(operand.U32(heads*(fixedGroup+fixedStart)), p.q)
 		})
-		out, stride, factors := a.GP64(), a.integer("stride"), a.ptr("q")
-		a.MOVQ(s, out)
+		out, stride, factors := atSlot(a, s), a.integer("stride"), a.ptr("q")
 		for h := range heads {
 			factor := a.YMM()
 			a.VBROADCASTSS(at(factors, 4*h), factor)
-			for u := range vectors {
+			for u := range narrowKeys {
 				v := a.YMM()
-				a.VMULPS(total(h, u), factor, v)
+				a.VMULPS(p.total(h, u), factor, v)
 				a.VMOVUPS(v, at(out, 32*u))
 			}
 			if h+1 < heads {
@@ -340,6 +212,83 @@ func narrowFixedScores(a *asm, heads, bits int, vnni bool) {
 	})
 	a.VZEROUPPER()
 	a.RET()
+}
+
+// products adds those of a group with some heads, two at most, whose sums are as many as registers hold.
+func (p *narrowScores) products(first, heads int) {
+	sums := make([][fixedPlanes][narrowKeys]reg.VecVirtual, heads)
+	for h := range sums {
+		for plane := range fixedPlanes {
+			for u := range narrowKeys {
+				if p.vnni && plane > 0 {
+					sums[h][plane][u] = p.YMM()
+					p.VPBROADCASTD(p.start(first+h, plane), sums[h][plane][u])
+				} else {
+					sums[h][plane][u] = p.zeroed(1)[0]
+				}
+			}
+		}
+	}
+	for column := range group / 4 {
+		var keys [narrowKeys]reg.VecVirtual
+		for u := range keys {
+			keys[u] = p.YMM()
+			p.VMOVDQA(at(p.turned, narrowColumn*column+32*u), keys[u])
+		}
+		for h := range sums {
+			for plane := range fixedPlanes {
+				number := p.YMM()
+				p.VPBROADCASTD(at(p.q, (first+h)*fixedGroup+plane*group+4*column), number)
+				for u := range keys {
+					p.add(number, keys[u], sums[h][plane][u])
+				}
+			}
+		}
+		p.ask(heads)
+	}
+	for h := range sums {
+		for u := range narrowKeys {
+			high, mid, low, sum := sums[h][0][u], sums[h][1][u], sums[h][2][u], p.YMM()
+			if p.vnni {
+				p.VPSLLD(operand.U8(8), high, high)
+			} else {
+				p.VPMADDWD(p.wordsOf("word256", 256), high, high)
+				for i, v := range []reg.VecVirtual{mid, low} {
+					start := p.YMM()
+					p.VPBROADCASTD(p.start(first+h, 1+i), start)
+					p.VPMADDWD(p.wordsOf("wordOnes", 1), v, v)
+					p.VPADDD(start, v, v)
+				}
+			}
+			p.VPADDD(mid, high, high)
+			p.VCVTDQ2PS(high, high)
+			p.VCVTDQ2PS(low, low)
+			p.VFMADD231PS(p.splat("byte", 256), high, low)
+			p.VMOVAPS(p.total(first+h, u), sum)
+			p.VFMADD231PS(at(p.scales, 32*u), low, sum)
+			p.VMOVAPS(sum, p.total(first+h, u))
+		}
+	}
+}
+
+// add adds the products of four bytes in each lane to sum. Without AVX-VNNI that holds words, into which those of a group fit: sixteen of 15*128 at most.
+func (p *narrowScores) add(number, keys, sum reg.VecVirtual) {
+	if p.vnni {
+		p.narrowDot(number, keys, sum)
+		return
+	}
+	t := p.YMM()
+	p.VPMADDUBSW(number, keys, t)
+	p.VPADDW(t, sum, sum)
+}
+
+// ask asks for as many lines of next as one column of so many heads has of a group's.
+func (p *narrowScores) ask(heads int) {
+	before := p.lines * p.ofColumn / (p.heads * group / 4)
+	p.ofColumn += heads
+	for line := before; line < p.lines*p.ofColumn/(p.heads*group/4); line++ {
+		p.PREFETCHT1(at(p.next, cacheLine*line))
+	}
 }
 
 // turnKeys writes a group of sixteen rows, from from on, dword by dword: at to there are the first four elements of eight rows, and of the other eight, then the next
