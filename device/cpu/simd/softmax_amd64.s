@@ -144,6 +144,7 @@ loop9:
 	VANDPS       Y14, Y13, Y11
 	VMOVUPS      Y11, (R10)
 	VADDPS       Y11, Y8, Y8
+	PREFETCHT1   (DX)
 	VMOVUPS      32(R10), Y11
 	VSUBPS       Y9, Y11, Y11
 	VMOVUPS      Y0, Y12
@@ -164,9 +165,8 @@ loop9:
 	VANDPS       Y14, Y13, Y11
 	VMOVUPS      Y11, 32(R10)
 	VADDPS       Y11, Y10, Y10
-	ADDQ         $0x00000040, R10
-	PREFETCHT1   (DX)
 	PREFETCHT1   64(DX)
+	ADDQ         $0x00000040, R10
 	ADDQ         $0x00000080, DX
 	CMPQ         DX, next_len+112(FP)
 	CMOVQHI      next_len+112(FP), DX

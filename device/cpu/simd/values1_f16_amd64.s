@@ -34,7 +34,7 @@ loop1:
 	MOVQ    BX, R9
 	MOVQ    CX, R10
 	MOVQ    DI, R11
-	CMPQ    R11, $0x00000002
+	CMPQ    R11, $0x00000001
 	JLT     end4
 
 loop3:
@@ -55,59 +55,6 @@ loop3:
 	VFMADD231PS  Y9, Y8, Y6
 	VCVTPH2PS    112(R9), Y9
 	VFMADD231PS  Y9, Y8, Y7
-	VBROADCASTSS 4(R10), Y8
-	VCVTPH2PS    (R9)(DX*1), Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VCVTPH2PS    16(R9)(DX*1), Y9
-	VFMADD231PS  Y9, Y8, Y1
-	VCVTPH2PS    32(R9)(DX*1), Y9
-	VFMADD231PS  Y9, Y8, Y2
-	VCVTPH2PS    48(R9)(DX*1), Y9
-	VFMADD231PS  Y9, Y8, Y3
-	VCVTPH2PS    64(R9)(DX*1), Y9
-	VFMADD231PS  Y9, Y8, Y4
-	VCVTPH2PS    80(R9)(DX*1), Y9
-	VFMADD231PS  Y9, Y8, Y5
-	VCVTPH2PS    96(R9)(DX*1), Y9
-	VFMADD231PS  Y9, Y8, Y6
-	VCVTPH2PS    112(R9)(DX*1), Y9
-	VFMADD231PS  Y9, Y8, Y7
-	PREFETCHT1   (SI)
-	PREFETCHT1   64(SI)
-	PREFETCHT1   128(SI)
-	PREFETCHT1   192(SI)
-	ADDQ         $0x00000100, SI
-	CMPQ         SI, next_len+88(FP)
-	CMOVQHI      next_len+88(FP), SI
-	ADDQ         $0x00000008, R10
-	ADDQ         DX, R9
-	ADDQ         DX, R9
-	SUBQ         $0x00000002, R11
-	CMPQ         R11, $0x00000002
-	JGE          loop3
-
-end4:
-	CMPQ R11, $0x00000001
-	JLT  end6
-
-loop5:
-	VBROADCASTSS (R10), Y8
-	VCVTPH2PS    (R9), Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VCVTPH2PS    16(R9), Y9
-	VFMADD231PS  Y9, Y8, Y1
-	VCVTPH2PS    32(R9), Y9
-	VFMADD231PS  Y9, Y8, Y2
-	VCVTPH2PS    48(R9), Y9
-	VFMADD231PS  Y9, Y8, Y3
-	VCVTPH2PS    64(R9), Y9
-	VFMADD231PS  Y9, Y8, Y4
-	VCVTPH2PS    80(R9), Y9
-	VFMADD231PS  Y9, Y8, Y5
-	VCVTPH2PS    96(R9), Y9
-	VFMADD231PS  Y9, Y8, Y6
-	VCVTPH2PS    112(R9), Y9
-	VFMADD231PS  Y9, Y8, Y7
 	PREFETCHT1   (SI)
 	PREFETCHT1   64(SI)
 	ADDQ         $0x00000080, SI
@@ -117,9 +64,9 @@ loop5:
 	ADDQ         DX, R9
 	SUBQ         $0x00000001, R11
 	CMPQ         R11, $0x00000001
-	JGE          loop5
+	JGE          loop3
 
-end6:
+end4:
 	MOVQ    AX, R9
 	VMOVUPS Y0, (R9)
 	VMOVUPS Y1, 32(R9)
@@ -137,9 +84,9 @@ end6:
 
 end2:
 	CMPQ R8, $0x00000020
-	JLT  end8
+	JLT  end6
 
-loop7:
+loop5:
 	MOVQ    AX, R9
 	VMOVUPS (R9), Y0
 	VMOVUPS 32(R9), Y1
@@ -148,45 +95,10 @@ loop7:
 	MOVQ    BX, R9
 	MOVQ    CX, R10
 	MOVQ    DI, R11
-	CMPQ    R11, $0x00000002
-	JLT     end10
+	CMPQ    R11, $0x00000001
+	JLT     end8
 
-loop9:
-	VBROADCASTSS (R10), Y4
-	VCVTPH2PS    (R9), Y5
-	VFMADD231PS  Y5, Y4, Y0
-	VCVTPH2PS    16(R9), Y5
-	VFMADD231PS  Y5, Y4, Y1
-	VCVTPH2PS    32(R9), Y5
-	VFMADD231PS  Y5, Y4, Y2
-	VCVTPH2PS    48(R9), Y5
-	VFMADD231PS  Y5, Y4, Y3
-	VBROADCASTSS 4(R10), Y4
-	VCVTPH2PS    (R9)(DX*1), Y5
-	VFMADD231PS  Y5, Y4, Y0
-	VCVTPH2PS    16(R9)(DX*1), Y5
-	VFMADD231PS  Y5, Y4, Y1
-	VCVTPH2PS    32(R9)(DX*1), Y5
-	VFMADD231PS  Y5, Y4, Y2
-	VCVTPH2PS    48(R9)(DX*1), Y5
-	VFMADD231PS  Y5, Y4, Y3
-	PREFETCHT1   (SI)
-	PREFETCHT1   64(SI)
-	ADDQ         $0x00000080, SI
-	CMPQ         SI, next_len+88(FP)
-	CMOVQHI      next_len+88(FP), SI
-	ADDQ         $0x00000008, R10
-	ADDQ         DX, R9
-	ADDQ         DX, R9
-	SUBQ         $0x00000002, R11
-	CMPQ         R11, $0x00000002
-	JGE          loop9
-
-end10:
-	CMPQ R11, $0x00000001
-	JLT  end12
-
-loop11:
+loop7:
 	VBROADCASTSS (R10), Y4
 	VCVTPH2PS    (R9), Y5
 	VFMADD231PS  Y5, Y4, Y0
@@ -204,9 +116,9 @@ loop11:
 	ADDQ         DX, R9
 	SUBQ         $0x00000001, R11
 	CMPQ         R11, $0x00000001
-	JGE          loop11
+	JGE          loop7
 
-end12:
+end8:
 	MOVQ    AX, R9
 	VMOVUPS Y0, (R9)
 	VMOVUPS Y1, 32(R9)
@@ -216,13 +128,13 @@ end12:
 	ADDQ    $0x00000040, BX
 	SUBQ    $0x00000020, R8
 	CMPQ    R8, $0x00000020
-	JGE     loop7
+	JGE     loop5
 
-end8:
+end6:
 	CMPQ R8, $0x00000010
-	JLT  end14
+	JLT  end10
 
-loop13:
+loop9:
 	MOVQ    AX, R9
 	VMOVUPS (R9), Y0
 	VMOVUPS 32(R9), Y1
@@ -230,9 +142,9 @@ loop13:
 	MOVQ    CX, R10
 	MOVQ    DI, R11
 	CMPQ    R11, $0x00000002
-	JLT     end16
+	JLT     end12
 
-loop15:
+loop11:
 	VBROADCASTSS (R10), Y2
 	VCVTPH2PS    (R9), Y3
 	VFMADD231PS  Y3, Y2, Y0
@@ -252,13 +164,13 @@ loop15:
 	ADDQ         DX, R9
 	SUBQ         $0x00000002, R11
 	CMPQ         R11, $0x00000002
-	JGE          loop15
+	JGE          loop11
 
-end16:
+end12:
 	CMPQ R11, $0x00000001
-	JLT  end18
+	JLT  end14
 
-loop17:
+loop13:
 	VBROADCASTSS (R10), Y2
 	VCVTPH2PS    (R9), Y3
 	VFMADD231PS  Y3, Y2, Y0
@@ -272,9 +184,9 @@ loop17:
 	ADDQ         DX, R9
 	SUBQ         $0x00000001, R11
 	CMPQ         R11, $0x00000001
-	JGE          loop17
+	JGE          loop13
 
-end18:
+end14:
 	MOVQ    AX, R9
 	VMOVUPS Y0, (R9)
 	VMOVUPS Y1, 32(R9)
@@ -282,44 +194,22 @@ end18:
 	ADDQ    $0x00000020, BX
 	SUBQ    $0x00000010, R8
 	CMPQ    R8, $0x00000010
-	JGE     loop13
+	JGE     loop9
 
-end14:
+end10:
 	CMPQ R8, $0x00000008
-	JLT  end20
+	JLT  end16
 
-loop19:
+loop15:
 	MOVQ    AX, R9
 	VMOVUPS (R9), Y0
 	MOVQ    BX, R9
 	MOVQ    CX, R10
 	MOVQ    DI, R11
-	CMPQ    R11, $0x00000002
-	JLT     end22
+	CMPQ    R11, $0x00000001
+	JLT     end18
 
-loop21:
-	VBROADCASTSS (R10), Y1
-	VCVTPH2PS    (R9), Y2
-	VFMADD231PS  Y2, Y1, Y0
-	VBROADCASTSS 4(R10), Y1
-	VCVTPH2PS    (R9)(DX*1), Y2
-	VFMADD231PS  Y2, Y1, Y0
-	PREFETCHT1   (SI)
-	ADDQ         $0x00000020, SI
-	CMPQ         SI, next_len+88(FP)
-	CMOVQHI      next_len+88(FP), SI
-	ADDQ         $0x00000008, R10
-	ADDQ         DX, R9
-	ADDQ         DX, R9
-	SUBQ         $0x00000002, R11
-	CMPQ         R11, $0x00000002
-	JGE          loop21
-
-end22:
-	CMPQ R11, $0x00000001
-	JLT  end24
-
-loop23:
+loop17:
 	VBROADCASTSS (R10), Y1
 	VCVTPH2PS    (R9), Y2
 	VFMADD231PS  Y2, Y1, Y0
@@ -331,17 +221,17 @@ loop23:
 	ADDQ         DX, R9
 	SUBQ         $0x00000001, R11
 	CMPQ         R11, $0x00000001
-	JGE          loop23
+	JGE          loop17
 
-end24:
+end18:
 	MOVQ    AX, R9
 	VMOVUPS Y0, (R9)
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000010, BX
 	SUBQ    $0x00000008, R8
 	CMPQ    R8, $0x00000008
-	JGE     loop19
+	JGE     loop15
 
-end20:
+end16:
 	VZEROUPPER
 	RET

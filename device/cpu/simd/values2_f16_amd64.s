@@ -35,55 +35,10 @@ loop1:
 	MOVQ    BX, R10
 	MOVQ    CX, R11
 	MOVQ    DI, R12
-	CMPQ    R12, $0x00000002
+	CMPQ    R12, $0x00000001
 	JLT     end4
 
 loop3:
-	VBROADCASTSS (R11), Y8
-	VCVTPH2PS    (R10), Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VCVTPH2PS    16(R10), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VCVTPH2PS    32(R10), Y11
-	VFMADD231PS  Y11, Y8, Y2
-	VCVTPH2PS    48(R10), Y12
-	VFMADD231PS  Y12, Y8, Y3
-	VBROADCASTSS (R11)(DX*1), Y8
-	VFMADD231PS  Y9, Y8, Y4
-	VFMADD231PS  Y10, Y8, Y5
-	VFMADD231PS  Y11, Y8, Y6
-	VFMADD231PS  Y12, Y8, Y7
-	VBROADCASTSS 4(R11), Y8
-	VCVTPH2PS    (R10)(R9*1), Y9
-	VFMADD231PS  Y9, Y8, Y0
-	VCVTPH2PS    16(R10)(R9*1), Y10
-	VFMADD231PS  Y10, Y8, Y1
-	VCVTPH2PS    32(R10)(R9*1), Y11
-	VFMADD231PS  Y11, Y8, Y2
-	VCVTPH2PS    48(R10)(R9*1), Y12
-	VFMADD231PS  Y12, Y8, Y3
-	VBROADCASTSS 4(R11)(DX*1), Y8
-	VFMADD231PS  Y9, Y8, Y4
-	VFMADD231PS  Y10, Y8, Y5
-	VFMADD231PS  Y11, Y8, Y6
-	VFMADD231PS  Y12, Y8, Y7
-	PREFETCHT1   (SI)
-	PREFETCHT1   64(SI)
-	ADDQ         $0x00000080, SI
-	CMPQ         SI, next_len+88(FP)
-	CMOVQHI      next_len+88(FP), SI
-	ADDQ         $0x00000008, R11
-	ADDQ         R9, R10
-	ADDQ         R9, R10
-	SUBQ         $0x00000002, R12
-	CMPQ         R12, $0x00000002
-	JGE          loop3
-
-end4:
-	CMPQ R12, $0x00000001
-	JLT  end6
-
-loop5:
 	VBROADCASTSS (R11), Y8
 	VCVTPH2PS    (R10), Y9
 	VFMADD231PS  Y9, Y8, Y0
@@ -106,9 +61,9 @@ loop5:
 	ADDQ         R9, R10
 	SUBQ         $0x00000001, R12
 	CMPQ         R12, $0x00000001
-	JGE          loop5
+	JGE          loop3
 
-end6:
+end4:
 	MOVQ    AX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -127,9 +82,9 @@ end6:
 
 end2:
 	CMPQ R8, $0x00000010
-	JLT  end8
+	JLT  end6
 
-loop7:
+loop5:
 	MOVQ    AX, R10
 	VMOVUPS (R10), Y0
 	VMOVUPS 32(R10), Y1
@@ -140,9 +95,9 @@ loop7:
 	MOVQ    CX, R11
 	MOVQ    DI, R12
 	CMPQ    R12, $0x00000002
-	JLT     end10
+	JLT     end8
 
-loop9:
+loop7:
 	VBROADCASTSS (R11), Y4
 	VCVTPH2PS    (R10), Y5
 	VFMADD231PS  Y5, Y4, Y0
@@ -168,13 +123,13 @@ loop9:
 	ADDQ         R9, R10
 	SUBQ         $0x00000002, R12
 	CMPQ         R12, $0x00000002
-	JGE          loop9
+	JGE          loop7
 
-end10:
+end8:
 	CMPQ R12, $0x00000001
-	JLT  end12
+	JLT  end10
 
-loop11:
+loop9:
 	VBROADCASTSS (R11), Y4
 	VCVTPH2PS    (R10), Y5
 	VFMADD231PS  Y5, Y4, Y0
@@ -191,9 +146,9 @@ loop11:
 	ADDQ         R9, R10
 	SUBQ         $0x00000001, R12
 	CMPQ         R12, $0x00000001
-	JGE          loop11
+	JGE          loop9
 
-end12:
+end10:
 	MOVQ    AX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -204,13 +159,13 @@ end12:
 	ADDQ    $0x00000020, BX
 	SUBQ    $0x00000010, R8
 	CMPQ    R8, $0x00000010
-	JGE     loop7
+	JGE     loop5
 
-end8:
+end6:
 	CMPQ R8, $0x00000008
-	JLT  end14
+	JLT  end12
 
-loop13:
+loop11:
 	MOVQ    AX, R10
 	VMOVUPS (R10), Y0
 	LEAQ    (R10)(R9*2), R10
@@ -218,36 +173,10 @@ loop13:
 	MOVQ    BX, R10
 	MOVQ    CX, R11
 	MOVQ    DI, R12
-	CMPQ    R12, $0x00000002
-	JLT     end16
+	CMPQ    R12, $0x00000001
+	JLT     end14
 
-loop15:
-	VBROADCASTSS (R11), Y2
-	VCVTPH2PS    (R10), Y3
-	VFMADD231PS  Y3, Y2, Y0
-	VBROADCASTSS (R11)(DX*1), Y2
-	VFMADD231PS  Y3, Y2, Y1
-	VBROADCASTSS 4(R11), Y2
-	VCVTPH2PS    (R10)(R9*1), Y3
-	VFMADD231PS  Y3, Y2, Y0
-	VBROADCASTSS 4(R11)(DX*1), Y2
-	VFMADD231PS  Y3, Y2, Y1
-	PREFETCHT1   (SI)
-	ADDQ         $0x00000020, SI
-	CMPQ         SI, next_len+88(FP)
-	CMOVQHI      next_len+88(FP), SI
-	ADDQ         $0x00000008, R11
-	ADDQ         R9, R10
-	ADDQ         R9, R10
-	SUBQ         $0x00000002, R12
-	CMPQ         R12, $0x00000002
-	JGE          loop15
-
-end16:
-	CMPQ R12, $0x00000001
-	JLT  end18
-
-loop17:
+loop13:
 	VBROADCASTSS (R11), Y2
 	VCVTPH2PS    (R10), Y3
 	VFMADD231PS  Y3, Y2, Y0
@@ -261,9 +190,9 @@ loop17:
 	ADDQ         R9, R10
 	SUBQ         $0x00000001, R12
 	CMPQ         R12, $0x00000001
-	JGE          loop17
+	JGE          loop13
 
-end18:
+end14:
 	MOVQ    AX, R10
 	VMOVUPS Y0, (R10)
 	LEAQ    (R10)(R9*2), R10
@@ -272,8 +201,8 @@ end18:
 	ADDQ    $0x00000010, BX
 	SUBQ    $0x00000008, R8
 	CMPQ    R8, $0x00000008
-	JGE     loop13
+	JGE     loop11
 
-end14:
+end12:
 	VZEROUPPER
 	RET

@@ -55,8 +55,11 @@ func scores(a *asm, heads int) {
 		base := []operand.Mem{at(k, 0), atIndex(k, row, 1, 0), atIndex(k, row, 2, 0), atIndex(k, row3, 1, 0)}
 		left, index := a.copyOf(dim), a.GP64()
 		a.XORQ(index, index)
-		// Two vectors at a time ask for a line where that is half of one.
-		for _, vectors := range []int{2, 1} {
+		together := []int{2, 1} // vectors: with two heads memory is what is waited for, and is asked more evenly one by one
+		if heads == 2 {
+			together = []int{1}
+		}
+		for _, vectors := range together {
 			a.repeat(left, vectors*lanes, func() {
 				for u := range vectors {
 					x := make([]reg.VecVirtual, keys)
@@ -191,7 +194,7 @@ func values(a *asm, heads int) {
 				a.ADDQ(row, v)
 			}
 		}
-		if !a.wide { // two values at a time ask for a line where four heads have half of one
+		if vectors*a.lanes()*2 == cacheLine/2 && !a.wide { // two at a time ask for each line once
 			a.repeat(left, 2, func() { some(2) })
 		}
 		a.repeat(left, 1, func() { some(1) })

@@ -70,9 +70,10 @@ func narrowSoftmax(a *asm) {
 				a.exp(x)
 				a.VMOVUPS(x, at(p, 4*lanes*i))
 				a.VADDPS(x, sum[i], sum[i])
+				a.PREFETCHT1(at(ahead, cacheLine*i))
 			}
 			a.ADDQ(operand.U32(2*4*lanes), p)
-			a.prefetch(ahead, limit, softmaxAhead)
+			a.advance(ahead, limit, softmaxAhead)
 		})
 		a.VADDPS(sum[1], sum[0], sum[0])
 		a.sum(sum[0])
