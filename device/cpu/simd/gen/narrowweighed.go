@@ -8,8 +8,9 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// narrowWeighed are the sums of values whose weights are whole numbers of 16 bits for AVX-VNNI, and in 4 bits for AVX2. As in weighed the bytes of four values of one element are beside each other, and a weight
-// is times the scale of a group. There are half as many registers, of half the size: a group of all values is turned into the first cache, and one head after the other takes it from there.
+// narrowWeighed are the sums of values whose weights are whole numbers of 16 bits for AVX-VNNI, and in 4 bits for AVX2. As in weighed the bytes of four values of one
+// element are beside each other, and a weight is times the scale of a group. There are half as many registers, of half the size: a group of all values is turned into
+// the first cache, and one head after the other takes it from there.
 var narrowWeighed = func() []routine {
 	rs := []routine{{"largest", narrowLargest}, {"normalize", narrowNormalize}}
 	for _, bits := range []int{8, 4} {
@@ -28,15 +29,19 @@ const (
 	narrowHead   = narrowPlanes * fixedKeys // bytes of those of a head
 )
 
-// narrowLargestOf leaves in the lowest element of v what is largest in it as whole numbers without a sign.
-func (a *asm) narrowLargestOf(v reg.VecVirtual) {
-	t := a.XMM()
-	a.VEXTRACTI128(operand.U8(1), v, t)
-	a.VPMAXUD(t, v.AsX(), v.AsX())
+// narrowLargestOf leaves in the lowest element of the first of four vectors, which it overwrites, what is largest in all of them as whole numbers without a sign.
+func (a *asm) narrowLargestOf(v []reg.VecVirtual) reg.Register {
+	a.VPMAXUD(v[1], v[0], v[0])
+	a.VPMAXUD(v[3], v[2], v[2])
+	a.VPMAXUD(v[2], v[0], v[0])
+	top, t := v[0].AsX(), a.XMM()
+	a.VEXTRACTI128(operand.U8(1), v[0], t)
+	a.VPMAXUD(t, top, top)
 	for _, swap := range []uint64{0x4e, 0xb1} {
-		a.VPSHUFD(operand.U8(swap), v.AsX(), t)
-		a.VPMAXUD(t, v.AsX(), v.AsX())
+		a.VPSHUFD(operand.U8(swap), top, t)
+		a.VPMAXUD(t, top, top)
 	}
+	return top
 }
 
 // narrowLargest writes what weights are measured by.
@@ -49,11 +54,7 @@ func narrowLargest(a *asm) {
 		for i := range fixedKeys / lanes {
 			a.VPMAXUD(at(x, 32*i), v[i%4], v[i%4])
 		}
-		a.VPMAXUD(v[1], v[0], v[0])
-		a.VPMAXUD(v[3], v[2], v[2])
-		a.VPMAXUD(v[2], v[0], v[0])
-		a.narrowLargestOf(v[0])
-		a.VMOVSS(v[0].AsX(), at(most, 0))
+		a.VMOVSS(a.narrowLargestOf(v), at(most, 0))
 		a.ADDQ(stride, x)
 		a.ADDQ(operand.U8(4), most)
 	})
@@ -73,15 +74,11 @@ func narrowNormalize(a *asm) {
 			a.VPAND(at(x, 32*i), bits, t)
 			a.VPMAXUD(t, v[i%4], v[i%4])
 		}
-		a.VPMAXUD(v[1], v[0], v[0])
-		a.VPMAXUD(v[3], v[2], v[2])
-		a.VPMAXUD(v[2], v[0], v[0])
-		a.narrowLargestOf(v[0])
-		a.VMOVSS(v[0].AsX(), at(most, 0))
-		factor := a.YMM()
-		a.VMAXSS(a.least(), v[0].AsX(), v[0].AsX())
+		top, factor := a.narrowLargestOf(v), a.YMM()
+		a.VMOVSS(top, at(most, 0))
+		a.VMAXSS(a.least(), top, top)
 		a.VMOVSS(a.dword("one", math.Float32bits(1)), factor.AsX())
-		a.VDIVSS(v[0].AsX(), factor.AsX(), factor.AsX())
+		a.VDIVSS(top, factor.AsX(), factor.AsX())
 		a.VBROADCASTSS(factor.AsX(), factor)
 		for i := range fixedKeys / lanes {
 			scaled := a.YMM()
