@@ -3,6 +3,7 @@
 package simd
 
 import (
+	"math"
 	"math/rand/v2"
 	"os"
 	"syscall"
@@ -109,7 +110,16 @@ func TestRoutinesReadNothingBehindWhatTheyAreGiven(t *testing.T) {
 						stored := atTheEnd(t, 2*rows*groups(dim))
 						queries.Set(bits, x, 1, heads, dim)
 						queries.Scores(0, s, rows, w, stored, nil, rows)
-						weights.Values(bits, x, s, rows, w, stored, singlesAtTheEnd(t, r, heads), nil, heads, rows, dim)
+						for i, v := range s { // as a softmax leaves them
+							s[i] = float32(math.Abs(float64(v)))
+						}
+						for _, sum := range []float32{0, math.MaxFloat32} { // 24 bits, 16
+							sums := singlesAtTheEnd(t, r, heads)
+							for h := range sums {
+								sums[h] = sum
+							}
+							weights.Values(bits, x, s, rows, w, stored, sums, nil, heads, rows, dim)
+						}
 						if dim%32 != 0 || AffineRows(dim/32, false) == 0 {
 							continue
 						}

@@ -6,9 +6,10 @@ import (
 	"testing"
 )
 
-// BenchmarkStoredRows is scores and values over rows in a near cache, in float32 and as attention takes them, where there are whole numbers for that: what the formats take of the processor, memory aside.
+// BenchmarkStoredRows is scores and values over a tile's rows in a near cache, in float32 and as attention takes them, where there are whole numbers for that, of 16 bits for weights: what the formats take of the
+// processor, memory aside.
 func BenchmarkStoredRows(b *testing.B) {
-	const n = 128
+	const n = dealtKeys
 	r := rand.New(rand.NewPCG(1, 1))
 	for _, dim := range []int{64, 128} {
 		for _, heads := range []int{1, 2, 4, 8} {
@@ -17,7 +18,14 @@ func BenchmarkStoredRows(b *testing.B) {
 				for i := range rows {
 					rows[i] = byte(r.Uint32()) & 0xbb // finite halves
 				}
-				q, s, o := make([]float32, heads*dim), make([]float32, heads*n), make([]float32, heads*dim)
+				q, s, p, o := make([]float32, heads*dim), make([]float32, heads*n), softmaxed(r, heads, n, n), make([]float32, heads*dim)
+				for i := range q {
+					q[i] = float32(r.NormFloat64())
+				}
+				sums := make([]float32, heads)
+				for h := range sums {
+					sums[h] = 2 * weighedFew
+				}
 				run := func(name string, op func()) {
 					b.Run(fmt.Sprintf("%s/%dx%d/%d", name, heads, dim, bits), func(b *testing.B) {
 						for b.Loop() {
@@ -28,17 +36,17 @@ func BenchmarkStoredRows(b *testing.B) {
 				}
 				if bits == 16 {
 					run("scores", func() { Scores(s, n, q, rows, nil, heads, n, dim) })
-					run("values", func() { Values(o, s, n, rows, nil, heads, n, dim) })
+					run("values", func() { Values(o, p, n, rows, nil, heads, n, dim) })
 					continue
 				}
 				run("scores", func() { ScoresQuantized(bits, s, n, q, rows, scales, nil, heads, n, dim) })
-				run("values", func() { ValuesQuantized(bits, o, s, n, rows, scales, nil, heads, n, dim) })
+				run("values", func() { ValuesQuantized(bits, o, p, n, rows, scales, nil, heads, n, dim) })
 				var queries Queries
 				var weights Weights
 				stored := inHalves(scales)
 				queries.Set(bits, q, 1, heads, dim)
 				run("queries", func() { queries.Scores(0, s, n, rows, stored, nil, n) })
-				run("weights", func() { weights.Values(bits, o, s, n, rows, stored, o, nil, heads, n, dim) })
+				run("weights", func() { weights.Values(bits, o, p, n, rows, stored, sums, nil, heads, n, dim) })
 			}
 		}
 	}

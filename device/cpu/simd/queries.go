@@ -1,7 +1,8 @@
 package simd
 
 // Queries are those of some tokens and key-value heads, each of the query heads of one token that share keys, ready for scores with rows of 8 or 4 bits.
-// Where there is VNNI they are whole numbers of 24 bits, so that their error is 2⁻²⁴ of a head's largest element; else they are as they were given.
+// Where there is VNNI, of AVX-512 or by itself, and in 4 bits where there is AVX2, they are whole numbers of 24 bits, so that their error is 2⁻²⁴ of a head's largest element; else
+// they are as they were given.
 // The zero value is ready.
 type Queries struct {
 	bits, heads, dim int

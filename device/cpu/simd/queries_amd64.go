@@ -36,11 +36,15 @@ func queryBytes(heads, dim int) (size int) {
 // fix appends to dst a query as the routines take it: in shares of 4, 2 or 1 heads. It reports false where there is none for the shape, and
 // if an element is not finite: then it appends nothing of use.
 func fix(dst []byte, bits int, q []float32, heads, dim int) ([]byte, bool) {
-	if !haveVNNI || dim > fixedDim || dim%QuantizedGroup != 0 {
+	if !(haveVNNI || narrowWhole(bits)) || dim > fixedDim || dim%QuantizedGroup != 0 {
 		return dst, false
 	}
 	at, size := len(dst), queryBytes(heads, dim)
 	dst = slices.Grow(dst, size)[:at+size]
+	digits := fixAVX512
+	if !haveVNNI {
+		digits = fixAVX2
+	}
 	order, zero := &order8, uint32(0x80808080)
 	if bits == 4 {
 		order, zero = &order4, 0x08080808
@@ -62,7 +66,7 @@ func fix(dst []byte, bits int, q []float32, heads, dim int) ([]byte, bool) {
 				factor = fixedMost / largest
 			}
 			binary.LittleEndian.PutUint32(part[4*h:], math.Float32bits(largest/fixedMost))
-			fixAVX512(part[fixedHeader+h*3*32:], part[fixedHeader+share*3*32+h*8:], q[h*dim:(h+1)*dim], factor, share*fixedGroup, order, zero)
+			digits(part[fixedHeader+h*3*32:], part[fixedHeader+share*3*32+h*8:], q[h*dim:(h+1)*dim], factor, share*fixedGroup, order, zero)
 		}
 		at += len(part)
 		q, heads = q[share*dim:], heads-share
@@ -70,17 +74,29 @@ func fix(dst []byte, bits int, q []float32, heads, dim int) ([]byte, bool) {
 	return dst, true
 }
 
+// fixedScores is the products of keys with one of the shares of heads that fix makes.
+type fixedScores func(s []float32, stride int, q, k []byte, scales []float32, next []byte, n, dim int)
+
+// For 1, 2 and 4 heads.
 var (
-	fixed8 = [...]func(s []float32, stride int, q, k []byte, scales []float32, next []byte, n, dim int){scores1Q8VNNI, scores2Q8VNNI, scores4Q8VNNI}
-	fixed4 = [...]func(s []float32, stride int, q, k []byte, scales []float32, next []byte, n, dim int){scores1Q4VNNI, scores2Q4VNNI, scores4Q4VNNI}
+	fixed8 = [...]fixedScores{scores1Q8VNNI, scores2Q8VNNI, scores4Q8VNNI}
+	fixed4 = [...]fixedScores{scores1Q4VNNI, scores2Q4VNNI, scores4Q4VNNI}
 )
+
+// fixedFor is the routines for keys of 8 or 4 bits.
+func fixedFor(bits int) *[3]fixedScores {
+	switch {
+	case !haveVNNI:
+		return narrowFixedFor(bits)
+	case bits == 8:
+		return &fixed8
+	}
+	return &fixed4
+}
 
 // scoresFixed is [Queries.Scores] of a query that fix took, for at most dealtKeys keys.
 func scoresFixed(q *Queries, query int, s []float32, stride int, k, scales, next []byte, n int) {
-	routines := &fixed8
-	if q.bits == 4 {
-		routines = &fixed4
-	}
+	routines := fixedFor(q.bits)
 	fixed, rest, dim := q.fixed[query*queryBytes(q.heads, q.dim):], q.rest, q.dim
 	by := q.scaling.deal(scales, groups(dim), n)
 	whole, row := n/fixedKeys*fixedKeys, dim*q.bits/8

@@ -14,11 +14,15 @@ func (s *scaling) deal(halves []byte, groups, n int) []float32 {
 		halves = s.padded
 	}
 	halves = halves[:2*whole*groups]
-	switch groups {
-	case 1, 2, 4:
+	switch few := groups == 1 || groups == 2 || groups == 4; {
+	case few && haveAVX512:
 		dealAVX512(s.dealt, halves, groups, whole)
-	default:
+	case few:
+		dealAVX2(s.dealt, halves, groups, whole)
+	case haveAVX512:
 		regroupAVX512(s.dealt, s.plain(halves), groups, whole)
+	default:
+		regroupAVX2(s.dealt, s.plain(halves), groups, whole)
 	}
 	return s.dealt
 }

@@ -29,10 +29,44 @@ loop1:
 	VXORPS Y3, Y3, Y3
 	MOVQ   DI, R11
 	XORQ   R12, R12
-	CMPQ   R11, $0x00000008
+	CMPQ   R11, $0x00000010
 	JLT    end4
 
 loop3:
+	VCVTPH2PS   (BX), Y4
+	VCVTPH2PS   (BX)(R9*1), Y5
+	VCVTPH2PS   (BX)(R9*2), Y6
+	VCVTPH2PS   (BX)(R10*1), Y7
+	VMOVUPS     (DX)(R12*2), Y8
+	VFMADD231PS Y4, Y8, Y0
+	VFMADD231PS Y5, Y8, Y1
+	VFMADD231PS Y6, Y8, Y2
+	VFMADD231PS Y7, Y8, Y3
+	VCVTPH2PS   16(BX), Y4
+	VCVTPH2PS   16(BX)(R9*1), Y5
+	VCVTPH2PS   16(BX)(R9*2), Y6
+	VCVTPH2PS   16(BX)(R10*1), Y7
+	VMOVUPS     32(DX)(R12*2), Y8
+	VFMADD231PS Y4, Y8, Y0
+	VFMADD231PS Y5, Y8, Y1
+	VFMADD231PS Y6, Y8, Y2
+	VFMADD231PS Y7, Y8, Y3
+	PREFETCHT1  (R8)
+	PREFETCHT1  64(R8)
+	ADDQ        $0x00000080, R8
+	CMPQ        R8, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), R8
+	ADDQ        $0x00000020, BX
+	ADDQ        $0x00000020, R12
+	SUBQ        $0x00000010, R11
+	CMPQ        R11, $0x00000010
+	JGE         loop3
+
+end4:
+	CMPQ R11, $0x00000008
+	JLT  end6
+
+loop5:
 	VCVTPH2PS   (BX), Y4
 	VCVTPH2PS   (BX)(R9*1), Y5
 	VCVTPH2PS   (BX)(R9*2), Y6
@@ -50,9 +84,9 @@ loop3:
 	ADDQ        $0x00000010, R12
 	SUBQ        $0x00000008, R11
 	CMPQ        R11, $0x00000008
-	JGE         loop3
+	JGE         loop5
 
-end4:
+end6:
 	ADDQ         R10, BX
 	MOVQ         AX, R11
 	VHADDPS      Y1, Y0, Y0
@@ -69,16 +103,37 @@ end4:
 
 end2:
 	CMPQ SI, $0x00000001
-	JLT  end6
+	JLT  end8
 
-loop5:
+loop7:
 	VXORPS Y0, Y0, Y0
 	MOVQ   DI, R9
 	XORQ   R10, R10
-	CMPQ   R9, $0x00000008
-	JLT    end8
+	CMPQ   R9, $0x00000010
+	JLT    end10
 
-loop7:
+loop9:
+	VCVTPH2PS   (BX), Y1
+	VMOVUPS     (DX)(R10*2), Y2
+	VFMADD231PS Y1, Y2, Y0
+	VCVTPH2PS   16(BX), Y1
+	VMOVUPS     32(DX)(R10*2), Y2
+	VFMADD231PS Y1, Y2, Y0
+	PREFETCHT1  (R8)
+	ADDQ        $0x00000020, R8
+	CMPQ        R8, next_len+88(FP)
+	CMOVQHI     next_len+88(FP), R8
+	ADDQ        $0x00000020, BX
+	ADDQ        $0x00000020, R10
+	SUBQ        $0x00000010, R9
+	CMPQ        R9, $0x00000010
+	JGE         loop9
+
+end10:
+	CMPQ R9, $0x00000008
+	JLT  end12
+
+loop11:
 	VCVTPH2PS   (BX), Y1
 	VMOVUPS     (DX)(R10*2), Y2
 	VFMADD231PS Y1, Y2, Y0
@@ -90,9 +145,9 @@ loop7:
 	ADDQ        $0x00000010, R10
 	SUBQ        $0x00000008, R9
 	CMPQ        R9, $0x00000008
-	JGE         loop7
+	JGE         loop11
 
-end8:
+end12:
 	MOVQ         AX, R9
 	VHADDPS      Y0, Y0, Y0
 	VHADDPS      Y0, Y0, Y0
@@ -103,8 +158,8 @@ end8:
 	ADDQ         $0x00000004, AX
 	SUBQ         $0x00000001, SI
 	CMPQ         SI, $0x00000001
-	JGE          loop5
+	JGE          loop7
 
-end6:
+end8:
 	VZEROUPPER
 	RET

@@ -7,118 +7,193 @@
 // func softmaxAVX2(s []float32, stride int, m []float32, l []float32, f []float32, next []byte, heads int, n int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
 TEXT ·softmaxAVX2(SB), NOSPLIT, $0-144
-	MOVQ s_base+0(FP), AX
-	MOVQ stride+24(FP), CX
-	SHLQ $0x02, CX
-	MOVQ m_base+32(FP), DX
-	MOVQ l_base+56(FP), BX
-	MOVQ f_base+80(FP), SI
-	MOVQ next_base+104(FP), DI
-	ADDQ DI, next_len+112(FP)
-	MOVQ heads+128(FP), R8
-	MOVQ n+136(FP), R9
-	CMPQ R8, $0x00000001
-	JLT  end2
+	MOVQ    s_base+0(FP), AX
+	MOVQ    stride+24(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    next_base+104(FP), DX
+	ADDQ    DX, next_len+112(FP)
+	MOVQ    n+136(FP), BX
+	VMOVUPS expMagic<>+0(SB), Y0
+	VMOVUPS expLog2E<>+0(SB), Y1
+	VMOVUPS expLn2Hi<>+0(SB), Y2
+	VMOVUPS expLn2Lo<>+0(SB), Y3
+	VMOVUPS expC4<>+0(SB), Y4
+	VMOVUPS expC3<>+0(SB), Y5
+	VMOVUPS expC2<>+0(SB), Y6
+	VMOVUPS one<>+0(SB), Y7
+	MOVQ    AX, SI
+	MOVQ    m_base+32(FP), DI
+	MOVQ    l_base+56(FP), R8
+	MOVQ    f_base+80(FP), R9
+	MOVQ    heads+128(FP), R10
+	CMPQ    R10, $0x00000001
+	JLT     end2
 
 loop1:
-	VBROADCASTSS (DX), Y0
-	VMOVAPS      Y0, Y1
-	MOVQ         AX, R10
-	MOVQ         R9, R11
-	CMPQ         R11, $0x00000008
+	VBROADCASTSS (DI), Y9
+	VMOVAPS      Y9, Y10
+	VMOVAPS      X9, X8
+	MOVQ         SI, R11
+	MOVQ         BX, R12
+	CMPQ         R12, $0x00000010
 	JLT          end4
 
 loop3:
-	VMAXPS (R10), Y1, Y1
-	ADDQ   $0x00000020, R10
-	SUBQ   $0x00000008, R11
-	CMPQ   R11, $0x00000008
+	VMAXPS (R11), Y9, Y9
+	VMAXPS 32(R11), Y10, Y10
+	ADDQ   $0x00000040, R11
+	SUBQ   $0x00000010, R12
+	CMPQ   R12, $0x00000010
 	JGE    loop3
 
 end4:
-	VEXTRACTF128 $0x01, Y1, X2
-	VMAXPS       X2, X1, X1
-	VMOVHLPS     X1, X1, X2
-	VMAXPS       X2, X1, X1
-	VMOVSHDUP    X1, X2
-	VMAXSS       X2, X1, X1
-	VMOVSS       X1, (DX)
-	VBROADCASTSS X1, Y1
-	VCMPPS       $0x04, minusInf<>+0(SB), Y1, Y2
-	VANDPS       Y1, Y2, Y2
-	VSUBPS       Y2, Y0, Y0
-	VMOVUPS      expMagic<>+0(SB), Y1
-	VMOVAPS      Y1, Y3
-	VFMADD231PS  expLog2E<>+0(SB), Y0, Y1
-	VSUBPS       Y3, Y1, Y3
-	VCMPPS       $0x05, expLow<>+0(SB), Y0, Y4
-	VFNMADD231PS expLn2Hi<>+0(SB), Y3, Y0
-	VFNMADD231PS expLn2Lo<>+0(SB), Y3, Y0
-	VPSLLD       $0x17, Y1, Y1
-	VMOVUPS      expC5<>+0(SB), Y3
-	VFMADD213PS  expC4<>+0(SB), Y0, Y3
-	VFMADD213PS  expC3<>+0(SB), Y0, Y3
-	VFMADD213PS  expC2<>+0(SB), Y0, Y3
-	VFMADD213PS  one<>+0(SB), Y0, Y3
-	VFMADD213PS  one<>+0(SB), Y0, Y3
-	VPADDD       Y1, Y3, Y3
-	VANDPS       Y4, Y3, Y0
-	VMOVSS       X0, (SI)
-	VXORPS       Y1, Y1, Y1
-	MOVQ         AX, R10
-	MOVQ         R9, R11
-	CMPQ         R11, $0x00000008
-	JLT          end6
-
-loop5:
-	VMOVUPS      (R10), Y3
-	VSUBPS       Y2, Y3, Y3
-	VMOVUPS      expMagic<>+0(SB), Y4
-	VMOVAPS      Y4, Y5
-	VFMADD231PS  expLog2E<>+0(SB), Y3, Y4
-	VSUBPS       Y5, Y4, Y5
-	VCMPPS       $0x05, expLow<>+0(SB), Y3, Y6
-	VFNMADD231PS expLn2Hi<>+0(SB), Y5, Y3
-	VFNMADD231PS expLn2Lo<>+0(SB), Y5, Y3
-	VPSLLD       $0x17, Y4, Y4
-	VMOVUPS      expC5<>+0(SB), Y5
-	VFMADD213PS  expC4<>+0(SB), Y3, Y5
-	VFMADD213PS  expC3<>+0(SB), Y3, Y5
-	VFMADD213PS  expC2<>+0(SB), Y3, Y5
-	VFMADD213PS  one<>+0(SB), Y3, Y5
-	VFMADD213PS  one<>+0(SB), Y3, Y5
-	VPADDD       Y4, Y5, Y5
-	VANDPS       Y6, Y5, Y3
-	VMOVUPS      Y3, (R10)
-	VADDPS       Y3, Y1, Y1
-	ADDQ         $0x00000020, R10
-	PREFETCHT1   (DI)
-	ADDQ         $0x00000040, DI
-	CMPQ         DI, next_len+112(FP)
-	CMOVQHI      next_len+112(FP), DI
-	SUBQ         $0x00000008, R11
-	CMPQ         R11, $0x00000008
-	JGE          loop5
-
-end6:
-	VEXTRACTF128 $0x01, Y1, X2
-	VADDPS       X2, X1, X1
-	VMOVHLPS     X1, X1, X2
-	VADDPS       X2, X1, X1
-	VMOVSHDUP    X1, X2
-	VADDSS       X2, X1, X1
-	VMOVSS       (BX), X2
-	VFMADD231SS  X2, X0, X1
-	VMOVSS       X1, (BX)
-	ADDQ         CX, AX
-	ADDQ         $0x00000004, DX
-	ADDQ         $0x00000004, BX
-	ADDQ         $0x00000004, SI
-	SUBQ         $0x00000001, R8
-	CMPQ         R8, $0x00000001
+	VMAXPS       Y10, Y9, Y9
+	VEXTRACTF128 $0x01, Y9, X10
+	VMAXPS       X10, X9, X9
+	VMOVHLPS     X9, X9, X10
+	VMAXPS       X10, X9, X9
+	VMOVSHDUP    X9, X10
+	VMAXSS       X10, X9, X9
+	VMOVSS       X9, (DI)
+	VMOVSS       X8, (R9)
+	ADDQ         CX, SI
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	SUBQ         $0x00000001, R10
+	CMPQ         R10, $0x00000001
 	JGE          loop1
 
 end2:
+	MOVQ AX, SI
+	MOVQ m_base+32(FP), DI
+	MOVQ l_base+56(FP), R8
+	MOVQ f_base+80(FP), R9
+	MOVQ heads+128(FP), R10
+	CMPQ R10, $0x00000001
+	JLT  end6
+
+loop5:
+	VBROADCASTSS (R9), Y8
+	VBROADCASTSS (DI), Y9
+	VCMPPS       $0x04, minusInf<>+0(SB), Y9, Y10
+	VANDPS       Y9, Y10, Y10
+	VSUBPS       Y10, Y8, Y8
+	VMOVUPS      Y0, Y9
+	VMOVAPS      Y9, Y10
+	VFMADD231PS  Y1, Y8, Y9
+	VSUBPS       Y10, Y9, Y10
+	VCMPPS       $0x05, expLow<>+0(SB), Y8, Y11
+	VFNMADD231PS Y2, Y10, Y8
+	VFNMADD231PS Y3, Y10, Y8
+	VPSLLD       $0x17, Y9, Y9
+	VMOVUPS      expC5<>+0(SB), Y10
+	VFMADD213PS  Y4, Y8, Y10
+	VFMADD213PS  Y5, Y8, Y10
+	VFMADD213PS  Y6, Y8, Y10
+	VFMADD213PS  Y7, Y8, Y10
+	VFMADD213PS  Y7, Y8, Y10
+	VPADDD       Y9, Y10, Y10
+	VANDPS       Y11, Y10, Y8
+	VMOVSS       X8, (R9)
+	ADDQ         CX, SI
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	ADDQ         $0x04, R9
+	SUBQ         $0x00000001, R10
+	CMPQ         R10, $0x00000001
+	JGE          loop5
+
+end6:
+	MOVQ m_base+32(FP), SI
+	MOVQ l_base+56(FP), DI
+	MOVQ f_base+80(FP), R8
+	MOVQ heads+128(FP), R9
+	CMPQ R9, $0x00000001
+	JLT  end8
+
+loop7:
+	VBROADCASTSS (SI), Y8
+	VCMPPS       $0x04, minusInf<>+0(SB), Y8, Y9
+	VANDPS       Y8, Y9, Y9
+	VXORPS       Y8, Y8, Y8
+	VXORPS       Y10, Y10, Y10
+	MOVQ         AX, R10
+	MOVQ         BX, R11
+	CMPQ         R11, $0x00000010
+	JLT          end10
+
+loop9:
+	VMOVUPS      (R10), Y11
+	VSUBPS       Y9, Y11, Y11
+	VMOVUPS      Y0, Y12
+	VMOVAPS      Y12, Y13
+	VFMADD231PS  Y1, Y11, Y12
+	VSUBPS       Y13, Y12, Y13
+	VCMPPS       $0x05, expLow<>+0(SB), Y11, Y14
+	VFNMADD231PS Y2, Y13, Y11
+	VFNMADD231PS Y3, Y13, Y11
+	VPSLLD       $0x17, Y12, Y12
+	VMOVUPS      expC5<>+0(SB), Y13
+	VFMADD213PS  Y4, Y11, Y13
+	VFMADD213PS  Y5, Y11, Y13
+	VFMADD213PS  Y6, Y11, Y13
+	VFMADD213PS  Y7, Y11, Y13
+	VFMADD213PS  Y7, Y11, Y13
+	VPADDD       Y12, Y13, Y13
+	VANDPS       Y14, Y13, Y11
+	VMOVUPS      Y11, (R10)
+	VADDPS       Y11, Y8, Y8
+	PREFETCHT1   (DX)
+	VMOVUPS      32(R10), Y11
+	VSUBPS       Y9, Y11, Y11
+	VMOVUPS      Y0, Y12
+	VMOVAPS      Y12, Y13
+	VFMADD231PS  Y1, Y11, Y12
+	VSUBPS       Y13, Y12, Y13
+	VCMPPS       $0x05, expLow<>+0(SB), Y11, Y14
+	VFNMADD231PS Y2, Y13, Y11
+	VFNMADD231PS Y3, Y13, Y11
+	VPSLLD       $0x17, Y12, Y12
+	VMOVUPS      expC5<>+0(SB), Y13
+	VFMADD213PS  Y4, Y11, Y13
+	VFMADD213PS  Y5, Y11, Y13
+	VFMADD213PS  Y6, Y11, Y13
+	VFMADD213PS  Y7, Y11, Y13
+	VFMADD213PS  Y7, Y11, Y13
+	VPADDD       Y12, Y13, Y13
+	VANDPS       Y14, Y13, Y11
+	VMOVUPS      Y11, 32(R10)
+	VADDPS       Y11, Y10, Y10
+	PREFETCHT1   64(DX)
+	ADDQ         $0x00000040, R10
+	ADDQ         $0x00000080, DX
+	CMPQ         DX, next_len+112(FP)
+	CMOVQHI      next_len+112(FP), DX
+	SUBQ         $0x00000010, R11
+	CMPQ         R11, $0x00000010
+	JGE          loop9
+
+end10:
+	VADDPS       Y10, Y8, Y8
+	VEXTRACTF128 $0x01, Y8, X9
+	VADDPS       X9, X8, X8
+	VMOVHLPS     X8, X8, X9
+	VADDPS       X9, X8, X8
+	VMOVSHDUP    X8, X9
+	VADDSS       X9, X8, X8
+	VMOVSS       (DI), X9
+	VFMADD231SS  (R8), X9, X8
+	VMOVSS       X8, (DI)
+	ADDQ         CX, AX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         $0x04, R8
+	SUBQ         $0x00000001, R9
+	CMPQ         R9, $0x00000001
+	JGE          loop7
+
+end8:
 	VZEROUPPER
 	RET
 
@@ -152,16 +227,6 @@ DATA expLog2E<>+24(SB)/4, $0x3fb8aa3b
 DATA expLog2E<>+28(SB)/4, $0x3fb8aa3b
 GLOBL expLog2E<>(SB), RODATA|NOPTR, $32
 
-DATA expLow<>+0(SB)/4, $0xc2ad3333
-DATA expLow<>+4(SB)/4, $0xc2ad3333
-DATA expLow<>+8(SB)/4, $0xc2ad3333
-DATA expLow<>+12(SB)/4, $0xc2ad3333
-DATA expLow<>+16(SB)/4, $0xc2ad3333
-DATA expLow<>+20(SB)/4, $0xc2ad3333
-DATA expLow<>+24(SB)/4, $0xc2ad3333
-DATA expLow<>+28(SB)/4, $0xc2ad3333
-GLOBL expLow<>(SB), RODATA|NOPTR, $32
-
 DATA expLn2Hi<>+0(SB)/4, $0x3f318000
 DATA expLn2Hi<>+4(SB)/4, $0x3f318000
 DATA expLn2Hi<>+8(SB)/4, $0x3f318000
@@ -181,16 +246,6 @@ DATA expLn2Lo<>+20(SB)/4, $0xb95e8083
 DATA expLn2Lo<>+24(SB)/4, $0xb95e8083
 DATA expLn2Lo<>+28(SB)/4, $0xb95e8083
 GLOBL expLn2Lo<>(SB), RODATA|NOPTR, $32
-
-DATA expC5<>+0(SB)/4, $0x3c083128
-DATA expC5<>+4(SB)/4, $0x3c083128
-DATA expC5<>+8(SB)/4, $0x3c083128
-DATA expC5<>+12(SB)/4, $0x3c083128
-DATA expC5<>+16(SB)/4, $0x3c083128
-DATA expC5<>+20(SB)/4, $0x3c083128
-DATA expC5<>+24(SB)/4, $0x3c083128
-DATA expC5<>+28(SB)/4, $0x3c083128
-GLOBL expC5<>(SB), RODATA|NOPTR, $32
 
 DATA expC4<>+0(SB)/4, $0x3d2b9532
 DATA expC4<>+4(SB)/4, $0x3d2b9532
@@ -231,3 +286,23 @@ DATA one<>+20(SB)/4, $0x3f800000
 DATA one<>+24(SB)/4, $0x3f800000
 DATA one<>+28(SB)/4, $0x3f800000
 GLOBL one<>(SB), RODATA|NOPTR, $32
+
+DATA expLow<>+0(SB)/4, $0xc2ad3333
+DATA expLow<>+4(SB)/4, $0xc2ad3333
+DATA expLow<>+8(SB)/4, $0xc2ad3333
+DATA expLow<>+12(SB)/4, $0xc2ad3333
+DATA expLow<>+16(SB)/4, $0xc2ad3333
+DATA expLow<>+20(SB)/4, $0xc2ad3333
+DATA expLow<>+24(SB)/4, $0xc2ad3333
+DATA expLow<>+28(SB)/4, $0xc2ad3333
+GLOBL expLow<>(SB), RODATA|NOPTR, $32
+
+DATA expC5<>+0(SB)/4, $0x3c083128
+DATA expC5<>+4(SB)/4, $0x3c083128
+DATA expC5<>+8(SB)/4, $0x3c083128
+DATA expC5<>+12(SB)/4, $0x3c083128
+DATA expC5<>+16(SB)/4, $0x3c083128
+DATA expC5<>+20(SB)/4, $0x3c083128
+DATA expC5<>+24(SB)/4, $0x3c083128
+DATA expC5<>+28(SB)/4, $0x3c083128
+GLOBL expC5<>(SB), RODATA|NOPTR, $32

@@ -555,28 +555,6 @@ func scores8F16AVX512(s []float32, stride int, q []float32, k []byte, next []byt
 //go:noescape
 func values8F16AVX512(o []float32, p []float32, stride int, v []byte, next []byte, n int, dim int)
 
-// softmaxAVX2 is, for each head, with a row of s [heads][stride],
-//
-//	next := m
-//	for j := range n {
-//		next = max(next, s[j])
-//	}
-//	if next == -Inf {
-//		f, base = 0, 0
-//	} else {
-//		f, base = exp(m-next), next
-//	}
-//	m, l = next, l*f
-//	for j := range n {
-//		s[j] = exp(s[j] - base)
-//		l += s[j]
-//	}
-//
-// for n a multiple of 8. It prefetches next, at most 128 bytes with 16 scores.
-//
-//go:noescape
-func softmaxAVX2(s []float32, stride int, m []float32, l []float32, f []float32, next []byte, heads int, n int)
-
 // softmaxAVX512 is, for each head, with a row of s [heads][stride],
 //
 //	next := m
@@ -620,6 +598,28 @@ func softmaxAVX512(s []float32, stride int, m []float32, l []float32, f []float3
 //
 //go:noescape
 func softmaxNearAVX512(s []float32, stride int, m []float32, l []float32, f []float32, next []byte, heads int, n int)
+
+// softmaxAVX2 is, for each head, with a row of s [heads][stride],
+//
+//	next := m
+//	for j := range n {
+//		next = max(next, s[j])
+//	}
+//	if next == -Inf {
+//		f, base = 0, 0
+//	} else {
+//		f, base = exp(m-next), next
+//	}
+//	m, l = next, l*f
+//	for j := range n {
+//		s[j] = exp(s[j] - base)
+//		l += s[j]
+//	}
+//
+// for n a multiple of 16. It prefetches next, at most 128 bytes with 16 scores.
+//
+//go:noescape
+func softmaxAVX2(s []float32, stride int, m []float32, l []float32, f []float32, next []byte, heads int, n int)
 
 // product1F32AVX512 is
 //
@@ -1907,6 +1907,66 @@ func scores2Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32
 //go:noescape
 func scores4Q4VNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
 
+// dealAVX2 is dealAVX512 for AVX2.
+//
+//go:noescape
+func dealAVX2(dst []float32, src []byte, groups int, n int)
+
+// regroupAVX2 is regroupAVX512 for AVX2.
+//
+//go:noescape
+func regroupAVX2(dst []float32, src []float32, groups int, n int)
+
+// fixAVX2 is fixAVX512 for AVX2.
+//
+//go:noescape
+func fixAVX2(planes []byte, starts []byte, q []float32, factor float32, step int, order *[16]byte, zero uint32)
+
+// scores1Q8AVXVNNI is scores1Q8VNNI with vectors of AVX2.
+//
+//go:noescape
+func scores1Q8AVXVNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
+// scores1Q4AVXVNNI is scores1Q4VNNI with vectors of AVX2.
+//
+//go:noescape
+func scores1Q4AVXVNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
+// scores1Q4FixedAVX2 is scores1Q4VNNI with vectors of AVX2.
+//
+//go:noescape
+func scores1Q4FixedAVX2(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
+// scores2Q8AVXVNNI is scores2Q8VNNI with vectors of AVX2.
+//
+//go:noescape
+func scores2Q8AVXVNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
+// scores2Q4AVXVNNI is scores2Q4VNNI with vectors of AVX2.
+//
+//go:noescape
+func scores2Q4AVXVNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
+// scores2Q4FixedAVX2 is scores2Q4VNNI with vectors of AVX2.
+//
+//go:noescape
+func scores2Q4FixedAVX2(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
+// scores4Q8AVXVNNI is scores4Q8VNNI with vectors of AVX2.
+//
+//go:noescape
+func scores4Q8AVXVNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
+// scores4Q4AVXVNNI is scores4Q4VNNI with vectors of AVX2.
+//
+//go:noescape
+func scores4Q4AVXVNNI(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
+// scores4Q4FixedAVX2 is scores4Q4VNNI with vectors of AVX2.
+//
+//go:noescape
+func scores4Q4FixedAVX2(s []float32, stride int, q []byte, k []byte, scales []float32, next []byte, n int, dim int)
+
 // largestAVX512 is
 //
 //	for i := range most {
@@ -2181,6 +2241,123 @@ func values2Q4By16VNNI(o []float32, w []byte, from int, v []byte, next []byte, n
 //
 //go:noescape
 func values4Q4By16VNNI(o []float32, w []byte, from int, v []byte, next []byte, n int, dim int)
+
+// largestAVX2 is largestAVX512 for AVX2.
+//
+//go:noescape
+func largestAVX2(most []float32, x []float32, stride int)
+
+// normalizeAVX2 is normalizeAVX512 for AVX2.
+//
+//go:noescape
+func normalizeAVX2(most []float32, x []float32, bits uint32)
+
+// weighQ8AVX2 is, for 256 weights p of each head and scales that normalizeAVX2 has divided by mostScales,
+//
+//	for h, m := range most {
+//		m = max(m, 0x1p-100)
+//		for g := range mostScales {
+//			w[g].unit[h] = m * mostScales[g] / 0xfff0
+//			for j := range 256 {
+//				n := round(p[h*stride+j] * (0xfff0 / m) * scales[g*256+j])
+//				w[g].high[h][j], w[g].low[h][j] = high, low // n = high*256 + low, unsigned
+//			}
+//		}
+//	}
+//
+// In 4 bits w[g] also has where sums start, -8 times that of the numbers.
+//
+//go:noescape
+func weighQ8AVX2(w []byte, p []float32, stride int, scales []float32, most []float32, mostScales []float32)
+
+// turnQ8AVX2 is, for the first 32 elements of rows so many bytes apart,
+//
+//	for j := range n {
+//		for i := range 32 {
+//			dst[j/4*128+i'*4+j%4] = v[j*row+i]
+//		}
+//	}
+//
+// for n a multiple of 4. Bytes are signed; i' is a permutation of i, which the routines for values undo.
+//
+//go:noescape
+func turnQ8AVX2(dst []byte, v []byte, row int, n int)
+
+// weighedQ8AVXVNNI is
+//
+//	for h := range heads {
+//		for j := range n {
+//			for i := range 32 {
+//				o[h*dim+i] += w[h, j] * v[j, i] // v without its scale
+//			}
+//		}
+//	}
+//
+// for one group of w as weighQ8AVX2 makes it, of v as turnQ8AVX2 does, and n a multiple of 4. It asks for next, so many bytes on with each head and four values.
+//
+//go:noescape
+func weighedQ8AVXVNNI(o []float32, dim int, w []byte, v []byte, next []byte, step int, heads int, n int)
+
+// weighQ4AVX2 is, for 256 weights p of each head and scales that normalizeAVX2 has divided by mostScales,
+//
+//	for h, m := range most {
+//		m = max(m, 0x1p-100)
+//		for g := range mostScales {
+//			w[g].unit[h] = m * mostScales[g] / 0x7f70
+//			for j := range 256 {
+//				n := round(p[h*stride+j] * (0x7f70 / m) * scales[g*256+j])
+//				w[g].high[h][j], w[g].low[h][j] = high, low // n = high*256 + low, signed
+//			}
+//		}
+//	}
+//
+// In 4 bits w[g] also has where sums start, -8 times that of the numbers.
+//
+//go:noescape
+func weighQ4AVX2(w []byte, p []float32, stride int, scales []float32, most []float32, mostScales []float32)
+
+// turnQ4AVX2 is, for the first 32 elements of rows so many bytes apart,
+//
+//	for j := range n {
+//		for i := range 32 {
+//			dst[j/4*128+i'*4+j%4] = v[j*row+i]
+//		}
+//	}
+//
+// for n a multiple of 4. Bytes are unsigned, with 8 added; i' is a permutation of i, which the routines for values undo.
+//
+//go:noescape
+func turnQ4AVX2(dst []byte, v []byte, row int, n int)
+
+// weighedQ4AVXVNNI is
+//
+//	for h := range heads {
+//		for j := range n {
+//			for i := range 32 {
+//				o[h*dim+i] += w[h, j] * v[j, i] // v without its scale
+//			}
+//		}
+//	}
+//
+// for one group of w as weighQ4AVX2 makes it, of v as turnQ4AVX2 does, and n a multiple of 4. It asks for next, so many bytes on with each head and four values.
+//
+//go:noescape
+func weighedQ4AVXVNNI(o []float32, dim int, w []byte, v []byte, next []byte, step int, heads int, n int)
+
+// weighedQ4AVX2 is
+//
+//	for h := range heads {
+//		for j := range n {
+//			for i := range 32 {
+//				o[h*dim+i] += w[h, j] * v[j, i] // v without its scale
+//			}
+//		}
+//	}
+//
+// for one group of w as weighQ4AVX2 makes it, of v as turnQ4AVX2 does, and n a multiple of 4. It asks for next, so many bytes on with each head and four values.
+//
+//go:noescape
+func weighedQ4AVX2(o []float32, dim int, w []byte, v []byte, next []byte, step int, heads int, n int)
 
 // product1Q8_0AVX2 is
 //

@@ -141,10 +141,36 @@ loop9:
 	MOVQ    BX, R9
 	MOVQ    CX, R10
 	MOVQ    DI, R11
-	CMPQ    R11, $0x00000001
+	CMPQ    R11, $0x00000002
 	JLT     end12
 
 loop11:
+	VBROADCASTSS (R10), Y2
+	VCVTPH2PS    (R9), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VCVTPH2PS    16(R9), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	VBROADCASTSS 4(R10), Y2
+	VCVTPH2PS    (R9)(DX*1), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VCVTPH2PS    16(R9)(DX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	PREFETCHT1   (SI)
+	ADDQ         $0x00000040, SI
+	CMPQ         SI, next_len+88(FP)
+	CMOVQHI      next_len+88(FP), SI
+	ADDQ         $0x00000008, R10
+	ADDQ         DX, R9
+	ADDQ         DX, R9
+	SUBQ         $0x00000002, R11
+	CMPQ         R11, $0x00000002
+	JGE          loop11
+
+end12:
+	CMPQ R11, $0x00000001
+	JLT  end14
+
+loop13:
 	VBROADCASTSS (R10), Y2
 	VCVTPH2PS    (R9), Y3
 	VFMADD231PS  Y3, Y2, Y0
@@ -158,9 +184,9 @@ loop11:
 	ADDQ         DX, R9
 	SUBQ         $0x00000001, R11
 	CMPQ         R11, $0x00000001
-	JGE          loop11
+	JGE          loop13
 
-end12:
+end14:
 	MOVQ    AX, R9
 	VMOVUPS Y0, (R9)
 	VMOVUPS Y1, 32(R9)
@@ -172,18 +198,18 @@ end12:
 
 end10:
 	CMPQ R8, $0x00000008
-	JLT  end14
+	JLT  end16
 
-loop13:
+loop15:
 	MOVQ    AX, R9
 	VMOVUPS (R9), Y0
 	MOVQ    BX, R9
 	MOVQ    CX, R10
 	MOVQ    DI, R11
 	CMPQ    R11, $0x00000001
-	JLT     end16
+	JLT     end18
 
-loop15:
+loop17:
 	VBROADCASTSS (R10), Y1
 	VCVTPH2PS    (R9), Y2
 	VFMADD231PS  Y2, Y1, Y0
@@ -195,17 +221,17 @@ loop15:
 	ADDQ         DX, R9
 	SUBQ         $0x00000001, R11
 	CMPQ         R11, $0x00000001
-	JGE          loop15
+	JGE          loop17
 
-end16:
+end18:
 	MOVQ    AX, R9
 	VMOVUPS Y0, (R9)
 	ADDQ    $0x00000020, AX
 	ADDQ    $0x00000010, BX
 	SUBQ    $0x00000008, R8
 	CMPQ    R8, $0x00000008
-	JGE     loop13
+	JGE     loop15
 
-end14:
+end16:
 	VZEROUPPER
 	RET

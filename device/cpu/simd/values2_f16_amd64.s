@@ -94,10 +94,42 @@ loop5:
 	MOVQ    BX, R10
 	MOVQ    CX, R11
 	MOVQ    DI, R12
-	CMPQ    R12, $0x00000001
+	CMPQ    R12, $0x00000002
 	JLT     end8
 
 loop7:
+	VBROADCASTSS (R11), Y4
+	VCVTPH2PS    (R10), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VCVTPH2PS    16(R10), Y6
+	VFMADD231PS  Y6, Y4, Y1
+	VBROADCASTSS (R11)(DX*1), Y4
+	VFMADD231PS  Y5, Y4, Y2
+	VFMADD231PS  Y6, Y4, Y3
+	VBROADCASTSS 4(R11), Y4
+	VCVTPH2PS    (R10)(R9*1), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VCVTPH2PS    16(R10)(R9*1), Y6
+	VFMADD231PS  Y6, Y4, Y1
+	VBROADCASTSS 4(R11)(DX*1), Y4
+	VFMADD231PS  Y5, Y4, Y2
+	VFMADD231PS  Y6, Y4, Y3
+	PREFETCHT1   (SI)
+	ADDQ         $0x00000040, SI
+	CMPQ         SI, next_len+88(FP)
+	CMOVQHI      next_len+88(FP), SI
+	ADDQ         $0x00000008, R11
+	ADDQ         R9, R10
+	ADDQ         R9, R10
+	SUBQ         $0x00000002, R12
+	CMPQ         R12, $0x00000002
+	JGE          loop7
+
+end8:
+	CMPQ R12, $0x00000001
+	JLT  end10
+
+loop9:
 	VBROADCASTSS (R11), Y4
 	VCVTPH2PS    (R10), Y5
 	VFMADD231PS  Y5, Y4, Y0
@@ -114,9 +146,9 @@ loop7:
 	ADDQ         R9, R10
 	SUBQ         $0x00000001, R12
 	CMPQ         R12, $0x00000001
-	JGE          loop7
+	JGE          loop9
 
-end8:
+end10:
 	MOVQ    AX, R10
 	VMOVUPS Y0, (R10)
 	VMOVUPS Y1, 32(R10)
@@ -131,9 +163,9 @@ end8:
 
 end6:
 	CMPQ R8, $0x00000008
-	JLT  end10
+	JLT  end12
 
-loop9:
+loop11:
 	MOVQ    AX, R10
 	VMOVUPS (R10), Y0
 	LEAQ    (R10)(R9*2), R10
@@ -142,9 +174,9 @@ loop9:
 	MOVQ    CX, R11
 	MOVQ    DI, R12
 	CMPQ    R12, $0x00000001
-	JLT     end12
+	JLT     end14
 
-loop11:
+loop13:
 	VBROADCASTSS (R11), Y2
 	VCVTPH2PS    (R10), Y3
 	VFMADD231PS  Y3, Y2, Y0
@@ -158,9 +190,9 @@ loop11:
 	ADDQ         R9, R10
 	SUBQ         $0x00000001, R12
 	CMPQ         R12, $0x00000001
-	JGE          loop11
+	JGE          loop13
 
-end12:
+end14:
 	MOVQ    AX, R10
 	VMOVUPS Y0, (R10)
 	LEAQ    (R10)(R9*2), R10
@@ -169,8 +201,8 @@ end12:
 	ADDQ    $0x00000010, BX
 	SUBQ    $0x00000008, R8
 	CMPQ    R8, $0x00000008
-	JGE     loop9
+	JGE     loop11
 
-end10:
+end12:
 	VZEROUPPER
 	RET

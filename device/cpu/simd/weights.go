@@ -9,6 +9,7 @@ type Weights struct {
 
 // weighed is the weights of up to dealtKeys values for four heads, times the scales of each group, as whole numbers.
 type weighed struct {
+	turned     [dealtKeys * QuantizedGroup]byte // a group of the values
 	numbers    [weighedBytes]byte
 	p          [4 * dealtKeys]float32 // weights and zeros
 	rest       [4 * fixedDim]byte     // the last one to three values, and zeros
@@ -28,7 +29,7 @@ const (
 //
 // Where there are VNNI and VBMI, weights times scales become whole numbers: of 24 bits, so that the error of each is 2⁻²⁴ of the largest weight times the
 // largest scale among up to 256 values; or of 16 where that weight is at most 2⁻⁸ of what all sum up to, for every head of those that share loads, so that the error
-// is 2⁻²⁴ of that sum times the largest scale.
+// is 2⁻²⁴ of that sum times the largest scale. Where there is VNNI without AVX-512, and in 4 bits where there is AVX2, they become numbers of 16 bits likewise, and stay as they are where those would not do.
 func (w *Weights) Values(bits int, o, p []float32, stride int, v, scales []byte, sums []float32, next []byte, heads, n, dim int) {
 	row, perRow := dim*bits/8, 2*groups(dim)
 	for at := 0; at < n; at += dealtKeys {

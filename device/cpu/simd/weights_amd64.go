@@ -25,7 +25,7 @@ var (
 // set prepares up to dealtKeys values for add, and returns their scales as that takes them, or nil where there is no routine for the shape, if a scale is not
 // finite, or has a sign that none has.
 func (w *Weights) set(bits int, v, scales []byte, n, dim int) []float32 {
-	if !haveVNNI || !haveVBMI || dim > fixedDim || dim%QuantizedGroup != 0 {
+	if !(haveVNNI && haveVBMI || narrowWhole(bits)) || dim > fixedDim || dim%QuantizedGroup != 0 {
 		return nil
 	}
 	if w.weighed == nil {
@@ -37,7 +37,11 @@ func (w *Weights) set(bits int, v, scales []byte, n, dim int) []float32 {
 	}
 	dealt := w.scaling.dealAll(scales, groups(dim), n)
 	most := x.mostScales[:groups(dim)]
-	normalizeAVX512(most, dealt, magnitude)
+	if haveVNNI {
+		normalizeAVX512(most, dealt, magnitude)
+	} else {
+		normalizeAVX2(most, dealt, magnitude)
+	}
 	if !areFinite(most) {
 		return nil
 	}
@@ -59,9 +63,20 @@ func (w *Weights) add(bits int, o, p []float32, stride int, v []byte, scales, su
 	}
 	p = p[:(heads-1)*stride+dealtKeys]
 	most, mostScales := x.most[:heads], x.mostScales[:groups(dim)]
-	largestAVX512(most, p, stride)
+	if haveVNNI {
+		largestAVX512(most, p, stride)
+	} else {
+		largestAVX2(most, p, stride)
+	}
 	if !areFinite(most) {
 		return false
+	}
+	if !haveVNNI {
+		few := fewBitsDo(most, sums)
+		if few {
+			w.addNarrow(bits, o, p, stride, v, scales, next, n, dim)
+		}
+		return few
 	}
 	by := &weighing8
 	if bits == 4 {

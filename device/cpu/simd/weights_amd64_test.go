@@ -9,9 +9,21 @@ import (
 )
 
 func TestLargestAndNormalizedScalesEqualTheirLoops(t *testing.T) {
-	if !haveVNNI {
-		t.Skip("this processor has no VNNI")
-	}
+	t.Run("AVX2", func(t *testing.T) {
+		if !haveAVX2 {
+			t.Skip("this processor has no AVX2")
+		}
+		largestAndNormalizedEqualTheirLoops(t, largestAVX2, normalizeAVX2)
+	})
+	t.Run("AVX-512", func(t *testing.T) {
+		if !haveVNNI {
+			t.Skip("this processor has no VNNI")
+		}
+		largestAndNormalizedEqualTheirLoops(t, largestAVX512, normalizeAVX512)
+	})
+}
+
+func largestAndNormalizedEqualTheirLoops(t *testing.T, largest func(most, x []float32, stride int), normalize func(most, x []float32, bits uint32)) {
 	r := rand.New(rand.NewPCG(29, 30))
 	inf := float32(math.Inf(1))
 	for range 200 {
@@ -27,7 +39,7 @@ func TestLargestAndNormalizedScalesEqualTheirLoops(t *testing.T) {
 			clear(x)
 		}
 		got := make([]float32, rows)
-		largestAVX512(got, x[:(rows-1)*stride+dealtKeys], stride)
+		largest(got, x[:(rows-1)*stride+dealtKeys], stride)
 		for i, v := range got {
 			if want := largestByBits(x[i*stride:][:dealtKeys], math.MaxUint32); math.Float32bits(v) != want {
 				t.Fatalf("the largest of row %d is %v, not %v", i, v, math.Float32frombits(want))
@@ -35,7 +47,7 @@ func TestLargestAndNormalizedScalesEqualTheirLoops(t *testing.T) {
 		}
 		for _, mask := range []uint32{math.MaxUint32, math.MaxInt32} {
 			scales := append([]float32(nil), x[:rows*dealtKeys]...)
-			normalizeAVX512(got, scales, mask)
+			normalize(got, scales, mask)
 			for i, v := range got {
 				row := x[i*dealtKeys:][:dealtKeys]
 				want := largestByBits(row, mask)

@@ -24,7 +24,8 @@ type asm struct {
 	consts map[string]operand.Mem
 	labels int
 
-	exponential *exponential // for AVX-512, where it is held
+	exponential *exponential              // for AVX-512, where it is held
+	held        map[string]reg.VecVirtual // constants of the exponential for AVX2
 }
 
 // lanes is the number of float32 in one vector.
@@ -230,7 +231,12 @@ func (a *asm) prefetch(next reg.GPVirtual, limit operand.Mem, bytes int) {
 
 // advance moves next on by so many bytes, to limit at most.
 func (a *asm) advance(next reg.GPVirtual, limit operand.Mem, bytes int) {
-	a.ADDQ(operand.U32(bytes), next)
+	a.advanceBy(next, limit, operand.U32(bytes))
+}
+
+// advanceBy is advance by so many bytes as a register holds.
+func (a *asm) advanceBy(next reg.GPVirtual, limit operand.Mem, bytes operand.Op) {
+	a.ADDQ(bytes, next)
 	a.CMPQ(next, limit)
 	a.CMOVQHI(limit, next)
 }

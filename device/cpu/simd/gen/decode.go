@@ -55,24 +55,31 @@ func scores(a *asm, heads int) {
 		base := []operand.Mem{at(k, 0), atIndex(k, row, 1, 0), atIndex(k, row, 2, 0), atIndex(k, row3, 1, 0)}
 		left, index := a.copyOf(dim), a.GP64()
 		a.XORQ(index, index)
-		a.repeat(left, lanes, func() {
-			var x []reg.VecVirtual
-			for j := range keys {
-				v := a.YMM()
-				a.VCVTPH2PS(base[j], v)
-				x = append(x, v)
-			}
-			for h := range heads {
-				y := a.YMM()
-				a.VMOVUPS(atIndex(q[h], index, 2, 0), y)
-				for j, v := range x {
-					a.VFMADD231PS(v, y, acc[h*keys+j])
+		together := []int{2, 1} // vectors: with two heads memory is what is waited for, and is asked more evenly one by one
+		if heads == 2 {
+			together = []int{1}
+		}
+		for _, vectors := range together {
+			a.repeat(left, vectors*lanes, func() {
+				for u := range vectors {
+					x := make([]reg.VecVirtual, keys)
+					for j := range x {
+						x[j] = a.YMM()
+						a.VCVTPH2PS(moved(base[j], 2*lanes*u), x[j])
+					}
+					for h := range heads {
+						y := a.YMM()
+						a.VMOVUPS(atIndex(q[h], index, 2, 4*lanes*u), y)
+						for j, v := range x {
+							a.VFMADD231PS(v, y, acc[h*keys+j])
+						}
+					}
 				}
-			}
-			a.prefetch(next, limit, keys*lanes*2)
-			a.ADDQ(operand.U32(lanes*2), k)
-			a.ADDQ(operand.U32(lanes*2), index)
-		})
+				a.prefetch(next, limit, vectors*keys*lanes*2)
+				a.ADDQ(operand.U32(vectors*lanes*2), k)
+				a.ADDQ(operand.U32(vectors*lanes*2), index)
+			})
+		}
 		if keys == 4 {
 			a.ADDQ(row3, k)
 		} else if keys == 2 {
@@ -165,24 +172,32 @@ func values(a *asm, heads int) {
 		}
 		each(func(x reg.VecVirtual, m operand.Mem) { a.VMOVUPS(m, x) })
 		v, weights, left := a.copyOf(v0), a.copyOf(p), a.copyOf(n)
-		a.repeat(left, 1, func() {
-			x := make([]reg.VecVirtual, vectors)
-			for h, m := range strided(weights, strides, 1, heads) {
-				w := a.vec()
-				a.VBROADCASTSS(m, w)
-				for u := range x {
-					if h == 0 {
-						x[u] = a.vec()
-						a.VCVTPH2PS(at(v, u*a.lanes()*2), x[u])
+		some := func(n int) {
+			for i, value := range []operand.Mem{at(v, 0), atIndex(v, row, 1, 0)}[:n] {
+				x := make([]reg.VecVirtual, vectors)
+				for h, m := range strided(weights, strides, 1, heads) {
+					w := a.vec()
+					a.VBROADCASTSS(moved(m, 4*i), w)
+					for u := range x {
+						if h == 0 {
+							x[u] = a.vec()
+							a.VCVTPH2PS(moved(value, u*a.lanes()*2), x[u])
+						}
+						a.VFMADD231PS(x[u], w, acc[h*vectors+u])
 					}
-					a.VFMADD231PS(x[u], w, acc[h*vectors+u])
 				}
 			}
-			a.prefetch(next, limit, vectors*a.lanes()*2)
-			asked(vectors * a.lanes() * 2)
-			a.ADDQ(operand.U32(4), weights)
-			a.ADDQ(row, v)
-		})
+			a.prefetch(next, limit, n*vectors*a.lanes()*2)
+			asked(n * vectors * a.lanes() * 2)
+			a.ADDQ(operand.U32(4*n), weights)
+			for range n {
+				a.ADDQ(row, v)
+			}
+		}
+		if vectors*a.lanes()*2 == cacheLine/2 && !a.wide { // two at a time ask for each line once
+			a.repeat(left, 2, func() { some(2) })
+		}
+		a.repeat(left, 1, func() { some(1) })
 		each(func(x reg.VecVirtual, m operand.Mem) { a.VMOVUPS(x, m) })
 		a.ADDQ(operand.U32(vectors*a.lanes()*4), o)
 		a.ADDQ(operand.U32(vectors*a.lanes()*2), v0)

@@ -7,9 +7,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// softmaxes are the step of decode attention between scores and values.
+// softmaxes are the step of decode attention between scores and values, for AVX-512.
 var softmaxes = []routine{
-	{"softmax", softmax},
 	{"softmax_avx512", func(a *asm) { a.wide = true; softmax(a) }},
 	{"softmax_near_avx512", func(a *asm) { a.wide, a.atOnce = true, true; softmax(a) }},
 }
@@ -17,25 +16,28 @@ var softmaxes = []routine{
 // softmaxAhead is how many bytes of next are asked for with sixteen scores.
 const softmaxAhead = 128
 
+// beginSoftmax starts a routine for n a multiple of 16.
+func (a *asm) beginSoftmax(name string) {
+	a.begin(name, "func(s []float32, stride int, m, l, f []float32, next []byte, heads, n int)",
+		name+" is, for each head, with a row of s [heads][stride],", "",
+		"\tnext := m\n\tfor j := range n {\n\t\tnext = max(next, s[j])\n\t}\n\tif next == -Inf {\n\t\tf, base = 0, 0\n\t} else {\n\t\tf, base = exp(m-next), next\n\t}\n\tm, l = next, l*f\n"+
+			"\tfor j := range n {\n\t\ts[j] = exp(s[j] - base)\n\t\tl += s[j]\n\t}",
+		"", fmt.Sprintf("for n a multiple of 16. It prefetches next, at most %d bytes with 16 scores.", softmaxAhead))
+}
+
 func softmax(a *asm) {
 	name := "softmax" + a.suffix()
 	if a.atOnce {
 		name = "softmaxNear" + a.suffix()
 	}
-	a.begin(name, "func(s []float32, stride int, m, l, f []float32, next []byte, heads, n int)",
-		name+" is, for each head, with a row of s [heads][stride],", "",
-		"\tnext := m\n\tfor j := range n {\n\t\tnext = max(next, s[j])\n\t}\n\tif next == -Inf {\n\t\tf, base = 0, 0\n\t} else {\n\t\tf, base = exp(m-next), next\n\t}\n\tm, l = next, l*f\n"+
-			"\tfor j := range n {\n\t\ts[j] = exp(s[j] - base)\n\t\tl += s[j]\n\t}",
-		"", fmt.Sprintf("for n a multiple of %d. It prefetches next, at most %d bytes with 16 scores.", a.lanes(), softmaxAhead))
+	a.beginSoftmax(name)
 	s, stride := a.ptr("s"), a.integer("stride")
 	a.SHLQ(operand.U8(2), stride)
 	m, l, f := a.ptr("m"), a.ptr("l"), a.ptr("f")
 	ahead, limit := a.ahead()
 	heads, n := a.integer("heads"), a.integer("n")
 	bytes := a.lanes() * 4
-	if a.wide {
-		a.holdExp()
-	}
+	a.holdExp()
 	// rows does so many heads together: what one waits for, the others fill.
 	rows := func(heads int) {
 		p := make([]reg.GPVirtual, heads)
@@ -73,14 +75,9 @@ func softmax(a *asm) {
 			a.largest(most[h])
 			a.VMOVSS(most[h].AsX(), at(m, 4*h))
 			a.VBROADCASTSS(most[h].AsX(), most[h])
-			if a.wide {
-				finite := a.K()
-				a.VCMPPS(operand.U8(4), a.splat("minusInf", minusInf), most[h], finite)
-				a.VMOVAPS_Z(most[h], finite, base[h])
-			} else {
-				a.VCMPPS(operand.U8(4), a.splat("minusInf", minusInf), most[h], base[h])
-				a.VANDPS(most[h], base[h], base[h])
-			}
+			finite := a.K()
+			a.VCMPPS(operand.U8(4), a.splat("minusInf", minusInf), most[h], finite)
+			a.VMOVAPS_Z(most[h], finite, base[h])
 		}
 		for h := range p {
 			a.VSUBPS(base[h], before[h], before[h])
@@ -99,7 +96,7 @@ func softmax(a *asm) {
 				a.VMOVUPS(x, at(p[h], 0))
 				a.VADDPS(x, sum[h], sum[h])
 				a.ADDQ(operand.U32(bytes), p[h])
-				a.prefetch(ahead, limit, softmaxAhead*a.lanes()/16)
+				a.prefetch(ahead, limit, softmaxAhead)
 			}
 		})
 		for h := range p {
@@ -114,11 +111,7 @@ func softmax(a *asm) {
 			a.ADDQ(operand.U32(4*heads), r)
 		}
 	}
-	together := 1
-	if a.wide {
-		together = 4
-	}
-	for ; together > 0; together /= 2 {
+	for together := 4; together > 0; together /= 2 {
 		a.repeat(heads, together, func() { rows(together) })
 	}
 	a.VZEROUPPER()

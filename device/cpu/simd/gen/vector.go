@@ -39,20 +39,41 @@ func (a *asm) exp(x reg.VecVirtual) {
 		return
 	}
 	t, n, p, low := a.YMM(), a.YMM(), a.YMM(), a.YMM()
-	a.VMOVUPS(a.splat("expMagic", expMagic), t)
+	a.VMOVUPS(a.expConstant("expMagic", expMagic), t)
 	a.VMOVAPS(t, n)
-	a.VFMADD231PS(a.splat("expLog2E", expLog2E), x, t)
+	a.VFMADD231PS(a.expConstant("expLog2E", expLog2E), x, t)
 	a.VSUBPS(n, t, n)
-	a.VCMPPS(operand.U8(5), a.splat("expLow", expLow), x, low) // not less than: true for NaN
-	a.VFNMADD231PS(a.splat("expLn2Hi", expLn2Hi), n, x)
-	a.VFNMADD231PS(a.splat("expLn2Lo", expLn2Lo), n, x)
+	a.VCMPPS(operand.U8(5), a.expConstant("expLow", expLow), x, low) // not less than: true for NaN
+	a.VFNMADD231PS(a.expConstant("expLn2Hi", expLn2Hi), n, x)
+	a.VFNMADD231PS(a.expConstant("expLn2Lo", expLn2Lo), n, x)
 	a.VPSLLD(operand.U8(23), t, t)
-	a.VMOVUPS(a.splat("expC5", expPoly[0]), p)
+	a.VMOVUPS(a.expConstant("expC5", expPoly[0]), p)
 	for i, name := range []string{"expC4", "expC3", "expC2", "one", "one"} {
-		a.VFMADD213PS(a.splat(name, expPoly[i+1]), x, p)
+		a.VFMADD213PS(a.expConstant(name, expPoly[i+1]), x, p)
 	}
 	a.VPADDD(t, p, p)
 	a.VANDPS(low, p, x)
+}
+
+// expConstant is a constant of exp for AVX2: in a register if that is held, else in memory.
+func (a *asm) expConstant(name string, v float32) operand.Op {
+	if held, ok := a.held[name]; ok {
+		return held
+	}
+	return a.splat(name, v)
+}
+
+// holdConstants loads constants of exp for AVX2 that it takes from then on, as many as registers suffice for: what a vector takes of memory's loads would be most of its time.
+func (a *asm) holdConstants() {
+	a.held = map[string]reg.VecVirtual{}
+	for _, c := range []struct {
+		name  string
+		value float32
+	}{{"expMagic", expMagic}, {"expLog2E", expLog2E}, {"expLn2Hi", expLn2Hi}, {"expLn2Lo", expLn2Lo}, {"expC4", expC4}, {"expC3", expC3}, {"expC2", expC2}, {"one", 1}} {
+		v := a.YMM()
+		a.VMOVUPS(a.splat(c.name, c.value), v)
+		a.held[c.name] = v
+	}
 }
 
 // exponential is the constants of exp for AVX-512, in registers: what a vector takes of memory's two loads a cycle would be most of its time.

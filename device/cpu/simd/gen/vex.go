@@ -9,8 +9,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// vexDot stands for VPDPBUSD as AVX-VNNI has it, which Go's assembler does not know: it is written in bytes once registers are allocated. Its operands are memory at
-// a general register, and two vectors of AVX2.
+// vexDot stands for VPDPBUSD as AVX-VNNI has it, which Go's assembler does not know: it is written in bytes once registers are allocated. Its operands are a vector of
+// AVX2, or memory at a general register, and two vectors more.
 const vexDot = "VPDPBUSD_VEX"
 
 // encodeVEX writes each vexDot in bytes.
@@ -47,10 +47,22 @@ func encodeVEX(f *ir.File) error {
 
 // dotInBytes is the encoding VEX.256.66.0F38.W0 50 /r.
 func dotInBytes(ops []operand.Op) ([]byte, error) {
-	m, ok := ops[0].(operand.Mem)
 	weights, _ := ops[1].(reg.Physical)
 	sum, _ := ops[2].(reg.Physical)
-	if !ok || weights == nil || sum == nil || m.Base == nil || m.Symbol.Name != "" {
+	if weights == nil || sum == nil {
+		return nil, fmt.Errorf("no way to encode %v", ops)
+	}
+	w, s := int(weights.PhysicalIndex()), int(sum.PhysicalIndex())
+	// opcode is all before the operands: the upper bits of registers, inverted, and which opcodes 0F38 begins; the second source, inverted, 256 bits, 66.
+	opcode := func(index, base int) []byte {
+		return []byte{0xc4, byte((1-s>>3)<<7 | (1-index)<<6 | (1-base)<<5 | 2), byte((15-w)<<3 | 1<<2 | 1), 0x50}
+	}
+	if numbers, ok := ops[0].(reg.Physical); ok {
+		n := int(numbers.PhysicalIndex())
+		return append(opcode(0, n>>3), byte(3<<6|s&7<<3|n&7)), nil
+	}
+	m, ok := ops[0].(operand.Mem)
+	if !ok || m.Base == nil || m.Symbol.Name != "" {
 		return nil, fmt.Errorf("no way to encode %v", ops)
 	}
 	base, ok := m.Base.(reg.Physical)
@@ -69,13 +81,7 @@ func dotInBytes(ops []operand.Op) ([]byte, error) {
 			scale++
 		}
 	}
-	w, s := int(weights.PhysicalIndex()), int(sum.PhysicalIndex())
-	code := []byte{
-		0xc4,
-		byte((1-s>>3)<<7 | (1-x)<<6 | (1-b>>3)<<5 | 2), // the upper bits of registers, inverted; the opcodes that 0F38 begins
-		byte((15-w)<<3 | 1<<2 | 1),                     // the second source, inverted; 256 bits, 66
-		0x50,
-	}
+	code := opcode(x, b>>3)
 	short := m.Disp >= -128 && m.Disp < 128
 	mode := 2 // four bytes of displacement
 	switch {
