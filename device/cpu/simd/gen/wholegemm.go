@@ -24,9 +24,9 @@ type wholeGEMM struct {
 }
 
 const (
-	gemmRows = 6      // of activations
-	packedRows    = 16     // weights that lie together
-	pairs    = 32 / 2 // steps of a group
+	gemmRows   = 6      // of activations
+	packedRows = 16     // weights that lie together
+	pairs      = 32 / 2 // steps of a group
 )
 
 func (k wholeGEMM) kind() string {
