@@ -28,14 +28,6 @@ func blockOf(rows, row int) int {
 	return ((rows+blocks-1)/blocks + 3) &^ 3
 }
 
-// aheadOfBlock is where the memory begins that is asked for during a block of so many rows, of all: behind it, unless it is all of them, which come one after the other.
-func aheadOfBlock(block, rows, row int) int {
-	if block < rows {
-		return block * row
-	}
-	return ahead(rows*row, row)
-}
-
 // productWide is product for several tokens where there is AVX-512.
 func productWide(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int, of *productOf) {
 	if inOnePanel(tokens, cols) {
@@ -50,7 +42,10 @@ func productInPanels(dst []float32, stride int, x []float32, w []byte, tokens, r
 	row := cols * of.bytes
 	for r := 0; r < rows; r += block {
 		n := min(block, rows-r)
-		part, next := w[r*row:(r+n)*row], w[r*row+aheadOfBlock(n, rows, row):]
+		part, next := w[r*row:(r+n)*row], w[(r+n)*row:]
+		if sums == nil { // the rows come one after the other
+			next = w[r*row+ahead(n*row, row):]
+		}
 		for t := 0; t < tokens; {
 			take := together(tokens-t, panelTokens)
 			out, in := dst[t*stride+r:], x[t*cols:]

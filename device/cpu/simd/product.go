@@ -27,7 +27,8 @@ func ProductBF16(dst []float32, stride int, x []float32, w []byte, tokens, rows,
 	product(dst, stride, x, w, tokens, rows, cols, &productBF16)
 }
 
-// ProductTokens is up to how many tokens these products are faster than [GEMM].
+// ProductTokens is up to how many tokens these products are faster than [GEMM], whose weights must be packed: with AVX-512 that takes as long as multiplying them by
+// some 30 tokens.
 func ProductTokens() int {
 	if haveAVX512 {
 		return 32
