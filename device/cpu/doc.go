@@ -11,8 +11,8 @@
 // the keys. So results are the same for any number of threads, and each time.
 //
 // A matrix product of a few tokens streams the rows of the weights as they are stored, reading each
-// byte once; it runs at the speed of memory. Where there are instructions for it, activations are then whole
-// numbers of 16 bits beside weights in Q8_0 and Q4_0. One of many tokens packs tiles of both operands, as
+// byte once; it runs at the speed of memory. One of many tokens packs tiles of both operands, as
 // float32, into the cache, and runs at the speed of the multipliers (Goto and van de Geijn, "Anatomy of
-// high-performance matrix multiplication", 2008).
+// high-performance matrix multiplication", 2008). Where there are instructions for it, activations are whole
+// numbers of 16 bits in both beside quantized weights, and the packs of the second are of words.
 package cpu

@@ -12,7 +12,7 @@ import (
 // whole numbers, both packs are of words, and x has been made numbers before.
 const (
 	depth    = 192 // columns in one step; of quantized weights as many as the largest block has
-	maxDepth = 256
+	maxDepth = simd.WholeStep
 	packRows = 96  // rows of x packed together: 72 KiB
 	maxTile  = 256 // rows of w in a tile: 192 KiB packed
 	minTile  = 64

@@ -96,6 +96,25 @@ func TestRoutinesReadNothingBehindWhatTheyAreGiven(t *testing.T) {
 				}
 			}
 		}
+		for _, n := range []int{128, WholeStep} {
+			product := func(g WholeGEMM) {
+				cols, numbers := WholeGEMMCols(), singlesAtTheEnd(t, r, WholeRow(n))
+				WholeNumbers(numbers, singlesAtTheEnd(t, r, n))
+				g.Multiply(singlesAtTheEnd(t, r, 5*(cols+1)+cols), cols+1, singlesAtTheEnd(t, r, GEMMRows*g.X(n)), singlesAtTheEnd(t, r, cols*g.W(n)), n, true)
+			}
+			for _, c := range wholeTests {
+				if g, ok := WholeGEMMFor(c.layout, n); ok {
+					g.Weights(singlesAtTheEnd(t, r, g.W(n)), atTheEnd(t, n/c.layout.Elements*c.layout.Bytes), n)
+					product(g)
+				}
+			}
+			for _, bits := range []int{4, 8} {
+				if g, ok := WholeGEMMForAffine(bits, 64, n); ok {
+					g.AffineWeights(singlesAtTheEnd(t, r, g.W(n)), atTheEnd(t, n*bits/8), n, 64, singlesAtTheEnd(t, r, n/64), singlesAtTheEnd(t, r, n/64))
+					product(g)
+				}
+			}
+		}
 		var queries Queries
 		var weights Weights
 		for _, bits := range []int{4, 8} {

@@ -31,6 +31,7 @@ func WholeRow(cols int) int { return cols/2 + 2*(cols/QuantizedGroup) }
 
 // WholeNumbers makes words of a row of activations, whose length is a multiple of 32.
 func WholeNumbers(dst, x []float32) {
+	dst = dst[:WholeRow(len(x))]
 	for at := 0; at < len(x); at += WholeStep {
 		n := min(WholeStep, len(x)-at)
 		words, scales, sums := wordsIn(dst[WholeRow(at):], n, 1)

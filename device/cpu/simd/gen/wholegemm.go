@@ -90,13 +90,13 @@ func (k wholeGEMM) write(a *asm) {
 		a.IMUL3Q(operand.U32(packedRows*4), groups, t)
 		a.LEAQ(atIndex(ws, t, 1, 0), least)
 	}
-	// of is the memory of a vector's weights, or of what goes with them: the second vector of AVX-512 is of the next packedRows, that of AVX2 of the same.
-	beside := scales // of the float32 of a group beside its words
+	beside := scales // float32 of a row's group beside its words
 	if k.sums {
 		beside++
 	}
 	second := a.GP64()
 	a.IMUL3Q(operand.U32(uint32(pairs+beside)*packedRows*4), groups, second)
+	// of is the memory of a vector's weights, or of what goes with them: the second vector of AVX-512 is of the next sixteen rows, that of AVX2 of the same.
 	of := func(p reg.GPVirtual, j, disp int) operand.Mem {
 		switch {
 		case j == 0:
@@ -147,10 +147,9 @@ func (k wholeGEMM) write(a *asm) {
 					}
 					a.VMULPS(of(ws, j, 64*part), sum[i], sum[i])
 					a.VFMADD213PS(kept(i), by, sum[i])
-					if k.sums {
-						continue
+					if !k.sums {
+						a.VMOVUPS(sum[i], kept(i))
 					}
-					a.VMOVUPS(sum[i], kept(i))
 				}
 			}
 			if !k.sums {
