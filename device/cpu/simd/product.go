@@ -28,7 +28,7 @@ func ProductBF16(dst []float32, stride int, x []float32, w []byte, tokens, rows,
 }
 
 // ProductTokens is up to how many tokens these products are faster than [GEMM], whose weights must be packed: with AVX-512 that takes as long as multiplying them by
-// some 30 tokens.
+// 10 to 30 tokens.
 func ProductTokens() int {
 	if haveAVX512 {
 		return 32
