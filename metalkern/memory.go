@@ -70,21 +70,23 @@ func (m *memory) whole(n int) ([]byte, error) {
 func (m *memory) piece(n int) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for {
-		for _, s := range m.slabs {
-			if b := s.take(n); b != nil {
-				m.pieces[unsafe.SliceData(b)] = s
-				return b, nil
-			}
+	for _, s := range m.slabs {
+		if b := s.take(n); b != nil {
+			m.pieces[unsafe.SliceData(b)] = s
+			return b, nil
 		}
-		m.mu.Unlock()
-		all, err := m.whole(m.slab)
-		m.mu.Lock()
-		if err != nil {
-			return nil, err
-		}
-		m.slabs = append(m.slabs, newSlab(all))
 	}
+	m.mu.Unlock()
+	all, err := m.whole(m.slab)
+	m.mu.Lock()
+	if err != nil {
+		return nil, err
+	}
+	s := newSlab(all)
+	m.slabs = append(m.slabs, s)
+	b := s.take(n) // even if another has room by now: a slab that nothing was taken of would never be given back
+	m.pieces[unsafe.SliceData(b)] = s
+	return b, nil
 }
 
 // enter gives n bytes of a buffer addresses, and frees the buffer when they are given back.
