@@ -266,6 +266,23 @@ func TestProductsWithQuantizedWeightsAllocateNothingInASteadyState(t *testing.T)
 	}
 }
 
+// TestWholeNumbersTakeWhatIsCounted holds what products take beside tensors to what placement counts of it.
+func TestWholeNumbersTakeWhatIsCounted(t *testing.T) {
+	if _, ok := wholeGEMM(device.Matrix{Format: device.Q8_0, Rows: 1, Cols: 128}); !ok {
+		t.Skip("nothing multiplies whole numbers")
+	}
+	s := New(1).NewStream().(*stream)
+	defer s.Close()
+	for _, cols := range []int{128, 256, 2048, 8192 + 256} {
+		for _, rows := range []int{1, 33, 1024} {
+			numbers, ok := s.wholeNumbers(random(rand.New(rand.NewPCG(19, 19)), rows, cols))
+			if counted := device.NumbersBytes(rows, cols); !ok || 4*int64(len(numbers.Data)) != counted {
+				t.Errorf("[%d][%d]: %d bytes, counted are %d", rows, cols, 4*len(numbers.Data), counted)
+			}
+		}
+	}
+}
+
 func TestAProductThatThereIsNoMemoryForIsReportedByWait(t *testing.T) {
 	w, _ := quantized(rand.New(rand.NewPCG(17, 17)), device.Q8_0, 32, 256)
 	if _, ok := wholeGEMM(w); !ok {

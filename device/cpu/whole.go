@@ -31,7 +31,7 @@ func (j *numbersJob) run(first, end int, _ *worker) {
 // wholeNumbers is x as words, until the next call. If there is no memory for them ok is false, and Wait says so.
 func (s *stream) wholeNumbers(x device.Tensor) (numbers device.Tensor, ok bool) {
 	cols := simd.WholeRow(x.Cols)
-	memory, err := s.numbers.atLeast(int(device.NumbersBytes(x.Rows, x.Cols)))
+	memory, err := s.numbers.atLeast(4 * x.Rows * cols)
 	if err != nil {
 		s.err = fmt.Errorf("cpu: whole numbers of activations [%d][%d]: %w", x.Rows, x.Cols, err)
 		return device.Tensor{}, false
