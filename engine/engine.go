@@ -75,7 +75,7 @@ type Engine struct {
 	work       workspace
 	flying     *flight   // the step that runs on the device while the next one is recorded, if there is one
 	flights    [2]flight // of which it is one
-	flight     nap.Watch // how long they take
+	landing    nap.Watch // when the next one is expected to have run
 	succession succession
 
 	chosen sync.Map // by sequence, a chose of its step before, if another one follows that

@@ -86,9 +86,9 @@ func (e *Engine) land() {
 	passed := e.work.pacer.Passed()
 	err := e.work.pacer.WaitPart()
 	if !passed {
-		e.flight.Ran(time.Since(f.since))
+		e.landing.Ran(time.Since(f.since))
 	}
-	e.flight.Ended()
+	e.landing.Ended()
 	if err != nil && f.ahead {
 		err = e.giveUp(f.header, f.table, f.layers, err)
 	}
@@ -152,7 +152,7 @@ func (e *Engine) waits() (waits, naps bool) {
 	defer e.busy.Unlock()
 	if e.flying != nil && !e.work.pacer.Passed() {
 		if running := time.Since(e.flying.since); running < e.cfg.StepTimeout {
-			return true, e.flight.Naps(running)
+			return true, e.landing.Naps(running)
 		}
 	}
 	e.land()
