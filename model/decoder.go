@@ -20,7 +20,7 @@ type Decoder struct {
 	embed, head device.Matrix // zero on a node that does not have the first or the last layer
 	norm        []float32
 	frequencies []float64 // angle of one position, for each pair of a head
-	mapped      [][]byte  // the model's files
+	files       [][]byte  // the model's, as they lie in memory
 	settled     *settled  // the model's
 
 	device device.Device   // of Load
@@ -58,7 +58,7 @@ func (m *Model) Layers(r Range) (*Decoder, error) {
 		Config: *c, Range: r,
 		layers:      make([]layer, r.Len()),
 		frequencies: c.Rope.Frequencies(c.HeadDim),
-		mapped:      m.src.mapped(),
+		files:       m.src.places(),
 		settled:     &m.settled,
 	}
 	for i := range d.layers {

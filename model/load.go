@@ -170,11 +170,9 @@ func (d *Decoder) vectors() []*[]float32 {
 // needed, so that it fetches them together, and a byte of each is read.
 func (d *Decoder) touch(b []byte) {
 	page := os.Getpagesize()
-	if d.mapped != nil {
-		before := int(uintptr(unsafe.Pointer(unsafe.SliceData(b))) % uintptr(page))
-		if populate(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(b)), -before)), before+len(b))) == nil {
-			return
-		}
+	before := int(uintptr(unsafe.Pointer(unsafe.SliceData(b))) % uintptr(page))
+	if populate(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(b)), -before)), before+len(b))) == nil {
+		return
 	}
 	var sum byte
 	for i := 0; i < len(b); i += page {

@@ -11,7 +11,7 @@ import (
 // mappings is files that are mapped into memory, read-only.
 type mappings struct{ maps [][]byte }
 
-func (m *mappings) mapped() [][]byte { return m.maps }
+func (m *mappings) places() [][]byte { return m.maps }
 
 // file maps a file until close.
 func (m *mappings) file(path string) ([]byte, error) {

@@ -39,7 +39,10 @@ func OpenEmbedded(name string, files map[string]string) (*Model, error) {
 }
 
 // Mapped says whether the weights lie in files that are mapped into memory, not in the program.
-func (m *Model) Mapped() bool { return len(m.src.mapped()) > 0 }
+func (m *Model) Mapped() bool {
+	_, part := m.src.(embeddedSource)
+	return !part
+}
 
 func open(name string, src source) (*Model, error) {
 	m := &Model{name: name, src: src}

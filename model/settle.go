@@ -31,11 +31,11 @@ func (s *settled) claim(address uintptr) bool {
 	return !had
 }
 
-// Settle puts huge pages in the place of those of the model's files that the decoder's weights lie in, if the device reads them there: it then reads them faster. It may be called
+// Settle puts huge pages in the place of those of the model's files, mapped or part of the program, that the decoder's weights lie in, if the device reads them there: it then reads them faster. It may be called
 // once after Load and runs on the caller until done, or until ctx is, whose error it returns: half of the time it rests, beside steps nine tenths. Bytes and addresses
 // stay as they are. An error, of which [offheap.ErrNoHugePages] is one, leaves the rest where it was. Unload must wait until it has returned.
 func (d *Decoder) Settle(ctx context.Context) error {
-	for _, file := range d.mapped {
+	for _, file := range d.files {
 		for _, b := range joined(within(file, d.inPlace)) {
 			if err := d.settle(ctx, b); err != nil {
 				return err

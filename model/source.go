@@ -24,8 +24,8 @@ type source interface {
 	// tokenizer.ErrNoChatTemplate.
 	text() (*tokenizer.Tokenizer, error)
 	chat() (*tokenizer.ChatTemplate, error)
-	// mapped is the files that weights lie in, whose pages can be read ahead and forgotten; nil if they are part of the program.
-	mapped() [][]byte
+	// places is the files that weights lie in, as they lie in memory.
+	places() [][]byte
 	// forget lets go of the pages of weights that were read so far. They are read again when they are needed.
 	forget()
 	close() error
@@ -74,7 +74,13 @@ func (e embeddedSource) open(*Config) (*weights, error)         { return openWei
 func (e embeddedSource) text() (*tokenizer.Tokenizer, error)    { return folderText(e, e.name) }
 func (e embeddedSource) chat() (*tokenizer.ChatTemplate, error) { return folderChat(e, e.name) }
 
-func (embeddedSource) mapped() [][]byte { return nil }
+func (e embeddedSource) places() [][]byte {
+	var all [][]byte
+	for _, s := range e.files {
+		all = append(all, bytesOf(s))
+	}
+	return all
+}
 
 func (embeddedSource) forget() {}
 
@@ -83,9 +89,12 @@ func (e embeddedSource) read(name string) ([]byte, error) {
 	if !ok {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	return unsafe.Slice(unsafe.StringData(s), len(s)), nil
+	return bytesOf(s), nil
 }
 
 func (e embeddedSource) weights(name string) ([]byte, error) { return e.read(name) }
 
 func (embeddedSource) close() error { return nil }
+
+// bytesOf is the bytes of s, which must not be written.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }

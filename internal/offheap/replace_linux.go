@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,9 @@ func (r *Replacing) begin() error {
 		return ErrNoHugePages
 	}
 	size := r.pieces * hugeBytes
+	if err := readOnly(uintptr(r.at), uintptr(r.at)+uintptr(size)); err != nil {
+		return err
+	}
 	p, err := unix.MmapPtr(-1, 0, nil, uintptr(size+hugeBytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
 	if err != nil {
 		return fmt.Errorf("taking addresses for %d bytes: %w", size, err)
@@ -27,6 +31,25 @@ func (r *Replacing) begin() error {
 	_ = unmap(p, before) // they would merely stay
 	_ = unmap(unsafe.Add(r.spare, size), hugeBytes-before)
 	adviseHuge(unsafe.Slice((*byte)(r.spare), size))
+	return nil
+}
+
+// readOnly finds out whether nobody can write to memory, by what the system says of the process.
+func readOnly(first, end uintptr) error {
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return err
+	}
+	for line := range bytes.Lines(maps) {
+		var from, to uintptr
+		var may string
+		if _, err := fmt.Sscanf(string(line), "%x-%x %s", &from, &to, &may); err != nil {
+			return fmt.Errorf("/proc/self/maps: %w", err)
+		}
+		if from < end && first < to && strings.Contains(may, "w") {
+			return fmt.Errorf("memory at %#x may be written: it cannot be replaced", max(first, from))
+		}
+	}
 	return nil
 }
 
