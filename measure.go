@@ -75,7 +75,7 @@ func (c *Config) subject(d device.Device, memory int64) (s calibrate.Subject, id
 	g, ok := d.(*metalkern.Device)
 	if !ok {
 		another := func() device.Device { return cpu.New(c.Threads) }
-		return calibrate.Subject{Device: d, Another: another, Bandwidth: readRate, Memory: memory, Mapped: true, KVHeads: calibrate.KVHeads, HeadDim: calibrate.HeadDim}, d.Name()
+		return calibrate.Subject{Device: d, Another: another, Bandwidth: readRate, Memory: memory, KVHeads: calibrate.KVHeads, HeadDim: calibrate.HeadDim}, d.Name()
 	}
 	spin := c.Synch == SynchFast || c.Synch == SynchAuto && runtime.GOMAXPROCS(0) > 1
 	info := g.Info()

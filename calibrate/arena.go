@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/orrery-ai/orrery/device"
-	"github.com/orrery-ai/orrery/internal/offheap"
 )
 
 const (
@@ -14,8 +13,7 @@ const (
 	pieceBytes = 1 << 20
 	arenaTime  = 400 * time.Millisecond
 	// fillTime is enough to be given more than caches hold by a host that gives memory slowly, 256 MiB at 300 MB/s: where that is to be compared, and not hurried.
-	fillTime  = time.Second
-	pageBytes = 4096
+	fillTime = time.Second
 )
 
 // newArena takes memory of a device as package kvcache takes it for whole blocks, in huge pages where there are such, so that
@@ -49,15 +47,3 @@ func newArena(d device.Memory, memory int64, within time.Duration) (arena []byte
 
 // weightsBytes is as much as caches hold of a small model's weights.
 const weightsBytes = 32 << 20 // at the most
-
-// newWeights takes memory as weights have it, in small pages: they lie where files are mapped. free gives it back.
-func newWeights(memory int64) (weights []byte, free func(), err error) {
-	size := int(min(max(memory/8, leastArena), weightsBytes))
-	if weights, err = offheap.MapSmall(size); err != nil {
-		return nil, nil, fmt.Errorf("%d bytes to measure with: %w", size, err)
-	}
-	for i := 0; i < len(weights); i += pageBytes { // as above
-		weights[i], weights[i+1] = 0x3c, 0x3c
-	}
-	return weights, func() { offheap.Unmap(weights) }, nil
-}

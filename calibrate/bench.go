@@ -14,7 +14,7 @@ type bench struct {
 	Subject
 	stream   device.Stream
 	arena    []byte // of the device
-	weights  []byte // smaller, in pages such as weights lie in
+	weights  []byte // of the device: as much as caches hold of a model's weights
 	at       int
 	cold     bool      // what is read is to come from memory, see cool
 	deadline time.Time // of all measurements

@@ -12,7 +12,7 @@ import (
 // lies between what it takes from the caches and from memory. As much as models' weights have is read by matrix products, and
 // what only a KV cache has by attention. Of what does not fit into the arena, or would take long, as much is taken to be there by chance.
 func (b *bench) cached(r *placement.Rates) {
-	at := 0
+	at := len(b.weights)
 	for i, reads := range placement.CacheSizes {
 		size, n := 512<<10, int(reads)
 		arena, op, fast, slow := b.weights, (*bench).product, &r.Cache.Product, &r.Memory.Product

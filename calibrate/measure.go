@@ -31,7 +31,6 @@ type Subject struct {
 	// Bandwidth measures how fast memory can be read, in bytes/s, for about the given time: that given to it, where it is the host's.
 	Bandwidth func(arena []byte, within time.Duration) (float64, error)
 	Memory    int64 // bytes that may be used, of which an eighth is
-	Mapped    bool  // weights lie in files that are mapped, in small pages
 
 	KVHeads, HeadDim int  // of what is attended to
 	Alike            bool // the device keeps launches that come again, so samples are alike; else each reads on where the last one ended
@@ -61,11 +60,6 @@ func Measure(s Subject) (m Measured, err error) {
 	defer free()
 	b := newBench(s, arena, time.Now())
 	defer func() { err = errors.Join(err, b.close()) }()
-	freeWeights, err := b.mapWeights()
-	if err != nil {
-		return m, err
-	}
-	defer freeWeights()
 	if s.Alike {
 		if _, err := s.Bandwidth(arena, 0); err != nil {
 			return m, err
@@ -104,15 +98,6 @@ func Measure(s Subject) (m Measured, err error) {
 	return m, m.Rates.Check()
 }
 
-// mapWeights takes what weights lie in, if that is other memory than the arena. free gives it back.
-func (b *bench) mapWeights() (free func(), err error) {
-	if !b.Mapped {
-		return func() {}, nil
-	}
-	b.weights, free, err = newWeights(b.Memory)
-	return free, err
-}
-
 // decode measures what every step of decode goes by, once, and returns how long that took.
 func (b *bench) decode(r *placement.Rates) time.Duration {
 	start := time.Now()
@@ -136,7 +121,7 @@ func (b *bench) rest(r *placement.Rates) {
 }
 
 // AgainBytes is the memory that Again takes for the time being.
-const AgainBytes = mostArena + weightsBytes
+const AgainBytes = mostArena
 
 // AgainLimit is how long Again takes, besides filling its memory.
 const AgainLimit = againFor + keptLimit
@@ -154,7 +139,7 @@ func Again(known placement.Rates, d device.Device) (r placement.Rates, err error
 	if _, ok := d.(interface{ AllocSparse(n int) ([]byte, error) }); !ok { // it has not the host's memory, in which weights are mapped
 		return known, fmt.Errorf("only processors are measured again, not %s", d.Name())
 	}
-	s := Subject{Device: d, Memory: 8 * mostArena, Mapped: true, KVHeads: KVHeads, HeadDim: HeadDim}
+	s := Subject{Device: d, Memory: 8 * mostArena, KVHeads: KVHeads, HeadDim: HeadDim}
 	arena, free, err := newArena(d, s.Memory, fillTime)
 	if err != nil {
 		return known, err
@@ -166,11 +151,6 @@ func Again(known placement.Rates, d device.Device) (r placement.Rates, err error
 			r, err = known, failed
 		}
 	}()
-	freeWeights, err := b.mapWeights()
-	if err != nil {
-		return known, err
-	}
-	defer freeWeights()
 	var all []placement.Rates
 	for took := time.Duration(0); len(all) < passesAgain && time.Until(b.deadline) > took; {
 		start, once := time.Now(), known
@@ -200,11 +180,6 @@ func (b *bench) kernels(r *placement.Rates) {
 	memory.cold = true
 	memory.curves(&r.Memory)
 	b.over(first(b.arena, cacheBytes)).curves(&r.Cache)
-	if b.Mapped {
-		weights := b.over(first(b.weights, cacheBytes))
-		weights.curve(&r.Cache.Layer, weights.layer)
-		weights.curve(&r.Cache.Product, weights.product)
-	}
 }
 
 // curves measures the decode operations over the bench's arena.

@@ -91,7 +91,7 @@ func NewSeat(e *transport.Endpoint, from string, id uint64, d device.Device, l L
 	if err != nil {
 		return nil, err
 	}
-	weights, freeWeights, err := newWeights(8 * seatArena)
+	weights, freeWeights, err := newArena(d, 8*weightsBytes, arenaTime)
 	if err != nil {
 		free()
 		return nil, err

@@ -13,11 +13,7 @@ func (b *bench) weighed(r *placement.Rates) {
 	memory := b.over(b.arena)
 	memory.cold = true
 	memory.weigh(&r.Memory)
-	arena := b.arena
-	if b.Mapped {
-		arena = b.weights
-	}
-	b.over(first(arena, cacheBytes)).weigh(&r.Cache)
+	b.over(first(b.arena, cacheBytes)).weigh(&r.Cache)
 }
 
 // weigh measures how many times longer a byte of weights takes in each format than one of BF16, in products of as many bytes. A format that the device does not multiply stays unknown.

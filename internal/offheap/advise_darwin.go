@@ -7,8 +7,6 @@ func adviseHuge([]byte) {}
 
 func collapse([]byte) {}
 
-func adviseSmall([]byte) {}
-
 // discard lets the system take the pages when it needs them. Those that it has not taken keep what they
 // held, so they are cleared first.
 func discard(b []byte) {

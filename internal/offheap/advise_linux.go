@@ -5,9 +5,6 @@ import "golang.org/x/sys/unix"
 // adviseHuge asks for huge pages. Without them everything is the same, and slower.
 func adviseHuge(b []byte) { _ = unix.Madvise(b, unix.MADV_HUGEPAGE) }
 
-// adviseSmall asks for no huge pages. Where there are none anyway it fails, and need not have been asked.
-func adviseSmall(b []byte) { _ = unix.Madvise(b, unix.MADV_NOHUGEPAGE) }
-
 // collapse makes the pages of b huge at once. A kernel that cannot (before 6.1) does it in its own time.
 func collapse(b []byte) {
 	if unix.Madvise(b, unix.MADV_COLLAPSE) != nil {

@@ -45,15 +45,6 @@ func MapHuge(n int) ([]byte, error) {
 	return b, err
 }
 
-// MapSmall is Map for memory that shall be made of small pages even where the system makes huge ones of itself.
-func MapSmall(n int) ([]byte, error) {
-	b, err := Map(n)
-	if err == nil && n > 0 {
-		adviseSmall(b)
-	}
-	return b, err
-}
-
 // mapAligned is Map of memory that begins at a huge page.
 func mapAligned(n int) ([]byte, error) {
 	size := roundUp(n)
