@@ -66,7 +66,11 @@ func say(t *testing.T, ctx context.Context, c *orrery.Cluster, mode orrery.Mode,
 		t.Fatal(err)
 	}
 	defer s.Close()
-	g, err := s.GenerateIDs(ctx, m.Tokenizer().Encode(prompt, false)[:context-tokens], orrery.GenerateOptions{MaxTokens: tokens, IgnoreEOS: true, SwitchAt: switches})
+	read, err := m.Tokenizer().Encode(prompt, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := s.GenerateIDs(ctx, read[:context-tokens], orrery.GenerateOptions{MaxTokens: tokens, IgnoreEOS: true, SwitchAt: switches})
 	if err != nil {
 		t.Fatal(err)
 	}

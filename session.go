@@ -91,13 +91,18 @@ func (s *Session) Generate(ctx context.Context, prompt string, o GenerateOptions
 
 // encode is a prompt in tokens, with what stands before the first of a sequence.
 func (m *Model) encode(prompt string, first bool) ([]int32, error) {
-	switch {
-	case m.tok == nil:
+	if m.tok == nil {
 		return nil, fmt.Errorf("orrery: %s cannot read text: %w", m.ref, m.noText)
-	case first:
-		return m.tok.EncodePrompt(prompt, true), nil
 	}
-	return m.tok.Encode(prompt, true), nil
+	encode := m.tok.Encode
+	if first {
+		encode = m.tok.EncodePrompt
+	}
+	ids, err := encode(prompt, true)
+	if err != nil {
+		return nil, fmt.Errorf("orrery: %w", err)
+	}
+	return ids, nil
 }
 
 // GenerateIDs is Generate for a prompt in tokens.

@@ -40,7 +40,7 @@ type batchRow struct {
 	BatchRow
 	at     int    // which of the message's rows it is
 	head   header // of a step of its own
-	seq    *kvcache.Sequence
+	seq    *sequence
 	table  *kvcache.Table // until the row needs it no more
 	step   kvcache.Step
 	choice choice
@@ -213,7 +213,7 @@ func (e *Engine) together(h header, hidden []float32) (err error) {
 
 // beginRow makes room for a row's token, or tells why there is none.
 func (e *Engine) beginRow(r *batchRow) bool {
-	err := r.step.Begin(r.seq, e.work.batch.layers, r.table.Epoch.Covered, r.First, 1)
+	err := r.step.Begin(r.seq.Sequence, e.work.batch.layers, r.table.Epoch.Covered, r.First, 1)
 	if err != nil {
 		r.table.Release()
 		r.step.Release()

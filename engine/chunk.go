@@ -112,7 +112,7 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 		e.land()
 	}
 	if course.ids == fromNote {
-		ids, err = e.noted(&h)
+		ids, err = e.noted(&h, seq)
 	}
 	if err == nil && (course.ids == fromIDs || course.ids == fromNote) {
 		err = e.checkIDs(ids)
@@ -120,7 +120,7 @@ func (e *Engine) chunk(h header, ids []int32, hidden []float32) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := w.step.Begin(seq, layers, table.Epoch.Covered, first, n); err != nil {
+	if err := w.step.Begin(seq.Sequence, layers, table.Epoch.Covered, first, n); err != nil {
 		return err
 	}
 	w.ahead, err = e.announce(h, table, layers)

@@ -64,8 +64,8 @@ type Engine struct {
 	connected bool // Connect was called
 
 	decoder   atomic.Pointer[model.Decoder]
-	sequences atomic.Pointer[map[uint64]*kvcache.Sequence]
-	register  sync.Mutex // serialises changes of sequences, and the beginning of work with the end
+	sequences atomic.Pointer[map[uint64]*sequence] // by id; replaced, never changed
+	register  sync.Mutex                           // serialises changes of sequences, and the beginning of work with the end
 
 	servers []*server // of each other node's queries
 	asking  []*pair   // by node; nil where a device makes no exchanges by itself, or none are made
@@ -77,8 +77,6 @@ type Engine struct {
 	flights    [2]flight // of which it is one
 	landing    nap.Watch // when the next one is expected to have run
 	succession succession
-
-	chosen sync.Map // by sequence, a chose of its step before, if another one follows that
 
 	arrivals arrivals
 	trace    atomic.Pointer[trace.Recorder] // nil: nothing is recorded
@@ -117,7 +115,7 @@ type workspace struct {
 // New registers the lanes on which this node receives. Layers come with SetDecoder.
 func New(c Config) (*Engine, error) {
 	e := &Engine{cfg: c, shape: c.Model.Config.Shape(), layers: c.Model.Config.Layers}
-	e.sequences.Store(&map[uint64]*kvcache.Sequence{})
+	e.sequences.Store(&map[uint64]*sequence{})
 	all := make([]int, len(c.Nodes))
 	for i := range all {
 		all[i] = i
@@ -334,22 +332,30 @@ func releasing(handle func(h header, payload []byte)) func(header, []byte, *tran
 // SetDecoder makes layers available. A step in flight goes on with what it has.
 func (e *Engine) SetDecoder(d *model.Decoder) { e.decoder.Store(d) }
 
+// sequence is one that is open on this node.
+type sequence struct {
+	*kvcache.Sequence
+	chosen chose // by its step before, if another one follows that; whoever has the engine's busy may look
+}
+
+// sequence is the one of an id, or nil.
+func (e *Engine) sequence(id uint64) *sequence { return (*e.sequences.Load())[id] }
+
 // AddSequence makes a sequence known.
 func (e *Engine) AddSequence(s *kvcache.Sequence) {
-	e.editSequences(func(m map[uint64]*kvcache.Sequence) { m[s.ID] = s })
+	e.editSequences(func(m map[uint64]*sequence) { m[s.ID] = &sequence{Sequence: s} })
 }
 
 // RemoveSequence forgets a sequence. A step of it that is running finishes.
 func (e *Engine) RemoveSequence(id uint64) {
-	e.editSequences(func(m map[uint64]*kvcache.Sequence) { delete(m, id) })
-	e.chosen.Delete(id)
+	e.editSequences(func(m map[uint64]*sequence) { delete(m, id) })
 	e.arrivals.forget(id)
 }
 
-func (e *Engine) editSequences(edit func(map[uint64]*kvcache.Sequence)) {
+func (e *Engine) editSequences(edit func(map[uint64]*sequence)) {
 	e.register.Lock()
 	defer e.register.Unlock()
-	next := map[uint64]*kvcache.Sequence{}
+	next := map[uint64]*sequence{}
 	for id, s := range *e.sequences.Load() {
 		next[id] = s
 	}
@@ -358,8 +364,8 @@ func (e *Engine) editSequences(edit func(map[uint64]*kvcache.Sequence)) {
 }
 
 // find is the sequence of a message, and its table in the message's epoch, which the caller releases.
-func (e *Engine) find(h header) (*kvcache.Sequence, *kvcache.Table, error) {
-	s := (*e.sequences.Load())[h.Seq]
+func (e *Engine) find(h header) (*sequence, *kvcache.Table, error) {
+	s := e.sequence(h.Seq)
 	if s == nil {
 		return nil, nil, fmt.Errorf("sequence %d is not open on %s", h.Seq, e.self())
 	}

@@ -30,26 +30,30 @@ type flight struct {
 	since  time.Time
 }
 
-// chose is what a sequence's last step has chosen, if another one follows.
+// chose is a token that a step has chosen for the one that follows. The zero value is none.
 type chose struct {
-	position int
+	position int // of the token, which is never the first
 	token    int32
 }
 
-// noted is the ids of a step whose token this node has noted.
-func (e *Engine) noted(h *header) ([]int32, error) {
-	last, _ := e.chosen.LoadAndDelete(h.Seq)
-	c, ok := last.(chose)
-	if !ok || c.position != int(h.First) {
+// noted is the ids of a step of a sequence whose token this node has noted. They are valid until the next step.
+func (e *Engine) noted(h *header, s *sequence) ([]int32, error) {
+	c := s.chosen
+	s.chosen = chose{}
+	if c == (chose{}) || c.position != int(h.First) {
 		return nil, fmt.Errorf("the token of the step at %d is not known: none was chosen for it", h.First)
 	}
-	return []int32{c.token}, nil
+	e.work.ids = append(e.work.ids[:0], c.token)
+	return e.work.ids, nil
 }
 
 // note keeps the token that a step has chosen for the one that follows, which begins here.
 func (e *Engine) note(h *header, token int32) {
-	if h.Flags&(followed|each) == followed {
-		e.chosen.Store(h.Seq, chose{next(h).position, token})
+	if h.Flags&(followed|each) != followed {
+		return
+	}
+	if s := e.sequence(h.Seq); s != nil {
+		s.chosen = chose{next(h).position, token}
 	}
 }
 

@@ -207,14 +207,13 @@ func aligned(msg []byte) []byte {
 	return b[:len(msg)]
 }
 
-// TestSteadyDecodeHardlyAllocates bounds what one token of a pipeline of one node costs, in the engine, the
-// driver and the lanes between them.
-func TestSteadyDecodeHardlyAllocates(t *testing.T) {
+// TestSteadyDecodeAllocatesNothing is about one token of a pipeline of one node: the engine, the driver and the lanes between them.
+func TestSteadyDecodeAllocatesNothing(t *testing.T) {
 	b := newBench(t, setup{nodes: 1, block: 1 << 10})
 	b.open(owned(1, placement.Pipeline, 4, 1, 0))
 	at := 0
 	token := []int32{7}
-	if n := testing.AllocsPerRun(200, func() { b.decode(&at, token) }); n > 2 {
+	if n := testing.AllocsPerRun(200, func() { b.decode(&at, token) }); n > 0 {
 		t.Errorf("%v allocations a token", n)
 	}
 	r, err := trace.NewRecorder(1 << 14)
@@ -223,7 +222,7 @@ func TestSteadyDecodeHardlyAllocates(t *testing.T) {
 	}
 	b.engines[0].SetTrace(r)
 	b.driver.SetTrace(r)
-	if n := testing.AllocsPerRun(200, func() { b.decode(&at, token) }); n > 2 {
+	if n := testing.AllocsPerRun(200, func() { b.decode(&at, token) }); n > 0 {
 		t.Errorf("%v allocations a token that is traced", n)
 	}
 	if n, err := r.Page(0, make([]trace.Span, 100)); n != 100 || err != nil || r.Dropped() > 0 {

@@ -94,7 +94,7 @@ func (a *arrivals) note(k arrival, messages uint32, bytes int64, err error) (out
 func (e *Engine) receiveBlock(from int, h header, payload []byte) {
 	rec := e.trace.Load()
 	began := rec.Now()
-	s := (*e.sequences.Load())[h.Seq]
+	s := e.sequence(h.Seq)
 	if s == nil {
 		return // closed while the copy was on its way
 	}

@@ -100,7 +100,7 @@ func (e *Engine) roundOn(b *belt, h header, payload []byte) error {
 		}
 	}
 	e.computed(trace.Embed, &h, 0, began)
-	if err := w.step.BeginPieces(seq, all, table.Epoch.Covered, w.mine); err != nil {
+	if err := w.step.BeginPieces(seq.Sequence, all, table.Epoch.Covered, w.mine); err != nil {
 		return err
 	}
 	for l := range e.layers {

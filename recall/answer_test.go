@@ -85,18 +85,18 @@ func (k *talk) read(t *testing.T, ids []int32) int32 {
 func TestTheModelFindsCodesInComposedDocuments(t *testing.T) {
 	tk := loadTokenizer(t)
 	const tokens, turn, longest = 1500, 80, 48
-	doc, err := recall.Compose(func(s string) int { return len(tk.Encode(s, false)) }, tokens, 5, 5)
+	doc, err := recall.Compose(counter(t), tokens, 5, 5)
 	if err != nil {
 		t.Fatal(err)
 	}
 	k := newTalk(t, tokens+len(doc.Codes)*(turn+longest))
 	stop := k.d.Config.EOS[0]
-	k.read(t, tk.Encode(doc.Text, true))
+	k.read(t, must(tk.Encode(doc.Text, true)))
 	right := 0
 	for i, c := range doc.Codes {
-		question := append([]int32{stop}, tk.Encode(c.NextTurn(), true)...)
+		question := append([]int32{stop}, must(tk.Encode(c.NextTurn(), true))...)
 		if i == 0 {
-			question = tk.Encode(c.FirstTurn(), true)
+			question = must(tk.Encode(c.FirstTurn(), true))
 		}
 		var said []int32
 		for id := k.read(t, question); id != stop && len(said) < longest; id = k.read(t, []int32{id}) {

@@ -25,8 +25,8 @@ const tries = 64
 // many codes at evenly spread depths, give or take. The same arguments always give the same document.
 // Text longer than the glossary repeats it. count is the number of tokens of a text; it is called with
 // one line at a time, at whose ends no token of the embedded model's tokenizer crosses.
-// The error says that the codes do not fit.
-func Compose(count func(string) int, tokens, codes int, seed uint64) (Document, error) {
+// The error is of count, or says that the codes do not fit.
+func Compose(count func(string) (int, error), tokens, codes int, seed uint64) (Document, error) {
 	g, err := loadGlossary()
 	if err != nil {
 		return Document{}, err
@@ -37,22 +37,31 @@ func Compose(count func(string) int, tokens, codes int, seed uint64) (Document, 
 	rng := rand.New(rand.NewPCG(seed, stream))
 	c := composer{count: count, rng: rng, glossary: g}
 	doc := Document{Codes: c.codes(codes)}
-	needles, body := 0, tokens
+	var needles []line
+	needed := 0
 	for _, code := range doc.Codes {
-		n := count(code.Answer() + "\n")
-		needles += n
-		body -= n
+		l, err := c.line(code.Answer() + "\n")
+		if err != nil {
+			return Document{}, err
+		}
+		needles = append(needles, l)
+		needed += l.tokens
 	}
-	if body < needles { // a document is mostly text
-		return Document{}, fmt.Errorf("recall: a document of %d tokens has no room for %d codes of %d tokens together", tokens, codes, needles)
+	body := tokens - needed
+	if body < needed { // a document is mostly text
+		return Document{}, fmt.Errorf("recall: a document of %d tokens has no room for %d codes of %d tokens together", tokens, codes, needed)
 	}
-	doc.Text = c.join(c.lines(body), doc.Codes)
+	lines, err := c.lines(body)
+	if err != nil {
+		return Document{}, err
+	}
+	doc.Text = c.join(lines, needles, doc.Codes)
 	return doc, nil
 }
 
 // composer is what the parts of Compose share.
 type composer struct {
-	count    func(string) int
+	count    func(string) (int, error)
 	rng      *rand.Rand
 	glossary *glossary
 }
@@ -61,6 +70,15 @@ type composer struct {
 type line struct {
 	text   string
 	tokens int
+}
+
+// line counts the tokens of a line.
+func (c *composer) line(text string) (line, error) {
+	n, err := c.count(text)
+	if err != nil {
+		return line{}, fmt.Errorf("recall: %w", err)
+	}
+	return line{text, n}, nil
 }
 
 // codes draws n codes with different names.
@@ -84,13 +102,14 @@ func (c *composer) codes(n int) []Code {
 }
 
 // lines takes glossary lines from a random one on, up to so many tokens.
-func (c *composer) lines(tokens int) []line {
-	var out []line
+func (c *composer) lines(tokens int) (out []line, err error) {
 	all := c.glossary.lines
 	at, passed := c.rng.IntN(len(all)), 0
 	for tokens > 0 && passed < tries {
-		l := line{text: all[at%len(all)]}
-		l.tokens = c.count(l.text)
+		l, err := c.line(all[at%len(all)])
+		if err != nil {
+			return nil, err
+		}
 		at++
 		if l.tokens > tokens {
 			passed++
@@ -99,12 +118,12 @@ func (c *composer) lines(tokens int) []line {
 		tokens -= l.tokens
 		out = append(out, l)
 	}
-	return out
+	return out, nil
 }
 
-// join puts the codes between the lines, code i where part (i+1/2)/n of the lines' tokens have gone by,
+// join puts the needles, which the codes are written in, between the lines, code i where part (i+1/2)/n of the lines' tokens have gone by,
 // moved by up to 0.4/n, and notes the depths.
-func (c *composer) join(lines []line, codes []Code) string {
+func (c *composer) join(lines, needles []line, codes []Code) string {
 	total := 0
 	for _, l := range lines {
 		total += l.tokens
@@ -117,10 +136,9 @@ func (c *composer) join(lines []line, codes []Code) string {
 	done, next := 0, 0 // tokens of the text so far, codes placed
 	gone := 0          // tokens of the lines so far
 	put := func() {
-		s := codes[next].Answer() + "\n"
 		codes[next].Depth = float64(done)
-		text.WriteString(s)
-		done += c.count(s)
+		text.WriteString(needles[next].text)
+		done += needles[next].tokens
 		next++
 	}
 	for _, l := range lines {

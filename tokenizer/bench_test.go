@@ -43,7 +43,7 @@ func BenchmarkEncode(b *testing.B) {
 			b.SetBytes(int64(len(c.text)))
 			b.ReportAllocs()
 			for b.Loop() {
-				tok.Encode(c.text, true)
+				must(tok.Encode(c.text, true))
 			}
 		})
 	}
@@ -51,7 +51,7 @@ func BenchmarkEncode(b *testing.B) {
 
 func BenchmarkPush(b *testing.B) {
 	tok := loadFile(b, recallFile)
-	ids := tok.Encode(english(1<<16), false)
+	ids := must(tok.Encode(english(1<<16), false))
 	d := tok.NewDecoder(true)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {

@@ -145,11 +145,7 @@ func (c *component) splitStage(field string) (stage, error) {
 	default:
 		return nil, fmt.Errorf("%s.behavior: %.80q is not supported", field, c.Behavior)
 	}
-	s, err := newSplit(pattern, matches, others)
-	if err != nil {
-		return nil, fmt.Errorf("%s.pattern: %w", field, err)
-	}
-	return s, nil
+	return newSplit(field+".pattern", pattern, matches, others)
 }
 
 // loadTemplate takes from the post-processor what EncodePrompt puts around a prompt.

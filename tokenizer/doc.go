@@ -14,7 +14,8 @@
 // SentencePiece, which cuts nothing, begins with characters, and merges by scores (pieces.go).
 //
 // Any text can be encoded, and decoding gives it back: every byte has a token of its own. (NFC, and white
-// space that an added token takes with lstrip or rstrip, are the exceptions.) A [Decoder] does it token
+// space that an added token takes with lstrip or rstrip, are the exceptions.) Only a pattern that comes with a model, and
+// searches for longer than a text of that length may take, is an error ([SlowPatternError]). A [Decoder] does it token
 // by token and never emits half a character.
 //
 // [LoadChat] reads a model's chat template, a Jinja program, and [ChatTemplate.Render] runs it. A template comes with a

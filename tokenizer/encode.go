@@ -1,7 +1,5 @@
 package tokenizer
 
-import "time"
-
 // encoder is the scratch of one Encode. The stages are chained once, when it is made.
 type encoder struct {
 	t     *Tokenizer
@@ -10,7 +8,7 @@ type encoder struct {
 	form  []byte // a word in the byte-level alphabet
 	out   []int32
 
-	searching time.Duration // that searches for patterns may still take in this text
+	search search // for patterns in this text
 }
 
 func newEncoder(t *Tokenizer) *encoder {
@@ -18,29 +16,34 @@ func newEncoder(t *Tokenizer) *encoder {
 	e.first = e.word
 	for i := len(t.stages) - 1; i >= 0; i-- {
 		s, next := t.stages[i], e.first
-		e.first = func(piece string) { s.split(piece, &e.searching, next) }
+		e.first = func(piece string) { s.split(piece, &e.search, next) }
 	}
 	return e
 }
 
 // Encode returns the tokens of text. With parseSpecial, the names of added tokens in text become those
 // tokens; without, they are text like any other, so that what a user writes cannot end a turn. Text that
-// is not UTF-8 keeps its bytes.
-func (t *Tokenizer) Encode(text string, parseSpecial bool) []int32 {
+// is not UTF-8 keeps its bytes. The error is a [SlowPatternError].
+func (t *Tokenizer) Encode(text string, parseSpecial bool) ([]int32, error) {
 	return t.encode(make([]int32, 0, len(text)/4+8), text, parseSpecial)
 }
 
 // EncodePrompt is Encode with the tokens around it that the vocabulary's template asks for, such as a
 // beginning-of-text token. A rendered chat brings those itself: use Encode for it.
-func (t *Tokenizer) EncodePrompt(text string, parseSpecial bool) []int32 {
+func (t *Tokenizer) EncodePrompt(text string, parseSpecial bool) ([]int32, error) {
 	ids := make([]int32, 0, len(text)/4+8+len(t.prologue)+len(t.coda))
-	ids = t.encode(append(ids, t.prologue...), text, parseSpecial)
-	return append(ids, t.coda...)
+	ids, err := t.encode(append(ids, t.prologue...), text, parseSpecial)
+	if err != nil {
+		return nil, err
+	}
+	return append(ids, t.coda...), nil
 }
 
-func (t *Tokenizer) encode(dst []int32, text string, parseSpecial bool) []int32 {
+func (t *Tokenizer) encode(dst []int32, text string, parseSpecial bool) ([]int32, error) {
 	e := t.encoders.Get().(*encoder)
-	e.out, e.searching = dst, searchTime(text)
+	defer t.encoders.Put(e)
+	e.out, e.search = dst, searchIn(text)
+	size := len(text)
 	switch {
 	case !parseSpecial:
 		if t.compose {
@@ -51,8 +54,10 @@ func (t *Tokenizer) encode(dst []int32, text string, parseSpecial bool) []int32 
 		t.verbatim.split(text, e.token, e.stretch)
 	}
 	dst, e.out = e.out, nil
-	t.encoders.Put(e)
-	return dst
+	if x := e.search.stuck; x != nil {
+		return nil, &SlowPatternError{File: t.file, Field: x.field, Pattern: x.re.String(), Bytes: size}
+	}
+	return dst, nil
 }
 
 func (e *encoder) token(id int32) { e.out = append(e.out, id) }

@@ -30,6 +30,7 @@ func LoadGGUF(metadata map[string]gguf.Value, name string) (*Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	t.file = name
 	return t, nil
 }
 

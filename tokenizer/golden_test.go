@@ -25,6 +25,14 @@ func loadFile(t testing.TB, file string) *Tokenizer {
 	return tok
 }
 
+// must is v, of a call that cannot fail.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
 // vocabularies are the files that tests run over, by the name of their goldens.
 func vocabularies(t testing.TB) map[string]*Tokenizer {
 	return map[string]*Tokenizer{
@@ -65,11 +73,11 @@ func TestIDsAreTheReferences(t *testing.T) {
 	for name, tok := range vocabularies(t) {
 		for _, c := range goldens(t, name) {
 			for range 2 { // the second time from the cache
-				if ids := tok.Encode(c.Text, true); !slices.Equal(ids, c.IDs) {
+				if ids := must(tok.Encode(c.Text, true)); !slices.Equal(ids, c.IDs) {
 					t.Errorf("%s: Encode(%q) = %v, want %v", name, c.Text, ids, c.IDs)
 				}
 			}
-			if ids := tok.EncodePrompt(c.Text, true); !slices.Equal(ids, c.Prompt) {
+			if ids := must(tok.EncodePrompt(c.Text, true)); !slices.Equal(ids, c.Prompt) {
 				t.Errorf("%s: EncodePrompt(%q) = %v, want %v", name, c.Text, ids, c.Prompt)
 			}
 			if s := tok.Decode(c.IDs); s != c.Decoded {
@@ -102,11 +110,11 @@ func TestPiecesAreTheReferences(t *testing.T) {
 
 // piecesOf runs text through the stages.
 func piecesOf(stages []stage, text string) []string {
-	pieces, left := []string{text}, time.Minute
-	for _, s := range stages {
+	pieces, s := []string{text}, search{left: time.Minute}
+	for _, stage := range stages {
 		var next []string
 		for _, p := range pieces {
-			s.split(p, &left, func(q string) { next = append(next, q) })
+			stage.split(p, &s, func(q string) { next = append(next, q) })
 		}
 		pieces = next
 	}

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"os"
 	"slices"
@@ -87,6 +88,40 @@ func TestManyAddedTokensTakeBoundedMemory(t *testing.T) {
 	}
 }
 
+// TestAPatternThatSearchesForEverIsAnError: tokens of other pieces than the pattern's would be wrong ones.
+func TestAPatternThatSearchesForEverIsAnError(t *testing.T) {
+	tok, err := Load(changed(t, object{"pre_tokenizer": nested("pretokenizers", 0, splitBy(`\s`), splitBy(`(a+)+$`),
+		object{"type": "ByteLevel", "add_prefix_space": false, "use_regex": false})}), "m/tokenizer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok.stages[1].(*expression).re.MatchTimeout = 1 // so short that any real search outruns it
+	text := strings.Repeat("a", 5000) + "b"
+	for name, encode := range map[string]func(string, bool) ([]int32, error){"Encode": tok.Encode, "EncodePrompt": tok.EncodePrompt} {
+		for _, special := range []bool{false, true} {
+			began := time.Now()
+			ids, err := encode(text, special)
+			var slow *SlowPatternError
+			if !errors.As(err, &slow) || ids != nil {
+				t.Fatalf("%s: %d tokens, %v", name, len(ids), err)
+			}
+			if want := (SlowPatternError{"m/tokenizer.json", "pre_tokenizer.pretokenizers[1].pattern", `(a+)+$`, len(text)}); *slow != want {
+				t.Errorf("%s: %+v, want %+v", name, *slow, want)
+			}
+			if took := time.Since(began); took > searchIn(text).left+patience {
+				t.Errorf("%s: it took %v", name, took)
+			}
+		}
+	}
+	const other = "aaa b"
+	if ids, err := tok.Encode(other, false); err != nil || tok.Decode(ids) != other {
+		t.Errorf("of a text behind: %v, %v", ids, err)
+	}
+}
+
+// patience is more than machines that do other work besides take for what takes no time.
+const patience = 30 * time.Second
+
 // TestSlowPatternsEndWithTheirTime: each piece has matches to find, none of which takes as long as one may.
 func TestSlowPatternsEndWithTheirTime(t *testing.T) {
 	slow := `(?:a|aa|ab)+[cd]|.`
@@ -97,13 +132,10 @@ func TestSlowPatternsEndWithTheirTime(t *testing.T) {
 	}
 	e := newEncoder(tok)
 	text := strings.Repeat(strings.Repeat("a", 28)+" ", 100)
-	e.searching = 50 * time.Millisecond
+	e.search = search{left: 50 * time.Millisecond}
 	e.text(text)
-	if got := tok.Decode(e.out); got != text {
-		t.Errorf("%.100q became %.100q", text, got)
-	}
-	if e.searching > 0 || e.searching < -2*matchDeadline {
-		t.Errorf("of the time to search %v are left", e.searching)
+	if e.search.stuck == nil || e.search.left > 0 || e.search.left < -2*matchDeadline {
+		t.Errorf("of the time to search %v are left", e.search.left)
 	}
 }
 

@@ -38,6 +38,7 @@ func Load(data []byte, name string) (*Tokenizer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	t.file = name
 	return t, nil
 }
 

@@ -47,7 +47,7 @@ func TestHostileWordsAreEncodedAndComeBack(t *testing.T) {
 	tok := loadFile(t, recallFile)
 	for _, unit := range []string{"a", "ab", "the", "!", " ", "\n", "\u0301", "漢", "'", "<", "<|im_end"} {
 		text := strings.Repeat(unit, 1<<16/len(unit))
-		if got := tok.Decode(tok.Encode(text, true)); got != text {
+		if got := tok.Decode(must(tok.Encode(text, true))); got != text {
 			t.Errorf("%q repeated does not come back", unit)
 		}
 	}

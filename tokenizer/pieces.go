@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/orrery-ai/orrery/model/gguf"
@@ -19,7 +18,7 @@ const spaceMark = "▁"
 // markSpaces prepares text for the BPE of SentencePiece, which cuts nothing: merges go over the whole of it.
 type markSpaces struct{ prefix bool }
 
-func (m markSpaces) split(text string, _ *time.Duration, emit func(string)) {
+func (m markSpaces) split(text string, _ *search, emit func(string)) {
 	if m.prefix {
 		text = " " + text
 	}

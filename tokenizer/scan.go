@@ -1,9 +1,6 @@
 package tokenizer
 
-import (
-	"time"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // The split patterns that nearly every published byte-level vocabulary uses. They are matched by the
 // hand-written scanners below; any other pattern goes through a regular-expression engine, some hundred
@@ -22,7 +19,7 @@ const (
 // at every position, so the matches are the pieces.
 type scanner func(s string, i int) int
 
-func (next scanner) split(text string, _ *time.Duration, emit func(string)) {
+func (next scanner) split(text string, _ *search, emit func(string)) {
 	for i := 0; i < len(text); {
 		end := next(text, i)
 		emit(text[i:end])

@@ -1,7 +1,6 @@
 package tokenizer
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -13,8 +12,8 @@ import (
 
 // A stage cuts text into pieces, in order; merges never cross the edge of a piece.
 type stage interface {
-	// split may search for as long as left says, and takes from it what it took.
-	split(text string, left *time.Duration, emit func(piece string))
+	// split cuts as far as s lets it.
+	split(text string, s *search, emit func(piece string))
 }
 
 // known are the patterns that have a scanner.
@@ -32,36 +31,55 @@ const (
 	maxPattern    = 4 << 10                // bytes; the longest published have some 400
 )
 
-// searchTime is how long all searches in a text may take together.
-func searchTime(text string) time.Duration {
-	return textDeadline + time.Duration(len(text))*byteDeadline
+// search is what all searches in a text share.
+type search struct {
+	left  time.Duration // that they may still take
+	stuck *expression   // the pattern that took too long, from when on nothing is cut any more; nil if none did
+}
+
+// searchIn is the search in a text that begins.
+func searchIn(text string) search {
+	return search{left: textDeadline + time.Duration(len(text))*byteDeadline}
+}
+
+// SlowPatternError says that a text has no tokens, for a tokenizer's split pattern takes too long to cut it.
+type SlowPatternError struct {
+	File    string // the tokenizer's
+	Field   string // of the file
+	Pattern string
+	Bytes   int // of the text
+}
+
+func (e *SlowPatternError) Error() string {
+	return fmt.Sprintf("%s: %s: %.80q takes too long to cut a text of %d bytes: give shorter texts, or rewrite the pattern so that it backtracks less",
+		e.File, e.Field, e.Pattern, e.Bytes)
 }
 
 // expression is a split pattern without a scanner.
 type expression struct {
+	field           string // that it is of
 	re              *regexp2.Regexp
 	matches, others bool // which become pieces: the matches, the text between them
 }
 
-// newSplit makes the stage of a Split pre-tokenizer. Text that is in no piece is dropped.
-func newSplit(pattern string, matches, others bool) (stage, error) {
+// newSplit makes the stage of a Split pre-tokenizer, whose pattern is a field of its own. Text that is in no piece is dropped.
+func newSplit(field, pattern string, matches, others bool) (stage, error) {
 	if next, ok := known[pattern]; ok && matches {
 		return next, nil
 	}
 	if len(pattern) > maxPattern {
-		return nil, fmt.Errorf("%d bytes, the limit is %d", len(pattern), maxPattern)
+		return nil, fmt.Errorf("%s: %d bytes, the limit is %d", field, len(pattern), maxPattern)
 	}
 	re, err := regexp2.Compile(pattern, regexp2.None)
 	if err != nil {
-		return nil, fmt.Errorf("%.200v", err) // which quotes all of the pattern
+		return nil, fmt.Errorf("%s: %.200v", field, err) // which quotes all of the pattern
 	}
 	re.MatchTimeout = matchDeadline
-	return &expression{re, matches, others}, nil
+	return &expression{field, re, matches, others}, nil
 }
 
-// split gives the rest of the text as one piece if the search outruns its deadline.
-func (e *expression) split(text string, left *time.Duration, emit func(string)) {
-	if text == "" {
+func (e *expression) split(text string, s *search, emit func(string)) {
+	if text == "" || s.stuck != nil {
 		return
 	}
 	runes := []rune(text)
@@ -73,17 +91,8 @@ func (e *expression) split(text string, left *time.Duration, emit func(string)) 
 			end += w
 		}
 	}
-	search := func(find func() (*regexp2.Match, error)) (*regexp2.Match, error) {
-		if *left <= 0 {
-			return nil, errSearchTime
-		}
-		began := time.Now()
-		m, err := find()
-		*left -= time.Since(began)
-		return m, err
-	}
-	m, err := search(func() (*regexp2.Match, error) { return e.re.FindRunesMatch(runes) })
-	for ; err == nil && m != nil; m, err = search(func() (*regexp2.Match, error) { return e.re.FindNextMatch(m) }) {
+	m := s.find(e, func() (*regexp2.Match, error) { return e.re.FindRunesMatch(runes) })
+	for ; m != nil; m = s.find(e, func() (*regexp2.Match, error) { return e.re.FindNextMatch(m) }) {
 		if m.Length == 0 {
 			continue
 		}
@@ -98,17 +107,33 @@ func (e *expression) split(text string, left *time.Duration, emit func(string)) 
 		}
 		at = end
 	}
-	if at < len(text) && (e.others || err != nil) {
+	if at < len(text) && e.others && s.stuck == nil {
 		emit(text[at:])
 	}
 }
 
-var errSearchTime = errors.New("the pattern takes too long")
+// find is the next match of e, or nil if there is none or the search is stuck, be it in what a match before was cut into.
+func (s *search) find(e *expression, next func() (*regexp2.Match, error)) *regexp2.Match {
+	if s.stuck == nil && s.left <= 0 {
+		s.stuck = e
+	}
+	if s.stuck != nil {
+		return nil
+	}
+	began := time.Now()
+	m, err := next()
+	s.left -= time.Since(began)
+	if err != nil {
+		s.stuck = e
+		return nil
+	}
+	return m
+}
 
 // digits cuts out numerals, each by itself or in runs.
 type digits struct{ individual bool }
 
-func (d digits) split(text string, _ *time.Duration, emit func(string)) {
+func (d digits) split(text string, _ *search, emit func(string)) {
 	for i := 0; i < len(text); {
 		c, w := classAt(text, i)
 		end := i + w
@@ -127,7 +152,7 @@ func (d digits) split(text string, _ *time.Duration, emit func(string)) {
 // prefixSpace puts a space before text that does not begin with one.
 type prefixSpace struct{}
 
-func (prefixSpace) split(text string, _ *time.Duration, emit func(string)) {
+func (prefixSpace) split(text string, _ *search, emit func(string)) {
 	if !strings.HasPrefix(text, " ") {
 		text = " " + text
 	}

@@ -4,6 +4,7 @@ import "sync"
 
 // A Tokenizer is a loaded vocabulary. It does not change, and any number of goroutines may use it.
 type Tokenizer struct {
+	file    string   // that it was read from
 	tokens  []string // id → vocabulary form; "" where an id is not used
 	raws    []string // id → the bytes it stands for
 	special []bool   // id → controls the model

@@ -25,7 +25,7 @@ import (
 // document is a document of about so many tokens, in a file, and one of the codes that it hides.
 func document(t testing.TB, tokens int) (path string, code recall.Code) {
 	t.Helper()
-	doc, err := recall.Compose(func(s string) int { return len(s) / 4 }, tokens, 4, 3)
+	doc, err := recall.Compose(func(s string) (int, error) { return len(s) / 4, nil }, tokens, 4, 3)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -161,7 +161,10 @@ func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 func (d *demo) compose() (err error) {
 	c := d.cmd
 	tokens, codes := c.documentTokens(), int(c.Codes)
-	count := func(s string) int { return len(d.model.Tokenizer().Encode(s, false)) }
+	count := func(s string) (int, error) {
+		ids, err := d.model.Tokenizer().Encode(s, false)
+		return len(ids), err
+	}
 	if d.doc, err = recall.Compose(count, tokens, max(codes, recall.DefaultCodes(tokens)), c.Seed); err != nil {
 		return err
 	}
@@ -172,7 +175,9 @@ func (d *demo) compose() (err error) {
 		}
 		d.asked = append(d.asked, d.doc.Codes[at])
 	}
-	d.report.DocumentTokens = count(d.doc.Text)
+	if d.report.DocumentTokens, err = count(d.doc.Text); err != nil {
+		return err
+	}
 	fmt.Fprintf(d.out, "\nA document of %d tokens: glossary entries, and %d secret codes.\n", d.report.DocumentTokens, len(d.doc.Codes))
 	return nil
 }

@@ -169,7 +169,11 @@ func (c *generateCmd) need(plain string, messages []string) func(t *tokenizer.To
 	return func(t *tokenizer.Tokenizer, most int) (int, error) {
 		n := 0
 		for _, message := range messages {
-			n = max(n, len(t.EncodePrompt(plain+message, true)))
+			ids, err := t.EncodePrompt(plain+message, true)
+			if err != nil {
+				return 0, err
+			}
+			n = max(n, len(ids))
 		}
 		if n >= most {
 			return 0, fmt.Errorf("the prompt has %d tokens, and the model was made for %d: shorten the prompt", n, most)

@@ -20,19 +20,32 @@ func newTask(m *model.Model, tokens, codes int, seed uint64) (*task, error) {
 	if err != nil {
 		return nil, err
 	}
-	doc, err := recall.Compose(func(s string) int { return len(tk.Encode(s, false)) }, tokens, codes, seed)
+	doc, err := recall.Compose(func(s string) (int, error) { ids, err := tk.Encode(s, false); return len(ids), err }, tokens, codes, seed)
 	if err != nil {
 		return nil, err
 	}
-	t := &task{ids: tk.Encode(doc.Text, true), vocab: m.Config.Vocab}
+	t := &task{vocab: m.Config.Vocab}
+	add := func(text string) error {
+		ids, err := tk.Encode(text, true)
+		t.ids = append(t.ids, ids...)
+		return err
+	}
+	if err := add(doc.Text); err != nil {
+		return nil, err
+	}
 	for i, c := range doc.Codes {
 		turn := c.NextTurn()
 		if i == 0 {
 			turn = c.FirstTurn()
 		}
-		t.ids = append(t.ids, tk.Encode(turn, true)...)
+		if err := add(turn); err != nil {
+			return nil, err
+		}
 		first := len(t.ids) - 1
-		t.ids = append(append(t.ids, tk.Encode(c.Answer(), true)...), m.Config.EOS[0])
+		if err := add(c.Answer()); err != nil {
+			return nil, err
+		}
+		t.ids = append(t.ids, m.Config.EOS[0])
 		t.answers = append(t.answers, [2]int{first, len(t.ids) - 1})
 	}
 	t.from = t.answers[0][0]

@@ -131,7 +131,6 @@ var halves = sync.OnceValue(func() *[65536]float32 {
 // blocksOf is what the product with one format of blocks is made of.
 type blocksOf struct {
 	quant.Layout
-	from func(dst []float32, src []byte)
 	wide func(vectors int, s []float32, stride int, q []float32, k, next []byte, n, dim int, halves *[65536]float32)
 
 	// narrow is wide for AVX2, of up to four vectors; nil where [Activations] take all that there is of the format.
@@ -139,10 +138,10 @@ type blocksOf struct {
 }
 
 var (
-	blocksQ8_0 = blocksOf{quant.Q8_0, FromQ8_0, wideProductQ8_0, narrowProductQ8_0}
-	blocksQ4_0 = blocksOf{quant.Q4_0, FromQ4_0, wideProductQ4_0, narrowProductQ4_0}
-	blocksQ4_K = blocksOf{quant.Q4_K, FromQ4_K, wideProductQ4_K, nil}
-	blocksQ6_K = blocksOf{quant.Q6_K, FromQ6_K, wideProductQ6_K, nil}
+	blocksQ8_0 = blocksOf{quant.Q8_0, wideProductQ8_0, narrowProductQ8_0}
+	blocksQ4_0 = blocksOf{quant.Q4_0, wideProductQ4_0, narrowProductQ4_0}
+	blocksQ4_K = blocksOf{quant.Q4_K, wideProductQ4_K, nil}
+	blocksQ6_K = blocksOf{quant.Q6_K, wideProductQ6_K, nil}
 )
 
 func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int, of *blocksOf) {
@@ -156,7 +155,7 @@ func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, row
 		product, most = of.narrow, 4
 	}
 	if !haveAVX2 && !haveNEON || product == nil {
-		productExpanded(dst, stride, x, w[:rows*row], tokens, rows, cols, of)
+		productExpanded(dst, stride, x, w[:rows*row], tokens, rows, cols, of.Layout)
 		return
 	}
 	step := rowsAtOnce(rows, row, tokens, most)
@@ -176,7 +175,7 @@ func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, row
 const expandedAtOnce = 1024
 
 // productExpanded expands a part of a row at a time.
-func productExpanded(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int, of *blocksOf) {
+func productExpanded(dst []float32, stride int, x []float32, w []byte, tokens, rows, cols int, of quant.Layout) {
 	var scratch [expandedAtOnce]float32
 	for r := range rows {
 		for t := range tokens {
@@ -184,11 +183,25 @@ func productExpanded(dst []float32, stride int, x []float32, w []byte, tokens, r
 		}
 		for c := 0; c < cols; c += expandedAtOnce {
 			part := scratch[:min(expandedAtOnce, cols-c)]
-			of.from(part, w[(r*cols+c)/of.Elements*of.Bytes:])
+			expand(part, w[(r*cols+c)/of.Elements*of.Bytes:], of)
 			for t := range tokens {
 				dst[t*stride+r] += DotF32(x[t*cols+c:][:len(part)], bytesOf(part))
 			}
 		}
+	}
+}
+
+// expand calls what expands a layout by its name, not through a variable, so that the scratch of who calls stays on its stack.
+func expand(dst []float32, src []byte, l quant.Layout) {
+	switch l {
+	case quant.Q8_0:
+		FromQ8_0(dst, src)
+	case quant.Q4_0:
+		FromQ4_0(dst, src)
+	case quant.Q4_K:
+		FromQ4_K(dst, src)
+	case quant.Q6_K:
+		FromQ6_K(dst, src)
 	}
 }
 

@@ -37,19 +37,19 @@ func fromQuantized(bits int, dst []float32, src []byte, scales []float32, n, dim
 }
 
 func wideProductQ8_0(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{Layout: quant.Q8_0, from: quant.FromQ8_0})
+	productExpanded(s, stride, q, k, vectors, n, dim, quant.Q8_0)
 }
 
 func wideProductQ4_0(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{Layout: quant.Q4_0, from: quant.FromQ4_0})
+	productExpanded(s, stride, q, k, vectors, n, dim, quant.Q4_0)
 }
 
 func wideProductQ4_K(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{Layout: quant.Q4_K, from: quant.FromQ4_K})
+	productExpanded(s, stride, q, k, vectors, n, dim, quant.Q4_K)
 }
 
 func wideProductQ6_K(vectors int, s []float32, stride int, q []float32, k, _ []byte, n, dim int, _ *[65536]float32) {
-	productExpanded(s, stride, q, k, vectors, n, dim, &blocksOf{Layout: quant.Q6_K, from: quant.FromQ6_K})
+	productExpanded(s, stride, q, k, vectors, n, dim, quant.Q6_K)
 }
 
 // wideProductAffine4 is never called: AffineRows is 0.
