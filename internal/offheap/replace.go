@@ -18,8 +18,8 @@ type Replacing struct {
 	ours   []bool         // of spare: where a page has moved away the system may put something else
 }
 
-// Replace begins it for the pieces that lie wholly in b. It fails with ErrNoHugePages where there are none, and where b may be written: it takes files
-// that are mapped to be read, and what is part of the program. What is replaced takes memory that the system cannot take back, as the pages of files can be; unmapping b gives it back.
+// Replace begins it for the pieces that lie wholly in b: a file that is mapped to be read, or a part of the program. It fails with ErrNoHugePages where there
+// are none, and with another error where b may be written. What is replaced takes memory that the system cannot take back, as the pages of files can be; unmapping b gives it back.
 // End must follow.
 func Replace(b []byte) (*Replacing, error) {
 	p := unsafe.Pointer(unsafe.SliceData(b))

@@ -189,3 +189,20 @@ func TestWhatIsSmallerThanAHugePageIsLeft(t *testing.T) {
 		t.Fatal("the bytes are others")
 	}
 }
+
+func TestMemoryThatMayBeWrittenIsNotReplaced(t *testing.T) {
+	b, err := Map(3 * hugeBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer Unmap(b)
+	r, err := Replace(b)
+	if errors.Is(err, ErrNoHugePages) {
+		t.Skip(err)
+	}
+	defer r.End()
+	if err == nil || !strings.Contains(err.Error(), "may be written") {
+		t.Errorf("memory that may be written: %v", err)
+	}
+	b[0] = 1 // it still may
+}
