@@ -3,6 +3,7 @@ package recall
 import (
 	_ "embed"
 	"os"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,9 @@ var (
 	tokenizerConfig string
 )
 
+// forgotten is that the weights were let go of once: later, there may be huge pages in the place of the program's, which would be cleared.
+var forgotten sync.Once
+
 // Open opens the embedded model. Its weights are used where they lie in the program.
 func Open() (*model.Model, error) {
 	m, err := model.OpenEmbedded(Name, map[string]string{
@@ -36,7 +40,7 @@ func Open() (*model.Model, error) {
 		"tokenizer.json":        tokenizer,
 		"tokenizer_config.json": tokenizerConfig,
 	})
-	forget(weights)
+	forgotten.Do(func() { forget(weights) })
 	return m, err
 }
 
