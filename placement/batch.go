@@ -19,12 +19,12 @@ type Batch struct {
 }
 
 // Seconds is the time between two tokens of a sequence. Steps follow each other as fast as they go round, or as the busiest node can be done with them.
-func (b *Batch) Seconds() float64 {
+func (b Batch) Seconds() float64 {
 	return float64(b.Steps) * max(b.Step.Seconds()/float64(b.Flights), b.Busiest)
 }
 
 // Rate is the tokens/s of all sequences together.
-func (b *Batch) Rate() float64 { return float64(b.Sequences) / b.Seconds() }
+func (b Batch) Rate() float64 { return float64(b.Sequences) / b.Seconds() }
 
 // Batch predicts decode of several sequences, each at a context of that many tokens. Their next tokens go together as package batching puts them: on K nodes with
 // layers K steps are in flight, each with its share of the sequences, at most [BatchRows]. A step

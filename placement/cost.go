@@ -295,15 +295,16 @@ func (c *Cost) Exchange() float64 {
 	return most
 }
 
-// Crossover is the first context at which a step of b takes no longer than one of a, or false when
+// Crossover is the first context at which so many sequences decode no slower in b than in a, or false when
 // there is none below the longest that can be asked for. That modes are alike before there is a block for each holder does not count.
 // Between the models' windows both grow
 // linearly, so it is where two straight lines cross:
 //
 //	pipeline to pooled    S* = L t / (k (sum f_i/B_i - max s_j/B_j))
-func Crossover(a, b *Cost) (context int, ok bool) {
+func Crossover(a, b *Cost, sequences int) (context int, ok bool) {
 	slower := func(context int) float64 {
-		return b.stepOf(context, true).Seconds() - a.stepOf(context, true).Seconds()
+		contexts := slices.Repeat([]int{context}, sequences)
+		return b.batch(crewOf(contexts, len(b.owners)), true).Seconds() - a.batch(crewOf(contexts, len(a.owners)), true).Seconds()
 	}
 	ends := []int{0}
 	for _, c := range []*Cost{a, b} {
