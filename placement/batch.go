@@ -33,7 +33,7 @@ func (b Batch) Rate() float64 { return float64(b.Sequences) / b.Seconds() }
 //     of described nodes, if computing does;
 //   - attends to the keys and values of its sequences, one after the other;
 //   - exchanges with as many times the bytes, with as many messages;
-//   - is handed out when the tokens of the one before are known to who drives, not ahead of them.
+//   - is handed out when the tokens of the one before are known to who drives, not ahead of them, which takes him a turn for each.
 //
 // Where several are in flight their nodes are busy at the same time, which is slower where they share memory or processors. Of one sequence it is [Cost.Step].
 func (c *Cost) Batch(contexts []int) Batch { return c.batch(crewOf(contexts, len(c.owners)), false) }

@@ -237,7 +237,7 @@ func (c *Cost) exchanges() bool {
 func (c *Cost) handOver(from, to int, last bool, w *crew) float64 {
 	switch {
 	case last && c.driver != nil && (from != to || w.many()):
-		return c.driver[from].Latency + c.turn + c.driver[to].Latency
+		return c.driver[from].Latency + w.rows*c.turn + c.driver[to].Latency
 	case from == to && c.driver != nil && !c.speeds[from].records():
 		return c.driver[from].Telling
 	case from == to:
