@@ -149,10 +149,12 @@ func workOf(f *model.Model, kv KVFormat) placement.Work {
 	width, kvWidth := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	w := placement.Work{HeadRead: f.HeadBytes(), HeadIn: f.HeadFormats(), HeadFLOPs: 2 * float64(c.Hidden) * float64(c.Vocab),
 		HiddenBytes: 4 * int64(c.Hidden), KVBits: kv.Bits(), QueryBytes: 4 * int64(width), PartialBytes: 4 * int64(width+2*c.Heads)}
+	w.ExpertShare = make([]float64, c.Layers)
 	for l := range c.Layers {
 		mlp := 3 * c.Intermediate
 		if e := &c.Experts; c.Routed(l) {
 			mlp = e.Count + 3*e.Active*e.Width
+			w.ExpertShare[l] = float64(e.Active) / float64(e.Count)
 		}
 		w.ReadBytes, w.ReadIn = append(w.ReadBytes, f.ReadBytes(l)), append(w.ReadIn, f.ReadFormats(l))
 		w.TokenFLOPs = append(w.TokenFLOPs, 2*float64(c.Hidden)*float64(2*width+2*kvWidth+mlp))

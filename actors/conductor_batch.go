@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"time"
+
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/orrery-ai/orrery/engine"
@@ -91,6 +93,7 @@ func (c *conductor) beginPrompt(ctx actor.Context) bool {
 func (c *conductor) issueBatch(ctx actor.Context, ids []uint64) {
 	var rows [engine.BatchRows]engine.BatchRow
 	owner := 0
+	c.came = time.Time{} // a turn is that of one sequence
 	for i, id := range ids {
 		s := c.seqs[id]
 		step := c.newStep(s, s.machine.Step(s.position+1), 1, 1, 0)

@@ -32,7 +32,7 @@ type Decoded struct {
 	StepBytes int64   // weights and KV cache that a step reads; 0 with several sequences, of which as many share the weights as have gone together
 	Read      Spread  // Plain, in bytes/s; 0 if there is none
 	OfRead    Spread  // part of Plain that a run reached, measured just before it; 0 if there is none
-	Predicted float64 // tokens/s, the mean of what was predicted before and after the runs at this depth; 0: it was not predicted
+	Predicted float64 // tokens/s of all sequences, the mean of what was predicted before and after the runs at this depth; 0: it was not predicted
 }
 
 // Seconds is the time between two tokens, of whichever sequence, in the median run.
@@ -88,7 +88,8 @@ func (o *Decoding) Run(ctx context.Context, m *orrery.Model) ([]Decoded, error) 
 		for i := range all[first:] {
 			d := &all[first+i]
 			if was, is := before[d.Mode], after[d.Mode]; was != nil && is != nil {
-				d.Predicted = 2 / (was.Step(depth).Seconds() + is.Step(depth).Seconds())
+				contexts := slices.Repeat([]int{depth}, o.Batch)
+				d.Predicted = 2 * float64(o.Batch) / (was.Batch(contexts).Seconds() + is.Batch(contexts).Seconds())
 			}
 		}
 		before = after

@@ -115,6 +115,7 @@ func (b *bench) decode(r *placement.Rates) time.Duration {
 func (b *bench) rest(r *placement.Rates) {
 	b.cached(r)
 	b.weighed(r)
+	b.together(r)
 	b.prefill(r)
 	b.crowd(r)
 	b.release()

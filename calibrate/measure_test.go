@@ -45,6 +45,11 @@ func TestWhatIsMeasuredOfTheProcessorCanBe(t *testing.T) {
 			t.Errorf("weights in %s: %v from memory and %v from the caches", name, m.Rates.Memory.Weights[i], m.Rates.Cache.Weights[i])
 		}
 	}
+	for i, longer := range m.Rates.Rows {
+		if !(longer > 0.5) {
+			t.Errorf("products of %d tokens take %v times as long as of one, with format %d", placement.BatchRows, longer, i)
+		}
+	}
 	for _, v := range m.Rates.Numbers() {
 		if float64(float32(*v)) != *v {
 			t.Errorf("%v is not what 4 bytes hold", *v)
@@ -157,6 +162,7 @@ func TestSharesThatRiseBecomeTheirMean(t *testing.T) {
 func TestOnlyDecodeIsMeasuredAgain(t *testing.T) {
 	known := someMeasured().Rates
 	known.Memory.Weights, known.Cache.Weights = [6]float64{1, 2, 3, 4, 5, 6}, [6]float64{2, 3, 4, 5, 6, 7}
+	known.Rows = [7]float64{3, 4, 5, 6, 7, 8, 9}
 	d := cpu.New(1)
 	defer d.Close()
 	r, err := Again(known, d)
@@ -166,7 +172,7 @@ func TestOnlyDecodeIsMeasuredAgain(t *testing.T) {
 	if r.Memory == known.Memory || r.Cache == known.Cache {
 		t.Errorf("measured again, rates are what they were: %+v", r)
 	}
-	if r.Memory.Weights != known.Memory.Weights || r.Cache.Weights != known.Cache.Weights || r.PrefillProduct != known.PrefillProduct || r.PrefillPacked != known.PrefillPacked || r.PrefillAttend != known.PrefillAttend || r.Crowd != known.Crowd || r.Cached != known.Cached {
+	if r.Memory.Weights != known.Memory.Weights || r.Cache.Weights != known.Cache.Weights || r.PrefillProduct != known.PrefillProduct || r.PrefillPacked != known.PrefillPacked || r.PrefillAttend != known.PrefillAttend || r.Rows != known.Rows || r.Crowd != known.Crowd || r.Cached != known.Cached {
 		t.Errorf("what was not measured has changed: %+v", r)
 	}
 	if r, err := Again(known, struct{ device.Device }{d}); err == nil || r != known { // whose memory is not known to be the host's

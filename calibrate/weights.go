@@ -30,15 +30,18 @@ func (b *bench) weigh(k *placement.Kernels) {
 // longProduct is so long that all threads take part in it, in seconds.
 const longProduct = 1e-3
 
-// productIn is one matrix product with one row, of about so many bytes of weights in a format, nil if the device has none with it.
-func (b *bench) productIn(f device.Format, bytes int) func() {
+// productIn is productOf one token.
+func (b *bench) productIn(f device.Format, bytes int) func() { return b.productOf(1, f, bytes) }
+
+// productOf is one matrix product of so many tokens with about so many bytes of weights in a format, nil if the device has none with it.
+func (b *bench) productOf(tokens int, f device.Format, bytes int) func() {
 	const cols = 2048
 	w, ok := b.row(f, cols)
 	if !ok {
 		return nil
 	}
 	w.Rows = max(bytes/(len(w.Data)+len(w.Scales)+len(w.Biases))&^(rowsAlign-1), rowsAlign)
-	x, y := b.filled(1, cols), b.filled(1, w.Rows)
+	x, y := b.filled(tokens, cols), b.filled(tokens, w.Rows)
 	return func() { b.stream.MatMul(y, x, b.weightsLike(w)) }
 }
 

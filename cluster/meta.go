@@ -14,7 +14,7 @@ import (
 
 // Protocol is the version of what nodes say to each other. Nodes of different versions refuse each
 // other.
-const Protocol = 6
+const Protocol = 7
 
 // The metadata of a node, which rides in every alive message:
 //

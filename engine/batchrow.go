@@ -4,12 +4,13 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/sampling"
 )
 
 // BatchRows is how many sequences a step may have: as many tokens as all devices multiply weights by in one way, so
 // that a token's result does not depend on who goes with it, and as have room for their logits at a time.
-const BatchRows = 8
+const BatchRows = placement.BatchRows
 
 // BatchRow is a sequence's part of a step of several: a token, behind which one is chosen. It is a step of its own by
 // its number, of which the result is told.

@@ -125,54 +125,84 @@ func (s Step) Seconds() float64 { return s.Weights + s.KV + s.Exchange + s.HandO
 func (c *Cost) Step(context int) Step { return c.stepOf(context, false) }
 
 // stepOf is Step, or what it would be if every holder had its share of the tokens at any context.
-func (c *Cost) stepOf(context int, byWeight bool) (s Step) {
-	reads := c.reads(context)
-	// What stays in the caches goes by how long a step takes, and that by what stays: each round comes nearer, from below.
-	const rounds = 6
-	for range rounds {
-		s = c.step(context, byWeight, c.readings(reads, s.Seconds()))
-	}
-	return s
+func (c *Cost) stepOf(context int, byWeight bool) Step {
+	return c.batch(crewOf([]int{context}, 1), byWeight).Step
 }
 
-// step is stepOf, if each node reads like that.
-func (c *Cost) step(context int, byWeight bool, reads []readings) (s Step) {
+// step is one of a crew, if each node reads like that. It adds to busy, unless that is nil, what each node has to do for it.
+func (c *Cost) step(w *crew, byWeight bool, reads []readings, busy []float64) (s Step) {
 	last := len(c.model.LayerBytes)
 	times, memory, tokens := make([]float64, len(c.speeds)), make([]float64, len(c.speeds)), make([]float64, len(c.speeds))
+	asked := make([]float64, len(c.speeds)) // sequences with tokens there
+	works := func(node int, seconds float64) {
+		if busy != nil {
+			busy[node] += seconds
+		}
+	}
 	for i, o := range c.owners {
-		s.HandOver += c.handOver(o.node, c.owners[(i+1)%len(c.owners)].node, i == len(c.owners)-1)
+		s.HandOver += c.handOver(o.node, c.owners[(i+1)%len(c.owners)].node, i == len(c.owners)-1, w)
 		for l := o.layers.First; l < o.layers.End; l++ {
-			s.Weights += c.speeds[o.node].layer(reads[o.node].weights, c.reading[l], c.work.TokenFLOPs[l])
-			keys := float64(max(context, 1)) // a token attends to itself
-			if w := c.model.window(l); w > 0 {
-				keys = min(keys, float64(w))
-			}
-			if c.model.window(l) > 0 || c.plan.Mode == Pipeline {
-				took, _ := c.attend(o.node, l, reads[o.node].own, keys)
-				s.KV += took
+			weights, rows := c.weightsOf(l, w.rows)
+			took := c.speeds[o.node].layer(reads[o.node].weights, weights, c.work.TokenFLOPs[l], rows)
+			s.Weights += took
+			works(o.node, took)
+			clear(times)
+			clear(memory)
+			if window := c.model.window(l); window > 0 || c.plan.Mode == Pipeline {
+				own := 0.0
+				for _, at := range w.at {
+					keys := float64(max(at.context, 1)) // a token attends to itself
+					if window > 0 {
+						keys = min(keys, float64(window))
+					}
+					took, _ := c.attend(o.node, l, reads[o.node].own, keys)
+					own += at.share * took
+				}
+				s.KV += own
+				works(o.node, own)
 				continue
 			}
-			holders := c.held(o.node, context, byWeight, tokens)
-			for j := range c.plan.Shares {
-				times[j], memory[j] = c.attend(j, l, reads[j].held, tokens[j])
+			clear(asked)
+			var holders []int
+			for _, at := range w.at { // from the shortest on, so that all that hold any hold of the last
+				holders = c.held(o.node, at.context, byWeight, tokens)
+				for _, j := range holders {
+					asked[j] += at.share
+				}
+				for j := range c.plan.Shares {
+					took, fromMemory := c.attend(j, l, reads[j].held, tokens[j])
+					times[j] += at.share * took
+					memory[j] += at.share * fromMemory
+				}
 			}
 			c.crowd(times, memory)
 			slowest := slices.Max(times)
 			s.KV += slowest
-			s.Exchange += max(c.answered(o.node, times, holders)-slowest, 0)
+			s.Exchange += max(c.answered(o.node, times, holders, asked)-slowest, 0)
+			for j, took := range times {
+				works(j, took)
+			}
 		}
 		if o.layers.End == last {
-			s.Weights += c.speeds[o.node].product(reads[o.node].weights, c.head, c.work.HeadFLOPs)
+			took := c.speeds[o.node].product(reads[o.node].weights, c.head, c.work.HeadFLOPs, w.rows)
+			s.Weights += took
+			works(o.node, took)
 		}
 	}
-	s.HandOver += c.turns(s)
+	s.HandOver += c.turns(s, w)
 	return s
 }
 
 // turns is what a step takes besides its operations and the ways between nodes. One that a single node computes is recorded while the one before runs, where that can
 // be, and then recording it, with telling of one and taking in the next, only counts as far as that takes longer. No more than two steps are under way then: who drives hands out one when he has the token of the one before the one that runs.
 // So each takes half at the least of all that lies between its being handed out and its token.
-func (c *Cost) turns(s Step) (all float64) {
+//
+// A step of several sequences is recorded when the tokens of the one before are known. Its device begins meanwhile.
+func (c *Cost) turns(s Step, w *crew) (all float64) {
+	if o := c.owners[0]; w.many() && len(c.owners) == 1 && c.speeds[o.node].records() {
+		r := c.speeds[o.node].rates
+		return max(r.Begin+r.Record*float64(o.layers.Len())-s.Weights-s.KV, 0) + r.Turn
+	}
 	if o := c.owners[0]; len(c.owners) == 1 && c.speeds[o.node].records() && !c.exchanges() {
 		r, device := c.speeds[o.node].rates, s.Weights+s.KV
 		recording := r.Begin + r.Record*float64(o.layers.Len())
@@ -202,18 +232,18 @@ func (c *Cost) exchanges() bool {
 }
 
 // handOver is the time from one owner to the next, or from the last one to the first of the next step: by
-// way of who drives the steps, if that is known. If they are the same the next step is there when the token is, and what counts is that the node tells of the one and takes in the
+// way of who drives the steps, if that is known. If they are the same the next step of one sequence is there when the token is, and what counts is that the node tells of the one and takes in the
 // other, unless its device computes meanwhile.
-func (c *Cost) handOver(from, to int, last bool) float64 {
+func (c *Cost) handOver(from, to int, last bool, w *crew) float64 {
 	switch {
+	case last && c.driver != nil && (from != to || w.many()):
+		return c.driver[from].Latency + w.rows*c.turn + c.driver[to].Latency
 	case from == to && c.driver != nil && !c.speeds[from].records():
 		return c.driver[from].Telling
 	case from == to:
 		return 0
-	case last && c.driver != nil:
-		return c.driver[from].Latency + c.turn + c.driver[to].Latency
 	}
-	return c.links[from][to].transfer(float64(c.work.HiddenBytes))
+	return c.links[from][to].transfer(w.rows * float64(c.work.HiddenBytes))
 }
 
 // attend is the time in which a node attends to so many keys of a layer, for one query, and of it what reading from memory takes.
@@ -221,17 +251,17 @@ func (c *Cost) attend(node, layer int, r reading, keys float64) (took, memory fl
 	return c.speeds[node].attend(r, keys*float64(c.model.KVBytesPerToken[layer]), keys*c.work.PairFLOPs[layer], c.work.KVBits)
 }
 
-// answered is when the last answer to a layer's queries is there, if holders attend for such times.
-func (c *Cost) answered(owner int, times []float64, holders []int) float64 {
+// answered is when the last answer to a layer's queries is there, if holders attend for such times, each asked for so many sequences.
+func (c *Cost) answered(owner int, times []float64, holders []int, asked []float64) float64 {
 	done, sending := 0.0, 0.0
-	wire := c.wire(owner, holders)
+	wire := c.wire(owner, holders, asked)
 	for _, j := range holders {
 		if j == owner {
 			continue
 		}
 		there, back := c.links[owner][j], c.links[j][owner]
 		if there.Ahead > 0 {
-			more := func(bytes int64) float64 { return float64(max(bytes-AheadBytes, 0)) }
+			more := func(bytes int64) float64 { return max(asked[j]*float64(bytes)-AheadBytes, 0) }
 			done = max(done, times[j]+there.Ahead+more(c.work.QueryBytes)/there.Bandwidth+more(c.work.PartialBytes)/back.Bandwidth)
 			continue
 		}
@@ -241,12 +271,12 @@ func (c *Cost) answered(owner int, times []float64, holders []int) float64 {
 	return done
 }
 
-// wire is the time in which one token's queries and partial results, of some holders, pass an owner's port.
-func (c *Cost) wire(owner int, holders []int) float64 {
+// wire is the time in which queries and partial results, of so many tokens with each of some holders, pass an owner's port.
+func (c *Cost) wire(owner int, holders []int, asked []float64) float64 {
 	wire := 0.0
 	for _, j := range holders {
 		if j != owner {
-			wire += float64(c.work.QueryBytes)/c.links[owner][j].Bandwidth + float64(c.work.PartialBytes)/c.links[j][owner].Bandwidth
+			wire += asked[j] * (float64(c.work.QueryBytes)/c.links[owner][j].Bandwidth + float64(c.work.PartialBytes)/c.links[j][owner].Bandwidth)
 		}
 	}
 	return wire
@@ -258,22 +288,23 @@ func (c *Cost) Exchange() float64 {
 	if c.plan.Mode == Pipeline {
 		return 0
 	}
-	most, nothing := 0.0, make([]float64, len(c.speeds))
+	most, nothing, one := 0.0, make([]float64, len(c.speeds)), slices.Repeat([]float64{1}, len(c.speeds))
 	for _, o := range c.owners {
-		most = max(most, c.answered(o.node, nothing, c.order))
+		most = max(most, c.answered(o.node, nothing, c.order, one))
 	}
 	return most
 }
 
-// Crossover is the first context at which a step of b takes no longer than one of a, or false when
+// Crossover is the first context at which so many sequences decode no slower in b than in a, or false when
 // there is none below the longest that can be asked for. That modes are alike before there is a block for each holder does not count.
 // Between the models' windows both grow
 // linearly, so it is where two straight lines cross:
 //
 //	pipeline to pooled    S* = L t / (k (sum f_i/B_i - max s_j/B_j))
-func Crossover(a, b *Cost) (context int, ok bool) {
+func Crossover(a, b *Cost, sequences int) (context int, ok bool) {
 	slower := func(context int) float64 {
-		return b.stepOf(context, true).Seconds() - a.stepOf(context, true).Seconds()
+		contexts := slices.Repeat([]int{context}, sequences)
+		return b.batch(crewOf(contexts, len(b.owners)), true).Seconds() - a.batch(crewOf(contexts, len(a.owners)), true).Seconds()
 	}
 	ends := []int{0}
 	for _, c := range []*Cost{a, b} {

@@ -263,7 +263,7 @@ func TestCrossoverIsWhereTheCurvesCross(t *testing.T) {
 		from := d.cost(t, d.plan(t, rapid.SampledFrom(modes).Draw(t, "from")))
 		to := d.cost(t, d.plan(t, rapid.SampledFrom(modes).Draw(t, "to")))
 		slower := func(s int) bool { return to.stepOf(s, true).Seconds() > from.stepOf(s, true).Seconds() }
-		s, ok := Crossover(from, to)
+		s, ok := Crossover(from, to, 1)
 		if !ok {
 			if !slower(rapid.IntRange(0, 1000).Draw(t, "context")) {
 				t.Fatal("there is a crossover")
@@ -288,7 +288,7 @@ func TestCrossoverIsTheFormulaOfTheDesign(t *testing.T) {
 	pooled := costOf(t, quick(Pooled, 300*gib, 300*gib), work, mesh(3, thunderbolt), 1)
 	exchange := 2*thunderbolt.Latency + 2*float64(work.QueryBytes+work.PartialBytes)/thunderbolt.Bandwidth
 	want := 80 * exchange / (80 * 4096 * (0.8/546e9 + 0.2/273e9 - 1/1365e9))
-	if got, ok := Crossover(pipeline, pooled); !ok || math.Abs(float64(got)-want) > 1 {
+	if got, ok := Crossover(pipeline, pooled, 1); !ok || math.Abs(float64(got)-want) > 1 {
 		t.Errorf("crossover at %d, want %v", got, want)
 	}
 }

@@ -50,7 +50,7 @@ func (c *Cost) Products(node, layer, tokens int) float64 {
 
 // Head is the time in which a node computes the logits of a token, in seconds.
 func (c *Cost) Head(node int) float64 {
-	return c.speeds[node].product(fromMemory, c.head, c.work.HeadFLOPs)
+	return c.speeds[node].product(fromMemory, c.head, c.work.HeadFLOPs, 1)
 }
 
 // Attention is the time in which a node attends to so many keys of a layer, in that many pairs of query
@@ -62,7 +62,7 @@ func (c *Cost) Attention(node, layer int, keys, pairs float64) float64 {
 // Merge is the time in which a node merges a partial result of so many tokens into its own, in seconds: it
 // reads (o, m, l) of every head once, at its bandwidth. What it merges into stays in its caches.
 func (c *Cost) Merge(node, tokens int) float64 {
-	return c.speeds[node].product(fromMemory, stored{bytes: float64(tokens) * float64(c.work.PartialBytes)}, 0)
+	return c.speeds[node].product(fromMemory, stored{bytes: float64(tokens) * float64(c.work.PartialBytes)}, 0, 1)
 }
 
 // KVBytes is the size of a token's keys and values in a layer.

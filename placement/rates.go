@@ -22,6 +22,10 @@ type Rates struct {
 	PrefillPacked  float64 // of those with weights in WeightFormats, all of which take about as long; 0 is not known, as many as the others
 	PrefillAttend  float64 // and of its attention
 
+	// Rows is how many times longer a product takes with BatchRows tokens than with one, where weights lie in the caches: by such in BF16 and in each of WeightFormats; 0 is not known. It
+	// is mostly computing, and takes as long where they come from memory meanwhile.
+	Rows [1 + len(WeightFormats)]float64
+
 	// Crowd is how many times longer attention takes when two, three and four nodes such as this one attend at
 	// once on the same processors, or on the same GPU.
 	Crowd [3]float64
@@ -88,6 +92,7 @@ func (r *Rates) Numbers() []*float64 {
 	add(r.Cached[:])
 	add(r.Kept[:])
 	all = append(all, &r.PrefillProduct, &r.PrefillPacked, &r.PrefillAttend)
+	add(r.Rows[:])
 	add(r.Crowd[:])
 	add(r.Packed[:])
 	return append(all, &r.Turn, &r.Record, &r.Begin, &r.Gate)
@@ -189,6 +194,11 @@ func (r *Rates) Check() error {
 			if !(f >= 0 && f <= 1e3) {
 				return fmt.Errorf("rates: %s.Weights %v, of %s, is not in 0..1000", name, f, WeightFormats[i])
 			}
+		}
+	}
+	for _, f := range r.Rows {
+		if !(f >= 0 && f <= 1e3) {
+			return fmt.Errorf("rates: Rows %v is not in 0..1000", f)
 		}
 	}
 	if err := ascending("rates: Crowd", r.Crowd[:], 1, 1e3); err != nil {

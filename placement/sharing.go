@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -20,16 +21,22 @@ func alike(nodes []Node, i int, same func(a, b Node) bool) []int {
 	return all
 }
 
-// reads is how many bytes all nodes of each node's machine read in a decode step.
-func (c *Cost) reads(context int) []float64 {
-	reads := make([]float64, len(c.speeds))
+// reads is how many bytes all nodes of each node's machine read from one step to the next, until they read the same weights again, and from one round to the next, until they read
+// the same keys and values again.
+func (c *Cost) reads(w *crew) (step, round []float64) {
+	reads, keys := make([]float64, len(c.speeds)), make([]float64, len(c.speeds)) // of a step, and of them keys and values
+	attends := func(node, layer int, tokens float64) {
+		bytes := tokens * float64(c.model.KVBytesPerToken[layer])
+		reads[node], keys[node] = reads[node]+bytes, keys[node]+bytes
+	}
+	all := w.tokens(math.MaxInt)
 	for _, o := range c.owners {
 		for l := o.layers.First; l < o.layers.End; l++ {
 			reads[o.node] += float64(c.model.LayerBytes[l])
-			if w := c.model.window(l); w > 0 {
-				reads[o.node] += float64(min(w, context)) * float64(c.model.KVBytesPerToken[l])
+			if window := c.model.window(l); window > 0 {
+				attends(o.node, l, w.tokens(window))
 			} else if c.plan.Mode == Pipeline {
-				reads[o.node] += float64(context) * float64(c.model.KVBytesPerToken[l])
+				attends(o.node, l, all)
 			}
 		}
 		if o.layers.End == len(c.model.LayerBytes) {
@@ -37,21 +44,22 @@ func (c *Cost) reads(context int) []float64 {
 		}
 	}
 	if c.plan.Mode != Pipeline {
-		for l, k := range c.model.KVBytesPerToken {
+		for l := range c.model.KVBytesPerToken {
 			for j, s := range c.plan.Shares {
 				if c.model.window(l) == 0 {
-					reads[j] += s.TokenWeight * float64(context) * float64(k)
+					attends(j, l, s.TokenWeight*all)
 				}
 			}
 		}
 	}
-	together := make([]float64, len(reads))
-	for i := range together {
+	step, round = make([]float64, len(reads)), make([]float64, len(reads))
+	for i := range step {
 		for _, j := range c.cache[i] {
-			together[i] += reads[j]
+			step[i] += reads[j]
+			round[i] += reads[j] + float64(w.steps-1)*keys[j]
 		}
 	}
-	return together
+	return step, round
 }
 
 // readings is how a node reads in a step.
@@ -61,9 +69,9 @@ type readings struct {
 	held    reading // and at once, for which crowd knows how much longer still memory takes
 }
 
-// readings is how each node reads in a step in which all nodes of its machine read so many bytes, and that begins so long after the one before.
-func (c *Cost) readings(reads []float64, interval float64) []readings {
-	all := make([]readings, len(reads))
+// readings is how each node reads in a step, if all nodes of its machine read so many bytes until they read the same weights and the same keys again, so long after.
+func (c *Cost) readings(step, round []float64, again, around float64) []readings {
+	all := make([]readings, len(c.speeds))
 	for i, s := range c.speeds {
 		if s.rates == nil {
 			continue
@@ -73,9 +81,9 @@ func (c *Cost) readings(reads []float64, interval float64) []readings {
 			b = &s.inTurn
 		}
 		all[i] = readings{
-			weights: reading{b.weights.share(reads[i], interval), 1},
-			own:     reading{s.inTurn.keys.share(reads[i], interval), s.inTurn.slower},
-			held:    reading{s.atOnce.keys.share(reads[i], interval), s.inTurn.slower},
+			weights: reading{b.weights.share(step[i], again), 1},
+			own:     reading{s.inTurn.keys.share(round[i], around), s.inTurn.slower},
+			held:    reading{s.atOnce.keys.share(round[i], around), s.inTurn.slower},
 		}
 	}
 	return all

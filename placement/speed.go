@@ -26,7 +26,7 @@ func newBeside(s *Sharing, strangers float64) beside {
 	return b
 }
 
-// reading is how a step reads: what share of it from the caches, and how many times longer keys and values from memory take than was measured of the node alone.
+// reading is how a step reads: what share of it from the caches, and how many times longer what comes from memory takes than was measured of the node alone.
 type reading struct{ cached, slower float64 }
 
 // fromMemory is how one reads alone what no cache holds.
@@ -52,25 +52,30 @@ func (s speed) takes(bytes, operations float64) float64 {
 	return max(bytes/s.read, operations/s.compute)
 }
 
-// mixed is the time of what is read from the caches in part.
-func (s speed) mixed(r reading, takes func(k *Kernels) float64) float64 {
-	return r.cached*takes(&s.rates.Cache) + (1-r.cached)*takes(&s.rates.Memory)
+// layer is a decode step's pass through a layer, attention aside, of so many tokens with as many operations each.
+func (s speed) layer(r reading, weights stored, operations, tokens float64) float64 {
+	if s.rates == nil {
+		return s.takes(weights.bytes, tokens*operations)
+	}
+	return s.multiplies(r, func(k *Kernels) float64 { return k.takes(&k.Layer, weights) }, weights, tokens)
 }
 
-// layer is a decode step's pass through a layer, attention aside.
-func (s speed) layer(r reading, weights stored, operations float64) float64 {
+// product is one matrix product of a decode step of so many tokens.
+func (s speed) product(r reading, weights stored, operations, tokens float64) float64 {
 	if s.rates == nil {
-		return s.takes(weights.bytes, operations)
+		return s.takes(weights.bytes, tokens*operations)
 	}
-	return s.mixed(r, func(k *Kernels) float64 { return k.takes(&k.Layer, weights) })
+	return s.multiplies(r, func(k *Kernels) float64 { return k.takes(&k.Product, weights) }, weights, tokens)
 }
 
-// product is one matrix product of a decode step.
-func (s speed) product(r reading, weights stored, operations float64) float64 {
-	if s.rates == nil {
-		return s.takes(weights.bytes, operations)
+// multiplies is what products take with several tokens, by what they take with one: with few as long as reading does, and with many as their computing, which grows with them.
+func (s speed) multiplies(r reading, one func(k *Kernels) float64, weights stored, tokens float64) float64 {
+	cached, memory := one(&s.rates.Cache), r.slower*one(&s.rates.Memory)
+	if tokens > 1 {
+		computing := cached * s.rates.rows(weights) * tokens / BatchRows
+		cached, memory = max(cached, computing), max(memory, computing)
 	}
-	return s.mixed(r, func(k *Kernels) float64 { return k.takes(&k.Product, weights) })
+	return r.cached*cached + (1-r.cached)*memory
 }
 
 // attend is the attention of one token over the keys and values of a layer, in decode, stored in elements of so many bits, and what of it is reading from memory. What is measured of the

@@ -1,6 +1,9 @@
 package placement
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // WeightFormats are the formats of weights, by the names that package device gives them, of which [Kernels.Weights] tells how long a byte takes.
 var WeightFormats = [...]string{"Q8_0", "Q4_0", "Q4_K", "Q6_K", "MLX8", "MLX4"}
@@ -19,6 +22,15 @@ func storedIn(bytes int64, formats map[string]int64) stored {
 	s := stored{bytes: float64(bytes)}
 	for i, name := range WeightFormats {
 		s.packed[i] = float64(formats[name])
+	}
+	return s
+}
+
+// times is so many times as many weights, stored alike.
+func (s stored) times(n float64) stored {
+	s.bytes *= n
+	for i := range s.packed {
+		s.packed[i] *= n
 	}
 	return s
 }
@@ -52,6 +64,21 @@ func (k *Kernels) takes(c *Curve, s stored) float64 {
 	}
 	begin := c.At(0)
 	return begin + (c.At(halves)-begin)*bytes/halves
+}
+
+// rows is how many times longer a product with such weights takes with BatchRows tokens than with one from the caches. Of a format of which that is not known it is as with BF16.
+func (r *Rates) rows(s stored) float64 {
+	all, longer, others := 0.0, 0.0, s.bytes
+	for i, bytes := range s.packed {
+		if each := r.Rows[1+i]; bytes > 0 && each > 0 {
+			one := bytes * cmp.Or(r.Cache.Weights[i], 1) // in bytes of BF16
+			all, longer, others = all+one, longer+one*each, others-bytes
+		}
+	}
+	if all += others; all == 0 {
+		return 1
+	}
+	return (longer + others*r.Rows[0]) / all
 }
 
 // checkFormats finds formats of more bytes than there are in all.

@@ -11,6 +11,7 @@ type Work struct {
 	HeadRead     int64              // weights of the head, which decoding reads once a token
 	ReadIn       []map[string]int64 // of ReadBytes, those in each of WeightFormats, by name; nil: none are
 	HeadIn       map[string]int64   // and of HeadRead
+	ExpertShare  []float64          // of the experts of each layer, the share that a token goes to; 0, or nil: it has none
 	TokenFLOPs   []float64          // operations of one token's matrix products in each layer
 	HeadFLOPs    float64            // and in the head
 	PairFLOPs    []float64          // operations of attention between one query and one key in each layer, all heads
@@ -93,6 +94,14 @@ func (w *Work) check(m *Model) error {
 	}
 	if err := checkFormats(w.HeadRead, w.HeadIn); err != nil {
 		return fmt.Errorf("placement: model %q: head: %w", m.Name, err)
+	}
+	if w.ExpertShare != nil && len(w.ExpertShare) != layers {
+		return fmt.Errorf("placement: model %q: ExpertShare is of %d layers, LayerBytes of %d", m.Name, len(w.ExpertShare), layers)
+	}
+	for l, share := range w.ExpertShare {
+		if !(share >= 0 && share <= 1) {
+			return fmt.Errorf("placement: model %q layer %d: ExpertShare %v is not in 0..1", m.Name, l, share)
+		}
 	}
 	operations := func(n float64) bool { return n >= 0 && n <= maxFLOPS }
 	if !operations(w.HeadFLOPs) {

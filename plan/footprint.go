@@ -54,6 +54,11 @@ func (a *Arch) Footprint(name string, w Weights, kv KV, block, nodes int) (place
 		windowed = windowed || l.Window > 0
 
 		work.ReadBytes = append(work.ReadBytes, read)
+		share := 0.0
+		if l.Experts > 0 {
+			share = float64(l.Active) / float64(l.Experts)
+		}
+		work.ExpertShare = append(work.ExpertShare, share)
 		work.TokenFLOPs = append(work.TokenFLOPs, 2*float64(l.Dense+l.Kept+int64(l.Active)*(l.Expert+l.Bias)))
 		work.PairFLOPs = append(work.PairFLOPs, 2*float64(a.Heads)*float64(l.Key+l.Value))
 		work.QueryBytes = max(work.QueryBytes, 4*int64(a.Heads*l.Key))

@@ -16,6 +16,9 @@ import (
 func (r *Report) Draw(w io.Writer, format string) error {
 	p := plot.New()
 	p.Title.Text = fmt.Sprintf("%s, weights %v, KV %v: decode over context", r.Model, r.Weights, r.KV)
+	if r.Sequences > 1 {
+		p.Title.Text += fmt.Sprintf(", %d sequences", r.Sequences)
+	}
 	p.Title.Padding = vg.Points(8)
 	p.X.Label.Text, p.Y.Label.Text = "context, thousands of tokens", "tokens/s"
 	p.X.Min, p.X.Max, p.Y.Min = 0, 1.03*float64(r.Context)/1000, 0
@@ -28,7 +31,7 @@ func (r *Report) Draw(w io.Writer, format string) error {
 			continue
 		}
 		curves++
-		line, err := plotter.NewLine(m.curve(r.Context))
+		line, err := plotter.NewLine(m.curve(r.Context, r.Sequences))
 		if err != nil {
 			return err
 		}
@@ -47,7 +50,7 @@ func (r *Report) Draw(w io.Writer, format string) error {
 			if m.Mode != c.To {
 				continue
 			}
-			mark, err := plotter.NewScatter(plotter.XYs{{X: float64(c.Context) / 1000, Y: 1 / m.cost.Step(c.Context).Seconds()}})
+			mark, err := plotter.NewScatter(plotter.XYs{{X: float64(c.Context) / 1000, Y: m.rate(c.Context, r.Sequences)}})
 			if err != nil {
 				return err
 			}
@@ -70,13 +73,18 @@ var (
 	dashes  = [][]vg.Length{nil, {vg.Points(7), vg.Points(3)}, {vg.Points(2), vg.Points(3)}}
 )
 
+// rate is the decode speed of so many sequences at a context.
+func (m *ModeReport) rate(context, sequences int) float64 {
+	return m.decode(context, sequences).Rate()
+}
+
 // curve is decode speed from the first token to the full context.
-func (m *ModeReport) curve(context int) plotter.XYs {
+func (m *ModeReport) curve(context, sequences int) plotter.XYs {
 	const points = 256
 	var xy plotter.XYs
 	for i := range points + 1 {
 		at := 1 + (context-1)*i/points
-		xy = append(xy, plotter.XY{X: float64(at) / 1000, Y: 1 / m.cost.Step(at).Seconds()})
+		xy = append(xy, plotter.XY{X: float64(at) / 1000, Y: m.rate(at, sequences)})
 	}
 	return xy
 }

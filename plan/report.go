@@ -118,7 +118,9 @@ func nodeReport(s placement.Share) NodeReport {
 // Speed is what is predicted at a context.
 type Speed struct {
 	Context int            `json:"context"`
-	Decode  float64        `json:"decode_tokens_per_second"`
+	Decode  float64        `json:"decode_tokens_per_second"`                   // of all sequences, each at that context
+	Each    float64        `json:"decode_tokens_per_second_of_each,omitempty"` // of one of several
+	Rows    float64        `json:"decode_step_sequences,omitempty"`            // of several, how many have a token of a step, on average
 	Step    placement.Step `json:"decode_step_seconds"`
 	Prefill float64        `json:"prefill_tokens_per_second"`
 	Waiting float64        `json:"prefill_waiting_share"` // of the time of prefill
@@ -188,20 +190,29 @@ func Make(a *Arch, c *Cluster, o Options) (*Report, error) {
 		}
 		m.Exchange = m.cost.Exchange()
 		for _, at := range contexts(o) {
-			step, prefill := m.cost.Step(at), m.cost.Prefill(at)
-			m.Speeds = append(m.Speeds, Speed{at, 1 / step.Seconds(), step, prefill.Rate(at), prefill.Waiting / prefill.Seconds})
+			decode, prefill := m.decode(at, o.Sequences), m.cost.Prefill(at)
+			speed := Speed{Context: at, Decode: decode.Rate(), Step: decode.Step, Prefill: prefill.Rate(at), Waiting: prefill.Waiting / prefill.Seconds}
+			if o.Sequences > 1 {
+				speed.Each, speed.Rows = 1/decode.Seconds(), decode.Rows
+			}
+			m.Speeds = append(m.Speeds, speed)
 		}
 		rep.Modes = append(rep.Modes, m)
 	}
 	for i, from := range rep.Modes {
 		for _, to := range rep.Modes[i+1:] {
 			if from.cost != nil && to.cost != nil {
-				at, ok := placement.Crossover(from.cost, to.cost)
+				at, ok := placement.Crossover(from.cost, to.cost, o.Sequences)
 				rep.Crossovers = append(rep.Crossovers, Crossover{from.Mode, to.Mode, at, ok && at <= o.Context})
 			}
 		}
 	}
 	return rep, nil
+}
+
+// decode predicts so many sequences at a context.
+func (m *ModeReport) decode(context, sequences int) placement.Batch {
+	return m.cost.Batch(slices.Repeat([]int{context}, sequences))
 }
 
 // contexts is what is predicted, in order and once each: no longer than the full one.

@@ -78,6 +78,25 @@ func TestPooledHoldsWhatPipelineLoses(t *testing.T) {
 	}
 }
 
+func TestSeveralSequencesShareWeightsAndNothingElse(t *testing.T) {
+	one := report(t, "Llama-3.3-70B", Options{Context: 30000, At: []int{1000}})
+	four := report(t, "Llama-3.3-70B", Options{Context: 30000, At: []int{1000}, Sequences: 4})
+	for i, m := range four.Modes {
+		alone := one.Modes[i]
+		for n, was := range alone.Nodes {
+			if is := m.Nodes[n]; is.Layers == was.Layers && is.Tokens == was.Tokens && is.KV != 4*was.KV {
+				t.Errorf("%s: %d bytes of KV on %s, and %d of one sequence", m.Mode, is.KV, is.Node, was.KV)
+			}
+		}
+		for j, s := range m.Speeds {
+			was := alone.Speeds[j]
+			if s.Decode <= was.Decode || s.Each >= was.Decode || math.Abs(s.Decode/s.Each-4) > 1e-9 || was.Each != 0 {
+				t.Errorf("%s at %d: %v tokens/s of all, %v of each, %v of one alone", m.Mode, s.Context, s.Decode, s.Each, was.Decode)
+			}
+		}
+	}
+}
+
 func TestAdviceIsTrue(t *testing.T) {
 	a, c := arch(t, "GLM-4.7"), m4(t)
 	o := Options{Name: "glm", Context: 200000, Mode: placement.Pipeline, Weights: WeightsQ5}

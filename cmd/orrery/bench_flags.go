@@ -50,10 +50,8 @@ func (f *decodingFlags) ref() (string, error) { return (&modelFlags{Model: f.Mod
 func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref string, plain *cpu.PlainRead, r *decodingReport) error {
 	d := f.decoding()
 	d.Plain = plain
-	if d.Batch == 1 {
-		if _, err := c.MeasureTurn(ctx); err != nil {
-			r.notes = append(r.notes, "Predictions take this command to hand out steps in no time: "+err.Error())
-		}
+	if _, err := c.MeasureTurn(ctx); err != nil {
+		r.notes = append(r.notes, "Predictions take this command to hand out steps in no time: "+err.Error())
 	}
 	m, err := c.Load(ctx, ref, orrery.LoadOptions{Mode: d.Modes[0], Context: d.Context(), Sequences: d.Batch, BlockTokens: int(f.Block), KV: orrery.KVFormat(f.KV)})
 	if err != nil {
@@ -64,9 +62,7 @@ func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref stri
 			return fmt.Errorf("mode %v: %w", mode, why)
 		}
 	}
-	if d.Batch > 1 {
-		r.Unpredicted = "the cost model is of one sequence"
-	} else if _, err := m.Costs(ctx); err != nil {
+	if _, err := m.Costs(ctx); err != nil {
 		r.Unpredicted = err.Error()
 	} else {
 		d.Costs = func(ctx context.Context) (map[orrery.Mode]*placement.Cost, error) { return predict(ctx, m, r) }

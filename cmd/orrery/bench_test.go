@@ -80,7 +80,7 @@ func TestBenchDecodeMeasuresSequencesTogether(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
 		t.Fatalf("%v in %.200q", err, stdout)
 	}
-	if r.Batch != 2 || len(r.Rows) != 1 || r.Rows[0].Speed.Median <= 0 || r.Unpredicted == "" || r.Rows[0].Predicted != 0 {
+	if r.Batch != 2 || len(r.Rows) != 1 || r.Rows[0].Speed.Median <= 0 || r.Rows[0].Predicted <= 0 || r.Rows[0].Ratio <= 0 {
 		t.Errorf("%+v", r)
 	}
 }

@@ -21,14 +21,14 @@ func writePlan(w io.Writer, format string, r *plan.Report) error {
 // writePlanCSV is a line for each mode and context: what a spreadsheet needs to draw the curves.
 func writePlanCSV(w io.Writer, r *plan.Report) error {
 	c := csv.NewWriter(w)
-	rows := [][]string{{"mode", "context", "decode_tokens_per_second", "prefill_tokens_per_second", "weights_seconds", "kv_seconds", "exchange_seconds", "handover_seconds"}}
+	rows := [][]string{{"mode", "context", "decode_tokens_per_second", "prefill_tokens_per_second", "weights_seconds", "kv_seconds", "exchange_seconds", "handover_seconds", "sequences"}}
 	for _, m := range r.Modes {
 		for _, s := range m.Speeds {
 			row := []string{m.Mode, fmt.Sprint(s.Context)}
 			for _, v := range []float64{s.Decode, s.Prefill, s.Step.Weights, s.Step.KV, s.Step.Exchange, s.Step.HandOver} {
 				row = append(row, fmt.Sprintf("%.6g", v))
 			}
-			rows = append(rows, row)
+			rows = append(rows, append(row, fmt.Sprint(r.Sequences)))
 		}
 	}
 	return c.WriteAll(rows)
@@ -58,7 +58,7 @@ func planText(r *plan.Report) string {
 		}
 	}
 	if r.Fits() {
-		b.WriteString("\nPredicted speed, tokens/s:\n" + planSpeeds(r) + "\n")
+		fmt.Fprintf(&b, "\nPredicted speed, tokens/s%s:\n%s\n", ofHowMany(r), planSpeeds(r))
 	}
 	for _, c := range r.Crossovers {
 		switch {
@@ -71,6 +71,14 @@ func planText(r *plan.Report) string {
 		}
 	}
 	return b.String()
+}
+
+// ofHowMany says whose tokens are counted, if there are several sequences.
+func ofHowMany(r *plan.Report) string {
+	if r.Sequences == 1 {
+		return ""
+	}
+	return fmt.Sprintf(", of %d sequences that decode at the same time, all together and each; prefill of one", r.Sequences)
 }
 
 // storage is a format of weights for people: "in q4", "as stored".
@@ -121,7 +129,11 @@ func planSpeeds(r *plan.Report) string {
 	for _, m := range r.Modes {
 		if m.Fits {
 			fit = append(fit, m)
-			header = append(header, m.Mode+" decode", "prefill")
+			header = append(header, m.Mode+" decode")
+			if r.Sequences > 1 {
+				header = append(header, "each")
+			}
+			header = append(header, "prefill")
 		}
 	}
 	t := newTable(header...)
@@ -129,7 +141,11 @@ func planSpeeds(r *plan.Report) string {
 	for i, s := range fit[0].Speeds {
 		row := table.Row{s.Context}
 		for _, m := range fit {
-			row = append(row, fmt.Sprintf("%.1f", m.Speeds[i].Decode), fmt.Sprintf("%.0f", m.Speeds[i].Prefill))
+			row = append(row, fmt.Sprintf("%.1f", m.Speeds[i].Decode))
+			if r.Sequences > 1 {
+				row = append(row, fmt.Sprintf("%.1f", m.Speeds[i].Each))
+			}
+			row = append(row, fmt.Sprintf("%.0f", m.Speeds[i].Prefill))
 		}
 		t.AppendRow(row)
 	}
@@ -139,14 +155,23 @@ func planSpeeds(r *plan.Report) string {
 // planSteps is what a decode step at the full context is made of, and how much of prefill is waiting for
 // other nodes.
 func planSteps(fit []plan.ModeReport) string {
-	t := newTable("mode", "weights", "KV", "exchanges", "hand-over", "step", "one exchange", "prefill waits")
-	rightAligned(t, 8)
+	header := []any{"mode", "weights", "KV", "exchanges", "hand-over", "step", "one exchange", "prefill waits"}
+	several := fit[0].Speeds[0].Each > 0
+	if several {
+		header = append(header, "sequences in it", "a token of each")
+	}
+	t := newTable(header...)
+	rightAligned(t, len(header))
 	full := 0
 	for _, m := range fit {
 		s := m.Speeds[len(m.Speeds)-1]
 		full = s.Context
-		t.AppendRow(table.Row{m.Mode, milliseconds(s.Step.Weights), milliseconds(s.Step.KV), milliseconds(s.Step.Exchange), milliseconds(s.Step.HandOver),
-			milliseconds(s.Step.Seconds()), microseconds(m.Exchange), percent(s.Waiting)})
+		row := table.Row{m.Mode, milliseconds(s.Step.Weights), milliseconds(s.Step.KV), milliseconds(s.Step.Exchange), milliseconds(s.Step.HandOver),
+			milliseconds(s.Step.Seconds()), microseconds(m.Exchange), percent(s.Waiting)}
+		if several {
+			row = append(row, fmt.Sprintf("%.3g", s.Rows), milliseconds(1/s.Each))
+		}
+		t.AppendRow(row)
 	}
 	return fmt.Sprintf("A decode step at %d tokens:\n%s", full, t.Render())
 }

@@ -76,6 +76,33 @@ default_link: wire
 	}
 }
 
+func TestAPlanForSeveralSequencesSaysWhatEachGets(t *testing.T) {
+	for sequences, want := range map[string]bool{"1": false, "3": true} {
+		c, err := planned(t, "--model", minimaxConfig, "--cluster", m4Cluster, "--context", "20000", "--sequences", sequences)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := c.make()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := planText(r)
+		for _, part := range []string{"of " + sequences + " sequences that decode at the same time", "│ each │", "sequences in it"} {
+			if strings.Contains(text, part) != want {
+				t.Errorf("for %s sequences %q is there: %v\n%s", sequences, part, !want, text)
+			}
+		}
+		var b bytes.Buffer
+		if err := writePlanCSV(&b, r); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := csv.NewReader(&b).ReadAll()
+		if err != nil || rows[0][8] != "sequences" || rows[1][8] != sequences {
+			t.Errorf("%v, %v", rows, err)
+		}
+	}
+}
+
 func TestAPlanThatDoesNotFitIsSaidAndEndsWithStatusOne(t *testing.T) {
 	c, err := planned(t, "--model", "../../research/configs/DeepSeek-V3.json", "--cluster", m4Cluster, "--context", "100000")
 	if err != nil {
