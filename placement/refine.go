@@ -55,7 +55,7 @@ const (
 	idlePrice = 0.1   // of a step, for a node that gives up all its layers
 
 	fewChunks = 8      // of a short prompt
-	maxTries  = 500000 // splits that are tried, times nodes and layers: some tenths of a second
+	maxTries  = 400000 // splits that are tried, times nodes and layers: some tenths of a second
 )
 
 // pace is what splits are compared by.

@@ -313,7 +313,7 @@ func BenchmarkRefine(b *testing.B) {
 		r.Nodes = nil
 		for i := range nodes {
 			n := quick(Pipeline, 200*gib, 20*gib).Nodes[i%3]
-			n.Name = fmt.Sprint(i)
+			n.Name, n.Rates = fmt.Sprint(i), rated(n.Bandwidth, 4*n.Bandwidth)
 			r.Nodes = append(r.Nodes, n)
 		}
 		res, err := PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
