@@ -163,3 +163,54 @@ func ratesOf(c placement.Curve) placement.Rates {
 	k := placement.Kernels{Layer: c, Product: c, Attend: c, Intense: [3]float64{1, 1, 1}}
 	return placement.Rates{Memory: k, Cache: k, PrefillProduct: 1e11, PrefillAttend: 1e11, Crowd: [3]float64{1, 1, 1}, Packed: [2]float64{1, 1}}
 }
+
+// TestLayersGoWhereTheyAreFastOnceLinksAreKnown: two nodes whose memory is as fast, of which one's kernels are not.
+func TestLayersGoWhereTheyAreFastOnceLinksAreKnown(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var fast, slow placement.Curve
+	for i, size := range placement.CurveSizes {
+		fast[i] = 1e-6 + size/10e9
+		slow[i] = 100 * fast[i]
+	}
+	crawls := ratesOf(slow)
+	crawls.PrefillProduct /= 100
+	crawls.PrefillAttend /= 100
+	var nodes []*orrery.Cluster
+	for i, rates := range []placement.Rates{ratesOf(fast), crawls} {
+		cfg := orrery.Config{Name: string(rune('a' + i)), Memory: 1 << 30, Bandwidth: 1e10, Threads: 1, Rates: rates, Logger: quiet()}
+		if i > 0 {
+			cfg.Join = []string{nodes[0].Addr()}
+		}
+		n, err := orrery.Start(ctx, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		nodes = append(nodes, n)
+	}
+	if err := nodes[0].WaitNodes(ctx, 2); err != nil {
+		t.Fatal(err)
+	}
+	layers := func(mode orrery.Mode) int {
+		t.Helper()
+		m, err := nodes[0].Load(ctx, "recall", orrery.LoadOptions{Mode: mode, Context: 4096})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		return m.Plans().Plans[orrery.Pipeline].Shares[1].Layers.Len()
+	}
+	if layers(orrery.Pipeline) == 0 {
+		t.Error("loading measured links, or did without")
+	}
+	if _, err := nodes[0].MeasureLinks(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := layers(orrery.Pipeline); n != 0 {
+		t.Errorf("the slow node has %d layers", n)
+	}
+	if layers(orrery.Ring) == 0 {
+		t.Error("layers moved for the sake of ring, which has none to move")
+	}
+}

@@ -117,6 +117,26 @@ func (c *Cluster) Links(ctx context.Context) ([][]placement.Link, error) {
 	return matrixOf(nodes, measured), nil
 }
 
+// knownLinks is Links of some nodes, if that needs no measuring, else nil.
+func (c *Cluster) knownLinks(nodes []cluster.Node) [][]placement.Link {
+	if measured, all := c.known(nodes); all {
+		return matrixOf(nodes, measured)
+	}
+	return nil
+}
+
+// known is what was measured lately between nodes, and whether that is all there is to measure.
+func (c *Cluster) known(nodes []cluster.Node) (links []MeasuredLink, all bool) {
+	all = true
+	for _, p := range pairs(len(nodes)) {
+		l, known := c.links.get(nodes[p[0]], nodes[p[1]])
+		all = all && known
+		l.From, l.To = nodes[p[0]].Name, nodes[p[1]].Name
+		links = append(links, l)
+	}
+	return withGuesses(nodes, links), all
+}
+
 func matrixOf(nodes []cluster.Node, measured []MeasuredLink) [][]placement.Link {
 	index := map[string]int{}
 	links := make([][]placement.Link, len(nodes))
@@ -170,12 +190,8 @@ func (c *Cluster) measureLinks(ctx context.Context, nodes []cluster.Node) ([]Mea
 	for p, links := range sittings {
 		c.links.put(nodes[p[0]], nodes[p[1]], newLink(nodes[p[0]].Name, nodes[p[1]].Name, calibrate.Typical(links)))
 	}
-	measured := make([]MeasuredLink, len(chosen))
-	for i, p := range chosen {
-		measured[i], _ = c.links.get(nodes[p[0]], nodes[p[1]])
-		measured[i].From, measured[i].To = nodes[p[0]].Name, nodes[p[1]].Name
-	}
-	return withGuesses(nodes, measured), nil
+	measured, _ := c.known(nodes)
+	return measured, nil
 }
 
 // sittingsOfALink is how often a link is measured, with other links in between: what disturbs a machine for a

@@ -112,7 +112,7 @@ func (m *Model) ready(ctx context.Context, auto bool) (*actors.Conductor, error)
 		conductor.Close()
 	}
 	for attempt := 1; ; attempt++ {
-		conductor, err := m.load(ctx)
+		conductor, err := m.load(ctx, auto)
 		lost := engine.Lost(err)
 		if err == nil && auto {
 			m.steer(ctx, conductor)
@@ -127,8 +127,12 @@ func (m *Model) ready(ctx context.Context, auto bool) (*actors.Conductor, error)
 // loadAttempts bounds how many nodes may be lost while a model is loaded.
 const loadAttempts = 4
 
-// load places the model on the members that compute, and loads it there.
-func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
+// load places the model on the members that compute, and loads it there. For auto the links between them are measured before, which
+// choosing modes needs soon after.
+func (m *Model) load(ctx context.Context, auto bool) (*actors.Conductor, error) {
+	if auto {
+		m.measureFor(ctx, m.cluster.Nodes())
+	}
 	nodes := m.cluster.Nodes()
 	if len(nodes) == 0 {
 		return nil, errors.New("no node that computes is there")
@@ -137,7 +141,7 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 		m.cluster.endpoint.SetPeer(n.Name, n.Transport) // watch may not have come to it yet
 	}
 	taken, runtimes := m.cluster.askMemory(ctx, nodes)
-	mode, plans, err := m.place(nodes, runtimes)
+	mode, plans, err := m.place(nodes, runtimes, m.cluster.knownLinks(nodes))
 	if err != nil {
 		var refusal *placement.Refusal
 		if errors.As(err, &refusal) {
@@ -155,6 +159,18 @@ func (m *Model) load(ctx context.Context) (*actors.Conductor, error) {
 	defer m.mu.Unlock()
 	m.conductor, m.nodes, m.plans = conductor, nodes, plans
 	return conductor, nil
+}
+
+// measureFor measures the links between nodes, if predictions can be made with them. That this fails is told by who needs them.
+func (m *Model) measureFor(ctx context.Context, nodes []cluster.Node) {
+	if slices.ContainsFunc(nodes, func(n cluster.Node) bool { return !n.Rates.Known() }) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, predictWithin)
+	defer cancel()
+	if _, err := m.cluster.measureLinks(ctx, nodes); err != nil {
+		m.cluster.log.Debug("links are not known yet", "err", err)
+	}
 }
 
 // Tokenizer is the model's tokenizer, or nil if it comes without one.

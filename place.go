@@ -1,6 +1,8 @@
 package orrery
 
 import (
+	"slices"
+
 	"github.com/orrery-ai/orrery/actors"
 	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/engine"
@@ -9,8 +11,9 @@ import (
 )
 
 // place decides what goes where, in every mode that fits, and in which mode to load: of Auto in the first that
-// fits. If none does the error is that of the first.
-func (m *Model) place(nodes []cluster.Node, runtimes []int64) (load Mode, plans *placement.Reservation, err error) {
+// fits. If none does the error is that of the first. Layers are where predictions say that they are fastest, if links are known, see
+// [placement.Reservation.Refine].
+func (m *Model) place(nodes []cluster.Node, runtimes []int64, links [][]placement.Link) (load Mode, plans *placement.Reservation, err error) {
 	modes := []Mode{Pipeline, Pooled, Ring}
 	if m.opts.Mode != Auto {
 		modes = []Mode{m.opts.Mode}
@@ -28,13 +31,34 @@ func (m *Model) place(nodes []cluster.Node, runtimes []int64) (load Mode, plans 
 	for _, r.Mode = range modes {
 		res, failed := placement.PlaceAll(r, []Mode{Pipeline, Pooled, Ring})
 		if failed == nil {
-			return r.Mode, res, nil
+			return r.Mode, m.refine(r, res, links), nil
 		}
 		if err == nil {
 			err = failed
 		}
 	}
 	return 0, nil, err
+}
+
+// refine is a reservation of r with the layers that are fastest in the model's mode.
+func (m *Model) refine(r placement.Request, res *placement.Reservation, links [][]placement.Link) *placement.Reservation {
+	if links == nil || slices.ContainsFunc(r.Nodes, func(n placement.Node) bool { return !n.Rates.Known() }) {
+		return res
+	}
+	of := m.opts.Mode
+	if of == Auto {
+		of = 0
+	}
+	work := workOf(m.files, m.opts.KV)
+	faster, err := res.Refine(of, func(p *placement.Plan) (*placement.Cost, error) {
+		const efficiency = 1 // of nodes without rates
+		return placement.NewCost(r, p, work, links, efficiency)
+	})
+	if err != nil {
+		m.cluster.log.Warn("layers are placed by bandwidth: nothing could be predicted", "model", m.ref, "err", err)
+		return res
+	}
+	return faster
 }
 
 // mappedGrowth is what a node takes more, in bytes, where weights lie in files: the code that reads those, and pages that the system

@@ -38,6 +38,8 @@
 //
 // In ring mode every node has all weights, or the node that cannot is refused by name.
 //
+// [Reservation.Refine] moves layers where predictions say that this is clearly faster.
+//
 // # Speed
 //
 // [NewCost] predicts, for a plan, what a decode step takes at any context ([Cost.Step]), what prefill

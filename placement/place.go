@@ -61,6 +61,11 @@ func (f *footprint) place(mode Mode) (*Plan, *Refusal) {
 	if !ok {
 		return nil, f.refuse(mode)
 	}
+	return f.plan(mode, ranges), nil
+}
+
+// plan is what nodes hold with layers that fit.
+func (f *footprint) plan(mode Mode, ranges []Range) *Plan {
 	p := &Plan{Model: f.Model.Name, Mode: mode, Context: f.Context, Sequences: f.Sequences, Owner: -1}
 	blocks := make([]int64, len(f.Nodes))
 	if mode != Pipeline {
@@ -72,7 +77,7 @@ func (f *footprint) place(mode Mode) (*Plan, *Refusal) {
 	if mode == Ring {
 		p.Owner = f.first
 	}
-	return p, nil
+	return p
 }
 
 // ranges is the layers of each node in a mode, or false when it does not fit.
@@ -81,12 +86,17 @@ func (f *footprint) ranges(mode Mode) ([]Range, bool) {
 		return f.layout(mode)
 	}
 	ranges := f.everywhere()
+	return ranges, f.fits(Ring, ranges)
+}
+
+// fits reports whether nodes have the memory for such layers in a mode, with all tokens.
+func (f *footprint) fits(mode Mode, ranges []Range) bool {
 	for i, r := range ranges {
-		if s := f.share(Ring, i, r, 0); s.Needs() > s.Has {
-			return nil, false
+		if s := f.share(mode, i, r, 0); s.Needs() > s.Has {
+			return false
 		}
 	}
-	return ranges, f.roomFor(Ring, ranges)
+	return mode == Pipeline || f.roomFor(mode, ranges)
 }
 
 // everywhere gives every node all layers.

@@ -183,3 +183,24 @@ func (c *Cost) circulates(layer, tokens int) float64 {
 	}
 	return slowest
 }
+
+// pace is about what each chunk of a prompt of that many tokens takes, in seconds: as much as the one in its middle, and a
+// part of what the first takes until it is through.
+func (c *Cost) pace(tokens int) float64 {
+	n := min(c.chunk, tokens)
+	if c.plan.Mode == Ring && len(c.plan.Shares) > 1 {
+		return c.rounds(tokens).Seconds * float64(n) / float64(tokens)
+	}
+	chunks := float64((tokens + n - 1) / n)
+	through, slowest := 0.0, 0.0
+	busy := make([]float64, len(c.plan.Shares))
+	for i, o := range c.owners {
+		if i > 0 {
+			through += c.links[c.owners[i-1].node][o.node].transfer(float64(n) * float64(c.work.HiddenBytes))
+		}
+		took, _ := c.stage(o, n, (tokens-n)/2, busy)
+		through, slowest = through+took, max(slowest, took)
+	}
+	c.crowd(busy, busy)
+	return (through + (chunks-1)*max(slowest, slices.Max(busy))) / chunks
+}

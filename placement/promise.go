@@ -23,26 +23,13 @@ func ahead(nodes int) int { return 2 * (nodes + 1) }
 // staged is for how many blocks of each sequence the owner of a layer has room, in pooled, until they reach their
 // holder: what a plan counts, or more where all nodes have it, so that prefill does not wait.
 func (r *Reservation) Promises(load Mode) (promises []Promise, staged int) {
-	var kept []Mode
-	for _, m := range []Mode{load, Pipeline, Pooled, Ring} {
-		if r.Plans[m] == nil || slices.Contains(kept, m) {
-			continue
-		}
-		if !r.f.fitTogether(r.Plans, append(kept, m)) {
-			r.Refused[m] = r.f.refuseBeside(m, kept, r.Plans)
-			delete(r.Plans, m)
-			continue
-		}
-		kept = append(kept, m)
+	kept := r.f.kept(r.Plans, load, func(m Mode, beside []Mode) {
+		r.Refused[m] = r.f.refuseBeside(m, beside, r.Plans)
+	})
+	for m := range r.Refused {
+		delete(r.Plans, m)
 	}
-	if slices.Contains(kept, Pooled) && slices.Contains(kept, Ring) {
-		p := *r.Plans[Pooled]
-		p.Shares = slices.Clone(p.Shares)
-		for i, s := range p.Shares {
-			p.Shares[i] = r.f.share(Pooled, i, s.Layers, int64(r.Plans[Ring].Shares[i].Blocks))
-		}
-		r.Plans[Pooled] = &p
-	}
+	r.f.settle(r.Plans)
 	most := ahead(len(r.f.Nodes))*r.f.Chunk + r.f.BlockTokens
 	wanted := int(min(int64((most+r.f.BlockTokens-1)/r.f.BlockTokens), r.f.blocks))
 	least := int(r.f.staged[Pooled])
@@ -55,6 +42,34 @@ func (r *Reservation) Promises(load Mode) (promises []Promise, staged int) {
 		promises = append(promises, Promise{Fixed: s.Weights + s.Rest, KV: s.KV})
 	}
 	return promises, least + more
+}
+
+// kept is the modes of plans that fit together, that of loading first. It tells of the others beside which they do not.
+func (f *footprint) kept(plans map[Mode]*Plan, load Mode, refused func(m Mode, beside []Mode)) (kept []Mode) {
+	for _, m := range []Mode{load, Pipeline, Pooled, Ring} {
+		if plans[m] == nil || slices.Contains(kept, m) {
+			continue
+		}
+		if !f.fitTogether(plans, append(kept, m)) {
+			refused(m, kept)
+			continue
+		}
+		kept = append(kept, m)
+	}
+	return kept
+}
+
+// settle has pooled hold the blocks that ring does, if that is among the modes that are kept.
+func (f *footprint) settle(plans map[Mode]*Plan) {
+	if plans[Pooled] == nil || plans[Ring] == nil {
+		return
+	}
+	p := *plans[Pooled]
+	p.Shares = slices.Clone(p.Shares)
+	for i, s := range p.Shares {
+		p.Shares[i] = f.share(Pooled, i, s.Layers, int64(plans[Ring].Shares[i].Blocks))
+	}
+	plans[Pooled] = &p
 }
 
 // staging is f with room for so many staged blocks in pooled.

@@ -142,8 +142,9 @@ func (k *Kernels) attend(bytes, operations float64) float64 {
 	if bytes == 0 {
 		return 0
 	}
-	intense := append([]float64{1}, k.Intense[:]...)
-	return k.Attend.At(bytes) * line(Intensities[:], intense, max(operations/bytes, Intensities[0]))
+	intense := [len(Intensities)]float64{1}
+	copy(intense[1:], k.Intense[:])
+	return k.Attend.At(bytes) * line(Intensities[:], intense[:], max(operations/bytes, Intensities[0]))
 }
 
 // packed is how many times longer a byte takes of elements of so many bits than of halves.

@@ -10,7 +10,8 @@ import (
 type Reservation struct {
 	Plans   map[Mode]*Plan    // the modes that fit
 	Refused map[Mode]*Refusal // those that do not
-	f       *footprint
+	f       *footprint        // with the layers that were chosen
+	free    *footprint        // with those only that were given
 }
 
 // PlaceAll places a model that is loaded in r.Mode and may switch to the other modes. Pipeline and
@@ -32,19 +33,25 @@ func PlaceAll(r Request, modes []Mode) (*Reservation, error) {
 	if _, ok := f.ranges(r.Mode); !ok {
 		return nil, f.refuse(r.Mode)
 	}
+	res := &Reservation{f: f, free: f}
 	if ranges, by, ok := f.shared(r.Mode, wanted); ok {
-		f = f.pin(ranges, by)
+		res.f = f.pin(ranges, by)
 	}
-	res := &Reservation{Plans: map[Mode]*Plan{}, Refused: map[Mode]*Refusal{}, f: f}
+	res.place(wanted)
+	return res, nil
+}
+
+// place fills in the plans, and the refusals of modes that do not fit.
+func (r *Reservation) place(wanted map[Mode]bool) {
+	r.Plans, r.Refused = map[Mode]*Plan{}, map[Mode]*Refusal{}
 	for m := range wanted {
-		p, refusal := f.place(m)
+		p, refusal := r.f.place(m)
 		if refusal != nil {
-			res.Refused[m] = refusal
+			r.Refused[m] = refusal
 			continue
 		}
-		res.Plans[m] = p
+		r.Plans[m] = p
 	}
-	return res, nil
 }
 
 // shared is the split that pipeline and pooled have in common, and what decided it.

@@ -161,7 +161,14 @@ func Make(a *Arch, c *Cluster, o Options) (*Report, error) {
 	if rep.Link == "" {
 		rep.Link = c.regular
 	}
-	plans, refused, err := placeAll(r, o.Mode)
+	predict := func(p *placement.Plan) (*placement.Cost, error) {
+		cost, err := placement.NewCost(r, p, work, links, o.Efficiency)
+		if err != nil {
+			return nil, err
+		}
+		return cost, c.measured.tell(cost)
+	}
+	plans, refused, err := placeAll(r, o.Mode, predict)
 	if err != nil {
 		return nil, err
 	}
@@ -179,10 +186,7 @@ func Make(a *Arch, c *Cluster, o Options) (*Report, error) {
 			rep.Modes = append(rep.Modes, m)
 			continue
 		}
-		if m.cost, err = placement.NewCost(r, p, work, links, o.Efficiency); err != nil {
-			return nil, err
-		}
-		if err := c.measured.tell(m.cost); err != nil {
+		if m.cost, err = predict(p); err != nil {
 			return nil, err
 		}
 		for _, s := range p.Shares {
@@ -245,9 +249,9 @@ func weightBytes(m *placement.Model) int64 {
 	return n
 }
 
-// placeAll places as loading does: in the first mode that fits, so that it can switch to the others.
-// With a mode given it is the only one.
-func placeAll(r placement.Request, only placement.Mode) (map[placement.Mode]*placement.Plan, map[placement.Mode]*placement.Refusal, error) {
+// placeAll places as loading does: in the first mode that fits, so that it can switch to the others, with the layers that predictions
+// say are fastest. With a mode given it is the only one.
+func placeAll(r placement.Request, only placement.Mode, predict func(*placement.Plan) (*placement.Cost, error)) (map[placement.Mode]*placement.Plan, map[placement.Mode]*placement.Refusal, error) {
 	modes := allModes
 	if only != 0 {
 		modes = []placement.Mode{only}
@@ -255,6 +259,9 @@ func placeAll(r placement.Request, only placement.Mode) (map[placement.Mode]*pla
 	refused := map[placement.Mode]*placement.Refusal{}
 	for _, r.Mode = range modes {
 		res, err := placement.PlaceAll(r, modes)
+		if err == nil {
+			res, err = res.Refine(only, predict)
+		}
 		if err == nil {
 			maps.Copy(res.Refused, refused) // with layers of their own, those do not fit either
 			return res.Plans, res.Refused, nil

@@ -116,14 +116,17 @@ func (s *sweep) place(ctx context.Context) ([]map[placement.Mode]*placement.Cost
 				return err
 			}
 			r, work := s.request(count, min(count, laneMembers))
-			plans, _, err := placeAll(r, s.options.Mode)
+			links := s.net.matrix(count)
+			predict := func(p *placement.Plan) (*placement.Cost, error) {
+				return placement.NewCost(r, p, work, links, s.options.Efficiency)
+			}
+			plans, _, err := placeAll(r, s.options.Mode, predict)
 			if err != nil {
 				return err
 			}
-			links := s.net.matrix(count)
 			placed[i] = map[placement.Mode]*placement.Cost{}
 			for mode, p := range plans {
-				if placed[i][mode], err = placement.NewCost(r, p, work, links, s.options.Efficiency); err != nil {
+				if placed[i][mode], err = predict(p); err != nil {
 					return err
 				}
 			}
