@@ -10,11 +10,7 @@ const shortProduct = 500e-6
 
 // together measures how many times longer products take with as many tokens as a step may have than with one. A format that the device does not multiply stays unknown.
 func (b *bench) together(r *placement.Rates) {
-	arena := b.arena
-	if b.Mapped {
-		arena = b.weights
-	}
-	cached := b.over(first(arena, cacheBytes))
+	cached := b.over(first(b.arena, cacheBytes))
 	size := cached.brisk(&r.Cache.Product, shortProduct)
 	for i, f := range append([]device.Format{device.BF16}, weightFormats[:]...) {
 		one := cached.productIn(f, size)
