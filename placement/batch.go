@@ -29,7 +29,7 @@ func (b Batch) Rate() float64 { return float64(b.Sequences) / b.Seconds() }
 // Batch predicts decode of several sequences, each at a context of that many tokens. Their next tokens go together as package batching puts them: on K nodes with
 // layers K steps are in flight, each with its share of the sequences, at most [BatchRows]. A step
 //
-//   - reads weights once, of experts those that its tokens go to, taken to be any; and multiplies them by all its tokens, which takes longer than by one as [Kernels.Rows] tells or,
+//   - reads weights once, of experts those that its tokens go to, taken to be any; and multiplies them by all its tokens, which takes longer than by one as [Rates.Rows] tells or,
 //     of described nodes, if computing does;
 //   - attends to the keys and values of its sequences, one after the other;
 //   - exchanges with as many times the bytes, with as many messages;

@@ -36,8 +36,9 @@ type owner struct {
 }
 
 // NewCost prepares the predictions for a plan that Place or PlaceAll made of r, in whichever mode. links[i][j] is the way
-// from node i to node j; what it says of a node to itself is not used. Efficiency is the share of
-// bandwidth and FLOPS that kernels reach, in (0, 1]. Every node needs Rates or FLOPS.
+// from node i to node j, [nodes][nodes]; what it says of a node to itself is not used. Efficiency is the share of
+// bandwidth and FLOPS that kernels reach on nodes without Rates, in (0, 1]. Every node needs Rates or FLOPS. The error
+// names what is missing or cannot be.
 func NewCost(r Request, p *Plan, w Work, links [][]Link, efficiency float64) (*Cost, error) {
 	r.Mode = p.Mode
 	if err := r.check(); err != nil {
@@ -90,7 +91,7 @@ func NewCost(r Request, p *Plan, w Work, links [][]Link, efficiency float64) (*C
 
 // Step is the parts of one decode step, in seconds. They follow one another.
 type Step struct {
-	Weights  float64 // reading what the token uses of the layers and the head, on one owner after another
+	Weights  float64 // the layers but for attention, and the head: mostly reading their weights, on one owner after another
 	KV       float64 // attending to the context, at the slowest holder of each layer
 	Exchange float64 // what queries to the holders and their partial results back add to that
 	HandOver float64 // the hidden state from owner to owner, and the token back to the first, with the owners' turns
@@ -118,10 +119,9 @@ func (s Step) Seconds() float64 { return s.Weights + s.KV + s.Exchange + s.HandO
 // blocks than holders, those without one are not asked.
 // Layers with a window read no more than that, at their owner, and exchange nothing.
 //
-// Of nodes with [Rates], w_i/B_i and the like are the times that were measured of operations of that
-// size, from the caches as far as what the machine's nodes read in a step stays in them until the next one, and
-// holders on the same processors are as much slower as was measured. A hand-over has the owner's turn in it, and an exchange
-// what both devices take, see [Rates].
+// Of nodes with [Rates], w_i/B_i and the like are the times measured for operations of that size: from the caches as far as
+// what the machine's nodes read in a step stays in them until the next one. Holders on the same processors are slower by as
+// much as was measured. A hand-over includes the owner's turn, and an exchange what both devices take, see [Rates].
 func (c *Cost) Step(context int) Step { return c.stepOf(context, false) }
 
 // stepOf is Step, or what it would be if every holder had its share of the tokens at any context.
@@ -295,10 +295,9 @@ func (c *Cost) Exchange() float64 {
 	return most
 }
 
-// Crossover is the first context at which so many sequences decode no slower in b than in a, or false when
-// there is none below the longest that can be asked for. That modes are alike before there is a block for each holder does not count.
-// Between the models' windows both grow
-// linearly, so it is where two straight lines cross:
+// Crossover is the first context, in tokens, at which so many sequences decode no slower in b than in a, or false when there
+// is none below the longest that can be asked for. That modes are alike before there is a block for each holder does not
+// count. Between the model's windows both grow linearly, so it is where two straight lines cross:
 //
 //	pipeline to pooled    S* = L t / (k (sum f_i/B_i - max s_j/B_j))
 func Crossover(a, b *Cost, sequences int) (context int, ok bool) {

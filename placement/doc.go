@@ -18,7 +18,7 @@
 //	          than T tokens)
 //	          layers that attend to a window keep it, and the staged blocks, with whoever computes
 //	          them, in every mode
-//	rest      what computing takes in the mode (Model.ScratchBytes, see [Buffers]), what keeping blocks takes
+//	rest      what computing takes in the mode (Model.ScratchBytes, see Buffers), what keeping blocks takes
 //	          besides what is in them (Model.BlockOverhead), and the process itself (Node.Runtime)
 //
 // A node that is given neither layers nor tokens takes nothing.
@@ -43,8 +43,9 @@
 // # Speed
 //
 // [NewCost] predicts, for a plan, what a decode step takes at any context ([Cost.Step]), what prefill
-// takes ([Cost.Prefill]), and from which context one mode is faster than another ([Crossover]). It
-// knows a model by its [Work], and nodes by bandwidth, FLOPS and the [Link]s between them.
+// takes ([Cost.Prefill]), how fast several sequences decode together ([Cost.Batch]), and from which context
+// one mode is faster than another ([Crossover]). It knows a model by its [Work], nodes by what was measured
+// of them ([Rates], [Together]) or else by bandwidth and FLOPS, and the way between two nodes as a [Link].
 //
 // # Switching
 //

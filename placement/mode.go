@@ -12,12 +12,13 @@ const (
 	Ring                     // all layers on every node, KV by token ranges over all nodes
 )
 
-// Auto stands for a mode that is to be chosen, and changed, as it goes. No plan, epoch or step is in it.
+// Auto stands for a mode that is chosen, and changed, while a sequence runs: see package steering. No plan, epoch or step
+// has it, and ParseMode does not take it.
 const Auto Mode = 1 << 7
 
 var modeNames = [...]string{Pipeline: "pipeline", Pooled: "pooled", Ring: "ring"}
 
-// String names the mode as ParseMode takes it.
+// String names the mode as [ParseMode] takes it; that of Auto is "auto".
 func (m Mode) String() string {
 	if m == Auto {
 		return "auto"
@@ -28,7 +29,7 @@ func (m Mode) String() string {
 	return modeNames[m]
 }
 
-// ParseMode is the mode of that name.
+// ParseMode is the mode of that name: "pipeline", "pooled" or "ring". Any other is an error.
 func ParseMode(s string) (Mode, error) {
 	for m := Pipeline; m <= Ring; m++ {
 		if s == modeNames[m] {

@@ -4,9 +4,9 @@ package placement
 
 // Stage is a node that computes layers in decode, and the head after the last of them.
 type Stage struct {
-	Node   int
+	Node   int // its index in Request.Nodes
 	Layers Range
-	Head   bool
+	Head   bool // it computes the head
 }
 
 // Stages are the owners of the layers, in the order in which a token goes through them.
@@ -65,9 +65,9 @@ func (c *Cost) Merge(node, tokens int) float64 {
 	return c.speeds[node].product(fromMemory, stored{bytes: float64(tokens) * float64(c.work.PartialBytes)}, 0, 1)
 }
 
-// KVBytes is the size of a token's keys and values in a layer.
+// KVBytes is the size of a token's keys and values in a layer, in bytes, as they are stored.
 func (c *Cost) KVBytes(layer int) float64 { return float64(c.model.KVBytesPerToken[layer]) }
 
-// Pairs is how many pairs of query and key a causal layer has for n tokens after earlier ones. Window 0
-// is none.
+// Pairs is how many pairs of query and key a causal layer has for n tokens after so many earlier ones, of which each
+// attends to window keys at the most; 0 is no window.
 func Pairs(n, earlier, window int) float64 { return pairs(n, earlier, window) }

@@ -8,7 +8,7 @@ type Prefill struct {
 	Waiting float64 // of it, for other nodes: transfers that no computing hides, and slower holders
 }
 
-// Rate is tokens a second.
+// Rate is the speed at which a prompt of so many tokens is read, in tokens/s.
 func (p Prefill) Rate(tokens int) float64 { return float64(tokens) / p.Seconds }
 
 // Prefill predicts the reading of a prompt of that many tokens, of one sequence. Attention is a causal

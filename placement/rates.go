@@ -6,24 +6,26 @@ import (
 )
 
 // Rates is what was measured of a node with the kernels that it runs, one token at a time for decode and
-// a chunk at a time for prefill. The zero value means that nothing was measured.
+// a chunk at a time for prefill: package calibrate measures it, and docs/placement.md says how. The zero value
+// means that nothing was measured.
 type Rates struct {
 	Memory Kernels // decode when what is read lies in memory
 	Cache  Kernels // and when it lies in the caches
 
-	// Cached is what share of its reading a step does from the caches when all that it reads, in turn, has one
-	// of CacheSizes.
+	// Cached is the share of its reading that a step does from the caches, in 0..1, when it reads as many bytes, over
+	// and over, as each of CacheSizes says.
 	Cached [7]float64
-	// Kept is what share of what lies in the caches is still there after the times KeptAfter in which it was not
-	// read: the last of them may be shared with others, of whom nothing is known.
+	// Kept is the share of what lies in the caches, in 0..1, that is still there when it was not read for the times
+	// KeptAfter. The last cache may be shared with others, of whom nothing else is known.
 	Kept [4]float64
 
 	PrefillProduct float64 // operations/s of a chunk's matrix products
-	PrefillPacked  float64 // of those with weights in WeightFormats, all of which take about as long; 0 is not known, as many as the others
-	PrefillAttend  float64 // and of its attention
+	PrefillPacked  float64 // the same with weights in WeightFormats, which are all about as fast; 0 is not known, and taken to be PrefillProduct
+	PrefillAttend  float64 // operations/s of a chunk's attention
 
-	// Rows is how many times longer a product takes with BatchRows tokens than with one, where weights lie in the caches: by such in BF16 and in each of WeightFormats; 0 is not known. It
-	// is mostly computing, and takes as long where they come from memory meanwhile.
+	// Rows is how many times longer a product takes with BatchRows tokens than with one, where weights lie in the caches:
+	// in BF16, and then in each of WeightFormats; 0 is not known. That is mostly computing, which takes as long while
+	// weights come from memory.
 	Rows [1 + len(WeightFormats)]float64
 
 	// Crowd is how many times longer attention takes when two, three and four nodes such as this one attend at
@@ -32,34 +34,35 @@ type Rates struct {
 
 	// Packed is how many times longer a byte of keys and values takes in each of PackedBits than one of halves.
 	Packed [2]float64
-	// Turn is what a step, and any other wait of the host for its device, takes besides its operations, in seconds: from handing over the first of
-	// them until the device begins, and from its end until the host has the result. On a CPU it is 0.
+	// Turn is what a step, and any other wait of the host for its device, takes besides its operations, in seconds: from
+	// handing over the first of them until the device begins, and from its end until the host has the result. It is 0 on
+	// a CPU.
 	Turn float64
-	// Record is what the host takes to hand a layer of a step to a device that it records the next step for while that runs the one before, in seconds. 0 is a device for
-	// which it waits.
+	// Record is how long the host takes to record a layer of a step, in seconds, on a device that runs the step before
+	// meanwhile. It is 0 where the host waits for the device instead.
 	Record float64
-	// Begin is what the host takes for such a step besides its layers, in seconds.
+	// Begin is how long the host takes to record such a step besides its layers, in seconds.
 	Begin float64
-	// Gate is the device's part of an exchange with another node that it was given ahead, in seconds: until the host sees what it sends, and until it
-	// sees what the host got. 0 is a device that makes no exchanges by itself.
+	// Gate is the device's part of an exchange that was recorded ahead, in seconds: until the host sees what the device
+	// sends, and until the device sees what the host received. It is 0 for a device that makes no exchanges by itself.
 	Gate float64
 }
 
 // Kernels is how long the operations of a decode step take.
 type Kernels struct {
 	Layer   Curve // a pass through a layer, attention aside, by the bytes of its weights
-	Product Curve // one matrix product, by its weights
-	Attend  Curve // attention of a query, by the bytes of keys and values, with the first of Intensities
+	Product Curve // one matrix product, by the bytes of its weights
+	Attend  Curve // attention of a query, by the bytes of keys and values in halves, with the first of Intensities
 
-	// Intense is how many times longer attention takes with the other Intensities.
+	// Intense is how many times longer attention takes with each of the other Intensities than with the first.
 	Intense [3]float64
 	// Weights is how many times longer a byte of weights takes in each of WeightFormats than one of BF16; 0 is not known.
 	Weights [len(WeightFormats)]float64
 }
 
 // Curve is how long an operation takes, in seconds, by the bytes that it reads: at each of CurveSizes.
-// Between them it is a straight line, and beyond them the nearest one goes on. So it holds for a device
-// that needs a moment to begin, and for one that takes more of itself to a larger operation.
+// Between them it is a straight line, and beyond them the nearest line goes on. So it holds for a device
+// that needs a moment to begin, and for one that uses more of its threads for a larger operation.
 type Curve [5]float64
 
 // The points at which rates are measured.
@@ -74,7 +77,7 @@ var (
 // Known reports whether the rates were measured.
 func (r *Rates) Known() bool { return *r != Rates{} }
 
-// Numbers are all rates, in a fixed order, for who sends or stores them.
+// Numbers are pointers to all rates, in a fixed order, for those who send or store them.
 func (r *Rates) Numbers() []*float64 {
 	var all []*float64
 	add := func(numbers []float64) {
@@ -98,7 +101,7 @@ func (r *Rates) Numbers() []*float64 {
 	return append(all, &r.Turn, &r.Record, &r.Begin, &r.Gate)
 }
 
-// Values is all rates by value, as Numbers has them.
+// Values is all rates, in the order of Numbers.
 func (r *Rates) Values() []float64 {
 	var all []float64
 	for _, v := range r.Numbers() {
@@ -107,7 +110,8 @@ func (r *Rates) Values() []float64 {
 	return all
 }
 
-// Take sets all rates to such values, which may have come from another node.
+// Take sets all rates to values in that order, which may have come from another node. It is an error if they are too
+// few or too many, or if Check finds one that cannot be.
 func (r *Rates) Take(values []float64) error {
 	numbers := r.Numbers()
 	if len(values) != len(numbers) {
@@ -131,7 +135,7 @@ func (k *Kernels) curves() []namedCurve {
 // At is the time of an operation that reads so many bytes, in seconds.
 func (c *Curve) At(bytes float64) float64 { return max(line(CurveSizes[:], c[:], bytes), 0) }
 
-// Rate is how many bytes/s the largest operations read.
+// Rate is how many bytes/s the largest operations read: by how much longer the last of CurveSizes takes than the one before.
 func (c *Curve) Rate() float64 {
 	last := len(c) - 1
 	return (CurveSizes[last] - CurveSizes[last-1]) / (c[last] - c[last-1])
@@ -173,7 +177,7 @@ func line(xs, ys []float64, x float64) float64 {
 
 const maxOperation = 3600 // seconds
 
-// Check finds a rate that no machine has.
+// Check finds a rate that no machine has, and names it. Rates that are not known are in order.
 func (r *Rates) Check() error {
 	if !r.Known() {
 		return nil

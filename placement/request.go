@@ -2,20 +2,21 @@ package placement
 
 import "fmt"
 
-// RuntimeBytes is what a process that takes part is taken to need besides weights, KV cache and activations,
-// if it has not said what it takes: the program itself, its heap and its stacks.
+// RuntimeBytes is what a node's process is assumed to need besides weights, KV cache and activations, if Node.Runtime
+// does not say: the program itself, its heap and its stacks.
 const RuntimeBytes int64 = 40 << 20
 
 // BlockOverhead is what keeping a block takes besides the keys and values in it, measured: its actor, its
-// entries in tables, and what the collector leaves of both. It is Model.BlockOverhead for who runs them.
+// entries in tables, and what the garbage collector leaves of both. Whoever runs a model with package actors sets
+// Model.BlockOverhead to it.
 const BlockOverhead int64 = 12 << 10
 
 // Model is what a model takes. Sizes are in bytes, as stored.
 type Model struct {
 	Name            string
-	LayerBytes      []int64 // weights of each layer
-	KVBytesPerToken []int64 // keys and values of one token in each layer, in their storage format
-	Windows         []int   // tokens that each layer attends to; 0 is all of them. Nil is all zeros
+	LayerBytes      []int64 // [layers] weights of each layer
+	KVBytesPerToken []int64 // [layers] keys and values of one token in each layer, in their storage format
+	Windows         []int   // [layers] tokens that each layer attends to; 0 is all of them. Nil is all zeros
 	EmbedBytes      int64   // the embedding table
 	HeadBytes       int64   // final norm and output matrix; with Tied that is the embedding table again
 	Tied            bool    // embedding and head share their table where both are on one node
@@ -56,7 +57,7 @@ type Node struct {
 	Rates     Rates   // what was measured of the node, if anything: predictions then need nothing else
 	Machine   string  // what it runs on, if that is known: nodes of one machine share its caches
 	CPUs      string  // the processors of the machine that it may use: nodes of the same share them
-	Cores     int
+	Cores     int     // threads that it computes on, for people: neither placement nor predictions use it
 }
 
 // free is what the node has for a model, in bytes.
@@ -72,10 +73,10 @@ func (r Range) Len() int { return r.End - r.First }
 type Request struct {
 	Model       Model
 	Nodes       []Node           // in the order in which layers go through them
-	Mode        Mode             //
+	Mode        Mode             // that Place places in; with PlaceAll the one in which the model is loaded
 	Context     int              // tokens that each sequence may reach
 	Sequences   int              // that may run at the same time, each at the full context
-	Chunk       int              // rows of a prefill step
+	Chunk       int              // tokens of a prefill step
 	BlockTokens int              // tokens of a KV block
 	Overrides   map[string]Range // layers of some nodes by name, instead of the proportional share; ring ignores them
 }

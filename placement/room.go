@@ -1,12 +1,12 @@
 package placement
 
-// Room is for how many tokens a node takes memory to compute with.
+// Room is how many tokens a node has memory to compute at a time.
 type Room struct {
 	Rows   int // of the largest step that it computes; 0 if it computes nothing
 	Asking int // of the largest step whose queries go from node to node; 0 if none do
 }
 
-// RoomFor is what a node needs, of nodes members that have KV blocks of block tokens.
+// RoomFor is the room that a node needs for such steps, one of so many nodes, with KV blocks of block tokens.
 func RoomFor(block, nodes int, s Steps) Room {
 	switch {
 	case nodes == 1:
@@ -41,34 +41,35 @@ func RoomFor(block, nodes int, s Steps) Room {
 // a pair of blocks if that is more.
 func MaxPiece(chunk, block int) int { return max(chunk, 2*block) }
 
-// MaxAsking bounds the tokens of a step that is not the first of its sequence, and may have to ask other nodes. It is a chunk,
-// but where the context has no room for one behind a block on every node: then it is what is left, a quarter at least. So every node may
-// really be asked for so many at a time.
+// MaxAsking bounds the tokens of a step that is not the first of its sequence, and may have to ask other nodes. It is a
+// chunk, unless the context has no room for one behind a block on every node: then it is what is left of the context, a
+// quarter of it at least. So every node may really be asked for so many at a time.
 func MaxAsking(chunk, block, nodes, context int) int {
 	return min(chunk, max(block, context-min(nodes*block, context/4*3)), context)
 }
 
-// ParcelBlocks is how many blocks go round the ring at a time: 1,024 tokens of them, if they are no larger.
+// ParcelBlocks is how many blocks of block tokens go round the ring at a time: 1,024 tokens of them, or one that is larger.
 func ParcelBlocks(block int) int { return max(1, 1024/block) }
 
-// Buffers is what sizes the buffers of a node that computes with a model. Sizes are in bytes.
+// Buffers is what the buffers of a node that computes with a model depend on. Sizes are in bytes; those of connections
+// are transport's PeerBytes and the like.
 type Buffers struct {
-	Nodes  int                  // members
+	Nodes  int                  // that have the model, this one included
 	Block  int                  // tokens of a KV block
 	Layers int                  // of the model
-	KV     int64                // of a block in a layer
-	Hidden int64                // state of a token
-	Query  int64                // of a token in a layer, all heads
-	Answer int64                // its partial result
+	KV     int64                // keys and values of a block in a layer
+	Hidden int64                // hidden state of a token
+	Query  int64                // queries of a token in a layer, all heads
+	Answer int64                // partial result of a token in a layer, all heads
 	Step   func(rows int) int64 // activations and logits of a step of so many tokens
-	Peer   int64                // what the connections to and from another member keep before messages go through them
-	Client int64                // and those to and from who drives the steps
-	Stream int64                // what each of those through shared memory takes once they do, of which another member has two each way, for small messages and for bulk, and who drives one
-	Turns  int64                // and each on which lanes take turns
-	Slots  int                  // tokens whose queries and answers lie in the slots that devices exchange by with another member; 0 if they make no exchanges
+	Peer   int64                // what the connections to and from another node keep before messages go through them
+	Client int64                // the same of those to and from the process that drives the steps
+	Stream int64                // what a connection through shared memory takes more once messages have gone through it: there are two each way with another node, one each way with the process that drives
+	Turns  int64                // what a connection takes more on which lanes take turns
+	Slots  int                  // tokens whose queries and answers fit the slots by which devices exchange with another node; 0 if they make no exchanges
 }
 
-// Bytes is what computing takes on a node: activations, partial results, and what the lanes from the other members
+// Bytes is what computing takes on a node, in bytes: activations, partial results, and what the lanes from the other nodes
 // hold. Each is counted in the modes that use it, and at no more than there can ever be.
 func (b *Buffers) Bytes(s Steps) int64 {
 	room, peers := RoomFor(b.Block, b.Nodes, s), int64(b.Nodes-1)
@@ -94,8 +95,8 @@ func (b *Buffers) Bytes(s Steps) int64 {
 		n += received(1, b.Hidden*int64(s.Chunk), b.Hidden*int64(s.Context)*int64(s.Sequences))
 	}
 
-	// Who asks merges, and has an answer of each peer. Who is asked has the query of each, which is released before it is
-	// answered, and computes an answer to it.
+	// A node that asks merges, and has an answer of each peer. One that is asked has the query of each, which is released
+	// before it is answered, and computes an answer to it.
 	if pooled || ring { // two slots for each
 		n += peers * 2 * (b.Query + b.Answer) * int64(min(b.Slots, room.Asking))
 	}

@@ -2,29 +2,30 @@ package placement
 
 import "fmt"
 
-// Together is what was measured of a node beside the others of its machine. The zero value means that nothing was.
+// Together is what was measured of a node while the others of its machine read, too. The zero value means that nothing was.
 type Together struct {
 	Turn Sharing // in turn: each node attends to its part when the one before is done, as the owners of layers do
 	Once Sharing // all at once, each to its part, until the last of them is done, as holders do; not known of nodes on the same processors
 	Ring Sharing // at once, where one of them reads all weights
 }
 
-// Sharing is how nodes of a machine that read in some manner share its memory and its caches.
+// Sharing is how the nodes of a machine share its memory and its caches when they read in one of these ways, as a node
+// finds it. The arrays go by TogetherKeys.
 type Sharing struct {
-	Slower  float64                    // how many times longer a byte from memory takes the node than alone, and of keys and values that lie as those do that its Rates are of
-	Bytes   [len(TogetherKeys)]float64 // what all of them together read, again and again
-	Cached  [len(TogetherKeys)]float64 // what share of its reading of keys and values the node does from the caches then
-	Weights [len(TogetherKeys)]float64 // and of its reading of weights, which nodes read in turn
-	Every   [len(TogetherKeys)]float64 // seconds from one time to the next
+	Slower  float64                    // how many times longer a byte of a model's keys and values takes from memory than one that the node reads alone and that lies as those of its Rates
+	Bytes   [len(TogetherKeys)]float64 // what all nodes together read in a round, weights included
+	Cached  [len(TogetherKeys)]float64 // the share of its reading of keys and values that the node then does from the caches, in 0..1
+	Weights [len(TogetherKeys)]float64 // the same of its reading of weights
+	Every   [len(TogetherKeys)]float64 // seconds that a round takes
 }
 
-// TogetherKeys is how much nodes of a machine read together when that is measured, besides weights, in bytes.
+// TogetherKeys is how many bytes of keys and values all nodes of a machine read together, besides weights, when that is measured.
 var TogetherKeys = [...]float64{0, 8 << 20, 16 << 20, 24 << 20, 32 << 20, 48 << 20, 64 << 20, 96 << 20, 128 << 20, 256 << 20, 512 << 20}
 
 // Known reports whether it was measured.
 func (s *Sharing) Known() bool { return s.Slower > 0 }
 
-// Check finds what no node has.
+// Check finds what cannot have been measured, and names it.
 func (t *Together) Check() error {
 	for name, s := range map[string]*Sharing{"in turn": &t.Turn, "at once": &t.Once, "in ring": &t.Ring} {
 		if !s.Known() {

@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// WeightFormats are the formats of weights, by the names that package device gives them, of which [Kernels.Weights] tells how long a byte takes.
+// WeightFormats are the quantized formats of weights, by the names that package device gives them, in the order in which
+// [Kernels.Weights] and [Rates.Rows] have them.
 var WeightFormats = [...]string{"Q8_0", "Q4_0", "Q4_K", "Q6_K", "MLX8", "MLX4"}
 
 // weightBits is what an element takes in each of WeightFormats, with its part of the scales.
@@ -48,9 +49,10 @@ func (s stored) share() float64 {
 	return packed / (packed + others)
 }
 
-// takes is how long an operation takes that reads such weights, by how long it takes with BF16: as long as with as many elements of that, which makes the matrices
-// and their rows as long, but for the time that its bytes take, which is as many times less as they are fewer and as one of them takes longer. What
-// it takes to begin is the same. A format of which nothing was measured is taken to be like BF16, byte for byte.
+// takes is how long an operation takes that reads such weights, in seconds, by how long it takes with BF16. With as many
+// elements in BF16 its matrices have the same rows and columns, and it takes as long to begin. The rest of its time is
+// scaled by its bytes: there are fewer, and each takes longer. A format of which nothing was measured is taken to be like
+// BF16, byte for byte.
 func (k *Kernels) takes(c *Curve, s stored) float64 {
 	halves, bytes := s.bytes, s.bytes // of as many elements in BF16, and those of BF16 that take as long
 	for i, longer := range k.Weights {
@@ -66,7 +68,8 @@ func (k *Kernels) takes(c *Curve, s stored) float64 {
 	return begin + (c.At(halves)-begin)*bytes/halves
 }
 
-// rows is how many times longer a product with such weights takes with BatchRows tokens than with one from the caches. Of a format of which that is not known it is as with BF16.
+// rows is how many times longer a product with such weights takes with BatchRows tokens than with one, from the caches. A
+// format of which that is not known is taken to be like BF16.
 func (r *Rates) rows(s stored) float64 {
 	all, longer, others := 0.0, 0.0, s.bytes
 	for i, bytes := range s.packed {

@@ -5,16 +5,16 @@ import (
 	"slices"
 )
 
-// Work is what computing with a model takes, where [Model] is what holding it takes.
+// Work is what computing with a model takes, where [Model] is what holding it takes. Sizes are in bytes.
 type Work struct {
-	ReadBytes    []int64            // weights that decoding one token reads in each layer: of experts, the active ones
+	ReadBytes    []int64            // [layers] weights that decoding one token reads in each layer: of experts, the active ones
 	HeadRead     int64              // weights of the head, which decoding reads once a token
-	ReadIn       []map[string]int64 // of ReadBytes, those in each of WeightFormats, by name; nil: none are
-	HeadIn       map[string]int64   // and of HeadRead
-	ExpertShare  []float64          // of the experts of each layer, the share that a token goes to; 0, or nil: it has none
-	TokenFLOPs   []float64          // operations of one token's matrix products in each layer
+	ReadIn       []map[string]int64 // [layers] of ReadBytes, those in each of WeightFormats, by name; nil: none are
+	HeadIn       map[string]int64   // the same of HeadRead
+	ExpertShare  []float64          // [layers] the share of its experts that a token goes to, in 0..1; 0, or nil: a layer without experts
+	TokenFLOPs   []float64          // [layers] operations of one token's matrix products in each layer
 	HeadFLOPs    float64            // and in the head
-	PairFLOPs    []float64          // operations of attention between one query and one key in each layer, all heads
+	PairFLOPs    []float64          // [layers] operations of attention between one query and one key in each layer, all heads
 	KVBits       int                // of an element of keys and values as it is stored: 32, 16, 8 or 4; 0 is 16
 	HiddenBytes  int64              // the hidden state of one token, as one node hands it to the next
 	QueryBytes   int64              // one token's queries of a layer, as an owner sends them to a holder
@@ -26,14 +26,16 @@ type Link struct {
 	Latency   float64 // one way, seconds
 	Bandwidth float64 // bytes/s
 	Sending   float64 // seconds of Latency in which the sender can do nothing else, such as send to another node
-	// Ahead is what an exchange takes that the devices of both ends were given ahead, of AheadBytes each way, in seconds: theirs may go another way. 0 is not known, or that they make none.
+	// Ahead is how long an exchange takes that was recorded ahead on the devices of both ends, of AheadBytes each way,
+	// in seconds: it may go another way than messages of the hosts. 0 says that it is not known, or that they make none.
 	Ahead float64
-	// Telling is what it takes the node at the other end, of its time to compute, to tell of a step that it has done, and to take in the next one, in seconds; it counts on the
-	// way from who drives.
+	// Telling is how long it keeps the node at the other end from computing to tell of a step that it has done and to take
+	// in the next one, in seconds. It counts on the way from the process that drives the steps.
 	Telling float64
 }
 
-// AheadBytes is the size of the messages that exchanges of devices are measured with: the queries of a large model.
+// AheadBytes is the size of the messages with which exchanges of devices are measured, in bytes: about the queries of a
+// token in a layer of a large model.
 const AheadBytes = 16 << 10
 
 // transfer is the time in which so many bytes arrive.

@@ -27,15 +27,16 @@ type Config struct {
 	// RDMA is whether connections move from TCP to RDMA where both ends can. By default they do not.
 	RDMA RDMA
 
-	// NoSharedMemory turns off that the devices of two nodes on one machine exchange through memory that both
-	// share; their messages then take the connections, as between machines. So they do with Dial.
+	// NoSharedMemory keeps connections between nodes of one machine, and exchanges of their devices, from going on through
+	// memory that both share. Without Share, Dial does the same.
 	NoSharedMemory bool
 
 	// Dial makes the connections to other nodes; nil means TCP. The class is "control", "small" or "bulk".
 	// Tests inject faults with it: see package fault.
 	Dial func(ctx context.Context, node, class, addr string) (net.Conn, error)
-	// Share is given the shared memory to which a connection that Dial made moves, and gives what to use in its place; sums says that its frames carry
-	// checksums. Without it such connections do not move. It closes what it was given if it fails. With it devices exchange over connections.
+	// Share is given the shared memory to which a connection that Dial made moves, and returns what to use in its place;
+	// sums says that its frames carry checksums. If it fails it closes what it was given. Without it connections that Dial
+	// makes do not move; with it devices exchange over connections.
 	Share func(node, class string, far *shm.Stream, sums bool) (*shm.Stream, error)
 
 	// Checksums says whether frames carry checksums.
@@ -64,7 +65,7 @@ type Config struct {
 	MaxHandshakes int
 	// MaxConnections bounds the established inbound connections. Default 1024; a peer has at most 3.
 	MaxConnections int
-	// MaxLanes bounds the lanes that are open on one connection. A model has at most 5 of them. Default 256.
+	// MaxLanes bounds the lanes that are open on one connection. A model has at most 8 of them on one. Default 256.
 	MaxLanes int
 	// ControlQueue bounds the actor messages waiting to be written to one peer. Their bytes are
 	// bounded too, at 16 MiB. Default 1024.

@@ -13,10 +13,10 @@
 // works the same, without a socket.
 //
 // Send writes in the caller's goroutine, headers and payload in one system call, without copying; of bulk
-// up to 256 KiB in one. At the other end whoever reads the connection puts the bytes into one of two buffers
-// of the lane, several frames in one system call where a message has several, and wakes the consumer once, when
-// the message is whole; the buffer is the consumer's until Message.Release. Neither end allocates in steady
-// state.
+// up to 256 KiB in one. At the other end the goroutine that reads the connection puts the bytes into one of two
+// buffers of the lane, several frames in one system call where a message has several, and wakes the consumer
+// once, when the message is whole; the buffer is the consumer's until [Message.Release]. Neither end allocates
+// in steady state.
 //
 // Messages travel in frames of at most 64 KiB. A lane may have 8 of them on the way or waiting at the
 // receiver; more need credits, which the receiver gives as its consumer makes room. So a slow consumer
@@ -37,22 +37,25 @@
 //
 // # Shared memory
 //
-// Between processes of one user on one machine a connection for small messages or for bulk goes on, after the hellos, through memory that both have mapped: see package
-// transport/shm. The memory is made by the node that was dialled; the other asks for it with a secret that the answer to its hello has told it, and then says
-// on the connection that it goes on there. If it does not get it, the connection stays what it is, and the log says why. Frames, credits and all that follows
-// from them are the same; a reader spins on that memory, or sleeps until he is told. The connection stays open, and empty, and its end is the end of the link.
+// Between processes of one user on one machine a connection for small messages or for bulk goes on, after the hellos,
+// through memory that both have mapped: see package transport/shm. The node that was dialled makes the memory. The other
+// asks for it with a secret from the answer to its hello, and then says on the connection that it goes on there. If it
+// does not get the memory, the connection stays what it is, and the log says why. Frames, credits and all that follows
+// from them are the same; a reader spins on that memory, or sleeps until it is woken. The connection stays open, and
+// empty; when it ends, so does the link.
 //
-// Devices that exchange by themselves ([Endpoint.Inbox], [Endpoint.Outbox]) do without frames, where both ends are [Fast]: the lane's slots are in memory of the
-// receiver's, which the sender asks for likewise. The connection says that the lane is open, and when it ends or the peer has gone; deadlines are the Inbox's.
-// Config.NoSharedMemory turns all of it off, and [Endpoint.Ways] says what is used with whom.
+// Devices that exchange by themselves ([Endpoint.Inbox], [Endpoint.Outbox]) do without frames, where both ends are
+// [Fast]: the lane's slots are in memory of the receiver's, which the sender asks for likewise. The connection says that
+// the lane is open, and when it ends or the peer has gone; the Inbox keeps its deadlines. Config.NoSharedMemory turns
+// all of it off, and [Endpoint.Ways] says what is used with whom.
 //
 // # Failure
 //
-// Every wait ends: at its deadline, with [ErrTimeout]; when the connection breaks or DropPeer says that
-// the peer is dead, with [ErrPeerLost]; or when this end is closed, with [ErrClosed]. A lane that has
-// failed stays so: the state of a message that went half is not guessed at. New lanes, for a new loading
-// of the model, can be opened over a fresh connection. A peer that freezes without closing its sockets is
-// noticed by deadlines, and by membership, which calls DropPeer.
+// Every wait ends: at its deadline, with [ErrTimeout]; when the connection breaks or [Endpoint.DropPeer] says
+// that the peer is dead, with [ErrPeerLost]; or when this end is closed, with [ErrClosed]. A lane that has
+// failed stays so: the state of a message of which half was sent is not guessed at. New lanes, for a new
+// loading of the model, can be opened over a fresh connection. A peer that freezes without closing its sockets
+// is noticed by deadlines, and by membership, which calls DropPeer.
 //
 // A peer that breaks the protocol loses the connection, and both ends log why. What comes from the
 // network is bounded before it is believed: hellos in time and number, frames and messages in size, lanes
@@ -71,5 +74,5 @@
 // [Endpoint.AttachActors] joins a protoactor-go actor system to those of the other nodes: actor.NewPID
 // with a node's name reaches every actor that the node has exposed with [Endpoint.Expose], and no other.
 // Messages are protobuf. One that cannot be sent becomes a dead letter, and a request is then answered at
-// once with an [Undeliverable]; [Reply] makes that an error. Actors can be watched from other nodes.
+// once with an [Undeliverable]; [Answer] makes that an error. Actors can be watched from other nodes.
 package transport

@@ -168,8 +168,8 @@ const (
 	maxAddress = 300
 )
 
-// SetPeer says where a node can be dialled. A connection that exists is not touched. What cannot be a node's name or address, or
-// is one more than there may be, is not taken up: nobody sends to it then.
+// SetPeer says where a node can be dialled, as host:port. A connection that exists is not touched. What cannot be a node's
+// name or address, or is one more than the 4,096 there may be, is logged and not taken up: nobody sends to it then.
 func (e *Endpoint) SetPeer(node, addr string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -7,9 +7,9 @@ import (
 	"github.com/orrery-ai/orrery/device"
 )
 
-// Inbox gives a device the messages of a lane. They arrive in the slots of a [device.Lane], whose message
-// seq is that of the lane; a goroutine of the Inbox says so, and frees what the device has signalled. If the sender's device writes
-// them there itself, through memory that both share, the Inbox only watches over time and the connection.
+// Inbox gives a device the messages of a lane. They arrive in the slots of a [device.Lane], whose message seq is that
+// of the lane; a goroutine of the Inbox says so, and frees what the device has signalled. If the sender's device
+// writes them there itself, through memory that both share, the Inbox only watches over time and the connection.
 type Inbox struct {
 	r    *Receiver
 	lane *device.Lane
@@ -22,8 +22,8 @@ type Inbox struct {
 	set      time.Time   // when timer goes off; zero if it does not
 }
 
-// Inbox registers this node as the receiver of a lane, as [Endpoint.Receiver] does, for messages of at most those sizes. The Inbox is to be closed before the
-// device frees the lane.
+// Inbox registers this node as the receiver of a lane, as [Endpoint.Receiver] does, for messages of at most those
+// sizes. The Inbox is to be closed before the device frees the lane.
 func (e *Endpoint) Inbox(from string, key LaneKey, most LaneSizes, lane MakeLane) (*Inbox, error) {
 	if err := checkLane(from, key, most.Shared); err != nil {
 		return nil, err

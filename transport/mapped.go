@@ -8,9 +8,10 @@ import (
 	"github.com/orrery-ai/orrery/transport/shm"
 )
 
-// Between two processes of one machine the bytes of a connection go through memory that both have mapped, once their hellos have said so: frames, credits and
-// everything that is built on them stay as they are. Who reads spins on that memory or sleeps on a word in it; the poller watches a bell, which the writer
-// rings only while the poller wants it. The connection stays open, and empty: it ends with the process at its other end, and then so does the link.
+// Between two processes of one machine the bytes of a connection go through memory that both have mapped, once their
+// hellos have said so: frames, credits and everything that is built on them stay as they are. Who reads spins on that
+// memory or sleeps on a word in it; the poller watches a bell, which the writer rings only while the poller wants it.
+// The connection stays open, and empty: it ends with the process at its other end, and then so does the link.
 
 // mapped is a connection that has moved to shared memory.
 type mapped struct {

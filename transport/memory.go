@@ -7,38 +7,43 @@ import (
 	"github.com/orrery-ai/orrery/transport/shm"
 )
 
-// PeerBytes is the most that the connections to and from one peer keep in buffers at this end, in bytes, besides
-// messages, what waits for them, and the largest actor message that has come: the read buffers, two for one where waits read, and what streams through
-// shared memory take before anything goes through them.
+// PeerBytes is the most that the connections to and from one peer keep in buffers at this end, in bytes: read buffers (two
+// of a connection that waiting goroutines read), and what streams through shared memory take before anything goes through
+// them. Messages, frames that wait for them, and the largest actor message that has come are not in it.
 const PeerBytes = controlBuffer + 2*smallBuffer + bulkBuffer + 5*creditBuffer + peerStreams*idleStream
 
-// ClientBytes is the same of who drives the steps: of the connections by which they come, and results go.
+// ClientBytes is the same, in bytes, of the connections with the process that drives the steps: by which steps come, and
+// results go.
 const ClientBytes = 2*smallBuffer + creditBuffer + clientStreams*idleStream
 
-// The connections of a machine's processes go through streams, where they can: for small messages and for bulk to and from each peer, for small ones to and from who drives.
+// Connections between processes of one machine go through streams, where they can: those for small messages and for bulk
+// to and from each peer, and those for small ones to and from the process that drives the steps.
 const (
 	peerStreams   = 2 * 2
 	clientStreams = 2
-	// StreamBytes is what a stream takes more once enough messages have gone through it: it is a ring, and all of it is used in turn.
+	// StreamBytes is what a stream takes more once enough messages have gone through it, in bytes: it is a ring, all of
+	// which is used in turn.
 	StreamBytes = outRoom - firstPage
 	idleStream  = shm.HeadsBytes + backRoom + firstPage
 	firstPage   = 4 << 10 // of what goes out
 )
 
-// SecuredBytes is what all six connections to and from one peer keep besides under TLS: records. SecuredClientBytes is that of those to and from who drives.
+// SecuredBytes is what all six connections to and from one peer keep besides under TLS, in bytes: records.
+// SecuredClientBytes is the same of those to and from the process that drives the steps.
 const (
 	SecuredBytes       = 6 * tlsBytes
 	SecuredClientBytes = clientStreams * tlsBytes
 )
 
-// TurnsBytes is what an inbound connection without TLS keeps besides if lanes take turns on it: what was read ahead by a wrong guess.
+// TurnsBytes is what an inbound connection without TLS keeps besides if lanes take turns on it, in bytes: what was read
+// ahead on a wrong guess.
 const TurnsBytes = spillBytes + aheadFrames*mostHead
 
 // tlsBytes is what a connection under TLS keeps: the record that is being read, the one that is written, and the
 // state of TLS with the peer's certificate.
 const tlsBytes = 48 << 10
 
-// offheapMessage is from what size on the messages of a lane lie outside of the Go heap.
+// offheapMessage is the size from which on the messages of a lane lie outside of the Go heap, in bytes.
 const offheapMessage = 256 << 10
 
 // room is the message's buffer with length n, of a lane whose messages have up to limit bytes. A large one

@@ -8,8 +8,9 @@ import (
 	"github.com/orrery-ai/orrery/transport/shm"
 )
 
-// Where both ends of a connection share memory, it moves there after the hellos. The end that was dialled has said, in its answer, with what the other may ask for a stream.
-// The one that dialled asks, and then says in one byte on the connection whether it has got one. What is said on the connection after that is nothing.
+// Where both ends of a connection share memory, it moves there after the hellos. The end that was dialled has said,
+// in its answer, with what the other may ask for a stream. The one that dialled asks, and then says in one byte on
+// the connection whether it has got one. What is said on the connection after that is nothing.
 const (
 	stays byte = iota
 	moves

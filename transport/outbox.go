@@ -8,16 +8,17 @@ import (
 	"github.com/orrery-ai/orrery/device"
 )
 
-// Outbox sends what a device leaves in the slots of a [device.Lane]. Nothing is copied on the way: a
-// goroutine of the Outbox sends a slot when the device has signalled its message, and then frees it. If the receiver's device reads the slots itself,
-// because both share their memory, the Outbox only watches over the connection.
+// Outbox sends what a device leaves in the slots of a [device.Lane]. Nothing is copied on the way: a goroutine of the
+// Outbox sends a slot when the device has signalled its message, and then frees it. If the receiver's device reads
+// the slots itself, because both share their memory, the Outbox only watches over the connection.
 type Outbox struct {
 	s    *Sender
 	lane *device.Lane
 	wg   sync.WaitGroup
 }
 
-// Outbox opens the lane to a node, as [Endpoint.Sender] does, for messages of at most those sizes. The Outbox is to be closed before the device frees the lane.
+// Outbox opens the lane to a node, as [Endpoint.Sender] does, for messages of at most those sizes. The Outbox is to
+// be closed before the device frees the lane.
 func (e *Endpoint) Outbox(to string, key LaneKey, most LaneSizes, lane MakeLane) (*Outbox, error) {
 	if err := checkLane(to, key, most.Shared); err != nil {
 		return nil, err

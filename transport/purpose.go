@@ -8,13 +8,13 @@ type Purpose uint8
 // The purposes of lanes. Control is not one: it stands for actor messages in [Endpoint.Counters].
 const (
 	Control      Purpose = iota
-	Step                 // what the next step of a batch is: tokens, positions, epoch
+	Step                 // what the next step is: tokens, positions, epoch
 	Hidden               // hidden states, from one layer shard to the next
 	Query                // queries, from a layer's owner to the holders of its blocks
 	Partial              // partial attention, from the holders back to the owner
 	KVMove               // sealed KV blocks that change their holder
 	KVRing               // KV blocks that go round the ring during prefill
-	Result               // sampled tokens, logits and hidden states of the last layer
+	Result               // sampled tokens, logits, and the end or failure of a step
 	Probe                // messages that measure the way between two nodes
 	QueryAhead           // queries that a device sends by itself, in the order of a step that its node has announced
 	PartialAhead         // a device's answers to those

@@ -6,8 +6,8 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 )
 
-// Question is what the reply to a request comes to. Unlike a future of protoactor's it can be given up at any time: whoever
-// stops a future while its reply comes reads what is being written.
+// Question is where the reply to a request comes in. Unlike a future of protoactor's it can be given up at any time:
+// stopping a future while its reply arrives is a data race.
 type Question struct {
 	system *actor.ActorSystem
 	pid    *actor.PID

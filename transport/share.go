@@ -8,13 +8,15 @@ import (
 	"github.com/orrery-ai/orrery/transport/shm"
 )
 
-// Where both ends of a lane of devices are on one machine, and spin, the lane is memory that both have mapped: what one device writes the other sees, and no
-// host has anything to do with it. The receiving end makes that memory. The sending end asks for it, with what the answer to its hello says, and then opens
-// the lane as one whose messages come that way. The connection stays for what else there is to say of a lane: that it is open, that it ends, and that
-// the other process has gone.
+// Where both ends of a lane of devices are on one machine, and spin, the lane is memory that both have mapped: what
+// one device writes the other sees, and no host has anything to do with it. The receiving end makes that memory. The
+// sending end asks for it, with what the answer to its hello says, and then opens the lane as one whose messages come
+// that way. The connection stays for what else there is to say of a lane: that it is open, that it ends, and that the
+// other process has gone.
 
-// MakeLane makes a device's end of a lane for messages of size bytes, in the memory given or, if that is nil, in memory of the device's own. If it succeeds the
-// device calls free, unless that is nil, when it needs the memory no more.
+// MakeLane makes a device's end of a lane for messages of size bytes, in the memory given or, if that is nil, in
+// memory of the device's own. If it succeeds the device calls free, unless that is nil, when it needs the memory no
+// more.
 type MakeLane func(size int, memory []byte, free func()) (*device.Lane, error)
 
 // LaneSizes are the largest messages of a lane of devices, in bytes.
@@ -148,8 +150,8 @@ func (e *Endpoint) fetchShared(to string, key LaneKey, size int) *shared {
 	return &shared{memory: m, size: size, out: true}
 }
 
-// makeLane makes a device's end of a lane in memory that is shared, if there is some and the device can. It gives what it has used of it, and the size
-// of the largest message.
+// makeLane makes a device's end of a lane in memory that is shared, if there is some and the device can. It gives
+// what it has used of it, and the size of the largest message.
 func (e *Endpoint) makeLane(lane MakeLane, s *shared, most int) (*device.Lane, *shared, int, error) {
 	if s != nil {
 		l, err := lane(s.size, s.memory.Bytes(), func() { s.memory.Close() })

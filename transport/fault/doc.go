@@ -2,10 +2,11 @@
 // send each other, and cuts connections, as a script says. Tests use it, and orrery node does if it is asked to.
 //
 // An [Injector] stands between an endpoint and the connections that it dials: its Dial goes into
-// transport.Config.Dial. Each connection then leads over a relay in this process, by way of a loopback
-// connection, so that both ends work with ordinary sockets. Its Share, in transport.Config.Share, does the same with the shared memory to which connections of
-// one machine move: there frames and bytes are counted anew. Since of two nodes the one that sends dials, all
-// lanes and actor messages of a node to the others can be reached, and the credits that come back.
+// transport.Config.Dial. Each connection then leads over a relay in this process, by way of a loopback connection, so
+// that both ends work with ordinary sockets. Its Share, in transport.Config.Share, does the same with the shared
+// memory to which connections of one machine move: there frames and bytes are counted anew. Since of two nodes the
+// one that sends dials, all lanes and actor messages of a node to the others can be reached, and the credits that
+// come back.
 //
 // # Scripts
 //
