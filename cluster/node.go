@@ -53,7 +53,7 @@ func (n *Node) OnGPU() bool { return strings.HasPrefix(n.CPUs, GPU) }
 
 // Placement is the node as placement knows it. A GPU is a machine of its own: it shares caches and memory only with nodes on the same one.
 func (n *Node) Placement() placement.Node {
-	p := placement.Node{Name: n.Name, Memory: n.Memory, Promised: n.Withheld(), Bandwidth: n.Bandwidth, Cores: n.Cores, Rates: n.Rates, Machine: n.Machine, CPUs: n.CPUs}
+	p := placement.Node{Name: n.Name, Memory: n.Memory, Promised: n.Withheld(), Bandwidth: n.Bandwidth, Rates: n.Rates, Machine: n.Machine, CPUs: n.CPUs}
 	if n.OnGPU() && p.Machine != "" {
 		p.Machine += " " + n.CPUs
 	}

@@ -57,7 +57,6 @@ type Node struct {
 	Rates     Rates   // what was measured of the node, if anything: predictions then need nothing else
 	Machine   string  // what it runs on, if that is known: nodes of one machine share its caches
 	CPUs      string  // the processors of the machine that it may use: nodes of the same share them
-	Cores     int     // threads that it computes on, for people: neither placement nor predictions use it
 }
 
 // free is what the node has for a model, in bytes.
