@@ -142,7 +142,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Memory < 0 || c.Bandwidth < 0 || c.Threads < 0 {
 		return c, fmt.Errorf("memory %d, bandwidth %g and threads %d must not be negative", c.Memory, c.Bandwidth, c.Threads)
 	}
-	if err := checkDevice(c.Device); err != nil {
+	if err := CheckDevice(c.Device); err != nil {
 		return c, err
 	}
 	if err := c.Rates.Check(); err != nil {

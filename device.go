@@ -34,7 +34,7 @@ type DeviceChoice struct {
 // ChooseDevice finds out which device a configuration's Device names; "" is DeviceAuto: the first of Metal and CUDA GPUs that
 // there is, or else the CPU.
 func ChooseDevice(name string) (c DeviceChoice, err error) {
-	if err := checkDevice(name); err != nil {
+	if err := CheckDevice(name); err != nil {
 		return c, err
 	}
 	kinds := []string{name}
@@ -111,8 +111,8 @@ func openDevice(kind string, threads int) (device.Device, error) {
 	return d, nil
 }
 
-// checkDevice returns an error unless a name is that of a kind of devices.
-func checkDevice(name string) error {
+// CheckDevice returns an error unless a name is that of a kind of devices.
+func CheckDevice(name string) error {
 	kind, _, _ := strings.Cut(name, ":")
 	if known := append([]string{DeviceAuto, DeviceCPU}, metalkern.Kinds...); name != "" && !slices.Contains(known, kind) {
 		return fmt.Errorf("device %q is not one of %s", name, strings.Join(known, ", "))

@@ -38,7 +38,7 @@ type Authority struct {
 
 // New makes the authority of a cluster, with keys of its own.
 func New(cluster string, valid Period) (*Authority, error) {
-	if err := checkName(cluster); err != nil {
+	if err := CheckName(cluster); err != nil {
 		return nil, fmt.Errorf("cluster: %w", err)
 	}
 	if err := valid.check(); err != nil {
@@ -81,7 +81,7 @@ func (a *Authority) Period() Period { return Period{a.cert.NotBefore, a.cert.Not
 // Issue makes the identity of a node. It trusts, and reads the gossip of, the authorities in also as well:
 // others of the same cluster, from which or to which the cluster is passing.
 func (a *Authority) Issue(node string, valid Period, also ...*Authority) (*Identity, error) {
-	if err := checkName(node); err != nil {
+	if err := CheckName(node); err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
 	if err := valid.check(); err != nil {

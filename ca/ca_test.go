@@ -368,7 +368,7 @@ func FuzzNameOf(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if checkName(n.Cluster) != nil || !c.IsCA && checkName(n.Node) != nil || c.IsCA && n.Node != "" {
+		if CheckName(n.Cluster) != nil || !c.IsCA && CheckName(n.Node) != nil || c.IsCA && n.Node != "" {
 			t.Errorf("a certificate of %+v", n)
 		}
 	})

@@ -55,7 +55,7 @@ func NameOf(c *x509.Certificate) (Name, error) {
 			continue
 		}
 		cluster, node, both := strings.Cut(u.Opaque, "/")
-		if checkName(cluster) != nil || both && checkName(node) != nil {
+		if CheckName(cluster) != nil || both && CheckName(node) != nil {
 			return Name{}, fmt.Errorf("a certificate for %.150q, which is no name", u)
 		}
 		found = append(found, Name{cluster, node})
@@ -77,8 +77,8 @@ func (n Name) uri() *url.URL {
 	return u
 }
 
-// checkName holds names to what nodes may be called, without the plus sign of sessions.
-func checkName(s string) error {
+// CheckName holds names to what nodes may be called, without the plus sign of sessions.
+func CheckName(s string) error {
 	if s == "" || len(s) > MaxName {
 		return fmt.Errorf("name %.70q has %d bytes, want 1 to %d", s, len(s), MaxName)
 	}

@@ -65,7 +65,7 @@ func (a admission) NotifyConflict(existing, other *memberlist.Node) {
 
 // admit checks a peer's name, protocol and cluster, and gives what it offers.
 func (m *Membership) admit(peer *memberlist.Node) (Node, error) {
-	if err := checkName(peer.Name); err != nil {
+	if err := CheckName(peer.Name); err != nil {
 		return Node{}, fmt.Errorf("node at %s: %w", peer.Address(), err)
 	}
 	meta, err := decodeMeta(peer.Meta)

@@ -34,7 +34,7 @@ const (
 
 // memberlistConfig turns c into memberlist's configuration, without the delegates.
 func (c *Config) memberlistConfig() (*memberlist.Config, error) {
-	if err := checkName(c.Name); err != nil {
+	if err := CheckName(c.Name); err != nil {
 		return nil, err
 	}
 	if c.Cluster == "" || !utf8.ValidString(c.Cluster) {

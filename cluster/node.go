@@ -71,8 +71,8 @@ func (n *Node) Withheld() int64 {
 
 const maxName = 64 // bytes
 
-// checkName holds names to what can stand unquoted in addresses, logs and tables.
-func checkName(s string) error {
+// CheckName holds names to what can stand unquoted in addresses, logs and tables.
+func CheckName(s string) error {
 	if s == "" {
 		return fmt.Errorf("name is empty")
 	}

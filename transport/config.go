@@ -43,7 +43,7 @@ type Config struct {
 	Checksums Checksums
 
 	// FrameBytes is the most payload in one frame, in bytes: a small message waits for at most one
-	// frame of a large one that shares its connection. Default 64 KiB, 1 KiB to 1 MiB.
+	// frame of a large one that shares its connection. Default 64 KiB, MinFrame to MaxFrame.
 	FrameBytes int
 	// Window is how many frames a lane may have sent without being credited for them. With two
 	// messages it bounds what a lane holds at its receiver. Default 8, 1 to 256.
@@ -99,7 +99,7 @@ func (c Config) withDefaults() (Config, error) {
 		value         *int
 		def, min, max int
 	}{
-		{"FrameBytes", &c.FrameBytes, 64 << 10, minFrame, maxFrame},
+		{"FrameBytes", &c.FrameBytes, 64 << 10, MinFrame, MaxFrame},
 		{"Window", &c.Window, 8, 1, maxWindow},
 		{"MaxHandshakes", &c.MaxHandshakes, 32, 1, 1 << 16},
 		{"MaxConnections", &c.MaxConnections, 1024, 1, 1 << 20},

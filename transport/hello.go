@@ -142,8 +142,8 @@ func (h hello) refusal(want hello) string {
 		return fmt.Sprintf("node %q cannot connect to itself: another node has its name", h.from)
 	case h.class == 0 || h.class >= numClasses || want.class != 0 && h.class != want.class:
 		return fmt.Sprintf("connection of class %d", h.class)
-	case h.frameBytes < minFrame || h.frameBytes > maxFrame:
-		return fmt.Sprintf("frames of %d bytes, want %d to %d", h.frameBytes, minFrame, maxFrame)
+	case h.frameBytes < MinFrame || h.frameBytes > MaxFrame:
+		return fmt.Sprintf("frames of %d bytes, want %d to %d", h.frameBytes, MinFrame, MaxFrame)
 	case h.window < 1 || h.window > maxWindow:
 		return fmt.Sprintf("a window of %d frames, want 1 to %d", h.window, maxWindow)
 	}

@@ -99,7 +99,7 @@ func TestLaneToOneselfWorksAlike(t *testing.T) {
 
 func TestSendersOfOneLaneTakeTurns(t *testing.T) {
 	eachSynch(t, func(t *testing.T, synch Synch) {
-		a, b := pair(t, Config{Synch: synch, FrameBytes: minFrame})
+		a, b := pair(t, Config{Synch: synch, FrameBytes: MinFrame})
 		s, r := lane(t, a, b, LaneKey{1, Partial}, 1<<20)
 		const senders, each = 8, 20
 		var wg sync.WaitGroup
@@ -168,7 +168,7 @@ func TestSlowConsumerStopsOnlyItsWriter(t *testing.T) {
 
 func TestWindowOfOneFrameSuffices(t *testing.T) {
 	eachSynch(t, func(t *testing.T, synch Synch) {
-		a, b := pair(t, Config{Synch: synch, Window: 1, FrameBytes: minFrame})
+		a, b := pair(t, Config{Synch: synch, Window: 1, FrameBytes: MinFrame})
 		s, r := lane(t, a, b, LaneKey{1, KVMove}, 1<<20)
 		want := randomBytes(7, 300_001)
 		var wg sync.WaitGroup

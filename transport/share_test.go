@@ -45,7 +45,7 @@ func TestDevicesShareMemoryWhereBothEndsMay(t *testing.T) {
 		"one may not":               {Config{Synch: Fast}, Config{Synch: Fast, NoSharedMemory: true}, false},
 		"neither spins":             {Config{Synch: Safe}, Config{Synch: Safe}, false},
 		"one dials in its own way":  {Config{Synch: Fast}, Config{Synch: Fast, Dial: dialTCP}, false},
-		"frames have other lengths": {Config{Synch: Fast, FrameBytes: minFrame}, Config{Synch: Fast}, true},
+		"frames have other lengths": {Config{Synch: Fast, FrameBytes: MinFrame}, Config{Synch: Fast}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, log := endpoint(t, "a", c.a)

@@ -150,7 +150,7 @@ func (t *Tap) frame(r *bufio.Reader, head int) (Unit, error) {
 	if err != nil {
 		return Unit{}, nil // what there is passes
 	}
-	h, err := parseHeader(b, maxFrame)
+	h, err := parseHeader(b, MaxFrame)
 	if err != nil {
 		return t.giveUp()
 	}

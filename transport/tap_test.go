@@ -31,7 +31,7 @@ func tapAll(t *testing.T, tap *Tap, sent []byte, back bool) []Unit {
 
 // said is a hello, and frames after it, of the dialling end of a connection.
 func said(features uint32) []byte {
-	b := hello{version: helloVersion, kind: helloAsk, class: classSmall, cluster: "c", from: "a", to: "b", frameBytes: minFrame, window: 1, features: features}.append(nil)
+	b := hello{version: helloVersion, kind: helloAsk, class: classSmall, cluster: "c", from: "a", to: "b", frameBytes: MinFrame, window: 1, features: features}.append(nil)
 	for _, f := range [][]byte{
 		frame(header{kind: frameOpen, lane: 1}, open{key: LaneKey{1, Partial}, max: 100}.append(nil)),
 		frame(header{kind: frameData, lane: 1, flags: flagFirst | flagLast, total: 5}, []byte("hello")),
@@ -89,7 +89,7 @@ func FuzzTap(f *testing.F) {
 // What the end that dialled says of shared memory is a byte between its hello and its frames. It comes after the other's hello.
 func TestTapKnowsTheByteThatSaysWhereTheConnectionGoesOn(t *testing.T) {
 	greeting := func(kind helloKind) []byte {
-		return hello{version: helloVersion, kind: kind, class: classSmall, cluster: "c", from: "a", to: "b", frameBytes: minFrame, window: 1, features: featureShared}.append(nil)
+		return hello{version: helloVersion, kind: kind, class: classSmall, cluster: "c", from: "a", to: "b", frameBytes: MinFrame, window: 1, features: featureShared}.append(nil)
 	}
 	tap := new(Tap)
 	way, there := io.Pipe()

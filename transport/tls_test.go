@@ -43,7 +43,7 @@ func TestActorsAnswerUnderTLS(t *testing.T) {
 }
 
 func TestFramesFillTheirRecords(t *testing.T) {
-	for n := minFrame; n <= maxFrame; n += 997 {
+	for n := MinFrame; n <= MaxFrame; n += 997 {
 		got := wholeRecords(n, headerBytes)
 		switch {
 		case got > n:

@@ -32,9 +32,13 @@ const (
 	flagCut               // finish: the last message is incomplete
 )
 
+// Bounds of Config.FrameBytes.
 const (
-	minFrame  = 1 << 10
-	maxFrame  = 1 << 20
+	MinFrame = 1 << 10
+	MaxFrame = 1 << 20
+)
+
+const (
 	maxWindow = 256
 	openBytes = 16
 	maxReason = 256

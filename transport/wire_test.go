@@ -196,7 +196,7 @@ func FuzzFrameReader(f *testing.F) {
 // readsAll feeds a receiving end with what is on b.
 func readsAll(t *testing.T, b []byte, ahead bool) {
 	c, err := Config{
-		Cluster: "c", Node: "b", FrameBytes: minFrame, Window: 4, Logger: slog.New(slog.DiscardHandler),
+		Cluster: "c", Node: "b", FrameBytes: MinFrame, Window: 4, Logger: slog.New(slog.DiscardHandler),
 	}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
@@ -246,7 +246,7 @@ func FuzzFirstBytes(f *testing.F) {
 	}
 	safe := plain
 	safe.Identity = identity(f, authority(f, "c"), "b")
-	ask := hello{version: helloVersion, kind: helloAsk, class: classSmall, cluster: "c", from: "x", to: "b", frameBytes: minFrame, window: 1}
+	ask := hello{version: helloVersion, kind: helloAsk, class: classSmall, cluster: "c", from: "x", to: "b", frameBytes: MinFrame, window: 1}
 	f.Add(ask.append(nil))
 	f.Add([]byte{0x16, 3, 1, 0, 5, 1, 0, 0, 1, 0, 0x16, 3, 1})
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -276,7 +276,7 @@ func FuzzAnswerReader(f *testing.F) {
 		}
 		e := newEndpoint(c)
 		defer e.cancel()
-		l := newOutlink(e, "b", classSmall, tape{Reader: bytes.NewReader(b)}, minFrame, window)
+		l := newOutlink(e, "b", classSmall, tape{Reader: bytes.NewReader(b)}, MinFrame, window)
 		s := &Sender{e: e, to: "b", key: LaneKey{1, Step}, link: l, wake: make(chan struct{}, 1), dead: make(chan struct{})}
 		if err := l.add(s); err != nil {
 			t.Fatal(err)

@@ -20,15 +20,16 @@ import (
 
 // badInput is a command that cannot work, and what its message has to say.
 type badInput struct {
-	args []string
-	want []string
+	args   []string
+	status int
+	want   []string // of its message
 }
 
 // sideBySide is how many commands run at a time: most of them only wait.
 const sideBySide = 6
 
-// refused runs commands, and holds each to ending by itself, with an error status and a short message that
-// says what is wanted of it.
+// refused runs commands, and holds each to ending by itself, with the status that it should have and a short
+// message that says what is wanted of it.
 func refused(t *testing.T, cases map[string]badInput) {
 	var g errgroup.Group
 	g.SetLimit(sideBySide)
@@ -40,8 +41,8 @@ func refused(t *testing.T, cases map[string]badInput) {
 
 func (c badInput) check(t *testing.T) {
 	_, stderr, status := run(t, exitWithin, c.args...)
-	if status != statusFailed && status != statusUsage {
-		t.Errorf("status %d", status)
+	if status != c.status {
+		t.Errorf("status %d, want %d", status, c.status)
 	}
 	for _, want := range c.want {
 		if !strings.Contains(stderr, want) {
@@ -59,108 +60,108 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		return append([]string{"plan", "--model", minimaxConfig, "--cluster", m4Cluster}, args...)
 	}
 	cases := map[string]badInput{
-		"unknown command":          {[]string{"frobnicate"}, []string{"frobnicate", "orrery --help"}},
-		"no prompt":                {[]string{"generate"}, []string{"--prompt or --prompt-file", "orrery generate --help"}},
-		"one prompt and several":   {generate("--prompts", os.DevNull), []string{"--prompt and --prompts"}},
-		"prompts from nowhere":     {[]string{"generate", "--prompts", "missing.txt"}, []string{"--prompts", "missing.txt", "no such file"}},
-		"no line with a prompt":    {[]string{"generate", "--prompts", os.DevNull}, []string{"--prompts", os.DevNull, "no line"}},
-		"two from standard input":  {[]string{"generate", "--prompts", "-", "--prompt-file", "-"}, []string{"--prompts -", "standard input"}},
-		"no sequences":             {generate("--sequences", "0"), []string{"--sequences", "1 or more"}},
-		"no such model":            {generate("--model", "missing"), []string{"model missing", "no such file", "--data-dir", "recall"}},
-		"no such prompt file":      {[]string{"generate", "--prompt-file", "missing.txt"}, []string{"missing.txt", "no such file"}},
-		"a prompt without an end":  {[]string{"generate", "--prompt-file", "/dev/zero"}, []string{"/dev/zero", "over 64 MiB"}},
-		"prompts without an end":   {[]string{"generate", "--prompts", "/dev/zero"}, []string{"--prompts", "/dev/zero", "over 64 MiB"}},
-		"a plan without an end":    {[]string{"plan", "--model", minimaxConfig, "--cluster", "/dev/zero", "--context", "9"}, []string{"/dev/zero", "over 64 MiB"}},
-		"a model without an end":   {[]string{"plan", "--model", "/dev/zero", "--cluster", m4Cluster, "--context", "9"}, []string{"/dev/zero", "over 64 MiB"}},
-		"too many prompts":         {[]string{"generate", "--prompts", manyLines(t)}, []string{"--prompts", "over 65536 lines"}},
-		"an empty prompt file":     {[]string{"generate", "--prompt-file", os.DevNull}, []string{os.DevNull, "empty"}},
-		"too long for the context": {[]string{"generate", "--context", "64", "--prompt", strings.Repeat("word ", 100)}, []string{"context of 64", "--context "}},
+		"unknown command":          {[]string{"frobnicate"}, statusUsage, []string{"frobnicate", "orrery --help"}},
+		"no prompt":                {[]string{"generate"}, statusUsage, []string{"--prompt or --prompt-file", "orrery generate --help"}},
+		"one prompt and several":   {generate("--prompts", os.DevNull), statusUsage, []string{"--prompt and --prompts"}},
+		"prompts from nowhere":     {[]string{"generate", "--prompts", "missing.txt"}, statusUsage, []string{"--prompts", "missing.txt", "no such file"}},
+		"no line with a prompt":    {[]string{"generate", "--prompts", os.DevNull}, statusFailed, []string{"--prompts", os.DevNull, "no line"}},
+		"two from standard input":  {[]string{"generate", "--prompts", "-", "--prompt-file", "-"}, statusUsage, []string{"--prompts -", "standard input"}},
+		"no sequences":             {generate("--sequences", "0"), statusUsage, []string{"--sequences", "1 or more"}},
+		"no such model":            {generate("--model", "missing"), statusUsage, []string{"model missing", "no such file", "--data-dir", "recall"}},
+		"no such prompt file":      {[]string{"generate", "--prompt-file", "missing.txt"}, statusUsage, []string{"missing.txt", "no such file"}},
+		"a prompt without an end":  {[]string{"generate", "--prompt-file", "/dev/zero"}, statusFailed, []string{"/dev/zero", "over 64 MiB"}},
+		"prompts without an end":   {[]string{"generate", "--prompts", "/dev/zero"}, statusFailed, []string{"--prompts", "/dev/zero", "over 64 MiB"}},
+		"a plan without an end":    {[]string{"plan", "--model", minimaxConfig, "--cluster", "/dev/zero", "--context", "9"}, statusFailed, []string{"/dev/zero", "over 64 MiB"}},
+		"a model without an end":   {[]string{"plan", "--model", "/dev/zero", "--cluster", m4Cluster, "--context", "9"}, statusFailed, []string{"/dev/zero", "over 64 MiB"}},
+		"too many prompts":         {[]string{"generate", "--prompts", manyLines(t)}, statusFailed, []string{"--prompts", "over 65536 lines"}},
+		"an empty prompt file":     {[]string{"generate", "--prompt-file", os.DevNull}, statusFailed, []string{os.DevNull, "empty"}},
+		"too long for the context": {[]string{"generate", "--context", "64", "--prompt", strings.Repeat("word ", 100)}, statusFailed, []string{"context of 64", "--context "}},
 		"a context beyond the model's": {
-			generate("--context", "99999999"), []string{"context 99999999", "262144"}},
-		"no such mode":              {generate("--mode", "fast"), []string{"--mode", `"fast"`, "pipeline, pooled or ring"}},
-		"no such KV format":         {generate("--kv", "q9"), []string{"--kv", `"q9"`, "f16, f32, q8, q4"}},
-		"no such output format":     {generate("--format", "xml"), []string{"--format", "json"}},
-		"a switch without a mode":   {generate("--switch-at", "8"), []string{"--switch-at", "64:pooled"}},
-		"a switch to nowhere":       {generate("--switch-at", "8:fast"), []string{"--switch-at", `"fast"`}},
-		"a switch at a word":        {generate("--switch-at", "x:ring"), []string{"--switch-at", "64:pooled"}},
-		"switches in disorder":      {generate("--switch-at", "8:ring,4:pooled"), []string{"--switch-at", `"4:pooled"`}},
-		"a switch behind the end":   {generate("--switch-at", "8:ring,256:pooled"), []string{"--switch-at 256:pooled", "--max-tokens 256"}},
-		"a number beyond all":       {generate("--context", "99999999999"), []string{"--context", "99999999999 is more than 2147483647"}},
-		"a flag for a value":        {generate("--model", "--chat"), []string{`--model: "--chat"`, "--model=--chat"}},
-		"auto and switches":         {generate("--mode", "auto", "--switch-at", "8:ring"), []string{"--mode auto", "--switch-at"}},
-		"no nodes":                  {generate("--nodes", "0"), []string{"--nodes", "1 or more"}},
-		"too many nodes":            {generate("--nodes", "99"), []string{"--nodes", "99", "16"}},
-		"nodes of two kinds":        {generate("--nodes", "2", "--join", "127.0.0.1:1"), []string{"--nodes and --join"}},
-		"no chunk":                  {generate("--chunk", "0"), []string{"--chunk", "1 or more"}},
-		"a negative chunk":          {generate("--chunk", "-1"), []string{`--chunk: "-1"`, "--chunk=-1"}},
-		"no block":                  {generate("--block", "0"), []string{"--block", "1 or more"}},
-		"an absurd block":           {generate("--block", "99999999"), []string{"block of 99999999"}},
-		"no tokens":                 {generate("--max-tokens", "0"), []string{"--max-tokens", "1 or more"}},
-		"top-p beyond 1":            {generate("--top-p", "7"), []string{"top_p: 7"}},
-		"a negative top-k":          {generate("--top-k=-1"), []string{"top_k: -1"}},
-		"min-p beyond 1":            {generate("--min-p", "3"), []string{"min_p: 3"}},
-		"a negative temperature":    {generate("--temperature=-1"), []string{"temperature: -1"}},
-		"no temperature":            {generate("--temperature", "nan"), []string{"temperature: NaN"}},
-		"a bad gossip address":      {generate("--join", "127.0.0.1:1", "--bind", "here"), []string{`"here"`, "port"}},
-		"no certificate":            {generate("--join", "127.0.0.1:1", "--tls", "missing"), []string{"missing", "node.crt", "orrery ca issue"}},
-		"safe and not":              {generate("--join", "127.0.0.1:1", "--tls", "x", "--insecure"), []string{"--tls and --insecure"}},
-		"a needless certificate":    {generate("--nodes", "2", "--tls", "x"), []string{"--tls", "--join"}},
-		"a client in the open":      {generate("--join", "127.0.0.1:1", "--bind", "0.0.0.0:0"), []string{"0.0.0.0:0", "orrery ca init", "orrery ca issue", "--tls", "--insecure"}},
-		"a node in the open":        {[]string{"node", "--bind", ":0"}, []string{":0", "orrery ca init", "orrery ca issue", "--tls", "--insecure"}},
-		"a node half in the open":   {[]string{"node", "--bind", "127.0.0.1:0", "--listen", "[::]:0"}, []string{"[::]:0", "orrery ca init", "orrery ca issue"}},
-		"an authority of no life":   {[]string{"ca", "init", "--days", "0"}, []string{"--days", "1 or more"}},
-		"an immortal authority":     {[]string{"ca", "init", "--days", "99999"}, []string{"--days", "36500"}},
-		"a plan of no context":      {planned("--context", "0"), []string{"--context", "1 or more"}},
-		"a plan of no sequences":    {planned("--context", "9", "--sequences", "0"), []string{"--sequences", "1 or more"}},
-		"a plan of nothing reached": {planned("--context", "9", "--efficiency", "0"), []string{"--efficiency", "above 0"}},
-		"a plan of a running name":  {planned("--context", "9", "--cluster-name", "x"), []string{"--cluster-name", "--join"}},
-		"an authority of no name":   {[]string{"ca", "init", "--cluster", "a b", "--dir", "missing"}, []string{`"a b"`}},
-		"no authority":              {[]string{"ca", "issue", "a", "--dir", "missing"}, []string{"missing", "ca.crt", "orrery ca init"}},
-		"a certificate of nothing":  {[]string{"ca", "issue"}, []string{"<node>"}},
-		"no certificates":           {[]string{"ca", "show", "."}, []string{"neither node.crt nor ca.crt"}},
-		"a node without a size":     {[]string{"node", "--memory", "8XB"}, []string{"--memory", "8GiB"}},
-		"a node with a bad name":    {[]string{"node", "--name", "a b", "--bind", "127.0.0.1:0"}, []string{`"a b"`}},
-		"a node on a bad port":      {[]string{"node", "--bind", "127.0.0.1:99999", "--bandwidth", "1GB"}, []string{"127.0.0.1:99999", "65535"}},
-		"faults that are none":      {[]string{"node", "--faults", "at 1s: cut; after 3: cut"}, []string{"--faults", "line 1, column 20", "frames"}},
-		"no way to check":           {[]string{"node", "--checksums", "maybe"}, []string{"--checksums", "maybe", "auto, on or off"}},
-		"a node without its models": {[]string{"node", "--data-dir", "missing"}, []string{"--data-dir", "missing"}},
-		"a demo in a small context": {[]string{"demo", "--context", "100"}, []string{"100", "--context "}},
-		"a demo of nothing":         {[]string{"demo", "--codes", "0"}, []string{"--codes", "1 or more"}},
-		"no way to wait":            {[]string{"demo", "--synch", "slow"}, []string{"--synch", `"slow"`, "safe or fast"}},
-		"both ends of a benchmark":  {[]string{"bench", "transport", "--peer", "127.0.0.1:1", "--listen", "127.0.0.1:0"}, []string{"--peer and --listen"}},
-		"a benchmark of nobody":     {[]string{"bench", "transport", "--peer", "127.0.0.1:1"}, []string{"127.0.0.1:1", "refused"}},
-		"a benchmark of no frames":  {[]string{"bench", "transport", "--frame", "1B"}, []string{"FrameBytes", "1024"}},
-		"a needless bench tls":      {[]string{"bench", "transport", "--tls", "."}, []string{"--tls", "--peer"}},
-		"nobody to join":            {[]string{"node", "--join="}, []string{"--join is empty", "orrery node --help"}},
-		"nowhere to write a key":    {[]string{"ca", "issue", "a", "--out", ""}, []string{"--out is empty", "orrery ca issue --help"}},
-		"no such log level":         {generate("--log-level", "loud"), []string{"--log-level", `"loud"`, "debug, info, warn or error"}},
-		"more threads than any":     {[]string{"node", "--bind", "127.0.0.1:0", "--threads", "2147483647"}, []string{"--threads", "4096"}},
-		"fewer threads than any":    {[]string{"node", "--bind", "127.0.0.1:0", "--threads", "0"}, []string{"--threads", "between 1 and"}},
-		"attention by millions":     {[]string{"bench", "attention", "--threads", "9999999"}, []string{"--threads", "4096"}},
-		"no memory":                 {[]string{"node", "--memory", "0"}, []string{"--memory", `"0"`, "8GiB"}},
-		"a node on no device":       {[]string{"node", "--device", "abacus"}, []string{`"abacus"`, "auto, cpu, metal, cuda, emulator"}},
-		"a node at no port":         {[]string{"node", "--bind", "127.0.0.1:0", "--listen", "here"}, []string{`listen address "here"`, "port"}},
-		"an address for nobody":     {generate("--bind", "127.0.0.1:0"), []string{"--bind", "--join"}},
-		"a name for nobody":         {generate("--nodes", "2", "--cluster", "x"), []string{"--cluster", "--join"}},
-		"a certificate for nobody":  {[]string{"trace", "--tls", "x"}, []string{"--tls", "--join"}},
-		"a device of others":        {generate("--join", "127.0.0.1:1", "--device", "cpu"), []string{"--device", "--join"}},
-		"threads of others":         {[]string{"bench", "decode", "--join", "127.0.0.1:1", "--threads", "2"}, []string{"--threads", "--join"}},
-		"an adapter for nobody":     {generate("--rdma", "mlx5_0"), []string{"--rdma", "--nodes or --join"}},
-		"an odd adapter":            {generate("--nodes", "1", "--rdma=-1"), []string{"rdma", "a node process ended before it was ready"}},
-		"no kernel of that name":    {[]string{"bench", "kernels", "--device", "emulator", "--only", "bogus"}, []string{"--only bogus"}},
-		"a peer of no port":         {[]string{"bench", "transport", "--peer", "here"}, []string{"--peer here", "port"}},
-		"a listener of no port":     {[]string{"bench", "transport", "--listen", "here"}, []string{"--listen here", "port"}},
-		"a memory test of nothing":  {[]string{"bench", "memory", "--model", "missing", "--nodes", "1"}, []string{"model missing: no such file"}},
-		"a memory test of no model": {[]string{"bench", "memory", "--model", os.DevNull, "--nodes", "1"}, []string{"1 node, pipeline, context 1024: ", os.DevNull}},
-		"attention in huge blocks":  {[]string{"bench", "attention", "--block", "16385"}, []string{"block of 16385", "16384"}},
-		"more at the end than all":  {[]string{"bench", "memory", "--context", "4096,512", "--last", "505"}, []string{"--last 505", "512", "504"}},
-		"nothing before decoding":   {[]string{"bench", "memory", "--context", "8"}, []string{"--decode 8", "8 tokens"}},
-		"no time at all":            {[]string{"bench", "memory", "--timeout", "0"}, []string{"--timeout", "more than 0"}},
-		"a trace into a directory":  {[]string{"trace", "-o", "."}, []string{"--output", "is a directory", "FILE"}},
-		"a trace to nowhere":        {[]string{"trace", "-o", "missing/x.json"}, []string{"--output", "missing", "no such file"}},
-		"a picture in no directory": {[]string{"bench", "attention", "--plot", "missing/x.svg"}, []string{"--plot", "missing", "no such file"}},
-		"a plan's picture nowhere":  {planned("--context", "9", "--plot", "missing/x.svg"), []string{"--plot", "missing", "no such file"}},
-		"an absurd demo":            {[]string{"demo", "--nodes", "1", "--context", "3000000"}, []string{"3000000", "262144"}},
+			generate("--context", "99999999"), statusFailed, []string{"context 99999999", "262144"}},
+		"no such mode":              {generate("--mode", "fast"), statusUsage, []string{"--mode", `"fast"`, "pipeline, pooled or ring"}},
+		"no such KV format":         {generate("--kv", "q9"), statusUsage, []string{"--kv", `"q9"`, "f16, f32, q8, q4"}},
+		"no such output format":     {generate("--format", "xml"), statusUsage, []string{"--format", "json"}},
+		"a switch without a mode":   {generate("--switch-at", "8"), statusUsage, []string{"--switch-at", "64:pooled"}},
+		"a switch to nowhere":       {generate("--switch-at", "8:fast"), statusUsage, []string{"--switch-at", `"fast"`}},
+		"a switch at a word":        {generate("--switch-at", "x:ring"), statusUsage, []string{"--switch-at", "64:pooled"}},
+		"switches in disorder":      {generate("--switch-at", "8:ring,4:pooled"), statusUsage, []string{"--switch-at", `"4:pooled"`}},
+		"a switch behind the end":   {generate("--switch-at", "8:ring,256:pooled"), statusUsage, []string{"--switch-at 256:pooled", "--max-tokens 256"}},
+		"a number beyond all":       {generate("--context", "99999999999"), statusUsage, []string{"--context", "99999999999 is more than 2147483647"}},
+		"a flag for a value":        {generate("--model", "--chat"), statusUsage, []string{`--model: "--chat"`, "--model=--chat"}},
+		"auto and switches":         {generate("--mode", "auto", "--switch-at", "8:ring"), statusUsage, []string{"--mode auto", "--switch-at"}},
+		"no nodes":                  {generate("--nodes", "0"), statusUsage, []string{"--nodes", "between 1 and 16"}},
+		"too many nodes":            {generate("--nodes", "99"), statusUsage, []string{"--nodes", "99", "16"}},
+		"nodes of two kinds":        {generate("--nodes", "2", "--join", "127.0.0.1:1"), statusUsage, []string{"--nodes and --join"}},
+		"no chunk":                  {generate("--chunk", "0"), statusUsage, []string{"--chunk", "1 or more"}},
+		"a negative chunk":          {generate("--chunk", "-1"), statusUsage, []string{`--chunk: "-1"`, "--chunk=-1"}},
+		"no block":                  {generate("--block", "0"), statusUsage, []string{"--block", "between 1 and 16384"}},
+		"an absurd block":           {generate("--block", "99999999"), statusUsage, []string{"--block", `"99999999"`, "16384"}},
+		"no tokens":                 {generate("--max-tokens", "0"), statusUsage, []string{"--max-tokens", "1 or more"}},
+		"top-p beyond 1":            {generate("--top-p", "7"), statusUsage, []string{"top_p: 7"}},
+		"a negative top-k":          {generate("--top-k=-1"), statusUsage, []string{"top_k: -1"}},
+		"min-p beyond 1":            {generate("--min-p", "3"), statusUsage, []string{"min_p: 3"}},
+		"a negative temperature":    {generate("--temperature=-1"), statusUsage, []string{"temperature: -1"}},
+		"no temperature":            {generate("--temperature", "nan"), statusUsage, []string{"temperature: NaN"}},
+		"a bad gossip address":      {generate("--join", "127.0.0.1:1", "--bind", "here"), statusUsage, []string{`"here"`, "port"}},
+		"no certificate":            {generate("--join", "127.0.0.1:1", "--tls", "missing"), statusUsage, []string{"missing", "node.crt", "orrery ca issue"}},
+		"safe and not":              {generate("--join", "127.0.0.1:1", "--tls", "x", "--insecure"), statusUsage, []string{"--tls and --insecure"}},
+		"a needless certificate":    {generate("--nodes", "2", "--tls", "x"), statusUsage, []string{"--tls", "--join"}},
+		"a client in the open":      {generate("--join", "127.0.0.1:1", "--bind", "0.0.0.0:0"), statusUsage, []string{"0.0.0.0:0", "orrery ca init", "orrery ca issue", "--tls", "--insecure"}},
+		"a node in the open":        {[]string{"node", "--bind", ":0"}, statusUsage, []string{":0", "orrery ca init", "orrery ca issue", "--tls", "--insecure"}},
+		"a node half in the open":   {[]string{"node", "--bind", "127.0.0.1:0", "--listen", "[::]:0"}, statusUsage, []string{"[::]:0", "orrery ca init", "orrery ca issue"}},
+		"an authority of no life":   {[]string{"ca", "init", "--days", "0"}, statusUsage, []string{"--days", "1 or more"}},
+		"an immortal authority":     {[]string{"ca", "init", "--days", "99999"}, statusUsage, []string{"--days", "36500"}},
+		"a plan of no context":      {planned("--context", "0"), statusUsage, []string{"--context", "1 or more"}},
+		"a plan of no sequences":    {planned("--context", "9", "--sequences", "0"), statusUsage, []string{"--sequences", "1 or more"}},
+		"a plan of nothing reached": {planned("--context", "9", "--efficiency", "0"), statusUsage, []string{"--efficiency", "above 0"}},
+		"a plan of a running name":  {planned("--context", "9", "--cluster-name", "x"), statusUsage, []string{"--cluster-name", "--join"}},
+		"an authority of no name":   {[]string{"ca", "init", "--cluster", "a b", "--dir", "missing"}, statusUsage, []string{`"a b"`}},
+		"no authority":              {[]string{"ca", "issue", "a", "--dir", "missing"}, statusFailed, []string{"missing", "ca.crt", "orrery ca init"}},
+		"a certificate of nothing":  {[]string{"ca", "issue"}, statusUsage, []string{"<node>"}},
+		"no certificates":           {[]string{"ca", "show", "."}, statusFailed, []string{"neither node.crt nor ca.crt"}},
+		"a node without a size":     {[]string{"node", "--memory", "8XB"}, statusUsage, []string{"--memory", "8GiB"}},
+		"a node with a bad name":    {[]string{"node", "--name", "a b", "--bind", "127.0.0.1:0"}, statusUsage, []string{`"a b"`}},
+		"a node on a bad port":      {[]string{"node", "--bind", "127.0.0.1:99999", "--bandwidth", "1GB"}, statusUsage, []string{"127.0.0.1:99999", "65535"}},
+		"faults that are none":      {[]string{"node", "--faults", "at 1s: cut; after 3: cut"}, statusUsage, []string{"--faults", "line 1, column 20", "frames"}},
+		"no way to check":           {[]string{"node", "--checksums", "maybe"}, statusUsage, []string{"--checksums", "maybe", "auto, on or off"}},
+		"a node without its models": {[]string{"node", "--data-dir", "missing"}, statusUsage, []string{"--data-dir", "missing"}},
+		"a demo in a small context": {[]string{"demo", "--context", "100"}, statusUsage, []string{"100", "--context "}},
+		"a demo of nothing":         {[]string{"demo", "--codes", "0"}, statusUsage, []string{"--codes", "1 or more"}},
+		"no way to wait":            {[]string{"demo", "--synch", "slow"}, statusUsage, []string{"--synch", `"slow"`, "safe or fast"}},
+		"both ends of a benchmark":  {[]string{"bench", "transport", "--peer", "127.0.0.1:1", "--listen", "127.0.0.1:0"}, statusUsage, []string{"--peer and --listen"}},
+		"a benchmark of nobody":     {[]string{"bench", "transport", "--peer", "127.0.0.1:1"}, statusFailed, []string{"127.0.0.1:1", "refused"}},
+		"a benchmark of no frames":  {[]string{"bench", "transport", "--frame", "1B"}, statusUsage, []string{"--frame", "1024"}},
+		"a needless bench tls":      {[]string{"bench", "transport", "--tls", "."}, statusUsage, []string{"--tls", "--peer"}},
+		"nobody to join":            {[]string{"node", "--join="}, statusUsage, []string{"--join is empty", "orrery node --help"}},
+		"nowhere to write a key":    {[]string{"ca", "issue", "a", "--out", ""}, statusUsage, []string{"--out is empty", "orrery ca issue --help"}},
+		"no such log level":         {generate("--log-level", "loud"), statusUsage, []string{"--log-level", `"loud"`, "debug, info, warn or error"}},
+		"more threads than any":     {[]string{"node", "--bind", "127.0.0.1:0", "--threads", "2147483647"}, statusUsage, []string{"--threads", "4096"}},
+		"fewer threads than any":    {[]string{"node", "--bind", "127.0.0.1:0", "--threads", "0"}, statusUsage, []string{"--threads", "between 1 and"}},
+		"attention by millions":     {[]string{"bench", "attention", "--threads", "9999999"}, statusUsage, []string{"--threads", "4096"}},
+		"no memory":                 {[]string{"node", "--memory", "0"}, statusUsage, []string{"--memory", `"0"`, "8GiB"}},
+		"a node on no device":       {[]string{"node", "--device", "abacus"}, statusUsage, []string{`"abacus"`, "auto, cpu, metal, cuda, emulator"}},
+		"a node at no port":         {[]string{"node", "--bind", "127.0.0.1:0", "--listen", "here"}, statusUsage, []string{"--listen", `"here"`, "port"}},
+		"an address for nobody":     {generate("--bind", "127.0.0.1:0"), statusUsage, []string{"--bind", "--join"}},
+		"a name for nobody":         {generate("--nodes", "2", "--cluster", "x"), statusUsage, []string{"--cluster", "--join"}},
+		"a certificate for nobody":  {[]string{"trace", "--tls", "x"}, statusUsage, []string{"--tls", "--join"}},
+		"a device of others":        {generate("--join", "127.0.0.1:1", "--device", "cpu"), statusUsage, []string{"--device", "--join"}},
+		"threads of others":         {[]string{"bench", "decode", "--join", "127.0.0.1:1", "--threads", "2"}, statusUsage, []string{"--threads", "--join"}},
+		"an adapter for nobody":     {generate("--rdma", "mlx5_0"), statusUsage, []string{"--rdma", "--nodes or --join"}},
+		"an odd adapter":            {generate("--nodes", "1", "--rdma=-1"), statusFailed, []string{"rdma", "a node process ended before it was ready"}},
+		"no kernel of that name":    {[]string{"bench", "kernels", "--device", "emulator", "--only", "bogus"}, statusFailed, []string{"--only bogus"}},
+		"a peer of no port":         {[]string{"bench", "transport", "--peer", "here"}, statusUsage, []string{"--peer", `"here"`, "port"}},
+		"a listener of no port":     {[]string{"bench", "transport", "--listen", "here"}, statusUsage, []string{"--listen", `"here"`, "port"}},
+		"a memory test of nothing":  {[]string{"bench", "memory", "--model", "missing", "--nodes", "1"}, statusUsage, []string{"model missing: no such file"}},
+		"a memory test of no model": {[]string{"bench", "memory", "--model", os.DevNull, "--nodes", "1"}, statusFailed, []string{"1 node, pipeline, context 1024: ", os.DevNull}},
+		"attention in huge blocks":  {[]string{"bench", "attention", "--block", "16385"}, statusUsage, []string{"--block", `"16385"`, "16384"}},
+		"more at the end than all":  {[]string{"bench", "memory", "--context", "4096,512", "--last", "505"}, statusUsage, []string{"--last 505", "512", "504"}},
+		"nothing before decoding":   {[]string{"bench", "memory", "--context", "8"}, statusUsage, []string{"--decode 8", "8 tokens"}},
+		"no time at all":            {[]string{"bench", "memory", "--timeout", "0"}, statusUsage, []string{"--timeout", "more than 0"}},
+		"a trace into a directory":  {[]string{"trace", "-o", "."}, statusUsage, []string{"--output", "is a directory", "FILE"}},
+		"a trace to nowhere":        {[]string{"trace", "-o", "missing/x.json"}, statusUsage, []string{"--output", "missing", "no such file"}},
+		"a picture in no directory": {[]string{"bench", "attention", "--plot", "missing/x.svg"}, statusUsage, []string{"--plot", "missing", "no such file"}},
+		"a plan's picture nowhere":  {planned("--context", "9", "--plot", "missing/x.svg"), statusUsage, []string{"--plot", "missing", "no such file"}},
+		"an absurd demo":            {[]string{"demo", "--nodes", "1", "--context", "3000000"}, statusFailed, []string{"3000000", "262144"}},
 	}
 	refused(t, cases)
 }
@@ -190,15 +191,15 @@ func TestBadTokenIDsAreNamed(t *testing.T) {
 	} {
 		path := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
 		write(t, path, []byte(c.ids))
-		cases[name] = badInput{[]string{"logits", "--ids-file", path, "--out", out}, append(c.want, path)}
+		cases[name] = badInput{[]string{"logits", "--ids-file", path, "--out", out}, statusFailed, append(c.want, path)}
 	}
 	good := filepath.Join(dir, "good")
 	write(t, good, []byte("1 2 3"))
-	cases["no end"] = badInput{[]string{"logits", "--ids-file", "/dev/zero", "--out", out}, []string{"/dev/zero", "over 64 MiB"}}
-	cases["no such file"] = badInput{[]string{"logits", "--ids-file", "missing.txt", "--out", out}, []string{"--ids-file", "missing.txt"}}
-	cases["logits in auto"] = badInput{[]string{"logits", "--ids-file", good, "--out", out, "--mode", "auto"}, []string{"--mode auto", "pipeline, pooled or ring"}}
-	cases["nowhere to write"] = badInput{[]string{"logits", "--ids-file", good, "--out", filepath.Join(dir, "missing", "out.npy")}, []string{"out.npy", "no such file"}}
-	cases["more decoded than there are"] = badInput{[]string{"logits", "--ids-file", good, "--out", out, "--decode", "9"}, []string{"last 9 of 3"}}
+	cases["no end"] = badInput{[]string{"logits", "--ids-file", "/dev/zero", "--out", out}, statusFailed, []string{"/dev/zero", "over 64 MiB"}}
+	cases["no such file"] = badInput{[]string{"logits", "--ids-file", "missing.txt", "--out", out}, statusUsage, []string{"--ids-file", "missing.txt"}}
+	cases["logits in auto"] = badInput{[]string{"logits", "--ids-file", good, "--out", out, "--mode", "auto"}, statusUsage, []string{"--mode auto", "pipeline, pooled or ring"}}
+	cases["nowhere to write"] = badInput{[]string{"logits", "--ids-file", good, "--out", filepath.Join(dir, "missing", "out.npy")}, statusUsage, []string{"--out", "out.npy", "no such file"}}
+	cases["more decoded than there are"] = badInput{[]string{"logits", "--ids-file", good, "--out", out, "--decode", "9"}, statusFailed, []string{"--decode 9", "last 9 of 3"}}
 	refused(t, cases)
 	if _, err := os.Stat(out); !os.IsNotExist(err) {
 		t.Errorf("a file was left behind: %v", err)
@@ -207,7 +208,7 @@ func TestBadTokenIDsAreNamed(t *testing.T) {
 
 func TestBadModelFilesAreNamed(t *testing.T) {
 	cases := map[string]badInput{
-		"no directory": {[]string{"generate", "--model", "missing", "--prompt", "Once"}, []string{"missing", "no such file"}},
+		"no directory": {[]string{"generate", "--model", "missing", "--prompt", "Once"}, statusUsage, []string{"missing", "no such file"}},
 	}
 	for name, c := range map[string]struct {
 		spoil func(t *testing.T, dir string)
@@ -274,7 +275,7 @@ func TestBadModelFilesAreNamed(t *testing.T) {
 		dir := t.TempDir()
 		writeModel(t, dir)
 		c.spoil(t, dir)
-		cases[name] = badInput{[]string{"generate", "--model", dir, "--prompt", "Once", "--max-tokens", "2"}, append(c.want, dir)}
+		cases[name] = badInput{[]string{"generate", "--model", dir, "--prompt", "Once", "--max-tokens", "2"}, statusFailed, append(c.want, dir)}
 	}
 	refused(t, cases)
 }
@@ -349,15 +350,15 @@ func TestWhoCannotJoinIsToldWhy(t *testing.T) {
 	small := startNode(t, "small", "--bandwidth", "10GB", "--memory", "1MiB")
 	generate := func(args ...string) []string { return append([]string{"generate", "--prompt", "Once"}, args...) }
 	refused(t, map[string]badInput{
-		"nobody there":       {generate("--join", dead), []string{dead, "refused", "--join"}},
-		"no address":         {generate("--join", "there"), []string{"there", "port"}},
-		"another cluster":    {generate("--join", n.addr, "--cluster", "other"), []string{n.addr, `"other"`, `"orrery"`, "--cluster"}},
-		"a needless key":     {generate("--join", n.addr, "--tls", certified), []string{n.addr, "key", "--tls"}},
-		"a name that is had": {[]string{"node", "--name", "a", "--join", n.addr, "--bandwidth", "1GB"}, []string{"node a", "taken", "--name"}},
-		"a port that is had": {[]string{"node", "--name", "b", "--bind", n.addr, "--bandwidth", "1GB"}, []string{n.addr, "in use", "another port in --bind"}},
-		"who sends garbage":  {generate("--join", garbage), []string{garbage}},
-		"who says nothing":   {generate("--join", silent), []string{silent}},
-		"too little memory":  {generate("--join", small.addr), []string{"node small lacks", "it fits with", "layers", "needs"}},
+		"nobody there":       {generate("--join", dead), statusFailed, []string{dead, "refused", "--join"}},
+		"no address":         {generate("--join", "there"), statusUsage, []string{"there", "port"}},
+		"another cluster":    {generate("--join", n.addr, "--cluster", "other"), statusFailed, []string{n.addr, `"other"`, `"orrery"`, "--cluster"}},
+		"a needless key":     {generate("--join", n.addr, "--tls", certified), statusFailed, []string{n.addr, "key", "--tls"}},
+		"a name that is had": {[]string{"node", "--name", "a", "--join", n.addr, "--bandwidth", "1GB"}, statusFailed, []string{"node a", "taken", "--name"}},
+		"a port that is had": {[]string{"node", "--name", "b", "--bind", n.addr, "--bandwidth", "1GB"}, statusFailed, []string{n.addr, "in use", "another port in --bind"}},
+		"who sends garbage":  {generate("--join", garbage), statusFailed, []string{garbage}},
+		"who says nothing":   {generate("--join", silent), statusFailed, []string{silent}},
+		"too little memory":  {generate("--join", small.addr), statusFailed, []string{"node small lacks", "it fits with", "layers", "needs"}},
 	})
 }
 

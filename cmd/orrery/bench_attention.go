@@ -25,7 +25,7 @@ type benchAttentionCmd struct {
 	KV      []kvFlag    `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32 (default: ${default})." default:"f16,q8,q4" placeholder:"FORMAT"`
 	Batch   []countFlag `help:"Tokens of a sequence that attend in one call: 1 as in decode, more as in prefill (default: ${default})." default:"1" placeholder:"N"`
 	Threads threadsFlag `help:"Threads (default: as many as there are cores)." placeholder:"N"`
-	Block   countFlag   `help:"Tokens of a KV block." default:"256"`
+	Block   blockFlag   `help:"Tokens of a KV block." default:"256"`
 	Repeat  countFlag   `help:"Runs, of 0.4 s or one call." default:"5"`
 	pictureFlags
 }
@@ -42,6 +42,9 @@ many layers as no cache holds. After each call as many bytes are read plainly el
 in that memory, by as many threads: shares of a read are of that. What the multipliers
 do at the most is measured before each run. "orrery bench kernels" measures GPUs.`
 }
+
+// AfterApply looks at the files that the flags name.
+func (c *benchAttentionCmd) AfterApply() error { return canDraw(c.Plot) }
 
 // Run measures.
 func (c *benchAttentionCmd) Run(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"runtime"
@@ -32,21 +33,25 @@ Without --nodes and --join it measures one node process. The cache is filled wit
 made-up keys and values up to each depth.`
 }
 
+// Validate looks at the flags together.
+func (c *benchDecodeCmd) Validate() error { return c.check() }
+
+// AfterApply looks at the files that the flags name.
+func (c *benchDecodeCmd) AfterApply() error {
+	return cmp.Or(c.Model.find(), c.TLS.load(), canDraw(c.Plot))
+}
+
 // Run measures.
 func (c *benchDecodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if len(c.Modes) == 0 {
 		c.Modes = []modeFlag{modeFlag(orrery.Pipeline)}
-	}
-	ref, err := c.ref()
-	if err != nil {
-		return err
 	}
 	on, err := c.begin(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer on.end()
-	r := &decodingReport{Model: c.Model, Nodes: on.nodes, Threads: on.threads, Batch: int(c.Batch)}
+	r := &decodingReport{Model: c.Model.name, Nodes: on.nodes, Threads: on.threads, Batch: int(c.Batch)}
 	r.keepTo(on.cpus)
 	var plain *cpu.PlainRead
 	if on.ours {
@@ -60,7 +65,7 @@ func (c *benchDecodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 	} else {
 		r.readOf(on.cluster.Nodes())
 	}
-	if err := c.measure(ctx, on.cluster, ref, plain, r); err != nil {
+	if err := c.measure(ctx, on.cluster, plain, r); err != nil {
 		return err
 	}
 	return c.write(r)

@@ -17,11 +17,11 @@ import (
 
 // decodingFlags say what bench decode measures.
 type decodingFlags struct {
-	Model  string      `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
+	Model  modelFlag   `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
 	Depth  []depthFlag `help:"Tokens in the cache when decoding begins (default: ${default})." default:"0,4096,16384" placeholder:"N"`
 	Modes  []modeFlag  `help:"Modes: pipeline, pooled, ring." placeholder:"MODE"`
 	KV     kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
-	Block  countFlag   `help:"Tokens of a KV block." default:"256"`
+	Block  blockFlag   `help:"Tokens of a KV block." default:"256"`
 	Batch  countFlag   `help:"Sequences that generate at the same time. Steps compute up to eight of them together, and read the weights once for all." default:"1"`
 	Tokens countFlag   `help:"Tokens of each sequence to generate in each run." default:"32"`
 	Repeat countFlag   `help:"Runs." default:"5"`
@@ -43,17 +43,14 @@ func (f *decodingFlags) decoding() *bench.Decoding {
 	return d
 }
 
-// ref is the model's reference.
-func (f *decodingFlags) ref() (string, error) { return (&modelFlags{Model: f.Model}).ref() }
-
 // measure loads the model on a cluster and measures it, beside a plain read unless that is nil.
-func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, ref string, plain *cpu.PlainRead, r *decodingReport) error {
+func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, plain *cpu.PlainRead, r *decodingReport) error {
 	d := f.decoding()
 	d.Plain = plain
 	if _, err := c.MeasureTurn(ctx); err != nil {
 		r.notes = append(r.notes, "Predictions take this command to hand out steps in no time: "+err.Error())
 	}
-	m, err := c.Load(ctx, ref, orrery.LoadOptions{Mode: d.Modes[0], Context: d.Context(), Sequences: d.Batch, BlockTokens: int(f.Block), KV: orrery.KVFormat(f.KV)})
+	m, err := c.Load(ctx, f.Model.ref, orrery.LoadOptions{Mode: d.Modes[0], Context: d.Context(), Sequences: d.Batch, BlockTokens: int(f.Block), KV: orrery.KVFormat(f.KV)})
 	if err != nil {
 		return err
 	}

@@ -18,14 +18,14 @@ import (
 )
 
 type benchMemoryCmd struct {
-	Model   string      `help:"Directory or GGUF file of a model, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
+	Model   modelFlag   `help:"Directory or GGUF file of a model, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
 	Context []countFlag `help:"Contexts to load the model with (default: ${default})." default:"1024,32768" placeholder:"N"`
-	Nodes   []countFlag `help:"Numbers of node processes to start (default: ${default})." default:"1,3" placeholder:"N"`
+	Nodes   []nodesFlag `help:"Numbers of node processes to start (default: ${default})." default:"1,3" placeholder:"N"`
 	Modes   []modeFlag  `help:"Modes: pipeline, pooled, ring (default: ${default})." default:"pipeline" placeholder:"MODE"`
 	KV      kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
 	Chunk   countFlag   `help:"Tokens that a node computes at a time in prefill." default:"1024"`
 	Last    countFlag   `help:"Tokens to compute at the end of each context: fewer than a chunk do not use all that was counted (default: 1024, or the whole of a smaller context)." placeholder:"N"`
-	Block   countFlag   `help:"Tokens of a KV block." default:"256"`
+	Block   blockFlag   `help:"Tokens of a KV block." default:"256"`
 	Decode  countFlag   `help:"Tokens to generate at the end of the context." default:"8"`
 	Timeout waitFlag    `help:"Bound on every wait within a step: a chunk behind a long context takes its time." default:"10m"`
 	Format  string      `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table"`
@@ -57,6 +57,9 @@ func (c *benchMemoryCmd) Validate() error {
 	return nil
 }
 
+// AfterApply looks at the files that the flags name.
+func (c *benchMemoryCmd) AfterApply() error { return c.Model.find() }
+
 // defaultLast is --last where it is not given.
 const defaultLast = 1024
 
@@ -84,15 +87,11 @@ type memoryRow struct {
 
 // Run measures every case.
 func (c *benchMemoryCmd) Run(ctx context.Context, log *slog.Logger) error {
-	ref, err := (&modelFlags{Model: c.Model}).ref()
-	if err != nil {
-		return err
-	}
 	var rows []memoryRow
 	for _, nodes := range c.Nodes {
 		for _, mode := range c.Modes {
 			for _, tokens := range c.Context {
-				more, err := c.measure(ctx, log, ref, int(nodes), orrery.Mode(mode), int(tokens))
+				more, err := c.measure(ctx, log, int(nodes), orrery.Mode(mode), int(tokens))
 				if err != nil {
 					return fmt.Errorf("%s, %v, context %d: %w", counted(int(nodes), "node"), orrery.Mode(mode), tokens, err)
 				}
@@ -104,13 +103,13 @@ func (c *benchMemoryCmd) Run(ctx context.Context, log *slog.Logger) error {
 }
 
 // measure is one case, on node processes of its own.
-func (c *benchMemoryCmd) measure(ctx context.Context, log *slog.Logger, ref string, nodes int, mode orrery.Mode, tokens int) ([]memoryRow, error) {
+func (c *benchMemoryCmd) measure(ctx context.Context, log *slog.Logger, nodes int, mode orrery.Mode, tokens int) ([]memoryRow, error) {
 	local, err := startLocal(ctx, localOptions{Nodes: nodes, Device: orrery.DeviceCPU, RDMA: rdmaFlags{RDMA: "off"}, Unmeasured: true}, log)
 	if err != nil {
 		return nil, err
 	}
 	defer local.stop()
-	plan, err := c.exercise(ctx, log, local, ref, mode, tokens)
+	plan, err := c.exercise(ctx, log, local, mode, tokens)
 	if err != nil {
 		return nil, err
 	}
@@ -129,13 +128,13 @@ func (c *benchMemoryCmd) measure(ctx context.Context, log *slog.Logger, ref stri
 }
 
 // exercise loads the model, and has its nodes take all the memory that they need in the mode.
-func (c *benchMemoryCmd) exercise(ctx context.Context, log *slog.Logger, local *localCluster, ref string, mode orrery.Mode, tokens int) (*placement.Plan, error) {
+func (c *benchMemoryCmd) exercise(ctx context.Context, log *slog.Logger, local *localCluster, mode orrery.Mode, tokens int) (*placement.Plan, error) {
 	cluster, err := local.join(ctx, log)
 	if err != nil {
 		return nil, err
 	}
 	defer cluster.Close()
-	m, err := cluster.Load(ctx, ref, orrery.LoadOptions{Mode: mode, Context: tokens, Chunk: int(c.Chunk), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV),
+	m, err := cluster.Load(ctx, c.Model.ref, orrery.LoadOptions{Mode: mode, Context: tokens, Chunk: int(c.Chunk), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV),
 		StepTimeout: time.Duration(c.Timeout)})
 	if err != nil {
 		return nil, err

@@ -12,17 +12,6 @@ type pictureFlags struct {
 	Plot   string `help:"Picture of speed over depth to write." type:"path" placeholder:"FILE.svg|.png"`
 }
 
-// Validate looks at the flags together.
-func (f *pictureFlags) Validate() error {
-	if f.Plot == "" {
-		return nil
-	}
-	if _, err := pictureFormat(f.Plot); err != nil {
-		return err
-	}
-	return canWrite("--plot", f.Plot)
-}
-
 // writeAll prints a report, and draws the picture if one is asked for.
 func (f *pictureFlags) writeAll(r report, p *bench.Picture) error {
 	if err := writeReport(os.Stdout, f.Format, r); err != nil || f.Plot == "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -16,12 +17,12 @@ import (
 )
 
 type benchPoolCmd struct {
-	Model  string      `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
-	Nodes  []countFlag `help:"Node processes, of one thread each: a cluster for each number." default:"2" placeholder:"N"`
+	Model  modelFlag   `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
+	Nodes  []nodesFlag `help:"Node processes, of one thread each: a cluster for each number." default:"2" placeholder:"N"`
 	Depth  []depthFlag `help:"Tokens in the cache when decoding begins (default: ${default})." default:"0,4096,16384" placeholder:"N"`
 	Modes  []modeFlag  `help:"Modes (default: ${default})." default:"pipeline,pooled,ring" placeholder:"MODE"`
 	KV     kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
-	Block  countFlag   `help:"Tokens of a KV block." default:"256"`
+	Block  blockFlag   `help:"Tokens of a KV block." default:"256"`
 	Tokens countFlag   `help:"Tokens to generate in each run, fewer where that would take more than a third of a second." default:"64"`
 	Rounds countFlag   `help:"Rounds: in each, what predictions go by is measured, and then every mode at every depth." default:"5"`
 	Synch  synchFlag   `help:"How nodes wait for the small messages of a step: safe in the kernel, fast spinning for up to 2 ms first, auto fast if there is a core for each." default:"auto" placeholder:"WAY"`
@@ -42,18 +43,17 @@ depth. Each run is held against what was predicted from measurements just before
 and just after it: the report has the median of the quotients, and the extremes.`
 }
 
+// AfterApply looks at the files that the flags name.
+func (c *benchPoolCmd) AfterApply() error { return cmp.Or(c.Model.find(), canDraw(c.Plot)) }
+
 // Run measures.
 func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
 	coarsenTimers(log)
-	ref, err := (&modelFlags{Model: c.Model}).ref()
-	if err != nil {
-		return err
-	}
 	available, err := processors()
 	if err != nil {
 		return err
 	}
-	r := &poolReport{Model: c.Model}
+	r := &poolReport{Model: c.Model.name}
 	most := int(slices.Max(c.Nodes))
 	switch cores := runtime.NumCPU(); {
 	case most > cores:
@@ -72,7 +72,7 @@ func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
 	// for the token that has come.
 	runtime.GOMAXPROCS(1)
 	for _, n := range c.Nodes {
-		if err := c.measure(ctx, int(n), ref, available, r, log); err != nil {
+		if err := c.measure(ctx, int(n), available, r, log); err != nil {
 			return fmt.Errorf("%s: %w", counted(int(n), "node"), err)
 		}
 	}
@@ -80,7 +80,7 @@ func (c *benchPoolCmd) Run(ctx context.Context, log *slog.Logger) error {
 }
 
 // measure compares on so many nodes.
-func (c *benchPoolCmd) measure(ctx context.Context, nodes int, ref string, available []int, r *poolReport, log *slog.Logger) error {
+func (c *benchPoolCmd) measure(ctx context.Context, nodes int, available []int, r *poolReport, log *slog.Logger) error {
 	local, err := startLocal(ctx, localOptions{Nodes: nodes, Device: orrery.DeviceCPU, Threads: 1, CPUs: available, Synch: orrery.Synch(c.Synch), RDMA: rdmaFlags{RDMA: "off"}}, log)
 	if err != nil {
 		return err
@@ -101,7 +101,7 @@ func (c *benchPoolCmd) measure(ctx context.Context, nodes int, ref string, avail
 	for _, m := range c.Modes {
 		o.Modes = append(o.Modes, orrery.Mode(m))
 	}
-	m, err := cluster.Load(ctx, ref, orrery.LoadOptions{Mode: o.Modes[0], Context: o.Context(), Sequences: o.Sequences(), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV)})
+	m, err := cluster.Load(ctx, c.Model.ref, orrery.LoadOptions{Mode: o.Modes[0], Context: o.Context(), Sequences: o.Sequences(), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV)})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"fmt"
@@ -19,13 +20,13 @@ import (
 )
 
 type benchPrefillCmd struct {
-	Model        string      `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR" group:"What to measure:"`
+	Model        modelFlag   `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR" group:"What to measure:"`
 	Tokens       []countFlag `help:"Tokens of the prompts (default: ${default})." default:"512,4096" placeholder:"N" group:"What to measure:"`
 	Depth        []depthFlag `help:"Tokens in the cache when a prompt begins (default: ${default})." default:"0" placeholder:"N" group:"What to measure:"`
 	Modes        []modeFlag  `help:"Modes: pipeline, pooled, ring." default:"pipeline" placeholder:"MODE" group:"What to measure:"`
 	KV           kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16" group:"What to measure:"`
 	Batch        countFlag   `help:"Tokens that a node computes at a time: the rows of a product." default:"1024" group:"What to measure:"`
-	Block        countFlag   `help:"Tokens of a KV block." default:"256" group:"What to measure:"`
+	Block        blockFlag   `help:"Tokens of a KV block." default:"256" group:"What to measure:"`
 	Repeat       countFlag   `help:"Runs." default:"5" group:"What to measure:"`
 	pictureFlags `embed:"" group:"What to measure:"`
 	benchedFlags `embed:"" group:"Where to compute:"`
@@ -45,24 +46,28 @@ many threads reach in a large product in bf16, and what their multipliers do at 
 inner kernel of that product on operands that lie in the first cache.`
 }
 
+// Validate looks at the flags together.
+func (c *benchPrefillCmd) Validate() error { return c.check() }
+
+// AfterApply looks at the files that the flags name.
+func (c *benchPrefillCmd) AfterApply() error {
+	return cmp.Or(c.Model.find(), c.TLS.load(), canDraw(c.Plot))
+}
+
 // Run measures.
 func (c *benchPrefillCmd) Run(ctx context.Context, log *slog.Logger) error {
-	ref, err := (&modelFlags{Model: c.Model}).ref()
-	if err != nil {
-		return err
-	}
 	on, err := c.begin(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer on.end()
-	r := &prefillingReport{Model: c.Model, Nodes: on.nodes, Threads: on.threads, KV: orrery.KVFormat(c.KV).String()}
+	r := &prefillingReport{Model: c.Model.name, Nodes: on.nodes, Threads: on.threads, KV: orrery.KVFormat(c.KV).String()}
 	p := c.prefilling()
 	if on.ours {
 		p.Limits = bench.NewLimits(min(on.nodes*on.threads, runtime.NumCPU()))
 		defer p.Limits.Close()
 	}
-	m, err := on.cluster.Load(ctx, ref, orrery.LoadOptions{Mode: p.Modes[0], Context: p.Context(), Chunk: int(c.Batch), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV)})
+	m, err := on.cluster.Load(ctx, c.Model.ref, orrery.LoadOptions{Mode: p.Modes[0], Context: p.Context(), Chunk: int(c.Batch), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV)})
 	if err != nil {
 		return err
 	}

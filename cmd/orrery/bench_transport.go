@@ -19,14 +19,14 @@ import (
 )
 
 type benchTransportCmd struct {
-	Peer   string    `help:"Address of another machine's orrery bench transport --listen (default: a process of its own on this machine)." placeholder:"HOST:PORT"`
-	Listen string    `help:"Be the other end: answer at this address until interrupted." placeholder:"HOST:PORT"`
-	TLS    string    `name:"tls" help:"Directory with the certificate that orrery ca issue made for this machine, to measure TLS with --peer and --listen." type:"existingdir" placeholder:"DIR"`
-	Frame  sizeFlag  `help:"Most bytes in a frame of the lanes." default:"64KiB"`
-	Only   []string  `help:"What is measured, of exchange, paced (exchanges with computing before), bulk and load (exchanges behind bulk); all by default." enum:"exchange,paced,bulk,load" default:"exchange,paced,bulk,load"`
-	Over   []string  `help:"What it is measured over, of plain and tls, which are connections, and shm, which is memory that both ends share, on one machine; both connections by default." enum:"plain,tls,shm" default:"plain,tls"`
-	Rounds countFlag `help:"Times that everything is measured, in turns; more give better percentiles." default:"20"`
-	Format string    `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table"`
+	Peer   addressFlag `help:"Address of another machine's orrery bench transport --listen (default: a process of its own on this machine)." placeholder:"HOST:PORT"`
+	Listen addressFlag `help:"Be the other end: answer at this address until interrupted." placeholder:"HOST:PORT"`
+	TLS    tlsFlag     `name:"tls" help:"Directory with the certificate that orrery ca issue made for this machine, to measure TLS with --peer and --listen." placeholder:"DIR"`
+	Frame  sizeFlag    `help:"Most bytes in a frame of the lanes." default:"64KiB"`
+	Only   []string    `help:"What is measured, of exchange, paced (exchanges with computing before), bulk and load (exchanges behind bulk); all by default." enum:"exchange,paced,bulk,load" default:"exchange,paced,bulk,load"`
+	Over   []string    `help:"What it is measured over, of plain and tls, which are connections, and shm, which is memory that both ends share, on one machine; both connections by default." enum:"plain,tls,shm" default:"plain,tls"`
+	Rounds countFlag   `help:"Times that everything is measured, in turns; more give better percentiles." default:"20"`
+	Format string      `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table"`
 
 	Child bool `hidden:"" help:"Print the address as JSON when ready, and leave when standard input ends."`
 }
@@ -54,27 +54,26 @@ func (c *benchTransportCmd) Validate() error {
 	switch {
 	case c.Peer != "" && c.Listen != "":
 		return errors.New("--peer and --listen: a process is one end or the other")
-	case c.Peer != "" && c.TLS == "" && slices.Equal(c.Over, []string{"tls"}):
+	case c.Peer != "" && c.TLS.dir == "" && slices.Equal(c.Over, []string{"tls"}):
 		return errors.New("--over tls with --peer takes --tls")
-	case c.TLS != "" && c.Peer == "" && c.Listen == "" && !c.Child:
+	case c.TLS.dir != "" && c.Peer == "" && c.Listen == "" && !c.Child:
 		return errors.New("--tls is for --peer and --listen: a process of its own gets a certificate of its own")
+	case c.Frame < transport.MinFrame || c.Frame > transport.MaxFrame:
+		return fmt.Errorf("--frame: %d is not between %d and %d bytes", c.Frame, transport.MinFrame, transport.MaxFrame)
 	}
 	return nil
 }
 
+// AfterApply looks at the files that the flags name.
+func (c *benchTransportCmd) AfterApply() error { return c.TLS.load() }
+
 // Run measures, or answers another process that does.
 func (c *benchTransportCmd) Run(ctx context.Context, log *slog.Logger) error {
-	var id *ca.Identity
-	if c.TLS != "" {
-		var err error
-		if id, err = ca.Load(c.TLS); err != nil {
-			return err
-		}
-	}
+	id := c.TLS.id
 	if c.Child || c.Listen != "" {
 		return c.serve(ctx, id, log)
 	}
-	addr := c.Peer
+	addr := string(c.Peer)
 	if addr == "" {
 		dir, err := os.MkdirTemp("", "orrery-bench-")
 		if err != nil {
@@ -155,7 +154,7 @@ func benchIdentities(dir string) (*ca.Identity, error) {
 
 // serve is the other end.
 func (c *benchTransportCmd) serve(ctx context.Context, id *ca.Identity, log *slog.Logger) error {
-	listen := c.Listen
+	listen := string(c.Listen)
 	if c.Child {
 		listen = "127.0.0.1:0"
 	}

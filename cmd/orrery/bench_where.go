@@ -25,29 +25,28 @@ type benched struct {
 	end     func()
 }
 
-// errThreadsOfJoined is the error of who asks for threads of nodes that run already.
-var errThreadsOfJoined = errors.New("--threads is of nodes that are started, and --join starts none")
+// check reports flags that would do nothing.
+func (f *benchedFlags) check() error {
+	if len(f.Join) > 0 && f.Threads > 0 {
+		return errors.New("--threads is of nodes that are started, and --join starts none")
+	}
+	return f.clusterFlags.check()
+}
 
 // begin starts the nodes, one if nothing else is asked for, or joins them.
 func (f *benchedFlags) begin(ctx context.Context, log *slog.Logger) (*benched, error) {
 	if len(f.Join) > 0 {
-		if f.Threads > 0 {
-			return nil, errThreadsOfJoined
-		}
 		cluster, end, err := f.open(ctx, log)
 		if err != nil {
 			return nil, err
 		}
 		return &benched{cluster: cluster, nodes: len(cluster.Nodes()), end: end}, nil
 	}
-	if err := f.check(); err != nil {
-		return nil, err
-	}
 	b := &benched{nodes: max(1, int(f.Nodes)), threads: int(f.Threads)}
 	if b.threads == 0 {
 		b.threads = max(1, runtime.NumCPU()/b.nodes)
 	}
-	local, err := startLocal(ctx, localOptions{Nodes: b.nodes, Device: f.Device, Threads: b.threads, Synch: orrery.Synch(f.Synch), RDMA: f.rdmaFlags}, log)
+	local, err := startLocal(ctx, localOptions{Nodes: b.nodes, Device: string(f.Device), Threads: b.threads, Synch: orrery.Synch(f.Synch), RDMA: f.rdmaFlags}, log)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func checkDays(days countFlag) error {
 }
 
 // Validate looks at the flags.
-func (c *caInitCmd) Validate() error { return checkDays(c.Days) }
+func (c *caInitCmd) Validate() error { return cmp.Or(checkDays(c.Days), ca.CheckName(c.Cluster)) }
 
 // Run makes the authority.
 func (c *caInitCmd) Run() error {
@@ -93,7 +94,12 @@ you trust, as scp.`
 }
 
 // Validate looks at the flags.
-func (c *caIssueCmd) Validate() error { return checkDays(c.Days) }
+func (c *caIssueCmd) Validate() error {
+	if c.Node == "" {
+		return nil // which the parser reports
+	}
+	return cmp.Or(checkDays(c.Days), ca.CheckName(c.Node))
+}
 
 // Run makes the certificate.
 func (c *caIssueCmd) Run() error {

@@ -17,13 +17,13 @@ import (
 
 type demoCmd struct {
 	Context countFlag `help:"Tokens of the document and all that is said about it." default:"32768"`
-	Nodes   countFlag `help:"Node processes." default:"3"`
+	Nodes   nodesFlag `help:"Node processes." default:"3"`
 	Codes   countFlag `help:"Secret codes that are asked for." default:"4"`
 	Seed    uint64    `help:"Of the document." default:"3"`
 	Mode    autoFlag  `help:"Compare only this mode with pipeline: pooled, ring or auto, which chooses and changes it." placeholder:"MODE"`
 	Chunk   countFlag `help:"Tokens that a node computes at a time in prefill." default:"1024"`
 	KV      kvFlag    `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
-	Block   countFlag `help:"Tokens of a KV block." default:"256"`
+	Block   blockFlag `help:"Tokens of a KV block." default:"256"`
 	Synch   synchFlag `help:"How nodes wait for the small messages of a step: safe in the kernel, fast spinning first, auto fast if there is a core for each." default:"auto" placeholder:"WAY"`
 	Format  string    `help:"text, or json for programs." enum:"text,json" default:"text"`
 	deviceFlags
@@ -124,7 +124,7 @@ type demoSaid struct {
 func (d *demo) run(ctx context.Context, log *slog.Logger) error {
 	c := d.cmd
 	fmt.Fprintf(d.out, "Starting %s, each a process …\n", counted(int(c.Nodes), "node"))
-	local, err := startLocal(ctx, localOptions{Nodes: int(c.Nodes), Device: c.Device, Synch: orrery.Synch(c.Synch), RDMA: rdmaFlags{RDMA: "off"}}, log)
+	local, err := startLocal(ctx, localOptions{Nodes: int(c.Nodes), Device: string(c.Device), Synch: orrery.Synch(c.Synch), RDMA: rdmaFlags{RDMA: "off"}}, log)
 	if err != nil {
 		return err
 	}

@@ -4,18 +4,63 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 
 	"github.com/orrery-ai/orrery"
 	"github.com/orrery-ai/orrery/attention"
+	"github.com/orrery-ai/orrery/cluster"
 	"github.com/orrery-ai/orrery/placement"
 	"github.com/orrery-ai/orrery/transport"
 )
 
 // deviceFlags choose what to compute on.
 type deviceFlags struct {
-	Device string `help:"What to compute on: cpu, metal, cuda, cuda:1 for the second, emulator, or auto for a GPU where there is one and else the CPU." default:"auto" placeholder:"DEVICE"`
+	Device deviceFlag `help:"What to compute on: cpu, metal, cuda, cuda:1 for the second, emulator, or auto for a GPU where there is one and else the CPU." default:"auto" placeholder:"DEVICE"`
+}
+
+// deviceFlag is a device by name.
+type deviceFlag string
+
+// UnmarshalText reads the name.
+func (d *deviceFlag) UnmarshalText(b []byte) error {
+	*d = deviceFlag(b)
+	return orrery.CheckDevice(string(b))
+}
+
+// addressFlag is where to listen or whom to reach, as 192.168.1.10:7946.
+type addressFlag string
+
+// UnmarshalText reads the address. Whether there is such a host is found out when it is used.
+func (a *addressFlag) UnmarshalText(b []byte) error {
+	_, port, err := net.SplitHostPort(string(b))
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("%.80q is not a host and a port of up to 65535, as 192.168.1.10:7946", b)
+	}
+	*a = addressFlag(b)
+	return nil
+}
+
+// addressesOf are addresses as they were given.
+func addressesOf(flags []addressFlag) []string {
+	var all []string
+	for _, a := range flags {
+		all = append(all, string(a))
+	}
+	return all
+}
+
+// nameFlag is the name of a node.
+type nameFlag string
+
+// UnmarshalText reads the name.
+func (n *nameFlag) UnmarshalText(b []byte) error {
+	*n = nameFlag(b)
+	return cluster.CheckName(string(b))
 }
 
 // modeFlag is a mode by name.

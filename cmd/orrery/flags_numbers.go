@@ -40,13 +40,36 @@ func ints(counts []countFlag) []int {
 type threadsFlag int
 
 // UnmarshalText reads the number.
-func (t *threadsFlag) UnmarshalText(b []byte) error {
+func (t *threadsFlag) UnmarshalText(b []byte) (err error) {
+	*t, err = upTo[threadsFlag](orrery.MaxThreads, b, "a number of threads")
+	return err
+}
+
+// nodesFlag is a number of node processes, at least one; it is 0 where the flag is not given.
+type nodesFlag int
+
+// UnmarshalText reads the number.
+func (n *nodesFlag) UnmarshalText(b []byte) (err error) {
+	*n, err = upTo[nodesFlag](len(nodeNames), b, "a number of node processes")
+	return err
+}
+
+// blockFlag is the tokens of a KV block.
+type blockFlag int
+
+// UnmarshalText reads the number.
+func (t *blockFlag) UnmarshalText(b []byte) (err error) {
+	*t, err = upTo[blockFlag](orrery.MaxBlockTokens, b, "a number of tokens of a block")
+	return err
+}
+
+// upTo reads a whole number of 1 to most.
+func upTo[T ~int](most int, b []byte, what string) (T, error) {
 	n, err := strconv.ParseInt(string(b), 10, 32)
-	if err != nil || n < 1 || n > orrery.MaxThreads {
-		return fmt.Errorf("%.20q is not a number of threads between 1 and %d", b, orrery.MaxThreads)
+	if err != nil || n < 1 || n > int64(most) {
+		return 0, fmt.Errorf("%.20q is not %s between 1 and %d", b, what, most)
 	}
-	*t = threadsFlag(n)
-	return nil
+	return T(n), nil
 }
 
 // shareFlag is a part of a whole, of more than nothing.

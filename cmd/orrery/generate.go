@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -68,7 +69,12 @@ func (c *generateCmd) Validate() error {
 	if n := len(c.SwitchAt); n > 0 && c.SwitchAt[n-1].Token >= int(c.MaxTokens) {
 		return fmt.Errorf("--switch-at %d:%v: the answer ends before, with --max-tokens %d", c.SwitchAt[n-1].Token, c.SwitchAt[n-1].Mode, c.MaxTokens)
 	}
-	return c.sampling().Validate()
+	return cmp.Or(c.sampling().Validate(), c.check(), c.checkConnections())
+}
+
+// AfterApply looks at the files that the flags name.
+func (c *generateCmd) AfterApply() error {
+	return cmp.Or(c.Model.find(), c.TLS.load(), canRead("--prompt-file", c.PromptFile), canRead("--prompts", c.Prompts))
 }
 
 func (c *generateCmd) sampling() sampling.Params {
@@ -77,10 +83,6 @@ func (c *generateCmd) sampling() sampling.Params {
 
 // Run generates.
 func (c *generateCmd) Run(ctx context.Context, log *slog.Logger) error {
-	ref, err := c.ref()
-	if err != nil {
-		return err
-	}
 	plain, messages, err := c.messages()
 	if err != nil {
 		return err
@@ -97,7 +99,7 @@ func (c *generateCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	var loaded func()
 	options.Progress, loaded = showLoading()
-	m, err := cluster.Load(ctx, ref, options)
+	m, err := cluster.Load(ctx, c.Model.ref, options)
 	loaded()
 	if err != nil {
 		return err

@@ -13,6 +13,21 @@ const maxInput = 64 << 20
 // maxPrompts bounds the prompts of a file.
 const maxPrompts = 1 << 16
 
+// canRead says what would keep a file from being read, as far as that shows without reading it. No path is none.
+func canRead(flag, path string) error {
+	if path == "" || path == "-" {
+		return nil
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", flag, err)
+	case info.IsDir():
+		return fmt.Errorf("%s %s is a directory: name a file", flag, path)
+	}
+	return nil
+}
+
 // readInput reads a file, or standard input if path is "-", without taking more memory than maxInput for one that never ends.
 func readInput(path string) ([]byte, error) {
 	f := os.Stdin

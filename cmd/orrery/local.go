@@ -47,7 +47,7 @@ const (
 
 // localOptions say how node processes on this machine are to be.
 type localOptions struct {
-	Nodes   int
+	Nodes   int // at most len(nodeNames)
 	Device  string
 	Threads int   // of each; 0: as many as there are cores for each
 	CPUs    []int // processors to keep to, if nodes are to keep apart; nil: those of this process
@@ -60,9 +60,6 @@ type localOptions struct {
 // startLocal starts node processes that share this machine's memory and cores, and waits until each is ready.
 func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCluster, error) {
 	n := o.Nodes
-	if n < 1 || n > len(nodeNames) {
-		return nil, fmt.Errorf("--nodes: %d is not between 1 and %d", n, len(nodeNames))
-	}
 	choice, err := orrery.ChooseDevice(o.Device)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,28 +43,29 @@ func (c *logitsCmd) Validate() error {
 	if orrery.Mode(c.Mode) == orrery.Auto {
 		return errors.New("--mode auto is for writing answers: logits are computed in pipeline, pooled or ring")
 	}
-	return nil
+	return cmp.Or(c.check(), c.checkConnections())
+}
+
+// AfterApply looks at the files that the flags name.
+func (c *logitsCmd) AfterApply() error {
+	return cmp.Or(c.Model.find(), c.TLS.load(), canWrite("--out", c.Out))
 }
 
 // Run computes the logits.
 func (c *logitsCmd) Run(ctx context.Context, log *slog.Logger) error {
-	ref, err := c.ref()
-	if err != nil {
-		return err
-	}
 	ids, err := readIDs(c.IDsFile)
 	if err != nil {
 		return err
 	}
-	if err := canWrite("--out", c.Out); err != nil {
-		return err
+	if int(c.Decode) > len(ids) {
+		return fmt.Errorf("--decode %d: there is no decoding the last %d of %d tokens, as %s has", c.Decode, c.Decode, len(ids), c.IDsFile)
 	}
 	cluster, end, err := c.open(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer end()
-	m, err := cluster.Load(ctx, ref, c.options(c.KV, len(ids)))
+	m, err := cluster.Load(ctx, c.Model.ref, c.options(c.KV, len(ids)))
 	if err != nil {
 		return err
 	}

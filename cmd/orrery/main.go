@@ -73,6 +73,10 @@ func main() {
 	k.Bind(log)
 	if err := k.Run(); err != nil {
 		status := statusFailed
+		var exposed *orrery.ExposedError
+		if errors.As(err, &exposed) { // only resolving the address has shown it
+			status = statusUsage
+		}
 		var by interruption
 		if errors.As(context.Cause(ctx), &by) {
 			log.Debug("what the interruption ended", "err", err) // a wait or a process, in its own words

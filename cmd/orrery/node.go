@@ -15,17 +15,17 @@ import (
 )
 
 type nodeCmd struct {
-	Name      string      `help:"Name of the node, unique in the cluster: letters, digits, - _ and . (default: from the host's name)." placeholder:"NAME"`
-	Bind      string      `help:"Address of gossip, TCP and UDP (default: 127.0.0.1:7946; with --join any free port of the address that reaches it)." placeholder:"HOST:PORT"`
-	Listen    string      `help:"Address of tensors and actors, TCP (default: any free port of the host of --bind)." placeholder:"HOST:PORT"`
-	Advertise string      `help:"Host that the other nodes reach this one by, if not that of --bind." placeholder:"HOST"`
-	Join      []string    `help:"Nodes to join; one that answers is enough." placeholder:"HOST:PORT"`
-	DataDir   string      `help:"Directory in which models named without a path are looked for." type:"existingdir" placeholder:"DIR"`
-	Memory    sizeFlag    `help:"Memory to offer, of the GPU if one computes (default: what is free)." placeholder:"SIZE"`
-	Bandwidth sizeFlag    `help:"Memory bandwidth a second (default: measured at the start)." placeholder:"SIZE"`
-	Threads   threadsFlag `help:"Threads to compute on (default: all cores)." placeholder:"N"`
-	Calibrate string      `help:"Directory in which is kept what was measured of this machine, or off to measure only the bandwidth (default: orrery in the user's cache directory)." placeholder:"DIR|off"`
-	Synch     synchFlag   `help:"How to wait for the small messages of a step: safe in the kernel, fast spinning for up to 2 ms first, auto fast on several cores." default:"auto" placeholder:"WAY"`
+	Name      nameFlag      `help:"Name of the node, unique in the cluster: letters, digits, - _ and . (default: from the host's name)." placeholder:"NAME"`
+	Bind      addressFlag   `help:"Address of gossip, TCP and UDP (default: 127.0.0.1:7946; with --join any free port of the address that reaches it)." placeholder:"HOST:PORT"`
+	Listen    addressFlag   `help:"Address of tensors and actors, TCP (default: any free port of the host of --bind)." placeholder:"HOST:PORT"`
+	Advertise string        `help:"Host that the other nodes reach this one by, if not that of --bind." placeholder:"HOST"`
+	Join      []addressFlag `help:"Nodes to join; one that answers is enough." placeholder:"HOST:PORT"`
+	DataDir   string        `help:"Directory in which models named without a path are looked for." type:"existingdir" placeholder:"DIR"`
+	Memory    sizeFlag      `help:"Memory to offer, of the GPU if one computes (default: what is free)." placeholder:"SIZE"`
+	Bandwidth sizeFlag      `help:"Memory bandwidth a second (default: measured at the start)." placeholder:"SIZE"`
+	Threads   threadsFlag   `help:"Threads to compute on (default: all cores)." placeholder:"N"`
+	Calibrate string        `help:"Directory in which is kept what was measured of this machine, or off to measure only the bandwidth (default: orrery in the user's cache directory)." placeholder:"DIR|off"`
+	Synch     synchFlag     `help:"How to wait for the small messages of a step: safe in the kernel, fast spinning for up to 2 ms first, auto fast on several cores." default:"auto" placeholder:"WAY"`
 	deviceFlags
 	securityFlags
 	rdmaFlags
@@ -51,6 +51,9 @@ A node that other machines can reach needs a certificate: orrery ca --help.
 Ctrl-C leaves the cluster gracefully.`
 }
 
+// AfterApply looks at the files that the flags name.
+func (c *nodeCmd) AfterApply() error { return c.TLS.load() }
+
 // ready is what a child prints for who started it.
 type ready struct {
 	Name, Addr string
@@ -65,7 +68,7 @@ const gcPercent = 25
 
 // Run runs the node until it is interrupted.
 func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
-	choice, err := orrery.ChooseDevice(c.Device)
+	choice, err := orrery.ChooseDevice(string(c.Device))
 	if err != nil {
 		return err
 	}
@@ -80,21 +83,19 @@ func (c *nodeCmd) Run(ctx context.Context, log *slog.Logger) error {
 			return err
 		}
 	}
-	bind := c.Bind
-	if bind == "" && len(c.Join) == 0 {
+	bind, join := string(c.Bind), addressesOf(c.Join)
+	if bind == "" && len(join) == 0 {
 		bind = defaultBind
 	} else if bind == "" {
-		bind = bindTowards(ctx, c.Join)
+		bind = bindTowards(ctx, join)
 	}
-	cfg := orrery.Config{Name: c.Name, Bind: bind, Listen: c.Listen, Advertise: c.Advertise, Join: c.Join,
-		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: int(c.Threads), Device: c.Device, DataDir: c.DataDir, Rates: placement.Rates(c.Rates),
+	cfg := orrery.Config{Name: string(c.Name), Bind: bind, Listen: string(c.Listen), Advertise: c.Advertise, Join: join,
+		Memory: int64(c.Memory), Bandwidth: float64(c.Bandwidth), Threads: int(c.Threads), Device: string(c.Device), DataDir: c.DataDir, Rates: placement.Rates(c.Rates),
 		RDMA: c.options(), NoSharedMemory: c.NoShm, Synch: orrery.Synch(c.Synch), Logger: log}
 	if cfg.NoCalibration = c.Calibrate == "off"; !cfg.NoCalibration {
 		cfg.CalibrationDir = c.Calibrate
 	}
-	if err := c.apply(&cfg); err != nil {
-		return err
-	}
+	c.apply(&cfg)
 	if !c.Child {
 		cfg.Device = choice.Kind
 		sayWithout(os.Stdout, choice)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"fmt"
@@ -38,6 +39,12 @@ small messages between the two take, and shared how much memory the two share fo
 that and for lanes of their GPUs. Without --join or --nodes it is about this
 machine.`
 }
+
+// Validate looks at the flags together.
+func (c *nodesCmd) Validate() error { return cmp.Or(c.check(), c.checkConnections()) }
+
+// AfterApply looks at the files that the flags name.
+func (c *nodesCmd) AfterApply() error { return c.TLS.load() }
 
 // linksTimeout bounds the measuring of all links: a few rounds, each below a second unless something is wrong.
 const linksTimeout = time.Minute

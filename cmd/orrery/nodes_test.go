@@ -94,14 +94,14 @@ func TestAPlanOfARunningClusterGoesByWhatItMeasured(t *testing.T) {
 		t.Errorf("status %d: %s%s", status, stdout, stderr)
 	}
 	refused(t, map[string]badInput{
-		"a named link":      {append(ask, "--link", "tcp"), []string{"tcp", "measured"}},
-		"a file beside it":  {append(ask, "--cluster", m4Cluster), []string{"--cluster", "--join"}},
-		"neither":           {[]string{"plan", "--model", "../../recall/model", "--context", "16384"}, []string{"--cluster", "--join"}},
-		"nobody to ask":     {[]string{"plan", "--model", "../../recall/model", "--context", "16384", "--join", "127.0.0.1:1"}, []string{"127.0.0.1:1"}},
-		"nodes with nobody": {[]string{"nodes", "--join", "127.0.0.1:1"}, []string{"127.0.0.1:1"}},
+		"a named link":      {append(ask, "--link", "tcp"), statusUsage, []string{"tcp", "measured"}},
+		"a file beside it":  {append(ask, "--cluster", m4Cluster), statusUsage, []string{"--cluster", "--join"}},
+		"neither":           {[]string{"plan", "--model", "../../recall/model", "--context", "16384"}, statusUsage, []string{"--cluster", "--join"}},
+		"nobody to ask":     {[]string{"plan", "--model", "../../recall/model", "--context", "16384", "--join", "127.0.0.1:1"}, statusFailed, []string{"127.0.0.1:1"}},
+		"nodes with nobody": {[]string{"nodes", "--join", "127.0.0.1:1"}, statusFailed, []string{"127.0.0.1:1"}},
 	})
 	startNode(t, "c", "--join", nodes[0].addr) // measures nothing
-	refused(t, map[string]badInput{"a node that did not measure": {ask, []string{"node c", "--calibrate off"}}})
+	refused(t, map[string]badInput{"a node that did not measure": {ask, statusFailed, []string{"node c", "--calibrate off"}}})
 }
 
 func TestAutoGivesTheTokensOfPipelineAndSaysWhy(t *testing.T) {

@@ -71,6 +71,17 @@ func canWrite(flag, path string) error {
 	return nil
 }
 
+// canDraw says what would keep a picture from being made, as canWrite does.
+func canDraw(path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := pictureFormat(path); err != nil {
+		return err
+	}
+	return canWrite("--plot", path)
+}
+
 // pictureFormat is what kind of picture a file's name asks for: svg or png.
 func pictureFormat(path string) (string, error) {
 	switch ext := strings.ToLower(filepath.Ext(path)); ext {

@@ -85,17 +85,22 @@ func (c *planCmd) Validate() error {
 	if c.Cluster == "" && len(c.Join) == 0 {
 		return errors.New("there is no cluster: give --cluster FILE or --join HOST:PORT")
 	}
+	if c.Link != "" && len(c.Join) > 0 {
+		return fmt.Errorf("--link %s: the links of a running cluster are measured: leave it out", c.Link)
+	}
 	if c.Simulate && len(c.Join) > 0 {
 		return errors.New("--simulate is of described clusters: give --cluster FILE instead of --join")
 	}
-	return nil
+	return cmp.Or(c.simulateFlags.check(), c.planJoinFlags.check())
+}
+
+// AfterApply looks at the files that the flags name.
+func (c *planCmd) AfterApply() error {
+	return cmp.Or(c.find(), c.TLS.load(), canDraw(c.Plot))
 }
 
 // Run plans.
 func (c *planCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
-	if err := cmp.Or(c.simulateFlags.check(), c.planJoinFlags.check()); err != nil {
-		return err
-	}
 	if len(c.Join) > 0 {
 		if c.joined, err = c.running(ctx, log); err != nil {
 			return err
@@ -137,14 +142,6 @@ func (c *planCmd) make() (*plan.Report, error) {
 // read reads the files.
 func (c *planCmd) read() (*plan.Arch, *plan.Cluster, plan.Options, error) {
 	var none plan.Options
-	if c.Plot != "" {
-		if _, err := pictureFormat(c.Plot); err != nil {
-			return nil, nil, none, err
-		}
-		if err := canWrite("--plot", c.Plot); err != nil {
-			return nil, nil, none, err
-		}
-	}
 	arch, name, err := c.arch()
 	if err != nil {
 		return nil, nil, none, err

@@ -11,11 +11,10 @@ import (
 
 // planJoinFlags say which running cluster to plan on.
 type planJoinFlags struct {
-	Join        []string `help:"Plan on the running cluster of this node, by what its nodes measured, instead of a described one." xor:"which" placeholder:"HOST:PORT"`
-	Bind        string   `help:"Address that its nodes reach this command by (default: any free port of the address that reaches them)." placeholder:"HOST:PORT"`
-	ClusterName string   `help:"Name of the running cluster (default: that of the certificate, else orrery)." placeholder:"NAME"`
-	TLS         string   `name:"tls" help:"Directory with this machine's certificate of the cluster." type:"path" xor:"security" placeholder:"DIR"`
-	Insecure    bool     `help:"Do without certificates." xor:"security"`
+	Join        []addressFlag `help:"Plan on the running cluster of this node, by what its nodes measured, instead of a described one." xor:"which" placeholder:"HOST:PORT"`
+	Bind        addressFlag   `help:"Address that its nodes reach this command by (default: any free port of the address that reaches them)." placeholder:"HOST:PORT"`
+	ClusterName string        `help:"Name of the running cluster (default: that of the certificate, else orrery)." placeholder:"NAME"`
+	identityFlags
 }
 
 // check reports flags that would do nothing.
@@ -24,7 +23,7 @@ func (f *planJoinFlags) check() error {
 		return nil
 	}
 	return useless("is of a running cluster: give --join instead of --cluster", flag{"bind", f.Bind != ""}, flag{"cluster-name", f.ClusterName != ""},
-		flag{"tls", f.TLS != ""}, flag{"insecure", f.Insecure})
+		flag{"tls", f.TLS.dir != ""}, flag{"insecure", f.Insecure})
 }
 
 // running is what the nodes of the running cluster measured, of themselves and of the ways between them and
@@ -32,7 +31,7 @@ func (f *planJoinFlags) check() error {
 func (f *planJoinFlags) running(ctx context.Context, log *slog.Logger) (*plan.Cluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, linksTimeout)
 	defer cancel()
-	where := clusterFlags{Join: f.Join, Bind: f.Bind, securityFlags: securityFlags{Cluster: f.ClusterName, TLS: f.TLS, Insecure: f.Insecure}}
+	where := clusterFlags{Join: f.Join, Bind: f.Bind, securityFlags: securityFlags{f.ClusterName, f.identityFlags}}
 	c, end, err := where.open(ctx, log)
 	if err != nil {
 		return nil, err

@@ -13,6 +13,17 @@ import (
 	"github.com/orrery-ai/orrery/recall"
 )
 
+// find looks for what --model names.
+func (c *planCmd) find() error {
+	if c.Model == recall.Name {
+		return nil
+	}
+	if _, err := os.Stat(c.Model); err != nil {
+		return fmt.Errorf("--model: %w: name a directory, a file, or %q", err, recall.Name)
+	}
+	return nil
+}
+
 // arch reads the geometry of the model that --model names, and what to call it. Its files are opened if it has no
 // config.json, as a GGUF file, or if weights as stored are asked for.
 func (c *planCmd) arch() (arch *plan.Arch, name string, err error) {

@@ -108,7 +108,7 @@ func TestAdaptersAreListed(t *testing.T) {
 func TestAnAdapterThatIsNotThereIsRefused(t *testing.T) {
 	standin.Start(t).Share(t, "")
 	refused(t, map[string]badInput{
-		"another adapter": {[]string{"node", "--bandwidth", "1GB", "--bind", "127.0.0.1:0", "--rdma", "mlx5_0"}, []string{"mlx5_0", "standin0", "--rdma off"}},
-		"a port down":     {[]string{"node", "--bandwidth", "1GB", "--bind", "127.0.0.1:0", "--rdma", "standin1"}, []string{"standin1", "active"}},
+		"another adapter": {[]string{"node", "--bandwidth", "1GB", "--bind", "127.0.0.1:0", "--rdma", "mlx5_0"}, statusFailed, []string{"mlx5_0", "standin0", "--rdma off"}},
+		"a port down":     {[]string{"node", "--bandwidth", "1GB", "--bind", "127.0.0.1:0", "--rdma", "standin1"}, statusFailed, []string{"standin1", "active"}},
 	})
 }

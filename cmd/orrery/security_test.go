@@ -234,11 +234,11 @@ func TestCertificatesAreShownAndNeverOverwrittenUnasked(t *testing.T) {
 		t.Errorf("as csv:\n%s", csv)
 	}
 	refused(t, map[string]badInput{
-		"an authority": {[]string{"ca", "init", "--dir", authority.dir}, []string{authority.dir, "exists"}},
-		"a node":       {[]string{"ca", "issue", "a", "--dir", authority.dir, "--out", dir}, []string{dir, "exists", "--replace"}},
-		"too long":     {[]string{"ca", "issue", "x", "--dir", authority.dir, "--days", "9999", "--out", filepath.Join(dir, "x")}, []string{"--days", "9999"}},
-		"a name":       {[]string{"ca", "issue", "a+b", "--dir", authority.dir, "--out", filepath.Join(dir, "x")}, []string{`"a+b"`}},
-		"no authority": {[]string{"ca", "issue", "x", "--dir", dir, "--out", filepath.Join(dir, "x")}, []string{"ca.key", "directory of a node"}},
+		"an authority": {[]string{"ca", "init", "--dir", authority.dir}, statusFailed, []string{authority.dir, "exists"}},
+		"a node":       {[]string{"ca", "issue", "a", "--dir", authority.dir, "--out", dir}, statusFailed, []string{dir, "exists", "--replace"}},
+		"too long":     {[]string{"ca", "issue", "x", "--dir", authority.dir, "--days", "9999", "--out", filepath.Join(dir, "x")}, statusFailed, []string{"--days", "9999"}},
+		"a name":       {[]string{"ca", "issue", "a+b", "--dir", authority.dir, "--out", filepath.Join(dir, "x")}, statusUsage, []string{`"a+b"`}},
+		"no authority": {[]string{"ca", "issue", "x", "--dir", dir, "--out", filepath.Join(dir, "x")}, statusFailed, []string{"ca.key", "directory of a node"}},
 	})
 	succeed(t, "ca", "issue", "a", "--dir", authority.dir, "--out", dir, "--replace")
 }

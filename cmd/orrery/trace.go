@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,20 +16,19 @@ import (
 )
 
 type traceCmd struct {
-	Model   string      `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR" group:"Model:"`
-	KV      kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16" group:"Model:"`
-	Chunk   countFlag   `help:"Tokens that a node computes at a time in prefill." default:"1024" group:"Model:"`
-	Block   countFlag   `help:"Tokens of a KV block." default:"256" group:"Model:"`
-	Mode    []modeFlag  `help:"Parallelism modes, each traced by itself: pipeline, pooled, ring (default: pipeline)." placeholder:"MODE" group:"What to trace:"`
-	Prompt  string      `help:"The prompt (default: one of --tokens made-up tokens)." placeholder:"TEXT" group:"What to trace:"`
-	Tokens  countFlag   `help:"Tokens of a made-up prompt." default:"2048" group:"What to trace:"`
-	Decode  countFlag   `name:"max-tokens" help:"Tokens to generate." default:"128" group:"What to trace:"`
-	Spans   countFlag   `help:"Room for so many spans on each node, of 64 bytes each." default:"262144" group:"What to trace:"`
-	Output  string      `short:"o" help:"File to write the trace to, which ui.perfetto.dev and chrome://tracing open; of several modes, a file each, named after it." type:"path" placeholder:"FILE.json" group:"What to write:"`
-	Format  string      `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table" group:"What to write:"`
-	Threads threadsFlag `help:"Threads of each node process that is started (default: as many as there are cores for each)." placeholder:"N" group:"Where to compute:"`
+	Model  modelFlag  `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR" group:"Model:"`
+	KV     kvFlag     `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16" group:"Model:"`
+	Chunk  countFlag  `help:"Tokens that a node computes at a time in prefill." default:"1024" group:"Model:"`
+	Block  blockFlag  `help:"Tokens of a KV block." default:"256" group:"Model:"`
+	Mode   []modeFlag `help:"Parallelism modes, each traced by itself: pipeline, pooled, ring (default: pipeline)." placeholder:"MODE" group:"What to trace:"`
+	Prompt string     `help:"The prompt (default: one of --tokens made-up tokens)." placeholder:"TEXT" group:"What to trace:"`
+	Tokens countFlag  `help:"Tokens of a made-up prompt." default:"2048" group:"What to trace:"`
+	Decode countFlag  `name:"max-tokens" help:"Tokens to generate." default:"128" group:"What to trace:"`
+	Spans  countFlag  `help:"Room for so many spans on each node, of 64 bytes each." default:"262144" group:"What to trace:"`
+	Output string     `short:"o" help:"File to write the trace to, which ui.perfetto.dev and chrome://tracing open; of several modes, a file each, named after it." type:"path" placeholder:"FILE.json" group:"What to write:"`
+	Format string     `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table" group:"What to write:"`
 
-	clusterFlags `embed:"" group:"Where to compute:"`
+	benchedFlags `embed:"" group:"Where to compute:"`
 }
 
 // Help is shown below the flags' summary.
@@ -45,27 +45,35 @@ each layer of each token. Without --nodes and --join it traces one node process.
 docs/tracing.md explains what the spans and the tables say.`
 }
 
-// Run traces.
-func (c *traceCmd) Run(ctx context.Context, log *slog.Logger) error {
+// Validate looks at the flags together.
+func (c *traceCmd) Validate() error { return c.check() }
+
+// AfterApply looks at the files that the flags name: now, and not after the generation.
+func (c *traceCmd) AfterApply() error {
 	if len(c.Mode) == 0 {
 		c.Mode = []modeFlag{modeFlag(orrery.Pipeline)}
 	}
-	ref, err := (&modelFlags{Model: c.Model}).ref()
-	if err != nil {
-		return err
-	}
-	for _, mode := range c.Mode { // found out now, and not after the generation
+	for _, mode := range c.Mode {
 		if err := canWrite("--output", c.path(orrery.Mode(mode))); err != nil {
 			return err
 		}
 	}
-	r := &traceReport{Model: c.Model, Synch: orrery.Synch(c.Synch).String()}
-	cluster, end, err := c.begin(ctx, log, r)
+	return cmp.Or(c.Model.find(), c.TLS.load())
+}
+
+// Run traces.
+func (c *traceCmd) Run(ctx context.Context, log *slog.Logger) error {
+	on, err := c.begin(ctx, log)
 	if err != nil {
 		return err
 	}
-	defer end()
-	m, err := cluster.Load(ctx, ref, orrery.LoadOptions{Mode: orrery.Mode(c.Mode[0]), Context: c.context(), Chunk: int(c.Chunk), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV)})
+	defer on.end()
+	r := &traceReport{Model: c.Model.name, Synch: orrery.Synch(c.Synch).String(), Threads: on.threads}
+	if on.nodes*on.threads > runtime.NumCPU() {
+		r.Notes = append(r.Notes, fmt.Sprintf("%s of %s share %s with each other and with this command: what they take includes waiting for one.",
+			counted(on.nodes, "node"), counted(on.threads, "thread"), counted(runtime.NumCPU(), "core")))
+	}
+	m, err := on.cluster.Load(ctx, c.Model.ref, orrery.LoadOptions{Mode: orrery.Mode(c.Mode[0]), Context: c.context(), Chunk: int(c.Chunk), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV)})
 	if err != nil {
 		return err
 	}
@@ -80,37 +88,6 @@ func (c *traceCmd) Run(ctx context.Context, log *slog.Logger) error {
 		}
 	}
 	return writeReport(os.Stdout, c.Format, r)
-}
-
-// begin starts or joins the nodes.
-func (c *traceCmd) begin(ctx context.Context, log *slog.Logger, r *traceReport) (*orrery.Cluster, func(), error) {
-	if len(c.Join) > 0 {
-		if c.Threads > 0 {
-			return nil, nil, errThreadsOfJoined
-		}
-		return c.open(ctx, log)
-	}
-	if err := c.check(); err != nil {
-		return nil, nil, err
-	}
-	nodes := max(1, int(c.Nodes))
-	if r.Threads = int(c.Threads); r.Threads == 0 {
-		r.Threads = max(1, runtime.NumCPU()/nodes)
-	}
-	if busy := nodes * r.Threads; busy > runtime.NumCPU() {
-		r.Notes = append(r.Notes, fmt.Sprintf("%s of %s share %s with each other and with this command: what they take includes waiting for one.",
-			counted(nodes, "node"), counted(r.Threads, "thread"), counted(runtime.NumCPU(), "core")))
-	}
-	local, err := startLocal(ctx, localOptions{Nodes: nodes, Device: c.Device, Threads: r.Threads, Synch: orrery.Synch(c.Synch), RDMA: c.rdmaFlags}, log)
-	if err != nil {
-		return nil, nil, err
-	}
-	cluster, err := local.join(ctx, log)
-	if err != nil {
-		local.stop()
-		return nil, nil, err
-	}
-	return cluster, func() { cluster.Close(); local.stop() }, nil
 }
 
 // context is room for the prompt and what is generated.
@@ -176,7 +153,7 @@ func (c *traceCmd) save(tr *trace.Trace, r *traceReport, mode orrery.Mode) error
 	if path == "" {
 		return nil
 	}
-	about := map[string]string{"orrery": orrery.Version, "model": c.Model, "mode": mode.String(), "synch": r.Synch}
+	about := map[string]string{"orrery": orrery.Version, "model": c.Model.name, "mode": mode.String(), "synch": r.Synch}
 	if err := writeFile(path, func(f *os.File) error { return tr.WriteChrome(f, about) }); err != nil {
 		return err
 	}
