@@ -31,8 +31,12 @@ const (
 	KVQ4  = attention.Q4  // 4 bits, likewise: 0.28 of the memory
 )
 
-// MaxBlockTokens bounds LoadOptions.BlockTokens.
-const MaxBlockTokens = 1 << 14
+// Bounds of LoadOptions.
+const (
+	MaxBlockTokens = 1 << 14
+	MaxChunk       = 1 << 16
+	MaxSequences   = 1 << 12
+)
 
 // LoadOptions says how a model is loaded. A zero in any field means its default.
 type LoadOptions struct {
@@ -41,10 +45,10 @@ type LoadOptions struct {
 	// ContextFor, unless nil, says Context once the tokenizer is there: what a prompt needs. most is how many tokens the model was made
 	// for. A model without a tokenizer cannot be loaded then.
 	ContextFor  func(t *tokenizer.Tokenizer, most int) (int, error)
-	Sequences   int           // of that context, for which memory is kept, so that more shorter ones fit; default 1
+	Sequences   int           // of that context, for which memory is kept, so that more shorter ones fit, at most MaxSequences; default 1
 	Waiting     int           // sequences that wait for memory in the order in which they came; default 64, negative: none
 	WaitTimeout time.Duration // how long each waits at the most; default 1 min
-	Chunk       int           // tokens that a node computes at a time in prefill; default 1024
+	Chunk       int           // tokens that a node computes at a time in prefill, at most MaxChunk; default 1024
 	BlockTokens int           // tokens of a KV block, at most MaxBlockTokens; default 256
 	KV          KVFormat      // storage of keys and values; default KVF16
 	StepTimeout time.Duration // bound on every wait within a step; default 2 min
@@ -82,12 +86,12 @@ func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
 	switch {
 	case o.Context < 1 || o.Context > c.MaxPositions:
 		return o, fmt.Errorf("context %d is not between 1 and %d, which the model was made for", o.Context, c.MaxPositions)
-	case o.Chunk < 1 || o.Chunk > 1<<16:
-		return o, fmt.Errorf("chunk %d is not between 1 and 65536 tokens", o.Chunk)
+	case o.Chunk < 1 || o.Chunk > MaxChunk:
+		return o, fmt.Errorf("chunk %d is not between 1 and %d tokens", o.Chunk, MaxChunk)
 	case o.BlockTokens < 1 || o.BlockTokens > MaxBlockTokens:
 		return o, fmt.Errorf("a block of %d is not between 1 and %d tokens", o.BlockTokens, MaxBlockTokens)
-	case o.Sequences < 1 || o.Sequences > 1<<12:
-		return o, fmt.Errorf("%d sequences is not between 1 and 4096", o.Sequences)
+	case o.Sequences < 1 || o.Sequences > MaxSequences:
+		return o, fmt.Errorf("%d sequences is not between 1 and %d", o.Sequences, MaxSequences)
 	case o.StepTimeout < 0 || o.LoadTimeout < 0 || o.WaitTimeout < 0:
 		return o, fmt.Errorf("a timeout is negative")
 	}

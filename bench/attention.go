@@ -62,7 +62,8 @@ const (
 	peakTime = 10 * time.Millisecond
 )
 
-func (o *Attending) check() error {
+// Check reports what cannot be measured.
+func (o *Attending) Check() error {
 	if len(o.Depths) == 0 || len(o.Formats) == 0 || len(o.Batches) == 0 || slices.Min(o.Depths) < 1 || slices.Min(o.Batches) < 1 || o.Threads < 1 || o.Block < 1 || o.Repeat < 1 {
 		return fmt.Errorf("bench: %d depths, %d formats, %d batches, %d threads, blocks of %d, %d runs: there must be some of each",
 			len(o.Depths), len(o.Formats), len(o.Batches), o.Threads, o.Block, o.Repeat)
@@ -87,7 +88,7 @@ func (o *Attending) check() error {
 // Run measures every batch in every format at every depth. It takes 768 MiB for keys and values, or as much as those of
 // one layer if that is more.
 func (o *Attending) Run(ctx context.Context) ([]Attended, error) {
-	if err := o.check(); err != nil {
+	if err := o.Check(); err != nil {
 		return nil, err
 	}
 	d := cpu.New(o.Threads)

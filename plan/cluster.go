@@ -109,7 +109,7 @@ func ParseCluster(b []byte) (*Cluster, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, errors.New("the cluster file is empty")
 		}
-		return nil, err
+		return nil, plainer(err)
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("the cluster file has more than one document")
@@ -125,6 +125,19 @@ func ParseCluster(b []byte) (*Cluster, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// plainer is the first of the errors that YAML lists of a file, one for each line of some, without Go's types.
+func plainer(err error) error {
+	var all *yaml.TypeError
+	if !errors.As(err, &all) || len(all.Errors) == 0 {
+		return err
+	}
+	first := all.Errors[0]
+	for _, of := range []string{" in type ", " into "} {
+		first, _, _ = strings.Cut(first, of)
+	}
+	return errors.New(strings.Replace(first, "cannot unmarshal", "not expected here:", 1))
 }
 
 func (c *Cluster) addNodes(d *described) error {

@@ -46,9 +46,9 @@ do at the most is measured before each run. "orrery bench kernels" measures GPUs
 // AfterApply looks at the files that the flags name.
 func (c *benchAttentionCmd) AfterApply() error { return canDraw(c.Plot) }
 
-// Run measures.
-func (c *benchAttentionCmd) Run(ctx context.Context) error {
-	o := bench.Attending{Shape: attention.Shape(c.Shape), Threads: int(c.Threads), Block: int(c.Block), Repeat: int(c.Repeat), Done: sayAttended()}
+// attending is what to measure.
+func (c *benchAttentionCmd) attending() *bench.Attending {
+	o := &bench.Attending{Shape: attention.Shape(c.Shape), Threads: int(c.Threads), Block: int(c.Block), Repeat: int(c.Repeat), Done: sayAttended()}
 	if o.Threads == 0 {
 		o.Threads = runtime.NumCPU()
 	}
@@ -61,6 +61,15 @@ func (c *benchAttentionCmd) Run(ctx context.Context) error {
 	for _, n := range c.Batch {
 		o.Batches = append(o.Batches, int(n))
 	}
+	return o
+}
+
+// Validate looks at the flags together.
+func (c *benchAttentionCmd) Validate() error { return c.attending().Check() }
+
+// Run measures.
+func (c *benchAttentionCmd) Run(ctx context.Context) error {
+	o := c.attending()
 	measured, err := o.Run(ctx)
 	if err != nil {
 		return err

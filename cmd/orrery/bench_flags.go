@@ -17,14 +17,14 @@ import (
 
 // decodingFlags say what bench decode measures.
 type decodingFlags struct {
-	Model  modelFlag   `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
-	Depth  []depthFlag `help:"Tokens in the cache when decoding begins (default: ${default})." default:"0,4096,16384" placeholder:"N"`
-	Modes  []modeFlag  `help:"Modes: pipeline, pooled, ring." placeholder:"MODE"`
-	KV     kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
-	Block  blockFlag   `help:"Tokens of a KV block." default:"256"`
-	Batch  countFlag   `help:"Sequences that generate at the same time. Steps compute up to eight of them together, and read the weights once for all." default:"1"`
-	Tokens countFlag   `help:"Tokens of each sequence to generate in each run." default:"32"`
-	Repeat countFlag   `help:"Runs." default:"5"`
+	Model  modelFlag     `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR"`
+	Depth  []depthFlag   `help:"Tokens in the cache when decoding begins (default: ${default})." default:"0,4096,16384" placeholder:"N"`
+	Modes  []modeFlag    `help:"Modes: pipeline, pooled, ring." placeholder:"MODE"`
+	KV     kvFlag        `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
+	Block  blockFlag     `help:"Tokens of a KV block." default:"256"`
+	Batch  sequencesFlag `help:"Sequences that generate at the same time. Steps compute up to eight of them together, and read the weights once for all." default:"1"`
+	Tokens countFlag     `help:"Tokens of each sequence to generate in each run." default:"32"`
+	Repeat countFlag     `help:"Runs." default:"5"`
 
 	Settle time.Duration `help:"How long to leave the nodes alone once the model is loaded: weights that the CPU reads from a file then move into huge pages." default:"0s"`
 
@@ -52,7 +52,7 @@ func (f *decodingFlags) measure(ctx context.Context, c *orrery.Cluster, plain *c
 	}
 	m, err := c.Load(ctx, f.Model.ref, orrery.LoadOptions{Mode: d.Modes[0], Context: d.Context(), Sequences: d.Batch, BlockTokens: int(f.Block), KV: orrery.KVFormat(f.KV)})
 	if err != nil {
-		return err
+		return fmt.Errorf("%d tokens for --depth, --tokens and --repeat: %w", d.Context(), err)
 	}
 	for _, mode := range d.Modes {
 		if why := m.Plans().Refused[mode]; why != nil {

@@ -23,7 +23,7 @@ type benchMemoryCmd struct {
 	Nodes   []nodesFlag `help:"Numbers of node processes to start (default: ${default})." default:"1,3" placeholder:"N"`
 	Modes   []modeFlag  `help:"Modes: pipeline, pooled, ring (default: ${default})." default:"pipeline" placeholder:"MODE"`
 	KV      kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
-	Chunk   countFlag   `help:"Tokens that a node computes at a time in prefill." default:"1024"`
+	Chunk   chunkFlag   `help:"Tokens that a node computes at a time in prefill." default:"1024"`
 	Last    countFlag   `help:"Tokens to compute at the end of each context: fewer than a chunk do not use all that was counted (default: 1024, or the whole of a smaller context)." placeholder:"N"`
 	Block   blockFlag   `help:"Tokens of a KV block." default:"256"`
 	Decode  countFlag   `help:"Tokens to generate at the end of the context." default:"8"`
@@ -46,6 +46,9 @@ predicted when the model was loaded. docs/placement.md has the results.`
 
 // Validate looks at the flags together.
 func (c *benchMemoryCmd) Validate() error {
+	if c.Timeout < waitFlag(time.Millisecond) {
+		return fmt.Errorf("--timeout: %v is less than 1 ms", time.Duration(c.Timeout))
+	}
 	for _, tokens := range c.Context {
 		switch room := int(tokens) - int(c.Decode); {
 		case room < 1:

@@ -103,7 +103,7 @@ func (c *benchPoolCmd) measure(ctx context.Context, nodes int, available []int, 
 	}
 	m, err := cluster.Load(ctx, c.Model.ref, orrery.LoadOptions{Mode: o.Modes[0], Context: o.Context(), Sequences: o.Sequences(), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV)})
 	if err != nil {
-		return err
+		return fmt.Errorf("%d tokens for --depth, --tokens and --rounds: %w", o.Context(), err)
 	}
 	for _, mode := range o.Modes {
 		if why := m.Plans().Refused[mode]; why != nil {

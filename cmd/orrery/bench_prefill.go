@@ -25,7 +25,7 @@ type benchPrefillCmd struct {
 	Depth        []depthFlag `help:"Tokens in the cache when a prompt begins (default: ${default})." default:"0" placeholder:"N" group:"What to measure:"`
 	Modes        []modeFlag  `help:"Modes: pipeline, pooled, ring." default:"pipeline" placeholder:"MODE" group:"What to measure:"`
 	KV           kvFlag      `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16" group:"What to measure:"`
-	Batch        countFlag   `help:"Tokens that a node computes at a time: the rows of a product." default:"1024" group:"What to measure:"`
+	Batch        chunkFlag   `help:"Tokens that a node computes at a time: the rows of a product." default:"1024" group:"What to measure:"`
 	Block        blockFlag   `help:"Tokens of a KV block." default:"256" group:"What to measure:"`
 	Repeat       countFlag   `help:"Runs." default:"5" group:"What to measure:"`
 	pictureFlags `embed:"" group:"What to measure:"`
@@ -69,7 +69,7 @@ func (c *benchPrefillCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	m, err := on.cluster.Load(ctx, c.Model.ref, orrery.LoadOptions{Mode: p.Modes[0], Context: p.Context(), Chunk: int(c.Batch), BlockTokens: int(c.Block), KV: orrery.KVFormat(c.KV)})
 	if err != nil {
-		return err
+		return fmt.Errorf("%d tokens for --depth and --tokens: %w", p.Context(), err)
 	}
 	for _, mode := range p.Modes {
 		if why := m.Plans().Refused[mode]; why != nil {

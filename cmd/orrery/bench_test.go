@@ -195,7 +195,7 @@ func TestBenchRefusesWhatCannotBe(t *testing.T) {
 		{[]string{"bench", "pool", "--modes", "fast"}, `"fast"`},
 		{[]string{"bench", "decode", "--plot", "x.gif"}, "x.gif"},
 		{[]string{"bench", "decode", "--model", filepath.Join(os.TempDir(), "no-such-model")}, "no-such-model"},
-		{[]string{"bench", "decode", "--depth", fmt.Sprint(1 << 20)}, "context"},
+		{[]string{"bench", "decode", "--depth", fmt.Sprint(1 << 20)}, "for --depth"},
 		{[]string{"bench", "attention", "--shape", "3/2"}, "--shape"},
 		{[]string{"bench", "attention", "--shape", "3/2/64"}, "multiple"},
 		{[]string{"bench", "attention", "--depth", "4", "--batch", "5"}, "5 tokens"},

@@ -148,6 +148,26 @@ func TestAnInterruptedGenerationEndsAndSaysSo(t *testing.T) {
 	}
 }
 
+func TestAnInterruptEndsTheWaitForAPrompt(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"generate", "--prompt-file", pipe}, {"generate", "--prompts", pipe}, {"logits", "--ids-file", pipe, "--out", os.DevNull},
+		{"plan", "--model", minimaxConfig, "--cluster", pipe, "--context", "9"}} {
+		c := start(t, args...)
+		w, err := os.OpenFile(pipe, os.O_WRONLY, 0) // once the command reads
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.signal(syscall.SIGINT)
+		if status := c.wait(exitWithin); status != 130 {
+			t.Errorf("%v: status %d", args, status)
+		}
+		w.Close()
+	}
+}
+
 func TestAnInterruptionIsNotTakenForTheFailureOfWhatItEnds(t *testing.T) {
 	for _, args := range [][]string{{"bench", "decode"}, {"bench", "pool", "--rounds", "100"}} {
 		t.Run(args[1], func(t *testing.T) {

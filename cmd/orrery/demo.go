@@ -21,7 +21,7 @@ type demoCmd struct {
 	Codes   countFlag `help:"Secret codes that are asked for." default:"4"`
 	Seed    uint64    `help:"Of the document." default:"3"`
 	Mode    autoFlag  `help:"Compare only this mode with pipeline: pooled, ring or auto, which chooses and changes it." placeholder:"MODE"`
-	Chunk   countFlag `help:"Tokens that a node computes at a time in prefill." default:"1024"`
+	Chunk   chunkFlag `help:"Tokens that a node computes at a time in prefill." default:"1024"`
 	KV      kvFlag    `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16"`
 	Block   blockFlag `help:"Tokens of a KV block." default:"256"`
 	Synch   synchFlag `help:"How nodes wait for the small messages of a step: safe in the kernel, fast spinning first, auto fast if there is a core for each." default:"auto" placeholder:"WAY"`

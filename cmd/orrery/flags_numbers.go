@@ -63,6 +63,24 @@ func (t *blockFlag) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
+// chunkFlag is the tokens that a node computes at a time.
+type chunkFlag int
+
+// UnmarshalText reads the number.
+func (c *chunkFlag) UnmarshalText(b []byte) (err error) {
+	*c, err = upTo[chunkFlag](orrery.MaxChunk, b, "a number of tokens to compute at a time")
+	return err
+}
+
+// sequencesFlag is a number of sequences that are generated at the same time.
+type sequencesFlag int
+
+// UnmarshalText reads the number.
+func (s *sequencesFlag) UnmarshalText(b []byte) (err error) {
+	*s, err = upTo[sequencesFlag](orrery.MaxSequences, b, "a number of sequences")
+	return err
+}
+
 // upTo reads a whole number of 1 to most.
 func upTo[T ~int](most int, b []byte, what string) (T, error) {
 	n, err := strconv.ParseInt(string(b), 10, 32)

@@ -19,21 +19,21 @@ import (
 type generateCmd struct {
 	modelFlags   `embed:"" group:"Model:"`
 	clusterFlags `embed:"" group:"Where to compute:"`
-	KV           kvFlag     `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16" group:"Model:"`
-	Prompt       string     `help:"The prompt, or with --prompt-file what comes after the file's text." placeholder:"TEXT"`
-	PromptFile   string     `help:"File with the prompt, - for standard input." placeholder:"FILE"`
-	Prompts      string     `help:"File with a prompt on each line, - for standard input. All are answered, --sequences at a time; before each stands the text of --prompt-file." placeholder:"FILE"`
-	Sequences    countFlag  `help:"Prompts of --prompts that are answered at the same time. Steps compute the next tokens of up to eight together." default:"8"`
-	Chat         bool       `help:"Put the prompt into the model's chat template, as a user's message. With both --prompt-file and --prompt, the file's text stands before it."`
-	MaxTokens    countFlag  `help:"Tokens to generate at the most." default:"256"`
-	Temp         float32    `name:"temperature" help:"0 chooses the likeliest token." default:"0"`
-	TopK         int        `help:"Choose among the K likeliest tokens; 0: all." placeholder:"K"`
-	TopP         float32    `help:"Choose among the likeliest tokens that make up this probability; 0 or 1: all." placeholder:"P"`
-	MinP         float32    `help:"Leave out tokens of less than this part of the likeliest one's probability." placeholder:"P"`
-	Seed         uint64     `help:"Of the random choice." placeholder:"N"`
-	IgnoreEOS    bool       `name:"ignore-eos" help:"Go on after an end-of-text token."`
-	SwitchAt     switchFlag `help:"Switch modes while generating." placeholder:"TOKEN:MODE,…"`
-	Format       string     `help:"text streams the answer; json prints one object at the end." enum:"text,json" default:"text"`
+	KV           kvFlag        `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16" group:"Model:"`
+	Prompt       string        `help:"The prompt, or with --prompt-file what comes after the file's text." placeholder:"TEXT"`
+	PromptFile   string        `help:"File with the prompt, - for standard input." placeholder:"FILE"`
+	Prompts      string        `help:"File with a prompt on each line, - for standard input. All are answered, --sequences at a time; before each stands the text of --prompt-file." placeholder:"FILE"`
+	Sequences    sequencesFlag `help:"Prompts of --prompts that are answered at the same time. Steps compute the next tokens of up to eight together." default:"8"`
+	Chat         bool          `help:"Put the prompt into the model's chat template, as a user's message. With both --prompt-file and --prompt, the file's text stands before it."`
+	MaxTokens    countFlag     `help:"Tokens to generate at the most." default:"256"`
+	Temp         float32       `name:"temperature" help:"0 chooses the likeliest token." default:"0"`
+	TopK         int           `help:"Choose among the K likeliest tokens; 0: all." placeholder:"K"`
+	TopP         float32       `help:"Choose among the likeliest tokens that make up this probability; 0 or 1: all." placeholder:"P"`
+	MinP         float32       `help:"Leave out tokens of less than this part of the likeliest one's probability." placeholder:"P"`
+	Seed         uint64        `help:"Of the random choice." placeholder:"N"`
+	IgnoreEOS    bool          `name:"ignore-eos" help:"Go on after an end-of-text token."`
+	SwitchAt     switchFlag    `help:"Switch modes while generating." placeholder:"TOKEN:MODE,…"`
+	Format       string        `help:"text streams the answer; json prints one object at the end." enum:"text,json" default:"text"`
 }
 
 // Help is shown below the flags' summary.
@@ -83,7 +83,7 @@ func (c *generateCmd) sampling() sampling.Params {
 
 // Run generates.
 func (c *generateCmd) Run(ctx context.Context, log *slog.Logger) error {
-	plain, messages, err := c.messages()
+	plain, messages, err := c.messages(ctx)
 	if err != nil {
 		return err
 	}
@@ -131,31 +131,31 @@ func (c *generateCmd) how() orrery.GenerateOptions {
 }
 
 // messages is the text that stands before all of them as it is, and the messages: one, or those of --prompts.
-func (c *generateCmd) messages() (plain string, messages []string, err error) {
+func (c *generateCmd) messages(ctx context.Context) (plain string, messages []string, err error) {
 	if c.Prompts == "" {
-		plain, message, err := c.prompt()
+		plain, message, err := c.prompt(ctx)
 		return plain, []string{message}, err
 	}
 	if c.PromptFile != "" {
-		if _, plain, err = c.prompt(); err != nil {
+		if _, plain, err = c.prompt(ctx); err != nil {
 			return "", nil, err
 		}
 	}
-	messages, err = readPrompts(c.Prompts)
+	messages, err = readPrompts(ctx, c.Prompts)
 	return plain, messages, err
 }
 
 // prompt is the text that stands as it is, and the message.
-func (c *generateCmd) prompt() (plain, message string, err error) {
+func (c *generateCmd) prompt(ctx context.Context) (plain, message string, err error) {
 	if c.PromptFile == "" {
 		return "", c.Prompt, nil
 	}
-	b, err := readInput(c.PromptFile)
+	b, err := readInput(ctx, c.PromptFile)
 	if err != nil {
-		return "", "", fmt.Errorf("prompt: %w", err)
+		return "", "", fmt.Errorf("--prompt-file: %w", err)
 	}
 	if len(b) == 0 {
-		return "", "", fmt.Errorf("prompt: %s is empty", c.PromptFile)
+		return "", "", fmt.Errorf("--prompt-file: %s is empty", inputName(c.PromptFile))
 	}
 	if c.Prompt == "" {
 		return "", string(b), nil

@@ -16,21 +16,21 @@ import (
 )
 
 // readPrompts reads a file with a prompt on each line that is not blank.
-func readPrompts(path string) (prompts []string, err error) {
-	b, err := readInput(path)
+func readPrompts(ctx context.Context, path string) (prompts []string, err error) {
+	b, err := readInput(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("--prompts: %w", err)
 	}
 	for line := range strings.Lines(string(b)) {
 		if line = strings.TrimRight(line, "\r\n"); strings.TrimSpace(line) != "" {
 			if len(prompts) == maxPrompts {
-				return nil, fmt.Errorf("--prompts: %s has over %d lines with a prompt: cut it into parts", path, maxPrompts)
+				return nil, fmt.Errorf("--prompts: %s has over %d lines with a prompt: cut it into parts", inputName(path), maxPrompts)
 			}
 			prompts = append(prompts, line)
 		}
 	}
 	if len(prompts) == 0 {
-		return nil, fmt.Errorf("--prompts: %s has no line with a prompt", path)
+		return nil, fmt.Errorf("--prompts: %s has no line with a prompt", inputName(path))
 	}
 	return prompts, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -28,8 +29,27 @@ func canRead(flag, path string) error {
 	return nil
 }
 
-// readInput reads a file, or standard input if path is "-", without taking more memory than maxInput for one that never ends.
-func readInput(path string) ([]byte, error) {
+// readInput reads a file, or standard input if path is "-", without taking more memory than maxInput for one that never ends. Where
+// nothing comes, as from a pipe that nobody writes to, it ends with ctx.
+func readInput(ctx context.Context, path string) ([]byte, error) {
+	type input struct {
+		b   []byte
+		err error
+	}
+	came := make(chan input, 1)
+	go func() {
+		b, err := readWhole(path)
+		came <- input{b, err}
+	}()
+	select {
+	case i := <-came:
+		return i.b, i.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx) // the program is about to end, and whoever still reads with it
+	}
+}
+
+func readWhole(path string) ([]byte, error) {
 	f := os.Stdin
 	if path != "-" {
 		var err error
@@ -43,7 +63,15 @@ func readInput(path string) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case len(b) > maxInput:
-		return nil, fmt.Errorf("%s has over %d MiB: cut it into parts", path, maxInput>>20)
+		return nil, fmt.Errorf("%s has over %d MiB: cut it into parts", inputName(path), maxInput>>20)
 	}
 	return b, nil
+}
+
+// inputName is what to call what is read, for people.
+func inputName(path string) string {
+	if path == "-" {
+		return "standard input"
+	}
+	return path
 }

@@ -53,12 +53,15 @@ func (c *logitsCmd) AfterApply() error {
 
 // Run computes the logits.
 func (c *logitsCmd) Run(ctx context.Context, log *slog.Logger) error {
-	ids, err := readIDs(c.IDsFile)
+	ids, err := readIDs(ctx, c.IDsFile)
 	if err != nil {
 		return err
 	}
 	if int(c.Decode) > len(ids) {
 		return fmt.Errorf("--decode %d: there is no decoding the last %d of %d tokens, as %s has", c.Decode, c.Decode, len(ids), c.IDsFile)
+	}
+	if n := len(c.SwitchAt); n > 0 && c.SwitchAt[n-1].Token >= len(ids) {
+		return fmt.Errorf("--switch-at %d:%v: there are %d tokens, in %s", c.SwitchAt[n-1].Token, c.SwitchAt[n-1].Mode, len(ids), c.IDsFile)
 	}
 	cluster, end, err := c.open(ctx, log)
 	if err != nil {
@@ -72,7 +75,7 @@ func (c *logitsCmd) Run(ctx context.Context, log *slog.Logger) error {
 	if i := slices.IndexFunc(ids, func(id int32) bool { return int(id) >= m.Vocab() }); i >= 0 {
 		return fmt.Errorf("%s: word %d is %d, which is outside of the model's vocabulary of %d", c.IDsFile, i+1, ids[i], m.Vocab())
 	}
-	if err := writeFile(c.Out, func(f *os.File) error {
+	if err := writeFile("--out", c.Out, func(f *os.File) error {
 		w, err := npy.NewWriter(f, len(ids), m.Vocab())
 		if err == nil {
 			_, err = m.Logits(ctx, ids, orrery.LogitsOptions{Decode: int(c.Decode), SwitchAt: c.SwitchAt, Progress: prefillProgress("logits")}, w.WriteRows)
@@ -86,8 +89,8 @@ func (c *logitsCmd) Run(ctx context.Context, log *slog.Logger) error {
 }
 
 // readIDs reads token ids. What they may be is for the model to say.
-func readIDs(path string) ([]int32, error) {
-	b, err := readInput(path)
+func readIDs(ctx context.Context, path string) ([]int32, error) {
+	b, err := readInput(ctx, path)
 	if err != nil {
 		return nil, err
 	}

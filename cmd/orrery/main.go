@@ -59,8 +59,8 @@ func main() {
 	if errors.As(err, &parse) {
 		k = parse.Context
 	}
-	if err == nil {
-		err = checkEmpty(args)
+	if empty := checkEmpty(args); empty != nil {
+		err = empty // which the parser may have said in other words
 	}
 	if err != nil {
 		explainUsage(k, plainer(args, err))

@@ -16,7 +16,7 @@ type modelFlags struct {
 	Model   modelFlag `help:"Directory of a model in Hugging Face layout, or a GGUF file, which every node has, or \"recall\", the one that comes with Orrery (default: ${default})." default:"recall" placeholder:"DIR|FILE"`
 	Mode    autoFlag  `help:"Parallelism mode: pipeline, pooled or ring, or auto, which chooses and changes it." default:"pipeline"`
 	Context countFlag `help:"Tokens that the sequence may reach, for which memory is kept (default: what the command needs)." placeholder:"N"`
-	Chunk   countFlag `help:"Tokens that a node computes at a time in prefill." default:"1024"`
+	Chunk   chunkFlag `help:"Tokens that a node computes at a time in prefill." default:"1024"`
 	Block   blockFlag `help:"Tokens of a KV block." default:"256"`
 }
 

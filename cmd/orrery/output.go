@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,11 +42,11 @@ func writeAs[T any](w io.Writer, format string, r T, text func(T) string, writeC
 }
 
 // writeFile makes a file, or replaces what was in it. If it cannot be written whole nothing of it stays; what is no
-// file, as /dev/stdout, is left alone.
-func writeFile(path string, write func(f *os.File) error) error {
+// file, as /dev/stdout, is left alone. Errors name the flag that asks for it.
+func writeFile(flag, path string, write func(f *os.File) error) error {
 	f, err := os.Create(path)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", flag, err)
 	}
 	info, err := f.Stat()
 	if err == nil {
@@ -54,7 +55,10 @@ func writeFile(path string, write func(f *os.File) error) error {
 	if err = errors.Join(err, f.Close()); err != nil && info != nil && info.Mode().IsRegular() {
 		err = errors.Join(err, os.Remove(path))
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	return nil
 }
 
 // canWrite says what would keep a file from being made, as far as that shows before there is anything to write. No path is none.
@@ -62,11 +66,20 @@ func canWrite(flag, path string) error {
 	if path == "" {
 		return nil
 	}
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
 		return fmt.Errorf("%s %s is a directory: name a file, as %s", flag, path, filepath.Join(path, "FILE"))
+	case err == nil && !info.Mode().IsRegular():
+		return nil // a pipe would wait for who reads it
 	}
-	if _, err := os.Stat(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("%s %s: %w", flag, path, err)
+	f, noFile := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o666)
+	if noFile != nil {
+		return fmt.Errorf("%s: %w", flag, noFile)
+	}
+	f.Close()
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.Remove(path)
 	}
 	return nil
 }
@@ -97,5 +110,5 @@ func draw(path string, draw func(w io.Writer, format string) error) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(path, func(f *os.File) error { return draw(f, format) })
+	return writeFile("--plot", path, func(f *os.File) error { return draw(f, format) })
 }

@@ -11,7 +11,7 @@ import (
 func TestAFileThatCannotBeWrittenWholeDoesNotStay(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "half")
 	full := errors.New("the disk is full")
-	err := writeFile(path, func(f *os.File) error {
+	err := writeFile("--out", path, func(f *os.File) error {
 		_, err := f.WriteString("half of it")
 		return errors.Join(err, full)
 	})
@@ -29,7 +29,7 @@ func TestWhatIsNoFileIsNotRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	full := errors.New("the disk is full")
-	if err := writeFile(path, func(*os.File) error { return full }); !errors.Is(err, full) {
+	if err := writeFile("--out", path, func(*os.File) error { return full }); !errors.Is(err, full) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Lstat(path); err != nil {

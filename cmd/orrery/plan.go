@@ -109,7 +109,7 @@ func (c *planCmd) Run(ctx context.Context, log *slog.Logger) (err error) {
 	if c.Simulate {
 		return c.runSimulation(ctx)
 	}
-	report, err := c.make()
+	report, err := c.make(ctx)
 	if err != nil {
 		return err
 	}
@@ -131,8 +131,8 @@ func (c *planCmd) write(w io.Writer, report *plan.Report) error {
 }
 
 // make reads the files and plans.
-func (c *planCmd) make() (*plan.Report, error) {
-	arch, cluster, options, err := c.read()
+func (c *planCmd) make(ctx context.Context) (*plan.Report, error) {
+	arch, cluster, options, err := c.read(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -140,13 +140,13 @@ func (c *planCmd) make() (*plan.Report, error) {
 }
 
 // read reads the files.
-func (c *planCmd) read() (*plan.Arch, *plan.Cluster, plan.Options, error) {
+func (c *planCmd) read(ctx context.Context) (*plan.Arch, *plan.Cluster, plan.Options, error) {
 	var none plan.Options
-	arch, name, err := c.arch()
+	arch, name, err := c.arch(ctx)
 	if err != nil {
 		return nil, nil, none, err
 	}
-	cluster, err := c.cluster()
+	cluster, err := c.cluster(ctx)
 	if err != nil {
 		return nil, nil, none, err
 	}
@@ -159,11 +159,11 @@ func (c *planCmd) read() (*plan.Arch, *plan.Cluster, plan.Options, error) {
 }
 
 // cluster is the running one, or what the file describes.
-func (c *planCmd) cluster() (*plan.Cluster, error) {
+func (c *planCmd) cluster(ctx context.Context) (*plan.Cluster, error) {
 	if c.joined != nil {
 		return c.joined, nil
 	}
-	b, err := readInput(c.Cluster)
+	b, err := readInput(ctx, c.Cluster)
 	if err != nil {
 		return nil, err
 	}

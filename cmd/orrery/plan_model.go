@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,7 +27,7 @@ func (c *planCmd) find() error {
 
 // arch reads the geometry of the model that --model names, and what to call it. Its files are opened if it has no
 // config.json, as a GGUF file, or if weights as stored are asked for.
-func (c *planCmd) arch() (arch *plan.Arch, name string, err error) {
+func (c *planCmd) arch(ctx context.Context) (arch *plan.Arch, name string, err error) {
 	if c.Model == recall.Name {
 		m, err := recall.Open()
 		if err != nil {
@@ -41,7 +42,7 @@ func (c *planCmd) arch() (arch *plan.Arch, name string, err error) {
 		file = filepath.Join(file, "config.json")
 	}
 	if c.Weights != plan.WeightsStored && !strings.HasSuffix(file, ".gguf") {
-		b, err := readInput(file)
+		b, err := readInput(ctx, file)
 		if err == nil {
 			if arch, err = plan.ParseConfig(b); err != nil {
 				return nil, "", fmt.Errorf("%s: %w", file, err)

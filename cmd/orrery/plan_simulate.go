@@ -43,7 +43,7 @@ func (c *planCmd) runSimulation(ctx context.Context) error {
 
 // simulate reads the files and simulates.
 func (c *planCmd) simulate(ctx context.Context) (*plan.Scaling, error) {
-	arch, cluster, options, err := c.read()
+	arch, cluster, options, err := c.read(ctx)
 	if err != nil {
 		return nil, err
 	}

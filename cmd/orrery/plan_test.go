@@ -53,7 +53,7 @@ default_link: wire
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r, err := c.make()
+		r, err := c.make(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +82,7 @@ func TestAPlanForSeveralSequencesSaysWhatEachGets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := c.make()
+		r, err := c.make(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +108,7 @@ func TestAPlanThatDoesNotFitIsSaidAndEndsWithStatusOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := c.make()
+	r, err := c.make(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestAPlanIsPrintedInEveryFormat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := c.make()
+	r, err := c.make(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func TestBadPlanFlagsAreNamed(t *testing.T) {
 	} {
 		c, err := planned(t, "--model", minimaxConfig, "--cluster", m4Cluster, "--context", "1000", k.flag, k.value)
 		if err == nil {
-			_, err = c.make()
+			_, err = c.make(t.Context())
 		}
 		if err == nil || !strings.Contains(err.Error(), k.want) {
 			t.Errorf("%s %s: want %q, got %v", k.flag, k.value, k.want, err)
@@ -196,7 +196,7 @@ func TestAGGUFFileIsPlannedAsItIsStored(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := c.make()
+		r, err := c.make(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

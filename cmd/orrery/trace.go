@@ -18,7 +18,7 @@ import (
 type traceCmd struct {
 	Model  modelFlag  `help:"Directory or GGUF file of a model, which every node has, or \"recall\", the one that comes with Orrery." default:"recall" placeholder:"DIR" group:"Model:"`
 	KV     kvFlag     `name:"kv" help:"Storage of keys and values: f16, q8, q4 or f32." default:"f16" group:"Model:"`
-	Chunk  countFlag  `help:"Tokens that a node computes at a time in prefill." default:"1024" group:"Model:"`
+	Chunk  chunkFlag  `help:"Tokens that a node computes at a time in prefill." default:"1024" group:"Model:"`
 	Block  blockFlag  `help:"Tokens of a KV block." default:"256" group:"Model:"`
 	Mode   []modeFlag `help:"Parallelism modes, each traced by itself: pipeline, pooled, ring (default: pipeline)." placeholder:"MODE" group:"What to trace:"`
 	Prompt string     `help:"The prompt (default: one of --tokens made-up tokens)." placeholder:"TEXT" group:"What to trace:"`
@@ -154,7 +154,7 @@ func (c *traceCmd) save(tr *trace.Trace, r *traceReport, mode orrery.Mode) error
 		return nil
 	}
 	about := map[string]string{"orrery": orrery.Version, "model": c.Model.name, "mode": mode.String(), "synch": r.Synch}
-	if err := writeFile(path, func(f *os.File) error { return tr.WriteChrome(f, about) }); err != nil {
+	if err := writeFile("--output", path, func(f *os.File) error { return tr.WriteChrome(f, about) }); err != nil {
 		return err
 	}
 	r.Files = append(r.Files, path)
