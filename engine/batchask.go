@@ -76,7 +76,7 @@ func (e *Engine) attendOwn(h *header, layer int) {
 	w.own = w.own[:0]
 	for i, r := range b.rows {
 		from := len(w.own)
-		w.own = append(append(w.own, r.table.Held(layer)...), r.step.Tail(layer)...)
+		w.own = r.step.AppendTail(append(w.own, r.table.Held(layer)...), layer)
 		b.attend[i] = device.Row{First: r.First, KV: w.own[from:]}
 		alone = alone && len(r.table.Peers(layer)) == 0
 	}

@@ -250,7 +250,7 @@ func (e *Engine) attend(h header, table *kvcache.Table, layer int) error {
 		began := w.trace.Now()
 		r := w.runs[0]
 		w.stream.Reset(local)
-		w.own = append(append(w.own[:0], table.Held(layer)...), w.step.Tail(layer)...)
+		w.own = w.step.AppendTail(append(w.own[:0], table.Held(layer)...), layer)
 		w.stream.Attend(local, w.scratch.Q, r.first, e.shape, w.own)
 		e.computed(trace.Attend, &h, layer, began)
 	}

@@ -162,7 +162,7 @@ func (e *Engine) rotate(b *belt, table *kvcache.Table, layer int) error {
 	local := w.local.Slice(0, len(w.ids))
 	w.stream.Reset(local)
 	b.layer = layer
-	w.own = append(append(w.own[:0], table.Held(layer)...), w.step.Tail(layer)...)
+	w.own = w.step.AppendTail(append(w.own[:0], table.Held(layer)...), layer)
 	size := placement.ParcelBlocks(e.cfg.BlockTokens)
 	mine := (len(w.own) + size - 1) / size
 	rotations := max(mine, 1)

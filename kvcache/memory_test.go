@@ -86,7 +86,7 @@ func TestAStepGoesOnWhenTheSequenceGoes(t *testing.T) {
 	s.Release()
 	st.store(small)
 	for l := range small.Layers {
-		for _, kv := range st.Tail(l) {
+		for _, kv := range st.AppendTail(nil, l) {
 			for tok := kv.First; tok < kv.End(); tok++ {
 				if !intact(small, &kv, l, tok) {
 					t.Errorf("layer %d token %d is not what was written", l, tok)

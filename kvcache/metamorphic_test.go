@@ -236,7 +236,7 @@ func (c *nodes) step(n int) {
 func (c *nodes) checkStep(number uint64, layers residence.Span, st *Step, end int) {
 	for l := layers.First; l < layers.End; l++ {
 		seen := make([]int, end)
-		views := slices.Clone(st.Tail(l))
+		views := st.AppendTail(nil, l)
 		var holders []int
 		for n, s := range c.seqs {
 			held := s.Table(number).Held(l)
@@ -299,7 +299,7 @@ func (c *nodes) round(n int) {
 		st.store(c.g)
 		restore()
 		for l := range c.g.Layers {
-			for _, kv := range slices.Concat(s.Table(number).Held(l), st.Tail(l)) {
+			for _, kv := range st.AppendTail(slices.Clone(s.Table(number).Held(l)), l) {
 				for t := kv.First; t < kv.End(); t++ {
 					if seen[l][t]++; !c.intact(&kv, l, t) {
 						c.Fatalf("round: layer %d token %d is not what was written", l, t)

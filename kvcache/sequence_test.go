@@ -36,7 +36,7 @@ func TestStepsSeeWhatTheyAndEarlierOnesWrote(t *testing.T) {
 				sealed += len(st.Sealed)
 				for l := range small.Layers {
 					next := 0
-					for _, kv := range st.Tail(l) {
+					for _, kv := range st.AppendTail(nil, l) {
 						for ; next < kv.End(); next++ {
 							if next < kv.First || !intact(small, &kv, l, next) {
 								t.Fatalf("layer %d token %d is not what was written", l, next)

@@ -15,8 +15,7 @@ type Step struct {
 	layers residence.Span
 	runs   []run
 	tail   []*Block
-	memory extents // of the runs and the tail
-	views  []attention.KV
+	memory extents  // of the runs and the tail
 	Opened []*Block // blocks that this step opened
 	Sealed []*Block // blocks that this step filled
 }
@@ -141,21 +140,20 @@ func (st *Step) Slot(i, layer int) (kv *attention.KV, at, row, n int) {
 	return r.block.Layer(layer), r.at, r.row, r.n
 }
 
-// Stored says that the rows of run i are in place at a layer: they are in view of Tail from now on.
+// Stored says that the rows of run i are in place at a layer: they are in view of AppendTail from now on.
 func (st *Step) Stored(i, layer int) {
 	r := &st.runs[i]
 	r.block.Layer(layer).Len = r.at + r.n
 }
 
-// Tail is the owner's part of a layer: everything from covered on. It is valid until the next call.
-func (st *Step) Tail(layer int) []attention.KV {
-	st.views = st.views[:0]
+// AppendTail appends the owner's part of a layer to views: everything from covered on.
+func (st *Step) AppendTail(views []attention.KV, layer int) []attention.KV {
 	for _, b := range st.tail {
 		if b.has(layer) && b.Layer(layer).Len > 0 {
-			st.views = append(st.views, *b.Layer(layer))
+			views = append(views, *b.Layer(layer))
 		}
 	}
-	return st.views
+	return views
 }
 
 // End notes in Sealed the blocks that the step has filled. The step after it may have stored its rows already, which are its own to note.
