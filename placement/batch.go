@@ -90,6 +90,7 @@ func (c *Cost) batch(w *crew, byWeight bool) Batch {
 	// What stays in the caches goes by how long a step takes, and that by what stays: each round comes nearer, from below.
 	const rounds = 6
 	for range rounds {
+		before := b
 		reads := c.readings(step, round, b.Step.Seconds(), b.Seconds())
 		c.beside(reads, w)
 		clear(busy)
@@ -97,6 +98,9 @@ func (c *Cost) batch(w *crew, byWeight bool) Batch {
 		b.Busiest = 0
 		if w.flights > 1 {
 			b.Busiest = c.busiest(busy)
+		}
+		if b == before {
+			break // as of nodes that were not measured, in whose caches nothing is taken to stay
 		}
 	}
 	return b
