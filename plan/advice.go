@@ -13,11 +13,17 @@ import (
 // another node. Each has been tried.
 func advise(a *Arch, nodes []placement.Node, o Options, r *placement.Refusal) []string {
 	o.Mode = r.Mode
+	fits := func(nodes []placement.Node, o Options) bool { return fits(a, nodes, o, r.Beside) }
 	var ways []string
-	if fits(a, nodes, o) {
+	switch {
+	case len(r.Beside) > 0:
+		ways = append(ways, fmt.Sprintf("none of the others beside it: loaded with --mode %v", r.Mode))
+	case fits(nodes, o):
 		ways = append(ways, fmt.Sprintf("layers of its own, instead of those given by %s: --mode %v", r.LayersBy, r.Mode))
 	}
-	ways = append(ways, placement.FormatBytes(r.Missing)+" more memory on the nodes that lack it")
+	if len(r.Beside) == 0 {
+		ways = append(ways, placement.FormatBytes(r.Missing)+" more memory on the nodes that lack it")
+	}
 	if r.MaxContext > 0 {
 		ways = append(ways, fmt.Sprintf("a context of %d tokens", r.MaxContext))
 	}
@@ -27,7 +33,7 @@ func advise(a *Arch, nodes []placement.Node, o Options, r *placement.Refusal) []
 	for f := o.KV + 1; f <= KVQ4; f++ {
 		smaller := o
 		smaller.KV = f
-		if fits(a, nodes, smaller) {
+		if fits(nodes, smaller) {
 			ways = append(ways, fmt.Sprintf("a KV cache in %v", f))
 			break
 		}
@@ -35,12 +41,12 @@ func advise(a *Arch, nodes []placement.Node, o Options, r *placement.Refusal) []
 	for f := o.Weights + 1; f <= WeightsQ4; f++ {
 		smaller := o
 		smaller.Weights = f
-		if fits(a, nodes, smaller) {
+		if fits(nodes, smaller) {
 			ways = append(ways, fmt.Sprintf("weights in %v", f))
 			break
 		}
 	}
-	if n, ok := another(a, nodes, o); ok {
+	if n, ok := another(nodes, func(nodes []placement.Node) bool { return fits(nodes, o) }); ok {
 		ways = append(ways, "another node with "+placement.FormatBytes(n)+" to offer")
 	}
 	return ways
@@ -48,7 +54,7 @@ func advise(a *Arch, nodes []placement.Node, o Options, r *placement.Refusal) []
 
 // another is how much a further node must offer, as fast as the fastest, to the next MiB. In ring mode
 // it helps with tokens only. Large clusters are not searched: that would take long.
-func another(a *Arch, nodes []placement.Node, o Options) (int64, bool) {
+func another(nodes []placement.Node, fits func([]placement.Node) bool) (int64, bool) {
 	const mib, most, large = 1 << 20, 1 << 24, 64 // 16 TiB
 	if len(nodes) > large {
 		return 0, false
@@ -65,16 +71,25 @@ func another(a *Arch, nodes []placement.Node, o Options) (int64, bool) {
 		for further.Name = "another"; slices.ContainsFunc(nodes, func(n placement.Node) bool { return n.Name == further.Name }); {
 			further.Name += "'"
 		}
-		return fits(a, append(slices.Clone(nodes), further), o)
+		return fits(append(slices.Clone(nodes), further))
 	}
 	n := sort.Search(most, with)
 	return int64(n) * mib, n < most
 }
 
-// fits reports whether a mode can be placed. What placement rejects, say overrides that leave layers to
-// nobody, does not fit.
-func fits(a *Arch, nodes []placement.Node, o Options) bool {
+// fits reports whether a mode can be placed or, if it is beside others, is kept by a model that is loaded in the first of
+// those. What placement rejects, say overrides that leave layers to nobody, does not fit.
+func fits(a *Arch, nodes []placement.Node, o Options, beside []placement.Mode) bool {
 	r, _ := request(a, nodes, o, len(nodes))
-	ok, err := placement.Fits(r)
-	return ok && err == nil
+	if len(beside) == 0 {
+		ok, err := placement.Fits(r)
+		return ok && err == nil
+	}
+	r.Mode = beside[0]
+	res, err := placement.PlaceAll(r, allModes)
+	if err != nil {
+		return false
+	}
+	res.Promises(r.Mode)
+	return res.Plans[o.Mode] != nil
 }

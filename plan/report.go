@@ -89,6 +89,7 @@ type ModeReport struct {
 	Mode     string             `json:"mode"`
 	Fits     bool               `json:"fits"`
 	Nodes    []NodeReport       `json:"nodes"`
+	Beside   []string           `json:"beside,omitempty"`    // the modes beside which it does not fit, though it does by itself
 	Advice   []string           `json:"would_fit,omitempty"` // with each of these, when it does not
 	Exchange float64            `json:"exchange_seconds,omitempty"`
 	Speeds   []Speed            `json:"speeds,omitempty"`
@@ -168,12 +169,15 @@ func Make(a *Arch, c *Cluster, o Options) (*Report, error) {
 		}
 		return cost, c.measured.tell(cost)
 	}
-	plans, refused, err := placeAll(r, o.Mode, predict)
+	load, placed, err := placeAll(r, o.Mode, predict)
 	if err != nil {
 		return nil, err
 	}
+	if load != 0 {
+		placed.Promises(load) // which gives up the modes that do not fit beside those before, as loading does
+	}
 	for _, mode := range allModes {
-		p, refusal := plans[mode], refused[mode]
+		p, refusal := placed.Plans[mode], placed.Refused[mode]
 		if p == nil && refusal == nil {
 			continue
 		}
@@ -181,6 +185,9 @@ func Make(a *Arch, c *Cluster, o Options) (*Report, error) {
 		if p == nil {
 			for _, row := range refusal.Rows {
 				m.Nodes = append(m.Nodes, nodeReport(row.Share))
+			}
+			for _, other := range refusal.Beside {
+				m.Beside = append(m.Beside, other.String())
 			}
 			m.Advice = advise(a, c.Nodes, o, refusal)
 			rep.Modes = append(rep.Modes, m)
@@ -250,8 +257,8 @@ func weightBytes(m *placement.Model) int64 {
 }
 
 // placeAll places as loading does: in the first mode that fits, so that it can switch to the others, with the layers that predictions
-// say are fastest. With a mode given it is the only one.
-func placeAll(r placement.Request, only placement.Mode, predict func(*placement.Plan) (*placement.Cost, error)) (map[placement.Mode]*placement.Plan, map[placement.Mode]*placement.Refusal, error) {
+// say are fastest. With a mode given it is the only one. If none fits load is 0.
+func placeAll(r placement.Request, only placement.Mode, predict func(*placement.Plan) (*placement.Cost, error)) (load placement.Mode, placed *placement.Reservation, err error) {
 	modes := allModes
 	if only != 0 {
 		modes = []placement.Mode{only}
@@ -264,13 +271,13 @@ func placeAll(r placement.Request, only placement.Mode, predict func(*placement.
 		}
 		if err == nil {
 			maps.Copy(res.Refused, refused) // with layers of their own, those do not fit either
-			return res.Plans, res.Refused, nil
+			return r.Mode, res, nil
 		}
 		var refusal *placement.Refusal
 		if !errors.As(err, &refusal) {
-			return nil, nil, err
+			return 0, nil, err
 		}
 		refused[r.Mode] = refusal
 	}
-	return nil, refused, nil
+	return 0, &placement.Reservation{Refused: refused}, nil
 }

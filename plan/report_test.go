@@ -6,6 +6,7 @@ import (
 	"image/png"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -120,7 +121,7 @@ func TestAdviceIsTrue(t *testing.T) {
 	if r, err = Make(a, c, again); err != nil || r.Fits() {
 		t.Errorf("it fits at %d tokens too, %v", again.Context, err)
 	}
-	n, ok := another(a, c.Nodes, o.withDefaults())
+	n, ok := another(c.Nodes, func(nodes []placement.Node) bool { return fits(a, nodes, o.withDefaults(), nil) })
 	if !ok {
 		t.Fatal("no further node helps")
 	}
@@ -129,7 +130,7 @@ func TestAdviceIsTrue(t *testing.T) {
 		fits   bool
 	}{{n, true}, {n - 1<<20, false}} {
 		nodes := append(c.Nodes[:3:3], placement.Node{Name: "x", Memory: k.memory, Bandwidth: 546e9, FLOPS: 1e13})
-		if fits(a, nodes, o.withDefaults()) != k.fits {
+		if fits(a, nodes, o.withDefaults(), nil) != k.fits {
 			t.Errorf("with another node of %d bytes it fits: %v", k.memory, !k.fits)
 		}
 	}
@@ -155,6 +156,47 @@ func TestAModeRefusedByItselfIsNotToldByAnothersLayers(t *testing.T) {
 	}
 	if a.Refusal.MaxContext != b.Refusal.MaxContext || a.Refusal.LayersBy != "" || a.Refusal.MaxContext < 100000 {
 		t.Errorf("beside pooled it fits %d tokens, alone %d; layers by %q", a.Refusal.MaxContext, b.Refusal.MaxContext, a.Refusal.LayersBy)
+	}
+}
+
+// TestAModeThatFitsOnlyByItselfIsToldSo has a node that holds most of the cache in pipeline, and all of the weights in ring, but not both at once.
+func TestAModeThatFitsOnlyByItselfIsToldSo(t *testing.T) {
+	c, err := ParseCluster([]byte(`
+nodes:
+  - {name: a, memory: 64GiB, bandwidth: 546GB/s, flops: 18TFLOPS}
+  - {name: b, memory: 24GiB, bandwidth: 182GB/s, flops: 9TFLOPS}
+links: {wire: {latency: 30us, bandwidth: 5GB/s}}
+default_link: wire
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Context: 200000, Layers: map[string]placement.Range{"a": {End: 7}, "b": {First: 7, End: 47}}}
+	ring := func(change func(*Options)) ModeReport {
+		t.Helper()
+		o := o
+		change(&o)
+		r, err := Make(arch(t, "GLM-4.7-Flash"), c, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Modes[len(r.Modes)-1]
+	}
+	m := ring(func(*Options) {})
+	if m.Mode != "ring" || m.Fits || !slices.Equal(m.Beside, []string{"pipeline", "pooled"}) || m.Nodes[1].Lacks == 0 {
+		t.Fatalf("%+v", m)
+	}
+	for want, change := range map[string]func(*Options){
+		"--mode ring":    func(o *Options) { o.Mode = placement.Ring },
+		"a context of":   func(o *Options) { o.Context = m.Refusal.MaxContext },
+		"KV cache in q8": func(o *Options) { o.KV = KVQ8 },
+	} {
+		if !strings.Contains(strings.Join(m.Advice, "; "), want) || !ring(change).Fits {
+			t.Errorf("%q is not in %q, or not true", want, m.Advice)
+		}
+	}
+	if ring(func(o *Options) { o.Context = m.Refusal.MaxContext + 1 }).Fits {
+		t.Errorf("it fits beyond %d tokens", m.Refusal.MaxContext)
 	}
 }
 

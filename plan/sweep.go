@@ -120,12 +120,12 @@ func (s *sweep) place(ctx context.Context) ([]map[placement.Mode]*placement.Cost
 			predict := func(p *placement.Plan) (*placement.Cost, error) {
 				return placement.NewCost(r, p, work, links, s.options.Efficiency)
 			}
-			plans, _, err := placeAll(r, s.options.Mode, predict)
+			_, modes, err := placeAll(r, s.options.Mode, predict)
 			if err != nil {
 				return err
 			}
 			placed[i] = map[placement.Mode]*placement.Cost{}
-			for mode, p := range plans {
+			for mode, p := range modes.Plans {
 				if placed[i][mode], err = predict(p); err != nil {
 					return err
 				}

@@ -53,9 +53,14 @@ func planText(r *plan.Report) string {
 	}
 	b.WriteString("\nPlacement, with all of the context:\n" + planPlacement(r) + "\n")
 	for _, m := range r.Modes {
-		if !m.Fits {
-			fmt.Fprintf(&b, "%s does not fit. It would with\n  - %s\n", m.Mode, strings.Join(m.Advice, "\n  - "))
+		if m.Fits {
+			continue
 		}
+		beside := ""
+		if len(m.Beside) > 0 {
+			beside = fmt.Sprintf(" beside %s, with the weights for one and the KV cache for the other at once", strings.Join(m.Beside, " and "))
+		}
+		fmt.Fprintf(&b, "%s does not fit%s. It would with\n  - %s\n", m.Mode, beside, strings.Join(m.Advice, "\n  - "))
 	}
 	if r.Fits() {
 		fmt.Fprintf(&b, "\nPredicted speed, tokens/s%s:\n%s\n", ofHowMany(r), planSpeeds(r))
@@ -108,7 +113,10 @@ func planPlacement(r *plan.Report) string {
 			if n.Layers > 0 {
 				layers = fmt.Sprintf("%d-%d (%d)", n.First, n.First+n.Layers-1, n.Layers)
 			}
-			if m.Mode != placement.Pipeline.String() {
+			switch {
+			case len(m.Beside) > 0: // what several modes take at once
+				tokens = "-"
+			case m.Mode != placement.Pipeline.String():
 				tokens = fmt.Sprintf("%.1f%%", 100*n.Tokens)
 			}
 			if n.Lacks > 0 {
