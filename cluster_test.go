@@ -26,20 +26,7 @@ func startNodes(t testing.TB, bandwidths ...float64) []*orrery.Cluster {
 	defer cancel()
 	var nodes []*orrery.Cluster
 	for i, b := range bandwidths {
-		cfg := orrery.Config{Name: fmt.Sprintf("n%d", i), Bandwidth: b, Memory: 4 << 30, Threads: 1, NoCalibration: true, Logger: quiet()}
-		if i > 0 {
-			cfg.Join = []string{nodes[0].Addr()}
-		}
-		n, err := orrery.Start(ctx, cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := n.Close(); err != nil {
-				t.Errorf("closing %s: %v", n.Name(), err)
-			}
-		})
-		nodes = append(nodes, n)
+		nodes = append(nodes, startNode(t, ctx, nodes, orrery.Config{Name: fmt.Sprintf("n%d", i), Bandwidth: b, Memory: 4 << 30}))
 	}
 	for _, n := range nodes {
 		if err := n.WaitNodes(ctx, len(nodes)); err != nil {
@@ -47,6 +34,25 @@ func startNodes(t testing.TB, bandwidths ...float64) []*orrery.Cluster {
 		}
 	}
 	return nodes
+}
+
+// startNode starts one that joins the others, with a thread, measures nothing, and closes it when the test ends.
+func startNode(t testing.TB, ctx context.Context, others []*orrery.Cluster, cfg orrery.Config) *orrery.Cluster {
+	t.Helper()
+	cfg.Threads, cfg.NoCalibration, cfg.Logger = 1, true, quiet()
+	if len(others) > 0 {
+		cfg.Join = []string{others[0].Addr()}
+	}
+	n, err := orrery.Start(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Errorf("closing %s: %v", n.Name(), err)
+		}
+	})
+	return n
 }
 
 func TestRecallAnswers(t *testing.T) {

@@ -19,20 +19,7 @@ func mixed(t *testing.T, ctx context.Context, devices ...string) *orrery.Cluster
 	emulatortest.Device(t).Close() // or the test is skipped
 	var nodes []*orrery.Cluster
 	for i, device := range devices {
-		cfg := orrery.Config{Name: device, Device: device, Bandwidth: 1e9 + float64(i), Memory: 2 << 30, Threads: 1, NoCalibration: true, Logger: quiet()}
-		if i > 0 {
-			cfg.Join = []string{nodes[0].Addr()}
-		}
-		n, err := orrery.Start(ctx, cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := n.Close(); err != nil {
-				t.Errorf("closing %s: %v", n.Name(), err)
-			}
-		})
-		nodes = append(nodes, n)
+		nodes = append(nodes, startNode(t, ctx, nodes, orrery.Config{Name: device, Device: device, Bandwidth: 1e9 + float64(i), Memory: 2 << 30}))
 	}
 	if err := nodes[0].WaitNodes(ctx, len(nodes)); err != nil {
 		t.Fatal(err)

@@ -85,21 +85,25 @@ func TileValues(o, v, p, f []float32, n, dim int) {
 	}
 }
 
-func tileScoresGo(s, k, q []float32, n, dim int) {
-	clear(s[:n*TileLanes])
+func tileScoresGo(s, k, q []float32, n, dim int)    { tileScores(TileLanes, s, k, q, n, dim) }
+func tileSoftmaxGo(s, m, l, f []float32, n int)     { tileSoftmax(TileLanes, s, m, l, f, n) }
+func tileValuesGo(o, v, p, f []float32, n, dim int) { tileValues(TileLanes, o, v, p, f, n, dim) }
+
+func tileScores(lanes int, s, k, q []float32, n, dim int) {
+	clear(s[:n*lanes])
 	for j := range n {
-		row := s[j*TileLanes:][:TileLanes]
+		row := s[j*lanes:][:lanes]
 		for i := range dim {
-			addScaled(row, q[i*TileLanes:], k[j*dim+i])
+			addScaled(row, q[i*lanes:], k[j*dim+i])
 		}
 	}
 }
 
-func tileSoftmaxGo(s, m, l, f []float32, n int) {
-	for lane := range TileLanes {
+func tileSoftmax(lanes int, s, m, l, f []float32, n int) {
+	for lane := range lanes {
 		next := m[lane]
 		for j := range n {
-			next = max(next, s[j*TileLanes+lane])
+			next = max(next, s[j*lanes+lane])
 		}
 		base := next
 		if math.IsInf(float64(next), -1) {
@@ -109,30 +113,30 @@ func tileSoftmaxGo(s, m, l, f []float32, n int) {
 		m[lane] = next
 		sum := float32(0)
 		for j := range n {
-			e := exp(s[j*TileLanes+lane] - base)
-			s[j*TileLanes+lane] = e
+			e := exp(s[j*lanes+lane] - base)
+			s[j*lanes+lane] = e
 			sum += e
 		}
 		l[lane] = l[lane]*f[lane] + sum
 	}
 }
 
-func tileValuesGo(o, v, p, f []float32, n, dim int) {
+func tileValues(lanes int, o, v, p, f []float32, n, dim int) {
 	for i := range dim {
-		row := o[i*TileLanes:][:TileLanes]
-		for lane, x := range f[:TileLanes] {
+		row := o[i*lanes:][:lanes]
+		for lane, x := range f[:lanes] {
 			row[lane] *= x
 		}
 		for j := range n {
-			addScaled(row, p[j*TileLanes:], v[j*dim+i])
+			addScaled(row, p[j*lanes:], v[j*dim+i])
 		}
 	}
 }
 
 // addScaled adds f·x to dst, over the lanes of a tile.
 func addScaled(dst, x []float32, f float32) {
-	d, v := (*[TileLanes]float32)(dst), (*[TileLanes]float32)(x)
-	for i := range d {
-		d[i] += f * v[i]
+	x = x[:len(dst)]
+	for i := range dst {
+		dst[i] += f * x[i]
 	}
 }

@@ -1,7 +1,5 @@
 package simd
 
-import "math"
-
 // TileLanesWide is the number of lanes of the tile routines for AVX-512.
 const TileLanesWide = 2 * TileLanes
 
@@ -38,53 +36,8 @@ func TileValuesWide(o, v, p, f []float32, n, dim int) {
 	tileValuesWideGo(o, v, p, f, n, dim)
 }
 
-func tileScoresWideGo(s, k, q []float32, n, dim int) {
-	clear(s[:n*TileLanesWide])
-	for j := range n {
-		for i := range dim {
-			addScaledWide(s[j*TileLanesWide:], q[i*TileLanesWide:], k[j*dim+i])
-		}
-	}
-}
-
-func tileSoftmaxWideGo(s, m, l, f []float32, n int) {
-	for lane := range TileLanesWide {
-		next := m[lane]
-		for j := range n {
-			next = max(next, s[j*TileLanesWide+lane])
-		}
-		base := next
-		if math.IsInf(float64(next), -1) {
-			base = 0
-		}
-		f[lane] = exp(m[lane] - base)
-		m[lane] = next
-		sum := float32(0)
-		for j := range n {
-			e := exp(s[j*TileLanesWide+lane] - base)
-			s[j*TileLanesWide+lane] = e
-			sum += e
-		}
-		l[lane] = l[lane]*f[lane] + sum
-	}
-}
-
+func tileScoresWideGo(s, k, q []float32, n, dim int) { tileScores(TileLanesWide, s, k, q, n, dim) }
+func tileSoftmaxWideGo(s, m, l, f []float32, n int)  { tileSoftmax(TileLanesWide, s, m, l, f, n) }
 func tileValuesWideGo(o, v, p, f []float32, n, dim int) {
-	for i := range dim {
-		row := o[i*TileLanesWide:][:TileLanesWide]
-		for lane, x := range f[:TileLanesWide] {
-			row[lane] *= x
-		}
-		for j := range n {
-			addScaledWide(row, p[j*TileLanesWide:], v[j*dim+i])
-		}
-	}
-}
-
-// addScaledWide adds f·x to dst, over the lanes of a wide tile.
-func addScaledWide(dst, x []float32, f float32) {
-	d, v := (*[TileLanesWide]float32)(dst), (*[TileLanesWide]float32)(x)
-	for i := range d {
-		d[i] += f * v[i]
-	}
+	tileValues(TileLanesWide, o, v, p, f, n, dim)
 }
