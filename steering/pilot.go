@@ -134,11 +134,11 @@ func (p *Pilot) Stepped(context int, seconds float64, left int, beside Others) (
 
 // learn takes a lesson from a step. Of several sequences, which have their tokens together, one is enough for a round of theirs: more would seem surer than they are.
 func (p *Pilot) learn(context int, seconds float64, sequences int, beside *Others) {
-	predicted := 1.0
-	switch {
-	case p.since%sequences != 0 || p.predict == nil && sequences > 1:
+	if p.since%sequences != 0 {
 		return
-	case p.predict != nil:
+	}
+	predicted := 1.0
+	if p.predict != nil {
 		predicted = p.predict.Step(p.mode, sequences, max(context+longer(sequences, context, beside), 0))
 	}
 	p.lessons.modes[sizeOf(sequences)][p.mode].learn(seconds, predicted)
