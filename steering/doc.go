@@ -17,7 +17,8 @@
 // Those that decode at the same time share steps, and gain less or more from a mode than one does. So each pilot weighs what it would be if all of them
 // were in a mode ([Others]), with caches as long as theirs are on average. All weigh the same, and those that go together come to be in the same mode:
 //
-//   - how many there are is the median of the sequence's last 64 tokens, so that a brief one makes nobody change;
+//   - how many there are is the median of the sequence's last 64 tokens, so that a brief one makes nobody change; and one that has fewer than half as many to
+//     come does not change to where none of the others is;
 //   - towards a mode in which others are the change need not be faster by any margin, since to be apart costs more than either mode;
 //   - a job begins where others are, unless the whole is faster by a twentieth elsewhere, so that they will follow;
 //   - a switch is taken to last as long as those of all who are not there yet.

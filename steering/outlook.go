@@ -103,7 +103,8 @@ func (v *outlook) weigh(from, to placement.Mode, context, left int) weighed {
 	if v.in[to] > 0 {
 		sure = 0 // to be apart costs more than either mode
 	}
-	w.pays = w.then < (1-sure)*w.now && w.gain > worth*w.cost
+	follow := v.sequences == 1 || v.in[to] > 0 || left >= steady/2 // the others, while it still writes
+	w.pays = follow && w.then < (1-sure)*w.now && w.gain > worth*w.cost
 	return w
 }
 
