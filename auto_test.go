@@ -13,7 +13,7 @@ import (
 // crossing predicts that pooled is slower up to a context and faster from there on, and ring always slow.
 type crossing int
 
-func (c crossing) Step(m Mode, context int) float64 {
+func (c crossing) Step(m Mode, _, context int) float64 {
 	switch {
 	case m == Pipeline:
 		return 1

@@ -13,7 +13,7 @@ import (
 // foretold predicts what a test wants: pooled is faster from a context on, and every other mode is slow.
 type foretold struct{ crossover int }
 
-func (f foretold) Step(m placement.Mode, context int) float64 {
+func (f foretold) Step(m placement.Mode, _, context int) float64 {
 	switch {
 	case m == placement.Pipeline:
 		return 1
@@ -68,6 +68,52 @@ func TestAutoChangesAtTheCrossoverAndKeepsTheTokens(t *testing.T) {
 	}
 	if s := switches[0]; s.Err != nil || s.From != placement.Pipeline || s.To != placement.Pooled || s.Bytes == 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// crowded predicts that pooled is the fastest for one sequence, and pipeline for several.
+type crowded struct{ foretold }
+
+func (crowded) Step(m placement.Mode, sequences, _ int) float64 {
+	if m == placement.Pooled && sequences == 1 || m == placement.Pipeline && sequences > 1 {
+		return 0.001
+	}
+	return 1000
+}
+
+func TestAutoOfSeveralSequencesGoesByAllOfThem(t *testing.T) {
+	ids := prompt(10)
+	want := alone(t, ids, 240)
+	r := newRig(t, 2)
+	c := r.load(r.spec(placement.Pipeline))
+	c.Steer(crowded{}, "")
+	first := r.start(c, r.sequence(c, placement.Auto), Job{IDs: ids, MaxTokens: 240})
+	var begun []*steering.Decision
+	for tokens := 0; tokens < 40; {
+		switch e := r.next(first); e.Kind {
+		case Generated:
+			same(t, "the first one, alone", []int32{e.Token}, want[tokens:tokens+1])
+			tokens++
+		case Chosen:
+			begun = append(begun, e.Choice)
+		}
+	}
+	second := r.start(c, r.sequence(c, placement.Auto), Job{IDs: ids, MaxTokens: 200})
+	got, next, switches := r.choices(first)
+	same(t, "the first one, beside the other", got, want[40:])
+	if len(begun) != 1 || begun[0].Mode != placement.Pooled || begun[0].Sequences != 1 || strings.Contains(begun[0].Reason, "sequences") {
+		t.Errorf("alone it chose %+v", begun)
+	}
+	if len(next) == 0 || len(switches) == 0 {
+		t.Fatalf("choices %+v, switches %+v", next, switches)
+	}
+	if d := next[0]; d.Mode != placement.Pipeline || !d.Change || d.Sequences != 2 || !strings.Contains(d.Reason, "of each of 2 sequences") {
+		t.Errorf("beside the other it chose %+v", d)
+	}
+	got, choices, _ := r.choices(second)
+	same(t, "the second one", got, want[:200])
+	if len(choices) == 0 || choices[0].Mode != placement.Pipeline || choices[0].Change || choices[0].Sequences != 2 {
+		t.Errorf("the second one chose %+v", choices)
 	}
 }
 

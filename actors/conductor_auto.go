@@ -53,24 +53,61 @@ func (c *conductor) chooseStart(ctx actor.Context, s *sequence) {
 	if s.pilot == nil || s.asked != nil {
 		return
 	}
-	c.choose(ctx, s, s.pilot.Start(s.machine.Length(), len(s.job.pending), s.job.left()))
+	beside, _ := c.others(s)
+	s.told = told{}
+	c.choose(ctx, s, s.pilot.Start(s.machine.Length(), len(s.job.pending), s.job.left(), beside))
 	if s.asked != nil {
 		s.asked.hold = true
 	}
 }
 
-// chooseNext tells the pilot of a decode step, and follows what it decides.
+// told is what a pilot was told of last.
+type told struct {
+	at     time.Time
+	beside steering.Others
+	alike  bool // all of them were writing, in the mode of its sequence, and nothing disturbed them
+}
+
+// chooseNext tells the pilot of a decode step, and follows what it decides. The step counts since the token before if all went on alike meanwhile.
 func (c *conductor) chooseNext(ctx actor.Context, s *sequence, step *stepInFlight) {
 	if s.pilot == nil || s.job == nil || step.fed != 1 || step.token < 0 || s.ended {
 		return
 	}
+	before, now := s.told, told{at: time.Now()}
+	now.beside, now.alike = c.others(s)
+	s.told = now
 	seconds := 0.0
-	if step.alone && !s.machine.Waiting() {
-		seconds = time.Since(step.since).Seconds()
+	if before.alike && now.alike && before.beside.In == now.beside.In {
+		seconds = now.at.Sub(before.at).Seconds()
 	}
-	if d := s.pilot.Stepped(s.machine.Length(), seconds, s.job.left()); d.Change {
+	if d := s.pilot.Stepped(s.machine.Length(), seconds, s.job.left(), now.beside); d.Change {
 		c.choose(ctx, s, d)
 	}
+}
+
+// others are the sequences that write beside s, or are to. It reports whether all are as predictions have it: they write, in the mode of s and in steps together, and nothing else is
+// under way.
+func (c *conductor) others(s *sequence) (o steering.Others, alike bool) {
+	alike = true
+	for _, other := range c.seqs {
+		j := other.job
+		alike = alike && other.asked == nil && other.filling == nil && !other.machine.Waiting()
+		if j == nil || other.ended {
+			continue
+		}
+		alike = alike && j.produced > 0
+		if other == s || j.MaxTokens == 0 {
+			continue
+		}
+		mode := other.machine.Epoch().Mode
+		alike = alike && mode == s.machine.Epoch().Mode && j.Logits == nil && c.handle.recorder.Load() == nil
+		if other.asked != nil {
+			mode = other.asked.report.To
+		}
+		o.In[mode]++
+		o.Tokens += other.machine.Length() + len(j.pending)
+	}
+	return o, alike
 }
 
 // choose logs a decision, tells the job of it, and carries it out.

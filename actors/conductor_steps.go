@@ -23,7 +23,6 @@ type stepInFlight struct {
 	token   int32
 	since   time.Time
 	began   int64  // on the trace's clock, if there is one
-	alone   bool   // no other step was in flight at any time meanwhile, but for those that follow it or that it follows
 	wants   bool   // a token
 	after   uint64 // the step that it follows, or 0
 	leaves  bool   // its token to one that follows it
@@ -103,13 +102,12 @@ func chooses(j *runningJob, n int) bool { return j.MaxTokens > 0 && n == len(j.p
 // newStep is a step that may follow another one, after, directly.
 func (c *conductor) newStep(s *sequence, epoch uint64, n, results int, after uint64) *stepInFlight {
 	c.last++
-	step := &stepInFlight{began: c.handle.recorder.Load().Now(), seq: s, epoch: epoch, end: s.position + n, fed: n, waiting: results, token: -1, since: time.Now(), after: after, alone: true}
-	for number, other := range c.steps {
-		if number != after {
-			step.alone, other.alone = false, false
-		}
+	step := &stepInFlight{began: c.handle.recorder.Load().Now(), seq: s, epoch: epoch, end: s.position + n, fed: n, waiting: results, token: -1, since: time.Now(), after: after}
+	alone := true // but for the one that it follows
+	for number := range c.steps {
+		alone = alone && number == after
 	}
-	if step.alone && !c.came.IsZero() {
+	if alone && !c.came.IsZero() {
 		c.handle.turns.add(step.since.Sub(c.came))
 	}
 	c.came = time.Time{}

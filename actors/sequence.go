@@ -33,6 +33,7 @@ type sequence struct {
 	failed      error
 	closed      bool            // but for steps that were in flight then
 	pilot       *steering.Pilot // chooses its modes; nil: whoever uses it does
+	told        told            // what it was told of last
 	stalls      int             // how often copies failed that further steps have to wait for
 }
 

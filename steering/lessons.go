@@ -18,7 +18,7 @@ const (
 // Lessons are what measured steps have taught of each mode. They belong to a loaded model; one goroutine uses
 // them. The zero value has learned nothing.
 type Lessons struct {
-	modes [placement.Ring + 1]lesson
+	modes [sizes][placement.Ring + 1]lesson
 	moves lesson
 	tried [placement.Ring + 1]bool // without a prediction
 }
@@ -62,20 +62,25 @@ func (l *lesson) factor(least int) (f factor) {
 	return f
 }
 
-// factor is by how much to multiply predictions of a mode.
-func (l *Lessons) factor(m placement.Mode) factor {
-	if f := l.modes[m].factor(enough); f.measured {
-		return f
+// factors are by how much to multiply predictions of each mode for numbers of sequences of such a size. A mode that was not measured there is taken to be
+// as far off as with fewer sequences, and by the square root of what those that were measured are off further.
+func (l *Lessons) factors(size int) (all [placement.Ring + 1]factor) {
+	for i := range all {
+		all[i].median = 1
 	}
-	logs, n := 0.0, 0.0
-	for i := range l.modes {
-		if f := l.modes[i].factor(enough); f.measured {
-			logs += math.Log(f.median)
-			n++
+	for i := range size + 1 {
+		fewer, logs, n := all, 0.0, 0.0
+		for m := range all {
+			if all[m] = l.modes[i][m].factor(enough); all[m].measured {
+				logs += math.Log(all[m].median / fewer[m].median)
+				n++
+			}
+		}
+		for m := range all {
+			if !all[m].measured {
+				all[m] = factor{median: fewer[m].median * math.Exp(logs/max(n, 1)/2)}
+			}
 		}
 	}
-	if n == 0 {
-		return factor{median: 1}
-	}
-	return factor{median: math.Exp(logs / n / 2)}
+	return all
 }

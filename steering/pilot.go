@@ -1,17 +1,12 @@
 package steering
 
-import (
-	"math"
-	"slices"
-
-	"github.com/orrery-ai/orrery/placement"
-)
+import "github.com/orrery-ai/orrery/placement"
 
 // Predictor says how long things take, in seconds.
 type Predictor interface {
-	Step(m placement.Mode, context int) float64         // one decode step at a context
-	Prefill(m placement.Mode, base, tokens int) float64 // reading so many tokens after base earlier ones
-	Move(from, to placement.Mode, context int) float64  // from asking for a switch until it is in force
+	Step(m placement.Mode, sequences, context int) float64 // until each of so many sequences at a context has had a token, all in the mode
+	Prefill(m placement.Mode, base, tokens int) float64    // reading so many tokens after base earlier ones
+	Move(from, to placement.Mode, context int) float64     // from asking for a switch until it is in force
 }
 
 // The rules' numbers, see the package's documentation.
@@ -39,9 +34,11 @@ type Pilot struct {
 	modes   []placement.Mode
 
 	mode     placement.Mode
-	switches int // in this job
-	since    int // tokens since the last change, or the start of the sequence
-	until    int // tokens until it looks again
+	attended attendance
+	begun    bool // there was a step in this job
+	switches int  // in this job
+	since    int  // tokens since the last change, or the start of the sequence
+	until    int  // tokens until it looks again
 	changing *change
 	failures [placement.Ring + 1]failure
 }
@@ -50,7 +47,7 @@ type Pilot struct {
 type change struct {
 	to      placement.Mode
 	context int     // that the sequence will have had when it might be in force
-	cost    float64 // predicted, uncorrected
+	cost    float64 // predicted, uncorrected; 0: it is not learned from
 	start   bool    // at the start of a job
 }
 
@@ -66,21 +63,23 @@ func NewPilot(p Predictor, why string, l *Lessons, mode placement.Mode, modes []
 }
 
 // Start chooses the mode for a job that reads a prompt, after context earlier tokens, and is to write so many
-// tokens. It is to be told by Switched or Failed what became of a change.
-func (p *Pilot) Start(context, prompt, tokens int) Decision {
-	p.switches, p.until = 0, 0
-	d := Decision{Mode: p.mode, Tokens: context}
+// tokens, beside others. It is to be told by Switched or Failed what became of a change.
+func (p *Pilot) Start(context, prompt, tokens int, beside Others) Decision {
+	p.switches, p.until, p.begun = 0, 0, false
+	sequences := 1 + beside.Sequences()
+	d := Decision{Mode: p.mode, Tokens: context, Sequences: sequences}
 	if p.predict == nil {
 		d.Reason = "there are no predictions: " + p.why
 		return d
 	}
+	v := p.outlook(sequences, context+prompt, &beside)
 	var courses []course
 	var best, now course
 	kept := false // although another one seems faster
-	for _, m := range p.possible(context) {
-		c := p.course(m, context, prompt, tokens)
+	for _, m := range v.possible(context) {
+		c := v.course(m, context, prompt, tokens)
 		if m != p.mode {
-			c.seconds += p.move(p.mode, m, context)
+			c.seconds += v.move(p.mode, m, context)
 		}
 		courses = append(courses, c)
 		if m == p.mode {
@@ -91,80 +90,37 @@ func (p *Pilot) Start(context, prompt, tokens int) Decision {
 		}
 	}
 	if context > 0 && best.mode != p.mode {
-		sure := startMargin + p.uncertain(p.mode, best.mode)
-		cost := p.move(p.mode, best.mode, context)
+		sure := startMargin + v.uncertain(p.mode, best.mode)
+		cost := v.move(p.mode, best.mode, context)
 		if !(best.seconds < (1-sure)*now.seconds && now.seconds-(best.seconds-cost) > worth*cost) {
 			best, kept = now, true
 		}
 	}
-	d.Mode, d.Reason = best.mode, startReason(courses, best, prompt, tokens)
+	d.Mode, d.Reason = best.mode, startReason(courses, best, prompt, tokens, sequences)
 	if kept {
 		d.Reason += ", which is too little for a change"
 	}
 	if best.mode != p.mode {
 		d.Change = true
-		p.change(best.mode, context)
+		p.change(best.mode, context, sequences)
 		p.changing.start, p.changing.context = true, context+prompt
 	}
 	return d
 }
 
-// course is how a job may go: in a mode, and from some length on perhaps in another one.
-type course struct {
-	mode, then placement.Mode
-	from       int // tokens in the cache at which it changes
-	seconds    float64
-}
-
-// weight is the course's time, and a hundredth more if it changes on the way: for less than that one that goes
-// straight is better.
-func (c course) weight() float64 {
-	if c.then != 0 {
-		return 1.01 * c.seconds
-	}
-	return c.seconds
-}
-
-// changesAt is at how many points of an answer a change is considered for a course.
-const changesAt = 8
-
-// course is the fastest that begins in a mode.
-func (p *Pilot) course(m placement.Mode, context, prompt, tokens int) course {
-	full := context + prompt
-	best := course{mode: m, seconds: p.writing(m, full, tokens)}
-	for _, other := range p.possible(full) {
-		for i := range changesAt {
-			if other == m {
-				break
-			}
-			before := i * tokens / changesAt
-			w := p.weigh(m, other, full+before, tokens-before)
-			seconds := p.writing(m, full, before) + w.cost + p.writing(other, full+before, tokens-before)
-			if w.pays && seconds < best.seconds {
-				best = course{mode: m, then: other, from: full + before, seconds: seconds}
-			}
-		}
-	}
-	best.seconds += p.predict.Prefill(m, context, prompt)
-	return best
-}
-
-// possible is the modes that the sequence may be in, those left out to which switches have failed, or of which
-// nothing sensible is predicted.
-func (p *Pilot) possible(context int) []placement.Mode {
-	return slices.DeleteFunc(slices.Clone(p.modes), func(m placement.Mode) bool {
-		f, step := p.failures[m], p.predicted(m, context)
-		return m != p.mode && (f.times >= maxFailures || context < f.context || !(step > 0 && step < math.MaxFloat64))
-	})
-}
-
-// Stepped tells of a decode step that led to a context, with so many tokens still to come. Its seconds are 0 if
-// something disturbed it. If the decision is a Change, it is to be told by Switched or Failed what became of it;
-// until then it is not asked again.
-func (p *Pilot) Stepped(context int, seconds float64, left int) (d Decision) {
+// Stepped tells of a decode step that led to a context, with so many tokens still to come, beside others. Its seconds are those since the token before, or 0 if
+// something disturbed it: not all sequences were writing and in the same mode all the time, or there were not as many. If the decision is a Change, it is to be told by Switched or
+// Failed what became of it; until then it is not asked again.
+func (p *Pilot) Stepped(context int, seconds float64, left int, beside Others) (d Decision) {
 	p.since++
+	sequences := 1 + beside.Sequences()
+	if !p.begun {
+		p.begun = true
+		p.attended.fill(sequences)
+	}
+	p.attended.add(sequences)
 	if seconds > 0 && p.since > warmUp && p.changing == nil {
-		p.lessons.modes[p.mode].learn(seconds, p.predicted(p.mode, context))
+		p.learn(context, seconds, sequences, &beside)
 	}
 	if p.until--; p.until >= 0 || p.changing != nil {
 		return Decision{}
@@ -173,27 +129,44 @@ func (p *Pilot) Stepped(context int, seconds float64, left int) (d Decision) {
 	if p.switches >= MaxSwitches || p.since < dwell || left < lookEvery {
 		return Decision{}
 	}
-	return p.look(context, left)
+	return p.look(p.outlook(p.attended.median(), context, &beside), context, left)
+}
+
+// learn takes a lesson from a step. Of several sequences, which have their tokens together, one is enough for a round of theirs: more would seem surer than they are.
+func (p *Pilot) learn(context int, seconds float64, sequences int, beside *Others) {
+	if p.since%sequences != 0 {
+		return
+	}
+	predicted := 1.0
+	if p.predict != nil {
+		predicted = p.predict.Step(p.mode, sequences, max(context+longer(sequences, context, beside), 0))
+	}
+	p.lessons.modes[sizeOf(sequences)][p.mode].learn(seconds, predicted)
 }
 
 // look weighs the other modes against the present one.
-func (p *Pilot) look(context, left int) Decision {
+func (p *Pilot) look(v *outlook, context, left int) Decision {
+	d := Decision{Tokens: context, Sequences: v.sequences, Change: true}
 	if p.predict == nil {
-		if m := p.untried(); m != 0 && left >= trialTokens {
+		if v.sequences > 1 {
+			return Decision{} // what was measured is of one
+		}
+		if m := v.untried(); m != 0 && left >= trialTokens {
 			p.lessons.tried[m] = true
-			p.change(m, context)
-			return Decision{Mode: m, Tokens: context, Change: true, Reason: "it is tried, since there are no predictions: " + p.why}
+			p.change(m, context, 1)
+			d.Mode, d.Reason = m, "it is tried, since there are no predictions: "+p.why
+			return d
 		}
 	}
-	if !p.known(p.mode) {
+	if !v.known(p.mode) {
 		return Decision{}
 	}
 	var best weighed
-	for _, m := range p.possible(context) {
-		if m == p.mode || !p.known(m) {
+	for _, m := range v.possible(context) {
+		if m == p.mode || !v.known(m) {
 			continue
 		}
-		w := p.weigh(p.mode, m, context, left)
+		w := v.weigh(p.mode, m, context, left)
 		if w.pays && (best.to == 0 || w.gain-w.cost > best.gain-best.cost) {
 			best = w
 		}
@@ -201,48 +174,15 @@ func (p *Pilot) look(context, left int) Decision {
 	if best.to == 0 {
 		return Decision{}
 	}
-	d := Decision{Mode: best.to, Tokens: context, Change: true, Reason: best.reason(p.mode, left)}
-	p.change(best.to, context)
+	d.Mode, d.Reason = best.to, best.reason(p.mode, left, v.sequences)
+	p.change(best.to, context, v.sequences)
 	return d
 }
 
-// weighed is a change of mode with what it would bring, in seconds.
-type weighed struct {
-	to         placement.Mode
-	now, then  float64 // a step
-	gain, cost float64 // over the tokens to come
-	pays       bool    // by the package's rules
-}
-
-// weigh looks at a change at a context, with so many tokens to come.
-func (p *Pilot) weigh(from, to placement.Mode, context, left int) weighed {
-	w := weighed{to: to, now: p.step(from, context), then: p.step(to, context), cost: p.move(from, to, context),
-		gain: p.writing(from, context, left) - p.writing(to, context, left)}
-	w.pays = w.then < (1-margin-p.uncertain(from, to))*w.now && w.gain > worth*w.cost
-	return w
-}
-
-// uncertain is by how much two modes may seem to differ because of noise in what was measured, as a part.
-func (p *Pilot) uncertain(a, b placement.Mode) float64 {
-	return certain * math.Hypot(p.lessons.factor(a).error, p.lessons.factor(b).error)
-}
-
-// untried is a mode of which nothing is known, or 0. The present one must be known, to compare with.
-func (p *Pilot) untried() placement.Mode {
-	if !p.lessons.factor(p.mode).measured {
-		return 0
-	}
-	for _, m := range p.modes {
-		if !p.lessons.factor(m).measured && !p.lessons.tried[m] && p.failures[m].times == 0 {
-			return m
-		}
-	}
-	return 0
-}
-
-func (p *Pilot) change(to placement.Mode, context int) {
+// change notes one that begins. How long it takes is to be learned from if no others do the same.
+func (p *Pilot) change(to placement.Mode, context, sequences int) {
 	p.changing = &change{to: to, context: context}
-	if p.predict != nil {
+	if p.predict != nil && sequences == 1 {
 		p.changing.cost = p.predict.Move(p.mode, to, context)
 	}
 }
@@ -273,42 +213,4 @@ func (p *Pilot) Failed() {
 	p.changing = nil
 	p.failures[c.to].times++
 	p.failures[c.to].context = 2 * max(c.context, 1)
-}
-
-// predicted is one step before correction. Without predictions all are alike, and the correction is the time.
-func (p *Pilot) predicted(m placement.Mode, context int) float64 {
-	if p.predict == nil {
-		return 1
-	}
-	return p.predict.Step(m, context)
-}
-
-// known reports whether there is anything to go by for a mode.
-func (p *Pilot) known(m placement.Mode) bool { return p.predict != nil || p.lessons.factor(m).measured }
-
-// step is one step, corrected.
-func (p *Pilot) step(m placement.Mode, context int) float64 {
-	return p.lessons.factor(m).median * p.predicted(m, context)
-}
-
-// writing is the time of so many steps from a context on. Steps grow almost linearly with it.
-func (p *Pilot) writing(m placement.Mode, context, tokens int) float64 {
-	const parts = 4
-	sum := 0.0
-	for i := range parts {
-		sum += p.predicted(m, context+(2*i+1)*tokens/(2*parts))
-	}
-	return p.lessons.factor(m).median * sum / parts * float64(tokens)
-}
-
-// moveFactor bounds how far switches that were measured correct predictions: there are few of them.
-const moveFactor = 10
-
-// move is the time of a switch, corrected.
-func (p *Pilot) move(from, to placement.Mode, context int) float64 {
-	if p.predict == nil {
-		return 0
-	}
-	cost := p.predict.Move(from, to, context)
-	return cost * min(max(p.lessons.moves.factor(1).median, 1./moveFactor), moveFactor)
 }

@@ -20,8 +20,8 @@ func init() {
 	}
 }
 
-// line is a time that grows with the context: at + slope · context, in seconds.
-type line struct{ at, slope float64 }
+// line is a time that grows with the context, and of steps with each further sequence by a part: (at + slope · context) · (1 + more · (sequences - 1)), in seconds.
+type line struct{ at, slope, more float64 }
 
 // lines are straight predictions, or the truth that they should be.
 type lines struct {
@@ -30,8 +30,9 @@ type lines struct {
 	move    line
 }
 
-func (l *lines) Step(m placement.Mode, context int) float64 {
-	return l.step[m].at + l.step[m].slope*float64(context)
+func (l *lines) Step(m placement.Mode, sequences, context int) float64 {
+	s := l.step[m]
+	return (s.at + s.slope*float64(context)) * (1 + s.more*float64(sequences-1))
 }
 
 func (l *lines) Prefill(m placement.Mode, base, tokens int) float64 {
@@ -48,8 +49,8 @@ func (l *lines) Move(from, to placement.Mode, context int) float64 {
 var modes = []placement.Mode{placement.Pipeline, placement.Pooled, placement.Ring}
 
 // TestTranscripts plays the stories in testdata: what was predicted, what steps really take, and what is
-// decided. Times are in ms, and in ms for a thousand tokens of context. Run with -rewrite after a change that
-// is meant.
+// decided. Times are in ms, and in ms for a thousand tokens of context. Others are beside the sequence where it says
+// so. Run with -rewrite after a change that is meant.
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		var w world
@@ -75,6 +76,7 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 		return def
 	}
 	var out strings.Builder
+	beside := w.others(t, d)
 	switch d.Cmd {
 	case "model": // what is predicted; the truth is that until it is said to be otherwise
 		*w = world{lessons: &Lessons{}, random: rand.New(rand.NewPCG(1, 2))}
@@ -92,7 +94,7 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 		w.context, w.mode = 0, w.modes[0]
 		w.pilot = w.newPilot()
 	case "start":
-		decision := w.pilot.Start(w.context, number("prompt", 0), number("tokens", 0))
+		decision := w.pilot.Start(w.context, number("prompt", 0), number("tokens", 0), beside)
 		w.tell(&out, decision, d.HasArg("fails"))
 		w.context += number("prompt", 0)
 	case "write":
@@ -101,11 +103,15 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 		changes := 0
 		for i := range n {
 			w.context++
-			seconds := w.truth.Step(w.mode, w.context) * (1 + float64(noise)/100*(2*w.random.Float64()-1))
+			sequences := 1 + beside.Sequences()
+			seconds := w.truth.Step(w.mode, sequences, w.context) * (1 + float64(noise)/100*(2*w.random.Float64()-1))
+			if beside.In[w.mode] < sequences-1 {
+				seconds = 0
+			}
 			if every := number("spike", 0); every > 0 && i%every == 0 {
 				seconds *= 20
 			}
-			decision := w.pilot.Stepped(w.context, seconds, number("left", n)-i-1)
+			decision := w.pilot.Stepped(w.context, seconds, number("left", n)-i-1, beside)
 			if decision.Change {
 				changes++
 				w.tell(&out, decision, d.HasArg("fails"))
@@ -116,6 +122,21 @@ func (w *world) play(t *testing.T, d *datadriven.TestData) string {
 		t.Fatalf("%s: unknown event", d.Cmd)
 	}
 	return out.String()
+}
+
+// others are those that an event tells of: ring=2, and as long as the sequence itself or as many tokens each.
+func (w *world) others(t *testing.T, d *datadriven.TestData) (o Others) {
+	if d.Cmd != "start" && d.Cmd != "write" {
+		return o
+	}
+	for _, m := range modes {
+		d.MaybeScanArgs(t, m.String(), &o.In[m])
+	}
+	length := w.context
+	d.MaybeScanArgs(t, "prompt", &length)
+	d.MaybeScanArgs(t, "length", &length)
+	o.Tokens = length * o.Sequences()
+	return o
 }
 
 func (w *world) newPilot() *Pilot {
@@ -137,9 +158,9 @@ func (w *world) tell(out *strings.Builder, d Decision, fails bool) {
 	}
 }
 
-// scan reads pipeline=(ms, ms per 1000 tokens of context, ms per token of prefill), and so on.
+// scan reads pipeline=(ms, ms per 1000 tokens of context, ms per token of prefill, % more for each further sequence), and so on.
 func (w *world) scan(t *testing.T, d *datadriven.TestData, l *lines) {
-	numbers := func(name string) (v [3]float64, ok bool) {
+	numbers := func(name string) (v [4]float64, ok bool) {
 		for _, arg := range d.CmdArgs {
 			if arg.Key != name {
 				continue
@@ -157,10 +178,10 @@ func (w *world) scan(t *testing.T, d *datadriven.TestData, l *lines) {
 	}
 	for _, m := range modes {
 		if v, ok := numbers(m.String()); ok {
-			l.step[m], l.prefill[m] = line{v[0] / 1e3, v[1] / 1e6}, v[2]/1e3
+			l.step[m], l.prefill[m] = line{v[0] / 1e3, v[1] / 1e6, v[3] / 100}, v[2]/1e3
 		}
 	}
 	if v, ok := numbers("move"); ok {
-		l.move = line{v[0] / 1e3, v[1] / 1e6}
+		l.move = line{at: v[0] / 1e3, slope: v[1] / 1e6}
 	}
 }
