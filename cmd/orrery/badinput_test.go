@@ -149,7 +149,7 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		"threads of others":             {[]string{"bench", "decode", "--join", "127.0.0.1:1", "--threads", "2"}, statusUsage, []string{"--threads", "--join"}},
 		"an adapter for nobody":         {generate("--rdma", "mlx5_0"), statusUsage, []string{"--rdma", "--nodes or --join"}},
 		"an odd adapter":                {generate("--nodes", "1", "--rdma=-1"), statusFailed, []string{"rdma", "a node process ended before it was ready"}},
-		"no kernel of that name":        {[]string{"bench", "kernels", "--device", "emulator", "--only", "bogus"}, statusFailed, []string{"--only bogus"}},
+		"no kernel of that name":        {[]string{"bench", "kernels", "--device", "emulator", "--only", "bogus"}, statusUsage, []string{"--only bogus"}},
 		"a peer of no port":             {[]string{"bench", "transport", "--peer", "here"}, statusUsage, []string{"--peer", `"here"`, "port"}},
 		"a listener of no port":         {[]string{"bench", "transport", "--listen", "here"}, statusUsage, []string{"--listen", `"here"`, "port"}},
 		"a memory test of nothing":      {[]string{"bench", "memory", "--model", "missing", "--nodes", "1"}, statusUsage, []string{"model missing: no such file"}},

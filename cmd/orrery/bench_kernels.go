@@ -32,6 +32,22 @@ Example:
   orrery bench kernels --only decode --format csv > decode.csv`
 }
 
+// wants reports whether a kernel is to be measured.
+func (c *benchKernelsCmd) wants(kernel string) bool {
+	return len(c.Only) == 0 || slices.ContainsFunc(c.Only, func(part string) bool { return strings.Contains(kernel, part) })
+}
+
+// tiny says that sizes are, since they take long.
+func (c *benchKernelsCmd) tiny() bool { return c.Device == "emulator" }
+
+// Validate looks at the flags together.
+func (c *benchKernelsCmd) Validate() error {
+	if !slices.ContainsFunc(bench.Names(c.tiny()), c.wants) {
+		return fmt.Errorf("--only %s: no kernel has that in its name", strings.Join(c.Only, ","))
+	}
+	return nil
+}
+
 // Run measures the kernels and prints what they reach.
 func (c *benchKernelsCmd) Run(ctx context.Context) error {
 	host, err := metalkern.Open(c.Device)
@@ -39,14 +55,9 @@ func (c *benchKernelsCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer host.Close()
-	opts := bench.Options{Tiny: c.Device == "emulator", Progress: func(kernel, size string) { fmt.Fprintf(os.Stderr, "\r\x1b[K%s, %s", kernel, size) }}
+	opts := bench.Options{Tiny: c.tiny(), Only: c.wants, Progress: func(kernel, size string) { fmt.Fprintf(os.Stderr, "\r\x1b[K%s, %s", kernel, size) }}
 	if !term.IsTerminal(int(os.Stderr.Fd())) {
 		opts.Progress = nil
-	}
-	if len(c.Only) > 0 {
-		opts.Only = func(kernel string) bool {
-			return slices.ContainsFunc(c.Only, func(part string) bool { return strings.Contains(kernel, part) })
-		}
 	}
 	report, err := bench.Run(ctx, kernels.New(host), opts)
 	if opts.Progress != nil {
@@ -54,9 +65,6 @@ func (c *benchKernelsCmd) Run(ctx context.Context) error {
 	}
 	if err != nil {
 		return err
-	}
-	if opts.Only != nil && !slices.ContainsFunc(report.Results, func(r bench.Result) bool { return opts.Only(r.Kernel) }) {
-		return fmt.Errorf("--only %s: no kernel has that in its name", strings.Join(c.Only, ","))
 	}
 	return writeKernels(os.Stdout, c.Format, report)
 }

@@ -69,6 +69,15 @@ type bench struct {
 	memory []gpu.Buffer
 }
 
+// Names are those of the kernels that are measured, beside the limits.
+func Names(tiny bool) []string {
+	var names []string
+	for _, c := range (&bench{opts: Options{Tiny: tiny}}).cases() {
+		names = append(names, c.kernel)
+	}
+	return names
+}
+
 // Run measures the kernels of a set, until ctx ends.
 func Run(ctx context.Context, set *kernels.Set, opts Options) (Report, error) {
 	queue, err := set.Host().NewQueue()
