@@ -25,6 +25,7 @@ import (
 type localCluster struct {
 	processes []*process
 	cpus      []cpusFlag // [nodes] the processors that each keeps to; nil if they do not
+	full      bool       // they compute on all processors
 	name      string
 	device    orrery.DeviceChoice
 	synch     orrery.Synch // as it was asked for
@@ -73,6 +74,7 @@ func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCl
 		threads = max(1, runtime.NumCPU()/n)
 	}
 	var cpus []cpusFlag
+	full := false
 	if choice.Kind == orrery.DeviceCPU {
 		available := o.CPUs
 		if available == nil {
@@ -80,7 +82,7 @@ func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCl
 				return nil, err
 			}
 		}
-		cpus = keepApart(n, threads, available)
+		cpus, full = keepApart(n, threads, available), n*threads >= len(available)
 	}
 	var measured []string // the flags that tell a node what it can do
 	switch {
@@ -95,7 +97,7 @@ func startLocal(ctx context.Context, o localOptions, log *slog.Logger) (*localCl
 	if crowded := choice.Kind != orrery.DeviceCPU && n > choice.Count; o.Synch == orrery.SynchAuto && (crowded || n > runtime.NumCPU()) {
 		o.Synch = orrery.SynchSafe // who spins, on a GPU too, takes the time of whom he waits for
 	}
-	l := &localCluster{cpus: cpus, device: choice, name: fmt.Sprintf("local-%d", os.Getpid()), synch: asked, rdma: o.RDMA}
+	l := &localCluster{cpus: cpus, full: full, device: choice, name: fmt.Sprintf("local-%d", os.Getpid()), synch: asked, rdma: o.RDMA}
 	args := func(i int) []string {
 		a := append([]string{"--log-level", "warn", "node", "--child", "--name", nodeNames[i : i+1], "--bind", "127.0.0.1:0", "--cluster", l.name,
 			"--device", choice.Number(i), "--memory", strconv.FormatInt(memory, 10), "--threads", strconv.Itoa(threads), "--synch", o.Synch.String()}, o.RDMA.args()...)
@@ -249,8 +251,12 @@ func (l *localCluster) stop() {
 	_ = g.Wait()
 }
 
-// join joins the local cluster, to drive it.
+// join joins the local cluster, to drive it. Who drives computes nothing: without a processor of its own it takes one of the runtime's, so that no second thread of it wakes on
+// another node's to look for work.
 func (l *localCluster) join(ctx context.Context, log *slog.Logger) (*orrery.Cluster, error) {
+	if l.full {
+		runtime.GOMAXPROCS(1)
+	}
 	c, err := orrery.Start(ctx, orrery.Config{Name: fmt.Sprintf("client-%d", os.Getpid()), Cluster: l.name, Join: []string{l.processes[0].Addr}, RDMA: l.rdma.options(), Client: true, Synch: l.synch, Logger: log})
 	if err != nil {
 		return nil, err

@@ -26,6 +26,10 @@ func ReadOnce(b []byte, threads int) time.Duration {
 
 // together does something with parts of b, one to a thread, all at the same time. They are whole cache lines, so a few bytes may be left out.
 func together(b []byte, threads int, do func(part []byte)) {
+	if runs := runtime.GOMAXPROCS(0); runs < threads {
+		runtime.GOMAXPROCS(threads)
+		defer runtime.GOMAXPROCS(runs)
+	}
 	var all sync.WaitGroup
 	part := len(b) / threads &^ 127
 	for i := range threads {
