@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -61,6 +62,43 @@ func TestWhatIsMeasuredOfTheProcessorCanBe(t *testing.T) {
 func processor(d device.Device) Subject {
 	return Subject{Device: d, Another: func() device.Device { return cpu.New(1) }, Bandwidth: func(arena []byte, within time.Duration) (float64, error) { return cpu.ReadRate(arena, 1, within), nil },
 		Memory: 1 << 30, KVHeads: KVHeads, HeadDim: HeadDim}
+}
+
+// stopped is a device of which an operation takes so long, once, as if the process had been stopped.
+type stopped struct {
+	device.Device
+	stop *sync.Once
+}
+
+func (d stopped) NewStream() device.Stream { return stoppedStream{d.Device.NewStream(), d.stop} }
+
+type stoppedStream struct {
+	device.Stream
+	stop *sync.Once
+}
+
+func (s stoppedStream) Attend(p attention.Partial, q device.Tensor, first int, shape attention.Shape, blocks []attention.KV) {
+	s.stop.Do(func() { time.Sleep(1500 * time.Millisecond) })
+	s.Stream.Attend(p, q, first, shape, blocks)
+}
+
+func TestWhatIsMeasuredOfAStoppedProcessIsMeasuredAgain(t *testing.T) {
+	d := cpu.New(1)
+	defer d.Close()
+	s, stop, others := processor(d), new(sync.Once), 0
+	s.Another = func() device.Device {
+		if others++; others == 1 { // to which the others are compared
+			return cpu.New(1)
+		}
+		return stopped{cpu.New(1), stop}
+	}
+	m, err := Measure(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if once := 1 + len(m.Rates.Crowd); others != 2*once {
+		t.Errorf("%d other devices were made, want %d, twice", others, once)
+	}
 }
 
 // fake is a device whose operations take no time and may fail.
