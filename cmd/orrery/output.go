@@ -73,12 +73,13 @@ func canWrite(flag, path string) error {
 	case err == nil && !info.Mode().IsRegular():
 		return nil // a pipe would wait for who reads it
 	}
-	f, noFile := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o666)
-	if noFile != nil {
-		return fmt.Errorf("%s: %w", flag, noFile)
+	_, before := os.Lstat(path) // a link that leads to nothing yet is somebody's
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o666)
+	if err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
 	}
 	f.Close()
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(before, fs.ErrNotExist) {
 		return os.Remove(path)
 	}
 	return nil

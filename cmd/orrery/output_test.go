@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -34,6 +35,25 @@ func TestWhatIsNoFileIsNotRemoved(t *testing.T) {
 	}
 	if _, err := os.Lstat(path); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWhetherAFileCanBeWrittenLeavesNoTrace(t *testing.T) {
+	dir := t.TempDir()
+	absent, link := filepath.Join(dir, "absent"), filepath.Join(dir, "link")
+	if err := os.Symlink(filepath.Join(dir, "later"), link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{absent, link} {
+		if err := canWrite("--plot", path); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Lstat(absent); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that was not there: %v", err)
+	}
+	if _, err := os.Lstat(link); err != nil {
+		t.Errorf("a link that leads to nothing yet: %v", err)
 	}
 }
 
