@@ -169,6 +169,7 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		"an absurd chunk":               {generate("--chunk", "99999999"), statusUsage, []string{"--chunk", "65536"}},
 		"absurdly many at a time":       {[]string{"generate", "--prompts", "badinput_test.go", "--sequences", "99999"}, statusUsage, []string{"--sequences", "4096"}},
 		"an absurd batch":               {[]string{"bench", "decode", "--batch", "99999"}, statusUsage, []string{"--batch", "4096"}},
+		"less than no time to settle":   {[]string{"bench", "decode", "--settle=-1s"}, statusUsage, []string{"--settle", "-1s"}},
 		"a trace that cannot be made":   {[]string{"trace", "-o", "/proc/x.json"}, statusUsage, []string{"--output", "/proc/x.json"}},
 		"a picture that cannot be made": {planned("--context", "9", "--plot", "/proc/x.svg"), statusUsage, []string{"--plot", "/proc/x.svg"}},
 		"a link of a running cluster":   {[]string{"plan", "--model", minimaxConfig, "--join", "127.0.0.1:1", "--context", "9", "--link", "tcp"}, statusUsage, []string{"--link tcp", "measured"}},

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"time"
@@ -34,7 +35,12 @@ made-up keys and values up to each depth.`
 }
 
 // Validate looks at the flags together.
-func (c *benchDecodeCmd) Validate() error { return c.check() }
+func (c *benchDecodeCmd) Validate() error {
+	if c.Settle < 0 {
+		return fmt.Errorf("--settle: %v is less than no time", c.Settle)
+	}
+	return c.check()
+}
 
 // AfterApply looks at the files that the flags name.
 func (c *benchDecodeCmd) AfterApply() error {
