@@ -131,7 +131,7 @@ func (b *bench) decode(r *placement.Rates) time.Duration {
 func (b *bench) rest(r *placement.Rates) {
 	b.cached(r)
 	b.weighed(r)
-	b.together(r)
+	b.severalTokens(r)
 	b.prefill(r)
 	b.crowd(r)
 	b.release()
@@ -140,8 +140,8 @@ func (b *bench) rest(r *placement.Rates) {
 // AgainBytes is the memory that Again takes for the time being.
 const AgainBytes = mostArena
 
-// AgainLimit is how long Again takes, besides filling its memory.
-const AgainLimit = againFor + keptLimit
+// AgainLimit is how long Again takes at the most, besides filling its memory.
+const AgainLimit = tries * (againFor + keptLimit)
 
 const (
 	againFor    = 2 * time.Second

@@ -8,8 +8,8 @@ import (
 // shortProduct is how long a product with one token may take that is measured with several, in seconds.
 const shortProduct = 500e-6
 
-// together measures how many times longer products take with as many tokens as a step may have than with one. A format that the device does not multiply stays unknown.
-func (b *bench) together(r *placement.Rates) {
+// severalTokens measures how many times longer products take with as many tokens as a step may have than with one. A format that the device does not multiply stays unknown.
+func (b *bench) severalTokens(r *placement.Rates) {
 	cached := b.over(first(b.arena, cacheBytes))
 	size := cached.brisk(&r.Cache.Product, shortProduct)
 	for i, f := range append([]device.Format{device.BF16}, weightFormats[:]...) {
