@@ -25,6 +25,7 @@ func ReadOnce(b []byte, threads int) time.Duration {
 }
 
 // together does something with parts of b, one to a thread, all at the same time. They are whole cache lines, so a few bytes may be left out.
+// A process that drives nodes may have given all but one of the runtime's processors away; it has as many as threads meanwhile.
 func together(b []byte, threads int, do func(part []byte)) {
 	if runs := runtime.GOMAXPROCS(0); runs < threads {
 		runtime.GOMAXPROCS(threads)
