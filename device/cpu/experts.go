@@ -189,8 +189,8 @@ func (j *gatherJob) run(first, end int, _ *worker) {
 func product(dst, x, numbers device.Tensor, from []int32, w device.Matrix, a, b int, worker *worker) {
 	if dst.Rows > dotTokens {
 		worker.packs()
-		j := gemmJob{dst: dst, x: device.Tensor{Rows: dst.Rows, Cols: x.Cols, Data: x.Data}, from: from, w: w, rows: roundUp(dst.Rows, simd.GEMMRows), cols: b - a, numbers: numbers}
-		j.whole, j.words = wholeGEMM(w)
+		j := newGEMM(dst, device.Tensor{Rows: dst.Rows, Cols: x.Cols, Data: x.Data}, w)
+		j.from, j.cols, j.numbers = from, b-a, numbers
 		j.tile(0, a, worker)
 		return
 	}

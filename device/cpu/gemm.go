@@ -9,14 +9,13 @@ import (
 // in steps; in each it packs its rows of w, as float32, then some of its rows of x at a time, and
 // multiplies the two: 16 rows of w (12 KiB) stay in the first cache while rows of x stream by from the
 // second, which holds both packs. With AVX-512 it is 32 rows of w. Where quantized weights are multiplied as
-// whole numbers, both packs are of words, and x has been made numbers before.
+// whole numbers, both packs are of words, or of bytes, and x has been made numbers before.
 const (
 	depth    = 192 // columns in one step; of quantized weights as many as the largest block has
 	maxDepth = simd.WholeStep
 	packRows = 96  // rows of x packed together: 72 KiB
 	maxTile  = 256 // rows of w in a tile: 192 KiB packed
 	minTile  = 64
-	tileSize = simd.GEMMRows * 2 * simd.GEMMCols
 )
 
 type gemmJob struct {
@@ -26,15 +25,28 @@ type gemmJob struct {
 	rows, cols int // of a tile of dst
 	across     int // tiles in a row of tiles
 
+	together int // rows of x that are packed together
+
 	words   bool // x and w are multiplied as whole numbers:
 	whole   simd.WholeGEMM
 	numbers device.Tensor // x, as words
 }
 
+// newGEMM is the product without its tiles' columns.
+func newGEMM(dst, x device.Tensor, w device.Matrix) gemmJob {
+	j := gemmJob{dst: dst, x: x, w: w, together: simd.GEMMRows}
+	if j.whole, j.words = wholeGEMM(w); j.words {
+		j.together, _ = simd.WholeTile()
+	}
+	j.rows = roundUp(dst.Rows, j.together)
+	return j
+}
+
 // matMat computes a product of many tokens.
 func (s *stream) matMat(dst, x device.Tensor, w device.Matrix) {
-	j := gemmJob{dst: dst, x: x, w: w, rows: roundUp(x.Rows, simd.GEMMRows), cols: min(maxTile, roundUp(w.Rows, 2*simd.GEMMCols))}
-	if j.whole, j.words = wholeGEMM(w); j.words {
+	j := newGEMM(dst, x, w)
+	j.cols = min(maxTile, roundUp(w.Rows, 2*simd.GEMMCols))
+	if j.words {
 		var ok bool
 		if j.numbers, ok = s.wholeNumbers(x); !ok {
 			return
@@ -48,7 +60,7 @@ func (s *stream) matMat(dst, x device.Tensor, w device.Matrix) {
 			break
 		}
 		if j.rows >= 2*packRows && j.rows >= j.cols {
-			j.rows = roundUp(j.rows/2, simd.GEMMRows)
+			j.rows = roundUp(j.rows/2, j.together)
 		} else if j.cols >= 2*minTile {
 			j.cols = roundUp(j.cols/2, 2*simd.GEMMCols)
 		} else {
@@ -71,6 +83,7 @@ func (j *gemmJob) run(first, end int, w *worker) {
 // packs makes room for what tiles pack.
 func (w *worker) packs() {
 	w.a, w.b, w.rows = grow(w.a, packRows*maxDepth), grow(w.b, maxTile*maxDepth), grow(w.rows, simd.GEMMCols*maxDepth)
+	w.c = grow(w.c, simd.GEMMCols*maxTile)
 }
 
 // tile computes dst from (row, col) on.
@@ -85,8 +98,8 @@ func (j *gemmJob) tile(row, col int, w *worker) {
 		j.packWeights(w, col, cols, k, n)
 		for r := 0; r < rows; r += packRows {
 			m := min(packRows, rows-r)
-			for i := 0; i < m; i += simd.GEMMRows {
-				j.packX(w, i, row+r+i, min(simd.GEMMRows, m-i), k, n)
+			for i := 0; i < m; i += j.together {
+				j.packX(w, i, row+r+i, min(j.together, m-i), k, n)
 			}
 			if j.words {
 				j.multiplyWhole(w, row+r, m, col, cols, n, k > 0)
@@ -104,18 +117,25 @@ func (j *gemmJob) tile(row, col int, w *worker) {
 
 // packX packs n columns from k on of some rows from one on, as rows at of the tile.
 func (j *gemmJob) packX(w *worker, at, first, rows, k, n int) {
-	x := j.x
+	x, size := j.x, n
 	if j.words {
-		x, k, n = j.numbers, simd.WholeRow(k), j.whole.X(n)
+		x, k, size = j.numbers, simd.WholeRow(k), j.whole.X(n)
 	}
+	var src []float32
+	stride := x.Cols
 	if j.from == nil {
-		simd.PackRows(w.a[at*n:], x.Data[first*x.Cols+k:], x.Cols, rows, n)
-		return
+		src = x.Data[first*x.Cols+k:]
+	} else {
+		src, stride = w.rows, size
+		for r := range rows {
+			copy(src[r*size:(r+1)*size], x.Data[int(j.from[first+r])*x.Cols+k:])
+		}
 	}
-	for r := range rows {
-		copy(w.rows[r*n:(r+1)*n], x.Data[int(j.from[first+r])*x.Cols+k:])
+	if j.words {
+		j.whole.PackX(w.a[at*size:], src, stride, rows, n)
+	} else {
+		simd.PackRows(w.a[at*size:], src, stride, rows, n)
 	}
-	simd.PackRows(w.a[at*n:], w.rows, n, rows, n)
 }
 
 // packWeights packs n columns from k on of the rows [col, col+cols) of w.
@@ -177,7 +197,7 @@ func (j *gemmJob) multiply(w *worker, row, m, col, cols, n int, add bool) {
 				continue
 			}
 			// At an edge, by way of a whole tile.
-			simd.GEMM(w.c[:], simd.GEMMCols, a, b, n, false)
+			simd.GEMM(w.c, simd.GEMMCols, a, b, n, false)
 			w.edge(j.dst.Data[at:], stride, simd.GEMMCols, min(simd.GEMMRows, m-r), min(simd.GEMMCols, cols-c), add)
 		}
 	}

@@ -45,7 +45,8 @@ type job interface {
 type worker struct {
 	a, b  []float32 // packed tiles
 	rows  []float32 // expanded weights on their way into b, or rows from here and there on theirs into a
-	c     [tileSize]float32
+	c     []float32 // a result that goes over an edge
+	room  simd.TileRoom
 	flash attention.Flash
 
 	numbers  *simd.AffineNumbers // of the weights in use

@@ -65,7 +65,7 @@ func (r *room) free() {
 	}
 }
 
-// packWhole makes words of n columns from k on of a row of weights.
+// packWhole makes words, or bytes, of n columns from k on of a row of weights.
 func (j *gemmJob) packWhole(dst []float32, worker *worker, row, k, n int) {
 	w := &j.w
 	block := w.Format.Block()
@@ -85,19 +85,23 @@ func (j *gemmJob) packWhole(dst []float32, worker *worker, row, k, n int) {
 	j.whole.AffineWeights(dst, src, n, w.Group, scales, biases)
 }
 
-// multiplyWhole is multiply of packs of words.
+// multiplyWhole is multiply of packs of words or bytes.
 func (j *gemmJob) multiplyWhole(w *worker, row, m, col, cols, n int, add bool) {
-	stride, together := j.dst.Cols, simd.WholeGEMMCols()
-	for c := 0; c < cols; c += together {
-		b := w.b[c*j.whole.W(n):]
-		for r := 0; r < m; r += simd.GEMMRows {
-			a, to := w.a[r*j.whole.X(n):], j.dst.Data[(row+r)*stride+col+c:]
-			if m-r >= simd.GEMMRows && cols-c >= together {
-				j.whole.Multiply(to, stride, a, b, n, add)
-				continue
-			}
-			j.whole.Multiply(w.c[:], together, a, b, n, false)
-			w.edge(to, stride, together, min(simd.GEMMRows, m-r), min(together, cols-c), add)
+	stride := j.dst.Cols
+	rowsOf, colsOf := simd.WholeTile()
+	xs, ws := m/rowsOf, cols/colsOf // whole tiles
+	a, b := func(r int) []float32 { return w.a[r*j.whole.X(n):] }, func(c int) []float32 { return w.b[c*j.whole.W(n):] }
+	j.whole.Multiply(j.dst.Data[row*stride+col:], stride, a(0), b(0), n, xs, ws, add, &w.room)
+	// At edges, by way of whole tiles.
+	if c := ws * colsOf; c < cols {
+		for r := 0; r < xs*rowsOf; r += rowsOf {
+			j.whole.Multiply(w.c, colsOf, a(r), b(c), n, 1, 1, false, &w.room)
+			w.edge(j.dst.Data[(row+r)*stride+col+c:], stride, colsOf, rowsOf, cols-c, add)
 		}
+	}
+	if r := xs * rowsOf; r < m {
+		together := roundUp(cols, colsOf)
+		j.whole.Multiply(w.c, together, a(r), b(0), n, 1, together/colsOf, false, &w.room)
+		w.edge(j.dst.Data[(row+r)*stride+col:], stride, together, m-r, cols, add)
 	}
 }

@@ -36,6 +36,10 @@ type wholeRoutines struct {
 	kernel      *wholeKernel
 	words       func(dst []int16, scales, least []float32, src []byte, halves *[65536]float32)
 	affineWords func(dst []int16, src []byte)
+
+	// The same for AMX.
+	inBytes       func(dst []int8, scales, least []float32, src []byte, halves *[65536]float32)
+	affineInBytes func(dst []int8, src []byte)
 }
 
 type (
@@ -54,27 +58,27 @@ var wideWholes = []wholeRoutines{
 	{
 		Layout: quant.Q8_0, elements: 128, bytes: 384, times: 0x80808080, numbers: wholeAVX512,
 		product: []wholeProductOf{product1Q8_0Whole, product2Q8_0Whole, product4Q8_0Whole}, directProduct: product1Q8_0WholeDirect,
-		kernel: &wholeScaled, words: wordsQ8_0AVX2,
+		kernel: &wholeScaled, words: wordsQ8_0AVX2, inBytes: bytesQ8_0AVX512,
 	}, {
 		Layout: quant.Q4_0, elements: 128, bytes: 384, times: 0x08080808, numbers: wholeAVX512,
 		product: []wholeProductOf{product1Q4_0Whole, product2Q4_0Whole, product4Q4_0Whole}, directProduct: product1Q4_0WholeDirect,
-		kernel: &wholeScaled, words: wordsQ4_0AVX2,
+		kernel: &wholeScaled, words: wordsQ4_0AVX2, inBytes: bytesQ4_0AVX512,
 	}, {
 		Layout: quant.Q4_K, elements: 256, bytes: 768, times: 0x01010101, numbers: wholeQ4_KAVX512,
 		product: []wholeProductOf{product1Q4_KWhole, product2Q4_KWhole, product4Q4_KWhole}, directProduct: product1Q4_KWholeDirect,
-		kernel: &wholeAdding, words: wordsQ4_KAVX2,
+		kernel: &wholeAdding, words: wordsQ4_KAVX2, inBytes: bytesQ4_KAVX512,
 	}, {
 		Layout: quant.Q6_K, elements: 256, bytes: 1024, times: 0x20202020, numbers: wholeQ6_KAVX512,
 		product: []wholeProductOf{product1Q6_KWhole, product2Q6_KWhole, product4Q6_KWhole}, directProduct: product1Q6_KWholeDirect,
-		kernel: &wholeHalves, words: wordsQ6_KAVX2,
+		kernel: &wholeHalves, words: wordsQ6_KAVX2, inBytes: bytesQ6_KAVX512,
 	}, {
 		Layout: affine8, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine8AVX512,
 		affineProduct: []affineProductOf{product1Affine8Whole, product2Affine8Whole, product4Affine8Whole}, directAffineProduct: product1Affine8WholeDirect,
-		kernel: &wholeAdding, affineWords: wordsAffine8AVX2,
+		kernel: &wholeAdding, affineWords: wordsAffine8AVX2, affineInBytes: bytesAffine8AVX512,
 	}, {
 		Layout: affine4, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine4AVX512,
 		affineProduct: []affineProductOf{product1Affine4Whole, product2Affine4Whole, product4Affine4Whole}, directAffineProduct: product1Affine4WholeDirect,
-		kernel: &wholeAdding, affineWords: wordsAffine4AVX2,
+		kernel: &wholeAdding, affineWords: wordsAffine4AVX2, affineInBytes: bytesAffine4AVX512,
 	},
 }
 

@@ -98,9 +98,15 @@ func TestRoutinesReadNothingBehindWhatTheyAreGiven(t *testing.T) {
 		}
 		for _, n := range []int{128, WholeStep} {
 			product := func(g WholeGEMM) {
-				cols, numbers := WholeGEMMCols(), singlesAtTheEnd(t, r, WholeRow(n))
-				WholeNumbers(numbers, singlesAtTheEnd(t, r, n))
-				g.Multiply(singlesAtTheEnd(t, r, 5*(cols+1)+cols), cols+1, singlesAtTheEnd(t, r, GEMMRows*g.X(n)), singlesAtTheEnd(t, r, cols*g.W(n)), n, true)
+				rows, cols := WholeTile()
+				numbers, x := singlesAtTheEnd(t, r, rows*WholeRow(n)), singlesAtTheEnd(t, r, rows*g.X(n))
+				for i := range rows {
+					WholeNumbers(numbers[i*WholeRow(n):(i+1)*WholeRow(n)], singlesAtTheEnd(t, r, n))
+				}
+				for _, m := range []int{rows - 1, rows} {
+					g.PackX(x, numbers[(rows-m)*WholeRow(n):], WholeRow(n), m, n)
+				}
+				g.Multiply(singlesAtTheEnd(t, r, (rows-1)*(cols+1)+cols), cols+1, x, singlesAtTheEnd(t, r, cols*g.W(n)), n, 1, 1, true, new(TileRoom))
 			}
 			for _, c := range wholeTests {
 				if g, ok := WholeGEMMFor(c.layout, n); ok {

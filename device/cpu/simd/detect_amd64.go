@@ -12,14 +12,15 @@ import (
 var haveVBMI = cpuid.CPU.Supports(cpuid.AVX512VBMI)
 
 // detect says which assembly runs here.
-func detect() (avx2, avxVNNI, avx512, vnni, gfni bool) {
+func detect() (avx2, avxVNNI, avx512, vnni, gfni, amx bool) {
 	limit := os.Getenv("ORRERY_SIMD")
 	avx2 = limit != "off" && cpuid.CPU.Supports(cpuid.AVX2, cpuid.FMA3, cpuid.F16C)
 	avxVNNI = avx2 && limit != "avx2" && cpuid.CPU.Supports(cpuid.AVXVNNI)
 	avx512 = avx2 && limit != "avx2" && limit != "avxvnni" && cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512DQ, cpuid.AVX512VL)
 	vnni = avx512 && limit != "avx512" && cpuid.CPU.Supports(cpuid.AVX512VNNI)
 	gfni = vnni && limit != "vnni" && cpuid.CPU.Supports(cpuid.AVX512VBMI2, cpuid.GFNI)
-	return avx2, avxVNNI, avx512, vnni, gfni
+	amx = gfni && limit != "gfni" && tilesPermitted()
+	return avx2, avxVNNI, avx512, vnni, gfni, amx
 }
 
 // detectDirect says whether memory had better come into the first cache at once, rather than into the second and from there into the first: on AMD's processors

@@ -4,8 +4,10 @@ import "testing"
 
 // eachLevel runs a test with everything that the machine has, and with less of it, down to the twins.
 func eachLevel(t *testing.T, test func(t *testing.T)) {
-	avx2, avxVNNI, avx512, vnni, gfni := haveAVX2, haveAVXVNNI, haveAVX512, haveVNNI, haveGFNI
-	defer func() { haveAVX2, haveAVXVNNI, haveAVX512, haveVNNI, haveGFNI = avx2, avxVNNI, avx512, vnni, gfni }()
+	avx2, avxVNNI, avx512, vnni, gfni, amx := haveAVX2, haveAVXVNNI, haveAVX512, haveVNNI, haveGFNI, haveAMX
+	defer func() {
+		haveAVX2, haveAVXVNNI, haveAVX512, haveVNNI, haveGFNI, haveAMX = avx2, avxVNNI, avx512, vnni, gfni, amx
+	}()
 	neon := haveNEON
 	defer func() { haveNEON = neon }()
 	was := direct
@@ -14,6 +16,8 @@ func eachLevel(t *testing.T, test func(t *testing.T)) {
 	for {
 		t.Run(Name(), test)
 		switch {
+		case haveAMX:
+			haveAMX = false
 		case haveGFNI && direct:
 			direct = false
 		case haveGFNI:

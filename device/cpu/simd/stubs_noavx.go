@@ -5,7 +5,9 @@ package simd
 import "github.com/orrery-ai/orrery/device/quant"
 
 // detect says that there is no assembly for AVX: the routines below only stand for it, and are its twins.
-func detect() (avx2, avxVNNI, avx512, vnni, gfni bool) { return false, false, false, false, false }
+func detect() (avx2, avxVNNI, avx512, vnni, gfni, amx bool) {
+	return false, false, false, false, false, false
+}
 
 func detectDirect() bool { return false }
 

@@ -66,11 +66,14 @@ func BenchmarkWholeGEMM(b *testing.B) {
 			b.ReportMetric(2*float64(products)*times/best.Seconds()/1e9, "GFLOP/s")
 		})
 	}
-	x, w, c := make([]float32, 2*GEMMRows*n), make([]float32, 2*GEMMCols*n), make([]float32, 4*GEMMRows*GEMMCols)
+	const tokens = 48 // some tiles of each kernel
+	x, w, c := make([]float32, tokens*n), make([]float32, 2*GEMMCols*n), make([]float32, tokens*2*GEMMCols)
 	run("float32", 4*GEMMRows*GEMMCols*n, func() { GEMMTwice(c, 2*GEMMCols, x, w, n, true) })
+	var room TileRoom
 	for _, f := range wholeTests {
 		if g, ok := WholeGEMMFor(f.layout, n); ok {
-			run(f.name, GEMMRows*WholeGEMMCols()*n, func() { g.Multiply(c, 2*GEMMCols, x, w, n, true) })
+			rows, cols := WholeTile()
+			run(f.name, tokens*2*GEMMCols*n, func() { g.Multiply(c, 2*GEMMCols, x, w, n, tokens/rows, 2*GEMMCols/cols, true, &room) })
 		}
 	}
 }

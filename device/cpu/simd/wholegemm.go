@@ -11,7 +11,8 @@ const WholeStep = 256
 
 // WholeGEMM is the product of many tokens with weights of one layout, for which activations are the whole numbers that [Activations] has for few. Numbers and weights are rows
 // of words: for each step of columns those, two in the place of a float32, and then what belongs to each 32 of them, as float32: of activations their scale and their sum, of
-// weights their scales and what each adds to its product. Such rows are packed as others are, by [PackRows] and [PackF32].
+// weights their scales and what each adds to its product. With AMX rows are of bytes instead: of each 32 activations the upper and then the lower ones, and of weights one
+// each. Such rows are packed by [WholeGEMM.PackX] and [PackF32].
 type WholeGEMM struct{ of *wholeRoutines }
 
 // WholeGEMMFor is the product for rows of so many columns; ok says whether they are multiplied so here. It is what [Activations.Set] reports.
@@ -29,22 +30,28 @@ func WholeGEMMForAffine(bits, group, cols int) (g WholeGEMM, ok bool) {
 // WholeRow is how many float32 a row of so many activations takes as words, or a part of one.
 func WholeRow(cols int) int { return cols/2 + 2*(cols/QuantizedGroup) }
 
-// WholeNumbers makes words of a row of activations, whose length is a multiple of 32.
+// WholeNumbers makes words, or bytes, of a row of activations, whose length is a multiple of 32.
 func WholeNumbers(dst, x []float32) {
 	dst = dst[:WholeRow(len(x))]
 	for at := 0; at < len(x); at += WholeStep {
 		n := min(WholeStep, len(x)-at)
-		words, scales, sums := wordsIn(dst[WholeRow(at):], n, 1)
+		words := wordsIn(dst[WholeRow(at):], n)
+		scales, sums := dst[WholeRow(at)+n/2:][:n/QuantizedGroup], dst[WholeRow(at)+n/2+n/QuantizedGroup:]
 		wordsOf(words, scales, sums, x[at:at+n])
+		if haveAMX {
+			split(words)
+		}
 	}
 }
 
-// wordsIn is where the parts of a row of n elements are, of which each 32 have so many scales.
-func wordsIn(row []float32, n, perGroup int) (words []int16, scales, beside []float32) {
-	groups := n / QuantizedGroup
-	words = unsafe.Slice((*int16)(unsafe.Pointer(unsafe.SliceData(row[:n/2]))), n)
-	scales, beside = row[n/2:][:groups*perGroup], row[n/2+groups*perGroup:]
-	return words, scales, beside
+// wordsIn is the memory of a row as n words.
+func wordsIn(row []float32, n int) []int16 {
+	return unsafe.Slice((*int16)(unsafe.Pointer(unsafe.SliceData(row[:n/2]))), n)
+}
+
+// bytesIn is the memory of a row as n bytes.
+func bytesIn(row []float32, n int) []int8 {
+	return unsafe.Slice((*int8)(unsafe.Pointer(unsafe.SliceData(row[:n/4]))), n)
 }
 
 // X is how many float32 of a row of n activations the product takes.
@@ -59,37 +66,105 @@ func (g WholeGEMM) X(n int) int {
 func (g WholeGEMM) W(n int) int {
 	groups := n / QuantizedGroup
 	if g.adds() {
-		return n/2 + 2*groups
+		return g.numbers(n) + 2*groups
 	}
-	return n/2 + g.scales()*groups
+	return g.numbers(n) + g.scales()*groups
 }
 
-// Weights makes words of n weights of a row, in blocks.
+// numbers is how many of these are the weights without their scales.
+func (g WholeGEMM) numbers(n int) int {
+	if haveAMX {
+		return n / 4
+	}
+	return n / 2
+}
+
+// Weights makes words, or bytes, of n weights of a row, in blocks.
 func (g WholeGEMM) Weights(dst []float32, src []byte, n int) {
-	words, scales, least := wordsIn(dst[:g.W(n)], n, g.scales())
-	g.words(words, scales, least, src)
+	scales := dst[g.numbers(n):g.W(n)]
+	least := scales[g.scales()*n/QuantizedGroup:]
+	if haveAMX {
+		g.bytes(bytesIn(dst, n), scales, least, src)
+	} else {
+		g.words(wordsIn(dst, n), scales, least, src)
+	}
 }
 
 // AffineWeights is Weights of affine groups.
 func (g WholeGEMM) AffineWeights(dst []float32, src []byte, n, group int, scales, biases []float32) {
-	words, to, least := wordsIn(dst[:g.W(n)], n, 1)
-	g.affineWords(words, src)
+	if haveAMX {
+		g.affineBytes(bytesIn(dst, n), src)
+	} else {
+		g.affineWords(wordsIn(dst, n), src)
+	}
+	groups := n / QuantizedGroup
+	to, least := dst[g.numbers(n):][:groups], dst[g.numbers(n)+groups:]
 	for i := range to {
 		to[i], least[i] = scales[i*QuantizedGroup/group], biases[i*QuantizedGroup/group]
 	}
 }
 
-// WholeGEMMCols is how many rows of weights [WholeGEMM.Multiply] takes, in packs of 16.
-func WholeGEMMCols() int {
-	if haveAVX512 {
-		return 2 * GEMMCols
+// WholeTile is how many rows of activations lie together, and with how many of weights, in packs of 16, [WholeGEMM.Multiply] multiplies them at once.
+func WholeTile() (rows, cols int) {
+	switch {
+	case haveAMX:
+		return GEMMCols, GEMMCols
+	case haveAVX512:
+		return GEMMRows, 2 * GEMMCols
 	}
-	return GEMMCols
+	return GEMMRows, GEMMCols
 }
 
-// Multiply is [GEMM] for WholeGEMMCols columns of c: with n columns of a pack of six rows of activations, and packs of weights, one after the other. A group's sum is
+// PackX lays n columns of some rows of src out for Multiply, at most as many as a tile has. What it leaves where rows are missing is of no use, and does no harm.
+func (g WholeGEMM) PackX(dst, src []float32, stride, rows, n int) {
+	if haveAMX {
+		packTile(dst[:GEMMCols*g.X(n)], src, stride, rows, n, g.X(n))
+	} else {
+		PackRows(dst, src, stride, rows, g.X(n))
+	}
+}
+
+// packTile packs rows of bytes, n of each in lines of 64 for 32 activations, and then numbers beside them up to size.
+func packTile(dst, src []float32, stride, rows, n, size int) {
+	lines := n / 2
+	if rows == GEMMCols {
+		_ = src[(rows-1)*stride+size-1]
+		packLines(dst, src, stride, n/QuantizedGroup)
+	} else {
+		clear(dst)
+		for r := range rows {
+			for at := 0; at < lines; at += GEMMCols {
+				copy(dst[GEMMCols*(at+r):], src[r*stride+at:][:GEMMCols])
+			}
+		}
+	}
+	PackF32(dst[GEMMCols*lines:], bytesOf(src[lines:]), stride, rows, size-lines)
+}
+
+// TileRoom is memory that Multiply works in.
+type TileRoom [1024 + 64/4]float32
+
+// Multiply is [GEMM] with n columns of so many tiles' rows of activations, as PackX leaves them, one pack behind the other, and so many tiles' packs of weights. A group's sum is
 // exact; to c is added, group by group, that times the scales, and then what weights add.
-func (g WholeGEMM) Multiply(c []float32, stride int, x, w []float32, n int, add bool) {
-	cols := WholeGEMMCols()
-	g.multiply(c[:5*stride+cols], stride, x[:GEMMRows*g.X(n)], w[:cols*g.W(n)], n/QuantizedGroup, add)
+func (g WholeGEMM) Multiply(c []float32, stride int, x, w []float32, n, xs, ws int, add bool, room *TileRoom) {
+	if xs == 0 || ws == 0 {
+		return
+	}
+	rows, cols := WholeTile()
+	c, x, w = c[:(xs*rows-1)*stride+ws*cols], x[:xs*rows*g.X(n)], w[:ws*cols*g.W(n)]
+	if haveAMX {
+		g.multiplyTiles(c, stride, x, w, room.aligned(), n/QuantizedGroup, xs, ws, add)
+		return
+	}
+	for j := range ws {
+		for i := range xs {
+			g.multiply(c[i*rows*stride+j*cols:], stride, x[i*rows*g.X(n):], w[j*cols*g.W(n):], n/QuantizedGroup, add)
+		}
+	}
+}
+
+// aligned is room that begins where a line of the cache does: a tile's row that crosses lines is written in two.
+func (r *TileRoom) aligned() *[1024]float32 {
+	past := uintptr(unsafe.Pointer(r)) % 64 / 4
+	return (*[1024]float32)(r[(16-past)%16:])
 }

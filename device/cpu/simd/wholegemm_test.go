@@ -10,20 +10,27 @@ import (
 	"github.com/orrery-ai/orrery/device/quant"
 )
 
-// wholeRows is how many rows of weights the tests multiply with: as many as every kernel takes some times.
-const wholeRows = 2 * GEMMCols
+// wholeRows and wholeTokens are how many rows of weights and of activations the tests multiply with: more than every kernel takes at once.
+const (
+	wholeRows   = 4 * GEMMCols
+	wholeTokens = 2*GEMMCols + 3
+)
 
-// wholeGEMM is the product of six tokens with rows of weights, packed in steps; row makes words of a part of one.
+// wholeGEMM is the product of some tokens with rows of weights, packed in steps; row makes words of a part of one.
 func wholeGEMM(g WholeGEMM, x []float32, cols int, row func(dst []float32, r, at, n int)) []float32 {
-	dst := make([]float32, GEMMRows*wholeRows)
-	numbers := make([]float32, GEMMRows*WholeRow(cols))
-	for t := range GEMMRows {
+	together, across := WholeTile()
+	packs := (wholeTokens + together - 1) / together
+	dst := make([]float32, packs*together*wholeRows)
+	numbers := make([]float32, wholeTokens*WholeRow(cols))
+	for t := range wholeTokens {
 		WholeNumbers(numbers[t*WholeRow(cols):(t+1)*WholeRow(cols)], x[t*cols:(t+1)*cols])
 	}
 	for at := 0; at < cols; at += WholeStep {
 		n := min(WholeStep, cols-at)
-		packX, packW := make([]float32, GEMMRows*g.X(n)), make([]float32, wholeRows*g.W(n))
-		PackRows(packX, numbers[WholeRow(at):], WholeRow(cols), GEMMRows, g.X(n))
+		packX, packW := make([]float32, packs*together*g.X(n)), make([]float32, wholeRows*g.W(n))
+		for first := 0; first < wholeTokens; first += together {
+			g.PackX(packX[first*g.X(n):], numbers[first*WholeRow(cols)+WholeRow(at):], WholeRow(cols), min(together, wholeTokens-first), n)
+		}
 		for first := 0; first < wholeRows; first += GEMMCols {
 			words := make([]float32, GEMMCols*g.W(n))
 			for r := range GEMMCols {
@@ -31,11 +38,9 @@ func wholeGEMM(g WholeGEMM, x []float32, cols int, row func(dst []float32, r, at
 			}
 			PackF32(packW[first*g.W(n):], bytesOf(words), g.W(n), GEMMCols, g.W(n))
 		}
-		for first := 0; first < wholeRows; first += WholeGEMMCols() {
-			g.Multiply(dst[first:], wholeRows, packX, packW[first*g.W(n):], n, at > 0)
-		}
+		g.Multiply(dst, wholeRows, packX, packW, n, packs, wholeRows/across, at > 0, new(TileRoom))
 	}
-	return dst
+	return dst[:wholeTokens*wholeRows]
 }
 
 // wholeGEMMCase is weights that products of many tokens take as whole numbers.
@@ -112,7 +117,7 @@ func TestProductsOfManyTokensWithWholeNumbersAreExactButForAddingUp(t *testing.T
 	withWholeNumbers(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(51, 52))
 		for _, c := range wholeGEMMCases(t, r, func([]byte) {}) {
-			x := ofSizes(t, r, GEMMRows*c.cols)
+			x := ofSizes(t, r, wholeTokens*c.cols)
 			checkWhole(t, c.name, wholeGEMM(c.g, x, c.cols, c.row), nil, wholeRows, x, c.values, c.sizes, wholeRows, c.cols)
 		}
 	})
@@ -129,7 +134,7 @@ func TestSumsOfTheLargestWholeNumbersFit(t *testing.T) {
 				}
 			}
 			for _, c := range wholeGEMMCases(t, r, all) {
-				x := make([]float32, GEMMRows*c.cols)
+				x := make([]float32, wholeTokens*c.cols)
 				for i := range x {
 					x[i] = float32(32639 * (1 - 2*(i/c.cols%2)))
 				}
@@ -144,7 +149,7 @@ func TestProductsOfManyTokensWithWholeNumbersHaveTheSameBitsWithAnyInstructions(
 	withWholeNumbers(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(55, 56))
 		for _, c := range wholeGEMMCases(t, r, func([]byte) {}) {
-			dst := wholeGEMM(c.g, ofSizes(t, r, GEMMRows*c.cols), c.cols, c.row)
+			dst := wholeGEMM(c.g, ofSizes(t, r, wholeTokens*c.cols), c.cols, c.row)
 			if first[c.name] == nil {
 				first[c.name] = dst
 			}
@@ -160,12 +165,12 @@ func TestWhatIsNotFiniteStaysInItsTokenAndRowOfMany(t *testing.T) {
 		r := rand.New(rand.NewPCG(57, 58))
 		for _, special := range []float32{nan, float32(math.Inf(1)), float32(math.Inf(-1))} {
 			for _, c := range wholeGEMMCases(t, r, func([]byte) {}) {
-				x := floats(t, r, GEMMRows*c.cols)
+				x := floats(t, r, wholeTokens*c.cols)
 				x[3*c.cols+77] = special
 				dst := wholeGEMM(c.g, x, c.cols, func(dst []float32, row, at, n int) {
 					c.row(dst, row, at, n)
 					if row == 5 {
-						dst[n/2] = special // the first scale
+						dst[c.g.numbers(n)] = special // the first scale
 					}
 				})
 				for i, v := range dst {

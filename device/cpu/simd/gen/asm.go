@@ -20,6 +20,7 @@ type asm struct {
 	wide   bool // vectors are those of AVX-512
 	roomy  bool // many of them are free
 	atOnce bool // memory is asked for into the first cache, rather than into the second
+	bytes  bool // weights are written as bytes, rather than as words
 	once   bool // weights may be rounded once where their twins are rounded twice
 	consts map[string]operand.Mem
 	labels int

@@ -33,7 +33,7 @@ func main() {
 		dir = os.Args[1]
 	}
 	var routines []routine
-	for _, group := range [][]routine{dots, conversions, vectors, packs, gemms, tiles, decodes, wideDecodes, softmaxes, narrowSoftmaxes, wideProducts, directProducts, wideQuants, wideAffines, affineProducts, expansions, reads, quantized, fixed, narrowDeals, narrowFixed, weighed, narrowWeighed, narrowQuants, wholes, narrowWholes, flushes, words, wholeGEMMs} {
+	for _, group := range [][]routine{dots, conversions, vectors, packs, gemms, tiles, decodes, wideDecodes, softmaxes, narrowSoftmaxes, wideProducts, directProducts, wideQuants, wideAffines, affineProducts, expansions, reads, quantized, fixed, narrowDeals, narrowFixed, weighed, narrowWeighed, narrowQuants, wholes, narrowWholes, flushes, words, tileBytes, wholeGEMMs, tileGEMMs} {
 		routines = append(routines, group...)
 	}
 	stubs := ir.NewFile()
@@ -74,13 +74,16 @@ func compile(r routine) (*ir.File, error) {
 	if err := pass.Compile.Execute(f); err != nil {
 		return nil, err
 	}
-	return f, encodeVEX(f)
+	return f, encode(f)
 }
 
 // extended says whether a routine uses AVX-512, be it only its registers.
 func extended(f *ir.File) bool {
 	for _, fn := range f.Functions() {
 		for _, i := range fn.Instructions() {
+			if i.Opcode == "VPMOVWB" {
+				return true
+			}
 			for _, op := range i.Operands {
 				if r, ok := op.(reg.Physical); ok && r.Kind() == reg.KindVector && (r.PhysicalIndex() >= 16 || r.Size() == 64) {
 					return true

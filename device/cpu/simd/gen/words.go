@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -18,6 +19,50 @@ var words = []routine{
 	{"words_q6_k", wordsQ6_K},
 	{"words_affine8", func(a *asm) { wordsAffine(a, 8) }},
 	{"words_affine4", func(a *asm) { wordsAffine(a, 4) }},
+}
+
+// tileBytes are weights as bytes, for AMX.
+var tileBytes = []routine{
+	{"bytes_q8_0_avx512", inBytes(wordsQ8_0)},
+	{"bytes_q4_0_avx512", inBytes(wordsQ4_0)},
+	{"bytes_q4_k_avx512", inBytes(wordsQ4_K)},
+	{"bytes_q6_k_avx512", inBytes(wordsQ6_K)},
+	{"bytes_affine8_avx512", inBytes(func(a *asm) { wordsAffine(a, 8) })},
+	{"bytes_affine4_avx512", inBytes(func(a *asm) { wordsAffine(a, 4) })},
+}
+
+// inBytes has a routine for weights write bytes rather than words.
+func inBytes(write func(*asm)) func(*asm) {
+	return func(a *asm) {
+		a.bytes = true
+		write(a)
+	}
+}
+
+// beginWords begins a routine that writes weights of a format.
+func (a *asm) beginWords(format, parameters, doc string) {
+	name, dst := "words"+format+"AVX2", "[]int16"
+	if a.bytes {
+		name, dst = "bytes"+format+"AVX512", "[]int8"
+	}
+	a.begin(name, "func(dst "+dst+", "+parameters+")", name+" "+doc)
+}
+
+// storeWords writes sixteen words, or as many bytes, as those from one on.
+func (a *asm) storeWords(v reg.VecVirtual, dst reg.GPVirtual, first int) {
+	if a.bytes {
+		a.VPMOVWB(v, at(dst, first))
+	} else {
+		a.VMOVDQU(v, at(dst, 2*first))
+	}
+}
+
+// advanceWords moves dst on by so many.
+func (a *asm) advanceWords(dst reg.GPVirtual, n int) {
+	if !a.bytes {
+		n *= 2
+	}
+	a.ADDQ(operand.U32(n), dst)
 }
 
 func wordsOfActivations(a *asm) {
@@ -101,10 +146,12 @@ func (a *asm) numbersOfGroup(x reg.GPVirtual, g int, magnitude reg.VecVirtual) (
 	return halves, scale
 }
 
+// ofBlocks are the parameters of routines for blocks, behind dst.
+const ofBlocks = "scales, least []float32, src []byte, halves *[65536]float32"
+
 // wordsOfBlocks is a routine for blocks with a scale each.
 func wordsOfBlocks(a *asm, name string, bytes int, block func(dst, src reg.GPVirtual)) {
-	a.begin("words"+name+"AVX2", "func(dst []int16, scales, least []float32, src []byte, halves *[65536]float32)",
-		"words"+name+"AVX2 writes the weights of blocks of "+name+", without their scales, and these.")
+	a.beginWords(name, ofBlocks, "writes the weights of blocks of "+name+", without their scales, and these.")
 	dst, scales, src, n, halves := a.ptr("dst"), a.ptr("scales"), a.ptr("src"), a.length("dst"), a.integer("halves")
 	a.repeat(n, group, func() {
 		d, scale := a.GP64(), a.GP32()
@@ -114,7 +161,7 @@ func wordsOfBlocks(a *asm, name string, bytes int, block func(dst, src reg.GPVir
 		block(dst, src)
 		a.ADDQ(operand.U32(4), scales)
 		a.ADDQ(operand.U32(bytes), src)
-		a.ADDQ(operand.U32(2*group), dst)
+		a.advanceWords(dst, group)
 	})
 	a.VZEROUPPER()
 	a.RET()
@@ -125,7 +172,7 @@ func wordsQ8_0(a *asm) {
 		for i := range 2 {
 			v := a.YMM()
 			a.VPMOVSXBW(at(src, 2+16*i), v)
-			a.VMOVDQU(v, at(dst, 32*i))
+			a.storeWords(v, dst, 16*i)
 		}
 	})
 }
@@ -134,7 +181,7 @@ func wordsQ4_0(a *asm) {
 	wordsOfBlocks(a, "Q4_0", 18, func(dst, src reg.GPVirtual) {
 		for i, v := range a.nibblesOf(at(src, 2)) {
 			a.VPSUBW(a.wordsOf("eight", 8), v, v)
-			a.VMOVDQU(v, at(dst, 32*i))
+			a.storeWords(v, dst, 16*i)
 		}
 	})
 }
@@ -149,8 +196,7 @@ func (a *asm) nibblesOf(m operand.Mem) [2]reg.VecVirtual {
 }
 
 func wordsQ4_K(a *asm) {
-	a.begin("wordsQ4_KAVX2", "func(dst []int16, scales, least []float32, src []byte, halves *[65536]float32)",
-		"wordsQ4_KAVX2 writes the weights of blocks of Q4_K, without their scales and minimums, and these: the eight scales, and what minimums add.")
+	a.beginWords("Q4_K", ofBlocks, "writes the weights of blocks of Q4_K, without their scales and minimums, and these: the eight scales, and what minimums add.")
 	dst, scales, least, src, n, halves := a.ptr("dst"), a.ptr("scales"), a.ptr("least"), a.ptr("src"), a.length("dst"), a.integer("halves")
 	a.repeat(n, 256, func() {
 		// The scales, and then the minimums: those from the fifth on have two bits elsewhere.
@@ -193,19 +239,18 @@ func wordsQ4_K(a *asm) {
 		}
 		for i := range 8 { // sixteen bytes of two groups
 			for upper, v := range a.nibblesOf(at(src, 16+16*i)) {
-				a.VMOVDQU(v, at(dst, 64*(i/2*2+upper)+32*(i%2)))
+				a.storeWords(v, dst, 32*(i/2*2+upper)+16*(i%2))
 			}
 		}
 		a.ADDQ(operand.U32(144), src)
-		a.ADDQ(operand.U32(2*256), dst)
+		a.advanceWords(dst, 256)
 	})
 	a.VZEROUPPER()
 	a.RET()
 }
 
 func wordsQ6_K(a *asm) {
-	a.begin("wordsQ6_KAVX2", "func(dst []int16, scales, least []float32, src []byte, halves *[65536]float32)",
-		"wordsQ6_KAVX2 writes the weights of blocks of Q6_K, without their scales, and these: sixteen of a block.")
+	a.beginWords("Q6_K", ofBlocks, "writes the weights of blocks of Q6_K, without their scales, and these: sixteen of a block.")
 	dst, scales, src, n, halves := a.ptr("dst"), a.ptr("scales"), a.ptr("src"), a.length("dst"), a.integer("halves")
 	a.repeat(n, 256, func() {
 		d, factor := a.GP64(), a.YMM()
@@ -233,23 +278,21 @@ func wordsQ6_K(a *asm) {
 						a.VPAND(a.wordsOf("upper", 0x30), bits, bits)
 						a.VPOR(bits, v, v)
 						a.VPSUBW(a.wordsOf("thirtyTwo", 32), v, v)
-						a.VMOVDQU(v, at(dst, 256*part+64*quarter+32*i))
+						a.storeWords(v, dst, 128*part+32*quarter+16*i)
 					}
 				}
 			}
 		}
 		a.ADDQ(operand.U32(64), scales)
 		a.ADDQ(operand.U32(210), src)
-		a.ADDQ(operand.U32(2*256), dst)
+		a.advanceWords(dst, 256)
 	})
 	a.VZEROUPPER()
 	a.RET()
 }
 
 func wordsAffine(a *asm, bits int) {
-	name := fmt.Sprintf("wordsAffine%dAVX2", bits)
-	a.begin(name, "func(dst []int16, src []byte)",
-		name+" is", "", "\tfor i := range dst {\n\t\tdst[i] = src[i]\n\t}", "", fmt.Sprintf("for src of %d bits and len(dst) a multiple of 32.", bits))
+	a.beginWords(fmt.Sprintf("Affine%d", bits), "src []byte", strings.Join([]string{"is", "", "\tfor i := range dst {\n\t\tdst[i] = src[i]\n\t}", "", fmt.Sprintf("for src of %d bits and len(dst) a multiple of 32.", bits)}, "\n"))
 	dst, src, n := a.ptr("dst"), a.ptr("src"), a.length("dst")
 	a.repeat(n, group, func() {
 		for i := range 2 {
@@ -263,10 +306,10 @@ func wordsAffine(a *asm, bits int) {
 			} else {
 				a.VPMOVZXBW(at(src, 16*i), v)
 			}
-			a.VMOVDQU(v, at(dst, 32*i))
+			a.storeWords(v, dst, 16*i)
 		}
 		a.ADDQ(operand.U32(4*bits), src)
-		a.ADDQ(operand.U32(2*group), dst)
+		a.advanceWords(dst, group)
 	})
 	a.VZEROUPPER()
 	a.RET()
