@@ -18,52 +18,120 @@ TEXT ·tileGEMMHalves(SB), NOSPLIT, $0-113
 	SHLQ $0x02, AX
 	MOVQ $0x00000040, CX
 	SHLQ $0x06, BX
-
-activations:
-	MOVQ w_base+56(FP), R10
+	MOVQ x_base+32(FP), SI
+	MOVQ w_base+56(FP), DI
+	MOVQ DI, R10
 	MOVQ c_base+0(FP), R11
 	MOVQ ws+104(FP), R12
 
-weights:
-	MOVQ       R11, SI
-	PREFETCHT0 (SI)
-	ADDQ       AX, SI
-	PREFETCHT0 (SI)
-	ADDQ       AX, SI
-	PREFETCHT0 (SI)
-	ADDQ       AX, SI
-	PREFETCHT0 (SI)
-	ADDQ       AX, SI
-	PREFETCHT0 (SI)
-	ADDQ       AX, SI
-	PREFETCHT0 (SI)
-	ADDQ       AX, SI
-	PREFETCHT0 (SI)
-	ADDQ       AX, SI
-	PREFETCHT0 (SI)
-	ADDQ       AX, SI
-	PREFETCHT0 (SI)
-	ADDQ       AX, SI
-	PREFETCHT0 (SI)
-	ADDQ       AX, SI
-	PREFETCHT0 (SI)
-	ADDQ       AX, SI
-	PREFETCHT0 (SI)
-	ADDQ       AX, SI
-	PREFETCHT0 (SI)
-	ADDQ       AX, SI
-	PREFETCHT0 (SI)
-	ADDQ       AX, SI
-	PREFETCHT0 (SI)
-	ADDQ       AX, SI
-	PREFETCHT0 (SI)
-	MOVQ       x_base+32(FP), SI
-	MOVQ       R10, DI
-	MOVQ       BX, R9
-	SHLQ       $0x04, R9
-	LEAQ       (SI)(R9*1), R8
-	SHRQ       $0x01, R9
-	LEAQ       (DI)(R9*1), R9
+	// TILELOADD (DI)(CX*1), TMM6
+	LONG $0x4b7be2c4
+	WORD $0x0f34
+
+	// TILELOADD (SI)(CX*1), TMM4
+	LONG $0x4b7be2c4
+	WORD $0x0e24
+
+	// TILEZERO TMM0
+	LONG $0x497be2c4
+	BYTE $0xc0
+
+	// TDPBSSD TMM4, TMM6, TMM0
+	LONG $0x5e4be2c4
+	BYTE $0xc4
+
+	// TILELOADD 32(SI)(CX*1), TMM5
+	LONG $0x4b7be2c4
+	WORD $0x0e6c
+	BYTE $0x20
+
+	// TILEZERO TMM1
+	LONG $0x497be2c4
+	BYTE $0xc8
+
+	// TDPBSSD TMM5, TMM6, TMM1
+	LONG $0x5e4be2c4
+	BYTE $0xcd
+
+	// TILELOADD 256(DI)(CX*1), TMM6
+	LONG $0x4b7be2c4
+	LONG $0x01000fb4
+	WORD $0x0000
+
+	// TILELOADD 16(SI)(CX*1), TMM4
+	LONG $0x4b7be2c4
+	WORD $0x0e64
+	BYTE $0x10
+
+	// TILEZERO TMM2
+	LONG $0x497be2c4
+	BYTE $0xd0
+
+	// TDPBSSD TMM4, TMM6, TMM2
+	LONG $0x5e4be2c4
+	BYTE $0xd4
+
+	// TILELOADD 48(SI)(CX*1), TMM5
+	LONG $0x4b7be2c4
+	WORD $0x0e6c
+	BYTE $0x30
+
+	// TILEZERO TMM3
+	LONG $0x497be2c4
+	BYTE $0xd8
+
+	// TDPBSSD TMM5, TMM6, TMM3
+	LONG $0x5e4be2c4
+	BYTE $0xdd
+
+	// TILESTORED TMM0, (DX)(CX*1)
+	LONG $0x4b7ae2c4
+	WORD $0x0a04
+
+	// TILESTORED TMM1, 1024(DX)(CX*1)
+	LONG $0x4b7ae2c4
+	LONG $0x04000a8c
+	WORD $0x0000
+
+tile:
+	MOVQ       R11, R8
+	PREFETCHT0 (R8)
+	ADDQ       AX, R8
+	PREFETCHT0 (R8)
+	ADDQ       AX, R8
+	PREFETCHT0 (R8)
+	ADDQ       AX, R8
+	PREFETCHT0 (R8)
+	ADDQ       AX, R8
+	PREFETCHT0 (R8)
+	ADDQ       AX, R8
+	PREFETCHT0 (R8)
+	ADDQ       AX, R8
+	PREFETCHT0 (R8)
+	ADDQ       AX, R8
+	PREFETCHT0 (R8)
+	ADDQ       AX, R8
+	PREFETCHT0 (R8)
+	ADDQ       AX, R8
+	PREFETCHT0 (R8)
+	ADDQ       AX, R8
+	PREFETCHT0 (R8)
+	ADDQ       AX, R8
+	PREFETCHT0 (R8)
+	ADDQ       AX, R8
+	PREFETCHT0 (R8)
+	ADDQ       AX, R8
+	PREFETCHT0 (R8)
+	ADDQ       AX, R8
+	PREFETCHT0 (R8)
+	ADDQ       AX, R8
+	PREFETCHT0 (R8)
+	MOVQ       BX, R13
+	SHLQ       $0x04, R13
+	MOVQ       x_base+32(FP), R8
+	ADDQ       R13, R8
+	SHRQ       $0x01, R13
+	LEAQ       (R10)(R13*1), R9
 	VXORPS     Z0, Z0, Z0
 	VXORPS     Z1, Z1, Z1
 	VXORPS     Z2, Z2, Z2
@@ -80,91 +148,20 @@ weights:
 	VXORPS     Z13, Z13, Z13
 	VXORPS     Z14, Z14, Z14
 	VXORPS     Z15, Z15, Z15
-	MOVQ       groups+88(FP), R13
-
-	// TILELOADD (DI)(CX*1), TMM6
-	LONG $0x4b7be2c4
-	WORD $0x0f34
-
-	// TILELOADD (SI)(CX*1), TMM4
-	LONG $0x4b7be2c4
-	WORD $0x0e24
-
-	// TILEZERO TMM0
-	LONG $0x497be2c4
-	BYTE $0xc0
-
-	// TDPBSSD TMM4, TMM6, TMM0
-	LONG $0x5e4be2c4
-	BYTE $0xc4
-
-	// TILELOADD 32(SI)(CX*1), TMM5
-	LONG $0x4b7be2c4
-	WORD $0x0e6c
-	BYTE $0x20
-
-	// TILEZERO TMM1
-	LONG $0x497be2c4
-	BYTE $0xc8
-
-	// TDPBSSD TMM5, TMM6, TMM1
-	LONG $0x5e4be2c4
-	BYTE $0xcd
-
-	// TILESTORED TMM0, (DX)(CX*1)
-	LONG $0x4b7ae2c4
-	WORD $0x0a04
-
-	// TILESTORED TMM1, 1024(DX)(CX*1)
-	LONG $0x4b7ae2c4
-	LONG $0x04000a8c
-	WORD $0x0000
-	SUBQ $0x00000001, R13
-	CMPQ R13, $0x00000001
-	JLT  end2
+	MOVQ       BX, R13
+	SHRQ       $0x06, R13
+	SUBQ       $0x00000001, R13
+	CMPQ       R13, $0x00000001
+	JLT        end2
 
 loop1:
-	// TILELOADD 256(DI)(CX*1), TMM6
-	LONG $0x4b7be2c4
-	LONG $0x01000fb4
-	WORD $0x0000
+	ADDQ    $0x00000400, SI
+	ADDQ    $0x00000200, DI
+	VMOVUPS (R9), Z16
 
-	// TILELOADD 16(SI)(CX*1), TMM4
-	LONG $0x4b7be2c4
-	WORD $0x0e64
-	BYTE $0x10
-
-	// TILEZERO TMM2
-	LONG $0x497be2c4
-	BYTE $0xd0
-
-	// TDPBSSD TMM4, TMM6, TMM2
-	LONG $0x5e4be2c4
-	BYTE $0xd4
-
-	// TILELOADD 48(SI)(CX*1), TMM5
-	LONG $0x4b7be2c4
-	WORD $0x0e6c
-	BYTE $0x30
-
-	// TILEZERO TMM3
-	LONG $0x497be2c4
-	BYTE $0xd8
-
-	// TDPBSSD TMM5, TMM6, TMM3
-	LONG $0x5e4be2c4
-	BYTE $0xdd
-
-	// TILESTORED TMM2, 2048(DX)(CX*1)
-	LONG $0x4b7ae2c4
-	LONG $0x08000a94
-	WORD $0x0000
-
-	// TILESTORED TMM3, 3072(DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	LONG             $0x0c000a9c
-	WORD             $0x0000
-	VMOVUPS          (R9), Z16
+	// TILELOADD (DI)(CX*1), TMM6
+	LONG             $0x4b7be2c4
+	WORD             $0x0f34
 	VPSLLD           $0x08, (DX), Z17
 	VPADDD           1024(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -175,6 +172,10 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 4(R8), Z17, Z1
+
+	// TILELOADD (SI)(CX*1), TMM4
+	LONG             $0x4b7be2c4
+	WORD             $0x0e24
 	VPSLLD           $0x08, 128(DX), Z17
 	VPADDD           1152(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -185,6 +186,10 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 12(R8), Z17, Z3
+
+	// TILEZERO TMM0
+	LONG             $0x497be2c4
+	BYTE             $0xc0
 	VPSLLD           $0x08, 256(DX), Z17
 	VPADDD           1280(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -195,6 +200,10 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 20(R8), Z17, Z5
+
+	// TDPBSSD TMM4, TMM6, TMM0
+	LONG             $0x5e4be2c4
+	BYTE             $0xc4
 	VPSLLD           $0x08, 384(DX), Z17
 	VPADDD           1408(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -205,6 +214,11 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 28(R8), Z17, Z7
+
+	// TILELOADD 32(SI)(CX*1), TMM5
+	LONG             $0x4b7be2c4
+	WORD             $0x0e6c
+	BYTE             $0x20
 	VPSLLD           $0x08, 512(DX), Z17
 	VPADDD           1536(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -215,6 +229,10 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 36(R8), Z17, Z9
+
+	// TILEZERO TMM1
+	LONG             $0x497be2c4
+	BYTE             $0xc8
 	VPSLLD           $0x08, 640(DX), Z17
 	VPADDD           1664(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -225,6 +243,10 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 44(R8), Z17, Z11
+
+	// TDPBSSD TMM5, TMM6, TMM1
+	LONG             $0x5e4be2c4
+	BYTE             $0xcd
 	VPSLLD           $0x08, 768(DX), Z17
 	VPADDD           1792(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -235,57 +257,32 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 52(R8), Z17, Z13
+
+	// TILESTORED TMM2, 2048(DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	LONG             $0x08000a94
+	WORD             $0x0000
 	VPSLLD           $0x08, 896(DX), Z17
 	VPADDD           1920(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 56(R8), Z17, Z14
+
+	// TILESTORED TMM3, 3072(DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	LONG             $0x0c000a9c
+	WORD             $0x0000
 	VPSLLD           $0x08, 960(DX), Z17
 	VPADDD           1984(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 60(R8), Z17, Z15
-	ADDQ             $0x00000400, SI
-	ADDQ             $0x00000200, DI
-
-	// TILELOADD (DI)(CX*1), TMM6
-	LONG $0x4b7be2c4
-	WORD $0x0f34
-
-	// TILELOADD (SI)(CX*1), TMM4
-	LONG $0x4b7be2c4
-	WORD $0x0e24
-
-	// TILEZERO TMM0
-	LONG $0x497be2c4
-	BYTE $0xc0
-
-	// TDPBSSD TMM4, TMM6, TMM0
-	LONG $0x5e4be2c4
-	BYTE $0xc4
-
-	// TILELOADD 32(SI)(CX*1), TMM5
-	LONG $0x4b7be2c4
-	WORD $0x0e6c
-	BYTE $0x20
-
-	// TILEZERO TMM1
-	LONG $0x497be2c4
-	BYTE $0xc8
-
-	// TDPBSSD TMM5, TMM6, TMM1
-	LONG $0x5e4be2c4
-	BYTE $0xcd
-
-	// TILESTORED TMM0, (DX)(CX*1)
-	LONG $0x4b7ae2c4
-	WORD $0x0a04
-
-	// TILESTORED TMM1, 1024(DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	LONG             $0x04000a8c
-	WORD             $0x0000
 	VMOVUPS          64(R9), Z16
+
+	// TILELOADD 256(DI)(CX*1), TMM6
+	LONG             $0x4b7be2c4
+	LONG             $0x01000fb4
+	WORD             $0x0000
 	VPSLLD           $0x08, 2048(DX), Z17
 	VPADDD           3072(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -296,6 +293,11 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 4(R8), Z17, Z1
+
+	// TILELOADD 16(SI)(CX*1), TMM4
+	LONG             $0x4b7be2c4
+	WORD             $0x0e64
+	BYTE             $0x10
 	VPSLLD           $0x08, 2176(DX), Z17
 	VPADDD           3200(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -306,6 +308,10 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 12(R8), Z17, Z3
+
+	// TILEZERO TMM2
+	LONG             $0x497be2c4
+	BYTE             $0xd0
 	VPSLLD           $0x08, 2304(DX), Z17
 	VPADDD           3328(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -316,6 +322,10 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 20(R8), Z17, Z5
+
+	// TDPBSSD TMM4, TMM6, TMM2
+	LONG             $0x5e4be2c4
+	BYTE             $0xd4
 	VPSLLD           $0x08, 2432(DX), Z17
 	VPADDD           3456(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -326,6 +336,11 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 28(R8), Z17, Z7
+
+	// TILELOADD 48(SI)(CX*1), TMM5
+	LONG             $0x4b7be2c4
+	WORD             $0x0e6c
+	BYTE             $0x30
 	VPSLLD           $0x08, 2560(DX), Z17
 	VPADDD           3584(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -336,6 +351,10 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 36(R8), Z17, Z9
+
+	// TILEZERO TMM3
+	LONG             $0x497be2c4
+	BYTE             $0xd8
 	VPSLLD           $0x08, 2688(DX), Z17
 	VPADDD           3712(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -346,6 +365,10 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 44(R8), Z17, Z11
+
+	// TDPBSSD TMM5, TMM6, TMM3
+	LONG             $0x5e4be2c4
+	BYTE             $0xdd
 	VPSLLD           $0x08, 2816(DX), Z17
 	VPADDD           3840(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -356,11 +379,20 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 52(R8), Z17, Z13
+
+	// TILESTORED TMM0, (DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	WORD             $0x0a04
 	VPSLLD           $0x08, 2944(DX), Z17
 	VPADDD           3968(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 56(R8), Z17, Z14
+
+	// TILESTORED TMM1, 1024(DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	LONG             $0x04000a8c
+	WORD             $0x0000
 	VPSLLD           $0x08, 3008(DX), Z17
 	VPADDD           4032(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -373,47 +405,23 @@ loop1:
 	JGE              loop1
 
 end2:
-	// TILELOADD 256(DI)(CX*1), TMM6
-	LONG $0x4b7be2c4
-	LONG $0x01000fb4
-	WORD $0x0000
+	MOVQ   x_base+32(FP), SI
+	IMUL3Q $0x0000000a, BX, R13
+	LEAQ   (R10)(R13*1), DI
+	SUBQ   $0x00000001, R12
+	JNE    next
+	MOVQ   w_base+56(FP), DI
+	CMPQ   xs+96(FP), $0x01
+	JEQ    next
+	IMUL3Q $0x00000011, BX, R13
+	ADDQ   R13, SI
 
-	// TILELOADD 16(SI)(CX*1), TMM4
-	LONG $0x4b7be2c4
-	WORD $0x0e64
-	BYTE $0x10
+next:
+	VMOVUPS (R9), Z16
 
-	// TILEZERO TMM2
-	LONG $0x497be2c4
-	BYTE $0xd0
-
-	// TDPBSSD TMM4, TMM6, TMM2
-	LONG $0x5e4be2c4
-	BYTE $0xd4
-
-	// TILELOADD 48(SI)(CX*1), TMM5
-	LONG $0x4b7be2c4
-	WORD $0x0e6c
-	BYTE $0x30
-
-	// TILEZERO TMM3
-	LONG $0x497be2c4
-	BYTE $0xd8
-
-	// TDPBSSD TMM5, TMM6, TMM3
-	LONG $0x5e4be2c4
-	BYTE $0xdd
-
-	// TILESTORED TMM2, 2048(DX)(CX*1)
-	LONG $0x4b7ae2c4
-	LONG $0x08000a94
-	WORD $0x0000
-
-	// TILESTORED TMM3, 3072(DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	LONG             $0x0c000a9c
-	WORD             $0x0000
-	VMOVUPS          (R9), Z16
+	// TILELOADD (DI)(CX*1), TMM6
+	LONG             $0x4b7be2c4
+	WORD             $0x0f34
 	VPSLLD           $0x08, (DX), Z17
 	VPADDD           1024(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -424,6 +432,10 @@ end2:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 4(R8), Z17, Z1
+
+	// TILELOADD (SI)(CX*1), TMM4
+	LONG             $0x4b7be2c4
+	WORD             $0x0e24
 	VPSLLD           $0x08, 128(DX), Z17
 	VPADDD           1152(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -434,6 +446,10 @@ end2:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 12(R8), Z17, Z3
+
+	// TILEZERO TMM0
+	LONG             $0x497be2c4
+	BYTE             $0xc0
 	VPSLLD           $0x08, 256(DX), Z17
 	VPADDD           1280(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -444,6 +460,10 @@ end2:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 20(R8), Z17, Z5
+
+	// TDPBSSD TMM4, TMM6, TMM0
+	LONG             $0x5e4be2c4
+	BYTE             $0xc4
 	VPSLLD           $0x08, 384(DX), Z17
 	VPADDD           1408(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -454,6 +474,11 @@ end2:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 28(R8), Z17, Z7
+
+	// TILELOADD 32(SI)(CX*1), TMM5
+	LONG             $0x4b7be2c4
+	WORD             $0x0e6c
+	BYTE             $0x20
 	VPSLLD           $0x08, 512(DX), Z17
 	VPADDD           1536(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -464,6 +489,10 @@ end2:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 36(R8), Z17, Z9
+
+	// TILEZERO TMM1
+	LONG             $0x497be2c4
+	BYTE             $0xc8
 	VPSLLD           $0x08, 640(DX), Z17
 	VPADDD           1664(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -474,6 +503,10 @@ end2:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 44(R8), Z17, Z11
+
+	// TDPBSSD TMM5, TMM6, TMM1
+	LONG             $0x5e4be2c4
+	BYTE             $0xcd
 	VPSLLD           $0x08, 768(DX), Z17
 	VPADDD           1792(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -484,17 +517,32 @@ end2:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 52(R8), Z17, Z13
+
+	// TILESTORED TMM2, 2048(DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	LONG             $0x08000a94
+	WORD             $0x0000
 	VPSLLD           $0x08, 896(DX), Z17
 	VPADDD           1920(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 56(R8), Z17, Z14
+
+	// TILESTORED TMM3, 3072(DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	LONG             $0x0c000a9c
+	WORD             $0x0000
 	VPSLLD           $0x08, 960(DX), Z17
 	VPADDD           1984(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 60(R8), Z17, Z15
 	VMOVUPS          64(R9), Z16
+
+	// TILELOADD 256(DI)(CX*1), TMM6
+	LONG             $0x4b7be2c4
+	LONG             $0x01000fb4
+	WORD             $0x0000
 	VPSLLD           $0x08, 2048(DX), Z17
 	VPADDD           3072(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -505,6 +553,11 @@ end2:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 4(R8), Z17, Z1
+
+	// TILELOADD 16(SI)(CX*1), TMM4
+	LONG             $0x4b7be2c4
+	WORD             $0x0e64
+	BYTE             $0x10
 	VPSLLD           $0x08, 2176(DX), Z17
 	VPADDD           3200(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -515,6 +568,10 @@ end2:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 12(R8), Z17, Z3
+
+	// TILEZERO TMM2
+	LONG             $0x497be2c4
+	BYTE             $0xd0
 	VPSLLD           $0x08, 2304(DX), Z17
 	VPADDD           3328(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -525,6 +582,10 @@ end2:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 20(R8), Z17, Z5
+
+	// TDPBSSD TMM4, TMM6, TMM2
+	LONG             $0x5e4be2c4
+	BYTE             $0xd4
 	VPSLLD           $0x08, 2432(DX), Z17
 	VPADDD           3456(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -535,6 +596,11 @@ end2:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 28(R8), Z17, Z7
+
+	// TILELOADD 48(SI)(CX*1), TMM5
+	LONG             $0x4b7be2c4
+	WORD             $0x0e6c
+	BYTE             $0x30
 	VPSLLD           $0x08, 2560(DX), Z17
 	VPADDD           3584(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -545,6 +611,10 @@ end2:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 36(R8), Z17, Z9
+
+	// TILEZERO TMM3
+	LONG             $0x497be2c4
+	BYTE             $0xd8
 	VPSLLD           $0x08, 2688(DX), Z17
 	VPADDD           3712(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -555,6 +625,10 @@ end2:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 44(R8), Z17, Z11
+
+	// TDPBSSD TMM5, TMM6, TMM3
+	LONG             $0x5e4be2c4
+	BYTE             $0xdd
 	VPSLLD           $0x08, 2816(DX), Z17
 	VPADDD           3840(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -565,97 +639,106 @@ end2:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 52(R8), Z17, Z13
+
+	// TILESTORED TMM0, (DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	WORD             $0x0a04
 	VPSLLD           $0x08, 2944(DX), Z17
 	VPADDD           3968(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 56(R8), Z17, Z14
+
+	// TILESTORED TMM1, 1024(DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	LONG             $0x04000a8c
+	WORD             $0x0000
 	VPSLLD           $0x08, 3008(DX), Z17
 	VPADDD           4032(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 60(R8), Z17, Z15
-	MOVB             add+112(FP), DI
-	MOVQ             R11, SI
-	TESTB            DI, DI
+	MOVB             add+112(FP), R9
+	MOVQ             R11, R8
+	TESTB            R9, R9
 	JEQ              set
-	VADDPS           (SI), Z0, Z0
-	ADDQ             AX, SI
-	VADDPS           (SI), Z1, Z1
-	ADDQ             AX, SI
-	VADDPS           (SI), Z2, Z2
-	ADDQ             AX, SI
-	VADDPS           (SI), Z3, Z3
-	ADDQ             AX, SI
-	VADDPS           (SI), Z4, Z4
-	ADDQ             AX, SI
-	VADDPS           (SI), Z5, Z5
-	ADDQ             AX, SI
-	VADDPS           (SI), Z6, Z6
-	ADDQ             AX, SI
-	VADDPS           (SI), Z7, Z7
-	ADDQ             AX, SI
-	VADDPS           (SI), Z8, Z8
-	ADDQ             AX, SI
-	VADDPS           (SI), Z9, Z9
-	ADDQ             AX, SI
-	VADDPS           (SI), Z10, Z10
-	ADDQ             AX, SI
-	VADDPS           (SI), Z11, Z11
-	ADDQ             AX, SI
-	VADDPS           (SI), Z12, Z12
-	ADDQ             AX, SI
-	VADDPS           (SI), Z13, Z13
-	ADDQ             AX, SI
-	VADDPS           (SI), Z14, Z14
-	ADDQ             AX, SI
-	VADDPS           (SI), Z15, Z15
-	MOVQ             R11, SI
+	VADDPS           (R8), Z0, Z0
+	ADDQ             AX, R8
+	VADDPS           (R8), Z1, Z1
+	ADDQ             AX, R8
+	VADDPS           (R8), Z2, Z2
+	ADDQ             AX, R8
+	VADDPS           (R8), Z3, Z3
+	ADDQ             AX, R8
+	VADDPS           (R8), Z4, Z4
+	ADDQ             AX, R8
+	VADDPS           (R8), Z5, Z5
+	ADDQ             AX, R8
+	VADDPS           (R8), Z6, Z6
+	ADDQ             AX, R8
+	VADDPS           (R8), Z7, Z7
+	ADDQ             AX, R8
+	VADDPS           (R8), Z8, Z8
+	ADDQ             AX, R8
+	VADDPS           (R8), Z9, Z9
+	ADDQ             AX, R8
+	VADDPS           (R8), Z10, Z10
+	ADDQ             AX, R8
+	VADDPS           (R8), Z11, Z11
+	ADDQ             AX, R8
+	VADDPS           (R8), Z12, Z12
+	ADDQ             AX, R8
+	VADDPS           (R8), Z13, Z13
+	ADDQ             AX, R8
+	VADDPS           (R8), Z14, Z14
+	ADDQ             AX, R8
+	VADDPS           (R8), Z15, Z15
+	MOVQ             R11, R8
 
 set:
-	VMOVUPS Z0, (SI)
-	ADDQ    AX, SI
-	VMOVUPS Z1, (SI)
-	ADDQ    AX, SI
-	VMOVUPS Z2, (SI)
-	ADDQ    AX, SI
-	VMOVUPS Z3, (SI)
-	ADDQ    AX, SI
-	VMOVUPS Z4, (SI)
-	ADDQ    AX, SI
-	VMOVUPS Z5, (SI)
-	ADDQ    AX, SI
-	VMOVUPS Z6, (SI)
-	ADDQ    AX, SI
-	VMOVUPS Z7, (SI)
-	ADDQ    AX, SI
-	VMOVUPS Z8, (SI)
-	ADDQ    AX, SI
-	VMOVUPS Z9, (SI)
-	ADDQ    AX, SI
-	VMOVUPS Z10, (SI)
-	ADDQ    AX, SI
-	VMOVUPS Z11, (SI)
-	ADDQ    AX, SI
-	VMOVUPS Z12, (SI)
-	ADDQ    AX, SI
-	VMOVUPS Z13, (SI)
-	ADDQ    AX, SI
-	VMOVUPS Z14, (SI)
-	ADDQ    AX, SI
-	VMOVUPS Z15, (SI)
+	VMOVUPS Z0, (R8)
+	ADDQ    AX, R8
+	VMOVUPS Z1, (R8)
+	ADDQ    AX, R8
+	VMOVUPS Z2, (R8)
+	ADDQ    AX, R8
+	VMOVUPS Z3, (R8)
+	ADDQ    AX, R8
+	VMOVUPS Z4, (R8)
+	ADDQ    AX, R8
+	VMOVUPS Z5, (R8)
+	ADDQ    AX, R8
+	VMOVUPS Z6, (R8)
+	ADDQ    AX, R8
+	VMOVUPS Z7, (R8)
+	ADDQ    AX, R8
+	VMOVUPS Z8, (R8)
+	ADDQ    AX, R8
+	VMOVUPS Z9, (R8)
+	ADDQ    AX, R8
+	VMOVUPS Z10, (R8)
+	ADDQ    AX, R8
+	VMOVUPS Z11, (R8)
+	ADDQ    AX, R8
+	VMOVUPS Z12, (R8)
+	ADDQ    AX, R8
+	VMOVUPS Z13, (R8)
+	ADDQ    AX, R8
+	VMOVUPS Z14, (R8)
+	ADDQ    AX, R8
+	VMOVUPS Z15, (R8)
 	ADDQ    $0x00000040, R11
-	IMUL3Q  $0x0000000a, BX, R9
-	ADDQ    R9, R10
-	SUBQ    $0x00000001, R12
-	JNE     weights
-	IMUL3Q  $0x00000011, BX, R9
-	ADDQ    R9, x_base+32(FP)
-	MOVQ    AX, R9
-	SHLQ    $0x04, R9
-	ADDQ    R9, c_base+0(FP)
+	MOVQ    DI, R10
+	TESTQ   R12, R12
+	JNE     tile
+	MOVQ    SI, x_base+32(FP)
+	MOVQ    AX, R11
+	SHLQ    $0x04, R11
+	ADDQ    c_base+0(FP), R11
+	MOVQ    R11, c_base+0(FP)
+	MOVQ    ws+104(FP), R12
 	SUBQ    $0x00000001, xs+96(FP)
-	JNE     activations
+	JNE     tile
 
 	// TILERELEASE
 	LONG $0x4978e2c4

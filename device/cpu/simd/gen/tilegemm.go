@@ -102,102 +102,128 @@ func (k tileGEMM) write(a *asm) {
 	a.MOVQ(operand.U32(64), row)
 	a.SHLQ(operand.U8(6), span) // of scales in a pack
 	x, w, xScales, wScales := a.GP64(), a.GP64(), a.GP64(), a.GP64()
-	at2 := func(p reg.GPVirtual, disp int) operand.Mem { return atIndex(p, row, 1, disp) }
-	slot := func(name string) operand.Mem { return a.slot(a.Param(name)) }
+	rows := func(p reg.GPVirtual, disp int) operand.Mem { return atIndex(p, row, 1, disp) }
 	xBase, wBase, cBase := a.slot(a.Param("x").Base()), a.slot(a.Param("w").Base()), a.slot(a.Param("c").Base())
+	xs, ws := a.slot(a.Param("xs")), a.slot(a.Param("ws"))
 
-	tiles := func(half int) { // multiplies, for one half of room
-		line, from := half*64*tileRows, half*columns*tileRows // of x and of w
+	multiply := func(half int) []func() {
+		fromX, fromW := half*64*tileRows, half*columns*tileRows
 		if k.halves {
-			line = columns * half
+			fromX = columns * half
 		}
-		a.amx(loadTile, at2(w, from), tile(weights))
-		a.amx(loadTile, at2(x, line), tile(xUpper))
-		a.amx(zeroTile, tile(2*half+upper))
-		a.amx(dot, tile(xUpper), tile(weights), tile(2*half+upper))
-		a.amx(loadTile, at2(x, line+32), tile(xLower))
-		a.amx(zeroTile, tile(2*half+lower))
-		a.amx(dot, tile(xLower), tile(weights), tile(2*half+lower))
-		a.amx(storeTile, tile(2*half+upper), at2(room, 2048*half))
-		a.amx(storeTile, tile(2*half+lower), at2(room, 2048*half+1024))
+		return []func(){
+			func() { a.amx(loadTile, rows(w, fromW), tile(weights)) },
+			func() { a.amx(loadTile, rows(x, fromX), tile(xUpper)) },
+			func() { a.amx(zeroTile, tile(2*half+upper)) },
+			func() { a.amx(dot, tile(xUpper), tile(weights), tile(2*half+upper)) },
+			func() { a.amx(loadTile, rows(x, fromX+32), tile(xLower)) },
+			func() { a.amx(zeroTile, tile(2*half+lower)) },
+			func() { a.amx(dot, tile(xLower), tile(weights), tile(2*half+lower)) },
+		}
 	}
-	const steps = 2 // products of tiles, as there are halves of room
-	advanceTiles := func() {
-		a.ADDQ(operand.U32(steps*columns*2*tileRows), x)
-		a.ADDQ(operand.U32(steps*columns*tileRows), w)
+	store := func(half int) []func() {
+		return []func(){
+			func() { a.amx(storeTile, tile(2*half+upper), rows(room, 2048*half)) },
+			func() { a.amx(storeTile, tile(2*half+lower), rows(room, 2048*half+1024)) },
+		}
 	}
 	var sum []reg.VecVirtual
-	rest := func(half int) { // adds to the sums what tiles left in one half of room
-		scale, least := a.vec(), a.vec()
+	add := func(half int) []func() { // to the sums, a row of activations at a time
 		xAt := 64 * half
 		if k.halves {
 			xAt = 0
 		}
-		a.VMOVUPS(at(wScales, 64*half), scale)
-		if k.sums {
-			a.VMOVUPS(atIndex(wScales, span, 1, 64*half), least)
-		}
-		for r := range tileRows {
-			v := a.vec()
-			a.VPSLLD(operand.U8(8), at(room, 2048*half+64*r), v)
-			a.VPADDD(at(room, 2048*half+1024+64*r), v, v)
-			a.VCVTDQ2PS(v, v)
-			a.VMULPS(scale, v, v)
-			a.VFMADD231PS_BCST(at(xScales, xAt+4*r), v, sum[r])
+		scale, least := a.vec(), a.vec()
+		steps := []func(){func() {
+			a.VMOVUPS(at(wScales, 64*half), scale)
 			if k.sums {
-				a.VFMADD231PS_BCST(atIndex(xScales, span, 1, xAt+4*r), least, sum[r])
+				a.VMOVUPS(atIndex(wScales, span, 1, 64*half), least)
 			}
+		}}
+		for r := range tileRows {
+			steps = append(steps, func() {
+				v := a.vec()
+				a.VPSLLD(operand.U8(8), at(room, 2048*half+64*r), v)
+				a.VPADDD(at(room, 2048*half+1024+64*r), v, v)
+				a.VCVTDQ2PS(v, v)
+				a.VMULPS(scale, v, v)
+				a.VFMADD231PS_BCST(at(xScales, xAt+4*r), v, sum[r])
+				if k.sums {
+					a.VFMADD231PS_BCST(atIndex(xScales, span, 1, xAt+4*r), least, sum[r])
+				}
+			})
+		}
+		return steps
+	}
+	do := func(steps []func()) {
+		for _, step := range steps {
+			step()
 		}
 	}
-	advanceScales := func() {
-		a.ADDQ(operand.U32(steps*64/scales), xScales)
-		a.ADDQ(operand.U32(steps*64), wScales)
+	// Three products of tiles are under way: one is multiplied, that before it goes to memory, and that before comes from there.
+	both := func() {
+		for half := range 2 {
+			do(interleaved(append(multiply(half), store(1-half)...), add(half)))
+		}
 	}
 
-	pack, c, left := a.GP64(), a.GP64(), a.GP64()
-	a.Label("activations")
-	a.MOVQ(wBase, pack)
+	pack, c, left, t := a.GP64(), a.GP64(), a.GP64(), a.GP64()
+	a.MOVQ(xBase, x)
+	a.MOVQ(wBase, w)
+	a.MOVQ(w, pack)
 	a.MOVQ(cBase, c)
-	a.MOVQ(slot("ws"), left)
-	a.Label("weights")
-	to := a.copyOf(c) // ask for the tile, whose rows may lie far apart
+	a.MOVQ(ws, left)
+	do(multiply(0))
+	do(multiply(1))
+	do(store(0))
+
+	a.Label("tile")
+	to := a.copyOf(c) // ask for it, as its rows may lie far apart
 	for r := range tileRows {
 		a.PREFETCHT0(at(to, 0))
 		if r < tileRows-1 {
 			a.ADDQ(stride, to)
 		}
 	}
-	a.MOVQ(xBase, x)
-	a.MOVQ(pack, w)
-	t := a.copyOf(span)
+	a.MOVQ(span, t)
 	a.SHLQ(operand.U8(4), t)
-	a.LEAQ(atIndex(x, t, 1, 0), xScales)
+	a.MOVQ(xBase, xScales)
+	a.ADDQ(t, xScales)
 	a.SHRQ(operand.U8(1), t)
-	a.LEAQ(atIndex(w, t, 1, 0), wScales)
+	a.LEAQ(atIndex(pack, t, 1, 0), wScales)
 	sum = a.zeroed(tileRows)
-	pairsLeft := a.GP64()
-	a.MOVQ(slot("groups"), pairsLeft)
-	if !k.halves {
-		a.SHRQ(operand.U8(1), pairsLeft)
+	more := a.copyOf(span) // pairs of products
+	if k.halves {
+		a.SHRQ(operand.U8(6), more)
+	} else {
+		a.SHRQ(operand.U8(7), more)
 	}
-	tiles(0)
-	a.SUBQ(operand.U32(1), pairsLeft)
-	a.repeat(pairsLeft, 1, func() {
-		tiles(1)
-		rest(0)
-		advanceTiles()
-		tiles(0)
-		rest(1)
-		advanceScales()
+	a.SUBQ(operand.U32(1), more)
+	a.repeat(more, 1, func() {
+		a.ADDQ(operand.U32(2*columns*2*tileRows), x)
+		a.ADDQ(operand.U32(2*columns*tileRows), w)
+		both()
+		a.ADDQ(operand.U32(2*64/scales), xScales)
+		a.ADDQ(operand.U32(2*64), wScales)
 	})
-	tiles(1)
-	rest(0)
-	rest(1)
+	// While the last are added the first of the next tile are multiplied, or, after the last tile, any.
+	a.MOVQ(xBase, x)
+	a.IMUL3Q(operand.U32(uint32(8+beside)), span, t)
+	a.LEAQ(atIndex(pack, t, 1, 0), w)
+	a.SUBQ(operand.U32(1), left)
+	a.JNE(operand.LabelRef("next"))
+	a.MOVQ(wBase, w)
+	a.CMPQ(xs, operand.U8(1))
+	a.JEQ(operand.LabelRef("next"))
+	a.IMUL3Q(operand.U32(uint32(16+xBeside)), span, t)
+	a.ADDQ(t, x)
+	a.Label("next")
+	both()
 
-	add := a.GP8()
-	a.Load(a.Param("add"), add)
+	adds := a.GP8()
+	a.Load(a.Param("add"), adds)
 	a.MOVQ(c, to)
-	a.TESTB(add, add)
+	a.TESTB(adds, adds)
 	a.JEQ(operand.LabelRef("set"))
 	for r := range tileRows {
 		a.VADDPS(at(to, 0), sum[r], sum[r])
@@ -214,19 +240,29 @@ func (k tileGEMM) write(a *asm) {
 		}
 	}
 	a.ADDQ(operand.U32(64), c)
-	a.IMUL3Q(operand.U32(uint32(8+beside)), span, t)
-	a.ADDQ(t, pack)
-	a.SUBQ(operand.U32(1), left)
-	a.JNE(operand.LabelRef("weights"))
+	a.MOVQ(w, pack)
+	a.TESTQ(left, left)
+	a.JNE(operand.LabelRef("tile"))
 
-	a.IMUL3Q(operand.U32(uint32(16+xBeside)), span, t)
-	a.ADDQ(t, xBase)
-	a.MOVQ(stride, t)
-	a.SHLQ(operand.U8(4), t)
-	a.ADDQ(t, cBase)
-	a.SUBQ(operand.U32(1), slot("xs"))
-	a.JNE(operand.LabelRef("activations"))
+	a.MOVQ(x, xBase)
+	a.MOVQ(stride, c)
+	a.SHLQ(operand.U8(4), c)
+	a.ADDQ(cBase, c)
+	a.MOVQ(c, cBase)
+	a.MOVQ(ws, left)
+	a.SUBQ(operand.U32(1), xs)
+	a.JNE(operand.LabelRef("tile"))
 	a.amx(releaseTiles)
 	a.VZEROUPPER()
 	a.RET()
+}
+
+// interleaved is few steps spread evenly among many.
+func interleaved(few, many []func()) []func() {
+	var all []func()
+	for i, step := range many {
+		all = append(all, few[i*len(few)/len(many):(i+1)*len(few)/len(many)]...)
+		all = append(all, step)
+	}
+	return all
 }
