@@ -52,6 +52,10 @@ func (s *stream) matMat(dst, x device.Tensor, w device.Matrix) {
 			return
 		}
 	}
+	wide := 1 // rows of x that take as long to pack as one of w, about
+	if j.together > simd.GEMMRows {
+		wide = 8 // words of x only move
+	}
 	tiles := 0
 	for { // halve the tiles until there are enough for every thread to end at about the same time
 		j.across = (w.Rows + j.cols - 1) / j.cols
@@ -59,7 +63,7 @@ func (s *stream) matMat(dst, x device.Tensor, w device.Matrix) {
 		if s.pool.threads == 1 || tiles >= 4*s.pool.threads {
 			break
 		}
-		if j.rows >= 2*packRows && j.rows >= j.cols {
+		if j.rows >= 2*packRows && j.rows >= wide*j.cols {
 			j.rows = roundUp(j.rows/2, j.together)
 		} else if j.cols >= 2*minTile {
 			j.cols = roundUp(j.cols/2, 2*simd.GEMMCols)

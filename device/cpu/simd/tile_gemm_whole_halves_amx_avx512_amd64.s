@@ -155,13 +155,48 @@ tile:
 	JLT        end2
 
 loop1:
-	ADDQ    $0x00000400, SI
-	ADDQ    $0x00000200, DI
-	VMOVUPS (R9), Z16
+	ADDQ $0x00000400, SI
+	ADDQ $0x00000200, DI
 
 	// TILELOADD (DI)(CX*1), TMM6
-	LONG             $0x4b7be2c4
-	WORD             $0x0f34
+	LONG $0x4b7be2c4
+	WORD $0x0f34
+
+	// TILELOADD (SI)(CX*1), TMM4
+	LONG $0x4b7be2c4
+	WORD $0x0e24
+
+	// TILEZERO TMM0
+	LONG $0x497be2c4
+	BYTE $0xc0
+
+	// TDPBSSD TMM4, TMM6, TMM0
+	LONG $0x5e4be2c4
+	BYTE $0xc4
+
+	// TILELOADD 32(SI)(CX*1), TMM5
+	LONG $0x4b7be2c4
+	WORD $0x0e6c
+	BYTE $0x20
+
+	// TILEZERO TMM1
+	LONG $0x497be2c4
+	BYTE $0xc8
+
+	// TDPBSSD TMM5, TMM6, TMM1
+	LONG $0x5e4be2c4
+	BYTE $0xcd
+
+	// TILESTORED TMM2, 2048(DX)(CX*1)
+	LONG $0x4b7ae2c4
+	LONG $0x08000a94
+	WORD $0x0000
+
+	// TILESTORED TMM3, 3072(DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	LONG             $0x0c000a9c
+	WORD             $0x0000
+	VMOVUPS          (R9), Z16
 	VPSLLD           $0x08, (DX), Z17
 	VPADDD           1024(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -172,10 +207,6 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 4(R8), Z17, Z1
-
-	// TILELOADD (SI)(CX*1), TMM4
-	LONG             $0x4b7be2c4
-	WORD             $0x0e24
 	VPSLLD           $0x08, 128(DX), Z17
 	VPADDD           1152(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -186,10 +217,6 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 12(R8), Z17, Z3
-
-	// TILEZERO TMM0
-	LONG             $0x497be2c4
-	BYTE             $0xc0
 	VPSLLD           $0x08, 256(DX), Z17
 	VPADDD           1280(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -200,10 +227,6 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 20(R8), Z17, Z5
-
-	// TDPBSSD TMM4, TMM6, TMM0
-	LONG             $0x5e4be2c4
-	BYTE             $0xc4
 	VPSLLD           $0x08, 384(DX), Z17
 	VPADDD           1408(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -214,11 +237,6 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 28(R8), Z17, Z7
-
-	// TILELOADD 32(SI)(CX*1), TMM5
-	LONG             $0x4b7be2c4
-	WORD             $0x0e6c
-	BYTE             $0x20
 	VPSLLD           $0x08, 512(DX), Z17
 	VPADDD           1536(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -229,10 +247,6 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 36(R8), Z17, Z9
-
-	// TILEZERO TMM1
-	LONG             $0x497be2c4
-	BYTE             $0xc8
 	VPSLLD           $0x08, 640(DX), Z17
 	VPADDD           1664(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -243,10 +257,6 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 44(R8), Z17, Z11
-
-	// TDPBSSD TMM5, TMM6, TMM1
-	LONG             $0x5e4be2c4
-	BYTE             $0xcd
 	VPSLLD           $0x08, 768(DX), Z17
 	VPADDD           1792(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -257,32 +267,57 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 52(R8), Z17, Z13
-
-	// TILESTORED TMM2, 2048(DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	LONG             $0x08000a94
-	WORD             $0x0000
 	VPSLLD           $0x08, 896(DX), Z17
 	VPADDD           1920(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 56(R8), Z17, Z14
-
-	// TILESTORED TMM3, 3072(DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	LONG             $0x0c000a9c
-	WORD             $0x0000
 	VPSLLD           $0x08, 960(DX), Z17
 	VPADDD           1984(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 60(R8), Z17, Z15
-	VMOVUPS          64(R9), Z16
 
 	// TILELOADD 256(DI)(CX*1), TMM6
-	LONG             $0x4b7be2c4
-	LONG             $0x01000fb4
+	LONG $0x4b7be2c4
+	LONG $0x01000fb4
+	WORD $0x0000
+
+	// TILELOADD 16(SI)(CX*1), TMM4
+	LONG $0x4b7be2c4
+	WORD $0x0e64
+	BYTE $0x10
+
+	// TILEZERO TMM2
+	LONG $0x497be2c4
+	BYTE $0xd0
+
+	// TDPBSSD TMM4, TMM6, TMM2
+	LONG $0x5e4be2c4
+	BYTE $0xd4
+
+	// TILELOADD 48(SI)(CX*1), TMM5
+	LONG $0x4b7be2c4
+	WORD $0x0e6c
+	BYTE $0x30
+
+	// TILEZERO TMM3
+	LONG $0x497be2c4
+	BYTE $0xd8
+
+	// TDPBSSD TMM5, TMM6, TMM3
+	LONG $0x5e4be2c4
+	BYTE $0xdd
+
+	// TILESTORED TMM0, (DX)(CX*1)
+	LONG $0x4b7ae2c4
+	WORD $0x0a04
+
+	// TILESTORED TMM1, 1024(DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	LONG             $0x04000a8c
 	WORD             $0x0000
+	VMOVUPS          64(R9), Z16
 	VPSLLD           $0x08, 2048(DX), Z17
 	VPADDD           3072(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -293,11 +328,6 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 4(R8), Z17, Z1
-
-	// TILELOADD 16(SI)(CX*1), TMM4
-	LONG             $0x4b7be2c4
-	WORD             $0x0e64
-	BYTE             $0x10
 	VPSLLD           $0x08, 2176(DX), Z17
 	VPADDD           3200(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -308,10 +338,6 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 12(R8), Z17, Z3
-
-	// TILEZERO TMM2
-	LONG             $0x497be2c4
-	BYTE             $0xd0
 	VPSLLD           $0x08, 2304(DX), Z17
 	VPADDD           3328(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -322,10 +348,6 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 20(R8), Z17, Z5
-
-	// TDPBSSD TMM4, TMM6, TMM2
-	LONG             $0x5e4be2c4
-	BYTE             $0xd4
 	VPSLLD           $0x08, 2432(DX), Z17
 	VPADDD           3456(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -336,11 +358,6 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 28(R8), Z17, Z7
-
-	// TILELOADD 48(SI)(CX*1), TMM5
-	LONG             $0x4b7be2c4
-	WORD             $0x0e6c
-	BYTE             $0x30
 	VPSLLD           $0x08, 2560(DX), Z17
 	VPADDD           3584(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -351,10 +368,6 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 36(R8), Z17, Z9
-
-	// TILEZERO TMM3
-	LONG             $0x497be2c4
-	BYTE             $0xd8
 	VPSLLD           $0x08, 2688(DX), Z17
 	VPADDD           3712(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -365,10 +378,6 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 44(R8), Z17, Z11
-
-	// TDPBSSD TMM5, TMM6, TMM3
-	LONG             $0x5e4be2c4
-	BYTE             $0xdd
 	VPSLLD           $0x08, 2816(DX), Z17
 	VPADDD           3840(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -379,20 +388,11 @@ loop1:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 52(R8), Z17, Z13
-
-	// TILESTORED TMM0, (DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	WORD             $0x0a04
 	VPSLLD           $0x08, 2944(DX), Z17
 	VPADDD           3968(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 56(R8), Z17, Z14
-
-	// TILESTORED TMM1, 1024(DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	LONG             $0x04000a8c
-	WORD             $0x0000
 	VPSLLD           $0x08, 3008(DX), Z17
 	VPADDD           4032(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -417,11 +417,45 @@ end2:
 	ADDQ   R13, SI
 
 next:
-	VMOVUPS (R9), Z16
-
 	// TILELOADD (DI)(CX*1), TMM6
-	LONG             $0x4b7be2c4
-	WORD             $0x0f34
+	LONG $0x4b7be2c4
+	WORD $0x0f34
+
+	// TILELOADD (SI)(CX*1), TMM4
+	LONG $0x4b7be2c4
+	WORD $0x0e24
+
+	// TILEZERO TMM0
+	LONG $0x497be2c4
+	BYTE $0xc0
+
+	// TDPBSSD TMM4, TMM6, TMM0
+	LONG $0x5e4be2c4
+	BYTE $0xc4
+
+	// TILELOADD 32(SI)(CX*1), TMM5
+	LONG $0x4b7be2c4
+	WORD $0x0e6c
+	BYTE $0x20
+
+	// TILEZERO TMM1
+	LONG $0x497be2c4
+	BYTE $0xc8
+
+	// TDPBSSD TMM5, TMM6, TMM1
+	LONG $0x5e4be2c4
+	BYTE $0xcd
+
+	// TILESTORED TMM2, 2048(DX)(CX*1)
+	LONG $0x4b7ae2c4
+	LONG $0x08000a94
+	WORD $0x0000
+
+	// TILESTORED TMM3, 3072(DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	LONG             $0x0c000a9c
+	WORD             $0x0000
+	VMOVUPS          (R9), Z16
 	VPSLLD           $0x08, (DX), Z17
 	VPADDD           1024(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -432,10 +466,6 @@ next:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 4(R8), Z17, Z1
-
-	// TILELOADD (SI)(CX*1), TMM4
-	LONG             $0x4b7be2c4
-	WORD             $0x0e24
 	VPSLLD           $0x08, 128(DX), Z17
 	VPADDD           1152(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -446,10 +476,6 @@ next:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 12(R8), Z17, Z3
-
-	// TILEZERO TMM0
-	LONG             $0x497be2c4
-	BYTE             $0xc0
 	VPSLLD           $0x08, 256(DX), Z17
 	VPADDD           1280(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -460,10 +486,6 @@ next:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 20(R8), Z17, Z5
-
-	// TDPBSSD TMM4, TMM6, TMM0
-	LONG             $0x5e4be2c4
-	BYTE             $0xc4
 	VPSLLD           $0x08, 384(DX), Z17
 	VPADDD           1408(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -474,11 +496,6 @@ next:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 28(R8), Z17, Z7
-
-	// TILELOADD 32(SI)(CX*1), TMM5
-	LONG             $0x4b7be2c4
-	WORD             $0x0e6c
-	BYTE             $0x20
 	VPSLLD           $0x08, 512(DX), Z17
 	VPADDD           1536(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -489,10 +506,6 @@ next:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 36(R8), Z17, Z9
-
-	// TILEZERO TMM1
-	LONG             $0x497be2c4
-	BYTE             $0xc8
 	VPSLLD           $0x08, 640(DX), Z17
 	VPADDD           1664(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -503,10 +516,6 @@ next:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 44(R8), Z17, Z11
-
-	// TDPBSSD TMM5, TMM6, TMM1
-	LONG             $0x5e4be2c4
-	BYTE             $0xcd
 	VPSLLD           $0x08, 768(DX), Z17
 	VPADDD           1792(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -517,32 +526,57 @@ next:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 52(R8), Z17, Z13
-
-	// TILESTORED TMM2, 2048(DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	LONG             $0x08000a94
-	WORD             $0x0000
 	VPSLLD           $0x08, 896(DX), Z17
 	VPADDD           1920(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 56(R8), Z17, Z14
-
-	// TILESTORED TMM3, 3072(DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	LONG             $0x0c000a9c
-	WORD             $0x0000
 	VPSLLD           $0x08, 960(DX), Z17
 	VPADDD           1984(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 60(R8), Z17, Z15
-	VMOVUPS          64(R9), Z16
 
 	// TILELOADD 256(DI)(CX*1), TMM6
-	LONG             $0x4b7be2c4
-	LONG             $0x01000fb4
+	LONG $0x4b7be2c4
+	LONG $0x01000fb4
+	WORD $0x0000
+
+	// TILELOADD 16(SI)(CX*1), TMM4
+	LONG $0x4b7be2c4
+	WORD $0x0e64
+	BYTE $0x10
+
+	// TILEZERO TMM2
+	LONG $0x497be2c4
+	BYTE $0xd0
+
+	// TDPBSSD TMM4, TMM6, TMM2
+	LONG $0x5e4be2c4
+	BYTE $0xd4
+
+	// TILELOADD 48(SI)(CX*1), TMM5
+	LONG $0x4b7be2c4
+	WORD $0x0e6c
+	BYTE $0x30
+
+	// TILEZERO TMM3
+	LONG $0x497be2c4
+	BYTE $0xd8
+
+	// TDPBSSD TMM5, TMM6, TMM3
+	LONG $0x5e4be2c4
+	BYTE $0xdd
+
+	// TILESTORED TMM0, (DX)(CX*1)
+	LONG $0x4b7ae2c4
+	WORD $0x0a04
+
+	// TILESTORED TMM1, 1024(DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	LONG             $0x04000a8c
 	WORD             $0x0000
+	VMOVUPS          64(R9), Z16
 	VPSLLD           $0x08, 2048(DX), Z17
 	VPADDD           3072(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -553,11 +587,6 @@ next:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 4(R8), Z17, Z1
-
-	// TILELOADD 16(SI)(CX*1), TMM4
-	LONG             $0x4b7be2c4
-	WORD             $0x0e64
-	BYTE             $0x10
 	VPSLLD           $0x08, 2176(DX), Z17
 	VPADDD           3200(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -568,10 +597,6 @@ next:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 12(R8), Z17, Z3
-
-	// TILEZERO TMM2
-	LONG             $0x497be2c4
-	BYTE             $0xd0
 	VPSLLD           $0x08, 2304(DX), Z17
 	VPADDD           3328(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -582,10 +607,6 @@ next:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 20(R8), Z17, Z5
-
-	// TDPBSSD TMM4, TMM6, TMM2
-	LONG             $0x5e4be2c4
-	BYTE             $0xd4
 	VPSLLD           $0x08, 2432(DX), Z17
 	VPADDD           3456(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -596,11 +617,6 @@ next:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 28(R8), Z17, Z7
-
-	// TILELOADD 48(SI)(CX*1), TMM5
-	LONG             $0x4b7be2c4
-	WORD             $0x0e6c
-	BYTE             $0x30
 	VPSLLD           $0x08, 2560(DX), Z17
 	VPADDD           3584(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -611,10 +627,6 @@ next:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 36(R8), Z17, Z9
-
-	// TILEZERO TMM3
-	LONG             $0x497be2c4
-	BYTE             $0xd8
 	VPSLLD           $0x08, 2688(DX), Z17
 	VPADDD           3712(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -625,10 +637,6 @@ next:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 44(R8), Z17, Z11
-
-	// TDPBSSD TMM5, TMM6, TMM3
-	LONG             $0x5e4be2c4
-	BYTE             $0xdd
 	VPSLLD           $0x08, 2816(DX), Z17
 	VPADDD           3840(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
@@ -639,20 +647,11 @@ next:
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 52(R8), Z17, Z13
-
-	// TILESTORED TMM0, (DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	WORD             $0x0a04
 	VPSLLD           $0x08, 2944(DX), Z17
 	VPADDD           3968(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17
 	VMULPS           Z16, Z17, Z17
 	VFMADD231PS.BCST 56(R8), Z17, Z14
-
-	// TILESTORED TMM1, 1024(DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	LONG             $0x04000a8c
-	WORD             $0x0000
 	VPSLLD           $0x08, 3008(DX), Z17
 	VPADDD           4032(DX), Z17, Z17
 	VCVTDQ2PS        Z17, Z17

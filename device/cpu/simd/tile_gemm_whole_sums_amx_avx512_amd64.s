@@ -155,14 +155,49 @@ tile:
 	JLT        end2
 
 loop1:
-	ADDQ    $0x00000800, SI
-	ADDQ    $0x00000400, DI
-	VMOVUPS (R9), Z16
-	VMOVUPS (R9)(BX*1), Z17
+	ADDQ $0x00000800, SI
+	ADDQ $0x00000400, DI
 
 	// TILELOADD (DI)(CX*1), TMM6
-	LONG             $0x4b7be2c4
-	WORD             $0x0f34
+	LONG $0x4b7be2c4
+	WORD $0x0f34
+
+	// TILELOADD (SI)(CX*1), TMM4
+	LONG $0x4b7be2c4
+	WORD $0x0e24
+
+	// TILEZERO TMM0
+	LONG $0x497be2c4
+	BYTE $0xc0
+
+	// TDPBSUD TMM4, TMM6, TMM0
+	LONG $0x5e4ae2c4
+	BYTE $0xc4
+
+	// TILELOADD 32(SI)(CX*1), TMM5
+	LONG $0x4b7be2c4
+	WORD $0x0e6c
+	BYTE $0x20
+
+	// TILEZERO TMM1
+	LONG $0x497be2c4
+	BYTE $0xc8
+
+	// TDPBSUD TMM5, TMM6, TMM1
+	LONG $0x5e4ae2c4
+	BYTE $0xcd
+
+	// TILESTORED TMM2, 2048(DX)(CX*1)
+	LONG $0x4b7ae2c4
+	LONG $0x08000a94
+	WORD $0x0000
+
+	// TILESTORED TMM3, 3072(DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	LONG             $0x0c000a9c
+	WORD             $0x0000
+	VMOVUPS          (R9), Z16
+	VMOVUPS          (R9)(BX*1), Z17
 	VPSLLD           $0x08, (DX), Z18
 	VPADDD           1024(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -175,10 +210,6 @@ loop1:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 4(R8), Z18, Z1
 	VFMADD231PS.BCST 4(R8)(BX*1), Z17, Z1
-
-	// TILELOADD (SI)(CX*1), TMM4
-	LONG             $0x4b7be2c4
-	WORD             $0x0e24
 	VPSLLD           $0x08, 128(DX), Z18
 	VPADDD           1152(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -191,10 +222,6 @@ loop1:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 12(R8), Z18, Z3
 	VFMADD231PS.BCST 12(R8)(BX*1), Z17, Z3
-
-	// TILEZERO TMM0
-	LONG             $0x497be2c4
-	BYTE             $0xc0
 	VPSLLD           $0x08, 256(DX), Z18
 	VPADDD           1280(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -207,10 +234,6 @@ loop1:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 20(R8), Z18, Z5
 	VFMADD231PS.BCST 20(R8)(BX*1), Z17, Z5
-
-	// TDPBSUD TMM4, TMM6, TMM0
-	LONG             $0x5e4ae2c4
-	BYTE             $0xc4
 	VPSLLD           $0x08, 384(DX), Z18
 	VPADDD           1408(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -223,11 +246,6 @@ loop1:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 28(R8), Z18, Z7
 	VFMADD231PS.BCST 28(R8)(BX*1), Z17, Z7
-
-	// TILELOADD 32(SI)(CX*1), TMM5
-	LONG             $0x4b7be2c4
-	WORD             $0x0e6c
-	BYTE             $0x20
 	VPSLLD           $0x08, 512(DX), Z18
 	VPADDD           1536(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -240,10 +258,6 @@ loop1:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 36(R8), Z18, Z9
 	VFMADD231PS.BCST 36(R8)(BX*1), Z17, Z9
-
-	// TILEZERO TMM1
-	LONG             $0x497be2c4
-	BYTE             $0xc8
 	VPSLLD           $0x08, 640(DX), Z18
 	VPADDD           1664(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -256,10 +270,6 @@ loop1:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 44(R8), Z18, Z11
 	VFMADD231PS.BCST 44(R8)(BX*1), Z17, Z11
-
-	// TDPBSUD TMM5, TMM6, TMM1
-	LONG             $0x5e4ae2c4
-	BYTE             $0xcd
 	VPSLLD           $0x08, 768(DX), Z18
 	VPADDD           1792(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -272,35 +282,60 @@ loop1:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 52(R8), Z18, Z13
 	VFMADD231PS.BCST 52(R8)(BX*1), Z17, Z13
-
-	// TILESTORED TMM2, 2048(DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	LONG             $0x08000a94
-	WORD             $0x0000
 	VPSLLD           $0x08, 896(DX), Z18
 	VPADDD           1920(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 56(R8), Z18, Z14
 	VFMADD231PS.BCST 56(R8)(BX*1), Z17, Z14
-
-	// TILESTORED TMM3, 3072(DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	LONG             $0x0c000a9c
-	WORD             $0x0000
 	VPSLLD           $0x08, 960(DX), Z18
 	VPADDD           1984(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 60(R8), Z18, Z15
 	VFMADD231PS.BCST 60(R8)(BX*1), Z17, Z15
-	VMOVUPS          64(R9), Z16
-	VMOVUPS          64(R9)(BX*1), Z17
 
 	// TILELOADD 512(DI)(CX*1), TMM6
-	LONG             $0x4b7be2c4
-	LONG             $0x02000fb4
+	LONG $0x4b7be2c4
+	LONG $0x02000fb4
+	WORD $0x0000
+
+	// TILELOADD 1024(SI)(CX*1), TMM4
+	LONG $0x4b7be2c4
+	LONG $0x04000ea4
+	WORD $0x0000
+
+	// TILEZERO TMM2
+	LONG $0x497be2c4
+	BYTE $0xd0
+
+	// TDPBSUD TMM4, TMM6, TMM2
+	LONG $0x5e4ae2c4
+	BYTE $0xd4
+
+	// TILELOADD 1056(SI)(CX*1), TMM5
+	LONG $0x4b7be2c4
+	LONG $0x04200eac
+	WORD $0x0000
+
+	// TILEZERO TMM3
+	LONG $0x497be2c4
+	BYTE $0xd8
+
+	// TDPBSUD TMM5, TMM6, TMM3
+	LONG $0x5e4ae2c4
+	BYTE $0xdd
+
+	// TILESTORED TMM0, (DX)(CX*1)
+	LONG $0x4b7ae2c4
+	WORD $0x0a04
+
+	// TILESTORED TMM1, 1024(DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	LONG             $0x04000a8c
 	WORD             $0x0000
+	VMOVUPS          64(R9), Z16
+	VMOVUPS          64(R9)(BX*1), Z17
 	VPSLLD           $0x08, 2048(DX), Z18
 	VPADDD           3072(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -313,11 +348,6 @@ loop1:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 68(R8), Z18, Z1
 	VFMADD231PS.BCST 68(R8)(BX*1), Z17, Z1
-
-	// TILELOADD 1024(SI)(CX*1), TMM4
-	LONG             $0x4b7be2c4
-	LONG             $0x04000ea4
-	WORD             $0x0000
 	VPSLLD           $0x08, 2176(DX), Z18
 	VPADDD           3200(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -330,10 +360,6 @@ loop1:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 76(R8), Z18, Z3
 	VFMADD231PS.BCST 76(R8)(BX*1), Z17, Z3
-
-	// TILEZERO TMM2
-	LONG             $0x497be2c4
-	BYTE             $0xd0
 	VPSLLD           $0x08, 2304(DX), Z18
 	VPADDD           3328(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -346,10 +372,6 @@ loop1:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 84(R8), Z18, Z5
 	VFMADD231PS.BCST 84(R8)(BX*1), Z17, Z5
-
-	// TDPBSUD TMM4, TMM6, TMM2
-	LONG             $0x5e4ae2c4
-	BYTE             $0xd4
 	VPSLLD           $0x08, 2432(DX), Z18
 	VPADDD           3456(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -362,11 +384,6 @@ loop1:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 92(R8), Z18, Z7
 	VFMADD231PS.BCST 92(R8)(BX*1), Z17, Z7
-
-	// TILELOADD 1056(SI)(CX*1), TMM5
-	LONG             $0x4b7be2c4
-	LONG             $0x04200eac
-	WORD             $0x0000
 	VPSLLD           $0x08, 2560(DX), Z18
 	VPADDD           3584(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -379,10 +396,6 @@ loop1:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 100(R8), Z18, Z9
 	VFMADD231PS.BCST 100(R8)(BX*1), Z17, Z9
-
-	// TILEZERO TMM3
-	LONG             $0x497be2c4
-	BYTE             $0xd8
 	VPSLLD           $0x08, 2688(DX), Z18
 	VPADDD           3712(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -395,10 +408,6 @@ loop1:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 108(R8), Z18, Z11
 	VFMADD231PS.BCST 108(R8)(BX*1), Z17, Z11
-
-	// TDPBSUD TMM5, TMM6, TMM3
-	LONG             $0x5e4ae2c4
-	BYTE             $0xdd
 	VPSLLD           $0x08, 2816(DX), Z18
 	VPADDD           3840(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -411,21 +420,12 @@ loop1:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 116(R8), Z18, Z13
 	VFMADD231PS.BCST 116(R8)(BX*1), Z17, Z13
-
-	// TILESTORED TMM0, (DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	WORD             $0x0a04
 	VPSLLD           $0x08, 2944(DX), Z18
 	VPADDD           3968(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 120(R8), Z18, Z14
 	VFMADD231PS.BCST 120(R8)(BX*1), Z17, Z14
-
-	// TILESTORED TMM1, 1024(DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	LONG             $0x04000a8c
-	WORD             $0x0000
 	VPSLLD           $0x08, 3008(DX), Z18
 	VPADDD           4032(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -451,12 +451,46 @@ end2:
 	ADDQ   R13, SI
 
 next:
-	VMOVUPS (R9), Z16
-	VMOVUPS (R9)(BX*1), Z17
-
 	// TILELOADD (DI)(CX*1), TMM6
-	LONG             $0x4b7be2c4
-	WORD             $0x0f34
+	LONG $0x4b7be2c4
+	WORD $0x0f34
+
+	// TILELOADD (SI)(CX*1), TMM4
+	LONG $0x4b7be2c4
+	WORD $0x0e24
+
+	// TILEZERO TMM0
+	LONG $0x497be2c4
+	BYTE $0xc0
+
+	// TDPBSUD TMM4, TMM6, TMM0
+	LONG $0x5e4ae2c4
+	BYTE $0xc4
+
+	// TILELOADD 32(SI)(CX*1), TMM5
+	LONG $0x4b7be2c4
+	WORD $0x0e6c
+	BYTE $0x20
+
+	// TILEZERO TMM1
+	LONG $0x497be2c4
+	BYTE $0xc8
+
+	// TDPBSUD TMM5, TMM6, TMM1
+	LONG $0x5e4ae2c4
+	BYTE $0xcd
+
+	// TILESTORED TMM2, 2048(DX)(CX*1)
+	LONG $0x4b7ae2c4
+	LONG $0x08000a94
+	WORD $0x0000
+
+	// TILESTORED TMM3, 3072(DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	LONG             $0x0c000a9c
+	WORD             $0x0000
+	VMOVUPS          (R9), Z16
+	VMOVUPS          (R9)(BX*1), Z17
 	VPSLLD           $0x08, (DX), Z18
 	VPADDD           1024(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -469,10 +503,6 @@ next:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 4(R8), Z18, Z1
 	VFMADD231PS.BCST 4(R8)(BX*1), Z17, Z1
-
-	// TILELOADD (SI)(CX*1), TMM4
-	LONG             $0x4b7be2c4
-	WORD             $0x0e24
 	VPSLLD           $0x08, 128(DX), Z18
 	VPADDD           1152(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -485,10 +515,6 @@ next:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 12(R8), Z18, Z3
 	VFMADD231PS.BCST 12(R8)(BX*1), Z17, Z3
-
-	// TILEZERO TMM0
-	LONG             $0x497be2c4
-	BYTE             $0xc0
 	VPSLLD           $0x08, 256(DX), Z18
 	VPADDD           1280(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -501,10 +527,6 @@ next:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 20(R8), Z18, Z5
 	VFMADD231PS.BCST 20(R8)(BX*1), Z17, Z5
-
-	// TDPBSUD TMM4, TMM6, TMM0
-	LONG             $0x5e4ae2c4
-	BYTE             $0xc4
 	VPSLLD           $0x08, 384(DX), Z18
 	VPADDD           1408(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -517,11 +539,6 @@ next:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 28(R8), Z18, Z7
 	VFMADD231PS.BCST 28(R8)(BX*1), Z17, Z7
-
-	// TILELOADD 32(SI)(CX*1), TMM5
-	LONG             $0x4b7be2c4
-	WORD             $0x0e6c
-	BYTE             $0x20
 	VPSLLD           $0x08, 512(DX), Z18
 	VPADDD           1536(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -534,10 +551,6 @@ next:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 36(R8), Z18, Z9
 	VFMADD231PS.BCST 36(R8)(BX*1), Z17, Z9
-
-	// TILEZERO TMM1
-	LONG             $0x497be2c4
-	BYTE             $0xc8
 	VPSLLD           $0x08, 640(DX), Z18
 	VPADDD           1664(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -550,10 +563,6 @@ next:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 44(R8), Z18, Z11
 	VFMADD231PS.BCST 44(R8)(BX*1), Z17, Z11
-
-	// TDPBSUD TMM5, TMM6, TMM1
-	LONG             $0x5e4ae2c4
-	BYTE             $0xcd
 	VPSLLD           $0x08, 768(DX), Z18
 	VPADDD           1792(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -566,35 +575,60 @@ next:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 52(R8), Z18, Z13
 	VFMADD231PS.BCST 52(R8)(BX*1), Z17, Z13
-
-	// TILESTORED TMM2, 2048(DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	LONG             $0x08000a94
-	WORD             $0x0000
 	VPSLLD           $0x08, 896(DX), Z18
 	VPADDD           1920(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 56(R8), Z18, Z14
 	VFMADD231PS.BCST 56(R8)(BX*1), Z17, Z14
-
-	// TILESTORED TMM3, 3072(DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	LONG             $0x0c000a9c
-	WORD             $0x0000
 	VPSLLD           $0x08, 960(DX), Z18
 	VPADDD           1984(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 60(R8), Z18, Z15
 	VFMADD231PS.BCST 60(R8)(BX*1), Z17, Z15
-	VMOVUPS          64(R9), Z16
-	VMOVUPS          64(R9)(BX*1), Z17
 
 	// TILELOADD 512(DI)(CX*1), TMM6
-	LONG             $0x4b7be2c4
-	LONG             $0x02000fb4
+	LONG $0x4b7be2c4
+	LONG $0x02000fb4
+	WORD $0x0000
+
+	// TILELOADD 1024(SI)(CX*1), TMM4
+	LONG $0x4b7be2c4
+	LONG $0x04000ea4
+	WORD $0x0000
+
+	// TILEZERO TMM2
+	LONG $0x497be2c4
+	BYTE $0xd0
+
+	// TDPBSUD TMM4, TMM6, TMM2
+	LONG $0x5e4ae2c4
+	BYTE $0xd4
+
+	// TILELOADD 1056(SI)(CX*1), TMM5
+	LONG $0x4b7be2c4
+	LONG $0x04200eac
+	WORD $0x0000
+
+	// TILEZERO TMM3
+	LONG $0x497be2c4
+	BYTE $0xd8
+
+	// TDPBSUD TMM5, TMM6, TMM3
+	LONG $0x5e4ae2c4
+	BYTE $0xdd
+
+	// TILESTORED TMM0, (DX)(CX*1)
+	LONG $0x4b7ae2c4
+	WORD $0x0a04
+
+	// TILESTORED TMM1, 1024(DX)(CX*1)
+	LONG             $0x4b7ae2c4
+	LONG             $0x04000a8c
 	WORD             $0x0000
+	VMOVUPS          64(R9), Z16
+	VMOVUPS          64(R9)(BX*1), Z17
 	VPSLLD           $0x08, 2048(DX), Z18
 	VPADDD           3072(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -607,11 +641,6 @@ next:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 68(R8), Z18, Z1
 	VFMADD231PS.BCST 68(R8)(BX*1), Z17, Z1
-
-	// TILELOADD 1024(SI)(CX*1), TMM4
-	LONG             $0x4b7be2c4
-	LONG             $0x04000ea4
-	WORD             $0x0000
 	VPSLLD           $0x08, 2176(DX), Z18
 	VPADDD           3200(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -624,10 +653,6 @@ next:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 76(R8), Z18, Z3
 	VFMADD231PS.BCST 76(R8)(BX*1), Z17, Z3
-
-	// TILEZERO TMM2
-	LONG             $0x497be2c4
-	BYTE             $0xd0
 	VPSLLD           $0x08, 2304(DX), Z18
 	VPADDD           3328(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -640,10 +665,6 @@ next:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 84(R8), Z18, Z5
 	VFMADD231PS.BCST 84(R8)(BX*1), Z17, Z5
-
-	// TDPBSUD TMM4, TMM6, TMM2
-	LONG             $0x5e4ae2c4
-	BYTE             $0xd4
 	VPSLLD           $0x08, 2432(DX), Z18
 	VPADDD           3456(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -656,11 +677,6 @@ next:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 92(R8), Z18, Z7
 	VFMADD231PS.BCST 92(R8)(BX*1), Z17, Z7
-
-	// TILELOADD 1056(SI)(CX*1), TMM5
-	LONG             $0x4b7be2c4
-	LONG             $0x04200eac
-	WORD             $0x0000
 	VPSLLD           $0x08, 2560(DX), Z18
 	VPADDD           3584(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -673,10 +689,6 @@ next:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 100(R8), Z18, Z9
 	VFMADD231PS.BCST 100(R8)(BX*1), Z17, Z9
-
-	// TILEZERO TMM3
-	LONG             $0x497be2c4
-	BYTE             $0xd8
 	VPSLLD           $0x08, 2688(DX), Z18
 	VPADDD           3712(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -689,10 +701,6 @@ next:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 108(R8), Z18, Z11
 	VFMADD231PS.BCST 108(R8)(BX*1), Z17, Z11
-
-	// TDPBSUD TMM5, TMM6, TMM3
-	LONG             $0x5e4ae2c4
-	BYTE             $0xdd
 	VPSLLD           $0x08, 2816(DX), Z18
 	VPADDD           3840(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
@@ -705,21 +713,12 @@ next:
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 116(R8), Z18, Z13
 	VFMADD231PS.BCST 116(R8)(BX*1), Z17, Z13
-
-	// TILESTORED TMM0, (DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	WORD             $0x0a04
 	VPSLLD           $0x08, 2944(DX), Z18
 	VPADDD           3968(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18
 	VMULPS           Z16, Z18, Z18
 	VFMADD231PS.BCST 120(R8), Z18, Z14
 	VFMADD231PS.BCST 120(R8)(BX*1), Z17, Z14
-
-	// TILESTORED TMM1, 1024(DX)(CX*1)
-	LONG             $0x4b7ae2c4
-	LONG             $0x04000a8c
-	WORD             $0x0000
 	VPSLLD           $0x08, 3008(DX), Z18
 	VPADDD           4032(DX), Z18, Z18
 	VCVTDQ2PS        Z18, Z18

@@ -106,64 +106,52 @@ func (k tileGEMM) write(a *asm) {
 	xBase, wBase, cBase := a.slot(a.Param("x").Base()), a.slot(a.Param("w").Base()), a.slot(a.Param("c").Base())
 	xs, ws := a.slot(a.Param("xs")), a.slot(a.Param("ws"))
 
-	multiply := func(half int) []func() {
+	multiply := func(half int) {
 		fromX, fromW := half*64*tileRows, half*columns*tileRows
 		if k.halves {
 			fromX = columns * half
 		}
-		return []func(){
-			func() { a.amx(loadTile, rows(w, fromW), tile(weights)) },
-			func() { a.amx(loadTile, rows(x, fromX), tile(xUpper)) },
-			func() { a.amx(zeroTile, tile(2*half+upper)) },
-			func() { a.amx(dot, tile(xUpper), tile(weights), tile(2*half+upper)) },
-			func() { a.amx(loadTile, rows(x, fromX+32), tile(xLower)) },
-			func() { a.amx(zeroTile, tile(2*half+lower)) },
-			func() { a.amx(dot, tile(xLower), tile(weights), tile(2*half+lower)) },
-		}
+		a.amx(loadTile, rows(w, fromW), tile(weights))
+		a.amx(loadTile, rows(x, fromX), tile(xUpper))
+		a.amx(zeroTile, tile(2*half+upper))
+		a.amx(dot, tile(xUpper), tile(weights), tile(2*half+upper))
+		a.amx(loadTile, rows(x, fromX+32), tile(xLower))
+		a.amx(zeroTile, tile(2*half+lower))
+		a.amx(dot, tile(xLower), tile(weights), tile(2*half+lower))
 	}
-	store := func(half int) []func() {
-		return []func(){
-			func() { a.amx(storeTile, tile(2*half+upper), rows(room, 2048*half)) },
-			func() { a.amx(storeTile, tile(2*half+lower), rows(room, 2048*half+1024)) },
-		}
+	store := func(half int) {
+		a.amx(storeTile, tile(2*half+upper), rows(room, 2048*half))
+		a.amx(storeTile, tile(2*half+lower), rows(room, 2048*half+1024))
 	}
 	var sum []reg.VecVirtual
-	add := func(half int) []func() { // to the sums, a row of activations at a time
+	add := func(half int) { // to the sums, a row of activations at a time
 		xAt := 64 * half
 		if k.halves {
 			xAt = 0
 		}
 		scale, least := a.vec(), a.vec()
-		steps := []func(){func() {
-			a.VMOVUPS(at(wScales, 64*half), scale)
-			if k.sums {
-				a.VMOVUPS(atIndex(wScales, span, 1, 64*half), least)
-			}
-		}}
-		for r := range tileRows {
-			steps = append(steps, func() {
-				v := a.vec()
-				a.VPSLLD(operand.U8(8), at(room, 2048*half+64*r), v)
-				a.VPADDD(at(room, 2048*half+1024+64*r), v, v)
-				a.VCVTDQ2PS(v, v)
-				a.VMULPS(scale, v, v)
-				a.VFMADD231PS_BCST(at(xScales, xAt+4*r), v, sum[r])
-				if k.sums {
-					a.VFMADD231PS_BCST(atIndex(xScales, span, 1, xAt+4*r), least, sum[r])
-				}
-			})
+		a.VMOVUPS(at(wScales, 64*half), scale)
+		if k.sums {
+			a.VMOVUPS(atIndex(wScales, span, 1, 64*half), least)
 		}
-		return steps
-	}
-	do := func(steps []func()) {
-		for _, step := range steps {
-			step()
+		for r := range tileRows {
+			v := a.vec()
+			a.VPSLLD(operand.U8(8), at(room, 2048*half+64*r), v)
+			a.VPADDD(at(room, 2048*half+1024+64*r), v, v)
+			a.VCVTDQ2PS(v, v)
+			a.VMULPS(scale, v, v)
+			a.VFMADD231PS_BCST(at(xScales, xAt+4*r), v, sum[r])
+			if k.sums {
+				a.VFMADD231PS_BCST(atIndex(xScales, span, 1, xAt+4*r), least, sum[r])
+			}
 		}
 	}
 	// Three products of tiles are under way: one is multiplied, that before it goes to memory, and that before comes from there.
 	both := func() {
 		for half := range 2 {
-			do(interleaved(append(multiply(half), store(1-half)...), add(half)))
+			multiply(half)
+			store(1 - half)
+			add(half)
 		}
 	}
 
@@ -173,9 +161,9 @@ func (k tileGEMM) write(a *asm) {
 	a.MOVQ(w, pack)
 	a.MOVQ(cBase, c)
 	a.MOVQ(ws, left)
-	do(multiply(0))
-	do(multiply(1))
-	do(store(0))
+	multiply(0)
+	multiply(1)
+	store(0)
 
 	a.Label("tile")
 	to := a.copyOf(c) // ask for it, as its rows may lie far apart
@@ -255,14 +243,4 @@ func (k tileGEMM) write(a *asm) {
 	a.amx(releaseTiles)
 	a.VZEROUPPER()
 	a.RET()
-}
-
-// interleaved is few steps spread evenly among many.
-func interleaved(few, many []func()) []func() {
-	var all []func()
-	for i, step := range many {
-		all = append(all, few[i*len(few)/len(many):(i+1)*len(few)/len(many)]...)
-		all = append(all, step)
-	}
-	return all
 }
