@@ -191,7 +191,9 @@ func product(dst, x, numbers device.Tensor, from []int32, w device.Matrix, a, b 
 		worker.packs()
 		j := newGEMM(dst, device.Tensor{Rows: dst.Rows, Cols: x.Cols, Data: x.Data}, w)
 		j.from, j.cols, j.numbers = from, b-a, numbers
-		j.tile(0, a, worker)
+		for row := 0; row < dst.Rows; row += j.rows {
+			j.tile(row, a, worker)
+		}
 		return
 	}
 	switch len(from) {

@@ -9,11 +9,14 @@ import (
 // in steps; in each it packs its rows of w, as float32, then some of its rows of x at a time, and
 // multiplies the two: 16 rows of w (12 KiB) stay in the first cache while rows of x stream by from the
 // second, which holds both packs. With AVX-512 it is 32 rows of w. Where quantized weights are multiplied as
-// whole numbers, both packs are of words, or of bytes, and x has been made numbers before.
+// whole numbers, both packs are of words, or of bytes, and x has been made numbers before. The result is
+// added up where its rows lie side by side: in dst they may be a power of two apart, and no cache holds many
+// of those.
 const (
 	depth    = 192 // columns in one step; of quantized weights as many as the largest block has
 	maxDepth = simd.WholeStep
 	packRows = 96  // rows of x packed together: 72 KiB
+	maxRows  = 512 // in a tile, about: a result of 512 KiB
 	maxTile  = 256 // rows of w in a tile: 192 KiB packed
 	minTile  = 64
 )
@@ -38,7 +41,8 @@ func newGEMM(dst, x device.Tensor, w device.Matrix) gemmJob {
 	if j.whole, j.words = wholeGEMM(w); j.words {
 		j.together, _ = simd.WholeTile()
 	}
-	j.rows = roundUp(dst.Rows, j.together)
+	blocks := (dst.Rows + maxRows - 1) / maxRows
+	j.rows = roundUp((dst.Rows+blocks-1)/max(1, blocks), j.together)
 	return j
 }
 
@@ -87,16 +91,23 @@ func (j *gemmJob) run(first, end int, w *worker) {
 // packs makes room for what tiles pack.
 func (w *worker) packs() {
 	w.a, w.b, w.rows = grow(w.a, packRows*maxDepth), grow(w.b, maxTile*maxDepth), grow(w.rows, simd.GEMMCols*maxDepth)
-	w.c = grow(w.c, simd.GEMMCols*maxTile)
+	w.c = grow(w.c, (maxRows+simd.GEMMCols)*maxTile)
 }
 
 // tile computes dst from (row, col) on.
 func (j *gemmJob) tile(row, col int, w *worker) {
 	rows, cols := min(j.rows, j.x.Rows-row), min(j.cols, j.w.Rows-col)
+	if j.w.Cols == 0 {
+		for r := range rows {
+			clear(j.dst.Row(row + r)[col : col+cols])
+		}
+		return
+	}
 	step := depth
 	if j.w.Format.Bytes() == 0 {
 		step = maxDepth
 	}
+	stride := roundUp(cols, 2*simd.GEMMCols)
 	for k := 0; k < j.w.Cols; k += step {
 		n := min(step, j.w.Cols-k)
 		j.packWeights(w, col, cols, k, n)
@@ -105,17 +116,16 @@ func (j *gemmJob) tile(row, col int, w *worker) {
 			for i := 0; i < m; i += j.together {
 				j.packX(w, i, row+r+i, min(j.together, m-i), k, n)
 			}
-			if j.words {
-				j.multiplyWhole(w, row+r, m, col, cols, n, k > 0)
+			if m = roundUp(m, j.together); j.words {
+				rowsOf, colsOf := simd.WholeTile()
+				j.whole.Multiply(w.c[r*stride:], stride, w.a, w.b, n, m/rowsOf, (cols+colsOf-1)/colsOf, k > 0, &w.room)
 			} else {
-				j.multiply(w, row+r, m, col, cols, n, k > 0)
+				w.multiply(r, stride, m, cols, n, k > 0)
 			}
 		}
 	}
-	if j.w.Cols == 0 {
-		for r := range rows {
-			clear(j.dst.Row(row + r)[col : col+cols])
-		}
+	for r := range rows {
+		copy(j.dst.Row(row + r)[col:col+cols], w.c[r*stride:])
 	}
 }
 
@@ -174,49 +184,24 @@ func (j *gemmJob) packWeights(w *worker, col, cols, k, n int) {
 	}
 }
 
-// multiply adds the product of the packed rows and weights to m rows and cols columns of dst, or sets
-// them to it.
-func (j *gemmJob) multiply(w *worker, row, m, col, cols, n int, add bool) {
-	// Twice as many rows and columns at a time leave edges, which are done after them.
-	wideRows, wideCols := 0, 0
+// multiply adds the product of packed rows and weights to m rows from one on of the tile's result, or sets them to it.
+func (w *worker) multiply(row, stride, m, cols, n int, add bool) {
+	wideRows, wideCols := 0, 0 // twice as many rows and columns at a time leave edges
 	if simd.GEMMWide() {
 		wideRows, wideCols = m/(2*simd.GEMMRows)*2*simd.GEMMRows, cols/(2*simd.GEMMCols)*2*simd.GEMMCols
 	}
-	stride := j.dst.Cols
 	for c := 0; c < wideCols; c += 2 * simd.GEMMCols {
 		for r := 0; r < wideRows; r += 2 * simd.GEMMRows {
-			simd.GEMMTwice(j.dst.Data[(row+r)*stride+col+c:], stride, w.a[r*n:], w.b[c*n:], n, add)
+			simd.GEMMTwice(w.c[(row+r)*stride+c:], stride, w.a[r*n:], w.b[c*n:], n, add)
 		}
 	}
 	for c := 0; c < cols; c += simd.GEMMCols {
-		b := w.b[c*n:]
 		done := 0
 		if c < wideCols {
 			done = wideRows
 		}
 		for r := done; r < m; r += simd.GEMMRows {
-			a, at := w.a[r*n:], (row+r)*stride+col+c
-			if m-r >= simd.GEMMRows && cols-c >= simd.GEMMCols {
-				simd.GEMM(j.dst.Data[at:], stride, a, b, n, add)
-				continue
-			}
-			// At an edge, by way of a whole tile.
-			simd.GEMM(w.c, simd.GEMMCols, a, b, n, false)
-			w.edge(j.dst.Data[at:], stride, simd.GEMMCols, min(simd.GEMMRows, m-r), min(simd.GEMMCols, cols-c), add)
-		}
-	}
-}
-
-// edge adds what is in use of a whole tile, whose rows have so many columns together, to dst, or sets dst to it.
-func (w *worker) edge(dst []float32, stride, together, rows, cols int, add bool) {
-	for r := range rows {
-		from, to := w.c[r*together:][:cols], dst[r*stride:]
-		if !add {
-			copy(to, from)
-			continue
-		}
-		for i, v := range from {
-			to[i] += v
+			simd.GEMM(w.c[(row+r)*stride+c:], stride, w.a[r*n:], w.b[c*n:], n, add)
 		}
 	}
 }

@@ -45,7 +45,7 @@ type job interface {
 type worker struct {
 	a, b  []float32 // packed tiles
 	rows  []float32 // expanded weights on their way into b, or rows from here and there on theirs into a
-	c     []float32 // a result that goes over an edge
+	c     []float32 // a tile's result
 	room  simd.TileRoom
 	flash attention.Flash
 

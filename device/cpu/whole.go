@@ -84,24 +84,3 @@ func (j *gemmJob) packWhole(dst []float32, worker *worker, row, k, n int) {
 	numbersOf(scales, biases, *w, (row*w.Cols+k)/w.Group)
 	j.whole.AffineWeights(dst, src, n, w.Group, scales, biases)
 }
-
-// multiplyWhole is multiply of packs of words or bytes.
-func (j *gemmJob) multiplyWhole(w *worker, row, m, col, cols, n int, add bool) {
-	stride := j.dst.Cols
-	rowsOf, colsOf := simd.WholeTile()
-	xs, ws := m/rowsOf, cols/colsOf // whole tiles
-	a, b := func(r int) []float32 { return w.a[r*j.whole.X(n):] }, func(c int) []float32 { return w.b[c*j.whole.W(n):] }
-	j.whole.Multiply(j.dst.Data[row*stride+col:], stride, a(0), b(0), n, xs, ws, add, &w.room)
-	// At edges, by way of whole tiles.
-	if c := ws * colsOf; c < cols {
-		for r := 0; r < xs*rowsOf; r += rowsOf {
-			j.whole.Multiply(w.c, colsOf, a(r), b(c), n, 1, 1, false, &w.room)
-			w.edge(j.dst.Data[(row+r)*stride+col+c:], stride, colsOf, rowsOf, cols-c, add)
-		}
-	}
-	if r := xs * rowsOf; r < m {
-		together := roundUp(cols, colsOf)
-		j.whole.Multiply(w.c, together, a(r), b(0), n, 1, together/colsOf, false, &w.room)
-		w.edge(j.dst.Data[(row+r)*stride+col:], stride, together, m-r, cols, add)
-	}
-}
