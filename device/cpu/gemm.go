@@ -39,7 +39,7 @@ type gemmJob struct {
 func newGEMM(dst, x device.Tensor, w device.Matrix) gemmJob {
 	j := gemmJob{dst: dst, x: x, w: w, together: simd.GEMMRows}
 	if j.whole, j.words = wholeGEMM(w); j.words {
-		j.together, _ = simd.WholeTile()
+		j.together, _ = j.whole.Tile()
 	}
 	blocks := (dst.Rows + maxRows - 1) / maxRows
 	j.rows = roundUp((dst.Rows+blocks-1)/max(1, blocks), j.together)
@@ -117,7 +117,7 @@ func (j *gemmJob) tile(row, col int, w *worker) {
 				j.packX(w, i, row+r+i, min(j.together, m-i), k, n)
 			}
 			if m = roundUp(m, j.together); j.words {
-				rowsOf, colsOf := simd.WholeTile()
+				rowsOf, colsOf := j.whole.Tile()
 				j.whole.Multiply(w.c[r*stride:], stride, w.a, w.b, n, m/rowsOf, (cols+colsOf-1)/colsOf, k > 0, &w.room)
 			} else {
 				w.multiply(r, stride, m, cols, n, k > 0)

@@ -37,7 +37,7 @@ type wholeRoutines struct {
 	words       func(dst []int16, scales, least []float32, src []byte, halves *[65536]float32)
 	affineWords func(dst []int16, src []byte)
 
-	// The same for AMX.
+	// The same for AMX, where tiles are used.
 	inBytes       func(dst []int8, scales, least []float32, src []byte, halves *[65536]float32)
 	affineInBytes func(dst []int8, src []byte)
 }
@@ -70,7 +70,7 @@ var wideWholes = []wholeRoutines{
 	}, {
 		Layout: quant.Q6_K, elements: 256, bytes: 1024, times: 0x20202020, numbers: wholeQ6_KAVX512,
 		product: []wholeProductOf{product1Q6_KWhole, product2Q6_KWhole, product4Q6_KWhole}, directProduct: product1Q6_KWholeDirect,
-		kernel: &wholeHalves, words: wordsQ6_KAVX2, inBytes: bytesQ6_KAVX512,
+		kernel: &wholeHalves, words: wordsQ6_KAVX2,
 	}, {
 		Layout: affine8, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine8AVX512,
 		affineProduct: []affineProductOf{product1Affine8Whole, product2Affine8Whole, product4Affine8Whole}, directAffineProduct: product1Affine8WholeDirect,

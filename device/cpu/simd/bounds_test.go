@@ -98,7 +98,7 @@ func TestRoutinesReadNothingBehindWhatTheyAreGiven(t *testing.T) {
 		}
 		for _, n := range []int{128, WholeStep} {
 			product := func(g WholeGEMM) {
-				rows, cols := WholeTile()
+				rows, cols := g.Tile()
 				numbers, x := singlesAtTheEnd(t, r, rows*WholeRow(n)), singlesAtTheEnd(t, r, rows*g.X(n))
 				for i := range rows {
 					WholeNumbers(numbers[i*WholeRow(n):(i+1)*WholeRow(n)], singlesAtTheEnd(t, r, n))

@@ -5,71 +5,255 @@
 #include "textflag.h"
 
 // func packLinesAVX512(dst []float32, src []float32, stride int, groups int)
-// Requires: AVX, AVX512F
+// Requires: AVX, AVX512BW, AVX512VBMI
 TEXT ·packLinesAVX512(SB), NOSPLIT, $0-64
-	MOVQ dst_base+0(FP), AX
-	MOVQ src_base+24(FP), CX
-	MOVQ stride+48(FP), DX
-	MOVQ groups+56(FP), BX
-	SHLQ $0x02, DX
-	CMPQ BX, $0x00000001
-	JLT  end2
+	MOVQ      dst_base+0(FP), AX
+	MOVQ      src_base+24(FP), CX
+	MOVQ      stride+48(FP), DX
+	MOVQ      groups+56(FP), BX
+	SHLQ      $0x02, DX
+	MOVQ      $0x5555555555555555, SI
+	KMOVQ     SI, K1
+	VMOVDQU16 half<>+0(SB), Z0
+	VMOVDQU8  order<>+0(SB), Z1
+	CMPQ      BX, $0x00000001
+	JLT       end2
 
 loop1:
-	MOVQ    CX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, (AX)
-	ADDQ    DX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, 64(AX)
-	ADDQ    DX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, 128(AX)
-	ADDQ    DX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, 192(AX)
-	ADDQ    DX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, 256(AX)
-	ADDQ    DX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, 320(AX)
-	ADDQ    DX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, 384(AX)
-	ADDQ    DX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, 448(AX)
-	ADDQ    DX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, 512(AX)
-	ADDQ    DX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, 576(AX)
-	ADDQ    DX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, 640(AX)
-	ADDQ    DX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, 704(AX)
-	ADDQ    DX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, 768(AX)
-	ADDQ    DX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, 832(AX)
-	ADDQ    DX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, 896(AX)
-	ADDQ    DX, SI
-	VMOVUPS (SI), Z0
-	VMOVUPS Z0, 960(AX)
-	ADDQ    $0x00000040, CX
-	ADDQ    $0x00000400, AX
-	SUBQ    $0x00000001, BX
-	CMPQ    BX, $0x00000001
-	JGE     loop1
+	MOVQ      CX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, (AX)
+	ADDQ      DX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, 64(AX)
+	ADDQ      DX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, 128(AX)
+	ADDQ      DX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, 192(AX)
+	ADDQ      DX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, 256(AX)
+	ADDQ      DX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, 320(AX)
+	ADDQ      DX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, 384(AX)
+	ADDQ      DX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, 448(AX)
+	ADDQ      DX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, 512(AX)
+	ADDQ      DX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, 576(AX)
+	ADDQ      DX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, 640(AX)
+	ADDQ      DX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, 704(AX)
+	ADDQ      DX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, 768(AX)
+	ADDQ      DX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, 832(AX)
+	ADDQ      DX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, 896(AX)
+	ADDQ      DX, SI
+	VMOVDQU16 (SI), Z2
+	VPSLLW    $0x08, Z2, Z3
+	VPADDW    Z0, Z2, Z2
+	VPSRAW    $0x08, Z2, Z2
+	VMOVDQU8  Z2, K1, Z3
+	VPERMB    Z3, Z1, Z3
+	VMOVDQU16 Z3, 960(AX)
+	ADDQ      $0x00000040, CX
+	ADDQ      $0x00000400, AX
+	SUBQ      $0x00000001, BX
+	CMPQ      BX, $0x00000001
+	JGE       loop1
 
 end2:
 	VZEROUPPER
 	RET
+
+DATA half<>+0(SB)/2, $0x0080
+DATA half<>+2(SB)/2, $0x0080
+DATA half<>+4(SB)/2, $0x0080
+DATA half<>+6(SB)/2, $0x0080
+DATA half<>+8(SB)/2, $0x0080
+DATA half<>+10(SB)/2, $0x0080
+DATA half<>+12(SB)/2, $0x0080
+DATA half<>+14(SB)/2, $0x0080
+DATA half<>+16(SB)/2, $0x0080
+DATA half<>+18(SB)/2, $0x0080
+DATA half<>+20(SB)/2, $0x0080
+DATA half<>+22(SB)/2, $0x0080
+DATA half<>+24(SB)/2, $0x0080
+DATA half<>+26(SB)/2, $0x0080
+DATA half<>+28(SB)/2, $0x0080
+DATA half<>+30(SB)/2, $0x0080
+DATA half<>+32(SB)/2, $0x0080
+DATA half<>+34(SB)/2, $0x0080
+DATA half<>+36(SB)/2, $0x0080
+DATA half<>+38(SB)/2, $0x0080
+DATA half<>+40(SB)/2, $0x0080
+DATA half<>+42(SB)/2, $0x0080
+DATA half<>+44(SB)/2, $0x0080
+DATA half<>+46(SB)/2, $0x0080
+DATA half<>+48(SB)/2, $0x0080
+DATA half<>+50(SB)/2, $0x0080
+DATA half<>+52(SB)/2, $0x0080
+DATA half<>+54(SB)/2, $0x0080
+DATA half<>+56(SB)/2, $0x0080
+DATA half<>+58(SB)/2, $0x0080
+DATA half<>+60(SB)/2, $0x0080
+DATA half<>+62(SB)/2, $0x0080
+GLOBL half<>(SB), RODATA|NOPTR, $64
+
+DATA order<>+0(SB)/1, $0x00
+DATA order<>+1(SB)/1, $0x02
+DATA order<>+2(SB)/1, $0x04
+DATA order<>+3(SB)/1, $0x06
+DATA order<>+4(SB)/1, $0x08
+DATA order<>+5(SB)/1, $0x0a
+DATA order<>+6(SB)/1, $0x0c
+DATA order<>+7(SB)/1, $0x0e
+DATA order<>+8(SB)/1, $0x10
+DATA order<>+9(SB)/1, $0x12
+DATA order<>+10(SB)/1, $0x14
+DATA order<>+11(SB)/1, $0x16
+DATA order<>+12(SB)/1, $0x18
+DATA order<>+13(SB)/1, $0x1a
+DATA order<>+14(SB)/1, $0x1c
+DATA order<>+15(SB)/1, $0x1e
+DATA order<>+16(SB)/1, $0x20
+DATA order<>+17(SB)/1, $0x22
+DATA order<>+18(SB)/1, $0x24
+DATA order<>+19(SB)/1, $0x26
+DATA order<>+20(SB)/1, $0x28
+DATA order<>+21(SB)/1, $0x2a
+DATA order<>+22(SB)/1, $0x2c
+DATA order<>+23(SB)/1, $0x2e
+DATA order<>+24(SB)/1, $0x30
+DATA order<>+25(SB)/1, $0x32
+DATA order<>+26(SB)/1, $0x34
+DATA order<>+27(SB)/1, $0x36
+DATA order<>+28(SB)/1, $0x38
+DATA order<>+29(SB)/1, $0x3a
+DATA order<>+30(SB)/1, $0x3c
+DATA order<>+31(SB)/1, $0x3e
+DATA order<>+32(SB)/1, $0x01
+DATA order<>+33(SB)/1, $0x03
+DATA order<>+34(SB)/1, $0x05
+DATA order<>+35(SB)/1, $0x07
+DATA order<>+36(SB)/1, $0x09
+DATA order<>+37(SB)/1, $0x0b
+DATA order<>+38(SB)/1, $0x0d
+DATA order<>+39(SB)/1, $0x0f
+DATA order<>+40(SB)/1, $0x11
+DATA order<>+41(SB)/1, $0x13
+DATA order<>+42(SB)/1, $0x15
+DATA order<>+43(SB)/1, $0x17
+DATA order<>+44(SB)/1, $0x19
+DATA order<>+45(SB)/1, $0x1b
+DATA order<>+46(SB)/1, $0x1d
+DATA order<>+47(SB)/1, $0x1f
+DATA order<>+48(SB)/1, $0x21
+DATA order<>+49(SB)/1, $0x23
+DATA order<>+50(SB)/1, $0x25
+DATA order<>+51(SB)/1, $0x27
+DATA order<>+52(SB)/1, $0x29
+DATA order<>+53(SB)/1, $0x2b
+DATA order<>+54(SB)/1, $0x2d
+DATA order<>+55(SB)/1, $0x2f
+DATA order<>+56(SB)/1, $0x31
+DATA order<>+57(SB)/1, $0x33
+DATA order<>+58(SB)/1, $0x35
+DATA order<>+59(SB)/1, $0x37
+DATA order<>+60(SB)/1, $0x39
+DATA order<>+61(SB)/1, $0x3b
+DATA order<>+62(SB)/1, $0x3d
+DATA order<>+63(SB)/1, $0x3f
+GLOBL order<>(SB), RODATA|NOPTR, $64

@@ -3371,11 +3371,6 @@ func bytesQ4_0AVX512(dst []int8, scales []float32, least []float32, src []byte, 
 //go:noescape
 func bytesQ4_KAVX512(dst []int8, scales []float32, least []float32, src []byte, halves *[65536]float32)
 
-// bytesQ6_KAVX512 writes the weights of blocks of Q6_K, without their scales, and these: sixteen of a block.
-//
-//go:noescape
-func bytesQ6_KAVX512(dst []int8, scales []float32, least []float32, src []byte, halves *[65536]float32)
-
 // bytesAffine8AVX512 is
 //
 //	for i := range dst {
@@ -3599,18 +3594,8 @@ func gemmWholeHalvesAVX512(c []float32, stride int, x []float32, w []float32, gr
 //go:noescape
 func gemmWholeHalvesAVX2(c []float32, stride int, x []float32, w []float32, groups int, add bool)
 
-// splitAVX512 turns each 32 words, of which there are a multiple of that, into the bytes whose sum they are, both signed: the upper ones, which count 256 times, and then the lower.
-//
-//go:noescape
-func splitAVX512(words []int16)
-
-// packLinesAVX512 is
-//
-//	for g := range groups {
-//		for r := range 16 {
-//			copy(dst[(16*g+r)*16:], src[r*stride+16*g:][:16])
-//		}
-//	}
+// packLinesAVX512 turns the words of sixteen rows of src, stride float32 apart, into the bytes whose sum they are, both signed: of each 32 words the upper ones,
+// which count 256 times, and then the lower. It writes those of the first 32 words of all rows, then of the next.
 //
 //go:noescape
 func packLinesAVX512(dst []float32, src []float32, stride int, groups int)
@@ -3619,22 +3604,22 @@ func packLinesAVX512(dst []float32, src []float32, stride int, groups int)
 //
 //	for t := range xs { // the next x, 16 rows of c further on
 //		for u := range ws { // the next w, 16 columns further on
-//		for r := range 16 {
-//			for j := range 16 {
-//				f := float32(0)
-//				for g := range groups {
-//					sum := int32(0)
-//					for i := range 32 {
-//						sum += (256*x.upper[g][r][i] + x.lower[g][r][i]) * w.bytes[g*8+i/4][j][i%4]
+//			for r := range 16 {
+//				for j := range 16 {
+//					f := float32(0)
+//					for g := range groups {
+//						sum := int32(0)
+//						for i := range 32 {
+//							sum += (256*x.upper[g][r][i] + x.lower[g][r][i]) * w.bytes[g*8+i/4][j][i%4]
+//						}
+//						f += float32(sum) * w.scales[g][j] * x.scales[g][r]
 //					}
-//					f += float32(sum) * w.scales[g][j] * x.scales[g][r]
+//					if add {
+//						f += c[r*stride+j]
+//					}
+//					c[r*stride+j] = f
 //				}
-//				if add {
-//					f += c[r*stride+j]
-//				}
-//				c[r*stride+j] = f
 //			}
-//		}
 //		}
 //	}
 //
@@ -3657,23 +3642,23 @@ func tileGEMM(c []float32, stride int, x []float32, w []float32, room *[1024]flo
 //
 //	for t := range xs { // the next x, 16 rows of c further on
 //		for u := range ws { // the next w, 16 columns further on
-//		for r := range 16 {
-//			for j := range 16 {
-//				f := float32(0)
-//				for g := range groups {
-//					sum := int32(0)
-//					for i := range 32 {
-//						sum += (256*x.upper[g][r][i] + x.lower[g][r][i]) * w.bytes[g*8+i/4][j][i%4]
+//			for r := range 16 {
+//				for j := range 16 {
+//					f := float32(0)
+//					for g := range groups {
+//						sum := int32(0)
+//						for i := range 32 {
+//							sum += (256*x.upper[g][r][i] + x.lower[g][r][i]) * w.bytes[g*8+i/4][j][i%4]
+//						}
+//						f += float32(sum) * w.scales[g][j] * x.scales[g][r]
+//						f += w.least[g][j] * x.sums[g][r]
 //					}
-//					f += float32(sum) * w.scales[g][j] * x.scales[g][r]
-//					f += w.least[g][j] * x.sums[g][r]
+//					if add {
+//						f += c[r*stride+j]
+//					}
+//					c[r*stride+j] = f
 //				}
-//				if add {
-//					f += c[r*stride+j]
-//				}
-//				c[r*stride+j] = f
 //			}
-//		}
 //		}
 //	}
 //
@@ -3693,41 +3678,3 @@ func tileGEMM(c []float32, stride int, x []float32, w []float32, room *[1024]flo
 //
 //go:noescape
 func tileGEMMSums(c []float32, stride int, x []float32, w []float32, room *[1024]float32, groups int, xs int, ws int, add bool)
-
-// tileGEMMHalves is
-//
-//	for t := range xs { // the next x, 16 rows of c further on
-//		for u := range ws { // the next w, 16 columns further on
-//		for r := range 16 {
-//			for j := range 16 {
-//				f := float32(0)
-//				for h := range 2 * groups {
-//					sum := int32(0)
-//					for i := 16 * h % 32; i < 16*h%32+16; i++ {
-//						sum += (256*x.upper[h/2][r][i] + x.lower[h/2][r][i]) * w.bytes[h/2*8+i/4][j][i%4]
-//					}
-//					f += float32(sum) * w.scales[h][j] * x.scales[h/2][r]
-//				}
-//				if add {
-//					f += c[r*stride+j]
-//				}
-//				c[r*stride+j] = f
-//			}
-//		}
-//		}
-//	}
-//
-// for even groups > 0, xs > 0, ws > 0, and x made of
-//
-//	lines  [groups][16]struct{ upper, lower [32]int8 }
-//	scales [groups][16]float32
-//
-// and w of
-//
-//	bytes  [groups*8][16][4]int8
-//	scales [groups*2][16]float32
-//
-// one behind the other. room is what it works in.
-//
-//go:noescape
-func tileGEMMHalves(c []float32, stride int, x []float32, w []float32, room *[1024]float32, groups int, xs int, ws int, add bool)

@@ -72,7 +72,7 @@ func BenchmarkWholeGEMM(b *testing.B) {
 	var room TileRoom
 	for _, f := range wholeTests {
 		if g, ok := WholeGEMMFor(f.layout, n); ok {
-			rows, cols := WholeTile()
+			rows, cols := g.Tile()
 			run(f.name, tokens*2*GEMMCols*n, func() { g.Multiply(c, 2*GEMMCols, x, w, n, tokens/rows, 2*GEMMCols/cols, true, &room) })
 		}
 	}

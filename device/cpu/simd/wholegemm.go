@@ -11,8 +11,7 @@ const WholeStep = 256
 
 // WholeGEMM is the product of many tokens with weights of one layout, for which activations are the whole numbers that [Activations] has for few. Numbers and weights are rows
 // of words: for each step of columns those, two in the place of a float32, and then what belongs to each 32 of them, as float32: of activations their scale and their sum, of
-// weights their scales and what each adds to its product. With AMX rows are of bytes instead: of each 32 activations the upper and then the lower ones, and of weights one
-// each. Such rows are packed by [WholeGEMM.PackX] and [PackF32].
+// weights their scales and what each adds to its product. With tiles weights are bytes. Rows are packed by [WholeGEMM.PackX] and [PackF32].
 type WholeGEMM struct{ of *wholeRoutines }
 
 // WholeGEMMFor is the product for rows of so many columns; ok says whether they are multiplied so here. It is what [Activations.Set] reports.
@@ -30,17 +29,13 @@ func WholeGEMMForAffine(bits, group, cols int) (g WholeGEMM, ok bool) {
 // WholeRow is how many float32 a row of so many activations takes as words, or a part of one.
 func WholeRow(cols int) int { return cols/2 + 2*(cols/QuantizedGroup) }
 
-// WholeNumbers makes words, or bytes, of a row of activations, whose length is a multiple of 32.
+// WholeNumbers makes words of a row of activations, whose length is a multiple of 32.
 func WholeNumbers(dst, x []float32) {
 	dst = dst[:WholeRow(len(x))]
 	for at := 0; at < len(x); at += WholeStep {
 		n := min(WholeStep, len(x)-at)
-		words := wordsIn(dst[WholeRow(at):], n)
-		scales, sums := dst[WholeRow(at)+n/2:][:n/QuantizedGroup], dst[WholeRow(at)+n/2+n/QuantizedGroup:]
-		wordsOf(words, scales, sums, x[at:at+n])
-		if haveAMX {
-			split(words)
-		}
+		row := dst[WholeRow(at):]
+		wordsOf(wordsIn(row, n), row[n/2:][:n/QuantizedGroup], row[n/2+n/QuantizedGroup:], x[at:at+n])
 	}
 }
 
@@ -73,7 +68,7 @@ func (g WholeGEMM) W(n int) int {
 
 // numbers is how many of these are the weights without their scales.
 func (g WholeGEMM) numbers(n int) int {
-	if haveAMX {
+	if g.tiles() {
 		return n / 4
 	}
 	return n / 2
@@ -83,7 +78,7 @@ func (g WholeGEMM) numbers(n int) int {
 func (g WholeGEMM) Weights(dst []float32, src []byte, n int) {
 	scales := dst[g.numbers(n):g.W(n)]
 	least := scales[g.scales()*n/QuantizedGroup:]
-	if haveAMX {
+	if g.tiles() {
 		g.bytes(bytesIn(dst, n), scales, least, src)
 	} else {
 		g.words(wordsIn(dst, n), scales, least, src)
@@ -92,7 +87,7 @@ func (g WholeGEMM) Weights(dst []float32, src []byte, n int) {
 
 // AffineWeights is Weights of affine groups.
 func (g WholeGEMM) AffineWeights(dst []float32, src []byte, n, group int, scales, biases []float32) {
-	if haveAMX {
+	if g.tiles() {
 		g.affineBytes(bytesIn(dst, n), src)
 	} else {
 		g.affineWords(wordsIn(dst, n), src)
@@ -104,10 +99,10 @@ func (g WholeGEMM) AffineWeights(dst []float32, src []byte, n, group int, scales
 	}
 }
 
-// WholeTile is how many rows of activations lie together, and with how many of weights, in packs of 16, [WholeGEMM.Multiply] multiplies them at once.
-func WholeTile() (rows, cols int) {
+// Tile is how many rows of activations lie together, and with how many of weights, in packs of 16, Multiply multiplies them at once.
+func (g WholeGEMM) Tile() (rows, cols int) {
 	switch {
-	case haveAMX:
+	case g.tiles():
 		return GEMMCols, GEMMCols
 	case haveAVX512:
 		return GEMMRows, 2 * GEMMCols
@@ -115,30 +110,34 @@ func WholeTile() (rows, cols int) {
 	return GEMMRows, GEMMCols
 }
 
-// PackX lays n columns of some rows of src out for Multiply, at most as many as a tile has. What it leaves where rows are missing is of no use, and does no harm.
+// PackX lays n columns of some rows of words out for Multiply, at most as many as a tile has; those that are missing are zeros.
 func (g WholeGEMM) PackX(dst, src []float32, stride, rows, n int) {
-	if haveAMX {
-		packTile(dst[:GEMMCols*g.X(n)], src, stride, rows, n, g.X(n))
-	} else {
+	if !g.tiles() {
 		PackRows(dst, src, stride, rows, g.X(n))
+		return
 	}
-}
-
-// packTile packs rows of bytes, n of each in lines of 64 for 32 activations, and then numbers beside them up to size.
-func packTile(dst, src []float32, stride, rows, n, size int) {
-	lines := n / 2
+	lines, size := n/2, g.X(n)
+	dst = dst[:GEMMCols*size]
 	if rows == GEMMCols {
-		_ = src[(rows-1)*stride+size-1]
-		packLines(dst, src, stride, n/QuantizedGroup)
+		packLines(dst, src[:(GEMMCols-1)*stride+size], stride, n/QuantizedGroup)
 	} else {
 		clear(dst)
 		for r := range rows {
-			for at := 0; at < lines; at += GEMMCols {
-				copy(dst[GEMMCols*(at+r):], src[r*stride+at:][:GEMMCols])
-			}
+			splitGo(dst[r*GEMMCols:], wordsIn(src[r*stride:], n))
 		}
 	}
 	PackF32(dst[GEMMCols*lines:], bytesOf(src[lines:]), stride, rows, size-lines)
+}
+
+// splitGo is the twin of packLines for one row.
+func splitGo(dst []float32, words []int16) {
+	for at := 0; at < len(words); at += QuantizedGroup {
+		to := bytesIn(dst[at/QuantizedGroup*GEMMCols*GEMMCols:], 2*QuantizedGroup)
+		for i, word := range words[at : at+QuantizedGroup] {
+			lower := int8(word)
+			to[i], to[i+QuantizedGroup] = int8((word-int16(lower))>>8), lower
+		}
+	}
 }
 
 // TileRoom is memory that Multiply works in.
@@ -150,9 +149,9 @@ func (g WholeGEMM) Multiply(c []float32, stride int, x, w []float32, n, xs, ws i
 	if xs == 0 || ws == 0 {
 		return
 	}
-	rows, cols := WholeTile()
+	rows, cols := g.Tile()
 	c, x, w = c[:(xs*rows-1)*stride+ws*cols], x[:xs*rows*g.X(n)], w[:ws*cols*g.W(n)]
-	if haveAMX {
+	if g.tiles() {
 		g.multiplyTiles(c, stride, x, w, room.aligned(), n/QuantizedGroup, xs, ws, add)
 		return
 	}

@@ -13,7 +13,7 @@ type wholeKernel struct {
 var (
 	wholeScaled = wholeKernel{1, false, gemmWholeAVX512, gemmWholeAVX2, tileGEMM}
 	wholeAdding = wholeKernel{1, true, gemmWholeSumsAVX512, gemmWholeSumsAVX2, tileGEMMSums}
-	wholeHalves = wholeKernel{2, false, gemmWholeHalvesAVX512, gemmWholeHalvesAVX2, tileGEMMHalves}
+	wholeHalves = wholeKernel{2, false, gemmWholeHalvesAVX512, gemmWholeHalvesAVX2, nil}
 )
 
 // wordsOf makes words of activations, their scales, and their sums times these.
@@ -21,6 +21,7 @@ func wordsOf(words []int16, scales, sums, x []float32) { wordsAVX2(words, scales
 
 func (g WholeGEMM) scales() int { return g.of.kernel.scales }
 func (g WholeGEMM) adds() bool  { return g.of.kernel.adds }
+func (g WholeGEMM) tiles() bool { return haveAMX && g.of.kernel.tiles != nil }
 
 func (g WholeGEMM) words(dst []int16, scales, least []float32, src []byte) {
 	src = src[:len(dst)/g.of.Elements*g.of.Bytes]
@@ -39,8 +40,6 @@ func (g WholeGEMM) bytes(dst []int8, scales, least []float32, src []byte) {
 func (g WholeGEMM) affineBytes(dst []int8, src []byte) {
 	g.of.affineInBytes(dst, src[:len(dst)/g.of.Elements*g.of.Bytes])
 }
-
-func split(words []int16) { splitAVX512(words) }
 
 func packLines(dst, src []float32, stride, groups int) { packLinesAVX512(dst, src, stride, groups) }
 

@@ -6,6 +6,7 @@ func wordsOf([]int16, []float32, []float32, []float32) { panic(noWholeNumbers) }
 
 func (g WholeGEMM) scales() int { panic(noWholeNumbers) }
 func (g WholeGEMM) adds() bool  { panic(noWholeNumbers) }
+func (g WholeGEMM) tiles() bool { panic(noWholeNumbers) }
 
 func (g WholeGEMM) words([]int16, []float32, []float32, []byte) { panic(noWholeNumbers) }
 
@@ -16,8 +17,6 @@ func (g WholeGEMM) multiply([]float32, int, []float32, []float32, int, bool) { p
 func (g WholeGEMM) bytes([]int8, []float32, []float32, []byte) { panic(noWholeNumbers) }
 
 func (g WholeGEMM) affineBytes([]int8, []byte) { panic(noWholeNumbers) }
-
-func split([]int16) { panic(noWholeNumbers) }
 
 func packLines([]float32, []float32, int, int) { panic(noWholeNumbers) }
 

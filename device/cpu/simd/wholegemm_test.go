@@ -18,7 +18,7 @@ const (
 
 // wholeGEMM is the product of some tokens with rows of weights, packed in steps; row makes words of a part of one.
 func wholeGEMM(g WholeGEMM, x []float32, cols int, row func(dst []float32, r, at, n int)) []float32 {
-	together, across := WholeTile()
+	together, across := g.Tile()
 	packs := (wholeTokens + together - 1) / together
 	dst := make([]float32, packs*together*wholeRows)
 	numbers := make([]float32, wholeTokens*WholeRow(cols))

@@ -26,7 +26,6 @@ var tileBytes = []routine{
 	{"bytes_q8_0_avx512", inBytes(wordsQ8_0)},
 	{"bytes_q4_0_avx512", inBytes(wordsQ4_0)},
 	{"bytes_q4_k_avx512", inBytes(wordsQ4_K)},
-	{"bytes_q6_k_avx512", inBytes(wordsQ6_K)},
 	{"bytes_affine8_avx512", inBytes(func(a *asm) { wordsAffine(a, 8) })},
 	{"bytes_affine4_avx512", inBytes(func(a *asm) { wordsAffine(a, 4) })},
 }
