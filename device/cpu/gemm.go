@@ -58,7 +58,7 @@ func (s *stream) matMat(dst, x device.Tensor, w device.Matrix) {
 	}
 	wide := 1 // rows of x that take as long to pack as one of w, about
 	if j.together > simd.GEMMRows {
-		wide = 8 // words of x only move
+		wide = 4
 	}
 	tiles := 0
 	for { // halve the tiles until there are enough for every thread to end at about the same time
