@@ -167,6 +167,7 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		"a prompt from a directory":     {[]string{"generate", "--prompt-file", "."}, statusUsage, []string{"--prompt-file", "directory"}},
 		"prompts from a directory":      {[]string{"generate", "--prompts", "."}, statusUsage, []string{"--prompts", "directory"}},
 		"an absurd chunk":               {generate("--chunk", "99999999"), statusUsage, []string{"--chunk", "65536"}},
+		"several of one prompt":         {generate("--sequences", "4"), statusUsage, []string{"--sequences", "--prompts"}},
 		"absurdly many at a time":       {[]string{"generate", "--prompts", "badinput_test.go", "--sequences", "99999"}, statusUsage, []string{"--sequences", "4096"}},
 		"an absurd batch":               {[]string{"bench", "decode", "--batch", "99999"}, statusUsage, []string{"--batch", "4096"}},
 		"less than no time to settle":   {[]string{"bench", "decode", "--settle=-1s"}, statusUsage, []string{"--settle", "-1s"}},
