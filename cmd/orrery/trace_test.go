@@ -97,10 +97,10 @@ func TestTraceSaysWhatIsMissing(t *testing.T) {
 func TestTraceRefusesWhatCannotBe(t *testing.T) {
 	refused(t, map[string]badInput{
 		"no such mode":           {[]string{"trace", "--mode", "pipeline,fast"}, statusUsage, []string{"--mode", `"fast"`}},
-		"too many spans":         {[]string{"trace", "--threads", "1", "--tokens", "4", "--spans", "99999999"}, statusFailed, []string{"99999999", "spans"}},
+		"too many spans":         {[]string{"trace", "--threads", "1", "--tokens", "4", "--spans", "99999999"}, statusUsage, []string{"99999999", "spans", "4194304"}},
 		"no such directory":      {[]string{"trace", "--threads", "1", "--tokens", "4", "--max-tokens", "2", "-o", "no-such-directory/t.json"}, statusUsage, []string{"no-such-directory"}},
 		"threads of other nodes": {[]string{"trace", "--join", "127.0.0.1:1", "--threads", "1"}, statusUsage, []string{"--threads", "--join"}},
 		"nobody to ask":          {[]string{"trace", "--join", "127.0.0.1:1"}, statusFailed, []string{"127.0.0.1:1"}},
-		"beyond the context":     {[]string{"trace", "--tokens", "99999999"}, statusFailed, []string{"context"}},
+		"beyond the context":     {[]string{"trace", "--tokens", "99999999"}, statusUsage, []string{"context"}},
 	})
 }
