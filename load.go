@@ -42,7 +42,7 @@ type Model struct {
 
 // Load places a model on the members that compute, and loads it there. ref is "recall", the model that
 // comes with Orrery, or the path of a directory in Hugging Face layout or of a GGUF file, which every node must have. The
-// error is a *placement.Refusal if the model, with its full context, does not fit.
+// error is an *OptionsError if the model cannot be loaded with such options, and a *placement.Refusal if it does not fit with its full context.
 func (c *Cluster) Load(ctx context.Context, ref string, o LoadOptions) (*Model, error) {
 	if c.isClosed() {
 		return nil, c.wasClosed()

@@ -58,7 +58,16 @@ type LoadOptions struct {
 	Progress func(node string, done, total int64)
 }
 
-func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
+// OptionsError says which of the LoadOptions is wrong, for this model or for any.
+type OptionsError struct{ err error }
+
+// Error names the option.
+func (e *OptionsError) Error() string { return e.err.Error() }
+
+// Unwrap is what is wrong.
+func (e *OptionsError) Unwrap() error { return e.err }
+
+func (o LoadOptions) withDefaults(c *model.Config) LoadOptions {
 	for _, d := range []struct {
 		v   *int
 		def int
@@ -83,19 +92,24 @@ func (o LoadOptions) withDefaults(c *model.Config) (LoadOptions, error) {
 		o.WaitTimeout = time.Minute
 	}
 	o.Waiting = max(0, o.Waiting)
+	return o
+}
+
+// check reports an option that is wrong.
+func (o *LoadOptions) check(c *model.Config) error {
 	switch {
 	case o.Context < 1 || o.Context > c.MaxPositions:
-		return o, fmt.Errorf("context %d is not between 1 and %d, which the model was made for", o.Context, c.MaxPositions)
+		return fmt.Errorf("context %d is not between 1 and %d, which the model was made for", o.Context, c.MaxPositions)
 	case o.Chunk < 1 || o.Chunk > MaxChunk:
-		return o, fmt.Errorf("chunk %d is not between 1 and %d tokens", o.Chunk, MaxChunk)
+		return fmt.Errorf("chunk %d is not between 1 and %d tokens", o.Chunk, MaxChunk)
 	case o.BlockTokens < 1 || o.BlockTokens > MaxBlockTokens:
-		return o, fmt.Errorf("a block of %d is not between 1 and %d tokens", o.BlockTokens, MaxBlockTokens)
+		return fmt.Errorf("a block of %d is not between 1 and %d tokens", o.BlockTokens, MaxBlockTokens)
 	case o.Sequences < 1 || o.Sequences > MaxSequences:
-		return o, fmt.Errorf("%d sequences is not between 1 and %d", o.Sequences, MaxSequences)
+		return fmt.Errorf("%d sequences is not between 1 and %d", o.Sequences, MaxSequences)
 	case o.StepTimeout < 0 || o.LoadTimeout < 0 || o.WaitTimeout < 0:
-		return o, fmt.Errorf("a timeout is negative")
+		return fmt.Errorf("a timeout is negative")
 	}
-	return o, o.KV.Check(c.HeadDim)
+	return o.KV.Check(c.HeadDim)
 }
 
 // setOptions takes the options, with what follows from the model.
@@ -109,6 +123,9 @@ func (m *Model) setOptions(o LoadOptions) (err error) {
 			return err
 		}
 	}
-	m.opts, err = o.withDefaults(c)
-	return err
+	m.opts = o.withDefaults(c)
+	if err = m.opts.check(c); err != nil {
+		return &OptionsError{err}
+	}
+	return nil
 }

@@ -72,11 +72,11 @@ func (c *Config) measure(ctx context.Context, d device.Device, memory int64) (fl
 
 // subject is what is measured of a device, and what tells it from others.
 func (c *Config) subject(d device.Device, memory int64) (s calibrate.Subject, identity string) {
-	g, ok := d.(*metalkern.Device)
-	if !ok {
+	if d, ok := d.(*cpu.Device); ok {
 		another := func() device.Device { return cpu.New(c.Threads) }
-		return calibrate.Subject{Device: d, Another: another, Bandwidth: readRate, Memory: memory, KVHeads: calibrate.KVHeads, HeadDim: calibrate.HeadDim}, d.Name()
+		return calibrate.Subject{Device: d, Another: another, Bandwidth: d.ReadRate, Memory: memory, KVHeads: calibrate.KVHeads, HeadDim: calibrate.HeadDim}, d.Name()
 	}
+	g := d.(*metalkern.Device)
 	spin := c.Synch == SynchFast || c.Synch == SynchAuto && runtime.GOMAXPROCS(0) > 1
 	info := g.Info()
 	identity = fmt.Sprintf("%s, driver %q, %d bytes, %s at %s", d.Name(), info.Driver, info.Memory, info.Arch, info.Place)
@@ -106,12 +106,4 @@ func (c *Cluster) measureNode(ctx context.Context, n cluster.Node) (rates placem
 		return rates, fmt.Errorf("orrery: node %s: %w", n.Name, err)
 	}
 	return rates, nil
-}
-
-// readRate is how fast the processor's threads read memory, in bytes/s: memory that is given, or else some that is taken in half of the time.
-func readRate(memory []byte, within time.Duration) (float64, error) {
-	if memory == nil {
-		return cpu.MeasureBandwidth(within)
-	}
-	return cpu.ReadRate(memory, runtime.GOMAXPROCS(0), within), nil
 }

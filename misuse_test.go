@@ -76,6 +76,23 @@ func TestWhatNoGenerationCanBeIsRefusedBeforeItBegins(t *testing.T) {
 	g.Close()
 }
 
+func TestOptionsThatAModelCannotBeLoadedWithAreWrongOptions(t *testing.T) {
+	c := startNodes(t, 1e9)[0]
+	for want, o := range map[string]orrery.LoadOptions{
+		"context 262145":        {Context: 262145},
+		"chunk 65537":           {Chunk: orrery.MaxChunk + 1},
+		"a block of 16385":      {BlockTokens: orrery.MaxBlockTokens + 1},
+		"4097 sequences":        {Sequences: orrery.MaxSequences + 1},
+		"a timeout is negative": {StepTimeout: -1},
+	} {
+		_, err := c.Load(t.Context(), "recall", o)
+		refused(t, want, err, want)
+		if !errors.As(err, new(*orrery.OptionsError)) {
+			t.Errorf("%v is no error of the options", err)
+		}
+	}
+}
+
 func TestWhatNoNodeCanBeIsRefused(t *testing.T) {
 	for what, c := range map[string]struct {
 		cfg  orrery.Config

@@ -56,12 +56,37 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// check reports weights as stored of a model whose files are not known.
-func (o Options) check(a *Arch) error {
+// OptionsError says which of the options is wrong, for this model and cluster or for any.
+type OptionsError struct{ err error }
+
+// Error names the option.
+func (e *OptionsError) Error() string { return e.err.Error() }
+
+// Unwrap is what is wrong.
+func (e *OptionsError) Unwrap() error { return e.err }
+
+// check reports an option that is wrong.
+func (o Options) check(a *Arch, c *Cluster) error {
 	if o.Weights == WeightsStored && (a.Stored == nil || len(a.Stored.Layers) != len(a.Layers) || len(a.Stored.Reads) != len(a.Layers)) {
 		return errors.New("weights as stored: only the configuration is known, not the files")
 	}
-	return nil
+	for _, name := range slices.Sorted(maps.Keys(o.Layers)) {
+		switch r := o.Layers[name]; {
+		case c.index(name) < 0:
+			return fmt.Errorf("layers of %.70q: there is no such node", name)
+		case r.End > len(a.Layers):
+			return fmt.Errorf("layers %d to %d of %s: the model has layers 0 to %d", r.First, r.End-1, name, len(a.Layers)-1)
+		}
+	}
+	for _, at := range o.At {
+		if at < 1 {
+			return fmt.Errorf("a context of %d to predict is not positive", at)
+		}
+	}
+	if o.Link == "" || c.measured != nil {
+		return nil
+	}
+	return c.known("link", o.Link)
 }
 
 // Report is a plan in every mode, and its speed.
@@ -137,16 +162,11 @@ type Crossover struct {
 }
 
 // Make plans a model on a cluster, in every mode or the one of Options.Mode. That nothing fits is no
-// error: the report says so.
+// error: the report says so. An option that does not go with them is an *OptionsError.
 func Make(a *Arch, c *Cluster, o Options) (*Report, error) {
 	o = o.withDefaults()
-	if err := o.check(a); err != nil {
-		return nil, err
-	}
-	for _, at := range o.At {
-		if at < 1 {
-			return nil, fmt.Errorf("a context of %d to predict is not positive", at)
-		}
+	if err := o.check(a, c); err != nil {
+		return nil, &OptionsError{err}
 	}
 	links, err := c.Matrix(o.Link)
 	if err != nil {

@@ -3,6 +3,7 @@ package plan
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"image/png"
 	"math"
 	"os"
@@ -215,8 +216,26 @@ func TestOverridesAreKept(t *testing.T) {
 			t.Errorf("%s: the MacBook has layers %d-%d", m.Mode, n.First, n.First+n.Layers-1)
 		}
 	}
-	if _, err := Make(arch(t, "MiniMax-M2"), m4(t), Options{Context: 1000, Layers: map[string]placement.Range{"nobody": {End: 1}}}); err == nil || !strings.Contains(err.Error(), "nobody") {
-		t.Errorf("layers for a node that is not there give %v", err)
+}
+
+func TestOptionsThatDoNotGoWithTheModelOrTheClusterAreWrongOptions(t *testing.T) {
+	layers := func(node string, end int) Options {
+		return Options{Context: 1000, Layers: map[string]placement.Range{node: {End: end}}}
+	}
+	for want, o := range map[string]Options{
+		"nobody":                  layers("nobody", 1),
+		"layers 0 to 61":          layers("macbook", 63),
+		"pigeon":                  {Context: 1000, Link: "pigeon"},
+		"only the configuration":  {Context: 1000, Weights: WeightsStored},
+		"context of 0 to predict": {Context: 1000, At: []int{0}},
+	} {
+		var wrong *OptionsError
+		if _, err := Make(arch(t, "MiniMax-M2"), m4(t), o); !errors.As(err, &wrong) || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+	if _, err := Make(arch(t, "MiniMax-M2"), m4(t), layers("macbook", 62)); errors.As(err, new(*OptionsError)) {
+		t.Errorf("all layers on one node: %v", err)
 	}
 }
 

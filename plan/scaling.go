@@ -128,14 +128,11 @@ type Point struct {
 }
 
 // Scale simulates a model on growing numbers of a cluster's nodes, in every mode or the one of
-// Options.Mode. That nothing fits is no error: the series have no points then. It ends early, with its
-// error, when ctx does.
+// Options.Mode. That nothing fits is no error: the series have no points then. An option that does not go with them
+// is an *OptionsError. It ends early, with its error, when ctx does.
 func Scale(ctx context.Context, a *Arch, c *Cluster, o ScalingOptions) (*Scaling, error) {
-	if err := o.complete(); err != nil {
-		return nil, err
-	}
-	if err := o.check(a); err != nil {
-		return nil, err
+	if err := cmp.Or(o.complete(), o.check(a, c)); err != nil {
+		return nil, &OptionsError{err}
 	}
 	net, err := c.network(o.Link, o.Calm)
 	if err != nil {

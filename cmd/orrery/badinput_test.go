@@ -78,7 +78,7 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		"an empty prompt file":     {[]string{"generate", "--prompt-file", os.DevNull}, statusFailed, []string{os.DevNull, "empty"}},
 		"too long for the context": {[]string{"generate", "--context", "64", "--prompt", strings.Repeat("word ", 100)}, statusFailed, []string{"context of 64", "--context "}},
 		"a context beyond the model's": {
-			generate("--context", "99999999"), statusFailed, []string{"context 99999999", "262144"}},
+			generate("--context", "99999999"), statusUsage, []string{"context 99999999", "262144"}},
 		"no such mode":                  {generate("--mode", "fast"), statusUsage, []string{"--mode", `"fast"`, "pipeline, pooled or ring"}},
 		"no such KV format":             {generate("--kv", "q9"), statusUsage, []string{"--kv", `"q9"`, "f16, f32, q8, q4"}},
 		"no such output format":         {generate("--format", "xml"), statusUsage, []string{"--format", "json"}},
@@ -162,16 +162,22 @@ func TestBadFlagsAreNamed(t *testing.T) {
 		"a trace to nowhere":            {[]string{"trace", "-o", "missing/x.json"}, statusUsage, []string{"--output", "missing", "no such file"}},
 		"a picture in no directory":     {[]string{"bench", "attention", "--plot", "missing/x.svg"}, statusUsage, []string{"--plot", "missing", "no such file"}},
 		"a plan's picture nowhere":      {planned("--context", "9", "--plot", "missing/x.svg"), statusUsage, []string{"--plot", "missing", "no such file"}},
-		"an absurd demo":                {[]string{"demo", "--nodes", "1", "--context", "3000000"}, statusFailed, []string{"3000000", "262144"}},
+		"an absurd demo":                {[]string{"demo", "--nodes", "1", "--context", "3000000"}, statusUsage, []string{"3000000", "262144"}},
 		"nothing from standard input":   {[]string{"generate", "--prompt-file", "-"}, statusFailed, []string{"--prompt-file", "standard input is empty"}},
 		"a prompt from a directory":     {[]string{"generate", "--prompt-file", "."}, statusUsage, []string{"--prompt-file", "directory"}},
 		"prompts from a directory":      {[]string{"generate", "--prompts", "."}, statusUsage, []string{"--prompts", "directory"}},
 		"an absurd chunk":               {generate("--chunk", "99999999"), statusUsage, []string{"--chunk", "65536"}},
+		"several of one prompt":         {generate("--sequences", "4"), statusUsage, []string{"--sequences", "--prompts"}},
 		"absurdly many at a time":       {[]string{"generate", "--prompts", "badinput_test.go", "--sequences", "99999"}, statusUsage, []string{"--sequences", "4096"}},
 		"an absurd batch":               {[]string{"bench", "decode", "--batch", "99999"}, statusUsage, []string{"--batch", "4096"}},
 		"less than no time to settle":   {[]string{"bench", "decode", "--settle=-1s"}, statusUsage, []string{"--settle", "-1s"}},
 		"a trace that cannot be made":   {[]string{"trace", "-o", "/proc/x.json"}, statusUsage, []string{"--output", "/proc/x.json"}},
 		"a picture that cannot be made": {planned("--context", "9", "--plot", "/proc/x.svg"), statusUsage, []string{"--plot", "/proc/x.svg"}},
+		"a depth beyond the model's":    {[]string{"bench", "decode", "--depth", "99999999"}, statusUsage, []string{"--depth", "262144"}},
+		"a plan of no such layers":      {planned("--context", "9", "--layers", "macbook=0-99"), statusUsage, []string{"layers 0 to 99 of macbook", "0 to 61"}},
+		"a plan of no such node":        {planned("--context", "9", "--layers", "nobody=0-9"), statusUsage, []string{`"nobody"`}},
+		"a plan of no such link":        {planned("--context", "9", "--link", "pigeon"), statusUsage, []string{`"pigeon"`, "tcp"}},
+		"a simulation beyond its end":   {planned("--context", "9", "--simulate", "--contexts", "10"), statusUsage, []string{"context of 10"}},
 		"a link of a running cluster":   {[]string{"plan", "--model", minimaxConfig, "--join", "127.0.0.1:1", "--context", "9", "--link", "tcp"}, statusUsage, []string{"--link tcp", "measured"}},
 		"attention of odd heads":        {[]string{"bench", "attention", "--shape", "7/3/8"}, statusUsage, []string{"7 heads", "multiple"}},
 		"no time for a step":            {[]string{"bench", "memory", "--timeout", "1ns"}, statusUsage, []string{"--timeout", "1 ms"}},
@@ -227,8 +233,8 @@ func TestBadTokenIDsAreNamed(t *testing.T) {
 	cases["no such file"] = badInput{[]string{"logits", "--ids-file", "missing.txt", "--out", out}, statusUsage, []string{"--ids-file", "missing.txt"}}
 	cases["logits in auto"] = badInput{[]string{"logits", "--ids-file", good, "--out", out, "--mode", "auto"}, statusUsage, []string{"--mode auto", "pipeline, pooled or ring"}}
 	cases["nowhere to write"] = badInput{[]string{"logits", "--ids-file", good, "--out", filepath.Join(dir, "missing", "out.npy")}, statusUsage, []string{"--out", "out.npy", "no such file"}}
-	cases["a switch behind the end"] = badInput{[]string{"logits", "--ids-file", good, "--out", out, "--switch-at", "3:ring"}, statusFailed, []string{"--switch-at 3:ring", "3 tokens"}}
-	cases["more decoded than there are"] = badInput{[]string{"logits", "--ids-file", good, "--out", out, "--decode", "9"}, statusFailed, []string{"--decode 9", "last 9 of 3"}}
+	cases["a switch behind the end"] = badInput{[]string{"logits", "--ids-file", good, "--out", out, "--switch-at", "3:ring"}, statusUsage, []string{"--switch-at 3:ring", "3 tokens"}}
+	cases["more decoded than there are"] = badInput{[]string{"logits", "--ids-file", good, "--out", out, "--decode", "9"}, statusUsage, []string{"--decode 9", "last 9 of 3"}}
 	refused(t, cases)
 	if _, err := os.Stat(out); !os.IsNotExist(err) {
 		t.Errorf("a file was left behind: %v", err)

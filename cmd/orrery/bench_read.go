@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"time"
 
@@ -34,8 +33,7 @@ func (c *benchReadCmd) Run() error {
 			return err
 		}
 	}
-	runtime.GOMAXPROCS(int(c.Threads))
-	rate, err := cpu.MeasureBandwidth(time.Duration(c.For))
+	rate, err := cpu.MeasureBandwidth(int(c.Threads), time.Duration(c.For))
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/trace"
 )
 
 // countFlag is a number of things, at least one; it is 0 where the flag is not given.
@@ -78,6 +79,15 @@ type sequencesFlag int
 // UnmarshalText reads the number.
 func (s *sequencesFlag) UnmarshalText(b []byte) (err error) {
 	*s, err = upTo[sequencesFlag](orrery.MaxSequences, b, "a number of sequences")
+	return err
+}
+
+// spansFlag is the spans that a node has room for.
+type spansFlag int
+
+// UnmarshalText reads the number.
+func (s *spansFlag) UnmarshalText(b []byte) (err error) {
+	*s, err = upTo[spansFlag](trace.MaxSpans, b, "a number of spans")
 	return err
 }
 

@@ -23,7 +23,7 @@ type generateCmd struct {
 	Prompt       string        `help:"The prompt, or with --prompt-file what comes after the file's text." placeholder:"TEXT"`
 	PromptFile   string        `help:"File with the prompt, - for standard input." placeholder:"FILE"`
 	Prompts      string        `help:"File with a prompt on each line, - for standard input. All are answered, --sequences at a time; before each stands the text of --prompt-file." placeholder:"FILE"`
-	Sequences    sequencesFlag `help:"Prompts of --prompts that are answered at the same time. Steps compute the next tokens of up to eight together." default:"8"`
+	Sequences    sequencesFlag `help:"Prompts of --prompts that are answered at the same time (default: 8). Steps compute the next tokens of up to eight together." placeholder:"N"`
 	Chat         bool          `help:"Put the prompt into the model's chat template, as a user's message. With both --prompt-file and --prompt, the file's text stands before it."`
 	MaxTokens    countFlag     `help:"Tokens to generate at the most." default:"256"`
 	Temp         float32       `name:"temperature" help:"0 chooses the likeliest token." default:"0"`
@@ -62,6 +62,8 @@ func (c *generateCmd) Validate() error {
 		return errors.New("--prompt and --prompts: give one of them")
 	case c.PromptFile == "-" && c.Prompts == "-":
 		return errors.New("--prompt-file - and --prompts -: only one of them can be standard input")
+	case c.Sequences > 0 && c.Prompts == "":
+		return errors.New("--sequences is of --prompts: one prompt is one sequence; give a file with a prompt on each line")
 	}
 	if orrery.Mode(c.Mode) == orrery.Auto && len(c.SwitchAt) > 0 {
 		return errors.New("--mode auto chooses when to switch: leave out --switch-at, or name a mode to begin in")
@@ -76,6 +78,9 @@ func (c *generateCmd) Validate() error {
 func (c *generateCmd) AfterApply() error {
 	return cmp.Or(c.Model.find(), c.TLS.load(), canRead("--prompt-file", c.PromptFile), canRead("--prompts", c.Prompts))
 }
+
+// sequences is how many prompts are answered at the same time.
+func (c *generateCmd) sequences() int { return int(cmp.Or(c.Sequences, 8)) }
 
 func (c *generateCmd) sampling() sampling.Params {
 	return sampling.Params{Temperature: c.Temp, TopK: c.TopK, TopP: c.TopP, MinP: c.MinP, Seed: c.Seed}
@@ -93,7 +98,7 @@ func (c *generateCmd) Run(ctx context.Context, log *slog.Logger) error {
 	}
 	defer end()
 	options := c.options(c.KV, 0)
-	options.Sequences = min(int(c.Sequences), len(messages))
+	options.Sequences = min(c.sequences(), len(messages))
 	if c.Context == 0 {
 		options.ContextFor = c.need(plain, messages)
 	}

@@ -51,7 +51,7 @@ func (c *generateCmd) answerAll(ctx context.Context, m *orrery.Model, messages, 
 		answers[i].done = make(chan struct{})
 	}
 	var g errgroup.Group
-	g.SetLimit(int(c.Sequences))
+	g.SetLimit(c.sequences())
 	go func() {
 		for i := range answers {
 			g.Go(func() error {

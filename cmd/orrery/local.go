@@ -151,17 +151,21 @@ func keepApart(nodes, threads int, available []int) []cpusFlag {
 }
 
 // measure is the flags that tell nodes what they can do, measured here for all of them. Nodes that measured at the
-// same time would measure each other: they are alike, and share what there is.
+// same time would measure each other: they are alike, and share devices, or processors.
 func (o *localOptions) measure(ctx context.Context, choice orrery.DeviceChoice, threads int, memory int64, log *slog.Logger) ([]string, error) {
-	all, rates, err := orrery.Calibrate(ctx, orrery.Config{Device: choice.Kind, Threads: threads, Logger: log}, memory)
+	bandwidth, rates, err := orrery.Calibrate(ctx, orrery.Config{Device: choice.Kind, Threads: threads, Logger: log}, memory)
 	if err != nil {
 		return nil, err
 	}
-	each := (o.Nodes + choice.Count - 1) / choice.Count // on a device
-	if !rates.Known() {
-		return []string{"--calibrate", "off", "--bandwidth", strconv.FormatInt(int64(all/float64(each)), 10)}, nil
+	if choice.Kind == orrery.DeviceCPU {
+		bandwidth /= max(1, float64(o.Nodes*threads)/float64(runtime.NumCPU()))
+	} else {
+		bandwidth /= float64((o.Nodes + choice.Count - 1) / choice.Count)
 	}
-	return ratesFlags(all/float64(each), rates)
+	if !rates.Known() {
+		return []string{"--calibrate", "off", "--bandwidth", strconv.FormatInt(int64(bandwidth), 10)}, nil
+	}
+	return ratesFlags(bandwidth, rates)
 }
 
 // ratesFlags are the flags that tell a node what it can do.

@@ -58,10 +58,10 @@ func (c *logitsCmd) Run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	if int(c.Decode) > len(ids) {
-		return fmt.Errorf("--decode %d: there is no decoding the last %d of %d tokens, as %s has", c.Decode, c.Decode, len(ids), c.IDsFile)
+		return wrongUse{fmt.Errorf("--decode %d: there is no decoding the last %d of %d tokens, as %s has", c.Decode, c.Decode, len(ids), c.IDsFile)}
 	}
 	if n := len(c.SwitchAt); n > 0 && c.SwitchAt[n-1].Token >= len(ids) {
-		return fmt.Errorf("--switch-at %d:%v: there are %d tokens, in %s", c.SwitchAt[n-1].Token, c.SwitchAt[n-1].Mode, len(ids), c.IDsFile)
+		return wrongUse{fmt.Errorf("--switch-at %d:%v: there are %d tokens, in %s", c.SwitchAt[n-1].Token, c.SwitchAt[n-1].Mode, len(ids), c.IDsFile)}
 	}
 	cluster, end, err := c.open(ctx, log)
 	if err != nil {

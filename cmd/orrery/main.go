@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/orrery-ai/orrery"
+	"github.com/orrery-ai/orrery/plan"
 )
 
 // cli is the whole command line.
@@ -72,11 +73,7 @@ func main() {
 	k.BindTo(ctx, (*context.Context)(nil))
 	k.Bind(log)
 	if err := k.Run(); err != nil {
-		status := statusFailed
-		var exposed *orrery.ExposedError
-		if errors.As(err, &exposed) { // only resolving the address has shown it
-			status = statusUsage
-		}
+		status := statusOf(err)
 		var by interruption
 		if errors.As(context.Cause(ctx), &by) {
 			log.Debug("what the interruption ended", "err", err) // a wait or a process, in its own words
@@ -85,6 +82,24 @@ func main() {
 		explain(os.Stderr, err)
 		os.Exit(status)
 	}
+}
+
+// wrongUse is an error of arguments that only what they name has shown: a file's contents.
+type wrongUse struct{ error }
+
+// Unwrap is what is wrong.
+func (w wrongUse) Unwrap() error { return w.error }
+
+// statusOf is the exit status of a command that ended so. Wrong arguments have theirs also where only a host's address, a model or a file's contents
+// have shown that they are.
+func statusOf(err error) int {
+	var exposed *orrery.ExposedError
+	var loaded *orrery.OptionsError
+	var planned *plan.OptionsError
+	if errors.As(err, &exposed) || errors.As(err, &loaded) || errors.As(err, &planned) || errors.As(err, new(wrongUse)) {
+		return statusUsage
+	}
+	return statusFailed
 }
 
 // interruption is the end of a command that was asked to end.

@@ -24,7 +24,7 @@ type traceCmd struct {
 	Prompt string     `help:"The prompt (default: one of --tokens made-up tokens)." placeholder:"TEXT" group:"What to trace:"`
 	Tokens countFlag  `help:"Tokens of a made-up prompt." default:"2048" group:"What to trace:"`
 	Decode countFlag  `name:"max-tokens" help:"Tokens to generate." default:"128" group:"What to trace:"`
-	Spans  countFlag  `help:"Room for so many spans on each node, of 64 bytes each." default:"262144" group:"What to trace:"`
+	Spans  spansFlag  `help:"Room for so many spans on each node, of 64 bytes each." default:"262144" group:"What to trace:"`
 	Output string     `short:"o" help:"File to write the trace to, which ui.perfetto.dev and chrome://tracing open; of several modes, a file each, named after it." type:"path" placeholder:"FILE.json" group:"What to write:"`
 	Format string     `help:"What is printed: table, json or csv." enum:"table,json,csv" default:"table" group:"What to write:"`
 

@@ -212,8 +212,12 @@ func (r *traceReport) transfers() string {
 	rightAligned(t, 8)
 	for _, m := range r.Modes {
 		for n, x := range m.Transfers {
+			rate := "-" // of what took less than clocks are off by
+			if x.Took > 0 {
+				rate = fmt.Sprintf("%.0f", float64(x.Bytes)/1e6/x.Took)
+			}
 			t.AppendRow(table.Row{firstOf(m.Mode, n) + x.From + " → " + x.To, x.Lane, fmt.Sprintf("%.1f", float64(x.Bytes)/(1<<20)),
-				fmt.Sprintf("%.0f", float64(x.Bytes)/1e6/max(x.Took, 1e-9)), inMs(x.Took), percent(x.Sender), percent(x.Receiver), percent(x.Hidden)})
+				rate, inMs(x.Took), percent(x.Sender), percent(x.Receiver), percent(x.Hidden)})
 		}
 	}
 	if t.Length() == 0 {

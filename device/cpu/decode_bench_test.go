@@ -56,7 +56,7 @@ func BenchmarkDecodeProduct(b *testing.B) {
 	}
 	for _, size := range []struct{ rows, cols int }{{2048, 2048}, {8192, 2048}, {2048, 8192}, {128256, 2048}} {
 		for _, f := range []device.Format{device.BF16, device.F16, device.F32, device.Q8_0, device.Q4_0, device.Q4_K, device.Q6_K, device.MLX4, device.MLX8} {
-			for _, tokens := range []int{1, 2, 4, 8, 16} {
+			for _, tokens := range []int{1, 2, 3, 4, 5, 6, 7, 8, 16} {
 				if tokens > 1 && f != device.BF16 && f.Bytes() > 0 {
 					continue
 				}

@@ -87,13 +87,21 @@ func ReadRate(b []byte, threads int, within time.Duration) float64 {
 // Close gives the memory back.
 func (p *PlainRead) Close() { offheap.Unmap(p.memory) }
 
-// MeasureBandwidth is how fast all threads of this process together read memory, in bytes/s, see [PlainRead]. Half of the time goes
+// MeasureBandwidth is how fast so many threads of this process together read memory, in bytes/s, see [PlainRead]. Half of the time goes
 // into taking it at the most.
-func MeasureBandwidth(within time.Duration) (float64, error) {
-	p, err := NewPlainRead(runtime.GOMAXPROCS(0), within/2)
+func MeasureBandwidth(threads int, within time.Duration) (float64, error) {
+	p, err := NewPlainRead(threads, within/2)
 	if err != nil {
 		return 0, err
 	}
 	defer p.Close()
 	return p.Rate(within / 2), nil
+}
+
+// ReadRate is how fast the device's threads together read memory, in bytes/s: memory that is given, or else some that is taken.
+func (d *Device) ReadRate(memory []byte, within time.Duration) (float64, error) {
+	if memory == nil {
+		return MeasureBandwidth(d.pool.threads, within)
+	}
+	return ReadRate(memory, d.pool.threads, within), nil
 }

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"math"
+	"runtime"
 	"runtime/debug"
 	"testing"
 	"time"
@@ -10,7 +11,7 @@ import (
 func TestMeasureBandwidthIsPlausible(t *testing.T) {
 	for _, limit := range []int64{math.MaxInt64, 64 << 20} {
 		old := debug.SetMemoryLimit(limit)
-		got, err := MeasureBandwidth(20 * time.Millisecond)
+		got, err := MeasureBandwidth(runtime.GOMAXPROCS(0), 20*time.Millisecond)
 		debug.SetMemoryLimit(old)
 		if err != nil || got < 1e7 || got > 1e14 {
 			t.Errorf("%v bytes/s, %v", got, err)
@@ -36,7 +37,7 @@ func TestAPlainReadTakesNoMoreThanAnEighthOfTheMemoryLimit(t *testing.T) {
 
 func BenchmarkBandwidth(b *testing.B) {
 	for b.Loop() {
-		got, err := MeasureBandwidth(150 * time.Millisecond)
+		got, err := MeasureBandwidth(runtime.GOMAXPROCS(0), 150*time.Millisecond)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -3,7 +3,6 @@
 package simd
 
 import (
-	"math/bits"
 	"slices"
 	"unsafe"
 
@@ -20,7 +19,7 @@ type wholeRoutines struct {
 	times           uint32 // what stands for zero among unsigned weights, with AVX-512 as four bytes, or 1 where sums are needed as they are
 	numbers         func(dst []byte, x []float32, times uint32)
 
-	// Products of 1, 2 and 4 tokens: of blocks, or of affine groups.
+	// Products of 1, 2 and so on tokens: of blocks, or of affine groups.
 	product       []wholeProductOf
 	affineProduct []affineProductOf
 
@@ -57,27 +56,27 @@ var (
 var wideWholes = []wholeRoutines{
 	{
 		Layout: quant.Q8_0, elements: 128, bytes: 384, times: 0x80808080, numbers: wholeAVX512,
-		product: []wholeProductOf{product1Q8_0Whole, product2Q8_0Whole, product4Q8_0Whole}, directProduct: product1Q8_0WholeDirect,
+		product: []wholeProductOf{product1Q8_0Whole, product2Q8_0Whole, product3Q8_0Whole, product4Q8_0Whole}, directProduct: product1Q8_0WholeDirect,
 		kernel: &wholeScaled, words: wordsQ8_0AVX2, inBytes: bytesQ8_0AVX512,
 	}, {
 		Layout: quant.Q4_0, elements: 128, bytes: 384, times: 0x08080808, numbers: wholeAVX512,
-		product: []wholeProductOf{product1Q4_0Whole, product2Q4_0Whole, product4Q4_0Whole}, directProduct: product1Q4_0WholeDirect,
+		product: []wholeProductOf{product1Q4_0Whole, product2Q4_0Whole, product3Q4_0Whole, product4Q4_0Whole}, directProduct: product1Q4_0WholeDirect,
 		kernel: &wholeScaled, words: wordsQ4_0AVX2, inBytes: bytesQ4_0AVX512,
 	}, {
 		Layout: quant.Q4_K, elements: 256, bytes: 768, times: 0x01010101, numbers: wholeQ4_KAVX512,
-		product: []wholeProductOf{product1Q4_KWhole, product2Q4_KWhole, product4Q4_KWhole}, directProduct: product1Q4_KWholeDirect,
+		product: []wholeProductOf{product1Q4_KWhole, product2Q4_KWhole, product3Q4_KWhole, product4Q4_KWhole}, directProduct: product1Q4_KWholeDirect,
 		kernel: &wholeAdding, words: wordsQ4_KAVX2, inBytes: bytesQ4_KAVX512,
 	}, {
 		Layout: quant.Q6_K, elements: 256, bytes: 1024, times: 0x20202020, numbers: wholeQ6_KAVX512,
-		product: []wholeProductOf{product1Q6_KWhole, product2Q6_KWhole, product4Q6_KWhole}, directProduct: product1Q6_KWholeDirect,
+		product: []wholeProductOf{product1Q6_KWhole, product2Q6_KWhole, product3Q6_KWhole, product4Q6_KWhole}, directProduct: product1Q6_KWholeDirect,
 		kernel: &wholeHalves, words: wordsQ6_KAVX2,
 	}, {
 		Layout: affine8, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine8AVX512,
-		affineProduct: []affineProductOf{product1Affine8Whole, product2Affine8Whole, product4Affine8Whole}, directAffineProduct: product1Affine8WholeDirect,
+		affineProduct: []affineProductOf{product1Affine8Whole, product2Affine8Whole, product3Affine8Whole, product4Affine8Whole}, directAffineProduct: product1Affine8WholeDirect,
 		kernel: &wholeAdding, affineWords: wordsAffine8AVX2, affineInBytes: bytesAffine8AVX512,
 	}, {
 		Layout: affine4, elements: 128, bytes: 384, times: 0x01010101, numbers: wholeAffine4AVX512,
-		affineProduct: []affineProductOf{product1Affine4Whole, product2Affine4Whole, product4Affine4Whole}, directAffineProduct: product1Affine4WholeDirect,
+		affineProduct: []affineProductOf{product1Affine4Whole, product2Affine4Whole, product3Affine4Whole, product4Affine4Whole}, directAffineProduct: product1Affine4WholeDirect,
 		kernel: &wholeAdding, affineWords: wordsAffine4AVX2, affineInBytes: bytesAffine4AVX512,
 	},
 }
@@ -86,27 +85,27 @@ var wideWholes = []wholeRoutines{
 var narrowWholes = []wholeRoutines{
 	{
 		Layout: quant.Q8_0, elements: 128, bytes: 384, times: 0, numbers: wholePairsAVX2,
-		product: []wholeProductOf{product1Q8_0WholeAVX2, product2Q8_0WholeAVX2, product4Q8_0WholeAVX2},
+		product: []wholeProductOf{product1Q8_0WholeAVX2, product2Q8_0WholeAVX2, product3Q8_0WholeAVX2, product4Q8_0WholeAVX2},
 		kernel:  &wholeScaled, words: wordsQ8_0AVX2,
 	}, {
 		Layout: quant.Q4_0, elements: 128, bytes: 384, times: 8, numbers: wholeAVX2,
-		product: []wholeProductOf{product1Q4_0WholeAVX2, product2Q4_0WholeAVX2, product4Q4_0WholeAVX2}, vnniProduct: product1Q4_0WholeAVXVNNI,
+		product: []wholeProductOf{product1Q4_0WholeAVX2, product2Q4_0WholeAVX2, product3Q4_0WholeAVX2, product4Q4_0WholeAVX2}, vnniProduct: product1Q4_0WholeAVXVNNI,
 		kernel: &wholeScaled, words: wordsQ4_0AVX2,
 	}, {
 		Layout: quant.Q4_K, elements: 256, bytes: 768, times: 1, numbers: wholeQ4_KAVX2,
-		product: []wholeProductOf{product1Q4_KWholeAVX2, product2Q4_KWholeAVX2, product4Q4_KWholeAVX2}, vnniProduct: product1Q4_KWholeAVXVNNI,
+		product: []wholeProductOf{product1Q4_KWholeAVX2, product2Q4_KWholeAVX2, product3Q4_KWholeAVX2, product4Q4_KWholeAVX2}, vnniProduct: product1Q4_KWholeAVXVNNI,
 		kernel: &wholeAdding, words: wordsQ4_KAVX2,
 	}, {
 		Layout: quant.Q6_K, elements: 256, bytes: 1024, times: 32, numbers: wholeQ6_KAVX2,
-		product: []wholeProductOf{product1Q6_KWholeAVX2, product2Q6_KWholeAVX2, product4Q6_KWholeAVX2}, vnniProduct: product1Q6_KWholeAVXVNNI,
+		product: []wholeProductOf{product1Q6_KWholeAVX2, product2Q6_KWholeAVX2, product3Q6_KWholeAVX2, product4Q6_KWholeAVX2}, vnniProduct: product1Q6_KWholeAVXVNNI,
 		kernel: &wholeHalves, words: wordsQ6_KAVX2,
 	}, {
 		Layout: affine8, elements: 128, bytes: 384, times: 1, numbers: wholeAffine8PairsAVX2,
-		affineProduct: []affineProductOf{product1Affine8WholeAVX2, product2Affine8WholeAVX2, product4Affine8WholeAVX2},
+		affineProduct: []affineProductOf{product1Affine8WholeAVX2, product2Affine8WholeAVX2, product3Affine8WholeAVX2, product4Affine8WholeAVX2},
 		kernel:        &wholeAdding, affineWords: wordsAffine8AVX2,
 	}, {
 		Layout: affine4, elements: 128, bytes: 384, times: 1, numbers: wholeAffine4AVX2,
-		affineProduct: []affineProductOf{product1Affine4WholeAVX2, product2Affine4WholeAVX2, product4Affine4WholeAVX2}, vnniAffineProduct: product1Affine4WholeAVXVNNI,
+		affineProduct: []affineProductOf{product1Affine4WholeAVX2, product2Affine4WholeAVX2, product3Affine4WholeAVX2, product4Affine4WholeAVX2}, vnniAffineProduct: product1Affine4WholeAVXVNNI,
 		kernel: &wholeAdding, affineWords: wordsAffine4AVX2,
 	},
 }
@@ -148,26 +147,26 @@ func wholeForAffine(width, group, cols int) *wholeRoutines {
 	return nil
 }
 
-// productOf is the product of 1<<at tokens.
-func (of *wholeRoutines) productOf(at int) wholeProductOf {
+// productOf is the product of so many tokens.
+func (of *wholeRoutines) productOf(tokens int) wholeProductOf {
 	switch {
-	case at == 0 && haveAVXVNNI && of.vnniProduct != nil:
+	case tokens == 1 && haveAVXVNNI && of.vnniProduct != nil:
 		return of.vnniProduct
-	case at == 0 && direct && of.directProduct != nil:
+	case tokens == 1 && direct && of.directProduct != nil:
 		return of.directProduct
 	}
-	return of.product[at]
+	return of.product[tokens-1]
 }
 
 // affineProductOf is the same for affine groups.
-func (of *wholeRoutines) affineProductOf(at int) affineProductOf {
+func (of *wholeRoutines) affineProductOf(tokens int) affineProductOf {
 	switch {
-	case at == 0 && haveAVXVNNI && of.vnniAffineProduct != nil:
+	case tokens == 1 && haveAVXVNNI && of.vnniAffineProduct != nil:
 		return of.vnniAffineProduct
-	case at == 0 && direct && of.directAffineProduct != nil:
+	case tokens == 1 && direct && of.directAffineProduct != nil:
 		return of.directAffineProduct
 	}
-	return of.affineProduct[at]
+	return of.affineProduct[tokens-1]
 }
 
 // whole is the whole numbers of x, in the memory of dst if they fit in.
@@ -186,22 +185,21 @@ func whole(dst []byte, x []float32, of *wholeRoutines) []byte {
 // wholeProduct is the product with some rows, whose scales and biases are numbers if they are affine.
 func wholeProduct(a *Activations, dst []float32, stride int, w []byte, numbers *AffineNumbers, rows int) {
 	of := a.routines
-	most := 1 << (max(len(of.product), len(of.affineProduct)) - 1) // tokens that a routine takes
+	most := max(len(of.product), len(of.affineProduct)) // tokens that a routine takes
 	row, size := a.cols/of.Elements*of.Bytes, a.cols/of.elements*of.bytes
 	step := rows
 	if numbers == nil {
-		step = rowsAtOnce(rows, row, a.tokens, most)
+		step = rowsAtOnce(rows, row, a.tokens, min(a.tokens, most))
 	}
 	for r := 0; r < rows; r += step {
 		n := min(step, rows-r)
 		part, next := w[r*row:(r+n)*row], w[min(len(w), r*row+ahead(n*row, row)):]
 		for t := 0; t < a.tokens; {
-			take := together(a.tokens-t, most)
-			at := bits.TrailingZeros(uint(take))
+			take := min(a.tokens-t, most)
 			if numbers == nil {
-				of.productOf(at)(dst[t*stride+r:], stride, a.numbers[t*size:], part, next, n, a.cols)
+				of.productOf(take)(dst[t*stride+r:], stride, a.numbers[t*size:], part, next, n, a.cols)
 			} else {
-				of.affineProductOf(at)(dst[t*stride+r:], stride, a.numbers[t*size:], part, next, n, a.cols, of.elements/a.group, (*[2][4096]float32)(numbers))
+				of.affineProductOf(take)(dst[t*stride+r:], stride, a.numbers[t*size:], part, next, n, a.cols, of.elements/a.group, (*[2][4096]float32)(numbers))
 			}
 			next = part[:0] // it is on its way
 			t += take

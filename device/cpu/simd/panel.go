@@ -1,5 +1,7 @@
 package simd
 
+import "math/bits"
+
 // Products of several tokens with f32, f16 and bf16, with AVX-512, take some columns, a panel, of some rows, a block, at a time: the activations of a panel stay in the
 // first cache while the block's weights come by. The next block comes into the second cache meanwhile. Sums wait from panel to panel as vectors, so that they are added
 // up in the same order whatever the panels.
@@ -13,12 +15,12 @@ const (
 // panelSums is room for the sums of a block: a vector for each row and token.
 type panelSums [blockRows * panelTokens * 16]float32
 
-// panelColumns is how many columns of dim a panel for so many tokens has.
-func panelColumns(tokens, dim int) int { return min(dim, panelActivations/tokens) }
+// panelColumns is how many columns of dim a panel for so many tokens has: for 3 as many as for 4, and for 5 and more as for 8.
+func panelColumns(tokens, dim int) int { return min(dim, panelActivations>>bits.Len(uint(tokens-1))) }
 
 // inOnePanel reports whether so many tokens' products are taken whole rows at a time.
 func inOnePanel(tokens, cols int) bool {
-	return together(tokens, panelTokens) == tokens && panelColumns(tokens, cols) == cols
+	return tokens <= panelTokens && panelColumns(tokens, cols) == cols
 }
 
 // blockOf is how many of some rows make a block: about as many in each.
@@ -47,7 +49,7 @@ func productInPanels(dst []float32, stride int, x []float32, w []byte, tokens, r
 			next = w[r*row+ahead(n*row, row):]
 		}
 		for t := 0; t < tokens; {
-			take := together(tokens-t, panelTokens)
+			take := min(tokens-t, panelTokens)
 			out, in := dst[t*stride+r:], x[t*cols:]
 			if take == 1 {
 				of.wide(1, out, stride, in, part, next, n, cols)
@@ -63,7 +65,7 @@ func productInPanels(dst []float32, stride int, x []float32, w []byte, tokens, r
 	}
 }
 
-// panel is a panel's products of 2, 4 or 8 vectors. It knows the routines, rather than the format having them: sums then need not be in memory that is allocated.
+// panel is a panel's products of 2 to 8 vectors. It knows the routines, rather than the format having them: sums then need not be in memory that is allocated.
 func (of *productOf) panel(vectors int, s []float32, stride int, q []float32, k, next []byte, n, from, to, dim int, sums *panelSums) {
 	switch of {
 	case &productF32:

@@ -13,8 +13,8 @@ func TestTokensInPanelsHaveTheBitsThatTheyHaveAlone(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(50, 51))
 		for i, c := range productTests {
-			for _, tokens := range []int{2, 3, 4, 8, 11, 24} {
-				cols := panelActivations/min(tokens, panelTokens) + 16*(1+r.IntN(3)) // a panel and a bit
+			for _, tokens := range []int{2, 3, 4, 5, 6, 7, 8, 11, 24} {
+				cols := panelColumns(min(tokens, panelTokens), math.MaxInt) + 16*(1+r.IntN(3)) // a panel and a bit
 				for _, rows := range []int{1, 3, blockRows + 5, 2*blockRows + 1} {
 					x, dst := singlesAtTheEnd(t, r, tokens*cols), singlesAtTheEnd(t, r, tokens*rows)
 					x[r.IntN(len(x))] = nan
@@ -50,11 +50,13 @@ func TestBlocksHaveAllRowsAndRoomForTheirSums(t *testing.T) {
 }
 
 func TestPanelsAllocateNothing(t *testing.T) {
-	const tokens, rows, cols = panelTokens, 2 * blockRows, panelActivations/panelTokens + 16
-	x, dst, w := make([]float32, tokens*cols), make([]float32, tokens*rows), make([]byte, 4*rows*cols)
+	const rows, cols = 2 * blockRows, panelActivations/panelTokens + 16
+	x, dst, w := make([]float32, panelTokens*cols), make([]float32, panelTokens*rows), make([]byte, 4*rows*cols)
 	for _, c := range productTests {
-		if n := testing.AllocsPerRun(10, func() { c.product(dst, rows, x, w, tokens, rows, cols) }); n > 0 {
-			t.Errorf("%s: %v allocations", c.name, n)
+		for tokens := 2; tokens <= panelTokens; tokens++ {
+			if n := testing.AllocsPerRun(10, func() { c.product(dst, rows, x, w, tokens, rows, cols) }); n > 0 {
+				t.Errorf("%s, %d tokens: %v allocations", c.name, tokens, n)
+			}
 		}
 	}
 }

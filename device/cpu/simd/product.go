@@ -40,9 +40,9 @@ func ProductTokens() int {
 // for the first cache.
 const productBytes = 16 << 10
 
-// rowsAtOnce is how many of some rows the tokens use before going on, where a routine takes 1, 2 and so on up to most of them.
-func rowsAtOnce(rows, row, tokens, most int) int {
-	if together(tokens, most) == tokens {
+// rowsAtOnce is how many of some rows the tokens use before going on, where a routine takes so many of the tokens.
+func rowsAtOnce(rows, row, tokens, take int) int {
+	if take == tokens {
 		return rows
 	}
 	return max(4, productBytes/max(1, row)&^3)
@@ -105,7 +105,7 @@ func product(dst []float32, stride int, x []float32, w []byte, tokens, rows, col
 	if wide {
 		most = 8
 	}
-	step := rowsAtOnce(rows, row, tokens, most)
+	step := rowsAtOnce(rows, row, tokens, together(tokens, most))
 	for r := 0; r < rows; r += step {
 		n := min(step, rows-r)
 		part := w[r*row : (r+n)*row]

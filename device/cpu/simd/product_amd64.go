@@ -11,13 +11,21 @@ func wideProductF32(_ int, s []float32, stride int, q []float32, k, next []byte,
 	product1F32AVX512(s, stride, q, k, next, n, dim)
 }
 
-// panelProductF32 is a panel's products of 2, 4 or 8 vectors.
+// panelProductF32 is a panel's products of 2 to 8 vectors.
 func panelProductF32(vectors int, s []float32, stride int, q []float32, k, next []byte, n, from, to, dim int, sums *panelSums) {
 	switch vectors {
 	case 2:
 		product2F32AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 3:
+		product3F32AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
 	case 4:
 		product4F32AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 5:
+		product5F32AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 6:
+		product6F32AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 7:
+		product7F32AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
 	case 8:
 		product8F32AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
 	}
@@ -32,13 +40,21 @@ func wideProductF16(_ int, s []float32, stride int, q []float32, k, next []byte,
 	product1F16AVX512(s, stride, q, k, next, n, dim)
 }
 
-// panelProductF16 is a panel's products of 2, 4 or 8 vectors.
+// panelProductF16 is a panel's products of 2 to 8 vectors.
 func panelProductF16(vectors int, s []float32, stride int, q []float32, k, next []byte, n, from, to, dim int, sums *panelSums) {
 	switch vectors {
 	case 2:
 		product2F16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 3:
+		product3F16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
 	case 4:
 		product4F16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 5:
+		product5F16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 6:
+		product6F16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 7:
+		product7F16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
 	case 8:
 		product8F16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
 	}
@@ -53,13 +69,21 @@ func wideProductBF16(_ int, s []float32, stride int, q []float32, k, next []byte
 	product1BF16AVX512(s, stride, q, k, next, n, dim)
 }
 
-// panelProductBF16 is a panel's products of 2, 4 or 8 vectors.
+// panelProductBF16 is a panel's products of 2 to 8 vectors.
 func panelProductBF16(vectors int, s []float32, stride int, q []float32, k, next []byte, n, from, to, dim int, sums *panelSums) {
 	switch vectors {
 	case 2:
 		product2BF16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 3:
+		product3BF16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
 	case 4:
 		product4BF16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 5:
+		product5BF16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 6:
+		product6BF16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
+	case 7:
+		product7BF16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
 	case 8:
 		product8BF16AVX512(s, stride, q, k, next, n, from, to, dim, (*[4096]float32)(sums))
 	}

@@ -158,7 +158,7 @@ func productBlocks(dst []float32, stride int, x []float32, w []byte, tokens, row
 		productExpanded(dst, stride, x, w[:rows*row], tokens, rows, cols, of.Layout)
 		return
 	}
-	step := rowsAtOnce(rows, row, tokens, most)
+	step := rowsAtOnce(rows, row, tokens, together(tokens, most))
 	for r := 0; r < rows; r += step {
 		n := min(step, rows-r)
 		part, next := w[r*row:(r+n)*row], w[min(len(w), r*row+ahead(n*row, row)):]

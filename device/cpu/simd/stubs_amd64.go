@@ -653,6 +653,23 @@ func product1F32AVX512(s []float32, stride int, q []float32, k []byte, next []by
 //go:noescape
 func product2F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 
+// product3F32AVX512 is
+//
+//	for h := range 3 {
+//		for j := range n {
+//			for i := from; i < to; i++ {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 4*n*(to-from) bytes of it.
+//
+//go:noescape
+func product3F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
+
 // product4F32AVX512 is
 //
 //	for h := range 4 {
@@ -669,6 +686,57 @@ func product2F32AVX512(s []float32, stride int, q []float32, k []byte, next []by
 //
 //go:noescape
 func product4F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
+
+// product5F32AVX512 is
+//
+//	for h := range 5 {
+//		for j := range n {
+//			for i := from; i < to; i++ {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 4*n*(to-from) bytes of it.
+//
+//go:noescape
+func product5F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
+
+// product6F32AVX512 is
+//
+//	for h := range 6 {
+//		for j := range n {
+//			for i := from; i < to; i++ {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 4*n*(to-from) bytes of it.
+//
+//go:noescape
+func product6F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
+
+// product7F32AVX512 is
+//
+//	for h := range 7 {
+//		for j := range n {
+//			for i := from; i < to; i++ {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 4*n*(to-from) bytes of it.
+//
+//go:noescape
+func product7F32AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 
 // product8F32AVX512 is
 //
@@ -719,6 +787,23 @@ func product1F16AVX512(s []float32, stride int, q []float32, k []byte, next []by
 //go:noescape
 func product2F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 
+// product3F16AVX512 is
+//
+//	for h := range 3 {
+//		for j := range n {
+//			for i := from; i < to; i++ {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 2*n*(to-from) bytes of it.
+//
+//go:noescape
+func product3F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
+
 // product4F16AVX512 is
 //
 //	for h := range 4 {
@@ -735,6 +820,57 @@ func product2F16AVX512(s []float32, stride int, q []float32, k []byte, next []by
 //
 //go:noescape
 func product4F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
+
+// product5F16AVX512 is
+//
+//	for h := range 5 {
+//		for j := range n {
+//			for i := from; i < to; i++ {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 2*n*(to-from) bytes of it.
+//
+//go:noescape
+func product5F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
+
+// product6F16AVX512 is
+//
+//	for h := range 6 {
+//		for j := range n {
+//			for i := from; i < to; i++ {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 2*n*(to-from) bytes of it.
+//
+//go:noescape
+func product6F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
+
+// product7F16AVX512 is
+//
+//	for h := range 7 {
+//		for j := range n {
+//			for i := from; i < to; i++ {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 2*n*(to-from) bytes of it.
+//
+//go:noescape
+func product7F16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 
 // product8F16AVX512 is
 //
@@ -785,6 +921,23 @@ func product1BF16AVX512(s []float32, stride int, q []float32, k []byte, next []b
 //go:noescape
 func product2BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 
+// product3BF16AVX512 is
+//
+//	for h := range 3 {
+//		for j := range n {
+//			for i := from; i < to; i++ {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 2*n*(to-from) bytes of it.
+//
+//go:noescape
+func product3BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
+
 // product4BF16AVX512 is
 //
 //	for h := range 4 {
@@ -801,6 +954,57 @@ func product2BF16AVX512(s []float32, stride int, q []float32, k []byte, next []b
 //
 //go:noescape
 func product4BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
+
+// product5BF16AVX512 is
+//
+//	for h := range 5 {
+//		for j := range n {
+//			for i := from; i < to; i++ {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 2*n*(to-from) bytes of it.
+//
+//go:noescape
+func product5BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
+
+// product6BF16AVX512 is
+//
+//	for h := range 6 {
+//		for j := range n {
+//			for i := from; i < to; i++ {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 2*n*(to-from) bytes of it.
+//
+//go:noescape
+func product6BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
+
+// product7BF16AVX512 is
+//
+//	for h := range 7 {
+//		for j := range n {
+//			for i := from; i < to; i++ {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// but that s is set when to is dim, and sums has what it would be until then, for panels of the same rows that come one after the other.
+//
+// from, to and dim are multiples of 16. It prefetches next, at most 2*n*(to-from) bytes of it.
+//
+//go:noescape
+func product7BF16AVX512(s []float32, stride int, q []float32, k []byte, next []byte, n int, from int, to int, dim int, sums *[4096]float32)
 
 // product8BF16AVX512 is
 //
@@ -2548,6 +2752,21 @@ func product1Q8_0Whole(s []float32, stride int, q []byte, k []byte, next []byte,
 //go:noescape
 func product2Q8_0Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
+// product3Q8_0Whole is
+//
+//	for h := range 3 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product3Q8_0Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
 // product4Q8_0Whole is
 //
 //	for h := range 4 {
@@ -2607,6 +2826,21 @@ func product1Q4_0Whole(s []float32, stride int, q []byte, k []byte, next []byte,
 //
 //go:noescape
 func product2Q4_0Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product3Q4_0Whole is
+//
+//	for h := range 3 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product3Q4_0Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
 // product4Q4_0Whole is
 //
@@ -2668,6 +2902,21 @@ func product1Q4_KWhole(s []float32, stride int, q []byte, k []byte, next []byte,
 //go:noescape
 func product2Q4_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
+// product3Q4_KWhole is
+//
+//	for h := range 3 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ4_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product3Q4_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
 // product4Q4_KWhole is
 //
 //	for h := range 4 {
@@ -2727,6 +2976,21 @@ func product1Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte,
 //
 //go:noescape
 func product2Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product3Q6_KWhole is
+//
+//	for h := range 3 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ6_KAVX512 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product3Q6_KWhole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
 // product4Q6_KWhole is
 //
@@ -2789,6 +3053,22 @@ func product1Affine8Whole(s []float32, stride int, q []byte, k []byte, next []by
 //
 //go:noescape
 func product2Affine8Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
+// product3Affine8Whole is
+//
+//	for h := range 3 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine8AVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product3Affine8Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
 
 // product4Affine8Whole is
 //
@@ -2853,6 +3133,22 @@ func product1Affine4Whole(s []float32, stride int, q []byte, k []byte, next []by
 //
 //go:noescape
 func product2Affine4Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
+// product3Affine4Whole is
+//
+//	for h := range 3 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine4AVX512 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product3Affine4Whole(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
 
 // product4Affine4Whole is
 //
@@ -2986,6 +3282,21 @@ func product1Q8_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []b
 //go:noescape
 func product2Q8_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
+// product3Q8_0WholeAVX2 is
+//
+//	for h := range 3 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholePairsAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product3Q8_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
 // product4Q8_0WholeAVX2 is
 //
 //	for h := range 4 {
@@ -3030,6 +3341,21 @@ func product1Q4_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []b
 //
 //go:noescape
 func product2Q4_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product3Q4_0WholeAVX2 is
+//
+//	for h := range 3 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product3Q4_0WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
 // product4Q4_0WholeAVX2 is
 //
@@ -3076,6 +3402,21 @@ func product1Q4_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []b
 //go:noescape
 func product2Q4_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
+// product3Q4_KWholeAVX2 is
+//
+//	for h := range 3 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ4_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product3Q4_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
 // product4Q4_KWholeAVX2 is
 //
 //	for h := range 4 {
@@ -3120,6 +3461,21 @@ func product1Q6_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []b
 //
 //go:noescape
 func product2Q6_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
+
+// product3Q6_KWholeAVX2 is
+//
+//	for h := range 3 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * k[j*dim+i] // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeQ6_KAVX2 makes it and dim a multiple of 256. It prefetches next, about as many bytes of it as k has at most.
+//
+//go:noescape
+func product3Q6_KWholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int)
 
 // product4Q6_KWholeAVX2 is
 //
@@ -3168,6 +3524,22 @@ func product1Affine8WholeAVX2(s []float32, stride int, q []byte, k []byte, next 
 //go:noescape
 func product2Affine8WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
 
+// product3Affine8WholeAVX2 is
+//
+//	for h := range 3 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine8PairsAVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product3Affine8WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
 // product4Affine8WholeAVX2 is
 //
 //	for h := range 4 {
@@ -3215,6 +3587,22 @@ func product1Affine4WholeAVX2(s []float32, stride int, q []byte, k []byte, next 
 //
 //go:noescape
 func product2Affine4WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
+
+// product3Affine4WholeAVX2 is
+//
+//	for h := range 3 {
+//		for j := range n {
+//			for i := range dim {
+//				s[h*stride+j] += q[h*dim+i] * (numbers[0][g]*k[j*dim+i] + numbers[1][g]) // from 0
+//			}
+//		}
+//	}
+//
+// for q as wholeAffine4AVX2 makes it and dim a multiple of 128. It prefetches next, about as many bytes of it as k has at most.
+// g = (j*dim + i)*per/128; per is 1, 2 or 4, and there are three numbers behind those of the last row.
+//
+//go:noescape
+func product3Affine4WholeAVX2(s []float32, stride int, q []byte, k []byte, next []byte, n int, dim int, per int, numbers *[2][4096]float32)
 
 // product4Affine4WholeAVX2 is
 //

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -159,9 +160,15 @@ func (a *asm) multiply(f format, stored, queries []operand.Mem, acc []reg.VecVir
 	}
 }
 
-// laneSums is the sums of the lanes of 4, 8 or 16 vectors, which it destroys, in their order. Lanes add up as
+// laneSums is the sums of the lanes of up to 16 vectors, which it destroys, in their order. Lanes add up as
 // in laneSum. Shuffles are for one port of the processor only, so where a blend does it is a blend.
 func (a *asm) laneSums(v []reg.VecVirtual) reg.VecVirtual {
+	for _, full := range []int{4, 8, 16} {
+		if len(v) <= full {
+			v = append(slices.Clone(v), a.zeroed(full-len(v))...)
+			break
+		}
+	}
 	mask := func(bits uint32) reg.OpmaskVirtual {
 		t, k := a.GP32(), a.K()
 		a.MOVL(operand.U32(bits), t)
@@ -230,7 +237,7 @@ func (a *asm) spread(v reg.VecVirtual, s, stride reg.GPVirtual, heads, keys int)
 		a.ADDQ(stride, out)
 		a.VEXTRACTF64X4(operand.U8(1), v, at(out, 0))
 	default:
-		for i := range heads * keys / 4 {
+		for i := range (heads*keys + 3) / 4 {
 			t := v
 			if i > 0 {
 				t = a.XMM()
@@ -243,6 +250,9 @@ func (a *asm) spread(v reg.VecVirtual, s, stride reg.GPVirtual, heads, keys int)
 			}
 			a.VMOVLPS(t.AsX(), at(out, 0))
 			a.ADDQ(stride, out)
+			if 2*i+1 == heads {
+				break
+			}
 			a.VMOVHPS(t.AsX(), at(out, 0))
 			a.ADDQ(stride, out)
 		}

@@ -8,7 +8,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// narrowWholes are the products of wholes for AVX2, of 1, 2 or 4 rows of activations, and for AVX-VNNI, of one. Each lane has the same numbers in it and adds up in the
+// narrowWholes are the products of wholes for AVX2, of 1 to 4 rows of activations, and for AVX-VNNI, of one. Each lane has the same numbers in it and adds up in the
 // same order, so that results have the same bits.
 var narrowWholes = func() []routine {
 	var rs []routine
@@ -16,7 +16,7 @@ var narrowWholes = func() []routine {
 		rs = append(rs, routine{o.file, func(a *asm) { narrowNumbers(a, o) }})
 	}
 	for _, f := range narrowWholeFormats {
-		for _, vectors := range []int{1, 2, 4} {
+		for vectors := 1; vectors <= 4; vectors++ {
 			rs = append(rs, routine{fmt.Sprintf("product%d_%s_whole", vectors, f.file), func(a *asm) { narrowWholeProduct(a, f, vectors, false) }})
 		}
 	}

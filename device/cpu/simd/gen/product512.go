@@ -8,12 +8,12 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// wideProducts are the products of 1, 2, 4 or 8 rows of activations with stored weights, for AVX-512. They
+// wideProducts are the products of 1 to 8 rows of activations with stored weights, for AVX-512. They
 // accumulate in the same order, so that a token's result does not depend on what it is batched with.
 var wideProducts = func() []routine {
 	var rs []routine
 	for _, f := range formats {
-		for _, vectors := range []int{1, 2, 4, 8} {
+		for vectors := 1; vectors <= 8; vectors++ {
 			write := panelProduct
 			if vectors == 1 {
 				write = wideProduct
@@ -38,7 +38,10 @@ func productDoc(name, weight string, vectors int) string {
 }
 
 func panelProduct(a *asm, f format, vectors int) {
-	keys := min(4, 16/vectors)
+	keys := 4
+	if vectors > 4 { // 16 sums at the most
+		keys = 2
+	}
 	name := fmt.Sprintf("product%d%sAVX512", vectors, f.name)
 	a.begin(name, "func(s []float32, stride int, q []float32, k, next []byte, n, "+panelParameters+")",
 		panelDoc(name, "k[j*dim+i]", vectors),

@@ -7,7 +7,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// wholes are the products of 1, 2 or 4 rows of activations, as whole numbers of 16 bits, with quantized weights. A lane has weights of one
+// wholes are the products of 1 to 4 rows of activations, as whole numbers of 16 bits, with quantized weights. A lane has weights of one
 // group in one vector or two, and VNNI adds up their products with one byte of the numbers and then with the other, between which the sum moves up by a byte. So
 // one conversion and one multiplication by scales serve 64 weights or 128.
 var wholes = func() []routine {
@@ -16,7 +16,7 @@ var wholes = func() []routine {
 		rs = append(rs, routine{o.file + "_avx512", func(a *asm) { wholeNumbers(a, o) }})
 	}
 	for _, f := range wholeFormats {
-		for _, vectors := range []int{1, 2, 4} {
+		for vectors := 1; vectors <= 4; vectors++ {
 			rs = append(rs, routine{fmt.Sprintf("product%d_%s_whole_avx512", vectors, f.file), func(a *asm) { a.wide = true; wholeProduct(a, f, vectors, false) }})
 		}
 		rs = append(rs, routine{fmt.Sprintf("product1_%s_whole_direct_avx512", f.file), func(a *asm) { a.wide = true; wholeProduct(a, f, 1, true) }})
