@@ -88,7 +88,7 @@ func panics(t *testing.T, text string, f func()) {
 func TestMatMulEqualsFloat64(t *testing.T) {
 	sizes := []struct{ tokens, rows, cols int }{
 		{0, 5, 5}, {1, 1, 1}, {1, 300, 257}, {2, 33, 64}, {3, 100, 40}, {8, 17, 300}, {9, 16, 256}, {12, 5, 3},
-		{13, 100, 513}, {97, 65, 31}, {100, 260, 300}, {20, 700, 8}, {9, 3, 0}, {2, 3, 0},
+		{13, 100, 513}, {40, 70, 64}, {33, 100, 416}, {97, 65, 31}, {100, 260, 300}, {20, 700, 8}, {9, 3, 0}, {2, 3, 0},
 	}
 	for _, f := range formats {
 		for _, size := range sizes {

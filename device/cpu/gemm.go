@@ -9,7 +9,8 @@ import (
 // in steps; in each it packs its rows of w, as float32, then some of its rows of x at a time, and
 // multiplies the two: 16 rows of w (12 KiB) stay in the first cache while rows of x stream by from the
 // second, which holds both packs. With AVX-512 it is 32 rows of w. Where quantized weights are multiplied as
-// whole numbers, both packs are of words, or of bytes, and x has been made numbers before. The result is
+// whole numbers, both packs are of words, or of bytes, and x has been made numbers before; where there are tiles of
+// bfloat16, x is packed as sums of three such numbers. The result is
 // added up where its rows lie side by side: in dst they may be a power of two apart, and no cache holds many
 // of those.
 const (
@@ -28,7 +29,8 @@ type gemmJob struct {
 	rows, cols int // of a tile of dst
 	across     int // tiles in a row of tiles
 
-	together int // rows of x that are packed together
+	together int  // rows of x that are packed together
+	tiles    bool // w is multiplied as it is, in tiles of bfloat16
 
 	words   bool // x and w are multiplied as whole numbers:
 	whole   simd.WholeGEMM
@@ -40,6 +42,8 @@ func newGEMM(dst, x device.Tensor, w device.Matrix) gemmJob {
 	j := gemmJob{dst: dst, x: x, w: w, together: simd.GEMMRows}
 	if j.whole, j.words = wholeGEMM(w); j.words {
 		j.together, _ = j.whole.Tile()
+	} else if w.Format == device.BF16 && w.Cols%simd.FloatTileCols == 0 && simd.HaveFloatTiles() {
+		j.together, j.tiles = simd.FloatTileRows, true
 	}
 	blocks := (dst.Rows + maxRows - 1) / maxRows
 	j.rows = roundUp((dst.Rows+blocks-1)/max(1, blocks), j.together)
@@ -56,9 +60,12 @@ func (s *stream) matMat(dst, x device.Tensor, w device.Matrix) {
 			return
 		}
 	}
-	wide := 1 // rows of x that take as long to pack as one of w, about
-	if j.together > simd.GEMMRows {
-		wide = 4
+	ofX, ofW := 1, 1 // what it takes to pack a row, about
+	switch {
+	case j.tiles:
+		ofX = 4
+	case j.together > simd.GEMMRows:
+		ofW = 4
 	}
 	tiles := 0
 	for { // halve the tiles until there are enough for every thread to end at about the same time
@@ -67,7 +74,7 @@ func (s *stream) matMat(dst, x device.Tensor, w device.Matrix) {
 		if s.pool.threads == 1 || tiles >= 4*s.pool.threads {
 			break
 		}
-		if j.rows >= 2*packRows && j.rows >= wide*j.cols {
+		if j.rows >= 2*packRows && ofX*j.rows >= ofW*j.cols {
 			j.rows = roundUp(j.rows/2, j.together)
 		} else if j.cols >= 2*minTile {
 			j.cols = roundUp(j.cols/2, 2*simd.GEMMCols)
@@ -90,8 +97,8 @@ func (j *gemmJob) run(first, end int, w *worker) {
 
 // packs makes room for what tiles pack.
 func (w *worker) packs() {
-	w.a, w.b, w.rows = grow(w.a, packRows*maxDepth), grow(w.b, maxTile*maxDepth), grow(w.rows, simd.GEMMCols*maxDepth)
-	w.c = grow(w.c, (maxRows+simd.GEMMCols)*maxTile)
+	w.a, w.b, w.rows = grow(w.a, packRows*simd.FloatTileX(maxDepth)), grow(w.b, maxTile*maxDepth), grow(w.rows, simd.FloatTileRows*maxDepth)
+	w.c = grow(w.c, (maxRows+simd.FloatTileRows)*maxTile)
 }
 
 // tile computes dst from (row, col) on.
@@ -116,10 +123,14 @@ func (j *gemmJob) tile(row, col int, w *worker) {
 			for i := 0; i < m; i += j.together {
 				j.packX(w, i, row+r+i, min(j.together, m-i), k, n)
 			}
-			if m = roundUp(m, j.together); j.words {
+			m = roundUp(m, j.together)
+			switch to := w.c[r*stride:]; {
+			case j.words:
 				rowsOf, colsOf := j.whole.Tile()
-				j.whole.Multiply(w.c[r*stride:], stride, w.a, w.b, n, m/rowsOf, (cols+colsOf-1)/colsOf, k > 0, &w.room)
-			} else {
+				j.whole.Multiply(to, stride, w.a, w.b, n, m/rowsOf, (cols+colsOf-1)/colsOf, k > 0, &w.room)
+			case j.tiles:
+				simd.MultiplyFloatTiles(to, stride, w.a, w.b, n, m/simd.FloatTileRows, (cols+simd.FloatTileRows-1)/simd.FloatTileRows, k > 0)
+			default:
 				w.multiply(r, stride, m, cols, n, k > 0)
 			}
 		}
@@ -145,9 +156,12 @@ func (j *gemmJob) packX(w *worker, at, first, rows, k, n int) {
 			copy(src[r*size:(r+1)*size], x.Data[int(j.from[first+r])*x.Cols+k:])
 		}
 	}
-	if j.words {
+	switch {
+	case j.words:
 		j.whole.PackX(w.a[at*size:], src, stride, rows, n)
-	} else {
+	case j.tiles:
+		simd.PackFloatTiles(w.a[at*simd.FloatTileX(n):], src, stride, rows, n)
+	default:
 		simd.PackRows(w.a[at*size:], src, stride, rows, n)
 	}
 }
@@ -179,7 +193,11 @@ func (j *gemmJob) packWeights(w *worker, col, cols, k, n int) {
 		case device.F16:
 			simd.PackF16(dst, src, j.w.Cols, rows, n)
 		case device.BF16:
-			simd.PackBF16(dst, src, j.w.Cols, rows, n)
+			if j.tiles {
+				simd.PackFloatTileW(w.b[i*n/2:], src, j.w.Cols, rows, n)
+			} else {
+				simd.PackBF16(dst, src, j.w.Cols, rows, n)
+			}
 		}
 	}
 }

@@ -24,6 +24,7 @@ const (
 	load
 	store
 	multiply
+	multiplyFloats // in bfloat16
 )
 
 var errOther = errors.New("not an instruction of AMX that is known here")
@@ -45,6 +46,9 @@ func decode(code []byte) (instruction, error) {
 		return i, nil
 	case opcode == 0x5e && registers && i.columns < 8:
 		i.kind, i.signedFirst, i.signedTwo = multiply, prefix >= 2, prefix&1 == 1
+		return i, nil
+	case opcode == 0x5c && registers && prefix == 2 && i.columns < 8:
+		i.kind = multiplyFloats
 		return i, nil
 	case opcode == 0x49 && !registers && prefix == 0 && i.tile == 0:
 		i.kind = configure

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 )
 
 // tiles are a thread's.
@@ -65,7 +66,7 @@ func (t *tiles) do(i instruction, registers [16]uint64, m memory) error {
 				return err
 			}
 		}
-	case multiply:
+	case multiply, multiplyFloats:
 		return to.multiply(&t.tile[i.rows], &t.tile[i.columns], i)
 	}
 	return nil
@@ -87,10 +88,14 @@ func (t *tiles) configure(config [64]byte) error {
 	return nil
 }
 
-// multiply adds to the lanes of t, row by row, the products of four bytes of the first tile's row with four of the second's column.
+// multiply adds to the lanes of t, row by row, the products of four bytes of the first tile's row with four of the second's column, or of two numbers in bfloat16.
 func (t *tile) multiply(first, second *tile, i instruction) error {
 	if t == first || t == second || first == second || t.rows != first.rows || t.bytes != second.bytes || first.bytes != 4*second.rows || t.bytes%4 != 0 {
 		return fmt.Errorf("tiles of %dx%d and %dx%d bytes multiplied into %dx%d", first.rows, first.bytes, second.rows, second.bytes, t.rows, t.bytes)
+	}
+	if i.kind == multiplyFloats {
+		t.multiplyFloats(first, second)
+		return nil
 	}
 	number := func(b byte, signed bool) int32 {
 		if signed {
@@ -108,4 +113,31 @@ func (t *tile) multiply(first, second *tile, i instruction) error {
 		}
 	}
 	return nil
+}
+
+// multiplyFloats adds up the products of the first of two numbers, and those of the second, and then both to t.
+func (t *tile) multiplyFloats(first, second *tile) {
+	number := func(b []byte) float32 {
+		return flushed(math.Float32frombits(uint32(binary.LittleEndian.Uint16(b)) << 16))
+	}
+	for r := range t.rows {
+		for c := 0; c < t.bytes; c += 4 {
+			var sums [2]float32
+			for k := 0; k < first.bytes; k += 2 {
+				product := number(first.data[r][k:]) * number(second.data[k/4][c+k%4:])
+				sums[k/2%2] = flushed(sums[k/2%2] + product)
+			}
+			to := t.data[r][c:]
+			sum := flushed(math.Float32frombits(binary.LittleEndian.Uint32(to))) + flushed(sums[0]+sums[1])
+			binary.LittleEndian.PutUint32(to, math.Float32bits(flushed(sum)))
+		}
+	}
+}
+
+// flushed is 0 for what has less than all bits of precision.
+func flushed(v float32) float32 {
+	if math.Abs(float64(v)) < 0x1p-126 {
+		return 0
+	}
+	return v
 }

@@ -96,6 +96,17 @@ func TestRoutinesReadNothingBehindWhatTheyAreGiven(t *testing.T) {
 				}
 			}
 		}
+		if HaveFloatTiles() {
+			const n, rows = 64, FloatTileRows
+			x, w := singlesAtTheEnd(t, r, rows*FloatTileX(n)), singlesAtTheEnd(t, r, rows*n/2)
+			for _, m := range []int{rows - 1, rows} {
+				PackFloatTiles(x, singlesAtTheEnd(t, r, m*n), n, m, n)
+			}
+			for first := 0; first < rows; first += GEMMCols {
+				PackFloatTileW(w[first*n/2:], atTheEnd(t, 2*GEMMCols*n), n, GEMMCols, n)
+			}
+			MultiplyFloatTiles(singlesAtTheEnd(t, r, (rows-1)*(rows+1)+rows), rows+1, x, w, n, 1, 1, true)
+		}
 		for _, n := range []int{128, WholeStep} {
 			product := func(g WholeGEMM) {
 				rows, cols := g.Tile()

@@ -4066,3 +4066,42 @@ func tileGEMM(c []float32, stride int, x []float32, w []float32, room *[1024]flo
 //
 //go:noescape
 func tileGEMMSums(c []float32, stride int, x []float32, w []float32, room *[1024]float32, groups int, xs int, ws int, add bool)
+
+// packPartsAVX512 writes the three parts in bfloat16 of the first 32 columns of sixteen rows of src, stride float32 apart, all rows of a part together, and then of the next 32.
+// The second and third part of what is not finite are 0.
+//
+//go:noescape
+func packPartsAVX512(dst []float32, src []float32, stride int, blocks int)
+
+// floatTileGEMM is
+//
+//	for t := range xs { // the next two x, 32 rows of c further on
+//		for u := range ws { // the next two w, 32 columns further on
+//			for r := range 32 {
+//				for j := range 32 {
+//					f := c[r*stride+j] // 0 without add
+//					for b := range blocks {
+//						for i := range 32 {
+//							for p := range 3 {
+//								f += x[r/16].parts[b][p][r%16][i] * w[j/16].pairs[b][i/2][j%16][i%2]
+//							}
+//						}
+//					}
+//					c[r*stride+j] = f
+//				}
+//			}
+//		}
+//	}
+//
+// in some order, for x made of
+//
+//	parts [blocks][3][16][32]bfloat16
+//
+// and w of
+//
+//	pairs [blocks][16][16][2]bfloat16
+//
+// one behind the other.
+//
+//go:noescape
+func floatTileGEMM(c []float32, stride int, x []float32, w []float32, blocks int, xs int, ws int, add bool)

@@ -17,6 +17,7 @@ const (
 	storeTile     = "TILESTORED"  // tile, memory
 	signedTiles   = "TDPBSSD"     // a tile of rows, four signed bytes of columns each a lane; one of columns; one of sums
 	unsignedTiles = "TDPBSUD"     // the same, where the first tile's bytes are signed and the second's are not
+	floatTiles    = "TDPBF16PS"   // the same with two numbers in bfloat16 a lane, and sums in float32
 )
 
 // tile is the number of a tile as operand.
@@ -73,8 +74,8 @@ func tileMemory(prefix byte, m, t operand.Op) ([]byte, error) {
 	return vex{prefix: prefix, opcode: 0x4b}.memory(n, m)
 }
 
-// tileProduct is the encoding VEX.128.prefix.0F38.W0 5E /r.
-func tileProduct(prefix byte, ops []operand.Op) ([]byte, error) {
+// tileProduct is the encoding VEX.128.prefix.0F38.W0 opcode /r.
+func tileProduct(prefix, opcode byte, ops []operand.Op) ([]byte, error) {
 	var n [3]int
 	for i, op := range ops {
 		var err error
@@ -82,5 +83,5 @@ func tileProduct(prefix byte, ops []operand.Op) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return vex{prefix: prefix, second: n[1], opcode: 0x5e}.registers(n[2], n[0]), nil
+	return vex{prefix: prefix, second: n[1], opcode: opcode}.registers(n[2], n[0]), nil
 }

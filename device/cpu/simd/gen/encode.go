@@ -18,8 +18,9 @@ var encoded = map[string]func(ops []operand.Op) ([]byte, error){
 	zeroTile:      tilezero,
 	loadTile:      func(ops []operand.Op) ([]byte, error) { return tileMemory(3, ops[0], ops[1]) },
 	storeTile:     func(ops []operand.Op) ([]byte, error) { return tileMemory(2, ops[1], ops[0]) },
-	signedTiles:   func(ops []operand.Op) ([]byte, error) { return tileProduct(3, ops) },
-	unsignedTiles: func(ops []operand.Op) ([]byte, error) { return tileProduct(2, ops) },
+	signedTiles:   func(ops []operand.Op) ([]byte, error) { return tileProduct(3, 0x5e, ops) },
+	unsignedTiles: func(ops []operand.Op) ([]byte, error) { return tileProduct(2, 0x5e, ops) },
+	floatTiles:    func(ops []operand.Op) ([]byte, error) { return tileProduct(2, 0x5c, ops) },
 }
 
 // encode writes each such instruction in bytes.

@@ -33,7 +33,7 @@ func main() {
 		dir = os.Args[1]
 	}
 	var routines []routine
-	for _, group := range [][]routine{dots, conversions, vectors, packs, gemms, tiles, decodes, wideDecodes, softmaxes, narrowSoftmaxes, wideProducts, directProducts, wideQuants, wideAffines, affineProducts, expansions, reads, quantized, fixed, narrowDeals, narrowFixed, weighed, narrowWeighed, narrowQuants, wholes, narrowWholes, flushes, words, tileBytes, wholeGEMMs, tileGEMMs} {
+	for _, group := range [][]routine{dots, conversions, vectors, packs, gemms, tiles, decodes, wideDecodes, softmaxes, narrowSoftmaxes, wideProducts, directProducts, wideQuants, wideAffines, affineProducts, expansions, reads, quantized, fixed, narrowDeals, narrowFixed, weighed, narrowWeighed, narrowQuants, wholes, narrowWholes, flushes, words, tileBytes, wholeGEMMs, tileGEMMs, floatTileGEMMs} {
 		routines = append(routines, group...)
 	}
 	stubs := ir.NewFile()
