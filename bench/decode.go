@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -44,6 +45,10 @@ func (d *Decoded) ReadRate() float64 { return float64(d.StepBytes) * d.Speed.Med
 // warm is the tokens of a run before those that are timed: its first fills buffers, its second is the first that
 // follows another.
 const warm = 2
+
+// idleAfter is when nodes have nothing to do after a run: they may spin for some time for the next message, see
+// [orrery.SynchFast], which would slow the plain read; and one that notices that it was stopped does not spin in the run.
+const idleAfter = 10 * time.Millisecond
 
 // Context is the context with which a model must be loaded: each run adds a prompt of one token to what it
 // generates. There must be a depth.
@@ -133,6 +138,7 @@ func (o *Decoding) measure(ctx context.Context, m *orrery.Model, depth int, mode
 	for range o.Repeat {
 		read := 0.0
 		if plain {
+			time.Sleep(idleAfter)
 			read = o.Plain.Rate(0)
 		}
 		speed, err := o.together(ctx, m, sessions)

@@ -13,33 +13,42 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	eachSynch(t, func(t *testing.T, synch Synch) {
 		for _, c := range []Config{{Checksums: ChecksumsOff}, {Checksums: ChecksumsOn}, {NoSharedMemory: true}, {NoSharedMemory: true, Checksums: ChecksumsOn}} {
 			c.Synch = synch
-			a, b := pair(t, c)
-			for name, to := range map[string]*Endpoint{"another node": b, "own node": a} {
-				for _, n := range []int{64, 32 << 10, 400_000} {
-					for _, purpose := range []Purpose{Partial, KVMove} {
-						s, r := lane(t, a, to, LaneKey{uint64(n), purpose}, n+8)
-						head, body := make([]byte, 8), make([]byte, n)
-						exchange := func() {
-							if err := s.Send(soon(), head, body[:n/2], body[n/2:]); err != nil {
-								t.Fatal(err)
-							}
-							m, err := r.Receive(soon())
-							if err != nil {
-								t.Fatal(err)
-							}
-							m.Release()
-						}
-						for range 20 { // each of the lane's buffers is made once
-							exchange()
-						}
-						if got := testing.AllocsPerRun(100, exchange); got > 0 {
-							t.Errorf("%s, %s, %d bytes: %v allocations for Send and Receive", name, purpose, n, got)
-						}
-					}
-				}
+			for _, hold := range []int32{0, 1} { // none where timers are coarse
+				a, b := pair(t, c)
+				a.mayHold, b.mayHold = hold, hold
+				allocatesNothing(t, a, b)
 			}
 		}
 	})
+}
+
+// allocatesNothing sends and receives messages of all sizes from one endpoint to another, and to itself.
+func allocatesNothing(t *testing.T, a, b *Endpoint) {
+	t.Helper()
+	for name, to := range map[string]*Endpoint{"another node": b, "own node": a} {
+		for _, n := range []int{64, 32 << 10, 400_000} {
+			for _, purpose := range []Purpose{Partial, KVMove} {
+				s, r := lane(t, a, to, LaneKey{uint64(n), purpose}, n+8)
+				head, body := make([]byte, 8), make([]byte, n)
+				exchange := func() {
+					if err := s.Send(soon(), head, body[:n/2], body[n/2:]); err != nil {
+						t.Fatal(err)
+					}
+					m, err := r.Receive(soon())
+					if err != nil {
+						t.Fatal(err)
+					}
+					m.Release()
+				}
+				for range 20 { // each of the lane's buffers is made once
+					exchange()
+				}
+				if got := testing.AllocsPerRun(100, exchange); got > 0 {
+					t.Errorf("%s, %s, %d bytes: %v allocations for Send and Receive", name, purpose, n, got)
+				}
+			}
+		}
+	}
 }
 
 // sink is a connection whose peer takes everything and says nothing.

@@ -32,8 +32,15 @@ var holders atomic.Int32
 
 // mayHold is how many may: half of the runtime's processors, so that the others find one at once. The
 // runtime takes a processor away from a system call if nobody else has one to spare, and wakes threads for
-// that which cost more than all that was saved.
-func mayHold() int32 { return int32(runtime.GOMAXPROCS(0) / 2) }
+// that which cost more than all that was saved. With coarse timers nobody may: a thread of the runtime's naps
+// for 3 µs before it takes over a goroutine that one who holds has left behind, such as the one whom the last
+// message was for, and then that nap is as long as timers are late.
+func mayHold() int32 {
+	if coarseTimers() {
+		return 0
+	}
+	return int32(runtime.GOMAXPROCS(0) / 2)
+}
 
 // waiter is what somebody attends to a link for.
 type waiter interface {
