@@ -145,23 +145,26 @@ func TestASeatRefusesWhatItCannotDo(t *testing.T) {
 	tell := func(verb byte, first, bytes uint64) []byte {
 		return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64([]byte{verb}, first), bytes)
 	}
-	for want, message := range map[string][]byte{
-		"in 3 bytes":               {1, 2, 3},
-		"to read 1 from":           tell(attendTo, 1<<62, 1),
-		"to read 64 from 1 on":     tell(attendTo, 1, 64),
-		"18446744073709551615":     tell(forgetPart, 64, 1<<64-1),
-		"to do 99":                 tell(99, 0, 0),
-		"no room for a layer's":    tell(multiply, 0, 1<<20),
-		"more than 256 parts":      nil,
-		"more than the 1024 bytes": tell(attendTo, 0, 1024),
+	for _, c := range []struct {
+		want    string
+		message []byte
+	}{
+		{"in 3 bytes", []byte{1, 2, 3}},
+		{"to read 1 from", tell(attendTo, 1<<62, 1)},
+		{"to read 64 from 1 on", tell(attendTo, 1, 64)},
+		{"18446744073709551615", tell(forgetPart, 64, 1<<64-1)},
+		{"to do 99", tell(99, 0, 0)},
+		{"no room for a layer's", tell(multiply, 0, 1<<20)},
+		{"more than the 1024 bytes", tell(attendTo, 0, 1024)},
+		{"more than 256 parts", nil}, // last, as there are as many then
 	} {
-		_, err := s.do(message)
-		for i := uint64(0); message == nil && i <= mostPasses; i++ { // each another part
+		_, err := s.do(c.message)
+		for i := uint64(0); c.message == nil && i <= mostPasses; i++ { // each another part
 			*s.bench.err = nil
 			_, err = s.do(tell(attendRate, 64*i, 1024))
 		}
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("want %q, got %v", want, err)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("want %q, got %v", c.want, err)
 		}
 	}
 }
