@@ -9,10 +9,9 @@ import (
 // in steps; in each it packs its rows of w, as float32, then some of its rows of x at a time, and
 // multiplies the two: 16 rows of w (12 KiB) stay in the first cache while rows of x stream by from the
 // second, which holds both packs. With AVX-512 it is 32 rows of w. Where quantized weights are multiplied as
-// whole numbers, both packs are of words, or of bytes, and x has been made numbers before; where there are tiles of
-// bfloat16, x is packed as sums of three such numbers. The result is
-// added up where its rows lie side by side: in dst they may be a power of two apart, and no cache holds many
-// of those.
+// whole numbers, both packs are of words, or of bytes, and x has been made numbers before; where there are
+// tiles of bfloat16, x is packed as sums of three such numbers. The result is added up where its rows lie side
+// by side: in dst they may be a power of two apart, and no cache holds many of those.
 const (
 	depth    = 192 // columns in one step; of quantized weights as many as the largest block has
 	maxDepth = simd.WholeStep
