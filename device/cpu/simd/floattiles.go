@@ -5,7 +5,7 @@ import (
 	"unsafe"
 )
 
-// HaveFloatTiles reports whether [FloatTiles] are there. They are of weights in bfloat16, for rows of a multiple of FloatTileCols.
+// HaveFloatTiles reports whether there is [MultiplyFloatTiles], for weights in bfloat16 and rows of a multiple of FloatTileCols.
 func HaveFloatTiles() bool { return haveAMX }
 
 const (
