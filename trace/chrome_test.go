@@ -65,6 +65,20 @@ func TestATokensTimeIsDividedAmongWhatTheNodesDid(t *testing.T) {
 	}
 }
 
+// Nodes that wait for one device, say: each says that it computed for as long as both did.
+func TestATokensDeviceTimeIsNoLongerThanTheToken(t *testing.T) {
+	tr := token()
+	b := tr.Nodes[1].Spans
+	for i := range b {
+		if b[i].Kind == trace.Attend {
+			b[i].Begin, b[i].End = 2*ms, 13*ms // while a projects and merges
+		}
+	}
+	if got := tr.Decoding()[0]; got.Device != got.Took || got.Orchestration() != 0 {
+		t.Errorf("%v of %v of computing", got.Device, got.Took)
+	}
+}
+
 func TestATokenBeginsWithTheResultBeforeInItsJobOnly(t *testing.T) {
 	tr := token()
 	tr.Driver.Spans = append(tr.Driver.Spans, span(trace.Step, 17, 20, 2, trace.NoLayer), span(trace.Step, 22, 30, 3, trace.NoLayer))

@@ -13,7 +13,7 @@ type Token struct {
 	Seq, Step uint64
 	Position  int           // of the token that was fed
 	Took      time.Duration // from the result of the step before, if that is of the same job, to its own
-	Device    time.Duration // the longest path of computing in the step: what it takes if everything else takes no time
+	Device    time.Duration // the longest path of computing in the step: what it takes if everything else takes no time; Took at most
 	Driver    time.Duration // the step was with the driver: until it had sent it, and since it had the result
 	Nodes     []Share       // where the nodes' time went meanwhile
 }
@@ -36,7 +36,9 @@ func (t *Trace) Decoding() []Token {
 			if i > 0 && sameJob(jobs, &chain[i-1], &s) {
 				begin = chain[i-1].End
 			}
-			token := Token{Seq: s.Seq, Step: s.Step, Position: int(s.First), Took: time.Duration(s.End - begin), Device: paths[s.Step]}
+			token := Token{Seq: s.Seq, Step: s.Step, Position: int(s.First), Took: time.Duration(s.End - begin)}
+			// One after the other is longer than it took where nodes wait for the same device in what they compute, or one merges while another attends.
+			token.Device = min(paths[s.Step], token.Took)
 			if a := away[s.Step]; a.begin < a.end {
 				token.Driver = token.Took - time.Duration(a.end-a.begin)
 			}
